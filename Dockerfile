@@ -1,0 +1,22 @@
+FROM python:3.13-slim AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /build
+RUN python -m venv /opt/bandstand
+COPY requirements/base.txt requirements/base.txt
+RUN /opt/bandstand/bin/pip install --quiet --require-hashes -r requirements/base.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+RUN /opt/bandstand/bin/pip install --quiet --no-deps --no-build-isolation .
+
+FROM python:3.13-slim
+COPY --from=build /opt/bandstand /opt/bandstand
+ENV PATH=/opt/bandstand/bin:$PATH STATE_DIR=/data
+# The folder belongs to the user before it becomes a volume, so that a new volume does too.
+RUN mkdir /data && chown 10001:10001 /data
+VOLUME /data
+USER 10001:10001
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --start-interval=1s --retries=3 \
+    CMD ["python", "-c", "import http.client, sys; probe = http.client.HTTPConnection('127.0.0.1', 8000, timeout=2); probe.request('GET', '/health'); sys.exit(probe.getresponse().status != 200)"]
+# Without API_KEYS this refuses to start, unless ALLOW_OPEN=1 says that something in front decides who may call.
+CMD ["bandstand", "serve", "--host", "0.0.0.0", "--port", "8000"]

@@ -1,0 +1,71 @@
+# Everything a developer or CI runs. `make help` lists it; only Python 3.11 or newer and make are needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+UV := 0.13.8
+
+COMPILE = pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
+    --no-emit-find-links --custom-compile-command "make lock" $(LOCK) pyproject.toml
+
+# A stamp is newer than the lock it was installed from, so that a second run installs nothing.
+INSTALLED := $(VENV)/.installed
+INSTALLED_TEST := $(VENV)/.installed-test
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint types contracts slow bench openapi settings lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+install: $(INSTALLED) ## make .venv with the bandstand command
+
+run: $(INSTALLED) ## serve on http://127.0.0.1:8000 with the state in state/
+	@exec $(BIN)/bandstand serve
+
+test: $(INSTALLED_TEST) lint types contracts ## lint, types, import contracts, then every test that is not slow
+	$(BIN)/pytest --cov
+
+lint: $(INSTALLED_TEST) ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(INSTALLED_TEST) ## mypy --strict over source, tests, benchmarks and examples
+	$(BIN)/mypy
+
+contracts: $(INSTALLED_TEST) ## import-linter: imports only go down
+	$(BIN)/lint-imports --no-logo
+
+slow: $(INSTALLED_TEST) ## the tests that take minutes
+	$(BIN)/pytest -m slow
+
+bench: $(INSTALLED_TEST) ## measure the served process against its floors, as ratios
+	$(BIN)/python -m benchmarks $(ARGS)
+
+openapi: $(INSTALLED) ## write docs/openapi.json from the routes
+	@env -i PATH="$$PATH" $(BIN)/bandstand openapi > docs/openapi.json
+
+settings: $(INSTALLED) ## write docs/settings.md from the settings
+	@$(BIN)/bandstand settings > docs/settings.md
+
+lock: $(BIN)/python ## resolve pyproject.toml into requirements/ again; LOCK=--upgrade takes newer versions
+	$(PIP) install uv==$(UV)
+	$(BIN)/uv $(COMPILE) --group build --output-file requirements/base.txt
+	$(BIN)/uv $(COMPILE) --group test --constraints requirements/base.txt --output-file requirements/test.txt
+
+clean: ## remove .venv, caches and builds, but no state
+	rm -rf $(VENV) dist build htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(INSTALLED_TEST): requirements/test.txt $(INSTALLED)
+	$(PIP) install --require-hashes -r requirements/test.txt
+	@touch $@
+
+$(INSTALLED): requirements/base.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements/base.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Bandstand needs Python 3.11 or newer, and $(PYTHON) is %d.%d; name another: make PYTHON=python3.13 ..." % v[:2])'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

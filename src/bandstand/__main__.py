@@ -1,0 +1,5 @@
+"""``python -m bandstand`` is the ``bandstand`` command."""
+
+from bandstand.cli import main
+
+main()
