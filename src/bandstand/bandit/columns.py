@@ -1,0 +1,226 @@
+"""One feature of a schema, read from its definition: the field it takes and the columns it makes."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from bandstand.bandit.definition import Table, is_integer, is_number, unknown
+from bandstand.bandit.encoding import ENCODINGS, Encoder, FieldType
+from bandstand.bandit.errors import FieldError
+
+MAX_MAGNITUDE = 1e6
+"""Largest |x| a model may be taught: beyond it the sums of squares swallow the ridge's 1."""
+
+Source = Literal["context", "candidate"]
+Scalar = int | float | bool | str
+
+INTERCEPT = "intercept"
+
+_INTERACTION = "interaction"
+_FEATURE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_SOURCE = re.compile(r"(context|candidate)\.([A-Za-z_][A-Za-z0-9_]{0,63})")
+_IMPLIED_DEFAULTS: dict[FieldType, Scalar] = {"integer": 0, "number": 0.0, "boolean": False, "string": ""}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One raw value a schema reads: what request validation and OpenAPI need to know of it.
+
+    Args:
+        name: its key in the context or in a candidate's features.
+        source: which of the two it is read from.
+        type: ``integer``, ``number``, ``boolean`` or ``string``.
+        default: the value of a field that is missing.
+        minimum: least value allowed, None for no limit.
+        maximum: greatest value allowed, None for no limit.
+    """
+
+    name: str
+    source: Source
+    type: FieldType
+    default: Scalar
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+class Feature(NamedTuple):
+    """One entry of a schema's ``features``, read.
+
+    Args:
+        name: what it is called.
+        labels: one for each of its columns.
+        bounds: the largest |x| of each column, infinite where the field has no limits.
+        definition: the entry with every default spelled out, as JSON values.
+        field: the raw value it encodes; None for an interaction.
+        encode: from a list of raw values to the columns; None for an interaction.
+        products: of an interaction, for each column the two earlier columns multiplied and the centre.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    bounds: tuple[float, ...]
+    definition: dict[str, object]
+    field: Field | None = None
+    encode: Encoder | None = None
+    products: tuple[tuple[int, int, float], ...] = ()
+
+
+class FeatureReader:
+    """Reads features in order, knowing the columns before each."""
+
+    def __init__(self, faults: list[FieldError], *, intercept: bool) -> None:
+        self.features: list[Feature] = []
+        self._faults = faults
+        self._fields: dict[str, Field] = {}
+        # Column numbers by feature name and by label: what an interaction may name.
+        self._columns: dict[str, tuple[int, ...]] = {INTERCEPT: (0,)} if intercept else {}
+        self._labels: list[str] = [INTERCEPT] if intercept else []
+        self._bounds: list[float] = [1.0] if intercept else []
+
+    @property
+    def dimension(self) -> int:
+        """Columns so far."""
+        return len(self._labels)
+
+    def read(self, table: Table) -> None:
+        """Read one feature and add its columns."""
+        before = len(self._faults)
+        name = table.text("name") or table.path
+        if name != table.path and not _FEATURE_NAME.fullmatch(name):
+            table.fault("name", f"must match {_FEATURE_NAME.pattern}")
+        kind = table.text("encoding", choices=(*ENCODINGS, _INTERACTION))
+        if not kind:
+            return
+        feature = self._interaction(table, name) if kind == _INTERACTION else self._encoded(table, name, kind)
+        table.close()
+        self._require_new(table, feature)
+        start = self.dimension
+        self._labels += feature.labels
+        self._bounds += feature.bounds
+        self._columns |= {label: (start + offset,) for offset, label in enumerate(feature.labels)}
+        self._columns[name] = tuple(range(start, start + len(feature.labels)))
+        if len(self._faults) == before:
+            self.features.append(feature)
+
+    def _encoded(self, table: Table, name: str, kind: str) -> Feature:
+        encoding = ENCODINGS[kind].parse(table)
+        field = self._field(table, encoding.types())
+        labels, centre = _columns(table, [name + suffix for suffix in encoding.suffixes()])
+        limits = (
+            -math.inf if field.minimum is None else field.minimum,
+            math.inf if field.maximum is None else field.maximum,
+        )
+        bounds = tuple(encoding.bound(*limits) + abs(shift) for shift in centre)
+        definition = {
+            "name": name,
+            "source": f"{field.source}.{field.name}",
+            "encoding": kind,
+            "type": field.type,
+            "default": field.default,
+            **{key: getattr(field, key) for key in ("minimum", "maximum") if getattr(field, key) is not None},
+            **encoding.options(),
+            "labels": list(labels),
+            "centre": list(centre),
+        }
+        return Feature(name, labels, bounds, definition, field, encoding.encoder(centre, name))
+
+    def _interaction(self, table: Table, name: str) -> Feature:
+        of = table.texts("of") or ()
+        if len(of) != 2:  # noqa: PLR2004, a product of two
+            table.fault("of", "must name two different earlier features or columns")
+            of = ()
+        for part in of:
+            if part not in self._columns:
+                table.fault("of", f"{unknown(part, self._columns)} (only earlier features and columns can be named)")
+        left, right = (self._columns.get(part, ()) for part in of) if of else ((), ())
+        pairs = [(a, b) for a in left for b in right]
+        labels, centre = _columns(table, [f"{self._labels[a]}:{self._labels[b]}" for a, b in pairs])
+        bounds = tuple(
+            self._bounds[a] * self._bounds[b] + abs(shift) for (a, b), shift in zip(pairs, centre, strict=True)
+        )
+        definition: dict[str, object] = {
+            "name": name,
+            "encoding": _INTERACTION,
+            "of": list(of),
+            "labels": list(labels),
+            "centre": list(centre),
+        }
+        products = tuple((a, b, shift) for (a, b), shift in zip(pairs, centre, strict=True))
+        return Feature(name, labels, bounds, definition, products=products)
+
+    def _field(self, table: Table, types: Sequence[FieldType]) -> Field:
+        """Read which field is meant; all features of one field must agree about it."""
+        source = table.text("source")
+        match = _SOURCE.fullmatch(source)
+        if source and not match:
+            table.fault("source", "must be context.NAME or candidate.NAME")
+        chosen = table.text("type", types[0], types)
+        kind = next(kind for kind in types if kind == chosen)
+        default = _scalar(table, "default", kind)
+        limits = [_scalar(table, key, kind) for key in ("minimum", "maximum")] if kind in {"integer", "number"} else []
+        minimum, maximum = (limit if is_number(limit) else None for limit in limits or (None, None))
+        field = Field(
+            name=match[2] if match else "",
+            source="candidate" if match and match[1] == "candidate" else "context",
+            type=kind,
+            default=_IMPLIED_DEFAULTS[kind] if default is None else default,
+            minimum=minimum,
+            maximum=maximum,
+        )
+        if is_number(field.default) and not _within(field.default, minimum, maximum):
+            table.fault("default", "must lie within minimum and maximum")
+        known = self._fields.setdefault(field.name, field) if match else field
+        if known.source != field.source:
+            table.fault(
+                "source", f"{field.name} is already read from the {known.source}; give one of them another name"
+            )
+        elif known != field:
+            table.fault("source", f"an earlier feature gives {source} another type, default, minimum or maximum")
+        return field
+
+    def _require_new(self, table: Table, feature: Feature) -> None:
+        if feature.name in self._columns:
+            table.fault("name", f"{feature.name!r} is taken by an earlier feature or column")
+        for label in feature.labels:
+            if label in self._columns:
+                table.fault("labels", f"{label!r} is taken by an earlier feature or column")
+        if any(MAX_MAGNITUDE < bound < math.inf for bound in feature.bounds):
+            table.fault("encoding", f"can exceed {MAX_MAGNITUDE:g}; scale it down")
+
+
+def _columns(table: Table, implied: Sequence[str]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Read ``labels`` and ``centre`` for as many columns as are implied."""
+    labels = table.texts("labels") or tuple(implied)
+    if len(labels) != len(implied):
+        table.fault("labels", f"must be {len(implied)} labels, one per column")
+        labels = tuple(implied)
+    centre = table.value("centre")
+    if centre is None:
+        return labels, (0.0,) * len(implied)
+    if is_number(centre):
+        return labels, (float(centre),) * len(implied)
+    if isinstance(centre, list | tuple) and len(centre) == len(implied) and all(is_number(shift) for shift in centre):
+        return labels, tuple(float(shift) for shift in centre)
+    table.fault("centre", f"must be a finite number, or a list of {len(implied)}, one per column")
+    return labels, (0.0,) * len(implied)
+
+
+def _scalar(table: Table, key: str, kind: FieldType) -> Scalar | None:
+    """Read an optional value of a field's own type."""
+    value = table.value(key)
+    if value is None:
+        return None
+    if kind == "number" and is_number(value):
+        return float(value)
+    if kind == "integer" and is_integer(value):
+        return value
+    if (kind == "boolean" and isinstance(value, bool)) or (kind == "string" and isinstance(value, str)):
+        return value
+    table.fault(key, f"must be of type {kind}")
+    return None
+
+
+def _within(value: float, minimum: float | None, maximum: float | None) -> bool:
+    return (minimum is None or minimum <= value) and (maximum is None or value <= maximum)

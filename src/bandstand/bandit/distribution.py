@@ -1,0 +1,108 @@
+"""What a policy would do: a probability for every candidate, and the one draw from it."""
+
+import hashlib
+import math
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+
+from bandstand.bandit.arrays import FloatArray
+
+TIE_TOLERANCE = 1e-12
+"""Scores this close, relative to the largest or to 1, are one score."""
+
+_KEY_BYTES = 64
+_MANTISSA_BITS = 53
+
+
+class Pick(NamedTuple):
+    """One draw: which candidate, and whether the uniform branch drew it."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a pick
+    exploring: bool
+
+
+@dataclass(slots=True, eq=False)
+class Distribution:
+    """A policy's answer for K candidates: the mixture of a uniform branch and a greedy one.
+
+    Attributes:
+        mean: θ·x for each candidate, shape (K,), in units of reward.
+        width: √(xᵀ V x), the standard deviation of that mean, shape (K,).
+        score: what the policy maximises and returns, shape (K,).
+        greedy: probabilities of the exploit branch, shape (K,).
+        floor: mass of the uniform branch, in [0, 1].
+    """
+
+    mean: FloatArray
+    width: FloatArray
+    score: FloatArray
+    greedy: FloatArray
+    floor: float
+
+    @property
+    def probability(self) -> FloatArray:
+        """The probability that ``draw`` picks each candidate: (1 − floor)·greedy + floor/K, shape (K,)."""
+        return (1.0 - self.floor) * self.greedy + self.floor / len(self.greedy)
+
+    def propensity(self, index: int) -> float:
+        """Return one candidate's ``probability``."""
+        return (1.0 - self.floor) * float(self.greedy[index]) + self.floor / len(self.greedy)
+
+    def draw(self, u: float) -> Pick:
+        """Pick the candidate that u in [0, 1) stands for.
+
+        u < floor explores and picks ⌊K·u/floor⌋; otherwise (u − floor)/(1 − floor) goes through the inverse
+        cumulative distribution of ``greedy``. A candidate of probability zero is never picked, whatever the rounding.
+
+        Raises:
+            ValueError: u is not in [0, 1).
+        """
+        if not 0.0 <= u < 1.0:
+            raise ValueError("u must be in [0, 1)")
+        floor, count = self.floor, len(self.greedy)
+        if u < floor:
+            return Pick(min(int(count * (u / floor)), count - 1), exploring=True)
+        cumulative = list(accumulate(self.greedy.tolist()))
+        total = cumulative[-1]
+        # Scaled by the total, which rounding leaves beside 1; the first index to reach the total has mass of its own.
+        index = bisect_right(cumulative, (u - floor) / (1.0 - floor) * total)
+        if index == count:
+            index = cumulative.index(total)
+        return Pick(index, exploring=False)
+
+
+def ties(score: FloatArray) -> FloatArray:
+    """Share probability 1 equally among the candidates within 1e-12·max(1, |max|) of the largest score: shape (K,).
+
+    Raises:
+        ValueError: there is no candidate, or the largest score is not finite.
+
+    >>> ties(np.array([0.5, 0.2, 0.5])).tolist()
+    [0.5, 0.0, 0.5]
+    """
+    largest = float(score[score.argmax()])
+    if not math.isfinite(largest):
+        raise ValueError("scores must be finite")
+    tied = score >= largest - TIE_TOLERANCE * max(1.0, abs(largest))
+    shares: FloatArray = tied / np.count_nonzero(tied)
+    return shares
+
+
+def uniform01(secret: bytes, decision_id: str) -> float:
+    """Return the decision's own number in [0, 1): the first 53 bits of keyed BLAKE2b over its id (RFC 7693).
+
+    The same id under the same secret always gives the same number, so a retry repeats its pick; without the secret a
+    caller cannot search for an id that gives the pick they want.
+
+    Raises:
+        ValueError: the secret is empty.
+    """
+    if not secret:
+        raise ValueError("the secret must not be empty")
+    key = secret if len(secret) <= _KEY_BYTES else hashlib.blake2b(secret).digest()
+    digest = hashlib.blake2b(decision_id.encode("utf-8", "surrogatepass"), key=key, digest_size=8).digest()
+    return (int.from_bytes(digest) >> (64 - _MANTISSA_BITS)) * 2.0**-_MANTISSA_BITS

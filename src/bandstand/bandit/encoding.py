@@ -1,0 +1,297 @@
+"""The encodings: each turns the raw values of one field into columns of numbers.
+
+Every encoding takes a list of raw values and returns one list per column, already centred: for the ten candidates or so
+of a request, plain Python over lists is quicker than a numpy call per column.
+"""
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, Self, get_args
+
+from bandstand.bandit.definition import Table, is_integer
+
+FieldType = Literal["integer", "number", "boolean", "string"]
+FIELD_TYPES: tuple[FieldType, ...] = get_args(FieldType)
+
+Encoder = Callable[[list[Any]], list[list[float]]]
+"""n raw values -> one list of n floats per column."""
+
+MAX_COLUMNS = 256
+
+_NUMERIC: tuple[FieldType, ...] = ("number", "integer")
+_CACHED_BUCKETS = 4096
+
+
+@dataclass(frozen=True)
+class Encoding(ABC):
+    """One way from raw values to columns; its fields are its options in the schema's definition."""
+
+    name: ClassVar[str]
+
+    @classmethod
+    def parse(cls, table: Table) -> Self:
+        """Read the encoding's own options."""
+        del table
+        return cls()
+
+    @abstractmethod
+    def types(self) -> tuple[FieldType, ...]:
+        """Return the field types it can encode, the implied one first."""
+
+    def suffixes(self) -> tuple[str, ...]:
+        """Return what each column's label adds to the feature's name."""
+        return ("",)
+
+    def bound(self, minimum: float, maximum: float) -> float:
+        """Return the largest absolute value a column can take, before centring, for values in [minimum, maximum]."""
+        del minimum, maximum
+        return 1.0
+
+    @abstractmethod
+    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+        """Return the function from values to columns, each less its ``centre``; ``key`` is the feature's name."""
+
+    def options(self) -> dict[str, object]:
+        """Return the options as they stand in a definition, as JSON values."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Cyclic(Encoding):
+    """sin(2πv/period), cos(2πv/period): an hour or a weekday, whose last value is next to its first."""
+
+    name = "cyclic"
+    period: float
+
+    @classmethod
+    def parse(cls, table: Table) -> Self:
+        """Read ``period``."""
+        return cls(table.number("period", above=0.0))
+
+    def types(self) -> tuple[FieldType, ...]:
+        """Return the numeric types."""
+        return _NUMERIC
+
+    def suffixes(self) -> tuple[str, ...]:
+        """Return one suffix for the sine and one for the cosine."""
+        return ("_sin", "_cos")
+
+    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+        """Return the sine and the cosine of the angle."""
+        del key
+        sin, cos, tau, period = math.sin, math.cos, math.tau, self.period
+        sin_centre, cos_centre = centre
+
+        def encode(values: list[Any]) -> list[list[float]]:
+            angles = [tau * value / period for value in values]
+            return [[sin(angle) - sin_centre for angle in angles], [cos(angle) - cos_centre for angle in angles]]
+
+        return encode
+
+
+@dataclass(frozen=True)
+class Flag(Encoding):
+    """1 for true, 0 for false."""
+
+    name = "flag"
+
+    def types(self) -> tuple[FieldType, ...]:
+        """Return boolean."""
+        return ("boolean",)
+
+    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+        """Return the flag as a number."""
+        del key
+        false, true = 0.0 - centre[0], 1.0 - centre[0]
+
+        def encode(values: list[Any]) -> list[list[float]]:
+            return [[true if value else false for value in values]]
+
+        return encode
+
+
+@dataclass(frozen=True)
+class Clip(Encoding):
+    """(min(max(v, low), high) − low)/(high − low), in [0, 1]."""
+
+    name = "clip"
+    low: float
+    high: float
+
+    @classmethod
+    def parse(cls, table: Table) -> Self:
+        """Read ``low`` and ``high``."""
+        low = table.number("low")
+        return cls(low, table.number("high", above=low))
+
+    def types(self) -> tuple[FieldType, ...]:
+        """Return the numeric types."""
+        return _NUMERIC
+
+    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+        """Return where the value lies between the limits."""
+        del key
+        low, high, span = self.low, self.high, self.high - self.low
+        origin = low + centre[0] * span
+
+        def encode(values: list[Any]) -> list[list[float]]:
+            # Comparisons, for a call of min() costs as much as all the rest.
+            clipped = [low if value < low else high if value > high else value for value in values]  # noqa: FURB136, see above
+            return [[(value - origin) / span for value in clipped]]
+
+        return encode
+
+
+@dataclass(frozen=True)
+class Scale(Encoding):
+    """(v − offset)/divisor, without limits."""
+
+    name = "scale"
+    offset: float
+    divisor: float
+
+    @classmethod
+    def parse(cls, table: Table) -> Self:
+        """Read ``offset`` and ``divisor``."""
+        return cls(table.number("offset", 0.0), table.number("divisor", above=0.0))
+
+    def types(self) -> tuple[FieldType, ...]:
+        """Return the numeric types."""
+        return _NUMERIC
+
+    def bound(self, minimum: float, maximum: float) -> float:
+        """Return the bound of the scaled interval."""
+        return max(abs(minimum - self.offset), abs(maximum - self.offset)) / self.divisor
+
+    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+        """Return the value, moved and scaled."""
+        del key
+        divisor = self.divisor
+        origin = self.offset + centre[0] * divisor
+
+        def encode(values: list[Any]) -> list[list[float]]:
+            return [[(value - origin) / divisor for value in values]]
+
+        return encode
+
+
+@dataclass(frozen=True)
+class Number(Encoding):
+    """v itself."""
+
+    name = "number"
+
+    def types(self) -> tuple[FieldType, ...]:
+        """Return the numeric types."""
+        return _NUMERIC
+
+    def bound(self, minimum: float, maximum: float) -> float:
+        """Return the bound of the interval."""
+        return max(abs(minimum), abs(maximum))
+
+    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+        """Return the value less its centre."""
+        del key
+        origin = centre[0]
+
+        def encode(values: list[Any]) -> list[list[float]]:
+            return [[value - origin for value in values]]
+
+        return encode
+
+
+@dataclass(frozen=True)
+class Onehot(Encoding):
+    """One column per listed value, 1 where it is the value; all zeros for a value that is not listed."""
+
+    name = "onehot"
+    values: tuple[str, ...] | tuple[int, ...]
+
+    @classmethod
+    def parse(cls, table: Table) -> Self:
+        """Read ``values``: strings or integers, all different."""
+        listed = table.sequence("values")
+        texts = tuple(value for value in listed if isinstance(value, str))
+        integers = tuple(value for value in listed if is_integer(value))
+        values = texts or integers
+        if len(values) < len(listed):
+            table.fault("values", "must be all strings or all integers")
+        elif len(set(values)) < len(values):
+            table.fault("values", "must not name anything twice")
+        elif len(values) > MAX_COLUMNS:
+            table.fault("values", f"must be at most {MAX_COLUMNS}")
+        return cls(values)
+
+    def types(self) -> tuple[FieldType, ...]:
+        """Return the type of the listed values."""
+        return ("integer",) if any(is_integer(value) for value in self.values) else ("string",)
+
+    def suffixes(self) -> tuple[str, ...]:
+        """Return the values, each after an equals sign."""
+        return tuple(f"={value}" for value in self.values)
+
+    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+        """Return the indicators of the listed values."""
+        del key
+        column_of = {value: column for column, value in enumerate(self.values)}
+        return _indicators(column_of.get, centre)
+
+
+@dataclass(frozen=True)
+class Hash(Encoding):
+    """One column per bucket, 1 in the value's bucket: keyed BLAKE2b of the text, modulo the number of buckets.
+
+    The same in every process and on every machine (Python's own ``hash`` is not), keyed by the feature's name, so that
+    two features do not collide on the same values. Weinberger et al. 2009, without the sign.
+    """
+
+    name = "hash"
+    buckets: int
+
+    @classmethod
+    def parse(cls, table: Table) -> Self:
+        """Read ``buckets``."""
+        return cls(table.integer("buckets", minimum=1, maximum=MAX_COLUMNS))
+
+    def types(self) -> tuple[FieldType, ...]:
+        """Return string, or integer."""
+        return ("string", "integer")
+
+    def suffixes(self) -> tuple[str, ...]:
+        """Return the bucket numbers, each after a number sign."""
+        return tuple(f"#{bucket}" for bucket in range(self.buckets))
+
+    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+        """Return the indicators of the buckets."""
+        buckets, secret = self.buckets, key.encode()
+
+        @lru_cache(_CACHED_BUCKETS)
+        def bucket(value: object) -> int:
+            # A lone surrogate is valid in JSON, so it must hash too.
+            text = str(value).encode("utf-8", "surrogatepass")
+            return int.from_bytes(hashlib.blake2b(text, key=secret, digest_size=8).digest()) % buckets
+
+        return _indicators(bucket, centre)
+
+
+def _indicators(column_of: Callable[[Any], int | None], centre: tuple[float, ...]) -> Encoder:
+    absent = [0.0 - shift for shift in centre]
+    present = [1.0 - shift for shift in centre]
+
+    def encode(values: list[Any]) -> list[list[float]]:
+        columns = [[shift] * len(values) for shift in absent]
+        for row, value in enumerate(values):
+            column = column_of(value)
+            if column is not None:
+                columns[column][row] = present[column]
+        return columns
+
+    return encode
+
+
+ENCODINGS: dict[str, type[Encoding]] = {kind.name: kind for kind in (Cyclic, Flag, Clip, Scale, Number, Onehot, Hash)}
+"""The encodings of one field; ``interaction``, the product of two features, is the schema's own."""
