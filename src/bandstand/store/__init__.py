@@ -1,0 +1,1 @@
+"""State: the only code that touches disk or a database. Two stores behind one protocol, `memory` and `embedded`."""

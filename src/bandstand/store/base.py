@@ -1,0 +1,77 @@
+"""What a store promises: the protocol that every use case is written against."""
+
+from typing import Protocol
+
+from bandstand.bandit.profile import Profile
+from bandstand.store.events import Decision, Erasure, PolicyTotals, Reward, Rewarded, Status, UserPage
+
+
+class Store(Protocol):
+    """Profiles and the events that made them.
+
+    A method that takes an event returns after the event is committed as the store's durability promises, and the
+    profile in memory moves only then. Events of one process are committed in the order in which they were handed over.
+    """
+
+    secret: bytes
+    """Keys the draws of this deployment."""
+
+    def warm(self, user_id: str) -> Profile | None:
+        """The user's profile if it is in memory now."""
+
+    async def profile(self, user_id: str) -> Profile:
+        """The user's profile; an empty one for a user never met."""
+
+    def next_seq(self, ts: float) -> int:
+        """The number of an event about to be handed over."""
+
+    async def decide(self, decision: Decision) -> Decision:
+        """Log a decision and count it.
+
+        Returns:
+            The decision that stands under its id: the given one, or, for a caller's own id, the one already there.
+
+        Raises:
+            OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
+        """
+
+    async def reward(self, reward: Reward) -> Rewarded:
+        """Log a reward and teach it, once for its decision and once for its Idempotency-Key.
+
+        Raises:
+            UnknownDecisionError: the decision is gone (erased meanwhile).
+            OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
+        """
+
+    async def decision(self, decision_id: str) -> Decision | None:
+        """The decision of that id with its reward; ``body`` and ``numbers`` may be absent."""
+
+    async def receipt(self, decision_id: str) -> Decision | None:
+        """The decision of that id in full, as logged."""
+
+    async def history(self, user_id: str, limit: int) -> list[Decision]:
+        """The user's newest decisions after the last reset, oldest first."""
+
+    async def reset(self, user_id: str, client: str) -> None:
+        """Forget what every policy learned about the user. Idempotent."""
+
+    async def erase(self, user_id: str, client: str) -> Erasure:
+        """Delete everything about the user and leave a tombstone. Idempotent."""
+
+    async def users(self, prefix: str, after: int, limit: int) -> UserPage:
+        """Known users whose id starts with ``prefix``, in order of first sight, from the cursor ``after``."""
+
+    async def user_count(self) -> int:
+        """How many users had an event."""
+
+    async def totals(self) -> dict[str, PolicyTotals]:
+        """Deployment-wide counts by policy."""
+
+    def status(self) -> Status:
+        """How the store is doing now."""
+
+    async def open(self) -> None:
+        """Take ownership of the state and be ready."""
+
+    async def close(self) -> None:
+        """Commit what was accepted, write the checkpoints, let go."""

@@ -1,0 +1,656 @@
+"""The embedded store: a SQLite ledger for truth, JSON documents as checkpoints, warm profiles in memory.
+
+All methods run on one event loop. What must be atomic (check, number, hand over) happens between two awaits; what
+touches the disk happens on the writer's thread, on the readers' threads, or on the one thread that writes documents.
+State in memory moves only when the writer reports a commit.
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.errors import (
+    ConfigurationError,
+    StorageUnavailableError,
+    UnknownDecisionError,
+)
+from bandstand.bandit.profile import Profile
+from bandstand.store import erasure, reading, replay, retention
+from bandstand.store.documents import DocumentError, Documents
+from bandstand.store.events import (
+    Decision,
+    Erasure,
+    PolicyTotals,
+    Reward,
+    Rewarded,
+    Sequence,
+    Status,
+    UserPage,
+    seq_at,
+)
+from bandstand.store.ledger import (
+    DECISION,
+    DECISION_ID,
+    IDEMPOTENCY,
+    LEGACY_LINK_SECONDS,
+    LEGACY_REWARD,
+    MARK,
+    REWARD,
+    USER,
+    Row,
+    connect,
+    create,
+    decision_row,
+    last_seq,
+    legacy_reward_row,
+    reward_row,
+)
+from bandstand.store.ownership import Ownership
+from bandstand.store.registry import Registry
+from bandstand.store.writer import CommitObserver, Operation, Writer, settle, translated
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_Future = asyncio.Future[object]
+
+_RECENT_DECISIONS = 50_000
+"""Decisions kept in memory for the reward that is likely to come; others are read from the ledger."""
+_WAL_LIMIT = 32 * 1024 * 1024
+_WAL_INTERVAL = 0.25
+_CHECKPOINT_CHUNK = 32
+_TRIM_INTERVAL = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """How an embedded store behaves; ``settings`` documents each.
+
+    Attributes:
+        sync: rewards, resets, erasures and turns are synced to disk before they are acknowledged.
+        max_warm_users: profiles kept in memory.
+        max_pending: events that may wait for a commit.
+        checkpoint_seconds: between two rounds of writing changed documents.
+        retention_days: decisions older than this are trimmed; 0 keeps all.
+        close_seconds: how long closing may spend on checkpoints (what is left is replayed at the next start).
+    """
+
+    sync: bool = True
+    max_warm_users: int = 100_000
+    max_pending: int = 10_000
+    checkpoint_seconds: float = 30.0
+    retention_days: float = 90.0
+    close_seconds: float = 10.0
+
+
+class _Warm:
+    """A user in memory.
+
+    Attributes:
+        registered: the user's row is committed.
+        pending: events handed over and not yet settled; such a user is never evicted.
+        reset_seq: the newest reset handed over.
+        changed: the profile is ahead of its document.
+    """
+
+    __slots__ = ("changed", "pending", "profile", "registered", "reset_seq", "uid")
+
+    def __init__(self, profile: Profile, uid: int, *, registered: bool, changed: bool) -> None:
+        self.profile = profile
+        self.uid = uid
+        self.registered = registered
+        self.pending = 0
+        self.reset_seq = profile.reset_seq
+        self.changed = changed
+
+
+class EmbeddedStore:
+    """One process's state under ``state_dir``.
+
+    Args:
+        state_dir: where everything is kept; made if absent.
+        catalogue: the configured policies and schemas.
+        clock: seconds since the epoch.
+        observe: told of each commit.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        catalogue: Catalogue,
+        *,
+        options: StoreOptions | None = None,
+        clock: Callable[[], float] = time.time,
+        observe: CommitObserver | None = None,
+    ) -> None:
+        self._dir = state_dir
+        self._catalogue = catalogue
+        self._options = options or StoreOptions()
+        self._clock = clock
+        self._observe = observe
+        self._documents = Documents(state_dir)
+        self._registry = Registry(catalogue)
+        self._users: OrderedDict[str, _Warm] = OrderedDict()  # least recently used first
+        self._loading: dict[str, asyncio.Future[_Warm]] = {}
+        self._erasing: dict[str, _Future] = {}
+        self._recent: OrderedDict[str, Decision] = OrderedDict()
+        self._flying: dict[int, _Future] = {}  # by event number: handed over and not yet settled
+        self._keyed: dict[tuple[str, str], Reward] = {}  # by Idempotency-Key, while in flight
+        self._state: str = "closed"
+        self._last_error: str | None = None
+        self.secret = b""
+
+    # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def open(self) -> None:
+        """Own the directory, open the ledger and start the writer.
+
+        Raises:
+            ConfigurationError: the directory is another's, cannot be written, or does not fit the configuration.
+        """
+        self._ownership = Ownership(self._dir)
+        try:
+            self._connection = self._open_ledger()
+        except BaseException:
+            self._ownership.release()
+            raise
+        self._loop = asyncio.get_running_loop()
+        self._reader = reading.Reader(self._dir / "ledger.db")
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="ledger-reader")
+        self._document_thread = ThreadPoolExecutor(1, thread_name_prefix="documents")
+        self._writer = Writer(
+            self._connection,
+            sync=self._options.sync,
+            max_pending=self._options.max_pending,
+            observe=self._observe,
+        )
+        self._wake = asyncio.Event()
+        self._upkeep = [
+            asyncio.create_task(self._keep_checkpoints()),
+            asyncio.create_task(self._keep_wal_short()),
+            asyncio.create_task(self._keep_retention()),
+        ]
+        self._state = "ready"
+
+    def _open_ledger(self) -> sqlite3.Connection:
+        path = self._dir / "ledger.db"
+        try:
+            connection = connect(path)
+            create(connection)
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")  # done beside the writer, see _keep_wal_short
+            self._registry.load(connection)
+            self._registry.require_unchanged(connection)
+            self._registry.register(connection)
+            self.secret = bytes(connection.execute("SELECT value FROM meta WHERE key = 'secret'").fetchone()[0])
+            self._sequence = Sequence(last_seq(connection))
+            self._next_uid = connection.execute("SELECT coalesce(max(uid), 0) + 1 FROM users").fetchone()[0]
+        except sqlite3.Error as error:
+            message = f"{path} cannot be opened: {error}; restore a backup, or name another STATE_DIR"
+            raise ConfigurationError(message) from error
+        return connection
+
+    async def close(self) -> None:
+        """Commit what was accepted, write the checkpoints, let the directory go."""
+        if self._state == "closed":
+            return
+        self._state = "draining"
+        for task in self._upkeep:
+            task.cancel()
+        await asyncio.gather(*self._upkeep, return_exceptions=True)
+        await self._writer.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._options.close_seconds):
+                await self._checkpoint()
+        await asyncio.to_thread(self._readers.shutdown)
+        await asyncio.to_thread(self._document_thread.shutdown)
+        self._reader.close()
+        with suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+        self._ownership.release()
+        self._state = "closed"
+
+    def status(self) -> Status:
+        """How the store is doing now."""
+        state = {"ready": "ready", "draining": "draining"}.get(self._state, "failed")
+        return Status(
+            state=state,  # type: ignore[arg-type]  # the three literals above
+            durability="full" if self._options.sync else "process",
+            warm_users=len(self._users),
+            pending=self._writer.pending + len(self._flying),
+            quarantined=self._documents.quarantined,
+            last_error=self._last_error,
+        )
+
+    # ── users ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def warm(self, user_id: str) -> Profile | None:
+        """The user's profile if it is in memory now."""
+        user = self._users.get(user_id)
+        if user is None:
+            return None
+        self._users.move_to_end(user_id)
+        return user.profile
+
+    async def profile(self, user_id: str) -> Profile:
+        """The user's profile; an empty one for a user never met."""
+        return (await self._user(user_id)).profile
+
+    async def _user(self, user_id: str) -> _Warm:
+        while True:
+            user = self._users.get(user_id)
+            if user is not None:
+                self._users.move_to_end(user_id)
+                return user
+            if (erasing := self._erasing.get(user_id)) is not None:
+                await asyncio.wait([erasing])
+            elif (loading := self._loading.get(user_id)) is not None:
+                await asyncio.wait([loading])
+                loading.result()  # raises for every waiter what the load raised
+            else:
+                await self._load(user_id)
+
+    async def _load(self, user_id: str) -> None:
+        loading: asyncio.Future[_Warm] = self._loop.create_future()
+        self._loading[user_id] = loading
+        try:
+            user = await self._read(self._read_user, user_id)
+        except BaseException as error:
+            loading.set_exception(error if isinstance(error, Exception) else StorageUnavailableError("load cancelled"))
+            loading.exception()  # somebody has seen it, whether or not anybody waited
+            raise
+        else:
+            self._users[user_id] = user
+            loading.set_result(user)
+        finally:
+            del self._loading[user_id]
+        if len(self._users) > self._options.max_warm_users:
+            self._wake.set()
+
+    def _read_user(self, connection: sqlite3.Connection, user_id: str) -> _Warm:
+        """The user's checkpoint, brought up to the ledger; or the ledger's word alone where it cannot be trusted."""
+        uid = reading.uid_of(connection, user_id)
+        try:
+            document = self._documents.read(user_id)
+            if document is not None and document.seq <= erasure.buried(connection, self.secret, user_id):
+                self._documents.delete(user_id)  # it came back from a backup; the erasure stands
+                document = None
+            if document is not None and (uid is None or not replay.holds(connection, uid, document.seq)):
+                trimmed = None if uid is None else replay.baseline(connection, uid)
+                if trimmed is None or trimmed.seq < document.seq:
+                    message = "knows events that the ledger does not"
+                    raise DocumentError(message)  # noqa: TRY301 (one way for all that cannot be trusted)
+                document = trimmed
+        except DocumentError:
+            self._documents.set_aside(user_id)
+            document = None
+        if uid is None:
+            return _Warm(Profile(user_id), 0, registered=False, changed=False)
+        if document is None:
+            return _Warm(replay.rebuilt(connection, self._registry, uid, user_id), uid, registered=True, changed=True)
+        before = document.seq
+        profile = replay.caught_up(connection, self._registry, uid, document)
+        return _Warm(profile, uid, registered=True, changed=profile.seq != before)
+
+    # ── decisions ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def next_seq(self, ts: float) -> int:
+        """The number of an event about to be handed over."""
+        return self._sequence.next(ts)
+
+    async def decide(self, decision: Decision) -> Decision:
+        """Log a decision and count it; see :class:`bandstand.store.base.Store`.
+
+        The user must be warm, and no await may lie between :meth:`next_seq` and this call.
+        """
+        if decision.own_id and (earlier := self._recent.get(decision.decision_id)) is not None:
+            await self._settled(earlier.seq)
+            return earlier
+        user = self._users[decision.user_id]
+        decision.uid = self._uid(user)
+        policy_id = self._registry.id(decision.policy)
+        rows: list[tuple[str, Row]] = [(DECISION, decision_row(decision, policy_id))]
+        if decision.own_id:
+            rows.append((DECISION_ID, (decision.decision_id, decision.seq)))
+        tally = (int(decision.ts // 3600), policy_id, 1, int(decision.exploring), 0, 0.0)
+
+        def committed() -> None:
+            user.profile.decided(decision.seq, decision.policy.key, decision.ts, exploring=decision.exploring)
+            decision.body, decision.numbers = b"", None  # the ledger has them; a reward needs only x
+
+        def refused() -> None:
+            self._recent.pop(decision.decision_id, None)
+
+        future = self._hand_over(user, decision.seq, rows, committed, refused, durable=False, tally=tally)
+        self._remember(decision)
+        await future
+        return decision
+
+    async def decision(self, decision_id: str) -> Decision | None:
+        """The decision of that id, for its reward."""
+        decision = self._recent.get(decision_id)
+        if decision is None:
+            found = await self._read(reading.find_decision, self._registry, decision_id)
+            if found is None:
+                return None
+            decision = self._recent.get(decision_id)  # somebody else may have been quicker
+            if decision is None:
+                found.x = replay.picked_features(self._registry, found.policy, found.body, found.pick)
+                found.body, found.numbers = b"", None
+                decision = found
+                self._remember(decision)
+        await self._settled(decision.seq)
+        return decision
+
+    async def receipt(self, decision_id: str) -> Decision | None:
+        """The decision of that id in full, as logged."""
+        if (recent := self._recent.get(decision_id)) is not None:
+            await self._settled(recent.seq)
+        return await self._read(reading.find_decision, self._registry, decision_id)
+
+    async def history(self, user_id: str, limit: int) -> list[Decision]:
+        """The user's newest decisions after the last reset, oldest first."""
+        return await self._read(reading.history, self._registry, user_id, limit)
+
+    def _remember(self, decision: Decision) -> None:
+        self._recent[decision.decision_id] = decision
+        while len(self._recent) > _RECENT_DECISIONS:
+            decision_id, oldest = self._recent.popitem(last=False)
+            in_flight = oldest.seq in self._flying or (oldest.reward is not None and oldest.reward.seq in self._flying)
+            if in_flight:
+                self._recent[decision_id] = oldest
+                break
+
+    # ── rewards ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def reward(self, reward: Reward) -> Rewarded:
+        """Log a reward and teach it, once; see :class:`bandstand.store.base.Store`."""
+        if reward.idempotency is not None and (known := await self._reward_by_key(reward.idempotency)) is not None:
+            return Rewarded(known, "key")
+        while True:
+            user = await self._user(reward.user_id)
+            decision = None if reward.decision_id is None else await self.decision(reward.decision_id)
+            if self._users.get(reward.user_id) is user and (
+                decision is None or self._recent.get(decision.decision_id) is decision
+            ):
+                break  # nothing moved while we waited: from here to the hand-over there is no await
+        if reward.idempotency is not None and (flying := self._keyed.get(reward.idempotency)) is not None:
+            await self._settled(flying.seq)
+            return Rewarded(flying, "key")
+        if reward.decision_id is not None:
+            if decision is None or decision.uid != user.uid:
+                message = "no such decision"
+                raise UnknownDecisionError(message)
+            if decision.reward is not None:
+                standing = decision.reward
+                await self._settled(standing.seq)
+                return Rewarded(standing, "decision")
+            reward.decision_seq = decision.seq
+            reward.x = decision.x
+            if decision.seq <= user.reset_seq:
+                reward.applied, reward.reason = False, "reset"
+        await self._hand_over_reward(user, reward, decision)
+        return Rewarded(reward, "new")
+
+    def _hand_over_reward(self, user: _Warm, reward: Reward, decision: Decision | None) -> _Future:
+        reward.seq = self._sequence.next(reward.ts)
+        uid = self._uid(user)
+        policy_id = self._registry.id(reward.policy)
+        if decision is not None:
+            rows: list[tuple[str, Row]] = [(REWARD, reward_row(reward, uid, policy_id))]
+            decision.reward = reward
+        else:
+            linkable_after = seq_at(reward.ts - LEGACY_LINK_SECONDS)
+            rows = [(LEGACY_REWARD, legacy_reward_row(reward, uid, policy_id, linkable_after))]
+        key = reward.idempotency
+        if key is not None:
+            rows.append((IDEMPOTENCY, (*key, reward.body_hash, reward.seq, reward.ts)))
+            self._keyed[key] = reward
+
+        def committed() -> None:
+            if reward.applied and reward.x is not None:
+                prior = self._catalogue.policies[reward.policy.name].prior if self._configured(reward) else None
+                user.profile.rewarded(
+                    reward.seq, reward.policy.key, reward.ts, reward.x, reward.value, reward.weight, prior
+                )
+            if key is not None:
+                self._keyed.pop(key, None)
+
+        def refused() -> None:
+            if decision is not None:
+                decision.reward = None
+            if key is not None:
+                self._keyed.pop(key, None)
+
+        tally = (int(reward.ts // 3600), policy_id, 0, 0, 1, reward.value)
+        return self._hand_over(user, reward.seq, rows, committed, refused, durable=True, tally=tally)
+
+    def _configured(self, reward: Reward) -> bool:
+        policy = self._catalogue.policies.get(reward.policy.name)
+        return policy is not None and policy.schema.name == reward.policy.schema
+
+    async def _reward_by_key(self, key: tuple[str, str]) -> Reward | None:
+        flying = self._keyed.get(key)
+        if flying is None:
+            return await self._read(reading.reward_by_key, self._registry, *key)
+        await self._settled(flying.seq)
+        return flying
+
+    # ── operators ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def reset(self, user_id: str, client: str) -> None:
+        """Forget what every policy learned about the user. Idempotent."""
+        user = await self._user(user_id)
+        if not user.registered and not user.pending:
+            return
+        ts = self._clock()
+        before = user.reset_seq
+        seq = user.reset_seq = self._sequence.next(ts)
+        row = (seq, self._uid(user), "reset", ts, client, None)
+
+        def committed() -> None:
+            user.profile.reset(seq)
+
+        def refused() -> None:
+            user.reset_seq = before
+
+        await self._hand_over(user, seq, [(MARK, row)], committed, refused, durable=True)
+
+    async def erase(self, user_id: str, client: str) -> Erasure:
+        """Delete everything about the user and leave a tombstone. Idempotent."""
+        user = await self._user(user_id)
+        erasing: _Future = self._loop.create_future()
+        self._erasing[user_id] = erasing
+        del self._users[user_id]  # requests from here on wait, and then meet a stranger
+        for decision_id in [key for key, decision in self._recent.items() if decision.user_id == user_id]:
+            del self._recent[decision_id]
+        try:
+            # Files first: a crash in between leaves a user whose document is made again from the ledger, not a document
+            # of nobody.
+            documents = await self._loop.run_in_executor(self._document_thread, self._documents.delete, user_id)
+            ts = self._clock()
+            digest = erasure.tombstone_hash(self.secret, user_id)
+            erase = partial(erasure.erase, uid=user.uid, tombstone=digest, seq=self._sequence.next(ts), ts=ts)
+            counts = await self._writer.call(partial(erase, client=client))
+            await self._writer.call(erasure.truncate_wal)
+        finally:
+            del self._erasing[user_id]
+            erasing.set_result(None)
+        return replace(counts, documents=documents)
+
+    async def users(self, prefix: str, after: int, limit: int) -> UserPage:
+        """Known users whose id starts with ``prefix``, in order of first sight, from the cursor ``after``."""
+        return await self._read(reading.users, prefix, after, limit)
+
+    async def user_count(self) -> int:
+        """How many users the ledger knows."""
+        return await self._read(reading.user_count)
+
+    async def totals(self) -> dict[str, PolicyTotals]:
+        """Deployment-wide counts by policy."""
+        return await self._read(reading.totals)
+
+    # ── the ways to the threads ───────────────────────────────────────────────────────────────────────────────────
+
+    async def _read(self, question: Callable[..., T], *args: Any) -> T:
+        try:
+            return await self._loop.run_in_executor(self._readers, self._reader.ask, question, *args)
+        except sqlite3.Error as error:
+            raise translated(error) from error
+        except RuntimeError as error:  # the executor has been shut down
+            message = "the service is shutting down"
+            raise StorageUnavailableError(message) from error
+
+    def _uid(self, user: _Warm) -> int:
+        if not user.uid:
+            user.uid = self._next_uid
+            self._next_uid += 1
+        return user.uid
+
+    def _hand_over(
+        self,
+        user: _Warm,
+        seq: int,
+        rows: list[tuple[str, Row]],
+        committed: Callable[[], None],
+        refused: Callable[[], None],
+        *,
+        durable: bool,
+        tally: tuple[int, int, int, int, int, float] | None = None,
+    ) -> _Future:
+        """Give rows of one event to the writer; after the commit fold them in, and settle the returned future."""
+        if not user.registered:
+            rows.append((USER, (user.uid, user.profile.user_id)))
+        future: _Future = self._loop.create_future()
+        settle_future = settle(future)
+
+        def done(result: object, error: BaseException | None) -> None:
+            user.pending -= 1
+            del self._flying[seq]
+            if error is None:
+                user.registered = user.changed = True
+                committed()
+            else:
+                self._last_error = str(error)
+                refused()
+                if isinstance(error, sqlite3.IntegrityError):
+                    error = StorageUnavailableError("the event collided with another; try again")
+            settle_future(result, error)
+
+        try:
+            self._writer.submit(Operation(rows, done, durable=durable, tally=tally))
+        except BaseException:
+            refused()
+            raise
+        user.pending += 1
+        self._flying[seq] = future
+        return future
+
+    async def _settled(self, seq: int) -> None:
+        """Wait for the commit of an event in flight; raises what its commit raised."""
+        if (flying := self._flying.get(seq)) is not None:
+            await asyncio.wait([flying])
+            flying.result()
+
+    # ── upkeep ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _keep_checkpoints(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._options.checkpoint_seconds):
+                    await self._wake.wait()
+            if self._wake.is_set():
+                self._wake.clear()
+                await self._evict()
+            else:
+                await self._checkpoint()
+
+    async def _checkpoint(self) -> None:
+        """Write the documents of all users that changed, a few at a time."""
+        changed = [user for user in self._users.values() if user.changed]
+        for start in range(0, len(changed), _CHECKPOINT_CHUNK):
+            await self._write_documents(changed[start : start + _CHECKPOINT_CHUNK])
+
+    async def _evict(self) -> None:
+        """Let go of the users least recently met, beyond a little slack below the limit."""
+        surplus = len(self._users) - self._options.max_warm_users * 99 // 100
+        oldest = list(zip(self._users.items(), range(surplus), strict=False))
+        for start in range(0, len(oldest), _CHECKPOINT_CHUNK):
+            chunk = [entry for entry, _ in oldest[start : start + _CHECKPOINT_CHUNK]]
+            await self._write_documents([user for _, user in chunk if user.changed])
+            for user_id, user in chunk:
+                if not user.pending and not user.changed and self._users.get(user_id) is user:
+                    del self._users[user_id]
+
+    async def _write_documents(self, users: list[_Warm]) -> None:
+        snapshots = []
+        for user in users:
+            snapshots.append(user.profile.copy())
+            user.changed = False
+        failed = await self._loop.run_in_executor(self._document_thread, self._write_all, snapshots)
+        for user in users:
+            if user.profile.user_id in failed:
+                user.changed = True
+
+    def _write_all(self, snapshots: list[Profile]) -> set[str]:
+        failed: set[str] = set()
+        for profile in snapshots:
+            if profile.user_id in self._erasing:
+                continue  # its document is about to go, or has just gone
+            try:
+                self._documents.write(profile)
+            except OSError as error:
+                self._last_error = f"checkpoint: {error.strerror}"
+                failed.add(profile.user_id)
+        return failed
+
+    async def _keep_wal_short(self) -> None:
+        """Move the write-ahead log into the database beside the writer, then let the writer finish the short rest.
+
+        SQLite would do all of it inside some unlucky commit. The log can only start over once it has been moved
+        completely, and only the writer can see to that.
+        """
+        wal = self._dir / "ledger.db-wal"
+        helper = connect(self._dir / "ledger.db")
+        try:
+            while True:
+                await asyncio.sleep(_WAL_INTERVAL)
+                with suppress(OSError, sqlite3.Error, StorageUnavailableError):
+                    if wal.stat().st_size > _WAL_LIMIT:
+                        await asyncio.to_thread(_passive_checkpoint, helper)
+                        await self._writer.call(_passive_checkpoint)
+        finally:
+            helper.close()
+
+    async def _keep_retention(self) -> None:
+        while True:
+            with suppress(StorageUnavailableError, sqlite3.Error):
+                await self.trim()
+            await asyncio.sleep(_TRIM_INTERVAL)
+
+    async def trim(self) -> int:
+        """Apply retention now: replace decisions past their days by baselines; returns how many users were touched."""
+        now = self._clock()
+        await self._writer.call(partial(retention.forget_keys, now=now))
+        if not self._options.retention_days:
+            return 0
+        cutoff = seq_at(now - self._options.retention_days * 86_400)
+        uids = await self._read(retention.overdue_users, cutoff)
+        for uid, user_id in uids:
+            state = await self._read(replay.rebuilt, self._registry, uid, user_id, cutoff)
+            seq = self._sequence.next(self._clock())
+            await self._writer.call(partial(retention.trim, uid=uid, state=state, cutoff=cutoff, seq=seq, ts=now))
+        return len(uids)
+
+
+def _passive_checkpoint(connection: sqlite3.Connection) -> object:
+    return connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()

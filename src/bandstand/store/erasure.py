@@ -1,0 +1,44 @@
+"""Erasure: everything the ledger holds about one user goes in one transaction, and a tombstone stays."""
+
+import hashlib
+import sqlite3
+
+from bandstand.store.events import Erasure
+
+
+def tombstone_hash(secret: bytes, user_id: str) -> bytes:
+    """A keyed hash: recognises the user's old documents without naming the user."""
+    return hashlib.blake2b(user_id.encode("utf-8"), key=secret, digest_size=16, person=b"tombstone").digest()
+
+
+def erase(connection: sqlite3.Connection, *, uid: int, tombstone: bytes, seq: int, ts: float, client: str) -> Erasure:
+    """Delete the rows of ``uid``; pages are overwritten (``secure_delete``)."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(
+            "DELETE FROM idempotency WHERE reward_seq IN (SELECT seq FROM rewards WHERE uid = ?)", (uid,)
+        )
+        connection.execute("DELETE FROM decision_ids WHERE seq IN (SELECT seq FROM decisions WHERE uid = ?)", (uid,))
+        decisions = connection.execute("DELETE FROM decisions WHERE uid = ?", (uid,)).rowcount
+        rewards = connection.execute("DELETE FROM rewards WHERE uid = ?", (uid,)).rowcount
+        marks = connection.execute("DELETE FROM marks WHERE uid = ?", (uid,)).rowcount
+        if connection.execute("DELETE FROM users WHERE uid = ?", (uid,)).rowcount:
+            connection.execute("INSERT OR REPLACE INTO tombstones VALUES (?, ?, ?)", (tombstone, seq, ts))
+            connection.execute("INSERT INTO marks VALUES (?, NULL, 'erasure', ?, ?, NULL)", (seq, ts, client))
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    return Erasure(decisions, rewards, marks)
+
+
+def buried(connection: sqlite3.Connection, secret: bytes, user_id: str) -> int:
+    """The number of the user's last erasure; -1 for none. A document no newer than it is discarded."""
+    query = "SELECT seq FROM tombstones WHERE user_hash = ?"
+    row = connection.execute(query, (tombstone_hash(secret, user_id),)).fetchone()
+    return -1 if row is None else int(row[0])
+
+
+def truncate_wal(connection: sqlite3.Connection) -> object:
+    """Empty the write-ahead log, which still held the deleted rows."""
+    return connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -1,0 +1,97 @@
+"""Every policy definition the ledger has seen: the ids its rows use, and the encodings to read them with."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.errors import ConfigurationError
+from bandstand.bandit.features import FeatureSchema
+from bandstand.bandit.policies import Policy
+from bandstand.store.events import Array, PolicyRef
+
+
+def policy_ref(policy: Policy) -> PolicyRef:
+    """What an event stores of a policy."""
+    return PolicyRef(policy.name, policy.hash, policy.schema.name, policy.schema.hash)
+
+
+class Registry:
+    """Policy rows by id and ids by policy, as of the last :meth:`load`."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._refs: dict[int, PolicyRef] = {}
+        self._ids: dict[tuple[str, str], int] = {}
+        self._schemas: dict[str, FeatureSchema] = dict(catalogue.schemas)
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Read the policy rows; encodings of schemas no longer configured come from the ledger."""
+        query = "SELECT id, name, hash, schema, schema_hash, schema_definition FROM policies"
+        for row_id, name, digest, schema, schema_hash, definition in connection.execute(query):
+            self._refs[row_id] = PolicyRef(name, digest, schema, schema_hash)
+            self._ids[name, digest] = row_id
+            if schema not in self._schemas:
+                self._schemas[schema] = FeatureSchema.parse(schema, json.loads(definition))
+
+    def register(self, connection: sqlite3.Connection) -> None:
+        """Add rows for configured policies that have none yet."""
+        for policy in self._catalogue.policies.values():
+            if (policy.name, policy.hash) not in self._ids:
+                schema = policy.schema
+                connection.execute(
+                    "INSERT INTO policies VALUES (NULL, ?, ?, ?, ?, ?)",
+                    (policy.name, policy.hash, schema.name, schema.hash, json.dumps(schema.definition)),
+                )
+        self.load(connection)
+
+    def changed_schemas(self, connection: sqlite3.Connection) -> list[str]:
+        """Configured schemas whose recorded sums were made under another encoding of the same name."""
+        recorded = dict(connection.execute("SELECT name, hash FROM schemas"))
+        return [
+            name
+            for name, schema in self._catalogue.schemas.items()
+            if name in recorded and recorded[name] != schema.hash and self._taught(connection, name)
+        ]
+
+    def record_schemas(self, connection: sqlite3.Connection, names: Iterable[str]) -> None:
+        """Record the configured encodings of ``names`` as the ones their sums are kept under."""
+        rows = [(name, self._catalogue.schemas[name].hash) for name in names]
+        connection.executemany("INSERT OR REPLACE INTO schemas VALUES (?, ?)", rows)
+
+    def require_unchanged(self, connection: sqlite3.Connection) -> None:
+        """End start-up where a schema changed under its name.
+
+        Raises:
+            ConfigurationError: names the schema and both ways out.
+        """
+        changed = self.changed_schemas(connection)
+        if changed:
+            message = (
+                f"schema {changed[0]!r} has changed under the same name: "
+                f"run `bandstand state migrate --schema {changed[0]}`, or give the new one a new name"
+            )
+            raise ConfigurationError(message)
+        self.record_schemas(connection, self._catalogue.schemas)
+
+    def id(self, ref: PolicyRef) -> int:
+        """The row id of a registered policy."""
+        return self._ids[ref.name, ref.hash]
+
+    def ref(self, row_id: int) -> PolicyRef:
+        """The policy of a row id."""
+        return self._refs[row_id]
+
+    def names(self) -> Mapping[int, str]:
+        """Policy names by row id."""
+        return {row_id: ref.name for row_id, ref in self._refs.items()}
+
+    def encode(self, ref: PolicyRef, context: Mapping[str, object], features: Mapping[str, object]) -> Array:
+        """The features x, shape (d,), of one candidate under the policy's schema."""
+        x: Array = self._schemas[ref.schema].encode(context, [features])[0]
+        return x
+
+    def _taught(self, connection: sqlite3.Connection, schema: str) -> bool:
+        query = """SELECT EXISTS (SELECT 1 FROM rewards WHERE policy IN (SELECT id FROM policies WHERE schema = ?))
+                       OR EXISTS (SELECT 1 FROM marks WHERE document IS NOT NULL)"""
+        return bool(connection.execute(query, (schema,)).fetchone()[0])

@@ -1,0 +1,82 @@
+"""Replay: a user's state made again from the ledger's events, by the same folds that made it live."""
+
+import heapq
+import json
+import sqlite3
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import Any
+
+from bandstand.bandit.profile import Profile
+from bandstand.store.events import Array, PolicyRef
+from bandstand.store.registry import Registry
+
+_FOREVER = (1 << 63) - 1
+
+_DECISIONS = """SELECT seq, 'decision', policy, ts, exploring FROM decisions
+    WHERE uid = ? AND seq > ? AND seq <= ? ORDER BY seq"""
+_REWARDS = """SELECT r.seq, 'reward', r.policy, r.ts, r.value, r.weight, r.features, d.body, d.pick
+    FROM rewards AS r LEFT JOIN decisions AS d ON d.seq = r.decision_seq
+    WHERE r.uid = ? AND r.seq > ? AND r.seq <= ? AND r.applied ORDER BY r.seq"""
+_MARKS = """SELECT seq, kind, document FROM marks
+    WHERE uid = ? AND seq > ? AND seq <= ? AND kind IN ('reset', 'import') ORDER BY seq"""
+_BASELINE = "SELECT document FROM marks WHERE uid = ? AND kind = 'baseline' ORDER BY seq DESC LIMIT 1"
+_EVENT = """SELECT EXISTS (SELECT 1 FROM decisions WHERE seq = ?1 AND uid = ?2)
+    OR EXISTS (SELECT 1 FROM rewards WHERE seq = ?1 AND uid = ?2)
+    OR EXISTS (SELECT 1 FROM marks WHERE seq = ?1 AND uid = ?2)"""
+
+
+def picked_features(registry: Registry, ref: PolicyRef, body: bytes, pick: int) -> Array:
+    """The features x, shape (d,), that a logged decision's pick had."""
+    request: dict[str, Any] = json.loads(body)
+    features = request["candidates"][pick].get("features", {})
+    return registry.encode(ref, request.get("context", {}), features)
+
+
+def baseline(connection: sqlite3.Connection, uid: int) -> Profile | None:
+    """The state that retention kept in place of the events it trimmed."""
+    row = connection.execute(_BASELINE, (uid,)).fetchone()
+    return None if row is None else Profile.from_json(json.loads(row[0]))
+
+
+def holds(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
+    """Whether ``seq`` is an event of this user: a checkpoint of events that the ledger lost must not be believed."""
+    return bool(connection.execute(_EVENT, (seq, uid)).fetchone()[0])
+
+
+def rebuilt(
+    connection: sqlite3.Connection, registry: Registry, uid: int, user_id: str, until: int = _FOREVER
+) -> Profile:
+    """The user's state from the ledger alone, as of the event ``until``."""
+    start = baseline(connection, uid) or Profile(user_id)
+    return caught_up(connection, registry, uid, start, until)
+
+
+def caught_up(
+    connection: sqlite3.Connection, registry: Registry, uid: int, profile: Profile, until: int = _FOREVER
+) -> Profile:
+    """``profile`` with the user's later events, up to ``until``, folded in; it is moved in place and returned."""
+    for event in _events(connection, uid, profile.seq, until):
+        match event:
+            case (seq, "decision", policy, ts, exploring):
+                profile.decided(seq, registry.ref(policy).key, ts, exploring=bool(exploring))
+            case (seq, "reward", policy, ts, value, weight, features, body, pick):
+                ref = registry.ref(policy)
+                if features is not None:
+                    legacy = json.loads(features)
+                    x = registry.encode(ref, legacy["context"], legacy["features"])
+                else:
+                    x = picked_features(registry, ref, body, pick)
+                profile.rewarded(seq, ref.key, ts, x, value, weight)
+            case (seq, "reset", _):
+                profile.reset(seq)
+            case (seq, "import", document):
+                imported = Profile.from_json(json.loads(document))
+                profile.adopt(seq, imported)
+    return profile
+
+
+def _events(connection: sqlite3.Connection, uid: int, after: int, until: int) -> Iterator[tuple[Any, ...]]:
+    bounds = (uid, after, until)
+    cursors = [connection.execute(query, bounds) for query in (_DECISIONS, _REWARDS, _MARKS)]
+    return heapq.merge(*cursors, key=itemgetter(0))
