@@ -1,0 +1,1 @@
+"""Use cases, one verb each, over whatever store the deployment has."""

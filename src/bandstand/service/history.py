@@ -1,0 +1,98 @@
+"""History: a user's newest decisions, and the receipt of one."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from bandstand.bandit.errors import UnknownDecisionError
+from bandstand.service.deployment import Deployment, iso
+from bandstand.store.events import Decision
+
+HISTORY_LENGTH = 100
+
+
+async def history(deployment: Deployment, user_id: str) -> list[dict[str, Any]]:
+    """The user's newest 100 decisions since the last reset, oldest first, with the raw values they were made on."""
+    return [_entry(deployment, decision) for decision in await deployment.store.history(user_id, HISTORY_LENGTH)]
+
+
+async def receipt(deployment: Deployment, decision_id: str) -> dict[str, Any]:
+    """Everything a decision was made of, enough to make the same pick again.
+
+    With K candidates, probability p, ``floor`` δ and ``seed`` u: where u < δ the pick is candidate ⌊K·u/δ⌋; else the
+    exploit branch g = (p − δ/K)/(1−δ) is inverted at (u−δ)/(1−δ).
+
+    Raises:
+        UnknownDecisionError: no such decision.
+    """
+    decision = await deployment.store.receipt(decision_id)
+    if decision is None or decision.numbers is None:
+        message = "no such decision"
+        raise UnknownDecisionError(message)
+    request = json.loads(decision.body)
+    candidates = request["candidates"]
+    schema = deployment.catalogue.schemas.get(decision.policy.schema)
+    if schema is not None and schema.hash == decision.policy.schema_hash:
+        features = schema.encode(_context(request), [candidate.get("features", {}) for candidate in candidates])
+        encoded, labels = features.tolist(), list(schema.labels)
+    else:  # the encoding it was made under is no longer configured
+        encoded, labels = [None] * len(candidates), None
+    reward = decision.reward
+    return {
+        "decision_id": decision.decision_id,
+        "user_id": decision.user_id,
+        "ts": iso(decision.ts),
+        "client": decision.client,
+        "policy": decision.policy.name,
+        "policy_hash": decision.policy.hash,
+        "schema": decision.policy.schema,
+        "schema_hash": decision.policy.schema_hash,
+        "tip_id": decision.tip_id,
+        "score": decision.score,
+        "propensity": decision.propensity,
+        "exploring": decision.exploring,
+        "seed": decision.seed,
+        "floor": decision.floor,
+        "context": _context(request),
+        "feature_labels": labels,
+        "candidates": [
+            {"tip_id": candidate["id"], "features": x, "mean": mean, "width": width, "score": score, "probability": p}
+            for candidate, x, (mean, width, score, p) in zip(
+                candidates, encoded, decision.numbers.T.tolist(), strict=True
+            )
+        ],
+        "reward": None
+        if reward is None
+        else {
+            "reward": reward.value,
+            "applied": reward.applied,
+            "reason": reward.reason,
+            "source": reward.source,
+            "ts": iso(reward.ts),
+            "client": reward.client,
+        },
+    }
+
+
+def _entry(deployment: Deployment, decision: Decision) -> dict[str, Any]:
+    request = json.loads(decision.body)
+    context = _context(request)
+    raw = request["candidates"][decision.pick].get("features", {})
+    schema = deployment.catalogue.schemas.get(decision.policy.schema)
+    features = {**raw, **context} if schema is None else schema.values(context, raw)
+    return {
+        "ts": iso(decision.ts),
+        "features": features,
+        "score": decision.score,
+        "tip_id": decision.tip_id,
+        "decision_id": decision.decision_id,
+        "policy": decision.policy.name,
+        "exploring": decision.exploring,
+        "propensity": decision.propensity,
+        "day_of_week": context.get("day_of_week", 0),
+    }
+
+
+def _context(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    context: Mapping[str, Any] = request.get("context", {})
+    return context

@@ -1,0 +1,147 @@
+"""Score: encode the candidates, ask the policy for its distribution, draw once, log, answer."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bandstand.bandit.distribution import uniform01
+from bandstand.bandit.errors import DecisionConflictError, StorageFullError
+from bandstand.bandit.policies import Policy
+from bandstand.bandit.profile import Profile
+from bandstand.bandit.ridge import Posterior
+from bandstand.service.deployment import Deployment
+from bandstand.store.events import Array, Decision
+
+_NOTHING: dict[str, object] = {}
+
+
+@dataclass(slots=True)
+class Scored:
+    """The pick, as the caller hears of it.
+
+    Attributes:
+        decision_id: ``None`` where the decision could not be logged (``SCORE_WHEN_FULL``) and takes no reward.
+        numbers: mean, width, score and probability of every candidate: shape (4, K).
+    """
+
+    decision_id: str | None
+    tip_id: str
+    score: float
+    policy: str
+    propensity: float
+    exploring: bool
+    numbers: Array | None
+
+    def ranking(self, candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """All candidates, best score first; equals keep the caller's order."""
+        assert self.numbers is not None  # noqa: S101 (the store gave the decision in full)
+        _, _, scores, probabilities = self.numbers
+        order = np.argsort(-scores, kind="stable")
+        return [
+            {"tip_id": candidates[i]["id"], "score": float(scores[i]), "propensity": float(probabilities[i])}
+            for i in order
+        ]
+
+
+async def score(
+    deployment: Deployment, request: Mapping[str, Any], *, body: bytes, client: str, policy: str | None = None
+) -> Scored:
+    """Pick one of ``request["candidates"]`` for ``request["user_id"]``.
+
+    Args:
+        deployment: where.
+        request: a validated score request.
+        body: the same request as it came, for the ledger.
+        client: name of the API key.
+        policy: the policy to ask; ``None`` for the active one.
+
+    Raises:
+        UnknownPolicyError: no such policy.
+        DecisionConflictError: the caller's ``decision_id`` names another request.
+        OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
+    """
+    chosen = deployment.policy(policy)
+    store = deployment.store
+    user_id: str = request["user_id"]
+    own_id: str | None = request.get("decision_id")
+    if own_id is not None and (earlier := await store.receipt(own_id)) is not None:
+        return _repeated(earlier, body, policy and chosen.name)
+
+    profile = store.warm(user_id) or await store.profile(user_id)
+    # No await from here to `decide`: numbers are handed out in the order of the hand-over.
+    decision = _decided(deployment, chosen, profile, request, body, client)
+    numbers = decision.numbers
+    try:
+        stands = await store.decide(decision)
+    except StorageFullError:
+        if not deployment.score_when_full:
+            raise
+        return _scored(decision, numbers, logged=False)
+    if stands is not decision and own_id is not None:
+        earlier = await store.receipt(own_id)
+        return _repeated(earlier or stands, body, policy and chosen.name)
+    return _scored(decision, numbers)
+
+
+def _decided(
+    deployment: Deployment, policy: Policy, profile: Profile, request: Mapping[str, Any], body: bytes, client: str
+) -> Decision:
+    candidates = request["candidates"]
+    features = [candidate.get("features", _NOTHING) for candidate in candidates]
+    x = policy.schema.encode(request.get("context", _NOTHING), features)
+    state = profile.policies.get((policy.name, policy.schema.name))
+    prior = policy.prior
+    posterior = Posterior(prior.mean, prior.covariance) if state is None else state.posterior(prior)
+    distribution = policy.distribution(posterior, x)
+
+    ts = deployment.clock()
+    seq = deployment.store.next_seq(ts)
+    decision_id = request.get("decision_id")
+    own_id = decision_id is not None
+    if decision_id is None:
+        decision_id = deployment.decision_ids.next(seq)
+    seed = uniform01(deployment.store.secret, decision_id)
+    pick, exploring = distribution.draw(seed)
+    probability = distribution.probability
+    return Decision(
+        decision_id=decision_id,
+        own_id=own_id,
+        seq=seq,
+        user_id=profile.user_id,
+        policy=deployment.refs[policy.name],
+        client=client,
+        ts=ts,
+        tip_id=candidates[pick]["id"],
+        pick=pick,
+        exploring=exploring,
+        seed=seed,
+        score=float(distribution.score[pick]),
+        propensity=float(probability[pick]),
+        floor=distribution.floor,
+        body=body,
+        numbers=np.array((distribution.mean, distribution.width, distribution.score, probability)),
+        x=x[pick].copy(),
+    )
+
+
+def _repeated(earlier: Decision, body: bytes, policy: str | None) -> Scored:
+    """The first answer again, where the request is the same again."""
+    if (policy is not None and policy != earlier.policy.name) or json.loads(earlier.body) != json.loads(body):
+        message = "this decision_id already names another request"
+        raise DecisionConflictError(message)
+    return _scored(earlier, earlier.numbers)
+
+
+def _scored(decision: Decision, numbers: Array | None, *, logged: bool = True) -> Scored:
+    return Scored(
+        decision_id=decision.decision_id if logged else None,
+        tip_id=decision.tip_id,
+        score=decision.score,
+        policy=decision.policy.name,
+        propensity=decision.propensity,
+        exploring=decision.exploring,
+        numbers=numbers,
+    )

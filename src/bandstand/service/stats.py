@@ -1,0 +1,49 @@
+"""Stats: what has been learned, of one user or of the deployment."""
+
+from typing import Any
+
+from bandstand.bandit.profile import PolicyState
+from bandstand.service.deployment import Deployment, iso
+
+
+async def user_stats(deployment: Deployment, user_id: str, policy: str | None = None) -> dict[str, Any]:
+    """What one policy knows of one user; zeros for a user never met (that is no error).
+
+    Raises:
+        UnknownPolicyError: no such policy.
+    """
+    chosen = deployment.policy(policy)
+    profile = await deployment.store.profile(user_id)
+    state = profile.policies.get((chosen.name, chosen.schema.name)) or PolicyState()
+    theta = state.posterior(chosen.prior).mean
+    return {
+        "user_id": user_id,
+        "pulls": state.pulls,
+        "reward_count": state.reward_count,
+        "cumulative_reward": state.cumulative_reward,
+        "estimated_mean_reward": state.cumulative_reward / state.reward_count if state.reward_count else 0.0,
+        "theta": theta.tolist(),
+        "last_updated": iso(state.last_updated),
+        "policy": chosen.name,
+        "exploration_rate": state.explores / state.pulls if state.pulls else 0.0,
+        "feature_labels": list(chosen.schema.labels),
+    }
+
+
+async def deployment_stats(deployment: Deployment) -> dict[str, Any]:
+    """Users, decisions and rewards of the whole deployment, by policy."""
+    totals = await deployment.store.totals()
+    return {
+        "users": await deployment.store.user_count(),
+        "decisions": sum(total.decisions for total in totals.values()),
+        "rewards": sum(total.rewards for total in totals.values()),
+        "policies": {
+            name: {
+                "decisions": total.decisions,
+                "exploration_rate": total.explores / total.decisions if total.decisions else 0.0,
+                "rewards": total.rewards,
+                "mean_reward": total.reward_sum / total.rewards if total.rewards else 0.0,
+            }
+            for name, total in sorted(totals.items())
+        },
+    }

@@ -1,0 +1,33 @@
+"""Users: list them, reset one, erase one."""
+
+from typing import Any
+
+from bandstand.service.deployment import Deployment
+
+UNREACHABLE = ("backups made before", "logs shipped elsewhere", "hourly totals, which name nobody")
+
+
+async def users(deployment: Deployment, prefix: str, after: int, limit: int) -> dict[str, Any]:
+    """A page of known user ids, in order of first sight."""
+    page = await deployment.store.users(prefix, after, limit)
+    return {"users": [{"user_id": user_id} for user_id in page.users], "next": page.next}
+
+
+async def reset(deployment: Deployment, user_id: str, client: str) -> None:
+    """Make every policy forget the user; decisions made before teach nothing any more. Idempotent."""
+    await deployment.store.reset(user_id, client)
+
+
+async def erase(deployment: Deployment, user_id: str, client: str) -> dict[str, Any]:
+    """Delete everything held about the user; the receipt counts what went and names what this cannot reach."""
+    erasure = await deployment.store.erase(user_id, client)
+    return {
+        "ok": True,
+        "erased": {
+            "decisions": erasure.decisions,
+            "rewards": erasure.rewards,
+            "marks": erasure.marks,
+            "documents": erasure.documents,
+        },
+        "unreachable": list(UNREACHABLE),
+    }
