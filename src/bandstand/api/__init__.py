@@ -1,0 +1,1 @@
+"""HTTP and nothing else: wire schemas, access, limits, problems, routes."""

@@ -1,0 +1,56 @@
+"""Requests that OpenAPI shows; a test sends each of them."""
+
+from typing import Any
+
+_CANDIDATES = [
+    {
+        "id": "tip-1",
+        "content": "Send the tax return before noon.",
+        "source": "task",
+        "source_id": "task-17",
+        "features": {"is_overdue": True, "task_age_days": 12, "priority": 4},
+    },
+    {
+        "id": "tip-2",
+        "content": "Water the plants.",
+        "source": "task",
+        "source_id": "task-4",
+        "features": {"is_overdue": False, "task_age_days": 1, "priority": 1},
+    },
+]
+
+SCORE_EXAMPLES: dict[str, Any] = {
+    "two tips": {
+        "summary": "Two tips on a Monday morning",
+        "value": {
+            "user_id": "ada",
+            "candidates": _CANDIDATES,
+            "context": {"hour_of_day": 9, "day_of_week": 0},
+        },
+    },
+    "own id": {
+        "summary": "With an id of the caller's own, and the whole ranking",
+        "value": {"user_id": "ada", "candidates": _CANDIDATES, "decision_id": "order-1001", "ranking": True},
+    },
+}
+
+REWARD_EXAMPLES: dict[str, Any] = {
+    "by decision": {
+        "summary": "A reward for a decision",
+        "value": {"decision_id": "order-1001", "reward": 1.0},
+    },
+    "reaction": {
+        "summary": "A reaction, turned into a reward",
+        "value": {"decision_id": "order-1001", "reaction": {"action": "done", "dwell_ms": 45000}},
+    },
+    "legacy": {
+        "summary": "Without a decision id",
+        "value": {
+            "user_id": "ada",
+            "tip_id": "tip-1",
+            "reward": 1.0,
+            "features": {"hour_of_day": 9, "is_overdue": True, "task_age_days": 12, "priority": 4},
+            "day_of_week": 0,
+        },
+    },
+}

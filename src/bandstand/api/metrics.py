@@ -1,0 +1,97 @@
+"""Prometheus metrics of one application: requests, decisions, rewards, commits, and the store's own state."""
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from bandstand.store.events import Status
+
+KeyT = TypeVar("KeyT", bound=tuple[str, ...])
+ChildT = TypeVar("ChildT")
+
+_LATENCIES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """Counters and histograms, with the children looked up once (``labels`` costs more than ``inc``)."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        requests = Histogram(
+            "bandstand_request_seconds",
+            "Time to answer a request.",
+            ("method", "route", "status"),
+            buckets=_LATENCIES,
+            registry=self._registry,
+        )
+        decisions = Counter("bandstand_decisions", "Decisions made.", ("policy", "exploring"), registry=self._registry)
+        rewards = Counter("bandstand_rewards", "Rewards taken.", ("policy", "applied"), registry=self._registry)
+        self._requests = _Children[tuple[str, str, str], Histogram](requests.labels)
+        self._decisions = _Children[tuple[str, str], Counter](decisions.labels)
+        self._rewards = _Children[tuple[str, str], Counter](rewards.labels)
+        self._commit_size = Histogram(
+            "bandstand_commit_events", "Events in one commit of the ledger.", buckets=_SIZES, registry=self._registry
+        )
+        self._commit_seconds = Histogram(
+            "bandstand_commit_seconds",
+            "Time of one commit of the ledger.",
+            ("synced",),
+            buckets=_LATENCIES,
+            registry=self._registry,
+        )
+        self._synced = {synced: self._commit_seconds.labels(str(synced).lower()) for synced in (True, False)}
+
+    def watch(self, status: Callable[[], Status]) -> None:
+        """Show the store's state, asked at each scrape."""
+        self._registry.register(_StoreCollector(status))
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count an answered request."""
+        self._requests[method, route, str(status)].observe(seconds)
+
+    def decision(self, policy: str, *, exploring: bool) -> None:
+        """Count a decision."""
+        self._decisions[policy, "true" if exploring else "false"].inc()
+
+    def reward(self, policy: str, *, applied: bool) -> None:
+        """Count a reward."""
+        self._rewards[policy, "true" if applied else "false"].inc()
+
+    def commit(self, events: int, seconds: float, synced: bool) -> None:  # noqa: FBT001 (the store's CommitObserver)
+        """Count a commit."""
+        self._commit_size.observe(events)
+        self._synced[synced].observe(seconds)
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self._registry)
+
+
+class _Children(dict[KeyT, ChildT]):
+    """Children of a metric by their label values, made on first use."""
+
+    def __init__(self, labels: Callable[..., ChildT]) -> None:
+        super().__init__()
+        self._labels = labels
+
+    def __missing__(self, key: KeyT) -> ChildT:
+        child = self[key] = self._labels(*key)
+        return child
+
+
+class _StoreCollector(Collector):
+    def __init__(self, status: Callable[[], Status]) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._status()
+        yield GaugeMetricFamily("bandstand_warm_users", "Users whose state is in memory.", status.warm_users)
+        yield GaugeMetricFamily("bandstand_pending_events", "Events waiting for a commit.", status.pending)
+        yield GaugeMetricFamily(
+            "bandstand_quarantined_documents", "Documents set aside since the start.", status.quarantined
+        )
+        yield GaugeMetricFamily("bandstand_ready", "1 while the store takes events.", float(status.state == "ready"))

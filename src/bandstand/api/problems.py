@@ -1,0 +1,149 @@
+"""Errors on the wire: RFC 9457 problem+json. The only place that knows status codes.
+
+A problem never echoes input: ``errors`` names fields and says what is wrong with them.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from bandstand.bandit import errors
+from bandstand.bandit.errors import BandstandError, FieldError
+
+CONTENT_TYPE = b"application/problem+json"
+_MOST_ERRORS = 20
+
+
+class UnauthorizedError(BandstandError):
+    """No key, or not one of ours."""
+
+    code = "unauthorized"
+
+
+class ForbiddenError(BandstandError):
+    """The key's role, or the page the request comes from, may not do this."""
+
+    code = "forbidden"
+
+
+class HostRefusedError(BandstandError):
+    """A keyless service answers only under names that are known to be its own."""
+
+    code = "host-refused"
+
+
+class TooLargeError(BandstandError):
+    """The body is larger than is read."""
+
+    code = "too-large"
+
+
+class UnsupportedMediaError(BandstandError):
+    """The body is not plain ``application/json``."""
+
+    code = "unsupported-media-type"
+
+
+class NotFoundError(BandstandError):
+    """No such route."""
+
+    code = "not-found"
+
+
+class MethodNotAllowedError(BandstandError):
+    """The route knows other methods."""
+
+    code = "method-not-allowed"
+
+
+class InternalError(BandstandError):
+    """A fault of ours, logged under the request id."""
+
+    code = "internal"
+
+
+class NotReadyError(BandstandError):
+    """Starting, draining, or cut off from the store."""
+
+    code = "not-ready"
+
+
+STATUS: dict[type[BandstandError], tuple[int, str]] = {
+    errors.InvalidRequestError: (422, "The request is not valid"),
+    errors.WrongPolicyError: (422, "The decision was made by another policy"),
+    errors.IdempotencyMismatchError: (422, "The Idempotency-Key was used with another body"),
+    errors.UnknownPolicyError: (404, "No such policy"),
+    errors.UnknownDecisionError: (404, "No such decision"),
+    errors.AlreadyRewardedError: (409, "The decision is already rewarded"),
+    errors.DecisionConflictError: (409, "The decision_id names another request"),
+    errors.OverloadedError: (503, "Overloaded"),
+    errors.StorageUnavailableError: (503, "The store is unavailable"),
+    errors.StorageFullError: (507, "The disk is full"),
+    UnauthorizedError: (401, "An API key is needed"),
+    ForbiddenError: (403, "Not allowed"),
+    HostRefusedError: (400, "Unknown host name"),
+    TooLargeError: (413, "The body is too large"),
+    UnsupportedMediaError: (415, "Unsupported media type"),
+    NotFoundError: (404, "No such route"),
+    MethodNotAllowedError: (405, "Method not allowed"),
+    NotReadyError: (503, "Not ready"),
+    InternalError: (500, "Internal error"),
+}
+"""Status and title of every error a caller may see."""
+
+
+def status_of(error: BandstandError) -> int:
+    """The HTTP status of an error."""
+    return STATUS.get(type(error), STATUS[InternalError])[0]
+
+
+def render(error: BandstandError, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body of the problem an error is."""
+    status, title = STATUS.get(type(error), STATUS[InternalError])
+    problem: dict[str, object] = {
+        "type": f"urn:bandstand:problem:{error.code}",
+        "title": title,
+        "status": status,
+        "detail": error.detail,
+        "request_id": request_id,
+    }
+    if error.errors:
+        problem["errors"] = [{"field": field, "message": message} for field, message in error.errors]
+    headers = [(b"content-type", CONTENT_TYPE)]
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        headers.append((b"retry-after", str(retry_after).encode()))
+    if isinstance(error, UnauthorizedError):
+        headers.append((b"www-authenticate", b'Bearer realm="bandstand"'))
+    return status, headers, json.dumps(problem).encode()
+
+
+def invalid(error: ValidationError) -> errors.InvalidRequestError:
+    """A failed validation in our words: the fields and pydantic's messages, without the input."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    fields = [FieldError(_path(fault["loc"]), fault["msg"]) for fault in found[:_MOST_ERRORS]]
+    count = len(found)
+    detail = f"{count} field{'s' if count > 1 else ''} not valid: {fields[0].field or 'body'}: {fields[0].message}"
+    return errors.InvalidRequestError(detail, fields)
+
+
+def invalid_query(faults: Sequence[Any]) -> errors.InvalidRequestError:
+    """The framework's validation faults of path and query, in the same form."""
+    fields = [FieldError(_path(fault["loc"][1:]), fault["msg"]) for fault in faults[:_MOST_ERRORS]]
+    return errors.InvalidRequestError(f"{fields[0].field}: {fields[0].message}", fields)
+
+
+def from_http_exception(error: HTTPException) -> BandstandError:
+    """The framework's own refusals (no route, no method) in our form."""
+    if error.status_code == STATUS[NotFoundError][0]:
+        return NotFoundError("no such route")
+    if error.status_code == STATUS[MethodNotAllowedError][0]:
+        return MethodNotAllowedError("this route knows other methods")
+    return errors.InvalidRequestError("the request could not be read")
+
+
+def _path(location: Iterable[int | str]) -> str:
+    return ".".join(str(part) for part in location)

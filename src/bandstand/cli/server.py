@@ -1,0 +1,118 @@
+"""uvicorn as Bandstand runs it: what the app raises while starting or stopping reaches the caller, a signal ends in 0.
+
+Out of the box, uvicorn logs a lifespan's traceback and exits with 3, and raises a signal it caught once more after the
+shutdown, which ends the process with that signal rather than with 0.
+"""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from uvicorn.server import HANDLED_SIGNALS
+
+Message = MutableMapping[str, Any]
+ASGIApp = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than the usual client or proxy keeps an idle connection, so that the client is the one who closes it."""
+
+
+def run(
+    app: ASGIApp, listener: socket.socket, *, backlog: int, shutdown_seconds: int, on_started: Callable[[], None]
+) -> None:
+    """Serve ``app`` on ``listener`` until SIGTERM or SIGINT has stopped it in good order.
+
+    Args:
+        app: an ASGI application that speaks the lifespan protocol.
+        listener: a bound socket; closed at the end.
+        backlog: connections the kernel may hold while none is accepted.
+        shutdown_seconds: how long running requests may take to end.
+        on_started: called once requests are taken.
+
+    Raises:
+        Exception: whatever the app's lifespan raised, as it raised it.
+    """
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        log_config=None,  # the app configures logging
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # nobody asks for the client's address
+        forwarded_allow_ips="",  # left out, uvicorn would look into the environment
+        backlog=backlog,
+        workers=1,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=shutdown_seconds,
+    )
+    config.load()
+    config.lifespan_class = _Lifespan
+    server = _Server(config, on_started)
+    with _stopped_by_signals(server):
+        server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
+
+
+@contextmanager
+def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    # uvicorn takes the signals over while it serves and raises them again when it is done: to find this handler, which
+    # only asks once more for the stop, and not the default one, which kills. It also hears a signal that comes earlier.
+    before = {number: signal.signal(number, server.handle_exit) for number in HANDLED_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Lifespan:
+    """The app's lifespan, driven as uvicorn drives it, but raising what the app raised."""
+
+    should_exit = False
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        self.state: dict[str, Any] = {}
+        self._app: ASGIApp = config.loaded_app
+        self._orders: asyncio.Queue[Message] = asyncio.Queue()
+        self._heard = asyncio.Event()
+        self._answer = ""
+
+    async def startup(self) -> None:
+        self._task = asyncio.ensure_future(self._app(self._scope(), self._orders.get, self._hear))
+        self._task.add_done_callback(lambda _: self._heard.set())
+        await self._order("lifespan.startup")
+
+    async def shutdown(self) -> None:
+        await self._order("lifespan.shutdown")
+        await self._task
+
+    def _scope(self) -> Message:
+        return {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
+
+    async def _order(self, step: str) -> None:
+        self._heard.clear()
+        self._orders.put_nowait({"type": step})
+        if not self._task.done():
+            await self._heard.wait()
+        if self._answer != f"{step}.complete":
+            await self._task  # raises what the app raised
+            raise RuntimeError(f"the app's lifespan ended at {step} with no error: {self._answer or 'no answer'}")
+
+    async def _hear(self, message: Message) -> None:
+        self._answer = message["type"]
+        self._heard.set()

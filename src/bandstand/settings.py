@@ -1,0 +1,265 @@
+"""Every setting of a deployment, read once from the environment; nothing below this module reads it again.
+
+A setting is a field here and an environment variable of the same name in capitals. A wrong one ends start-up with one
+line that names it, its value (never a secret's) and what is allowed. ``docs/settings.md`` is generated from this file.
+"""
+
+import hashlib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.errors import ConfigurationError
+
+Role = Literal["serve", "read", "admin"]
+"""What an API key opens: ``serve`` the product's calls, ``read`` the looking, ``admin`` everything."""
+
+_ROLES: dict[str, Role] = {role: role for role in get_args(Role)}
+_KEY_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_KEY_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+_KEY_SECRET = re.compile(r"[!-~]+")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
+_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """One caller: the name stored on its events, what it may do, and the SHA-256 of its secret (never the secret)."""
+
+    name: str
+    role: Role
+    digest: bytes = field(repr=False)
+
+
+def _parse_key(entry: str) -> ApiKey:
+    # What a mistaken order puts into a name's or a role's place may be the secret: no part is ever shown.
+    name, _, rest = entry.partition(":")
+    role_name, _, secret = rest.partition(":")
+    if not secret:
+        raise ValueError("it has fewer than three parts")
+    if not _KEY_NAME.fullmatch(name):
+        raise ValueError("its name must be 1 to 64 of A-Z a-z 0-9 . _ -")
+    role = _ROLES.get(role_name)
+    if role is None:
+        raise ValueError(f"its role must be one of {', '.join(_ROLES)}")
+    if secret.startswith("sha256:"):
+        hexadecimal = secret.removeprefix("sha256:")
+        if not _KEY_DIGEST.fullmatch(hexadecimal):
+            raise ValueError("sha256: must be followed by 64 hexadecimal digits")
+        return ApiKey(name, role, bytes.fromhex(hexadecimal))
+    if not _KEY_SECRET.fullmatch(secret):
+        raise ValueError("its secret must be printable ASCII without spaces, to fit into a header")
+    return ApiKey(name, role, hashlib.sha256(secret.encode()).digest())
+
+
+def _parse_keys(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    keys: list[ApiKey] = []
+    for number, entry in enumerate(value.split(",") if value else [], start=1):
+        try:
+            key = _parse_key(entry.strip())
+        except ValueError as error:
+            raise ValueError(f"entry {number}: {error}") from None
+        for earlier, other in enumerate(keys, start=1):
+            if key.name == other.name:
+                raise ValueError(f"entry {number}: its name is that of entry {earlier}")
+            if key.digest == other.digest:
+                raise ValueError(f"entry {number}: its secret is that of entry {earlier}")
+        keys.append(key)
+    return tuple(keys)
+
+
+def _parse_hosts(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    hosts = tuple(host.strip().lower() for host in value.split(",")) if value else ()
+    for number, host in enumerate(hosts, start=1):
+        if not _is_host(host):
+            raise ValueError(f"entry {number} is neither a host name nor an address")
+    return hosts
+
+
+def _is_host(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return _HOST_NAME.fullmatch(host) is not None
+    return True
+
+
+def _lowered(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _not_blank(value: object) -> object:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("is blank")
+    return value
+
+
+def _setting(meaning: str, allowed: str, *, default: object, **bounds: Any) -> Any:
+    return Field(default, description=meaning, json_schema_extra={"allowed": allowed}, **bounds)
+
+
+_SWITCH = "1 or 0 (also true or false, yes or no, on or off)"
+
+
+class Settings(BaseSettings):
+    """A deployment's settings: arguments first, then the environment, then the defaults.
+
+    Raises:
+        pydantic.ValidationError: a value is not allowed; ``read_settings`` makes one line of it.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True)
+
+    host: Annotated[str, BeforeValidator(_not_blank)] = _setting(
+        "Address to listen on. Without API keys only a loopback address, unless `ALLOW_OPEN` is set.",
+        "an address or host name of this machine",
+        default="127.0.0.1",
+    )
+    port: int = _setting(
+        "Port to listen on; 0 takes any free one.", "a whole number from 0 to 65535", default=8000, ge=0, le=65_535
+    )
+    state_dir: Annotated[Path, BeforeValidator(_not_blank)] = _setting(
+        "Folder of the ledger and the users' documents; made if missing, owned by one process.",
+        "a path",
+        default=Path("state"),
+    )
+    bandstand_config: Annotated[Path | None, BeforeValidator(_not_blank)] = _setting(
+        "The deployment's own feature schemas and policies, beside those that ship.",
+        "the path of a TOML file",
+        default=None,
+    )
+    active_policy: Annotated[str | None, BeforeValidator(_not_blank)] = _setting(
+        "Pins the policy that the un-named routes mean; unset, the last promoted one, else `linucb-v2`.",
+        "the name of a configured policy",
+        default=None,
+    )
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_keys)] = _setting(
+        "Who may call, from `Authorization: Bearer` or `X-API-Key`; unset, everyone on this machine.",
+        f"a comma list of name:role:secret or name:role:sha256:hex, where role is one of {', '.join(_ROLES)}",
+        default=(),
+    )
+    allow_open: bool = _setting(
+        "Serve a network without API keys; only where something in front decides who may call.", _SWITCH, default=False
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = _setting(
+        "Names other than loopback that a request's `Host` may carry while there are no API keys.",
+        "a comma list of host names or addresses, without ports",
+        default=(),
+    )
+    durability: Annotated[Literal["full", "process"], BeforeValidator(_lowered)] = _setting(
+        "`full`: an acknowledged reward survives a power cut; `process`: it survives a killed process, and is faster.",
+        "full or process",
+        default="full",
+    )
+    max_warm_users: int = _setting(
+        "Users whose state is kept in memory; the longest unused leave first.",
+        "a whole number from 1",
+        default=100_000,
+        ge=1,
+    )
+    max_pending: int = _setting(
+        "Events that may wait for the ledger; beyond that a call is answered with 503.",
+        "a whole number from 1",
+        default=10_000,
+        ge=1,
+    )
+    decision_retention_days: int = _setting(
+        "Days that decisions and rewards stay in the ledger; 0 keeps them for ever. What was learned from them stays.",
+        "a whole number from 0 to 36500",
+        default=90,
+        ge=0,
+        le=36_500,
+    )
+    checkpoint_seconds: float = _setting(
+        "Seconds between two checkpoints of changed users to their documents.",
+        "a number above 0, up to 86400",
+        default=30,
+        gt=0,
+        le=86_400,
+    )
+    score_when_full: bool = _setting(
+        "When the disk is full, go on scoring without logging the decisions, which then cannot be rewarded.",
+        _SWITCH,
+        default=False,
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lowered)] = _setting(
+        "The least severe messages that are logged.", "debug, info, warning or error", default="info"
+    )
+    log_requests: bool = _setting("Log one JSON line for each request.", _SWITCH, default=False)
+    shutdown_seconds: int = _setting(
+        "Seconds that running requests have to end after SIGTERM.",
+        "a whole number from 1 to 3600",
+        default=20,
+        ge=1,
+        le=3600,
+    )
+
+
+def read_settings(**flags: object) -> Settings:
+    """Read the settings from the environment, the given flags first; a flag that is None was not given.
+
+    Raises:
+        ConfigurationError: its one line names each wrong setting, its value and what is allowed.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # flags arrive as text and are parsed like the environment
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_explain(fault, given) for fault in error.errors())) from None
+
+
+def _explain(fault: ErrorDetails, flags: Mapping[str, object]) -> str:
+    name = str(fault["loc"][0])
+    source = "--" + name.replace("_", "-") if name in flags else name.upper()
+    reason = f" ({fault['ctx']['error']})" if fault["type"] == "value_error" else ""
+    shown = "" if name == "api_keys" else f"={_short(fault['input'])}"
+    return f"{source}{shown} is not allowed{reason}; expected {allowed(name)}"
+
+
+def _short(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def allowed(name: str) -> str:
+    """Say which values the setting of that field name takes."""
+    extra = Settings.model_fields[name].json_schema_extra
+    return str(extra["allowed"]) if isinstance(extra, dict) else ""
+
+
+def load_catalogue(settings: Settings) -> Catalogue:
+    """Read the schemas and policies that ship and the deployment's own; ``ACTIVE_POLICY`` must be one of them.
+
+    Raises:
+        ConfigurationError: the file cannot be read or says something wrong, or the policy is not configured.
+    """
+    shipped = tomllib.loads(resources.files("bandstand").joinpath("defaults.toml").read_text(encoding="utf-8"))
+    path = settings.bandstand_config
+    try:
+        catalogue = Catalogue.parse(shipped, _read_toml(path) if path else {})
+    except ConfigurationError as error:
+        raise ConfigurationError(f"BANDSTAND_CONFIG={_short(str(path))}: {error.detail}", error.errors) from None
+    return catalogue
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ConfigurationError(f"is not TOML ({error})") from None

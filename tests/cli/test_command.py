@@ -1,0 +1,97 @@
+"""The command line itself: it explains itself, and what it refuses is one line."""
+
+import json
+import subprocess
+import sys
+import types
+
+import pytest
+from typer.testing import CliRunner
+
+from bandstand import __version__
+from bandstand.bandit.errors import BandstandError
+from bandstand.cli import command, main
+from bandstand.cli.settings import settings_page
+from bandstand.settings import Settings
+
+
+def test_the_version_is_the_package_s() -> None:
+    result = CliRunner().invoke(command, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"bandstand {__version__}\n")
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_help_names_every_command_with_what_it_does(words: list[str]) -> None:
+    output = CliRunner().invoke(command, words, env={"COLUMNS": "200"}).output
+    for registered in command.registered_commands:
+        assert registered.callback is not None
+        name = registered.name or registered.callback.__name__
+        assert registered.callback.__doc__ is not None
+        assert f" {name} " in output
+        assert registered.callback.__doc__.splitlines()[0][:40] in output
+
+
+def test_help_of_serve_says_which_setting_each_flag_overrides_and_its_default() -> None:
+    output = " ".join(CliRunner().invoke(command, ["serve", "--help"], env={"COLUMNS": "200"}).output.split())
+    for flag, setting, default in (
+        ("--host", "HOST", "127.0.0.1"),
+        ("--port", "PORT", "8000"),
+        ("--state-dir", "STATE_DIR", "state"),
+    ):
+        assert flag in output
+        assert f"Overrides {setting}, whose default is {default}." in output
+
+
+def test_settings_prints_a_row_for_every_setting() -> None:
+    output = CliRunner().invoke(command, ["settings"]).output
+    assert output == settings_page()
+    for name in Settings.model_fields:
+        assert f"\n| `{name.upper()}` | " in output
+    assert all(row.count(" | ") == 3 for row in output.splitlines() if row.startswith("| `"))
+
+
+def test_what_is_refused_is_one_line_on_stderr_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bandstand", "serve", "--port", "x"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    line = "bandstand: --port='x' is not allowed; expected a whole number from 0 to 65535\n"
+    assert capsys.readouterr() == ("", line)
+
+
+def test_an_error_of_several_lines_is_shown_as_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(settings: Settings) -> None:
+        raise BandstandError("first\nsecond")
+
+    stand_in = types.ModuleType("bandstand.app")
+    stand_in.create_app = refuse  # type: ignore[attr-defined]  # a module is made of what is put into it
+    monkeypatch.setitem(sys.modules, "bandstand.app", stand_in)
+    monkeypatch.setattr(sys, "argv", ["bandstand", "openapi"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr() == ("", "bandstand: first second\n")
+
+
+def test_openapi_prints_the_document_of_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = {"openapi": "3.1.0", "info": {"title": "Bandstand – ε"}}
+    stand_in = types.ModuleType("bandstand.app")
+    app = types.SimpleNamespace(openapi=lambda: document)
+    stand_in.create_app = lambda settings: app  # type: ignore[attr-defined]  # a module is made of what is put into it
+    monkeypatch.setitem(sys.modules, "bandstand.app", stand_in)
+    assert json.loads(CliRunner().invoke(command, ["openapi"]).output) == document
+
+
+def test_the_module_runs_as_the_command_does() -> None:
+    words = [sys.executable, "-m", "bandstand", "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"bandstand {__version__}\n", "")
+
+
+def test_the_commands_that_need_no_web_framework_do_not_load_it() -> None:
+    check = "import sys, bandstand.cli; print(*{'fastapi', 'uvicorn', 'starlette'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.strip() == ""
