@@ -5,6 +5,7 @@ RUN python -m venv /opt/bandstand
 COPY requirements/base.txt requirements/base.txt
 RUN /opt/bandstand/bin/pip install --quiet --require-hashes -r requirements/base.txt
 COPY pyproject.toml README.md LICENSE ./
+COPY prompts prompts
 COPY src src
 RUN /opt/bandstand/bin/pip install --quiet --no-deps --no-build-isolation .
 

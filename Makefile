@@ -31,7 +31,7 @@ lint: $(INSTALLED_TEST) ## ruff: rules and format
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-types: $(INSTALLED_TEST) ## mypy --strict over source, tests, benchmarks and examples
+types: $(INSTALLED_TEST) ## mypy --strict over source, tests and benchmarks
 	$(BIN)/mypy
 
 contracts: $(INSTALLED_TEST) ## import-linter: imports only go down
@@ -41,7 +41,7 @@ slow: $(INSTALLED_TEST) ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
 bench: $(INSTALLED_TEST) ## measure the served process against its floors, as ratios
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python benchmarks/serving.py $(ARGS)
 
 openapi: $(INSTALLED) ## write docs/openapi.json from the routes
 	@env -i PATH="$$PATH" $(BIN)/bandstand openapi > docs/openapi.json

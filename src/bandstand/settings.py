@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.definition import unknown
 from bandstand.bandit.errors import ConfigurationError
 
 Role = Literal["serve", "read", "admin"]
@@ -249,11 +250,18 @@ def load_catalogue(settings: Settings) -> Catalogue:
     """
     shipped = tomllib.loads(resources.files("bandstand").joinpath("defaults.toml").read_text(encoding="utf-8"))
     path = settings.bandstand_config
+    catalogue = Catalogue.parse(shipped) if path is None else _with_deployment(shipped, path)
+    names = (*catalogue.policies, *catalogue.aliases)
+    if settings.active_policy is not None and settings.active_policy not in names:
+        raise ConfigurationError(f"ACTIVE_POLICY: {unknown(settings.active_policy, names)}")
+    return catalogue
+
+
+def _with_deployment(shipped: Mapping[str, object], path: Path) -> Catalogue:
     try:
-        catalogue = Catalogue.parse(shipped, _read_toml(path) if path else {})
+        return Catalogue.parse(shipped, _read_toml(path))
     except ConfigurationError as error:
         raise ConfigurationError(f"BANDSTAND_CONFIG={_short(str(path))}: {error.detail}", error.errors) from None
-    return catalogue
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

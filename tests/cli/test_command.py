@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -76,13 +77,15 @@ def test_an_error_of_several_lines_is_shown_as_one(
     assert capsys.readouterr() == ("", "bandstand: first second\n")
 
 
-def test_openapi_prints_the_document_of_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
-    document = {"openapi": "3.1.0", "info": {"title": "Bandstand – ε"}}
-    stand_in = types.ModuleType("bandstand.app")
-    app = types.SimpleNamespace(openapi=lambda: document)
-    stand_in.create_app = lambda settings: app  # type: ignore[attr-defined]  # a module is made of what is put into it
-    monkeypatch.setitem(sys.modules, "bandstand.app", stand_in)
-    assert json.loads(CliRunner().invoke(command, ["openapi"]).output) == document
+def test_openapi_prints_the_document_that_is_served_and_touches_no_state(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("API_KEYS", "ops:admin:x")
+    document = json.loads(CliRunner().invoke(command, ["openapi"]).output)
+    assert document["info"]["version"] == __version__
+    assert {"/score", "/reward", "/health"} <= set(document["paths"])
+    assert not (tmp_path / "state").exists()
 
 
 def test_the_module_runs_as_the_command_does() -> None:

@@ -31,6 +31,12 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> No
     assert files <= set(wheel.namelist())
 
 
+def test_the_wheel_holds_every_prompt(wheel: zipfile.ZipFile) -> None:
+    prompts = {f"bandstand/{path.relative_to(ROOT)}" for path in (ROOT / "prompts").rglob("*.md")}
+    assert prompts
+    assert prompts <= set(wheel.namelist())
+
+
 def test_the_wheel_carries_the_licence_and_the_command(wheel: zipfile.ZipFile) -> None:
     information = f"bandstand-{__version__}.dist-info"
     assert wheel.read(f"{information}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
