@@ -84,11 +84,16 @@ def ties(score: FloatArray) -> FloatArray:
     >>> ties(np.array([0.5, 0.2, 0.5])).tolist()
     [0.5, 0.0, 0.5]
     """
-    largest = float(score[score.argmax()])
+    best = score.argmax()
+    largest = float(score[best])
     if not math.isfinite(largest):
         raise ValueError("scores must be finite")
     tied = score >= largest - TIE_TOLERANCE * max(1.0, abs(largest))
-    shares: FloatArray = tied / np.count_nonzero(tied)
+    count = np.count_nonzero(tied)
+    if count > 1:
+        return tied / count
+    shares = np.zeros(len(score))
+    shares[best] = 1.0
     return shares
 
 

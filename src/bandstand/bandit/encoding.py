@@ -140,8 +140,9 @@ class Clip(Encoding):
 
         def encode(values: list[Any]) -> list[list[float]]:
             # Comparisons, for a call of min() costs as much as all the rest.
-            clipped = [low if value < low else high if value > high else value for value in values]  # noqa: FURB136, see above
-            return [[(value - origin) / span for value in clipped]]
+            return [
+                [((low if value < low else high if value > high else value) - origin) / span for value in values]  # noqa: FURB136 (see above)
+            ]
 
         return encode
 
@@ -269,7 +270,7 @@ class Hash(Encoding):
         """Return the indicators of the buckets."""
         buckets, secret = self.buckets, key.encode()
 
-        @lru_cache(_CACHED_BUCKETS)
+        @lru_cache(_CACHED_BUCKETS, typed=True)
         def bucket(value: object) -> int:
             # A lone surrogate is valid in JSON, so it must hash too.
             text = str(value).encode("utf-8", "surrogatepass")
