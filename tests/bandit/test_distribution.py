@@ -69,9 +69,20 @@ def test_the_contracts_epsilon_greedy_draw_by_hand() -> None:
 
 @pytest.mark.parametrize("greedy", [[0.1] * 10 + [0.0], [0.0, 1.0 - 1e-15, 0.0], [1 / 3, 1 / 3, 1 / 3, 0.0]])
 def test_rounding_at_the_top_never_reaches_a_candidate_of_probability_zero(greedy: list[float]) -> None:
-    for floor in (0.0, 1e-300, 0.02, 1.0 - 1e-16):
+    # The last floor makes (u − floor)/(1 − floor) round to 1.
+    for floor in (0.0, 1e-300, 0.02, 1.0 - 1e-16, 0.25 - 2.0**-54):
         pick = _mixture(greedy, floor).draw(BELOW_ONE)
         assert pick.exploring or greedy[pick.index] > 0.0
+
+
+@LAW
+@given(st.one_of(st.floats(0.0, 1.0, exclude_min=True), st.sampled_from([5e-324, 2.0**-1022, 0.02, 0.1, 1.0])))
+def test_just_below_the_floor_explores_the_last_of_any_number_of_candidates(floor: float) -> None:
+    for count in range(1, 1_001):
+        one = np.empty(count)
+        pick = Distribution(one, one, one, one, floor).draw(math.nextafter(floor, 0.0))
+        assert pick.exploring
+        assert pick.index == count - 1 or floor < 1e-300
 
 
 @LAW

@@ -118,6 +118,17 @@ def test_encoding_changes_neither_its_arguments_nor_an_earlier_answer() -> None:
         first[0, 0] = 1.0
 
 
+@pytest.mark.parametrize("source", ["context", "candidate"])
+def test_what_was_encoded_before_does_not_show(source: str) -> None:
+    """1, 1.0 and True are equal and yet different texts to hash."""
+    values: list[object] = [1, 1.0, True]
+    feature = {"name": "f", "source": f"{source}.v", "encoding": "hash", "buckets": 256, "type": "integer"}
+    used = schema_of(feature)
+    for value in values:
+        row = used.encode({"v": value}, [{"v": value}]).tolist()
+        assert row == schema_of(feature).encode({"v": value}, [{"v": value}]).tolist()
+
+
 def test_no_candidates_make_no_rows() -> None:
     assert schema("tips-5").encode({}, []).shape == (0, 5)
 

@@ -88,6 +88,7 @@ def test_features(change: dict[str, object], key: str, message: str) -> None:
             "can exceed 1e+06; scale it down",
         ),
         ({"encoding": "number", "minimum": 0, "maximum": 2e6}, "encoding", "can exceed 1e+06; scale it down"),
+        ({"encoding": "flag", "centre": 1e6}, "encoding", "can exceed 1e+06; scale it down"),
         (
             {"encoding": "flag", "minimum": 0},
             "minimum",
@@ -140,6 +141,11 @@ def test_options_of_encodings(options: dict[str, object], key: str, message: str
             {"name": "i", "encoding": "interaction", "of": ["hour_sin", "hour_cos"], "source": "context.x"},
             "source",
             "unknown 'source'; allowed: name, encoding, of, labels, centre",
+        ),
+        (
+            {"name": "i", "encoding": "interaction", "of": ["hour_sin", "hour_cos"], "centre": -1e6},
+            "encoding",
+            "can exceed 1e+06; scale it down",
         ),
         ("flag", "", "must be a table"),
     ],

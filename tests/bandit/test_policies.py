@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from bandstand.bandit.features import FeatureSchema
 from bandstand.bandit.policies import KINDS, EpsilonGreedy, LinUCB, Policy
 from bandstand.bandit.ridge import posterior
 from tests.bandit.checks import LAWS, check_policy
@@ -63,6 +64,8 @@ def test_the_hash_follows_kind_parameters_and_schema_but_not_the_name() -> None:
     ]
     assert len({policy.hash for policy in policies}) == len(policies)
     assert policies[0].hash == LinUCB("b", five, {}).hash
+    changed = FeatureSchema.parse("tips-5", {**five.definition, "version": 2})
+    assert policies[0].hash != LinUCB("a", changed, {}).hash
     assert len(policies[0].hash) == 16
 
 

@@ -65,13 +65,13 @@ class Distribution:
             raise ValueError("u must be in [0, 1)")
         floor, count = self.floor, len(self.greedy)
         if u < floor:
-            return Pick(min(int(count * (u / floor)), count - 1), exploring=True)
+            # u/floor rounds to less than 1, and K times that to less than K: the index is in range.
+            return Pick(int(count * (u / floor)), exploring=True)
         cumulative = list(accumulate(self.greedy.tolist()))
-        total = cumulative[-1]
-        # Scaled by the total, which rounding leaves beside 1; the first index to reach the total has mass of its own.
-        index = bisect_right(cumulative, (u - floor) / (1.0 - floor) * total)
+        index = bisect_right(cumulative, (u - floor) / (1.0 - floor))
         if index == count:
-            index = cumulative.index(total)
+            # The quotient can round to 1, and the sum to less: the last candidate that added to the sum is meant.
+            index = cumulative.index(cumulative[-1])
         return Pick(index, exploring=False)
 
 

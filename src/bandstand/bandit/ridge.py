@@ -263,7 +263,8 @@ def _ridge_inverse(s: FloatArray) -> FloatArray:
     # The largest entry of a positive semi-definite matrix is on its diagonal, and bounds the condition number.
     if precision.max() <= _ILL_CONDITIONED:
         return np.asarray(np.linalg.inv(precision), np.float64)
-    # S has swallowed digits of I: eigenvalues that rounding pushed below zero would make a variance negative.
+    # S has swallowed digits of I, and an LU inverse may fail or be indefinite. Eigenvalues that rounding pushed below
+    # zero are put back there, so that 0 ≤ V ≤ I holds at any scale.
     eigenvalues, vectors = np.linalg.eigh(s)
     inverse: FloatArray = (vectors / (1.0 + np.maximum(eigenvalues, 0.0))).dot(vectors.T)
     return inverse
