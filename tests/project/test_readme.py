@@ -1,0 +1,76 @@
+"""The README's session is what a new user gets: its curl commands run, and answer as they are shown to."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+README = Path(__file__).parents[2] / "README.md"
+_SESSION = re.compile(r"^\$ (curl .*?)\n(\{.*\})$", re.MULTILINE | re.DOTALL)
+_SHOWN_ADDRESS = "localhost:8000"
+_TELLING = ("ok", "policy", "reward", "applied", "reason", "pulls", "reward_count", "cumulative_reward", "theta")
+    "ok",
+    "policy",
+    "reward",
+    "applied",
+    "reason",
+    "pulls",
+    "reward_count",
+    "cumulative_reward",
+    "feature_labels",
+)
+
+
+def sessions() -> list[tuple[str, dict[str, Any]]]:
+    """The commands with the answers shown below them."""
+    blocks = re.findall(r"```console\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    found = [match for block in blocks for match in _SESSION.findall(block)]
+    return [(command, json.loads(answer)) for command, answer in found]
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """A service on its embedded default, as `make run` starts it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "bandstand", "serve", "--port", str(port), "--state-dir", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as service:
+        for _ in range(200):
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/ready", trust_env=False).raise_for_status()
+            except httpx.HTTPError:
+                time.sleep(0.05)
+            else:
+                break
+        yield f"localhost:{port}"
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(20) == 0
+
+
+def test_the_session_is_as_shown(address: str) -> None:
+    curl = shutil.which("curl")
+    if curl is None:
+        assert not os.environ.get("CI"), "CI must have curl"
+        pytest.skip("curl is not installed")
+    shown = sessions()
+    assert len(shown) == 5
+    for command, expected in shown:
+        run = subprocess.run(
+            ["/bin/sh", "-c", command.replace(_SHOWN_ADDRESS, address)], capture_output=True, check=True, timeout=20
+        )
+        answer = json.loads(run.stdout)
+        assert answer.keys() == expected.keys(), command
+        for name in _TELLING:
+            assert answer.get(name) == expected.get(name), (command, name)
