@@ -20,16 +20,6 @@ README = Path(__file__).parents[2] / "README.md"
 _SESSION = re.compile(r"^\$ (curl .*?)\n(\{.*\})$", re.MULTILINE | re.DOTALL)
 _SHOWN_ADDRESS = "localhost:8000"
 _TELLING = ("ok", "policy", "reward", "applied", "reason", "pulls", "reward_count", "cumulative_reward", "theta")
-    "ok",
-    "policy",
-    "reward",
-    "applied",
-    "reason",
-    "pulls",
-    "reward_count",
-    "cumulative_reward",
-    "feature_labels",
-)
 
 
 def sessions() -> list[tuple[str, dict[str, Any]]]:
