@@ -9,6 +9,7 @@ from bandstand.bandit.errors import BandstandError
 from bandstand.cli.openapi import print_openapi
 from bandstand.cli.serve import serve
 from bandstand.cli.settings import print_settings
+from bandstand.cli.state import state
 
 EXIT_REFUSED = 2
 """The exit code of a command that would not start: a wrong setting, a state directory in use, an address taken."""
@@ -24,6 +25,7 @@ command = typer.Typer(
 command.command()(serve)
 command.command("settings")(print_settings)
 command.command("openapi")(print_openapi)
+command.add_typer(state)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value

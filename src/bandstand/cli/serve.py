@@ -41,12 +41,14 @@ def serve(
 
 def _serve(settings: Settings, listener: socket.socket) -> None:
     # Imported here, because the other commands need neither the web framework nor the server.
+    from bandstand.api.logs import configure  # noqa: PLC0415
     from bandstand.app import create_app  # noqa: PLC0415
     from bandstand.cli.server import run  # noqa: PLC0415
 
     host, port = listener.getsockname()[:2]
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     greeting = f"bandstand {__version__} serves http://{place} with its state in {settings.state_dir}"
+    configure(settings.log_level)
     run(
         create_app(settings),
         listener,

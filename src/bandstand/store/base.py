@@ -4,6 +4,7 @@ from typing import Protocol
 
 from bandstand.bandit.profile import Profile
 from bandstand.store.events import Decision, Erasure, PolicyTotals, Reward, Rewarded, Status, UserPage
+from bandstand.store.generations import LoggedGeneration, PromptTotals
 
 
 class Store(Protocol):
@@ -52,6 +53,13 @@ class Store(Protocol):
     async def history(self, user_id: str, limit: int) -> list[Decision]:
         """The user's newest decisions after the last reset, oldest first."""
 
+    async def generated(self, generation: LoggedGeneration) -> bool:
+        """Log a generation, unless its user was erased after it began; returns whether it was logged.
+
+        Raises:
+            OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
+        """
+
     async def reset(self, user_id: str, client: str) -> None:
         """Forget what every policy learned about the user. Idempotent."""
 
@@ -66,6 +74,9 @@ class Store(Protocol):
 
     async def totals(self) -> dict[str, PolicyTotals]:
         """Deployment-wide counts by policy."""
+
+    async def prompt_totals(self) -> list[PromptTotals]:
+        """What each prompt came to, in order of first use."""
 
     def status(self) -> Status:
         """How the store is doing now."""

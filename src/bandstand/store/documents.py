@@ -76,7 +76,10 @@ class Documents:
 
     def set_aside(self, user_id: str) -> None:
         """Move the user's document into quarantine, for a person to look at; a read-only disk leaves it in place."""
-        path = self.path(user_id)
+        self.quarantine(self.path(user_id))
+
+    def quarantine(self, path: Path) -> None:
+        """Move a file from among the documents into quarantine, beside what is there already."""
         self.quarantined += 1
         with contextlib.suppress(OSError):
             self._quarantine.mkdir(exist_ok=True)
@@ -101,6 +104,10 @@ class Documents:
     def paths(self) -> Iterator[Path]:
         """Every document's path."""
         yield from sorted(self._users.glob("??/*.json"))
+
+    def quarantined_paths(self) -> list[Path]:
+        """Every file set aside so far."""
+        return sorted(self._quarantine.glob("*"))
 
 
 def render(profile: Profile) -> bytes:

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,14 @@ from typing import Any, ParamSpec, TypeVar
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.errors import (
+    BandstandError,
     ConfigurationError,
+    StorageFullError,
     StorageUnavailableError,
     UnknownDecisionError,
 )
 from bandstand.bandit.profile import Profile
-from bandstand.store import erasure, reading, replay, retention
+from bandstand.store import erasure, generations, reading, replay, retention
 from bandstand.store.documents import DocumentError, Documents
 from bandstand.store.events import (
     Decision,
@@ -37,6 +39,7 @@ from bandstand.store.events import (
     UserPage,
     seq_at,
 )
+from bandstand.store.generations import GENERATION, PROMPT, LoggedGeneration, PromptIds, PromptTotals
 from bandstand.store.ledger import (
     DECISION,
     DECISION_ID,
@@ -112,6 +115,10 @@ class _Warm:
         self.changed = changed
 
 
+class _CollidedError(StorageUnavailableError):
+    """Another event stands where this one wanted to: under its id, for its decision or under its Idempotency-Key."""
+
+
 class EmbeddedStore:
     """One process's state under ``state_dir``.
 
@@ -138,12 +145,14 @@ class EmbeddedStore:
         self._observe = observe
         self._documents = Documents(state_dir)
         self._registry = Registry(catalogue)
+        self._prompts = PromptIds()
         self._users: OrderedDict[str, _Warm] = OrderedDict()  # least recently used first
-        self._loading: dict[str, asyncio.Future[_Warm]] = {}
+        self._loading: dict[str, asyncio.Future[None]] = {}
         self._erasing: dict[str, _Future] = {}
         self._recent: OrderedDict[str, Decision] = OrderedDict()
         self._flying: dict[int, _Future] = {}  # by event number: handed over and not yet settled
         self._keyed: dict[tuple[str, str], Reward] = {}  # by Idempotency-Key, while in flight
+        self._horizon = 0  # the newest event that retention has taken
         self._state: str = "closed"
         self._last_error: str | None = None
         self.secret = b""
@@ -184,19 +193,29 @@ class EmbeddedStore:
         path = self._dir / "ledger.db"
         try:
             connection = connect(path)
-            create(connection)
-            connection.execute("PRAGMA secure_delete = ON")
-            connection.execute("PRAGMA wal_autocheckpoint = 0")  # done beside the writer, see _keep_wal_short
-            self._registry.load(connection)
-            self._registry.require_unchanged(connection)
-            self._registry.register(connection)
-            self.secret = bytes(connection.execute("SELECT value FROM meta WHERE key = 'secret'").fetchone()[0])
-            self._sequence = Sequence(last_seq(connection))
-            self._next_uid = connection.execute("SELECT coalesce(max(uid), 0) + 1 FROM users").fetchone()[0]
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
         except sqlite3.Error as error:
-            message = f"{path} cannot be opened: {error}; restore a backup, or name another STATE_DIR"
+            full = isinstance(translated(error), StorageFullError)
+            way_out = "make room on the disk" if full else "restore a backup, or name another STATE_DIR"
+            message = f"{path} cannot be opened: {error}; {way_out}"
             raise ConfigurationError(message) from error
         return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        create(connection)
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # done beside the writer, see _keep_wal_short
+        self._registry.load(connection)
+        self._registry.require_unchanged(connection)
+        self._registry.register(connection)
+        self._prompts.load(connection)
+        self.secret = bytes(connection.execute("SELECT value FROM meta WHERE key = 'secret'").fetchone()[0])
+        self._sequence = Sequence(last_seq(connection))
+        self._next_uid = connection.execute("SELECT coalesce(max(uid), 0) + 1 FROM users").fetchone()[0]
 
     async def close(self) -> None:
         """Commit what was accepted, write the checkpoints, let the directory go."""
@@ -226,7 +245,7 @@ class EmbeddedStore:
             state=state,  # type: ignore[arg-type]  # the three literals above
             durability="full" if self._options.sync else "process",
             warm_users=len(self._users),
-            pending=self._writer.pending + len(self._flying),
+            pending=len(self._flying),
             quarantined=self._documents.quarantined,
             last_error=self._last_error,
         )
@@ -260,19 +279,18 @@ class EmbeddedStore:
                 await self._load(user_id)
 
     async def _load(self, user_id: str) -> None:
-        loading: asyncio.Future[_Warm] = self._loop.create_future()
+        loading: asyncio.Future[None] = self._loop.create_future()
         self._loading[user_id] = loading
         try:
-            user = await self._read(self._read_user, user_id)
-        except BaseException as error:
-            loading.set_exception(error if isinstance(error, Exception) else StorageUnavailableError("load cancelled"))
+            self._users[user_id] = await self._read(self._read_user, user_id)
+        except Exception as error:
+            loading.set_exception(error)
             loading.exception()  # somebody has seen it, whether or not anybody waited
             raise
-        else:
-            self._users[user_id] = user
-            loading.set_result(user)
         finally:
             del self._loading[user_id]
+            if not loading.done():
+                loading.set_result(None)  # loaded; or given up by the one who asked, and the next one asks again
         if len(self._users) > self._options.max_warm_users:
             self._wake.set()
 
@@ -284,19 +302,20 @@ class EmbeddedStore:
             if document is not None and document.seq <= erasure.buried(connection, self.secret, user_id):
                 self._documents.delete(user_id)  # it came back from a backup; the erasure stands
                 document = None
-            if document is not None and (uid is None or not replay.holds(connection, uid, document.seq)):
-                trimmed = None if uid is None else replay.baseline(connection, uid)
-                if trimmed is None or trimmed.seq < document.seq:
-                    message = "knows events that the ledger does not"
-                    raise DocumentError(message)  # noqa: TRY301 (one way for all that cannot be trusted)
-                document = trimmed
+            trimmed = None if uid is None else replay.baseline(connection, uid)
+            if document is not None and trimmed is not None and document.seq <= trimmed.seq:
+                document = trimmed  # retention has taken events that came after the document
+            elif document is not None and (uid is None or not replay.holds(connection, uid, document.seq)):
+                message = "knows events that the ledger does not"
+                raise DocumentError(message)  # noqa: TRY301 (one way for all that cannot be trusted)
         except DocumentError:
             self._documents.set_aside(user_id)
             document = None
         if uid is None:
             return _Warm(Profile(user_id), 0, registered=False, changed=False)
         if document is None:
-            return _Warm(replay.rebuilt(connection, self._registry, uid, user_id), uid, registered=True, changed=True)
+            profile = replay.rebuilt(connection, self._registry, uid, user_id)
+            return _Warm(profile, uid, registered=True, changed=profile.seq > 0)
         before = document.seq
         profile = replay.caught_up(connection, self._registry, uid, document)
         return _Warm(profile, uid, registered=True, changed=profile.seq != before)
@@ -312,9 +331,20 @@ class EmbeddedStore:
 
         The user must be warm, and no await may lie between :meth:`next_seq` and this call.
         """
-        if decision.own_id and (earlier := self._recent.get(decision.decision_id)) is not None:
-            await self._settled(earlier.seq)
-            return earlier
+        try:
+            if decision.own_id and (earlier := self._recent.get(decision.decision_id)) is not None:
+                await self._settled(earlier.seq)
+                return earlier
+            future = self._hand_over_decision(decision)
+            await (asyncio.shield(future) if decision.own_id else future)  # others may wait for it too
+        except _CollidedError:
+            standing = await self.receipt(decision.decision_id)  # memory had forgotten it, the ledger had not
+            if standing is None:
+                raise
+            return standing
+        return decision
+
+    def _hand_over_decision(self, decision: Decision) -> _Future:
         user = self._users[decision.user_id]
         decision.uid = self._uid(user)
         policy_id = self._registry.id(decision.policy)
@@ -332,8 +362,7 @@ class EmbeddedStore:
 
         future = self._hand_over(user, decision.seq, rows, committed, refused, durable=False, tally=tally)
         self._remember(decision)
-        await future
-        return decision
+        return future
 
     async def decision(self, decision_id: str) -> Decision | None:
         """The decision of that id, for its reward."""
@@ -374,8 +403,16 @@ class EmbeddedStore:
 
     async def reward(self, reward: Reward) -> Rewarded:
         """Log a reward and teach it, once; see :class:`bandstand.store.base.Store`."""
-        if reward.idempotency is not None and (known := await self._reward_by_key(reward.idempotency)) is not None:
+        if (known := await self._reward_by_key(reward)) is not None:
             return Rewarded(known, "key")
+        try:
+            return await self._reward(reward)
+        except _CollidedError:  # the key was spent between the look-up and the commit
+            if (known := await self._reward_by_key(reward)) is None:
+                raise
+            return Rewarded(known, "key")
+
+    async def _reward(self, reward: Reward) -> Rewarded:
         while True:
             user = await self._user(reward.user_id)
             decision = None if reward.decision_id is None else await self.decision(reward.decision_id)
@@ -387,7 +424,7 @@ class EmbeddedStore:
             await self._settled(flying.seq)
             return Rewarded(flying, "key")
         if reward.decision_id is not None:
-            if decision is None or decision.uid != user.uid:
+            if decision is None or decision.uid != user.uid or self._past(decision):
                 message = "no such decision"
                 raise UnknownDecisionError(message)
             if decision.reward is not None:
@@ -398,8 +435,12 @@ class EmbeddedStore:
             reward.x = decision.x
             if decision.seq <= user.reset_seq:
                 reward.applied, reward.reason = False, "reset"
-        await self._hand_over_reward(user, reward, decision)
+        await asyncio.shield(self._hand_over_reward(user, reward, decision))  # others may wait for it too
         return Rewarded(reward, "new")
+
+    def _past(self, decision: Decision) -> bool:
+        """Whether retention takes the decision, or has taken it, while memory still knows it."""
+        return decision.seq <= self._horizon and decision.reward is None
 
     def _hand_over_reward(self, user: _Warm, reward: Reward, decision: Decision | None) -> _Future:
         reward.seq = self._sequence.next(reward.ts)
@@ -428,6 +469,7 @@ class EmbeddedStore:
         def refused() -> None:
             if decision is not None:
                 decision.reward = None
+                self._recent.pop(decision.decision_id, None)  # if it collided, memory was wrong about it
             if key is not None:
                 self._keyed.pop(key, None)
 
@@ -438,12 +480,36 @@ class EmbeddedStore:
         policy = self._catalogue.policies.get(reward.policy.name)
         return policy is not None and policy.schema.name == reward.policy.schema
 
-    async def _reward_by_key(self, key: tuple[str, str]) -> Reward | None:
+    async def _reward_by_key(self, reward: Reward) -> Reward | None:
+        key = reward.idempotency
+        if key is None:
+            return None
         flying = self._keyed.get(key)
         if flying is None:
             return await self._read(reading.reward_by_key, self._registry, *key)
         await self._settled(flying.seq)
         return flying
+
+    # ── generations ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def generated(self, generation: LoggedGeneration) -> bool:
+        """Log a generation; see :class:`bandstand.store.base.Store`."""
+        while True:
+            user = await self._user(generation.user_id)
+            buried = await self._read(erasure.buried, self.secret, generation.user_id)
+            if self._users.get(generation.user_id) is user:
+                break  # nothing moved while we waited: from here to the hand-over there is no await
+        if buried > generation.seq:
+            return False
+        prompt = self._prompts.row(generation.prompt)
+        row = generations.generation_row(generation, self._uid(user), prompt[0])
+        rows: list[tuple[str, Row]] = [(PROMPT, prompt), (GENERATION, row)]
+        await self._hand_over(user, generation.seq, rows, _nothing, _nothing, durable=False)
+        return True
+
+    async def prompt_totals(self) -> list[PromptTotals]:
+        """What each prompt came to, in order of first use."""
+        return await self._read(generations.prompt_totals)
 
     # ── operators ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -453,15 +519,16 @@ class EmbeddedStore:
         if not user.registered and not user.pending:
             return
         ts = self._clock()
-        before = user.reset_seq
         seq = user.reset_seq = self._sequence.next(ts)
         row = (seq, self._uid(user), "reset", ts, client, None)
 
         def committed() -> None:
             user.profile.reset(seq)
+            user.reset_seq = max(user.reset_seq, seq)
 
         def refused() -> None:
-            user.reset_seq = before
+            if user.reset_seq == seq:
+                user.reset_seq = user.profile.reset_seq
 
         await self._hand_over(user, seq, [(MARK, row)], committed, refused, durable=True)
 
@@ -536,15 +603,18 @@ class EmbeddedStore:
         def done(result: object, error: BaseException | None) -> None:
             user.pending -= 1
             del self._flying[seq]
-            if error is None:
-                user.registered = user.changed = True
-                committed()
-            else:
-                self._last_error = str(error)
-                refused()
-                if isinstance(error, sqlite3.IntegrityError):
-                    error = StorageUnavailableError("the event collided with another; try again")
-            settle_future(result, error)
+            if isinstance(error, sqlite3.IntegrityError):
+                error = _CollidedError("the event collided with another; try again")
+            try:
+                if error is None:
+                    user.registered = True
+                    committed()
+                    user.changed = user.profile.seq > 0  # a generation alone moves nothing that a document holds
+                else:
+                    self._last_error = str(error)
+                    refused()
+            finally:
+                settle_future(result, error)
 
         try:
             self._writer.submit(Operation(rows, done, durable=durable, tally=tally))
@@ -570,9 +640,9 @@ class EmbeddedStore:
                     await self._wake.wait()
             if self._wake.is_set():
                 self._wake.clear()
-                await self._evict()
             else:
                 await self._checkpoint()
+            await self._evict()
 
     async def _checkpoint(self) -> None:
         """Write the documents of all users that changed, a few at a time."""
@@ -588,10 +658,11 @@ class EmbeddedStore:
             chunk = [entry for entry, _ in oldest[start : start + _CHECKPOINT_CHUNK]]
             await self._write_documents([user for _, user in chunk if user.changed])
             for user_id, user in chunk:
-                if not user.pending and not user.changed and self._users.get(user_id) is user:
-                    del self._users[user_id]
+                if not user.pending and self._users.get(user_id) is user:
+                    del self._users[user_id]  # what its document lacks is replayed when it comes back
 
     async def _write_documents(self, users: list[_Warm]) -> None:
+        users = [user for user in users if self._users.get(user.profile.user_id) is user]  # not erased meanwhile
         snapshots = []
         for user in users:
             snapshots.append(user.profile.copy())
@@ -604,8 +675,6 @@ class EmbeddedStore:
     def _write_all(self, snapshots: list[Profile]) -> set[str]:
         failed: set[str] = set()
         for profile in snapshots:
-            if profile.user_id in self._erasing:
-                continue  # its document is about to go, or has just gone
             try:
                 self._documents.write(profile)
             except OSError as error:
@@ -620,20 +689,16 @@ class EmbeddedStore:
         completely, and only the writer can see to that.
         """
         wal = self._dir / "ledger.db-wal"
-        helper = connect(self._dir / "ledger.db")
-        try:
-            while True:
-                await asyncio.sleep(_WAL_INTERVAL)
-                with suppress(OSError, sqlite3.Error, StorageUnavailableError):
-                    if wal.stat().st_size > _WAL_LIMIT:
-                        await asyncio.to_thread(_passive_checkpoint, helper)
-                        await self._writer.call(_passive_checkpoint)
-        finally:
-            helper.close()
+        while True:
+            await asyncio.sleep(_WAL_INTERVAL)
+            with suppress(OSError, sqlite3.Error, BandstandError):
+                if wal.stat().st_size > _WAL_LIMIT:
+                    await asyncio.to_thread(_checkpoint_beside, self._dir / "ledger.db")
+                    await self._writer.call(_passive_checkpoint)
 
     async def _keep_retention(self) -> None:
         while True:
-            with suppress(StorageUnavailableError, sqlite3.Error):
+            with suppress(sqlite3.Error, BandstandError):
                 await self.trim()
             await asyncio.sleep(_TRIM_INTERVAL)
 
@@ -643,13 +708,25 @@ class EmbeddedStore:
         await self._writer.call(partial(retention.forget_keys, now=now))
         if not self._options.retention_days:
             return 0
-        cutoff = seq_at(now - self._options.retention_days * 86_400)
+        cutoff = self._horizon = seq_at(now - self._options.retention_days * 86_400)
+        while await self._writer.call(partial(generations.expire, cutoff=cutoff)):
+            pass
         uids = await self._read(retention.overdue_users, cutoff)
         for uid, user_id in uids:
             state = await self._read(replay.rebuilt, self._registry, uid, user_id, cutoff)
             seq = self._sequence.next(self._clock())
             await self._writer.call(partial(retention.trim, uid=uid, state=state, cutoff=cutoff, seq=seq, ts=now))
         return len(uids)
+
+
+def _checkpoint_beside(path: Path) -> None:
+    # Its own connection: who gives up waiting must not close it under the thread that uses it.
+    with closing(connect(path)) as connection:
+        _passive_checkpoint(connection)
+
+
+def _nothing() -> None:
+    """What becomes of a profile when a generation was committed, or refused."""
 
 
 def _passive_checkpoint(connection: sqlite3.Connection) -> object:

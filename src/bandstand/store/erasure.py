@@ -22,14 +22,16 @@ def erase(connection: sqlite3.Connection, *, uid: int, tombstone: bytes, seq: in
         decisions = connection.execute("DELETE FROM decisions WHERE uid = ?", (uid,)).rowcount
         rewards = connection.execute("DELETE FROM rewards WHERE uid = ?", (uid,)).rowcount
         marks = connection.execute("DELETE FROM marks WHERE uid = ?", (uid,)).rowcount
+        generations = connection.execute("DELETE FROM generations WHERE uid = ?", (uid,)).rowcount
         if connection.execute("DELETE FROM users WHERE uid = ?", (uid,)).rowcount:
             connection.execute("INSERT OR REPLACE INTO tombstones VALUES (?, ?, ?)", (tombstone, seq, ts))
             connection.execute("INSERT INTO marks VALUES (?, NULL, 'erasure', ?, ?, NULL)", (seq, ts, client))
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk may have rolled it back already
+            connection.execute("ROLLBACK")
         raise
-    return Erasure(decisions, rewards, marks)
+    return Erasure(decisions, rewards, marks, generations=generations)
 
 
 def buried(connection: sqlite3.Connection, secret: bytes, user_id: str) -> int:

@@ -1,6 +1,7 @@
 """The nouns of the ledger: what was decided, what was rewarded, and the names they go by."""
 
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ Array = NDArray[np.float64]
 
 _SEQ_SHIFT = 20  # a million events a millisecond before sequence numbers run ahead of the clock
 _SEQ_DIGITS = 16
+_OURS = re.compile(r"[0-7][0-9a-f]{31}")  # a number beyond 63 bits is none of ours, and SQLite would not take it
 
 
 class Sequence:
@@ -36,6 +38,11 @@ def seq_at(ts: float) -> int:
     return int(ts * 1000) << _SEQ_SHIFT
 
 
+def time_of(seq: int) -> float:
+    """The time that an event number tells: seconds since the epoch, to the millisecond."""
+    return (seq >> _SEQ_SHIFT) / 1000
+
+
 class DecisionIds:
     """Names decisions: the event number, for the lookup, then 64 random bits, so that nobody can guess another's."""
 
@@ -52,12 +59,7 @@ class DecisionIds:
 
 def parse_decision_id(decision_id: str) -> int | None:
     """The event number inside an id of ours, or ``None`` where the id is the caller's own."""
-    if len(decision_id) != 2 * _SEQ_DIGITS or not decision_id.isascii():
-        return None
-    try:
-        return int(decision_id[:_SEQ_DIGITS], 16)
-    except ValueError:
-        return None
+    return int(decision_id[:_SEQ_DIGITS], 16) if _OURS.fullmatch(decision_id) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,7 @@ class Erasure:
     rewards: int = 0
     marks: int = 0
     documents: int = 0
+    generations: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from pathlib import Path
 from bandstand.bandit.errors import ConfigurationError
 from bandstand.store.events import Decision, Reward
 
-SCHEMA_VERSION = 1
+_SCRIPTS = ("schema.sql", "generations.sql")
+"""The nth of them brings a ledger from format n - 1 to format n."""
+SCHEMA_VERSION = len(_SCRIPTS)
 LEGACY_LINK_SECONDS = 24 * 3600
 _LEGACY_LINK_REACH = 1000
 """A legacy reward is linked among the user's newest thousand decisions: a bound on one insert's work."""
@@ -51,7 +53,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def create(connection: sqlite3.Connection) -> None:
-    """Make the tables of a new ledger, or check those of an old one.
+    """Make the tables of a new ledger, or add to an old one what it lacks.
 
     Raises:
         ConfigurationError: the file was made by a newer Bandstand.
@@ -62,16 +64,19 @@ def create(connection: sqlite3.Connection) -> None:
     if version > SCHEMA_VERSION:
         message = f"ledger.db has format {version}; this version of Bandstand reads up to {SCHEMA_VERSION}"
         raise ConfigurationError(message)
-    if version == 0:
-        script = files("bandstand.store").joinpath("schema.sql").read_text(encoding="utf-8")
-        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;")
-        connection.execute("INSERT INTO meta VALUES ('secret', ?)", (secrets.token_bytes(32),))
+    if version < SCHEMA_VERSION:
+        tables = "\n".join(files("bandstand.store").joinpath(name).read_text("utf-8") for name in _SCRIPTS[version:])
+        if version == 0:
+            tables += f"INSERT INTO meta VALUES ('secret', x'{secrets.token_hex(32)}');"  # noqa: S608 (digits of ours)
+        connection.executescript(f"BEGIN IMMEDIATE;\n{tables}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;")
+    connection.execute("DELETE FROM meta WHERE key = ''")  # what can only be read fails here, not at the first event
 
 
 def last_seq(connection: sqlite3.Connection) -> int:
     """The newest event number in the ledger."""
     query = """SELECT max(coalesce((SELECT max(seq) FROM decisions), 0), coalesce((SELECT max(seq) FROM rewards), 0),
-                          coalesce((SELECT max(seq) FROM marks), 0), coalesce((SELECT max(seq) FROM tombstones), 0))"""
+                          coalesce((SELECT max(seq) FROM marks), 0), coalesce((SELECT max(seq) FROM tombstones), 0),
+                          coalesce((SELECT max(seq) FROM generations), 0))"""
     return int(connection.execute(query).fetchone()[0])
 
 

@@ -1,5 +1,6 @@
 """A state directory opened for maintenance: owned, or only observed while a service runs on it."""
 
+import errno
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.errors import ConfigurationError, StorageUnavailableError
+from bandstand.bandit.errors import ConfigurationError, StorageFullError, StorageUnavailableError
 from bandstand.bandit.profile import Profile
 from bandstand.store import replay
 from bandstand.store.documents import Documents
@@ -15,7 +16,6 @@ from bandstand.store.events import Sequence
 from bandstand.store.ledger import SCHEMA_VERSION, connect, create, last_seq
 from bandstand.store.ownership import Ownership
 from bandstand.store.registry import Registry
-from bandstand.store.writer import translated
 
 _PAGE = 500
 _LEDGER = "ledger.db"
@@ -81,12 +81,12 @@ class State:
             self.connection.execute("ROLLBACK")
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commit everything inside at once, or nothing of it."""
+    def transaction(self, *, commit: bool = True) -> Iterator[None]:
+        """Commit everything inside at once, or nothing of it: on an error, or where ``commit`` is false."""
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
-            self.connection.execute("COMMIT")
+            self.connection.execute("COMMIT" if commit else "ROLLBACK")
         except BaseException:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
@@ -170,12 +170,22 @@ def storage_errors(place: Path) -> Iterator[None]:
     """
     try:
         yield
-    except sqlite3.Error as error:
-        failure = translated(error)
-        if type(failure) is StorageUnavailableError:
-            raise StorageUnavailableError(f"the ledger in {str(place)!r} cannot be used: {error}") from error
-        raise failure from error
-    except BrokenPipeError:
-        raise  # the reader of our output has had enough: no error of the storage
-    except OSError as error:
-        raise StorageUnavailableError(f"{str(error.filename or place)!r}: {error.strerror}") from error
+    except (sqlite3.Error, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise  # the reader of our output has had enough: no error of the storage
+        raise _translated(error, place) from error
+
+
+def _translated(error: sqlite3.Error | OSError, place: Path) -> StorageFullError | StorageUnavailableError:
+    if isinstance(error, OSError):
+        if error.errno == errno.ENOSPC:
+            return StorageFullError(f"the disk of {str(place)!r} is full")
+        return StorageUnavailableError(f"{str(error.filename or place)!r}: {error.strerror}")
+    if sqlite_code(error) == sqlite3.SQLITE_FULL:
+        return StorageFullError(f"the disk of {str(place)!r} is full")
+    return StorageUnavailableError(f"the ledger in {str(place)!r} cannot be used: {error}")
+
+
+def sqlite_code(error: sqlite3.Error) -> int:
+    """The primary result code of an error of SQLite; 0 where there is none."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

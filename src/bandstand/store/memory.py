@@ -9,6 +9,7 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.errors import UnknownDecisionError
 from bandstand.bandit.profile import Profile
 from bandstand.store.events import Decision, Erasure, PolicyTotals, Reward, Rewarded, Sequence, Status, UserPage
+from bandstand.store.generations import Lineage, LoggedGeneration, PromptTotals
 
 
 class _User:
@@ -41,6 +42,8 @@ class MemoryStore:
         self._decisions: dict[str, Decision] = {}
         self._keyed: dict[tuple[str, str], Reward] = {}
         self._totals: dict[str, PolicyTotals] = {}
+        self._lineage = Lineage()
+        self._erased: dict[str, int] = {}
 
     async def open(self) -> None:
         """Nothing to own."""
@@ -75,13 +78,14 @@ class MemoryStore:
         user.decisions.append(decision)
         user.profile.decided(decision.seq, decision.policy.key, decision.ts, exploring=decision.exploring)
         self._count(decision.policy.name, PolicyTotals(decisions=1, explores=int(decision.exploring)))
+        self._lineage.decided(decision)
         return decision
 
     async def reward(self, reward: Reward) -> Rewarded:
         """Log a reward and teach it, once."""
         if reward.idempotency is not None and (known := self._keyed.get(reward.idempotency)) is not None:
             return Rewarded(known, "key")
-        user = self._met(reward.user_id)
+        decision = None
         if reward.decision_id is not None:
             decision = self._decisions.get(reward.decision_id)
             if decision is None or decision.user_id != reward.user_id:
@@ -89,6 +93,8 @@ class MemoryStore:
                 raise UnknownDecisionError(message)
             if decision.reward is not None:
                 return Rewarded(decision.reward, "decision")
+        user = self._met(reward.user_id)
+        if decision is not None:
             decision.reward = reward
             reward.decision_seq = decision.seq
             reward.x = decision.x
@@ -104,6 +110,7 @@ class MemoryStore:
                 reward.seq, reward.policy.key, reward.ts, reward.x, reward.value, reward.weight, prior
             )
         self._count(reward.policy.name, PolicyTotals(rewards=1, reward_sum=reward.value))
+        self._lineage.rewarded(reward)
         return Rewarded(reward, "new")
 
     async def decision(self, decision_id: str) -> Decision | None:
@@ -121,6 +128,18 @@ class MemoryStore:
             return []
         return [decision for decision in user.decisions[-limit:] if decision.seq > user.profile.reset_seq]
 
+    async def generated(self, generation: LoggedGeneration) -> bool:
+        """Log a generation, unless its user was erased after it began; returns whether it was logged."""
+        if self._erased.get(generation.user_id, -1) > generation.seq:
+            return False
+        self._met(generation.user_id)
+        self._lineage.generated(generation)
+        return True
+
+    async def prompt_totals(self) -> list[PromptTotals]:
+        """What each prompt came to, in order of first use."""
+        return self._lineage.totals()
+
     async def reset(self, user_id: str, client: str) -> None:  # noqa: ARG002 (there is no ledger to name the client in)
         """Forget what every policy learned about the user. Idempotent."""
         user = self._users.get(user_id)
@@ -133,12 +152,14 @@ class MemoryStore:
         user = self._users.pop(user_id, None)
         if user is None:
             return Erasure()
+        self._erased[user_id] = self._sequence.next(self._clock())
         for decision in user.decisions:
             del self._decisions[decision.decision_id]
         for reward in user.rewards:
             if reward.idempotency is not None:
                 self._keyed.pop(reward.idempotency, None)
-        return Erasure(len(user.decisions), len(user.rewards), user.marks)
+        generations = self._lineage.erased(user_id, user.decisions)
+        return Erasure(len(user.decisions), len(user.rewards), user.marks, generations=generations)
 
     async def users(self, prefix: str, after: int, limit: int) -> UserPage:
         """Known users whose id starts with ``prefix``, in order of first sight, from the cursor ``after``."""

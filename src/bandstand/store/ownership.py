@@ -1,5 +1,6 @@
 """One process owns a state directory: an operating-system lock that a crash releases by itself."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -30,8 +31,9 @@ class Ownership:
                 "(a running service takes commands by --url)"
             )
             raise ConfigurationError(message) from error
-        os.truncate(self._file, 0)
-        os.write(self._file, f"{os.getpid()}\n".encode())
+        with contextlib.suppress(OSError):  # a note for people, which a full disk may refuse
+            os.truncate(self._file, 0)
+            os.write(self._file, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
         """Let another process own the directory."""

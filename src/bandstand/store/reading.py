@@ -43,7 +43,12 @@ class Reader:
         if connection is None:
             connection = self._local.connection = connect(self._path, read_only=True)
             self._connections.append(connection)
-        return question(connection, *args, **kwargs)
+        connection.execute("BEGIN")  # every question sees one moment of the ledger
+        try:
+            return question(connection, *args, **kwargs)
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close every thread's connection; the threads must be idle."""

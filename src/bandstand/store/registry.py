@@ -22,23 +22,27 @@ class Registry:
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._refs: dict[int, PolicyRef] = {}
-        self._ids: dict[tuple[str, str], int] = {}
+        self._ids: dict[tuple[str, str, str], int] = {}  # a renamed schema leaves the policy's hash as it was
         self._schemas: dict[str, FeatureSchema] = dict(catalogue.schemas)
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Read the policy rows; encodings of schemas no longer configured come from the ledger."""
-        query = "SELECT id, name, hash, schema, schema_hash, schema_definition FROM policies"
+        """Read the policy rows; encodings of schemas no longer configured come from the ledger.
+
+        Where such a schema had several forms, the one its sums were last kept under is the one that counts.
+        """
+        query = """SELECT p.id, p.name, p.hash, p.schema, p.schema_hash, p.schema_definition FROM policies AS p
+            LEFT JOIN schemas AS s ON s.name = p.schema ORDER BY p.schema_hash IS s.hash DESC, p.id DESC"""
         for row_id, name, digest, schema, schema_hash, definition in connection.execute(query):
             self._refs[row_id] = PolicyRef(name, digest, schema, schema_hash)
-            self._ids[name, digest] = row_id
+            self._ids[name, digest, schema] = row_id
             if schema not in self._schemas:
                 self._schemas[schema] = FeatureSchema.parse(schema, json.loads(definition))
 
     def register(self, connection: sqlite3.Connection) -> None:
         """Add rows for configured policies that have none yet."""
         for policy in self._catalogue.policies.values():
-            if (policy.name, policy.hash) not in self._ids:
-                schema = policy.schema
+            schema = policy.schema
+            if (policy.name, policy.hash, schema.name) not in self._ids:
                 connection.execute(
                     "INSERT INTO policies VALUES (NULL, ?, ?, ?, ?, ?)",
                     (policy.name, policy.hash, schema.name, schema.hash, json.dumps(schema.definition)),
@@ -72,11 +76,13 @@ class Registry:
                 f"run `bandstand state migrate --schema {changed[0]}`, or give the new one a new name"
             )
             raise ConfigurationError(message)
-        self.record_schemas(connection, self._catalogue.schemas)
+        recorded = dict(connection.execute("SELECT name, hash FROM schemas"))
+        new = [name for name, schema in self._catalogue.schemas.items() if recorded.get(name) != schema.hash]
+        self.record_schemas(connection, new)  # nothing to write on a usual start, which a full disk then allows
 
     def id(self, ref: PolicyRef) -> int:
         """The row id of a registered policy."""
-        return self._ids[ref.name, ref.hash]
+        return self._ids[ref.name, ref.hash, ref.schema]
 
     def ref(self, row_id: int) -> PolicyRef:
         """The policy of a row id."""

@@ -64,7 +64,8 @@ def caught_up(
                 ref = registry.ref(policy)
                 if features is not None:
                     legacy = json.loads(features)
-                    x = registry.encode(ref, legacy["context"], legacy["features"])
+                    # Under another schema of the name, context may be read from what was sent as a feature.
+                    x = registry.encode(ref, legacy["features"] | legacy["context"], legacy["features"])
                 else:
                     x = picked_features(registry, ref, body, pick)
                 profile.rewarded(seq, ref.key, ts, x, value, weight)

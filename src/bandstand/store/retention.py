@@ -32,8 +32,14 @@ def trim(connection: sqlite3.Connection, uid: int, state: Profile, cutoff: int, 
     document = json.dumps(state.to_json(), separators=(",", ":"))
     connection.execute("BEGIN IMMEDIATE")
     try:
-        connection.execute("DELETE FROM marks WHERE uid = ? AND (kind = 'baseline' OR seq <= ?)", (uid, cutoff))
-        connection.execute("INSERT INTO marks VALUES (?, ?, 'baseline', ?, 'retention', ?)", (seq, uid, ts, document))
+        # Resets stay: history begins after the last one, and a decision kept for its reward may be older than that.
+        gone = "uid = ? AND (kind = 'baseline' OR (kind <> 'reset' AND seq <= ?))"
+        connection.execute(f"DELETE FROM marks WHERE {gone}", (uid, cutoff))  # noqa: S608 (a constant)
+        # The user may have been erased since the state was read: then no word of them may come back.
+        connection.execute(
+            "INSERT INTO marks SELECT ?1, uid, 'baseline', ?3, 'retention', ?4 FROM users WHERE uid = ?2",
+            (seq, uid, ts, document),
+        )
         kept = """uid = ?1 AND seq <= ?2 AND NOT EXISTS (
             SELECT 1 FROM rewards AS r WHERE r.decision_seq = decisions.seq AND r.seq > ?2)"""
         connection.execute(
@@ -48,5 +54,6 @@ def trim(connection: sqlite3.Connection, uid: int, state: Profile, cutoff: int, 
         connection.execute("DELETE FROM rewards WHERE uid = ? AND seq <= ?", (uid, cutoff))
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk may have rolled it back already
+            connection.execute("ROLLBACK")
         raise

@@ -17,7 +17,7 @@ CREATE TABLE policies (
     schema            TEXT NOT NULL,
     schema_hash       TEXT NOT NULL,
     schema_definition TEXT NOT NULL,
-    UNIQUE (name, hash)
+    UNIQUE (name, hash, schema)
 );
 
 -- The encoding under which each schema's sums are kept; a configured one that differs must be migrated or renamed.

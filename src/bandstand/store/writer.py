@@ -21,7 +21,14 @@ from bandstand.bandit.errors import BandstandError, OverloadedError, StorageFull
 from bandstand.store.ledger import LEGACY_REWARD, Row
 
 _CHUNKS = (64, 32, 16, 8, 4, 2, 1)  # sizes of multi-row statements: few enough for the statement cache
-_REFUSED_ROW = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, OverflowError)
+_REFUSED_ROW = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    OverflowError,
+    UnicodeError,
+)
 _ROLLUP = """INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hour, policy) DO UPDATE SET
     decisions = decisions + excluded.decisions, explores = explores + excluded.explores,
     rewards = rewards + excluded.rewards, reward_sum = reward_sum + excluded.reward_sum"""
@@ -145,7 +152,10 @@ class Writer:
         if self._observe is not None:
             self._observe(len(outcomes), seconds, synced)
         for operation, result, error in outcomes:
-            operation.done(result, error)
+            try:
+                operation.done(result, error)
+            except Exception as failure:  # noqa: BLE001 (its neighbours must hear of their commits all the same)
+                self._loop.call_exception_handler({"message": "an event could not be folded in", "exception": failure})
         if not self._busy:
             self._idle.set()
 

@@ -1,0 +1,68 @@
+"""What a command tells: a table for a person, one JSON object for a machine, progress on a terminal."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+
+
+def report(title: str, result: Mapping[str, Any], *, as_json: bool, notes: list[str] | None = None) -> None:
+    """Print a result on stdout, and under its table what a person should know about it."""
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    table = Table.grid(padding=(0, 2))
+    for name, value in result.items():
+        table.add_row(Text(name.replace("_", " "), style="dim"), Text(_shown(value)))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(Text(title, style="bold"))
+    console.print(table)
+    for note in notes or []:
+        console.print(Text(note))
+
+
+def _shown(value: object) -> str:
+    if value is None or value in ([], {}):
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, Mapping):
+        return "\n".join(f"{key}: {_shown(part)}" for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return "\n".join(_shown(part) for part in value)
+    return str(value)
+
+
+@contextmanager
+def progress(label: str, total: int | None = None) -> Iterator["Steps"]:
+    """Show on stderr how far a long command is, where that is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        yield Steps(bar, bar.add_task(label, total=total))
+
+
+class Steps:
+    """How far a command is."""
+
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self._bar = bar
+        self._task = task
+
+    def one(self) -> None:
+        """One more is done."""
+        self._bar.advance(self._task)
+
+    def so_far(self, done: int, total: int) -> None:
+        """So many of so many are done."""
+        self._bar.update(self._task, completed=done, total=total)

@@ -1,0 +1,531 @@
+"""The contract suite of stores: small named laws, each run over every store.
+
+A law is given a :class:`~tests.store.given.Subject` around a fresh store and says what must hold, across a stop and a
+start where that makes a difference. A new law is a function of this module whose name is its sentence; it is found by
+reflection.
+"""
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+import pytest
+
+from bandstand.bandit.errors import UnknownDecisionError
+from bandstand.store.events import Decision, Erasure, PolicyTotals, Reward, UserPage
+from tests.store.given import DAY, NOON, MakeStore, Subject
+
+Law = Callable[[Subject], Awaitable[None]]
+
+HOSTILE_IDS = [
+    "a.b",
+    "a_b",
+    "a-b",
+    "A.B",
+    "a b",
+    "a/b",
+    "a\\b",
+    "a",
+    "A",
+    ".",
+    "..",
+    "...",
+    "a.",
+    "a..",
+    "a ",
+    " a",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "~root",
+    "C:\\Windows\\system32",
+    "CON",
+    "con",
+    "NUL.json",
+    "lpt1",
+    "-rf",
+    "%2e%2e%2f",
+    "%s",
+    "';DROP TABLE users;--",
+    "users",
+    "lock",
+    "ledger.db",
+    "\U0001f98a",
+    "\U0001f98a\U0001f98a",
+    "e\u0301",
+    "\u00e9",
+    "\u212b",
+    "\u00c5",
+    "\u202eabc",
+    "日本語",
+    "x" * 256,
+    "x" * 255 + "y",
+    "é" * 256,
+    "\U0001f98a" * 256,
+]
+
+
+def laws() -> list[Law]:
+    """Every law of this module, in the order in which they are written."""
+    module = sys.modules[__name__]
+    found = [function for name, function in inspect.getmembers(module, inspect.iscoroutinefunction)]
+    return sorted((law for law in found if law.__module__ == __name__), key=lambda law: law.__code__.co_firstlineno)
+
+
+def check_store(make_store: MakeStore, law: Law) -> Awaitable[None]:
+    """Put one law to a fresh store."""
+    return _check(Subject(make_store), law)
+
+
+def _check(subject: Subject, law: Law) -> Awaitable[None]:
+    async def run() -> None:
+        async with subject:
+            await law(subject)
+
+    return run()
+
+
+# ── users ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def an_unknown_user_is_empty_and_leaves_no_trace(subject: Subject) -> None:
+    store = subject.store
+    profile = await store.profile("stranger")
+    assert (profile.user_id, profile.seq, profile.policies) == ("stranger", 0, {})
+    assert await store.history("stranger", 100) == []
+    await store.reset("stranger", "tests")
+    assert await store.erase("stranger", "tests") == Erasure()
+    assert await store.user_count() == 0
+    assert await store.users("", 0, 10) == UserPage([], None)
+    assert await store.totals() == {}
+
+
+async def a_profile_that_was_read_is_warm(subject: Subject) -> None:
+    assert subject.store.warm("anna") is None
+    profile = await subject.store.profile("anna")
+    assert subject.store.warm("anna") is profile
+
+
+async def hostile_ids_are_all_distinct_users(subject: Subject) -> None:
+    for pulls, user_id in enumerate(HOSTILE_IDS, start=1):
+        await asyncio.gather(*(subject.decide(user_id) for _ in range(pulls)))
+    for _ in range(2):
+        for pulls, user_id in enumerate(HOSTILE_IDS, start=1):
+            assert (await subject.state(user_id)).pulls == pulls
+            assert {decision.user_id for decision in await subject.store.history(user_id, 100)} == {user_id}
+        assert (await subject.store.users("", 0, 1000)).users == HOSTILE_IDS
+        await subject.reopen()
+
+
+async def users_are_paged_in_the_order_of_first_sight(subject: Subject) -> None:
+    names = [f"{prefix}{number}" for number in range(5) for prefix in ("%", "_", "é", "e")]
+    for name in names:
+        await subject.decide(name)
+    await subject.decide(names[0])
+    await subject.reopen()
+    store = subject.store
+    for prefix in ("", "%", "_", "é", "é3", "nobody"):
+        expected = [name for name in names if name.startswith(prefix)]
+        for limit in (1, 3, 5, 20, 100):
+            found: list[str] = []
+            after: int | None = 0
+            while after is not None:
+                page = await store.users(prefix, after, limit)
+                assert len(page.users) <= limit
+                found += page.users
+                after = page.next
+            assert found == expected
+    assert await store.user_count() == len(names)
+
+
+# ── decisions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def a_decision_counts_and_teaches_nothing(subject: Subject) -> None:
+    for exploring in (True, False, False):
+        await subject.decide("anna", exploring=exploring)
+        subject.clock.now += 1
+    for _ in range(2):
+        state = await subject.state("anna")
+        assert (state.pulls, state.explores, state.reward_count, state.ridge) == (3, 1, 0, None)
+        assert state.last_updated == NOON + 2
+        assert (await subject.state("anna", "linucb-v1")).pulls == 0
+        await subject.reopen()
+
+
+async def a_receipt_is_the_decision_as_it_was_handed_over(subject: Subject) -> None:
+    await subject.store.profile("anna")
+    for own_id in (None, "mine", "f" * 32, "0" * 32):
+        decision = subject.decision("anna", own_id=own_id)
+        body, numbers = decision.body, decision.numbers
+        assert numbers is not None
+        await subject.store.decide(decision)
+        for _ in range(2):
+            receipt = await subject.store.receipt(decision.decision_id)
+            assert receipt is not None
+            assert receipt.body == body
+            np.testing.assert_array_equal(receipt.numbers, numbers)
+            for field in ("decision_id", "own_id", "seq", "user_id", "policy", "client", "ts", "tip_id", "pick"):
+                assert getattr(receipt, field) == getattr(decision, field)
+            for field in ("exploring", "seed", "score", "propensity", "floor"):
+                assert getattr(receipt, field) == getattr(decision, field)
+            assert receipt.reward is None
+            await subject.reopen()
+            await subject.store.profile("anna")
+
+
+async def a_receipt_shows_the_reward_that_stands(subject: Subject) -> None:
+    decision = await subject.decide("anna")
+    await subject.reward(decision, 0.5)
+    for _ in range(2):
+        receipt = await subject.store.receipt(decision.decision_id)
+        assert receipt is not None
+        assert receipt.reward is not None
+        assert (receipt.reward.value, receipt.reward.applied, receipt.reward.source) == (0.5, True, "client")
+        await subject.reopen()
+
+
+async def no_id_but_its_own_finds_a_decision(subject: Subject) -> None:
+    decision = await subject.decide("anna")
+    ours = decision.decision_id
+    strangers = [
+        "",
+        "mine",
+        ours[:16],
+        ours[:-1],
+        ours + "0",
+        ours[:16] + "0" * 16,
+        "0" * 16 + ours[16:],
+        ours.upper() + "x",
+        " " + ours[1:],
+        "+" + ours[1:],
+        "-" + ours[1:],
+        "0x" + ours[2:],
+        ours[0] + "_" + ours[2:],
+        "8" + "0" * 31,
+        "f" * 32,
+        "٣" * 32,
+        "%" * 32,
+    ]
+    for _ in range(2):
+        for stranger in strangers:
+            assert await subject.store.decision(stranger) is None, stranger
+            assert await subject.store.receipt(stranger) is None, stranger
+        assert await subject.store.decision(ours) is not None
+        await subject.reopen()
+
+
+async def an_id_that_the_caller_chose_stands(subject: Subject) -> None:
+    first = await subject.decide("anna", own_id="mine")
+    assert await subject.decide("anna", own_id="mine") is first
+    assert (await subject.decide("berta", own_id="mine")).decision_id == "mine"
+    await subject.reopen()
+    again = await subject.decide("anna", own_id="mine")
+    assert (again.seq, again.tip_id) == (first.seq, first.tip_id)
+    assert (await subject.state("anna")).pulls == 1
+    assert (await subject.state("berta")).pulls == 0
+
+
+async def a_chosen_id_stands_under_concurrency(subject: Subject) -> None:
+    decisions = await asyncio.gather(*(subject.decide(f"user-{n % 3}", own_id="mine") for n in range(30)))
+    assert len({decision.seq for decision in decisions}) == 1
+    assert sum([(await subject.state(f"user-{n}")).pulls for n in range(3)]) == 1
+
+
+async def history_is_the_newest_oldest_first(subject: Subject) -> None:
+    made: list[Decision] = []
+    for number in range(12):
+        policy = ("linucb-v1", "egreedy-v1", "linucb-v2")[number % 3]
+        made.append(await subject.decide("anna", policy))
+        await subject.decide("berta")
+        subject.clock.now += 1
+    for _ in range(2):
+        for limit in (1, 5, 12, 100):
+            history = await subject.store.history("anna", limit)
+            assert [entry.decision_id for entry in history] == [entry.decision_id for entry in made[-limit:]]
+            assert [entry.policy for entry in history] == [entry.policy for entry in made[-limit:]]
+        await subject.reopen()
+
+
+async def event_numbers_grow_though_the_clock_steps_back(subject: Subject) -> None:
+    seqs = []
+    for step in (0.0, 0.0, 0.001, -3600.0, -7200.0, 5.0):
+        subject.clock.now = NOON + step
+        decision = await subject.decide("anna")
+        outcome = await subject.reward(decision)
+        seqs += [decision.seq, outcome.reward.seq]
+    await subject.reopen()
+    subject.clock.now = NOON - 10 * DAY
+    seqs.append((await subject.decide("anna")).seq)
+    assert seqs == sorted(set(seqs))
+    assert [entry.seq for entry in await subject.store.history("anna", 100)] == [*seqs[0:12:2], seqs[-1]]
+
+
+# ── rewards ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def a_reward_teaches_what_its_decision_saw(subject: Subject) -> None:
+    for policy in ("linucb-v1", "egreedy-v1", "linucb-v2"):
+        decision = await subject.decide("anna", policy)
+        x = decision.x
+        assert x is not None
+        outcome = await subject.reward(decision, -0.5)
+        assert outcome.match == "new"
+        for _ in range(2):
+            state = await subject.state("anna", policy)
+            assert (state.pulls, state.reward_count, state.cumulative_reward) == (1, 1, -0.5)
+            assert state.ridge is not None
+            np.testing.assert_allclose(state.ridge.gram, np.outer(x, x), rtol=0, atol=1e-12)
+            np.testing.assert_allclose(state.ridge.b, -0.5 * x, rtol=0, atol=1e-12)
+            await subject.reopen()
+
+
+async def a_decision_from_before_the_restart_takes_its_reward(subject: Subject) -> None:
+    decision = await subject.decide("anna")
+    x = decision.x
+    assert x is not None
+    await subject.reopen()
+    await subject.reward(decision, 0.5)
+    state = await subject.state("anna")
+    assert state.ridge is not None
+    np.testing.assert_allclose(state.ridge.b, 0.5 * x, rtol=0, atol=1e-12)
+
+
+async def late_rewards_count(subject: Subject) -> None:
+    decision = await subject.decide("anna")
+    subject.clock.now += 80 * DAY
+    await subject.reward(decision)
+    assert (await subject.state("anna")).reward_count == 1
+    assert (await subject.state("anna")).last_updated == NOON + 80 * DAY
+
+
+async def fifty_concurrent_rewards_lose_none(subject: Subject) -> None:
+    decisions = [await subject.decide("anna") for _ in range(50)]
+    rewards = [subject.reward(decision, 0.25) for decision in decisions]
+    rewards += [subject.teach("anna", 0.5) for _ in range(50)]
+    await asyncio.gather(*rewards)
+    for _ in range(2):
+        state = await subject.state("anna")
+        assert (state.pulls, state.reward_count) == (50, 100)
+        assert state.cumulative_reward == 50 * 0.25 + 50 * 0.5
+        assert state.ridge is not None
+        assert state.ridge.count == 100
+        await subject.reopen()
+
+
+async def a_decision_is_rewarded_once(subject: Subject) -> None:
+    decision = await subject.decide("anna")
+    first = await subject.reward(decision, 0.5)
+    for _ in range(2):
+        for value in (0.5, -1.0):
+            again = await subject.reward(decision, value)
+            assert again.match == "decision"
+            assert (again.reward.seq, again.reward.value) == (first.reward.seq, 0.5)
+            assert again.reward.body_hash == first.reward.body_hash
+        assert (await subject.state("anna")).reward_count == 1
+        await subject.reopen()
+
+
+async def a_decision_is_rewarded_once_under_concurrency(subject: Subject) -> None:
+    decision = await subject.decide("anna")
+    await subject.reopen()
+    outcomes = await asyncio.gather(*(subject.reward(decision, (0.5, -1.0)[n % 2]) for n in range(40)))
+    assert sorted(outcome.match for outcome in outcomes) == ["decision"] * 39 + ["new"]
+    assert len({(outcome.reward.seq, outcome.reward.value) for outcome in outcomes}) == 1
+    state = await subject.state("anna")
+    assert (state.reward_count, state.cumulative_reward) == (1, outcomes[0].reward.value)
+
+
+async def a_key_is_honoured_once(subject: Subject) -> None:
+    first = await subject.teach("anna", 0.5, key=("route", "key"))
+    for _ in range(2):
+        for value in (0.5, -1.0):
+            again = await subject.teach("berta", value, key=("route", "key"))
+            assert again.match == "key"
+            assert (again.reward.seq, again.reward.body_hash) == (first.reward.seq, first.reward.body_hash)
+        assert (await subject.state("anna")).reward_count == 1
+        assert (await subject.state("berta")).reward_count == 0
+        await subject.reopen()
+    assert (await subject.teach("anna", key=("another", "key"))).match == "new"
+    assert (await subject.teach("anna", key=("route", "yek"))).match == "new"
+
+
+async def a_key_is_honoured_once_under_concurrency(subject: Subject) -> None:
+    users = ["anna", "berta", "carla"]
+    rewards = [subject.teach(users[n % 3], 0.5, key=("route", f"key-{n % 2}")) for n in range(60)]
+    outcomes = await asyncio.gather(*rewards)
+    assert sorted(outcome.match for outcome in outcomes) == ["key"] * 58 + ["new"] * 2
+    assert len({outcome.reward.seq for outcome in outcomes}) == 2
+    await subject.reopen()
+    assert sum([(await subject.state(user)).reward_count for user in users]) == 2
+
+
+async def a_key_and_a_decision_are_both_spent_once(subject: Subject) -> None:
+    one, other = await subject.decide("anna"), await subject.decide("anna")
+    rewards: list[Reward] = []
+    for n in range(30):
+        decision = (one, other)[n % 2]
+        rewards.append(subject.reward_of(decision, key=("route", "key") if n % 3 else None))
+    outcomes = await asyncio.gather(*(subject.store.reward(reward) for reward in rewards))
+    taught = [outcome for outcome in outcomes if outcome.match == "new"]
+    assert 1 <= len(taught) <= 2
+    assert (await subject.state("anna")).reward_count == len(taught)
+    await subject.reopen()
+    assert (await subject.state("anna")).reward_count == len(taught)
+
+
+async def legacy_rewards_each_count(subject: Subject) -> None:
+    decision = await subject.decide("anna", tip_id="tip")
+    reward = subject.legacy("anna", 0.5)
+    x = reward.x
+    assert x is not None
+    await subject.store.reward(reward)
+    for _ in range(2):
+        assert (await subject.teach("anna", 0.5)).match == "new"
+    assert (await subject.reward(decision)).match == "new", "a link is no reward of the decision"
+    await subject.reopen()
+    state = await subject.state("anna")
+    assert (state.pulls, state.reward_count, state.cumulative_reward) == (1, 4, 2.5)
+
+
+async def another_users_decision_is_unknown(subject: Subject) -> None:
+    decision = await subject.decide("anna")
+    await subject.decide("berta")
+    for _ in range(2):
+        for stranger in ("berta", "nobody"):
+            with pytest.raises(UnknownDecisionError):
+                await subject.reward(decision, user_id=stranger)
+        await subject.reopen()
+    assert await subject.store.user_count() == 2
+    assert (await subject.reward(decision)).match == "new"
+
+
+async def a_reward_without_its_decision_leaves_no_trace(subject: Subject) -> None:
+    await subject.store.profile("anna")
+    never_handed_over = subject.decision("anna")
+    with pytest.raises(UnknownDecisionError):
+        await subject.reward(never_handed_over)
+    assert await subject.store.user_count() == 0
+    assert await subject.store.totals() == {}
+
+
+# ── resets ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def a_reset_forgets_every_policy_and_the_history(subject: Subject) -> None:
+    for policy in ("linucb-v1", "egreedy-v1", "linucb-v2"):
+        await subject.reward(await subject.decide("anna", policy))
+        await subject.reward(await subject.decide("berta", policy))
+    for _ in range(3):
+        await subject.store.reset("anna", "tests")
+    for _ in range(2):
+        assert (await subject.store.profile("anna")).policies == {}
+        assert await subject.store.history("anna", 100) == []
+        assert len((await subject.store.profile("berta")).policies) == 3
+        assert len(await subject.store.history("berta", 100)) == 3
+        await subject.reopen()
+    fresh = await subject.decide("anna")
+    assert [entry.decision_id for entry in await subject.store.history("anna", 100)] == [fresh.decision_id]
+    assert await subject.store.user_count() == 2
+
+
+async def a_reward_from_before_the_reset_is_logged_and_teaches_nothing(subject: Subject) -> None:
+    early, earlier = await subject.decide("anna"), await subject.decide("anna")
+    rewarded = await subject.decide("anna")
+    first = await subject.reward(rewarded, 0.5)
+    await subject.store.reset("anna", "tests")
+    outcome = await subject.reward(early, 0.5)
+    assert (outcome.match, outcome.reward.applied, outcome.reward.reason) == ("new", False, "reset")
+    await subject.reopen()
+    outcome = await subject.reward(earlier, 0.5)
+    assert (outcome.match, outcome.reward.applied, outcome.reward.reason) == ("new", False, "reset")
+    again = await subject.reward(early, 0.5)
+    assert (again.match, again.reward.applied, again.reward.reason) == ("decision", False, "reset")
+    assert (await subject.reward(rewarded, 0.5)).reward.seq == first.reward.seq
+    assert (await subject.store.profile("anna")).policies == {}
+    await subject.teach("anna", 0.25)
+    later = await subject.reward(await subject.decide("anna"), 0.25)
+    assert (later.reward.applied, later.reward.reason) == (True, None)
+    for _ in range(2):
+        state = await subject.state("anna")
+        assert (state.pulls, state.reward_count, state.cumulative_reward) == (1, 2, 0.5)
+        await subject.reopen()
+
+
+# ── erasure ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def an_erasure_counts_what_went_and_leaves_nothing(subject: Subject) -> None:
+    decisions = [await subject.decide("anna") for _ in range(3)]
+    own = await subject.decide("anna", own_id="mine")
+    await subject.decide("berta", own_id="hers")
+    await subject.reward(decisions[0])
+    await subject.store.reset("anna", "tests")
+    await subject.reward(own, key=("route", "key"))
+    await subject.teach("anna")
+    erasure = await subject.store.erase("anna", "tests")
+    assert (erasure.decisions, erasure.rewards, erasure.marks) == (4, 3, 1)
+    for _ in range(2):
+        for decision in (*decisions, own):
+            assert await subject.store.decision(decision.decision_id) is None
+            assert await subject.store.receipt(decision.decision_id) is None
+            with pytest.raises(UnknownDecisionError):
+                await subject.reward(decision)
+        assert (await subject.store.profile("anna")).policies == {}
+        assert await subject.store.history("anna", 100) == []
+        assert (await subject.store.users("", 0, 10)).users == ["berta"]
+        assert await subject.store.erase("anna", "tests") == Erasure()
+        assert (await subject.state("berta")).pulls == 1
+        await subject.reopen()
+
+
+async def an_erased_user_starts_cold_under_the_same_id(subject: Subject) -> None:
+    await subject.reward(await subject.decide("anna", own_id="mine"), key=("route", "key"))
+    await subject.store.erase("anna", "tests")
+    for _ in range(2):
+        decision = await subject.decide("anna", own_id="mine")
+        assert (await subject.reward(decision, 0.5, key=("route", "key"))).match == "new"
+        for _ in range(2):
+            state = await subject.state("anna")
+            assert (state.pulls, state.reward_count, state.cumulative_reward) == (1, 1, 0.5)
+            await subject.reopen()
+        await subject.store.erase("anna", "tests")
+
+
+async def erasures_at_once_count_once(subject: Subject) -> None:
+    for _ in range(5):
+        await subject.decide("anna")
+    erasures = await asyncio.gather(*(subject.store.erase("anna", "tests") for _ in range(4)))
+    assert sum(erasure.decisions for erasure in erasures) == 5
+
+
+# ── sums ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def totals_count_by_policy_and_survive_resets_and_erasures(subject: Subject) -> None:
+    decision = await subject.decide("anna", "linucb-v1", exploring=True)
+    for _ in range(3):
+        subject.clock.now += 3000
+        await subject.decide("anna", "linucb-v1")
+    await subject.reward(decision, -0.5)
+    await subject.teach("berta", 0.25, policy="egreedy-v1")
+    await subject.store.reset("anna", "tests")
+    await subject.store.erase("berta", "tests")
+    for _ in range(2):
+        assert await subject.store.totals() == {
+            "linucb-v1": PolicyTotals(decisions=4, explores=1, rewards=1, reward_sum=-0.5),
+            "egreedy-v1": PolicyTotals(decisions=0, explores=0, rewards=1, reward_sum=0.25),
+        }
+        await subject.reopen()
+
+
+async def a_store_that_is_open_is_ready(subject: Subject) -> None:
+    await subject.decide("anna")
+    status = subject.store.status()
+    assert (status.state, status.warm_users, status.pending, status.quarantined) == ("ready", 1, 0, 0)
+    assert status.last_error is None
+    assert len(subject.store.secret) == 32
+    secret = subject.store.secret
+    await subject.reopen()
+    assert subject.store.secret == secret

@@ -1,0 +1,272 @@
+"""What the tests of the stores are given: a catalogue, a clock, events, and a way to compare states."""
+
+import hashlib
+import json
+import shutil
+import sqlite3
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from random import Random
+from typing import Any, Self
+
+import numpy as np
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.profile import PolicyState, Profile
+from bandstand.store.base import Store
+from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store.events import Decision, DecisionIds, Reward, Rewarded
+from bandstand.store.generations import LoggedGeneration, PromptRef
+from bandstand.store.registry import policy_ref
+
+NOON = 1_750_000_000.0
+DAY = 86_400.0
+
+# A store of the tests keeps no sync it need not keep, and writes documents when it closes or must evict.
+QUICK = StoreOptions(sync=False, checkpoint_seconds=3600.0, retention_days=0)
+
+_IDS = DecisionIds()
+
+
+def shipped() -> Catalogue:
+    """The catalogue that ships with the package, read anew."""
+    definitions = resources.files("bandstand").joinpath("defaults.toml").read_text(encoding="utf-8")
+    return Catalogue.parse(tomllib.loads(definitions))
+
+
+CATALOGUE = shipped()
+
+
+class Clock:
+    """Moves only when it is told to."""
+
+    def __init__(self, now: float = NOON) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+MakeStore = Callable[[Clock], Store]
+"""A store over the same state each time: the same object for memory, the same directory for disk."""
+
+
+class Subject:
+    """A store under test, its clock, and the events that are put to it."""
+
+    def __init__(self, make_store: MakeStore, seed: int = 0) -> None:
+        self.clock = Clock()
+        self.random = Random(seed)
+        self._make_store = make_store
+        self.store = make_store(self.clock)
+
+    async def __aenter__(self) -> Self:
+        await self.store.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.store.close()
+
+    async def reopen(self) -> None:
+        """Stop, if it runs, and start again."""
+        await self.store.close()
+        self.store = self._make_store(self.clock)
+        await self.store.open()
+
+    async def decide(self, user_id: str, policy: str = "linucb-v2", **values: Any) -> Decision:
+        """Score as the service does: warm the user, then number and hand over without a pause."""
+        await self.store.profile(user_id)
+        return await self.store.decide(self.decision(user_id, policy, **values))
+
+    def decision(
+        self,
+        user_id: str,
+        policy: str = "linucb-v2",
+        *,
+        own_id: str | None = None,
+        tip_id: str | None = None,
+        exploring: bool = False,
+    ) -> Decision:
+        """A decision about random candidates, numbered now."""
+        chosen = CATALOGUE.policies[policy]
+        request = random_request(self.random, user_id, tip_id)
+        x = chosen.schema.encode(request["context"], [each["features"] for each in request["candidates"]])
+        pick = self.random.randrange(len(x))
+        seq = self.store.next_seq(self.clock())
+        return Decision(
+            decision_id=own_id or _IDS.next(seq),
+            own_id=own_id is not None,
+            seq=seq,
+            user_id=user_id,
+            policy=policy_ref(chosen),
+            client="tests",
+            ts=self.clock(),
+            tip_id=request["candidates"][pick]["id"],
+            pick=pick,
+            exploring=exploring,
+            seed=self.random.random(),
+            score=self.random.random(),
+            propensity=0.25,
+            floor=0.02,
+            body=json.dumps(request).encode(),
+            numbers=np.arange(4.0 * len(x)).reshape(4, len(x)),
+            x=x[pick].copy(),
+        )
+
+    async def reward(self, decision: Decision, value: float = 1.0, **values: Any) -> Rewarded:
+        """Reward a decision by its id."""
+        return await self.store.reward(self.reward_of(decision, value, **values))
+
+    def reward_of(
+        self,
+        decision: Decision,
+        value: float = 1.0,
+        *,
+        user_id: str | None = None,
+        key: tuple[str, str] | None = None,
+        body: str = "",
+    ) -> Reward:
+        """A reward that names a decision; its request is ``body`` and the value."""
+        return Reward(
+            user_id=user_id or decision.user_id,
+            policy=decision.policy,
+            tip_id=decision.tip_id,
+            value=value,
+            client="tests",
+            ts=self.clock(),
+            body_hash=digest(f"{body}{value}"),
+            x=None,
+            decision_id=decision.decision_id,
+            idempotency=key,
+        )
+
+    async def teach(self, user_id: str, value: float = 1.0, **values: Any) -> Rewarded:
+        """Reward a user in the legacy form."""
+        return await self.store.reward(self.legacy(user_id, value, **values))
+
+    def legacy(
+        self,
+        user_id: str,
+        value: float = 1.0,
+        *,
+        policy: str = "linucb-v2",
+        tip_id: str = "tip",
+        key: tuple[str, str] | None = None,
+    ) -> Reward:
+        """A reward that brings its own features."""
+        chosen = CATALOGUE.policies[policy]
+        context, features = random_context(self.random), random_features(self.random)
+        return Reward(
+            user_id=user_id,
+            policy=policy_ref(chosen),
+            tip_id=tip_id,
+            value=value,
+            client="tests",
+            ts=self.clock(),
+            body_hash=digest(f"{tip_id}{value}"),
+            x=chosen.schema.encode(context, [features])[0].copy(),
+            features=json.dumps({"context": context, "features": features}).encode(),
+            idempotency=key,
+        )
+
+    async def generate(self, user_id: str, *tips: str) -> bool:
+        """Log that tips were written for a user."""
+        seq = self.store.next_seq(self.clock())
+        generation = LoggedGeneration(
+            generation_id=_IDS.next(seq),
+            seq=seq,
+            user_id=user_id,
+            client="tests",
+            ts=self.clock(),
+            prompt=PromptRef("tips", "v1", "digest"),
+            chosen="default",
+            propensity=1.0,
+            source="llm",
+            model="scripted",
+            requested=3,
+            tips=tips or ("tip",),
+            prompt_tokens=10,
+            completion_tokens=20,
+            tries=1,
+            tasks_left_out=0,
+        )
+        return await self.store.generated(generation)
+
+    async def state(self, user_id: str, policy: str = "linucb-v2") -> PolicyState:
+        """What a policy knows of a user; an empty state if nothing."""
+        profile = await self.store.profile(user_id)
+        key = policy_ref(CATALOGUE.policies[policy]).key
+        return profile.policies.get(key) or PolicyState()
+
+
+def embedded(state_dir: Path, options: StoreOptions = QUICK) -> MakeStore:
+    """Make embedded stores over one directory."""
+    return lambda clock: EmbeddedStore(state_dir, CATALOGUE, options=options, clock=clock)
+
+
+def random_request(random: Random, user_id: str, tip_id: str | None = None) -> dict[str, Any]:
+    """A score request with two to four candidates, all of the tip ``tip_id`` if one is given."""
+    candidates = [
+        {"id": tip_id or f"tip-{number}", "features": random_features(random)} for number in range(random.randint(2, 4))
+    ]
+    return {"user_id": user_id, "context": random_context(random), "candidates": candidates}
+
+
+def random_context(random: Random) -> dict[str, object]:
+    return {"hour_of_day": random.randrange(24), "day_of_week": random.randrange(7)}
+
+
+def random_features(random: Random) -> dict[str, object]:
+    return {
+        "is_overdue": random.random() < 0.5,
+        "task_age_days": random.uniform(0, 40),
+        "priority": random.randint(1, 4),
+    }
+
+
+def digest(body: str) -> bytes:
+    return hashlib.blake2b(body.encode(), digest_size=16).digest()
+
+
+def assert_same(live: Profile, other: Profile) -> None:
+    """Both hold the same state: counts alike, sums to 1e-9."""
+    assert (other.user_id, other.reset_seq) == (live.user_id, live.reset_seq)
+    assert other.policies.keys() == live.policies.keys()
+    for key, state in live.policies.items():
+        twin = other.policies[key]
+        assert (twin.pulls, twin.explores, twin.reward_count) == (state.pulls, state.explores, state.reward_count)
+        assert twin.last_updated == state.last_updated
+        assert abs(twin.cumulative_reward - state.cumulative_reward) <= 1e-9
+        assert (twin.ridge is None) == (state.ridge is None)
+        if state.ridge is not None and twin.ridge is not None:
+            np.testing.assert_allclose(twin.ridge.gram, state.ridge.gram, rtol=0, atol=1e-9)
+            np.testing.assert_allclose(twin.ridge.b, state.ridge.b, rtol=0, atol=1e-9)
+            assert (twin.ridge.weight, twin.ridge.count) == (state.ridge.weight, state.ridge.count)
+
+
+@contextmanager
+def ledger_of(state_dir: Path) -> Iterator[sqlite3.Connection]:
+    """The ledger's rows, for a test to look at."""
+    connection = sqlite3.connect(state_dir / "ledger.db", isolation_level=None)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def killed(state_dir: Path, copy: Path) -> Path:
+    """What ``kill -9`` now would leave of an open state directory, as a copy."""
+    return Path(shutil.copytree(state_dir, copy, dirs_exist_ok=True))
+
+
+def files_in(directory: Path) -> set[Path]:
+    """Every file below."""
+    return {path for path in directory.rglob("*") if path.is_file()}
+
+
+def documents_in(state_dir: Path) -> list[Path]:
+    """Every user document."""
+    return sorted((state_dir / "users").rglob("*.json"))

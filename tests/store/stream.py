@@ -1,0 +1,47 @@
+"""A process that streams rewards into an embedded store and prints each one that is acknowledged, until it is killed.
+
+Run as ``python -m tests.store.stream STATE_DIR CONCURRENCY SEED``. Lines are ``decision ID`` and ``reward KEY``.
+"""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from bandstand.store.embedded import StoreOptions
+from tests.store.given import Subject, embedded
+
+USERS = 5
+OPTIONS = StoreOptions(checkpoint_seconds=0.02, max_warm_users=3)
+"""Synced as in production; with documents written and users evicted all the while."""
+
+
+async def stream(subject: Subject, name: str) -> None:
+    """One client: decide, reward that, reward in the legacy form, and so on."""
+    number = 0
+    while True:
+        number += 1
+        key = f"{name}-{number}"
+        user_id = f"user-{number % USERS}"
+        if number % 3:
+            decision = await subject.decide(user_id)
+            acknowledge("decision", decision.decision_id)
+            await subject.reward(decision, 0.5, key=("stream", key))
+        else:
+            await subject.teach(user_id, 0.5, key=("stream", key))
+        acknowledge("reward", key)
+
+
+def acknowledge(kind: str, name: str) -> None:
+    """Say so in one system call, which no kill can tear."""
+    os.write(sys.stdout.fileno(), f"{kind} {name}\n".encode())
+
+
+async def main(state_dir: Path, concurrency: int, seed: int) -> None:
+    """Stream until killed."""
+    async with Subject(embedded(state_dir, OPTIONS), seed) as subject:
+        await asyncio.gather(*(stream(subject, f"{seed}-{client}") for client in range(concurrency)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

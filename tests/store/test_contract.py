@@ -1,0 +1,31 @@
+"""Every store keeps every law of the contract suite."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bandstand.store.memory import MemoryStore
+from tests.store.checks import Law, check_store, laws
+from tests.store.given import CATALOGUE, QUICK, Clock, MakeStore, embedded
+
+
+def memory(_: Path) -> MakeStore:
+    kept: list[MemoryStore] = []
+
+    def make(clock: Clock) -> MemoryStore:
+        if not kept:
+            kept.append(MemoryStore(CATALOGUE, clock=clock))
+        return kept[0]
+
+    return make
+
+
+def on_disk(directory: Path) -> MakeStore:
+    return embedded(directory / "state", QUICK)
+
+
+@pytest.mark.parametrize("make_store", [memory, on_disk])
+@pytest.mark.parametrize("law", laws(), ids=lambda law: law.__name__)
+async def test_law(law: Law, make_store: Callable[[Path], MakeStore], tmp_path: Path) -> None:
+    await check_store(make_store(tmp_path), law)

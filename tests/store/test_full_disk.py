@@ -1,0 +1,249 @@
+"""A full disk: new events are refused, nothing acknowledged is lost, and it passes when there is room again."""
+
+import asyncio
+import errno
+import sqlite3
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bandstand.bandit.errors import BandstandError, ConfigurationError, StorageFullError
+from bandstand.store import embedded as embedded_store
+from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store.ledger import connect
+from tests.store.given import DAY, QUICK, Subject, assert_same, embedded, ledger_of
+
+
+class Connection:
+    """A connection that answers a write as SQLite does on a full disk, while ``full``."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.full = False
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        if self.full and statement.lstrip().startswith(("INSERT", "DELETE")):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")  # as SQLite may have done by itself
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        return self._connection.execute(statement, *values)
+
+
+class Disk:
+    """What the store writes to; it is full when a test says so."""
+
+    def __init__(self) -> None:
+        self.writers: list[Connection] = []
+
+    def connect(self, path: Path) -> Connection:
+        self.writers.append(Connection(connect(path)))
+        return self.writers[-1]
+
+    def fill(self, *, full: bool = True) -> None:
+        self.writers[-1].full = full
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    disk = Disk()
+    monkeypatch.setattr(embedded_store, "connect", disk.connect)
+    return disk
+
+
+async def until_full(event: Callable[[], Awaitable[object]]) -> int:
+    """Repeat an event until the disk is full; how often it was acknowledged."""
+    for count in range(10_000):
+        try:
+            await event()
+        except StorageFullError:
+            return count
+    raise AssertionError("it never became full")
+
+
+async def test_new_events_are_refused_and_old_ones_stay(tmp_path: Path, disk: Disk) -> None:
+    async with Subject(embedded(tmp_path)) as subject:
+        decision = await subject.decide("anna")
+        await subject.teach("anna", 0.5)
+        disk.fill()
+        for event in (
+            lambda: subject.reward(decision),
+            lambda: subject.teach("anna"),
+            lambda: subject.decide("anna"),
+            lambda: subject.decide("stranger"),
+        ):
+            assert await until_full(event) == 0
+        state = await subject.state("anna")
+        assert (state.pulls, state.reward_count) == (1, 1)
+        assert (await subject.store.profile("stranger")).policies == {}
+        assert await subject.store.user_count() == 1
+        assert len(await subject.store.history("anna", 100)) == 1
+        totals = (await subject.store.totals())["linucb-v2"]
+        assert (totals.decisions, totals.rewards) == (1, 1)
+        assert "full" in str(subject.store.status().last_error)
+
+
+async def test_it_recovers_by_itself_and_the_refused_left_no_trace(tmp_path: Path, disk: Disk) -> None:
+    async with Subject(embedded(tmp_path)) as subject:
+        decision = await subject.decide("anna")
+        disk.fill()
+        assert await until_full(lambda: subject.decide("berta", own_id="hers")) == 0
+        assert await until_full(lambda: subject.reward(decision, 0.5, key=("route", "key"))) == 0
+        disk.fill(full=False)
+        assert (await subject.decide("berta", own_id="hers")).user_id == "berta"
+        assert (await subject.reward(decision, 0.25, key=("route", "key"))).match == "new"
+        live = await subject.store.profile("anna")
+        await subject.reopen()
+        assert_same(live, await subject.store.profile("anna"))
+        state = await subject.state("anna")
+        assert (state.pulls, state.reward_count, state.cumulative_reward) == (1, 1, 0.25)
+        assert (await subject.state("berta")).pulls == 1
+
+
+async def test_all_who_wait_for_a_refused_event_hear_of_it(tmp_path: Path, disk: Disk) -> None:
+    async with Subject(embedded(tmp_path)) as subject:
+        decision = await subject.decide("anna")
+        disk.fill()
+        attempts: list[Awaitable[object]] = [subject.reward(decision, 0.5) for _ in range(5)]
+        attempts += [subject.teach("anna", key=("route", "key")) for _ in range(5)]
+        attempts += [subject.decide("anna", own_id="mine") for _ in range(5)]
+        outcomes = await asyncio.gather(*attempts, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {StorageFullError}
+        disk.fill(full=False)
+        assert (await subject.reward(decision, -0.5)).match == "new"
+
+
+async def test_a_refused_reset_forgets_nothing_and_holds_back_no_reward(tmp_path: Path, disk: Disk) -> None:
+    async with Subject(embedded(tmp_path)) as subject:
+        decision = await subject.decide("anna")
+        await subject.teach("anna", 0.5)
+        disk.fill()
+        resets = [subject.store.reset("anna", "tests") for _ in range(3)]
+        outcomes = await asyncio.gather(*resets, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {StorageFullError}
+        disk.fill(full=False)
+        assert (await subject.reward(decision, 0.5)).reward.applied
+        assert (await subject.state("anna")).reward_count == 2
+        await subject.store.reset("anna", "tests")
+        assert (await subject.store.profile("anna")).policies == {}
+
+
+async def test_a_refused_erasure_takes_nothing_and_can_be_asked_again(tmp_path: Path, disk: Disk) -> None:
+    async with Subject(embedded(tmp_path)) as subject:
+        decision = await subject.decide("anna")
+        disk.fill()
+        assert await until_full(lambda: subject.store.erase("anna", "tests")) == 0
+        assert (await subject.state("anna")).pulls == 1
+        assert await subject.store.decision(decision.decision_id) is not None
+        disk.fill(full=False)
+        assert (await subject.store.erase("anna", "tests")).decisions == 1
+
+
+async def test_a_refused_trim_takes_nothing_and_is_done_later(tmp_path: Path, disk: Disk) -> None:
+    async with Subject(embedded(tmp_path, StoreOptions(sync=False, retention_days=5))) as subject:
+        for _ in range(20):
+            await subject.reward(await subject.decide("anna"), 0.5)
+        live = await subject.store.profile("anna")
+        subject.clock.now += 10 * DAY
+        store = subject.store
+        assert isinstance(store, EmbeddedStore)
+        disk.fill()
+        assert await until_full(store.trim) == 0
+        assert len(await store.history("anna", 100)) == 20
+        disk.fill(full=False)
+        assert await store.trim() == 1
+        assert await store.history("anna", 100) == []
+        await subject.reopen()
+        assert_same(live, await subject.store.profile("anna"))
+
+
+# ── real ones ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_sqlite_itself_runs_out_of_pages_and_recovers(tmp_path: Path, disk: Disk) -> None:
+    async with Subject(embedded(tmp_path)) as subject:
+        await subject.teach("anna", 0.5)
+        writer = disk.writers[-1]
+        pages = writer.execute("PRAGMA page_count").fetchone()[0]
+        writer.execute(f"PRAGMA max_page_count = {pages}")
+        decided = await until_full(lambda: subject.decide("anna"))
+        taught = 1 + await until_full(lambda: subject.teach("anna", 0.5))
+        decided += await until_full(lambda: subject.decide("anna"))
+        state = await subject.state("anna")
+        assert (state.pulls, state.reward_count) == (decided, taught)
+        writer.execute(f"PRAGMA max_page_count = {pages + 1000}")
+        await subject.reward(await subject.decide("anna"), 0.5)
+        await subject.reopen()
+        state = await subject.state("anna")
+        assert (state.pulls, state.reward_count) == (decided + 1, taught + 1)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a file system")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)  # noqa: S607 (the same)
+
+
+def stuff(ballast: Path) -> None:
+    """Take all the room there is."""
+    with ballast.open("wb", buffering=0) as file:
+        written = True
+        while written:
+            try:
+                written = file.write(bytes(4096)) > 0
+            except OSError as error:
+                assert error.errno == errno.ENOSPC  # noqa: PT017 (it is the only way out of the loop)
+                written = False
+
+
+async def test_a_small_disk_runs_full_and_recovers(small_disk: Path) -> None:
+    reserve = small_disk / "reserve"
+    reserve.write_bytes(bytes(1_000_000))
+    async with Subject(embedded(small_disk / "state", QUICK)) as subject:
+        acknowledged = 0
+        refusals: set[type[BandstandError]] = set()
+        while not refusals:
+            events = [subject.teach("anna", 0.5) for _ in range(20)]
+            for outcome in await asyncio.gather(*events, return_exceptions=True):
+                if isinstance(outcome, BandstandError):
+                    refusals.add(type(outcome))
+                else:
+                    acknowledged += 1
+        assert refusals == {StorageFullError}
+        assert (await subject.state("anna")).reward_count == acknowledged > 100
+
+        stuff(small_disk / "ballast")
+        await subject.reopen()
+        acknowledged += await until_full(lambda: subject.teach("anna", 0.5))
+        assert (await subject.state("anna")).reward_count == acknowledged, "it starts on a full disk and reads on"
+
+        reserve.unlink()
+        await subject.teach("anna", 0.5)
+        await subject.store.close()
+        with ledger_of(small_disk / "state") as ledger:
+            assert ledger.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert ledger.execute("SELECT count(*) FROM rewards").fetchone() == (acknowledged + 1,)
+        await subject.reopen()
+        assert (await subject.state("anna")).reward_count == acknowledged + 1
+
+
+async def test_a_new_directory_on_a_full_disk_is_refused_in_words(small_disk: Path) -> None:
+    (small_disk / "state").mkdir()
+    stuff(small_disk / "ballast")
+    with pytest.raises(ConfigurationError, match=r"make room|No space left"):
+        await Subject(embedded(small_disk / "state")).store.open()

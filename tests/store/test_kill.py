@@ -1,0 +1,78 @@
+"""``kill -9`` in the middle of a stream of rewards: every acknowledged one is there, none twice."""
+
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from bandstand.bandit.profile import Profile
+from bandstand.store.embedded import StoreOptions
+from tests.store.given import Subject, assert_same, documents_in, embedded, ledger_of
+from tests.store.stream import USERS
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+TRIALS = 8
+READING = StoreOptions(sync=False, checkpoint_seconds=3600.0, retention_days=0)
+
+
+def killed_stream(state_dir: Path, concurrency: int, seed: int, seconds: float) -> tuple[list[str], list[str]]:
+    """Stream, kill without warning, and return the decisions and rewards that were acknowledged."""
+    command = [sys.executable, "-m", "tests.store.stream", str(state_dir), str(concurrency), str(seed)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline()]  # it has begun
+        timer = threading.Timer(seconds, process.kill)
+        timer.start()
+        lines += process.stdout.readlines()
+        timer.join()
+    assert process.returncode == -9, "it was killed, and did not end by itself"
+    words = [line.split() for line in lines]
+    decisions = [name for kind, name in words if kind == "decision"]
+    rewards = [name for kind, name in words if kind == "reward"]
+    return decisions, rewards
+
+
+@pytest.mark.parametrize("concurrency", [1, 8, 64])
+async def test_every_acknowledged_reward_survives_a_kill_and_none_counts_twice(
+    tmp_path: Path, concurrency: int
+) -> None:
+    random = Random(concurrency)
+    acknowledged: set[str] = set()
+    live: dict[str, Profile] = {}
+    for trial in range(TRIALS):
+        decisions, rewards = killed_stream(tmp_path, concurrency, trial, random.uniform(0.02, 0.4))
+        assert rewards, "the trial began"
+        acknowledged.update(rewards)
+        with ledger_of(tmp_path) as ledger:
+            keys = Counter(key for (key,) in ledger.execute("SELECT key FROM idempotency"))
+            seqs = Counter(seq for (seq,) in ledger.execute("SELECT reward_seq FROM idempotency"))
+            count = ledger.execute("SELECT count(*) FROM rewards").fetchone()[0]
+            applied = dict(
+                ledger.execute("SELECT user_id, count(*) FROM rewards JOIN users USING (uid) GROUP BY user_id")
+            )
+            assert ledger.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert acknowledged <= keys.keys(), "every acknowledged reward is there"
+        assert set(keys.values()) == set(seqs.values()) == {1}, "and none twice"
+        assert len(acknowledged) <= count <= len(acknowledged) + concurrency * (trial + 1)
+        async with Subject(embedded(tmp_path, READING)) as subject:
+            for decision_id in decisions:
+                assert await subject.store.decision(decision_id) is not None
+            live = {f"user-{n}": await subject.store.profile(f"user-{n}") for n in range(USERS)}
+            for user_id, profile in live.items():
+                state = profile.policies.get(("linucb-v2", "tips-v2"))
+                assert (0 if state is None else state.reward_count) == applied.get(user_id, 0)
+            assert subject.store.status().quarantined == 0
+            for key in random.sample(rewards, min(len(rewards), 10)):
+                again = await subject.teach("user-0", 0.5, key=("stream", key))
+                assert again.match == "key", "a retry gets the first answer"
+    for path in documents_in(tmp_path):
+        path.unlink()
+    async with Subject(embedded(tmp_path, READING)) as subject:
+        for user_id, profile in live.items():
+            assert_same(profile, await subject.store.profile(user_id))
