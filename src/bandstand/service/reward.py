@@ -22,13 +22,19 @@ from bandstand.store.events import Reward
 
 @dataclass(slots=True)
 class Taught:
-    """What came of a reward: ``applied`` says whether it taught its policy, ``reason`` why not."""
+    """What came of a reward.
+
+    Attributes:
+        applied: whether it taught its policy; ``reason`` says why not.
+        repeated: an earlier reward answers again, for the same request.
+    """
 
     policy: str
     reward: float
     applied: bool
     reason: str | None
     decision_id: str | None
+    repeated: bool
 
 
 async def reward(
@@ -71,7 +77,14 @@ async def reward(
             raise IdempotencyMismatchError(message)
         message = "this decision already has another reward"
         raise AlreadyRewardedError(message)
-    return Taught(stands.policy.name, stands.value, stands.applied, stands.reason, request.get("decision_id"))
+    return Taught(
+        stands.policy.name,
+        stands.value,
+        stands.applied,
+        stands.reason,
+        request.get("decision_id"),
+        repeated=outcome.match != "new",
+    )
 
 
 def _value(request: Mapping[str, Any]) -> float:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from bandstand.bandit.choice import choose
 from bandstand.bandit.distribution import uniform01
 from bandstand.bandit.errors import DecisionConflictError, StorageFullError
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.profile import Profile
-from bandstand.bandit.ridge import Posterior
 from bandstand.service.deployment import Deployment
 from bandstand.store.events import Array, Decision
 
@@ -25,6 +25,7 @@ class Scored:
     Attributes:
         decision_id: ``None`` where the decision could not be logged (``SCORE_WHEN_FULL``) and takes no reward.
         numbers: mean, width, score and probability of every candidate: shape (4, K).
+        repeated: an earlier decision answers again, for the same request.
     """
 
     decision_id: str | None
@@ -34,6 +35,7 @@ class Scored:
     propensity: float
     exploring: bool
     numbers: Array | None
+    repeated: bool = False
 
     def ranking(self, candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """All candidates, best score first; equals keep the caller's order."""
@@ -80,9 +82,8 @@ async def score(
         if not deployment.score_when_full:
             raise
         return _scored(decision, numbers, logged=False)
-    if stands is not decision and own_id is not None:
-        earlier = await store.receipt(own_id)
-        return _repeated(earlier or stands, body, policy and chosen.name)
+    if stands is not decision:  # somebody else's came first, and may even be erased again: look once more
+        return await score(deployment, request, body=body, client=client, policy=policy)
     return _scored(decision, numbers)
 
 
@@ -92,11 +93,6 @@ def _decided(
     candidates = request["candidates"]
     features = [candidate.get("features", _NOTHING) for candidate in candidates]
     x = policy.schema.encode(request.get("context", _NOTHING), features)
-    state = profile.policies.get((policy.name, policy.schema.name))
-    prior = policy.prior
-    posterior = Posterior(prior.mean, prior.covariance) if state is None else state.posterior(prior)
-    distribution = policy.distribution(posterior, x)
-
     ts = deployment.clock()
     seq = deployment.store.next_seq(ts)
     decision_id = request.get("decision_id")
@@ -104,7 +100,7 @@ def _decided(
     if decision_id is None:
         decision_id = deployment.decision_ids.next(seq)
     seed = uniform01(deployment.store.secret, decision_id)
-    pick, exploring = distribution.draw(seed)
+    distribution, pick, exploring = choose(policy, profile, x, seed)
     probability = distribution.probability
     return Decision(
         decision_id=decision_id,
@@ -132,10 +128,10 @@ def _repeated(earlier: Decision, body: bytes, policy: str | None) -> Scored:
     if (policy is not None and policy != earlier.policy.name) or json.loads(earlier.body) != json.loads(body):
         message = "this decision_id already names another request"
         raise DecisionConflictError(message)
-    return _scored(earlier, earlier.numbers)
+    return _scored(earlier, earlier.numbers, repeated=True)
 
 
-def _scored(decision: Decision, numbers: Array | None, *, logged: bool = True) -> Scored:
+def _scored(decision: Decision, numbers: Array | None, *, logged: bool = True, repeated: bool = False) -> Scored:
     return Scored(
         decision_id=decision.decision_id if logged else None,
         tip_id=decision.tip_id,
@@ -144,4 +140,5 @@ def _scored(decision: Decision, numbers: Array | None, *, logged: bool = True) -
         propensity=decision.propensity,
         exploring=decision.exploring,
         numbers=numbers,
+        repeated=repeated,
     )

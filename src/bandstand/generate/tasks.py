@@ -1,0 +1,113 @@
+"""Untrusted tasks, understood and bounded.
+
+A task is whatever JSON object a product sends. The fields of :class:`Task` are understood; everything else, and a known
+field of the wrong type, is kept under the task's ``extra`` and nowhere else. Nothing a task says can fail.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import nlargest
+
+MAX_TASKS = 200
+
+_PRIORITIES = range(1, 5)
+_AGES = 1e6
+_IDS = 2**63
+_ALIASES = {
+    "title": ("title", "content", "name"),
+    "description": ("description", "notes"),
+    "due": ("due", "due_at", "due_date"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One task, as far as it was understood.
+
+    Attributes:
+        id: the product's id of it, or "".
+        title: what is to be done (``title``, ``content`` or ``name``), or "".
+        description: more about it (``description`` or ``notes``), or "".
+        due: when it is due, in the product's words (``due``, ``due_at`` or ``due_date``), or "".
+        priority: 1 (low) to 4 (urgent), or None; in every order None stands for 1.
+        is_overdue: whether it is known to be late.
+        age_days: days since it was made (``task_age_days``), at least 0, or None; in every order None stands for 0.
+        extra: everything else, as it came.
+    """
+
+    id: str = ""
+    title: str = ""
+    description: str = ""
+    due: str = ""
+    priority: int | None = None
+    is_overdue: bool = False
+    age_days: float | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+def read_task(raw: Mapping[str, object]) -> Task:
+    """Understand one task."""
+    rest = dict(raw)
+    texts = {name: _take_text(rest, aliases) for name, aliases in _ALIASES.items()}
+    identity, priority, is_overdue, age = task_id(rest), _priority(rest), _is_overdue(rest), _age(rest)
+    for name, value in (("id", identity), ("priority", priority), ("is_overdue", is_overdue), ("task_age_days", age)):
+        if value is not None:
+            del rest[name]
+    return Task(
+        id=identity or "",
+        title=texts["title"],
+        description=texts["description"],
+        due=texts["due"],
+        priority=priority,
+        is_overdue=is_overdue or False,
+        age_days=age,
+        extra=rest,
+    )
+
+
+def task_id(raw: Mapping[str, object]) -> str | None:
+    """A task's id as a text; None where it has none, or one of another type."""
+    value = raw.get("id")
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _IDS:
+        return str(value)
+    return value if isinstance(value, str) else None
+
+
+def most_urgent(raw: Sequence[Mapping[str, object]], count: int = MAX_TASKS) -> list[tuple[int, Task]]:
+    """At most ``count`` tasks with their positions in ``raw``, the most urgent first.
+
+    Urgency is being overdue, then priority, then youth: what is left out is the least urgent and, among equals, the
+    oldest.
+    """
+    positions = nlargest(count, range(len(raw)), key=lambda position: (*_urgency(raw[position]), -position))
+    return [(position, read_task(raw[position])) for position in positions]
+
+
+def _urgency(raw: Mapping[str, object]) -> tuple[bool, int, float]:
+    return _is_overdue(raw) or False, _priority(raw) or 1, -(_age(raw) or 0.0)
+
+
+def _take_text(rest: dict[str, object], names: Sequence[str]) -> str:
+    for name in names:
+        value = rest.get(name)
+        if isinstance(value, str) and value.strip():
+            del rest[name]
+            return value
+    return ""
+
+
+def _priority(raw: Mapping[str, object]) -> int | None:
+    value = raw.get("priority")
+    return value if isinstance(value, int) and not isinstance(value, bool) and value in _PRIORITIES else None
+
+
+def _is_overdue(raw: Mapping[str, object]) -> bool | None:
+    value = raw.get("is_overdue")
+    return value if isinstance(value, bool) else None
+
+
+def _age(raw: Mapping[str, object]) -> float | None:
+    value = raw.get("task_age_days")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not -_AGES < value < _AGES:
+        return None
+    return max(0.0, float(value))

@@ -1,0 +1,43 @@
+"""The features of a tip: what the task that it is about says under the names that the deployment's schemas read."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from bandstand.bandit.columns import MAX_MAGNITUDE, Field
+from bandstand.bandit.definition import is_integer, is_number
+from bandstand.generate.tasks import task_id
+
+_LONGEST_TEXT = 256
+
+
+def task_features(
+    fields: Mapping[str, Field], tasks: Sequence[Mapping[str, object]], ids: Collection[str | None]
+) -> dict[str | None, dict[str, object]]:
+    """Candidate features of the tasks with these ids; of two tasks with one id the first counts.
+
+    A task is untrusted: a value that its field would not take in a request is left out, and the field's default counts.
+
+    Args:
+        fields: the candidates' fields of all configured schemas, by name.
+        tasks: the request's tasks.
+        ids: which of them.
+    """
+    found: dict[str | None, dict[str, object]] = {}
+    for task in tasks if ids else ():
+        identity = task_id(task)
+        if identity in ids and identity not in found:
+            found[identity] = {
+                name: task[name] for name, field in fields.items() if name in task and _fits(task[name], field)
+            }
+    return found
+
+
+def _fits(value: object, field: Field) -> bool:
+    if field.type == "boolean":
+        return isinstance(value, bool)
+    if field.type == "string":
+        return isinstance(value, str) and len(value) <= _LONGEST_TEXT
+    if not (is_integer(value) or (field.type == "number" and is_number(value))):
+        return False
+    low = -MAX_MAGNITUDE if field.minimum is None else field.minimum
+    high = MAX_MAGNITUDE if field.maximum is None else field.maximum
+    return low <= value <= high

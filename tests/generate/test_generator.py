@@ -1,0 +1,219 @@
+"""The conversation: corrections, sums, one deadline, typed failures."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from bandstand.bandit.errors import BandstandError, OverloadedError
+from bandstand.generate.errors import GatewayError, GatewayUnreachableError, NotJsonError
+from bandstand.generate.gateway import ChatClient, Message
+from bandstand.generate.generator import TipGenerator, day_period
+from bandstand.generate.parse import TIPS_SCHEMA
+from bandstand.generate.tips import Tip
+from bandstand.llm.chat import ChatReply
+from bandstand.llm.errors import (
+    BudgetExceededError,
+    ChatMalformedError,
+    ChatStatusError,
+    ChatTimeoutError,
+    ChatUnreachableError,
+    CircuitOpenError,
+)
+from bandstand.llm.openai_compatible import OpenAICompatibleClient
+from bandstand.llm.scripted import Line, ScriptedClient
+from bandstand.llm.scripted_server import ScriptedAnswer, ScriptedServer
+from tests.generate.given import REQUEST, shipped
+
+GOOD = json.dumps({"tips": [{"id": "tip-1", "content": "Pay the rent.", "rationale": None}]})
+PAID = Tip(id="tip-1", content="Pay the rent.")
+
+
+def said(text: str, prompt: int | None = 100, completion: int | None = 10, **more: Any) -> ChatReply:
+    return ChatReply(text=text, model="m-1", prompt_tokens=prompt, completion_tokens=completion, **more)
+
+
+async def test_asks_with_the_prompt_and_returns_the_tips() -> None:
+    client = ScriptedClient([said(GOOD)])
+    prompt = shipped("v2-mentor")
+    generation = await TipGenerator(client, deadline_s=60, clock=lambda: 1000.0).generate(REQUEST, prompt)
+    (call,) = client.calls
+    assert [message["role"] for message in call.messages] == ["system", "user"]
+    assert call.messages[0]["content"].startswith("You are a mentor")
+    assert "Pay the rent" in call.messages[1]["content"]
+    assert (call.temperature, call.deadline, call.schema) == (0.7, 1060.0, TIPS_SCHEMA)
+    assert generation.tips == (PAID,)
+    assert (generation.model, generation.prompt_version, generation.prompt_digest) == (
+        "m-1",
+        "v2-mentor",
+        prompt.digest,
+    )
+    assert (generation.prompt_tokens, generation.completion_tokens, generation.tries) == (100, 10, 1)
+    assert (generation.requested, generation.missing, generation.tasks_left_out) == (2, 1, 0)
+
+
+async def test_corrects_twice_in_the_same_conversation_and_sums_the_tokens() -> None:
+    client = ScriptedClient([said("Sure!"), said("[7]", None, None), said(GOOD, 300, 30)])
+    generation = await TipGenerator(client).generate(REQUEST, shipped())
+    assert (generation.tips, generation.tries) == ((PAID,), 3)
+    assert (generation.prompt_tokens, generation.completion_tokens) == (400, 40)
+    first, second, third = (call.messages for call in client.calls)
+    assert second[:2] == first
+    assert third[:4] == second
+    assert [message["role"] for message in third[2:]] == ["assistant", "user", "assistant", "user"]
+    assert third[2]["content"] == "Sure!"
+    assert third[3]["content"] == (
+        "Your answer could not be used. The answer is not JSON: Expecting value at line 1. Answer again with nothing "
+        'but the JSON object that was asked for: {"tips": [{"id": "...", "content": "...", "rationale": "...", '
+        '"task_id": "..."}]}, no text around it and no code fence.'
+    )
+    assert "Tip 1 is not an object." in third[5]["content"]
+    assert len({call.deadline for call in client.calls}) == 1
+
+
+async def test_gives_up_after_two_corrections() -> None:
+    client = ScriptedClient(["no", "{}", "", GOOD])
+    with pytest.raises(NotJsonError):
+        await TipGenerator(client).generate(REQUEST, shipped())
+    assert len(client.calls) == 3
+
+
+async def test_an_answer_cut_off_is_asked_for_in_fewer_words() -> None:
+    client = ScriptedClient([said("", finish_reason="length"), said(GOOD)])
+    await TipGenerator(client).generate(REQUEST, shipped())
+    *_, assistant, correction = client.calls[1].messages
+    assert assistant["content"] == "(nothing)"
+    assert "fewer words" in correction["content"]
+
+
+async def test_a_refusal_is_not_argued_with() -> None:
+    client = ScriptedClient([said("", refusal="no", finish_reason="refusal"), GOOD])
+    with pytest.raises(GatewayError, match="declined"):
+        await TipGenerator(client).generate(REQUEST, shipped())
+    assert len(client.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (ChatStatusError(500), GatewayError),
+        (ChatStatusError(401), GatewayError),
+        (ChatMalformedError("nonsense"), GatewayError),
+        (ChatUnreachableError("gone"), GatewayUnreachableError),
+        (ChatTimeoutError("slow"), GatewayUnreachableError),
+        (CircuitOpenError(retry_after_s=3), GatewayUnreachableError),
+        (BudgetExceededError("spent"), BudgetExceededError),
+    ],
+)
+@pytest.mark.parametrize("before", [[], ["not JSON"]])
+async def test_failures_are_typed_at_any_try(
+    before: list[Line], fault: Exception, expected: type[BandstandError]
+) -> None:
+    with pytest.raises(expected) as caught:
+        await TipGenerator(ScriptedClient([*before, fault])).generate(REQUEST, shipped())
+    assert type(caught.value) is expected
+
+
+async def test_a_bug_stays_a_bug() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await TipGenerator(ScriptedClient([ZeroDivisionError()])).generate(REQUEST, shipped())
+
+
+async def test_so_many_at_once_and_no_more() -> None:
+    client = _Held()
+    generator = TipGenerator(client, max_concurrent=2)
+    under_way = [asyncio.create_task(generator.generate(REQUEST, shipped())) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError):
+        await generator.generate(REQUEST, shipped())
+    under_way[0].cancel()
+    await asyncio.gather(*under_way[:1], return_exceptions=True)
+    under_way.append(asyncio.create_task(generator.generate(REQUEST, shipped())))
+    await asyncio.sleep(0)
+    client.release.set()
+    assert [(await task).tips for task in under_way[1:]] == [(PAID,), (PAID,)]
+    assert (await generator.generate(REQUEST, shipped())).tips == (PAID,)
+
+
+@pytest.mark.parametrize(
+    ("period", "hours"),
+    [
+        ("night", [0, 4, 22, 23]),
+        ("morning", [5, 9]),
+        ("midday", [10, 13]),
+        ("afternoon", [14, 17]),
+        ("evening", [18, 21]),
+    ],
+)
+def test_periods_of_the_day(period: str, hours: list[int]) -> None:
+    assert {day_period(hour) for hour in hours} == {period}
+
+
+class TestOverSockets:
+    async def test_a_gateway_without_structured_output_and_a_chatty_model(self) -> None:
+        texts = iter(["Here you go!", f"```json\n{GOOD}\n```"])
+        unsupported = frozenset({"response_format"})
+        async with (
+            ScriptedServer(
+                lambda request: ScriptedAnswer(
+                    "" if unsupported & request.body.keys() else next(texts), refuse=unsupported
+                )
+            ) as server,
+            OpenAICompatibleClient(base_url=server.url, api_key=None, model="tip-generator") as client,
+        ):
+            generation = await TipGenerator(client).generate(REQUEST, shipped())
+        assert (generation.tips, generation.tries, generation.model) == ((PAID,), 2, "tip-generator")
+        assert [len(request.texts) for request in server.requests] == [1, 1, 3]
+        assert all(request.path == "/chat/completions" for request in server.requests)
+
+    async def test_the_deadline_covers_every_try(self) -> None:
+        async with (
+            ScriptedServer(ScriptedAnswer("not JSON", delay_s=0.1)) as server,
+            OpenAICompatibleClient(base_url=server.url, api_key=None, model="m") as client,
+        ):
+            began = time.monotonic()
+            with pytest.raises(GatewayUnreachableError):
+                await TipGenerator(client, deadline_s=0.25).generate(REQUEST, shipped())
+            assert time.monotonic() - began < 5
+        assert len(server.requests) == 3
+
+    async def test_who_hangs_up_hangs_up_on_the_gateway(self) -> None:
+        async with (
+            ScriptedServer(ScriptedAnswer(GOOD, delay_s=20)) as server,
+            OpenAICompatibleClient(base_url=server.url, api_key=None, model="m") as client,
+        ):
+            task = asyncio.create_task(TipGenerator(client).generate(REQUEST, shipped()))
+            async with asyncio.timeout(5):
+                while not server.requests:  # noqa: ASYNC110 - the server offers no event to await
+                    await asyncio.sleep(0.005)
+                task.cancel()
+                while not server.hung_up:  # noqa: ASYNC110 - the same
+                    await asyncio.sleep(0.005)
+            assert task.cancelled()
+
+
+class _Held:
+    """Answers well, once it is let."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+
+    async def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        deadline: float,
+        temperature: float | None,
+        schema: Mapping[str, object] | None,
+    ) -> ChatReply:
+        await self.release.wait()
+        return said(GOOD)
+
+
+def _the_clients_keep_the_protocol(compatible: OpenAICompatibleClient, scripted: ScriptedClient) -> list[ChatClient]:
+    """For the type checker: the packages are siblings, and only their shapes agree."""
+    return [compatible, scripted]
