@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, NoReturn
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from bandstand import __version__
 from bandstand.api.access import Access
@@ -14,11 +15,12 @@ from bandstand.api.gate import Gate
 from bandstand.api.hot import HotPath
 from bandstand.api.metrics import Metrics
 from bandstand.api.openapi import schema
-from bandstand.api.problems import from_http_exception, invalid_query, render
+from bandstand.api.problems import from_http_exception, invalid_query
 from bandstand.api.routes import router
 from bandstand.api.wire import Wire
-from bandstand.bandit.errors import BandstandError
 from bandstand.service.deployment import Deployment
+
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
@@ -50,22 +52,30 @@ def application(
         summary="Contextual bandits, one model per user.",
         lifespan=lifespan,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+        redoc_url=None,  # one page of documentation is enough
     )
     framework.include_router(router(deployment, wire, hot, metrics))
     framework.openapi = lambda: schema(framework, wire)  # type: ignore[method-assign]  # FastAPI's documented way
-    framework.add_exception_handler(BandstandError, _problem)
-    framework.add_exception_handler(HTTPException, _problem)
-    framework.add_exception_handler(RequestValidationError, _problem)
+    for kind in (HTTPException, RequestValidationError, Exception):
+        framework.add_exception_handler(kind, _raise)
     return Gate(framework, access, metrics, hot if hot_path else None, log_requests=log_requests)
 
 
-async def _problem(request: Request, error: Exception) -> Response:
+async def _raise(request: Request, error: Exception) -> NoReturn:
+    """Leave every error to the gate, which alone answers with problems and logs failures."""
     if isinstance(error, RequestValidationError):
-        problem: BandstandError = invalid_query(error.errors())
-    elif isinstance(error, HTTPException):
-        problem = from_http_exception(error)
-    else:
-        assert isinstance(error, BandstandError)  # noqa: S101 (registered for these three only)
-        problem = error
-    status, headers, body = render(problem, request.state.request_id)
-    return Response(body, status, {name.decode(): value.decode() for name, value in headers})
+        raise invalid_query(error.errors()) from None
+    if isinstance(error, HTTPException):
+        raise from_http_exception(error, _allowed(request)) from None
+    raise error
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes of the path; the framework's own list stops at the first route."""
+    place = {"type": "http", "path": request.scope["path"], "root_path": ""}
+    return ", ".join(
+        method
+        for method in _METHODS
+        if any(route.matches({**place, "method": method})[0] is Match.FULL for route in request.app.routes)
+    )

@@ -1,4 +1,4 @@
-"""Requests that OpenAPI shows; a test sends each of them."""
+"""Requests that OpenAPI shows; a test sends all of them, score before reward."""
 
 from typing import Any
 
@@ -29,8 +29,12 @@ SCORE_EXAMPLES: dict[str, Any] = {
         },
     },
     "own id": {
-        "summary": "With an id of the caller's own, and the whole ranking",
-        "value": {"user_id": "ada", "candidates": _CANDIDATES, "decision_id": "order-1001", "ranking": True},
+        "summary": "With an id of the caller's own",
+        "value": {"user_id": "ada", "candidates": _CANDIDATES, "decision_id": "order-1001"},
+    },
+    "ranking": {
+        "summary": "With the whole ranking",
+        "value": {"user_id": "ada", "candidates": _CANDIDATES, "decision_id": "order-1002", "ranking": True},
     },
 }
 
@@ -41,7 +45,7 @@ REWARD_EXAMPLES: dict[str, Any] = {
     },
     "reaction": {
         "summary": "A reaction, turned into a reward",
-        "value": {"decision_id": "order-1001", "reaction": {"action": "done", "dwell_ms": 45000}},
+        "value": {"decision_id": "order-1002", "reaction": {"action": "done", "dwell_ms": 45000}},
     },
     "legacy": {
         "summary": "Without a decision id",
@@ -53,4 +57,8 @@ REWARD_EXAMPLES: dict[str, Any] = {
             "day_of_week": 0,
         },
     },
+}
+
+RESET_EXAMPLES: dict[str, Any] = {
+    "any id": {"summary": "A user of any id", "value": {"user_id": "ada/lovelace"}},
 }

@@ -1,16 +1,15 @@
 """The gate: what every request passes, in one place, before any route sees it.
 
-A request id, admission, metrics, problems. ``POST /score`` and ``POST /reward`` are then answered right here by
-:class:`bandstand.api.hot.HotPath`, without the framework's routing, dependency and response machinery (measured at
-more than half of a request's time); everything else goes on to the framework. Routes are matched on the raw path, each
-segment decoded by itself, so that an id may hold ``/`` as ``%2F``.
+A request id, admission, metrics, problems, the log of failures. ``POST /score`` and ``POST /reward`` are then answered
+right here by :class:`bandstand.api.hot.HotPath`, without the framework's routing, dependency and response machinery
+(measured at more than half of a request's time); everything else goes on to the framework. Routes are matched on the
+raw path (:mod:`bandstand.api.target`).
 """
 
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable
 from time import perf_counter
-from urllib.parse import unquote_to_bytes
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,12 +18,14 @@ from bandstand.api.access import ANONYMOUS, Access, Headers, required_role
 from bandstand.api.bodies import read_json_body
 from bandstand.api.hot import HotPath
 from bandstand.api.metrics import Metrics
-from bandstand.api.problems import InternalError, render
+from bandstand.api.problems import InternalError, render, status_of
+from bandstand.api.target import checked_query, decoded
 from bandstand.bandit.errors import BandstandError
 
 Handler = Callable[[bytes, Headers, str, str | None], Awaitable[bytes]]
 
 _MAX_REQUEST_ID = 128
+_SERVER_ERROR = 500
 _SEGMENTS_OF_NAMED = 3  # "", "score", policy
 
 log = structlog.get_logger("bandstand.request")
@@ -64,30 +65,36 @@ class Gate:
         path = scope["raw_path"].decode("latin-1")
         client = ANONYMOUS
         route = "unmatched"
+        passed: _Passed | None = None
         try:
             client = self._access.admit(headers, required_role(method, path))
+            query = checked_query(scope["query_string"])
             segments = path.split("/")
             handler = (
-                self._handlers.get(segments[1]) if method == "POST" and len(segments) <= _SEGMENTS_OF_NAMED else None
+                self._handlers.get(segments[1])
+                if method == "POST" and 1 < len(segments) <= _SEGMENTS_OF_NAMED and segments[-1]
+                else None
             )
             if handler is None:
-                status, route = await self._pass_on(scope, receive, send, path, client, request_id)
+                passed = _Passed(scope, path, query, client, request_id)
+                status = await passed.to(self._app, receive, send)
             else:
                 policy = None
                 route = f"/{segments[1]}"
                 if len(segments) == _SEGMENTS_OF_NAMED:
-                    policy = unquote_to_bytes(segments[2]).decode("utf-8", "replace")
                     route = f"/{segments[1]}/{{policy}}"
+                    policy = decoded(segments[2])
                 body = await handler(await read_json_body(receive, headers), headers, client, policy)
                 status = 200
                 await _answer(send, status, [(b"content-type", b"application/json")], body, request_id)
-        except BandstandError as error:
-            status, problem_headers, body = render(error, request_id)
+        except Exception as error:
+            problem = _problem(error, request_id, client)
+            if passed is not None and passed.status:
+                raise  # half an answer is out: only the server can cut it short
+            status, problem_headers, body = render(problem, request_id)
             await _answer(send, status, problem_headers, body, request_id)
-        except Exception:
-            log.exception("request failed", request_id=request_id, method=method, route=route, client=client)
-            status, problem_headers, body = render(InternalError(f"logged under {request_id}"), request_id)
-            await _answer(send, status, problem_headers, body, request_id)
+        if passed is not None:
+            route = passed.route
         seconds = perf_counter() - started
         self._metrics.request(method, route, status, seconds)
         if self._log_requests:
@@ -101,28 +108,6 @@ class Gate:
                 ms=round(seconds * 1000, 3),
             )
 
-    async def _pass_on(
-        self, scope: Scope, receive: Receive, send: Send, path: str, client: str, request_id: str
-    ) -> tuple[int, str]:
-        """Let the application answer; returns the status and the route's template."""
-        inner: Scope = {
-            **scope,
-            "path": path,
-            "state": {**scope.get("state", {}), "client": client, "request_id": request_id},
-        }
-        status = 500
-
-        async def tagged(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
-            await send(message)
-
-        await self._app(inner, receive, tagged)
-        route = inner.get("route")
-        return status, getattr(route, "path_format", "unmatched")
-
     def _request_id(self, headers: Headers) -> str:
         given = headers.get(b"x-request-id")
         if given is not None and len(given) <= _MAX_REQUEST_ID:
@@ -130,6 +115,48 @@ class Gate:
             if text.isascii() and text.isprintable() and text:
                 return text
         return f"{self._id_prefix}{next(self._id_counter):08x}"
+
+
+class _Passed:
+    """A request on its way through the application behind.
+
+    Attributes:
+        status: of the answer; 0 until it has begun.
+    """
+
+    def __init__(self, scope: Scope, path: str, query: bytes, client: str, request_id: str) -> None:
+        self.status = 0
+        self._tag = (b"x-request-id", request_id.encode())
+        state = {**scope.get("state", {}), "client": client, "request_id": request_id}
+        self._scope: Scope = {**scope, "path": path, "query_string": query, "state": state}
+
+    async def to(self, app: ASGIApp, receive: Receive, send: Send) -> int:
+        """Let the application answer; returns the status."""
+
+        async def tagged(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.status = message["status"]
+                message["headers"] = [*message["headers"], self._tag]
+            await send(message)
+
+        await app(self._scope, receive, tagged)
+        return self.status
+
+    @property
+    def route(self) -> str:
+        """The template of the route that took it."""
+        return getattr(self._scope.get("route"), "path_format", "unmatched")
+
+
+def _problem(error: Exception, request_id: str, client: str) -> BandstandError:
+    """The problem that answers for an error; a failure leaves one line in the log."""
+    if not isinstance(error, BandstandError):
+        log.error("request failed", exc_info=error, request_id=request_id, client=client)
+        return InternalError(f"logged under {request_id}")
+    if status_of(error) >= _SERVER_ERROR:
+        cause = None if error.__cause__ is None else type(error.__cause__).__name__
+        log.error("request refused", code=error.code, cause=cause, request_id=request_id, client=client)
+    return error
 
 
 async def _answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes, request_id: str) -> None:

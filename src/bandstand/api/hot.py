@@ -27,7 +27,8 @@ class HotPath:
         """Answer ``POST /score`` and ``POST /score/{policy}``."""
         request = parsed(self._wire.score, body)
         scored = await score.score(self._deployment, request, body=body, client=client, policy=policy)
-        self._metrics.decision(scored.policy, exploring=scored.exploring)
+        if not scored.repeated:
+            self._metrics.decision(scored.policy, exploring=scored.exploring)
         answer: dict[str, Any] = {
             "tip_id": scored.tip_id,
             "score": scored.score,
@@ -48,7 +49,8 @@ class HotPath:
             scope = f"{client} /reward/{policy}" if policy else f"{client} /reward"
             idempotency = (scope, checked_id(key.decode("latin-1"), "Idempotency-Key"))
         taught = await reward.reward(self._deployment, request, client=client, policy=policy, idempotency=idempotency)
-        self._metrics.reward(taught.policy, applied=taught.applied)
+        if not taught.repeated:
+            self._metrics.reward(taught.policy, applied=taught.applied)
         return to_json(
             {
                 "ok": True,

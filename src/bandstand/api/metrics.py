@@ -13,6 +13,7 @@ KeyT = TypeVar("KeyT", bound=tuple[str, ...])
 ChildT = TypeVar("ChildT")
 
 _LATENCIES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -50,8 +51,8 @@ class Metrics:
         self._registry.register(_StoreCollector(status))
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answered request."""
-        self._requests[method, route, str(status)].observe(seconds)
+        """Count an answered request; methods that no route has share one label, since a caller may invent any."""
+        self._requests[method if method in _METHODS else "other", route, str(status)].observe(seconds)
 
     def decision(self, policy: str, *, exploring: bool) -> None:
         """Count a decision."""

@@ -1,5 +1,10 @@
-"""OpenAPI: the framework's own document, with the request schemas that the configured features make."""
+"""OpenAPI: the framework's own document, with the request schemas that the configured features make.
 
+Each operation says which role it takes (``x-role``) and which problems may answer it (``x-problems``): those its route
+names, and those that follow from its role, its body and its parameters.
+"""
+
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -7,13 +12,33 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from bandstand.api.wire import Problem, Wire
+from bandstand.api.access import required_role
+from bandstand.api.answers import Problem
+from bandstand.api.problems import (
+    STATUS,
+    ForbiddenError,
+    HostRefusedError,
+    InternalError,
+    TooLargeError,
+    UnauthorizedError,
+    UnsupportedMediaError,
+)
+from bandstand.api.wire import Wire
+from bandstand.bandit.errors import BandstandError, InvalidRequestError, UnknownPolicyError
 
 _REFERENCE = "#/components/schemas/{model}"
-_PROBLEM = {
-    "description": "A problem (RFC 9457)",
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
+
+
+def described(
+    *problems: type[BandstandError], body: str | None = None, examples: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a route adds to its operation: problems of its own, and the JSON body that it reads itself."""
+    extra: dict[str, Any] = {"x-problems": [problem.code for problem in problems]}
+    if body is not None:
+        content = {"schema": {"$ref": _REFERENCE.format(model=body)}, "examples": examples or {}}
+        extra["requestBody"] = {"required": True, "content": {"application/json": content}}
+    return extra
 
 
 def schema(framework: FastAPI, wire: Wire) -> dict[str, Any]:
@@ -33,10 +58,9 @@ def schema(framework: FastAPI, wire: Wire) -> dict[str, Any]:
         schemas.update(definitions["$defs"])
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
-        for operations in document["paths"].values():
-            for operation in operations.values():
-                operation["responses"].pop("422", None)
-                operation["responses"]["default"] = _PROBLEM
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                _complete(operation, method.upper(), path)
         document["components"]["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer"},
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -44,3 +68,34 @@ def schema(framework: FastAPI, wire: Wire) -> dict[str, Any]:
         document["security"] = [{"bearer": []}, {"key": []}, {}]
         framework.openapi_schema = document
     return framework.openapi_schema
+
+
+def _complete(operation: dict[str, Any], method: str, path: str) -> None:
+    """Give an operation its summary, its role and its problems."""
+    operation["summary"], _, more = operation["description"].partition("\n\n")
+    operation["description"] = more or operation["summary"]
+    operation["x-role"] = required_role(method, path)
+    own = set(operation.get("x-problems", ()))
+    codes = own | {problem.code for problem in _implied(operation)}
+    known = sorted((status, problem.code, title) for problem, (status, title) in STATUS.items())
+    operation["x-problems"] = [code for _, code, _ in known if code in codes]
+    operation["responses"].pop("422", None)
+    for status, code, title in known:
+        if code in codes:
+            response = operation["responses"].setdefault(str(status), {"description": "", "content": _PROBLEM})
+            response["description"] += f"{'; ' if response['description'] else ''}`{code}`: {title}"
+
+
+def _implied(operation: dict[str, Any]) -> Iterator[type[BandstandError]]:
+    yield from (HostRefusedError, ForbiddenError, InternalError)
+    if operation["x-role"] == "open":
+        operation["security"] = []
+    else:
+        yield UnauthorizedError
+    names = {parameter["name"] for parameter in operation.get("parameters", ())}
+    if "requestBody" in operation:
+        yield from (TooLargeError, UnsupportedMediaError)
+    if names or "requestBody" in operation:
+        yield InvalidRequestError
+    if "policy" in names:
+        yield UnknownPolicyError

@@ -4,7 +4,7 @@ A problem never echoes input: ``errors`` names fields and says what is wrong wit
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,7 +14,9 @@ from bandstand.bandit import errors
 from bandstand.bandit.errors import BandstandError, FieldError
 
 CONTENT_TYPE = b"application/problem+json"
+NOT_UTF8 = "must be UTF-8"
 _MOST_ERRORS = 20
+_MESSAGES = {"string_unicode": NOT_UTF8, "string_pattern_mismatch": "must not hold control characters"}
 
 
 class UnauthorizedError(BandstandError):
@@ -54,9 +56,13 @@ class NotFoundError(BandstandError):
 
 
 class MethodNotAllowedError(BandstandError):
-    """The route knows other methods."""
+    """The path knows other methods: ``allow`` names them."""
 
     code = "method-not-allowed"
+
+    def __init__(self, detail: str, allow: str) -> None:
+        super().__init__(detail)
+        self.allow = allow
 
 
 class InternalError(BandstandError):
@@ -118,32 +124,42 @@ def render(error: BandstandError, request_id: str) -> tuple[int, list[tuple[byte
         headers.append((b"retry-after", str(retry_after).encode()))
     if isinstance(error, UnauthorizedError):
         headers.append((b"www-authenticate", b'Bearer realm="bandstand"'))
+    if isinstance(error, MethodNotAllowedError):
+        headers.append((b"allow", error.allow.encode()))
     return status, headers, json.dumps(problem).encode()
 
 
 def invalid(error: ValidationError) -> errors.InvalidRequestError:
     """A failed validation in our words: the fields and pydantic's messages, without the input."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    fields = [FieldError(_path(fault["loc"]), fault["msg"]) for fault in found[:_MOST_ERRORS]]
+    fields = [FieldError(_path(fault["loc"]), _message(fault)) for fault in found[:_MOST_ERRORS]]
     count = len(found)
-    detail = f"{count} field{'s' if count > 1 else ''} not valid: {fields[0].field or 'body'}: {fields[0].message}"
+    detail = f"{count} field{'s' if count > 1 else ''} not valid: {fields[0].field}: {fields[0].message}"
     return errors.InvalidRequestError(detail, fields)
 
 
 def invalid_query(faults: Sequence[Any]) -> errors.InvalidRequestError:
     """The framework's validation faults of path and query, in the same form."""
-    fields = [FieldError(_path(fault["loc"][1:]), fault["msg"]) for fault in faults[:_MOST_ERRORS]]
+    return invalid_fields(*(FieldError(_path(fault["loc"][1:]), _message(fault)) for fault in faults[:_MOST_ERRORS]))
+
+
+def invalid_fields(*fields: FieldError) -> errors.InvalidRequestError:
+    """Faults that we found ourselves, in the same form."""
     return errors.InvalidRequestError(f"{fields[0].field}: {fields[0].message}", fields)
 
 
-def from_http_exception(error: HTTPException) -> BandstandError:
+def from_http_exception(error: HTTPException, allow: str) -> BandstandError:
     """The framework's own refusals (no route, no method) in our form."""
     if error.status_code == STATUS[NotFoundError][0]:
         return NotFoundError("no such route")
     if error.status_code == STATUS[MethodNotAllowedError][0]:
-        return MethodNotAllowedError("this route knows other methods")
+        return MethodNotAllowedError("this route knows other methods", allow)
     return errors.InvalidRequestError("the request could not be read")
 
 
 def _path(location: Iterable[int | str]) -> str:
-    return ".".join(str(part) for part in location)
+    return ".".join(str(part) for part in location) or "body"
+
+
+def _message(fault: Mapping[str, Any]) -> str:
+    return _MESSAGES.get(fault["type"]) or str(fault["msg"])

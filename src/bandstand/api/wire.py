@@ -1,19 +1,21 @@
-"""The wire's schemas, made from the configured features: what is validated is what OpenAPI shows.
+"""The schemas of requests, made from the configured features: what is validated is what OpenAPI shows.
 
 Requests are typed dictionaries, validated from JSON by pydantic in one pass (a third faster than model instances, and
 the learning core takes mappings). Numbers are strict: no ``true``, no ``"0.5"``. Unknown fields are ignored and kept in
 the ledger with the rest of the body.
 """
 
+import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NoReturn, NotRequired
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from bandstand.api.problems import invalid
+from bandstand.api.problems import invalid, invalid_fields
 from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.errors import FieldError
 from bandstand.bandit.features import Field as FeatureField
 
 MAX_ID = 256
@@ -107,9 +109,19 @@ def parsed(adapter: TypeAdapter[dict[str, Any]], body: bytes) -> dict[str, Any]:
         InvalidRequestError: names the fields at fault.
     """
     try:
-        return adapter.validate_json(body)
+        request = adapter.validate_json(body)
     except ValidationError as error:
         raise invalid(error) from None
+    if b"NaN" in body or b"Infinity" in body:  # pydantic reads them as numbers, also where it then ignores the field
+        _require_json(body)
+    return request
+
+
+def _require_json(body: bytes) -> None:
+    def refuse(_: str) -> NoReturn:
+        raise invalid_fields(FieldError("body", "NaN and Infinity are not JSON"))
+
+    json.loads(body, parse_constant=refuse)
 
 
 def _typed(name: str, fields: Mapping[str, FeatureField]) -> Any:
@@ -136,76 +148,3 @@ def _distinct(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
         kind, message = "duplicate_candidate", "candidate ids must differ from each other"
         raise PydanticCustomError(kind, message)
     return candidates
-
-
-# ── answers: OpenAPI shows these; fast routes build the same JSON by hand, and a test compares ──────────
-
-
-class Ranked(BaseModel):
-    """One candidate of a ranking."""
-
-    tip_id: str
-    score: float
-    propensity: float
-
-
-class ScoreResponse(BaseModel):
-    """The pick."""
-
-    tip_id: str
-    score: float = Field(description="What the policy gave the picked candidate")
-    policy: str
-    decision_id: str | None = Field(description="Reward it by this id; null if it could not be logged")
-    propensity: float = Field(description="Probability with which this candidate was picked, as drawn and logged")
-    exploring: bool
-    ranking: list[Ranked] | None = Field(default=None, description="On request")
-
-
-class RewardResponse(BaseModel):
-    """What came of a reward."""
-
-    ok: Literal[True]
-    policy: str = Field(description="The policy it belongs to")
-    reward: float = Field(description="The value taken, also from a reaction")
-    applied: bool = Field(description="Whether it taught the policy")
-    reason: str | None = Field(description="Why it did not: `reset` where the user was reset after the decision")
-    decision_id: str | None
-
-
-class UserStats(BaseModel):
-    """What one policy knows of one user."""
-
-    user_id: str
-    pulls: int
-    reward_count: int
-    cumulative_reward: float
-    estimated_mean_reward: float
-    theta: list[float]
-    last_updated: str | None
-    policy: str
-    exploration_rate: float
-    feature_labels: list[str]
-
-
-class Ok(BaseModel):
-    """Done."""
-
-    ok: Literal[True]
-
-
-class Fault(BaseModel):
-    """One field at fault."""
-
-    field: str
-    message: str
-
-
-class Problem(BaseModel):
-    """RFC 9457 problem details; never echoes input."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    request_id: str
-    errors: list[Fault] | None = None

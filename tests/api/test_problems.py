@@ -1,0 +1,299 @@
+"""Every refusal of the wire: its status, its code, the field it names, and not a word of what was sent."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from bandstand.api.access import Access
+from bandstand.api.application import application
+from bandstand.api.bodies import MAX_BODY
+from bandstand.api.metrics import Metrics
+from bandstand.api.problems import STATUS, status_of
+from bandstand.bandit import errors
+from bandstand.bandit.errors import (
+    BandstandError,
+    OverloadedError,
+    StorageFullError,
+    StorageUnavailableError,
+)
+from bandstand.service.deployment import Deployment
+from bandstand.settings import Settings, load_catalogue
+from bandstand.store.memory import MemoryStore
+from tests.api.given import CANARY, TWO, Service, client_of, problem, serving
+from tests.api.refusals import REFUSED, Refusal, candidate, score
+
+CATALOGUE = load_catalogue(Settings())
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
+    """One service for the whole table: nothing that is refused leaves a trace."""
+    async with serving(tmp_path_factory.mktemp("refusals")) as service:
+        yield service
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("refusal", REFUSED.values(), ids=REFUSED)
+async def test_a_bad_request_is_refused_by_name(shared: Service, refusal: Refusal) -> None:
+    headers = [(b"content-type", b"application/json")]
+    answer = await shared.raw("POST", refusal.path.encode(), headers=headers, body=[refusal.body])
+    told = problem(answer, refusal.status, refusal.code, *refusal.fields)
+    assert ("errors" in told) == bool(refusal.fields)
+    assert set(told) <= {"type", "title", "status", "detail", "request_id", "errors"}
+    assert all(set(each) == {"field", "message"} and each["message"] for each in told.get("errors", []))
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_was_refused_left_no_trace(shared: Service) -> None:
+    assert (await shared.get("/stats")).json() == {"users": 0, "decisions": 0, "rewards": 0, "policies": {}}
+
+
+async def test_a_thousand_candidates_and_ids_of_256_characters_are_served(service: Service) -> None:
+    names = [f"{number:04d}".rjust(256, "🦊") for number in range(1000)]
+    candidates = ", ".join(candidate(identifier=json.dumps(name)) for name in names)
+    answer = await service.post("/score", score(candidates, user=json.dumps("u" * 256)))
+    assert answer.status_code == 413, "a kilobyte of id each is over a mebibyte altogether"
+    candidates = ", ".join(candidate(identifier=f'"{number:0256d}"') for number in range(1000))
+    answer = await service.post("/score", score(candidates, user=json.dumps("🦊" * 256)))
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["tip_id"]) == 256
+
+
+async def test_no_more_than_twenty_fields_are_named(service: Service) -> None:
+    bad = ", ".join(candidate('{"priority": 9}', f'"tip-{number}"') for number in range(1000))
+    told = problem(await service.post("/score", score(bad)), 422, "invalid-request")
+    assert told["detail"].startswith("1000 fields not valid: candidates.0.features.priority: ")
+    assert len(told["errors"]) == 20
+
+
+# ── bodies ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def padded(size: int) -> bytes:
+    body = score().encode()
+    return body + b" " * (size - len(body))
+
+
+@pytest.mark.parametrize("path", ["/score", "/score/linucb", "/reward", "/reset"])
+@pytest.mark.parametrize("hot_path", [True, False])
+async def test_a_body_over_a_mebibyte_is_a_413_however_it_comes(tmp_path: Path, path: str, hot_path: bool) -> None:
+    json_type = (b"content-type", b"application/json")
+    lengths = [str(MAX_BODY + 1), "9" * 19, "9" * 5000, "0" * 5000, "-1", "1e3", "１２３４５６７"]
+    async with serving(tmp_path, hot_path=hot_path) as service:
+        for length in lengths:
+            headers = [json_type, (b"content-length", length.encode())]
+            if len(length) > 6:
+                problem(await service.raw("POST", path.encode(), headers=headers), 413, "too-large")
+        whole = await service.raw("POST", path.encode(), headers=[json_type], body=[padded(MAX_BODY + 1)])
+        problem(whole, 413, "too-large")
+        pieces = [padded(MAX_BODY), b" "]
+        problem(await service.raw("POST", path.encode(), headers=[json_type], body=pieces), 413, "too-large")
+        endless = [b"x" * 65_536] * 1000
+        problem(await service.raw("POST", path.encode(), headers=[json_type], body=endless), 413, "too-large")
+
+
+async def test_a_body_of_a_mebibyte_is_read_in_pieces_too(service: Service) -> None:
+    body = padded(MAX_BODY)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(MAX_BODY).encode())]
+    for pieces in ([body], [body[:10], b"", body[10:]], [body[i : i + 1000] for i in range(0, MAX_BODY, 1000)]):
+        answer = await service.raw("POST", b"/score", headers=headers, body=pieces)
+        assert answer.status == 200, answer.body
+
+
+@pytest.mark.parametrize("hot_path", [True, False])
+async def test_a_caller_that_goes_away_in_the_middle_changes_nothing(tmp_path: Path, hot_path: bool) -> None:
+    """Even if what it had sent by then happens to be a whole request."""
+    async with serving(tmp_path, hot_path=hot_path) as service:
+        headers = [(b"content-type", b"application/json")]
+        answer = await service.raw("POST", b"/score", headers=headers, body=[score().encode()], lost=True)
+        problem(answer, 422, "invalid-request", "body")
+        assert (await service.stats())["pulls"] == 0
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "application/merge-patch+json",
+        "application/jsonp",
+        "application/json; charset=latin-1",
+        "application/json; charset=utf-16",
+        "text/json",
+    ],
+)
+@pytest.mark.parametrize("path", ["/score", "/reward/linucb", "/reset"])
+async def test_a_body_of_another_type_is_a_415(service: Service, path: str, content_type: str | None) -> None:
+    headers = [] if content_type is None else [(b"content-type", content_type.encode())]
+    answer = await service.raw("POST", path.encode(), headers=headers, body=[score().encode()])
+    problem(answer, 415, "unsupported-media-type")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity", ""])
+async def test_an_encoded_body_is_a_415(service: Service, encoding: str) -> None:
+    for path in ("/score", "/reset"):
+        problem(await service.post(path, score(), content_encoding=encoding), 415, "unsupported-media-type")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "Application/JSON",
+        "application/json;charset=utf-8",
+        'application/json; charset="UTF-8"',
+        "application/json ; charset=utf8",
+    ],
+)
+async def test_json_in_utf8_is_read_however_it_is_spelled(service: Service, content_type: str) -> None:
+    response = await service.client.post("/score", content=score(), headers={"content-type": content_type})
+    assert response.status_code == 200
+
+
+# ── routes ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/score", "POST"),
+        ("PUT", "/score/linucb", "POST"),
+        ("GET", "/reward", "POST"),
+        ("DELETE", "/reward/linucb", "POST"),
+        ("POST", "/health", "GET"),
+        ("HEAD", "/health", "GET"),
+        ("PATCH", "/users", "GET, DELETE"),
+        ("GET", "/users/ada", "DELETE"),
+        ("GET", "/reset", "POST"),
+        ("OPTIONS", "/reset/ada", "POST"),
+        ("POST", "/stats", "GET"),
+        ("POST", "/stats/linucb/ada", "GET"),
+        ("BREW", "/decisions/d", "GET"),
+    ],
+)
+async def test_another_method_is_a_405_that_names_those_allowed(
+    service: Service, method: str, path: str, allowed: str
+) -> None:
+    answer = await service.raw(method, path.encode())
+    problem(answer, 405, "method-not-allowed")
+    assert answer.header("allow") == allowed
+
+
+@pytest.mark.parametrize("target", [b"/", b"*", b"", b"/redoc", b"/stats/", b"/stats/a/b/c", b"/Score", b"/users/a/b"])
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+async def test_another_path_is_a_404(service: Service, method: str, target: bytes) -> None:
+    problem(await service.raw(method, target), 404, "not-found")
+
+
+# ── failures ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class FailingStore(MemoryStore):
+    """Fails at every event and question with one error."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(CATALOGUE)
+        self._error = error
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in {"decide", "reward", "receipt", "decision", "history", "reset", "erase", "users", "totals"}:
+            return self._fail
+        return super().__getattribute__(name)
+
+    async def _fail(self, *_: object) -> None:
+        raise self._error
+
+
+async def asked_everywhere(error: Exception, *, hot_path: bool) -> dict[str, httpx.Response]:
+    """What the routes that need the store answer when it fails."""
+    app = application(Deployment(CATALOGUE, FailingStore(error)), Access(()), Metrics(), hot_path=hot_path)
+    async with client_of(app) as service:
+        return {
+            "/score": await service.post("/score", {"user_id": "ada", "candidates": TWO}),
+            "/reward": await service.post("/reward", {"decision_id": "d", "reward": 1}),
+            "/reward legacy": await service.post(
+                "/reward", {"user_id": "ada", "tip_id": "t", "reward": 1, "features": {}}
+            ),
+            "/features": await service.get("/features/ada"),
+            "/decisions": await service.get("/decisions/d"),
+            "/users": await service.get("/users"),
+            "/stats": await service.get("/stats"),
+            "/reset": await service.post("/reset", {"user_id": "ada"}),
+            "/reset/ada": await service.client.post("/reset/ada"),
+            "/users/ada": await service.client.delete("/users/ada"),
+        }
+
+
+@pytest.mark.parametrize("hot_path", [True, False])
+@pytest.mark.parametrize(
+    ("error", "status", "retry_after"),
+    [
+        (OverloadedError("too many wait"), 503, "1"),
+        (StorageUnavailableError("closing"), 503, "5"),
+        (StorageFullError("the disk is full"), 507, None),
+    ],
+)
+async def test_a_store_that_refuses_is_a_problem_with_its_own_status(
+    error: BandstandError, status: int, retry_after: str | None, hot_path: bool
+) -> None:
+    for answer in (await asked_everywhere(error, hot_path=hot_path)).values():
+        told = problem(answer, status, error.code)
+        assert told["detail"] == error.detail
+        assert answer.headers.get("retry-after") == retry_after
+
+
+@pytest.mark.parametrize("hot_path", [True, False])
+async def test_a_fault_of_ours_is_a_500_that_tells_only_where_to_look(hot_path: bool) -> None:
+    for answer in (await asked_everywhere(KeyError(CANARY), hot_path=hot_path)).values():
+        told = problem(answer, 500, "internal")
+        assert told["request_id"] in told["detail"]
+        assert answer.headers["x-request-id"] == told["request_id"]
+
+
+async def test_a_fault_after_the_answer_has_begun_is_left_to_the_server_to_cut_short() -> None:
+    app = application(Deployment(CATALOGUE, MemoryStore(CATALOGUE)), Access(()), Metrics())
+
+    async def half_an_answer(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError(CANARY)
+
+    app._app = half_an_answer  # noqa: SLF001 (no route of ours answers in pieces yet)
+    service = Service(app, httpx.AsyncClient())
+    with pytest.raises(RuntimeError):
+        await service.raw("GET", b"/health")
+
+
+async def test_a_store_that_is_not_ready_is_alive_all_the_same(tmp_path: Path) -> None:
+    async with serving(tmp_path) as service:
+        assert (await service.get("/ready")).json() == {"ready": True}
+    # The store is closed now, and the application still there.
+    async with client_of(service.app) as after:
+        problem(await after.get("/ready"), 503, "not-ready")
+        assert (await after.get("/health")).json()["ok"] is True
+        answer = await after.post("/score", {"user_id": "ada", "candidates": TWO})
+        told = problem(answer, 503, "storage-unavailable")
+        assert answer.headers["retry-after"] == "5"
+        assert "shutting down" in told["detail"]
+
+
+# ── the table ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_error_a_caller_may_see_has_a_status() -> None:
+    ours = {error for error in vars(errors).values() if isinstance(error, type) and issubclass(error, BandstandError)}
+    ends_start_up = {BandstandError, errors.ConfigurationError}
+    assert ours - ends_start_up <= set(STATUS)
+    codes = [error.code for error in STATUS]
+    assert len(set(codes)) == len(codes)
+
+
+def test_an_error_without_a_status_is_a_fault_of_ours() -> None:
+    assert status_of(errors.ConfigurationError("schema x has changed")) == 500
