@@ -22,17 +22,24 @@ class Burst:
         latencies: of each request, in seconds.
         failures: answers that were not 200.
         bodies: the answers' bodies, if kept.
+        cpu: processor seconds that the server took meanwhile, if noted.
     """
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
     failures: int = 0
     bodies: list[bytes] = field(default_factory=list)
+    cpu: float = 0.0
 
     @property
     def rate(self) -> float:
         """Requests answered a second."""
         return len(self.latencies) / self.seconds
+
+    @property
+    def cpu_each(self) -> float:
+        """Processor seconds a request."""
+        return self.cpu / len(self.latencies)
 
     def quantile(self, q: float) -> float:
         """A latency quantile, in seconds."""

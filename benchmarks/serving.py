@@ -156,26 +156,28 @@ class Series:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.pairs: list[tuple[Burst, Burst, float]] = []
+        self.pairs: list[tuple[Burst, Burst]] = []
 
-    def add(self, burst: Burst, bare: Burst, cpu: float) -> None:
-        """Keep a burst and its neighbour; ``cpu`` in seconds."""
-        self.pairs.append((burst, bare, cpu))
+    def add(self, burst: Burst, bare: Burst) -> None:
+        """Keep a burst and its neighbour."""
+        self.pairs.append((burst, bare))
 
     def row(self) -> list[str]:
         """Medians over the rounds."""
-        ratios = [burst.rate / bare.rate for burst, bare, _ in self.pairs]
-        tails = [burst.quantile(0.99) / bare.quantile(0.99) for burst, bare, _ in self.pairs]
+        ratios = [burst.rate / bare.rate for burst, bare in self.pairs]
+        tails = [burst.quantile(0.99) / bare.quantile(0.99) for burst, bare in self.pairs]
+        work = [bare.cpu_each / burst.cpu_each for burst, bare in self.pairs]
         return [
             self.name,
             f"{statistics.median(ratios):.3f}",
             f"{min(ratios):.3f}-{max(ratios):.3f}",
-            f"{statistics.median(burst.rate for burst, _, _ in self.pairs):,.0f}",
-            f"{statistics.median(1e6 * cpu / len(burst.latencies) for burst, _, cpu in self.pairs):.0f}",
-            f"{statistics.median(1e3 * burst.quantile(0.5) for burst, _, _ in self.pairs):.2f}",
-            f"{statistics.median(1e3 * burst.quantile(0.99) for burst, _, _ in self.pairs):.2f}",
+            f"{statistics.median(work):.3f}",
+            f"{statistics.median(burst.rate for burst, _ in self.pairs):,.0f}",
+            f"{statistics.median(1e6 * burst.cpu_each for burst, _ in self.pairs):.0f}",
+            f"{statistics.median(1e3 * burst.quantile(0.5) for burst, _ in self.pairs):.2f}",
+            f"{statistics.median(1e3 * burst.quantile(0.99) for burst, _ in self.pairs):.2f}",
             f"{statistics.median(tails):.1f}",
-            str(sum(burst.failures for burst, _, _ in self.pairs)),
+            str(sum(burst.failures for burst, _ in self.pairs)),
         ]
 
 
@@ -183,13 +185,19 @@ async def measure(name: str, server: Server, bare: Server, feed: "Feed", options
     """Alternate bursts of a server with bursts of the bare app."""
     series = Series(name)
     for number in range(options.rounds + 1):
-        floor = await drive(bare.port, feed.scores(), connections=CONNECTIONS, seconds=options.seconds / 2)
-        requests = await feed.prepare(server)
-        cpu = server.cpu()
-        burst = await drive(server.port, requests, connections=CONNECTIONS, seconds=options.seconds)
+        floor = await burst_of(bare, feed.scores(), options.seconds / 2)
+        burst = await burst_of(server, await feed.prepare(server), options.seconds)
         if number:  # the first warms up
-            series.add(burst, floor, server.cpu() - cpu)
+            series.add(burst, floor)
     return series
+
+
+async def burst_of(server: Server, requests: Iterator[bytes], seconds: float) -> Burst:
+    """Drive a server, and note the processor time it took."""
+    before = server.cpu()
+    burst = await drive(server.port, requests, connections=CONNECTIONS, seconds=seconds)
+    burst.cpu = server.cpu() - before
+    return burst
 
 
 class Feed:
@@ -231,7 +239,7 @@ async def main(options: argparse.Namespace) -> None:
     """Run every series and print the table."""
     pin(0, 1)
     state = Path(tempfile.mkdtemp(prefix="bandstand-bench-", dir=options.state_dir))
-    console = Console()
+    console = Console(width=120)
     rows: list[list[str]] = []
     try:
         with ExitStack() as stack:
@@ -254,7 +262,18 @@ async def main(options: argparse.Namespace) -> None:
                     server = started(rival(name, first))
                     rows.append((await measure(f"{name} /score", server, bare, feed, options)).row())
         table = Table(title=f"{CONNECTIONS} connections, {options.users:,} users, {BODY_BYTES:,}-byte bodies")
-        for column in ("what", "÷ bare", "range", "req/s", "CPU µs", "p50 ms", "p99 ms", "p99 ÷ bare", "failures"):
+        for column in (
+            "what",
+            "÷ bare",
+            "range",
+            "by CPU",
+            "req/s",
+            "CPU µs",
+            "p50 ms",
+            "p99 ms",
+            "p99 ÷ bare",
+            "failures",
+        ):
             table.add_column(column, justify="left" if column == "what" else "right")
         for row in rows:
             table.add_row(*row)
