@@ -1,5 +1,6 @@
 """What the tests of the stores are given: a catalogue, a clock, events, and a way to compare states."""
 
+import asyncio
 import hashlib
 import json
 import shutil
@@ -7,6 +8,7 @@ import sqlite3
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from random import Random
@@ -27,6 +29,9 @@ DAY = 86_400.0
 
 # A store of the tests keeps no sync it need not keep, and writes documents when it closes or must evict.
 QUICK = StoreOptions(sync=False, checkpoint_seconds=3600.0, retention_days=0)
+
+BUSY = replace(QUICK, checkpoint_seconds=0.01)
+"""The same, with documents written and users evicted all the while."""
 
 _IDS = DecisionIds()
 
@@ -245,6 +250,21 @@ def assert_same(live: Profile, other: Profile) -> None:
             np.testing.assert_allclose(twin.ridge.gram, state.ridge.gram, rtol=0, atol=1e-9)
             np.testing.assert_allclose(twin.ridge.b, state.ridge.b, rtol=0, atol=1e-9)
             assert (twin.ridge.weight, twin.ridge.count) == (state.ridge.weight, state.ridge.count)
+
+
+async def rebuilt(state_dir: Path, user_id: str) -> Profile:
+    """The user's state from a closed directory's ledger alone."""
+    for path in documents_in(state_dir):
+        path.unlink()
+    async with Subject(embedded(state_dir)) as subject:
+        return await subject.store.profile(user_id)
+
+
+async def settled(condition: Callable[[], bool]) -> None:
+    """Wait for what a store does in the background."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 (upkeep has no event to await)
+            await asyncio.sleep(0.005)
 
 
 @contextmanager

@@ -4,41 +4,31 @@ import asyncio
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bandstand.bandit.errors import BandstandError, OverloadedError, StorageUnavailableError, UnknownDecisionError
+from bandstand.bandit.errors import BandstandError, OverloadedError, StorageUnavailableError
 from bandstand.bandit.profile import Profile
 from bandstand.store import replay
 from bandstand.store.documents import Documents
-from bandstand.store.embedded import EmbeddedStore, StoreOptions
-from bandstand.store.events import Rewarded
+from bandstand.store.embedded import EmbeddedStore
 from bandstand.store.writer import Writer
 from tests.store.checks import HOSTILE_IDS
-from tests.store.given import DAY, Subject, assert_same, documents_in, embedded, files_in, ledger_of
-
-
-def tiny(**options: float) -> StoreOptions:
-    """Options under which things happen at once."""
-    return StoreOptions(**{"sync": False, "checkpoint_seconds": 0.01, "retention_days": 0, **options})  # type: ignore[arg-type]  # a dict of mixed options
-
-
-async def settled(condition: Callable[[], bool]) -> None:
-    """Wait for what the store does in the background."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 (upkeep has no event to await)
-            await asyncio.sleep(0.005)
-
-
-async def rebuilt(state_dir: Path, user_id: str) -> Profile:
-    """The user's state from a closed directory's ledger alone."""
-    for path in documents_in(state_dir):
-        path.unlink()
-    async with Subject(embedded(state_dir)) as subject:
-        return await subject.store.profile(user_id)
-
+from tests.store.given import (
+    BUSY,
+    CATALOGUE,
+    DAY,
+    QUICK,
+    Clock,
+    Subject,
+    assert_same,
+    documents_in,
+    embedded,
+    files_in,
+    settled,
+)
 
 # ── files ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -55,7 +45,7 @@ async def test_no_id_leaves_the_state_directory(tmp_path: Path) -> None:
 
 
 async def test_changed_users_are_written_in_the_background(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path, tiny())) as subject:
+    async with Subject(embedded(tmp_path, BUSY)) as subject:
         decision = await subject.decide("anna")
         await settled(lambda: len(documents_in(tmp_path)) == 1)
         outcome = await subject.reward(decision)
@@ -67,7 +57,7 @@ async def test_changed_users_are_written_in_the_background(tmp_path: Path) -> No
 
 async def test_documents_that_cannot_be_written_cost_no_event(tmp_path: Path) -> None:
     (tmp_path / "users").write_text("a file where the folder should be")
-    async with Subject(embedded(tmp_path, tiny(max_warm_users=2))) as subject:
+    async with Subject(embedded(tmp_path, replace(BUSY, max_warm_users=2))) as subject:
         for number in range(20):
             await subject.teach(f"user-{number}")
         await settled(lambda: subject.store.status().warm_users <= 2)
@@ -76,6 +66,36 @@ async def test_documents_that_cannot_be_written_cost_no_event(tmp_path: Path) ->
         await subject.reopen()
         for number in range(20):
             assert (await subject.state(f"user-{number}")).reward_count == 1
+
+
+@pytest.mark.parametrize("sync", [True, False])
+async def test_what_must_outlive_a_power_cut_is_synced(tmp_path: Path, *, sync: bool) -> None:
+    commits: list[bool] = []
+
+    def make(clock: Clock) -> EmbeddedStore:
+        options = replace(QUICK, sync=sync)
+        return EmbeddedStore(
+            tmp_path,
+            CATALOGUE,
+            options=options,
+            clock=clock,
+            observe=lambda _n, _seconds, synced: commits.append(synced),
+        )
+
+    async with Subject(make) as subject:
+        await subject.decide("anna")
+        await asyncio.sleep(0.01)
+        commits.clear()
+        decision = await subject.decide("anna")
+        assert commits == [False]
+        for event in (subject.reward(decision), subject.teach("anna"), subject.store.reset("anna", "tests")):
+            commits.clear()
+            await event
+            assert commits == [sync]
+        commits.clear()
+        await subject.store.erase("anna", "tests")
+        assert set(commits) == {sync}
+        assert subject.store.status().durability == ("full" if sync else "process")
 
 
 # ── loading and memory ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -142,7 +162,7 @@ def _fail(*_: object) -> None:
 
 async def test_loading_sees_one_moment_of_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Retention that strikes between two questions of one load takes nothing away from the user."""
-    async with Subject(embedded(tmp_path, tiny(retention_days=5, checkpoint_seconds=3600))) as subject:
+    async with Subject(embedded(tmp_path, replace(QUICK, retention_days=5))) as subject:
         await subject.teach("anna", 0.25)
         await subject.reopen()
         (document,) = documents_in(tmp_path)
@@ -168,7 +188,7 @@ async def test_loading_sees_one_moment_of_the_ledger(tmp_path: Path, monkeypatch
 
 
 async def test_few_users_stay_warm_and_all_keep_their_state(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path, tiny(max_warm_users=3))) as subject:
+    async with Subject(embedded(tmp_path, replace(BUSY, max_warm_users=3))) as subject:
         for round_ in range(3):
             for number in range(30):
                 await subject.reward(await subject.decide(f"user-{number}"), 0.5)
@@ -180,7 +200,7 @@ async def test_few_users_stay_warm_and_all_keep_their_state(tmp_path: Path) -> N
 
 async def test_a_user_with_events_in_flight_is_not_evicted(tmp_path: Path) -> None:
     names = [f"user-{number}" for number in range(20)]
-    async with Subject(embedded(tmp_path, tiny(max_warm_users=1))) as subject:
+    async with Subject(embedded(tmp_path, replace(BUSY, max_warm_users=1))) as subject:
         for _ in range(10):
             await asyncio.gather(*(subject.decide(name) for name in names for _ in range(3)))
         for name in names:
@@ -200,120 +220,11 @@ async def test_decisions_that_left_memory_are_found_in_the_ledger(
         assert (await subject.decide("anna", own_id="mine-1")).seq == decisions[1].seq
 
 
-# ── races ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("place", [0, 1, 60, 199, 200])
-async def test_a_reset_racing_rewards_ends_consistent(tmp_path: Path, place: int) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
-        decisions = [await subject.decide("anna") for _ in range(100)]
-        events: list[Coroutine[None, None, object]] = [subject.reward(decision, 0.5) for decision in decisions]
-        events += [subject.teach("anna", 0.25) for _ in range(100)]
-        subject.random.shuffle(events)
-        events.insert(place, subject.store.reset("anna", "tests"))
-        outcomes = await asyncio.gather(*events)
-        rewards = [outcome.reward for outcome in outcomes if isinstance(outcome, Rewarded)]
-        live = await subject.store.profile("anna")
-        early = [reward for reward in rewards if reward.seq < live.reset_seq]
-        late = [reward for reward in rewards if reward.seq > live.reset_seq]
-        assert (len(early), len(late)) == (place, 200 - place)
-        assert all(reward.applied for reward in early)
-        assert all(reward.applied == (reward.decision_id is None) for reward in late)
-        assert (await subject.state("anna")).reward_count == sum(reward.applied for reward in late)
-    assert_same(live, await rebuilt(tmp_path, "anna"))
-
-
-async def test_an_erasure_racing_rewards_ends_consistent(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path, tiny())) as subject:
-        decisions = [await subject.decide("anna") for _ in range(100)]
-        tasks: list[asyncio.Task[object]] = []
-        for number, decision in enumerate(decisions):
-            tasks.append(asyncio.create_task(subject.reward(decision, 0.5)))
-            tasks.append(asyncio.create_task(subject.teach("anna", 0.25)))
-            if number == 50:
-                await asyncio.sleep(0)
-                tasks.append(asyncio.create_task(subject.store.erase("anna", "tests")))
-                await asyncio.sleep(0)
-        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        failures = {type(outcome) for outcome in outcomes if isinstance(outcome, BaseException)}
-        assert failures <= {UnknownDecisionError}
-        for decision in decisions:
-            assert await subject.store.decision(decision.decision_id) is None
-        live = await subject.store.profile("anna")
-        state = await subject.state("anna")
-        with ledger_of(tmp_path) as ledger:
-            assert ledger.execute("SELECT count(*) FROM decisions").fetchone() == (0,)
-            assert ledger.execute("SELECT count(*) FROM rewards").fetchone() == (state.reward_count,)
-    assert_same(live, await rebuilt(tmp_path, "anna"))
-
-
-async def test_no_document_of_an_erased_user_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A round of checkpoints that began before an erasure writes nothing of that user after it."""
-    gate, reached = threading.Event(), threading.Event()
-    write = Documents.write
-
-    def held_up(documents: Documents, profile: Profile) -> None:
-        reached.set()
-        gate.wait(10)
-        write(documents, profile)
-
-    monkeypatch.setattr(Documents, "write", held_up)
-    async with Subject(embedded(tmp_path, tiny())) as subject:
-        names = [f"user-{number}" for number in range(100)]
-        await asyncio.gather(*(subject.decide(name) for name in names))
-        await asyncio.to_thread(reached.wait, 10)
-        erasures = [asyncio.create_task(subject.store.erase(name, "tests")) for name in names]
-        await asyncio.sleep(0.01)
-        gate.set()
-        await asyncio.gather(*erasures)
-        await asyncio.sleep(0.05)
-        assert documents_in(tmp_path) == []
-
-
-async def test_a_key_spent_while_a_user_was_loading_is_honoured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gate = threading.Event()
-    read = Documents.read
-
-    def held_up(documents: Documents, user_id: str) -> Profile | None:
-        if user_id == "berta":
-            gate.wait(10)
-        return read(documents, user_id)
-
-    monkeypatch.setattr(Documents, "read", held_up)
-    async with Subject(embedded(tmp_path)) as subject:
-        late = asyncio.create_task(subject.teach("berta", key=("route", "key")))
-        await asyncio.sleep(0.05)
-        first = await subject.teach("anna", key=("route", "key"))
-        gate.set()
-        outcome = await late
-        assert (outcome.match, outcome.reward.seq) == ("key", first.reward.seq)
-        assert (await subject.state("berta")).reward_count == 0
-
-
-async def test_who_gives_up_waiting_takes_nobody_along(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
-        decision = await subject.decide("anna")
-        first = asyncio.create_task(subject.reward(decision, 0.5))
-        await asyncio.sleep(0)
-        second = asyncio.create_task(subject.reward(decision, 0.5))
-        chosen = asyncio.create_task(subject.decide("anna", own_id="mine"))
-        again = asyncio.create_task(subject.decide("anna", own_id="mine"))
-        await asyncio.sleep(0)
-        first.cancel()
-        chosen.cancel()
-        assert (await second).match in {"new", "decision"}
-        assert (await again).decision_id == "mine"
-        state = await subject.state("anna")
-        assert (state.pulls, state.reward_count) == (2, 1)
-
-
 # ── load and shutdown ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_overload_refuses_and_loses_nothing_it_took(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path, tiny(max_pending=5))) as subject:
+    async with Subject(embedded(tmp_path, replace(BUSY, max_pending=5))) as subject:
         await subject.store.profile("anna")
         outcomes = await asyncio.gather(*(subject.decide("anna") for _ in range(50)), return_exceptions=True)
         refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]

@@ -1,7 +1,6 @@
 """Generation → tip → decision → reward: who is credited, what is forgotten, what stays."""
 
 import sqlite3
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import pytest
 
 from bandstand.bandit.arms import Earnings
-from bandstand.store import erasure
 from bandstand.store.embedded import EmbeddedStore, StoreOptions
 from bandstand.store.events import Decision, DecisionIds, Erasure
 from bandstand.store.generations import LoggedGeneration, PromptRef, PromptTotals
@@ -173,6 +171,13 @@ class TestEveryStore:
             subject.clock.now += 1
             assert await subject.store.generated(begun(subject, "anna"))
 
+    async def test_nor_is_one_that_outlasts_a_stranger(self, make_store: MakeStore) -> None:
+        async with Subject(make_store) as subject:
+            under_way = begun(subject, "stranger")
+            await subject.store.erase("stranger", "tests")
+            assert not await subject.store.generated(under_way)
+            assert (await subject.store.users("", 0, 10)).users == []
+
 
 async def test_no_text_and_no_trace_of_an_erased_user_stays_on_disk(tmp_path: Path) -> None:
     state_dir = tmp_path / "state"
@@ -276,20 +281,6 @@ async def test_a_refused_generation_leaves_no_gap_in_the_prompts(
             await subject.store.generated(begun(subject, "anna", V2, seq=generation.seq))
         await generate(subject, "anna", V2)
         assert await counted(subject) == {V1: (1, 2, 0, Earnings()), V2: (1, 2, 0, Earnings())}
-
-
-async def test_erasing_looks_the_tombstone_up_only_for_generations(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-    real: Callable[..., int] = erasure.buried
-    async with Subject(on_disk(tmp_path)) as subject:
-        await subject.store.profile("anna")
-        monkeypatch.setattr(erasure, "buried", lambda *args: asked.append(args[2]) or real(*args))
-        await subject.decide("anna")
-        assert asked == []
-        await generate(subject, "anna")
-        assert asked == ["anna"]
 
 
 def old_ledger(state_dir: Path) -> None:

@@ -71,6 +71,8 @@ _WAL_LIMIT = 32 * 1024 * 1024
 _WAL_INTERVAL = 0.25
 _CHECKPOINT_CHUNK = 32
 _TRIM_INTERVAL = 3600.0
+_LONGEST_GENERATION = 3600.0
+"""Seconds; `GENERATE_DEADLINE_S` allows no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,7 @@ class EmbeddedStore:
         self._users: OrderedDict[str, _Warm] = OrderedDict()  # least recently used first
         self._loading: dict[str, asyncio.Future[None]] = {}
         self._erasing: dict[str, _Future] = {}
+        self._erased: dict[bytes, int] = {}  # by tombstone: who was erased while a generation may have been under way
         self._recent: OrderedDict[str, Decision] = OrderedDict()
         self._flying: dict[int, _Future] = {}  # by event number: handed over and not yet settled
         self._keyed: dict[tuple[str, str], Reward] = {}  # by Idempotency-Key, while in flight
@@ -311,6 +314,8 @@ class EmbeddedStore:
         except DocumentError:
             self._documents.set_aside(user_id)
             document = None
+        if document is not None and not self._registry.decays(document):
+            document = None  # a half-life has changed: the ledger's events are folded again, under the new one
         if uid is None:
             return _Warm(Profile(user_id), 0, registered=False, changed=False)
         if document is None:
@@ -459,9 +464,9 @@ class EmbeddedStore:
 
         def committed() -> None:
             if reward.applied and reward.x is not None:
-                prior = self._catalogue.policies[reward.policy.name].prior if self._configured(reward) else None
+                ref = reward.policy
                 user.profile.rewarded(
-                    reward.seq, reward.policy.key, reward.ts, reward.x, reward.value, reward.weight, prior
+                    reward.seq, ref.key, reward.ts, reward.x, reward.value, reward.weight, ref.half_life
                 )
             if key is not None:
                 self._keyed.pop(key, None)
@@ -475,10 +480,6 @@ class EmbeddedStore:
 
         tally = (int(reward.ts // 3600), policy_id, 0, 0, 1, reward.value)
         return self._hand_over(user, reward.seq, rows, committed, refused, durable=True, tally=tally)
-
-    def _configured(self, reward: Reward) -> bool:
-        policy = self._catalogue.policies.get(reward.policy.name)
-        return policy is not None and policy.schema.name == reward.policy.schema
 
     async def _reward_by_key(self, reward: Reward) -> Reward | None:
         key = reward.idempotency
@@ -494,12 +495,8 @@ class EmbeddedStore:
 
     async def generated(self, generation: LoggedGeneration) -> bool:
         """Log a generation; see :class:`bandstand.store.base.Store`."""
-        while True:
-            user = await self._user(generation.user_id)
-            buried = await self._read(erasure.buried, self.secret, generation.user_id)
-            if self._users.get(generation.user_id) is user:
-                break  # nothing moved while we waited: from here to the hand-over there is no await
-        if buried > generation.seq:
+        user = await self._user(generation.user_id)
+        if self._erased and self._erased.get(self._tombstone(generation.user_id), 0) > generation.seq:
             return False
         prompt = self._prompts.row(generation.prompt)
         row = generations.generation_row(generation, self._uid(user), prompt[0])
@@ -545,14 +542,19 @@ class EmbeddedStore:
             # of nobody.
             documents = await self._loop.run_in_executor(self._document_thread, self._documents.delete, user_id)
             ts = self._clock()
-            digest = erasure.tombstone_hash(self.secret, user_id)
-            erase = partial(erasure.erase, uid=user.uid, tombstone=digest, seq=self._sequence.next(ts), ts=ts)
-            counts = await self._writer.call(partial(erase, client=client))
+            seq, digest = self._sequence.next(ts), self._tombstone(user_id)
+            erase = partial(erasure.erase, uid=user.uid, tombstone=digest, seq=seq, ts=ts, client=client)
+            counts = await self._writer.call(erase)
+            under_way = seq_at(ts - _LONGEST_GENERATION)
+            self._erased = {key: at for key, at in self._erased.items() if at > under_way} | {digest: seq}
             await self._writer.call(erasure.truncate_wal)
         finally:
             del self._erasing[user_id]
             erasing.set_result(None)
         return replace(counts, documents=documents)
+
+    def _tombstone(self, user_id: str) -> bytes:
+        return erasure.tombstone_hash(self.secret, user_id)
 
     async def users(self, prefix: str, after: int, limit: int) -> UserPage:
         """Known users whose id starts with ``prefix``, in order of first sight, from the cursor ``after``."""

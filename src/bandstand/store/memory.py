@@ -105,9 +105,9 @@ class MemoryStore:
         if reward.idempotency is not None:
             self._keyed[reward.idempotency] = reward
         if reward.applied and reward.x is not None:
-            prior = self._catalogue.policy(reward.policy.name).prior
+            ref = reward.policy
             user.profile.rewarded(
-                reward.seq, reward.policy.key, reward.ts, reward.x, reward.value, reward.weight, prior
+                reward.seq, ref.key, reward.ts, reward.x, reward.value, reward.weight, ref.half_life
             )
         self._count(reward.policy.name, PolicyTotals(rewards=1, reward_sum=reward.value))
         self._lineage.rewarded(reward)
@@ -150,9 +150,9 @@ class MemoryStore:
     async def erase(self, user_id: str, client: str) -> Erasure:  # noqa: ARG002 (there is no ledger to name the client in)
         """Delete everything about the user. Idempotent."""
         user = self._users.pop(user_id, None)
+        self._erased[user_id] = self._sequence.next(self._clock())
         if user is None:
             return Erasure()
-        self._erased[user_id] = self._sequence.next(self._clock())
         for decision in user.decisions:
             del self._decisions[decision.decision_id]
         for reward in user.rewards:

@@ -8,12 +8,13 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.errors import ConfigurationError
 from bandstand.bandit.features import FeatureSchema
 from bandstand.bandit.policies import Policy
+from bandstand.bandit.profile import Profile
 from bandstand.store.events import Array, PolicyRef
 
 
 def policy_ref(policy: Policy) -> PolicyRef:
     """What an event stores of a policy."""
-    return PolicyRef(policy.name, policy.hash, policy.schema.name, policy.schema.hash)
+    return PolicyRef(policy.name, policy.hash, policy.schema.name, policy.schema.hash, policy.half_life)
 
 
 class Registry:
@@ -33,7 +34,8 @@ class Registry:
         query = """SELECT p.id, p.name, p.hash, p.schema, p.schema_hash, p.schema_definition FROM policies AS p
             LEFT JOIN schemas AS s ON s.name = p.schema ORDER BY p.schema_hash IS s.hash DESC, p.id DESC"""
         for row_id, name, digest, schema, schema_hash, definition in connection.execute(query):
-            self._refs[row_id] = PolicyRef(name, digest, schema, schema_hash)
+            half_life = self._catalogue.policies[name].half_life if name in self._catalogue.policies else 0.0
+            self._refs[row_id] = PolicyRef(name, digest, schema, schema_hash, half_life)
             self._ids[name, digest, schema] = row_id
             if schema not in self._schemas:
                 self._schemas[schema] = FeatureSchema.parse(schema, json.loads(definition))
@@ -91,6 +93,14 @@ class Registry:
     def names(self) -> Mapping[int, str]:
         """Policy names by row id."""
         return {row_id: ref.name for row_id, ref in self._refs.items()}
+
+    def decays(self, profile: Profile) -> bool:
+        """Whether the profile's sums have decayed as the configured policies now have it."""
+        policies = self._catalogue.policies
+        return all(
+            state.ridge is None or name not in policies or state.half_life == policies[name].half_life
+            for (name, _), state in profile.policies.items()
+        )
 
     def encode(self, ref: PolicyRef, context: Mapping[str, object], features: Mapping[str, object]) -> Array:
         """The features x, shape (d,), of one candidate under the policy's schema."""

@@ -68,7 +68,7 @@ def caught_up(
                     x = registry.encode(ref, legacy["features"] | legacy["context"], legacy["features"])
                 else:
                     x = picked_features(registry, ref, body, pick)
-                profile.rewarded(seq, ref.key, ts, x, value, weight)
+                profile.rewarded(seq, ref.key, ts, x, value, weight, ref.half_life)
             case (seq, "reset", _):
                 profile.reset(seq)
             case (seq, "import", document):

@@ -172,8 +172,12 @@ class Simulations:
         return self._end("cancelled", now, "id = :id", id=run)
 
     def interrupt_all(self, now: float) -> bool:
-        """Mark the service's own runs as interrupted: for when it starts and none of its children can be alive."""
+        """Mark the service's own runs as interrupted: for when it starts or ends and none of its children is alive."""
         return self._end("interrupted", now, "origin = 'service'")
+
+    def fail(self, run: int, error: str, now: float) -> bool:
+        """Mark a run as failed whose process has ended without a word; one that has ended itself stays as it is."""
+        return self._end("failed", now, "id = :id", error, id=run)
 
     def delete(self, run: int) -> bool:
         """Forget a run and all it played; returns whether it was there."""
@@ -196,11 +200,11 @@ class Simulations:
             for row in connection.execute(query, (run,)):
                 yield row[1:]
 
-    def _end(self, state: RunState, now: float, which: str, **values: object) -> bool:
-        query = f"""UPDATE sim_runs SET state = :state, claim = NULL, ended = :now
+    def _end(self, state: RunState, now: float, which: str, error: str | None = None, **values: object) -> bool:
+        query = f"""UPDATE sim_runs SET state = :state, claim = NULL, ended = :now, error = :error
             WHERE state IN ('queued', 'running') AND {which}"""  # noqa: S608 (constants)
         with self._open() as connection:
-            return bool(connection.execute(query, {"state": state, "now": now, **values}).rowcount)
+            return bool(connection.execute(query, {"state": state, "now": now, "error": error, **values}).rowcount)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

@@ -1,0 +1,48 @@
+"""Policies: what is configured, its aliases, and which one un-named requests mean."""
+
+import pytest
+
+from bandstand.bandit.errors import UnknownPolicyError
+from bandstand.service.deployment import Deployment, iso
+from bandstand.service.policies import policies
+from bandstand.store.memory import MemoryStore
+from tests.store.given import CATALOGUE
+
+
+def deployment(active: str = "linucb-v2") -> Deployment:
+    return Deployment(CATALOGUE, MemoryStore(CATALOGUE), active=active)
+
+
+def test_every_policy_is_listed_with_its_definition() -> None:
+    listed = {entry["name"]: entry for entry in policies(deployment())}
+    assert listed.keys() == CATALOGUE.policies.keys()
+    for name, entry in listed.items():
+        policy = CATALOGUE.policies[name]
+        assert (entry["hash"], entry["schema"], entry["schema_hash"]) == (
+            policy.hash,
+            policy.schema.name,
+            policy.schema.hash,
+        )
+        assert entry["feature_labels"] == list(policy.schema.labels)
+        assert entry["parameters"] == dict(policy.parameters)
+    assert listed["linucb-v1"]["aliases"] == ["linucb"]
+    assert listed["egreedy-v1"]["aliases"] == ["egreedy"]
+    assert listed["linucb-v2"]["aliases"] == []
+
+
+@pytest.mark.parametrize(("active", "name"), [("linucb-v2", "linucb-v2"), ("linucb", "linucb-v1")])
+def test_one_policy_is_active(active: str, name: str) -> None:
+    chosen = deployment(active)
+    assert [entry["name"] for entry in policies(chosen) if entry["active"]] == [name]
+    assert chosen.policy(None) is CATALOGUE.policies[name]
+
+
+def test_an_active_policy_that_is_not_configured_is_refused() -> None:
+    with pytest.raises(UnknownPolicyError):
+        deployment("nobody's")
+
+
+def test_times_are_told_in_utc() -> None:
+    assert iso(None) is None
+    assert iso(0.0) == "1970-01-01T00:00:00+00:00"
+    assert iso(1_750_000_000.25) == "2025-06-15T15:06:40.250000+00:00"

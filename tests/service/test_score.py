@@ -1,0 +1,260 @@
+"""Score: the pick is the policy's, drawn once by the decision's own number, logged before it is answered."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bandstand.bandit.distribution import uniform01
+from bandstand.bandit.errors import (
+    DecisionConflictError,
+    InvalidRequestError,
+    StorageFullError,
+    UnknownPolicyError,
+)
+from bandstand.store import embedded as embedded_store
+from tests.service.given import FEATURES, Make, Service, on_disk
+from tests.store.given import CATALOGUE
+from tests.store.test_full_disk import Disk
+
+
+async def test_the_answer_names_one_of_the_candidates_and_its_chance(service: Service) -> None:
+    for count in (1, 2, 7):
+        scored = await service.score(count=count)
+        assert scored.tip_id in {f"tip-{number}" for number in range(count)}
+        assert 0 < scored.propensity <= 1
+        assert scored.policy == "linucb-v2"
+        assert scored.decision_id is not None
+        assert not scored.repeated
+
+
+async def test_a_single_candidate_is_certain(service: Service) -> None:
+    assert (await service.score(count=1)).propensity == pytest.approx(1.0, abs=1e-12)
+
+
+async def test_the_named_policy_decides_and_the_active_one_where_none_is_named(make: Make, tmp_path: Path) -> None:
+    service = Service(make(tmp_path), active="egreedy")
+    await service.deployment.store.open()
+    named = {None: "egreedy-v1", "linucb": "linucb-v1", "egreedy": "egreedy-v1", "linucb-v2": "linucb-v2"}
+    for name, policy in named.items():
+        assert (await service.score(policy=name)).policy == policy
+    with pytest.raises(UnknownPolicyError):
+        await service.score(policy="nobody's")
+    await service.deployment.store.close()
+
+
+async def test_an_unknown_policy_leaves_no_trace(service: Service) -> None:
+    with pytest.raises(UnknownPolicyError):
+        await service.score(policy="nobody's")
+    assert await service.deployment.store.user_count() == 0
+
+
+async def test_the_draw_is_the_decisions_own(service: Service) -> None:
+    for number in range(50):
+        scored = await service.score(decision_id=f"mine-{number}", policy="egreedy")
+        receipt = await service.deployment.store.receipt(f"mine-{number}")
+        assert receipt is not None
+        assert receipt.seed == uniform01(service.deployment.store.secret, f"mine-{number}")
+        assert scored.exploring == (receipt.seed < receipt.floor)
+
+
+async def test_draws_follow_the_logged_probabilities(service: Service) -> None:
+    """Over many ids, each candidate is picked as often as its propensity says (to four standard errors)."""
+    request = service.request()
+    scores = [await service.score(request, policy="egreedy", decision_id=f"mine-{n}") for n in range(1500)]
+    assert scores[0].numbers is not None
+    probabilities = scores[0].numbers[3]
+    for number, p in enumerate(probabilities):
+        picked = [scored for scored in scores if scored.tip_id == f"tip-{number}"]
+        assert len(picked) / 1500 == pytest.approx(p, abs=4 * np.sqrt(p * (1 - p) / 1500))
+        assert all(scored.propensity == pytest.approx(p) for scored in picked)
+
+
+async def test_the_score_is_the_policys_for_what_the_user_taught(service: Service) -> None:
+    for _ in range(10):
+        await service.reward(service.legacy(reward=service.random.uniform(-1, 1)), policy="linucb")
+    request = service.request()
+    scored = await service.score(request, policy="linucb")
+    policy = CATALOGUE.policies["linucb-v1"]
+    x = policy.schema.encode(request["context"], [each["features"] for each in request["candidates"]])
+    profile = await service.deployment.store.profile("anna")
+    ridge = profile.policies["linucb-v1", "tips-5"].ridge
+    assert ridge is not None
+    a = np.eye(5) + ridge.gram
+    theta = np.linalg.solve(a, ridge.b)
+    bound = x @ theta + np.sqrt(np.einsum("kd,dk->k", x, np.linalg.solve(a, x.T)))
+    assert scored.score == pytest.approx(bound.max(), abs=1e-9)
+    assert scored.tip_id == f"tip-{bound.argmax()}"
+
+
+async def test_missing_context_and_features_take_their_defaults(service: Service) -> None:
+    bare = {"user_id": "anna", "candidates": [{"id": "tip", "content": "", "source": ""}]}
+    spelled = bare | {
+        "context": {"hour_of_day": 12, "day_of_week": 0},
+        "candidates": [
+            {
+                "id": "tip",
+                "content": "",
+                "source": "",
+                "features": {"hour_of_day": 12, "is_overdue": False, "task_age_days": 0, "priority": 1},
+            }
+        ],
+    }
+    for policy in CATALOGUE.policies:
+        assert (await service.score(bare, policy)).score == (await service.score(spelled, policy)).score
+
+
+async def test_the_contexts_hour_counts_when_scoring(service: Service) -> None:
+    await service.reward(service.legacy(reward=1.0), policy="linucb")
+    candidate = {"id": "tip", "content": "", "source": "", "features": FEATURES | {"hour_of_day": 3}}
+    request = {"user_id": "anna", "candidates": [candidate], "context": {"hour_of_day": 9}}
+    other = request | {"candidates": [candidate | {"features": FEATURES | {"hour_of_day": 20}}]}
+    assert (await service.score(request, "linucb")).score == (await service.score(other, "linucb")).score
+    assert (await service.score(request | {"context": {"hour_of_day": 21}}, "linucb")).score != (
+        await service.score(request, "linucb")
+    ).score
+
+
+async def test_the_ranking_is_complete_and_best_first(service: Service) -> None:
+    request = service.request(count=8)
+    ranking = (await service.score(request)).ranking(request["candidates"])
+    scores = [entry["score"] for entry in ranking]
+    assert scores == sorted(scores, reverse=True)
+    assert {entry["tip_id"] for entry in ranking} == {candidate["id"] for candidate in request["candidates"]}
+    assert sum(entry["propensity"] for entry in ranking) == pytest.approx(1.0)
+
+
+async def test_equals_keep_the_callers_order(service: Service) -> None:
+    candidates = [{"id": name, "content": "", "source": "", "features": FEATURES} for name in ("c", "a", "b")]
+    scored = await service.score({"user_id": "anna", "candidates": candidates})
+    assert [entry["tip_id"] for entry in scored.ranking(candidates)] == ["c", "a", "b"]
+    assert scored.propensity == pytest.approx(1 / 3)
+
+
+async def test_too_many_numbers_are_refused_and_not_logged(service: Service) -> None:
+    with pytest.raises(InvalidRequestError):
+        await service.score(count=20_000)
+    assert await service.deployment.store.user_count() == 0
+
+
+# ── the caller's own id ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_same_request_again_gets_the_same_answer(service: Service) -> None:
+    request = service.request(decision_id="mine")
+    first = await service.score(request)
+    for _ in range(2):
+        await service.reward(service.legacy(reward=-1.0))  # what was learned since does not matter
+        again = await service.score(dict(reversed(request.items())))
+        assert again.repeated
+        assert (again.decision_id, again.tip_id, again.score) == ("mine", first.tip_id, first.score)
+        assert (again.propensity, again.exploring, again.policy) == (first.propensity, first.exploring, first.policy)
+        assert again.ranking(request["candidates"]) == first.ranking(request["candidates"])
+        await service.reopen()
+    assert len(await service.deployment.store.history("anna", 100)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"user_id": "berta"},
+        {"context": {"hour_of_day": 23}},
+        {"context": {}},
+        {"candidates": [{"id": "tip-0", "content": "…", "source": "tests"}]},
+        {"ranking": True},
+    ],
+)
+async def test_another_request_under_the_same_id_is_a_conflict(service: Service, change: dict[str, object]) -> None:
+    request = service.request(decision_id="mine", context={"hour_of_day": 1})
+    await service.score(request)
+    for _ in range(2):
+        with pytest.raises(DecisionConflictError):
+            await service.score(request | change)
+        await service.reopen()
+    assert (await service.deployment.store.totals())["linucb-v2"].decisions == 1
+
+
+async def test_another_policy_under_the_same_id_is_a_conflict(service: Service) -> None:
+    request = service.request(decision_id="mine")
+    await service.score(request, policy="linucb")
+    assert (await service.score(request, policy="linucb-v1")).repeated
+    assert (await service.score(request)).repeated, "a route that names no policy contradicts none"
+    with pytest.raises(DecisionConflictError):
+        await service.score(request, policy="egreedy")
+
+
+async def test_retries_at_once_decide_once(service: Service) -> None:
+    request = service.request(decision_id="mine")
+    answers = await asyncio.gather(*(service.score(request) for _ in range(20)))
+    assert len({(answer.tip_id, answer.score) for answer in answers}) == 1
+    assert sum(not answer.repeated for answer in answers) == 1
+    assert (await service.deployment.store.totals())["linucb-v2"].decisions == 1
+
+
+async def test_contradictions_at_once_decide_once(service: Service) -> None:
+    requests = [service.request(decision_id="mine") for _ in range(10)]
+    answers = await asyncio.gather(*(service.score(request) for request in requests), return_exceptions=True)
+    assert sum(isinstance(answer, DecisionConflictError) for answer in answers) == 9
+    assert (await service.deployment.store.totals())["linucb-v2"].decisions == 1
+
+
+async def test_an_erasure_in_between_frees_the_id(service: Service) -> None:
+    request = service.request(decision_id="mine")
+    for _ in range(10):
+        answers = await asyncio.gather(
+            service.score(request),
+            service.deployment.store.erase("anna", "tests"),
+            service.score(request),
+            service.score(request),
+        )
+        assert {answers[0].decision_id, answers[2].decision_id, answers[3].decision_id} == {"mine"}
+        await service.deployment.store.erase("anna", "tests")
+
+
+# ── the log ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_log_keeps_the_request_as_it_came(service: Service) -> None:
+    request = service.request(unknown="field", user_id="../\U0001f98a")
+    scored = await service.score(request)
+    assert scored.decision_id is not None
+    receipt = await service.deployment.store.receipt(scored.decision_id)
+    assert receipt is not None
+    assert json.loads(receipt.body) == request
+    assert (receipt.client, receipt.ts, receipt.user_id) == ("tests", service.clock.now, "../\U0001f98a")
+
+
+# ── a full disk ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("score_when_full", [False, True])
+async def test_a_full_disk_refuses_or_scores_without_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, score_when_full: bool
+) -> None:
+    disk = Disk()
+    monkeypatch.setattr(embedded_store, "connect", disk.connect)
+    service = Service(on_disk(tmp_path), score_when_full=score_when_full)
+    await service.deployment.store.open()
+    await service.reward(service.legacy(reward=1.0))
+    request = service.request()
+    logged = await service.score(request | {"decision_id": "mine"})
+    disk.fill()
+    for user_id in ("anna", "stranger"):
+        if score_when_full:
+            scored = await service.score(request, user_id=user_id)
+            assert scored.decision_id is None, "it takes no reward"
+            assert scored.tip_id in {candidate["id"] for candidate in request["candidates"]}
+            assert 0 < scored.propensity <= 1
+            assert len(scored.ranking(request["candidates"])) == 4
+        else:
+            with pytest.raises(StorageFullError):
+                await service.score(request, user_id=user_id)
+    assert (await service.score(request, decision_id="mine")).repeated, "what is logged is still answered"
+    with pytest.raises(StorageFullError):
+        await service.reward({"decision_id": logged.decision_id, "reward": 1.0})
+    disk.fill(full=False)
+    assert (await service.score(request)).decision_id is not None
+    assert (await service.deployment.store.totals())["linucb-v2"].decisions == 2
+    await service.deployment.store.close()

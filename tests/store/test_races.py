@@ -1,0 +1,120 @@
+"""Races: whatever meets in the embedded store, memory and ledger agree about how it ended."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+
+import pytest
+
+from bandstand.bandit.errors import UnknownDecisionError
+from bandstand.bandit.profile import Profile
+from bandstand.store.documents import Documents
+from bandstand.store.events import Rewarded
+from tests.store.given import BUSY, Subject, assert_same, documents_in, embedded, ledger_of, rebuilt
+
+
+@pytest.mark.parametrize("place", [0, 1, 60, 199, 200])
+async def test_a_reset_racing_rewards_ends_consistent(tmp_path: Path, place: int) -> None:
+    async with Subject(embedded(tmp_path)) as subject:
+        decisions = [await subject.decide("anna") for _ in range(100)]
+        events: list[Coroutine[None, None, object]] = [subject.reward(decision, 0.5) for decision in decisions]
+        events += [subject.teach("anna", 0.25) for _ in range(100)]
+        subject.random.shuffle(events)
+        events.insert(place, subject.store.reset("anna", "tests"))
+        outcomes = await asyncio.gather(*events)
+        rewards = [outcome.reward for outcome in outcomes if isinstance(outcome, Rewarded)]
+        live = await subject.store.profile("anna")
+        early = [reward for reward in rewards if reward.seq < live.reset_seq]
+        late = [reward for reward in rewards if reward.seq > live.reset_seq]
+        assert (len(early), len(late)) == (place, 200 - place)
+        assert all(reward.applied for reward in early)
+        assert all(reward.applied == (reward.decision_id is None) for reward in late)
+        assert (await subject.state("anna")).reward_count == sum(reward.applied for reward in late)
+    assert_same(live, await rebuilt(tmp_path, "anna"))
+
+
+async def test_an_erasure_racing_rewards_ends_consistent(tmp_path: Path) -> None:
+    async with Subject(embedded(tmp_path, BUSY)) as subject:
+        decisions = [await subject.decide("anna") for _ in range(100)]
+        tasks: list[asyncio.Task[object]] = []
+        for number, decision in enumerate(decisions):
+            tasks.append(asyncio.create_task(subject.reward(decision, 0.5)))
+            tasks.append(asyncio.create_task(subject.teach("anna", 0.25)))
+            if number == 50:
+                await asyncio.sleep(0)
+                tasks.append(asyncio.create_task(subject.store.erase("anna", "tests")))
+                await asyncio.sleep(0)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        failures = {type(outcome) for outcome in outcomes if isinstance(outcome, BaseException)}
+        assert failures <= {UnknownDecisionError}
+        for decision in decisions:
+            assert await subject.store.decision(decision.decision_id) is None
+        live = await subject.store.profile("anna")
+        state = await subject.state("anna")
+        with ledger_of(tmp_path) as ledger:
+            assert ledger.execute("SELECT count(*) FROM decisions").fetchone() == (0,)
+            assert ledger.execute("SELECT count(*) FROM rewards").fetchone() == (state.reward_count,)
+    assert_same(live, await rebuilt(tmp_path, "anna"))
+
+
+async def test_no_document_of_an_erased_user_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round of checkpoints that began before an erasure writes nothing of that user after it."""
+    gate, reached = threading.Event(), threading.Event()
+    write = Documents.write
+
+    def held_up(documents: Documents, profile: Profile) -> None:
+        reached.set()
+        gate.wait(10)
+        write(documents, profile)
+
+    monkeypatch.setattr(Documents, "write", held_up)
+    async with Subject(embedded(tmp_path, BUSY)) as subject:
+        names = [f"user-{number}" for number in range(100)]
+        await asyncio.gather(*(subject.decide(name) for name in names))
+        await asyncio.to_thread(reached.wait, 10)
+        erasures = [asyncio.create_task(subject.store.erase(name, "tests")) for name in names]
+        await asyncio.sleep(0.01)
+        gate.set()
+        await asyncio.gather(*erasures)
+        await asyncio.sleep(0.05)
+        assert documents_in(tmp_path) == []
+
+
+async def test_a_key_spent_while_a_user_was_loading_is_honoured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    read = Documents.read
+
+    def held_up(documents: Documents, user_id: str) -> Profile | None:
+        if user_id == "berta":
+            gate.wait(10)
+        return read(documents, user_id)
+
+    monkeypatch.setattr(Documents, "read", held_up)
+    async with Subject(embedded(tmp_path)) as subject:
+        late = asyncio.create_task(subject.teach("berta", key=("route", "key")))
+        await asyncio.sleep(0.05)
+        first = await subject.teach("anna", key=("route", "key"))
+        gate.set()
+        outcome = await late
+        assert (outcome.match, outcome.reward.seq) == ("key", first.reward.seq)
+        assert (await subject.state("berta")).reward_count == 0
+
+
+async def test_who_gives_up_waiting_takes_nobody_along(tmp_path: Path) -> None:
+    async with Subject(embedded(tmp_path)) as subject:
+        decision = await subject.decide("anna")
+        first = asyncio.create_task(subject.reward(decision, 0.5))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(subject.reward(decision, 0.5))
+        chosen = asyncio.create_task(subject.decide("anna", own_id="mine"))
+        again = asyncio.create_task(subject.decide("anna", own_id="mine"))
+        await asyncio.sleep(0)
+        first.cancel()
+        chosen.cancel()
+        assert (await second).match in {"new", "decision"}
+        assert (await again).decision_id == "mine"
+        state = await subject.state("anna")
+        assert (state.pulls, state.reward_count) == (2, 1)
