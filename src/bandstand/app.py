@@ -1,8 +1,9 @@
 """The one place where the parts are joined; the lifespan owns every resource."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -10,12 +11,25 @@ from bandstand import __version__
 from bandstand.api.access import Access
 from bandstand.api.application import application
 from bandstand.api.gate import Gate
+from bandstand.api.generation import log_prompts
 from bandstand.api.metrics import Metrics
+from bandstand.generate.generator import TipGenerator
+from bandstand.generate.prompts import prompts_directory
 from bandstand.service.deployment import DEFAULT_POLICY, Deployment
+from bandstand.service.generate import TipWriting
+from bandstand.service.prompts import Prompts
 from bandstand.settings import Settings, load_catalogue
+from bandstand.simulate.background import BackgroundRuns
 from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store.simulations import Simulations
+
+if TYPE_CHECKING:
+    from bandstand.llm.openai_compatible import OpenAICompatibleClient
 
 log = structlog.get_logger("bandstand")
+
+_GATEWAY = "http://localhost:4000"
+_CALL_SECONDS = 30.0
 
 
 def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
@@ -26,8 +40,8 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
         hot_path: see :func:`bandstand.api.application.application`.
 
     Raises:
-        ConfigurationError: the configuration file or the active policy is wrong; and, at start-up, when the state
-            directory cannot be used.
+        ConfigurationError: the configuration file, the active policy or the default prompt is wrong; and, at start-up,
+            when the state directory cannot be used.
     """
     catalogue = load_catalogue(settings)
     metrics = Metrics()
@@ -51,6 +65,9 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
         score_when_full=settings.score_when_full,
     )
     metrics.watch(store.status)
+    client = _gateway_client(settings)
+    writing = _tip_writing(settings, client)
+    runs = BackgroundRuns(Simulations(settings.state_dir), settings.state_dir, catalogue)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -61,14 +78,64 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
             active_policy=deployment.active,
             durability=settings.durability,
             keys=len(settings.api_keys),
+            tips_from=client.host if client else "template",
         )
+        log_prompts(writing.prompts)
+        writing.prompts.learn(await store.prompt_totals())
+        learning = asyncio.create_task(writing.prompts.keep_learning(store))
+        await runs.open()
         try:
             yield
         finally:
+            await runs.close()
+            learning.cancel()
+            with suppress(asyncio.CancelledError):
+                await learning
+            if client is not None:
+                await client.aclose()
             await store.close()
             log.info("stopped")
 
     access = Access(settings.api_keys, settings.allowed_hosts)
     return application(
-        deployment, access, metrics, lifespan=lifespan, log_requests=settings.log_requests, hot_path=hot_path
+        deployment,
+        access,
+        metrics,
+        writing,
+        runs,
+        lifespan=lifespan,
+        log_requests=settings.log_requests,
+        hot_path=hot_path,
+    )
+
+
+def _tip_writing(settings: Settings, client: "OpenAICompatibleClient | None") -> TipWriting:
+    prompts = Prompts(settings.prompts_dir or prompts_directory(), settings.default_prompt_version or "")
+    if client is None:
+        return TipWriting(prompts)
+    from bandstand.llm.breaker import BreakerClient, CircuitBreaker  # noqa: PLC0415 - see _gateway_client
+    from bandstand.llm.retry import RetryingClient  # noqa: PLC0415
+
+    generator = TipGenerator(
+        RetryingClient(BreakerClient(client, CircuitBreaker())),
+        deadline_s=settings.generate_deadline_s,
+        max_concurrent=settings.generate_max_concurrent,
+    )
+    return TipWriting(prompts, generator)
+
+
+def _gateway_client(settings: Settings) -> "OpenAICompatibleClient | None":
+    """The client of the model gateway; None where tips are made without one."""
+    if settings.generator == "template" or (settings.generator == "auto" and settings.litellm_url is None):
+        return None
+    # Imported here: a provider's SDK takes half a second that a start without a gateway need not spend.
+    from bandstand.llm.openai_compatible import OpenAICompatibleClient  # noqa: PLC0415
+
+    key = settings.litellm_master_key
+    return OpenAICompatibleClient(
+        base_url=settings.litellm_url or _GATEWAY,
+        api_key=key.get_secret_value() if key else None,
+        model=settings.generate_model,
+        call_timeout_s=_CALL_SECONDS,
+        max_connections=settings.generate_max_concurrent,
     )

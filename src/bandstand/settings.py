@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -97,6 +98,30 @@ def _is_host(host: str) -> bool:
     except ValueError:
         return _HOST_NAME.fullmatch(host) is not None
     return True
+
+
+def _checked_url(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        url = urlsplit(value)
+        named = bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:
+        named = False
+    else:
+        if url.scheme not in {"http", "https"}:
+            raise ValueError("it does not start with http:// or https://")
+        if url.username is not None or url.password is not None:
+            raise ValueError("it holds a user or a password: the key is LITELLM_MASTER_KEY")
+    if not named or not value.isprintable() or " " in value:
+        raise ValueError("it names no host")
+    return value
+
+
+def _checked_secret(value: object) -> object:
+    if isinstance(value, str) and not _KEY_SECRET.fullmatch(value):
+        raise ValueError("it must be printable ASCII without spaces, to fit into a header")
+    return value
 
 
 def _lowered(value: object) -> object:
@@ -197,6 +222,54 @@ class Settings(BaseSettings):
         _SWITCH,
         default=False,
     )
+    generator: Annotated[Literal["auto", "llm", "template"], BeforeValidator(_lowered)] = _setting(
+        "What writes tips: a model (`llm`), the tasks alone (`template`), or a model if `LITELLM_URL` is set (`auto`).",
+        "auto, llm or template",
+        default="auto",
+    )
+    litellm_url: Annotated[str | None, BeforeValidator(_checked_url)] = _setting(
+        "The OpenAI-compatible gateway that writes tips; under `GENERATOR=llm`, `http://localhost:4000` if unset.",
+        "an http or https URL without credentials",
+        default=None,
+    )
+    litellm_master_key: Annotated[SecretStr | None, BeforeValidator(_checked_secret)] = _setting(
+        "The gateway's key.", "printable ASCII without spaces", default=None
+    )
+    generate_model: Annotated[str, BeforeValidator(_not_blank)] = _setting(
+        "The model or alias that the gateway is asked for.", "a name that the gateway knows", default="tip-generator"
+    )
+    generate_deadline_s: float = _setting(
+        "Seconds that writing tips may take, over all tries.",
+        "a number above 0, up to 3600",
+        default=60,
+        gt=0,
+        le=3600,
+    )
+    generate_max_concurrent: int = _setting(
+        "Requests for tips that may wait for the model at once; beyond that a call is answered with 503.",
+        "a whole number from 1 to 10000",
+        default=64,
+        ge=1,
+        le=10_000,
+    )
+    default_prompt_version: Annotated[str | None, BeforeValidator(_not_blank)] = _setting(
+        "The prompt of requests that name none: `v1` if unset, any of a list, or the one that earns most (`auto`).",
+        "auto, or a version or comma list of versions in the prompts folder",
+        default=None,
+    )
+    prompts_dir: Annotated[Path | None, BeforeValidator(_not_blank)] = _setting(
+        "The deployment's own folder of prompts, in place of those that ship.", "a path", default=None
+    )
+    anthropic_api_key: Annotated[SecretStr | None, BeforeValidator(_checked_secret)] = _setting(
+        "Key of the Anthropic API, for `simulate --judge llm`; without it the rule judges instead.",
+        "printable ASCII without spaces",
+        default=None,
+    )
+    openai_api_key: Annotated[SecretStr | None, BeforeValidator(_checked_secret)] = _setting(
+        "Key sent to the OpenAI-compatible gateway that `simulate --judge-url` names.",
+        "printable ASCII without spaces",
+        default=None,
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lowered)] = _setting(
         "The least severe messages that are logged.", "debug, info, warning or error", default="info"
     )
@@ -227,8 +300,12 @@ def _explain(fault: ErrorDetails, flags: Mapping[str, object]) -> str:
     name = str(fault["loc"][0])
     source = "--" + name.replace("_", "-") if name in flags else name.upper()
     reason = f" ({fault['ctx']['error']})" if fault["type"] == "value_error" else ""
-    shown = "" if name == "api_keys" else f"={_short(fault['input'])}"
+    shown = "" if _may_hold_a_secret(name, fault["input"]) else f"={_short(fault['input'])}"
     return f"{source}{shown} is not allowed{reason}; expected {allowed(name)}"
+
+
+def _may_hold_a_secret(name: str, value: object) -> bool:
+    return name.endswith(("_key", "_keys")) or (name == "litellm_url" and "@" in str(value))
 
 
 def _short(value: object) -> str:

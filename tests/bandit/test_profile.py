@@ -59,7 +59,7 @@ def test_the_posterior_is_that_of_the_sums_cached_or_not(d: int) -> None:
     state = PolicyState()
     np.testing.assert_array_equal(state.posterior(prior).covariance, np.eye(d))
     for _ in range(300):
-        state.learn(rng.normal(size=d), float(rng.uniform(-1, 1)), 1.0, prior)
+        state.learn(rng.normal(size=d), float(rng.uniform(-1, 1)), 1.0)
         if rng.random() < 0.5:
             state.posterior(prior)
     assert state.ridge is not None

@@ -12,13 +12,17 @@ from starlette.routing import Match
 from bandstand import __version__
 from bandstand.api.access import Access
 from bandstand.api.gate import Gate
+from bandstand.api.generation import generation_router
 from bandstand.api.hot import HotPath
 from bandstand.api.metrics import Metrics
 from bandstand.api.openapi import schema
 from bandstand.api.problems import from_http_exception, invalid_query
 from bandstand.api.routes import router
+from bandstand.api.simulations import simulations_router
 from bandstand.api.wire import Wire
 from bandstand.service.deployment import Deployment
+from bandstand.service.generate import TipWriting
+from bandstand.simulate.background import BackgroundRuns
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -29,6 +33,8 @@ def application(
     deployment: Deployment,
     access: Access,
     metrics: Metrics,
+    writing: TipWriting,
+    runs: BackgroundRuns,
     *,
     lifespan: Lifespan | None = None,
     log_requests: bool = False,
@@ -40,6 +46,8 @@ def application(
         deployment: what it serves.
         access: who may do what.
         metrics: where it counts.
+        writing: how it writes tips.
+        runs: how it has policies simulated.
         lifespan: opens and closes what is underneath.
         log_requests: one log line for every request.
         hot_path: answer score and reward in the gate; off, the framework's routes do (the same behaviour, slower).
@@ -55,6 +63,8 @@ def application(
         generate_unique_id_function=lambda route: route.name,
         redoc_url=None,  # one page of documentation is enough
     )
+    framework.include_router(generation_router(deployment, writing, wire, metrics))
+    framework.include_router(simulations_router(runs))
     framework.include_router(router(deployment, wire, hot, metrics))
     framework.openapi = lambda: schema(framework, wire)  # type: ignore[method-assign]  # FastAPI's documented way
     for kind in (HTTPException, RequestValidationError, Exception):

@@ -59,6 +59,33 @@ REWARD_EXAMPLES: dict[str, Any] = {
     },
 }
 
+_TASKS = [
+    {"id": "t-17", "title": "Send the tax return", "priority": 4, "is_overdue": True, "task_age_days": 12},
+    {"id": "t-4", "title": "Water the plants", "priority": 1, "task_age_days": 1},
+]
+
+GENERATE_EXAMPLES: dict[str, Any] = {
+    "two tasks": {
+        "summary": "Tips from two tasks on a Monday morning",
+        "value": {
+            "user_id": "ada",
+            "context": {"tasks": _TASKS, "hour_of_day": 9, "day_of_week": 0, "extra": {"mood": "rushed"}},
+            "n": 2,
+        },
+    },
+    "version": {
+        "summary": "With a prompt of one's own choice",
+        "value": {"user_id": "ada", "context": {"tasks": _TASKS}, "prompt_version": "v2-mentor"},
+    },
+}
+
+RECOMMEND_EXAMPLES: dict[str, Any] = {
+    "two tasks": {
+        "summary": "The best of two tips on a Monday morning",
+        "value": {"user_id": "ada", "context": {"tasks": _TASKS, "hour_of_day": 9, "day_of_week": 0}, "n": 2},
+    },
+}
+
 RESET_EXAMPLES: dict[str, Any] = {
     "any id": {"summary": "A user of any id", "value": {"user_id": "ada/lovelace"}},
 }

@@ -20,12 +20,14 @@ from bandstand.api.hot import HotPath
 from bandstand.api.metrics import Metrics
 from bandstand.api.problems import InternalError, render, status_of
 from bandstand.api.target import checked_query, decoded
+from bandstand.api.turns import Turns
 from bandstand.bandit.errors import BandstandError
 
 Handler = Callable[[bytes, Headers, str, str | None], Awaitable[bytes]]
 
 _MAX_REQUEST_ID = 128
 _SERVER_ERROR = 500
+_HEAVY = frozenset({"/generate", "/recommend"})
 _SEGMENTS_OF_NAMED = 3  # "", "score", policy
 
 log = structlog.get_logger("bandstand.request")
@@ -50,6 +52,7 @@ class Gate:
         self._metrics = metrics
         self._log_requests = log_requests
         self._handlers: dict[str, Handler] = {} if hot is None else {"score": hot.score, "reward": hot.reward}
+        self._turns = Turns()
         self._id_prefix = secrets.token_hex(4)
         self._id_counter = itertools.count(1)
 
@@ -76,6 +79,8 @@ class Gate:
                 else None
             )
             if handler is None:
+                if path in _HEAVY:
+                    await self._turns.take()
                 passed = _Passed(scope, path, query, client, request_id)
                 status = await passed.to(self._app, receive, send)
             else:

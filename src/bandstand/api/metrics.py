@@ -34,6 +34,13 @@ class Metrics:
         self._requests = _Children[tuple[str, str, str], Histogram](requests.labels)
         self._decisions = _Children[tuple[str, str], Counter](decisions.labels)
         self._rewards = _Children[tuple[str, str], Counter](rewards.labels)
+        self._generations = Counter(
+            "bandstand_generations", "Requests answered with tips.", ("prompt_version",), registry=self._registry
+        )
+        self._tips = Counter("bandstand_tips", "Tips written.", ("prompt_version",), registry=self._registry)
+        self._tokens = Counter(
+            "bandstand_generate_tokens", "Tokens spent on tips.", ("prompt_version", "kind"), registry=self._registry
+        )
         self._commit_size = Histogram(
             "bandstand_commit_events", "Events in one commit of the ledger.", buckets=_SIZES, registry=self._registry
         )
@@ -61,6 +68,13 @@ class Metrics:
     def reward(self, policy: str, *, applied: bool) -> None:
         """Count a reward."""
         self._rewards[policy, "true" if applied else "false"].inc()
+
+    def generation(self, prompt_version: str, tips: int, prompt_tokens: int, completion_tokens: int) -> None:
+        """Count a generation, its tips and its tokens."""
+        self._generations.labels(prompt_version).inc()
+        self._tips.labels(prompt_version).inc(tips)
+        self._tokens.labels(prompt_version, "prompt").inc(prompt_tokens)
+        self._tokens.labels(prompt_version, "completion").inc(completion_tokens)
 
     def commit(self, events: int, seconds: float, synced: bool) -> None:  # noqa: FBT001 (the store's CommitObserver)
         """Count a commit."""

@@ -23,9 +23,11 @@ from bandstand.api.problems import (
     UnauthorizedError,
     UnsupportedMediaError,
 )
-from bandstand.api.wire import Wire
+from bandstand.api.simulation_wire import SIMULATION
+from bandstand.api.wire import ID_SCHEMA, Wire
 from bandstand.bandit.errors import BandstandError, InvalidRequestError, UnknownPolicyError
 
+_IDS = ("user_id", "decision_id")
 _REFERENCE = "#/components/schemas/{model}"
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
 
@@ -51,7 +53,11 @@ def schema(framework: FastAPI, wire: Wire) -> dict[str, Any]:
             routes=framework.routes,
         )
         mode: JsonSchemaMode = "validation"
-        adapters: dict[str, TypeAdapter[Any]] = {**wire.adapters(), "Problem": TypeAdapter(Problem)}
+        adapters: dict[str, TypeAdapter[Any]] = {
+            **wire.adapters(),
+            "SimulationRequest": SIMULATION,
+            "Problem": TypeAdapter(Problem),
+        }
         inputs = [(name, mode, adapter) for name, adapter in adapters.items()]
         _, definitions = TypeAdapter.json_schemas(inputs, ref_template=_REFERENCE)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
@@ -75,6 +81,9 @@ def _complete(operation: dict[str, Any], method: str, path: str) -> None:
     operation["summary"], _, more = operation["description"].partition("\n\n")
     operation["description"] = more or operation["summary"]
     operation["x-role"] = required_role(method, path)
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"] in _IDS:
+            parameter["schema"] = ID_SCHEMA
     own = set(operation.get("x-problems", ()))
     codes = own | {problem.code for problem in _implied(operation)}
     known = sorted((status, problem.code, title) for problem, (status, title) in STATUS.items())
@@ -87,15 +96,12 @@ def _complete(operation: dict[str, Any], method: str, path: str) -> None:
 
 
 def _implied(operation: dict[str, Any]) -> Iterator[type[BandstandError]]:
-    yield from (HostRefusedError, ForbiddenError, InternalError)
+    yield from (HostRefusedError, ForbiddenError, InvalidRequestError, InternalError)
     if operation["x-role"] == "open":
         operation["security"] = []
     else:
         yield UnauthorizedError
-    names = {parameter["name"] for parameter in operation.get("parameters", ())}
     if "requestBody" in operation:
         yield from (TooLargeError, UnsupportedMediaError)
-    if names or "requestBody" in operation:
-        yield InvalidRequestError
-    if "policy" in names:
+    if any(parameter["name"] == "policy" for parameter in operation.get("parameters", ())):
         yield UnknownPolicyError

@@ -12,11 +12,18 @@ from starlette.exceptions import HTTPException
 
 from bandstand.bandit import errors
 from bandstand.bandit.errors import BandstandError, FieldError
+from bandstand.generate import errors as generating
+from bandstand.simulate import errors as simulating
 
 CONTENT_TYPE = b"application/problem+json"
 NOT_UTF8 = "must be UTF-8"
 _MOST_ERRORS = 20
-_MESSAGES = {"string_unicode": NOT_UTF8, "string_pattern_mismatch": "must not hold control characters"}
+_UNKNOWN_FIELD = "extra_forbidden"
+_MESSAGES = {
+    "string_unicode": NOT_UTF8,
+    "string_pattern_mismatch": "must not hold control characters",
+    _UNKNOWN_FIELD: "holds a field that is not known here",
+}
 
 
 class UnauthorizedError(BandstandError):
@@ -77,6 +84,12 @@ class NotReadyError(BandstandError):
     code = "not-ready"
 
 
+class ClientGoneError(BandstandError):
+    """The caller hung up before the answer was there; nobody sees this but the log and the metrics."""
+
+    code = "client-gone"
+
+
 STATUS: dict[type[BandstandError], tuple[int, str]] = {
     errors.InvalidRequestError: (422, "The request is not valid"),
     errors.WrongPolicyError: (422, "The decision was made by another policy"),
@@ -88,6 +101,13 @@ STATUS: dict[type[BandstandError], tuple[int, str]] = {
     errors.OverloadedError: (503, "Overloaded"),
     errors.StorageUnavailableError: (503, "The store is unavailable"),
     errors.StorageFullError: (507, "The disk is full"),
+    generating.GatewayError: (502, "The model gateway failed"),
+    generating.NotJsonError: (502, "The model did not answer with tips"),
+    generating.GatewayUnreachableError: (503, "The model gateway cannot be reached"),
+    generating.PromptError: (500, "The prompt cannot be used"),
+    generating.UnknownPromptError: (404, "No such prompt"),
+    generating.PromptsKeptError: (409, "The prompts were not reloaded"),
+    simulating.UnknownRunError: (404, "No such simulation"),
     UnauthorizedError: (401, "An API key is needed"),
     ForbiddenError: (403, "Not allowed"),
     HostRefusedError: (400, "Unknown host name"),
@@ -96,6 +116,7 @@ STATUS: dict[type[BandstandError], tuple[int, str]] = {
     NotFoundError: (404, "No such route"),
     MethodNotAllowedError: (405, "Method not allowed"),
     NotReadyError: (503, "Not ready"),
+    ClientGoneError: (499, "The caller went away"),
     InternalError: (500, "Internal error"),
 }
 """Status and title of every error a caller may see."""
@@ -132,7 +153,7 @@ def render(error: BandstandError, request_id: str) -> tuple[int, list[tuple[byte
 def invalid(error: ValidationError) -> errors.InvalidRequestError:
     """A failed validation in our words: the fields and pydantic's messages, without the input."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    fields = [FieldError(_path(fault["loc"]), _message(fault)) for fault in found[:_MOST_ERRORS]]
+    fields = [FieldError(_path(_place(fault)), _message(fault)) for fault in found[:_MOST_ERRORS]]
     count = len(found)
     detail = f"{count} field{'s' if count > 1 else ''} not valid: {fields[0].field}: {fields[0].message}"
     return errors.InvalidRequestError(detail, fields)
@@ -155,6 +176,12 @@ def from_http_exception(error: HTTPException, allow: str) -> BandstandError:
     if error.status_code == STATUS[MethodNotAllowedError][0]:
         return MethodNotAllowedError("this route knows other methods", allow)
     return errors.InvalidRequestError("the request could not be read")
+
+
+def _place(fault: Mapping[str, Any]) -> tuple[int | str, ...]:
+    location: tuple[int | str, ...] = fault["loc"]
+    # The name of an unknown field is the caller's own word.
+    return location[:-1] if fault["type"] == _UNKNOWN_FIELD else location
 
 
 def _path(location: Iterable[int | str]) -> str:

@@ -20,12 +20,15 @@ from bandstand.bandit.features import Field as FeatureField
 
 MAX_ID = 256
 MAX_CANDIDATES = 1000
+MAX_TIPS = 50
 _STRICT = ConfigDict(strict=True, cache_strings="keys", allow_inf_nan=False)
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """An identifier: 1 to 256 characters, any but control characters."""
 
 _ID = TypeAdapter(Id, config=_STRICT)
+ID_SCHEMA = _ID.json_schema()
+"""The same rule, as OpenAPI shows it."""
 
 
 def checked_id(value: str, field: str) -> str:
@@ -93,13 +96,21 @@ class Wire:
         }
         if "day_of_week" in catalogue.context_fields:
             reward_fields["day_of_week"] = NotRequired[_annotation(catalogue.context_fields["day_of_week"])]
+        self.generate = _generate("Generate", {})
+        self.recommend = _generate("Recommend", catalogue.context_fields)
         self.score: TypeAdapter[dict[str, Any]] = TypeAdapter(score)
         self.reward: TypeAdapter[dict[str, Any]] = TypeAdapter(_dictionary("RewardRequest", reward_fields))
         self.reset: TypeAdapter[dict[str, Any]] = TypeAdapter(_dictionary("ResetRequest", {"user_id": Id}))
 
     def adapters(self) -> dict[str, TypeAdapter[dict[str, Any]]]:
         """Request validators by the name their schema has in OpenAPI."""
-        return {"ScoreRequest": self.score, "RewardRequest": self.reward, "ResetRequest": self.reset}
+        return {
+            "ScoreRequest": self.score,
+            "RewardRequest": self.reward,
+            "ResetRequest": self.reset,
+            "GenerateRequest": self.generate,
+            "RecommendRequest": self.recommend,
+        }
 
 
 def parsed(adapter: TypeAdapter[dict[str, Any]], body: bytes) -> dict[str, Any]:
@@ -122,6 +133,30 @@ def _require_json(body: bytes) -> None:
         raise invalid_fields(FieldError("body", "NaN and Infinity are not JSON"))
 
     json.loads(body, parse_constant=refuse)
+
+
+def _generate(name: str, fields: Mapping[str, FeatureField]) -> TypeAdapter[dict[str, Any]]:
+    """What writes tips: the user's moment, and beside it the context ``fields`` of whoever picks among them."""
+    task = Annotated[dict[str, Any], Field(description="Any object; it is read as untrusted text")]
+    context = _dictionary(
+        f"{name}Context",
+        {
+            "hour_of_day": NotRequired[Annotated[int, Field(ge=0, le=23, json_schema_extra={"default": 12})]],
+            "day_of_week": NotRequired[Annotated[int, Field(ge=0, le=6, json_schema_extra={"default": 0})]],
+            **{key: NotRequired[_annotation(field)] for key, field in fields.items()},
+            "tasks": NotRequired[Annotated[list[task], Field(description="The 200 most urgent are looked at")]],
+            "extra": NotRequired[Annotated[dict[str, Any], Field(description="What else the product knows")]],
+        },
+    )
+    request = {
+        "user_id": Id,
+        "context": NotRequired[context],
+        "n": NotRequired[Annotated[int, Field(ge=1, le=MAX_TIPS, json_schema_extra={"default": 3})]],
+        "prompt_version": NotRequired[
+            Annotated[str | None, Field(max_length=MAX_ID, description="Left out, the deployment chooses")]
+        ],
+    }
+    return TypeAdapter(_dictionary(f"{name}Request", request))
 
 
 def _typed(name: str, fields: Mapping[str, FeatureField]) -> Any:

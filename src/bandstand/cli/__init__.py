@@ -9,6 +9,7 @@ from bandstand.bandit.errors import BandstandError
 from bandstand.cli.openapi import print_openapi
 from bandstand.cli.serve import serve
 from bandstand.cli.settings import print_settings
+from bandstand.cli.simulate import simulate
 from bandstand.cli.state import state
 
 EXIT_REFUSED = 2
@@ -23,6 +24,7 @@ command = typer.Typer(
     pretty_exceptions_enable=False,  # its tracebacks print local variables, and among those may be secrets
 )
 command.command()(serve)
+command.command()(simulate)
 command.command("settings")(print_settings)
 command.command("openapi")(print_openapi)
 command.add_typer(state)

@@ -104,11 +104,11 @@ class Prompts:
         self._shares = dict(zip((prompt.version for prompt in arms), played.tolist(), strict=True))
 
     async def keep_learning(self, store: Store, seconds: float = RELEARN_SECONDS) -> None:
-        """Learn from the ledger again and again, until cancelled; while it cannot be read, what is known stands."""
-        while True:
+        """Under ``auto``, learn from the ledger again and again; while it cannot be read, what is known stands."""
+        while self.automatic:
+            await asyncio.sleep(seconds)
             with suppress(BandstandError):
                 self.learn(await store.prompt_totals())
-            await asyncio.sleep(seconds)
 
     def _load(self) -> _Served:
         library = PromptLibrary.load(self._directory, offered=_OFFERED)

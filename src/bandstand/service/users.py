@@ -4,7 +4,7 @@ from typing import Any
 
 from bandstand.service.deployment import Deployment
 
-UNREACHABLE = ("backups made before", "logs shipped elsewhere", "hourly totals, which name nobody")
+UNREACHABLE = ("backups made before", "logs shipped elsewhere", "hourly totals and totals by prompt, which name nobody")
 
 
 async def users(deployment: Deployment, prefix: str, after: int, limit: int) -> dict[str, Any]:
@@ -28,6 +28,7 @@ async def erase(deployment: Deployment, user_id: str, client: str) -> dict[str, 
             "rewards": erasure.rewards,
             "marks": erasure.marks,
             "documents": erasure.documents,
+            "generations": erasure.generations,
         },
         "unreachable": list(UNREACHABLE),
     }

@@ -8,6 +8,7 @@ from importlib.resources import files
 from itertools import cycle, islice
 
 from bandstand.bandit.errors import FieldError, InvalidRequestError
+from bandstand.simulate.errors import invalid
 from bandstand.simulate.streams import Stream, generator
 
 
@@ -38,7 +39,7 @@ class Persona:
         """Refuse what is not a persona."""
         errors = [FieldError(field, message) for field, message in _faults(asdict(self))]
         if errors:
-            raise InvalidRequestError("A persona's fields are not valid.", errors)
+            raise invalid("The persona", errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def personas_from(document: Mapping[str, object]) -> tuple[Persona, ...]:
         for field, message in (_faults(entry) if isinstance(entry, dict) else [("", "must be a table")])
     ]
     if errors:
-        raise InvalidRequestError("The personas are not valid.", errors)
+        raise invalid("The persona set", errors)
     personas = tuple(Persona(**entry) for entry in entries)
     if len({persona.name for persona in personas}) < len(personas):
         raise InvalidRequestError("Two personas have the same name.")

@@ -8,6 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from bandstand.bandit.rewards import reaction_reward
 from bandstand.simulate.persona import Persona
 
+ACTIONS = ("dismiss", "snooze", "done")
+"""Everything a user can do with a task."""
+
 _MORNING = range(5, 10)
 _EVENING = range(18, 22)
 
@@ -105,6 +108,18 @@ def react(engaged: float, *, action_draw: float, dwell_draw: float, reflex_rate:
     if action_draw < engaged:
         return _reaction("snooze", _SNOOZE_MS, dwell_draw)
     return _reaction("dismiss", _DISMISS_MS, dwell_draw)
+
+
+def carried_out(action: str, engaged: float, *, dwell_draw: float) -> Reaction:
+    """Give the reaction of somebody of whom a judge has said what they do; the dwell is drawn as `react` draws it.
+
+    Args:
+        action: one of `ACTIONS`.
+        engaged: engagement e, which decides how long a ``done`` takes.
+        dwell_draw: uniform on [0, 1).
+    """
+    intervals = {"dismiss": _DISMISS_MS, "snooze": _SNOOZE_MS, "done": _done_interval(engaged)}
+    return _reaction(action, intervals[action], dwell_draw)
 
 
 def _done_interval(engaged: float) -> tuple[int, int]:

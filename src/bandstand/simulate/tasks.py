@@ -1,10 +1,14 @@
 """What users are offered: seeded candidates and contexts with the contract's features, in arrays and on the wire."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bandstand.bandit.arrays import FloatArray
+from bandstand.bandit.features import FeatureSchema
 
 _WAKING_HOURS = range(6, 23)
 _OVERDUE_SHARE = 0.4
@@ -84,6 +88,22 @@ class Slates:
         """Give the context of one decision as a request has it."""
         return {"hour_of_day": self.hour_of_day[step].item(), "day_of_week": self.day_of_week[step].item()}
 
+    def encoded(self, schema: FeatureSchema) -> FloatArray:
+        """Encode all n decisions as a policy with this schema sees them: x of shape (n, K, d)."""
+        count = self.priority.shape[1]
+        context = {"hour_of_day": self.hour_of_day.tolist(), "day_of_week": self.day_of_week.tolist()}
+        features: Mapping[str, Sequence[object]] = {
+            "is_overdue": self.is_overdue.ravel().tolist(),
+            "task_age_days": self.task_age_days.ravel().tolist(),
+            "priority": self.priority.ravel().tolist(),
+        }
+        return schema.encode_columns(context, features, (len(self.hour_of_day), count))
+
+    @staticmethod
+    def candidate_id(step: int, position: int) -> str:
+        """Give the id of a candidate, which no other of the user's candidates has."""
+        return f"task-{step}-{position}"
+
     def candidates(self, step: int) -> list[TaskCandidate]:
         """Give the candidates of one decision as a request has them; ids differ over all of the user's decisions."""
         hour = self.hour_of_day[step].item()
@@ -96,7 +116,7 @@ class Slates:
         )
         return [
             {
-                "id": f"task-{step}-{position}",
+                "id": self.candidate_id(step, position),
                 "content": _TITLES[title],
                 "source": "task",
                 "source_id": f"{step}-{position}",

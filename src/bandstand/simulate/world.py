@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bandstand.bandit.errors import FieldError, InvalidRequestError
+from bandstand.bandit.errors import FieldError
+from bandstand.simulate.errors import invalid
 from bandstand.simulate.persona import Persona
 from bandstand.simulate.reaction import Reaction, engagement, expected_reward, react
 from bandstand.simulate.streams import Stream, generator
 from bandstand.simulate.tasks import Slates, draw_slates
+
+_DAY_S, _HOUR_S = 86_400.0, 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +26,21 @@ class Episode:
     Args:
         persona: who the user is.
         slates: what they are offered.
+        times: (n,), when, in seconds since the run's beginning at midnight; decisions of one hour are at one time.
         engagement: (n, K), how engaged they are with each candidate.
         expected_reward: (n, K), the exact mean reward of each candidate.
         policy_draws: (n,), uniform on [0, 1), for a policy that has no draw of its own.
+        judge_draws: (n,), uniform on [0, 1), for a judge that says what the user does but not how long it takes.
         reflex_rate: share of the ``done`` that are reflexes.
     """
 
     persona: Persona
     slates: Slates
+    times: NDArray[np.float64]
     engagement: NDArray[np.float64]
     expected_reward: NDArray[np.float64]
     policy_draws: NDArray[np.float64]
+    judge_draws: NDArray[np.float64]
     reflex_rate: float
     _reaction_draws: NDArray[np.float64]  # (n, K, 2): action, dwell
 
@@ -99,7 +106,7 @@ class World:
             if not holds
         ]
         if errors:
-            raise InvalidRequestError("The world is not valid.", errors)
+            raise invalid("The world", errors)
 
     @property
     def decisions(self) -> int:
@@ -122,9 +129,11 @@ class World:
         return Episode(
             persona=persona,
             slates=slates,
+            times=np.repeat(np.arange(self.days) * _DAY_S, self.decisions_per_day) + slates.hour_of_day * _HOUR_S,
             engagement=engaged,
             expected_reward=expected_reward(engaged, reflex_rate=self.reflex_rate),
             policy_draws=generator(self.seed, Stream.POLICY, user).random(self.decisions),
+            judge_draws=generator(self.seed, Stream.JUDGE, user).random(self.decisions),
             reflex_rate=self.reflex_rate,
             _reaction_draws=generator(self.seed, Stream.REACTIONS, user).random((self.decisions, self.candidates, 2)),
         )

@@ -1,0 +1,224 @@
+"""The population prior: what is believed of a user before their first reward, estimated from all users' sums.
+
+Users are exchangeable: θ_u ~ N(μ, Σ), and a reward of theirs is N(θ_u·x, σ²); one of weight w counts as w rewards. The
+three unknowns are estimated by their posterior mode under a weak normal–inverse-Wishart and inverse-gamma hyperprior,
+found by EM with the θ_u as what is missing (Dempster, Laird and Rubin 1977; for this model Laird and Ware 1982). What
+EM climbs is the *marginal* likelihood, in which θ_u is integrated out. A bandit's data are adaptive: which x a user has
+depends on that user's earlier rewards, and so their own least-squares fits are biased and unequally noisy, and moments
+of such fits with them (Nie et al. 2018, "Why adaptively collected data have negative bias"). The likelihood does not
+mind: the choice of x given the past says nothing about θ_u that the past does not say, and it cancels.
+
+Bandits over such a prior: Hong, Kveton, Zaheer and Ghavamzadeh 2022, "Hierarchical Bayesian bandits" (μ unknown, Σ and
+σ² given), and Jiang and Zhu 2025, "Empirical Bayesian multi-bandit learning" (ebmTS, ebmUCB: Σ estimated too). What is
+believed of one user then leaves out how uncertain μ and Σ are themselves; the regret bounds of both papers are for
+algorithms that account for it, or estimate otherwise, and are not claimed here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from bandstand.bandit.arrays import FloatArray
+from bandstand.bandit.ridge import Prior, RidgeState, ridge_inverse
+
+ITERATIONS = 1000
+TOLERANCE = 1e-8
+"""EM stops where no entry moves further than this, in units of the standard deviations it states."""
+
+_LOG_TWO_PI = float(np.log(2.0 * np.pi))
+
+
+class Hyperprior(NamedTuple):
+    """How much the base prior (μ₀, Σ₀, σ₀²) weighs: as so many users, or rewards, that are exactly like it.
+
+    Attributes:
+        users: for Σ; the covariance of U users is mixed with Σ₀ as U : users.
+        mean: for μ.
+        rewards: for σ².
+    """
+
+    users: float = 0.2
+    mean: float = 0.1
+    rewards: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UserSums:
+    """The ridge sums of U users, stacked; see :class:`~bandstand.bandit.ridge.RidgeState`.
+
+    Attributes:
+        gram: shape (U, d, d).
+        b: shape (U, d).
+        rr: shape (U,), NaN where a user's is unknown.
+        weight: shape (U,).
+    """
+
+    gram: FloatArray
+    b: FloatArray
+    rr: FloatArray
+    weight: FloatArray
+
+    @classmethod
+    def stack(cls, states: Sequence[RidgeState], d: int) -> Self:
+        """Copy the sums of some users, none included, of models with d features."""
+        count = len(states)
+        return cls(
+            np.array([state.gram for state in states]).reshape(count, d, d),
+            np.array([state.b for state in states]).reshape(count, d),
+            np.array([np.nan if state.rr is None else state.rr for state in states]),
+            np.array([state.weight for state in states]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Self:
+        """Return the sums of the users for whom ``chosen`` (U,) is true."""
+        return type(self)(self.gram[chosen], self.b[chosen], self.rr[chosen], self.weight[chosen])
+
+    def without(self, place: int) -> Self:
+        """Return the sums of all users but one."""
+        chosen = np.ones(len(self), np.bool_)
+        chosen[place] = False
+        return self.where(chosen)
+
+
+class _Estimate(NamedTuple):
+    mean: FloatArray  # (d,)
+    covariance: FloatArray  # (d, d)
+    noise: float
+
+
+def fit_prior(
+    users: UserSums,
+    base: Prior,
+    *,
+    start: Prior | None = None,
+    hyperprior: Hyperprior = Hyperprior(),  # noqa: B008 (a tuple: nobody can change it)
+    iterations: int = ITERATIONS,
+    tolerance: float = TOLERANCE,
+) -> Prior:
+    """Estimate the prior that these users came from: the mode of (μ, Σ, σ²) given their rewards.
+
+    With V_u, m_u the posterior of user u under the current estimate and s, κ, a the hyperprior's weights, one step is
+
+        μ = (Σ_u m_u + κ μ₀)/(U + κ)
+        Σ = (Σ_u [V_u + (m_u − μ)(m_u − μ)ᵀ] + κ (μ − μ₀)(μ − μ₀)ᵀ + s Σ₀)/(U + s)
+        σ² = (Σ_u [rr_u − 2 m_u·B_u + m_uᵀ G_u m_u + tr(G_u V_u)] + a σ₀²)/(Σ_u w_u + a)
+
+    and :func:`log_posterior` never falls. Without users it is the base prior. Where the rr of some users is unknown, σ²
+    is estimated from the others alone, and then held while μ and Σ are estimated from all. Deterministic.
+
+    Args:
+        users: the sums, free of any prior.
+        base: the hyperprior's centre, and where EM starts.
+        start: start here instead, at an earlier estimate.
+        hyperprior: how much ``base`` weighs.
+        iterations: at most so many steps, in each of the two rounds where rr is unknown for some.
+        tolerance: what counts as having arrived.
+    """
+    if not len(users):
+        return base
+    begin = start or base
+    estimate = _Estimate(begin.mean, begin.covariance, begin.noise)
+    known = ~np.isnan(users.rr)
+    rounds = [(users, True)]
+    if not known.all():
+        some = users.where(known)
+        rounds = [(some, True), (users, False)] if len(some) else [(users, False)]
+    for sums, with_noise in rounds:
+        for _ in range(iterations):
+            before = estimate
+            estimate = _step(sums, before, base, hyperprior, with_noise=with_noise)
+            if _arrived(before, estimate, tolerance):
+                break
+    return Prior(*estimate)
+
+
+def leave_one_out(users: UserSums, shared: Prior, base: Prior) -> list[Prior]:
+    """Return for every user the prior that the others alone support.
+
+    Among few users, one's own rewards are a good part of what the shared prior was learned from, and would count twice.
+
+    Args:
+        users: the sums.
+        shared: the prior of all of them, where each search starts.
+        base: as for :func:`fit_prior`.
+    """
+    return [fit_prior(users.without(place), base, start=shared) for place in range(len(users))]
+
+
+def log_posterior(
+    users: UserSums,
+    prior: Prior,
+    base: Prior,
+    hyperprior: Hyperprior = Hyperprior(),  # noqa: B008 (a tuple: nobody can change it)
+) -> float:
+    """Return log p(rewards | μ, Σ, σ²) + log p(μ, Σ, σ²), up to a constant of the hyperprior: what EM climbs.
+
+    With Σ = L Lᵀ, S_u = LᵀG_u L/σ² and g_u = Lᵀ(B_u − G_u μ)/σ², user u adds (Bishop 2006, eq. 3.86, with a mean)
+
+        −½ [w_u log 2πσ² + (rr_u − 2 μ·B_u + μᵀG_u μ)/σ² + log det(I + S_u) − g_uᵀ (I + S_u)⁻¹ g_u]
+
+    Users whose rr is unknown count with rr_u = 0 and without the term in w_u: as a function of μ and Σ that is theirs.
+    """
+    estimate = _Estimate(prior.mean, prior.covariance, prior.noise)
+    root, whitened, pull = _whitened(users, estimate)
+    fitted = np.vecdot(pull, np.matvec(ridge_inverse(whitened), pull))
+    determinant = np.linalg.slogdet(np.eye(len(prior.mean)) + whitened).logabsdet
+    square = np.vecdot(users.gram @ prior.mean - 2.0 * users.b, prior.mean)
+    known = ~np.isnan(users.rr)
+    rewards = np.where(known, users.rr / prior.noise + users.weight * (_LOG_TWO_PI + np.log(prior.noise)), 0.0)
+    likelihood = -0.5 * float((rewards + square / prior.noise + determinant - fitted).sum())
+    shift = np.linalg.solve(root, prior.mean - base.mean)
+    spread = float(np.linalg.solve(prior.covariance, base.covariance).trace())
+    covariance = hyperprior.users * (np.linalg.slogdet(prior.covariance).logabsdet + spread)
+    noise = hyperprior.rewards * (np.log(prior.noise) + base.noise / prior.noise)
+    return likelihood - 0.5 * float(covariance + hyperprior.mean * shift.dot(shift) + noise)
+
+
+def _step(users: UserSums, current: _Estimate, base: Prior, hyperprior: Hyperprior, *, with_noise: bool) -> _Estimate:
+    """Return the estimate after one step of EM, all users at once."""
+    count, d = users.b.shape
+    root, whitened, pull = _whitened(users, current)
+    inverse = ridge_inverse(whitened)  # (U, d, d): V_u = L · inverse · Lᵀ
+    offset = np.matvec(inverse, pull).dot(root.T)  # (U, d): m_u − μ
+
+    total = offset.sum(axis=0)
+    mean = (count * current.mean + total + hyperprior.mean * base.mean) / (count + hyperprior.mean)
+    apart = offset + (current.mean - mean)
+    shift = mean - base.mean
+    scatter = root.dot(inverse.sum(axis=0)).dot(root.T) + apart.T.dot(apart)
+    scatter += hyperprior.mean * np.multiply.outer(shift, shift) + hyperprior.users * base.covariance
+    covariance = (scatter + scatter.T) / (2.0 * (count + hyperprior.users))
+    if not with_noise:
+        return _Estimate(mean, covariance, current.noise)
+
+    theirs = current.mean + offset
+    explained = np.vecdot(np.matvec(users.gram, theirs) - 2.0 * users.b, theirs)
+    # tr(G V) = σ² tr(S (I + S)⁻¹) = σ² (d − tr (I + S)⁻¹)
+    leeway = current.noise * (count * d - inverse.trace(axis1=1, axis2=2).sum())
+    residual = max(0.0, float(users.rr.sum() + explained.sum() + leeway))
+    noise = (residual + hyperprior.rewards * base.noise) / (float(users.weight.sum()) + hyperprior.rewards)
+    return _Estimate(mean, covariance, noise)
+
+
+def _whitened(users: UserSums, current: _Estimate) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return L (d, d) with Σ = L Lᵀ, S_u = LᵀG_u L/σ² (U, d, d) and g_u = Lᵀ(B_u − G_u μ)/σ² (U, d)."""
+    root = np.asarray(np.linalg.cholesky(current.covariance), np.float64)
+    whitened = root.T @ users.gram @ root / current.noise
+    pull = (users.b - users.gram @ current.mean).dot(root) / current.noise
+    return root, (whitened + whitened.mT) / 2.0, pull
+
+
+def _arrived(before: _Estimate, after: _Estimate, tolerance: float) -> bool:
+    scale = np.sqrt(after.covariance.diagonal())
+    moved = max(
+        float(np.abs((after.mean - before.mean) / scale).max()),
+        float(np.abs((after.covariance - before.covariance) / np.multiply.outer(scale, scale)).max()),
+        abs(after.noise - before.noise) / after.noise,
+    )
+    return moved <= tolerance

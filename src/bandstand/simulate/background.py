@@ -1,0 +1,239 @@
+"""Runs that a service has played for it: one at a time, each by a child process of the lowest priority.
+
+The child is the command line's own: ``bandstand simulate --resume RUN --supervised``. It ends, keeping what is done,
+when its standard input does: when it is stopped here, and when the service dies.
+"""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.errors import BandstandError, FieldError, InvalidRequestError, OverloadedError
+from bandstand.simulate.errors import UnknownRunError
+from bandstand.simulate.plan import Plan
+from bandstand.simulate.runner import require_policies
+from bandstand.store.simulations import Run, Simulations
+
+MOST_WAITING = 20
+MOST_DECISIONS: Mapping[str, int] = {"rule": 20_000_000, "llm": 20_000}
+"""By judge: an hour's work or two either way."""
+
+MOST_EVENTS = 1_000_000
+
+_NICEST = 19
+_STOP_S = 5.0
+_PAUSE_S = 5.0
+_SHOWN = 300
+
+log = structlog.get_logger("bandstand")
+
+
+class BackgroundRuns:
+    """The simulations of one service.
+
+    Args:
+        simulations: where runs are kept.
+        state_dir: handed to the children.
+        catalogue: the configured policies.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        simulations: Simulations,
+        state_dir: Path,
+        catalogue: Catalogue,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._simulations = simulations
+        self._state_dir = state_dir
+        self._catalogue = catalogue
+        self._clock = clock
+        self._child: tuple[int, subprocess.Popen[bytes]] | None = None
+        self._starting = asyncio.Lock()
+        self._more = asyncio.Event()
+        self._playing: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Mark what an earlier service left behind as interrupted, and be ready to play."""
+        await self._interrupt_all()
+        self._playing = asyncio.create_task(self._play())
+
+    async def close(self) -> None:
+        """Stop the child, which keeps what is done, and leave the rest as interrupted."""
+        if self._playing is not None:
+            async with self._starting:  # no child may be started that nobody would stop
+                self._playing.cancel()
+            await asyncio.gather(self._playing, return_exceptions=True)
+        if self._child is not None:
+            await self._stop(self._child[1])
+        await self._interrupt_all()
+
+    async def start(self, document: Mapping[str, Any], client: str) -> Run:
+        """Queue a run.
+
+        Args:
+            document: the fields of a `Plan`, and ``judge`` as ``rule`` or ``llm``.
+            client: name of the API key.
+
+        Raises:
+            InvalidRequestError: it is no plan, or too large a one.
+            UnknownPolicyError: a policy is not configured.
+            OverloadedError: too many runs wait.
+        """
+        names = [self._catalogue.policy(name).name for name in document["policies"]]
+        judge = {"kind": document.get("judge", "rule")}
+        plan = Plan.from_document({**document, "policies": names, "judge": judge})
+        _require_size(plan)
+        plan = require_policies(plan, self._catalogue.policies)
+        queued = await asyncio.to_thread(self._queue, plan, client)
+        self._more.set()
+        return queued
+
+    async def get(self, run: int) -> Run:
+        """One run with its summary.
+
+        Raises:
+            UnknownRunError: there is none of that number.
+        """
+        found = await asyncio.to_thread(self._simulations.get, run, self._clock())
+        if found is None:
+            raise UnknownRunError("no such simulation")
+        return found
+
+    async def page(self, *, before: int | None, limit: int) -> list[Run]:
+        """Runs, newest first, without their summaries."""
+        return await asyncio.to_thread(self._simulations.page, before=before, limit=limit, now=self._clock())
+
+    async def cancel(self, run: int) -> Run:
+        """End a run that waits or is played; one that has ended stays as it is.
+
+        Raises:
+            UnknownRunError: there is none of that number.
+        """
+        await self.get(run)
+        await asyncio.to_thread(self._simulations.cancel, run, self._clock())
+        self._hang_up(run)
+        return await self.get(run)
+
+    async def delete(self, run: int) -> None:
+        """End a run and forget all about it.
+
+        Raises:
+            UnknownRunError: there is none of that number.
+        """
+        gone = await asyncio.to_thread(self._simulations.delete, run)
+        self._hang_up(run)
+        if not gone:
+            raise UnknownRunError("no such simulation")
+
+    async def _interrupt_all(self) -> None:
+        """Mark what nobody plays any more; a broken file is no reason not to serve."""
+        if self._simulations.path.exists():
+            try:
+                await asyncio.to_thread(self._simulations.interrupt_all, self._clock())
+            except BandstandError as error:
+                log.warning("simulations cannot be used", reason=error.detail)
+
+    def _queue(self, plan: Plan, client: str) -> Run:
+        if len(self._simulations.waiting()) >= MOST_WAITING:
+            raise OverloadedError(f"{MOST_WAITING} simulations wait already")
+        now = self._clock()
+        run = self._simulations.create(plan.to_json(), plan.total, origin="service", client=client, now=now)
+        found = self._simulations.get(run, now)
+        if found is None:
+            raise UnknownRunError("no such simulation")
+        return found
+
+    async def _play(self) -> None:
+        """Play what waits, one after the other, for ever."""
+        while True:
+            self._more.clear()
+            try:
+                waiting = await asyncio.to_thread(self._simulations.waiting) if self._simulations.path.exists() else []
+                for run in waiting:
+                    await self._play_one(run)
+            except BandstandError as error:
+                log.warning("simulations stand still", reason=error.detail)
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                await self._more.wait()
+
+    async def _play_one(self, run: int) -> None:
+        async with self._starting:
+            child = await asyncio.to_thread(self._started, run)
+            self._child = run, child
+        why = await asyncio.to_thread(_last_words, child)
+        self._child = None
+        if await asyncio.to_thread(self._simulations.fail, run, why, self._clock()):
+            log.error("simulation failed", simulation=run, reason=why)
+
+    def _started(self, run: int) -> subprocess.Popen[bytes]:
+        words = ["simulate", "--resume", str(run), "--supervised", "--state-dir", str(self._state_dir)]
+        child = subprocess.Popen(  # noqa: S603 (ourselves)
+            [sys.executable, "-m", "bandstand", *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C at the service's terminal is for the service
+        )
+        with contextlib.suppress(OSError):  # it may be gone already
+            os.setpriority(os.PRIO_PROCESS, child.pid, _NICEST)
+        return child
+
+    def _hang_up(self, run: int) -> None:
+        """Let the child of a run know at once, rather than at its next write."""
+        if self._child is not None and self._child[0] == run:
+            _close_input(self._child[1])
+
+    async def _stop(self, child: subprocess.Popen[bytes]) -> None:
+        _close_input(child)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(child.wait, _STOP_S)
+        if child.poll() is None:
+            child.kill()
+            await asyncio.to_thread(child.wait)
+
+
+def _require_size(plan: Plan) -> None:
+    """Refuse what would keep the queue from moving.
+
+    Raises:
+        InvalidRequestError: it is too much for a service; the command line plays it.
+    """
+    most = MOST_DECISIONS[plan.judge.kind]
+    kept = {"none": 0, "sample": plan.total // plan.seeds, "all": plan.total}[plan.events]
+    faults = [
+        FieldError(field, f"a service plays up to {allowed:,} {what}; the command line plays more")
+        for field, what, asked, allowed in (
+            ("seeds", f"decisions with the judge {plan.judge.kind}", plan.total, most),
+            ("events", "decisions whose events are kept", kept, MOST_EVENTS),
+        )
+        if asked > allowed
+    ]
+    if faults:
+        raise InvalidRequestError(faults[0].message, faults)
+
+
+def _close_input(child: subprocess.Popen[bytes]) -> None:
+    if child.stdin is not None:
+        with contextlib.suppress(OSError):
+            child.stdin.close()
+
+
+def _last_words(child: subprocess.Popen[bytes]) -> str:
+    """Wait for a child that is ending, and give the last line it wrote, or else how it ended."""
+    with child:  # closes its pipes
+        said = b"" if child.stderr is None else child.stderr.read()
+    lines = said.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:_SHOWN] if lines else f"its process ended with exit code {child.returncode}"

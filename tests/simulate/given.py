@@ -1,0 +1,78 @@
+"""What the tests of simulations are given: policies, a small world, plans, a journal that remembers."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from bandstand.settings import Settings, load_catalogue
+from bandstand.simulate.judge import Judge, Judged, RuleJudge
+from bandstand.simulate.persona import shipped_personas
+from bandstand.simulate.plan import Plan
+from bandstand.simulate.play import PackedPlay
+from bandstand.simulate.runner import Key, LocalPlayers, Runner
+from bandstand.simulate.world import Episode, World
+
+CATALOGUE = load_catalogue(Settings())
+CONTRACT = ("linucb-v1", "egreedy-v1", "linucb-v2")
+
+WORLD = World(personas=shipped_personas(), seed=7, days=5)
+SMALL = Plan(policies=("linucb-v1", "linucb-v2"), personas=3, days=5, seeds=2, events="all")
+
+
+class Journal:
+    """Keeps what a runner writes; after ``lost_after`` writes the run is somebody else's."""
+
+    def __init__(self, lost_after: int | None = None) -> None:
+        self.plays: dict[Key, PackedPlay] = {}
+        self.events: list[tuple[Any, ...]] = []
+        self.done: list[int] = []
+        self.summaries: list[str] = []
+        self._lost_after = lost_after
+
+    def save(self, plays: list[tuple[object, ...]], events: list[tuple[object, ...]], done: int, summary: str) -> bool:
+        if self._lost_after is not None and len(self.done) >= self._lost_after:
+            return False
+        rows: Sequence[Any] = plays
+        self.plays |= {(seed, user, policy): PackedPlay(*packed) for seed, user, policy, *packed in rows}
+        self.events += events
+        self.done.append(done)
+        self.summaries.append(summary)
+        return True
+
+
+class CountingJudge:
+    """The rule, after a moment; sets ``stop`` when it has been asked so often."""
+
+    def __init__(self, stop: asyncio.Event | None = None, after: int = 0, *, seconds: float = 0.0) -> None:
+        self.asked: list[tuple[str, int, int]] = []
+        self._stop = stop
+        self._after = after
+        self._seconds = seconds
+
+    async def react(self, episode: Episode, step: int, pick: int) -> Judged:
+        self.asked.append((episode.persona.name, step, pick))
+        if self._stop is not None and len(self.asked) == self._after:
+            self._stop.set()
+        await asyncio.sleep(self._seconds)
+        return Judged(episode.reaction(step, pick), "counting")
+
+
+def runner(plan: Plan, judge: Judge | None = None, **more: Any) -> Runner:
+    return Runner(plan, LocalPlayers(CATALOGUE.policies), judge or RuleJudge(), **more)
+
+
+async def played(plan: Plan, judge: Judge | None = None, **more: Any) -> Runner:
+    """Play a plan to its end."""
+    playing = runner(plan, judge, **more)
+    assert await playing.run(asyncio.Event())
+    return playing
+
+
+def without_times(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Rows of events in the order of their key."""
+    return sorted(rows, key=lambda row: row[:4])
+
+
+def one_policy(policy: str, **changes: Any) -> Plan:
+    return replace(SMALL, policies=(policy,), **changes)
