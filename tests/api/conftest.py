@@ -1,17 +1,39 @@
 """Fixtures of the tests of the wire."""
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
+import structlog
 
+from bandstand.api.logs import configure
 from tests.api.given import Service, serving
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_served() -> Iterator[None]:
+    """Log as the command does; structlog's own default would write down every local variable."""
+    handlers, level, config = logging.root.handlers, logging.root.level, structlog.get_config()
+    configure("info")
+    yield
+    structlog.configure(**config)
+    logging.root.handlers = handlers
+    logging.root.setLevel(level)
 
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Service]:
     """A service without keys, with the settings that ship."""
     async with serving(tmp_path / "state") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
+    """The same, one for all tests of a module, for requests that leave no trace; theirs must be the module's loop."""
+    async with serving(tmp_path_factory.mktemp("shared")) as running:
         yield running
 
 

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import httpx
+import pytest
 from starlette.types import ASGIApp, Message, Scope
 
 from bandstand.app import create_app
 from bandstand.settings import Settings
+from bandstand.store.base import Store
 
 CANARY = "c4n4ry"
 """Stands for a user's words: it may never come back, nor be logged."""
@@ -37,7 +39,7 @@ class Answer(NamedTuple):
     body: bytes
 
     def header(self, name: str) -> str | None:
-        return {key.decode(): value.decode() for key, value in self.headers}.get(name)
+        return {key.decode().lower(): value.decode() for key, value in self.headers}.get(name)
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -119,7 +121,9 @@ class Service:
         sent: list[Message] = []
 
         async def receive() -> Message:
-            return next(arriving)
+            for message in arriving:
+                return message
+            return await asyncio.Future()  # a client that waits says nothing more
 
         async def send(message: Message) -> None:
             sent.append(message)
@@ -146,13 +150,11 @@ def answered(response: httpx.Response) -> dict[str, Any]:
 
 def problem(response: httpx.Response | Answer, status: int, code: str, *fields: str) -> dict[str, Any]:
     """The problem of a response that must be just this one, about just these fields."""
-    text = response.text if isinstance(response, httpx.Response) else response.body.decode()
-    got = response.status_code if isinstance(response, httpx.Response) else response.status
-    assert got == status, text
-    kind = (
-        response.headers.get("content-type") if isinstance(response, httpx.Response) else response.header("content-type")
-    )
-    assert kind == "application/problem+json"
+    if isinstance(response, httpx.Response):
+        response = Answer(response.status_code, response.headers.raw, response.content)
+    text = response.body.decode()
+    assert response.status == status, text
+    assert response.header("content-type") == "application/problem+json"
     told: dict[str, Any] = json.loads(text)
     assert told["type"] == f"urn:bandstand:problem:{code}"
     assert told["status"] == status
@@ -187,6 +189,13 @@ async def lifespan(app: ASGIApp) -> AsyncIterator[None]:
 
 async def _live(app: ASGIApp, scope: Scope, orders: asyncio.Queue[Message], answers: asyncio.Queue[Message]) -> None:
     await app(scope, orders.get, answers.put)
+
+
+def app_over(store: Store, *, hot_path: bool = True, **settings: Any) -> ASGIApp:
+    """The application over a store of the test's own; it needs no lifespan."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bandstand.app.EmbeddedStore", lambda *_, **__: store)
+        return create_app(Settings(**settings), hot_path=hot_path)
 
 
 @asynccontextmanager

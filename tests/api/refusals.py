@@ -1,7 +1,7 @@
 """Every request that must be refused, in one place: what is sent, and which problem about which fields comes back.
 
-Bodies are JSON text, since half of what is wrong in the world no JSON library would write. Where a value has words in it
-they are the canary, which must never come back.
+Bodies are JSON text, since half of what is wrong in the world no JSON library would write. Where a value has words in
+it they are the canary, which must never come back.
 """
 
 from typing import NamedTuple
@@ -90,6 +90,7 @@ _VALUES: list[tuple[str, str, str, list[str]]] = [
     ("/reset", '{"user_id": %s}', "user_id", _NO_IDS),
 ]
 
+_SAME_ESCAPED = '"\\u0074ip-1"'
 _MANY = ", ".join(candidate(identifier=f'"tip-{number}"') for number in range(1001))
 
 _BODIES: list[tuple[str, bytes, tuple[str, ...]]] = [
@@ -119,10 +120,22 @@ _BODIES: list[tuple[str, bytes, tuple[str, ...]]] = [
     ("nothing", b"{}", ("user_id", "candidates")),
     ("1,001 candidates", score(_MANY).encode(), ("candidates",)),
     ("the same id twice", score(f"{candidate()}, {candidate()}").encode(), ("candidates",)),
-    ("the same id twice, escaped", score(f"{candidate()}, {candidate(identifier=chr(34) + chr(92) + 'u0074ip-1' + chr(34))}").encode(), ("candidates",)),
-    ("a candidate with nothing", score("{}").encode(), ("candidates.0.id", "candidates.0.content", "candidates.0.source")),
-    ("two faults", score(candidate('{"priority": 9}'), user='""').encode(), ("user_id", "candidates.0.features.priority")),
-]  # fmt: skip
+    (
+        "the same id twice, escaped",
+        score(f"{candidate()}, {candidate(identifier=_SAME_ESCAPED)}").encode(),
+        ("candidates",),
+    ),
+    (
+        "a candidate with nothing",
+        score("{}").encode(),
+        ("candidates.0.id", "candidates.0.content", "candidates.0.source"),
+    ),
+    (
+        "two faults",
+        score(candidate('{"priority": 9}'), user='""').encode(),
+        ("user_id", "candidates.0.features.priority"),
+    ),
+]
 
 REFUSED: dict[str, Refusal] = {
     **{

@@ -1,17 +1,15 @@
 """Every refusal of the wire: its status, its code, the field it names, and not a word of what was sent."""
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from bandstand.api.access import Access
-from bandstand.api.application import application
 from bandstand.api.bodies import MAX_BODY
+from bandstand.api.gate import Gate
 from bandstand.api.metrics import Metrics
 from bandstand.api.problems import STATUS, status_of
 from bandstand.bandit import errors
@@ -21,20 +19,12 @@ from bandstand.bandit.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from bandstand.service.deployment import Deployment
 from bandstand.settings import Settings, load_catalogue
 from bandstand.store.memory import MemoryStore
-from tests.api.given import CANARY, TWO, Service, client_of, problem, serving
+from tests.api.given import CANARY, TWO, Service, app_over, client_of, problem, serving
 from tests.api.refusals import REFUSED, Refusal, candidate, score
 
 CATALOGUE = load_catalogue(Settings())
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
-    """One service for the whole table: nothing that is refused leaves a trace."""
-    async with serving(tmp_path_factory.mktemp("refusals")) as service:
-        yield service
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -131,16 +121,18 @@ async def test_a_caller_that_goes_away_in_the_middle_changes_nothing(tmp_path: P
     ],
 )
 @pytest.mark.parametrize("path", ["/score", "/reward/linucb", "/reset"])
-async def test_a_body_of_another_type_is_a_415(service: Service, path: str, content_type: str | None) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_body_of_another_type_is_a_415(shared: Service, path: str, content_type: str | None) -> None:
     headers = [] if content_type is None else [(b"content-type", content_type.encode())]
-    answer = await service.raw("POST", path.encode(), headers=headers, body=[score().encode()])
+    answer = await shared.raw("POST", path.encode(), headers=headers, body=[score().encode()])
     problem(answer, 415, "unsupported-media-type")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "identity", ""])
-async def test_an_encoded_body_is_a_415(service: Service, encoding: str) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_encoded_body_is_a_415(shared: Service, encoding: str) -> None:
     for path in ("/score", "/reset"):
-        problem(await service.post(path, score(), content_encoding=encoding), 415, "unsupported-media-type")
+        problem(await shared.post(path, score(), content_encoding=encoding), 415, "unsupported-media-type")
 
 
 @pytest.mark.parametrize(
@@ -153,8 +145,9 @@ async def test_an_encoded_body_is_a_415(service: Service, encoding: str) -> None
         "application/json ; charset=utf8",
     ],
 )
-async def test_json_in_utf8_is_read_however_it_is_spelled(service: Service, content_type: str) -> None:
-    response = await service.client.post("/score", content=score(), headers={"content-type": content_type})
+@pytest.mark.asyncio(loop_scope="module")
+async def test_json_in_utf8_is_read_however_it_is_spelled(shared: Service, content_type: str) -> None:
+    response = await shared.client.post("/score", content=score(), headers={"content-type": content_type})
     assert response.status_code == 200
 
 
@@ -179,18 +172,20 @@ async def test_json_in_utf8_is_read_however_it_is_spelled(service: Service, cont
         ("BREW", "/decisions/d", "GET"),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_another_method_is_a_405_that_names_those_allowed(
-    service: Service, method: str, path: str, allowed: str
+    shared: Service, method: str, path: str, allowed: str
 ) -> None:
-    answer = await service.raw(method, path.encode())
+    answer = await shared.raw(method, path.encode())
     problem(answer, 405, "method-not-allowed")
     assert answer.header("allow") == allowed
 
 
 @pytest.mark.parametrize("target", [b"/", b"*", b"", b"/redoc", b"/stats/", b"/stats/a/b/c", b"/Score", b"/users/a/b"])
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-async def test_another_path_is_a_404(service: Service, method: str, target: bytes) -> None:
-    problem(await service.raw(method, target), 404, "not-found")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_another_path_is_a_404(shared: Service, method: str, target: bytes) -> None:
+    problem(await shared.raw(method, target), 404, "not-found")
 
 
 # ── failures ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -214,8 +209,7 @@ class FailingStore(MemoryStore):
 
 async def asked_everywhere(error: Exception, *, hot_path: bool) -> dict[str, httpx.Response]:
     """What the routes that need the store answer when it fails."""
-    app = application(Deployment(CATALOGUE, FailingStore(error)), Access(()), Metrics(), hot_path=hot_path)
-    async with client_of(app) as service:
+    async with client_of(app_over(FailingStore(error), hot_path=hot_path)) as service:
         return {
             "/score": await service.post("/score", {"user_id": "ada", "candidates": TWO}),
             "/reward": await service.post("/reward", {"decision_id": "d", "reward": 1}),
@@ -259,16 +253,13 @@ async def test_a_fault_of_ours_is_a_500_that_tells_only_where_to_look(hot_path: 
 
 
 async def test_a_fault_after_the_answer_has_begun_is_left_to_the_server_to_cut_short() -> None:
-    app = application(Deployment(CATALOGUE, MemoryStore(CATALOGUE)), Access(()), Metrics())
-
     async def half_an_answer(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise RuntimeError(CANARY)
 
-    app._app = half_an_answer  # noqa: SLF001 (no route of ours answers in pieces yet)
-    service = Service(app, httpx.AsyncClient())
-    with pytest.raises(RuntimeError):
-        await service.raw("GET", b"/health")
+    async with client_of(Gate(half_an_answer, Access(()), Metrics(), None)) as service:
+        with pytest.raises(RuntimeError):
+            await service.raw("GET", b"/health")
 
 
 async def test_a_store_that_is_not_ready_is_alive_all_the_same(tmp_path: Path) -> None:

@@ -1,22 +1,5 @@
-"""Fixtures of the tests of the wire."""
+"""Fixtures of the tests from end to end: those of the wire, and a server process."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
+from tests.api.conftest import _logs_as_served, service, shared, v1
 
-import pytest
-
-from tests.api.given import Service, serving
-
-
-@pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    """A service without keys, with the settings that ship."""
-    async with serving(tmp_path / "state") as running:
-        yield running
-
-
-@pytest.fixture
-async def v1(tmp_path: Path) -> AsyncIterator[Service]:
-    """A service pinned to the contract's own policy."""
-    async with serving(tmp_path / "v1", active_policy="linucb-v1") as running:
-        yield running
+__all__ = ["_logs_as_served", "service", "shared", "v1"]

@@ -75,12 +75,12 @@ async def test_the_ranking_is_all_candidates_best_first_and_their_probabilities(
 
 @pytest.mark.parametrize("policy", [None, *POLICIES])
 async def test_the_same_request_under_its_own_id_gets_the_same_answer(service: Service, policy: str | None) -> None:
-    request = {"policy": policy, "candidates": many(9), "decision_id": "order/1", "ranking": True}
-    first = await service.score(**request)
+    request: dict[str, Any] = {"candidates": many(9), "decision_id": "order/1", "ranking": True}
+    first = await service.score(policy=policy, **request)
     assert first["decision_id"] == "order/1"
     await service.teach(policy=policy, reward=-1.0)  # what is learned in between changes nothing
     for _ in range(3):
-        assert await service.score(**request) == first
+        assert await service.score(policy=policy, **request) == first
     assert (await service.stats("ada", policy or "linucb-v2"))["pulls"] == 1
     assert len(await service.history()) == 1
 

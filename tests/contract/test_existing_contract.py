@@ -101,14 +101,15 @@ async def test_what_is_left_out_counts_as_its_default(v1: Service, policy: str) 
     await v1.teach(policy=policy, features={"is_overdue": True, "priority": 3}, reward=0.5)
     bare = {"id": "tip", "content": "", "source": "task"}
     scores = []
-    for candidate, fields in [
+    requests: list[tuple[dict[str, Any], dict[str, Any]]] = [
         ({**bare, "source_id": None, "features": full_features}, {"context": {"hour_of_day": 12, "day_of_week": 0}}),
         ({**bare, "features": full_features}, {"context": {}}),
         ({**bare, "features": {}}, {"context": {"hour_of_day": 12}}),
         (bare, {"context": {"day_of_week": 0}}),
         (bare, {}),
         *(({**bare, "features": {key: value}}, {}) for key, value in full_features.items()),
-    ]:
+    ]
+    for candidate, fields in requests:
         answer = await v1.score(policy=policy, candidates=[candidate], **fields)
         scores.append(answer["score"])
     assert len(set(scores)) == 1

@@ -1,4 +1,4 @@
-"""Any Unicode is an id: hostile ones are distinct users, reached by body, path and query alike, and kept in the house."""
+"""Any Unicode is an id: hostile ones are distinct users, reached by body, path and query, and kept in the house."""
 
 import json
 import unicodedata
@@ -57,6 +57,10 @@ USERS = [
 ]
 
 
+def files_in(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
 async def test_every_id_is_a_user_of_its_own_by_body_path_and_query(tmp_path: Path) -> None:
     state_dir = tmp_path / "house" / "state"
     async with serving(state_dir) as service:
@@ -75,7 +79,7 @@ async def test_every_id_is_a_user_of_its_own_by_body_path_and_query(tmp_path: Pa
                 assert (stats["user_id"], stats["reward_count"]) == (user, number)
         listed = answered(await service.get("/users", limit=1000))["users"]
         assert [each["user_id"] for each in listed] == USERS
-    files = {path for path in tmp_path.rglob("*") if path.is_file()}
+    files = files_in(tmp_path)
     assert all(path.is_relative_to(state_dir) for path in files)
     assert len([path for path in files if path.suffix == ".json"]) == len(USERS)
 
@@ -132,8 +136,9 @@ async def test_bytes_that_were_typed_and_not_encoded_mean_the_same(service: Serv
         ("DELETE", b"/users?user_id=%FF", "query"),
     ],
 )
-async def test_bytes_that_are_no_utf8_are_no_id(service: Service, method: str, target: bytes, field: str) -> None:
-    problem(await service.raw(method, target), 422, "invalid-request", field)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_bytes_that_are_no_utf8_are_no_id(shared: Service, method: str, target: bytes, field: str) -> None:
+    problem(await shared.raw(method, target), 422, "invalid-request", field)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +213,7 @@ async def test_users_are_listed_page_by_page_in_order_of_first_sight(service: Se
         ("limit=", "limit"),
     ],
 )
-async def test_a_page_has_its_limits(service: Service, query: str, field: str) -> None:
-    problem(await service.get(f"/users?{query}"), 422, "invalid-request", field)
-    assert answered(await service.get("/users?after=9223372036854775807&limit=1000")) == {"users": [], "next": None}
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_page_has_its_limits(shared: Service, query: str, field: str) -> None:
+    problem(await shared.get(f"/users?{query}"), 422, "invalid-request", field)
+    assert answered(await shared.get("/users?after=9223372036854775807&limit=1000")) == {"users": [], "next": None}

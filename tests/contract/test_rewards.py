@@ -199,9 +199,9 @@ async def test_a_key_is_scoped_to_the_caller(tmp_path: Path) -> None:
         for name in ("shop", "ops"):
             secret = KEYS[name][1]
             answered(await service.post("/reward", LEGACY, idempotency_key="k-1", x_api_key=secret))
-        assert answered(await service.client.get("/stats/ada", headers={"x-api-key": KEYS["ops"][1]}))[
-            "reward_count"
-        ] == 2
+        assert (
+            answered(await service.client.get("/stats/ada", headers={"x-api-key": KEYS["ops"][1]}))["reward_count"] == 2
+        )
 
 
 async def test_a_decision_s_reward_may_have_a_key_too(service: Service) -> None:

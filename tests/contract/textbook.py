@@ -27,8 +27,7 @@ class Textbook:
 
     @property
     def theta(self) -> Vector:
-        solved: Vector = np.linalg.solve(self._A, self._b)
-        return solved
+        return np.asarray(np.linalg.solve(self._A, self._b), dtype=np.float64)
 
     def features(self, hour: int, day: int, candidate: Mapping[str, Any]) -> Vector:
         age = candidate.get("task_age_days", 0.0)
