@@ -1,0 +1,149 @@
+"""Taxonomies: which labels a verdict may carry, and what each teaches; data, so a deployment may bring its own."""
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final, Literal, Self, get_args
+
+from bandstand.bandit.definition import Table, configuration_error, definition_hash, is_name, is_number, unknown
+from bandstand.bandit.errors import ConfigurationError, FieldError
+
+Polarity = Literal["negative", "positive", "other"]
+
+POLARITIES: Final[tuple[Polarity, ...]] = get_args(Polarity)
+SHIPPED: Final = ("followup-v1", "correction-v1")
+
+_LABEL: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One way a user may take an answer.
+
+    Attributes:
+        name: what a verdict calls it.
+        reward: what it teaches, in [−1, 1].
+        polarity: whether it speaks against the answer, for it, or neither; has the reward's sign, or is "other".
+        updates: whether it teaches at all.
+        means: one phrase for people and prompts.
+    """
+
+    name: str
+    reward: float
+    polarity: Polarity
+    updates: bool
+    means: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taxonomy:
+    """A closed set of labels with the map from label to reward.
+
+    Attributes:
+        name: how verdicts, settings and requests refer to it.
+        labels: at least two, in the order of the definition.
+        hash: of the whole definition; stored with every reward it made.
+    """
+
+    name: str
+    labels: tuple[Label, ...]
+    hash: str
+
+    @classmethod
+    def parse(cls, definition: object, path: str = "taxonomy") -> Self:
+        """Read a definition: ``name`` and ``labels.NAME = {reward, means, polarity?, updates?}``.
+
+        Without a polarity, the reward's sign decides it; without ``updates``, the label teaches.
+
+        Args:
+            definition: the parsed TOML table.
+            path: where it stands, for messages.
+
+        Raises:
+            ConfigurationError: names every fault found, not only the first.
+        """
+        faults: list[FieldError] = []
+        table = Table(definition, path, faults)
+        name = table.text("name")
+        if name and not is_name(name):
+            table.fault("name", "must be lower-case letters, digits, '.', '_' and '-'")
+        labels = _read_labels(table, faults)
+        table.close()
+        if faults:
+            raise configuration_error(faults)
+        return cls(name=name, labels=labels, hash=definition_hash(definition))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the labels, in order."""
+        return tuple(label.name for label in self.labels)
+
+    def label(self, name: str) -> Label:
+        """Return the label of that name.
+
+        Raises:
+            ConfigurationError: it is none of this taxonomy's.
+        """
+        for label in self.labels:
+            if label.name == name:
+                return label
+        raise ConfigurationError(f"taxonomy {self.name}: {unknown(name, self.names)}")
+
+    @property
+    def neutral(self) -> Label:
+        """The label that says nothing either way: of all of polarity "other", the one worth least."""
+        return min(
+            self.labels, key=lambda label: (label.polarity != "other", not label.updates, abs(label.reward), label.name)
+        )
+
+    def of_polarity(self, polarity: Polarity) -> tuple[str, ...]:
+        """Return the names of the labels of one polarity."""
+        return tuple(label.name for label in self.labels if label.polarity == polarity)
+
+
+def shipped_taxonomy(name: str) -> Taxonomy:
+    """Load ``followup-v1`` or ``correction-v1``.
+
+    Raises:
+        ConfigurationError: no taxonomy of that name ships with Bandstand.
+    """
+    if name not in SHIPPED:
+        raise ConfigurationError(f"taxonomy: {unknown(name, SHIPPED)}")
+    source = resources.files("bandstand.judge").joinpath("data", "taxonomies", f"{name}.toml")
+    return Taxonomy.parse(tomllib.loads(source.read_text(encoding="utf-8")), name)
+
+
+def _read_labels(table: Table, faults: list[FieldError]) -> tuple[Label, ...]:
+    entries = table.value("labels")
+    if not isinstance(entries, Mapping) or len(entries) < 2:  # noqa: PLR2004 - one label would decide nothing
+        table.fault("labels", "must be a table of at least two labels")
+        return ()
+    return tuple(
+        _read_label(str(name), entry, f"{table.path}.labels.{name}", faults) for name, entry in entries.items()
+    )
+
+
+def _read_label(name: str, entry: object, path: str, faults: list[FieldError]) -> Label:
+    table = Table(entry, path, faults)
+    if not _LABEL.fullmatch(name):
+        faults.append(FieldError(path, "must be named by a lower-case letter, then letters, digits and '_'"))
+    reward = _read_reward(table)
+    by_sign: Polarity = "negative" if reward < 0 else "positive" if reward > 0 else "other"
+    stated = table.text("polarity", by_sign, POLARITIES)
+    polarity = next((choice for choice in POLARITIES if choice == stated), by_sign)
+    if polarity not in {by_sign, "other"}:
+        table.fault("polarity", f"contradicts the reward {reward:g}")
+    label = Label(name, reward, polarity, table.boolean("updates", default=True), table.text("means"))
+    table.close()
+    return label
+
+
+def _read_reward(table: Table) -> float:
+    reward = table.value("reward")
+    if is_number(reward) and math.fabs(reward) <= 1:
+        return float(reward)
+    table.fault("reward", "must be a number from -1 to 1")
+    return 0.0

@@ -1,0 +1,76 @@
+"""A turn: what the user asked, what was answered, and what the user said next; nothing else is ever judged."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, Self
+
+from bandstand.bandit.errors import FieldError, InvalidRequestError
+from bandstand.judge.text import cut, fenced, visible
+
+_TEXTS: Final = ("query_t", "answer_t", "query_t1")
+
+
+class Limits(NamedTuple):
+    """How many code points of each text are judged; head and tail are kept."""
+
+    query_t: int
+    answer_t: int
+    query_t1: int
+
+
+FOLLOWUP_LIMITS: Final = Limits(2_000, 4_000, 2_000)
+CORRECTION_LIMITS: Final = Limits(1_000, 500, 1_000)
+
+
+@dataclass(frozen=True, slots=True)
+class CutTurn:
+    """A turn as every tier sees it: visible characters only, and no longer than its limits. Made by :meth:`Turn.cut`.
+
+    Attributes:
+        query_t: the user's question; may be empty where it is not known.
+        answer_t: the answer that is being judged.
+        query_t1: the user's next message.
+    """
+
+    query_t: str
+    answer_t: str
+    query_t1: str
+
+    def fenced(self, part: Literal["query_t", "answer_t", "query_t1"]) -> str:
+        """Return one text escaped and between ``<part>`` and ``</part>``, fit to stand in a prompt."""
+        return fenced(part, getattr(self, part))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn as it was sent.
+
+    Attributes:
+        query_t: the user's question.
+        answer_t: the answer that is being judged.
+        query_t1: the user's next message.
+    """
+
+    query_t: str
+    answer_t: str
+    query_t1: str
+
+    @classmethod
+    def parse(cls, fields: object) -> Self:
+        """Read a mapping that holds the three texts, among others.
+
+        Raises:
+            InvalidRequestError: a text is missing or no string; names each.
+        """
+        given = fields if isinstance(fields, dict) else {}
+        faults = [FieldError(name, "must be a string") for name in _TEXTS if not isinstance(given.get(name), str)]
+        if faults:
+            raise InvalidRequestError("a turn is three texts: query_t, answer_t and query_t1", faults)
+        return cls(*(given[name] for name in _TEXTS))
+
+    def cut(self, limits: Limits = FOLLOWUP_LIMITS) -> CutTurn:
+        """Return what may be judged of it; the same texts always give the same cut."""
+        return CutTurn(
+            cut(visible(self.query_t), limits.query_t),
+            cut(visible(self.answer_t), limits.answer_t),
+            cut(visible(self.query_t1), limits.query_t1),
+        )
