@@ -1,18 +1,17 @@
-"""What the judge's tests start from: the shipped taxonomies and tiers, labelled turns, and the data beside the project."""
+"""What the judge's tests start from: the shipped tiers, verdicts, and the dialogues beside the project."""
 
-import json
-from collections.abc import Sequence
+import runpy
 from functools import cache
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from bandstand.judge.evaluation import Outcome
 from bandstand.judge.local import Local
 from bandstand.judge.reading import Reading, read
-from bandstand.judge.rows import Row, parse_rows
+from bandstand.judge.rows import Row
 from bandstand.judge.taxonomy import shipped_taxonomy
 from bandstand.judge.turn import Turn
 from bandstand.judge.verdict import Unscored, UnscoredReason, Verdict
@@ -26,7 +25,9 @@ CORRECTION = shipped_taxonomy("correction-v1")
 TOLD = "Here is the summary."
 OFFERED = "Done. Would you like more?"
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "judge"
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT.parent / "shared" / "data" / "judge"
+BENCHMARK = runpy.run_path(str(ROOT / "benchmarks" / "judge_local.py"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the annotated dialogues are not beside the project")
 
 
@@ -48,21 +49,20 @@ def unscored(reason: UnscoredReason = UnscoredReason.TIMEOUT) -> Unscored:
     return Unscored(taxonomy="followup-v1", reason=reason, tier="llm", model="m@1")
 
 
-def lines(name: str) -> list[str]:
-    return (DATA / name).read_text(encoding="utf-8").splitlines()
-
-
+@cache
 def dialogues(name: str) -> list[tuple[str, Row]]:
     """The rows of a data file, each with the dialogue it is from."""
-    rows = parse_rows(lines(name), FOLLOWUP, strict=True).rows
-    return [(json.loads(line)["id"].rsplit("-", 1)[0], row) for line, row in zip(lines(name), rows, strict=True)]
+    rows: list[tuple[str, Row]] = BENCHMARK["dialogues"](DATA / name)
+    return rows
 
 
-def share_of(dialogue: str, parts: int) -> int:
-    """Which of so many parts a dialogue belongs to; the split that docs/judge.md states."""
-    return int.from_bytes(blake2b(dialogue.encode(), digest_size=8).digest(), "big") % parts
+@cache
+def cross_validated() -> list[tuple[str, Outcome]]:
+    """Every turn about films, judged by a model trained on other dialogues."""
+    outcomes: list[tuple[str, Outcome]] = BENCHMARK["cross_validated"](dialogues("iard_dev.jsonl"))
+    return outcomes
 
 
-def held_out(rows: Sequence[tuple[str, Row]]) -> list[Row]:
-    """The half that nothing was tuned on."""
-    return [row for dialogue, row in rows if share_of(dialogue, 2) == 1]
+def is_held_out(dialogue: str) -> bool:
+    """Whether a dialogue is of the half that nothing was tuned on; the split that docs/judge.md states."""
+    return int(BENCHMARK["part_of"](dialogue, 2)) == 1

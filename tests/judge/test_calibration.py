@@ -1,5 +1,6 @@
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_it_is_monotone_and_stays_in_range(method: Method, scored: list[Scored])
     calibration = fitted(scored, method)
     values = [calibration(step / 50) for step in range(51)]
     assert all(0 <= value <= 1 for value in values)
-    assert all(low <= high + 1e-12 for low, high in zip(values, values[1:], strict=False))
+    assert all(low <= high + 1e-12 for low, high in pairwise(values))
 
 
 @LAW

@@ -3,20 +3,15 @@
 import contextlib
 import io
 import re
-from pathlib import Path
-
-import pytest
 
 from bandstand.judge.evaluation import report
 from bandstand.judge.features import BUCKETS
 from bandstand.judge.reading import WINDOW
 from bandstand.judge.rows import parse_rows
 from bandstand.judge.taxonomy import SHIPPED
-from benchmarks import judge_local
-from tests.judge.given import DATA, FOLLOWUP, needs_data
+from tests.judge.given import BENCHMARK, FOLLOWUP, ROOT, cross_validated, dialogues, needs_data
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "judge.md").read_text(encoding="utf-8")
-FILMS, CHAT = DATA / "iard_dev.jsonl", DATA / "tiage_dev.jsonl"
+PAGE = (ROOT / "docs" / "judge.md").read_text(encoding="utf-8")
 
 
 def test_the_examples_print_what_the_page_says() -> None:
@@ -30,17 +25,12 @@ def test_the_examples_print_what_the_page_says() -> None:
 
 
 @needs_data
-@pytest.mark.parametrize(
-    ("table", "path"),
-    [
-        (judge_local.quality_table, FILMS),
-        (judge_local.rules_table, FILMS),
-        (judge_local.arbiter_table, FILMS),
-        (judge_local.shift_table, CHAT),
-    ],
-)
-def test_the_tables_are_what_is_measured(table: object, path: Path) -> None:
-    assert table(judge_local.dialogues(path)) in PAGE  # type: ignore[operator]  # one of the benchmark's tables
+def test_the_tables_are_what_is_measured() -> None:
+    films, chat = dialogues("iard_dev.jsonl"), dialogues("tiage_dev.jsonl")
+    assert BENCHMARK["quality_table"](films, cross_validated()) in PAGE
+    assert BENCHMARK["rules_table"](films) in PAGE
+    assert BENCHMARK["arbiter_table"](films) in PAGE
+    assert BENCHMARK["shift_table"](chat) in PAGE
 
 
 def test_what_an_evaluation_returns_is_on_the_page() -> None:

@@ -42,7 +42,7 @@ class Scripted:
         return verdict(label, float(value), tier="llm", usage=usage)
 
 
-def row(message: str, label: str | None = None, polarity: Polarity | None = None, shift: bool | None = None) -> Row:  # noqa: FBT001 - reads like the data
+def row(message: str, label: str | None = None, polarity: Polarity | None = None, shift: bool | None = None) -> Row:
     known = polarity or (FOLLOWUP.label(label).polarity if label else None)
     return Row(1, Turn("", TOLD, message), label, known, shift)
 

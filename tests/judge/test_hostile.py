@@ -1,4 +1,4 @@
-"""The user is the attacker: nothing they type makes a local verdict slow, wrong in form, or visible where it should not be."""
+"""The user is the attacker: nothing they type makes a local verdict slow, malformed, or different unseen."""
 
 import importlib
 import pkgutil
@@ -84,7 +84,7 @@ def test_there_are_patterns_to_inspect() -> None:
 
 @pytest.mark.parametrize(("name", "pattern"), list(patterns()))
 def test_no_pattern_can_backtrack(name: str, pattern: re.Pattern[str]) -> None:
-    """At most one repetition, of one class of characters, with nothing after it in its branch: so linear in the text."""
+    """At most one repetition, of one class of characters, and nothing after it in its branch: linear in the text."""
     parsed = PARSER.parse(pattern.pattern, pattern.flags)
     for kind, repeated in repeats_in(parsed):
         assert kind == "MAX_REPEAT", name

@@ -77,5 +77,5 @@ def test_a_sign_flip_teaches_the_reverse() -> None:
 
 @pytest.mark.parametrize("measure", [metrics.accuracy, metrics.confusion, metrics.sign_flip_rate])
 def test_lists_of_different_lengths_are_a_mistake(measure: object) -> None:
-    with pytest.raises(ValueError, match="shorter|longer"):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
         measure(["n", "o"], ["n"])  # type: ignore[operator]  # each takes two lists

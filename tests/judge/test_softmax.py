@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from bandstand.judge.classifier import Floats
 from bandstand.judge.features import BUCKETS, features_of
-from bandstand.judge.softmax import Design, Floats, fit, probabilities
+from bandstand.judge.softmax import Design, fit, probabilities
 from tests.judge.given import reading
 
 MESSAGES = ["wrong", "that is wrong", "perfect", "perfect thanks", "so wrong", "all perfect", "why", "tell me why"]

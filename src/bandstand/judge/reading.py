@@ -119,5 +119,5 @@ def _window(text: str) -> str:
 
 
 def _pairs(tokens: tuple[str, ...]) -> set[tuple[str, str]]:
-    letters = "".join(token for token in tokens if token != "?")
+    letters = "".join(tokens).replace("?", "")
     return set(pairwise(letters))

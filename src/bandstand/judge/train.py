@@ -88,8 +88,8 @@ def train_own(rows: Sequence[Row], taxonomy: Taxonomy, *, name: str, start: Weig
     """Train a model on a team's own labelled turns.
 
     A row with a label teaches that label; one with a polarity alone teaches that it is some label of that polarity.
-    Learning starts from ``start`` and is drawn back to it, so a few hundred rows move what they are about, and how common
-    each label is, but leave the rest.
+    Learning starts from ``start`` and is drawn back to it, so a few hundred rows move what they are about, and how
+    common each label is, but leave the rest.
 
     Args:
         rows: labelled turns; those with neither label nor polarity are left out.
