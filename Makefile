@@ -7,14 +7,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 UV := 0.13.8
 
 COMPILE = pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
-    --no-emit-find-links --custom-compile-command "make lock" $(LOCK) pyproject.toml
+    --no-emit-find-links --custom-compile-command "make lock" $(LOCK)
 
 # A stamp is newer than the lock it was installed from, so that a second run installs nothing.
 INSTALLED := $(VENV)/.installed
 INSTALLED_TEST := $(VENV)/.installed-test
+LITELLM := .venv-litellm
+INSTALLED_LITELLM := $(LITELLM)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types contracts slow bench openapi settings lock clean
+.PHONY: help install run test lint types contracts slow bench litellm openapi settings lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -43,6 +45,8 @@ slow: $(INSTALLED_TEST) ## the tests that take minutes
 bench: $(INSTALLED_TEST) ## measure the served process against its floors, as ratios
 	$(BIN)/python benchmarks/serving.py $(ARGS)
 
+litellm: $(INSTALLED_LITELLM) ## make .venv-litellm with a LiteLLM gateway, for the tests that start one
+
 openapi: $(INSTALLED) ## write docs/openapi.json from the routes
 	@env -i PATH="$$PATH" $(BIN)/bandstand openapi > docs/openapi.json
 
@@ -51,11 +55,12 @@ settings: $(INSTALLED) ## write docs/settings.md from the settings
 
 lock: $(BIN)/python ## resolve pyproject.toml into requirements/ again; LOCK=--upgrade takes newer versions
 	$(PIP) install uv==$(UV)
-	$(BIN)/uv $(COMPILE) --group build --output-file requirements/base.txt
-	$(BIN)/uv $(COMPILE) --group test --constraints requirements/base.txt --output-file requirements/test.txt
+	$(BIN)/uv $(COMPILE) pyproject.toml --group build --output-file requirements/base.txt
+	$(BIN)/uv $(COMPILE) pyproject.toml --group test --constraints requirements/base.txt --output-file requirements/test.txt
+	$(BIN)/uv $(COMPILE) requirements/litellm.in --output-file requirements/litellm.txt
 
 clean: ## remove .venv, caches and builds, but no state
-	rm -rf $(VENV) dist build htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LITELLM) dist build htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(INSTALLED_TEST): requirements/test.txt $(INSTALLED)
 	$(PIP) install --require-hashes -r requirements/test.txt
@@ -64,6 +69,12 @@ $(INSTALLED_TEST): requirements/test.txt $(INSTALLED)
 $(INSTALLED): requirements/base.txt pyproject.toml | $(BIN)/python
 	$(PIP) install --require-hashes -r requirements/base.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Its packages contradict ours, and nothing of ours imports them: a place of its own.
+$(INSTALLED_LITELLM): requirements/litellm.txt | $(BIN)/python
+	@$(BIN)/python -m venv $(LITELLM)
+	$(LITELLM)/bin/python -m pip --disable-pip-version-check -qq install --require-hashes -r $<
 	@touch $@
 
 $(BIN)/python:

@@ -70,9 +70,9 @@ async def drive_open(
     due = started
     while (due := due + rng.expovariate(rate)) < started + seconds:
         # The loop's timers are a millisecond coarse: the last stretch is spun.
-        while (early := due - time.perf_counter()) > 0:
+        while (early := due - time.perf_counter()) > 0:  # noqa: ASYNC110 (what is awaited is a time)
             await asyncio.sleep(early - 0.001 if early > 0.002 else 0)  # noqa: PLR2004 (two of those milliseconds)
-        while not idle:
+        while not idle:  # noqa: ASYNC110 (rare: there are more connections than requests under way)
             await asyncio.sleep(0)
         idle.popleft().send(next(requests), due)
         sent += 1

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -21,6 +21,7 @@ from bandstand.service.prompts import Prompts
 from bandstand.settings import Settings, load_catalogue
 from bandstand.simulate.background import BackgroundRuns
 from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store.priors import PriorFiles
 from bandstand.store.simulations import Simulations
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
         store,
         active=settings.active_policy or DEFAULT_POLICY,
         score_when_full=settings.score_when_full,
+        prior_files=PriorFiles(settings.state_dir),
+        prior_refresh_rewards=settings.prior_refresh_rewards,
     )
     metrics.watch(store.status)
     client = _gateway_client(settings)
@@ -71,30 +74,29 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
-        await store.open()
-        log.info(
-            "serving",
-            version=__version__,
-            active_policy=deployment.active,
-            durability=settings.durability,
-            keys=len(settings.api_keys),
-            tips_from=client.host if client else "template",
-        )
-        log_prompts(writing.prompts)
-        writing.prompts.learn(await store.prompt_totals())
-        learning = asyncio.create_task(writing.prompts.keep_learning(store))
-        await runs.open()
-        try:
-            yield
-        finally:
-            await runs.close()
-            learning.cancel()
-            with suppress(asyncio.CancelledError):
-                await learning
+        async with AsyncExitStack() as opened:  # what was opened is closed, however far the start got
             if client is not None:
-                await client.aclose()
-            await store.close()
-            log.info("stopped")
+                opened.push_async_callback(client.aclose)
+            await store.open()
+            opened.push_async_callback(store.close)
+            await deployment.population.open()
+            opened.push_async_callback(deployment.population.close)
+            log.info(
+                "serving",
+                version=__version__,
+                active_policy=deployment.active,
+                durability=settings.durability,
+                keys=len(settings.api_keys),
+                tips_from=client.host if client else "template",
+            )
+            log_prompts(writing.prompts)
+            writing.prompts.learn(await store.prompt_totals())
+            learning = asyncio.create_task(writing.prompts.keep_learning(store))
+            opened.push_async_callback(_ended, learning)
+            await runs.open()
+            opened.push_async_callback(runs.close)
+            yield
+        log.info("stopped")
 
     access = Access(settings.api_keys, settings.allowed_hosts)
     return application(
@@ -107,6 +109,12 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
         log_requests=settings.log_requests,
         hot_path=hot_path,
     )
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _tip_writing(settings: Settings, client: "OpenAICompatibleClient | None") -> TipWriting:

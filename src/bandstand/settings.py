@@ -222,6 +222,12 @@ class Settings(BaseSettings):
         _SWITCH,
         default=False,
     )
+    prior_refresh_rewards: int = _setting(
+        "Rewards after which a policy's population prior is learned again, in the background, within two seconds.",
+        "a whole number from 1",
+        default=200,
+        ge=1,
+    )
     generator: Annotated[Literal["auto", "llm", "template"], BeforeValidator(_lowered)] = _setting(
         "What writes tips: a model (`llm`), the tasks alone (`template`), or a model if `LITELLM_URL` is set (`auto`).",
         "auto, llm or template",

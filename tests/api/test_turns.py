@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -42,7 +43,7 @@ async def test_others_run_between_two_turns() -> None:
     async with asyncio.timeout(10):
         await asyncio.gather(*(begin() for _ in range(20)), light())
     positions = [index for index, what in enumerate(seen) if what == "turn"]
-    assert all(later - earlier > 1 for earlier, later in zip(positions[1:], positions[2:], strict=False))
+    assert all(later - earlier > 1 for earlier, later in pairwise(positions))
 
 
 async def test_who_goes_away_loses_the_turn_and_blocks_nobody() -> None:

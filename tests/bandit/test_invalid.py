@@ -245,7 +245,7 @@ LINUCB = {"kind": "linucb", "schema": "tips-5"}
         (
             {"policies": {"p": {**LINUCB, "epsilon": 0.1}}},
             "policies.p.epsilon",
-            "unknown 'epsilon'; allowed: kind, schema, alpha, floor",
+            "unknown 'epsilon'; allowed: kind, schema, alpha, floor, half_life, prior",
         ),
         ({"policies": {"p": {**LINUCB, "alpha": -1}}}, "policies.p.alpha", "must be a number from 0 to 1e+06"),
         ({"policies": {"p": {**LINUCB, "alpha": "1"}}}, "policies.p.alpha", "must be a number from 0 to 1e+06"),
@@ -419,7 +419,7 @@ def test_a_draw_needs_a_secret() -> None:
 
 
 @pytest.mark.parametrize("policy", CATALOGUE.policies.values(), ids=lambda policy: policy.name)
-def test_features_of_another_schema(policy: LinUCB | EpsilonGreedy) -> None:
+def test_features_of_another_schema(policy: Policy) -> None:
     d = policy.schema.dimension
     belief = posterior(RidgeState.zero(d), policy.prior)
     for shape in ((0, d), (3, d + 1)):

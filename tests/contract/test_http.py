@@ -32,10 +32,13 @@ def request(first: str, *headers: str, body: bytes = b"") -> bytes:
     return "\r\n".join([first, *headers, "", ""]).encode() + body
 
 
-async def test_what_curl_sends_unencoded_is_read_as_utf8(connection: Connection) -> None:
-    for target in ("/stats/zoë", "/stats?user_id=zoë", "/stats/zo%C3%AB", "/stats?user_id=zo%C3%AB"):
+async def test_a_target_is_percent_encoded(server: Server, connection: Connection) -> None:
+    for target in ("/stats/zo%C3%AB", "/stats?user_id=zo%C3%AB"):
         status, stats = await connection.ask("GET", target)
         assert (status, stats["user_id"]) == (200, "zoë")
+    for bare in ("/stats/zoë", "/stats?user_id=zoë"):
+        async with connected(server.port) as other:
+            assert (await other.exchange(request(f"GET {bare} HTTP/1.1", "host: 127.0.0.1")))[0] == 400
 
 
 @pytest.mark.parametrize(

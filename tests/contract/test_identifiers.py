@@ -111,7 +111,7 @@ async def test_a_first_segment_that_is_a_policy_is_still_the_user_where_one_segm
 
 
 async def test_bytes_that_were_typed_and_not_encoded_mean_the_same(service: Service) -> None:
-    """As curl sends what is typed."""
+    """Not every server lets them through; ours does not."""
     await service.teach("zoë", reward=0.5)
     for target in ("/stats/zoë", "/stats/linucb-v2/zoë", "/stats?user_id=zoë", "/stats/zo%C3%AB"):
         answer = await service.raw("GET", target.encode())

@@ -246,23 +246,20 @@ async def test_a_full_disk_refuses_with_507_keeps_what_it_has_and_recovers(
     with small_disk(disk, "6m"):
         filler = disk / "filler"
         filler.write_bytes(b"x" * 3_000_000)
-        kept = []
+        kept: list[int] = []
         with started(disk / "state", SCORE_WHEN_FULL=score_when_full) as server:
             async with connected(server.port) as connection:
-                for number in range(200):
-                    status, answer = await connection.ask("POST", "/score", large(number))
-                    if status != 200 or answer["decision_id"] is None:
-                        break
-                    kept.append(number)
+                refusal = await filled(connection, kept)
                 assert 5 < len(kept) < 150
                 if score_when_full == "1":
+                    status, answer = refusal
                     assert (status, answer["decision_id"], answer["tip_id"]) == (200, None, "tip")
                 else:
-                    assert (status, answer["type"]) == (507, "urn:bandstand:problem:storage-full")
+                    assert is_full(refusal)
                 rewards = 0  # some may still fit where a large decision does not
                 while (refusal := await connection.ask("POST", "/reward", legacy(1.0)))[0] == 200:
                     rewards += 1
-                assert refusal[0] == 507
+                assert is_full(refusal)
                 for target in ("/health", "/ready", "/stats/user-0", f"/decisions/large-{kept[0]}"):
                     assert (await connection.ask("GET", target))[0] == 200
                 _, health = await connection.ask("GET", "/health")
@@ -281,6 +278,20 @@ async def test_a_full_disk_refuses_with_507_keeps_what_it_has_and_recovers(
                 _, stats = await connection.ask("GET", "/stats/keyed")
                 assert stats["reward_count"] == rewards, "what was refused is not there"
             assert server.terminate() == 0
+
+
+async def filled(connection: Connection, kept: list[int]) -> tuple[int, Any]:
+    """Decide until nothing more is logged; the answer that says so."""
+    while True:
+        status, answer = await connection.ask("POST", "/score", large(len(kept)))
+        if status != 200 or answer["decision_id"] is None:
+            return status, answer
+        kept.append(len(kept))
+
+
+def is_full(refusal: tuple[int, Any]) -> bool:
+    status, answer = refusal
+    return (status, answer["type"]) == (507, "urn:bandstand:problem:storage-full")
 
 
 async def recovered(connection: Connection) -> bool:

@@ -10,6 +10,8 @@ from packaging.utils import canonicalize_name
 from tests.project.checkout import ROOT
 
 LOCKS = ("base", "test")
+OTHER_LOCKS = ("litellm",)
+"""Of programs that tests start, each in an environment of its own."""
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -36,13 +38,13 @@ def wanted(lock: str) -> list[Requirement]:
     return [Requirement(text) for text in texts]
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", LOCKS + OTHER_LOCKS)
 def test_a_lock_names_no_index_and_no_place(lock: str) -> None:
     text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
     assert not re.search(r"://|@ |^-|file:|index-url|find-links", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", LOCKS + OTHER_LOCKS)
 def test_every_entry_is_pinned_and_hashed(lock: str) -> None:
     assert pins(lock)
     for entry in entries(lock):

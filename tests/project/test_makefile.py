@@ -9,8 +9,8 @@ import pytest
 
 from tests.project.checkout import ROOT, tool
 
-FILES = ("Makefile", "pyproject.toml", "requirements/base.txt", "requirements/test.txt")
-STAMPS = (".venv/bin/python", ".venv/.installed", ".venv/.installed-test")
+FILES = ("Makefile", "pyproject.toml", "requirements/base.txt", "requirements/test.txt", "requirements/litellm.txt")
+STAMPS = (".venv/bin/python", ".venv/.installed", ".venv/.installed-test", ".venv-litellm/.installed")
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def make(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-@pytest.mark.parametrize("target", ["install", "run", "test", "slow", "bench", "openapi", "settings"])
+@pytest.mark.parametrize("target", ["install", "run", "test", "slow", "bench", "openapi", "settings", "litellm"])
 def test_a_second_run_installs_nothing(checkout: Path, target: str) -> None:
     planned = make(checkout, "--dry-run", target)
     assert planned.returncode == 0, planned.stderr
@@ -53,6 +53,7 @@ def test_a_second_run_installs_nothing(checkout: Path, target: str) -> None:
         ("pyproject.toml", "run", "--editable ."),
         ("requirements/test.txt", "test", "-r requirements/test.txt"),
         ("requirements/base.txt", "test", "-r requirements/test.txt"),
+        ("requirements/litellm.txt", "litellm", "-r requirements/litellm.txt"),
     ],
 )
 def test_a_changed_lock_is_installed_again(checkout: Path, changed: str, target: str, installs: str) -> None:

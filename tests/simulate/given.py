@@ -9,8 +9,8 @@ from bandstand.settings import Settings, load_catalogue
 from bandstand.simulate.judge import Judge, Judged, RuleJudge
 from bandstand.simulate.persona import shipped_personas
 from bandstand.simulate.plan import Plan
-from bandstand.simulate.play import PackedPlay
-from bandstand.simulate.runner import Key, LocalPlayers, Runner
+from bandstand.simulate.play import Key, PackedPlay
+from bandstand.simulate.runner import LocalPlayers, Runner
 from bandstand.simulate.world import Episode, World
 
 CATALOGUE = load_catalogue(Settings())
@@ -46,6 +46,8 @@ class CountingJudge:
 
     def __init__(self, stop: asyncio.Event | None = None, after: int = 0, *, seconds: float = 0.0) -> None:
         self.asked: list[tuple[str, int, int]] = []
+        self.most_at_once = 0
+        self._now = 0
         self._stop = stop
         self._after = after
         self._seconds = seconds
@@ -54,7 +56,10 @@ class CountingJudge:
         self.asked.append((episode.persona.name, step, pick))
         if self._stop is not None and len(self.asked) == self._after:
             self._stop.set()
+        self._now += 1
+        self.most_at_once = max(self.most_at_once, self._now)
         await asyncio.sleep(self._seconds)
+        self._now -= 1
         return Judged(episode.reaction(step, pick), "counting")
 
 

@@ -10,7 +10,7 @@ from bandstand.bandit.distribution import uniform01
 from bandstand.service import reward, score
 from bandstand.service.deployment import Deployment
 from bandstand.simulate.judge import RuleJudge
-from bandstand.simulate.learner import LocalLearner
+from bandstand.simulate.learner import LocalCohort
 from bandstand.simulate.play import Play, play
 from bandstand.store.memory import MemoryStore
 from tests.simulate.given import CATALOGUE, WORLD
@@ -28,13 +28,14 @@ async def test_every_policy_decides_and_learns_as_it_does_when_served(name: str)
     episode = replace(episode, policy_draws=np.array([uniform01(SECRET, each) for each in ids]))
 
     into = Play()
-    learner = LocalLearner(policy, episode)
-    await play(episode, learner, RuleJudge(), into)
+    cohort = LocalCohort(policy, [episode])
+    await play([episode], cohort, RuleJudge(), [into])
+    learner = cohort.learners[0]
 
     times = iter(np.repeat(episode.times, 2).tolist())
     store = MemoryStore(CATALOGUE, secret=SECRET)
     deployment = Deployment(CATALOGUE, store, active=name, clock=lambda: next(times))
-    for step, (decided, judged) in enumerate(into.steps):
+    for step, (decided, (_, judged)) in enumerate(zip(into.decided, into.past, strict=True)):
         request = {
             "user_id": "ada",
             "decision_id": ids[step],
@@ -61,3 +62,14 @@ def test_an_episode_is_encoded_as_its_requests_are(schema: str) -> None:
     for step in range(len(slates.hour_of_day)):
         features = [candidate["features"] for candidate in slates.candidates(step)]
         assert np.array_equal(x[step], CATALOGUE.schemas[schema].encode(slates.context(step), features))
+
+
+async def test_users_teach_each_other_only_where_the_policy_asks_for_it() -> None:
+    episodes = [WORLD.episode(user) for user in range(14)]
+    for policy in CATALOGUE.policies.values():
+        together, alone = LocalCohort(policy, episodes), LocalCohort(policy, episodes[:1])
+        plays = [Play() for _ in episodes]
+        await play(episodes, together, RuleJudge(), plays)
+        await play(episodes[:1], alone, RuleJudge(), [only := Play()])
+        scores = [[decided.score for decided in each.decided] for each in (plays[0], only)]
+        assert (scores[0] == scores[1]) == (not policy.learns_prior)

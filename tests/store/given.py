@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import sqlite3
+import threading
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from random import Random
 from typing import Any, Self
 
 import numpy as np
+import pytest
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import PolicyState, Profile
@@ -258,6 +260,36 @@ async def rebuilt(state_dir: Path, user_id: str) -> Profile:
         path.unlink()
     async with Subject(embedded(state_dir)) as subject:
         return await subject.store.profile(user_id)
+
+
+class Gate:
+    """Where a thread waits until a test lets it go on."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+
+    def wait(self) -> None:
+        self.reached.set()
+        assert self.opened.wait(10)
+
+
+@contextmanager
+def held(monkeypatch: pytest.MonkeyPatch, owner: type, method: str) -> Iterator[Gate]:
+    """Hold up every call of a method until the end of the block."""
+    gate = Gate()
+    original = getattr(owner, method)
+
+    def wait(*arguments: object) -> object:
+        gate.wait()
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, method, wait)
+        try:
+            yield gate
+        finally:
+            gate.opened.set()
 
 
 async def settled(condition: Callable[[], bool]) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from tests.store.given import (
     documents_in,
     embedded,
     files_in,
+    held,
     settled,
 )
 
@@ -124,24 +124,16 @@ async def test_loading_is_single_flight(tmp_path: Path, monkeypatch: pytest.Monk
 async def test_a_load_given_up_by_one_is_finished_for_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = threading.Event()
-    read = Documents.read
-
-    def held_up(documents: Documents, user_id: str) -> Profile | None:
-        gate.wait(10)
-        return read(documents, user_id)
-
     async with Subject(embedded(tmp_path)) as subject:
         await subject.decide("anna")
         await subject.reopen()
-        monkeypatch.setattr(Documents, "read", held_up)
-        first = asyncio.create_task(subject.store.profile("anna"))
-        await asyncio.sleep(0)
-        second = asyncio.create_task(subject.store.profile("anna"))
-        await asyncio.sleep(0)
-        first.cancel()
-        await asyncio.wait([first])
-        gate.set()
+        with held(monkeypatch, Documents, "read") as gate:
+            first = asyncio.create_task(subject.store.profile("anna"))
+            await asyncio.to_thread(gate.reached.wait, 10)
+            second = asyncio.create_task(subject.store.profile("anna"))
+            await asyncio.sleep(0)
+            first.cancel()
+            await asyncio.wait([first])
         assert len((await second).policies) == 1
 
 
@@ -198,7 +190,21 @@ async def test_few_users_stay_warm_and_all_keep_their_state(tmp_path: Path) -> N
                 assert (state.pulls, state.reward_count) == (round_ + 1, round_ + 1)
 
 
-async def test_a_user_with_events_in_flight_is_not_evicted(tmp_path: Path) -> None:
+async def test_a_user_with_events_in_flight_is_not_evicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Subject(embedded(tmp_path, replace(BUSY, max_warm_users=1))) as subject:
+        await subject.decide("anna")
+        with held(monkeypatch, Writer, "_commit") as gate:
+            decision = asyncio.create_task(subject.decide("anna"))
+            await asyncio.to_thread(gate.reached.wait, 10)
+            for number in range(20):
+                await subject.store.profile(f"user-{number}")
+            await settled(lambda: subject.store.status().warm_users <= 2)
+            assert subject.store.warm("anna") is not None
+        await decision
+        assert (await subject.state("anna")).pulls == 2
+
+
+async def test_many_users_in_little_memory_lose_nothing(tmp_path: Path) -> None:
     names = [f"user-{number}" for number in range(20)]
     async with Subject(embedded(tmp_path, replace(BUSY, max_warm_users=1))) as subject:
         for _ in range(10):
@@ -245,7 +251,8 @@ async def test_upkeep_outlives_an_overload(tmp_path: Path, monkeypatch: pytest.M
         calls += 1
         raise OverloadedError("busy")
 
-    monkeypatch.setattr(f"bandstand.store.embedded.{interval}", 0.001)
+    for name in ("_TRIM_INTERVAL", "_WAL_INTERVAL"):
+        monkeypatch.setattr(f"bandstand.store.embedded.{name}", 0.001 if name == interval else 3600.0)
     monkeypatch.setattr("bandstand.store.embedded._WAL_LIMIT", 0)
     monkeypatch.setattr(Writer, "call", overloaded)
     async with Subject(embedded(tmp_path)) as subject:

@@ -1,17 +1,15 @@
 """Races: whatever meets in the embedded store, memory and ledger agree about how it ended."""
 
 import asyncio
-import threading
 from collections.abc import Coroutine
 from pathlib import Path
 
 import pytest
 
 from bandstand.bandit.errors import UnknownDecisionError
-from bandstand.bandit.profile import Profile
 from bandstand.store.documents import Documents
 from bandstand.store.events import Rewarded
-from tests.store.given import BUSY, Subject, assert_same, documents_in, embedded, ledger_of, rebuilt
+from tests.store.given import BUSY, Subject, assert_same, documents_in, embedded, held, ledger_of, rebuilt
 
 
 @pytest.mark.parametrize("place", [0, 1, 60, 199, 200])
@@ -60,22 +58,15 @@ async def test_an_erasure_racing_rewards_ends_consistent(tmp_path: Path) -> None
 
 async def test_no_document_of_an_erased_user_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A round of checkpoints that began before an erasure writes nothing of that user after it."""
-    gate, reached = threading.Event(), threading.Event()
-    write = Documents.write
-
-    def held_up(documents: Documents, profile: Profile) -> None:
-        reached.set()
-        gate.wait(10)
-        write(documents, profile)
-
-    monkeypatch.setattr(Documents, "write", held_up)
+    names = [f"user-{number}" for number in range(100)]
     async with Subject(embedded(tmp_path, BUSY)) as subject:
-        names = [f"user-{number}" for number in range(100)]
-        await asyncio.gather(*(subject.decide(name) for name in names))
-        await asyncio.to_thread(reached.wait, 10)
-        erasures = [asyncio.create_task(subject.store.erase(name, "tests")) for name in names]
-        await asyncio.sleep(0.01)
-        gate.set()
+        for name in names:
+            await subject.store.profile(name)
+        with held(monkeypatch, Documents, "write") as gate:
+            await asyncio.gather(*(subject.decide(name) for name in names))
+            await asyncio.to_thread(gate.reached.wait, 10)
+            erasures = [asyncio.create_task(subject.store.erase(name, "tests")) for name in names]
+            await asyncio.sleep(0.01)
         await asyncio.gather(*erasures)
         await asyncio.sleep(0.05)
         assert documents_in(tmp_path) == []
@@ -84,20 +75,12 @@ async def test_no_document_of_an_erased_user_comes_back(tmp_path: Path, monkeypa
 async def test_a_key_spent_while_a_user_was_loading_is_honoured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = threading.Event()
-    read = Documents.read
-
-    def held_up(documents: Documents, user_id: str) -> Profile | None:
-        if user_id == "berta":
-            gate.wait(10)
-        return read(documents, user_id)
-
-    monkeypatch.setattr(Documents, "read", held_up)
     async with Subject(embedded(tmp_path)) as subject:
-        late = asyncio.create_task(subject.teach("berta", key=("route", "key")))
-        await asyncio.sleep(0.05)
-        first = await subject.teach("anna", key=("route", "key"))
-        gate.set()
+        await subject.store.profile("anna")
+        with held(monkeypatch, Documents, "read") as gate:
+            late = asyncio.create_task(subject.teach("berta", key=("route", "key")))
+            await asyncio.to_thread(gate.reached.wait, 10)
+            first = await subject.teach("anna", key=("route", "key"))
         outcome = await late
         assert (outcome.match, outcome.reward.seq) == ("key", first.reward.seq)
         assert (await subject.state("berta")).reward_count == 0

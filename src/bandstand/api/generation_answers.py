@@ -11,7 +11,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class Candidate(_Answer):
+class Tip(_Answer):
     """One tip, ready for `/score`."""
 
     id: str
@@ -25,7 +25,7 @@ class Candidate(_Answer):
 class GenerateResponse(_Answer):
     """The tips."""
 
-    candidates: list[Candidate] = Field(description="At most `n`, in the order in which they were written")
+    candidates: list[Tip] = Field(description="At most `n`, in the order in which they were written")
     model: str = Field(description="As the gateway names it; `template` where no model was asked")
     prompt_version: str = Field(description="The one used; `template` where none was")
     prompt_tokens: int = Field(description="Over all tries")

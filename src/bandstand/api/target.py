@@ -1,7 +1,7 @@
 """The request target: raw path segments and the query, decoded as UTF-8 or refused.
 
 Paths are split before they are decoded, so that an id may hold ``/`` as ``%2F``. Bytes that a client did not
-percent-encode (curl sends what was typed) mean the same as if it had.
+percent-encode, where a server lets them through, mean the same as if it had.
 """
 
 from urllib.parse import quote, unquote_to_bytes

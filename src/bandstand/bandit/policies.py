@@ -188,6 +188,8 @@ class Thompson(Policy):
     def distribution(self, posterior: Posterior, x: FloatArray, seed: float = 0.0) -> Distribution:
         """Return the mixture of the frequencies of the best draw and the floor."""
         mean = x.dot(posterior.mean)
+        if not len(mean):
+            raise ValueError(_EMPTY)
         bank = _normals(posterior.mean.size)
         first = int(seed * (len(bank) - _DRAWS + 1))
         reach = x.dot(_root(posterior.covariance)).dot(bank[first : first + _DRAWS].T)
@@ -255,7 +257,7 @@ class First(Policy):
         """Return the mixture of the first candidate and the floor."""
         mean = x.dot(posterior.mean)
         if not len(mean):
-            raise ValueError("there is no candidate")
+            raise ValueError(_EMPTY)
         first = np.zeros(len(mean))
         first[0] = 1.0
         return Distribution(mean, posterior.widths(x), np.zeros(len(mean)), first, self.parameters["floor"])
@@ -266,6 +268,7 @@ KINDS: Mapping[str, type[Policy]] = {
 }
 """Every kind a definition may name."""
 
+_EMPTY = "the list of candidates is empty"
 _DRAWS = 128
 _BANK = 4096
 

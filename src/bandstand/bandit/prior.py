@@ -9,9 +9,8 @@ of such fits with them (Nie et al. 2018, "Why adaptively collected data have neg
 mind: the choice of x given the past says nothing about θ_u that the past does not say, and it cancels.
 
 Bandits over such a prior: Hong, Kveton, Zaheer and Ghavamzadeh 2022, "Hierarchical Bayesian bandits" (μ unknown, Σ and
-σ² given), and Jiang and Zhu 2025, "Empirical Bayesian multi-bandit learning" (ebmTS, ebmUCB: Σ estimated too). What is
-believed of one user then leaves out how uncertain μ and Σ are themselves; the regret bounds of both papers are for
-algorithms that account for it, or estimate otherwise, and are not claimed here.
+σ² given), and Jiang and Zhu 2025, "Empirical Bayesian multi-bandit learning" (ebmTS, ebmUCB: Σ estimated too). Neither
+estimates as it is done here, so their regret bounds are not claimed.
 """
 
 from collections.abc import Sequence
@@ -40,7 +39,7 @@ class Hyperprior(NamedTuple):
         rewards: for σ².
     """
 
-    users: float = 0.2
+    users: float = 0.1
     mean: float = 0.1
     rewards: float = 2.0
 
@@ -138,17 +137,19 @@ def fit_prior(
     return Prior(*estimate)
 
 
-def leave_one_out(users: UserSums, shared: Prior, base: Prior) -> list[Prior]:
-    """Return for every user the prior that the others alone support.
+def predictive(estimate: Prior, users: int, base: Prior) -> Prior:
+    """Return what is believed of one more user, where μ and Σ are estimates from ``users`` others: a wider Σ.
 
-    Among few users, one's own rewards are a good part of what the shared prior was learned from, and would count twice.
-
-    Args:
-        users: the sums.
-        shared: the prior of all of them, where each search starts.
-        base: as for :func:`fit_prior`.
+    Σ (1 + (d + 1)/U), but not beyond the total variance of the base prior, tr Σ₀. With known θ_u and no hyperprior the
+    next one has a multivariate t distribution with the scale Σ (U + 1)/(U − d) (Gelman et al. 2013, §3.6); the factor
+    is its leading terms in 1/U, which stay positive where users are fewer than features. Without it, what a handful of
+    users have in common would be held against one who is not like them.
     """
-    return [fit_prior(users.without(place), base, start=shared) for place in range(len(users))]
+    if not users:
+        return base
+    factor = 1.0 + (len(estimate.mean) + 1) / users
+    most = float(base.covariance.trace() / estimate.covariance.trace())
+    return Prior(estimate.mean, estimate.covariance * max(1.0, min(factor, most)), estimate.noise)
 
 
 def log_posterior(

@@ -24,7 +24,7 @@ DAY = 86_400.0
 _LEAST_WEIGHT = 1e-300  # of a reward so late that its weight is no number any more
 
 _TICKS = 128
-"""A posterior of decaying sums is brought up to date so often in a half-life; its weights are 0.6 % too large at most."""
+"""How often in a half-life a posterior of decaying sums is made anew; its weights are at most 0.6 % too large."""
 
 StateKey = tuple[str, str]
 """Policy name and schema name: the same policy under a renamed schema starts cold beside the old one."""

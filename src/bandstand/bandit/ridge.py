@@ -183,6 +183,30 @@ class Prior:
         object.__setattr__(self, "covariance", read_only(covariance))
         object.__setattr__(self, "factor", factor)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the prior as JSON values; ``covariance`` is its upper triangle, row by row."""
+        return {
+            "mean": self.mean.tolist(),
+            "covariance": self.covariance[_upper(self.mean.size)].tolist(),
+            "noise": self.noise,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read ``to_json`` back, to the last bit.
+
+        Raises:
+            ValueError: an entry is missing, of another type or length, or not what a prior may be.
+        """
+        try:
+            mean = np.array(document["mean"], np.float64)
+            covariance = np.zeros((mean.size, mean.size))
+            covariance[_upper(mean.size)] = np.array(document["covariance"], np.float64)
+            covariance.T[_upper(mean.size)] = covariance[_upper(mean.size)]
+            return cls(mean, covariance, float(document["noise"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a prior: {error}") from error
+
     @classmethod
     def standard(cls, d: int) -> Self:
         """Return μ = 0, Σ = I, σ² = 1, under which V⁻¹ = I + Σ x xᵀ: the ridge of LinUCB's paper."""

@@ -26,10 +26,10 @@ from bandstand.simulate.judge import Judge, RuleJudge
 from bandstand.simulate.llm_judge import LLM_DEADLINE_S, LLM_MODEL, LlmJudge
 from bandstand.simulate.persona import PERSONA_SETS, parse_personas
 from bandstand.simulate.plan import JudgePlan, Plan
-from bandstand.simulate.play import PackedPlay
+from bandstand.simulate.play import Key, PackedPlay
 from bandstand.simulate.report import plus_minus
 from bandstand.simulate.result import result
-from bandstand.simulate.runner import CONCURRENCY, Key, LocalPlayers, Players, Runner, require_policies, retold
+from bandstand.simulate.runner import AT_ONCE, LocalPlayers, Players, Runner, calm_collector, require_policies, retold
 from bandstand.simulate.service import ServicePlayers
 from bandstand.store.simulations import Claim, RunState, Simulations
 
@@ -116,6 +116,7 @@ async def play_run(setting: Setting, run: FoundRun, *, supervised: bool) -> dict
     simulations, plan = setting.simulations, run.plan
     if run.claim is None:
         return result(plan, retold(plan, _kept(simulations, run.id)), run=run.id, state="done")
+    calm_collector()
     journal = _Journal(simulations, run.claim)
     with progress("decisions", plan.total) as bar:
         async with _players(setting, plan) as players, _judge(setting, plan) as judge:
@@ -125,7 +126,7 @@ async def play_run(setting: Setting, run: FoundRun, *, supervised: bool) -> dict
                 judge,
                 journal=journal,
                 kept=_kept(simulations, run.id),
-                concurrency=_concurrency(setting, plan),
+                at_once=_at_once(setting, plan),
                 on_progress=lambda done: bar.so_far(done, plan.total),
             )
             try:
@@ -246,10 +247,10 @@ def _kept(simulations: Simulations, run: int) -> list[tuple[Key, PackedPlay]]:
     return [((seed, user, policy), PackedPlay(*packed)) for seed, user, policy, *packed in rows]
 
 
-def _concurrency(setting: Setting, plan: Plan) -> int:
+def _at_once(setting: Setting, plan: Plan) -> int | None:
     if plan.url is None and plan.judge.kind == "rule":
-        return 1
-    return max(1, setting.concurrency or CONCURRENCY)
+        return None
+    return max(1, setting.concurrency or AT_ONCE)
 
 
 def _stop(*, supervised: bool) -> asyncio.Event:

@@ -16,6 +16,7 @@ from bandstand.service.deployment import Deployment
 from bandstand.store.embedded import EmbeddedStore, StoreOptions
 from bandstand.store.imports import CLIENT
 from bandstand.store.maintenance import ledger_path
+from bandstand.store.priors import PriorFiles
 from bandstand.store.transfer import UserId, described
 
 _USER_ID: TypeAdapter[str] = TypeAdapter(UserId)
@@ -103,7 +104,7 @@ def _here(where: Place, use_case: Callable[[Deployment], Awaitable[T]]) -> T:
         store = EmbeddedStore(where.directory, where.catalogue, options=StoreOptions(retention_days=0))
         await store.open()
         try:
-            return await use_case(Deployment(where.catalogue, store))
+            return await use_case(Deployment(where.catalogue, store, prior_files=PriorFiles(where.directory)))
         finally:
             await store.close()
 

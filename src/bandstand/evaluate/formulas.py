@@ -76,6 +76,29 @@ class Formula:
             raise EvaluationError(f"{formula.parameter.name} of {name} must be in [0, {formula.parameter.highest:g}]")
         return replace(formula, value=float(value))
 
+    @classmethod
+    def parse(cls, text: str) -> "Formula":
+        """Read ``"snips"``, or ``"clipped_ips:20"`` with a value for the parameter.
+
+        Raises:
+            EvaluationError: as ``named``, or the value is not a number.
+
+        >>> Formula.parse("clipped_ips:20").label
+        'clipped_ips(clip=20)'
+        """
+        name, colon, value = (word.strip() for word in text.partition(":"))
+        try:
+            return cls.named(name, float(value) if colon else None)
+        except ValueError as error:
+            if isinstance(error, EvaluationError):
+                raise
+            raise EvaluationError(f"{name}: its parameter must be a number") from None
+
+    @property
+    def label(self) -> str:
+        """Its name, with the parameter if it has one."""
+        return self.name if self.parameter is None else f"{self.name}({self.parameter.name}={self.value:g})"
+
     def terms(self, rows: LoggedRows) -> FloatArray:
         """Return what is summed, (4, n): f(w) (r − q), b, Σ_a π q̂, and the importance weight w itself.
 

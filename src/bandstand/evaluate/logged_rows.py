@@ -4,13 +4,15 @@ What is kept is a few numbers a row; the (n, k) arrays are only read, never copi
 more memory than the arrays the caller already holds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bandstand.bandit.errors import FieldError
 from bandstand.evaluate.errors import EvaluationError
 
 FloatArray = NDArray[np.float64]
@@ -20,6 +22,9 @@ ROW_SUM_TOLERANCE = 1e-5
 
 LARGEST = 1e50
 """Largest reward, model value or weight taken: the squares of their products still fit a double."""
+
+Place = Callable[[int], str]
+"""What an error calls a row, from its index in a chunk."""
 
 _ROUNDING = 1e-9
 _CELLS_PER_CHUNK = 131_072
@@ -62,6 +67,7 @@ class LoggedRows:
         q_hat: ArrayLike | None = None,
         *,
         first_row: int = 0,
+        place: Place | None = None,
     ) -> Self:
         """Check one chunk of a log.
 
@@ -74,38 +80,41 @@ class LoggedRows:
                 probability of the logged action alone, which is all that estimators without a model need.
             q_hat: modelled mean reward of every action, (n, k), finite; None for estimators without a model.
             first_row: number of rows before this chunk; errors count rows from there.
+            place: what errors call a row of this chunk, from its index; by default "row N" counted from 0.
 
         Raises:
             EvaluationError: a shape, type or value is not as above; names the array and the first bad row.
         """
-        rewards = _finite("reward", _floats("reward", reward, (1,)), first_row)
+        if place is None:
+            place = partial(_row, first_row)
+        rewards = _finite("reward", _floats("reward", reward, (1,)), place)
         n = len(rewards)
         propensities = _floats("propensity", propensity, (1,))
         targets = _floats("target", target, (1, 2))
         _same_length(n, propensity=propensities, target=targets)
-        _refuse(~((propensities > 0) & (propensities <= 1 + _ROUNDING)), "propensity", "is not in (0, 1]", first_row)
+        _refuse(~((propensities > 0) & (propensities <= 1 + _ROUNDING)), "propensity", "is not in (0, 1]", place)
 
         actions = None
         logged = wanted = np.zeros(0)
         if targets.ndim == 1:
-            _refuse(~((targets >= 0) & (targets <= 1 + _ROUNDING)), "target", "is not in [0, 1]", first_row)
+            _refuse(~((targets >= 0) & (targets <= 1 + _ROUNDING)), "target", "is not in [0, 1]", place)
             chosen = targets
         else:
-            actions = _actions(action, n, targets.shape[1], first_row)
-            _check_distributions(targets, first_row)
+            actions = _actions(action, n, targets.shape[1], place)
+            _check_distributions(targets, place)
             chosen = targets[np.arange(n), actions]
             logged = np.bincount(actions, minlength=targets.shape[1]).astype(np.float64)
             wanted = np.ones(n) @ targets
 
         with np.errstate(over="ignore"):
             weight = chosen / propensities
-        _refuse(weight > LARGEST, "propensity", f"makes a weight over {LARGEST:g}", first_row)
+        _refuse(weight > LARGEST, "propensity", f"makes a weight over {LARGEST:g}", place)
 
         model_logged = model_target = None
         if q_hat is not None:
             if actions is None:
                 raise EvaluationError("q_hat needs a target of shape (n, k), not (n,)")
-            model = _finite("q_hat", _floats("q_hat", q_hat, (2,)), first_row)
+            model = _finite("q_hat", _floats("q_hat", q_hat, (2,)), place)
             if model.shape != targets.shape:
                 raise EvaluationError(f"q_hat has shape {model.shape}, target {targets.shape}")
             model_logged = model[np.arange(n), actions]
@@ -181,7 +190,7 @@ def _floats(name: str, values: ArrayLike, dimensions: tuple[int, ...]) -> FloatA
     return array.astype(np.float64, copy=False)
 
 
-def _actions(action: ArrayLike | None, n: int, k: int, first_row: int) -> NDArray[np.intp]:
+def _actions(action: ArrayLike | None, n: int, k: int, place: Place) -> NDArray[np.intp]:
     if action is None:
         raise EvaluationError("action is missing: a target of shape (n, k) needs it")
     array = _array("action", action)
@@ -190,23 +199,23 @@ def _actions(action: ArrayLike | None, n: int, k: int, first_row: int) -> NDArra
     if array.dtype.kind not in "iu":
         raise EvaluationError(f"action must be integers, not {array.dtype}")
     _same_length(n, action=array)
-    _refuse((array < 0) | (array >= k), "action", f"is not in [0, {k})", first_row)
+    _refuse((array < 0) | (array >= k), "action", f"is not in [0, {k})", place)
     return array.astype(np.intp, copy=False)
 
 
-def _check_distributions(target: FloatArray, first_row: int) -> None:
+def _check_distributions(target: FloatArray, place: Place) -> None:
     # A product with ones is several times faster here than sum(axis=1); NaN and infinity fail the comparison too.
     totals = target @ np.ones(target.shape[1])
-    _refuse(~(np.abs(totals - 1) <= ROW_SUM_TOLERANCE), "target", "does not sum to 1", first_row)
+    _refuse(~(np.abs(totals - 1) <= ROW_SUM_TOLERANCE), "target", "does not sum to 1", place)
     if target.size and target.min() < 0:
-        _refuse((target < 0).any(axis=1), "target", "has a negative probability", first_row)
+        _refuse((target < 0).any(axis=1), "target", "has a negative probability", place)
 
 
-def _finite(name: str, array: FloatArray, first_row: int) -> FloatArray:
+def _finite(name: str, array: FloatArray, place: Place) -> FloatArray:
     sound = np.abs(array) <= LARGEST
     if not sound.all():
         bad = ~sound if array.ndim == 1 else ~sound.all(axis=1)
-        _refuse(bad, name, f"is not finite, or beyond ±{LARGEST:g}", first_row)
+        _refuse(bad, name, f"is not finite, or beyond ±{LARGEST:g}", place)
     return array
 
 
@@ -216,6 +225,11 @@ def _same_length(n: int, **columns: NDArray[Any]) -> None:
             raise EvaluationError(f"{name} has {len(column)} rows, reward {n}")
 
 
-def _refuse(bad: NDArray[np.bool_] | np.bool_, name: str, what: str, first_row: int) -> None:
+def _refuse(bad: NDArray[np.bool_] | np.bool_, name: str, what: str, place: Place) -> None:
     if bad.any():
-        raise EvaluationError(f"{name} {what} in row {first_row + int(bad.argmax())}")
+        message = f"{name} {what} in {place(int(bad.argmax()))}"
+        raise EvaluationError(message, [FieldError(name, what)])
+
+
+def _row(first_row: int, index: int) -> str:
+    return f"row {first_row + index}"

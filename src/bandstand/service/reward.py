@@ -77,6 +77,8 @@ async def reward(
             raise IdempotencyMismatchError(message)
         message = "this decision already has another reward"
         raise AlreadyRewardedError(message)
+    if outcome.match == "new":
+        deployment.population.rewarded(stands)
     return Taught(
         stands.policy.name,
         stands.value,

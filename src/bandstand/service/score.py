@@ -100,7 +100,8 @@ def _decided(
     if decision_id is None:
         decision_id = deployment.decision_ids.next(seq)
     seed = uniform01(deployment.store.secret, decision_id)
-    distribution, pick, exploring = choose(policy, profile, x, seed)
+    prior = deployment.prior(policy, profile.user_id)
+    distribution, pick, exploring = choose(policy, profile, x, seed, prior=prior, now=ts)
     probability = distribution.probability
     return Decision(
         decision_id=decision_id,

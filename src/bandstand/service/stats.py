@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from bandstand.bandit.profile import PolicyState
 from bandstand.service.deployment import Deployment, iso
 
@@ -14,8 +16,10 @@ async def user_stats(deployment: Deployment, user_id: str, policy: str | None = 
     """
     chosen = deployment.policy(policy)
     profile = await deployment.store.profile(user_id)
-    state = profile.policies.get((chosen.name, chosen.schema.name)) or PolicyState()
-    theta = state.posterior(chosen.prior).mean
+    known = profile.policies.get((chosen.name, chosen.schema.name))
+    state = known or PolicyState()
+    prior, now = deployment.prior(chosen, user_id), deployment.clock()
+    theta = np.zeros(chosen.schema.dimension) if known is None else known.posterior(prior, now).mean
     return {
         "user_id": user_id,
         "pulls": state.pulls,

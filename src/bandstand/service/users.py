@@ -16,11 +16,13 @@ async def users(deployment: Deployment, prefix: str, after: int, limit: int) -> 
 async def reset(deployment: Deployment, user_id: str, client: str) -> None:
     """Make every policy forget the user; decisions made before teach nothing any more. Idempotent."""
     await deployment.store.reset(user_id, client)
+    deployment.population.forgotten(user_id)
 
 
 async def erase(deployment: Deployment, user_id: str, client: str) -> dict[str, Any]:
     """Delete everything held about the user; the receipt counts what went and names what this cannot reach."""
     erasure = await deployment.store.erase(user_id, client)
+    await deployment.population.erased(user_id)
     return {
         "ok": True,
         "erased": {

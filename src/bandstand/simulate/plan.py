@@ -15,7 +15,7 @@ Events = Literal["none", "sample", "all"]
 
 _JUDGES = ("rule", "llm", "command")
 _EVENTS = ("none", "sample", "all")
-_MOST_USERS = 100_000
+_MOST_USERS = 10_000  # all of a world are in memory at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,9 @@
-"""One user's run with one policy: played, packed for storage, and unpacked to be played on."""
+"""Users' runs with one policy: played, packed for storage, and unpacked to be played on."""
 
+import asyncio
 import json
-from collections.abc import Sequence
+from asyncio import Semaphore
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,11 +12,15 @@ import numpy as np
 from bandstand.bandit.errors import ConfigurationError
 from bandstand.bandit.rewards import reaction_reward
 from bandstand.simulate.judge import Judge, Judged
-from bandstand.simulate.learner import Decided, Learner
+from bandstand.simulate.learner import Cohort, Decided, Learner
 from bandstand.simulate.reaction import ACTIONS, Reaction
 from bandstand.simulate.world import Episode
 
+_UNPAUSED = 500  # decisions
 _ACTION_INDEX = {action: index for index, action in enumerate(ACTIONS)}
+
+Key = tuple[int, int, str]
+"""Seed, user, policy: what names a play."""
 
 
 class Past(NamedTuple):
@@ -24,22 +30,19 @@ class Past(NamedTuple):
     judged: Judged
 
 
-class Step(NamedTuple):
-    """One step as it was played."""
-
-    decided: Decided
-    judged: Judged
-
-
 @dataclass(slots=True)
 class Play:
-    """The steps of one user with one policy, as far as they have come."""
+    """One user's steps with one policy, as far as they have come.
 
-    steps: list[Step] = field(default_factory=list)
+    Args:
+        past: the steps so far, those from before included.
+        start: how many are from before.
+        decided: the decisions since.
+    """
 
-    def past(self) -> list[Past]:
-        """The steps as they are kept."""
-        return [Past(decided.pick, judged) for decided, judged in self.steps]
+    past: list[Past] = field(default_factory=list)
+    start: int = 0
+    decided: list[Decided] = field(default_factory=list)
 
 
 class PackedPlay(NamedTuple):
@@ -56,30 +59,72 @@ class PackedPlay(NamedTuple):
     judges: str
 
 
-async def play(episode: Episode, learner: Learner, judge: Judge, into: Play, past: Sequence[Past] = ()) -> None:
-    """Play an episode from its beginning, step by step into ``into``; cancelled, ``into`` holds what is done.
+async def play(
+    episodes: Sequence[Episode],
+    cohort: Cohort,
+    judge: Judge,
+    plays: Sequence[Play],
+    *,
+    at_once: Semaphore | None = None,
+) -> None:
+    """Let every user of a world meet one policy, step by step in rounds; cancelled, the plays hold what is done.
+
+    Steps from before are taken again with the reactions they had, so that no judge is asked twice; a learner that
+    remembers them itself is spared that.
 
     Args:
-        episode: the user's run.
-        learner: the policy they meet, which knows nothing of them.
+        episodes: one for each user, all of one length.
+        cohort: the policy they meet.
         judge: who says what they do.
-        into: an empty play.
-        past: steps that were played before: they are played again with the reactions they had, so that no judge is
-            asked twice.
+        plays: one for each user; the new steps are added to them.
+        at_once: lets so many users of a round be waited for at once; None goes through them in order.
 
     Raises:
-        ConfigurationError: a step of the past is picked otherwise now.
+        ConfigurationError: a step from before is decided otherwise now.
     """
-    for step in range(len(episode.policy_draws)):
-        decided = await learner.decide(step)
-        if step < len(past):
-            judged = past[step].judged
-            if decided.pick != past[step].pick:
-                raise ConfigurationError("The run cannot be continued: its policies decide otherwise than they did.")
+    users = list(zip(episodes, cohort.learners, plays, strict=True))
+    pause = max(1, _UNPAUSED // len(users))
+    for step in range(len(episodes[0].policy_draws)):
+        if at_once is None:
+            for episode, learner, into in users:
+                await _take(step, episode, learner, into, judge)
+            if step % pause == 0:
+                await asyncio.sleep(0)  # nothing here ever waits, and somebody may want to stop it
         else:
-            judged = await judge.react(episode, step, decided.pick)
-        await learner.learn(judged.reaction)
-        into.steps.append(Step(decided, judged))
+            await _together([_held(at_once, step, *user, judge) for user in users])
+        cohort.round_over()
+
+
+async def _take(step: int, episode: Episode, learner: Learner, into: Play, judge: Judge) -> None:
+    """Take one user one step further."""
+    if step < len(into.past):
+        if not learner.remembers:
+            past = into.past[step]
+            if (await learner.decide(step)).pick != past.pick:
+                raise ConfigurationError("The run cannot be continued: its policies decide otherwise than they did.")
+            await learner.learn(past.judged.reaction)
+        return
+    decided = await learner.decide(step)
+    judged = await judge.react(episode, step, decided.pick)
+    await learner.learn(judged.reaction)
+    into.decided.append(decided)
+    into.past.append(Past(decided.pick, judged))
+
+
+async def _held(held: Semaphore, step: int, episode: Episode, learner: Learner, into: Play, judge: Judge) -> None:
+    async with held:
+        await _take(step, episode, learner, into, judge)
+
+
+async def _together(works: Sequence[Coroutine[None, None, None]]) -> None:
+    """Do everything at once; the first failure ends the rest."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def packed(past: Sequence[Past]) -> PackedPlay:

@@ -1,5 +1,6 @@
 """How a persona takes a task: engagement, the reaction drawn from it, and its exact mean reward (contract A8, A4)."""
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -130,9 +131,10 @@ def _done_interval(engaged: float) -> tuple[int, int]:
 
 def _reaction(action: str, interval: tuple[int, int], dwell_draw: float) -> Reaction:
     low, high = interval
-    dwell_ms = low + int((high - low) * dwell_draw)
-    return Reaction(action, dwell_ms, reaction_reward(action, dwell_ms))
+    return Reaction(action, low + int((high - low) * dwell_draw), _reward(action, interval))
 
 
+@cache
 def _reward(action: str, interval: tuple[int, int]) -> float:
+    """Give the reward of an action, which is the same wherever in its interval the dwell lies."""
     return reaction_reward(action, interval[0])

@@ -1,10 +1,12 @@
-"""Plays a plan: every seed's world, every user, every policy; keeps what is done as it goes, and can be stopped."""
+"""Plays a plan: every seed's world, every policy, all users; keeps what is done as it goes, and can be stopped."""
 
 import asyncio
+import gc
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
@@ -12,21 +14,20 @@ from bandstand.bandit.errors import ConfigurationError
 from bandstand.bandit.policies import Policy
 from bandstand.simulate.errors import RunTakenError
 from bandstand.simulate.judge import Judge
-from bandstand.simulate.learner import Learner, LocalLearner
+from bandstand.simulate.learner import Cohort, LocalCohort
 from bandstand.simulate.plan import Plan
-from bandstand.simulate.play import PackedPlay, Past, Play, packed, play, unpacked
+from bandstand.simulate.play import Key, PackedPlay, Play, packed, play, unpacked
 from bandstand.simulate.tally import Tally
 from bandstand.simulate.world import Episode
 
 FLUSH_SECONDS = 1.0
-CONCURRENCY = 16
-"""Users that play at once where a judge or a service is waited for."""
+AT_ONCE = 16
+"""Users that are waited for at once, where a judge or a service is."""
 
-_WORLDS = 4  # users of a few neighbouring seeds may play at once
+_YOUNG_OBJECTS, _YOUNG_ROUNDS, _OLD_ROUNDS = 50_000, 20, 100
+_WORLDS = 2  # neighbouring seeds may play at once
 
 Row = tuple[object, ...]
-Key = tuple[int, int, str]
-"""Seed, user, policy: what names a play."""
 
 
 class Journal(Protocol):
@@ -37,14 +38,14 @@ class Journal(Protocol):
 
 
 class Players(Protocol):
-    """Makes the learner of one policy for one user."""
+    """Makes policies that know nobody yet."""
 
-    def learner(self, seed: int, user: int, policy: str, episode: Episode) -> Learner:
-        """A learner that knows nothing of the user yet."""
+    def cohort(self, seed: int, policy: str, episodes: Sequence[Episode]) -> Cohort:
+        """One policy for all users of a world."""
 
 
 class LocalPlayers:
-    """Learners in this process.
+    """Policies in this process.
 
     Args:
         policies: by name.
@@ -53,9 +54,19 @@ class LocalPlayers:
     def __init__(self, policies: Mapping[str, Policy]) -> None:
         self._policies = policies
 
-    def learner(self, seed: int, user: int, policy: str, episode: Episode) -> Learner:  # noqa: ARG002 (others need them)
-        """A learner that knows nothing of the user yet."""
-        return LocalLearner(self._policies[policy], episode)
+    def cohort(self, seed: int, policy: str, episodes: Sequence[Episode]) -> Cohort:  # noqa: ARG002 (others need it)
+        """One policy for all users of a world."""
+        return LocalCohort(self._policies[policy], episodes)
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """A play, and how many of its steps are counted and written."""
+
+    play: Play
+    episode: Episode
+    told: int
+    written: int
 
 
 class Runner:
@@ -63,11 +74,11 @@ class Runner:
 
     Args:
         plan: what to play.
-        players: make the learners.
+        players: make the policies.
         judge: decides reactions.
         journal: where it is written; None keeps nothing.
         kept: plays from before, by key, complete or not.
-        concurrency: users that play at once; 1 where nothing is ever waited for.
+        at_once: users that are waited for at once; None where nothing is ever waited for.
         on_progress: called with the decisions so far.
     """
 
@@ -79,7 +90,7 @@ class Runner:
         *,
         journal: Journal | None = None,
         kept: Iterable[tuple[Key, PackedPlay]] = (),
-        concurrency: int = 1,
+        at_once: int | None = None,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.tally = Tally(plan)
@@ -88,19 +99,19 @@ class Runner:
         self._players = players
         self._judge = judge
         self._journal = journal
-        self._concurrency = concurrency
+        self._at_once = at_once
         self._on_progress = on_progress
-        self._world = lru_cache(_WORLDS)(plan.world_of)
+        self._episodes = lru_cache(_WORLDS)(lambda seed: _episodes(plan, seed))
         self._kept = dict(kept)
         self._ended = 0
-        self._under_way: dict[Key, Play] = {}
+        self._under_way: dict[Key, _UnderWay] = {}
         self._plays: list[Row] = []
         self._events: list[Row] = []
 
     @property
     def done(self) -> int:
         """Decisions so far, those from before included."""
-        return self._ended + sum(len(each.steps) for each in self._under_way.values())
+        return self._ended + sum(len(each.play.past) for each in self._under_way.values())
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Play until everything is played, or until ``stop`` is set; what is done is kept either way.
@@ -113,8 +124,11 @@ class Runner:
             BandstandError: a service could not be played against; what was done before is kept.
         """
         started = time.perf_counter()
-        users = deque((seed, user) for seed in self._plan.seed_range() for user in range(self._plan.personas))
-        workers = [asyncio.create_task(self._work(users)) for _ in range(min(self._concurrency, len(users)))]
+        cohorts = deque((seed, policy) for seed in self._plan.seed_range() for policy in self._plan.policies)
+        held = None if self._at_once is None else asyncio.Semaphore(self._at_once)
+        # One cohort more than is needed, for when only the slowest of a round is waited for.
+        side_by_side = 1 if self._at_once is None else 1 + -(-self._at_once // self._plan.personas)
+        workers = [asyncio.create_task(self._work(cohorts, held)) for _ in range(min(side_by_side, len(cohorts)))]
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set() and any(not worker.done() for worker in workers):
@@ -133,48 +147,54 @@ class Runner:
             self._flush()
         return self.done == self._plan.total
 
-    async def _work(self, users: deque[tuple[int, int]]) -> None:
-        while users:
-            seed, user = users.popleft()
-            episode = self._world(seed).episode(user)
-            for policy in self._plan.policies:
-                await self._play((seed, user, policy), episode)
-                # Nothing in a run of our own ever waits, and somebody may want to stop it.
-                await asyncio.sleep(0)
+    async def _work(self, cohorts: deque[tuple[int, str]], held: asyncio.Semaphore | None) -> None:
+        while cohorts:
+            await self._play(*cohorts.popleft(), held)
 
-    async def _play(self, key: Key, episode: Episode) -> None:
-        seed, user, policy = key
+    async def _play(self, seed: int, policy: str, held: asyncio.Semaphore | None) -> None:
+        episodes = self._episodes(seed)
+        keys = [(seed, user, policy) for user in range(len(episodes))]
+        plays = [self._begun(key, episode) for key, episode in zip(keys, episodes, strict=True)]
+        try:
+            if any(len(each.past) < self._plan.decisions for each in plays):
+                cohort = self._players.cohort(seed, policy, episodes)
+                await play(episodes, cohort, self._judge, plays, at_once=held)
+        finally:
+            for key in keys:
+                self._tell(key)
+                self._ended += len(self._under_way.pop(key).play.past)
+
+    def _begun(self, key: Key, episode: Episode) -> Play:
         kept = self._kept.pop(key, None)
         past = [] if kept is None else unpacked(kept)
-        if len(past) == self._plan.decisions:
-            self._end(key, episode, past)
-            return
-        into = self._under_way[key] = Play()
-        try:
-            await play(episode, self._players.learner(seed, user, policy, episode), self._judge, into, past)
-        finally:
-            del self._under_way[key]
-            done = into.past()
-            # Stopped while it was only catching up, the longer past is what stands.
-            done += past[len(done) :]
-            self._end(key, episode, done)
-            if len(done) > len(past):
-                self._plays.append((*key, *packed(done)))
-                if self._plan.keeps_events(seed):
-                    self._events += _events(key, episode, into, len(past))
+        begun = Play(past, start=len(past))
+        self._under_way[key] = _UnderWay(begun, episode, told=0, written=len(past))
+        return begun
+
+    def _tell(self, key: Key) -> None:
+        """Count and write the steps of a play that are new."""
+        each = self._under_way[key]
+        past = each.play.past
+        if len(past) > each.told:
+            self.tally.add(key, each.episode, past, each.told)
+            each.told = len(past)
+        if len(past) > each.written:
+            self._plays.append((*key, *packed(past)))
+            if self._plan.keeps_events(key[0]):
+                self._events += _events(key, each.episode, each.play, each.written)
+            each.written = len(past)
 
     def _retell_rest(self) -> None:
         """Count what was played before and not come to this time."""
         for key, kept in self._kept.items():
-            seed, user, _ = key
-            self._end(key, self._world(seed).episode(user), unpacked(kept))
-
-    def _end(self, key: Key, episode: Episode, past: list[Past]) -> None:
-        if past:
+            past = unpacked(kept)
+            self.tally.add(key, self._episodes(key[0])[key[1]], past)
             self._ended += len(past)
-            self.tally.add(*key, episode, past)
 
     def _flush(self) -> None:
+        if self._at_once is not None:  # what was waited for is not to be lost with the process
+            for key in self._under_way:
+                self._tell(key)
         self._on_progress(self.done)
         if self._journal is None:
             return
@@ -184,13 +204,22 @@ class Runner:
             raise RunTakenError("The run was cancelled, deleted or continued elsewhere; nothing more is written.")
 
 
+def calm_collector() -> None:
+    """Keep the cycle collector from walking over every step again and again: for a process that only simulates.
+
+    Steps are small tuples in great number and make no cycles; this is worth a tenth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, _YOUNG_ROUNDS, _OLD_ROUNDS)
+
+
 def retold(plan: Plan, kept: Iterable[tuple[Key, PackedPlay]]) -> Tally:
     """Tally what was kept of a run, without playing."""
     tally = Tally(plan)
-    world = lru_cache(_WORLDS)(plan.world_of)
-    episode = lru_cache(_WORLDS)(lambda seed, user: world(seed).episode(user))
-    for (seed, user, policy), each in kept:
-        tally.add(seed, user, policy, episode(seed, user), unpacked(each))
+    episodes = lru_cache(1)(lambda seed: _episodes(plan, seed))
+    for key, each in kept:
+        tally.add(key, episodes(key[0])[key[1]], unpacked(each))
     return tally
 
 
@@ -207,33 +236,36 @@ def require_policies(plan: Plan, policies: Mapping[str, Policy]) -> Plan:
     return plan.defined(definitions)
 
 
+def _episodes(plan: Plan, seed: int) -> list[Episode]:
+    world = plan.world_of(seed)
+    return [world.episode(user) for user in range(plan.personas)]
+
+
 def _events(key: Key, episode: Episode, into: Play, start: int) -> Iterator[Row]:
     """Rows of ``sim_events``, without the run, from step ``start`` on."""
     slates, persona = episode.slates, episode.persona.name
-    columns = (slates.hour_of_day.tolist(), slates.day_of_week.tolist(), slates.priority.tolist())
-    hours, days, priorities = columns
-    overdue, ages = slates.is_overdue.tolist(), slates.task_age_days.tolist()
-    expected, best = episode.expected_reward.tolist(), episode.oracle_reward.tolist()
-    for step, (decided, judged) in enumerate(into.steps[start:], start):
-        pick, (action, dwell_ms, reward) = decided.pick, judged.reaction
+    expected, best = episode.expected_reward, episode.oracle_reward
+    for step in range(start, len(into.past)):
+        decided = into.decided[step - into.start]
+        pick, ((action, dwell_ms, reward), judge, fallback) = into.past[step]
         yield (
             *key,
             step,
             persona,
             slates.candidate_id(step, pick),
-            hours[step],
-            days[step],
-            priorities[step][pick],
-            overdue[step][pick],
-            ages[step][pick],
+            slates.hour_of_day[step].item(),
+            slates.day_of_week[step].item(),
+            slates.priority[step, pick].item(),
+            slates.is_overdue[step, pick].item(),
+            slates.task_age_days[step, pick].item(),
             decided.score,
             decided.propensity,
             decided.exploring,
             action,
             dwell_ms,
             reward,
-            expected[step][pick],
-            best[step],
-            judged.judge,
-            judged.fallback,
+            expected[step, pick].item(),
+            best[step].item(),
+            judge,
+            fallback,
         )

@@ -1,6 +1,7 @@
-"""A running service as the learner: the wire's two phases, ``/score`` and then ``/reward``, as a product makes them."""
+"""A running service as the one who learns: the product's two calls, ``/score`` and then ``/reward``, over HTTP."""
 
 import asyncio
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -9,7 +10,7 @@ import httpx
 
 from bandstand.bandit.errors import ConfigurationError
 from bandstand.simulate.errors import ServiceError
-from bandstand.simulate.learner import Decided, Learner
+from bandstand.simulate.learner import Cohort, Decided, Learner
 from bandstand.simulate.reaction import Reaction
 from bandstand.simulate.world import Episode
 
@@ -21,7 +22,7 @@ _OK, _OVERLOADED = 200, 503
 
 
 class ServicePlayers:
-    """Learners that are users of a running service; proxies are ignored, redirects not followed.
+    """Policies of a running service; proxies are ignored, redirects not followed.
 
     Users are called ``USERS/SEED/NUMBER``. Decisions bring their own ids, so a call that is made again, by a retry or
     by a continued run, changes nothing.
@@ -54,9 +55,12 @@ class ServicePlayers:
     ) -> None:
         await self._http.aclose()
 
-    def learner(self, seed: int, user: int, policy: str, episode: Episode) -> Learner:
-        """A learner that is a user of the service, whom it has not met."""
-        return _ServiceLearner(self, f"{self._users}/{seed}/{user}", policy, episode)
+    def cohort(self, seed: int, policy: str, episodes: Sequence[Episode]) -> Cohort:
+        """Users of the service, whom its policy has not met."""
+        users = enumerate(episodes)
+        return _ServiceCohort(
+            [_ServiceLearner(self, f"{self._users}/{seed}/{user}", policy, episode) for user, episode in users]
+        )
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Make one of the product's calls, again where the service is overloaded or its connection breaks.
@@ -81,7 +85,17 @@ class ServicePlayers:
         raise AssertionError("the last try returns or raises")
 
 
+class _ServiceCohort:
+    def __init__(self, learners: Sequence[Learner]) -> None:
+        self.learners = learners
+
+    def round_over(self) -> None:
+        """The service refreshes what it learns of all users by itself."""
+
+
 class _ServiceLearner:
+    remembers = True
+
     def __init__(self, service: ServicePlayers, user_id: str, policy: str, episode: Episode) -> None:
         self._service = service
         self._user_id = user_id

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandstand.simulate.plan import Plan
-from bandstand.simulate.play import Past
+from bandstand.simulate.play import Key, Past
 from bandstand.simulate.reaction import ACTIONS
 from bandstand.simulate.world import Episode
 
@@ -65,29 +65,30 @@ class Tally:
         self._met: dict[tuple[int, int], int] = {}
         self._baseline = _Sums(self._shape)
 
-    def add(self, seed: int, user: int, policy: str, episode: Episode, past: Sequence[Past]) -> None:
-        """Count the steps that one user has played with one policy; once for each of them."""
-        length = len(past)
-        picks = np.array([pick for pick, _ in past], np.int64)
-        rows = np.zeros((len(_SUMS), length))
+    def add(self, key: Key, episode: Episode, past: Sequence[Past], start: int = 0) -> None:
+        """Count the steps that one user has played with one policy, from ``start`` on; once for each of them."""
+        seed, user, policy = key
+        steps = np.arange(start, len(past))
+        new = past[start:]
+        rows = np.zeros((len(_SUMS), len(new)))
         rows[0] = 1
-        rows[1] = [judged.reaction.reward for _, judged in past]
-        rows[2] = episode.expected_reward[np.arange(length), picks]
-        rows[3] = episode.oracle_reward[:length]
-        rows[4] = episode.random_reward[:length]
+        rows[1] = [judged.reaction.reward for _, judged in new]
+        rows[2] = episode.expected_reward[steps, [pick for pick, _ in new]]
+        rows[3] = episode.oracle_reward[start : len(past)]
+        rows[4] = episode.random_reward[start : len(past)]
         place = seed - self._plan.first_seed
         sums = self._policies[policy]
-        sums.add(place, self._binned(rows, 0))
-        sums.judges.update(judged[1:] for _, judged in past)
-        actions = Counter(judged.reaction.action for _, judged in past)
+        sums.add(place, self._binned(rows, start))
+        sums.judges.update(judged[1:] for _, judged in new)
+        actions = Counter(judged.reaction.action for _, judged in new)
         sums.actions.update(actions)
         persona = sums.persona(episode.persona.name)
         persona["actions"].update(actions)
         persona["sums"] += rows.sum(axis=1)
         met = self._met.get((seed, user), 0)
-        if length > met:
-            self._met[seed, user] = length
-            self._baseline.add(place, self._binned(rows[:, met:], met))
+        if len(past) > met:
+            self._met[seed, user] = len(past)
+            self._baseline.add(place, self._binned(rows[:, met - start :], met))
 
     def summary(self) -> dict[str, Any]:
         """Say what came out, as JSON values; None where there is nothing to say yet."""

@@ -106,9 +106,7 @@ class MemoryStore:
             self._keyed[reward.idempotency] = reward
         if reward.applied and reward.x is not None:
             ref = reward.policy
-            user.profile.rewarded(
-                reward.seq, ref.key, reward.ts, reward.x, reward.value, reward.weight, ref.half_life
-            )
+            user.profile.rewarded(reward.seq, ref.key, reward.ts, reward.x, reward.value, reward.weight, ref.half_life)
         self._count(reward.policy.name, PolicyTotals(rewards=1, reward_sum=reward.value))
         self._lineage.rewarded(reward)
         return Rewarded(reward, "new")

@@ -1,0 +1,317 @@
+"""The population priors of a running deployment: fed by rewards, refitted beside the requests, kept on disk.
+
+A reward hands the user's new sums to a reservoir, which costs a look-up. After enough of them a thread refits the prior
+of that policy from the reservoir alone; no document is read for it. A new prior is a new object, by which every cached
+posterior notices at its next use that it is out of date. What users have taught is stored without any prior.
+"""
+
+import asyncio
+import heapq
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import structlog
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.errors import BandstandError
+from bandstand.bandit.policies import Policy
+from bandstand.bandit.population import PopulationPrior, refresh_steps
+from bandstand.bandit.prior import ITERATIONS
+from bandstand.bandit.profile import StateKey
+from bandstand.bandit.reservoir import Reservoir, capacity, sampling_key
+from bandstand.bandit.ridge import Prior
+from bandstand.store.base import Store
+from bandstand.store.events import Reward
+from bandstand.store.priors import PriorFiles
+
+REFRESH_REWARDS = 200
+
+_PAUSE = 1.0  # between two refreshes, so that many rewards do not keep a core busy
+_PAGE = 1000
+_LINEAGE = 100
+
+log = structlog.get_logger("bandstand")
+
+
+class _Pool:
+    """What is known of one policy's users, and the prior learned from them.
+
+    Attributes:
+        generation: how often the prior was learned; 0 for never.
+        learned_seq: the newest event that the prior knows.
+        seq: the newest event that the reservoir knows.
+        fresh: rewards since the last refresh.
+        lineage: what is kept of earlier generations, the newest last.
+        on_disk: users whom the file names.
+        moved: the reservoir holds what the file does not say.
+    """
+
+    def __init__(self, policy: Policy, secret: bytes) -> None:
+        self.policy = policy
+        self.key: StateKey = (policy.name, policy.schema.name)
+        self.capacity = capacity(policy.schema.dimension)
+        self.reservoir = Reservoir(self.capacity, secret)
+        self.prior = PopulationPrior.unlearned(policy.prior)
+        self.generation = 0
+        self.learned_seq = 0
+        self.seq = 0
+        self.fresh = 0
+        self.learned_at: str | None = None
+        self.checksum: str | None = None
+        self.lineage: list[dict[str, Any]] = []
+        self.on_disk: frozenset[str] = frozenset()
+        self.moved = False
+
+
+class Population:
+    """The learned priors of all policies that ask for one (``prior = "population"``).
+
+    Args:
+        catalogue: the configured policies.
+        store: where users' sums come from at a start.
+        files: where priors are kept; without, they live as long as the process.
+        refresh_rewards: rewards after which a prior is refitted.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        store: Store,
+        files: PriorFiles | None = None,
+        *,
+        refresh_rewards: int = REFRESH_REWARDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._policies = [policy for policy in catalogue.policies.values() if policy.learns_prior]
+        self._store = store
+        self._files = files
+        self._refresh_rewards = refresh_rewards
+        self._clock = clock
+        self._pools: dict[str, _Pool] = {}
+        self._due = asyncio.Event()
+        self._fitting = asyncio.Lock()
+        self._keeper: asyncio.Task[None] | None = None
+
+    # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def open(self) -> None:
+        """Take up the priors as they were kept, and begin to learn; the store must be open."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="population")
+        self._pools = {policy.name: _Pool(policy, self._store.secret) for policy in self._policies}
+        members = {name: self._taken_up(pool) for name, pool in self._pools.items()}
+        self._keeper = asyncio.create_task(self._keep(members))
+
+    async def close(self) -> None:
+        """Stop learning, and keep who was in the reservoirs; the store must still be open."""
+        if self._keeper is None:
+            return
+        self._keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._keeper
+        self._keeper = None
+        async with self._fitting:
+            for pool in self._pools.values():
+                if pool.generation and pool.moved:
+                    await self._write(pool)
+        await asyncio.to_thread(self._thread.shutdown)
+        self._pools = {}
+
+    async def _keep(self, members: dict[str, list[str] | None]) -> None:
+        for name, pool in self._pools.items():
+            await self._load(pool, members[name])
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            for pool in self._pools.values():
+                if pool.fresh >= self._refresh_rewards:
+                    async with self._fitting:
+                        await self._refit(pool, refresh_steps(len(pool.reservoir), pool.policy.schema.dimension))
+            await asyncio.sleep(_PAUSE)
+
+    # ── the hot path ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def prior(self, policy: Policy, user_id: str) -> Prior:
+        """What is believed of a user before their first reward."""
+        pool = self._pools.get(policy.name)
+        return policy.prior if pool is None else pool.prior.of(user_id)
+
+    def rewarded(self, reward: Reward) -> None:
+        """Take in what a user has taught, just after they taught it."""
+        pool = self._pools.get(reward.policy.name)
+        if pool is None or not reward.applied:
+            return
+        profile = self._store.warm(reward.user_id)
+        state = None if profile is None else profile.policies.get(pool.key)
+        if state is None or state.ridge is None:
+            return
+        pool.reservoir.offer(reward.user_id, state.ridge)
+        pool.seq = reward.seq
+        pool.moved = True
+        pool.fresh += 1
+        if pool.fresh == self._refresh_rewards:
+            self._due.set()
+
+    # ── users who go ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def forgotten(self, user_id: str) -> None:
+        """Let go of a user who was reset; the priors do with the next refresh, which is now."""
+        for pool in self._pools.values():
+            if pool.reservoir.remove(user_id):
+                pool.moved = True
+                pool.fresh = max(pool.fresh, self._refresh_rewards)
+                self._due.set()
+
+    async def erased(self, user_id: str) -> int:
+        """Make every prior that the user had a part in again without them; returns how many those were.
+
+        A file that names the user and cannot be written, or belongs to no prior in use, goes; the prior is then learned
+        from the users at the next start.
+        """
+        affected = [pool for pool in self._pools.values() if pool.reservoir.remove(user_id) or user_id in pool.on_disk]
+        for pool in affected:
+            async with self._fitting:
+                await self._refit(pool, ITERATIONS)
+        unlearned = 0
+        if self._files is not None:
+            kept = {pool.policy.name for pool in self._pools.values() if user_id not in pool.on_disk}
+            unlearned = await asyncio.to_thread(_discard, self._files, kept, user_id)
+        return len(affected) + unlearned
+
+    async def refit(self, policy: str) -> None:
+        """Learn one policy's prior again from its reservoir, from nothing and all the way."""
+        pool = self._pools[policy]
+        async with self._fitting:
+            await self._refit(pool, ITERATIONS, cold=True)
+
+    # ── beside it ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _refit(self, pool: _Pool, steps: int, *, cold: bool = False) -> None:
+        """Replace the prior by what the reservoir supports now; if that fails the old one stands."""
+        members, seq, pool.fresh = pool.reservoir.members(), pool.seq, 0
+        start = None if cold or not pool.generation else pool.prior.estimate
+        fit = partial(PopulationPrior.learned, members, pool.policy.prior, start, steps=steps)
+        began = time.perf_counter()
+        try:
+            prior = await asyncio.get_running_loop().run_in_executor(self._thread, fit)
+        except (ValueError, ArithmeticError):  # numpy's LinAlgError is a ValueError
+            log.exception("prior not learned", policy=pool.policy.name, users=len(members))
+            return
+        if pool.generation:
+            pool.lineage = [*pool.lineage, self._entry(pool)][-_LINEAGE:]
+        pool.prior, pool.learned_seq, pool.moved = prior, seq, True
+        pool.learned_at = datetime.fromtimestamp(self._clock(), UTC).isoformat()
+        pool.generation += 1
+        log.info(
+            "prior learned",
+            policy=pool.policy.name,
+            generation=pool.generation,
+            users=prior.users,
+            rewards=prior.rewards,
+            seconds=round(time.perf_counter() - began, 3),
+        )
+        await self._write(pool)
+
+    def _entry(self, pool: _Pool) -> dict[str, Any]:
+        return {
+            "generation": pool.generation,
+            "checksum": pool.checksum,
+            "seq": pool.learned_seq,
+            "learned_at": pool.learned_at,
+            "users": pool.prior.users,
+            "rewards": pool.prior.rewards,
+        }
+
+    async def _write(self, pool: _Pool) -> None:
+        if self._files is None:
+            return
+        members, prior = frozenset(pool.reservoir), pool.prior
+        header = {
+            "schema": pool.policy.schema.name,
+            "schema_hash": pool.policy.schema.hash,
+            "generation": pool.generation,
+            "parent": pool.lineage[-1]["checksum"] if pool.lineage else None,
+            "seq": pool.learned_seq,
+            "learned_at": pool.learned_at,
+            "lineage": pool.lineage,
+        }
+        files, name = self._files, pool.policy.name
+
+        def write() -> str:
+            return files.write(name, {**header, **prior.to_json(), "members": sorted(members)})
+
+        try:
+            pool.checksum = await asyncio.get_running_loop().run_in_executor(self._thread, write)
+        except OSError:
+            log.exception("prior not kept", policy=pool.policy.name)
+            return
+        pool.on_disk, pool.moved = members, False
+
+    def _taken_up(self, pool: _Pool) -> list[str] | None:
+        """Believe the kept prior; returns the users it was learned from, ``None`` where there is no such file."""
+        document = None if self._files is None else self._files.read(pool.policy.name)
+        if document is None:
+            return None
+        try:
+            members = [str(user_id) for user_id in document["members"]]
+            if document["schema_hash"] == pool.policy.schema.hash:
+                pool.prior = PopulationPrior.from_json(document)
+                pool.generation = int(document["generation"])
+                pool.seq = pool.learned_seq = int(document["seq"])
+                pool.learned_at = document["learned_at"]
+                pool.checksum = document["checksum"]
+                pool.lineage = list(document["lineage"])
+        except (ValueError, KeyError, TypeError):
+            self._files.set_aside(pool.policy.name)  # type: ignore[union-attr]  # it was read from there
+            return None
+        pool.on_disk = frozenset(members)
+        return members
+
+    async def _load(self, pool: _Pool, members: list[str] | None) -> None:
+        """Fill the reservoir: with the users it held, or where nobody knows, with the sample it would have held."""
+        kept = members is not None
+        try:
+            for user_id in members if members is not None else await self._sampled(pool.capacity):
+                profile = self._store.warm(user_id) or await self._store.profile(user_id)
+                state = profile.policies.get(pool.key)
+                if state is not None and state.ridge is not None and user_id not in pool.reservoir:
+                    pool.reservoir.offer(user_id, state.ridge)
+                    pool.seq = max(pool.seq, profile.seq)
+                await asyncio.sleep(0)
+        except BandstandError as error:  # the store is closing, or its disk fails: rewards fill the reservoir too
+            log.warning("reservoir not filled", policy=pool.policy.name, error=error.detail)
+        gone = kept and any(user_id not in pool.reservoir for user_id in members or ())
+        rewards = sum(state.count for state in pool.reservoir.members().values())
+        if gone or (not pool.generation and rewards >= self._refresh_rewards):
+            async with self._fitting:
+                await self._refit(pool, ITERATIONS)
+
+    async def _sampled(self, count: int) -> list[str]:
+        """The ids that a reservoir of all known users would hold."""
+        smallest: list[tuple[int, str]] = []
+        async for user_ids in self._ids():
+            keyed = [(sampling_key(self._store.secret, user_id), user_id) for user_id in user_ids]
+            smallest = heapq.nsmallest(count, [*smallest, *keyed])
+        return [user_id for _, user_id in smallest]
+
+    async def _ids(self) -> AsyncIterator[list[str]]:
+        after: int | None = 0
+        while after is not None:
+            page = await self._store.users("", after, _PAGE)
+            yield page.users
+            after = page.next
+
+
+def _discard(files: PriorFiles, kept: set[str], user_id: str) -> int:
+    """Delete the files that name a user, but for the policies in ``kept``; returns how many went."""
+    named = 0
+    for name in files.names() - kept:
+        document = files.read(name)
+        if document is not None and user_id in document.get("members", ()):
+            named += files.delete(name)
+    return named

@@ -1,0 +1,117 @@
+"""State directories with logs in them, and their replay."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.evaluate.candidate import Candidate
+from bandstand.evaluate.chunk import Chunk
+from bandstand.evaluate.policy_replay import PolicyReplay
+from bandstand.service.score import score
+from bandstand.simulate.persona import named_personas
+from bandstand.simulate.world import Episode, World
+from bandstand.store import decision_log
+from bandstand.store.decision_log import LoggedEvent
+from bandstand.store.events import seq_at
+from bandstand.store.maintenance import observed
+from tests.evaluate.world import FloatArray
+from tests.store.populated import Served, catalogue_of
+
+KINDS: Mapping[str, Mapping[str, object]] = {
+    "my-linucb": {"alpha": 0.5, "floor": 0.1},
+    "my-egreedy": {"epsilon": 0.2},
+    "my-thompson": {"floor": 0.1},
+    "my-squarecb": {"floor": 0.1},
+    "my-uniform": {},
+    "my-first": {"floor": 0.1},
+}
+"""A policy of every kind, without a population prior."""
+
+KINDS_TOML: dict[str, Any] = {
+    "policies": {name: {"kind": name.removeprefix("my-"), "schema": "tips-v2", **more} for name, more in KINDS.items()}
+    | {"my-forgetful": {"kind": "linucb", "schema": "tips-v2", "floor": 0.1, "half_life": 0.0005}}
+}
+
+
+def kinds() -> Catalogue:
+    """What ships and ``KINDS``, and one that forgets within a minute."""
+    return catalogue_of(KINDS_TOML)
+
+
+def persona_world(users: int, days: int, seed: int = 1) -> list[Episode]:
+    """Users whose true rewards are known."""
+    world = World(personas=named_personas("uniform", users, seed), seed=seed, days=days)
+    return [world.episode(user) for user in range(users)]
+
+
+def play(state_dir: Path, episodes: Sequence[Episode], policy: str, catalogue: Catalogue | None = None) -> FloatArray:
+    """Let a policy serve a world; returns the true mean reward of every candidate, (n, K), in the ledger's order."""
+
+    async def served() -> FloatArray:
+        true = []
+        async with Served(state_dir, catalogue or kinds()) as deployment:
+            for step in range(len(episodes[0].expected_reward)):
+                for user, episode in enumerate(episodes):
+                    candidates = episode.slates.candidates(step)
+                    request = {
+                        "user_id": f"user-{user}",
+                        "context": episode.slates.context(step),
+                        "candidates": candidates,
+                    }
+                    deployment.clock.now += 1.0
+                    scored = await score(
+                        deployment.deployment, request, body=json.dumps(request).encode(), client="tests", policy=policy
+                    )
+                    assert scored.decision_id is not None
+                    pick = [each["id"] for each in candidates].index(scored.tip_id)
+                    await deployment.reward(scored.decision_id, episode.reaction(step, pick).reward)
+                    true.append(episode.expected_reward[step])
+        return np.array(true)
+
+    return asyncio.run(served())
+
+
+def pages_of(state_dir: Path, catalogue: Catalogue | None = None, **bounds: Any) -> list[list[LoggedEvent]]:
+    """A whole decision log."""
+    with observed(state_dir, catalogue or kinds()) as state:
+        return list(decision_log.read(state, **bounds))
+
+
+def replayed(
+    pages: Sequence[list[LoggedEvent]],
+    *policies: str,
+    catalogue: Catalogue | None = None,
+    frozen_from: int | None = None,
+    model: bool = False,
+) -> list[Chunk]:
+    """The whole log under each policy."""
+    configured = catalogue or kinds()
+    candidates = [Candidate(configured.policy(name)) for name in policies]
+    replay = PolicyReplay(candidates, str, model=model, frozen_from=frozen_from)
+    chunks = [replay.replayed(page) for page in pages]
+    return [_joined([chunk[index] for chunk in chunks]) for index in range(len(policies))]
+
+
+def start_of(since: float | None) -> int:
+    """From which event a policy is frozen that is frozen from a time on."""
+    return 1 if since is None else seq_at(since)
+
+
+def _joined(chunks: Sequence[Chunk]) -> Chunk:
+    def all_of(name: str, axis: int = 0) -> Any:
+        parts = [getattr(chunk, name) for chunk in chunks]
+        parts = [part for part in parts if part is not None and part.size]
+        return np.concatenate(parts, axis=axis) if parts else None
+
+    return Chunk(
+        reward=all_of("reward"),
+        propensity=all_of("propensity"),
+        target=all_of("target"),
+        model=all_of("model", axis=1),
+        supported=all_of("supported"),
+    )

@@ -1,0 +1,69 @@
+"""What a task says becomes a tip's features, if a request could have said it."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bandstand.bandit.columns import Field
+from bandstand.service.task_features import task_features
+from tests.generate.test_tasks import json_values
+from tests.store.given import CATALOGUE
+
+FIELDS = CATALOGUE.candidate_fields
+NAMES = st.sampled_from([*FIELDS, "title", "hour_of_day"])
+
+
+def features(task: dict[str, Any]) -> dict[str, object]:
+    return task_features(FIELDS, [{**task, "id": "t"}], ["t"])["t"]
+
+
+def test_the_fields_that_the_schemas_read_are_taken_and_no_others() -> None:
+    task = {"is_overdue": True, "task_age_days": 3.5, "priority": 4, "title": "x", "hour_of_day": 3, "age": 9}
+    assert features(task) == {"is_overdue": True, "task_age_days": 3.5, "priority": 4}
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"priority": 5},
+        {"priority": 0},
+        {"priority": 2.0},
+        {"priority": True},
+        {"priority": "4"},
+        {"is_overdue": 1},
+        {"is_overdue": None},
+        {"task_age_days": "3"},
+        {"task_age_days": math.nan},
+        {"task_age_days": math.inf},
+        {"task_age_days": 1e300},
+        {"task_age_days": [3]},
+    ],
+)
+def test_what_a_request_could_not_say_is_left_out(task: dict[str, Any]) -> None:
+    assert features(task) == {}
+
+
+@given(st.dictionaries(NAMES, json_values | st.integers() | st.floats(), max_size=6))
+def test_whatever_a_task_says_its_features_can_be_scored(task: dict[str, Any]) -> None:
+    for policy in CATALOGUE.policies.values():
+        policy.schema.encode({}, [features(task)])
+
+
+def test_a_text_is_taken_up_to_the_length_of_a_request_s() -> None:
+    fields = {"list": Field("list", "candidate", "string", "")}
+    taken: dict[object, dict[str, object]] = {"home": {"list": "home"}, "x" * 256: {"list": "x" * 256}}
+    for text in ("home", "x" * 256, "x" * 257, 7):
+        task: dict[str, object] = {"id": "t", "list": text}
+        assert task_features(fields, [task], {"t"})["t"] == taken.get(text, {})
+
+
+def test_of_two_tasks_with_one_id_the_first_counts() -> None:
+    tasks: list[dict[str, object]] = [{"id": 7, "priority": 1}, {"id": "7", "priority": 4}, {"id": "8", "priority": 2}]
+    assert task_features(FIELDS, tasks, {"7", "9"}) == {"7": {"priority": 1}}
+
+
+def test_nothing_is_read_where_nothing_is_asked() -> None:
+    assert task_features(FIELDS, [{"id": "t", "priority": 1}], ()) == {}

@@ -1,0 +1,69 @@
+"""The figures are figures to Plotly, and the report needs nothing but itself."""
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import plotly.graph_objects  # type: ignore[import-untyped]  # it ships no types
+import pytest
+
+from bandstand.simulate.figures import figures
+from bandstand.simulate.persona import Persona
+from bandstand.simulate.plan import Plan
+from bandstand.simulate.report import html_report, plus_minus
+from bandstand.simulate.result import result
+from tests.simulate.given import SMALL, played
+
+HOSTILE = Persona(name="</script><script>alert(1)//", prefers_high_priority=0.2, prefers_overdue=0.2)
+
+
+async def told(plan: Plan) -> dict[str, Any]:
+    runner = await played(plan)
+    return result(plan, runner.tally, run=7, state="done", seconds=runner.seconds)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+async def test_every_figure_is_one_that_plotly_takes(seeds: int) -> None:
+    drawn = figures(await told(replace(SMALL, seeds=seeds)))
+    assert set(drawn) == {"reward", "regret", "actions", "personas"}
+    for figure in drawn.values():
+        plotly.graph_objects.Figure(figure)
+        json.dumps(figure, allow_nan=False)
+
+
+async def test_a_curve_shows_every_policy_between_the_bounds_with_its_band() -> None:
+    outcome = await told(SMALL)
+    traces = figures(outcome)["reward"]["data"]
+    lines = {trace["name"]: trace for trace in traces if "name" in trace}
+    assert set(lines) == {"random", "oracle", *SMALL.policies}
+    for name in SMALL.policies:
+        curve = outcome["policies"][name]["by_decision"]
+        assert lines[name]["y"] == curve["expected_reward"]
+        (band,) = [trace for trace in traces if trace.get("fill") and trace["legendgroup"] == name]
+        upper = [mean + error for mean, error in zip(curve["expected_reward"], curve["expected_stderr"], strict=True)]
+        assert band["y"][: len(upper)] == upper
+
+
+async def test_the_report_asks_no_server_for_anything() -> None:
+    page = html_report(await told(SMALL))
+    ours = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)  # without Plotly's own million letters
+    assert "http" not in ours.replace("http-equiv", "")
+    assert not re.search(r"\b(src|href)=", ours)
+    assert page.count("<script") == 3
+    assert all(name in ours for name in SMALL.policies)
+
+
+async def test_words_of_a_persona_cannot_leave_their_place() -> None:
+    page = html_report(await told(replace(SMALL, world=(HOSTILE,))))
+    assert "<script>alert" not in page
+    block = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
+    assert block is not None
+    assert HOSTILE.name in json.loads(block[1])["personas"]["data"][0]["x"]
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"), [(None, None, "–"), (0.5, None, "50.0%"), (-0.123, 0.011, "-12.3% ± 1.1%")]
+)
+def test_a_value_is_written_with_its_error(value: float | None, error: float | None, text: str) -> None:
+    assert plus_minus(value, error, ".1%") == text
