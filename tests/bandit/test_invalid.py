@@ -11,7 +11,7 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.distribution import Distribution, ties, uniform01
 from bandstand.bandit.errors import ConfigurationError, InvalidRequestError
 from bandstand.bandit.features import FeatureSchema
-from bandstand.bandit.policies import EpsilonGreedy, LinUCB
+from bandstand.bandit.policies import EpsilonGreedy, LinUCB, Policy
 from bandstand.bandit.rewards import checked_reward, reaction_reward
 from bandstand.bandit.ridge import Prior, RidgeState, posterior
 from tests.bandit.given import CATALOGUE, SHIPPED, FloatArray, posterior_of_prior, schema
@@ -246,6 +246,27 @@ LINUCB = {"kind": "linucb", "schema": "tips-5"}
             {"policies": {"p": {**LINUCB, "epsilon": 0.1}}},
             "policies.p.epsilon",
             "unknown 'epsilon'; allowed: kind, schema, alpha, floor, half_life, prior",
+        ),
+        (
+            {"policies": {"p": {"kind": "uniform", "schema": "tips-5", "prior": "population"}}},
+            "policies.p.prior",
+            "unknown 'prior'; allowed: kind, schema",
+        ),
+        (
+            {"policies": {"p": {**LINUCB, "prior": "populaton"}}},
+            "policies.p.prior",
+            "unknown 'populaton', did you mean 'population'?",
+        ),
+        (
+            {"policies": {"p": {**LINUCB, "prior": True}}},
+            "policies.p.prior",
+            "unknown 'True'; allowed: standard, population",
+        ),
+        ({"policies": {"p": {**LINUCB, "half_life": -1}}}, "policies.p.half_life", "must be a number from 0 to 36500"),
+        (
+            {"policies": {"p": {**LINUCB, "kind": "thomson"}}},
+            "policies.p.kind",
+            "unknown 'thomson', did you mean 'thompson'?",
         ),
         ({"policies": {"p": {**LINUCB, "alpha": -1}}}, "policies.p.alpha", "must be a number from 0 to 1e+06"),
         ({"policies": {"p": {**LINUCB, "alpha": "1"}}}, "policies.p.alpha", "must be a number from 0 to 1e+06"),

@@ -5,12 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from bandstand.bandit.profile import PolicyState, Profile
+from bandstand.bandit.choice import choose
+from bandstand.bandit.policies import LinUCB
+from bandstand.bandit.profile import DAY, PolicyState, Profile
 from bandstand.bandit.ridge import Prior, RidgeState, posterior
+from tests.bandit.given import FloatArray, random_prior, schema_of
 
 KEY = ("linucb-v1", "tips-5")
 OTHER = ("egreedy-v1", "tips-7")
 D = 5
+NUMBERS = tuple({"name": name, "source": f"candidate.{name}", "encoding": "number"} for name in "abc")
 
 
 def taught(seed: int = 3, rewards: int = 12) -> Profile:
@@ -118,3 +122,181 @@ def test_an_import_replaces_what_was_known() -> None:
 def test_an_unknown_version_is_refused(version: object) -> None:
     with pytest.raises(ValueError, match="version"):
         Profile.from_json({**taught().to_json(), "version": version})
+
+
+# ── another prior ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("d", [5, 40])
+def test_another_prior_needs_no_new_sums(d: int) -> None:
+    """Whichever prior was asked under before, the answer is the posterior of the sums under the one asked for now."""
+    rng = np.random.default_rng(6)
+    state, priors = PolicyState(), [Prior.standard(d), random_prior(d, rng), random_prior(d, rng)]
+    np.testing.assert_array_equal(state.posterior(priors[1]).mean, priors[1].mean)
+    for _ in range(60):
+        state.learn(rng.normal(size=d), float(rng.uniform(-1, 1)), 1.0)
+        prior = priors[rng.integers(3)]
+        assert state.ridge is not None
+        expected = posterior(state.ridge, prior)
+        np.testing.assert_allclose(state.posterior(prior).mean, expected.mean, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(state.posterior(prior).covariance, expected.covariance, rtol=0, atol=1e-9)
+
+
+def test_a_posterior_is_computed_once_for_a_prior() -> None:
+    state, prior = PolicyState(), Prior.standard(D)
+    state.learn(np.ones(D), 1.0, 1.0)
+    assert state.posterior(prior) is state.posterior(prior)
+    assert state.posterior(prior) is not state.posterior(Prior.standard(D))
+
+
+# ── forgetting ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+HALF_LIFE = 7.0
+
+
+def events(seed: int = 8, count: int = 40) -> list[tuple[float, FloatArray, float, float]]:
+    """Time, features, reward, weight; times rise, but for a clock that went back twice."""
+    rng = np.random.default_rng(seed)
+    times = np.cumsum(rng.exponential(0.5 * DAY, count)) + 1.7e9
+    times[[10, 25]] -= 2.0 * DAY
+    return [(float(ts), rng.normal(size=D), float(rng.uniform(-1, 1)), float(rng.uniform(0.5, 2))) for ts in times]
+
+
+def forgetful(folded: list[tuple[float, FloatArray, float, float]], half_life: float = HALF_LIFE) -> PolicyState:
+    state = PolicyState()
+    for ts, x, reward, weight in folded:
+        state.learn(x, reward, weight, ts, half_life)
+    return state
+
+
+def test_a_reward_of_age_a_counts_half_after_every_half_life() -> None:
+    folded = events()
+    state = forgetful(folded)
+    last = max(ts for ts, *_ in folded)
+    kept = [weight * 0.5 ** ((last - ts) / (HALF_LIFE * DAY)) for ts, _, _, weight in folded]
+    ridge = state.ridge
+    assert ridge is not None
+    grams = [w * np.outer(x, x) for w, (_, x, _, _) in zip(kept, folded, strict=True)]
+    shares = [w * r * x for w, (_, x, r, _) in zip(kept, folded, strict=True)]
+    np.testing.assert_allclose(ridge.gram, sum(grams), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(ridge.b, sum(shares), rtol=0, atol=1e-12)
+    assert ridge.weight == pytest.approx(sum(kept), rel=1e-12)
+    assert (ridge.count, state.reward_count, state.as_of) == (len(folded), len(folded), last)
+
+
+def test_forgetting_goes_back_to_the_prior_and_not_to_nought() -> None:
+    state, prior = forgetful(events()), random_prior(D, np.random.default_rng(9))
+    later = state.posterior(prior, state.as_of + 100 * HALF_LIFE * DAY)
+    np.testing.assert_allclose(later.mean, prior.mean, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(later.covariance, prior.covariance, rtol=0, atol=1e-9)
+
+
+def test_a_posterior_ages_between_rewards_in_ticks_that_depend_on_the_time_alone() -> None:
+    state, prior = forgetful(events()), Prior.standard(D)
+    ridge, tick, now = state.ridge, HALF_LIFE * DAY / 128, 0.0
+    assert ridge is not None
+    for ticks in (0.0, 0.4, 1.0, 70.3, 1000.0):
+        now = state.as_of + ticks * tick
+        other = state.copy()
+        other.posterior(prior, now + 5 * tick)
+        assert other.posterior(prior, now).mean.tolist() == state.posterior(prior, now).mean.tolist()
+        age = max(0.0, now // tick * tick - state.as_of)
+        assert 0.0 <= now - state.as_of - age <= tick
+        expected = posterior(ridge.decayed(0.5 ** (age / (HALF_LIFE * DAY))), prior)
+        np.testing.assert_allclose(state.posterior(prior, now).covariance, expected.covariance, rtol=1e-12)
+    assert state.posterior(prior, now) is state.posterior(prior, now + 0.01 * tick)
+
+
+def test_without_a_half_life_time_changes_nothing() -> None:
+    state, prior = forgetful(events(), half_life=0.0), Prior.standard(D)
+    assert state.posterior(prior, 1.8e9) is state.posterior(prior, 1.9e9)
+    assert (state.half_life, state.as_of) == (0.0, 0.0)
+    assert "half_life" not in state.to_json()
+
+
+def test_forgetting_survives_json_at_any_moment() -> None:
+    folded = events()
+    first = forgetful(folded[:20])
+    again = PolicyState.from_json(json.loads(json.dumps(first.to_json())))
+    for state in (first, again):
+        for ts, x, reward, weight in folded[20:]:
+            state.learn(x, reward, weight, ts, HALF_LIFE)
+    assert first.to_json() == again.to_json() == forgetful(folded).to_json()
+
+
+def test_another_half_life_counts_from_its_first_reward_on() -> None:
+    state = PolicyState()
+    state.learn(np.ones(D), 1.0, 1.0, 0.0, 1.0)
+    state.learn(np.ones(D), 1.0, 1.0, DAY, 2.0)
+    assert state.ridge is not None
+    assert state.ridge.weight == pytest.approx(1.5)
+    state.learn(np.ones(D), 1.0, 1.0, 3 * DAY, 2.0)
+    assert state.ridge.weight == pytest.approx(1.75)
+    state.learn(np.ones(D), 1.0, 1.0, 5 * DAY, 0.0)
+    assert state.ridge.weight == pytest.approx(1.875)
+    state.learn(np.ones(D), 1.0, 1.0, 50 * DAY, 0.0)
+    assert state.ridge.weight == pytest.approx(2.875)
+
+
+@pytest.mark.parametrize("half_life", [0.0, HALF_LIFE])
+def test_a_reward_is_taken_back_with_the_weight_it_still_has(half_life: float) -> None:
+    folded = events()
+    for gone in (3, 10, 39):
+        state = forgetful(folded, half_life)
+        ts, x, reward, weight = folded[gone]
+        state.unlearn(x, reward, weight, ts)
+        without = forgetful([*folded[:gone], *folded[gone + 1 :]], half_life)
+        assert state.ridge is not None
+        assert without.ridge is not None
+        # Without the newest reward a replay stops its decay earlier: the sums differ by one factor, and are the same
+        # at any later time.
+        age = max(0.0, state.as_of - without.as_of)
+        expected = without.ridge.decayed(0.5 ** (age / (half_life * DAY))) if half_life else without.ridge
+        np.testing.assert_allclose(state.ridge.gram, expected.gram, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(state.ridge.b, expected.b, rtol=0, atol=1e-9)
+        assert state.reward_count == without.reward_count
+        assert state.cumulative_reward == pytest.approx(without.cumulative_reward)
+
+
+def test_what_was_never_learned_cannot_be_taken_back() -> None:
+    with pytest.raises(ValueError, match="not in the sums"):
+        PolicyState().unlearn(np.ones(D), 1.0, 1.0)
+    state = forgetful(events()[:1])
+    before = state.to_json()
+    with pytest.raises(ValueError, match="not in the sums"):
+        state.unlearn(np.full(D, 9.0), 1.0, 1.0, state.as_of)
+    assert state.to_json() == before
+
+
+def test_a_reward_too_late_to_weigh_anything_still_counts() -> None:
+    state = PolicyState()
+    state.learn(np.ones(D), 1.0, 1.0, 1.7e9, 0.001)
+    state.learn(np.ones(D), 1.0, 1.0, 1.6e9, 0.001)
+    assert state.ridge is not None
+    assert (state.ridge.count, state.ridge.weight) == (2, 1.0)
+
+
+def test_in_a_drifting_world_forgetting_follows_and_remembering_does_not() -> None:
+    """Tastes turn round after 60 days. In the 60 that follow, a half-life of 3 days earns 85 % of what the best picks
+    do (87 % seen), where memory without end goes on earning the opposite (over 20 users, fixed seeds).
+    """
+    policies = [LinUCB("any", schema_of(*NUMBERS), {"alpha": 0.5, "half_life": half_life}) for half_life in (0.0, 3.0)]
+    earned, best = np.zeros(2), 0.0
+    for user in range(20):
+        rng = np.random.default_rng(user)
+        theta = rng.normal(size=3)
+        profiles = [Profile("ada"), Profile("ada")]
+        for step in range(240):
+            now = step * DAY / 2
+            taste = theta if step < 120 else -theta
+            x, noise = rng.normal(size=(5, 3)), 0.3 * rng.normal()
+            for which, (policy, profile) in enumerate(zip(policies, profiles, strict=True)):
+                pick = choose(policy, profile, x, float(rng.random()), now=now).pick
+                reward = float(x[pick] @ taste) + noise
+                profile.rewarded(
+                    step + 1, (policy.name, policy.schema.name), now, x[pick], reward, 1.0, policy.half_life
+                )
+                earned[which] += x[pick] @ taste if step >= 120 else 0.0
+            best += (x @ taste).max() if step >= 120 else 0.0
+    assert earned[1] > 0.85 * best
+    assert earned[0] < 0.0

@@ -149,8 +149,11 @@ async def test_a_client_that_hangs_up_in_the_middle_of_its_body_is_forgotten(ser
 
 async def test_everything_it_wrote_is_json_but_the_greeting(server: Server, connection: Connection) -> None:
     await connection.ask("GET", f"/stats/{CANARY}")
+    async with connected(server.port) as other:
+        assert (await other.exchange(request(f"{CANARY} nonsense")))[0] == 400
     lines = server.logged().splitlines()
     written = [json.loads(line) for line in lines if not line.startswith("bandstand ")]
     assert len(lines) - len(written) == 1
     assert {"timestamp", "level", "event", "logger"} <= set.intersection(*(set(line) for line in written))
+    assert {"bandstand", "bandstand.request", "uvicorn.error"} <= {line["logger"] for line in written}
     assert CANARY not in server.logged()

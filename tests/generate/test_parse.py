@@ -14,13 +14,22 @@ from bandstand.generate.parse import CONTENT_CHARACTERS, ID_CHARACTERS, TIPS_SCH
 from bandstand.generate.tips import Tip
 from tests.generate.test_tasks import json_values
 
+
+def is_json(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
 ids = st.none() | st.text(max_size=4) | st.sampled_from(["a", "tip-1", "tip-2", "tip-2-2"]) | st.integers(0, 3)
 items = st.fixed_dictionaries(
     {"content": st.text(max_size=20)},
     optional={
         "id": ids,
         "rationale": st.none() | st.text(max_size=20),
-        "task_id": json_values,
+        "task_id": json_values.filter(is_json),
         "more": st.booleans() | st.lists(st.integers(), max_size=2),
     },
 )

@@ -275,17 +275,17 @@ class Gate:
 
 
 @contextmanager
-def held(monkeypatch: pytest.MonkeyPatch, owner: type, method: str) -> Iterator[Gate]:
-    """Hold up every call of a method until the end of the block."""
+def held(monkeypatch: pytest.MonkeyPatch, owner: object, function: str) -> Iterator[Gate]:
+    """Hold up every call of a function of a class or module until the end of the block."""
     gate = Gate()
-    original = getattr(owner, method)
+    original = getattr(owner, function)
 
     def wait(*arguments: object) -> object:
         gate.wait()
         return original(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(owner, method, wait)
+        patch.setattr(owner, function, wait)
         try:
             yield gate
         finally:

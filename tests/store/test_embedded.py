@@ -27,6 +27,7 @@ from tests.store.given import (
     embedded,
     files_in,
     held,
+    killed,
     settled,
 )
 
@@ -53,6 +54,19 @@ async def test_changed_users_are_written_in_the_background(tmp_path: Path) -> No
         await subject.store.profile("reader")
         await asyncio.sleep(0.05)
         assert len(documents_in(tmp_path)) == 1, "who only looked is not written"
+
+
+async def test_a_document_left_behind_by_a_crash_is_brought_up(tmp_path: Path) -> None:
+    async with Subject(embedded(tmp_path / "state")) as subject:
+        await subject.teach("anna")
+        await subject.reopen()
+        await subject.teach("anna")
+        crashed = killed(tmp_path / "state", tmp_path / "crashed")
+    async with Subject(embedded(crashed)) as survivor:
+        seq = (await survivor.store.profile("anna")).seq
+    document = Documents(crashed).read("anna")
+    assert document is not None
+    assert document.seq == seq
 
 
 async def test_documents_that_cannot_be_written_cost_no_event(tmp_path: Path) -> None:

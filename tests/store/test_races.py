@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bandstand.bandit.errors import UnknownDecisionError
+from bandstand.store import reading
 from bandstand.store.documents import Documents
 from bandstand.store.events import Rewarded
-from tests.store.given import BUSY, Subject, assert_same, documents_in, embedded, held, ledger_of, rebuilt
+from tests.store.given import BUSY, Subject, assert_same, documents_in, embedded, held, ledger_of, rebuilt, settled
 
 
 @pytest.mark.parametrize("place", [0, 1, 60, 199, 200])
@@ -101,3 +103,40 @@ async def test_who_gives_up_waiting_takes_nobody_along(tmp_path: Path) -> None:
         assert (await again).decision_id == "mine"
         state = await subject.state("anna")
         assert (state.pulls, state.reward_count) == (2, 1)
+
+
+async def test_a_reward_that_waited_teaches_who_is_in_memory_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a reward looks for its decision, its user may be evicted and loaded again."""
+    async with Subject(embedded(tmp_path, replace(BUSY, max_warm_users=1))) as subject:
+        decision = await subject.decide("anna")
+        await subject.reopen()
+        with held(monkeypatch, reading, "find_decision") as gate:
+            reward = asyncio.create_task(subject.reward(decision, 0.5))
+            await asyncio.to_thread(gate.reached.wait, 10)
+            await subject.store.profile("berta")
+            await subject.store.profile("carla")
+            await settled(lambda: subject.store.warm("anna") is None)
+            await subject.decide("anna")
+        await reward
+        state = await subject.state("anna")
+        assert (state.pulls, state.reward_count) == (2, 1)
+
+
+async def test_a_reward_that_waited_finds_an_erased_decision_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Subject(embedded(tmp_path)) as subject:
+        decision = await subject.decide("anna")
+        await subject.reopen()
+        await subject.store.profile("anna")
+        with held(monkeypatch, reading, "find_decision") as gate:
+            reward = asyncio.create_task(subject.reward(decision, 0.5))
+            await asyncio.to_thread(gate.reached.wait, 10)
+            await subject.store.erase("anna", "tests")
+            await subject.teach("anna", 0.25)
+        with pytest.raises(UnknownDecisionError):
+            await reward
+        state = await subject.state("anna")
+        assert (state.pulls, state.reward_count) == (0, 1)

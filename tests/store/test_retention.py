@@ -165,13 +165,14 @@ async def test_rewards_racing_a_trim_end_consistent(tmp_path: Path) -> None:
 async def test_a_reset_is_remembered_though_it_is_long_past(tmp_path: Path) -> None:
     async with Subject(embedded(tmp_path, FIVE_DAYS)) as subject:
         before = await subject.decide("anna")
+        await subject.decide("anna")
         subject.clock.now += 60
         await subject.store.reset("anna", "tests")
         subject.clock.now += 4 * DAY
         assert not (await subject.reward(before, 0.5)).reward.applied
         subject.clock.now += 3 * DAY
         await subject.decide("anna")
-        await store_of(subject).trim()
+        assert await store_of(subject).trim() == 1
         for _ in range(2):
             assert before.seq not in [entry.seq for entry in await subject.store.history("anna", 100)]
             assert (await subject.state("anna")).pulls == 1

@@ -243,6 +243,9 @@ async def test_too_many_waiting_are_refused(connection: sqlite3.Connection) -> N
 
 async def test_closing_commits_what_was_accepted_and_takes_no_more(connection: sqlite3.Connection) -> None:
     bench = Bench(connection)
+    gate = threading.Event()
+    blocked = asyncio.create_task(bench.writer.call(lambda _: gate.wait(10)))
+    await asyncio.sleep(0.01)
     futures = [bench.submit((number, "")) for number in range(500)]
     closing = asyncio.create_task(bench.writer.close())
     await asyncio.sleep(0)
@@ -250,7 +253,9 @@ async def test_closing_commits_what_was_accepted_and_takes_no_more(connection: s
         bench.submit((1000, ""))
     with pytest.raises(StorageUnavailableError):
         await bench.writer.call(lambda _: None)
+    gate.set()
     await closing
+    assert await blocked
     assert all(future.done() for future in futures)
     assert len(bench.things()) == 500
 

@@ -109,7 +109,7 @@ class Policy(ABC):
             if isinstance(word, str) and word in allowed:
                 words[key] = word
             else:
-                faults.append(FieldError(f"policies.{name}.{key}", f"must be {' or '.join(map(repr, allowed))}"))
+                faults.append(FieldError(f"policies.{name}.{key}", unknown(str(word), allowed)))
         if faults:
             raise configuration_error(faults)
         return numbers, words

@@ -96,6 +96,7 @@ def fit_prior(
     base: Prior,
     *,
     start: Prior | None = None,
+    noise: float | None = None,
     hyperprior: Hyperprior = Hyperprior(),  # noqa: B008 (a tuple: nobody can change it)
     iterations: int = ITERATIONS,
     tolerance: float = TOLERANCE,
@@ -115,25 +116,25 @@ def fit_prior(
         users: the sums, free of any prior.
         base: the hyperprior's centre, and where EM starts.
         start: start here instead, at an earlier estimate.
+        noise: σ², where it is known and only μ and Σ are asked for.
         hyperprior: how much ``base`` weighs.
-        iterations: at most so many steps, in each of the two rounds where rr is unknown for some.
+        iterations: at most so many steps, and as many for σ² where rr is unknown for some.
         tolerance: what counts as having arrived.
     """
     if not len(users):
         return base
-    begin = start or base
-    estimate = _Estimate(begin.mean, begin.covariance, begin.noise)
     known = ~np.isnan(users.rr)
-    rounds = [(users, True)]
-    if not known.all():
+    if noise is None and not known.all():
         some = users.where(known)
-        rounds = [(some, True), (users, False)] if len(some) else [(users, False)]
-    for sums, with_noise in rounds:
-        for _ in range(iterations):
-            before = estimate
-            estimate = _step(sums, before, base, hyperprior, with_noise=with_noise)
-            if _arrived(before, estimate, tolerance):
-                break
+        told = fit_prior(some, base, start=start, hyperprior=hyperprior, iterations=iterations, tolerance=tolerance)
+        noise = told.noise
+    begin = start or base
+    estimate = _Estimate(begin.mean, begin.covariance, begin.noise if noise is None else noise)
+    for _ in range(iterations):
+        before = estimate
+        estimate = _step(users, before, base, hyperprior, with_noise=noise is None)
+        if _arrived(before, estimate, tolerance):
+            break
     return Prior(*estimate)
 
 

@@ -17,7 +17,8 @@ class Arrival:
 
     Where the arrival of a reward does not depend on the action taken, E[w | arrived] = E[w | not arrived] = 1. A gap of
     over three standard errors says that it does, and then the rewarded decisions are no sample of all. No gap proves
-    nothing: an arrival that depends on the outcome, such as only the happy answering, does not show in any log.
+    nothing. Where only the happy answer, it shows as far as the target does more often than the logger what makes them
+    so; in the weights of the logger itself, all 1, it never shows.
     """
 
     def __init__(self) -> None:

@@ -88,8 +88,9 @@ class Columns:
             self._require("target", f"{self.target}_0" if model else self.target, header)
         self._require("action", self.action, header)
         models = _numbered(self.q_hat, header) if model else ()
-        if model and len(models) != len(targets):
+        if model and len(models) < len(targets):
             self._require("q_hat", f"{self.q_hat}_{len(models)}", header)
+        if len(models) > len(targets):
             raise EvaluationError(f"there are {len(models)} columns of q_hat and {len(targets)} of target")
         return Layout(self.reward, self.propensity, targets, self.action, models)
 

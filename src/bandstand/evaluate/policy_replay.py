@@ -136,7 +136,7 @@ class PolicyReplay:
             for candidate in self._candidates:
                 candidate.refresh()
         possible = decision.probabilities > 0
-        always = bool(possible.all())
+        told, always = bool(possible.size), bool(possible.all())
         pick = decision.pick
         modelled = {name: model.rewards(rows[name][decision.seq]) for name, model in self._models.items()}
         for candidate, answer in zip(self._candidates, answers, strict=True):
@@ -144,7 +144,8 @@ class PolicyReplay:
             x = rows[schema][decision.seq]
             probability = candidate.distribution(decision.uid, x, decision.seed, decision.ts).probability
             answer.chosen.append(probability[pick])
-            answer.supported.append(1.0 if always else probability[possible].sum())
+            if told:
+                answer.supported.append(1.0 if always else probability[possible].sum())
             if modelled:
                 rewards = modelled[schema]
                 answer.model.append((rewards[pick], probability.dot(rewards)))
@@ -184,6 +185,6 @@ class _Answers:
             propensity=propensity,
             target=np.minimum(np.array(self.chosen), 1.0),  # a sum of shares may round to a little more
             model=np.array(self.model).T if self.model else None,
-            supported=np.array(self.supported),
+            supported=np.array(self.supported) if len(self.supported) == len(self.chosen) else None,
             place=place,
         )

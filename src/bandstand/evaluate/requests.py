@@ -1,6 +1,7 @@
 """Logged requests as any schema encodes them, many at a time."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,8 +9,9 @@ from bandstand.bandit.columns import Field
 from bandstand.bandit.errors import InvalidRequestError
 from bandstand.bandit.features import FeatureSchema
 from bandstand.evaluate.errors import EvaluationError
-from bandstand.evaluate.logged_rows import LARGEST, FloatArray
+from bandstand.evaluate.logged_rows import FloatArray
 
+_FINITE = sys.float_info.max
 _NOTHING: dict[str, object] = {}
 _TYPES: dict[str, frozenset[type]] = {
     "integer": frozenset({int}),
@@ -92,8 +94,8 @@ def _encoded(schema: FeatureSchema, requests: Sequence[Request], count: int) -> 
 def _checked(field: Field, values: list[Any]) -> list[Any]:
     fits = _TYPES[field.type].issuperset(map(type, values))
     if fits and field.type in {"integer", "number"}:
-        low = -LARGEST if field.minimum is None else field.minimum
-        high = LARGEST if field.maximum is None else field.maximum
+        low = -_FINITE if field.minimum is None else field.minimum
+        high = _FINITE if field.maximum is None else field.maximum
         fits = all(low <= value <= high for value in values)  # NaN is not between any two
     if not fits:
         raise _UnfitError(f"{field.name} must be {_described(field)}")

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
+from urllib.request import getproxies
 
 import httpx2
 
 from bandstand.bandit.errors import ConfigurationError
 from bandstand.llm.errors import ChatStatusError, ChatTimeoutError, ChatUnreachableError
+from bandstand.llm.plain_http import PlainHTTPTransport
 
 _CONNECT_S = 5.0
 
@@ -49,6 +51,7 @@ class Endpoint:
         self._wall_clock = wall_clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self.http = httpx2.AsyncClient(
+            transport=PlainHTTPTransport(max_connections) if _is_near(base_url, host) else None,
             trust_env=not is_loopback(host),
             follow_redirects=False,
             limits=httpx2.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
@@ -104,6 +107,11 @@ def is_loopback(host: str) -> bool:
         return ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def _is_near(base_url: str, host: str) -> bool:
+    """Whether plain HTTP reaches it without a proxy; where proxies are set at all, httpx2 knows their rules."""
+    return httpx2.URL(base_url).scheme == "http" and (is_loopback(host) or not getproxies())
 
 
 def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:

@@ -141,6 +141,10 @@ class Population:
         pool = self._pools.get(policy.name)
         return policy.prior if pool is None else pool.prior.of(user_id)
 
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Which prior each policy has now: its generation (0 for none yet), and from what it was learned."""
+        return {name: self._entry(pool) for name, pool in self._pools.items()}
+
     def rewarded(self, reward: Reward) -> None:
         """Take in what a user has taught, just after they taught it."""
         pool = self._pools.get(reward.policy.name)

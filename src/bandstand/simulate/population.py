@@ -1,7 +1,7 @@
 """What the users of one world teach about each other: the population prior, refreshed as serving refreshes it."""
 
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.population import PopulationPrior
+from bandstand.bandit.population import PopulationPrior, refresh_steps
 from bandstand.bandit.reservoir import Reservoir, capacity
 from bandstand.bandit.ridge import Prior, RidgeState
 
@@ -41,4 +41,6 @@ class Population:
         if self._new >= self._refresh_rewards:
             self._new = 0
             start = self._prior.estimate if self._prior.users else None
-            self._prior = PopulationPrior.learned(self._reservoir.members(), self._policy.prior, start)
+            members, policy = self._reservoir.members(), self._policy
+            steps = refresh_steps(len(members), policy.schema.dimension)
+            self._prior = PopulationPrior.learned(members, policy.prior, start, steps=steps)

@@ -25,6 +25,7 @@ AT_ONCE = 16
 """Users that are waited for at once, where a judge or a service is."""
 
 _YOUNG_OBJECTS, _YOUNG_ROUNDS, _OLD_ROUNDS = 50_000, 20, 100
+_MANY = 1000  # users: more are counted at the end of their run only
 _WORLDS = 2  # neighbouring seeds may play at once
 
 Row = tuple[object, ...]
@@ -65,7 +66,7 @@ class _UnderWay:
 
     play: Play
     episode: Episode
-    told: int
+    counted: int
     written: int
 
 
@@ -161,23 +162,29 @@ class Runner:
                 await play(episodes, cohort, self._judge, plays, at_once=held)
         finally:
             for key in keys:
-                self._tell(key)
+                self._count(key)
+                self._write(key)
                 self._ended += len(self._under_way.pop(key).play.past)
 
     def _begun(self, key: Key, episode: Episode) -> Play:
         kept = self._kept.pop(key, None)
         past = [] if kept is None else unpacked(kept)
         begun = Play(past, start=len(past))
-        self._under_way[key] = _UnderWay(begun, episode, told=0, written=len(past))
+        self._under_way[key] = _UnderWay(begun, episode, counted=0, written=len(past))
         return begun
 
-    def _tell(self, key: Key) -> None:
-        """Count and write the steps of a play that are new."""
+    def _count(self, key: Key) -> None:
+        """Count the steps of a play that are new."""
         each = self._under_way[key]
         past = each.play.past
-        if len(past) > each.told:
-            self.tally.add(key, each.episode, past, each.told)
-            each.told = len(past)
+        if len(past) > each.counted:
+            self.tally.add(key, each.episode, past, each.counted)
+            each.counted = len(past)
+
+    def _write(self, key: Key) -> None:
+        """Have the steps of a play that are new written with the next flush."""
+        each = self._under_way[key]
+        past = each.play.past
         if len(past) > each.written:
             self._plays.append((*key, *packed(past)))
             if self._plan.keeps_events(key[0]):
@@ -192,9 +199,11 @@ class Runner:
             self._ended += len(past)
 
     def _flush(self) -> None:
-        if self._at_once is not None:  # what was waited for is not to be lost with the process
-            for key in self._under_way:
-                self._tell(key)
+        for key in self._under_way:
+            if len(self._under_way) <= _MANY:
+                self._count(key)
+            if self._at_once is not None:  # what was waited for is not to be lost with the process
+                self._write(key)
         self._on_progress(self.done)
         if self._journal is None:
             return

@@ -1,0 +1,99 @@
+"""What is believed of each user: the shared prior, or among few what the others alone support."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bandstand.bandit.population import FEW, PopulationPrior, refresh_steps
+from bandstand.bandit.prior import ITERATIONS, UserSums, fit_prior, predictive
+from bandstand.bandit.ridge import Prior, RidgeState
+from tests.bandit.given import learned
+
+D = 3
+BASE = Prior.standard(D)
+
+
+def members(count: int, seed: int = 0) -> dict[str, RidgeState]:
+    rng = np.random.default_rng(seed)
+    users = {}
+    for user in range(count):
+        theta = np.array([0.5, -0.2, 0.0]) + 0.3 * rng.normal(size=D)
+        rows = rng.normal(size=(12, D))
+        users[f"user-{user:03}"] = learned(rows, rows @ theta + 0.4 * rng.normal(size=12))
+    return users
+
+
+def same(one: Prior, other: Prior) -> bool:
+    parts = zip((one.mean, one.covariance), (other.mean, other.covariance), strict=True)
+    return all(np.array_equal(a, b) for a, b in parts) and one.noise == other.noise
+
+
+def test_nobody_met_is_the_base_prior() -> None:
+    for nobody in (PopulationPrior.unlearned(BASE), PopulationPrior.learned({}, BASE)):
+        assert nobody.of("anyone") is BASE
+        assert (nobody.users, nobody.rewards) == (0, 0)
+
+
+def test_a_lone_user_learns_nothing_from_themself() -> None:
+    lone = PopulationPrior.learned(members(1), BASE)
+    assert lone.of("user-000") is BASE
+    assert not same(lone.shared, BASE)
+
+
+def test_among_few_everyones_own_rewards_are_left_out() -> None:
+    few = members(FEW - 1)
+    learnt = PopulationPrior.learned(few, BASE)
+    assert set(learnt.own) == set(few)
+    changed = dict(few, **{"user-004": members(1, seed=9)["user-000"]})
+    again = PopulationPrior.learned(changed, BASE)
+    before, after = learnt.of("user-004"), again.of("user-004")
+    np.testing.assert_allclose(after.mean, before.mean, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(after.covariance, before.covariance, rtol=0, atol=1e-6)
+    assert after.noise == pytest.approx(before.noise, abs=1e-6)
+    assert np.abs(again.of("user-005").mean - learnt.of("user-005").mean).max() > 1e-3
+    others = UserSums.stack([state for user, state in few.items() if user != "user-004"], D)
+    expected = predictive(fit_prior(others, BASE), FEW - 2, BASE)
+    np.testing.assert_allclose(before.covariance, expected.covariance, rtol=0, atol=1e-6)
+
+
+def test_among_many_all_share_one_and_so_does_a_stranger() -> None:
+    many = PopulationPrior.learned(members(FEW), BASE)
+    assert not many.own
+    assert many.of("user-000") is many.of("a stranger") is many.shared
+    assert (many.users, many.rewards) == (FEW, FEW * 12)
+
+
+def test_a_warm_start_arrives_where_a_cold_one_does() -> None:
+    earlier = PopulationPrior.learned(members(30), BASE)
+    grown = members(40)
+    cold = PopulationPrior.learned(grown, BASE)
+    warm = PopulationPrior.learned(grown, BASE, earlier.estimate)
+    np.testing.assert_allclose(warm.shared.mean, cold.shared.mean, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(warm.shared.covariance, cold.shared.covariance, rtol=0, atol=1e-6)
+
+
+def test_json_keeps_every_bit() -> None:
+    for count in (3, FEW):
+        learnt = PopulationPrior.learned(members(count), BASE)
+        again = PopulationPrior.from_json(json.loads(json.dumps(learnt.to_json())))
+        assert (again.users, again.rewards, set(again.own)) == (learnt.users, learnt.rewards, set(learnt.own))
+        assert same(again.shared, learnt.shared)
+        assert same(again.estimate, learnt.estimate)
+        assert all(same(again.own[user], prior) for user, prior in learnt.own.items())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"own": None}, {"estimate": {}}, {"shared": {"mean": [0.0], "covariance": [-1.0], "noise": 1.0}}, {"users": None}],
+)
+def test_what_is_no_population_prior_is_refused(change: dict[str, object]) -> None:
+    document = PopulationPrior.learned(members(2), BASE).to_json()
+    with pytest.raises(ValueError, match=r"prior"):
+        PopulationPrior.from_json({**document, **change})
+
+
+def test_a_refresh_takes_fewer_steps_the_more_there_is_to_do() -> None:
+    assert refresh_steps(0, 8) == refresh_steps(50, 8) == ITERATIONS
+    assert 50 < refresh_steps(2000, 8) < 200
+    assert refresh_steps(2000, 64) == 4
