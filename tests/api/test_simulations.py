@@ -154,7 +154,7 @@ async def test_runs_are_listed_newest_first_and_paged(service: Service) -> None:
         ('{"day_of_week": 7}', "day_of_week"),
         ('{"reflex_rate": NaN}', "reflex_rate"),
         ('{"events": "some"}', "events"),
-        ('{"personas": 1000, "days": 1000, "seeds": 10}', "seeds"),
+        ('{"personas": 1000, "days": 1000, "seeds": 10, "events": "none"}', "seeds"),
         ('{"judge": "llm", "personas": 1000}', "seeds"),
         ("[]", "body"),
     ],

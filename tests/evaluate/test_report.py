@@ -27,7 +27,7 @@ def document(missing_reward: float | None = None, lost: int = 0, name: str = "mi
     """A report about two policies: the world's target, and one without a chance."""
     question = Question((Formula.parse("snips"), Formula.parse("clipped_ips:3")), missing_reward=missing_reward)
     reward = np.where(np.arange(500) < lost, np.nan, LOG.reward)
-    answers = []
+    answers: list[Answer] = []
     for target in (LOG.target[np.arange(500), LOG.action], np.zeros(500)):
         evaluation = question.evaluation()
         evaluation.add(Chunk(reward, LOG.propensity, target, supported=np.full(500, 0.5)))
@@ -90,11 +90,10 @@ def test_a_table_has_a_row_for_every_estimator_and_dashes_for_what_is_not_known(
 
 
 def test_plotly_takes_every_figure() -> None:
-    for lost in (0, 100):
-        drawn = figures(json.loads(json.dumps(document(lost=lost))))
-        assert set(drawn) == {"estimates", "curve", "weights"}
-        for figure in drawn.values():
-            go.Figure(figure)  # refuses what plotly does not know
+    drawn = figures(json.loads(json.dumps(document(lost=100))))
+    assert set(drawn) == {"estimates", "curve", "weights"}
+    for figure in drawn.values():
+        go.Figure(figure)  # refuses what plotly does not know
     estimates = drawn["estimates"]["data"]
     assert [len(trace["x"]) for trace in estimates] == [2, 1]  # the one without a value has no place on the axis
 

@@ -21,7 +21,7 @@ class Gateway:
     """A server that says just these bytes to each request, and what it saw."""
 
     def __init__(self, *pieces: bytes, then: str = "wait") -> None:
-        self.connections = self.lost = 0
+        self.connections = self.lost = self.over = 0
         self.requests: list[bytes] = []
         self._pieces = pieces
         self._then = then
@@ -42,6 +42,7 @@ class Gateway:
         except (asyncio.IncompleteReadError, ConnectionError):
             self.lost += 1
         finally:
+            self.over += 1
             writer.close()
 
 
@@ -52,6 +53,7 @@ async def serving(gateway: Gateway, connections: int = 10) -> AsyncIterator[tupl
     async with httpx2.AsyncClient(transport=PlainHTTPTransport(connections), timeout=5) as client:
         yield url, client
     server.close()
+    await until(lambda: gateway.connections == gateway.over)
 
 
 async def test_a_request_goes_out_whole_and_as_it_is() -> None:

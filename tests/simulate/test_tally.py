@@ -18,7 +18,7 @@ from bandstand.simulate.plan import Plan
 from bandstand.simulate.play import Past, unpacked
 from bandstand.simulate.tally import Tally, ratio
 from bandstand.simulate.world import Episode
-from tests.simulate.given import Journal, played
+from tests.simulate.given import Journal, approximately, played
 
 PLAN = Plan(policies=("linucb-v1", "egreedy-v1", "squarecb-v1"), personas=4, days=3, seeds=5, events="all")
 
@@ -197,15 +197,6 @@ async def test_counted_in_pieces_it_is_the_same() -> None:
         for start, end in ((0, 5), (5, 6), (6, 12)):
             pieces.add(key, episode, past[:end], start)
     assert approximately(pieces.summary(), whole.tally.summary())
-
-
-def approximately(one: Any, other: Any) -> bool:
-    """Equal but for the order in which floats were added."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(approximately(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(approximately, one, other))
-    return bool(one == pytest.approx(other, abs=1e-12)) if isinstance(one, float) else bool(one == other)
 
 
 @given(st.lists(st.tuples(st.floats(-10, 10), st.floats(1, 10)), min_size=2, max_size=30))

@@ -1,4 +1,4 @@
-"""The contract suite of stores: small named laws, each run over every store.
+"""The contract suite of stores: small named laws, each run over every store (one suite, and so one long module).
 
 A law is given a :class:`~tests.store.given.Subject` around a fresh store and says what must hold, across a stop and a
 start where that makes a difference. A new law is a function of this module whose name is its sentence; it is found by

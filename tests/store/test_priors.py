@@ -7,7 +7,7 @@ import pytest
 
 from bandstand.store.priors import VERSION, PriorFiles
 
-BODY = {"generation": 3, "members": ["ada", "\ud83e\udd8a", "a/b"], "mean": [0.1, -1e-300]}
+BODY = {"generation": 3, "members": ["ada", "\U0001f98a", "a/b"], "mean": [0.1, -1e-300]}
 
 
 @pytest.fixture

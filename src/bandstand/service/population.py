@@ -95,6 +95,7 @@ class Population:
         self._clock = clock
         self._pools: dict[str, _Pool] = {}
         self._due = asyncio.Event()
+        self._filled = asyncio.Event()
         self._fitting = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -102,6 +103,7 @@ class Population:
 
     async def open(self) -> None:
         """Take up the priors as they were kept, and begin to learn; the store must be open."""
+        self._filled.clear()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="population")
         self._pools = {policy.name: _Pool(policy, self._store.secret) for policy in self._policies}
         members = {name: self._taken_up(pool) for name, pool in self._pools.items()}
@@ -123,8 +125,11 @@ class Population:
         self._pools = {}
 
     async def _keep(self, members: dict[str, list[str] | None]) -> None:
-        for name, pool in self._pools.items():
-            await self._load(pool, members[name])
+        try:
+            for name, pool in self._pools.items():
+                await self._load(pool, members[name])
+        finally:
+            self._filled.set()
         while True:
             await self._due.wait()
             self._due.clear()
@@ -177,6 +182,8 @@ class Population:
         A file that names the user and cannot be written, or belongs to no prior in use, goes; the prior is then learned
         from the users at the next start.
         """
+        if self._keeper is not None:
+            await self._filled.wait()
         affected = [pool for pool in self._pools.values() if pool.reservoir.remove(user_id) or user_id in pool.on_disk]
         for pool in affected:
             async with self._fitting:
@@ -189,9 +196,9 @@ class Population:
 
     async def refit(self, policy: str) -> None:
         """Learn one policy's prior again from its reservoir, from nothing and all the way."""
-        pool = self._pools[policy]
+        await self._filled.wait()
         async with self._fitting:
-            await self._refit(pool, ITERATIONS, cold=True)
+            await self._refit(self._pools[policy], ITERATIONS, cold=True)
 
     # ── beside it ─────────────────────────────────────────────────────────────────────────────────────────────────
 
