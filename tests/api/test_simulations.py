@@ -34,7 +34,7 @@ async def start(service: Service, **fields: Any) -> dict[str, Any]:
 
 async def until(service: Service, run: int, *states: str, done: int = 0) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for _ in range(600):
+    for _ in range(2400):
         found = answered(await service.get(f"/simulations/{run}"))
         if found["state"] in states and found["progress"]["done"] >= done:
             return found

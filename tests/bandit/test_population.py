@@ -96,4 +96,4 @@ def test_what_is_no_population_prior_is_refused(change: dict[str, object]) -> No
 def test_a_refresh_takes_fewer_steps_the_more_there_is_to_do() -> None:
     assert refresh_steps(0, 8) == refresh_steps(50, 8) == ITERATIONS
     assert 50 < refresh_steps(2000, 8) < 200
-    assert refresh_steps(2000, 64) == 4
+    assert refresh_steps(512, 64) == 4

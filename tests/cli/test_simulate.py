@@ -25,7 +25,7 @@ from tests.contract.server import started
 from tests.simulate.given import approximately, played
 
 SMALL = ("--policy", "linucb-v1", "--policy", "linucb-v2", "--personas", "3", "--days", "4", "--seeds", "2")
-LONG = ("--policy", "linucb-v1", "--policy", "egreedy-v1", "--personas", "10", "--days", "60", "--seeds", "40")
+LONG = ("--policy", "linucb-v1", "--policy", "egreedy-v1", "--personas", "10", "--days", "60", "--seeds", "20")
 SLOW = f"{sys.executable} -S -c \"import time; time.sleep(0.05); print('done')\""
 
 
@@ -283,6 +283,8 @@ def test_what_is_refused_is_one_line_and_exit_code_2(tmp_path: Path, flags: tupl
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("bandstand: ")
     assert message in err
+    states = [run.state for run in Simulations(tmp_path / "state").page(before=None, limit=9, now=time.time())]
+    assert states in ([], ["failed"]), "no run is left as if somebody played it"
 
 
 def test_a_policy_that_is_defined_otherwise_now_is_not_continued(tmp_path: Path) -> None:

@@ -223,6 +223,7 @@ def test_the_log_is_counted(uniform_log: list[list[LoggedEvent]]) -> None:
         ({"context": {"hour_of_day": 24}}, "hour_of_day must be a whole number from 0 to 23"),
         ({"candidates": [{}, {"features": {"priority": True}}]}, "priority must be a whole number from 1 to 4"),
         ({"candidates": [{}, {"features": []}]}, "not a score request"),
+        ({"candidates": [{}]}, "the pick is none of the candidates"),
         ({"candidates": []}, "not a score request"),
         ({"candidates": 7}, "not a score request"),
     ],
@@ -231,7 +232,8 @@ def test_a_request_that_cannot_be_encoded_is_named(
     uniform_log: list[list[LoggedEvent]], changed: dict[str, Any], message: str
 ) -> None:
     page = list(uniform_log[0])
-    index = next(index for index, event in enumerate(page) if index > 9 and isinstance(event, LoggedDecision))
+    numbers = [index for index, event in enumerate(page) if isinstance(event, LoggedDecision) and event.pick == 1]
+    index = numbers[3]
     decision = page[index]
     assert isinstance(decision, LoggedDecision)
     page[index] = decision._replace(body=json.dumps(json.loads(decision.body) | changed).encode())

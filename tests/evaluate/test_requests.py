@@ -37,6 +37,7 @@ def test_a_request_is_read_from_its_body_whole_or_for_one_candidate() -> None:
     body = json.dumps({"context": {"hour": 3}, "candidates": [{"features": {"size": 1}}, {"id": "b"}]}).encode()
     assert Request.read("here", body) == Request("here", {"hour": 3}, [{"size": 1}, {}])
     assert Request.read("here", body, 1) == Request("here", {"hour": 3}, [{}])
+    assert Request.read("here", body).only(0) == Request.read("here", body, 0)
     assert Request.read("here", '{"candidates": [{}]}') == Request("here", {}, [{}])
 
 

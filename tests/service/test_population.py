@@ -82,9 +82,12 @@ class Learning(Service):
                 await asyncio.sleep(0.01)
         return time.monotonic() - began
 
-    def kept(self, policy: str = "linucb-v2") -> dict[str, object]:
-        document = self.files.read(policy)
-        assert document is not None
+    async def kept(self, policy: str = "linucb-v2") -> dict[str, object]:
+        """The file, once it is that of the newest generation, which counts before it is written."""
+        generation = self.deployment.population.summary()[policy]["generation"]
+        async with asyncio.timeout(10.0):
+            while (document := self.files.read(policy)) is None or document["generation"] != generation:  # noqa: ASYNC110 (the same)
+                await asyncio.sleep(0.01)
         return document
 
 
@@ -129,10 +132,10 @@ async def test_enough_rewards_teach_what_a_stranger_may_be_like_within_two_secon
 async def test_the_next_rewards_make_the_next_generation(service: Learning) -> None:
     await service.teach(users=5, each=4)
     await service.learned()
-    first = service.kept()
+    first = await service.kept()
     await service.teach(users=5, each=4, first=5)
     assert await service.learned(2) < 2.0
-    second = service.kept()
+    second = await service.kept()
     assert (first["generation"], second["generation"]) == (1, 2)
     assert (first["parent"], second["parent"]) == (None, first["checksum"])
     assert isinstance(second["lineage"], list)
@@ -306,8 +309,8 @@ async def test_a_user_erased_while_nothing_could_write_is_gone_after_the_start(s
     await service.teach(users=6, each=5)
     await service.learned()
     await service.deployment.store.erase("user-2", "tests")
+    body = {key: value for key, value in (await service.kept()).items() if key != "checksum"}
     await service.deployment.population.close()
-    body = {key: value for key, value in service.kept().items() if key != "checksum"}
     service.files.write("linucb-v2", {**body, "members": [f"user-{user}" for user in range(6)]})
     await service.deployment.store.close()
     service.renew()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -254,7 +255,7 @@ async def test_a_full_disk_refuses_or_scores_without_a_log(
     assert (await service.score(request, decision_id="mine")).repeated, "what is logged is still answered"
     with pytest.raises(StorageFullError):
         await service.reward({"decision_id": logged.decision_id, "reward": 1.0})
-    disk.fill(full=False)
+    disk.fill(room=math.inf)
     assert (await service.score(request)).decision_id is not None
     assert (await service.deployment.store.totals())["linucb-v2"].decisions == 2
     await service.deployment.store.close()

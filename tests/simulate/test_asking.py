@@ -7,9 +7,10 @@ import pytest
 
 from bandstand.bandit.errors import ConfigurationError
 from bandstand.generate.prompts import PromptLibrary, prompts_directory
-from bandstand.simulate.asking import PARAMETERS, PROMPT_NAME, ask, shipped_prompt
+from bandstand.simulate.asking import PARAMETERS, PROMPT_NAME, ask, planned_prompt, shipped_prompt, with_prompt
 from bandstand.simulate.persona import Persona
-from tests.simulate.given import WORLD
+from bandstand.simulate.plan import JudgePlan
+from tests.simulate.given import SMALL, WORLD
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
 
@@ -43,3 +44,12 @@ def test_a_persona_cannot_close_its_fence() -> None:
 def test_a_version_that_is_not_there_is_refused_by_name() -> None:
     with pytest.raises(ConfigurationError, match="no prompt simulate/v0"):
         shipped_prompt("v0")
+
+
+def test_a_run_notes_its_prompt_and_is_not_continued_with_another() -> None:
+    assert with_prompt(SMALL) == SMALL, "the rule is asked nothing"
+    judge = with_prompt(replace(SMALL, judge=JudgePlan(kind="llm"))).judge
+    assert judge.prompt == shipped_prompt().digest
+    assert planned_prompt(judge).digest == judge.prompt
+    with pytest.raises(ConfigurationError, match="prompt has changed"):
+        planned_prompt(replace(judge, prompt="0" * 64))

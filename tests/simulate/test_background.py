@@ -37,7 +37,7 @@ async def running(state_dir: Path) -> AsyncIterator[BackgroundRuns]:
 async def until(runs: BackgroundRuns, run: int, *states: str, done: int = 0) -> Run:
     """Wait for a run to be in one of some states, and so far."""
     found = await runs.get(run)
-    for _ in range(600):
+    for _ in range(2400):
         found = await runs.get(run)
         if found.state in states and found.done >= done:
             return found

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import math
 import sqlite3
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,23 +19,28 @@ from tests.store.given import DAY, QUICK, Subject, assert_same, embedded, ledger
 
 
 class Connection:
-    """A connection that answers a write as SQLite does on a full disk, while ``full``."""
+    """A connection that answers a write as SQLite does on a full disk, once there is no ``room`` for it."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self.full = False
+        self.room = math.inf
         self._connection = connection
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
     def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
-        if self.full and statement.lstrip().startswith(("INSERT", "DELETE")):
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")  # as SQLite may have done by itself
-            error = sqlite3.OperationalError("database or disk is full")
-            error.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise error
+        if statement.lstrip().startswith(("INSERT", "DELETE")):
+            self.room -= 1
+            if self.room < 0:
+                raise self._no_room()
         return self._connection.execute(statement, *values)
+
+    def _no_room(self) -> sqlite3.Error:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")  # as SQLite may have done by itself
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        return error
 
 
 class Disk:
@@ -47,8 +53,9 @@ class Disk:
         self.writers.append(Connection(connect(path)))
         return self.writers[-1]
 
-    def fill(self, *, full: bool = True) -> None:
-        self.writers[-1].full = full
+    def fill(self, *, room: float = 0) -> None:
+        """Let there be room for so many more statements that write."""
+        self.writers[-1].room = room
 
 
 @pytest.fixture
@@ -96,7 +103,7 @@ async def test_it_recovers_by_itself_and_the_refused_left_no_trace(tmp_path: Pat
         disk.fill()
         assert await until_full(lambda: subject.decide("berta", own_id="hers")) == 0
         assert await until_full(lambda: subject.reward(decision, 0.5, key=("route", "key"))) == 0
-        disk.fill(full=False)
+        disk.fill(room=math.inf)
         assert (await subject.decide("berta", own_id="hers")).user_id == "berta"
         assert (await subject.reward(decision, 0.25, key=("route", "key"))).match == "new"
         live = await subject.store.profile("anna")
@@ -116,7 +123,7 @@ async def test_all_who_wait_for_a_refused_event_hear_of_it(tmp_path: Path, disk:
         attempts += [subject.decide("anna", own_id="mine") for _ in range(5)]
         outcomes = await asyncio.gather(*attempts, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {StorageFullError}
-        disk.fill(full=False)
+        disk.fill(room=math.inf)
         assert (await subject.reward(decision, -0.5)).match == "new"
 
 
@@ -128,37 +135,47 @@ async def test_a_refused_reset_forgets_nothing_and_holds_back_no_reward(tmp_path
         resets = [subject.store.reset("anna", "tests") for _ in range(3)]
         outcomes = await asyncio.gather(*resets, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {StorageFullError}
-        disk.fill(full=False)
+        disk.fill(room=math.inf)
         assert (await subject.reward(decision, 0.5)).reward.applied
         assert (await subject.state("anna")).reward_count == 2
         await subject.store.reset("anna", "tests")
         assert (await subject.store.profile("anna")).policies == {}
 
 
-async def test_a_refused_erasure_takes_nothing_and_can_be_asked_again(tmp_path: Path, disk: Disk) -> None:
+@pytest.mark.parametrize("room", range(10))
+async def test_a_refused_erasure_takes_nothing_and_can_be_asked_again(tmp_path: Path, disk: Disk, room: int) -> None:
     async with Subject(embedded(tmp_path)) as subject:
-        decision = await subject.decide("anna")
-        disk.fill()
-        assert await until_full(lambda: subject.store.erase("anna", "tests")) == 0
-        assert (await subject.state("anna")).pulls == 1
-        assert await subject.store.decision(decision.decision_id) is not None
-        disk.fill(full=False)
-        assert (await subject.store.erase("anna", "tests")).decisions == 1
+        decision = await subject.decide("anna", own_id="mine")
+        await subject.reward(decision, 0.5, key=("route", "key"))
+        live = (await subject.store.profile("anna")).copy()
+        disk.fill(room=room)
+        try:
+            erasure = await subject.store.erase("anna", "tests")
+        except StorageFullError:
+            assert_same(live, await subject.store.profile("anna"))
+            assert (await subject.reward(decision, 0.5, key=("route", "key"))).match == "key"
+            disk.fill(room=math.inf)
+            erasure = await subject.store.erase("anna", "tests")
+        assert (erasure.decisions, erasure.rewards) == (1, 1)
+        assert (await subject.store.profile("anna")).policies == {}
 
 
-async def test_a_refused_trim_takes_nothing_and_is_done_later(tmp_path: Path, disk: Disk) -> None:
+@pytest.mark.parametrize("room", range(10))
+async def test_a_refused_trim_takes_nothing_and_is_done_later(tmp_path: Path, disk: Disk, room: int) -> None:
     async with Subject(embedded(tmp_path, StoreOptions(sync=False, retention_days=5))) as subject:
-        for _ in range(20):
+        for _ in range(5):
             await subject.reward(await subject.decide("anna"), 0.5)
-        live = await subject.store.profile("anna")
+        live = (await subject.store.profile("anna")).copy()
         subject.clock.now += 10 * DAY
         store = subject.store
         assert isinstance(store, EmbeddedStore)
-        disk.fill()
-        assert await until_full(store.trim) == 0
-        assert len(await store.history("anna", 100)) == 20
-        disk.fill(full=False)
-        assert await store.trim() == 1
+        disk.fill(room=room)
+        try:
+            await store.trim()
+        except StorageFullError:
+            assert len(await store.history("anna", 100)) == 5
+            disk.fill(room=math.inf)
+            assert await store.trim() == 1
         assert await store.history("anna", 100) == []
         await subject.reopen()
         assert_same(live, await subject.store.profile("anna"))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,18 @@ from bandstand.bandit.errors import UnknownDecisionError
 from bandstand.store import reading
 from bandstand.store.documents import Documents
 from bandstand.store.events import Rewarded
-from tests.store.given import BUSY, Subject, assert_same, documents_in, embedded, held, ledger_of, rebuilt, settled
+from tests.store.given import (
+    BUSY,
+    Gate,
+    Subject,
+    assert_same,
+    documents_in,
+    embedded,
+    held,
+    ledger_of,
+    rebuilt,
+    settled,
+)
 
 
 @pytest.mark.parametrize("place", [0, 1, 60, 199, 200])
@@ -140,3 +152,30 @@ async def test_a_reward_that_waited_finds_an_erased_decision_gone(
             await reward
         state = await subject.state("anna")
         assert (state.pulls, state.reward_count) == (0, 1)
+
+
+async def test_a_decision_spent_while_it_was_looked_up_gives_its_reward(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look-up that the ledger answered before another's reward was committed is not believed."""
+    monkeypatch.setattr("bandstand.store.embedded._RECENT_DECISIONS", 1)
+    async with Subject(embedded(tmp_path)) as subject:
+        decision = await subject.decide("anna")
+        await subject.decide("anna")
+        found, gate = reading.find_decision, Gate()
+
+        def held_once(*arguments: Any) -> object:
+            answer = found(*arguments)
+            if not gate.reached.is_set():
+                gate.wait()
+            return answer
+
+        monkeypatch.setattr(reading, "find_decision", held_once)
+        late = asyncio.create_task(subject.reward(decision, 0.5))
+        await asyncio.to_thread(gate.reached.wait, 10)
+        first = await subject.reward(decision, 0.5)
+        await subject.decide("anna")
+        gate.opened.set()
+        outcome = await late
+        assert (outcome.match, outcome.reward.seq) == ("decision", first.reward.seq)
+        assert (await subject.state("anna")).reward_count == 1

@@ -9,15 +9,15 @@ from bandstand.bandit.ridge import RidgeState
 LARGEST = 2000
 """Users in a reservoir, where their sums are small enough."""
 
-_MOST_NUMBERS = 1 << 23  # 64 MB: at d > 64 fewer users
+_MOST_NUMBERS = 1 << 21  # 16 MB, and a refresh of about a second, with fewer users where d > 32
 _KEY_BYTES = 64
 
 
 def capacity(d: int) -> int:
-    """Return how many users a reservoir holds whose models have d features: 2,000, or fewer where 2²³/d² is less.
+    """Return how many users a reservoir holds whose models have d features: 2,000, or fewer where 2²¹/d² is less.
 
     >>> capacity(8), capacity(64), capacity(256)
-    (2000, 2000, 128)
+    (2000, 512, 32)
     """
     return min(LARGEST, _MOST_NUMBERS // d**2)
 

@@ -164,8 +164,16 @@ class Prior:
     mean: FloatArray
     covariance: FloatArray
     noise: float
-    factor: FloatArray | None = field(init=False, repr=False)
-    """L with Σ = L Lᵀ, shape (d, d); None for the standard prior, which needs none."""
+    factor: FloatArray = field(init=False, repr=False)
+    """L with Σ = L Lᵀ, shape (d, d)."""
+    ridge: FloatArray | None = field(init=False, repr=False)
+    """σ² Σ⁻¹, shape (d, d), what is added to G; None where Σ is too near to singular."""
+    pull: FloatArray = field(init=False, repr=False)
+    """σ² Σ⁻¹ μ, shape (d,), what is added to B; 0 where there is no ridge."""
+    standard_form: bool = field(init=False, repr=False)
+    """Whether this is the standard prior, whose posterior needs a little less arithmetic."""
+    most: float = field(init=False, repr=False)
+    """The largest entry of ridge + G with which an inverse is still exact enough."""
 
     def __post_init__(self) -> None:
         mean, covariance = np.array(self.mean, np.float64), np.array(self.covariance, np.float64)
@@ -177,11 +185,23 @@ class Prior:
         tolerance = _SYMMETRY * float(np.abs(covariance).max())
         if np.abs(covariance - covariance.T).max() > tolerance or eigenvalues.min() < -tolerance:
             raise ValueError("a prior's covariance must be symmetric and positive semi-definite")
+        largest, smallest = float(eigenvalues.max()), float(eigenvalues.min())
+        ridge, pull, most = None, np.zeros(mean.size), 0.0
+        if smallest * _ILL_CONDITIONED > largest:
+            inverse = (vectors / eigenvalues).dot(vectors.T) * self.noise
+            ridge = read_only((inverse + inverse.T) / 2.0)
+            pull, most = ridge.dot(mean), _ILL_CONDITIONED * self.noise / largest
         standard = not mean.any() and np.array_equal(covariance, np.eye(mean.size)) and self.noise == 1.0
-        factor = None if standard else read_only(vectors * np.sqrt(np.maximum(eigenvalues, 0.0)))
-        object.__setattr__(self, "mean", read_only(mean))
-        object.__setattr__(self, "covariance", read_only(covariance))
-        object.__setattr__(self, "factor", factor)
+        for name, value in (
+            ("mean", read_only(mean)),
+            ("covariance", read_only(covariance)),
+            ("factor", read_only(vectors * np.sqrt(np.maximum(eigenvalues, 0.0)))),
+            ("ridge", ridge),
+            ("pull", read_only(pull)),
+            ("standard_form", standard),
+            ("most", most),
+        ):
+            object.__setattr__(self, name, value)
 
     def to_json(self) -> dict[str, Any]:
         """Return the prior as JSON values; ``covariance`` is its upper triangle, row by row."""
@@ -249,17 +269,23 @@ class Posterior:
 def posterior(state: RidgeState, prior: Prior) -> Posterior:
     """Compute the posterior from the sums.
 
-    With Σ = L Lᵀ: V = L (I + LᵀGL/σ²)⁻¹ Lᵀ and m = μ + V (B − Gμ)/σ², the module's formulae without Σ⁻¹, so that a
-    prior may be certain about a direction.
+    With R = σ² Σ⁻¹: V = σ² (R + G)⁻¹ and m = (R + G)⁻¹ (R μ + B), the module's formulae times σ². Where Σ is singular,
+    or G has swallowed R, with Σ = L Lᵀ: V = L (I + LᵀGL/σ²)⁻¹ Lᵀ and m = μ + V (B − Gμ)/σ², without Σ⁻¹.
     """
+    if prior.ridge is not None:
+        precision = prior.ridge + state.gram
+        # The largest entry of a positive definite matrix is on its diagonal, and bounds the condition number.
+        if precision.max() <= prior.most:
+            inverse = np.asarray(np.linalg.inv(precision), np.float64)
+            if prior.standard_form:
+                return Posterior(read_only(inverse.dot(state.b)), read_only(inverse))
+            mean = inverse.dot(prior.pull + state.b)
+            inverse *= prior.noise
+            return Posterior(read_only(mean), read_only(inverse))
     factor = prior.factor
-    if factor is None:
-        covariance = ridge_inverse(state.gram)
-        mean = covariance.dot(state.b)
-    else:
-        inner = ridge_inverse(factor.T.dot(state.gram).dot(factor) / prior.noise)
-        covariance = factor.dot(inner).dot(factor.T)
-        mean = prior.mean + covariance.dot(state.b - state.gram.dot(prior.mean)) / prior.noise
+    inner = ridge_inverse(factor.T.dot(state.gram).dot(factor) / prior.noise)
+    covariance = factor.dot(inner).dot(factor.T)
+    mean = prior.mean + covariance.dot(state.b - state.gram.dot(prior.mean)) / prior.noise
     return Posterior(read_only(mean), read_only(covariance))
 
 

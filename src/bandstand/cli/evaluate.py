@@ -83,8 +83,10 @@ def evaluate(  # noqa: PLR0913 (each is a flag)
     result = answered(asked)
     if html is not None:
         from bandstand.evaluate.page import page  # noqa: PLC0415 (as above)
+        from bandstand.store.maintenance import storage_errors  # noqa: PLC0415 (as above)
 
-        html.write_text(page(result), encoding="utf-8")
+        with storage_errors(html):
+            html.write_text(page(result), encoding="utf-8")
     if as_json:
         typer.echo(json.dumps(result, allow_nan=False))
     else:

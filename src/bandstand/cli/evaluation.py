@@ -15,7 +15,6 @@ from bandstand.bandit.definition import unknown
 from bandstand.bandit.errors import InvalidRequestError
 from bandstand.bandit.policies import Policy
 from bandstand.cli.report import progress
-from bandstand.cli.report import report as show_facts
 from bandstand.cli.state_dir import Place, place
 from bandstand.evaluate import Formula, decision_file
 from bandstand.evaluate.candidate import Candidate
@@ -25,6 +24,7 @@ from bandstand.evaluate.policy_replay import LogFacts
 from bandstand.evaluate.question import Question, ask_decisions, ask_rows
 from bandstand.evaluate.report import AS_TRAINED, Answer, report
 from bandstand.evaluate.row_file import named
+from bandstand.settings import read_settings
 from bandstand.store import decision_log
 from bandstand.store.events import seq_at
 from bandstand.store.maintenance import observed
@@ -83,10 +83,14 @@ def answered(asked: Asked) -> dict[str, Any]:
 
 def show(result: Mapping[str, Any]) -> None:
     """Print what the log holds, then a table for each policy and what speaks against it."""
-    show_facts("Off-policy evaluation", facts(result), as_json=False)
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH)
+    told = Table.grid(padding=(0, 2))
+    for name, fact in facts(result).items():
+        told.add_row(Text(name, style="dim"), Text(fact, overflow="fold"))
+    console.print(Text("Off-policy evaluation", style="bold"))
+    console.print(told)
     for policy in result["policies"]:
         table = Table(*HEADS, title=Text(heading(policy), style="bold"), title_justify="left", box=SIMPLE)
         for column in table.columns:
@@ -157,7 +161,8 @@ def _candidates(asked: Asked, where: Place) -> list[Candidate]:
     for name in asked.policies:
         policy = where.catalogue.policy(name)
         chosen[policy.name] = policy
-    return [Candidate(policy) for policy in chosen.values()]
+    refresh_rewards = read_settings().prior_refresh_rewards
+    return [Candidate(policy, refresh_rewards) for policy in chosen.values()]
 
 
 def _report(

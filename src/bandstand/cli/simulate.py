@@ -98,7 +98,8 @@ def simulate(  # noqa: PLR0913 (each is a flag)
     kept in simulations.db of the state directory, which may be in use by a service.
     """
     # Imported here: the other commands need none of it.
-    from bandstand.cli.simulation import Setting, new_run, play_run, resumed_run, show  # noqa: PLC0415
+    from bandstand.cli.simulation import Setting, new_run, play_run, resumed_run  # noqa: PLC0415
+    from bandstand.cli.simulation_tables import show  # noqa: PLC0415
 
     document: dict[str, Any] = {
         "world": world,

@@ -3,7 +3,7 @@
 from bandstand.bandit.arrays import FloatArray
 from bandstand.bandit.distribution import Distribution, spare
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.population import PopulationPrior
+from bandstand.bandit.population import PopulationPrior, refresh_steps
 from bandstand.bandit.profile import PolicyState, Profile
 from bandstand.bandit.reservoir import Reservoir, capacity
 from bandstand.bandit.ridge import Posterior
@@ -69,8 +69,10 @@ class Candidate:
         """Fit the population prior to what the users have taught so far."""
         self._fitted = self.rewards
         if self._reservoir is not None:
+            members = self._reservoir.members()
             start = self._population.estimate if self._population.users else None
-            self._population = PopulationPrior.learned(self._reservoir.members(), self.policy.prior, start)
+            steps = refresh_steps(len(members), self.policy.schema.dimension)
+            self._population = PopulationPrior.learned(members, self.policy.prior, start, steps=steps)
 
     def _offer(self, user: int, state: PolicyState) -> None:
         if self._reservoir is not None and state.ridge is not None:

@@ -52,6 +52,10 @@ class Request(NamedTuple):
             raise EvaluationError(f"{place}: not a score request")
         return cls(place, context, features)
 
+    def only(self, pick: int) -> "Request":
+        """Return the request as if that candidate had been alone."""
+        return self._replace(features=[self.features[pick]])
+
 
 def encode(schema: FeatureSchema, requests: Sequence[Request]) -> list[FloatArray]:
     """Encode requests under a schema that may not be the one they were served with: x of shape (K, d) for each.

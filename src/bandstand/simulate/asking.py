@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 from bandstand.bandit.errors import ConfigurationError
 from bandstand.generate.generator import day_period
 from bandstand.generate.prompts import Prompt, PromptLibrary, RenderedPrompt, prompts_directory
 from bandstand.generate.quote import bounded, fenced
+from bandstand.simulate.plan import JudgePlan, Plan
 from bandstand.simulate.world import Episode
 
 PROMPT_NAME = "simulate"
@@ -29,6 +31,25 @@ def shipped_prompt(version: str = PROMPT_VERSION) -> Prompt:
     if prompt is None:
         broken = [str(each) for each in library.broken if each.file.startswith(f"{PROMPT_NAME}/")]
         raise ConfigurationError(f"There is no prompt {PROMPT_NAME}/{version}. {' '.join(broken)}".rstrip())
+    return prompt
+
+
+def with_prompt(plan: Plan) -> Plan:
+    """Note the prompt in a plan whose judge is asked with one."""
+    if plan.judge.kind == "rule":
+        return plan
+    return replace(plan, judge=replace(plan.judge, prompt=shipped_prompt().digest))
+
+
+def planned_prompt(judge: JudgePlan) -> Prompt:
+    """Read the prompt of a run.
+
+    Raises:
+        ConfigurationError: it has changed since the run was begun.
+    """
+    prompt = shipped_prompt()
+    if judge.prompt not in {None, prompt.digest}:
+        raise ConfigurationError("The run cannot be continued: its judge's prompt has changed since.")
     return prompt
 
 

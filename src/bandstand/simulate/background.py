@@ -18,6 +18,7 @@ import structlog
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.errors import BandstandError, FieldError, InvalidRequestError, OverloadedError
+from bandstand.simulate.asking import with_prompt
 from bandstand.simulate.errors import UnknownRunError
 from bandstand.simulate.plan import Plan
 from bandstand.simulate.runner import require_policies
@@ -93,7 +94,7 @@ class BackgroundRuns:
         """
         names = [self._catalogue.policy(name).name for name in document["policies"]]
         judge = {"kind": document.get("judge", "rule")}
-        plan = Plan.from_document({**document, "policies": names, "judge": judge})
+        plan = with_prompt(Plan.from_document({**document, "policies": names, "judge": judge}))
         _require_size(plan)
         plan = require_policies(plan, self._catalogue.policies)
         queued = await asyncio.to_thread(self._queue, plan, client)
@@ -189,6 +190,8 @@ class BackgroundRuns:
         )
         with contextlib.suppress(OSError):  # it may be gone already
             os.setpriority(os.PRIO_PROCESS, child.pid, _NICEST)
+            if sys.platform == "linux":  # there, even the nicest keeps a core for a few milliseconds once it has it
+                os.sched_setscheduler(child.pid, os.SCHED_IDLE, os.sched_param(0))
         return child
 
     def _hang_up(self, run: int) -> None:

@@ -28,6 +28,7 @@ class JudgePlan:
         url: of ``llm``: where an OpenAI-compatible gateway is; None for Anthropic.
         command: of ``command``: the program and its arguments.
         deadline_s: the longest one decision may take; None for the judge's own.
+        prompt: of ``llm`` and ``command``, the SHA-256 of the prompt they were asked with when the run was begun.
     """
 
     kind: JudgeKind = "rule"
@@ -35,6 +36,7 @@ class JudgePlan:
     url: str | None = None
     command: tuple[str, ...] = ()
     deadline_s: float | None = None
+    prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

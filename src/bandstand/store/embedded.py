@@ -408,16 +408,14 @@ class EmbeddedStore:
 
     async def reward(self, reward: Reward) -> Rewarded:
         """Log a reward and teach it, once; see :class:`bandstand.store.base.Store`."""
-        if (known := await self._reward_by_key(reward)) is not None:
-            return Rewarded(known, "key")
         try:
             return await self._reward(reward)
-        except _CollidedError:  # the key was spent between the look-up and the commit
-            if (known := await self._reward_by_key(reward)) is None:
-                raise
-            return Rewarded(known, "key")
+        except _CollidedError:  # its key or its decision was spent between the look-up and the commit
+            return await self._reward(reward)
 
     async def _reward(self, reward: Reward) -> Rewarded:
+        if (known := await self._reward_by_key(reward)) is not None:
+            return Rewarded(known, "key")
         while True:
             user = await self._user(reward.user_id)
             decision = None if reward.decision_id is None else await self.decision(reward.decision_id)

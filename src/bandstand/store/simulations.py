@@ -71,6 +71,12 @@ class Simulations:
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / _FILE
 
+    @contextmanager
+    def held_open(self) -> Iterator[None]:
+        """Keep the file open: else every write is the last one's, at which SQLite moves its log and syncs the disk."""
+        with self._open():
+            yield
+
     def create(self, plan: str, total: int, *, origin: str, client: str, now: float) -> int:
         """Add a run that waits to be played; returns its number."""
         row = ("queued", origin, client, now, plan, 0, total)

@@ -1,0 +1,84 @@
+"""A simulation's result for a person: who earned what, overall and as users' decisions go on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bandstand.simulate.report import plus_minus
+
+_WIDTH = 120
+_WINDOWS = ((1, 10), (11, 40), (41, 60), (61, None))
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print a result as tables."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDTH)
+    plan = result["plan"]
+    world = plan["world"] if isinstance(plan["world"], str) else "own"
+    title = (
+        f"Run {result['run']}: {result['decisions']:,} of {result['total']:,} decisions, {world} personas, "
+        f"{plan['seeds']} seeds, judge {plan['judge']['kind']}"
+    )
+    if result["seconds"]:
+        title += f", {result['seconds']:.1f} s"
+    console.print(_overall(result), title, sep="\n")
+    console.print(_by_decision(result))
+    fallbacks = [
+        f"{name}: {each['decisions']:,} decided by {each['judge']}"
+        + (f" ({each['fallback']})" if each["fallback"] else "")
+        for name, policy in result["policies"].items()
+        for each in policy["judges"]
+        if plan["judge"]["kind"] != "rule"
+    ]
+    for line in fallbacks:
+        console.print(line)
+
+
+def _overall(result: Mapping[str, Any]) -> Table:
+    table = Table("policy")
+    for head in ("mean reward", "expected", "gap closed", "regret", "done", "snooze", "dismiss"):
+        table.add_column(head, justify="right")
+    for name, each in result["policies"].items():
+        table.add_row(
+            name,
+            plus_minus(each["mean_reward"], each["stderr"], ".4f"),
+            plus_minus(each["expected_reward"], each["expected_stderr"], ".4f"),
+            plus_minus(each["gap_closed"], each["gap_stderr"], ".1%"),
+            plus_minus(each["regret"], None, ".4f"),
+            *(f"{share:.1%}" for share in each["actions"].values()),
+        )
+    for name, each in result["baselines"].items():
+        table.add_row(name, "", plus_minus(each["mean_reward"], each["stderr"], ".4f"), style="dim")
+    return table
+
+
+def _by_decision(result: Mapping[str, Any]) -> Table:
+    """Mean reward and gap closed in windows of a user's decisions."""
+    table = Table("gap closed in decisions")
+    curves = {name: each["by_decision"] for name, each in result["policies"].items()}
+    decisions = next(iter(curves.values()))["decision"]
+    windows = [(low, high) for low, high in _WINDOWS if low <= decisions[-1]]
+    for low, high in windows:
+        table.add_column(f"{low}–{high or 'end'}", justify="right")
+    bounds = {name: each["by_decision"]["mean_reward"] for name, each in result["baselines"].items()}
+    for name, curve in curves.items():
+        cells = [_gap(curve, bounds, decisions, low, high) for low, high in windows]
+        table.add_row(name, *cells)
+    return table
+
+
+def _gap(curve: Mapping[str, Any], bounds: Mapping[str, Any], decisions: list[int], low: int, high: int | None) -> str:
+    picked = [
+        (count, expected, bounds["random"][at], bounds["oracle"][at])
+        for at, (decision, count, expected) in enumerate(
+            zip(decisions, curve["decisions"], curve["expected_reward"], strict=True)
+        )
+        if decision >= low and (high is None or decision <= high) and expected is not None
+    ]
+    earned = sum(count * (expected - random) for count, expected, random, _ in picked)
+    possible = sum(count * (oracle - random) for count, _, random, oracle in picked)
+    return f"{earned / possible:.1%}" if possible else "–"
