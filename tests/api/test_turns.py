@@ -1,7 +1,6 @@
-"""Turns: in order, one by one, never stuck."""
+"""Turns: in order, one by one, after the light ones, never stuck."""
 
 import asyncio
-import time
 from itertools import pairwise
 
 import pytest
@@ -10,77 +9,131 @@ from bandstand.api.turns import Turns
 from bandstand.bandit.errors import OverloadedError
 
 
-async def test_who_comes_first_waits_for_nobody() -> None:
-    task = asyncio.ensure_future(Turns().take())
-    await asyncio.sleep(0)
+async def in_time(*waiting: asyncio.Task[None]) -> None:
+    async with asyncio.timeout(10):
+        await asyncio.gather(*waiting)
+
+
+def taking(turns: Turns, count: int, begun: list[int] | None = None) -> list[asyncio.Task[None]]:
+    async def take(number: int) -> None:
+        await turns.take()
+        if begun is not None:
+            begun.append(number)
+
+    return [asyncio.create_task(take(number)) for number in range(count)]
+
+
+async def passes(count: int) -> None:
+    """Let the loop go round."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_who_finds_nobody_there_waits_for_nobody() -> None:
+    (task,) = taking(Turns(), 1)
+    await passes(1)
     assert task.done()
 
 
 async def test_turns_go_round_in_order_and_one_by_one() -> None:
-    turns, begun = Turns(), []
+    begun: list[int] = []
+    tasks = taking(Turns(), 30, begun)
+    seen = []
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(0)
+        seen.append(len(begun))
+    assert begun == list(range(30))
+    assert max(later - earlier for earlier, later in pairwise([0, *seen])) == 1
 
-    async def begin(number: int) -> None:
-        await turns.take()
-        begun.append((number, asyncio.get_running_loop().time()))
 
-    async with asyncio.timeout(10):
-        await asyncio.gather(*(begin(number) for number in range(30)))
-    assert [number for number, _ in begun] == list(range(30))
-
-
-async def test_others_run_between_two_turns() -> None:
+async def test_the_loop_goes_round_between_two_turns() -> None:
     turns, seen = Turns(), []
 
     async def begin() -> None:
         await turns.take()
         seen.append("turn")
 
-    async def light() -> None:
+    async def others() -> None:
         while seen.count("turn") < 20:
-            seen.append("light")
+            seen.append("other")
             await asyncio.sleep(0)
 
     async with asyncio.timeout(10):
-        await asyncio.gather(*(begin() for _ in range(20)), light())
+        await asyncio.gather(*(begin() for _ in range(20)), others())
     positions = [index for index, what in enumerate(seen) if what == "turn"]
     assert all(later - earlier > 1 for earlier, later in pairwise(positions))
 
 
-async def test_who_goes_away_loses_the_turn_and_blocks_nobody() -> None:
+async def test_nobody_begins_while_a_light_request_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bandstand.api.turns._PATIENCE", 3600)
     turns = Turns()
-    tasks = [asyncio.create_task(turns.take()) for _ in range(5)]
-    await asyncio.sleep(0)
+    turns.light_begins()
+    turns.light_begins()
+    tasks = taking(turns, 2)
+    await passes(50)
+    turns.light_ends()
+    await passes(50)
+    assert not any(task.done() for task in tasks)
+    turns.light_ends()
+    await passes(2)
+    assert tasks[0].done()
+    await in_time(*tasks)
+
+
+async def test_nor_between_two_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bandstand.api.turns._PATIENCE", 3600)
+    turns, begun = Turns(), list[int]()
+    tasks = taking(turns, 5, begun)
+    while len(begun) < 2:  # noqa: ASYNC110 (turns of the loop are what is counted)
+        await asyncio.sleep(0)
+    turns.light_begins()
+    await passes(50)
+    assert len(begun) <= 3
+    turns.light_ends()
+    await in_time(*tasks)
+
+
+async def test_under_unending_light_requests_the_heavy_ones_begin_all_the_same() -> None:
+    turns, begun = Turns(), list[int]()
+    turns.light_begins()
+    await in_time(*taking(turns, 5, begun))
+    assert begun == list(range(5))
+
+
+@pytest.mark.parametrize("light", [False, True])
+async def test_who_goes_away_loses_the_turn_and_blocks_nobody(light: bool) -> None:
+    turns = Turns()
+    if light:
+        turns.light_begins()
+    tasks = taking(turns, 6)
+    await passes(1)
     for task in tasks[1:4]:
         task.cancel()
-    async with asyncio.timeout(10):
-        await tasks[4]
-    assert [task.cancelled() for task in tasks] == [False, True, True, True, False]
+    await in_time(tasks[0], *tasks[4:])
+    assert [task.cancelled() for task in tasks] == [False, True, True, True, False, False]
+    await passes(5)
+    if light:
+        turns.light_ends()
+    (late,) = taking(turns, 1)
+    await in_time(late)
+
+
+async def test_who_goes_away_with_the_turn_in_hand_blocks_nobody() -> None:
+    turns = Turns()
+    turns.light_begins()
+    first, second = taking(turns, 2)
+    await passes(1)
+    turns.light_ends()
+    first.cancel()
+    await in_time(second)
+    assert first.cancelled()
 
 
 async def test_too_many_are_refused_at_once() -> None:
     turns = Turns(most=2)
-    waiting = [asyncio.create_task(turns.take()) for _ in range(3)]
-    await asyncio.sleep(0)
+    tasks = taking(turns, 3)
+    await passes(1)
     with pytest.raises(OverloadedError):
         await turns.take()
-    async with asyncio.timeout(10):
-        await asyncio.gather(*waiting)
-        await turns.take()
-
-
-async def test_a_busy_loop_delays_turns_and_does_not_stop_them() -> None:
-    turns, over = Turns(), False
-
-    async def busy() -> None:
-        while not over:
-            end = time.perf_counter() + 0.002
-            while time.perf_counter() < end:
-                pass
-            await asyncio.sleep(0)
-
-    working = asyncio.create_task(busy())
-    async with asyncio.timeout(10):
-        for _ in range(5):
-            await turns.take()
-    over = True
-    await working
+    await in_time(*tasks)
+    await in_time(*taking(turns, 1))

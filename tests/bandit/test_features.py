@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bandstand.bandit.errors import InvalidRequestError
 from bandstand.bandit.features import MAX_CELLS, FeatureSchema, Field
-from tests.bandit.given import CATALOGUE, LAW, SHIPPED, Values, partial, schema, schema_of
+from tests.bandit.given import CATALOGUE, LAW, SHIPPED, Values, partial, random_request, schema, schema_of
 
 TIPS_7 = ("hour_sin", "hour_cos", "is_overdue", "task_age", "priority", "dow_sin", "dow_cos")
 
@@ -231,3 +231,43 @@ def test_a_column_without_limits_refuses_what_would_swallow_the_ridge(value: flo
 
 def test_it_names_itself() -> None:
     assert repr(schema("tips-5")) == f"FeatureSchema('tips-5', version=1, hash='{schema('tips-5').hash}')"
+
+
+EVERYTHING = schema_of(
+    {"name": "hour", "source": "context.hour", "encoding": "cyclic", "period": 24, "minimum": 0, "maximum": 23},
+    {"name": "country", "source": "context.country", "encoding": "hash", "buckets": 3},
+    {"name": "kind", "source": "candidate.kind", "encoding": "onehot", "values": ["a", "b"]},
+    {"name": "age", "source": "candidate.age", "encoding": "scale", "divisor": 7, "centre": 0.1, "default": 3},
+    {"name": "pair", "encoding": "interaction", "of": ["hour", "age"], "centre": 0.25},
+    intercept=True,
+)
+
+
+@pytest.mark.parametrize("tips", [*CATALOGUE.schemas.values(), EVERYTHING], ids=lambda each: each.name)
+@pytest.mark.parametrize(("requests", "count"), [(1, 1), (7, 1), (1, 5), (30, 4)])
+def test_requests_encoded_together_are_encoded_as_they_are_alone(
+    tips: FeatureSchema, requests: int, count: int
+) -> None:
+    rng = np.random.default_rng(requests)
+    asked = [random_request(tips, rng, count) for _ in range(requests)]
+    context = {name: [values[name] for values, _ in asked] for name in tips.context_fields}
+    features = {name: [each[name] for _, candidates in asked for each in candidates] for name in tips.candidate_fields}
+    together = tips.encode_columns(context, features, (requests, count))
+    assert together.shape == (requests, count, tips.dimension)
+    assert not together.flags.writeable
+    for row, (values, candidates) in zip(together, asked, strict=True):
+        assert row.tobytes() == tips.encode(values, candidates).tobytes()
+
+
+def test_fields_that_are_missing_from_all_requests_take_their_defaults_together_too() -> None:
+    together = EVERYTHING.encode_columns({"hour": [5, 6]}, {"kind": ["a", "b", "c", "a"]}, (2, 2))
+    for row, hour, kinds in zip(together, (5, 6), ("ab", "ca"), strict=True):
+        assert row.tobytes() == EVERYTHING.encode({"hour": hour}, [{"kind": kind} for kind in kinds]).tobytes()
+
+
+def test_what_is_refused_alone_is_refused_together() -> None:
+    many = MAX_CELLS // EVERYTHING.dimension + 1
+    with pytest.raises(InvalidRequestError, match="Too many candidates"):
+        EVERYTHING.encode_columns({}, {}, (1, many))
+    with pytest.raises(InvalidRequestError, match="too large"):
+        EVERYTHING.encode_columns({}, {"age": [1.0, 1e300]}, (2, 1))

@@ -55,7 +55,7 @@ def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 @pytest.fixture
 def true(tmp_path: Path) -> FloatArray:
     """A ledger logged by a uniform policy; the true mean reward of every candidate, (n, K)."""
-    return play(tmp_path / "state", persona_world(users=8, days=15), "uniform-v1", SHIPPED)
+    return play(tmp_path / "state", persona_world(users=8, days=15), "uniform-v1", catalogue=SHIPPED)
 
 
 def values(said: Said) -> dict[str, dict[str, Any]]:
@@ -92,7 +92,7 @@ def test_every_configured_policy_can_be_evaluated_and_the_logger_gets_what_it_go
 
 
 def test_a_person_gets_a_table_for_each_policy_and_what_speaks_against_it(evaluate: Evaluate, tmp_path: Path) -> None:
-    play(tmp_path / "state", persona_world(users=4, days=5), "linucb-v1", SHIPPED)
+    play(tmp_path / "state", persona_world(users=4, days=5), "linucb-v1", catalogue=SHIPPED)
     said = evaluate("--policy", "thompson-v1", "--policy", "uniform-v1", "--estimators", "snips,clipped_ips:5")
     assert (said.code, said.err) == (0, "")
     for words in (
@@ -176,6 +176,18 @@ def test_flags_choose_estimators_intervals_and_aliases(evaluate: Evaluate) -> No
     assert resampled["value"] == normal["value"]
     assert resampled["low"] != normal["low"]
     assert resampled["low"] == pytest.approx(normal["low"], abs=normal["stderr"] / 3)
+
+
+@pytest.mark.usefixtures("true")
+def test_a_population_prior_is_fitted_as_often_as_the_deployment_says(
+    evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {}
+    for rewards in ("50", "1000000"):
+        monkeypatch.setenv("PRIOR_REFRESH_REWARDS", rewards)
+        found[rewards] = values(evaluate("--policy", "thompson-v1", "--policy", "linucb-v1", "--json"))
+    assert found["50"]["linucb-v1"] == found["1000000"]["linucb-v1"]
+    assert found["50"]["thompson-v1"] != found["1000000"]["thompson-v1"]
 
 
 @pytest.mark.usefixtures("true")

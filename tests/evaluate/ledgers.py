@@ -49,24 +49,27 @@ def persona_world(users: int, days: int, seed: int = 1) -> list[Episode]:
     return [world.episode(user) for user in range(users)]
 
 
-def play(state_dir: Path, episodes: Sequence[Episode], policy: str, catalogue: Catalogue | None = None) -> FloatArray:
-    """Let a policy serve a world; returns the true mean reward of every candidate, (n, K), in the ledger's order."""
+def play(
+    state_dir: Path, episodes: Sequence[Episode], *policies: str, catalogue: Catalogue | None = None
+) -> FloatArray:
+    """Let policies serve a world in turn; returns the true mean reward of every candidate, (n, K), in their order."""
 
     async def served() -> FloatArray:
-        true = []
+        true: list[FloatArray] = []
         async with Served(state_dir, catalogue or kinds()) as deployment:
+            deployment.store.secret = b"tests"  # with ids of our own: the same draws every time
             for step in range(len(episodes[0].expected_reward)):
                 for user, episode in enumerate(episodes):
                     candidates = episode.slates.candidates(step)
                     request = {
                         "user_id": f"user-{user}",
+                        "decision_id": f"{user}/{step}",
                         "context": episode.slates.context(step),
                         "candidates": candidates,
                     }
                     deployment.clock.now += 1.0
-                    scored = await score(
-                        deployment.deployment, request, body=json.dumps(request).encode(), client="tests", policy=policy
-                    )
+                    body, policy = json.dumps(request).encode(), policies[len(true) % len(policies)]
+                    scored = await score(deployment.deployment, request, body=body, client="tests", policy=policy)
                     assert scored.decision_id is not None
                     pick = [each["id"] for each in candidates].index(scored.tip_id)
                     await deployment.reward(scored.decision_id, episode.reaction(step, pick).reward)

@@ -89,7 +89,12 @@ class Gate:
                 if len(segments) == _SEGMENTS_OF_NAMED:
                     route = f"/{segments[1]}/{{policy}}"
                     policy = decoded(segments[2])
-                body = await handler(await read_json_body(receive, headers), headers, client, policy)
+                content = await read_json_body(receive, headers)
+                self._turns.light_begins()
+                try:
+                    body = await handler(content, headers, client, policy)
+                finally:
+                    self._turns.light_ends()
                 status = 200
                 await _answer(send, status, [(b"content-type", b"application/json")], body, request_id)
         except Exception as error:

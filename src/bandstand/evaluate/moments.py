@@ -26,7 +26,7 @@ class Moments:
         centred = columns - mean[:, np.newaxis]
         gap = mean - self.mean
         total = self.n + n
-        self._comoment += centred @ centred.T + np.outer(gap, gap) * (self.n * n / total)
+        self._comoment += np.vecdot(centred[:, np.newaxis], centred) + np.outer(gap, gap) * (self.n * n / total)
         self.mean = mean if self.n == 0 else self.mean + gap * (n / total)
         self.n = total
 

@@ -46,6 +46,7 @@ from bandstand.store.ledger import (
     IDEMPOTENCY,
     LEGACY_LINK_SECONDS,
     LEGACY_REWARD,
+    LINEAGE,
     MARK,
     REWARD,
     USER,
@@ -104,17 +105,19 @@ class _Warm:
         pending: events handed over and not yet settled; such a user is never evicted.
         reset_seq: the newest reset handed over.
         changed: the profile is ahead of its document.
+        has_tips: some generation was logged: a pick may come from it.
     """
 
-    __slots__ = ("changed", "pending", "profile", "registered", "reset_seq", "uid")
+    __slots__ = ("changed", "has_tips", "pending", "profile", "registered", "reset_seq", "uid")
 
-    def __init__(self, profile: Profile, uid: int, *, registered: bool, changed: bool) -> None:
+    def __init__(self, profile: Profile, uid: int, *, registered: bool, changed: bool, has_tips: bool = False) -> None:
         self.profile = profile
         self.uid = uid
         self.registered = registered
         self.pending = 0
         self.reset_seq = profile.reset_seq
         self.changed = changed
+        self.has_tips = has_tips
 
 
 class _CollidedError(StorageUnavailableError):
@@ -318,12 +321,13 @@ class EmbeddedStore:
             document = None  # a half-life has changed: the ledger's events are folded again, under the new one
         if uid is None:
             return _Warm(Profile(user_id), 0, registered=False, changed=False)
+        before = 0 if document is None else document.seq
         if document is None:
             profile = replay.rebuilt(connection, self._registry, uid, user_id)
-            return _Warm(profile, uid, registered=True, changed=profile.seq > 0)
-        before = document.seq
-        profile = replay.caught_up(connection, self._registry, uid, document)
-        return _Warm(profile, uid, registered=True, changed=profile.seq != before)
+        else:
+            profile = replay.caught_up(connection, self._registry, uid, document)
+        has_tips = generations.any_tips(connection, uid)
+        return _Warm(profile, uid, registered=True, changed=profile.seq != before, has_tips=has_tips)
 
     # ── decisions ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -356,6 +360,8 @@ class EmbeddedStore:
         rows: list[tuple[str, Row]] = [(DECISION, decision_row(decision, policy_id))]
         if decision.own_id:
             rows.append((DECISION_ID, (decision.decision_id, decision.seq)))
+        if user.has_tips:
+            rows.append((LINEAGE, (decision.seq, decision.uid, decision.tip_id)))
         tally = (int(decision.ts // 3600), policy_id, 1, int(decision.exploring), 0, 0.0)
 
         def committed() -> None:
@@ -499,7 +505,11 @@ class EmbeddedStore:
         prompt = self._prompts.row(generation.prompt)
         row = generations.generation_row(generation, self._uid(user), prompt[0])
         rows: list[tuple[str, Row]] = [(PROMPT, prompt), (GENERATION, row)]
-        await self._hand_over(user, generation.seq, rows, _nothing, _nothing, durable=False)
+
+        def committed() -> None:
+            user.has_tips = True
+
+        await self._hand_over(user, generation.seq, rows, committed, _nothing, durable=False)
         return True
 
     async def prompt_totals(self) -> list[PromptTotals]:
@@ -726,7 +736,7 @@ def _checkpoint_beside(path: Path) -> None:
 
 
 def _nothing() -> None:
-    """What becomes of a profile when a generation was committed, or refused."""
+    """What becomes of a user whose generation was refused."""
 
 
 def _passive_checkpoint(connection: sqlite3.Connection) -> object:

@@ -2,7 +2,8 @@
 
 The line is generation → tip → decision → reward. A decision belongs to the user's newest generation before it that
 holds the picked tip's id, a reward to its decision's (in the legacy form, to that of the decision it is linked to). In
-SQLite the line is kept by the triggers of ``generations.sql``, in memory by :class:`Lineage`.
+SQLite the writer looks up the first step and the triggers of ``generations.sql`` keep the rest, in memory all of it is
+:class:`Lineage`'s.
 """
 
 import json
@@ -136,6 +137,12 @@ def prompt_totals(connection: sqlite3.Connection) -> list[PromptTotals]:
         PromptTotals(PromptRef(name, version, digest), generations, tips, decisions, Earnings(*earned))
         for name, version, digest, generations, tips, decisions, *earned in connection.execute(_TOTALS)
     ]
+
+
+def any_tips(connection: sqlite3.Connection, uid: int) -> bool:
+    """Whether a pick of the user's may come from a generation."""
+    query = "SELECT EXISTS (SELECT 1 FROM generated_tips WHERE uid = ?)"
+    return bool(connection.execute(query, (uid,)).fetchone()[0])
 
 
 def expire(connection: sqlite3.Connection, cutoff: int) -> bool:

@@ -1,5 +1,5 @@
--- Generations, and which of them each decision's pick came from. The links and the totals are kept by triggers: whatever
--- adds a decision or a reward, in whatever form, is counted in the same commit and never twice.
+-- Generations, and which of them each decision's pick came from. The totals are kept by triggers: whatever adds a reward,
+-- in whatever form, is counted in the same commit and never twice.
 CREATE TABLE prompts (
     id      INTEGER PRIMARY KEY,
     name    TEXT NOT NULL,
@@ -64,11 +64,6 @@ END;
 CREATE TRIGGER generation_gone AFTER DELETE ON generations BEGIN
     DELETE FROM generated_tips WHERE uid = OLD.uid AND generation = OLD.seq
         AND tip_id IN (SELECT value FROM json_each(OLD.tips));
-END;
-
-CREATE TRIGGER decision_added AFTER INSERT ON decisions BEGIN
-    INSERT INTO lineage SELECT NEW.seq, generation, prompt FROM generated_tips
-        WHERE uid = NEW.uid AND tip_id = NEW.tip_id AND generation < NEW.seq ORDER BY generation DESC LIMIT 1;
 END;
 
 CREATE TRIGGER decision_gone AFTER DELETE ON decisions BEGIN

@@ -40,6 +40,11 @@ INSERT INTO rewards VALUES (?1, ?2, ?3, NULL, (
 ), ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
 """  # noqa: S608 (a constant number)
 
+LINEAGE = """
+INSERT OR IGNORE INTO lineage SELECT ?1, generation, prompt FROM generated_tips
+    WHERE uid = ?2 AND tip_id = ?3 AND generation < ?1 ORDER BY generation DESC LIMIT 1
+"""
+
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open the ledger in autocommit mode, with the pragmas every connection of ours wants."""

@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from bandstand.bandit.errors import BandstandError, OverloadedError, StorageFullError, StorageUnavailableError
-from bandstand.store.ledger import LEGACY_REWARD, Row
+from bandstand.store.ledger import LEGACY_REWARD, LINEAGE, Row
 
 _CHUNKS = (64, 32, 16, 8, 4, 2, 1)  # sizes of multi-row statements: few enough for the statement cache
 _REFUSED_ROW = (
@@ -224,9 +224,11 @@ class Writer:
                 sums = tallies.setdefault((hour, policy), [0, 0, 0, 0.0])
                 for i, amount in enumerate(amounts):
                     sums[i] += amount
-        legacy_rewards = tables.pop(LEGACY_REWARD, [])
+        picks, legacy_rewards = tables.pop(LINEAGE, ()), tables.pop(LEGACY_REWARD, ())
         for statement, rows in tables.items():
             self._insert_rows(statement, rows)
+        for row in picks:
+            self._connection.execute(LINEAGE, row)
         for row in legacy_rewards:  # last: each looks for the decision that it answers
             self._connection.execute(LEGACY_REWARD, row)
         for key, sums in tallies.items():
