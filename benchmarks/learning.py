@@ -226,7 +226,7 @@ def cost_tables() -> None:
         cold = time.perf_counter() - began
         members |= made_up(min(users, 200), each + 1, d, seed=1)
         began = time.perf_counter()
-        PopulationPrior.learned(members, base, first.estimate, steps=refresh_steps(users, d))
+        PopulationPrior.learned(members, base, first, steps=refresh_steps(users, d))
         warm = time.perf_counter() - began
         print(f"| d = {d} | {users} | {each} | {cold * 1e3:.0f} | {warm * 1e3:.0f} |", flush=True)
 

@@ -24,7 +24,7 @@ def _history(policy: Policy, rng: np.random.Generator, rounds: int) -> RidgeStat
 
 
 def _decide(policy: Policy, rng: np.random.Generator, count: int = 6) -> tuple[Posterior, FloatArray, Distribution]:
-    belief = posterior(_history(policy, rng, 40), policy.prior)
+    belief = _history(policy, rng, 40).under(policy.prior)
     x = _request(policy, rng, count)
     return belief, x, policy.distribution(belief, x)
 

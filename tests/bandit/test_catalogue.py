@@ -31,15 +31,18 @@ def _shop() -> dict[str, Any]:
     return tomllib.loads(SHOP)
 
 
+RIDGE = {"half_life": 0.0, "variance": 1.0, "noise": 1.0}
+
+
 def test_what_ships_is_the_contracts_and_our_default() -> None:
     assert set(CATALOGUE.schemas) == {"tips-5", "tips-7", "tips-v2"}
     shipped = {name: (type(p), p.schema.name, dict(p.parameters)) for name, p in CATALOGUE.policies.items()}
     assert shipped == {
-        "linucb-v1": (LinUCB, "tips-5", {"alpha": 1.0, "floor": 0.0, "half_life": 0.0}),
-        "egreedy-v1": (EpsilonGreedy, "tips-7", {"epsilon": 0.1, "half_life": 0.0}),
-        "linucb-v2": (LinUCB, "tips-v2", {"alpha": 0.5, "floor": 0.02, "half_life": 0.0}),
-        "thompson-v1": (Thompson, "tips-v2", {"scale": 1.0, "floor": 0.02, "half_life": 0.0}),
-        "squarecb-v1": (SquareCB, "tips-v2", {"gamma": 100.0, "floor": 0.02, "half_life": 0.0}),
+        "linucb-v1": (LinUCB, "tips-5", {"alpha": 1.0, "floor": 0.0, **RIDGE}),
+        "egreedy-v1": (EpsilonGreedy, "tips-7", {"epsilon": 0.1, **RIDGE}),
+        "linucb-v2": (LinUCB, "tips-v2", {"alpha": 0.5, "floor": 0.02, **RIDGE}),
+        "thompson-v1": (Thompson, "tips-v2", {"scale": 1.0, "floor": 0.02, **RIDGE}),
+        "squarecb-v1": (SquareCB, "tips-v2", {"gamma": 100.0, "floor": 0.02, **RIDGE}),
         "uniform-v1": (Uniform, "tips-v2", {}),
         "first-v1": (First, "tips-v2", {"floor": 0.0}),
     }
@@ -82,7 +85,7 @@ def test_a_deployment_may_use_a_shipped_schema_and_replace_what_is_ours() -> Non
         }
     }
     both = Catalogue.parse(SHIPPED, deployment)
-    assert both.policy("bold").parameters == {"alpha": 2.0, "floor": 0.0, "half_life": 0.0}
+    assert both.policy("bold").parameters == {"alpha": 2.0, "floor": 0.0, **RIDGE}
     assert both.policy("linucb-v2").parameters["alpha"] == 0.1
     assert both.policy("linucb-v2").hash != CATALOGUE.policy("linucb-v2").hash
     assert both.policy("linucb-v1").hash == CATALOGUE.policy("linucb-v1").hash

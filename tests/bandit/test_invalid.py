@@ -245,7 +245,7 @@ LINUCB = {"kind": "linucb", "schema": "tips-5"}
         (
             {"policies": {"p": {**LINUCB, "epsilon": 0.1}}},
             "policies.p.epsilon",
-            "unknown 'epsilon'; allowed: kind, schema, alpha, floor, half_life, prior",
+            "unknown 'epsilon'; allowed: kind, schema, alpha, floor, half_life, variance, noise, prior",
         ),
         (
             {"policies": {"p": {"kind": "uniform", "schema": "tips-5", "prior": "population"}}},

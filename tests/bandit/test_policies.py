@@ -161,4 +161,6 @@ def test_parameters_cannot_be_changed_after_the_hash_was_made() -> None:
 
 
 def test_it_names_itself() -> None:
-    assert repr(CATALOGUE.policy("linucb-v2")) == "LinUCB('linucb-v2', 'tips-v2', alpha=0.5, floor=0.02, half_life=0)"
+    assert repr(EpsilonGreedy("mine", schema("tips-7"), {"noise": 0.5})) == (
+        "EpsilonGreedy('mine', 'tips-7', epsilon=0.1, half_life=0, variance=1, noise=0.5)"
+    )

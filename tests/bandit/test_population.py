@@ -1,14 +1,18 @@
 """What is believed of each user: the shared prior, or among few what the others alone support."""
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from bandstand.bandit.choice import choose
+from bandstand.bandit.policies import LinUCB
 from bandstand.bandit.population import FEW, PopulationPrior, refresh_steps
 from bandstand.bandit.prior import ITERATIONS, UserSums, fit_prior, predictive
+from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import Prior, RidgeState
-from tests.bandit.given import learned
+from tests.bandit.given import FloatArray, learned, schema_of
 
 D = 3
 BASE = Prior.standard(D)
@@ -68,7 +72,7 @@ def test_a_warm_start_arrives_where_a_cold_one_does() -> None:
     earlier = PopulationPrior.learned(members(30), BASE)
     grown = members(40)
     cold = PopulationPrior.learned(grown, BASE)
-    warm = PopulationPrior.learned(grown, BASE, earlier.estimate)
+    warm = PopulationPrior.learned(grown, BASE, earlier)
     np.testing.assert_allclose(warm.shared.mean, cold.shared.mean, rtol=0, atol=1e-6)
     np.testing.assert_allclose(warm.shared.covariance, cold.shared.covariance, rtol=0, atol=1e-6)
 
@@ -96,4 +100,69 @@ def test_what_is_no_population_prior_is_refused(change: dict[str, object]) -> No
 def test_a_refresh_takes_fewer_steps_the_more_there_is_to_do() -> None:
     assert refresh_steps(0, 8) == refresh_steps(50, 8) == ITERATIONS
     assert 50 < refresh_steps(2000, 8) < 200
-    assert refresh_steps(512, 64) == 4
+    assert refresh_steps(2000, 8, share=0.25) == refresh_steps(2000, 8) // 4
+    assert refresh_steps(FEW - 1, 32) < refresh_steps(FEW, 32) / 10, "among few there is an estimate for each"
+    assert refresh_steps(FEW - 1, 256) == 1
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_however_few_the_steps_nobodys_own_rewards_are_in_their_prior(steps: int) -> None:
+    """Refresh after refresh, each from where the last one came: what a user says moves the others' priors alone."""
+    few, told = members(6), members(6)
+    before, after = PopulationPrior.unlearned(BASE), PopulationPrior.unlearned(BASE)
+    for refresh in range(4):
+        told["user-002"] = told["user-002"].updated(np.ones(D), 1.0 + refresh)
+        before = PopulationPrior.learned(few, BASE, before, steps=steps)
+        after = PopulationPrior.learned(told, BASE, after, steps=steps)
+    assert same(before.of("user-002"), after.of("user-002"))
+    assert not same(before.of("user-003"), after.of("user-003"))
+
+
+# ── in worlds where it helps, and in worlds made against it ───────────────────────────────────────────────────────────
+
+WORLDS: dict[str, Callable[[int, np.random.Generator], FloatArray]] = {
+    "alike": lambda users, rng: rng.normal(size=D) + 0.2 * rng.normal(size=(users, D)),
+    "unrelated": lambda users, rng: rng.normal(size=(users, D)),
+    "two opposite groups": lambda users, rng: rng.normal(size=D) * np.where(np.arange(users) % 2, 1.0, -1.0)[:, None],
+    "one in seven is opposite": lambda users, rng: (
+        rng.normal(size=D) * np.where(np.arange(users) % 7 == 6, -1.0, 1.0)[:, None]
+    ),
+}
+"""The tastes of a world's users, (users, D); the mean reward, −0.3, is everyone's."""
+
+NUMBERS = tuple({"name": name, "source": f"candidate.{name}", "encoding": "number"} for name in "abc")
+
+
+def earned(prior: str, world: str, users: int, seed: int, rounds: int = 30) -> float:
+    """What users of a new policy get, decision by decision in turn, learning the prior after every 100 rewards."""
+    rng = np.random.default_rng(seed)
+    theta = np.hstack([np.full((users, 1), -0.3), 0.5 * WORLDS[world](users, rng)])
+    policy = LinUCB("any", schema_of(*NUMBERS, intercept=True), {"alpha": 0.5, "floor": 0.02, "prior": prior})
+    profiles = [Profile(f"user-{user}") for user in range(users)]
+    key, population, total, fresh = (policy.name, policy.schema.name), PopulationPrior.unlearned(policy.prior), 0.0, 0
+    for step in range(rounds):
+        for profile, taste in zip(profiles, theta, strict=True):
+            x = np.hstack([np.ones((5, 1)), rng.normal(size=(5, D))])
+            noise, draw = 0.5 * rng.normal(), float(rng.random())
+            pick = choose(policy, profile, x, draw, prior=population.of(profile.user_id)).pick
+            total += float(x[pick] @ taste)
+            profile.rewarded(step + 1, key, 0.0, x[pick], float(x[pick] @ taste) + noise, 1.0)
+        fresh += users
+        if policy.learns_prior and fresh >= 100:
+            fresh, sums = 0, {profile.user_id: profile.policies[key].ridge for profile in profiles}
+            members = {user: state for user, state in sums.items() if state is not None}
+            population = PopulationPrior.learned(members, policy.prior, population, steps=25)
+    return total / (rounds * users)
+
+
+@pytest.mark.parametrize("users", [10, 30])
+@pytest.mark.parametrize("world", WORLDS)
+def test_in_no_world_do_users_get_less_with_it_than_without_beyond_noise(world: str, users: int) -> None:
+    """The mean difference over six seeds, paired, is not below nought by two of its standard errors; where 30 users are
+    alike it is above by two.
+    """
+    gains = [earned("population", world, users, seed) - earned("standard", world, users, seed) for seed in range(6)]
+    error = float(np.std(gains, ddof=1) / np.sqrt(len(gains)))
+    assert np.mean(gains) >= -2.0 * error
+    if (world, users) == ("alike", 30):
+        assert np.mean(gains) > 2.0 * error

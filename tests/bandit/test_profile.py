@@ -300,3 +300,41 @@ def test_in_a_drifting_world_forgetting_follows_and_remembering_does_not() -> No
             best += (x @ taste).max() if step >= 120 else 0.0
     assert earned[1] > 0.85 * best
     assert earned[0] < 0.0
+
+
+@pytest.mark.parametrize("half_life", [0.0, HALF_LIFE])
+@pytest.mark.parametrize("gone", [0, 10, 39])
+def test_to_pass_a_reward_over_is_to_learn_it_and_take_it_back(half_life: float, gone: int) -> None:
+    """In every way but rounding: when the sums were last decayed, and when the user was last heard of, too."""
+    taken, passed = Profile("ada"), Profile("ada")
+    for seq, (ts, x, reward, weight) in enumerate(events(), start=1):
+        taken.rewarded(seq, KEY, ts, x, reward, weight, half_life)
+        if seq == gone + 1:
+            passed.passed_over(seq, KEY, ts, half_life)
+        else:
+            passed.rewarded(seq, KEY, ts, x, reward, weight, half_life)
+    ts, x, reward, weight = events()[gone]
+    assert taken.revoked(99, KEY, ts, x, reward, weight), "so little is taken that what is left is exact"
+    one, other = taken.policies[KEY], passed.policies[KEY]
+    assert (one.as_of, one.half_life, one.reward_count) == (other.as_of, other.half_life, other.reward_count)
+    assert one.last_updated == other.last_updated
+    assert one.ridge is not None
+    assert other.ridge is not None
+    np.testing.assert_allclose(one.ridge.gram, other.ridge.gram, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(one.ridge.b, other.ridge.b, rtol=0, atol=1e-9)
+
+
+def test_the_only_reward_taken_back_leaves_nothing_and_so_does_passing_it_over() -> None:
+    taken, passed = Profile("ada"), Profile("ada")
+    taken.rewarded(1, KEY, 5.0, np.ones(D), 0.1, 1.0)
+    assert taken.revoked(2, KEY, 5.0, np.ones(D), 0.1, 1.0)
+    passed.passed_over(1, KEY, 5.0)
+    passed.seq = 2
+    assert taken.to_json() == passed.to_json()
+
+
+def test_a_small_rest_of_large_sums_is_told_to_be_inexact() -> None:
+    state = PolicyState()
+    state.learn(np.ones(D), 0.5, 1.0)
+    state.learn(np.full(D, 1e3), 0.5, 1.0)
+    assert not state.unlearn(np.full(D, 1e3), 0.5, 1.0)

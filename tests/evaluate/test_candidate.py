@@ -52,10 +52,10 @@ def test_it_is_fitted_after_so_many_rewards_and_later_after_a_tenth_more(monkeyp
     fit = PopulationPrior.learned
 
     def counted(
-        members: dict[str, RidgeState], base: Prior, start: Prior | None = None, *, steps: int
+        members: dict[str, RidgeState], base: Prior, earlier: PopulationPrior | None = None, *, steps: int
     ) -> PopulationPrior:
         at.append(sum(state.count for state in members.values()))
-        return fit(members, base, start, steps=steps)
+        return fit(members, base, earlier, steps=steps)
 
     monkeypatch.setattr(PopulationPrior, "learned", counted)
     learned(Candidate(POLICY, refresh_rewards=50), rounds=40)

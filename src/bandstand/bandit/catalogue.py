@@ -134,12 +134,12 @@ def _read_policies(
             continue
         parameters = {key: value for key, value in definition.items() if key not in {"kind", "schema"}}
         try:
-            KINDS[kind].check(name, parameters)
+            if schema is None:
+                KINDS[kind].check(name, parameters)
+            else:
+                policies[name] = KINDS[kind](name, schema, parameters)
         except ConfigurationError as error:
             faults += error.errors
-        else:
-            if schema is not None:
-                policies[name] = KINDS[kind](name, schema, parameters)
     return policies
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from bandstand.bandit.definition import Table, is_integer, is_number, unknown
-from bandstand.bandit.encoding import ENCODINGS, Encoder, FieldType
+from bandstand.bandit.encoding import ENCODINGS, Block, Encoder, Encoding, FieldType
 from bandstand.bandit.errors import FieldError
 
 MAX_MAGNITUDE = 1e6
@@ -17,7 +17,10 @@ Source = Literal["context", "candidate"]
 Scalar = int | float | bool | str
 
 INTERCEPT = "intercept"
+BLOCK = "block"
+OTHER = "other"
 
+_MOST_WEIGHTS = 1 << 18  # numbers in the sums of one user: 2 MB
 _INTERACTION = "interaction"
 _FEATURE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SOURCE = re.compile(r"(context|candidate)\.([A-Za-z_][A-Za-z0-9_]{0,63})")
@@ -56,6 +59,7 @@ class Feature(NamedTuple):
         field: the raw value it encodes; None for an interaction.
         encode: from a list of raw values to the columns; None for an interaction.
         products: of an interaction, for each column the two earlier columns multiplied and the centre.
+        blocks: of what tells the block, a label for each.
     """
 
     name: str
@@ -65,6 +69,7 @@ class Feature(NamedTuple):
     field: Field | None = None
     encode: Encoder | None = None
     products: tuple[tuple[int, int, float], ...] = ()
+    blocks: tuple[str, ...] = ()
 
 
 class FeatureReader:
@@ -104,6 +109,19 @@ class FeatureReader:
         if len(self._faults) == before:
             self.features.append(feature)
 
+    def read_block(self, table: Table) -> Feature:
+        """Read what a schema's blocks are told by: a column of its own, the last one."""
+        encoding = Block.parse(table)
+        field = self._field(table, encoding.types())
+        table.close()
+        if encoding.blocks * self.dimension**2 > _MOST_WEIGHTS:
+            table.fault("values", f"{encoding.blocks} blocks of {self.dimension}² sums are more than {_MOST_WEIGHTS:,}")
+        definition = _definition(field, encoding)
+        labels = (*(str(value) for value in encoding.values), OTHER)
+        feature = Feature(BLOCK, (BLOCK,), (1.0,), definition, field, encoding.encoder((0.0,), BLOCK), blocks=labels)
+        self._require_new(table, feature)
+        return feature
+
     def _encoded(self, table: Table, name: str, kind: str) -> Feature:
         encoding = ENCODINGS[kind].parse(table)
         field = self._field(table, encoding.types())
@@ -115,12 +133,8 @@ class FeatureReader:
         bounds = tuple(encoding.bound(*limits) + abs(shift) for shift in centre)
         definition = {
             "name": name,
-            "source": f"{field.source}.{field.name}",
             "encoding": kind,
-            "type": field.type,
-            "default": field.default,
-            **{key: getattr(field, key) for key in ("minimum", "maximum") if getattr(field, key) is not None},
-            **encoding.options(),
+            **_definition(field, encoding),
             "labels": list(labels),
             "centre": list(centre),
         }
@@ -188,6 +202,17 @@ class FeatureReader:
                 table.fault("labels", f"{label!r} is taken by an earlier feature or column")
         if any(MAX_MAGNITUDE < bound < math.inf for bound in feature.bounds):
             table.fault("encoding", f"can exceed {MAX_MAGNITUDE:g}; scale it down")
+
+
+def _definition(field: Field, encoding: Encoding) -> dict[str, object]:
+    """Return what a field and its encoding are, as JSON values."""
+    return {
+        "source": f"{field.source}.{field.name}",
+        "type": field.type,
+        "default": field.default,
+        **{key: getattr(field, key) for key in ("minimum", "maximum") if getattr(field, key) is not None},
+        **encoding.options(),
+    }
 
 
 def _columns(table: Table, implied: Sequence[str]) -> tuple[tuple[str, ...], tuple[float, ...]]:

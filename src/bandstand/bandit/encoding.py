@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self, get_args
 
+from bandstand.bandit.blocks import MARK
 from bandstand.bandit.definition import Table, is_integer
 
 FieldType = Literal["integer", "number", "boolean", "string"]
@@ -240,6 +241,37 @@ class Onehot(Encoding):
         del key
         column_of = {value: column for column, value in enumerate(self.values)}
         return _indicators(column_of.get, centre)
+
+
+@dataclass(frozen=True)
+class Block(Onehot):
+    """One column that tells which of B blocks of weights a row has: one for each listed value, one for all others.
+
+    No encoding of a feature, but what a schema's ``block`` is; see :mod:`bandstand.bandit.blocks`.
+    """
+
+    name = "block"
+
+    @property
+    def blocks(self) -> int:
+        """B."""
+        return len(self.values) + 1
+
+    def suffixes(self) -> tuple[str, ...]:
+        """Return one empty suffix."""
+        return ("",)
+
+    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+        """Return the blocks of the values."""
+        del centre, key
+        first = MARK * self.blocks
+        number_of = {value: float(first + place) for place, value in enumerate(self.values)}
+        other = float(first + len(self.values))
+
+        def encode(values: list[Any]) -> list[list[float]]:
+            return [[number_of.get(value, other) for value in values]]
+
+        return encode
 
 
 @dataclass(frozen=True)

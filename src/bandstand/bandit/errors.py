@@ -78,6 +78,12 @@ class IdempotencyMismatchError(BandstandError):
     code = "idempotency-mismatch"
 
 
+class PromotionRefusedError(BandstandError):
+    """Which policy is active is not for a promotion or a demotion to change now."""
+
+    code = "promotion-refused"
+
+
 class OverloadedError(BandstandError):
     """A bounded queue is full; try again after ``retry_after`` seconds."""
 

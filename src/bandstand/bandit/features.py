@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from bandstand.bandit.arrays import FloatArray, read_only
-from bandstand.bandit.columns import INTERCEPT, MAX_MAGNITUDE, Feature, FeatureReader, Field, Scalar, Source
+from bandstand.bandit.columns import BLOCK, INTERCEPT, MAX_MAGNITUDE, Feature, FeatureReader, Field, Scalar, Source
 from bandstand.bandit.definition import NAME_PATTERN, Table, configuration_error, definition_hash, is_name
 from bandstand.bandit.encoding import MAX_COLUMNS, Encoder
 from bandstand.bandit.errors import FieldError, InvalidRequestError
@@ -56,34 +56,42 @@ class FeatureSchema:
         hash: 16 hex digits over ``definition``; sums learned under one hash mean nothing under another. A key added to
             definitions later must be left out of it at its default, or every stored hash changes.
         labels: a name for each of the d columns.
-        dimension: d.
+        dimension: d, with the column that tells the block, where there is one: the last.
+        blocks: how many blocks of weights, 0 where all rows share the same.
+        weights: how many weights a row meets: d, or d − 1 where there are blocks.
+        shape: of all weights: (d,), or (blocks, d − 1).
+        weight_labels: a name for each of all weights, block by block.
         context_fields: what it reads from the context, by name.
         candidate_fields: what it reads from a candidate's features, by name.
     """
 
-    def __init__(self, name: str, version: int, features: Sequence[Feature], *, intercept: bool) -> None:
+    def __init__(
+        self, name: str, version: int, features: Sequence[Feature], *, intercept: bool, block: Feature | None = None
+    ) -> None:
         self.name = name
         self.version = version
         self.definition: dict[str, Any] = {
             "version": version,
             "intercept": intercept,
             "features": [feature.definition for feature in features],
+            **({} if block is None else {BLOCK: block.definition}),
         }
         self.hash = definition_hash(self.definition)
         labels = [INTERCEPT] if intercept else []
         bounds = [1.0] if intercept else []
-        fields = [feature.field for feature in features if feature.field]
+        columns = features if block is None else (*features, block)
+        fields = [feature.field for feature in columns if feature.field]
         self.context_fields: Mapping[str, Field] = _by_name(fields, "context")
         self.candidate_fields: Mapping[str, Field] = _by_name(fields, "candidate")
         self._context_steps: list[_ContextStep] = []
         self._candidate_steps: list[_CandidateStep] = []
         self._products: list[tuple[int, int, int, float]] = []
-        for feature in features:
+        for feature in columns:
             start = len(labels)
             field, encode = feature.field, feature.encode
             if field and encode and field.source == "context":
-                columns = slice(start, start + len(feature.labels))
-                self._context_steps.append(_ContextStep(field.name, field.default, columns, _one_value(encode)))
+                filled = slice(start, start + len(feature.labels))
+                self._context_steps.append(_ContextStep(field.name, field.default, filled, _one_value(encode)))
             elif field and encode:
                 self._candidate_steps.append(_CandidateStep(field.name, field.default, start, encode))
             self._products += [(start + offset, *product) for offset, product in enumerate(feature.products)]
@@ -92,6 +100,13 @@ class FeatureSchema:
         self.labels = tuple(labels)
         self.dimension = len(labels)
         self._blank = [1.0] * intercept + [0.0] * (self.dimension - intercept)
+        self.blocks = 0 if block is None else len(block.blocks)
+        self.weights = self.dimension - (block is not None)
+        self.shape = (self.weights,) if block is None else (self.blocks, self.weights)
+        weights = self.labels[: self.weights]
+        self.weight_labels = (
+            weights if block is None else tuple(f"{each}:{label}" for each in block.blocks for label in weights)
+        )
         self._unbounded = not all(bound <= MAX_MAGNITUDE for bound in bounds)
 
     def __repr__(self) -> str:
@@ -99,7 +114,7 @@ class FeatureSchema:
 
     @classmethod
     def parse(cls, name: str, definition: Mapping[str, object]) -> Self:
-        """Read a definition: ``version``, ``intercept`` and ``features``, as ``defaults.toml`` explains them.
+        """Read a definition: ``version``, ``intercept``, ``features``, ``block``, as ``defaults.toml`` explains them.
 
         Raises:
             ConfigurationError: names every fault of the definition, not only the first.
@@ -114,12 +129,14 @@ class FeatureSchema:
         reader = FeatureReader(faults, intercept=intercept)
         for position, entry in enumerate(table.sequence("features")):
             reader.read(Table(entry, f"{path}.features[{position}]", faults))
+        entry = table.value(BLOCK)
+        block = None if entry is None else reader.read_block(Table(entry, f"{path}.{BLOCK}", faults))
         table.close()
         if reader.dimension > MAX_COLUMNS:
             faults.append(FieldError(path, f"has {reader.dimension} columns; at most {MAX_COLUMNS} are allowed"))
         if faults:
             raise configuration_error(faults)
-        return cls(name, version, reader.features, intercept=intercept)
+        return cls(name, version, reader.features, intercept=intercept, block=block)
 
     def encode(self, context: Mapping[str, object], candidates: Sequence[Mapping[str, object]]) -> FloatArray:
         """Encode K candidates' features under one context: x of shape (K, d), C-contiguous and read-only.
@@ -200,8 +217,8 @@ class FeatureSchema:
             raise InvalidRequestError("Too many candidates for this feature schema.", [error])
 
     def _require_magnitude(self, x: FloatArray) -> None:
-        within = np.logical_and.reduce(np.abs(x) <= MAX_MAGNITUDE, axis=0)
-        at_fault = [label for label, fine in zip(self.labels, within, strict=True) if not fine]
+        within = np.logical_and.reduce(np.abs(x[:, : self.weights]) <= MAX_MAGNITUDE, axis=0)
+        at_fault = [label for label, fine in zip(self.labels, within, strict=False) if not fine]
         if at_fault:
             errors = [FieldError(label, f"encodes to more than {MAX_MAGNITUDE:g}") for label in at_fault]
             raise InvalidRequestError("A feature is too large to learn from.", errors)

@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from bandstand.bandit.arrays import FloatArray, read_only
+from bandstand.bandit.blocks import spread
 from bandstand.bandit.definition import configuration_error, definition_hash, is_number, unknown
 from bandstand.bandit.distribution import TIE_TOLERANCE, Distribution, ties
 from bandstand.bandit.errors import FieldError
@@ -27,6 +28,11 @@ class Parameter(NamedTuple):
     default: float
     minimum: float
     maximum: float
+
+
+_BELIEF = {"variance": Parameter(1.0, 1e-6, 1e6), "noise": Parameter(1.0, 1e-6, 1e6)}
+"""The standard prior N(0, variance·I) and the noise σ² of a reward. They came later than the first hashes, which do not
+know them: at their defaults they are not in a policy's hash."""
 
 
 class Policy(ABC):
@@ -57,23 +63,31 @@ class Policy(ABC):
         self.schema = schema
         numbers, words = self.check(name, parameters)
         self.parameters: Mapping[str, float] = MappingProxyType(numbers)
-        self.prior = Prior.standard(schema.dimension)
+        self.prior = Prior(
+            np.zeros(schema.weights), numbers.get("variance", 1.0) * np.eye(schema.weights), numbers.get("noise", 1.0)
+        )
         self.learns_prior = words.get("prior") == "population"
+        if self.learns_prior and schema.blocks:
+            fault = (
+                f"must be standard: a population prior is of one model, and {schema.name} has {schema.blocks} blocks"
+            )
+            raise configuration_error([FieldError(f"policies.{name}.prior", fault)])
         self.half_life = numbers.get("half_life", 0.0)
-        self.hash = definition_hash({"kind": self.kind, "parameters": {**numbers, **words}, "schema": schema.hash})
+        late = {key for key, (default, *_) in _BELIEF.items() if numbers.get(key) == default}
+        meant = {key: value for key, value in {**numbers, **words}.items() if key not in late}
+        self.hash = definition_hash({"kind": self.kind, "parameters": meant, "schema": schema.hash})
 
     def __repr__(self) -> str:
         values = "".join(f", {key}={value:g}" for key, value in self.parameters.items())
         return f"{type(self).__name__}({self.name!r}, {self.schema.name!r}{values})"
 
-    @abstractmethod
     def distribution(self, posterior: Posterior, x: FloatArray, seed: float = 0.0) -> Distribution:
         """Return the distribution over the K candidates encoded in x, shape (K, d), K ≥ 1.
 
         Pure: the same arguments give the same answer, and none of them is changed or kept.
 
         Args:
-            posterior: what is believed of the user.
+            posterior: what is believed of the user; of a schema with blocks, of each block, or the same of all.
             x: the candidates.
             seed: in [0, 1); a kind that draws draws what this stands for. The draw from the distribution must not
                 depend on it.
@@ -81,6 +95,11 @@ class Policy(ABC):
         Raises:
             ValueError: x has no row or does not fit the posterior, or a score is not finite.
         """
+        return self._over(spread(posterior, self.schema.blocks) if self.schema.blocks else posterior, x, seed)
+
+    @abstractmethod
+    def _over(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:
+        """Return the distribution as :meth:`distribution` states it."""
 
     @classmethod
     def check(cls, name: str, parameters: Mapping[str, object]) -> tuple[dict[str, float], dict[str, str]]:
@@ -137,12 +156,13 @@ class LinUCB(Policy):
         "alpha": Parameter(1.0, 0.0, 1e6),
         "floor": _FLOOR,
         "half_life": _HALF_LIFE,
+        **_BELIEF,
     }
     options: ClassVar[Mapping[str, tuple[str, ...]]] = {"prior": _PRIOR}
 
-    def distribution(self, posterior: Posterior, x: FloatArray, seed: float = 0.0) -> Distribution:  # noqa: ARG002 (draws nothing)
+    def _over(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:  # noqa: ARG002 (draws nothing)
         """Return the mixture of the best upper bound and the floor."""
-        mean = x.dot(posterior.mean)
+        mean = posterior.means(x)
         width = posterior.widths(x)
         score = mean + self.parameters["alpha"] * width
         return Distribution(mean, width, score, ties(score), self.parameters["floor"])
@@ -156,12 +176,16 @@ class EpsilonGreedy(Policy):
     """
 
     kind = "egreedy"
-    accepts: ClassVar[Mapping[str, Parameter]] = {"epsilon": Parameter(0.1, 0.0, 1.0), "half_life": _HALF_LIFE}
+    accepts: ClassVar[Mapping[str, Parameter]] = {
+        "epsilon": Parameter(0.1, 0.0, 1.0),
+        "half_life": _HALF_LIFE,
+        **_BELIEF,
+    }
     options: ClassVar[Mapping[str, tuple[str, ...]]] = {"prior": _PRIOR}
 
-    def distribution(self, posterior: Posterior, x: FloatArray, seed: float = 0.0) -> Distribution:  # noqa: ARG002 (draws nothing)
+    def _over(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:  # noqa: ARG002 (draws nothing)
         """Return the mixture of the best mean and ε; the widths are for the receipt alone."""
-        mean = x.dot(posterior.mean)
+        mean = posterior.means(x)
         return Distribution(mean, posterior.widths(x), mean, ties(mean), self.parameters["epsilon"])
 
 
@@ -182,17 +206,18 @@ class Thompson(Policy):
         "scale": Parameter(1.0, 0.0, 1e6),
         "floor": _FLOOR,
         "half_life": _HALF_LIFE,
+        **_BELIEF,
     }
     options: ClassVar[Mapping[str, tuple[str, ...]]] = {"prior": _PRIOR}
 
-    def distribution(self, posterior: Posterior, x: FloatArray, seed: float = 0.0) -> Distribution:
+    def _over(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:
         """Return the mixture of the frequencies of the best draw and the floor."""
-        mean = x.dot(posterior.mean)
+        mean = posterior.means(x)
         if not len(mean):
             raise ValueError(_EMPTY)
-        bank = _normals(posterior.mean.size)
+        bank = _normals(posterior.mean.shape[-1])
         first = int(seed * (len(bank) - _DRAWS + 1))
-        reach = x.dot(_root(posterior.covariance)).dot(bank[first : first + _DRAWS].T)
+        reach = posterior.reaches(x, bank, first, _DRAWS)
         draws = mean[:, None] + self.parameters["scale"] * reach  # (K, 128)
         best = draws.max(axis=0)
         if not np.isfinite(best).all():
@@ -216,12 +241,13 @@ class SquareCB(Policy):
         "gamma": Parameter(100.0, 0.0, 1e9),
         "floor": _FLOOR,
         "half_life": _HALF_LIFE,
+        **_BELIEF,
     }
     options: ClassVar[Mapping[str, tuple[str, ...]]] = {"prior": _PRIOR}
 
-    def distribution(self, posterior: Posterior, x: FloatArray, seed: float = 0.0) -> Distribution:  # noqa: ARG002 (draws nothing)
+    def _over(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:  # noqa: ARG002 (draws nothing)
         """Return the mixture of the inverse gaps and the floor."""
-        mean = x.dot(posterior.mean)
+        mean = posterior.means(x)
         best = ties(mean)
         others = np.where(best > 0.0, 0.0, 1.0 / (len(mean) + self.parameters["gamma"] * (mean.max() - mean)))
         share = others + (1.0 - others.sum()) * best
@@ -237,9 +263,9 @@ class Uniform(Policy):
     kind = "uniform"
     accepts: ClassVar[Mapping[str, Parameter]] = {}
 
-    def distribution(self, posterior: Posterior, x: FloatArray, seed: float = 0.0) -> Distribution:  # noqa: ARG002 (draws nothing)
+    def _over(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:  # noqa: ARG002 (draws nothing)
         """Return 1/K, all of it as exploration."""
-        mean = x.dot(posterior.mean)
+        mean = posterior.means(x)
         score = np.zeros(len(mean))
         return Distribution(mean, posterior.widths(x), score, ties(score), 1.0)
 
@@ -253,9 +279,9 @@ class First(Policy):
     kind = "first"
     accepts: ClassVar[Mapping[str, Parameter]] = {"floor": _FLOOR}
 
-    def distribution(self, posterior: Posterior, x: FloatArray, seed: float = 0.0) -> Distribution:  # noqa: ARG002 (draws nothing)
+    def _over(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:  # noqa: ARG002 (draws nothing)
         """Return the mixture of the first candidate and the floor."""
-        mean = x.dot(posterior.mean)
+        mean = posterior.means(x)
         if not len(mean):
             raise ValueError(_EMPTY)
         first = np.zeros(len(mean))
@@ -277,12 +303,3 @@ _BANK = 4096
 def _normals(d: int) -> FloatArray:
     """Return standard normal draws, (4096, d), of which a decision takes a window: 100 times as fast as drawing."""
     return read_only(np.random.default_rng(d).standard_normal((_BANK, d)))
-
-
-def _root(covariance: FloatArray) -> FloatArray:
-    """Return L with V = L Lᵀ; V may be singular where the prior is certain."""
-    try:
-        return np.asarray(np.linalg.cholesky(covariance), np.float64)
-    except np.linalg.LinAlgError:
-        eigenvalues, vectors = np.linalg.eigh(covariance)
-        return np.asarray(vectors * np.sqrt(np.maximum(eigenvalues, 0.0)), np.float64)

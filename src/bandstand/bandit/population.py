@@ -11,7 +11,8 @@ from bandstand.bandit.ridge import Prior, RidgeState
 FEW = 20
 """With fewer users, the prior of each leaves out their own rewards, which would count twice."""
 
-_WORK = 13_000_000  # about a second, at d = 8 as at d = 64
+_WORK = 13_000_000  # half a second, at d = 8 as at d = 64
+_STEP = 2_500  # what a step of EM costs however little there is to do
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +47,7 @@ class PopulationPrior:
         cls,
         members: Mapping[str, RidgeState],
         base: Prior,
-        start: Prior | None = None,
+        earlier: "PopulationPrior | None" = None,
         *,
         steps: int = ITERATIONS,
     ) -> Self:
@@ -55,16 +56,18 @@ class PopulationPrior:
         Args:
             members: the users.
             base: the centre of the hyperprior.
-            start: an earlier estimate, from which the way is shorter.
-            steps: at most so many steps of EM, see :func:`refresh_steps`.
+            earlier: what was learned before, from which the way is shorter.
+            steps: at most so many steps of EM for each estimate, see :func:`refresh_steps`.
         """
+        start, begun = (earlier.estimate, earlier.own) if earlier and earlier.users else (None, {})
         sums = UserSums.stack(list(members.values()), base.mean.size)
         count = len(sums)
         estimate = fit_prior(sums, base, start=start, iterations=steps)
         own = {}
         if count < FEW:
             for place, user_id in enumerate(members):
-                others = fit_prior(sums.without(place), base, start=estimate, iterations=steps)
+                # Not from the estimate: a few steps would leave in it what the user told.
+                others = fit_prior(sums.without(place), base, start=begun.get(user_id), iterations=steps)
                 own[user_id] = predictive(others, count - 1, base)
         rewards = sum(state.count for state in members.values())
         shared = predictive(estimate, count, base)
@@ -100,9 +103,19 @@ class PopulationPrior:
             raise ValueError(f"not a population prior: {error}") from error
 
 
-def refresh_steps(users: int, d: int) -> int:
-    """Return how many steps of EM over so many users with d features take about a second.
+def refresh_steps(users: int, d: int, share: float = 1.0) -> int:
+    """Return how many steps of EM for each estimate make :meth:`PopulationPrior.learned` take about half a second.
 
     For many wide models that is not all the way; every step improves the estimate, and the next refresh goes on.
+
+    >>> refresh_steps(50, 8), refresh_steps(2000, 8), refresh_steps(2000, 8, share=0.5)
+    (1000, 88, 44)
+
+    Args:
+        users: how many there are to learn from; among few there is an estimate for each of them too.
+        d: features.
+        share: of the half second, where several priors are due at once.
     """
-    return min(ITERATIONS, max(4, int(_WORK / (max(1, users) * d * d * (1 + d / 64)))))
+    estimates = users + 1 if 1 < users < FEW else 1
+    step = _STEP + max(1, users) * d * d * (1 + d / 64)
+    return min(ITERATIONS, max(1, int(_WORK * share / (step * estimates))))

@@ -15,13 +15,17 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bandstand.bandit.ridge import Posterior, Prior, RidgeState, advance, posterior
+from bandstand.bandit.blocks import begun, sums_from_json
+from bandstand.bandit.ridge import Posterior, Prior, RidgeState, advance
 
 DOCUMENT_VERSION = 1
 
 DAY = 86_400.0
 
 _LEAST_WEIGHT = 1e-300  # of a reward so late that its weight is no number any more
+
+_EXACT = 1e4
+"""How much larger sums may have been than what is left of them, if that is to be exact to 1e-9 of its largest entry."""
 
 _TICKS = 128
 """How often in a half-life a posterior of decaying sums is made anew; its weights are at most 0.6 % too large."""
@@ -45,6 +49,7 @@ class PolicyState:
     """
 
     __slots__ = (
+        "_peak",
         "_posterior",
         "_prior",
         "_tick",
@@ -67,6 +72,7 @@ class PolicyState:
         self.reward_count = 0
         self.cumulative_reward = 0.0
         self.last_updated: float | None = None
+        self._peak = 0.0  # the largest entry of sums from which something was taken back
         self._posterior: Posterior | None = None
         self._prior: Prior | None = None  # the one under which the cached posterior holds
         self._tick = 0.0  # and the time at which it does, where the sums decay
@@ -91,7 +97,7 @@ class PolicyState:
         tick = self._ticked(now) if self.half_life else 0.0
         if self._posterior is None or self._prior is not prior or self._tick != tick:
             sums = self.ridge.decayed(self._kept(tick)) if tick > self.as_of else self.ridge
-            self._posterior, self._prior, self._tick = posterior(sums, prior), prior, tick
+            self._posterior, self._prior, self._tick = sums.under(prior), prior, tick
         return self._posterior
 
     def learn(
@@ -106,7 +112,7 @@ class PolicyState:
             ts: when it came, seconds since the epoch.
             half_life: the policy's now. Where it was another before, the sums decay by that one until ``ts``.
         """
-        before, as_of = self.ridge or RidgeState.zero(len(x)), self.as_of
+        before, as_of = self.ridge or begun(x), self.as_of
         if self.half_life and ts > as_of:
             before = before.decayed(self._kept(ts))
         if half_life:
@@ -121,8 +127,12 @@ class PolicyState:
         self.reward_count += 1
         self.cumulative_reward += reward
 
-    def unlearn(self, x: NDArray[np.float64], reward: float, weight: float, ts: float = 0.0) -> None:
+    def unlearn(self, x: NDArray[np.float64], reward: float, weight: float, ts: float = 0.0) -> bool:
         """Take back one reward that ``learn`` folded in: out of the sums, with the weight it still has, and the counts.
+
+        Returns:
+            Whether the sums are still exact to 1e-9 of their largest entry. A difference lacks the digits that what was
+            taken back had more than what is left; such sums are better made again from the rewards that are left.
 
         Raises:
             ValueError: the sums cannot have held it; nothing has changed.
@@ -130,10 +140,23 @@ class PolicyState:
         if self.ridge is None:
             raise ValueError("this reward is not in the sums")
         left = _kept(self.as_of - ts, self.half_life) if self.half_life else 1.0
-        self.ridge = self.ridge.revoked(x, reward, max(weight * left, _LEAST_WEIGHT))
+        after = self.ridge.revoked(x, reward, max(weight * left, _LEAST_WEIGHT))
+        peak = max(self._peak, float(self.ridge.gram.max()))
+        self.ridge = after if _holds_any(after) else None
+        self._peak = 0.0 if self.ridge is None else peak
         self._posterior = None
         self.reward_count -= 1
-        self.cumulative_reward -= reward
+        self.cumulative_reward = self.cumulative_reward - reward if self.reward_count else 0.0
+        return self._peak <= _EXACT * float(after.gram.max())
+
+    def passed(self, ts: float, half_life: float = 0.0) -> None:
+        """Leave the state as ``learn`` and then ``unlearn`` of one reward leave it: the time that it came counts."""
+        if self.ridge is not None and self.half_life and ts > self.as_of:
+            self.ridge = self.ridge.decayed(self._kept(ts))
+        if self.ridge is not None and not _holds_any(self.ridge):
+            self.ridge = None
+        self.half_life, self.as_of = half_life, max(self.as_of, ts) if half_life else 0.0
+        self._posterior = None
 
     def _kept(self, ts: float) -> float:
         return _kept(ts - self.as_of, self.half_life)
@@ -164,7 +187,7 @@ class PolicyState:
         state.half_life = float(document.get("half_life", 0.0))
         state.as_of = float(document.get("as_of", 0.0))
         ridge = document["ridge"]
-        state.ridge = None if ridge is None else RidgeState.from_json(ridge)
+        state.ridge = None if ridge is None else sums_from_json(ridge)
         state.pulls = int(document["pulls"])
         state.explores = int(document["explores"])
         state.reward_count = int(document["reward_count"])
@@ -220,6 +243,29 @@ class Profile:
         """Fold a reward for features ``x`` of shape (d,); of a policy that forgets, with its half-life in days."""
         state = self.state(key)
         state.learn(x, reward, weight, ts, half_life)
+        state.last_updated = ts
+        self.seq = seq
+
+    def revoked(self, seq: int, key: StateKey, ts: float, x: NDArray[np.float64], reward: float, weight: float) -> bool:
+        """Fold the taking back of a reward that came at ``ts``; its arguments are what ``rewarded`` had.
+
+        Returns:
+            Whether the sums are still exact; see :meth:`PolicyState.unlearn`.
+
+        Raises:
+            ValueError: the sums cannot have held it; nothing has changed.
+        """
+        state = self.policies.get(key)
+        if state is None:
+            raise ValueError("this reward is not in the sums")
+        exact = state.unlearn(x, reward, weight, ts)
+        self.seq = seq
+        return exact
+
+    def passed_over(self, seq: int, key: StateKey, ts: float, half_life: float = 0.0) -> None:
+        """Fold a reward that is known to be taken back later, and the sums never meet it: exactly, and at no cost."""
+        state = self.state(key)
+        state.passed(ts, half_life)
         state.last_updated = ts
         self.seq = seq
 
@@ -281,6 +327,11 @@ class Profile:
             for state in document["policies"].values()
         }
         return profile
+
+
+def _holds_any(sums: RidgeState) -> bool:
+    """Whether any reward is in the sums; imported ones may not say how many are."""
+    return sums.count > 0 or sums.rr is None
 
 
 def _kept(age: float, half_life: float) -> float:

@@ -110,6 +110,10 @@ class RidgeState:
         rr = None if self.rr is None else self.rr * share
         return type(self)(read_only(self.gram * share), read_only(self.b * share), rr, self.weight * share, self.count)
 
+    def under(self, prior: "Prior") -> "Posterior":
+        """Return the posterior under a prior, computed from these sums."""
+        return posterior(self, prior)
+
     def to_json(self) -> dict[str, Any]:
         """Return the sums as JSON values; ``gram`` is its upper triangle, row by row, d(d+1)/2 numbers."""
         return {
@@ -247,12 +251,27 @@ class Posterior:
     covariance: FloatArray
     steps: int = 0
 
+    def means(self, x: FloatArray) -> FloatArray:
+        """Return m·x for each row of x (K, d): shape (K,)."""
+        return np.asarray(x.dot(self.mean))
+
     def widths(self, x: FloatArray) -> FloatArray:
         """Return √(xᵀ V x), the standard deviation of θ·x, for each row of x (K, d): shape (K,)."""
         variance = np.vecdot(x.dot(self.covariance), x)
         # Rounding can leave a variance of zero at −1e-20, whose root is NaN.
         widths: FloatArray = np.sqrt(np.abs(variance, out=variance), out=variance)
         return widths
+
+    def reaches(self, x: FloatArray, normals: FloatArray, first: int, count: int) -> FloatArray:
+        """Return (θ − m)·x for each row of x (K, d) and each of ``count`` draws θ ~ N(m, V): shape (K, count).
+
+        Args:
+            x: the rows.
+            normals: standard normal draws, (n, d), of which a window makes the θ.
+            first: where the window begins, at most n − count.
+            count: how many draws.
+        """
+        return np.asarray(x.dot(_root(self.covariance)).dot(normals[first : first + count].T))
 
     def updated(self, x: FloatArray, r: float, w: float, noise: float) -> Self:
         """Return the posterior after one more reward, in O(d²) (Sherman and Morrison 1950).
@@ -308,7 +327,7 @@ def advance(
     if current is None or state.b.size <= RECOMPUTED_DIMENSION:
         return None
     if current.steps >= REFRESH_AFTER:
-        return posterior(state, prior)
+        return state.under(prior)
     return current.updated(x, r, w, prior.noise)
 
 
@@ -323,6 +342,15 @@ def ridge_inverse(s: FloatArray) -> FloatArray:
     eigenvalues, vectors = np.linalg.eigh(s)
     inverse: FloatArray = vectors / (1.0 + np.maximum(eigenvalues, 0.0))[..., None, :] @ vectors.mT
     return inverse
+
+
+def _root(covariance: FloatArray) -> FloatArray:
+    """Return L with V = L Lᵀ; V may be singular where the prior is certain."""
+    try:
+        return np.asarray(np.linalg.cholesky(covariance), np.float64)
+    except np.linalg.LinAlgError:
+        eigenvalues, vectors = np.linalg.eigh(covariance)
+        return np.asarray(vectors * np.sqrt(np.maximum(eigenvalues, 0.0)), np.float64)
 
 
 @lru_cache

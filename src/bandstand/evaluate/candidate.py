@@ -70,9 +70,8 @@ class Candidate:
         self._fitted = self.rewards
         if self._reservoir is not None:
             members = self._reservoir.members()
-            start = self._population.estimate if self._population.users else None
             steps = refresh_steps(len(members), self.policy.schema.dimension)
-            self._population = PopulationPrior.learned(members, self.policy.prior, start, steps=steps)
+            self._population = PopulationPrior.learned(members, self.policy.prior, self._population, steps=steps)
 
     def _offer(self, user: int, state: PolicyState) -> None:
         if self._reservoir is not None and state.ridge is not None:

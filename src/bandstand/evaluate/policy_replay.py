@@ -95,7 +95,7 @@ class PolicyReplay:
         self._candidates = candidates
         self._place = place
         self._schemas = {candidate.policy.schema.name: candidate.policy.schema for candidate in candidates}
-        self._models = {name: RewardModel(schema.dimension) for name, schema in self._schemas.items()} if model else {}
+        self._models = {name: RewardModel(schema) for name, schema in self._schemas.items()} if model else {}
         self._frozen_from = frozen_from
         self._started = False
         self._awaiting: dict[int, Request] = {}
