@@ -1,4 +1,4 @@
-"""What the judge's local tiers agree to on annotated dialogues, what they cost, and what calls they save an LLM.
+"""What the judge's local tiers agree to on annotated dialogues, and what they cost.
 
     python benchmarks/judge_local.py [--data ../shared/data/judge] [--repeats 5]
 
@@ -10,20 +10,16 @@ repeats. Without the data only the costs are printed, on made-up messages.
 import argparse
 import asyncio
 import json
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
-from bandstand.judge.arbiter import ArbiterSettings, should_trigger
 from bandstand.judge.classifier import Classifier, shipped_weights
 from bandstand.judge.evaluation import Outcome, evaluate, judge_rows, report
 from bandstand.judge.local import Local
-from bandstand.judge.metrics import macro_f1
 from bandstand.judge.reading import read
 from bandstand.judge.rows import Row, parse_rows
 from bandstand.judge.rulebook import shipped_rules
@@ -35,9 +31,6 @@ from bandstand.judge.turn import Turn
 FOLLOWUP = shipped_taxonomy("followup-v1")
 FOLDS = 5
 
-_DRAWS = 20
-_RIGHT = 0.9
-_GRAY_ZONES = (0.4, 0.6, 0.8, 0.9, 0.95, 1.0)
 _MEASURES = (
     "macro F1",
     "kappa",
@@ -103,7 +96,7 @@ def quality_table(data: Dialogues, own: Sequence[tuple[str, Outcome]]) -> str:
     lines.append(["own", "all", *shown(report([outcome for _, outcome in own], FOLLOWUP))])
     held = [outcome for dialogue, outcome in own if part_of(dialogue, 2)]
     lines.append(["own", "held out", *shown(report(held, FOLLOWUP))])
-    return _table(["tier", "rows", *_MEASURES], lines)
+    return as_table(["tier", "rows", *_MEASURES], lines)
 
 
 def shift_table(data: Dialogues) -> str:
@@ -114,7 +107,7 @@ def shift_table(data: Dialogues) -> str:
         for part, rows in parts.items():
             called = asyncio.run(evaluate(tier, rows))["called"]
             lines.append([tier.name, part, *(f"{called[side]:.3f}" for side in POLARITIES)])
-    return _table(["tier", "rows", *POLARITIES], lines)
+    return as_table(["tier", "rows", *POLARITIES], lines)
 
 
 def rules_table(data: Dialogues) -> str:
@@ -126,30 +119,10 @@ def rules_table(data: Dialogues) -> str:
             truth[match.rule_id, row.polarity or ""] += 1
     said = {rule.rule_id: FOLLOWUP.label(rule.label).polarity for rule in rules.rules}
     fires = Counter(rule_id for rule_id, _ in truth.elements())
-    return _table(
+    return as_table(
         ["rule", "says", "counts", "right"],
         [[name, said[name], str(n), f"{truth[name, said[name]] / n:.2f}"] for name, n in fires.most_common()],
     )
-
-
-def arbiter_table(data: Dialogues) -> str:
-    """Show calls saved and macro-F1 by the gray zone's upper end, with an LLM that is right nine times in ten."""
-    tier = Local.shipped()
-    evidence = [tier.evidence(row.turn.cut()) for _, row in data]
-    truth = [row.polarity or "" for _, row in data]
-    local = [FOLLOWUP.label(e.verdict.label).polarity for e in evidence]
-    draws = [_scripted(truth, seed) for seed in range(_DRAWS)]
-    lines = [["always ask", "0.000", f"{mean(macro_f1(truth, draw) or 0 for draw in draws):.3f}"]]
-    for gray in _GRAY_ZONES:
-        settings = ArbiterSettings(gray_zone_threshold=gray)
-        asks = [should_trigger(e.rule, e.semantic, settings).triggered for e in evidence]
-        scores = [
-            macro_f1(truth, [theirs if ask else ours for ask, theirs, ours in zip(asks, draw, local, strict=True)]) or 0
-            for draw in draws
-        ]
-        lines.append([f"gray zone below {gray:g}", f"{1 - mean(asks):.3f}", f"{mean(scores):.3f}"])
-    lines.append(["never ask", "1.000", f"{macro_f1(truth, local) or 0:.3f}"])
-    return _table(["policy", "calls saved", "macro F1"], lines)
 
 
 def cost_table(turns: Sequence[Turn], repeats: int) -> str:
@@ -163,7 +136,7 @@ def cost_table(turns: Sequence[Turn], repeats: int) -> str:
         cells = [_microseconds(tier.verdict, turns, repeats)]
         cells += [_microseconds(tier.verdict, [turn] * 50, repeats) for turn in longest.values()]
         lines.append([tier.name, *(f"{cell:.0f}" for cell in cells)])
-    return _table(["tier", "ordinary", *longest], lines)
+    return as_table(["tier", "ordinary", *longest], lines)
 
 
 def shipped_tiers() -> list[LocalTier]:
@@ -187,19 +160,9 @@ def main() -> None:
             "Recommendation dialogues": quality_table(recommending, cross_validated(recommending)),
             "Chit-chat": shift_table(chatting),
             "Rules on recommendation dialogues": rules_table(recommending),
-            "The arbiter": arbiter_table(recommending),
         }.items():
             print(f"{title}\n\n{table}\n")
     print(f"Microseconds a verdict\n\n{cost_table(turns, options.repeats)}")
-
-
-def _scripted(truth: Sequence[str], seed: int) -> list[str]:
-    """What an LLM says that is right nine times in ten, and otherwise wrong at random."""
-    draws = random.Random(seed)
-    return [
-        true if draws.random() < _RIGHT else draws.choice([side for side in POLARITIES if side != true])
-        for true in truth
-    ]
 
 
 def _microseconds(verdict: Callable[..., object], turns: Sequence[Turn], repeats: int) -> float:
@@ -212,7 +175,8 @@ def _microseconds(verdict: Callable[..., object], turns: Sequence[Turn], repeats
     return min(times) / len(turns) * 1e6
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def as_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Write a table as Markdown."""
     rows = [head, ["---"] * len(head), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

@@ -1,7 +1,7 @@
 """What the tests of generating are given."""
 
+from bandstand.conversation.prompts import Prompt, PromptLibrary, prompts_directory
 from bandstand.generate.generator import PARAMETERS
-from bandstand.generate.prompts import Prompt, PromptLibrary, prompts_directory
 from bandstand.generate.tips import TipRequest
 
 SHIPPED = PromptLibrary.load(prompts_directory(), offered={"generate": PARAMETERS})

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import bandstand.generate.errors
 from bandstand.bandit.errors import BandstandError
+from bandstand.conversation.prompts import PromptLibrary
 from bandstand.generate.generator import PARAMETERS
-from bandstand.generate.prompts import PromptLibrary
 from tests.generate.given import SHIPPED
 
 DOCS = (Path(__file__).parents[2] / "docs" / "generate.md").read_text("utf-8")

@@ -4,13 +4,14 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bandstand.bandit.errors import BandstandError, OverloadedError
+from bandstand.conversation.gateway import ChatClient, Message
 from bandstand.generate.errors import GatewayError, GatewayUnreachableError, NotJsonError
-from bandstand.generate.gateway import ChatClient, Message
 from bandstand.generate.generator import TipGenerator, day_period
 from bandstand.generate.parse import TIPS_SCHEMA
 from bandstand.generate.tips import Tip
@@ -53,6 +54,13 @@ async def test_asks_with_the_prompt_and_returns_the_tips() -> None:
     )
     assert (generation.prompt_tokens, generation.completion_tokens, generation.tries) == (100, 10, 1)
     assert (generation.requested, generation.missing, generation.tasks_left_out) == (2, 1, 0)
+
+
+@pytest.mark.parametrize(("n", "max_tokens"), [(1, 4096), (20, 4096), (50, 10_000)])
+async def test_fifty_tips_are_given_the_room_that_they_take(n: int, max_tokens: int) -> None:
+    client = ScriptedClient([said(GOOD)])
+    await TipGenerator(client).generate(replace(REQUEST, n=n), shipped())
+    assert client.calls[0].max_tokens == max_tokens
 
 
 async def test_corrects_twice_in_the_same_conversation_and_sums_the_tokens() -> None:
@@ -115,6 +123,15 @@ async def test_failures_are_typed_at_any_try(
     with pytest.raises(expected) as caught:
         await TipGenerator(ScriptedClient([*before, fault])).generate(REQUEST, shipped())
     assert type(caught.value) is expected
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds"), [(ChatUnreachableError("gone"), 5), (CircuitOpenError(retry_after_s=28.2), 29)]
+)
+async def test_a_gateway_that_is_left_alone_says_for_how_long(fault: Exception, seconds: int) -> None:
+    with pytest.raises(GatewayUnreachableError) as caught:
+        await TipGenerator(ScriptedClient([fault])).generate(REQUEST, shipped())
+    assert caught.value.retry_after == seconds
 
 
 async def test_a_bug_stays_a_bug() -> None:
@@ -197,6 +214,8 @@ class TestOverSockets:
 
 class _Held:
     """Answers well, once it is let."""
+
+    model = "held"
 
     def __init__(self) -> None:
         self.release = asyncio.Event()

@@ -76,13 +76,29 @@ def test_one_task_of_any_size_fits_the_default_budget() -> None:
     assert len(quoted.text) < 16_000
 
 
-@pytest.mark.parametrize("hidden", ["\u202e", "\u2066", "\u200b", "\ufeff", "\x00", "\x1b", "\U000e0041", "\ud800"])
+@pytest.mark.parametrize(
+    "hidden",
+    ["\u202e", "\u2066", "\u200b", "\ufeff", "\x00", "\x1b", "\U000e0041", "\ud800", "\u3164", "\u115f", "\u034f"],
+)
 def test_what_cannot_be_seen_is_taken_out(hidden: str) -> None:
     assert visible(f"a{hidden}b") == "ab"
     assert hidden not in quote_tasks([{"title": f"a{hidden}b", "x": {f"k{hidden}": [f"v{hidden}"]}}]).text
 
 
-@pytest.mark.parametrize("text", ["naïve 名 👩‍👩‍👧 می‌خواهم", "a\tb\nc", ""])
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\ufe01\U000e0148\U000e0165b", "a\ufe01b"),
+        ("a\ufe0f\u200b\ufe0fb", "a\ufe0fb"),
+        ("a\u200d\u200c\u200d\u200cb", "a\u200db"),
+        ("a\ufe0f\u200d\ufe0f\u200d\ufe0fb", "a\ufe0f\u200db"),
+    ],
+)
+def test_of_a_row_of_selectors_or_joiners_the_first_stays(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+@pytest.mark.parametrize("text", ["naïve 名 👩‍👩‍👧 ❤️‍🔥 می‌خواهم 葛\U000e0100城", "a\tb\nc", ""])
 def test_what_can_be_seen_stays(text: str) -> None:
     assert visible(text) == text
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from bandstand.conversation.prompts import Prompt, PromptLibrary, prompts_directory
 from bandstand.judge.evaluation import Outcome
 from bandstand.judge.local import Local
 from bandstand.judge.reading import Reading, read
@@ -34,6 +35,13 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the annotated dialogu
 @cache
 def local(taxonomy: str = "followup-v1") -> Local:
     return Local.shipped(shipped_taxonomy(taxonomy))
+
+
+@cache
+def judge_prompt(version: str = "v1") -> Prompt:
+    prompt = PromptLibrary.load(prompts_directory()).get("judge", version)
+    assert prompt is not None
+    return prompt
 
 
 def reading(message: str, answer: str = TOLD, question: str = "") -> Reading:

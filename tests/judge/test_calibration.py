@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bandstand.bandit.errors import ConfigurationError, InvalidRequestError
-from bandstand.judge.calibration import Calibration, Method, Scored, fit_calibration, pick_tau
+from bandstand.judge.calibration import Calibration, Calibrations, Method, Scored, fit_calibration, pick_tau
 from bandstand.judge.metrics import calibration_error
 from tests.judge.given import LAW
 
@@ -138,3 +139,11 @@ def test_a_target_that_is_no_share_is_refused(target: float) -> None:
 def test_too_few_verdicts_are_refused() -> None:
     with pytest.raises(InvalidRequestError, match="at least 20"):
         fitted(boastful(19, seed=1))
+
+
+def test_a_deployments_calibrations_are_one_a_tier_and_taxonomy() -> None:
+    first, second = fitted(boastful(100, seed=1)), fitted(boastful(100, seed=2))
+    both = Calibrations().renewed(first).renewed(replace(first, tier="llm"))
+    assert [one.tier for one in both.each] == ["local", "llm"]
+    assert both.renewed(second).each == (replace(first, tier="llm"), second)
+    assert Calibrations.from_json(json.loads(json.dumps(both.as_json()))) == both

@@ -3,6 +3,9 @@
 import contextlib
 import io
 import re
+import runpy
+
+import pytest
 
 from bandstand.judge.evaluation import report
 from bandstand.judge.features import BUCKETS
@@ -29,8 +32,14 @@ def test_the_tables_are_what_is_measured() -> None:
     films, chat = dialogues("iard_dev.jsonl"), dialogues("tiage_dev.jsonl")
     assert BENCHMARK["quality_table"](films, cross_validated()) in PAGE
     assert BENCHMARK["rules_table"](films) in PAGE
-    assert BENCHMARK["arbiter_table"](films) in PAGE
     assert BENCHMARK["shift_table"](chat) in PAGE
+
+
+@needs_data
+def test_the_arbiter_s_curve_is_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    arbiter = runpy.run_path(str(ROOT / "benchmarks" / "judge_arbiter.py"))
+    assert arbiter["arbiter_table"](arbiter["columns"](dialogues("iard_dev.jsonl"))) in PAGE
 
 
 def test_what_an_evaluation_returns_is_on_the_page() -> None:

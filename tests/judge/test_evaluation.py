@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from bandstand.bandit.errors import InvalidRequestError
-from bandstand.judge.calibration import fit_calibration
+from bandstand.judge.calibration import Calibrations, fit_calibration
 from bandstand.judge.evaluation import Outcome, evaluate, judge_rows, report, scored_outcomes
-from bandstand.judge.gate import applied
+from bandstand.judge.gate import Gate, applied
 from bandstand.judge.rows import Row, parse_rows
 from bandstand.judge.taxonomy import Polarity, Taxonomy
 from bandstand.judge.turn import CutTurn, Turn
@@ -87,9 +87,10 @@ async def test_the_numbers_are_those_of_the_rows() -> None:
     assert found["judge"] == {
         "tier": "scripted",
         "model": "scripted@1",
+        "taxonomy": "followup-v1",
         "tau": 0.6,
         "gate": "hard",
-        "calibration": None,
+        "calibrations": {},
     }
 
 
@@ -98,9 +99,9 @@ async def test_only_what_teaches_is_above_the_gate() -> None:
     assert found["coverage"] == 5 / 8
     assert found["gated"]["scored"] == 5
     assert found["gated"]["sign_flip_rate"] == 1 / 5
-    strict = await evaluate(Scripted(), ROWS, tau=0.95)
+    strict = await evaluate(Scripted(), ROWS, gate=Gate(tau=0.95))
     assert (strict["coverage"], strict["gated"]["polarity"]["macro_f1"]) == (0.0, None)
-    soft = await evaluate(Scripted(), ROWS, mode="soft")
+    soft = await evaluate(Scripted(), ROWS, gate=Gate(mode="soft"))
     assert soft["coverage"] == 6 / 8
 
 
@@ -128,13 +129,12 @@ async def test_order_is_kept_progress_is_told_and_calls_are_bounded() -> None:
 async def test_a_calibration_is_fitted_to_the_outcomes_and_acts_at_the_gate() -> None:
     rows = [row("neg_correction 0.9", "neg_correction")] * 12 + [row("neg_correction 0.9", "neutral")] * 12
     outcomes = await judge_rows(Scripted(), rows)
-    calibration = fit_calibration(
-        scored_outcomes(outcomes, FOLLOWUP), tier="scripted", model="scripted@1", taxonomy="followup-v1"
-    )
+    calibration = fit_calibration(scored_outcomes(outcomes, FOLLOWUP), tier="llm", model="m@1", taxonomy="followup-v1")
     assert calibration(0.9) == 0.5
-    found = await evaluate(Scripted(), rows, calibration=calibration)
+    assert calibration.tau is None
+    found = await evaluate(Scripted(), rows, gate=Gate(calibrations=Calibrations((calibration,))))
     assert (found["coverage"], found["ece"]) == (0.0, 0.0)
-    assert found["judge"]["calibration"] == calibration.name
+    assert found["judge"]["calibrations"] == {calibration.name: 0.6}
 
 
 async def test_what_has_no_truth_calibrates_nothing() -> None:

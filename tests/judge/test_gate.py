@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bandstand.bandit.errors import ConfigurationError
-from bandstand.judge.calibration import Calibration
-from bandstand.judge.gate import TAU, applied
+from bandstand.judge.calibration import Calibration, Calibrations
+from bandstand.judge.gate import TAU, Gate, applied
 from bandstand.judge.verdict import UnscoredReason
 from tests.judge.given import CORRECTION, FOLLOWUP, LAW, unscored, verdict
 
@@ -96,3 +98,19 @@ def test_what_was_applied_is_recorded() -> None:
 def test_a_verdict_of_another_taxonomy_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="correction-v1"):
         applied(verdict("neutral"), CORRECTION)
+
+
+def test_a_gate_applies_the_calibration_of_the_judge_that_spoke_and_of_no_other() -> None:
+    gate = Gate(calibrations=Calibrations((DOUBTING,)))
+    ours, other = verdict("pos_praise", 0.9), verdict("pos_praise", 0.9, model="m@2")
+    assert gate.applied(ours, FOLLOWUP) == applied(ours, FOLLOWUP, calibration=DOUBTING)
+    assert gate.applied(other, FOLLOWUP) == applied(other, FOLLOWUP)
+    assert gate.applied(unscored(), FOLLOWUP).withheld == "unscored"
+
+
+def test_a_calibrations_own_tau_goes_before_the_gates() -> None:
+    picked = replace(DOUBTING, tau=0.4)
+    gate = Gate(tau=0.99, calibrations=Calibrations((picked,)))
+    taught = gate.applied(verdict("pos_praise", 0.9), FOLLOWUP)
+    assert (taught.tau, taught.confidence, taught.reward) == (0.4, 0.45, 0.8)
+    assert Gate(tau=0.99).applied(verdict("pos_praise", 0.9), FOLLOWUP).withheld == "below_tau"

@@ -112,7 +112,16 @@ async def test_error_answers_are_typed_and_silent(provider: respx.MockRouter, st
     assert route.call_count == 1
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"type": "message"}', b'{"content": [{"text": 1}]}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"type": "message"}',
+        b'{"content": [{"text": 1}]}',
+        b'{"content": [], "usage": {"input_tokens": 1, "output_tokens": 10000000000}}',
+    ],
+)
 async def test_what_is_no_message_is_malformed(provider: respx.MockRouter, body: bytes) -> None:
     provider.post(URL).respond(content=body)
     async with client() as llm:

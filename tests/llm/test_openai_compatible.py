@@ -112,6 +112,8 @@ async def test_a_passing_error_says_so_and_the_sdk_does_not_retry(provider: resp
         b'{"choices": [{"message": null}]}',
         b'{"choices": [{"message": {"content": 7}}]}',
         b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": -1}}',
+        b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 1000000000000000000000}}',
+        b'{"choices": [{"message": {"content": "x"}}], "model": "' + b"m" * 1001 + b'"}',
     ],
 )
 async def test_what_is_no_completion_is_malformed(provider: respx.MockRouter, body: bytes) -> None:

@@ -4,8 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bandstand.llm.breaker import BreakerClient, CircuitBreaker
 from bandstand.llm.chat import ChatReply
-from bandstand.llm.errors import BudgetExceededError, ChatMalformedError, ChatStatusError, ChatUnreachableError
+from bandstand.llm.errors import (
+    BudgetExceededError,
+    ChatMalformedError,
+    ChatStatusError,
+    ChatUnreachableError,
+    CircuitOpenError,
+)
 from bandstand.llm.retry import Backoff, RetryingClient
 from bandstand.llm.scripted import Line, ScriptedClient
 from tests.llm.given import CONVERSATION, SCHEMA, Clock
@@ -65,6 +72,19 @@ async def test_what_will_not_pass_is_not_tried_again(error: Exception) -> None:
         await ask(clock, error, "never")
     assert caught.value is error
     assert clock.naps == []
+
+
+async def test_a_breaker_that_opens_between_two_tries_hides_no_answer() -> None:
+    clock = Clock()
+    inner = ScriptedClient([ChatStatusError(500), ChatStatusError(502), "never"])
+    breaker = BreakerClient(inner, CircuitBreaker(threshold=2, rest_s=30, clock=clock))
+    retrying = RetryingClient(breaker, rng=lambda: 0.0, clock=clock, sleep=clock.sleep)
+    with pytest.raises(ChatStatusError) as caught:
+        await retrying.complete(CONVERSATION, max_tokens=9, deadline=clock() + 60)
+    assert caught.value.status == 502
+    assert len(inner.calls) == 2
+    with pytest.raises(CircuitOpenError):
+        await retrying.complete(CONVERSATION, max_tokens=9, deadline=clock() + 60)
 
 
 async def test_a_wait_past_the_deadline_is_not_begun() -> None:

@@ -1,7 +1,5 @@
 """How generating tips fails. No ``detail`` here holds a gateway's words, a URL, a key or a task."""
 
-from typing import ClassVar
-
 from bandstand.bandit.errors import BandstandError
 
 
@@ -18,16 +16,13 @@ class NotJsonError(GatewayError):
 
 
 class GatewayUnreachableError(BandstandError):
-    """The model gateway cannot be reached, or did not answer in time."""
+    """The model gateway cannot be reached, did not answer in time, or is left alone; ``retry_after`` is in seconds."""
 
     code = "gateway-unreachable"
-    retry_after: ClassVar[int] = 5
 
-
-class PromptError(BandstandError):
-    """A prompt file that loaded well cannot be rendered with the values it is given."""
-
-    code = "prompt"
+    def __init__(self, detail: str, *, retry_after: int = 5) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class UnknownPromptError(BandstandError):

@@ -1,18 +1,21 @@
 """Tips from a language model: one conversation, at most two corrections, one deadline over all of it."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 
 from bandstand.bandit.errors import BandstandError, OverloadedError
+from bandstand.conversation.gateway import ChatClient, ChatReply, GatewayFault, Message
+from bandstand.conversation.prompts import Prompt
 from bandstand.generate.errors import GatewayError, GatewayUnreachableError, NotJsonError
-from bandstand.generate.gateway import ChatClient, ChatReply, GatewayFault, Message
 from bandstand.generate.parse import TIPS_SCHEMA, NotTipsError, parse_tips
-from bandstand.generate.prompts import Prompt
 from bandstand.generate.quote import QuotedTasks, quote_extra, quote_tasks
 from bandstand.generate.tips import Generation, TipRequest
 
 TEMPERATURE = 0.7
 MAX_TOKENS = 4_096
+TOKENS_A_TIP = 200
+"""A tip of 300 characters with its rationale, in JSON; in Chinese about the same."""
 TRIES = 3
 DEADLINE_S = 60.0
 
@@ -91,9 +94,10 @@ class TipGenerator:
             {"role": "system", "content": rendered.system},
             {"role": "user", "content": rendered.user},
         ]
+        max_tokens = max(MAX_TOKENS, TOKENS_A_TIP * request.n)
         prompt_tokens = completion_tokens = 0
         for tries in range(1, TRIES + 1):
-            reply = await self._ask(messages, deadline)
+            reply = await self._ask(messages, max_tokens, deadline)
             prompt_tokens += reply.prompt_tokens or 0
             completion_tokens += reply.completion_tokens or 0
             try:
@@ -114,17 +118,25 @@ class TipGenerator:
                 )
         raise NotJsonError(f"The model did not answer with valid JSON in {TRIES} tries.")
 
-    async def _ask(self, messages: list[Message], deadline: float) -> ChatReply:
+    async def _ask(self, messages: list[Message], max_tokens: int, deadline: float) -> ChatReply:
         try:
             reply = await self._client.complete(
-                tuple(messages), max_tokens=MAX_TOKENS, deadline=deadline, temperature=TEMPERATURE, schema=TIPS_SCHEMA
+                tuple(messages),
+                max_tokens=max_tokens,
+                deadline=deadline,
+                temperature=TEMPERATURE,
+                schema=TIPS_SCHEMA,
             )
         except BandstandError as error:
             if not isinstance(error, GatewayFault):
                 raise
             if error.reached:
                 raise GatewayError("The model gateway answered with an error.") from error
-            raise GatewayUnreachableError("The model gateway cannot be reached, or did not answer in time.") from error
+            detail = "The model gateway cannot be reached, or did not answer in time."
+            wait = error.retry_after_s
+            if wait is None:
+                raise GatewayUnreachableError(detail) from error
+            raise GatewayUnreachableError(detail, retry_after=math.ceil(wait)) from error
         if reply.refusal is not None:
             raise GatewayError("The model declined to write tips.")
         return reply

@@ -1,11 +1,12 @@
 """Untrusted text made fit to stand in a prompt: bounded, visible, escaped and fenced.
 
 Quoted data stands between ``<tasks>`` and ``</tasks>`` (or ``<extra>``) as JSON in which every ``&``, ``<`` and ``>``
-is escaped, so no text can close its fence; what cannot be seen (control, bidi, zero-width and tag characters) is taken
-out, so no text can hide in it.
+is escaped, so no text can close its fence; what cannot be seen (control, bidi, zero-width, filling and tag characters,
+rows of joiners and variation selectors) is taken out, so no text can hide in it.
 """
 
 import json
+import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
@@ -23,6 +24,10 @@ _LARGEST = 2**63
 # Emoji and several scripts are spelled with these; every other format character only hides or reorders text.
 _JOINERS = {"\u200c", "\u200d"}
 _HIDDEN = {"Cc", "Cf", "Cs"}
+_SELECTORS = "\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef"
+_FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
+# After a character one selector and one joiner say how it looks; what follows these unseen may be a message.
+_UNSEEN = re.compile(f"([{_SELECTORS}]?+[\u200c\u200d]?+)[{_SELECTORS}{_FILLERS}\u200c\u200d]+")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
@@ -74,10 +79,12 @@ def fenced(name: str, lines: Sequence[str]) -> str:
 
 
 def visible(text: str) -> str:
-    """The text without control (but line feeds and tabs), bidi, zero-width and tag characters and lone surrogates."""
-    if text.isprintable():
+    """The text without what cannot be seen, but for line feeds, tabs, and a joiner or selector after a character."""
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(c for c in text if unicodedata.category(c) not in _HIDDEN or c in _JOINERS or c in "\n\t")
+    if not text.isprintable():
+        text = "".join(c for c in text if unicodedata.category(c) not in _HIDDEN or c in _JOINERS or c in "\n\t")
+    return _UNSEEN.sub(r"\1", text)
 
 
 def clipped(text: str, characters: int) -> str:

@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from bandstand.bandit.errors import ConfigurationError, FieldError, InvalidRequestError
-from bandstand.generate.prompts import Prompt, PromptLibrary
+from bandstand.conversation.prompts import Prompt, PromptLibrary
 
 GENERATE = "generate"
 BASELINE = "v1"

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, Self
 
 from bandstand.bandit.definition import definition_hash, is_number
 from bandstand.bandit.errors import ConfigurationError, InvalidRequestError
+from bandstand.judge.verdict import Judged
 
 Method = Literal["isotonic", "platt"]
 
@@ -83,6 +84,43 @@ class Calibration:
         if calibration.method not in {"isotonic", "platt"} or not points or calibration.name != document.get("name"):
             raise ConfigurationError("the calibration document was changed by hand; fit it again")
         return calibration
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrations:
+    """Those that a deployment has: each acts on the verdicts of the judge it was fitted to, and on no other's.
+
+    Attributes:
+        each: one a tier and taxonomy.
+    """
+
+    each: tuple[Calibration, ...] = ()
+
+    def of(self, judged: Judged) -> Calibration | None:
+        """Return the one for a verdict: of its very tier, model and taxonomy; None where there is none."""
+        wanted = (judged.tier, judged.model, judged.taxonomy)
+        return next((one for one in self.each if (one.tier, one.model, one.taxonomy) == wanted), None)
+
+    def renewed(self, calibration: Calibration) -> Self:
+        """Return these with another, in place of the one that its tier and taxonomy had."""
+        kept = (one for one in self.each if (one.tier, one.taxonomy) != (calibration.tier, calibration.taxonomy))
+        return type(self)((*kept, calibration))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the document that :meth:`from_json` reads back equal."""
+        return {"version": VERSION, "calibrations": [one.as_json() for one in self.each]}
+
+    @classmethod
+    def from_json(cls, document: object) -> Self:
+        """Read a document of calibrations.
+
+        Raises:
+            ConfigurationError: it is none, of another version, or one of them is not what its name says.
+        """
+        listed = document.get("calibrations") if isinstance(document, dict) else None
+        if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+            raise ConfigurationError("a document of calibrations was expected")
+        return cls(tuple(Calibration.from_json(one) for one in listed))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from bandstand.bandit.errors import InvalidRequestError
 from bandstand.judge import metrics
-from bandstand.judge.calibration import Calibration, Scored
-from bandstand.judge.gate import TAU, Applied, GateMode, applied
+from bandstand.judge.calibration import Scored
+from bandstand.judge.gate import Applied, Gate
 from bandstand.judge.rows import Row
 from bandstand.judge.taxonomy import POLARITIES, Taxonomy
 from bandstand.judge.tier import Tier
@@ -34,9 +34,7 @@ async def judge_rows(
     tier: Tier,
     rows: Sequence[Row],
     *,
-    tau: float = TAU,
-    mode: GateMode = "hard",
-    calibration: Calibration | None = None,
+    gate: Gate | None = None,
     concurrency: int = CONCURRENCY,
     progress: Progress | None = None,
 ) -> list[Outcome]:
@@ -45,12 +43,11 @@ async def judge_rows(
     Args:
         tier: the judge.
         rows: labelled turns.
-        tau: the gate's threshold.
-        mode: the gate's mode.
-        calibration: applied at the gate, if there is one.
+        gate: what its verdicts would teach by; the contract's if left out.
         concurrency: how many judgements may run at once.
         progress: called after each.
     """
+    gate = gate or Gate()
     free = asyncio.Semaphore(concurrency)
     done = 0
 
@@ -61,7 +58,7 @@ async def judge_rows(
         done += 1
         if progress:
             progress(done, len(rows))
-        return Outcome(row, judged, applied(judged, tier.taxonomy, tau=tau, mode=mode, calibration=calibration))
+        return Outcome(row, judged, gate.applied(judged, tier.taxonomy))
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(row)) for row in rows]
@@ -72,9 +69,7 @@ async def evaluate(
     tier: Tier,
     rows: Sequence[Row],
     *,
-    tau: float = TAU,
-    mode: GateMode = "hard",
-    calibration: Calibration | None = None,
+    gate: Gate | None = None,
     concurrency: int = CONCURRENCY,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -85,15 +80,19 @@ async def evaluate(
     """
     if not rows:
         raise InvalidRequestError("there are no labelled turns to measure on")
-    outcomes = await judge_rows(
-        tier, rows, tau=tau, mode=mode, calibration=calibration, concurrency=concurrency, progress=progress
-    )
+    outcomes = await judge_rows(tier, rows, gate=gate, concurrency=concurrency, progress=progress)
+    return measured(tier, outcomes, gate or Gate())
+
+
+def measured(tier: Tier, outcomes: Sequence[Outcome], gate: Gate) -> dict[str, Any]:
+    """Return :func:`report` with who judged and how the gate stood: ``judge``, its ``calibrations`` with their τ."""
     judge = {
         "tier": tier.name,
         "model": tier.model,
-        "tau": tau,
-        "gate": mode,
-        "calibration": calibration.name if calibration else None,
+        "taxonomy": tier.taxonomy.name,
+        "tau": gate.tau,
+        "gate": gate.mode,
+        "calibrations": {o.applied.calibration: o.applied.tau for o in outcomes if o.applied.calibration},
     }
     return report(outcomes, tier.taxonomy) | {"judge": judge}
 

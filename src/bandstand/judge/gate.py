@@ -1,10 +1,10 @@
 """The gate: what a verdict teaches, decided when it teaches, and recorded beside the verdict."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from bandstand.bandit.errors import ConfigurationError
-from bandstand.judge.calibration import Calibration
+from bandstand.judge.calibration import Calibration, Calibrations
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.verdict import Judged, Verdict
 
@@ -45,6 +45,30 @@ class Applied:
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A deployment's gate: what it makes of any judge's verdicts.
+
+    Attributes:
+        tau: the threshold, where a calibration has not picked one.
+        mode: "hard" or "soft".
+        calibrations: each for the verdicts of one judge.
+    """
+
+    tau: float = TAU
+    mode: GateMode = "hard"
+    calibrations: Calibrations = field(default_factory=Calibrations)
+
+    def applied(self, judged: Judged, taxonomy: Taxonomy) -> Applied:
+        """Turn a verdict into what it teaches, as :func:`applied`, by the calibration that was fitted to its judge.
+
+        A calibration's own τ goes before the gate's: it was picked for the precision that was asked for.
+        """
+        calibration = self.calibrations.of(judged)
+        tau = self.tau if calibration is None or calibration.tau is None else calibration.tau
+        return applied(judged, taxonomy, tau=tau, mode=self.mode, calibration=calibration)
 
 
 def applied(

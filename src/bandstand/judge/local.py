@@ -67,6 +67,11 @@ class Local:
         classifier = Classifier(weights, taxonomy) if weights else Classifier.shipped(taxonomy.name)
         return cls(shipped_rules(taxonomy), classifier)
 
+    @property
+    def rules(self) -> Rules:
+        """The rules alone, a tier of their own."""
+        return self._rules
+
     def verdict(self, turn: CutTurn) -> Verdict:
         """Return the polarity with the most mass and its likeliest label, with that label's probability."""
         reading = read(turn)

@@ -1,10 +1,10 @@
 """A turn: what the user asked, what was answered, and what the user said next; nothing else is ever judged."""
 
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from bandstand.bandit.errors import FieldError, InvalidRequestError
-from bandstand.judge.text import cut, fenced, visible
+from bandstand.judge.text import cut, visible
 
 _TEXTS: Final = ("query_t", "answer_t", "query_t1")
 
@@ -34,10 +34,6 @@ class CutTurn:
     query_t: str
     answer_t: str
     query_t1: str
-
-    def fenced(self, part: Literal["query_t", "answer_t", "query_t1"]) -> str:
-        """Return one text escaped and between ``<part>`` and ``</part>``, fit to stand in a prompt."""
-        return fenced(part, getattr(self, part))
 
 
 @dataclass(frozen=True, slots=True)

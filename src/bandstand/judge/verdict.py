@@ -37,6 +37,8 @@ class UnscoredReason(StrEnum):
     """The reply named a label that the taxonomy does not have."""
     BAD_CONFIDENCE = "bad_confidence"
     """The reply's confidence was no number in [0, 1]."""
+    INTERNAL = "internal"
+    """The judge itself failed; the log says where."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,19 @@
 """Messages over the Anthropic wire.
 
-The SDK does authentication and transport; its retries and tracing are off. API versions from 2026-10-21 on refuse
-``temperature``, so none is sent: what a caller asks for there has no effect with this provider.
+API versions from 2026-10-21 on refuse ``temperature``, so none is sent: what a caller asks for there has no effect with
+this provider.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Self
 
 import anthropic
-import httpx2
 from pydantic import BaseModel, Field, ValidationError
 
-from bandstand.llm.chat import ChatReply, FinishReason, Message
+from bandstand.llm.chat import LONGEST_NAME, MOST_TOKENS, ChatReply, FinishReason, Message
 from bandstand.llm.endpoint import Endpoint
 from bandstand.llm.errors import ChatMalformedError
-from bandstand.llm.negotiation import Negotiation
+from bandstand.llm.provider import ProviderClient
 
 ANTHROPIC_URL = "https://api.anthropic.com"
 
@@ -29,7 +26,7 @@ _FINISH: Mapping[str | None, FinishReason] = {
 }
 
 
-class AnthropicClient:
+class AnthropicClient(ProviderClient):
     """A chat model behind ``POST {base_url}/v1/messages``.
 
     A schema is sent as ``output_config.format``; a gateway that refuses it is asked again without, and from then on
@@ -59,34 +56,21 @@ class AnthropicClient:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._model = model
-        self._endpoint = Endpoint(
+        endpoint = Endpoint(
             base_url,
             call_timeout_s=call_timeout_s,
             max_connections=max_connections,
             clock=clock,
             wall_clock=wall_clock,
         )
-        self._negotiation = Negotiation({"output_config"})
-        self._sdk = anthropic.AsyncAnthropic(
+        sdk = anthropic.AsyncAnthropic(
             base_url=base_url,
             api_key=api_key,
             max_retries=0,
             open_telemetry=False,
-            http_client=self._endpoint.http,
+            http_client=endpoint.http,
         )
-        # Only the settings read the environment.
-        self._sdk._custom_headers = {}  # noqa: SLF001 - ANTHROPIC_CUSTOM_HEADERS; the SDK offers no way to decline it
-
-    @property
-    def model(self) -> str:
-        """The model this client asks."""
-        return self._model
-
-    @property
-    def host(self) -> str:
-        """The host that text goes to."""
-        return self._endpoint.host
+        super().__init__(model=model, endpoint=endpoint, package=anthropic, sdk=sdk, optional={"output_config"})
 
     async def complete(
         self,
@@ -108,42 +92,7 @@ class AnthropicClient:
             wanted["system"] = system
         if schema is not None:
             wanted["output_config"] = {"format": {"type": "json_schema", "schema": dict(schema)}}
-        refused = self._negotiation.refused
-        while True:
-            body = {name: value for name, value in wanted.items() if name not in refused}
-            try:
-                response = await self._post(body, deadline)
-            except anthropic.APIStatusError as error:
-                refusal = self._negotiation.newly_refused(body, error.status_code, error.body)
-                if refusal is None:
-                    raise self._endpoint.status_error(error.response) from None
-                refused |= {refusal}
-            else:
-                self._negotiation.learn(refused)
-                return _reply(response.content, self._model)
-
-    async def aclose(self) -> None:
-        """Close the connections; calls under way fail."""
-        await self._sdk.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def _post(self, body: Mapping[str, object], deadline: float) -> httpx2.Response:
-        async with self._endpoint.call(deadline) as timeout:
-            try:
-                return await self._sdk.post(
-                    "/v1/messages", cast_to=httpx2.Response, body=body, options={"timeout": timeout}
-                )
-            except anthropic.APITimeoutError as error:
-                raise self._endpoint.timed_out(error) from None
-            except anthropic.APIConnectionError as error:
-                raise self._endpoint.unreachable(error) from None
+        return _reply(await self._answer("/v1/messages", wanted, deadline), self._model)
 
 
 class _Block(BaseModel):
@@ -156,10 +105,10 @@ class _StopDetails(BaseModel):
 
 
 class _Usage(BaseModel):
-    input_tokens: int = Field(ge=0)
-    output_tokens: int = Field(ge=0)
-    cache_creation_input_tokens: int | None = Field(default=None, ge=0)
-    cache_read_input_tokens: int | None = Field(default=None, ge=0)
+    input_tokens: int = Field(ge=0, le=MOST_TOKENS)
+    output_tokens: int = Field(ge=0, le=MOST_TOKENS)
+    cache_creation_input_tokens: int | None = Field(default=None, ge=0, le=MOST_TOKENS)
+    cache_read_input_tokens: int | None = Field(default=None, ge=0, le=MOST_TOKENS)
 
     @property
     def prompt_tokens(self) -> int:
@@ -168,7 +117,7 @@ class _Usage(BaseModel):
 
 class _Reply(BaseModel):
     content: list[_Block]
-    model: str | None = None
+    model: str | None = Field(default=None, max_length=LONGEST_NAME)
     stop_reason: str | None = None
     stop_details: _StopDetails | None = None
     usage: _Usage | None = None

@@ -10,6 +10,11 @@ from typing import Literal, Protocol, TypedDict
 
 FinishReason = Literal["stop", "length", "refusal", "other"]
 
+MOST_TOKENS = 1_000_000_000
+"""A provider that reports more for one call does not count tokens."""
+LONGEST_NAME = 1_000
+"""Characters of a model's name; what is longer is none."""
+
 
 class Message(TypedDict):
     """One message of a conversation."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bandstand.llm.chat import ChatClient, ChatReply, Message
-from bandstand.llm.errors import ChatError
+from bandstand.llm.errors import ChatError, CircuitOpenError
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +79,20 @@ class RetryingClient:
         """Ask for one answer; see :class:`bandstand.llm.chat.ChatClient`.
 
         Raises:
-            ChatError: the last try's error. It is raised at once where waiting would only meet the deadline.
+            ChatError: the last error that a try met; a breaker that opened between two tries hides none. It is raised
+                at once where waiting would only meet the deadline.
         """
         failures = 0
+        met: ChatError | None = None
         while True:
             try:
                 return await self._inner.complete(
                     messages, max_tokens=max_tokens, deadline=deadline, temperature=temperature, schema=schema
                 )
+            except CircuitOpenError as error:
+                raise met or error from None
             except ChatError as error:
+                met = error
                 failures += 1
                 if not error.retryable or failures == self._backoff.tries:
                     raise

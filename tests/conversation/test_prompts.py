@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from bandstand.bandit.errors import ConfigurationError
-from bandstand.generate import prompts
-from bandstand.generate.errors import PromptError
-from bandstand.generate.prompts import Prompt, PromptLibrary, prompts_directory
+from bandstand.conversation import prompts
+from bandstand.conversation.errors import PromptError
+from bandstand.conversation.prompts import Prompt, PromptLibrary, prompts_directory
 
 GOOD = """+++
 version = "v1"
@@ -102,6 +102,8 @@ def test_loading_again_gives_another_library_and_leaves_the_first(tmp_path: Path
         (GOOD + "\nAlso this.\n", 13, "outside of the blocks"),
         (GOOD + "{% if n %}x{% endif %}", 12, "outside of the blocks"),
         (GOOD + "{{ n }}", 12, "outside of the blocks"),
+        (GOOD.replace("{{ n }}", "{{ " + "(" * 3000 + "n" + ")" * 3000 + " }}"), 11, "too deeply"),
+        (GOOD.replace("[parameters]", "x = " + "[" * 5000 + "]" * 5000 + "\n[parameters]"), 5, "too deeply"),
         (GOOD.replace("Be good.", "Be g\xff".encode("latin-1").decode("latin-1")).encode("latin-1"), 9, "not UTF-8"),
     ],
 )
@@ -158,12 +160,26 @@ def test_a_missing_value_is_an_error_and_never_empty(tmp_path: Path) -> None:
         "n // 0",
         "'x'.nothing()",
         "range(999999)",
+        "cycler.__init__.__globals__.os.popen('id').read()",
+        "lipsum.__globals__",
+        "'{0.__class__.__mro__}'.format(n)",
+        "n | attr('__class__') | list",
+        "n | xmlattr",
+        "'a' * 10 ** 14",
+        "self.user()",
     ],
 )
 def test_templates_are_sandboxed_and_their_failures_typed(tmp_path: Path, expression: str) -> None:
     write(tmp_path, GOOD.replace("{{ n }}", f"{{{{ {expression} }}}}"))
     with pytest.raises(PromptError):
         only(PromptLibrary.load(tmp_path)).render({"n": 3})
+
+
+def test_a_failure_quotes_no_value(tmp_path: Path) -> None:
+    write(tmp_path, GOOD.replace("{{ n }}", "{{ n[n] }}"))
+    with pytest.raises(PromptError) as caught:
+        only(PromptLibrary.load(tmp_path)).render({"n": "<tasks>my secret</tasks>"})
+    assert caught.value.detail == "The prompt generate/v1 cannot be rendered."
 
 
 def test_a_rendered_value_is_text_and_no_template(tmp_path: Path) -> None:

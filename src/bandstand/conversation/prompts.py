@@ -30,14 +30,26 @@ from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bandstand.bandit.errors import ConfigurationError
-from bandstand.generate.errors import PromptError
+from bandstand.conversation.errors import PromptError
 
 _VERSION = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _FENCE = "+++"
 _BLOCKS = ("system", "user")
 _KEYS = ("version", "description", "parameters")
+_REFERENCE_DIGITS = 16
 _JINJA: Environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
-_RENDER_ERRORS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError)
+_RENDER_ERRORS = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+    MemoryError,
+)
+_NAMES_ALONE = re.compile(r"'[\w ]+' (is undefined|has no attribute '\w+')")
+_TOO_DEEP = "is nested too deeply"
 _TOML_LINE = re.compile(r"at line (\d+)")
 
 
@@ -80,6 +92,11 @@ class Prompt:
     digest: str
     template: Template
 
+    @property
+    def reference(self) -> str:
+        """What a record that was made with it names: ``judge/v1@`` and the first 16 digits of the digest."""
+        return f"{self.name}/{self.version}@{self.digest[:_REFERENCE_DIGITS]}"
+
     def render(self, values: Mapping[str, object]) -> RenderedPrompt:
         """Fill in ``values``; those the prompt does not name are not shown to it.
 
@@ -90,7 +107,9 @@ class Prompt:
         try:
             return RenderedPrompt(*(self._part(block, given) for block in _BLOCKS))
         except _RENDER_ERRORS as error:
-            why = f": {error.message}" if isinstance(error, UndefinedError) else ""
+            # Jinja may quote a value, and that may be a user's text.
+            told = isinstance(error, UndefinedError) and _NAMES_ALONE.fullmatch(error.message or "")
+            why = f": {told[0]}" if told else ""
             raise PromptError(f"The prompt {self.name}/{self.version} cannot be rendered{why}.") from error
 
     def _part(self, block: str, values: Mapping[str, object]) -> str:
@@ -225,6 +244,8 @@ def _front_matter(lines: list[str]) -> tuple[dict[str, object], int]:
     except tomllib.TOMLDecodeError as error:
         found = _TOML_LINE.search(str(error))
         raise _BrokenFileError(int(found[1]) if found else end, f"the front matter is not TOML: {error}") from None
+    except RecursionError:
+        raise _BrokenFileError(_deepest("\n".join(lines[:end])), f"the front matter {_TOO_DEEP}") from None
 
 
 def _string(front: Mapping[str, object], key: str, lines: list[str]) -> str:
@@ -241,6 +262,12 @@ def _parameters(front: Mapping[str, object], lines: list[str]) -> Mapping[str, s
     return MappingProxyType(parameters)
 
 
+def _deepest(text: str) -> int:
+    """The line with the most brackets: the parsers do not say where they gave up."""
+    counts = [sum(map(line.count, "([{")) for line in text.split("\n")]
+    return counts.index(max(counts)) + 1
+
+
 def _line_of(lines: list[str], key: str) -> int:
     return next((number for number, line in enumerate(lines, 1) if line.lstrip(" [").startswith(key)), 1)
 
@@ -252,6 +279,8 @@ def _template(body: str, parameters: Collection[str]) -> Template:
         return _JINJA.from_string(tree)
     except TemplateSyntaxError as error:
         raise _BrokenFileError(error.lineno, str(error.message)) from None
+    except RecursionError:
+        raise _BrokenFileError(_deepest(body), f"the template {_TOO_DEEP}") from None
 
 
 def _check_tree(tree: nodes.Template, parameters: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""What this package needs of a chat client, whoever makes it."""
+"""What is needed of a chat client, whoever makes it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, TypedDict, runtime_checkable
@@ -45,6 +45,10 @@ class ChatClient(Protocol):
     A failure of the gateway is raised as a ``BandstandError`` that is a :class:`GatewayFault` too.
     """
 
+    @property
+    def model(self) -> str:
+        """The model that it asks."""
+
     async def complete(
         self,
         messages: Sequence[Message],
@@ -64,3 +68,15 @@ class GatewayFault(Protocol):
     @property
     def reached(self) -> bool:
         """Whether the gateway answered at all."""
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call may succeed a moment later."""
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """How long the gateway is to be left alone, in seconds, where that is known."""
+
+    @property
+    def sent(self) -> bool:
+        """Whether a model may have worked, and charge, for it."""

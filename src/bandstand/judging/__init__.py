@@ -1,0 +1,27 @@
+"""The judge as settings have it, and as Python programs call it.
+
+``judge`` and ``judge_batch`` are awaited, ``estimate_reward_llm`` and ``estimate_rewards_batch`` called where no event
+loop runs; all four take their settings from the environment. The others are for whoever has settings.
+"""
+
+from bandstand.judge.judgement import Judgement
+from bandstand.judge.judging import Judge
+from bandstand.judge.turn import Turn
+from bandstand.judging.building import configuration, gate, llm_host, local_judges, open_judges, opinions
+from bandstand.judging.programs import estimate_reward_llm, estimate_rewards_batch, judge, judge_batch
+
+__all__ = [
+    "Judge",
+    "Judgement",
+    "Turn",
+    "configuration",
+    "estimate_reward_llm",
+    "estimate_rewards_batch",
+    "gate",
+    "judge",
+    "judge_batch",
+    "llm_host",
+    "local_judges",
+    "open_judges",
+    "opinions",
+]

@@ -1,0 +1,93 @@
+"""The judge beside a service: its process, what it may spend, and the queue that feeds it, as settings have them."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from pydantic import SecretStr
+
+from bandstand.judge import correction
+from bandstand.judge.llm import MAX_TOKENS, MORE_TOKENS, most_tokens, prompt_values
+from bandstand.judge.taxonomy import Taxonomy
+from bandstand.judge.turn import CutTurn
+from bandstand.judging.building import configuration, gate, judge_prompt, llm_host
+from bandstand.service.judge_budget import Bound, Caps
+from bandstand.service.judge_child import JudgeChild, python_command
+from bandstand.service.judging import Judging, JudgingOptions
+from bandstand.service.population import Population
+from bandstand.settings import Settings
+from bandstand.store.judgements import Texts
+from bandstand.store.turns import TurnStore
+
+_TRIES: Final = 3
+"""Of one call, as the client makes them; each may have cost its all."""
+_GRACE_S: Final = 30.0
+_ITS_OWN: Final = (
+    *("judge", "judge_model", "judge_provider", "judge_url", "judge_prompt_version", "judge_deadline_s"),
+    *("judge_max_concurrent", "judge_price", "bandstand_config", "prompts_dir", "state_dir", "log_level"),
+    *("openai_api_key", "anthropic_api_key"),
+)
+"""The settings that the process reads; its environment says them as the service has them, flags included."""
+
+
+def serving(settings: Settings, store: TurnStore, population: Population, clock: Callable[[], float]) -> Judging:
+    """Make the judging of a service; it is opened after the store, and closed before.
+
+    Raises:
+        ConfigurationError: a setting, or the deployment's file, is wrong.
+    """
+    own = configuration(settings)
+    options = JudgingOptions(
+        taxonomies=own.taxonomies,
+        default=own.default,
+        gate=gate(settings),
+        on=settings.judge != "off",
+        caps=_caps(settings, own.taxonomies),
+        most_at_once=settings.judge_max_concurrent,
+        most_updates=settings.judge_max_updates_per_user_hour,
+        wait_s=settings.judge_deadline_s,
+    )
+
+    def child() -> JudgeChild:
+        command = python_command("judge", "work")
+        return JudgeChild(command, environment(settings), patience_s=settings.judge_deadline_s + _GRACE_S)
+
+    return Judging(store, population, child, options, clock)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment of the judge's process: this one's, with the settings it reads as they are here."""
+    variables = dict(os.environ)
+    for name in _ITS_OWN:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        if value is None:
+            variables.pop(name.upper(), None)
+        else:
+            variables[name.upper()] = str(value)
+    return variables
+
+
+def _caps(settings: Settings, taxonomies: Mapping[str, Taxonomy]) -> Caps:
+    if llm_host(settings) is None:
+        return Caps()
+    prompts = {name: judge_prompt(settings, _version(name, settings)) for name in taxonomies}
+
+    def bound(texts: Texts, taxonomy: str) -> Bound:
+        """The most that the tier asks, in both of its rooms, and each of them as often as the client tries."""
+        rendered = prompts[taxonomy].render(prompt_values(taxonomies[taxonomy], CutTurn(*texts)))
+        read = most_tokens([{"role": "system", "content": rendered.system}, {"role": "user", "content": rendered.user}])
+        return Bound(_TRIES * 2 * read, _TRIES * (MAX_TOKENS + MORE_TOKENS))
+
+    price = settings.judge_price
+    return Caps(
+        bound=bound,
+        tokens=settings.judge_daily_tokens,
+        usd=None if settings.judge_daily_usd is None else float(settings.judge_daily_usd),
+        price=None if price is None else (float(price.prompt_usd), float(price.completion_usd)),
+    )
+
+
+def _version(taxonomy: str, settings: Settings) -> str:
+    return "correction-v1" if taxonomy == correction.TAXONOMY.name else settings.judge_prompt_version
