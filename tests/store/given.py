@@ -280,9 +280,9 @@ def held(monkeypatch: pytest.MonkeyPatch, owner: object, function: str) -> Itera
     gate = Gate()
     original = getattr(owner, function)
 
-    def wait(*arguments: object) -> object:
+    def wait(*arguments: object, **named: object) -> object:
         gate.wait()
-        return original(*arguments)
+        return original(*arguments, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, function, wait)

@@ -70,6 +70,19 @@ async def test_the_learned_priors_come_along(tmp_path: Path) -> None:
     assert (tmp_path / "copy" / "population" / "linucb-v2.json").read_text(encoding="utf-8") == '{"version": 1}'
 
 
+async def test_what_the_judge_was_taught_comes_along(tmp_path: Path) -> None:
+    await populate(tmp_path / "state", "anna")
+    (tmp_path / "state" / "judge").mkdir()
+    for name in ("calibration.json", "followup-v1.npz", "followup-v1.npz.partial"):
+        (tmp_path / "state" / "judge" / name).write_text(name, encoding="utf-8")
+    assert back_up(tmp_path / "state", tmp_path / "copy").judge == 2
+    copied = sorted((tmp_path / "copy" / "judge").iterdir())
+    assert [(path.name, path.read_text(encoding="utf-8")) for path in copied] == [
+        ("calibration.json", "calibration.json"),
+        ("followup-v1.npz", "followup-v1.npz"),
+    ]
+
+
 async def test_a_backup_is_for_its_owner_s_eyes_and_an_empty_directory_is_fine(tmp_path: Path) -> None:
     await populate(tmp_path / "state", "anna")
     (tmp_path / "empty").mkdir()

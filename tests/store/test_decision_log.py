@@ -50,7 +50,7 @@ async def test_everything_comes_once_and_in_order_however_long_a_page_is(tmp_pat
         tmp_path, "SELECT count(*) FROM decisions"
     )
     assert len([event for event in found if isinstance(event, LoggedReward)]) == count(
-        tmp_path, "SELECT count(*) FROM rewards WHERE applied"
+        tmp_path, "SELECT count(*) FROM rewards WHERE applied AND seq NOT IN (SELECT reward_seq FROM revocations)"
     )
     assert len([event for event in found if isinstance(event, LoggedReset)]) == count(
         tmp_path, "SELECT count(*) FROM marks WHERE kind = 'reset'"

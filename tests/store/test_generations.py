@@ -89,6 +89,18 @@ class TestEveryStore:
                 }
                 await subject.reopen()
 
+    async def test_what_is_taken_back_is_taken_from_its_prompt(self, make_store: MakeStore) -> None:
+        async with Subject(make_store) as subject:
+            await generate(subject, "anna")
+            given = [
+                (await subject.reward(await pick(subject, "anna", "tip-1"), value)).reward for value in (0.5, -1.0)
+            ]
+            for _ in range(2):  # the second time there is nothing left of it
+                await subject.store.revoke([given[1].seq], cause="test", client="tests")
+                assert await counted(subject) == {V1: (1, 2, 2, Earnings(1, 0.5, 0.25))}
+            await subject.reopen()
+            assert await counted(subject) == {V1: (1, 2, 2, Earnings(1, 0.5, 0.25))}
+
     async def test_what_others_were_told_does_not_count(self, make_store: MakeStore) -> None:
         async with Subject(make_store) as subject:
             await generate(subject, "anna")

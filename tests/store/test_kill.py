@@ -11,6 +11,7 @@ import pytest
 
 from bandstand.bandit.profile import Profile
 from bandstand.store.embedded import StoreOptions
+from tests.store import revoking
 from tests.store.given import Subject, assert_same, documents_in, embedded, ledger_of
 from tests.store.stream import USERS
 
@@ -21,9 +22,9 @@ TRIALS = 8
 READING = StoreOptions(sync=False, checkpoint_seconds=3600.0, retention_days=0)
 
 
-def killed_stream(state_dir: Path, concurrency: int, seed: int, seconds: float) -> tuple[list[str], list[str]]:
-    """Stream, kill without warning, and return the decisions and rewards that were acknowledged."""
-    command = [sys.executable, "-m", "tests.store.stream", str(state_dir), str(concurrency), str(seed)]
+def killed_after(module: str, seconds: float, *arguments: str) -> list[list[str]]:
+    """Let a process run for so long after its first line, kill it without warning, and return the words it said."""
+    command = [sys.executable, "-m", f"tests.store.{module}", *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline()]  # it has begun
@@ -32,7 +33,12 @@ def killed_stream(state_dir: Path, concurrency: int, seed: int, seconds: float) 
         lines += process.stdout.readlines()
         timer.join()
     assert process.returncode == -9, "it was killed, and did not end by itself"
-    words = [line.split() for line in lines]
+    return [line.split() for line in lines]
+
+
+def killed_stream(state_dir: Path, concurrency: int, seed: int, seconds: float) -> tuple[list[str], list[str]]:
+    """Stream, kill without warning, and return the decisions and rewards that were acknowledged."""
+    words = killed_after("stream", seconds, str(state_dir), str(concurrency), str(seed))
     decisions = [name for kind, name in words if kind == "decision"]
     rewards = [name for kind, name in words if kind == "reward"]
     return decisions, rewards
@@ -71,6 +77,30 @@ async def test_every_acknowledged_reward_survives_a_kill_and_none_counts_twice(
             for key in random.sample(rewards, min(len(rewards), 10)):
                 again = await subject.teach("user-0", 0.5, key=("stream", key))
                 assert again.match == "key", "a retry gets the first answer"
+    for path in documents_in(tmp_path):
+        path.unlink()
+    async with Subject(embedded(tmp_path, READING)) as subject:
+        for user_id, profile in live.items():
+            assert_same(profile, await subject.store.profile(user_id))
+
+
+async def test_a_kill_in_the_middle_of_a_revocation_leaves_all_of_it_or_none(tmp_path: Path) -> None:
+    random = Random(7)
+    for trial in range(TRIALS):
+        words = killed_after("revoking", random.uniform(0.0, 0.1), str(tmp_path), str(trial))
+        ended = {batch for what, batch in words if what == "end"}
+        with ledger_of(tmp_path) as ledger:
+            query = """SELECT client, count(*), sum(EXISTS (SELECT 1 FROM revocations WHERE reward_seq = r.seq))
+                FROM rewards AS r WHERE client LIKE 'batch-%' GROUP BY client"""
+            gone = {client: taken / given for client, given, taken in ledger.execute(query)}
+            query = "SELECT json_extract(document, '$.selection.client') FROM marks WHERE kind = 'revocation'"
+            recorded = Counter(client for (client,) in ledger.execute(query))
+        assert set(gone.values()) <= {0.0, 1.0}, "all of a batch or none"
+        assert ended <= {client for client, share in gone.items() if share}, "acknowledged is kept"
+        assert recorded == Counter(client for client, share in gone.items() if share), "and recorded with it, once"
+    async with Subject(embedded(tmp_path, READING)) as subject:
+        live = {f"user-{n}": await subject.store.profile(f"user-{n}") for n in range(revoking.USERS)}
+        assert subject.store.status().quarantined == 0
     for path in documents_in(tmp_path):
         path.unlink()
     async with Subject(embedded(tmp_path, READING)) as subject:

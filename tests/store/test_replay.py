@@ -3,18 +3,19 @@
 import asyncio
 from dataclasses import astuple
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 
 from bandstand.store.embedded import EmbeddedStore, StoreOptions
-from bandstand.store.events import Decision
+from bandstand.store.events import Decision, Reward
 from bandstand.store.memory import MemoryStore
 from tests.store.given import CATALOGUE, DAY, QUICK, Subject, assert_same, documents_in, embedded
 
 USERS = ["anna", "berta", "../carla", "d" * 256, "\U0001f98a", "emil"]
 POLICIES = ["linucb-v1", "egreedy-v1", "linucb-v2"]
-EVENTS = ["decide"] * 8 + ["reward"] * 6 + ["teach"] * 3 + ["reset", "erase", "reopen", "wait"]
+EVENTS = ["decide"] * 8 + ["reward"] * 6 + ["teach"] * 3 + ["revoke"] * 2 + ["reset", "erase", "reopen", "wait"]
 
 EVICTING = StoreOptions(sync=False, checkpoint_seconds=0.002, max_warm_users=2, retention_days=0)
 TRIMMING = StoreOptions(sync=False, checkpoint_seconds=0.002, max_warm_users=3, retention_days=5)
@@ -24,6 +25,7 @@ async def play(subject: Subject, events: int) -> None:
     """A random history, the same for the same seed: decisions, rewards of both forms, resets, erasures, stops."""
     random = subject.random
     open_decisions: list[Decision] = []
+    taught: list[Reward] = []
     for number in range(events):
         user_id, policy = random.choice(USERS), random.choice(POLICIES)
         value = random.uniform(-1, 1)
@@ -33,12 +35,12 @@ async def play(subject: Subject, events: int) -> None:
                 exploring = random.random() < 0.3
                 open_decisions.append(await subject.decide(user_id, policy, own_id=own_id, exploring=exploring))
             case "reward" if open_decisions:
-                decision = random.choice(open_decisions)
-                if random.random() < 0.7:
-                    open_decisions.remove(decision)
-                await subject.reward(decision, value)
+                taught.append((await subject.reward(one_of(open_decisions, random), value)).reward)
             case "teach":
-                await subject.teach(user_id, value, policy=policy, key=("route", str(random.randrange(40))))
+                key = ("route", str(random.randrange(40)))
+                taught.append((await subject.teach(user_id, value, policy=policy, key=key)).reward)
+            case "revoke" if taught:
+                await take_back(subject, random.sample(taught, min(len(taught), 3)))
             case "reset":
                 await subject.store.reset(user_id, "tests")
             case "erase":
@@ -49,6 +51,20 @@ async def play(subject: Subject, events: int) -> None:
             case "wait":
                 await let_time_pass(subject)
                 open_decisions = [decision for decision in open_decisions if decision.ts > subject.clock.now - 4 * DAY]
+
+
+def one_of(decisions: list[Decision], random: Random) -> Decision:
+    """Any of them; most are rewarded but once."""
+    decision = random.choice(decisions)
+    if random.random() < 0.7:
+        decisions.remove(decision)
+    return decision
+
+
+async def take_back(subject: Subject, rewards: list[Reward]) -> None:
+    """Revoke those that no store's retention has taken."""
+    recent = [reward.seq for reward in rewards if reward.ts > subject.clock.now - 4 * DAY]
+    await subject.store.revoke(recent, cause="test", client="tests")
 
 
 async def let_time_pass(subject: Subject) -> None:

@@ -39,12 +39,12 @@ def save(simulations: Simulations, claim: Claim, *, plays: Sequence[Any] = (), *
 
 
 def a_play(seed: int, user: int, policy: str = "p", picks: bytes = b"\x01\x00") -> tuple[Any, ...]:
-    return (seed, user, policy, picks, b"\x02", b"\x01\x00\x00\x00", b"\x00", '[["rule", null]]')
+    return (seed, user, policy, picks, b"\x02", b"\x01\x00\x00\x00", b"\x00", '[["rule", null]]', b"")
 
 
 def an_event(seed: int, user: int, step: int) -> tuple[Any, ...]:
     context = ("Ada", "task-0-1", 9, 0, 4, True, 3.5)
-    return (seed, user, "p", step, *context, 0.5, 0.9, False, "done", 20_000, 1.0, 0.1, 0.2, "llm", None)
+    return (seed, user, "p", step, *context, 0.5, 0.9, False, "done", 20_000, 1.0, 0.1, 0.2, "llm", None, None, None)
 
 
 def test_a_run_is_told_as_it_was_made(simulations: Simulations) -> None:
@@ -199,7 +199,7 @@ def test_many_processes_may_write_side_by_side(simulations: Simulations) -> None
 def test_a_write_that_fails_leaves_nothing(simulations: Simulations) -> None:
     run = made(simulations)
     claim = claimed(simulations, run)
-    broken = (*an_event(0, 0, 0)[:-3], "no number", "llm", None)
+    broken = (*an_event(0, 0, 0)[:-5], "no number", "llm", None, None, None)
     with pytest.raises(StorageUnavailableError):
         save(simulations, claim, plays=[a_play(0, 0)], events=[an_event(0, 0, 1), broken])
     assert list(simulations.plays(run)) == list(simulations.events(run)) == []

@@ -28,16 +28,18 @@ class Backup:
         bytes: size of the ledger's copy.
         users: users in it.
         populations: files of learned priors copied beside it.
+        judge: files of the judge's own weights and calibrations copied beside it.
     """
 
     destination: Path
     bytes: int
     users: int
     populations: int
+    judge: int
 
 
 def back_up(state_dir: Path, destination: Path, progress: Progress = lambda _done, _of: None) -> Backup:
-    """Copy the ledger and the learned priors into an empty or new directory, sync them and check the copy.
+    """Copy the ledger, learned priors and the judge's own files into a new directory, sync them and check the copy.
 
     Documents are left out: they are checkpoints, and made again from the ledger.
 
@@ -55,14 +57,15 @@ def back_up(state_dir: Path, destination: Path, progress: Progress = lambda _don
             _copy_ledger(source, partial, progress)
             users = _checked_users(partial)
             _sync(partial)
-            populations = _copy_populations(state_dir, destination)
+            populations = _copy_files(state_dir / "population", destination, "*.json")
+            judge = _copy_files(state_dir / "judge", destination, "*.json", "*.npz")
             partial.replace(destination / source.name)
             _sync(destination)
         except BaseException:
             for leftover in destination.iterdir():
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             raise
-    return Backup(destination, (destination / source.name).stat().st_size, users, populations)
+    return Backup(destination, (destination / source.name).stat().st_size, users, populations, judge)
 
 
 def _copy_ledger(source: Path, target: Path, progress: Progress) -> None:
@@ -81,9 +84,9 @@ def _checked_users(path: Path) -> int:
         return int(copy.execute("SELECT count(*) FROM users").fetchone()[0])
 
 
-def _copy_populations(state_dir: Path, destination: Path) -> int:
-    source, target = state_dir / "population", destination / "population"
-    files = sorted(source.glob("*.json"))
+def _copy_files(source: Path, destination: Path, *patterns: str) -> int:
+    target = destination / source.name
+    files = sorted(file for pattern in patterns for file in source.glob(pattern))
     if files:
         target.mkdir()
     for file in files:

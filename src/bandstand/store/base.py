@@ -1,10 +1,15 @@
 """What a store promises: the protocol that every use case is written against."""
 
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from bandstand.bandit.profile import Profile
 from bandstand.store.events import Decision, Erasure, PolicyTotals, Reward, Rewarded, Status, UserPage
 from bandstand.store.generations import LoggedGeneration, PromptTotals
+from bandstand.store.loop import LoopSums
+from bandstand.store.promotions import Begun, Promotion
+from bandstand.store.revocations import Counted
+from bandstand.store.undo import Selected, Selection
 
 
 class Store(Protocol):
@@ -44,6 +49,35 @@ class Store(Protocol):
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
 
+    async def selected(self, selection: Selection) -> Selected:
+        """The rewards that an operator means, and what of them can be taken back.
+
+        Raises:
+            UnknownDecisionError: there is no such decision, or no longer.
+        """
+
+    async def revoked_since(self, seq: int) -> bool:
+        """Whether anything was taken back after the event ``seq``."""
+
+    async def revoke(
+        self, rewards: Collection[int], *, cause: str, client: str, selection: Selection | None = None
+    ) -> list[Counted]:
+        """Take rewards back out of sums and counters, all in one commit; their rows stay, and say what was given.
+
+        Args:
+            rewards: event numbers. What the sums do not hold is left out: what never taught, was taken back before, was
+                reset or replaced by an import, or is older than the baseline that retention keeps.
+            cause: why, in a word.
+            client: name of the API key.
+            selection: what an operator meant, to be recorded in the same commit, if anything is taken back.
+
+        Returns:
+            What was taken back.
+
+        Raises:
+            OverloadedError, StorageFullError, StorageUnavailableError: nothing was.
+        """
+
     async def decision(self, decision_id: str) -> Decision | None:
         """The decision of that id with its reward; ``body`` and ``numbers`` may be absent."""
 
@@ -75,8 +109,27 @@ class Store(Protocol):
     async def totals(self) -> dict[str, PolicyTotals]:
         """Deployment-wide counts by policy."""
 
+    async def loop(self, days: int) -> LoopSums:
+        """Sums that tell whether the learning loop is sound, by policy, and by day for the newest ``days``."""
+
     async def prompt_totals(self) -> list[PromptTotals]:
         """What each prompt came to, in order of first use."""
+
+    async def promote(self, promotion: Promotion) -> None:
+        """Log a change of the active policy, synced."""
+
+    async def promotions(self) -> list[Promotion]:
+        """Every change of the active policy, the oldest first."""
+
+    async def experiment(self, definition: str | None) -> Begun | None:
+        """Say which experiment runs from now on, if any; one of the same definition as the last goes on.
+
+        Returns:
+            Its beginning, which an earlier start may have been; ``None`` for no experiment.
+        """
+
+    async def enrolled(self, experiment: int) -> Mapping[str, int]:
+        """How many users each arm has decided for since the experiment began, by event number of its beginning."""
 
     def status(self) -> Status:
         """How the store is doing now."""

@@ -21,14 +21,18 @@ PAGE = 1000
 """Most events of one kind in a page."""
 
 # A reward that a reset kept from teaching was given all the same. One that names its decision is surer than a link.
-_REWARD = """(SELECT value FROM rewards AS r
-    WHERE r.{column} = d.seq AND r.seq <= ?4 AND (r.applied OR r.reason = 'reset'))"""
+# One that was taken back, for another or for none, never stood.
+_STANDS = "NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq AND v.seq <= {last})"
+_REWARD = f"""(SELECT value FROM rewards AS r
+    WHERE r.{{column}} = d.seq AND r.seq <= ?4 AND (r.applied OR r.reason = 'reset')
+      AND {_STANDS.format(last="?4")} ORDER BY seq DESC LIMIT 1)"""  # noqa: S608 (constants)
 _DECISIONS = f"""SELECT seq, uid, policy, ts, seed, pick, propensity, body, numbers,
         coalesce({_REWARD.format(column="decision_seq")}, {_REWARD.format(column="linked_seq")})
     FROM decisions AS d WHERE seq > ?1 AND seq <= ?2 AND seq >= ?3"""  # noqa: S608 (constants)
-_REWARDS = """SELECT r.seq, r.uid, r.ts, r.value, r.weight, r.features, r.decision_seq, d.body, d.pick
-    FROM rewards AS r LEFT JOIN decisions AS d ON d.seq = r.decision_seq
-    WHERE r.seq > ? AND r.seq <= ? AND r.applied"""
+_REWARDS = f"""SELECT r.seq, r.uid, r.ts, r.value, r.weight, r.features,
+        CASE WHEN r.features IS NULL THEN d.seq END, d.body, d.pick
+    FROM rewards AS r LEFT JOIN decisions AS d ON d.seq = coalesce(r.decision_seq, r.linked_seq)
+    WHERE r.seq > ?1 AND r.seq <= ?2 AND r.applied AND {_STANDS.format(last="?3")}"""  # noqa: S608 (constants)
 _MARKS = """SELECT seq, uid, kind, document FROM marks
     WHERE seq > ? AND seq <= ? AND kind IN ('reset', 'import') AND uid IS NOT NULL"""
 _NTH = "SELECT seq FROM {table} WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET ?"
@@ -129,10 +133,10 @@ def read(
         with state.snapshot():
             bound = _bound(connection, after, last, page)
             decisions = connection.execute(_DECISIONS, (after, bound, first, last)).fetchall()
-            rewards = connection.execute(_REWARDS, (after, bound)).fetchall()
+            rewards = connection.execute(_REWARDS, (after, bound, last)).fetchall()
             marks = connection.execute(_MARKS, (after, bound)).fetchall()
         events: list[LoggedEvent] = [_decision(row, names) for row in decisions if row[0] > kept.get(row[1], 0)]
-        events += [_reward(row) for row in rewards]
+        events += [_reward(row) for row in rewards if row[0] > kept.get(row[1], 0)]
         events += [_mark(row) for row in marks if row[0] > kept.get(row[1], 0)]
         events.sort(key=attrgetter("seq"))
         yield events

@@ -9,13 +9,13 @@ import asyncio
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.errors import (
@@ -26,7 +26,7 @@ from bandstand.bandit.errors import (
     UnknownDecisionError,
 )
 from bandstand.bandit.profile import Profile
-from bandstand.store import erasure, generations, reading, replay, retention
+from bandstand.store import erasure, generations, loop, promotions, reading, replay, retention, revocations, undo
 from bandstand.store.documents import DocumentError, Documents
 from bandstand.store.events import (
     Decision,
@@ -40,9 +40,11 @@ from bandstand.store.events import (
     seq_at,
 )
 from bandstand.store.generations import GENERATION, PROMPT, LoggedGeneration, PromptIds, PromptTotals
+from bandstand.store.judgements import RewardPendingError
 from bandstand.store.ledger import (
     DECISION,
     DECISION_ID,
+    ENROLMENT,
     IDEMPOTENCY,
     LEGACY_LINK_SECONDS,
     LEGACY_REWARD,
@@ -58,9 +60,14 @@ from bandstand.store.ledger import (
     legacy_reward_row,
     reward_row,
 )
+from bandstand.store.loop import LoopSums
 from bandstand.store.ownership import Ownership
+from bandstand.store.promotions import Begun, Promotion
 from bandstand.store.registry import Registry
-from bandstand.store.writer import CommitObserver, Operation, Writer, settle, translated
+from bandstand.store.revocations import Counted
+from bandstand.store.undo import Selected, Selection
+from bandstand.store.wal import WriteAheadLog, truncated
+from bandstand.store.writer import CommitObserver, Operation, Sums, Writer, settle, translated
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,9 +75,9 @@ _Future = asyncio.Future[object]
 
 _RECENT_DECISIONS = 50_000
 """Decisions kept in memory for the reward that is likely to come; others are read from the ledger."""
-_WAL_LIMIT = 32 * 1024 * 1024
-_WAL_INTERVAL = 0.25
 _CHECKPOINT_CHUNK = 32
+_SUBTRACTED = 1_000
+"""Rewards taken back at once that are subtracted in memory; for more, their users are read from the ledger again."""
 _TRIM_INTERVAL = 3600.0
 _LONGEST_GENERATION = 3600.0
 """Seconds; `GENERATE_DEADLINE_S` allows no more."""
@@ -97,7 +104,7 @@ class StoreOptions:
     close_seconds: float = 10.0
 
 
-class _Warm:
+class Warm:
     """A user in memory.
 
     Attributes:
@@ -106,9 +113,11 @@ class _Warm:
         reset_seq: the newest reset handed over.
         changed: the profile is ahead of its document.
         has_tips: some generation was logged: a pick may come from it.
+        enrolled: the experiment and the arm that the ledger has them in, as far as memory knows.
+        stale: the ledger knows better what is left of the sums: the user is let go at the first idle moment.
     """
 
-    __slots__ = ("changed", "has_tips", "pending", "profile", "registered", "reset_seq", "uid")
+    __slots__ = ("changed", "enrolled", "has_tips", "pending", "profile", "registered", "reset_seq", "stale", "uid")
 
     def __init__(self, profile: Profile, uid: int, *, registered: bool, changed: bool, has_tips: bool = False) -> None:
         self.profile = profile
@@ -118,9 +127,19 @@ class _Warm:
         self.reset_seq = profile.reset_seq
         self.changed = changed
         self.has_tips = has_tips
+        self.enrolled: tuple[int, str] | None = None
+        self.stale = False
 
 
-class _CollidedError(StorageUnavailableError):
+class TakingBack(NamedTuple):
+    """Rows that take rewards back, and what is done when they are committed or refused."""
+
+    rows: list[tuple[str, Row]]
+    committed: Callable[[], None]
+    refused: Callable[[], None]
+
+
+class CollidedError(StorageUnavailableError):
     """Another event stands where this one wanted to: under its id, for its decision or under its Idempotency-Key."""
 
 
@@ -151,13 +170,14 @@ class EmbeddedStore:
         self._documents = Documents(state_dir)
         self._registry = Registry(catalogue)
         self._prompts = PromptIds()
-        self._users: OrderedDict[str, _Warm] = OrderedDict()  # least recently used first
+        self._users: OrderedDict[str, Warm] = OrderedDict()  # least recently used first
         self._loading: dict[str, asyncio.Future[None]] = {}
         self._erasing: dict[str, _Future] = {}
         self._erased: dict[bytes, int] = {}  # by tombstone: who was erased while a generation may have been under way
         self._recent: OrderedDict[str, Decision] = OrderedDict()
         self._flying: dict[int, _Future] = {}  # by event number: handed over and not yet settled
         self._keyed: dict[tuple[str, str], Reward] = {}  # by Idempotency-Key, while in flight
+        self._revoking: set[int] = set()  # event numbers of rewards that are being taken back
         self._horizon = 0  # the newest event that retention has taken
         self._state: str = "closed"
         self._last_error: str | None = None
@@ -187,10 +207,11 @@ class EmbeddedStore:
             max_pending=self._options.max_pending,
             observe=self._observe,
         )
+        self._log = WriteAheadLog(self._dir / "ledger.db", self._writer)
         self._wake = asyncio.Event()
         self._upkeep = [
             asyncio.create_task(self._keep_checkpoints()),
-            asyncio.create_task(self._keep_wal_short()),
+            asyncio.create_task(self._log.keep()),
             asyncio.create_task(self._keep_retention()),
         ]
         self._state = "ready"
@@ -214,7 +235,7 @@ class EmbeddedStore:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         create(connection)
         connection.execute("PRAGMA secure_delete = ON")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")  # done beside the writer, see _keep_wal_short
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # done beside the writer: see the WriteAheadLog
         self._registry.load(connection)
         self._registry.require_unchanged(connection)
         self._registry.register(connection)
@@ -239,7 +260,7 @@ class EmbeddedStore:
         await asyncio.to_thread(self._document_thread.shutdown)
         self._reader.close()
         with suppress(sqlite3.Error):
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            truncated(self._connection)
         self._connection.close()
         self._ownership.release()
         self._state = "closed"
@@ -270,7 +291,7 @@ class EmbeddedStore:
         """The user's profile; an empty one for a user never met."""
         return (await self._user(user_id)).profile
 
-    async def _user(self, user_id: str) -> _Warm:
+    async def _user(self, user_id: str) -> Warm:
         while True:
             user = self._users.get(user_id)
             if user is not None:
@@ -300,7 +321,7 @@ class EmbeddedStore:
         if len(self._users) > self._options.max_warm_users:
             self._wake.set()
 
-    def _read_user(self, connection: sqlite3.Connection, user_id: str) -> _Warm:
+    def _read_user(self, connection: sqlite3.Connection, user_id: str) -> Warm:
         """The user's checkpoint, brought up to the ledger; or the ledger's word alone where it cannot be trusted."""
         uid = reading.uid_of(connection, user_id)
         try:
@@ -319,15 +340,17 @@ class EmbeddedStore:
             document = None
         if document is not None and not self._registry.decays(document):
             document = None  # a half-life has changed: the ledger's events are folded again, under the new one
+        if document is not None and uid is not None and replay.holds_less(connection, uid, document.seq):
+            document = None  # something in it was taken back: what is left is exact where it is folded again
         if uid is None:
-            return _Warm(Profile(user_id), 0, registered=False, changed=False)
+            return Warm(Profile(user_id), 0, registered=False, changed=False)
         before = 0 if document is None else document.seq
         if document is None:
             profile = replay.rebuilt(connection, self._registry, uid, user_id)
         else:
             profile = replay.caught_up(connection, self._registry, uid, document)
         has_tips = generations.any_tips(connection, uid)
-        return _Warm(profile, uid, registered=True, changed=profile.seq != before, has_tips=has_tips)
+        return Warm(profile, uid, registered=True, changed=profile.seq != before, has_tips=has_tips)
 
     # ── decisions ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -346,7 +369,7 @@ class EmbeddedStore:
                 return earlier
             future = self._hand_over_decision(decision)
             await (asyncio.shield(future) if decision.own_id else future)  # others may wait for it too
-        except _CollidedError:
+        except CollidedError:
             standing = await self.receipt(decision.decision_id)  # memory had forgotten it, the ledger had not
             if standing is None:
                 raise
@@ -362,7 +385,12 @@ class EmbeddedStore:
             rows.append((DECISION_ID, (decision.decision_id, decision.seq)))
         if user.has_tips:
             rows.append((LINEAGE, (decision.seq, decision.uid, decision.tip_id)))
+        if decision.experiment and user.enrolled != (enrolment := (decision.experiment, decision.policy.name)):
+            rows.append((ENROLMENT, (decision.uid, *enrolment)))
+            user.enrolled = enrolment
         tally = (int(decision.ts // 3600), policy_id, 1, int(decision.exploring), 0, 0.0)
+        part, amounts = loop.drawn(decision)
+        sums = ((loop.DRAWN, (loop.day_of(decision.seq), policy_id, part), amounts),)
 
         def committed() -> None:
             user.profile.decided(decision.seq, decision.policy.key, decision.ts, exploring=decision.exploring)
@@ -370,8 +398,9 @@ class EmbeddedStore:
 
         def refused() -> None:
             self._recent.pop(decision.decision_id, None)
+            user.enrolled = None
 
-        future = self._hand_over(user, decision.seq, rows, committed, refused, durable=False, tally=tally)
+        future = self._hand_over(user, decision.seq, rows, committed, refused, durable=False, tally=tally, sums=sums)
         self._remember(decision)
         return future
 
@@ -405,7 +434,8 @@ class EmbeddedStore:
         self._recent[decision.decision_id] = decision
         while len(self._recent) > _RECENT_DECISIONS:
             decision_id, oldest = self._recent.popitem(last=False)
-            in_flight = oldest.seq in self._flying or (oldest.reward is not None and oldest.reward.seq in self._flying)
+            reward_seq = 0 if oldest.reward is None else oldest.reward.seq
+            in_flight = not self._flying.keys().isdisjoint((oldest.seq, reward_seq, oldest.held))
             if in_flight:
                 self._recent[decision_id] = oldest
                 break
@@ -416,7 +446,7 @@ class EmbeddedStore:
         """Log a reward and teach it, once; see :class:`bandstand.store.base.Store`."""
         try:
             return await self._reward(reward)
-        except _CollidedError:  # its key or its decision was spent between the look-up and the commit
+        except CollidedError:  # its key or its decision was spent between the look-up and the commit
             return await self._reward(reward)
 
     async def _reward(self, reward: Reward) -> Rewarded:
@@ -440,6 +470,8 @@ class EmbeddedStore:
                 standing = decision.reward
                 await self._settled(standing.seq)
                 return Rewarded(standing, "decision")
+            if decision.held:
+                raise RewardPendingError("a turn that is still being judged holds this decision")
             reward.decision_seq = decision.seq
             reward.x = decision.x
             if decision.seq <= user.reset_seq:
@@ -451,7 +483,7 @@ class EmbeddedStore:
         """Whether retention takes the decision, or has taken it, while memory still knows it."""
         return decision.seq <= self._horizon and decision.reward is None
 
-    def _hand_over_reward(self, user: _Warm, reward: Reward, decision: Decision | None) -> _Future:
+    def _hand_over_reward(self, user: Warm, reward: Reward, decision: Decision | None) -> _Future:
         reward.seq = self._sequence.next(reward.ts)
         uid = self._uid(user)
         policy_id = self._registry.id(reward.policy)
@@ -467,11 +499,7 @@ class EmbeddedStore:
             self._keyed[key] = reward
 
         def committed() -> None:
-            if reward.applied and reward.x is not None:
-                ref = reward.policy
-                user.profile.rewarded(
-                    reward.seq, ref.key, reward.ts, reward.x, reward.value, reward.weight, ref.half_life
-                )
+            self._learn(user, reward)
             if key is not None:
                 self._keyed.pop(key, None)
 
@@ -485,6 +513,12 @@ class EmbeddedStore:
         tally = (int(reward.ts // 3600), policy_id, 0, 0, 1, reward.value)
         return self._hand_over(user, reward.seq, rows, committed, refused, durable=True, tally=tally)
 
+    def _learn(self, user: Warm, reward: Reward) -> None:
+        """Fold a committed reward in, if it teaches."""
+        if reward.applied and reward.x is not None:
+            ref = reward.policy
+            user.profile.rewarded(reward.seq, ref.key, reward.ts, reward.x, reward.value, reward.weight, ref.half_life)
+
     async def _reward_by_key(self, reward: Reward) -> Reward | None:
         key = reward.idempotency
         if key is None:
@@ -494,6 +528,75 @@ class EmbeddedStore:
             return await self._read(reading.reward_by_key, self._registry, *key)
         await self._settled(flying.seq)
         return flying
+
+    async def selected(self, selection: Selection) -> Selected:
+        """The rewards that an operator means, and what of them can be taken back."""
+        return await self._read(undo.selected, self._registry, selection)
+
+    async def revoked_since(self, seq: int) -> bool:
+        """Whether anything was taken back after the event ``seq``."""
+        return await self._read(undo.any_since, seq)
+
+    async def revoke(
+        self, rewards: Collection[int], *, cause: str, client: str, selection: Selection | None = None
+    ) -> list[Counted]:
+        """Take rewards back out of sums and counters; see :class:`bandstand.store.base.Store`."""
+        found = await self._read(revocations.counted, self._registry, rewards)
+        users: dict[str, Warm] = {}
+        try:
+            for each in found:
+                if each.user_id not in users:
+                    user = users[each.user_id] = await self._user(each.user_id)
+                    user.pending += 1  # it must still be here when all the others are
+            counted = [each for each in found if self._holds(users[each.user_id], each)]
+            if counted:
+                ts = self._clock()
+                taking_back = self._taking_back(counted, cause=cause, client=client, ts=ts)
+                user, seq = users[counted[0].user_id], self._sequence.next(ts)
+                if selection is not None:
+                    taking_back.rows.append((MARK, undo.record(seq, selection, counted, client=client, ts=ts)))
+                await asyncio.shield(self._hand_over(user, seq, *taking_back, durable=True))
+        finally:
+            for user in users.values():
+                user.pending -= 1
+                self._let_go(user)
+        return counted
+
+    def _let_go(self, user: Warm) -> None:
+        """Drop a user whose state is better read from the ledger, unless something of theirs is on its way there."""
+        if user.stale and not user.pending and self._users.get(user.profile.user_id) is user:
+            del self._users[user.profile.user_id]
+
+    def _holds(self, user: Warm, reward: Counted) -> bool:
+        """Whether a reward found in the ledger is still in the sums, whatever is in flight."""
+        gone = reward.seq <= max(user.reset_seq, self._horizon) or reward.seq in self._revoking
+        return not gone and user.uid == reward.uid and self._users.get(reward.user_id) is user
+
+    def _taking_back(self, counted: list[Counted], *, cause: str, client: str, ts: float) -> "TakingBack":
+        """The rows that take rewards of users in memory back, and what is done when they are committed or refused."""
+        numbered = [(self._sequence.next(ts), each) for each in counted]
+        users = [self._users[each.user_id] for each in counted]
+        rows = [row for seq, each in numbered for row in each.rows(seq, cause=cause, client=client, ts=ts)]
+        self._revoking.update(each.seq for each in counted)
+
+        def settled() -> None:
+            self._revoking.difference_update(each.seq for each in counted)
+
+        def committed() -> None:
+            settled()
+            if len(counted) > _SUBTRACTED:
+                for user in users:
+                    # Whoever is not idle but for this is subtracted from all the same, until they are.
+                    user.stale = True
+                    if user.pending == 1 and self._users.get(user.profile.user_id) is user:
+                        del self._users[user.profile.user_id]
+            for (seq, each), user in zip(numbered, users, strict=True):
+                if self._users.get(each.user_id) is user:
+                    exact = each.take_back(seq, user.profile)
+                    user.stale = user.stale or not exact
+                    user.changed = True
+
+        return TakingBack(rows, committed, settled)
 
     # ── generations ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -555,11 +658,11 @@ class EmbeddedStore:
             counts = await self._writer.call(erase)
             under_way = seq_at(ts - _LONGEST_GENERATION)
             self._erased = {key: at for key, at in self._erased.items() if at > under_way} | {digest: seq}
-            await self._writer.call(erasure.truncate_wal)
+            log_emptied = await self._log.empty()
         finally:
             del self._erasing[user_id]
             erasing.set_result(None)
-        return replace(counts, documents=documents)
+        return replace(counts, documents=documents, log_emptied=log_emptied)
 
     def _tombstone(self, user_id: str) -> bytes:
         return erasure.tombstone_hash(self.secret, user_id)
@@ -576,6 +679,35 @@ class EmbeddedStore:
         """Deployment-wide counts by policy."""
         return await self._read(reading.totals)
 
+    async def loop(self, days: int) -> LoopSums:
+        """Sums that tell whether the learning loop is sound, by policy, and by day for the newest ``days``."""
+        return await self._read(loop.read, loop.day_of(self._sequence.last) - days + 1)
+
+    # ── promotions and experiments ────────────────────────────────────────────────────────────────────────────────
+
+    async def promote(self, promotion: Promotion) -> None:
+        """Write down a change of the active policy."""
+        seq = self._sequence.next(promotion.ts)
+        await self._writer.call(partial(promotions.log, seq=seq, promotion=promotion))
+
+    async def promotions(self) -> list[Promotion]:
+        """Every change of the active policy, the oldest first."""
+        return await self._read(promotions.read)
+
+    async def experiment(self, definition: str | None) -> Begun | None:
+        """Say which experiment runs from now on, if any; see :class:`bandstand.store.base.Store`."""
+        begun = await self._read(promotions.under_way, definition)
+        if begun is None and (definition is not None or await self._read(promotions.is_any_under_way)):
+            ts = self._clock()
+            seq = self._sequence.next(ts)
+            await self._writer.call(partial(promotions.begin, seq=seq, ts=ts, definition=definition))
+            begun = None if definition is None else Begun(seq, ts)
+        return begun
+
+    async def enrolled(self, experiment: int) -> Mapping[str, int]:
+        """How many users each arm of an experiment has decided for."""
+        return await self._read(promotions.enrolled, experiment)
+
     # ── the ways to the threads ───────────────────────────────────────────────────────────────────────────────────
 
     async def _read(self, question: Callable[..., T], *args: Any) -> T:
@@ -587,7 +719,7 @@ class EmbeddedStore:
             message = "the service is shutting down"
             raise StorageUnavailableError(message) from error
 
-    def _uid(self, user: _Warm) -> int:
+    def _uid(self, user: Warm) -> int:
         if not user.uid:
             user.uid = self._next_uid
             self._next_uid += 1
@@ -595,7 +727,7 @@ class EmbeddedStore:
 
     def _hand_over(
         self,
-        user: _Warm,
+        user: Warm,
         seq: int,
         rows: list[tuple[str, Row]],
         committed: Callable[[], None],
@@ -603,6 +735,7 @@ class EmbeddedStore:
         *,
         durable: bool,
         tally: tuple[int, int, int, int, int, float] | None = None,
+        sums: Sums = (),
     ) -> _Future:
         """Give rows of one event to the writer; after the commit fold them in, and settle the returned future."""
         if not user.registered:
@@ -614,7 +747,7 @@ class EmbeddedStore:
             user.pending -= 1
             del self._flying[seq]
             if isinstance(error, sqlite3.IntegrityError):
-                error = _CollidedError("the event collided with another; try again")
+                error = CollidedError("the event collided with another; try again")
             try:
                 if error is None:
                     user.registered = True
@@ -624,10 +757,11 @@ class EmbeddedStore:
                     self._last_error = str(error)
                     refused()
             finally:
+                self._let_go(user)
                 settle_future(result, error)
 
         try:
-            self._writer.submit(Operation(rows, done, durable=durable, tally=tally))
+            self._writer.submit(Operation(rows, done, durable=durable, tally=tally, sums=sums))
         except BaseException:
             refused()
             raise
@@ -671,8 +805,9 @@ class EmbeddedStore:
                 if not user.pending and self._users.get(user_id) is user:
                     del self._users[user_id]  # what its document lacks is replayed when it comes back
 
-    async def _write_documents(self, users: list[_Warm]) -> None:
-        users = [user for user in users if self._users.get(user.profile.user_id) is user]  # not erased meanwhile
+    async def _write_documents(self, users: list[Warm]) -> None:
+        # Not erased meanwhile; and what the ledger knows better is not to be found in a document.
+        users = [user for user in users if self._users.get(user.profile.user_id) is user and not user.stale]
         snapshots = []
         for user in users:
             snapshots.append(user.profile.copy())
@@ -691,20 +826,6 @@ class EmbeddedStore:
                 self._last_error = f"checkpoint: {error.strerror}"
                 failed.add(profile.user_id)
         return failed
-
-    async def _keep_wal_short(self) -> None:
-        """Move the write-ahead log into the database beside the writer, then let the writer finish the short rest.
-
-        SQLite would do all of it inside some unlucky commit. The log can only start over once it has been moved
-        completely, and only the writer can see to that.
-        """
-        wal = self._dir / "ledger.db-wal"
-        while True:
-            await asyncio.sleep(_WAL_INTERVAL)
-            with suppress(OSError, sqlite3.Error, BandstandError):
-                if wal.stat().st_size > _WAL_LIMIT:
-                    await asyncio.to_thread(_checkpoint_beside, self._dir / "ledger.db")
-                    await self._writer.call(_passive_checkpoint)
 
     async def _keep_retention(self) -> None:
         while True:
@@ -729,15 +850,5 @@ class EmbeddedStore:
         return len(uids)
 
 
-def _checkpoint_beside(path: Path) -> None:
-    # Its own connection: who gives up waiting must not close it under the thread that uses it.
-    with closing(connect(path)) as connection:
-        _passive_checkpoint(connection)
-
-
 def _nothing() -> None:
     """What becomes of a user whose generation was refused."""
-
-
-def _passive_checkpoint(connection: sqlite3.Connection) -> object:
-    return connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()

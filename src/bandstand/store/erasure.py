@@ -21,6 +21,20 @@ def erase(connection: sqlite3.Connection, *, uid: int, tombstone: bytes, seq: in
         connection.execute("DELETE FROM decision_ids WHERE seq IN (SELECT seq FROM decisions WHERE uid = ?)", (uid,))
         decisions = connection.execute("DELETE FROM decisions WHERE uid = ?", (uid,)).rowcount
         rewards = connection.execute("DELETE FROM rewards WHERE uid = ?", (uid,)).rowcount
+        judged = "(SELECT seq FROM judgements WHERE uid = ?)"
+        for table, column in (("turns", "judgement"), ("idempotency", "reward_seq")):
+            connection.execute(f"DELETE FROM {table} WHERE {column} IN {judged}", (uid,))  # noqa: S608 (constants)
+        connection.execute(
+            """UPDATE judgement_totals SET count = count - (SELECT count(*) FROM judgements AS j
+                WHERE j.uid = ? AND j.state = 'waiting' AND j.policy = judgement_totals.policy)
+                WHERE state = 'waiting'""",
+            (uid,),
+        )
+        connection.execute("DELETE FROM conclusions WHERE uid = ?", (uid,))
+        verdicts = connection.execute("DELETE FROM verdicts WHERE uid = ?", (uid,)).rowcount
+        turns = connection.execute("DELETE FROM judgements WHERE uid = ?", (uid,)).rowcount
+        revocations = connection.execute("DELETE FROM revocations WHERE uid = ?", (uid,)).rowcount
+        enrolments = connection.execute("DELETE FROM enrolments WHERE uid = ?", (uid,)).rowcount
         marks = connection.execute("DELETE FROM marks WHERE uid = ?", (uid,)).rowcount
         generations = connection.execute("DELETE FROM generations WHERE uid = ?", (uid,)).rowcount
         if connection.execute("DELETE FROM users WHERE uid = ?", (uid,)).rowcount:
@@ -31,7 +45,16 @@ def erase(connection: sqlite3.Connection, *, uid: int, tombstone: bytes, seq: in
         if connection.in_transaction:  # a full disk may have rolled it back already
             connection.execute("ROLLBACK")
         raise
-    return Erasure(decisions, rewards, marks, generations=generations)
+    return Erasure(
+        decisions,
+        rewards,
+        marks,
+        generations=generations,
+        revocations=revocations,
+        turns=turns,
+        verdicts=verdicts,
+        enrolments=enrolments,
+    )
 
 
 def buried(connection: sqlite3.Connection, secret: bytes, user_id: str) -> int:
@@ -39,8 +62,3 @@ def buried(connection: sqlite3.Connection, secret: bytes, user_id: str) -> int:
     query = "SELECT seq FROM tombstones WHERE user_hash = ?"
     row = connection.execute(query, (tombstone_hash(secret, user_id),)).fetchone()
     return -1 if row is None else int(row[0])
-
-
-def truncate_wal(connection: sqlite3.Connection) -> object:
-    """Empty the write-ahead log, which still held the deleted rows."""
-    return connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -122,8 +122,10 @@ class Decision:
         body: the request as it came (raw context and candidates).
         numbers: mean, width, score and probability of every candidate: shape (4, K).
         x: features of the picked candidate, shape (d,).
+        experiment: event number of the beginning of the experiment that chose the policy; 0 for none.
         reward: the one that stands, pending or committed.
         uid: the store's key of the user.
+        held: event number of the turn that waits to reward it, 0 for none.
     """
 
     decision_id: str
@@ -143,8 +145,10 @@ class Decision:
     body: bytes
     numbers: Array | None
     x: Array | None
+    experiment: int = 0
     reward: Reward | None = None
     uid: int = 0
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +164,18 @@ class Rewarded:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """The receipt of an erasure: how much of each kind went."""
+    """The receipt of an erasure: how much of each kind went, and whether the write-ahead log has forgotten it too."""
 
     decisions: int = 0
     rewards: int = 0
     marks: int = 0
     documents: int = 0
     generations: int = 0
+    revocations: int = 0
+    enrolments: int = 0
+    turns: int = 0
+    verdicts: int = 0
+    log_emptied: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,10 +179,17 @@ class Lineage:
 
     def rewarded(self, reward: Reward) -> None:
         """Credit the prompt whose tip a decision picked."""
+        if reward.applied:
+            self._credit(reward, Earnings(1, reward.value, reward.value * reward.value))
+
+    def revoked(self, reward: Reward) -> None:
+        """Take back what the reward earned the prompt."""
+        self._credit(reward, Earnings(-1, -reward.value, -reward.value * reward.value))
+
+    def _credit(self, reward: Reward, earned: Earnings) -> None:
         prompt = None if reward.decision_seq is None else self._prompts.get(reward.decision_seq)
-        if prompt is not None and reward.applied:
+        if prompt is not None:
             total = self._total(prompt)
-            earned = Earnings(1, reward.value, reward.value * reward.value)
             self._totals[prompt] = replace(total, earnings=total.earnings + earned)
 
     def erased(self, user_id: str, decisions: list[Decision]) -> int:

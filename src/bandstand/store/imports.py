@@ -117,9 +117,9 @@ class _Arrival:
         for (policy, name), learned in source.profile.policies.items():
             if learned.ridge is None:
                 continue
-            d, schema = learned.ridge.b.size, self._state.catalogue.schemas.get(name)
-            if schema is not None and d != schema.dimension:
-                return f"{policy}: {d} features, where schema {name} has {schema.dimension}"
+            shape, schema = learned.ridge.b.shape, self._state.catalogue.schemas.get(name)
+            if schema is not None and shape != schema.shape:
+                return f"{policy}: {_by(shape)} features, where schema {name} has {_by(schema.shape)}"
             if not positive(learned.ridge.gram):
                 return f"{policy}: gram is not positive semi-definite"
         return ""
@@ -151,6 +151,10 @@ class _Arrival:
 
 
 def positive(gram: Array) -> bool:
-    """Whether a symmetric matrix is positive semi-definite, to rounding."""
+    """Whether a symmetric matrix, or each of several, is positive semi-definite, to rounding."""
     eigenvalues = np.linalg.eigvalsh(gram)
-    return bool(eigenvalues[0] >= -_POSITIVE * max(1.0, float(eigenvalues[-1])))
+    return bool(eigenvalues.min() >= -_POSITIVE * max(1.0, float(eigenvalues.max())))
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

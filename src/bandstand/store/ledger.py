@@ -12,7 +12,7 @@ from pathlib import Path
 from bandstand.bandit.errors import ConfigurationError
 from bandstand.store.events import Decision, Reward
 
-_SCRIPTS = ("schema.sql", "generations.sql")
+_SCRIPTS = ("schema.sql", "generations.sql", "judgements.sql", "loop.sql")
 """The nth of them brings a ledger from format n - 1 to format n."""
 SCHEMA_VERSION = len(_SCRIPTS)
 LEGACY_LINK_SECONDS = 24 * 3600
@@ -27,6 +27,7 @@ USER = "INSERT OR IGNORE INTO users VALUES "
 REWARD = "INSERT INTO rewards VALUES "
 IDEMPOTENCY = "INSERT INTO idempotency VALUES "
 MARK = "INSERT INTO marks VALUES "
+ENROLMENT = "INSERT OR IGNORE INTO enrolments VALUES "
 LEGACY_REWARD = f"""
 INSERT INTO rewards VALUES (?1, ?2, ?3, NULL, (
     SELECT seq FROM (
@@ -81,7 +82,11 @@ def last_seq(connection: sqlite3.Connection) -> int:
     """The newest event number in the ledger."""
     query = """SELECT max(coalesce((SELECT max(seq) FROM decisions), 0), coalesce((SELECT max(seq) FROM rewards), 0),
                           coalesce((SELECT max(seq) FROM marks), 0), coalesce((SELECT max(seq) FROM tombstones), 0),
-                          coalesce((SELECT max(seq) FROM generations), 0))"""
+                          coalesce((SELECT max(seq) FROM generations), 0),
+                          coalesce((SELECT max(seq) FROM revocations), 0),
+                          coalesce((SELECT max(seq) FROM judgements), 0),
+                          coalesce((SELECT max(seq) FROM conclusions), 0),
+                          coalesce((SELECT max(seq) FROM judge_spending), 0))"""
     return int(connection.execute(query).fetchone()[0])
 
 

@@ -1,25 +1,33 @@
 """The memory store: the same promises as the embedded one, but for a process's life; for simulation and tests."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import count, islice
+from operator import add, attrgetter
 from time import time
+from typing import Any
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.errors import UnknownDecisionError
 from bandstand.bandit.profile import Profile
 from bandstand.store.events import Decision, Erasure, PolicyTotals, Reward, Rewarded, Sequence, Status, UserPage
 from bandstand.store.generations import Lineage, LoggedGeneration, PromptTotals
+from bandstand.store.loop import Arrivals, Draws, LoopSums, arrived, day_of, drawn
+from bandstand.store.promotions import Begun, Promotion
+from bandstand.store.revocations import Counted
+from bandstand.store.undo import Selected, Selection
 
 
 class _User:
-    __slots__ = ("decisions", "marks", "number", "profile", "rewards")
+    __slots__ = ("decisions", "marks", "number", "profile", "revoked", "rewards")
 
     def __init__(self, profile: Profile, number: int) -> None:
         self.profile = profile
         self.number = number  # 0 until the first event
         self.decisions: list[Decision] = []
         self.rewards: list[Reward] = []
+        self.revoked: set[int] = set()
         self.marks = 0
 
 
@@ -44,6 +52,12 @@ class MemoryStore:
         self._totals: dict[str, PolicyTotals] = {}
         self._lineage = Lineage()
         self._erased: dict[str, int] = {}
+        self._revoked_seq = 0
+        self._draws: dict[tuple[int, str, int], list[float]] = {}
+        self._arrivals: dict[tuple[int, str, str, int], list[float]] = {}
+        self._promotions: list[Promotion] = []
+        self._experiment: tuple[str | None, Begun | None] = (None, None)
+        self._enrolled: dict[tuple[int, str], set[str]] = {}
 
     async def open(self) -> None:
         """Nothing to own."""
@@ -78,6 +92,10 @@ class MemoryStore:
         user.decisions.append(decision)
         user.profile.decided(decision.seq, decision.policy.key, decision.ts, exploring=decision.exploring)
         self._count(decision.policy.name, PolicyTotals(decisions=1, explores=int(decision.exploring)))
+        part, amounts = drawn(decision)
+        _add(self._draws, (day_of(decision.seq), decision.policy.name, part), amounts)
+        if decision.experiment:
+            self._enrolled.setdefault((decision.experiment, decision.policy.name), set()).add(decision.user_id)
         self._lineage.decided(decision)
         return decision
 
@@ -108,8 +126,79 @@ class MemoryStore:
             ref = reward.policy
             user.profile.rewarded(reward.seq, ref.key, reward.ts, reward.x, reward.value, reward.weight, ref.half_life)
         self._count(reward.policy.name, PolicyTotals(rewards=1, reward_sum=reward.value))
+        _add(self._arrivals, arrived(reward), (1, reward.value))
         self._lineage.rewarded(reward)
         return Rewarded(reward, "new")
+
+    async def selected(self, selection: Selection) -> Selected:
+        """The rewards that an operator means, and what of them can be taken back."""
+        if selection.decision_id is not None and selection.decision_id not in self._decisions:
+            raise UnknownDecisionError("no such decision")
+        meant = [
+            (user, reward)
+            for user in self._users.values()
+            for reward in user.rewards
+            if (selection.decision_id is None or reward.decision_id == selection.decision_id)
+            and (selection.client is None or reward.client == selection.client)
+            and selection.judge_version is None  # no judge ever gave one here
+            and (selection.since is None or reward.ts >= selection.since)
+            and (selection.until is None or reward.ts < selection.until)
+        ]
+        taught = [(user, reward) for user, reward in meant if reward.applied]
+        standing = [(user, reward) for user, reward in taught if reward.seq not in user.revoked]
+        held = [reward for user, reward in standing if reward.seq > user.profile.reset_seq]
+        return Selected(
+            held=sorted(reward.seq for reward in held),
+            users=len({reward.user_id for reward in held}),
+            policies=dict(sorted(Counter(reward.policy.name for reward in held).items())),
+            already=len(taught) - len(standing),
+            forgotten=len(standing) - len(held),
+            void=len(meant) - len(taught),
+        )
+
+    async def revoked_since(self, seq: int) -> bool:
+        """Whether anything was taken back after the event ``seq``."""
+        return self._revoked_seq > seq
+
+    async def revoke(
+        self,
+        rewards: Collection[int],
+        *,
+        cause: str,  # noqa: ARG002 (there is no ledger to say why in)
+        client: str,  # noqa: ARG002 (nor by whom)
+        selection: Selection | None = None,  # noqa: ARG002 (nor what was meant)
+    ) -> list[Counted]:
+        """Take rewards back out of sums and counters."""
+        counted = [
+            Counted(
+                reward.seq,
+                reward.user_id,
+                user.number,
+                reward.policy,
+                0,
+                reward.ts,
+                reward.value,
+                reward.weight,
+                reward.x,
+            )
+            for user in self._users.values()
+            for reward in user.rewards
+            if reward.seq in rewards
+            and reward.applied
+            and reward.x is not None
+            and reward.seq > user.profile.reset_seq
+            and reward.seq not in user.revoked
+        ]
+        for each in sorted(counted, key=attrgetter("seq")):
+            user = self._users[each.user_id]
+            self._revoked_seq = self._sequence.next(self._clock())
+            each.take_back(self._revoked_seq, user.profile)
+            user.revoked.add(each.seq)
+            self._count(each.policy.name, PolicyTotals(rewards=-1, reward_sum=-each.value))
+            reward = next(reward for reward in user.rewards if reward.seq == each.seq)
+            _add(self._arrivals, arrived(reward), (-1, -each.value))
+            self._lineage.revoked(reward)
+        return counted
 
     async def decision(self, decision_id: str) -> Decision | None:
         """The decision of that id."""
@@ -156,8 +245,18 @@ class MemoryStore:
         for reward in user.rewards:
             if reward.idempotency is not None:
                 self._keyed.pop(reward.idempotency, None)
+        enrolments = sum(user_id in users for users in self._enrolled.values())
+        for users in self._enrolled.values():
+            users.discard(user_id)
         generations = self._lineage.erased(user_id, user.decisions)
-        return Erasure(len(user.decisions), len(user.rewards), user.marks, generations=generations)
+        return Erasure(
+            len(user.decisions),
+            len(user.rewards),
+            user.marks,
+            generations=generations,
+            revocations=len(user.revoked),
+            enrolments=enrolments,
+        )
 
     async def users(self, prefix: str, after: int, limit: int) -> UserPage:
         """Known users whose id starts with ``prefix``, in order of first sight, from the cursor ``after``."""
@@ -171,6 +270,39 @@ class MemoryStore:
     async def totals(self) -> dict[str, PolicyTotals]:
         """Deployment-wide counts by policy."""
         return dict(self._totals)
+
+    async def loop(self, days: int) -> LoopSums:
+        """Sums that tell whether the learning loop is sound."""
+        since = day_of(self._sequence.last) - days + 1
+        draws, arrivals = dict[tuple[Any, ...], list[float]](), dict[tuple[Any, ...], list[float]]()
+        for tables, summed in ((self._draws, draws), (self._arrivals, arrivals)):
+            for (day, *rest), amounts in tables.items():
+                _add(summed, (None, *rest), amounts)
+                if day >= since:
+                    _add(summed, (day, *rest), amounts)
+        return LoopSums(
+            [Draws(*key, *amounts) for key, amounts in draws.items()],
+            [Arrivals(*key, *amounts) for key, amounts in arrivals.items()],
+        )
+
+    async def promote(self, promotion: Promotion) -> None:
+        """Log a change of the active policy."""
+        self._promotions.append(promotion)
+
+    async def promotions(self) -> list[Promotion]:
+        """Every change of the active policy, the oldest first."""
+        return list(self._promotions)
+
+    async def experiment(self, definition: str | None) -> Begun | None:
+        """Say which experiment runs from now on, if any."""
+        if self._experiment[0] != definition:
+            ts = self._clock()
+            self._experiment = (definition, None if definition is None else Begun(self._sequence.next(ts), ts))
+        return self._experiment[1]
+
+    async def enrolled(self, experiment: int) -> Mapping[str, int]:
+        """How many users each arm of an experiment has decided for."""
+        return {arm: len(users) for (begun, arm), users in self._enrolled.items() if begun == experiment and users}
 
     def _user(self, user_id: str) -> _User:
         user = self._users.get(user_id)
@@ -196,3 +328,8 @@ class MemoryStore:
             have.rewards + more.rewards,
             have.reward_sum + more.reward_sum,
         )
+
+
+def _add(sums: dict[Any, list[float]], key: tuple[Any, ...], amounts: Iterable[float]) -> None:
+    so_far = sums.get(key)
+    sums[key] = list(amounts) if so_far is None else list(map(add, so_far, amounts))

@@ -25,7 +25,12 @@ _HISTORY = f"""SELECT {_DECISION_COLUMNS} FROM decisions AS d JOIN users AS u ON
         (SELECT max(seq) FROM marks WHERE uid = d.uid AND kind = 'reset'), 0)
     ORDER BY d.seq DESC LIMIT ?2"""  # noqa: S608 (constants)
 _REWARD = """SELECT r.seq, u.user_id, r.policy, r.tip_id, r.value, r.client, r.ts, r.body_hash, r.decision_seq,
-    r.source, r.weight, r.applied, r.reason FROM rewards AS r JOIN users AS u ON u.uid = r.uid WHERE"""
+    r.source, r.weight, r.applied AND v.seq IS NULL, iif(v.seq IS NULL, r.reason, 'revoked')
+    FROM rewards AS r JOIN users AS u ON u.uid = r.uid LEFT JOIN revocations AS v ON v.reward_seq = r.seq WHERE"""
+_STANDING = f"""SELECT * FROM ({_REWARD} r.decision_seq = ?1
+    UNION ALL {_REWARD} r.linked_seq = ?1 AND r.features IS NULL) ORDER BY 1 DESC LIMIT 1"""  # noqa: S608 (constants)
+"""The reward of a decision; of one that was taken back for another, that other."""
+_HELD = "SELECT coalesce(max(seq), 0) FROM judgements WHERE decision_seq = ? AND state = 'waiting'"
 _OWN_ID = "SELECT seq FROM decision_ids WHERE decision_id = ?"
 
 
@@ -70,9 +75,10 @@ def find_decision(connection: sqlite3.Connection, registry: Registry, decision_i
         if row is None:
             return None
         decision = _decision(row, registry)
-    reward = connection.execute(f"{_REWARD} r.decision_seq = ?", (decision.seq,)).fetchone()
+    reward = connection.execute(_STANDING, (decision.seq,)).fetchone()
     if reward is not None:
         decision.reward = _reward(reward, registry)
+    decision.held = connection.execute(_HELD, (decision.seq,)).fetchone()[0]
     return decision
 
 

@@ -109,5 +109,5 @@ class Registry:
 
     def _taught(self, connection: sqlite3.Connection, schema: str) -> bool:
         query = """SELECT EXISTS (SELECT 1 FROM rewards WHERE policy IN (SELECT id FROM policies WHERE schema = ?))
-                       OR EXISTS (SELECT 1 FROM marks WHERE document IS NOT NULL)"""
+                       OR EXISTS (SELECT 1 FROM marks WHERE kind IN ('baseline', 'import'))"""
         return bool(connection.execute(query, (schema,)).fetchone()[0])

@@ -15,14 +15,21 @@ _FOREVER = (1 << 63) - 1
 
 _DECISIONS = """SELECT seq, 'decision', policy, ts, exploring FROM decisions
     WHERE uid = ? AND seq > ? AND seq <= ? ORDER BY seq"""
-_REWARDS = """SELECT r.seq, 'reward', r.policy, r.ts, r.value, r.weight, r.features, d.body, d.pick
-    FROM rewards AS r LEFT JOIN decisions AS d ON d.seq = r.decision_seq
-    WHERE r.uid = ? AND r.seq > ? AND r.seq <= ? AND r.applied ORDER BY r.seq"""
+_REWARDS = """SELECT r.seq, iif(v.seq IS NULL, 'reward', 'reward revoked'), r.policy, r.ts, r.value, r.weight,
+        r.features, d.body, d.pick
+    FROM rewards AS r LEFT JOIN decisions AS d ON d.seq = coalesce(r.decision_seq, r.linked_seq)
+    LEFT JOIN revocations AS v ON v.reward_seq = r.seq AND v.seq <= ?3
+    WHERE r.uid = ?1 AND r.seq > ?2 AND r.seq <= ?3 AND r.applied ORDER BY r.seq"""
+_REVOCATIONS = """SELECT v.seq, 'revocation', r.policy, r.ts, r.value, r.weight, r.features, d.body, d.pick, r.seq
+    FROM revocations AS v JOIN rewards AS r ON r.seq = v.reward_seq
+    LEFT JOIN decisions AS d ON d.seq = coalesce(r.decision_seq, r.linked_seq)
+    WHERE v.uid = ? AND v.seq > ? AND v.seq <= ? ORDER BY v.seq"""
 _MARKS = """SELECT seq, kind, document FROM marks
     WHERE uid = ? AND seq > ? AND seq <= ? AND kind IN ('reset', 'import') ORDER BY seq"""
 _BASELINE = "SELECT document FROM marks WHERE uid = ? AND kind = 'baseline' ORDER BY seq DESC LIMIT 1"
 _EVENT = """SELECT EXISTS (SELECT 1 FROM decisions WHERE seq = ?1 AND uid = ?2)
     OR EXISTS (SELECT 1 FROM rewards WHERE seq = ?1 AND uid = ?2)
+    OR EXISTS (SELECT 1 FROM revocations WHERE seq = ?1 AND uid = ?2)
     OR EXISTS (SELECT 1 FROM marks WHERE seq = ?1 AND uid = ?2)"""
 
 
@@ -33,10 +40,27 @@ def picked_features(registry: Registry, ref: PolicyRef, body: bytes, pick: int) 
     return registry.encode(ref, request.get("context", {}), features)
 
 
+def rewarded_features(
+    registry: Registry, ref: PolicyRef, features: bytes | None, body: bytes | None, pick: int | None
+) -> Array:
+    """The features x, shape (d,), that a logged reward was for: its own, or those of its decision's pick."""
+    if features is None:
+        return picked_features(registry, ref, body or b"", pick or 0)
+    legacy = json.loads(features)
+    # Under another schema of the name, context may be read from what was sent as a feature.
+    return registry.encode(ref, legacy["features"] | legacy["context"], legacy["features"])
+
+
 def baseline(connection: sqlite3.Connection, uid: int) -> Profile | None:
     """The state that retention kept in place of the events it trimmed."""
     row = connection.execute(_BASELINE, (uid,)).fetchone()
     return None if row is None else Profile.from_json(json.loads(row[0]))
+
+
+def holds_less(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
+    """Whether something of this user was taken back after the event ``seq``."""
+    query = "SELECT EXISTS (SELECT 1 FROM revocations WHERE uid = ? AND seq > ?)"
+    return bool(connection.execute(query, (uid, seq)).fetchone()[0])
 
 
 def holds(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
@@ -55,20 +79,30 @@ def rebuilt(
 def caught_up(
     connection: sqlite3.Connection, registry: Registry, uid: int, profile: Profile, until: int = _FOREVER
 ) -> Profile:
-    """``profile`` with the user's later events, up to ``until``, folded in; it is moved in place and returned."""
-    for event in _events(connection, uid, profile.seq, until):
+    """``profile`` with the user's later events, up to ``until``, folded in; it is moved in place and returned.
+
+    A reward that one of these events takes back is not folded in and then subtracted, but passed over: what is left is
+    exact. Only what ``profile`` holds already is subtracted.
+    """
+    start, cold = profile.seq, {key for key, state in profile.policies.items() if state.ridge is None}
+    for event in _events(connection, uid, start, until):
         match event:
             case (seq, "decision", policy, ts, exploring):
                 profile.decided(seq, registry.ref(policy).key, ts, exploring=bool(exploring))
-            case (seq, "reward", policy, ts, value, weight, features, body, pick):
+            case (seq, "reward", policy, ts, value, weight, *raw):
                 ref = registry.ref(policy)
-                if features is not None:
-                    legacy = json.loads(features)
-                    # Under another schema of the name, context may be read from what was sent as a feature.
-                    x = registry.encode(ref, legacy["features"] | legacy["context"], legacy["features"])
-                else:
-                    x = picked_features(registry, ref, body, pick)
+                x = rewarded_features(registry, ref, *raw)
                 profile.rewarded(seq, ref.key, ts, x, value, weight, ref.half_life)
+            case (seq, "reward revoked", policy, ts, *_):
+                ref = registry.ref(policy)
+                profile.passed_over(seq, ref.key, ts, ref.half_life)
+            case (seq, "revocation", policy, ts, value, weight, *raw, reward_seq) if reward_seq <= start:
+                ref = registry.ref(policy)
+                if ref.key not in cold:  # a migration has taken the sums of what is cold out of the baseline
+                    profile.revoked(seq, ref.key, ts, rewarded_features(registry, ref, *raw), value, weight)
+                profile.seq = seq
+            case (seq, "revocation", *_):
+                profile.seq = seq  # what it takes back was passed over
             case (seq, "reset", _):
                 profile.reset(seq)
             case (seq, "import", document):
@@ -79,5 +113,5 @@ def caught_up(
 
 def _events(connection: sqlite3.Connection, uid: int, after: int, until: int) -> Iterator[tuple[Any, ...]]:
     bounds = (uid, after, until)
-    cursors = [connection.execute(query, bounds) for query in (_DECISIONS, _REWARDS, _MARKS)]
+    cursors = [connection.execute(query, bounds) for query in (_DECISIONS, _REWARDS, _REVOCATIONS, _MARKS)]
     return heapq.merge(*cursors, key=itemgetter(0))

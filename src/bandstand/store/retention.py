@@ -8,6 +8,11 @@ from bandstand.bandit.profile import Profile
 KEY_SECONDS = 7 * 86_400
 _USERS_A_ROUND = 10_000
 
+# A reward is replayed after the cutoff ?1 if it came after it, or is taken back after it; then its decision is needed.
+_REPLAYED = "(r.seq > ?1 OR EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq AND v.seq > ?1))"
+_ANSWERED = f"""(EXISTS (SELECT 1 FROM rewards AS r WHERE r.decision_seq = d.seq AND {_REPLAYED})
+    OR EXISTS (SELECT 1 FROM rewards AS r WHERE r.linked_seq = d.seq AND r.features IS NULL AND {_REPLAYED}))"""  # noqa: S608 (constants)
+
 
 def forget_keys(connection: sqlite3.Connection, now: float) -> int:
     """Drop Idempotency-Keys older than seven days."""
@@ -16,17 +21,17 @@ def forget_keys(connection: sqlite3.Connection, now: float) -> int:
 
 def overdue_users(connection: sqlite3.Connection, cutoff: int) -> list[tuple[int, str]]:
     """Users with decisions or rewards at or before ``cutoff`` that retention may trim."""
-    query = """SELECT uid, user_id FROM users AS u WHERE
-        EXISTS (SELECT 1 FROM decisions AS d WHERE d.uid = u.uid AND d.seq <= ?1 AND NOT EXISTS (
-            SELECT 1 FROM rewards AS r WHERE r.decision_seq = d.seq AND r.seq > ?1))
-        OR EXISTS (SELECT 1 FROM rewards AS r WHERE r.uid = u.uid AND r.seq <= ?1) LIMIT ?2"""
+    query = f"""SELECT uid, user_id FROM users AS u WHERE
+        EXISTS (SELECT 1 FROM decisions AS d WHERE d.uid = u.uid AND d.seq <= ?1 AND NOT {_ANSWERED})
+        OR EXISTS (SELECT 1 FROM rewards AS r WHERE r.uid = u.uid AND NOT {_REPLAYED}) LIMIT ?2"""  # noqa: S608 (constants)
     return connection.execute(query, (cutoff, _USERS_A_ROUND)).fetchall()
 
 
 def trim(connection: sqlite3.Connection, uid: int, state: Profile, cutoff: int, seq: int, ts: float) -> None:
     """Put ``state`` (as of ``cutoff``) in the place of the user's events up to there.
 
-    A decision whose reward came after the cutoff stays until that reward goes too: the reward is replayed from it.
+    A reward that is taken back after the cutoff stays until that goes too, and so does a decision whose reward stays or
+    came after the cutoff: they are replayed from these.
     """
     state.seq = cutoff
     document = json.dumps(state.to_json(), separators=(",", ":"))
@@ -40,18 +45,13 @@ def trim(connection: sqlite3.Connection, uid: int, state: Profile, cutoff: int, 
             "INSERT INTO marks SELECT ?1, uid, 'baseline', ?3, 'retention', ?4 FROM users WHERE uid = ?2",
             (seq, uid, ts, document),
         )
-        kept = """uid = ?1 AND seq <= ?2 AND NOT EXISTS (
-            SELECT 1 FROM rewards AS r WHERE r.decision_seq = decisions.seq AND r.seq > ?2)"""
-        connection.execute(
-            f"DELETE FROM decision_ids WHERE seq IN (SELECT seq FROM decisions WHERE {kept})",  # noqa: S608 (a constant)
-            (uid, cutoff),
-        )
-        connection.execute(f"DELETE FROM decisions WHERE {kept}", (uid, cutoff))  # noqa: S608 (a constant)
-        connection.execute(
-            "DELETE FROM idempotency WHERE reward_seq IN (SELECT seq FROM rewards WHERE uid = ? AND seq <= ?)",
-            (uid, cutoff),
-        )
-        connection.execute("DELETE FROM rewards WHERE uid = ? AND seq <= ?", (uid, cutoff))
+        past = f"SELECT seq FROM decisions AS d WHERE uid = ?2 AND seq <= ?1 AND NOT {_ANSWERED}"  # noqa: S608 (a constant)
+        connection.execute(f"DELETE FROM decision_ids WHERE seq IN ({past})", (cutoff, uid))  # noqa: S608 (a constant)
+        connection.execute(f"DELETE FROM decisions WHERE seq IN ({past})", (cutoff, uid))  # noqa: S608 (a constant)
+        past = f"SELECT seq FROM rewards AS r WHERE uid = ?2 AND NOT {_REPLAYED}"  # noqa: S608 (a constant)
+        connection.execute(f"DELETE FROM idempotency WHERE reward_seq IN ({past})", (cutoff, uid))  # noqa: S608 (a constant)
+        connection.execute(f"DELETE FROM rewards WHERE seq IN ({past})", (cutoff, uid))  # noqa: S608 (a constant)
+        connection.execute("DELETE FROM revocations WHERE uid = ? AND seq <= ?", (uid, cutoff))
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:  # a full disk may have rolled it back already

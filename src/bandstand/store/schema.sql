@@ -49,6 +49,7 @@ CREATE TABLE decision_ids (
     decision_id TEXT PRIMARY KEY,
     seq         INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX decision_ids_by_seq ON decision_ids (seq);
 
 CREATE TABLE rewards (
     seq          INTEGER PRIMARY KEY,

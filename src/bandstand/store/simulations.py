@@ -163,7 +163,7 @@ class Simulations:
         with self._open() as connection, _transaction(connection):
             if not connection.execute(query, values).rowcount:
                 return False
-            for table, width, rows in (("sim_plays", 8, plays), ("sim_events", 21, events)):
+            for table, width, rows in (("sim_plays", 9, plays), ("sim_events", 23, events)):
                 marks = ", ".join("?" * width)
                 insert = f"INSERT OR REPLACE INTO {table} VALUES ({claim.run}, {marks})"  # noqa: S608 (ours)
                 connection.executemany(insert, rows)
@@ -194,7 +194,7 @@ class Simulations:
 
     def plays(self, run: int) -> Iterator[Row]:
         """Rows of ``sim_plays`` without the run, in the order of their key."""
-        query = """SELECT seed, user, policy, picks, actions, dwells, judged, judges FROM sim_plays
+        query = """SELECT seed, user, policy, picks, actions, dwells, judged, judges, heard FROM sim_plays
             WHERE run = ? ORDER BY seed, user, policy"""
         with self._open() as connection:
             yield from connection.execute(query, (run,))

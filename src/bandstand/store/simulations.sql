@@ -17,17 +17,18 @@ CREATE TABLE sim_runs (
     error TEXT
 ) STRICT;
 
--- One user's steps with one policy, eight bytes each: enough to play on, and to make every table again.
+-- One user's steps with one policy, eight bytes each, or seventeen where users talk: enough to play on, and to make every table again.
 CREATE TABLE sim_plays (
     run INTEGER NOT NULL,
     seed INTEGER NOT NULL,
     user INTEGER NOT NULL,
     policy TEXT NOT NULL,
     picks BLOB NOT NULL,        -- uint16, little-endian
-    actions BLOB NOT NULL,      -- uint8: 0 dismiss, 1 snooze, 2 done
+    actions BLOB NOT NULL,      -- uint8: 0 dismiss, 1 snooze, 2 done, then the labels of what users say
     dwells BLOB NOT NULL,       -- uint32, little-endian, milliseconds
     judged BLOB NOT NULL,       -- uint8: index into judges
     judges TEXT NOT NULL,       -- JSON: [[judge, fallback or null], …]
+    heard BLOB NOT NULL,        -- empty, or where users talk: label as uint8 and reward taught as float64 of each step
     PRIMARY KEY (run, seed, user, policy)
 ) STRICT, WITHOUT ROWID;
 
@@ -55,5 +56,7 @@ CREATE TABLE sim_events (
     best_reward REAL NOT NULL,      -- and of the best candidate
     judge TEXT NOT NULL,            -- who decided the reaction
     fallback TEXT,                  -- why the rule did, where another judge was asked
+    heard TEXT,                     -- where users talk: the label that was heard, null where nobody could say
+    taught REAL,                    -- and what that taught, null where it taught nothing
     PRIMARY KEY (run, seed, user, policy, step)
 ) STRICT, WITHOUT ROWID;

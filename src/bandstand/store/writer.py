@@ -14,11 +14,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from operator import add
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from bandstand.bandit.errors import BandstandError, OverloadedError, StorageFullError, StorageUnavailableError
-from bandstand.store.ledger import LEGACY_REWARD, LINEAGE, Row
+from bandstand.store.ledger import Row
 
 _CHUNKS = (64, 32, 16, 8, 4, 2, 1)  # sizes of multi-row statements: few enough for the statement cache
 _REFUSED_ROW = (
@@ -36,6 +37,7 @@ _ROLLUP = """INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hour, po
 T = TypeVar("T")
 Done = Callable[[object, BaseException | None], None]
 Exclusive = Callable[[sqlite3.Connection], object]
+Sums = tuple[tuple[str, Row, tuple[float, ...]], ...]
 CommitObserver = Callable[[int, float, bool], None]
 """Told of each commit: operations in it, seconds it took, whether it synced."""
 
@@ -43,14 +45,15 @@ CommitObserver = Callable[[int, float, bool], None]
 class Operation:
     """Rows to insert in one commit, or an exclusive function that manages its own transaction.
 
-    Attributes:
-        rows: (statement, row) pairs.
+    Args:
+        rows: (statement, row) pairs; a statement that ends in VALUES takes many rows at once, any other one by one.
         tally: what the rows add to the hourly counts: (hour, policy id, decisions, explores, rewards, reward).
+        sums: what they add to other sums: a statement, its key, and amounts, which are added up over a group first.
         durable: must be synced before it is acknowledged.
         done: called on the event loop, in order, with (result, error).
     """
 
-    __slots__ = ("done", "durable", "exclusive", "rows", "tally")
+    __slots__ = ("done", "durable", "exclusive", "rows", "sums")
 
     def __init__(
         self,
@@ -59,12 +62,13 @@ class Operation:
         *,
         durable: bool,
         tally: tuple[int, int, int, int, int, float] | None = None,
+        sums: Sums = (),
         exclusive: Exclusive | None = None,
     ) -> None:
         self.rows = rows
         self.done = done
         self.durable = durable
-        self.tally = tally
+        self.sums = sums if tally is None else (*sums, (_ROLLUP, tally[:2], tally[2:]))
         self.exclusive = exclusive
 
 
@@ -212,27 +216,24 @@ class Writer:
 
     def _insert(self, operations: list[Operation]) -> None:
         tables: dict[str, list[Row]] = {}
-        tallies: dict[tuple[int, int], list[float]] = {}
+        added: dict[tuple[str, Row], list[float]] = {}
         for operation in operations:
             for statement, row in operation.rows:
                 rows = tables.get(statement)
                 if rows is None:
                     rows = tables[statement] = []
                 rows.append(row)
-            if operation.tally is not None:
-                hour, policy, *amounts = operation.tally
-                sums = tallies.setdefault((hour, policy), [0, 0, 0, 0.0])
-                for i, amount in enumerate(amounts):
-                    sums[i] += amount
-        picks, legacy_rewards = tables.pop(LINEAGE, ()), tables.pop(LEGACY_REWARD, ())
-        for statement, rows in tables.items():
-            self._insert_rows(statement, rows)
-        for row in picks:
-            self._connection.execute(LINEAGE, row)
-        for row in legacy_rewards:  # last: each looks for the decision that it answers
-            self._connection.execute(LEGACY_REWARD, row)
-        for key, sums in tallies.items():
-            self._connection.execute(_ROLLUP, (*key, *sums))
+            for statement, key, amounts in operation.sums:
+                so_far = added.get((statement, key))
+                added[statement, key] = list(amounts) if so_far is None else list(map(add, so_far, amounts))
+        for statement in sorted(tables, key=_stands_alone):  # those last: they look for rows that the others insert
+            if _stands_alone(statement):
+                for row in tables[statement]:
+                    self._connection.execute(statement, row)
+            else:
+                self._insert_rows(statement, tables[statement])
+        for (statement, key), sums in added.items():
+            self._connection.execute(statement, (*key, *sums))
 
     def _insert_rows(self, statement: str, rows: list[Row]) -> None:
         placeholder = f"({', '.join('?' * len(rows[0]))})"
@@ -242,6 +243,11 @@ class Writer:
                 values = [value for row in rows[start : start + size] for value in row]
                 self._connection.execute(statement + ", ".join([placeholder] * size), values)
                 start += size
+
+
+def _stands_alone(statement: str) -> bool:
+    """Whether a statement is whole, and not one that is to be given rows."""
+    return not statement.endswith(" VALUES ")
 
 
 def settle(future: "asyncio.Future[Any]") -> Done:
