@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bandstand.bandit.errors import ConfigurationError
-from bandstand.generate.prompts import PromptLibrary, prompts_directory
+from bandstand.conversation.prompts import PromptLibrary, prompts_directory
 from bandstand.simulate.asking import PARAMETERS, PROMPT_NAME, ask, planned_prompt, shipped_prompt, with_prompt
 from bandstand.simulate.persona import Persona
 from bandstand.simulate.plan import JudgePlan

@@ -35,7 +35,7 @@ async def test_every_policy_decides_and_learns_as_it_does_when_served(name: str)
     times = iter(np.repeat(episode.times, 2).tolist())
     store = MemoryStore(CATALOGUE, secret=SECRET)
     deployment = Deployment(CATALOGUE, store, active=name, clock=lambda: next(times))
-    for step, (decided, (_, judged)) in enumerate(zip(into.decided, into.past, strict=True)):
+    for step, (decided, (_, judged, _)) in enumerate(zip(into.decided, into.past, strict=True)):
         request = {
             "user_id": "ada",
             "decision_id": ids[step],

@@ -7,7 +7,7 @@ import pytest
 
 from bandstand.bandit.errors import InvalidRequestError
 from bandstand.simulate.persona import Persona, named_personas
-from bandstand.simulate.plan import JudgePlan, Plan
+from bandstand.simulate.plan import ChatPlan, JudgePlan, Plan, by_truth, taught_by
 from tests.simulate.given import SMALL
 
 OWN = (Persona(name="Ada", prefers_high_priority=0.5, prefers_overdue=-0.25, morning_active=True, description="x"),)
@@ -22,6 +22,7 @@ OWN = (Persona(name="Ada", prefers_high_priority=0.5, prefers_overdue=-0.25, mor
         replace(
             SMALL, judge=JudgePlan(kind="llm", model="m", url="http://localhost:4000"), url="http://localhost:8000"
         ),
+        replace(SMALL, chat=ChatPlan(tier="auto", gate="soft", tau=0.7, judge="rules@1")),
         SMALL.defined({"linucb-v1": "aa", "linucb-v2": "bb", "egreedy-v1": "cc"}),
     ],
 )
@@ -44,6 +45,10 @@ def test_it_comes_back_from_its_json(plan: Plan) -> None:
         ({"judge": JudgePlan(model="m")}, {"judge.model"}),
         ({"judge": JudgePlan(kind="llm", url="http://localhost")}, {"judge.url"}),
         ({"judge": JudgePlan(deadline_s=0.0)}, {"judge.deadline_s"}),
+        ({"chat": ChatPlan(tier="ear")}, {"chat.tier"}),  # type: ignore[arg-type]  # what must be refused
+        ({"chat": ChatPlan(gate="ajar", tau=1.5)}, {"chat.gate", "chat.tau"}),  # type: ignore[arg-type]  # the same
+        ({"chat": ChatPlan(), "judge": JudgePlan(kind="llm")}, {"chat"}),
+        ({"chat": ChatPlan(), "url": "http://localhost:8000"}, {"chat"}),
         ({"days": 0, "candidates": 0}, {"days", "candidates"}),
         ({"day_of_week": 7}, {"day_of_week"}),
         ({"reflex_rate": 1.5}, {"reflex_rate"}),
@@ -81,3 +86,18 @@ def test_generated_personas_differ_from_seed_to_seed_and_shipped_ones_do_not() -
 def test_the_total_counts_every_policy_seed_user_and_step() -> None:
     assert SMALL.total == 2 * 2 * 3 * 20
     assert list(replace(SMALL, first_seed=5).seed_range()) == [5, 6]
+
+
+def test_where_users_talk_each_policy_plays_once_more_taught_by_the_truth() -> None:
+    talking = replace(SMALL, chat=ChatPlan())
+    assert talking.contestants == (*SMALL.policies, *map(by_truth, SMALL.policies))
+    assert [taught_by(name) for name in talking.contestants] == [
+        ("linucb-v1", False),
+        ("linucb-v2", False),
+        ("linucb-v1", True),
+        ("linucb-v2", True),
+    ]
+    assert talking.total == 2 * SMALL.total
+    assert talking.world_of(0).conversations
+    assert (SMALL.contestants, SMALL.world_of(0).conversations) == (SMALL.policies, False)
+    assert (SMALL.acts, len(talking.acts)) == (("done", "snooze", "dismiss"), 7)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bandstand.bandit.errors import ConfigurationError
 from bandstand.bandit.rewards import reaction_reward
 from bandstand.simulate.judge import Judge, Judged, RuleJudge
-from bandstand.simulate.learner import Decided, LocalCohort
+from bandstand.simulate.learner import Decided, Heard, LocalCohort
 from bandstand.simulate.play import Past, Play, packed, play, unpacked
 from bandstand.simulate.reaction import ACTIONS, Reaction
 from bandstand.simulate.world import Episode
@@ -105,7 +105,7 @@ class _Remembering:
         self.steps.append(step)
         return Decided(0, 0.0, 1.0, exploring=False)
 
-    async def learn(self, reaction: Reaction) -> None:
+    async def learn(self, reaction: Reaction, heard: Heard | None = None) -> None:
         pass
 
 

@@ -1,5 +1,6 @@
 """The figures are figures to Plotly, and the report needs nothing but itself."""
 
+import asyncio
 import json
 import re
 from dataclasses import replace
@@ -8,12 +9,18 @@ from typing import Any
 import plotly.graph_objects  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
+from bandstand.judge.gate import Gate
+from bandstand.simulate.chat import taxonomy
 from bandstand.simulate.figures import figures
+from bandstand.simulate.judge import RuleJudge
+from bandstand.simulate.listener import ChatPlayers, JudgeListener
 from bandstand.simulate.persona import Persona
-from bandstand.simulate.plan import Plan
+from bandstand.simulate.plan import ChatPlan, Plan
 from bandstand.simulate.report import html_report, plus_minus
 from bandstand.simulate.result import result
-from tests.simulate.given import SMALL, played
+from bandstand.simulate.runner import LocalPlayers, Runner
+from tests.judge.given import local
+from tests.simulate.given import CATALOGUE, SMALL, played
 
 HOSTILE = Persona(name="</script><script>alert(1)//", prefers_high_priority=0.2, prefers_overdue=0.2)
 
@@ -21,6 +28,29 @@ HOSTILE = Persona(name="</script><script>alert(1)//", prefers_high_priority=0.2,
 async def told(plan: Plan) -> dict[str, Any]:
     runner = await played(plan)
     return result(plan, runner.tally, run=7, state="done", seconds=runner.seconds)
+
+
+async def talked() -> dict[str, Any]:
+    """A run of users who talk, one of them in words that would like to be markup."""
+    plan = replace(SMALL, chat=ChatPlan(), world=(HOSTILE,), personas=1)
+    runner = Runner(plan, ChatPlayers(LocalPlayers(CATALOGUE.policies), JudgeListener(local(), Gate())), RuleJudge())
+    assert await runner.run(asyncio.Event())
+    return result(plan, runner.tally, run=7, state="done", seconds=runner.seconds)
+
+
+async def test_where_users_talk_the_report_tells_what_the_judge_heard() -> None:
+    outcome = await talked()
+    drawn = figures(outcome)
+    assert [trace["name"] for trace in drawn["actions"]["data"]] == list(taxonomy().names)
+    for figure in drawn.values():
+        plotly.graph_objects.Figure(figure)
+        json.dumps(figure, allow_nan=False)
+    page = html_report(outcome)
+    assert "What the judge heard" in page
+    assert page.count("what was meant (rows) and heard") == 2
+    assert "<th>Neg constraint restate</th>" in page
+    assert "alert(1)//<" not in page
+    assert "What the judge heard" not in html_report(await told(SMALL))
 
 
 @pytest.mark.parametrize("seeds", [1, 3])

@@ -124,7 +124,7 @@ async def test_an_event_says_what_happened() -> None:
     journal = Journal()
     await played(SMALL, journal=journal)
     for seed, user, policy, step, persona, tip, hour, day, priority, overdue, age, *rest in journal.events:
-        score, propensity, exploring, action, dwell, reward, expected, best, judge, fallback = rest
+        score, propensity, exploring, action, dwell, reward, expected, best, judge, fallback, *heard = rest
         episode = SMALL.world_of(seed).episode(user)
         past = unpacked(journal.plays[seed, user, policy])[step]
         candidate = episode.slates.candidates(step)[past.pick]
@@ -139,7 +139,7 @@ async def test_an_event_says_what_happened() -> None:
         }
         assert (action, dwell, reward) == past.judged.reaction == episode.reaction(step, past.pick)
         assert (expected, best) == (episode.expected_reward[step, past.pick], episode.expected_reward[step].max())
-        assert (judge, fallback) == ("rule", None)
+        assert (judge, fallback, heard) == ("rule", None, [None, None])
         assert 0 < propensity <= 1
         assert isinstance(score, float)
         assert exploring in {True, False}

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bandstand.bandit.errors import ConfigurationError
+from bandstand.conversation.prompts import Prompt, PromptLibrary, RenderedPrompt, prompts_directory
 from bandstand.generate.generator import day_period
-from bandstand.generate.prompts import Prompt, PromptLibrary, RenderedPrompt, prompts_directory
 from bandstand.generate.quote import bounded, fenced
 from bandstand.simulate.plan import JudgePlan, Plan
 from bandstand.simulate.world import Episode

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 
 from bandstand.bandit.errors import ConfigurationError
-from bandstand.generate.prompts import Prompt
+from bandstand.conversation.prompts import Prompt
 from bandstand.simulate.asking import ask
 from bandstand.simulate.judge import Judged, fallen_back, said
 from bandstand.simulate.word import read_word

@@ -42,6 +42,7 @@ def regret_curve(summary: Mapping[str, Any]) -> Figure:
 def action_shares(summary: Mapping[str, Any]) -> Figure:
     """Draw what users did, as shares that fill a bar for each policy."""
     names = list(summary["policies"])
+    acts = summary["policies"][names[0]]["actions"]
     traces = [
         {
             "type": "bar",
@@ -49,9 +50,9 @@ def action_shares(summary: Mapping[str, Any]) -> Figure:
             "name": action,
             "y": names,
             "x": [summary["policies"][name]["actions"][action] for name in names],
-            "marker": {"color": colour},
+            "marker": {"color": _ACTIONS.get(action, _COLOURS[place % len(_COLOURS)])},
         }
-        for action, colour in _ACTIONS.items()
+        for place, action in enumerate(acts)
     ]
     figure = _figure(traces, "Share of decisions", "")
     figure["layout"] |= {"barmode": "stack"}

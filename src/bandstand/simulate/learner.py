@@ -20,6 +20,18 @@ class Decided(NamedTuple):
     exploring: bool
 
 
+class Heard(NamedTuple):
+    """What was made of a user's message.
+
+    Attributes:
+        label: how the user took the pick, None where nobody could say.
+        reward: what is taught, None where nothing is.
+    """
+
+    label: str | None
+    reward: float | None
+
+
 class Learner(Protocol):
     """One policy with one user, in the product's two phases: score, then reward."""
 
@@ -30,8 +42,16 @@ class Learner(Protocol):
     async def decide(self, step: int) -> Decided:
         """Pick one of the candidates of a step; steps come in order."""
 
-    async def learn(self, reaction: Reaction) -> None:
-        """Hear what the user did with the last pick."""
+    async def learn(self, reaction: Reaction, heard: Heard | None = None) -> Heard | None:
+        """Hear what the user did with the last pick.
+
+        Args:
+            reaction: what they did.
+            heard: where the step is taken again, what was made of it before.
+
+        Returns:
+            What was made of it, where users talk; None where they act, which speaks for itself.
+        """
 
 
 class Cohort(Protocol):
@@ -83,7 +103,7 @@ class LocalLearner:
         self._picked, self._now = x[pick], now
         return Decided(pick, float(distribution.score[pick]), distribution.propensity(pick), exploring)
 
-    async def learn(self, reaction: Reaction) -> None:
+    async def learn(self, reaction: Reaction, heard: Heard | None = None) -> None:  # noqa: ARG002 (where users talk)
         """Teach the reward of the last pick."""
         profile, policy = self.profile, self._policy
         self._seq += 1

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from bandstand.bandit.errors import BandstandError
-from bandstand.generate.prompts import Prompt
+from bandstand.conversation.prompts import Prompt
 from bandstand.llm.chat import ChatClient, ChatReply, Message
 from bandstand.simulate.asking import ask
 from bandstand.simulate.judge import Judged, fallen_back, said

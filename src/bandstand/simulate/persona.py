@@ -23,6 +23,7 @@ class Persona:
         morning_active: more engaged from 5 to 10 h.
         evening_active: more engaged from 18 to 22 h.
         description: one sentence for a person, or for a judge that plays the persona.
+        language: in conversations: ``en``, ``zh``, or ``mixed`` for whoever speaks both at once.
 
     Raises:
         InvalidRequestError: a field is of the wrong type or out of range; all such fields are named.
@@ -34,6 +35,7 @@ class Persona:
     morning_active: bool = False
     evening_active: bool = False
     description: str = ""
+    language: str = "en"
 
     def __post_init__(self) -> None:
         """Refuse what is not a persona."""
@@ -51,18 +53,22 @@ class PersonaDistribution:
         prefers_high_priority: interval of the preference for priority, within [−1, 1].
         prefers_overdue: interval of the preference for overdue tasks, within [−1, 1].
         active_share: probability of being active in the morning, and independently in the evening.
+        english_share: probability of speaking English; whoever does not speaks Chinese or both, as likely one as other.
     """
 
     name: str
     prefers_high_priority: tuple[float, float]
     prefers_overdue: tuple[float, float]
     active_share: float = 0.5
+    english_share: float = 0.5
 
 
 UNIFORM = PersonaDistribution("uniform", (0.0, 1.0), (0.0, 1.0))
 SIGNED = PersonaDistribution("signed", (-1.0, 1.0), (0.0, 1.0))
 
 _DISTRIBUTIONS = {distribution.name: distribution for distribution in (UNIFORM, SIGNED)}
+LANGUAGES = ("en", "zh", "mixed")
+_LANGUAGE = 1  # of generated personas, drawn apart from what they prefer
 PERSONA_SETS = ("shipped", *_DISTRIBUTIONS)
 
 
@@ -90,6 +96,7 @@ def shipped_personas() -> tuple[Persona, ...]:
 def generated_personas(distribution: PersonaDistribution, count: int, seed: int) -> tuple[Persona, ...]:
     """Draw ``count`` personas; more of them with the same seed begin with the same ones."""
     draws = generator(seed, Stream.PERSONAS).random((count, 4))
+    languages = generator(seed, Stream.PERSONAS, _LANGUAGE).random(count).tolist()
     return tuple(
         Persona(
             name=f"{distribution.name}-{number}",
@@ -98,6 +105,7 @@ def generated_personas(distribution: PersonaDistribution, count: int, seed: int)
             morning_active=morning < distribution.active_share,
             evening_active=evening < distribution.active_share,
             description=f"Drawn at random from the {distribution.name} personas.",
+            language=_spoken(distribution.english_share, languages[number]),
         )
         for number, (priority, overdue, morning, evening) in enumerate(draws.tolist())
     )
@@ -177,6 +185,16 @@ def _between(interval: tuple[float, float], draw: float) -> float:
     return low + (high - low) * draw
 
 
+def _spoken(english_share: float, draw: float) -> str:
+    if draw < english_share:
+        return "en"
+    return "zh" if draw < (1 + english_share) / 2 else "mixed"
+
+
+def _language(value: object) -> str | None:
+    return None if value in LANGUAGES else f"must be one of {', '.join(LANGUAGES)}"
+
+
 _REQUIRED = ("name", "prefers_high_priority", "prefers_overdue")
 _CHECKS: Mapping[str, Callable[[object], str | None]] = {
     "name": _name,
@@ -185,4 +203,5 @@ _CHECKS: Mapping[str, Callable[[object], str | None]] = {
     "morning_active": _flag,
     "evening_active": _flag,
     "description": _text,
+    "language": _language,
 }

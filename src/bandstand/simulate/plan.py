@@ -3,18 +3,25 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from bandstand.bandit.errors import FieldError, InvalidRequestError
+from bandstand.judge.gate import TAU, GateMode
+from bandstand.simulate.chat import taxonomy
 from bandstand.simulate.errors import invalid
 from bandstand.simulate.persona import Persona, named_personas, personas_from, recruit
+from bandstand.simulate.reaction import ACTIONS
 from bandstand.simulate.world import World
 
 JudgeKind = Literal["rule", "llm", "command"]
+Tier = Literal["rules", "local", "llm", "auto"]
 Events = Literal["none", "sample", "all"]
 
 _JUDGES = ("rule", "llm", "command")
 _EVENTS = ("none", "sample", "all")
+_TIERS: tuple[Tier, ...] = get_args(Tier)
+_GATES: tuple[GateMode, ...] = get_args(GateMode)
+_BY_TRUTH = " by truth"
 _MOST_USERS = 10_000  # all of a world are in memory at once
 
 
@@ -40,6 +47,23 @@ class JudgePlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChatPlan:
+    """Who reads what users say, where they talk.
+
+    Args:
+        tier: ``rules``, ``local``, ``llm`` or ``auto``.
+        gate: ``hard`` or ``soft``.
+        tau: the threshold of the hard gate.
+        judge: who exactly, when the run was begun; None where the service judges.
+    """
+
+    tier: Tier = "local"
+    gate: GateMode = "hard"
+    tau: float = TAU
+    judge: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """All that the outcome of a run depends on.
 
@@ -55,6 +79,8 @@ class Plan:
         day_of_week: hold the day of the week at this one.
         reflex_rate: share of ``done`` that are reflexes, see :func:`bandstand.simulate.reaction.react`.
         judge: who decides reactions.
+        chat: where users say something instead of acting, who reads it; each policy plays twice then, once taught by
+            that judge and once by the truth.
         events: whose single decisions are kept: nobody's, those of the first seed, or all.
         url: the running service to play against; None plays in this process.
         users: against a service, what its users' ids begin with.
@@ -75,6 +101,7 @@ class Plan:
     day_of_week: int | None = None
     reflex_rate: float = 0.0
     judge: JudgePlan = field(default_factory=JudgePlan)
+    chat: ChatPlan | None = None
     events: Events = "sample"
     url: str | None = None
     users: str = "simulated"
@@ -82,7 +109,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be played."""
-        judge = self.judge
+        judge, chat = self.judge, self.chat
+        by_rule = judge.kind == "rule"
         checks = (
             (
                 "policies",
@@ -102,6 +130,11 @@ class Plan:
             ("judge.model", "goes with the judge llm", judge.model is None or judge.kind == "llm"),
             ("judge.url", "goes with the judge llm, and needs a model", judge.url is None or bool(judge.model)),
             ("judge.deadline_s", "must be above 0", judge.deadline_s is None or judge.deadline_s > 0),
+            ("chat", "goes with the judge rule: what users say is decided by the world", chat is None or by_rule),
+            ("chat", "plays in this process: leave the URL out", chat is None or self.url is None),
+            ("chat.tier", f"must be one of {', '.join(_TIERS)}", chat is None or chat.tier in _TIERS),
+            ("chat.gate", "must be hard or soft", chat is None or chat.gate in _GATES),
+            ("chat.tau", "must be 0 to 1", chat is None or 0 <= chat.tau <= 1),
         )
         errors = [FieldError(name, message) for name, message, holds in checks if not holds]
         if errors:
@@ -116,7 +149,17 @@ class Plan:
     @property
     def total(self) -> int:
         """Decisions of the whole run."""
-        return self.decisions * self.personas * self.seeds * len(self.policies)
+        return self.decisions * self.personas * self.seeds * len(self.contestants)
+
+    @property
+    def contestants(self) -> tuple[str, ...]:
+        """Who plays: the policies, and in conversations each once more, taught by the truth."""
+        return self.policies if self.chat is None else (*self.policies, *map(by_truth, self.policies))
+
+    @property
+    def acts(self) -> tuple[str, ...]:
+        """What users may do, or mean to say."""
+        return tuple(reversed(ACTIONS)) if self.chat is None else taxonomy().names
 
     def seed_range(self) -> range:
         """The seeds, in order."""
@@ -136,6 +179,7 @@ class Plan:
             candidates=self.candidates,
             day_of_week=self.day_of_week,
             reflex_rate=self.reflex_rate,
+            conversations=self.chat is not None,
         )
 
     def keeps_events(self, seed: int) -> bool:
@@ -175,4 +219,17 @@ class Plan:
             values["world"] = personas_from({"personas": world} if isinstance(world, list) else world)
         judge = values.get("judge", {})
         values["judge"] = JudgePlan(**{**judge, "command": tuple(judge.get("command", ()))})
+        if values.get("chat") is not None:
+            values["chat"] = ChatPlan(**values["chat"])
         return cls(**{**values, "policies": tuple(values["policies"])})
+
+
+def by_truth(policy: str) -> str:
+    """Name the contestant that is a policy taught by the truth."""
+    return f"{policy}{_BY_TRUTH}"
+
+
+def taught_by(contestant: str) -> tuple[str, bool]:
+    """Tell a contestant's policy, and whether the truth teaches it."""
+    policy = contestant.removesuffix(_BY_TRUTH)
+    return policy, policy != contestant

@@ -2,32 +2,39 @@
 
 import asyncio
 import json
+import math
 from asyncio import Semaphore
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
 
 from bandstand.bandit.errors import ConfigurationError
 from bandstand.bandit.rewards import reaction_reward
+from bandstand.simulate.chat import taxonomy
 from bandstand.simulate.judge import Judge, Judged
-from bandstand.simulate.learner import Cohort, Decided, Learner
+from bandstand.simulate.learner import Cohort, Decided, Heard, Learner
 from bandstand.simulate.reaction import ACTIONS, Reaction
 from bandstand.simulate.world import Episode
 
 _UNPAUSED = 500  # decisions
-_ACTION_INDEX = {action: index for index, action in enumerate(ACTIONS)}
+_ACTS = (*ACTIONS, *taxonomy().names)
+_ACT_INDEX = {act: index for index, act in enumerate(_ACTS)}
+_HEARD = np.dtype([("label", "u1"), ("reward", "<f8")])
+_NOBODY = 255
 
 Key = tuple[int, int, str]
 """Seed, user, policy: what names a play."""
 
 
 class Past(NamedTuple):
-    """One step as it is kept: which candidate was picked, and what came of it."""
+    """One step as it is kept: which candidate was picked, what came of it, and what was made of that."""
 
     pick: int
     judged: Judged
+    heard: Heard | None = None
 
 
 @dataclass(slots=True)
@@ -46,10 +53,11 @@ class Play:
 
 
 class PackedPlay(NamedTuple):
-    """A play as the store keeps it, eight bytes a step.
+    """A play as the store keeps it, eight bytes a step, and nine more where users talk.
 
-    ``picks`` are uint16, ``actions`` indices into `ACTIONS` as uint8, ``dwells`` milliseconds as uint32, ``judged``
-    indices into ``judges`` as uint8; ``judges`` is a JSON list of [judge, fallback].
+    ``picks`` are uint16, ``actions`` indices into `ACTIONS` and then the labels as uint8, ``dwells`` milliseconds as
+    uint32, ``judged`` indices into ``judges`` as uint8; ``judges`` is a JSON list of [judge, fallback]. ``heard`` is
+    empty, or of each step the label's index as uint8 (255: none) and the reward taught as float64 (NaN: none).
     """
 
     picks: bytes
@@ -57,6 +65,7 @@ class PackedPlay(NamedTuple):
     dwells: bytes
     judged: bytes
     judges: str
+    heard: bytes = b""
 
 
 async def play(
@@ -102,13 +111,13 @@ async def _take(step: int, episode: Episode, learner: Learner, into: Play, judge
             past = into.past[step]
             if (await learner.decide(step)).pick != past.pick:
                 raise ConfigurationError("The run cannot be continued: its policies decide otherwise than they did.")
-            await learner.learn(past.judged.reaction)
+            await learner.learn(past.judged.reaction, past.heard)
         return
     decided = await learner.decide(step)
     judged = await judge.react(episode, step, decided.pick)
-    await learner.learn(judged.reaction)
+    heard = await learner.learn(judged.reaction)
     into.decided.append(decided)
-    into.past.append(Past(decided.pick, judged))
+    into.past.append(Past(decided.pick, judged, heard))
 
 
 async def _held(held: Semaphore, step: int, episode: Episode, learner: Learner, into: Play, judge: Judge) -> None:
@@ -129,29 +138,41 @@ async def _together(works: Sequence[Coroutine[None, None, None]]) -> None:
 
 def packed(past: Sequence[Past]) -> PackedPlay:
     """Pack the steps of a play."""
-    judges = {pair: index for index, pair in enumerate(dict.fromkeys(judged[1:] for _, judged in past))}
+    judges = {pair: index for index, pair in enumerate(dict.fromkeys(step.judged[1:] for step in past))}
     return PackedPlay(
-        picks=np.array([pick for pick, _ in past], "<u2").tobytes(),
-        actions=np.array([_ACTION_INDEX[judged.reaction.action] for _, judged in past], "u1").tobytes(),
-        dwells=np.array([judged.reaction.dwell_ms for _, judged in past], "<u4").tobytes(),
-        judged=np.array([judges[judged[1:]] for _, judged in past], "u1").tobytes(),
+        picks=np.array([step.pick for step in past], "<u2").tobytes(),
+        actions=np.array([_ACT_INDEX[step.judged.reaction.action] for step in past], "u1").tobytes(),
+        dwells=np.array([step.judged.reaction.dwell_ms for step in past], "<u4").tobytes(),
+        judged=np.array([judges[step.judged[1:]] for step in past], "u1").tobytes(),
         judges=json.dumps(list(judges)),
+        heard=np.array([_packed_heard(step.heard) for step in past if step.heard is not None], _HEARD).tobytes(),
     )
 
 
 def unpacked(play: PackedPlay) -> list[Past]:
     """Unpack the steps of a play; rewards follow from the reactions."""
     judges = json.loads(play.judges)
+    heard = [_unpacked_heard(*each) for each in np.frombuffer(play.heard, _HEARD).tolist()]
     columns = zip(
         np.frombuffer(play.picks, "<u2").tolist(),
         np.frombuffer(play.actions, "u1").tolist(),
         np.frombuffer(play.dwells, "<u4").tolist(),
         np.frombuffer(play.judged, "u1").tolist(),
+        heard or repeat(None, len(play.picks) // 2),
         strict=True,
     )
     steps = []
-    for pick, action_index, dwell, judge_index in columns:
-        action, (judge, fallback) = ACTIONS[action_index], judges[judge_index]
-        reaction = Reaction(action, dwell, reaction_reward(action, dwell))
-        steps.append(Past(pick, Judged(reaction, judge, fallback)))
+    for pick, act_index, dwell, judge_index, made_of_it in columns:
+        act, (judge, fallback) = _ACTS[act_index], judges[judge_index]
+        reward = reaction_reward(act, dwell) if act in ACTIONS else taxonomy().label(act).reward
+        steps.append(Past(pick, Judged(Reaction(act, dwell, reward), judge, fallback), made_of_it))
     return steps
+
+
+def _packed_heard(heard: Heard) -> tuple[int, float]:
+    index = _NOBODY if heard.label is None else taxonomy().names.index(heard.label)
+    return index, math.nan if heard.reward is None else heard.reward
+
+
+def _unpacked_heard(index: int, reward: float) -> Heard:
+    return Heard(None if index == _NOBODY else taxonomy().names[index], None if math.isnan(reward) else reward)

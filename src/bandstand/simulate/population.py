@@ -40,7 +40,6 @@ class Population:
         """Estimate the prior anew, where enough rewards have come."""
         if self._new >= self._refresh_rewards:
             self._new = 0
-            start = self._prior.estimate if self._prior.users else None
             members, policy = self._reservoir.members(), self._policy
             steps = refresh_steps(len(members), policy.schema.dimension)
-            self._prior = PopulationPrior.learned(members, policy.prior, start, steps=steps)
+            self._prior = PopulationPrior.learned(members, policy.prior, self._prior, steps=steps)

@@ -40,7 +40,7 @@ def html_report(result: Mapping[str, Any]) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
-        f"<h1>{title}</h1>{_facts(result)}<h2>Policies</h2>{_policies(result)}{sections}<h2>Judges</h2>{_judges(result)}"
+        f"<h1>{title}</h1>{_facts(result)}<h2>Policies</h2>{_policies(result)}{sections}{_hearing(result)}<h2>Judges</h2>{_judges(result)}"
         f'<script type="application/json" id="figures">{drawn}</script>'
         f"<script>{get_plotlyjs()}</script><script>{_DRAW}</script></body></html>\n"
     )
@@ -68,6 +68,7 @@ def _facts(result: Mapping[str, Any]) -> str:
 
 
 def _policies(result: Mapping[str, Any]) -> str:
+    acts = next(iter(result["policies"].values()))["actions"]
     rows = [
         [
             name,
@@ -80,11 +81,47 @@ def _policies(result: Mapping[str, Any]) -> str:
         for name, each in result["policies"].items()
     ]
     rows += [
-        [name, "", plus_minus(each["mean_reward"], each["stderr"], ".4f"), *[""] * 5]
+        [name, "", plus_minus(each["mean_reward"], each["stderr"], ".4f"), *[""] * (len(acts) + 2)]
         for name, each in result["baselines"].items()
     ]
-    heads = ["Policy", "Mean reward", "Expected reward", "Gap closed", "Regret a decision", "Done", "Snooze", "Dismiss"]
-    return _table(heads, rows)
+    measures = ["Policy", "Mean reward", "Expected reward", "Gap closed", "Regret a decision"]
+    return _table([*measures, *(act.replace("_", " ").capitalize() for act in acts)], rows)
+
+
+def _hearing(result: Mapping[str, Any]) -> str:
+    """How the judge heard what users said, where they talk."""
+    if "hearing" not in result:
+        return ""
+    rows = [
+        [
+            name,
+            plus_minus(heard["coverage"], None, ".1%"),
+            plus_minus(heard["polarity"]["macro_f1"], None, ".3f"),
+            plus_minus(heard["polarity"]["negative_precision"], None, ".3f"),
+            plus_minus(heard["polarity"]["negative_recall"], None, ".3f"),
+            plus_minus(heard["gated"]["sign_flips"], None, ".2%"),
+            plus_minus(heard["regret_cost"]["mean"], heard["regret_cost"]["stderr"], ".4f"),
+        ]
+        for name, heard in result["hearing"].items()
+    ]
+    heads = [
+        "Policy",
+        "Taught",
+        "Macro-F1",
+        "Negative precision",
+        "Negative recall",
+        "Sign flips taught",
+        "Regret cost",
+    ]
+    confusions = "".join(
+        f"<h3>{escape(name)}: what was meant (rows) and heard</h3>{_confusion(heard['labels']['confusion'])}"
+        for name, heard in result["hearing"].items()
+    )
+    return f"<h2>What the judge heard</h2>{_table(heads, rows)}{confusions}"
+
+
+def _confusion(counts: Mapping[str, Mapping[str, int]]) -> str:
+    return _table(["", *counts], [[true, *(f"{n:,}" for n in row.values())] for true, row in counts.items()])
 
 
 def _judges(result: Mapping[str, Any]) -> str:

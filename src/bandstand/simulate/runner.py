@@ -125,7 +125,7 @@ class Runner:
             BandstandError: a service could not be played against; what was done before is kept.
         """
         started = time.perf_counter()
-        cohorts = deque((seed, policy) for seed in self._plan.seed_range() for policy in self._plan.policies)
+        cohorts = deque((seed, policy) for seed in self._plan.seed_range() for policy in self._plan.contestants)
         held = None if self._at_once is None else asyncio.Semaphore(self._at_once)
         # One cohort more than is needed, for when only the slowest of a round is waited for.
         side_by_side = 1 if self._at_once is None else 1 + -(-self._at_once // self._plan.personas)
@@ -256,7 +256,7 @@ def _events(key: Key, episode: Episode, into: Play, start: int) -> Iterator[Row]
     expected, best = episode.expected_reward, episode.oracle_reward
     for step in range(start, len(into.past)):
         decided = into.decided[step - into.start]
-        pick, ((action, dwell_ms, reward), judge, fallback) = into.past[step]
+        pick, ((action, dwell_ms, reward), judge, fallback), heard = into.past[step]
         yield (
             *key,
             step,
@@ -277,4 +277,5 @@ def _events(key: Key, episode: Episode, into: Play, start: int) -> Iterator[Row]
             best[step].item(),
             judge,
             fallback,
+            *((None, None) if heard is None else heard),
         )

@@ -10,7 +10,7 @@ import httpx
 
 from bandstand.bandit.errors import ConfigurationError
 from bandstand.simulate.errors import ServiceError
-from bandstand.simulate.learner import Cohort, Decided, Learner
+from bandstand.simulate.learner import Cohort, Decided, Heard, Learner
 from bandstand.simulate.reaction import Reaction
 from bandstand.simulate.world import Episode
 
@@ -125,7 +125,7 @@ class _ServiceLearner:
         except (KeyError, TypeError, ValueError) as error:
             raise ServiceError("/score answered something that is no decision: this is no Bandstand") from error
 
-    async def learn(self, reaction: Reaction) -> None:
+    async def learn(self, reaction: Reaction, heard: Heard | None = None) -> None:  # noqa: ARG002 (where users talk)
         """Tell ``/reward`` what the user did."""
         body = {
             "decision_id": self._decision_id,

@@ -13,6 +13,7 @@ class Stream(IntEnum):
     REACTIONS = 2
     POLICY = 3
     JUDGE = 4
+    CHAT = 5
 
 
 def generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bandstand.simulate.plan import Plan
+from bandstand.simulate.hearing import Hearing
+from bandstand.simulate.plan import Plan, by_truth
 from bandstand.simulate.play import Key, Past
-from bandstand.simulate.reaction import ACTIONS
 from bandstand.simulate.world import Episode
 
 Array = NDArray[np.float64]
@@ -61,7 +61,8 @@ class Tally:
         self._plan = plan
         self._width = -(-plan.decisions // points)
         self._shape = (plan.seeds, -(-plan.decisions // self._width))
-        self._policies = {name: _Sums(self._shape) for name in plan.policies}
+        self._policies = {name: _Sums(self._shape) for name in plan.contestants}
+        self._hearing = {} if plan.chat is None else {name: Hearing() for name in plan.policies}
         self._met: dict[tuple[int, int], int] = {}
         self._baseline = _Sums(self._shape)
 
@@ -72,19 +73,21 @@ class Tally:
         new = past[start:]
         rows = np.zeros((len(_SUMS), len(new)))
         rows[0] = 1
-        rows[1] = [judged.reaction.reward for _, judged in new]
-        rows[2] = episode.expected_reward[steps, [pick for pick, _ in new]]
+        rows[1] = [step.judged.reaction.reward for step in new]
+        rows[2] = episode.expected_reward[steps, [step.pick for step in new]]
         rows[3] = episode.oracle_reward[start : len(past)]
         rows[4] = episode.random_reward[start : len(past)]
         place = seed - self._plan.first_seed
         sums = self._policies[policy]
         sums.add(place, self._binned(rows, start))
-        sums.judges.update(judged[1:] for _, judged in new)
-        actions = Counter(judged.reaction.action for _, judged in new)
+        sums.judges.update(step.judged[1:] for step in new)
+        actions = Counter(step.judged.reaction.action for step in new)
         sums.actions.update(actions)
         persona = sums.persona(episode.persona.name)
         persona["actions"].update(actions)
         persona["sums"] += rows.sum(axis=1)
+        if policy in self._hearing:
+            self._hearing[policy].add(new)
         met = self._met.get((seed, user), 0)
         if len(past) > met:
             self._met[seed, user] = len(past)
@@ -98,7 +101,7 @@ class Tally:
                 name: {
                     **_contestant(sums),
                     "advantage": None if sums is first else _advantage(sums, first),
-                    "actions": _shares(sums.actions),
+                    "actions": _shares(sums.actions, self._plan.acts),
                     "judges": _judges(sums.judges),
                     "by_decision": {"decision": self._decisions(), **_contestant(sums, by_decision=True)},
                 }
@@ -106,9 +109,20 @@ class Tally:
             },
             "baselines": {name: self._bound(name) for name in ("random", "oracle")},
             "personas": {
-                name: {persona: _persona(kept) for persona, kept in sums.personas.items()}
+                name: {persona: _persona(kept, self._plan.acts) for persona, kept in sums.personas.items()}
                 for name, sums in self._policies.items()
             },
+            **({"hearing": self._heard()} if self._hearing else {}),
+        }
+
+    def _heard(self) -> dict[str, Any]:
+        """How well the judge heard, by policy, and what that cost: less expected reward than taught by the truth."""
+        return {
+            name: {
+                **hearing.summary(),
+                "regret_cost": _advantage(self._policies[by_truth(name)], self._policies[name]),
+            }
+            for name, hearing in self._hearing.items()
         }
 
     def _binned(self, rows: Array, start: int) -> Array:
@@ -189,7 +203,7 @@ def _advantage(sums: _Sums, first: _Sums) -> dict[str, Any]:
     return {"mean": _number(value), "stderr": _number(stderr)}
 
 
-def _persona(kept: Mapping[str, Any]) -> dict[str, Any]:
+def _persona(kept: Mapping[str, Any], acts: Sequence[str]) -> dict[str, Any]:
     count, received, expected, oracle, random = kept["sums"].tolist()
     return {
         "decisions": int(count),
@@ -197,13 +211,13 @@ def _persona(kept: Mapping[str, Any]) -> dict[str, Any]:
         "expected_reward": expected / count,
         "gap_closed": (expected - random) / (oracle - random) if oracle != random else None,
         "regret": (oracle - expected) / count,
-        "actions": _shares(kept["actions"]),
+        "actions": _shares(kept["actions"], acts),
     }
 
 
-def _shares(actions: Mapping[str, int]) -> dict[str, float]:
+def _shares(actions: Mapping[str, int], acts: Sequence[str]) -> dict[str, float]:
     total = sum(actions.values())
-    return {action: actions.get(action, 0) / total if total else 0.0 for action in reversed(ACTIONS)}
+    return {action: actions.get(action, 0) / total if total else 0.0 for action in acts}
 
 
 def _judges(judges: Mapping[tuple[str, str | None], int]) -> list[dict[str, Any]]:

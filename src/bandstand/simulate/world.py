@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandstand.bandit.errors import FieldError
+from bandstand.judge.turn import Turn
+from bandstand.simulate import chat
+from bandstand.simulate.chat import Conversation
 from bandstand.simulate.errors import invalid
 from bandstand.simulate.persona import Persona
 from bandstand.simulate.reaction import Reaction, engagement, expected_reward, react
@@ -32,6 +35,7 @@ class Episode:
         policy_draws: (n,), uniform on [0, 1), for a policy that has no draw of its own.
         judge_draws: (n,), uniform on [0, 1), for a judge that says what the user does but not how long it takes.
         reflex_rate: share of the ``done`` that are reflexes.
+        conversation: what they say instead of acting, in a world of conversations.
     """
 
     persona: Persona
@@ -43,9 +47,12 @@ class Episode:
     judge_draws: NDArray[np.float64]
     reflex_rate: float
     _reaction_draws: NDArray[np.float64]  # (n, K, 2): action, dwell
+    conversation: Conversation | None = None
 
     def reaction(self, step: int, candidate: int) -> Reaction:
-        """Give what the user does when this candidate is picked at this step; always the same."""
+        """Give what the user does, or means to say, when this candidate is picked at this step; always the same."""
+        if self.conversation is not None:
+            return self.conversation.reaction(step, candidate)
         action_draw, dwell_draw = self._reaction_draws[step, candidate].tolist()
         return react(
             self.engagement[step, candidate].item(),
@@ -53,6 +60,16 @@ class Episode:
             dwell_draw=dwell_draw,
             reflex_rate=self.reflex_rate,
         )
+
+    def turn(self, step: int, candidate: int) -> Turn:
+        """Give what is asked, answered and said when this candidate is picked at this step.
+
+        Raises:
+            ValueError: in this world users do not talk.
+        """
+        if self.conversation is None:
+            raise ValueError("users talk in a world of conversations only")
+        return self.conversation.turn(step, candidate)
 
     @property
     def oracle_reward(self) -> NDArray[np.float64]:
@@ -77,6 +94,7 @@ class World:
         candidates: K, 1–1000.
         day_of_week: hold the day of the week at this one (0–6) instead of letting it advance.
         reflex_rate: in [0, 1], see `react`; not in the contract, hence 0.
+        conversations: whether users say something instead of acting, see `bandstand.simulate.chat`.
 
     Raises:
         InvalidRequestError: a value is out of range.
@@ -89,6 +107,7 @@ class World:
     candidates: int = 5
     day_of_week: int | None = None
     reflex_rate: float = 0.0
+    conversations: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
@@ -126,14 +145,20 @@ class World:
         engaged = engagement(
             persona, hour_of_day=slates.hour_of_day[:, None], priority=slates.priority, is_overdue=slates.is_overdue
         )
+        conversation = None
+        if self.conversations:
+            draws = generator(self.seed, Stream.CHAT, user).random((self.decisions, self.candidates, chat.DRAWS))
+            conversation = Conversation(persona.language, engaged, slates, draws)
+        expected = chat.expected_reward(engaged) if self.conversations else None
         return Episode(
             persona=persona,
             slates=slates,
             times=np.repeat(np.arange(self.days) * _DAY_S, self.decisions_per_day) + slates.hour_of_day * _HOUR_S,
             engagement=engaged,
-            expected_reward=expected_reward(engaged, reflex_rate=self.reflex_rate),
+            expected_reward=expected_reward(engaged, reflex_rate=self.reflex_rate) if expected is None else expected,
             policy_draws=generator(self.seed, Stream.POLICY, user).random(self.decisions),
             judge_draws=generator(self.seed, Stream.JUDGE, user).random(self.decisions),
             reflex_rate=self.reflex_rate,
             _reaction_draws=generator(self.seed, Stream.REACTIONS, user).random((self.decisions, self.candidates, 2)),
+            conversation=conversation,
         )
