@@ -1,0 +1,129 @@
+"""The console's own figures as Plotly reads them; the script that draws them puts in the colours of the page."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from bandstand.simulate.figures import reward_curve
+from bandstand.store.sight import Activity
+
+Figure = dict[str, Any]
+
+_COLOURS = ("#2f7fc1", "#d9700f", "#1f9d74", "#c46a9d", "#b58900", "#6a6fd1", "#8a8f94")
+_HOUR = 3600
+
+
+def activity_figures(activity: Sequence[Activity], policies: Sequence[str], hours: range) -> dict[str, Figure]:
+    """Draw what policies did over time: the mean reward of each, and how many decisions each made.
+
+    Args:
+        activity: sums by policy over stretches of hours.
+        policies: in the order of their colours; those that did nothing are left out.
+        hours: where each stretch begins, in hours since the epoch.
+    """
+    rewards, decisions = [], []
+    for index, policy in enumerate(policies):
+        mine = [each for each in activity if each.policy == policy]
+        if not mine:
+            continue
+        colour = _COLOURS[index % len(_COLOURS)]
+        taught = [each for each in mine if each.rewards]
+        rewards.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": policy,
+                "x": [_time(each.hour) for each in taught],
+                "y": [each.reward_sum / each.rewards for each in taught],
+                "customdata": [each.rewards for each in taught],
+                "hovertemplate": "%{y:.3f} over %{customdata:,} rewards",
+                "line": {"color": colour, "width": 2},
+                "marker": {"color": colour, "size": 5},
+            }
+        )
+        decisions.append(
+            {
+                "type": "bar",
+                "name": policy,
+                "x": [_time(each.hour) for each in mine],
+                "y": [each.decisions for each in mine],
+                "width": hours.step * _HOUR * 900,  # milliseconds: nine tenths of a stretch
+                "offset": 0,
+                "marker": {"color": colour},
+                "hovertemplate": "%{y:,}",
+            }
+        )
+    figures = {"reward": _figure(rewards), "decisions": _figure(decisions)}
+    figures["decisions"]["layout"]["barmode"] = "stack"
+    for figure in figures.values():
+        figure["layout"]["xaxis"]["range"] = [_time(hours.start), _time(hours.stop)]
+    return figures
+
+
+def running_mean(rewards: Sequence[tuple[float, float]]) -> Figure:
+    """Draw a user's rewards, and their mean so far.
+
+    Args:
+        rewards: time and value, oldest first.
+    """
+    numbers = list(range(1, len(rewards) + 1))
+    means, total = [], 0.0
+    for number, (_, value) in zip(numbers, rewards, strict=True):
+        total += value
+        means.append(total / number)
+    given = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "reward",
+        "x": numbers,
+        "y": [value for _, value in rewards],
+        "text": [_stamp(ts) for ts, _ in rewards],
+        "hovertemplate": "%{y:.2f} at %{text}<extra></extra>",
+        "marker": {"color": _COLOURS[6], "size": 5, "opacity": 0.6},
+    }
+    mean = {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "mean so far",
+        "x": numbers,
+        "y": means,
+        "hovertemplate": "%{y:.3f}<extra></extra>",
+        "line": {"color": _COLOURS[0], "width": 2},
+    }
+    return _figure([given, mean], x="The newest rewards, oldest first")
+
+
+def compared(summaries: Mapping[int, Mapping[str, Any]]) -> Figure:
+    """Draw the reward curves of several runs into one figure.
+
+    Args:
+        summaries: by the number of the run.
+    """
+    return reward_curve(
+        {
+            kind: {
+                f"{name} (run {run})": each
+                for run, summary in summaries.items()
+                for name, each in summary[kind].items()
+            }
+            for kind in ("policies", "baselines")
+        }
+    )
+
+
+def _figure(traces: list[Figure], x: str = "") -> Figure:
+    layout: Figure = {
+        "hovermode": "closest",
+        "xaxis": {"automargin": True, **({"title": {"text": x}} if x else {})},
+        "yaxis": {"automargin": True},
+        "showlegend": True,
+    }
+    return {"data": traces, "layout": layout}
+
+
+def _time(hour: int) -> str:
+    return _stamp(hour * _HOUR)
+
+
+def _stamp(ts: float) -> str:
+    return datetime.fromtimestamp(ts, UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,123 @@
+"""Pages: the templates, how numbers and times are written in them, and the headers that every answer carries."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from bandstand import __version__
+from bandstand.console.assets import Assets
+from bandstand.console.session import Visit
+from bandstand.store.sight import COUNTED
+
+HEADERS: Mapping[str, str] = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+"""Of every answer under ``/console``. Plotly writes style attributes, which is all that is relaxed."""
+
+_NOTHING = "–"
+_MINUS = "\N{MINUS SIGN}"
+
+
+class Pages:
+    """Renders templates."""
+
+    def __init__(self, assets: Assets) -> None:
+        self._environment = Environment(
+            loader=PackageLoader("bandstand.console"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals |= {"asset": assets.address, "link": link, "version": __version__}
+        self._environment.filters |= {
+            "count": count,
+            "counted": counted,
+            "decimal": decimal,
+            "percent": percent,
+            "moment": moment,
+            "minute": minute,
+            "span": span,
+            "parameters": parameters,
+        }
+
+    def render(self, template: str, visit: Visit | None, status_code: int = 200, **values: Any) -> HTMLResponse:
+        """One page; nothing may keep it, for it holds what a log-in opened."""
+        text = self._environment.get_template(template).render(visit=visit, **values)
+        return HTMLResponse(text, status_code, {"cache-control": "no-store"})
+
+
+def link(path: str, **query: object) -> str:
+    """An address under the console; what is None is left out of the query."""
+    given = {name: value for name, value in query.items() if value is not None}
+    return f"/console{path}" + (f"?{urlencode(given)}" if given else "")
+
+
+def count(number: float | None) -> str:
+    """A whole number with separators."""
+    return _NOTHING if number is None else f"{number:,}"
+
+
+def counted(number: int) -> str:
+    """A count that went no further than ``COUNTED``."""
+    return f"{number:,}+" if number >= COUNTED else f"{number:,}"
+
+
+def decimal(number: float | None, digits: int = 3) -> str:
+    """A number with so many decimals, and a minus that is as wide as a plus."""
+    return _NOTHING if number is None else f"{number:.{digits}f}".replace("-", _MINUS)
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share as a percentage."""
+    return _NOTHING if share is None else f"{share * 100:.{digits}f}\N{NARROW NO-BREAK SPACE}%".replace("-", _MINUS)
+
+
+def moment(ts: float | str | None) -> str:
+    """A time, in UTC, from seconds since the epoch or from ISO 8601."""
+    if ts is None:
+        return _NOTHING
+    at = datetime.fromisoformat(ts) if isinstance(ts, str) else datetime.fromtimestamp(ts, UTC)
+    return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S}")
+
+
+def minute(ts: float | None) -> str:
+    """A time to the minute, in UTC, from seconds since the epoch."""
+    if ts is None:
+        return _NOTHING
+    at = datetime.fromtimestamp(ts, UTC)
+    return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), f"{at:%Y-%m-%d %H:%M}")
+
+
+def span(seconds: float | None) -> str:
+    """A length of time in words."""
+    if seconds is None:
+        return _NOTHING
+    if seconds < 1:
+        return "under a second"
+    for name, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length * 2:
+            return f"{seconds / length:.0f} {name}s"
+    return f"{seconds:.0f} seconds"
+
+
+def parameters(values: Mapping[str, Any]) -> str:
+    """Parameters on one line."""
+    return ", ".join(
+        f"{name} = {value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()
+    )

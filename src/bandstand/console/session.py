@@ -1,0 +1,127 @@
+"""Who is at the console: a key given once, then a signed cookie; and the token that every form must carry.
+
+A cookie is ``name.expiry.nonce.signature``. The signature is keyed by the deployment's secret and covers the digest of
+the API key, so that a cookie ends when it expires, when its key leaves the settings and when the key's secret changes;
+nothing is kept on the server. A form's token is another signature over the same visit.
+"""
+
+import hashlib
+import hmac
+import secrets
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+COOKIE = "bandstand_console"
+SESSION_SECONDS = 12 * 3600
+
+ANONYMOUS = "anonymous"
+
+_ROLE = "admin"
+_PARTS = 4
+_MOST_DIGITS = 12
+
+
+class Key(Protocol):
+    """A configured API key; ``digest`` is the SHA-256 of its secret."""
+
+    @property
+    def name(self) -> str:
+        """Stored on every event that the key causes."""
+
+    @property
+    def role(self) -> str:
+        """Only ``admin`` opens the console."""
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the secret, 32 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A person at the console.
+
+    Attributes:
+        client: the name that events they cause are given.
+        token: what their forms carry.
+        keyed: whether they gave a key; else there is none to give, and nothing to log out of.
+    """
+
+    client: str
+    token: str
+    keyed: bool
+
+
+class Sessions:
+    """Opens and recognises visits.
+
+    Args:
+        keys: the configured API keys; with none, everybody whom the gate admits is at home.
+        secret: gives the deployment's secret, once the store is open.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self, keys: Sequence[Key], secret: Callable[[], bytes], *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._keys = tuple(keys)
+        self._secret = secret
+        self._clock = clock
+
+    @property
+    def keyed(self) -> bool:
+        """Whether a key is needed."""
+        return bool(self._keys)
+
+    def login(self, secret: str) -> str | None:
+        """The cookie for the admin key of that secret; None where there is none."""
+        digest = hashlib.sha256(secret.encode()).digest()
+        found = None
+        for key in self._keys:  # all of them, whichever matches: the time tells nothing
+            if hmac.compare_digest(key.digest, digest) and key.role == _ROLE:
+                found = key
+        if found is None:
+            return None
+        name = urlsafe_b64encode(found.name.encode()).decode().rstrip("=")
+        visit = f"{name}.{int(self._clock()) + SESSION_SECONDS}.{secrets.token_hex(8)}"
+        return f"{visit}.{self._sign('visit', visit, found.digest)}"
+
+    def visit(self, cookie: str | None) -> Visit | None:
+        """Who comes with that cookie; None where they must log in."""
+        if not self._keys:
+            return Visit(ANONYMOUS, self._sign("form", ANONYMOUS), keyed=False)
+        key, visit = self._recognised(cookie or "")
+        return None if key is None else Visit(key.name, self._sign("form", visit, key.digest), keyed=True)
+
+    def stranger_token(self) -> str:
+        """What the log-in form carries."""
+        return self._sign("login", "")
+
+    def _recognised(self, cookie: str) -> tuple[Key | None, str]:
+        visit, _, signature = cookie.rpartition(".")
+        parts = cookie.split(".")
+        if len(parts) != _PARTS or not cookie.isascii():
+            return None, ""
+        expiry = parts[1]
+        if not expiry.isdigit() or len(expiry) > _MOST_DIGITS or int(expiry) <= self._clock():
+            return None, ""
+        name = _decoded(parts[0])
+        for key in self._keys:
+            if key.name == name and key.role == _ROLE:
+                known = hmac.compare_digest(self._sign("visit", visit, key.digest), signature)
+                return (key, visit) if known else (None, "")
+        return None, ""
+
+    def _sign(self, purpose: str, text: str, digest: bytes = b"") -> str:
+        key = hashlib.blake2b(digest, key=self._secret(), digest_size=32, person=b"console").digest()
+        return hmac.new(key, f"{purpose}\n{text}".encode(), hashlib.sha256).hexdigest()
+
+
+def _decoded(name: str) -> str | None:
+    try:
+        return urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
+    except ValueError:
+        return None

@@ -1,0 +1,78 @@
+"""The pages of the judge: turns and their verdicts, corrected by a person."""
+
+from typing import Any
+
+from tests.console.given import Person
+
+TURN = {"query_t": "How do I boil an egg?", "answer_t": "Eight minutes.", "query_t1": "Thank you, that worked!"}
+
+
+async def judged(person: Person, user_id: str = "ada", **turn: str) -> dict[str, Any]:
+    decision = await person.service.score(user_id)
+    body = {"decision_id": decision["decision_id"], "turn": {**TURN, **turn}, "wait": True}
+    answer = await person.service.post("/reward", body)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+async def test_before_the_first_turn_it_says_how_to_send_one(person: Person) -> None:
+    page = await person.open("/judge")
+    assert "No turn has been judged yet" in page.text
+    assert "/reward" in page.text
+
+
+async def test_a_verdict_is_listed_shown_and_corrected(person: Person) -> None:
+    told = await judged(person)
+    judgement_id = told["judgement_id"]
+    listed = await person.open("/judge")
+    assert listed.rows()[-1][1] == "ada"
+    assert f"/console/judgement?id={judgement_id}" in listed.links
+    page = await person.open("/judgement", id=judgement_id)
+    assert TURN["query_t1"] in page.text
+    before = (await person.service.get(f"/judgements/{judgement_id}")).json()
+    wanted = next(label for label in labels_of(page.html) if label != before["verdict"].get("label"))
+    done = await person.send("/judgement/override", id=judgement_id, label=wanted, token=page.token)
+    assert done.status == 303, done.text
+    after = (await person.service.get(f"/judgements/{judgement_id}")).json()
+    assert (after["verdict"]["label"], after["verdict"]["tier"]) == (wanted, "person")
+    corrected = await person.open("/judgement", id=judgement_id, done="overridden")
+    assert "A person's verdict stands now" in corrected.text
+    assert "override" in corrected.text
+    seen = await person.open("/user", id="ada")
+    assert len([row for row in seen.rows() if row[-1] == "receipt"]) == 1, "one decision stays one row"
+
+
+async def test_a_label_that_is_none_changes_nothing(person: Person) -> None:
+    told = await judged(person)
+    token = (await person.open("/judgement", id=told["judgement_id"])).token
+    page = await person.send("/judgement/override", id=told["judgement_id"], label="nonsense", token=token)
+    assert page.status == 409
+    assert "Nothing was changed" in page.text
+    assert (await person.send("/judgement/override", id="0" * 32, label="x", token=token)).status == 404
+    assert (await person.open("/judgement", id="nothing")).status == 404
+
+
+async def test_turns_are_listed_by_their_status(person: Person) -> None:
+    await judged(person)
+    for status in ("waiting", "scored", "taught", "withheld", "unscored", "nonsense"):
+        expected = (
+            await person.service.get("/judgements", **({"status": status} if status != "nonsense" else {}))
+        ).json()
+        page = await person.open("/judge", status=status)
+        assert page.status == 200
+        rows = [row for row in page.rows() if row[-1] == "verdict"]
+        assert len(rows) == len(expected["judgements"]), status
+    token = (await person.open("/prompts")).token
+    retried = await person.send("/judge/retry", token=token)
+    assert retried.response.headers["location"] == "/console/judge?retried=0"
+
+
+async def test_what_a_user_said_is_escaped(person: Person) -> None:
+    told = await judged(person, query_t1="<script>alert(1)</script> thanks")
+    page = await person.open("/judgement", id=told["judgement_id"])
+    assert "<script>alert(1)</script> thanks" in page.text
+    assert "<script>alert" not in page.html
+
+
+def labels_of(html: str) -> list[str]:
+    return [part.partition("</option>")[0].rpartition(">")[2] for part in html.split("<option")[1:]]

@@ -1,0 +1,41 @@
+"""The first page."""
+
+from tests.console.given import Person
+
+
+async def test_an_empty_service_says_what_to_do_next(person: Person) -> None:
+    page = await person.open()
+    assert "Nothing has been decided yet" in page.text
+    assert "/score" in page.text
+    assert "/console/simulations/new" in page.links
+    assert not page.scripts, "there is nothing to draw"
+
+
+async def test_it_counts_what_was_decided_and_rewarded(person: Person) -> None:
+    for number in range(4):
+        decision = await person.service.score(f"user-{number % 2}", policy="linucb-v1")
+        if number:
+            await person.service.reward(decision_id=decision["decision_id"], reward=(-1.0, 1.0, 0.5)[number - 1])
+    await person.service.score("user-0", policy="first-v1")
+    page = await person.open(span="24h")
+    assert page.rows()[1:3] == [
+        ["linucb-v1", "4", "80.0 %", "0.0 %", "3", "75.0 %", "0.167"],
+        ["first-v1", "1", "20.0 %", "0.0 %", "0", "0.0 %", "–"],
+    ]
+    assert "Users 2 Decisions 5 Rewards 3" in page.text
+    figures = (await person.open("/overview.json", span="24h")).response.json()
+    assert sum(sum(trace["y"]) for trace in figures["decisions"]["data"]) == 5
+    assert [trace["y"] for trace in figures["reward"]["data"] if trace["y"]] == [[1 / 6]]
+
+
+async def test_any_span_is_answered(person: Person) -> None:
+    await person.service.score("ada")
+    for span in ("24h", "7d", "30d", "90d", "nonsense", ""):
+        page = await person.open(span=span)
+        assert page.rows()[1][:2] == ["linucb-v2", "1"], span
+        assert (await person.open("/overview.json", span=span)).status == 200
+
+
+async def test_it_tells_how_the_service_is(person: Person) -> None:
+    page = await person.open()
+    assert "State ready Durability process" in page.text

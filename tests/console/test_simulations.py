@@ -1,0 +1,113 @@
+"""The pages of simulations: started, followed, looked at, compared, deleted."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.console.given import Page, Person
+
+SMALL: dict[str, Any] = {
+    "policies": ["linucb-v1", "linucb-v2"],
+    "world": "shipped",
+    "personas": "3",
+    "days": "2",
+    "decisions_per_day": "4",
+    "candidates": "5",
+    "seeds": "2",
+    "first_seed": "0",
+    "judge": "rule",
+    "events": "none",
+}
+
+
+async def start(person: Person, **fields: Any) -> Page:
+    token = (await person.open("/simulations/new")).token
+    return await person.send("/simulations/new", token=token, **{**SMALL, **fields})
+
+
+async def ended(person: Person, run: int) -> Page:
+    for _ in range(1200):
+        told = (await person.open(f"/simulations/{run}/progress.json")).response.json()
+        if not told["alive"]:
+            return await person.open(f"/simulations/{run}")
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"run {run} did not end")
+
+
+async def test_an_empty_list_says_what_a_simulation_is(person: Person) -> None:
+    page = await person.open("/simulations")
+    assert "No simulation has been played" in page.text
+    assert "/console/simulations/new" in page.links
+
+
+async def test_a_run_is_started_followed_looked_at_compared_and_deleted(person: Person) -> None:
+    started = await start(person)
+    assert (started.status, started.response.headers["location"]) == (303, "/console/simulations/1")
+    waiting = await person.open("/simulations/1")
+    assert "progress.js" in str(waiting.scripts) or "done" in waiting.text
+    page = await ended(person, 1)
+    assert "progress.js" not in str(page.scripts)
+    told = (await person.service.get("/simulations/1")).json()
+    (row,) = [row for row in page.rows() if row[0] == "linucb-v2" and len(row) == 8]
+    assert row[1].startswith(f"{told['policies']['linucb-v2']['mean_reward']:.4f}".replace("-", "−"))
+    figures = (await person.open("/simulations/1/figures.json")).response.json()
+    assert set(figures) == {"reward", "regret", "actions", "personas"}
+    await start(person, policies="thompson-v1")
+    await ended(person, 2)
+    listed = await person.open("/simulations")
+    assert [row[1] for row in listed.rows()[1:]] == ["2", "1"]
+    both = await person.open("/simulations/compare?run=2&run=1&run=2")
+    assert both.text.index("Simulation 2") < both.text.index("Simulation 1")
+    curves = (await person.open("/simulations/compare.json?run=2&run=1")).response.json()["reward"]["data"]
+    assert {"linucb-v1 (run 1)", "thompson-v1 (run 2)"} <= {each.get("name") for each in curves}
+    asked = await person.open("/simulations/1/delete")
+    assert "cannot be taken back" in asked.text
+    assert (await person.send("/simulations/1/delete", token=asked.token)).status == 303
+    assert (await person.open("/simulations/1")).status == 404
+
+
+async def test_a_run_is_stopped_by_hand(person: Person) -> None:
+    await start(person, personas="100", days="100", seeds="100")
+    token = (await person.open("/simulations/1")).token
+    assert (await person.send("/simulations/1/cancel", token=token)).status == 303
+    page = await ended(person, 1)
+    assert "stopped by hand" in page.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "where"),
+    [
+        ({"seeds": "0"}, "seeds"),
+        ({"seeds": "1001"}, "seeds"),
+        ({"days": "-3"}, "days"),
+        ({"days": "two"}, "days"),
+        ({"days": ""}, "days"),
+        ({"personas": "9" * 400}, "personas"),
+        ({"candidates": "²"}, "candidates"),
+        ({"policies": []}, "policies"),
+        ({"world": "/etc/passwd"}, "world"),
+        ({"judge": "command"}, "judge"),
+        ({"events": "some"}, "events"),
+        ({"personas": "10000", "days": "3650", "decisions_per_day": "100"}, "seeds"),
+    ],
+)
+async def test_what_cannot_be_played_is_said_beside_its_field(
+    person: Person, fields: dict[str, Any], where: str
+) -> None:
+    page = await start(person, **fields)
+    assert page.status == 422
+    assert f'id="fault-{where}"' in page.html
+    assert "nothing was started" in page.text
+    assert not (await person.service.get("/simulations")).json()["simulations"]
+
+
+async def test_an_unknown_policy_is_a_page(person: Person) -> None:
+    assert (await start(person, policies="nothing-v9")).status == 404
+
+
+async def test_fewer_than_two_are_no_comparison(person: Person) -> None:
+    for path in ("/simulations/compare", "/simulations/compare.json"):
+        assert (await person.open(path)).status == 200
+    assert "Tick two" in (await person.open("/simulations/compare")).text
+    assert (await person.open("/simulations/compare?run=1&run=2")).status == 404
