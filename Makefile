@@ -16,7 +16,7 @@ LITELLM := .venv-litellm
 INSTALLED_LITELLM := $(LITELLM)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types contracts slow bench litellm openapi settings lock clean
+.PHONY: help install run test lint types contracts slow bench browser litellm openapi settings lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,11 +39,17 @@ types: $(INSTALLED_TEST) ## mypy --strict over source, tests and benchmarks
 contracts: $(INSTALLED_TEST) ## import-linter: imports only go down
 	$(BIN)/lint-imports --no-logo
 
-slow: $(INSTALLED_TEST) ## the tests that take minutes
+slow: $(INSTALLED_TEST) ## the tests that take minutes, and those in a browser
 	$(BIN)/pytest -m slow
 
 bench: $(INSTALLED_TEST) ## measure the served process against its floors, as ratios
 	$(BIN)/python benchmarks/serving.py $(ARGS)
+
+browser: ## install Chromium for the browser tests, by apt-get, where it is missing
+	@command -v chromium > /dev/null || { \
+	    if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; \
+	    $$SUDO apt-get update -qq && $$SUDO env DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 
 litellm: $(INSTALLED_LITELLM) ## make .venv-litellm with a LiteLLM gateway, for the tests that start one
 

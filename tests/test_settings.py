@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bandstand.bandit.errors import ConfigurationError
+from bandstand.bandit.experiment import Experiment
 from bandstand.settings import ApiKey, Settings, allowed, load_catalogue, read_settings
 
 
@@ -37,6 +38,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         ("STATE_DIR", "/data", Path("/data")),
         ("BANDSTAND_CONFIG", "own.toml", Path("own.toml")),
         ("ACTIVE_POLICY", "linucb-v1", "linucb-v1"),
+        ("EXPERIMENT", "linucb-v2:9,first-v1:1", Experiment.parse("linucb-v2:9,first-v1:1")),
         ("ALLOW_OPEN", "1", True),
         ("ALLOW_OPEN", "no", False),
         ("ALLOWED_HOSTS", "Dev.Example, box_1,::1", ("dev.example", "box_1", "::1")),
@@ -85,6 +87,7 @@ def test_settings_cannot_be_changed_once_read() -> None:
         ("PORT", "-1"),
         ("PORT", "80.5"),
         ("STATE_DIR", " "),
+        ("EXPERIMENT", "linucb-v2:90"),
         ("ALLOW_OPEN", "maybe"),
         ("ALLOWED_HOSTS", "http://dev.example"),
         ("ALLOWED_HOSTS", "dev.example:8000"),
@@ -235,6 +238,37 @@ def test_an_unknown_key_of_the_deployment_file_is_named_with_the_file(tmp_path: 
 @pytest.mark.parametrize("name", ["linucb-v2", "linucb-v1", "egreedy-v1", "linucb", "egreedy"])
 def test_the_active_policy_may_be_any_configured_one_or_its_alias(name: str) -> None:
     load_catalogue(Settings(active_policy=name))
+
+
+def test_an_experiment_splits_between_configured_policies_or_their_aliases() -> None:
+    settings = read_settings(experiment="autumn = linucb-v2:90, first-v1:10")
+    assert settings.experiment == Experiment.parse("autumn=linucb-v2:90,first-v1:10")
+    load_catalogue(settings)
+    load_catalogue(read_settings(experiment="linucb:1,egreedy:1"))
+
+
+@pytest.mark.parametrize(
+    ("experiment", "reason"),
+    [
+        ("linucb-v22:1,first-v1:1", "EXPERIMENT: unknown 'linucb-v22', did you mean 'linucb-v2'"),
+        ("linucb:1,linucb-v1:1", "EXPERIMENT: it names 'linucb-v1' twice"),
+    ],
+)
+def test_an_experiment_that_names_no_policy_or_one_twice_is_refused(experiment: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason):
+        load_catalogue(read_settings(experiment=experiment))
+
+
+def test_an_experiment_beside_a_pinned_policy_is_refused() -> None:
+    settings = read_settings(experiment="linucb-v2:1,first-v1:1", active_policy="linucb-v2")
+    with pytest.raises(ConfigurationError, match="EXPERIMENT and ACTIVE_POLICY are both set"):
+        load_catalogue(settings)
+
+
+def test_a_wrong_weight_is_one_line() -> None:
+    assert refused(experiment="linucb-v2:90,first-v1:0").startswith(
+        "--experiment='linucb-v2:90,first-v1:0' is not allowed (entry 2: its weight is not a number above 0)"
+    )
 
 
 def test_an_active_policy_that_is_not_configured_is_refused_with_the_nearest() -> None:

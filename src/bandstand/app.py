@@ -12,17 +12,27 @@ from bandstand.api.access import Access
 from bandstand.api.application import application
 from bandstand.api.gate import Gate
 from bandstand.api.generation import log_prompts
+from bandstand.api.judgements import judgements_router
 from bandstand.api.metrics import Metrics
+from bandstand.api.opinions import opinions_router
+from bandstand.api.problems import status_of
+from bandstand.api.simulations import simulations_router
+from bandstand.console.router import Shown, console_router
+from bandstand.console.session import Sessions
+from bandstand.conversation.prompts import prompts_directory
 from bandstand.generate.generator import TipGenerator
-from bandstand.generate.prompts import prompts_directory
+from bandstand.judging import llm_host, opinions
+from bandstand.judging.serving import serving
 from bandstand.service.deployment import DEFAULT_POLICY, Deployment
 from bandstand.service.generate import TipWriting
 from bandstand.service.prompts import Prompts
 from bandstand.settings import Settings, load_catalogue
 from bandstand.simulate.background import BackgroundRuns
-from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store.embedded import StoreOptions
 from bandstand.store.priors import PriorFiles
+from bandstand.store.sight import Sight
 from bandstand.store.simulations import Simulations
+from bandstand.store.turns import TurnStore
 
 if TYPE_CHECKING:
     from bandstand.llm.openai_compatible import OpenAICompatibleClient
@@ -46,7 +56,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
     """
     catalogue = load_catalogue(settings)
     metrics = Metrics()
-    store = EmbeddedStore(
+    store = TurnStore(
         settings.state_dir,
         catalogue,
         options=StoreOptions(
@@ -58,27 +68,37 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
             close_seconds=settings.shutdown_seconds / 2,
         ),
         observe=metrics.commit,
+        turn_retention_days=settings.turn_retention_days,
     )
     deployment = Deployment(
         catalogue,
         store,
         active=settings.active_policy or DEFAULT_POLICY,
+        experiment=settings.experiment,
+        pinned_by="ACTIVE_POLICY" if settings.active_policy else None,
         score_when_full=settings.score_when_full,
         prior_files=PriorFiles(settings.state_dir),
         prior_refresh_rewards=settings.prior_refresh_rewards,
     )
+    judging = deployment.judging = serving(settings, store, deployment.population, deployment.clock)
     metrics.watch(store.status)
+    metrics.watch_judging(judging.standing)
     client = _gateway_client(settings)
     writing = _tip_writing(settings, client)
     runs = BackgroundRuns(Simulations(settings.state_dir), settings.state_dir, catalogue)
+    sight = Sight(settings.state_dir)
+    given = opinions(settings)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
         async with AsyncExitStack() as opened:  # what was opened is closed, however far the start got
             if client is not None:
                 opened.push_async_callback(client.aclose)
+            opened.push_async_callback(given.aclose)
             await store.open()
             opened.push_async_callback(store.close)
+            opened.push_async_callback(sight.close)
+            await deployment.take_up()
             await deployment.population.open()
             opened.push_async_callback(deployment.population.close)
             log.info(
@@ -88,23 +108,33 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
                 durability=settings.durability,
                 keys=len(settings.api_keys),
                 tips_from=client.host if client else "template",
+                judge=settings.judge,
+                turns_may_go_to=llm_host(settings) or "nobody",
             )
             log_prompts(writing.prompts)
             writing.prompts.learn(await store.prompt_totals())
             learning = asyncio.create_task(writing.prompts.keep_learning(store))
             opened.push_async_callback(_ended, learning)
+            await judging.open()
+            opened.push_async_callback(judging.close)
             await runs.open()
             opened.push_async_callback(runs.close)
             yield
         log.info("stopped")
 
     access = Access(settings.api_keys, settings.allowed_hosts)
+    sessions = Sessions(settings.api_keys, lambda: store.secret, clock=deployment.clock)
     return application(
         deployment,
         access,
         metrics,
         writing,
-        runs,
+        [
+            simulations_router(runs),
+            opinions_router(given, metrics),
+            judgements_router(judging),
+            console_router(Shown(deployment, sight, runs, writing.prompts), sessions, status_of),
+        ],
         lifespan=lifespan,
         log_requests=settings.log_requests,
         hot_path=hot_path,

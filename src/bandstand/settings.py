@@ -10,9 +10,10 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
@@ -22,6 +23,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.definition import unknown
 from bandstand.bandit.errors import ConfigurationError
+from bandstand.bandit.experiment import Experiment
 
 Role = Literal["serve", "read", "admin"]
 """What an API key opens: ``serve`` the product's calls, ``read`` the looking, ``admin`` everything."""
@@ -33,6 +35,9 @@ _KEY_SECRET = re.compile(r"[!-~]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 _SHOWN = 80
 
+OTHER_TABLES = ("judge", "taxonomies")
+"""Tables of the deployment's file that are no schemas and no policies."""
+
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
@@ -41,6 +46,16 @@ class ApiKey:
     name: str
     role: Role
     digest: bytes = field(repr=False)
+
+
+class JudgePrice(NamedTuple):
+    """What the judge's model costs, in US dollars a million tokens read and written."""
+
+    prompt_usd: Decimal
+    completion_usd: Decimal
+
+    def __str__(self) -> str:
+        return f"{self.prompt_usd}/{self.completion_usd}"
 
 
 def _parse_key(entry: str) -> ApiKey:
@@ -112,7 +127,7 @@ def _checked_url(value: object) -> object:
         if url.scheme not in {"http", "https"}:
             raise ValueError("it does not start with http:// or https://")
         if url.username is not None or url.password is not None:
-            raise ValueError("it holds a user or a password: the key is LITELLM_MASTER_KEY")
+            raise ValueError("it holds a user or a password: the key has a setting of its own")
     if not named or not value.isprintable() or " " in value:
         raise ValueError("it names no host")
     return value
@@ -122,6 +137,23 @@ def _checked_secret(value: object) -> object:
     if isinstance(value, str) and not _KEY_SECRET.fullmatch(value):
         raise ValueError("it must be printable ASCII without spaces, to fit into a header")
     return value
+
+
+def _parse_price(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    prompt, slash, completion = value.partition("/")
+    try:
+        price = JudgePrice(Decimal(prompt.strip()), Decimal(completion.strip()))
+    except InvalidOperation:
+        price = None
+    if not slash or price is None or not all(part.is_finite() and part >= 0 for part in price):
+        raise ValueError("it is not two amounts with a slash between them")
+    return price
+
+
+def _parse_experiment(value: object) -> object:
+    return Experiment.parse(value) if isinstance(value, str) else value
 
 
 def _lowered(value: object) -> object:
@@ -164,13 +196,18 @@ class Settings(BaseSettings):
         default=Path("state"),
     )
     bandstand_config: Annotated[Path | None, BeforeValidator(_not_blank)] = _setting(
-        "The deployment's own feature schemas and policies, beside those that ship.",
+        "The deployment's own feature schemas, policies, taxonomies and rules of the judge, beside those that ship.",
         "the path of a TOML file",
         default=None,
     )
     active_policy: Annotated[str | None, BeforeValidator(_not_blank)] = _setting(
         "Pins the policy that the un-named routes mean; unset, the last promoted one, else `linucb-v2`.",
         "the name of a configured policy",
+        default=None,
+    )
+    experiment: Annotated[Experiment | None, NoDecode, BeforeValidator(_parse_experiment)] = _setting(
+        "Splits the users of the un-named routes between policies, by weight; not beside `ACTIVE_POLICY`.",
+        "a comma list of policy:weight, with name= before it to tell it from an earlier one of the same policies",
         default=None,
     )
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_keys)] = _setting(
@@ -266,13 +303,88 @@ class Settings(BaseSettings):
     prompts_dir: Annotated[Path | None, BeforeValidator(_not_blank)] = _setting(
         "The deployment's own folder of prompts, in place of those that ship.", "a path", default=None
     )
+    judge: Annotated[Literal["auto", "local", "rules", "llm", "off"], BeforeValidator(_lowered)] = _setting(
+        "What reads a user's next message: rules and a text model (`local`), `rules` alone, an LLM (`llm`), nothing "
+        "(`off`), or local with an LLM where that is not sure, if `JUDGE_MODEL` is set (`auto`).",
+        "auto, local, rules, llm or off",
+        default="auto",
+    )
+    judge_model: Annotated[str | None, BeforeValidator(_not_blank)] = _setting(
+        "The judge's LLM; unset, no turn leaves this machine.", "a name that the provider knows", default=None
+    )
+    judge_provider: Annotated[Literal["openai", "anthropic"], BeforeValidator(_lowered)] = _setting(
+        "Which wire the judge's LLM speaks: OpenAI's, as most gateways do, or Anthropic's.",
+        "openai or anthropic",
+        default="openai",
+    )
+    judge_url: Annotated[str | None, BeforeValidator(_checked_url)] = _setting(
+        "Where the judge's LLM is; unset, at the provider itself.",
+        "an http or https URL without credentials",
+        default=None,
+    )
+    judge_prompt_version: Annotated[str, BeforeValidator(_not_blank)] = _setting(
+        "The prompt of the judge's LLM.", "a version in the folder `judge` of the prompts", default="v1"
+    )
+    judge_deadline_s: float = _setting(
+        "Seconds that the LLM may take over one turn, over all tries.",
+        "a number above 0, up to 3600",
+        default=180,
+        gt=0,
+        le=3600,
+    )
+    judge_max_concurrent: int = _setting(
+        "Turns that the LLM is asked about at once.", "a whole number from 1 to 1000", default=32, ge=1, le=1000
+    )
+    judge_tau: float = _setting(
+        "τ: under the hard gate, verdicts that are less confident teach nothing.",
+        "a number from 0 to 1",
+        default=0.6,
+        ge=0,
+        le=1,
+    )
+    judge_gate: Annotated[Literal["hard", "soft"], BeforeValidator(_lowered)] = _setting(
+        "`hard`: the label's reward from τ on, else nothing; `soft`: the mean reward over all labels, always.",
+        "hard or soft",
+        default="hard",
+    )
+    judge_daily_tokens: int | None = _setting(
+        "Tokens that the judge's LLM may cost in a UTC day; beyond, the local tiers go on alone.",
+        "a whole number from 0",
+        default=None,
+        ge=0,
+    )
+    judge_daily_usd: Decimal | None = _setting(
+        "US dollars that it may cost in a UTC day; a model without `JUDGE_PRICE` is then never asked.",
+        "an amount from 0",
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+    )
+    judge_price: Annotated[JudgePrice | None, NoDecode, BeforeValidator(_parse_price)] = _setting(
+        "US dollars that a million tokens cost, read and written, such as `0.05/0.40`.",
+        "two amounts from 0 with a slash between them",
+        default=None,
+    )
+    judge_max_updates_per_user_hour: int = _setting(
+        "Turns of one user that may teach within an hour; the verdicts of more are kept and teach nothing.",
+        "a whole number from 0",
+        default=60,
+        ge=0,
+    )
+    turn_retention_days: int = _setting(
+        "Days that the words of turns stay, and what quotes them; 0 keeps them for ever. Verdicts stay.",
+        "a whole number from 0 to 36500",
+        default=30,
+        ge=0,
+        le=36_500,
+    )
     anthropic_api_key: Annotated[SecretStr | None, BeforeValidator(_checked_secret)] = _setting(
-        "Key of the Anthropic API, for `simulate --judge llm`; without it the rule judges instead.",
+        "Key of the Anthropic API: of the judge under `JUDGE_PROVIDER=anthropic`, and of `simulate --judge llm`.",
         "printable ASCII without spaces",
         default=None,
     )
     openai_api_key: Annotated[SecretStr | None, BeforeValidator(_checked_secret)] = _setting(
-        "Key sent to the OpenAI-compatible gateway that `simulate --judge-url` names.",
+        "Key of OpenAI, or of the gateway that `JUDGE_URL` or `simulate --judge-url` names; some gateways need none.",
         "printable ASCII without spaces",
         default=None,
     )
@@ -311,7 +423,7 @@ def _explain(fault: ErrorDetails, flags: Mapping[str, object]) -> str:
 
 
 def _may_hold_a_secret(name: str, value: object) -> bool:
-    return name.endswith(("_key", "_keys")) or (name == "litellm_url" and "@" in str(value))
+    return name.endswith(("_key", "_keys")) or (name.endswith("_url") and "@" in str(value))
 
 
 def _short(value: object) -> str:
@@ -326,7 +438,7 @@ def allowed(name: str) -> str:
 
 
 def load_catalogue(settings: Settings) -> Catalogue:
-    """Read the schemas and policies that ship and the deployment's own; ``ACTIVE_POLICY`` must be one of them.
+    """Read the schemas and policies that ship and the deployment's own; those that settings name must be among them.
 
     Raises:
         ConfigurationError: the file cannot be read or says something wrong, or the policy is not configured.
@@ -337,12 +449,39 @@ def load_catalogue(settings: Settings) -> Catalogue:
     names = (*catalogue.policies, *catalogue.aliases)
     if settings.active_policy is not None and settings.active_policy not in names:
         raise ConfigurationError(f"ACTIVE_POLICY: {unknown(settings.active_policy, names)}")
+    if settings.experiment is not None:
+        _check_experiment(settings.experiment, settings, catalogue)
     return catalogue
+
+
+def _check_experiment(experiment: Experiment, settings: Settings, catalogue: Catalogue) -> None:
+    if settings.active_policy is not None:
+        raise ConfigurationError(
+            "EXPERIMENT and ACTIVE_POLICY are both set: a split cannot be pinned, unset one of them"
+        )
+    names = (*catalogue.policies, *catalogue.aliases)
+    seen: set[str] = set()
+    for arm in experiment.arms:
+        if arm.policy not in names:
+            raise ConfigurationError(f"EXPERIMENT: {unknown(arm.policy, names)}")
+        name = catalogue.policy(arm.policy).name
+        if name in seen:
+            raise ConfigurationError(f"EXPERIMENT: it names {name!r} twice")
+        seen.add(name)
+
+
+def deployment_tables(settings: Settings) -> dict[str, Any]:
+    """Read the tables of the deployment's own file; none where there is no file.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    return {} if settings.bandstand_config is None else _read_toml(settings.bandstand_config)
 
 
 def _with_deployment(shipped: Mapping[str, object], path: Path) -> Catalogue:
     try:
-        return Catalogue.parse(shipped, _read_toml(path))
+        return Catalogue.parse(shipped, _read_toml(path), OTHER_TABLES)
     except ConfigurationError as error:
         raise ConfigurationError(f"BANDSTAND_CONFIG={_short(str(path))}: {error.detail}", error.errors) from None
 

@@ -14,7 +14,7 @@ import pytest
 from starlette.types import Message
 
 from bandstand.bandit.errors import ConfigurationError
-from bandstand.generate.prompts import prompts_directory
+from bandstand.conversation.prompts import prompts_directory
 from bandstand.llm.scripted_server import ScriptedAnswer, ScriptedRequest, ScriptedServer
 from tests.api.given import API_KEYS, CANARY, JSON, KEYS, Service, answered, client_of, problem, serving
 

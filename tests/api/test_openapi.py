@@ -68,7 +68,7 @@ async def test_every_operation_says_what_it_does_who_may_and_what_may_go_wrong(s
         assert ("unauthorized" in codes) == (operation["x-role"] != "open"), where
         assert ("too-large" in codes) == ("unsupported-media-type" in codes) == ("requestBody" in operation), where
         success = [status for status in operation["responses"] if status.startswith("2")]
-        assert len(success) == 1, where
+        assert success in (["200"], ["202"], ["204"], ["200", "202"]), where
         statuses = {status for status in operation["responses"] if not status.startswith("2")}
         assert statuses == {str(CODES[code]) for code in codes}, where
         for status in statuses:
@@ -123,7 +123,7 @@ async def test_every_example_of_a_decision_and_of_its_reward_is_answered_with_20
         for example in examples_in(operation).values():
             answer = answered(await service.post(path, example))
             validator(document, schema).validate(answer)
-            assert answer.get("applied", True) is True
+            assert answer.get("applied", True) not in (False, None)
 
 
 async def test_what_is_looked_up_fits_its_schema(service: Service) -> None:

@@ -39,7 +39,14 @@ async def test_a_bad_request_is_refused_by_name(shared: Service, refusal: Refusa
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_what_was_refused_left_no_trace(shared: Service) -> None:
-    assert (await shared.get("/stats")).json() == {"users": 0, "decisions": 0, "rewards": 0, "policies": {}}
+    stats = (await shared.get("/stats")).json()
+    assert {name: stats[name] for name in ("users", "decisions", "rewards", "policies")} == {
+        "users": 0,
+        "decisions": 0,
+        "rewards": 0,
+        "policies": {},
+    }
+    assert stats["judge"]["policies"] == {}
 
 
 async def test_a_thousand_candidates_and_ids_of_256_characters_are_served(service: Service) -> None:

@@ -297,3 +297,64 @@ def test_a_policy_that_is_defined_otherwise_now_is_not_continued(tmp_path: Path)
     code, _, err = simulate(tmp_path, "--resume", "1", BANDSTAND_CONFIG=str(config))
     assert code == 2
     assert "the definition of mine has changed since" in err
+
+
+# ── where users talk ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_where_users_talk_the_judge_s_errors_and_their_cost_are_told(tmp_path: Path) -> None:
+    answer = told(tmp_path, *SMALL, "--chat", "local")
+    assert list(answer["policies"]) == ["linucb-v1", "linucb-v2", "linucb-v1 by truth", "linucb-v2 by truth"]
+    chat = answer["plan"]["chat"]
+    assert (chat["tier"], chat["gate"], chat["tau"]) == ("local", "hard", 0.6)
+    assert chat["judge"].startswith("rules@")
+    for heard in answer["hearing"].values():
+        assert heard["turns"] == 3 * 4 * 4 * 2
+        assert 0 < heard["coverage"] < 1
+        assert {"mean", "stderr"} <= heard["regret_cost"].keys()
+    shown = simulate(tmp_path, "--resume", "last")[1]
+    for words in ("local reads what they say, hard gate", "neg. precision", "regret cost", "heard as negative"):
+        assert words in shown
+
+
+def test_the_gate_and_its_threshold_are_flags_or_settings(tmp_path: Path) -> None:
+    run = (*SMALL, "--chat", "rules")
+    by_setting = told(tmp_path, *run, JUDGE_GATE="soft", JUDGE_TAU="0.9")
+    by_flag = told(tmp_path, *run, "--gate", "soft", "--tau", "0.9")
+    assert by_setting["hearing"] == by_flag["hearing"]
+    assert by_flag["plan"]["chat"]["gate"] == "soft"
+    code, _, err = simulate(tmp_path, *SMALL, "--tau", "0.5")
+    assert code == 2
+    assert "--chat" in err
+
+
+def test_a_stopped_conversation_goes_on_as_if_it_never_was(tmp_path: Path) -> None:
+    flags = ("--policy", "linucb-v1", "--personas", "6", "--days", "60", "--seeds", "10", "--chat", "rules")
+    with begun(tmp_path / "stopped", *flags) as process:
+        underway(tmp_path / "stopped", 700)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    went_on, whole = told(tmp_path / "stopped", "--resume", "last"), told(tmp_path / "whole", *flags)
+    assert approximately(outcome(went_on), outcome(whole))
+
+
+def test_a_conversation_is_not_continued_by_another_judge(tmp_path: Path) -> None:
+    assert simulate(tmp_path, *SMALL, "--chat", "local")[0] == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "simulations.db")) as connection, connection:
+        connection.execute("UPDATE sim_runs SET state = 'interrupted', plan = replace(plan, 'rules@', 'rules@0')")
+    code, _, err = simulate(tmp_path, "--resume", "last")
+    assert code == 2
+    assert "its judge is another one since" in err
+
+
+async def test_an_llm_may_read_what_users_say(tmp_path: Path) -> None:
+    verdict = json.dumps({"rationale": "as it says", "label": "neutral", "confidence": 0.9})
+    async with ScriptedServer(ScriptedAnswer(verdict)) as server:
+        run = ("--policy", "first-v1", "--personas", "2", "--days", "1", "--seeds", "1", "--chat", "llm", "--json")
+        environment = {"JUDGE_MODEL": "tiny", "JUDGE_URL": server.url}
+        code, out, err = await asyncio.to_thread(simulate, tmp_path, *run, **environment)
+    assert (code, err) == (0, "tiny at 127.0.0.1 may be asked about 8 turns\n")
+    heard = json.loads(out)["hearing"]["first-v1"]
+    assert (heard["turns"], heard["unscored"], heard["coverage"]) == (8, 0, 1.0)
+    assert 1 <= len(server.requests) <= 8

@@ -20,12 +20,19 @@ from typer.testing import CliRunner
 from bandstand.cli import command, main
 from bandstand.cli.state import state as state_commands
 from bandstand.store.documents import Documents
-from tests.store.given import DAY, NOON, documents_in
+from tests.store.given import DAY, NOON, documents_in, ledger_of
 from tests.store.populated import Served, catalogue_of, documents, learned, populate, shop, states, trim
 
 GREETING = re.compile(r"serves http://127\.0\.0\.1:(\d+) ")
 SECRET = "an-admin-s-secret"
-OWNING = ["rebuild", "import FILE", "migrate --schema tips-v2", "reset anna", "erase anna --yes"]
+OWNING = [
+    "rebuild",
+    "import FILE",
+    "migrate --schema tips-v2",
+    "reset anna",
+    "erase anna --yes",
+    "revoke --client anonymous",
+]
 
 
 class Said(NamedTuple):
@@ -139,6 +146,10 @@ def test_beside_a_service_readers_read_owners_refuse_and_operators_ask(bandstand
         assert refused.err.startswith(f"bandstand: --url {url} answered 401: ")
         assert refused.err.count("\n") == 1
 
+        revoked = bandstand("revoke", "--client", "ops", *key, "--json").json
+        assert (revoked["rewards"], revoked["passed_over"]["forgotten"]) == (5, 5)
+        assert states(bandstand.directory)["carol"].policies["linucb-v2", "tips-v2"].reward_count == 0
+
         play(url, "anna", "carol", rounds=20)
         process.kill()
         process.wait()
@@ -149,7 +160,7 @@ def test_beside_a_service_readers_read_owners_refuse_and_operators_ask(bandstand
         user_id: learned(profile) for user_id, profile in live.items()
     }
     assert live["anna"].policies["linucb-v2", "tips-v2"].reward_count == 20
-    assert live["carol"].policies["linucb-v2", "tips-v2"].reward_count == 25
+    assert live["carol"].policies["linucb-v2", "tips-v2"].reward_count == 20
 
 
 def test_a_service_starts_on_a_restored_backup_and_knows_what_it_knew(bandstand: Bandstand, tmp_path: Path) -> None:
@@ -169,7 +180,7 @@ def test_a_service_starts_on_a_restored_backup_and_knows_what_it_knew(bandstand:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "nonsense", "http://[", "ftp://127.0.0.1:1"])
 def test_an_address_where_no_service_is_is_refused_in_one_line(bandstand: Bandstand, url: str) -> None:
-    for words in (("reset", "anna"), ("erase", "anna", "--yes")):
+    for words in (("reset", "anna"), ("erase", "anna", "--yes"), ("revoke", "--client", "shop")):
         refused = bandstand(*words, "--url", url)
         assert (refused.code, refused.out) == (2, "")
         assert refused.err.startswith(f"bandstand: --url {url}: ")
@@ -332,6 +343,8 @@ def test_import_takes_the_first_implementation_s_files(bandstand: Bandstand, tmp
         (("migrate", "--schema", "tips-v2"), "holds no ledger.db"),
         (("reset", "anna"), "holds no ledger.db"),
         (("erase", "anna", "--yes"), "holds no ledger.db"),
+        (("revoke", "--client", "shop"), "holds no ledger.db"),
+        (("revoke", "--since", "yesterday"), "--since: 'yesterday' is no time"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
@@ -440,6 +453,35 @@ def test_erase_asks_first(bandstand: Bandstand, answer: str, gone: bool) -> None
     assert ("anna" not in states(bandstand.directory)) is gone
 
 
+def test_revoke_leaves_what_others_gave_and_the_log(bandstand: Bandstand) -> None:
+    bandstand.populate("anna", "bob")
+    with ledger_of(bandstand.directory) as ledger:
+        (taught,) = ledger.execute("SELECT count(*) FROM rewards").fetchone()
+    would = bandstand("revoke", "--client", "tests", "--dry-run")
+    assert would.out.startswith("Would be taken back (nothing was changed)\n")
+    assert re.search(rf"rewards +{taught} *\n", would.out)
+    assert bandstand("revoke", "--client", "another", "--json").json["rewards"] == 0
+    done = bandstand("revoke", "--client", "tests", "--since", "2025-01-01", "--json").json
+    assert (done["rewards"], done["users"], done["dry_run"]) == (taught, 2, False)
+    for profile in states(bandstand.directory).values():
+        assert all(state.reward_count == 0 and state.ridge is None for state in profile.policies.values())
+        assert sum(state.pulls for state in profile.policies.values()) == 6
+    assert bandstand("verify").code == 0
+    assert bandstand("rebuild").code == 0
+    assert bandstand("verify").code == 0
+    again = bandstand("revoke", "--until", "2999-12-31T12:00+01:00", "--json").json
+    assert (again["rewards"], again["passed_over"]["revoked_before"]) == (0, taught)
+    with ledger_of(bandstand.directory) as ledger:
+        assert ledger.execute("SELECT count(*) FROM rewards").fetchone() == (taught,)
+
+
+def test_revoke_says_what_is_out_of_reach(bandstand: Bandstand) -> None:
+    bandstand.populate("anna")
+    trim(bandstand.directory, NOON + 5 * DAY)
+    said = bandstand("revoke", "--client", "tests")
+    assert "1 users have a state that retention kept in place of events up to 2025-06-20T15:06:40+00:00" in said.out
+
+
 # ── the command line ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -457,7 +499,7 @@ def test_every_command_explains_itself() -> None:
         assert "--state-dir" in page
         assert name == "export" or "--json" in page
         names.append(name)
-    assert names == ["rebuild", "verify", "export", "import", "migrate", "backup", "reset", "erase"]
+    assert names == ["rebuild", "verify", "export", "import", "migrate", "backup", "reset", "erase", "revoke"]
 
 
 def test_a_wrong_setting_is_refused_like_everywhere(bandstand: Bandstand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,7 +513,7 @@ def test_a_wrong_setting_is_refused_like_everywhere(bandstand: Bandstand, monkey
 def test_the_page_on_operations_names_every_command_and_no_flag_that_there_is_not() -> None:
     page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
     named = set(re.findall(r"bandstand state ([a-z]+)", page))
-    assert named == {"rebuild", "verify", "export", "import", "migrate", "backup", "reset", "erase"}
+    assert named == {"rebuild", "verify", "export", "import", "migrate", "backup", "reset", "erase", "revoke"}
     for words in re.findall(r"^(?:\S+=\S+ )?bandstand state ([^#\n]+)", page, re.MULTILINE):
         name, *rest = words.split()
         help_page = CliRunner().invoke(command, ["state", name, "--help"], env={"COLUMNS": "200"}).output

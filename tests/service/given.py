@@ -20,14 +20,14 @@ FEATURES = {"is_overdue": True, "task_age_days": 15.0, "priority": 4}
 
 
 class Service:
-    """A deployment whose requests are made, sent and answered in one call each."""
+    """A deployment whose requests are made, sent and answered in one call each; options are the deployment's."""
 
-    def __init__(self, make_store: MakeStore, *, active: str = "linucb-v2", score_when_full: bool = False) -> None:
+    def __init__(self, make_store: MakeStore, **options: Any) -> None:
         self.clock = Clock()
         self.random = Random(0)
         self._make_store = make_store
         self._deployment: Callable[[Store], Deployment] = lambda store: Deployment(
-            CATALOGUE, store, active=active, score_when_full=score_when_full, clock=self.clock
+            CATALOGUE, store, clock=self.clock, **options
         )
         self.deployment = self._deployment(make_store(self.clock))
 
@@ -36,6 +36,7 @@ class Service:
         await self.deployment.store.close()
         self.deployment = self._deployment(self._make_store(self.clock))
         await self.deployment.store.open()
+        await self.deployment.take_up()
 
     def request(self, user_id: str = "anna", count: int = 4, **fields: Any) -> Request:
         """A score request about random candidates."""
@@ -52,12 +53,17 @@ class Service:
         return await score_service.score(self.deployment, request, body=body, client="tests", policy=policy)
 
     async def reward(
-        self, request: Request, policy: str | None = None, key: str | None = None, route: str = "tests /reward"
+        self,
+        request: Request,
+        policy: str | None = None,
+        key: str | None = None,
+        route: str = "tests /reward",
+        client: str = "tests",
     ) -> Taught:
         """Send a reward request."""
         idempotency = None if key is None else (route, key)
         return await reward_service.reward(
-            self.deployment, request, client="tests", policy=policy, idempotency=idempotency
+            self.deployment, request, client=client, policy=policy, idempotency=idempotency
         )
 
     def legacy(self, user_id: str = "anna", reward: float = 0.5, **fields: Any) -> Request:

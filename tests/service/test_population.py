@@ -12,6 +12,7 @@ import pytest
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.choice import choose
 from bandstand.bandit.population import PopulationPrior
+from bandstand.bandit.reservoir import sampling_key
 from bandstand.bandit.ridge import Prior
 from bandstand.service import stats as stats_service
 from bandstand.service import users as users_service
@@ -21,7 +22,7 @@ from bandstand.store.embedded import EmbeddedStore
 from bandstand.store.priors import PriorFiles
 from tests.bandit.given import SHIPPED
 from tests.service.given import Service
-from tests.store.given import CATALOGUE, QUICK, documents_in, embedded
+from tests.store.given import CATALOGUE, QUICK, documents_in, embedded, held
 
 POLICY = CATALOGUE.policies["linucb-v2"]
 REFRESH = 20
@@ -256,7 +257,8 @@ async def test_without_a_file_to_believe_it_is_learned_again_from_the_users(serv
 async def test_who_is_erased_is_out_of_the_prior_and_of_its_file(service: Learning, tmp_path: Path) -> None:
     await service.teach(users=6, each=5)
     await service.learned()
-    await users_service.erase(service.deployment, "user-2", "tests")
+    receipt = await users_service.erase(service.deployment, "user-2", "tests")
+    assert receipt["erased"]["priors"] == 1
     assert "user-2" not in service.files.path("linucb-v2").read_text()
     members = {}
     for user in (0, 1, 3, 4, 5):
@@ -267,6 +269,54 @@ async def test_who_is_erased_is_out_of_the_prior_and_of_its_file(service: Learni
     without = PopulationPrior.learned(members, POLICY.prior)
     assert same(service.prior(), without.shared, 1e-6)
     assert all(same(service.prior(user), without.of(user), 1e-6) for user in members)
+
+
+async def test_who_has_left_the_reservoir_is_out_of_what_was_learned_from_them_too(
+    service: Learning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user who made room for others since the prior was learned, erased by a running service and before a start."""
+    monkeypatch.setattr("bandstand.service.population.capacity", lambda _: 5)
+    await service.reopen()
+    secret = service.deployment.store.secret
+    last_first = sorted(range(17), key=lambda user: sampling_key(secret, f"user-{user}"), reverse=True)
+    for user in last_first[:5]:
+        await service.teach(users=1, each=4, first=user)
+    await service.learned()
+    for user in last_first[5:]:
+        await service.teach(users=1, each=1, first=user)
+    await service.reopen()
+    document = await service.kept()
+    assert document["former"] == sorted(f"user-{user}" for user in last_first[:5])
+    one, other = (f"user-{user}" for user in last_first[:2])
+    await users_service.erase(service.deployment, one, "tests")
+    assert service.deployment.population.summary()["linucb-v2"]["generation"] == 2
+    again = await service.kept()
+    assert again["former"] == []
+    assert f'"{one}"' not in json.dumps(again)
+
+    await service.close()
+    document.pop("checksum")
+    service.files.write("linucb-v2", document)
+    service.renew()
+    await service.deployment.store.open()
+    await service.deployment.store.erase(other, "tests")  # a crash between this and the new file
+    await service.deployment.population.open()
+    await service.learned(2)
+    assert f'"{other}"' not in json.dumps(await service.kept())
+
+
+async def test_a_fit_under_way_when_a_user_is_erased_does_not_bring_them_back(
+    service: Learning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.teach(users=6, each=3)
+    with held(monkeypatch, PopulationPrior, "learned") as gate:
+        fitting = asyncio.create_task(service.deployment.population.refit("linucb-v2"))
+        await asyncio.to_thread(gate.reached.wait, 10)
+        erasing = asyncio.create_task(users_service.erase(service.deployment, "user-2", "tests"))
+        await asyncio.sleep(0.05)
+    await asyncio.gather(fitting, erasing)
+    assert service.deployment.population.summary()["linucb-v2"]["users"] == 5
+    assert "user-2" not in service.files.path("linucb-v2").read_text()
 
 
 async def test_the_last_user_takes_the_prior_along(service: Learning) -> None:
@@ -316,7 +366,7 @@ async def test_a_user_erased_while_nothing_could_write_is_gone_after_the_start(s
     service.renew()
     await service.open()
     await service.learned(2)
-    assert "user-2" not in service.files.path("linucb-v2").read_text()
+    assert "user-2" not in json.dumps(await service.kept())
 
 
 async def test_who_is_reset_is_out_of_the_next_generation(service: Learning) -> None:

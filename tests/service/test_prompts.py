@@ -9,8 +9,8 @@ import pytest
 
 from bandstand.bandit.arms import Earnings, thompson
 from bandstand.bandit.errors import ConfigurationError, InvalidRequestError, StorageUnavailableError
+from bandstand.conversation.prompts import prompts_directory
 from bandstand.generate.errors import PromptsKeptError, UnknownPromptError
-from bandstand.generate.prompts import prompts_directory
 from bandstand.service.prompts import FLOOR, Prompts, listing, reference, shown
 from bandstand.store.generations import PromptTotals
 from bandstand.store.memory import MemoryStore

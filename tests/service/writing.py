@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from bandstand.conversation.prompts import prompts_directory
 from bandstand.generate.generator import TipGenerator
-from bandstand.generate.prompts import prompts_directory
 from bandstand.llm.scripted import Line, ScriptedCall, ScriptedClient
 from bandstand.service.generate import TipWriting
 from bandstand.service.prompts import Prompts

@@ -15,6 +15,7 @@ Headers = Mapping[bytes, bytes]
 ANONYMOUS = "anonymous"
 
 _OPEN = frozenset({"health", "ready"})
+_CONSOLE = "console"  # asks for a key itself: a browser sends none
 _SERVE = frozenset({"score", "reward", "generate", "recommend", "judge", "classify", "arbitrate"})
 _READ = frozenset(
     {"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "docs", "openapi.json"}
@@ -40,6 +41,8 @@ class Key(Protocol):
 def required_role(method: str, path: str) -> Role:
     """The role a request needs, by its first path segment; what is not named here is for admins."""
     first = path.split("/", 2)[1] if path.startswith("/") else ""
+    if first == _CONSOLE:
+        return "open"
     if method in ("GET", "HEAD"):
         if first in _OPEN:
             return "open"

@@ -67,6 +67,122 @@ class PolicyStats(_Answer):
     mean_reward: float
 
 
+class ArmStanding(_Answer):
+    """One arm of an experiment."""
+
+    share: float = Field(description="Of the users, as configured")
+    users: int = Field(description="Users it decided for, each once")
+    expected: float = Field(description="How many that should be")
+
+
+class ExperimentStanding(_Answer):
+    """An experiment, and whether its arms met as many users as they should."""
+
+    name: str
+    since: str
+    users: int
+    arms: dict[str, ArmStanding]
+    chi_square: float | None = Field(description="Null while fewer than 5 users are expected in some arm")
+    p_value: float | None
+    mismatch: bool = Field(description="p < 0.001: the split is broken, and the arms cannot be compared")
+
+
+class Exploration(_Answer):
+    """How often the uniform share drew, and how often it should have."""
+
+    rate: float | None
+    expected: float | None
+    p_value: float | None
+
+
+class Weight(_Answer):
+    """The mean of 1/(K·p) over the picks: what a uniform policy's estimate on this log would weigh them with."""
+
+    mean: float | None
+    stderr: float | None
+    expected: float | None = Field(description="The share of the candidates that had a chance: 1 under any floor")
+    p_value: float | None
+
+
+class LikeliestPicked(_Answer):
+    """Whether the likeliest candidate was picked as often as logged, by tenths of its probability."""
+
+    chi_square: float | None
+    freedom: int
+    p_value: float | None
+
+
+class Delays(_Answer):
+    """Quantiles of the seconds from decision to reward, to within 9 % of 1 s + the delay."""
+
+    p50: float
+    p90: float
+    p99: float
+
+
+class Condition(_Answer):
+    """Whether some decisions were drawn as they were logged, and what came back for them."""
+
+    decisions: int
+    rewards: int = Field(description="That stand; also those that answer no decision")
+    mean_reward: float | None
+    answered: int = Field(description="Rewards that answer a decision")
+    arrival_rate: float | None = Field(description="answered over decisions")
+    delay: Delays | None
+    sources: dict[str, float] = Field(description="Share of the rewards by where they came from")
+    exploration: Exploration
+    weight: Weight
+    ess: float | None = Field(description="(Σ w)²/Σ w²: how many uniform picks this log is worth")
+    draws: LikeliestPicked
+    warnings: list[Literal["exploration", "weight", "draws"]] = Field(description="Those with p < 0.001")
+
+
+class LoopScope(_Answer):
+    """The condition of all policies together and of each."""
+
+    all: Condition
+    policies: dict[str, Condition]
+
+
+class LoopDay(LoopScope):
+    """A day, in UTC, of the decisions."""
+
+    day: str
+
+
+class Loop(LoopScope):
+    """The health of the learning loop."""
+
+    days: list[LoopDay] = Field(description="Of the newest 31 days those with events, the newest first")
+
+
+class TurnCoverage(_Answer):
+    """What became of the turns of one policy's decisions."""
+
+    turns: int
+    waiting: int
+    scored: int = Field(description="Those with a verdict")
+    taught: int = Field(description="Those whose verdict teaches")
+    withheld: dict[str, int] = Field(description="Those with a verdict that does not, by reason")
+    unscored: dict[str, int] = Field(description="Those without a verdict, by reason")
+
+
+class JudgeSpending(_Answer):
+    """What the judge's LLM cost in this UTC day."""
+
+    tokens: int = Field(description="With what is reserved for turns under way")
+    usd: float
+    over_budget: int = Field(description="Turns left to the local tiers since the start, for want of budget")
+
+
+class JudgeCoverage(_Answer):
+    """What became of turns."""
+
+    waiting: int
+    today: JudgeSpending
+    policies: dict[str, TurnCoverage]
+
+
 class DeploymentStats(_Answer):
     """What all policies did for all users."""
 
@@ -74,6 +190,9 @@ class DeploymentStats(_Answer):
     decisions: int
     rewards: int
     policies: dict[str, PolicyStats]
+    experiment: ExperimentStanding | None = Field(description="Null while none runs")
+    judge: JudgeCoverage | None = Field(description="What became of turns; null where none are taken")
+    loop: Loop
 
 
 class Scoring(_Answer):
@@ -148,7 +267,8 @@ class PolicyEntry(_Answer):
     name: str
     kind: str
     hash: str
-    active: bool
+    active: bool = Field(description="Whether un-named requests mean it, of all users or of some")
+    share: float = Field(description="The share of the users whose un-named requests mean it")
     aliases: list[str]
     parameters: dict[str, float]
     schema_: str = Field(alias="schema", description="Name of the feature schema")
@@ -156,10 +276,29 @@ class PolicyEntry(_Answer):
     feature_labels: list[str]
 
 
-class Policies(_Answer):
-    """The configured policies."""
+class ActivePolicy(_Answer):
+    """Which policy is active, and how that came about."""
 
-    active: str
+    active: str = Field(description="What un-named requests mean; in an experiment, its arm of the largest weight")
+    since: str | None = Field(description="When it was promoted; null where it is active without that")
+    by: str | None = Field(description="Name of the API key that promoted it")
+    pinned_by: Literal["ACTIVE_POLICY", "EXPERIMENT"] | None = Field(description="The setting that decides it")
+
+
+class Change(_Answer):
+    """One change of the active policy."""
+
+    ts: str
+    by: str
+    action: Literal["promote", "demote"]
+    policy: str = Field(description="Active from then on")
+    instead_of: str
+
+
+class Policies(ActivePolicy):
+    """The configured policies, which one is active, and how that came about."""
+
+    promotions: list[Change] = Field(description="The newest 100 changes, the newest first")
     policies: list[PolicyEntry]
 
 

@@ -1,10 +1,10 @@
 """The HTTP application over a deployment: routes, problems, OpenAPI, behind the gate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NoReturn
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -17,12 +17,12 @@ from bandstand.api.hot import HotPath
 from bandstand.api.metrics import Metrics
 from bandstand.api.openapi import schema
 from bandstand.api.problems import from_http_exception, invalid_query
+from bandstand.api.promotions import promotions_router
+from bandstand.api.revocations import revocations_router
 from bandstand.api.routes import router
-from bandstand.api.simulations import simulations_router
 from bandstand.api.wire import Wire
 from bandstand.service.deployment import Deployment
 from bandstand.service.generate import TipWriting
-from bandstand.simulate.background import BackgroundRuns
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -34,7 +34,7 @@ def application(
     access: Access,
     metrics: Metrics,
     writing: TipWriting,
-    runs: BackgroundRuns,
+    others: Iterable[APIRouter],
     *,
     lifespan: Lifespan | None = None,
     log_requests: bool = False,
@@ -47,7 +47,7 @@ def application(
         access: who may do what.
         metrics: where it counts.
         writing: how it writes tips.
-        runs: how it has policies simulated.
+        others: further routes, and pages.
         lifespan: opens and closes what is underneath.
         log_requests: one log line for every request.
         hot_path: answer score and reward in the gate; off, the framework's routes do (the same behaviour, slower).
@@ -64,8 +64,11 @@ def application(
         redoc_url=None,  # one page of documentation is enough
     )
     framework.include_router(generation_router(deployment, writing, wire, metrics))
-    framework.include_router(simulations_router(runs))
     framework.include_router(router(deployment, wire, hot, metrics))
+    framework.include_router(promotions_router(deployment))
+    framework.include_router(revocations_router(deployment))
+    for other in others:
+        framework.include_router(other)
     framework.openapi = lambda: schema(framework, wire)  # type: ignore[method-assign]  # FastAPI's documented way
     for kind in (HTTPException, RequestValidationError, Exception):
         framework.add_exception_handler(kind, _raise)

@@ -47,6 +47,16 @@ REWARD_EXAMPLES: dict[str, Any] = {
         "summary": "A reaction, turned into a reward",
         "value": {"decision_id": "order-1002", "reaction": {"action": "done", "dwell_ms": 45000}},
     },
+    "turn": {
+        "summary": "What the user said next, for the judge to read; it waits for the verdict",
+        "value": {
+            "user_id": "ada",
+            "tip_id": "tip-1",
+            "features": {"hour_of_day": 9},
+            "turn": {"query_t": "Capital of Australia?", "answer_t": "It is Sydney.", "query_t1": "no, that is wrong"},
+            "wait": True,
+        },
+    },
     "legacy": {
         "summary": "Without a decision id",
         "value": {

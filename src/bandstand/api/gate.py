@@ -16,14 +16,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bandstand.api.access import ANONYMOUS, Access, Headers, required_role
 from bandstand.api.bodies import read_json_body
-from bandstand.api.hot import HotPath
+from bandstand.api.hot import Answer, Asked, HotPath
 from bandstand.api.metrics import Metrics
 from bandstand.api.problems import InternalError, render, status_of
 from bandstand.api.target import checked_query, decoded
 from bandstand.api.turns import Turns
 from bandstand.bandit.errors import BandstandError
 
-Handler = Callable[[bytes, Headers, str, str | None], Awaitable[bytes]]
+Handler = Callable[[bytes, Asked], Awaitable[Answer]]
 
 _MAX_REQUEST_ID = 128
 _SERVER_ERROR = 500
@@ -81,7 +81,7 @@ class Gate:
             if handler is None:
                 if path in _HEAVY:
                     await self._turns.take()
-                passed = _Passed(scope, path, query, client, request_id)
+                passed = _Passed(scope, path, query, client, request_id, self._turns)
                 status = await passed.to(self._app, receive, send)
             else:
                 policy = None
@@ -92,10 +92,9 @@ class Gate:
                 content = await read_json_body(receive, headers)
                 self._turns.light_begins()
                 try:
-                    body = await handler(content, headers, client, policy)
+                    status, body = await handler(content, Asked(headers, query, client, policy))
                 finally:
                     self._turns.light_ends()
-                status = 200
                 await _answer(send, status, [(b"content-type", b"application/json")], body, request_id)
         except Exception as error:
             problem = _problem(error, request_id, client)
@@ -134,10 +133,10 @@ class _Passed:
         status: of the answer; 0 until it has begun.
     """
 
-    def __init__(self, scope: Scope, path: str, query: bytes, client: str, request_id: str) -> None:
+    def __init__(self, scope: Scope, path: str, query: bytes, client: str, request_id: str, turns: Turns) -> None:
         self.status = 0
         self._tag = (b"x-request-id", request_id.encode())
-        state = {**scope.get("state", {}), "client": client, "request_id": request_id}
+        state = {**scope.get("state", {}), "client": client, "request_id": request_id, "take_turn": turns.take}
         self._scope: Scope = {**scope, "path": path, "query_string": query, "state": state}
 
     async def to(self, app: ASGIApp, receive: Receive, send: Send) -> int:

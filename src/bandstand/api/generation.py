@@ -14,11 +14,11 @@ from bandstand.api.metrics import Metrics
 from bandstand.api.openapi import described
 from bandstand.api.wire import Wire, checked_id, parsed
 from bandstand.bandit.errors import OverloadedError, StorageFullError, StorageUnavailableError
+from bandstand.conversation.errors import PromptError
 from bandstand.generate.errors import (
     GatewayError,
     GatewayUnreachableError,
     NotJsonError,
-    PromptError,
     PromptsKeptError,
     UnknownPromptError,
 )

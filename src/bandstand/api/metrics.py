@@ -1,12 +1,13 @@
 """Prometheus metrics of one application: requests, decisions, rewards, commits, and the store's own state."""
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from bandstand.service.judging import JudgeStanding
 from bandstand.store.events import Status
 
 KeyT = TypeVar("KeyT", bound=tuple[str, ...])
@@ -14,6 +15,7 @@ ChildT = TypeVar("ChildT")
 
 _LATENCIES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_MOST_TENANTS = 1000  # a label of a metric lives as long as the process
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -41,6 +43,27 @@ class Metrics:
         self._tokens = Counter(
             "bandstand_generate_tokens", "Tokens spent on tips.", ("prompt_version", "kind"), registry=self._registry
         )
+        self._arms = Gauge(
+            "bandstand_experiment_users", "Users an arm of the experiment met.", ("policy",), registry=self._registry
+        )
+        self._ratio = Gauge(
+            "bandstand_experiment_p_value", "Of the sample ratio; 1 while too few are met.", registry=self._registry
+        )
+        self._ratio.set(1.0)
+        self._opinions = Counter(
+            "bandstand_opinions", "What the judge was asked.", ("task", "tier", "outcome"), registry=self._registry
+        )
+        self._opinion_seconds = Histogram(
+            "bandstand_opinion_seconds",
+            "Time to answer a request for opinions.",
+            ("task",),
+            buckets=_LATENCIES,
+            registry=self._registry,
+        )
+        self._arbitrations = Counter(
+            "bandstand_arbitrations", "Intents decided.", ("tenant", "outcome"), registry=self._registry
+        )
+        self._tenants: set[str] = set()
         self._commit_size = Histogram(
             "bandstand_commit_events", "Events in one commit of the ledger.", buckets=_SIZES, registry=self._registry
         )
@@ -52,6 +75,10 @@ class Metrics:
             registry=self._registry,
         )
         self._synced = {synced: self._commit_seconds.labels(str(synced).lower()) for synced in (True, False)}
+
+    def watch_judging(self, standing: Callable[[], JudgeStanding]) -> None:
+        """Show what becomes of turns, asked at each scrape."""
+        self._registry.register(_JudgeCollector(standing))
 
     def watch(self, status: Callable[[], Status]) -> None:
         """Show the store's state, asked at each scrape."""
@@ -76,6 +103,27 @@ class Metrics:
         self._tokens.labels(prompt_version, "prompt").inc(prompt_tokens)
         self._tokens.labels(prompt_version, "completion").inc(completion_tokens)
 
+    def experiment(self, standing: Mapping[str, Any] | None) -> None:
+        """Show how the users of an experiment came out."""
+        if standing is not None:
+            for policy, arm in standing["arms"].items():
+                self._arms.labels(policy).set(arm["users"])
+            self._ratio.set(1.0 if standing["p_value"] is None else standing["p_value"])
+
+    def opinion(self, task: str, tier: str, outcome: str) -> None:
+        """Count an opinion by who gave it, or why there is none."""
+        self._opinions.labels(task, tier, outcome).inc()
+
+    def opinions_took(self, task: str, seconds: float) -> None:
+        """Count the time of one request for opinions."""
+        self._opinion_seconds.labels(task).observe(seconds)
+
+    def arbitration(self, tenant: str, outcome: str) -> None:
+        """Count a tenant's message by what decided it; tenants after the first thousand are not counted."""
+        if tenant in self._tenants or len(self._tenants) < _MOST_TENANTS:
+            self._tenants.add(tenant)
+            self._arbitrations.labels(tenant, outcome).inc()
+
     def commit(self, events: int, seconds: float, synced: bool) -> None:  # noqa: FBT001 (the store's CommitObserver)
         """Count a commit."""
         self._commit_size.observe(events)
@@ -96,6 +144,37 @@ class _Children(dict[KeyT, ChildT]):
     def __missing__(self, key: KeyT) -> ChildT:
         child = self[key] = self._labels(*key)
         return child
+
+
+class _JudgeCollector(Collector):
+    def __init__(self, standing: Callable[[], JudgeStanding]) -> None:
+        self._standing = standing
+
+    def collect(self) -> Iterator[Metric]:
+        standing = self._standing()
+        outcomes = CounterMetricFamily(
+            "bandstand_judgements", "Turns judged, by what came of them.", labels=("policy", "state", "reason")
+        )
+        for labels, count in standing.outcomes.items():
+            outcomes.add_metric(labels, count)
+        yield outcomes
+        yield GaugeMetricFamily("bandstand_turns_waiting", "Turns without a verdict yet.", standing.waiting)
+        yield GaugeMetricFamily(
+            "bandstand_judge_tokens_today",
+            "Tokens of the judge's LLM in this UTC day, reserved ones too.",
+            standing.tokens,
+        )
+        yield GaugeMetricFamily(
+            "bandstand_judge_usd_today",
+            "US dollars of the judge's LLM in this UTC day, reserved ones too.",
+            standing.usd,
+        )
+        yield CounterMetricFamily(
+            "bandstand_judge_over_budget", "Turns left to the local tiers for want of budget.", standing.over_budget
+        )
+        yield CounterMetricFamily(
+            "bandstand_judge_deaths", "Times that the judge's process died with turns in it.", standing.deaths
+        )
 
 
 class _StoreCollector(Collector):

@@ -14,6 +14,8 @@ from pydantic.json_schema import JsonSchemaMode
 
 from bandstand.api.access import required_role
 from bandstand.api.answers import Problem
+from bandstand.api.judgement_wire import JUDGEMENT_REQUESTS
+from bandstand.api.opinion_wire import OPINION_REQUESTS
 from bandstand.api.problems import (
     STATUS,
     ForbiddenError,
@@ -23,6 +25,7 @@ from bandstand.api.problems import (
     UnauthorizedError,
     UnsupportedMediaError,
 )
+from bandstand.api.revocation_wire import REVOCATION
 from bandstand.api.simulation_wire import SIMULATION
 from bandstand.api.wire import ID_SCHEMA, Wire
 from bandstand.bandit.errors import BandstandError, InvalidRequestError, UnknownPolicyError
@@ -56,6 +59,9 @@ def schema(framework: FastAPI, wire: Wire) -> dict[str, Any]:
         adapters: dict[str, TypeAdapter[Any]] = {
             **wire.adapters(),
             "SimulationRequest": SIMULATION,
+            "RevocationRequest": REVOCATION,
+            **OPINION_REQUESTS,
+            **JUDGEMENT_REQUESTS,
             "Problem": TypeAdapter(Problem),
         }
         inputs = [(name, mode, adapter) for name, adapter in adapters.items()]

@@ -12,8 +12,12 @@ from starlette.exceptions import HTTPException
 
 from bandstand.bandit import errors
 from bandstand.bandit.errors import BandstandError, FieldError
+from bandstand.conversation.errors import PromptError
 from bandstand.generate import errors as generating
+from bandstand.judge.judging import JudgeOffError
+from bandstand.service.opinions import UnscoredError
 from bandstand.simulate import errors as simulating
+from bandstand.store import judgements as judging
 
 CONTENT_TYPE = b"application/problem+json"
 NOT_UTF8 = "must be UTF-8"
@@ -97,6 +101,7 @@ STATUS: dict[type[BandstandError], tuple[int, str]] = {
     errors.UnknownPolicyError: (404, "No such policy"),
     errors.UnknownDecisionError: (404, "No such decision"),
     errors.AlreadyRewardedError: (409, "The decision is already rewarded"),
+    errors.PromotionRefusedError: (409, "The active policy cannot be changed so"),
     errors.DecisionConflictError: (409, "The decision_id names another request"),
     errors.OverloadedError: (503, "Overloaded"),
     errors.StorageUnavailableError: (503, "The store is unavailable"),
@@ -104,10 +109,15 @@ STATUS: dict[type[BandstandError], tuple[int, str]] = {
     generating.GatewayError: (502, "The model gateway failed"),
     generating.NotJsonError: (502, "The model did not answer with tips"),
     generating.GatewayUnreachableError: (503, "The model gateway cannot be reached"),
-    generating.PromptError: (500, "The prompt cannot be used"),
+    PromptError: (500, "The prompt cannot be used"),
     generating.UnknownPromptError: (404, "No such prompt"),
     generating.PromptsKeptError: (409, "The prompts were not reloaded"),
     simulating.UnknownRunError: (404, "No such simulation"),
+    JudgeOffError: (409, "Nothing is judged here"),
+    judging.RewardPendingError: (409, "The decision waits for a judgement"),
+    judging.JudgementExpiredError: (409, "The judgement cannot be changed any more"),
+    judging.UnknownJudgementError: (404, "No such judgement"),
+    UnscoredError: (502, "The judge could not say"),
     UnauthorizedError: (401, "An API key is needed"),
     ForbiddenError: (403, "Not allowed"),
     HostRefusedError: (400, "Unknown host name"),

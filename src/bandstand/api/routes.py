@@ -1,5 +1,6 @@
 """The routes, as the framework and OpenAPI know them."""
 
+from contextlib import suppress
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query, Request, Response
@@ -23,7 +24,8 @@ from bandstand.api.answers import (
 )
 from bandstand.api.bodies import read_json_body
 from bandstand.api.examples import RESET_EXAMPLES, REWARD_EXAMPLES, SCORE_EXAMPLES
-from bandstand.api.hot import HotPath
+from bandstand.api.hot import Answer, Asked, HotPath
+from bandstand.api.judgement_wire import Judgement, TurnTaken
 from bandstand.api.metrics import Metrics
 from bandstand.api.openapi import described
 from bandstand.api.problems import NotReadyError, invalid_fields
@@ -40,13 +42,19 @@ from bandstand.bandit.errors import (
     UnknownDecisionError,
     WrongPolicyError,
 )
-from bandstand.service import history, policies, stats, users
+from bandstand.judge.judging import JudgeOffError
+from bandstand.service import experiment, history, policies, stats, users
 from bandstand.service.deployment import Deployment
+from bandstand.store.judgements import RewardPendingError
 
 _PAGE = 1000
 _MOST = 2**63 - 1  # what a cursor can be
 _WRITES = (OverloadedError, StorageUnavailableError, StorageFullError)
 _REWARDING = (UnknownDecisionError, WrongPolicyError, AlreadyRewardedError, IdempotencyMismatchError)
+_JUDGING = (RewardPendingError, JudgeOffError)
+_TAKEN: dict[int | str, dict[str, Any]] = {
+    202: {"model": TurnTaken, "description": "The turn is kept, and will be judged"}
+}
 _READ = described(StorageUnavailableError)
 
 
@@ -80,7 +88,7 @@ def router(deployment: Deployment, wire: Wire, hot: HotPath, metrics: Metrics) -
 
 def _learning(routes: APIRouter, hot: HotPath) -> None:
     score_extra = described(DecisionConflictError, *_WRITES, body="ScoreRequest", examples=SCORE_EXAMPLES)
-    reward_extra = described(*_REWARDING, *_WRITES, body="RewardRequest", examples=REWARD_EXAMPLES)
+    reward_extra = described(*_REWARDING, *_JUDGING, *_WRITES, body="RewardRequest", examples=REWARD_EXAMPLES)
 
     @routes.post("/score", response_model=ScoreResponse, openapi_extra=score_extra, tags=["learning"])
     async def score(request: Request) -> Response:
@@ -92,12 +100,24 @@ def _learning(routes: APIRouter, hot: HotPath) -> None:
         """Pick one of the candidates with a named policy (`linucb` and `egreedy` always mean v1)."""
         return await answer(request, policy)
 
-    @routes.post("/reward", response_model=RewardResponse, openapi_extra=reward_extra, tags=["learning"])
+    @routes.post(
+        "/reward",
+        response_model=RewardResponse | Judgement,
+        responses=_TAKEN,
+        openapi_extra=reward_extra,
+        tags=["learning"],
+    )
     async def reward(request: Request) -> Response:
         """Teach what the user did: by `decision_id`, or by the legacy fields (then the active policy learns)."""
         return await learn(request, None)
 
-    @routes.post("/reward/{policy:id}", response_model=RewardResponse, openapi_extra=reward_extra, tags=["learning"])
+    @routes.post(
+        "/reward/{policy:id}",
+        response_model=RewardResponse | Judgement,
+        responses=_TAKEN,
+        openapi_extra=reward_extra,
+        tags=["learning"],
+    )
     async def reward_to(request: Request, policy: str) -> Response:
         """Teach a named policy; a decision of another policy is a 422."""
         return await learn(request, policy)
@@ -105,12 +125,12 @@ def _learning(routes: APIRouter, hot: HotPath) -> None:
     async def answer(request: Request, policy: str | None) -> Response:
         headers = dict(request.headers.raw)
         body = await read_json_body(request.receive, headers)
-        return _json(await hot.score(body, headers, _client(request), policy))
+        return _answered(await hot.score(body, _asked(request, headers, policy)))
 
     async def learn(request: Request, policy: str | None) -> Response:
         headers = dict(request.headers.raw)
         body = await read_json_body(request.receive, headers)
-        return _json(await hot.reward(body, headers, _client(request), policy))
+        return _answered(await hot.reward(body, _asked(request, headers, policy)))
 
 
 def _health(routes: APIRouter, deployment: Deployment, metrics: Metrics) -> None:
@@ -139,6 +159,8 @@ def _health(routes: APIRouter, deployment: Deployment, metrics: Metrics) -> None
     @routes.get("/metrics", response_class=PlainTextResponse, tags=["operations"])
     async def metrics_text() -> Response:
         """Prometheus metrics."""
+        with suppress(StorageUnavailableError):  # the rest can be told all the same
+            metrics.experiment(await experiment.standing(deployment))
         return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -185,8 +207,8 @@ def _sight(routes: APIRouter, deployment: Deployment) -> None:
 
     @routes.get("/policies", response_model=Policies, tags=["sight"])
     async def policy_list() -> dict[str, Any]:
-        """The configured policies."""
-        return {"active": deployment.active, "policies": policies.policies(deployment)}
+        """The configured policies, which one is active, and how that came about."""
+        return policies.overview(deployment)
 
 
 def _operators(routes: APIRouter, deployment: Deployment, wire: Wire) -> None:
@@ -229,5 +251,9 @@ def _client(request: Request) -> str:
     return cast("str", request.state.client)
 
 
-def _json(body: bytes) -> Response:
-    return Response(body, media_type="application/json")
+def _asked(request: Request, headers: dict[bytes, bytes], policy: str | None) -> Asked:
+    return Asked(headers, request.scope["query_string"], _client(request), policy)
+
+
+def _answered(answer: Answer) -> Response:
+    return Response(answer.body, answer.status, media_type="application/json")

@@ -38,6 +38,7 @@ class PersonaFields(TypedDict):
     morning_active: NotRequired[bool]
     evening_active: NotRequired[bool]
     description: NotRequired[Annotated[str, Field(max_length=1000)]]
+    language: NotRequired[Literal["en", "zh", "mixed"]]
 
 
 class OwnWorld(TypedDict):

@@ -84,6 +84,15 @@ class Wire:
                 "dwell_ms": NotRequired[Annotated[float, Field(ge=0)] | None],
             },
         )
+        turn = _dictionary(
+            "RewardTurn",
+            {
+                "query_t": Annotated[str, Field(description="What the user asked; may be empty")],
+                "answer_t": Annotated[str, Field(description="What was answered")],
+                "query_t1": Annotated[str, Field(description="What the user said next")],
+                "taxonomy": NotRequired[Annotated[Id, Field(description="Left out, the deployment's own choice")]],
+            },
+        )
         reward_fields: dict[str, Any] = {
             "decision_id": NotRequired[
                 Annotated[Id, Field(description="From /score; the fields below are then optional")]
@@ -93,6 +102,10 @@ class Wire:
             "reward": NotRequired[Annotated[float, Field(ge=-1, le=1)]],
             "reaction": NotRequired[reaction],
             "features": NotRequired[features],
+            "turn": NotRequired[turn],
+            "wait": NotRequired[
+                Annotated[bool, Field(description="With turn: answer with the verdict, once there is one")]
+            ],
         }
         if "day_of_week" in catalogue.context_fields:
             reward_fields["day_of_week"] = NotRequired[_annotation(catalogue.context_fields["day_of_week"])]

@@ -7,6 +7,7 @@ import typer
 from bandstand import __version__
 from bandstand.bandit.errors import BandstandError
 from bandstand.cli.evaluate import evaluate
+from bandstand.cli.judge import judge
 from bandstand.cli.openapi import print_openapi
 from bandstand.cli.serve import serve
 from bandstand.cli.settings import print_settings
@@ -29,6 +30,7 @@ command.command()(simulate)
 command.command()(evaluate)
 command.command("settings")(print_settings)
 command.command("openapi")(print_openapi)
+command.add_typer(judge)
 command.add_typer(state)
 
 

@@ -28,6 +28,22 @@ class JudgeName(StrEnum):
     COMMAND = "command"
 
 
+class Reader(StrEnum):
+    """Who reads what users say."""
+
+    RULES = "rules"
+    LOCAL = "local"
+    LLM = "llm"
+    AUTO = "auto"
+
+
+class GateName(StrEnum):
+    """What a verdict teaches."""
+
+    HARD = "hard"
+    SOFT = "soft"
+
+
 class EventsKept(StrEnum):
     """Whose single decisions are kept."""
 
@@ -73,6 +89,14 @@ def simulate(  # noqa: PLR0913 (each is a flag)
         str | None, _flag("Program of --judge command: prompt on stdin, one word on stdout.", metavar="COMMAND")
     ] = None,
     judge_deadline: Annotated[float | None, _flag("Longest one judgement may take.", metavar="SECONDS")] = None,
+    chat: Annotated[
+        Reader | None,
+        _flag(
+            "Users talk instead of acting, and this tier of the judge reads it; each policy also plays by the truth."
+        ),
+    ] = None,
+    gate: Annotated[GateName | None, _flag("What a verdict teaches with --chat. Default JUDGE_GATE.")] = None,
+    tau: Annotated[float | None, _flag("Threshold of the hard gate with --chat. Default JUDGE_TAU.")] = None,
     events: Annotated[
         EventsKept | None, _flag("Whose single decisions are kept: none, the first seed's (sample, the default), all.")
     ] = None,
@@ -99,6 +123,7 @@ def simulate(  # noqa: PLR0913 (each is a flag)
     """
     # Imported here: the other commands need none of it.
     from bandstand.cli.simulation import Setting, new_run, play_run, resumed_run  # noqa: PLC0415
+    from bandstand.cli.simulation_chat import chat_plan  # noqa: PLC0415
     from bandstand.cli.simulation_tables import show  # noqa: PLC0415
 
     document: dict[str, Any] = {
@@ -121,17 +146,19 @@ def simulate(  # noqa: PLR0913 (each is a flag)
         "command": None if judge_command is None else shlex.split(judge_command),
         "deadline_s": judge_deadline,
     }
-    given, asked = _given(document), _given(judging)
+    given, asked, listening = _given(document), _given(judging), _given({"tier": chat, "gate": gate, "tau": tau})
     settings = read_settings(state_dir=state_dir)
     setting = Setting(settings, load_catalogue(settings), api_key=api_key, concurrency=concurrency)
     if resume is not None:
-        if given or asked or policy:
+        if given or asked or listening or policy:
             raise InvalidRequestError("--resume continues a run as it was planned: leave the other flags out")
         run = resumed_run(setting, resume, supervised=supervised)
     else:
         given["policies"] = policy or _POLICIES
         if "seeds" not in given:
             given["seeds"] = _SEEDS if asked.get("kind", "rule") == "rule" else 1
+        if listening:
+            given["chat"] = chat_plan(settings, listening)
         run = new_run(setting, given | {"judge": asked})
     result = asyncio.run(play_run(setting, run, supervised=supervised))
     if supervised:

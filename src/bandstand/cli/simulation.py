@@ -14,6 +14,7 @@ from typing import Any
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.errors import BandstandError, InvalidRequestError
 from bandstand.cli.report import progress
+from bandstand.cli.simulation_chat import listening, with_judge
 from bandstand.cli.simulation_judge import planned_judge
 from bandstand.settings import Settings
 from bandstand.simulate.asking import with_prompt
@@ -68,7 +69,7 @@ def new_run(setting: Setting, document: Mapping[str, Any]) -> FoundRun:
     values["policies"] = [_configured(setting, name, values) for name in values["policies"]]
     if "url" in values:
         values["users"] = f"simulated/{secrets.token_hex(4)}"
-    plan = with_prompt(Plan.from_document(values))
+    plan = with_judge(setting.settings, with_prompt(Plan.from_document(values)))
     if plan.url is None:
         plan = require_policies(plan, setting.catalogue.policies)
     run = setting.simulations.create(plan.to_json(), plan.total, origin="command", client=_CLIENT, now=time.time())
@@ -167,7 +168,8 @@ def _kept(simulations: Simulations, run: int) -> list[tuple[Key, PackedPlay]]:
 
 
 def _at_once(setting: Setting, plan: Plan) -> int | None:
-    if plan.url is None and plan.judge.kind == "rule":
+    asks = plan.judge.kind != "rule" or (plan.chat is not None and plan.chat.tier in {"llm", "auto"})
+    if plan.url is None and not asks:
         return None
     return max(1, setting.concurrency or AT_ONCE)
 
@@ -190,10 +192,11 @@ def _stop(*, supervised: bool) -> asyncio.Event:
 @asynccontextmanager
 async def _players(setting: Setting, plan: Plan) -> AsyncIterator[Players]:
     if plan.url is None:
-        yield LocalPlayers(setting.catalogue.policies)
+        async with listening(setting.settings, plan, LocalPlayers(setting.catalogue.policies)) as players:
+            yield players
         return
-    async with ServicePlayers(plan.url, setting.api_key, plan.users) as players:
-        yield players
+    async with ServicePlayers(plan.url, setting.api_key, plan.users) as service:
+        yield service
 
 
 def _configured(setting: Setting, name: str, values: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bandstand.judge.taxonomy import POLARITIES
 from bandstand.simulate.report import plus_minus
 
 _WIDTH = 120
@@ -21,12 +22,14 @@ def show(result: Mapping[str, Any]) -> None:
     world = plan["world"] if isinstance(plan["world"], str) else "own"
     title = (
         f"Run {result['run']}: {result['decisions']:,} of {result['total']:,} decisions, {world} personas, "
-        f"{plan['seeds']} seeds, judge {plan['judge']['kind']}"
+        f"{plan['seeds']} seeds, " + _who(plan)
     )
     if result["seconds"]:
         title += f", {result['seconds']:.1f} s"
     console.print(_overall(result), title, sep="\n")
     console.print(_by_decision(result))
+    if "hearing" in result:
+        console.print(_hearing(result["hearing"]), _confusion(result["hearing"]), sep="\n")
     fallbacks = [
         f"{name}: {each['decisions']:,} decided by {each['judge']}"
         + (f" ({each['fallback']})" if each["fallback"] else "")
@@ -38,9 +41,19 @@ def show(result: Mapping[str, Any]) -> None:
         console.print(line)
 
 
+def _who(plan: Mapping[str, Any]) -> str:
+    chat = plan["chat"]
+    if chat is None:
+        return f"judge {plan['judge']['kind']}"
+    threshold = f", τ = {chat['tau']:g}" if chat["gate"] == "hard" else ""
+    return f"{chat['tier']} reads what they say, {chat['gate']} gate{threshold}"
+
+
 def _overall(result: Mapping[str, Any]) -> Table:
     table = Table("policy")
-    for head in ("mean reward", "expected", "gap closed", "regret", "done", "snooze", "dismiss"):
+    # What users mean to say has seven names, too many beside the rest: the judge's tables tell of them.
+    shown = () if "hearing" in result else tuple(next(iter(result["policies"].values()))["actions"])
+    for head in ("mean reward", "expected", "gap closed", "regret", *shown):
         table.add_column(head, justify="right")
     for name, each in result["policies"].items():
         table.add_row(
@@ -49,10 +62,43 @@ def _overall(result: Mapping[str, Any]) -> Table:
             plus_minus(each["expected_reward"], each["expected_stderr"], ".4f"),
             plus_minus(each["gap_closed"], each["gap_stderr"], ".1%"),
             plus_minus(each["regret"], None, ".4f"),
-            *(f"{share:.1%}" for share in each["actions"].values()),
+            *(f"{each['actions'][act]:.1%}" for act in shown),
         )
     for name, each in result["baselines"].items():
         table.add_row(name, "", plus_minus(each["mean_reward"], each["stderr"], ".4f"), style="dim")
+    return table
+
+
+def _hearing(hearing: Mapping[str, Any]) -> Table:
+    """How well the judge heard, and what it cost beside being taught by the truth."""
+    table = Table("judge, by policy")
+    for head in ("taught", "macro-F1", "neg. precision", "neg. recall", "sign flips", "flips taught", "regret cost"):
+        table.add_column(head, justify="right")
+    for name, heard in hearing.items():
+        polarity, cost = heard["polarity"], heard["regret_cost"]
+        table.add_row(
+            name,
+            plus_minus(heard["coverage"], None, ".1%"),
+            plus_minus(polarity["macro_f1"], None, ".3f"),
+            plus_minus(polarity["negative_precision"], None, ".3f"),
+            plus_minus(polarity["negative_recall"], None, ".3f"),
+            plus_minus(heard["sign_flips"], None, ".2%"),
+            plus_minus(heard["gated"]["sign_flips"], None, ".2%"),
+            plus_minus(cost["mean"], cost["stderr"], ".4f"),
+        )
+    return table
+
+
+def _confusion(hearing: Mapping[str, Any]) -> Table:
+    """What was meant, and what was heard, over all policies: shares of what was meant."""
+    sides = [side for side in POLARITIES if any(side in each["polarity"]["confusion"] for each in hearing.values())]
+    table = Table("meant")
+    for side in sides:
+        table.add_column(f"heard as {side}", justify="right")
+    for true in sides:
+        rows = [each["polarity"]["confusion"].get(true, {}) for each in hearing.values()]
+        counts = [sum(row.get(said, 0) for row in rows) for said in sides]
+        table.add_row(true, *(f"{count / sum(counts):.1%}" if sum(counts) else "" for count in counts))
     return table
 
 

@@ -1,7 +1,7 @@
 """``bandstand state``: looking after a state directory.
 
 Commands that only read it (verify, export, backup) work while a service runs on it. The others own it, so the service
-must be stopped first; ``reset`` and ``erase`` can also ask a running one.
+must be stopped first; ``reset``, ``erase`` and ``revoke`` can also ask a running one.
 """
 
 import sys
@@ -19,6 +19,7 @@ import typer
 from bandstand.bandit.errors import InvalidRequestError
 from bandstand.cli.report import AsJson, progress, report
 from bandstand.cli.state_dir import StateDir, place
+from bandstand.cli.state_undo import revoke
 from bandstand.cli.state_users import erase, reset
 from bandstand.store import backup as backups
 from bandstand.store import checkpoints, migration, transfer
@@ -31,7 +32,7 @@ EXIT_MISMATCH = 1
 
 state = typer.Typer(
     name="state",
-    help="Look after a state directory: check it, repair it, back it up, move it, forget users.",
+    help="Look after a state directory: check it, repair it, back it up, move it, forget users, take rewards back.",
     epilog="verify, export and backup work while a service runs; the others own the directory (or, some, take --url).",
     no_args_is_help=True,
 )
@@ -226,6 +227,7 @@ def backup(
 
 state.command()(reset)
 state.command()(erase)
+state.command()(revoke)
 
 
 def _date(ts: float | None) -> str | None:

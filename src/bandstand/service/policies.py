@@ -1,21 +1,40 @@
-"""Policies: what is configured, and which one un-named requests mean."""
+"""Policies: what is configured, which one un-named requests mean, and how that came about."""
 
 from typing import Any
 
+from bandstand.service import promotion
 from bandstand.service.deployment import Deployment
+
+_HISTORY = 100
+
+
+def overview(deployment: Deployment) -> dict[str, Any]:
+    """The active policy, the newest changes of it (the newest first), and every policy."""
+    newest = deployment.promotions[: -_HISTORY - 1 : -1]
+    return {
+        **promotion.active(deployment),
+        "promotions": [promotion.entry(deployment, each) for each in newest],
+        "policies": policies(deployment),
+    }
 
 
 def policies(deployment: Deployment) -> list[dict[str, Any]]:
-    """Every configured policy, its definition and the names it goes by."""
+    """Every configured policy, its definition and the names it goes by.
+
+    ``share`` is the share of the users whose un-named requests mean it; ``active`` says whether there are any.
+    """
     aliases: dict[str, list[str]] = {}
     for alias, name in deployment.catalogue.aliases.items():
         aliases.setdefault(name, []).append(alias)
+    experiment = deployment.experiment
+    shares = {deployment.active: 1.0} if experiment is None else experiment.shares()
     return [
         {
             "name": policy.name,
             "kind": policy.kind,
             "hash": policy.hash,
-            "active": policy.name == deployment.active,
+            "active": policy.name in shares,
+            "share": shares.get(policy.name, 0.0),
             "aliases": aliases.get(policy.name, []),
             "parameters": dict(policy.parameters),
             "schema": policy.schema.name,

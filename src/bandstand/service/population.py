@@ -8,7 +8,7 @@ posterior notices at its next use that it is out of date. What users have taught
 import asyncio
 import heapq
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from bandstand.bandit.errors import BandstandError
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.population import PopulationPrior, refresh_steps
 from bandstand.bandit.prior import ITERATIONS
-from bandstand.bandit.profile import StateKey
+from bandstand.bandit.profile import Profile, StateKey
 from bandstand.bandit.reservoir import Reservoir, capacity, sampling_key
 from bandstand.bandit.ridge import Prior
 from bandstand.store.base import Store
@@ -31,7 +31,7 @@ from bandstand.store.priors import PriorFiles
 
 REFRESH_REWARDS = 200
 
-_PAUSE = 1.0  # between two refreshes, so that many rewards do not keep a core busy
+_PAUSE = 0.5  # between two refreshes, so that many rewards do not keep a core busy
 _PAGE = 1000
 _LINEAGE = 100
 
@@ -43,6 +43,7 @@ class _Pool:
 
     Attributes:
         generation: how often the prior was learned; 0 for never.
+        learned_from: the users it was learned from, some of whom may have left the reservoir since.
         learned_seq: the newest event that the prior knows.
         seq: the newest event that the reservoir knows.
         fresh: rewards since the last refresh.
@@ -58,6 +59,7 @@ class _Pool:
         self.reservoir = Reservoir(self.capacity, secret)
         self.prior = PopulationPrior.unlearned(policy.prior)
         self.generation = 0
+        self.learned_from: frozenset[str] = frozenset()
         self.learned_seq = 0
         self.seq = 0
         self.fresh = 0
@@ -133,10 +135,11 @@ class Population:
         while True:
             await self._due.wait()
             self._due.clear()
-            for pool in self._pools.values():
-                if pool.fresh >= self._refresh_rewards:
-                    async with self._fitting:
-                        await self._refit(pool, refresh_steps(len(pool.reservoir), pool.policy.schema.dimension))
+            due = [pool for pool in self._pools.values() if pool.fresh >= self._refresh_rewards]
+            for pool in due:
+                async with self._fitting:
+                    steps = refresh_steps(len(pool.reservoir), pool.policy.schema.dimension, 1 / len(due))
+                    await self._refit(pool, steps)
             await asyncio.sleep(_PAUSE)
 
     # ── the hot path ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -156,10 +159,9 @@ class Population:
         if pool is None or not reward.applied:
             return
         profile = self._store.warm(reward.user_id)
-        state = None if profile is None else profile.policies.get(pool.key)
-        if state is None or state.ridge is None:
+        if profile is None:
             return
-        pool.reservoir.offer(reward.user_id, state.ridge)
+        _take_in(pool, profile)
         pool.seq = reward.seq
         pool.moved = True
         pool.fresh += 1
@@ -184,15 +186,45 @@ class Population:
         """
         if self._keeper is not None:
             await self._filled.wait()
-        affected = [pool for pool in self._pools.values() if pool.reservoir.remove(user_id) or user_id in pool.on_disk]
-        for pool in affected:
-            async with self._fitting:
-                await self._refit(pool, ITERATIONS)
+        left = {name for name, pool in self._pools.items() if pool.reservoir.remove(user_id)}
+        affected = 0
+        for name, pool in self._pools.items():
+            async with self._fitting:  # a fit under way may be learning from them still
+                if pool.generation and (name in left or user_id in pool.learned_from or user_id in pool.on_disk):
+                    await self._refit(pool, ITERATIONS, cold=True)
+                    affected += 1
         unlearned = 0
         if self._files is not None:
             kept = {pool.policy.name for pool in self._pools.values() if user_id not in pool.on_disk}
             unlearned = await asyncio.to_thread(_discard, self._files, kept, user_id)
-        return len(affected) + unlearned
+        return affected + unlearned
+
+    async def revoked(self, user_ids: Collection[str], seq: int) -> list[str]:
+        """Make every prior that these users had a part in again, from what is left of their sums.
+
+        Where nothing is open yet, the next start will: a prior that is older than what was taken back is not believed.
+
+        Args:
+            user_ids: users of whom rewards were taken back.
+            seq: an event number from after that.
+
+        Returns:
+            The policies whose prior was made again.
+        """
+        if self._keeper is not None:
+            await self._filled.wait()
+        again = []
+        for name, pool in self._pools.items():
+            async with self._fitting:
+                members = [user_id for user_id in user_ids if user_id in pool.reservoir]
+                for user_id in members:
+                    profile = self._store.warm(user_id) or await self._store.profile(user_id)
+                    _take_in(pool, profile)
+                pool.seq, pool.moved = max(pool.seq, seq), True
+                if pool.generation and not (pool.learned_from.isdisjoint(user_ids) and not members):
+                    await self._refit(pool, ITERATIONS, cold=True)
+                    again.append(name)
+        return again
 
     async def refit(self, policy: str) -> None:
         """Learn one policy's prior again from its reservoir, from nothing and all the way."""
@@ -205,8 +237,8 @@ class Population:
     async def _refit(self, pool: _Pool, steps: int, *, cold: bool = False) -> None:
         """Replace the prior by what the reservoir supports now; if that fails the old one stands."""
         members, seq, pool.fresh = pool.reservoir.members(), pool.seq, 0
-        start = None if cold or not pool.generation else pool.prior.estimate
-        fit = partial(PopulationPrior.learned, members, pool.policy.prior, start, steps=steps)
+        earlier = None if cold else pool.prior
+        fit = partial(PopulationPrior.learned, members, pool.policy.prior, earlier, steps=steps)
         began = time.perf_counter()
         try:
             prior = await asyncio.get_running_loop().run_in_executor(self._thread, fit)
@@ -216,6 +248,7 @@ class Population:
         if pool.generation:
             pool.lineage = [*pool.lineage, self._entry(pool)][-_LINEAGE:]
         pool.prior, pool.learned_seq, pool.moved = prior, seq, True
+        pool.learned_from = frozenset(members)
         pool.learned_at = datetime.fromtimestamp(self._clock(), UTC).isoformat()
         pool.generation += 1
         log.info(
@@ -241,7 +274,7 @@ class Population:
     async def _write(self, pool: _Pool) -> None:
         if self._files is None:
             return
-        members, prior = frozenset(pool.reservoir), pool.prior
+        members, prior, former = frozenset(pool.reservoir), pool.prior, pool.learned_from.difference(pool.reservoir)
         header = {
             "schema": pool.policy.schema.name,
             "schema_hash": pool.policy.schema.hash,
@@ -254,14 +287,16 @@ class Population:
         files, name = self._files, pool.policy.name
 
         def write() -> str:
-            return files.write(name, {**header, **prior.to_json(), "members": sorted(members)})
+            return files.write(
+                name, {**header, **prior.to_json(), "members": sorted(members), "former": sorted(former)}
+            )
 
         try:
             pool.checksum = await asyncio.get_running_loop().run_in_executor(self._thread, write)
         except OSError:
             log.exception("prior not kept", policy=pool.policy.name)
             return
-        pool.on_disk, pool.moved = members, False
+        pool.on_disk, pool.moved = members | former, False
 
     def _taken_up(self, pool: _Pool) -> list[str] | None:
         """Believe the kept prior; returns the users it was learned from, ``None`` where there is no such file."""
@@ -269,7 +304,7 @@ class Population:
         if document is None:
             return None
         try:
-            members = [str(user_id) for user_id in document["members"]]
+            members, former = ([str(user_id) for user_id in document[key]] for key in ("members", "former"))
             if document["schema_hash"] == pool.policy.schema.hash:
                 pool.prior = PopulationPrior.from_json(document)
                 pool.generation = int(document["generation"])
@@ -280,27 +315,32 @@ class Population:
         except (ValueError, KeyError, TypeError):
             self._files.set_aside(pool.policy.name)  # type: ignore[union-attr]  # it was read from there
             return None
-        pool.on_disk = frozenset(members)
+        pool.on_disk = frozenset([*members, *former])
+        if pool.generation:
+            pool.learned_from = pool.on_disk
         return members
 
     async def _load(self, pool: _Pool, members: list[str] | None) -> None:
         """Fill the reservoir: with the users it held, or where nobody knows, with the sample it would have held."""
-        kept = members is not None
         try:
             for user_id in members if members is not None else await self._sampled(pool.capacity):
                 profile = self._store.warm(user_id) or await self._store.profile(user_id)
-                state = profile.policies.get(pool.key)
-                if state is not None and state.ridge is not None and user_id not in pool.reservoir:
-                    pool.reservoir.offer(user_id, state.ridge)
+                if user_id not in pool.reservoir:
+                    _take_in(pool, profile)
                     pool.seq = max(pool.seq, profile.seq)
                 await asyncio.sleep(0)
+            revoked = pool.generation > 0 and await self._store.revoked_since(pool.learned_seq)
+            former = pool.on_disk.difference(members or ())
+            gone = [user_id for user_id in former if not (await self._store.profile(user_id)).policies]
         except BandstandError as error:  # the store is closing, or its disk fails: rewards fill the reservoir too
             log.warning("reservoir not filled", policy=pool.policy.name, error=error.detail)
-        gone = kept and any(user_id not in pool.reservoir for user_id in members or ())
+            return
+        gone += [user_id for user_id in members or () if user_id not in pool.reservoir]
+        anew = bool(gone) or revoked
         rewards = sum(state.count for state in pool.reservoir.members().values())
-        if gone or (not pool.generation and rewards >= self._refresh_rewards):
+        if anew or (not pool.generation and rewards >= self._refresh_rewards):
             async with self._fitting:
-                await self._refit(pool, ITERATIONS)
+                await self._refit(pool, ITERATIONS, cold=anew)
 
     async def _sampled(self, count: int) -> list[str]:
         """The ids that a reservoir of all known users would hold."""
@@ -318,11 +358,20 @@ class Population:
             after = page.next
 
 
+def _take_in(pool: _Pool, profile: Profile) -> None:
+    """Hand a user's newest sums to the reservoir; somebody of whom none are left is let go of."""
+    state = profile.policies.get(pool.key)
+    if state is None or state.ridge is None:
+        pool.reservoir.remove(profile.user_id)
+    else:
+        pool.reservoir.offer(profile.user_id, state.ridge)
+
+
 def _discard(files: PriorFiles, kept: set[str], user_id: str) -> int:
     """Delete the files that name a user, but for the policies in ``kept``; returns how many went."""
     named = 0
     for name in files.names() - kept:
         document = files.read(name)
-        if document is not None and user_id in document.get("members", ()):
+        if document is not None and user_id in {*document.get("members", ()), *document.get("former", ())}:
             named += files.delete(name)
     return named

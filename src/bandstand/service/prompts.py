@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from bandstand.bandit.arms import Earnings, thompson
 from bandstand.bandit.errors import BandstandError, ConfigurationError
+from bandstand.conversation.prompts import BrokenPrompt, Prompt, PromptLibrary
 from bandstand.generate.errors import PromptsKeptError, UnknownPromptError
 from bandstand.generate.generator import PARAMETERS
-from bandstand.generate.prompts import BrokenPrompt, Prompt, PromptLibrary
 from bandstand.generate.selection import GENERATE, Selected, default_versions, select_prompt, uniform
 from bandstand.service.deployment import Deployment
 from bandstand.store.base import Store

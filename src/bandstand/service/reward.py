@@ -61,14 +61,9 @@ async def reward(
         IdempotencyMismatchError: the key came with another body before.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
-    named = None if policy is None else deployment.policy(policy)
-    value = _value(request)
-    body_hash = hashlib.blake2b(json.dumps(request, sort_keys=True).encode(), digest_size=16).digest()
-    if "decision_id" in request:
-        event = await _by_decision(deployment, request, named, value, client, body_hash)
-    else:
-        event = _legacy(deployment, request, named or deployment.policy(None), value, client, body_hash)
+    event = await rewarding(deployment, request, _value(request), client=client, policy=policy)
     event.idempotency = idempotency
+    body_hash = event.body_hash
     outcome = await deployment.store.reward(event)
     stands = outcome.reward
     if stands.body_hash != body_hash:
@@ -87,6 +82,23 @@ async def reward(
         request.get("decision_id"),
         repeated=outcome.match != "new",
     )
+
+
+async def rewarding(
+    deployment: Deployment, request: Mapping[str, Any], value: float, *, client: str, policy: str | None
+) -> Reward:
+    """The reward that a request means, by ``decision_id`` or by the legacy fields; nothing is logged yet.
+
+    Raises:
+        InvalidRequestError: legacy fields are missing, or the decision picked another candidate.
+        UnknownPolicyError, UnknownDecisionError, WrongPolicyError: what it names is not there, or not so.
+    """
+    named = None if policy is None else deployment.policy(policy)
+    body_hash = hashlib.blake2b(json.dumps(request, sort_keys=True).encode(), digest_size=16).digest()
+    if "decision_id" in request:
+        return await _by_decision(deployment, request, named, value, client, body_hash)
+    chosen = named or deployment.policy(None, request.get("user_id"))
+    return _legacy(deployment, request, chosen, value, client, body_hash)
 
 
 def _value(request: Mapping[str, Any]) -> float:

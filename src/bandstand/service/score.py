@@ -65,9 +65,9 @@ async def score(
         DecisionConflictError: the caller's ``decision_id`` names another request.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
-    chosen = deployment.policy(policy)
-    store = deployment.store
     user_id: str = request["user_id"]
+    chosen = deployment.policy(policy, user_id)
+    store = deployment.store
     own_id: str | None = request.get("decision_id")
     if own_id is not None and (earlier := await store.receipt(own_id)) is not None:
         return _repeated(earlier, body, policy and chosen.name)
@@ -75,6 +75,8 @@ async def score(
     profile = store.warm(user_id) or await store.profile(user_id)
     # No await from here to `decide`: numbers are handed out in the order of the hand-over.
     decision = _decided(deployment, chosen, profile, request, body, client)
+    if policy is None and deployment.begun is not None:
+        decision.experiment = deployment.begun.seq
     numbers = decision.numbers
     try:
         stands = await store.decide(decision)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from bandstand.bandit.profile import PolicyState
+from bandstand.service import experiment, judgements, loop
 from bandstand.service.deployment import Deployment, iso
 
 
@@ -14,23 +15,23 @@ async def user_stats(deployment: Deployment, user_id: str, policy: str | None = 
     Raises:
         UnknownPolicyError: no such policy.
     """
-    chosen = deployment.policy(policy)
+    chosen = deployment.policy(policy, user_id)
     profile = await deployment.store.profile(user_id)
     known = profile.policies.get((chosen.name, chosen.schema.name))
     state = known or PolicyState()
     prior, now = deployment.prior(chosen, user_id), deployment.clock()
-    theta = np.zeros(chosen.schema.dimension) if known is None else known.posterior(prior, now).mean
+    theta = np.zeros(chosen.schema.shape) if known is None else known.posterior(prior, now).mean
     return {
         "user_id": user_id,
         "pulls": state.pulls,
         "reward_count": state.reward_count,
         "cumulative_reward": state.cumulative_reward,
         "estimated_mean_reward": state.cumulative_reward / state.reward_count if state.reward_count else 0.0,
-        "theta": theta.tolist(),
+        "theta": np.broadcast_to(theta, chosen.schema.shape).ravel().tolist(),
         "last_updated": iso(state.last_updated),
         "policy": chosen.name,
         "exploration_rate": state.explores / state.pulls if state.pulls else 0.0,
-        "feature_labels": list(chosen.schema.labels),
+        "feature_labels": list(chosen.schema.weight_labels),
     }
 
 
@@ -50,4 +51,7 @@ async def deployment_stats(deployment: Deployment) -> dict[str, Any]:
             }
             for name, total in sorted(totals.items())
         },
+        "experiment": await experiment.standing(deployment),
+        "loop": await loop.health(deployment),
+        "judge": None if deployment.judging is None else await judgements.coverage(deployment.judging),
     }

@@ -5,6 +5,7 @@ from typing import Any
 from bandstand.service.deployment import Deployment
 
 UNREACHABLE = ("backups made before", "logs shipped elsewhere", "hourly totals and totals by prompt, which name nobody")
+LOG = "the write-ahead log, until those who read the ledger now have finished"
 
 
 async def users(deployment: Deployment, prefix: str, after: int, limit: int) -> dict[str, Any]:
@@ -22,7 +23,7 @@ async def reset(deployment: Deployment, user_id: str, client: str) -> None:
 async def erase(deployment: Deployment, user_id: str, client: str) -> dict[str, Any]:
     """Delete everything held about the user; the receipt counts what went and names what this cannot reach."""
     erasure = await deployment.store.erase(user_id, client)
-    await deployment.population.erased(user_id)
+    priors = await deployment.population.erased(user_id)
     return {
         "ok": True,
         "erased": {
@@ -31,6 +32,11 @@ async def erase(deployment: Deployment, user_id: str, client: str) -> dict[str, 
             "marks": erasure.marks,
             "documents": erasure.documents,
             "generations": erasure.generations,
+            "revocations": erasure.revocations,
+            "turns": erasure.turns,
+            "verdicts": erasure.verdicts,
+            "enrolments": erasure.enrolments,
+            "priors": priors,
         },
-        "unreachable": list(UNREACHABLE),
+        "unreachable": [*UNREACHABLE, *([] if erasure.log_emptied else [LOG])],
     }

@@ -1,0 +1,40 @@
+"""The route that takes rewards back."""
+
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from fastapi import APIRouter, Request
+
+from bandstand.api.bodies import read_json_body
+from bandstand.api.openapi import described
+from bandstand.api.revocation_wire import REVOCATION, REVOCATION_EXAMPLES, Revocation
+from bandstand.api.wire import parsed
+from bandstand.bandit.errors import OverloadedError, StorageFullError, StorageUnavailableError, UnknownDecisionError
+from bandstand.service.deployment import Deployment
+from bandstand.service.undo import undo
+from bandstand.store.undo import Selection
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def revocations_router(deployment: Deployment) -> APIRouter:
+    """The route over one deployment."""
+    routes = APIRouter(tags=["operators"])
+    writing = (OverloadedError, StorageUnavailableError, StorageFullError)
+    extra = described(UnknownDecisionError, *writing, body="RevocationRequest", examples=REVOCATION_EXAMPLES)
+
+    @routes.post("/revocations", response_model=Revocation, openapi_extra=extra)
+    async def revoke(request: Request) -> dict[str, Any]:
+        """Take rewards back out of what they taught, all or none, and learn the priors again without them."""
+        body = parsed(REVOCATION, await read_json_body(request.receive, dict(request.headers.raw)))
+        dry_run = body.pop("dry_run", False)
+        selection = Selection(**{name: _plain(value) for name, value in body.items()})
+        return await undo(deployment, selection, cast("str", request.state.client), dry_run=dry_run)
+
+    return routes
+
+
+def _plain(value: str | datetime) -> Any:
+    """A time as seconds since the epoch; text as it is."""
+    # Not timestamp(): a year that no clock of ours can show would be an error of the platform's.
+    return (value - _EPOCH).total_seconds() if isinstance(value, datetime) else value

@@ -1,0 +1,82 @@
+"""The two ways to change a state: ask the service that runs on it, or own the directory for as long as it takes."""
+
+import asyncio
+import ipaddress
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from bandstand.bandit.errors import ConfigurationError, InvalidRequestError, StorageUnavailableError
+from bandstand.cli.state_dir import Place
+from bandstand.service.deployment import Deployment
+from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store.maintenance import ledger_path
+from bandstand.store.priors import PriorFiles
+
+Url = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Ask the service running there, such as http://127.0.0.1:8000."),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(metavar="SECRET", envvar="BANDSTAND_API_KEY", help="An admin key's secret, for --url."),
+]
+_SECONDS = 60.0
+
+T = TypeVar("T")
+
+
+def here(where: Place, use_case: Callable[[Deployment], Awaitable[T]]) -> T:
+    """Own the directory for one use case."""
+    ledger_path(where.directory)
+
+    async def run() -> T:
+        # Retention is the service's to apply, by its own settings.
+        store = EmbeddedStore(where.directory, where.catalogue, options=StoreOptions(retention_days=0))
+        await store.open()
+        deployment = Deployment(where.catalogue, store, prior_files=PriorFiles(where.directory))
+        try:
+            await deployment.population.open()  # whoever goes, goes from the learned priors too
+            try:
+                return await use_case(deployment)
+            finally:
+                await deployment.population.close()
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+def ask(url: str, api_key: str | None, method: str, path: str, **request: Any) -> dict[str, Any]:
+    """Ask a running service; ``request`` is what httpx takes beside method, path and headers.
+
+    Raises:
+        ConfigurationError: nothing that speaks HTTP is at the address.
+        InvalidRequestError, StorageUnavailableError: the service refused.
+    """
+    import httpx  # noqa: PLC0415 (no other command speaks HTTP, and it takes as long to import as all of ours)
+
+    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+    try:
+        base = httpx.URL(url)
+        with httpx.Client(base_url=base, trust_env=not _is_loopback(base.host), timeout=_SECONDS) as client:
+            response = client.request(method, path, headers=headers, **request)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ConfigurationError(f"--url {url}: {str(error) or type(error).__name__}") from error
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = None
+    if response.is_success and isinstance(answer, dict):
+        return answer
+    detail = answer.get("detail") if isinstance(answer, dict) else None
+    kind = StorageUnavailableError if response.is_server_error else InvalidRequestError
+    raise kind(f"--url {url} answered {response.status_code}: {detail or 'this is no Bandstand'}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,141 @@
+"""What ``bandstand judge`` found, for a person: who judged what, how often that was right, and what it would teach."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bandstand.judge.taxonomy import POLARITIES
+
+_WIDTH = 120
+_NONE = "–"
+
+
+def show_evaluation(found: Mapping[str, Any]) -> None:
+    """Print an evaluation: the facts, the confusion of polarities and of labels, and every measure."""
+    console, judge = _console(), found["judge"]
+    _facts(
+        console,
+        "Judge evaluation",
+        {
+            "file": f"{found['file']}: {found['n']:,} turns, {len(found['skipped']):,} lines skipped",
+            "judge": f"{judge['tier']}, {judge['model']}",
+            "gate": f"{judge['gate']}, τ = {judge['tau']:g}, calibration {', '.join(judge['calibrations']) or 'none'}",
+            "unscored": ", ".join(f"{reason} {count:,}" for reason, count in found["unscored"].items()) or "none",
+            "LLM calls": f"{found['llm_calls']:,}; {found['llm_calls_saved']:,} turns cost none",
+            "cost": "not known" if found["cost"] is None else f"${found['cost']:.4f}",
+        },
+    )
+    for name, order in (("polarity", POLARITIES), ("labels", None)):
+        if found[name]["n"]:
+            console.print(_confusion(f"{name.capitalize()}: {found[name]['n']:,} turns", found[name], order))
+    console.print(measures({"every verdict": found, "above the gate": found["gated"]}))
+
+
+def show_calibrations(found: Mapping[str, Any]) -> None:
+    """Print what was fitted, and what it is worth where it was not fitted."""
+    console = _console()
+    for one in found["calibrations"]:
+        _facts(
+            console,
+            f"Calibration {one['name']}",
+            {
+                "fitted to": f"{one['examples']:,} verdicts of {one['tier']}, {one['model']}",
+                "τ": f"{one['tau']:.3f}, for negative verdicts of which {one['target_precision']:.0%} are right"
+                if one["tau"] is not None
+                else f"no threshold makes {one['target_precision']:.0%} of the negative verdicts right; "
+                "JUDGE_TAU stays in force",
+            },
+        )
+        console.print(_before_and_after(one, "by the other four fifths"))
+    _written(console, found["written"])
+
+
+def show_training(found: Mapping[str, Any]) -> None:
+    """Print what was trained, and what it is worth on rows that it was not trained with."""
+    console = _console()
+    _facts(
+        console,
+        f"Trained {found['model']}",
+        {"file": f"{found['file']}: {found['n']:,} turns, {len(found['skipped']):,} lines skipped"},
+    )
+    console.print(_before_and_after(found, "trained on the other four fifths"))
+    _written(console, found["written"])
+    console.print(Text("A calibration that was fitted before it is of other weights: calibrate again.", style="dim"))
+
+
+def measures(columns: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Put reports side by side, a measure a row; a dash where there is nothing to measure."""
+    table = Table("", box=SIMPLE)
+    for name in columns:
+        table.add_column(name, justify="right")
+    for title, path in _MEASURES:
+        values = [_at(report, path) for report in columns.values()]
+        if any(value is not None for value in values):
+            table.add_row(title, *(_NONE if value is None else f"{value:.3f}" for value in values))
+    return table
+
+
+_MEASURES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("accuracy, polarity", ("polarity", "accuracy")),
+    ("  of always saying other", ("polarity", "always_other")),
+    ("macro-F1, polarity", ("polarity", "macro_f1")),
+    ("macro-F1, labels", ("labels", "macro_f1")),
+    ("negative precision", ("polarity", "negative_precision")),
+    ("negative recall", ("polarity", "negative_recall")),
+    ("Cohen's κ, polarity", ("polarity", "kappa")),
+    ("calibration error (ECE)", ("ece",)),
+    ("sign flips", ("sign_flip_rate",)),
+    ("topic shifts: precision", ("topic_shift", "precision")),
+    ("topic shifts: recall", ("topic_shift", "recall")),
+    ("called negative", ("called", "negative")),
+    ("coverage (taught)", ("coverage",)),
+)
+
+
+def _before_and_after(found: Mapping[str, Any], after: str) -> Table:
+    columns = {"before": found["before"], "before, above the gate": found["before"]["gated"]}
+    if found["after"] is not None:
+        columns |= {after: found["after"], "and above the gate": found["after"]["gated"]}
+    return measures(columns)
+
+
+def _confusion(title: str, agreement: Mapping[str, Any], order: Sequence[str] | None) -> Table:
+    counts = agreement["confusion"]
+    names = [name for name in order or counts if name in counts]
+    table = Table("truly", title=Text(title, style="bold"), title_justify="left", box=SIMPLE)
+    for name in names:
+        table.add_column(f"said {name}" if len(names) <= len(POLARITIES) else name, justify="right")
+    for true in names:
+        table.add_row(true, *(f"{counts[true][said]:,}" if counts[true][said] else "·" for said in names))
+    return table
+
+
+def _at(report: Mapping[str, Any], path: Sequence[str]) -> float | None:
+    value: Any = report
+    for name in path:
+        value = value.get(name)
+        if value is None:
+            return None
+    return float(value)
+
+
+def _facts(console: Console, title: str, facts: Mapping[str, str]) -> None:
+    told = Table.grid(padding=(0, 2))
+    for name, fact in facts.items():
+        told.add_row(Text(name, style="dim"), Text(fact, overflow="fold"))
+    console.print(Text(title, style="bold"))
+    console.print(told)
+    console.print()
+
+
+def _written(console: Console, path: str) -> None:
+    console.print(Text(f"Written to {path}; a service uses it from its next start."), soft_wrap=True)
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)

@@ -1,0 +1,131 @@
+"""What the judge's LLM may cost in a UTC day: reserved in the ledger before a turn is handed over, settled after it.
+
+A reservation is the most that a turn can cost, so the caps hold while turns are under way; one that a crash has left
+unsettled stays, since nobody knows what was spent.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from bandstand.judge.verdict import Usage
+from bandstand.store.judgements import Settlement, Texts
+from bandstand.store.turns import TurnStore
+
+_DAY = 86_400
+
+
+class Bound(NamedTuple):
+    """The most tokens that judging a turn can read and write."""
+
+    prompt: int
+    completion: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """What may be spent, and by what.
+
+    Attributes:
+        bound: the most that a turn under a taxonomy can cost; ``None`` where no LLM is ever asked.
+        tokens: a day, ``None`` for no cap.
+        usd: a day, ``None`` for no cap.
+        price: US dollars a million tokens, read and written; ``None`` where nobody knows.
+    """
+
+    bound: Callable[[Texts, str], Bound] | None = None
+    tokens: int | None = None
+    usd: float | None = None
+    price: tuple[float, float] | None = None
+
+
+class JudgeBudget:
+    """Reserves and settles.
+
+    Args:
+        store: where reservations are kept.
+        caps: of a day.
+        clock: seconds since the epoch.
+
+    Attributes:
+        refused: turns that were left to the local tiers for want of budget.
+    """
+
+    def __init__(self, store: TurnStore, caps: Caps, clock: Callable[[], float]) -> None:
+        self.refused = 0
+        self._store = store
+        self._caps = caps
+        self._clock = clock
+        self._day = -1
+        self._tokens = 0
+        self._usd = 0.0
+        self._open: dict[int, tuple[int, int, float]] = {}  # by number: day, tokens, dollars under way
+        self._settled = asyncio.Event()
+        self._reading = asyncio.Lock()
+
+    @property
+    def spent(self) -> tuple[int, float]:
+        """Tokens and US dollars of the day, with what is reserved."""
+        return self._tokens, self._usd
+
+    async def reserve(self, texts: Texts, taxonomy: str) -> tuple[Settlement | None, int]:
+        """Set aside what a turn may cost, once there is room; the caller writes it down.
+
+        Returns:
+            The reservation, and its day; ``None`` where the LLM must not be asked.
+        """
+        await self._turn_the_day()
+        caps = self._caps
+        if caps.bound is None:
+            return None, self._day
+        if caps.usd is not None and caps.price is None:  # what a model costs that has no price, nobody knows
+            self.refused += 1
+            return None, self._day
+        bound = caps.bound(texts, taxonomy)
+        tokens, usd = bound.prompt + bound.completion, _cost(caps.price, bound.prompt, bound.completion)
+        while not self._fits(tokens, usd):
+            under_way = [each for each in self._open.values() if each[0] == self._day]
+            freed = sum(each[1] for each in under_way), sum(each[2] for each in under_way)
+            if not under_way or not self._fits(tokens - freed[0], usd - freed[1]):
+                self.refused += 1
+                return None, self._day
+            self._settled.clear()  # what is under way will hardly cost all that was set aside for it
+            await self._settled.wait()
+            await self._turn_the_day()
+        seq = self._store.next_seq(self._clock())
+        self._tokens, self._usd = self._tokens + tokens, self._usd + usd
+        self._open[seq] = (self._day, tokens, usd)
+        return Settlement(seq, tokens, usd), self._day
+
+    def settle(self, reserved: Settlement, usage: Usage) -> Settlement:
+        """What a reservation came to; the caller writes it down."""
+        tokens, usd = usage.prompt_tokens + usage.completion_tokens, usage.cost or 0.0
+        day, _, _ = self._open.pop(reserved.seq, (-1, 0, 0.0))
+        if day == self._day:
+            self._tokens += tokens - reserved.tokens
+            self._usd += usd - reserved.usd
+        self._settled.set()
+        return Settlement(reserved.seq, tokens, usd)
+
+    def leave(self, reserved: Settlement) -> None:
+        """Let a reservation stand whose turn did not come back."""
+        self._open.pop(reserved.seq, None)
+        self._settled.set()
+
+    def _fits(self, tokens: int, usd: float) -> bool:
+        caps = self._caps
+        return (caps.tokens is None or self._tokens + tokens <= caps.tokens) and (
+            caps.usd is None or self._usd + usd <= caps.usd
+        )
+
+    async def _turn_the_day(self) -> None:
+        async with self._reading:
+            day = int(self._clock() // _DAY)
+            if day != self._day:
+                tokens, usd = await self._store.spent(day)
+                self._day, self._tokens, self._usd = day, tokens, usd
+
+
+def _cost(price: tuple[float, float] | None, prompt: int, completion: int) -> float:
+    return 0.0 if price is None else (price[0] * prompt + price[1] * completion) / 1e6

@@ -1,0 +1,184 @@
+"""The process in which turns are judged, as the service sees it: of the lowest priority, fed by a pipe.
+
+One line of JSON a turn goes in, one comes out, in any order. It ends when its input does: when it is closed here, and
+when the service dies. Who dies while turns are in it is started again for the next one.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from bandstand.bandit.errors import BandstandError
+from bandstand.judge.verdict import Judged, judged_from_json
+from bandstand.store.judgements import Texts
+
+_NICEST = 19
+_LINE = 16 * 1024 * 1024
+_START_S = 60.0
+_STOP_S = 5.0
+
+log = structlog.get_logger("bandstand")
+
+
+class ChildDiedError(BandstandError):
+    """The process ended, or was ended because it took too long, with this turn in it."""
+
+    code = "judge-child-died"
+
+
+class ChildNotStartedError(BandstandError):
+    """The process did not come up; no turn was in it."""
+
+    code = "judge-child-not-started"
+
+
+class TurnFailedError(BandstandError):
+    """The judge met a fault of its own over this turn."""
+
+    code = "turn-failed"
+
+
+class JudgeChild:
+    """A child process, started when it is first needed.
+
+    Args:
+        command: what to run.
+        environment: of the process, secrets included: nothing of them is on its command line.
+        patience_s: seconds that one turn may take; then the process is taken to hang, and is killed.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], *, patience_s: float) -> None:
+        self.deaths = 0
+        self._command = tuple(command)
+        self._environment = dict(environment)
+        self._patience_s = patience_s
+        self._starting = asyncio.Lock()
+        self._process: asyncio.subprocess.Process | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._number = 0
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, while there is one."""
+        return None if self._process is None else self._process.pid
+
+    async def start(self) -> None:
+        """Start the process, unless it runs.
+
+        Raises:
+            ChildNotStartedError: it does not come up.
+        """
+        await self._started()
+
+    async def judge(self, texts: Texts, taxonomy: str, *, allow_llm: bool) -> Judged:
+        """Have a turn judged.
+
+        Raises:
+            ChildNotStartedError: the process does not come up.
+            ChildDiedError: it ended with this turn in it.
+            TurnFailedError: the judge itself failed.
+        """
+        process = await self._started()
+        self._number += 1
+        number = self._number
+        line = json.dumps({"id": number, "turn": texts, "taxonomy": taxonomy, "allow_llm": allow_llm})
+        future = self._asked[number] = asyncio.get_running_loop().create_future()
+        try:
+            if process.stdin is not None:
+                process.stdin.write(line.encode() + b"\n")
+            async with asyncio.timeout(self._patience_s):
+                answer = await future
+        except TimeoutError:
+            log.error("the judge's process hangs and is ended", seconds=self._patience_s)  # noqa: TRY400 (no fault of ours to trace)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            raise ChildDiedError("the judge took too long") from None
+        finally:
+            self._asked.pop(number, None)
+        if "failed" in answer:
+            raise TurnFailedError(str(answer["failed"]))
+        return judged_from_json(answer["judged"])
+
+    async def close(self) -> None:
+        """End the process; turns in it are lost to it, and wait in the ledger."""
+        async with self._starting:
+            process, listening = self._process, self._listening
+            if process is None or listening is None:
+                return
+            if process.stdin is not None:
+                process.stdin.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _STOP_S)
+            if process.returncode is None:
+                process.kill()
+            await listening
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        async with self._starting:
+            if self._process is None:
+                self._process = await self._start()
+                self._listening = asyncio.create_task(self._listen(self._process))
+            return self._process
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env=self._environment,
+                limit=_LINE,
+                start_new_session=True,  # a Ctrl-C at the service's terminal is for the service
+            )
+        except OSError as error:
+            raise ChildNotStartedError(f"the judge's process does not start: {error.strerror}") from error
+        _give_way(process.pid)
+        ready = b""
+        if process.stdout is not None:
+            with contextlib.suppress(TimeoutError):
+                ready = await asyncio.wait_for(process.stdout.readline(), _START_S)
+        if not ready:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            code = await process.wait()
+            raise ChildNotStartedError(f"the judge's process ended at its start, with exit code {code}")
+        return process
+
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        if process.stdout is not None:
+            with contextlib.suppress(ValueError, ConnectionError):  # a line beyond all measure is no answer of ours
+                while line := await process.stdout.readline():
+                    answer = json.loads(line)
+                    future = self._asked.get(answer["id"])
+                    if future is not None and not future.done():
+                        future.set_result(answer)
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()  # its output has ended: whatever it does, nobody would hear of it
+        code = await process.wait()
+        self._process = None
+        asked, self._asked = self._asked, {}
+        if asked:
+            self.deaths += 1
+            log.error("the judge's process died", exit_code=code, turns=len(asked))
+        for future in asked.values():
+            if not future.done():
+                future.set_exception(ChildDiedError("the judge's process died"))
+
+
+def python_command(*words: str) -> list[str]:
+    """The command line's own, run by this Python."""
+    return [sys.executable, "-m", "bandstand", *words]
+
+
+def _give_way(pid: int) -> None:
+    with contextlib.suppress(OSError):  # it may be gone already
+        os.setpriority(os.PRIO_PROCESS, pid, _NICEST)
+        if sys.platform == "linux":  # there, even the nicest keeps a core for a few milliseconds once it has it
+            os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))

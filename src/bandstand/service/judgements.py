@@ -1,0 +1,223 @@
+"""Judgements: look at them, correct one, let the judge try again, or hold old verdicts to a new gate."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from bandstand.bandit.definition import unknown
+from bandstand.bandit.errors import (
+    AlreadyRewardedError,
+    FieldError,
+    InvalidRequestError,
+)
+from bandstand.judge.taxonomy import Taxonomy
+from bandstand.judge.verdict import Verdict, judged_from_json
+from bandstand.service.deployment import iso
+from bandstand.service.judging import Judging
+from bandstand.store.judgements import Conclusion, Judgement, JudgementExpiredError, RewardPendingError, State
+
+STATUSES: Mapping[str, tuple[State, ...]] = {
+    "waiting": ("waiting",),
+    "scored": ("taught", "withheld"),
+    "taught": ("taught",),
+    "withheld": ("withheld",),
+    "unscored": ("unscored",),
+}
+"""What a list may be asked for, and which states those are."""
+
+_NEAR = 1e-12
+
+log = structlog.get_logger("bandstand")
+
+
+async def told(judging: Judging, judgement: Judgement) -> dict[str, Any]:
+    """Everything that is kept of a judgement."""
+    kept = await judging.store.told(judgement)
+    conclusions = kept["conclusions"]
+    standing = kept["verdicts"].get(judgement.verdict_seq)
+    newest = conclusions[-1] if conclusions else None
+    return {
+        **_brief(judgement),
+        "verdict": None if standing is None else standing[2],
+        "applied": newest and newest["applied"],
+        "reward": newest and newest["reward"],
+        "history": [
+            {
+                "cause": each["cause"],
+                "client": each["client"],
+                "ts": iso(each["ts"]),
+                "verdict": kept["verdicts"][each["verdict"]][2] if each["verdict"] else None,
+                "applied": each["applied"],
+                "state": each["state"],
+                "reason": each["reason"],
+                "reward": each["reward"],
+            }
+            for each in conclusions
+        ],
+    }
+
+
+async def page(judging: Judging, status: str | None, before: int, limit: int) -> dict[str, Any]:
+    """Judgements, newest first, of one status or of all."""
+    states = STATUSES[status] if status is not None else ("waiting", "taught", "withheld", "unscored")
+    found = await judging.store.judgement_page(states, before, limit)
+    return {"judgements": [_brief(each) for each in found.judgements], "next": found.next}
+
+
+async def override(judging: Judging, judgement_id: str, label: str, client: str) -> dict[str, Any]:
+    """Put a person's verdict in the place of the judge's: what that taught is taken back, what this teaches is taught.
+
+    Raises:
+        UnknownJudgementError: there is none.
+        InvalidRequestError: its taxonomy has no such label.
+        RewardPendingError: it is still being judged, or its decision is held by another turn.
+        AlreadyRewardedError: its decision has got another reward meanwhile.
+        JudgementExpiredError: what it taught cannot be taken back any more.
+        OverloadedError, StorageFullError, StorageUnavailableError: nothing was changed.
+    """
+    found = await judging.store.judgement(judgement_id)
+    async with judging.locked(found.seq):
+        judgement = await judging.store.judgement(judgement_id)
+        if judgement.state == "waiting":
+            raise RewardPendingError("this judgement is still being made")
+        taxonomy = judging.options.taxonomies.get(judgement.taxonomy)
+        if taxonomy is None:
+            raise JudgementExpiredError("its taxonomy is not configured any more")
+        if label not in taxonomy.names:
+            fault = FieldError("label", unknown(label, taxonomy.names))
+            raise InvalidRequestError(f"{fault.field}: {fault.message}", [fault])
+        verdict = Verdict(
+            taxonomy=taxonomy.name, label=label, confidence=1.0, rationale="", tier="person", model=client
+        )
+        conclusion = judging.concluded(verdict, taxonomy, cause="override", client=client)
+        await judging.apply(judgement, conclusion, capped=False)
+    log.info("judgement overridden", judgement=judgement_id, label=label, client=client)
+    return await told(judging, await judging.store.judgement(judgement_id))
+
+
+async def retry(
+    judging: Judging,
+    client: str,
+    *,
+    judgement_ids: list[str] | None = None,
+    since: float = 0.0,
+    reason: str | None = None,
+) -> dict[str, Any]:
+    """Let unscored turns wait for the judge again: those named, or all since a time, of one reason or of any.
+
+    Raises:
+        UnknownJudgementError: one that was named is not there.
+        OverloadedError, StorageFullError, StorageUnavailableError: not all were.
+    """
+    ids = judgement_ids
+    if ids is None:
+        ids = await judging.store.judgement_ids(STATUSES["unscored"], since, reason)
+    retried = 0
+    for judgement_id in ids:
+        found = await judging.store.judgement(judgement_id)
+        async with judging.locked(found.seq):
+            judgement = await judging.store.judgement(judgement_id)
+            try:
+                if await judging.store.judge_again(judgement):
+                    judging.enqueue(judgement)
+                    retried += 1
+            except (AlreadyRewardedError, RewardPendingError, JudgementExpiredError):
+                continue  # its decision has found another reward
+    log.info("judgements retried", retried=retried, left=len(ids) - retried, client=client)
+    return {"ok": True, "retried": retried, "left": len(ids) - retried}
+
+
+async def reapply(judging: Judging, client: str, *, since: float) -> dict[str, Any]:
+    """Hold verdicts of turns taken since a time to the gate as it is now, with no call of any judge.
+
+    Where that comes to something else than was taught, what was taught is taken back and the other is taught. Turns
+    that a reset, a cap or retention kept from teaching stay so.
+
+    Raises:
+        OverloadedError, StorageFullError, StorageUnavailableError: not all were; the rest can be asked for again.
+    """
+    ids = await judging.store.judgement_ids(STATUSES["scored"], since)
+    changed = out_of_reach = 0
+    for judgement_id in ids:
+        found = await judging.store.judgement(judgement_id)
+        async with judging.locked(found.seq):
+            try:
+                changed += await _reapplied(judging, await judging.store.judgement(judgement_id), client)
+            except (AlreadyRewardedError, RewardPendingError, JudgementExpiredError):
+                out_of_reach += 1
+    log.info("judgements reapplied", changed=changed, out_of_reach=out_of_reach, of=len(ids), client=client)
+    return {"ok": True, "looked_at": len(ids), "changed": changed, "out_of_reach": out_of_reach}
+
+
+async def _reapplied(judging: Judging, judgement: Judgement, client: str) -> bool:
+    """Hold one verdict to the gate again; returns whether that changed what is taught."""
+    taxonomy = judging.options.taxonomies.get(judgement.taxonomy)
+    document = await judging.store.verdict(judgement)
+    before = await judging.store.last_applied(judgement)
+    kept = judgement.state == "withheld" and judgement.reason not in {"below_tau", "never_updates"}
+    if taxonomy is None or document is None or before is None or kept:
+        return False
+    conclusion = _now(judging, document, taxonomy, client)
+    taught = before["reward"] if before["should_update"] else None
+    if _same(taught, conclusion.teach) and judgement.reason == (conclusion.reason or None):
+        return False
+    return await judging.apply(judgement, conclusion, capped=False) is not None
+
+
+def _now(judging: Judging, document: dict[str, Any], taxonomy: Taxonomy, client: str) -> Conclusion:
+    conclusion = judging.concluded(judged_from_json(document), taxonomy, cause="reapply", client=client)
+    return Conclusion(
+        cause="reapply",
+        client=client,
+        applied=conclusion.applied,
+        teach=conclusion.teach,
+        state=conclusion.state,
+        reason=conclusion.reason,
+    )
+
+
+def _same(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other, abs_tol=_NEAR)
+
+
+def _brief(judgement: Judgement) -> dict[str, Any]:
+    scored = judgement.state in STATUSES["scored"]
+    return {
+        "judgement_id": judgement.judgement_id,
+        "user_id": judgement.user_id,
+        "decision_id": judgement.decision_id,
+        "tip_id": judgement.tip_id,
+        "policy": judgement.policy.name,
+        "taxonomy": judgement.taxonomy,
+        "client": judgement.client,
+        "ts": iso(judgement.ts),
+        "status": "scored" if scored else judgement.state,
+        "taught": judgement.state == "taught",
+        "reason": judgement.reason,
+    }
+
+
+async def coverage(judging: Judging) -> dict[str, Any]:
+    """How many turns of each policy were scored, how many taught, and why the others did not."""
+    policies: dict[str, dict[str, Any]] = {}
+    for name, state, reason, turns in await judging.store.judgement_totals():
+        entry = policies.setdefault(
+            name, {"turns": 0, "waiting": 0, "scored": 0, "taught": 0, "withheld": {}, "unscored": {}}
+        )
+        entry["turns"] += turns
+        if state in {"waiting", "taught"}:
+            entry[state] += turns
+        else:
+            entry[state][reason] = turns
+        if state in STATUSES["scored"]:
+            entry["scored"] += turns
+    standing = judging.standing()
+    return {
+        "waiting": standing.waiting,
+        "today": {"tokens": standing.tokens, "usd": standing.usd, "over_budget": standing.over_budget},
+        "policies": dict(sorted(policies.items())),
+    }

@@ -1,0 +1,69 @@
+"""Turns: what the user said next, taken as a reward that a judge has yet to name."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from bandstand.bandit.errors import FieldError, InvalidRequestError
+from bandstand.judge.turn import Turn
+from bandstand.service.deployment import Deployment
+from bandstand.service.judging import Judging
+from bandstand.service.reward import rewarding
+from bandstand.store.judgements import Accepted, Judgement
+
+_NONCE_BYTES = 8
+
+
+async def accept(
+    deployment: Deployment,
+    judging: Judging,
+    request: Mapping[str, Any],
+    *,
+    client: str,
+    policy: str | None = None,
+    idempotency: tuple[str, str] | None = None,
+) -> Accepted:
+    """Take a turn for the decision, or the legacy fields, of a reward request. It is kept as it may be judged: cut.
+
+    Args:
+        deployment: where.
+        judging: who judges it.
+        request: a validated reward request that has a ``turn``.
+        client: name of the API key.
+        policy: the policy named by the route, if one is.
+        idempotency: scope (key name and route) and ``Idempotency-Key``.
+
+    Raises:
+        InvalidRequestError: it has another reward beside the turn, or no decision and not all legacy fields, or names a
+            taxonomy that there is not.
+        JudgeOffError: this deployment judges nothing.
+        UnknownPolicyError, UnknownDecisionError, WrongPolicyError: what it names is not there, or not so.
+        AlreadyRewardedError, RewardPendingError: the decision has a reward, or a turn that is still being judged.
+        IdempotencyMismatchError: the key came with another body before.
+        OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
+    """
+    if "reward" in request or request.get("reaction") is not None:
+        message = "give exactly one of reward, reaction and turn"
+        raise InvalidRequestError(message, [FieldError("turn", message)])
+    words = request["turn"]
+    taxonomy = judging.taxonomy(words.get("taxonomy"))
+    cut = Turn.parse(words).cut()
+    asked = {name: value for name, value in request.items() if name != "wait"}  # to wait or not is no other request
+    event = await rewarding(deployment, asked, 0.0, client=client, policy=policy)
+    return await judging.accept(
+        Judgement(
+            judgement_id=f"{0:016x}{secrets.token_hex(_NONCE_BYTES)}",
+            seq=0,
+            user_id=event.user_id,
+            policy=event.policy,
+            tip_id=event.tip_id,
+            taxonomy=taxonomy.name,
+            body_hash=event.body_hash,
+            client=client,
+            ts=event.ts,
+            decision_id=event.decision_id,
+            features=event.features,
+            texts=(cut.query_t, cut.answer_t, cut.query_t1),
+            idempotency=idempotency,
+        )
+    )
