@@ -257,7 +257,8 @@ async def test_after_an_erasure_nothing_is_left_to_reward_or_to_see(service: Ser
 
 
 async def test_the_whole_deployment_is_counted_by_policy(service: Service) -> None:
-    assert answered(await service.get("/stats")) == {"users": 0, "decisions": 0, "rewards": 0, "policies": {}}
+    empty = answered(await service.get("/stats"))
+    assert (empty["users"], empty["decisions"], empty["rewards"], empty["policies"]) == (0, 0, 0, {})
     for user in ("ada", "bob"):
         await service.reward(decision_id=await decided(service, user), reward=0.5)
     await service.teach("cyd", policy="egreedy", reward=-1.0)
