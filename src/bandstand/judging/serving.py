@@ -66,6 +66,8 @@ def environment(settings: Settings) -> dict[str, str]:
             variables.pop(name.upper(), None)
         else:
             variables[name.upper()] = str(value)
+    for cap in ("JUDGE_DAILY_TOKENS", "JUDGE_DAILY_USD"):
+        variables.pop(cap, None)  # they are kept here, in the ledger
     return variables
 
 
