@@ -13,6 +13,7 @@ from bandstand.bandit.profile import StateKey
 Array = NDArray[np.float64]
 
 _SEQ_SHIFT = 20  # a million events a millisecond before sequence numbers run ahead of the clock
+_LAST_MILLISECOND = 2**43 - 1  # an event number is a 63-bit integer
 _SEQ_DIGITS = 16
 _OURS = re.compile(r"[0-7][0-9a-f]{31}")  # a number beyond 63 bits is none of ours, and SQLite would not take it
 
@@ -34,8 +35,8 @@ class Sequence:
 
 
 def seq_at(ts: float) -> int:
-    """The lowest event number that the clock could have given at ``ts``."""
-    return int(ts * 1000) << _SEQ_SHIFT
+    """The lowest event number that the clock could have given at ``ts``, or the nearest there is to it."""
+    return min(max(int(ts * 1000), 0), _LAST_MILLISECOND) << _SEQ_SHIFT
 
 
 def time_of(seq: int) -> float:
