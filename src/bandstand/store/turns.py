@@ -118,14 +118,13 @@ class TurnStore(EmbeddedStore):
         while True:
             user = await self._user(judgement.user_id)
             decision = None if judgement.decision_id is None else await self.decision(judgement.decision_id)
+            held = 0 if decision is None else decision.held
             if decision is not None:
-                await self._settled(decision.held)
+                await self._settled(held)
                 earlier = await self._read(judgements.of_decision, self._registry, decision.seq, judgement.body_hash)
                 if earlier is not None and earlier.user_id == judgement.user_id:
                     return Accepted(earlier, "decision")
-            if self._is_still(user, judgement.user_id, decision) and (
-                decision is None or decision.held not in self._flying
-            ):
+            if self._is_still(user, judgement.user_id, decision) and (decision is None or decision.held == held):
                 break  # nothing moved while we waited: from here to the hand-over there is no await
         if judgement.decision_id is not None:
             self._require_free(user, decision)
