@@ -106,9 +106,11 @@ def _before_and_after(found: Mapping[str, Any], after: str) -> Table:
 def _confusion(title: str, agreement: Mapping[str, Any], order: Sequence[str] | None) -> Table:
     counts = agreement["confusion"]
     names = [name for name in order or counts if name in counts]
-    table = Table("truly", title=Text(title, style="bold"), title_justify="left", box=SIMPLE)
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("truly", no_wrap=True)
     for name in names:
-        table.add_column(f"said {name}" if len(names) <= len(POLARITIES) else name, justify="right")
+        head = f"said {name}" if len(names) <= len(POLARITIES) else name
+        table.add_column(head, justify="right", overflow="fold")
     for true in names:
         table.add_row(true, *(f"{counts[true][said]:,}" if counts[true][said] else "·" for said in names))
     return table

@@ -121,6 +121,7 @@ class TurnStore(EmbeddedStore):
             held = 0 if decision is None else decision.held
             if decision is not None:
                 await self._settled(held)
+                await self._settled(0 if decision.reward is None else decision.reward.seq)
                 earlier = await self._read(judgements.of_decision, self._registry, decision.seq, judgement.body_hash)
                 if earlier is not None and earlier.user_id == judgement.user_id:
                     return Accepted(earlier, "decision")
