@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.errors import UnknownDecisionError
 from bandstand.bandit.profile import PolicyState, Profile
+from bandstand.store import revocations
 from bandstand.store.checkpoints import verify
 from bandstand.store.embedded import EmbeddedStore
 from bandstand.store.events import PolicyRef, Reward
@@ -207,6 +208,28 @@ async def test_what_is_not_in_the_sums_is_told_apart(make: MakeStore) -> None:
         found = await subject.store.selected(Selection(client="a"))
         assert (found.held, found.already, found.forgotten, found.void) == ([], 1, 1, 1)
         assert await subject.store.revoke([first.seq, second.seq], cause="undo", client="tests") == []
+
+
+async def test_what_another_takes_back_between_look_up_and_commit_is_left_to_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Subject(embedded(tmp_path)) as subject:
+        store = subject.store
+        assert isinstance(store, EmbeddedStore)
+        given = seqs(await taught(subject, "aaa"))
+        read, others = store._read, [given[:2]]  # noqa: SLF001 (what happens between its awaits is meant)
+
+        async def overtaken(look: Callable[..., Any], *args: object) -> Any:
+            found = await read(look, *args)
+            if look is revocations.counted and others:
+                await store.revoke(others.pop(), cause="undo", client="the other")
+            return found
+
+        monkeypatch.setattr(store, "_read", overtaken)
+        taken = await store.revoke(given, cause="undo", client="tests")
+        assert [each.seq for each in taken] == given[2:]
+        state = await subject.state("anna")
+        assert (state.reward_count, state.cumulative_reward) == (0, 0.0)
 
 
 async def test_whether_anything_was_taken_back_since_is_known(make: MakeStore) -> None:

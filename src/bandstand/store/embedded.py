@@ -78,6 +78,8 @@ _RECENT_DECISIONS = 50_000
 _CHECKPOINT_CHUNK = 32
 _SUBTRACTED = 1_000
 """Rewards taken back at once that are subtracted in memory; for more, their users are read from the ledger again."""
+_TRIES = 3
+"""How often what is to be taken back is looked up anew because another took some of it meanwhile."""
 _TRIM_INTERVAL = 3600.0
 _LONGEST_GENERATION = 3600.0
 """Seconds; `GENERATE_DEADLINE_S` allows no more."""
@@ -541,6 +543,16 @@ class EmbeddedStore:
         self, rewards: Collection[int], *, cause: str, client: str, selection: Selection | None = None
     ) -> list[Counted]:
         """Take rewards back out of sums and counters; see :class:`bandstand.store.base.Store`."""
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._revoke(rewards, cause=cause, client=client, selection=selection)
+            except CollidedError:
+                pass
+        return await self._revoke(rewards, cause=cause, client=client, selection=selection)
+
+    async def _revoke(
+        self, rewards: Collection[int], *, cause: str, client: str, selection: Selection | None
+    ) -> list[Counted]:
         found = await self._read(revocations.counted, self._registry, rewards)
         users: dict[str, Warm] = {}
         try:
