@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 README = Path(__file__).parents[2] / "README.md"
-_SESSION = re.compile(r"^\$ (curl .*?)\n(\{.*\})$", re.MULTILINE | re.DOTALL)
+_SESSION = re.compile(r"^\$ (curl .*?)\n(\{.*?\})(?=\n\$ |\s*\Z)", re.MULTILINE | re.DOTALL)
 _SHOWN_ADDRESS = "localhost:8000"
 _TELLING = ("ok", "policy", "reward", "applied", "reason", "pulls", "reward_count", "cumulative_reward", "theta")
 
@@ -55,7 +55,7 @@ def test_the_session_is_as_shown(address: str) -> None:
         assert not os.environ.get("CI"), "CI must have curl"
         pytest.skip("curl is not installed")
     shown = sessions()
-    assert len(shown) == 5
+    assert len(shown) == 8
     for command, expected in shown:
         run = subprocess.run(
             ["/bin/sh", "-c", command.replace(_SHOWN_ADDRESS, address)], capture_output=True, check=True, timeout=20
@@ -64,3 +64,19 @@ def test_the_session_is_as_shown(address: str) -> None:
         assert answer.keys() == expected.keys(), command
         for name in _TELLING:
             assert answer.get(name) == expected.get(name), (command, name)
+        assert heard(answer) == heard(expected)
+
+
+def heard(answer: dict[str, Any]) -> list[tuple[str, ...]]:
+    """What a judge said, without the last digits of how sure it is."""
+    return [(each["label"], each["rationale"], each["model"]) for each in answer.get("judgements", [])]
+
+
+def test_the_judge_s_table_is_as_shown(tmp_path: Path) -> None:
+    text = README.read_text(encoding="utf-8")
+    ((words, table),) = re.findall(r"^\$ bandstand (judge evaluate \S+)\n(.*?)```", text, re.DOTALL | re.MULTILINE)
+    command = [sys.executable, "-m", "bandstand", *words.split(), "--state-dir", str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=README.parent)
+    printed = "\n".join(line.rstrip() for line in run.stdout.splitlines())
+    assert table.strip() in printed
+    assert run.stderr == ""

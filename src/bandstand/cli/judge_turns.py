@@ -90,12 +90,14 @@ def _utc(time: datetime) -> datetime:
 
 def _here(settings: Settings, use_case: Callable[[Judging], Awaitable[T]]) -> T:
     """Own the directory for one use case; nothing is judged."""
+    from bandstand.api.logs import configure  # noqa: PLC0415 (as above)
     from bandstand.judging.serving import serving  # noqa: PLC0415 (as above)
     from bandstand.service.deployment import Deployment  # noqa: PLC0415 (as above)
     from bandstand.store.embedded import StoreOptions  # noqa: PLC0415 (as above)
     from bandstand.store.turns import TurnStore  # noqa: PLC0415 (as above)
 
     ledger_path(settings.state_dir)
+    configure(settings.log_level)  # to stderr: what is printed is the answer
 
     async def run() -> T:
         # Retention is the service's to apply.
