@@ -27,7 +27,7 @@ run: $(INSTALLED) ## serve on http://127.0.0.1:8000 with the state in state/
 	@exec $(BIN)/bandstand serve
 
 test: $(INSTALLED_TEST) lint types contracts ## lint, types, import contracts, then every test that is not slow
-	$(BIN)/pytest --cov
+	$(BIN)/pytest --numprocesses auto --dist worksteal --cov
 
 lint: $(INSTALLED_TEST) ## ruff: rules and format
 	$(BIN)/ruff check
@@ -40,7 +40,7 @@ contracts: $(INSTALLED_TEST) ## import-linter: imports only go down
 	$(BIN)/lint-imports --no-logo
 
 slow: $(INSTALLED_TEST) ## the tests that take minutes, and those in a browser
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest --numprocesses auto --dist worksteal -m slow
 
 bench: $(INSTALLED_TEST) ## measure the served process against its floors, as ratios
 	$(BIN)/python benchmarks/serving.py $(ARGS)
