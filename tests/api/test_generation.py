@@ -7,7 +7,9 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -76,6 +78,27 @@ class TestGenerate:
         assert (request.body["model"], request.body["temperature"]) == ("tip-generator", 0.7)
         assert request.body["response_format"]["json_schema"]["strict"] is True
         assert "stream" not in request.body
+
+    async def test_a_call_may_take_30_s_and_all_of_them_60(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now, takes = 0.0, 29.0
+
+        def slow(_: ScriptedRequest) -> ScriptedAnswer:
+            nonlocal now
+            now += takes
+            return ScriptedAnswer("No JSON, and that after half a minute.")
+
+        for name in ("app.TipGenerator", "llm.openai_compatible.OpenAICompatibleClient", "llm.retry.RetryingClient"):
+            timed = partial(resolve_name(f"bandstand.{name}"), clock=lambda: now)
+            monkeypatch.setattr(f"bandstand.{name}", timed)
+        async with ScriptedServer(slow) as gateway, serving(tmp_path, litellm_url=gateway.url) as service:
+            problem(await service.post("/generate", asked()), 502, "gateway-not-json")
+            takes = 30.0
+            problem(await service.post("/generate", asked()), 503, "gateway-unreachable")
+            given = [float(request.headers["x-stainless-read-timeout"]) for request in gateway.requests]
+        assert given[:3] == [30.0, 30.0, 2.0], "the third call has what is left of 60 s"
+        assert given[3:] == [30.0, 30.0], "no call without time to answer"
 
     async def test_the_model_and_the_version_are_configured(self, tmp_path: Path) -> None:
         settings: dict[str, Any] = {"generate_model": "gpt-x", "default_prompt_version": "v2-mentor"}

@@ -6,7 +6,6 @@ field of the wrong type, is kept under the task's ``extra`` and nowhere else. No
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import nlargest
 
 MAX_TASKS = 200
 
@@ -79,12 +78,23 @@ def most_urgent(raw: Sequence[Mapping[str, object]], count: int = MAX_TASKS) -> 
     Urgency is being overdue, then priority, then youth: what is left out is the least urgent and, among equals, the
     oldest.
     """
-    positions = nlargest(count, range(len(raw)), key=lambda position: (*_urgency(raw[position]), -position))
+    # A body may hold hundreds of thousands, and the event loop waits: ages are looked at only as far as needed.
+    ranks: list[list[int]] = [[] for _ in range(2 * _PRIORITIES.stop)]
+    for position, task in enumerate(raw):
+        ranks[_rank(task)].append(position)
+    positions: list[int] = []
+    for rank in reversed(ranks):
+        rank.sort(key=lambda position: _age(raw[position]) or 0.0)
+        positions += rank[: count - len(positions)]
+        if len(positions) == count:
+            break
     return [(position, read_task(raw[position])) for position in positions]
 
 
-def _urgency(raw: Mapping[str, object]) -> tuple[bool, int, float]:
-    return _is_overdue(raw) or False, _priority(raw) or 1, -(_age(raw) or 0.0)
+def _rank(raw: Mapping[str, object]) -> int:
+    """Being overdue, then priority, as one number."""
+    priority = _priority(raw) or 1
+    return priority + _PRIORITIES.stop if raw.get("is_overdue") is True else priority
 
 
 def _take_text(rest: dict[str, object], names: Sequence[str]) -> str:
@@ -98,7 +108,7 @@ def _take_text(rest: dict[str, object], names: Sequence[str]) -> str:
 
 def _priority(raw: Mapping[str, object]) -> int | None:
     value = raw.get("priority")
-    return value if isinstance(value, int) and not isinstance(value, bool) and value in _PRIORITIES else None
+    return value if type(value) is int and value in _PRIORITIES else None
 
 
 def _is_overdue(raw: Mapping[str, object]) -> bool | None:
@@ -108,6 +118,6 @@ def _is_overdue(raw: Mapping[str, object]) -> bool | None:
 
 def _age(raw: Mapping[str, object]) -> float | None:
     value = raw.get("task_age_days")
-    if not isinstance(value, int | float) or isinstance(value, bool) or not -_AGES < value < _AGES:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not -_AGES < value < _AGES:
         return None
     return max(0.0, float(value))

@@ -22,7 +22,9 @@ def task_features(
         ids: which of them.
     """
     found: dict[str | None, dict[str, object]] = {}
-    for task in tasks if ids else ():
+    for task in tasks:
+        if len(found) == len(ids):
+            break
         identity = task_id(task)
         if identity in ids and identity not in found:
             found[identity] = {
