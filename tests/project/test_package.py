@@ -1,14 +1,17 @@
 """The wheel: everything the installed package needs at run time is in it."""
 
+import os
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from bandstand import __version__
+from tests.contract.server import started
 from tests.project.checkout import ROOT
 
 
@@ -35,6 +38,24 @@ def test_the_wheel_holds_every_prompt(wheel: zipfile.ZipFile) -> None:
     prompts = {f"bandstand/{path.relative_to(ROOT)}" for path in (ROOT / "prompts").rglob("*.md")}
     assert prompts
     assert prompts <= set(wheel.namelist())
+
+
+def test_a_service_out_of_the_wheel_has_its_prompts_policies_and_pages(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path / "installed")
+    path = {"PYTHONPATH": str(tmp_path / "installed")}
+    words = [sys.executable, "-c", "import bandstand; print(bandstand.__file__)"]
+    found = subprocess.run(words, check=True, capture_output=True, text=True, env=os.environ | path, timeout=60)
+    assert Path(found.stdout.strip()).is_relative_to(tmp_path)
+    with started(tmp_path / "state", **path) as server:
+        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False, timeout=60) as client:
+            prompts = client.get("/prompts").raise_for_status().json()
+            assert {each["version"] for each in prompts["prompts"] if each["name"] == "generate"} >= {"v1", "v2-mentor"}
+            assert prompts["broken"] == []
+            tasks = [{"id": "t1", "title": "Pay the rent"}]
+            tips = client.post("/recommend", json={"user_id": "ada", "context": {"tasks": tasks}}).raise_for_status()
+            assert tips.json()["policy"] == "linucb-v2"
+            assert "Bandstand" in client.get("/console").raise_for_status().text
+        assert server.terminate() == 0
 
 
 def test_the_wheel_carries_the_licence_and_the_command(wheel: zipfile.ZipFile) -> None:
