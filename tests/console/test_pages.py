@@ -25,6 +25,7 @@ def test_times_are_written_in_utc() -> None:
     ("seconds", "words"),
     [
         (0.2, "under a second"),
+        (1.4, "1 second"),
         (59, "59 seconds"),
         (119, "119 seconds"),
         (150, "2 minutes"),

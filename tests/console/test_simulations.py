@@ -1,11 +1,25 @@
 """The pages of simulations: started, followed, looked at, compared, deleted."""
 
 import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bandstand.judge.gate import Gate
+from bandstand.simulate.asking import shipped_prompt
+from bandstand.simulate.judge import RuleJudge
+from bandstand.simulate.listener import ChatPlayers, JudgeListener
+from bandstand.simulate.llm_judge import LlmJudge
+from bandstand.simulate.plan import ChatPlan, JudgePlan, Plan
+from bandstand.simulate.runner import LocalPlayers, Runner
+from bandstand.store.simulations import Simulations
 from tests.console.given import Page, Person
+from tests.judge.given import local
+from tests.simulate.given import CATALOGUE
+from tests.simulate.given import SMALL as TINY
 
 SMALL: dict[str, Any] = {
     "policies": ["linucb-v1", "linucb-v2"],
@@ -65,6 +79,43 @@ async def test_a_run_is_started_followed_looked_at_compared_and_deleted(person: 
     assert "cannot be taken back" in asked.text
     assert (await person.send("/simulations/1/delete", token=asked.token)).status == 303
     assert (await person.open("/simulations/1")).status == 404
+
+
+async def test_a_run_in_which_users_talked_tells_what_the_judge_heard(person: Person, tmp_path: Path) -> None:
+    plan = replace(TINY, chat=ChatPlan())
+    runner = Runner(plan, ChatPlayers(LocalPlayers(CATALOGUE.policies), JudgeListener(local(), Gate())), RuleJudge())
+    assert await runner.run(asyncio.Event())
+    keep(tmp_path / "state", plan, runner.tally.summary())
+    page = await person.open("/simulations/1")
+    assert page.status == 200, page.text
+    assert "local reads what they say, hard gate, τ = 0.6" in page.text
+    heard = runner.tally.summary()["hearing"]["linucb-v1"]
+    (row,) = [row for row in page.rows() if row[0] == "linucb-v1" and len(row) == 8]
+    assert row[1] == f"{100 * heard['coverage']:.1f} %"
+    confused = [row for row in page.rows() if row[0] == "neutral"]
+    assert [int(cell) for cell in confused[0][1:]] == list(heard["labels"]["confusion"]["neutral"].values())
+    assert (await person.open("/simulations/1/figures.json")).status == 200
+    keep(tmp_path / "state", plan, runner.tally.summary())
+    assert "linucb-v1 by truth" in (await person.open("/simulations/compare?run=1&run=2")).text
+
+
+async def test_a_run_of_another_judge_tells_who_decided(person: Person, tmp_path: Path) -> None:
+    plan = replace(TINY, judge=JudgePlan(kind="llm"))
+    runner = Runner(plan, LocalPlayers(CATALOGUE.policies), LlmJudge(None, shipped_prompt()))
+    assert await runner.run(asyncio.Event())
+    keep(tmp_path / "state", plan, runner.tally.summary())
+    page = await person.open("/simulations/1")
+    assert ["linucb-v1", "rule", "no-key", f"{plan.total // 2:,}"] in page.rows()
+
+
+def keep(state_dir: Path, plan: Plan, summary: dict[str, Any]) -> None:
+    """Leave a run of the command line's in a state directory."""
+    simulations = Simulations(state_dir)
+    run = simulations.create(plan.to_json(), plan.total, origin="command", client="", now=0.0)
+    claim = simulations.claim(run, now=0.0)
+    assert claim is not None
+    told = json.dumps(summary)
+    assert simulations.save(claim, plays=[], events=[], done=plan.total, summary=told, now=1.0, state="done")
 
 
 async def test_a_run_is_stopped_by_hand(person: Person) -> None:

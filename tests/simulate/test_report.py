@@ -11,12 +11,12 @@ import pytest
 
 from bandstand.judge.gate import Gate
 from bandstand.simulate.chat import taxonomy
-from bandstand.simulate.figures import figures
+from bandstand.simulate.figures import action_shares, figures, reward_curve
 from bandstand.simulate.judge import RuleJudge
 from bandstand.simulate.listener import ChatPlayers, JudgeListener
 from bandstand.simulate.persona import Persona
 from bandstand.simulate.plan import ChatPlan, Plan
-from bandstand.simulate.report import html_report, plus_minus
+from bandstand.simulate.report import html_report
 from bandstand.simulate.result import result
 from bandstand.simulate.runner import LocalPlayers, Runner
 from tests.judge.given import local
@@ -51,6 +51,15 @@ async def test_where_users_talk_the_report_tells_what_the_judge_heard() -> None:
     assert "<th>Neg constraint restate</th>" in page
     assert "alert(1)//<" not in page
     assert "What the judge heard" not in html_report(await told(SMALL))
+
+
+async def test_no_two_lines_of_a_figure_and_no_two_parts_of_a_bar_look_alike() -> None:
+    summary = (await told(SMALL))["policies"]["linucb-v1"]
+    many = {"policies": {f"policy-{number}": summary for number in range(16)}, "baselines": {}}
+    lines = [each["line"] for each in reward_curve(many)["data"] if each.get("mode") == "lines"]
+    assert len({(line["color"], line["dash"]) for line in lines}) == 16
+    meant = action_shares(await talked())["data"]
+    assert len({trace["marker"]["color"] for trace in meant}) == len(taxonomy().names)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -90,10 +99,3 @@ async def test_words_of_a_persona_cannot_leave_their_place() -> None:
     block = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
     assert block is not None
     assert HOSTILE.name in json.loads(block[1])["personas"]["data"][0]["x"]
-
-
-@pytest.mark.parametrize(
-    ("value", "error", "text"), [(None, None, "–"), (0.5, None, "50.0%"), (-0.123, 0.011, "-12.3% ± 1.1%")]
-)
-def test_a_value_is_written_with_its_error(value: float | None, error: float | None, text: str) -> None:
-    assert plus_minus(value, error, ".1%") == text

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bandstand.judge.taxonomy import POLARITIES
-from bandstand.simulate.report import plus_minus
+from bandstand.reporting.page import plus_minus
+from bandstand.simulate.report import judged_by
 
 _WIDTH = 120
 _WINDOWS = ((1, 10), (11, 40), (41, 60), (61, None))
@@ -22,7 +23,7 @@ def show(result: Mapping[str, Any]) -> None:
     world = plan["world"] if isinstance(plan["world"], str) else "own"
     title = (
         f"Run {result['run']}: {result['decisions']:,} of {result['total']:,} decisions, {world} personas, "
-        f"{plan['seeds']} seeds, " + _who(plan)
+        f"{plan['seeds']} seeds, {judged_by(plan)}"
     )
     if result["seconds"]:
         title += f", {result['seconds']:.1f} s"
@@ -39,14 +40,6 @@ def show(result: Mapping[str, Any]) -> None:
     ]
     for line in fallbacks:
         console.print(line)
-
-
-def _who(plan: Mapping[str, Any]) -> str:
-    chat = plan["chat"]
-    if chat is None:
-        return f"judge {plan['judge']['kind']}"
-    threshold = f", τ = {chat['tau']:g}" if chat["gate"] == "hard" else ""
-    return f"{chat['tier']} reads what they say, {chat['gate']} gate{threshold}"
 
 
 def _overall(result: Mapping[str, Any]) -> Table:

@@ -113,7 +113,7 @@ def span(seconds: float | None) -> str:
     for name, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
         if seconds >= length * 2:
             return f"{seconds / length:.0f} {name}s"
-    return f"{seconds:.0f} seconds"
+    return "1 second" if round(seconds) == 1 else f"{seconds:.0f} seconds"
 
 
 def parameters(values: Mapping[str, Any]) -> str:

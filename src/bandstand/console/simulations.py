@@ -17,6 +17,7 @@ from bandstand.service.deployment import Deployment
 from bandstand.simulate.background import BackgroundRuns
 from bandstand.simulate.errors import UnknownRunError
 from bandstand.simulate.figures import figures
+from bandstand.simulate.report import judged_by
 from bandstand.store.simulations import Run
 
 _PAGE = 25
@@ -113,8 +114,12 @@ def _start(routes: APIRouter, pages: Pages, deployment: Deployment, runs: Backgr
 def _one(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> None:
     @routes.get("/simulations/{run:int}")
     async def simulation(request: Request, run: int) -> Response:
-        found = await _found(runs, run)
-        return pages.render("simulation.html", visit_of(request), run=_told(found), summary=_summary(found))
+        found, visit = await _found(runs, run), visit_of(request)
+
+        def shown() -> Response:
+            return pages.render("simulation.html", visit, run=_told(found), summary=_summary(found))
+
+        return await asyncio.to_thread(shown)  # a large summary is not read between two requests of the product
 
     @routes.get("/simulations/{run:int}/progress.json")
     async def progress(run: int) -> Response:
@@ -126,9 +131,13 @@ def _one(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> None:
 
     @routes.get("/simulations/{run:int}/figures.json")
     async def run_figures(run: int) -> Response:
-        summary = _summary(await _found(runs, run))
-        drawn = {} if summary is None else await asyncio.to_thread(figures, summary)
-        return JSONResponse(drawn, headers={"cache-control": "no-store"})
+        found = await _found(runs, run)
+
+        def drawn() -> Response:
+            summary = _summary(found)
+            return JSONResponse({} if summary is None else figures(summary), headers={"cache-control": "no-store"})
+
+        return await asyncio.to_thread(drawn)
 
     @routes.post("/simulations/{run:int}/cancel")
     async def cancel(run: int) -> Response:
@@ -151,21 +160,29 @@ def _comparison(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> None:
     @routes.get("/simulations/compare")
     async def compare(request: Request, run: Runs = ()) -> Response:
         chosen = list(dict.fromkeys(run))[:_MOST_COMPARED]
-        found = [await _found(runs, number) for number in chosen]
-        return pages.render(
-            "simulation_compare.html",
-            visit_of(request),
-            runs=[(_told(each), _summary(each)) for each in found],
-            enough=len(found) >= _FEWEST_COMPARED,
-            most=_MOST_COMPARED,
-            source=link("/simulations/compare.json") + "?" + "&".join(f"run={number}" for number in chosen),
-        )
+        found, visit = [await _found(runs, number) for number in chosen], visit_of(request)
+
+        def shown() -> Response:
+            return pages.render(
+                "simulation_compare.html",
+                visit,
+                runs=[(_told(each), _summary(each)) for each in found],
+                enough=len(found) >= _FEWEST_COMPARED,
+                most=_MOST_COMPARED,
+                source=link("/simulations/compare.json") + "?" + "&".join(f"run={number}" for number in chosen),
+            )
+
+        return await asyncio.to_thread(shown)
 
     @routes.get("/simulations/compare.json")
     async def comparison_figures(run: Runs = ()) -> Response:
         found = [await _found(runs, number) for number in list(dict.fromkeys(run))[:_MOST_COMPARED]]
-        summaries = {each.id: summary for each in found if (summary := _summary(each)) is not None}
-        return JSONResponse({"reward": compared(summaries)}, headers={"cache-control": "no-store"})
+
+        def drawn() -> Response:
+            summaries = {each.id: summary for each in found if (summary := _summary(each)) is not None}
+            return JSONResponse({"reward": compared(summaries)}, headers={"cache-control": "no-store"})
+
+        return await asyncio.to_thread(drawn)
 
 
 async def _found(runs: BackgroundRuns, run: int) -> Run:
@@ -222,6 +239,7 @@ def _told(run: Run) -> dict[str, Any]:
         "left": left,
         "plan": plan,
         "world": plan["world"] if isinstance(plan["world"], str) else f"{len(plan['world'])} personas of its own",
+        "judge": judged_by(plan),
         "error": run.error,
     }
 

@@ -1,13 +1,12 @@
 """A run's figures as Plotly reads them: plain JSON, made of a summary."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-Figure = dict[str, Any]
+from bandstand.reporting.figure import COLOURS, GREY, Figure, banded, line, on_axes
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito 2008: for every eye
-_GREY = "#888888"
-_ACTIONS = {"done": "#009e73", "snooze": "#e69f00", "dismiss": _GREY}
+_DASHES = ("solid", "dash", "dot", "dashdot")  # one for each time that the colours start over
+_ACTIONS = {"done": "#009e73", "snooze": "#e69f00", "dismiss": GREY, "neutral": GREY, "topic_shift": "#bbbbbb"}
 
 
 def figures(summary: Mapping[str, Any]) -> dict[str, Figure]:
@@ -23,20 +22,20 @@ def figures(summary: Mapping[str, Any]) -> dict[str, Figure]:
 def reward_curve(summary: Mapping[str, Any]) -> Figure:
     """Draw the expected reward by decision with a band of one standard error, between random and the oracle."""
     traces = [
-        _line(name, curve["decision"], curve["mean_reward"], {"color": _GREY, "dash": "dot", "width": 1})
-        for name, curve in ((name, bound["by_decision"]) for name, bound in summary["baselines"].items())
+        line(name, known["decision"], known["mean_reward"], {"color": GREY, "dash": "dot", "width": 1})
+        for name, known in ((name, bound["by_decision"]) for name, bound in summary["baselines"].items())
     ]
-    for colour, (name, curve) in _curves(summary):
-        traces += _band(name, curve["decision"], curve["expected_reward"], curve["expected_stderr"], colour)
-    return _figure(traces, "Decision of a user", "Expected reward")
+    for style, name, known in _curves(summary):
+        traces += banded(name, known["decision"], known["expected_reward"], known["expected_stderr"], style)
+    return on_axes(traces, "Decision of a user", "Expected reward")
 
 
 def regret_curve(summary: Mapping[str, Any]) -> Figure:
     """Draw the regret of each decision with a band of one standard error."""
     traces = []
-    for colour, (name, curve) in _curves(summary):
-        traces += _band(name, curve["decision"], curve["regret"], curve["regret_stderr"], colour)
-    return _figure(traces, "Decision of a user", "Regret a decision")
+    for style, name, known in _curves(summary):
+        traces += banded(name, known["decision"], known["regret"], known["regret_stderr"], style)
+    return on_axes(traces, "Decision of a user", "Regret a decision")
 
 
 def action_shares(summary: Mapping[str, Any]) -> Figure:
@@ -50,11 +49,11 @@ def action_shares(summary: Mapping[str, Any]) -> Figure:
             "name": action,
             "y": names,
             "x": [summary["policies"][name]["actions"][action] for name in names],
-            "marker": {"color": _ACTIONS.get(action, _COLOURS[place % len(_COLOURS)])},
+            "marker": {"color": _ACTIONS.get(action, COLOURS[place % len(COLOURS)])},
         }
         for place, action in enumerate(acts)
     ]
-    figure = _figure(traces, "Share of decisions", "")
+    figure = on_axes(traces, "Share of decisions", "")
     figure["layout"] |= {"barmode": "stack"}
     figure["layout"]["yaxis"] |= {"autorange": "reversed"}
     return figure
@@ -79,48 +78,14 @@ def persona_gaps(summary: Mapping[str, Any]) -> Figure:
         "colorbar": {"tickformat": ".0%"},
         "hovertemplate": "%{y}, %{x}: %{z:.0%}<extra></extra>",
     }
-    return _figure([heat], "", "")
+    return on_axes([heat], "", "")
 
 
-def _curves(summary: Mapping[str, Any]) -> list[tuple[str, tuple[str, Mapping[str, Any]]]]:
-    policies = [(name, policy["by_decision"]) for name, policy in summary["policies"].items()]
-    return [(_COLOURS[index % len(_COLOURS)], each) for index, each in enumerate(policies)]
-
-
-def _band(
-    name: str, x: Sequence[int], mean: Sequence[float | None], stderr: Sequence[float | None], colour: str
-) -> list[Figure]:
-    known = [(at, m, s) for at, m, s in zip(x, mean, stderr, strict=True) if m is not None and s is not None]
-    around = [at for at, _, _ in known] + [at for at, _, _ in reversed(known)]
-    edges = [m + s for _, m, s in known] + [m - s for _, m, s in reversed(known)]
-    band = {
-        "type": "scatter",
-        "x": around,
-        "y": edges,
-        "fill": "toself",
-        "fillcolor": f"{colour}33",
-        "line": {"width": 0},
-        "hoverinfo": "skip",
-        "showlegend": False,
-        "legendgroup": name,
-    }
-    return [band, _line(name, x, mean, {"color": colour, "width": 2}) | {"legendgroup": name}]
-
-
-def _line(name: str, x: Sequence[int], y: Sequence[float | None], line: Mapping[str, Any]) -> Figure:
-    return {"type": "scatter", "mode": "lines", "name": name, "x": list(x), "y": list(y), "line": dict(line)}
-
-
-def _figure(traces: Sequence[Figure], x: str, y: str) -> Figure:
-    axis = {"gridcolor": f"{_GREY}44", "zerolinecolor": f"{_GREY}88", "automargin": True}
-    layout = {
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": _GREY},
-        "margin": {"t": 16, "r": 16},
-        "legend": {"orientation": "h", "y": 1.12},
-        "hovermode": "closest",
-        "xaxis": {**axis, "title": {"text": x}},
-        "yaxis": {**axis, "title": {"text": y}},
-    }
-    return {"data": list(traces), "layout": layout}
+def _curves(summary: Mapping[str, Any]) -> list[tuple[Figure, str, Mapping[str, Any]]]:
+    """Give each policy a style that no other has, as far as colours and dashes go."""
+    curves = []
+    for index, (name, policy) in enumerate(summary["policies"].items()):
+        times, colour = divmod(index, len(COLOURS))
+        style = {"color": COLOURS[colour], "dash": _DASHES[times % len(_DASHES)], "width": 2}
+        curves.append((style, name, policy["by_decision"]))
+    return curves
