@@ -1,11 +1,11 @@
-"""A full queue of turns beside the serving: how long it takes, and what it does to the latency of /score.
+"""A queue of turns beside the serving: how long it takes to drain, and what that does to the latency of /score.
 
     python benchmarks/judge_queue.py [--turns 1000] [--delay 0.2] [--rate 200] [--rounds 3] [--state-dir DIR]
 
-In each round the service first answers an open load of /score alone, then beside a queue of turns that an LLM with
-``--delay`` seconds a reply judges, 32 at once. A round's queue has drained when no turn is without a verdict; its time
-counts from the first turn that was sent. The service and its judge's process have one core, the load and the scripted
-LLM the other.
+In each round the service answers an open load of /score three times: alone; beside a full queue that an LLM with
+``--delay`` seconds a reply judges, 32 at once (it is filled while the judge's process is stopped, and its time counts
+from when that goes on); and beside as many turns that are sent, 32 at a time, and judged at once. The service and its
+judge's process have one core, the load and the scripted LLM the other.
 """
 
 import argparse
@@ -15,12 +15,14 @@ import json
 import os
 import random
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -76,27 +78,50 @@ class Queue:
         await self._client.aclose()
 
 
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Keep a process from running."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def child_of(pid: int) -> int:
+    """The only child of a process."""
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
 async def measured(
-    port: int, bodies: Iterator[bytes], arguments: argparse.Namespace, round_: int
-) -> tuple[Burst, Burst, float]:
-    """One round: /score alone, /score beside a queue, and the seconds in which that drained."""
+    server: Server, bodies: Iterator[bytes], arguments: argparse.Namespace, round_: int
+) -> tuple[dict[str, Burst], float]:
+    """One round: /score alone, beside a full queue, and beside turns that come; and the seconds the queue took."""
+    numbers = itertools.count(3 * round_)
 
-    async def load(seconds: float, seed: int) -> Burst:
-        return await drive_open(port, bodies, rate=arguments.rate, seconds=seconds, seed=seed, connections=64)
+    def load() -> asyncio.Task[Burst]:
+        given = {"rate": arguments.rate, "seconds": arguments.seconds, "seed": next(numbers), "connections": 64}
+        return asyncio.create_task(drive_open(server.port, bodies, **given))
 
-    queue = Queue(port)
+    queue = Queue(server.port)
     before = await queue.taught()
-    alone = await load(arguments.seconds, 2 * round_)
-    busy = asyncio.create_task(load(arguments.seconds, 2 * round_ + 1))
+    bursts = {"alone": await load()}
+    with stopped(child_of(server.pid)):
+        await queue.fill(arguments.turns, 2 * round_)
     began = time.perf_counter()
-    await queue.fill(arguments.turns, round_)
+    burst = load()
     await queue.drained()
     seconds = time.perf_counter() - began
-    beside = await busy
+    bursts["beside a full queue"] = await burst
+    burst = load()
+    await queue.fill(arguments.turns, 2 * round_ + 1)
+    await queue.drained()
+    bursts["beside turns that come"] = await burst
     taught = await queue.taught() - before
-    assert taught == arguments.turns, taught  # noqa: S101 (else something else was measured)
+    assert taught == 2 * arguments.turns, taught  # noqa: S101 (else something else was measured)
     await queue.close()
-    return alone, beside, seconds
+    return bursts, seconds
 
 
 async def warmed(port: int, bodies: Iterator[bytes]) -> None:
@@ -139,25 +164,24 @@ def main() -> None:
         headers = (f"authorization: Bearer {KEY}",)
         bodies = itertools.cycle([post("/score", score_body(user, rng), headers) for user in range(_USERS)])
         asyncio.run(warmed(server.port, bodies))
-        rounds = [asyncio.run(measured(server.port, bodies, arguments, each)) for each in range(arguments.rounds)]
+        rounds = [asyncio.run(measured(server, bodies, arguments, each)) for each in range(arguments.rounds)]
     finally:
         if server is not None:
             server.stop()
         model.terminate()
         model.wait(10)
         shutil.rmtree(state, ignore_errors=True)
-    idle, busy, drains = zip(*rounds, strict=True)
-    print("| /score, ms | " + " | ".join(f"p{100 * q:g}" for q in _QUANTILES) + " | failures |\n|---|---|---|---|---|")
-    for name, bursts in (("alone", idle), ("turns judged beside it", busy)):
-        all_ = together(list(bursts))
+    columns = " | ".join(f"p{100 * q:g}" for q in _QUANTILES)
+    more = " | ".join(f"p{100 * q:g} more" for q in _QUANTILES)
+    print(f"| /score, ms | {columns} | {more} | failures |\n|---|{'---|' * (2 * len(_QUANTILES) + 1)}")
+    for name in rounds[0][0]:
+        all_ = together([bursts[name] for bursts, _ in rounds])
         cells = [f"{1e3 * all_.quantile(q):.2f}" for q in _QUANTILES]
+        for q in _QUANTILES:  # than alone, in the same round; the median of these
+            over = statistics.median(1e3 * (each[name].quantile(q) - each["alone"].quantile(q)) for each, _ in rounds)
+            cells.append(f"{over:+.2f}")
         print(f"| {name} | {' | '.join(cells)} | {all_.failures} of {len(all_.latencies)} |")
-    differences = [
-        statistics.median(1e3 * (b.quantile(q) - a.quantile(q)) for a, b in zip(idle, busy, strict=True))
-        for q in _QUANTILES
-    ]
-    print(f"| difference of neighbours, median | {' | '.join(f'{each:+.2f}' for each in differences)} | |")
-    shown = ", ".join(f"{each:.1f}" for each in drains)
+    shown = ", ".join(f"{seconds:.1f}" for _, seconds in rounds)
     print(f"\n{arguments.turns:,} turns at {arguments.delay:g} s a reply, {_AT_ONCE} at once, drained in {shown} s.")
 
 

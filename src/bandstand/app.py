@@ -21,8 +21,8 @@ from bandstand.console.router import Shown, console_router
 from bandstand.console.session import Sessions
 from bandstand.conversation.prompts import prompts_directory
 from bandstand.generate.generator import TipGenerator
-from bandstand.judging import llm_host, opinions
-from bandstand.judging.serving import serving
+from bandstand.judging import llm_host
+from bandstand.judging.serving import opinions, serving
 from bandstand.service.deployment import DEFAULT_POLICY, Deployment
 from bandstand.service.generate import TipWriting
 from bandstand.service.prompts import Prompts
@@ -75,6 +75,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
         store,
         active=settings.active_policy or DEFAULT_POLICY,
         experiment=settings.experiment,
+        shadow=settings.shadow,
         pinned_by="ACTIVE_POLICY" if settings.active_policy else None,
         score_when_full=settings.score_when_full,
         prior_files=PriorFiles(settings.state_dir),
@@ -83,28 +84,32 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
     judging = deployment.judging = serving(settings, store, deployment.population, deployment.clock)
     metrics.watch(store.status)
     metrics.watch_judging(judging.standing)
+    if deployment.shadows is not None:
+        metrics.watch_shadows(deployment.shadows.standing)
     client = _gateway_client(settings)
     writing = _tip_writing(settings, client)
     runs = BackgroundRuns(Simulations(settings.state_dir), settings.state_dir, catalogue)
     sight = Sight(settings.state_dir)
-    given = opinions(settings)
+    given = opinions(settings, judging)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
         async with AsyncExitStack() as opened:  # what was opened is closed, however far the start got
             if client is not None:
                 opened.push_async_callback(client.aclose)
-            opened.push_async_callback(given.aclose)
             await store.open()
             opened.push_async_callback(store.close)
             opened.push_async_callback(sight.close)
             await deployment.take_up()
+            if deployment.shadows is not None:
+                opened.callback(deployment.shadows.close)
             await deployment.population.open()
             opened.push_async_callback(deployment.population.close)
             log.info(
                 "serving",
                 version=__version__,
                 active_policy=deployment.active,
+                shadow=list(settings.shadow),
                 durability=settings.durability,
                 keys=len(settings.api_keys),
                 tips_from=client.host if client else "template",

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
 from bandstand.llm.scripted_server import ScriptedAnswer, ScriptedRequest, ScriptedServer
-from tests.api.given import API_KEYS, CANARY, KEYS, Service, answered, problem, serving
+from tests.api.given import API_KEYS, CANARY, FEATURES, KEYS, Service, answered, problem, serving
+from tests.store.given import settled
 
 WRONG = {"query_t": "Capital of Australia?", "answer_t": "It is Sydney.", "query_t1": "no, that is wrong"}
 UNSURE = {"query_t": "Dinner?", "answer_t": "A lentil soup.", "query_t1": "isn't that rather a lot of work?"}
@@ -42,8 +44,11 @@ def model(request: ScriptedRequest) -> ScriptedAnswer:
 async def asking(
     state_dir: Path, script: Callable[[ScriptedRequest], ScriptedAnswer] = model, **settings: Any
 ) -> AsyncIterator[tuple[Service, ScriptedServer]]:
+    patient = state_dir / "patient.toml"  # the judge's process has the lowest priority, and this machine may be busy
+    patient.write_text("[judge.arbiter]\nllm_judge_timeout_ms = 30000\n")
     async with ScriptedServer(script) as server:
-        given = {"judge": "llm", "judge_model": "tiny", "judge_url": server.url, **settings}
+        named = {"judge": "llm", "judge_model": "tiny", "judge_url": server.url}
+        given = {**named, "bandstand_config": patient, **settings}
         async with serving(state_dir / "state", **given) as service:
             yield service, server
 
@@ -181,6 +186,57 @@ async def test_the_model_is_asked_by_all_three(tmp_path: Path) -> None:
         assert await counted(service, 'bandstand_opinions_total{outcome="scored",task="classify",tier="llm"}') == 1
         assert await counted(service, 'bandstand_arbitrations_total{outcome="llm",tenant="acme"}') == 1
         assert await counted(service, "bandstand_opinion_seconds_count") == 3
+
+
+async def test_calls_are_paid_from_the_same_budget_as_turns_that_teach(tmp_path: Path) -> None:
+    async with asking(tmp_path) as (service, server):
+        await judgements(service, UNSURE)
+        once = answered(await service.get("/stats"))["judge"]["today"]["tokens"]
+        turn: dict[str, Any] = {"user_id": "ada", "tip_id": "tip-1", "features": FEATURES, "turn": UNSURE, "wait": True}
+        await service.reward(**turn)
+        answered(await service.post("/arbitrate", CONFLICT))
+        spent = answered(await service.get("/stats"))["judge"]["today"]["tokens"]
+        assert spent > 2 * once > 0
+        assert len(server.requests) == 3
+    async with asking(tmp_path, judge_daily_tokens=spent + 1) as (service, server):
+        (found,) = await judgements(service, {**UNSURE, "query_t1": "isn't that a bit much?"})
+        assert found["tier"] == "local", "a restart forgets nothing"
+        intent = answered(await service.post("/arbitrate", CONFLICT))
+        assert (intent["intent_id"], intent["triggered"]) == (None, True)
+        assert answered(await service.get("/stats"))["judge"]["today"]["over_budget"] == 2
+        assert server.requests == []
+
+
+async def test_who_hangs_up_takes_the_calls_along(tmp_path: Path) -> None:
+    async with asking(tmp_path, lambda _: ScriptedAnswer("{}", delay_s=60)) as (service, server):
+        two = {"turns": [UNSURE, {**UNSURE, "query_t1": "hm"}]}
+        one = {"message": "hm", "previous_reply": "So."}
+        assert await hung_up(service, "/judge", two, lambda: len(server.requests) == 2) == 499
+        assert await hung_up(service, "/classify/feedback", one, lambda: len(server.requests) == 3) == 499
+        await settled(lambda: server.hung_up == 3)
+        assert (await service.get("/health")).status_code == 200
+
+
+async def hung_up(service: Service, path: str, body: object, when: Callable[[], bool]) -> int:
+    """Ask, and hang up; the status that nobody sees."""
+    statuses: list[int] = []
+    content = iter([json.dumps(body).encode()])
+
+    async def receive() -> Message:
+        for piece in content:
+            return {"type": "http.request", "body": piece, "more_body": False}
+        await settled(when)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "headers": headers}
+    rest = {"asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "query_string": b"", "root_path": ""}
+    await service.app({**scope, **rest, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80)}, receive, send)
+    return statuses[0]
 
 
 async def test_no_request_says_who_is_asked_or_as_whom(tmp_path: Path) -> None:

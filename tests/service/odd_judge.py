@@ -1,7 +1,8 @@
 """A judge's process of the tests' own: what a turn says next decides what becomes of it.
 
 ``die`` ends the process, ``fail`` is a fault, ``hang`` is never answered, ``slow`` takes a while; any other word is the
-label. What it was asked is appended to the file that its argument names.
+label. A call of the model is answered in the same way, with its last message's first word; ``refuse`` is the provider's
+fault, and ``hang`` is answered once it is let go. What it was asked is appended to the file that its argument names.
 """
 
 import json
@@ -14,9 +15,14 @@ from pathlib import Path
 
 def answer(line: str, asked: Path) -> None:
     request = json.loads(line)
-    word = request["turn"][2].split()[0]
+    call = request.get("call")
+    word = "let go" if "let_go" in request else (call["messages"][-1]["content"] if call else request["turn"][2])
+    word = word.split()[0]
     with asked.open("a") as log:
-        log.write(json.dumps({"word": word, "allow_llm": request["allow_llm"], "pid": os.getpid()}) + "\n")
+        log.write(json.dumps({"word": word, "allow_llm": request.get("allow_llm"), "pid": os.getpid()}) + "\n")
+    if "let_go" in request:
+        say({"id": request["let_go"], "fault": {"code": "let-go"}, "spent": [30, 3]})
+        return
     if word == "die":
         os._exit(9)
     if word == "hang":
@@ -27,6 +33,12 @@ def answer(line: str, asked: Path) -> None:
     reply: dict[str, object] = {"id": request["id"]}
     if word == "fail":
         reply["failed"] = "KeyError"
+    elif call and word == "refuse":
+        told = {"code": "llm-status", "detail": "no", "reached": True, "retryable": False, "retry_after_s": None}
+        reply |= {"fault": {**told, "sent": False}, "spent": [0, 0]}
+    elif call:
+        said = {"text": word, "model": "odd", "prompt_tokens": 100, "completion_tokens": 10}
+        reply |= {"reply": {**said, "finish_reason": "stop", "refusal": None}, "spent": [100, 10]}
     elif word == "timeout":
         unscored = {"version": 1, "scored": False, "taxonomy": request["taxonomy"], "reason": "timeout"}
         reply["judged"] = {**unscored, "tier": "llm", "model": "odd", "raw": "words", "usage": usage()}
@@ -34,6 +46,10 @@ def answer(line: str, asked: Path) -> None:
         verdict = {"version": 1, "scored": True, "taxonomy": request["taxonomy"], "label": word, "confidence": 0.9}
         quoting = {"rationale": "it said so", "raw": "words"}
         reply["judged"] = {**verdict, **quoting, "tier": "llm", "model": "odd", "usage": usage()}
+    say(reply)
+
+
+def say(reply: dict[str, object]) -> None:
     sys.stdout.write(json.dumps(reply) + "\n")
     sys.stdout.flush()
 

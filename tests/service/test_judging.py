@@ -43,10 +43,11 @@ class Place:
         self.asked_file = directory / "asked"
         self.state_dir = directory / "state"
         self.options = options
+        self.store_options = QUICK
 
     async def open(self) -> None:
         """Start."""
-        self.store = TurnStore(self.state_dir, CATALOGUE, options=QUICK, clock=self.clock)
+        self.store = TurnStore(self.state_dir, CATALOGUE, options=self.store_options, clock=self.clock)
         await self.store.open()
         self.deployment = Deployment(CATALOGUE, self.store, clock=self.clock)
         self.judging = Judging(self.store, self.deployment.population, self.child, self.options, self.clock)
@@ -242,6 +243,19 @@ async def test_unscored_turns_release_their_decision_and_can_be_tried_again(plac
     assert (await judgements.retry(place.judging, "ops", reason="refusal"))["retried"] == 0
 
 
+async def test_a_decision_that_retention_has_taken_keeps_no_other_turn_from_its_try(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.store_options = replace(QUICK, retention_days=5)
+    await place.open()
+    gone = await place.made(await place.take("timeout", decision_id=(await place.score()).decision_id))
+    place.clock.now += 6 * 86_400
+    await place.store.trim()
+    legacy = await place.made(await place.take("timeout"))
+    found = await judgements.retry(place.judging, "ops", judgement_ids=[gone.judgement_id, legacy.judgement_id])
+    assert found == {"ok": True, "retried": 1, "left": 1}
+    await place.close()
+
+
 async def test_reapplying_holds_old_verdicts_to_the_new_gate(place: Place, tmp_path: Path) -> None:
     for label in ("pos_praise", "neg_correction", "topic_shift"):
         await place.made(await place.take(label))
@@ -275,9 +289,11 @@ async def test_the_budget_is_reserved_before_and_settled_after(tmp_path: Path) -
     assert (standing.tokens, standing.over_budget) == (440, 1)
     await place.close()
     await place.open()
+    assert place.judging.standing().tokens == 440, "a restart forgets nothing"
     await place.made(await place.take("pos_praise"))
-    assert place.asked()[-1]["allow_llm"] is False, "a restart forgets nothing"
+    assert place.asked()[-1]["allow_llm"] is False
     place.clock.now += 86_400
+    assert place.judging.standing().tokens == 0
     await place.made(await place.take("pos_praise"))
     assert place.asked()[-1]["allow_llm"] is True, "the next day has a budget of its own"
     await place.close()

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +13,16 @@ from bandstand.judge.judges import Judges
 from bandstand.judge.judging import Judge, JudgeOffError, Mode
 from bandstand.judge.llm import LlmTier
 from bandstand.judge.turn import Turn
-from bandstand.judging import opinions
 from bandstand.llm.errors import ChatTimeoutError
 from bandstand.llm.scripted import Line, ScriptedClient
-from bandstand.service.opinions import Opinions, UnscoredError, arbitrate, classify_feedback, judge_turns
-from bandstand.settings import Settings
+from bandstand.service.opinions import (
+    MOST_AT_ONCE,
+    Opinions,
+    UnscoredError,
+    arbitrate,
+    classify_feedback,
+    judge_turns,
+)
 from tests.judge.given import CORRECTION, FOLLOWUP, judge_prompt, local
 
 WRONG = Turn("", "It is Sydney.", "no, that is wrong")
@@ -106,8 +110,16 @@ async def test_an_intent_needs_neither_rule_nor_candidates() -> None:
     assert (found.intent_id, found.score, found.triggered) == (None, 0, False)
 
 
-async def test_closing_closes_the_connection(tmp_path: Path) -> None:
-    await opinions(Settings(state_dir=tmp_path)).aclose()
-    given = opinions(Settings(state_dir=tmp_path, judge_model="tiny", judge_url="http://127.0.0.1:1"))
-    await given.aclose()
-    assert given.connection is not None
+async def test_no_more_is_taken_on_than_can_be_answered() -> None:
+    given = asked()
+    with given.admitted(MOST_AT_ONCE - 1):
+        assert len(await judge_turns(given, [(WRONG, None)], Door())) == 1
+        for work in (
+            judge_turns(given, [(WRONG, None)] * 2, Door()),
+            classify_feedback(given, "hm", "So."),
+            arbitrate(given, {"tenant_id": "t", "message": "m"}),
+        ):
+            with given.admitted(1), pytest.raises(OverloadedError) as caught:
+                await work
+            assert caught.value.retry_after >= 1
+    assert len(await judge_turns(given, [(WRONG, None)] * 100, Door())) == 100, "what is done makes room"

@@ -7,7 +7,8 @@ loop runs; all four take their settings from the environment. The others are for
 from bandstand.judge.judgement import Judgement
 from bandstand.judge.judging import Judge
 from bandstand.judge.turn import Turn
-from bandstand.judging.building import configuration, gate, llm_host, local_judges, open_judges, opinions
+from bandstand.judging.building import configuration, gate, local_judges, open_judges
+from bandstand.judging.connection import llm_host
 from bandstand.judging.programs import estimate_reward_llm, estimate_rewards_batch, judge, judge_batch
 
 __all__ = [
@@ -23,5 +24,4 @@ __all__ = [
     "llm_host",
     "local_judges",
     "open_judges",
-    "opinions",
 ]

@@ -1,4 +1,4 @@
-"""The judge beside a service: its process, what it may spend, and the queue that feeds it, as settings have them."""
+"""A service's judge, as settings have it: its process, what it may spend, the queue that feeds it, and opinions."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -6,21 +6,21 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from bandstand.judge import correction
+from bandstand.judge import correction, intents
 from bandstand.judge.llm import MAX_TOKENS, MORE_TOKENS, most_tokens, prompt_values
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.turn import CutTurn
-from bandstand.judging.building import configuration, gate, judge_prompt, llm_host
+from bandstand.judging.building import configuration, gate, judge_prompt, judges_over
+from bandstand.judging.connection import TRIES, llm_host
 from bandstand.service.judge_budget import Bound, Caps
 from bandstand.service.judge_child import JudgeChild, python_command
 from bandstand.service.judging import Judging, JudgingOptions
+from bandstand.service.opinions import MOST_AT_ONCE, Opinions
 from bandstand.service.population import Population
 from bandstand.settings import Settings
 from bandstand.store.judgements import Texts
 from bandstand.store.turns import TurnStore
 
-_TRIES: Final = 3
-"""Of one call, as the client makes them; each may have cost its all."""
 _GRACE_S: Final = 30.0
 _ITS_OWN: Final = (
     *("judge", "judge_model", "judge_provider", "judge_url", "judge_prompt_version", "judge_deadline_s"),
@@ -55,6 +55,26 @@ def serving(settings: Settings, store: TurnStore, population: Population, clock:
     return Judging(store, population, child, options, clock)
 
 
+def opinions(settings: Settings, judging: Judging) -> Opinions:
+    """Make what gives opinions: local tiers here, and an LLM that is asked through the judge's process.
+
+    Raises:
+        ConfigurationError: a setting, the deployment's file or a prompt is wrong.
+    """
+    patient = hasty = None
+    if llm_host(settings) is not None:
+        model = settings.judge_model or ""
+        patient = judging.calls.client(model, tries=TRIES)
+        hasty = judging.calls.client(model, tries=1, urgent=True)  # an intent's deadline leaves no time to try again
+    arbiter = intents.IntentArbiter(
+        hasty,
+        judge_prompt(settings, intents.PROMPT_VERSION),
+        settings=configuration(settings).arbiter,
+        concurrency=settings.judge_max_concurrent,
+    )
+    return Opinions(judges_over(settings, patient, concurrency=MOST_AT_ONCE), gate(settings), arbiter)
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """The environment of the judge's process: this one's, with the settings it reads as they are here."""
     variables = dict(os.environ)
@@ -80,7 +100,7 @@ def _caps(settings: Settings, taxonomies: Mapping[str, Taxonomy]) -> Caps:
         """The most that the tier asks, in both of its rooms, and each of them as often as the client tries."""
         rendered = prompts[taxonomy].render(prompt_values(taxonomies[taxonomy], CutTurn(*texts)))
         read = most_tokens([{"role": "system", "content": rendered.system}, {"role": "user", "content": rendered.user}])
-        return Bound(_TRIES * 2 * read, _TRIES * (MAX_TOKENS + MORE_TOKENS))
+        return Bound(TRIES * 2 * read, TRIES * (MAX_TOKENS + MORE_TOKENS))
 
     price = settings.judge_price
     return Caps(

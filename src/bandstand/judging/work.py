@@ -1,20 +1,32 @@
-"""The judge's process, from the inside: one line of JSON a turn comes in, one goes out, until the input ends.
+"""The judge's process, from the inside: one line of JSON a question comes in, one goes out, until the input ends.
 
-In: ``{"id", "turn": [query_t, answer_t, query_t1], "taxonomy", "allow_llm"}``. Out: ``{"ready": true}`` once, then
-``{"id", "judged"}``, or ``{"id", "failed"}`` with the name of the fault; in any order.
+It says ``{"ready": true}`` once, and then, in any order:
+
+- to ``{"id", "turn": [query_t, answer_t, query_t1], "taxonomy", "allow_llm"}``, a turn: ``{"id", "judged"}``;
+- to ``{"id", "call": {messages, max_tokens, temperature, schema, tries, seconds}}``, a call of the LLM for somebody who
+  waits: ``{"id", "reply", "spent"}`` or ``{"id", "fault", "spent"}``, with the tokens that all its tries have cost;
+- to any question that it fails over itself: ``{"id", "failed"}`` with the name of the fault.
+
+``{"let_go": id}`` cancels a call; its answer is a fault then.
 """
 
 import asyncio
-import contextlib
 import json
+import os
 import sys
+import time
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import structlog
 
+from bandstand.bandit.errors import BandstandError
+from bandstand.conversation.gateway import GatewayFault
 from bandstand.judge.judges import Judges
 from bandstand.judge.turn import Turn
-from bandstand.judging.building import open_judges
+from bandstand.judging.building import judges_over
+from bandstand.judging.connection import Connection, open_connection
 from bandstand.settings import Settings
 
 _LINE = 16 * 1024 * 1024
@@ -23,37 +35,73 @@ log = structlog.get_logger("bandstand")
 
 
 async def work(settings: Settings) -> None:
-    """Judge what comes on standard input until it ends; turns under way then are let go.
+    """Judge what comes on standard input until it ends; what is under way then is let go.
 
     Raises:
         ConfigurationError: a setting is wrong.
     """
-    async with open_judges(settings) as judges:
+    async with open_connection(settings) as connection:
+        judges = judges_over(settings, None if connection is None else connection.client())
         reader = asyncio.StreamReader(limit=_LINE)
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         _say({"ready": True})
-        under_way: set[asyncio.Task[None]] = set()
+        under_way: dict[int, asyncio.Task[None]] = {}
         while line := await reader.readline():
-            task = asyncio.create_task(_answer(judges, json.loads(line)))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
-        for task in under_way:
+            asked = json.loads(line)
+            if "let_go" in asked:
+                if asked["let_go"] in under_way:
+                    under_way[asked["let_go"]].cancel()
+                continue
+            task = asyncio.create_task(_answer(judges, connection, asked))
+            under_way[asked["id"]] = task
+            task.add_done_callback(partial(_forget, under_way, asked["id"]))
+        left = list(under_way.values())
+        for task in left:
             task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
 
 
-async def _answer(judges: Judges, asked: dict[str, Any]) -> None:
+def _forget(under_way: dict[int, asyncio.Task[None]], number: int, _: asyncio.Task[None]) -> None:
+    del under_way[number]
+
+
+async def _answer(judges: Judges, connection: Connection | None, asked: dict[str, Any]) -> None:
     try:
-        judge = judges.under(asked["taxonomy"])
-        judged = await judge.judge(Turn(*asked["turn"]), allow_llm=asked["allow_llm"])
+        if connection is not None and "call" in asked:
+            answer = await _called(connection, **asked["call"])
+        else:
+            judge = judges.under(asked["taxonomy"])
+            judged = await judge.judge(Turn(*asked["turn"]), allow_llm=asked["allow_llm"])
+            answer = {"judged": judged.as_json()}
     except Exception as error:  # noqa: BLE001 (whatever it is, the service must hear of it)
-        log.error("turn not judged", error=type(error).__name__)  # noqa: TRY400 (a traceback may show the turn)
-        _say({"id": asked["id"], "failed": type(error).__name__})
-    else:
-        _say({"id": asked["id"], "judged": judged.as_json()})
+        log.error("question not answered", error=type(error).__name__)  # noqa: TRY400 (a traceback may show the turn)
+        answer = {"failed": type(error).__name__}
+    _say({"id": asked["id"], **answer})
+
+
+async def _called(connection: Connection, *, seconds: float, tries: int, **call: Any) -> dict[str, Any]:
+    """Make a call, and say what it came to and cost."""
+    client, counted = connection.counted(tries)
+    try:
+        answer = {"reply": asdict(await client.complete(**call, deadline=time.monotonic() + seconds))}
+    except asyncio.CancelledError:
+        answer = {"fault": {"code": "let-go"}}
+    except BandstandError as error:
+        if not isinstance(error, GatewayFault):
+            raise
+        answer = {"fault": {"code": error.code, "detail": error.detail, **_fault(error)}}
+    return {**answer, "spent": [counted.prompt_tokens, counted.completion_tokens]}
+
+
+def _fault(error: GatewayFault) -> dict[str, Any]:
+    names = ("reached", "retryable", "retry_after_s", "sent")
+    return {name: getattr(error, name) for name in names}
 
 
 def _say(answer: dict[str, Any]) -> None:
-    with contextlib.suppress(BrokenPipeError):  # the service has gone; our input ends too
-        sys.stdout.write(json.dumps(answer, separators=(",", ":")) + "\n")
+    line = json.dumps(answer, separators=(",", ":")) + "\n"
+    try:
+        sys.stdout.write(line)
         sys.stdout.flush()
+    except BrokenPipeError:  # the service has gone; our input ends too, and what is left to say is for nobody
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

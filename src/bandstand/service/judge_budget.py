@@ -1,7 +1,7 @@
-"""What the judge's LLM may cost in a UTC day: reserved in the ledger before a turn is handed over, settled after it.
+"""What the judge's LLM may cost in a UTC day: reserved in the ledger before it may be asked, settled after.
 
-A reservation is the most that a turn can cost, so the caps hold while turns are under way; one that a crash has left
-unsettled stays, since nobody knows what was spent.
+A reservation is the most that a turn, or a call, can cost, so the caps hold while these are under way; one that a crash
+has left unsettled stays, since nobody knows what was spent.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _DAY = 86_400
 
 
 class Bound(NamedTuple):
-    """The most tokens that judging a turn can read and write."""
+    """The most tokens that judging a turn, or a call, can read and write."""
 
     prompt: int
     completion: int
@@ -49,7 +49,7 @@ class JudgeBudget:
         clock: seconds since the epoch.
 
     Attributes:
-        refused: turns that were left to the local tiers for want of budget.
+        refused: turns and calls for which there was no budget.
     """
 
     def __init__(self, store: TurnStore, caps: Caps, clock: Callable[[], float]) -> None:
@@ -67,22 +67,30 @@ class JudgeBudget:
     @property
     def spent(self) -> tuple[int, float]:
         """Tokens and US dollars of the day, with what is reserved."""
-        return self._tokens, self._usd
+        return (self._tokens, self._usd) if self._day == self._today() else (0, 0.0)
 
-    async def reserve(self, texts: Texts, taxonomy: str) -> tuple[Settlement | None, int]:
-        """Set aside what a turn may cost, once there is room; the caller writes it down.
+    async def take_up(self) -> None:
+        """Read what the day has cost before this process; the store must be open."""
+        await self._turn_the_day()
+
+    async def reserve_turn(self, texts: Texts, taxonomy: str) -> tuple[Settlement | None, int]:
+        """Set aside what a turn may cost, as :meth:`reserve`; nothing where no LLM is ever asked."""
+        if self._caps.bound is None:
+            await self._turn_the_day()
+            return None, self._day
+        return await self.reserve(self._caps.bound(texts, taxonomy))
+
+    async def reserve(self, bound: Bound) -> tuple[Settlement | None, int]:
+        """Set aside what a turn or a call may cost, once there is room; the caller writes it down.
 
         Returns:
             The reservation, and its day; ``None`` where the LLM must not be asked.
         """
         await self._turn_the_day()
         caps = self._caps
-        if caps.bound is None:
-            return None, self._day
         if caps.usd is not None and caps.price is None:  # what a model costs that has no price, nobody knows
             self.refused += 1
             return None, self._day
-        bound = caps.bound(texts, taxonomy)
         tokens, usd = bound.prompt + bound.completion, _cost(caps.price, bound.prompt, bound.completion)
         while not self._fits(tokens, usd):
             under_way = [each for each in self._open.values() if each[0] == self._day]
@@ -108,6 +116,11 @@ class JudgeBudget:
         self._settled.set()
         return Settlement(reserved.seq, tokens, usd)
 
+    def usage(self, prompt_tokens: int, completion_tokens: int) -> Usage:
+        """What so many tokens cost."""
+        cost = _cost(self._caps.price, prompt_tokens, completion_tokens)
+        return Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, cost=cost)
+
     def leave(self, reserved: Settlement) -> None:
         """Let a reservation stand whose turn did not come back."""
         self._open.pop(reserved.seq, None)
@@ -119,9 +132,12 @@ class JudgeBudget:
             caps.usd is None or self._usd + usd <= caps.usd
         )
 
+    def _today(self) -> int:
+        return int(self._clock() // _DAY)
+
     async def _turn_the_day(self) -> None:
         async with self._reading:
-            day = int(self._clock() // _DAY)
+            day = self._today()
             if day != self._day:
                 tokens, usd = await self._store.spent(day)
                 self._day, self._tokens, self._usd = day, tokens, usd

@@ -1,7 +1,8 @@
 """The process in which turns are judged, as the service sees it: of the lowest priority, fed by a pipe.
 
-One line of JSON a turn goes in, one comes out, in any order. It ends when its input does: when it is closed here, and
-when the service dies. Who dies while turns are in it is started again for the next one.
+One line of JSON a question goes in, one comes out, in any order: turns to judge, and calls of the LLM for somebody who
+waits (:mod:`bandstand.judging.work` has the form). It ends when its input does: when it is closed here, and when the
+service dies. Who dies while questions are in it is started again for the next one.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -44,13 +45,21 @@ class TurnFailedError(BandstandError):
     code = "turn-failed"
 
 
+class Asked(NamedTuple):
+    """A question that is in the process."""
+
+    number: int
+    process: asyncio.subprocess.Process
+    answer: "asyncio.Future[dict[str, Any]]"
+
+
 class JudgeChild:
     """A child process, started when it is first needed.
 
     Args:
         command: what to run.
         environment: of the process, secrets included: nothing of them is on its command line.
-        patience_s: seconds that one turn may take; then the process is taken to hang, and is killed.
+        patience_s: seconds that one question may take; then the process is taken to hang, and is killed.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], *, patience_s: float) -> None:
@@ -85,26 +94,47 @@ class JudgeChild:
             ChildDiedError: it ended with this turn in it.
             TurnFailedError: the judge itself failed.
         """
-        process = await self._started()
-        self._number += 1
-        number = self._number
-        line = json.dumps({"id": number, "turn": texts, "taxonomy": taxonomy, "allow_llm": allow_llm})
-        future = self._asked[number] = asyncio.get_running_loop().create_future()
+        asked = await self.ask({"turn": texts, "taxonomy": taxonomy, "allow_llm": allow_llm})
         try:
-            if process.stdin is not None:
-                process.stdin.write(line.encode() + b"\n")
-            async with asyncio.timeout(self._patience_s):
-                answer = await future
-        except TimeoutError:
-            log.error("the judge's process hangs and is ended", seconds=self._patience_s)  # noqa: TRY400 (no fault of ours to trace)
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            raise ChildDiedError("the judge took too long") from None
+            answer = await self.answer(asked)
         finally:
-            self._asked.pop(number, None)
+            asked.answer.cancel()
         if "failed" in answer:
             raise TurnFailedError(str(answer["failed"]))
         return judged_from_json(answer["judged"])
+
+    async def ask(self, question: Mapping[str, object]) -> Asked:
+        """Hand a question to the process.
+
+        Raises:
+            ChildNotStartedError: it does not come up.
+        """
+        process = await self._started()
+        self._number += 1
+        asked = Asked(self._number, process, asyncio.get_running_loop().create_future())
+        self._asked[asked.number] = asked.answer
+        asked.answer.add_done_callback(lambda _: self._asked.pop(asked.number, None))
+        _write(process, {"id": asked.number, **question})
+        return asked
+
+    async def answer(self, asked: Asked) -> dict[str, Any]:
+        """Wait for the answer; it may be waited for again, should this wait be cancelled.
+
+        Raises:
+            ChildDiedError: the process ended with the question in it, or was ended because it hangs.
+        """
+        try:
+            async with asyncio.timeout(self._patience_s):
+                return await asyncio.shield(asked.answer)
+        except TimeoutError:
+            log.error("the judge's process hangs and is ended", seconds=self._patience_s)  # noqa: TRY400 (no fault of ours to trace)
+            with contextlib.suppress(ProcessLookupError):
+                asked.process.kill()
+            raise ChildDiedError("the judge took too long") from None
+
+    def let_go(self, asked: Asked) -> None:
+        """Have a call of the LLM cancelled; its answer says what it has cost so far."""
+        _write(asked.process, {"let_go": asked.number})
 
     async def close(self) -> None:
         """End the process; turns in it are lost to it, and wait in the ledger."""
@@ -141,9 +171,14 @@ class JudgeChild:
             raise ChildNotStartedError(f"the judge's process does not start: {error.strerror}") from error
         _give_way(process.pid)
         ready = b""
-        if process.stdout is not None:
-            with contextlib.suppress(TimeoutError):
-                ready = await asyncio.wait_for(process.stdout.readline(), _START_S)
+        try:
+            if process.stdout is not None:
+                with contextlib.suppress(TimeoutError):
+                    ready = await asyncio.wait_for(process.stdout.readline(), _START_S)
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
         if not ready:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
@@ -166,10 +201,15 @@ class JudgeChild:
         asked, self._asked = self._asked, {}
         if asked:
             self.deaths += 1
-            log.error("the judge's process died", exit_code=code, turns=len(asked))
+            log.error("the judge's process died", exit_code=code, under_way=len(asked))
         for future in asked.values():
             if not future.done():
                 future.set_exception(ChildDiedError("the judge's process died"))
+
+
+def _write(process: asyncio.subprocess.Process, line: Mapping[str, object]) -> None:
+    if process.stdin is not None:
+        process.stdin.write(json.dumps(line).encode() + b"\n")
 
 
 def python_command(*words: str) -> list[str]:

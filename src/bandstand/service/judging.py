@@ -33,6 +33,8 @@ from bandstand.service.fair_queue import FairQueue
 from bandstand.service.influence import Influence
 from bandstand.service.judge_budget import Caps, JudgeBudget
 from bandstand.service.judge_child import ChildDiedError, ChildNotStartedError, JudgeChild, TurnFailedError
+from bandstand.service.llm_calls import LlmCalls
+from bandstand.service.places import Places
 from bandstand.service.population import Population
 from bandstand.store.events import Reward
 from bandstand.store.judgements import Accepted, Cause, Conclusion, Judgement, Settlement
@@ -63,7 +65,7 @@ class JudgingOptions:
         gate: what it makes of verdicts.
         on: take turns at all.
         caps: of what the LLM may cost.
-        most_at_once: turns in the process.
+        most_at_once: turns and calls in the process.
         most_waiting: turns that may wait; beyond that none is taken.
         most_updates: turns of one user that may teach within an hour.
         wait_s: how long somebody may wait for a verdict.
@@ -88,8 +90,8 @@ class JudgeStanding(NamedTuple):
         waiting: turns without a verdict yet.
         tokens: of this UTC day, with what is reserved.
         usd: the same, in US dollars.
-        over_budget: turns left to the local tiers for want of budget.
-        deaths: times that the process died with turns in it.
+        over_budget: turns and calls for which there was no budget.
+        deaths: times that the process died with work in it.
     """
 
     outcomes: Mapping[tuple[str, str, str], int]
@@ -126,6 +128,9 @@ class Judging:
         self.influence = Influence(store, options.most_updates, clock)
         self._population = population
         self._child, self._isolated = child(), child()
+        self._wake = asyncio.Event()
+        self._places = Places(options.most_at_once, self._wake.set)
+        self.calls = LlmCalls(store, self.budget, self._child, self._places)
         self._queue = FairQueue()
         self._active: set[asyncio.Task[None]] = set()
         self._suspects: deque[Judgement] = deque()
@@ -133,7 +138,6 @@ class Judging:
         self._isolating: asyncio.Task[None] | None = None
         self._waiters: dict[int, list[asyncio.Future[None]]] = {}
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
-        self._wake = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -141,6 +145,7 @@ class Judging:
 
     async def open(self) -> None:
         """Take up what waits; the store must be open."""
+        await self.budget.take_up()
         for seq, user_id, _ in await self.store.waiting():
             self._queue.push(user_id, seq)
         if self.options.on:
@@ -153,6 +158,7 @@ class Judging:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.calls.close()
         await asyncio.gather(self._child.close(), self._isolated.close())
         for waiters in self._waiters.values():
             for waiter in waiters:
@@ -258,7 +264,9 @@ class Judging:
             return None
         for each in made.taken_back:  # the population takes in the sums as they are now
             self._population.rewarded(
-                Reward(each.user_id, each.policy, "", each.value, "", each.ts, b"", each.x, seq=each.seq)
+                Reward(
+                    each.user_id, each.policy, "", each.value, "", each.ts, b"", each.x, seq=each.seq, also=each.also
+                )
             )
         if made.reward is not None:
             self._population.rewarded(made.reward)
@@ -279,29 +287,34 @@ class Judging:
 
     async def _dispatch(self) -> None:
         """Hand over as many turns as there is room for, or wait for either."""
-        room = min(self.options.most_at_once - len(self._active), len(self._queue))
-        if room <= 0:
+        if self._queue or self.options.caps.bound is not None:  # an intent has no time to wait for a start
+            await self._child.start()
+        room = min(self._places.room, len(self._queue))
+        if not room:
             self._wake.clear()
             await self._wake.wait()
             return
-        await self._child.start()
         seqs = [self._queue.pop() for _ in range(room)]
+        for _ in seqs:
+            self._places.take()
         try:
             taken = await self.store.taken(seqs)
         except _KEEPING:
             for seq in seqs:
                 self._queue.push("", seq)
+                self._places.give_back()
             raise
-        for judgement in taken:  # those missing were erased
+        for judgement in taken:
             task = asyncio.create_task(self._handle(judgement))
             self._active.add(task)
             task.add_done_callback(self._done)
-        for seq in set(seqs).difference(judgement.seq for judgement in taken):
+        for seq in set(seqs).difference(judgement.seq for judgement in taken):  # they were erased
+            self._places.give_back()
             self._tell(seq)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._active.discard(task)
-        self._wake.set()
+        self._places.give_back()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a turn's judgement broke off; it waits for the next start", exc_info=error)
 
@@ -324,7 +337,7 @@ class Judging:
 
     async def _try(self, judgement: Judgement, child: JudgeChild) -> None:
         texts = judgement.texts or ("", "", "")
-        reserved, day = await self.budget.reserve(texts, judgement.taxonomy)
+        reserved, day = await self.budget.reserve_turn(texts, judgement.taxonomy)
         settlement = None
         try:
             await self._write_down(judgement, reserved, day)

@@ -1,11 +1,12 @@
 """Opinions: what the judge says of turns, corrections and intents when it is asked, and nothing is taught."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final
 
-from bandstand.bandit.errors import BandstandError
+from bandstand.bandit.errors import BandstandError, OverloadedError
 from bandstand.judge.arbiter import Arbitration, Candidate, RuleSignal
 from bandstand.judge.correction import TAXONOMY as CORRECTIONS
 from bandstand.judge.correction import Correction, correction_of, correction_turn
@@ -15,6 +16,9 @@ from bandstand.judge.judgement import Judgement
 from bandstand.judge.judges import Judges
 from bandstand.judge.turn import CutTurn, Turn
 from bandstand.judge.verdict import Judged, Unscored
+
+MOST_AT_ONCE: Final = 1000
+"""Turns, corrections and intents under way; more could hardly be answered within the judge's deadline."""
 
 Door = Callable[[], Awaitable[None]]
 """Waits until the next piece of work may begin."""
@@ -26,33 +30,35 @@ class UnscoredError(BandstandError):
     code = "unscored"
 
 
-class Connection(Protocol):
-    """What a judge's LLM is reached by."""
-
-    async def aclose(self) -> None:
-        """Close it; calls under way fail."""
-
-
-@dataclass(frozen=True, slots=True)
 class Opinions:
     """Everything that gives opinions, of one event loop.
 
-    Attributes:
+    Args:
         judges: by taxonomy.
         gate: what their verdicts would teach.
         intents: between intents.
-        connection: to the LLM; None where there is none.
     """
 
-    judges: Judges
-    gate: Gate
-    intents: IntentArbiter
-    connection: Connection | None = None
+    def __init__(self, judges: Judges, gate: Gate, intents: IntentArbiter) -> None:
+        self.judges = judges
+        self.gate = gate
+        self.intents = intents
+        self._under_way = 0
 
-    async def aclose(self) -> None:
-        """Close the connection to the LLM."""
-        if self.connection is not None:
-            await self.connection.aclose()
+    @contextmanager
+    def admitted(self, pieces: int) -> Iterator[None]:
+        """Count so many pieces of work as under way.
+
+        Raises:
+            OverloadedError: too many are.
+        """
+        if self._under_way + pieces > MOST_AT_ONCE:
+            raise OverloadedError("too many opinions are being given; try again shortly")
+        self._under_way += pieces
+        try:
+            yield
+        finally:
+            self._under_way -= pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +84,22 @@ async def judge_turns(opinions: Opinions, turns: Sequence[tuple[Turn, str | None
     Raises:
         InvalidRequestError: there is no such taxonomy.
         JudgeOffError: this deployment judges nothing.
+        OverloadedError: too much is under way.
     """
     judges = [opinions.judges.under(taxonomy) for _, taxonomy in turns]
     for judge in judges:
         judge.require_on()
     judging: list[asyncio.Task[list[Judged]]] = []
-    try:
-        for judge, (turn, _) in zip(judges, turns, strict=True):
-            await door()
-            judging.append(asyncio.create_task(judge.judge_batch([turn])))
-        judged = [one for task in judging for one in await task]
-    finally:
-        for task in judging:  # whoever asked may have gone
-            task.cancel()
-        await asyncio.gather(*judging, return_exceptions=True)
+    with opinions.admitted(len(turns)):
+        try:
+            for judge, (turn, _) in zip(judges, turns, strict=True):
+                await door()
+                judging.append(asyncio.create_task(judge.judge_batch([turn])))
+            judged = [one for task in judging for one in await task]
+        finally:
+            for task in judging:  # whoever asked may have gone
+                task.cancel()
+            await asyncio.gather(*judging, return_exceptions=True)
     return [
         Judgement(one, opinions.gate.applied(one, judge.taxonomy)) for one, judge in zip(judged, judges, strict=True)
     ]
@@ -111,9 +119,11 @@ async def classify_feedback(
     Raises:
         JudgeOffError: this deployment judges nothing.
         UnscoredError: the LLM was worth asking, and failed.
+        OverloadedError: too much is under way.
     """
     turn: CutTurn = correction_turn(message, previous_reply)
-    judged = await opinions.judges.under(CORRECTIONS.name).judge(turn)
+    with opinions.admitted(1):
+        judged = await opinions.judges.under(CORRECTIONS.name).judge(turn)
     if isinstance(judged, Unscored):
         raise UnscoredError(f"The judge could not say: {judged.reason.value}.")
     return Classified(correction_of(judged, threshold), judged)
@@ -125,15 +135,19 @@ async def arbitrate(opinions: Opinions, request: Mapping[str, Any]) -> Arbitrati
     Args:
         opinions: whose.
         request: a validated one: ``tenant_id``, ``message``, ``rule``, ``semantic`` and ``config``.
+
+    Raises:
+        OverloadedError: too much is under way.
     """
     rule = request.get("rule")
-    return await opinions.intents.arbitrate(
-        request["tenant_id"],
-        request["message"],
-        RuleSignal(rule["rule_id"], rule["score"]) if rule else None,
-        [
-            Candidate(entry["id"], entry["name"], entry.get("description", ""), entry["score"])
-            for entry in request.get("semantic", ())
-        ],
-        request.get("config"),
-    )
+    with opinions.admitted(1):
+        return await opinions.intents.arbitrate(
+            request["tenant_id"],
+            request["message"],
+            RuleSignal(rule["rule_id"], rule["score"]) if rule else None,
+            [
+                Candidate(entry["id"], entry["name"], entry.get("description", ""), entry["score"])
+                for entry in request.get("semantic", ())
+            ],
+            request.get("config"),
+        )
