@@ -39,6 +39,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         ("BANDSTAND_CONFIG", "own.toml", Path("own.toml")),
         ("ACTIVE_POLICY", "linucb-v1", "linucb-v1"),
         ("EXPERIMENT", "linucb-v2:9,first-v1:1", Experiment.parse("linucb-v2:9,first-v1:1")),
+        ("SHADOW", "thompson-v1, linucb", ("thompson-v1", "linucb")),
         ("ALLOW_OPEN", "1", True),
         ("ALLOW_OPEN", "no", False),
         ("ALLOWED_HOSTS", "Dev.Example, box_1,::1", ("dev.example", "box_1", "::1")),
@@ -88,6 +89,7 @@ def test_settings_cannot_be_changed_once_read() -> None:
         ("PORT", "80.5"),
         ("STATE_DIR", " "),
         ("EXPERIMENT", "linucb-v2:90"),
+        ("SHADOW", "thompson-v1,,linucb"),
         ("ALLOW_OPEN", "maybe"),
         ("ALLOWED_HOSTS", "http://dev.example"),
         ("ALLOWED_HOSTS", "dev.example:8000"),
@@ -263,6 +265,18 @@ def test_an_experiment_beside_a_pinned_policy_is_refused() -> None:
     settings = read_settings(experiment="linucb-v2:1,first-v1:1", active_policy="linucb-v2")
     with pytest.raises(ConfigurationError, match="EXPERIMENT and ACTIVE_POLICY are both set"):
         load_catalogue(settings)
+
+
+@pytest.mark.parametrize(
+    ("shadow", "reason"),
+    [
+        ("linucb-v2,thompson-v11", "SHADOW: unknown 'thompson-v11', did you mean 'thompson-v1'"),
+        ("linucb-v1,linucb", "SHADOW: it names 'linucb-v1' twice"),
+    ],
+)
+def test_a_shadow_that_names_no_policy_or_one_twice_is_refused(shadow: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason):
+        load_catalogue(read_settings(shadow=shadow))
 
 
 def test_a_wrong_weight_is_one_line() -> None:

@@ -8,7 +8,7 @@ import hashlib
 import ipaddress
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from importlib import resources
@@ -33,7 +33,7 @@ _KEY_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 _KEY_SECRET = re.compile(r"[!-~]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
-_SHOWN = 80
+_SHOWN = 200  # so much of a wrong value: a path is most often whole
 
 OTHER_TABLES = ("judge", "taxonomies")
 """Tables of the deployment's file that are no schemas and no policies."""
@@ -156,6 +156,15 @@ def _parse_experiment(value: object) -> object:
     return Experiment.parse(value) if isinstance(value, str) else value
 
 
+def _parse_names(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    names = tuple(name.strip() for name in value.split(","))
+    if not all(names):
+        raise ValueError(f"entry {names.index('') + 1} is empty")
+    return names
+
+
 def _lowered(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -209,6 +218,11 @@ class Settings(BaseSettings):
         "Splits the users of the un-named routes between policies, by weight; not beside `ACTIVE_POLICY`.",
         "a comma list of policy:weight, with name= before it to tell it from an earlier one of the same policies",
         default=None,
+    )
+    shadow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_names)] = _setting(
+        "Policies that look at every decision of another, learn from its reward, and are compared with it.",
+        "a comma list of configured policies",
+        default=(),
     )
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_keys)] = _setting(
         "Who may call, from `Authorization: Bearer` or `X-API-Key`; unset, everyone on this machine.",
@@ -451,6 +465,7 @@ def load_catalogue(settings: Settings) -> Catalogue:
         raise ConfigurationError(f"ACTIVE_POLICY: {unknown(settings.active_policy, names)}")
     if settings.experiment is not None:
         _check_experiment(settings.experiment, settings, catalogue)
+    _require_distinct("SHADOW", settings.shadow, catalogue)
     return catalogue
 
 
@@ -459,14 +474,19 @@ def _check_experiment(experiment: Experiment, settings: Settings, catalogue: Cat
         raise ConfigurationError(
             "EXPERIMENT and ACTIVE_POLICY are both set: a split cannot be pinned, unset one of them"
         )
+    _require_distinct("EXPERIMENT", [arm.policy for arm in experiment.arms], catalogue)
+
+
+def _require_distinct(setting: str, policies: Iterable[str], catalogue: Catalogue) -> None:
+    """Policies that a setting lists must be configured, and each there once, under whatever name."""
     names = (*catalogue.policies, *catalogue.aliases)
     seen: set[str] = set()
-    for arm in experiment.arms:
-        if arm.policy not in names:
-            raise ConfigurationError(f"EXPERIMENT: {unknown(arm.policy, names)}")
-        name = catalogue.policy(arm.policy).name
+    for policy in policies:
+        if policy not in names:
+            raise ConfigurationError(f"{setting}: {unknown(policy, names)}")
+        name = catalogue.policy(policy).name
         if name in seen:
-            raise ConfigurationError(f"EXPERIMENT: it names {name!r} twice")
+            raise ConfigurationError(f"{setting}: it names {name!r} twice")
         seen.add(name)
 
 

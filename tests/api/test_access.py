@@ -11,7 +11,7 @@ from bandstand.api.access import required_role
 from tests.api.given import API_KEYS, FEATURES, KEYS, TWO, Answer, Service, answered, problem, serving
 
 SERVE = {"score", "reward", "generate", "recommend", "judge", "classify", "arbitrate"}
-READ = {"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "docs", "openapi.json"}
+READ = {"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "openapi.json"}
 OPEN = {"health", "ready"}
 
 BODIES: dict[str, Any] = {
@@ -34,7 +34,7 @@ def role_of(method: str, path: str) -> str:
 
 
 async def operations_of(service: Service) -> list[tuple[str, str, dict[str, Any]]]:
-    """Every operation that OpenAPI shows, and the two pages it leaves out."""
+    """Every operation that OpenAPI shows, and its own, which it leaves out."""
     key = {"x-api-key": KEYS["ops"][1]}
     document = answered(await service.client.get("/openapi.json", headers=key))
     shown = [
@@ -42,7 +42,7 @@ async def operations_of(service: Service) -> list[tuple[str, str, dict[str, Any]
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     ]
-    return [*shown, ("GET", "/docs", {"x-role": "read"}), ("GET", "/openapi.json", {"x-role": "read"})]
+    return [*shown, ("GET", "/openapi.json", {"x-role": "read"})]
 
 
 async def ask(
@@ -85,6 +85,21 @@ async def test_every_route_asks_for_its_role(tmp_path: Path) -> None:
                     told = problem(answer, 403, "forbidden")
                     assert role in told["detail"]
             assert refused == {"open": 0, "serve": 1, "read": 1, "admin": 2}[role]
+
+
+async def test_the_head_of_an_answer_takes_the_role_of_the_answer(tmp_path: Path) -> None:
+    async with serving(tmp_path, api_keys=API_KEYS) as service:
+        for path, has, status in (
+            ("/health", None, 200),
+            ("/stats/ada", None, 401),
+            ("/stats/ada", "shop", 403),
+            ("/stats/ada", "eyes", 200),
+            ("/users", "eyes", 403),
+            ("/users", "ops", 200),
+        ):
+            headers = {} if has is None else {"x-api-key": KEYS[has][1]}
+            answer = await service.client.head(path, headers=headers)
+            assert (answer.status_code, answer.content) == (status, b""), (path, has)
 
 
 async def test_a_route_that_is_not_there_says_so_to_admins_only(tmp_path: Path) -> None:
@@ -207,7 +222,7 @@ async def test_without_keys_it_answers_under_names_of_this_machine(tmp_path: Pat
         ":8000",
     ],
 )
-@pytest.mark.parametrize("target", [b"/stats", b"/health", b"/docs", b"/nothing"])
+@pytest.mark.parametrize("target", [b"/stats", b"/health", b"/openapi.json", b"/nothing"])
 @pytest.mark.asyncio(loop_scope="module")
 async def test_without_keys_another_name_is_a_400(shared: Service, host: str, target: bytes) -> None:
     """A web page may point its own name at this address (DNS rebinding), but the browser still says that name."""

@@ -45,7 +45,7 @@ async def test_every_answer_has_its_request_id(tmp_path: Path, hot_path: bool) -
             await service.post("/score", body, x_request_id="mine"),
             await service.post("/reward", {}, x_request_id="mine"),
             await service.client.get("/health", headers={"x-request-id": "mine"}),
-            await service.client.get("/docs", headers={"x-request-id": "mine"}),
+            await service.client.get("/openapi.json", headers={"x-request-id": "mine"}),
             await service.client.put("/users", headers={"x-request-id": "mine"}),
         ):
             assert response.headers.get_list("x-request-id") == ["mine"]

@@ -96,6 +96,12 @@ async def test_an_idempotency_key_belongs_to_one_body(service: Service) -> None:
     await service.post("/reward", {**legacy, "reward": 1.0}, Idempotency_Key="r")
     refused = await service.post("/reward", {**legacy, "turn": PRAISE}, Idempotency_Key="r")
     problem(refused, 422, "idempotency-mismatch")
+    for said in ({"turn": PRAISE}, {"reward": 1.0}):  # nor is it asked first whether there is such a decision
+        for key in ("k", "r"):
+            refused = await service.post("/reward", {"decision_id": "none", **said}, Idempotency_Key=key)
+            problem(refused, 422, "idempotency-mismatch")
+        fresh = await service.post("/reward", {"decision_id": "none", **said}, Idempotency_Key="fresh")
+        problem(fresh, 404, "unknown-decision")
 
 
 async def test_a_turn_that_teaches_nothing_releases_its_decision(tmp_path: Path) -> None:

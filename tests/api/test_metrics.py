@@ -31,7 +31,9 @@ async def test_traffic_is_counted(tmp_path: Path, hot_path: bool) -> None:
         await service.reward(decision_id="order-1", reward=1)
         await service.teach("user-2", policy="egreedy")
         await service.post("/reward", {})
+        await service.client.head("/stats/user-1")
         found = await scraped(service)
+    assert found["bandstand_request_seconds_count", "HEAD", "/stats/{user_id}", "200"] == 1
     assert found["bandstand_request_seconds_count", "POST", "/score/{policy}", "200"] == 4
     assert found["bandstand_request_seconds_count", "POST", "/reward", "200"] == 2
     assert found["bandstand_request_seconds_count", "POST", "/reward", "422"] == 1
@@ -51,7 +53,8 @@ async def test_traffic_is_counted(tmp_path: Path, hot_path: bool) -> None:
 @pytest.mark.parametrize("durability", ["full", "process"])
 async def test_commits_say_whether_they_synced(tmp_path: Path, durability: str) -> None:
     async with serving(tmp_path, durability=durability) as service:
-        await service.score()
+        for _ in range(5):  # upkeep, which syncs, may share a commit or two with them
+            await service.score()
         await service.teach()
         found = await scraped(service)
     assert found["bandstand_commit_seconds_count", "false"] >= 1

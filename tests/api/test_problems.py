@@ -20,7 +20,7 @@ from bandstand.bandit.errors import (
 )
 from bandstand.settings import Settings, load_catalogue
 from bandstand.store.memory import MemoryStore
-from tests.api.given import CANARY, TWO, Service, app_over, client_of, problem, serving
+from tests.api.given import CANARY, TWO, Service, answered, app_over, client_of, problem, serving
 from tests.api.refusals import REFUSED, Refusal, candidate, score
 
 CATALOGUE = load_catalogue(Settings())
@@ -77,15 +77,15 @@ async def test_no_more_than_twenty_fields_are_named(service: Service) -> None:
         ("PUT", "/score/linucb", "POST"),
         ("GET", "/reward", "POST"),
         ("DELETE", "/reward/linucb", "POST"),
-        ("POST", "/health", "GET"),
-        ("HEAD", "/health", "GET"),
-        ("PATCH", "/users", "GET, DELETE"),
+        ("POST", "/health", "GET, HEAD"),
+        ("HEAD", "/reset", "POST"),
+        ("PATCH", "/users", "GET, HEAD, DELETE"),
         ("GET", "/users/ada", "DELETE"),
         ("GET", "/reset", "POST"),
         ("OPTIONS", "/reset/ada", "POST"),
-        ("POST", "/stats", "GET"),
-        ("POST", "/stats/linucb/ada", "GET"),
-        ("BREW", "/decisions/d", "GET"),
+        ("POST", "/stats", "GET, HEAD"),
+        ("POST", "/stats/linucb/ada", "GET, HEAD"),
+        ("BREW", "/decisions/d", "GET, HEAD"),
     ],
 )
 @pytest.mark.asyncio(loop_scope="module")
@@ -93,15 +93,52 @@ async def test_another_method_is_a_405_that_names_those_allowed(
     shared: Service, method: str, path: str, allowed: str
 ) -> None:
     answer = await shared.raw(method, path.encode())
-    problem(answer, 405, "method-not-allowed")
     assert answer.header("allow") == allowed
+    if method == "HEAD":
+        assert (answer.status, answer.body) == (405, b"")
+    else:
+        problem(answer, 405, "method-not-allowed")
 
 
-@pytest.mark.parametrize("target", [b"/", b"*", b"", b"/redoc", b"/stats/", b"/stats/a/b/c", b"/Score", b"/users/a/b"])
+@pytest.mark.parametrize(
+    "path", ["/health", "/stats/ada", "/users", "/metrics", "/prompts", "/decisions/d", "/nowhere"]
+)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_head_is_get_without_the_body(shared: Service, path: str) -> None:
+    got, head = await shared.raw("GET", path.encode()), await shared.raw("HEAD", path.encode())
+    assert (head.status, head.body) == (got.status, b"")
+    assert head.header("content-type") == got.header("content-type")
+    if path != "/metrics":  # which counts the one before
+        assert head.header("content-length") == str(len(got.body))
+
+
+@pytest.mark.parametrize(
+    "target", [b"/", b"*", b"", b"/docs", b"/redoc", b"/stats/", b"/stats/a/b/c", b"/Score", b"/users/a/b"]
+)
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 @pytest.mark.asyncio(loop_scope="module")
 async def test_another_path_is_a_404(shared: Service, method: str, target: bytes) -> None:
     problem(await shared.raw(method, target), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("GET", b"/stats?user_id=ada&user_id=bob"),
+        ("GET", b"/stats?user_id=ada&user%5Fid="),
+        ("GET", b"/users?limit=1&prefix=&limit=1"),
+        ("DELETE", b"/users?user_id=ada&user_id=bob"),
+        ("POST", b"/score?%F0%9F%A6%8A=1&%F0%9F%A6%8A=2"),
+        ("GET", b"/nowhere?a&a"),
+    ],
+)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_parameter_given_twice_is_a_422(shared: Service, method: str, target: bytes) -> None:
+    for user in ("ada", "bob"):
+        await shared.teach(user)
+    problem(await shared.raw(method, target), 422, "invalid-request", "query")
+    users = answered(await shared.get("/users", limit=1000))["users"]
+    assert {each["user_id"] for each in users} >= {"ada", "bob"}
 
 
 # ── failures ──────────────────────────────────────────────────────────────────────────────────────────────────────────

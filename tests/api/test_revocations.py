@@ -75,3 +75,28 @@ async def test_it_is_for_admins_and_chooses_by_the_name_of_the_key(tmp_path: Pat
             problem(await keyed.post("/revocations", {"client": "shop"}, x_api_key=KEYS[name][1]), 403, "forbidden")
         told = answered(await keyed.post("/revocations", {"client": "shop"}, x_api_key=KEYS["ops"][1]))
         assert (told["rewards"], told["users"]) == (1, 1)
+
+
+async def test_what_was_taken_back_is_listed_a_page_at_a_time(tmp_path: Path) -> None:
+    async with serving(tmp_path, api_keys=API_KEYS, key=KEYS["ops"][1]) as service:
+        assert answered(await service.get("/revocations")) == {"revocations": [], "next": None}
+        bodies = [{"client": "ops"}, {"since": "0001-01-01T00:00:00+01:00", "until": "2999-01-01T00:00:00.5Z"}]
+        for body in bodies:
+            await service.teach()
+            answered(await service.post("/revocations", body))
+        answered(await service.post("/revocations", {"client": "nobody"}))
+        first = answered(await service.get("/revocations", limit=1))
+        (newest,) = first["revocations"]
+        assert newest["selection"] == {
+            "since": "0001-01-01T00:00:00+00:00",
+            "until": "2999-01-01T00:00:00.500000+00:00",
+        }
+        assert (newest["by"], newest["rewards"], newest["users"], newest["policies"]) == ("ops", 1, 1, {"linucb-v2": 1})
+        second = answered(await service.get("/revocations", before=first["next"]))
+        assert [each["selection"] for each in second["revocations"]] == [{"client": "ops"}]
+        assert second["next"] is None
+        assert newest["ts"] >= second["revocations"][0]["ts"]
+        for query in ({"limit": 0}, {"limit": 1001}, {"before": -1}):
+            problem(await service.get("/revocations", **query), 422, "invalid-request")
+    async with serving(tmp_path, api_keys=API_KEYS) as service:
+        problem(await service.client.get("/revocations", headers={"x-api-key": KEYS["eyes"][1]}), 403, "forbidden")

@@ -94,6 +94,16 @@ def test_in_a_directory_that_nobody_uses(run: Run, tmp_path: Path, monkeypatch: 
         assert ledger.execute("SELECT cause, client FROM revocations").fetchall() == [("reapply", "command line")]
 
 
+def test_a_service_is_told_what_to_try_again(run: Run, tmp_path: Path) -> None:
+    asyncio.run(seed(tmp_path / "state"))
+    with started(tmp_path / "state", DECISION_RETENTION_DAYS="0", TURN_RETENTION_DAYS="0") as server:
+        url = f"http://127.0.0.1:{server.port}"
+        assert run("retry", "--reason", "refusal", "--url", url)["retried"] == 0
+        assert run("retry", "--since", "2030-06-01", "--url", url)["retried"] == 0
+        assert run("retry", "--reason", "timeout", "--since", "2025-06-01T00:00", "--url", url)["retried"] == 1
+        assert server.terminate() == 0
+
+
 def test_beside_a_service(run: Run, tmp_path: Path) -> None:
     with started(tmp_path / "state") as server:
         url = f"http://127.0.0.1:{server.port}"

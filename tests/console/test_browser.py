@@ -53,7 +53,7 @@ pytestmark = pytest.mark.slow
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service with keys and something in it."""
     state = tmp_path_factory.mktemp("browser") / "state"
-    with started(state, API_KEYS=API_KEYS) as server:
+    with started(state, API_KEYS=API_KEYS, SHADOW="thompson-v1") as server:
         base = f"http://127.0.0.1:{server.port}"
         for number in range(12):
             fields = {"decision_id": "first"} if number == 0 else {}
@@ -101,7 +101,7 @@ def visited(page: Page) -> Iterator[str]:
         page.wait_for_load_state("networkidle")
         yield path
     page.goto("/console/judge")
-    page.get_by_role("link", name="Verdict of").first.click()
+    page.get_by_role("link", name="Turn of").first.click()
     expect(page.get_by_text(TURN["query_t1"])).to_be_visible()
     yield "/judgement"
 

@@ -1,8 +1,10 @@
 """The pages of the judge: turns and their verdicts, corrected by a person."""
 
+import re
+from pathlib import Path
 from typing import Any
 
-from tests.console.given import Person
+from tests.console.given import Person, visiting
 
 TURN = {"query_t": "How do I boil an egg?", "answer_t": "Eight minutes.", "query_t1": "Thank you, that worked!"}
 
@@ -26,6 +28,7 @@ async def test_a_verdict_is_listed_shown_and_corrected(person: Person) -> None:
     judgement_id = told["judgement_id"]
     listed = await person.open("/judge")
     assert listed.rows()[-1][1] == "ada"
+    assert listed.rows()[-1][4] == "pos_praise local"
     assert f"/console/judgement?id={judgement_id}" in listed.links
     page = await person.open("/judgement", id=judgement_id)
     assert TURN["query_t1"] in page.text
@@ -35,6 +38,7 @@ async def test_a_verdict_is_listed_shown_and_corrected(person: Person) -> None:
     assert done.status == 303, done.text
     after = (await person.service.get(f"/judgements/{judgement_id}")).json()
     assert (after["verdict"]["label"], after["verdict"]["tier"]) == (wanted, "person")
+    assert (await person.open("/judge")).rows()[-1][4] == f"{wanted} person"
     corrected = await person.open("/judgement", id=judgement_id, done="overridden")
     assert "A person's verdict stands now" in corrected.text
     assert "override" in corrected.text
@@ -60,11 +64,19 @@ async def test_turns_are_listed_by_their_status(person: Person) -> None:
         ).json()
         page = await person.open("/judge", status=status)
         assert page.status == 200
-        rows = [row for row in page.rows() if row[-1] == "verdict"]
+        rows = [row for row in page.rows() if row[-1] == "turn"]
         assert len(rows) == len(expected["judgements"]), status
     token = (await person.open("/prompts")).token
     retried = await person.send("/judge/retry", token=token)
     assert retried.response.headers["location"] == "/console/judge?retried=0"
+
+
+async def test_what_was_spent_is_told_with_what_may_be(tmp_path: Path) -> None:
+    nobody = {"judge_model": "judge", "judge_url": "http://127.0.0.1:9", "judge_price": "1/2"}
+    async with visiting(tmp_path, judge_daily_tokens=50_000, judge_daily_usd="1.5", **nobody) as person:
+        await judged(person)
+        page = await person.open("/judge")
+    assert re.search(r"Tokens today [\d,]+ of 50,000 Dollars today [\d.]+ of 1\.50", page.text)
 
 
 async def test_what_a_user_said_is_escaped(person: Person) -> None:

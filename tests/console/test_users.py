@@ -1,9 +1,17 @@
 """The pages of users: found, looked at, reset, erased."""
 
+import asyncio
+import re
+from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bandstand.bandit.errors import StorageUnavailableError
+from bandstand.console import users
+from bandstand.service.coefficients import coefficients
+from bandstand.service.deployment import Deployment
 from tests.api.given import API_KEYS, TWO
 from tests.console.given import ADMIN, Person, visiting
 
@@ -64,6 +72,48 @@ async def test_a_user_s_page_tells_what_every_policy_has_learned(person: Person)
     assert told == [f"{value:.3f}".replace("-", "−") for value in theta]
     assert page.text.index("linucb-v2 active") < page.text.index("egreedy-v1 3 decisions")
     assert "6" in page.text
+
+
+async def test_a_page_does_not_wait_for_a_long_replay(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    decision = await person.service.score("ada")
+    await person.service.reward(decision_id=decision["decision_id"], reward=1.0)
+    replayed = asyncio.Event()
+
+    async def slow(deployment: Deployment, user_id: str) -> list[dict[str, Any]]:
+        await replayed.wait()
+        return await coefficients(deployment, user_id)
+
+    monkeypatch.setattr(users, "coefficients", slow)
+    page = await person.open("/user", id="ada")
+    assert page.status == 200
+    assert "made anew from the ledger" in page.text
+    assert "receipt" in page.text, "all else is there"
+    (ready,) = re.findall(r'data-ready="([^"]*)"', page.html)
+    asked = asyncio.create_task(person.open(unescape(ready).removeprefix("/console")))
+    replayed.set()
+    assert (await asked).status == 200
+    monkeypatch.setattr(users, "_PATIENCE_S", 30.0)
+    page = await person.open("/user", id="ada")
+    assert "made anew" not in page.text
+    assert "linucb-v2 active" in page.text
+    assert (await person.open("/user/ready.json", id="nobody")).status == 404
+
+
+async def test_a_replay_that_fails_is_told_to_whoever_asks_next(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await person.service.score("ada")
+    failing = asyncio.Event()
+
+    async def broken(deployment: Deployment, user_id: str) -> list[dict[str, Any]]:
+        await failing.wait()
+        raise StorageUnavailableError("the ledger cannot be read")
+
+    monkeypatch.setattr(users, "coefficients", broken)
+    assert (await person.open("/user", id="ada")).status == 200
+    failing.set()
+    assert (await person.open("/user/ready.json", id="ada")).status == 503
+    assert "cannot be read" in (await person.open("/user", id="ada")).text
 
 
 async def test_decisions_are_shown_newest_first_with_their_rewards(person: Person) -> None:

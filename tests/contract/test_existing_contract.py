@@ -209,8 +209,10 @@ async def test_features_are_the_newest_100_scorings_oldest_first_all_policies_mi
         assert {**entry["features"], **raw} == entry["features"], "raw: as sent, and the defaults"
         assert isinstance(entry["score"], float)
         if entry["policy"] == "egreedy-v1":
-            assert entry["day_of_week"] == 3
             assert isinstance(entry["exploring"], bool)
+        looks_at_the_day = entry["policy"] != "linucb-v1"
+        assert entry["day_of_week"] == (3 if looks_at_the_day else None)
+        assert ("day_of_week" in entry["features"]) == looks_at_the_day
 
 
 async def test_both_forms_of_features_are_one(v1: Service) -> None:

@@ -19,7 +19,11 @@ import pytest
 README = Path(__file__).parents[2] / "README.md"
 _SESSION = re.compile(r"^\$ (curl .*?)\n(\{.*?\})(?=\n\$ |\s*\Z)", re.MULTILINE | re.DOTALL)
 _SHOWN_ADDRESS = "localhost:8000"
-_TELLING = ("ok", "policy", "reward", "applied", "reason", "pulls", "reward_count", "cumulative_reward", "theta")
+_SNIPPET = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_TELLING = (
+    *("ok", "policy", "reward", "applied", "reason", "pulls", "reward_count", "cumulative_reward", "theta"),
+    *("candidates", "model", "prompt_version", "requested", "missing", "tasks_left_out"),
+)
 
 
 def sessions() -> list[tuple[str, dict[str, Any]]]:
@@ -55,7 +59,7 @@ def test_the_session_is_as_shown(address: str) -> None:
         assert not os.environ.get("CI"), "CI must have curl"
         pytest.skip("curl is not installed")
     shown = sessions()
-    assert len(shown) == 8
+    assert len(shown) == 11
     for command, expected in shown:
         run = subprocess.run(
             ["/bin/sh", "-c", command.replace(_SHOWN_ADDRESS, address)], capture_output=True, check=True, timeout=20
@@ -65,6 +69,12 @@ def test_the_session_is_as_shown(address: str) -> None:
         for name in _TELLING:
             assert answer.get(name) == expected.get(name), (command, name)
         assert heard(answer) == heard(expected)
+    snippets = _SNIPPET.findall(README.read_text(encoding="utf-8"))
+    assert len(snippets) == 1
+    for snippet, printed in snippets:
+        words = [sys.executable, "-c", snippet.replace(_SHOWN_ADDRESS, address)]
+        run = subprocess.run(words, capture_output=True, check=True, timeout=60)
+        assert run.stdout.decode() == printed
 
 
 def heard(answer: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -126,14 +126,21 @@ async def test_an_entry_holds_the_raw_values_of_the_pick(service: Service) -> No
     (entry,) = await history(service.deployment, "anna")
     assert entry["features"] == FEATURES | {"hour_of_day": 21}, "the hour is the context's"
     assert (entry["tip_id"], entry["score"], entry["propensity"]) == ("tip", scored.score, scored.propensity)
-    assert (entry["day_of_week"], entry["policy"], entry["exploring"]) == (5, "linucb-v1", False)
+    assert (entry["day_of_week"], entry["policy"], entry["exploring"]) == (None, "linucb-v1", False)
+    await service.score({"user_id": "anna", "candidates": [candidate], "context": context}, policy="egreedy")
+    _, entry = await history(service.deployment, "anna")
+    assert entry["features"] == FEATURES | context
+    assert (entry["day_of_week"], entry["policy"]) == (5, "egreedy-v1"), "shown by policies that look at it"
 
 
 async def test_an_entry_without_values_shows_the_defaults(service: Service) -> None:
-    await service.score({"user_id": "anna", "candidates": [{"id": "tip", "content": "", "source": ""}]}, "linucb")
-    (entry,) = await history(service.deployment, "anna")
-    assert entry["features"] == {"hour_of_day": 12, "is_overdue": False, "task_age_days": 0, "priority": 1}
-    assert entry["day_of_week"] == 0
+    request = {"user_id": "anna", "candidates": [{"id": "tip", "content": "", "source": ""}]}
+    await service.score(request, "linucb")
+    await service.score(request, "egreedy")
+    without, entry = await history(service.deployment, "anna")
+    defaults = {"hour_of_day": 12, "is_overdue": False, "task_age_days": 0, "priority": 1}
+    assert (without["features"], without["day_of_week"]) == (defaults, None)
+    assert (entry["features"], entry["day_of_week"]) == ({**defaults, "day_of_week": 0}, 0)
 
 
 async def test_a_reset_ends_the_history_and_keeps_the_receipts(service: Service) -> None:

@@ -185,6 +185,7 @@ async def test_old_days_are_summed_and_not_listed(service: Service) -> None:
     told = await health(service.deployment)
     assert told["all"]["decisions"] == 2
     assert [entry["all"]["decisions"] for entry in told["days"]] == [1]
+    assert await health(service.deployment, 0) == {**told, "days": []}
 
 
 def draws(seed: int, *, biased: float = 0.0, count: int = 3000) -> list[Draws]:

@@ -7,6 +7,7 @@ from bandstand.service.deployment import Deployment, iso
 from bandstand.service.policies import policies
 from bandstand.store.memory import MemoryStore
 from tests.store.given import CATALOGUE
+from tests.store.populated import catalogue_of, shop
 
 
 def deployment(active: str = "linucb-v2") -> Deployment:
@@ -23,11 +24,18 @@ def test_every_policy_is_listed_with_its_definition() -> None:
             policy.schema.name,
             policy.schema.hash,
         )
-        assert entry["feature_labels"] == list(policy.schema.labels)
+        assert entry["feature_labels"] == list(policy.schema.weight_labels)
         assert entry["parameters"] == dict(policy.parameters)
     assert listed["linucb-v1"]["aliases"] == ["linucb"]
     assert listed["egreedy-v1"]["aliases"] == ["egreedy"]
     assert listed["linucb-v2"]["aliases"] == []
+
+
+def test_the_weights_of_blocks_are_named_by_block() -> None:
+    catalogue = catalogue_of(shop(block={"source": "candidate.colour", "values": ["red"]}))
+    listed = {entry["name"]: entry for entry in policies(Deployment(catalogue, MemoryStore(catalogue)))}
+    assert listed["shop"]["feature_labels"] == list(catalogue.schemas["shop"].weight_labels)
+    assert len(listed["shop"]["feature_labels"]) == 2 * 3, "one block for red, one for all others"
 
 
 @pytest.mark.parametrize(("active", "name"), [("linucb-v2", "linucb-v2"), ("linucb", "linucb-v1")])

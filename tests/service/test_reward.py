@@ -311,6 +311,25 @@ async def test_a_key_with_a_decision(service: Service) -> None:
     assert (await state(service)).reward_count == 2
 
 
+async def test_what_came_with_a_key_goes_before_whether_there_is_such_a_decision(service: Service) -> None:
+    one, other = await service.score(), await service.score(user_id="bob")
+    await service.reward({"decision_id": one.decision_id, "reward": 0.5}, key="key")
+    unknown: list[dict[str, object]] = [
+        {"decision_id": "mine", "reward": 0.5},
+        {"decision_id": "mine", "user_id": "ada", "reward": 0.5},
+        {"decision_id": other.decision_id, "user_id": "ada", "reward": 0.5},
+    ]
+    for request in unknown:
+        with pytest.raises(IdempotencyMismatchError):
+            await service.reward(request, key="key")
+        for key in (None, "another key"):
+            with pytest.raises(UnknownDecisionError):
+                await service.reward(request, key=key)
+    assert await service.deployment.store.user_count() == 2
+    assert (await state(service)).reward_count == 1
+    assert (await service.reward({"decision_id": other.decision_id, "reward": 0.5}, key="another key")).applied
+
+
 async def test_a_refused_request_spends_no_key(service: Service) -> None:
     with pytest.raises(InvalidRequestError):
         await service.reward({"decision_id": "mine"}, key="key")

@@ -7,6 +7,7 @@ reflection.
 
 import asyncio
 import inspect
+import json
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -14,8 +15,11 @@ import numpy as np
 import pytest
 
 from bandstand.bandit.errors import UnknownDecisionError
-from bandstand.store.events import Decision, Erasure, PolicyTotals, Reward, UserPage
-from tests.store.given import DAY, NOON, MakeStore, Subject
+from bandstand.store.events import Decision, Erasure, PolicyRef, PolicyTotals, Reward, UserPage
+from bandstand.store.registry import policy_ref
+from bandstand.store.shadows import Shadow
+from bandstand.store.undo import Selection
+from tests.store.given import CATALOGUE, DAY, NOON, MakeStore, Subject
 
 Law = Callable[[Subject], Awaitable[None]]
 
@@ -529,3 +533,187 @@ async def a_store_that_is_open_is_ready(subject: Subject) -> None:
     secret = subject.store.secret
     await subject.reopen()
     assert subject.store.secret == secret
+
+
+# ── undo ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def undos_are_recorded_the_newest_first_and_one_of_a_decision_goes_with_its_user(subject: Subject) -> None:
+    decisions = [await subject.decide(user_id) for user_id in ("anna", "berta", "carla")]
+    for decision in decisions:
+        await subject.reward(decision)
+    for selection in (Selection(decision_id=decisions[0].decision_id), Selection(client="tests"), Selection(until=1.0)):
+        found = await subject.store.selected(selection)
+        subject.clock.now += 1
+        await subject.store.revoke(found.held, cause="undo", client="the office", selection=selection)
+    for _ in range(2):
+        newer, older = await subject.store.undone(2**63 - 1, 10)
+        assert (newer.selection, newer.rewards, newer.users) == ({"client": "tests"}, 2, 2)
+        assert (older.selection, older.rewards) == ({"decision_id": decisions[0].decision_id}, 1)
+        assert (newer.client, newer.ts, newer.policies) == ("the office", NOON + 2, {"linucb-v2": 2})
+        assert await subject.store.undone(2**63 - 1, 1) == [newer]
+        assert await subject.store.undone(newer.seq, 10) == [older]
+        await subject.reopen()
+    assert (await subject.store.erase("anna", "tests")).marks == 1
+    await subject.store.erase("berta", "tests")
+    (left,) = await subject.store.undone(2**63 - 1, 10)
+    assert left.selection == {"client": "tests"}, "it names nobody"
+
+
+# ── shadows ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def a_reward_teaches_every_shadow_as_if_it_had_decided(subject: Subject) -> None:
+    await subject.store.shadow(refs("thompson-v1", "linucb-v1"))
+    for _ in range(6):
+        await subject.reward(await subject.decide("anna"), subject.random.uniform(-1, 1))
+        await subject.teach("anna", subject.random.uniform(-1, 1))
+    for _ in range(2):
+        served = await subject.state("anna")
+        for name in ("thompson-v1", "linucb-v1"):
+            shadow = await subject.state("anna", name)
+            assert (shadow.pulls, shadow.reward_count) == (0, 12)
+            assert shadow.cumulative_reward == served.cumulative_reward
+            assert shadow.last_updated == served.last_updated
+        same = (await subject.state("anna", "thompson-v1")).ridge  # one schema: the same features
+        other = (await subject.state("anna", "linucb-v1")).ridge
+        assert served.ridge is not None
+        assert same is not None
+        assert other is not None
+        np.testing.assert_allclose(same.gram, served.ridge.gram, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(same.b, served.ridge.b, rtol=0, atol=1e-12)
+        assert other.b.shape == (CATALOGUE.schemas["tips-5"].dimension,)
+        await subject.reopen()
+
+
+async def a_shadow_reads_the_candidate_by_its_own_schema(subject: Subject) -> None:
+    await subject.store.shadow(refs("linucb-v1"))
+    decision = await subject.decide("anna")
+    logged, schema = await subject.store.receipt(decision.decision_id), CATALOGUE.schemas["tips-5"]
+    assert logged is not None
+    request = json.loads(logged.body)
+    x = schema.encode(request["context"], [request["candidates"][decision.pick]["features"]])[0]
+    await subject.reward(decision, 0.5)
+    ridge = (await subject.state("anna", "linucb-v1")).ridge
+    assert ridge is not None
+    np.testing.assert_allclose(ridge.gram, np.outer(x, x), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(ridge.b, 0.5 * x, rtol=0, atol=1e-12)
+
+
+async def a_policy_is_not_its_own_shadow(subject: Subject) -> None:
+    await subject.store.shadow(refs("linucb-v2", "thompson-v1"))
+    await subject.reward(await subject.decide("anna"))
+    await subject.reward(await subject.decide("anna", "thompson-v1"))
+    await subject.teach("anna", policy="linucb-v1")
+    for _ in range(2):
+        counts = [
+            (await subject.state("anna", name)).reward_count for name in ("linucb-v2", "thompson-v1", "linucb-v1")
+        ]
+        assert counts == [3, 3, 1]
+        await subject.reopen()
+
+
+async def a_reward_teaches_those_in_the_shadow_when_it_comes(subject: Subject) -> None:
+    early = await subject.decide("anna")
+    await subject.teach("anna")
+    await subject.store.shadow(refs("thompson-v1"))
+    await subject.reward(early)
+    late = await subject.decide("anna")
+    await subject.reopen()
+    await subject.store.shadow(refs("thompson-v1"))  # the same again
+    await subject.teach("anna")
+    await subject.reopen()
+    await subject.store.shadow(refs("squarecb-v1"))
+    await subject.reward(late)
+    await subject.store.shadow([])
+    await subject.teach("anna")
+    for _ in range(2):
+        names = ("linucb-v2", "thompson-v1", "squarecb-v1")
+        assert [(await subject.state("anna", name)).reward_count for name in names] == [5, 2, 1]
+        await subject.reopen()
+
+
+async def a_reset_forgets_what_shadows_learned_and_what_is_older_teaches_none(subject: Subject) -> None:
+    await subject.store.shadow(refs("thompson-v1"))
+    before = await subject.decide("anna")
+    await subject.teach("anna")
+    await subject.store.reset("anna", "tests")
+    assert not (await subject.reward(before)).reward.applied
+    for _ in range(2):
+        assert (await subject.state("anna", "thompson-v1")).reward_count == 0
+        await subject.reopen()
+
+
+async def what_is_taken_back_is_taken_from_the_shadows_too(subject: Subject) -> None:
+    await subject.store.shadow(refs("thompson-v1", "linucb-v1"))
+    kept = (await subject.reward(await subject.decide("anna"), 0.25)).reward
+    taken = [(await subject.reward(await subject.decide("anna"), -0.5)).reward, (await subject.teach("anna")).reward]
+    revoked = await subject.store.revoke([each.seq for each in taken], cause="test", client="tests")
+    assert {ref.name for each in revoked for ref, _ in each.also} == {"thompson-v1", "linucb-v1"}
+    for _ in range(2):
+        for name in ("linucb-v2", "thompson-v1"):
+            state = await subject.state("anna", name)
+            assert state.reward_count == 1
+            assert state.cumulative_reward == pytest.approx(0.25)
+            assert state.ridge is not None
+            assert kept.x is not None
+            np.testing.assert_allclose(state.ridge.gram, np.outer(kept.x, kept.x), rtol=0, atol=1e-12)
+        assert (await subject.state("anna", "linucb-v1")).reward_count == 1
+        await subject.reopen()
+
+
+async def sums_of_a_shadow_are_of_the_rewards_that_stand_whichever_came_first(subject: Subject) -> None:
+    ref = refs("thompson-v1")[0]
+    terms: list[tuple[float, float]] = []
+    taken = []
+    for number in range(8):
+        decision, w, r = await subject.decide("anna"), subject.random.uniform(0, 3), subject.random.uniform(-1, 1)
+        shadow = Shadow(ref, number % 2, exploring=False, agrees=number < 3, propensity=0.5, weight=w, probabilities=P)
+        rewarded = None
+        if number % 4 == 0:
+            rewarded = await subject.reward(decision, r)
+        subject.store.shadowed(decision, [shadow])
+        if number % 4 in (1, 2):
+            rewarded = await subject.reward(decision, r)
+        if rewarded is not None and number >= 4:
+            taken.append(rewarded.reward.seq)
+        elif rewarded is not None:
+            terms.append((w, r))
+        if number == 6:
+            await subject.store.revoke(taken, cause="test", client="tests")
+    await subject.teach("berta")  # nobody waits for a shadow's commit, but it comes before this one's
+    for _ in range(2):
+        sums = (await subject.store.shadow_sums())[ref]
+        assert (sums.decisions, sums.agreed, sums.rewarded) == (8, 3, 3)
+        moments = [sum(w**i * r**j for w, r in terms) for i, j in ((0, 1), (0, 2), (1, 0), (2, 0), (1, 1), (2, 1))]
+        moments += [sum(w**i * r**j for w, r in terms) for i, j in ((1, 2), (2, 2))]
+        assert list(sums[3:]) == pytest.approx(moments, abs=1e-12)
+        await subject.reopen()
+
+
+async def a_shadow_is_kept_with_its_decision_and_goes_with_its_user(subject: Subject) -> None:
+    ref = refs("thompson-v1")[0]
+    made = Shadow(ref, 1, exploring=True, agrees=False, propensity=0.75, weight=0.5, probabilities=P)
+    decision, other = await subject.decide("anna"), await subject.decide("berta")
+    for each in (decision, other):
+        subject.store.shadowed(each, [made])
+        await subject.reward(each)
+    for _ in range(2):
+        (kept,) = await subject.store.shadows_of(decision)
+        assert (kept.policy, kept.pick, kept.exploring, kept.agrees) == (ref, 1, True, False)
+        assert (kept.propensity, kept.weight, kept.probabilities.tolist()) == (0.75, 0.5, P.tolist())
+        await subject.reopen()
+    before = await subject.store.shadow_sums()
+    assert (await subject.store.erase("anna", "tests")).shadows == 1
+    subject.store.shadowed(decision, [made])
+    await subject.store.reset("berta", "tests")
+    assert await subject.store.shadows_of(decision) == []
+    assert len(await subject.store.shadows_of(other)) == 1
+    assert await subject.store.shadow_sums() == before, "they name nobody"
+
+
+P = np.array([0.25, 0.75])
+
+
+def refs(*names: str) -> list[PolicyRef]:
+    return [policy_ref(CATALOGUE.policies[name]) for name in names]

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 from bandstand.store.embedded import StoreOptions
-from tests.store.given import Subject, embedded
+from bandstand.store.registry import policy_ref
+from tests.store.given import CATALOGUE, Subject, embedded
 
 USERS = 5
+SHADOW = "linucb-v1"
 OPTIONS = StoreOptions(checkpoint_seconds=0.02, max_warm_users=3)
 """Synced as in production; with documents written and users evicted all the while."""
 
@@ -40,6 +42,7 @@ def acknowledge(kind: str, name: str) -> None:
 async def main(state_dir: Path, concurrency: int, seed: int) -> None:
     """Stream until killed."""
     async with Subject(embedded(state_dir, OPTIONS), seed) as subject:
+        await subject.store.shadow([policy_ref(CATALOGUE.policies[SHADOW])])
         await asyncio.gather(*(stream(subject, f"{seed}-{client}") for client in range(concurrency)))
 
 

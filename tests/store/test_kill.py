@@ -13,7 +13,7 @@ from bandstand.bandit.profile import Profile
 from bandstand.store.embedded import StoreOptions
 from tests.store import revoking
 from tests.store.given import Subject, assert_same, documents_in, embedded, ledger_of
-from tests.store.stream import USERS
+from tests.store.stream import SHADOW, USERS
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +73,7 @@ async def test_every_acknowledged_reward_survives_a_kill_and_none_counts_twice(
             for user_id, profile in live.items():
                 state = profile.policies.get(("linucb-v2", "tips-v2"))
                 assert (0 if state is None else state.reward_count) == applied.get(user_id, 0)
+                assert (await subject.state(user_id, SHADOW)).reward_count == applied.get(user_id, 0)
             assert subject.store.status().quarantined == 0
             for key in random.sample(rewards, min(len(rewards), 10)):
                 again = await subject.teach("user-0", 0.5, key=("stream", key))

@@ -202,6 +202,35 @@ async def test_keys_are_forgotten_after_seven_days(tmp_path: Path, options: Stor
         assert (await subject.state("anna")).reward_count == 2
 
 
+async def test_a_key_outlives_the_reward_that_it_came_with(tmp_path: Path) -> None:
+    async with Subject(embedded(tmp_path, replace(QUICK, retention_days=1))) as subject:
+        decision = await subject.decide("anna", own_id="mine")
+        given = (await subject.reward(decision, 0.5, key=("route", "one"))).reward
+        await subject.teach("anna", 0.25, key=("route", "erased"))
+        taken_back = (await subject.teach("bob", 0.25, key=("route", "two"))).reward
+        await subject.store.revoke([taken_back.seq], cause="test", client="tests")
+        await subject.teach("anna", 0.75)
+        live = (await subject.store.profile("anna")).copy()
+        subject.clock.now += 7 * DAY - 60
+        await store_of(subject).trim()
+        await subject.reopen()
+        assert await store_of(subject).trim() == 0, "what is kept is not overdue"
+        assert count_rows(tmp_path, "rewards") == 0
+        again = await subject.reward(decision, 0.5, key=("route", "one"))
+        assert again.match == "key"
+        assert (again.reward.policy, again.reward.value, again.reward.applied) == (given.policy, 0.5, True)
+        assert again.reward.body_hash == given.body_hash
+        revoked = (await subject.teach("bob", 0.25, key=("route", "two"))).reward
+        assert (revoked.applied, revoked.reason) == (False, "revoked")
+        assert_same(live, await subject.store.profile("anna"))
+        await subject.store.erase("anna", "tests")
+        assert count_rows(tmp_path, "idempotency") == count_rows(tmp_path, "past_rewards") == 1
+        subject.clock.now += 120
+        await store_of(subject).trim()
+        assert count_rows(tmp_path, "idempotency") == count_rows(tmp_path, "past_rewards") == 0
+        assert (await subject.teach("bob", 0.25, key=("route", "two"))).match == "new"
+
+
 async def test_retention_is_applied_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bandstand.store.embedded._TRIM_INTERVAL", 0.01)
     async with Subject(embedded(tmp_path, FIVE_DAYS)) as subject:

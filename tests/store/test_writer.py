@@ -16,6 +16,7 @@ from bandstand.bandit.errors import (
     StorageUnavailableError,
     UnknownDecisionError,
 )
+from bandstand.store.loop import EVER
 from bandstand.store.writer import Operation, Writer, settle, translated
 
 INSERT = "INSERT INTO things VALUES "
@@ -213,9 +214,10 @@ async def test_tallies_are_summed_by_hour_and_policy(connection: sqlite3.Connect
     futures = []
     for number in range(200):
         tally = (random.randrange(3), random.randrange(2), 1, random.randrange(2), 1, random.choice([-1.0, 0.5]))
-        sums = expected.setdefault(tally[:2], [0, 0, 0, 0.0])
-        for position, amount in enumerate(tally[2:]):
-            sums[position] += amount
+        for hour in (EVER, tally[0]):
+            sums = expected.setdefault((hour, tally[1]), [0, 0, 0, 0.0])
+            for position, amount in enumerate(tally[2:]):
+                sums[position] += amount
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         bench.writer.submit(Operation([(INSERT, (number, ""))], settle(future), durable=False, tally=tally))
         futures.append(future)

@@ -172,7 +172,7 @@ class JudgeSpending(_Answer):
 
     tokens: int = Field(description="With what is reserved for turns under way")
     usd: float
-    over_budget: int = Field(description="Turns left to the local tiers since the start, for want of budget")
+    over_budget: int = Field(description="Turns and calls for which there was no budget, since the start")
 
 
 class JudgeCoverage(_Answer):
@@ -183,6 +183,33 @@ class JudgeCoverage(_Answer):
     policies: dict[str, TurnCoverage]
 
 
+class Valued(_Answer):
+    """An estimate of the mean reward, and its normal interval of 95 %; null where there are too few rewards."""
+
+    value: float
+    stderr: float | None
+    low: float | None
+    high: float | None
+
+
+class ShadowStanding(_Answer):
+    """A policy in the shadow beside what was served, on the same decisions."""
+
+    hash: str = Field(description="The definition that the numbers are of")
+    decisions: int = Field(description="Of other policies, that it looked at")
+    agreement: float | None = Field(description="Share of them in which it would have picked the same")
+    rewarded: int = Field(description="Those with a reward that stands; what follows is over these")
+    live: Valued | None = Field(description="What was earned")
+    ips: Valued | None = Field(description="What it would have earned, by inverse propensities")
+    snips: Valued | None = Field(description="The same, self-normalised")
+    gain: Valued | None = Field(description="snips less live; its interval knows that both are of the same decisions")
+    mean_weight: float | None = Field(description="Should be 1")
+    ess: float | None = Field(description="(Σ w)²/Σ w²: how many of its own decisions these are worth")
+    warnings: list[Literal["weight", "ess"]] = Field(
+        description="mean_weight is off 1 beyond chance; ess is below 30 or 1 %"
+    )
+
+
 class DeploymentStats(_Answer):
     """What all policies did for all users."""
 
@@ -191,6 +218,7 @@ class DeploymentStats(_Answer):
     rewards: int
     policies: dict[str, PolicyStats]
     experiment: ExperimentStanding | None = Field(description="Null while none runs")
+    shadows: dict[str, ShadowStanding] | None = Field(description="By policy; null where none is in the shadow")
     judge: JudgeCoverage | None = Field(description="What became of turns; null where none are taken")
     loop: Loop
 
@@ -206,7 +234,7 @@ class Scoring(_Answer):
     policy: str
     exploring: bool
     propensity: float
-    day_of_week: int
+    day_of_week: int | None = Field(description="Null where the policy does not look at it")
 
 
 class History(_Answer):
@@ -225,6 +253,19 @@ class Considered(_Answer):
     width: float
     score: float
     probability: float
+
+
+class ShadowPick(_Answer):
+    """What a policy in the shadow would have done with the decision."""
+
+    policy: str
+    policy_hash: str
+    tip_id: str = Field(description="What the decision's own seed draws from its distribution")
+    agrees: bool = Field(description="Whether that is what was served")
+    exploring: bool
+    propensity: float = Field(description="Of its own pick")
+    weight: float = Field(description="Its probability of the served pick, over the one that pick was drawn with")
+    probabilities: list[float] = Field(description="Of every candidate, in their order")
 
 
 class RewardTaken(_Answer):
@@ -259,6 +300,7 @@ class Receipt(_Answer):
     feature_labels: list[str] | None
     candidates: list[Considered]
     reward: RewardTaken | None
+    shadows: list[ShadowPick]
 
 
 class PolicyEntry(_Answer):
@@ -269,11 +311,12 @@ class PolicyEntry(_Answer):
     hash: str
     active: bool = Field(description="Whether un-named requests mean it, of all users or of some")
     share: float = Field(description="The share of the users whose un-named requests mean it")
+    shadow: bool = Field(description="Whether it looks at what other policies decide, and learns from their rewards")
     aliases: list[str]
     parameters: dict[str, float]
     schema_: str = Field(alias="schema", description="Name of the feature schema")
     schema_hash: str
-    feature_labels: list[str]
+    feature_labels: list[str] = Field(description="Names of the numbers in theta")
 
 
 class ActivePolicy(_Answer):

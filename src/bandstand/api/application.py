@@ -61,7 +61,8 @@ def application(
         lifespan=lifespan,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
-        redoc_url=None,  # one page of documentation is enough
+        docs_url=None,  # the framework's pages load their scripts from elsewhere: /openapi.json says the same
+        redoc_url=None,
     )
     framework.include_router(generation_router(deployment, writing, wire, metrics))
     framework.include_router(router(deployment, wire, hot, metrics))
@@ -88,7 +89,7 @@ def _allowed(request: Request) -> str:
     """The methods of all routes of the path; the framework's own list stops at the first route."""
     place = {"type": "http", "path": request.scope["path"], "root_path": ""}
     return ", ".join(
-        method
+        "GET, HEAD" if method == "GET" else method
         for method in _METHODS
         if any(route.matches({**place, "method": method})[0] is Match.FULL for route in request.app.routes)
     )

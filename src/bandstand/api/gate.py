@@ -65,13 +65,15 @@ class Gate:
         headers = dict(scope["headers"])
         request_id = self._request_id(headers)
         method: str = scope["method"]
+        if method == "HEAD":
+            send = _without_body(send)
         path = scope["raw_path"].decode("latin-1")
         client = ANONYMOUS
         route = "unmatched"
         passed: _Passed | None = None
         try:
             client = self._access.admit(headers, required_role(method, path))
-            query = checked_query(scope["query_string"])
+            query = checked_query(scope["query_string"], may_repeat=path.startswith("/console/"))
             segments = path.split("/")
             handler = (
                 self._handlers.get(segments[1])
@@ -137,7 +139,8 @@ class _Passed:
         self.status = 0
         self._tag = (b"x-request-id", request_id.encode())
         state = {**scope.get("state", {}), "client": client, "request_id": request_id, "take_turn": turns.take}
-        self._scope: Scope = {**scope, "path": path, "query_string": query, "state": state}
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]  # whoever may GET may ask for the head alone
+        self._scope: Scope = {**scope, "method": method, "path": path, "query_string": query, "state": state}
 
     async def to(self, app: ASGIApp, receive: Receive, send: Send) -> int:
         """Let the application answer; returns the status."""
@@ -166,6 +169,13 @@ def _problem(error: Exception, request_id: str, client: str) -> BandstandError:
         cause = None if error.__cause__ is None else type(error.__cause__).__name__
         log.error("request refused", code=error.code, cause=cause, request_id=request_id, client=client)
     return error
+
+
+def _without_body(send: Send) -> Send:
+    async def head(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return head
 
 
 async def _answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes, request_id: str) -> None:

@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from bandstand.service.judging import JudgeStanding
+from bandstand.service.shadows import ShadowStanding
 from bandstand.store.events import Status
 
 KeyT = TypeVar("KeyT", bound=tuple[str, ...])
@@ -79,6 +80,10 @@ class Metrics:
     def watch_judging(self, standing: Callable[[], JudgeStanding]) -> None:
         """Show what becomes of turns, asked at each scrape."""
         self._registry.register(_JudgeCollector(standing))
+
+    def watch_shadows(self, standing: Callable[[], ShadowStanding]) -> None:
+        """Show how policies in the shadow keep up, asked at each scrape."""
+        self._registry.register(_ShadowCollector(standing))
 
     def watch(self, status: Callable[[], Status]) -> None:
         """Show the store's state, asked at each scrape."""
@@ -170,11 +175,28 @@ class _JudgeCollector(Collector):
             standing.usd,
         )
         yield CounterMetricFamily(
-            "bandstand_judge_over_budget", "Turns left to the local tiers for want of budget.", standing.over_budget
+            "bandstand_judge_over_budget", "Turns and calls for which there was no budget.", standing.over_budget
         )
         yield CounterMetricFamily(
-            "bandstand_judge_deaths", "Times that the judge's process died with turns in it.", standing.deaths
+            "bandstand_judge_deaths", "Times that the judge's process died with work in it.", standing.deaths
         )
+
+
+class _ShadowCollector(Collector):
+    def __init__(self, standing: Callable[[], ShadowStanding]) -> None:
+        self._standing = standing
+
+    def collect(self) -> Iterator[Metric]:
+        standing = self._standing()
+        yield GaugeMetricFamily(
+            "bandstand_shadow_waiting", "Decisions that policies in the shadow have yet to look at.", standing.waiting
+        )
+        yield CounterMetricFamily(
+            "bandstand_shadow_dropped",
+            "Decisions of which no shadow was logged, for want of time or room.",
+            standing.dropped,
+        )
+        yield CounterMetricFamily("bandstand_shadow_failed", "Looks that came to no answer.", standing.failed)
 
 
 class _StoreCollector(Collector):

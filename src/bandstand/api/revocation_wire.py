@@ -40,6 +40,34 @@ class RevocationRequest(TypedDict):
 REVOCATION: TypeAdapter[dict[str, Any]] = TypeAdapter(RevocationRequest)  # type: ignore[arg-type]  # it is a dictionary
 
 
+class Selected(BaseModel):
+    """What was meant: the fields of the request that were given."""
+
+    decision_id: str | None = None
+    client: str | None = None
+    judge_version: str | None = None
+    since: str | None = None
+    until: str | None = None
+
+
+class Undone(BaseModel):
+    """The record of rewards that were taken back."""
+
+    ts: str
+    by: str = Field(description="Name of the API key that asked")
+    selection: Selected
+    rewards: int
+    users: int
+    policies: dict[str, int] = Field(description="Rewards by policy")
+
+
+class Revocations(BaseModel):
+    """A page of records, the newest first."""
+
+    revocations: list[Undone]
+    next: int | None = Field(description="The `before` of the next page; null on the last")
+
+
 class PassedOver(BaseModel):
     """Rewards that fit, and that no sums hold."""
 

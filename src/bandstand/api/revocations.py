@@ -1,24 +1,26 @@
-"""The route that takes rewards back."""
+"""The routes that take rewards back, and tell what was taken back."""
 
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 
 from bandstand.api.bodies import read_json_body
 from bandstand.api.openapi import described
-from bandstand.api.revocation_wire import REVOCATION, REVOCATION_EXAMPLES, Revocation
+from bandstand.api.revocation_wire import REVOCATION, REVOCATION_EXAMPLES, Revocation, Revocations
 from bandstand.api.wire import parsed
 from bandstand.bandit.errors import OverloadedError, StorageFullError, StorageUnavailableError, UnknownDecisionError
 from bandstand.service.deployment import Deployment
-from bandstand.service.undo import undo
+from bandstand.service.undo import done, undo
 from bandstand.store.undo import Selection
 
+_PAGE = 1000
+_MOST = 2**63 - 1  # what a cursor can be
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def revocations_router(deployment: Deployment) -> APIRouter:
-    """The route over one deployment."""
+    """The routes over one deployment."""
     routes = APIRouter(tags=["operators"])
     writing = (OverloadedError, StorageUnavailableError, StorageFullError)
     extra = described(UnknownDecisionError, *writing, body="RevocationRequest", examples=REVOCATION_EXAMPLES)
@@ -30,6 +32,19 @@ def revocations_router(deployment: Deployment) -> APIRouter:
         dry_run = body.pop("dry_run", False)
         selection = Selection(**{name: _plain(value) for name, value in body.items()})
         return await undo(deployment, selection, cast("str", request.state.client), dry_run=dry_run)
+
+    @routes.get(
+        "/revocations",
+        response_model=Revocations,
+        response_model_exclude_unset=True,
+        openapi_extra=described(StorageUnavailableError),
+    )
+    async def revocations(
+        before: Annotated[int, Query(ge=0, le=_MOST)] = _MOST,
+        limit: Annotated[int, Query(ge=1, le=_PAGE)] = 100,
+    ) -> dict[str, Any]:
+        """What was taken back, the newest first: who asked, when, what was meant, how much it was."""
+        return await done(deployment, before, limit)
 
     return routes
 

@@ -1,5 +1,9 @@
 """The pages of the judge: what turns came to, what a person makes of one, and what judging costs."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
@@ -10,7 +14,7 @@ from bandstand.console.pages import Pages, link
 from bandstand.service import judgements as service
 from bandstand.service.judging import Judging
 from bandstand.store.judgements import JudgementExpiredError, RewardPendingError, UnknownJudgementError
-from bandstand.store.sight import Sight
+from bandstand.store.sight import SeenVerdict, Sight
 
 _PAGE = 50
 _EVERYTHING = 2**63 - 1
@@ -30,7 +34,7 @@ def judge_routes(routes: APIRouter, pages: Pages, judging: Judging, sight: Sight
         return pages.render(
             "judge.html",
             visit_of(request),
-            judgements=page["judgements"],
+            judgements=await _labelled(page["judgements"], sight),
             coverage=await service.coverage(judging),
             statuses=list(service.STATUSES),
             status=wanted,
@@ -80,6 +84,13 @@ def judge_routes(routes: APIRouter, pages: Pages, judging: Judging, sight: Sight
             note=note,
             refused=refused,
         )
+
+
+async def _labelled(judgements: Sequence[Mapping[str, Any]], sight: Sight) -> list[dict[str, Any]]:
+    """Judgements with the label that stands, and who gave it; None where there is none."""
+    verdicts = await sight.verdicts([each["judgement_id"] for each in judgements])
+    unknown = SeenVerdict(None, None)
+    return [{**each, **asdict(verdicts.get(each["judgement_id"], unknown))} for each in judgements]
 
 
 def _nothing() -> NothingHereError:

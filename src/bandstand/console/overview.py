@@ -49,7 +49,7 @@ def overview_routes(routes: APIRouter, pages: Pages, deployment: Deployment, sig
     @routes.get("")
     async def overview(request: Request, span: str = _DEFAULT) -> Response:
         chosen = span if span in _SPANS else _DEFAULT
-        stats, recent = await asyncio.gather(deployment_stats(deployment), activity(_SPANS[chosen]))
+        stats, recent = await asyncio.gather(deployment_stats(deployment, days=0), activity(_SPANS[chosen]))
         judged = {} if deployment.judging is None else (await coverage(deployment.judging))["policies"]
         return pages.render(
             "overview.html",

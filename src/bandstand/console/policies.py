@@ -22,7 +22,7 @@ def policy_routes(routes: APIRouter, pages: Pages, deployment: Deployment) -> No
         request: Request, *, note: str | None = None, refused: str | None = None, status: int = 200
     ) -> Response:
         overview = service.overview(deployment)
-        stats = await deployment_stats(deployment)
+        stats = await deployment_stats(deployment, days=0)
         names = {each["name"] for each in overview["policies"]}
         return pages.render(
             "policies.html",
@@ -31,6 +31,7 @@ def policy_routes(routes: APIRouter, pages: Pages, deployment: Deployment) -> No
             overview=overview,
             stats=stats["policies"],
             experiment=stats["experiment"],
+            shadows=stats["shadows"],
             former=sorted(set(stats["policies"]) - names),
             note=note,
             refused=refused,

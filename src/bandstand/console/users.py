@@ -19,6 +19,7 @@ from bandstand.store.sight import SeenUser, Sight
 
 _PAGE = 50
 _REWARDS_SHOWN = 500
+_PATIENCE_S = 0.1
 _NOTES = {"reset": "Every policy starts anew with this user. The log stays."}
 
 
@@ -52,11 +53,24 @@ def _list(routes: APIRouter, pages: Pages, deployment: Deployment, sight: Sight)
 
 
 def _one(routes: APIRouter, pages: Pages, deployment: Deployment, sight: Sight) -> None:
+    replays = set[asyncio.Task[Any]]()  # whose page did not wait for them
+
+    async def at_hand(user_id: str) -> list[dict[str, Any]] | None:
+        """What was learned; None where that is still being made from the ledger, which goes on."""
+        learning = asyncio.create_task(coefficients(deployment, user_id))
+        done, _ = await asyncio.wait([learning], timeout=_PATIENCE_S)
+        if done:
+            return learning.result()
+        replays.add(learning)
+        learning.add_done_callback(replays.discard)
+        learning.add_done_callback(_seen)
+        return None
+
     @routes.get("/user")
     async def user(request: Request, id: str, before: int | None = None, done: str = "") -> Response:  # noqa: A002 (the name in the address)
         seen = await _known(sight, id)
         learned, decisions, last_reset = await asyncio.gather(
-            coefficients(deployment, id),
+            at_hand(id),
             sight.decisions(seen.uid, before, _PAGE + 1),
             sight.last_reset(seen.uid),
         )
@@ -65,7 +79,7 @@ def _one(routes: APIRouter, pages: Pages, deployment: Deployment, sight: Sight) 
             "user.html",
             visit_of(request),
             user=seen,
-            learned=[{**each, "scale": _scale(each["features"])} for each in learned],
+            learned=None if learned is None else [{**each, "scale": _scale(each["features"])} for each in learned],
             decisions=shown,
             last_reset=last_reset,
             onward=link("/user", id=id, before=shown[-1].seq) if len(decisions) > _PAGE else None,
@@ -78,6 +92,12 @@ def _one(routes: APIRouter, pages: Pages, deployment: Deployment, sight: Sight) 
         seen = await _known(sight, id)
         figure = running_mean(await sight.rewards(seen.uid, _REWARDS_SHOWN))
         return JSONResponse({"rewards": figure}, headers={"cache-control": "no-store"})
+
+    @routes.get("/user/ready.json")
+    async def user_ready(id: str) -> Response:  # noqa: A002 (the name in the address)
+        await _known(sight, id)
+        await coefficients(deployment, id)
+        return JSONResponse({"ready": True}, headers={"cache-control": "no-store"})
 
     @routes.get("/decision")
     async def decision(request: Request, id: str) -> Response:  # noqa: A002 (the name in the address)
@@ -119,6 +139,12 @@ async def _known(sight: Sight, user_id: str) -> SeenUser:
     if seen is None:
         raise NothingHereError("there is no user of that id: erased, or never met")
     return seen
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """Take note of how it ended; whoever asks next is told by the store itself."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _scale(features: list[dict[str, Any]]) -> float:

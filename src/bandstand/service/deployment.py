@@ -13,6 +13,7 @@ from bandstand.bandit.policies import Policy
 from bandstand.bandit.ridge import Prior
 from bandstand.service.judging import Judging
 from bandstand.service.population import REFRESH_REWARDS, Population
+from bandstand.service.shadows import Shadows
 from bandstand.store.base import Store
 from bandstand.store.events import DecisionIds, PolicyRef
 from bandstand.store.priors import PriorFiles
@@ -29,6 +30,7 @@ class Deployment:
     Attributes:
         active: the policy that un-named requests mean; during an experiment, its arm of the largest weight.
         experiment: splits the users of un-named requests between policies.
+        shadow: names of the policies in the shadow.
         pinned_by: the setting that says which policy is active, so that no promotion can.
         score_when_full: answer ``/score`` without logging while the disk is full, instead of refusing.
         prior_files: where learned priors are kept.
@@ -39,12 +41,14 @@ class Deployment:
         promoting: held by whoever changes the active policy.
         begun: when the experiment began.
         judging: what becomes of turns; ``None`` takes none.
+        shadows: looks at decisions; ``None`` where no policy is in the shadow.
     """
 
     catalogue: Catalogue
     store: Store
     active: str = DEFAULT_POLICY
     experiment: Experiment | None = None
+    shadow: tuple[str, ...] = ()
     pinned_by: str | None = None
     score_when_full: bool = False
     clock: Callable[[], float] = time.time
@@ -58,6 +62,7 @@ class Deployment:
     promoting: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     begun: Begun | None = field(init=False, default=None)
     judging: Judging | None = field(init=False, default=None)
+    shadows: Shadows | None = field(init=False, default=None)
     _split: Split | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -74,9 +79,12 @@ class Deployment:
             self.experiment = replace(self.experiment, arms=arms).checked()
             self.active, self.pinned_by = self.experiment.leading, "EXPERIMENT"
         self.refs = {name: policy_ref(policy) for name, policy in self.catalogue.policies.items()}
+        if self.shadow:
+            policies = [self.catalogue.policy(name) for name in self.shadow]
+            self.shadows = Shadows(policies, self.refs, self.store, self.prior)
 
     async def take_up(self) -> None:
-        """Begin or go on with the experiment, and make active what was promoted last; the store must be open.
+        """Begin or go on with experiment and shadows, and make active what was promoted last; the store must be open.
 
         Raises:
             ConfigurationError: what was promoted last is not configured any more.
@@ -86,6 +94,8 @@ class Deployment:
         self.begun = await self.store.experiment(definition)
         if self.experiment is not None:
             self._split = Split(self.experiment, self.store.secret)
+        in_shadow = () if self.shadows is None else self.shadows.policies
+        await self.store.shadow([self.refs[policy.name] for policy in in_shadow])
         promoted = self.promotions[-1].policy if self.promotions else None
         if self.pinned_by is None and promoted is not None:
             if promoted not in self.catalogue.policies:

@@ -38,6 +38,7 @@ async def receipt(deployment: Deployment, decision_id: str) -> dict[str, Any]:
     else:  # the encoding it was made under is no longer configured
         encoded, labels = [None] * len(candidates), None
     reward = decision.reward
+    shadows = await deployment.store.shadows_of(decision)
     return {
         "decision_id": decision.decision_id,
         "user_id": decision.user_id,
@@ -71,6 +72,19 @@ async def receipt(deployment: Deployment, decision_id: str) -> dict[str, Any]:
             "ts": iso(reward.ts),
             "client": reward.client,
         },
+        "shadows": [
+            {
+                "policy": shadow.policy.name,
+                "policy_hash": shadow.policy.hash,
+                "tip_id": candidates[shadow.pick]["id"],
+                "agrees": shadow.agrees,
+                "exploring": shadow.exploring,
+                "propensity": shadow.propensity,
+                "weight": shadow.weight,
+                "probabilities": shadow.probabilities.tolist(),
+            }
+            for shadow in sorted(shadows, key=lambda shadow: shadow.policy.name)
+        ],
     }
 
 
@@ -80,6 +94,7 @@ def _entry(deployment: Deployment, decision: Decision) -> dict[str, Any]:
     raw = request["candidates"][decision.pick].get("features", {})
     schema = deployment.catalogue.schemas.get(decision.policy.schema)
     features = {**raw, **context} if schema is None else schema.values(context, raw)
+    day = features.get("day_of_week")  # a deployment's own schema may not have it, or mean a name by it
     return {
         "ts": iso(decision.ts),
         "features": features,
@@ -89,7 +104,7 @@ def _entry(deployment: Deployment, decision: Decision) -> dict[str, Any]:
         "policy": decision.policy.name,
         "exploring": decision.exploring,
         "propensity": decision.propensity,
-        "day_of_week": context.get("day_of_week", 0),
+        "day_of_week": day if isinstance(day, int) else None,
     }
 
 

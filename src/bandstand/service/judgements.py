@@ -11,6 +11,7 @@ from bandstand.bandit.errors import (
     AlreadyRewardedError,
     FieldError,
     InvalidRequestError,
+    UnknownDecisionError,
 )
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.verdict import Verdict, judged_from_json
@@ -123,8 +124,8 @@ async def retry(
                 if await judging.store.judge_again(judgement):
                     judging.enqueue(judgement)
                     retried += 1
-            except (AlreadyRewardedError, RewardPendingError, JudgementExpiredError):
-                continue  # its decision has found another reward
+            except (AlreadyRewardedError, RewardPendingError, UnknownDecisionError):
+                continue  # its decision has found another reward, or retention has taken it
     log.info("judgements retried", retried=retried, left=len(ids) - retried, client=client)
     return {"ok": True, "retried": retried, "left": len(ids) - retried}
 

@@ -18,9 +18,9 @@ _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 _DAY = 86_400
 
 
-async def health(deployment: Deployment) -> dict[str, Any]:
-    """The loop's health over all time and by day for the newest 31 days, of all policies together and of each."""
-    return await asyncio.to_thread(_told, await deployment.store.loop(DAYS))  # not between two requests
+async def health(deployment: Deployment, days: int = DAYS) -> dict[str, Any]:
+    """The loop's health over all time and by day for the newest ``days``, of all policies together and of each."""
+    return await asyncio.to_thread(_told, await deployment.store.loop(days))  # not between two requests
 
 
 def condition(draws: Iterable[Draws], arrivals: Iterable[Arrivals]) -> dict[str, Any]:

@@ -21,13 +21,15 @@ def overview(deployment: Deployment) -> dict[str, Any]:
 def policies(deployment: Deployment) -> list[dict[str, Any]]:
     """Every configured policy, its definition and the names it goes by.
 
-    ``share`` is the share of the users whose un-named requests mean it; ``active`` says whether there are any.
+    ``share`` is the share of the users whose un-named requests mean it; ``active`` says whether there are any, and
+    ``shadow`` whether it looks at what others decide.
     """
     aliases: dict[str, list[str]] = {}
     for alias, name in deployment.catalogue.aliases.items():
         aliases.setdefault(name, []).append(alias)
     experiment = deployment.experiment
     shares = {deployment.active: 1.0} if experiment is None else experiment.shares()
+    in_shadow = () if deployment.shadows is None else deployment.shadows.policies
     return [
         {
             "name": policy.name,
@@ -35,11 +37,12 @@ def policies(deployment: Deployment) -> list[dict[str, Any]]:
             "hash": policy.hash,
             "active": policy.name in shares,
             "share": shares.get(policy.name, 0.0),
+            "shadow": policy in in_shadow,
             "aliases": aliases.get(policy.name, []),
             "parameters": dict(policy.parameters),
             "schema": policy.schema.name,
             "schema_hash": policy.schema.hash,
-            "feature_labels": list(policy.schema.labels),
+            "feature_labels": list(policy.schema.weight_labels),
         }
         for policy in deployment.catalogue.policies.values()
     ]

@@ -155,18 +155,17 @@ class Population:
 
     def rewarded(self, reward: Reward) -> None:
         """Take in what a user has taught, just after they taught it."""
-        pool = self._pools.get(reward.policy.name)
-        if pool is None or not reward.applied:
+        if not reward.applied:
             return
-        profile = self._store.warm(reward.user_id)
-        if profile is None:
-            return
-        _take_in(pool, profile)
-        pool.seq = reward.seq
-        pool.moved = True
-        pool.fresh += 1
-        if pool.fresh == self._refresh_rewards:
-            self._due.set()
+        for policy in (reward.policy, *(shadow for shadow, _ in reward.also)):
+            pool = self._pools.get(policy.name)
+            if pool is not None and (profile := self._store.warm(reward.user_id)) is not None:
+                _take_in(pool, profile)
+                pool.seq = reward.seq
+                pool.moved = True
+                pool.fresh += 1
+                if pool.fresh == self._refresh_rewards:
+                    self._due.set()
 
     # ── users who go ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -19,6 +19,8 @@ from bandstand.bandit.rewards import checked_reward, reaction_reward
 from bandstand.service.deployment import Deployment
 from bandstand.store.events import Reward
 
+_NOBODY = ""  # no user can be called so
+
 
 @dataclass(slots=True)
 class Taught:
@@ -61,8 +63,7 @@ async def reward(
         IdempotencyMismatchError: the key came with another body before.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
-    event = await rewarding(deployment, request, _value(request), client=client, policy=policy)
-    event.idempotency = idempotency
+    event = await rewarding(deployment, request, _value(request), client=client, policy=policy, idempotency=idempotency)
     body_hash = event.body_hash
     outcome = await deployment.store.reward(event)
     stands = outcome.reward
@@ -85,9 +86,18 @@ async def reward(
 
 
 async def rewarding(
-    deployment: Deployment, request: Mapping[str, Any], value: float, *, client: str, policy: str | None
+    deployment: Deployment,
+    request: Mapping[str, Any],
+    value: float,
+    *,
+    client: str,
+    policy: str | None,
+    idempotency: tuple[str, str] | None,
 ) -> Reward:
     """The reward that a request means, by ``decision_id`` or by the legacy fields; nothing is logged yet.
+
+    With an ``Idempotency-Key`` it may name a decision that there is not: the store knows what came with the key before,
+    and only then refuses.
 
     Raises:
         InvalidRequestError: legacy fields are missing, or the decision picked another candidate.
@@ -95,16 +105,24 @@ async def rewarding(
     """
     named = None if policy is None else deployment.policy(policy)
     body_hash = hashlib.blake2b(json.dumps(request, sort_keys=True).encode(), digest_size=16).digest()
-    if "decision_id" in request:
-        return await _by_decision(deployment, request, named, value, client, body_hash)
-    chosen = named or deployment.policy(None, request.get("user_id"))
-    return _legacy(deployment, request, chosen, value, client, body_hash)
+    if "decision_id" not in request:
+        chosen = named or deployment.policy(None, request.get("user_id"))
+        event = _legacy(deployment, request, chosen, value, client, body_hash)
+    else:
+        try:
+            event = await _by_decision(deployment, request, named, value, client, body_hash)
+        except UnknownDecisionError:
+            if idempotency is None:
+                raise
+            event = _by_unknown_decision(deployment, request, value, client, body_hash)
+    event.idempotency = idempotency
+    return event
 
 
 def _value(request: Mapping[str, Any]) -> float:
     reaction = request.get("reaction")
     if ("reward" in request) == (reaction is not None):
-        message = "give exactly one of reward and reaction"
+        message = "give exactly one of reward, reaction and turn"
         raise InvalidRequestError(message, [FieldError("reward", message), FieldError("reaction", message)])
     if reaction is None:
         return checked_reward(request["reward"])
@@ -139,6 +157,23 @@ async def _by_decision(
         body_hash=body_hash,
         x=None,
         decision_id=decision.decision_id,
+    )
+
+
+def _by_unknown_decision(
+    deployment: Deployment, request: Mapping[str, Any], value: float, client: str, body_hash: bytes
+) -> Reward:
+    """A reward that no store logs: it finds what came with the same key, or no such decision of this user."""
+    return Reward(
+        user_id=request.get("user_id", _NOBODY),
+        policy=deployment.refs[deployment.policy(None).name],
+        tip_id=request.get("tip_id", ""),
+        value=value,
+        client=client,
+        ts=deployment.clock(),
+        body_hash=body_hash,
+        x=None,
+        decision_id=request["decision_id"],
     )
 
 

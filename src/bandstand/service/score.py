@@ -78,6 +78,7 @@ async def score(
     if policy is None and deployment.begun is not None:
         decision.experiment = deployment.begun.seq
     numbers = decision.numbers
+    caught = None if deployment.shadows is None else deployment.shadows.catch(decision, profile, request)
     try:
         stands = await store.decide(decision)
     except StorageFullError:
@@ -86,6 +87,8 @@ async def score(
         return _scored(decision, numbers, logged=False)
     if stands is not decision:  # somebody else's came first, and may even be erased again: look once more
         return await score(deployment, request, body=body, client=client, policy=policy)
+    if caught is not None and deployment.shadows is not None:
+        deployment.shadows.look(caught)
     return _scored(decision, numbers)
 
 

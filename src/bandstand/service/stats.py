@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from bandstand.bandit.profile import PolicyState
-from bandstand.service import experiment, judgements, loop
+from bandstand.service import experiment, judgements, loop, shadow_value
 from bandstand.service.deployment import Deployment, iso
 
 
@@ -35,8 +35,8 @@ async def user_stats(deployment: Deployment, user_id: str, policy: str | None = 
     }
 
 
-async def deployment_stats(deployment: Deployment) -> dict[str, Any]:
-    """Users, decisions and rewards of the whole deployment, by policy."""
+async def deployment_stats(deployment: Deployment, *, days: int = loop.DAYS) -> dict[str, Any]:
+    """Users, decisions and rewards of the whole deployment, by policy; the loop's health by day for ``days``."""
     totals = await deployment.store.totals()
     return {
         "users": await deployment.store.user_count(),
@@ -52,6 +52,7 @@ async def deployment_stats(deployment: Deployment) -> dict[str, Any]:
             for name, total in sorted(totals.items())
         },
         "experiment": await experiment.standing(deployment),
-        "loop": await loop.health(deployment),
+        "shadows": await shadow_value.standing(deployment),
+        "loop": await loop.health(deployment, days),
         "judge": None if deployment.judging is None else await judgements.coverage(deployment.judging),
     }

@@ -49,7 +49,7 @@ async def accept(
     taxonomy = judging.taxonomy(words.get("taxonomy"))
     cut = Turn.parse(words).cut()
     asked = {name: value for name, value in request.items() if name != "wait"}  # to wait or not is no other request
-    event = await rewarding(deployment, asked, 0.0, client=client, policy=policy)
+    event = await rewarding(deployment, asked, 0.0, client=client, policy=policy, idempotency=idempotency)
     return await judging.accept(
         Judgement(
             judgement_id=f"{0:016x}{secrets.token_hex(_NONCE_BYTES)}",
@@ -64,6 +64,6 @@ async def accept(
             decision_id=event.decision_id,
             features=event.features,
             texts=(cut.query_t, cut.answer_t, cut.query_t1),
-            idempotency=idempotency,
+            idempotency=event.idempotency,
         )
     )

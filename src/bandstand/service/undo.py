@@ -7,10 +7,14 @@ from typing import Any, NamedTuple
 
 from bandstand.bandit.errors import InvalidRequestError
 from bandstand.service.deployment import Deployment, iso
-from bandstand.store.undo import Selected, Selection
+from bandstand.store.undo import Selected, Selection, Undone
 
 CAUSE = "undo"
 """What the ledger says of a reward that an operator took back, beside who and when."""
+
+
+_TIMES = ("since", "until")
+_FIRST, _LAST = -62_135_596_800.0, 253_402_300_799.0  # years 1 to 9999: a zone may reach beyond
 
 
 class _Done(NamedTuple):
@@ -57,6 +61,30 @@ async def undo(deployment: Deployment, selection: Selection, client: str, *, dry
         **done._asdict(),
         "passed_over": {"revoked_before": found.already, "forgotten": found.forgotten, "never_taught": found.void},
         "out_of_reach": {"users": found.beyond, "until": iso(found.reaches_back)},
+    }
+
+
+async def done(deployment: Deployment, before: int, limit: int) -> dict[str, Any]:
+    """A page of the records of undos, the newest first: who asked, when, what was meant, and how much it was."""
+    page = await deployment.store.undone(before, limit + 1)
+    return {
+        "revocations": [_record(each) for each in page[:limit]],
+        "next": page[limit - 1].seq if len(page) > limit else None,
+    }
+
+
+def _record(undone: Undone) -> dict[str, Any]:
+    selection = {
+        name: iso(min(max(value, _FIRST), _LAST)) if name in _TIMES and isinstance(value, float) else value
+        for name, value in undone.selection.items()
+    }
+    return {
+        "ts": iso(undone.ts),
+        "by": undone.client,
+        "selection": selection,
+        "rewards": undone.rewards,
+        "users": undone.users,
+        "policies": dict(undone.policies),
     }
 
 

@@ -4,7 +4,11 @@ from typing import Any
 
 from bandstand.service.deployment import Deployment
 
-UNREACHABLE = ("backups made before", "logs shipped elsewhere", "hourly totals and totals by prompt, which name nobody")
+UNREACHABLE = (
+    "backups made before",
+    "logs shipped elsewhere",
+    "hourly totals, totals by prompt and by shadow, which name nobody",
+)
 LOG = "the write-ahead log, until those who read the ledger now have finished"
 
 
@@ -36,6 +40,7 @@ async def erase(deployment: Deployment, user_id: str, client: str) -> dict[str, 
             "turns": erasure.turns,
             "verdicts": erasure.verdicts,
             "enrolments": erasure.enrolments,
+            "shadows": erasure.shadows,
             "priors": priors,
         },
         "unreachable": [*UNREACHABLE, *([] if erasure.log_emptied else [LOG])],

@@ -4,12 +4,13 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from bandstand.bandit.profile import Profile
-from bandstand.store.events import Decision, Erasure, PolicyTotals, Reward, Rewarded, Status, UserPage
+from bandstand.store.events import Decision, Erasure, PolicyRef, PolicyTotals, Reward, Rewarded, Status, UserPage
 from bandstand.store.generations import LoggedGeneration, PromptTotals
 from bandstand.store.loop import LoopSums
 from bandstand.store.promotions import Begun, Promotion
 from bandstand.store.revocations import Counted
-from bandstand.store.undo import Selected, Selection
+from bandstand.store.shadows import Shadow, ShadowSums
+from bandstand.store.undo import Selected, Selection, Undone
 
 
 class Store(Protocol):
@@ -78,6 +79,9 @@ class Store(Protocol):
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was.
         """
 
+    async def undone(self, before: int, limit: int) -> list[Undone]:
+        """Records of undos, the newest first, from before the event ``before``."""
+
     async def decision(self, decision_id: str) -> Decision | None:
         """The decision of that id with its reward; ``body`` and ``numbers`` may be absent."""
 
@@ -130,6 +134,22 @@ class Store(Protocol):
 
     async def enrolled(self, experiment: int) -> Mapping[str, int]:
         """How many users each arm has decided for since the experiment began, by event number of its beginning."""
+
+    async def shadow(self, policies: Collection[PolicyRef]) -> None:
+        """Say which policies are in the shadow from now on: every reward of another policy teaches them too."""
+
+    def shadowed(self, decision: Decision, made: Collection[Shadow]) -> None:
+        """Log what policies in the shadow would have done with a decision that was handed over; nobody waits for it.
+
+        Raises:
+            OverloadedError, StorageUnavailableError: it is not logged.
+        """
+
+    async def shadows_of(self, decision: Decision) -> list[Shadow]:
+        """What policies in the shadow would have done with a decision."""
+
+    async def shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
+        """What came of it, of every definition of a policy that was ever in the shadow."""
 
     def status(self) -> Status:
         """How the store is doing now."""

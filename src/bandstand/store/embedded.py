@@ -26,11 +26,25 @@ from bandstand.bandit.errors import (
     UnknownDecisionError,
 )
 from bandstand.bandit.profile import Profile
-from bandstand.store import erasure, generations, loop, promotions, reading, replay, retention, revocations, undo
+from bandstand.store import (
+    erasure,
+    generations,
+    lessons,
+    loop,
+    promotions,
+    reading,
+    replay,
+    retention,
+    revocations,
+    shadows,
+    undo,
+)
 from bandstand.store.documents import DocumentError, Documents
 from bandstand.store.events import (
     Decision,
     Erasure,
+    Lessons,
+    PolicyRef,
     PolicyTotals,
     Reward,
     Rewarded,
@@ -65,7 +79,8 @@ from bandstand.store.ownership import Ownership
 from bandstand.store.promotions import Begun, Promotion
 from bandstand.store.registry import Registry
 from bandstand.store.revocations import Counted
-from bandstand.store.undo import Selected, Selection
+from bandstand.store.shadows import SHADOW, Shadow, ShadowSums
+from bandstand.store.undo import Selected, Selection, Undone
 from bandstand.store.wal import WriteAheadLog, truncated
 from bandstand.store.writer import CommitObserver, Operation, Sums, Writer, settle, translated
 
@@ -392,7 +407,7 @@ class EmbeddedStore:
             user.enrolled = enrolment
         tally = (int(decision.ts // 3600), policy_id, 1, int(decision.exploring), 0, 0.0)
         part, amounts = loop.drawn(decision)
-        sums = ((loop.DRAWN, (loop.day_of(decision.seq), policy_id, part), amounts),)
+        sums = tuple((loop.DRAWN, (day, policy_id, part), amounts) for day in (loop.EVER, loop.day_of(decision.seq)))
 
         def committed() -> None:
             user.profile.decided(decision.seq, decision.policy.key, decision.ts, exploring=decision.exploring)
@@ -415,11 +430,13 @@ class EmbeddedStore:
                 return None
             decision = self._recent.get(decision_id)  # somebody else may have been quicker
             if decision is None:
-                found.x = replay.picked_features(self._registry, found.policy, found.body, found.pick)
+                found.x = lessons.picked_features(self._registry, found.policy, found.body, found.pick)
                 found.body, found.numbers = b"", None
                 decision = found
                 self._remember(decision)
         await self._settled(decision.seq)
+        if decision.also is None and self._registry.shadows():
+            decision.also = await self._read(lessons.of_decision, self._registry, decision.seq)
         return decision
 
     async def receipt(self, decision_id: str) -> Decision | None:
@@ -489,6 +506,7 @@ class EmbeddedStore:
         reward.seq = self._sequence.next(reward.ts)
         uid = self._uid(user)
         policy_id = self._registry.id(reward.policy)
+        reward.also = self._beside(reward.policy, reward.features, decision)
         if decision is not None:
             rows: list[tuple[str, Row]] = [(REWARD, reward_row(reward, uid, policy_id))]
             decision.reward = reward
@@ -518,8 +536,15 @@ class EmbeddedStore:
     def _learn(self, user: Warm, reward: Reward) -> None:
         """Fold a committed reward in, if it teaches."""
         if reward.applied and reward.x is not None:
-            ref = reward.policy
-            user.profile.rewarded(reward.seq, ref.key, reward.ts, reward.x, reward.value, reward.weight, ref.half_life)
+            seq, ts, value, weight = reward.seq, reward.ts, reward.value, reward.weight
+            for ref, x in ((reward.policy, reward.x), *reward.also):
+                user.profile.rewarded(seq, ref.key, ts, x, value, weight, ref.half_life)
+
+    def _beside(self, policy: PolicyRef, features: bytes | None, decision: Decision | None) -> Lessons:
+        """The policies in the shadow that a reward of ``policy``, new now, teaches too."""
+        if features is not None:
+            return lessons.beside(self._registry, policy, lessons.NEWEST, features, None, None)
+        return () if decision is None else decision.also or ()
 
     async def _reward_by_key(self, reward: Reward) -> Reward | None:
         key = reward.idempotency
@@ -549,6 +574,10 @@ class EmbeddedStore:
             except CollidedError:
                 pass
         return await self._revoke(rewards, cause=cause, client=client, selection=selection)
+
+    async def undone(self, before: int, limit: int) -> list[Undone]:
+        """Records of undos, the newest first, from before the event ``before``."""
+        return await self._read(undo.done, before, limit)
 
     async def _revoke(
         self, rewards: Collection[int], *, cause: str, client: str, selection: Selection | None
@@ -719,6 +748,35 @@ class EmbeddedStore:
     async def enrolled(self, experiment: int) -> Mapping[str, int]:
         """How many users each arm of an experiment has decided for."""
         return await self._read(promotions.enrolled, experiment)
+
+    # ── shadows ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def shadow(self, policies: Collection[PolicyRef]) -> None:
+        """Say which policies are in the shadow from now on; see :class:`bandstand.store.base.Store`."""
+        if list(policies) != self._registry.shadows():
+            ts = self._clock()
+            seq = self._sequence.next(ts)
+            policy_ids = [self._registry.id(ref) for ref in policies]
+            await self._writer.call(partial(shadows.begin, seq=seq, ts=ts, policy_ids=policy_ids))
+            self._registry.shadow(seq, policies)
+
+    def shadowed(self, decision: Decision, made: Collection[Shadow]) -> None:
+        """Log what policies in the shadow would have done; see :class:`bandstand.store.base.Store`."""
+        rows = [(SHADOW, each.row(decision.seq, self._registry.id(each.policy))) for each in made]
+
+        def done(_: object, error: BaseException | None) -> None:
+            if error is not None:
+                self._last_error = str(error)
+
+        self._writer.submit(Operation(rows, done, durable=False))
+
+    async def shadows_of(self, decision: Decision) -> list[Shadow]:
+        """What policies in the shadow would have done with a decision."""
+        return await self._read(shadows.of_decision, self._registry.refs(), decision.seq)
+
+    async def shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
+        """What came of it, of every definition of a policy that was ever in the shadow."""
+        return await self._read(shadows.sums, self._registry.refs())
 
     # ── the ways to the threads ───────────────────────────────────────────────────────────────────────────────────
 

@@ -15,10 +15,13 @@ def erase(connection: sqlite3.Connection, *, uid: int, tombstone: bytes, seq: in
     """Delete the rows of ``uid``; pages are overwritten (``secure_delete``)."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        connection.execute(
-            "DELETE FROM idempotency WHERE reward_seq IN (SELECT seq FROM rewards WHERE uid = ?)", (uid,)
-        )
+        for table in ("rewards", "past_rewards"):
+            rewarded = f"(SELECT seq FROM {table} WHERE uid = ?)"  # noqa: S608 (constants)
+            connection.execute(f"DELETE FROM idempotency WHERE reward_seq IN {rewarded}", (uid,))  # noqa: S608 (constants)
+        connection.execute("DELETE FROM past_rewards WHERE uid = ?", (uid,))
         connection.execute("DELETE FROM decision_ids WHERE seq IN (SELECT seq FROM decisions WHERE uid = ?)", (uid,))
+        decided = "(SELECT seq FROM decisions WHERE uid = ?)"
+        shadows = connection.execute(f"DELETE FROM shadows WHERE decision IN {decided}", (uid,)).rowcount  # noqa: S608 (constants)
         decisions = connection.execute("DELETE FROM decisions WHERE uid = ?", (uid,)).rowcount
         rewards = connection.execute("DELETE FROM rewards WHERE uid = ?", (uid,)).rowcount
         judged = "(SELECT seq FROM judgements WHERE uid = ?)"
@@ -54,6 +57,7 @@ def erase(connection: sqlite3.Connection, *, uid: int, tombstone: bytes, seq: in
         turns=turns,
         verdicts=verdicts,
         enrolments=enrolments,
+        shadows=shadows,
     )
 
 

@@ -82,6 +82,10 @@ class PolicyRef:
         return self.name, self.schema
 
 
+Lessons = tuple[tuple[PolicyRef, Array], ...]
+"""Who learns, and from which features x of shape (d,)."""
+
+
 @dataclass(slots=True, eq=False)
 class Reward:
     """A reward as the ledger keeps it.
@@ -91,6 +95,7 @@ class Reward:
         decision_seq: the decision it names; ``None`` in the legacy form, which only *links* to one.
         features: the legacy form's raw context and features; ``None`` where the decision holds them.
         body_hash: of the request, to tell a retry from a contradiction.
+        also: policies in the shadow, which learn from it too, each from its own features of the same candidate.
     """
 
     user_id: str
@@ -110,6 +115,7 @@ class Reward:
     applied: bool = True
     reason: str | None = None
     seq: int = 0
+    also: Lessons = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -123,6 +129,7 @@ class Decision:
         body: the request as it came (raw context and candidates).
         numbers: mean, width, score and probability of every candidate: shape (4, K).
         x: features of the picked candidate, shape (d,).
+        also: policies in the shadow, and their features of it; ``None`` until a reward asks.
         experiment: event number of the beginning of the experiment that chose the policy; 0 for none.
         reward: the one that stands, pending or committed.
         uid: the store's key of the user.
@@ -146,6 +153,7 @@ class Decision:
     body: bytes
     numbers: Array | None
     x: Array | None
+    also: Lessons | None = None
     experiment: int = 0
     reward: Reward | None = None
     uid: int = 0
@@ -174,6 +182,7 @@ class Erasure:
     generations: int = 0
     revocations: int = 0
     enrolments: int = 0
+    shadows: int = 0
     turns: int = 0
     verdicts: int = 0
     log_emptied: bool = True

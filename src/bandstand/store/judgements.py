@@ -282,9 +282,11 @@ def page(
     connection: sqlite3.Connection, registry: Registry, states: Collection[State], before: int, limit: int
 ) -> Page:
     """Judgements in any of ``states``, newest first, from the cursor ``before``."""
-    marks = ", ".join("?" * len(states))
-    query = f"{_JUDGEMENT} j.state IN ({marks}) AND j.seq < ? ORDER BY j.seq DESC LIMIT ?"
-    rows = connection.execute(query, (*states, before, limit + 1)).fetchall()
+    # The newest of each state, by its index; several states at once would all be sorted first.
+    newest = "SELECT seq FROM (SELECT seq FROM judgements WHERE state = ? AND seq < ? ORDER BY seq DESC LIMIT ?)"
+    query = f"{_JUDGEMENT} j.seq IN ({' UNION ALL '.join([newest] * len(states))}) ORDER BY j.seq DESC LIMIT ?"
+    values = [value for state in states for value in (state, before, limit + 1)]
+    rows = connection.execute(query, (*values, limit + 1)).fetchall()
     found = [_judgement(row, registry) for row in rows[:limit]]
     return Page(found, found[-1].seq if len(rows) > limit else None)
 

@@ -5,13 +5,17 @@ What a decision adds is worked out here, when it is handed over; rewards are cou
 
 import math
 import sqlite3
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from bandstand.store.events import Decision, Reward, time_of
 
 BINS = 10
 NO_DECISION = -1
 """The bucket of a reward that answers no decision."""
+
+EVER = -1
+"""The day of the rows that sum all days, and the hour of those that sum all hours."""
 
 _DAY = 86_400
 _PER_DOUBLING = 4
@@ -24,12 +28,6 @@ DRAWN = """INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     likeliest = likeliest + excluded.likeliest, variance = variance + excluded.variance,
     weight = weight + excluded.weight, weight_squares = weight_squares + excluded.weight_squares,
     support = support + excluded.support"""
-
-_DRAWN = """SELECT {day}, policy, bin, sum(decisions), sum(explores), sum(floor), sum(floor_variance), sum(picked),
-        sum(likeliest), sum(variance), sum(weight), sum(weight_squares), sum(support)
-    FROM draws WHERE day >= ? GROUP BY {day}, policy, bin"""
-_ARRIVED = """SELECT {day}, policy, source, bucket, sum(rewards), sum(reward_sum)
-    FROM arrivals WHERE day >= ? GROUP BY {day}, policy, source, bucket"""
 
 
 class Draws(NamedTuple):
@@ -111,11 +109,13 @@ def delay_of(bucket: int) -> float:
 
 def read(connection: sqlite3.Connection, since: int) -> LoopSums:
     """The sums over all days, and by day from the day ``since`` on; a policy that was redefined has some for each."""
-    names = dict(connection.execute("SELECT id, name FROM policies"))
-    draws, arrivals = [], []
-    for column, first in (("NULL", 0), ("day", since)):
-        for day, policy, *sums in connection.execute(_DRAWN.format(day=column), (first,)):
-            draws.append(Draws(day, names[policy], *sums))
-        for day, policy, *sums in connection.execute(_ARRIVED.format(day=column), (first,)):
-            arrivals.append(Arrivals(day, names[policy], *sums))
+    draws = [Draws(*row) for row in _sums(connection, "draws", since)]
+    arrivals = [Arrivals(*row) for row in _sums(connection, "arrivals", since)]
     return LoopSums(draws, arrivals)
+
+
+def _sums(connection: sqlite3.Connection, table: str, since: int) -> Iterator[tuple[Any, ...]]:
+    names = dict(connection.execute("SELECT id, name FROM policies"))
+    query = f"SELECT * FROM {table} WHERE day = ? UNION ALL SELECT * FROM {table} WHERE day >= ?"  # noqa: S608 (constants)
+    for day, policy, *sums in connection.execute(query, (EVER, max(0, since))):
+        yield (None if day == EVER else day, names[policy], *sums)

@@ -23,7 +23,8 @@ CREATE TRIGGER enrolment_gone AFTER DELETE ON enrolments BEGIN
 END;
 
 -- What was drawn, beside what was logged of it, by day and by the probability of the likeliest candidate (bin: its
--- tenth). Kept up in the commit of the decisions; names nobody, and so outlives erasure and retention.
+-- tenth). Kept up in the commit of the decisions; names nobody, and so outlives erasure and retention. Day -1 sums all
+-- days, so that nobody has to add up years; in `arrivals` too.
 CREATE TABLE draws (
     day            INTEGER NOT NULL,  -- of the decision, since the epoch
     policy         INTEGER NOT NULL,
@@ -64,22 +65,24 @@ CREATE TABLE arrivals (
 ) WITHOUT ROWID;
 
 CREATE TRIGGER reward_arrived AFTER INSERT ON rewards BEGIN
-    INSERT INTO arrivals VALUES (
-        (coalesce(NEW.decision_seq, NEW.linked_seq, NEW.seq) >> 20) / 86400000, NEW.policy, NEW.source,
+    INSERT INTO arrivals SELECT day, NEW.policy, NEW.source,
         CASE WHEN coalesce(NEW.decision_seq, NEW.linked_seq) IS NULL THEN -1 ELSE (SELECT bucket FROM delays
             WHERE below > NEW.ts - (coalesce(NEW.decision_seq, NEW.linked_seq) >> 20) / 1000.0 ORDER BY below LIMIT 1) END,
-        1, NEW.value)
-        ON CONFLICT DO UPDATE SET rewards = rewards + 1, reward_sum = reward_sum + excluded.reward_sum;
+        1, NEW.value
+        FROM (SELECT (coalesce(NEW.decision_seq, NEW.linked_seq, NEW.seq) >> 20) / 86400000 AS day UNION ALL SELECT -1)
+        WHERE true ON CONFLICT DO UPDATE SET rewards = rewards + 1, reward_sum = reward_sum + excluded.reward_sum;
 END;
 
 CREATE TRIGGER reward_revoked AFTER INSERT ON revocations BEGIN
     UPDATE arrivals SET rewards = rewards - 1, reward_sum = reward_sum - r.value
         FROM rewards AS r WHERE r.seq = NEW.reward_seq
-        AND arrivals.day = (coalesce(r.decision_seq, r.linked_seq, r.seq) >> 20) / 86400000
+        AND arrivals.day IN (-1, (coalesce(r.decision_seq, r.linked_seq, r.seq) >> 20) / 86400000)
         AND arrivals.policy = r.policy AND arrivals.source = r.source AND arrivals.bucket =
         CASE WHEN coalesce(r.decision_seq, r.linked_seq) IS NULL THEN -1 ELSE (SELECT bucket FROM delays
             WHERE below > r.ts - (coalesce(r.decision_seq, r.linked_seq) >> 20) / 1000.0 ORDER BY below LIMIT 1) END;
 END;
 
--- Marks that name nobody are few among many: promotions, experiments.
+-- Marks that name nobody are few among many: promotions, experiments, shadows.
 CREATE INDEX marks_of_nobody ON marks (kind, seq) WHERE uid IS NULL;
+-- Records of undos name a user where one decision's reward was meant.
+CREATE INDEX marks_of_undos ON marks (seq) WHERE kind = 'revocation';

@@ -11,12 +11,26 @@ from typing import Any
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.errors import UnknownDecisionError
 from bandstand.bandit.profile import Profile
-from bandstand.store.events import Decision, Erasure, PolicyTotals, Reward, Rewarded, Sequence, Status, UserPage
+from bandstand.store import lessons
+from bandstand.store.events import (
+    Decision,
+    Erasure,
+    Lessons,
+    PolicyRef,
+    PolicyTotals,
+    Reward,
+    Rewarded,
+    Sequence,
+    Status,
+    UserPage,
+)
 from bandstand.store.generations import Lineage, LoggedGeneration, PromptTotals
 from bandstand.store.loop import Arrivals, Draws, LoopSums, arrived, day_of, drawn
 from bandstand.store.promotions import Begun, Promotion
+from bandstand.store.registry import Registry
 from bandstand.store.revocations import Counted
-from bandstand.store.undo import Selected, Selection
+from bandstand.store.shadows import Shadow, ShadowBook, ShadowSums
+from bandstand.store.undo import Selected, Selection, Undone
 
 
 class _User:
@@ -51,6 +65,9 @@ class MemoryStore:
         self._keyed: dict[tuple[str, str], Reward] = {}
         self._totals: dict[str, PolicyTotals] = {}
         self._lineage = Lineage()
+        self._registry = Registry(catalogue)
+        self._shadows = ShadowBook()
+        self._undone: list[tuple[str | None, Undone]] = []  # beside whose it is, of one decision's reward
         self._erased: dict[str, int] = {}
         self._revoked_seq = 0
         self._draws: dict[tuple[int, str, int], list[float]] = {}
@@ -122,9 +139,12 @@ class MemoryStore:
         user.rewards.append(reward)
         if reward.idempotency is not None:
             self._keyed[reward.idempotency] = reward
+        reward.also = self._beside(reward, decision)
         if reward.applied and reward.x is not None:
-            ref = reward.policy
-            user.profile.rewarded(reward.seq, ref.key, reward.ts, reward.x, reward.value, reward.weight, ref.half_life)
+            seq, ts, value, weight = reward.seq, reward.ts, reward.value, reward.weight
+            for ref, x in ((reward.policy, reward.x), *reward.also):
+                user.profile.rewarded(seq, ref.key, ts, x, value, weight, ref.half_life)
+        self._shadows.reward(reward.decision_seq, reward.value)
         self._count(reward.policy.name, PolicyTotals(rewards=1, reward_sum=reward.value))
         _add(self._arrivals, arrived(reward), (1, reward.value))
         self._lineage.rewarded(reward)
@@ -165,8 +185,8 @@ class MemoryStore:
         rewards: Collection[int],
         *,
         cause: str,  # noqa: ARG002 (there is no ledger to say why in)
-        client: str,  # noqa: ARG002 (nor by whom)
-        selection: Selection | None = None,  # noqa: ARG002 (nor what was meant)
+        client: str,
+        selection: Selection | None = None,
     ) -> list[Counted]:
         """Take rewards back out of sums and counters."""
         counted = [
@@ -180,6 +200,7 @@ class MemoryStore:
                 reward.value,
                 reward.weight,
                 reward.x,
+                reward.also,
             )
             for user in self._users.values()
             for reward in user.rewards
@@ -198,7 +219,17 @@ class MemoryStore:
             reward = next(reward for reward in user.rewards if reward.seq == each.seq)
             _add(self._arrivals, arrived(reward), (-1, -each.value))
             self._lineage.revoked(reward)
+            self._shadows.reward(reward.decision_seq, None)
+        if selection is not None and counted:
+            ts = self._clock()
+            record = Undone.of(self._sequence.next(ts), selection, counted, client=client, ts=ts)
+            whose = counted[0].user_id if selection.decision_id is not None else None
+            self._undone.append((whose, record))
         return counted
+
+    async def undone(self, before: int, limit: int) -> list[Undone]:
+        """Records of undos, the newest first, from before the event ``before``."""
+        return [record for _, record in reversed(self._undone) if record.seq < before][:limit]
 
     async def decision(self, decision_id: str) -> Decision | None:
         """The decision of that id."""
@@ -248,7 +279,11 @@ class MemoryStore:
         enrolments = sum(user_id in users for users in self._enrolled.values())
         for users in self._enrolled.values():
             users.discard(user_id)
+        undone = [(whose, record) for whose, record in self._undone if whose != user_id]
+        user.marks += len(self._undone) - len(undone)
+        self._undone = undone
         generations = self._lineage.erased(user_id, user.decisions)
+        shadows = self._shadows.forget([decision.seq for decision in user.decisions])
         return Erasure(
             len(user.decisions),
             len(user.rewards),
@@ -256,6 +291,7 @@ class MemoryStore:
             generations=generations,
             revocations=len(user.revoked),
             enrolments=enrolments,
+            shadows=shadows,
         )
 
     async def users(self, prefix: str, after: int, limit: int) -> UserPage:
@@ -303,6 +339,29 @@ class MemoryStore:
     async def enrolled(self, experiment: int) -> Mapping[str, int]:
         """How many users each arm of an experiment has decided for."""
         return {arm: len(users) for (begun, arm), users in self._enrolled.items() if begun == experiment and users}
+
+    async def shadow(self, policies: Collection[PolicyRef]) -> None:
+        """Say which policies are in the shadow from now on."""
+        if list(policies) != self._registry.shadows():
+            self._registry.shadow(self._sequence.next(self._clock()), policies)
+
+    def shadowed(self, decision: Decision, made: Collection[Shadow]) -> None:
+        """Log what policies in the shadow would have done."""
+        if self._decisions.get(decision.decision_id) is decision:
+            stands = decision.reward is not None and decision.reward.seq not in self._users[decision.user_id].revoked
+            self._shadows.add(decision.seq, made, decision.reward.value if decision.reward and stands else None)
+
+    async def shadows_of(self, decision: Decision) -> list[Shadow]:
+        """What policies in the shadow would have done with a decision."""
+        return self._shadows.of(decision.seq)
+
+    async def shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
+        """What came of it, of every definition of a policy that was ever in the shadow."""
+        return dict(self._shadows.sums)
+
+    def _beside(self, reward: Reward, decision: Decision | None) -> Lessons:
+        body, pick = (None, None) if decision is None else (decision.body, decision.pick)
+        return lessons.beside(self._registry, reward.policy, reward.seq, reward.features, body, pick)
 
     def _user(self, user_id: str) -> _User:
         user = self._users.get(user_id)

@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.definition import is_integer, is_number, unknown
+from bandstand.bandit.definition import unknown
 from bandstand.bandit.errors import ConfigurationError, InvalidRequestError
 from bandstand.bandit.features import Field
 from bandstand.store import replay
 from bandstand.store.events import Array, PolicyRef
+from bandstand.store.lessons import fits
 from bandstand.store.maintenance import State, Tick, no_tick
 from bandstand.store.registry import Registry
 
@@ -133,20 +134,10 @@ class _CheckedRegistry(Registry):
         if schema is not None:
             for fields, values in ((schema.context_fields, context), (schema.candidate_fields, features)):
                 for name, field in fields.items():
-                    if name in values and not _fits(values[name], field):
+                    if name in values and not fits(values[name], field):
                         raise ValueError(f"{field.source}.{name} is not {_described(field)}")
             self.encoded += 1
         return super().encode(ref, context, features)
-
-
-def _fits(value: object, field: Field) -> bool:
-    if field.type == "boolean":
-        return isinstance(value, bool)
-    if field.type == "string":
-        return isinstance(value, str)
-    if not (is_integer(value) or (field.type == "number" and is_number(value))):
-        return False
-    return (field.minimum is None or value >= field.minimum) and (field.maximum is None or value <= field.maximum)
 
 
 def _described(field: Field) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from bandstand.store.events import Decision, PolicyTotals, Reward, UserPage, parse_decision_id
 from bandstand.store.ledger import connect
+from bandstand.store.loop import EVER
 from bandstand.store.registry import Registry
 
 P = ParamSpec("P")
@@ -27,6 +28,10 @@ _HISTORY = f"""SELECT {_DECISION_COLUMNS} FROM decisions AS d JOIN users AS u ON
 _REWARD = """SELECT r.seq, u.user_id, r.policy, r.tip_id, r.value, r.client, r.ts, r.body_hash, r.decision_seq,
     r.source, r.weight, r.applied AND v.seq IS NULL, iif(v.seq IS NULL, r.reason, 'revoked')
     FROM rewards AS r JOIN users AS u ON u.uid = r.uid LEFT JOIN revocations AS v ON v.reward_seq = r.seq WHERE"""
+_REWARD_BY_KEY = f"""WITH k AS MATERIALIZED (SELECT reward_seq, body_hash FROM idempotency WHERE scope = ? AND key = ?)
+    {_REWARD} r.seq = (SELECT reward_seq FROM k)
+    UNION ALL SELECT p.seq, u.user_id, p.policy, '', p.value, '', 0.0, k.body_hash, NULL, '', 1.0, p.applied, p.reason
+    FROM k JOIN past_rewards AS p ON p.seq = k.reward_seq JOIN users AS u ON u.uid = p.uid"""  # noqa: S608 (constants)
 _STANDING = f"""SELECT * FROM ({_REWARD} r.decision_seq = ?1
     UNION ALL {_REWARD} r.linked_seq = ?1 AND r.features IS NULL) ORDER BY 1 DESC LIMIT 1"""  # noqa: S608 (constants)
 """The reward of a decision; of one that was taken back for another, that other."""
@@ -83,9 +88,8 @@ def find_decision(connection: sqlite3.Connection, registry: Registry, decision_i
 
 
 def reward_by_key(connection: sqlite3.Connection, registry: Registry, scope: str, key: str) -> Reward | None:
-    """The reward that was given with that Idempotency-Key."""
-    query = f"{_REWARD} r.seq = (SELECT reward_seq FROM idempotency WHERE scope = ? AND key = ?)"  # noqa: S608 (constants)
-    row = connection.execute(query, (scope, key)).fetchone()
+    """The reward that was given with that Idempotency-Key; of one that retention took, no more than its answer."""
+    row = connection.execute(_REWARD_BY_KEY, (scope, key)).fetchone()
     return None if row is None else _reward(row, registry)
 
 
@@ -104,10 +108,10 @@ def users(connection: sqlite3.Connection, prefix: str, after: int, limit: int) -
 
 
 def totals(connection: sqlite3.Connection) -> dict[str, PolicyTotals]:
-    """Counts by policy name over the hourly rollups."""
+    """Counts by policy name: the rollups of all hours; a policy that was redefined has some for each definition."""
     query = """SELECT p.name, sum(decisions), sum(explores), sum(rewards), sum(reward_sum)
-        FROM rollups AS r JOIN policies AS p ON p.id = r.policy GROUP BY p.name"""
-    return {name: PolicyTotals(*counts) for name, *counts in connection.execute(query)}
+        FROM rollups AS r JOIN policies AS p ON p.id = r.policy WHERE r.hour = ? GROUP BY p.name"""
+    return {name: PolicyTotals(*counts) for name, *counts in connection.execute(query, (EVER,))}
 
 
 def user_count(connection: sqlite3.Connection) -> int:

@@ -2,7 +2,9 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping
+from operator import itemgetter
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.errors import ConfigurationError
@@ -25,6 +27,7 @@ class Registry:
         self._refs: dict[int, PolicyRef] = {}
         self._ids: dict[tuple[str, str, str], int] = {}  # a renamed schema leaves the policy's hash as it was
         self._schemas: dict[str, FeatureSchema] = dict(catalogue.schemas)
+        self._shadows: list[tuple[int, list[PolicyRef]]] = []  # since which event, in order
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Read the policy rows; encodings of schemas no longer configured come from the ledger.
@@ -39,6 +42,8 @@ class Registry:
             self._ids[name, digest, schema] = row_id
             if schema not in self._schemas:
                 self._schemas[schema] = FeatureSchema.parse(schema, json.loads(definition))
+        marks = connection.execute("SELECT seq, document FROM marks WHERE uid IS NULL AND kind = 'shadow' ORDER BY seq")
+        self._shadows = [(seq, [self._refs[row_id] for row_id in json.loads(ids)]) for seq, ids in marks]
 
     def register(self, connection: sqlite3.Connection) -> None:
         """Add rows for configured policies that have none yet."""
@@ -90,6 +95,23 @@ class Registry:
         """The policy of a row id."""
         return self._refs[row_id]
 
+    def shadows(self) -> list[PolicyRef]:
+        """The policies in the shadow now."""
+        return self._shadows[-1][1] if self._shadows else []
+
+    def beside(self, ref: PolicyRef, seq: int) -> list[PolicyRef]:
+        """The policies in the shadow when the event ``seq`` of the policy ``ref`` came; none is its own shadow."""
+        place = bisect_right(self._shadows, seq, key=itemgetter(0))
+        return [shadow for shadow in self._shadows[place - 1][1] if shadow.name != ref.name] if place else []
+
+    def shadow(self, seq: int, policies: Collection[PolicyRef]) -> None:
+        """Take note that these policies are in the shadow from the event ``seq`` on."""
+        self._shadows.append((seq, list(policies)))
+
+    def refs(self) -> Mapping[int, PolicyRef]:
+        """Policies by row id."""
+        return self._refs
+
     def names(self) -> Mapping[int, str]:
         """Policy names by row id."""
         return {row_id: ref.name for row_id, ref in self._refs.items()}
@@ -102,12 +124,18 @@ class Registry:
             for (name, _), state in profile.policies.items()
         )
 
+    def schema(self, ref: PolicyRef) -> FeatureSchema:
+        """The policy's encoding."""
+        return self._schemas[ref.schema]
+
     def encode(self, ref: PolicyRef, context: Mapping[str, object], features: Mapping[str, object]) -> Array:
         """The features x, shape (d,), of one candidate under the policy's schema."""
         x: Array = self._schemas[ref.schema].encode(context, [features])[0]
         return x
 
     def _taught(self, connection: sqlite3.Connection, schema: str) -> bool:
-        query = """SELECT EXISTS (SELECT 1 FROM rewards WHERE policy IN (SELECT id FROM policies WHERE schema = ?))
+        in_shadow = any(ref.schema == schema for _, policies in self._shadows for ref in policies)
+        query = """SELECT EXISTS (SELECT 1 FROM rewards
+                           WHERE ?2 OR policy IN (SELECT id FROM policies WHERE schema = ?1))
                        OR EXISTS (SELECT 1 FROM marks WHERE kind IN ('baseline', 'import'))"""
-        return bool(connection.execute(query, (schema,)).fetchone()[0])
+        return bool(connection.execute(query, (schema, in_shadow)).fetchone()[0])

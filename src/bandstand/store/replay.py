@@ -3,15 +3,14 @@
 import heapq
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from typing import Any
 
 from bandstand.bandit.profile import Profile
-from bandstand.store.events import Array, PolicyRef
+from bandstand.store.events import Lessons, PolicyRef
+from bandstand.store.lessons import NEWEST, learners, lessons
 from bandstand.store.registry import Registry
-
-_FOREVER = (1 << 63) - 1
 
 _DECISIONS = """SELECT seq, 'decision', policy, ts, exploring FROM decisions
     WHERE uid = ? AND seq > ? AND seq <= ? ORDER BY seq"""
@@ -33,24 +32,6 @@ _EVENT = """SELECT EXISTS (SELECT 1 FROM decisions WHERE seq = ?1 AND uid = ?2)
     OR EXISTS (SELECT 1 FROM marks WHERE seq = ?1 AND uid = ?2)"""
 
 
-def picked_features(registry: Registry, ref: PolicyRef, body: bytes, pick: int) -> Array:
-    """The features x, shape (d,), that a logged decision's pick had."""
-    request: dict[str, Any] = json.loads(body)
-    features = request["candidates"][pick].get("features", {})
-    return registry.encode(ref, request.get("context", {}), features)
-
-
-def rewarded_features(
-    registry: Registry, ref: PolicyRef, features: bytes | None, body: bytes | None, pick: int | None
-) -> Array:
-    """The features x, shape (d,), that a logged reward was for: its own, or those of its decision's pick."""
-    if features is None:
-        return picked_features(registry, ref, body or b"", pick or 0)
-    legacy = json.loads(features)
-    # Under another schema of the name, context may be read from what was sent as a feature.
-    return registry.encode(ref, legacy["features"] | legacy["context"], legacy["features"])
-
-
 def baseline(connection: sqlite3.Connection, uid: int) -> Profile | None:
     """The state that retention kept in place of the events it trimmed."""
     row = connection.execute(_BASELINE, (uid,)).fetchone()
@@ -68,16 +49,14 @@ def holds(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
     return bool(connection.execute(_EVENT, (seq, uid)).fetchone()[0])
 
 
-def rebuilt(
-    connection: sqlite3.Connection, registry: Registry, uid: int, user_id: str, until: int = _FOREVER
-) -> Profile:
+def rebuilt(connection: sqlite3.Connection, registry: Registry, uid: int, user_id: str, until: int = NEWEST) -> Profile:
     """The user's state from the ledger alone, as of the event ``until``."""
     start = baseline(connection, uid) or Profile(user_id)
     return caught_up(connection, registry, uid, start, until)
 
 
 def caught_up(
-    connection: sqlite3.Connection, registry: Registry, uid: int, profile: Profile, until: int = _FOREVER
+    connection: sqlite3.Connection, registry: Registry, uid: int, profile: Profile, until: int = NEWEST
 ) -> Profile:
     """``profile`` with the user's later events, up to ``until``, folded in; it is moved in place and returned.
 
@@ -90,17 +69,15 @@ def caught_up(
             case (seq, "decision", policy, ts, exploring):
                 profile.decided(seq, registry.ref(policy).key, ts, exploring=bool(exploring))
             case (seq, "reward", policy, ts, value, weight, *raw):
-                ref = registry.ref(policy)
-                x = rewarded_features(registry, ref, *raw)
-                profile.rewarded(seq, ref.key, ts, x, value, weight, ref.half_life)
-            case (seq, "reward revoked", policy, ts, *_):
-                ref = registry.ref(policy)
-                profile.passed_over(seq, ref.key, ts, ref.half_life)
+                taught = lessons(registry, registry.ref(policy), seq, *raw)
+                _teach(profile, taught, seq, ts, value, weight)
+            case (seq, "reward revoked", policy, ts, _, _, *raw):
+                _pass_over(profile, learners(registry, registry.ref(policy), seq, *raw), seq, ts)
             case (seq, "revocation", policy, ts, value, weight, *raw, reward_seq) if reward_seq <= start:
-                ref = registry.ref(policy)
-                if ref.key not in cold:  # a migration has taken the sums of what is cold out of the baseline
-                    profile.revoked(seq, ref.key, ts, rewarded_features(registry, ref, *raw), value, weight)
-                profile.seq = seq
+                taught = lessons(registry, registry.ref(policy), reward_seq, *raw)
+                # A migration has taken the sums of what is cold out of the baseline.
+                held = tuple(lesson for lesson in taught if lesson[0].key not in cold)
+                _take_back(profile, held, seq, ts, value, weight)
             case (seq, "revocation", *_):
                 profile.seq = seq  # what it takes back was passed over
             case (seq, "reset", _):
@@ -109,6 +86,22 @@ def caught_up(
                 imported = Profile.from_json(json.loads(document))
                 profile.adopt(seq, imported)
     return profile
+
+
+def _teach(profile: Profile, taught: Lessons, seq: int, ts: float, value: float, weight: float) -> None:
+    for learner, x in taught:
+        profile.rewarded(seq, learner.key, ts, x, value, weight, learner.half_life)
+
+
+def _pass_over(profile: Profile, policies: Iterable[PolicyRef], seq: int, ts: float) -> None:
+    for learner in policies:
+        profile.passed_over(seq, learner.key, ts, learner.half_life)
+
+
+def _take_back(profile: Profile, held: Lessons, seq: int, ts: float, value: float, weight: float) -> None:
+    for learner, x in held:
+        profile.revoked(seq, learner.key, ts, x, value, weight)
+    profile.seq = seq
 
 
 def _events(connection: sqlite3.Connection, uid: int, after: int, until: int) -> Iterator[tuple[Any, ...]]:

@@ -14,9 +14,16 @@ _ANSWERED = f"""(EXISTS (SELECT 1 FROM rewards AS r WHERE r.decision_seq = d.seq
     OR EXISTS (SELECT 1 FROM rewards AS r WHERE r.linked_seq = d.seq AND r.features IS NULL AND {_REPLAYED}))"""  # noqa: S608 (constants)
 
 
+_OF_A_KEY = "EXISTS (SELECT 1 FROM idempotency AS k WHERE k.reward_seq = r.seq)"
+_ANSWER = """r.seq, r.uid, r.policy, r.value, r.applied AND v.seq IS NULL, iif(v.seq IS NULL, r.reason, 'revoked')
+    FROM rewards AS r LEFT JOIN revocations AS v ON v.reward_seq = r.seq"""
+
+
 def forget_keys(connection: sqlite3.Connection, now: float) -> int:
-    """Drop Idempotency-Keys older than seven days."""
-    return connection.execute("DELETE FROM idempotency WHERE ts < ?", (now - KEY_SECONDS,)).rowcount
+    """Drop Idempotency-Keys older than seven days, and how past rewards were answered that came with them."""
+    keys = connection.execute("DELETE FROM idempotency WHERE ts < ?", (now - KEY_SECONDS,)).rowcount
+    connection.execute(f"DELETE FROM past_rewards AS r WHERE NOT {_OF_A_KEY}")  # noqa: S608 (a constant)
+    return keys
 
 
 def overdue_users(connection: sqlite3.Connection, cutoff: int) -> list[tuple[int, str]]:
@@ -49,7 +56,8 @@ def trim(connection: sqlite3.Connection, uid: int, state: Profile, cutoff: int, 
         connection.execute(f"DELETE FROM decision_ids WHERE seq IN ({past})", (cutoff, uid))  # noqa: S608 (a constant)
         connection.execute(f"DELETE FROM decisions WHERE seq IN ({past})", (cutoff, uid))  # noqa: S608 (a constant)
         past = f"SELECT seq FROM rewards AS r WHERE uid = ?2 AND NOT {_REPLAYED}"  # noqa: S608 (a constant)
-        connection.execute(f"DELETE FROM idempotency WHERE reward_seq IN ({past})", (cutoff, uid))  # noqa: S608 (a constant)
+        keyed = f"SELECT {_ANSWER} WHERE r.seq IN ({past}) AND {_OF_A_KEY}"
+        connection.execute(f"INSERT INTO past_rewards {keyed}", (cutoff, uid))
         connection.execute(f"DELETE FROM rewards WHERE seq IN ({past})", (cutoff, uid))  # noqa: S608 (a constant)
         connection.execute("DELETE FROM revocations WHERE uid = ? AND seq <= ?", (uid, cutoff))
         connection.execute("COMMIT")

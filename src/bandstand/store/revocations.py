@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from itertools import islice
 
 from bandstand.bandit.profile import Profile
-from bandstand.store.events import Array, PolicyRef
+from bandstand.store.events import Array, Lessons, PolicyRef
 from bandstand.store.ledger import Row
+from bandstand.store.lessons import lessons
 from bandstand.store.registry import Registry
-from bandstand.store.replay import rewarded_features
 
 REVOCATION = "INSERT INTO revocations VALUES "
-UNCOUNT = "UPDATE rollups SET rewards = rewards - 1, reward_sum = reward_sum - ?3 WHERE hour = ?1 AND policy = ?2"
+UNCOUNT = """UPDATE rollups SET rewards = rewards - 1, reward_sum = reward_sum - ?3
+    WHERE hour IN (-1, ?1) AND policy = ?2"""
 
 _PAGE = 500
 _REVOCABLE = """SELECT r.seq, u.user_id, r.uid, r.policy, r.ts, r.value, r.weight, r.features, d.body, d.pick
@@ -36,6 +37,7 @@ class Counted:
         seq: its event number.
         uid: the store's key of the user.
         x: features, shape (d,).
+        also: the policies in the shadow that it taught too.
     """
 
     seq: int
@@ -47,6 +49,7 @@ class Counted:
     value: float
     weight: float
     x: Array
+    also: Lessons = ()
 
     def rows(self, seq: int, *, cause: str, client: str, ts: float) -> list[tuple[str, Row]]:
         """What the ledger is told when event ``seq`` takes it back."""
@@ -57,7 +60,10 @@ class Counted:
 
     def take_back(self, seq: int, profile: Profile) -> bool:
         """Fold the event ``seq`` that takes it back; returns whether the sums are still exact."""
-        return profile.revoked(seq, self.policy.key, self.ts, self.x, self.value, self.weight)
+        exact = True
+        for learner, x in ((self.policy, self.x), *self.also):
+            exact = profile.revoked(seq, learner.key, self.ts, x, self.value, self.weight) and exact
+        return exact
 
 
 def counted(connection: sqlite3.Connection, registry: Registry, seqs: Collection[int]) -> list[Counted]:
@@ -67,12 +73,12 @@ def counted(connection: sqlite3.Connection, registry: Registry, seqs: Collection
     retention has put into a baseline.
     """
     return [
-        Counted(seq, user_id, uid, registry.ref(policy), policy, ts, value, weight, x)
+        Counted(seq, user_id, uid, registry.ref(policy), policy, ts, value, weight, x, tuple(also))
         for page in _pages(sorted(seqs))
         for seq, user_id, uid, policy, ts, value, weight, *raw in connection.execute(
             _REVOCABLE.format(seqs=", ".join("?" * len(page))), page
         )
-        for x in [rewarded_features(registry, registry.ref(policy), *raw)]
+        for (_, x), *also in [lessons(registry, registry.ref(policy), seq, *raw)]
     ]
 
 

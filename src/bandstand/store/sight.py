@@ -6,7 +6,7 @@ Counts come from the hourly rollups, pages from indexes, and what would have to 
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +47,8 @@ _DECISIONS = """SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score,
 _REWARDS = """SELECT ts, value FROM (SELECT seq, ts, value FROM rewards WHERE uid = ? ORDER BY seq DESC LIMIT ?)
     ORDER BY seq"""
 _TURN = "SELECT query_t, answer_t, query_t1 FROM turns WHERE judgement = ?"
+_VERDICTS = """SELECT printf('%016x', j.seq) || j.nonce, v.document ->> 'label', v.document ->> 'tier'
+    FROM judgements AS j JOIN verdicts AS v ON v.seq = j.verdict_seq WHERE j.seq IN ({seqs})"""
 _EVERYTHING = 2**63 - 1
 _LAST_CHARACTER = "\U0010ffff"
 
@@ -103,6 +105,14 @@ class SeenDecision:
     reason: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class SeenVerdict:
+    """The verdict that stands: its label, and the tier that gave it; None where it has none."""
+
+    label: str | None
+    tier: str | None
+
+
 class Sight:
     """Looks into the ledger of one state directory.
 
@@ -149,6 +159,10 @@ class Sight:
     async def turn(self, seq: int) -> tuple[str, str, str] | None:
         """The words of the turn that was taken as event ``seq``: question, answer, next message; None once deleted."""
         return await self._ask(_turn, seq)
+
+    async def verdicts(self, judgement_ids: Sequence[str]) -> dict[str, SeenVerdict]:
+        """What stands of judgements, by id; those without a verdict are left out."""
+        return await self._ask(_verdicts, [int(each[:16], 16) for each in judgement_ids])
 
     async def close(self) -> None:
         """Answer what was asked, and let go of the ledger."""
@@ -213,3 +227,8 @@ def _rewards(connection: sqlite3.Connection, uid: int, limit: int) -> list[tuple
 def _turn(connection: sqlite3.Connection, seq: int) -> tuple[str, str, str] | None:
     found: tuple[str, str, str] | None = connection.execute(_TURN, (seq,)).fetchone()
     return found
+
+
+def _verdicts(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[str, SeenVerdict]:
+    query = _VERDICTS.format(seqs=", ".join("?" * len(seqs)))
+    return {judgement_id: SeenVerdict(*rest) for judgement_id, *rest in connection.execute(query, seqs)}

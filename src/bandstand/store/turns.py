@@ -15,7 +15,7 @@ from bandstand.bandit.errors import (
     IdempotencyMismatchError,
     UnknownDecisionError,
 )
-from bandstand.store import judgements, replay, revocations
+from bandstand.store import judgements, lessons, revocations
 from bandstand.store.embedded import CollidedError, EmbeddedStore, StoreOptions, TakingBack, Warm
 from bandstand.store.events import Array, Decision, Reward, Rewarded, seq_at
 from bandstand.store.judgements import (
@@ -106,7 +106,15 @@ class TurnStore(EmbeddedStore):
                 return await self._accept(judgement)
             except CollidedError:
                 pass
+            except UnknownDecisionError:
+                if await self._is_spent(judgement.idempotency):
+                    break
+                raise
         raise IdempotencyMismatchError("this Idempotency-Key came with another body before")
+
+    async def _is_spent(self, key: tuple[str, str] | None) -> bool:
+        """Whether anything was given with that Idempotency-Key, be it a turn or another reward."""
+        return key is not None and await self._read(judgements.is_key_spent, *key)
 
     async def _accept(self, judgement: Judgement) -> Accepted:
         key = judgement.idempotency
@@ -174,8 +182,8 @@ class TurnStore(EmbeddedStore):
         """Log a reward and teach it, once; see :class:`bandstand.store.base.Store`."""
         try:
             return await super().reward(reward)
-        except CollidedError:
-            if reward.idempotency is None or not await self._read(judgements.is_key_spent, *reward.idempotency):
+        except (CollidedError, UnknownDecisionError):
+            if not await self._is_spent(reward.idempotency):
                 raise
             raise IdempotencyMismatchError("this Idempotency-Key came with another body before") from None
 
@@ -264,7 +272,7 @@ class TurnStore(EmbeddedStore):
     def _features(self, judgement: Judgement, decision: Decision | None, counted: list[Counted]) -> Array | None:
         """The features x, shape (d,), of what the turn rewards; ``None`` where retention takes them."""
         if judgement.features is not None:
-            return replay.rewarded_features(self._registry, judgement.policy, judgement.features, None, None)
+            return lessons.rewarded_features(self._registry, judgement.policy, judgement.features, None, None)
         if decision is None or (decision.seq <= self._horizon and not counted):
             return None
         return decision.x
@@ -290,6 +298,7 @@ class TurnStore(EmbeddedStore):
             decision_seq=judgement.decision_seq if first else None,
             decision_id=judgement.decision_id,
             features=judgement.features,
+            also=self._beside(judgement.policy, judgement.features, decision),
             source="person" if conclusion.cause == "override" else "judge",
             seq=self._sequence.next(ts),
         )
@@ -381,6 +390,10 @@ class TurnStore(EmbeddedStore):
         if reserved is not None:
             rows.append((RESERVED, (reserved.seq, day, reserved.tokens, reserved.usd, 0)))
         await self._write(rows)
+
+    async def reserve(self, reserved: Settlement, day: int) -> None:
+        """Write down what a call may cost."""
+        await self._write([(RESERVED, (reserved.seq, day, reserved.tokens, reserved.usd, 0))])
 
     async def settle(self, settlement: Settlement) -> None:
         """Replace a reservation by what it came to."""

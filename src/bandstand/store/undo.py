@@ -3,8 +3,9 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Self
 
 from bandstand.bandit.errors import UnknownDecisionError
 from bandstand.store import reading
@@ -32,6 +33,7 @@ _SINCE = "r.seq >= :first AND r.ts >= :since"  # numbers follow the clock, and r
 _UNTIL = "r.ts < :until"
 _BASELINES = """SELECT count(DISTINCT uid), max(reach) FROM
     (SELECT uid, json_extract(document, '$.ledger_seq') AS reach FROM marks WHERE kind = 'baseline') WHERE reach >= ?"""
+_DONE = "SELECT seq, ts, client, document FROM marks WHERE kind = 'revocation' AND seq < ? ORDER BY seq DESC LIMIT ?"
 _SINCE_THEN = "SELECT EXISTS (SELECT 1 FROM revocations WHERE seq > ?)"
 
 
@@ -83,6 +85,36 @@ class Selected:
     reaches_back: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """The record of an undo.
+
+    Attributes:
+        seq: its event number.
+        ts: seconds since the epoch.
+        client: name of the API key that asked.
+        selection: what was meant, by name.
+        rewards: how many were taken back.
+        users: of how many users.
+        policies: how many of them each policy had learned from as the one that decided.
+    """
+
+    seq: int
+    ts: float
+    client: str
+    selection: Mapping[str, str | float]
+    rewards: int
+    users: int
+    policies: Mapping[str, int]
+
+    @classmethod
+    def of(cls, seq: int, selection: Selection, taken: Collection[Counted], *, client: str, ts: float) -> Self:
+        """The record of an undo that takes these rewards back."""
+        policies = dict(sorted(Counter(each.policy.name for each in taken).items()))
+        users = len({each.user_id for each in taken})
+        return cls(seq, ts, client, selection.given(), len(taken), users, policies)
+
+
 def selected(connection: sqlite3.Connection, registry: Registry, selection: Selection) -> Selected:
     """Find the rewards that are meant.
 
@@ -132,14 +164,18 @@ def selected(connection: sqlite3.Connection, registry: Registry, selection: Sele
 
 def record(seq: int, selection: Selection, taken: Sequence[Counted], *, client: str, ts: float) -> Row:
     """The mark that says what was meant and how much it was; of one decision it is its user's, and goes with them."""
-    document = {
-        "selection": selection.given(),
-        "rewards": len(taken),
-        "users": len({each.uid for each in taken}),
-        "policies": dict(sorted(Counter(each.policy.name for each in taken).items())),
-    }
+    undone = asdict(Undone.of(seq, selection, taken, client=client, ts=ts))
+    document = {name: undone[name] for name in ("selection", "rewards", "users", "policies")}
     uid = taken[0].uid if selection.decision_id is not None else None
     return (seq, uid, KIND, ts, client, json.dumps(document, separators=(",", ":")))
+
+
+def done(connection: sqlite3.Connection, before: int, limit: int) -> list[Undone]:
+    """Records of undos, the newest first, from before the event ``before``."""
+    return [
+        Undone(seq, ts, client, **json.loads(document))
+        for seq, ts, client, document in connection.execute(_DONE, (before, limit))
+    ]
 
 
 def any_since(connection: sqlite3.Connection, seq: int) -> bool:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from bandstand.bandit.errors import BandstandError, OverloadedError, StorageFullError, StorageUnavailableError
 from bandstand.store.ledger import Row
+from bandstand.store.loop import EVER
 
 _CHUNKS = (64, 32, 16, 8, 4, 2, 1)  # sizes of multi-row statements: few enough for the statement cache
 _REFUSED_ROW = (
@@ -47,7 +48,8 @@ class Operation:
 
     Args:
         rows: (statement, row) pairs; a statement that ends in VALUES takes many rows at once, any other one by one.
-        tally: what the rows add to the hourly counts: (hour, policy id, decisions, explores, rewards, reward).
+        tally: what the rows add to the hourly counts, and to those of all hours: (hour, policy id, decisions, explores,
+            rewards, reward).
         sums: what they add to other sums: a statement, its key, and amounts, which are added up over a group first.
         durable: must be synced before it is acknowledged.
         done: called on the event loop, in order, with (result, error).
@@ -68,7 +70,10 @@ class Operation:
         self.rows = rows
         self.done = done
         self.durable = durable
-        self.sums = sums if tally is None else (*sums, (_ROLLUP, tally[:2], tally[2:]))
+        if tally is not None:
+            hour, policy, *counts = tally
+            sums = (*sums, *((_ROLLUP, (each, policy), tuple(counts)) for each in (EVER, hour)))
+        self.sums = sums
         self.exclusive = exclusive
 
 

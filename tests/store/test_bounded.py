@@ -1,0 +1,137 @@
+"""What a page or ``GET /stats`` asks of the ledger is as much work after years as after months.
+
+Work is counted in steps of SQLite's virtual machine, so that no machine's speed comes into it.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bandstand.store import judgements, reading
+from bandstand.store.events import seq_at
+from bandstand.store.ledger import connect
+from bandstand.store.sight import Sight
+from bandstand.store.turns import TurnStore
+from tests.store.given import CATALOGUE, DAY, NOON, QUICK, Subject, embedded, ledger_of
+
+MONTHS, YEARS = 120, 1_200
+A_PAGE = 50
+EVERYTHING = 2**63 - 1
+HOUR = 3600
+STATES: tuple[judgements.State, ...] = ("taught", "withheld", "unscored")
+
+Question = Callable[[TurnStore, Sight, float], Awaitable[Any]]
+"""Asked of a ledger whose newest event is of the time given, in seconds since the epoch."""
+
+QUESTIONS: dict[str, Question] = {
+    "the loop's health": lambda store, _, __: store.loop(31),
+    "the loop's health, days left out": lambda store, _, __: store.loop(0),
+    "totals by policy": lambda store, _, __: store.totals(),
+    "activity of 90 days": lambda _, sight, now: sight.activity(int(now // HOUR) - 90 * 24, int(now // HOUR) + 1, 24),
+    "newest users": lambda _, sight, __: sight.newest_users(None, A_PAGE),
+    "users by prefix": lambda _, sight, __: sight.users_starting("user-", "user-00000", A_PAGE),
+    "a user's newest decisions": lambda _, sight, __: sight.decisions(1, None, A_PAGE),
+    "a user's newest rewards": lambda _, sight, __: sight.rewards(1, A_PAGE),
+    "all judgements": lambda store, _, __: store.judgement_page(STATES, EVERYTHING, A_PAGE),
+    "scored judgements": lambda store, _, __: store.judgement_page(STATES[:2], EVERYTHING, A_PAGE),
+    "older judgements": lambda store, _, now: store.judgement_page(STATES, seq_at(now - 60 * DAY), A_PAGE),
+    "totals of judgements": lambda store, _, __: store.judgement_totals(),
+}
+
+
+async def lived(state_dir: Path, days: int) -> None:
+    """Leave a ledger of so many days, in each of which a new user and the first one decide, are rewarded and speak."""
+    async with Subject(embedded(state_dir)):
+        pass
+    with ledger_of(state_dir) as ledger:
+        ledger.execute("BEGIN")
+        for day in range(days):
+            ts = NOON + day * DAY
+            ledger.execute("INSERT INTO users VALUES (?, ?)", (day + 1, f"user-{day:05d}"))
+            for number, uid in enumerate({1, day + 1}):
+                _event(ledger, seq_at(ts + number), uid, ts + number, STATES[day % 3])
+            for hour in (-1, *range(int(ts // HOUR), int(ts // HOUR) + 24)):
+                ledger.execute("INSERT OR IGNORE INTO rollups VALUES (?, 1, 1, 0, 1, 0.5)", (hour,))
+            for each in (-1, int(ts // DAY)):
+                ledger.execute("INSERT OR IGNORE INTO draws VALUES (?, 1, 3, 1, 0, 0, 0, 1, 1, 0, 1, 1, 1)", (each,))
+        ledger.execute("COMMIT")
+
+
+def _event(ledger: sqlite3.Connection, seq: int, uid: int, ts: float, state: judgements.State) -> None:
+    decision = (seq, f"{seq:016x}", uid, 1, "tests", ts, "tip", 0, 0, 0.5, 0.0, 1.0, 0.0, b"{}", b"")
+    reward = (seq + 1, uid, 1, seq, None, "tip", 0.5, 1.0, 1, None, "turn", None, b"", "tests", ts)
+    judgement = (
+        seq + 2,
+        "0" * 16,
+        uid,
+        1,
+        seq,
+        "tip",
+        None,
+        "followup-v1",
+        b"",
+        "tests",
+        ts,
+        state,
+        None,
+        1,
+        1,
+        None,
+        None,
+    )
+    for table, row in (("decisions", decision), ("rewards", reward), ("judgements", judgement)):
+        ledger.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 (constants)
+
+
+@pytest.fixture(scope="module")
+def ledgers(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """State directories by the days that they lived."""
+    made = {days: tmp_path_factory.mktemp(f"days-{days}") for days in (MONTHS, YEARS)}
+    for days, state_dir in made.items():
+        asyncio.run(lived(state_dir, days))
+    return made
+
+
+async def work(monkeypatch: pytest.MonkeyPatch, state_dir: Path, question: Question, days: int) -> int:
+    """Steps that a question takes."""
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    def counted(path: Path, *, read_only: bool) -> sqlite3.Connection:
+        connection = connect(path, read_only=read_only)
+        connection.set_progress_handler(step, 1)
+        return connection
+
+    monkeypatch.setattr(reading, "connect", counted)
+    sight = Sight(state_dir)
+    async with Subject(lambda clock: TurnStore(state_dir, CATALOGUE, options=QUICK, clock=clock)) as subject:
+        assert isinstance(subject.store, TurnStore)
+        before = steps
+        await question(subject.store, sight, NOON + (days - 1) * DAY)
+        taken = steps - before
+    await sight.close()
+    return taken
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+async def test_a_question_is_no_more_work_after_years(
+    ledgers: dict[int, Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_months = await work(monkeypatch, ledgers[MONTHS], QUESTIONS[name], MONTHS)
+    after_years = await work(monkeypatch, ledgers[YEARS], QUESTIONS[name], YEARS)
+    assert 10 < after_years < 1.1 * after_months + 100
+
+
+async def test_more_work_would_be_seen(ledgers: dict[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def every_user(store: TurnStore, *_: object) -> Awaitable[Any]:
+        return store.users("user-", 0, 10_000)
+
+    after_months = await work(monkeypatch, ledgers[MONTHS], every_user, MONTHS)
+    assert await work(monkeypatch, ledgers[YEARS], every_user, YEARS) > 9 * after_months
