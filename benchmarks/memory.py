@@ -19,7 +19,8 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.service.deployment import Deployment
 from bandstand.service.reward import reward
 from bandstand.service.score import score
-from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store.directory import StoreOptions
+from bandstand.store.embedded import EmbeddedStore
 
 _BODY = {
     "context": {"hour_of_day": 9, "day_of_week": 2},

@@ -28,7 +28,8 @@ from bandstand.settings import load_catalogue, read_settings
 from bandstand.simulate.persona import named_personas
 from bandstand.simulate.world import Episode, World
 from bandstand.store import decision_log
-from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store.directory import StoreOptions
+from bandstand.store.embedded import EmbeddedStore
 from bandstand.store.maintenance import observed
 
 _CONTESTS = (

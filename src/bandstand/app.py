@@ -28,7 +28,7 @@ from bandstand.service.generate import TipWriting
 from bandstand.service.prompts import Prompts
 from bandstand.settings import Settings, load_catalogue
 from bandstand.simulate.background import BackgroundRuns
-from bandstand.store.embedded import StoreOptions
+from bandstand.store.directory import StoreOptions
 from bandstand.store.priors import PriorFiles
 from bandstand.store.sight import Sight
 from bandstand.store.simulations import Simulations

@@ -15,7 +15,7 @@ from bandstand.bandit.errors import (
     StorageFullError,
     UnknownPolicyError,
 )
-from bandstand.store import embedded as embedded_store
+from bandstand.store import directory
 from tests.service.given import FEATURES, Make, Service, on_disk
 from tests.store.given import CATALOGUE
 from tests.store.test_full_disk import Disk
@@ -235,7 +235,7 @@ async def test_a_full_disk_refuses_or_scores_without_a_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, score_when_full: bool
 ) -> None:
     disk = Disk()
-    monkeypatch.setattr(embedded_store, "connect", disk.connect)
+    monkeypatch.setattr(directory, "connect", disk.connect)
     service = Service(on_disk(tmp_path), score_when_full=score_when_full)
     await service.deployment.store.open()
     await service.reward(service.legacy(reward=1.0))

@@ -21,7 +21,8 @@ import pytest
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import PolicyState, Profile
 from bandstand.store.base import Store
-from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store.directory import StoreOptions
+from bandstand.store.embedded import EmbeddedStore
 from bandstand.store.events import Decision, DecisionIds, Reward, Rewarded
 from bandstand.store.generations import LoggedGeneration, PromptRef
 from bandstand.store.registry import policy_ref

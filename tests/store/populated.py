@@ -14,7 +14,8 @@ from bandstand.service.deployment import Deployment
 from bandstand.service.reward import reward
 from bandstand.service.score import score
 from bandstand.store import replay, retention
-from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store.directory import StoreOptions
+from bandstand.store.embedded import EmbeddedStore
 from bandstand.store.events import seq_at, time_of
 from bandstand.store.maintenance import observed, owned
 from tests.store.given import DAY, NOON, QUICK, Clock, assert_same, random_context, random_features

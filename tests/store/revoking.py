@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from bandstand.store.embedded import StoreOptions
+from bandstand.store.directory import StoreOptions
 from bandstand.store.undo import Selection
 from tests.store.given import Subject, embedded
 

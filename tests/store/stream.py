@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from bandstand.store.embedded import StoreOptions
+from bandstand.store.directory import StoreOptions
 from bandstand.store.registry import policy_ref
 from tests.store.given import CATALOGUE, Subject, embedded
 

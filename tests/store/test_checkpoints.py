@@ -11,8 +11,8 @@ from bandstand.bandit.errors import ConfigurationError
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import RidgeState
 from bandstand.store.checkpoints import Rebuilt, Verification, rebuild, verify
+from bandstand.store.directory import StoreOptions
 from bandstand.store.documents import Documents, parse, render
-from bandstand.store.embedded import StoreOptions
 from bandstand.store.maintenance import owned
 from tests.store.given import DAY, NOON, documents_in, killed, ledger_of
 from tests.store.populated import Served, assert_all_same, catalogue_of, documents, populate, trim

@@ -256,7 +256,7 @@ async def test_overload_refuses_and_loses_nothing_it_took(tmp_path: Path) -> Non
         assert (await subject.state("anna")).pulls == 51 - len(refused)
 
 
-@pytest.mark.parametrize("interval", ["embedded._TRIM_INTERVAL", "wal._INTERVAL"])
+@pytest.mark.parametrize("interval", ["directory._TRIM_INTERVAL", "wal._INTERVAL"])
 async def test_upkeep_outlives_an_overload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: str) -> None:
     calls = 0
 
@@ -265,7 +265,7 @@ async def test_upkeep_outlives_an_overload(tmp_path: Path, monkeypatch: pytest.M
         calls += 1
         raise OverloadedError("busy")
 
-    for name in ("embedded._TRIM_INTERVAL", "wal._INTERVAL"):
+    for name in ("directory._TRIM_INTERVAL", "wal._INTERVAL"):
         monkeypatch.setattr(f"bandstand.store.{name}", 0.001 if name == interval else 3600.0)
     monkeypatch.setattr("bandstand.store.wal._LIMIT", 0)
     monkeypatch.setattr(Writer, "call", overloaded)

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from bandstand.bandit.errors import BandstandError, ConfigurationError, StorageFullError
-from bandstand.store import embedded as embedded_store
-from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store import directory
+from bandstand.store.directory import StoreOptions
+from bandstand.store.embedded import EmbeddedStore
 from bandstand.store.ledger import connect
 from tests.store.given import DAY, QUICK, Subject, assert_same, embedded, ledger_of
 
@@ -61,7 +62,7 @@ class Disk:
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     disk = Disk()
-    monkeypatch.setattr(embedded_store, "connect", disk.connect)
+    monkeypatch.setattr(directory, "connect", disk.connect)
     return disk
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bandstand.bandit.arms import Earnings
-from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store.directory import StoreOptions
+from bandstand.store.embedded import EmbeddedStore
 from bandstand.store.events import Decision, DecisionIds, Erasure
 from bandstand.store.generations import LoggedGeneration, PromptRef, PromptTotals
 from bandstand.store.ledger import SCHEMA_VERSION

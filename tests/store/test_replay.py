@@ -8,7 +8,8 @@ from random import Random
 import numpy as np
 import pytest
 
-from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store.directory import StoreOptions
+from bandstand.store.embedded import EmbeddedStore
 from bandstand.store.events import Decision, Reward
 from bandstand.store.memory import MemoryStore
 from tests.store.given import CATALOGUE, DAY, QUICK, Subject, assert_same, documents_in, embedded

@@ -8,8 +8,9 @@ import pytest
 
 from bandstand.bandit.errors import UnknownDecisionError
 from bandstand.store import replay, retention
+from bandstand.store.directory import StoreOptions
 from bandstand.store.documents import Documents
-from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store.embedded import EmbeddedStore
 from bandstand.store.ledger import connect
 from bandstand.store.reading import uid_of
 from bandstand.store.registry import Registry
@@ -232,7 +233,7 @@ async def test_a_key_outlives_the_reward_that_it_came_with(tmp_path: Path) -> No
 
 
 async def test_retention_is_applied_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bandstand.store.embedded._TRIM_INTERVAL", 0.01)
+    monkeypatch.setattr("bandstand.store.directory._TRIM_INTERVAL", 0.01)
     async with Subject(embedded(tmp_path, FIVE_DAYS)) as subject:
         await subject.decide("anna")
         subject.clock.now += 10 * DAY

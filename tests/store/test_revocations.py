@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bandstand.bandit.profile import Profile
-from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store.directory import StoreOptions
+from bandstand.store.embedded import EmbeddedStore
 from bandstand.store.events import Reward
 from bandstand.store.memory import MemoryStore
 from tests.store.given import CATALOGUE, DAY, QUICK, Subject, assert_same, embedded, killed, ledger_of, rebuilt

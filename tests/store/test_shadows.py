@@ -9,7 +9,8 @@ import pytest
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.errors import ConfigurationError
 from bandstand.store.checkpoints import Verification, verify
-from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store.directory import StoreOptions
+from bandstand.store.embedded import EmbeddedStore
 from bandstand.store.events import Decision, PolicyRef
 from bandstand.store.maintenance import owned
 from bandstand.store.migration import migrate

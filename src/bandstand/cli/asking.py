@@ -10,7 +10,8 @@ import typer
 from bandstand.bandit.errors import ConfigurationError, InvalidRequestError, StorageUnavailableError
 from bandstand.cli.state_dir import Place
 from bandstand.service.deployment import Deployment
-from bandstand.store.embedded import EmbeddedStore, StoreOptions
+from bandstand.store.directory import StoreOptions
+from bandstand.store.embedded import EmbeddedStore
 from bandstand.store.maintenance import ledger_path
 from bandstand.store.priors import PriorFiles
 

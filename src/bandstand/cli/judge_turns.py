@@ -93,7 +93,7 @@ def _here(settings: Settings, use_case: Callable[[Judging], Awaitable[T]]) -> T:
     from bandstand.api.logs import configure  # noqa: PLC0415 (as above)
     from bandstand.judging.serving import serving  # noqa: PLC0415 (as above)
     from bandstand.service.deployment import Deployment  # noqa: PLC0415 (as above)
-    from bandstand.store.embedded import StoreOptions  # noqa: PLC0415 (as above)
+    from bandstand.store.directory import StoreOptions  # noqa: PLC0415 (as above)
     from bandstand.store.turns import TurnStore  # noqa: PLC0415 (as above)
 
     ledger_path(settings.state_dir)

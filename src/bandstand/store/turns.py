@@ -16,7 +16,8 @@ from bandstand.bandit.errors import (
     UnknownDecisionError,
 )
 from bandstand.store import judgements, lessons, revocations
-from bandstand.store.embedded import CollidedError, EmbeddedStore, StoreOptions, TakingBack, Warm
+from bandstand.store.directory import CollidedError, StoreOptions
+from bandstand.store.embedded import EmbeddedStore, TakingBack
 from bandstand.store.events import Array, Decision, Reward, Rewarded, seq_at
 from bandstand.store.judgements import (
     AGAIN,
@@ -49,6 +50,7 @@ from bandstand.store.ledger import (
     reward_row,
 )
 from bandstand.store.revocations import Counted
+from bandstand.store.warm import Warm
 from bandstand.store.writer import CommitObserver, Operation, settle
 
 _DAY = 86_400
@@ -124,7 +126,7 @@ class TurnStore(EmbeddedStore):
             if (known := await self._read(judgements.by_key, self._registry, *key)) is not None:
                 return Accepted(known, "key")
         while True:
-            user = await self._user(judgement.user_id)
+            user = await self._users.of(judgement.user_id)
             decision = None if judgement.decision_id is None else await self.decision(judgement.decision_id)
             held = 0 if decision is None else decision.held
             if decision is not None:
@@ -133,17 +135,15 @@ class TurnStore(EmbeddedStore):
                 earlier = await self._read(judgements.of_decision, self._registry, decision.seq, judgement.body_hash)
                 if earlier is not None and earlier.user_id == judgement.user_id:
                     return Accepted(earlier, "decision")
-            if self._is_still(user, judgement.user_id, decision) and (decision is None or decision.held == held):
+            if self._is_still(user, decision) and (decision is None or decision.held == held):
                 break  # nothing moved while we waited: from here to the hand-over there is no await
         if judgement.decision_id is not None:
             self._require_free(user, decision)
         await asyncio.shield(self._hand_over_turn(user, judgement, decision))  # others may wait for it too
         return Accepted(judgement, "new")
 
-    def _is_still(self, user: Warm, user_id: str, decision: Decision | None) -> bool:
-        return self._users.get(user_id) is user and (
-            decision is None or self._recent.get(decision.decision_id) is decision
-        )
+    def _is_still(self, user: Warm, decision: Decision | None) -> bool:
+        return self._users.holds(user) and (decision is None or self._recent.get(decision.decision_id) is decision)
 
     def _require_free(self, user: Warm, decision: Decision | None) -> None:
         if decision is None or decision.uid != user.uid or self._past(decision):
@@ -212,11 +212,11 @@ class TurnStore(EmbeddedStore):
         """
         before = judgement.reward_seq
         while True:
-            user = await self._user(judgement.user_id)
+            user = await self._users.of(judgement.user_id)
             counted = [] if before is None else await self._read(revocations.counted, self._registry, (before,))
             gone = before is not None and not counted and await self._read(judgements.is_out_of_reach, before)
             decision = None if judgement.decision_id is None else await self.decision(judgement.decision_id)
-            if self._is_still(user, judgement.user_id, decision):
+            if self._is_still(user, decision):
                 break
         if not user.uid or user.uid != judgement.uid:
             return None
@@ -348,9 +348,9 @@ class TurnStore(EmbeddedStore):
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
         while True:
-            user = await self._user(judgement.user_id)
+            user = await self._users.of(judgement.user_id)
             decision = None if judgement.decision_id is None else await self.decision(judgement.decision_id)
-            if self._is_still(user, judgement.user_id, decision):
+            if self._is_still(user, decision):
                 break
         if not user.uid or user.uid != judgement.uid or judgement.state != "unscored":
             return False
