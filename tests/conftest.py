@@ -1,10 +1,14 @@
-"""What every test stands on: an environment that holds no setting of the developer's own."""
+"""What every test stands on: no setting of the developer's own in the environment, and no time that decides."""
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from bandstand.settings import Settings
+
+hypothesis.settings.register_profile("bandstand", derandomize=True, deadline=None)  # on a busy machine any example may take long
+hypothesis.settings.load_profile("bandstand")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -347,7 +347,11 @@ class Settings(BaseSettings):
         le=3600,
     )
     judge_max_concurrent: int = _setting(
-        "Turns that the LLM is asked about at once.", "a whole number from 1 to 1000", default=32, ge=1, le=1000
+        "Questions that the LLM is asked at once, of turns and of opinions.",
+        "a whole number from 1 to 1000",
+        default=32,
+        ge=1,
+        le=1000,
     )
     judge_tau: float = _setting(
         "τ: under the hard gate, verdicts that are less confident teach nothing.",

@@ -17,6 +17,7 @@ def make(request: pytest.FixtureRequest) -> Make:
 @pytest.fixture
 async def service(make: Make, tmp_path: Path) -> AsyncIterator[Service]:
     service = Service(make(tmp_path))
-    await service.deployment.store.open()
+    store = service.deployment.store  # a test may put another in its place
+    await store.open()
     yield service
-    await service.deployment.store.close()
+    await store.close()

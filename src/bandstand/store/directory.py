@@ -109,6 +109,7 @@ class StateDirectory:
             raise
         self._loop = asyncio.get_running_loop()
         self._reader = reading.Reader(self._dir / "ledger.db")
+        self._users.open()
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="ledger-reader")
         self._writer = Writer(
             self._connection,

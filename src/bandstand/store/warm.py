@@ -103,6 +103,9 @@ class WarmUsers:
         self._loading: dict[str, asyncio.Future[None]] = {}
         self._leaving: dict[str, asyncio.Future[None]] = {}
         self._full = asyncio.Event()
+
+    def open(self) -> None:
+        """Begin the thread."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="documents")
 
     def __len__(self) -> int:
