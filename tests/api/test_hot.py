@@ -79,7 +79,7 @@ ODD = [
     post("/score?x=%FF", request()),
     post("/score/%FF", request()),
     post("/reward?user_id=\xff", LEGACY),
-    post("/score", request(), x_request_id="x" * 129),
+    post("/score", request(decision_id="traced"), x_request_id="x" * 129),  # an id of ours would draw by chance
 ]
 
 

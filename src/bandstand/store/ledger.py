@@ -12,7 +12,7 @@ from pathlib import Path
 from bandstand.bandit.errors import ConfigurationError
 from bandstand.store.events import Decision, Reward
 
-_SCRIPTS = ("schema.sql", "generations.sql", "judgements.sql", "loop.sql", "shadows.sql")
+_SCRIPTS = ("schema.sql", "generations.sql", "judgements.sql", "loop.sql", "shadows.sql", "past_rewards.sql")
 """The nth of them brings a ledger from format n - 1 to format n."""
 SCHEMA_VERSION = len(_SCRIPTS)
 LEGACY_LINK_SECONDS = 24 * 3600

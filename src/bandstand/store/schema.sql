@@ -83,17 +83,6 @@ CREATE TABLE idempotency (
 CREATE INDEX idempotency_by_reward ON idempotency (reward_seq);
 CREATE INDEX idempotency_by_age ON idempotency (ts);
 
--- How a reward that retention took was answered, for as long as its Idempotency-Key is kept.
-CREATE TABLE past_rewards (
-    seq     INTEGER PRIMARY KEY,
-    uid     INTEGER NOT NULL,
-    policy  INTEGER NOT NULL,
-    value   REAL NOT NULL,
-    applied INTEGER NOT NULL,
-    reason  TEXT
-);
-CREATE INDEX past_rewards_by_user ON past_rewards (uid);
-
 -- Everything rarer: resets, imports, baselines of a user (document: the state as of this event), promotions (uid NULL).
 CREATE TABLE marks (
     seq      INTEGER PRIMARY KEY,

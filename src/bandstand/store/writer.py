@@ -48,9 +48,9 @@ class Operation:
 
     Args:
         rows: (statement, row) pairs; a statement that ends in VALUES takes many rows at once, any other one by one.
-        tally: what the rows add to the hourly counts, and to those of all hours: (hour, policy id, decisions, explores,
-            rewards, reward).
-        sums: what they add to other sums: a statement, its key, and amounts, which are added up over a group first.
+        tally: what the rows add to the hourly counts: (hour, policy id, decisions, explores, rewards, reward).
+        sums: what they add to other sums: a statement, its key, and amounts, which are added up over a group first. A
+            key begins with an hour or a day; the sums of ``EVER`` are kept with them, and so are those of the tally.
         durable: must be synced before it is acknowledged.
         done: called on the event loop, in order, with (result, error).
     """
@@ -70,10 +70,7 @@ class Operation:
         self.rows = rows
         self.done = done
         self.durable = durable
-        if tally is not None:
-            hour, policy, *counts = tally
-            sums = (*sums, *((_ROLLUP, (each, policy), tuple(counts)) for each in (EVER, hour)))
-        self.sums = sums
+        self.sums = sums if tally is None else (*sums, (_ROLLUP, tally[:2], tally[2:]))
         self.exclusive = exclusive
 
 
@@ -238,7 +235,8 @@ class Writer:
             else:
                 self._insert_rows(statement, tables[statement])
         for (statement, key), sums in added.items():
-            self._connection.execute(statement, (*key, *sums))
+            for stretch in (key[0], EVER):
+                self._connection.execute(statement, (stretch, *key[1:], *sums))
 
     def _insert_rows(self, statement: str, rows: list[Row]) -> None:
         placeholder = f"({', '.join('?' * len(rows[0]))})"
