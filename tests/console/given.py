@@ -1,8 +1,11 @@
 """What the tests of the console are given: a service, a person at it, and a reader of its pages."""
 
+import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,7 +13,15 @@ from typing import Any
 
 import httpx
 
+from bandstand.judge.gate import Gate
+from bandstand.simulate.judge import RuleJudge
+from bandstand.simulate.listener import ChatPlayers, JudgeListener
+from bandstand.simulate.plan import ChatPlan, Plan
+from bandstand.simulate.runner import LocalPlayers, Runner
+from bandstand.store.simulations import Simulations
 from tests.api.given import KEYS, Service, serving
+from tests.judge.given import local
+from tests.simulate.given import CATALOGUE, SMALL
 
 ADMIN = KEYS["ops"][1]
 
@@ -96,3 +107,21 @@ async def visiting(state_dir: Path, **settings: Any) -> AsyncIterator[Person]:
     """Somebody at the console of a running service."""
     async with serving(state_dir, **settings) as service:
         yield Person(service)
+
+
+async def talked() -> tuple[Plan, dict[str, Any]]:
+    """A small run of users who talk: its plan and its summary."""
+    plan = replace(SMALL, chat=ChatPlan())
+    runner = Runner(plan, ChatPlayers(LocalPlayers(CATALOGUE.policies), JudgeListener(local(), Gate())), RuleJudge())
+    assert await runner.run(asyncio.Event())
+    return plan, runner.tally.summary()
+
+
+def keep(state_dir: Path, plan: Plan, summary: dict[str, Any]) -> None:
+    """Leave a run of the command line's in a state directory."""
+    simulations = Simulations(state_dir)
+    run = simulations.create(plan.to_json(), plan.total, origin="command", client="", now=0.0)
+    claim = simulations.claim(run, now=0.0)
+    assert claim is not None
+    told = json.dumps(summary)
+    assert simulations.save(claim, plays=[], events=[], done=plan.total, summary=told, now=1.0, state="done")

@@ -1,9 +1,11 @@
 """The console in a browser: used with the keyboard, looked at by axe, in light and dark, wide and at phone width."""
 
+import asyncio
 import json
 import re
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.api.given import API_KEYS, TWO
-from tests.console.given import ADMIN
+from tests.console.given import ADMIN, keep, talked
 from tests.contract.server import started
 from tests.project.checkout import tool
 
@@ -38,7 +40,8 @@ PAGES = (
     "/simulations",
     "/simulations/new",
     "/simulations/1",
-    "/simulations/compare?run=1&run=1",
+    "/simulations/2",
+    "/simulations/compare?run=1&run=2",
     "/prompts",
     "/prompt?name=generate&version=v1",
     "/nowhere",
@@ -62,6 +65,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         made = ask(base, "/score", {"user_id": "chat", "candidates": TWO})
         ask(base, "/reward", {"decision_id": made["decision_id"], "turn": TURN, "wait": True})
         ask(base, "/simulations", {"policies": ["linucb-v1", "linucb-v2"], "personas": 3, "days": 2, "seeds": 2})
+        with ThreadPoolExecutor(1) as thread:  # Playwright's loop runs in this one
+            keep(state, *thread.submit(lambda: asyncio.run(talked())).result())
         yield base
 
 

@@ -1,14 +1,24 @@
 """The first page."""
 
-from tests.console.given import Person
+from pathlib import Path
+
+from tests.api.given import API_KEYS
+from tests.console.given import Person, visiting
 
 
 async def test_an_empty_service_says_what_to_do_next(person: Person) -> None:
     page = await person.open()
     assert "Nothing has been decided yet" in page.text
-    assert "/score" in page.text
+    assert f"curl -s {str(person.client.base_url).rstrip('/')}/score" in page.text
+    assert "Authorization" not in page.text
     assert "/console/simulations/new" in page.links
     assert not page.scripts, "there is nothing to draw"
+
+
+async def test_with_keys_the_first_request_brings_one(tmp_path: Path) -> None:
+    async with visiting(tmp_path, api_keys=API_KEYS) as person:
+        await person.log_in()
+        assert "Authorization: Bearer $KEY" in (await person.open()).text
 
 
 async def test_it_counts_what_was_decided_and_rewarded(person: Person) -> None:

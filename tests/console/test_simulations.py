@@ -1,23 +1,17 @@
 """The pages of simulations: started, followed, looked at, compared, deleted."""
 
 import asyncio
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bandstand.judge.gate import Gate
 from bandstand.simulate.asking import shipped_prompt
-from bandstand.simulate.judge import RuleJudge
-from bandstand.simulate.listener import ChatPlayers, JudgeListener
 from bandstand.simulate.llm_judge import LlmJudge
-from bandstand.simulate.plan import ChatPlan, JudgePlan, Plan
+from bandstand.simulate.plan import JudgePlan
 from bandstand.simulate.runner import LocalPlayers, Runner
-from bandstand.store.simulations import Simulations
-from tests.console.given import Page, Person
-from tests.judge.given import local
+from tests.console.given import Page, Person, keep, talked
 from tests.simulate.given import CATALOGUE
 from tests.simulate.given import SMALL as TINY
 
@@ -82,21 +76,30 @@ async def test_a_run_is_started_followed_looked_at_compared_and_deleted(person: 
 
 
 async def test_a_run_in_which_users_talked_tells_what_the_judge_heard(person: Person, tmp_path: Path) -> None:
-    plan = replace(TINY, chat=ChatPlan())
-    runner = Runner(plan, ChatPlayers(LocalPlayers(CATALOGUE.policies), JudgeListener(local(), Gate())), RuleJudge())
-    assert await runner.run(asyncio.Event())
-    keep(tmp_path / "state", plan, runner.tally.summary())
+    plan, summary = await talked()
+    keep(tmp_path / "state", plan, summary)
     page = await person.open("/simulations/1")
     assert page.status == 200, page.text
     assert "local reads what they say, hard gate, τ = 0.6" in page.text
-    heard = runner.tally.summary()["hearing"]["linucb-v1"]
+    heard = summary["hearing"]["linucb-v1"]
     (row,) = [row for row in page.rows() if row[0] == "linucb-v1" and len(row) == 8]
     assert row[1] == f"{100 * heard['coverage']:.1f} %"
     confused = [row for row in page.rows() if row[0] == "neutral"]
     assert [int(cell) for cell in confused[0][1:]] == list(heard["labels"]["confusion"]["neutral"].values())
     assert (await person.open("/simulations/1/figures.json")).status == 200
-    keep(tmp_path / "state", plan, runner.tally.summary())
+    keep(tmp_path / "state", plan, summary)
     assert "linucb-v1 by truth" in (await person.open("/simulations/compare?run=1&run=2")).text
+
+
+async def test_more_than_four_runs_do_not_fit_side_by_side(person: Person, tmp_path: Path) -> None:
+    plan, summary = await talked()
+    for _ in range(6):
+        keep(tmp_path / "state", plan, summary)
+    four = await person.open("/simulations/compare?run=1&run=2&run=3&run=4")
+    assert "left out" not in four.text
+    six = await person.open("/simulations/compare?run=6&run=5&run=4&run=3&run=2&run=1&run=6")
+    assert "2 of those you ticked are left out" in six.text
+    assert ("Simulation 3" in six.text, "Simulation 2" in six.text) == (True, False)
 
 
 async def test_a_run_of_another_judge_tells_who_decided(person: Person, tmp_path: Path) -> None:
@@ -108,14 +111,13 @@ async def test_a_run_of_another_judge_tells_who_decided(person: Person, tmp_path
     assert ["linucb-v1", "rule", "no-key", f"{plan.total // 2:,}"] in page.rows()
 
 
-def keep(state_dir: Path, plan: Plan, summary: dict[str, Any]) -> None:
-    """Leave a run of the command line's in a state directory."""
-    simulations = Simulations(state_dir)
-    run = simulations.create(plan.to_json(), plan.total, origin="command", client="", now=0.0)
-    claim = simulations.claim(run, now=0.0)
-    assert claim is not None
-    told = json.dumps(summary)
-    assert simulations.save(claim, plays=[], events=[], done=plan.total, summary=told, now=1.0, state="done")
+async def test_what_is_not_as_usual_in_a_world_is_told(person: Person) -> None:
+    form = await person.open("/simulations/new")
+    assert "always a Monday" in form.text
+    await start(person, day_of_week="0")
+    page = await ended(person, 1)
+    assert "shipped: 3 users, 2 days of 4 decisions among 5 candidates, every day a Monday" in page.text
+    assert (await person.service.get("/simulations/1")).json()["plan"]["day_of_week"] == 0
 
 
 async def test_a_run_is_stopped_by_hand(person: Person) -> None:
@@ -140,6 +142,7 @@ async def test_a_run_is_stopped_by_hand(person: Person) -> None:
         ({"world": "/etc/passwd"}, "world"),
         ({"judge": "command"}, "judge"),
         ({"events": "some"}, "events"),
+        ({"day_of_week": "7"}, "day_of_week"),
         ({"personas": "10000", "days": "3650", "decisions_per_day": "100"}, "seeds"),
     ],
 )

@@ -16,7 +16,7 @@ from bandstand.simulate.judge import RuleJudge
 from bandstand.simulate.listener import ChatPlayers, JudgeListener
 from bandstand.simulate.persona import Persona
 from bandstand.simulate.plan import ChatPlan, Plan
-from bandstand.simulate.report import html_report
+from bandstand.simulate.report import html_report, world_of
 from bandstand.simulate.result import result
 from bandstand.simulate.runner import LocalPlayers, Runner
 from tests.judge.given import local
@@ -99,3 +99,15 @@ async def test_words_of_a_persona_cannot_leave_their_place() -> None:
     block = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
     assert block is not None
     assert HOSTILE.name in json.loads(block[1])["personas"]["data"][0]["x"]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, "shipped: 3 users, 5 days of 4 decisions among 5 candidates"),
+        ({"world": (HOSTILE,), "personas": 1_000}, "1 personas of its own: 1,000 users, 5 days"),
+        ({"day_of_week": 0, "reflex_rate": 0.25}, ", every day a Monday, 25% of what is done by reflex"),
+    ],
+)
+def test_a_world_is_told_with_what_is_not_as_usual(more: dict[str, Any], told: str) -> None:
+    assert told in world_of(json.loads(replace(SMALL, **more).to_json()))

@@ -54,6 +54,7 @@ def overview_routes(routes: APIRouter, pages: Pages, deployment: Deployment, sig
         return pages.render(
             "overview.html",
             visit_of(request),
+            address=str(request.base_url).rstrip("/"),
             stats=stats,
             totals=_totals(stats),
             rows=_rows(recent),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from calendar import day_name
 from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -17,7 +18,7 @@ from bandstand.service.deployment import Deployment
 from bandstand.simulate.background import BackgroundRuns
 from bandstand.simulate.errors import UnknownRunError
 from bandstand.simulate.figures import figures
-from bandstand.simulate.report import judged_by
+from bandstand.simulate.report import judged_by, personas_of, world_of
 from bandstand.store.simulations import Run
 
 _PAGE = 25
@@ -46,6 +47,7 @@ _NUMBERS = (
     _NumberField("first_seed", "First seed", 0, 0, 2**31),
 )
 _CHOICES = {
+    "day_of_week": ("", *map(str, range(7))),
     "world": ("shipped", "uniform", "signed"),
     "judge": ("rule", "llm"),
     "events": ("sample", "none", "all"),
@@ -93,7 +95,7 @@ def _start(routes: APIRouter, pages: Pages, deployment: Deployment, runs: Backgr
             faults={fault.field: fault.message for fault in faults},
             policies=names,
             numbers=_NUMBERS,
-            choices=_CHOICES,
+            weekdays=list(day_name),
         )
 
     @routes.get("/simulations/new")
@@ -159,7 +161,8 @@ def _one(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> None:
 def _comparison(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> None:
     @routes.get("/simulations/compare")
     async def compare(request: Request, run: Runs = ()) -> Response:
-        chosen = list(dict.fromkeys(run))[:_MOST_COMPARED]
+        wanted = list(dict.fromkeys(run))
+        chosen = wanted[:_MOST_COMPARED]
         found, visit = [await _found(runs, number) for number in chosen], visit_of(request)
 
         def shown() -> Response:
@@ -169,6 +172,7 @@ def _comparison(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> None:
                 runs=[(_told(each), _summary(each)) for each in found],
                 enough=len(found) >= _FEWEST_COMPARED,
                 most=_MOST_COMPARED,
+                left_out=len(wanted) - len(chosen),
                 source=link("/simulations/compare.json") + "?" + "&".join(f"run={number}" for number in chosen),
             )
 
@@ -211,11 +215,12 @@ def _document(form: Form) -> dict[str, Any]:
     for name, values in _CHOICES.items():
         document[name] = field(form, name)
         if document[name] not in values:
-            faults.append(FieldError(name, f"must be one of {', '.join(values)}"))
+            faults.append(FieldError(name, f"must be one of {', '.join(filter(None, values))}"))
     if not document["policies"]:
         faults.append(FieldError("policies", "choose at least one"))
     if faults:
         raise InvalidRequestError(faults[0].message, faults)
+    document["day_of_week"] = int(document["day_of_week"]) if document["day_of_week"] else None
     return document
 
 
@@ -238,7 +243,8 @@ def _told(run: Run) -> dict[str, Any]:
         "share": run.done / run.total if run.total else 0.0,
         "left": left,
         "plan": plan,
-        "world": plan["world"] if isinstance(plan["world"], str) else f"{len(plan['world'])} personas of its own",
+        "world": world_of(plan),
+        "personas": personas_of(plan),
         "judge": judged_by(plan),
         "error": run.error,
     }

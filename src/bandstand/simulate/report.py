@@ -1,5 +1,6 @@
 """A run as one HTML file: tables, figures and the script that draws them, so that it opens anywhere, offline too."""
 
+from calendar import day_name
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -25,6 +26,24 @@ def html_report(result: Mapping[str, Any]) -> str:
     return html_page(title, body, figures(result))
 
 
+def world_of(plan: Mapping[str, Any]) -> str:
+    """Say whom policies meet, and what is not as usual there."""
+    told = (
+        f"{personas_of(plan)}: {plan['personas']:,} users, {plan['days']:,} days of {plan['decisions_per_day']:,} "
+        f"decisions among {plan['candidates']:,} candidates"
+    )
+    if plan["day_of_week"] is not None:
+        told += f", every day a {day_name[plan['day_of_week']]}"
+    if plan["reflex_rate"]:
+        told += f", {plan['reflex_rate']:.0%} of what is done by reflex"
+    return told
+
+
+def personas_of(plan: Mapping[str, Any]) -> str:
+    """Name a plan's persona set."""
+    return plan["world"] if isinstance(plan["world"], str) else f"{len(plan['world'])} personas of its own"
+
+
 def judged_by(plan: Mapping[str, Any]) -> str:
     """Say who decides what users do, or reads what they say."""
     chat = plan["chat"]
@@ -36,11 +55,9 @@ def judged_by(plan: Mapping[str, Any]) -> str:
 
 def _facts(result: Mapping[str, Any]) -> str:
     plan = result["plan"]
-    world = plan["world"] if isinstance(plan["world"], str) else f"{len(plan['world'])} personas of its own"
     told = {
         "State": result["state"],
-        "World": f"{world}: {plan['personas']} users, {plan['days']} days of {plan['decisions_per_day']} decisions "
-        f"among {plan['candidates']} candidates",
+        "World": world_of(plan),
         "Seeds": f"{plan['seeds']}, from {plan['first_seed']}",
         "Reactions": judged_by(plan),
         "Decisions": f"{result['decisions']:,}",
