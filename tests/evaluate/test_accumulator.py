@@ -165,6 +165,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(name: str, interval: 
         ({"level": 1.0}, "level must be"),
         ({"level": math.nan}, "level must be"),
         ({"interval": "bootstrap", "resamples": 99}, "resamples must be at least 100"),
+        ({"interval": "bootstrap", "seed": -1}, "seed must be 0 or more"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:

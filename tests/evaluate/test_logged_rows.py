@@ -29,6 +29,7 @@ def test_the_good_log_is_good() -> None:
         ("reward", ["1", "0", "1"], "^reward must be real numbers"),
         ("reward", [1j, 0, 0], "^reward must be real numbers"),
         ("reward", 1.0, "^reward is one number"),
+        ("reward", np.ma.masked_equal([1.0, -99.0, 0.5], -99.0), "^reward has masked values"),
         ("reward", [], "^there are no rows to evaluate$"),
         ("reward", [1.0, 0.0], "^propensity has 3 rows, reward 2$"),
         ("action", [0, 1], "^action has 2 rows, reward 3$"),

@@ -26,7 +26,10 @@ def evaluate(  # noqa: PLR0913 (each is a flag)
     *,
     policy: Annotated[
         list[str] | None,
-        _flag("A configured policy to evaluate; may be given repeatedly. Names the column of a file.", metavar="NAME"),
+        _flag(
+            "A configured policy to evaluate; may be given repeatedly. Of a file of rows, what to call its policy.",
+            metavar="NAME",
+        ),
     ] = None,
     source: Annotated[
         Path | None,

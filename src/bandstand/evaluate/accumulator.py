@@ -73,7 +73,7 @@ class Accumulator:
         interval: "normal" or "bootstrap", see ``IntervalOptions``.
         level: coverage aimed at, in (0, 1).
         resamples: bootstrap resamples, at least 100.
-        seed: seed of the bootstrap's draws.
+        seed: seed of the bootstrap's draws, 0 or more.
 
     Raises:
         EvaluationError: an option is not allowed.
@@ -94,6 +94,8 @@ class Accumulator:
             raise EvaluationError("level must be between 0 and 1")
         if resamples < _FEWEST_RESAMPLES:
             raise EvaluationError(f"resamples must be at least {_FEWEST_RESAMPLES}")
+        if seed < 0:
+            raise EvaluationError("seed must be 0 or more")
         self._formula = formula
         self._level = level
         self._bootstrap = PoissonBootstrap(resamples, seed) if interval == "bootstrap" else None

@@ -84,6 +84,11 @@ class Columns:
         if self.target in header and not model:
             return Layout(self.reward, self.propensity, (self.target,))
         targets = _numbered(self.target, header)
+        if not targets and self.target in header:
+            raise EvaluationError(
+                f"an estimator with a model needs the probability of every action, {self.target}_0, {self.target}_1 "
+                f"and so on; {self.target!r} is that of the logged action alone"
+            )
         if not targets:
             self._require("target", f"{self.target}_0" if model else self.target, header)
         self._require("action", self.action, header)

@@ -174,6 +174,8 @@ class LoggedRows:
 
 
 def _array(name: str, values: ArrayLike) -> NDArray[Any]:
+    if np.ma.is_masked(values):  # numpy would read what lies under the mask
+        raise EvaluationError(f"{name} has masked values; leave such rows out")
     try:
         return np.asarray(values)
     except ValueError as error:  # numpy's word for rows of unequal length

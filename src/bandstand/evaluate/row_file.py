@@ -59,7 +59,7 @@ def table_of(path: Path) -> Table:
     """Choose the reader by the file's ending.
 
     Raises:
-        EvaluationError: it has none of ``FORMATS``.
+        EvaluationError: it has none of ``FORMATS``, or there is no such file.
         ConfigurationError: it is Parquet and pyarrow is not installed.
     """
     match [suffix.lower() for suffix in path.suffixes]:
@@ -69,6 +69,8 @@ def table_of(path: Path) -> Table:
             return JsonlTable(path)
         case [*_, ".parquet"]:
             return ParquetTable(path)
+    if not path.exists():
+        raise EvaluationError("No such file or directory")
     raise EvaluationError(f"a log is a state directory or a file that ends in {', '.join(FORMATS)}")
 
 
