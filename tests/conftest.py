@@ -7,7 +7,8 @@ import pytest
 
 from bandstand.settings import Settings
 
-hypothesis.settings.register_profile("bandstand", derandomize=True, deadline=None)  # on a busy machine any example may take long
+# On a busy machine any example may take long.
+hypothesis.settings.register_profile("bandstand", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("bandstand")
 
 

@@ -1,7 +1,7 @@
 """The embedded store with turns: what waits for a judge is an event like any other, and so is what came of it.
 
-Longer than most: taking a turn, concluding it and letting it wait again are one class's work, since each has to move the
-same users and decisions in memory with the rows that it commits.
+Longer than most: taking a turn, concluding it and letting it wait again are one class's work, since each has to move
+the same users and decisions in memory with the rows that it commits.
 """
 
 import asyncio
