@@ -11,7 +11,7 @@ from bandstand.api.access import required_role
 from tests.api.given import API_KEYS, FEATURES, KEYS, TWO, Answer, Service, answered, problem, serving
 
 SERVE = {"score", "reward", "generate", "recommend", "judge", "classify", "arbitrate"}
-READ = {"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "openapi.json"}
+READ = {"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "docs", "openapi.json"}
 OPEN = {"health", "ready"}
 
 BODIES: dict[str, Any] = {

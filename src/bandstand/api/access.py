@@ -17,7 +17,9 @@ ANONYMOUS = "anonymous"
 _OPEN = frozenset({"health", "ready"})
 _CONSOLE = "console"  # asks for a key itself: a browser sends none
 _SERVE = frozenset({"score", "reward", "generate", "recommend", "judge", "classify", "arbitrate"})
-_READ = frozenset({"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "openapi.json"})
+_READ = frozenset(
+    {"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "docs", "openapi.json"}
+)
 
 
 class Key(Protocol):

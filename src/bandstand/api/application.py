@@ -61,7 +61,7 @@ def application(
         lifespan=lifespan,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
-        docs_url=None,  # the framework's pages load their scripts from elsewhere: /openapi.json says the same
+        docs_url=None,  # the framework's pages load their scripts from elsewhere; the console has one
         redoc_url=None,
     )
     framework.include_router(generation_router(deployment, writing, wire, metrics))

@@ -13,6 +13,7 @@ from bandstand.console.overview import overview_routes
 from bandstand.console.pages import Pages
 from bandstand.console.policies import policy_routes
 from bandstand.console.prompts import prompt_routes
+from bandstand.console.reference import reference_routes
 from bandstand.console.session import COOKIE, SESSION_SECONDS, Sessions
 from bandstand.console.simulations import simulation_routes
 from bandstand.console.users import user_routes
@@ -60,8 +61,11 @@ def console_router(shown: Shown, sessions: Sessions, status_of: StatusOf) -> API
         judge_routes(inside, pages, shown.deployment.judging, shown.sight)
     prompt_routes(inside, pages, shown.deployment, shown.prompts)
     _nowhere(inside)
+    beside = APIRouter(include_in_schema=False)
+    reference_routes(beside, pages)
     whole = APIRouter()
     whole.include_router(outside)
+    whole.include_router(beside)
     whole.include_router(inside)
     return whole
 
