@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.api.given import API_KEYS, KEYS, Service, answered, problem, serving
+from tests.api.given import API_KEYS, FEATURES, KEYS, Service, answered, problem, serving
+from tests.api.test_judgements import PRAISE, judged
 
 NOTHING_PASSED_OVER = {"revoked_before": 0, "forgotten": 0, "never_taught": 0}
 
@@ -30,6 +31,23 @@ async def test_a_decision_s_reward_is_taken_back_once(service: Service) -> None:
     assert (stats["pulls"], stats["reward_count"], stats["cumulative_reward"]) == (1, 1, -0.5)
     receipt = await service.receipt(decision)
     assert (receipt["reward"]["applied"], receipt["reward"]["reason"]) == (False, "revoked")
+
+
+async def test_what_a_cap_decided_is_not_decided_anew(tmp_path: Path) -> None:
+    """A verdict that a cap withheld stays withheld though what filled the cap is gone, and that goes on filling it."""
+    legacy = {"user_id": "ada", "tip_id": "tip-1", "features": FEATURES}
+    async with serving(tmp_path / "state", judge_max_updates_per_user_hour=2) as service:
+        found = [await judged(service, PRAISE, **legacy) for _ in range(3)]
+        assert [each["taught"] for each in found] == [True, True, False]
+        undone = answered(await service.post("/revocations", {"since": "2000-01-01T00:00:00Z"}))
+        assert (undone["rewards"], undone["passed_over"]) == (2, NOTHING_PASSED_OVER)
+        assert (await service.stats())["reward_count"] == 0
+        withheld = answered(await service.get(f"/judgements/{found[2]['judgement_id']}"))
+        assert (withheld["taught"], withheld["reason"]) == (False, "influence_cap")
+        assert (await judged(service, PRAISE, **legacy))["reason"] == "influence_cap"
+    async with serving(tmp_path / "state", judge_max_updates_per_user_hour=2) as service:
+        assert (await judged(service, PRAISE, **legacy))["reason"] == "influence_cap", "also after a restart"
+        assert (await service.stats())["reward_count"] == 0
 
 
 async def test_a_time_has_a_zone_and_a_dry_run_changes_nothing(service: Service) -> None:

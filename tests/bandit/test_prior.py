@@ -90,6 +90,29 @@ def test_no_step_lowers_the_log_posterior(seed: int, unknown: int) -> None:
             assert level >= before - 1e-9 * abs(before)
 
 
+def test_a_step_is_the_formula_user_by_user() -> None:
+    rng = np.random.default_rng(11)
+    states, base, now = population(11, 6, 8, random_prior(D, rng)), random_prior(D, rng), random_prior(D, rng)
+    weights = Hyperprior(0.7, 0.4, 3.0)
+    count = len(states)
+    beliefs = [posterior(state, now) for state in states]
+
+    mean = (sum((each.mean for each in beliefs), np.zeros(D)) + 0.4 * base.mean) / (count + 0.4)
+    scatter = 0.4 * np.outer(mean - base.mean, mean - base.mean) + 0.7 * base.covariance
+    residual = 3.0 * base.noise
+    for state, belief in zip(states, beliefs, strict=True):
+        assert state.rr is not None
+        m = belief.mean
+        scatter += belief.covariance + np.outer(m - mean, m - mean)
+        residual += float(state.rr - 2.0 * m @ state.b + m @ state.gram @ m + np.trace(state.gram @ belief.covariance))
+    noise = residual / (sum(state.weight for state in states) + 3.0)
+
+    step = fit_prior(stacked(states), base, start=now, hyperprior=weights, iterations=1)
+    np.testing.assert_allclose(step.mean, mean, rtol=1e-10)
+    np.testing.assert_allclose(step.covariance, scatter / (count + 0.7), rtol=1e-10)
+    assert step.noise == pytest.approx(noise, rel=1e-10)
+
+
 def test_where_it_arrives_is_a_mode() -> None:
     users = stacked(population(3, 40, 20, random_prior(D, np.random.default_rng(3))))
     fitted = fit_prior(users, BASE, tolerance=1e-12, iterations=20_000)

@@ -15,10 +15,14 @@ from typing import Any, NamedTuple
 import httpx
 import numpy as np
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from bandstand.cli import command, main
+from bandstand.cli.asking import here
 from bandstand.cli.state import state as state_commands
+from bandstand.cli.state_dir import place
+from bandstand.service.deployment import Deployment
 from bandstand.store.documents import Documents
 from tests.store.given import DAY, NOON, documents_in, ledger_of
 from tests.store.populated import Served, catalogue_of, documents, learned, populate, shop, states, trim
@@ -453,11 +457,33 @@ def test_erase_asks_first(bandstand: Bandstand, answer: str, gone: bool) -> None
     assert ("anna" not in states(bandstand.directory)) is gone
 
 
+def test_what_is_logged_on_the_way_is_not_in_the_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bandstand: Bandstand
+) -> None:
+    bandstand.populate("anna")
+    capsys.readouterr()
+
+    async def talkative(_: Deployment) -> str:
+        log = structlog.get_logger("bandstand")
+        log.info("prior learned", policy="linucb-v2")
+        log.warning("reservoir not filled", policy="linucb-v2")
+        return "done"
+
+    before = structlog.get_config()
+    assert here(place(str(tmp_path / "state")), talkative) == "done"
+    assert structlog.get_config() == before
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "reservoir not filled" in said.err
+    assert "prior learned" not in said.err
+
+
 def test_revoke_leaves_what_others_gave_and_the_log(bandstand: Bandstand) -> None:
     bandstand.populate("anna", "bob")
     with ledger_of(bandstand.directory) as ledger:
         (taught,) = ledger.execute("SELECT count(*) FROM rewards").fetchone()
     would = bandstand("revoke", "--client", "tests", "--dry-run")
+    assert "priors" not in would.out, "a dry run does not find out"
     assert would.out.startswith("Would be taken back (nothing was changed)\n")
     assert re.search(rf"rewards +{taught} *\n", would.out)
     assert bandstand("revoke", "--client", "another", "--json").json["rewards"] == 0

@@ -1,9 +1,14 @@
 import contextlib
 import io
 import re
+import shlex
+import sys
 from pathlib import Path
 
+import pytest
+
 from bandstand import evaluate
+from bandstand.cli import main
 from bandstand.evaluate import FORMULAS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "evaluate.md").read_text()
@@ -18,6 +23,24 @@ def test_the_examples_print_what_the_page_says() -> None:
         with contextlib.redirect_stdout(printed):
             exec(source, names)  # noqa: S102 - the page's own example is what is tested
         assert printed.getvalue() == expected
+
+
+def test_the_command_prints_what_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    sources = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    for source in (sources[0], sources[-1]):
+        exec(source, names)  # noqa: S102 - as above
+    (console,) = re.findall(r"```console\n\$ (.*?)\n(.*?)```", PAGE, flags=re.DOTALL)
+    monkeypatch.setattr(sys, "argv", shlex.split(console[0]))
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert "\n".join(printed).strip() == console[1].strip()
 
 
 def test_every_estimator_is_on_the_page_with_its_default_parameter() -> None:

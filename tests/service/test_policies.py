@@ -26,6 +26,12 @@ def test_every_policy_is_listed_with_its_definition() -> None:
         )
         assert entry["feature_labels"] == list(policy.schema.weight_labels)
         assert entry["parameters"] == dict(policy.parameters)
+    assert {name: listed[name]["prior"] for name in ("linucb-v1", "linucb-v2", "squarecb-v1", "first-v1")} == {
+        "linucb-v1": "standard",
+        "linucb-v2": "population",
+        "squarecb-v1": "standard",
+        "first-v1": None,
+    }
     assert listed["linucb-v1"]["aliases"] == ["linucb"]
     assert listed["egreedy-v1"]["aliases"] == ["egreedy"]
     assert listed["linucb-v2"]["aliases"] == []

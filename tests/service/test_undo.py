@@ -98,6 +98,21 @@ async def test_a_crash_between_the_commit_and_the_prior_is_mended_at_the_next_st
     assert same(learning.prior(), expected.shared, 1e-6)
 
 
+async def test_a_prior_that_nobody_teaches_any_more_is_mended_once_and_not_at_every_start(learning: Learning) -> None:
+    """What was taken back is another policy's, and newer than all that this one learned."""
+    await learning.teach(users=5, each=6)
+    await learning.learned()
+    await learning.teach(users=1, each=1, policy="thompson-v1", first=5)
+    store = learning.deployment.store
+    await store.revoke((await store.selected(SHOP)).held[-1:], cause="undo", client="tests")
+    generations = []
+    for _ in range(3):
+        await learning.reopen()
+        await learning.deployment.population.refit("thompson-v1")  # once the start has done what it does
+        generations.append(learning.deployment.population.summary()["linucb-v2"]["generation"])
+    assert generations == [generations[0]] * 3
+
+
 async def test_once_is_enough_and_a_dry_run_is_none(learning: Learning) -> None:
     await learning.teach(users=2, each=3)
     await deceive(learning, users=2, each=2)

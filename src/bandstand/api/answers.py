@@ -314,6 +314,9 @@ class PolicyEntry(_Answer):
     shadow: bool = Field(description="Whether it looks at what other policies decide, and learns from their rewards")
     aliases: list[str]
     parameters: dict[str, float]
+    prior: Literal["standard", "population"] | None = Field(
+        description="What a new user starts from; null where nothing is believed of users"
+    )
     schema_: str = Field(alias="schema", description="Name of the feature schema")
     schema_hash: str
     feature_labels: list[str] = Field(description="Names of the numbers in theta")

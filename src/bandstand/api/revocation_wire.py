@@ -91,6 +91,6 @@ class Revocation(BaseModel):
     rewards: int
     users: int
     policies: dict[str, int] = Field(description="Rewards by policy")
-    priors: list[str] = Field(description="Policies whose population prior was learned again")
+    priors: list[str] = Field(description="Policies whose population prior was learned again; none in a dry run")
     passed_over: PassedOver
     out_of_reach: OutOfReach

@@ -2,9 +2,13 @@
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Callable
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
+import structlog
 import typer
 
 from bandstand.bandit.errors import ConfigurationError, InvalidRequestError, StorageUnavailableError
@@ -46,7 +50,23 @@ def here(where: Place, use_case: Callable[[Deployment], Awaitable[T]]) -> T:
         finally:
             await store.close()
 
-    return asyncio.run(run())
+    with _warned_on_stderr():
+        return asyncio.run(run())
+
+
+@contextmanager
+def _warned_on_stderr() -> Iterator[None]:
+    """Keep stdout for the answer, which may be JSON that a program reads: log warnings alone, and not there."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def ask(url: str, api_key: str | None, method: str, path: str, **request: Any) -> dict[str, Any]:

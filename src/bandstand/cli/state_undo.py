@@ -51,7 +51,7 @@ def revoke(  # noqa: PLR0913 (each is a flag)
         selection = Selection(decision, client, judge_version, seconds.get("since"), seconds.get("until"))
         answer = here(place(state_dir), lambda deployment: undo(deployment, selection, CLIENT, dry_run=dry_run))
     title = "Would be taken back (nothing was changed)" if dry_run else "Taken back"
-    report(title, answer if as_json else _flat(answer), as_json=as_json, notes=_notes(answer))
+    report(title, answer if as_json else _flat(answer, dry_run=dry_run), as_json=as_json, notes=_notes(answer))
 
 
 def _time(name: str, text: str) -> datetime:
@@ -64,14 +64,15 @@ def _time(name: str, text: str) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _flat(answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer as rows for a person."""
+def _flat(answer: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
+    """The answer as rows for a person; which priors would be learned again, a dry run does not find out."""
     policies = [f"{name}: {count:,}" for name, count in answer["policies"].items()]
+    priors = {} if dry_run else {"priors": answer["priors"]}
     return {
         "rewards": answer["rewards"],
         "users": answer["users"],
         "policies": policies,
-        "priors": answer["priors"],
+        **priors,
         **answer["passed_over"],
     }
 

@@ -321,6 +321,7 @@ class Population:
 
     async def _load(self, pool: _Pool, members: list[str] | None) -> None:
         """Fill the reservoir: with the users it held, or where nobody knows, with the sample it would have held."""
+        began = self._store.next_seq(self._clock())
         try:
             for user_id in members if members is not None else await self._sampled(pool.capacity):
                 profile = self._store.warm(user_id) or await self._store.profile(user_id)
@@ -329,6 +330,8 @@ class Population:
                     pool.seq = max(pool.seq, profile.seq)
                 await asyncio.sleep(0)
             revoked = pool.generation > 0 and await self._store.revoked_since(pool.learned_seq)
+            if revoked:
+                pool.seq = max(pool.seq, began)  # what was taken back by then is out of what was read
             former = pool.on_disk.difference(members or ())
             gone = [user_id for user_id in former if not (await self._store.profile(user_id)).policies]
         except BandstandError as error:  # the store is closing, or its disk fails: rewards fill the reservoir too
