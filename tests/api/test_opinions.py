@@ -225,7 +225,9 @@ async def hung_up(service: Service, path: str, body: object, when: Callable[[], 
     async def receive() -> Message:
         for piece in content:
             return {"type": "http.request", "body": piece, "more_body": False}
-        await settled(when)
+        async with asyncio.timeout(60):  # until the judge's process, of the lowest priority, is there
+            while not when():  # noqa: ASYNC110 (the model tells nobody)
+                await asyncio.sleep(0.005)
         return {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
@@ -282,6 +284,18 @@ async def test_one_broken_turn_loses_none_of_the_others(tmp_path: Path) -> None:
     async with asking(tmp_path, script) as (service, _):
         found = await judgements(service, {"turns": [{**UNSURE, "query_t1": f"number {n}"} for n in range(8)]})
         assert [one["unscored"] for one in found] == [None] * 3 + ["rejected"] + [None] * 4
+
+
+async def test_a_correction_s_confidence_is_clamped_and_nan_is_none(tmp_path: Path) -> None:
+    said = iter(["1.7", "NaN"])
+
+    def script(_: ScriptedRequest) -> ScriptedAnswer:
+        return ScriptedAnswer(f'{{"rationale": "No.", "label": "explicit_rejection", "confidence": {next(said)}}}')
+
+    async with asking(tmp_path, script) as (service, _):
+        body = {"message": "hm", "previous_reply": "So."}
+        assert answered(await service.post("/classify/feedback", body))["confidence"] == 1
+        problem(await service.post("/classify/feedback", {**body, "message": "hmm"}), 502, "unscored")
 
 
 async def test_an_intent_is_answered_by_the_deadline(tmp_path: Path) -> None:

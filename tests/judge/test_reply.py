@@ -48,6 +48,23 @@ def test_the_ends_of_the_range_are_confidences(confidence: float) -> None:
     assert parse_verdict(reply(confidence=confidence), FOLLOWUP).confidence == confidence
 
 
+@pytest.mark.parametrize(
+    ("confidence", "clamped"),
+    [(1.2, 1), (85, 1), (10**400, 1), (float("inf"), 1), (-0.1, 0), (float("-inf"), 0), (0.3, 0.3)],
+)
+def test_a_confidence_beyond_the_range_is_a_failure_unless_it_is_to_be_clamped(
+    confidence: float, clamped: float
+) -> None:
+    assert parse_verdict(reply(confidence=confidence), FOLLOWUP, clamp=True).confidence == clamped
+    assert confidence == clamped or reason(reply(confidence=confidence)) == "bad_confidence"
+
+
+@pytest.mark.parametrize("confidence", [float("nan"), True, "0.9", None])
+def test_what_is_no_number_is_no_confidence_clamped_or_not(confidence: Any) -> None:
+    with pytest.raises(BadReplyError, match="bad_confidence"):
+        parse_verdict(reply(confidence=confidence), FOLLOWUP, clamp=True)
+
+
 def test_the_rationale_is_one_visible_line() -> None:
     said = parse_verdict(reply(rationale=" two\nlines\u202e and\u200b more " + "x" * 9_000), FOLLOWUP)
     assert said.rationale.startswith("two lines and more xxx")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from bandstand.bandit.errors import ConfigurationError
@@ -75,3 +77,10 @@ def test_what_is_no_list_is_refused(definitions: object) -> None:
 def test_a_rule_that_takes_a_shipped_ones_id_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"en\.says-wrong: is defined twice"):
         shipped_rules(FOLLOWUP, parse_rules([GOOD | {"id": "en.says-wrong"}], FOLLOWUP))
+
+
+def test_what_ships_is_read_once_and_only_for_the_taxonomy_that_ships() -> None:
+    assert shipped_rules(FOLLOWUP) is shipped_rules(FOLLOWUP)
+    other = replace(FOLLOWUP, labels=tuple(replace(label, means="else") for label in FOLLOWUP.labels))
+    assert shipped_rules(other).taxonomy is other
+    assert shipped_rules(FOLLOWUP, measured={}).model != shipped_rules(FOLLOWUP).model

@@ -11,8 +11,16 @@ import pytest
 from bandstand.bandit.errors import ConfigurationError
 from bandstand.judge.cache import VerdictCache
 from bandstand.judge.turn import Turn
-from bandstand.judging import estimate_reward_llm, estimate_rewards_batch, judge, judge_batch, programs
+from bandstand.judging import (
+    classify_feedback,
+    estimate_reward_llm,
+    estimate_rewards_batch,
+    judge,
+    judge_batch,
+    programs,
+)
 from bandstand.llm.scripted_server import ScriptedAnswer, ScriptedRequest, ScriptedServer
+from bandstand.service.opinions import UnscoredError
 
 LABELS = {"wrong": ("neg_correction", 0.9), "great": ("pos_praise", 0.9), "well": ("pos_praise", 0.3)}
 
@@ -128,3 +136,23 @@ async def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path:
     with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
         await judge(turn("great"))
     assert programs._lent == {}  # noqa: SLF001 - as above
+
+
+async def test_corrections_are_classified_without_a_model(server: ScriptedServer) -> None:
+    found = await classify_feedback("no, that's wrong", "It is Sydney.")
+    assert (found.is_correction, found.kind) == (True, "explicit_rejection")
+    unsure = await classify_feedback("no, that's wrong", "It is Sydney.", threshold=1)
+    assert (unsure.is_correction, unsure.kind, unsure.confidence) == (False, "neutral", found.confidence)
+    itself = await classify_feedback("sorry, I meant tomorrow", "Your train leaves at nine.")
+    assert (itself.is_correction, itself.kind) == (False, "self_correction")
+    assert server.requests == []
+
+
+async def test_a_correction_that_the_model_cannot_say_is_an_error(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE", "llm")
+    monkeypatch.setenv("JUDGE_MODEL", "tiny")
+    with pytest.raises(UnscoredError, match="unknown_label"):
+        await classify_feedback("wrong indeed", "It is Sydney.")
+    assert len(server.requests) == 1

@@ -74,16 +74,23 @@ async def test_turns_and_calls_are_answered_in_any_order(tmp_path: Path) -> None
         assert found[1]["reply"]["text"] == SAID
         assert found[1]["spent"] == [found[1]["reply"]["prompt_tokens"], found[1]["reply"]["completion_tokens"]]
         assert (found[2]["judged"]["label"], found[2]["judged"]["tier"]) == ("neg_confusion", "llm")
-        assert found[3] == {"id": 3, "failed": "InvalidRequestError"}
+        assert found[2]["spent"] == [
+            found[2]["judged"]["usage"][name] for name in ("prompt_tokens", "completion_tokens")
+        ]
+        assert found[3] == {"id": 3, "failed": "InvalidRequestError", "spent": [0, 0]}
         assert len(server.requests) == 2
 
 
-async def test_every_try_of_a_call_is_paid_for(tmp_path: Path) -> None:
-    answers = iter([ScriptedAnswer(status=503), ScriptedAnswer(send_bytes=0), ScriptedAnswer(SAID)])
-    async with working(tmp_path, lambda _: next(answers)) as (process, _):
+async def test_every_try_is_paid_for_of_a_call_and_of_a_turn(tmp_path: Path) -> None:
+    answers = [ScriptedAnswer(status=503), ScriptedAnswer(send_bytes=0), ScriptedAnswer(SAID)]
+    script = iter(answers * 2)
+    async with working(tmp_path, lambda _: next(script)) as (process, _):
         process.call(1, "hello")
         found = await process.says()
         assert found["spent"][1] > 100, "the one that broke off may have been written to its end"
+        process.tell(id=2, turn=["q", "a", "hm?"], taxonomy="followup-v1", allow_llm=True)
+        found = await process.says()
+        assert found["spent"][1] > 2_048 > found["judged"]["usage"]["completion_tokens"]
 
 
 async def test_a_call_is_tried_as_often_as_it_says(tmp_path: Path) -> None:

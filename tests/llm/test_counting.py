@@ -7,7 +7,7 @@ import pytest
 
 from bandstand.llm.budget import most_prompt_tokens
 from bandstand.llm.chat import ChatReply
-from bandstand.llm.counting import CountingClient
+from bandstand.llm.counting import CountingClient, tallied
 from bandstand.llm.errors import ChatError, ChatStatusError, ChatTimeoutError
 from bandstand.llm.retry import Backoff, RetryingClient
 from bandstand.llm.scripted import Line, ScriptedClient
@@ -18,11 +18,10 @@ TOLD = ChatReply(text="", model="m", prompt_tokens=7, completion_tokens=2)
 
 
 async def counted(*lines: Line) -> tuple[int, int]:
-    counting = CountingClient(ScriptedClient(lines))
-    client = RetryingClient(counting, backoff=Backoff(tries=3, first_s=0))
-    with suppress(ChatError):
+    client = RetryingClient(CountingClient(ScriptedClient(lines)), backoff=Backoff(tries=3, first_s=0))
+    with tallied() as tally, suppress(ChatError):
         await client.complete(CONVERSATION, max_tokens=100, deadline=soon(), schema=SCHEMA)
-    return counting.prompt_tokens, counting.completion_tokens
+    return tally.prompt_tokens, tally.completion_tokens
 
 
 @pytest.mark.parametrize(
@@ -45,10 +44,25 @@ async def test_a_call_that_is_cancelled_counts_in_full() -> None:
         async def complete(self, *_: object, **__: object) -> ChatReply:
             return await asyncio.Future()
 
-    counting = CountingClient(Never([]))
-    assert counting.model == "scripted"
-    call = asyncio.create_task(counting.complete(CONVERSATION, max_tokens=100, deadline=soon()))
+    client = CountingClient(Never([]))
+    assert client.model == "scripted"
+    with tallied() as tally:
+        call = asyncio.create_task(client.complete(CONVERSATION, max_tokens=100, deadline=soon()))
     await asyncio.sleep(0)
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
-    assert (counting.prompt_tokens, counting.completion_tokens) == (most_prompt_tokens(CONVERSATION, None), 100)
+    assert (tally.prompt_tokens, tally.completion_tokens) == (most_prompt_tokens(CONVERSATION, None), 100)
+
+
+async def test_each_piece_of_work_has_a_tally_of_its_own() -> None:
+    client = CountingClient(ScriptedClient(lambda call: ChatReply(text="", model="m", prompt_tokens=call.max_tokens)))
+
+    async def work(tokens: int) -> int:
+        with tallied() as tally:
+            for _ in range(3):
+                await asyncio.sleep(0)
+                await client.complete(CONVERSATION, max_tokens=tokens, deadline=soon())
+        return tally.prompt_tokens
+
+    assert list(await asyncio.gather(work(1), work(10), work(100))) == [3, 30, 300]
+    await client.complete(CONVERSATION, max_tokens=1, deadline=soon())  # nobody counts

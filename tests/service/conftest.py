@@ -17,7 +17,8 @@ def make(request: pytest.FixtureRequest) -> Make:
 @pytest.fixture
 async def service(make: Make, tmp_path: Path) -> AsyncIterator[Service]:
     service = Service(make(tmp_path))
-    store = service.deployment.store  # a test may put another in its place
+    store = service.deployment.store
     await store.open()
     yield service
-    await store.close()
+    await service.deployment.store.close()
+    await store.close()  # a test may have put another in its place

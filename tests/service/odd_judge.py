@@ -46,6 +46,7 @@ def answer(line: str, asked: Path) -> None:
         verdict = {"version": 1, "scored": True, "taxonomy": request["taxonomy"], "label": word, "confidence": 0.9}
         quoting = {"rationale": "it said so", "raw": "words"}
         reply["judged"] = {**verdict, **quoting, "tier": "llm", "model": "odd", "usage": usage()}
+    reply.setdefault("spent", [100, 10])
     say(reply)
 
 

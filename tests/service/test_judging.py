@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from bandstand.bandit.errors import AlreadyRewardedError, OverloadedError
 from bandstand.bandit.profile import PolicyState
@@ -21,7 +22,8 @@ from bandstand.service import score as scores
 from bandstand.service.deployment import Deployment
 from bandstand.service.judge_budget import Bound, Caps
 from bandstand.service.judge_child import JudgeChild
-from bandstand.service.judging import Judging, JudgingOptions
+from bandstand.service.judging import Judging
+from bandstand.service.judging_options import JudgingOptions
 from bandstand.service.score import Scored
 from bandstand.store.judgements import Judgement
 from bandstand.store.turns import TurnStore
@@ -182,6 +184,24 @@ async def test_users_take_turns(tmp_path: Path) -> None:
     await place.close()
 
 
+async def test_a_worker_that_stops_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def taken(*_: Any) -> list[Judgement]:
+        raise KeyError
+
+    place = Place(tmp_path)
+    await place.open()
+    monkeypatch.setattr(place.store, "taken", taken)
+    with capture_logs() as logged:
+        await place.take("pos_praise")
+        await settled(lambda: any("judging has stopped" in str(entry["event"]) for entry in logged))
+    monkeypatch.undo()
+    await place.close()
+    await place.open()
+    await settled(lambda: not place.judging.waiting)
+    assert (await place.state()).reward_count == 1, "a start takes up what waits"
+    await place.close()
+
+
 async def test_the_queue_is_bounded(tmp_path: Path) -> None:
     place = await other(tmp_path, replace(OPTIONS, most_waiting=3, most_at_once=1))
     for _ in range(3):
@@ -325,7 +345,7 @@ async def test_a_model_without_a_price_never_passes_a_money_cap(tmp_path: Path) 
 
 
 async def test_money_is_capped(tmp_path: Path) -> None:
-    caps = replace(LLM, usd=0.0125, price=(10.0, 20.0))  # a turn costs 0.012 at most, and 0.001 as it comes out
+    caps = replace(LLM, usd=0.0125, price=(10.0, 20.0))  # a turn costs 0.012 at most, and 0.0012 as it comes out
     place = await other(tmp_path, replace(OPTIONS, caps=caps))
     for _ in range(2):
         await place.made(await place.take("pos_praise"))

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from bandstand.judge.verdict import UnscoredReason
 from bandstand.llm.chat import ChatReply
 from bandstand.llm.errors import BudgetExceededError, ChatTimeoutError, ChatUnreachableError
 from bandstand.service.judge_budget import Bound, Caps, JudgeBudget
-from bandstand.service.judge_child import JudgeChild
+from bandstand.service.judge_child import ChildNotStartedError, JudgeChild
 from bandstand.service.llm_calls import CallFailedError, LlmCalls
 from bandstand.service.places import Places
 from bandstand.store.turns import TurnStore
@@ -43,8 +44,10 @@ class Line:
         self.calls = LlmCalls(self.store, self.budget, self.child, self.places)
 
     async def open(self) -> "Line":
-        """Start."""
+        """Start, the process too: on a busy machine one of its priority takes its time."""
         await self.store.open()
+        with suppress(ChildNotStartedError):
+            await self.child.start()
         return self
 
     async def close(self) -> None:

@@ -112,14 +112,16 @@ async def test_an_intent_needs_neither_rule_nor_candidates() -> None:
 
 async def test_no_more_is_taken_on_than_can_be_answered() -> None:
     given = asked()
-    with given.admitted(MOST_AT_ONCE - 1):
+    intent = {"tenant_id": "t", "message": "m"}
+    with given.admitted("turns", MOST_AT_ONCE - 1):
         assert len(await judge_turns(given, [(WRONG, None)], Door())) == 1
-        for work in (
-            judge_turns(given, [(WRONG, None)] * 2, Door()),
-            classify_feedback(given, "hm", "So."),
-            arbitrate(given, {"tenant_id": "t", "message": "m"}),
-        ):
-            with given.admitted(1), pytest.raises(OverloadedError) as caught:
-                await work
-            assert caught.value.retry_after >= 1
+        with pytest.raises(OverloadedError) as caught:
+            await judge_turns(given, [(WRONG, None)] * 2, Door())
+        assert caught.value.retry_after >= 1
+        with given.admitted("turns", 1):
+            with pytest.raises(OverloadedError):
+                await classify_feedback(given, "hm", "So.")
+            await arbitrate(given, intent)  # no number of turns keeps an intent from its answer
+    with given.admitted("intents", MOST_AT_ONCE), pytest.raises(OverloadedError):
+        await arbitrate(given, intent)
     assert len(await judge_turns(given, [(WRONG, None)] * 100, Door())) == 100, "what is done makes room"

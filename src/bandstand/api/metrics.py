@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from bandstand.service.judging import JudgeStanding
+from bandstand.service.judging_options import JudgeStanding
 from bandstand.service.shadows import ShadowStanding
 from bandstand.store.events import Status
 

@@ -56,6 +56,7 @@ class LlmTier:
         prompt: what it is asked with; its parameters are of :data:`PARAMETERS`.
         deadline_s: the longest one turn may take, over all tries.
         cost: the model's price.
+        clamp: take a confidence beyond [0, 1] for the nearest in it, rather than for a failure.
         clock: monotonic seconds, the client's.
     """
 
@@ -69,6 +70,7 @@ class LlmTier:
         *,
         deadline_s: float = DEADLINE_S,
         cost: Cost = no_price,
+        clamp: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.taxonomy = taxonomy
@@ -76,6 +78,7 @@ class LlmTier:
         self._prompt = prompt
         self._deadline_s = deadline_s
         self._cost = cost
+        self._clamp = clamp
         self._clock = clock
         self._schema = verdict_schema(taxonomy)
 
@@ -116,7 +119,7 @@ class LlmTier:
         if reply.refusal is not None:
             return self._unscored(UnscoredReason.REFUSAL, reply, usage)
         try:
-            said = parse_verdict(reply.text, self.taxonomy)
+            said = parse_verdict(reply.text, self.taxonomy, clamp=self._clamp)
         except BadReplyError as error:
             return self._unscored(error.reason, reply, usage)
         return Verdict(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
-from bandstand.bandit.definition import is_number
+from bandstand.bandit.definition import is_integer, is_number
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.text import cut, visible
 from bandstand.judge.verdict import UnscoredReason
@@ -64,12 +64,13 @@ def object_schema(title: str, properties: Mapping[str, object]) -> dict[str, obj
     }
 
 
-def parse_verdict(text: str, taxonomy: Taxonomy) -> Said:
+def parse_verdict(text: str, taxonomy: Taxonomy, *, clamp: bool = False) -> Said:
     """Read the last valid verdict of a reply.
 
     Args:
         text: the reply.
         taxonomy: whose labels it may give.
+        clamp: take a confidence beyond [0, 1] for the nearest in it; NaN is none either way.
 
     Raises:
         BadReplyError: there is none; the reason is that of the last object.
@@ -78,6 +79,8 @@ def parse_verdict(text: str, taxonomy: Taxonomy) -> Said:
     said: Said | None = None
     for found in objects(text, {"rationale", "label", "confidence"}):
         label, confidence, rationale = found["label"], found["confidence"], found["rationale"]
+        if clamp and (is_integer(confidence) or isinstance(confidence, float)):
+            confidence = min(max(confidence, 0), 1)  # NaN, which compares with nothing, stays
         if not isinstance(label, str) or not isinstance(rationale, str):
             wrong = UnscoredReason.BAD_JSON
         elif label not in taxonomy.names:

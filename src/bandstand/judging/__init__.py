@@ -1,7 +1,8 @@
 """The judge as settings have it, and as Python programs call it.
 
-``judge`` and ``judge_batch`` are awaited, ``estimate_reward_llm`` and ``estimate_rewards_batch`` called where no event
-loop runs; all four take their settings from the environment. The others are for whoever has settings.
+``judge``, ``judge_batch`` and ``classify_feedback`` are awaited, ``estimate_reward_llm`` and ``estimate_rewards_batch``
+called where no event loop runs; all five take their settings from the environment. The others are for whoever has
+settings.
 """
 
 from bandstand.judge.judgement import Judgement
@@ -9,12 +10,19 @@ from bandstand.judge.judging import Judge
 from bandstand.judge.turn import Turn
 from bandstand.judging.building import configuration, gate, local_judges, open_judges
 from bandstand.judging.connection import llm_host
-from bandstand.judging.programs import estimate_reward_llm, estimate_rewards_batch, judge, judge_batch
+from bandstand.judging.programs import (
+    classify_feedback,
+    estimate_reward_llm,
+    estimate_rewards_batch,
+    judge,
+    judge_batch,
+)
 
 __all__ = [
     "Judge",
     "Judgement",
     "Turn",
+    "classify_feedback",
     "configuration",
     "estimate_reward_llm",
     "estimate_rewards_batch",

@@ -107,7 +107,14 @@ def judges_over(
         tier = None
         if client is not None:
             prompt = judge_prompt(settings, version)
-            tier = LlmTier(client, taxonomy, prompt, deadline_s=settings.judge_deadline_s, cost=price_of(settings))
+            tier = LlmTier(
+                client,
+                taxonomy,
+                prompt,
+                deadline_s=settings.judge_deadline_s,
+                cost=price_of(settings),
+                clamp=corrects,  # contract A6 wants it there, and A5 a failure
+            )
         judges[name] = Judge(
             mode or settings.judge,
             own.local(name, own_weights(settings.state_dir, taxonomy)),

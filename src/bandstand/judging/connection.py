@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from bandstand.bandit.errors import ConfigurationError
-from bandstand.conversation.gateway import ChatClient
 from bandstand.judge.judging import Mode
 from bandstand.judge.llm import Cost, no_price
 from bandstand.settings import Settings
@@ -17,7 +16,6 @@ from bandstand.settings import Settings
 if TYPE_CHECKING:
     from bandstand.llm.anthropic import AnthropicClient
     from bandstand.llm.budget import DailyBudget
-    from bandstand.llm.counting import CountingClient
     from bandstand.llm.openai_compatible import OpenAICompatibleClient
     from bandstand.llm.retry import RetryingClient
 
@@ -61,22 +59,19 @@ class Connection:
         self._breaker = CircuitBreaker()
         self._budget = _budget(settings)
 
-    def client(self) -> ChatClient:
-        """Return a client that tries again what may pass, within the day's caps as this process knows them."""
+    def client(self, tries: int = TRIES) -> "RetryingClient":
+        """Return a client that tries again what may pass, within the day's caps as this process knows them.
+
+        Args:
+            tries: at most, of one call; :func:`bandstand.llm.counting.tallied` counts them all.
+        """
         from bandstand.llm.breaker import BreakerClient  # noqa: PLC0415 - as above
         from bandstand.llm.budget import BudgetedClient  # noqa: PLC0415 - as above
-        from bandstand.llm.retry import RetryingClient  # noqa: PLC0415 - as above
-
-        return RetryingClient(BreakerClient(BudgetedClient(self._adapter, self._budget), self._breaker))
-
-    def counted(self, tries: int) -> "tuple[RetryingClient, CountingClient]":
-        """Return a client for one call of so many tries that somebody else pays, and what counts its tokens."""
-        from bandstand.llm.breaker import BreakerClient  # noqa: PLC0415 - as above
         from bandstand.llm.counting import CountingClient  # noqa: PLC0415 - as above
         from bandstand.llm.retry import Backoff, RetryingClient  # noqa: PLC0415 - as above
 
-        counting = CountingClient(self._adapter)
-        return RetryingClient(BreakerClient(counting, self._breaker), backoff=Backoff(tries=tries)), counting
+        once = BudgetedClient(CountingClient(self._adapter), self._budget)
+        return RetryingClient(BreakerClient(once, self._breaker), backoff=Backoff(tries=tries))
 
     async def aclose(self) -> None:
         """Hang up; calls under way fail."""

@@ -2,6 +2,7 @@
 
 ``judge`` and ``judge_batch`` are awaited, ``estimate_reward_llm`` and ``estimate_rewards_batch`` called where no event
 loop runs. Verdicts are remembered from call to call, connections and locks are not: they are of one event loop.
+``classify_feedback`` is awaited too, and judges as ``JUDGE`` says, so without a key unless a model is named.
 """
 
 import asyncio
@@ -10,11 +11,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from bandstand.judge.cache import VerdictCache
-from bandstand.judge.gate import Gate
+from bandstand.judge.correction import Correction
+from bandstand.judge.gate import TAU, Gate
 from bandstand.judge.judgement import Judgement
 from bandstand.judge.judging import Judge, Progress
 from bandstand.judge.turn import Turn
 from bandstand.judging.building import gate, open_judges
+from bandstand.service.opinions import classified
 from bandstand.settings import read_settings
 
 DEFAULT_MODEL: Final = "gpt-5-nano"
@@ -49,6 +52,23 @@ async def judge_batch(turns: Sequence[Turn], *, progress: Progress | None = None
     async with _borrowed() as (judges, door):
         judged = await judges.judge_batch(turns, progress=progress)
         return [Judgement(one, door.applied(one, judges.taxonomy)) for one in judged]
+
+
+async def classify_feedback(message: str, previous_reply: str, *, threshold: float = TAU) -> Correction:
+    """Say whether a message corrects the reply before it, and how (contract A6).
+
+    Args:
+        message: what the user said.
+        previous_reply: what they said it to.
+        threshold: corrections that are less sure are none.
+
+    Raises:
+        UnscoredError: the LLM was worth asking, and failed.
+        JudgeOffError: ``JUDGE`` is off.
+        ConfigurationError: a setting is wrong, or the key of ``JUDGE_MODEL`` is missing.
+    """
+    async with open_judges(read_settings(), cache=_verdicts) as judges:
+        return (await classified(judges, message, previous_reply, threshold)).correction
 
 
 def estimate_reward_llm(turn: Turn) -> tuple[float, bool]:

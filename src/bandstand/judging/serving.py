@@ -7,14 +7,18 @@ from typing import Final
 from pydantic import SecretStr
 
 from bandstand.judge import correction, intents
-from bandstand.judge.llm import MAX_TOKENS, MORE_TOKENS, most_tokens, prompt_values
+from bandstand.judge.llm import MAX_TOKENS, MORE_TOKENS, prompt_values
+from bandstand.judge.reply import verdict_schema
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.turn import CutTurn
 from bandstand.judging.building import configuration, gate, judge_prompt, judges_over
 from bandstand.judging.connection import TRIES, llm_host
+from bandstand.llm.budget import most_prompt_tokens
+from bandstand.llm.chat import Message
 from bandstand.service.judge_budget import Bound, Caps
 from bandstand.service.judge_child import JudgeChild, python_command
-from bandstand.service.judging import Judging, JudgingOptions
+from bandstand.service.judging import Judging
+from bandstand.service.judging_options import JudgingOptions
 from bandstand.service.opinions import MOST_AT_ONCE, Opinions
 from bandstand.service.population import Population
 from bandstand.settings import Settings
@@ -99,7 +103,11 @@ def _caps(settings: Settings, taxonomies: Mapping[str, Taxonomy]) -> Caps:
     def bound(texts: Texts, taxonomy: str) -> Bound:
         """The most that the tier asks, in both of its rooms, and each of them as often as the client tries."""
         rendered = prompts[taxonomy].render(prompt_values(taxonomies[taxonomy], CutTurn(*texts)))
-        read = most_tokens([{"role": "system", "content": rendered.system}, {"role": "user", "content": rendered.user}])
+        messages: list[Message] = [
+            {"role": "system", "content": rendered.system},
+            {"role": "user", "content": rendered.user},
+        ]
+        read = most_prompt_tokens(messages, verdict_schema(taxonomies[taxonomy]))
         return Bound(TRIES * 2 * read, TRIES * (MAX_TOKENS + MORE_TOKENS))
 
     price = settings.judge_price

@@ -2,12 +2,12 @@
 
 It says ``{"ready": true}`` once, and then, in any order:
 
-- to ``{"id", "turn": [query_t, answer_t, query_t1], "taxonomy", "allow_llm"}``, a turn: ``{"id", "judged"}``;
+- to ``{"id", "turn": [query_t, answer_t, query_t1], "taxonomy", "allow_llm"}``, a turn: ``{"id", "judged", "spent"}``;
 - to ``{"id", "call": {messages, max_tokens, temperature, schema, tries, seconds}}``, a call of the LLM for somebody who
-  waits: ``{"id", "reply", "spent"}`` or ``{"id", "fault", "spent"}``, with the tokens that all its tries have cost;
+  waits: ``{"id", "reply", "spent"}`` or ``{"id", "fault", "spent"}``;
 - to any question that it fails over itself: ``{"id", "failed"}`` with the name of the fault.
 
-``{"let_go": id}`` cancels a call; its answer is a fault then.
+``{"let_go": id}`` cancels a call; its answer is a fault then. ``spent`` has the tokens read and written by all tries.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from bandstand.judge.judges import Judges
 from bandstand.judge.turn import Turn
 from bandstand.judging.building import judges_over
 from bandstand.judging.connection import Connection, open_connection
+from bandstand.llm.counting import tallied
 from bandstand.settings import Settings
 
 _LINE = 16 * 1024 * 1024
@@ -66,31 +67,29 @@ def _forget(under_way: dict[int, asyncio.Task[None]], number: int, _: asyncio.Ta
 
 
 async def _answer(judges: Judges, connection: Connection | None, asked: dict[str, Any]) -> None:
-    try:
-        if connection is not None and "call" in asked:
-            answer = await _called(connection, **asked["call"])
-        else:
-            judge = judges.under(asked["taxonomy"])
-            judged = await judge.judge(Turn(*asked["turn"]), allow_llm=asked["allow_llm"])
-            answer = {"judged": judged.as_json()}
-    except Exception as error:  # noqa: BLE001 (whatever it is, the service must hear of it)
-        log.error("question not answered", error=type(error).__name__)  # noqa: TRY400 (a traceback may show the turn)
-        answer = {"failed": type(error).__name__}
-    _say({"id": asked["id"], **answer})
+    with tallied() as tally:
+        try:
+            if connection is not None and "call" in asked:
+                answer = await _called(connection, **asked["call"])
+            else:
+                judge = judges.under(asked["taxonomy"])
+                judged = await judge.judge(Turn(*asked["turn"]), allow_llm=asked["allow_llm"])
+                answer = {"judged": judged.as_json()}
+        except Exception as error:  # noqa: BLE001 (whatever it is, the service must hear of it)
+            log.error("question not answered", error=type(error).__name__)  # noqa: TRY400 (a traceback may show the turn)
+            answer = {"failed": type(error).__name__}
+    _say({"id": asked["id"], **answer, "spent": [tally.prompt_tokens, tally.completion_tokens]})
 
 
 async def _called(connection: Connection, *, seconds: float, tries: int, **call: Any) -> dict[str, Any]:
-    """Make a call, and say what it came to and cost."""
-    client, counted = connection.counted(tries)
     try:
-        answer = {"reply": asdict(await client.complete(**call, deadline=time.monotonic() + seconds))}
+        return {"reply": asdict(await connection.client(tries).complete(**call, deadline=time.monotonic() + seconds))}
     except asyncio.CancelledError:
-        answer = {"fault": {"code": "let-go"}}
+        return {"fault": {"code": "let-go"}}
     except BandstandError as error:
         if not isinstance(error, GatewayFault):
             raise
-        answer = {"fault": {"code": error.code, "detail": error.detail, **_fault(error)}}
-    return {**answer, "spent": [counted.prompt_tokens, counted.completion_tokens]}
+        return {"fault": {"code": error.code, "detail": error.detail, **_fault(error)}}
 
 
 def _fault(error: GatewayFault) -> dict[str, Any]:

@@ -1,26 +1,49 @@
-"""Counts what calls cost that are made through it, those that failed too."""
+"""Counts what calls cost, those that failed too, for whoever asks for a piece of work that makes them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from bandstand.llm.budget import most_prompt_tokens
 from bandstand.llm.chat import ChatClient, ChatReply, Message
 from bandstand.llm.errors import ChatError
 
 
-class CountingClient:
-    """Asks ``inner`` and adds up tokens; a call that ended without an answer, or uncounted, counts in full.
+class Tally:
+    """Tokens of the calls that a piece of work has made so far.
 
     Attributes:
-        prompt_tokens: read, so far.
-        completion_tokens: written, so far.
+        prompt_tokens: read.
+        completion_tokens: written.
+    """
+
+    def __init__(self) -> None:
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+
+
+_tally: ContextVar[Tally | None] = ContextVar("tally", default=None)
+
+
+@contextmanager
+def tallied() -> Iterator[Tally]:
+    """Count what is called inside, by this task and those that it starts."""
+    tally = Tally()
+    token = _tally.set(tally)
+    try:
+        yield tally
+    finally:
+        _tally.reset(token)
+
+
+class CountingClient:
+    """Asks ``inner`` and adds to the caller's tally; a call without an answer, or without counts, counts in full.
 
     Args:
         inner: the client to ask.
     """
 
     def __init__(self, inner: ChatClient) -> None:
-        self.prompt_tokens = 0
-        self.completion_tokens = 0
         self._inner = inner
 
     @property
@@ -54,6 +77,8 @@ class CountingClient:
                 read = written = 0
             raise
         finally:
-            self.prompt_tokens += read
-            self.completion_tokens += written
+            tally = _tally.get()
+            if tally is not None:
+                tally.prompt_tokens += read
+                tally.completion_tokens += written
         return reply

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bandstand.judge.verdict import Usage
 from bandstand.store.judgements import Settlement, Texts
 from bandstand.store.turns import TurnStore
 
@@ -106,20 +105,15 @@ class JudgeBudget:
         self._open[seq] = (self._day, tokens, usd)
         return Settlement(seq, tokens, usd), self._day
 
-    def settle(self, reserved: Settlement, usage: Usage) -> Settlement:
+    def settle(self, reserved: Settlement, prompt_tokens: int, completion_tokens: int) -> Settlement:
         """What a reservation came to; the caller writes it down."""
-        tokens, usd = usage.prompt_tokens + usage.completion_tokens, usage.cost or 0.0
+        tokens, usd = prompt_tokens + completion_tokens, _cost(self._caps.price, prompt_tokens, completion_tokens)
         day, _, _ = self._open.pop(reserved.seq, (-1, 0, 0.0))
         if day == self._day:
             self._tokens += tokens - reserved.tokens
             self._usd += usd - reserved.usd
         self._settled.set()
         return Settlement(reserved.seq, tokens, usd)
-
-    def usage(self, prompt_tokens: int, completion_tokens: int) -> Usage:
-        """What so many tokens cost."""
-        cost = _cost(self._caps.price, prompt_tokens, completion_tokens)
-        return Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, cost=cost)
 
     def leave(self, reserved: Settlement) -> None:
         """Let a reservation stand whose turn did not come back."""

@@ -45,6 +45,13 @@ class TurnFailedError(BandstandError):
     code = "turn-failed"
 
 
+class Spent(NamedTuple):
+    """Tokens that a question has cost: read and written, by all tries of all calls."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
 class Asked(NamedTuple):
     """A question that is in the process."""
 
@@ -86,8 +93,8 @@ class JudgeChild:
         """
         await self._started()
 
-    async def judge(self, texts: Texts, taxonomy: str, *, allow_llm: bool) -> Judged:
-        """Have a turn judged.
+    async def judge(self, texts: Texts, taxonomy: str, *, allow_llm: bool) -> tuple[Judged, Spent]:
+        """Have a turn judged, and learn what that has cost.
 
         Raises:
             ChildNotStartedError: the process does not come up.
@@ -101,7 +108,7 @@ class JudgeChild:
             asked.answer.cancel()
         if "failed" in answer:
             raise TurnFailedError(str(answer["failed"]))
-        return judged_from_json(answer["judged"])
+        return judged_from_json(answer["judged"]), Spent(*answer["spent"])
 
     async def ask(self, question: Mapping[str, object]) -> Asked:
         """Hand a question to the process.
@@ -145,7 +152,8 @@ class JudgeChild:
             if process.stdin is not None:
                 process.stdin.close()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), _STOP_S)
+                async with asyncio.timeout(_STOP_S):
+                    await process.wait()
             if process.returncode is None:
                 process.kill()
             await listening
@@ -174,9 +182,11 @@ class JudgeChild:
         try:
             if process.stdout is not None:
                 with contextlib.suppress(TimeoutError):
-                    ready = await asyncio.wait_for(process.stdout.readline(), _START_S)
+                    async with asyncio.timeout(_START_S):  # wait_for loses a cancellation that meets the answer
+                        ready = await process.stdout.readline()
         except asyncio.CancelledError:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
             await process.wait()
             raise
         if not ready:

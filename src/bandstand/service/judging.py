@@ -7,10 +7,9 @@ the one at fault is found and nobody waits for it.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 import structlog
@@ -25,22 +24,20 @@ from bandstand.bandit.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from bandstand.judge.gate import Gate
 from bandstand.judge.judging import JudgeOffError
 from bandstand.judge.taxonomy import Taxonomy
-from bandstand.judge.verdict import Judged, Unscored, Usage
+from bandstand.judge.verdict import Judged, Unscored
 from bandstand.service.fair_queue import FairQueue
 from bandstand.service.influence import Influence
-from bandstand.service.judge_budget import Caps, JudgeBudget
+from bandstand.service.judge_budget import JudgeBudget
 from bandstand.service.judge_child import ChildDiedError, ChildNotStartedError, JudgeChild, TurnFailedError
+from bandstand.service.judging_options import JudgeStanding, JudgingOptions
 from bandstand.service.llm_calls import LlmCalls
 from bandstand.service.places import Places
 from bandstand.service.population import Population
 from bandstand.store.events import Reward
 from bandstand.store.judgements import Accepted, Cause, Conclusion, Judgement, Settlement
 from bandstand.store.turns import Concluded, TurnStore
-
-MOST_WAITING = 10_000
 
 _MOST_DEATHS = 2
 """Processes that a turn may take with it, alone in them, before it is given up."""
@@ -53,53 +50,6 @@ _LONG_PAUSE_S = 5.0
 _KEEPING = (StorageFullError, StorageUnavailableError, OverloadedError)
 
 log = structlog.get_logger("bandstand")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgingOptions:
-    """How a deployment judges.
-
-    Attributes:
-        taxonomies: by name.
-        default: the one of turns that name none.
-        gate: what it makes of verdicts.
-        on: take turns at all.
-        caps: of what the LLM may cost.
-        most_at_once: turns and calls in the process.
-        most_waiting: turns that may wait; beyond that none is taken.
-        most_updates: turns of one user that may teach within an hour.
-        wait_s: how long somebody may wait for a verdict.
-    """
-
-    taxonomies: Mapping[str, Taxonomy]
-    default: str
-    gate: Gate
-    on: bool = True
-    caps: Caps = field(default_factory=Caps)
-    most_at_once: int = 32
-    most_waiting: int = MOST_WAITING
-    most_updates: int = 60
-    wait_s: float = 180.0
-
-
-class JudgeStanding(NamedTuple):
-    """How judging goes, since the start.
-
-    Attributes:
-        outcomes: turns judged, by (policy, state, reason).
-        waiting: turns without a verdict yet.
-        tokens: of this UTC day, with what is reserved.
-        usd: the same, in US dollars.
-        over_budget: turns and calls for which there was no budget.
-        deaths: times that the process died with work in it.
-    """
-
-    outcomes: Mapping[tuple[str, str, str], int]
-    waiting: int
-    tokens: int
-    usd: float
-    over_budget: int
-    deaths: int
 
 
 class Judging:
@@ -150,6 +100,7 @@ class Judging:
             self._queue.push(user_id, seq)
         if self.options.on:
             self._running = asyncio.create_task(self._run())
+            self._running.add_done_callback(_say_why)
 
     async def close(self) -> None:
         """Stop judging; what has no verdict yet goes on waiting in the ledger. The store must still be open."""
@@ -341,8 +292,8 @@ class Judging:
         settlement = None
         try:
             await self._write_down(judgement, reserved, day)
-            judged = await child.judge(texts, judgement.taxonomy, allow_llm=reserved is not None)
-            settlement = reserved and self.budget.settle(reserved, judged.usage)
+            judged, spent = await child.judge(texts, judgement.taxonomy, allow_llm=reserved is not None)
+            settlement = reserved and self.budget.settle(reserved, *spent)
         except (ChildDiedError, ChildNotStartedError):
             self._died[judgement.seq] += child is self._isolated
             if self._died[judgement.seq] < _MOST_DEATHS:
@@ -369,7 +320,7 @@ class Judging:
             await self.store.try_judge(judgement, reserved, day)
         except _KEEPING:
             if reserved is not None:
-                self.budget.settle(reserved, Usage())
+                self.budget.settle(reserved, 0, 0)
             raise
         judgement.tries += 1
 
@@ -422,3 +373,9 @@ class Judging:
         for waiter in self._waiters.pop(seq, ()):
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _say_why(running: asyncio.Task[None]) -> None:
+    """Nobody awaits the worker, and without it turns wait for the next start."""
+    if not running.cancelled() and (error := running.exception()) is not None:
+        log.error("judging has stopped; turns wait for the next start", exc_info=error)

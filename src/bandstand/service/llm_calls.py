@@ -9,7 +9,6 @@ import structlog
 
 from bandstand.bandit.errors import BandstandError, OverloadedError, StorageFullError, StorageUnavailableError
 from bandstand.conversation.gateway import Message
-from bandstand.judge.verdict import Usage
 from bandstand.llm.budget import most_prompt_tokens
 from bandstand.llm.chat import ChatReply
 from bandstand.llm.errors import BudgetExceededError, ChatTimeoutError, ChatUnreachableError
@@ -97,10 +96,10 @@ class LlmCalls:
         try:
             await self._store.reserve(reserved, day)
         except asyncio.CancelledError:
-            self._settle(reserved, Usage())
+            self._settle(reserved, 0, 0)
             raise
         except (StorageFullError, StorageUnavailableError, OverloadedError) as error:
-            self._budget.settle(reserved, Usage())
+            self._budget.settle(reserved, 0, 0)
             log.warning("the judge's model is not asked: the ledger cannot keep what it costs", reason=error.detail)
             raise ChatUnreachableError("What the call may cost could not be written down.", sent=False) from None
         return reserved
@@ -113,14 +112,14 @@ class LlmCalls:
             answer = await self._child.answer(asked)
         except ChildNotStartedError as error:
             log.error("the judge's model is not asked", reason=error.detail)  # noqa: TRY400 (the reason says all)
-            self._settle(reserved, Usage())
+            self._settle(reserved, 0, 0)
             raise ChatUnreachableError("The judge's process does not start.", sent=False) from None
         except ChildDiedError:
             self._budget.leave(reserved)
             raise ChatUnreachableError("The judge's process ended.") from None
         except asyncio.CancelledError:
             if asked is None:
-                self._settle(reserved, Usage())
+                self._settle(reserved, 0, 0)
             else:
                 self._child.let_go(asked)
                 self._do_later(self._last_word(asked, reserved))
@@ -137,13 +136,13 @@ class LlmCalls:
 
     def _settle_by(self, answer: Mapping[str, Any], reserved: Settlement) -> None:
         if "spent" in answer:
-            self._settle(reserved, self._budget.usage(*answer["spent"]))
+            self._settle(reserved, *answer["spent"])
         else:
             self._budget.leave(reserved)
 
-    def _settle(self, reserved: Settlement, usage: Usage) -> None:
+    def _settle(self, reserved: Settlement, prompt_tokens: int, completion_tokens: int) -> None:
         """Settle a reservation; nobody waits until that is written down."""
-        self._do_later(self._written(self._budget.settle(reserved, usage)))
+        self._do_later(self._written(self._budget.settle(reserved, prompt_tokens, completion_tokens)))
 
     async def _written(self, settlement: Settlement) -> None:
         try:

@@ -1,10 +1,11 @@
 """Opinions: what the judge says of turns, corrections and intents when it is asked, and nothing is taught."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from bandstand.bandit.errors import BandstandError, OverloadedError
 from bandstand.judge.arbiter import Arbitration, Candidate, RuleSignal
@@ -18,7 +19,7 @@ from bandstand.judge.turn import CutTurn, Turn
 from bandstand.judge.verdict import Judged, Unscored
 
 MOST_AT_ONCE: Final = 1000
-"""Turns, corrections and intents under way; more could hardly be answered within the judge's deadline."""
+"""Turns with corrections, or intents, under way; more could hardly be answered within the judge's deadline."""
 
 Door = Callable[[], Awaitable[None]]
 """Waits until the next piece of work may begin."""
@@ -43,22 +44,22 @@ class Opinions:
         self.judges = judges
         self.gate = gate
         self.intents = intents
-        self._under_way = 0
+        self._under_way: Counter[str] = Counter()
 
     @contextmanager
-    def admitted(self, pieces: int) -> Iterator[None]:
-        """Count so many pieces of work as under way.
+    def admitted(self, kind: Literal["turns", "intents"], pieces: int) -> Iterator[None]:
+        """Count so many pieces of work of one kind as under way.
 
         Raises:
             OverloadedError: too many are.
         """
-        if self._under_way + pieces > MOST_AT_ONCE:
+        if self._under_way[kind] + pieces > MOST_AT_ONCE:
             raise OverloadedError("too many opinions are being given; try again shortly")
-        self._under_way += pieces
+        self._under_way[kind] += pieces
         try:
             yield
         finally:
-            self._under_way -= pieces
+            self._under_way[kind] -= pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ async def judge_turns(opinions: Opinions, turns: Sequence[tuple[Turn, str | None
     for judge in judges:
         judge.require_on()
     judging: list[asyncio.Task[list[Judged]]] = []
-    with opinions.admitted(len(turns)):
+    with opinions.admitted("turns", len(turns)):
         try:
             for judge, (turn, _) in zip(judges, turns, strict=True):
                 await door()
@@ -121,9 +122,14 @@ async def classify_feedback(
         UnscoredError: the LLM was worth asking, and failed.
         OverloadedError: too much is under way.
     """
+    with opinions.admitted("turns", 1):
+        return await classified(opinions.judges, message, previous_reply, threshold)
+
+
+async def classified(judges: Judges, message: str, previous_reply: str, threshold: float) -> Classified:
+    """Say whether a message corrects the reply before it, and how; see :func:`classify_feedback`."""
     turn: CutTurn = correction_turn(message, previous_reply)
-    with opinions.admitted(1):
-        judged = await opinions.judges.under(CORRECTIONS.name).judge(turn)
+    judged = await judges.under(CORRECTIONS.name).judge(turn)
     if isinstance(judged, Unscored):
         raise UnscoredError(f"The judge could not say: {judged.reason.value}.")
     return Classified(correction_of(judged, threshold), judged)
@@ -140,7 +146,7 @@ async def arbitrate(opinions: Opinions, request: Mapping[str, Any]) -> Arbitrati
         OverloadedError: too much is under way.
     """
     rule = request.get("rule")
-    with opinions.admitted(1):
+    with opinions.admitted("intents", 1):
         return await opinions.intents.arbitrate(
             request["tenant_id"],
             request["message"],
