@@ -357,3 +357,10 @@ async def test_a_value_is_estimated_without_bias(tmp_path: Path) -> None:
             assert abs(found["value"] - np.mean(values)) < 3 * found["stderr"] < 0.15
         assert standing[name]["warnings"] == []
     assert standing["squarecb-v1"]["gain"]["low"] > 0.1, "it learned what users like"
+
+
+def test_what_taking_back_leaves_in_the_last_digits_is_no_weight() -> None:
+    left = sums_of([0.0] * 20, [0.5] * 20)._replace(w=3e-17, wr=-1.2e-16, ww=1e-33)
+    found = compared(left)
+    assert (found["snips"], found["gain"]) == (None, None)
+    assert found["ips"]["value"] == pytest.approx(0.0, abs=1e-12)

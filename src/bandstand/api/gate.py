@@ -16,11 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bandstand.api.access import ANONYMOUS, Access, Headers, required_role
 from bandstand.api.bodies import read_json_body
+from bandstand.api.door import Door
 from bandstand.api.hot import Answer, Asked, HotPath
 from bandstand.api.metrics import Metrics
 from bandstand.api.problems import InternalError, render, status_of
 from bandstand.api.target import checked_query, decoded
-from bandstand.api.turns import Turns
 from bandstand.bandit.errors import BandstandError
 
 Handler = Callable[[bytes, Asked], Awaitable[Answer]]
@@ -52,7 +52,7 @@ class Gate:
         self._metrics = metrics
         self._log_requests = log_requests
         self._handlers: dict[str, Handler] = {} if hot is None else {"score": hot.score, "reward": hot.reward}
-        self._turns = Turns()
+        self._door = Door()
         self._id_prefix = secrets.token_hex(4)
         self._id_counter = itertools.count(1)
 
@@ -82,8 +82,8 @@ class Gate:
             )
             if handler is None:
                 if path in _HEAVY:
-                    await self._turns.take()
-                passed = _Passed(scope, path, query, client, request_id, self._turns)
+                    await self._door.enter()
+                passed = _Passed(scope, path, query, client, request_id, self._door)
                 status = await passed.to(self._app, receive, send)
             else:
                 policy = None
@@ -92,11 +92,11 @@ class Gate:
                     route = f"/{segments[1]}/{{policy}}"
                     policy = decoded(segments[2])
                 content = await read_json_body(receive, headers)
-                self._turns.light_begins()
+                self._door.light_begins()
                 try:
                     status, body = await handler(content, Asked(headers, query, client, policy))
                 finally:
-                    self._turns.light_ends()
+                    self._door.light_ends()
                 await _answer(send, status, [(b"content-type", b"application/json")], body, request_id)
         except Exception as error:
             problem = _problem(error, request_id, client)
@@ -135,10 +135,10 @@ class _Passed:
         status: of the answer; 0 until it has begun.
     """
 
-    def __init__(self, scope: Scope, path: str, query: bytes, client: str, request_id: str, turns: Turns) -> None:
+    def __init__(self, scope: Scope, path: str, query: bytes, client: str, request_id: str, door: Door) -> None:
         self.status = 0
         self._tag = (b"x-request-id", request_id.encode())
-        state = {**scope.get("state", {}), "client": client, "request_id": request_id, "take_turn": turns.take}
+        state = {**scope.get("state", {}), "client": client, "request_id": request_id, "enter": door.enter}
         method = "GET" if scope["method"] == "HEAD" else scope["method"]  # whoever may GET may ask for the head alone
         self._scope: Scope = {**scope, "method": method, "path": path, "query_string": query, "state": state}
 

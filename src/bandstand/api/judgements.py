@@ -23,9 +23,9 @@ from bandstand.api.wire import checked_id, parsed
 from bandstand.bandit.errors import AlreadyRewardedError, OverloadedError, StorageFullError, StorageUnavailableError
 from bandstand.service import judgements
 from bandstand.service.judging import Judging
+from bandstand.store.events import LAST_SEQ
 from bandstand.store.judgements import JudgementExpiredError, RewardPendingError, UnknownJudgementError
 
-_MOST = 2**63 - 1  # what a cursor can be
 _PAGE = 1000
 _WRITES = (OverloadedError, StorageUnavailableError, StorageFullError)
 _CHANGES = (UnknownJudgementError, JudgementExpiredError, AlreadyRewardedError, RewardPendingError)
@@ -42,7 +42,7 @@ def judgements_router(judging: Judging) -> APIRouter:
     @routes.get("/judgements", response_model=JudgementPage, openapi_extra=described(StorageUnavailableError))
     async def judgement_list(
         status: Annotated[Status | None, Query(description="Left out, all")] = None,
-        before: Annotated[int, Query(ge=0, le=_MOST)] = _MOST,
+        before: Annotated[int, Query(ge=0, le=LAST_SEQ)] = LAST_SEQ,
         limit: Annotated[int, Query(ge=1, le=_PAGE)] = 100,
     ) -> dict[str, Any]:
         """Turns taken as rewards, newest first; `next` is the `before` of the next page."""

@@ -88,8 +88,8 @@ async def _body(request: Request) -> bytes:
 
 
 def _door(request: Request) -> Callable[[], Awaitable[None]]:
-    """Where heavy work waits for its turn; see :mod:`bandstand.api.turns`."""
-    return cast("Callable[[], Awaitable[None]]", request.state.take_turn)
+    """Where heavy work waits for its turn; see :mod:`bandstand.api.door`."""
+    return cast("Callable[[], Awaitable[None]]", request.state.enter)
 
 
 def _json(answer: dict[str, Any]) -> Response:

@@ -12,10 +12,10 @@ from bandstand.api.wire import parsed
 from bandstand.bandit.errors import OverloadedError, StorageFullError, StorageUnavailableError, UnknownDecisionError
 from bandstand.service.deployment import Deployment
 from bandstand.service.undo import done, undo
+from bandstand.store.events import LAST_SEQ
 from bandstand.store.undo import Selection
 
 _PAGE = 1000
-_MOST = 2**63 - 1  # what a cursor can be
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -40,7 +40,7 @@ def revocations_router(deployment: Deployment) -> APIRouter:
         openapi_extra=described(StorageUnavailableError),
     )
     async def revocations(
-        before: Annotated[int, Query(ge=0, le=_MOST)] = _MOST,
+        before: Annotated[int, Query(ge=0, le=LAST_SEQ)] = LAST_SEQ,
         limit: Annotated[int, Query(ge=1, le=_PAGE)] = 100,
     ) -> dict[str, Any]:
         """What was taken back, the newest first: who asked, when, what was meant, how much it was."""

@@ -45,10 +45,10 @@ from bandstand.bandit.errors import (
 from bandstand.judge.judging import JudgeOffError
 from bandstand.service import experiment, history, policies, stats, users
 from bandstand.service.deployment import Deployment
+from bandstand.store.events import LAST_SEQ
 from bandstand.store.judgements import RewardPendingError
 
 _PAGE = 1000
-_MOST = 2**63 - 1  # what a cursor can be
 _WRITES = (OverloadedError, StorageUnavailableError, StorageFullError)
 _REWARDING = (UnknownDecisionError, WrongPolicyError, AlreadyRewardedError, IdempotencyMismatchError)
 _JUDGING = (RewardPendingError, JudgeOffError)
@@ -240,7 +240,7 @@ def _operators(routes: APIRouter, deployment: Deployment, wire: Wire) -> None:
     @routes.get("/users", response_model=Users, openapi_extra=_READ, tags=["operators"])
     async def user_list(
         prefix: str = "",
-        after: Annotated[int, Query(ge=0, le=_MOST)] = 0,
+        after: Annotated[int, Query(ge=0, le=LAST_SEQ)] = 0,
         limit: Annotated[int, Query(ge=1, le=_PAGE)] = 100,
     ) -> dict[str, Any]:
         """Known users in order of first sight; `next` is the `after` of the next page."""

@@ -47,6 +47,16 @@ class Field:
     minimum: float | None = None
     maximum: float | None = None
 
+    def takes(self, value: object) -> bool:
+        """Whether a raw value is one of its type and within its limits."""
+        if self.type == "boolean":
+            return isinstance(value, bool)
+        if self.type == "string":
+            return isinstance(value, str)
+        if not (is_integer(value) or (self.type == "number" and is_number(value))):
+            return False
+        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+
 
 class Feature(NamedTuple):
     """One entry of a schema's ``features``, read.

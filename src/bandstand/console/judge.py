@@ -13,11 +13,11 @@ from bandstand.console.form import field
 from bandstand.console.pages import Pages, link
 from bandstand.service import judgements as service
 from bandstand.service.judging import Judging
+from bandstand.store.events import LAST_SEQ
 from bandstand.store.judgements import JudgementExpiredError, RewardPendingError, UnknownJudgementError
 from bandstand.store.sight import SeenVerdict, Sight
 
 _PAGE = 50
-_EVERYTHING = 2**63 - 1
 _REFUSED = (AlreadyRewardedError, JudgementExpiredError, RewardPendingError, InvalidRequestError)
 
 
@@ -26,7 +26,7 @@ def judge_routes(routes: APIRouter, pages: Pages, judging: Judging, sight: Sight
 
     @routes.get("/judge")
     async def judgement_list(
-        request: Request, status: str = "", before: int = _EVERYTHING, retried: int | None = None
+        request: Request, status: str = "", before: int = LAST_SEQ, retried: int | None = None
     ) -> Response:
         wanted = status if status in service.STATUSES else None
         page = await service.page(judging, wanted, before, _PAGE)
@@ -39,7 +39,7 @@ def judge_routes(routes: APIRouter, pages: Pages, judging: Judging, sight: Sight
             statuses=list(service.STATUSES),
             status=wanted,
             onward=onward,
-            first_page=before == _EVERYTHING,
+            first_page=before == LAST_SEQ,
             on=judging.options.on,
             caps=judging.options.caps,
             retried=retried,

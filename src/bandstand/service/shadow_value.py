@@ -13,6 +13,8 @@ _FEW = 30
 """Below so many effective decisions, an interval that takes sums for normal is too narrow to be believed."""
 _SHARE = 0.01
 _OFF = 3.0
+_NOTHING = 1e-9
+"""A mean weight below this is what taking others back left in the sum, not a weight."""
 
 
 async def standing(deployment: Deployment) -> dict[str, Any] | None:
@@ -55,7 +57,7 @@ def _values(sums: ShadowSums) -> dict[str, Any]:
     live, ips = sums.r / n, sums.wr / n
     of_live, of_ips = sums.rr - n * live * live, sums.wwrr - n * ips * ips
     values = {"live": _value(live, of_live, n), "ips": _value(ips, of_ips, n), "snips": None, "gain": None}
-    if sums.w > 0.0:
+    if sums.w > _NOTHING * n:
         snips, mean_weight = sums.wr / sums.w, sums.w / n
         of_snips = (sums.wwrr - 2 * snips * sums.wwr + snips * snips * sums.ww) / mean_weight**2
         shared = (sums.wrr - (snips + live) * sums.wr + snips * live * sums.w) / mean_weight

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.errors import (
@@ -27,6 +27,7 @@ from bandstand.store import (
 )
 from bandstand.store.directory import CollidedError, StateDirectory, StoreOptions
 from bandstand.store.events import (
+    LAST_SEQ,
     Decision,
     Erasure,
     Lessons,
@@ -62,8 +63,6 @@ from bandstand.store.undo import Selected, Selection, Undone
 from bandstand.store.warm import Warm
 from bandstand.store.writer import CommitObserver, Operation
 
-P = ParamSpec("P")
-T = TypeVar("T")
 _Future = asyncio.Future[object]
 
 _RECENT_DECISIONS = 50_000
@@ -282,7 +281,7 @@ class EmbeddedStore(StateDirectory):
     def _beside(self, policy: PolicyRef, features: bytes | None, decision: Decision | None) -> Lessons:
         """The policies in the shadow that a reward of ``policy``, new now, teaches too."""
         if features is not None:
-            return lessons.beside(self._registry, policy, lessons.NEWEST, features, None, None)
+            return lessons.beside(self._registry, policy, LAST_SEQ, features, None, None)
         return () if decision is None else decision.also or ()
 
     async def _reward_by_key(self, reward: Reward) -> Reward | None:

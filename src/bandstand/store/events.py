@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 _SEQ_SHIFT = 20  # a million events a millisecond before sequence numbers run ahead of the clock
 _LAST_MILLISECOND = 2**43 - 1  # an event number is a 63-bit integer
 _SEQ_DIGITS = 16
+LAST_SEQ = (1 << 63) - 1
+"""No event has a higher number."""
 _OURS = re.compile(r"[0-7][0-9a-f]{31}")  # a number beyond 63 bits is none of ours, and SQLite would not take it
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from bandstand.bandit.errors import BandstandError
-from bandstand.store.events import PolicyRef
+from bandstand.store.events import LAST_SEQ, PolicyRef
 from bandstand.store.ledger import Row
 from bandstand.store.registry import Registry
 
@@ -225,7 +225,7 @@ def find(connection: sqlite3.Connection, registry: Registry, judgement_id: str) 
         seq = int(judgement_id[:16], 16)
     except ValueError:
         return None
-    row = connection.execute(f"{_JUDGEMENT} j.seq = ?", (min(seq, 2**63 - 1),)).fetchone()
+    row = connection.execute(f"{_JUDGEMENT} j.seq = ?", (min(seq, LAST_SEQ),)).fetchone()
     found = None if row is None else _judgement(row, registry)
     return found if found is not None and found.judgement_id == judgement_id else None
 

@@ -5,14 +5,9 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from bandstand.bandit.definition import is_integer, is_number
 from bandstand.bandit.errors import InvalidRequestError
-from bandstand.bandit.features import Field
-from bandstand.store.events import Array, Lessons, PolicyRef
+from bandstand.store.events import LAST_SEQ, Array, Lessons, PolicyRef
 from bandstand.store.registry import Registry
-
-NEWEST = (1 << 63) - 1
-"""The event number of a reward that is still to come."""
 
 _DECISION = "SELECT policy, body, pick FROM decisions WHERE seq = ?"
 _Values = Mapping[str, Any]
@@ -64,18 +59,7 @@ def beside(
 def of_decision(connection: sqlite3.Connection, registry: Registry, seq: int) -> Lessons:
     """The policies in the shadow that a reward of this decision will teach; none where it is gone."""
     row = connection.execute(_DECISION, (seq,)).fetchone()
-    return () if row is None else beside(registry, registry.ref(row[0]), NEWEST, None, *row[1:])
-
-
-def fits(value: object, field: Field) -> bool:
-    """Whether a raw value is one that the field takes."""
-    if field.type == "boolean":
-        return isinstance(value, bool)
-    if field.type == "string":
-        return isinstance(value, str)
-    if not (is_integer(value) or (field.type == "number" and is_number(value))):
-        return False
-    return (field.minimum is None or value >= field.minimum) and (field.maximum is None or value <= field.maximum)
+    return () if row is None else beside(registry, registry.ref(row[0]), LAST_SEQ, None, *row[1:])
 
 
 def _values(features: bytes | None, body: bytes | None, pick: int | None) -> tuple[_Values, _Values]:
@@ -91,7 +75,7 @@ def _values(features: bytes | None, body: bytes | None, pick: int | None) -> tup
 def _readable(registry: Registry, ref: PolicyRef, context: _Values, features: _Values) -> Array | None:
     schema = registry.schema(ref)
     for fields, values in ((schema.context_fields, context), (schema.candidate_fields, features)):
-        if not all(fits(values[name], field) for name, field in fields.items() if name in values):
+        if not all(field.takes(values[name]) for name, field in fields.items() if name in values):
             return None
     try:
         return registry.encode(ref, context, features)

@@ -11,7 +11,6 @@ from bandstand.bandit.errors import ConfigurationError, InvalidRequestError
 from bandstand.bandit.features import Field
 from bandstand.store import replay
 from bandstand.store.events import Array, PolicyRef
-from bandstand.store.lessons import fits
 from bandstand.store.maintenance import State, Tick, no_tick
 from bandstand.store.registry import Registry
 
@@ -134,7 +133,7 @@ class _CheckedRegistry(Registry):
         if schema is not None:
             for fields, values in ((schema.context_fields, context), (schema.candidate_fields, features)):
                 for name, field in fields.items():
-                    if name in values and not fits(values[name], field):
+                    if name in values and not field.takes(values[name]):
                         raise ValueError(f"{field.source}.{name} is not {_described(field)}")
             self.encoded += 1
         return super().encode(ref, context, features)

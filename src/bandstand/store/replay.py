@@ -8,8 +8,8 @@ from operator import itemgetter
 from typing import Any
 
 from bandstand.bandit.profile import Profile
-from bandstand.store.events import Lessons, PolicyRef
-from bandstand.store.lessons import NEWEST, learners, lessons
+from bandstand.store.events import LAST_SEQ, Lessons, PolicyRef
+from bandstand.store.lessons import learners, lessons
 from bandstand.store.registry import Registry
 
 _DECISIONS = """SELECT seq, 'decision', policy, ts, exploring FROM decisions
@@ -49,14 +49,16 @@ def holds(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
     return bool(connection.execute(_EVENT, (seq, uid)).fetchone()[0])
 
 
-def rebuilt(connection: sqlite3.Connection, registry: Registry, uid: int, user_id: str, until: int = NEWEST) -> Profile:
+def rebuilt(
+    connection: sqlite3.Connection, registry: Registry, uid: int, user_id: str, until: int = LAST_SEQ
+) -> Profile:
     """The user's state from the ledger alone, as of the event ``until``."""
     start = baseline(connection, uid) or Profile(user_id)
     return caught_up(connection, registry, uid, start, until)
 
 
 def caught_up(
-    connection: sqlite3.Connection, registry: Registry, uid: int, profile: Profile, until: int = NEWEST
+    connection: sqlite3.Connection, registry: Registry, uid: int, profile: Profile, until: int = LAST_SEQ
 ) -> Profile:
     """``profile`` with the user's later events, up to ``until``, folded in; it is moved in place and returned.
 

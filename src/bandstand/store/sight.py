@@ -10,14 +10,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from bandstand.bandit.errors import StorageUnavailableError
-from bandstand.store.events import time_of
+from bandstand.store.events import LAST_SEQ, time_of
 from bandstand.store.reading import Reader
 from bandstand.store.writer import translated
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 COUNTED = 10_000
@@ -49,7 +48,6 @@ _REWARDS = """SELECT ts, value FROM (SELECT seq, ts, value FROM rewards WHERE ui
 _TURN = "SELECT query_t, answer_t, query_t1 FROM turns WHERE judgement = ?"
 _VERDICTS = """SELECT printf('%016x', j.seq) || j.nonce, v.document ->> 'label', v.document ->> 'tier'
     FROM judgements AS j JOIN verdicts AS v ON v.seq = j.verdict_seq WHERE j.seq IN ({seqs})"""
-_EVERYTHING = 2**63 - 1
 _LAST_CHARACTER = "\U0010ffff"
 
 
@@ -133,7 +131,7 @@ class Sight:
 
     async def newest_users(self, before: int | None, limit: int) -> list[SeenUser]:
         """Users, the last met first, from the cursor ``before``: a ``uid``."""
-        return await self._ask(_users, _NEWEST, _EVERYTHING if before is None else before, limit)
+        return await self._ask(_users, _NEWEST, LAST_SEQ if before is None else before, limit)
 
     async def users_starting(self, prefix: str, after: str, limit: int) -> list[SeenUser]:
         """Users whose id starts with ``prefix``, in the order of their ids, from the cursor ``after``: an id."""
@@ -150,7 +148,7 @@ class Sight:
 
     async def decisions(self, uid: int, before: int | None, limit: int) -> list[SeenDecision]:
         """A user's decisions, newest first, those before the last reset included; from the cursor ``before``: a seq."""
-        return await self._ask(_decisions, uid, _EVERYTHING if before is None else before, limit)
+        return await self._ask(_decisions, uid, LAST_SEQ if before is None else before, limit)
 
     async def rewards(self, uid: int, limit: int) -> list[tuple[float, float]]:
         """Time and value of a user's newest rewards, oldest first."""

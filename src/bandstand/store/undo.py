@@ -9,7 +9,7 @@ from typing import Self
 
 from bandstand.bandit.errors import UnknownDecisionError
 from bandstand.store import reading
-from bandstand.store.events import seq_at, time_of
+from bandstand.store.events import LAST_SEQ, seq_at, time_of
 from bandstand.store.ledger import Row
 from bandstand.store.registry import Registry
 from bandstand.store.revocations import Counted
@@ -17,7 +17,6 @@ from bandstand.store.revocations import Counted
 KIND = "revocation"
 """The kind of the mark that records an undo: who, when, what was meant, how much it was."""
 
-_LAST = (1 << 63) - 1
 _MEANT = """SELECT r.seq, r.uid, p.name, CASE
         WHEN NOT r.applied THEN 'void'
         WHEN EXISTS (SELECT 1 FROM revocations WHERE reward_seq = r.seq) THEN 'already'
@@ -131,7 +130,7 @@ def selected(connection: sqlite3.Connection, registry: Registry, selection: Sele
         "decision": decision,
         "client": selection.client,
         "judge": selection.judge_version,
-        "first": min(max(0, seq_at(selection.since or 0.0)), _LAST),
+        "first": min(max(0, seq_at(selection.since or 0.0)), LAST_SEQ),
         "since": selection.since,
         "until": selection.until,
     }

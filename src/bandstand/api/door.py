@@ -1,4 +1,4 @@
-"""Turns: heavy requests begin one by one, and only while no light one is being answered.
+"""A door: heavy requests begin one by one, and only while no light one is being answered.
 
 A request for tips costs the event loop two or three milliseconds, most of them before its first wait. Five hundred that
 arrive together would hold up every score for more than a second; in turns they hold up none for more than their own.
@@ -13,7 +13,7 @@ _PATIENCE = 0.02
 """Seconds after which the next one begins although light ones are about: these come first, but not only."""
 
 
-class Turns:
+class Door:
     """A queue at a door; who finds nobody there goes straight in.
 
     Args:
@@ -37,7 +37,7 @@ class Turns:
         if self._waiting:
             self._look()
 
-    async def take(self) -> None:
+    async def enter(self) -> None:
         """Wait for one's turn.
 
         Raises:

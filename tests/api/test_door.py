@@ -1,11 +1,11 @@
-"""Turns: in order, one by one, after the light ones, never stuck."""
+"""Door: in order, one by one, after the light ones, never stuck."""
 
 import asyncio
 from itertools import pairwise
 
 import pytest
 
-from bandstand.api.turns import Turns
+from bandstand.api.door import Door
 from bandstand.bandit.errors import OverloadedError
 
 
@@ -14,13 +14,13 @@ async def in_time(*waiting: asyncio.Task[None]) -> None:
         await asyncio.gather(*waiting)
 
 
-def taking(turns: Turns, count: int, begun: list[int] | None = None) -> list[asyncio.Task[None]]:
-    async def take(number: int) -> None:
-        await turns.take()
+def entering(door: Door, count: int, begun: list[int] | None = None) -> list[asyncio.Task[None]]:
+    async def enter(number: int) -> None:
+        await door.enter()
         if begun is not None:
             begun.append(number)
 
-    return [asyncio.create_task(take(number)) for number in range(count)]
+    return [asyncio.create_task(enter(number)) for number in range(count)]
 
 
 async def passes(count: int) -> None:
@@ -30,14 +30,14 @@ async def passes(count: int) -> None:
 
 
 async def test_who_finds_nobody_there_waits_for_nobody() -> None:
-    (task,) = taking(Turns(), 1)
+    (task,) = entering(Door(), 1)
     await passes(1)
     assert task.done()
 
 
 async def test_turns_go_round_in_order_and_one_by_one() -> None:
     begun: list[int] = []
-    tasks = taking(Turns(), 30, begun)
+    tasks = entering(Door(), 30, begun)
     seen = []
     while not all(task.done() for task in tasks):
         await asyncio.sleep(0)
@@ -47,10 +47,10 @@ async def test_turns_go_round_in_order_and_one_by_one() -> None:
 
 
 async def test_the_loop_goes_round_between_two_turns() -> None:
-    turns, seen = Turns(), []
+    door, seen = Door(), []
 
     async def begin() -> None:
-        await turns.take()
+        await door.enter()
         seen.append("turn")
 
     async def others() -> None:
@@ -65,47 +65,47 @@ async def test_the_loop_goes_round_between_two_turns() -> None:
 
 
 async def test_nobody_begins_while_a_light_request_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bandstand.api.turns._PATIENCE", 3600)
-    turns = Turns()
-    turns.light_begins()
-    turns.light_begins()
-    tasks = taking(turns, 2)
+    monkeypatch.setattr("bandstand.api.door._PATIENCE", 3600)
+    door = Door()
+    door.light_begins()
+    door.light_begins()
+    tasks = entering(door, 2)
     await passes(50)
-    turns.light_ends()
+    door.light_ends()
     await passes(50)
     assert not any(task.done() for task in tasks)
-    turns.light_ends()
+    door.light_ends()
     await passes(2)
     assert tasks[0].done()
     await in_time(*tasks)
 
 
 async def test_nor_between_two_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bandstand.api.turns._PATIENCE", 3600)
-    turns, begun = Turns(), list[int]()
-    tasks = taking(turns, 5, begun)
+    monkeypatch.setattr("bandstand.api.door._PATIENCE", 3600)
+    door, begun = Door(), list[int]()
+    tasks = entering(door, 5, begun)
     while len(begun) < 2:  # noqa: ASYNC110 (turns of the loop are what is counted)
         await asyncio.sleep(0)
-    turns.light_begins()
+    door.light_begins()
     await passes(50)
     assert len(begun) <= 3
-    turns.light_ends()
+    door.light_ends()
     await in_time(*tasks)
 
 
 async def test_under_unending_light_requests_the_heavy_ones_begin_all_the_same() -> None:
-    turns, begun = Turns(), list[int]()
-    turns.light_begins()
-    await in_time(*taking(turns, 5, begun))
+    door, begun = Door(), list[int]()
+    door.light_begins()
+    await in_time(*entering(door, 5, begun))
     assert begun == list(range(5))
 
 
 @pytest.mark.parametrize("light", [False, True])
 async def test_who_goes_away_loses_the_turn_and_blocks_nobody(light: bool) -> None:
-    turns = Turns()
+    door = Door()
     if light:
-        turns.light_begins()
-    tasks = taking(turns, 6)
+        door.light_begins()
+    tasks = entering(door, 6)
     await passes(1)
     for task in tasks[1:4]:
         task.cancel()
@@ -113,27 +113,27 @@ async def test_who_goes_away_loses_the_turn_and_blocks_nobody(light: bool) -> No
     assert [task.cancelled() for task in tasks] == [False, True, True, True, False, False]
     await passes(5)
     if light:
-        turns.light_ends()
-    (late,) = taking(turns, 1)
+        door.light_ends()
+    (late,) = entering(door, 1)
     await in_time(late)
 
 
 async def test_who_goes_away_with_the_turn_in_hand_blocks_nobody() -> None:
-    turns = Turns()
-    turns.light_begins()
-    first, second = taking(turns, 2)
+    door = Door()
+    door.light_begins()
+    first, second = entering(door, 2)
     await passes(1)
-    turns.light_ends()
+    door.light_ends()
     first.cancel()
     await in_time(second)
     assert first.cancelled()
 
 
 async def test_too_many_are_refused_at_once() -> None:
-    turns = Turns(most=2)
-    tasks = taking(turns, 3)
+    door = Door(most=2)
+    tasks = entering(door, 3)
     await passes(1)
     with pytest.raises(OverloadedError):
-        await turns.take()
+        await door.enter()
     await in_time(*tasks)
-    await in_time(*taking(turns, 1))
+    await in_time(*entering(door, 1))
