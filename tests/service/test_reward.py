@@ -15,6 +15,7 @@ from bandstand.bandit.errors import (
     WrongPolicyError,
 )
 from bandstand.bandit.profile import PolicyState
+from bandstand.store.events import Decision
 from tests.service.given import FEATURES, Service
 from tests.store.given import CATALOGUE, DAY
 
@@ -328,6 +329,67 @@ async def test_what_came_with_a_key_goes_before_whether_there_is_such_a_decision
     assert await service.deployment.store.user_count() == 2
     assert (await state(service)).reward_count == 1
     assert (await service.reward({"decision_id": other.decision_id, "reward": 0.5}, key="another key")).applied
+
+
+OVERTAKEN: list[tuple[dict[str, Any], str | None, type[Exception] | None]] = [
+    ({}, None, None),
+    ({"user_id": "anna"}, None, None),
+    ({"user_id": "anna", "tip_id": "zebra"}, None, InvalidRequestError),
+    ({"user_id": "anna"}, "linucb", WrongPolicyError),
+]
+
+
+@pytest.mark.parametrize(("fields", "named", "refusal"), OVERTAKEN)
+async def test_a_decision_made_just_after_it_was_not_found_is_not_rewarded_for_another(
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    fields: dict[str, Any],
+    named: str | None,
+    refusal: type[Exception] | None,
+) -> None:
+    """A reward may overtake its own score: what it then means cannot be known, and nobody may be taught for it."""
+    find = service.deployment.store.decision
+    made: list[str] = []
+
+    async def find_before_it_is_made(decision_id: str) -> Decision | None:
+        found = await find(decision_id)
+        if found is None and not made:
+            made.append(decision_id)
+            await service.score(policy="egreedy", decision_id=decision_id)
+        return found
+
+    request = {"decision_id": "mine", "reward": 0.5} | fields
+    with monkeypatch.context() as patch:
+        patch.setattr(service.deployment.store, "decision", find_before_it_is_made)
+        with pytest.raises(UnknownDecisionError):
+            await service.reward(request, policy=named, key="key")
+    assert made
+    for policy in CATALOGUE.policies:
+        assert (await state(service, policy)).reward_count == 0
+    if refusal is None:
+        assert (await service.reward(request, policy=named, key="key")).policy == "egreedy-v1"
+    else:
+        with pytest.raises(refusal):
+            await service.reward(request, policy=named, key="key")
+    assert (await service.score()).policy == "linucb-v2"
+
+
+async def test_rewards_sent_together_with_their_scores_teach_who_decided_or_nobody(service: Service) -> None:
+    taught = 0
+    for number in range(10):
+        request = {"decision_id": f"mine-{number}", "user_id": "anna", "reward": 0.5}
+        scored, answer = await asyncio.gather(
+            service.score(policy="egreedy", decision_id=request["decision_id"]),
+            service.reward(request, key=f"key-{number}"),
+            return_exceptions=True,
+        )
+        assert not isinstance(scored, BaseException)
+        assert isinstance(answer, UnknownDecisionError) or getattr(answer, "policy", None) == "egreedy-v1"
+        taught += not isinstance(answer, UnknownDecisionError)
+    for _ in range(2):
+        assert (await state(service, "egreedy-v1")).reward_count == taught
+        assert (await state(service, "linucb-v2")).reward_count == 0
+        await service.reopen()
 
 
 async def test_a_refused_request_spends_no_key(service: Service) -> None:

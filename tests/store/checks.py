@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 import pytest
 
-from bandstand.bandit.errors import UnknownDecisionError
+from bandstand.bandit.errors import UnknownDecisionError, WrongPolicyError
 from bandstand.store.events import Decision, Erasure, PolicyRef, PolicyTotals, Reward, UserPage
 from bandstand.store.registry import policy_ref
 from bandstand.store.shadows import Shadow
@@ -377,6 +377,36 @@ async def a_key_and_a_decision_are_both_spent_once(subject: Subject) -> None:
     assert (await subject.state("anna")).reward_count == len(taught)
     await subject.reopen()
     assert (await subject.state("anna")).reward_count == len(taught)
+
+
+async def what_came_with_a_key_is_looked_up_and_nothing_is_logged(subject: Subject) -> None:
+    decision = await subject.decide("anna")
+    given = [await subject.teach("anna", 0.5, key=("route", "legacy"))]
+    given.append(await subject.reward(decision, 0.25, key=("route", "decision")))
+    for _ in range(2):
+        for key, outcome in zip(("legacy", "decision"), given, strict=True):
+            found = await subject.store.reward_by_key(("route", key))
+            assert found is not None
+            stands = outcome.reward
+            assert (found.seq, found.value, found.body_hash) == (stands.seq, stands.value, stands.body_hash)
+            assert await subject.store.reward_by_key(("another", key)) is None
+        assert (await subject.state("anna")).reward_count == 2
+        await subject.reopen()
+
+
+async def a_reward_of_a_policy_that_did_not_decide_is_refused(subject: Subject) -> None:
+    decision = await subject.decide("anna", "egreedy-v1")
+    for _ in range(2):
+        reward = subject.reward_of(decision, key=("route", "key"))
+        (reward.policy,) = refs("linucb-v2")
+        with pytest.raises(WrongPolicyError):
+            await subject.store.reward(reward)
+        assert await subject.store.reward_by_key(("route", "key")) is None
+        await subject.reopen()
+    assert (await subject.reward(decision, key=("route", "key"))).match == "new"
+    await subject.reopen()
+    assert (await subject.state("anna", "egreedy-v1")).reward_count == 1
+    assert (await subject.state("anna", "linucb-v2")).reward_count == 0
 
 
 async def legacy_rewards_each_count(subject: Subject) -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from bandstand.bandit.errors import ConfigurationError
 from bandstand.bandit.profile import Profile
+from bandstand.bandit.ridge import RidgeState
 from bandstand.store.documents import DocumentError, Documents, parse
 from bandstand.store.embedded import EmbeddedStore
+from bandstand.store.registry import policy_ref
 from tests.store.given import CATALOGUE, QUICK, Subject, assert_same, documents_in, embedded, killed, ledger_of
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -141,6 +143,27 @@ async def test_a_document_of_nobody_is_not_believed(tmp_path: Path) -> None:
     async with Subject(embedded(tmp_path / "other")) as stranger:
         assert (await stranger.store.profile("anna")).policies == {}
         assert stranger.store.status().quarantined == 1
+
+
+async def test_sums_of_another_schema_s_shape_are_not_believed(tmp_path: Path) -> None:
+    """Nothing could be scored or taught with them: the user would fail at every request."""
+    subject = Subject(embedded(tmp_path))
+    await subject.store.open()
+    live = await taught(subject, "anna")
+    x = subject.legacy("anna", policy="egreedy-v1").x
+    assert x is not None
+    documents, key = Documents(tmp_path), policy_ref(CATALOGUE.policies["linucb-v2"]).key
+    profile = documents.read("anna")
+    assert profile is not None
+    profile.policies[key].ridge = RidgeState.zero(x.size).updated(x, 0.5)
+    documents.write(profile)
+
+    await subject.reopen()
+    assert_same(live, await subject.store.profile("anna"))
+    assert subject.store.status().quarantined == 1
+    await subject.reward(await subject.decide("anna"), 0.5)
+    assert (await subject.state("anna")).reward_count == 3
+    await subject.store.close()
 
 
 async def test_a_document_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:

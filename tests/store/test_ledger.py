@@ -1,13 +1,19 @@
 """The ledger's file: made once, checked afterwards; and the decision that a legacy reward most likely answers."""
 
 import sqlite3
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from bandstand.bandit.errors import ConfigurationError
-from bandstand.store.ledger import SCHEMA_VERSION, connect, create, last_seq
-from tests.store.given import DAY, Subject, embedded, killed, ledger_of
+from bandstand.store import loop
+from bandstand.store.base import Store
+from bandstand.store.events import Decision
+from bandstand.store.ledger import SCHEMA_VERSION, Row, connect, create, decision_row, last_seq, reward_row
+from bandstand.store.memory import MemoryStore
+from bandstand.store.registry import Registry
+from tests.store.given import CATALOGUE, DAY, Subject, embedded, killed, ledger_of
 
 
 def linked(state_dir: Path) -> list[int | None]:
@@ -83,6 +89,95 @@ def test_a_reading_connection_cannot_write(tmp_path: Path) -> None:
         reading.execute("INSERT INTO meta VALUES ('key', 'value')")
     reading.close()
     writing.close()
+
+
+# ── ledgers of earlier formats ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def filled(ledger: sqlite3.Connection, decisions: list[Decision]) -> None:
+    """Put in decisions with their rewards as format 4 counted them: by hour and by day, with no sums of all time."""
+    registry = Registry(CATALOGUE)
+    registry.register(ledger)
+    ledger.execute("INSERT INTO users VALUES (1, 'anna')")
+    for decision in decisions:
+        policy_id, (part, amounts) = registry.id(decision.policy), loop.drawn(decision)
+        decision.uid = 1
+        insert(ledger, "decisions", decision_row(decision, policy_id))
+        ledger.execute(loop.DRAWN, (loop.day_of(decision.seq), policy_id, part, *amounts))
+        hour = int(decision.ts // 3600)
+        insert(ledger, "rollups", (hour, policy_id, 1, int(decision.exploring), 0, 0.0))
+        if decision.reward is not None:
+            insert(ledger, "rewards", reward_row(decision.reward, 1, policy_id))
+            insert(ledger, "rollups", (hour + 1, policy_id, 0, 0, 1, decision.reward.value))
+
+
+def insert(ledger: sqlite3.Connection, table: str, row: Row) -> None:
+    ledger.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 (placeholders)
+
+
+def used_in_format_6(ledger: sqlite3.Connection) -> None:
+    """Let format 6 have counted all time from the newest hour and day on, as it did before it was mended."""
+    for script in ("shadows.sql", "past_rewards.sql"):
+        ledger.executescript(files("bandstand.store").joinpath(script).read_text("utf-8"))
+    for table, period in (("rollups", "hour"), ("draws", "day")):
+        ledger.execute(f"CREATE TEMP TABLE newest AS SELECT * FROM {table} ORDER BY {period} DESC LIMIT 1")  # noqa: S608 (constants)
+        ledger.execute(f"UPDATE newest SET {period} = -1")  # noqa: S608 (constants)
+        ledger.execute(f"INSERT INTO {table} SELECT * FROM newest")  # noqa: S608 (constants)
+        ledger.execute("DROP TABLE newest")
+    ledger.execute("PRAGMA user_version = 6")
+
+
+async def counted(store: Store) -> list[str]:
+    """Everything a store counts, to 1e-9, in an order that does not depend on the store."""
+    sums = await store.loop(30)
+    rows = [*sums.draws, *sums.arrivals, *(await store.totals()).items()]
+    return sorted(repr([round(value, 9) if isinstance(value, float) else value for value in row]) for row in rows)
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["of format 4", "of format 4, used in format 6"])
+async def test_an_old_ledger_counts_as_if_it_had_always_been_a_new_one(tmp_path: Path, *, used: bool) -> None:
+    expected = Subject(lambda clock: MemoryStore(CATALOGUE, clock=clock))
+    made = []
+    for number in range(12):
+        made.append(await expected.decide("anna", ("linucb-v2", "egreedy-v1")[number % 2], exploring=number % 3 == 0))
+        expected.clock.now += 3600
+        if number % 4:
+            await expected.reward(made[-1], 0.25 * (number % 4))
+        expected.clock.now += 4 * 3600
+    with ledger_of(tmp_path) as ledger:
+        ledger.executescript((Path(__file__).parent / "data" / "ledger-v4.sql").read_text("utf-8"))
+        ledger.execute("PRAGMA user_version = 4")
+        ledger.execute("INSERT INTO meta VALUES ('secret', ?)", (b"s" * 32,))
+        filled(ledger, made)
+        if used:
+            used_in_format_6(ledger)
+    subject = Subject(embedded(tmp_path))
+    subject.clock.now = expected.clock.now
+    async with subject:
+        for _ in range(2):
+            assert await counted(subject.store) == await counted(expected.store)
+            await subject.reopen()
+        taught = [decision.reward for decision in made if decision.reward is not None]
+        for each in (subject, expected):
+            assert len(await each.store.revoke([taught[0].seq, taught[-1].seq], cause="undo", client="tests")) == 2
+            assert (await each.reward(made[0], 0.75)).match == "new"
+        for _ in range(2):
+            assert await counted(subject.store) == await counted(expected.store)
+            await subject.reopen()
+
+
+def test_an_old_ledger_becomes_what_a_new_one_is(tmp_path: Path) -> None:
+    shapes = []
+    for name in ("old", "new"):
+        connection = connect(tmp_path / name)
+        if name == "old":
+            connection.executescript((Path(__file__).parent / "data" / "ledger-v4.sql").read_text("utf-8"))
+            connection.execute("PRAGMA user_version = 4")
+        create(connection)
+        shapes.append(connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall())
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+        connection.close()
+    assert shapes[0] == shapes[1]
 
 
 # ── links of legacy rewards ───────────────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bandstand.bandit.errors import AlreadyRewardedError, IdempotencyMismatchError, UnknownDecisionError
+from bandstand.bandit.errors import (
+    AlreadyRewardedError,
+    IdempotencyMismatchError,
+    UnknownDecisionError,
+    WrongPolicyError,
+)
 from bandstand.store.events import Decision
 from bandstand.store.judgements import Conclusion, Judgement, JudgementExpiredError, RewardPendingError
 from bandstand.store.turns import Concluded, TurnStore
@@ -102,6 +107,36 @@ async def test_a_key_is_for_one_thing(turns: Turns) -> None:
     with pytest.raises(IdempotencyMismatchError):
         await turns.store.accept(turns.turn(third, key=("route", "r")))
     assert (await turns.reward(third)).match == "new", "nothing holds it"
+
+
+async def test_what_came_with_a_key_is_looked_up_as_what_it_is(turns: Turns) -> None:
+    first, second = await turns.decide("anna"), await turns.decide("anna")
+    taken = (await turns.store.accept(turns.turn(first, key=("route", "turn")))).judgement
+    given = (await turns.reward(second, key=("route", "reward"))).reward
+    for _ in range(2):
+        turn, reward = (
+            await turns.store.turn_by_key(("route", "turn")),
+            await turns.store.reward_by_key(("route", "reward")),
+        )
+        assert turn is not None
+        assert reward is not None
+        assert (turn.seq, turn.body_hash, reward.seq) == (taken.seq, taken.body_hash, given.seq)
+        with pytest.raises(IdempotencyMismatchError):
+            await turns.store.turn_by_key(("route", "reward"))
+        with pytest.raises(IdempotencyMismatchError):
+            await turns.store.reward_by_key(("route", "turn"))
+        assert await turns.store.turn_by_key(("another", "turn")) is None
+        assert await turns.store.reward_by_key(("another", "reward")) is None
+        await turns.reopen()
+
+
+async def test_a_turn_of_a_policy_that_did_not_decide_is_refused(turns: Turns) -> None:
+    decision, other = await turns.decide("anna", "egreedy-v1"), await turns.decide("anna", "linucb-v2")
+    turn = turns.turn(decision)
+    turn.policy = other.policy
+    with pytest.raises(WrongPolicyError):
+        await turns.store.accept(turn)
+    assert (await turns.store.accept(turns.turn(decision))).match == "new", "nothing holds it"
 
 
 async def test_a_crash_after_the_answer_loses_nothing(turns: Turns, tmp_path: Path) -> None:

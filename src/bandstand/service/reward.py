@@ -17,9 +17,7 @@ from bandstand.bandit.errors import (
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.rewards import checked_reward, reaction_reward
 from bandstand.service.deployment import Deployment
-from bandstand.store.events import Reward
-
-_NOBODY = ""  # no user can be called so
+from bandstand.store.events import Reward, Rewarded
 
 
 @dataclass(slots=True)
@@ -63,11 +61,18 @@ async def reward(
         IdempotencyMismatchError: the key came with another body before.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
-    event = await rewarding(deployment, request, _value(request), client=client, policy=policy, idempotency=idempotency)
-    body_hash = event.body_hash
-    outcome = await deployment.store.reward(event)
+    value = _value(request)
+    try:
+        event = await rewarding(deployment, request, value, client=client, policy=policy, idempotency=idempotency)
+    except UnknownDecisionError:
+        earlier = None if idempotency is None else await deployment.store.reward_by_key(idempotency)
+        if earlier is None:
+            raise
+        outcome = Rewarded(earlier, "key")
+    else:
+        outcome = await deployment.store.reward(event)
     stands = outcome.reward
-    if stands.body_hash != body_hash:
+    if stands.body_hash != body_hash(request):
         if outcome.match == "key":
             message = "this Idempotency-Key came with another body before"
             raise IdempotencyMismatchError(message)
@@ -96,27 +101,25 @@ async def rewarding(
 ) -> Reward:
     """The reward that a request means, by ``decision_id`` or by the legacy fields; nothing is logged yet.
 
-    With an ``Idempotency-Key`` it may name a decision that there is not: the store knows what came with the key before,
-    and only then refuses.
+    With an ``Idempotency-Key``, what came with it before goes before an unknown decision: the caller looks it up then.
 
     Raises:
         InvalidRequestError: legacy fields are missing, or the decision picked another candidate.
         UnknownPolicyError, UnknownDecisionError, WrongPolicyError: what it names is not there, or not so.
     """
     named = None if policy is None else deployment.policy(policy)
-    body_hash = hashlib.blake2b(json.dumps(request, sort_keys=True).encode(), digest_size=16).digest()
-    if "decision_id" not in request:
-        chosen = named or deployment.policy(None, request.get("user_id"))
-        event = _legacy(deployment, request, chosen, value, client, body_hash)
+    if "decision_id" in request:
+        event = await _by_decision(deployment, request, named, value, client)
     else:
-        try:
-            event = await _by_decision(deployment, request, named, value, client, body_hash)
-        except UnknownDecisionError:
-            if idempotency is None:
-                raise
-            event = _by_unknown_decision(deployment, request, value, client, body_hash)
+        chosen = named or deployment.policy(None, request.get("user_id"))
+        event = _legacy(deployment, request, chosen, value, client)
     event.idempotency = idempotency
     return event
+
+
+def body_hash(request: Mapping[str, Any]) -> bytes:
+    """What tells a retry of a request from a contradiction: 16 bytes, whatever the order of its fields."""
+    return hashlib.blake2b(json.dumps(request, sort_keys=True).encode(), digest_size=16).digest()
 
 
 def _value(request: Mapping[str, Any]) -> float:
@@ -135,7 +138,6 @@ async def _by_decision(
     named: Policy | None,
     value: float,
     client: str,
-    body_hash: bytes,
 ) -> Reward:
     decision = await deployment.store.decision(request["decision_id"])
     if decision is None or request.get("user_id", decision.user_id) != decision.user_id:
@@ -154,32 +156,13 @@ async def _by_decision(
         value=value,
         client=client,
         ts=deployment.clock(),
-        body_hash=body_hash,
+        body_hash=body_hash(request),
         x=None,
         decision_id=decision.decision_id,
     )
 
 
-def _by_unknown_decision(
-    deployment: Deployment, request: Mapping[str, Any], value: float, client: str, body_hash: bytes
-) -> Reward:
-    """A reward that no store logs: it finds what came with the same key, or no such decision of this user."""
-    return Reward(
-        user_id=request.get("user_id", _NOBODY),
-        policy=deployment.refs[deployment.policy(None).name],
-        tip_id=request.get("tip_id", ""),
-        value=value,
-        client=client,
-        ts=deployment.clock(),
-        body_hash=body_hash,
-        x=None,
-        decision_id=request["decision_id"],
-    )
-
-
-def _legacy(
-    deployment: Deployment, request: Mapping[str, Any], policy: Policy, value: float, client: str, body_hash: bytes
-) -> Reward:
+def _legacy(deployment: Deployment, request: Mapping[str, Any], policy: Policy, value: float, client: str) -> Reward:
     missing = [name for name in ("user_id", "tip_id", "features") if name not in request]
     if missing:
         message = "without a decision_id, user_id, tip_id and features are required"
@@ -195,7 +178,7 @@ def _legacy(
         value=value,
         client=client,
         ts=deployment.clock(),
-        body_hash=body_hash,
+        body_hash=body_hash(request),
         x=policy.schema.encode(context, [features])[0],
         features=json.dumps({"context": context, "features": features}).encode(),
     )

@@ -4,11 +4,11 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from bandstand.bandit.errors import FieldError, InvalidRequestError
+from bandstand.bandit.errors import FieldError, IdempotencyMismatchError, InvalidRequestError, UnknownDecisionError
 from bandstand.judge.turn import Turn
 from bandstand.service.deployment import Deployment
 from bandstand.service.judging import Judging
-from bandstand.service.reward import rewarding
+from bandstand.service.reward import body_hash, rewarding
 from bandstand.store.judgements import Accepted, Judgement
 
 _NONCE_BYTES = 8
@@ -49,7 +49,15 @@ async def accept(
     taxonomy = judging.taxonomy(words.get("taxonomy"))
     cut = Turn.parse(words).cut()
     asked = {name: value for name, value in request.items() if name != "wait"}  # to wait or not is no other request
-    event = await rewarding(deployment, asked, 0.0, client=client, policy=policy, idempotency=idempotency)
+    try:
+        event = await rewarding(deployment, asked, 0.0, client=client, policy=policy, idempotency=idempotency)
+    except UnknownDecisionError:
+        earlier = None if idempotency is None else await judging.store.turn_by_key(idempotency)
+        if earlier is None:
+            raise
+        if earlier.body_hash != body_hash(asked):
+            raise IdempotencyMismatchError("this Idempotency-Key came with another body before") from None
+        return Accepted(earlier, "key")
     return await judging.accept(
         Judgement(
             judgement_id=f"{0:016x}{secrets.token_hex(_NONCE_BYTES)}",

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
+from bandstand.bandit.errors import WrongPolicyError
 from bandstand.bandit.profile import Profile
 from bandstand.store.events import Decision, Erasure, PolicyRef, PolicyTotals, Reward, Rewarded, Status, UserPage
 from bandstand.store.generations import LoggedGeneration, PromptTotals
@@ -46,8 +47,16 @@ class Store(Protocol):
         """Log a reward and teach it, once for its decision and once for its Idempotency-Key.
 
         Raises:
-            UnknownDecisionError: the decision is gone (erased meanwhile).
+            UnknownDecisionError: the decision is gone (erased meanwhile), or another user's.
+            WrongPolicyError: another policy made the decision.
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
+        """
+
+    async def reward_by_key(self, key: tuple[str, str]) -> Reward | None:
+        """The reward that came with that Idempotency-Key, named by scope and key; nothing is logged.
+
+        Raises:
+            IdempotencyMismatchError: what came with it was no such reward.
         """
 
     async def selected(self, selection: Selection) -> Selected:
@@ -159,3 +168,13 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Commit what was accepted, write the checkpoints, let go."""
+
+
+def require_made_by(decision: Decision, policy: PolicyRef) -> None:
+    """Refuse to teach a policy from the features that another one's decision saw.
+
+    Raises:
+        WrongPolicyError: another policy made the decision.
+    """
+    if decision.policy != policy:
+        raise WrongPolicyError(f"the decision was made by {decision.policy.name}")

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.errors import (
-    UnknownDecisionError,
-)
+from bandstand.bandit.errors import UnknownDecisionError
 from bandstand.store import (
     erasure,
     generations,
@@ -25,6 +23,7 @@ from bandstand.store import (
     shadows,
     undo,
 )
+from bandstand.store.base import require_made_by
 from bandstand.store.directory import CollidedError, StateDirectory, StoreOptions
 from bandstand.store.events import (
     LAST_SEQ,
@@ -209,7 +208,7 @@ class EmbeddedStore(StateDirectory):
             return await self._reward(reward)
 
     async def _reward(self, reward: Reward) -> Rewarded:
-        if (known := await self._reward_by_key(reward)) is not None:
+        if reward.idempotency is not None and (known := await self._reward_by_key(reward.idempotency)) is not None:
             return Rewarded(known, "key")
         while True:
             user = await self._users.of(reward.user_id)
@@ -223,6 +222,7 @@ class EmbeddedStore(StateDirectory):
             if decision is None or decision.uid != user.uid or self._past(decision):
                 message = "no such decision"
                 raise UnknownDecisionError(message)
+            require_made_by(decision, reward.policy)
             if decision.reward is not None:
                 standing = decision.reward
                 await self._settled(standing.seq)
@@ -235,6 +235,10 @@ class EmbeddedStore(StateDirectory):
                 reward.applied, reward.reason = False, "reset"
         await asyncio.shield(self._hand_over_reward(user, reward, decision))  # others may wait for it too
         return Rewarded(reward, "new")
+
+    async def reward_by_key(self, key: tuple[str, str]) -> Reward | None:
+        """The reward that came with that Idempotency-Key; see :class:`bandstand.store.base.Store`."""
+        return await self._reward_by_key(key)
 
     def _past(self, decision: Decision) -> bool:
         """Whether retention takes the decision, or has taken it, while memory still knows it."""
@@ -284,10 +288,7 @@ class EmbeddedStore(StateDirectory):
             return lessons.beside(self._registry, policy, LAST_SEQ, features, None, None)
         return () if decision is None else decision.also or ()
 
-    async def _reward_by_key(self, reward: Reward) -> Reward | None:
-        key = reward.idempotency
-        if key is None:
-            return None
+    async def _reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         flying = self._keyed.get(key)
         if flying is None:
             return await self._read(reading.reward_by_key, self._registry, *key)

@@ -12,8 +12,19 @@ from pathlib import Path
 from bandstand.bandit.errors import ConfigurationError
 from bandstand.store.events import Decision, Reward
 
-_SCRIPTS = ("schema.sql", "generations.sql", "judgements.sql", "loop.sql", "shadows.sql", "past_rewards.sql")
-"""The nth of them brings a ledger from format n - 1 to format n."""
+_SCRIPTS = (
+    "schema.sql",
+    "generations.sql",
+    "judgements.sql",
+    "loop.sql",
+    "shadows.sql",
+    "past_rewards.sql",
+    "all_time.sql",
+)
+"""The nth of them brings a ledger from format n - 1 to format n.
+
+One that ledgers were made with makes the same for ever: a change is a script of its own.
+"""
 SCHEMA_VERSION = len(_SCRIPTS)
 LEGACY_LINK_SECONDS = 24 * 3600
 _LEGACY_LINK_REACH = 1000

@@ -1,6 +1,6 @@
 """Sums that tell whether the learning loop is sound, kept up in the commit of the events that they are of.
 
-What a decision adds is worked out here, when it is handed over; rewards are counted by triggers (``loop.sql``).
+What a decision adds is worked out here, when it is handed over; rewards are counted by triggers (``all_time.sql``).
 """
 
 import math

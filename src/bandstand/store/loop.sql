@@ -53,7 +53,7 @@ INSERT INTO delays WITH RECURSIVE steps (factor, bucket) AS (
 UPDATE delays SET below = 9e999 WHERE bucket = 106;
 
 -- Rewards that stand, by the day of the decision that they answer and by how late they came; one that answers none is of
--- its own day, in bucket -1. Kept by triggers: whatever adds a reward or takes one back is counted, and never twice.
+-- its own day, in bucket -1. Kept by the triggers of all_time.sql.
 CREATE TABLE arrivals (
     day        INTEGER NOT NULL,
     policy     INTEGER NOT NULL,
@@ -64,25 +64,5 @@ CREATE TABLE arrivals (
     PRIMARY KEY (day, policy, source, bucket)
 ) WITHOUT ROWID;
 
-CREATE TRIGGER reward_arrived AFTER INSERT ON rewards BEGIN
-    INSERT INTO arrivals SELECT day, NEW.policy, NEW.source,
-        CASE WHEN coalesce(NEW.decision_seq, NEW.linked_seq) IS NULL THEN -1 ELSE (SELECT bucket FROM delays
-            WHERE below > NEW.ts - (coalesce(NEW.decision_seq, NEW.linked_seq) >> 20) / 1000.0 ORDER BY below LIMIT 1) END,
-        1, NEW.value
-        FROM (SELECT (coalesce(NEW.decision_seq, NEW.linked_seq, NEW.seq) >> 20) / 86400000 AS day UNION ALL SELECT -1)
-        WHERE true ON CONFLICT DO UPDATE SET rewards = rewards + 1, reward_sum = reward_sum + excluded.reward_sum;
-END;
-
-CREATE TRIGGER reward_revoked AFTER INSERT ON revocations BEGIN
-    UPDATE arrivals SET rewards = rewards - 1, reward_sum = reward_sum - r.value
-        FROM rewards AS r WHERE r.seq = NEW.reward_seq
-        AND arrivals.day IN (-1, (coalesce(r.decision_seq, r.linked_seq, r.seq) >> 20) / 86400000)
-        AND arrivals.policy = r.policy AND arrivals.source = r.source AND arrivals.bucket =
-        CASE WHEN coalesce(r.decision_seq, r.linked_seq) IS NULL THEN -1 ELSE (SELECT bucket FROM delays
-            WHERE below > r.ts - (coalesce(r.decision_seq, r.linked_seq) >> 20) / 1000.0 ORDER BY below LIMIT 1) END;
-END;
-
 -- Marks that name nobody are few among many: promotions, experiments, shadows.
 CREATE INDEX marks_of_nobody ON marks (kind, seq) WHERE uid IS NULL;
--- Records of undos name a user where one decision's reward was meant.
-CREATE INDEX marks_of_undos ON marks (seq) WHERE kind = 'revocation';

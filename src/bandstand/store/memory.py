@@ -12,6 +12,7 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.errors import UnknownDecisionError
 from bandstand.bandit.profile import Profile
 from bandstand.store import lessons
+from bandstand.store.base import require_made_by
 from bandstand.store.events import (
     Decision,
     Erasure,
@@ -126,6 +127,7 @@ class MemoryStore:
             if decision is None or decision.user_id != reward.user_id:
                 message = "no such decision"
                 raise UnknownDecisionError(message)
+            require_made_by(decision, reward.policy)
             if decision.reward is not None:
                 return Rewarded(decision.reward, "decision")
         user = self._met(reward.user_id)
@@ -149,6 +151,10 @@ class MemoryStore:
         _add(self._arrivals, arrived(reward), (1, reward.value))
         self._lineage.rewarded(reward)
         return Rewarded(reward, "new")
+
+    async def reward_by_key(self, key: tuple[str, str]) -> Reward | None:
+        """The reward that came with that Idempotency-Key."""
+        return self._keyed.get(key)
 
     async def selected(self, selection: Selection) -> Selected:
         """The rewards that an operator means, and what of them can be taken back."""

@@ -116,6 +116,14 @@ class Registry:
         """Policy names by row id."""
         return {row_id: ref.name for row_id, ref in self._refs.items()}
 
+    def fits(self, profile: Profile) -> bool:
+        """Whether the profile's sums have the shapes that the configured schemas give them."""
+        schemas = self._catalogue.schemas
+        return all(
+            state.ridge is None or name not in schemas or state.ridge.b.shape == schemas[name].shape
+            for (_, name), state in profile.policies.items()
+        )
+
     def decays(self, profile: Profile) -> bool:
         """Whether the profile's sums have decayed as the configured policies now have it."""
         policies = self._catalogue.policies

@@ -20,6 +20,7 @@ from bandstand.bandit.errors import (
     UnknownDecisionError,
 )
 from bandstand.store import judgements, lessons, revocations
+from bandstand.store.base import require_made_by
 from bandstand.store.directory import CollidedError, StoreOptions
 from bandstand.store.embedded import EmbeddedStore, TakingBack
 from bandstand.store.events import Array, Decision, Reward, Rewarded, seq_at
@@ -58,6 +59,7 @@ from bandstand.store.warm import Warm
 from bandstand.store.writer import CommitObserver, Operation, settle
 
 _DAY = 86_400
+_SPENT = "this Idempotency-Key came with another body before"
 
 
 class Concluded(NamedTuple):
@@ -101,7 +103,8 @@ class TurnStore(EmbeddedStore):
         """Log a turn, once for its request; it is synced when this returns, and holds its decision.
 
         Raises:
-            UnknownDecisionError: the decision is gone.
+            UnknownDecisionError: the decision is gone, or another user's.
+            WrongPolicyError: another policy made it.
             AlreadyRewardedError: it has a reward.
             RewardPendingError: another turn holds it.
             IdempotencyMismatchError: the key was spent on something else than a turn.
@@ -116,7 +119,7 @@ class TurnStore(EmbeddedStore):
                 if await self._is_spent(judgement.idempotency):
                     break
                 raise
-        raise IdempotencyMismatchError("this Idempotency-Key came with another body before")
+        raise IdempotencyMismatchError(_SPENT)
 
     async def _is_spent(self, key: tuple[str, str] | None) -> bool:
         """Whether anything was given with that Idempotency-Key, be it a turn or another reward."""
@@ -124,11 +127,8 @@ class TurnStore(EmbeddedStore):
 
     async def _accept(self, judgement: Judgement) -> Accepted:
         key = judgement.idempotency
-        if key is not None:
-            if (flying := self._keyed_turns.get(key)) is not None:
-                await self._settled(flying.seq)
-            if (known := await self._read(judgements.by_key, self._registry, *key)) is not None:
-                return Accepted(known, "key")
+        if key is not None and (known := await self._turn_by_key(key)) is not None:
+            return Accepted(known, "key")
         while True:
             user = await self._users.of(judgement.user_id)
             decision = None if judgement.decision_id is None else await self.decision(judgement.decision_id)
@@ -142,16 +142,17 @@ class TurnStore(EmbeddedStore):
             if self._is_still(user, decision) and (decision is None or decision.held == held):
                 break  # nothing moved while we waited: from here to the hand-over there is no await
         if judgement.decision_id is not None:
-            self._require_free(user, decision)
+            self._require_free(user, decision, judgement)
         await asyncio.shield(self._hand_over_turn(user, judgement, decision))  # others may wait for it too
         return Accepted(judgement, "new")
 
     def _is_still(self, user: Warm, decision: Decision | None) -> bool:
         return self._users.holds(user) and (decision is None or self._recent.get(decision.decision_id) is decision)
 
-    def _require_free(self, user: Warm, decision: Decision | None) -> None:
+    def _require_free(self, user: Warm, decision: Decision | None, judgement: Judgement) -> None:
         if decision is None or decision.uid != user.uid or self._past(decision):
             raise UnknownDecisionError("no such decision")
+        require_made_by(decision, judgement.policy)
         if decision.reward is not None:
             raise AlreadyRewardedError("this decision already has another reward")
         if decision.held:
@@ -182,6 +183,29 @@ class TurnStore(EmbeddedStore):
 
         return self._hand_over(user, seq, rows, committed, refused, durable=True)
 
+    async def turn_by_key(self, key: tuple[str, str]) -> Judgement | None:
+        """The turn that came with that Idempotency-Key, named by scope and key; nothing is logged.
+
+        Raises:
+            IdempotencyMismatchError: what came with it was no turn.
+        """
+        known = await self._turn_by_key(key)
+        if known is None and await self._reward_by_key(key) is not None:
+            raise IdempotencyMismatchError(_SPENT)
+        return known
+
+    async def _turn_by_key(self, key: tuple[str, str]) -> Judgement | None:
+        if (flying := self._keyed_turns.get(key)) is not None:
+            await self._settled(flying.seq)
+        return await self._read(judgements.by_key, self._registry, *key)
+
+    async def reward_by_key(self, key: tuple[str, str]) -> Reward | None:
+        """The reward that came with that Idempotency-Key; see :class:`bandstand.store.base.Store`."""
+        known = await self._reward_by_key(key)
+        if known is None and await self._turn_by_key(key) is not None:
+            raise IdempotencyMismatchError(_SPENT)
+        return known
+
     async def reward(self, reward: Reward) -> Rewarded:
         """Log a reward and teach it, once; see :class:`bandstand.store.base.Store`."""
         try:
@@ -189,7 +213,7 @@ class TurnStore(EmbeddedStore):
         except (CollidedError, UnknownDecisionError):
             if not await self._is_spent(reward.idempotency):
                 raise
-            raise IdempotencyMismatchError("this Idempotency-Key came with another body before") from None
+            raise IdempotencyMismatchError(_SPENT) from None
 
     # ── what comes of them ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -359,7 +383,7 @@ class TurnStore(EmbeddedStore):
         if not user.uid or user.uid != judgement.uid or judgement.state != "unscored":
             return False
         if judgement.decision_seq is not None:
-            self._require_free(user, decision)
+            self._require_free(user, decision, judgement)
         if decision is not None:
             decision.held = judgement.seq
         policy_id = self._registry.id(judgement.policy)

@@ -56,8 +56,10 @@ def read_user(
         trimmed = None if uid is None else replay.baseline(connection, uid)
         if document is not None and trimmed is not None and document.seq <= trimmed.seq:
             document = trimmed  # retention has taken events that came after the document
-        elif document is not None and (uid is None or not replay.holds(connection, uid, document.seq)):
-            message = "knows events that the ledger does not"
+        elif document is not None and not (
+            uid is not None and replay.holds(connection, uid, document.seq) and registry.fits(document)
+        ):
+            message = "is not what events of the ledger can have made"
             raise DocumentError(message)  # noqa: TRY301 (one way for all that cannot be trusted)
     except DocumentError:
         documents.set_aside(user_id)
