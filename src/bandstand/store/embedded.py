@@ -1,4 +1,8 @@
-"""The embedded store: decisions, rewards and what else happens, as events of a state directory."""
+"""The embedded store: decisions, rewards and what else happens, as events of a state directory.
+
+Longer than most: what may happen between two awaits to a user, a decision or a key in memory is one class's business,
+and here it stands in one place. SQL and rows are the business of the modules named after the events.
+"""
 
 import asyncio
 import sqlite3
