@@ -25,8 +25,12 @@ class Process:
         self.process = process
 
     def tell(self, **line: Any) -> None:
+        self.tell_at_once([line])
+
+    def tell_at_once(self, lines: list[dict[str, Any]]) -> None:
+        """In one write, which is one read too."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(line).encode() + b"\n")
+        self.process.stdin.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
 
     def call(self, number: int, message: str, **changed: Any) -> None:
         messages = [{"role": "user", "content": message}]
@@ -114,6 +118,16 @@ async def test_a_call_that_is_let_go_is_hung_up_and_says_what_it_may_have_cost(t
         assert (found["id"], found["fault"]) == (7, {"code": "let-go"})
         assert found["spent"][1] == 100
         await settled(lambda: server.hung_up == 1)
+
+
+async def test_what_is_let_go_before_it_has_begun_is_answered_too_and_has_cost_nothing(tmp_path: Path) -> None:
+    call = {**CALL, "messages": [{"role": "user", "content": "hello"}]}
+    async with working(tmp_path, ScriptedAnswer(SAID)) as (process, server):
+        process.tell_at_once([{"id": 1, "call": call}, {"let_go": 1}])
+        assert await process.says() == {"id": 1, "fault": {"code": "let-go"}, "spent": [0, 0]}
+        process.call(2, "hello")
+        assert (await process.says())["reply"]["text"] == SAID
+        assert len(server.requests) == 1
 
 
 async def test_it_ends_with_its_input_in_silence(tmp_path: Path) -> None:

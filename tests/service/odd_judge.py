@@ -2,7 +2,8 @@
 
 ``die`` ends the process, ``fail`` is a fault, ``hang`` is never answered, ``slow`` takes a while; any other word is the
 label. A call of the model is answered in the same way, with its last message's first word; ``refuse`` is the provider's
-fault, and ``hang`` is answered once it is let go. What it was asked is appended to the file that its argument names.
+fault, ``hang`` is answered once it is let go, and ``mute`` never. What it was asked is appended to the file that its
+argument names.
 """
 
 import json
@@ -12,20 +13,24 @@ import threading
 import time
 from pathlib import Path
 
+words: dict[int, str] = {}
+
 
 def answer(line: str, asked: Path) -> None:
     request = json.loads(line)
     call = request.get("call")
     word = "let go" if "let_go" in request else (call["messages"][-1]["content"] if call else request["turn"][2])
     word = word.split()[0]
+    words[request.get("id", 0)] = word
     with asked.open("a") as log:
         log.write(json.dumps({"word": word, "allow_llm": request.get("allow_llm"), "pid": os.getpid()}) + "\n")
     if "let_go" in request:
-        say({"id": request["let_go"], "fault": {"code": "let-go"}, "spent": [30, 3]})
+        if words[request["let_go"]] != "mute":
+            say({"id": request["let_go"], "fault": {"code": "let-go"}, "spent": [30, 3]})
         return
     if word == "die":
         os._exit(9)
-    if word == "hang":
+    if word in {"hang", "mute"}:
         return
     if word == "slow":
         time.sleep(0.3)

@@ -1,13 +1,18 @@
 """The judge's process at its start and its end: whoever stops waiting is let go, and leaves none behind."""
 
 import asyncio
+import gc
 import os
+import signal
 import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bandstand.service.judge_child import ChildNotStartedError, JudgeChild
+from bandstand.service.judge_child import Asked, ChildNotStartedError, JudgeChild
+from tests.store.given import settled
 
 
 class Starting:
@@ -88,3 +93,57 @@ async def test_a_process_that_ends_at_its_start_is_told_with_its_exit_code() -> 
     nobody = JudgeChild(["/nowhere/at-all"], os.environ, patience_s=1)
     with pytest.raises(ChildNotStartedError, match="does not start"):
         await nobody.start()
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Path:
+    """What the odd judge's process was asked."""
+    made = tmp_path / "asked"
+    made.touch()
+    return made
+
+
+@pytest.fixture
+async def odd(asked: Path) -> AsyncIterator[JudgeChild]:
+    """The odd judge's process, which has little time to say its last words."""
+    command = [sys.executable, str(Path(__file__).with_name("odd_judge.py")), str(asked)]
+    child = JudgeChild(command, os.environ, patience_s=0.1)
+    await child.start()
+    yield child
+    await child.close()
+
+
+async def call(child: JudgeChild, word: str) -> Asked:
+    return await child.ask({"call": {"messages": [{"role": "user", "content": word}]}})
+
+
+async def test_for_want_of_a_last_word_no_process_is_ended_that_answers_others(odd: JudgeChild, asked: Path) -> None:
+    mute, fine = await call(odd, "mute"), await call(odd, "fine")
+    await asyncio.wait_for(fine.answer, 20)
+    await settled(lambda: "mute" in asked.read_text())
+    odd.let_go(mute)
+    assert await odd.last_word(mute) is None
+    again = await call(odd, "fine")
+    assert again.process is fine.process
+    assert (await asyncio.wait_for(again.answer, 20))["reply"]["text"] == "fine"
+    assert odd.deaths == 0
+
+
+async def test_a_process_that_says_nothing_at_all_is_ended_once_it_was_let_go(odd: JudgeChild, asked: Path) -> None:
+    mute = await call(odd, "mute")
+    await settled(lambda: "mute" in asked.read_text())
+    odd.let_go(mute)
+    assert await odd.last_word(mute) is None
+    await settled(lambda: odd.pid is None)
+    assert mute.process.returncode == -signal.SIGKILL
+
+
+async def test_a_death_that_nobody_waits_for_is_no_complaint_of_the_event_loop(odd: JudgeChild) -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    await call(odd, "mute")
+    assert odd.pid is not None
+    os.kill(odd.pid, signal.SIGKILL)
+    await settled(lambda: odd.pid is None)
+    gc.collect()
+    assert (odd.deaths, complaints) == (1, [])

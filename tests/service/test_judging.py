@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from structlog.testing import capture_logs
 
 from bandstand.bandit.errors import AlreadyRewardedError, OverloadedError
 from bandstand.bandit.profile import PolicyState
+from bandstand.conversation.gateway import Message
 from bandstand.judge.gate import Gate
 from bandstand.judge.taxonomy import shipped_taxonomy
 from bandstand.service import judgements, turns
@@ -174,6 +176,26 @@ async def test_what_waits_is_judged_after_a_restart(tmp_path: Path) -> None:
     await place.close()
 
 
+async def test_opinions_that_never_stop_coming_do_not_stop_turns(tmp_path: Path) -> None:
+    place = await other(tmp_path, replace(OPTIONS, most_at_once=1))
+    client = place.judging.calls.client("odd", tries=1)
+
+    async def asks() -> None:
+        while True:
+            deadline = time.monotonic() + 60
+            message: Message = {"role": "user", "content": "fine"}
+            await client.complete([message], max_tokens=5, deadline=deadline, temperature=None, schema=None)
+
+    asking = [asyncio.create_task(asks()) for _ in range(3)]
+    await settled(lambda: len(place.asked()) > len(asking))
+    assert (await place.made(await place.take("pos_praise"))).state == "taught"
+    for task in asking:
+        assert not task.done()
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    await place.close()
+
+
 async def test_users_take_turns(tmp_path: Path) -> None:
     place = await other(tmp_path, replace(OPTIONS, most_at_once=1))
     many = [await place.take("slow", "mallory") for _ in range(8)]
@@ -192,13 +214,12 @@ async def test_a_worker_that_stops_says_so(tmp_path: Path, monkeypatch: pytest.M
     await place.open()
     monkeypatch.setattr(place.store, "taken", taken)
     with capture_logs() as logged:
-        await place.take("pos_praise")
+        left = await place.take("pos_praise")
         await settled(lambda: any("judging has stopped" in str(entry["event"]) for entry in logged))
     monkeypatch.undo()
     await place.close()
     await place.open()
-    await settled(lambda: not place.judging.waiting)
-    assert (await place.state()).reward_count == 1, "a start takes up what waits"
+    assert (await place.made(left)).state == "taught", "a start takes up what waits"
     await place.close()
 
 

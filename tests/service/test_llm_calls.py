@@ -18,7 +18,7 @@ from bandstand.judge.verdict import UnscoredReason
 from bandstand.llm.chat import ChatReply
 from bandstand.llm.errors import BudgetExceededError, ChatTimeoutError, ChatUnreachableError
 from bandstand.service.judge_budget import Bound, Caps, JudgeBudget
-from bandstand.service.judge_child import ChildNotStartedError, JudgeChild
+from bandstand.service.judge_child import Asked, ChildNotStartedError, JudgeChild
 from bandstand.service.llm_calls import CallFailedError, LlmCalls
 from bandstand.service.places import Places
 from bandstand.store.turns import TurnStore
@@ -40,7 +40,7 @@ class Line:
         self.child = JudgeChild(
             command or [sys.executable, str(script), str(self.asked_file)], os.environ, patience_s=20
         )
-        self.places = Places(places, lambda: None)
+        self.places = Places(places, lambda: None, lambda: 0)
         self.calls = LlmCalls(self.store, self.budget, self.child, self.places)
 
     async def open(self) -> "Line":
@@ -187,6 +187,32 @@ async def test_what_cannot_be_written_down_is_not_asked(line: Line, monkeypatch:
     with pytest.raises(ChatUnreachableError):
         await line.call("fine")
     assert (line.asked(), line.budget.spent[0]) == ("", 0)
+
+
+async def test_a_call_without_a_last_word_stays_as_it_was_reserved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = await Line(tmp_path, Caps(tokens=150)).open()
+
+    async def none(_: Asked) -> None:
+        return None
+
+    monkeypatch.setattr(line.child, "last_word", none)
+    call = asyncio.create_task(line.call("hang"))
+    await settled(lambda: "hang" in line.asked())
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    ((tokens, done),) = line.rows()
+    assert (tokens > 75, done) == (True, 0)
+    with pytest.raises(BudgetExceededError):  # rather than wait for it
+        await line.call("fine")
+    await line.close()
+
+
+async def test_closing_writes_down_what_calls_came_to(line: Line) -> None:
+    await line.call("fine")
+    await line.calls.close()
+    assert line.rows() == [(110, 1)]
 
 
 async def test_closing_waits_for_no_last_word(line: Line) -> None:

@@ -7,7 +7,8 @@ It says ``{"ready": true}`` once, and then, in any order:
   waits: ``{"id", "reply", "spent"}`` or ``{"id", "fault", "spent"}``;
 - to any question that it fails over itself: ``{"id", "failed"}`` with the name of the fault.
 
-``{"let_go": id}`` cancels a call; its answer is a fault then. ``spent`` has the tokens read and written by all tries.
+``{"let_go": id}`` cancels a call, begun or not; its answer is a fault then. ``spent`` has the tokens read and written
+by all tries.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ import sys
 import time
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -31,6 +32,7 @@ from bandstand.llm.counting import tallied
 from bandstand.settings import Settings
 
 _LINE = 16 * 1024 * 1024
+_LET_GO: Final[dict[str, Any]] = {"fault": {"code": "let-go"}}
 
 log = structlog.get_logger("bandstand")
 
@@ -55,15 +57,17 @@ async def work(settings: Settings) -> None:
                 continue
             task = asyncio.create_task(_answer(judges, connection, asked))
             under_way[asked["id"]] = task
-            task.add_done_callback(partial(_forget, under_way, asked["id"]))
+            task.add_done_callback(partial(_ended, under_way, asked))
         left = list(under_way.values())
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
 
-def _forget(under_way: dict[int, asyncio.Task[None]], number: int, _: asyncio.Task[None]) -> None:
-    del under_way[number]
+def _ended(under_way: dict[int, asyncio.Task[None]], asked: dict[str, Any], task: asyncio.Task[None]) -> None:
+    del under_way[asked["id"]]
+    if "call" in asked and task.cancelled():  # before its first step, or it would have said so itself
+        _say({"id": asked["id"], **_LET_GO, "spent": [0, 0]})
 
 
 async def _answer(judges: Judges, connection: Connection | None, asked: dict[str, Any]) -> None:
@@ -85,7 +89,7 @@ async def _called(connection: Connection, *, seconds: float, tries: int, **call:
     try:
         return {"reply": asdict(await connection.client(tries).complete(**call, deadline=time.monotonic() + seconds))}
     except asyncio.CancelledError:
-        return {"fault": {"code": "let-go"}}
+        return _LET_GO
     except BandstandError as error:
         if not isinstance(error, GatewayFault):
             raise

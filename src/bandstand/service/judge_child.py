@@ -53,11 +53,19 @@ class Spent(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A question that is in the process."""
+    """A question that is in the process.
+
+    Attributes:
+        number: its own.
+        process: that it was handed to.
+        answer: what the process says to it.
+        heard: answers to all questions that had come when it was asked.
+    """
 
     number: int
     process: asyncio.subprocess.Process
     answer: "asyncio.Future[dict[str, Any]]"
+    heard: int
 
 
 class JudgeChild:
@@ -79,6 +87,7 @@ class JudgeChild:
         self._listening: asyncio.Task[None] | None = None
         self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._number = 0
+        self._heard = 0
 
     @property
     def pid(self) -> int | None:
@@ -118,7 +127,7 @@ class JudgeChild:
         """
         process = await self._started()
         self._number += 1
-        asked = Asked(self._number, process, asyncio.get_running_loop().create_future())
+        asked = Asked(self._number, process, asyncio.get_running_loop().create_future(), self._heard)
         self._asked[asked.number] = asked.answer
         asked.answer.add_done_callback(lambda _: self._asked.pop(asked.number, None))
         _write(process, {"id": asked.number, **question})
@@ -134,14 +143,31 @@ class JudgeChild:
             async with asyncio.timeout(self._patience_s):
                 return await asyncio.shield(asked.answer)
         except TimeoutError:
-            log.error("the judge's process hangs and is ended", seconds=self._patience_s)  # noqa: TRY400 (no fault of ours to trace)
-            with contextlib.suppress(ProcessLookupError):
-                asked.process.kill()
+            self._end(asked.process)
             raise ChildDiedError("the judge took too long") from None
 
     def let_go(self, asked: Asked) -> None:
-        """Have a call of the LLM cancelled; its answer says what it has cost so far."""
+        """Have a call of the LLM cancelled; :meth:`last_word` says what it has cost so far."""
         _write(asked.process, {"let_go": asked.number})
+
+    async def last_word(self, asked: Asked) -> dict[str, Any] | None:
+        """Wait for the answer to a call that was let go; ``None`` if the process died or has forgotten it.
+
+        Nobody needs the answer, so for want of it a process that answers others is left alone. One that has said
+        nothing at all since the call was made is ended: where all who ask leave before the patience is over, nobody
+        else would notice that it hangs.
+        """
+        try:
+            async with asyncio.timeout(self._patience_s):
+                return await asked.answer
+        except TimeoutError:
+            if self._heard == asked.heard:
+                self._end(asked.process)
+            return None
+        except ChildDiedError:
+            return None
+        finally:
+            asked.answer.cancel()
 
     async def close(self) -> None:
         """End the process; turns in it are lost to it, and wait in the ledger."""
@@ -151,11 +177,7 @@ class JudgeChild:
                 return
             if process.stdin is not None:
                 process.stdin.close()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_STOP_S):
-                    await process.wait()
-            if process.returncode is None:
-                process.kill()
+            await _ended(process)
             await listening
 
     async def _started(self) -> asyncio.subprocess.Process:
@@ -201,12 +223,11 @@ class JudgeChild:
             with contextlib.suppress(ValueError, ConnectionError):  # a line beyond all measure is no answer of ours
                 while line := await process.stdout.readline():
                     answer = json.loads(line)
+                    self._heard += 1
                     future = self._asked.get(answer["id"])
                     if future is not None and not future.done():
                         future.set_result(answer)
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()  # its output has ended: whatever it does, nobody would hear of it
-        code = await process.wait()
+        code = await _ended(process)  # whatever it does now, nobody would hear of it
         self._process = None
         asked, self._asked = self._asked, {}
         if asked:
@@ -215,6 +236,25 @@ class JudgeChild:
         for future in asked.values():
             if not future.done():
                 future.set_exception(ChildDiedError("the judge's process died"))
+                future.exception()  # seen: whoever asked may have gone, and asyncio would complain of that
+
+    def _end(self, process: asyncio.subprocess.Process) -> None:
+        log.error("the judge's process hangs and is ended", seconds=self._patience_s)
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+
+
+async def _ended(process: asyncio.subprocess.Process) -> int:
+    """Wait for a process that should end by itself; after a while it is killed.
+
+    To kill one that has just ended would collect its exit code, and asyncio would look for it in vain.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_STOP_S):
+            return await process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    return await process.wait()
 
 
 def _write(process: asyncio.subprocess.Process, line: Mapping[str, object]) -> None:

@@ -35,6 +35,7 @@ from bandstand.service.judging_options import JudgeStanding, JudgingOptions
 from bandstand.service.llm_calls import LlmCalls
 from bandstand.service.places import Places
 from bandstand.service.population import Population
+from bandstand.service.waiters import Waiters
 from bandstand.store.events import Reward
 from bandstand.store.judgements import Accepted, Cause, Conclusion, Judgement, Settlement
 from bandstand.store.turns import Concluded, TurnStore
@@ -79,14 +80,14 @@ class Judging:
         self._population = population
         self._child, self._isolated = child(), child()
         self._wake = asyncio.Event()
-        self._places = Places(options.most_at_once, self._wake.set)
+        self._places = Places(options.most_at_once, self._wake.set, self._wanted)
         self.calls = LlmCalls(store, self.budget, self._child, self._places)
         self._queue = FairQueue()
         self._active: set[asyncio.Task[None]] = set()
         self._suspects: deque[Judgement] = deque()
         self._died: Counter[int] = Counter()
         self._isolating: asyncio.Task[None] | None = None
-        self._waiters: dict[int, list[asyncio.Future[None]]] = {}
+        self._waiters = Waiters()
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._running: asyncio.Task[None] | None = None
         self._closing = False
@@ -111,14 +112,16 @@ class Judging:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.calls.close()
         await asyncio.gather(self._child.close(), self._isolated.close())
-        for waiters in self._waiters.values():
-            for waiter in waiters:
-                waiter.cancel()
+        self._waiters.close()
 
     @property
     def waiting(self) -> int:
         """Turns without a verdict yet."""
         return len(self._queue) + len(self._active) + len(self._suspects)
+
+    def _wanted(self) -> int:
+        """Turns that the worker would take now, had it the places."""
+        return 0 if self._running is None or self._running.done() else len(self._queue)
 
     def standing(self) -> JudgeStanding:
         """How it goes."""
@@ -168,12 +171,10 @@ class Judging:
     async def verdict_of(self, judgement: Judgement) -> Judgement:
         """Wait for a turn's conclusion, within limits; returns how it stands then."""
         if judgement.state == "waiting":
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.setdefault(judgement.seq, []).append(waiter)
-            found = await self.store.judgement(judgement.judgement_id)  # it may have been concluded just now
-            if found.state == "waiting":
-                await asyncio.wait([waiter], timeout=self.options.wait_s)
-            waiter.cancel()
+            with self._waiters.one(judgement.seq) as told:
+                found = await self.store.judgement(judgement.judgement_id)  # it may have been concluded just now
+                if found.state == "waiting":
+                    await asyncio.wait([told], timeout=self.options.wait_s)
         return await self.store.judgement(judgement.judgement_id)
 
     # ── what comes of them ────────────────────────────────────────────────────────────────────────────────────────
@@ -261,7 +262,7 @@ class Judging:
             task.add_done_callback(self._done)
         for seq in set(seqs).difference(judgement.seq for judgement in taken):  # they were erased
             self._places.give_back()
-            self._tell(seq)
+            self._waiters.tell(seq)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._active.discard(task)
@@ -366,13 +367,7 @@ class Judging:
         if made is not None:
             after = made.judgement
             self._outcomes[after.policy.name, after.state, after.reason or ""] += 1
-        self._tell(judgement.seq)
-
-    def _tell(self, seq: int) -> None:
-        """Wake whoever waits for a verdict."""
-        for waiter in self._waiters.pop(seq, ()):
-            if not waiter.done():
-                waiter.set_result(None)
+        self._waiters.tell(judgement.seq)
 
 
 def _say_why(running: asyncio.Task[None]) -> None:

@@ -18,6 +18,8 @@ from bandstand.service.places import Places
 from bandstand.store.judgements import Settlement
 from bandstand.store.turns import TurnStore
 
+_STOP_S = 5.0
+
 log = structlog.get_logger("bandstand")
 
 
@@ -48,7 +50,8 @@ class LlmCalls:
         self._budget = budget
         self._child = child
         self._places = places
-        self._later: set[asyncio.Task[None]] = set()
+        self._last_words: set[asyncio.Task[None]] = set()
+        self._settlements: set[asyncio.Task[None]] = set()
 
     def client(self, model: str, *, tries: int, urgent: bool = False) -> "CallingClient":
         """A client of the model whose every call goes this way.
@@ -61,10 +64,15 @@ class LlmCalls:
         return CallingClient(self, model, tries=tries, urgent=urgent)
 
     async def close(self) -> None:
-        """Wait no longer for what calls came to that were let go: their reservations stand."""
-        for task in self._later:
+        """Write down what calls came to. The store must still be open.
+
+        Those that were let go and have not said what they cost are not waited for: their reservations stand.
+        """
+        for task in self._last_words:
             task.cancel()
-        await asyncio.gather(*self._later, return_exceptions=True)
+        await asyncio.gather(*self._last_words, return_exceptions=True)
+        if self._settlements:  # they are in the store's hands then, whose own stop is bounded too
+            await asyncio.wait(self._settlements, timeout=_STOP_S)
 
     async def answer(
         self, call: Mapping[str, object], bound: Bound, *, deadline: float, urgent: bool
@@ -122,27 +130,25 @@ class LlmCalls:
                 self._settle(reserved, 0, 0)
             else:
                 self._child.let_go(asked)
-                self._do_later(self._last_word(asked, reserved))
+                _do_later(self._last_word(asked, reserved), self._last_words)
             raise
         self._settle_by(answer, reserved)
         return answer
 
     async def _last_word(self, asked: Asked, reserved: Settlement) -> None:
         """Settle a call that was let go by what it has cost."""
-        try:
-            self._settle_by(await self._child.answer(asked), reserved)
-        except ChildDiedError:
-            self._budget.leave(reserved)
+        self._settle_by(await self._child.last_word(asked), reserved)
 
-    def _settle_by(self, answer: Mapping[str, Any], reserved: Settlement) -> None:
-        if "spent" in answer:
+    def _settle_by(self, answer: Mapping[str, Any] | None, reserved: Settlement) -> None:
+        if answer is not None and "spent" in answer:
             self._settle(reserved, *answer["spent"])
         else:
             self._budget.leave(reserved)
 
     def _settle(self, reserved: Settlement, prompt_tokens: int, completion_tokens: int) -> None:
         """Settle a reservation; nobody waits until that is written down."""
-        self._do_later(self._written(self._budget.settle(reserved, prompt_tokens, completion_tokens)))
+        settlement = self._budget.settle(reserved, prompt_tokens, completion_tokens)
+        _do_later(self._written(settlement), self._settlements)
 
     async def _written(self, settlement: Settlement) -> None:
         try:
@@ -150,10 +156,11 @@ class LlmCalls:
         except (StorageFullError, StorageUnavailableError, OverloadedError) as error:
             log.warning("what a call cost stays as it was reserved", reason=error.detail)
 
-    def _do_later(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._later.add(task)
-        task.add_done_callback(self._later.discard)
+
+def _do_later(work: Coroutine[Any, Any, None], kept: set[asyncio.Task[None]]) -> None:
+    task = asyncio.create_task(work)
+    kept.add(task)
+    task.add_done_callback(kept.discard)
 
 
 class CallingClient:
