@@ -8,11 +8,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class _Answer(BaseModel):
+class AnswerBody(BaseModel):
+    """Any answer: it may hold more fields than are named."""
+
     model_config = ConfigDict(extra="allow")
 
 
-class Ranked(_Answer):
+class Ranked(AnswerBody):
     """One candidate of a ranking."""
 
     tip_id: str
@@ -20,7 +22,7 @@ class Ranked(_Answer):
     propensity: float
 
 
-class ScoreResponse(_Answer):
+class ScoreResponse(AnswerBody):
     """The pick."""
 
     tip_id: str
@@ -32,7 +34,7 @@ class ScoreResponse(_Answer):
     ranking: list[Ranked] | None = Field(default=None, description="On request: all candidates, best score first")
 
 
-class RewardResponse(_Answer):
+class RewardResponse(AnswerBody):
     """What came of a reward."""
 
     ok: Literal[True]
@@ -43,7 +45,7 @@ class RewardResponse(_Answer):
     decision_id: str | None
 
 
-class UserStats(_Answer):
+class UserStats(AnswerBody):
     """What one policy knows of one user."""
 
     user_id: str
@@ -58,7 +60,7 @@ class UserStats(_Answer):
     feature_labels: list[str] = Field(description="Names of the numbers in theta")
 
 
-class PolicyStats(_Answer):
+class PolicyStats(AnswerBody):
     """What one policy did in the whole deployment."""
 
     decisions: int
@@ -67,163 +69,7 @@ class PolicyStats(_Answer):
     mean_reward: float
 
 
-class ArmStanding(_Answer):
-    """One arm of an experiment."""
-
-    share: float = Field(description="Of the users, as configured")
-    users: int = Field(description="Users it decided for, each once")
-    expected: float = Field(description="How many that should be")
-
-
-class ExperimentStanding(_Answer):
-    """An experiment, and whether its arms met as many users as they should."""
-
-    name: str
-    since: str
-    users: int
-    arms: dict[str, ArmStanding]
-    chi_square: float | None = Field(description="Null while fewer than 5 users are expected in some arm")
-    p_value: float | None
-    mismatch: bool = Field(description="p < 0.001: the split is broken, and the arms cannot be compared")
-
-
-class Exploration(_Answer):
-    """How often the uniform share drew, and how often it should have."""
-
-    rate: float | None
-    expected: float | None
-    p_value: float | None
-
-
-class Weight(_Answer):
-    """The mean of 1/(K·p) over the picks: what a uniform policy's estimate on this log would weigh them with."""
-
-    mean: float | None
-    stderr: float | None
-    expected: float | None = Field(description="The share of the candidates that had a chance: 1 under any floor")
-    p_value: float | None
-
-
-class LikeliestPicked(_Answer):
-    """Whether the likeliest candidate was picked as often as logged, by tenths of its probability."""
-
-    chi_square: float | None
-    freedom: int
-    p_value: float | None
-
-
-class Delays(_Answer):
-    """Quantiles of the seconds from decision to reward, to within 9 % of 1 s + the delay."""
-
-    p50: float
-    p90: float
-    p99: float
-
-
-class Condition(_Answer):
-    """Whether some decisions were drawn as they were logged, and what came back for them."""
-
-    decisions: int
-    rewards: int = Field(description="That stand; also those that answer no decision")
-    mean_reward: float | None
-    answered: int = Field(description="Rewards that answer a decision")
-    arrival_rate: float | None = Field(description="answered over decisions")
-    delay: Delays | None
-    sources: dict[str, float] = Field(description="Share of the rewards by where they came from")
-    exploration: Exploration
-    weight: Weight
-    ess: float | None = Field(description="(Σ w)²/Σ w²: how many uniform picks this log is worth")
-    draws: LikeliestPicked
-    warnings: list[Literal["exploration", "weight", "draws"]] = Field(description="Those with p < 0.001")
-
-
-class LoopScope(_Answer):
-    """The condition of all policies together and of each."""
-
-    all: Condition
-    policies: dict[str, Condition]
-
-
-class LoopDay(LoopScope):
-    """A day, in UTC, of the decisions."""
-
-    day: str
-
-
-class Loop(LoopScope):
-    """The health of the learning loop."""
-
-    days: list[LoopDay] = Field(description="Of the newest 31 days those with events, the newest first")
-
-
-class TurnCoverage(_Answer):
-    """What became of the turns of one policy's decisions."""
-
-    turns: int
-    waiting: int
-    scored: int = Field(description="Those with a verdict")
-    taught: int = Field(description="Those whose verdict teaches")
-    withheld: dict[str, int] = Field(description="Those with a verdict that does not, by reason")
-    unscored: dict[str, int] = Field(description="Those without a verdict, by reason")
-
-
-class JudgeSpending(_Answer):
-    """What the judge's LLM cost in this UTC day."""
-
-    tokens: int = Field(description="With what is reserved for turns under way")
-    usd: float
-    over_budget: int = Field(description="Turns and calls for which there was no budget, since the start")
-
-
-class JudgeCoverage(_Answer):
-    """What became of turns."""
-
-    waiting: int
-    today: JudgeSpending
-    policies: dict[str, TurnCoverage]
-
-
-class Valued(_Answer):
-    """An estimate of the mean reward, and its normal interval of 95 %; null where there are too few rewards."""
-
-    value: float
-    stderr: float | None
-    low: float | None
-    high: float | None
-
-
-class ShadowStanding(_Answer):
-    """A policy in the shadow beside what was served, on the same decisions."""
-
-    hash: str = Field(description="The definition that the numbers are of")
-    decisions: int = Field(description="Of other policies, that it looked at")
-    agreement: float | None = Field(description="Share of them in which it would have picked the same")
-    rewarded: int = Field(description="Those with a reward that stands; what follows is over these")
-    live: Valued | None = Field(description="What was earned")
-    ips: Valued | None = Field(description="What it would have earned, by inverse propensities")
-    snips: Valued | None = Field(description="The same, self-normalised")
-    gain: Valued | None = Field(description="snips less live; its interval knows that both are of the same decisions")
-    mean_weight: float | None = Field(description="Should be 1")
-    ess: float | None = Field(description="(Σ w)²/Σ w²: how many of its own decisions these are worth")
-    warnings: list[Literal["weight", "ess"]] = Field(
-        description="mean_weight is off 1 beyond chance; ess is below 30 or 1 %"
-    )
-
-
-class DeploymentStats(_Answer):
-    """What all policies did for all users."""
-
-    users: int
-    decisions: int
-    rewards: int
-    policies: dict[str, PolicyStats]
-    experiment: ExperimentStanding | None = Field(description="Null while none runs")
-    shadows: dict[str, ShadowStanding] | None = Field(description="By policy; null where none is in the shadow")
-    judge: JudgeCoverage | None = Field(description="What became of turns; null where none are taken")
-    loop: Loop
-
-
-class Scoring(_Answer):
+class Scoring(AnswerBody):
     """One decision in a user's history."""
 
     ts: str
@@ -237,14 +83,14 @@ class Scoring(_Answer):
     day_of_week: int | None = Field(description="Null where the policy does not look at it")
 
 
-class History(_Answer):
+class History(AnswerBody):
     """A user's newest decisions, oldest first."""
 
     user_id: str
     history: list[Scoring]
 
 
-class Considered(_Answer):
+class Considered(AnswerBody):
     """One candidate, as the policy saw it."""
 
     tip_id: str
@@ -255,7 +101,7 @@ class Considered(_Answer):
     probability: float
 
 
-class ShadowPick(_Answer):
+class ShadowPick(AnswerBody):
     """What a policy in the shadow would have done with the decision."""
 
     policy: str
@@ -268,7 +114,7 @@ class ShadowPick(_Answer):
     probabilities: list[float] = Field(description="Of every candidate, in their order")
 
 
-class RewardTaken(_Answer):
+class RewardTaken(AnswerBody):
     """The reward that stands for a decision."""
 
     reward: float
@@ -279,7 +125,7 @@ class RewardTaken(_Answer):
     client: str
 
 
-class Receipt(_Answer):
+class Receipt(AnswerBody):
     """Everything a decision was made of: enough to make the same pick again."""
 
     decision_id: str
@@ -303,7 +149,7 @@ class Receipt(_Answer):
     shadows: list[ShadowPick]
 
 
-class PolicyEntry(_Answer):
+class PolicyEntry(AnswerBody):
     """A configured policy."""
 
     name: str
@@ -322,7 +168,7 @@ class PolicyEntry(_Answer):
     feature_labels: list[str] = Field(description="Names of the numbers in theta")
 
 
-class ActivePolicy(_Answer):
+class ActivePolicy(AnswerBody):
     """Which policy is active, and how that came about."""
 
     active: str = Field(description="What un-named requests mean; in an experiment, its arm of the largest weight")
@@ -331,7 +177,7 @@ class ActivePolicy(_Answer):
     pinned_by: Literal["ACTIVE_POLICY", "EXPERIMENT"] | None = Field(description="The setting that decides it")
 
 
-class Change(_Answer):
+class Change(AnswerBody):
     """One change of the active policy."""
 
     ts: str
@@ -348,7 +194,7 @@ class Policies(ActivePolicy):
     policies: list[PolicyEntry]
 
 
-class Health(_Answer):
+class Health(AnswerBody):
     """The process lives."""
 
     ok: Literal[True]
@@ -359,26 +205,26 @@ class Health(_Answer):
     last_error: str | None = Field(description="Of the store")
 
 
-class Ready(_Answer):
+class Ready(AnswerBody):
     """The store takes events."""
 
     ready: Literal[True]
 
 
-class User(_Answer):
+class User(AnswerBody):
     """A known user."""
 
     user_id: str
 
 
-class Users(_Answer):
+class Users(AnswerBody):
     """A page of known users."""
 
     users: list[User]
     next: int | None = Field(description="The `after` of the next page; null on the last")
 
 
-class Erased(_Answer):
+class Erased(AnswerBody):
     """The receipt of an erasure."""
 
     ok: Literal[True]
@@ -386,7 +232,7 @@ class Erased(_Answer):
     unreachable: list[str] = Field(description="What may still hold something and cannot be reached from here")
 
 
-class Ok(_Answer):
+class Ok(AnswerBody):
     """Done."""
 
     ok: Literal[True]

@@ -2,16 +2,12 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from bandstand.api.answers import Ranked
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="allow")
+from bandstand.api.answers import AnswerBody, Ranked
 
 
-class Tip(_Answer):
+class Tip(AnswerBody):
     """One tip, ready for `/score`."""
 
     id: str
@@ -22,7 +18,7 @@ class Tip(_Answer):
     features: dict[str, Any] = Field(description="What that task says under the names that the schemas read")
 
 
-class GenerateResponse(_Answer):
+class GenerateResponse(AnswerBody):
     """The tips."""
 
     candidates: list[Tip] = Field(description="At most `n`, in the order in which they were written")
@@ -49,7 +45,7 @@ class RecommendResponse(GenerateResponse):
     ranking: list[Ranked] = Field(description="All candidates, best score first")
 
 
-class PromptEntry(_Answer):
+class PromptEntry(AnswerBody):
     """One version of a prompt."""
 
     name: str
@@ -59,7 +55,7 @@ class PromptEntry(_Answer):
     share: float | None = Field(description="Probability that a request gets it that names none; null elsewhere")
 
 
-class BrokenFile(_Answer):
+class BrokenFile(AnswerBody):
     """A file that was left out."""
 
     file: str
@@ -67,7 +63,7 @@ class BrokenFile(_Answer):
     reason: str
 
 
-class PromptList(_Answer):
+class PromptList(AnswerBody):
     """Every prompt in service."""
 
     default: str = Field(description="`auto`, or the versions of requests that name none")
@@ -75,7 +71,7 @@ class PromptList(_Answer):
     broken: list[BrokenFile]
 
 
-class PromptText(_Answer):
+class PromptText(AnswerBody):
     """One version of a prompt with its text."""
 
     name: str
@@ -86,7 +82,7 @@ class PromptText(_Answer):
     text: str = Field(description="The file")
 
 
-class VersionStats(_Answer):
+class VersionStats(AnswerBody):
     """What one wording of a version came to."""
 
     version: str = Field(description="`template` for tips made without a prompt")
@@ -102,7 +98,7 @@ class VersionStats(_Answer):
     interval: list[float] | None = Field(description="95 % confidence interval of the mean; null below four rewards")
 
 
-class PromptStats(_Answer):
+class PromptStats(AnswerBody):
     """What each version came to, those in service first."""
 
     default: str

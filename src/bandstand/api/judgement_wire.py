@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
+from bandstand.api.answers import AnswerBody
 from bandstand.api.wire import Id
 
 MAX_RETRIED = 1000
@@ -62,11 +63,7 @@ JUDGEMENT_REQUESTS = {"OverrideRequest": OVERRIDE, "RetryRequest": RETRY, "Reapp
 """The requests' validators by the name that their schema has in OpenAPI."""
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-
-class TurnTaken(_Answer):
+class TurnTaken(AnswerBody):
     """A turn is kept."""
 
     ok: Literal[True]
@@ -75,7 +72,7 @@ class TurnTaken(_Answer):
     decision_id: str | None
 
 
-class JudgementEntry(_Answer):
+class JudgementEntry(AnswerBody):
     """A turn taken as a reward, and how it stands."""
 
     judgement_id: str
@@ -91,7 +88,7 @@ class JudgementEntry(_Answer):
     reason: str | None = Field(description="Why it is unscored, or why it does not teach")
 
 
-class Concluded(_Answer):
+class Concluded(AnswerBody):
     """What was made of the turn at one time."""
 
     cause: Literal["judge", "override", "reapply"]
@@ -113,14 +110,14 @@ class Judgement(JudgementEntry):
     history: list[Concluded] = Field(description="Oldest first; the first is the judge's own")
 
 
-class JudgementPage(_Answer):
+class JudgementPage(AnswerBody):
     """Judgements, newest first."""
 
     judgements: list[JudgementEntry]
     next: int | None = Field(description="The `before` of the next page; null on the last")
 
 
-class Retried(_Answer):
+class Retried(AnswerBody):
     """How many turns wait again."""
 
     ok: Literal[True]
@@ -128,7 +125,7 @@ class Retried(_Answer):
     left: int = Field(description="Their decisions have other rewards, or are gone")
 
 
-class Reapplied(_Answer):
+class Reapplied(AnswerBody):
     """How many verdicts teach something else now."""
 
     ok: Literal[True]

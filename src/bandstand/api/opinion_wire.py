@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
+from bandstand.api.answers import AnswerBody
 from bandstand.api.wire import Id
 from bandstand.judge.arbiter import TriggerReason
 from bandstand.judge.gate import GateMode, Withheld
@@ -176,11 +177,7 @@ OPINION_REQUESTS = {"JudgeRequest": JUDGE, "FeedbackRequest": FEEDBACK, "Arbitra
 """The requests' validators by the name that their schema has in OpenAPI."""
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-
-class JudgementOfTurn(_Answer):
+class JudgementOfTurn(AnswerBody):
     """A verdict, and what the gate would make of it."""
 
     label: str | None = Field(description="Null where there is no verdict")
@@ -199,13 +196,13 @@ class JudgementOfTurn(_Answer):
     calibration: str | None
 
 
-class JudgeResponse(_Answer):
+class JudgeResponse(AnswerBody):
     """The judgements."""
 
     judgements: list[JudgementOfTurn] = Field(description="In the order of the turns")
 
 
-class FeedbackResponse(_Answer):
+class FeedbackResponse(AnswerBody):
     """Whether the message corrects the reply."""
 
     is_correction: bool
@@ -216,7 +213,7 @@ class FeedbackResponse(_Answer):
     model: str
 
 
-class ArbitrateResponse(_Answer):
+class ArbitrateResponse(AnswerBody):
     """The intent."""
 
     intent_id: str | None = Field(description="Null where nothing could be decided")

@@ -9,7 +9,6 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from bandstand import __version__
 from bandstand.api.answers import (
-    DeploymentStats,
     Erased,
     Health,
     History,
@@ -29,6 +28,7 @@ from bandstand.api.judgement_wire import Judgement, TurnTaken
 from bandstand.api.metrics import Metrics
 from bandstand.api.openapi import described
 from bandstand.api.problems import NotReadyError, invalid_fields
+from bandstand.api.standing_answers import DeploymentStats
 from bandstand.api.target import decoded
 from bandstand.api.wire import Wire, checked_id, parsed
 from bandstand.bandit.errors import (
