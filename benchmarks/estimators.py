@@ -26,7 +26,7 @@ import pyarrow as pa  # type: ignore[import-untyped]  # it ships no types
 from pyarrow import parquet
 
 from bandstand.evaluate import Formula, dr, ips, snips
-from bandstand.evaluate.question import Question, ask_rows
+from bandstand.evaluate.spec import Question, ask_rows
 
 _RESAMPLES = 200
 

@@ -17,15 +17,15 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from bandstand.judge.classifier import Classifier, shipped_weights
-from bandstand.judge.evaluation import Outcome, evaluate, judge_rows, report
-from bandstand.judge.local import Local
-from bandstand.judge.reading import read
-from bandstand.judge.rows import Row, parse_rows
-from bandstand.judge.rulebook import shipped_rules
+from bandstand.judge.local.classifier import Classifier, shipped_weights
+from bandstand.judge.local.local_judge import Local
+from bandstand.judge.local.normalise import read
+from bandstand.judge.local.rulebook import shipped_rules
 from bandstand.judge.taxonomy import POLARITIES, shipped_taxonomy
-from bandstand.judge.tier import LocalTier
-from bandstand.judge.train import train_own
+from bandstand.judge.training.dataset import Row, parse_rows
+from bandstand.judge.training.evaluation import Outcome, evaluate, judge_rows, report
+from bandstand.judge.training.tier import LocalTier
+from bandstand.judge.training.train import train_own
 from bandstand.judge.turn import Turn
 
 FOLLOWUP = shipped_taxonomy("followup-v1")

@@ -30,9 +30,9 @@ from bandstand.bandit.population import PopulationPrior, refresh_steps
 from bandstand.bandit.prior import ITERATIONS
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import Prior, RidgeState
-from bandstand.simulate.persona import PERSONA_SETS, Persona, named_personas, recruit
-from bandstand.simulate.population import Population
-from bandstand.simulate.world import Episode, World
+from bandstand.simulate.run.population import Population
+from bandstand.simulate.world.persona import PERSONA_SETS, Persona, named_personas, recruit
+from bandstand.simulate.world.world import Episode, World
 
 Rewards = NDArray[np.float64]  # (seeds, n): the mean over users of every decision's expected reward
 

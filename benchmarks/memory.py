@@ -16,11 +16,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import Deployment
 from bandstand.service.reward import reward
 from bandstand.service.score import score
-from bandstand.store.directory import StoreOptions
-from bandstand.store.embedded import EmbeddedStore
+from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.state_directory import StoreOptions
 
 _BODY = {
     "context": {"hour_of_day": 9, "day_of_week": 2},

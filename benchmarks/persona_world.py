@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.ridge import RidgeState, posterior
-from bandstand.simulate.persona import PERSONA_SETS, named_personas
-from bandstand.simulate.world import Episode, World
+from bandstand.simulate.world.persona import PERSONA_SETS, named_personas
+from bandstand.simulate.world.world import Episode, World
 
 Rewards = NDArray[np.float64]  # (n,): the expected reward of each of one user's decisions
 Player = Callable[[Episode], Rewards]

@@ -18,19 +18,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bandstand.bandit.catalogue import Catalogue
+from bandstand.config.settings import load_catalogue, read_settings
 from bandstand.evaluate import Formula
-from bandstand.evaluate.candidate import Candidate
-from bandstand.evaluate.question import Question, ask_decisions
-from bandstand.service.deployment import Deployment
+from bandstand.evaluate.replay.candidate import Candidate
+from bandstand.evaluate.spec import Question, ask_decisions
+from bandstand.service.context import Deployment
 from bandstand.service.reward import reward
 from bandstand.service.score import score
-from bandstand.settings import load_catalogue, read_settings
-from bandstand.simulate.persona import named_personas
-from bandstand.simulate.world import Episode, World
-from bandstand.store import decision_log
-from bandstand.store.directory import StoreOptions
-from bandstand.store.embedded import EmbeddedStore
-from bandstand.store.maintenance import observed
+from bandstand.simulate.world.persona import named_personas
+from bandstand.simulate.world.world import Episode, World
+from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.maintenance import decision_log
+from bandstand.store.maintenance.offline import observed
+from bandstand.store.state_directory import StoreOptions
 
 _CONTESTS = (
     (["uniform-v1"], "snips"),

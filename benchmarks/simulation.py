@@ -18,10 +18,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.simulate.judge import RuleJudge
+from bandstand.simulate.judges.judge import RuleJudge
 from bandstand.simulate.plan import Events, Plan
-from bandstand.simulate.runner import LocalPlayers, Row, Runner, calm_collector
-from bandstand.store.simulations import Claim, Simulations
+from bandstand.simulate.run.runner import LocalPlayers, Row, Runner, calm_collector
+from bandstand.store.tables.simulations import Claim, Simulations
 
 _DEFAULT = ("linucb-v1", "egreedy-v1", "linucb-v2-alone", "linucb-v2")
 _ALONE = {"kind": "linucb", "schema": "tips-v2", "alpha": 0.5, "floor": 0.02, "prior": "standard"}

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 import structlog
 
-from bandstand.api.logs import configure
+from bandstand.api.asgi.logs import configure
 from tests.api.given import Service, serving
 
 

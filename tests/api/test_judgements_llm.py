@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bandstand.llm.scripted_server import ScriptedAnswer, ScriptedServer
+from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedServer
 from tests.api.given import FEATURES, Service, answered, serving
 
 SAID = {"label": "neg_confusion", "confidence": 0.9, "rationale": "asks again"}

@@ -14,8 +14,8 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from bandstand.api.problems import STATUS
-from bandstand.api.wire import Wire
-from bandstand.settings import Settings, load_catalogue
+from bandstand.api.schemas.requests import Wire
+from bandstand.config.settings import Settings, load_catalogue
 from tests.api.given import TWO, Service, answered, problem, serving
 from tests.contract.server import started
 

@@ -7,19 +7,19 @@ from typing import Any
 import httpx
 import pytest
 
-from bandstand.api.access import Access
-from bandstand.api.gate import Gate
-from bandstand.api.metrics import Metrics
+from bandstand import errors
+from bandstand.api.asgi.access import Access
+from bandstand.api.asgi.front import Gate
+from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.problems import STATUS, status_of
-from bandstand.bandit import errors
-from bandstand.bandit.errors import (
+from bandstand.config.settings import Settings, load_catalogue
+from bandstand.errors import (
     BandstandError,
     OverloadedError,
     StorageFullError,
     StorageUnavailableError,
 )
-from bandstand.settings import Settings, load_catalogue
-from bandstand.store.memory import MemoryStore
+from bandstand.testing.memory_store import MemoryStore
 from tests.api.given import CANARY, TWO, Service, answered, app_over, client_of, problem, serving
 from tests.api.refusals import REFUSED, Refusal, candidate, score
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from bandstand.bandit.blocks import begun
 from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.disjoint import begun
 from bandstand.bandit.features import FeatureSchema, Field
 from bandstand.bandit.ridge import Posterior, Prior, RidgeState
 

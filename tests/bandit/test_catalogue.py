@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.errors import UnknownPolicyError
 from bandstand.bandit.policies import EpsilonGreedy, First, LinUCB, SquareCB, Thompson, Uniform
+from bandstand.errors import UnknownPolicyError
 from tests.bandit.checks import check_policy
 from tests.bandit.given import CATALOGUE, SHIPPED
 

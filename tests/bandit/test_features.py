@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.bandit.errors import InvalidRequestError
 from bandstand.bandit.features import MAX_CELLS, FeatureSchema, Field
+from bandstand.errors import InvalidRequestError
 from tests.bandit.given import CATALOGUE, LAW, SHIPPED, Values, partial, random_request, schema, schema_of
 
 TIPS_7 = ("hour_sin", "hour_cos", "is_overdue", "task_age", "priority", "dow_sin", "dow_cos")

@@ -9,11 +9,11 @@ import pytest
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.distribution import Distribution, ties, uniform01
-from bandstand.bandit.errors import ConfigurationError, InvalidRequestError
 from bandstand.bandit.features import FeatureSchema
 from bandstand.bandit.policies import EpsilonGreedy, LinUCB, Policy
 from bandstand.bandit.rewards import checked_reward, reaction_reward
 from bandstand.bandit.ridge import Prior, RidgeState, posterior
+from bandstand.errors import ConfigurationError, InvalidRequestError
 from tests.bandit.given import CATALOGUE, SHIPPED, FloatArray, posterior_of_prior, schema
 
 HOUR = {"name": "hour", "source": "context.hour", "encoding": "cyclic", "period": 24}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bandstand.console.figures import activity_figures, compared, running_mean
-from bandstand.store.sight import Activity
+from bandstand.store.tables.console_queries import Activity
 
 HOURS = range(480_000, 480_024, 6)
 

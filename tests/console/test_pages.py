@@ -4,7 +4,7 @@ import pytest
 
 from bandstand.console.assets import Assets
 from bandstand.console.pages import Pages, count, counted, decimal, link, minute, moment, parameters, percent, span
-from bandstand.store.sight import COUNTED
+from bandstand.store.tables.console_queries import COUNTED
 
 
 def test_numbers_are_written_for_people() -> None:

@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
+from bandstand.config.settings import ApiKey
 from bandstand.console.session import SESSION_SECONDS, Sessions
-from bandstand.settings import ApiKey
 
 NOW = 1_800_000_000.0
 SECRET = b"s" * 32

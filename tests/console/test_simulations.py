@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from bandstand.simulate.asking import shipped_prompt
-from bandstand.simulate.llm_judge import LlmJudge
+from bandstand.simulate.judges.judge_prompt import shipped_prompt
+from bandstand.simulate.judges.llm_judge import LlmJudge
 from bandstand.simulate.plan import JudgePlan
-from bandstand.simulate.runner import LocalPlayers, Runner
+from bandstand.simulate.run.runner import LocalPlayers, Runner
 from tests.console.given import Page, Person, keep, talked
 from tests.simulate.given import CATALOGUE
 from tests.simulate.given import SMALL as TINY

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import StorageUnavailableError
 from bandstand.console import users
+from bandstand.errors import StorageUnavailableError
 from bandstand.service.coefficients import coefficients
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import Deployment
 from tests.api.given import API_KEYS, TWO
 from tests.console.given import ADMIN, Person, visiting
 
@@ -180,7 +180,7 @@ async def test_what_is_done_at_the_console_bears_the_name_of_the_key(tmp_path: P
         await person.log_in()
         token = (await person.open("/user/reset", id="ada")).token
         await person.send("/user/reset", id="ada", token=token)
-    from bandstand.store.ledger import connect  # noqa: PLC0415 (only here is the file itself looked into)
+    from bandstand.store.sqlite.schema import connect  # noqa: PLC0415 (only here is the file itself looked into)
 
     rows = connect(tmp_path / "ledger.db").execute("SELECT kind, client FROM marks WHERE uid IS NOT NULL").fetchall()
     assert rows == [("reset", "ops")]

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.evaluate.candidate import Candidate
-from bandstand.evaluate.chunk import Chunk
-from bandstand.evaluate.policy_replay import PolicyReplay
+from bandstand.evaluate.estimators.chunk import Chunk
+from bandstand.evaluate.replay.candidate import Candidate
+from bandstand.evaluate.replay.policy_replay import PolicyReplay
 from bandstand.service.score import score
-from bandstand.simulate.persona import named_personas
-from bandstand.simulate.world import Episode, World
-from bandstand.store import decision_log
-from bandstand.store.decision_log import LoggedEvent
-from bandstand.store.events import seq_at
-from bandstand.store.maintenance import observed
+from bandstand.simulate.world.persona import named_personas
+from bandstand.simulate.world.world import Episode, World
+from bandstand.store.maintenance import decision_log
+from bandstand.store.maintenance.decision_log import LoggedEvent
+from bandstand.store.maintenance.offline import observed
+from bandstand.store.records import seq_at
 from tests.evaluate.world import FloatArray
 from tests.store.populated import Served, catalogue_of
 

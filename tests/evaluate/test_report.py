@@ -10,12 +10,12 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]  # it ships no
 import pytest
 
 from bandstand.evaluate import Formula
-from bandstand.evaluate.chunk import Chunk
+from bandstand.evaluate.estimators.chunk import Chunk
 from bandstand.evaluate.figures import figures
 from bandstand.evaluate.page import doubts, facts, heading, page, rows
-from bandstand.evaluate.policy_replay import LogFacts, Logger
-from bandstand.evaluate.question import Question
+from bandstand.evaluate.replay.policy_replay import LogFacts, Logger
 from bandstand.evaluate.report import Answer, report
+from bandstand.evaluate.spec import Question
 from tests.evaluate.world import World
 
 WORLD = World()

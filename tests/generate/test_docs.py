@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import bandstand.generate.errors
-from bandstand.bandit.errors import BandstandError
-from bandstand.conversation.prompts import PromptLibrary
+from bandstand.errors import BandstandError
 from bandstand.generate.generator import PARAMETERS
+from bandstand.prompts.library import PromptLibrary
 from tests.generate.given import SHIPPED
 
 DOCS = (Path(__file__).parents[2] / "docs" / "generate.md").read_text("utf-8")

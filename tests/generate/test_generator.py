@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import BandstandError, OverloadedError
-from bandstand.conversation.gateway import ChatClient, Message
+from bandstand.errors import BandstandError, OverloadedError
 from bandstand.generate.errors import GatewayError, GatewayUnreachableError, NotJsonError
 from bandstand.generate.generator import TipGenerator, day_period
 from bandstand.generate.parse import TIPS_SCHEMA
@@ -24,9 +23,10 @@ from bandstand.llm.errors import (
     ChatUnreachableError,
     CircuitOpenError,
 )
-from bandstand.llm.openai_compatible import OpenAICompatibleClient
-from bandstand.llm.scripted import Line, ScriptedClient
-from bandstand.llm.scripted_server import ScriptedAnswer, ScriptedServer
+from bandstand.llm.gateway import ChatClient, Message
+from bandstand.llm.providers.openai_compatible import OpenAICompatibleClient
+from bandstand.testing.scripted_llm import Line, ScriptedClient
+from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedServer
 from tests.generate.given import REQUEST, shipped
 
 GOOD = json.dumps({"tips": [{"id": "tip-1", "content": "Pay the rent.", "rationale": None}]})

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from bandstand.conversation.prompts import Prompt, PromptLibrary, prompts_directory
-from bandstand.judge.evaluation import Outcome
-from bandstand.judge.local import Local
-from bandstand.judge.reading import Reading, read
-from bandstand.judge.rows import Row
+from bandstand.judge.local.local_judge import Local
+from bandstand.judge.local.normalise import Reading, read
 from bandstand.judge.taxonomy import shipped_taxonomy
+from bandstand.judge.training.dataset import Row
+from bandstand.judge.training.evaluation import Outcome
 from bandstand.judge.turn import Turn
 from bandstand.judge.verdict import Unscored, UnscoredReason, Verdict
+from bandstand.prompts.library import Prompt, PromptLibrary, prompts_directory
 
 LAW = settings(deadline=None, derandomize=True)
 """A property is a law or it is not: the same examples in every run, and no limit of time on a shared machine."""

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.bandit.errors import InvalidRequestError
+from bandstand.errors import InvalidRequestError
 from bandstand.judge.arbiter import (
     ArbiterSettings,
     Candidate,

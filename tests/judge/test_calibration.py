@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.bandit.errors import ConfigurationError, InvalidRequestError
+from bandstand.errors import ConfigurationError, InvalidRequestError
 from bandstand.judge.calibration import Calibration, Calibrations, Method, Scored, fit_calibration, pick_tau
-from bandstand.judge.metrics import calibration_error
+from bandstand.judge.training.metrics import calibration_error
 from tests.judge.given import LAW
 
 VERDICTS = st.lists(

@@ -4,11 +4,11 @@ import tomllib
 
 import pytest
 
-from bandstand.bandit.errors import ConfigurationError
-from bandstand.judge.classifier import shipped_weights
+from bandstand.errors import ConfigurationError
 from bandstand.judge.configuration import JudgeConfiguration
-from bandstand.judge.local import Local
-from bandstand.judge.rules import Rules
+from bandstand.judge.local.classifier import shipped_weights
+from bandstand.judge.local.local_judge import Local
+from bandstand.judge.local.rules import Rules
 from bandstand.judge.turn import Turn
 from tests.judge.given import FOLLOWUP
 

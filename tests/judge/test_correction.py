@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from bandstand.bandit.errors import ConfigurationError
+from bandstand.errors import ConfigurationError
 from bandstand.judge.correction import correction, correction_of, correction_turn
 from tests.judge.given import CORRECTION, OFFERED, TOLD, local, verdict
 

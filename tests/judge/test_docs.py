@@ -7,11 +7,11 @@ import runpy
 
 import pytest
 
-from bandstand.judge.evaluation import report
-from bandstand.judge.features import BUCKETS
-from bandstand.judge.reading import WINDOW
-from bandstand.judge.rows import parse_rows
+from bandstand.judge.local.ngrams import BUCKETS
+from bandstand.judge.local.normalise import WINDOW
 from bandstand.judge.taxonomy import SHIPPED
+from bandstand.judge.training.dataset import parse_rows
+from bandstand.judge.training.evaluation import report
 from tests.judge.given import BENCHMARK, FOLLOWUP, ROOT, cross_validated, dialogues, needs_data
 
 PAGE = (ROOT / "docs" / "judge.md").read_text(encoding="utf-8")

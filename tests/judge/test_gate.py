@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.bandit.errors import ConfigurationError
+from bandstand.errors import ConfigurationError
 from bandstand.judge.calibration import Calibration, Calibrations
 from bandstand.judge.gate import TAU, Gate, applied
 from bandstand.judge.verdict import UnscoredReason

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bandstand.judge
-from bandstand.judge.reading import WINDOW, read
+from bandstand.judge.local.normalise import WINDOW, read
 from bandstand.judge.turn import Turn
 from tests.judge.given import FOLLOWUP, LAW, OFFERED, TOLD, local
 

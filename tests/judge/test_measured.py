@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from bandstand.judge.evaluation import evaluate, report
-from bandstand.judge.rulebook import shipped_rules
+from bandstand.judge.local.rulebook import shipped_rules
+from bandstand.judge.training.evaluation import evaluate, report
 from tests.judge.given import FOLLOWUP, cross_validated, dialogues, is_held_out, local, needs_data
 
 pytestmark = needs_data

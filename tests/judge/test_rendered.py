@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bandstand.conversation.prompts import PromptLibrary, prompts_directory
 from bandstand.judge.arbiter import Candidate, RuleSignal
-from bandstand.judge.intents import PARAMETERS as INTENT_PARAMETERS
-from bandstand.judge.intents import intent_values
-from bandstand.judge.llm import PARAMETERS, prompt_values
+from bandstand.judge.llm.intents import PARAMETERS as INTENT_PARAMETERS
+from bandstand.judge.llm.intents import intent_values
+from bandstand.judge.llm.llm_judge import PARAMETERS, prompt_values
 from bandstand.judge.turn import CORRECTION_LIMITS, Turn
+from bandstand.prompts.library import PromptLibrary, prompts_directory
 from tests.judge.given import CORRECTION, FOLLOWUP, judge_prompt
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"

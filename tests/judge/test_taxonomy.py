@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import ConfigurationError
+from bandstand.errors import ConfigurationError
 from bandstand.judge.taxonomy import SHIPPED, Taxonomy, shipped_taxonomy
 from tests.judge.given import CORRECTION, FOLLOWUP
 

@@ -27,7 +27,7 @@ def test_nothing_reads_the_environment_itself(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert not names & ENVIRONMENT, "a setting belongs into settings.py, and arrives here as an argument"
+    assert not names & ENVIRONMENT, "a setting belongs into config/settings.py, and arrives here as an argument"
 
 
 def test_the_settings_page_is_the_generated_one() -> None:

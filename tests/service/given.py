@@ -8,11 +8,11 @@ from typing import Any
 
 from bandstand.service import reward as reward_service
 from bandstand.service import score as score_service
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import Deployment
 from bandstand.service.reward import Taught
 from bandstand.service.score import Scored
-from bandstand.store.base import Store
-from bandstand.store.memory import MemoryStore
+from bandstand.store.protocol import Store
+from bandstand.testing.memory_store import MemoryStore
 from tests.store.given import CATALOGUE, Clock, MakeStore, embedded, random_context, random_features
 
 Request = dict[str, Any]

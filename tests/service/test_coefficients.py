@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from bandstand.service.coefficients import coefficients
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import Deployment
 from bandstand.service.reward import reward
 from bandstand.service.score import score
 from bandstand.service.stats import user_stats
-from bandstand.store.memory import MemoryStore
+from bandstand.testing.memory_store import MemoryStore
 from tests.store.populated import catalogue_of
 
 

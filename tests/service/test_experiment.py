@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from bandstand.bandit.experiment import Experiment, Split
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import Deployment
 from bandstand.service.experiment import standing
 from bandstand.service.policies import overview
 from bandstand.service.stats import deployment_stats, user_stats
-from bandstand.store.memory import MemoryStore
+from bandstand.testing.memory_store import MemoryStore
 from tests.service.given import Make, Service
 from tests.store.given import CATALOGUE
 

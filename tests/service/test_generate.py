@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 from bandstand.bandit.arms import Earnings
-from bandstand.bandit.errors import InvalidRequestError, OverloadedError, StorageFullError
+from bandstand.errors import InvalidRequestError, OverloadedError, StorageFullError
 from bandstand.generate.errors import GatewayUnreachableError, NotJsonError
 from bandstand.generate.generator import TipGenerator
 from bandstand.llm.chat import ChatReply
 from bandstand.llm.errors import ChatUnreachableError
-from bandstand.llm.scripted import ScriptedClient
 from bandstand.service import prompts as prompts_service
 from bandstand.service import users
 from bandstand.service.generate import TipWriting, Written, generate, tip_request
-from bandstand.store.generations import LoggedGeneration, PromptRef
-from bandstand.store.memory import MemoryStore
+from bandstand.store.tables.generations import LoggedGeneration, PromptRef
+from bandstand.testing.memory_store import MemoryStore
+from bandstand.testing.scripted_llm import ScriptedClient
 from tests.service.given import Service
 from tests.service.writing import TASKS, TIPS, by_model, by_template, request
 

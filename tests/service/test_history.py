@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bandstand.bandit.distribution import uniform01
-from bandstand.bandit.errors import UnknownDecisionError
+from bandstand.errors import UnknownDecisionError
 from bandstand.service.history import HISTORY_LENGTH, history, receipt
 from tests.service.given import FEATURES, Service
 from tests.store.given import CATALOGUE

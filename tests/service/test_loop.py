@@ -12,7 +12,7 @@ import pytest
 from bandstand.bandit.chi_square import tail
 from bandstand.service.loop import DAYS, condition, health
 from bandstand.service.stats import deployment_stats
-from bandstand.store.loop import Draws, delay_of
+from bandstand.store.tables.loop_health import Draws, delay_of
 from tests.service.given import Service, on_disk
 from tests.store.given import ledger_of
 

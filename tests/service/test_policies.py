@@ -2,10 +2,10 @@
 
 import pytest
 
-from bandstand.bandit.errors import UnknownPolicyError
-from bandstand.service.deployment import Deployment, iso
+from bandstand.errors import UnknownPolicyError
+from bandstand.service.context import Deployment, iso
 from bandstand.service.policies import policies
-from bandstand.store.memory import MemoryStore
+from bandstand.testing.memory_store import MemoryStore
 from tests.store.given import CATALOGUE
 from tests.store.populated import catalogue_of, shop
 

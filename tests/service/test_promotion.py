@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import ConfigurationError, PromotionRefusedError, StorageFullError, UnknownPolicyError
 from bandstand.bandit.experiment import Experiment
-from bandstand.service.deployment import Deployment
+from bandstand.errors import ConfigurationError, PromotionRefusedError, StorageFullError, UnknownPolicyError
+from bandstand.service.context import Deployment
 from bandstand.service.policies import overview
 from bandstand.service.promotion import demote, promote
 from bandstand.service.stats import user_stats
-from bandstand.store.checkpoints import rebuild
-from bandstand.store.maintenance import owned
-from bandstand.store.memory import MemoryStore
+from bandstand.store.maintenance.offline import owned
+from bandstand.store.maintenance.rebuild_verify import rebuild
+from bandstand.testing.memory_store import MemoryStore
 from tests.service.given import Make, Service, on_disk
 from tests.store.given import CATALOGUE
 from tests.store.populated import catalogue_of, shop

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from bandstand.bandit.arms import Earnings, thompson
-from bandstand.bandit.errors import ConfigurationError, InvalidRequestError, StorageUnavailableError
-from bandstand.conversation.prompts import prompts_directory
+from bandstand.errors import ConfigurationError, InvalidRequestError, StorageUnavailableError
 from bandstand.generate.errors import PromptsKeptError, UnknownPromptError
+from bandstand.prompts.library import prompts_directory
 from bandstand.service.prompts import FLOOR, Prompts, listing, reference, shown
-from bandstand.store.generations import PromptTotals
-from bandstand.store.memory import MemoryStore
+from bandstand.store.tables.generations import PromptTotals
+from bandstand.testing.memory_store import MemoryStore
 from tests.store.given import CATALOGUE
 
 VERSIONS = ("v1", "v2-mentor", "v3-few-shot")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bandstand.bandit.arms import Earnings
-from bandstand.bandit.errors import InvalidRequestError
+from bandstand.errors import InvalidRequestError
 from bandstand.service.recommend import recommend
 from bandstand.service.stats import user_stats
 from tests.service.given import Service

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bandstand.bandit.errors import (
+from bandstand.bandit.profile import PolicyState
+from bandstand.errors import (
     AlreadyRewardedError,
     IdempotencyMismatchError,
     InvalidRequestError,
@@ -14,8 +15,7 @@ from bandstand.bandit.errors import (
     UnknownPolicyError,
     WrongPolicyError,
 )
-from bandstand.bandit.profile import PolicyState
-from bandstand.store.events import Decision
+from bandstand.store.records import Decision
 from tests.service.given import FEATURES, Service
 from tests.store.given import CATALOGUE, DAY
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from bandstand.bandit.distribution import uniform01
-from bandstand.bandit.errors import (
+from bandstand.errors import (
     DecisionConflictError,
     InvalidRequestError,
     StorageFullError,
     UnknownPolicyError,
 )
-from bandstand.store import directory
+from bandstand.store import state_directory
 from tests.service.given import FEATURES, Make, Service, on_disk
 from tests.store.given import CATALOGUE
 from tests.store.test_full_disk import Disk
@@ -235,7 +235,7 @@ async def test_a_full_disk_refuses_or_scores_without_a_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, score_when_full: bool
 ) -> None:
     disk = Disk()
-    monkeypatch.setattr(directory, "connect", disk.connect)
+    monkeypatch.setattr(state_directory, "connect", disk.connect)
     service = Service(on_disk(tmp_path), score_when_full=score_when_full)
     await service.deployment.store.open()
     await service.reward(service.legacy(reward=1.0))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bandstand.bandit.errors import UnknownPolicyError
+from bandstand.errors import UnknownPolicyError
 from bandstand.service.stats import deployment_stats, user_stats
 from tests.service.given import Service
 from tests.store.given import CATALOGUE, NOON

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import IdempotencyMismatchError, UnknownDecisionError, WrongPolicyError
+from bandstand.errors import IdempotencyMismatchError, UnknownDecisionError, WrongPolicyError
 from bandstand.judge.gate import Gate
 from bandstand.judge.taxonomy import shipped_taxonomy
+from bandstand.judge_worker.options import JudgingOptions
+from bandstand.judge_worker.process import JudgeChild
+from bandstand.judge_worker.worker import Judging
 from bandstand.service import turns
-from bandstand.service.judge_child import JudgeChild
-from bandstand.service.judging import Judging
-from bandstand.service.judging_options import JudgingOptions
-from bandstand.store.events import Decision
-from bandstand.store.judgements import Accepted
-from bandstand.store.turns import TurnStore
+from bandstand.store.records import Decision
+from bandstand.store.tables.judgements import Accepted
+from bandstand.store.turn_store import TurnStore
 from tests.service.given import Service
 from tests.store.given import CATALOGUE, QUICK
 

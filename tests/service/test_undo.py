@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bandstand.bandit.errors import InvalidRequestError, UnknownDecisionError
 from bandstand.bandit.population import PopulationPrior
 from bandstand.bandit.ridge import RidgeState
+from bandstand.errors import InvalidRequestError, UnknownDecisionError
 from bandstand.service.undo import undo
-from bandstand.store.undo import Selection
+from bandstand.store.tables.undo import Selection
+from tests.learning.test_population import POLICY, Learning, same
 from tests.service.given import Service
-from tests.service.test_population import POLICY, Learning, same
 from tests.store.given import documents_in
 
 SHOP, FRAUD = Selection(client="tests"), Selection(client="fraud")

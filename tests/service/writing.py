@@ -4,11 +4,11 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from bandstand.conversation.prompts import prompts_directory
 from bandstand.generate.generator import TipGenerator
-from bandstand.llm.scripted import Line, ScriptedCall, ScriptedClient
+from bandstand.prompts.library import prompts_directory
 from bandstand.service.generate import TipWriting
 from bandstand.service.prompts import Prompts
+from bandstand.testing.scripted_llm import Line, ScriptedCall, ScriptedClient
 
 TASKS: list[dict[str, Any]] = [
     {"id": "rent", "title": "Pay the rent", "priority": 4, "is_overdue": True, "task_age_days": 3},

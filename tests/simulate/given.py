@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from bandstand.settings import Settings, load_catalogue
-from bandstand.simulate.judge import Judge, Judged, RuleJudge
-from bandstand.simulate.persona import shipped_personas
+from bandstand.config.settings import Settings, load_catalogue
+from bandstand.simulate.judges.judge import Judge, Judged, RuleJudge
 from bandstand.simulate.plan import Plan
-from bandstand.simulate.play import Key, PackedPlay
-from bandstand.simulate.runner import LocalPlayers, Runner
-from bandstand.simulate.world import Episode, World
+from bandstand.simulate.run.play import Key, PackedPlay
+from bandstand.simulate.run.runner import LocalPlayers, Runner
+from bandstand.simulate.world.persona import shipped_personas
+from bandstand.simulate.world.world import Episode, World
 
 CATALOGUE = load_catalogue(Settings())
 CONTRACT = ("linucb-v1", "egreedy-v1", "linucb-v2")

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import InvalidRequestError, OverloadedError, UnknownPolicyError
+from bandstand.errors import InvalidRequestError, OverloadedError, UnknownPolicyError
 from bandstand.simulate import background
 from bandstand.simulate.background import BackgroundRuns
 from bandstand.simulate.errors import UnknownRunError
 from bandstand.simulate.plan import Plan
-from bandstand.simulate.play import PackedPlay, unpacked
-from bandstand.simulate.runner import retold
-from bandstand.store.simulations import Run, Simulations
+from bandstand.simulate.run.play import PackedPlay, unpacked
+from bandstand.simulate.run.runner import retold
+from bandstand.store.tables.simulations import Run, Simulations
 from tests.simulate.given import CATALOGUE, played
 
 SHORT: dict[str, Any] = {"policies": ["linucb"], "personas": 3, "days": 2, "seeds": 2, "events": "all"}

@@ -10,8 +10,8 @@ import typer.main
 
 from bandstand.cli import command
 from bandstand.llm.errors import ChatError, ChatUnreachableError
-from bandstand.simulate import command_judge, llm_judge
-from bandstand.simulate.persona import parse_personas, shipped_personas
+from bandstand.simulate.judges import command_judge, llm_judge
+from bandstand.simulate.world.persona import parse_personas, shipped_personas
 
 PAGE = (Path(__file__).parents[2] / "docs" / "simulate.md").read_text(encoding="utf-8")
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import InvalidRequestError
-from bandstand.simulate.persona import Persona, named_personas
+from bandstand.errors import InvalidRequestError
 from bandstand.simulate.plan import ChatPlan, JudgePlan, Plan, by_truth, taught_by
+from bandstand.simulate.world.persona import Persona, named_personas
 from tests.simulate.given import SMALL
 
 OWN = (Persona(name="Ada", prefers_high_priority=0.5, prefers_overdue=-0.25, morning_active=True, description="x"),)

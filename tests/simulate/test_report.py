@@ -10,15 +10,15 @@ import plotly.graph_objects  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
 from bandstand.judge.gate import Gate
-from bandstand.simulate.chat import taxonomy
 from bandstand.simulate.figures import action_shares, figures, reward_curve
-from bandstand.simulate.judge import RuleJudge
-from bandstand.simulate.listener import ChatPlayers, JudgeListener
-from bandstand.simulate.persona import Persona
+from bandstand.simulate.judges.judge import RuleJudge
 from bandstand.simulate.plan import ChatPlan, Plan
 from bandstand.simulate.report import html_report, world_of
-from bandstand.simulate.result import result
-from bandstand.simulate.runner import LocalPlayers, Runner
+from bandstand.simulate.run.listener import ChatPlayers, JudgeListener
+from bandstand.simulate.run.result import result
+from bandstand.simulate.run.runner import LocalPlayers, Runner
+from bandstand.simulate.world.chat import taxonomy
+from bandstand.simulate.world.persona import Persona
 from tests.judge.given import local
 from tests.simulate.given import CATALOGUE, SMALL, played
 

@@ -14,11 +14,11 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 import pytest
 
-from bandstand.bandit.errors import UnknownDecisionError, WrongPolicyError
-from bandstand.store.events import Decision, Erasure, PolicyRef, PolicyTotals, Reward, UserPage
-from bandstand.store.registry import policy_ref
-from bandstand.store.shadows import Shadow
-from bandstand.store.undo import Selection
+from bandstand.errors import UnknownDecisionError, WrongPolicyError
+from bandstand.store.records import Decision, Erasure, PolicyRef, PolicyTotals, Reward, UserPage
+from bandstand.store.tables.policies import policy_ref
+from bandstand.store.tables.shadows import Shadow
+from bandstand.store.tables.undo import Selection
 from tests.store.given import CATALOGUE, DAY, NOON, MakeStore, Subject
 
 Law = Callable[[Subject], Awaitable[None]]

@@ -20,12 +20,12 @@ import pytest
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import PolicyState, Profile
-from bandstand.store.base import Store
-from bandstand.store.directory import StoreOptions
-from bandstand.store.embedded import EmbeddedStore
-from bandstand.store.events import Decision, DecisionIds, Reward, Rewarded
-from bandstand.store.generations import LoggedGeneration, PromptRef
-from bandstand.store.registry import policy_ref
+from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.protocol import Store
+from bandstand.store.records import Decision, DecisionIds, Reward, Rewarded
+from bandstand.store.state_directory import StoreOptions
+from bandstand.store.tables.generations import LoggedGeneration, PromptRef
+from bandstand.store.tables.policies import policy_ref
 
 NOON = 1_750_000_000.0
 DAY = 86_400.0

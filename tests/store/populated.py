@@ -10,14 +10,15 @@ from typing import Any, Self
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import Profile
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import Deployment
 from bandstand.service.reward import reward
 from bandstand.service.score import score
-from bandstand.store import replay, retention
-from bandstand.store.directory import StoreOptions
-from bandstand.store.embedded import EmbeddedStore
-from bandstand.store.events import seq_at, time_of
-from bandstand.store.maintenance import observed, owned
+from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.learners import replay
+from bandstand.store.maintenance.offline import observed, owned
+from bandstand.store.records import seq_at, time_of
+from bandstand.store.sqlite import retention
+from bandstand.store.state_directory import StoreOptions
 from tests.store.given import DAY, NOON, QUICK, Clock, assert_same, random_context, random_features
 
 POLICIES = ("linucb-v2", "linucb-v1", "egreedy-v1")

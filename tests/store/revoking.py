@@ -10,8 +10,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from bandstand.store.directory import StoreOptions
-from bandstand.store.undo import Selection
+from bandstand.store.state_directory import StoreOptions
+from bandstand.store.tables.undo import Selection
 from tests.store.given import Subject, embedded
 
 USERS = 8

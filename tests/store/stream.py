@@ -8,8 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from bandstand.store.directory import StoreOptions
-from bandstand.store.registry import policy_ref
+from bandstand.store.state_directory import StoreOptions
+from bandstand.store.tables.policies import policy_ref
 from tests.store.given import CATALOGUE, Subject, embedded
 
 USERS = 5

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from bandstand.store import judgements, reading
-from bandstand.store.events import seq_at
-from bandstand.store.ledger import connect
-from bandstand.store.sight import Sight
-from bandstand.store.turns import TurnStore
+from bandstand.store.records import seq_at
+from bandstand.store.sqlite.schema import connect
+from bandstand.store.tables import decisions, judgements
+from bandstand.store.tables.console_queries import Sight
+from bandstand.store.turn_store import TurnStore
 from tests.store.given import CATALOGUE, DAY, NOON, QUICK, Subject, embedded, ledger_of
 
 MONTHS, YEARS = 120, 1_200
@@ -109,7 +109,7 @@ async def work(monkeypatch: pytest.MonkeyPatch, state_dir: Path, question: Quest
         connection.set_progress_handler(step, 1)
         return connection
 
-    monkeypatch.setattr(reading, "connect", counted)
+    monkeypatch.setattr(decisions, "connect", counted)
     sight = Sight(state_dir)
     async with Subject(lambda clock: TurnStore(state_dir, CATALOGUE, options=QUICK, clock=clock)) as subject:
         assert isinstance(subject.store, TurnStore)

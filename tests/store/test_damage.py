@@ -9,12 +9,12 @@ from random import Random
 
 import pytest
 
-from bandstand.bandit.errors import ConfigurationError
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import RidgeState
-from bandstand.store.documents import DocumentError, Documents, parse
-from bandstand.store.embedded import EmbeddedStore
-from bandstand.store.registry import policy_ref
+from bandstand.errors import ConfigurationError
+from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.learners.documents import DocumentError, Documents, parse
+from bandstand.store.tables.policies import policy_ref
 from tests.store.given import CATALOGUE, QUICK, Subject, assert_same, documents_in, embedded, killed, ledger_of
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {

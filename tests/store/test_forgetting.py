@@ -8,10 +8,10 @@ import pytest
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import PolicyState, Profile
-from bandstand.store.embedded import EmbeddedStore
-from bandstand.store.events import Reward
-from bandstand.store.memory import MemoryStore
-from bandstand.store.registry import policy_ref
+from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.records import Reward
+from bandstand.store.tables.policies import policy_ref
+from bandstand.testing.memory_store import MemoryStore
 from tests.bandit.given import SHIPPED
 from tests.store.given import DAY, QUICK, Clock, Subject, assert_same, documents_in
 

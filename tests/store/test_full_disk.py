@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import BandstandError, ConfigurationError, StorageFullError
-from bandstand.store import directory
-from bandstand.store.directory import StoreOptions
-from bandstand.store.embedded import EmbeddedStore
-from bandstand.store.ledger import connect
+from bandstand.errors import BandstandError, ConfigurationError, StorageFullError
+from bandstand.store import state_directory
+from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.sqlite.schema import connect
+from bandstand.store.state_directory import StoreOptions
 from tests.store.given import DAY, QUICK, Subject, assert_same, embedded, ledger_of
 
 
@@ -62,7 +62,7 @@ class Disk:
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     disk = Disk()
-    monkeypatch.setattr(directory, "connect", disk.connect)
+    monkeypatch.setattr(state_directory, "connect", disk.connect)
     return disk
 
 

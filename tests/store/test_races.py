@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import UnknownDecisionError
-from bandstand.store import reading
-from bandstand.store.documents import Documents
-from bandstand.store.events import Rewarded
+from bandstand.errors import UnknownDecisionError
+from bandstand.store.learners.documents import Documents
+from bandstand.store.records import Rewarded
+from bandstand.store.tables import decisions
 from tests.store.given import (
     BUSY,
     Gate,
@@ -124,7 +124,7 @@ async def test_a_reward_that_waited_teaches_who_is_in_memory_then(
     async with Subject(embedded(tmp_path, replace(BUSY, max_warm_users=1))) as subject:
         decision = await subject.decide("anna")
         await subject.reopen()
-        with held(monkeypatch, reading, "find_decision") as gate:
+        with held(monkeypatch, decisions, "find_decision") as gate:
             reward = asyncio.create_task(subject.reward(decision, 0.5))
             await asyncio.to_thread(gate.reached.wait, 10)
             await subject.store.profile("berta")
@@ -143,7 +143,7 @@ async def test_a_reward_that_waited_finds_an_erased_decision_gone(
         decision = await subject.decide("anna")
         await subject.reopen()
         await subject.store.profile("anna")
-        with held(monkeypatch, reading, "find_decision") as gate:
+        with held(monkeypatch, decisions, "find_decision") as gate:
             reward = asyncio.create_task(subject.reward(decision, 0.5))
             await asyncio.to_thread(gate.reached.wait, 10)
             await subject.store.erase("anna", "tests")
@@ -158,11 +158,11 @@ async def test_a_decision_spent_while_it_was_looked_up_gives_its_reward(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A look-up that the ledger answered before another's reward was committed is not believed."""
-    monkeypatch.setattr("bandstand.store.embedded._RECENT_DECISIONS", 1)
+    monkeypatch.setattr("bandstand.store.bandit_store._RECENT_DECISIONS", 1)
     async with Subject(embedded(tmp_path)) as subject:
         decision = await subject.decide("anna")
         await subject.decide("anna")
-        found, gate = reading.find_decision, Gate()
+        found, gate = decisions.find_decision, Gate()
 
         def held_once(*arguments: Any) -> object:
             answer = found(*arguments)
@@ -170,7 +170,7 @@ async def test_a_decision_spent_while_it_was_looked_up_gives_its_reward(
                 gate.wait()
             return answer
 
-        monkeypatch.setattr(reading, "find_decision", held_once)
+        monkeypatch.setattr(decisions, "find_decision", held_once)
         late = asyncio.create_task(subject.reward(decision, 0.5))
         await asyncio.to_thread(gate.reached.wait, 10)
         first = await subject.reward(decision, 0.5)

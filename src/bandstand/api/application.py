@@ -10,18 +10,18 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from bandstand import __version__
-from bandstand.api.access import Access
-from bandstand.api.gate import Gate
-from bandstand.api.generation import generation_router
-from bandstand.api.hot import HotPath
-from bandstand.api.metrics import Metrics
+from bandstand.api.asgi.access import Access
+from bandstand.api.asgi.fast_path import HotPath
+from bandstand.api.asgi.front import Gate
+from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.openapi import schema
 from bandstand.api.problems import from_http_exception, invalid_query
-from bandstand.api.promotions import promotions_router
-from bandstand.api.revocations import revocations_router
-from bandstand.api.routes import router
-from bandstand.api.wire import Wire
-from bandstand.service.deployment import Deployment
+from bandstand.api.routes.generation import generation_router
+from bandstand.api.routes.learning import router
+from bandstand.api.routes.promotions import promotions_router
+from bandstand.api.routes.revocations import revocations_router
+from bandstand.api.schemas.requests import Wire
+from bandstand.service.context import Deployment
 from bandstand.service.generate import TipWriting
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

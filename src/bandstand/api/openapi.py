@@ -12,10 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from bandstand.api.access import required_role
-from bandstand.api.answers import Problem
-from bandstand.api.judgement_wire import JUDGEMENT_REQUESTS
-from bandstand.api.opinion_wire import OPINION_REQUESTS
+from bandstand.api.asgi.access import required_role
 from bandstand.api.problems import (
     STATUS,
     ForbiddenError,
@@ -25,10 +22,13 @@ from bandstand.api.problems import (
     UnauthorizedError,
     UnsupportedMediaError,
 )
-from bandstand.api.revocation_wire import REVOCATION
-from bandstand.api.simulation_wire import SIMULATION
-from bandstand.api.wire import ID_SCHEMA, Wire
-from bandstand.bandit.errors import BandstandError, InvalidRequestError, UnknownPolicyError
+from bandstand.api.schemas.judge_endpoints import OPINION_REQUESTS
+from bandstand.api.schemas.judgements import JUDGEMENT_REQUESTS
+from bandstand.api.schemas.learning import Problem
+from bandstand.api.schemas.requests import ID_SCHEMA, Wire
+from bandstand.api.schemas.revocations import REVOCATION
+from bandstand.api.schemas.simulations import SIMULATION
+from bandstand.errors import BandstandError, InvalidRequestError, UnknownPolicyError
 
 _IDS = ("user_id", "decision_id")
 _REFERENCE = "#/components/schemas/{model}"

@@ -10,14 +10,14 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from bandstand.bandit import errors
-from bandstand.bandit.errors import BandstandError, FieldError
-from bandstand.conversation.errors import PromptError
+from bandstand import errors
+from bandstand.errors import BandstandError, FieldError
 from bandstand.generate import errors as generating
-from bandstand.judge.judging import JudgeOffError
-from bandstand.service.opinions import UnscoredError
+from bandstand.judge.cascade import JudgeOffError
+from bandstand.judge_worker.stateless import UnscoredError
+from bandstand.prompts.errors import PromptError
 from bandstand.simulate import errors as simulating
-from bandstand.store import judgements as judging
+from bandstand.store.tables import judgements as judging
 
 CONTENT_TYPE = b"application/problem+json"
 NOT_UTF8 = "must be UTF-8"

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Self
 
-from bandstand.bandit.definition import NAME_PATTERN, Table, configuration_error, is_name, unknown
-from bandstand.bandit.errors import ConfigurationError, FieldError, UnknownPolicyError
 from bandstand.bandit.features import FeatureSchema, Field
 from bandstand.bandit.policies import KINDS, Policy
+from bandstand.definition import NAME_PATTERN, Table, configuration_error, is_name, unknown
+from bandstand.errors import ConfigurationError, FieldError, UnknownPolicyError
 
 ALIASES: Mapping[str, str] = MappingProxyType({"linucb": "linucb-v1", "egreedy": "egreedy-v1"})
 """Names that always mean the contract's policies, whatever a deployment configures."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from bandstand.bandit.definition import Table, is_integer, is_number, unknown
 from bandstand.bandit.encoding import ENCODINGS, Block, Encoder, Encoding, FieldType
-from bandstand.bandit.errors import FieldError
+from bandstand.definition import Table, is_integer, is_number, unknown
+from bandstand.errors import FieldError
 
 MAX_MAGNITUDE = 1e6
 """Largest |x| a model may be taught: beyond it the sums of squares swallow the ridge's 1."""

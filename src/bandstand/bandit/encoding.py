@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self, get_args
 
-from bandstand.bandit.blocks import MARK
-from bandstand.bandit.definition import Table, is_integer
+from bandstand.bandit.disjoint import MARK
+from bandstand.definition import Table, is_integer
 
 FieldType = Literal["integer", "number", "boolean", "string"]
 FIELD_TYPES: tuple[FieldType, ...] = get_args(FieldType)
@@ -247,7 +247,7 @@ class Onehot(Encoding):
 class Block(Onehot):
     """One column that tells which of B blocks of weights a row has: one for each listed value, one for all others.
 
-    No encoding of a feature, but what a schema's ``block`` is; see :mod:`bandstand.bandit.blocks`.
+    No encoding of a feature, but what a schema's ``block`` is; see :mod:`bandstand.bandit.disjoint`.
     """
 
     name = "block"

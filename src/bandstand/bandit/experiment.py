@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Self
 
-from bandstand.bandit.definition import NAME_PATTERN, is_name
+from bandstand.definition import NAME_PATTERN, is_name
 
 _BITS = 64
 _KEY_BYTES = 64

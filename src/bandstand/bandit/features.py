@@ -14,9 +14,9 @@ import numpy as np
 
 from bandstand.bandit.arrays import FloatArray, read_only
 from bandstand.bandit.columns import BLOCK, INTERCEPT, MAX_MAGNITUDE, Feature, FeatureReader, Field, Scalar, Source
-from bandstand.bandit.definition import NAME_PATTERN, Table, configuration_error, definition_hash, is_name
 from bandstand.bandit.encoding import MAX_COLUMNS, Encoder
-from bandstand.bandit.errors import FieldError, InvalidRequestError
+from bandstand.definition import NAME_PATTERN, Table, configuration_error, definition_hash, is_name
+from bandstand.errors import FieldError, InvalidRequestError
 
 __all__ = ["MAX_CELLS", "FeatureSchema", "Field"]
 

@@ -14,12 +14,12 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from bandstand.bandit.arrays import FloatArray, read_only
-from bandstand.bandit.blocks import spread
-from bandstand.bandit.definition import configuration_error, definition_hash, is_number, unknown
+from bandstand.bandit.disjoint import spread
 from bandstand.bandit.distribution import TIE_TOLERANCE, Distribution, ties
-from bandstand.bandit.errors import FieldError
 from bandstand.bandit.features import FeatureSchema
 from bandstand.bandit.ridge import Posterior, Prior
+from bandstand.definition import configuration_error, definition_hash, is_number, unknown
+from bandstand.errors import FieldError
 
 
 class Parameter(NamedTuple):

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bandstand.bandit.blocks import begun, sums_from_json
+from bandstand.bandit.disjoint import begun, sums_from_json
 from bandstand.bandit.ridge import Posterior, Prior, RidgeState, advance
 
 DOCUMENT_VERSION = 1

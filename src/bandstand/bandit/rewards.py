@@ -3,7 +3,7 @@
 import math
 from typing import TypeGuard
 
-from bandstand.bandit.errors import FieldError, InvalidRequestError
+from bandstand.errors import FieldError, InvalidRequestError
 
 _DISMISS = -1.0
 _SNOOZE = 0.1

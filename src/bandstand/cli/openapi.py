@@ -6,13 +6,13 @@ from typing import Any
 
 import typer
 
-from bandstand.settings import read_settings
+from bandstand.config.settings import read_settings
 
 
 def print_openapi() -> None:
     """Print the OpenAPI document that this deployment serves; it follows BANDSTAND_CONFIG, and no state is touched."""
     # Imported here, because the other commands need no web framework.
-    from bandstand.app import create_app  # noqa: PLC0415
+    from bandstand.wiring.app import create_app  # noqa: PLC0415
 
     settings = read_settings().model_copy(update={"api_keys": ()})  # whoever runs this may read what it describes
     typer.echo(json.dumps(asyncio.run(_ask(create_app(settings))), indent=2, ensure_ascii=False))

@@ -7,8 +7,8 @@ from typing import Annotated, NamedTuple
 import typer
 
 from bandstand import __version__
-from bandstand.bandit.errors import ConfigurationError
-from bandstand.settings import Settings, read_settings
+from bandstand.config.settings import Settings, read_settings
+from bandstand.errors import ConfigurationError
 
 _BACKLOG = 2048
 
@@ -41,9 +41,9 @@ def serve(
 
 def _serve(settings: Settings, listener: socket.socket) -> None:
     # Imported here, because the other commands need neither the web framework nor the server.
-    from bandstand.api.logs import configure  # noqa: PLC0415
-    from bandstand.app import create_app  # noqa: PLC0415
+    from bandstand.api.asgi.logs import configure  # noqa: PLC0415
     from bandstand.cli.server import run  # noqa: PLC0415
+    from bandstand.wiring.app import create_app  # noqa: PLC0415
 
     host, port = listener.getsockname()[:2]
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -2,7 +2,7 @@
 
 import typer
 
-from bandstand.settings import Settings, allowed
+from bandstand.config.settings import Settings, allowed
 
 _INTRODUCTION = """\
 # Settings

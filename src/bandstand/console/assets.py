@@ -8,7 +8,7 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
-from bandstand.bandit.errors import ConfigurationError
+from bandstand.errors import ConfigurationError
 
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _PLOTLY = "plotly.js"

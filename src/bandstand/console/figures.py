@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bandstand.simulate.figures import reward_curve
-from bandstand.store.sight import Activity
+from bandstand.store.tables.console_queries import Activity
 
 Figure = dict[str, Any]
 

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs
 
 from fastapi import Request
 
-from bandstand.bandit.errors import InvalidRequestError
+from bandstand.errors import InvalidRequestError
 
 _MOST_BYTES = 64 * 1024
 _MOST_FIELDS = 200

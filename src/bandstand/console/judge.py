@@ -7,15 +7,15 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from bandstand.bandit.errors import AlreadyRewardedError, InvalidRequestError
-from bandstand.console.door import NothingHereError, form_of, visit_of
+from bandstand.console.auth import NothingHereError, form_of, visit_of
 from bandstand.console.form import field
 from bandstand.console.pages import Pages, link
+from bandstand.errors import AlreadyRewardedError, InvalidRequestError
+from bandstand.judge_worker.worker import Judging
 from bandstand.service import judgements as service
-from bandstand.service.judging import Judging
-from bandstand.store.events import LAST_SEQ
-from bandstand.store.judgements import JudgementExpiredError, RewardPendingError, UnknownJudgementError
-from bandstand.store.sight import SeenVerdict, Sight
+from bandstand.store.records import LAST_SEQ
+from bandstand.store.tables.console_queries import SeenVerdict, Sight
+from bandstand.store.tables.judgements import JudgementExpiredError, RewardPendingError, UnknownJudgementError
 
 _PAGE = 50
 _REFUSED = (AlreadyRewardedError, JudgementExpiredError, RewardPendingError, InvalidRequestError)

@@ -8,13 +8,13 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from bandstand.console.door import visit_of
+from bandstand.console.auth import visit_of
 from bandstand.console.figures import activity_figures
 from bandstand.console.pages import Pages
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import Deployment
 from bandstand.service.judgements import coverage
 from bandstand.service.stats import deployment_stats
-from bandstand.store.sight import Activity, Sight
+from bandstand.store.tables.console_queries import Activity, Sight
 
 _HOUR = 3600
 

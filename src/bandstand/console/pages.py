@@ -13,7 +13,7 @@ from markupsafe import Markup
 from bandstand import __version__
 from bandstand.console.assets import Assets
 from bandstand.console.session import Visit
-from bandstand.store.sight import COUNTED
+from bandstand.store.tables.console_queries import COUNTED
 
 HEADERS: Mapping[str, str] = {
     "content-security-policy": (

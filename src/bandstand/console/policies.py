@@ -3,13 +3,13 @@
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from bandstand.bandit.errors import PromotionRefusedError
-from bandstand.console.door import NothingHereError, form_of, visit_of
+from bandstand.console.auth import NothingHereError, form_of, visit_of
 from bandstand.console.form import field
 from bandstand.console.pages import Pages, link
+from bandstand.errors import PromotionRefusedError
 from bandstand.service import policies as service
 from bandstand.service import promotion
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import Deployment
 from bandstand.service.stats import deployment_stats
 
 _NOTES = {"promoted": "Requests that name no policy mean it from now on.", "demoted": "The policy before it is back."}

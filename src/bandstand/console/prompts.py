@@ -3,11 +3,11 @@
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from bandstand.console.door import NothingHereError, visit_of
+from bandstand.console.auth import NothingHereError, visit_of
 from bandstand.console.pages import Pages, link
 from bandstand.generate.errors import PromptsKeptError, UnknownPromptError
 from bandstand.service import prompts as service
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import Deployment
 from bandstand.service.prompts import Prompts
 
 _NOTES = {"reloaded": "The prompts were read from disk again."}

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from bandstand.console.assets import Assets
-from bandstand.console.door import LOGIN, Guard, NothingHereError, StatusOf, back_to, form_of, guarded
+from bandstand.console.auth import LOGIN, Guard, NothingHereError, StatusOf, back_to, form_of, guarded
 from bandstand.console.form import field
 from bandstand.console.judge import judge_routes
 from bandstand.console.overview import overview_routes
@@ -17,10 +17,10 @@ from bandstand.console.reference import reference_routes
 from bandstand.console.session import COOKIE, SESSION_SECONDS, Sessions
 from bandstand.console.simulations import simulation_routes
 from bandstand.console.users import user_routes
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import Deployment
 from bandstand.service.prompts import Prompts
 from bandstand.simulate.background import BackgroundRuns
-from bandstand.store.sight import Sight
+from bandstand.store.tables.console_queries import Sight
 
 _PREFIX = "/console"
 _A_YEAR = "public, max-age=31536000, immutable"

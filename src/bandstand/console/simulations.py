@@ -9,17 +9,17 @@ from typing import Annotated, Any, NamedTuple
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from bandstand.bandit.errors import FieldError, InvalidRequestError
-from bandstand.console.door import NothingHereError, form_of, visit_of
+from bandstand.console.auth import NothingHereError, form_of, visit_of
 from bandstand.console.figures import compared
 from bandstand.console.form import Form, field
 from bandstand.console.pages import Pages, link
-from bandstand.service.deployment import Deployment
+from bandstand.errors import FieldError, InvalidRequestError
+from bandstand.service.context import Deployment
 from bandstand.simulate.background import BackgroundRuns
 from bandstand.simulate.errors import UnknownRunError
 from bandstand.simulate.figures import figures
 from bandstand.simulate.report import judged_by, personas_of, world_of
-from bandstand.store.simulations import Run
+from bandstand.store.tables.simulations import Run
 
 _PAGE = 25
 _MOST_COMPARED = 4

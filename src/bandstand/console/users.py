@@ -6,16 +6,16 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from bandstand.bandit.errors import UnknownDecisionError
-from bandstand.console.door import NothingHereError, form_of, visit_of
+from bandstand.console.auth import NothingHereError, form_of, visit_of
 from bandstand.console.figures import running_mean
 from bandstand.console.form import field
 from bandstand.console.pages import Pages, link
+from bandstand.errors import UnknownDecisionError
 from bandstand.service import users as service
 from bandstand.service.coefficients import coefficients
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import Deployment
 from bandstand.service.history import receipt
-from bandstand.store.sight import SeenUser, Sight
+from bandstand.store.tables.console_queries import SeenUser, Sight
 
 _PAGE = 50
 _REWARDS_SHOWN = 500

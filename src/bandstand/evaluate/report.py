@@ -6,9 +6,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from bandstand.evaluate.evaluation import WEIGHT_BINS, Evaluated
-from bandstand.evaluate.policy_replay import LogFacts
-from bandstand.evaluate.question import Question
+from bandstand.evaluate.estimators.evaluation import WEIGHT_BINS, Evaluated
+from bandstand.evaluate.replay.policy_replay import LogFacts
+from bandstand.evaluate.spec import Question
 
 AS_TRAINED = "as trained on this log"
 

@@ -4,13 +4,13 @@ import math
 import time
 from collections.abc import Callable, Mapping
 
-from bandstand.bandit.errors import BandstandError, OverloadedError
-from bandstand.conversation.gateway import ChatClient, ChatReply, GatewayFault, Message
-from bandstand.conversation.prompts import Prompt
+from bandstand.errors import BandstandError, OverloadedError
 from bandstand.generate.errors import GatewayError, GatewayUnreachableError, NotJsonError
 from bandstand.generate.parse import TIPS_SCHEMA, NotTipsError, parse_tips
 from bandstand.generate.quote import QuotedTasks, quote_extra, quote_tasks
 from bandstand.generate.tips import Generation, TipRequest
+from bandstand.llm.gateway import ChatClient, ChatReply, GatewayFault, Message
+from bandstand.prompts.library import Prompt
 
 TEMPERATURE = 0.7
 MAX_TOKENS = 4_096

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from bandstand.bandit.errors import ConfigurationError, FieldError, InvalidRequestError
-from bandstand.conversation.prompts import Prompt, PromptLibrary
+from bandstand.errors import ConfigurationError, FieldError, InvalidRequestError
+from bandstand.prompts.library import Prompt, PromptLibrary
 
 GENERATE = "generate"
 BASELINE = "v1"

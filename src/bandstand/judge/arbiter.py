@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal, NamedTuple, Self
 
-from bandstand.bandit.definition import is_number, unknown
-from bandstand.bandit.errors import FieldError, InvalidRequestError
+from bandstand.definition import is_number, unknown
+from bandstand.errors import FieldError, InvalidRequestError
 
 TriggerReason = Literal["", "disabled", "rule_semantic_conflict", "gray_zone", "multi_intent"]
 

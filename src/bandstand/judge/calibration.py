@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from itertools import groupby, pairwise
 from typing import Any, Final, Literal, Self
 
-from bandstand.bandit.definition import definition_hash, is_number
-from bandstand.bandit.errors import ConfigurationError, InvalidRequestError
+from bandstand.definition import definition_hash, is_number
+from bandstand.errors import ConfigurationError, InvalidRequestError
 from bandstand.judge.verdict import Judged
 
 Method = Literal["isotonic", "platt"]

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Self
 
-from bandstand.bandit.definition import Table, configuration_error, is_integer, is_number, unknown
-from bandstand.bandit.errors import ConfigurationError, FieldError
+from bandstand.definition import Table, configuration_error, is_integer, is_number, unknown
+from bandstand.errors import ConfigurationError, FieldError
 from bandstand.judge.arbiter import THRESHOLDS, ArbiterSettings
-from bandstand.judge.classifier import Classifier, Weights
-from bandstand.judge.local import Local
-from bandstand.judge.rulebook import parse_rules, shipped_rules
-from bandstand.judge.rules import Rule, Rules
+from bandstand.judge.local.classifier import Classifier, Weights
+from bandstand.judge.local.local_judge import Local
+from bandstand.judge.local.rulebook import parse_rules, shipped_rules
+from bandstand.judge.local.rules import Rule, Rules
 from bandstand.judge.taxonomy import SHIPPED, Taxonomy, shipped_taxonomy
 
 DEFAULT: Final = "followup-v1"

@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from bandstand.bandit.errors import ConfigurationError
+from bandstand.errors import ConfigurationError
 from bandstand.judge.gate import TAU
 from bandstand.judge.taxonomy import shipped_taxonomy
 from bandstand.judge.turn import CORRECTION_LIMITS, CutTurn, Turn

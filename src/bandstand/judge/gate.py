@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
-from bandstand.bandit.errors import ConfigurationError
+from bandstand.errors import ConfigurationError
 from bandstand.judge.calibration import Calibration, Calibrations
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.verdict import Judged, Verdict

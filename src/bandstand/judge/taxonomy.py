@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Final, Literal, Self, get_args
 
-from bandstand.bandit.definition import Table, configuration_error, definition_hash, is_name, is_number, unknown
-from bandstand.bandit.errors import ConfigurationError, FieldError
+from bandstand.definition import Table, configuration_error, definition_hash, is_name, is_number, unknown
+from bandstand.errors import ConfigurationError, FieldError
 
 Polarity = Literal["negative", "positive", "other"]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
-from bandstand.bandit.errors import FieldError, InvalidRequestError
+from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.judge.text import cut, visible
 
 _TEXTS: Final = ("query_t", "answer_t", "query_t1")

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from bandstand.service.deployment import Deployment, iso
+from bandstand.service.context import Deployment, iso
 
 _NORMAL = 1.959963984540054
 """Half the width of a 95 % interval, in standard deviations of a normal distribution."""

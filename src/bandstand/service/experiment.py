@@ -3,7 +3,7 @@
 from typing import Any
 
 from bandstand.bandit.chi_square import LEAST_EXPECTED, tail
-from bandstand.service.deployment import Deployment, iso
+from bandstand.service.context import Deployment, iso
 
 SIGNIFICANT = 0.001
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from bandstand.bandit.distribution import uniform01
-from bandstand.bandit.errors import StorageFullError
+from bandstand.errors import StorageFullError
 from bandstand.generate.generator import TipGenerator
 from bandstand.generate.selection import GENERATE
 from bandstand.generate.template import TemplateTipGenerator
 from bandstand.generate.tips import Generation, Tip, TipRequest
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import Deployment
 from bandstand.service.prompts import Prompts
 from bandstand.service.task_features import task_features
-from bandstand.store.generations import Chooser, LoggedGeneration, PromptRef
+from bandstand.store.tables.generations import Chooser, LoggedGeneration, PromptRef
 
 _TEMPLATE = TemplateTipGenerator()
 

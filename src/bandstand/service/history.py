@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bandstand.bandit.errors import UnknownDecisionError
-from bandstand.service.deployment import Deployment, iso
-from bandstand.store.events import Decision
+from bandstand.errors import UnknownDecisionError
+from bandstand.service.context import Deployment, iso
+from bandstand.store.records import Decision
 
 HISTORY_LENGTH = 100
 

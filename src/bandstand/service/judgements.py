@@ -6,8 +6,8 @@ from typing import Any
 
 import structlog
 
-from bandstand.bandit.definition import unknown
-from bandstand.bandit.errors import (
+from bandstand.definition import unknown
+from bandstand.errors import (
     AlreadyRewardedError,
     FieldError,
     InvalidRequestError,
@@ -15,9 +15,9 @@ from bandstand.bandit.errors import (
 )
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.verdict import Verdict, judged_from_json
-from bandstand.service.deployment import iso
-from bandstand.service.judging import Judging
-from bandstand.store.judgements import Conclusion, Judgement, JudgementExpiredError, RewardPendingError, State
+from bandstand.judge_worker.worker import Judging
+from bandstand.service.context import iso
+from bandstand.store.tables.judgements import Conclusion, Judgement, JudgementExpiredError, RewardPendingError, State
 
 STATUSES: Mapping[str, tuple[State, ...]] = {
     "waiting": ("waiting",),

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bandstand.bandit.chi_square import LEAST_EXPECTED, tail
-from bandstand.service.deployment import Deployment
-from bandstand.store.loop import NO_DECISION, Arrivals, Draws, LoopSums, delay_of
+from bandstand.service.context import Deployment
+from bandstand.store.tables.loop_health import NO_DECISION, Arrivals, Draws, LoopSums, delay_of
 
 DAYS = 31
 SIGNIFICANT = 0.001

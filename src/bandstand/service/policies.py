@@ -4,7 +4,7 @@ from typing import Any
 
 from bandstand.bandit.policies import Policy
 from bandstand.service import promotion
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import Deployment
 
 _HISTORY = 100
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bandstand.bandit.errors import PromotionRefusedError
-from bandstand.service.deployment import Deployment, iso
-from bandstand.store.promotions import Promotion
+from bandstand.errors import PromotionRefusedError
+from bandstand.service.context import Deployment, iso
+from bandstand.store.tables.promotions import Promotion
 
 
 async def promote(deployment: Deployment, policy: str, client: str) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bandstand.bandit.arms import Earnings, thompson
-from bandstand.bandit.errors import BandstandError, ConfigurationError
-from bandstand.conversation.prompts import BrokenPrompt, Prompt, PromptLibrary
+from bandstand.errors import BandstandError, ConfigurationError
 from bandstand.generate.errors import PromptsKeptError, UnknownPromptError
 from bandstand.generate.generator import PARAMETERS
 from bandstand.generate.selection import GENERATE, Selected, default_versions, select_prompt, uniform
-from bandstand.service.deployment import Deployment
-from bandstand.store.base import Store
-from bandstand.store.generations import PromptRef, PromptTotals
+from bandstand.prompts.library import BrokenPrompt, Prompt, PromptLibrary
+from bandstand.service.context import Deployment
+from bandstand.store.protocol import Store
+from bandstand.store.tables.generations import PromptRef, PromptTotals
 
 AUTO = "auto"
 FLOOR = 0.05

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import Deployment
 from bandstand.service.generate import TipWriting, Written, generate
 from bandstand.service.score import Scored, score
 

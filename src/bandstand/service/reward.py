@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bandstand.bandit.errors import (
+from bandstand.bandit.policies import Policy
+from bandstand.bandit.rewards import checked_reward, reaction_reward
+from bandstand.errors import (
     AlreadyRewardedError,
     FieldError,
     IdempotencyMismatchError,
@@ -14,10 +16,8 @@ from bandstand.bandit.errors import (
     UnknownDecisionError,
     WrongPolicyError,
 )
-from bandstand.bandit.policies import Policy
-from bandstand.bandit.rewards import checked_reward, reaction_reward
-from bandstand.service.deployment import Deployment
-from bandstand.store.events import Reward, Rewarded
+from bandstand.service.context import Deployment
+from bandstand.store.records import Reward, Rewarded
 
 
 @dataclass(slots=True)

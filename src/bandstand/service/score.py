@@ -9,11 +9,11 @@ import numpy as np
 
 from bandstand.bandit.choice import choose
 from bandstand.bandit.distribution import uniform01
-from bandstand.bandit.errors import DecisionConflictError, StorageFullError
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.profile import Profile
-from bandstand.service.deployment import Deployment
-from bandstand.store.events import Array, Decision
+from bandstand.errors import DecisionConflictError, StorageFullError
+from bandstand.service.context import Deployment
+from bandstand.store.records import Array, Decision
 
 _NOTHING: dict[str, object] = {}
 

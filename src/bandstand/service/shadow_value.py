@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from bandstand.service.deployment import Deployment
-from bandstand.store.shadows import ShadowSums
+from bandstand.service.context import Deployment
+from bandstand.store.tables.shadows import ShadowSums
 
 _SIGMAS = 1.959963984540054
 """The normal distribution's 97.5 % quantile."""

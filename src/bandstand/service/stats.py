@@ -6,7 +6,7 @@ import numpy as np
 
 from bandstand.bandit.profile import PolicyState
 from bandstand.service import experiment, judgements, loop, shadow_value
-from bandstand.service.deployment import Deployment, iso
+from bandstand.service.context import Deployment, iso
 
 
 async def user_stats(deployment: Deployment, user_id: str, policy: str | None = None) -> dict[str, Any]:

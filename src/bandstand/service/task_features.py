@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from bandstand.bandit.columns import MAX_MAGNITUDE, Field
-from bandstand.bandit.definition import is_integer, is_number
+from bandstand.definition import is_integer, is_number
 from bandstand.generate.tasks import task_id
 
 _LONGEST_TEXT = 256

@@ -4,12 +4,12 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from bandstand.bandit.errors import FieldError, IdempotencyMismatchError, InvalidRequestError, UnknownDecisionError
+from bandstand.errors import FieldError, IdempotencyMismatchError, InvalidRequestError, UnknownDecisionError
 from bandstand.judge.turn import Turn
-from bandstand.service.deployment import Deployment
-from bandstand.service.judging import Judging
+from bandstand.judge_worker.worker import Judging
+from bandstand.service.context import Deployment
 from bandstand.service.reward import body_hash, rewarding
-from bandstand.store.judgements import Accepted, Judgement
+from bandstand.store.tables.judgements import Accepted, Judgement
 
 _NONCE_BYTES = 8
 

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from bandstand.bandit.errors import InvalidRequestError
-from bandstand.service.deployment import Deployment, iso
-from bandstand.store.undo import Selected, Selection, Undone
+from bandstand.errors import InvalidRequestError
+from bandstand.service.context import Deployment, iso
+from bandstand.store.tables.undo import Selected, Selection, Undone
 
 CAUSE = "undo"
 """What the ledger says of a reward that an operator took back, beside who and when."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import Deployment
 
 UNREACHABLE = (
     "backups made before",

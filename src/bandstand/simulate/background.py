@@ -17,12 +17,12 @@ from typing import Any
 import structlog
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.errors import BandstandError, FieldError, InvalidRequestError, OverloadedError
-from bandstand.simulate.asking import with_prompt
+from bandstand.errors import BandstandError, FieldError, InvalidRequestError, OverloadedError
 from bandstand.simulate.errors import UnknownRunError
+from bandstand.simulate.judges.judge_prompt import with_prompt
 from bandstand.simulate.plan import Plan
-from bandstand.simulate.runner import require_policies
-from bandstand.store.simulations import Run, Simulations
+from bandstand.simulate.run.runner import require_policies
+from bandstand.store.tables.simulations import Run, Simulations
 
 MOST_WAITING = 20
 MOST_DECISIONS: Mapping[str, int] = {"rule": 20_000_000, "llm": 20_000}

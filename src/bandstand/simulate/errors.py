@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bandstand.bandit.errors import BandstandError, FieldError, InvalidRequestError
+from bandstand.errors import BandstandError, FieldError, InvalidRequestError
 
 
 class UnknownRunError(BandstandError):

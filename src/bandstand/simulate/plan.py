@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args
 
-from bandstand.bandit.errors import FieldError, InvalidRequestError
+from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.judge.gate import TAU, GateMode
-from bandstand.simulate.chat import taxonomy
 from bandstand.simulate.errors import invalid
-from bandstand.simulate.persona import Persona, named_personas, personas_from, recruit
-from bandstand.simulate.reaction import ACTIONS
-from bandstand.simulate.world import World
+from bandstand.simulate.world.chat import taxonomy
+from bandstand.simulate.world.persona import Persona, named_personas, personas_from, recruit
+from bandstand.simulate.world.reaction import ACTIONS
+from bandstand.simulate.world.world import World
 
 JudgeKind = Literal["rule", "llm", "command"]
 Tier = Literal["rules", "local", "llm", "auto"]
@@ -77,7 +77,7 @@ class Plan:
         seeds: how many worlds are played.
         first_seed: the seed of the first; the others follow it.
         day_of_week: hold the day of the week at this one.
-        reflex_rate: share of ``done`` that are reflexes, see :func:`bandstand.simulate.reaction.react`.
+        reflex_rate: share of ``done`` that are reflexes, see :func:`bandstand.simulate.world.reaction.react`.
         judge: who decides reactions.
         chat: where users say something instead of acting, who reads it; each policy plays twice then, once taught by
             that judge and once by the truth.

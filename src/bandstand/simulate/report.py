@@ -17,7 +17,7 @@ _TITLES = {
 
 
 def html_report(result: Mapping[str, Any]) -> str:
-    """Write the report of a result, as :func:`bandstand.simulate.result.result` makes it."""
+    """Write the report of a result, as :func:`bandstand.simulate.run.result.result` makes it."""
     title = f"Simulation {result['run']}" if result["run"] else "Simulation"
     body = (
         f"{_facts(result)}<h2>Policies</h2>{_policies(result)}{places(_TITLES)}{_hearing(result)}"

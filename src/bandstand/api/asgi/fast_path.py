@@ -1,0 +1,114 @@
+"""Score and reward on the wire: from the request's bytes to the answer's.
+
+Both ways in use these: the gate, which calls them straight (:mod:`bandstand.api.asgi.front`), and the framework's
+routes, which OpenAPI describes. So there is one schema, one behaviour, one form of error.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+
+from bandstand.api.asgi.metrics import Metrics
+from bandstand.api.schemas.requests import Wire, checked_id, parsed
+from bandstand.judge.cascade import JudgeOffError
+from bandstand.service import judgements, reward, score, turns
+from bandstand.service.context import Deployment
+
+_OK, _ACCEPTED = 200, 202
+
+
+class Asked(NamedTuple):
+    """What a request says beside its body.
+
+    Attributes:
+        client: name of the API key.
+        policy: the policy that the path names, if it names one.
+    """
+
+    headers: Mapping[bytes, bytes]
+    query: bytes
+    client: str
+    policy: str | None
+
+
+class Answer(NamedTuple):
+    """Status and body of an answer."""
+
+    status: int
+    body: bytes
+
+
+class HotPath:
+    """The two calls that a product makes all day."""
+
+    def __init__(self, deployment: Deployment, wire: Wire, metrics: Metrics) -> None:
+        self._deployment = deployment
+        self._wire = wire
+        self._metrics = metrics
+
+    async def score(self, body: bytes, asked: Asked) -> Answer:
+        """Answer ``POST /score`` and ``POST /score/{policy}``."""
+        request = parsed(self._wire.score, body)
+        scored = await score.score(self._deployment, request, body=body, client=asked.client, policy=asked.policy)
+        if not scored.repeated:
+            self._metrics.decision(scored.policy, exploring=scored.exploring)
+        answer: dict[str, Any] = {
+            "tip_id": scored.tip_id,
+            "score": scored.score,
+            "policy": scored.policy,
+            "decision_id": scored.decision_id,
+            "propensity": scored.propensity,
+            "exploring": scored.exploring,
+        }
+        if request.get("ranking"):
+            answer["ranking"] = scored.ranking(request["candidates"])
+        return Answer(_OK, to_json(answer))
+
+    async def reward(self, body: bytes, asked: Asked) -> Answer:
+        """Answer ``POST /reward`` and ``POST /reward/{policy}``."""
+        request = parsed(self._wire.reward, body)
+        client, policy = asked.client, asked.policy
+        idempotency = None
+        if (key := asked.headers.get(b"idempotency-key")) is not None:
+            scope = f"{client} /reward/{policy}" if policy else f"{client} /reward"
+            idempotency = (scope, checked_id(key.decode("latin-1"), "Idempotency-Key"))
+        if "turn" in request:
+            return await self._take(request, asked, idempotency)
+        taught = await reward.reward(self._deployment, request, client=client, policy=policy, idempotency=idempotency)
+        if not taught.repeated:
+            self._metrics.reward(taught.policy, applied=taught.applied)
+        return Answer(
+            _OK,
+            to_json(
+                {
+                    "ok": True,
+                    "policy": taught.policy,
+                    "reward": taught.reward,
+                    "applied": taught.applied,
+                    "reason": taught.reason,
+                    "decision_id": taught.decision_id,
+                }
+            ),
+        )
+
+    async def _take(self, request: dict[str, Any], asked: Asked, idempotency: tuple[str, str] | None) -> Answer:
+        """Take a turn as a reward: 202 once it is kept, or 200 with its verdict for whoever waits for that."""
+        judging = self._deployment.judging
+        if judging is None:
+            raise JudgeOffError("This deployment judges nothing.")
+        accepted = await turns.accept(
+            self._deployment, judging, request, client=asked.client, policy=asked.policy, idempotency=idempotency
+        )
+        judgement = accepted.judgement
+        if request.get("wait") or b"wait=true" in asked.query.split(b"&"):
+            judgement = await judging.verdict_of(judgement)
+            if judgement.state != "waiting":
+                return Answer(_OK, to_json({"ok": True, **await judgements.told(judging, judgement)}))
+        answer = {
+            "ok": True,
+            "judgement_id": judgement.judgement_id,
+            "policy": judgement.policy.name,
+            "decision_id": request.get("decision_id"),
+        }
+        return Answer(_ACCEPTED, to_json(answer))

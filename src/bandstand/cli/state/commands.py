@@ -1,0 +1,236 @@
+"""``bandstand state``: looking after a state directory.
+
+Commands that only read it (verify, export, backup) work while a service runs on it. The others own it, so the service
+must be stopped first; ``reset``, ``erase`` and ``revoke`` can also ask a running one.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bandstand.cli.report import AsJson, progress, report
+from bandstand.cli.state.directory import StateDir, place
+from bandstand.cli.state.undo import revoke
+from bandstand.cli.state.users import erase, reset
+from bandstand.errors import InvalidRequestError
+from bandstand.store.maintenance import backup as backups
+from bandstand.store.maintenance import export as exporting
+from bandstand.store.maintenance import migrate_schema, rebuild_verify
+from bandstand.store.maintenance.import_ import import_states
+from bandstand.store.maintenance.legacy_import import read_ids, read_v1
+from bandstand.store.maintenance.offline import observed, owned
+from bandstand.store.sqlite.errors import storage_errors
+
+EXIT_MISMATCH = 1
+"""The exit code of a verification that found something to repair."""
+
+state = typer.Typer(
+    name="state",
+    help="Look after a state directory: check it, repair it, back it up, move it, forget users, take rewards back.",
+    epilog="verify, export and backup work while a service runs; the others own the directory (or, some, take --url).",
+    no_args_is_help=True,
+)
+
+
+@state.command()
+def rebuild(state_dir: StateDir = None, *, as_json: AsJson = False) -> None:
+    """Make every user's document again from the ledger.
+
+    A document is a checkpoint, so this is never needed for the service to be right; it is for when documents are gone,
+    or are not to be trusted. The service must be stopped.
+    """
+    where = place(state_dir)
+    with owned(where.directory, where.catalogue) as opened, progress("users", opened.user_count()) as steps:
+        result = rebuild_verify.rebuild(opened, steps.one)
+    notes = []
+    if result.baselines:
+        notes.append(
+            f"{result.baselines:,} users start from the state that retention kept: their events up to "
+            f"{_date(result.reaches_back)} are gone, and no rebuild reaches further back."
+        )
+    if result.set_aside:
+        notes.append(f"{result.set_aside:,} files were set aside in {where.directory / 'quarantine'}.")
+    answer = asdict(result) | {"reaches_back": _date(result.reaches_back)}
+    report("Rebuilt from the ledger", answer, as_json=as_json, notes=notes)
+
+
+@state.command()
+def verify(state_dir: StateDir = None, *, as_json: AsJson = False) -> None:
+    """Compare every document with the ledger, and check the ledger's file; exit 1 where anything is wrong.
+
+    Needs no lock: it works while the service runs.
+    """
+    where = place(state_dir)
+    with progress("documents") as steps:
+        found = rebuild_verify.verify(where.directory, where.catalogue, steps.one)
+    if found.damage:
+        note = "The ledger's file is damaged: stop the service, keep the directory, and restore a backup."
+    elif found.faults:
+        note = "Repair: stop the service and run `bandstand state rebuild`; the ledger is right."
+    else:
+        note = "All is well."
+    answer = {"ok": found.sound, **asdict(found)}
+    if not as_json:
+        answer["faults"] = [f"{fault.path}: {fault.reason}" for fault in found.faults]
+    report("Verified", answer, as_json=as_json, notes=[note])
+    if not found.sound:
+        raise typer.Exit(EXIT_MISMATCH)
+
+
+@state.command()
+def export(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Where to write; without it, stdout.", show_default=False)
+    ] = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Write every user's state as a line of JSON, as the ledger has it now.
+
+    Needs no lock: it works while the service runs.
+    """
+    where = place(state_dir)
+    with observed(where.directory, where.catalogue) as opened, progress("users", opened.user_count()) as steps:
+        lines = exporting.export(opened, steps.one)
+        if file is None:
+            for line in lines:
+                sys.stdout.write(line + "\n")
+        else:
+            _write_whole(file, lines)
+
+
+def _write_whole(file: Path, lines: Iterator[str]) -> None:
+    """Write a file that is either all there or not there; it is about people, so only its owner may read it."""
+    partial = file.with_name(f"{file.name}.partial")
+    try:
+        partial.touch(mode=0o600)
+        with partial.open("w", encoding="ascii") as output:
+            output.writelines(line + "\n" for line in lines)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class Format(StrEnum):
+    """What an import reads."""
+
+    JSONL = "jsonl"
+    V1 = "v1"
+
+
+@state.command("import")
+def import_(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="What `export` wrote (- is stdin); with --format v1, files or folders."),
+    ],
+    state_dir: StateDir = None,
+    format_: Annotated[
+        Format, typer.Option("--format", help="jsonl: what `export` wrote; v1: the first implementation's NAME.json.")
+    ] = Format.JSONL,
+    ids: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --format v1: user ids by NAME, as a JSON object or CSV/TSV rows."),
+    ] = None,
+    *,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out what is wrong and import the rest.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring users' states in, all or none; each becomes an event of the ledger and replaces what the user had.
+
+    With --format v1 only the policies in the files are replaced. The service must be stopped; a new directory is fine.
+    """
+    if ids is not None and format_ is not Format.V1:
+        raise InvalidRequestError("--ids goes with --format v1 only")
+    where = place(state_dir)
+    with ExitStack() as stack:
+        if format_ is Format.V1:
+            incoming = read_v1(sources, None if ids is None else read_ids(ids))
+        else:
+            if len(sources) != 1:
+                raise InvalidRequestError("give one FILE, or - for stdin")
+            stack.enter_context(storage_errors(sources[0]))
+            file = sys.stdin.buffer if str(sources[0]) == "-" else stack.enter_context(sources[0].open("rb"))
+            incoming = exporting.read_lines(file)
+        opened = stack.enter_context(owned(where.directory, where.catalogue, new=True))
+        steps = stack.enter_context(progress("users"))
+        merge = format_ is Format.V1
+        result = import_states(opened, incoming, now=time.time(), skip_bad=skip_bad, merge=merge, tick=steps.one)
+    notes = [
+        f"{count:,} states of {what} were kept, though that is not configured here."
+        for what, count in sorted(result.unknown.items())
+    ]
+    if result.erased:
+        notes.append(f"{result.erased:,} users were left out: they were erased after their state was taken.")
+    report("Imported", asdict(result), as_json=as_json, notes=notes)
+
+
+@state.command()
+def migrate(
+    schema: Annotated[
+        list[str], typer.Option(metavar="NAME", help="A schema whose definition has changed; may be given repeatedly.")
+    ],
+    state_dir: StateDir = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would happen.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Encode everything learned over a schema again, after its definition has changed under the same name.
+
+    The ledger holds raw contexts and candidates. Only what it holds as sums, baselines and imports, starts cold.
+    Back up before. The service must be stopped.
+    """
+    where = place(state_dir)
+    with owned(where.directory, where.catalogue, migrating=True) as opened:
+        rounds = opened.user_count() * (1 if dry_run else 2)
+        with progress("users", rounds) as steps:
+            result = migrate_schema.migrate(opened, schema, dry_run=dry_run, tick=steps.one)
+    if not result.schemas:
+        title = "Nothing to migrate: the sums fit the configured schemas"
+    else:
+        title = "Would migrate (nothing was changed)" if dry_run else "Migrated"
+    notes = []
+    if result.cold:
+        notes.append(
+            f"Sums of {result.cold:,} users from before a baseline or an import cannot be encoded again: they start "
+            "cold there, with their counters kept."
+        )
+    report(title, asdict(result) | {"dry_run": dry_run}, as_json=as_json, notes=notes)
+
+
+@state.command()
+def backup(
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new or empty directory.")],
+    state_dir: StateDir = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the ledger and the learned priors, as of one moment, and check the copy.
+
+    Needs no lock: it works while the service runs. Never copy the files of a running service yourself.
+    """
+    where = place(state_dir)
+    with progress("pages") as steps:
+        result = backups.back_up(where.directory, destination, steps.so_far)
+    notes = [
+        f"To restore: stop the service, move {where.directory} away, copy {destination} in its place, start it again.",
+        "Documents are made again from the ledger as users are met, or at once by `bandstand state rebuild`.",
+        "A user erased after this backup is in it: erase again after restoring.",
+    ]
+    report("Backed up and checked", asdict(result) | {"destination": str(destination)}, as_json=as_json, notes=notes)
+
+
+state.command()(reset)
+state.command()(erase)
+state.command()(revoke)
+
+
+def _date(ts: float | None) -> str | None:
+    return None if ts is None else datetime.fromtimestamp(ts, UTC).isoformat(timespec="seconds")

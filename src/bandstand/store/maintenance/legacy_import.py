@@ -1,0 +1,161 @@
+"""States of the contract's first implementation: files ``NAME.json`` with A, b and meta.
+
+A = I + Σ x xᵀ and b = Σ r x (contract A3). What a file holds is told by its size and not by its name: 5×5 is linucb-v1,
+7×7 is egreedy-v1. Their ids were folded into file names (``a.b`` and ``a_b`` shared one), so a list may name the users.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from bandstand.bandit.profile import PolicyState, Profile, StateKey
+from bandstand.bandit.ridge import RidgeState
+from bandstand.errors import InvalidRequestError
+from bandstand.store.maintenance.export import Source, UserId, described
+from bandstand.store.maintenance.import_ import positive
+
+_KEYS: dict[int, StateKey] = {5: ("linucb-v1", "tips-5"), 7: ("egreedy-v1", "tips-7")}
+_SYMMETRY = 1e-9
+_USER_ID: TypeAdapter[str] = TypeAdapter(UserId)
+_Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Meta(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False, hide_input_in_errors=True)
+
+    pulls: _Count = 0
+    explore_count: _Count = 0
+    reward_count: _Count = 0
+    cumulative_reward: float = 0.0
+    last_updated: float | datetime | None = None
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False, hide_input_in_errors=True)
+
+    A: list[list[float]]
+    b: list[float]
+    meta: _Meta = _Meta()
+
+
+def read_v1(paths: Sequence[Path], ids: Mapping[str, str] | None = None) -> Iterator[Source]:
+    """Read files, and folders of files at any depth; the two files of one user become one state.
+
+    Args:
+        paths: ``NAME.json`` files, or folders of them.
+        ids: user ids by NAME; another NAME is the user's id itself.
+
+    Raises:
+        InvalidRequestError: a path is not there, or a folder holds no such file.
+    """
+    return _sources(list(_files(paths)), ids or {})
+
+
+def _sources(files: Sequence[Path], ids: Mapping[str, str]) -> Iterator[Source]:
+    merged: dict[str, tuple[Profile, list[Path]]] = {}
+    for path in files:
+        user_id = ids.get(path.stem, path.stem)
+        try:
+            _USER_ID.validate_python(user_id)
+            key, state = _read(path)
+        except ValidationError as error:
+            yield Source(str(path), fault=described(error))
+            continue
+        except (ValueError, OSError) as error:
+            yield Source(str(path), fault=str(error))
+            continue
+        profile, sources = merged.setdefault(user_id, (Profile(user_id), []))
+        if key in profile.policies:
+            others = ", ".join(str(source) for source in sources)
+            yield Source(str(path), fault=f"holds {key[0]} of a user that has it from {others}")
+            continue
+        profile.policies[key] = state
+        sources.append(path)
+    for profile, sources in merged.values():
+        yield Source(", ".join(str(source) for source in sources), profile)
+
+
+def read_ids(path: Path) -> dict[str, str]:
+    """Read a list of users: a JSON object of NAME to user id, or rows "NAME,user_id" separated by commas or tabs.
+
+    Raises:
+        InvalidRequestError: it is neither, or names one NAME twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        pairs = json.loads(text, object_pairs_hook=list) if text.lstrip().startswith("{") else _rows(text)
+        return _ids(pairs)
+    except OSError as error:
+        raise InvalidRequestError(f"{path}: {error.strerror}") from error
+    except (ValueError, csv.Error) as error:
+        raise InvalidRequestError(f"{path}: {error}") from error
+
+
+def _rows(text: str) -> list[Sequence[Any]]:
+    rows = csv.reader(text.splitlines(), delimiter="\t" if "\t" in text else ",")
+    return [[cell.strip() for cell in row] for row in rows if row]
+
+
+def _ids(pairs: Sequence[Sequence[Any]]) -> dict[str, str]:
+    ids: dict[str, str] = {}
+    for number, pair in enumerate(pairs, start=1):
+        if len(pair) != 2 or not all(isinstance(part, str) and part for part in pair):  # noqa: PLR2004 (a pair)
+            raise ValueError(f"entry {number} is not a name and a user id")
+        if pair[0] in ids:
+            raise ValueError(f"entry {number} has a name that an earlier one has")
+        ids[pair[0]] = pair[1]
+    return ids
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if not path.is_dir():
+            if not path.is_file():
+                raise InvalidRequestError(f"{path}: no such file")
+            yield path
+            continue
+        inside = sorted(path.rglob("*.json"))
+        if not inside:
+            raise InvalidRequestError(f"{path}: holds no .json file")
+        yield from inside
+
+
+def _read(path: Path) -> tuple[StateKey, PolicyState]:
+    file = _File.model_validate_json(path.read_bytes())
+    d = len(file.b)
+    if d not in _KEYS:
+        raise ValueError(f"b has {d} numbers; linucb-v1 has 5 and egreedy-v1 has 7")
+    if len(file.A) != d or any(len(row) != d for row in file.A):
+        raise ValueError(f"A is not {d}×{d}, as b says")
+    a, b = np.array(file.A), np.array(file.b)
+    if np.abs(a - a.T).max() > _SYMMETRY * max(1.0, float(np.abs(a).max())):
+        raise ValueError("A is not symmetric")
+    gram = (a + a.T) / 2.0 - np.eye(d)
+    if not positive(gram):
+        raise ValueError("A − I is not positive semi-definite")
+    return _KEYS[d], _state(gram, b, file.meta)
+
+
+def _state(gram: Any, b: Any, meta: _Meta) -> PolicyState:
+    state = PolicyState()
+    state.pulls = meta.pulls
+    state.explores = meta.explore_count
+    state.reward_count = meta.reward_count
+    state.cumulative_reward = meta.cumulative_reward
+    state.last_updated = _seconds(meta.last_updated)
+    # sin² + cos² = 1: the hour's two columns have counted the rewards in the sums, whatever the counters say.
+    weight = max(0.0, float(gram[0, 0] + gram[1, 1]))
+    state.ridge = RidgeState.from_sums(gram, b, None, weight, round(weight))
+    return state
+
+
+def _seconds(moment: float | datetime | None) -> float | None:
+    if isinstance(moment, datetime):
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return moment

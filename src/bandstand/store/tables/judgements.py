@@ -1,0 +1,428 @@
+"""Judgements in the ledger: turns that wait for their verdicts, verdicts as given, and what was made of them.
+
+The store knows no judge: verdicts and what was applied are JSON documents to it.
+"""
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from bandstand.errors import BandstandError
+from bandstand.store.records import LAST_SEQ, PolicyRef
+from bandstand.store.sqlite.schema import Row
+from bandstand.store.tables.policies import Registry
+
+State = Literal["waiting", "taught", "withheld", "unscored"]
+Cause = Literal["judge", "override", "reapply"]
+Texts = tuple[str, str, str]
+"""query_t, answer_t and query_t1, as they may be judged."""
+
+JUDGEMENT = "INSERT INTO judgements VALUES "
+TURN = "INSERT INTO turns VALUES "
+VERDICT = "INSERT INTO verdicts VALUES "
+CONCLUSION = "INSERT INTO conclusions VALUES "
+REPLACEMENT = """INSERT INTO rewards VALUES (?1, ?2, ?3, NULL,
+    (SELECT coalesce(decision_seq, linked_seq) FROM rewards WHERE seq = ?14),
+    ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"""
+"""A reward in the place of another, which named its decision or was linked to one: that it is linked to."""
+CONCLUDED = """UPDATE judgements SET state = ?2, reason = ?3, rounds = ?4, verdict_seq = ?5, reward_seq = ?6
+    WHERE seq = ?1"""
+AGAIN = "UPDATE judgements SET state = 'waiting', reason = NULL, tries = 0 WHERE seq = ?1"
+TRIED = "UPDATE judgements SET tries = tries + 1 WHERE seq = ?1"
+TOTAL = """INSERT INTO judgement_totals VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (policy, state, reason) DO UPDATE SET count = count + excluded.count"""
+RESERVED = "INSERT INTO judge_spending VALUES "
+SETTLED = "UPDATE judge_spending SET tokens = ?2, usd = ?3, settled = 1 WHERE seq = ?1"
+
+_SPENDING_DAYS = 35
+_CHUNK = 5_000
+_QUOTES = ("rationale", "raw")
+_JUDGEMENT = """SELECT j.seq, j.nonce, j.uid, u.user_id, j.policy, j.decision_seq,
+        coalesce(i.decision_id, printf('%016x', d.seq) || d.nonce), j.tip_id, j.features, j.taxonomy, j.body_hash,
+        j.client, j.ts, j.state, j.reason, j.tries, j.rounds, j.verdict_seq, j.reward_seq
+    FROM judgements AS j JOIN users AS u ON u.uid = j.uid LEFT JOIN decisions AS d ON d.seq = j.decision_seq
+    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq WHERE"""
+
+
+class UnknownJudgementError(BandstandError):
+    """No such judgement."""
+
+    code = "unknown-judgement"
+
+
+class JudgementExpiredError(BandstandError):
+    """What the judgement taught cannot be told from the rest any more, or its turn's words are gone."""
+
+    code = "judgement-expired"
+
+
+class RewardPendingError(BandstandError):
+    """The decision is held by a turn that is still being judged, or a judgement by its judge."""
+
+    code = "reward-pending"
+
+
+@dataclass(slots=True, eq=False)
+class Judgement:
+    """A turn taken as a reward, and how it stands.
+
+    Attributes:
+        decision_seq: the decision it rewards; ``None`` in the legacy form.
+        decision_id: its id; ``None`` also where retention has taken the decision.
+        features: the legacy form's raw context and features.
+        taxonomy: whose labels it is judged by.
+        body_hash: of the request, to tell a retry from a contradiction.
+        texts: the turn; ``None`` where it was not asked for, or is past its days.
+        tries: how often it was handed to a judge.
+        rounds: how often it was concluded.
+        verdict_seq: the verdict that stands.
+        reward_seq: the newest reward that it gave, if it gave one.
+    """
+
+    judgement_id: str
+    seq: int
+    user_id: str
+    policy: PolicyRef
+    tip_id: str
+    taxonomy: str
+    body_hash: bytes
+    client: str
+    ts: float
+    decision_seq: int | None = None
+    decision_id: str | None = None
+    features: bytes | None = None
+    texts: Texts | None = None
+    idempotency: tuple[str, str] | None = None
+    uid: int = 0
+    state: State = "waiting"
+    reason: str | None = None
+    tries: int = 0
+    rounds: int = 0
+    verdict_seq: int | None = None
+    reward_seq: int | None = None
+
+    def rows(self, policy_id: int) -> list[tuple[str, Row]]:
+        """What the ledger is told when the turn is taken."""
+        row = (
+            self.seq,
+            self.judgement_id[16:],
+            self.uid,
+            policy_id,
+            self.decision_seq,
+            self.tip_id,
+            self.features,
+            self.taxonomy,
+            self.body_hash,
+            self.client,
+            self.ts,
+            self.state,
+            self.reason,
+            self.tries,
+            self.rounds,
+            self.verdict_seq,
+            self.reward_seq,
+        )
+        rows: list[tuple[str, Row]] = [(JUDGEMENT, row), (TOTAL, self.counted(policy_id, 1))]
+        if self.texts is not None:
+            rows.append((TURN, (self.seq, *self.texts)))
+        return rows
+
+    def counted(self, policy_id: int, by: int) -> Row:
+        """What its state adds to the totals."""
+        return (policy_id, self.state, self.reason or "", by)
+
+
+class Accepted(NamedTuple):
+    """The judgement that stands for a request; ``match`` as in :class:`bandstand.store.records.Rewarded`."""
+
+    judgement: Judgement
+    match: Literal["new", "decision", "key"]
+
+
+class Settlement(NamedTuple):
+    """What a reservation turned out to have cost."""
+
+    seq: int
+    tokens: int
+    usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """What is made of a verdict.
+
+    Attributes:
+        cause: the judge's own verdict, a person's, or another look at the one that stands.
+        client: name of the API key.
+        verdict: as given; ``None`` leaves the one that stands.
+        applied: the map, threshold and calibration it was held to; ``None`` without a verdict.
+        teach: the reward; ``None`` teaches nothing.
+        state: how the judgement stands then, if ``teach`` is ``None``.
+        reason: why it teaches nothing.
+        settlement: of what was reserved for it.
+    """
+
+    cause: Cause
+    client: str
+    verdict: dict[str, Any] | None = None
+    applied: dict[str, Any] | None = None
+    teach: float | None = None
+    state: State = "withheld"
+    reason: str | None = None
+    settlement: Settlement | None = None
+
+
+class Page(NamedTuple):
+    """Judgements, newest first, and the cursor of the next page (``None`` on the last)."""
+
+    judgements: list[Judgement]
+    next: int | None
+
+
+class Totals(NamedTuple):
+    """How many judgements of a policy stand in one way."""
+
+    policy: str
+    state: State
+    reason: str
+    turns: int
+
+
+def verdict_row(seq: int, judgement: Judgement, conclusion: Conclusion, ts: float) -> Row:
+    """A verdict as a row, what quotes the turn apart."""
+    document = dict(conclusion.verdict or {})
+    quotes = {name: document.pop(name) for name in _QUOTES if document.get(name)}
+    text = json.dumps(quotes, separators=(",", ":")) if quotes else None
+    return seq, judgement.seq, judgement.uid, conclusion.client, ts, _compact(document), text
+
+
+def conclusion_row(seq: int, judgement: Judgement, conclusion: Conclusion, ts: float) -> Row:
+    """What was made of a verdict, as a row; ``judgement`` stands already as concluded."""
+    return (
+        seq,
+        judgement.seq,
+        judgement.rounds,
+        judgement.uid,
+        conclusion.cause,
+        conclusion.client,
+        ts,
+        judgement.verdict_seq,
+        None if conclusion.applied is None else _compact(conclusion.applied),
+        judgement.state,
+        judgement.reason,
+        judgement.reward_seq,
+    )
+
+
+# ── questions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def find(connection: sqlite3.Connection, registry: Registry, judgement_id: str) -> Judgement | None:
+    """The judgement of that id."""
+    try:
+        seq = int(judgement_id[:16], 16)
+    except ValueError:
+        return None
+    row = connection.execute(f"{_JUDGEMENT} j.seq = ?", (min(seq, LAST_SEQ),)).fetchone()
+    found = None if row is None else _judgement(row, registry)
+    return found if found is not None and found.judgement_id == judgement_id else None
+
+
+def of_decision(
+    connection: sqlite3.Connection, registry: Registry, decision_seq: int, body_hash: bytes
+) -> Judgement | None:
+    """The judgement of a decision that the same request made."""
+    query = f"{_JUDGEMENT} j.decision_seq = ? AND j.body_hash = ? ORDER BY j.seq LIMIT 1"
+    row = connection.execute(query, (decision_seq, body_hash)).fetchone()
+    return None if row is None else _judgement(row, registry)
+
+
+def by_key(connection: sqlite3.Connection, registry: Registry, scope: str, key: str) -> Judgement | None:
+    """The judgement that was asked for with that Idempotency-Key."""
+    query = f"{_JUDGEMENT} j.seq = (SELECT reward_seq FROM idempotency WHERE scope = ? AND key = ?)"  # noqa: S608 (constants)
+    row = connection.execute(query, (scope, key)).fetchone()
+    return None if row is None else _judgement(row, registry)
+
+
+def is_key_spent(connection: sqlite3.Connection, scope: str, key: str) -> bool:
+    """Whether anything was given with that Idempotency-Key."""
+    query = "SELECT EXISTS (SELECT 1 FROM idempotency WHERE scope = ? AND key = ?)"
+    return bool(connection.execute(query, (scope, key)).fetchone()[0])
+
+
+def waiting(connection: sqlite3.Connection) -> list[tuple[int, str, int]]:
+    """Every turn that waits, oldest first: its event number, its user, how often it was tried."""
+    query = """SELECT j.seq, u.user_id, j.tries FROM judgements AS j JOIN users AS u ON u.uid = j.uid
+        WHERE j.state = 'waiting' ORDER BY j.seq"""
+    return connection.execute(query).fetchall()
+
+
+def with_texts(connection: sqlite3.Connection, registry: Registry, seqs: Collection[int]) -> list[Judgement]:
+    """Those of the judgements ``seqs`` that still wait, each with its turn."""
+    marks = ", ".join("?" * len(seqs))
+    found = [
+        _judgement(row, registry)
+        for row in connection.execute(f"{_JUDGEMENT} j.seq IN ({marks}) AND j.state = 'waiting'", tuple(seqs))
+    ]
+    texts = {
+        seq: (query_t, answer_t, query_t1)
+        for seq, query_t, answer_t, query_t1 in connection.execute(
+            f"SELECT judgement, query_t, answer_t, query_t1 FROM turns WHERE judgement IN ({marks})",  # noqa: S608 (marks)
+            tuple(seqs),
+        )
+    }
+    for each in found:
+        each.texts = texts.get(each.seq)
+    return found
+
+
+def page(
+    connection: sqlite3.Connection, registry: Registry, states: Collection[State], before: int, limit: int
+) -> Page:
+    """Judgements in any of ``states``, newest first, from the cursor ``before``."""
+    # The newest of each state, by its index; several states at once would all be sorted first.
+    newest = "SELECT seq FROM (SELECT seq FROM judgements WHERE state = ? AND seq < ? ORDER BY seq DESC LIMIT ?)"
+    query = f"{_JUDGEMENT} j.seq IN ({' UNION ALL '.join([newest] * len(states))}) ORDER BY j.seq DESC LIMIT ?"
+    values = [value for state in states for value in (state, before, limit + 1)]
+    rows = connection.execute(query, (*values, limit + 1)).fetchall()
+    found = [_judgement(row, registry) for row in rows[:limit]]
+    return Page(found, found[-1].seq if len(rows) > limit else None)
+
+
+def chosen(connection: sqlite3.Connection, states: Collection[State], since: int, reason: str | None) -> list[str]:
+    """Ids of the judgements in any of ``states``, taken from event ``since`` on, oldest first."""
+    marks = ", ".join("?" * len(states))
+    query = f"""SELECT printf('%016x', seq) || nonce FROM judgements
+        WHERE state IN ({marks}) AND seq >= ? AND (?{len(states) + 2} IS NULL OR reason = ?{len(states) + 2})
+        ORDER BY seq"""  # noqa: S608 (marks)
+    return [row[0] for row in connection.execute(query, (*states, since, reason))]
+
+
+def told(connection: sqlite3.Connection, judgement: Judgement) -> dict[str, Any]:
+    """All that is kept of a judgement: its verdicts, and what was made of them, oldest first."""
+    verdicts = {seq: (client, ts, document) for seq, client, ts, document in _verdicts(connection, judgement.seq)}
+    query = """SELECT seq, cause, client, ts, verdict_seq, applied, state, reason, reward_seq,
+            (SELECT value FROM rewards AS r WHERE r.seq = c.reward_seq)
+        FROM conclusions AS c WHERE judgement = ? ORDER BY round"""
+    return {
+        "verdicts": verdicts,
+        "conclusions": [
+            {
+                "cause": cause,
+                "client": client,
+                "ts": ts,
+                "verdict": verdict_seq,
+                "applied": None if applied is None else json.loads(applied),
+                "state": state,
+                "reason": reason,
+                "reward": value if state == "taught" else None,
+            }
+            for _, cause, client, ts, verdict_seq, applied, state, reason, _, value in connection.execute(
+                query, (judgement.seq,)
+            )
+        ],
+    }
+
+
+def is_out_of_reach(connection: sqlite3.Connection, reward_seq: int) -> bool:
+    """Whether what a reward taught has become part of a baseline or was replaced by an import."""
+    query = """SELECT r.applied AND v.seq IS NULL FROM rewards AS r LEFT JOIN revocations AS v ON v.reward_seq = r.seq
+        WHERE r.seq = ?"""
+    row = connection.execute(query, (reward_seq,)).fetchone()
+    return row is None or bool(row[0])
+
+
+def verdict(connection: sqlite3.Connection, judgement: Judgement) -> dict[str, Any] | None:
+    """The verdict that stands, as it was given, and with it what was last applied."""
+    for seq, _, _, document in _verdicts(connection, judgement.seq):
+        if seq == judgement.verdict_seq:
+            return document
+    return None
+
+
+def last_applied(connection: sqlite3.Connection, judgement: Judgement) -> dict[str, Any] | None:
+    """What the verdict that stands was last held to."""
+    query = "SELECT applied FROM conclusions WHERE judgement = ? ORDER BY round DESC LIMIT 1"
+    row = connection.execute(query, (judgement.seq,)).fetchone()
+    return None if row is None or row[0] is None else json.loads(row[0])
+
+
+def taught_since(connection: sqlite3.Connection, user_id: str, since: int) -> list[float]:
+    """When the user's turns taught, from event ``since`` on."""
+    query = """SELECT r.ts FROM rewards AS r WHERE r.uid = (SELECT uid FROM users WHERE user_id = ?) AND r.seq >= ?
+        AND r.source = 'judge' AND r.applied ORDER BY r.seq"""
+    return [row[0] for row in connection.execute(query, (user_id, since))]
+
+
+def totals(connection: sqlite3.Connection) -> list[Totals]:
+    """How many judgements stand where, by policy name."""
+    query = """SELECT p.name, t.state, t.reason, sum(t.count) FROM judgement_totals AS t
+        JOIN policies AS p ON p.id = t.policy GROUP BY p.name, t.state, t.reason HAVING sum(t.count) <> 0"""
+    return [Totals(*row) for row in connection.execute(query)]
+
+
+def spent(connection: sqlite3.Connection, day: int) -> tuple[int, float]:
+    """Tokens and US dollars of a day, with what is still reserved."""
+    query = "SELECT coalesce(sum(tokens), 0), coalesce(sum(usd), 0.0) FROM judge_spending WHERE day = ?"
+    tokens, usd = connection.execute(query, (day,)).fetchone()
+    return int(tokens), float(usd)
+
+
+def expire(connection: sqlite3.Connection, cutoff: int) -> int:
+    """Delete words of turns taken at or before ``cutoff`` and what quotes them; returns how many, of a chunk."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        old = f"SELECT judgement FROM turns WHERE judgement <= ? LIMIT {_CHUNK}"  # noqa: S608 (a constant)
+        gone = connection.execute(f"DELETE FROM turns WHERE judgement IN ({old})", (cutoff,)).rowcount  # noqa: S608 (a constant)
+        old = f"SELECT seq FROM verdicts WHERE judgement <= ? AND quotes IS NOT NULL LIMIT {_CHUNK}"  # noqa: S608 (a constant)
+        gone += connection.execute(f"UPDATE verdicts SET quotes = NULL WHERE seq IN ({old})", (cutoff,)).rowcount  # noqa: S608 (a constant)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return gone
+
+
+def forget_spending(connection: sqlite3.Connection, today: int) -> int:
+    """Drop what was spent more than a month ago."""
+    return connection.execute("DELETE FROM judge_spending WHERE day < ?", (today - _SPENDING_DAYS,)).rowcount
+
+
+def _verdicts(connection: sqlite3.Connection, seq: int) -> Iterator[tuple[int, str, float, dict[str, Any]]]:
+    query = "SELECT seq, client, ts, document, quotes FROM verdicts WHERE judgement = ? ORDER BY seq"
+    for verdict_seq, client, ts, document, quotes in connection.execute(query, (seq,)):
+        words = {"rationale": "", "raw": None} | ({} if quotes is None else json.loads(quotes))
+        yield verdict_seq, client, ts, json.loads(document) | words
+
+
+def _judgement(row: tuple[Any, ...], registry: Registry) -> Judgement:
+    seq, nonce, uid, user_id, policy, decision_seq, decision_id, tip_id, features, *rest = row
+    taxonomy, body_hash, client, ts, state, reason, tries, rounds, verdict_seq, reward_seq = rest
+    return Judgement(
+        judgement_id=f"{seq:016x}{nonce}",
+        seq=seq,
+        user_id=user_id,
+        policy=registry.ref(policy),
+        tip_id=tip_id,
+        taxonomy=taxonomy,
+        body_hash=body_hash,
+        client=client,
+        ts=ts,
+        decision_seq=decision_seq,
+        decision_id=decision_id,
+        features=features,
+        uid=uid,
+        state=state,
+        reason=reason,
+        tries=tries,
+        rounds=rounds,
+        verdict_seq=verdict_seq,
+        reward_seq=reward_seq,
+    )
+
+
+def _compact(document: dict[str, Any]) -> str:
+    return json.dumps(document, separators=(",", ":"), allow_nan=False)
