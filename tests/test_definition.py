@@ -2,7 +2,7 @@
 
 import pytest
 
-from bandstand.definition import Table, configuration_error, definition_hash, is_name
+from bandstand.definition import DefinitionTable, hash_definition, is_name, to_configuration_error
 from bandstand.errors import FieldError
 
 
@@ -17,9 +17,9 @@ def test_what_is_no_name(name: str) -> None:
 
 
 def test_the_hash_is_of_the_value_not_of_the_order() -> None:
-    digest = definition_hash({"b": [1.0, True], "a": "人"})
-    assert digest == definition_hash({"a": "人", "b": [1.0, True]})
-    assert digest != definition_hash({"a": "人", "b": [True, 1.0]})
+    digest = hash_definition({"b": [1.0, True], "a": "人"})
+    assert digest == hash_definition({"a": "人", "b": [1.0, True]})
+    assert digest != hash_definition({"a": "人", "b": [True, 1.0]})
     assert len(digest) == 16
     assert set(digest) <= set("0123456789abcdef")
 
@@ -27,26 +27,26 @@ def test_the_hash_is_of_the_value_not_of_the_order() -> None:
 def test_a_table_reads_what_is_there() -> None:
     faults: list[FieldError] = []
     entries = {"text": "x", "number": 2, "integer": 3, "boolean": True, "sequence": [1], "texts": ["a", "b"]}
-    table = Table(entries, "here", faults)
-    assert table.text("text") == "x"
-    assert table.number("number", above=1.0) == 2.0
-    assert table.integer("integer", minimum=1, maximum=3) == 3
-    assert table.boolean("boolean", default=False) is True
-    assert table.sequence("sequence") == [1]
-    assert table.texts("texts") == ("a", "b")
-    assert table.text("other", "default") == "default"
-    assert table.number("more", 1.5) == 1.5
-    assert table.texts("none") is None
-    table.close()
+    table = DefinitionTable(entries, "here", faults)
+    assert table.read_text("text") == "x"
+    assert table.read_number("number", above=1.0) == 2.0
+    assert table.read_integer("integer", minimum=1, maximum=3) == 3
+    assert table.read_boolean("boolean", default=False) is True
+    assert table.read_sequence("sequence") == [1]
+    assert table.read_texts("texts") == ("a", "b")
+    assert table.read_text("other", "default") == "default"
+    assert table.read_number("more", 1.5) == 1.5
+    assert table.read_texts("none") is None
+    table.check_unknown_keys()
     assert faults == []
 
 
 def test_all_faults_are_one_line_and_a_list() -> None:
     faults: list[FieldError] = []
-    table = Table({"perod": 24, "zzz": 1}, "here", faults)
-    table.number("period")
-    table.close()
-    error = configuration_error(faults)
+    table = DefinitionTable({"perod": 24, "zzz": 1}, "here", faults)
+    table.read_number("period")
+    table.check_unknown_keys()
+    error = to_configuration_error(faults)
     assert error.detail == (
         "here.period: is missing; here.perod: unknown 'perod', did you mean 'period'?; "
         "here.zzz: unknown 'zzz'; allowed: period"

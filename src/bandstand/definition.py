@@ -26,22 +26,22 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def definition_hash(definition: object) -> str:
+def hash_definition(definition: object) -> str:
     """Hash a definition: 16 hex digits of SHA-256 over its canonical JSON, whatever the order of its keys.
 
-    >>> definition_hash({"a": 1, "b": 2}) == definition_hash({"b": 2, "a": 1})
+    >>> hash_definition({"a": 1, "b": 2}) == hash_definition({"b": 2, "a": 1})
     True
     """
     canonical = json.dumps(definition, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:_HASH_DIGITS]
 
 
-def unknown(word: str, allowed: Collection[str]) -> str:
+def describe_unknown(word: str, allowed: Collection[str]) -> str:
     """Say that ``word`` is none of ``allowed``, and what was probably meant.
 
-    >>> unknown("cycilc", ["cyclic", "flag"])
+    >>> describe_unknown("cycilc", ["cyclic", "flag"])
     "unknown 'cycilc', did you mean 'cyclic'?"
-    >>> unknown("x", ["cyclic", "flag"])
+    >>> describe_unknown("x", ["cyclic", "flag"])
     "unknown 'x'; allowed: cyclic, flag"
     """
     close = difflib.get_close_matches(word, allowed, n=1)
@@ -60,12 +60,12 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return is_integer(value) or (isinstance(value, float) and math.isfinite(value))
 
 
-def configuration_error(faults: Sequence[FieldError]) -> ConfigurationError:
+def to_configuration_error(faults: Sequence[FieldError]) -> ConfigurationError:
     """Join all faults into the one line that ends start-up."""
     return ConfigurationError("; ".join(f"{fault.field}: {fault.message}" for fault in faults), faults)
 
 
-class Table:
+class DefinitionTable:
     """A TOML table being read; a getter that finds a fault notes it and answers with a stand-in, so reading goes on.
 
     Args:
@@ -77,88 +77,88 @@ class Table:
     def __init__(self, entries: object, path: str, faults: list[FieldError]) -> None:
         self.path = path
         self._faults = faults
-        self._asked: list[str] = []
+        self._keys_read: list[str] = []
         self._entries: Mapping[str, object] = {}
         if isinstance(entries, Mapping):
             self._entries = entries
         else:
             faults.append(FieldError(path, "must be a table"))
 
-    def fault(self, key: str, message: str) -> None:
+    def add_fault(self, key: str, message: str) -> None:
         """Note a fault of one key."""
         self._faults.append(FieldError(f"{self.path}.{key}", message))
 
-    def value(self, key: str) -> object:
+    def read_value(self, key: str) -> object:
         """Return the entry as it stands, None if there is none."""
-        self._asked.append(key)
+        self._keys_read.append(key)
         return self._entries.get(key)
 
-    def text(self, key: str, default: str | None = None, choices: Collection[str] = ()) -> str:
+    def read_text(self, key: str, default: str | None = None, choices: Collection[str] = ()) -> str:
         """Return a string, one of ``choices`` if there are any; without a default it is required."""
-        value = self._required(key, default)
+        value = self._read_required(key, default)
         if isinstance(value, str) and value and (not choices or value in choices):
             return value
         if isinstance(value, str) and choices:
-            self.fault(key, unknown(value, choices))
+            self.add_fault(key, describe_unknown(value, choices))
         elif value is not None:
-            self.fault(key, "must be a string that is not empty")
+            self.add_fault(key, "must be a string that is not empty")
         return default or ""
 
-    def number(self, key: str, default: float | None = None, *, above: float = -math.inf) -> float:
+    def read_number(self, key: str, default: float | None = None, *, above: float = -math.inf) -> float:
         """Return a finite number greater than ``above``; without a default it is required."""
-        value = self._required(key, default)
+        value = self._read_required(key, default)
         if is_number(value) and value > above:
             return float(value)
         if value is not None:
-            self.fault(key, "must be a finite number" + (f" > {above:g}" if above > -math.inf else ""))
+            self.add_fault(key, "must be a finite number" + (f" > {above:g}" if above > -math.inf else ""))
         return 1.0
 
-    def integer(self, key: str, *, minimum: int, maximum: int) -> int:
+    def read_integer(self, key: str, *, minimum: int, maximum: int) -> int:
         """Return a required integer from ``minimum`` to ``maximum``, both included."""
-        value = self._required(key, None)
+        value = self._read_required(key, None)
         if is_integer(value) and minimum <= value <= maximum:
             return value
         if value is not None:
-            self.fault(key, f"must be an integer from {minimum} to {maximum}")
+            self.add_fault(key, f"must be an integer from {minimum} to {maximum}")
         return minimum
 
-    def boolean(self, key: str, *, default: bool) -> bool:
+    def read_boolean(self, key: str, *, default: bool) -> bool:
         """Return true or false."""
-        value = self._required(key, default)
+        value = self._read_required(key, default)
         if not isinstance(value, bool):
-            self.fault(key, "must be true or false")
+            self.add_fault(key, "must be true or false")
         return value is True
 
-    def sequence(self, key: str) -> Sequence[object]:
+    def read_sequence(self, key: str) -> Sequence[object]:
         """Return a required list that is not empty."""
-        value = self._required(key, None)
+        value = self._read_required(key, None)
         if isinstance(value, list | tuple) and value:
             return value
         if value is not None:
-            self.fault(key, "must be a list that is not empty")
+            self.add_fault(key, "must be a list that is not empty")
         return ()
 
-    def texts(self, key: str) -> tuple[str, ...] | None:
+    def read_texts(self, key: str) -> tuple[str, ...] | None:
         """Return an optional list of strings, all different; None if there is none."""
-        value = self.value(key)
+        value = self.read_value(key)
         if value is None:
             return None
         if isinstance(value, list | tuple) and all(isinstance(item, str) and item for item in value):
             if len(set(value)) == len(value):
                 return tuple(value)
-            self.fault(key, "must not name anything twice")
+            self.add_fault(key, "must not name anything twice")
         else:
-            self.fault(key, "must be a list of strings that are not empty")
+            self.add_fault(key, "must be a list of strings that are not empty")
         return None
 
-    def close(self) -> None:
+    def check_unknown_keys(self) -> None:
         """Note every key that no getter asked for."""
         for key in self._entries:
-            if key not in self._asked:
-                self.fault(key, unknown(key, self._asked))
+            if key not in self._keys_read:
+                self.add_fault(key, describe_unknown(key, self._keys_read))
 
-    def _required(self, key: str, default: object) -> object:
-        value = self.value(key)
+    def _read_required(self, key: str, default: object) -> object:
+        value = self.read_value(key)
         if value is None and default is None:
-            self.fault(key, "is missing")
+            self.add_fault(key, "is missing")
         return default if value is None else value

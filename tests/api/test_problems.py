@@ -9,7 +9,7 @@ import pytest
 
 from bandstand import errors
 from bandstand.api.asgi.access import Access
-from bandstand.api.asgi.front import Gate
+from bandstand.api.asgi.front import FrontController
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.problems import STATUS, status_of
 from bandstand.config.settings import Settings, load_catalogue
@@ -208,7 +208,7 @@ async def test_a_fault_after_the_answer_has_begun_is_left_to_the_server_to_cut_s
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise RuntimeError(CANARY)
 
-    async with client_of(Gate(half_an_answer, Access(()), Metrics(), None)) as service:
+    async with client_of(FrontController(half_an_answer, Access(()), Metrics(), None)) as service:
         with pytest.raises(RuntimeError):
             await service.raw("GET", b"/health")
 

@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.disjoint import BlockPosterior, BlockState, begun, spread, sums_from_json
-from bandstand.bandit.distribution import spare, uniform01
+from bandstand.bandit.disjoint import (
+    DisjointPosterior,
+    DisjointState,
+    create_empty_state,
+    state_from_json,
+    to_disjoint_posterior,
+)
+from bandstand.bandit.distribution import extract_second_uniform, hash_to_uniform
 from bandstand.bandit.features import FeatureSchema
 from bandstand.bandit.policies import KINDS, LinUCB, Policy, Thompson
-from bandstand.bandit.profile import DAY, PolicyState
-from bandstand.bandit.ridge import Posterior, Prior, RidgeState, posterior
+from bandstand.bandit.profile import SECONDS_PER_DAY, PolicyState
+from bandstand.bandit.ridge import Posterior, Prior, RidgeState, compute_posterior
 from bandstand.errors import ConfigurationError, FieldError, InvalidRequestError
 from tests.bandit import checks
 from tests.bandit.given import CATALOGUE, SHIPPED, FloatArray, schema, schema_of
@@ -57,9 +63,9 @@ def _rows(requests: list[tuple[dict[str, object], Any]]) -> FloatArray:
 
 
 def _taught(rows: FloatArray, rewards: FloatArray, weights: FloatArray | None = None) -> RidgeState:
-    state = begun(rows[0])
+    state = create_empty_state(rows[0])
     for x, reward, weight in zip(rows, rewards, np.ones(len(rows)) if weights is None else weights, strict=True):
-        state = state.updated(x, float(reward), float(weight))
+        state = state.with_reward(x, float(reward), float(weight))
     return state
 
 
@@ -68,23 +74,25 @@ def test_it_is_the_model_of_all_products() -> None:
     history, asked = _requests(rng, 40), _requests(rng, 10)
     rewards = rng.uniform(-1.0, 1.0, 160)
     prior = Prior(np.zeros(4), 0.3 * np.eye(4), 0.2)
-    apart = _taught(_rows(history), rewards).under(prior)
-    wide, state = _wide(history), RidgeState.zero(12)
+    apart = _taught(_rows(history), rewards).compute_posterior(prior)
+    wide, state = _wide(history), RidgeState.empty(12)
     for x, reward in zip(wide, rewards, strict=True):
-        state = state.updated(x, float(reward))
-    whole = posterior(state, Prior(np.zeros(12), 0.3 * np.eye(12), 0.2))
-    np.testing.assert_allclose(apart.means(_rows(asked)), whole.means(_wide(asked)), rtol=0, atol=1e-12)
-    np.testing.assert_allclose(apart.widths(_rows(asked)), whole.widths(_wide(asked)), rtol=0, atol=1e-12)
+        state = state.with_reward(x, float(reward))
+    whole = compute_posterior(state, Prior(np.zeros(12), 0.3 * np.eye(12), 0.2))
+    np.testing.assert_allclose(apart.compute_means(_rows(asked)), whole.compute_means(_wide(asked)), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        apart.compute_widths(_rows(asked)), whole.compute_widths(_wide(asked)), rtol=0, atol=1e-12
+    )
 
 
 def test_a_carried_posterior_is_the_one_from_the_sums() -> None:
     rng = np.random.default_rng(1)
     rows, rewards = _rows(_requests(rng, 30)), rng.uniform(-1.0, 1.0, 120)
     prior = Prior(rng.normal(size=4), np.diag([0.5, 1.0, 2.0, 3.0]), 0.4)
-    carried = spread(Posterior(prior.mean, prior.covariance), 4)
+    carried = to_disjoint_posterior(Posterior(prior.mean, prior.covariance), 4)
     for x, reward in zip(rows, rewards, strict=True):
-        carried = carried.updated(x, float(reward), 0.5, prior.noise)
-    batch = _taught(rows, rewards, np.full(120, 0.5)).under(prior)
+        carried = carried.with_reward(x, float(reward), 0.5, prior.noise)
+    batch = _taught(rows, rewards, np.full(120, 0.5)).compute_posterior(prior)
     np.testing.assert_allclose(carried.mean, batch.mean, rtol=0, atol=1e-10)
     np.testing.assert_allclose(carried.covariance, batch.covariance, rtol=0, atol=1e-10)
 
@@ -92,13 +100,13 @@ def test_a_carried_posterior_is_the_one_from_the_sums() -> None:
 def test_a_revoked_reward_leaves_what_would_be_without_it() -> None:
     rng = np.random.default_rng(2)
     rows, rewards = _rows(_requests(rng, 5)), rng.uniform(-1.0, 1.0, 20)
-    revoked = _taught(rows, rewards).revoked(rows[7], float(rewards[7]))
+    revoked = _taught(rows, rewards).without_reward(rows[7], float(rewards[7]))
     without = _taught(np.delete(rows, 7, axis=0), np.delete(rewards, 7))
     for name in ("gram", "b", "rr", "weight"):
         np.testing.assert_allclose(getattr(revoked, name), getattr(without, name), rtol=0, atol=1e-12)
     assert revoked.count == without.count == 19
-    alone = _taught(rows[:1], rewards[:1]).revoked(rows[0], float(rewards[0]))
-    assert alone.to_json() == begun(rows[0]).to_json()
+    alone = _taught(rows[:1], rewards[:1]).without_reward(rows[0], float(rewards[0]))
+    assert alone.to_json() == create_empty_state(rows[0]).to_json()
 
 
 def test_sums_survive_json_to_the_last_bit() -> None:
@@ -106,8 +114,8 @@ def test_sums_survive_json_to_the_last_bit() -> None:
     for count in (1, 10):
         rows = _rows(_requests(rng, count, 1))
         state = _taught(rows, rng.uniform(-1.0, 1.0, count))
-        again = sums_from_json(json.loads(json.dumps(state.to_json())))
-        assert isinstance(again, BlockState)
+        again = state_from_json(json.loads(json.dumps(state.to_json())))
+        assert isinstance(again, DisjointState)
         assert (again.gram.tobytes(), again.b.tobytes()) == (state.gram.tobytes(), state.b.tobytes())
         assert (again.rr, again.weight, again.count) == (state.rr, state.weight, state.count)
 
@@ -126,7 +134,7 @@ def test_sums_survive_json_to_the_last_bit() -> None:
 def test_what_is_no_document_of_blocks_is_refused(change: dict[str, object]) -> None:
     document = _taught(_rows(_requests(np.random.default_rng(4), 3, 1)), np.zeros(3)).to_json()
     with pytest.raises(ValueError, match=r".") as refusal:
-        sums_from_json({**document, **change})
+        state_from_json({**document, **change})
     assert not isinstance(refusal.value, KeyError | IndexError)
 
 
@@ -150,10 +158,12 @@ def test_it_learns_what_each_arm_is_good_for(kind: str) -> None:
             context = {"hour": float(rng.uniform(0, 24))}
             x = PER_COLOUR.encode(context, [{"colour": colour, "price": 40.0} for colour in ARMS])
             means = np.vecdot(theta[:3], x[:, :-1])
-            u = uniform01(checks.SECRET, f"{seed}-{number}")
-            state = state or begun(x[0])
-            pick = policy.distribution(state.under(policy.prior), x, spare(u)).draw(u).index
-            state = state.updated(x[pick], float(means[pick] + rng.normal(0.0, 0.3)))
+            u = hash_to_uniform(checks.SECRET, f"{seed}-{number}")
+            state = state or create_empty_state(x[0])
+            pick = (
+                policy.distribution(state.compute_posterior(policy.prior), x, extract_second_uniform(u)).draw(u).index
+            )
+            state = state.with_reward(x[pick], float(means[pick] + rng.normal(0.0, 0.3)))
             earned, random, best = earned + means[pick], random + means.mean(), best + means.max()
     assert earned - random > 0.5 * (best - random)
 
@@ -162,11 +172,11 @@ def test_thompson_draws_each_blocks_weights_apart() -> None:
     """Two arms of one θ would tie in every draw; of two θ each is best in half of them (four standard errors)."""
     policy = Thompson("any", PER_COLOUR, {})
     x = PER_COLOUR.encode({"hour": 7.0}, [{"colour": colour, "price": 50.0} for colour in ("red", "blue")])
-    belief = begun(x[0]).under(policy.prior)
-    draws = belief.reaches(x, np.random.default_rng(5).standard_normal((4096, 4)), 0, 3000)
+    belief = create_empty_state(x[0]).compute_posterior(policy.prior)
+    draws = belief.compute_draw_deviations(x, np.random.default_rng(5).standard_normal((4096, 4)), 0, 3000)
     correlation = np.asarray(np.corrcoef(draws))[0, 1]
     assert abs(correlation) < 4.0 / np.sqrt(3000)
-    np.testing.assert_allclose(draws.std(axis=1), belief.widths(x), rtol=0.06)
+    np.testing.assert_allclose(draws.std(axis=1), belief.compute_widths(x), rtol=0.06)
     unmet = Posterior(policy.prior.mean, policy.prior.covariance)
     assert policy.distribution(unmet, x).greedy.tolist() == policy.distribution(belief, x).greedy.tolist()
     assert 0.3 < policy.distribution(unmet, x).greedy[0] < 0.7
@@ -176,17 +186,17 @@ def test_a_value_that_is_not_listed_shares_a_block_with_all_others_that_are_not(
     x = PER_COLOUR.encode({}, [{"colour": each} for each in ("red", "pink", "", "blue")] + [{}])
     numbers = x[:, -1] - x[0, -1]
     assert numbers.tolist() == [0.0, 3.0, 3.0, 2.0, 3.0]
-    taught = begun(x[1]).updated(x[1], 1.0).under(Prior.standard(4))
-    assert taught.means(x).tolist() == pytest.approx([0.0, 2 / 3, 2 / 3, 0.0, 2 / 3])
+    taught = create_empty_state(x[1]).with_reward(x[1], 1.0).compute_posterior(Prior.build_standard(4))
+    assert taught.compute_means(x).tolist() == pytest.approx([0.0, 2 / 3, 2 / 3, 0.0, 2 / 3])
 
 
 def test_labels_name_every_weight_block_by_block() -> None:
     assert PER_COLOUR.labels == ("intercept", "hour_sin", "hour_cos", "price", "block")
-    assert (PER_COLOUR.blocks, PER_COLOUR.weights, PER_COLOUR.shape) == (4, 4, (4, 4))
+    assert (PER_COLOUR.block_count, PER_COLOUR.weight_count, PER_COLOUR.shape) == (4, 4, (4, 4))
     assert PER_COLOUR.weight_labels[:4] == ("red:intercept", "red:hour_sin", "red:hour_cos", "red:price")
     assert (PER_COLOUR.weight_labels[4], PER_COLOUR.weight_labels[-1]) == ("green:intercept", "other:price")
     plain = schema("tips-v2")
-    assert (plain.blocks, plain.weights, plain.weight_labels) == (0, 8, plain.labels)
+    assert (plain.block_count, plain.weight_count, plain.weight_labels) == (0, 8, plain.labels)
 
 
 def test_a_block_may_be_told_by_the_context_or_a_number() -> None:
@@ -269,9 +279,9 @@ def test_a_feature_that_is_too_large_is_refused_and_its_block_is_not() -> None:
 def test_a_row_of_another_schema_is_refused(place: int) -> None:
     rng = np.random.default_rng(7)
     x = _rows(_requests(rng, 1, 1))[0]
-    state = begun(x).updated(x, 1.0)
+    state = create_empty_state(x).with_reward(x, 1.0)
     other = np.delete(x, place)
-    for change in (state.updated, state.revoked):
+    for change in (state.with_reward, state.without_reward):
         with pytest.raises(ValueError, match="does not fit 4 blocks of 4 features"):
             change(other, 1.0)
 
@@ -283,20 +293,20 @@ def test_a_policys_state_learns_unlearns_and_forgets_block_by_block(half_life: f
     requests = _requests(rng, 200, 1)
     asked, asked_wide = _rows(requests[:20]), _wide(requests[:20])
     apart, whole = PolicyState(), PolicyState()
-    narrow, wide = Prior.standard(4), Prior.standard(12)
+    narrow, wide = Prior.build_standard(4), Prior.build_standard(12)
     for number, (x, y) in enumerate(zip(_rows(requests), _wide(requests), strict=True)):
-        now, reward = number * DAY / 8, float(rng.uniform(-1.0, 1.0))
+        now, reward = number * SECONDS_PER_DAY / 8, float(rng.uniform(-1.0, 1.0))
         apart.learn(x, reward, 1.0, now, half_life)
         whole.learn(y, reward, 1.0, now, half_life)
         if number % 7 == 3:
             apart.unlearn(x, reward, 1.0, now)
             whole.unlearn(y, reward, 1.0, now)
-        belief, expected = apart.posterior(narrow, now), whole.posterior(wide, now)
-        assert isinstance(belief, BlockPosterior)
-        np.testing.assert_allclose(belief.means(asked), expected.means(asked_wide), rtol=0, atol=1e-9)
+        belief, expected = apart.get_posterior(narrow, now), whole.get_posterior(wide, now)
+        assert isinstance(belief, DisjointPosterior)
+        np.testing.assert_allclose(belief.compute_means(asked), expected.compute_means(asked_wide), rtol=0, atol=1e-9)
     again = PolicyState.from_json(json.loads(json.dumps(apart.to_json())))
     assert again.to_json() == apart.to_json()
 
 
 def test_no_schema_that_ships_has_blocks() -> None:
-    assert all(not each.blocks for each in CATALOGUE.schemas.values())
+    assert all(not each.block_count for each in CATALOGUE.schemas.values())

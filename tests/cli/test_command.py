@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from bandstand import __version__
 from bandstand.cli import command, main
-from bandstand.cli.settings import settings_page
+from bandstand.cli.settings import render_settings_page
 from bandstand.config.settings import Settings
 from bandstand.errors import BandstandError
 
@@ -45,7 +45,7 @@ def test_help_of_serve_says_which_setting_each_flag_overrides_and_its_default() 
 
 def test_settings_prints_a_row_for_every_setting() -> None:
     output = CliRunner().invoke(command, ["settings"]).output
-    assert output == settings_page()
+    assert output == render_settings_page()
     for name in Settings.model_fields:
         assert f"\n| `{name.upper()}` | " in output
     assert all(row.count(" | ") == 3 for row in output.splitlines() if row.startswith("| `"))

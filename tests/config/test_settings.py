@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bandstand.bandit.experiment import Experiment
-from bandstand.config.settings import ApiKey, Settings, allowed, load_catalogue, read_settings
+from bandstand.config.settings import ApiKey, Settings, get_allowed, load_catalogue, read_settings
 from bandstand.errors import ConfigurationError
 
 
@@ -114,7 +114,7 @@ def test_a_wrong_setting_is_one_line_of_its_name_its_value_and_what_is_allowed(
     monkeypatch.setenv(variable, text)
     line = refused()
     assert line.startswith(f"{variable}={text!r} is not allowed")
-    assert line.endswith(f"; expected {allowed(variable.lower())}")
+    assert line.endswith(f"; expected {get_allowed(variable.lower())}")
     assert len(line.splitlines()) == 1
 
 
@@ -181,7 +181,7 @@ def test_a_secret_and_its_digest_are_the_same_key() -> None:
 def test_a_wrong_key_is_told_by_its_place_and_reason(keys: str, reason: str) -> None:
     line = refused(api_keys=keys)
     assert line.startswith(f"--api-keys is not allowed ({reason}")
-    assert line.endswith(f"; expected {allowed('api_keys')}")
+    assert line.endswith(f"; expected {get_allowed('api_keys')}")
 
 
 _SECRET = "q9Zx7-hunter2"

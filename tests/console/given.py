@@ -114,7 +114,7 @@ async def talked() -> tuple[Plan, dict[str, Any]]:
     plan = replace(SMALL, chat=ChatPlan())
     runner = Runner(plan, ChatPlayers(LocalPlayers(CATALOGUE.policies), JudgeListener(local(), Gate())), RuleJudge())
     assert await runner.run(asyncio.Event())
-    return plan, runner.tally.summary()
+    return plan, runner.tally.build_summary()
 
 
 def keep(state_dir: Path, plan: Plan, summary: dict[str, Any]) -> None:

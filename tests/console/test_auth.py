@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from bandstand.errors import StorageUnavailableError
-from bandstand.store.tables.console_queries import Sight
+from bandstand.store.tables.console_queries import ConsoleQueries
 from tests.api.given import API_KEYS, KEYS
 from tests.console.given import ADMIN, Page, Person, visiting
 
@@ -176,7 +176,7 @@ async def test_a_store_that_fails_is_said_so(person: Person, monkeypatch: pytest
     async def unreadable(*_: object) -> None:
         raise StorageUnavailableError("the ledger cannot be read now")
 
-    monkeypatch.setattr(Sight, "activity", unreadable)
+    monkeypatch.setattr(ConsoleQueries, "load_activity", unreadable)
     page = await person.open()
     assert page.status == 503
     assert "The ledger cannot be read now." in page.text
@@ -189,7 +189,7 @@ async def test_a_fault_of_ours_tells_its_reference_and_nothing_else(
     async def broken(*_: object) -> None:
         raise ValueError("c4n4ry")
 
-    monkeypatch.setattr(Sight, "newest_users", broken)
+    monkeypatch.setattr(ConsoleQueries, "list_newest_users", broken)
     page = await person.open("/users")
     assert page.status == 500
     assert "c4n4ry" not in page.html

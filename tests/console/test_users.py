@@ -10,8 +10,8 @@ import pytest
 
 from bandstand.console import users
 from bandstand.errors import StorageUnavailableError
-from bandstand.service.coefficients import coefficients
-from bandstand.service.context import Deployment
+from bandstand.service.coefficients import list_coefficients
+from bandstand.service.context import ServiceContext
 from tests.api.given import API_KEYS, TWO
 from tests.console.given import ADMIN, Person, visiting
 
@@ -79,11 +79,11 @@ async def test_a_page_does_not_wait_for_a_long_replay(person: Person, monkeypatc
     await person.service.reward(decision_id=decision["decision_id"], reward=1.0)
     replayed = asyncio.Event()
 
-    async def slow(deployment: Deployment, user_id: str) -> list[dict[str, Any]]:
+    async def slow(deployment: ServiceContext, user_id: str) -> list[dict[str, Any]]:
         await replayed.wait()
-        return await coefficients(deployment, user_id)
+        return await list_coefficients(deployment, user_id)
 
-    monkeypatch.setattr(users, "coefficients", slow)
+    monkeypatch.setattr(users, "list_coefficients", slow)
     page = await person.open("/user", id="ada")
     assert page.status == 200
     assert "made anew from the ledger" in page.text
@@ -105,11 +105,11 @@ async def test_a_replay_that_fails_is_told_to_whoever_asks_next(
     await person.service.score("ada")
     failing = asyncio.Event()
 
-    async def broken(deployment: Deployment, user_id: str) -> list[dict[str, Any]]:
+    async def broken(deployment: ServiceContext, user_id: str) -> list[dict[str, Any]]:
         await failing.wait()
         raise StorageUnavailableError("the ledger cannot be read")
 
-    monkeypatch.setattr(users, "coefficients", broken)
+    monkeypatch.setattr(users, "list_coefficients", broken)
     assert (await person.open("/user", id="ada")).status == 200
     failing.set()
     assert (await person.open("/user/ready.json", id="ada")).status == 503

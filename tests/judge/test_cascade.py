@@ -9,7 +9,7 @@ import pytest
 
 from bandstand.errors import ConfigurationError
 from bandstand.judge.arbiter import ArbiterSettings
-from bandstand.judge.cascade import Judge, JudgeOffError, Mode
+from bandstand.judge.cascade import CascadeJudge, JudgeOffError, Mode
 from bandstand.judge.llm.cache import VerdictCache
 from bandstand.judge.llm.llm_judge import LlmTier
 from bandstand.judge.local.rules import Rules
@@ -34,8 +34,8 @@ def llm(script: list[Line] | Callable[[ScriptedCall], Line] | None = None) -> tu
     return LlmTier(client, FOLLOWUP, judge_prompt()), client
 
 
-def judge(mode: Mode = "auto", tier: LlmTier | None = None, **more: Any) -> Judge:
-    return Judge(mode, local(), llm=tier, **{"arbiter": ASKING if tier else None, **more})
+def judge(mode: Mode = "auto", tier: LlmTier | None = None, **more: Any) -> CascadeJudge:
+    return CascadeJudge(mode, local(), llm=tier, **{"arbiter": ASKING if tier else None, **more})
 
 
 def tiers(judged: list[Judged]) -> list[str]:
@@ -143,7 +143,7 @@ async def test_verdicts_of_another_prompt_or_taxonomy_are_not_taken_for_these() 
     cache = VerdictCache()
     client = ScriptedClient(lambda _: verdict(), model="m")
     for prompt in (judge_prompt(), judge_prompt("correction-v1"), judge_prompt()):
-        await Judge("llm", local(), llm=LlmTier(client, FOLLOWUP, prompt), cache=cache).judge(UNSURE)
+        await CascadeJudge("llm", local(), llm=LlmTier(client, FOLLOWUP, prompt), cache=cache).judge(UNSURE)
     assert len(client.calls) == 2
 
 
@@ -179,7 +179,7 @@ async def test_an_empty_batch_is_no_error() -> None:
 
 async def test_so_many_calls_at_once_and_no_more() -> None:
     held = _Held()
-    asked = Judge("llm", local(), llm=LlmTier(held, FOLLOWUP, judge_prompt()), concurrency=3)
+    asked = CascadeJudge("llm", local(), llm=LlmTier(held, FOLLOWUP, judge_prompt()), concurrency=3)
     turns = [Turn("", "", str(number)) for number in range(10)]
     tasks = [asyncio.create_task(asked.judge_batch(turns)), asyncio.create_task(asked.judge(Turn("", "", "x")))]
     for _ in range(20):
@@ -194,16 +194,16 @@ async def test_rules_without_a_text_model_ask_about_what_no_rule_finds() -> None
     tier, client = llm()
     rules = local().rules
     assert isinstance(rules, Rules)
-    asked = Judge("auto", rules, llm=tier)
+    asked = CascadeJudge("auto", rules, llm=tier)
     assert tiers([await asked.judge(SURE), await asked.judge(UNSURE)]) == ["rules", "llm"]
     assert len(client.calls) == 1
 
 
 def test_a_judge_says_what_judges() -> None:
     tier, _ = llm()
-    assert (judge().name, judge().model, judge().asks_llm) == ("auto", local().model, False)
+    assert (judge().name, judge().model, judge().has_llm) == ("auto", local().model, False)
     assert judge("auto", tier).model == f"{local().model}+m"
-    assert (judge("llm", tier).model, judge("llm", tier).asks_llm) == ("m", True)
+    assert (judge("llm", tier).model, judge("llm", tier).has_llm) == ("m", True)
     assert judge("rules", tier).model == local().rules.model
     assert judge("local", tier).taxonomy == FOLLOWUP
 

@@ -1,13 +1,13 @@
 """A judgement says what was judged and what it teaches, in one place."""
 
 from bandstand.judge.gate import applied
-from bandstand.judge.gated_verdict import Judgement
+from bandstand.judge.gated_verdict import GatedVerdict
 from bandstand.judge.verdict import Judged
 from tests.judge.given import FOLLOWUP, unscored, verdict
 
 
-def judgement(judged: Judged) -> Judgement:
-    return Judgement(judged, applied(judged, FOLLOWUP))
+def judgement(judged: Judged) -> GatedVerdict:
+    return GatedVerdict(judged, applied(judged, FOLLOWUP))
 
 
 def test_a_verdict_that_teaches() -> None:

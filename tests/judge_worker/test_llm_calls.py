@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from bandstand.errors import StorageFullError
-from bandstand.judge.llm.llm_judge import reason_of
+from bandstand.judge.llm.llm_judge import to_unscored_reason
 from bandstand.judge.verdict import UnscoredReason
-from bandstand.judge_worker.budget import Bound, Caps, JudgeBudget
+from bandstand.judge_worker.budget import BudgetCaps, JudgeBudget, TokenBound
 from bandstand.judge_worker.llm_calls import CallFailedError, LlmCalls
-from bandstand.judge_worker.priority_limiter import Places
-from bandstand.judge_worker.process import Asked, ChildNotStartedError, JudgeChild
+from bandstand.judge_worker.priority_limiter import PriorityLimiter
+from bandstand.judge_worker.process import JudgeProcess, JudgeProcessNotStartedError, PendingQuestion
 from bandstand.llm.chat import ChatReply
 from bandstand.llm.errors import BudgetExceededError, ChatTimeoutError, ChatUnreachableError
 from bandstand.llm.gateway import Message
@@ -30,23 +30,25 @@ ROOM = 50
 class Line:
     """Calls over a directory's ledger, with the odd judge's process."""
 
-    def __init__(self, directory: Path, caps: Caps, *, places: int = 8, command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, caps: BudgetCaps, *, places: int = 8, command: Sequence[str] | None = None
+    ) -> None:
         self.state_dir = directory / "state"
         self.asked_file = directory / "asked"
         clock = Clock()
         script = Path(__file__).with_name("odd_judge.py")
         self.store = TurnStore(self.state_dir, CATALOGUE, options=QUICK, clock=clock)
         self.budget = JudgeBudget(self.store, caps, clock)
-        self.child = JudgeChild(
-            command or [sys.executable, str(script), str(self.asked_file)], os.environ, patience_s=20
+        self.child = JudgeProcess(
+            command or [sys.executable, str(script), str(self.asked_file)], os.environ, timeout_s=20
         )
-        self.places = Places(places, lambda: None, lambda: 0)
+        self.places = PriorityLimiter(places, lambda: None, lambda: 0)
         self.calls = LlmCalls(self.store, self.budget, self.child, self.places)
 
     async def open(self) -> "Line":
         """Start, the process too: on a busy machine one of its priority takes its time."""
         await self.store.open()
-        with suppress(ChildNotStartedError):
+        with suppress(JudgeProcessNotStartedError):
             await self.child.start()
         return self
 
@@ -59,7 +61,7 @@ class Line:
     async def call(self, word: str, *, seconds: float = 30, tries: int = 1) -> ChatReply:
         """Ask."""
         messages: list[Message] = [{"role": "user", "content": word}]
-        client = self.calls.client("odd", tries=tries)
+        client = self.calls.build_client("odd", tries=tries)
         assert client.model == "odd"
         return await client.complete(
             messages, max_tokens=ROOM, deadline=time.monotonic() + seconds, temperature=None, schema=None
@@ -77,7 +79,7 @@ class Line:
 
 @pytest.fixture
 async def line(tmp_path: Path) -> AsyncIterator[Line]:
-    line = await Line(tmp_path, Caps()).open()
+    line = await Line(tmp_path, BudgetCaps()).open()
     yield line
     await line.close()
 
@@ -94,19 +96,21 @@ async def test_a_call_is_reserved_before_it_is_made_and_settled_after(line: Line
 
 
 async def test_past_the_day_s_budget_nothing_is_asked(tmp_path: Path) -> None:
-    line = await Line(tmp_path, Caps(tokens=150)).open()
+    line = await Line(tmp_path, BudgetCaps(tokens=150)).open()
     await line.call("fine")
     with pytest.raises(BudgetExceededError):
         await line.call("more")
     assert "more" not in line.asked()
-    assert line.budget.refused == 1
-    again = JudgeBudget(line.store, Caps(tokens=150), Clock())
-    assert (await again.reserve(Bound(80, 20)))[0] is None, "nobody else has more left, after a restart either"
+    assert line.budget.rejected == 1
+    again = JudgeBudget(line.store, BudgetCaps(tokens=150), Clock())
+    assert (await again.reserve_tokens(TokenBound(80, 20)))[0] is None, (
+        "nobody else has more left, after a restart either"
+    )
     await line.close()
 
 
 async def test_without_a_price_no_call_passes_a_cap_of_money(tmp_path: Path) -> None:
-    line = await Line(tmp_path, Caps(usd=100.0)).open()
+    line = await Line(tmp_path, BudgetCaps(usd=100.0)).open()
     with pytest.raises(BudgetExceededError):
         await line.call("fine")
     assert line.asked() == ""
@@ -114,7 +118,7 @@ async def test_without_a_price_no_call_passes_a_cap_of_money(tmp_path: Path) -> 
 
 
 async def test_money_is_settled_at_the_price(tmp_path: Path) -> None:
-    line = await Line(tmp_path, Caps(usd=1.0, price=(10.0, 20.0))).open()
+    line = await Line(tmp_path, BudgetCaps(usd=1.0, price=(10.0, 20.0))).open()
     await line.call("fine")
     assert line.budget.spent[0] == 110
     assert line.budget.spent[1] == pytest.approx(0.0012)
@@ -125,7 +129,7 @@ async def test_a_fault_says_what_it_said_in_the_process(line: Line) -> None:
     with pytest.raises(CallFailedError) as caught:
         await line.call("refuse")
     assert (caught.value.code, caught.value.reached, caught.value.retryable) == ("llm-status", True, False)
-    assert reason_of(caught.value) is UnscoredReason.REJECTED
+    assert to_unscored_reason(caught.value) is UnscoredReason.REJECTED
     await settled(lambda: line.rows() == [(0, 1)])
 
 
@@ -135,14 +139,14 @@ async def test_a_process_that_fails_leaves_the_call_unavailable_and_what_it_may_
 ) -> None:
     with pytest.raises(ChatUnreachableError) as caught:
         await line.call(word)
-    assert reason_of(caught.value) is UnscoredReason.UNAVAILABLE
+    assert to_unscored_reason(caught.value) is UnscoredReason.UNAVAILABLE
     ((tokens, done),) = line.rows()
     assert (tokens > ROOM, done) == (True, 0), "nobody knows"
     assert (await line.call("fine")).text == "fine", "it is started again"
 
 
 async def test_a_process_that_does_not_start_costs_nothing(tmp_path: Path) -> None:
-    line = await Line(tmp_path, Caps(), command=[sys.executable, "-c", "pass"]).open()
+    line = await Line(tmp_path, BudgetCaps(), command=[sys.executable, "-c", "pass"]).open()
     with pytest.raises(ChatUnreachableError):
         await line.call("fine")
     assert line.budget.spent[0] == 0
@@ -157,7 +161,7 @@ async def test_who_leaves_takes_the_call_along_and_pays_what_it_has_cost(line: L
     await asyncio.gather(call, return_exceptions=True)
     assert call.cancelled()
     await settled(lambda: line.rows() == [(33, 1)])
-    assert line.places.room == 8
+    assert line.places.available == 8
 
 
 async def test_one_deadline_bounds_everything(line: Line) -> None:
@@ -167,7 +171,7 @@ async def test_one_deadline_bounds_everything(line: Line) -> None:
 
 
 async def test_who_waits_for_a_place_has_asked_and_paid_nothing(tmp_path: Path) -> None:
-    line = await Line(tmp_path, Caps(), places=1).open()
+    line = await Line(tmp_path, BudgetCaps(), places=1).open()
     first = asyncio.create_task(line.call("hang"))
     await settled(lambda: "hang" in line.asked())
     with pytest.raises(ChatTimeoutError):
@@ -192,12 +196,12 @@ async def test_what_cannot_be_written_down_is_not_asked(line: Line, monkeypatch:
 async def test_a_call_without_a_last_word_stays_as_it_was_reserved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = await Line(tmp_path, Caps(tokens=150)).open()
+    line = await Line(tmp_path, BudgetCaps(tokens=150)).open()
 
-    async def none(_: Asked) -> None:
+    async def none(_: PendingQuestion) -> None:
         return None
 
-    monkeypatch.setattr(line.child, "last_word", none)
+    monkeypatch.setattr(line.child, "final_usage", none)
     call = asyncio.create_task(line.call("hang"))
     await settled(lambda: "hang" in line.asked())
     call.cancel()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bandstand.judge_worker.priority_limiter import Places
+from bandstand.judge_worker.priority_limiter import PriorityLimiter
 
 
 class Wakes:
@@ -23,11 +23,11 @@ def nobody() -> int:
 
 
 async def test_no_more_are_held_than_there_are_and_none_is_lost() -> None:
-    places, held, most = Places(3, Wakes(), nobody), 0, 0
+    places, held, most = PriorityLimiter(3, Wakes(), nobody), 0, 0
 
     async def hold(number: int) -> None:
         nonlocal held, most
-        async with places.one(urgent=number % 3 == 0):
+        async with places.acquire(urgent=number % 3 == 0):
             held += 1
             most = max(most, held)
             for _ in range(number % 4):
@@ -39,45 +39,45 @@ async def test_no_more_are_held_than_there_are_and_none_is_lost() -> None:
     for task in tasks[5::7]:  # some leave while they wait
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert (most, held, places.room) == (3, 0, 3)
+    assert (most, held, places.available) == (3, 0, 3)
 
 
 async def test_who_is_urgent_comes_first_and_the_queue_last() -> None:
     wakes = Wakes()
-    places, order = Places(1, wakes, nobody), []
+    places, order = PriorityLimiter(1, wakes, nobody), []
     places.take()
 
     async def hold(name: str, *, urgent: bool) -> None:
-        async with places.one(urgent=urgent):
+        async with places.acquire(urgent=urgent):
             order.append(name)
-            assert places.room == 0
+            assert places.available == 0
 
     waiting = [
         asyncio.create_task(hold(name, urgent=name == "intent")) for name in ("turn 1", "turn 2", "intent", "turn 3")
     ]
     await asyncio.sleep(0)
-    places.give_back()
+    places.release()
     await asyncio.gather(*waiting)
     assert order == ["intent", "turn 1", "turn 2", "turn 3"]
-    assert (wakes.count, places.room) == (1, 1), "the queue hears of the place that nobody waits for"
+    assert (wakes.count, places.available) == (1, 1), "the queue hears of the place that nobody waits for"
 
 
 async def test_a_place_that_comes_too_late_goes_to_the_next() -> None:
-    places = Places(1, Wakes(), nobody)
+    places = PriorityLimiter(1, Wakes(), nobody)
     places.take()
 
     async def hold() -> None:
-        async with places.one():
+        async with places.acquire():
             pass
 
     late, next_ = asyncio.create_task(hold()), asyncio.create_task(hold())
     await asyncio.sleep(0)
-    places.give_back()
+    places.release()
     late.cancel()
     await asyncio.gather(late, return_exceptions=True)
     assert late.cancelled()
     await asyncio.wait_for(next_, 5)
-    assert places.room == 1
+    assert places.available == 1
 
 
 class Queue:
@@ -87,7 +87,7 @@ class Queue:
         self.turns = turns
         self.order: list[str] = []
         self.looking: set[asyncio.Task[None]] = set()
-        self.places = Places(most, self.look, lambda: self.turns)
+        self.places = PriorityLimiter(most, self.look, lambda: self.turns)
 
     def look(self) -> None:
         task = asyncio.create_task(self.worker())
@@ -97,15 +97,15 @@ class Queue:
     async def worker(self) -> None:
         for _ in range(3):  # it takes its time
             await asyncio.sleep(0)
-        while self.turns and self.places.room:
+        while self.turns and self.places.available:
             self.turns -= 1
             self.places.take()
             self.order.append("turn")
-            asyncio.get_running_loop().call_soon(self.places.give_back)
+            asyncio.get_running_loop().call_soon(self.places.release)
 
     async def opinions(self, count: int) -> None:
         for _ in range(count):
-            async with self.places.one():
+            async with self.places.acquire():
                 self.order.append("opinion")
                 await asyncio.sleep(0)
 
@@ -121,7 +121,7 @@ async def test_opinions_that_never_stop_coming_leave_every_fourth_place_to_turns
     assert queue.order[:40] == ["opinion", "opinion", "opinion", "turn"] * 10
     assert queue.order[40:] == ["opinion"] * 30, "without turns nobody waits for them"
     await queue.settled()
-    assert queue.places.room == 1
+    assert queue.places.available == 1
 
 
 async def test_of_many_places_as_many_are_the_queue_s() -> None:
@@ -130,19 +130,19 @@ async def test_of_many_places_as_many_are_the_queue_s() -> None:
     share = queue.order[:200].count("turn") / 200
     assert 0.2 < share < 0.3
     await queue.settled()
-    assert queue.places.room == 8
+    assert queue.places.available == 8
 
 
 async def test_a_queue_that_takes_no_more_keeps_no_place() -> None:
     waiting = 1
-    places = Places(1, Wakes(), lambda: waiting)
+    places = PriorityLimiter(1, Wakes(), lambda: waiting)
     for _ in range(3):
-        async with places.one():
+        async with places.acquire():
             pass
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0), places.one():
+        async with asyncio.timeout(0), places.acquire():
             raise AssertionError("the fourth place is the queue's")
     waiting = 0
-    async with places.one():
-        assert places.room == 0
-    assert places.room == 1
+    async with places.acquire():
+        assert places.available == 0
+    assert places.available == 1

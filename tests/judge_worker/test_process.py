@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bandstand.judge_worker.process import Asked, ChildNotStartedError, JudgeChild
+from bandstand.judge_worker.process import JudgeProcess, JudgeProcessNotStartedError, PendingQuestion
 from tests.store.given import settled
 
 
@@ -47,7 +47,7 @@ async def test_a_stop_that_meets_the_start_is_not_lost(ticks: int, monkeypatch: 
         return process
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", started)
-    child = JudgeChild(["judge"], {}, patience_s=1)
+    child = JudgeProcess(["judge"], {}, timeout_s=1)
 
     async def worker() -> None:
         await child.start()
@@ -74,7 +74,7 @@ async def test_a_start_that_is_cancelled_leaves_no_process_behind(monkeypatch: p
         return made[-1]
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
-    child = JudgeChild([sys.executable, "-c", "import time; time.sleep(600)"], os.environ, patience_s=1)
+    child = JudgeProcess([sys.executable, "-c", "import time; time.sleep(600)"], os.environ, timeout_s=1)
     starting = asyncio.create_task(child.start())
     async with asyncio.timeout(20):
         while not made:  # noqa: ASYNC110 (a process has no event for its start)
@@ -87,11 +87,11 @@ async def test_a_start_that_is_cancelled_leaves_no_process_behind(monkeypatch: p
 
 
 async def test_a_process_that_ends_at_its_start_is_told_with_its_exit_code() -> None:
-    child = JudgeChild([sys.executable, "-c", "raise SystemExit(3)"], os.environ, patience_s=1)
-    with pytest.raises(ChildNotStartedError, match="exit code 3"):
+    child = JudgeProcess([sys.executable, "-c", "raise SystemExit(3)"], os.environ, timeout_s=1)
+    with pytest.raises(JudgeProcessNotStartedError, match="exit code 3"):
         await child.start()
-    nobody = JudgeChild(["/nowhere/at-all"], os.environ, patience_s=1)
-    with pytest.raises(ChildNotStartedError, match="does not start"):
+    nobody = JudgeProcess(["/nowhere/at-all"], os.environ, timeout_s=1)
+    with pytest.raises(JudgeProcessNotStartedError, match="does not start"):
         await nobody.start()
 
 
@@ -104,41 +104,41 @@ def asked(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def odd(asked: Path) -> AsyncIterator[JudgeChild]:
+async def odd(asked: Path) -> AsyncIterator[JudgeProcess]:
     """The odd judge's process, which has little time to say its last words."""
     command = [sys.executable, str(Path(__file__).with_name("odd_judge.py")), str(asked)]
-    child = JudgeChild(command, os.environ, patience_s=0.1)
+    child = JudgeProcess(command, os.environ, timeout_s=0.1)
     await child.start()
     yield child
     await child.close()
 
 
-async def call(child: JudgeChild, word: str) -> Asked:
-    return await child.ask({"call": {"messages": [{"role": "user", "content": word}]}})
+async def call(child: JudgeProcess, word: str) -> PendingQuestion:
+    return await child.send_question({"call": {"messages": [{"role": "user", "content": word}]}})
 
 
-async def test_for_want_of_a_last_word_no_process_is_ended_that_answers_others(odd: JudgeChild, asked: Path) -> None:
+async def test_for_want_of_a_last_word_no_process_is_ended_that_answers_others(odd: JudgeProcess, asked: Path) -> None:
     mute, fine = await call(odd, "mute"), await call(odd, "fine")
     await asyncio.wait_for(fine.answer, 20)
     await settled(lambda: "mute" in asked.read_text())
-    odd.let_go(mute)
-    assert await odd.last_word(mute) is None
+    odd.cancel(mute)
+    assert await odd.final_usage(mute) is None
     again = await call(odd, "fine")
     assert again.process is fine.process
     assert (await asyncio.wait_for(again.answer, 20))["reply"]["text"] == "fine"
     assert odd.deaths == 0
 
 
-async def test_a_process_that_says_nothing_at_all_is_ended_once_it_was_let_go(odd: JudgeChild, asked: Path) -> None:
+async def test_a_process_that_says_nothing_at_all_is_ended_once_it_was_let_go(odd: JudgeProcess, asked: Path) -> None:
     mute = await call(odd, "mute")
     await settled(lambda: "mute" in asked.read_text())
-    odd.let_go(mute)
-    assert await odd.last_word(mute) is None
+    odd.cancel(mute)
+    assert await odd.final_usage(mute) is None
     await settled(lambda: odd.pid is None)
     assert mute.process.returncode == -signal.SIGKILL
 
 
-async def test_a_death_that_nobody_waits_for_is_no_complaint_of_the_event_loop(odd: JudgeChild) -> None:
+async def test_a_death_that_nobody_waits_for_is_no_complaint_of_the_event_loop(odd: JudgeProcess) -> None:
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     await call(odd, "mute")

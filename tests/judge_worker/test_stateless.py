@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from bandstand.errors import InvalidRequestError, OverloadedError
-from bandstand.judge.cascade import Judge, JudgeOffError, Mode
-from bandstand.judge.deployed import Judges
+from bandstand.judge.cascade import CascadeJudge, JudgeOffError, Mode
+from bandstand.judge.deployed import JudgeRegistry
 from bandstand.judge.gate import Gate
 from bandstand.judge.llm.intents import IntentArbiter
 from bandstand.judge.llm.llm_judge import LlmTier
 from bandstand.judge.turn import Turn
 from bandstand.judge_worker.stateless import (
-    MOST_AT_ONCE,
-    Opinions,
+    MAX_CONCURRENT,
+    StatelessJudge,
     UnscoredError,
     arbitrate,
     classify_feedback,
@@ -28,13 +28,15 @@ from tests.judge.given import CORRECTION, FOLLOWUP, judge_prompt, local
 WRONG = Turn("", "It is Sydney.", "no, that is wrong")
 
 
-def asked(*script: Line, mode: Mode = "local") -> Opinions:
+def asked(*script: Line, mode: Mode = "local") -> StatelessJudge:
     client = ScriptedClient(script, model="m")
     judges = {
-        taxonomy.name: Judge(mode, local(taxonomy.name), llm=LlmTier(client, taxonomy, judge_prompt()))
+        taxonomy.name: CascadeJudge(mode, local(taxonomy.name), llm=LlmTier(client, taxonomy, judge_prompt()))
         for taxonomy in (FOLLOWUP, CORRECTION)
     }
-    return Opinions(Judges(judges, "followup-v1"), Gate(), IntentArbiter(None, judge_prompt("arbitrate-v1")))
+    return StatelessJudge(
+        JudgeRegistry(judges, "followup-v1"), Gate(), IntentArbiter(None, judge_prompt("arbitrate-v1"))
+    )
 
 
 class Door:
@@ -81,7 +83,7 @@ async def test_a_wrong_taxonomy_or_a_judge_that_is_off_is_told_before_anybody_is
 
 async def test_a_correction_under_the_threshold_is_none() -> None:
     found = await classify_feedback(asked(rejection(confidence=0.7), mode="llm"), "hm", "So.", 0.8)
-    assert found.answer() == {
+    assert found.to_response() == {
         "is_correction": False,
         "kind": "neutral",
         "confidence": 0.7,
@@ -113,15 +115,15 @@ async def test_an_intent_needs_neither_rule_nor_candidates() -> None:
 async def test_no_more_is_taken_on_than_can_be_answered() -> None:
     given = asked()
     intent = {"tenant_id": "t", "message": "m"}
-    with given.admitted("turns", MOST_AT_ONCE - 1):
+    with given.reserve_slots("turns", MAX_CONCURRENT - 1):
         assert len(await judge_turns(given, [(WRONG, None)], Door())) == 1
         with pytest.raises(OverloadedError) as caught:
             await judge_turns(given, [(WRONG, None)] * 2, Door())
         assert caught.value.retry_after >= 1
-        with given.admitted("turns", 1):
+        with given.reserve_slots("turns", 1):
             with pytest.raises(OverloadedError):
                 await classify_feedback(given, "hm", "So.")
             await arbitrate(given, intent)  # no number of turns keeps an intent from its answer
-    with given.admitted("intents", MOST_AT_ONCE), pytest.raises(OverloadedError):
+    with given.reserve_slots("intents", MAX_CONCURRENT), pytest.raises(OverloadedError):
         await arbitrate(given, intent)
     assert len(await judge_turns(given, [(WRONG, None)] * 100, Door())) == 100, "what is done makes room"

@@ -2,37 +2,37 @@
 
 import asyncio
 
-from bandstand.judge_worker.waiters import Waiters
+from bandstand.judge_worker.waiters import VerdictWaiters
 
 
 async def test_all_who_wait_for_a_turn_are_told_and_nobody_else() -> None:
-    waiters = Waiters()
-    with waiters.one(1) as first, waiters.one(1) as second, waiters.one(2) as other:
-        waiters.tell(1)
+    waiters = VerdictWaiters()
+    with waiters.add_waiter(1) as first, waiters.add_waiter(1) as second, waiters.add_waiter(2) as other:
+        waiters.notify(1)
         assert (first.done(), second.done(), other.done()) == (True, True, False)
         assert len(waiters) == 1
     assert len(waiters) == 0
 
 
 async def test_who_waits_no_longer_is_not_kept() -> None:
-    waiters = Waiters()
-    with waiters.one(1):
+    waiters = VerdictWaiters()
+    with waiters.add_waiter(1):
         for _ in range(3):
-            with waiters.one(1) as impatient:
+            with waiters.add_waiter(1) as impatient:
                 await asyncio.wait([impatient], timeout=0)
         assert len(waiters) == 1, "the one who still waits"
-        waiters.tell(1)
-        with waiters.one(1) as later:
+        waiters.notify(1)
+        with waiters.add_waiter(1) as later:
             assert len(waiters) == 1, "somebody tries the turn again"
-            waiters.tell(1)
+            waiters.notify(1)
             assert later.result() is None
     assert len(waiters) == 0
-    waiters.tell(1)
+    waiters.notify(1)
 
 
 async def test_closing_lets_everybody_go() -> None:
-    waiters = Waiters()
-    with waiters.one(1) as one:
+    waiters = VerdictWaiters()
+    with waiters.add_waiter(1) as one:
         waiters.close()
         assert one.cancelled()
     assert len(waiters) == 0

@@ -17,30 +17,30 @@ from bandstand.bandit.profile import PolicyState
 from bandstand.errors import AlreadyRewardedError, OverloadedError
 from bandstand.judge.gate import Gate
 from bandstand.judge.taxonomy import shipped_taxonomy
-from bandstand.judge_worker.budget import Bound, Caps
-from bandstand.judge_worker.options import JudgingOptions
-from bandstand.judge_worker.process import JudgeChild
-from bandstand.judge_worker.worker import Judging
+from bandstand.judge_worker.budget import BudgetCaps, TokenBound
+from bandstand.judge_worker.options import JudgeOptions
+from bandstand.judge_worker.process import JudgeProcess
+from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.llm.gateway import Message
 from bandstand.service import judgements, turns
 from bandstand.service import reward as rewards
 from bandstand.service import score as scores
-from bandstand.service.context import Deployment
-from bandstand.service.score import Scored
-from bandstand.store.tables.judgements import Judgement
+from bandstand.service.context import ServiceContext
+from bandstand.service.score import ScoreResult
+from bandstand.store.tables.judgements import JudgedTurn
 from bandstand.store.turn_store import TurnStore
 from tests.service.given import FEATURES
 from tests.store.given import CATALOGUE, QUICK, Clock, assert_same, killed, ledger_of, rebuilt, settled
 
 FOLLOWUP = shipped_taxonomy("followup-v1")
-OPTIONS = JudgingOptions(taxonomies={FOLLOWUP.name: FOLLOWUP}, default=FOLLOWUP.name, gate=Gate())
-LLM = Caps(bound=lambda _texts, _taxonomy: Bound(1000, 100))
+OPTIONS = JudgeOptions(taxonomies={FOLLOWUP.name: FOLLOWUP}, default_taxonomy=FOLLOWUP.name, gate=Gate())
+LLM = BudgetCaps(bound=lambda _texts, _taxonomy: TokenBound(1000, 100))
 
 
 class Place:
     """A service over a directory, with the odd judge."""
 
-    def __init__(self, directory: Path, options: JudgingOptions = OPTIONS, patience_s: float = 20.0) -> None:
+    def __init__(self, directory: Path, options: JudgeOptions = OPTIONS, patience_s: float = 20.0) -> None:
         self.directory = directory
         self.clock = Clock()
         self.patience_s = patience_s
@@ -53,9 +53,9 @@ class Place:
         """Start."""
         self.store = TurnStore(self.state_dir, CATALOGUE, options=self.store_options, clock=self.clock)
         await self.store.open()
-        self.deployment = Deployment(CATALOGUE, self.store, clock=self.clock)
-        self.judging = Judging(self.store, self.deployment.population, self.child, self.options, self.clock)
-        self.deployment.judging = self.judging
+        self.deployment = ServiceContext(CATALOGUE, self.store, clock=self.clock)
+        self.judging = JudgeWorker(self.store, self.deployment.population, self.child, self.options, self.clock)
+        self.deployment.judge_worker = self.judging
         await self.judging.open()
 
     async def close(self) -> None:
@@ -63,11 +63,11 @@ class Place:
         await self.judging.close()
         await self.store.close()
 
-    def child(self) -> JudgeChild:
+    def child(self) -> JudgeProcess:
         """The odd judge's process."""
         script = Path(__file__).with_name("odd_judge.py")
         command = [sys.executable, str(script), str(self.asked_file)]
-        return JudgeChild(command, os.environ, patience_s=self.patience_s)
+        return JudgeProcess(command, os.environ, timeout_s=self.patience_s)
 
     def asked(self) -> list[dict[str, Any]]:
         """What the odd judge was asked, in order."""
@@ -75,27 +75,27 @@ class Place:
             return []
         return [json.loads(line) for line in self.asked_file.read_text().splitlines()]
 
-    async def take(self, said: str, user_id: str = "anna", **fields: Any) -> Judgement:
+    async def take(self, said: str, user_id: str = "anna", **fields: Any) -> JudgedTurn:
         """Send a turn, in the legacy form unless it names a decision."""
         legacy = {"user_id": user_id, "tip_id": "tip-1", "features": FEATURES}
         request: dict[str, Any] = {"turn": {"query_t": "q", "answer_t": "a", "query_t1": said}}
         request |= fields if "decision_id" in fields else {**legacy, **fields}
         return (await turns.accept(self.deployment, self.judging, request, client="shop")).judgement
 
-    async def score(self, user_id: str = "anna") -> Scored:
+    async def score(self, user_id: str = "anna") -> ScoreResult:
         """A decision."""
         tip = {"id": "tip-1", "content": "", "source": "", "features": FEATURES}
         request = {"user_id": user_id, "candidates": [tip, {**tip, "id": "tip-2"}]}
         body = json.dumps(request).encode()
         return await scores.score(self.deployment, request, body=body, client="shop")
 
-    async def made(self, judgement: Judgement) -> Judgement:
+    async def made(self, judgement: JudgedTurn) -> JudgedTurn:
         """A judgement once it is made."""
-        return await asyncio.wait_for(self.judging.verdict_of(judgement), 20)
+        return await asyncio.wait_for(self.judging.wait_for_verdict(judgement), 20)
 
     async def state(self, user_id: str = "anna") -> PolicyState:
         """What the active policy knows of a user."""
-        profile = await self.store.profile(user_id)
+        profile = await self.store.load_profile(user_id)
         return profile.policies.get(("linucb-v2", "tips-v2")) or PolicyState()
 
 
@@ -107,7 +107,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     await place.close()
 
 
-async def other(tmp_path: Path, options: JudgingOptions, **more: Any) -> Place:
+async def other(tmp_path: Path, options: JudgeOptions, **more: Any) -> Place:
     made = Place(tmp_path, options, **more)
     await made.open()
     return made
@@ -119,7 +119,7 @@ async def test_turns_are_judged_and_taught(place: Place) -> None:
     state = await place.state()
     assert state.reward_count == 3
     assert state.cumulative_reward == pytest.approx(0.0)
-    told = await judgements.told(place.judging, found[0])
+    told = await judgements.load_detail(place.judging, found[0])
     assert (told["verdict"]["raw"], told["verdict"]["rationale"]) == ("words", "it said so")
     assert told["applied"]["taxonomy_hash"] == FOLLOWUP.hash
 
@@ -134,7 +134,7 @@ async def test_one_poisoned_turn_blocks_nobody(place: Place) -> None:
     assert found.tries <= 4
     assert [each.user_id for each in others] == [f"user-{n}" for n in range(20)]
     assert all([(await place.state(each.user_id)).reward_count == 1 for each in others]), "and none twice"
-    assert place.judging.standing().deaths >= 2
+    assert place.judging.get_status().deaths >= 2
     assert (await place.made(await place.take("pos_praise"))).state == "taught", "it goes on"
 
 
@@ -164,7 +164,7 @@ async def test_a_killed_process_loses_and_doubles_nothing(place: Place) -> None:
 
 
 async def test_what_waits_is_judged_after_a_restart(tmp_path: Path) -> None:
-    place = await other(tmp_path, replace(OPTIONS, on=True))
+    place = await other(tmp_path, replace(OPTIONS, enabled=True))
     taken = [await place.take("slow", f"user-{n}") for n in range(40)]
     await place.close()
     await place.open()
@@ -177,8 +177,8 @@ async def test_what_waits_is_judged_after_a_restart(tmp_path: Path) -> None:
 
 
 async def test_opinions_that_never_stop_coming_do_not_stop_turns(tmp_path: Path) -> None:
-    place = await other(tmp_path, replace(OPTIONS, most_at_once=1))
-    client = place.judging.calls.client("odd", tries=1)
+    place = await other(tmp_path, replace(OPTIONS, max_concurrent=1))
+    client = place.judging.calls.build_client("odd", tries=1)
 
     async def asks() -> None:
         while True:
@@ -197,22 +197,22 @@ async def test_opinions_that_never_stop_coming_do_not_stop_turns(tmp_path: Path)
 
 
 async def test_users_take_turns(tmp_path: Path) -> None:
-    place = await other(tmp_path, replace(OPTIONS, most_at_once=1))
+    place = await other(tmp_path, replace(OPTIONS, max_concurrent=1))
     many = [await place.take("slow", "mallory") for _ in range(8)]
     one = await place.take("pos_praise", "berta")
     await place.made(one)
-    waiting = [each for each in many if (await place.store.judgement(each.judgement_id)).state == "waiting"]
+    waiting = [each for each in many if (await place.store.get_judgement(each.judgement_id)).state == "waiting"]
     assert len(waiting) >= 5, "who sends many waits for them"
     await place.close()
 
 
 async def test_a_worker_that_stops_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def taken(*_: Any) -> list[Judgement]:
+    async def taken(*_: Any) -> list[JudgedTurn]:
         raise KeyError
 
     place = Place(tmp_path)
     await place.open()
-    monkeypatch.setattr(place.store, "taken", taken)
+    monkeypatch.setattr(place.store, "load_waiting", taken)
     with capture_logs() as logged:
         left = await place.take("pos_praise")
         await settled(lambda: any("judging has stopped" in str(entry["event"]) for entry in logged))
@@ -224,7 +224,7 @@ async def test_a_worker_that_stops_says_so(tmp_path: Path, monkeypatch: pytest.M
 
 
 async def test_the_queue_is_bounded(tmp_path: Path) -> None:
-    place = await other(tmp_path, replace(OPTIONS, most_waiting=3, most_at_once=1))
+    place = await other(tmp_path, replace(OPTIONS, max_waiting=3, max_concurrent=1))
     for _ in range(3):
         await place.take("slow")
     with pytest.raises(OverloadedError):
@@ -242,14 +242,14 @@ async def test_an_override_equals_a_history_without_the_mistake(place: Place, tm
     ):
         for where, said in ((place, label), (right, meant)):
             await where.made(await where.take(said))
-    wrong = await place.store.judgement_ids(judgements.STATUSES["taught"], 0)
+    wrong = await place.store.list_judgement_ids(judgements.STATUSES["taught"], 0)
     await judgements.override(place.judging, wrong[0], "neg_confusion", "ops")
     await judgements.override(place.judging, wrong[2], "topic_shift", "ops")
     await judgements.override(place.judging, wrong[2], "pos_praise", "ops")
-    live, truth = (await place.store.profile("anna")).copy(), (await right.store.profile("anna")).copy()
+    live, truth = (await place.store.load_profile("anna")).copy(), (await right.store.load_profile("anna")).copy()
     assert_same(truth, live)
     assert_same(live, await rebuilt(killed(place.state_dir, tmp_path / "copy"), "anna"))
-    totals = (await place.store.totals())["linucb-v2"]
+    totals = (await place.store.load_policy_totals())["linucb-v2"]
     assert totals.rewards == 3
     assert totals.reward_sum == pytest.approx(-0.6 - 0.8 + 0.8)
     await right.close()
@@ -259,9 +259,9 @@ async def test_an_override_of_a_decision_s_turn_is_rebuilt_from_the_decision(pla
     decision = await place.score()
     found = await place.made(await place.take("pos_praise", decision_id=decision.decision_id))
     await judgements.override(place.judging, found.judgement_id, "neg_correction", "ops")
-    live = (await place.store.profile("anna")).copy()
+    live = (await place.store.load_profile("anna")).copy()
     assert live.policies["linucb-v2", "tips-v2"].cumulative_reward == pytest.approx(-0.8)
-    receipt = await place.store.receipt(str(decision.decision_id))
+    receipt = await place.store.find_receipt(str(decision.decision_id))
     assert receipt is not None
     assert receipt.reward is not None
     assert (receipt.reward.value, receipt.reward.source) == (-0.8, "person")
@@ -280,7 +280,7 @@ async def test_unscored_turns_release_their_decision_and_can_be_tried_again(plac
     assert answer == {"ok": True, "retried": 1, "left": 1}
     again = await place.made(replace(first, state="waiting"))
     assert (again.state, again.rounds) == ("unscored", 2)
-    assert (await place.store.judgement(second.judgement_id)).rounds == 1
+    assert (await place.store.get_judgement(second.judgement_id)).rounds == 1
     assert (await judgements.retry(place.judging, "ops", reason="refusal"))["retried"] == 0
 
 
@@ -290,7 +290,7 @@ async def test_a_decision_that_retention_has_taken_keeps_no_other_turn_from_its_
     await place.open()
     gone = await place.made(await place.take("timeout", decision_id=(await place.score()).decision_id))
     place.clock.now += 6 * 86_400
-    await place.store.trim()
+    await place.store.apply_retention()
     legacy = await place.made(await place.take("timeout"))
     found = await judgements.retry(place.judging, "ops", judgement_ids=[gone.judgement_id, legacy.judgement_id])
     assert found == {"ok": True, "retried": 1, "left": 1}
@@ -303,20 +303,20 @@ async def test_reapplying_holds_old_verdicts_to_the_new_gate(place: Place, tmp_p
     capped = await place.take("pos_praise")
     await place.made(capped)
     place.judging.options = replace(OPTIONS, gate=Gate(tau=0.95))
-    assert await judgements.reapply(place.judging, "ops", since=0) == {
+    assert await judgements.reapply_gate(place.judging, "ops", since=0) == {
         "ok": True,
         "looked_at": 4,
         "changed": 3,
         "out_of_reach": 0,
     }
     assert (await place.state()).reward_count == 0
-    assert (await judgements.reapply(place.judging, "ops", since=0))["changed"] == 0, "idempotent"
+    assert (await judgements.reapply_gate(place.judging, "ops", since=0))["changed"] == 0, "idempotent"
     place.judging.options = OPTIONS
-    assert (await judgements.reapply(place.judging, "ops", since=0))["changed"] == 3
+    assert (await judgements.reapply_gate(place.judging, "ops", since=0))["changed"] == 3
     state = await place.state()
     assert state.reward_count == 3
     assert state.cumulative_reward == pytest.approx(0.8)
-    live = (await place.store.profile("anna")).copy()
+    live = (await place.store.load_profile("anna")).copy()
     assert_same(live, await rebuilt(killed(place.state_dir, tmp_path / "copy"), "anna"))
     assert len(place.asked()) == 4, "no judge was asked"
 
@@ -326,15 +326,15 @@ async def test_the_budget_is_reserved_before_and_settled_after(tmp_path: Path) -
     for _ in range(5):
         await place.made(await place.take("pos_praise"))
     assert [each["allow_llm"] for each in place.asked()] == [True, True, True, True, False]
-    standing = place.judging.standing()
+    standing = place.judging.get_status()
     assert (standing.tokens, standing.over_budget) == (440, 1)
     await place.close()
     await place.open()
-    assert place.judging.standing().tokens == 440, "a restart forgets nothing"
+    assert place.judging.get_status().tokens == 440, "a restart forgets nothing"
     await place.made(await place.take("pos_praise"))
     assert place.asked()[-1]["allow_llm"] is False
     place.clock.now += 86_400
-    assert place.judging.standing().tokens == 0
+    assert place.judging.get_status().tokens == 0
     await place.made(await place.take("pos_praise"))
     assert place.asked()[-1]["allow_llm"] is True, "the next day has a budget of its own"
     await place.close()
@@ -378,11 +378,11 @@ async def test_words_go_after_their_days_and_verdicts_stay(place: Place) -> None
     found = await place.made(await place.take("pos_praise"))
     unscored = await place.made(await place.take("timeout"))
     place.clock.now += 31 * 86_400
-    await place.store.trim()
+    await place.store.apply_retention()
     with ledger_of(place.state_dir) as ledger:
         assert ledger.execute("SELECT count(*) FROM turns").fetchone() == (0,)
         assert "words" not in "".join(str(row) for row in ledger.execute("SELECT document, quotes FROM verdicts"))
-    told = await judgements.told(place.judging, found)
+    told = await judgements.load_detail(place.judging, found)
     assert (told["verdict"]["label"], told["verdict"]["raw"], told["verdict"]["rationale"]) == ("pos_praise", None, "")
     await judgements.override(place.judging, found.judgement_id, "neutral", "ops")
     await judgements.retry(place.judging, "ops", judgement_ids=[unscored.judgement_id])
@@ -394,13 +394,13 @@ async def test_erasure_takes_what_waits_too(place: Place) -> None:
     erased = await place.store.erase("anna", "ops")
     assert erased.turns == 3
     await place.made(await place.take("pos_praise", "berta"))
-    await settled(lambda: not place.judging.waiting)
-    assert (await place.store.profile("anna")).policies == {}
+    await settled(lambda: not place.judging.pending_turns)
+    assert (await place.store.load_profile("anna")).policies == {}
     with ledger_of(place.state_dir) as ledger:
         for count in (
             "SELECT count(*) FROM turns WHERE judgement = ?",
             "SELECT count(*) FROM verdicts WHERE judgement = ?",
         ):
             assert all(ledger.execute(count, (each.seq,)).fetchone() == (0,) for each in waiting)
-    coverage = await judgements.coverage(place.judging)
+    coverage = await judgements.load_coverage(place.judging)
     assert coverage["policies"]["linucb-v2"]["waiting"] == 0

@@ -12,12 +12,12 @@ import pytest
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.choice import choose
 from bandstand.bandit.population import PopulationPrior
-from bandstand.bandit.reservoir import sampling_key
+from bandstand.bandit.reservoir import compute_sampling_key
 from bandstand.bandit.ridge import Prior
-from bandstand.learning.population import Population
+from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.service import stats as stats_service
 from bandstand.service import users as users_service
-from bandstand.service.context import Deployment
+from bandstand.service.context import ServiceContext
 from bandstand.store.bandit_store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
 from tests.bandit.given import SHIPPED
@@ -35,7 +35,7 @@ class Learning(Service):
         self.files = PriorFiles(state_dir)
         super().__init__(embedded(state_dir))
         self._make_store = lambda clock: EmbeddedStore(state_dir, catalogue, options=QUICK, clock=clock)
-        self._deployment = lambda store: Deployment(
+        self._deployment = lambda store: ServiceContext(
             catalogue,
             store,
             clock=self.clock,
@@ -61,7 +61,9 @@ class Learning(Service):
         """Take a new deployment over the same directory, not open yet."""
         self.deployment = self._deployment(self._make_store(self.clock))
         if not files:
-            self.deployment.population = Population(CATALOGUE, self.deployment.store, refresh_rewards=REFRESH)
+            self.deployment.population = PopulationPriorRefresher(
+                CATALOGUE, self.deployment.store, refresh_rewards=REFRESH
+            )
 
     async def teach(self, users: int, each: int, policy: str | None = None, first: int = 0) -> None:
         """Let users like what is urgent: the reward of a pick is its priority, from −1 to 1."""
@@ -73,19 +75,19 @@ class Learning(Service):
                 await self.reward(request, policy)
 
     def prior(self, user_id: str = "a stranger") -> Prior:
-        return self.deployment.prior(POLICY, user_id)
+        return self.deployment.get_prior(POLICY, user_id)
 
     async def learned(self, generation: int = 1, policy: str = "linucb-v2", seconds: float = 60.0) -> float:
         """Wait for that generation of a prior; returns for how long."""
         began = time.monotonic()
         async with asyncio.timeout(seconds):
-            while self.deployment.population.summary()[policy]["generation"] < generation:  # noqa: ASYNC110 (what is waited for is on the disk)
+            while self.deployment.population.build_summary()[policy]["generation"] < generation:  # noqa: ASYNC110 (what is waited for is on the disk)
                 await asyncio.sleep(0.01)
         return time.monotonic() - began
 
     async def kept(self, policy: str = "linucb-v2") -> dict[str, object]:
         """The file, once it is that of the newest generation, which counts before it is written."""
-        generation = self.deployment.population.summary()[policy]["generation"]
+        generation = self.deployment.population.build_summary()[policy]["generation"]
         async with asyncio.timeout(60.0):
             while (document := self.files.read(policy)) is None or document["generation"] != generation:  # noqa: ASYNC110 (the same)
                 await asyncio.sleep(0.01)
@@ -108,18 +110,18 @@ def same(one: Prior, other: Prior, within: float = 0.0) -> bool:
 async def test_before_enough_rewards_nobody_is_believed_to_be_like_anybody(service: Learning) -> None:
     await service.teach(users=3, each=6)
     assert service.prior() is POLICY.prior
-    assert service.deployment.population.summary()["linucb-v2"]["generation"] == 0
-    assert service.files.names() == set()
+    assert service.deployment.population.build_summary()["linucb-v2"]["generation"] == 0
+    assert service.files.list_policies() == set()
 
 
 async def test_enough_rewards_teach_what_a_stranger_may_be_like(service: Learning) -> None:
     await service.teach(users=5, each=4)
     await service.learned()
     assert service.prior().mean[POLICY.schema.labels.index("priority")] > 0.3
-    assert service.deployment.population.summary()["linucb-v2"] | {"checksum": None, "learned_at": None} == {
+    assert service.deployment.population.build_summary()["linucb-v2"] | {"checksum": None, "learned_at": None} == {
         "generation": 1,
         "checksum": None,
-        "seq": service.deployment.population.summary()["linucb-v2"]["seq"],
+        "seq": service.deployment.population.build_summary()["linucb-v2"]["seq"],
         "learned_at": None,
         "users": 5,
         "rewards": 20,
@@ -149,29 +151,29 @@ async def test_the_next_rewards_make_the_next_generation(service: Learning) -> N
 
 async def test_what_users_taught_is_stored_without_it(service: Learning) -> None:
     await service.teach(users=5, each=4)
-    profile = await service.deployment.store.profile("user-1")
+    profile = await service.deployment.store.load_profile("user-1")
     before = json.dumps(profile.to_json())
     await service.learned()
-    await service.deployment.population.refit("linucb-v2")
+    await service.deployment.population.refresh_prior("linucb-v2")
     assert json.dumps(profile.to_json()) == before
 
 
 async def test_a_cached_belief_is_made_anew_under_a_new_prior(service: Learning) -> None:
     await service.teach(users=4, each=4)
-    before = (await stats_service.user_stats(service.deployment, "user-0"))["theta"]
+    before = (await stats_service.load_user_stats(service.deployment, "user-0"))["theta"]
     await service.teach(users=2, each=4, first=4)
     await service.learned()
-    after = (await stats_service.user_stats(service.deployment, "user-0"))["theta"]
+    after = (await stats_service.load_user_stats(service.deployment, "user-0"))["theta"]
     assert max(abs(a - b) for a, b in zip(before, after, strict=True)) > 1e-3
-    profile = await service.deployment.store.profile("user-0")
+    profile = await service.deployment.store.load_profile("user-0")
     state = profile.policies["linucb-v2", "tips-v2"]
-    assert after == state.posterior(service.prior("user-0")).mean.tolist()
+    assert after == state.get_posterior(service.prior("user-0")).mean.tolist()
 
 
 async def test_of_a_user_never_met_the_stats_are_still_zeros(service: Learning) -> None:
     await service.teach(users=5, each=4)
     await service.learned()
-    told = await stats_service.user_stats(service.deployment, "a stranger")
+    told = await stats_service.load_user_stats(service.deployment, "a stranger")
     assert told["theta"] == [0.0] * 8
 
 
@@ -179,8 +181,8 @@ async def test_policies_that_do_not_ask_for_it_keep_their_own(service: Learning)
     await service.teach(users=5, each=4, policy="linucb")
     await asyncio.sleep(0.05)
     v1 = CATALOGUE.policies["linucb-v1"]
-    assert service.deployment.prior(v1, "user-0") is v1.prior
-    assert set(service.deployment.population.summary()) == {
+    assert service.deployment.get_prior(v1, "user-0") is v1.prior
+    assert set(service.deployment.population.build_summary()) == {
         name for name, policy in CATALOGUE.policies.items() if policy.learns_prior
     }
     assert service.prior() is POLICY.prior
@@ -191,25 +193,25 @@ async def test_it_can_be_switched_off_in_the_configuration(tmp_path: Path) -> No
     service = Learning(tmp_path, Catalogue.parse(SHIPPED, off))
     await service.open()
     await service.teach(users=5, each=5)
-    assert "linucb-v2" not in service.deployment.population.summary()
-    policy = service.deployment.policy("linucb-v2")
-    assert service.deployment.prior(policy, "user-1") is policy.prior
+    assert "linucb-v2" not in service.deployment.population.build_summary()
+    policy = service.deployment.get_policy("linucb-v2")
+    assert service.deployment.get_prior(policy, "user-1") is policy.prior
     await service.close()
 
 
 async def test_a_receipt_can_be_made_again_from_the_prior_and_the_logged_seed(service: Learning) -> None:
     await service.teach(users=5, each=4)
     await service.learned(policy="linucb-v2")
-    thompson = service.deployment.policy("thompson-v1")
+    thompson = service.deployment.get_policy("thompson-v1")
     request = service.request("user-3", 5)
     scored = await service.score(request, policy="thompson-v1")
-    decision = await service.deployment.store.receipt(str(scored.decision_id))
+    decision = await service.deployment.store.find_receipt(str(scored.decision_id))
     assert decision is not None
     assert decision.numbers is not None
-    profile = await service.deployment.store.profile("user-3")
+    profile = await service.deployment.store.load_profile("user-3")
     features = [candidate["features"] for candidate in request["candidates"]]
     x = thompson.schema.encode(request["context"], features)
-    again = choose(thompson, profile, x, decision.seed, prior=service.deployment.prior(thompson, "user-3"))
+    again = choose(thompson, profile, x, decision.seed, prior=service.deployment.get_prior(thompson, "user-3"))
     assert again.pick == decision.pick
     assert again.distribution.probability.tolist() == decision.numbers[3].tolist()
 
@@ -221,17 +223,17 @@ async def test_a_restart_believes_what_was_believed_and_goes_on(service: Learnin
     before = {user: service.prior(user) for user in ("a stranger", "user-0", "user-4")}
     await service.reopen()
     assert all(same(service.prior(user), prior) for user, prior in before.items())
-    assert service.deployment.population.summary()["linucb-v2"]["generation"] == 1
-    await service.deployment.population.refit("linucb-v2")
-    assert service.deployment.population.summary()["linucb-v2"]["users"] == 6
-    assert service.deployment.population.summary()["linucb-v2"]["rewards"] == 22
+    assert service.deployment.population.build_summary()["linucb-v2"]["generation"] == 1
+    await service.deployment.population.refresh_prior("linucb-v2")
+    assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 6
+    assert service.deployment.population.build_summary()["linucb-v2"]["rewards"] == 22
 
 
 @pytest.mark.parametrize("loss", ["gone", "torn", "foreign", "other schema"])
 async def test_without_a_file_to_believe_it_is_learned_again_from_the_users(service: Learning, loss: str) -> None:
     await service.teach(users=6, each=5)
     await service.learned()
-    await service.deployment.population.refit("linucb-v2")
+    await service.deployment.population.refresh_prior("linucb-v2")
     expected = service.prior()
     await service.close()
     path = service.files.path("linucb-v2")
@@ -262,23 +264,23 @@ async def test_who_is_erased_is_out_of_the_prior_and_of_its_file(service: Learni
     assert "user-2" not in service.files.path("linucb-v2").read_text()
     members = {}
     for user in (0, 1, 3, 4, 5):
-        profile = await service.deployment.store.profile(f"user-{user}")
+        profile = await service.deployment.store.load_profile(f"user-{user}")
         ridge = profile.policies["linucb-v2", "tips-v2"].ridge
         assert ridge is not None
         members[f"user-{user}"] = ridge
-    without = PopulationPrior.learned(members, POLICY.prior)
+    without = PopulationPrior.fit(members, POLICY.prior)
     assert same(service.prior(), without.shared, 1e-6)
-    assert all(same(service.prior(user), without.of(user), 1e-6) for user in members)
+    assert all(same(service.prior(user), without.get_prior(user), 1e-6) for user in members)
 
 
 async def test_who_has_left_the_reservoir_is_out_of_what_was_learned_from_them_too(
     service: Learning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A user who made room for others since the prior was learned, erased by a running service and before a start."""
-    monkeypatch.setattr("bandstand.learning.population.capacity", lambda _: 5)
+    monkeypatch.setattr("bandstand.learning.population.compute_capacity", lambda _: 5)
     await service.reopen()
     secret = service.deployment.store.secret
-    last_first = sorted(range(17), key=lambda user: sampling_key(secret, f"user-{user}"), reverse=True)
+    last_first = sorted(range(17), key=lambda user: compute_sampling_key(secret, f"user-{user}"), reverse=True)
     for user in last_first[:5]:
         await service.teach(users=1, each=4, first=user)
     await service.learned()
@@ -289,7 +291,7 @@ async def test_who_has_left_the_reservoir_is_out_of_what_was_learned_from_them_t
     assert document["former"] == sorted(f"user-{user}" for user in last_first[:5])
     one, other = (f"user-{user}" for user in last_first[:2])
     await users_service.erase(service.deployment, one, "tests")
-    assert service.deployment.population.summary()["linucb-v2"]["generation"] == 2
+    assert service.deployment.population.build_summary()["linucb-v2"]["generation"] == 2
     again = await service.kept()
     assert again["former"] == []
     assert f'"{one}"' not in json.dumps(again)
@@ -310,12 +312,12 @@ async def test_a_fit_under_way_when_a_user_is_erased_does_not_bring_them_back(
 ) -> None:
     await service.teach(users=6, each=3)
     with held(monkeypatch, PopulationPrior, "learned") as gate:
-        fitting = asyncio.create_task(service.deployment.population.refit("linucb-v2"))
+        fitting = asyncio.create_task(service.deployment.population.refresh_prior("linucb-v2"))
         await asyncio.to_thread(gate.reached.wait, 10)
         erasing = asyncio.create_task(users_service.erase(service.deployment, "user-2", "tests"))
         await asyncio.sleep(0.05)
     await asyncio.gather(fitting, erasing)
-    assert service.deployment.population.summary()["linucb-v2"]["users"] == 5
+    assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 5
     assert "user-2" not in service.files.path("linucb-v2").read_text()
 
 
@@ -337,8 +339,8 @@ async def test_an_erasure_on_a_disk_that_is_full_leaves_no_file(
 
     monkeypatch.setattr(service.files, "write", refuse)
     await users_service.erase(service.deployment, "user-2", "tests")
-    assert service.files.names() == set()
-    assert service.deployment.population.summary()["linucb-v2"]["users"] == 5
+    assert service.files.list_policies() == set()
+    assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 5
 
 
 async def test_an_erasure_while_nothing_runs_leaves_no_file_that_names_the_user(service: Learning) -> None:
@@ -349,9 +351,9 @@ async def test_an_erasure_while_nothing_runs_leaves_no_file_that_names_the_user(
     service.renew()
     await service.deployment.store.open()
     await users_service.erase(service.deployment, "a stranger", "tests")
-    assert service.files.names() == {"linucb-v2"}
+    assert service.files.list_policies() == {"linucb-v2"}
     await users_service.erase(service.deployment, "user-2", "tests")
-    assert service.files.names() == set()
+    assert service.files.list_policies() == set()
 
 
 async def test_a_user_erased_while_nothing_could_write_is_gone_after_the_start(service: Learning) -> None:
@@ -374,10 +376,10 @@ async def test_who_is_reset_is_out_of_the_next_generation(service: Learning) -> 
     await service.learned()
     await users_service.reset(service.deployment, "user-2", "tests")
     await service.learned(2)
-    assert service.deployment.population.summary()["linucb-v2"]["users"] == 5
+    assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 5
     await service.teach(users=1, each=1, first=2)
-    await service.deployment.population.refit("linucb-v2")
-    assert service.deployment.population.summary()["linucb-v2"]["users"] == 6
+    await service.deployment.population.refresh_prior("linucb-v2")
+    assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 6
 
 
 async def test_a_prior_that_cannot_be_learned_or_kept_leaves_the_service_as_it_was(
@@ -403,7 +405,7 @@ async def test_without_a_place_for_files_priors_live_as_long_as_the_process(tmp_
     await service.teach(users=5, each=4)
     await service.learned()
     await users_service.erase(service.deployment, "user-1", "tests")
-    assert service.deployment.population.summary()["linucb-v2"]["users"] == 4
+    assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 4
     await service.close()
     assert not (tmp_path / "population").exists()
 
@@ -417,8 +419,8 @@ async def test_a_refresh_reads_no_documents(service: Learning, tmp_path: Path) -
     await service.teach(users=1, each=1, first=8)
     for path in documents_in(tmp_path):
         path.write_text("not to be read")
-    await service.deployment.population.refit("linucb-v2")
-    assert service.deployment.population.summary()["linucb-v2"]["users"] == 6
+    await service.deployment.population.refresh_prior("linucb-v2")
+    assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 6
 
 
 async def test_rewards_that_teach_nothing_are_not_counted(service: Learning) -> None:
@@ -430,4 +432,4 @@ async def test_rewards_that_teach_nothing_are_not_counted(service: Learning) -> 
     assert not taught.applied
     await service.teach(users=1, each=4)
     await asyncio.sleep(0.05)
-    assert service.deployment.population.summary()["linucb-v2"]["generation"] == 0
+    assert service.deployment.population.build_summary()["linucb-v2"]["generation"] == 0

@@ -12,14 +12,14 @@ import pytest
 from bandstand.bandit.choice import choose
 from bandstand.errors import StorageFullError
 from bandstand.evaluate import ips, snips
-from bandstand.learning.shadows import Shadows
-from bandstand.service.context import Deployment
-from bandstand.service.history import receipt
-from bandstand.service.policies import overview
+from bandstand.learning.shadows import ShadowRunner
+from bandstand.service.context import ServiceContext
+from bandstand.service.history import load_receipt
+from bandstand.service.policies import build_overview
 from bandstand.service.promotion import promote
-from bandstand.service.score import Scored
-from bandstand.service.shadow_value import compared
-from bandstand.service.stats import deployment_stats
+from bandstand.service.score import ScoreResult
+from bandstand.service.shadow_value import build_comparison
+from bandstand.service.stats import load_deployment_stats
 from bandstand.service.undo import undo
 from bandstand.store.tables.shadows import ShadowSums
 from bandstand.store.tables.undo import Selection
@@ -32,28 +32,28 @@ NAMES = ("thompson-v1", "linucb-v1")
 
 @pytest.fixture
 async def shadowed(make: Make, tmp_path: Path) -> AsyncIterator[Service]:
-    service = Service(make(tmp_path), shadow=NAMES)
+    service = Service(make(tmp_path), shadow_policies=NAMES)
     await service.deployment.store.open()
-    await service.deployment.take_up()
+    await service.deployment.start()
     yield service
     await service.deployment.store.close()
 
 
-def shadows(service: Service) -> Shadows:
+def shadows(service: Service) -> ShadowRunner:
     assert service.deployment.shadows is not None
     return service.deployment.shadows
 
 
 async def looked(service: Service) -> None:
     """All decisions so far have been looked at, and that is in the ledger."""
-    while shadows(service).standing().waiting:  # noqa: ASYNC110 (the loop's own turns are what it waits for)
+    while shadows(service).get_status().waiting:  # noqa: ASYNC110 (the loop's own turns are what it waits for)
         await asyncio.sleep(0)
     await service.reward(service.legacy("somebody else", reward=0.0))  # commits are in order
 
 
-async def told(service: Service, scored: Scored) -> list[dict[str, Any]]:
+async def told(service: Service, scored: ScoreResult) -> list[dict[str, Any]]:
     assert scored.decision_id is not None
-    found: list[dict[str, Any]] = (await receipt(service.deployment, scored.decision_id))["shadows"]
+    found: list[dict[str, Any]] = (await load_receipt(service.deployment, scored.decision_id))["shadows"]
     return found
 
 
@@ -61,10 +61,10 @@ async def test_a_receipt_says_what_each_shadow_would_have_done(shadowed: Service
     await shadowed.reward(shadowed.legacy(reward=-0.5))
     for _ in range(4):
         request = shadowed.request()
-        profile = (await shadowed.deployment.store.profile("anna")).copy()
+        profile = (await shadowed.deployment.store.load_profile("anna")).copy()
         scored = await shadowed.score(request)
         await looked(shadowed)
-        logged = await receipt(shadowed.deployment, scored.decision_id or "")
+        logged = await load_receipt(shadowed.deployment, scored.decision_id or "")
         assert [each["policy"] for each in logged["shadows"]] == sorted(NAMES)
         for each in logged["shadows"]:
             policy = CATALOGUE.policies[each["policy"]]
@@ -85,15 +85,15 @@ async def test_a_receipt_says_what_each_shadow_would_have_done(shadowed: Service
 async def test_it_is_seen_as_of_the_decision_whatever_was_taught_since(shadowed: Service) -> None:
     deployment, looking = shadowed.deployment, shadows(shadowed)
     await shadowed.reward(shadowed.legacy(reward=0.5))
-    before = (await deployment.store.profile("anna")).copy()
+    before = (await deployment.store.load_profile("anna")).copy()
     request = shadowed.request()
     scored = await shadowed.score(request)
-    decision = await deployment.store.decision(scored.decision_id or "")
+    decision = await deployment.store.find_decision(scored.decision_id or "")
     assert decision is not None
-    caught = looking.catch(decision, await deployment.store.profile("anna"), request)
+    caught = looking.capture(decision, await deployment.store.load_profile("anna"), request)
     await shadowed.reward(shadowed.legacy(reward=-1.0))
-    for belief in caught.beliefs:
-        then = belief.profile("anna").policies[belief.policy.name, belief.policy.schema.name]
+    for belief in caught.shadow_states:
+        then = belief.build_profile("anna").policies[belief.policy.name, belief.policy.schema.name]
         assert then.ridge is before.policies[belief.policy.name, belief.policy.schema.name].ridge
         assert then.reward_count == 1
 
@@ -105,7 +105,7 @@ async def test_what_serves_is_not_its_own_shadow_and_a_promoted_one_starts_warm(
     await looked(shadowed)
     assert scored.policy == "thompson-v1"
     assert [each["policy"] for each in await told(shadowed, scored)] == ["linucb-v1"]
-    state = (await shadowed.deployment.store.profile("anna")).policies["thompson-v1", "tips-v2"]
+    state = (await shadowed.deployment.store.load_profile("anna")).policies["thompson-v1", "tips-v2"]
     assert (state.pulls, state.reward_count) == (1, 1)
 
 
@@ -123,7 +123,7 @@ async def test_live_and_shadow_stand_side_by_side(shadowed: Service) -> None:
         if number % 3:
             await shadowed.reward({"decision_id": scored.decision_id, "reward": value})
     for _ in range(2):
-        standing = (await deployment_stats(shadowed.deployment))["shadows"]
+        standing = (await load_deployment_stats(shadowed.deployment))["shadows"]
         assert standing.keys() == set(NAMES)
         for name in NAMES:
             w, r = np.array(terms[name]).T
@@ -143,11 +143,11 @@ async def test_what_is_taken_back_is_in_no_estimate(shadowed: Service) -> None:
     scored = await shadowed.score()
     await looked(shadowed)
     await shadowed.reward({"decision_id": scored.decision_id, "reward": 1.0}, client="wrong")
-    assert (await deployment_stats(shadowed.deployment))["shadows"]["thompson-v1"]["rewarded"] == 1
+    assert (await load_deployment_stats(shadowed.deployment))["shadows"]["thompson-v1"]["rewarded"] == 1
     await undo(shadowed.deployment, Selection(client="wrong"), "tests")
-    entry = (await deployment_stats(shadowed.deployment))["shadows"]["thompson-v1"]
+    entry = (await load_deployment_stats(shadowed.deployment))["shadows"]["thompson-v1"]
     assert (entry["decisions"], entry["rewarded"], entry["snips"]) == (1, 0, None)
-    state = (await shadowed.deployment.store.profile("anna")).policies["thompson-v1", "tips-v2"]
+    state = (await shadowed.deployment.store.load_profile("anna")).policies["thompson-v1", "tips-v2"]
     assert state.reward_count == 0
 
 
@@ -156,30 +156,30 @@ async def test_a_repeated_decision_is_looked_at_once(shadowed: Service) -> None:
     for _ in range(3):
         await shadowed.score(request)
         await looked(shadowed)
-    assert (await deployment_stats(shadowed.deployment))["shadows"]["linucb-v1"]["decisions"] == 1
+    assert (await load_deployment_stats(shadowed.deployment))["shadows"]["linucb-v1"]["decisions"] == 1
 
 
 async def test_without_shadows_nothing_is_told_and_nothing_looks(service: Service) -> None:
     scored = await service.score()
     assert service.deployment.shadows is None
-    assert (await deployment_stats(service.deployment))["shadows"] is None
+    assert (await load_deployment_stats(service.deployment))["shadows"] is None
     assert await told(service, scored) == []
-    assert not any(entry["shadow"] for entry in overview(service.deployment)["policies"])
+    assert not any(entry["shadow"] for entry in build_overview(service.deployment)["policies"])
 
 
 async def test_the_policies_in_the_shadow_are_named(shadowed: Service) -> None:
-    assert {entry["name"] for entry in overview(shadowed.deployment)["policies"] if entry["shadow"]} == set(NAMES)
+    assert {entry["name"] for entry in build_overview(shadowed.deployment)["policies"] if entry["shadow"]} == set(NAMES)
 
 
 async def test_who_is_in_the_shadow_may_change_from_start_to_start(make: Make, tmp_path: Path) -> None:
     make_store = make(tmp_path)
     counts = []
     for shadow in ((), ("thompson-v1",), ("thompson-v1", "linucb"), ("linucb",), ()):
-        service = Service(make_store, shadow=shadow)
+        service = Service(make_store, shadow_policies=shadow)
         await service.deployment.store.open()
-        await service.deployment.take_up()
+        await service.deployment.start()
         await service.reward(service.legacy())
-        profile = await service.deployment.store.profile("anna")
+        profile = await service.deployment.store.load_profile("anna")
         known = {name: state.reward_count for (name, _), state in profile.policies.items()}
         counts.append([known.get(name, 0) for name in ("linucb-v2", *NAMES)])
         await service.deployment.store.close()
@@ -189,11 +189,13 @@ async def test_who_is_in_the_shadow_may_change_from_start_to_start(make: Make, t
 # ── under load, and when things fail ──────────────────────────────────────────────────────────────────────────────────
 
 
-def narrow(service: Service, most_waiting: int) -> Shadows:
+def narrow(service: Service, most_waiting: int) -> ShadowRunner:
     """The same shadows with a queue of so many."""
     deployment = service.deployment
     policies = [CATALOGUE.policies[name] for name in NAMES]
-    looking = Shadows(policies, deployment.refs, deployment.store, deployment.prior, most_waiting=most_waiting)
+    looking = ShadowRunner(
+        policies, deployment.policy_refs, deployment.store, deployment.get_prior, max_waiting=most_waiting
+    )
     deployment.shadows = looking
     return looking
 
@@ -204,8 +206,8 @@ async def test_where_the_queue_is_full_scoring_goes_on_and_learning_misses_nothi
         scored = await shadowed.score()
         await shadowed.reward({"decision_id": scored.decision_id, "reward": 0.5})
         assert await told(shadowed, scored) == []
-    assert looking.standing() == (0, 3, 0)
-    state = (await shadowed.deployment.store.profile("anna")).policies["thompson-v1", "tips-v2"]
+    assert looking.get_status() == (0, 3, 0)
+    state = (await shadowed.deployment.store.load_profile("anna")).policies["thompson-v1", "tips-v2"]
     assert state.reward_count == 3
 
 
@@ -213,7 +215,7 @@ async def test_closing_looks_at_what_waits(shadowed: Service) -> None:
     deployment, looking = shadowed.deployment, shadows(shadowed)
     scored = await shadowed.score()
     looking.close()
-    assert looking.standing() == (0, 0, 0)
+    assert looking.get_status() == (0, 0, 0)
     await shadowed.reopen()
     assert len(await told(shadowed, scored)) == 2
     assert deployment is not shadowed.deployment
@@ -229,7 +231,7 @@ async def test_one_that_has_no_answer_leaves_the_others_theirs(
     scored = await shadowed.score()
     await looked(shadowed)
     assert [each["policy"] for each in await told(shadowed, scored)] == ["linucb-v1"]
-    assert shadows(shadowed).standing() == (0, 0, 1)
+    assert shadows(shadowed).get_status() == (0, 0, 1)
 
 
 async def test_what_was_answered_without_logging_is_not_looked_at(
@@ -241,17 +243,17 @@ async def test_what_was_answered_without_logging_is_not_looked_at(
     shadowed.deployment.score_when_full = True
     monkeypatch.setattr(shadowed.deployment.store, "decide", full)
     assert (await shadowed.score()).decision_id is None
-    assert shadows(shadowed).standing() == (0, 0, 0)
+    assert shadows(shadowed).get_status() == (0, 0, 0)
 
 
 async def test_what_the_ledger_does_not_take_is_counted(shadowed: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise StorageFullError("full")
 
-    monkeypatch.setattr(shadowed.deployment.store, "shadowed", full)
+    monkeypatch.setattr(shadowed.deployment.store, "log_shadows", full)
     await shadowed.score()
     await looked(shadowed)
-    assert shadows(shadowed).standing() == (0, 1, 0)
+    assert shadows(shadowed).get_status() == (0, 1, 0)
 
 
 # ── its prior ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -259,18 +261,18 @@ async def test_what_the_ledger_does_not_take_is_counted(shadowed: Service, monke
 
 async def test_the_population_prior_of_a_shadow_is_learned_from_its_own_sums() -> None:
     store = MemoryStore(CATALOGUE)
-    deployment = Deployment(CATALOGUE, store, shadow=("thompson-v1",))
+    deployment = ServiceContext(CATALOGUE, store, shadow_policies=("thompson-v1",))
     service = Service(lambda _: store)
     service.deployment = deployment
-    await deployment.take_up()
+    await deployment.start()
     await deployment.population.open()
     for number in range(4):
         await service.reward(service.legacy(f"user-{number}"))
-    await deployment.population.refit("thompson-v1")
-    learned = deployment.population.summary()["thompson-v1"]
+    await deployment.population.refresh_prior("thompson-v1")
+    learned = deployment.population.build_summary()["thompson-v1"]
     assert (learned["generation"], learned["users"], learned["rewards"]) == (1, 4, 4)
     await undo(deployment, Selection(client="tests"), "tests")
-    assert deployment.population.summary()["thompson-v1"]["users"] == 0
+    assert deployment.population.build_summary()["thompson-v1"]["users"] == 0
     await deployment.population.close()
 
 
@@ -280,7 +282,7 @@ async def test_the_population_prior_of_a_shadow_is_learned_from_its_own_sums() -
 def sums_of(w: Any, r: Any) -> ShadowSums:
     sums = ShadowSums(len(r), 0)
     for weight, reward in zip(w, r, strict=True):
-        sums = sums.rewarded_with(float(reward), float(weight), 1)
+        sums = sums.with_reward(float(reward), float(weight), 1)
     return sums
 
 
@@ -290,7 +292,7 @@ def test_estimates_are_those_of_the_evaluation() -> None:
     p = rng.uniform(0.05, 1.0, n)
     target = rng.uniform(0.0, 1.0, n)
     r = rng.uniform(-1.0, 1.0, n)
-    found = compared(sums_of(target / p, r))
+    found = build_comparison(sums_of(target / p, r))
     for name, estimator in (("ips", ips), ("snips", snips)):
         expected = estimator(r, None, p, target)
         got = [found[name][part] for part in ("value", "stderr", "low", "high")]
@@ -305,7 +307,7 @@ def test_estimates_are_those_of_the_evaluation() -> None:
 
 
 def test_a_policy_that_does_the_same_gains_nothing_and_says_so_exactly() -> None:
-    found = compared(sums_of(np.ones(50), np.linspace(-1, 1, 50)))
+    found = build_comparison(sums_of(np.ones(50), np.linspace(-1, 1, 50)))
     assert found["gain"] == {name: pytest.approx(0.0, abs=1e-9) for name in ("value", "stderr", "low", "high")}
     assert (found["ess"], found["warnings"]) == (50, [])
 
@@ -322,12 +324,12 @@ def test_a_policy_that_does_the_same_gains_nothing_and_says_so_exactly() -> None
     ],
 )
 def test_weights_that_cannot_be_right_are_warned_of(w: list[float], warnings: list[str]) -> None:
-    assert compared(sums_of(w, [0.5] * len(w)))["warnings"] == warnings
+    assert build_comparison(sums_of(w, [0.5] * len(w)))["warnings"] == warnings
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_of_too_few_rewards_no_error_is_stated(n: int) -> None:
-    found = compared(sums_of([1.0] * n, [0.5] * n))
+    found = build_comparison(sums_of([1.0] * n, [0.5] * n))
     for name in ("live", "ips", "snips", "gain"):
         assert found[name] is None if n == 0 else found[name]["stderr"] is None
     json.dumps(found, allow_nan=False)
@@ -335,9 +337,9 @@ def test_of_too_few_rewards_no_error_is_stated(n: int) -> None:
 
 async def test_a_value_is_estimated_without_bias(tmp_path: Path) -> None:
     """Served uniformly, with a shadow that learns all the while; its truth is Σ π(a) E[r|a], decision by decision."""
-    service = Service(in_memory(tmp_path), active="uniform-v1", shadow=("squarecb-v1", "first-v1"))
+    service = Service(in_memory(tmp_path), active_policy="uniform-v1", shadow_policies=("squarecb-v1", "first-v1"))
     service.deployment.store.secret = b"fixed"
-    await service.deployment.take_up()
+    await service.deployment.start()
     truth: dict[str, list[float]] = {"squarecb-v1": [], "first-v1": []}
     ids = (f"{number}" for number in range(1500))
     for decision_id in ids:
@@ -350,7 +352,7 @@ async def test_a_value_is_estimated_without_bias(tmp_path: Path) -> None:
         mean = next(mean for mean, tip in zip(means, request["candidates"], strict=True) if tip["id"] == scored.tip_id)
         value = mean + service.random.uniform(-0.4, 0.4)
         await service.reward({"decision_id": decision_id, "reward": value})
-    standing = (await deployment_stats(service.deployment))["shadows"]
+    standing = (await load_deployment_stats(service.deployment))["shadows"]
     for name, values in truth.items():
         for estimate in ("ips", "snips"):
             found = standing[name][estimate]
@@ -361,6 +363,6 @@ async def test_a_value_is_estimated_without_bias(tmp_path: Path) -> None:
 
 def test_what_taking_back_leaves_in_the_last_digits_is_no_weight() -> None:
     left = sums_of([0.0] * 20, [0.5] * 20)._replace(w=3e-17, wr=-1.2e-16, ww=1e-33)
-    found = compared(left)
+    found = build_comparison(left)
     assert (found["snips"], found["gain"]) == (None, None)
     assert found["ips"]["value"] == pytest.approx(0.0, abs=1e-12)

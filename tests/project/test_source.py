@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bandstand.cli.settings import settings_page
+from bandstand.cli.settings import render_settings_page
 from tests.project.checkout import ROOT, tool
 
 HANDS_ON = ROOT / "src" / "bandstand" / "judging" / "serving.py"
@@ -31,7 +31,7 @@ def test_nothing_reads_the_environment_itself(path: Path) -> None:
 
 
 def test_the_settings_page_is_the_generated_one() -> None:
-    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == settings_page(), "run `make settings`"
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == render_settings_page(), "run `make settings`"
 
 
 def test_ci_runs_the_whole_suite() -> None:

@@ -59,9 +59,9 @@ def test_names_are_folders_and_versions_their_files(tmp_path: Path) -> None:
     for ignored in ("generate/README.md", "generate/notes.txt", ".git/v1.md", "v1.md"):
         write(tmp_path, "not a prompt", ignored)
     library = PromptLibrary.load(tmp_path)
-    assert library.names() == ("generate", "judge")
-    assert library.versions("generate") == ("v1", "v2")
-    assert library.versions("nobody") == ()
+    assert library.list_names() == ("generate", "judge")
+    assert library.list_versions("generate") == ("v1", "v2")
+    assert library.list_versions("nobody") == ()
     assert [(prompt.name, prompt.version) for prompt in library] == [
         ("generate", "v1"),
         ("generate", "v2"),
@@ -117,7 +117,7 @@ def test_a_broken_file_is_named_with_its_line_and_the_others_load(
     assert (broken.file, broken.line) == ("generate/v1.md", line)
     assert reason in broken.reason
     assert str(broken).startswith(f"generate/v1.md, line {line}: ")
-    assert library.versions("generate") == ("v2",)
+    assert library.list_versions("generate") == ("v2",)
 
 
 @pytest.mark.parametrize("stem", ["V1", "v 1", "-v1", "ä"])
@@ -130,7 +130,7 @@ def test_a_parameter_that_nobody_offers_is_found_when_loading(tmp_path: Path) ->
     write(tmp_path, GOOD)
     write(tmp_path, GOOD, "judge/v1.md")
     library = PromptLibrary.load(tmp_path, offered={"generate": {"tasks"}})
-    assert library.names() == ("judge",)
+    assert library.list_names() == ("judge",)
     (broken,) = library.broken
     assert (broken.line, broken.reason) == (6, "no value is offered for 'n'; there is tasks")
 
@@ -191,7 +191,7 @@ class TestShipped:
     def test_all_versions_of_the_contract_are_there_and_whole(self) -> None:
         library = PromptLibrary.load(prompts_directory())
         assert library.broken == ()
-        assert {"v1", "v2-mentor", "v3-few-shot"} <= set(library.versions("generate"))
+        assert {"v1", "v2-mentor", "v3-few-shot"} <= set(library.list_versions("generate"))
 
     def test_the_installed_copy_comes_before_the_source_tree(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

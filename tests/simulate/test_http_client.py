@@ -17,7 +17,7 @@ from bandstand.simulate.errors import ServiceError
 from bandstand.simulate.http_client import ServicePlayers
 from bandstand.simulate.judges.judge import RuleJudge
 from bandstand.simulate.plan import Plan
-from bandstand.simulate.run.play import unpacked
+from bandstand.simulate.run.play import decode_steps
 from bandstand.simulate.run.runner import Runner
 from bandstand.wiring.app import create_app
 from tests.simulate.given import CountingJudge, Journal
@@ -69,8 +69,8 @@ async def test_the_service_s_own_books_agree_with_the_run(tmp_path: Path) -> Non
             assert totals[policy]["decisions"] == totals[policy]["rewards"] == PLAN.total // 2
         for (seed, user, policy), play in journal.plays.items():
             stats = await asked(url, f"/stats/{policy}/simulated%2Ftest%2F{seed}%2F{user}")
-            rewards = [past.judged.reaction.reward for past in unpacked(play)]
-            assert stats["pulls"] == stats["reward_count"] == PLAN.decisions
+            rewards = [past.judged.reaction.reward for past in decode_steps(play)]
+            assert stats["pulls"] == stats["reward_count"] == PLAN.decisions_per_user
             assert stats["cumulative_reward"] == pytest.approx(sum(rewards))
         for row in journal.events[:6]:
             seed, user, policy, step = row[:4]
@@ -86,9 +86,9 @@ async def test_the_world_is_the_one_that_is_played_in_process(tmp_path: Path) ->
     async with bandstand(tmp_path) as url:
         await run(url, journal)
     for seed, user, policy, step, _, tip, *rest in journal.events:
-        episode = PLAN.world_of(seed).episode(user)
+        episode = PLAN.build_world(seed).build_episode(user)
         pick = int(tip.rpartition("-")[2])
-        assert tuple(rest[8:11]) == episode.reaction(step, pick)
+        assert tuple(rest[8:11]) == episode.get_reaction(step, pick)
         if policy == "first-v1":
             assert rest[6] >= 0.02 / 5
 
@@ -120,7 +120,7 @@ async def test_stopped_and_played_on_it_teaches_nobody_twice(tmp_path: Path) -> 
     for policy in PLAN.policies:
         assert totals[policy]["decisions"] == totals[policy]["rewards"] == PLAN.total // 2
     assert len(first.plays | second.plays) == 8
-    assert all(len(unpacked(play)) == PLAN.decisions for play in (first.plays | second.plays).values())
+    assert all(len(decode_steps(play)) == PLAN.decisions_per_user for play in (first.plays | second.plays).values())
 
 
 # ── services that fail ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -191,7 +191,7 @@ async def test_what_was_done_before_a_failure_is_kept() -> None:
         with pytest.raises(ServiceError):
             await Runner(plan, players, RuleJudge(), journal=journal, at_once=1).run(asyncio.Event())
     ((key, play),) = journal.plays.items()
-    assert (key, len(unpacked(play)), journal.done[-1]) == ((0, 0, "first-v1"), 2, 2)
+    assert (key, len(decode_steps(play)), journal.done[-1]) == ((0, 0, "first-v1"), 2, 2)
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://host", "http://", "http:///path"])

@@ -51,7 +51,7 @@ async def test_changed_users_are_written_in_the_background(tmp_path: Path) -> No
         await settled(lambda: len(documents_in(tmp_path)) == 1)
         outcome = await subject.reward(decision)
         await settled(lambda: Documents(tmp_path).read("anna").seq == outcome.reward.seq)  # type: ignore[union-attr]  # it is there
-        await subject.store.profile("reader")
+        await subject.store.load_profile("reader")
         await asyncio.sleep(0.05)
         assert len(documents_in(tmp_path)) == 1, "who only looked is not written"
 
@@ -63,7 +63,7 @@ async def test_a_document_left_behind_by_a_crash_is_brought_up(tmp_path: Path) -
         await subject.teach("anna")
         crashed = killed(tmp_path / "state", tmp_path / "crashed")
     async with Subject(embedded(crashed)) as survivor:
-        seq = (await survivor.store.profile("anna")).seq
+        seq = (await survivor.store.load_profile("anna")).seq
     document = Documents(crashed).read("anna")
     assert document is not None
     assert document.seq == seq
@@ -128,7 +128,8 @@ async def test_loading_is_single_flight(tmp_path: Path, monkeypatch: pytest.Monk
         await subject.reopen()
         monkeypatch.setattr(Documents, "read", counted)
         profiles = await asyncio.gather(
-            *(subject.store.profile("anna") for _ in range(20)), *(subject.store.profile("berta") for _ in range(20))
+            *(subject.store.load_profile("anna") for _ in range(20)),
+            *(subject.store.load_profile("berta") for _ in range(20)),
         )
         assert len({id(profile) for profile in profiles}) == 2
         await asyncio.gather(*(subject.reward(decision) for decision in decisions))
@@ -142,9 +143,9 @@ async def test_a_load_given_up_by_one_is_finished_for_the_others(
         await subject.decide("anna")
         await subject.reopen()
         with held(monkeypatch, Documents, "read") as gate:
-            first = asyncio.create_task(subject.store.profile("anna"))
+            first = asyncio.create_task(subject.store.load_profile("anna"))
             await asyncio.to_thread(gate.reached.wait, 10)
-            second = asyncio.create_task(subject.store.profile("anna"))
+            second = asyncio.create_task(subject.store.load_profile("anna"))
             await asyncio.sleep(0)
             first.cancel()
             await asyncio.wait([first])
@@ -156,8 +157,10 @@ async def test_a_failed_load_is_told_to_all_and_tried_again(tmp_path: Path, monk
         await subject.decide("anna")
         await subject.reopen()
         with monkeypatch.context() as patch:
-            patch.setattr(replay, "caught_up", _fail)
-            outcomes = await asyncio.gather(*(subject.store.profile("anna") for _ in range(5)), return_exceptions=True)
+            patch.setattr(replay, "replay_events", _fail)
+            outcomes = await asyncio.gather(
+                *(subject.store.load_profile("anna") for _ in range(5)), return_exceptions=True
+            )
         assert [type(outcome) for outcome in outcomes] == [StorageUnavailableError] * 5
         assert (await subject.state("anna")).pulls == 1
 
@@ -180,15 +183,15 @@ async def test_loading_sees_one_moment_of_the_ledger(tmp_path: Path, monkeypatch
         loop = asyncio.get_running_loop()
         store = subject.store
         assert isinstance(store, EmbeddedStore)
-        holds, trimmed = replay.holds, []
+        holds, trimmed = replay.has_event, []
 
         def trim_meanwhile(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
             found = holds(connection, uid, seq)
             subject.clock.now += 10 * DAY
-            trimmed.append(asyncio.run_coroutine_threadsafe(store.trim(), loop).result(10))
+            trimmed.append(asyncio.run_coroutine_threadsafe(store.apply_retention(), loop).result(10))
             return found
 
-        monkeypatch.setattr(replay, "holds", trim_meanwhile)
+        monkeypatch.setattr(replay, "has_event", trim_meanwhile)
         assert (await subject.state("anna")).reward_count == 2
         assert trimmed == [1]
 
@@ -211,9 +214,9 @@ async def test_a_user_with_events_in_flight_is_not_evicted(tmp_path: Path, monke
             decision = asyncio.create_task(subject.decide("anna"))
             await asyncio.to_thread(gate.reached.wait, 10)
             for number in range(20):
-                await subject.store.profile(f"user-{number}")
+                await subject.store.load_profile(f"user-{number}")
             await settled(lambda: subject.store.status().warm_users <= 2)
-            assert subject.store.warm("anna") is not None
+            assert subject.store.get_cached_profile("anna") is not None
         await decision
         assert (await subject.state("anna")).pulls == 2
 
@@ -231,7 +234,7 @@ async def test_many_users_in_little_memory_lose_nothing(tmp_path: Path) -> None:
 async def test_decisions_that_left_memory_are_found_in_the_ledger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bandstand.store.bandit_store._RECENT_DECISIONS", 4)
+    monkeypatch.setattr("bandstand.store.bandit_store._MAX_RECENT_DECISIONS", 4)
     async with Subject(embedded(tmp_path)) as subject:
         decisions = [await subject.decide("anna", own_id=f"mine-{n}" if n % 2 else None) for n in range(30)]
         outcomes = await asyncio.gather(*(subject.reward(decision, 0.5) for decision in decisions * 3))
@@ -245,7 +248,7 @@ async def test_decisions_that_left_memory_are_found_in_the_ledger(
 
 async def test_overload_refuses_and_loses_nothing_it_took(tmp_path: Path) -> None:
     async with Subject(embedded(tmp_path, replace(BUSY, max_pending=5))) as subject:
-        await subject.store.profile("anna")
+        await subject.store.load_profile("anna")
         outcomes = await asyncio.gather(*(subject.decide("anna") for _ in range(50)), return_exceptions=True)
         refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         assert {type(outcome) for outcome in refused} == {OverloadedError}
@@ -256,7 +259,7 @@ async def test_overload_refuses_and_loses_nothing_it_took(tmp_path: Path) -> Non
         assert (await subject.state("anna")).pulls == 51 - len(refused)
 
 
-@pytest.mark.parametrize("interval", ["directory._TRIM_INTERVAL", "wal._INTERVAL"])
+@pytest.mark.parametrize("interval", ["state_directory._TRIM_INTERVAL", "sqlite.wal._INTERVAL"])
 async def test_upkeep_outlives_an_overload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: str) -> None:
     calls = 0
 
@@ -265,7 +268,7 @@ async def test_upkeep_outlives_an_overload(tmp_path: Path, monkeypatch: pytest.M
         calls += 1
         raise OverloadedError("busy")
 
-    for name in ("directory._TRIM_INTERVAL", "wal._INTERVAL"):
+    for name in ("state_directory._TRIM_INTERVAL", "sqlite.wal._INTERVAL"):
         monkeypatch.setattr(f"bandstand.store.{name}", 0.001 if name == interval else 3600.0)
     monkeypatch.setattr("bandstand.store.sqlite.wal._LIMIT", 0)
     monkeypatch.setattr(Writer, "call", overloaded)
@@ -288,7 +291,7 @@ async def test_closing_settles_every_event_it_accepted(tmp_path: Path, turns: in
         await subject.store.open()
         assert (await subject.state("anna")).reward_count == 200 - len(refused)
         for decision, outcome in zip(decisions, outcomes, strict=True):
-            kept = await subject.store.receipt(decision.decision_id)
+            kept = await subject.store.find_receipt(decision.decision_id)
             assert kept is not None
             assert (kept.reward is None) == isinstance(outcome, BaseException)
 
@@ -299,7 +302,12 @@ async def test_a_closed_store_refuses_in_words(tmp_path: Path) -> None:
         decision = await subject.decide("anna")
     store = subject.store
     await store.close()  # again
-    for attempt in (store.profile("berta"), store.decision("mine"), store.users("", 0, 1), subject.reward(decision)):
+    for attempt in (
+        store.load_profile("berta"),
+        store.find_decision("mine"),
+        store.list_users("", 0, 1),
+        subject.reward(decision),
+    ):
         with pytest.raises(BandstandError):
             await attempt
 
@@ -308,7 +316,7 @@ async def test_documents_are_current_after_closing(tmp_path: Path) -> None:
     async with Subject(embedded(tmp_path)) as subject:
         for number in range(70):
             await subject.reward(await subject.decide(f"user-{number}"))
-        profiles = [await subject.store.profile(f"user-{number}") for number in range(70)]
+        profiles = [await subject.store.load_profile(f"user-{number}") for number in range(70)]
     for profile in profiles:
         document = Documents(tmp_path).read(profile.user_id)
         assert document is not None
@@ -322,6 +330,6 @@ async def test_a_user_who_only_had_tips_written_needs_no_document(tmp_path: Path
         await subject.generate("anna")
         for _ in range(3):
             await subject.reopen()
-            assert (await subject.store.profile("anna")).policies == {}
+            assert (await subject.store.load_profile("anna")).policies == {}
         assert documents_in(tmp_path) == []
         assert subject.store.status().quarantined == 0

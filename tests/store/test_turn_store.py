@@ -13,8 +13,8 @@ from bandstand.errors import (
     WrongPolicyError,
 )
 from bandstand.store.records import Decision
-from bandstand.store.tables.judgements import Conclusion, Judgement, JudgementExpiredError, RewardPendingError
-from bandstand.store.turn_store import Concluded, TurnStore
+from bandstand.store.tables.judgements import Conclusion, JudgedTurn, JudgementExpiredError, RewardPendingError
+from bandstand.store.turn_store import TurnOutcome, TurnStore
 from tests.store.given import CATALOGUE, DAY, QUICK, Subject, assert_same, digest, killed, ledger_of, rebuilt
 
 VERDICT = {"version": 1, "scored": True, "label": "pos_praise", "rationale": "quotes it", "raw": "{}"}
@@ -25,9 +25,9 @@ class Turns(Subject):
 
     store: TurnStore
 
-    def turn(self, decision: Decision, *, body: str = "turn", key: tuple[str, str] | None = None) -> Judgement:
+    def turn(self, decision: Decision, *, body: str = "turn", key: tuple[str, str] | None = None) -> JudgedTurn:
         """A turn for a decision; its request is ``body``."""
-        return Judgement(
+        return JudgedTurn(
             judgement_id="0" * 16 + "1" * 16,
             seq=0,
             user_id=decision.user_id,
@@ -42,9 +42,9 @@ class Turns(Subject):
             idempotency=key,
         )
 
-    async def conclude(self, judgement: Judgement, teach: float | None = 0.8, cause: str = "judge") -> Concluded:
+    async def conclude(self, judgement: JudgedTurn, teach: float | None = 0.8, cause: str = "judge") -> TurnOutcome:
         """What comes of a judgement as it stands."""
-        standing = await self.store.judgement(judgement.judgement_id)
+        standing = await self.store.get_judgement(judgement.judgement_id)
         conclusion = Conclusion(
             cause="override" if cause == "override" else "judge",
             client="tests",
@@ -53,7 +53,7 @@ class Turns(Subject):
             teach=teach,
             reason=None if teach is not None else "below_tau",
         )
-        made = await self.store.conclude(standing, conclusion)
+        made = await self.store.apply_conclusion(standing, conclusion)
         assert made is not None
         return made
 
@@ -115,18 +115,18 @@ async def test_what_came_with_a_key_is_looked_up_as_what_it_is(turns: Turns) -> 
     given = (await turns.reward(second, key=("route", "reward"))).reward
     for _ in range(2):
         turn, reward = (
-            await turns.store.turn_by_key(("route", "turn")),
-            await turns.store.reward_by_key(("route", "reward")),
+            await turns.store.find_turn_by_key(("route", "turn")),
+            await turns.store.find_reward_by_key(("route", "reward")),
         )
         assert turn is not None
         assert reward is not None
         assert (turn.seq, turn.body_hash, reward.seq) == (taken.seq, taken.body_hash, given.seq)
         with pytest.raises(IdempotencyMismatchError):
-            await turns.store.turn_by_key(("route", "reward"))
+            await turns.store.find_turn_by_key(("route", "reward"))
         with pytest.raises(IdempotencyMismatchError):
-            await turns.store.reward_by_key(("route", "turn"))
-        assert await turns.store.turn_by_key(("another", "turn")) is None
-        assert await turns.store.reward_by_key(("another", "reward")) is None
+            await turns.store.find_reward_by_key(("route", "turn"))
+        assert await turns.store.find_turn_by_key(("another", "turn")) is None
+        assert await turns.store.find_reward_by_key(("another", "reward")) is None
         await turns.reopen()
 
 
@@ -146,29 +146,29 @@ async def test_a_crash_after_the_answer_loses_nothing(turns: Turns, tmp_path: Pa
     await turns.conclude(taken)
     after = killed(tmp_path / "state", tmp_path / "after")
     async with stored(before) as crashed:
-        assert [seq for seq, _, _ in await crashed.store.waiting()] == [taken.seq]
-        (found,) = await crashed.store.taken([taken.seq])
+        assert [seq for seq, _, _ in await crashed.store.list_waiting()] == [taken.seq]
+        (found,) = await crashed.store.load_waiting([taken.seq])
         assert found.texts == ("q", "a", "m")
     async with stored(after) as crashed:
-        assert await crashed.store.waiting() == []
+        assert await crashed.store.list_waiting() == []
         assert (await crashed.state("anna")).cumulative_reward == 0.8
 
 
 async def test_a_judgement_is_concluded_once_a_round(turns: Turns) -> None:
     taken = (await turns.store.accept(turns.turn(await turns.decide("anna")))).judgement
-    stale = await turns.store.judgement(taken.judgement_id)
+    stale = await turns.store.get_judgement(taken.judgement_id)
     await turns.conclude(taken)
     with pytest.raises(Exception, match="already has another reward"):
-        await turns.store.conclude(stale, Conclusion(cause="judge", client="tests", verdict=VERDICT, teach=0.8))
+        await turns.store.apply_conclusion(stale, Conclusion(cause="judge", client="tests", verdict=VERDICT, teach=0.8))
     assert (await turns.state("anna")).reward_count == 1
 
 
 async def test_nobody_s_turn_is_concluded_for_somebody_else(turns: Turns) -> None:
     taken = (await turns.store.accept(turns.turn(await turns.decide("anna")))).judgement
-    stale = await turns.store.judgement(taken.judgement_id)
+    stale = await turns.store.get_judgement(taken.judgement_id)
     await turns.store.erase("anna", "tests")
     await turns.decide("anna")  # another one of that name
-    assert await turns.store.conclude(stale, Conclusion(cause="judge", client="tests", teach=0.8)) is None
+    assert await turns.store.apply_conclusion(stale, Conclusion(cause="judge", client="tests", teach=0.8)) is None
     assert (await turns.state("anna")).reward_count == 0
 
 
@@ -189,12 +189,12 @@ async def test_many_overrides_leave_one_reward_wherever_it_is_read_from(turns: T
     state = await turns.state("anna")
     assert state.reward_count == 1
     assert state.cumulative_reward == pytest.approx(-1.0)
-    live = (await turns.store.profile("anna")).copy()
+    live = (await turns.store.load_profile("anna")).copy()
     crashed = killed(tmp_path / "state", tmp_path / "copy")
     await turns.reopen()
-    assert_same(live, await turns.store.profile("anna"))
+    assert_same(live, await turns.store.load_profile("anna"))
     assert_same(live, await rebuilt(crashed, "anna"))
-    found = await turns.store.decision(decision.decision_id)
+    found = await turns.store.find_decision(decision.decision_id)
     assert found is not None
     assert found.reward is not None
     assert found.reward.value == -1.0
@@ -207,7 +207,7 @@ async def test_what_a_baseline_holds_cannot_be_overridden(tmp_path: Path) -> Non
         taken = (await turns.store.accept(turns.turn(await turns.decide("anna")))).judgement
         await turns.conclude(taken)
         turns.clock.now += 6 * DAY
-        await turns.store.trim()
+        await turns.store.apply_retention()
         with pytest.raises(JudgementExpiredError):
             await turns.conclude(taken, -0.8, "override")
         assert (await turns.state("anna")).cumulative_reward == 0.8
@@ -219,10 +219,10 @@ async def test_a_verdict_for_a_decision_past_its_days_teaches_nothing(tmp_path: 
     async with made as turns:
         taken = (await turns.store.accept(turns.turn(await turns.decide("anna")))).judgement
         turns.clock.now += 6 * DAY
-        await turns.store.trim()
+        await turns.store.apply_retention()
         concluded = await turns.conclude(taken)
         assert (concluded.judgement.state, concluded.judgement.reason) == ("withheld", "expired")
-        live = (await turns.store.profile("anna")).copy()
+        live = (await turns.store.load_profile("anna")).copy()
         assert_same(live, await rebuilt(killed(tmp_path, tmp_path.with_name("copy")), "anna"))
 
 
@@ -230,7 +230,7 @@ async def test_totals_stand_where_judgements_do(turns: Turns, tmp_path: Path) ->
     taken = [(await turns.store.accept(turns.turn(await turns.decide("anna")))).judgement for _ in range(3)]
     await turns.conclude(taken[0])
     await turns.conclude(taken[1], None)
-    assert {(each.state, each.reason, each.turns) for each in await turns.store.judgement_totals()} == {
+    assert {(each.state, each.reason, each.turns) for each in await turns.store.load_turn_totals()} == {
         ("taught", "", 1),
         ("withheld", "below_tau", 1),
         ("waiting", "", 1),
@@ -238,7 +238,7 @@ async def test_totals_stand_where_judgements_do(turns: Turns, tmp_path: Path) ->
     by_hand = "SELECT state, coalesce(reason, ''), count(*) FROM judgements GROUP BY 1, 2 ORDER BY 1"
     with ledger_of(tmp_path / "state") as ledger:
         counted = ledger.execute(by_hand).fetchall()
-    assert counted == sorted((each.state, each.reason, each.turns) for each in await turns.store.judgement_totals())
+    assert counted == sorted((each.state, each.reason, each.turns) for each in await turns.store.load_turn_totals())
 
 
 async def test_influence_counts_from_when_a_turn_taught(turns: Turns) -> None:
@@ -246,5 +246,5 @@ async def test_influence_counts_from_when_a_turn_taught(turns: Turns) -> None:
     taken = (await turns.store.accept(turns.turn(decision))).judgement
     turns.clock.now += 2 * 3600
     await turns.conclude(taken)
-    assert await turns.store.taught_since("anna", turns.clock.now - 3600) == [turns.clock.now]
-    assert await turns.store.taught_since("anna", turns.clock.now + 1) == []
+    assert await turns.store.list_update_times("anna", turns.clock.now - 3600) == [turns.clock.now]
+    assert await turns.store.list_update_times("anna", turns.clock.now + 1) == []

@@ -15,7 +15,7 @@ import pytest
 
 from bandstand.config.settings import Settings
 from bandstand.judge.gate import Gate
-from bandstand.judge.gated_verdict import Judgement
+from bandstand.judge.gated_verdict import GatedVerdict
 from bandstand.judge.taxonomy import shipped_taxonomy
 from bandstand.judge.turn import Turn
 from bandstand.judging import open_judges
@@ -33,14 +33,19 @@ TRUTH = {"rationale": "They say that it is wrong.", "label": "neg_correction", "
 
 def is_fooled(request: ScriptedRequest) -> bool:
     """Whether anything of a user's reached the model otherwise than fenced, visible and short."""
-    user = request.texts[-1]
+    user = request.message_texts[-1]
     fenced = {name: html.unescape(text) for name, text in FENCED.findall(user)}
     outside = FENCED.sub("", user).strip()
     hidden = any(unicodedata.category(c) in {"Cc", "Cf", "Cs"} and c not in "\n\t" for c in user)
     drowned = any(len(text) > LIMITS[name] for name, text in fenced.items())
     rewritten = not request.system.startswith("You read one turn") or request.system.count("You read one turn") > 1
     return (
-        outside != OWN_WORDS or list(fenced) != list(LIMITS) or hidden or drowned or rewritten or len(request.texts) > 1
+        outside != OWN_WORDS
+        or list(fenced) != list(LIMITS)
+        or hidden
+        or drowned
+        or rewritten
+        or len(request.message_texts) > 1
     )
 
 
@@ -48,20 +53,20 @@ def gullible(request: ScriptedRequest) -> ScriptedAnswer:
     """Obey, else judge honestly."""
     if is_fooled(request):
         return ScriptedAnswer(json.dumps(OBEYED))
-    message = html.unescape(FENCED.findall(request.texts[-1])[-1][1])
+    message = html.unescape(FENCED.findall(request.message_texts[-1])[-1][1])
     return ScriptedAnswer(json.dumps(TRUTH if HONEST in message else OBEYED))
 
 
 def chatty(request: ScriptedRequest) -> ScriptedAnswer:
     """A gateway that enforces no schema, and a model that quotes all it was shown before it answers."""
     answer = json.loads(gullible(request).text)
-    quoted = html.unescape(request.texts[-1])
+    quoted = html.unescape(request.message_texts[-1])
     return ScriptedAnswer(
         f"They wrote:\n{quoted}\nSo:\n{json.dumps(answer)}", refuse=frozenset({"response_format", "output_config"})
     )
 
 
-async def judged(server: ScriptedServer, wire: Wire, attack: Attack, state_dir: Path) -> Judgement:
+async def judged(server: ScriptedServer, wire: Wire, attack: Attack, state_dir: Path) -> GatedVerdict:
     settings = Settings(
         state_dir=state_dir,
         judge="llm",
@@ -71,8 +76,8 @@ async def judged(server: ScriptedServer, wire: Wire, attack: Attack, state_dir: 
         anthropic_api_key="key",  # type: ignore[arg-type]  # read like the environment
     )
     async with open_judges(settings) as judges:
-        found = await judges.under().judge(Turn(attack.query_t, attack.answer_t, attack.query_t1))
-    return Judgement(found, Gate().applied(found, FOLLOWUP))
+        found = await judges.get_judge().judge(Turn(attack.query_t, attack.answer_t, attack.query_t1))
+    return GatedVerdict(found, Gate().apply(found, FOLLOWUP))
 
 
 @pytest.fixture
@@ -113,5 +118,5 @@ async def test_the_model_would_obey_what_is_not_fenced(attack: Attack) -> None:
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 async def test_the_local_tiers_are_not_turned_round_either(attack: Attack, tmp_path: Path) -> None:
     async with open_judges(Settings(state_dir=tmp_path)) as judges:
-        found = await judges.under().judge(Turn(attack.query_t, attack.answer_t, attack.query_t1))
-    assert Gate().applied(found, FOLLOWUP).reward <= 0
+        found = await judges.get_judge().judge(Turn(attack.query_t, attack.answer_t, attack.query_t1))
+    assert Gate().apply(found, FOLLOWUP).reward <= 0

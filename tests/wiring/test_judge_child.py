@@ -11,7 +11,7 @@ from typing import Any
 
 from bandstand.config.settings import Settings
 from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedRequest, ScriptedServer
-from bandstand.wiring.judge_worker import environment
+from bandstand.wiring.judge_worker import build_environment
 from tests.store.given import settled
 
 SAID = json.dumps({"rationale": "x", "label": "neg_confusion", "confidence": 0.9})
@@ -54,7 +54,7 @@ async def working(
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **environment(given)},
+            env={**os.environ, **build_environment(given)},
         )
         made = Process(process)
         try:
@@ -68,7 +68,7 @@ async def working(
 
 async def test_turns_and_calls_are_answered_in_any_order(tmp_path: Path) -> None:
     def script(request: ScriptedRequest) -> ScriptedAnswer:
-        return ScriptedAnswer(SAID, delay_s=1.0 if request.texts[-1] == "slow" else 0.0)
+        return ScriptedAnswer(SAID, delay_s=1.0 if request.message_texts[-1] == "slow" else 0.0)
 
     async with working(tmp_path, script) as (process, server):
         process.call(1, "slow")
@@ -117,7 +117,7 @@ async def test_a_call_that_is_let_go_is_hung_up_and_says_what_it_may_have_cost(t
         found = await process.says()
         assert (found["id"], found["fault"]) == (7, {"code": "let-go"})
         assert found["spent"][1] == 100
-        await settled(lambda: server.hung_up == 1)
+        await settled(lambda: server.disconnects == 1)
 
 
 async def test_what_is_let_go_before_it_has_begun_is_answered_too_and_has_cost_nothing(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import pytest
 from pydantic import SecretStr
 
 from bandstand.config.settings import JudgePrice, Settings
-from bandstand.service.context import Deployment
+from bandstand.service.context import ServiceContext
 from bandstand.store.turn_store import TurnStore
-from bandstand.wiring.judge_worker import environment, serving
+from bandstand.wiring.judge_worker import build_environment, build_judge_worker
 from tests.store.given import CATALOGUE, QUICK, Clock
 
 
@@ -24,7 +24,7 @@ def test_the_environment_says_settings_as_the_service_has_them(tmp_path: Path, m
     chosen = settings(
         tmp_path, judge_model="mine", openai_api_key=SecretStr("sk-1"), judge_price="0.05/0.40", prompts_dir=None
     )
-    variables = environment(chosen)
+    variables = build_environment(chosen)
     assert (variables["JUDGE_MODEL"], variables["OPENAI_API_KEY"]) == ("mine", "sk-1")
     assert "JUDGE_DAILY_TOKENS" not in variables, "budgets are kept in the ledger"
     assert "PROMPTS_DIR" not in variables
@@ -40,9 +40,9 @@ def test_the_environment_says_settings_as_the_service_has_them(tmp_path: Path, m
 def test_what_a_turn_may_cost_is_bound_by_its_words(tmp_path: Path) -> None:
     clock = Clock()
     store = TurnStore(tmp_path / "state", CATALOGUE, options=QUICK, clock=clock)
-    population = Deployment(CATALOGUE, store).population
+    population = ServiceContext(CATALOGUE, store).population
     chosen = settings(tmp_path, judge_model="mine", openai_api_key=SecretStr("sk-1"))
-    judging = serving(chosen, store, population, clock)
+    judging = build_judge_worker(chosen, store, population, clock)
     bound = judging.options.caps.bound
     assert bound is not None
     short, long = bound(("q", "a", "m"), "followup-v1"), bound(("q", "a", "你" * 2000), "followup-v1")
@@ -52,5 +52,5 @@ def test_what_a_turn_may_cost_is_bound_by_its_words(tmp_path: Path) -> None:
 
 def test_without_a_model_nothing_is_reserved(tmp_path: Path) -> None:
     store = TurnStore(tmp_path / "state", CATALOGUE, options=QUICK)
-    judging = serving(settings(tmp_path), store, Deployment(CATALOGUE, store).population, Clock())
+    judging = build_judge_worker(settings(tmp_path), store, ServiceContext(CATALOGUE, store).population, Clock())
     assert judging.options.caps.bound is None

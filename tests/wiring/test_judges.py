@@ -26,7 +26,7 @@ def settings(state_dir: Path, **given: Any) -> Settings:
 
 async def judged(chosen: Settings, turn: Turn = TURN, taxonomy: str | None = None) -> Judged:
     async with open_judges(chosen) as judges:
-        return await judges.under(taxonomy).judge(turn)
+        return await judges.get_judge(taxonomy).judge(turn)
 
 
 @pytest.mark.parametrize("provider", WIRES)
@@ -40,7 +40,7 @@ async def test_each_provider_is_asked_on_its_own_wire_with_its_key_and_a_strict_
     assert (found.label, found.tier, found.model, found.raw) == ("neg_correction", "llm", "tiny", NO)
     (request,) = server.requests
     assert (request.wire, request.body["model"]) == (provider, "tiny")
-    assert "isn't that rather" in request.texts[0]
+    assert "isn't that rather" in request.message_texts[0]
     if provider == "openai":
         assert request.headers["authorization"] == "Bearer o-key"
         assert request.body["response_format"]["json_schema"]["strict"] is True
@@ -112,8 +112,8 @@ async def test_local_modes_ask_nobody_whatever_is_named(tmp_path: Path, mode: st
 
 async def test_local_judges_need_no_loop_and_no_network(tmp_path: Path) -> None:
     judges = local_judges(settings(tmp_path, judge="llm", judge_model="tiny", judge_url="http://127.0.0.1:1"))
-    assert (await judges.under().judge(TURN)).tier == "local"
-    assert not judges.under().asks_llm
+    assert (await judges.get_judge().judge(TURN)).tier == "local"
+    assert not judges.get_judge().has_llm
 
 
 async def test_the_providers_themselves_are_asked_where_no_url_is_set(
@@ -187,7 +187,7 @@ async def test_corrections_are_judged_under_their_own_prompt_and_limits(tmp_path
 
     def script(request: ScriptedRequest) -> ScriptedAnswer:
         assert request.system.startswith("You read a user's message")
-        assert request.texts[0].count("a") < 700
+        assert request.message_texts[0].count("a") < 700
         return ScriptedAnswer(said)
 
     async with ScriptedServer(script) as server:
@@ -234,6 +234,6 @@ async def test_past_a_cap_or_without_a_price_the_local_tiers_go_on(
     async with ScriptedServer(ScriptedAnswer(NO)) as server:
         chosen = settings(tmp_path, judge="llm", judge_model="tiny", judge_url=server.url, **caps)
         async with open_judges(chosen) as judges:
-            found = [await judges.under().judge(Turn("", "", word)) for word in ("one", "two")]
+            found = [await judges.get_judge().judge(Turn("", "", word)) for word in ("one", "two")]
     assert [judged.tier for judged in found] == tiers
     assert len(server.requests) == tiers.count("llm")

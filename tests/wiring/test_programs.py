@@ -21,7 +21,7 @@ LABELS = {"wrong": ("neg_correction", 0.9), "great": ("pos_praise", 0.9), "well"
 
 def script(request: ScriptedRequest) -> ScriptedAnswer:
     """Say what the message's first word means; refuse what it does not know."""
-    word = request.texts[0].split("<message>\n")[1].split()[0]
+    word = request.message_texts[0].split("<message>\n")[1].split()[0]
     if word == "broken":
         return ScriptedAnswer(status=400)
     label, confidence = LABELS.get(word, ("neutral", 0.9))
@@ -120,7 +120,7 @@ async def test_those_who_ask_at_once_share_a_client_and_leave_nothing_behind(ser
     assert [one.label for one in [*others, *both]] == ["pos_praise"] * 3 + ["neg_correction"]
     assert len(server.requests) == 2
     assert steps == [(1, 2), (2, 2)]
-    assert programs._lent == {}  # noqa: SLF001 - a client left open would be seen nowhere else
+    assert programs._shared == {}  # noqa: SLF001 - a client left open would be seen nowhere else
 
 
 async def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ async def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path:
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
         await judge(turn("great"))
-    assert programs._lent == {}  # noqa: SLF001 - as above
+    assert programs._shared == {}  # noqa: SLF001 - as above
 
 
 async def test_corrections_are_classified_without_a_model(server: ScriptedServer) -> None:

@@ -22,7 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.experiment import Experiment
-from bandstand.definition import unknown
+from bandstand.definition import describe_unknown
 from bandstand.errors import ConfigurationError
 
 Role = Literal["serve", "read", "admin"]
@@ -33,7 +33,7 @@ _KEY_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 _KEY_SECRET = re.compile(r"[!-~]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
-_SHOWN = 200  # so much of a wrong value: a path is most often whole
+_MAX_VALUE_CHARS = 200  # so much of a wrong value: a path is most often whole
 
 OTHER_TABLES = ("judge", "taxonomies")
 """Tables of the deployment's file that are no schemas and no policies."""
@@ -115,7 +115,7 @@ def _is_host(host: str) -> bool:
     return True
 
 
-def _checked_url(value: object) -> object:
+def _validate_url(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
@@ -133,7 +133,7 @@ def _checked_url(value: object) -> object:
     return value
 
 
-def _checked_secret(value: object) -> object:
+def _validate_secret(value: object) -> object:
     if isinstance(value, str) and not _KEY_SECRET.fullmatch(value):
         raise ValueError("it must be printable ASCII without spaces, to fit into a header")
     return value
@@ -165,7 +165,7 @@ def _parse_names(value: object) -> object:
     return names
 
 
-def _lowered(value: object) -> object:
+def _to_lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
@@ -175,7 +175,7 @@ def _not_blank(value: object) -> object:
     return value
 
 
-def _setting(meaning: str, allowed: str, *, default: object, **bounds: Any) -> Any:
+def _make_setting(meaning: str, allowed: str, *, default: object, **bounds: Any) -> Any:
     return Field(default, description=meaning, json_schema_extra={"allowed": allowed}, **bounds)
 
 
@@ -191,226 +191,226 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True)
 
-    host: Annotated[str, BeforeValidator(_not_blank)] = _setting(
+    host: Annotated[str, BeforeValidator(_not_blank)] = _make_setting(
         "Address to listen on. Without API keys only a loopback address, unless `ALLOW_OPEN` is set.",
         "an address or host name of this machine",
         default="127.0.0.1",
     )
-    port: int = _setting(
+    port: int = _make_setting(
         "Port to listen on; 0 takes any free one.", "a whole number from 0 to 65535", default=8000, ge=0, le=65_535
     )
-    state_dir: Annotated[Path, BeforeValidator(_not_blank)] = _setting(
+    state_dir: Annotated[Path, BeforeValidator(_not_blank)] = _make_setting(
         "Folder of the ledger and the users' documents; made if missing, owned by one process.",
         "a path",
         default=Path("state"),
     )
-    bandstand_config: Annotated[Path | None, BeforeValidator(_not_blank)] = _setting(
+    bandstand_config: Annotated[Path | None, BeforeValidator(_not_blank)] = _make_setting(
         "The deployment's own feature schemas, policies, taxonomies and rules of the judge, beside those that ship.",
         "the path of a TOML file",
         default=None,
     )
-    active_policy: Annotated[str | None, BeforeValidator(_not_blank)] = _setting(
+    active_policy: Annotated[str | None, BeforeValidator(_not_blank)] = _make_setting(
         "Pins the policy that the un-named routes mean; unset, the last promoted one, else `linucb-v2`.",
         "the name of a configured policy",
         default=None,
     )
-    experiment: Annotated[Experiment | None, NoDecode, BeforeValidator(_parse_experiment)] = _setting(
+    experiment: Annotated[Experiment | None, NoDecode, BeforeValidator(_parse_experiment)] = _make_setting(
         "Splits the users of the un-named routes between policies, by weight; not beside `ACTIVE_POLICY`.",
         "a comma list of policy:weight, with name= before it to tell it from an earlier one of the same policies",
         default=None,
     )
-    shadow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_names)] = _setting(
+    shadow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_names)] = _make_setting(
         "Policies that look at every decision of another, learn from its reward, and are compared with it.",
         "a comma list of configured policies",
         default=(),
     )
-    api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_keys)] = _setting(
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_keys)] = _make_setting(
         "Who may call, from `Authorization: Bearer` or `X-API-Key`; unset, everyone on this machine.",
         f"a comma list of name:role:secret or name:role:sha256:hex, where role is one of {', '.join(_ROLES)}",
         default=(),
     )
-    allow_open: bool = _setting(
+    allow_open: bool = _make_setting(
         "Serve a network without API keys; only where something in front decides who may call.", _SWITCH, default=False
     )
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = _setting(
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = _make_setting(
         "Names other than loopback that a request's `Host` may carry while there are no API keys.",
         "a comma list of host names or addresses, without ports",
         default=(),
     )
-    durability: Annotated[Literal["full", "process"], BeforeValidator(_lowered)] = _setting(
+    durability: Annotated[Literal["full", "process"], BeforeValidator(_to_lower)] = _make_setting(
         "`full`: an acknowledged reward survives a power cut; `process`: it survives a killed process, and is faster.",
         "full or process",
         default="full",
     )
-    max_warm_users: int = _setting(
+    max_warm_users: int = _make_setting(
         "Users whose state is kept in memory; the longest unused leave first.",
         "a whole number from 1",
         default=100_000,
         ge=1,
     )
-    max_pending: int = _setting(
+    max_pending: int = _make_setting(
         "Events that may wait for the ledger; beyond that a call is answered with 503.",
         "a whole number from 1",
         default=10_000,
         ge=1,
     )
-    decision_retention_days: int = _setting(
+    decision_retention_days: int = _make_setting(
         "Days that decisions and rewards stay in the ledger; 0 keeps them for ever. What was learned from them stays.",
         "a whole number from 0 to 36500",
         default=90,
         ge=0,
         le=36_500,
     )
-    checkpoint_seconds: float = _setting(
+    checkpoint_seconds: float = _make_setting(
         "Seconds between two checkpoints of changed users to their documents.",
         "a number above 0, up to 86400",
         default=30,
         gt=0,
         le=86_400,
     )
-    score_when_full: bool = _setting(
+    score_when_full: bool = _make_setting(
         "When the disk is full, go on scoring without logging the decisions, which then cannot be rewarded.",
         _SWITCH,
         default=False,
     )
-    prior_refresh_rewards: int = _setting(
+    prior_refresh_rewards: int = _make_setting(
         "Rewards after which a policy's population prior is learned again, in the background, within two seconds.",
         "a whole number from 1",
         default=200,
         ge=1,
     )
-    generator: Annotated[Literal["auto", "llm", "template"], BeforeValidator(_lowered)] = _setting(
+    generator: Annotated[Literal["auto", "llm", "template"], BeforeValidator(_to_lower)] = _make_setting(
         "What writes tips: a model (`llm`), the tasks alone (`template`), or a model if `LITELLM_URL` is set (`auto`).",
         "auto, llm or template",
         default="auto",
     )
-    litellm_url: Annotated[str | None, BeforeValidator(_checked_url)] = _setting(
+    litellm_url: Annotated[str | None, BeforeValidator(_validate_url)] = _make_setting(
         "The OpenAI-compatible gateway that writes tips; under `GENERATOR=llm`, `http://localhost:4000` if unset.",
         "an http or https URL without credentials",
         default=None,
     )
-    litellm_master_key: Annotated[SecretStr | None, BeforeValidator(_checked_secret)] = _setting(
+    litellm_master_key: Annotated[SecretStr | None, BeforeValidator(_validate_secret)] = _make_setting(
         "The gateway's key.", "printable ASCII without spaces", default=None
     )
-    generate_model: Annotated[str, BeforeValidator(_not_blank)] = _setting(
+    generate_model: Annotated[str, BeforeValidator(_not_blank)] = _make_setting(
         "The model or alias that the gateway is asked for.", "a name that the gateway knows", default="tip-generator"
     )
-    generate_deadline_s: float = _setting(
+    generate_deadline_s: float = _make_setting(
         "Seconds that writing tips may take, over all tries.",
         "a number above 0, up to 3600",
         default=60,
         gt=0,
         le=3600,
     )
-    generate_max_concurrent: int = _setting(
+    generate_max_concurrent: int = _make_setting(
         "Requests for tips that may wait for the model at once; beyond that a call is answered with 503.",
         "a whole number from 1 to 10000",
         default=64,
         ge=1,
         le=10_000,
     )
-    default_prompt_version: Annotated[str | None, BeforeValidator(_not_blank)] = _setting(
+    default_prompt_version: Annotated[str | None, BeforeValidator(_not_blank)] = _make_setting(
         "The prompt of requests that name none: `v1` if unset, any of a list, or the one that earns most (`auto`).",
         "auto, or a version or comma list of versions in the prompts folder",
         default=None,
     )
-    prompts_dir: Annotated[Path | None, BeforeValidator(_not_blank)] = _setting(
+    prompts_dir: Annotated[Path | None, BeforeValidator(_not_blank)] = _make_setting(
         "The deployment's own folder of prompts, in place of those that ship.", "a path", default=None
     )
-    judge: Annotated[Literal["auto", "local", "rules", "llm", "off"], BeforeValidator(_lowered)] = _setting(
+    judge: Annotated[Literal["auto", "local", "rules", "llm", "off"], BeforeValidator(_to_lower)] = _make_setting(
         "What reads a user's next message: rules and a text model (`local`), `rules` alone, an LLM (`llm`), nothing "
         "(`off`), or local with an LLM where that is not sure, if `JUDGE_MODEL` is set (`auto`).",
         "auto, local, rules, llm or off",
         default="auto",
     )
-    judge_model: Annotated[str | None, BeforeValidator(_not_blank)] = _setting(
+    judge_model: Annotated[str | None, BeforeValidator(_not_blank)] = _make_setting(
         "The judge's LLM; unset, no turn leaves this machine.", "a name that the provider knows", default=None
     )
-    judge_provider: Annotated[Literal["openai", "anthropic"], BeforeValidator(_lowered)] = _setting(
+    judge_provider: Annotated[Literal["openai", "anthropic"], BeforeValidator(_to_lower)] = _make_setting(
         "Which wire the judge's LLM speaks: OpenAI's, as most gateways do, or Anthropic's.",
         "openai or anthropic",
         default="openai",
     )
-    judge_url: Annotated[str | None, BeforeValidator(_checked_url)] = _setting(
+    judge_url: Annotated[str | None, BeforeValidator(_validate_url)] = _make_setting(
         "Where the judge's LLM is; unset, at the provider itself.",
         "an http or https URL without credentials",
         default=None,
     )
-    judge_prompt_version: Annotated[str, BeforeValidator(_not_blank)] = _setting(
+    judge_prompt_version: Annotated[str, BeforeValidator(_not_blank)] = _make_setting(
         "The prompt of the judge's LLM.", "a version in the folder `judge` of the prompts", default="v1"
     )
-    judge_deadline_s: float = _setting(
+    judge_deadline_s: float = _make_setting(
         "Seconds that the LLM may take over one turn, over all tries.",
         "a number above 0, up to 3600",
         default=180,
         gt=0,
         le=3600,
     )
-    judge_max_concurrent: int = _setting(
+    judge_max_concurrent: int = _make_setting(
         "Questions that the LLM is asked at once, of turns and of opinions.",
         "a whole number from 1 to 1000",
         default=32,
         ge=1,
         le=1000,
     )
-    judge_tau: float = _setting(
+    judge_tau: float = _make_setting(
         "τ: under the hard gate, verdicts that are less confident teach nothing.",
         "a number from 0 to 1",
         default=0.6,
         ge=0,
         le=1,
     )
-    judge_gate: Annotated[Literal["hard", "soft"], BeforeValidator(_lowered)] = _setting(
+    judge_gate: Annotated[Literal["hard", "soft"], BeforeValidator(_to_lower)] = _make_setting(
         "`hard`: the label's reward from τ on, else nothing; `soft`: the mean reward over all labels, always.",
         "hard or soft",
         default="hard",
     )
-    judge_daily_tokens: int | None = _setting(
+    judge_daily_tokens: int | None = _make_setting(
         "Tokens that the judge's LLM may cost in a UTC day; beyond, the local tiers go on alone.",
         "a whole number from 0",
         default=None,
         ge=0,
     )
-    judge_daily_usd: Decimal | None = _setting(
+    judge_daily_usd: Decimal | None = _make_setting(
         "US dollars that it may cost in a UTC day; a model without `JUDGE_PRICE` is then never asked.",
         "an amount from 0",
         default=None,
         ge=0,
         allow_inf_nan=False,
     )
-    judge_price: Annotated[JudgePrice | None, NoDecode, BeforeValidator(_parse_price)] = _setting(
+    judge_price: Annotated[JudgePrice | None, NoDecode, BeforeValidator(_parse_price)] = _make_setting(
         "US dollars that a million tokens cost, read and written, such as `0.05/0.40`.",
         "two amounts from 0 with a slash between them",
         default=None,
     )
-    judge_max_updates_per_user_hour: int = _setting(
+    judge_max_updates_per_user_hour: int = _make_setting(
         "Turns of one user that may teach within an hour; the verdicts of more are kept and teach nothing.",
         "a whole number from 0",
         default=60,
         ge=0,
     )
-    turn_retention_days: int = _setting(
+    turn_retention_days: int = _make_setting(
         "Days that the words of turns stay, and what quotes them; 0 keeps them for ever. Verdicts stay.",
         "a whole number from 0 to 36500",
         default=30,
         ge=0,
         le=36_500,
     )
-    anthropic_api_key: Annotated[SecretStr | None, BeforeValidator(_checked_secret)] = _setting(
+    anthropic_api_key: Annotated[SecretStr | None, BeforeValidator(_validate_secret)] = _make_setting(
         "Key of the Anthropic API: of the judge under `JUDGE_PROVIDER=anthropic`, and of `simulate --judge llm`.",
         "printable ASCII without spaces",
         default=None,
     )
-    openai_api_key: Annotated[SecretStr | None, BeforeValidator(_checked_secret)] = _setting(
+    openai_api_key: Annotated[SecretStr | None, BeforeValidator(_validate_secret)] = _make_setting(
         "Key of OpenAI, or of the gateway that `JUDGE_URL` or `simulate --judge-url` names; some gateways need none.",
         "printable ASCII without spaces",
         default=None,
     )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lowered)] = _setting(
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_to_lower)] = _make_setting(
         "The least severe messages that are logged.", "debug, info, warning or error", default="info"
     )
-    log_requests: bool = _setting("Log one JSON line for each request.", _SWITCH, default=False)
-    shutdown_seconds: int = _setting(
+    log_requests: bool = _make_setting("Log one JSON line for each request.", _SWITCH, default=False)
+    shutdown_seconds: int = _make_setting(
         "Seconds that running requests have to end after SIGTERM.",
         "a whole number from 1 to 3600",
         default=20,
@@ -429,27 +429,27 @@ def read_settings(**flags: object) -> Settings:
     try:
         return Settings(**given)  # type: ignore[arg-type]  # flags arrive as text and are parsed like the environment
     except ValidationError as error:
-        raise ConfigurationError("; ".join(_explain(fault, given) for fault in error.errors())) from None
+        raise ConfigurationError("; ".join(_format_fault(fault, given) for fault in error.errors())) from None
 
 
-def _explain(fault: ErrorDetails, flags: Mapping[str, object]) -> str:
+def _format_fault(fault: ErrorDetails, flags: Mapping[str, object]) -> str:
     name = str(fault["loc"][0])
     source = "--" + name.replace("_", "-") if name in flags else name.upper()
     reason = f" ({fault['ctx']['error']})" if fault["type"] == "value_error" else ""
-    shown = "" if _may_hold_a_secret(name, fault["input"]) else f"={_short(fault['input'])}"
-    return f"{source}{shown} is not allowed{reason}; expected {allowed(name)}"
+    shown = "" if _is_secret(name, fault["input"]) else f"={_truncate_value(fault['input'])}"
+    return f"{source}{shown} is not allowed{reason}; expected {get_allowed(name)}"
 
 
-def _may_hold_a_secret(name: str, value: object) -> bool:
+def _is_secret(name: str, value: object) -> bool:
     return name.endswith(("_key", "_keys")) or (name.endswith("_url") and "@" in str(value))
 
 
-def _short(value: object) -> str:
+def _truncate_value(value: object) -> str:
     text = ascii(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= _MAX_VALUE_CHARS else f"{text[:_MAX_VALUE_CHARS]}…"
 
 
-def allowed(name: str) -> str:
+def get_allowed(name: str) -> str:
     """Say which values the setting of that field name takes."""
     extra = Settings.model_fields[name].json_schema_extra
     return str(extra["allowed"]) if isinstance(extra, dict) else ""
@@ -463,10 +463,10 @@ def load_catalogue(settings: Settings) -> Catalogue:
     """
     shipped = tomllib.loads(resources.files("bandstand").joinpath("defaults.toml").read_text(encoding="utf-8"))
     path = settings.bandstand_config
-    catalogue = Catalogue.parse(shipped) if path is None else _with_deployment(shipped, path)
+    catalogue = Catalogue.parse(shipped) if path is None else _load_with_deployment(shipped, path)
     names = (*catalogue.policies, *catalogue.aliases)
     if settings.active_policy is not None and settings.active_policy not in names:
-        raise ConfigurationError(f"ACTIVE_POLICY: {unknown(settings.active_policy, names)}")
+        raise ConfigurationError(f"ACTIVE_POLICY: {describe_unknown(settings.active_policy, names)}")
     if settings.experiment is not None:
         _check_experiment(settings.experiment, settings, catalogue)
     _require_distinct("SHADOW", settings.shadow, catalogue)
@@ -487,14 +487,14 @@ def _require_distinct(setting: str, policies: Iterable[str], catalogue: Catalogu
     seen: set[str] = set()
     for policy in policies:
         if policy not in names:
-            raise ConfigurationError(f"{setting}: {unknown(policy, names)}")
-        name = catalogue.policy(policy).name
+            raise ConfigurationError(f"{setting}: {describe_unknown(policy, names)}")
+        name = catalogue.get_policy(policy).name
         if name in seen:
             raise ConfigurationError(f"{setting}: it names {name!r} twice")
         seen.add(name)
 
 
-def deployment_tables(settings: Settings) -> dict[str, Any]:
+def read_deployment_tables(settings: Settings) -> dict[str, Any]:
     """Read the tables of the deployment's own file; none where there is no file.
 
     Raises:
@@ -503,11 +503,13 @@ def deployment_tables(settings: Settings) -> dict[str, Any]:
     return {} if settings.bandstand_config is None else _read_toml(settings.bandstand_config)
 
 
-def _with_deployment(shipped: Mapping[str, object], path: Path) -> Catalogue:
+def _load_with_deployment(shipped: Mapping[str, object], path: Path) -> Catalogue:
     try:
         return Catalogue.parse(shipped, _read_toml(path), OTHER_TABLES)
     except ConfigurationError as error:
-        raise ConfigurationError(f"BANDSTAND_CONFIG={_short(str(path))}: {error.detail}", error.errors) from None
+        raise ConfigurationError(
+            f"BANDSTAND_CONFIG={_truncate_value(str(path))}: {error.detail}", error.errors
+        ) from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 
-from bandstand.console.form import Form, field, read_form
+from bandstand.console.form import Form, get_field, read_form
 from bandstand.console.pages import HEADERS, Pages
 from bandstand.console.session import COOKIE, Sessions, Visit
 from bandstand.errors import BandstandError
@@ -29,13 +29,13 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 log = structlog.get_logger("bandstand.console")
 
 
-class RefusedError(BandstandError):
+class FormRejectedError(BandstandError):
     """A form without the token of its visit, or from another site."""
 
     code = "refused"
 
 
-class NothingHereError(BandstandError):
+class PageNotFoundError(BandstandError):
     """No page, or nothing to show on it."""
 
     code = "nothing-here"
@@ -48,34 +48,34 @@ class Guard:
         sessions: recognises visits.
         pages: renders what went wrong.
         status_of: the HTTP status of an error of the use cases.
-        strangers: let everybody in: to the log-in itself, and to the files that its page needs.
+        allow_anonymous: let everybody in: to the log-in itself, and to the files that its page needs.
     """
 
-    def __init__(self, sessions: Sessions, pages: Pages, status_of: StatusOf, *, strangers: bool = False) -> None:
+    def __init__(self, sessions: Sessions, pages: Pages, status_of: StatusOf, *, allow_anonymous: bool = False) -> None:
         self._sessions = sessions
         self._pages = pages
         self._status_of = status_of
-        self._strangers = strangers
+        self._allow_anonymous = allow_anonymous
 
-    async def answer(self, request: Request, handler: Handler) -> Response:
+    async def handle(self, request: Request, handler: Handler) -> Response:
         """What the handler answers, or what is to be said instead; with the headers that every answer carries."""
-        visit = self._sessions.visit(request.cookies.get(COOKIE))
+        visit = self._sessions.find_visit(request.cookies.get(COOKIE))
         request.state.visit = visit
         try:
-            if visit is None and not self._strangers:
-                response = _asked_to_log_in(request)
+            if visit is None and not self._allow_anonymous:
+                response = _require_login(request)
             else:
                 if request.method == "POST":
-                    token = self._sessions.stranger_token() if visit is None else visit.token
-                    request.state.form = await _own_form(request, token)
+                    token = self._sessions.get_login_token() if visit is None else visit.token
+                    request.state.form = await _read_own_form(request, token)
                 response = await handler(request)
         except Exception as error:  # noqa: BLE001 (a person is shown all of them, and a failure is logged)
-            response = self._shown(error, request, visit)
+            response = self._render_error(error, request, visit)
         response.headers.update(HEADERS)
         return response
 
-    def _shown(self, error: Exception, request: Request, visit: Visit | None) -> Response:
-        status, detail = self._explained(error)
+    def _render_error(self, error: Exception, request: Request, visit: Visit | None) -> Response:
+        status, detail = self._describe_error(error)
         reference = None
         if status >= _SERVER_ERROR:
             reference = request.state.request_id
@@ -85,11 +85,11 @@ class Guard:
         title = _TITLES.get(status, "That did not work")
         return self._pages.render("error.html", visit, status, title=title, detail=detail, reference=reference)
 
-    def _explained(self, error: Exception) -> tuple[int, str]:
+    def _describe_error(self, error: Exception) -> tuple[int, str]:
         match error:
-            case NothingHereError():
+            case PageNotFoundError():
                 return 404, error.detail
-            case RefusedError():
+            case FormRejectedError():
                 return 403, error.detail
             case BandstandError():
                 return self._status_of(error), error.detail
@@ -98,38 +98,38 @@ class Guard:
         return 500, "something went wrong here, and is in the log"
 
 
-def guarded(guard: Guard) -> type[APIRoute]:
+def build_route_class(guard: Guard) -> type[APIRoute]:
     """The kind of route that a guard stands before."""
 
-    class Guarded(APIRoute):
+    class GuardedRoute(APIRoute):
         def get_route_handler(self) -> Handler:
             handler = super().get_route_handler()
 
-            async def answer(request: Request) -> Response:
-                return await guard.answer(request, handler)
+            async def handle_guarded(request: Request) -> Response:
+                return await guard.handle(request, handler)
 
-            return answer
+            return handle_guarded
 
-    return Guarded
+    return GuardedRoute
 
 
-def visit_of(request: Request) -> Visit:
+def get_visit(request: Request) -> Visit:
     """Who is here, behind a door that lets no stranger in."""
     return cast("Visit", request.state.visit)
 
 
-def form_of(request: Request) -> Form:
+def get_form(request: Request) -> Form:
     """What a form posted, its token already checked."""
     return cast("Form", request.state.form)
 
 
-def back_to(target: str) -> str:
+def resolve_target(target: str) -> str:
     """The page of ours that somebody wanted before they had to log in; the first page where it is none of ours."""
     inside = target == "/console" or target.startswith(("/console/", "/console?"))
     return target if inside and target.isprintable() and "\\" not in target else "/console"
 
 
-def _asked_to_log_in(request: Request) -> Response:
+def _require_login(request: Request) -> Response:
     if request.url.path.endswith(_JSON):
         return JSONResponse({"detail": "log in again"}, 401)
     if request.method != "GET":
@@ -138,15 +138,15 @@ def _asked_to_log_in(request: Request) -> Response:
     return RedirectResponse(f"{LOGIN}?next={quote(wanted, safe='')}", 303)
 
 
-async def _own_form(request: Request, token: str) -> Form:
+async def _read_own_form(request: Request, token: str) -> Form:
     """The posted form, if one of our own pages sent it.
 
     Raises:
         RefusedError: it was not.
     """
     if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
-        raise RefusedError("this form did not come from the console")
+        raise FormRejectedError("this form did not come from the console")
     form = await read_form(request)
-    if not hmac.compare_digest(field(form, TOKEN).encode(), token.encode()):
-        raise RefusedError("this form is out of date: go back, reload the page and send it again")
+    if not hmac.compare_digest(get_field(form, TOKEN).encode(), token.encode()):
+        raise FormRejectedError("this form is out of date: go back, reload the page and send it again")
     return form

@@ -19,24 +19,24 @@ _FOLDER: Final = "judge"
 _CALIBRATION: Final = "calibration.json"
 
 
-def weights_path(state_dir: Path, taxonomy: Taxonomy) -> Path:
+def get_weights_path(state_dir: Path, taxonomy: Taxonomy) -> Path:
     """Where the weights that a deployment trained for a taxonomy are."""
     return state_dir / _FOLDER / f"{taxonomy.name}.npz"
 
 
-def calibration_path(state_dir: Path) -> Path:
+def get_calibration_path(state_dir: Path) -> Path:
     """Where a deployment's calibrations are."""
     return state_dir / _FOLDER / _CALIBRATION
 
 
-def own_weights(state_dir: Path, taxonomy: Taxonomy) -> Weights | None:
+def read_weights(state_dir: Path, taxonomy: Taxonomy) -> Weights | None:
     """Read the weights that a deployment trained for a taxonomy; None where it trained none.
 
     Raises:
         ConfigurationError: the file cannot be read, was damaged, or is for other labels.
     """
-    path = weights_path(state_dir, taxonomy)
-    content = _read(path)
+    path = get_weights_path(state_dir, taxonomy)
+    content = _read_file(path)
     if content is None:
         return None
     try:
@@ -47,14 +47,14 @@ def own_weights(state_dir: Path, taxonomy: Taxonomy) -> Weights | None:
     return weights
 
 
-def own_calibrations(state_dir: Path) -> Calibrations:
+def read_calibrations(state_dir: Path) -> Calibrations:
     """Read a deployment's calibrations; none where it fitted none.
 
     Raises:
         ConfigurationError: the file cannot be read, or is not what was written.
     """
-    path = calibration_path(state_dir)
-    content = _read(path)
+    path = get_calibration_path(state_dir)
+    content = _read_file(path)
     if content is None:
         return Calibrations()
     try:
@@ -65,7 +65,7 @@ def own_calibrations(state_dir: Path) -> Calibrations:
         raise ConfigurationError(f"{str(path)!r}: {error.detail}") from error
 
 
-def keep(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
     """Write one of these files in one step, so that a service that starts meanwhile reads the old or the new.
 
     Raises:
@@ -82,7 +82,7 @@ def keep(path: Path, content: bytes) -> None:
         raise ConfigurationError(f"{str(path)!r} cannot be written: {error.strerror}") from error
 
 
-def _read(path: Path) -> bytes | None:
+def _read_file(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
     except FileNotFoundError:

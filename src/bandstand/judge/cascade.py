@@ -7,13 +7,13 @@ from typing import Final, Literal
 import structlog
 
 from bandstand.errors import BandstandError, ConfigurationError
-from bandstand.judge.arbiter import ArbiterSettings, Candidate, should_trigger
+from bandstand.judge.arbiter import ArbiterSettings, IntentCandidate, should_trigger
 from bandstand.judge.llm.cache import SingleFlight, VerdictCache, cache_key
 from bandstand.judge.llm.llm_judge import LlmTier
 from bandstand.judge.local.local_judge import Evidence, Local
 from bandstand.judge.local.rules import Rules
 from bandstand.judge.taxonomy import Taxonomy
-from bandstand.judge.turn import FOLLOWUP_LIMITS, CutTurn, Limits, Turn
+from bandstand.judge.turn import FOLLOWUP_LIMITS, CutTurn, Turn, TurnLimits
 from bandstand.judge.verdict import Judged, Unscored, UnscoredReason, Verdict
 
 Mode = Literal["auto", "local", "rules", "llm", "off"]
@@ -31,7 +31,7 @@ class JudgeOffError(BandstandError):
     code = "judge-off"
 
 
-class Judge:
+class CascadeJudge:
     """Says how users took answers, under one taxonomy. Of one event loop, as the client of its LLM is.
 
     auto: the local verdict; where the arbiter finds that rules and text model disagree or are not sure, the LLM's.
@@ -60,7 +60,7 @@ class Judge:
         *,
         llm: LlmTier | None = None,
         arbiter: ArbiterSettings | None = None,
-        limits: Limits = FOLLOWUP_LIMITS,
+        limits: TurnLimits = FOLLOWUP_LIMITS,
         concurrency: int = CONCURRENCY,
         cache: VerdictCache | None = None,
     ) -> None:
@@ -73,7 +73,7 @@ class Judge:
         self._arbiter = arbiter or ArbiterSettings()
         self._limits = limits
         self._concurrency = concurrency
-        self._free = asyncio.Semaphore(concurrency)
+        self._slots = asyncio.Semaphore(concurrency)
         self._cache = VerdictCache() if cache is None else cache
         self._flights = SingleFlight()
 
@@ -89,7 +89,7 @@ class Judge:
         return "+".join(parts if self._llm is None else [*parts, self._llm.model])
 
     @property
-    def asks_llm(self) -> bool:
+    def has_llm(self) -> bool:
         """Whether an LLM may be asked at all."""
         return self._llm is not None
 
@@ -103,14 +103,14 @@ class Judge:
         Raises:
             JudgeOffError: the mode is off.
         """
-        self.require_on()
+        self.require_enabled()
         cut = turn.cut(self._limits) if isinstance(turn, Turn) else turn
         if self._llm is None or not allow_llm:
             return self._local.verdict(cut)
-        verdict, worth_asking = self._weighed(cut)
+        verdict, worth_asking = self._compute_local_verdict(cut)
         if not worth_asking:
             return verdict
-        judged = await self._asked(self._llm, cut)
+        judged = await self._fetch_llm_verdict(self._llm, cut)
         if isinstance(judged, Unscored) and judged.reason is UnscoredReason.OVER_BUDGET:
             return verdict
         return judged
@@ -128,24 +128,24 @@ class Judge:
         Raises:
             JudgeOffError: the mode is off.
         """
-        self.require_on()
-        free = asyncio.Semaphore(self._concurrency)
+        self.require_enabled()
+        slots = asyncio.Semaphore(self._concurrency)
         done = 0
 
-        async def one(turn: Turn | CutTurn) -> Judged:
+        async def judge_turn(turn: Turn | CutTurn) -> Judged:
             nonlocal done
-            async with free:
-                judged = await self._judged_or_not(turn)
+            async with slots:
+                judged = await self._try_judge(turn)
             done += 1
             if progress:
                 progress(done, len(turns))
             return judged
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(turn)) for turn in turns]
+            tasks = [group.create_task(judge_turn(turn)) for turn in turns]
         return [task.result() for task in tasks]
 
-    def require_on(self) -> None:
+    def require_enabled(self) -> None:
         """Make sure that anything is judged here.
 
         Raises:
@@ -154,7 +154,7 @@ class Judge:
         if self.mode == "off":
             raise JudgeOffError("This deployment judges nothing (JUDGE=off).")
 
-    async def _judged_or_not(self, turn: Turn | CutTurn) -> Judged:
+    async def _try_judge(self, turn: Turn | CutTurn) -> Judged:
         try:
             return await self.judge(turn)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one turn, the others have been paid for
@@ -163,32 +163,32 @@ class Judge:
                 taxonomy=self.taxonomy.name, reason=UnscoredReason.INTERNAL, tier=self.name, model=self.model
             )
 
-    def _weighed(self, turn: CutTurn) -> tuple[Verdict, bool]:
+    def _compute_local_verdict(self, turn: CutTurn) -> tuple[Verdict, bool]:
         """Return the local verdict, and whether the LLM's is worth its price."""
         if self.mode == "llm":
             return self._local.verdict(turn), True
-        evidence = self._local.evidence(turn) if isinstance(self._local, Local) else _evidence(self._local, turn)
+        evidence = self._local.evidence(turn) if isinstance(self._local, Local) else _build_evidence(self._local, turn)
         trigger = should_trigger(evidence.rule, evidence.semantic, self._arbiter)
         return evidence.verdict, trigger.triggered
 
-    async def _asked(self, llm: LlmTier, turn: CutTurn) -> Judged:
+    async def _fetch_llm_verdict(self, llm: LlmTier, turn: CutTurn) -> Judged:
         key = cache_key(llm.model, llm.prompt_hash, llm.taxonomy.hash, turn)
         known = self._cache.get(key)
         if known is not None:
             return known
 
-        async def ask() -> Judged:
-            async with self._free:
+        async def call_llm() -> Judged:
+            async with self._slots:
                 judged = await llm.judge(turn)
             if isinstance(judged, Verdict):
                 self._cache.put(key, judged)
             return judged
 
-        return await self._flights.do(key, ask)
+        return await self._flights.run(key, call_llm)
 
 
-def _evidence(rules: Rules, turn: CutTurn) -> Evidence:
+def _build_evidence(rules: Rules, turn: CutTurn) -> Evidence:
     """Rules alone, as the arbiter compares them: the label they give, as sure as they are of it."""
     verdict = rules.verdict(turn)
     label = rules.taxonomy.label(verdict.label)
-    return Evidence(None, (Candidate(label.name, label.name, label.means, verdict.confidence),), verdict)
+    return Evidence(None, (IntentCandidate(label.name, label.name, label.means, verdict.confidence),), verdict)

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from bandstand.errors import FieldError, InvalidRequestError
-from bandstand.judge.cascade import Judge
+from bandstand.judge.cascade import CascadeJudge
 from bandstand.judge.taxonomy import Taxonomy
 
 
-class Judges:
+class JudgeRegistry:
     """Judges by taxonomy.
 
     Args:
@@ -15,11 +15,11 @@ class Judges:
         default: the taxonomy of turns that name none.
     """
 
-    def __init__(self, judges: Mapping[str, Judge], default: str) -> None:
+    def __init__(self, judges: Mapping[str, CascadeJudge], default: str) -> None:
         self._judges = dict(judges)
         self.default = default
 
-    def under(self, taxonomy: str | None = None) -> Judge:
+    def get_judge(self, taxonomy: str | None = None) -> CascadeJudge:
         """Return the judge of a taxonomy, the default one where none is named.
 
         Raises:

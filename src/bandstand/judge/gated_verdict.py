@@ -2,11 +2,11 @@
 
 from typing import Any, NamedTuple
 
-from bandstand.judge.gate import Applied
+from bandstand.judge.gate import GateResult
 from bandstand.judge.verdict import Judged, Unscored, Verdict
 
 
-class Judgement(NamedTuple):
+class GatedVerdict(NamedTuple):
     """What was judged, and what the gate made of it.
 
     Attributes:
@@ -15,7 +15,7 @@ class Judgement(NamedTuple):
     """
 
     judged: Judged
-    applied: Applied
+    applied: GateResult
 
     @property
     def label(self) -> str | None:

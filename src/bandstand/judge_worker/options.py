@@ -6,39 +6,39 @@ from typing import Final, NamedTuple
 
 from bandstand.judge.gate import Gate
 from bandstand.judge.taxonomy import Taxonomy
-from bandstand.judge_worker.budget import Caps
+from bandstand.judge_worker.budget import BudgetCaps
 
-MOST_WAITING: Final = 10_000
+MAX_WAITING: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgingOptions:
+class JudgeOptions:
     """How a deployment judges.
 
     Attributes:
         taxonomies: by name.
-        default: the one of turns that name none.
+        default_taxonomy: the one of turns that name none.
         gate: what it makes of verdicts.
-        on: take turns at all.
+        enabled: take turns at all.
         caps: of what the LLM may cost.
-        most_at_once: turns and calls in the process.
-        most_waiting: turns that may wait; beyond that none is taken.
-        most_updates: turns of one user that may teach within an hour.
+        max_concurrent: turns and calls in the process.
+        max_waiting: turns that may wait; beyond that none is taken.
+        max_updates: turns of one user that may teach within an hour.
         wait_s: how long somebody may wait for a verdict.
     """
 
     taxonomies: Mapping[str, Taxonomy]
-    default: str
+    default_taxonomy: str
     gate: Gate
-    on: bool = True
-    caps: Caps = field(default_factory=Caps)
-    most_at_once: int = 32
-    most_waiting: int = MOST_WAITING
-    most_updates: int = 60
+    enabled: bool = True
+    caps: BudgetCaps = field(default_factory=BudgetCaps)
+    max_concurrent: int = 32
+    max_waiting: int = MAX_WAITING
+    max_updates: int = 60
     wait_s: float = 180.0
 
 
-class JudgeStanding(NamedTuple):
+class JudgeStatus(NamedTuple):
     """How judging goes, since the start.
 
     Attributes:

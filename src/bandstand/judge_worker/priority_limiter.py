@@ -9,93 +9,93 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-_SHARE = 4
+_QUEUE_SHARE = 4
 """One place in so many is the queue's while turns wait."""
 
 
-class Places:
+class PriorityLimiter:
     """Hands out places, of one event loop.
 
     Args:
-        most: how many there are.
+        limit: how many there are.
         wake: called when the queue may look for room again.
-        turns: how many the queue would take now, had it the room.
+        count_waiting: how many the queue would take now, had it the room.
     """
 
-    def __init__(self, most: int, wake: Callable[[], None], turns: Callable[[], int]) -> None:
-        self._free = most
+    def __init__(self, limit: int, wake: Callable[[], None], count_waiting: Callable[[], int]) -> None:
+        self._free = limit
         self._wake = wake
-        self._turns = turns
-        self._kept = 0
-        self._in_a_row = 0
+        self._count_waiting = count_waiting
+        self._reserved = 0
+        self._consecutive = 0
         self._urgent: deque[asyncio.Future[None]] = deque()
-        self._patient: deque[asyncio.Future[None]] = deque()
+        self._retrying: deque[asyncio.Future[None]] = deque()
 
     @property
-    def room(self) -> int:
+    def available(self) -> int:
         """Places that the queue may take: those kept for it, and those that nobody waits for."""
         return self._free
 
     def take(self) -> None:
         """Take a place for a turn of the queue; there must be room."""
         self._free -= 1
-        if self._kept:
-            self._kept -= 1
+        if self._reserved:
+            self._reserved -= 1
         else:
-            self._in_a_row = 0
+            self._consecutive = 0
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Let the next one have a place that was taken."""
         self._free += 1
-        self._keep_the_queue_s()
-        if self._open:
-            self._hand_on()
+        self._reserve_for_queue()
+        if self._has_free:
+            self._release_next()
         if self._free:
             self._wake()
 
     @asynccontextmanager
-    async def one(self, *, urgent: bool = False) -> AsyncIterator[None]:
+    async def acquire(self, *, urgent: bool = False) -> AsyncIterator[None]:
         """Wait for a place, and hold it; who is urgent comes first."""
-        self._keep_the_queue_s()
-        if self._open:
+        self._reserve_for_queue()
+        if self._has_free:
             self._grant()
         else:
-            await self._next(self._urgent if urgent else self._patient)
+            await self._wait_turn(self._urgent if urgent else self._retrying)
         try:
             yield
         finally:
-            self.give_back()
+            self.release()
 
     @property
-    def _open(self) -> bool:
+    def _has_free(self) -> bool:
         """Whether there is a place that is not kept for the queue; one that takes no more turns keeps none."""
-        return self._free > min(self._kept, self._turns())
+        return self._free > min(self._reserved, self._count_waiting())
 
-    def _keep_the_queue_s(self) -> None:
+    def _reserve_for_queue(self) -> None:
         """Keep a free place for the queue if the next one is its."""
-        if self._in_a_row >= _SHARE - 1 and self._kept < min(self._free, self._turns()):
-            self._kept += 1
-            self._in_a_row = 0
+        if self._consecutive >= _QUEUE_SHARE - 1 and self._reserved < min(self._free, self._count_waiting()):
+            self._reserved += 1
+            self._consecutive = 0
 
     def _grant(self) -> None:
         self._free -= 1
-        self._in_a_row += 1
+        self._consecutive += 1
 
-    def _hand_on(self) -> None:
-        for waiting in (self._urgent, self._patient):
+    def _release_next(self) -> None:
+        for waiting in (self._urgent, self._retrying):
             while waiting:
-                place = waiting.popleft()
-                if not place.done():  # whoever waited may have gone
+                waiter = waiting.popleft()
+                if not waiter.done():  # whoever waited may have gone
                     self._grant()
-                    place.set_result(None)
+                    waiter.set_result(None)
                     return
 
-    async def _next(self, waiting: "deque[asyncio.Future[None]]") -> None:
-        place = asyncio.get_running_loop().create_future()
-        waiting.append(place)
+    async def _wait_turn(self, waiting: "deque[asyncio.Future[None]]") -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        waiting.append(waiter)
         try:
-            await place
+            await waiter
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():  # it came too late
-                self.give_back()
+            if waiter.done() and not waiter.cancelled():  # it came too late
+                self.release()
             raise

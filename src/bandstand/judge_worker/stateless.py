@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from bandstand.errors import BandstandError, OverloadedError
-from bandstand.judge.arbiter import Arbitration, Candidate, RuleSignal
+from bandstand.judge.arbiter import Arbitration, IntentCandidate, RuleSignal
 from bandstand.judge.correction import TAXONOMY as CORRECTIONS
-from bandstand.judge.correction import Correction, correction_of, correction_turn
-from bandstand.judge.deployed import Judges
+from bandstand.judge.correction import Correction, build_correction_turn, to_correction
+from bandstand.judge.deployed import JudgeRegistry
 from bandstand.judge.gate import TAU, Gate
-from bandstand.judge.gated_verdict import Judgement
+from bandstand.judge.gated_verdict import GatedVerdict
 from bandstand.judge.llm.intents import IntentArbiter
 from bandstand.judge.turn import CutTurn, Turn
 from bandstand.judge.verdict import Judged, Unscored
 
-MOST_AT_ONCE: Final = 1000
+MAX_CONCURRENT: Final = 1000
 """Turns with corrections, or intents, under way; more could hardly be answered within the judge's deadline."""
 
-Door = Callable[[], Awaitable[None]]
+Admission = Callable[[], Awaitable[None]]
 """Waits until the next piece of work may begin."""
 
 
@@ -31,7 +31,7 @@ class UnscoredError(BandstandError):
     code = "unscored"
 
 
-class Opinions:
+class StatelessJudge:
     """Everything that gives opinions, of one event loop.
 
     Args:
@@ -40,61 +40,63 @@ class Opinions:
         intents: between intents.
     """
 
-    def __init__(self, judges: Judges, gate: Gate, intents: IntentArbiter) -> None:
+    def __init__(self, judges: JudgeRegistry, gate: Gate, intents: IntentArbiter) -> None:
         self.judges = judges
         self.gate = gate
         self.intents = intents
-        self._under_way: Counter[str] = Counter()
+        self._running: Counter[str] = Counter()
 
     @contextmanager
-    def admitted(self, kind: Literal["turns", "intents"], pieces: int) -> Iterator[None]:
+    def reserve_slots(self, kind: Literal["turns", "intents"], pieces: int) -> Iterator[None]:
         """Count so many pieces of work of one kind as under way.
 
         Raises:
             OverloadedError: too many are.
         """
-        if self._under_way[kind] + pieces > MOST_AT_ONCE:
+        if self._running[kind] + pieces > MAX_CONCURRENT:
             raise OverloadedError("too many opinions are being given; try again shortly")
-        self._under_way[kind] += pieces
+        self._running[kind] += pieces
         try:
             yield
         finally:
-            self._under_way[kind] -= pieces
+            self._running[kind] -= pieces
 
 
 @dataclass(frozen=True, slots=True)
-class Classified:
+class ClassifiedFeedback:
     """A correction, and which tier found it."""
 
     correction: Correction
     judged: Judged
 
-    def answer(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """What the wire says of it."""
         return self.correction.as_json() | {"tier": self.judged.tier, "model": self.judged.model}
 
 
-async def judge_turns(opinions: Opinions, turns: Sequence[tuple[Turn, str | None]], door: Door) -> list[Judgement]:
+async def judge_turns(
+    stateless_judge: StatelessJudge, turns: Sequence[tuple[Turn, str | None]], admit: Admission
+) -> list[GatedVerdict]:
     """Judge turns, each under its taxonomy, in their order; nothing is taught.
 
     Args:
-        opinions: whose.
+        stateless_judge: whose.
         turns: each with the name of its taxonomy, None for the default one.
-        door: passed before each turn, so that a hundred of them hold up nobody.
+        admit: passed before each turn, so that a hundred of them hold up nobody.
 
     Raises:
         InvalidRequestError: there is no such taxonomy.
         JudgeOffError: this deployment judges nothing.
         OverloadedError: too much is under way.
     """
-    judges = [opinions.judges.under(taxonomy) for _, taxonomy in turns]
+    judges = [stateless_judge.judges.get_judge(taxonomy) for _, taxonomy in turns]
     for judge in judges:
-        judge.require_on()
+        judge.require_enabled()
     judging: list[asyncio.Task[list[Judged]]] = []
-    with opinions.admitted("turns", len(turns)):
+    with stateless_judge.reserve_slots("turns", len(turns)):
         try:
             for judge, (turn, _) in zip(judges, turns, strict=True):
-                await door()
+                await admit()
                 judging.append(asyncio.create_task(judge.judge_batch([turn])))
             judged = [one for task in judging for one in await task]
         finally:
@@ -102,17 +104,18 @@ async def judge_turns(opinions: Opinions, turns: Sequence[tuple[Turn, str | None
                 task.cancel()
             await asyncio.gather(*judging, return_exceptions=True)
     return [
-        Judgement(one, opinions.gate.applied(one, judge.taxonomy)) for one, judge in zip(judged, judges, strict=True)
+        GatedVerdict(one, stateless_judge.gate.apply(one, judge.taxonomy))
+        for one, judge in zip(judged, judges, strict=True)
     ]
 
 
 async def classify_feedback(
-    opinions: Opinions, message: str, previous_reply: str, threshold: float = TAU
-) -> Classified:
+    stateless_judge: StatelessJudge, message: str, previous_reply: str, threshold: float = TAU
+) -> ClassifiedFeedback:
     """Say whether a message corrects the reply before it, and how (contract A6).
 
     Args:
-        opinions: whose.
+        stateless_judge: whose.
         message: what the user said.
         previous_reply: what they said it to.
         threshold: corrections that are less sure are none.
@@ -122,37 +125,39 @@ async def classify_feedback(
         UnscoredError: the LLM was worth asking, and failed.
         OverloadedError: too much is under way.
     """
-    with opinions.admitted("turns", 1):
-        return await classified(opinions.judges, message, previous_reply, threshold)
+    with stateless_judge.reserve_slots("turns", 1):
+        return await classify_message(stateless_judge.judges, message, previous_reply, threshold)
 
 
-async def classified(judges: Judges, message: str, previous_reply: str, threshold: float) -> Classified:
+async def classify_message(
+    judges: JudgeRegistry, message: str, previous_reply: str, threshold: float
+) -> ClassifiedFeedback:
     """Say whether a message corrects the reply before it, and how; see :func:`classify_feedback`."""
-    turn: CutTurn = correction_turn(message, previous_reply)
-    judged = await judges.under(CORRECTIONS.name).judge(turn)
+    turn: CutTurn = build_correction_turn(message, previous_reply)
+    judged = await judges.get_judge(CORRECTIONS.name).judge(turn)
     if isinstance(judged, Unscored):
         raise UnscoredError(f"The judge could not say: {judged.reason.value}.")
-    return Classified(correction_of(judged, threshold), judged)
+    return ClassifiedFeedback(to_correction(judged, threshold), judged)
 
 
-async def arbitrate(opinions: Opinions, request: Mapping[str, Any]) -> Arbitration:
+async def arbitrate(stateless_judge: StatelessJudge, request: Mapping[str, Any]) -> Arbitration:
     """Decide which intent a message has (contract A7).
 
     Args:
-        opinions: whose.
+        stateless_judge: whose.
         request: a validated one: ``tenant_id``, ``message``, ``rule``, ``semantic`` and ``config``.
 
     Raises:
         OverloadedError: too much is under way.
     """
     rule = request.get("rule")
-    with opinions.admitted("intents", 1):
-        return await opinions.intents.arbitrate(
+    with stateless_judge.reserve_slots("intents", 1):
+        return await stateless_judge.intents.arbitrate(
             request["tenant_id"],
             request["message"],
             RuleSignal(rule["rule_id"], rule["score"]) if rule else None,
             [
-                Candidate(entry["id"], entry["name"], entry.get("description", ""), entry["score"])
+                IntentCandidate(entry["id"], entry["name"], entry.get("description", ""), entry["score"])
                 for entry in request.get("semantic", ())
             ],
             request.get("config"),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Waiters:
+class VerdictWaiters:
     """Futures by a turn's number, of one event loop."""
 
     def __init__(self) -> None:
@@ -15,7 +15,7 @@ class Waiters:
         return sum(map(len, self._waiting.values()))
 
     @contextmanager
-    def one(self, seq: int) -> Iterator[asyncio.Future[None]]:
+    def add_waiter(self, seq: int) -> Iterator[asyncio.Future[None]]:
         """A future that is done when somebody tells of the turn."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         others = self._waiting.setdefault(seq, set())
@@ -28,7 +28,7 @@ class Waiters:
             if not others and self._waiting.get(seq) is others:
                 del self._waiting[seq]
 
-    def tell(self, seq: int) -> None:
+    def notify(self, seq: int) -> None:
         """Wake all who wait for a turn."""
         for waiter in self._waiting.pop(seq, ()):
             if not waiter.done():

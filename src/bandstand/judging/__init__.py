@@ -5,8 +5,8 @@ called where no event loop runs; all five take their settings from the environme
 settings.
 """
 
-from bandstand.judge.cascade import Judge
-from bandstand.judge.gated_verdict import Judgement
+from bandstand.judge.cascade import CascadeJudge as Judge
+from bandstand.judge.gated_verdict import GatedVerdict as Judgement
 from bandstand.judge.turn import Turn
 from bandstand.wiring.judges import configuration, gate, local_judges, open_judges
 from bandstand.wiring.llm_clients import llm_host

@@ -20,9 +20,9 @@ import structlog
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.population import PopulationPrior, refresh_steps
-from bandstand.bandit.prior import ITERATIONS
+from bandstand.bandit.prior import MAX_ITERATIONS
 from bandstand.bandit.profile import Profile, StateKey
-from bandstand.bandit.reservoir import Reservoir, capacity, sampling_key
+from bandstand.bandit.reservoir import Reservoir, compute_capacity, compute_sampling_key
 from bandstand.bandit.ridge import Prior
 from bandstand.errors import BandstandError
 from bandstand.store.learners.prior_file import PriorFiles
@@ -31,9 +31,9 @@ from bandstand.store.records import Reward
 
 REFRESH_REWARDS = 200
 
-_PAUSE = 0.5  # between two refreshes, so that many rewards do not keep a core busy
-_PAGE = 1000
-_LINEAGE = 100
+_PAUSE_S = 0.5  # between two refreshes, so that many rewards do not keep a core busy
+_PAGE_SIZE = 1000
+_MAX_LINEAGE = 100
 
 log = structlog.get_logger("bandstand")
 
@@ -46,31 +46,31 @@ class _Pool:
         learned_from: the users it was learned from, some of whom may have left the reservoir since.
         learned_seq: the newest event that the prior knows.
         seq: the newest event that the reservoir knows.
-        fresh: rewards since the last refresh.
+        new_rewards: rewards since the last refresh.
         lineage: what is kept of earlier generations, the newest last.
         on_disk: users whom the file names.
-        moved: the reservoir holds what the file does not say.
+        changed: the reservoir holds what the file does not say.
     """
 
     def __init__(self, policy: Policy, secret: bytes) -> None:
         self.policy = policy
         self.key: StateKey = (policy.name, policy.schema.name)
-        self.capacity = capacity(policy.schema.dimension)
+        self.capacity = compute_capacity(policy.schema.dimension)
         self.reservoir = Reservoir(self.capacity, secret)
-        self.prior = PopulationPrior.unlearned(policy.prior)
+        self.prior = PopulationPrior.from_base(policy.prior)
         self.generation = 0
         self.learned_from: frozenset[str] = frozenset()
         self.learned_seq = 0
         self.seq = 0
-        self.fresh = 0
+        self.new_rewards = 0
         self.learned_at: str | None = None
         self.checksum: str | None = None
         self.lineage: list[dict[str, Any]] = []
         self.on_disk: frozenset[str] = frozenset()
-        self.moved = False
+        self.changed = False
 
 
-class Population:
+class PopulationPriorRefresher:
     """The learned priors of all policies that ask for one (``prior = "population"``).
 
     Args:
@@ -96,109 +96,109 @@ class Population:
         self._refresh_rewards = refresh_rewards
         self._clock = clock
         self._pools: dict[str, _Pool] = {}
-        self._due = asyncio.Event()
-        self._filled = asyncio.Event()
-        self._fitting = asyncio.Lock()
-        self._keeper: asyncio.Task[None] | None = None
+        self._refresh_due = asyncio.Event()
+        self._loaded = asyncio.Event()
+        self._fit_lock = asyncio.Lock()
+        self._refresh_task: asyncio.Task[None] | None = None
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def open(self) -> None:
         """Take up the priors as they were kept, and begin to learn; the store must be open."""
-        self._filled.clear()
+        self._loaded.clear()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="population")
         self._pools = {policy.name: _Pool(policy, self._store.secret) for policy in self._policies}
-        members = {name: self._taken_up(pool) for name, pool in self._pools.items()}
-        self._keeper = asyncio.create_task(self._keep(members))
+        members = {name: self._load_prior(pool) for name, pool in self._pools.items()}
+        self._refresh_task = asyncio.create_task(self._run_refreshes(members))
 
     async def close(self) -> None:
         """Stop learning, and keep who was in the reservoirs; the store must still be open."""
-        if self._keeper is None:
+        if self._refresh_task is None:
             return
-        self._keeper.cancel()
+        self._refresh_task.cancel()
         with suppress(asyncio.CancelledError):
-            await self._keeper
-        self._keeper = None
-        async with self._fitting:
+            await self._refresh_task
+        self._refresh_task = None
+        async with self._fit_lock:
             for pool in self._pools.values():
-                if pool.generation and pool.moved:
-                    await self._write(pool)
+                if pool.generation and pool.changed:
+                    await self._write_prior(pool)
         await asyncio.to_thread(self._thread.shutdown)
         self._pools = {}
 
-    async def _keep(self, members: dict[str, list[str] | None]) -> None:
+    async def _run_refreshes(self, members: dict[str, list[str] | None]) -> None:
         try:
             for name, pool in self._pools.items():
-                await self._load(pool, members[name])
+                await self._fill_reservoir(pool, members[name])
         finally:
-            self._filled.set()
+            self._loaded.set()
         while True:
-            await self._due.wait()
-            self._due.clear()
-            due = [pool for pool in self._pools.values() if pool.fresh >= self._refresh_rewards]
+            await self._refresh_due.wait()
+            self._refresh_due.clear()
+            due = [pool for pool in self._pools.values() if pool.new_rewards >= self._refresh_rewards]
             for pool in due:
-                async with self._fitting:
+                async with self._fit_lock:
                     steps = refresh_steps(len(pool.reservoir), pool.policy.schema.dimension, 1 / len(due))
-                    await self._refit(pool, steps)
-            await asyncio.sleep(_PAUSE)
+                    await self._fit_prior(pool, steps)
+            await asyncio.sleep(_PAUSE_S)
 
     # ── the hot path ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def prior(self, policy: Policy, user_id: str) -> Prior:
+    def get_prior(self, policy: Policy, user_id: str) -> Prior:
         """What is believed of a user before their first reward."""
         pool = self._pools.get(policy.name)
-        return policy.prior if pool is None else pool.prior.of(user_id)
+        return policy.prior if pool is None else pool.prior.get_prior(user_id)
 
-    def summary(self) -> dict[str, dict[str, Any]]:
+    def build_summary(self) -> dict[str, dict[str, Any]]:
         """Which prior each policy has now: its generation (0 for none yet), and from what it was learned."""
-        return {name: self._entry(pool) for name, pool in self._pools.items()}
+        return {name: self._build_entry(pool) for name, pool in self._pools.items()}
 
-    def rewarded(self, reward: Reward) -> None:
+    def apply_reward(self, reward: Reward) -> None:
         """Take in what a user has taught, just after they taught it."""
         if not reward.applied:
             return
-        for policy in (reward.policy, *(shadow for shadow, _ in reward.also)):
+        for policy in (reward.policy, *(shadow for shadow, _ in reward.shadow_updates)):
             pool = self._pools.get(policy.name)
-            if pool is not None and (profile := self._store.warm(reward.user_id)) is not None:
-                _take_in(pool, profile)
+            if pool is not None and (profile := self._store.get_cached_profile(reward.user_id)) is not None:
+                _update_reservoir(pool, profile)
                 pool.seq = reward.seq
-                pool.moved = True
-                pool.fresh += 1
-                if pool.fresh == self._refresh_rewards:
-                    self._due.set()
+                pool.changed = True
+                pool.new_rewards += 1
+                if pool.new_rewards == self._refresh_rewards:
+                    self._refresh_due.set()
 
     # ── users who go ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def forgotten(self, user_id: str) -> None:
+    def apply_reset(self, user_id: str) -> None:
         """Let go of a user who was reset; the priors do with the next refresh, which is now."""
         for pool in self._pools.values():
             if pool.reservoir.remove(user_id):
-                pool.moved = True
-                pool.fresh = max(pool.fresh, self._refresh_rewards)
-                self._due.set()
+                pool.changed = True
+                pool.new_rewards = max(pool.new_rewards, self._refresh_rewards)
+                self._refresh_due.set()
 
-    async def erased(self, user_id: str) -> int:
+    async def apply_erasure(self, user_id: str) -> int:
         """Make every prior that the user had a part in again without them; returns how many those were.
 
         A file that names the user and cannot be written, or belongs to no prior in use, goes; the prior is then learned
         from the users at the next start.
         """
-        if self._keeper is not None:
-            await self._filled.wait()
+        if self._refresh_task is not None:
+            await self._loaded.wait()
         left = {name for name, pool in self._pools.items() if pool.reservoir.remove(user_id)}
         affected = 0
         for name, pool in self._pools.items():
-            async with self._fitting:  # a fit under way may be learning from them still
+            async with self._fit_lock:  # a fit under way may be learning from them still
                 if pool.generation and (name in left or user_id in pool.learned_from or user_id in pool.on_disk):
-                    await self._refit(pool, ITERATIONS, cold=True)
+                    await self._fit_prior(pool, MAX_ITERATIONS, cold=True)
                     affected += 1
         unlearned = 0
         if self._files is not None:
-            kept = {pool.policy.name for pool in self._pools.values() if user_id not in pool.on_disk}
-            unlearned = await asyncio.to_thread(_discard, self._files, kept, user_id)
+            kept_policies = {pool.policy.name for pool in self._pools.values() if user_id not in pool.on_disk}
+            unlearned = await asyncio.to_thread(_delete_files, self._files, kept_policies, user_id)
         return affected + unlearned
 
-    async def revoked(self, user_ids: Collection[str], seq: int) -> list[str]:
+    async def apply_revocation(self, user_ids: Collection[str], seq: int) -> list[str]:
         """Make every prior that these users had a part in again, from what is left of their sums.
 
         Where nothing is open yet, the next start will: a prior that is older than what was taken back is not believed.
@@ -210,34 +210,34 @@ class Population:
         Returns:
             The policies whose prior was made again.
         """
-        if self._keeper is not None:
-            await self._filled.wait()
+        if self._refresh_task is not None:
+            await self._loaded.wait()
         again = []
         for name, pool in self._pools.items():
-            async with self._fitting:
+            async with self._fit_lock:
                 members = [user_id for user_id in user_ids if user_id in pool.reservoir]
                 for user_id in members:
-                    profile = self._store.warm(user_id) or await self._store.profile(user_id)
-                    _take_in(pool, profile)
-                pool.seq, pool.moved = max(pool.seq, seq), True
+                    profile = self._store.get_cached_profile(user_id) or await self._store.load_profile(user_id)
+                    _update_reservoir(pool, profile)
+                pool.seq, pool.changed = max(pool.seq, seq), True
                 if pool.generation and not (pool.learned_from.isdisjoint(user_ids) and not members):
-                    await self._refit(pool, ITERATIONS, cold=True)
+                    await self._fit_prior(pool, MAX_ITERATIONS, cold=True)
                     again.append(name)
         return again
 
-    async def refit(self, policy: str) -> None:
+    async def refresh_prior(self, policy: str) -> None:
         """Learn one policy's prior again from its reservoir, from nothing and all the way."""
-        await self._filled.wait()
-        async with self._fitting:
-            await self._refit(self._pools[policy], ITERATIONS, cold=True)
+        await self._loaded.wait()
+        async with self._fit_lock:
+            await self._fit_prior(self._pools[policy], MAX_ITERATIONS, cold=True)
 
     # ── beside it ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _refit(self, pool: _Pool, steps: int, *, cold: bool = False) -> None:
+    async def _fit_prior(self, pool: _Pool, steps: int, *, cold: bool = False) -> None:
         """Replace the prior by what the reservoir supports now; if that fails the old one stands."""
-        members, seq, pool.fresh = pool.reservoir.members(), pool.seq, 0
+        members, seq, pool.new_rewards = pool.reservoir.members(), pool.seq, 0
         earlier = None if cold else pool.prior
-        fit = partial(PopulationPrior.learned, members, pool.policy.prior, earlier, steps=steps)
+        fit = partial(PopulationPrior.fit, members, pool.policy.prior, earlier, steps=steps)
         began = time.perf_counter()
         try:
             prior = await asyncio.get_running_loop().run_in_executor(self._thread, fit)
@@ -245,8 +245,8 @@ class Population:
             log.exception("prior not learned", policy=pool.policy.name, users=len(members))
             return
         if pool.generation:
-            pool.lineage = [*pool.lineage, self._entry(pool)][-_LINEAGE:]
-        pool.prior, pool.learned_seq, pool.moved = prior, seq, True
+            pool.lineage = [*pool.lineage, self._build_entry(pool)][-_MAX_LINEAGE:]
+        pool.prior, pool.learned_seq, pool.changed = prior, seq, True
         pool.learned_from = frozenset(members)
         pool.learned_at = datetime.fromtimestamp(self._clock(), UTC).isoformat()
         pool.generation += 1
@@ -258,9 +258,9 @@ class Population:
             rewards=prior.rewards,
             seconds=round(time.perf_counter() - began, 3),
         )
-        await self._write(pool)
+        await self._write_prior(pool)
 
-    def _entry(self, pool: _Pool) -> dict[str, Any]:
+    def _build_entry(self, pool: _Pool) -> dict[str, Any]:
         return {
             "generation": pool.generation,
             "checksum": pool.checksum,
@@ -270,7 +270,7 @@ class Population:
             "rewards": pool.prior.rewards,
         }
 
-    async def _write(self, pool: _Pool) -> None:
+    async def _write_prior(self, pool: _Pool) -> None:
         if self._files is None:
             return
         members, prior, former = frozenset(pool.reservoir), pool.prior, pool.learned_from.difference(pool.reservoir)
@@ -295,9 +295,9 @@ class Population:
         except OSError:
             log.exception("prior not kept", policy=pool.policy.name)
             return
-        pool.on_disk, pool.moved = members | former, False
+        pool.on_disk, pool.changed = members | former, False
 
-    def _taken_up(self, pool: _Pool) -> list[str] | None:
+    def _load_prior(self, pool: _Pool) -> list[str] | None:
         """Believe the kept prior; returns the users it was learned from, ``None`` where there is no such file."""
         document = None if self._files is None else self._files.read(pool.policy.name)
         if document is None:
@@ -319,21 +319,21 @@ class Population:
             pool.learned_from = pool.on_disk
         return members
 
-    async def _load(self, pool: _Pool, members: list[str] | None) -> None:
+    async def _fill_reservoir(self, pool: _Pool, members: list[str] | None) -> None:
         """Fill the reservoir: with the users it held, or where nobody knows, with the sample it would have held."""
         began = self._store.next_seq(self._clock())
         try:
-            for user_id in members if members is not None else await self._sampled(pool.capacity):
-                profile = self._store.warm(user_id) or await self._store.profile(user_id)
+            for user_id in members if members is not None else await self._select_sample(pool.capacity):
+                profile = self._store.get_cached_profile(user_id) or await self._store.load_profile(user_id)
                 if user_id not in pool.reservoir:
-                    _take_in(pool, profile)
+                    _update_reservoir(pool, profile)
                     pool.seq = max(pool.seq, profile.seq)
                 await asyncio.sleep(0)
-            revoked = pool.generation > 0 and await self._store.revoked_since(pool.learned_seq)
+            revoked = pool.generation > 0 and await self._store.has_revocations_since(pool.learned_seq)
             if revoked:
                 pool.seq = max(pool.seq, began)  # what was taken back by then is out of what was read
             former = pool.on_disk.difference(members or ())
-            gone = [user_id for user_id in former if not (await self._store.profile(user_id)).policies]
+            gone = [user_id for user_id in former if not (await self._store.load_profile(user_id)).policies]
         except BandstandError as error:  # the store is closing, or its disk fails: rewards fill the reservoir too
             log.warning("reservoir not filled", policy=pool.policy.name, error=error.detail)
             return
@@ -341,38 +341,38 @@ class Population:
         anew = bool(gone) or revoked
         rewards = sum(state.count for state in pool.reservoir.members().values())
         if anew or (not pool.generation and rewards >= self._refresh_rewards):
-            async with self._fitting:
-                await self._refit(pool, ITERATIONS, cold=anew)
+            async with self._fit_lock:
+                await self._fit_prior(pool, MAX_ITERATIONS, cold=anew)
 
-    async def _sampled(self, count: int) -> list[str]:
+    async def _select_sample(self, count: int) -> list[str]:
         """The ids that a reservoir of all known users would hold."""
         smallest: list[tuple[int, str]] = []
-        async for user_ids in self._ids():
-            keyed = [(sampling_key(self._store.secret, user_id), user_id) for user_id in user_ids]
+        async for user_ids in self._iter_user_ids():
+            keyed = [(compute_sampling_key(self._store.secret, user_id), user_id) for user_id in user_ids]
             smallest = heapq.nsmallest(count, [*smallest, *keyed])
         return [user_id for _, user_id in smallest]
 
-    async def _ids(self) -> AsyncIterator[list[str]]:
+    async def _iter_user_ids(self) -> AsyncIterator[list[str]]:
         after: int | None = 0
         while after is not None:
-            page = await self._store.users("", after, _PAGE)
+            page = await self._store.list_users("", after, _PAGE_SIZE)
             yield page.users
             after = page.next
 
 
-def _take_in(pool: _Pool, profile: Profile) -> None:
+def _update_reservoir(pool: _Pool, profile: Profile) -> None:
     """Hand a user's newest sums to the reservoir; somebody of whom none are left is let go of."""
     state = profile.policies.get(pool.key)
     if state is None or state.ridge is None:
         pool.reservoir.remove(profile.user_id)
     else:
-        pool.reservoir.offer(profile.user_id, state.ridge)
+        pool.reservoir.add(profile.user_id, state.ridge)
 
 
-def _discard(files: PriorFiles, kept: set[str], user_id: str) -> int:
-    """Delete the files that name a user, but for the policies in ``kept``; returns how many went."""
+def _delete_files(files: PriorFiles, kept_policies: set[str], user_id: str) -> int:
+    """Delete the files that name a user, but for the policies in ``kept_policies``; returns how many went."""
     named = 0
-    for name in files.names() - kept:
+    for name in files.list_policies() - kept_policies:
         document = files.read(name)
         if document is not None and user_id in {*document.get("members", ()), *document.get("former", ())}:
             named += files.delete(name)

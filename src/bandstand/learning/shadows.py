@@ -22,43 +22,43 @@ from bandstand.store.protocol import Store
 from bandstand.store.records import Array, Decision, PolicyRef
 from bandstand.store.tables.shadows import Shadow
 
-MOST_WAITING = 1000
+MAX_WAITING = 1000
 
 log = structlog.get_logger("bandstand")
 
 
-class _Belief(NamedTuple):
+class _ShadowState(NamedTuple):
     """What a policy believes of a user.
 
     Attributes:
         state: what the user has taught it, which goes on learning; ``None`` for nothing yet.
-        then: a copy of it.
+        state_before: a copy of it.
     """
 
     policy: Policy
     prior: Prior
     state: PolicyState | None
-    then: PolicyState | None
+    state_before: PolicyState | None
 
-    def profile(self, user_id: str) -> Profile:
+    def build_profile(self, user_id: str) -> Profile:
         """All that the policy knew of the user then."""
         profile = Profile(user_id)
-        if self.state is not None and self.then is not None:
+        if self.state is not None and self.state_before is not None:
             # Where nothing was taught since, the live state is the same, and keeps what is derived from it.
-            unmoved = self.state.ridge is self.then.ridge and self.state.as_of == self.then.as_of
-            profile.policies[self.policy.name, self.policy.schema.name] = self.state if unmoved else self.then
+            unmoved = self.state.ridge is self.state_before.ridge and self.state.as_of == self.state_before.as_of
+            profile.policies[self.policy.name, self.policy.schema.name] = self.state if unmoved else self.state_before
         return profile
 
 
-class Caught(NamedTuple):
+class CapturedDecision(NamedTuple):
     """A decision under way, and what each policy in the shadow believes at that moment."""
 
     decision: Decision
     request: Mapping[str, Any]
-    beliefs: list[_Belief]
+    shadow_states: list[_ShadowState]
 
 
-class ShadowStanding(NamedTuple):
+class ShadowStatus(NamedTuple):
     """How looking goes, since the start.
 
     Attributes:
@@ -72,7 +72,7 @@ class ShadowStanding(NamedTuple):
     failed: int
 
 
-class Shadows:
+class ShadowRunner:
     """The policies in the shadow of one deployment.
 
     Args:
@@ -80,7 +80,7 @@ class Shadows:
         refs: what an event stores of each, by name.
         store: keeps what they would have done.
         prior: what a policy believes of a user before their first reward.
-        most_waiting: decisions that may wait.
+        max_waiting: decisions that may wait.
     """
 
     def __init__(
@@ -90,84 +90,86 @@ class Shadows:
         store: Store,
         prior: Callable[[Policy, str], Prior],
         *,
-        most_waiting: int = MOST_WAITING,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         self.policies = tuple(policies)
         self._refs = refs
         self._store = store
         self._prior = prior
-        self._most_waiting = most_waiting
-        self._queue: deque[Caught] = deque()
-        self._going_on = False
+        self._max_waiting = max_waiting
+        self._queue: deque[CapturedDecision] = deque()
+        self._scheduled = False
         self._dropped = 0
         self._failed = 0
 
-    def catch(self, decision: Decision, profile: Profile, request: Mapping[str, Any]) -> Caught:
+    def capture(self, decision: Decision, profile: Profile, request: Mapping[str, Any]) -> CapturedDecision:
         """Take note of what every shadow believes now, just before the decision is handed over."""
-        beliefs = []
+        shadow_states = []
         for policy in self.policies:
             if policy.name != decision.policy.name:
                 state = profile.policies.get((policy.name, policy.schema.name))
-                then = None if state is None else state.copy()
-                beliefs.append(_Belief(policy, self._prior(policy, profile.user_id), state, then))
-        return Caught(decision, request, beliefs)
+                state_before = None if state is None else state.copy()
+                shadow_states.append(_ShadowState(policy, self._prior(policy, profile.user_id), state, state_before))
+        return CapturedDecision(decision, request, shadow_states)
 
-    def look(self, caught: Caught) -> None:
+    def enqueue(self, captured: CapturedDecision) -> None:
         """Look at a decision that stands, in a later turn of the event loop."""
-        if not caught.beliefs:
+        if not captured.shadow_states:
             return
-        if len(self._queue) >= self._most_waiting:
+        if len(self._queue) >= self._max_waiting:
             self._dropped += 1
             return
-        self._queue.append(caught)
-        if not self._going_on:
-            self._going_on = True
-            asyncio.get_running_loop().call_soon(self._go_on)
+        self._queue.append(captured)
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._run_next)
 
     def close(self) -> None:
         """Look at what still waits; the store must be open."""
         while self._queue:
-            self._look_at(self._queue.popleft())
+            self._evaluate_decision(self._queue.popleft())
 
-    def standing(self) -> ShadowStanding:
+    def get_status(self) -> ShadowStatus:
         """How it goes."""
-        return ShadowStanding(len(self._queue), self._dropped, self._failed)
+        return ShadowStatus(len(self._queue), self._dropped, self._failed)
 
-    def _go_on(self) -> None:
+    def _run_next(self) -> None:
         try:
             if self._queue:  # it may have been closed meanwhile
-                self._look_at(self._queue.popleft())
+                self._evaluate_decision(self._queue.popleft())
         finally:
-            self._going_on = bool(self._queue)
-            if self._going_on:
-                asyncio.get_running_loop().call_soon(self._go_on)
+            self._scheduled = bool(self._queue)
+            if self._scheduled:
+                asyncio.get_running_loop().call_soon(self._run_next)
 
-    def _look_at(self, caught: Caught) -> None:
+    def _evaluate_decision(self, captured: CapturedDecision) -> None:
         encoded: dict[str, Array] = {}
-        seen = []
-        for belief in caught.beliefs:
+        shadows = []
+        for belief in captured.shadow_states:
             try:
-                seen.append(self._seen(caught, belief, encoded))
+                shadows.append(self._evaluate_shadow(captured, belief, encoded))
             except (BandstandError, ValueError) as error:
                 self._failed += 1
                 log.warning("a shadow has no answer", policy=belief.policy.name, reason=str(error))
         try:
-            if seen:
-                self._store.shadowed(caught.decision, seen)
+            if shadows:
+                self._store.log_shadows(captured.decision, shadows)
         except BandstandError:
             self._dropped += 1
 
-    def _seen(self, caught: Caught, belief: _Belief, encoded: dict[str, Array]) -> Shadow:
-        policy, decision = belief.policy, caught.decision
+    def _evaluate_shadow(
+        self, captured: CapturedDecision, shadow_state: _ShadowState, encoded: dict[str, Array]
+    ) -> Shadow:
+        policy, decision = shadow_state.policy, captured.decision
         if policy.schema.name not in encoded:
-            features = [candidate.get("features", {}) for candidate in caught.request["candidates"]]
-            encoded[policy.schema.name] = policy.schema.encode(caught.request.get("context", {}), features)
+            features = [candidate.get("features", {}) for candidate in captured.request["candidates"]]
+            encoded[policy.schema.name] = policy.schema.encode(captured.request.get("context", {}), features)
         distribution, pick, exploring = choose(
             policy,
-            belief.profile(decision.user_id),
+            shadow_state.build_profile(decision.user_id),
             encoded[policy.schema.name],
             decision.seed,
-            prior=belief.prior,
+            prior=shadow_state.prior,
             now=decision.ts,
         )
         probabilities = distribution.probability

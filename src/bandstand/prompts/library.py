@@ -48,7 +48,7 @@ _RENDER_ERRORS = (
     RecursionError,
     MemoryError,
 )
-_NAMES_ALONE = re.compile(r"'[\w ]+' (is undefined|has no attribute '\w+')")
+_SAFE_MESSAGE = re.compile(r"'[\w ]+' (is undefined|has no attribute '\w+')")
 _TOO_DEEP = "is nested too deeply"
 _TOML_LINE = re.compile(r"at line (\d+)")
 
@@ -105,14 +105,14 @@ class Prompt:
         """
         given = {name: values[name] for name in self.parameters if name in values}
         try:
-            return RenderedPrompt(*(self._part(block, given) for block in _BLOCKS))
+            return RenderedPrompt(*(self._render_part(block, given) for block in _BLOCKS))
         except _RENDER_ERRORS as error:
             # Jinja may quote a value, and that may be a user's text.
-            told = isinstance(error, UndefinedError) and _NAMES_ALONE.fullmatch(error.message or "")
-            why = f": {told[0]}" if told else ""
+            safe_message = isinstance(error, UndefinedError) and _SAFE_MESSAGE.fullmatch(error.message or "")
+            why = f": {safe_message[0]}" if safe_message else ""
             raise PromptError(f"The prompt {self.name}/{self.version} cannot be rendered{why}.") from error
 
-    def _part(self, block: str, values: Mapping[str, object]) -> str:
+    def _render_part(self, block: str, values: Mapping[str, object]) -> str:
         context = self.template.new_context(dict(values))
         return "".join(self.template.blocks[block](context)).strip()
 
@@ -142,10 +142,10 @@ class PromptLibrary:
         """
         prompts: list[Prompt] = []
         broken: list[BrokenPrompt] = []
-        for path in _prompt_files(directory):
+        for path in _list_prompt_files(directory):
             name = path.parent.name
             try:
-                prompts.append(_read(path, None if offered is None else offered.get(name)))
+                prompts.append(_read_prompt(path, None if offered is None else offered.get(name)))
             except _BrokenFileError as error:
                 broken.append(BrokenPrompt(f"{name}/{path.name}", error.line, error.reason))
         return cls(prompts, broken)
@@ -154,11 +154,11 @@ class PromptLibrary:
         """The prompt of that name and version, None where there is none."""
         return self._prompts.get((name, version))
 
-    def versions(self, name: str) -> tuple[str, ...]:
+    def list_versions(self, name: str) -> tuple[str, ...]:
         """The versions of a prompt, in order of their names."""
         return tuple(sorted(version for known, version in self._prompts if known == name))
 
-    def names(self) -> tuple[str, ...]:
+    def list_names(self) -> tuple[str, ...]:
         """The names that have a version, in order."""
         return tuple(sorted({name for name, _ in self._prompts}))
 
@@ -190,7 +190,7 @@ class _BrokenFileError(Exception):
         self.reason = reason
 
 
-def _prompt_files(directory: Path) -> list[Path]:
+def _list_prompt_files(directory: Path) -> list[Path]:
     try:
         folders = sorted(entry for entry in directory.iterdir() if entry.is_dir() and not entry.name.startswith("."))
         return [path for folder in folders for path in sorted(folder.glob("*.md")) if path.name != "README.md"]
@@ -198,7 +198,7 @@ def _prompt_files(directory: Path) -> list[Path]:
         raise ConfigurationError(f"The prompts directory cannot be read: {error.strerror}.") from None
 
 
-def _read(path: Path, offered: Collection[str] | None) -> Prompt:
+def _read_prompt(path: Path, offered: Collection[str] | None) -> Prompt:
     try:
         text = path.read_text("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
@@ -207,33 +207,33 @@ def _read(path: Path, offered: Collection[str] | None) -> Prompt:
     except OSError as error:
         raise _BrokenFileError(1, f"cannot be read: {error.strerror}") from None
     lines = text.split("\n")
-    front, body_line = _front_matter(lines)
+    front, body_line = _parse_front_matter(lines)
     for key in front:
         if key not in _KEYS:
-            raise _BrokenFileError(_line_of(lines, key), f"there is no use for {key!r}; there is {', '.join(_KEYS)}")
-    version = _string(front, "version", lines)
+            raise _BrokenFileError(_find_line(lines, key), f"there is no use for {key!r}; there is {', '.join(_KEYS)}")
+    version = _get_string(front, "version", lines)
     if version != path.stem or not _VERSION.fullmatch(version):
         reason = f"version must be the file's name, {path.stem!r}, of a-z, 0-9, '.', '_' and '-'"
-        raise _BrokenFileError(_line_of(lines, "version"), reason)
-    parameters = _parameters(front, lines)
+        raise _BrokenFileError(_find_line(lines, "version"), reason)
+    parameters = _parse_parameters(front, lines)
     for name in parameters:
         if offered is not None and name not in offered:
             known = ", ".join(sorted(offered))
-            raise _BrokenFileError(_line_of(lines, name), f"no value is offered for {name!r}; there is {known}")
+            raise _BrokenFileError(_find_line(lines, name), f"no value is offered for {name!r}; there is {known}")
     # Blank lines in place of the front matter keep Jinja's line numbers those of the file.
     body = "\n" * body_line + "\n".join(lines[body_line:])
     return Prompt(
         name=path.parent.name,
         version=version,
-        description=_string(front, "description", lines),
+        description=_get_string(front, "description", lines),
         parameters=parameters,
         text=text,
         digest=sha256(text.encode()).hexdigest(),
-        template=_template(body, parameters),
+        template=_build_template(body, parameters),
     )
 
 
-def _front_matter(lines: list[str]) -> tuple[dict[str, object], int]:
+def _parse_front_matter(lines: list[str]) -> tuple[dict[str, object], int]:
     if lines[0].strip() != _FENCE:
         raise _BrokenFileError(1, f"must begin with a line of {_FENCE}")
     end = next((index for index, line in enumerate(lines) if index and line.strip() == _FENCE), None)
@@ -245,34 +245,34 @@ def _front_matter(lines: list[str]) -> tuple[dict[str, object], int]:
         found = _TOML_LINE.search(str(error))
         raise _BrokenFileError(int(found[1]) if found else end, f"the front matter is not TOML: {error}") from None
     except RecursionError:
-        raise _BrokenFileError(_deepest("\n".join(lines[:end])), f"the front matter {_TOO_DEEP}") from None
+        raise _BrokenFileError(_find_deepest_line("\n".join(lines[:end])), f"the front matter {_TOO_DEEP}") from None
 
 
-def _string(front: Mapping[str, object], key: str, lines: list[str]) -> str:
+def _get_string(front: Mapping[str, object], key: str, lines: list[str]) -> str:
     value = front.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise _BrokenFileError(_line_of(lines, key), f"{key} must be a text")
+        raise _BrokenFileError(_find_line(lines, key), f"{key} must be a text")
     return value
 
 
-def _parameters(front: Mapping[str, object], lines: list[str]) -> Mapping[str, str]:
+def _parse_parameters(front: Mapping[str, object], lines: list[str]) -> Mapping[str, str]:
     parameters = front.get("parameters", {})
     if not isinstance(parameters, dict) or not all(isinstance(value, str) for value in parameters.values()):
-        raise _BrokenFileError(_line_of(lines, "parameters"), "parameters must be a table of names and meanings")
+        raise _BrokenFileError(_find_line(lines, "parameters"), "parameters must be a table of names and meanings")
     return MappingProxyType(parameters)
 
 
-def _deepest(text: str) -> int:
+def _find_deepest_line(text: str) -> int:
     """The line with the most brackets: the parsers do not say where they gave up."""
     counts = [sum(map(line.count, "([{")) for line in text.split("\n")]
     return counts.index(max(counts)) + 1
 
 
-def _line_of(lines: list[str], key: str) -> int:
+def _find_line(lines: list[str], key: str) -> int:
     return next((number for number, line in enumerate(lines, 1) if line.lstrip(" [").startswith(key)), 1)
 
 
-def _template(body: str, parameters: Collection[str]) -> Template:
+def _build_template(body: str, parameters: Collection[str]) -> Template:
     try:
         tree = _JINJA.parse(body)
         _check_tree(tree, parameters)
@@ -280,14 +280,14 @@ def _template(body: str, parameters: Collection[str]) -> Template:
     except TemplateSyntaxError as error:
         raise _BrokenFileError(error.lineno, str(error.message)) from None
     except RecursionError:
-        raise _BrokenFileError(_deepest(body), f"the template {_TOO_DEEP}") from None
+        raise _BrokenFileError(_find_deepest_line(body), f"the template {_TOO_DEEP}") from None
 
 
 def _check_tree(tree: nodes.Template, parameters: Collection[str]) -> None:
     for elsewhere in tree.find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
         raise _BrokenFileError(elsewhere.lineno, "a prompt is one file: no extends, include or import")
     blocks = {node.name: node for node in tree.body if isinstance(node, nodes.Block)}
-    for line, text in _outside(tree):
+    for line, text in _iter_outside(tree):
         if text.strip():
             before = text[: len(text) - len(text.lstrip())].count("\n")
             raise _BrokenFileError(line + before, "what stands outside of the blocks would never be sent")
@@ -302,7 +302,7 @@ def _check_tree(tree: nodes.Template, parameters: Collection[str]) -> None:
         raise _BrokenFileError(line, f"{name!r} is not among the parameters")
 
 
-def _outside(tree: nodes.Template) -> Iterator[tuple[int, str]]:
+def _iter_outside(tree: nodes.Template) -> Iterator[tuple[int, str]]:
     """What stands outside of the blocks, with its line; code counts as a text that is not blank."""
     for node in tree.body:
         if isinstance(node, nodes.Output):

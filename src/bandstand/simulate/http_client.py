@@ -10,7 +10,7 @@ import httpx
 
 from bandstand.errors import ConfigurationError
 from bandstand.simulate.errors import ServiceError
-from bandstand.simulate.run.learner import Cohort, Decided, Heard, Learner
+from bandstand.simulate.run.learner import ChatFeedback, Cohort, Learner, ScoredPick
 from bandstand.simulate.world.reaction import Reaction
 from bandstand.simulate.world.world import Episode
 
@@ -55,7 +55,7 @@ class ServicePlayers:
     ) -> None:
         await self._http.aclose()
 
-    def cohort(self, seed: int, policy: str, episodes: Sequence[Episode]) -> Cohort:
+    def make_cohort(self, seed: int, policy: str, episodes: Sequence[Episode]) -> Cohort:
         """Users of the service, whom its policy has not met."""
         users = enumerate(episodes)
         return _ServiceCohort(
@@ -77,9 +77,9 @@ class ServicePlayers:
                     raise ServiceError(f"{self._http.base_url} cannot be reached: {type(error).__name__}") from error
             else:
                 if response.status_code == _OK:
-                    return _object(response)
+                    return _parse_object(response)
                 if response.status_code != _OVERLOADED or not tries_left:
-                    raise ServiceError(f"{path} answered {response.status_code}: {_detail(response)}")
+                    raise ServiceError(f"{path} answered {response.status_code}: {_get_detail(response)}")
             await asyncio.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT_S)
         raise AssertionError("the last try returns or raises")
@@ -89,12 +89,12 @@ class _ServiceCohort:
     def __init__(self, learners: Sequence[Learner]) -> None:
         self.learners = learners
 
-    def round_over(self) -> None:
+    def end_round(self) -> None:
         """The service refreshes what it learns of all users by itself."""
 
 
 class _ServiceLearner:
-    remembers = True
+    is_persistent = True
 
     def __init__(self, service: ServicePlayers, user_id: str, policy: str, episode: Episode) -> None:
         self._service = service
@@ -103,20 +103,20 @@ class _ServiceLearner:
         self._name = policy
         self._slates = episode.slates
 
-    async def decide(self, step: int) -> Decided:
+    async def decide(self, step: int) -> ScoredPick:
         """Ask ``/score`` with the policy's name."""
         self._decision_id = f"{self._user_id}/{self._name}/{step}"
-        candidates = self._slates.candidates(step)
+        candidates = self._slates.get_candidates(step)
         body = {
             "user_id": self._user_id,
             "decision_id": self._decision_id,
-            "context": self._slates.context(step),
+            "context": self._slates.get_context(step),
             "candidates": candidates,
         }
         answer = await self._service.post(f"/score/{self._policy}", body)
         ids = [candidate["id"] for candidate in candidates]
         try:
-            return Decided(
+            return ScoredPick(
                 pick=ids.index(answer["tip_id"]),
                 score=float(answer["score"]),
                 propensity=float(answer["propensity"]),
@@ -125,7 +125,7 @@ class _ServiceLearner:
         except (KeyError, TypeError, ValueError) as error:
             raise ServiceError("/score answered something that is no decision: this is no Bandstand") from error
 
-    async def learn(self, reaction: Reaction, heard: Heard | None = None) -> None:  # noqa: ARG002 (where users talk)
+    async def learn(self, reaction: Reaction, feedback: ChatFeedback | None = None) -> None:  # noqa: ARG002 (where users talk)
         """Tell ``/reward`` what the user did."""
         body = {
             "decision_id": self._decision_id,
@@ -134,7 +134,7 @@ class _ServiceLearner:
         await self._service.post(f"/reward/{self._policy}", body)
 
 
-def _object(response: httpx.Response) -> dict[str, Any]:
+def _parse_object(response: httpx.Response) -> dict[str, Any]:
     try:
         answer = response.json()
     except ValueError:
@@ -144,7 +144,7 @@ def _object(response: httpx.Response) -> dict[str, Any]:
     return answer
 
 
-def _detail(response: httpx.Response) -> str:
+def _get_detail(response: httpx.Response) -> str:
     try:
         return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):

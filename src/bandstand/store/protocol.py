@@ -5,13 +5,22 @@ from typing import Protocol
 
 from bandstand.bandit.profile import Profile
 from bandstand.errors import WrongPolicyError
-from bandstand.store.records import Decision, Erasure, PolicyRef, PolicyTotals, Reward, Rewarded, Status, UserPage
+from bandstand.store.records import (
+    AcceptedReward,
+    Decision,
+    Erasure,
+    PolicyRef,
+    PolicyTotals,
+    Reward,
+    StoreStatus,
+    UserPage,
+)
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals
 from bandstand.store.tables.loop_health import LoopSums
-from bandstand.store.tables.promotions import Begun, Promotion
-from bandstand.store.tables.revocations import Counted
+from bandstand.store.tables.promotions import ExperimentStart, Promotion
+from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
-from bandstand.store.tables.undo import Selected, Selection, Undone
+from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 
 
 class Store(Protocol):
@@ -24,10 +33,10 @@ class Store(Protocol):
     secret: bytes
     """Keys the draws of this deployment."""
 
-    def warm(self, user_id: str) -> Profile | None:
+    def get_cached_profile(self, user_id: str) -> Profile | None:
         """The user's profile if it is in memory now."""
 
-    async def profile(self, user_id: str) -> Profile:
+    async def load_profile(self, user_id: str) -> Profile:
         """The user's profile; an empty one for a user never met."""
 
     def next_seq(self, ts: float) -> int:
@@ -43,7 +52,7 @@ class Store(Protocol):
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
 
-    async def reward(self, reward: Reward) -> Rewarded:
+    async def reward(self, reward: Reward) -> AcceptedReward:
         """Log a reward and teach it, once for its decision and once for its Idempotency-Key.
 
         Raises:
@@ -52,31 +61,31 @@ class Store(Protocol):
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
 
-    async def reward_by_key(self, key: tuple[str, str]) -> Reward | None:
+    async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         """The reward that came with that Idempotency-Key, named by scope and key; nothing is logged.
 
         Raises:
             IdempotencyMismatchError: what came with it was no such reward.
         """
 
-    async def selected(self, selection: Selection) -> Selected:
+    async def select_rewards(self, selection: Selection) -> SelectedRewards:
         """The rewards that an operator means, and what of them can be taken back.
 
         Raises:
             UnknownDecisionError: there is no such decision, or no longer.
         """
 
-    async def revoked_since(self, seq: int) -> bool:
+    async def has_revocations_since(self, seq: int) -> bool:
         """Whether anything was taken back after the event ``seq``."""
 
     async def revoke(
-        self, rewards: Collection[int], *, cause: str, client: str, selection: Selection | None = None
-    ) -> list[Counted]:
+        self, reward_seqs: Collection[int], *, cause: str, client: str, selection: Selection | None = None
+    ) -> list[RevocableReward]:
         """Take rewards back out of sums and counters, all in one commit; their rows stay, and say what was given.
 
         Args:
-            rewards: event numbers. What the sums do not hold is left out: what never taught, was taken back before, was
-                reset or replaced by an import, or is older than the baseline that retention keeps.
+            reward_seqs: event numbers. What the sums do not hold is left out: what never taught, was taken back before,
+                was reset or replaced by an import, or is older than the baseline that retention keeps.
             cause: why, in a word.
             client: name of the API key.
             selection: what an operator meant, to be recorded in the same commit, if anything is taken back.
@@ -88,19 +97,19 @@ class Store(Protocol):
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was.
         """
 
-    async def undone(self, before: int, limit: int) -> list[Undone]:
+    async def list_undos(self, before: int, limit: int) -> list[UndoRecord]:
         """Records of undos, the newest first, from before the event ``before``."""
 
-    async def decision(self, decision_id: str) -> Decision | None:
+    async def find_decision(self, decision_id: str) -> Decision | None:
         """The decision of that id with its reward; ``body`` and ``numbers`` may be absent."""
 
-    async def receipt(self, decision_id: str) -> Decision | None:
+    async def find_receipt(self, decision_id: str) -> Decision | None:
         """The decision of that id in full, as logged."""
 
-    async def history(self, user_id: str, limit: int) -> list[Decision]:
+    async def list_history(self, user_id: str, limit: int) -> list[Decision]:
         """The user's newest decisions after the last reset, oldest first."""
 
-    async def generated(self, generation: LoggedGeneration) -> bool:
+    async def log_generation(self, generation: LoggedGeneration) -> bool:
         """Log a generation, unless its user was erased after it began; returns whether it was logged.
 
         Raises:
@@ -113,54 +122,54 @@ class Store(Protocol):
     async def erase(self, user_id: str, client: str) -> Erasure:
         """Delete everything about the user and leave a tombstone. Idempotent."""
 
-    async def users(self, prefix: str, after: int, limit: int) -> UserPage:
+    async def list_users(self, prefix: str, after: int, limit: int) -> UserPage:
         """Known users whose id starts with ``prefix``, in order of first sight, from the cursor ``after``."""
 
-    async def user_count(self) -> int:
+    async def count_users(self) -> int:
         """How many users had an event."""
 
-    async def totals(self) -> dict[str, PolicyTotals]:
+    async def load_policy_totals(self) -> dict[str, PolicyTotals]:
         """Deployment-wide counts by policy."""
 
-    async def loop(self, days: int) -> LoopSums:
+    async def load_loop_sums(self, days: int) -> LoopSums:
         """Sums that tell whether the learning loop is sound, by policy, and by day for the newest ``days``."""
 
-    async def prompt_totals(self) -> list[PromptTotals]:
+    async def load_prompt_totals(self) -> list[PromptTotals]:
         """What each prompt came to, in order of first use."""
 
-    async def promote(self, promotion: Promotion) -> None:
+    async def log_promotion(self, promotion: Promotion) -> None:
         """Log a change of the active policy, synced."""
 
-    async def promotions(self) -> list[Promotion]:
+    async def list_promotions(self) -> list[Promotion]:
         """Every change of the active policy, the oldest first."""
 
-    async def experiment(self, definition: str | None) -> Begun | None:
+    async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
         """Say which experiment runs from now on, if any; one of the same definition as the last goes on.
 
         Returns:
             Its beginning, which an earlier start may have been; ``None`` for no experiment.
         """
 
-    async def enrolled(self, experiment: int) -> Mapping[str, int]:
+    async def count_enrolled(self, experiment: int) -> Mapping[str, int]:
         """How many users each arm has decided for since the experiment began, by event number of its beginning."""
 
-    async def shadow(self, policies: Collection[PolicyRef]) -> None:
+    async def set_shadows(self, policies: Collection[PolicyRef]) -> None:
         """Say which policies are in the shadow from now on: every reward of another policy teaches them too."""
 
-    def shadowed(self, decision: Decision, made: Collection[Shadow]) -> None:
+    def log_shadows(self, decision: Decision, shadow_picks: Collection[Shadow]) -> None:
         """Log what policies in the shadow would have done with a decision that was handed over; nobody waits for it.
 
         Raises:
             OverloadedError, StorageUnavailableError: it is not logged.
         """
 
-    async def shadows_of(self, decision: Decision) -> list[Shadow]:
+    async def load_shadows(self, decision: Decision) -> list[Shadow]:
         """What policies in the shadow would have done with a decision."""
 
-    async def shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
+    async def load_shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
         """What came of it, of every definition of a policy that was ever in the shadow."""
 
-    def status(self) -> Status:
+    def status(self) -> StoreStatus:
         """How the store is doing now."""
 
     async def open(self) -> None:

@@ -17,7 +17,9 @@ _LAST_MILLISECOND = 2**43 - 1  # an event number is a 63-bit integer
 _SEQ_DIGITS = 16
 LAST_SEQ = (1 << 63) - 1
 """No event has a higher number."""
-_OURS = re.compile(r"[0-7][0-9a-f]{31}")  # a number beyond 63 bits is none of ours, and SQLite would not take it
+_DECISION_ID_PATTERN = re.compile(
+    r"[0-7][0-9a-f]{31}"
+)  # a number beyond 63 bits is none of ours, and SQLite would not take it
 
 
 class Sequence:
@@ -36,12 +38,12 @@ class Sequence:
         return self.last
 
 
-def seq_at(ts: float) -> int:
+def first_seq_at(ts: float) -> int:
     """The lowest event number that the clock could have given at ``ts``, or the nearest there is to it."""
     return min(max(int(ts * 1000), 0), _LAST_MILLISECOND) << _SEQ_SHIFT
 
 
-def time_of(seq: int) -> float:
+def to_time(seq: int) -> float:
     """The time that an event number tells: seconds since the epoch, to the millisecond."""
     return (seq >> _SEQ_SHIFT) / 1000
 
@@ -62,7 +64,7 @@ class DecisionIds:
 
 def parse_decision_id(decision_id: str) -> int | None:
     """The event number inside an id of ours, or ``None`` where the id is the caller's own."""
-    return int(decision_id[:_SEQ_DIGITS], 16) if _OURS.fullmatch(decision_id) else None
+    return int(decision_id[:_SEQ_DIGITS], 16) if _DECISION_ID_PATTERN.fullmatch(decision_id) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class PolicyRef:
         return self.name, self.schema
 
 
-Lessons = tuple[tuple[PolicyRef, Array], ...]
+Updates = tuple[tuple[PolicyRef, Array], ...]
 """Who learns, and from which features x of shape (d,)."""
 
 
@@ -97,7 +99,7 @@ class Reward:
         decision_seq: the decision it names; ``None`` in the legacy form, which only *links* to one.
         features: the legacy form's raw context and features; ``None`` where the decision holds them.
         body_hash: of the request, to tell a retry from a contradiction.
-        also: policies in the shadow, which learn from it too, each from its own features of the same candidate.
+        shadow_updates: policies in the shadow, which learn from it too, each from its own features of the candidate.
     """
 
     user_id: str
@@ -117,7 +119,7 @@ class Reward:
     applied: bool = True
     reason: str | None = None
     seq: int = 0
-    also: Lessons = ()
+    shadow_updates: Updates = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -131,11 +133,11 @@ class Decision:
         body: the request as it came (raw context and candidates).
         numbers: mean, width, score and probability of every candidate: shape (4, K).
         x: features of the picked candidate, shape (d,).
-        also: policies in the shadow, and their features of it; ``None`` until a reward asks.
+        shadow_updates: policies in the shadow, and their features of it; ``None`` until a reward asks.
         experiment: event number of the beginning of the experiment that chose the policy; 0 for none.
         reward: the one that stands, pending or committed.
         uid: the store's key of the user.
-        held: event number of the turn that waits to reward it, 0 for none.
+        pending_turn_seq: event number of the turn that waits to reward it, 0 for none.
     """
 
     decision_id: str
@@ -155,15 +157,15 @@ class Decision:
     body: bytes
     numbers: Array | None
     x: Array | None
-    also: Lessons | None = None
+    shadow_updates: Updates | None = None
     experiment: int = 0
     reward: Reward | None = None
     uid: int = 0
-    held: int = 0
+    pending_turn_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Rewarded:
+class AcceptedReward:
     """The reward that stands for a request, and how it was found.
 
     ``match`` is ``new`` (this request's own), ``decision`` (the decision had one) or ``key`` (its Idempotency-Key had).
@@ -209,7 +211,7 @@ class PolicyTotals:
 
 
 @dataclass(slots=True)
-class Status:
+class StoreStatus:
     """How the store is doing, for health, readiness and metrics."""
 
     state: Literal["ready", "draining", "failed"] = "ready"

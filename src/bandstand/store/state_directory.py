@@ -21,15 +21,22 @@ from bandstand.bandit.profile import Profile
 from bandstand.errors import BandstandError, ConfigurationError, StorageFullError, StorageUnavailableError
 from bandstand.store.learners import replay
 from bandstand.store.learners.documents import Documents
-from bandstand.store.learners.user_cache import Warm, WarmUsers, read_user
-from bandstand.store.records import Sequence, Status, seq_at
+from bandstand.store.learners.user_cache import CachedUser, UserCache, read_user
+from bandstand.store.records import Sequence, StoreStatus, first_seq_at
 from bandstand.store.sqlite import retention
 from bandstand.store.sqlite.ownership import Ownership
-from bandstand.store.sqlite.schema import USER, Row, connect, create, last_seq
-from bandstand.store.sqlite.wal import WriteAheadLog, truncated
-from bandstand.store.sqlite.writer import CommitObserver, Operation, Sums, Writer, settle, translated
+from bandstand.store.sqlite.schema import INSERT_USER, Row, connect, create_tables, find_last_seq
+from bandstand.store.sqlite.wal import WriteAheadLog, truncate_log
+from bandstand.store.sqlite.writer import (
+    CommitObserver,
+    Operation,
+    SumIncrements,
+    Writer,
+    make_done_callback,
+    to_storage_error,
+)
 from bandstand.store.tables import decisions, generations
-from bandstand.store.tables.policies import Registry
+from bandstand.store.tables.policies import PolicyRegistry
 
 T = TypeVar("T")
 _Future = asyncio.Future[object]
@@ -58,7 +65,7 @@ class StoreOptions:
     close_seconds: float = 10.0
 
 
-class CollidedError(StorageUnavailableError):
+class EventCollisionError(StorageUnavailableError):
     """Another event stands where this one wanted to: under its id, for its decision or under its Idempotency-Key."""
 
 
@@ -86,10 +93,10 @@ class StateDirectory:
         self._clock = clock
         self._observe = observe
         self._documents = Documents(state_dir)
-        self._registry = Registry(catalogue)
-        most = self._options.max_warm_users
-        self._users = WarmUsers(self._documents, self._read_user, most=most, failed=self._failed)
-        self._flying: dict[int, _Future] = {}  # by event number: handed over and not yet settled
+        self._registry = PolicyRegistry(catalogue)
+        max_users = self._options.max_warm_users
+        self._users = UserCache(self._documents, self._read_user, max_users=max_users, on_error=self._record_error)
+        self._in_flight: dict[int, _Future] = {}  # by event number: handed over and not yet settled
         self._horizon = 0  # the newest event that retention has taken
         self._state: str = "closed"
         self._last_error: str | None = None
@@ -110,7 +117,7 @@ class StateDirectory:
             self._ownership.release()
             raise
         self._loop = asyncio.get_running_loop()
-        self._reader = decisions.Reader(self._dir / "ledger.db")
+        self._reader = decisions.LedgerReader(self._dir / "ledger.db")
         self._users.open()
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="ledger-reader")
         self._writer = Writer(
@@ -120,10 +127,10 @@ class StateDirectory:
             observe=self._observe,
         )
         self._log = WriteAheadLog(self._dir / "ledger.db", self._writer)
-        self._upkeep = [
-            asyncio.create_task(self._users.keep(self._options.checkpoint_seconds)),
-            asyncio.create_task(self._log.keep()),
-            asyncio.create_task(self._keep_retention()),
+        self._background_tasks = [
+            asyncio.create_task(self._users.run_checkpoints(self._options.checkpoint_seconds)),
+            asyncio.create_task(self._log.run_upkeep()),
+            asyncio.create_task(self._run_retention()),
         ]
         self._state = "ready"
 
@@ -137,21 +144,21 @@ class StateDirectory:
                 connection.close()
                 raise
         except sqlite3.Error as error:
-            full = isinstance(translated(error), StorageFullError)
+            full = isinstance(to_storage_error(error), StorageFullError)
             way_out = "make room on the disk" if full else "restore a backup, or name another STATE_DIR"
             message = f"{path} cannot be opened: {error}; {way_out}"
             raise ConfigurationError(message) from error
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        create(connection)
+        create_tables(connection)
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # done beside the writer: see the WriteAheadLog
         self._registry.load(connection)
         self._registry.require_unchanged(connection)
         self._registry.register(connection)
         self.secret = bytes(connection.execute("SELECT value FROM meta WHERE key = 'secret'").fetchone()[0])
-        self._sequence = Sequence(last_seq(connection))
+        self._sequence = Sequence(find_last_seq(connection))
         self._next_uid = connection.execute("SELECT coalesce(max(uid), 0) + 1 FROM users").fetchone()[0]
 
     async def close(self) -> None:
@@ -159,9 +166,9 @@ class StateDirectory:
         if self._state == "closed":
             return
         self._state = "draining"
-        for task in self._upkeep:
+        for task in self._background_tasks:
             task.cancel()
-        await asyncio.gather(*self._upkeep, return_exceptions=True)
+        await asyncio.gather(*self._background_tasks, return_exceptions=True)
         await self._writer.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._options.close_seconds):
@@ -170,38 +177,38 @@ class StateDirectory:
         await self._users.close()
         self._reader.close()
         with suppress(sqlite3.Error):
-            truncated(self._connection)
+            truncate_log(self._connection)
         self._connection.close()
         self._ownership.release()
         self._state = "closed"
 
-    def status(self) -> Status:
+    def status(self) -> StoreStatus:
         """How the store is doing now."""
         state = {"ready": "ready", "draining": "draining"}.get(self._state, "failed")
-        return Status(
+        return StoreStatus(
             state=state,  # type: ignore[arg-type]  # the three literals above
             durability="full" if self._options.sync else "process",
             warm_users=len(self._users),
-            pending=len(self._flying),
+            pending=len(self._in_flight),
             quarantined=self._documents.quarantined,
             last_error=self._last_error,
         )
 
     # ── users ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def warm(self, user_id: str) -> Profile | None:
+    def get_cached_profile(self, user_id: str) -> Profile | None:
         """The user's profile if it is in memory now."""
-        user = self._users.met(user_id)
+        user = self._users.get(user_id)
         return None if user is None else user.profile
 
-    async def profile(self, user_id: str) -> Profile:
+    async def load_profile(self, user_id: str) -> Profile:
         """The user's profile; an empty one for a user never met."""
-        return (await self._users.of(user_id)).profile
+        return (await self._users.get_or_load(user_id)).profile
 
-    async def _read_user(self, user_id: str) -> Warm:
+    async def _read_user(self, user_id: str) -> CachedUser:
         return await self._read(read_user, self._documents, self._registry, self.secret, user_id)
 
-    def _failed(self, reason: str) -> None:
+    def _record_error(self, reason: str) -> None:
         self._last_error = reason
 
     # ── the ways to the threads ───────────────────────────────────────────────────────────────────────────────────
@@ -210,91 +217,91 @@ class StateDirectory:
         """The number of an event about to be handed over."""
         return self._sequence.next(ts)
 
-    async def _read(self, question: Callable[..., T], *args: Any) -> T:
+    async def _read(self, query: Callable[..., T], *args: Any) -> T:
         try:
-            return await self._loop.run_in_executor(self._readers, self._reader.ask, question, *args)
+            return await self._loop.run_in_executor(self._readers, self._reader.run_query, query, *args)
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise to_storage_error(error) from error
         except RuntimeError as error:  # the executor has been shut down
             message = "the service is shutting down"
             raise StorageUnavailableError(message) from error
 
-    def _uid(self, user: Warm) -> int:
+    def _ensure_uid(self, user: CachedUser) -> int:
         if not user.uid:
             user.uid = self._next_uid
             self._next_uid += 1
         return user.uid
 
-    def _hand_over(
+    def _submit(
         self,
-        user: Warm,
+        user: CachedUser,
         seq: int,
         rows: list[tuple[str, Row]],
-        committed: Callable[[], None],
-        refused: Callable[[], None],
+        on_committed: Callable[[], None],
+        on_rejected: Callable[[], None],
         *,
         durable: bool,
         tally: tuple[int, int, int, int, int, float] | None = None,
-        sums: Sums = (),
+        sums: SumIncrements = (),
     ) -> _Future:
         """Give rows of one event to the writer; after the commit fold them in, and settle the returned future."""
         if not user.registered:
-            rows.append((USER, (user.uid, user.profile.user_id)))
+            rows.append((INSERT_USER, (user.uid, user.profile.user_id)))
         future: _Future = self._loop.create_future()
-        settle_future = settle(future)
+        settle_future = make_done_callback(future)
 
-        def done(result: object, error: BaseException | None) -> None:
+        def on_done(result: object, error: BaseException | None) -> None:
             user.pending -= 1
-            del self._flying[seq]
+            del self._in_flight[seq]
             if isinstance(error, sqlite3.IntegrityError):
-                error = CollidedError("the event collided with another; try again")
+                error = EventCollisionError("the event collided with another; try again")
             try:
                 if error is None:
                     user.registered = True
-                    committed()
+                    on_committed()
                     user.changed = user.profile.seq > 0  # a generation alone moves nothing that a document holds
                 else:
                     self._last_error = str(error)
-                    refused()
+                    on_rejected()
             finally:
-                self._users.let_go(user)
+                self._users.drop_if_stale(user)
                 settle_future(result, error)
 
         try:
-            self._writer.submit(Operation(rows, done, durable=durable, tally=tally, sums=sums))
+            self._writer.submit(Operation(rows, on_done, durable=durable, tally=tally, sums=sums))
         except BaseException:
-            refused()
+            on_rejected()
             raise
         user.pending += 1
-        self._flying[seq] = future
+        self._in_flight[seq] = future
         return future
 
-    async def _settled(self, seq: int) -> None:
+    async def _wait_committed(self, seq: int) -> None:
         """Wait for the commit of an event in flight; raises what its commit raised."""
-        if (flying := self._flying.get(seq)) is not None:
+        if (flying := self._in_flight.get(seq)) is not None:
             await asyncio.wait([flying])
             flying.result()
 
     # ── retention ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _keep_retention(self) -> None:
+    async def _run_retention(self) -> None:
         while True:
             with suppress(sqlite3.Error, BandstandError):
-                await self.trim()
+                await self.apply_retention()
             await asyncio.sleep(_TRIM_INTERVAL)
 
-    async def trim(self) -> int:
+    async def apply_retention(self) -> int:
         """Apply retention now: replace decisions past their days by baselines; returns how many users were touched."""
         now = self._clock()
-        await self._writer.call(partial(retention.forget_keys, now=now))
+        await self._writer.call(partial(retention.delete_old_keys, now=now))
         if not self._options.retention_days:
             return 0
-        cutoff = self._horizon = seq_at(now - self._options.retention_days * 86_400)
-        while await self._writer.call(partial(generations.expire, cutoff=cutoff)):
+        cutoff = self._horizon = first_seq_at(now - self._options.retention_days * 86_400)
+        while await self._writer.call(partial(generations.delete_expired, cutoff=cutoff)):
             pass
-        uids = await self._read(retention.overdue_users, cutoff)
+        uids = await self._read(retention.find_overdue_users, cutoff)
         for uid, user_id in uids:
-            state = await self._read(replay.rebuilt, self._registry, uid, user_id, cutoff)
+            state = await self._read(replay.rebuild_profile, self._registry, uid, user_id, cutoff)
             seq = self._sequence.next(self._clock())
-            await self._writer.call(partial(retention.trim, uid=uid, state=state, cutoff=cutoff, seq=seq, ts=now))
+            await self._writer.call(partial(retention.trim_user, uid=uid, state=state, cutoff=cutoff, seq=seq, ts=now))
         return len(uids)

@@ -13,25 +13,25 @@ from bandstand.bandit.profile import Profile
 from bandstand.errors import UnknownDecisionError
 from bandstand.store.protocol import require_made_by
 from bandstand.store.records import (
+    AcceptedReward,
     Decision,
     Erasure,
-    Lessons,
     PolicyRef,
     PolicyTotals,
     Reward,
-    Rewarded,
     Sequence,
-    Status,
+    StoreStatus,
+    Updates,
     UserPage,
 )
 from bandstand.store.tables import updates
-from bandstand.store.tables.generations import Lineage, LoggedGeneration, PromptTotals
-from bandstand.store.tables.loop_health import Arrivals, Draws, LoopSums, arrived, day_of, drawn
-from bandstand.store.tables.policies import Registry
-from bandstand.store.tables.promotions import Begun, Promotion
-from bandstand.store.tables.revocations import Counted
-from bandstand.store.tables.shadows import Shadow, ShadowBook, ShadowSums
-from bandstand.store.tables.undo import Selected, Selection, Undone
+from bandstand.store.tables.generations import GenerationLineage, LoggedGeneration, PromptTotals
+from bandstand.store.tables.loop_health import Arrivals, Draws, LoopSums, build_arrival_key, compute_draw_sums, to_day
+from bandstand.store.tables.policies import PolicyRegistry
+from bandstand.store.tables.promotions import ExperimentStart, Promotion
+from bandstand.store.tables.revocations import RevocableReward
+from bandstand.store.tables.shadows import MemoryShadows, Shadow, ShadowSums
+from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 
 
 class _User:
@@ -63,19 +63,19 @@ class MemoryStore:
         self._numbers = count(1)
         self._users: dict[str, _User] = {}
         self._decisions: dict[str, Decision] = {}
-        self._keyed: dict[tuple[str, str], Reward] = {}
+        self._rewards_by_key: dict[tuple[str, str], Reward] = {}
         self._totals: dict[str, PolicyTotals] = {}
-        self._lineage = Lineage()
-        self._registry = Registry(catalogue)
-        self._shadows = ShadowBook()
-        self._undone: list[tuple[str | None, Undone]] = []  # beside whose it is, of one decision's reward
+        self._lineage = GenerationLineage()
+        self._registry = PolicyRegistry(catalogue)
+        self._shadows = MemoryShadows()
+        self._undos: list[tuple[str | None, UndoRecord]] = []  # beside whose it is, of one decision's reward
         self._erased: dict[str, int] = {}
         self._revoked_seq = 0
         self._draws: dict[tuple[int, str, int], list[float]] = {}
         self._arrivals: dict[tuple[int, str, str, int], list[float]] = {}
         self._promotions: list[Promotion] = []
-        self._experiment: tuple[str | None, Begun | None] = (None, None)
-        self._enrolled: dict[tuple[int, str], set[str]] = {}
+        self._experiment: tuple[str | None, ExperimentStart | None] = (None, None)
+        self._enrolments: dict[tuple[int, str], set[str]] = {}
 
     async def open(self) -> None:
         """Nothing to own."""
@@ -83,18 +83,18 @@ class MemoryStore:
     async def close(self) -> None:
         """Nothing to write."""
 
-    def status(self) -> Status:
+    def status(self) -> StoreStatus:
         """Always ready; nothing is durable."""
-        return Status(durability="memory", warm_users=len(self._users))
+        return StoreStatus(durability="memory", warm_users=len(self._users))
 
-    def warm(self, user_id: str) -> Profile | None:
+    def get_cached_profile(self, user_id: str) -> Profile | None:
         """The user's profile if there is one."""
         user = self._users.get(user_id)
         return None if user is None else user.profile
 
-    async def profile(self, user_id: str) -> Profile:
+    async def load_profile(self, user_id: str) -> Profile:
         """The user's profile; an empty one for a user never met."""
-        return self._user(user_id).profile
+        return self._get_user(user_id).profile
 
     def next_seq(self, ts: float) -> int:
         """The number of an event about to be handed over."""
@@ -105,22 +105,22 @@ class MemoryStore:
         earlier = self._decisions.get(decision.decision_id)
         if earlier is not None:
             return earlier
-        user = self._met(decision.user_id)
+        user = self._register_user(decision.user_id)
         self._decisions[decision.decision_id] = decision
         user.decisions.append(decision)
-        user.profile.decided(decision.seq, decision.policy.key, decision.ts, exploring=decision.exploring)
-        self._count(decision.policy.name, PolicyTotals(decisions=1, explores=int(decision.exploring)))
-        part, amounts = drawn(decision)
-        _add(self._draws, (day_of(decision.seq), decision.policy.name, part), amounts)
+        user.profile.apply_decision(decision.seq, decision.policy.key, decision.ts, exploring=decision.exploring)
+        self._add_totals(decision.policy.name, PolicyTotals(decisions=1, explores=int(decision.exploring)))
+        part, amounts = compute_draw_sums(decision)
+        _add_amounts(self._draws, (to_day(decision.seq), decision.policy.name, part), amounts)
         if decision.experiment:
-            self._enrolled.setdefault((decision.experiment, decision.policy.name), set()).add(decision.user_id)
-        self._lineage.decided(decision)
+            self._enrolments.setdefault((decision.experiment, decision.policy.name), set()).add(decision.user_id)
+        self._lineage.add_decision(decision)
         return decision
 
-    async def reward(self, reward: Reward) -> Rewarded:
+    async def reward(self, reward: Reward) -> AcceptedReward:
         """Log a reward and teach it, once."""
-        if reward.idempotency is not None and (known := self._keyed.get(reward.idempotency)) is not None:
-            return Rewarded(known, "key")
+        if reward.idempotency is not None and (known := self._rewards_by_key.get(reward.idempotency)) is not None:
+            return AcceptedReward(known, "key")
         decision = None
         if reward.decision_id is not None:
             decision = self._decisions.get(reward.decision_id)
@@ -129,8 +129,8 @@ class MemoryStore:
                 raise UnknownDecisionError(message)
             require_made_by(decision, reward.policy)
             if decision.reward is not None:
-                return Rewarded(decision.reward, "decision")
-        user = self._met(reward.user_id)
+                return AcceptedReward(decision.reward, "decision")
+        user = self._register_user(reward.user_id)
         if decision is not None:
             decision.reward = reward
             reward.decision_seq = decision.seq
@@ -140,23 +140,23 @@ class MemoryStore:
         reward.seq = self._sequence.next(reward.ts)
         user.rewards.append(reward)
         if reward.idempotency is not None:
-            self._keyed[reward.idempotency] = reward
-        reward.also = self._beside(reward, decision)
+            self._rewards_by_key[reward.idempotency] = reward
+        reward.shadow_updates = self._build_shadow_updates(reward, decision)
         if reward.applied and reward.x is not None:
             seq, ts, value, weight = reward.seq, reward.ts, reward.value, reward.weight
-            for ref, x in ((reward.policy, reward.x), *reward.also):
-                user.profile.rewarded(seq, ref.key, ts, x, value, weight, ref.half_life)
-        self._shadows.reward(reward.decision_seq, reward.value)
-        self._count(reward.policy.name, PolicyTotals(rewards=1, reward_sum=reward.value))
-        _add(self._arrivals, arrived(reward), (1, reward.value))
-        self._lineage.rewarded(reward)
-        return Rewarded(reward, "new")
+            for ref, x in ((reward.policy, reward.x), *reward.shadow_updates):
+                user.profile.apply_reward(seq, ref.key, ts, x, value, weight, ref.half_life)
+        self._shadows.set_reward(reward.decision_seq, reward.value)
+        self._add_totals(reward.policy.name, PolicyTotals(rewards=1, reward_sum=reward.value))
+        _add_amounts(self._arrivals, build_arrival_key(reward), (1, reward.value))
+        self._lineage.add_reward(reward)
+        return AcceptedReward(reward, "new")
 
-    async def reward_by_key(self, key: tuple[str, str]) -> Reward | None:
+    async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         """The reward that came with that Idempotency-Key."""
-        return self._keyed.get(key)
+        return self._rewards_by_key.get(key)
 
-    async def selected(self, selection: Selection) -> Selected:
+    async def select_rewards(self, selection: Selection) -> SelectedRewards:
         """The rewards that an operator means, and what of them can be taken back."""
         if selection.decision_id is not None and selection.decision_id not in self._decisions:
             raise UnknownDecisionError("no such decision")
@@ -171,32 +171,32 @@ class MemoryStore:
             and (selection.until is None or reward.ts < selection.until)
         ]
         taught = [(user, reward) for user, reward in meant if reward.applied]
-        standing = [(user, reward) for user, reward in taught if reward.seq not in user.revoked]
-        held = [reward for user, reward in standing if reward.seq > user.profile.reset_seq]
-        return Selected(
-            held=sorted(reward.seq for reward in held),
-            users=len({reward.user_id for reward in held}),
-            policies=dict(sorted(Counter(reward.policy.name for reward in held).items())),
-            already=len(taught) - len(standing),
-            forgotten=len(standing) - len(held),
-            void=len(meant) - len(taught),
+        not_revoked = [(user, reward) for user, reward in taught if reward.seq not in user.revoked]
+        revocable = [reward for user, reward in not_revoked if reward.seq > user.profile.reset_seq]
+        return SelectedRewards(
+            revocable=sorted(reward.seq for reward in revocable),
+            users=len({reward.user_id for reward in revocable}),
+            policies=dict(sorted(Counter(reward.policy.name for reward in revocable).items())),
+            revoked_before=len(taught) - len(not_revoked),
+            forgotten=len(not_revoked) - len(revocable),
+            never_taught=len(meant) - len(taught),
         )
 
-    async def revoked_since(self, seq: int) -> bool:
+    async def has_revocations_since(self, seq: int) -> bool:
         """Whether anything was taken back after the event ``seq``."""
         return self._revoked_seq > seq
 
     async def revoke(
         self,
-        rewards: Collection[int],
+        reward_seqs: Collection[int],
         *,
         cause: str,  # noqa: ARG002 (there is no ledger to say why in)
         client: str,
         selection: Selection | None = None,
-    ) -> list[Counted]:
+    ) -> list[RevocableReward]:
         """Take rewards back out of sums and counters."""
-        counted = [
-            Counted(
+        revocable = [
+            RevocableReward(
                 reward.seq,
                 reward.user_id,
                 user.number,
@@ -206,69 +206,69 @@ class MemoryStore:
                 reward.value,
                 reward.weight,
                 reward.x,
-                reward.also,
+                reward.shadow_updates,
             )
             for user in self._users.values()
             for reward in user.rewards
-            if reward.seq in rewards
+            if reward.seq in reward_seqs
             and reward.applied
             and reward.x is not None
             and reward.seq > user.profile.reset_seq
             and reward.seq not in user.revoked
         ]
-        for each in sorted(counted, key=attrgetter("seq")):
+        for each in sorted(revocable, key=attrgetter("seq")):
             user = self._users[each.user_id]
             self._revoked_seq = self._sequence.next(self._clock())
-            each.take_back(self._revoked_seq, user.profile)
+            each.apply_revocation(self._revoked_seq, user.profile)
             user.revoked.add(each.seq)
-            self._count(each.policy.name, PolicyTotals(rewards=-1, reward_sum=-each.value))
+            self._add_totals(each.policy.name, PolicyTotals(rewards=-1, reward_sum=-each.value))
             reward = next(reward for reward in user.rewards if reward.seq == each.seq)
-            _add(self._arrivals, arrived(reward), (-1, -each.value))
-            self._lineage.revoked(reward)
-            self._shadows.reward(reward.decision_seq, None)
-        if selection is not None and counted:
+            _add_amounts(self._arrivals, build_arrival_key(reward), (-1, -each.value))
+            self._lineage.remove_reward(reward)
+            self._shadows.set_reward(reward.decision_seq, None)
+        if selection is not None and revocable:
             ts = self._clock()
-            record = Undone.of(self._sequence.next(ts), selection, counted, client=client, ts=ts)
-            whose = counted[0].user_id if selection.decision_id is not None else None
-            self._undone.append((whose, record))
-        return counted
+            record = UndoRecord.from_rewards(self._sequence.next(ts), selection, revocable, client=client, ts=ts)
+            whose = revocable[0].user_id if selection.decision_id is not None else None
+            self._undos.append((whose, record))
+        return revocable
 
-    async def undone(self, before: int, limit: int) -> list[Undone]:
+    async def list_undos(self, before: int, limit: int) -> list[UndoRecord]:
         """Records of undos, the newest first, from before the event ``before``."""
-        return [record for _, record in reversed(self._undone) if record.seq < before][:limit]
+        return [record for _, record in reversed(self._undos) if record.seq < before][:limit]
 
-    async def decision(self, decision_id: str) -> Decision | None:
+    async def find_decision(self, decision_id: str) -> Decision | None:
         """The decision of that id."""
         return self._decisions.get(decision_id)
 
-    async def receipt(self, decision_id: str) -> Decision | None:
+    async def find_receipt(self, decision_id: str) -> Decision | None:
         """The decision of that id, as logged."""
         return self._decisions.get(decision_id)
 
-    async def history(self, user_id: str, limit: int) -> list[Decision]:
+    async def list_history(self, user_id: str, limit: int) -> list[Decision]:
         """The user's newest decisions after the last reset, oldest first."""
         user = self._users.get(user_id)
         if user is None:
             return []
         return [decision for decision in user.decisions[-limit:] if decision.seq > user.profile.reset_seq]
 
-    async def generated(self, generation: LoggedGeneration) -> bool:
+    async def log_generation(self, generation: LoggedGeneration) -> bool:
         """Log a generation, unless its user was erased after it began; returns whether it was logged."""
         if self._erased.get(generation.user_id, -1) > generation.seq:
             return False
-        self._met(generation.user_id)
-        self._lineage.generated(generation)
+        self._register_user(generation.user_id)
+        self._lineage.add_generation(generation)
         return True
 
-    async def prompt_totals(self) -> list[PromptTotals]:
+    async def load_prompt_totals(self) -> list[PromptTotals]:
         """What each prompt came to, in order of first use."""
-        return self._lineage.totals()
+        return self._lineage.get_totals()
 
     async def reset(self, user_id: str, client: str) -> None:  # noqa: ARG002 (there is no ledger to name the client in)
         """Forget what every policy learned about the user. Idempotent."""
         user = self._users.get(user_id)
         if user is not None and user.number:
-            user.profile.reset(self._sequence.next(self._clock()))
+            user.profile.apply_reset(self._sequence.next(self._clock()))
             user.marks += 1
 
     async def erase(self, user_id: str, client: str) -> Erasure:  # noqa: ARG002 (there is no ledger to name the client in)
@@ -281,15 +281,15 @@ class MemoryStore:
             del self._decisions[decision.decision_id]
         for reward in user.rewards:
             if reward.idempotency is not None:
-                self._keyed.pop(reward.idempotency, None)
-        enrolments = sum(user_id in users for users in self._enrolled.values())
-        for users in self._enrolled.values():
+                self._rewards_by_key.pop(reward.idempotency, None)
+        enrolments = sum(user_id in users for users in self._enrolments.values())
+        for users in self._enrolments.values():
             users.discard(user_id)
-        undone = [(whose, record) for whose, record in self._undone if whose != user_id]
-        user.marks += len(self._undone) - len(undone)
-        self._undone = undone
-        generations = self._lineage.erased(user_id, user.decisions)
-        shadows = self._shadows.forget([decision.seq for decision in user.decisions])
+        undone = [(whose, record) for whose, record in self._undos if whose != user_id]
+        user.marks += len(self._undos) - len(undone)
+        self._undos = undone
+        generations = self._lineage.remove_user(user_id, user.decisions)
+        shadows = self._shadows.remove_decisions([decision.seq for decision in user.decisions])
         return Erasure(
             len(user.decisions),
             len(user.rewards),
@@ -300,92 +300,95 @@ class MemoryStore:
             shadows=shadows,
         )
 
-    async def users(self, prefix: str, after: int, limit: int) -> UserPage:
+    async def list_users(self, prefix: str, after: int, limit: int) -> UserPage:
         """Known users whose id starts with ``prefix``, in order of first sight, from the cursor ``after``."""
-        page = list(islice(self._known(prefix, after), limit + 1))
+        page = list(islice(self._iter_known_users(prefix, after), limit + 1))
         return UserPage([user_id for user_id, _ in page[:limit]], page[limit - 1][1] if len(page) > limit else None)
 
-    async def user_count(self) -> int:
+    async def count_users(self) -> int:
         """How many users had an event."""
-        return sum(1 for _ in self._known("", 0))
+        return sum(1 for _ in self._iter_known_users("", 0))
 
-    async def totals(self) -> dict[str, PolicyTotals]:
+    async def load_policy_totals(self) -> dict[str, PolicyTotals]:
         """Deployment-wide counts by policy."""
         return dict(self._totals)
 
-    async def loop(self, days: int) -> LoopSums:
+    async def load_loop_sums(self, days: int) -> LoopSums:
         """Sums that tell whether the learning loop is sound."""
-        since = day_of(self._sequence.last) - days + 1
+        since = to_day(self._sequence.last) - days + 1
         draws, arrivals = dict[tuple[Any, ...], list[float]](), dict[tuple[Any, ...], list[float]]()
         for tables, summed in ((self._draws, draws), (self._arrivals, arrivals)):
             for (day, *rest), amounts in tables.items():
-                _add(summed, (None, *rest), amounts)
+                _add_amounts(summed, (None, *rest), amounts)
                 if day >= since:
-                    _add(summed, (day, *rest), amounts)
+                    _add_amounts(summed, (day, *rest), amounts)
         return LoopSums(
             [Draws(*key, *amounts) for key, amounts in draws.items()],
             [Arrivals(*key, *amounts) for key, amounts in arrivals.items()],
         )
 
-    async def promote(self, promotion: Promotion) -> None:
+    async def log_promotion(self, promotion: Promotion) -> None:
         """Log a change of the active policy."""
         self._promotions.append(promotion)
 
-    async def promotions(self) -> list[Promotion]:
+    async def list_promotions(self) -> list[Promotion]:
         """Every change of the active policy, the oldest first."""
         return list(self._promotions)
 
-    async def experiment(self, definition: str | None) -> Begun | None:
+    async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
         """Say which experiment runs from now on, if any."""
         if self._experiment[0] != definition:
             ts = self._clock()
-            self._experiment = (definition, None if definition is None else Begun(self._sequence.next(ts), ts))
+            self._experiment = (
+                definition,
+                None if definition is None else ExperimentStart(self._sequence.next(ts), ts),
+            )
         return self._experiment[1]
 
-    async def enrolled(self, experiment: int) -> Mapping[str, int]:
+    async def count_enrolled(self, experiment: int) -> Mapping[str, int]:
         """How many users each arm of an experiment has decided for."""
-        return {arm: len(users) for (begun, arm), users in self._enrolled.items() if begun == experiment and users}
+        return {arm: len(users) for (begun, arm), users in self._enrolments.items() if begun == experiment and users}
 
-    async def shadow(self, policies: Collection[PolicyRef]) -> None:
+    async def set_shadows(self, policies: Collection[PolicyRef]) -> None:
         """Say which policies are in the shadow from now on."""
-        if list(policies) != self._registry.shadows():
-            self._registry.shadow(self._sequence.next(self._clock()), policies)
+        if list(policies) != self._registry.get_shadows():
+            self._registry.record_shadows(self._sequence.next(self._clock()), policies)
 
-    def shadowed(self, decision: Decision, made: Collection[Shadow]) -> None:
+    def log_shadows(self, decision: Decision, shadow_picks: Collection[Shadow]) -> None:
         """Log what policies in the shadow would have done."""
         if self._decisions.get(decision.decision_id) is decision:
             stands = decision.reward is not None and decision.reward.seq not in self._users[decision.user_id].revoked
-            self._shadows.add(decision.seq, made, decision.reward.value if decision.reward and stands else None)
+            self._shadows.add(decision.seq, shadow_picks, decision.reward.value if decision.reward and stands else None)
 
-    async def shadows_of(self, decision: Decision) -> list[Shadow]:
+    async def load_shadows(self, decision: Decision) -> list[Shadow]:
         """What policies in the shadow would have done with a decision."""
-        return self._shadows.of(decision.seq)
+        return self._shadows.get_shadows(decision.seq)
 
-    async def shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
+    async def load_shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
         """What came of it, of every definition of a policy that was ever in the shadow."""
         return dict(self._shadows.sums)
 
-    def _beside(self, reward: Reward, decision: Decision | None) -> Lessons:
+    def _build_shadow_updates(self, reward: Reward, decision: Decision | None) -> Updates:
         body, pick = (None, None) if decision is None else (decision.body, decision.pick)
-        return updates.beside(self._registry, reward.policy, reward.seq, reward.features, body, pick)
+        return updates.build_shadow_updates(self._registry, reward.policy, reward.seq, reward.features, body, pick)
 
-    def _user(self, user_id: str) -> _User:
+    def _get_user(self, user_id: str) -> _User:
         user = self._users.get(user_id)
         if user is None:
             user = self._users[user_id] = _User(Profile(user_id), 0)
         return user
 
-    def _met(self, user_id: str) -> _User:
-        user = self._user(user_id)
+    def _register_user(self, user_id: str) -> _User:
+        user = self._get_user(user_id)
         if not user.number:
             user.number = next(self._numbers)
         return user
 
-    def _known(self, prefix: str, after: int) -> Iterator[tuple[str, int]]:
+    def _iter_known_users(self, prefix: str, after: int) -> Iterator[tuple[str, int]]:
         known = ((user_id, user.number) for user_id, user in self._users.items() if user.number > after)
         return iter(sorted((entry for entry in known if entry[0].startswith(prefix)), key=lambda entry: entry[1]))
 
-    def _count(self, policy: str, more: PolicyTotals) -> None:
+    def _add_totals(self, policy: str, more: PolicyTotals) -> None:
         have = self._totals.get(policy, PolicyTotals())
         self._totals[policy] = PolicyTotals(
             have.decisions + more.decisions,
@@ -395,6 +398,6 @@ class MemoryStore:
         )
 
 
-def _add(sums: dict[Any, list[float]], key: tuple[Any, ...], amounts: Iterable[float]) -> None:
+def _add_amounts(sums: dict[Any, list[float]], key: tuple[Any, ...], amounts: Iterable[float]) -> None:
     so_far = sums.get(key)
     sums[key] = list(amounts) if so_far is None else list(map(add, so_far, amounts))

@@ -32,7 +32,7 @@ class ScriptedClient:
 
     def __init__(self, script: Iterable[Line] | Callable[[ScriptedCall], Line], *, model: str = "scripted") -> None:
         self._model = model
-        self._line = script if callable(script) else _read_aloud(script)
+        self._line = script if callable(script) else _build_line_function(script)
         self.calls: list[ScriptedCall] = []
 
     @property
@@ -72,6 +72,6 @@ def count_tokens(*texts: str) -> int:
     return sum(len(text.split()) for text in texts)
 
 
-def _read_aloud(script: Iterable[Line]) -> Callable[[ScriptedCall], Line]:
+def _build_line_function(script: Iterable[Line]) -> Callable[[ScriptedCall], Line]:
     lines = iter(script)
     return lambda _call: next(lines, ChatUnreachableError("The script has run out."))

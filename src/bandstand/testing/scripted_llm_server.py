@@ -51,7 +51,7 @@ class ScriptedRequest:
         return "\n\n".join(str(m["content"]) for m in self.body["messages"] if m["role"] == "system")
 
     @property
-    def texts(self) -> list[str]:
+    def message_texts(self) -> list[str]:
         """The contents of the user's and the assistant's messages, in order."""
         return [str(m["content"]) for m in self.body["messages"] if m["role"] != "system"]
 
@@ -94,7 +94,7 @@ class ScriptedServer:
 
     Attributes:
         requests: what came in, oldest first.
-        hung_up: how many clients went away while the model was thinking.
+        disconnects: how many clients went away while the model was thinking.
     """
 
     def __init__(self, script: ScriptedAnswer | Callable[[ScriptedRequest], ScriptedAnswer], *, port: int = 0) -> None:
@@ -103,7 +103,7 @@ class ScriptedServer:
         self._server: asyncio.Server | None = None
         self._conversations: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
         self.requests: list[ScriptedRequest] = []
-        self.hung_up = 0
+        self.disconnects = 0
 
     @property
     def url(self) -> str:
@@ -112,7 +112,7 @@ class ScriptedServer:
 
     async def start(self) -> None:
         """Begin to listen."""
-        self._server = await asyncio.start_server(self._converse, "127.0.0.1", self._port)
+        self._server = await asyncio.start_server(self._handle_connection, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def aclose(self) -> None:
@@ -133,30 +133,30 @@ class ScriptedServer:
     ) -> None:
         await self.aclose()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _handle_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is not None:
             self._conversations[task] = writer
             task.add_done_callback(lambda done: self._conversations.pop(done, None))
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            while await self._exchange(reader, writer):
+            while await self._handle_request(reader, writer):
                 pass
         writer.close()
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _handle_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; False when the connection is over."""
         method, path, headers, content = await _read_request(reader)
-        wire = _wire(path)
+        wire = _detect_wire(path)
         if method != "POST" or wire is None:
             await _send(writer, 404, {}, b'{"error": {"message": "no such route"}}')
             return True
         request = ScriptedRequest(wire=wire, path=path, headers=headers, body=json.loads(content))
         self.requests.append(request)
         answer = self._script(request)
-        if await _client_left(reader, answer.delay_s):
-            self.hung_up += 1
+        if await _wait_for_disconnect(reader, answer.delay_s):
+            self.disconnects += 1
             return False
-        status, body = _answer(request, answer)
+        status, body = _build_response(request, answer)
         await _send(writer, status, answer.headers, body, answer.send_bytes)
         return answer.send_bytes is None
 
@@ -169,13 +169,13 @@ async def _read_request(reader: asyncio.StreamReader) -> tuple[str, str, dict[st
     return method, path.partition("?")[0], headers, await reader.readexactly(int(headers.get("content-length", "0")))
 
 
-def _wire(path: str) -> Wire | None:
+def _detect_wire(path: str) -> Wire | None:
     if path.endswith("/chat/completions"):
         return "openai"
     return "anthropic" if path.endswith("/messages") else None
 
 
-async def _client_left(reader: asyncio.StreamReader, seconds: float) -> bool:
+async def _wait_for_disconnect(reader: asyncio.StreamReader, seconds: float) -> bool:
     """Wait so long, unless the client hangs up first."""
     if seconds <= 0:
         return False
@@ -197,7 +197,7 @@ async def _send(
     await writer.drain()
 
 
-def _answer(request: ScriptedRequest, answer: ScriptedAnswer) -> tuple[int, bytes]:
+def _build_response(request: ScriptedRequest, answer: ScriptedAnswer) -> tuple[int, bytes]:
     refused = sorted(answer.refuse & request.body.keys())
     status = 400 if refused else answer.status
     if answer.raw is not None:
@@ -207,9 +207,9 @@ def _answer(request: ScriptedRequest, answer: ScriptedAnswer) -> tuple[int, byte
     elif status >= HTTPStatus.BAD_REQUEST:
         body = _error(request.wire, answer.text, None)
     elif request.wire == "openai":
-        body = _openai_completion(request, answer)
+        body = _build_openai_completion(request, answer)
     else:
-        body = _anthropic_message(request, answer)
+        body = _build_anthropic_message(request, answer)
     return status, json.dumps(body).encode()
 
 
@@ -219,8 +219,8 @@ def _error(wire: Wire, message: str, parameter: str | None) -> dict[str, object]
     return {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
 
 
-def _openai_completion(request: ScriptedRequest, answer: ScriptedAnswer) -> dict[str, object]:
-    prompt, completion = _tokens(request, answer)
+def _build_openai_completion(request: ScriptedRequest, answer: ScriptedAnswer) -> dict[str, object]:
+    prompt, completion = _count_usage(request, answer)
     message = {"role": "assistant", "content": answer.text, "refusal": answer.refusal}
     usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     return {
@@ -233,8 +233,8 @@ def _openai_completion(request: ScriptedRequest, answer: ScriptedAnswer) -> dict
     }
 
 
-def _anthropic_message(request: ScriptedRequest, answer: ScriptedAnswer) -> dict[str, object]:
-    prompt, completion = _tokens(request, answer)
+def _build_anthropic_message(request: ScriptedRequest, answer: ScriptedAnswer) -> dict[str, object]:
+    prompt, completion = _count_usage(request, answer)
     refused = answer.refusal is not None
     return {
         "id": "msg_scripted",
@@ -248,8 +248,8 @@ def _anthropic_message(request: ScriptedRequest, answer: ScriptedAnswer) -> dict
     }
 
 
-def _tokens(request: ScriptedRequest, answer: ScriptedAnswer) -> tuple[int, int]:
-    return count_tokens(request.system, *request.texts), count_tokens(answer.text)
+def _count_usage(request: ScriptedRequest, answer: ScriptedAnswer) -> tuple[int, int]:
+    return count_tokens(request.system, *request.message_texts), count_tokens(answer.text)
 
 
 def main() -> None:
@@ -263,10 +263,10 @@ def main() -> None:
     text = Path(options.text[1:]).read_text("utf-8") if options.text.startswith("@") else options.text
     answer = ScriptedAnswer(text, status=options.status, delay_s=options.delay)
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(ScriptedServer(answer, port=options.port)))
+        asyncio.run(_run_server(ScriptedServer(answer, port=options.port)))
 
 
-async def _serve(server: ScriptedServer) -> None:
+async def _run_server(server: ScriptedServer) -> None:
     async with server:
         print(server.url, flush=True)  # noqa: T201 - whoever started the process reads the port from here
         await asyncio.Event().wait()

@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from bandstand import __version__
-from bandstand.api.application import application
+from bandstand.api.application import build_application
 from bandstand.api.asgi.access import Access
-from bandstand.api.asgi.front import Gate
+from bandstand.api.asgi.front import FrontController
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.problems import status_of
 from bandstand.api.routes.generation import log_prompts
-from bandstand.api.routes.judge_endpoints import opinions_router
-from bandstand.api.routes.judgements import judgements_router
-from bandstand.api.routes.simulations import simulations_router
+from bandstand.api.routes.judge_endpoints import build_opinions_router
+from bandstand.api.routes.judgements import build_judgements_router
+from bandstand.api.routes.simulations import build_simulations_router
 from bandstand.config.settings import Settings, load_catalogue
-from bandstand.console.router import Shown, console_router
+from bandstand.console.router import ConsoleContext, build_console_router
 from bandstand.console.session import Sessions
 from bandstand.generate.generator import TipGenerator
 from bandstand.prompts.library import prompts_directory
-from bandstand.service.context import DEFAULT_POLICY, Deployment
+from bandstand.service.context import DEFAULT_POLICY, ServiceContext
 from bandstand.service.generate import TipWriting
-from bandstand.service.prompts import Prompts
+from bandstand.service.prompts import PromptService
 from bandstand.simulate.background import BackgroundRuns
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.state_directory import StoreOptions
-from bandstand.store.tables.console_queries import Sight
+from bandstand.store.tables.console_queries import ConsoleQueries
 from bandstand.store.tables.simulations import Simulations
 from bandstand.store.turn_store import TurnStore
-from bandstand.wiring.judge_worker import opinions, serving
+from bandstand.wiring.judge_worker import build_judge_worker, build_stateless_judge
 from bandstand.wiring.llm_clients import llm_host
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ _GATEWAY = "http://localhost:4000"
 _CALL_SECONDS = 30.0
 
 
-def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
+def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
     """The service, as an ASGI application.
 
     Args:
         settings: the configuration, already validated.
-        hot_path: see :func:`bandstand.api.application.application`.
+        hot_path: see :func:`bandstand.api.application.build_application`.
 
     Raises:
         ConfigurationError: the configuration file, the active policy or the default prompt is wrong; and, at start-up,
@@ -67,30 +67,30 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
             retention_days=settings.decision_retention_days,
             close_seconds=settings.shutdown_seconds / 2,
         ),
-        observe=metrics.commit,
+        observe=metrics.record_commit,
         turn_retention_days=settings.turn_retention_days,
     )
-    deployment = Deployment(
+    deployment = ServiceContext(
         catalogue,
         store,
-        active=settings.active_policy or DEFAULT_POLICY,
+        active_policy=settings.active_policy or DEFAULT_POLICY,
         experiment=settings.experiment,
-        shadow=settings.shadow,
+        shadow_policies=settings.shadow,
         pinned_by="ACTIVE_POLICY" if settings.active_policy else None,
         score_when_full=settings.score_when_full,
         prior_files=PriorFiles(settings.state_dir),
         prior_refresh_rewards=settings.prior_refresh_rewards,
     )
-    judging = deployment.judging = serving(settings, store, deployment.population, deployment.clock)
-    metrics.watch(store.status)
-    metrics.watch_judging(judging.standing)
+    judging = deployment.judge_worker = build_judge_worker(settings, store, deployment.population, deployment.clock)
+    metrics.register_store(store.status)
+    metrics.register_judging(judging.get_status)
     if deployment.shadows is not None:
-        metrics.watch_shadows(deployment.shadows.standing)
-    client = _gateway_client(settings)
-    writing = _tip_writing(settings, client)
+        metrics.register_shadows(deployment.shadows.get_status)
+    client = _build_gateway_client(settings)
+    writing = _build_tip_writing(settings, client)
     runs = BackgroundRuns(Simulations(settings.state_dir), settings.state_dir, catalogue)
-    sight = Sight(settings.state_dir)
-    given = opinions(settings, judging)
+    sight = ConsoleQueries(settings.state_dir)
+    judge_service = build_stateless_judge(settings, judging)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -100,7 +100,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
             await store.open()
             opened.push_async_callback(store.close)
             opened.push_async_callback(sight.close)
-            await deployment.take_up()
+            await deployment.start()
             if deployment.shadows is not None:
                 opened.callback(deployment.shadows.close)
             await deployment.population.open()
@@ -108,7 +108,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
             log.info(
                 "serving",
                 version=__version__,
-                active_policy=deployment.active,
+                active_policy=deployment.active_policy,
                 shadow=list(settings.shadow),
                 durability=settings.durability,
                 keys=len(settings.api_keys),
@@ -117,9 +117,9 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
                 turns_may_go_to=llm_host(settings) or "nobody",
             )
             log_prompts(writing.prompts)
-            writing.prompts.learn(await store.prompt_totals())
-            learning = asyncio.create_task(writing.prompts.keep_learning(store))
-            opened.push_async_callback(_ended, learning)
+            writing.prompts.update_shares(await store.load_prompt_totals())
+            learning = asyncio.create_task(writing.prompts.run_updates(store))
+            opened.push_async_callback(_cancel_task, learning)
             await judging.open()
             opened.push_async_callback(judging.close)
             await runs.open()
@@ -129,16 +129,16 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
 
     access = Access(settings.api_keys, settings.allowed_hosts)
     sessions = Sessions(settings.api_keys, lambda: store.secret, clock=deployment.clock)
-    return application(
+    return build_application(
         deployment,
         access,
         metrics,
         writing,
         [
-            simulations_router(runs),
-            opinions_router(given, metrics),
-            judgements_router(judging),
-            console_router(Shown(deployment, sight, runs, writing.prompts), sessions, status_of),
+            build_simulations_router(runs),
+            build_opinions_router(judge_service, metrics),
+            build_judgements_router(judging),
+            build_console_router(ConsoleContext(deployment, sight, runs, writing.prompts), sessions, status_of),
         ],
         lifespan=lifespan,
         log_requests=settings.log_requests,
@@ -146,14 +146,14 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> Gate:
     )
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
+async def _cancel_task(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
 
 
-def _tip_writing(settings: Settings, client: "OpenAICompatibleClient | None") -> TipWriting:
-    prompts = Prompts(settings.prompts_dir or prompts_directory(), settings.default_prompt_version or "")
+def _build_tip_writing(settings: Settings, client: "OpenAICompatibleClient | None") -> TipWriting:
+    prompts = PromptService(settings.prompts_dir or prompts_directory(), settings.default_prompt_version or "")
     if client is None:
         return TipWriting(prompts)
     from bandstand.llm.middleware.breaker import BreakerClient, CircuitBreaker  # noqa: PLC0415 - see _gateway_client
@@ -167,7 +167,7 @@ def _tip_writing(settings: Settings, client: "OpenAICompatibleClient | None") ->
     return TipWriting(prompts, generator)
 
 
-def _gateway_client(settings: Settings) -> "OpenAICompatibleClient | None":
+def _build_gateway_client(settings: Settings) -> "OpenAICompatibleClient | None":
     """The client of the model gateway; None where tips are made without one."""
     if settings.generator == "template" or (settings.generator == "auto" and settings.litellm_url is None):
         return None

@@ -11,22 +11,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from bandstand.config.settings import read_settings
-from bandstand.judge.cascade import Judge, Progress
+from bandstand.judge.cascade import CascadeJudge, Progress
 from bandstand.judge.correction import Correction
 from bandstand.judge.gate import TAU, Gate
-from bandstand.judge.gated_verdict import Judgement
+from bandstand.judge.gated_verdict import GatedVerdict
 from bandstand.judge.llm.cache import VerdictCache
 from bandstand.judge.turn import Turn
-from bandstand.judge_worker.stateless import classified
+from bandstand.judge_worker.stateless import classify_message
 from bandstand.wiring.judges import gate, open_judges
 
 DEFAULT_MODEL: Final = "gpt-5-nano"
 
 _verdicts = VerdictCache()
-_lent: dict[asyncio.AbstractEventLoop, "_Lent"] = {}
+_shared: dict[asyncio.AbstractEventLoop, "_SharedJudge"] = {}
 
 
-async def judge(turn: Turn) -> Judgement:
+async def judge(turn: Turn) -> GatedVerdict:
     """Ask the LLM how the user took an answer.
 
     Raises:
@@ -36,7 +36,7 @@ async def judge(turn: Turn) -> Judgement:
     return judgement
 
 
-async def judge_batch(turns: Sequence[Turn], *, progress: Progress | None = None) -> list[Judgement]:
+async def judge_batch(turns: Sequence[Turn], *, progress: Progress | None = None) -> list[GatedVerdict]:
     """Ask the LLM about many turns, 32 at once (``JUDGE_MAX_CONCURRENT``).
 
     Args:
@@ -49,9 +49,9 @@ async def judge_batch(turns: Sequence[Turn], *, progress: Progress | None = None
     Raises:
         ConfigurationError: a setting is wrong, or ``OPENAI_API_KEY`` is missing.
     """
-    async with _borrowed() as (judges, door):
+    async with _acquire_judge() as (judges, door):
         judged = await judges.judge_batch(turns, progress=progress)
-        return [Judgement(one, door.applied(one, judges.taxonomy)) for one in judged]
+        return [GatedVerdict(one, door.apply(one, judges.taxonomy)) for one in judged]
 
 
 async def classify_feedback(message: str, previous_reply: str, *, threshold: float = TAU) -> Correction:
@@ -68,7 +68,7 @@ async def classify_feedback(message: str, previous_reply: str, *, threshold: flo
         ConfigurationError: a setting is wrong, or the key of ``JUDGE_MODEL`` is missing.
     """
     async with open_judges(read_settings(), cache=_verdicts) as judges:
-        return (await classified(judges, message, previous_reply, threshold)).correction
+        return (await classify_message(judges, message, previous_reply, threshold)).correction
 
 
 def estimate_reward_llm(turn: Turn) -> tuple[float, bool]:
@@ -94,39 +94,39 @@ def estimate_rewards_batch(turns: Sequence[Turn]) -> list[tuple[float, bool]]:
     return [(judgement.reward, judgement.should_update) for judgement in asyncio.run(judge_batch(turns))]
 
 
-class _Lent:
+class _SharedJudge:
     """A judge with its client, for as long as somebody in its event loop uses it."""
 
     def __init__(self) -> None:
         self.users = 0
         self.stack = AsyncExitStack()
         self._opening = asyncio.Lock()
-        self._opened: tuple[Judge, Gate] | None = None
+        self._opened: tuple[CascadeJudge, Gate] | None = None
 
-    async def opened(self) -> tuple[Judge, Gate]:
+    async def ensure_open(self) -> tuple[CascadeJudge, Gate]:
         async with self._opening:
             if self._opened is None:
                 settings = read_settings()
                 if settings.judge_model is None:
                     settings = settings.model_copy(update={"judge_model": DEFAULT_MODEL})
                 judges = await self.stack.enter_async_context(open_judges(settings, mode="llm", cache=_verdicts))
-                self._opened = judges.under(), gate(settings)
+                self._opened = judges.get_judge(), gate(settings)
             return self._opened
 
 
 @asynccontextmanager
-async def _borrowed() -> AsyncIterator[tuple[Judge, Gate]]:
+async def _acquire_judge() -> AsyncIterator[tuple[CascadeJudge, Gate]]:
     """Share one client among all who ask at the same time in this event loop; the last one closes it."""
     loop = asyncio.get_running_loop()
-    lent = _lent.setdefault(loop, _Lent())
-    lent.users += 1
+    shared = _shared.setdefault(loop, _SharedJudge())
+    shared.users += 1
     try:
-        yield await lent.opened()
+        yield await shared.ensure_open()
     finally:
-        lent.users -= 1
-        if not lent.users:
-            del _lent[loop]
-            await lent.stack.aclose()
+        shared.users -= 1
+        if not shared.users:
+            del _shared[loop]
+            await shared.stack.aclose()
 
 
 def _require_no_loop(called: str, instead: str) -> None:

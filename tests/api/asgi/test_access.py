@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bandstand.api.asgi.access import required_role
+from bandstand.api.asgi.access import get_required_role
 from tests.api.given import API_KEYS, FEATURES, KEYS, TWO, Answer, Service, answered, problem, serving
 
 SERVE = {"score", "reward", "generate", "recommend", "judge", "classify", "arbitrate"}
@@ -66,7 +66,7 @@ async def test_every_route_asks_for_its_role(tmp_path: Path) -> None:
         assert len(operations) > 15
         for method, path, operation in operations:
             role = role_of(method, path)
-            assert operation["x-role"] == role == required_role(method, path), (method, path)
+            assert operation["x-role"] == role == get_required_role(method, path), (method, path)
             refused = 0
             for keys in ((), ((b"x-api-key", b"wrong"),), ((b"authorization", b"Bearer wrong"),)):
                 answer = await ask(service, method, path, operation, *keys)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from bandstand.api.asgi.admission import Door
+from bandstand.api.asgi.admission import AdmissionQueue
 from bandstand.errors import OverloadedError
 
 
@@ -14,9 +14,9 @@ async def in_time(*waiting: asyncio.Task[None]) -> None:
         await asyncio.gather(*waiting)
 
 
-def entering(door: Door, count: int, begun: list[int] | None = None) -> list[asyncio.Task[None]]:
+def entering(door: AdmissionQueue, count: int, begun: list[int] | None = None) -> list[asyncio.Task[None]]:
     async def enter(number: int) -> None:
-        await door.enter()
+        await door.wait_turn()
         if begun is not None:
             begun.append(number)
 
@@ -30,14 +30,14 @@ async def passes(count: int) -> None:
 
 
 async def test_who_finds_nobody_there_waits_for_nobody() -> None:
-    (task,) = entering(Door(), 1)
+    (task,) = entering(AdmissionQueue(), 1)
     await passes(1)
     assert task.done()
 
 
 async def test_turns_go_round_in_order_and_one_by_one() -> None:
     begun: list[int] = []
-    tasks = entering(Door(), 30, begun)
+    tasks = entering(AdmissionQueue(), 30, begun)
     seen = []
     while not all(task.done() for task in tasks):
         await asyncio.sleep(0)
@@ -47,10 +47,10 @@ async def test_turns_go_round_in_order_and_one_by_one() -> None:
 
 
 async def test_the_loop_goes_round_between_two_turns() -> None:
-    door, seen = Door(), []
+    door, seen = AdmissionQueue(), []
 
     async def begin() -> None:
-        await door.enter()
+        await door.wait_turn()
         seen.append("turn")
 
     async def others() -> None:
@@ -65,46 +65,46 @@ async def test_the_loop_goes_round_between_two_turns() -> None:
 
 
 async def test_nobody_begins_while_a_light_request_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bandstand.api.asgi.admission._PATIENCE", 3600)
-    door = Door()
-    door.light_begins()
-    door.light_begins()
+    monkeypatch.setattr("bandstand.api.asgi.admission._MAX_WAIT_S", 3600)
+    door = AdmissionQueue()
+    door.start_light_request()
+    door.start_light_request()
     tasks = entering(door, 2)
     await passes(50)
-    door.light_ends()
+    door.end_light_request()
     await passes(50)
     assert not any(task.done() for task in tasks)
-    door.light_ends()
+    door.end_light_request()
     await passes(2)
     assert tasks[0].done()
     await in_time(*tasks)
 
 
 async def test_nor_between_two_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bandstand.api.asgi.admission._PATIENCE", 3600)
-    door, begun = Door(), list[int]()
+    monkeypatch.setattr("bandstand.api.asgi.admission._MAX_WAIT_S", 3600)
+    door, begun = AdmissionQueue(), list[int]()
     tasks = entering(door, 5, begun)
     while len(begun) < 2:  # noqa: ASYNC110 (turns of the loop are what is counted)
         await asyncio.sleep(0)
-    door.light_begins()
+    door.start_light_request()
     await passes(50)
     assert len(begun) <= 3
-    door.light_ends()
+    door.end_light_request()
     await in_time(*tasks)
 
 
 async def test_under_unending_light_requests_the_heavy_ones_begin_all_the_same() -> None:
-    door, begun = Door(), list[int]()
-    door.light_begins()
+    door, begun = AdmissionQueue(), list[int]()
+    door.start_light_request()
     await in_time(*entering(door, 5, begun))
     assert begun == list(range(5))
 
 
 @pytest.mark.parametrize("light", [False, True])
 async def test_who_goes_away_loses_the_turn_and_blocks_nobody(light: bool) -> None:
-    door = Door()
+    door = AdmissionQueue()
     if light:
-        door.light_begins()
+        door.start_light_request()
     tasks = entering(door, 6)
     await passes(1)
     for task in tasks[1:4]:
@@ -113,27 +113,27 @@ async def test_who_goes_away_loses_the_turn_and_blocks_nobody(light: bool) -> No
     assert [task.cancelled() for task in tasks] == [False, True, True, True, False, False]
     await passes(5)
     if light:
-        door.light_ends()
+        door.end_light_request()
     (late,) = entering(door, 1)
     await in_time(late)
 
 
 async def test_who_goes_away_with_the_turn_in_hand_blocks_nobody() -> None:
-    door = Door()
-    door.light_begins()
+    door = AdmissionQueue()
+    door.start_light_request()
     first, second = entering(door, 2)
     await passes(1)
-    door.light_ends()
+    door.end_light_request()
     first.cancel()
     await in_time(second)
     assert first.cancelled()
 
 
 async def test_too_many_are_refused_at_once() -> None:
-    door = Door(most=2)
+    door = AdmissionQueue(max_waiting=2)
     tasks = entering(door, 3)
     await passes(1)
     with pytest.raises(OverloadedError):
-        await door.enter()
+        await door.wait_turn()
     await in_time(*tasks)
     await in_time(*entering(door, 1))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from bandstand.api.asgi.logs import configure
+from bandstand.api.asgi.logs import configure_logging
 from bandstand.errors import OverloadedError, StorageUnavailableError
 from tests.api.given import CANARY, TWO, app_over, client_of
 from tests.api.test_problems import FailingStore
@@ -41,15 +41,15 @@ def test_a_message_is_one_line_with_its_values(capsys: pytest.CaptureFixture[str
     [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)],
 )
 def test_the_level_is_the_setting_s(level: str, written: int, capsys: pytest.CaptureFixture[str]) -> None:
-    configure(level)
+    configure_logging(level)
     for name in ("debug", "info", "warning", "error"):
         getattr(log, name)("said")
     assert len(lines(capsys)) == written
 
 
 def test_to_configure_twice_does_not_write_twice(capsys: pytest.CaptureFixture[str]) -> None:
-    configure("info")
-    configure("info")
+    configure_logging("info")
+    configure_logging("info")
     log.info("said")
     assert len(lines(capsys)) == 1
 

@@ -213,7 +213,7 @@ async def test_who_hangs_up_takes_the_calls_along(tmp_path: Path) -> None:
         one = {"message": "hm", "previous_reply": "So."}
         assert await hung_up(service, "/judge", two, lambda: len(server.requests) == 2) == 499
         assert await hung_up(service, "/classify/feedback", one, lambda: len(server.requests) == 3) == 499
-        await settled(lambda: server.hung_up == 3)
+        await settled(lambda: server.disconnects == 3)
         assert (await service.get("/health")).status_code == 200
 
 
@@ -279,7 +279,7 @@ async def test_a_model_that_fails_is_never_a_neutral_answer(tmp_path: Path) -> N
 
 async def test_one_broken_turn_loses_none_of_the_others(tmp_path: Path) -> None:
     def script(request: ScriptedRequest) -> ScriptedAnswer:
-        return ScriptedAnswer(status=400) if "number 3\n" in request.texts[0] else model(request)
+        return ScriptedAnswer(status=400) if "number 3\n" in request.message_texts[0] else model(request)
 
     async with asking(tmp_path, script) as (service, _):
         found = await judgements(service, {"turns": [{**UNSURE, "query_t1": f"number {n}"} for n in range(8)]})

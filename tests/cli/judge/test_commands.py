@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from bandstand.cli import main
-from bandstand.judge.artifacts import calibration_path, own_calibrations, own_weights, weights_path
+from bandstand.judge.artifacts import get_calibration_path, get_weights_path, read_calibrations, read_weights
 from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedRequest, ScriptedServer
 from tests.judge.given import FOLLOWUP
 
@@ -181,14 +181,14 @@ def test_a_calibration_is_used_from_then_on_and_named(judge: Judge, team: Path, 
     fitted = judge("calibrate", team, "--json").json
     (one,) = fitted["calibrations"]
     assert (one["tier"], one["examples"], one["target_precision"]) == ("local", 90, 0.8)
-    assert fitted["written"] == str(calibration_path(tmp_path / "state"))
-    assert [each.name for each in own_calibrations(tmp_path / "state").each] == [one["name"]]
+    assert fitted["written"] == str(get_calibration_path(tmp_path / "state"))
+    assert [each.name for each in read_calibrations(tmp_path / "state").entries] == [one["name"]]
     after = judge("evaluate", team, "--json").json
     assert list(after["judge"]["calibrations"]) == [one["name"]]
     assert after["ece"] <= one["before"]["ece"]
     assert one["after"]["n"] == 90, "measured by what was fitted to the other four fifths"
     again = judge("calibrate", team, "--method", "platt", "--json").json
-    assert [each.method for each in own_calibrations(tmp_path / "state").each] == ["platt"]
+    assert [each.method for each in read_calibrations(tmp_path / "state").entries] == ["platt"]
     assert again["calibrations"][0]["before"] == one["before"], "the old calibration has no part in the new one"
 
 
@@ -202,7 +202,7 @@ def test_too_few_verdicts_calibrate_nothing(judge: Judge, file: Path, tmp_path: 
     said = judge("calibrate", file)
     assert said.code == 2
     assert "only 7 verdicts" in said.err
-    assert not calibration_path(tmp_path / "state").exists()
+    assert not get_calibration_path(tmp_path / "state").exists()
 
 
 def test_a_target_out_of_range_is_refused(judge: Judge, team: Path) -> None:
@@ -217,7 +217,7 @@ def test_training_teaches_a_team_s_own_words_and_is_used_from_then_on(judge: Jud
     assert trained["model"].startswith("ours@")
     assert trained["before"]["polarity"] == before["polarity"]
     assert before["polarity"]["macro_f1"] < trained["after"]["polarity"]["macro_f1"] == 1.0
-    weights = own_weights(tmp_path / "state", FOLLOWUP)
+    weights = read_weights(tmp_path / "state", FOLLOWUP)
     assert weights is not None
     after = judge("evaluate", team, "--json").json
     assert f"ours@{weights.hash[:8]}" in after["judge"]["model"]
@@ -228,7 +228,7 @@ def test_training_needs_enough_rows(judge: Judge, file: Path, tmp_path: Path) ->
     said = judge("train", file)
     assert (said.code, said.out) == (2, "")
     assert "at least 20 rows" in said.err
-    assert not weights_path(tmp_path / "state", FOLLOWUP).exists()
+    assert not get_weights_path(tmp_path / "state", FOLLOWUP).exists()
 
 
 def test_a_person_is_told_what_it_is_worth_on_rows_that_were_kept_back(judge: Judge, team: Path) -> None:
@@ -253,7 +253,7 @@ async def test_llm_asks_about_every_turn_and_auto_only_where_it_is_not_sure(
     asked: list[str] = []
 
     def answer(request: ScriptedRequest) -> ScriptedAnswer:
-        asked.append(" ".join(request.texts))
+        asked.append(" ".join(request.message_texts))
         said = next(label for message, label in SAID.items() if message in asked[-1].replace("&#39;", "'"))
         return ScriptedAnswer(json.dumps({"rationale": "as it says", "label": said, "confidence": 0.95}))
 

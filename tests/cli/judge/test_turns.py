@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from bandstand import cli
-from bandstand.store.tables.judgements import Conclusion, Judgement
+from bandstand.store.tables.judgements import Conclusion, JudgedTurn
 from bandstand.store.turn_store import TurnStore
 from tests.contract.server import started
 from tests.store.given import CATALOGUE, QUICK, Subject, digest, ledger_of
@@ -53,7 +53,7 @@ async def seed(state_dir: Path) -> None:
         assert isinstance(store, TurnStore)
         for number, label in enumerate((None, "neg_confusion")):
             decision = await subject.decide("anna")
-            judgement = Judgement(
+            judgement = JudgedTurn(
                 judgement_id="0" * 31 + str(number),
                 seq=0,
                 user_id="anna",
@@ -77,7 +77,7 @@ async def seed(state_dir: Path) -> None:
                     applied={"reward": -0.6, "should_update": True},
                     teach=-0.6,
                 )
-            await store.conclude(taken, conclusion)
+            await store.apply_conclusion(taken, conclusion)
 
 
 def test_in_a_directory_that_nobody_uses(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

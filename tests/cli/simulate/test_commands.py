@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from bandstand.simulate.figures import figures
+from bandstand.simulate.figures import build_figures
 from bandstand.simulate.plan import Plan
-from bandstand.simulate.run.result import result
+from bandstand.simulate.run.result import build_result
 from bandstand.store.tables.simulations import Simulations
 from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedRequest, ScriptedServer
 from tests.contract.server import started
@@ -74,7 +74,7 @@ def underway(state: Path, decisions: int) -> None:
 async def test_the_json_is_what_the_same_plan_comes_to_in_any_process(tmp_path: Path) -> None:
     answer = await asyncio.to_thread(told, tmp_path, *SMALL)
     plan = Plan.from_document(answer["plan"])
-    expected = result(plan, (await played(plan)).tally, run=1, state="done", seconds=answer["seconds"])
+    expected = build_result(plan, (await played(plan)).tally, run=1, state="done", seconds=answer["seconds"])
     assert answer == json.loads(json.dumps(expected))
     for policy in answer["policies"].values():
         assert {"mean_reward", "stderr", "gap_closed", "regret"} <= policy.keys()
@@ -202,7 +202,7 @@ def test_the_report_is_written(tmp_path: Path) -> None:
     page = file.read_text(encoding="utf-8")
     block = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
     assert block is not None
-    assert json.loads(block[1]) == figures(answer)
+    assert json.loads(block[1]) == build_figures(answer)
     code, _, err = simulate(tmp_path, "--resume", "1", "--html", str(tmp_path / "gone" / "report.html"))
     assert code == 2
     assert "No such file or directory; the run is kept: bandstand simulate --resume 1 --html FILE" in err
@@ -215,7 +215,7 @@ def test_a_command_judges_and_its_failures_are_told(tmp_path: Path) -> None:
     answer = told(tmp_path, *flags, *judge)
     counts = {(each["judge"], each["fallback"]): each["decisions"] for each in answer["policies"]["first-v1"]["judges"]}
     assert counts.keys() == {("command", None), ("rule", "unreadable")}
-    for row in Simulations(tmp_path).events(1):
+    for row in Simulations(tmp_path).iter_events(1):
         overdue, action, judge_name, fallback = row[9], row[14], row[19], row[20]
         assert (judge_name, fallback) == (("command", None) if overdue else ("rule", "unreadable"))
         assert action == "dismiss" or not overdue
@@ -226,7 +226,7 @@ def test_a_command_judges_and_its_failures_are_told(tmp_path: Path) -> None:
 async def test_a_model_judges_over_the_openai_wire(tmp_path: Path) -> None:
     def answer(request: ScriptedRequest) -> ScriptedAnswer:
         asked.append(request)
-        if '"priority": 4' in request.texts[0]:
+        if '"priority": 4' in request.message_texts[0]:
             return ScriptedAnswer("**Done**.")
         return ScriptedAnswer("oops", status=400)
 
@@ -283,7 +283,7 @@ def test_what_is_refused_is_one_line_and_exit_code_2(tmp_path: Path, flags: tupl
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("bandstand: ")
     assert message in err
-    states = [run.state for run in Simulations(tmp_path / "state").page(before=None, limit=9, now=time.time())]
+    states = [run.state for run in Simulations(tmp_path / "state").list_page(before=None, limit=9, now=time.time())]
     assert states in ([], ["failed"]), "no run is left as if somebody played it"
 
 

@@ -19,10 +19,10 @@ import structlog
 from typer.testing import CliRunner
 
 from bandstand.cli import command, main
-from bandstand.cli.state.access import here
+from bandstand.cli.state.access import run_on_directory
 from bandstand.cli.state.commands import state as state_commands
-from bandstand.cli.state.directory import place
-from bandstand.service.context import Deployment
+from bandstand.cli.state.directory import resolve_location
+from bandstand.service.context import ServiceContext
 from bandstand.store.learners.documents import Documents
 from tests.store.given import DAY, NOON, documents_in, ledger_of
 from tests.store.populated import Served, catalogue_of, documents, learned, populate, shop, states, trim
@@ -463,14 +463,14 @@ def test_what_is_logged_on_the_way_is_not_in_the_answer(
     bandstand.populate("anna")
     capsys.readouterr()
 
-    async def talkative(_: Deployment) -> str:
+    async def talkative(_: ServiceContext) -> str:
         log = structlog.get_logger("bandstand")
         log.info("prior learned", policy="linucb-v2")
         log.warning("reservoir not filled", policy="linucb-v2")
         return "done"
 
     before = structlog.get_config()
-    assert here(place(str(tmp_path / "state")), talkative) == "done"
+    assert run_on_directory(resolve_location(str(tmp_path / "state")), talkative) == "done"
     assert structlog.get_config() == before
     said = capsys.readouterr()
     assert said.out == ""

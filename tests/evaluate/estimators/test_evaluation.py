@@ -47,8 +47,8 @@ def test_decisions_without_a_reward_are_left_out_and_counted() -> None:
     assert result.estimates["snips"] == snips(*kept)
     assert result.estimates["dr"] == evaluate.dr(*kept)
     assert (result.decisions, result.rewarded) == (2000, 2000 - LOST.sum())
-    assert result.logged == pytest.approx(kept.reward.mean())
-    assert result.doubts == ()
+    assert result.logged_mean == pytest.approx(kept.reward.mean())
+    assert result.warnings == ()
 
 
 def test_or_they_count_as_the_reward_that_is_given_for_them() -> None:
@@ -57,7 +57,7 @@ def test_or_they_count_as_the_reward_that_is_given_for_them() -> None:
     result = evaluation.result()
     filled = LOG._replace(reward=np.where(LOST, -0.5, LOG.reward))
     assert result.estimates["snips"] == snips(*filled)
-    assert result.logged == pytest.approx(filled.reward.mean())
+    assert result.logged_mean == pytest.approx(filled.reward.mean())
     assert (result.decisions, result.rewarded) == (2000, 2000 - LOST.sum())
 
 
@@ -65,7 +65,7 @@ def test_a_selective_arrival_is_said_unless_the_missing_are_given_a_value() -> N
     for missing_reward, doubts in ((None, 1), (0.0, 0)):
         evaluation = Evaluation(formulas("snips"), missing_reward=missing_reward)
         evaluation.add(chunk(lost=(LOG.action == 0) & LOST))
-        found = [doubt for doubt in evaluation.result().doubts if "arrive selectively" in doubt.sentence]
+        found = [doubt for doubt in evaluation.result().warnings if "arrive selectively" in doubt.message]
         assert len(found) == doubts
         assert all(doubt.estimators == () for doubt in found)
 
@@ -81,10 +81,10 @@ def test_a_row_without_a_reward_is_checked_like_the_others(changed: dict[str, fl
 def test_a_warning_of_all_estimators_is_said_once_and_that_of_one_with_its_name() -> None:
     evaluation = Evaluation(formulas("ips", "snips", "replay"))
     evaluation.add(chunk(LOG._replace(propensity=LOG.propensity * 0.8)))
-    doubts = evaluation.result().doubts
-    assert [doubt.estimators for doubt in doubts if "the mean weight" in doubt.sentence] == [()]
-    assert [doubt.estimators for doubt in doubts if "no row matches" in doubt.sentence] == [("replay",)]
-    assert len({doubt.sentence for doubt in doubts}) == len(doubts)
+    doubts = evaluation.result().warnings
+    assert [doubt.estimators for doubt in doubts if "the mean weight" in doubt.message] == [()]
+    assert [doubt.estimators for doubt in doubts if "no row matches" in doubt.message] == [("replay",)]
+    assert len({doubt.message for doubt in doubts}) == len(doubts)
 
 
 def test_what_had_no_chance_in_the_log_is_a_doubt() -> None:
@@ -92,11 +92,11 @@ def test_what_had_no_chance_in_the_log_is_a_doubt() -> None:
         evaluation = Evaluation(formulas("ips"))
         evaluation.add(chunk(supported=np.full(2000, supported)))
         result = evaluation.result()
-        assert result.supported == pytest.approx(supported)
-        assert len([doubt for doubt in result.doubts if "25.00% of what the target does" in doubt.sentence]) == told
+        assert result.supported_share == pytest.approx(supported)
+        assert len([doubt for doubt in result.warnings if "25.00% of what the target does" in doubt.message]) == told
     evaluation = Evaluation(formulas("ips"))
     evaluation.add(chunk())
-    assert evaluation.result().supported is None
+    assert evaluation.result().supported_share is None
 
 
 def test_weights_are_counted_by_powers_of_two() -> None:

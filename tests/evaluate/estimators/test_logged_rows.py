@@ -92,8 +92,8 @@ def test_what_is_kept_of_a_row() -> None:
     assert rows.model_logged.tolist() == [0.5, 0.3, 0.5]
     assert rows.model_target is not None
     assert rows.model_target.tolist() == pytest.approx([0.5, 0.25, 0.45])
-    assert rows.logged.tolist() == [1, 2]
-    assert rows.wanted.tolist() == pytest.approx([1.6, 1.4])
+    assert rows.logged_counts.tolist() == [1, 2]
+    assert rows.target_counts.tolist() == pytest.approx([1.6, 1.4])
 
 
 def test_split_gives_every_row_once_in_order() -> None:

@@ -9,28 +9,31 @@ MANY = ["reward", "propensity", "action", "target_0", "target_1", "q_hat_0", "q_
 
 
 def test_a_target_of_the_logged_action_is_preferred_for_it_is_less_to_read() -> None:
-    layout = Columns().layout([*MANY, "target"])
+    layout = Columns().find_layout([*MANY, "target"])
     assert layout == Layout("reward", "propensity", ("target",))
-    assert layout.names == ["reward", "propensity", "target"]
+    assert layout.column_names == ["reward", "propensity", "target"]
 
 
 def test_numbered_targets_come_with_the_action_and_models_where_they_are_wanted() -> None:
-    assert Columns().layout(MANY) == Layout("reward", "propensity", ("target_0", "target_1"), "action")
+    assert Columns().find_layout(MANY) == Layout("reward", "propensity", ("target_0", "target_1"), "action")
     both = ("target_0", "target_1"), "action", ("q_hat_0", "q_hat_1")
-    assert Columns().layout([*MANY, "target"], model=True) == Layout("reward", "propensity", *both)
+    assert Columns().find_layout([*MANY, "target"], model=True) == Layout("reward", "propensity", *both)
 
 
 def test_more_than_ten_actions_are_in_the_order_of_their_numbers() -> None:
     header = ["reward", "propensity", "action", *sorted(f"target_{number}" for number in range(12))]
-    assert Columns().layout(header).target == tuple(f"target_{number}" for number in range(12))
+    assert Columns().find_layout(header).target == tuple(f"target_{number}" for number in range(12))
 
 
 def test_columns_may_be_called_anything() -> None:
     columns = Columns.parse("reward=click, propensity=pscore,target=pi")
-    assert columns.layout(["click", "pscore", "pi"]) == Layout("click", "pscore", ("pi",))
-    assert columns.layout(["click", "pscore", "action", "pi_0", "pi_1"]).target == ("pi_0", "pi_1")
-    assert (columns.described("reward"), columns.described("action")) == ("reward (column 'click')", "action")
-    assert Columns.parse("propensity=p,target=p").layout(["p", "reward"]).names == ["reward", "p"]
+    assert columns.find_layout(["click", "pscore", "pi"]) == Layout("click", "pscore", ("pi",))
+    assert columns.find_layout(["click", "pscore", "action", "pi_0", "pi_1"]).target == ("pi_0", "pi_1")
+    assert (columns.describe_column("reward"), columns.describe_column("action")) == (
+        "reward (column 'click')",
+        "action",
+    )
+    assert Columns.parse("propensity=p,target=p").find_layout(["p", "reward"]).column_names == ["reward", "p"]
 
 
 @pytest.mark.parametrize(
@@ -69,4 +72,4 @@ def test_what_is_no_name_of_a_column_is_refused(text: str, message: str) -> None
 )
 def test_a_column_that_is_missing_is_named_with_what_there_is(header: list[str], model: bool, message: str) -> None:
     with pytest.raises(EvaluationError, match=re.escape(message)):
-        Columns().layout(header, model=model)
+        Columns().find_layout(header, model=model)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bandstand.evaluate import EvaluationError
-from bandstand.evaluate.files.decision_file import is_decision_file, place, read_decisions
+from bandstand.evaluate.files.decision_file import format_location, is_decision_file, read_decisions
 from bandstand.store.maintenance.decision_log import LoggedDecision, LoggedEvent, LoggedReward
 from tests.evaluate.ledgers import pages_of, persona_world, play, replayed
 
@@ -44,7 +44,7 @@ def test_a_line_is_a_decision_and_its_reward(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (second.pick, second.reward, second.ts) == (0, None, 7.5)
     assert second.uid != first.uid
-    assert [place(event.seq) for event in (first, reward, second)] == ["line 1", "line 1", "line 2"]
+    assert [format_location(event.seq) for event in (first, reward, second)] == ["line 1", "line 1", "line 2"]
     assert 0 <= first.seed < 1
     assert first.seed != second.seed
     assert json.loads(first.body)["context"] == {"hour_of_day": 9}

@@ -20,7 +20,7 @@ from bandstand.evaluate import EvaluationError, Formula, dr, snips
 from bandstand.evaluate.files.columns import Columns
 from bandstand.evaluate.files.row_file import read_rows
 from bandstand.evaluate.files.table import ROWS
-from bandstand.evaluate.spec import Question, ask_rows
+from bandstand.evaluate.spec import EvaluationSpec, evaluate_rows
 from tests.evaluate.world import World
 
 WORLD = World()
@@ -73,16 +73,16 @@ def _plain(column: Any) -> list[Any]:
 WRITERS = [csv, csv_gz, jsonl, arrow]
 
 
-def question(*names: str, **more: Any) -> Question:
-    return Question(tuple(Formula.parse(name) for name in names), **more)
+def question(*names: str, **more: Any) -> EvaluationSpec:
+    return EvaluationSpec(tuple(Formula.parse(name) for name in names), **more)
 
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_every_format_gives_what_arrays_give(tmp_path: Path, write: Write) -> None:
-    found = ask_rows(question("snips"), write(tmp_path, SHORT)).estimates["snips"]
+    found = evaluate_rows(question("snips"), write(tmp_path, SHORT)).estimates["snips"]
     expected = snips(LOG.reward, None, LOG.propensity, CHOSEN)
     assert (found.value, found.stderr) == pytest.approx((expected.value, expected.stderr), rel=1e-12)
-    found = ask_rows(question("dr", "snips"), write(tmp_path, WIDE)).estimates["dr"]
+    found = evaluate_rows(question("dr", "snips"), write(tmp_path, WIDE)).estimates["dr"]
     assert (found.value, found.stderr) == pytest.approx((dr(*LOG).value, dr(*LOG).stderr), rel=1e-12)
 
 
@@ -90,7 +90,7 @@ def test_every_format_gives_what_arrays_give(tmp_path: Path, write: Write) -> No
 def test_an_empty_cell_is_a_reward_that_did_not_come(tmp_path: Path, write: Write) -> None:
     lost = np.arange(3000) % 7 == 0
     path = write(tmp_path, SHORT | {"reward": np.where(lost, np.nan, LOG.reward)})
-    result = ask_rows(question("snips"), path)
+    result = evaluate_rows(question("snips"), path)
     assert (result.decisions, result.rewarded) == (3000, 3000 - lost.sum())
     expected = snips(LOG.reward[~lost], None, LOG.propensity[~lost], CHOSEN[~lost])
     assert result.estimates["snips"].value == pytest.approx(expected.value, rel=1e-12)
@@ -100,9 +100,9 @@ def test_an_empty_cell_is_a_reward_that_did_not_come(tmp_path: Path, write: Writ
 def test_columns_are_found_by_what_they_are_called(tmp_path: Path, write: Write) -> None:
     path = write(tmp_path, {"other": LOG.reward, "pi": CHOSEN, "click": LOG.reward, "p": LOG.propensity})
     columns = Columns.parse("reward=click,propensity=p,target=pi")
-    assert ask_rows(question("snips"), path, columns).estimates["snips"].n == 3000
+    assert evaluate_rows(question("snips"), path, columns).estimates["snips"].n == 3000
     with pytest.raises(EvaluationError, match=r"there is no column '(reward|propensity)'"):
-        ask_rows(question("snips"), path)
+        evaluate_rows(question("snips"), path)
 
 
 def test_a_json_line_may_lack_its_reward_even_the_first(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_json_line_may_lack_its_reward_even_the_first(tmp_path: Path) -> None:
         '{"propensity": 1, "target": 1}\n\n{"propensity": 1, "target": 1, "reward": true}\n'
         '{"propensity": 1.0, "target": 1.0, "reward": null}\n'
     )
-    result = ask_rows(question("ips"), path)
+    result = evaluate_rows(question("ips"), path)
     assert (result.decisions, result.rewarded, result.estimates["ips"].value) == (3, 1, 1.0)
 
 
@@ -120,7 +120,7 @@ def test_csv_may_have_quotes_empty_lines_and_a_byte_order_mark(tmp_path: Path) -
     path.write_bytes(
         '\ufeff"reward",propensity,"note, or so",target\r\n1,"0.5","a\nb",.5\r\n\r\n nan ,1,,1\r\n'.encode()
     )
-    result = ask_rows(question("ips"), path)
+    result = evaluate_rows(question("ips"), path)
     assert (result.decisions, result.rewarded, result.estimates["ips"].value) == (2, 1, 1.0)
 
 
@@ -135,7 +135,7 @@ def test_parquet_takes_numbers_of_every_kind(tmp_path: Path) -> None:
         }
     )
     parquet.write_table(table, tmp_path / "log.parquet")
-    result = ask_rows(question("ips"), tmp_path / "log.parquet")
+    result = evaluate_rows(question("ips"), tmp_path / "log.parquet")
     assert result.estimates["ips"].value == pytest.approx(0.75)
 
 
@@ -172,14 +172,14 @@ def test_every_fault_is_named_with_its_file_and_its_place(tmp_path: Path, name: 
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
     with pytest.raises(EvaluationError, match=re.escape(message)) as caught:
-        ask_rows(question("ips"), path)
+        evaluate_rows(question("ips"), path)
     assert caught.value.detail.startswith(f"{path}: ")
 
 
 def test_a_fault_names_the_file_s_own_column(tmp_path: Path) -> None:
     path = csv(tmp_path, {"click": [1.0], "p": [2.0], "target": [1.0]})
     with pytest.raises(EvaluationError, match=re.escape("propensity (column 'p') is not in (0, 1] in line 2")):
-        ask_rows(question("ips"), path, Columns.parse("reward=click,propensity=p"))
+        evaluate_rows(question("ips"), path, Columns.parse("reward=click,propensity=p"))
 
 
 def test_a_fault_far_into_the_file_has_its_own_line(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_fault_far_into_the_file_has_its_own_line(tmp_path: Path) -> None:
     columns = {"reward": np.ones(ROWS + 9), "propensity": propensity, "target": np.ones(ROWS + 9)}
     for write, place in ((csv, f"line {ROWS + 7}"), (jsonl, f"line {ROWS + 6}"), (arrow, f"row {ROWS + 5}")):
         with pytest.raises(EvaluationError, match=f"propensity is not in .* in {place}$"):
-            ask_rows(question("ips"), write(tmp_path, columns))
+            evaluate_rows(question("ips"), write(tmp_path, columns))
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -196,16 +196,16 @@ def test_what_is_not_there_or_not_text_is_refused(tmp_path: Path, write: Write) 
     path = write(tmp_path, SHORT)
     path.unlink()
     with pytest.raises(EvaluationError, match="No such file"):
-        ask_rows(question("ips"), path)
+        evaluate_rows(question("ips"), path)
     path.write_bytes(b"\xff\xfe\xff\n" if path.suffix != ".gz" else gzip.compress(b"\xff\xfe\xff\n"))
     with pytest.raises(EvaluationError, match=r"UTF-8|Parquet"):
-        ask_rows(question("ips"), path)
+        evaluate_rows(question("ips"), path)
 
 
 def test_text_in_a_column_of_parquet_is_refused(tmp_path: Path) -> None:
     path = arrow(tmp_path, {"reward": ["1"], "propensity": [1.0], "target": [1.0]})
     with pytest.raises(EvaluationError, match="column 'reward' holds string, not numbers"):
-        ask_rows(question("ips"), path)
+        evaluate_rows(question("ips"), path)
 
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_file_is_read_a_bounded_number_of_rows_at_a_time(
 ) -> None:
     """Memory is that of a few batches, whether the file has five of them or fifty."""
     for table in ("csv", "jsonl", "parquet"):
-        monkeypatch.setattr(f"bandstand.evaluate.{table}_table.ROWS", 200)
+        monkeypatch.setattr(f"bandstand.evaluate.files.{table}_table.ROWS", 200)
     monkeypatch.setattr("bandstand.evaluate.files.parquet_table._ROWS_READ", 200)
 
     def peak(rows: int) -> int:

@@ -84,7 +84,7 @@ class Work:
 
 
 def asking(flights: SingleFlight, work: Callable[[], Awaitable[Judged]], count: int) -> list[asyncio.Task[Judged]]:
-    return [asyncio.create_task(flights.do(key(), work)) for _ in range(count)]
+    return [asyncio.create_task(flights.run(key(), work)) for _ in range(count)]
 
 
 async def test_all_who_ask_at_once_get_one_answer_and_the_first_pays() -> None:
@@ -101,7 +101,7 @@ async def test_all_who_ask_at_once_get_one_answer_and_the_first_pays() -> None:
 async def test_the_next_question_is_asked_anew() -> None:
     flights, work = SingleFlight(), Work(unscored())
     work.let.set()
-    assert await flights.do(key(), work) == await flights.do(key(), work) == unscored()
+    assert await flights.run(key(), work) == await flights.run(key(), work) == unscored()
     assert work.begun == 2
 
 

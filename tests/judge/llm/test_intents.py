@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bandstand.errors import ConfigurationError, InvalidRequestError
-from bandstand.judge.arbiter import ArbiterSettings, Arbitration, Candidate, RuleSignal
+from bandstand.judge.arbiter import ArbiterSettings, Arbitration, IntentCandidate, RuleSignal
 from bandstand.judge.llm.intents import IntentArbiter
 from bandstand.llm.chat import ChatReply
 from bandstand.llm.errors import (
@@ -20,8 +20,8 @@ from bandstand.llm.errors import (
 from bandstand.testing.scripted_llm import Line, ScriptedClient
 from tests.judge.given import judge_prompt
 
-REFUND = Candidate("refund", "Refund", "Wants money back", 0.55)
-CANCEL = Candidate("cancel", "退订", "不想再续费", 0.5)
+REFUND = IntentCandidate("refund", "Refund", "Wants money back", 0.55)
+CANCEL = IntentCandidate("cancel", "退订", "不想再续费", 0.5)
 BOTH = (REFUND, CANCEL)
 CONFLICT = RuleSignal("cancel", 0.6)
 
@@ -130,7 +130,7 @@ async def test_the_last_valid_choice_counts() -> None:
 
 
 async def test_an_id_may_hold_anything_that_a_fence_escapes() -> None:
-    odd = Candidate("a<b>&c", "Odd", "", 0.55)
+    odd = IntentCandidate("a<b>&c", "Odd", "", 0.55)
     for said in ("a<b>&c", "a&lt;b&gt;&amp;c"):
         judge, _ = arbiter(choice(said))
         assert (await judge.arbitrate("t", "m", CONFLICT, [odd, CANCEL])).intent_id == "a<b>&c"

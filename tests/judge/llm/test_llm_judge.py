@@ -9,7 +9,7 @@ import pytest
 
 import bandstand.llm.errors
 from bandstand.errors import BandstandError, ConfigurationError
-from bandstand.judge.llm.llm_judge import LlmTier, most_tokens, prompt_values, reason_of
+from bandstand.judge.llm.llm_judge import LlmTier, build_prompt_values, compute_max_tokens, to_unscored_reason
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.turn import CutTurn, Turn
 from bandstand.judge.verdict import Judged, Unscored, UnscoredReason, Usage, Verdict
@@ -23,7 +23,7 @@ from bandstand.llm.errors import (
     ChatUnreachableError,
     CircuitOpenError,
 )
-from bandstand.llm.middleware.budget import most_prompt_tokens
+from bandstand.llm.middleware.budget import compute_max_prompt_tokens
 from bandstand.testing.scripted_llm import Line, ScriptedClient
 from tests.judge.given import FOLLOWUP, judge_prompt
 
@@ -80,7 +80,7 @@ async def test_asks_once_with_the_prompt_the_schema_and_the_contract_s_limits() 
 
 
 async def test_sees_the_turn_and_nothing_else() -> None:
-    values = prompt_values(FOLLOWUP, CutTurn("q", "a", "m"))
+    values = build_prompt_values(FOLLOWUP, CutTurn("q", "a", "m"))
     assert values == {
         "labels": values["labels"],
         "neutral": "neutral",
@@ -98,8 +98,8 @@ async def test_what_a_gateway_does_not_count_counts_in_full() -> None:
     judge, client = tier([said(prompt_tokens=None, completion_tokens=None)])
     usage = (await judge.judge(TURN)).usage
     (call,) = client.calls
-    assert usage == Usage(1, most_tokens(call.messages), 2_048, None)
-    assert most_tokens(call.messages) <= most_prompt_tokens(call.messages, None)
+    assert usage == Usage(1, compute_max_tokens(call.messages), 2_048, None)
+    assert compute_max_tokens(call.messages) <= compute_max_prompt_tokens(call.messages, None)
 
 
 async def test_a_reply_that_was_cut_off_is_asked_for_once_more_with_more_room() -> None:
@@ -157,7 +157,7 @@ async def test_every_failure_is_unscored_with_its_reason(line: Line, reason: str
 async def test_a_call_that_may_have_been_charged_counts_in_full(error: Exception, calls: int) -> None:
     judge, client = tier([error])
     usage = (await judge.judge(TURN)).usage
-    tokens = most_tokens(client.calls[0].messages)
+    tokens = compute_max_tokens(client.calls[0].messages)
     assert usage == (Usage(1, tokens, 2_048, None) if calls else Usage())
 
 
@@ -165,14 +165,14 @@ def test_every_error_of_a_client_has_a_reason() -> None:
     made = {ChatStatusError: lambda: ChatStatusError(500), CircuitOpenError: lambda: CircuitOpenError(retry_after_s=1)}
     for error in vars(bandstand.llm.errors).values():
         if inspect.isclass(error) and issubclass(error, ChatError | BudgetExceededError):
-            assert reason_of(made.get(error, lambda error=error: error("x"))()) in UnscoredReason
+            assert to_unscored_reason(made.get(error, lambda error=error: error("x"))()) in UnscoredReason
 
 
 async def test_a_fault_of_ours_is_no_verdict_s_reason() -> None:
     with pytest.raises(ConfigurationError):
         await judged(ConfigurationError("ours"))
     with pytest.raises(BandstandError):
-        reason_of(ConfigurationError("ours"))
+        to_unscored_reason(ConfigurationError("ours"))
 
 
 async def test_a_deployment_s_own_labels_are_asked_for() -> None:

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.judge.llm.parse_reply import BadReplyError, Said, one_line, parse_verdict, verdict_schema
+from bandstand.judge.llm.parse_reply import (
+    BadReplyError,
+    ParsedVerdict,
+    build_verdict_schema,
+    parse_verdict,
+    to_one_line,
+)
 from tests.judge.given import FOLLOWUP, LAW
 
 
@@ -17,7 +23,7 @@ def reply(label: Any = "neg_correction", confidence: Any = 0.9, rationale: Any =
     return json.dumps({"rationale": rationale, "label": label, "confidence": confidence, **more})
 
 
-GOOD = Said("neg_correction", 0.9, "They say no.")
+GOOD = ParsedVerdict("neg_correction", 0.9, "They say no.")
 
 
 def reason(text: str) -> str:
@@ -112,7 +118,7 @@ def test_what_is_no_verdict_has_a_reason(text: str, why: str) -> None:
 @given(st.text() | st.text(alphabet='{}[]":,0.9alben '))
 def test_any_text_is_a_verdict_or_a_reason(text: str) -> None:
     with suppress(BadReplyError):
-        assert parse_verdict(text, FOLLOWUP).label in FOLLOWUP.names
+        assert parse_verdict(text, FOLLOWUP).label in FOLLOWUP.label_names
 
 
 @pytest.mark.parametrize("text", ["{" * 1_000_000, '{"a":' * 200_000, '{"a":"' * 200_000, "[" * 1_000_000])
@@ -123,14 +129,14 @@ def test_no_reply_is_slow_to_read(text: str) -> None:
 
 
 def test_the_schema_is_one_that_strict_modes_take() -> None:
-    schema = verdict_schema(FOLLOWUP)
+    schema = build_verdict_schema(FOLLOWUP)
     properties = schema["properties"]
     assert isinstance(properties, dict)
     assert list(properties) == schema["required"] == ["rationale", "label", "confidence"]
-    assert properties["label"] == {"type": "string", "enum": list(FOLLOWUP.names)}
+    assert properties["label"] == {"type": "string", "enum": list(FOLLOWUP.label_names)}
     assert schema["additionalProperties"] is False
     assert schema["title"] == "verdict"
 
 
 def test_a_line_has_no_breaks() -> None:
-    assert one_line(" a\n\n b\t") == "a b"
+    assert to_one_line(" a\n\n b\t") == "a b"

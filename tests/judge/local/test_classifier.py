@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bandstand.errors import ConfigurationError
-from bandstand.judge.local.classifier import Classifier, Weights, scored, shipped_weights
+from bandstand.judge.local.classifier import Classifier, Weights, build_verdict, shipped_weights
 from bandstand.judge.local.ngrams import BUCKETS
-from bandstand.judge.taxonomy import SHIPPED
+from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES
 from bandstand.judge.turn import Turn
 from tests.judge.given import CORRECTION, FOLLOWUP, LAW, OFFERED, TOLD, reading
 
@@ -19,7 +19,7 @@ CLASSIFIER = Classifier.shipped("followup-v1")
 
 def random_weights(seed: int = 0) -> Weights:
     rng = np.random.default_rng(seed)
-    return Weights.quantised(
+    return Weights.from_floats(
         rng.normal(size=(BUCKETS, 7)), rng.normal(size=7), name="random", taxonomy=FOLLOWUP, temperature=1.5
     )
 
@@ -34,7 +34,7 @@ def rewritten(weights: Weights, header: dict[str, Any] | None = None, **arrays: 
     return changed.getvalue()
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", SHIPPED_TAXONOMIES)
 def test_the_shipped_weights_are_small(name: str) -> None:
     assert len(shipped_weights(name).to_bytes()) < 1_000_000
 
@@ -42,7 +42,7 @@ def test_the_shipped_weights_are_small(name: str) -> None:
 @LAW
 @given(st.text(max_size=200), st.sampled_from([TOLD, OFFERED]))
 def test_the_probabilities_are_a_distribution(message: str, answer: str) -> None:
-    p = CLASSIFIER.probabilities(reading(message, answer))
+    p = CLASSIFIER.predict_probabilities(reading(message, answer))
     assert p.shape == (7,)
     assert np.all(p > 0)
     assert p.sum() == pytest.approx(1)
@@ -59,8 +59,8 @@ def test_a_file_gives_the_weights_back_and_the_same_bytes() -> None:
 def test_quantising_moves_no_weight_by_more_than_half_a_step() -> None:
     rng = np.random.default_rng(3)
     exact = rng.normal(size=(BUCKETS, 7))
-    stored = Weights.quantised(exact, np.zeros(7), name="x", taxonomy=FOLLOWUP, temperature=2.0)
-    weights, _ = stored.logit_floats()
+    stored = Weights.from_floats(exact, np.zeros(7), name="x", taxonomy=FOLLOWUP, temperature=2.0)
+    weights, _ = stored.to_logit_floats()
     assert np.all(np.abs(weights * 2.0 - exact) <= stored.steps / 2 * 1.001)
 
 
@@ -102,7 +102,7 @@ def test_weights_of_other_labels_are_refused() -> None:
 def test_the_verdict_names_the_weights_and_carries_every_probability() -> None:
     said = CLASSIFIER.verdict(Turn("", TOLD, "that is completely wrong").cut())
     assert said.model == f"followup-v1-local@{shipped_weights('followup-v1').hash[:8]}"
-    assert [name for name, _ in said.probabilities] == list(FOLLOWUP.names)
+    assert [name for name, _ in said.probabilities] == list(FOLLOWUP.label_names)
     assert dict(said.probabilities)[said.label] == said.confidence
 
 
@@ -113,7 +113,7 @@ async def test_it_can_be_awaited() -> None:
 
 def test_the_polarity_with_the_most_mass_is_chosen_before_the_label() -> None:
     shares = np.array([0.2, 0.25, 0.15, 0.0, 0.0, 0.4, 0.0])
-    said = scored(shares, FOLLOWUP, tier="t", model="m", rationale="")
+    said = build_verdict(shares, FOLLOWUP, tier="t", model="m", rationale="")
     assert (said.label, said.confidence) == ("neg_correction", 0.25)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from bandstand.judge.local.classifier import Classifier, shipped_weights
 from bandstand.judge.local.local_judge import Local
-from bandstand.judge.local.rulebook import LANGUAGES, shipped_rules
+from bandstand.judge.local.rulebook import LANGUAGES, load_shipped_rules
 from bandstand.judge.training.dataset import parse_rows
 from bandstand.judge.training.evaluation import evaluate
 from bandstand.judge.training.tier import LocalTier, Tier
@@ -99,12 +99,12 @@ def test_the_evidence_is_ready_for_the_arbiter() -> None:
     evidence = local().evidence(Turn("", TOLD, "blue elephants").cut())
     assert evidence.rule is None
     assert [c.score for c in evidence.semantic] == sorted((c.score for c in evidence.semantic), reverse=True)
-    assert {c.id for c in evidence.semantic} == set(FOLLOWUP.names)
+    assert {c.id for c in evidence.semantic} == set(FOLLOWUP.label_names)
     assert evidence.verdict == local().verdict(Turn("", TOLD, "blue elephants").cut())
 
 
 def test_every_local_tier_is_a_tier() -> None:
-    tiers: list[LocalTier] = [local(), Classifier.shipped("followup-v1"), shipped_rules(FOLLOWUP)]
+    tiers: list[LocalTier] = [local(), Classifier.shipped("followup-v1"), load_shipped_rules(FOLLOWUP)]
     turn = Turn("", TOLD, "hm").cut()
     for tier in tiers:
         as_tier: Tier = tier
@@ -125,4 +125,4 @@ def test_a_teams_own_weights_take_the_place_of_the_shipped() -> None:
 
 def test_rules_and_model_must_agree_on_the_labels() -> None:
     with pytest.raises(ValueError, match="share a taxonomy"):
-        Local(shipped_rules(CORRECTION), Classifier.shipped("followup-v1"))
+        Local(load_shipped_rules(CORRECTION), Classifier.shipped("followup-v1"))

@@ -2,7 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.judge.local.normalise import WINDOW, asks, normalised, similarity, tokens_of
+from bandstand.judge.local.normalise import (
+    WINDOW,
+    compute_similarity,
+    has_closing_question,
+    normalise_text,
+    split_tokens,
+)
 from bandstand.judge.turn import Turn
 from tests.judge.given import LAW, reading
 
@@ -19,11 +25,20 @@ from tests.judge.given import LAW, reading
     ],
 )
 def test_what_makes_no_difference_is_folded(one: str, other: str) -> None:
-    assert tokens_of(normalised(one)) == tokens_of(normalised(other))
+    assert split_tokens(normalise_text(one)) == split_tokens(normalise_text(other))
 
 
 def test_chinese_is_read_by_characters_and_the_rest_by_words() -> None:
-    assert tokens_of(normalised("OK, 再说一遍 please 👍?")) == ("ok", "再", "说", "一", "遍", "please", "👍", "?")
+    assert split_tokens(normalise_text("OK, 再说一遍 please 👍?")) == (
+        "ok",
+        "再",
+        "说",
+        "一",
+        "遍",
+        "please",
+        "👍",
+        "?",
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,7 +55,7 @@ def test_chinese_is_read_by_characters_and_the_rest_by_words() -> None:
     ],
 )
 def test_an_answer_that_closes_with_a_question_asks(answer: str) -> None:
-    assert asks(Turn("", answer, "").cut().answer_t)
+    assert has_closing_question(Turn("", answer, "").cut().answer_t)
 
 
 @pytest.mark.parametrize(
@@ -48,16 +63,16 @@ def test_an_answer_that_closes_with_a_question_asks(answer: str) -> None:
     ["", "It is Sydney.", "Why? Because the harbour is there and everybody has seen it on a postcard.", "好的。"],
 )
 def test_an_answer_that_closes_otherwise_does_not(answer: str) -> None:
-    assert not asks(answer)
+    assert not has_closing_question(answer)
 
 
 @LAW
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_similarity_is_a_symmetric_share(one: str, other: str) -> None:
-    first, second = tokens_of(normalised(one)), tokens_of(normalised(other))
-    assert 0 <= similarity(first, second) <= 1
-    if similarity(first, second) and similarity(second, first):
-        assert similarity(first, second) == similarity(second, first)
+    first, second = split_tokens(normalise_text(one)), split_tokens(normalise_text(other))
+    assert 0 <= compute_similarity(first, second) <= 1
+    if compute_similarity(first, second) and compute_similarity(second, first):
+        assert compute_similarity(first, second) == compute_similarity(second, first)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +84,7 @@ def test_similarity_is_a_symmetric_share(one: str, other: str) -> None:
     ],
 )
 def test_the_same_question_again_is_alike_in_any_script(question: str, message: str) -> None:
-    assert reading(message, question=question).repeats >= 0.8
+    assert reading(message, question=question).similarity >= 0.8
 
 
 @pytest.mark.parametrize(
@@ -81,7 +96,7 @@ def test_the_same_question_again_is_alike_in_any_script(question: str, message: 
     ],
 )
 def test_another_message_is_not(question: str, message: str) -> None:
-    assert reading(message, question=question).repeats < 0.5
+    assert reading(message, question=question).similarity < 0.5
 
 
 @LAW

@@ -1,12 +1,12 @@
 import pytest
 
-from bandstand.judge.local.normalise import Reading
-from bandstand.judge.local.rulebook import parse_rules, shipped_rules
-from bandstand.judge.local.rules import Repetition, Rules
+from bandstand.judge.local.normalise import NormalisedTurn
+from bandstand.judge.local.rulebook import load_shipped_rules, parse_rules
+from bandstand.judge.local.rules import RepetitionRule, Rules
 from bandstand.judge.turn import Turn
 from tests.judge.given import CORRECTION, FOLLOWUP, OFFERED, TOLD, reading
 
-RULES = shipped_rules(FOLLOWUP)
+RULES = load_shipped_rules(FOLLOWUP)
 
 
 def own(*definitions: dict[str, object]) -> Rules:
@@ -14,7 +14,7 @@ def own(*definitions: dict[str, object]) -> Rules:
 
 
 def label(message: str, answer: str = TOLD) -> str | None:
-    match = RULES.best(reading(message, answer))
+    match = RULES.find_best(reading(message, answer))
     return match.label if match else None
 
 
@@ -83,7 +83,7 @@ def test_thanks_is_not_progress(thanks: str, answer: str) -> None:
 @pytest.mark.parametrize("answer", [TOLD, OFFERED])
 def test_users_who_correct_themselves_do_not_count_against_the_answer(message: str, answer: str) -> None:
     assert label(message, answer) == "neutral"
-    match = shipped_rules(CORRECTION).best(reading(message, answer))
+    match = load_shipped_rules(CORRECTION).find_best(reading(message, answer))
     assert match
     assert match.label == "self_correction"
 
@@ -102,8 +102,8 @@ def test_the_longest_phrase_counts_where_phrases_overlap() -> None:
 
 def test_a_phrase_may_be_silenced() -> None:
     rules = own({"id": "bad", "any": ["bad"], "unless": ["not bad"]})
-    assert rules.best(reading("bad answer"))
-    assert rules.best(reading("not bad, bad")) is None
+    assert rules.find_best(reading("bad answer"))
+    assert rules.find_best(reading("not bad, bad")) is None
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_phrase_may_be_silenced() -> None:
 )
 def test_a_phrase_must_stand_where_its_rule_wants_it(where: str, message: str, *, fires: bool) -> None:
     rules = own({"id": "bad", "any": ["bad"], "where": where})
-    assert (rules.best(reading(message)) is not None) is fires
+    assert (rules.find_best(reading(message)) is not None) is fires
 
 
 def test_fillers_do_not_count_as_words() -> None:
@@ -130,7 +130,7 @@ def test_fillers_do_not_count_as_words() -> None:
 @pytest.mark.parametrize("phrase", [".*", "a|b", "(bad", "^no$", "[a-z]+"])
 def test_a_phrase_is_a_literal_and_never_a_pattern(phrase: str) -> None:
     rules = own({"id": "mine", "any": [f"x {phrase} y"]})
-    assert rules.best(reading("no bad words at all")) is None
+    assert rules.find_best(reading("no bad words at all")) is None
 
 
 def test_case_accents_widths_and_apostrophes_make_no_difference() -> None:
@@ -140,9 +140,9 @@ def test_case_accents_widths_and_apostrophes_make_no_difference() -> None:
 
 def test_the_same_question_again_is_a_complaint_in_any_script() -> None:
     for question in ("recommend a funny film for tonight", "推荐一部轻松的喜剧电影吧"):
-        match = RULES.best(reading(question, question=question))
+        match = RULES.find_best(reading(question, question=question))
         assert match
-        assert (match.rule_id, match.label) == (Repetition.rule_id, "neg_constraint_restate")
+        assert (match.rule_id, match.label) == (RepetitionRule.rule_id, "neg_constraint_restate")
 
 
 def test_the_rules_alone_are_a_tier_and_name_what_fired() -> None:
@@ -160,13 +160,15 @@ async def test_every_tier_can_be_awaited() -> None:
 
 
 def test_the_model_names_the_rules_by_their_content() -> None:
-    assert RULES.model == shipped_rules(FOLLOWUP).model
-    more = shipped_rules(FOLLOWUP, parse_rules([{"id": "x", "label": "neutral", "any": ["x"], "score": 0.5}], FOLLOWUP))
+    assert RULES.model == load_shipped_rules(FOLLOWUP).model
+    more = load_shipped_rules(
+        FOLLOWUP, parse_rules([{"id": "x", "label": "neutral", "any": ["x"], "score": 0.5}], FOLLOWUP)
+    )
     assert more.model != RULES.model
 
 
 def test_a_long_phrase_and_a_long_message_cost_a_step_a_word() -> None:
     longest = max(len(phrase) for rule in RULES.rules for phrase in (*rule.phrases, *rule.unless))
     assert longest <= 40
-    hostile = Reading("", ("no",) * 400, asked=False, repeats=0.0)
+    hostile = NormalisedTurn("", ("no",) * 400, after_question=False, similarity=0.0)
     assert len(RULES.matches(hostile)) <= len(RULES.rules)

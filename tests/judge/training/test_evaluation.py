@@ -8,8 +8,8 @@ from bandstand.errors import InvalidRequestError
 from bandstand.judge.calibration import Calibrations, fit_calibration
 from bandstand.judge.gate import Gate, applied
 from bandstand.judge.taxonomy import Polarity, Taxonomy
-from bandstand.judge.training.dataset import Row, parse_rows
-from bandstand.judge.training.evaluation import Outcome, evaluate, judge_rows, report, scored_outcomes
+from bandstand.judge.training.dataset import LabelledTurn, parse_rows
+from bandstand.judge.training.evaluation import JudgedRow, build_report, evaluate, judge_rows, scored_outcomes
 from bandstand.judge.turn import CutTurn, Turn
 from bandstand.judge.verdict import Judged, Unscored, UnscoredReason, Usage, Verdict
 from tests.judge.given import FOLLOWUP, TOLD, local, verdict
@@ -42,9 +42,11 @@ class Scripted:
         return verdict(label, float(value), tier="llm", usage=usage)
 
 
-def row(message: str, label: str | None = None, polarity: Polarity | None = None, shift: bool | None = None) -> Row:
+def row(
+    message: str, label: str | None = None, polarity: Polarity | None = None, shift: bool | None = None
+) -> LabelledTurn:
     known = polarity or (FOLLOWUP.label(label).polarity if label else None)
-    return Row(1, Turn("", TOLD, message), label, known, shift)
+    return LabelledTurn(1, Turn("", TOLD, message), label, known, shift)
 
 
 ROWS = [
@@ -114,8 +116,8 @@ async def test_rows_of_a_polarity_alone_measure_confidence_by_polarity() -> None
 
 async def test_a_cost_that_is_not_known_is_not_zero() -> None:
     unpriced = verdict(usage=Usage(llm_calls=1, cost=None))
-    outcome = Outcome(ROWS[0], unpriced, applied(unpriced, FOLLOWUP))
-    assert report([outcome], FOLLOWUP)["cost"] is None
+    outcome = JudgedRow(ROWS[0], unpriced, applied(unpriced, FOLLOWUP))
+    assert build_report([outcome], FOLLOWUP)["cost"] is None
 
 
 async def test_order_is_kept_progress_is_told_and_calls_are_bounded() -> None:

@@ -6,13 +6,13 @@ import pytest
 
 from bandstand.errors import ConfigurationError, InvalidRequestError
 from bandstand.judge.local.classifier import Classifier, shipped_weights
-from bandstand.judge.local.ngrams import features_of
-from bandstand.judge.local.normalise import read
+from bandstand.judge.local.ngrams import extract_features
+from bandstand.judge.local.normalise import normalise_turn
 from bandstand.judge.taxonomy import Polarity, Taxonomy
 from bandstand.judge.training import train
-from bandstand.judge.training.corpus import examples
-from bandstand.judge.training.dataset import Row
-from bandstand.judge.training.softmax import probabilities
+from bandstand.judge.training.corpus import generate_examples
+from bandstand.judge.training.dataset import LabelledTurn
+from bandstand.judge.training.softmax import compute_softmax
 from bandstand.judge.turn import Turn
 from tests.judge.given import CORRECTION, FOLLOWUP, TOLD
 
@@ -20,8 +20,8 @@ ELEPHANTS = [f"{word} elephants {number}" for number in range(10) for word in ("
 GIRAFFES = [f"{word} giraffes {number}" for number in range(10) for word in ("blue", "many", "oh")]
 
 
-def rows(label: str | None, polarity: Polarity | None, messages: list[str]) -> list[Row]:
-    return [Row(line, Turn("", TOLD, message), label, polarity, None) for line, message in enumerate(messages)]
+def rows(label: str | None, polarity: Polarity | None, messages: list[str]) -> list[LabelledTurn]:
+    return [LabelledTurn(line, Turn("", TOLD, message), label, polarity, None) for line, message in enumerate(messages)]
 
 
 def said(classifier: Classifier, message: str) -> str:
@@ -74,22 +74,22 @@ def test_too_few_rows_and_a_start_with_other_labels_are_refused() -> None:
 def test_the_temperature_makes_confidence_true() -> None:
     rng = np.random.default_rng(4)
     logits = rng.normal(size=(4_000, 3)) * 2
-    drawn = np.array([rng.choice(3, p=p) for p in probabilities(logits)])
+    drawn = np.array([rng.choice(3, p=p) for p in compute_softmax(logits)])
     allowed = np.eye(3, dtype=np.bool_)[drawn]
-    assert train.best_temperature(logits, allowed, np.ones(4_000)) == pytest.approx(1.0, abs=0.1)
-    assert train.best_temperature(logits * 2, allowed, np.ones(4_000)) == pytest.approx(2.0, abs=0.2)
+    assert train.find_best_temperature(logits, allowed, np.ones(4_000)) == pytest.approx(1.0, abs=0.1)
+    assert train.find_best_temperature(logits * 2, allowed, np.ones(4_000)) == pytest.approx(2.0, abs=0.2)
 
 
 def test_the_shipped_precision_is_what_is_measured() -> None:
     """The table of precision is remade here in full; the weights only in the slow tests."""
-    name, content = next(train.shipped_files())
+    name, content = next(train.build_shipped_files())
     assert name == "rules/precision.json"
     assert resources.files("bandstand.judge").joinpath("data", name).read_bytes() == content
 
 
 def test_training_on_part_of_the_corpus_is_seeded_too() -> None:
-    corpus = list(examples(train.SEED, 1))[::40]
-    features = [features_of(read(example.turn.cut())) for example in corpus]
+    corpus = list(generate_examples(train.SEED, 1))[::40]
+    features = [extract_features(normalise_turn(example.turn.cut())) for example in corpus]
     one, other = (train.train_shipped(FOLLOWUP, corpus, features).to_bytes() for _ in range(2))
     assert one == other
 

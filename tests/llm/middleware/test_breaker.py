@@ -139,17 +139,17 @@ async def test_a_probe_that_was_never_sent_proves_nothing() -> None:
 async def test_old_news_changes_nothing() -> None:
     clock = Clock()
     breaker = breaker_of(clock)
-    old = breaker.enter()
+    old = breaker.acquire_ticket()
     await break_it(breaker)
-    breaker.succeeded(old)
+    breaker.record_success(old)
     assert state_of(breaker) == "open"
     clock.now += 30
-    probe = breaker.enter()
-    breaker.failed(old)
-    breaker.abandoned(old)
+    probe = breaker.acquire_ticket()
+    breaker.record_failure(old)
+    breaker.record_abandoned(old)
     with pytest.raises(CircuitOpenError):
-        breaker.enter()
-    breaker.succeeded(probe)
+        breaker.acquire_ticket()
+    breaker.record_success(probe)
     assert state_of(breaker) == "closed"
 
 
@@ -187,26 +187,26 @@ class _AnyHistory(RuleBasedStateMachine):
         state = self.breaker.state
         if state == "open" or self.probes:
             with pytest.raises(CircuitOpenError):
-                self.breaker.enter()
+                self.breaker.acquire_ticket()
         else:
-            self.under_way.append(self.breaker.enter())
+            self.under_way.append(self.breaker.acquire_ticket())
             if state == "half_open":
                 self.probes.append(self.under_way[-1])
 
     @precondition(lambda self: self.under_way)
     @rule()
     def succeed(self) -> None:
-        self._end(self.breaker.succeeded)
+        self._end(self.breaker.record_success)
 
     @precondition(lambda self: self.under_way)
     @rule()
     def fail(self) -> None:
-        self._end(self.breaker.failed)
+        self._end(self.breaker.record_failure)
 
     @precondition(lambda self: self.under_way)
     @rule()
     def abandon(self) -> None:
-        self._end(self.breaker.abandoned)
+        self._end(self.breaker.record_abandoned)
 
     @rule()
     def wait(self) -> None:

@@ -22,13 +22,13 @@ from bandstand.llm.middleware.budget import (
     Price,
     Reservation,
     Spending,
-    most_prompt_tokens,
+    compute_max_prompt_tokens,
 )
 from bandstand.testing.scripted_llm import Line, ScriptedClient
 from tests.llm.given import CONVERSATION, SCHEMA, soon
 
 PRICES = {"scripted": Price(prompt_usd=Decimal("0.05"), completion_usd=Decimal("0.40"))}
-BOUND = most_prompt_tokens(CONVERSATION, None)
+BOUND = compute_max_prompt_tokens(CONVERSATION, None)
 
 
 class Calendar:
@@ -120,7 +120,7 @@ def test_the_caps_hold_whatever_is_under_way(calls: list[tuple[int, int, float, 
     held: list[Reservation] = []
     for prompt, completion, used, ends in calls:
         try:
-            reservation = budget.reserve("scripted", prompt, completion)
+            reservation = budget.reserve_tokens("scripted", prompt, completion)
         except BudgetExceededError:
             continue
         if ends:
@@ -139,10 +139,10 @@ def test_the_caps_hold_whatever_is_under_way(calls: list[tuple[int, int, float, 
 def test_a_new_day_begins_at_nothing_and_forgets_yesterdays_calls() -> None:
     calendar = Calendar()
     budget = DailyBudget(today=calendar, tokens=100)
-    reservation = budget.reserve("m", 60, 40)
+    reservation = budget.reserve_tokens("m", 60, 40)
     calendar.day = date(2026, 1, 2)
     assert budget.spent == Spending()
-    budget.reserve("m", 10, 0)
+    budget.reserve_tokens("m", 10, 0)
     budget.settle(reservation, "m", 1, 1)
     assert budget.spent.tokens == 10
 
@@ -150,8 +150,8 @@ def test_a_new_day_begins_at_nothing_and_forgets_yesterdays_calls() -> None:
 @given(st.text(max_size=300))
 def test_the_bound_is_at_least_a_token_a_byte(text: str) -> None:
     text = text.encode("utf-8", "replace").decode()
-    assert most_prompt_tokens([{"role": "user", "content": text}], None) > len(text.encode())
-    assert most_prompt_tokens(CONVERSATION, SCHEMA) > most_prompt_tokens(CONVERSATION, None)
+    assert compute_max_prompt_tokens([{"role": "user", "content": text}], None) > len(text.encode())
+    assert compute_max_prompt_tokens(CONVERSATION, SCHEMA) > compute_max_prompt_tokens(CONVERSATION, None)
 
 
 def test_the_model_is_the_inner_one() -> None:

@@ -7,19 +7,19 @@ import pytest
 
 from bandstand.llm.chat import ChatReply
 from bandstand.llm.errors import ChatError, ChatStatusError, ChatTimeoutError
-from bandstand.llm.middleware.budget import most_prompt_tokens
+from bandstand.llm.middleware.budget import compute_max_prompt_tokens
 from bandstand.llm.middleware.retry import Backoff, RetryingClient
-from bandstand.llm.middleware.usage import CountingClient, tallied
+from bandstand.llm.middleware.usage import CountingClient, track_usage
 from bandstand.testing.scripted_llm import Line, ScriptedClient
 from tests.llm.given import CONVERSATION, SCHEMA, soon
 
-BOUND = most_prompt_tokens(CONVERSATION, SCHEMA)
+BOUND = compute_max_prompt_tokens(CONVERSATION, SCHEMA)
 TOLD = ChatReply(text="", model="m", prompt_tokens=7, completion_tokens=2)
 
 
 async def counted(*lines: Line) -> tuple[int, int]:
     client = RetryingClient(CountingClient(ScriptedClient(lines)), backoff=Backoff(tries=3, first_s=0))
-    with tallied() as tally, suppress(ChatError):
+    with track_usage() as tally, suppress(ChatError):
         await client.complete(CONVERSATION, max_tokens=100, deadline=soon(), schema=SCHEMA)
     return tally.prompt_tokens, tally.completion_tokens
 
@@ -46,19 +46,19 @@ async def test_a_call_that_is_cancelled_counts_in_full() -> None:
 
     client = CountingClient(Never([]))
     assert client.model == "scripted"
-    with tallied() as tally:
+    with track_usage() as tally:
         call = asyncio.create_task(client.complete(CONVERSATION, max_tokens=100, deadline=soon()))
     await asyncio.sleep(0)
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
-    assert (tally.prompt_tokens, tally.completion_tokens) == (most_prompt_tokens(CONVERSATION, None), 100)
+    assert (tally.prompt_tokens, tally.completion_tokens) == (compute_max_prompt_tokens(CONVERSATION, None), 100)
 
 
 async def test_each_piece_of_work_has_a_tally_of_its_own() -> None:
     client = CountingClient(ScriptedClient(lambda call: ChatReply(text="", model="m", prompt_tokens=call.max_tokens)))
 
     async def work(tokens: int) -> int:
-        with tallied() as tally:
+        with track_usage() as tally:
             for _ in range(3):
                 await asyncio.sleep(0)
                 await client.complete(CONVERSATION, max_tokens=tokens, deadline=soon())

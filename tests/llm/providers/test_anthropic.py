@@ -141,7 +141,7 @@ async def test_a_gateway_without_structured_output_is_asked_without(provider: re
 
 async def test_a_real_conversation_over_sockets() -> None:
     def script(request: ScriptedRequest) -> ScriptedAnswer:
-        return ScriptedAnswer(f"{request.system} {request.texts[-1]}")
+        return ScriptedAnswer(f"{request.system} {request.message_texts[-1]}")
 
     async with ScriptedServer(script) as server, client(server.url) as llm:
         reply = await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())

@@ -5,7 +5,7 @@ from email.utils import formatdate
 import httpx2
 import pytest
 
-from bandstand.llm.providers.endpoint import is_loopback, retry_after_s
+from bandstand.llm.providers.endpoint import is_loopback, parse_retry_after
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST.", "api.localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]"])
@@ -35,4 +35,4 @@ def test_not_loopback(host: str) -> None:
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after_s(httpx2.Headers(headers), 1000.0) == seconds
+    assert parse_retry_after(httpx2.Headers(headers), 1000.0) == seconds

@@ -201,7 +201,7 @@ class TestNegotiation:
 class TestSockets:
     async def test_a_real_conversation(self) -> None:
         def script(request: ScriptedRequest) -> ScriptedAnswer:
-            return ScriptedAnswer(f"{request.system} {request.texts[-1]}")
+            return ScriptedAnswer(f"{request.system} {request.message_texts[-1]}")
 
         async with ScriptedServer(script) as server, client(server.url) as llm:
             reply = await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
@@ -230,7 +230,7 @@ class TestSockets:
         ):
             with pytest.raises(ChatTimeoutError) as caught:
                 await llm.complete(CONVERSATION, max_tokens=50, deadline=time.monotonic() + seconds_left)
-            await until(lambda: server.hung_up == 1)
+            await until(lambda: server.disconnects == 1)
         assert (caught.value.retryable, caught.value.sent) == (True, True)
 
     async def test_a_past_deadline_sends_nothing(self) -> None:
@@ -247,7 +247,7 @@ class TestSockets:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await until(lambda: server.hung_up == 1)
+            await until(lambda: server.disconnects == 1)
 
     async def test_loopback_ignores_proxies(self, monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
         for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):

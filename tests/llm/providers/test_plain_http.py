@@ -128,7 +128,7 @@ async def test_what_is_no_answer_is_an_error(pieces: list[bytes], then: str, err
 
 
 async def test_an_endless_answer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bandstand.llm.providers.plain_http._MOST_BYTES", 10_000)
+    monkeypatch.setattr("bandstand.llm.providers.plain_http._MAX_BYTES", 10_000)
     for endless in (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 20_000, b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 5000):
         async with serving(Gateway(endless)) as (url, client):
             with pytest.raises(httpx2.RemoteProtocolError):

@@ -9,15 +9,15 @@ import pytest
 
 from bandstand.errors import ConfigurationError
 from bandstand.simulate.judges.command_judge import CommandJudge
-from bandstand.simulate.judges.judge import Judged, RuleJudge
-from bandstand.simulate.judges.judge_prompt import ask, shipped_prompt
+from bandstand.simulate.judges.judge import JudgedReaction, RuleJudge
+from bandstand.simulate.judges.judge_prompt import load_shipped_prompt, render_question
 from tests.simulate.given import WORLD
 
-PROMPT = shipped_prompt()
-EPISODE = WORLD.episode(4)
+PROMPT = load_shipped_prompt()
+EPISODE = WORLD.build_episode(4)
 
 
-async def judged(code: str, deadline_s: float = 20.0) -> Judged:
+async def judged(code: str, deadline_s: float = 20.0) -> JudgedReaction:
     judge = CommandJudge([sys.executable, "-S", "-c", code], PROMPT, deadline_s=deadline_s)
     return await judge.react(EPISODE, 3, 1)
 
@@ -32,7 +32,7 @@ async def test_it_reads_the_prompt_on_its_standard_input(tmp_path: Path) -> None
     heard = tmp_path / "heard"
     said = await judged(f"import sys; open({str(heard)!r}, 'w').write(sys.stdin.read()); print('done')")
     assert said.judge == "command"
-    assert heard.read_text(encoding="utf-8") == "\n\n".join(ask(PROMPT, EPISODE, 3, 1)) + "\n"
+    assert heard.read_text(encoding="utf-8") == "\n\n".join(render_question(PROMPT, EPISODE, 3, 1)) + "\n"
 
 
 @pytest.mark.parametrize(

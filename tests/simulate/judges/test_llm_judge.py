@@ -4,18 +4,18 @@ import pytest
 
 from bandstand.llm.chat import ChatReply
 from bandstand.llm.errors import ChatStatusError, ChatTimeoutError, ChatUnreachableError, CircuitOpenError
-from bandstand.simulate.judges.judge import Judged, RuleJudge
-from bandstand.simulate.judges.judge_prompt import ask, shipped_prompt
+from bandstand.simulate.judges.judge import JudgedReaction, RuleJudge
+from bandstand.simulate.judges.judge_prompt import load_shipped_prompt, render_question
 from bandstand.simulate.judges.llm_judge import LLM_MODEL, LlmJudge
-from bandstand.simulate.world.reaction import carried_out
+from bandstand.simulate.world.reaction import make_reaction
 from bandstand.testing.scripted_llm import Line, ScriptedClient
 from tests.simulate.given import WORLD
 
-PROMPT = shipped_prompt()
-EPISODE = WORLD.episode(4)
+PROMPT = load_shipped_prompt()
+EPISODE = WORLD.build_episode(4)
 
 
-async def judged(line: Line, step: int = 3, pick: int = 1) -> Judged:
+async def judged(line: Line, step: int = 3, pick: int = 1) -> JudgedReaction:
     return await LlmJudge(ScriptedClient([line]), PROMPT).react(EPISODE, step, pick)
 
 
@@ -26,7 +26,7 @@ def test_the_model_is_the_contract_s() -> None:
 @pytest.mark.parametrize("text", ["done", "Done.", "**done**", "I think:\n\n**Done**"])
 async def test_its_word_decides_the_action_and_the_judges_stream_the_dwell(text: str) -> None:
     engaged, draw = EPISODE.engagement[3, 1].item(), EPISODE.judge_draws[3].item()
-    assert await judged(text) == (carried_out("done", engaged, dwell_draw=draw), "llm", None)
+    assert await judged(text) == (make_reaction("done", engaged, dwell_draw=draw), "llm", None)
 
 
 @pytest.mark.parametrize(("word", "reward"), [("snooze", 0.1), ("dismiss", -1.0)])
@@ -68,7 +68,7 @@ async def test_it_asks_what_the_prompt_says_within_its_deadline() -> None:
     client = ScriptedClient(["done"])
     await LlmJudge(client, PROMPT, deadline_s=7.0, clock=lambda: 100.0).react(EPISODE, 3, 1)
     (call,) = client.calls
-    system, user = ask(PROMPT, EPISODE, 3, 1)
+    system, user = render_question(PROMPT, EPISODE, 3, 1)
     assert call.messages == ({"role": "system", "content": system}, {"role": "user", "content": user})
     assert call.deadline == 107.0
 

@@ -11,8 +11,8 @@ from bandstand.errors import ConfigurationError
 from bandstand.simulate.errors import RunTakenError
 from bandstand.simulate.judges.judge import RuleJudge
 from bandstand.simulate.plan import Plan
-from bandstand.simulate.run.play import unpacked
-from bandstand.simulate.run.runner import require_policies, retold
+from bandstand.simulate.run.play import decode_steps
+from bandstand.simulate.run.runner import build_tally, require_policies
 from tests.simulate.given import CATALOGUE, CONTRACT, SMALL, CountingJudge, Journal, approximately, played, runner
 
 
@@ -21,12 +21,14 @@ async def stopped(plan: Plan, after: int, journal: Journal, **more: Any) -> None
     stop = asyncio.Event()
     playing = runner(plan, CountingJudge(stop, after, seconds=0.001), journal=journal, at_once=2, **more)
     assert not await playing.run(stop)
-    assert playing.done < plan.total
+    assert playing.decisions_done < plan.total
 
 
 async def test_a_run_is_the_same_every_time() -> None:
     first, second = Journal(), Journal()
-    assert (await played(SMALL, journal=first)).tally.summary() == (await played(SMALL, journal=second)).tally.summary()
+    assert (await played(SMALL, journal=first)).tally.build_summary() == (
+        await played(SMALL, journal=second)
+    ).tally.build_summary()
     assert first.plays == second.plays
     assert first.events == second.events
     assert first.done[-1] == SMALL.total
@@ -78,8 +80,8 @@ async def test_stopped_and_played_on_it_ends_as_if_it_had_never_been_stopped(aft
     resumed = await played(SMALL, judge, journal=second, kept=first.plays.items(), at_once=2)
     assert first.plays | second.plays == whole.plays
     assert sorted(first.events + second.events) == sorted(whole.events)
-    assert approximately(resumed.tally.summary(), ended.tally.summary())
-    kept = sum(len(unpacked(each)) for each in first.plays.values())
+    assert approximately(resumed.tally.build_summary(), ended.tally.build_summary())
+    kept = sum(len(decode_steps(each)) for each in first.plays.values())
     assert kept == first.done[-1]
     assert len(judge.asked) == SMALL.total - kept, "what was judged before is not asked again"
 
@@ -91,15 +93,15 @@ async def test_stopped_again_before_it_caught_up_it_forgets_nothing() -> None:
     stop.set()
     again = runner(SMALL, journal=second, kept=first.plays.items())
     assert not await again.run(stop)
-    assert again.done == second.done[-1] == first.done[-1]
+    assert again.decisions_done == second.done[-1] == first.done[-1]
     assert json.loads(second.summaries[-1]) == json.loads(first.summaries[-1])
 
 
 async def test_what_was_kept_tells_the_same_as_the_run_did() -> None:
     journal = Journal()
     ended = await played(SMALL, journal=journal)
-    assert retold(SMALL, journal.plays.items()).summary() == ended.tally.summary()
-    assert json.loads(journal.summaries[-1]) == json.loads(json.dumps(ended.tally.summary()))
+    assert build_tally(SMALL, journal.plays.items()).build_summary() == ended.tally.build_summary()
+    assert json.loads(journal.summaries[-1]) == json.loads(json.dumps(ended.tally.build_summary()))
 
 
 async def test_a_whole_run_played_again_asks_nobody() -> None:
@@ -125,19 +127,19 @@ async def test_an_event_says_what_happened() -> None:
     await played(SMALL, journal=journal)
     for seed, user, policy, step, persona, tip, hour, day, priority, overdue, age, *rest in journal.events:
         score, propensity, exploring, action, dwell, reward, expected, best, judge, fallback, *heard = rest
-        episode = SMALL.world_of(seed).episode(user)
-        past = unpacked(journal.plays[seed, user, policy])[step]
-        candidate = episode.slates.candidates(step)[past.pick]
+        episode = SMALL.build_world(seed).build_episode(user)
+        past = decode_steps(journal.plays[seed, user, policy])[step]
+        candidate = episode.slates.get_candidates(step)[past.pick]
         assert persona == episode.persona.name
         assert tip == candidate["id"]
-        assert {"hour_of_day": hour, "day_of_week": day} == episode.slates.context(step)
+        assert {"hour_of_day": hour, "day_of_week": day} == episode.slates.get_context(step)
         assert candidate["features"] == {
             "hour_of_day": hour,
             "is_overdue": overdue,
             "task_age_days": age,
             "priority": priority,
         }
-        assert (action, dwell, reward) == past.judged.reaction == episode.reaction(step, past.pick)
+        assert (action, dwell, reward) == past.judged.reaction == episode.get_reaction(step, past.pick)
         assert (expected, best) == (episode.expected_reward[step, past.pick], episode.expected_reward[step].max())
         assert (judge, fallback, heard) == ("rule", None, [None, None])
         assert 0 < propensity <= 1
@@ -177,6 +179,6 @@ def test_a_definition_that_has_changed_since_is_refused_by_name() -> None:
 
 
 async def test_the_rule_is_the_judge_of_a_plain_run() -> None:
-    summary = (await played(SMALL, RuleJudge())).tally.summary()
+    summary = (await played(SMALL, RuleJudge())).tally.build_summary()
     for policy in summary["policies"].values():
         assert policy["judges"] == [{"judge": "rule", "fallback": None, "decisions": SMALL.total // 2}]

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.simulate.judges.judge import Judged, RuleJudge
+from bandstand.simulate.judges.judge import JudgedReaction, RuleJudge
 from bandstand.simulate.plan import Plan
-from bandstand.simulate.run.play import Past, unpacked
-from bandstand.simulate.run.tally import Tally, ratio
+from bandstand.simulate.run.play import PlayedStep, decode_steps
+from bandstand.simulate.run.tally import SimulationTally, compute_ratio
 from bandstand.simulate.world.world import Episode
 from tests.simulate.given import Journal, approximately, played
 
@@ -32,7 +32,7 @@ class Moody:
     def __init__(self) -> None:
         self._asked = 0
 
-    async def react(self, episode: Episode, step: int, pick: int) -> Judged:
+    async def react(self, episode: Episode, step: int, pick: int) -> JudgedReaction:
         self._asked += 1
         rule = await RuleJudge().react(episode, step, pick)
         return rule._replace(fallback="exit-1") if self._asked % 3 == 0 else rule._replace(judge="command")
@@ -41,7 +41,7 @@ class Moody:
 @pytest.fixture(scope="module")
 def told() -> Told:
     journal = Journal()
-    return asyncio.run(played(PLAN, Moody(), journal=journal)).tally.summary(), journal.events
+    return asyncio.run(played(PLAN, Moody(), journal=journal)).tally.build_summary(), journal.events
 
 
 def by_seed(rows: list[tuple[Any, ...]], column: int) -> list[float]:
@@ -54,7 +54,7 @@ def by_seed(rows: list[tuple[Any, ...]], column: int) -> list[float]:
 
 def bounds(seed: int, user: int, step: int) -> tuple[float, float]:
     """The exact expected reward of a uniform pick, and of the best."""
-    expected = PLAN.world_of(seed).episode(user).expected_reward[step]
+    expected = PLAN.build_world(seed).build_episode(user).expected_reward[step]
     return float(expected.mean()), float(expected.max())
 
 
@@ -99,8 +99,8 @@ def test_the_curves_are_those_of_the_events_decision_by_decision(told: Told) -> 
     summary, events = told
     for name, policy in summary["policies"].items():
         curve = policy["by_decision"]
-        assert curve["decision"] == list(range(1, PLAN.decisions + 1))
-        for step in range(PLAN.decisions):
+        assert curve["decision"] == list(range(1, PLAN.decisions_per_user + 1))
+        for step in range(PLAN.decisions_per_user):
             rows = [row for row in events if row[2] == name and row[3] == step]
             received, expected = by_seed(rows, REWARD), by_seed(rows, EXPECTED)
             limits = [bounds(row[0], row[1], step) for row in rows]
@@ -153,7 +153,7 @@ def test_a_summary_is_json_with_no_number_that_is_none(told: Told) -> None:
 
 async def test_the_oracle_closes_the_gap_and_random_none_of_it() -> None:
     plan = replace(PLAN, policies=("uniform-v1",), days=30, seeds=4)
-    summary = (await played(plan)).tally.summary()
+    summary = (await played(plan)).tally.build_summary()
     uniform = summary["policies"]["uniform-v1"]
     assert abs(uniform["gap_closed"]) < 4 * uniform["gap_stderr"]
     assert summary["baselines"]["oracle"]["mean_reward"] == pytest.approx(
@@ -162,10 +162,10 @@ async def test_the_oracle_closes_the_gap_and_random_none_of_it() -> None:
 
 
 async def test_with_one_seed_there_is_no_standard_error_and_with_no_steps_nothing_at_all() -> None:
-    one = (await played(replace(PLAN, seeds=1))).tally.summary()["policies"]["linucb-v1"]
+    one = (await played(replace(PLAN, seeds=1))).tally.build_summary()["policies"]["linucb-v1"]
     assert one["mean_reward"] is not None
     assert one["stderr"] is one["gap_stderr"] is one["by_decision"]["stderr"][0] is None
-    none = Tally(PLAN).summary()
+    none = SimulationTally(PLAN).build_summary()
     assert none["policies"]["linucb-v1"]["mean_reward"] is None
     assert none["policies"]["linucb-v1"]["decisions"] == 0
     assert none["policies"]["linucb-v1"]["actions"] == {"done": 0, "snooze": 0, "dismiss": 0}
@@ -176,10 +176,10 @@ async def test_a_long_run_has_curves_of_few_points_that_mean_the_same() -> None:
     journal = Journal()
     plan = replace(PLAN, policies=("linucb-v1",), days=5)
     await played(plan, journal=journal)
-    few = Tally(plan, points=7)
+    few = SimulationTally(plan, points=7)
     for key, each in journal.plays.items():
-        few.add(key, plan.world_of(key[0]).episode(key[1]), unpacked(each))
-    curve = few.summary()["policies"]["linucb-v1"]["by_decision"]
+        few.add(key, plan.build_world(key[0]).build_episode(key[1]), decode_steps(each))
+    curve = few.build_summary()["policies"]["linucb-v1"]["by_decision"]
     assert curve["decision"] == [1, 4, 7, 10, 13, 16, 19]
     for place, first in enumerate(curve["decision"]):
         rows = [row for row in journal.events if first <= row[3] + 1 < first + 3]
@@ -190,13 +190,13 @@ async def test_a_long_run_has_curves_of_few_points_that_mean_the_same() -> None:
 async def test_counted_in_pieces_it_is_the_same() -> None:
     journal = Journal()
     whole = await played(PLAN, journal=journal)
-    pieces = Tally(PLAN)
+    pieces = SimulationTally(PLAN)
     for key, each in journal.plays.items():
-        past: list[Past] = unpacked(each)
-        episode = PLAN.world_of(key[0]).episode(key[1])
+        past: list[PlayedStep] = decode_steps(each)
+        episode = PLAN.build_world(key[0]).build_episode(key[1])
         for start, end in ((0, 5), (5, 6), (6, 12)):
             pieces.add(key, episode, past[:end], start)
-    assert approximately(pieces.summary(), whole.tally.summary())
+    assert approximately(pieces.build_summary(), whole.tally.build_summary())
 
 
 @given(st.lists(st.tuples(st.floats(-10, 10), st.floats(1, 10)), min_size=2, max_size=30))
@@ -204,16 +204,16 @@ def test_a_ratio_is_a_mean_where_the_denominators_are_equal_and_homogeneous_alwa
     pairs: list[tuple[float, float]],
 ) -> None:
     numerator, denominator = (np.array(each) for each in zip(*pairs, strict=True))
-    value, error = ratio(numerator, np.full(len(pairs), 3.0))
+    value, error = compute_ratio(numerator, np.full(len(pairs), 3.0))
     assert value == pytest.approx(mean(numerator.tolist()) / 3, abs=1e-9)
     assert error == pytest.approx(stdev(numerator.tolist()) / 3 / math.sqrt(len(pairs)), abs=1e-9)
-    value, error = ratio(numerator, denominator)
-    doubled, doubled_error = ratio(2 * numerator, denominator)
+    value, error = compute_ratio(numerator, denominator)
+    doubled, doubled_error = compute_ratio(2 * numerator, denominator)
     assert doubled == pytest.approx(2 * value, abs=1e-9)
     assert doubled_error == pytest.approx(2 * error, abs=1e-9)
 
 
 def test_a_seed_that_has_nothing_yet_does_not_count() -> None:
-    value, error = ratio(np.array([1.0, 2.0, 0.0]), np.array([1.0, 1.0, 0.0]))
+    value, error = compute_ratio(np.array([1.0, 2.0, 0.0]), np.array([1.0, 1.0, 0.0]))
     assert value == 1.5
     assert error == pytest.approx(0.5)

@@ -13,19 +13,19 @@ from bandstand.simulate.world.persona import (
     SIGNED,
     UNIFORM,
     Persona,
-    generated_personas,
-    named_personas,
+    build_personas,
+    expand_personas,
+    generate_personas,
+    load_shipped_personas,
+    make_personas,
     parse_personas,
-    personas_from,
-    recruit,
-    shipped_personas,
 )
 
 ADA = {"name": "Ada", "prefers_high_priority": 0.5, "prefers_overdue": 1}
 
 
 def test_shipped_personas_are_many_named_described_and_within_the_contract() -> None:
-    shipped = shipped_personas()
+    shipped = load_shipped_personas()
     assert len(shipped) >= 14
     assert len({persona.name for persona in shipped}) == len(shipped)
     assert all(persona.description for persona in shipped)
@@ -33,7 +33,7 @@ def test_shipped_personas_are_many_named_described_and_within_the_contract() -> 
 
 
 def test_the_first_fourteen_shipped_personas_vary_in_every_trait() -> None:
-    first = shipped_personas()[:14]
+    first = load_shipped_personas()[:14]
     for preference in ([p.prefers_high_priority for p in first], [p.prefers_overdue for p in first]):
         assert min(preference) <= 0.1
         assert max(preference) >= 0.9
@@ -44,7 +44,7 @@ def test_the_first_fourteen_shipped_personas_vary_in_every_trait() -> None:
 def test_generated_personas_fill_their_stated_intervals() -> None:
     count = 4000
     for distribution in (UNIFORM, SIGNED):
-        drawn = generated_personas(distribution, count, seed=3)
+        drawn = generate_personas(distribution, count, seed=3)
         for interval, values in (
             (distribution.prefers_high_priority, [p.prefers_high_priority for p in drawn]),
             (distribution.prefers_overdue, [p.prefers_overdue for p in drawn]),
@@ -59,25 +59,25 @@ def test_generated_personas_fill_their_stated_intervals() -> None:
 
 
 def test_only_the_signed_set_has_negative_preferences_and_only_for_priority() -> None:
-    assert min(p.prefers_high_priority for p in generated_personas(UNIFORM, 500, seed=0)) >= 0
-    signed = generated_personas(SIGNED, 500, seed=0)
+    assert min(p.prefers_high_priority for p in generate_personas(UNIFORM, 500, seed=0)) >= 0
+    signed = generate_personas(SIGNED, 500, seed=0)
     assert min(p.prefers_high_priority for p in signed) < -0.9
     assert min(p.prefers_overdue for p in signed) >= 0
 
 
 def test_more_generated_personas_begin_with_the_same_ones_and_another_seed_gives_others() -> None:
-    assert generated_personas(SIGNED, 50, seed=7)[:9] == generated_personas(SIGNED, 9, seed=7)
-    assert generated_personas(SIGNED, 9, seed=7) != generated_personas(SIGNED, 9, seed=8)
+    assert generate_personas(SIGNED, 50, seed=7)[:9] == generate_personas(SIGNED, 9, seed=7)
+    assert generate_personas(SIGNED, 9, seed=7) != generate_personas(SIGNED, 9, seed=8)
 
 
 @pytest.mark.parametrize("name", PERSONA_SETS)
 def test_every_named_set_gives_as_many_personas_as_asked(name: str) -> None:
-    assert len(named_personas(name, 40, seed=1)) == 40
+    assert len(make_personas(name, 40, seed=1)) == 40
 
 
 def test_an_unknown_set_is_refused_with_a_suggestion() -> None:
     with pytest.raises(InvalidRequestError, match="did you mean uniform"):
-        named_personas("unifrom", 3, seed=0)
+        make_personas("unifrom", 3, seed=0)
 
 
 def test_recruiting_starts_over_when_personas_run_out() -> None:
@@ -85,12 +85,12 @@ def test_recruiting_starts_over_when_personas_run_out() -> None:
         Persona(name="a", prefers_high_priority=0, prefers_overdue=0),
         Persona(name="b", prefers_high_priority=1, prefers_overdue=1),
     )
-    assert [persona.name for persona in recruit(two, 5)] == ["a", "b", "a", "b", "a"]
+    assert [persona.name for persona in expand_personas(two, 5)] == ["a", "b", "a", "b", "a"]
 
 
 def test_toml_and_a_parsed_document_give_the_same_personas() -> None:
     text = '[[personas]]\nname = "Ada"\nprefers_high_priority = 0.5\nprefers_overdue = 1\n'
-    assert parse_personas(text) == personas_from({"personas": [ADA]})
+    assert parse_personas(text) == build_personas({"personas": [ADA]})
     (ada,) = parse_personas(text)
     assert (ada.morning_active, ada.evening_active, ada.description) == (False, False, "")
 
@@ -110,13 +110,13 @@ def test_toml_and_a_parsed_document_give_the_same_personas() -> None:
 )
 def test_a_wrong_field_is_named_by_its_place(change: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        personas_from({"personas": [ADA, ADA | {"name": "Bo"} | change]})
+        build_personas({"personas": [ADA, ADA | {"name": "Bo"} | change]})
     assert [error.field for error in caught.value.errors] == [field]
 
 
 def test_all_wrong_fields_are_named_at_once_and_an_unknown_one_gets_a_suggestion() -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        personas_from({"personas": [{"name": "Ada", "prefers_overdu": 1}, 3]})
+        build_personas({"personas": [{"name": "Ada", "prefers_overdu": 1}, 3]})
     assert [(error.field, error.message) for error in caught.value.errors] == [
         ("personas.0.prefers_high_priority", "is required"),
         ("personas.0.prefers_overdue", "is required"),
@@ -130,7 +130,7 @@ def test_all_wrong_fields_are_named_at_once_and_an_unknown_one_gets_a_suggestion
 )
 def test_a_document_that_is_no_persona_set_is_refused(document: Mapping[str, object]) -> None:
     with pytest.raises(InvalidRequestError):
-        personas_from(document)
+        build_personas(document)
 
 
 def test_text_that_is_not_toml_is_refused() -> None:
@@ -146,10 +146,10 @@ def test_the_type_itself_refuses_what_is_out_of_range_and_allows_negative_prefer
 
 def test_generated_personas_speak_languages_in_the_stated_shares_and_prefer_what_they_did() -> None:
     """2,000 of them: a share's standard error is below 0.012."""
-    spoken = Counter(persona.language for persona in named_personas("uniform", 2_000, 5))
+    spoken = Counter(persona.language for persona in make_personas("uniform", 2_000, 5))
     assert spoken["en"] / 2_000 == pytest.approx(0.5, abs=0.05)
     assert spoken["zh"] / 2_000 == pytest.approx(0.25, abs=0.05)
     assert spoken.keys() == set(LANGUAGES)
-    assert {persona.language for persona in shipped_personas()} == set(LANGUAGES)
+    assert {persona.language for persona in load_shipped_personas()} == set(LANGUAGES)
     with pytest.raises(InvalidRequestError, match="language must be one of en, zh, mixed"):
         Persona(name="Ada", prefers_high_priority=0, prefers_overdue=0, language="fr")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bandstand.simulate.world.persona import Persona
-from bandstand.simulate.world.reaction import engagement, expected_reward, react
+from bandstand.simulate.world.reaction import compute_engagement, compute_expected_reward, to_reaction
 
 PERSONAS = [
     Persona(
@@ -48,12 +48,12 @@ def test_engagement_and_expected_reward_equal_the_contract_everywhere() -> None:
     grid = list(itertools.product(range(24), (1, 2, 3, 4), (False, True)))
     hours, priorities, overdue = (np.array(column) for column in zip(*grid, strict=True))
     for persona in PERSONAS:
-        engaged = engagement(persona, hour_of_day=hours, priority=priorities, is_overdue=overdue)
+        engaged = compute_engagement(persona, hour_of_day=hours, priority=priorities, is_overdue=overdue)
         exact = [contract_engagement(persona, *row) for row in grid]
         np.testing.assert_allclose(engaged, [float(e) for e in exact], rtol=0, atol=1e-12)
         # Right at the bands of 0.50 and 0.70 too, where a binary sum a hair too low would cost up to 0.15.
         np.testing.assert_allclose(
-            expected_reward(engaged), [float(contract_expected_reward(e)) for e in exact], rtol=0, atol=1e-11
+            compute_expected_reward(engaged), [float(contract_expected_reward(e)) for e in exact], rtol=0, atol=1e-11
         )
 
 
@@ -65,14 +65,14 @@ def test_the_grid_above_meets_both_bands_and_both_clamps() -> None:
 
 
 def test_engagement_broadcasts_hours_over_slates() -> None:
-    engaged = engagement(
+    engaged = compute_engagement(
         PERSONAS[-1],
         hour_of_day=np.array([[8], [14]]),
         priority=np.array([[1, 2, 3], [4, 3, 2]]),
         is_overdue=np.array([[True, False, True], [False, False, True]]),
     )
     assert engaged.shape == (2, 3)
-    assert engaged[1, 2] == engagement(PERSONAS[-1], hour_of_day=14, priority=2, is_overdue=True)
+    assert engaged[1, 2] == compute_engagement(PERSONAS[-1], hour_of_day=14, priority=2, is_overdue=True)
 
 
 @pytest.mark.parametrize("reflex_rate", [0.0, 0.3, 1.0])
@@ -80,8 +80,8 @@ def test_engagement_broadcasts_hours_over_slates() -> None:
 def test_the_mean_of_many_reactions_is_the_expected_reward(engaged: float, reflex_rate: float) -> None:
     count = 20_000
     draws = np.random.default_rng(11).random((count, 2)).tolist()
-    rewards = [react(engaged, action_draw=a, dwell_draw=d, reflex_rate=reflex_rate).reward for a, d in draws]
-    expected = expected_reward(np.array(engaged), reflex_rate=reflex_rate).item()
+    rewards = [to_reaction(engaged, action_draw=a, dwell_draw=d, reflex_rate=reflex_rate).reward for a, d in draws]
+    expected = compute_expected_reward(np.array(engaged), reflex_rate=reflex_rate).item()
     # Five standard errors: one false alarm in 1.7 million draws of the seed, over 21 cases.
     assert abs(np.mean(rewards) - expected) < 5 * np.std(rewards) / np.sqrt(count)
 
@@ -90,7 +90,7 @@ def test_the_mean_of_many_reactions_is_the_expected_reward(engaged: float, refle
 def test_actions_come_in_the_contract_shares(engaged: float) -> None:
     count = 20_000
     draws = np.random.default_rng(12).random(count).tolist()
-    actions = [react(engaged, action_draw=draw, dwell_draw=0.5).action for draw in draws]
+    actions = [to_reaction(engaged, action_draw=draw, dwell_draw=0.5).action for draw in draws]
     for action, share in (("done", 0.55 * engaged), ("snooze", 0.45 * engaged), ("dismiss", 1 - engaged)):
         assert abs(actions.count(action) / count - share) < 5 * np.sqrt(share * (1 - share) / count)
 
@@ -114,7 +114,7 @@ def test_dwells_fill_their_interval_and_every_one_earns_the_same(
 ) -> None:
     dwells = []
     for dwell_draw in np.linspace(0, np.nextafter(1, 0), 1001).tolist():
-        reaction = react(engaged, action_draw=action_draw, dwell_draw=dwell_draw, reflex_rate=reflex_rate)
+        reaction = to_reaction(engaged, action_draw=action_draw, dwell_draw=dwell_draw, reflex_rate=reflex_rate)
         assert (reaction.action, reaction.reward) == (action, reward)
         dwells.append(reaction.dwell_ms)
     assert (dwells[0], dwells[-1]) == (low_s * 1000, high_s * 1000 - 1)
@@ -125,7 +125,8 @@ def test_there_is_no_done_under_15_s_unless_reflexes_are_asked_for() -> None:
     draws = np.random.default_rng(13).random((3000, 2)).tolist()
     for engaged in (0.1, 0.5, 0.7, 0.9):
         by_rate = {
-            rate: [react(engaged, action_draw=a, dwell_draw=d, reflex_rate=rate) for a, d in draws] for rate in (0, 1)
+            rate: [to_reaction(engaged, action_draw=a, dwell_draw=d, reflex_rate=rate) for a, d in draws]
+            for rate in (0, 1)
         }
         assert all(r.dwell_ms >= 15_000 for r in by_rate[0] if r.action == "done")
         assert all(r.dwell_ms < 15_000 for r in by_rate[1] if r.action == "done")

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from bandstand.simulate.world.streams import Stream, generator
+from bandstand.simulate.world.streams import Stream, make_generator
 from bandstand.simulate.world.tasks import Slates, draw_slates
 
 
 def slates(*, seed: int = 5, days: int = 30, candidates: int = 5, day_of_week: int | None = None) -> Slates:
-    source = generator(seed, Stream.TASKS, 0)
+    source = make_generator(seed, Stream.TASKS, 0)
     return draw_slates(source, days=days, decisions_per_day=4, candidates=candidates, day_of_week=day_of_week)
 
 
@@ -43,14 +43,14 @@ def test_the_day_can_be_held_and_nothing_else_changes() -> None:
 def test_a_longer_run_begins_with_the_shorter_one() -> None:
     short, long = slates(days=3), slates(days=40)
     for step in range(12):
-        assert short.context(step) == long.context(step)
-        assert short.candidates(step) == long.candidates(step)
+        assert short.get_context(step) == long.get_context(step)
+        assert short.get_candidates(step) == long.get_candidates(step)
 
 
 def test_the_wire_form_says_what_the_arrays_say() -> None:
     drawn = slates()
     for step in (0, 57, 119):
-        context, candidates = drawn.context(step), drawn.candidates(step)
+        context, candidates = drawn.get_context(step), drawn.get_candidates(step)
         assert context == {"hour_of_day": drawn.hour_of_day[step], "day_of_week": drawn.day_of_week[step]}
         assert [c["features"]["priority"] for c in candidates] == drawn.priority[step].tolist()
         assert [c["features"]["is_overdue"] for c in candidates] == drawn.is_overdue[step].tolist()
@@ -62,7 +62,7 @@ def test_the_wire_form_says_what_the_arrays_say() -> None:
 @pytest.mark.parametrize("candidates", [1, 5, 24])
 def test_ids_are_unique_over_a_run_and_contents_within_a_slate(candidates: int) -> None:
     drawn = slates(candidates=candidates)
-    offered = [drawn.candidates(step) for step in range(120)]
+    offered = [drawn.get_candidates(step) for step in range(120)]
     ids = [candidate["id"] for slate in offered for candidate in slate]
     assert len(set(ids)) == len(ids) == 120 * candidates
     assert all(len({candidate["content"] for candidate in slate}) == candidates for slate in offered)

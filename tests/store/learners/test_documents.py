@@ -23,8 +23,8 @@ def profile(user_id: str = "anna", rewards: int = 3) -> Profile:
     taught = Profile(user_id)
     for number in range(rewards):
         x = POLICY.schema.encode({"hour_of_day": number}, [{"priority": 1 + number % 4}])[0]
-        taught.decided(2 * number + 1, KEY, 1000.0 + number, exploring=number == 0)
-        taught.rewarded(2 * number + 2, KEY, 1000.5 + number, x, 0.1 * number, 1.0)
+        taught.apply_decision(2 * number + 1, KEY, 1000.0 + number, exploring=number == 0)
+        taught.apply_reward(2 * number + 2, KEY, 1000.5 + number, x, 0.1 * number, 1.0)
     return taught
 
 
@@ -56,20 +56,20 @@ def test_a_document_is_read_back_to_the_last_bit(tmp_path: Path) -> None:
         assert read is not None
         assert read.to_json() == written.to_json()
         assert_same(written, read)
-    assert len(list(documents.paths())) == len(HOSTILE_IDS)
+    assert len(list(documents.iter_paths())) == len(HOSTILE_IDS)
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 2**62))
 def test_every_number_survives(ts: float, seq: int) -> None:
     written = Profile("anna")
-    written.decided(seq, KEY, ts, exploring=True)
+    written.apply_decision(seq, KEY, ts, exploring=True)
     assert parse(render(written)).to_json() == written.to_json()
 
 
 def test_a_stranger_has_no_document(tmp_path: Path) -> None:
     assert Documents(tmp_path).read("nobody") is None
     assert Documents(tmp_path).delete("nobody") == 0
-    assert list(Documents(tmp_path).paths()) == []
+    assert list(Documents(tmp_path).iter_paths()) == []
 
 
 def test_the_newest_document_replaces_the_older(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_set_aside_keeps_every_form(tmp_path: Path) -> None:
         documents.set_aside("anna")
     assert documents.quarantined == 4
     assert documents.read("anna") is None
-    kept = sorted(parse(path.read_bytes()).seq for path in documents.quarantined_paths())
+    kept = sorted(parse(path.read_bytes()).seq for path in documents.list_quarantined())
     assert kept == [0, 2, 4, 6]
 
 
@@ -121,7 +121,7 @@ def test_deleting_takes_every_form_of_this_user_and_of_no_other(tmp_path: Path) 
     documents.path("anna").with_suffix(".tmp").write_bytes(b"half a docu")
     assert documents.delete("anna") == 5
     assert documents.read("anna") is None
-    left = [*documents.paths(), *documents.quarantined_paths()]
+    left = [*documents.iter_paths(), *documents.list_quarantined()]
     assert sorted(parse(path.read_bytes()).user_id for path in left) == ["anna-b"] * 4 + ["annab"] * 4
     assert not list((tmp_path / "users").rglob("*.tmp"))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bandstand.store.learners.documents import Documents
-from bandstand.store.learners.erasure import tombstone_hash
+from bandstand.store.learners.erasure import compute_tombstone
 from tests.store.given import QUICK, Subject, assert_same, embedded, files_in, ledger_of
 
 SECRET = "zebra-quilt-9417"
@@ -31,14 +31,14 @@ async def test_no_byte_of_an_erased_user_stays(tmp_path: Path) -> None:
         await subject.decide(SECRET)
         assert set(mentions(tmp_path)) >= {"ledger.db", "ledger.db-wal"}
         assert any("json" in name for name in mentions(tmp_path))
-        berta = await subject.store.profile("berta")
+        berta = await subject.store.load_profile("berta")
         erasure = await subject.store.erase(SECRET, "tests")
         assert (erasure.decisions, erasure.rewards, erasure.marks, erasure.documents) == (52, 100, 1, 1)
         assert mentions(tmp_path) == []
         await subject.reopen()
         assert mentions(tmp_path) == []
-        assert_same(berta, await subject.store.profile("berta"))
-        assert len(await subject.store.history("berta", 100)) == 50
+        assert_same(berta, await subject.store.load_profile("berta"))
+        assert len(await subject.store.list_history("berta", 100)) == 50
 
 
 async def test_a_tombstone_names_nobody_and_says_who_erased(tmp_path: Path) -> None:
@@ -47,15 +47,15 @@ async def test_a_tombstone_names_nobody_and_says_who_erased(tmp_path: Path) -> N
         await subject.store.erase(SECRET, "the office")
         secret = subject.store.secret
     with ledger_of(tmp_path) as ledger:
-        assert ledger.execute("SELECT user_hash FROM tombstones").fetchall() == [(tombstone_hash(secret, SECRET),)]
+        assert ledger.execute("SELECT user_hash FROM tombstones").fetchall() == [(compute_tombstone(secret, SECRET),)]
         assert ledger.execute("SELECT uid, kind, client, document FROM marks").fetchall() == [
             (None, "erasure", "the office", None)
         ]
 
 
 def test_a_tombstone_cannot_be_recognised_without_the_secret() -> None:
-    assert tombstone_hash(b"one", SECRET) == tombstone_hash(b"one", SECRET)
-    assert len({tombstone_hash(key, user) for key in (b"one", b"other") for user in ("anna", "berta")}) == 4
+    assert compute_tombstone(b"one", SECRET) == compute_tombstone(b"one", SECRET)
+    assert len({compute_tombstone(key, user) for key in (b"one", b"other") for user in ("anna", "berta")}) == 4
 
 
 async def test_a_document_that_comes_back_from_a_backup_is_discarded(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ async def test_a_document_that_comes_back_from_a_backup_is_discarded(tmp_path: P
         await subject.store.close()
         path.write_bytes(backup)
         await subject.reopen()
-        assert (await subject.store.profile("anna")).policies == {}
+        assert (await subject.store.load_profile("anna")).policies == {}
         assert not path.exists(), "discarded, for the user wanted it gone: a quarantine would keep it"
         assert subject.store.status().quarantined == 0
         assert files_in(tmp_path / "quarantine") == set()
@@ -99,7 +99,7 @@ async def test_no_other_user_inherits_from_an_erased_one(tmp_path: Path, *, reop
         if reopened:
             await subject.reopen()
         await subject.decide("berta")
-        assert [entry.user_id for entry in await subject.store.history("berta", 100)] == ["berta"]
+        assert [entry.user_id for entry in await subject.store.list_history("berta", 100)] == ["berta"]
         state = await subject.state("berta")
         assert (state.pulls, state.reward_count) == (1, 0)
-        assert await subject.store.decision(decision.decision_id) is None
+        assert await subject.store.find_decision(decision.decision_id) is None

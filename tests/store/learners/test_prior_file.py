@@ -31,7 +31,7 @@ def test_what_was_written_is_read_with_its_checksum(files: PriorFiles, tmp_path:
 def test_what_was_never_written_is_not_there(tmp_path: Path) -> None:
     files = PriorFiles(tmp_path)
     assert files.read("linucb-v2") is None
-    assert files.names() == set()
+    assert files.list_policies() == set()
     assert not files.delete("linucb-v2")
 
 
@@ -68,9 +68,9 @@ def test_one_that_was_changed_or_is_anothers_is_set_aside(
 
 def test_files_can_be_told_apart_and_deleted(files: PriorFiles) -> None:
     files.write("thompson-v1", BODY)
-    assert files.names() == {"linucb-v2", "thompson-v1"}
+    assert files.list_policies() == {"linucb-v2", "thompson-v1"}
     assert files.delete("linucb-v2")
-    assert files.names() == {"thompson-v1"}
+    assert files.list_policies() == {"thompson-v1"}
 
 
 def test_a_disk_that_refuses_leaves_the_old_one(files: PriorFiles, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,21 +73,21 @@ async def let_time_pass(subject: Subject) -> None:
     subject.clock.now += subject.random.uniform(0, DAY / 2)
     await asyncio.sleep(0.003)
     if isinstance(subject.store, EmbeddedStore):
-        await subject.store.trim()
+        await subject.store.apply_retention()
 
 
 async def assert_replayed(subject: Subject, state_dir: Path) -> None:
     """The live states equal those made of checkpoint and ledger, and those made of the ledger alone."""
-    live = {user_id: (await subject.store.profile(user_id)).copy() for user_id in USERS}
+    live = {user_id: (await subject.store.load_profile(user_id)).copy() for user_id in USERS}
     await subject.reopen()
     for user_id, profile in live.items():
-        assert_same(profile, await subject.store.profile(user_id))
+        assert_same(profile, await subject.store.load_profile(user_id))
     await subject.store.close()
     for path in documents_in(state_dir):
         path.unlink()
     await subject.reopen()
     for user_id, profile in live.items():
-        assert_same(profile, await subject.store.profile(user_id))
+        assert_same(profile, await subject.store.load_profile(user_id))
     assert subject.store.status().quarantined == 0
 
 
@@ -107,13 +107,13 @@ async def test_disk_and_memory_come_to_the_same_state(tmp_path: Path, seed: int,
     async with Subject(lambda _: kept, seed) as memory, Subject(embedded(tmp_path, options), seed) as disk:
         await play(memory, 400)
         await play(disk, 400)
-        assert (await memory.store.users("", 0, 100)).users == (await disk.store.users("", 0, 100)).users
-        expected_totals, found_totals = await memory.store.totals(), await disk.store.totals()
+        assert (await memory.store.list_users("", 0, 100)).users == (await disk.store.list_users("", 0, 100)).users
+        expected_totals, found_totals = await memory.store.load_policy_totals(), await disk.store.load_policy_totals()
         assert expected_totals.keys() == found_totals.keys()
         for name, totals in expected_totals.items():
             assert astuple(found_totals[name]) == pytest.approx(astuple(totals))
         for user_id in USERS:
-            expected, found = await memory.store.profile(user_id), await disk.store.profile(user_id)
+            expected, found = await memory.store.load_profile(user_id), await disk.store.load_profile(user_id)
             found = found.copy()
             found.reset_seq = expected.reset_seq  # numbers differ: an erasure and a baseline take one on disk
             assert_same(expected, found)
@@ -137,8 +137,8 @@ async def test_a_replayed_state_decides_alike(tmp_path: Path) -> None:
     async with Subject(embedded(tmp_path)) as subject:
         for _ in range(50):
             await subject.teach("anna", subject.random.uniform(-1, 1))
-        live = (await subject.state("anna")).posterior(policy.prior)
+        live = (await subject.state("anna")).get_posterior(policy.prior)
         await subject.reopen()
-        replayed = (await subject.state("anna")).posterior(policy.prior)
+        replayed = (await subject.state("anna")).get_posterior(policy.prior)
         np.testing.assert_allclose(replayed.mean, live.mean, rtol=0, atol=1e-9)
         np.testing.assert_allclose(replayed.covariance, live.covariance, rtol=0, atol=1e-9)

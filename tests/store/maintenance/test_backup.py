@@ -8,7 +8,7 @@ import pytest
 
 from bandstand.errors import ConfigurationError, StorageUnavailableError
 from bandstand.store.maintenance import backup
-from bandstand.store.maintenance.backup import back_up
+from bandstand.store.maintenance.backup import create_backup
 from tests.store.given import assert_same, ledger_of
 from tests.store.populated import Served, assert_all_same, populate, states
 
@@ -19,7 +19,7 @@ async def test_a_service_starts_from_a_backup_where_it_was(tmp_path: Path) -> No
             await served.live(user_id)
         live = {user_id: await served.profile(user_id) for user_id in ("anna", "bob")}
         waiting = await served.decide("carol")
-        result = back_up(tmp_path / "state", tmp_path / "backups" / "monday")
+        result = create_backup(tmp_path / "state", tmp_path / "backups" / "monday")
         secret = served.store.secret
     assert (result.users, result.populations) == (3, 0)
     assert [path.name for path in result.destination.iterdir()] == ["ledger.db"]
@@ -35,7 +35,7 @@ async def test_a_service_starts_from_a_backup_where_it_was(tmp_path: Path) -> No
 
 async def test_a_backup_holds_one_moment_while_writing_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copied a page at a time beside a writer, it ends and holds exactly a prefix of the events."""
-    monkeypatch.setattr(backup, "_PAGES", 1)
+    monkeypatch.setattr(backup, "_PAGES_PER_STEP", 1)
     await populate(tmp_path / "state", *(f"user-{number}" for number in range(30)))
     async with Served(tmp_path / "state", seed=1) as served:
         served.clock.now += 3600.0
@@ -47,7 +47,7 @@ async def test_a_backup_holds_one_moment_while_writing_goes_on(tmp_path: Path, m
             if len(steps) <= 12:
                 assert events.acquire(timeout=10)  # an event for every step
 
-        copying = asyncio.create_task(asyncio.to_thread(back_up, tmp_path / "state", tmp_path / "copy", on_step))
+        copying = asyncio.create_task(asyncio.to_thread(create_backup, tmp_path / "state", tmp_path / "copy", on_step))
         while not copying.done():
             await served.teach("late")
             events.release()
@@ -66,7 +66,7 @@ async def test_the_learned_priors_come_along(tmp_path: Path) -> None:
     await populate(tmp_path / "state", "anna")
     (tmp_path / "state" / "population").mkdir()
     (tmp_path / "state" / "population" / "linucb-v2.json").write_text('{"version": 1}', encoding="utf-8")
-    assert back_up(tmp_path / "state", tmp_path / "copy").populations == 1
+    assert create_backup(tmp_path / "state", tmp_path / "copy").populations == 1
     assert (tmp_path / "copy" / "population" / "linucb-v2.json").read_text(encoding="utf-8") == '{"version": 1}'
 
 
@@ -75,7 +75,7 @@ async def test_what_the_judge_was_taught_comes_along(tmp_path: Path) -> None:
     (tmp_path / "state" / "judge").mkdir()
     for name in ("calibration.json", "followup-v1.npz", "followup-v1.npz.partial"):
         (tmp_path / "state" / "judge" / name).write_text(name, encoding="utf-8")
-    assert back_up(tmp_path / "state", tmp_path / "copy").judge == 2
+    assert create_backup(tmp_path / "state", tmp_path / "copy").judge == 2
     copied = sorted((tmp_path / "copy" / "judge").iterdir())
     assert [(path.name, path.read_text(encoding="utf-8")) for path in copied] == [
         ("calibration.json", "calibration.json"),
@@ -86,23 +86,23 @@ async def test_what_the_judge_was_taught_comes_along(tmp_path: Path) -> None:
 async def test_a_backup_is_for_its_owner_s_eyes_and_an_empty_directory_is_fine(tmp_path: Path) -> None:
     await populate(tmp_path / "state", "anna")
     (tmp_path / "empty").mkdir()
-    back_up(tmp_path / "state", tmp_path / "empty")
-    back_up(tmp_path / "state", tmp_path / "new")
+    create_backup(tmp_path / "state", tmp_path / "empty")
+    create_backup(tmp_path / "state", tmp_path / "new")
     assert (tmp_path / "new").stat().st_mode & 0o077 == 0
 
 
 async def test_a_destination_that_holds_anything_is_refused(tmp_path: Path) -> None:
     await populate(tmp_path / "state", "anna")
-    back_up(tmp_path / "state", tmp_path / "copy")
+    create_backup(tmp_path / "state", tmp_path / "copy")
     (tmp_path / "file").write_text("", encoding="utf-8")
     for destination in (tmp_path / "copy", tmp_path / "file", tmp_path / "state"):
         with pytest.raises(ConfigurationError, match="is not an empty directory"):
-            back_up(tmp_path / "state", destination)
+            create_backup(tmp_path / "state", destination)
 
 
 def test_a_directory_without_a_ledger_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"holds no ledger\.db"):
-        back_up(tmp_path, tmp_path / "copy")
+        create_backup(tmp_path, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
 
@@ -115,5 +115,5 @@ async def test_a_damaged_copy_is_refused_and_removed(tmp_path: Path) -> None:
         file.seek((root - 1) * size)
         file.write(bytes(size))
     with pytest.raises(StorageUnavailableError, match="the copy is damaged"):
-        back_up(tmp_path / "state", tmp_path / "copy")
+        create_backup(tmp_path / "state", tmp_path / "copy")
     assert list((tmp_path / "copy").iterdir()) == []

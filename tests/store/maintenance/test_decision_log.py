@@ -15,12 +15,12 @@ from bandstand.store.maintenance.decision_log import (
     LoggedReset,
     LoggedReward,
     LoggedState,
-    read,
+    read_events,
 )
 from bandstand.store.maintenance.export import export, read_lines
 from bandstand.store.maintenance.import_ import import_states
-from bandstand.store.maintenance.offline import State, observed, owned
-from bandstand.store.records import time_of
+from bandstand.store.maintenance.offline import OpenedDirectory, open_owned, open_read_only
+from bandstand.store.records import to_time
 from tests.store.given import CATALOGUE, DAY, NOON, Subject, embedded, ledger_of
 from tests.store.learners.test_replay import USERS, play
 from tests.store.populated import Served, catalogue_of, populate, shop, trim
@@ -29,14 +29,14 @@ KINDS = (LoggedDecision, LoggedReward, LoggedReset, LoggedState)
 
 
 @contextmanager
-def opened(state_dir: Path) -> Iterator[State]:
-    with observed(state_dir, CATALOGUE) as state:
+def opened(state_dir: Path) -> Iterator[OpenedDirectory]:
+    with open_read_only(state_dir, CATALOGUE) as state:
         yield state
 
 
 def events(state_dir: Path, **bounds: float) -> list[LoggedEvent]:
     with opened(state_dir) as state:
-        return [event for page in read(state, **bounds) for event in page]  # type: ignore[arg-type]  # page is no float
+        return [event for page in read_events(state, **bounds) for event in page]  # type: ignore[arg-type]  # page is no float
 
 
 def count(state_dir: Path, query: str) -> int:
@@ -49,7 +49,7 @@ async def test_everything_comes_once_and_in_order_however_long_a_page_is(tmp_pat
     async with Subject(embedded(tmp_path)) as subject:
         await play(subject, 300)
     with opened(tmp_path) as state:
-        pages = list(read(state, page=page))
+        pages = list(read_events(state, page=page))
     assert all(len([event for event in each if isinstance(event, kind)]) <= page for each in pages for kind in KINDS)
     found = [event for each in pages for event in each]
     assert all(earlier.seq < later.seq for earlier, later in pairwise(found))
@@ -68,7 +68,7 @@ async def test_everything_comes_once_and_in_order_however_long_a_page_is(tmp_pat
 async def test_a_decision_is_as_it_was_logged(tmp_path: Path) -> None:
     async with Subject(embedded(tmp_path)) as subject:
         made = await subject.decide("anna", "egreedy-v1")
-        decision = await subject.store.receipt(made.decision_id)
+        decision = await subject.store.find_receipt(made.decision_id)
     assert decision is not None
     [event] = events(tmp_path)
     assert isinstance(event, LoggedDecision)
@@ -146,9 +146,9 @@ async def test_what_retention_took_comes_first_as_a_state(tmp_path: Path) -> Non
     cut = trim(tmp_path, NOON + 5 * DAY)
     found = events(tmp_path)
     assert isinstance(found[0], LoggedState)
-    assert (found[0].seq, time_of(found[0].profile.seq)) == (0, cut)
+    assert (found[0].seq, to_time(found[0].profile.seq)) == (0, cut)
     assert found[0].profile.policies
-    assert all(time_of(event.seq) > cut for event in found[1:])
+    assert all(to_time(event.seq) > cut for event in found[1:])
     assert count(tmp_path, "SELECT count(*) FROM decisions") == 1 + sum(
         isinstance(event, LoggedDecision) for event in found
     )
@@ -157,11 +157,11 @@ async def test_what_retention_took_comes_first_as_a_state(tmp_path: Path) -> Non
 
 async def test_an_import_comes_in_its_place(tmp_path: Path) -> None:
     await populate(tmp_path / "there", "anna")
-    with observed(tmp_path / "there", CATALOGUE) as there:
+    with open_read_only(tmp_path / "there", CATALOGUE) as there:
         lines = [line.encode() for line in export(there)]
     async with Subject(embedded(tmp_path / "here")) as subject:
         await subject.decide("anna")
-    with owned(tmp_path / "here", CATALOGUE) as here:
+    with open_owned(tmp_path / "here", CATALOGUE) as here:
         import_states(here, read_lines(lines), now=NOON + DAY)
     [decision, imported] = events(tmp_path / "here")
     assert isinstance(decision, LoggedDecision)
@@ -176,7 +176,7 @@ async def test_it_is_read_beside_a_writer_and_holds_no_transaction_between_pages
             await served.live("anna")
         with opened(tmp_path) as state:
             seen = 0
-            for page in read(state, page=2):
+            for page in read_events(state, page=2):
                 seen += sum(isinstance(event, LoggedDecision) for event in page)
                 assert not state.connection.in_transaction
                 await served.live("bob")  # after the log as of now
@@ -191,6 +191,6 @@ async def test_policies_newer_than_the_opened_directory_have_names(tmp_path: Pat
     with opened(tmp_path) as state:
         async with Served(tmp_path, catalogue_of(shop()), days=1) as served:
             await served.decide("anna", "shop")
-        found = [event for page in read(state) for event in page]
+        found = [event for page in read_events(state) for event in page]
     assert isinstance(found[-1], LoggedDecision)
     assert found[-1].policy == "shop"

@@ -11,8 +11,8 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.errors import ConfigurationError, InvalidRequestError
 from bandstand.store.learners.documents import Documents
 from bandstand.store.maintenance.export import export, read_lines
-from bandstand.store.maintenance.import_ import Imported, import_states
-from bandstand.store.maintenance.offline import observed, owned
+from bandstand.store.maintenance.import_ import ImportResult, import_states
+from bandstand.store.maintenance.offline import open_owned, open_read_only
 from bandstand.store.maintenance.rebuild_verify import Verification, verify
 from tests.store.checks import HOSTILE_IDS
 from tests.store.given import NOON, assert_same, ledger_of
@@ -22,14 +22,14 @@ CATALOGUE = catalogue_of()
 
 
 def exported(state_dir: Path, catalogue: Catalogue = CATALOGUE) -> list[str]:
-    with observed(state_dir, catalogue) as state:
+    with open_read_only(state_dir, catalogue) as state:
         return list(export(state))
 
 
 def imported(
     state_dir: Path, lines: Iterable[str], catalogue: Catalogue = CATALOGUE, *, skip_bad: bool = False
-) -> Imported:
-    with owned(state_dir, catalogue, new=True) as state:
+) -> ImportResult:
+    with open_owned(state_dir, catalogue, new=True) as state:
         return import_states(state, read_lines(line.encode() for line in lines), now=NOON, skip_bad=skip_bad)
 
 
@@ -42,12 +42,12 @@ async def test_export_then_import_brings_every_user_over_to_the_last_bit(tmp_pat
     live = await populate(tmp_path / "from", *HOSTILE_IDS)
     lines = exported(tmp_path / "from")
     assert all(line.isascii() and "\n" not in line for line in lines)
-    assert imported(tmp_path / "to", lines) == Imported(users=len(HOSTILE_IDS))
+    assert imported(tmp_path / "to", lines) == ImportResult(users=len(HOSTILE_IDS))
     assert alike(exported(tmp_path / "to")) == alike(lines)
     async with Served(tmp_path / "to") as served:
         for user_id, profile in live.items():
             assert learned(await served.profile(user_id)) == learned(profile)
-        assert (await served.store.users("", 0, 1000)).users == HOSTILE_IDS
+        assert (await served.store.list_users("", 0, 1000)).users == HOSTILE_IDS
     assert {user_id: document["policies"] for user_id, document in documents(tmp_path / "to").items()} == {
         user_id: learned(profile) for user_id, profile in live.items()
     }
@@ -232,7 +232,7 @@ async def test_states_of_what_is_not_configured_are_kept_and_named(tmp_path: Pat
         for user_id in ("anna", "bob"):
             await served.live(user_id, policies=("shop", "linucb-v1"))
     lines = exported(tmp_path / "from", here)
-    assert imported(tmp_path / "to", lines) == Imported(users=2, unknown={"shop over shop": 2})
+    assert imported(tmp_path / "to", lines) == ImportResult(users=2, unknown={"shop over shop": 2})
     assert alike(exported(tmp_path / "to")) == alike(lines)
     async with Served(tmp_path / "to", here) as served:  # configured later, in the form that the line named
         assert learned(await served.profile("anna")) == json.loads(lines[0])["policies"]
@@ -253,7 +253,7 @@ async def test_an_old_export_brings_no_erased_user_back(tmp_path: Path) -> None:
     async with Served(tmp_path) as served:
         served.clock.now += 60.0
         await served.store.erase("anna", "tests")
-    assert imported(tmp_path, lines) == Imported(users=1, erased=1)
+    assert imported(tmp_path, lines) == ImportResult(users=1, erased=1)
     assert states(tmp_path).keys() == {"bob"}
     with ledger_of(tmp_path) as ledger:
         assert ledger.execute("SELECT count(*) FROM marks WHERE document LIKE '%anna%'").fetchone() == (0,)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from bandstand.errors import InvalidRequestError
-from bandstand.service.stats import user_stats
-from bandstand.store.maintenance.import_ import Imported, import_states
+from bandstand.service.stats import load_user_stats
+from bandstand.store.maintenance.import_ import ImportResult, import_states
 from bandstand.store.maintenance.legacy_import import read_ids, read_v1
-from bandstand.store.maintenance.offline import owned
+from bandstand.store.maintenance.offline import open_owned
 from bandstand.store.maintenance.rebuild_verify import Verification, verify
 from tests.store.given import NOON
 from tests.store.populated import Served, catalogue_of, learned, populate, states
@@ -23,8 +23,8 @@ CATALOGUE = catalogue_of()
 META = {"pulls": 12, "explore_count": 2, "reward_count": 9, "cumulative_reward": -1.25, "last_updated": NOON}
 
 
-def imported(state_dir: Path, *paths: Path, ids: dict[str, str] | None = None, skip_bad: bool = False) -> Imported:
-    with owned(state_dir, CATALOGUE, new=True) as state:
+def imported(state_dir: Path, *paths: Path, ids: dict[str, str] | None = None, skip_bad: bool = False) -> ImportResult:
+    with open_owned(state_dir, CATALOGUE, new=True) as state:
         return import_states(state, read_v1(paths, ids), now=NOON, skip_bad=skip_bad, merge=True)
 
 
@@ -63,10 +63,10 @@ async def test_what_the_file_had_learned_is_served_whatever_the_file_is_called(
     tmp_path: Path, d: int, policy: str, name: str
 ) -> None:
     file = file_of(d)
-    assert imported(tmp_path / "state", write(tmp_path / name, file)) == Imported(users=1)
+    assert imported(tmp_path / "state", write(tmp_path / name, file)) == ImportResult(users=1)
     async with Served(tmp_path / "state") as served:
         user_id = name.removesuffix(".json")
-        stats = await user_stats(served.deployment, user_id, policy)
+        stats = await load_user_stats(served.deployment, user_id, policy)
         profile = await served.profile(user_id)
     np.testing.assert_allclose(stats["theta"], np.linalg.solve(file["A"], file["b"]), rtol=0, atol=1e-12)
     assert (stats["pulls"], stats["reward_count"], stats["cumulative_reward"]) == (12, 9, -1.25)
@@ -96,7 +96,7 @@ async def test_files_of_one_user_in_folders_of_any_depth_become_one_state(tmp_pa
     write(tmp_path / "old" / "egreedy" / "c_7.json", file_of(7, seed=3))
     write(tmp_path / "old" / "c_5.json", file_of(5, seed=4))
     ids = {"a_b": "a.b", "c_5": "🦊", "c_7": "🦊", "unused": "x"}
-    assert imported(tmp_path / "state", tmp_path / "old", ids=ids) == Imported(users=2)
+    assert imported(tmp_path / "state", tmp_path / "old", ids=ids) == ImportResult(users=2)
     found = states(tmp_path / "state")
     both = {("linucb-v1", "tips-5"), ("egreedy-v1", "tips-7")}
     assert {user_id: set(profile.policies) for user_id, profile in found.items()} == {"a.b": both, "🦊": both}

@@ -9,8 +9,8 @@ import pytest
 from bandstand.errors import ConfigurationError, InvalidRequestError
 from bandstand.store.maintenance.export import export, read_lines
 from bandstand.store.maintenance.import_ import import_states
-from bandstand.store.maintenance.migrate_schema import Migrated, migrate
-from bandstand.store.maintenance.offline import observed, owned
+from bandstand.store.maintenance.migrate_schema import MigrationResult, migrate
+from bandstand.store.maintenance.offline import open_owned, open_read_only
 from bandstand.store.maintenance.rebuild_verify import Verification, verify
 from tests.store.given import DAY, NOON, assert_same, documents_in
 from tests.store.populated import Served, assert_all_same, catalogue_of, learned, shop, states, trim
@@ -49,8 +49,8 @@ async def serve(state_dir: Path, catalogue: Any, *user_ids: str) -> None:
             await served.teach(user_id, "shop")
 
 
-def migrated(state_dir: Path, catalogue: Any = NEW, *names: str, dry_run: bool = False) -> Migrated:
-    with owned(state_dir, catalogue, migrating=True) as state:
+def migrated(state_dir: Path, catalogue: Any = NEW, *names: str, dry_run: bool = False) -> MigrationResult:
+    with open_owned(state_dir, catalogue, migrating=True) as state:
         return migrate(state, names or ("shop",), dry_run=dry_run)
 
 
@@ -60,7 +60,7 @@ async def test_sums_are_what_the_new_form_would_have_learned(tmp_path: Path) -> 
     with pytest.raises(ConfigurationError, match="run `bandstand state migrate --schema shop`"):
         await Served(tmp_path, NEW).store.open()
     result = migrated(tmp_path)
-    assert result == Migrated(("shop",), users=2, rewards=result.rewards, cold=0)
+    assert result == MigrationResult(("shop",), users=2, rewards=result.rewards, cold=0)
     async with Served(tmp_path, NEW) as served:
         after = {user_id: await served.profile(user_id) for user_id in ("anna", "bob")}
         await served.live("anna", policies=POLICIES)
@@ -114,9 +114,9 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(tmp_path: Path) -> No
 
 async def test_there_is_nothing_to_do_where_nothing_changed(tmp_path: Path) -> None:
     await serve(tmp_path, OLD, "anna")
-    assert migrated(tmp_path, OLD) == Migrated(())
+    assert migrated(tmp_path, OLD) == MigrationResult(())
     migrated(tmp_path)
-    assert migrated(tmp_path) == Migrated(())
+    assert migrated(tmp_path) == MigrationResult(())
 
 
 async def test_what_only_a_baseline_knows_starts_cold_and_keeps_its_counters(tmp_path: Path) -> None:
@@ -139,17 +139,17 @@ async def test_what_only_a_baseline_knows_starts_cold_and_keeps_its_counters(tmp
         assert getattr(after.policies[key], name) == getattr(before.policies[key], name)
     assert learned(after)["linucb-v2"] == learned(before)["linucb-v2"]
     assert_same(after, states(tmp_path, NEW)["old"])
-    assert verify(tmp_path, NEW).sound
+    assert verify(tmp_path, NEW).is_sound
 
 
 async def test_what_was_imported_starts_cold_and_keeps_its_counters(tmp_path: Path) -> None:
     await serve(tmp_path / "from", OLD, "anna")
-    with observed(tmp_path / "from", OLD) as state:
+    with open_read_only(tmp_path / "from", OLD) as state:
         lines = [line.encode() for line in export(state)]
-    with owned(tmp_path / "to", OLD, new=True) as state:
+    with open_owned(tmp_path / "to", OLD, new=True) as state:
         import_states(state, read_lines(lines), now=NOON)
     before = states(tmp_path / "to", OLD)["anna"].policies["shop", "shop"]
-    assert migrated(tmp_path / "to") == Migrated(("shop",), users=1, rewards=0, cold=1)
+    assert migrated(tmp_path / "to") == MigrationResult(("shop",), users=1, rewards=0, cold=1)
     after = states(tmp_path / "to", NEW)["anna"].policies["shop", "shop"]
     assert after.ridge is None
     assert (after.pulls, after.reward_count) == (before.pulls, before.reward_count)
@@ -179,7 +179,7 @@ async def test_a_migration_cut_short_is_as_if_it_had_not_begun_or_had_ended(
         ridge = (await served.profile("anna")).policies["shop", "shop"].ridge
         assert ridge is not None
         assert ridge.b.shape == (NEW.schemas["shop"].dimension,)
-    assert verify(tmp_path / "a", NEW).sound
+    assert verify(tmp_path / "a", NEW).is_sound
 
     monkeypatch.setattr("bandstand.store.maintenance.migrate_schema._delete_documents", cut)  # before it
     with pytest.raises(PowerCutError):
@@ -233,6 +233,6 @@ async def test_reading_commands_refuse_sums_of_another_form(tmp_path: Path) -> N
     await serve(tmp_path, OLD, "anna")
     with (
         pytest.raises(ConfigurationError, match=r"schema 'shop' is not the one .*state migrate"),
-        observed(tmp_path, NEW),
+        open_read_only(tmp_path, NEW),
     ):
         pass

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bandstand.errors import ConfigurationError, StorageFullError, StorageUnavailableError
-from bandstand.store.maintenance.offline import observed, owned
+from bandstand.store.maintenance.offline import open_owned, open_read_only
 from bandstand.store.sqlite.errors import storage_errors
 from tests.store.given import ledger_of
 from tests.store.populated import Served, catalogue_of, populate
@@ -18,21 +18,24 @@ CATALOGUE = catalogue_of()
 
 async def test_an_owner_keeps_others_out_and_lets_readers_in(tmp_path: Path) -> None:
     await populate(tmp_path, "anna")
-    with owned(tmp_path, CATALOGUE) as state:
-        with pytest.raises(ConfigurationError, match="in use by another process; stop it"), owned(tmp_path, CATALOGUE):
+    with open_owned(tmp_path, CATALOGUE) as state:
+        with (
+            pytest.raises(ConfigurationError, match="in use by another process; stop it"),
+            open_owned(tmp_path, CATALOGUE),
+        ):
             pass
         with pytest.raises(ConfigurationError, match="in use by another process"):
             await Served(tmp_path).store.open()
-        with observed(tmp_path, CATALOGUE) as reader:
-            assert list(reader.users()) == list(state.users())
+        with open_read_only(tmp_path, CATALOGUE) as reader:
+            assert list(reader.iter_users()) == list(state.iter_users())
     await populate(tmp_path, "bob")  # and lets go
 
 
 async def test_an_owner_who_fails_lets_go(tmp_path: Path) -> None:
     await populate(tmp_path, "anna")
-    with pytest.raises(KeyError), owned(tmp_path, CATALOGUE):
+    with pytest.raises(KeyError), open_owned(tmp_path, CATALOGUE):
         raise KeyError
-    with owned(tmp_path, CATALOGUE):
+    with open_owned(tmp_path, CATALOGUE):
         pass
 
 
@@ -40,7 +43,7 @@ async def test_a_reader_writes_nothing(tmp_path: Path) -> None:
     await populate(tmp_path, "anna")
     ledger = tmp_path / "ledger.db"
     before = ledger.read_bytes()
-    with pytest.raises(StorageUnavailableError, match="readonly"), observed(tmp_path, CATALOGUE) as state:
+    with pytest.raises(StorageUnavailableError, match="readonly"), open_read_only(tmp_path, CATALOGUE) as state:
         state.connection.execute("DELETE FROM users")
     assert ledger.read_bytes() == before
     assert not ledger.with_name("ledger.db-wal").read_bytes()
@@ -50,26 +53,26 @@ async def test_users_are_read_a_page_at_a_time_in_order(tmp_path: Path, monkeypa
     users = [f"user-{number}" for number in range(7)]
     await populate(tmp_path, *users)
     for size in (1, 3, 7, 8):
-        monkeypatch.setattr("bandstand.store.maintenance.offline._PAGE", size)
-        with observed(tmp_path, CATALOGUE) as state:
-            assert [user_id for _, user_id in state.users()] == users
-            assert state.user_count() == 7
+        monkeypatch.setattr("bandstand.store.maintenance.offline._PAGE_SIZE", size)
+        with open_read_only(tmp_path, CATALOGUE) as state:
+            assert [user_id for _, user_id in state.iter_users()] == users
+            assert state.count_users() == 7
 
 
 async def test_a_snapshot_is_one_moment(tmp_path: Path) -> None:
     await populate(tmp_path, "anna")
-    with observed(tmp_path, CATALOGUE) as state:
+    with open_read_only(tmp_path, CATALOGUE) as state:
         with state.snapshot():
-            before = state.user_count()
+            before = state.count_users()
             with ledger_of(tmp_path) as ledger:
                 ledger.execute("INSERT INTO users VALUES (99, 'late')")
-            assert state.user_count() == before
-        assert state.user_count() == before + 1
+            assert state.count_users() == before
+        assert state.count_users() == before + 1
 
 
 async def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
     await populate(tmp_path, "anna")
-    with owned(tmp_path, CATALOGUE) as state:
+    with open_owned(tmp_path, CATALOGUE) as state:
         insert = "INSERT INTO users VALUES (?, ?)"
         with pytest.raises(sqlite3.IntegrityError), state.transaction():
             state.connection.executemany(insert, [(98, "failed"), (98, "too")])
@@ -77,11 +80,11 @@ async def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
             state.connection.execute(insert, (98, "tried"))
         with state.transaction():
             state.connection.execute(insert, (98, "done"))
-        assert [user_id for _, user_id in state.users()] == ["anna", "done"]
+        assert [user_id for _, user_id in state.iter_users()] == ["anna", "done"]
 
 
 def test_what_is_committed_is_synced(tmp_path: Path) -> None:
-    with owned(tmp_path, CATALOGUE, new=True) as state:
+    with open_owned(tmp_path, CATALOGUE, new=True) as state:
         assert state.connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
         assert state.connection.execute("PRAGMA secure_delete").fetchone() == (1,)
 

@@ -11,8 +11,8 @@ from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import RidgeState
 from bandstand.errors import ConfigurationError
 from bandstand.store.learners.documents import Documents, parse, render
-from bandstand.store.maintenance.offline import owned
-from bandstand.store.maintenance.rebuild_verify import Rebuilt, Verification, rebuild, verify
+from bandstand.store.maintenance.offline import open_owned
+from bandstand.store.maintenance.rebuild_verify import RebuildResult, Verification, rebuild_documents, verify
 from bandstand.store.state_directory import StoreOptions
 from tests.store.given import DAY, NOON, documents_in, killed, ledger_of
 from tests.store.populated import Served, assert_all_same, catalogue_of, documents, populate, trim
@@ -20,9 +20,9 @@ from tests.store.populated import Served, assert_all_same, catalogue_of, documen
 CATALOGUE = catalogue_of()
 
 
-def rebuilt(state_dir: Path) -> Rebuilt:
-    with owned(state_dir, CATALOGUE) as state:
-        return rebuild(state)
+def rebuilt(state_dir: Path) -> RebuildResult:
+    with open_owned(state_dir, CATALOGUE) as state:
+        return rebuild_documents(state)
 
 
 def verified(state_dir: Path) -> Verification:
@@ -49,7 +49,7 @@ async def test_a_rebuild_equals_the_live_state(tmp_path: Path) -> None:
         users.append("only decided")
         state_dir = killed(tmp_path / "live", tmp_path / "dead")
         live = {user_id: await served.profile(user_id) for user_id in users}
-    assert rebuilt(state_dir) == Rebuilt(6, 6, 0, 0, 0, None)
+    assert rebuilt(state_dir) == RebuildResult(6, 6, 0, 0, 0, None)
     assert_all_same(live, read_all(state_dir))
 
 
@@ -62,7 +62,7 @@ async def test_a_rebuild_replaces_every_document_and_keeps_what_is_not_one(tmp_p
     ahead.seq += 1
     folder.write(ahead)
     wrong = live["wrong"].copy()
-    wrong.state(("linucb-v2", "tips-v2")).pulls = 99
+    wrong.get_state(("linucb-v2", "tips-v2")).pulls = 99
     folder.write(wrong)
     folder.write(live["right"])
     stranger = Profile("stranger")
@@ -71,7 +71,7 @@ async def test_a_rebuild_replaces_every_document_and_keeps_what_is_not_one(tmp_p
     torn_stray = tmp_path / "users" / "00" / "stray.json"
     torn_stray.parent.mkdir(exist_ok=True)
     torn_stray.write_bytes(torn)
-    assert rebuilt(tmp_path) == Rebuilt(4, 4, set_aside=4, discarded=0, baselines=0, reaches_back=None)
+    assert rebuilt(tmp_path) == RebuildResult(4, 4, set_aside=4, discarded=0, baselines=0, reaches_back=None)
     assert_all_same(live, read_all(tmp_path))
     kept = {path.name: path.read_bytes() for path in (tmp_path / "quarantine").iterdir()}
     assert kept == {
@@ -92,7 +92,7 @@ async def test_a_rebuild_discards_the_document_of_an_erased_user(tmp_path: Path)
     path.write_bytes(old)  # as from a backup
     found = verified(tmp_path)
     assert (found.users, found.equal, reasons(found)) == (1, 1, ["belongs to a user erased since"])
-    assert rebuilt(tmp_path) == Rebuilt(1, 1, set_aside=0, discarded=1, baselines=0, reaches_back=None)
+    assert rebuilt(tmp_path) == RebuildResult(1, 1, set_aside=0, discarded=1, baselines=0, reaches_back=None)
     assert documents(tmp_path).keys() == {"bob"}
     assert not (tmp_path / "quarantine").exists()
 
@@ -110,7 +110,7 @@ async def test_a_rebuild_starts_from_the_baseline_and_says_how_far_back_it_reach
     cutoff = trim(tmp_path, NOON + 5 * DAY)
     with ledger_of(tmp_path) as ledger:
         assert ledger.execute("SELECT count(*) FROM decisions WHERE ts < ?", (cutoff,)).fetchone() == (1,)
-    assert rebuilt(tmp_path) == Rebuilt(2, 2, 0, 0, baselines=1, reaches_back=cutoff)
+    assert rebuilt(tmp_path) == RebuildResult(2, 2, 0, 0, baselines=1, reaches_back=cutoff)
     assert_all_same(live, read_all(tmp_path))
     assert verified(tmp_path) == Verification(users=2, equal=2)
 
@@ -141,7 +141,7 @@ async def test_users_without_a_document_are_counted_and_are_no_fault(tmp_path: P
     Documents(tmp_path).path("bob").unlink()
     found = verified(tmp_path)
     assert found == Verification(users=3, equal=2, missing=1)
-    assert found.sound
+    assert found.is_sound
 
 
 async def test_every_way_in_which_a_document_can_be_wrong_is_named(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ async def test_every_way_in_which_a_document_can_be_wrong_is_named(tmp_path: Pat
         outcome = verified(tmp_path)
         place.unlink()
         path.write_bytes(right)
-        assert not outcome.sound
+        assert not outcome.is_sound
         (fault,) = outcome.faults
         assert tmp_path / fault.path == place
         assert outcome.equal == (1 if place == path else 2)
@@ -186,7 +186,7 @@ async def test_every_way_in_which_a_document_can_be_wrong_is_named(tmp_path: Pat
     fresh.reset_seq = 7
     assert found(render(fresh)) == "remembers another reset than the ledger"
     more = parse(right)
-    more.state(("extra", "tips-v2"))
+    more.get_state(("extra", "tips-v2"))
     assert found(render(more)) == "extra: only the document has it"
     less = parse(right)
     del less.policies[key]
@@ -195,14 +195,14 @@ async def test_every_way_in_which_a_document_can_be_wrong_is_named(tmp_path: Pat
         assert found(changed(name, value)) == f"linucb-v2: {name} differs from the ledger's"
     assert found(changed("cumulative_reward", 9.0)) == "linucb-v2: cumulative_reward differs from the ledger's"
     assert found(changed("ridge", None)) == "linucb-v2: ridge differs from the ledger's"
-    assert found(changed("ridge", RidgeState.zero(3))) == "linucb-v2: ridge differs from the ledger's"
+    assert found(changed("ridge", RidgeState.empty(3))) == "linucb-v2: ridge differs from the ledger's"
     unknown_rr = parse(right).policies[key].ridge
     assert unknown_rr is not None
     assert found(changed("ridge", replace(unknown_rr, rr=None))) == "linucb-v2: rr differs from the ledger's"
     for name in ("gram", "b"):
         assert found(changed_ridge(name, 1e-6)) == f"linucb-v2: {name} differs from the ledger's"
     path.write_bytes(changed_ridge("b", 1e-12))
-    assert verified(tmp_path).sound
+    assert verified(tmp_path).is_sound
 
 
 async def test_a_document_of_events_that_the_ledger_lost_is_found_and_repaired(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ async def test_a_damaged_ledger_is_reported(tmp_path: Path) -> None:
         file.write(bytes(size))
     found = verified(tmp_path)
     assert found.damage
-    assert not found.sound
+    assert not found.is_sound
     assert found.equal == 0
 
 

@@ -13,8 +13,8 @@ from bandstand.store.learners.documents import Documents
 from bandstand.store.sqlite import retention
 from bandstand.store.sqlite.schema import connect
 from bandstand.store.state_directory import StoreOptions
-from bandstand.store.tables.decisions import uid_of
-from bandstand.store.tables.policies import Registry
+from bandstand.store.tables.decisions import find_uid
+from bandstand.store.tables.policies import PolicyRegistry
 from tests.store.given import DAY, NOON, QUICK, Subject, assert_same, documents_in, embedded, ledger_of
 from tests.store.populated import Served, catalogue_of, populate, states, trim
 
@@ -43,14 +43,14 @@ async def test_a_document_from_before_the_baseline_is_not_believed_though_its_ev
 async def test_a_user_erased_while_their_baseline_was_made_leaves_no_word(tmp_path: Path) -> None:
     await populate(tmp_path, "anna", "bob")
     connection = connect(tmp_path / "ledger.db")
-    registry = Registry(catalogue_of())
+    registry = PolicyRegistry(catalogue_of())
     registry.load(connection)
-    uid = uid_of(connection, "anna")
+    uid = find_uid(connection, "anna")
     assert uid is not None
-    state = replay.rebuilt(connection, registry, uid, "anna")
+    state = replay.rebuild_profile(connection, registry, uid, "anna")
     async with Served(tmp_path) as served:
         await served.store.erase("anna", "tests")
-    retention.trim(connection, uid, state, state.seq, seq=state.seq + (1 << 30), ts=NOON)
+    retention.trim_user(connection, uid, state, state.seq, seq=state.seq + (1 << 30), ts=NOON)
     connection.close()
     with ledger_of(tmp_path) as ledger:
         assert ledger.execute("SELECT count(*) FROM marks WHERE kind = 'baseline'").fetchone() == (0,)
@@ -80,23 +80,23 @@ async def test_trimming_moves_no_state(tmp_path: Path) -> None:
                 )
                 await subject.teach("anna", subject.random.uniform(-1, 1), policy=policy)
             subject.clock.now += DAY
-        before = (await subject.store.profile("anna")).copy()
+        before = (await subject.store.load_profile("anna")).copy()
         for _ in range(3):
             subject.clock.now += 2 * DAY
             rows = count_rows(tmp_path, "decisions")
-            assert await store_of(subject).trim() == 1
+            assert await store_of(subject).apply_retention() == 1
             assert count_rows(tmp_path, "decisions") < rows
-            assert_same(before, await subject.store.profile("anna"))
+            assert_same(before, await subject.store.load_profile("anna"))
             await subject.store.close()
             for path in documents_in(tmp_path):
                 path.unlink()
             await subject.reopen()
-            assert_same(before, await subject.store.profile("anna"))
+            assert_same(before, await subject.store.load_profile("anna"))
         subject.clock.now += 10 * DAY
-        await store_of(subject).trim()
-        assert await store_of(subject).trim() == 0, "there is nothing left to trim"
+        await store_of(subject).apply_retention()
+        assert await store_of(subject).apply_retention() == 0, "there is nothing left to trim"
         await subject.reopen()
-        assert_same(before, await subject.store.profile("anna"))
+        assert_same(before, await subject.store.load_profile("anna"))
         await subject.teach("anna", 0.5)
         await subject.reopen()
         assert (await subject.state("anna")).reward_count == before.policies["linucb-v2", "tips-v2"].reward_count + 1
@@ -110,16 +110,16 @@ async def test_a_decision_whose_reward_came_later_is_kept_until_that_goes_too(tm
         subject.clock.now += 4 * DAY
         await subject.reward(late, 0.5)
         subject.clock.now += 2 * DAY
-        assert await store_of(subject).trim() == 1
-        assert await subject.store.receipt("late") is not None
-        assert await subject.store.receipt("never") is None
-        assert [entry.seq for entry in await subject.store.history("anna", 100)] == [late.seq]
-        assert await store_of(subject).trim() == 0, "what is kept is not overdue"
+        assert await store_of(subject).apply_retention() == 1
+        assert await subject.store.find_receipt("late") is not None
+        assert await subject.store.find_receipt("never") is None
+        assert [entry.seq for entry in await subject.store.list_history("anna", 100)] == [late.seq]
+        assert await store_of(subject).apply_retention() == 0, "what is kept is not overdue"
         await subject.reopen()
         assert (await subject.reward(late, 0.5)).match == "decision"
         subject.clock.now += 4 * DAY
-        assert await store_of(subject).trim() == 1
-        assert await subject.store.receipt("late") is None
+        assert await store_of(subject).apply_retention() == 1
+        assert await subject.store.find_receipt("late") is None
         state = await subject.state("anna")
         assert (state.pulls, state.reward_count) == (2, 1)
     assert never.seq > late.seq
@@ -132,14 +132,14 @@ async def test_a_trimmed_decision_takes_no_reward(tmp_path: Path, *, reopened: b
     async with Subject(embedded(tmp_path, FIVE_DAYS)) as subject:
         decision = await subject.decide("anna")
         subject.clock.now += 10 * DAY
-        await store_of(subject).trim()
+        await store_of(subject).apply_retention()
         if reopened:
             await subject.reopen()
         with pytest.raises(UnknownDecisionError):
             await subject.reward(decision)
-        live = await subject.store.profile("anna")
+        live = await subject.store.load_profile("anna")
         await subject.reopen()
-        assert_same(live, await subject.store.profile("anna"))
+        assert_same(live, await subject.store.load_profile("anna"))
 
 
 async def test_rewards_racing_a_trim_end_consistent(tmp_path: Path) -> None:
@@ -148,20 +148,20 @@ async def test_rewards_racing_a_trim_end_consistent(tmp_path: Path) -> None:
             decisions = [await subject.decide(f"user-{number}") for number in range(40)]
             await subject.reopen()
             subject.clock.now += 10 * DAY
-            trimming = asyncio.create_task(store_of(subject).trim())
+            trimming = asyncio.create_task(store_of(subject).apply_retention())
             outcomes: list[object] = []
             for decision in decisions:
                 outcomes += await asyncio.gather(subject.reward(decision, 0.5), return_exceptions=True)
             await trimming
             refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
             assert {type(outcome) for outcome in refused} <= {UnknownDecisionError}
-        live = [(await subject.store.profile(f"user-{number}")).copy() for number in range(40)]
+        live = [(await subject.store.load_profile(f"user-{number}")).copy() for number in range(40)]
         await subject.store.close()
         for path in documents_in(tmp_path):
             path.unlink()
         await subject.reopen()
         for number in range(40):
-            assert_same(live[number], await subject.store.profile(f"user-{number}"))
+            assert_same(live[number], await subject.store.load_profile(f"user-{number}"))
 
 
 async def test_a_reset_is_remembered_though_it_is_long_past(tmp_path: Path) -> None:
@@ -174,9 +174,9 @@ async def test_a_reset_is_remembered_though_it_is_long_past(tmp_path: Path) -> N
         assert not (await subject.reward(before, 0.5)).reward.applied
         subject.clock.now += 3 * DAY
         await subject.decide("anna")
-        assert await store_of(subject).trim() == 1
+        assert await store_of(subject).apply_retention() == 1
         for _ in range(2):
-            assert before.seq not in [entry.seq for entry in await subject.store.history("anna", 100)]
+            assert before.seq not in [entry.seq for entry in await subject.store.list_history("anna", 100)]
             assert (await subject.state("anna")).pulls == 1
             assert (await subject.state("anna")).reward_count == 0
             await subject.reopen()
@@ -186,8 +186,8 @@ async def test_without_retention_everything_is_kept(tmp_path: Path) -> None:
     async with Subject(embedded(tmp_path)) as subject:
         await subject.reward(await subject.decide("anna"))
         subject.clock.now += 36_500 * DAY
-        assert await store_of(subject).trim() == 0
-        assert len(await subject.store.history("anna", 100)) == 1
+        assert await store_of(subject).apply_retention() == 0
+        assert len(await subject.store.list_history("anna", 100)) == 1
 
 
 @pytest.mark.parametrize("options", [QUICK, FIVE_DAYS], ids=["kept for ever", "trimmed"])
@@ -195,11 +195,11 @@ async def test_keys_are_forgotten_after_seven_days(tmp_path: Path, options: Stor
     async with Subject(embedded(tmp_path, replace(options, retention_days=2 * options.retention_days))) as subject:
         first = await subject.teach("anna", 0.5, key=("route", "key"))
         subject.clock.now += 7 * DAY - 60
-        await store_of(subject).trim()
+        await store_of(subject).apply_retention()
         again = await subject.teach("anna", 0.5, key=("route", "key"))
         assert (again.match, again.reward.seq) == ("key", first.reward.seq)
         subject.clock.now += 120
-        await store_of(subject).trim()
+        await store_of(subject).apply_retention()
         assert (await subject.teach("anna", 0.5, key=("route", "key"))).match == "new"
         assert (await subject.state("anna")).reward_count == 2
 
@@ -212,11 +212,11 @@ async def test_a_key_outlives_the_reward_that_it_came_with(tmp_path: Path) -> No
         taken_back = (await subject.teach("bob", 0.25, key=("route", "two"))).reward
         await subject.store.revoke([taken_back.seq], cause="test", client="tests")
         await subject.teach("anna", 0.75)
-        live = (await subject.store.profile("anna")).copy()
+        live = (await subject.store.load_profile("anna")).copy()
         subject.clock.now += 7 * DAY - 60
-        await store_of(subject).trim()
+        await store_of(subject).apply_retention()
         await subject.reopen()
-        assert await store_of(subject).trim() == 0, "what is kept is not overdue"
+        assert await store_of(subject).apply_retention() == 0, "what is kept is not overdue"
         assert count_rows(tmp_path, "rewards") == 0
         again = await subject.reward(decision, 0.5, key=("route", "one"))
         assert again.match == "key"
@@ -224,11 +224,11 @@ async def test_a_key_outlives_the_reward_that_it_came_with(tmp_path: Path) -> No
         assert again.reward.body_hash == given.body_hash
         revoked = (await subject.teach("bob", 0.25, key=("route", "two"))).reward
         assert (revoked.applied, revoked.reason) == (False, "revoked")
-        assert_same(live, await subject.store.profile("anna"))
+        assert_same(live, await subject.store.load_profile("anna"))
         await subject.store.erase("anna", "tests")
         assert count_rows(tmp_path, "idempotency") == count_rows(tmp_path, "past_rewards") == 1
         subject.clock.now += 120
-        await store_of(subject).trim()
+        await store_of(subject).apply_retention()
         assert count_rows(tmp_path, "idempotency") == count_rows(tmp_path, "past_rewards") == 0
         assert (await subject.teach("bob", 0.25, key=("route", "two"))).match == "new"
 
@@ -239,6 +239,6 @@ async def test_retention_is_applied_by_itself(tmp_path: Path, monkeypatch: pytes
         await subject.decide("anna")
         subject.clock.now += 10 * DAY
         async with asyncio.timeout(10):
-            while await subject.store.history("anna", 100):  # noqa: ASYNC110 (upkeep has no event to await)
+            while await subject.store.list_history("anna", 100):  # noqa: ASYNC110 (upkeep has no event to await)
                 await asyncio.sleep(0.01)
         assert (await subject.state("anna")).pulls == 1

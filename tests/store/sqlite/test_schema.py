@@ -9,9 +9,17 @@ import pytest
 from bandstand.errors import ConfigurationError
 from bandstand.store.protocol import Store
 from bandstand.store.records import Decision
-from bandstand.store.sqlite.schema import SCHEMA_VERSION, Row, connect, create, decision_row, last_seq, reward_row
+from bandstand.store.sqlite.schema import (
+    SCHEMA_VERSION,
+    Row,
+    build_decision_row,
+    build_reward_row,
+    connect,
+    create_tables,
+    find_last_seq,
+)
 from bandstand.store.tables import loop_health
-from bandstand.store.tables.policies import Registry
+from bandstand.store.tables.policies import PolicyRegistry
 from bandstand.testing.memory_store import MemoryStore
 from tests.store.given import CATALOGUE, DAY, Subject, embedded, killed, ledger_of
 
@@ -30,11 +38,11 @@ def test_a_new_ledger_has_a_secret_and_an_old_one_keeps_it(tmp_path: Path) -> No
     secrets = []
     for _ in range(2):
         connection = connect(tmp_path / "ledger.db")
-        create(connection)
+        create_tables(connection)
         secrets += connection.execute("SELECT value FROM meta WHERE key = 'secret'").fetchall()
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
-        assert last_seq(connection) == 0
+        assert find_last_seq(connection) == 0
         connection.close()
     assert secrets[0] == secrets[1]
     assert len(secrets[0][0]) == 32
@@ -44,7 +52,7 @@ def test_two_ledgers_have_two_secrets(tmp_path: Path) -> None:
     found = set()
     for name in ("one", "other"):
         connection = connect(tmp_path / name)
-        create(connection)
+        create_tables(connection)
         found.add(connection.execute("SELECT value FROM meta WHERE key = 'secret'").fetchone()[0])
         connection.close()
     assert len(found) == 2
@@ -55,13 +63,13 @@ def test_a_ledger_killed_while_it_was_made_is_made_again(tmp_path: Path, cut: in
     """The tables and the secret come in one commit: there is no ledger with half of them."""
     (tmp_path / "made").mkdir()
     connection = connect(tmp_path / "made" / "ledger.db")
-    create(connection)
+    create_tables(connection)
     crashed = killed(tmp_path / "made", tmp_path / "crashed")
     connection.close()
     wal = crashed / "ledger.db-wal"
     wal.write_bytes(wal.read_bytes()[:cut])
     connection = connect(crashed / "ledger.db")
-    create(connection)
+    create_tables(connection)
     assert len(connection.execute("SELECT value FROM meta WHERE key = 'secret'").fetchone()[0]) == 32
     connection.close()
 
@@ -83,7 +91,7 @@ async def test_a_ledger_of_a_newer_format_is_refused_untouched(tmp_path: Path) -
 
 def test_a_reading_connection_cannot_write(tmp_path: Path) -> None:
     writing = connect(tmp_path / "ledger.db")
-    create(writing)
+    create_tables(writing)
     reading = connect(tmp_path / "ledger.db", read_only=True)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         reading.execute("INSERT INTO meta VALUES ('key', 'value')")
@@ -96,18 +104,18 @@ def test_a_reading_connection_cannot_write(tmp_path: Path) -> None:
 
 def filled(ledger: sqlite3.Connection, decisions: list[Decision]) -> None:
     """Put in decisions with their rewards as format 4 counted them: by hour and by day, with no sums of all time."""
-    registry = Registry(CATALOGUE)
+    registry = PolicyRegistry(CATALOGUE)
     registry.register(ledger)
     ledger.execute("INSERT INTO users VALUES (1, 'anna')")
     for decision in decisions:
-        policy_id, (part, amounts) = registry.id(decision.policy), loop_health.drawn(decision)
+        policy_id, (part, amounts) = registry.get_id(decision.policy), loop_health.compute_draw_sums(decision)
         decision.uid = 1
-        insert(ledger, "decisions", decision_row(decision, policy_id))
-        ledger.execute(loop_health.DRAWN, (loop_health.day_of(decision.seq), policy_id, part, *amounts))
+        insert(ledger, "decisions", build_decision_row(decision, policy_id))
+        ledger.execute(loop_health.UPSERT_DRAWS, (loop_health.to_day(decision.seq), policy_id, part, *amounts))
         hour = int(decision.ts // 3600)
         insert(ledger, "rollups", (hour, policy_id, 1, int(decision.exploring), 0, 0.0))
         if decision.reward is not None:
-            insert(ledger, "rewards", reward_row(decision.reward, 1, policy_id))
+            insert(ledger, "rewards", build_reward_row(decision.reward, 1, policy_id))
             insert(ledger, "rollups", (hour + 1, policy_id, 0, 0, 1, decision.reward.value))
 
 
@@ -129,8 +137,8 @@ def used_in_format_6(ledger: sqlite3.Connection) -> None:
 
 async def counted(store: Store) -> list[str]:
     """Everything a store counts, to 1e-9, in an order that does not depend on the store."""
-    sums = await store.loop(30)
-    rows = [*sums.draws, *sums.arrivals, *(await store.totals()).items()]
+    sums = await store.load_loop_sums(30)
+    rows = [*sums.draws, *sums.arrivals, *(await store.load_policy_totals()).items()]
     return sorted(repr([round(value, 9) if isinstance(value, float) else value for value in row]) for row in rows)
 
 
@@ -173,7 +181,7 @@ def test_an_old_ledger_becomes_what_a_new_one_is(tmp_path: Path) -> None:
         if name == "old":
             connection.executescript((Path(__file__).parent / "data" / "ledger-v4.sql").read_text("utf-8"))
             connection.execute("PRAGMA user_version = 4")
-        create(connection)
+        create_tables(connection)
         shapes.append(connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall())
         assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
         connection.close()
@@ -215,7 +223,7 @@ async def test_a_decision_older_than_a_day_is_not_linked(tmp_path: Path) -> None
 
 async def test_a_decision_of_the_same_group_is_linked(tmp_path: Path) -> None:
     async with Subject(embedded(tmp_path)) as subject:
-        await subject.store.profile("anna")
+        await subject.store.load_profile("anna")
         decision = subject.decision("anna", tip_id="tip")
         await subject.store.decide(decision)
         rewards = [subject.legacy("anna", tip_id="tip") for _ in range(2)]
@@ -228,7 +236,7 @@ async def test_a_link_teaches_nothing_and_spends_nothing(tmp_path: Path) -> None
     async with Subject(embedded(tmp_path)) as subject:
         decision = await subject.decide("anna", tip_id="tip")
         await subject.teach("anna", tip_id="tip")
-        receipt = await subject.store.receipt(decision.decision_id)
+        receipt = await subject.store.find_receipt(decision.decision_id)
         assert receipt is not None
         assert receipt.reward is None
         assert (await subject.reward(decision)).match == "new"

@@ -17,7 +17,7 @@ from bandstand.errors import (
     UnknownDecisionError,
 )
 from bandstand.store.sqlite.schema import EVER
-from bandstand.store.sqlite.writer import Operation, Writer, settle, translated
+from bandstand.store.sqlite.writer import Operation, Writer, make_done_callback, to_storage_error
 
 INSERT = "INSERT INTO things VALUES "
 
@@ -48,7 +48,7 @@ class Bench:
 
     def submit(self, *rows: tuple[Any, Any], durable: bool = False) -> "asyncio.Future[object]":
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self.writer.submit(Operation([(INSERT, row) for row in rows], settle(future), durable=durable))
+        self.writer.submit(Operation([(INSERT, row) for row in rows], make_done_callback(future), durable=durable))
         return future
 
     def things(self) -> list[tuple[Any, ...]]:
@@ -219,12 +219,14 @@ async def test_tallies_are_summed_by_hour_and_policy(connection: sqlite3.Connect
             for position, amount in enumerate(tally[2:]):
                 sums[position] += amount
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        bench.writer.submit(Operation([(INSERT, (number, ""))], settle(future), durable=False, tally=tally))
+        bench.writer.submit(Operation([(INSERT, (number, ""))], make_done_callback(future), durable=False, tally=tally))
         futures.append(future)
         if number % 9 == 0:
             await asyncio.sleep(0.001)
     refused: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-    bench.writer.submit(Operation([(INSERT, (0, ""))], settle(refused), durable=False, tally=(0, 0, 9, 9, 9, 9.0)))
+    bench.writer.submit(
+        Operation([(INSERT, (0, ""))], make_done_callback(refused), durable=False, tally=(0, 0, 9, 9, 9, 9.0))
+    )
     outcomes = await asyncio.gather(*futures, refused, return_exceptions=True)
     assert isinstance(outcomes[-1], sqlite3.IntegrityError)
     rows = connection.execute("SELECT * FROM rollups").fetchall()
@@ -299,12 +301,12 @@ async def test_a_broken_connection_is_told_to_every_waiter(connection: sqlite3.C
 def test_errors_are_told_in_the_services_own_words() -> None:
     full = sqlite3.OperationalError("database or disk is full")
     full.sqlite_errorcode = sqlite3.SQLITE_FULL
-    assert type(translated(full)) is StorageFullError
+    assert type(to_storage_error(full)) is StorageFullError
     broken = sqlite3.OperationalError("disk I/O error")
     broken.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
-    told = translated(broken)
+    told = to_storage_error(broken)
     assert type(told) is StorageUnavailableError
     assert told.__cause__ is broken
     assert "disk I/O" not in str(told)
     for its_own in (UnknownDecisionError("no such decision"), sqlite3.IntegrityError("UNIQUE constraint failed")):
-        assert translated(its_own) is its_own
+        assert to_storage_error(its_own) is its_own

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.arms import Earnings
+from bandstand.bandit.arms import RewardSums
 from bandstand.store.bandit_store import EmbeddedStore
 from bandstand.store.records import Decision, DecisionIds, Erasure
 from bandstand.store.sqlite.schema import SCHEMA_VERSION
@@ -50,7 +50,7 @@ def begun(subject: Subject, user_id: str, prompt: PromptRef = V1, *tips: str, **
 async def generate(subject: Subject, user_id: str, prompt: PromptRef = V1, *tips: str) -> LoggedGeneration:
     subject.clock.now += 1
     generation = begun(subject, user_id, prompt, *tips)
-    assert await subject.store.generated(generation)
+    assert await subject.store.log_generation(generation)
     return generation
 
 
@@ -59,9 +59,9 @@ async def pick(subject: Subject, user_id: str, tip_id: str) -> Decision:
     return await subject.decide(user_id, tip_id=tip_id)
 
 
-async def counted(subject: Subject) -> dict[PromptRef, tuple[int, int, int, Earnings]]:
-    totals = await subject.store.prompt_totals()
-    return {each.prompt: (each.generations, each.tips, each.decisions, each.earnings) for each in totals}
+async def counted(subject: Subject) -> dict[PromptRef, tuple[int, int, int, RewardSums]]:
+    totals = await subject.store.load_prompt_totals()
+    return {each.prompt: (each.generations, each.tips, each.decisions, each.reward_sums) for each in totals}
 
 
 @pytest.fixture(params=[memory, on_disk])
@@ -85,8 +85,8 @@ class TestEveryStore:
                 await subject.reward(decision, number / 4)
             for _ in range(2):
                 assert await counted(subject) == {
-                    V1: (1, 3, 2, Earnings(2, 1.0, 0.0625 + 0.5625)),
-                    V2: (1, 1, 1, Earnings(1, 0.5, 0.25)),
+                    V1: (1, 3, 2, RewardSums(2, 1.0, 0.0625 + 0.5625)),
+                    V2: (1, 1, 1, RewardSums(1, 0.5, 0.25)),
                 }
                 await subject.reopen()
 
@@ -98,21 +98,21 @@ class TestEveryStore:
             ]
             for _ in range(2):  # the second time there is nothing left of it
                 await subject.store.revoke([given[1].seq], cause="test", client="tests")
-                assert await counted(subject) == {V1: (1, 2, 2, Earnings(1, 0.5, 0.25))}
+                assert await counted(subject) == {V1: (1, 2, 2, RewardSums(1, 0.5, 0.25))}
             await subject.reopen()
-            assert await counted(subject) == {V1: (1, 2, 2, Earnings(1, 0.5, 0.25))}
+            assert await counted(subject) == {V1: (1, 2, 2, RewardSums(1, 0.5, 0.25))}
 
     async def test_what_others_were_told_does_not_count(self, make_store: MakeStore) -> None:
         async with Subject(make_store) as subject:
             await generate(subject, "anna")
             await subject.reward(await pick(subject, "berta", "tip-1"))
             await subject.reward(await pick(subject, "anna", "tip-9"))
-            assert await counted(subject) == {V1: (1, 2, 0, Earnings())}
+            assert await counted(subject) == {V1: (1, 2, 0, RewardSums())}
 
     async def test_a_generation_without_tips_counts_as_one(self, make_store: MakeStore) -> None:
         async with Subject(make_store) as subject:
-            assert await subject.store.generated(begun(subject, "anna", TEMPLATE, tips=()))
-            assert await counted(subject) == {TEMPLATE: (1, 0, 0, Earnings())}
+            assert await subject.store.log_generation(begun(subject, "anna", TEMPLATE, tips=()))
+            assert await counted(subject) == {TEMPLATE: (1, 0, 0, RewardSums())}
 
     async def test_each_wording_of_a_version_counts_for_itself(self, make_store: MakeStore) -> None:
         reworded = PromptRef("generate", "v1", "3" * 64)
@@ -120,19 +120,19 @@ class TestEveryStore:
             for prompt in (V1, reworded, V1):
                 await generate(subject, "anna", prompt)
             await pick(subject, "anna", "tip-1")
-            assert await counted(subject) == {V1: (2, 4, 1, Earnings()), reworded: (1, 2, 0, Earnings())}
+            assert await counted(subject) == {V1: (2, 4, 1, RewardSums()), reworded: (1, 2, 0, RewardSums())}
 
     async def test_a_retry_counts_once(self, make_store: MakeStore) -> None:
         async with Subject(make_store) as subject:
             await generate(subject, "anna")
-            await subject.store.profile("anna")
+            await subject.store.load_profile("anna")
             decision = subject.decision("anna", own_id="mine", tip_id="tip-1")
             again = subject.decision("anna", own_id="mine", tip_id="tip-1")
             assert await subject.store.decide(decision) is decision
             assert await subject.store.decide(again) is decision
             for _ in range(3):
                 await subject.reward(decision, 0.5)
-            assert await counted(subject) == {V1: (1, 2, 1, Earnings(1, 0.5, 0.25))}
+            assert await counted(subject) == {V1: (1, 2, 1, RewardSums(1, 0.5, 0.25))}
 
     async def test_a_reward_for_what_was_reset_teaches_no_prompt_either(self, make_store: MakeStore) -> None:
         async with Subject(make_store) as subject:
@@ -140,14 +140,14 @@ class TestEveryStore:
             decision = await pick(subject, "anna", "tip-1")
             await subject.store.reset("anna", "tests")
             await subject.reward(decision)
-            assert await counted(subject) == {V1: (1, 2, 1, Earnings())}
+            assert await counted(subject) == {V1: (1, 2, 1, RewardSums())}
 
     async def test_a_generation_alone_makes_a_user_known_and_nothing_else(self, make_store: MakeStore) -> None:
         async with Subject(make_store) as subject:
             await generate(subject, "anna")
             for _ in range(2):
-                assert (await subject.store.users("", 0, 10)).users == ["anna"]
-                profile = await subject.store.profile("anna")
+                assert (await subject.store.list_users("", 0, 10)).users == ["anna"]
+                profile = await subject.store.load_profile("anna")
                 assert (profile.seq, profile.policies) == (0, {})
                 assert subject.store.status().quarantined == 0
                 await subject.reopen()
@@ -171,7 +171,7 @@ class TestEveryStore:
             )
             for _ in range(2):
                 await pick(subject, "anna", "tip-1")
-                assert await counted(subject) == {V1: (2, 4, 0, Earnings()), V2: (1, 2, 1, Earnings(1, 1.0, 1.0))}
+                assert await counted(subject) == {V1: (2, 4, 0, RewardSums()), V2: (1, 2, 1, RewardSums(1, 1.0, 1.0))}
                 await subject.reopen()
 
     async def test_a_generation_that_outlasts_its_user_is_not_logged(self, make_store: MakeStore) -> None:
@@ -179,17 +179,17 @@ class TestEveryStore:
             await generate(subject, "anna")
             under_way = begun(subject, "anna")
             await subject.store.erase("anna", "tests")
-            assert not await subject.store.generated(under_way)
-            assert (await subject.store.users("", 0, 10)).users == []
+            assert not await subject.store.log_generation(under_way)
+            assert (await subject.store.list_users("", 0, 10)).users == []
             subject.clock.now += 1
-            assert await subject.store.generated(begun(subject, "anna"))
+            assert await subject.store.log_generation(begun(subject, "anna"))
 
     async def test_nor_is_one_that_outlasts_a_stranger(self, make_store: MakeStore) -> None:
         async with Subject(make_store) as subject:
             under_way = begun(subject, "stranger")
             await subject.store.erase("stranger", "tests")
-            assert not await subject.store.generated(under_way)
-            assert (await subject.store.users("", 0, 10)).users == []
+            assert not await subject.store.log_generation(under_way)
+            assert (await subject.store.list_users("", 0, 10)).users == []
 
 
 async def test_no_text_and_no_trace_of_an_erased_user_stays_on_disk(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ async def test_a_legacy_reward_is_credited_through_the_decision_it_is_linked_to(
         await pick(subject, "anna", "tip-2")
         await subject.teach("anna", -0.5, tip_id="tip-2")
         await subject.teach("anna", 1.0, tip_id="tip-2")
-        assert await counted(subject) == {V1: (1, 2, 1, Earnings(1, -0.5, 0.25))}
+        assert await counted(subject) == {V1: (1, 2, 1, RewardSums(1, -0.5, 0.25))}
 
 
 async def test_a_generation_leaves_no_document(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ async def test_retention_takes_old_generations_and_a_late_reward_still_counts(tm
     options = StoreOptions(sync=False, checkpoint_seconds=3600.0, retention_days=30)
     async with Subject(embedded(tmp_path / "state", options)) as subject:
         for number in range(2500):
-            await subject.store.generated(begun(subject, f"user-{number % 7}", V1, f"tip-{number}"))
+            await subject.store.log_generation(begun(subject, f"user-{number % 7}", V1, f"tip-{number}"))
         await generate(subject, "anna")
         subject.clock.now += DAY
         decision = await pick(subject, "anna", "tip-1")
@@ -236,13 +236,13 @@ async def test_retention_takes_old_generations_and_a_late_reward_still_counts(tm
         subject.clock.now += 29.5 * DAY
         store = subject.store
         assert isinstance(store, EmbeddedStore)
-        await store.trim()
+        await store.apply_retention()
         with ledger_of(tmp_path / "state") as ledger:
             kept = ledger.execute("SELECT tips FROM generations").fetchall()
             tips = ledger.execute("SELECT tip_id FROM generated_tips").fetchall()
         assert (kept, tips) == ([('["tip-8"]',)], [("tip-8",)])
         await subject.reward(decision, 0.5)
-        assert (await counted(subject))[V1] == (2501, 2502, 1, Earnings(1, 0.5, 0.25))
+        assert (await counted(subject))[V1] == (2501, 2502, 1, RewardSums(1, 0.5, 0.25))
 
 
 async def test_a_trimmed_decision_leaves_no_link(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ async def test_a_trimmed_decision_leaves_no_link(tmp_path: Path) -> None:
         subject.clock.now += 31 * DAY
         store = subject.store
         assert isinstance(store, EmbeddedStore)
-        await store.trim()
+        await store.apply_retention()
         with ledger_of(tmp_path / "state") as ledger:
             assert ledger.execute("SELECT count(*) FROM lineage").fetchone() == (0,)
 
@@ -261,7 +261,7 @@ async def test_a_trimmed_decision_leaves_no_link(tmp_path: Path) -> None:
 async def test_a_row_keeps_everything_the_ledger_should_know(tmp_path: Path) -> None:
     async with Subject(on_disk(tmp_path)) as subject:
         generation = begun(subject, "anna", V2, "täglich", "tip-2", chosen="request", propensity=None, tries=3)
-        await subject.store.generated(generation)
+        await subject.store.log_generation(generation)
         with ledger_of(tmp_path / "state") as ledger:
             ledger.row_factory = sqlite3.Row
             row = dict(ledger.execute("SELECT * FROM generations").fetchone())
@@ -289,11 +289,11 @@ async def test_a_refused_generation_leaves_no_gap_in_the_prompts(
 ) -> None:
     async with Subject(on_disk(tmp_path)) as subject:
         generation = begun(subject, "anna")
-        await subject.store.generated(generation)
+        await subject.store.log_generation(generation)
         with pytest.raises(Exception, match="collided"):
-            await subject.store.generated(begun(subject, "anna", V2, seq=generation.seq))
+            await subject.store.log_generation(begun(subject, "anna", V2, seq=generation.seq))
         await generate(subject, "anna", V2)
-        assert await counted(subject) == {V1: (1, 2, 0, Earnings()), V2: (1, 2, 0, Earnings())}
+        assert await counted(subject) == {V1: (1, 2, 0, RewardSums()), V2: (1, 2, 0, RewardSums())}
 
 
 def old_ledger(state_dir: Path) -> None:
@@ -318,12 +318,12 @@ async def test_a_ledger_of_format_1_is_brought_up_to_date(tmp_path: Path) -> Non
     old_ledger(tmp_path / "state")
     async with Subject(on_disk(tmp_path)) as subject:
         assert (await subject.state("anna")).reward_count == 1
-        assert await subject.store.prompt_totals() == []
+        assert await subject.store.load_prompt_totals() == []
         await generate(subject, "anna")
         await subject.reward(await pick(subject, "anna", "tip-1"), 1.0)
-        totals = [PromptTotals(V1, 1, 2, 1, Earnings(1, 1.0, 1.0))]
+        totals = [PromptTotals(V1, 1, 2, 1, RewardSums(1, 1.0, 1.0))]
         for _ in range(2):
-            assert await subject.store.prompt_totals() == totals
+            assert await subject.store.load_prompt_totals() == totals
             await subject.reopen()
     with ledger_of(tmp_path / "state") as ledger:
         assert ledger.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)

@@ -8,9 +8,9 @@ import pytest
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.errors import ConfigurationError
 from bandstand.store.maintenance.migrate_schema import migrate
-from bandstand.store.maintenance.offline import owned
-from bandstand.store.sqlite.schema import connect, create
-from bandstand.store.tables.policies import Registry, policy_ref
+from bandstand.store.maintenance.offline import open_owned
+from bandstand.store.sqlite.schema import connect, create_tables
+from bandstand.store.tables.policies import PolicyRegistry, to_policy_ref
 from tests.store.given import assert_same
 from tests.store.populated import Served, catalogue_of, shop, states
 
@@ -21,7 +21,7 @@ async def test_a_schema_no_longer_configured_is_read_in_the_form_its_sums_are_ke
     old, new = catalogue_of(shop()), catalogue_of(shop(more | limits))
     async with Served(tmp_path, old) as served:
         await served.live("anna", policies=("shop",))
-    with owned(tmp_path, new, migrating=True) as state:
+    with open_owned(tmp_path, new, migrating=True) as state:
         assert migrate(state, ["shop"]).schemas == ("shop",)
     async with Served(tmp_path, new) as served:
         await served.live("anna", policies=("shop",))
@@ -32,11 +32,11 @@ async def test_a_schema_no_longer_configured_is_read_in_the_form_its_sums_are_ke
     assert_same(live, states(tmp_path, catalogue_of())["anna"])
 
 
-def made(tmp_path: Path, catalogue: Catalogue) -> tuple[Registry, sqlite3.Connection]:
+def made(tmp_path: Path, catalogue: Catalogue) -> tuple[PolicyRegistry, sqlite3.Connection]:
     """A registry over a ledger, registered as at a start."""
     connection = connect(tmp_path / "ledger.db")
-    create(connection)
-    registry = Registry(catalogue)
+    create_tables(connection)
+    registry = PolicyRegistry(catalogue)
     registry.load(connection)
     registry.require_unchanged(connection)
     registry.register(connection)
@@ -44,14 +44,14 @@ def made(tmp_path: Path, catalogue: Catalogue) -> tuple[Registry, sqlite3.Connec
 
 
 def test_every_policy_has_a_row_and_keeps_it(tmp_path: Path) -> None:
-    refs = {name: policy_ref(policy) for name, policy in catalogue_of(shop()).policies.items()}
+    refs = {name: to_policy_ref(policy) for name, policy in catalogue_of(shop()).policies.items()}
     ids = []
     for catalogue in (catalogue_of(), catalogue_of(shop()), catalogue_of(shop())):
         registry, connection = made(tmp_path, catalogue)
-        ids.append({name: registry.id(refs[name]) for name in catalogue.policies})
+        ids.append({name: registry.get_id(refs[name]) for name in catalogue.policies})
         for name, row_id in ids[-1].items():
-            assert registry.ref(row_id) == refs[name]
-            assert registry.names()[row_id] == name
+            assert registry.get_ref(row_id) == refs[name]
+            assert registry.get_names()[row_id] == name
         connection.close()
     assert len(set(ids[1].values())) == len(ids[1])
     assert ids[1] == ids[2] == ids[1] | ids[0]
@@ -63,10 +63,10 @@ def test_a_policy_of_other_parameters_is_another_row_of_the_same_name(tmp_path: 
     before, after = catalogue_of(shop()).policies["shop"], catalogue_of(changed).policies["shop"]
     made(tmp_path, catalogue_of(shop()))[1].close()
     registry, connection = made(tmp_path, catalogue_of(changed))
-    rows = [registry.id(policy_ref(policy)) for policy in (before, after)]
+    rows = [registry.get_id(to_policy_ref(policy)) for policy in (before, after)]
     assert rows[0] != rows[1]
-    assert [registry.names()[row] for row in rows] == ["shop", "shop"]
-    assert policy_ref(before).key == policy_ref(after).key, "what was learned is shared"
+    assert [registry.get_names()[row] for row in rows] == ["shop", "shop"]
+    assert to_policy_ref(before).key == to_policy_ref(after).key, "what was learned is shared"
     connection.close()
 
 
@@ -116,5 +116,5 @@ def test_a_usual_start_writes_nothing(tmp_path: Path) -> None:
     made(tmp_path, catalogue_of(shop()))[1].close()
     registry, connection = made(tmp_path, catalogue_of(shop()))
     assert connection.total_changes == 0
-    assert registry.changed_schemas(connection) == []
+    assert registry.find_changed_schemas(connection) == []
     connection.close()

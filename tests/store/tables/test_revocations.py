@@ -74,10 +74,10 @@ async def test_a_rebuild_and_a_restart_come_to_the_live_state(tmp_path: Path) ->
         rewards = await taught(subject, 6)
         await subject.reopen()  # a checkpoint with all six
         await revoke(subject, *rewards[:4])
-        live = (await subject.store.profile("anna")).copy()
+        live = (await subject.store.load_profile("anna")).copy()
         crashed = killed(tmp_path, tmp_path / "copy")
         await subject.reopen()
-        assert_same(live, await subject.store.profile("anna"))
+        assert_same(live, await subject.store.load_profile("anna"))
     assert_same(live, await rebuilt(crashed, "anna"))
 
 
@@ -100,7 +100,7 @@ async def test_totals_count_what_stands(tmp_path: Path) -> None:
     async with Subject(embedded(tmp_path)) as subject:
         rewards = await taught(subject, 3)
         await revoke(subject, rewards[0])
-        totals = (await subject.store.totals())["linucb-v2"]
+        totals = (await subject.store.load_policy_totals())["linucb-v2"]
         assert totals.rewards == 2
         assert totals.reward_sum == pytest.approx(-0.25)
 
@@ -110,7 +110,7 @@ async def test_a_receipt_says_that_the_reward_was_taken_back(tmp_path: Path) -> 
         decision = await subject.decide("anna")
         reward = (await subject.reward(decision)).reward
         await revoke(subject, reward)
-        found = await subject.store.receipt(decision.decision_id)
+        found = await subject.store.find_receipt(decision.decision_id)
         assert found is not None
         assert found.reward is not None
         assert (found.reward.applied, found.reward.reason) == (False, "revoked")
@@ -133,13 +133,13 @@ async def test_retention_keeps_what_a_later_revocation_is_replayed_from(tmp_path
         await revoke(subject, rewards[0], rewards[1])
         subject.clock.now += 3 * DAY  # the rewards are past their days, the revocations are not
         assert isinstance(subject.store, EmbeddedStore)
-        assert await subject.store.trim() == 1
-        assert await subject.store.trim() == 0
-        live = (await subject.store.profile("anna")).copy()
+        assert await subject.store.apply_retention() == 1
+        assert await subject.store.apply_retention() == 0
+        live = (await subject.store.load_profile("anna")).copy()
         assert_same(live, await rebuilt(killed(tmp_path, tmp_path / "copy"), "anna"))
         assert await revoke(subject, *rewards) == []  # the others are in the baseline
         subject.clock.now += 3 * DAY
-        await subject.store.trim()
+        await subject.store.apply_retention()
         with ledger_of(tmp_path) as ledger:
             left = "SELECT (SELECT count(*) FROM rewards), count(*) FROM revocations"
             assert ledger.execute(left).fetchone() == (0, 0)

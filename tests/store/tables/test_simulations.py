@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bandstand.errors import ConfigurationError, StorageUnavailableError
-from bandstand.store.tables.simulations import STALE_SECONDS, Claim, Run, Simulations
+from bandstand.store.tables.simulations import STALE_SECONDS, RunClaim, SimulationRun, Simulations
 
 
 @pytest.fixture
@@ -21,19 +21,19 @@ def made(simulations: Simulations, origin: str = "command") -> int:
     return simulations.create('{"a": 1}', 100, origin=origin, client="ops", now=10.0)
 
 
-def claimed(simulations: Simulations, run: int, now: float = 20.0) -> Claim:
+def claimed(simulations: Simulations, run: int, now: float = 20.0) -> RunClaim:
     claim = simulations.claim(run, now=now)
     assert claim is not None
     return claim
 
 
-def found(simulations: Simulations, run: int, now: float = 20.0) -> Run:
+def found(simulations: Simulations, run: int, now: float = 20.0) -> SimulationRun:
     row = simulations.get(run, now)
     assert row is not None
     return row
 
 
-def save(simulations: Simulations, claim: Claim, *, plays: Sequence[Any] = (), **more: Any) -> bool:
+def save(simulations: Simulations, claim: RunClaim, *, plays: Sequence[Any] = (), **more: Any) -> bool:
     values: dict[str, Any] = {"events": [], "done": 7, "summary": "{}", "now": 21.0, **more}
     return simulations.save(claim, plays=plays, **values)
 
@@ -49,7 +49,7 @@ def an_event(seed: int, user: int, step: int) -> tuple[Any, ...]:
 
 def test_a_run_is_told_as_it_was_made(simulations: Simulations) -> None:
     run = made(simulations)
-    assert found(simulations, run) == Run(
+    assert found(simulations, run) == SimulationRun(
         id=run,
         state="queued",
         origin="command",
@@ -73,12 +73,12 @@ def test_what_is_saved_is_there_and_a_play_replaces_its_earlier_part(simulations
     events = [an_event(1, 0, step) for step in range(3)]
     assert save(simulations, claim, plays=[a_play(1, 0), a_play(0, 1), a_play(0, 0)], events=events)
     assert save(simulations, claim, plays=[a_play(0, 1, picks=b"\x01\x00\x02\x00")], done=8, summary='{"b": 2}')
-    assert [tuple(row) for row in simulations.plays(run)] == [
+    assert [tuple(row) for row in simulations.iter_plays(run)] == [
         a_play(0, 0),
         a_play(0, 1, picks=b"\x01\x00\x02\x00"),
         a_play(1, 0),
     ]
-    assert list(simulations.events(run)) == events
+    assert list(simulations.iter_events(run)) == events
     row = found(simulations, run)
     assert (row.state, row.done, row.summary, row.started, row.heartbeat) == ("running", 8, '{"b": 2}', 20.0, 21.0)
 
@@ -110,17 +110,17 @@ def test_a_holder_who_is_heard_of_no_more_loses_the_claim(simulations: Simulatio
     assert found(simulations, run, last + 0.1).state == "interrupted"
     claim = claimed(simulations, run, last + 0.1)
     assert not save(simulations, dead, plays=[a_play(0, 0)]), "it woke up, but the run is another's"
-    assert list(simulations.plays(run)) == []
+    assert list(simulations.iter_plays(run)) == []
     assert save(simulations, claim, plays=[a_play(0, 0)])
 
 
 def test_a_run_that_has_been_played_is_not_begun_anew(simulations: Simulations) -> None:
     run = made(simulations, "service")
     assert simulations.cancel(run, 11.0)
-    assert simulations.claim(run, now=20.0, anew=True) is None
+    assert simulations.claim(run, now=20.0, only_queued=True) is None
     assert simulations.claim(run, now=20.0) is not None
     other = made(simulations, "service")
-    assert simulations.claim(other, now=20.0, anew=True) is not None
+    assert simulations.claim(other, now=20.0, only_queued=True) is not None
 
 
 def test_cancelled_a_run_takes_no_more_writes_and_keeps_what_it_has(simulations: Simulations) -> None:
@@ -131,7 +131,7 @@ def test_cancelled_a_run_takes_no_more_writes_and_keeps_what_it_has(simulations:
     assert not save(simulations, claim, plays=[a_play(0, 1)])
     row = found(simulations, run)
     assert (row.state, row.ended, row.done) == ("cancelled", 22.0, 7)
-    assert list(simulations.plays(run)) == [a_play(0, 0)]
+    assert list(simulations.iter_plays(run)) == [a_play(0, 0)]
     assert not simulations.cancel(run, 23.0)
     assert not simulations.fail(run, "gone", 23.0)
     assert found(simulations, run).state == "cancelled"
@@ -145,8 +145,8 @@ def test_deleted_nothing_of_it_is_left_nor_comes_back(simulations: Simulations) 
     assert simulations.delete(run)
     assert not simulations.delete(run)
     assert not save(simulations, claim, plays=[a_play(0, 0)])
-    assert list(simulations.plays(run)) == list(simulations.events(run)) == []
-    assert len(list(simulations.plays(other))) == len(list(simulations.events(other))) == 1
+    assert list(simulations.iter_plays(run)) == list(simulations.iter_events(run)) == []
+    assert len(list(simulations.iter_plays(other))) == len(list(simulations.iter_events(other))) == 1
     assert made(simulations) > other, "a number is never given twice"
 
 
@@ -156,11 +156,11 @@ def test_a_service_s_own_runs_are_interrupted_and_nobody_else_s(simulations: Sim
     claimed(simulations, running)
     command = made(simulations)
     claimed(simulations, command)
-    assert simulations.waiting() == [queued]
+    assert simulations.list_queued() == [queued]
     assert simulations.interrupt_all(25.0)
     states = [found(simulations, run).state for run in (queued, running, ended, command)]
     assert states == ["interrupted", "interrupted", "done", "running"]
-    assert simulations.waiting() == []
+    assert simulations.list_queued() == []
 
 
 def test_a_process_that_ended_without_a_word_has_failed(simulations: Simulations) -> None:
@@ -174,16 +174,16 @@ def test_a_process_that_ended_without_a_word_has_failed(simulations: Simulations
 def test_runs_are_paged_newest_first_without_their_summaries(simulations: Simulations) -> None:
     runs = [made(simulations) for _ in range(5)]
     save(simulations, claimed(simulations, runs[4]), summary='{"long": 1}')
-    page = simulations.page(before=None, limit=2, now=20.0)
+    page = simulations.list_page(before=None, limit=2, now=20.0)
     assert [run.id for run in page] == [runs[4], runs[3]]
     assert page[0].summary is None
-    assert [run.id for run in simulations.page(before=runs[3], limit=9, now=20.0)] == runs[2::-1]
+    assert [run.id for run in simulations.list_page(before=runs[3], limit=9, now=20.0)] == runs[2::-1]
 
 
 def test_many_processes_may_write_side_by_side(simulations: Simulations) -> None:
     claims = [claimed(simulations, made(simulations)) for _ in range(6)]
 
-    def write(claim: Claim) -> bool:
+    def write(claim: RunClaim) -> bool:
         return all(
             save(simulations, claim, plays=[a_play(seed, 0)], events=[an_event(seed, 0, step) for step in range(50)])
             for seed in range(10)
@@ -192,8 +192,8 @@ def test_many_processes_may_write_side_by_side(simulations: Simulations) -> None
     with ThreadPoolExecutor(6) as pool:
         assert all(pool.map(write, claims))
     for claim in claims:
-        assert len(list(simulations.plays(claim.run))) == 10
-        assert len(list(simulations.events(claim.run))) == 500
+        assert len(list(simulations.iter_plays(claim.run))) == 10
+        assert len(list(simulations.iter_events(claim.run))) == 500
 
 
 def test_a_write_that_fails_leaves_nothing(simulations: Simulations) -> None:
@@ -202,7 +202,7 @@ def test_a_write_that_fails_leaves_nothing(simulations: Simulations) -> None:
     broken = (*an_event(0, 0, 0)[:-5], "no number", "llm", None, None, None)
     with pytest.raises(StorageUnavailableError):
         save(simulations, claim, plays=[a_play(0, 0)], events=[an_event(0, 0, 1), broken])
-    assert list(simulations.plays(run)) == list(simulations.events(run)) == []
+    assert list(simulations.iter_plays(run)) == list(simulations.iter_events(run)) == []
     assert found(simulations, run).done == 0
 
 
@@ -218,4 +218,4 @@ def test_a_file_of_a_newer_format_is_refused(simulations: Simulations) -> None:
 def test_a_file_that_is_no_database_is_an_error_of_the_storage(tmp_path: Path) -> None:
     (tmp_path / "simulations.db").write_bytes(b"not a database" * 100)
     with pytest.raises(StorageUnavailableError, match=r"simulations\.db"):
-        Simulations(tmp_path).waiting()
+        Simulations(tmp_path).list_queued()

@@ -17,8 +17,8 @@ from bandstand.store.bandit_store import EmbeddedStore
 from bandstand.store.maintenance.rebuild_verify import verify
 from bandstand.store.records import PolicyRef, Reward
 from bandstand.store.tables import revocations
-from bandstand.store.tables.policies import policy_ref
-from bandstand.store.tables.undo import Selected, Selection
+from bandstand.store.tables.policies import to_policy_ref
+from bandstand.store.tables.undo import SelectedRewards, Selection
 from bandstand.testing.memory_store import MemoryStore
 from tests.bandit.given import SHIPPED
 from tests.store.given import CATALOGUE, DAY, NOON, QUICK, Clock, MakeStore, Subject, embedded, ledger_of
@@ -49,7 +49,7 @@ def close(state: PolicyState, truth: PolicyState) -> None:
     if state.ridge is None or truth.ridge is None:
         return
     age = max(0.0, state.as_of - truth.as_of) / (truth.half_life * DAY) if truth.half_life else 0.0
-    expected = truth.ridge.decayed(0.5**age)
+    expected = truth.ridge.with_decay(0.5**age)
     assert state.ridge.count == expected.count
     for name in ("gram", "b", "rr", "weight"):
         ours, theirs = np.asarray(getattr(state.ridge, name)), np.asarray(getattr(expected, name))
@@ -64,7 +64,7 @@ async def test_what_is_left_is_exact_however_large_what_went_was(
 ) -> None:
     """A difference of sums lacks the digits that entries of 10¹¹ had more than those of 1."""
     configured = catalogue(half_life)
-    ref, clock, rng = policy_ref(configured.policies[WIDE]), Clock(), np.random.default_rng(4)
+    ref, clock, rng = to_policy_ref(configured.policies[WIDE]), Clock(), np.random.default_rng(4)
 
     def opened(directory: str) -> EmbeddedStore:
         return EmbeddedStore(tmp_path / directory, configured, options=QUICK, clock=clock)
@@ -85,22 +85,22 @@ async def test_what_is_left_is_exact_however_large_what_went_was(
         await store.close()  # a document that holds them all
         store = opened("state")
         await store.open()
-    found = await store.selected(Selection(client="fraud"))
-    assert (len(found.held), found.users, found.policies) == (20, 1, {WIDE: 20})
-    taken = await store.revoke(found.held, cause="undo", client="tests", selection=Selection(client="fraud"))
+    found = await store.select_rewards(Selection(client="fraud"))
+    assert (len(found.revocable), found.users, found.policies) == (20, 1, {WIDE: 20})
+    taken = await store.revoke(found.revocable, cause="undo", client="tests", selection=Selection(client="fraud"))
     assert len(taken) == 20
-    truth = (await other.profile("anna")).policies[ref.key]
-    close((await store.profile("anna")).policies[ref.key], truth)
+    truth = (await other.load_profile("anna")).policies[ref.key]
+    close((await store.load_profile("anna")).policies[ref.key], truth)
     await other.close()
     await store.close()
     found_wrong = verify(tmp_path / "state", configured)
-    assert found_wrong.sound, found_wrong
+    assert found_wrong.is_sound, found_wrong
     if when == "rebuilt":
         for path in (tmp_path / "state" / "users").rglob("*.json"):
             path.unlink()
     store = opened("state")
     await store.open()
-    close((await store.profile("anna")).policies[ref.key], truth)
+    close((await store.load_profile("anna")).policies[ref.key], truth)
     await store.close()
 
 
@@ -111,16 +111,16 @@ def left(profile: Profile) -> dict[str, Any]:
 async def test_much_at_once_is_read_from_the_ledger_again_and_comes_to_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bandstand.store.bandit_store._SUBTRACTED", 5)
+    monkeypatch.setattr("bandstand.store.bandit_store._MAX_SUBTRACTED", 5)
     async with Subject(embedded(tmp_path)) as subject:
         store = subject.store
         for number in range(30):
             subject.clock.now += 1.0
             await subject.teach(f"user-{number % 3}", 0.25)
             await store.reward(replace(subject.legacy(f"user-{number % 3}", -1.0), client="fraud"))
-        found = await store.selected(Selection(client="fraud"))
-        await store.revoke(found.held, cause="undo", client="tests")
-        assert all(store.warm(f"user-{number}") is None for number in range(3))
+        found = await store.select_rewards(Selection(client="fraud"))
+        await store.revoke(found.revocable, cause="undo", client="tests")
+        assert all(store.get_cached_profile(f"user-{number}") is None for number in range(3))
         for number in range(3):
             state = await subject.state(f"user-{number}")
             assert (state.reward_count, state.cumulative_reward) == (10, 2.5)
@@ -130,7 +130,7 @@ async def test_much_at_once_is_read_from_the_ledger_again_and_comes_to_the_same(
 async def test_a_user_with_something_on_its_way_loses_neither_that_nor_what_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr("bandstand.store.bandit_store._SUBTRACTED", most)
+    monkeypatch.setattr("bandstand.store.bandit_store._MAX_SUBTRACTED", most)
     async with Subject(embedded(tmp_path)) as subject:
         given = [(await subject.teach("anna", 0.5)).reward.seq for _ in range(4)]
         coming = [asyncio.create_task(subject.teach("anna", -0.25)) for _ in range(3)]
@@ -139,9 +139,9 @@ async def test_a_user_with_something_on_its_way_loses_neither_that_nor_what_goes
         await asyncio.gather(*coming, taking)
         state = await subject.state("anna")
         assert (state.reward_count, state.cumulative_reward) == (8, -0.5)
-        live = left((await subject.store.profile("anna")).copy())
+        live = left((await subject.store.load_profile("anna")).copy())
         await subject.reopen()
-        again = left(await subject.store.profile("anna"))
+        again = left(await subject.store.load_profile("anna"))
         assert live["linucb-v2"]["reward_count"] == again["linucb-v2"]["reward_count"]
         np.testing.assert_allclose(live["linucb-v2"]["ridge"]["b"], again["linucb-v2"]["ridge"]["b"], atol=1e-12)
 
@@ -182,18 +182,20 @@ async def test_a_decision_a_client_and_a_time_choose_and_together_they_choose_le
     async with Subject(make) as subject:
         rewards = await taught(subject, "abab")
         store = subject.store
-        assert (await store.selected(Selection(decision_id=rewards[0].decision_id))).held == seqs(rewards[:1])
-        assert (await store.selected(Selection(client="a"))).held == seqs(rewards[::2])
-        assert (await store.selected(Selection(client="c"))) == Selected(held=[])
+        assert (await store.select_rewards(Selection(decision_id=rewards[0].decision_id))).revocable == seqs(
+            rewards[:1]
+        )
+        assert (await store.select_rewards(Selection(client="a"))).revocable == seqs(rewards[::2])
+        assert (await store.select_rewards(Selection(client="c"))) == SelectedRewards(revocable=[])
         since, until = rewards[1].ts, rewards[3].ts
-        assert (await store.selected(Selection(since=since))).held == seqs(rewards[1:])
-        assert (await store.selected(Selection(since=since, until=until))).held == seqs(rewards[1:3])
-        assert (await store.selected(Selection(client="b", until=until))).held == seqs(rewards[1:2])
-        assert (await store.selected(Selection(since=-1e11, until=1e11))).held == seqs(rewards)
-        assert (await store.selected(Selection(since=1e12))).held == []
-        assert (await store.selected(Selection(judge_version="any"))).held == []
+        assert (await store.select_rewards(Selection(since=since))).revocable == seqs(rewards[1:])
+        assert (await store.select_rewards(Selection(since=since, until=until))).revocable == seqs(rewards[1:3])
+        assert (await store.select_rewards(Selection(client="b", until=until))).revocable == seqs(rewards[1:2])
+        assert (await store.select_rewards(Selection(since=-1e11, until=1e11))).revocable == seqs(rewards)
+        assert (await store.select_rewards(Selection(since=1e12))).revocable == []
+        assert (await store.select_rewards(Selection(judge_version="any"))).revocable == []
         with pytest.raises(UnknownDecisionError):
-            await store.selected(Selection(decision_id="another"))
+            await store.select_rewards(Selection(decision_id="another"))
 
 
 async def test_what_is_not_in_the_sums_is_told_apart(make: MakeStore) -> None:
@@ -201,12 +203,12 @@ async def test_what_is_not_in_the_sums_is_told_apart(make: MakeStore) -> None:
         waiting = await subject.decide("anna")
         first, second = await taught(subject, "aa")
         assert len(await subject.store.revoke([first.seq], cause="undo", client="tests")) == 1
-        found = await subject.store.selected(Selection(client="a"))
-        assert (found.held, found.already, found.forgotten, found.void) == ([second.seq], 1, 0, 0)
+        found = await subject.store.select_rewards(Selection(client="a"))
+        assert (found.revocable, found.revoked_before, found.forgotten, found.never_taught) == ([second.seq], 1, 0, 0)
         await subject.store.reset("anna", "tests")
         await subject.store.reward(replace(subject.reward_of(waiting, 1.0), client="a"))
-        found = await subject.store.selected(Selection(client="a"))
-        assert (found.held, found.already, found.forgotten, found.void) == ([], 1, 1, 1)
+        found = await subject.store.select_rewards(Selection(client="a"))
+        assert (found.revocable, found.revoked_before, found.forgotten, found.never_taught) == ([], 1, 1, 1)
         assert await subject.store.revoke([first.seq, second.seq], cause="undo", client="tests") == []
 
 
@@ -221,7 +223,7 @@ async def test_what_another_takes_back_between_look_up_and_commit_is_left_to_the
 
         async def overtaken(look: Callable[..., Any], *args: object) -> Any:
             found = await read(look, *args)
-            if look is revocations.counted and others:
+            if look is revocations.find_revocable and others:
                 await store.revoke(others.pop(), cause="undo", client="the other")
             return found
 
@@ -235,10 +237,10 @@ async def test_what_another_takes_back_between_look_up_and_commit_is_left_to_the
 async def test_whether_anything_was_taken_back_since_is_known(make: MakeStore) -> None:
     async with Subject(make) as subject:
         (given,) = await taught(subject, "a")
-        assert not await subject.store.revoked_since(0)
+        assert not await subject.store.has_revocations_since(0)
         await subject.store.revoke([given.seq], cause="undo", client="tests")
-        assert await subject.store.revoked_since(given.seq)
-        assert not await subject.store.revoked_since(subject.store.next_seq(subject.clock()))
+        assert await subject.store.has_revocations_since(given.seq)
+        assert not await subject.store.has_revocations_since(subject.store.next_seq(subject.clock()))
 
 
 async def test_a_judge_s_version_chooses_what_its_verdicts_taught(tmp_path: Path) -> None:
@@ -253,7 +255,7 @@ async def test_a_judge_s_version_chooses_what_its_verdicts_taught(tmp_path: Path
                 rows = "INSERT INTO conclusions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 ledger.execute(rows, (*conclusion, rewards[number].seq))
         for version, expected in (("m-1", rewards[:1]), ("m-2", rewards[1:2]), ("p", rewards[:2]), ("m-3", [])):
-            assert (await subject.store.selected(Selection(judge_version=version))).held == seqs(expected)
+            assert (await subject.store.select_rewards(Selection(judge_version=version))).revocable == seqs(expected)
 
 
 async def test_what_retention_has_put_into_a_baseline_is_out_of_reach_and_said_to_be(tmp_path: Path) -> None:
@@ -261,11 +263,11 @@ async def test_what_retention_has_put_into_a_baseline_is_out_of_reach_and_said_t
         rewards = await taught(subject, "aaaa")
     cut = trim(tmp_path, rewards[1].ts + 1.0)
     async with Subject(embedded(tmp_path)) as subject:
-        found = await subject.store.selected(Selection(client="a"))
-        assert (found.held, found.beyond) == (seqs(rewards[2:]), 1)
-        assert found.reaches_back == pytest.approx(cut, abs=0.01)
-        assert (await subject.store.selected(Selection(since=rewards[2].ts))).beyond == 0
-        await subject.store.revoke(found.held, cause="undo", client="tests")
+        found = await subject.store.select_rewards(Selection(client="a"))
+        assert (found.revocable, found.out_of_reach) == (seqs(rewards[2:]), 1)
+        assert found.out_of_reach_until == pytest.approx(cut, abs=0.01)
+        assert (await subject.store.select_rewards(Selection(since=rewards[2].ts))).out_of_reach == 0
+        await subject.store.revoke(found.revocable, cause="undo", client="tests")
         assert (await subject.state("anna")).reward_count == 2
 
 
@@ -283,8 +285,8 @@ async def test_who_when_what_and_how_much_is_recorded_once(tmp_path: Path) -> No
         await taught(subject, "aba")
         selection = Selection(client="a", since=NOON)
         for _ in range(2):
-            found = await subject.store.selected(selection)
-            await subject.store.revoke(found.held, cause="undo", client="the office", selection=selection)
+            found = await subject.store.select_rewards(selection)
+            await subject.store.revoke(found.revocable, cause="undo", client="the office", selection=selection)
         what = {"selection": {"client": "a", "since": NOON}, "rewards": 2, "users": 1, "policies": {"linucb-v2": 2}}
         assert records(tmp_path) == [(None, subject.clock.now, "the office", what)]
 

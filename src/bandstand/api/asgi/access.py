@@ -22,7 +22,7 @@ _READ = frozenset(
 )
 
 
-class Key(Protocol):
+class AccessKey(Protocol):
     """A configured API key; ``digest`` is the SHA-256 of its secret."""
 
     @property
@@ -38,7 +38,7 @@ class Key(Protocol):
         """SHA-256 of the secret, 32 bytes."""
 
 
-def required_role(method: str, path: str) -> Role:
+def get_required_role(method: str, path: str) -> Role:
     """The role a request needs, by its first path segment; what is not named here is for admins."""
     first = path.split("/", 2)[1] if path.startswith("/") else ""
     if first == _CONSOLE:
@@ -61,11 +61,11 @@ class Access:
         allowed_hosts: names under which a keyless service may be called, beside loopback.
     """
 
-    def __init__(self, keys: Sequence[Key], allowed_hosts: Sequence[str] = ()) -> None:
+    def __init__(self, keys: Sequence[AccessKey], allowed_hosts: Sequence[str] = ()) -> None:
         self._keys = tuple(keys)
         self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
 
-    def admit(self, headers: Headers, role: Role) -> str:
+    def authorize(self, headers: Headers, role: Role) -> str:
         """The name of the caller.
 
         Raises:
@@ -74,11 +74,11 @@ class Access:
             HostRefusedError: a keyless service was called by a strange name.
         """
         if not self._keys:
-            self._admit_local(headers)
+            self._check_local(headers)
             return ANONYMOUS
         if role == "open":
             return ANONYMOUS
-        key = self._key(headers)
+        key = self._find_key(headers)
         if key is None:
             message = "give an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
             raise UnauthorizedError(message)
@@ -87,7 +87,7 @@ class Access:
             raise ForbiddenError(message)
         return key.name
 
-    def _key(self, headers: Headers) -> Key | None:
+    def _find_key(self, headers: Headers) -> AccessKey | None:
         secret = headers.get(b"x-api-key", b"")
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() == b"bearer":
@@ -99,9 +99,9 @@ class Access:
                 found = key
         return found
 
-    def _admit_local(self, headers: Headers) -> None:
+    def _check_local(self, headers: Headers) -> None:
         host = headers.get(b"host", b"").decode("latin-1")
-        if not self._is_ours(_host_name(host)):
+        if not self._is_own_host(_parse_host_name(host)):
             message = "without API keys this service answers only on loopback names and those in ALLOWED_HOSTS"
             raise HostRefusedError(message)
         origin = headers.get(b"origin")
@@ -117,7 +117,7 @@ class Access:
             return False
         return parts.netloc.lower() == host.lower() or (parts.hostname or "") in self._allowed_hosts
 
-    def _is_ours(self, name: str) -> bool:
+    def _is_own_host(self, name: str) -> bool:
         if name in self._allowed_hosts or name == "localhost" or name.endswith(".localhost"):
             return True
         try:
@@ -126,7 +126,7 @@ class Access:
             return False
 
 
-def _host_name(host: str) -> str:
+def _parse_host_name(host: str) -> str:
     """The name in a Host header: without port, without the brackets of IPv6."""
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()

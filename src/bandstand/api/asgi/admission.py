@@ -9,77 +9,77 @@ from collections import deque
 
 from bandstand.errors import OverloadedError
 
-_PATIENCE = 0.02
+_MAX_WAIT_S = 0.02
 """Seconds after which the next one begins although light ones are about: these come first, but not only."""
 
 
-class Door:
+class AdmissionQueue:
     """A queue at a door; who finds nobody there goes straight in.
 
     Args:
-        most: requests that may wait; beyond that they are refused.
+        max_waiting: requests that may wait; beyond that they are refused.
     """
 
-    def __init__(self, most: int = 1000) -> None:
-        self._most = most
+    def __init__(self, max_waiting: int = 1000) -> None:
+        self._max_waiting = max_waiting
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._light = 0
-        self._resting = False
-        self._patience: asyncio.TimerHandle | None = None
+        self._light_requests = 0
+        self._yielding = False
+        self._timer: asyncio.TimerHandle | None = None
 
-    def light_begins(self) -> None:
+    def start_light_request(self) -> None:
         """Note that a light request is being answered."""
-        self._light += 1
+        self._light_requests += 1
 
-    def light_ends(self) -> None:
+    def end_light_request(self) -> None:
         """Note that it has been."""
-        self._light -= 1
+        self._light_requests -= 1
         if self._waiting:
-            self._look()
+            self._release_if_idle()
 
-    async def enter(self) -> None:
+    async def wait_turn(self) -> None:
         """Wait for one's turn.
 
         Raises:
             OverloadedError: too many wait.
         """
-        if not (self._light or self._resting or self._waiting):
-            self._rest()
+        if not (self._light_requests or self._yielding or self._waiting):
+            self._yield_to_loop()
             return
-        if len(self._waiting) >= self._most:
-            raise OverloadedError(f"{self._most} requests are waiting for their turn; try again shortly")
+        if len(self._waiting) >= self._max_waiting:
+            raise OverloadedError(f"{self._max_waiting} requests are waiting for their turn; try again shortly")
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        self._be_patient()
+        self._start_timer()
         await turn
 
-    def _look(self) -> None:
-        if not (self._light or self._resting):
-            self._give()
+    def _release_if_idle(self) -> None:
+        if not (self._light_requests or self._yielding):
+            self._release_next()
 
-    def _give(self) -> None:
+    def _release_next(self) -> None:
         """Let the next one in."""
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():  # whoever waited may have gone
                 turn.set_result(None)
-                self._rest()
+                self._yield_to_loop()
                 break
-        self._be_patient()
+        self._start_timer()
 
-    def _be_patient(self) -> None:
-        if self._waiting and self._patience is None:
-            self._patience = asyncio.get_running_loop().call_later(_PATIENCE, self._give)
+    def _start_timer(self) -> None:
+        if self._waiting and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_MAX_WAIT_S, self._release_next)
 
-    def _rest(self) -> None:
+    def _yield_to_loop(self) -> None:
         """Let the loop look at its sockets, and what it finds there begin, before the next turn."""
-        self._resting = True
+        self._yielding = True
         loop = asyncio.get_running_loop()
-        loop.call_soon(loop.call_soon, self._rested)
+        loop.call_soon(loop.call_soon, self._resume)
 
-    def _rested(self) -> None:
-        self._resting = False
-        self._look()
+    def _resume(self) -> None:
+        self._yielding = False
+        self._release_if_idle()

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from starlette.types import Receive
 
-from bandstand.api.problems import TooLargeError, UnsupportedMediaError, invalid_fields
+from bandstand.api.problems import TooLargeError, UnsupportedMediaError, from_field_errors
 from bandstand.errors import FieldError
 
 MAX_BODY = 1024 * 1024
-_MOST_DIGITS = 20
+_MAX_DIGITS = 20
 
 
 async def read_json_body(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
@@ -27,7 +27,7 @@ async def read_json_body(receive: Receive, headers: Mapping[bytes, bytes]) -> by
         message = "send the body without a Content-Encoding"
         raise UnsupportedMediaError(message)
     if len(length := headers.get(b"content-length", b"")) > 6:  # noqa: PLR2004 (under a million needs no closer look)
-        _require_size(int(length) if length.isdigit() and len(length) <= _MOST_DIGITS else MAX_BODY + 1)
+        _require_size(int(length) if length.isdigit() and len(length) <= _MAX_DIGITS else MAX_BODY + 1)
     event = await receive()
     body: bytes = event.get("body", b"")
     if event.get("more_body"):
@@ -40,7 +40,7 @@ async def read_json_body(receive: Receive, headers: Mapping[bytes, bytes]) -> by
             _require_size(size)
         body = b"".join(parts)
     if event["type"] == "http.disconnect":  # what came so far may happen to be JSON
-        raise invalid_fields(FieldError("body", "ended early"))
+        raise from_field_errors(FieldError("body", "ended early"))
     _require_size(len(body))
     return body
 

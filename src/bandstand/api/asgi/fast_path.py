@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 
 from bandstand.api.asgi.metrics import Metrics
-from bandstand.api.schemas.requests import Wire, checked_id, parsed
+from bandstand.api.schemas.requests import Wire, parse_body, validate_id
 from bandstand.judge.cascade import JudgeOffError
 from bandstand.service import judgements, reward, score, turns
-from bandstand.service.context import Deployment
+from bandstand.service.context import ServiceContext
 
 _OK, _ACCEPTED = 200, 202
 
 
-class Asked(NamedTuple):
+class RequestMetadata(NamedTuple):
     """What a request says beside its body.
 
     Attributes:
@@ -32,7 +32,7 @@ class Asked(NamedTuple):
     policy: str | None
 
 
-class Answer(NamedTuple):
+class EncodedResponse(NamedTuple):
     """Status and body of an answer."""
 
     status: int
@@ -42,17 +42,17 @@ class Answer(NamedTuple):
 class HotPath:
     """The two calls that a product makes all day."""
 
-    def __init__(self, deployment: Deployment, wire: Wire, metrics: Metrics) -> None:
+    def __init__(self, deployment: ServiceContext, wire: Wire, metrics: Metrics) -> None:
         self._deployment = deployment
         self._wire = wire
         self._metrics = metrics
 
-    async def score(self, body: bytes, asked: Asked) -> Answer:
+    async def handle_score(self, body: bytes, metadata: RequestMetadata) -> EncodedResponse:
         """Answer ``POST /score`` and ``POST /score/{policy}``."""
-        request = parsed(self._wire.score, body)
-        scored = await score.score(self._deployment, request, body=body, client=asked.client, policy=asked.policy)
+        request = parse_body(self._wire.score, body)
+        scored = await score.score(self._deployment, request, body=body, client=metadata.client, policy=metadata.policy)
         if not scored.repeated:
-            self._metrics.decision(scored.policy, exploring=scored.exploring)
+            self._metrics.record_decision(scored.policy, exploring=scored.exploring)
         answer: dict[str, Any] = {
             "tip_id": scored.tip_id,
             "score": scored.score,
@@ -62,23 +62,23 @@ class HotPath:
             "exploring": scored.exploring,
         }
         if request.get("ranking"):
-            answer["ranking"] = scored.ranking(request["candidates"])
-        return Answer(_OK, to_json(answer))
+            answer["ranking"] = scored.build_ranking(request["candidates"])
+        return EncodedResponse(_OK, to_json(answer))
 
-    async def reward(self, body: bytes, asked: Asked) -> Answer:
+    async def handle_reward(self, body: bytes, metadata: RequestMetadata) -> EncodedResponse:
         """Answer ``POST /reward`` and ``POST /reward/{policy}``."""
-        request = parsed(self._wire.reward, body)
-        client, policy = asked.client, asked.policy
+        request = parse_body(self._wire.reward, body)
+        client, policy = metadata.client, metadata.policy
         idempotency = None
-        if (key := asked.headers.get(b"idempotency-key")) is not None:
+        if (key := metadata.headers.get(b"idempotency-key")) is not None:
             scope = f"{client} /reward/{policy}" if policy else f"{client} /reward"
-            idempotency = (scope, checked_id(key.decode("latin-1"), "Idempotency-Key"))
+            idempotency = (scope, validate_id(key.decode("latin-1"), "Idempotency-Key"))
         if "turn" in request:
-            return await self._take(request, asked, idempotency)
+            return await self._accept_turn(request, metadata, idempotency)
         taught = await reward.reward(self._deployment, request, client=client, policy=policy, idempotency=idempotency)
         if not taught.repeated:
-            self._metrics.reward(taught.policy, applied=taught.applied)
-        return Answer(
+            self._metrics.record_reward(taught.policy, applied=taught.applied)
+        return EncodedResponse(
             _OK,
             to_json(
                 {
@@ -92,23 +92,25 @@ class HotPath:
             ),
         )
 
-    async def _take(self, request: dict[str, Any], asked: Asked, idempotency: tuple[str, str] | None) -> Answer:
+    async def _accept_turn(
+        self, request: dict[str, Any], metadata: RequestMetadata, idempotency: tuple[str, str] | None
+    ) -> EncodedResponse:
         """Take a turn as a reward: 202 once it is kept, or 200 with its verdict for whoever waits for that."""
-        judging = self._deployment.judging
+        judging = self._deployment.judge_worker
         if judging is None:
             raise JudgeOffError("This deployment judges nothing.")
         accepted = await turns.accept(
-            self._deployment, judging, request, client=asked.client, policy=asked.policy, idempotency=idempotency
+            self._deployment, judging, request, client=metadata.client, policy=metadata.policy, idempotency=idempotency
         )
         judgement = accepted.judgement
-        if request.get("wait") or b"wait=true" in asked.query.split(b"&"):
-            judgement = await judging.verdict_of(judgement)
+        if request.get("wait") or b"wait=true" in metadata.query.split(b"&"):
+            judgement = await judging.wait_for_verdict(judgement)
             if judgement.state != "waiting":
-                return Answer(_OK, to_json({"ok": True, **await judgements.told(judging, judgement)}))
+                return EncodedResponse(_OK, to_json({"ok": True, **await judgements.load_detail(judging, judgement)}))
         answer = {
             "ok": True,
             "judgement_id": judgement.judgement_id,
             "policy": judgement.policy.name,
             "decision_id": request.get("decision_id"),
         }
-        return Answer(_ACCEPTED, to_json(answer))
+        return EncodedResponse(_ACCEPTED, to_json(answer))

@@ -14,16 +14,16 @@ from time import perf_counter
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bandstand.api.asgi.access import ANONYMOUS, Access, Headers, required_role
-from bandstand.api.asgi.admission import Door
+from bandstand.api.asgi.access import ANONYMOUS, Access, Headers, get_required_role
+from bandstand.api.asgi.admission import AdmissionQueue
 from bandstand.api.asgi.bodies import read_json_body
-from bandstand.api.asgi.fast_path import Answer, Asked, HotPath
+from bandstand.api.asgi.fast_path import EncodedResponse, HotPath, RequestMetadata
 from bandstand.api.asgi.metrics import Metrics
-from bandstand.api.asgi.raw_path import checked_query, decoded
-from bandstand.api.problems import InternalError, render, status_of
+from bandstand.api.asgi.raw_path import decode_segment, validate_query
+from bandstand.api.problems import InternalError, render_problem, status_of
 from bandstand.errors import BandstandError
 
-Handler = Callable[[bytes, Asked], Awaitable[Answer]]
+Handler = Callable[[bytes, RequestMetadata], Awaitable[EncodedResponse]]
 
 _MAX_REQUEST_ID = 128
 _SERVER_ERROR = 500
@@ -33,7 +33,7 @@ _SEGMENTS_OF_NAMED = 3  # "", "score", policy
 log = structlog.get_logger("bandstand.request")
 
 
-class Gate:
+class FrontController:
     """Wraps the framework's application.
 
     Args:
@@ -51,8 +51,10 @@ class Gate:
         self._access = access
         self._metrics = metrics
         self._log_requests = log_requests
-        self._handlers: dict[str, Handler] = {} if hot is None else {"score": hot.score, "reward": hot.reward}
-        self._door = Door()
+        self._handlers: dict[str, Handler] = (
+            {} if hot is None else {"score": hot.handle_score, "reward": hot.handle_reward}
+        )
+        self._admission = AdmissionQueue()
         self._id_prefix = secrets.token_hex(4)
         self._id_counter = itertools.count(1)
 
@@ -63,17 +65,17 @@ class Gate:
             return
         started = perf_counter()
         headers = dict(scope["headers"])
-        request_id = self._request_id(headers)
+        request_id = self._resolve_request_id(headers)
         method: str = scope["method"]
         if method == "HEAD":
-            send = _without_body(send)
+            send = _drop_body(send)
         path = scope["raw_path"].decode("latin-1")
         client = ANONYMOUS
         route = "unmatched"
-        passed: _Passed | None = None
+        passed: _ForwardedRequest | None = None
         try:
-            client = self._access.admit(headers, required_role(method, path))
-            query = checked_query(scope["query_string"], may_repeat=path.startswith("/console/"))
+            client = self._access.authorize(headers, get_required_role(method, path))
+            query = validate_query(scope["query_string"], allow_repeats=path.startswith("/console/"))
             segments = path.split("/")
             handler = (
                 self._handlers.get(segments[1])
@@ -82,32 +84,32 @@ class Gate:
             )
             if handler is None:
                 if path in _HEAVY:
-                    await self._door.enter()
-                passed = _Passed(scope, path, query, client, request_id, self._door)
-                status = await passed.to(self._app, receive, send)
+                    await self._admission.wait_turn()
+                passed = _ForwardedRequest(scope, path, query, client, request_id, self._admission)
+                status = await passed.dispatch(self._app, receive, send)
             else:
                 policy = None
                 route = f"/{segments[1]}"
                 if len(segments) == _SEGMENTS_OF_NAMED:
                     route = f"/{segments[1]}/{{policy}}"
-                    policy = decoded(segments[2])
+                    policy = decode_segment(segments[2])
                 content = await read_json_body(receive, headers)
-                self._door.light_begins()
+                self._admission.start_light_request()
                 try:
-                    status, body = await handler(content, Asked(headers, query, client, policy))
+                    status, body = await handler(content, RequestMetadata(headers, query, client, policy))
                 finally:
-                    self._door.light_ends()
-                await _answer(send, status, [(b"content-type", b"application/json")], body, request_id)
+                    self._admission.end_light_request()
+                await _send_response(send, status, [(b"content-type", b"application/json")], body, request_id)
         except Exception as error:
-            problem = _problem(error, request_id, client)
+            problem = _to_problem(error, request_id, client)
             if passed is not None and passed.status:
                 raise  # half an answer is out: only the server can cut it short
-            status, problem_headers, body = render(problem, request_id)
-            await _answer(send, status, problem_headers, body, request_id)
+            status, problem_headers, body = render_problem(problem, request_id)
+            await _send_response(send, status, problem_headers, body, request_id)
         if passed is not None:
             route = passed.route
         seconds = perf_counter() - started
-        self._metrics.request(method, route, status, seconds)
+        self._metrics.record_request(method, route, status, seconds)
         if self._log_requests:
             log.info(
                 "request",
@@ -119,7 +121,7 @@ class Gate:
                 ms=round(seconds * 1000, 3),
             )
 
-    def _request_id(self, headers: Headers) -> str:
+    def _resolve_request_id(self, headers: Headers) -> str:
         given = headers.get(b"x-request-id")
         if given is not None and len(given) <= _MAX_REQUEST_ID:
             text = given.decode("latin-1")
@@ -128,30 +130,32 @@ class Gate:
         return f"{self._id_prefix}{next(self._id_counter):08x}"
 
 
-class _Passed:
+class _ForwardedRequest:
     """A request on its way through the application behind.
 
     Attributes:
         status: of the answer; 0 until it has begun.
     """
 
-    def __init__(self, scope: Scope, path: str, query: bytes, client: str, request_id: str, door: Door) -> None:
+    def __init__(
+        self, scope: Scope, path: str, query: bytes, client: str, request_id: str, admission: AdmissionQueue
+    ) -> None:
         self.status = 0
         self._tag = (b"x-request-id", request_id.encode())
-        state = {**scope.get("state", {}), "client": client, "request_id": request_id, "enter": door.enter}
+        state = {**scope.get("state", {}), "client": client, "request_id": request_id, "enter": admission.wait_turn}
         method = "GET" if scope["method"] == "HEAD" else scope["method"]  # whoever may GET may ask for the head alone
         self._scope: Scope = {**scope, "method": method, "path": path, "query_string": query, "state": state}
 
-    async def to(self, app: ASGIApp, receive: Receive, send: Send) -> int:
+    async def dispatch(self, app: ASGIApp, receive: Receive, send: Send) -> int:
         """Let the application answer; returns the status."""
 
-        async def tagged(message: Message) -> None:
+        async def send_tagged(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self.status = message["status"]
                 message["headers"] = [*message["headers"], self._tag]
             await send(message)
 
-        await app(self._scope, receive, tagged)
+        await app(self._scope, receive, send_tagged)
         return self.status
 
     @property
@@ -160,7 +164,7 @@ class _Passed:
         return getattr(self._scope.get("route"), "path_format", "unmatched")
 
 
-def _problem(error: Exception, request_id: str, client: str) -> BandstandError:
+def _to_problem(error: Exception, request_id: str, client: str) -> BandstandError:
     """The problem that answers for an error; a failure leaves one line in the log."""
     if not isinstance(error, BandstandError):
         log.error("request failed", exc_info=error, request_id=request_id, client=client)
@@ -171,14 +175,16 @@ def _problem(error: Exception, request_id: str, client: str) -> BandstandError:
     return error
 
 
-def _without_body(send: Send) -> Send:
-    async def head(message: Message) -> None:
+def _drop_body(send: Send) -> Send:
+    async def send_head(message: Message) -> None:
         await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-    return head
+    return send_head
 
 
-async def _answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes, request_id: str) -> None:
+async def _send_response(
+    send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes, request_id: str
+) -> None:
     headers.append((b"content-length", str(len(body)).encode()))
     headers.append((b"x-request-id", request_id.encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})

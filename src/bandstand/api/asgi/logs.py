@@ -16,10 +16,10 @@ from structlog.typing import EventDict, WrappedLogger
 
 from bandstand.errors import BandstandError
 
-_MOST_FRAMES = 30
+_MAX_FRAMES = 30
 
 
-def configure(level: str) -> None:
+def configure_logging(level: str) -> None:
     """Send all logging to stderr as JSON lines.
 
     Args:
@@ -44,11 +44,11 @@ def configure(level: str) -> None:
                 structlog.stdlib.add_logger_name,
                 structlog.stdlib.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
-                _first_line,
+                _truncate_event,
             ],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _without_words,
+                _redact_exception,
                 structlog.processors.JSONRenderer(),
             ],
             use_get_message=False,
@@ -69,23 +69,23 @@ class _Stderr:
         sys.stderr.flush()
 
 
-def _first_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+def _truncate_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """What asyncio, for one, writes below the first line are reprs of whatever was at hand."""
     event["event"] = str(event["event"]).partition("\n")[0]
     event.pop("stack_info", None)
     return event
 
 
-def _without_words(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+def _redact_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Replace an exception by where it came from."""
     given = event.pop("exc_info", None)
     error = given[1] if isinstance(given, tuple) else sys.exc_info()[1] if given is True else given
     if isinstance(error, BaseException):
-        event["exception"] = list(_chain(error))
+        event["exception"] = list(_iter_causes(error))
     return event
 
 
-def _chain(error: BaseException | None) -> Iterator[dict[str, Any]]:
+def _iter_causes(error: BaseException | None) -> Iterator[dict[str, Any]]:
     """An exception and what caused it, the newest first."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -96,8 +96,8 @@ def _chain(error: BaseException | None) -> Iterator[dict[str, Any]]:
         described["frames"] = [
             f"{frame.f_globals.get('__name__')}:{line} {frame.f_code.co_qualname}"
             for frame, line in walk_tb(error.__traceback__)
-        ][-_MOST_FRAMES:]
+        ][-_MAX_FRAMES:]
         if isinstance(error, BaseExceptionGroup):
-            described["exceptions"] = [part for inner in error.exceptions for part in _chain(inner)]
+            described["exceptions"] = [part for inner in error.exceptions for part in _iter_causes(inner)]
         yield described
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -6,24 +6,24 @@ percent-encode, where a server lets them through, mean the same as if it had.
 
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
-from bandstand.api.problems import NOT_UTF8, invalid_fields
+from bandstand.api.problems import NOT_UTF8, from_field_errors
 from bandstand.errors import FieldError
 
 _ASCII = bytes(range(128))
 
 
-def decoded(segment: str) -> str:
+def decode_segment(segment: str) -> str:
     """A segment of the raw path; bytes that are not UTF-8 become surrogates, which no id and no name may hold."""
     return unquote_to_bytes(segment.encode("latin-1")).decode("utf-8", "surrogateescape")
 
 
-def checked_query(query: bytes, *, may_repeat: bool = False) -> bytes:
+def validate_query(query: bytes, *, allow_repeats: bool = False) -> bytes:
     """The query, in ASCII: the framework reads other bytes as Latin-1, and all that are not UTF-8 as one character.
 
     Args:
         query: as it came.
-        may_repeat: a parameter may be given twice. Otherwise the framework would take the last: whoever asked to erase
-            two users in one request would have erased one.
+        allow_repeats: a parameter may be given twice. Otherwise the framework would take the last: whoever asked to
+            erase two users in one request would have erased one.
 
     Raises:
         InvalidRequestError: it is not UTF-8, or holds a parameter more than once.
@@ -33,10 +33,10 @@ def checked_query(query: bytes, *, may_repeat: bool = False) -> bytes:
     try:
         unquote_to_bytes(query).decode()
     except UnicodeDecodeError:
-        raise invalid_fields(FieldError("query", NOT_UTF8)) from None
+        raise from_field_errors(FieldError("query", NOT_UTF8)) from None
     ascii_query = quote(query, safe=_ASCII)
-    if "&" in ascii_query and not may_repeat:
+    if "&" in ascii_query and not allow_repeats:
         names = [name for name, _ in parse_qsl(ascii_query, keep_blank_values=True)]
         if len(set(names)) < len(names):
-            raise invalid_fields(FieldError("query", "holds a parameter more than once"))
+            raise from_field_errors(FieldError("query", "holds a parameter more than once"))
     return ascii_query.encode()

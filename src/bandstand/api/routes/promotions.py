@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from fastapi import APIRouter, Request
 
-from bandstand.api.openapi import described
+from bandstand.api.openapi import describe_operation
 from bandstand.api.schemas.learning import ActivePolicy
 from bandstand.errors import (
     OverloadedError,
@@ -13,27 +13,27 @@ from bandstand.errors import (
     StorageUnavailableError,
 )
 from bandstand.service import promotion
-from bandstand.service.context import Deployment
+from bandstand.service.context import ServiceContext
 
-_CHANGES = described(PromotionRefusedError, OverloadedError, StorageUnavailableError, StorageFullError)
+_CHANGES = describe_operation(PromotionRefusedError, OverloadedError, StorageUnavailableError, StorageFullError)
 
 
-def promotions_router(deployment: Deployment) -> APIRouter:
+def build_promotions_router(deployment: ServiceContext) -> APIRouter:
     """Promote and demote over one deployment."""
     routes = APIRouter(tags=["operators"])
 
     @routes.post("/policies/{policy:id}/promote", response_model=ActivePolicy, openapi_extra=_CHANGES)
     async def promote(request: Request, policy: str) -> dict[str, Any]:
         """Make a policy the one that un-named requests mean, at once and for good. Idempotent."""
-        return await promotion.promote(deployment, policy, _client(request))
+        return await promotion.promote(deployment, policy, _get_client(request))
 
     @routes.post("/policies/{policy:id}/demote", response_model=ActivePolicy, openapi_extra=_CHANGES)
     async def demote(request: Request, policy: str) -> dict[str, Any]:
         """Go back from a policy to the one promoted before it, or to the default. Idempotent."""
-        return await promotion.demote(deployment, policy, _client(request))
+        return await promotion.demote(deployment, policy, _get_client(request))
 
     return routes
 
 
-def _client(request: Request) -> str:
+def _get_client(request: Request) -> str:
     return cast("str", request.state.client)

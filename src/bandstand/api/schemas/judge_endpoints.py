@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from bandstand.api.schemas.learning import AnswerBody
 from bandstand.api.schemas.requests import Id
 from bandstand.judge.arbiter import TriggerReason
-from bandstand.judge.gate import GateMode, Withheld
+from bandstand.judge.gate import GateMode, WithheldReason
 from bandstand.judge.verdict import UnscoredReason
 
 MAX_TURNS = 100
@@ -139,7 +139,7 @@ class ThresholdFields(TypedDict):
     multi_intent_threshold: NotRequired[Share]
 
 
-def _ranked(intents: list[IntentFields]) -> list[IntentFields]:
+def _validate_ranking(intents: list[IntentFields]) -> list[IntentFields]:
     if len({intent["id"] for intent in intents}) != len(intents):
         kind, message = "duplicate_intent", "ids must differ from each other"
         raise PydanticCustomError(kind, message)
@@ -157,11 +157,13 @@ class ArbitrateRequest(TypedDict):
     tenant_id: Id
     message: str
     rule: NotRequired[RuleFields | None]
-    semantic: NotRequired[Annotated[list[IntentFields], Field(max_length=MAX_INTENTS), AfterValidator(_ranked)]]
+    semantic: NotRequired[
+        Annotated[list[IntentFields], Field(max_length=MAX_INTENTS), AfterValidator(_validate_ranking)]
+    ]
     config: NotRequired[ThresholdFields | None]
 
 
-def _one_form(request: JudgeRequest) -> JudgeRequest:
+def _validate_form(request: JudgeRequest) -> JudgeRequest:
     given = [name for name in _TEXTS if name in request]
     if ("turns" in request) == bool(given) or 0 < len(given) < len(_TEXTS):
         kind, message = "one_form", "must hold query_t, answer_t and query_t1, or turns"
@@ -169,7 +171,7 @@ def _one_form(request: JudgeRequest) -> JudgeRequest:
     return request
 
 
-JUDGE: TypeAdapter[Any] = TypeAdapter(Annotated[JudgeRequest, AfterValidator(_one_form)])
+JUDGE: TypeAdapter[Any] = TypeAdapter(Annotated[JudgeRequest, AfterValidator(_validate_form)])
 FEEDBACK: TypeAdapter[Any] = TypeAdapter(FeedbackRequest)
 ARBITRATE: TypeAdapter[Any] = TypeAdapter(ArbitrateRequest)
 
@@ -186,7 +188,7 @@ class JudgementOfTurn(AnswerBody):
     reward: float = Field(description="What it would teach")
     should_update: bool = Field(description="Whether it would teach")
     unscored: UnscoredReason | None = Field(description="Why there is no verdict")
-    withheld: Withheld = Field(description="Why it would not teach; empty where it would")
+    withheld: WithheldReason = Field(description="Why it would not teach; empty where it would")
     taxonomy: str
     tier: str
     model: str

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeA
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from bandstand.api.problems import invalid, invalid_fields
+from bandstand.api.problems import from_field_errors, from_validation_error
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.features import Field as FeatureField
 from bandstand.errors import FieldError
@@ -31,7 +31,7 @@ ID_SCHEMA = _ID.json_schema()
 """The same rule, as OpenAPI shows it."""
 
 
-def checked_id(value: str, field: str) -> str:
+def validate_id(value: str, field: str) -> str:
     """An identifier from a path, a query or a header, held to the same rule as one in a body.
 
     Raises:
@@ -40,7 +40,7 @@ def checked_id(value: str, field: str) -> str:
     try:
         return _ID.validate_python(value)
     except ValidationError as error:
-        problem = invalid(error)
+        problem = from_validation_error(error)
         problem.errors = tuple(fault._replace(field=field) for fault in problem.errors)
         problem.detail = f"{field}: {problem.errors[0].message}"
         raise problem from None
@@ -50,9 +50,9 @@ class Wire:
     """Validators of request bodies, as the catalogue's features have it."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        context = _typed("Context", catalogue.context_fields)
-        features = _typed("Features", {**catalogue.context_fields, **catalogue.candidate_fields})
-        candidate = _dictionary(
+        context = _make_fields_dict("Context", catalogue.context_fields)
+        features = _make_fields_dict("Features", {**catalogue.context_fields, **catalogue.candidate_fields})
+        candidate = _make_typed_dict(
             "Candidate",
             {
                 "id": Id,
@@ -65,9 +65,9 @@ class Wire:
         candidates = Annotated[
             list[candidate],  # type: ignore[valid-type]  # made at run time
             Field(min_length=1, max_length=MAX_CANDIDATES),
-            AfterValidator(_distinct),
+            AfterValidator(_validate_distinct),
         ]
-        score = _dictionary(
+        score = _make_typed_dict(
             "ScoreRequest",
             {
                 "user_id": Id,
@@ -77,14 +77,14 @@ class Wire:
                 "ranking": NotRequired[Annotated[bool, Field(description="Also return all candidates, best first")]],
             },
         )
-        reaction = _dictionary(
+        reaction = _make_typed_dict(
             "Reaction",
             {
                 "action": Literal["dismiss", "snooze", "done"],
                 "dwell_ms": NotRequired[Annotated[float, Field(ge=0)] | None],
             },
         )
-        turn = _dictionary(
+        turn = _make_typed_dict(
             "RewardTurn",
             {
                 "query_t": Annotated[str, Field(description="What the user asked; may be empty")],
@@ -108,14 +108,14 @@ class Wire:
             ],
         }
         if "day_of_week" in catalogue.context_fields:
-            reward_fields["day_of_week"] = NotRequired[_annotation(catalogue.context_fields["day_of_week"])]
-        self.generate = _generate("Generate", {})
-        self.recommend = _generate("Recommend", catalogue.context_fields)
+            reward_fields["day_of_week"] = NotRequired[_to_annotation(catalogue.context_fields["day_of_week"])]
+        self.generate = _build_generate_adapter("Generate", {})
+        self.recommend = _build_generate_adapter("Recommend", catalogue.context_fields)
         self.score: TypeAdapter[dict[str, Any]] = TypeAdapter(score)
-        self.reward: TypeAdapter[dict[str, Any]] = TypeAdapter(_dictionary("RewardRequest", reward_fields))
-        self.reset: TypeAdapter[dict[str, Any]] = TypeAdapter(_dictionary("ResetRequest", {"user_id": Id}))
+        self.reward: TypeAdapter[dict[str, Any]] = TypeAdapter(_make_typed_dict("RewardRequest", reward_fields))
+        self.reset: TypeAdapter[dict[str, Any]] = TypeAdapter(_make_typed_dict("ResetRequest", {"user_id": Id}))
 
-    def adapters(self) -> dict[str, TypeAdapter[dict[str, Any]]]:
+    def get_adapters(self) -> dict[str, TypeAdapter[dict[str, Any]]]:
         """Request validators by the name their schema has in OpenAPI."""
         return {
             "ScoreRequest": self.score,
@@ -126,7 +126,7 @@ class Wire:
         }
 
 
-def parsed(adapter: TypeAdapter[dict[str, Any]], body: bytes) -> dict[str, Any]:
+def parse_body(adapter: TypeAdapter[dict[str, Any]], body: bytes) -> dict[str, Any]:
     """A validated request.
 
     Raises:
@@ -135,28 +135,28 @@ def parsed(adapter: TypeAdapter[dict[str, Any]], body: bytes) -> dict[str, Any]:
     try:
         request = adapter.validate_json(body)
     except ValidationError as error:
-        raise invalid(error) from None
+        raise from_validation_error(error) from None
     if b"NaN" in body or b"Infinity" in body:  # pydantic reads them as numbers, also where it then ignores the field
         _require_json(body)
     return request
 
 
 def _require_json(body: bytes) -> None:
-    def refuse(_: str) -> NoReturn:
-        raise invalid_fields(FieldError("body", "NaN and Infinity are not JSON"))
+    def reject_constant(_: str) -> NoReturn:
+        raise from_field_errors(FieldError("body", "NaN and Infinity are not JSON"))
 
-    json.loads(body, parse_constant=refuse)
+    json.loads(body, parse_constant=reject_constant)
 
 
-def _generate(name: str, fields: Mapping[str, FeatureField]) -> TypeAdapter[dict[str, Any]]:
+def _build_generate_adapter(name: str, fields: Mapping[str, FeatureField]) -> TypeAdapter[dict[str, Any]]:
     """What writes tips: the user's moment, and beside it the context ``fields`` of whoever picks among them."""
     task = Annotated[dict[str, Any], Field(description="Any object; it is read as untrusted text")]
-    context = _dictionary(
+    context = _make_typed_dict(
         f"{name}Context",
         {
             "hour_of_day": NotRequired[Annotated[int, Field(ge=0, le=23, json_schema_extra={"default": 12})]],
             "day_of_week": NotRequired[Annotated[int, Field(ge=0, le=6, json_schema_extra={"default": 0})]],
-            **{key: NotRequired[_annotation(field)] for key, field in fields.items()},
+            **{key: NotRequired[_to_annotation(field)] for key, field in fields.items()},
             "tasks": NotRequired[Annotated[list[task], Field(description="The 200 most urgent are looked at")]],
             "extra": NotRequired[Annotated[dict[str, Any], Field(description="What else the product knows")]],
         },
@@ -169,14 +169,14 @@ def _generate(name: str, fields: Mapping[str, FeatureField]) -> TypeAdapter[dict
             Annotated[str | None, Field(max_length=MAX_ID, description="Left out, the deployment chooses")]
         ],
     }
-    return TypeAdapter(_dictionary(f"{name}Request", request))
+    return TypeAdapter(_make_typed_dict(f"{name}Request", request))
 
 
-def _typed(name: str, fields: Mapping[str, FeatureField]) -> Any:
-    return _dictionary(name, {key: NotRequired[_annotation(field)] for key, field in fields.items()})
+def _make_fields_dict(name: str, fields: Mapping[str, FeatureField]) -> Any:
+    return _make_typed_dict(name, {key: NotRequired[_to_annotation(field)] for key, field in fields.items()})
 
 
-def _annotation(field: FeatureField) -> Any:
+def _to_annotation(field: FeatureField) -> Any:
     kinds = {"integer": int, "number": float, "boolean": bool, "string": str}
     bounds = {"ge": field.minimum, "le": field.maximum}
     constraints: dict[str, Any] = {name: bound for name, bound in bounds.items() if bound is not None}
@@ -185,13 +185,13 @@ def _annotation(field: FeatureField) -> Any:
     return Annotated[kinds[field.type], Field(json_schema_extra={"default": field.default}, **constraints)]
 
 
-def _dictionary(name: str, fields: dict[str, Any]) -> Any:
-    made = TypedDict(name, fields)  # type: ignore[misc]  # fields are known at run time only
-    made.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]  # pydantic's documented hook
-    return made
+def _make_typed_dict(name: str, fields: dict[str, Any]) -> Any:
+    typed_dict = TypedDict(name, fields)  # type: ignore[misc]  # fields are known at run time only
+    typed_dict.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]  # pydantic's documented hook
+    return typed_dict
 
 
-def _distinct(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _validate_distinct(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if len({candidate["id"] for candidate in candidates}) != len(candidates):
         kind, message = "duplicate_candidate", "candidate ids must differ from each other"
         raise PydanticCustomError(kind, message)

@@ -42,7 +42,7 @@ class MethodName(StrEnum):
     PLATT = "platt"
 
 
-Tier = Annotated[
+TierOption = Annotated[
     TierName, typer.Option(help="Who judges; auto asks the LLM of JUDGE_MODEL where local is not sure, if one is set.")
 ]
 TaxonomyName = Annotated[
@@ -55,7 +55,7 @@ TaxonomyName = Annotated[
 def evaluate(
     file: File,
     *,
-    tier: Tier = TierName.AUTO,
+    tier: TierOption = TierName.AUTO,
     taxonomy: TaxonomyName = None,
     strict: Strict = False,
     state_dir: StateDir = None,
@@ -66,23 +66,25 @@ def evaluate(
     The judge is as the service has it, with its own weights and calibrations where it has any.
     """
     # Imported here: the other commands need none of it.
-    from bandstand.cli.judge.labelled_files import chosen, evaluated, labelled  # noqa: PLC0415
+    from bandstand.cli.judge.labelled_files import evaluate_judge, open_judge, read_labelled_file  # noqa: PLC0415
     from bandstand.cli.judge.tables import show_evaluation  # noqa: PLC0415
 
     settings = read_settings(state_dir=state_dir)
 
-    async def found() -> dict[str, Any]:
-        async with chosen(tier.value, taxonomy, settings) as chosen_judge:
-            return await evaluated(labelled(file, chosen_judge.taxonomy, strict=strict), chosen_judge, settings)
+    async def run_evaluation() -> dict[str, Any]:
+        async with open_judge(tier.value, taxonomy, settings) as chosen_judge:
+            return await evaluate_judge(
+                read_labelled_file(file, chosen_judge.taxonomy, strict=strict), chosen_judge, settings
+            )
 
-    _tell(asyncio.run(found()), show_evaluation, as_json=as_json)
+    _show_result(asyncio.run(run_evaluation()), show_evaluation, as_json=as_json)
 
 
 @judge.command()
 def calibrate(
     file: File,
     *,
-    tier: Tier = TierName.AUTO,
+    tier: TierOption = TierName.AUTO,
     taxonomy: TaxonomyName = None,
     method: Annotated[MethodName, typer.Option(help="How confidence is mapped.")] = MethodName.ISOTONIC,
     target_precision: Annotated[
@@ -97,22 +99,22 @@ def calibrate(
     Each tier that gave verdicts has a calibration of its own, which acts at the gate on verdicts of the same tier and
     model, and is named in what was applied.
     """
-    from bandstand.cli.judge.labelled_files import calibrated, chosen, labelled  # noqa: PLC0415 - as above
+    from bandstand.cli.judge.labelled_files import calibrate_judge, open_judge, read_labelled_file  # noqa: PLC0415 - as above
     from bandstand.cli.judge.tables import show_calibrations  # noqa: PLC0415 - as above
 
     settings = read_settings(state_dir=state_dir)
 
-    async def found() -> dict[str, Any]:
-        async with chosen(tier.value, taxonomy, settings) as chosen_judge:
-            return await calibrated(
-                labelled(file, chosen_judge.taxonomy, strict=strict),
+    async def run_calibration() -> dict[str, Any]:
+        async with open_judge(tier.value, taxonomy, settings) as chosen_judge:
+            return await calibrate_judge(
+                read_labelled_file(file, chosen_judge.taxonomy, strict=strict),
                 chosen_judge,
                 settings,
                 method=method.value,
                 target_precision=target_precision,
             )
 
-    _tell(asyncio.run(found()), show_calibrations, as_json=as_json)
+    _show_result(asyncio.run(run_calibration()), show_calibrations, as_json=as_json)
 
 
 @judge.command()
@@ -129,17 +131,17 @@ def train(
 
     Learning starts from the shipped weights. What is printed was measured on rows that the weights had not seen.
     """
-    from bandstand.cli.judge.labelled_files import chosen, labelled, trained  # noqa: PLC0415 - as above
+    from bandstand.cli.judge.labelled_files import open_judge, read_labelled_file, train_judge  # noqa: PLC0415 - as above
     from bandstand.cli.judge.tables import show_training  # noqa: PLC0415 - as above
 
     settings = read_settings(state_dir=state_dir)
 
-    async def found() -> dict[str, Any]:
-        async with chosen("local", taxonomy, settings) as chosen_judge:
-            turns = labelled(file, chosen_judge.taxonomy, strict=strict)
-            return await trained(turns, chosen_judge.taxonomy, settings, name=name)
+    async def run_training() -> dict[str, Any]:
+        async with open_judge("local", taxonomy, settings) as chosen_judge:
+            turns = read_labelled_file(file, chosen_judge.taxonomy, strict=strict)
+            return await train_judge(turns, chosen_judge.taxonomy, settings, name=name)
 
-    _tell(asyncio.run(found()), show_training, as_json=as_json)
+    _show_result(asyncio.run(run_training()), show_training, as_json=as_json)
 
 
 judge.command(hidden=True)(work)
@@ -147,8 +149,8 @@ judge.command()(retry)
 judge.command()(reapply)
 
 
-def _tell(found: Mapping[str, Any], show: Callable[[Mapping[str, Any]], None], *, as_json: bool) -> None:
+def _show_result(result: Mapping[str, Any], show: Callable[[Mapping[str, Any]], None], *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(found, allow_nan=False))
+        typer.echo(json.dumps(result, allow_nan=False))
     else:
-        show(found)
+        show(result)

@@ -11,35 +11,37 @@ from rich.text import Text
 from bandstand.judge.taxonomy import POLARITIES
 
 _WIDTH = 120
-_NONE = "–"
+_PLACEHOLDER = "–"
 
 
-def show_evaluation(found: Mapping[str, Any]) -> None:
+def show_evaluation(result: Mapping[str, Any]) -> None:
     """Print an evaluation: the facts, the confusion of polarities and of labels, and every measure."""
-    console, judge = _console(), found["judge"]
-    _facts(
+    console, judge = _make_console(), result["judge"]
+    _show_facts(
         console,
         "Judge evaluation",
         {
-            "file": f"{found['file']}: {found['n']:,} turns, {len(found['skipped']):,} lines skipped",
+            "file": f"{result['file']}: {result['n']:,} turns, {len(result['skipped']):,} lines skipped",
             "judge": f"{judge['tier']}, {judge['model']}",
             "gate": f"{judge['gate']}, τ = {judge['tau']:g}, calibration {', '.join(judge['calibrations']) or 'none'}",
-            "unscored": ", ".join(f"{reason} {count:,}" for reason, count in found["unscored"].items()) or "none",
-            "LLM calls": f"{found['llm_calls']:,}; {found['llm_calls_saved']:,} turns cost none",
-            "cost": "not known" if found["cost"] is None else f"${found['cost']:.4f}",
+            "unscored": ", ".join(f"{reason} {count:,}" for reason, count in result["unscored"].items()) or "none",
+            "LLM calls": f"{result['llm_calls']:,}; {result['llm_calls_saved']:,} turns cost none",
+            "cost": "not known" if result["cost"] is None else f"${result['cost']:.4f}",
         },
     )
     for name, order in (("polarity", POLARITIES), ("labels", None)):
-        if found[name]["n"]:
-            console.print(_confusion(f"{name.capitalize()}: {found[name]['n']:,} turns", found[name], order))
-    console.print(measures({"every verdict": found, "above the gate": found["gated"]}))
+        if result[name]["n"]:
+            console.print(
+                _build_confusion_table(f"{name.capitalize()}: {result[name]['n']:,} turns", result[name], order)
+            )
+    console.print(build_measures_table({"every verdict": result, "above the gate": result["gated"]}))
 
 
-def show_calibrations(found: Mapping[str, Any]) -> None:
+def show_calibrations(result: Mapping[str, Any]) -> None:
     """Print what was fitted, and what it is worth where it was not fitted."""
-    console = _console()
-    for one in found["calibrations"]:
-        _facts(
+    console = _make_console()
+    for one in result["calibrations"]:
+        _show_facts(
             console,
             f"Calibration {one['name']}",
             {
@@ -50,32 +52,32 @@ def show_calibrations(found: Mapping[str, Any]) -> None:
                 "JUDGE_TAU stays in force",
             },
         )
-        console.print(_before_and_after(one, "by the other four fifths"))
-    _written(console, found["written"])
+        console.print(_build_comparison_table(one, "by the other four fifths"))
+    _show_path(console, result["written"])
 
 
-def show_training(found: Mapping[str, Any]) -> None:
+def show_training(result: Mapping[str, Any]) -> None:
     """Print what was trained, and what it is worth on rows that it was not trained with."""
-    console = _console()
-    _facts(
+    console = _make_console()
+    _show_facts(
         console,
-        f"Trained {found['model']}",
-        {"file": f"{found['file']}: {found['n']:,} turns, {len(found['skipped']):,} lines skipped"},
+        f"Trained {result['model']}",
+        {"file": f"{result['file']}: {result['n']:,} turns, {len(result['skipped']):,} lines skipped"},
     )
-    console.print(_before_and_after(found, "trained on the other four fifths"))
-    _written(console, found["written"])
+    console.print(_build_comparison_table(result, "trained on the other four fifths"))
+    _show_path(console, result["written"])
     console.print(Text("A calibration that was fitted before it is of other weights: calibrate again.", style="dim"))
 
 
-def measures(columns: Mapping[str, Mapping[str, Any]]) -> Table:
+def build_measures_table(columns: Mapping[str, Mapping[str, Any]]) -> Table:
     """Put reports side by side, a measure a row; a dash where there is nothing to measure."""
     table = Table("", box=SIMPLE)
     for name in columns:
         table.add_column(name, justify="right")
     for title, path in _MEASURES:
-        values = [_at(report, path) for report in columns.values()]
+        values = [_get_measure(report, path) for report in columns.values()]
         if any(value is not None for value in values):
-            table.add_row(title, *(_NONE if value is None else f"{value:.3f}" for value in values))
+            table.add_row(title, *(_PLACEHOLDER if value is None else f"{value:.3f}" for value in values))
     return table
 
 
@@ -96,14 +98,14 @@ _MEASURES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 
 
-def _before_and_after(found: Mapping[str, Any], after: str) -> Table:
-    columns = {"before": found["before"], "before, above the gate": found["before"]["gated"]}
-    if found["after"] is not None:
-        columns |= {after: found["after"], "and above the gate": found["after"]["gated"]}
-    return measures(columns)
+def _build_comparison_table(result: Mapping[str, Any], after: str) -> Table:
+    columns = {"before": result["before"], "before, above the gate": result["before"]["gated"]}
+    if result["after"] is not None:
+        columns |= {after: result["after"], "and above the gate": result["after"]["gated"]}
+    return build_measures_table(columns)
 
 
-def _confusion(title: str, agreement: Mapping[str, Any], order: Sequence[str] | None) -> Table:
+def _build_confusion_table(title: str, agreement: Mapping[str, Any], order: Sequence[str] | None) -> Table:
     counts = agreement["confusion"]
     names = [name for name in order or counts if name in counts]
     table = Table(title=Text(title, style="bold"), title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
@@ -116,7 +118,7 @@ def _confusion(title: str, agreement: Mapping[str, Any], order: Sequence[str] | 
     return table
 
 
-def _at(report: Mapping[str, Any], path: Sequence[str]) -> float | None:
+def _get_measure(report: Mapping[str, Any], path: Sequence[str]) -> float | None:
     value: Any = report
     for name in path:
         value = value.get(name)
@@ -125,19 +127,19 @@ def _at(report: Mapping[str, Any], path: Sequence[str]) -> float | None:
     return float(value)
 
 
-def _facts(console: Console, title: str, facts: Mapping[str, str]) -> None:
-    told = Table.grid(padding=(0, 2))
+def _show_facts(console: Console, title: str, facts: Mapping[str, str]) -> None:
+    grid = Table.grid(padding=(0, 2))
     for name, fact in facts.items():
-        told.add_row(Text(name, style="dim"), Text(fact, overflow="fold"))
+        grid.add_row(Text(name, style="dim"), Text(fact, overflow="fold"))
     console.print(Text(title, style="bold"))
-    console.print(told)
+    console.print(grid)
     console.print()
 
 
-def _written(console: Console, path: str) -> None:
+def _show_path(console: Console, path: str) -> None:
     console.print(Text(f"Written to {path}; a service uses it from its next start."), soft_wrap=True)
 
 
-def _console() -> Console:
+def _make_console() -> Console:
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_WIDTH)

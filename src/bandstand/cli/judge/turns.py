@@ -7,13 +7,13 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from bandstand.cli.report import AsJson, report
-from bandstand.cli.state.access import ApiKey, Url, ask
+from bandstand.cli.report import AsJson, show_result
+from bandstand.cli.state.access import ApiKey, Url, call_service
 from bandstand.cli.state.directory import StateDir
 from bandstand.config.settings import Settings, load_catalogue, read_settings
-from bandstand.judge_worker.worker import Judging
+from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.store.maintenance.import_ import CLIENT
-from bandstand.store.maintenance.offline import ledger_path
+from bandstand.store.maintenance.offline import find_ledger
 
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
@@ -39,16 +39,16 @@ def retry(
     """
     chosen: dict[str, Any] = {} if reason is None else {"reason": reason}
     if url is not None:
-        from_then = {} if since is None else {"since": _utc(since).isoformat()}
-        answer = ask(url, api_key, "POST", "/judgements/retry", json=from_then | chosen)
+        window = {} if since is None else {"since": _to_utc(since).isoformat()}
+        answer = call_service(url, api_key, "POST", "/judgements/retry", json=window | chosen)
     else:
         from bandstand.service.judgements import retry as again  # noqa: PLC0415 (a command of its own name)
 
-        seconds = 0.0 if since is None else _utc(since).timestamp()
-        answer = _here(
+        seconds = 0.0 if since is None else _to_utc(since).timestamp()
+        answer = _run_on_directory(
             read_settings(state_dir=state_dir), lambda judging: again(judging, CLIENT, since=seconds, **chosen)
         )
-    report("Waiting for the judge again", answer, as_json=as_json)
+    show_result("Waiting for the judge again", answer, as_json=as_json)
 
 
 def reapply(
@@ -64,40 +64,40 @@ def reapply(
     Where that comes to something else, what was taught is taken back exactly and the other is taught.
     """
     if url is not None:
-        answer = ask(url, api_key, "POST", "/judgements/reapply", json={"since": _utc(since).isoformat()})
+        answer = call_service(url, api_key, "POST", "/judgements/reapply", json={"since": _to_utc(since).isoformat()})
     else:
-        from bandstand.service.judgements import reapply as hold  # noqa: PLC0415 (a command of its own name)
+        from bandstand.service.judgements import reapply_gate as hold  # noqa: PLC0415 (a command of its own name)
 
-        answer = _here(
-            read_settings(state_dir=state_dir), lambda judging: hold(judging, CLIENT, since=_utc(since).timestamp())
+        answer = _run_on_directory(
+            read_settings(state_dir=state_dir), lambda judging: hold(judging, CLIENT, since=_to_utc(since).timestamp())
         )
-    report("Held to the gate again", answer, as_json=as_json)
+    show_result("Held to the gate again", answer, as_json=as_json)
 
 
 def work() -> None:
     """Judge turns from standard input: the process that a service starts for itself."""
-    from bandstand.api.asgi.logs import configure  # noqa: PLC0415 (the other commands log nothing)
-    from bandstand.wiring.judge_child import work as judge_input  # noqa: PLC0415 (it takes the judge's modules to import)
+    from bandstand.api.asgi.logs import configure_logging  # noqa: PLC0415 (the other commands log nothing)
+    from bandstand.wiring.judge_child import run_judge_process as judge_input  # noqa: PLC0415 (it takes the judge's modules to import)
 
     settings = read_settings()
-    configure(settings.log_level)
+    configure_logging(settings.log_level)
     asyncio.run(judge_input(settings))
 
 
-def _utc(time: datetime) -> datetime:
+def _to_utc(time: datetime) -> datetime:
     return time.replace(tzinfo=UTC)
 
 
-def _here(settings: Settings, use_case: Callable[[Judging], Awaitable[T]]) -> T:
+def _run_on_directory(settings: Settings, use_case: Callable[[JudgeWorker], Awaitable[T]]) -> T:
     """Own the directory for one use case; nothing is judged."""
-    from bandstand.api.asgi.logs import configure  # noqa: PLC0415 (as above)
-    from bandstand.service.context import Deployment  # noqa: PLC0415 (as above)
+    from bandstand.api.asgi.logs import configure_logging  # noqa: PLC0415 (as above)
+    from bandstand.service.context import ServiceContext  # noqa: PLC0415 (as above)
     from bandstand.store.state_directory import StoreOptions  # noqa: PLC0415 (as above)
     from bandstand.store.turn_store import TurnStore  # noqa: PLC0415 (as above)
-    from bandstand.wiring.judge_worker import serving  # noqa: PLC0415 (as above)
+    from bandstand.wiring.judge_worker import build_judge_worker  # noqa: PLC0415 (as above)
 
-    ledger_path(settings.state_dir)
-    configure(settings.log_level)  # to stderr: what is printed is the answer
+    find_ledger(settings.state_dir)
+    configure_logging(settings.log_level)  # to stderr: what is printed is the answer
 
     async def run() -> T:
         # Retention is the service's to apply.
@@ -106,8 +106,8 @@ def _here(settings: Settings, use_case: Callable[[Judging], Awaitable[T]]) -> T:
         store = TurnStore(settings.state_dir, catalogue, options=options, turn_retention_days=0)
         await store.open()
         try:
-            deployment = Deployment(catalogue, store)
-            return await use_case(serving(settings, store, deployment.population, deployment.clock))
+            deployment = ServiceContext(catalogue, store)
+            return await use_case(build_judge_worker(settings, store, deployment.population, deployment.clock))
         finally:
             await store.close()
 

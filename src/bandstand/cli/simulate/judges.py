@@ -8,14 +8,14 @@ import typer
 
 from bandstand.config.settings import Settings
 from bandstand.simulate.judges.command_judge import COMMAND_DEADLINE_S, CommandJudge
-from bandstand.simulate.judges.judge import Judge, RuleJudge
-from bandstand.simulate.judges.judge_prompt import planned_prompt
+from bandstand.simulate.judges.judge import ReactionJudge, RuleJudge
+from bandstand.simulate.judges.judge_prompt import load_planned_prompt
 from bandstand.simulate.judges.llm_judge import LLM_DEADLINE_S, LLM_MODEL, LlmJudge
 from bandstand.simulate.plan import JudgePlan, Plan
 
 
 @asynccontextmanager
-async def planned_judge(settings: Settings, plan: Plan) -> AsyncIterator[Judge]:
+async def open_planned_judge(settings: Settings, plan: Plan) -> AsyncIterator[ReactionJudge]:
     """Make the judge of a plan, and close what it needed.
 
     Raises:
@@ -25,14 +25,14 @@ async def planned_judge(settings: Settings, plan: Plan) -> AsyncIterator[Judge]:
     if judge.kind == "rule":
         yield RuleJudge()
     elif judge.kind == "command":
-        yield CommandJudge(judge.command, planned_prompt(judge), deadline_s=judge.deadline_s or COMMAND_DEADLINE_S)
+        yield CommandJudge(judge.command, load_planned_prompt(judge), deadline_s=judge.deadline_s or COMMAND_DEADLINE_S)
     else:
-        async with _client(settings, plan.judge, plan.total) as client:
-            yield LlmJudge(client, planned_prompt(judge), deadline_s=judge.deadline_s or LLM_DEADLINE_S)
+        async with _open_client(settings, plan.judge, plan.total) as client:
+            yield LlmJudge(client, load_planned_prompt(judge), deadline_s=judge.deadline_s or LLM_DEADLINE_S)
 
 
 @asynccontextmanager
-async def _client(settings: Settings, plan: JudgePlan, questions: int) -> AsyncIterator[Any]:
+async def _open_client(settings: Settings, plan: JudgePlan, questions: int) -> AsyncIterator[Any]:
     """The model that judges, named on stderr with the host its questions go to; None where there is no key."""
     # The providers' packages take a second to import.
     from bandstand.llm.middleware.breaker import BreakerClient, CircuitBreaker  # noqa: PLC0415

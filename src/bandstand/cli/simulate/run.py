@@ -12,34 +12,34 @@ from pathlib import Path
 from typing import Any
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.cli.report import progress
-from bandstand.cli.simulate.chat_judge import listening, with_judge
-from bandstand.cli.simulate.judges import planned_judge
+from bandstand.cli.report import show_progress
+from bandstand.cli.simulate.chat_judge import open_chat_players, with_judge
+from bandstand.cli.simulate.judges import open_planned_judge
 from bandstand.config.settings import Settings
 from bandstand.errors import BandstandError, InvalidRequestError
 from bandstand.simulate.errors import RunBusyError, RunTakenError, UnknownRunError
 from bandstand.simulate.http_client import ServicePlayers
 from bandstand.simulate.judges.judge_prompt import with_prompt
 from bandstand.simulate.plan import Plan
-from bandstand.simulate.run.play import Key, PackedPlay
-from bandstand.simulate.run.result import result
+from bandstand.simulate.run.play import PackedPlay, PlayKey
+from bandstand.simulate.run.result import build_result
 from bandstand.simulate.run.runner import (
     AT_ONCE,
     LocalPlayers,
     Players,
     Runner,
-    calm_collector,
+    build_tally,
+    configure_gc,
     require_policies,
-    retold,
 )
 from bandstand.simulate.world.persona import PERSONA_SETS, parse_personas
-from bandstand.store.tables.simulations import Claim, RunState, Simulations
+from bandstand.store.tables.simulations import RunClaim, RunState, Simulations
 
 _CLIENT = "-"
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class RunContext:
     """Where and with what a run is played."""
 
     settings: Settings
@@ -54,15 +54,15 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundRun:
+class RunHandle:
     """A run that is ours to play; without a claim, one that is done and only has to be told."""
 
     id: int
     plan: Plan
-    claim: Claim | None
+    claim: RunClaim | None
 
 
-def new_run(setting: Setting, document: Mapping[str, Any]) -> FoundRun:
+def create_run(context: RunContext, document: Mapping[str, Any]) -> RunHandle:
     """Plan a run from the flags that were given, write it down, and take it.
 
     Raises:
@@ -72,19 +72,19 @@ def new_run(setting: Setting, document: Mapping[str, Any]) -> FoundRun:
     values = dict(document)
     world = values.get("world", "shipped")
     if world not in PERSONA_SETS:
-        own = parse_personas(_read(Path(world)))
+        own = parse_personas(_read_file(Path(world)))
         values |= {"world": [asdict(persona) for persona in own], "personas": values.get("personas", len(own))}
-    values["policies"] = [_configured(setting, name, values) for name in values["policies"]]
+    values["policies"] = [_resolve_policy(context, name, values) for name in values["policies"]]
     if "url" in values:
         values["users"] = f"simulated/{secrets.token_hex(4)}"
-    plan = with_judge(setting.settings, with_prompt(Plan.from_document(values)))
+    plan = with_judge(context.settings, with_prompt(Plan.from_document(values)))
     if plan.url is None:
-        plan = require_policies(plan, setting.catalogue.policies)
-    run = setting.simulations.create(plan.to_json(), plan.total, origin="command", client=_CLIENT, now=time.time())
-    return FoundRun(run, plan, setting.simulations.claim(run, now=time.time()))
+        plan = require_policies(plan, context.catalogue.policies)
+    run = context.simulations.create(plan.to_json(), plan.total, origin="command", client=_CLIENT, now=time.time())
+    return RunHandle(run, plan, context.simulations.claim(run, now=time.time()))
 
 
-def resumed_run(setting: Setting, name: str, *, supervised: bool) -> FoundRun:
+def resume_run(context: RunContext, name: str, *, supervised: bool) -> RunHandle:
     """Find a run by its number, or the ``last`` one, and take it.
 
     Raises:
@@ -92,58 +92,60 @@ def resumed_run(setting: Setting, name: str, *, supervised: bool) -> FoundRun:
         RunBusyError: somebody plays it.
         ConfigurationError: its policies are defined otherwise now.
     """
-    simulations, now = setting.simulations, time.time()
-    newest = simulations.page(before=None, limit=1, now=now) if name == "last" else []
+    simulations, now = context.simulations, time.time()
+    newest = simulations.list_page(before=None, limit=1, now=now) if name == "last" else []
     number = newest[0].id if newest else int(name) if name.isascii() and name.isdecimal() else 0
     row = simulations.get(number, now)
     if row is None:
-        raise UnknownRunError(f"There is no run {name} in {setting.settings.state_dir}.")
+        raise UnknownRunError(f"There is no run {name} in {context.settings.state_dir}.")
     plan = Plan.from_json(row.plan)
     if plan.url is None:
         for policy in plan.policies:
-            setting.catalogue.policy(policy)
-        plan = require_policies(plan, setting.catalogue.policies)
+            context.catalogue.get_policy(policy)
+        plan = require_policies(plan, context.catalogue.policies)
     if row.state == "done":
-        return FoundRun(row.id, plan, None)
-    claim = simulations.claim(row.id, now=now, anew=supervised)
+        return RunHandle(row.id, plan, None)
+    claim = simulations.claim(row.id, now=now, only_queued=supervised)
     if claim is None:
         raise RunBusyError(f"Run {row.id} is being played by another process, or has been ended.")
-    return FoundRun(row.id, plan, claim)
+    return RunHandle(row.id, plan, claim)
 
 
-async def play_run(setting: Setting, run: FoundRun, *, supervised: bool) -> dict[str, Any]:
+async def play_run(context: RunContext, run: RunHandle, *, supervised: bool) -> dict[str, Any]:
     """Play a run to its end, or to a signal, and tell what came out."""
-    simulations, plan = setting.simulations, run.plan
+    simulations, plan = context.simulations, run.plan
     if run.claim is None:
-        return result(plan, retold(plan, _kept(simulations, run.id)), run=run.id, state="done")
-    calm_collector()
+        return build_result(plan, build_tally(plan, _load_plays(simulations, run.id)), run=run.id, state="done")
+    configure_gc()
     journal = _Journal(simulations, run.claim)
     try:
-        with simulations.held_open(), progress("decisions", plan.total) as bar:
-            async with _players(setting, plan) as players, planned_judge(setting.settings, plan) as judge:
+        with simulations.keep_open(), show_progress("decisions", plan.total) as bar:
+            async with _open_players(context, plan) as players, open_planned_judge(context.settings, plan) as judge:
                 runner = Runner(
                     plan,
                     players,
                     judge,
                     journal=journal,
-                    kept=_kept(simulations, run.id),
-                    at_once=_at_once(setting, plan),
-                    on_progress=lambda done: bar.so_far(done, plan.total),
+                    kept=_load_plays(simulations, run.id),
+                    at_once=_resolve_concurrency(context, plan),
+                    on_progress=lambda done: bar.update(done, plan.total),
                 )
-                state: RunState = "done" if await runner.run(_stop(supervised=supervised)) else "interrupted"
+                state: RunState = (
+                    "done" if await runner.run(_install_stop_event(supervised=supervised)) else "interrupted"
+                )
     except RunTakenError:
         raise  # it is nobody's to end any more, or somebody else's
     except BaseException as error:
         journal.end("failed", error.detail if isinstance(error, BandstandError) else type(error).__name__)
         raise
     journal.end(state)
-    return result(plan, runner.tally, run=run.id, state=state, seconds=runner.seconds)
+    return build_result(plan, runner.tally, run=run.id, state=state, seconds=runner.seconds)
 
 
 class _Journal:
     """Writes a run under its claim."""
 
-    def __init__(self, simulations: Simulations, claim: Claim) -> None:
+    def __init__(self, simulations: Simulations, claim: RunClaim) -> None:
         self._simulations = simulations
         self._claim = claim
         self._done = 0
@@ -170,49 +172,49 @@ class _Journal:
         )
 
 
-def _kept(simulations: Simulations, run: int) -> list[tuple[Key, PackedPlay]]:
-    rows: list[Any] = list(simulations.plays(run))
+def _load_plays(simulations: Simulations, run: int) -> list[tuple[PlayKey, PackedPlay]]:
+    rows: list[Any] = list(simulations.iter_plays(run))
     return [((seed, user, policy), PackedPlay(*packed)) for seed, user, policy, *packed in rows]
 
 
-def _at_once(setting: Setting, plan: Plan) -> int | None:
+def _resolve_concurrency(context: RunContext, plan: Plan) -> int | None:
     asks = plan.judge.kind != "rule" or (plan.chat is not None and plan.chat.tier in {"llm", "auto"})
     if plan.url is None and not asks:
         return None
-    return max(1, setting.concurrency or AT_ONCE)
+    return max(1, context.concurrency or AT_ONCE)
 
 
-def _stop(*, supervised: bool) -> asyncio.Event:
+def _install_stop_event(*, supervised: bool) -> asyncio.Event:
     """An event that the first signal sets (the second one kills), or, supervised, the end of standard input."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
-    def stopped(number: int) -> None:
+    def on_signal(number: int) -> None:
         stop.set()
         loop.remove_signal_handler(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped, number)
+        loop.add_signal_handler(number, on_signal, number)
     if supervised:
         loop.add_reader(sys.stdin.fileno(), stop.set)
     return stop
 
 
 @asynccontextmanager
-async def _players(setting: Setting, plan: Plan) -> AsyncIterator[Players]:
+async def _open_players(context: RunContext, plan: Plan) -> AsyncIterator[Players]:
     if plan.url is None:
-        async with listening(setting.settings, plan, LocalPlayers(setting.catalogue.policies)) as players:
+        async with open_chat_players(context.settings, plan, LocalPlayers(context.catalogue.policies)) as players:
             yield players
         return
-    async with ServicePlayers(plan.url, setting.api_key, plan.users) as service:
+    async with ServicePlayers(plan.url, context.api_key, plan.users) as service:
         yield service
 
 
-def _configured(setting: Setting, name: str, values: Mapping[str, Any]) -> str:
+def _resolve_policy(context: RunContext, name: str, values: Mapping[str, Any]) -> str:
     """The policy's own name, where it plays here; a service resolves names itself."""
-    return name if "url" in values else setting.catalogue.policy(name).name
+    return name if "url" in values else context.catalogue.get_policy(name).name
 
 
-def _read(path: Path) -> str:
+def _read_file(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -11,12 +11,12 @@ from typing import Annotated, Any, TypeVar
 import structlog
 import typer
 
-from bandstand.cli.state.directory import Place
+from bandstand.cli.state.directory import StateLocation
 from bandstand.errors import ConfigurationError, InvalidRequestError, StorageUnavailableError
-from bandstand.service.context import Deployment
+from bandstand.service.context import ServiceContext
 from bandstand.store.bandit_store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
-from bandstand.store.maintenance.offline import ledger_path
+from bandstand.store.maintenance.offline import find_ledger
 from bandstand.store.state_directory import StoreOptions
 
 Url = Annotated[
@@ -32,15 +32,15 @@ _SECONDS = 60.0
 T = TypeVar("T")
 
 
-def here(where: Place, use_case: Callable[[Deployment], Awaitable[T]]) -> T:
+def run_on_directory(location: StateLocation, use_case: Callable[[ServiceContext], Awaitable[T]]) -> T:
     """Own the directory for one use case."""
-    ledger_path(where.directory)
+    find_ledger(location.directory)
 
     async def run() -> T:
         # Retention is the service's to apply, by its own settings.
-        store = EmbeddedStore(where.directory, where.catalogue, options=StoreOptions(retention_days=0))
+        store = EmbeddedStore(location.directory, location.catalogue, options=StoreOptions(retention_days=0))
         await store.open()
-        deployment = Deployment(where.catalogue, store, prior_files=PriorFiles(where.directory))
+        deployment = ServiceContext(location.catalogue, store, prior_files=PriorFiles(location.directory))
         try:
             await deployment.population.open()  # whoever goes, goes from the learned priors too
             try:
@@ -50,12 +50,12 @@ def here(where: Place, use_case: Callable[[Deployment], Awaitable[T]]) -> T:
         finally:
             await store.close()
 
-    with _warned_on_stderr():
+    with _log_warnings_to_stderr():
         return asyncio.run(run())
 
 
 @contextmanager
-def _warned_on_stderr() -> Iterator[None]:
+def _log_warnings_to_stderr() -> Iterator[None]:
     """Keep stdout for the answer, which may be JSON that a program reads: log warnings alone, and not there."""
     before = structlog.get_config()
     structlog.reset_defaults()
@@ -69,7 +69,7 @@ def _warned_on_stderr() -> Iterator[None]:
         structlog.configure(**before)
 
 
-def ask(url: str, api_key: str | None, method: str, path: str, **request: Any) -> dict[str, Any]:
+def call_service(url: str, api_key: str | None, method: str, path: str, **request: Any) -> dict[str, Any]:
     """Ask a running service; ``request`` is what httpx takes beside method, path and headers.
 
     Raises:

@@ -16,8 +16,8 @@ from typing import Annotated
 
 import typer
 
-from bandstand.cli.report import AsJson, progress, report
-from bandstand.cli.state.directory import StateDir, place
+from bandstand.cli.report import AsJson, show_progress, show_result
+from bandstand.cli.state.directory import StateDir, resolve_location
 from bandstand.cli.state.undo import revoke
 from bandstand.cli.state.users import erase, reset
 from bandstand.errors import InvalidRequestError
@@ -26,7 +26,7 @@ from bandstand.store.maintenance import export as exporting
 from bandstand.store.maintenance import migrate_schema, rebuild_verify
 from bandstand.store.maintenance.import_ import import_states
 from bandstand.store.maintenance.legacy_import import read_ids, read_v1
-from bandstand.store.maintenance.offline import observed, owned
+from bandstand.store.maintenance.offline import open_owned, open_read_only
 from bandstand.store.sqlite.errors import storage_errors
 
 EXIT_MISMATCH = 1
@@ -47,19 +47,22 @@ def rebuild(state_dir: StateDir = None, *, as_json: AsJson = False) -> None:
     A document is a checkpoint, so this is never needed for the service to be right; it is for when documents are gone,
     or are not to be trusted. The service must be stopped.
     """
-    where = place(state_dir)
-    with owned(where.directory, where.catalogue) as opened, progress("users", opened.user_count()) as steps:
-        result = rebuild_verify.rebuild(opened, steps.one)
+    location = resolve_location(state_dir)
+    with (
+        open_owned(location.directory, location.catalogue) as opened,
+        show_progress("users", opened.count_users()) as steps,
+    ):
+        result = rebuild_verify.rebuild_documents(opened, steps.advance)
     notes = []
     if result.baselines:
         notes.append(
             f"{result.baselines:,} users start from the state that retention kept: their events up to "
-            f"{_date(result.reaches_back)} are gone, and no rebuild reaches further back."
+            f"{_format_date(result.reaches_back)} are gone, and no rebuild reaches further back."
         )
     if result.set_aside:
-        notes.append(f"{result.set_aside:,} files were set aside in {where.directory / 'quarantine'}.")
-    answer = asdict(result) | {"reaches_back": _date(result.reaches_back)}
-    report("Rebuilt from the ledger", answer, as_json=as_json, notes=notes)
+        notes.append(f"{result.set_aside:,} files were set aside in {location.directory / 'quarantine'}.")
+    answer = asdict(result) | {"reaches_back": _format_date(result.reaches_back)}
+    show_result("Rebuilt from the ledger", answer, as_json=as_json, notes=notes)
 
 
 @state.command()
@@ -68,20 +71,20 @@ def verify(state_dir: StateDir = None, *, as_json: AsJson = False) -> None:
 
     Needs no lock: it works while the service runs.
     """
-    where = place(state_dir)
-    with progress("documents") as steps:
-        found = rebuild_verify.verify(where.directory, where.catalogue, steps.one)
-    if found.damage:
+    location = resolve_location(state_dir)
+    with show_progress("documents") as steps:
+        result = rebuild_verify.verify(location.directory, location.catalogue, steps.advance)
+    if result.damage:
         note = "The ledger's file is damaged: stop the service, keep the directory, and restore a backup."
-    elif found.faults:
+    elif result.faults:
         note = "Repair: stop the service and run `bandstand state rebuild`; the ledger is right."
     else:
         note = "All is well."
-    answer = {"ok": found.sound, **asdict(found)}
+    answer = {"ok": result.is_sound, **asdict(result)}
     if not as_json:
-        answer["faults"] = [f"{fault.path}: {fault.reason}" for fault in found.faults]
-    report("Verified", answer, as_json=as_json, notes=[note])
-    if not found.sound:
+        answer["faults"] = [f"{fault.path}: {fault.reason}" for fault in result.faults]
+    show_result("Verified", answer, as_json=as_json, notes=[note])
+    if not result.is_sound:
         raise typer.Exit(EXIT_MISMATCH)
 
 
@@ -96,17 +99,20 @@ def export(
 
     Needs no lock: it works while the service runs.
     """
-    where = place(state_dir)
-    with observed(where.directory, where.catalogue) as opened, progress("users", opened.user_count()) as steps:
-        lines = exporting.export(opened, steps.one)
+    location = resolve_location(state_dir)
+    with (
+        open_read_only(location.directory, location.catalogue) as opened,
+        show_progress("users", opened.count_users()) as steps,
+    ):
+        lines = exporting.export(opened, steps.advance)
         if file is None:
             for line in lines:
                 sys.stdout.write(line + "\n")
         else:
-            _write_whole(file, lines)
+            _write_atomic(file, lines)
 
 
-def _write_whole(file: Path, lines: Iterator[str]) -> None:
+def _write_atomic(file: Path, lines: Iterator[str]) -> None:
     """Write a file that is either all there or not there; it is about people, so only its owner may read it."""
     partial = file.with_name(f"{file.name}.partial")
     try:
@@ -149,7 +155,7 @@ def import_(
     """
     if ids is not None and format_ is not Format.V1:
         raise InvalidRequestError("--ids goes with --format v1 only")
-    where = place(state_dir)
+    location = resolve_location(state_dir)
     with ExitStack() as stack:
         if format_ is Format.V1:
             incoming = read_v1(sources, None if ids is None else read_ids(ids))
@@ -159,17 +165,17 @@ def import_(
             stack.enter_context(storage_errors(sources[0]))
             file = sys.stdin.buffer if str(sources[0]) == "-" else stack.enter_context(sources[0].open("rb"))
             incoming = exporting.read_lines(file)
-        opened = stack.enter_context(owned(where.directory, where.catalogue, new=True))
-        steps = stack.enter_context(progress("users"))
+        opened = stack.enter_context(open_owned(location.directory, location.catalogue, new=True))
+        steps = stack.enter_context(show_progress("users"))
         merge = format_ is Format.V1
-        result = import_states(opened, incoming, now=time.time(), skip_bad=skip_bad, merge=merge, tick=steps.one)
+        result = import_states(opened, incoming, now=time.time(), skip_bad=skip_bad, merge=merge, tick=steps.advance)
     notes = [
         f"{count:,} states of {what} were kept, though that is not configured here."
         for what, count in sorted(result.unknown.items())
     ]
     if result.erased:
         notes.append(f"{result.erased:,} users were left out: they were erased after their state was taken.")
-    report("Imported", asdict(result), as_json=as_json, notes=notes)
+    show_result("Imported", asdict(result), as_json=as_json, notes=notes)
 
 
 @state.command()
@@ -187,11 +193,11 @@ def migrate(
     The ledger holds raw contexts and candidates. Only what it holds as sums, baselines and imports, starts cold.
     Back up before. The service must be stopped.
     """
-    where = place(state_dir)
-    with owned(where.directory, where.catalogue, migrating=True) as opened:
-        rounds = opened.user_count() * (1 if dry_run else 2)
-        with progress("users", rounds) as steps:
-            result = migrate_schema.migrate(opened, schema, dry_run=dry_run, tick=steps.one)
+    location = resolve_location(state_dir)
+    with open_owned(location.directory, location.catalogue, migrating=True) as opened:
+        rounds = opened.count_users() * (1 if dry_run else 2)
+        with show_progress("users", rounds) as steps:
+            result = migrate_schema.migrate(opened, schema, dry_run=dry_run, tick=steps.advance)
     if not result.schemas:
         title = "Nothing to migrate: the sums fit the configured schemas"
     else:
@@ -202,7 +208,7 @@ def migrate(
             f"Sums of {result.cold:,} users from before a baseline or an import cannot be encoded again: they start "
             "cold there, with their counters kept."
         )
-    report(title, asdict(result) | {"dry_run": dry_run}, as_json=as_json, notes=notes)
+    show_result(title, asdict(result) | {"dry_run": dry_run}, as_json=as_json, notes=notes)
 
 
 @state.command()
@@ -216,15 +222,17 @@ def backup(
 
     Needs no lock: it works while the service runs. Never copy the files of a running service yourself.
     """
-    where = place(state_dir)
-    with progress("pages") as steps:
-        result = backups.back_up(where.directory, destination, steps.so_far)
+    location = resolve_location(state_dir)
+    with show_progress("pages") as steps:
+        result = backups.create_backup(location.directory, destination, steps.update)
     notes = [
-        f"To restore: stop the service, move {where.directory} away, copy {destination} in its place, start it again.",
+        f"To restore: stop the service, move {location.directory} away, copy {destination} to its place, start it.",
         "Documents are made again from the ledger as users are met, or at once by `bandstand state rebuild`.",
         "A user erased after this backup is in it: erase again after restoring.",
     ]
-    report("Backed up and checked", asdict(result) | {"destination": str(destination)}, as_json=as_json, notes=notes)
+    show_result(
+        "Backed up and checked", asdict(result) | {"destination": str(destination)}, as_json=as_json, notes=notes
+    )
 
 
 state.command()(reset)
@@ -232,5 +240,5 @@ state.command()(erase)
 state.command()(revoke)
 
 
-def _date(ts: float | None) -> str | None:
+def _format_date(ts: float | None) -> str | None:
     return None if ts is None else datetime.fromtimestamp(ts, UTC).isoformat(timespec="seconds")

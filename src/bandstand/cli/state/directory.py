@@ -13,18 +13,18 @@ StateDir = Annotated[
 ]
 
 
-class Place(NamedTuple):
+class StateLocation(NamedTuple):
     """Where the state is and what is configured for it."""
 
     directory: Path
     catalogue: Catalogue
 
 
-def place(state_dir: str | None) -> Place:
+def resolve_location(state_dir: str | None) -> StateLocation:
     """Read the settings as the service would; the flag comes first.
 
     Raises:
         ConfigurationError: a setting, or the file of BANDSTAND_CONFIG, is wrong.
     """
     settings = read_settings(state_dir=state_dir)
-    return Place(settings.state_dir, load_catalogue(settings))
+    return StateLocation(settings.state_dir, load_catalogue(settings))

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from bandstand.cli.report import AsJson, report
-from bandstand.cli.state.access import ApiKey, Url, ask, here
-from bandstand.cli.state.directory import StateDir, place
+from bandstand.cli.report import AsJson, show_result
+from bandstand.cli.state.access import ApiKey, Url, call_service, run_on_directory
+from bandstand.cli.state.directory import StateDir, resolve_location
 from bandstand.errors import InvalidRequestError
 from bandstand.service.undo import undo
 from bandstand.store.maintenance.import_ import CLIENT
@@ -40,21 +40,28 @@ def revoke(  # noqa: PLR0913 (each is a flag)
     Those that fit everything given, all of them or, if anything goes wrong, none; the log keeps that they were given.
     What was decided meanwhile stays. Again does nothing twice.
     """
-    times = {name: _time(name, text) for name, text in (("since", since), ("until", until)) if text is not None}
+    times = {name: _parse_time(name, text) for name, text in (("since", since), ("until", until)) if text is not None}
     if url is not None:
         texts = {"decision_id": decision, "client": client, "judge_version": judge_version}
         named = {name: text for name, text in texts.items() if text is not None}
         body = {**named, **{name: time.isoformat() for name, time in times.items()}, "dry_run": dry_run}
-        answer = ask(url, api_key, "POST", "/revocations", json=body, timeout=_SECONDS)
+        answer = call_service(url, api_key, "POST", "/revocations", json=body, timeout=_SECONDS)
     else:
         seconds = {name: time.timestamp() for name, time in times.items()}
         selection = Selection(decision, client, judge_version, seconds.get("since"), seconds.get("until"))
-        answer = here(place(state_dir), lambda deployment: undo(deployment, selection, CLIENT, dry_run=dry_run))
+        answer = run_on_directory(
+            resolve_location(state_dir), lambda deployment: undo(deployment, selection, CLIENT, dry_run=dry_run)
+        )
     title = "Would be taken back (nothing was changed)" if dry_run else "Taken back"
-    report(title, answer if as_json else _flat(answer, dry_run=dry_run), as_json=as_json, notes=_notes(answer))
+    show_result(
+        title,
+        answer if as_json else _flatten_answer(answer, dry_run=dry_run),
+        as_json=as_json,
+        notes=_build_notes(answer),
+    )
 
 
-def _time(name: str, text: str) -> datetime:
+def _parse_time(name: str, text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
@@ -64,7 +71,7 @@ def _time(name: str, text: str) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _flat(answer: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
+def _flatten_answer(answer: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
     """The answer as rows for a person; which priors would be learned again, a dry run does not find out."""
     policies = [f"{name}: {count:,}" for name, count in answer["policies"].items()]
     priors = {} if dry_run else {"priors": answer["priors"]}
@@ -77,7 +84,7 @@ def _flat(answer: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def _notes(answer: dict[str, Any]) -> list[str]:
+def _build_notes(answer: dict[str, Any]) -> list[str]:
     beyond = answer["out_of_reach"]
     if not beyond["users"]:
         return []

@@ -5,30 +5,30 @@ from typing import Annotated, Any
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from bandstand.cli.report import AsJson, report
-from bandstand.cli.state.access import ApiKey, Url, ask, here
-from bandstand.cli.state.directory import StateDir, place
+from bandstand.cli.report import AsJson, show_result
+from bandstand.cli.state.access import ApiKey, Url, call_service, run_on_directory
+from bandstand.cli.state.directory import StateDir, resolve_location
 from bandstand.errors import InvalidRequestError
 from bandstand.service import users
-from bandstand.service.context import Deployment
-from bandstand.store.maintenance.export import UserId, described
+from bandstand.service.context import ServiceContext
+from bandstand.store.maintenance.export import UserId, describe_error
 from bandstand.store.maintenance.import_ import CLIENT
 
 _USER_ID: TypeAdapter[str] = TypeAdapter(UserId)
 
 
-def _checked(user_id: str) -> str:
+def _validate_user_id(user_id: str) -> str:
     try:
         return _USER_ID.validate_python(user_id)
     except ValidationError as error:
-        raise InvalidRequestError(f"USER: {described(error)}") from None
+        raise InvalidRequestError(f"USER: {describe_error(error)}") from None
 
 
 User = Annotated[
     str,
     typer.Argument(
         metavar="USER",
-        callback=_checked,
+        callback=_validate_user_id,
         help="The user's id, as the product sends it; after -- if it begins with a dash.",
     ),
 ]
@@ -48,10 +48,10 @@ def reset(
     A reward that comes later for an earlier decision is logged and teaches nothing.
     """
     if url is not None:
-        answer = ask(url, api_key, "POST", "/reset", json={"user_id": user})
+        answer = call_service(url, api_key, "POST", "/reset", json={"user_id": user})
     else:
-        answer = here(place(state_dir), lambda deployment: _reset(deployment, user))
-    report("Reset", answer, as_json=as_json)
+        answer = run_on_directory(resolve_location(state_dir), lambda deployment: _reset(deployment, user))
+    show_result("Reset", answer, as_json=as_json)
 
 
 def erase(
@@ -67,12 +67,12 @@ def erase(
     if not yes:
         typer.confirm(f"Erase user {user!a} and everything held about them?", abort=True, err=True)
     if url is not None:
-        answer = ask(url, api_key, "DELETE", "/users", params={"user_id": user})
+        answer = call_service(url, api_key, "DELETE", "/users", params={"user_id": user})
     else:
-        answer = here(place(state_dir), lambda deployment: users.erase(deployment, user, CLIENT))
-    report("Erased", answer, as_json=as_json)
+        answer = run_on_directory(resolve_location(state_dir), lambda deployment: users.erase(deployment, user, CLIENT))
+    show_result("Erased", answer, as_json=as_json)
 
 
-async def _reset(deployment: Deployment, user_id: str) -> dict[str, Any]:
+async def _reset(deployment: ServiceContext, user_id: str) -> dict[str, Any]:
     await users.reset(deployment, user_id, CLIENT)
     return {"ok": True}

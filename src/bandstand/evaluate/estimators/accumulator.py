@@ -14,8 +14,8 @@ from bandstand.evaluate.estimators.logged_rows import FloatArray, LoggedRows
 from bandstand.evaluate.estimators.moments import Moments
 
 MEAN_WEIGHT_ERRORS = 3.0
-SMALLEST_ESS_SHARE = 0.01
-_FEWEST_RESAMPLES = 100
+MIN_ESS_SHARE = 0.01
+_MIN_RESAMPLES = 100
 _ROUNDING = 1e-9
 
 
@@ -92,16 +92,16 @@ class Accumulator:
             raise EvaluationError("interval must be 'normal' or 'bootstrap'")
         if not 0 < level < 1:
             raise EvaluationError("level must be between 0 and 1")
-        if resamples < _FEWEST_RESAMPLES:
-            raise EvaluationError(f"resamples must be at least {_FEWEST_RESAMPLES}")
+        if resamples < _MIN_RESAMPLES:
+            raise EvaluationError(f"resamples must be at least {_MIN_RESAMPLES}")
         if seed < 0:
             raise EvaluationError("seed must be 0 or more")
         self._formula = formula
         self._level = level
         self._bootstrap = PoissonBootstrap(resamples, seed) if interval == "bootstrap" else None
         self._moments = Moments(4)
-        self._logged: FloatArray = np.zeros(0)
-        self._wanted: FloatArray = np.zeros(0)
+        self._logged_counts: FloatArray = np.zeros(0)
+        self._target_counts: FloatArray = np.zeros(0)
 
     def add(self, rows: LoggedRows) -> None:
         """Take in a chunk; a chunk that is refused changes nothing.
@@ -109,7 +109,7 @@ class Accumulator:
         Raises:
             EvaluationError: the estimator needs ``q_hat`` and the chunk has none, or its number of actions is another.
         """
-        terms = self._formula.terms(rows)
+        terms = self._formula.compute_terms(rows)
         self._count_actions(rows)
         self._moments.add(terms)
         if self._bootstrap is not None:
@@ -125,8 +125,8 @@ class Accumulator:
         if moments.n == 0:
             raise EvaluationError("there are no rows to evaluate")
         ess = _effective_size(moments, DENOMINATOR if self._formula.self_normalised else WEIGHT)
-        value, stderr = self._value(ess)
-        low, high, unusable = self._interval(value, stderr)
+        value, stderr = self._compute_value(ess)
+        low, high, unusable = self._compute_interval(value, stderr)
         return Estimate(
             value=value,
             stderr=stderr,
@@ -135,19 +135,19 @@ class Accumulator:
             n=moments.n,
             ess=ess,
             mean_weight=float(moments.mean[WEIGHT]),
-            warnings=(*self._doubts(value, ess), *unusable),
+            warnings=(*self._collect_warnings(value, ess), *unusable),
         )
 
     def _count_actions(self, rows: LoggedRows) -> None:
         if self._moments.n == 0:
-            self._logged, self._wanted = rows.logged, rows.wanted
-        elif len(rows.logged) != len(self._logged):
+            self._logged_counts, self._target_counts = rows.logged_counts, rows.target_counts
+        elif len(rows.logged_counts) != len(self._logged_counts):
             raise EvaluationError("chunks differ in their number of actions")
         else:
-            self._logged = self._logged + rows.logged
-            self._wanted = self._wanted + rows.wanted
+            self._logged_counts = self._logged_counts + rows.logged_counts
+            self._target_counts = self._target_counts + rows.target_counts
 
-    def _value(self, ess: float) -> tuple[float, float]:
+    def _compute_value(self, ess: float) -> tuple[float, float]:
         means = self._moments.mean
         if means[DENOMINATOR] == 0:
             return math.nan, math.nan
@@ -163,7 +163,7 @@ class Accumulator:
         # Where one row is the whole ratio, the delta method would call its error zero.
         return self._moments.n == 1 or (self._formula.self_normalised and ess <= 1 + _ROUNDING)
 
-    def _interval(self, value: float, stderr: float) -> tuple[float, float, tuple[str, ...]]:
+    def _compute_interval(self, value: float, stderr: float) -> tuple[float, float, tuple[str, ...]]:
         if self._bootstrap is None:
             reach = NormalDist().inv_cdf((1 + self._level) / 2) * stderr
             return value - reach, value + reach, ()
@@ -175,41 +175,41 @@ class Accumulator:
         warning = f"{lost} of {self._bootstrap.resamples} resamples held no weight and were left out"
         return float(low), float(high), (warning,) if lost else ()
 
-    def _doubts(self, value: float, ess: float) -> list[str]:
+    def _collect_warnings(self, value: float, ess: float) -> list[str]:
         moments = self._moments
         n = moments.n
-        doubts = []
+        warnings = []
         if math.isnan(value) and self._formula.name == "replay":
-            doubts.append("no row matches: the target never surely takes the logged action, so there is no value")
+            warnings.append("no row matches: the target never surely takes the logged action, so there is no value")
         elif math.isnan(value):
-            doubts.append("every weight is zero: the target never takes a logged action, so there is no value")
+            warnings.append("every weight is zero: the target never takes a logged action, so there is no value")
         elif self._is_one_row(ess):
-            doubts.append("one row carries the whole estimate: there is no standard error")
+            warnings.append("one row carries the whole estimate: there is no standard error")
 
         mean_weight = float(moments.mean[WEIGHT])
         error = math.sqrt(float(moments.covariance[WEIGHT, WEIGHT]) / n)
         if abs(mean_weight - 1) > MEAN_WEIGHT_ERRORS * error + _ROUNDING:
-            doubts.append(
+            warnings.append(
                 f"the mean weight is {mean_weight:.4g}, over {MEAN_WEIGHT_ERRORS:g} standard errors from 1: actions "
                 "were not drawn with these propensities, or the log cannot reach all that the target does"
             )
-        if ess < SMALLEST_ESS_SHARE * n:
-            doubts.append(f"the effective sample size is {ess:.3g}, under {SMALLEST_ESS_SHARE:.0%} of {n} rows")
-        doubts.extend(self._unsupported())
+        if ess < MIN_ESS_SHARE * n:
+            warnings.append(f"the effective sample size is {ess:.3g}, under {MIN_ESS_SHARE:.0%} of {n} rows")
+        warnings.extend(self._check_support())
         if self._formula.name == "replay" and _effective_size(moments, WEIGHT) < ess * (1 - _ROUNDING):
-            doubts.append("replay asks for a uniform log, and the propensities of the matching rows differ")
-        return doubts
+            warnings.append("replay asks for a uniform log, and the propensities of the matching rows differ")
+        return warnings
 
-    def _unsupported(self) -> list[str]:
-        never = self._logged == 0
-        rows = float(self._wanted[never].sum())
+    def _check_support(self) -> list[str]:
+        never = self._logged_counts == 0
+        rows = float(self._target_counts[never].sum())
         if rows < 1 - _ROUNDING:
             return []
-        doubt = (
+        warning = (
             f"zero support: {int(never.sum())} of {len(never)} actions were never logged, and the target takes them "
             f"in {rows / self._moments.n:.2%} of the rows: nothing in the log says how they do"
         )
-        return [doubt]
+        return [warning]
 
 
 def _effective_size(moments: Moments, variable: int) -> float:

@@ -12,7 +12,7 @@ from bandstand.evaluate.estimators.moments import Moments
 _ROUNDING = 1e-9
 
 
-class Arrival:
+class RewardArrival:
     """Counts decisions with and without a reward, and compares their importance weights.
 
     Where the arrival of a reward does not depend on the action taken, E[w | arrived] = E[w | not arrived] = 1. A gap of
@@ -33,26 +33,26 @@ class Arrival:
             self._came.add(weight[np.newaxis])
 
     @property
-    def rewarded(self) -> int:
+    def rewarded_count(self) -> int:
         """Decisions with a reward."""
         return self._came.n
 
     @property
-    def decisions(self) -> int:
+    def decision_count(self) -> int:
         """All decisions."""
         return self._came.n + self._missing.n
 
-    def doubt(self) -> str | None:
+    def describe_selection_bias(self) -> str | None:
         """Return what speaks against chance, if anything does."""
-        came, missing = self._came, self._missing
-        if min(came.n, missing.n) <= 1:
+        arrived, missing = self._came, self._missing
+        if min(arrived.n, missing.n) <= 1:
             return None
-        gap = float(came.mean[0] - missing.mean[0])
-        error = math.sqrt(float(came.covariance[0, 0]) / came.n + float(missing.covariance[0, 0]) / missing.n)
+        gap = float(arrived.mean[0] - missing.mean[0])
+        error = math.sqrt(float(arrived.covariance[0, 0]) / arrived.n + float(missing.covariance[0, 0]) / missing.n)
         if abs(gap) <= MEAN_WEIGHT_ERRORS * error + _ROUNDING:
             return None
         return (
-            f"rewards arrive selectively: the mean weight is {came.mean[0]:.4g} where one came and "
+            f"rewards arrive selectively: the mean weight is {arrived.mean[0]:.4g} where one came and "
             f"{missing.mean[0]:.4g} where none did, over {MEAN_WEIGHT_ERRORS:g} standard errors apart, so whether one "
             "comes depends on what was done, and an estimate over the rewarded decisions alone is biased"
         )

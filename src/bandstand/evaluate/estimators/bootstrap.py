@@ -12,7 +12,7 @@ _LEVELS = 65_536
 _CELLS_PER_BLOCK = 65_536
 
 
-def _poisson_table() -> NDArray[np.uint8]:
+def _build_poisson_table() -> NDArray[np.uint8]:
     # The Poisson(1) distribution function inverted at every 16-bit number, ten times faster than a Poisson generator:
     # its mean is 1 to the last digit, its variance 0.99997.
     cumulative = np.cumsum([math.exp(-1) / math.factorial(count) for count in range(16)])
@@ -31,7 +31,7 @@ class PoissonBootstrap:
     def __init__(self, resamples: int, seed: int) -> None:
         self.resamples = resamples
         self._bits = np.random.PCG64(seed)
-        self._table = _poisson_table()
+        self._table = _build_poisson_table()
         self._sums: FloatArray = np.zeros((4, resamples))
 
     def add(self, terms: FloatArray) -> None:
@@ -40,7 +40,7 @@ class PoissonBootstrap:
         step = max(1, _CELLS_PER_BLOCK // self.resamples)
         for start in range(0, rows.shape[1], step):
             block = rows[:, start : start + step]
-            self._sums += block @ self._counts(block.shape[1])
+            self._sums += block @ self._draw_counts(block.shape[1])
 
     def values(self) -> FloatArray:
         """Return the estimate of each resample, (resamples,), without those that hold no weight at all."""
@@ -49,7 +49,7 @@ class PoissonBootstrap:
         values: FloatArray = (numerator[usable] / denominator[usable]) + baseline[usable] / n[usable]
         return values
 
-    def _counts(self, rows: int) -> FloatArray:
+    def _draw_counts(self, rows: int) -> FloatArray:
         # Whole 64-bit words a row, four counts each, keep the stream of draws independent of the block's size.
         words = self._bits.random_raw((rows, -(-self.resamples // 4)))
         return self._table[words.view(np.uint16)[:, : self.resamples]].astype(np.float64)

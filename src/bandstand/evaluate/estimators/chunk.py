@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bandstand.evaluate.estimators.logged_rows import FloatArray, LoggedRows, Place
+from bandstand.evaluate.estimators.logged_rows import FloatArray, LoggedRows, RowLocator
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,7 +22,7 @@ class Chunk:
             action and the mean of all under π, (2, n), or None.
         supported: the target's probability of all actions that the logger could have taken, (n,); None where the log
             does not tell.
-        place: what errors call a row.
+        locate: what errors call a row.
     """
 
     reward: FloatArray
@@ -32,32 +32,32 @@ class Chunk:
     q_hat: FloatArray | None = None
     model: FloatArray | None = None
     supported: FloatArray | None = None
-    place: Place | None = None
+    locate: RowLocator | None = None
 
     def __len__(self) -> int:
         """Return n."""
         return len(self.reward)
 
-    def rows(self, missing_reward: float = 0.0) -> LoggedRows:
+    def to_logged_rows(self, missing_reward: float = 0.0) -> LoggedRows:
         """Check all n decisions, with ``missing_reward`` where no reward came.
 
         Raises:
             EvaluationError: as :meth:`LoggedRows.of`.
         """
         reward = np.where(np.isnan(self.reward), missing_reward, self.reward)
-        rows = LoggedRows.of(reward, self.action, self.propensity, self.target, self.q_hat, place=self.place)
+        rows = LoggedRows.of(reward, self.action, self.propensity, self.target, self.q_hat, locate=self.locate)
         if self.model is None:
             return rows
         return replace(rows, model_logged=self.model[0], model_target=self.model[1])
 
-    def where(self, kept: NDArray[np.bool_]) -> "Chunk":
+    def select_rows(self, mask: NDArray[np.bool_]) -> "Chunk":
         """Return some of the decisions, already checked."""
         return Chunk(
-            reward=self.reward[kept],
-            propensity=self.propensity[kept],
-            target=self.target[kept],
-            action=None if self.action is None else self.action[kept],
-            q_hat=None if self.q_hat is None else self.q_hat[kept],
-            model=None if self.model is None else self.model[:, kept],
-            supported=None if self.supported is None else self.supported[kept],
+            reward=self.reward[mask],
+            propensity=self.propensity[mask],
+            target=self.target[mask],
+            action=None if self.action is None else self.action[mask],
+            q_hat=None if self.q_hat is None else self.q_hat[mask],
+            model=None if self.model is None else self.model[:, mask],
+            supported=None if self.supported is None else self.supported[mask],
         )

@@ -7,13 +7,13 @@ import numpy as np
 
 from bandstand.evaluate.estimators.logged_rows import FloatArray, LoggedRows
 
-SLICES = 32
+MAX_SLICES = 32
 """Most points of a curve; a log of that many rows or more has at least half as many."""
 
 _SUMS = 7
 
 
-class Point(NamedTuple):
+class CurvePoint(NamedTuple):
     """One slice of the log.
 
     Attributes:
@@ -35,34 +35,36 @@ class Curve:
     def __init__(self) -> None:
         self._rows = 0
         self._width = 1
-        self._sums: FloatArray = np.zeros((_SUMS, SLICES))  # of 1, r, w, w r, w², w² r, w² r²
+        self._sums: FloatArray = np.zeros((_SUMS, MAX_SLICES))  # of 1, r, w, w r, w², w² r, w² r²
 
     def add(self, rows: LoggedRows) -> None:
         """Take in a chunk."""
         after = self._rows + len(rows)
-        while after > SLICES * self._width:
-            joined = self._sums.reshape(_SUMS, SLICES // 2, 2).sum(axis=2)
+        while after > MAX_SLICES * self._width:
+            joined = self._sums.reshape(_SUMS, MAX_SLICES // 2, 2).sum(axis=2)
             self._sums = np.hstack((joined, np.zeros_like(joined)))
             self._width *= 2
         slices = np.arange(self._rows, after) // self._width
         r, w = rows.reward, rows.weight
         squared = w * w
         columns = (None, r, w, w * r, squared, squared * r, squared * r * r)
-        self._sums += [np.bincount(slices, column, SLICES) for column in columns]
+        self._sums += [np.bincount(slices, column, MAX_SLICES) for column in columns]
         self._rows = after
 
-    def points(self) -> list[Point]:
+    def to_points(self) -> list[CurvePoint]:
         """Return the slices so far; the last may be a short one."""
         return [
-            self._point(min((index + 1) * self._width, self._rows), *sums)
+            self._build_point(min((index + 1) * self._width, self._rows), *sums)
             for index, sums in enumerate(self._sums.T.tolist())
             if sums[0]
         ]
 
     @staticmethod
-    def _point(until: int, n: float, r: float, w: float, wr: float, ww: float, wwr: float, wwrr: float) -> Point:
+    def _build_point(
+        until: int, n: float, r: float, w: float, wr: float, ww: float, wwr: float, wwrr: float
+    ) -> CurvePoint:
         if w == 0:
-            return Point(until, math.nan, math.nan, r / n)
+            return CurvePoint(until, math.nan, math.nan, r / n)
         value = wr / w
         square = wwrr - 2 * value * wwr + value * value * ww
-        return Point(until, value, math.sqrt(max(square, 0.0)) / w, r / n)
+        return CurvePoint(until, value, math.sqrt(max(square, 0.0)) / w, r / n)

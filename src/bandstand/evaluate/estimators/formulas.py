@@ -99,7 +99,7 @@ class Formula:
         """Its name, with the parameter if it has one."""
         return self.name if self.parameter is None else f"{self.name}({self.parameter.name}={self.value:g})"
 
-    def terms(self, rows: LoggedRows) -> FloatArray:
+    def compute_terms(self, rows: LoggedRows) -> FloatArray:
         """Return what is summed, (4, n): f(w) (r − q), b, Σ_a π q̂, and the importance weight w itself.
 
         Raises:
@@ -121,27 +121,27 @@ class Formula:
         return terms
 
 
-def _as_it_is(rows: LoggedRows, _: float) -> FloatArray:
+def _keep_weights(rows: LoggedRows, _: float) -> FloatArray:
     return rows.weight
 
 
-def _nothing(rows: LoggedRows, _: float) -> FloatArray:
+def _zero_weights(rows: LoggedRows, _: float) -> FloatArray:
     return np.zeros(len(rows))
 
 
-def _match(rows: LoggedRows, _: float) -> FloatArray:
+def _match_weights(rows: LoggedRows, _: float) -> FloatArray:
     return rows.matched
 
 
-def _clip(rows: LoggedRows, clip: float) -> FloatArray:
+def _clip_weights(rows: LoggedRows, clip: float) -> FloatArray:
     return np.minimum(rows.weight, clip)
 
 
-def _switch(rows: LoggedRows, tau: float) -> FloatArray:
+def _switch_weights(rows: LoggedRows, tau: float) -> FloatArray:
     return np.where(rows.weight <= tau, rows.weight, 0.0)
 
 
-def _optimistic(rows: LoggedRows, lambda_: float) -> FloatArray:
+def _shrink_optimistic(rows: LoggedRows, lambda_: float) -> FloatArray:
     # λw / (w² + λ), divided through by λ so that λ = ∞ is w.
     if lambda_ == 0:
         return np.zeros(len(rows))
@@ -149,7 +149,7 @@ def _optimistic(rows: LoggedRows, lambda_: float) -> FloatArray:
         return rows.weight / (1 + rows.weight**2 / lambda_)
 
 
-def _harmonic(rows: LoggedRows, lambda_: float) -> FloatArray:
+def _shrink_harmonic(rows: LoggedRows, lambda_: float) -> FloatArray:
     # At λ = 1 a weight of 0 would be 0/0; its limit is 0.
     divisor = 1 - lambda_ + lambda_ * rows.weight
     return np.divide(rows.weight, divisor, out=np.zeros(len(rows)), where=divisor > 0)
@@ -160,17 +160,17 @@ FORMULAS = MappingProxyType(
     {
         formula.name: formula
         for formula in (
-            Formula("ips", _as_it_is),
-            Formula("snips", _as_it_is, self_normalised=True),
-            Formula("dm", _nothing, uses_model=True),
-            Formula("dr", _as_it_is, uses_model=True),
-            Formula("sndr", _as_it_is, uses_model=True, self_normalised=True),
-            Formula("switch_dr", _switch, uses_model=True, parameter=Parameter("tau", 10.0)),
-            Formula("dr_os", _optimistic, uses_model=True, parameter=Parameter("lambda_", 100.0)),
-            Formula("clipped_ips", _clip, parameter=Parameter("clip", 10.0)),
-            Formula("clipped_dr", _clip, uses_model=True, parameter=Parameter("clip", 10.0)),
-            Formula("sg_ips", _harmonic, parameter=Parameter("lambda_", 0.1, highest=1.0)),
-            Formula("replay", _match, self_normalised=True),
+            Formula("ips", _keep_weights),
+            Formula("snips", _keep_weights, self_normalised=True),
+            Formula("dm", _zero_weights, uses_model=True),
+            Formula("dr", _keep_weights, uses_model=True),
+            Formula("sndr", _keep_weights, uses_model=True, self_normalised=True),
+            Formula("switch_dr", _switch_weights, uses_model=True, parameter=Parameter("tau", 10.0)),
+            Formula("dr_os", _shrink_optimistic, uses_model=True, parameter=Parameter("lambda_", 100.0)),
+            Formula("clipped_ips", _clip_weights, parameter=Parameter("clip", 10.0)),
+            Formula("clipped_dr", _clip_weights, uses_model=True, parameter=Parameter("clip", 10.0)),
+            Formula("sg_ips", _shrink_harmonic, parameter=Parameter("lambda_", 0.1, highest=1.0)),
+            Formula("replay", _match_weights, self_normalised=True),
         )
     }
 )

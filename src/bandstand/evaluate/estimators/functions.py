@@ -39,7 +39,7 @@ def ips(
 
     Source: Horvitz & Thompson (1952), "A generalization of sampling without replacement from a finite universe".
     """
-    return _estimate(Formula.named("ips"), reward, action, propensity, target, q_hat, options)
+    return _run_estimator(Formula.named("ips"), reward, action, propensity, target, q_hat, options)
 
 
 def snips(
@@ -56,7 +56,7 @@ def snips(
 
     Source: Swaminathan & Joachims (2015), "The self-normalized estimator for counterfactual learning".
     """
-    return _estimate(Formula.named("snips"), reward, action, propensity, target, q_hat, options)
+    return _run_estimator(Formula.named("snips"), reward, action, propensity, target, q_hat, options)
 
 
 def dm(
@@ -71,7 +71,7 @@ def dm(
 
     Source: Dudík, Langford & Li (2011), "Doubly robust policy evaluation and learning".
     """
-    return _estimate(Formula.named("dm"), reward, action, propensity, target, q_hat, options)
+    return _run_estimator(Formula.named("dm"), reward, action, propensity, target, q_hat, options)
 
 
 def dr(
@@ -87,7 +87,7 @@ def dr(
     Source: Dudík, Langford & Li (2011); Dudík, Erhan, Langford & Li (2014), "Doubly robust policy evaluation and
     optimization".
     """
-    return _estimate(Formula.named("dr"), reward, action, propensity, target, q_hat, options)
+    return _run_estimator(Formula.named("dr"), reward, action, propensity, target, q_hat, options)
 
 
 def sndr(
@@ -104,7 +104,7 @@ def sndr(
 
     Source: Dudík et al. (2014) and Swaminathan & Joachims (2015) together, as the Open Bandit Pipeline has it.
     """
-    return _estimate(Formula.named("sndr"), reward, action, propensity, target, q_hat, options)
+    return _run_estimator(Formula.named("sndr"), reward, action, propensity, target, q_hat, options)
 
 
 def switch_dr(
@@ -120,7 +120,7 @@ def switch_dr(
 
     Source: Wang, Agarwal & Dudík (2017), "Optimal and adaptive off-policy evaluation in contextual bandits".
     """
-    return _estimate(Formula.named("switch_dr", tau), reward, action, propensity, target, q_hat, options)
+    return _run_estimator(Formula.named("switch_dr", tau), reward, action, propensity, target, q_hat, options)
 
 
 def dr_os(
@@ -137,7 +137,7 @@ def dr_os(
     Source: Su, Dimakopoulou, Krishnamurthy & Dudík (2020), "Doubly robust off-policy evaluation with
     shrinkage".
     """
-    return _estimate(Formula.named("dr_os", lambda_), reward, action, propensity, target, q_hat, options)
+    return _run_estimator(Formula.named("dr_os", lambda_), reward, action, propensity, target, q_hat, options)
 
 
 def clipped_ips(
@@ -153,7 +153,7 @@ def clipped_ips(
 
     Source: Ionides (2008), "Truncated importance sampling".
     """
-    return _estimate(Formula.named("clipped_ips", clip), reward, action, propensity, target, q_hat, options)
+    return _run_estimator(Formula.named("clipped_ips", clip), reward, action, propensity, target, q_hat, options)
 
 
 def clipped_dr(
@@ -169,7 +169,7 @@ def clipped_dr(
 
     Source: Su et al. (2020), who call it pessimistic shrinkage.
     """
-    return _estimate(Formula.named("clipped_dr", clip), reward, action, propensity, target, q_hat, options)
+    return _run_estimator(Formula.named("clipped_dr", clip), reward, action, propensity, target, q_hat, options)
 
 
 def sg_ips(
@@ -186,7 +186,7 @@ def sg_ips(
     Source: Metelli, Russo & Restelli (2021), "Subgaussian and differentiable importance sampling for off-policy
     evaluation and learning", the power mean with exponent −1.
     """
-    return _estimate(Formula.named("sg_ips", lambda_), reward, action, propensity, target, q_hat, options)
+    return _run_estimator(Formula.named("sg_ips", lambda_), reward, action, propensity, target, q_hat, options)
 
 
 def replay(
@@ -204,10 +204,10 @@ def replay(
     Source: Li, Chu, Langford & Wang (2011), "Unbiased offline evaluation of contextual-bandit-based news article
     recommendation algorithms", algorithm 2.
     """
-    return _estimate(Formula.named("replay"), reward, action, propensity, target, q_hat, options)
+    return _run_estimator(Formula.named("replay"), reward, action, propensity, target, q_hat, options)
 
 
-def _estimate(
+def _run_estimator(
     formula: Formula,
     reward: ArrayLike,
     action: ArrayLike | None,

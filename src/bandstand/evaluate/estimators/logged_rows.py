@@ -20,10 +20,10 @@ FloatArray = NDArray[np.float64]
 ROW_SUM_TOLERANCE = 1e-5
 """How far from 1 a row of ``target`` may sum; float32 distributions and rounded logs pass, forgotten actions do not."""
 
-LARGEST = 1e50
+MAX_VALUE = 1e50
 """Largest reward, model value or weight taken: the squares of their products still fit a double."""
 
-Place = Callable[[int], str]
+RowLocator = Callable[[int], str]
 """What an error calls a row, from its index in a chunk."""
 
 _ROUNDING = 1e-9
@@ -41,8 +41,8 @@ class LoggedRows:
         matched: whether π(a_i|x_i) = 1, as 0.0 or 1.0, (n,).
         model_logged: q̂(x_i, a_i), (n,), or None without ``q_hat``.
         model_target: Σ_a π(a|x_i) q̂(x_i, a), (n,), or None without ``q_hat``.
-        logged: how often each action was logged, (k,); empty where ``target`` is (n,).
-        wanted: Σ_i π(a|x_i), how often the target would take each action, (k,); empty likewise.
+        logged_counts: how often each action was logged, (k,); empty where ``target`` is (n,).
+        target_counts: Σ_i π(a|x_i), how often the target would take each action, (k,); empty likewise.
     """
 
     reward: FloatArray
@@ -50,8 +50,8 @@ class LoggedRows:
     matched: FloatArray
     model_logged: FloatArray | None
     model_target: FloatArray | None
-    logged: FloatArray
-    wanted: FloatArray
+    logged_counts: FloatArray
+    target_counts: FloatArray
 
     def __len__(self) -> int:
         """Return n."""
@@ -67,7 +67,7 @@ class LoggedRows:
         q_hat: ArrayLike | None = None,
         *,
         first_row: int = 0,
-        place: Place | None = None,
+        locate: RowLocator | None = None,
     ) -> Self:
         """Check one chunk of a log.
 
@@ -80,41 +80,41 @@ class LoggedRows:
                 probability of the logged action alone, which is all that estimators without a model need.
             q_hat: modelled mean reward of every action, (n, k), finite; None for estimators without a model.
             first_row: number of rows before this chunk; errors count rows from there.
-            place: what errors call a row of this chunk, from its index; by default "row N" counted from 0.
+            locate: what errors call a row of this chunk, from its index; by default "row N" counted from 0.
 
         Raises:
             EvaluationError: a shape, type or value is not as above; names the array and the first bad row.
         """
-        if place is None:
-            place = partial(_row, first_row)
-        rewards = _finite("reward", _floats("reward", reward, (1,)), place)
+        if locate is None:
+            locate = partial(_format_row, first_row)
+        rewards = _check_finite("reward", _to_floats("reward", reward, (1,)), locate)
         n = len(rewards)
-        propensities = _floats("propensity", propensity, (1,))
-        targets = _floats("target", target, (1, 2))
-        _same_length(n, propensity=propensities, target=targets)
-        _refuse(~((propensities > 0) & (propensities <= 1 + _ROUNDING)), "propensity", "is not in (0, 1]", place)
+        propensities = _to_floats("propensity", propensity, (1,))
+        targets = _to_floats("target", target, (1, 2))
+        _check_same_length(n, propensity=propensities, target=targets)
+        _reject_rows(~((propensities > 0) & (propensities <= 1 + _ROUNDING)), "propensity", "is not in (0, 1]", locate)
 
         actions = None
         logged = wanted = np.zeros(0)
         if targets.ndim == 1:
-            _refuse(~((targets >= 0) & (targets <= 1 + _ROUNDING)), "target", "is not in [0, 1]", place)
+            _reject_rows(~((targets >= 0) & (targets <= 1 + _ROUNDING)), "target", "is not in [0, 1]", locate)
             chosen = targets
         else:
-            actions = _actions(action, n, targets.shape[1], place)
-            _check_distributions(targets, place)
+            actions = _to_actions(action, n, targets.shape[1], locate)
+            _check_distributions(targets, locate)
             chosen = targets[np.arange(n), actions]
             logged = np.bincount(actions, minlength=targets.shape[1]).astype(np.float64)
             wanted = np.ones(n) @ targets
 
         with np.errstate(over="ignore"):
             weight = chosen / propensities
-        _refuse(weight > LARGEST, "propensity", f"makes a weight over {LARGEST:g}", place)
+        _reject_rows(weight > MAX_VALUE, "propensity", f"makes a weight over {MAX_VALUE:g}", locate)
 
         model_logged = model_target = None
         if q_hat is not None:
             if actions is None:
                 raise EvaluationError("q_hat needs a target of shape (n, k), not (n,)")
-            model = _finite("q_hat", _floats("q_hat", q_hat, (2,)), place)
+            model = _check_finite("q_hat", _to_floats("q_hat", q_hat, (2,)), locate)
             if model.shape != targets.shape:
                 raise EvaluationError(f"q_hat has shape {model.shape}, target {targets.shape}")
             model_logged = model[np.arange(n), actions]
@@ -126,8 +126,8 @@ class LoggedRows:
             matched=(chosen == 1).astype(np.float64),
             model_logged=model_logged,
             model_target=model_target,
-            logged=logged,
-            wanted=wanted,
+            logged_counts=logged,
+            target_counts=wanted,
         )
 
     @classmethod
@@ -144,19 +144,19 @@ class LoggedRows:
         Raises:
             EvaluationError: as ``of``; also where there are no rows.
         """
-        columns = {"reward": _array("reward", reward), "propensity": _array("propensity", propensity)}
-        columns["target"] = _array("target", target)
+        columns = {"reward": _to_array("reward", reward), "propensity": _to_array("propensity", propensity)}
+        columns["target"] = _to_array("target", target)
         if action is not None:
-            columns["action"] = _array("action", action)
+            columns["action"] = _to_array("action", action)
         if q_hat is not None:
-            columns["q_hat"] = _array("q_hat", q_hat)
+            columns["q_hat"] = _to_array("q_hat", q_hat)
         for name, column in columns.items():
             if column.ndim == 0:
                 raise EvaluationError(f"{name} is one number, not an array")
         n = len(columns["reward"])
         if n == 0:
             raise EvaluationError("there are no rows to evaluate")
-        _same_length(n, **columns)
+        _check_same_length(n, **columns)
 
         width = max(1, columns["target"][0].size)
         fewest, most = _ROWS_PER_CHUNK
@@ -173,7 +173,7 @@ class LoggedRows:
             )
 
 
-def _array(name: str, values: ArrayLike) -> NDArray[Any]:
+def _to_array(name: str, values: ArrayLike) -> NDArray[Any]:
     if np.ma.is_masked(values):  # numpy would read what lies under the mask
         raise EvaluationError(f"{name} has masked values; leave such rows out")
     try:
@@ -182,8 +182,8 @@ def _array(name: str, values: ArrayLike) -> NDArray[Any]:
         raise EvaluationError(f"{name} is not an array: its rows have different lengths") from error
 
 
-def _floats(name: str, values: ArrayLike, dimensions: tuple[int, ...]) -> FloatArray:
-    array = _array(name, values)
+def _to_floats(name: str, values: ArrayLike, dimensions: tuple[int, ...]) -> FloatArray:
+    array = _to_array(name, values)
     if array.ndim not in dimensions:
         allowed = " or ".join("(n,)" if wanted == 1 else "(n, k)" for wanted in dimensions)
         raise EvaluationError(f"{name} has shape {array.shape}, not {allowed}")
@@ -192,46 +192,46 @@ def _floats(name: str, values: ArrayLike, dimensions: tuple[int, ...]) -> FloatA
     return array.astype(np.float64, copy=False)
 
 
-def _actions(action: ArrayLike | None, n: int, k: int, place: Place) -> NDArray[np.intp]:
+def _to_actions(action: ArrayLike | None, n: int, k: int, locate: RowLocator) -> NDArray[np.intp]:
     if action is None:
         raise EvaluationError("action is missing: a target of shape (n, k) needs it")
-    array = _array("action", action)
+    array = _to_array("action", action)
     if array.ndim != 1:
         raise EvaluationError(f"action has shape {array.shape}, not (n,)")
     if array.dtype.kind not in "iu":
         raise EvaluationError(f"action must be integers, not {array.dtype}")
-    _same_length(n, action=array)
-    _refuse((array < 0) | (array >= k), "action", f"is not in [0, {k})", place)
+    _check_same_length(n, action=array)
+    _reject_rows((array < 0) | (array >= k), "action", f"is not in [0, {k})", locate)
     return array.astype(np.intp, copy=False)
 
 
-def _check_distributions(target: FloatArray, place: Place) -> None:
+def _check_distributions(target: FloatArray, locate: RowLocator) -> None:
     # A product with ones is several times faster here than sum(axis=1); NaN and infinity fail the comparison too.
     totals = target @ np.ones(target.shape[1])
-    _refuse(~(np.abs(totals - 1) <= ROW_SUM_TOLERANCE), "target", "does not sum to 1", place)
+    _reject_rows(~(np.abs(totals - 1) <= ROW_SUM_TOLERANCE), "target", "does not sum to 1", locate)
     if target.size and target.min() < 0:
-        _refuse((target < 0).any(axis=1), "target", "has a negative probability", place)
+        _reject_rows((target < 0).any(axis=1), "target", "has a negative probability", locate)
 
 
-def _finite(name: str, array: FloatArray, place: Place) -> FloatArray:
-    sound = np.abs(array) <= LARGEST
+def _check_finite(name: str, array: FloatArray, locate: RowLocator) -> FloatArray:
+    sound = np.abs(array) <= MAX_VALUE
     if not sound.all():
         bad = ~sound if array.ndim == 1 else ~sound.all(axis=1)
-        _refuse(bad, name, f"is not finite, or beyond ±{LARGEST:g}", place)
+        _reject_rows(bad, name, f"is not finite, or beyond ±{MAX_VALUE:g}", locate)
     return array
 
 
-def _same_length(n: int, **columns: NDArray[Any]) -> None:
+def _check_same_length(n: int, **columns: NDArray[Any]) -> None:
     for name, column in columns.items():
         if len(column) != n:
             raise EvaluationError(f"{name} has {len(column)} rows, reward {n}")
 
 
-def _refuse(bad: NDArray[np.bool_] | np.bool_, name: str, what: str, place: Place) -> None:
+def _reject_rows(bad: NDArray[np.bool_] | np.bool_, name: str, problem: str, locate: RowLocator) -> None:
     if bad.any():
-        message = f"{name} {what} in {place(int(bad.argmax()))}"
-        raise EvaluationError(message, [FieldError(name, what)])
+        message = f"{name} {problem} in {locate(int(bad.argmax()))}"
+        raise EvaluationError(message, [FieldError(name, problem)])
 
 
-def _row(first_row: int, index: int) -> str:
+def _format_row(first_row: int, index: int) -> str:
     return f"row {first_row + index}"

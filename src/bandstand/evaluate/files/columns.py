@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 from bandstand.evaluate.errors import EvaluationError
 
-_SHOWN = 12
+_MAX_LISTED = 12
 
 
 class Layout(NamedTuple):
@@ -28,7 +28,7 @@ class Layout(NamedTuple):
     q_hat: tuple[str, ...] = ()
 
     @property
-    def names(self) -> list[str]:
+    def column_names(self) -> list[str]:
         """Every column to read, each once."""
         action = () if self.action is None else (self.action,)
         return list(dict.fromkeys((self.reward, self.propensity, *action, *self.target, *self.q_hat)))
@@ -69,52 +69,53 @@ class Columns:
             if not column:
                 raise EvaluationError(f"columns must be NAME=COLUMN, where NAME is one of {', '.join(known)}")
             if name not in known:
-                raise EvaluationError(f"columns: {name!r} is none of ours; {_hint(name, known)}")
+                raise EvaluationError(f"columns: {name!r} is none of ours; {_format_hint(name, known)}")
             named[name] = column
         return cls(**named)
 
-    def layout(self, header: Collection[str], *, model: bool = False) -> Layout:
+    def find_layout(self, header: Collection[str], *, model: bool = False) -> Layout:
         """Find the columns in a file that has those of ``header``; ``model`` asks for ``q_hat``.
 
         Raises:
             EvaluationError: a column is missing; says what there is instead.
         """
-        self._require("reward", self.reward, header)
-        self._require("propensity", self.propensity, header)
+        self._require_column("reward", self.reward, header)
+        self._require_column("propensity", self.propensity, header)
         if self.target in header and not model:
             return Layout(self.reward, self.propensity, (self.target,))
-        targets = _numbered(self.target, header)
+        targets = _find_numbered_columns(self.target, header)
         if not targets and self.target in header:
             raise EvaluationError(
                 f"an estimator with a model needs the probability of every action, {self.target}_0, {self.target}_1 "
                 f"and so on; {self.target!r} is that of the logged action alone"
             )
         if not targets:
-            self._require("target", f"{self.target}_0" if model else self.target, header)
-        self._require("action", self.action, header)
-        models = _numbered(self.q_hat, header) if model else ()
+            self._require_column("target", f"{self.target}_0" if model else self.target, header)
+        self._require_column("action", self.action, header)
+        models = _find_numbered_columns(self.q_hat, header) if model else ()
         if model and len(models) < len(targets):
-            self._require("q_hat", f"{self.q_hat}_{len(models)}", header)
+            self._require_column("q_hat", f"{self.q_hat}_{len(models)}", header)
         if len(models) > len(targets):
             raise EvaluationError(f"there are {len(models)} columns of q_hat and {len(targets)} of target")
         return Layout(self.reward, self.propensity, targets, self.action, models)
 
-    def described(self, name: str) -> str:
+    def describe_column(self, name: str) -> str:
         """Say what an error should call one of our names: with the file's column, where that is another."""
         column: str = getattr(self, name, name)
         return name if column == name else f"{name} (column {column!r})"
 
     @staticmethod
-    def _require(name: str, column: str, header: Collection[str]) -> None:
+    def _require_column(name: str, column: str, header: Collection[str]) -> None:
         if column not in header:
             stem = column.removesuffix("_0")
             both = f" (nor {stem}_0, {stem}_1, …)" if name == "target" and column == stem else ""
             raise EvaluationError(
-                f"there is no column {column!r}{both}; {_hint(column, header)}; name it with --columns {name}=COLUMN"
+                f"there is no column {column!r}{both}; {_format_hint(column, header)}; "
+                f"name it with --columns {name}=COLUMN"
             )
 
 
-def _numbered(stem: str, header: Collection[str]) -> tuple[str, ...]:
+def _find_numbered_columns(stem: str, header: Collection[str]) -> tuple[str, ...]:
     """Return stem_0, stem_1 and so on; a gap in the numbers is an error."""
     count = sum(name.startswith(f"{stem}_") and name[len(stem) + 1 :].isdecimal() for name in header)
     names = tuple(f"{stem}_{number}" for number in range(count))
@@ -124,9 +125,9 @@ def _numbered(stem: str, header: Collection[str]) -> tuple[str, ...]:
     return names
 
 
-def _hint(word: str, allowed: Collection[str]) -> str:
+def _format_hint(word: str, allowed: Collection[str]) -> str:
     close = difflib.get_close_matches(word, allowed, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
     shown = list(allowed)
-    return f"there are {', '.join(shown[:_SHOWN])}{', …' if len(shown) > _SHOWN else ''}"
+    return f"there are {', '.join(shown[:_MAX_LISTED])}{', …' if len(shown) > _MAX_LISTED else ''}"

@@ -15,34 +15,34 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bandstand.bandit.distribution import uniform01
+from bandstand.bandit.distribution import hash_to_uniform
 from bandstand.evaluate.errors import EvaluationError
-from bandstand.evaluate.files.jsonl_table import objects
-from bandstand.evaluate.files.table import opened
+from bandstand.evaluate.files.jsonl_table import read_objects
+from bandstand.evaluate.files.table import open_text
 from bandstand.store.maintenance.decision_log import PAGE, LoggedDecision, LoggedEvent, LoggedReward
-from bandstand.store.maintenance.export import described
+from bandstand.store.maintenance.export import describe_error
 
 _DRAWS = b"evaluate"
 _UNKNOWN = "unknown"
 
-_Share = Annotated[float, Field(ge=0, le=1)]
+_Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Line(BaseModel):
+class _DecisionLine(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     user_id: str
     candidates: Annotated[list[dict[str, Any]], Field(min_length=1)]
-    propensity: Annotated[_Share, Field(gt=0)]
+    propensity: Annotated[_Probability, Field(gt=0)]
     tip_id: str | None = None
     action: int | None = None
     reward: Annotated[float, Field(ge=-1e6, le=1e6)] | None = None
     policy: str = _UNKNOWN
     ts: Annotated[float, Field(ge=0)] = 0.0
-    propensities: list[_Share] | None = None
+    propensities: list[_Probability] | None = None
 
     @model_validator(mode="after")
-    def _fit(self) -> Self:
+    def _check_pick(self) -> Self:
         count = len(self.candidates)
         if (self.tip_id is None) == (self.action is None):
             raise ValueError("give one of tip_id and action")
@@ -66,12 +66,12 @@ def is_decision_file(path: Path) -> bool:
     Raises:
         EvaluationError: it cannot be read.
     """
-    with opened(path) as file:
-        _, first = next(objects(file), (0, {}))
+    with open_text(path) as file:
+        _, first = next(read_objects(file), (0, {}))
     return "candidates" in first
 
 
-def place(number: int) -> str:
+def format_location(number: int) -> str:
     """Say which line an event of :func:`read_decisions` comes from."""
     return f"line {number // 2}"
 
@@ -83,17 +83,17 @@ def read_decisions(path: Path, page: int = PAGE) -> Iterator[list[LoggedEvent]]:
         EvaluationError: a line is not as the module describes.
     """
     users: dict[str, int] = {}
-    with opened(path) as file:
-        lines = objects(file)
+    with open_text(path) as file:
+        lines = read_objects(file)
         while batch := list(islice(lines, page)):
-            yield [event for number, value in batch for event in _events(number, value, users)]
+            yield [event for number, value in batch for event in _read_events(number, value, users)]
 
 
-def _events(number: int, value: dict[str, Any], users: dict[str, int]) -> Iterator[LoggedEvent]:
+def _read_events(number: int, value: dict[str, Any], users: dict[str, int]) -> Iterator[LoggedEvent]:
     try:
-        line = _Line.model_validate(value)
+        line = _DecisionLine.model_validate(value)
     except ValidationError as error:
-        raise EvaluationError(f"line {number}: {described(error)}") from None
+        raise EvaluationError(f"line {number}: {describe_error(error)}") from None
     user = users.setdefault(line.user_id, len(users))
     body = json.dumps({"context": value.get("context", {}), "candidates": line.candidates}).encode()
     yield LoggedDecision(
@@ -101,7 +101,7 @@ def _events(number: int, value: dict[str, Any], users: dict[str, int]) -> Iterat
         uid=user,
         policy=line.policy,
         ts=line.ts,
-        seed=uniform01(_DRAWS, str(number)),
+        seed=hash_to_uniform(_DRAWS, str(number)),
         pick=line.pick,
         propensity=line.propensity,
         probabilities=np.array(line.propensities or ()),

@@ -10,7 +10,7 @@ import numpy as np
 
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.estimators.logged_rows import FloatArray
-from bandstand.evaluate.files.table import ROWS, Batch, opened
+from bandstand.evaluate.files.table import ROWS, Batch, open_text
 
 _NUMBERS = {int, float, bool, type(None)}
 
@@ -24,24 +24,24 @@ class JsonlTable:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def header(self) -> list[str]:
+    def read_header(self) -> list[str]:
         """Return the keys of the first object."""
-        with opened(self._path) as file:
-            _, first = next(objects(file), (0, {}))
+        with open_text(self._path) as file:
+            _, first = next(read_objects(file), (0, {}))
         if not first:
             raise EvaluationError("it is empty")
         return list(first)
 
-    def batches(self, names: Sequence[str]) -> Iterator[Batch]:
+    def read_batches(self, names: Sequence[str]) -> Iterator[Batch]:
         """Read these columns, ``ROWS`` lines at a time."""
-        with opened(self._path) as file:
-            lines = objects(file)
+        with open_text(self._path) as file:
+            lines = read_objects(file)
             while batch := list(islice(lines, ROWS)):
-                read = {name: _numbers(batch, name) for name in names}
+                read = {name: _parse_numbers(batch, name) for name in names}
                 yield Batch(read, [f"line {number}" for number, _ in batch].__getitem__)
 
 
-def objects(lines: Iterator[str]) -> Iterator[Line]:
+def read_objects(lines: Iterator[str]) -> Iterator[Line]:
     """Yield every line that is not empty.
 
     Raises:
@@ -59,17 +59,17 @@ def objects(lines: Iterator[str]) -> Iterator[Line]:
         yield number, value
 
 
-def _numbers(batch: Sequence[Line], name: str) -> FloatArray:
+def _parse_numbers(batch: Sequence[Line], name: str) -> FloatArray:
     values = [row.get(name) for _, row in batch]
     if set(map(type, values)) <= _NUMBERS:
         try:
             return np.array(values, dtype=np.float64)
         except OverflowError:
             pass
-    return np.array([_number(row.get(name), name, line) for line, row in batch])
+    return np.array([_parse_number(row.get(name), name, line) for line, row in batch])
 
 
-def _number(value: object, name: str, line: int) -> float:
+def _parse_number(value: object, name: str, line: int) -> float:
     try:
         if isinstance(value, int | float):
             return float(value)

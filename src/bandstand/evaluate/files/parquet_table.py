@@ -32,31 +32,31 @@ class ParquetTable:
         self._arrow: Any = pa
         self._parquet: Any = parquet
 
-    def header(self) -> list[str]:
+    def read_header(self) -> list[str]:
         """Return the names of the columns."""
-        with self._opened() as file:
+        with self._open_file() as file:
             return list(file.schema_arrow.names)
 
-    def batches(self, names: Sequence[str]) -> Iterator[Batch]:
+    def read_batches(self, names: Sequence[str]) -> Iterator[Batch]:
         """Read these columns."""
         before = 0
-        with self._opened() as file:
+        with self._open_file() as file:
             for read in file.iter_batches(_ROWS_READ, columns=list(names), use_threads=False):
-                whole = {name: self._numbers(read.column(name), name) for name in names}
+                whole = {name: self._parse_numbers(read.column(name), name) for name in names}
                 for start in range(0, read.num_rows, ROWS):
                     part = {name: column[start : start + ROWS] for name, column in whole.items()}
-                    yield Batch(part, _Rows(before + start))
+                    yield Batch(part, _RowNames(before + start))
                 before += read.num_rows
 
     @contextmanager
-    def _opened(self) -> Iterator[Any]:
+    def _open_file(self) -> Iterator[Any]:
         try:
             with self._parquet.ParquetFile(self._path) as file:
                 yield file
         except (OSError, self._arrow.ArrowException) as error:
             raise EvaluationError(_first_line(error)) from None
 
-    def _numbers(self, column: Any, name: str) -> FloatArray:
+    def _parse_numbers(self, column: Any, name: str) -> FloatArray:
         kind = column.type
         types = self._arrow.types
         if not (types.is_floating(kind) or types.is_integer(kind) or types.is_boolean(kind) or types.is_decimal(kind)):
@@ -64,7 +64,7 @@ class ParquetTable:
         return np.asarray(column.cast(self._arrow.float64()).to_numpy(zero_copy_only=False))
 
 
-class _Rows:
+class _RowNames:
     """Names rows by their number in the file, counted from 0."""
 
     def __init__(self, first: int) -> None:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.estimators.chunk import Chunk
-from bandstand.evaluate.estimators.logged_rows import FloatArray, Place
+from bandstand.evaluate.estimators.logged_rows import FloatArray, RowLocator
 from bandstand.evaluate.files.columns import Columns, Layout
 from bandstand.evaluate.files.csv_table import CsvTable
 from bandstand.evaluate.files.jsonl_table import JsonlTable
 from bandstand.evaluate.files.parquet_table import ParquetTable
-from bandstand.evaluate.files.table import Batch, Table
+from bandstand.evaluate.files.table import Batch, RowTable
 
 FORMATS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 """What a file of rows may end in."""
@@ -33,17 +33,17 @@ def read_rows(path: Path, columns: Columns | None = None, *, model: bool = False
         ConfigurationError: it is Parquet and pyarrow is not installed.
     """
     columns = columns or Columns()
-    table = table_of(path)
-    header = table.header()
+    table = open_table(path)
+    header = table.read_header()
     if isinstance(table, JsonlTable):  # the first object may be one without a reward
         header = [*header, columns.reward]
-    layout = columns.layout(header, model=model)
-    for batch in table.batches(layout.names):
-        yield _chunk(batch, layout, columns)
+    layout = columns.find_layout(header, model=model)
+    for batch in table.read_batches(layout.column_names):
+        yield _build_chunk(batch, layout, columns)
 
 
 @contextmanager
-def named(path: Path, columns: Columns | None = None) -> Iterator[None]:
+def name_file_in_errors(path: Path, columns: Columns | None = None) -> Iterator[None]:
     """Put the file's name before what is wrong with it, and its own names for our columns into it."""
     try:
         yield
@@ -51,11 +51,11 @@ def named(path: Path, columns: Columns | None = None) -> Iterator[None]:
         detail = error.detail
         if columns is not None and error.errors:
             field = error.errors[0].field
-            detail = columns.described(field) + detail.removeprefix(field)
+            detail = columns.describe_column(field) + detail.removeprefix(field)
         raise EvaluationError(f"{path}: {detail}", error.errors) from None
 
 
-def table_of(path: Path) -> Table:
+def open_table(path: Path) -> RowTable:
     """Choose the reader by the file's ending.
 
     Raises:
@@ -74,12 +74,12 @@ def table_of(path: Path) -> Table:
     raise EvaluationError(f"a log is a state directory or a file that ends in {', '.join(FORMATS)}")
 
 
-def _chunk(batch: Batch, layout: Layout, columns: Columns) -> Chunk:
+def _build_chunk(batch: Batch, layout: Layout, columns: Columns) -> Chunk:
     read = batch.columns
     if layout.action is None:
         action, target = None, read[layout.target[0]]
     else:
-        action = _indexes(read[layout.action], columns.described("action"), batch.place)
+        action = _to_indexes(read[layout.action], columns.describe_column("action"), batch.locate)
         target = np.stack([read[name] for name in layout.target], axis=1)
     q_hat: FloatArray | None = np.stack([read[name] for name in layout.q_hat], axis=1) if layout.q_hat else None
     return Chunk(
@@ -88,14 +88,14 @@ def _chunk(batch: Batch, layout: Layout, columns: Columns) -> Chunk:
         target=target,
         action=action,
         q_hat=q_hat,
-        place=batch.place,
+        locate=batch.locate,
     )
 
 
-def _indexes(column: FloatArray, name: str, place: Place) -> NDArray[np.intp]:
+def _to_indexes(column: FloatArray, name: str, locate: RowLocator) -> NDArray[np.intp]:
     with np.errstate(invalid="ignore"):
         indexes = column.astype(np.intp)
     other = indexes != column
     if other.any():
-        raise EvaluationError(f"{name} is not a whole number in {place(int(other.argmax()))}")
+        raise EvaluationError(f"{name} is not a whole number in {locate(int(other.argmax()))}")
     return indexes

@@ -18,24 +18,24 @@ class Batch(NamedTuple):
 
     Attributes:
         columns: by name, (n,) each; NaN where a cell is empty.
-        place: what errors call a row, from its index in the batch.
+        locate: what errors call a row, from its index in the batch.
     """
 
     columns: dict[str, FloatArray]
-    place: Callable[[int], str]
+    locate: Callable[[int], str]
 
 
-class Table(Protocol):
+class RowTable(Protocol):
     """A file that can be read from its beginning as often as one likes."""
 
-    def header(self) -> Sequence[str]:
+    def read_header(self) -> Sequence[str]:
         """Return the names of its columns.
 
         Raises:
             EvaluationError: it has none.
         """
 
-    def batches(self, names: Sequence[str]) -> Iterator[Batch]:
+    def read_batches(self, names: Sequence[str]) -> Iterator[Batch]:
         """Read these columns.
 
         Raises:
@@ -44,7 +44,7 @@ class Table(Protocol):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[TextIO]:
+def open_text(path: Path) -> Iterator[TextIO]:
     """Open a text file, unpacked if it ends in ``.gz``.
 
     Raises:

@@ -9,11 +9,11 @@ from dataclasses import replace
 from bandstand.judge.turn import CutTurn
 from bandstand.judge.verdict import Judged, Usage, Verdict
 
-Key = bytes
+CacheKey = bytes
 """Of everything that a verdict depends on: see :func:`cache_key`."""
 
 
-def cache_key(model: str, prompt_hash: str, taxonomy_hash: str, turn: CutTurn) -> Key:
+def cache_key(model: str, prompt_hash: str, taxonomy_hash: str, turn: CutTurn) -> CacheKey:
     """Return the key of a verdict: the model, the prompt, the labels and the cut turn; never a threshold."""
     parts = (model, prompt_hash, taxonomy_hash, turn.query_t, turn.answer_t, turn.query_t1)
     digest = hashlib.sha256()
@@ -32,16 +32,16 @@ class VerdictCache:
 
     def __init__(self, size: int = 4096) -> None:
         self._size = size
-        self._verdicts: OrderedDict[Key, Verdict] = OrderedDict()
+        self._verdicts: OrderedDict[CacheKey, Verdict] = OrderedDict()
 
-    def get(self, key: Key) -> Verdict | None:
+    def get(self, key: CacheKey) -> Verdict | None:
         """Return the verdict with nothing spent on it, None where there is none."""
         verdict = self._verdicts.get(key)
         if verdict is not None:
             self._verdicts.move_to_end(key)
         return verdict
 
-    def put(self, key: Key, verdict: Verdict) -> None:
+    def put(self, key: CacheKey, verdict: Verdict) -> None:
         """Keep a verdict."""
         self._verdicts[key] = replace(verdict, usage=Usage())
         self._verdicts.move_to_end(key)
@@ -59,28 +59,28 @@ class SingleFlight:
     """
 
     def __init__(self) -> None:
-        self._under_way: dict[Key, _Flight] = {}
+        self._flights: dict[CacheKey, _Flight] = {}
 
-    async def do(self, key: Key, work: Callable[[], Awaitable[Judged]]) -> Judged:
+    async def run(self, key: CacheKey, work: Callable[[], Awaitable[Judged]]) -> Judged:
         """Return what ``work`` returns, or what the same work that is already under way will."""
-        flight = self._under_way.get(key)
+        flight = self._flights.get(key)
         is_first = flight is None
         if flight is None:
-            flight = self._under_way[key] = _Flight(asyncio.ensure_future(work()))
-            flight.task.add_done_callback(lambda _: self._landed(key, flight))
+            flight = self._flights[key] = _Flight(asyncio.ensure_future(work()))
+            flight.task.add_done_callback(lambda _: self._remove_flight(key, flight))
         flight.waiting += 1
         try:
             judged = await asyncio.shield(flight.task)
         finally:
             flight.waiting -= 1
             if not flight.waiting and not flight.task.done():
-                self._landed(key, flight)
+                self._remove_flight(key, flight)
                 flight.task.cancel()
         return judged if is_first else replace(judged, usage=Usage())
 
-    def _landed(self, key: Key, flight: "_Flight") -> None:
-        if self._under_way.get(key) is flight:
-            del self._under_way[key]
+    def _remove_flight(self, key: CacheKey, flight: "_Flight") -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
 
 
 class _Flight:

@@ -12,7 +12,7 @@ from bandstand.errors import BandstandError
 from bandstand.judge.arbiter import (
     ArbiterSettings,
     Arbitration,
-    Candidate,
+    IntentCandidate,
     RuleSignal,
     TriggerReason,
     decided,
@@ -20,9 +20,9 @@ from bandstand.judge.arbiter import (
     should_trigger,
     undecided,
 )
-from bandstand.judge.llm.llm_judge import reason_of
-from bandstand.judge.llm.parse_reply import object_schema, objects, one_line
-from bandstand.judge.text import cut, escaped, fenced, visible
+from bandstand.judge.llm.llm_judge import to_unscored_reason
+from bandstand.judge.llm.parse_reply import build_object_schema, iter_objects, to_one_line
+from bandstand.judge.text import escape_markup, strip_hidden, truncate_middle, wrap_in_fence
 from bandstand.judge.verdict import UnscoredReason
 from bandstand.llm.gateway import ChatClient, ChatReply, GatewayFault, Message
 from bandstand.prompts.library import Prompt
@@ -39,17 +39,17 @@ PARAMETERS: Final[Mapping[str, str]] = {
 }
 """Every value that the prompt may ask for."""
 
-SCHEMA: Final = object_schema(
+SCHEMA: Final = build_object_schema(
     "choice", {"reasoning": {"type": "string"}, "intent_id": {"type": "string"}, "score": {"type": "number"}}
 )
 
-_SHOWN: Final = 20
-_MESSAGE: Final = 2_000
-_NAME: Final = 200
-_DESCRIPTION: Final = 500
-_SHARE: Final = 4
+_MAX_CANDIDATES: Final = 20
+_MAX_MESSAGE: Final = 2_000
+_MAX_NAME: Final = 200
+_MAX_DESCRIPTION: Final = 500
+_TENANT_SHARE: Final = 4
 
-_FAILED: Final[Mapping[UnscoredReason, str]] = {
+_FAILURE_REASONS: Final[Mapping[UnscoredReason, str]] = {
     UnscoredReason.TIMEOUT: "the model did not answer in time",
     UnscoredReason.CIRCUIT_OPEN: "the model failed too often just now and was not asked",
     UnscoredReason.OVER_BUDGET: "the day's budget is spent, so the model was not asked",
@@ -84,8 +84,8 @@ class IntentArbiter:
         self._client = client
         self._prompt = prompt
         self._clock = clock
-        self._free = asyncio.Semaphore(concurrency)
-        self._share = max(1, concurrency // _SHARE)
+        self._slots = asyncio.Semaphore(concurrency)
+        self._share = max(1, concurrency // _TENANT_SHARE)
         self._tenants: dict[str, _Tenant] = {}
 
     async def arbitrate(
@@ -93,7 +93,7 @@ class IntentArbiter:
         tenant_id: str,
         message: str,
         rule: RuleSignal | None,
-        semantic: Sequence[Candidate],
+        semantic: Sequence[IntentCandidate],
         config: Mapping[str, Any] | None = None,
     ) -> Arbitration:
         """Decide which intent a message has; whatever becomes of the model, there is an answer in time.
@@ -108,7 +108,7 @@ class IntentArbiter:
         Raises:
             InvalidRequestError: ``config`` holds something else than thresholds.
         """
-        settings = self._settings.overridden(config or {})
+        settings = self._settings.with_overrides(config or {})
         trigger = should_trigger(rule, semantic, settings)
         if not trigger.triggered or self._client is None:
             return not_triggered(rule, semantic, trigger.reason)
@@ -117,36 +117,38 @@ class IntentArbiter:
         began = self._clock()
         seconds = settings.llm_judge_timeout_ms / 1000
         try:
-            async with asyncio.timeout(seconds), self._turn(tenant_id):
+            async with asyncio.timeout(seconds), self._acquire_slot(tenant_id):
                 reply = await self._client.complete(
-                    self._messages(message, rule, semantic),
+                    self._build_messages(message, rule, semantic),
                     max_tokens=MAX_TOKENS,
                     deadline=began + seconds,
                     temperature=TEMPERATURE,
                     schema=SCHEMA,
                 )
         except TimeoutError:
-            return undecided(trigger.reason, _FAILED[UnscoredReason.TIMEOUT], self._ms_since(began))
+            return undecided(trigger.reason, _FAILURE_REASONS[UnscoredReason.TIMEOUT], self._compute_elapsed_ms(began))
         except BandstandError as error:
             if not isinstance(error, GatewayFault) and error.code != "llm-over-budget":
                 raise
-            why = _FAILED.get(reason_of(error), "the model could not be asked")
-            return undecided(trigger.reason, why, self._ms_since(began))
-        return _chosen(reply, semantic, trigger.reason, self._ms_since(began))
+            why = _FAILURE_REASONS.get(to_unscored_reason(error), "the model could not be asked")
+            return undecided(trigger.reason, why, self._compute_elapsed_ms(began))
+        return _parse_choice(reply, semantic, trigger.reason, self._compute_elapsed_ms(began))
 
-    def _messages(self, message: str, rule: RuleSignal | None, semantic: Sequence[Candidate]) -> list[Message]:
-        rendered = self._prompt.render(intent_values(message, rule, semantic))
+    def _build_messages(
+        self, message: str, rule: RuleSignal | None, semantic: Sequence[IntentCandidate]
+    ) -> list[Message]:
+        rendered = self._prompt.render(build_intent_values(message, rule, semantic))
         return [{"role": "system", "content": rendered.system}, {"role": "user", "content": rendered.user}]
 
-    def _ms_since(self, began: float) -> float:
+    def _compute_elapsed_ms(self, began: float) -> float:
         return (self._clock() - began) * 1000
 
     @asynccontextmanager
-    async def _turn(self, tenant_id: str) -> AsyncIterator[None]:
+    async def _acquire_slot(self, tenant_id: str) -> AsyncIterator[None]:
         tenant = self._tenants.setdefault(tenant_id, _Tenant(self._share))
         tenant.waiting += 1
         try:
-            async with tenant.free, self._free:
+            async with tenant.free, self._slots:
                 yield
         finally:
             tenant.waiting -= 1
@@ -164,44 +166,53 @@ class _Tenant:
         self.waiting = 0
 
 
-def intent_values(message: str, rule: RuleSignal | None, semantic: Sequence[Candidate]) -> dict[str, object]:
+def build_intent_values(
+    message: str, rule: RuleSignal | None, semantic: Sequence[IntentCandidate]
+) -> dict[str, object]:
     """Return what the prompt is rendered with: a value for each of :data:`PARAMETERS`; the 20 best candidates."""
     names = {candidate.id: candidate.name for candidate in semantic}
     found = (
-        {"id": rule.rule_id, "name": _short(names.get(rule.rule_id, ""), _NAME), "score": rule.score} if rule else None
+        {"id": rule.rule_id, "name": _truncate_text(names.get(rule.rule_id, ""), _MAX_NAME), "score": rule.score}
+        if rule
+        else None
     )
     return {
-        "candidates": fenced("candidates", "\n".join(_line(candidate) for candidate in semantic[:_SHOWN])),
-        "rule": fenced("rule", json.dumps(found, ensure_ascii=False)) if found else "",
-        "message": fenced("message", _short(message, _MESSAGE)),
+        "candidates": wrap_in_fence(
+            "candidates", "\n".join(_format_candidate(candidate) for candidate in semantic[:_MAX_CANDIDATES])
+        ),
+        "rule": wrap_in_fence("rule", json.dumps(found, ensure_ascii=False)) if found else "",
+        "message": wrap_in_fence("message", _truncate_text(message, _MAX_MESSAGE)),
     }
 
 
-def _line(candidate: Candidate) -> str:
-    shown = candidate._replace(
-        name=_short(candidate.name, _NAME), description=_short(candidate.description, _DESCRIPTION)
+def _format_candidate(candidate: IntentCandidate) -> str:
+    shortened = candidate._replace(
+        name=_truncate_text(candidate.name, _MAX_NAME),
+        description=_truncate_text(candidate.description, _MAX_DESCRIPTION),
     )
-    return json.dumps(shown._asdict(), ensure_ascii=False)
+    return json.dumps(shortened._asdict(), ensure_ascii=False)
 
 
-def _short(text: str, limit: int) -> str:
-    return cut(visible(text), limit)
+def _truncate_text(text: str, limit: int) -> str:
+    return truncate_middle(strip_hidden(text), limit)
 
 
-def _chosen(reply: ChatReply, semantic: Sequence[Candidate], reason: TriggerReason, duration_ms: float) -> Arbitration:
+def _parse_choice(
+    reply: ChatReply, semantic: Sequence[IntentCandidate], reason: TriggerReason, duration_ms: float
+) -> Arbitration:
     tokens = (reply.prompt_tokens or 0) + (reply.completion_tokens or 0)
     if reply.refusal is not None:
         return undecided(reason, "the model declined to choose", duration_ms, tokens)
     # In the prompt an id is escaped, and a model may give it back as it stands there.
-    ids = {escaped(candidate.id): candidate.id for candidate in semantic[:_SHOWN]}
+    ids = {escape_markup(candidate.id): candidate.id for candidate in semantic[:_MAX_CANDIDATES]}
     last = undecided(reason, "the model's reply was not the JSON asked for", duration_ms, tokens)
-    for found in objects(reply.text, {"reasoning", "intent_id", "score"}):
+    for found in iter_objects(reply.text, {"reasoning", "intent_id", "score"}):
         intent_id, words = found["intent_id"], found["reasoning"]
         outcome = decided(
             semantic,
             ids.get(intent_id, intent_id) if isinstance(intent_id, str) else None,
             found["score"],
-            one_line(words) if isinstance(words, str) else "",
+            to_one_line(words) if isinstance(words, str) else "",
             reason=reason,
             duration_ms=duration_ms,
             tokens_used=tokens,

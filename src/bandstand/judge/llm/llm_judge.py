@@ -5,16 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from bandstand.errors import BandstandError
-from bandstand.judge.llm.parse_reply import BadReplyError, parse_verdict, verdict_schema
+from bandstand.judge.llm.parse_reply import BadReplyError, build_verdict_schema, parse_verdict
 from bandstand.judge.taxonomy import Taxonomy
-from bandstand.judge.text import fenced
+from bandstand.judge.text import wrap_in_fence
 from bandstand.judge.turn import CutTurn
 from bandstand.judge.verdict import Judged, Unscored, UnscoredReason, Usage, Verdict
 from bandstand.llm.gateway import ChatClient, ChatReply, GatewayFault, Message
 from bandstand.prompts.library import Prompt
 
 MAX_TOKENS: Final = 2_048
-MORE_TOKENS: Final = 8_192
+RETRY_MAX_TOKENS: Final = 8_192
 """For the one more try after a reply that ended for want of room."""
 DEADLINE_S: Final = 180.0
 
@@ -36,13 +36,13 @@ _REASONS: Final[Mapping[str, UnscoredReason]] = {
 }
 """By the code of a client's error; any other is told apart by its attributes."""
 
-_TOKENS_A_MESSAGE: Final = 16
+_TOKENS_PER_MESSAGE: Final = 16
 
-Cost = Callable[[int, int], float | None]
+CostFunction = Callable[[int, int], float | None]
 """From tokens read and written to US dollars; None where the model has no price."""
 
 
-def no_price(_prompt_tokens: int, _completion_tokens: int) -> float | None:
+def get_unknown_cost(_prompt_tokens: int, _completion_tokens: int) -> float | None:
     """Return what a model costs that has no price: nobody knows."""
     return None
 
@@ -69,7 +69,7 @@ class LlmTier:
         prompt: Prompt,
         *,
         deadline_s: float = DEADLINE_S,
-        cost: Cost = no_price,
+        cost: CostFunction = get_unknown_cost,
         clamp: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -80,7 +80,7 @@ class LlmTier:
         self._cost = cost
         self._clamp = clamp
         self._clock = clock
-        self._schema = verdict_schema(taxonomy)
+        self._schema = build_verdict_schema(taxonomy)
 
     @property
     def model(self) -> str:
@@ -92,41 +92,43 @@ class LlmTier:
         """The prompt's name and version with the hash of its text."""
         return self._prompt.reference
 
-    def messages(self, turn: CutTurn) -> list[Message]:
+    def build_messages(self, turn: CutTurn) -> list[Message]:
         """Return what the model is asked about a turn."""
-        rendered = self._prompt.render(prompt_values(self.taxonomy, turn))
+        rendered = self._prompt.render(build_prompt_values(self.taxonomy, turn))
         return [{"role": "system", "content": rendered.system}, {"role": "user", "content": rendered.user}]
 
     async def judge(self, turn: CutTurn) -> Judged:
         """Return the model's verdict, or why there is none; see :class:`bandstand.judge.training.tier.Tier`."""
-        messages = self.messages(turn)
+        messages = self.build_messages(turn)
         deadline = self._clock() + self._deadline_s
         usage = Usage()
         reply: ChatReply | None = None
-        for room in (MAX_TOKENS, MORE_TOKENS):
+        for room in (MAX_TOKENS, RETRY_MAX_TOKENS):
             try:
                 reply = await self._client.complete(
                     messages, max_tokens=room, deadline=deadline, temperature=None, schema=self._schema
                 )
             except BandstandError as error:
-                return self._unscored(reason_of(error), None, self._failed(usage, error, messages, room))
-            usage = self._paid(usage, reply, messages, room)
+                return self._build_unscored(
+                    to_unscored_reason(error), None, self._add_failure_usage(usage, error, messages, room)
+                )
+            usage = self._add_reply_usage(usage, reply, messages, room)
             if reply.finish_reason != "length":
-                return self._verdict(reply, usage)
-        return self._unscored(UnscoredReason.TRUNCATED, reply, usage)
+                return self._build_verdict(reply, usage)
+        return self._build_unscored(UnscoredReason.TRUNCATED, reply, usage)
 
-    def _verdict(self, reply: ChatReply, usage: Usage) -> Judged:
+    def _build_verdict(self, reply: ChatReply, usage: Usage) -> Judged:
         if reply.refusal is not None:
-            return self._unscored(UnscoredReason.REFUSAL, reply, usage)
+            return self._build_unscored(UnscoredReason.REFUSAL, reply, usage)
         try:
-            said = parse_verdict(reply.text, self.taxonomy, clamp=self._clamp)
+            parsed = parse_verdict(reply.text, self.taxonomy, clamp=self._clamp)
         except BadReplyError as error:
-            return self._unscored(error.reason, reply, usage)
+            return self._build_unscored(error.reason, reply, usage)
         return Verdict(
             taxonomy=self.taxonomy.name,
-            label=said.label,
-            confidence=said.confidence,
-            rationale=said.rationale,
+            label=parsed.label,
+            confidence=parsed.confidence,
+            rationale=parsed.rationale,
             tier=self.name,
             model=self.model,
             prompt_hash=self.prompt_hash,
@@ -134,7 +136,7 @@ class LlmTier:
             usage=usage,
         )
 
-    def _unscored(self, reason: UnscoredReason, reply: ChatReply | None, usage: Usage) -> Unscored:
+    def _build_unscored(self, reason: UnscoredReason, reply: ChatReply | None, usage: Usage) -> Unscored:
         return Unscored(
             taxonomy=self.taxonomy.name,
             reason=reason,
@@ -145,19 +147,21 @@ class LlmTier:
             usage=usage,
         )
 
-    def _paid(self, usage: Usage, reply: ChatReply, messages: list[Message], room: int) -> Usage:
+    def _add_reply_usage(self, usage: Usage, reply: ChatReply, messages: list[Message], max_tokens: int) -> Usage:
         """Add a reply's tokens; where the gateway does not say, the most that they can be."""
-        read = most_tokens(messages) if reply.prompt_tokens is None else reply.prompt_tokens
-        written = room if reply.completion_tokens is None else reply.completion_tokens
-        return self._spent(usage, read, written)
+        read = compute_max_tokens(messages) if reply.prompt_tokens is None else reply.prompt_tokens
+        written = max_tokens if reply.completion_tokens is None else reply.completion_tokens
+        return self._add_usage(usage, read, written)
 
-    def _failed(self, usage: Usage, error: BandstandError, messages: list[Message], room: int) -> Usage:
+    def _add_failure_usage(
+        self, usage: Usage, error: BandstandError, messages: list[Message], max_tokens: int
+    ) -> Usage:
         """Add a call that ended without an answer: nothing where it was not sent, else the most that it can be."""
         if isinstance(error, GatewayFault) and error.sent:
-            return self._spent(usage, most_tokens(messages), room)
+            return self._add_usage(usage, compute_max_tokens(messages), max_tokens)
         return usage
 
-    def _spent(self, usage: Usage, read: int, written: int) -> Usage:
+    def _add_usage(self, usage: Usage, read: int, written: int) -> Usage:
         cost = self._cost(read, written)
         return Usage(
             llm_calls=usage.llm_calls + 1,
@@ -167,23 +171,23 @@ class LlmTier:
         )
 
 
-def prompt_values(taxonomy: Taxonomy, turn: CutTurn) -> dict[str, object]:
+def build_prompt_values(taxonomy: Taxonomy, turn: CutTurn) -> dict[str, object]:
     """Return what a prompt of the judge is rendered with: a value for each of :data:`PARAMETERS`."""
     return {
         "labels": "\n".join(f"- {label.name}: {label.means}" for label in taxonomy.labels),
         "neutral": taxonomy.neutral.name,
-        "question": fenced("question", turn.query_t),
-        "answer": fenced("answer", turn.answer_t),
-        "message": fenced("message", turn.query_t1),
+        "question": wrap_in_fence("question", turn.query_t),
+        "answer": wrap_in_fence("answer", turn.answer_t),
+        "message": wrap_in_fence("message", turn.query_t1),
     }
 
 
-def most_tokens(messages: Sequence[Message]) -> int:
+def compute_max_tokens(messages: Sequence[Message]) -> int:
     """Return the most tokens that a model can read: no tokenizer makes more than one of a byte."""
-    return sum(len(message["content"].encode()) + _TOKENS_A_MESSAGE for message in messages)
+    return sum(len(message["content"].encode()) + _TOKENS_PER_MESSAGE for message in messages)
 
 
-def reason_of(error: BandstandError) -> UnscoredReason:
+def to_unscored_reason(error: BandstandError) -> UnscoredReason:
     """Return what a client's error means for a turn.
 
     Raises:

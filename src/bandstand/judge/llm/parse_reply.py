@@ -11,13 +11,13 @@ from typing import Any, Final, NamedTuple
 
 from bandstand.definition import is_integer, is_number
 from bandstand.judge.taxonomy import Taxonomy
-from bandstand.judge.text import cut, visible
+from bandstand.judge.text import strip_hidden, truncate_middle
 from bandstand.judge.verdict import UnscoredReason
 
-RATIONALE_CHARACTERS: Final = 500
+MAX_RATIONALE_CHARS: Final = 500
 
-_READ: Final = 32_768
-_TRIES: Final = 256
+_MAX_READ_CHARS: Final = 32_768
+_MAX_OBJECTS: Final = 256
 _DECODER: Final = json.JSONDecoder()
 
 
@@ -33,7 +33,7 @@ class BadReplyError(ValueError):
         self.reason = reason
 
 
-class Said(NamedTuple):
+class ParsedVerdict(NamedTuple):
     """A model's verdict."""
 
     label: str
@@ -41,19 +41,19 @@ class Said(NamedTuple):
     rationale: str
 
 
-def verdict_schema(taxonomy: Taxonomy) -> dict[str, object]:
+def build_verdict_schema(taxonomy: Taxonomy) -> dict[str, object]:
     """Return the JSON schema of a verdict; the reason stands before the label, so that it is thought of first."""
-    return object_schema(
+    return build_object_schema(
         "verdict",
         {
             "rationale": {"type": "string"},
-            "label": {"type": "string", "enum": list(taxonomy.names)},
+            "label": {"type": "string", "enum": list(taxonomy.label_names)},
             "confidence": {"type": "number"},
         },
     )
 
 
-def object_schema(title: str, properties: Mapping[str, object]) -> dict[str, object]:
+def build_object_schema(title: str, properties: Mapping[str, object]) -> dict[str, object]:
     """Return the schema of an object with just these keys, as strict modes want it."""
     return {
         "title": title,
@@ -64,7 +64,7 @@ def object_schema(title: str, properties: Mapping[str, object]) -> dict[str, obj
     }
 
 
-def parse_verdict(text: str, taxonomy: Taxonomy, *, clamp: bool = False) -> Said:
+def parse_verdict(text: str, taxonomy: Taxonomy, *, clamp: bool = False) -> ParsedVerdict:
     """Read the last valid verdict of a reply.
 
     Args:
@@ -76,37 +76,37 @@ def parse_verdict(text: str, taxonomy: Taxonomy, *, clamp: bool = False) -> Said
         BadReplyError: there is none; the reason is that of the last object.
     """
     wrong = UnscoredReason.BAD_JSON if text.strip() else UnscoredReason.EMPTY
-    said: Said | None = None
-    for found in objects(text, {"rationale", "label", "confidence"}):
+    parsed: ParsedVerdict | None = None
+    for found in iter_objects(text, {"rationale", "label", "confidence"}):
         label, confidence, rationale = found["label"], found["confidence"], found["rationale"]
         if clamp and (is_integer(confidence) or isinstance(confidence, float)):
             confidence = min(max(confidence, 0), 1)  # NaN, which compares with nothing, stays
         if not isinstance(label, str) or not isinstance(rationale, str):
             wrong = UnscoredReason.BAD_JSON
-        elif label not in taxonomy.names:
+        elif label not in taxonomy.label_names:
             wrong = UnscoredReason.UNKNOWN_LABEL
         elif not (is_number(confidence) and 0 <= confidence <= 1):
             wrong = UnscoredReason.BAD_CONFIDENCE
         else:
-            said = Said(label, float(confidence), one_line(rationale))
-    if said is None:
+            parsed = ParsedVerdict(label, float(confidence), to_one_line(rationale))
+    if parsed is None:
         raise BadReplyError(wrong)
-    return said
+    return parsed
 
 
-def objects(text: str, keys: AbstractSet[str]) -> Iterator[Mapping[str, Any]]:
+def iter_objects(text: str, keys: AbstractSet[str]) -> Iterator[Mapping[str, Any]]:
     """Yield every JSON object of a text that has just these keys, none of them inside another, first to last.
 
     Only the last 32,768 characters are read, and at most 256 braces of them tried.
     """
-    text = text[-_READ:]
+    text = text[-_MAX_READ_CHARS:]
     start = text.find("{")
     starts = []
     while start >= 0:
         starts.append(start)
         start = text.find("{", start + 1)
     after = 0
-    for start in starts[-_TRIES:]:
+    for start in starts[-_MAX_OBJECTS:]:
         if start < after:
             continue
         try:
@@ -117,6 +117,6 @@ def objects(text: str, keys: AbstractSet[str]) -> Iterator[Mapping[str, Any]]:
             yield found
 
 
-def one_line(text: str) -> str:
+def to_one_line(text: str) -> str:
     """Return a model's words as one visible line of at most 500 characters, head and tail."""
-    return cut(" ".join(visible(text).split()), RATIONALE_CHARACTERS)
+    return truncate_middle(" ".join(strip_hidden(text).split()), MAX_RATIONALE_CHARS)

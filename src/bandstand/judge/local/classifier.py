@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandstand.errors import ConfigurationError
-from bandstand.judge.local.ngrams import BUCKETS, SCALES, VERSION, Features, features_of
-from bandstand.judge.local.normalise import Reading, read
+from bandstand.judge.local.ngrams import BUCKETS, SCALES, VERSION, Features, extract_features
+from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
 from bandstand.judge.taxonomy import Taxonomy, shipped_taxonomy
 from bandstand.judge.turn import CutTurn
 from bandstand.judge.verdict import Verdict
@@ -54,7 +54,7 @@ class Weights:
     temperature: float
 
     @classmethod
-    def quantised(
+    def from_floats(
         cls,
         weights: Floats,
         bias: Floats,
@@ -68,7 +68,7 @@ class Weights:
         return cls(
             name=name,
             taxonomy=taxonomy.name,
-            labels=taxonomy.names,
+            labels=taxonomy.label_names,
             table=np.rint(weights / steps).astype(np.int8),
             steps=steps.astype(np.float32),
             bias=np.round(bias, 6).astype(np.float32),
@@ -78,12 +78,12 @@ class Weights:
     @property
     def hash(self) -> str:
         """Sixteen hex digits over every stored number; equal weights have equal hashes on every machine."""
-        digest = hashlib.sha256(json.dumps(self._header(), sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(self._build_header(), sort_keys=True).encode())
         for array in (self.table, self.steps, self.bias):
             digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()[:_HASH_DIGITS]
 
-    def logit_floats(self) -> tuple[Floats, Floats]:
+    def to_logit_floats(self) -> tuple[Floats, Floats]:
         """Return weights and bias as the numbers that give logits, the temperature divided out."""
         steps = self.steps.astype(np.float64) / self.temperature
         return self.table.astype(np.float64) * steps, self.bias.astype(np.float64) / self.temperature
@@ -94,13 +94,15 @@ class Weights:
         Raises:
             ConfigurationError: they were trained for others.
         """
-        if self.labels != taxonomy.names:
+        if self.labels != taxonomy.label_names:
             raise ConfigurationError(f"weights {self.name} were trained for other labels than {taxonomy.name} has")
 
     def to_bytes(self) -> bytes:
         """Return a file that :meth:`from_bytes` reads; the same weights always give the same bytes."""
         file = io.BytesIO()
-        header = np.frombuffer(json.dumps(self._header() | {"hash": self.hash}, sort_keys=True).encode(), np.uint8)
+        header = np.frombuffer(
+            json.dumps(self._build_header() | {"hash": self.hash}, sort_keys=True).encode(), np.uint8
+        )
         np.savez(file, header=header, table=self.table, steps=self.steps, bias=self.bias)
         return file.getvalue()
 
@@ -127,7 +129,7 @@ class Weights:
             raise ConfigurationError("the judge's weights are damaged: their hash is not the one written in them")
         return weights
 
-    def _header(self) -> dict[str, Any]:
+    def _build_header(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "features": VERSION,
@@ -165,23 +167,27 @@ class Classifier:
         """Load the shipped model for ``followup-v1`` or ``correction-v1``."""
         return cls(shipped_weights(taxonomy), shipped_taxonomy(taxonomy))
 
-    def probabilities(self, reading: Reading) -> Floats:
+    def predict_probabilities(self, normalised: NormalisedTurn) -> Floats:
         """Return the probability of every label, shape (labels,), in the taxonomy's order; sums to 1."""
-        logits = self._logits(features_of(reading))
+        logits = self._compute_logits(extract_features(normalised))
         odds = np.exp(logits - logits.max())
         return np.asarray(odds / odds.sum())
 
     def verdict(self, turn: CutTurn) -> Verdict:
         """Return the most probable label with its probability."""
-        return scored(
-            self.probabilities(read(turn)), self.taxonomy, tier=self.name, model=self.model, rationale="by its wording"
+        return build_verdict(
+            self.predict_probabilities(normalise_turn(turn)),
+            self.taxonomy,
+            tier=self.name,
+            model=self.model,
+            rationale="by its wording",
         )
 
     async def judge(self, turn: CutTurn) -> Verdict:
         """Return :meth:`verdict`, as every tier does."""
         return self.verdict(turn)
 
-    def _logits(self, features: Features) -> Floats:
+    def _compute_logits(self, features: Features) -> Floats:
         logits = self._bias
         for ids, scale in zip(features, self._scales, strict=True):
             # Integers are summed exactly, so the order of the buckets cannot matter.
@@ -195,7 +201,7 @@ def shipped_weights(taxonomy: str) -> Weights:
     return Weights.from_bytes(resources.files("bandstand.judge").joinpath("data", f"{taxonomy}.npz").read_bytes())
 
 
-def scored(
+def build_verdict(
     probabilities: Floats, taxonomy: Taxonomy, *, tier: str, model: str, rationale: str, rule: str | None = None
 ) -> Verdict:
     """Make a verdict of label probabilities: the polarity with the most mass, and within it the likeliest label.
@@ -203,7 +209,7 @@ def scored(
     Polarity goes first because the sign of a reward matters more than its size: three negative labels at 0.2 each
     outweigh a neutral at 0.4.
     """
-    pairs = tuple(zip(taxonomy.names, probabilities.tolist(), strict=True))
+    pairs = tuple(zip(taxonomy.label_names, probabilities.tolist(), strict=True))
     mass = {"negative": 0.0, "positive": 0.0, "other": 0.0}
     for label, (_, p) in zip(taxonomy.labels, pairs, strict=True):
         mass[label.polarity] += p

@@ -4,16 +4,16 @@ from typing import Final, NamedTuple, Self
 
 import numpy as np
 
-from bandstand.judge.arbiter import Candidate, RuleSignal
-from bandstand.judge.local.classifier import Classifier, Floats, Weights, scored
-from bandstand.judge.local.normalise import read
-from bandstand.judge.local.rulebook import shipped_rules
-from bandstand.judge.local.rules import RuleMatch, Rules, explained
+from bandstand.judge.arbiter import IntentCandidate, RuleSignal
+from bandstand.judge.local.classifier import Classifier, Floats, Weights, build_verdict
+from bandstand.judge.local.normalise import normalise_turn
+from bandstand.judge.local.rulebook import load_shipped_rules
+from bandstand.judge.local.rules import RuleMatch, Rules, format_match
 from bandstand.judge.taxonomy import Taxonomy, shipped_taxonomy
 from bandstand.judge.turn import CutTurn
 from bandstand.judge.verdict import Verdict
 
-_CERTAIN: Final = 0.98
+_MAX_RULE_SCORE: Final = 0.98
 """No rule is believed beyond this, however few its measured mistakes."""
 
 
@@ -27,7 +27,7 @@ class Evidence(NamedTuple):
     """
 
     rule: RuleSignal | None
-    semantic: tuple[Candidate, ...]
+    semantic: tuple[IntentCandidate, ...]
     verdict: Verdict
 
 
@@ -65,7 +65,7 @@ class Local:
         """
         taxonomy = taxonomy or shipped_taxonomy("followup-v1")
         classifier = Classifier(weights, taxonomy) if weights else Classifier.shipped(taxonomy.name)
-        return cls(shipped_rules(taxonomy), classifier)
+        return cls(load_shipped_rules(taxonomy), classifier)
 
     @property
     def rules(self) -> Rules:
@@ -74,40 +74,41 @@ class Local:
 
     def verdict(self, turn: CutTurn) -> Verdict:
         """Return the polarity with the most mass and its likeliest label, with that label's probability."""
-        reading = read(turn)
-        return self._joined(self._rules.best(reading), self._classifier.probabilities(reading))
+        reading = normalise_turn(turn)
+        return self._combine_parts(self._rules.find_best(reading), self._classifier.predict_probabilities(reading))
 
     def evidence(self, turn: CutTurn) -> Evidence:
         """Return the verdict together with what each part says, for the arbiter."""
-        reading = read(turn)
-        match = self._rules.best(reading)
-        stated = self._classifier.probabilities(reading)
+        reading = normalise_turn(turn)
+        match = self._rules.find_best(reading)
+        stated = self._classifier.predict_probabilities(reading)
         order = np.argsort(-stated, kind="stable")
         labels = self.taxonomy.labels
         return Evidence(
             rule=RuleSignal(match.label, match.score) if match else None,
             semantic=tuple(
-                Candidate(labels[i].name, labels[i].name, labels[i].means, float(stated[i])) for i in order.tolist()
+                IntentCandidate(labels[i].name, labels[i].name, labels[i].means, float(stated[i]))
+                for i in order.tolist()
             ),
-            verdict=self._joined(match, stated),
+            verdict=self._combine_parts(match, stated),
         )
 
     async def judge(self, turn: CutTurn) -> Verdict:
         """Return :meth:`verdict`, as every tier does."""
         return self.verdict(turn)
 
-    def _joined(self, match: RuleMatch | None, stated: Floats) -> Verdict:
+    def _combine_parts(self, match: RuleMatch | None, stated: Floats) -> Verdict:
         if match is None:
-            return scored(stated, self.taxonomy, tier=self.name, model=self.model, rationale="by its wording")
-        score = min(match.score, _CERTAIN)
+            return build_verdict(stated, self.taxonomy, tier=self.name, model=self.model, rationale="by its wording")
+        score = min(match.score, _MAX_RULE_SCORE)
         expert = np.full(len(stated), (1 - score) / (len(stated) - 1))
-        expert[self.taxonomy.names.index(match.label)] = score
+        expert[self.taxonomy.label_names.index(match.label)] = score
         joined = stated * expert
-        return scored(
+        return build_verdict(
             joined / joined.sum(),
             self.taxonomy,
             tier=self.name,
             model=self.model,
-            rationale=f"{explained(match)}, and by its wording",
+            rationale=f"{format_match(match)}, and by its wording",
             rule=match.rule_id,
         )

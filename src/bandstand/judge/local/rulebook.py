@@ -7,59 +7,66 @@ from functools import cache
 from importlib import resources
 from typing import Final, get_args
 
-from bandstand.definition import Table, configuration_error
+from bandstand.definition import DefinitionTable, to_configuration_error
 from bandstand.errors import FieldError
-from bandstand.judge.local.normalise import normalised, tokens_of
-from bandstand.judge.local.rules import After, Phrase, Repetition, Rule, Rules, Where
-from bandstand.judge.taxonomy import SHIPPED, Taxonomy, shipped_taxonomy
+from bandstand.judge.local.normalise import normalise_text, split_tokens
+from bandstand.judge.local.rules import AnswerKind, Phrase, RepetitionRule, Rule, RulePosition, Rules
+from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES, Taxonomy, shipped_taxonomy
 
 LANGUAGES: Final = ("en", "zh", "es", "de")
 
 NO_RULE: Final = "none"
 """In the table of precision: the share of neutral turns where no rule fires."""
 
-UNMEASURED: Final = 0.5
+DEFAULT_PRECISION: Final = 0.5
 
-_REPEATED: Final[Mapping[str, str]] = {"followup-v1": "neg_constraint_restate", "correction-v1": "repetition"}
+_REPETITION_LABELS: Final[Mapping[str, str]] = {"followup-v1": "neg_constraint_restate", "correction-v1": "repetition"}
 _MAX_WORDS: Final = 40
 
 
-def shipped_rules(
-    taxonomy: Taxonomy, own: Sequence[Rule] = (), *, measured: Mapping[str, float] | None = None
+def load_shipped_rules(
+    taxonomy: Taxonomy, extra: Sequence[Rule] = (), *, precision: Mapping[str, float] | None = None
 ) -> Rules:
     """Return the shipped rules that have a label in this taxonomy, and after them a deployment's own.
 
     Args:
-        taxonomy: whose labels are wanted; for a deployment's own taxonomy only ``own`` remains.
-        own: from :func:`parse_rules`.
-        measured: the precision of each rule; the shipped table if left out.
+        taxonomy: whose labels are wanted; for a deployment's own taxonomy only ``extra`` remains.
+        extra: from :func:`parse_rules`.
+        precision: the precision of each rule; the shipped table if left out.
 
     Raises:
         ConfigurationError: two rules share an id.
     """
-    if not own and measured is None and taxonomy.name in SHIPPED and taxonomy == shipped_taxonomy(taxonomy.name):
-        return _as_they_ship(taxonomy.name)
-    return _joined(taxonomy, own, shipped_precision(taxonomy.name) if measured is None else measured)
+    if (
+        not extra
+        and precision is None
+        and taxonomy.name in SHIPPED_TAXONOMIES
+        and taxonomy == shipped_taxonomy(taxonomy.name)
+    ):
+        return _load_cached(taxonomy.name)
+    return _build_rules(taxonomy, extra, load_shipped_precision(taxonomy.name) if precision is None else precision)
 
 
 @cache
-def _as_they_ship(taxonomy: str) -> Rules:
+def _load_cached(taxonomy: str) -> Rules:
     """Read them once: it takes a tenth of a second, and nobody changes rules that have been read."""
-    return _joined(shipped_taxonomy(taxonomy), (), shipped_precision(taxonomy))
+    return _build_rules(shipped_taxonomy(taxonomy), (), load_shipped_precision(taxonomy))
 
 
-def _joined(taxonomy: Taxonomy, own: Sequence[Rule], precision: Mapping[str, float]) -> Rules:
-    rules = [*read_shipped(taxonomy, precision), *own]
+def _build_rules(taxonomy: Taxonomy, extra: Sequence[Rule], precision: Mapping[str, float]) -> Rules:
+    rules = [*parse_shipped_rules(taxonomy, precision), *extra]
     names = [rule.rule_id for rule in rules]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise configuration_error([FieldError(f"rules.{name}", "is defined twice") for name in twice])
-    repeated = _REPEATED.get(taxonomy.name)
+        raise to_configuration_error([FieldError(f"rules.{name}", "is defined twice") for name in twice])
+    repeated = _REPETITION_LABELS.get(taxonomy.name)
     return Rules(
         rules,
         taxonomy,
-        repetition=Repetition(repeated, precision.get(Repetition.rule_id, UNMEASURED)) if repeated else None,
-        unmatched=precision.get(NO_RULE, UNMEASURED),
+        repetition=RepetitionRule(repeated, precision.get(RepetitionRule.rule_id, DEFAULT_PRECISION))
+        if repeated
+        else None,
+        unmatched=precision.get(NO_RULE, DEFAULT_PRECISION),
     )
 
 
@@ -78,22 +85,22 @@ def parse_rules(definitions: object, taxonomy: Taxonomy, path: str = "rules") ->
     """
     faults: list[FieldError] = []
     if not isinstance(definitions, list):
-        raise configuration_error([FieldError(path, "must be a list of tables")])
+        raise to_configuration_error([FieldError(path, "must be a list of tables")])
     rules = []
     for index, entry in enumerate(definitions):
-        table = Table(entry, f"{path}[{index}]", faults)
-        label = table.text("label", choices=taxonomy.names)
-        score = table.number("score", above=0)
+        table = DefinitionTable(entry, f"{path}[{index}]", faults)
+        label = table.read_text("label", choices=taxonomy.label_names)
+        score = table.read_number("score", above=0)
         if score > 1:
-            table.fault("score", "must be at most 1")
+            table.add_fault("score", "must be at most 1")
         rules.append(_read_rule(table, label, min(score, 1.0), frozenset()))
-        table.close()
+        table.check_unknown_keys()
     if faults:
-        raise configuration_error(faults)
+        raise to_configuration_error(faults)
     return tuple(rules)
 
 
-def read_shipped(taxonomy: Taxonomy, precision: Mapping[str, float]) -> list[Rule]:
+def parse_shipped_rules(taxonomy: Taxonomy, precision: Mapping[str, float]) -> list[Rule]:
     """Read the shipped rules for a taxonomy, each with the precision given for it, a half where there is none.
 
     Raises:
@@ -101,55 +108,57 @@ def read_shipped(taxonomy: Taxonomy, precision: Mapping[str, float]) -> list[Rul
     """
     faults: list[FieldError] = []
     rules = []
-    documents = {language: tomllib.loads(_shipped_text(f"{language}.toml")) for language in LANGUAGES}
+    documents = {language: tomllib.loads(_read_shipped_text(f"{language}.toml")) for language in LANGUAGES}
     # People switch languages within a sentence, so a filler of one is a filler in all.
     words = (word for document in documents.values() for word in document["fillers"])
-    fillers = frozenset(token for word in words for token in tokens_of(normalised(word)))
+    fillers = frozenset(token for word in words for token in split_tokens(normalise_text(word)))
     for language, document in documents.items():
         for index, entry in enumerate(document["rules"]):
-            table = Table(entry, f"rules.{language}[{index}]", faults)
-            labels = table.value("labels")
+            table = DefinitionTable(entry, f"rules.{language}[{index}]", faults)
+            labels = table.read_value("labels")
             label = labels.get(taxonomy.name) if isinstance(labels, Mapping) else None
-            if label in taxonomy.names:
-                rules.append(_read_rule(table, str(label), precision.get(str(entry.get("id")), UNMEASURED), fillers))
-                table.close()
+            if label in taxonomy.label_names:
+                rules.append(
+                    _read_rule(table, str(label), precision.get(str(entry.get("id")), DEFAULT_PRECISION), fillers)
+                )
+                table.check_unknown_keys()
     if faults:
-        raise configuration_error(faults)
+        raise to_configuration_error(faults)
     return rules
 
 
-def shipped_precision(taxonomy: str) -> Mapping[str, float]:
+def load_shipped_precision(taxonomy: str) -> Mapping[str, float]:
     """Return the measured precision of each shipped rule under a taxonomy; empty for one that is not shipped."""
-    measured = json.loads(_shipped_text("precision.json"))["taxonomies"].get(taxonomy, {})
+    measured = json.loads(_read_shipped_text("precision.json"))["taxonomies"].get(taxonomy, {})
     return {name: entry["precision"] for name, entry in measured.items()}
 
 
-def _read_rule(table: Table, label: str, score: float, fillers: frozenset[str]) -> Rule:
-    places, answers = get_args(Where), get_args(After)
-    where = table.text("where", "anywhere", places)
-    after = table.text("after", "any", answers)
+def _read_rule(table: DefinitionTable, label: str, score: float, fillers: frozenset[str]) -> Rule:
+    positions, answers = get_args(RulePosition), get_args(AnswerKind)
+    where = table.read_text("where", "anywhere", positions)
+    after = table.read_text("after", "any", answers)
     return Rule(
-        rule_id=table.text("id"),
+        rule_id=table.read_text("id"),
         label=label,
         score=score,
-        phrases=_phrases(table, "any", table.texts("any") or ()),
-        unless=_phrases(table, "unless", table.texts("unless") or ()),
-        where=next((place for place in places if place == where), "anywhere"),
+        phrases=_read_phrases(table, "any", table.read_texts("any") or ()),
+        unless=_read_phrases(table, "unless", table.read_texts("unless") or ()),
+        where=next((place for place in positions if place == where), "anywhere"),
         after=next((answer for answer in answers if answer == after), "any"),
-        outranks=table.boolean("outranks", default=False),
+        outranks=table.read_boolean("outranks", default=False),
         fillers=fillers,
     )
 
 
-def _phrases(table: Table, key: str, texts: Sequence[str]) -> tuple[Phrase, ...]:
-    phrases = dict.fromkeys(tokens_of(normalised(text)) for text in texts)
+def _read_phrases(table: DefinitionTable, key: str, texts: Sequence[str]) -> tuple[Phrase, ...]:
+    phrases = dict.fromkeys(split_tokens(normalise_text(text)) for text in texts)
     if key == "any" and not phrases:
-        table.fault(key, "must be a list of phrases that is not empty")
+        table.add_fault(key, "must be a list of phrases that is not empty")
     for phrase in phrases:
         if not 1 <= len(phrase) <= _MAX_WORDS:
-            table.fault(key, f"must hold phrases of 1 to {_MAX_WORDS} words")
+            table.add_fault(key, f"must hold phrases of 1 to {_MAX_WORDS} words")
     return tuple(phrases)
 
 
-def _shipped_text(name: str) -> str:
+def _read_shipped_text(name: str) -> str:
     return resources.files("bandstand.judge").joinpath("data", "rules", name).read_text(encoding="utf-8")

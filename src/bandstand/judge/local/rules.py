@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Final, Literal, NamedTuple
 
-from bandstand.definition import definition_hash
-from bandstand.judge.local.normalise import REPEATS_AT, Reading, read
+from bandstand.definition import hash_definition
+from bandstand.judge.local.normalise import REPETITION_THRESHOLD, NormalisedTurn, normalise_turn
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.turn import CutTurn
 from bandstand.judge.verdict import Verdict
 
-Where = Literal["anywhere", "start", "whole"]
-After = Literal["any", "question", "statement"]
+RulePosition = Literal["anywhere", "start", "whole"]
+AnswerKind = Literal["any", "question", "statement"]
 Phrase = tuple[str, ...]
 
 _SILENT: Final = frozenset("?")
@@ -43,14 +43,14 @@ class Rule:
     score: float
     phrases: tuple[Phrase, ...]
     unless: tuple[Phrase, ...] = ()
-    where: Where = "anywhere"
-    after: After = "any"
+    where: RulePosition = "anywhere"
+    after: AnswerKind = "any"
     outranks: bool = False
     fillers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Repetition:
+class RepetitionRule:
     """The one rule without phrases: the user asks the same question again.
 
     Attributes:
@@ -87,13 +87,13 @@ class _Hit(NamedTuple):
     fires: bool
 
 
-class _Word:
+class _TrieNode:
     """A word in the tree of phrases: which may follow, and which rules' phrases end here (False: to silence)."""
 
     __slots__ = ("ends", "following")
 
     def __init__(self) -> None:
-        self.following: dict[str, _Word] = {}
+        self.following: dict[str, _TrieNode] = {}
         self.ends: list[tuple[Rule, bool]] = []
 
 
@@ -117,7 +117,7 @@ class Rules:
         rules: Iterable[Rule],
         taxonomy: Taxonomy,
         *,
-        repetition: Repetition | None = None,
+        repetition: RepetitionRule | None = None,
         unmatched: float = 0.5,
     ) -> None:
         self.rules = tuple(rules)
@@ -125,7 +125,7 @@ class Rules:
         self._repetition = repetition
         self._unmatched = unmatched
         self._neutral = taxonomy.neutral.name
-        self._first = _Word()
+        self._root = _TrieNode()
         for rule in self.rules:
             for phrase in rule.phrases:
                 self._insert(phrase, rule, fires=True)
@@ -140,36 +140,36 @@ class Rules:
             self._rank[repetition.rule_id] = (True, False, -repetition.score)
         self.model = f"rules@{self._hash()}"
 
-    def matches(self, reading: Reading) -> list[RuleMatch]:
+    def matches(self, normalised: NormalisedTurn) -> list[RuleMatch]:
         """Return every rule that fires, the one that counts first; none twice."""
-        hits = list(self._hits(reading.tokens))
+        hits = list(self._find_hits(normalised.tokens))
         silenced = {hit.rule.rule_id for hit in hits if not hit.fires}
-        spoken = _placed([hit for hit in hits if hit.fires and hit.rule.rule_id not in silenced], reading)
+        spoken = _filter_hits([hit for hit in hits if hit.fires and hit.rule.rule_id not in silenced], normalised)
         spoken.sort(key=lambda hit: (self._rank[hit.rule.rule_id], hit.start - hit.end))
         found: dict[str, RuleMatch] = {}
         for hit in spoken:
-            words = reading.tokens[hit.start : hit.end]
+            words = normalised.tokens[hit.start : hit.end]
             phrase = (" " if words[0].isascii() else "").join(words)
             found.setdefault(hit.rule.rule_id, RuleMatch(hit.rule.rule_id, hit.rule.label, hit.rule.score, phrase))
         again = self._repetition
-        if again and reading.repeats >= REPEATS_AT:
+        if again and normalised.similarity >= REPETITION_THRESHOLD:
             found[again.rule_id] = RuleMatch(again.rule_id, again.label, again.score, "the question again")
             return sorted(found.values(), key=lambda match: self._rank[match.rule_id])
         return list(found.values())
 
-    def best(self, reading: Reading) -> RuleMatch | None:
+    def find_best(self, normalised: NormalisedTurn) -> RuleMatch | None:
         """Return the rule that counts, None where none fires."""
-        matches = self.matches(reading)
+        matches = self.matches(normalised)
         return matches[0] if matches else None
 
     def verdict(self, turn: CutTurn) -> Verdict:
         """Return what the rules alone say: neutral where none fires, at the share of such turns that was measured."""
-        match = self.best(read(turn))
+        match = self.find_best(normalise_turn(turn))
         return Verdict(
             taxonomy=self.taxonomy.name,
             label=match.label if match else self._neutral,
             confidence=match.score if match else self._unmatched,
-            rationale=explained(match) if match else "no rule fired",
+            rationale=format_match(match) if match else "no rule fired",
             tier=self.name,
             model=self.model,
             rule=match.rule_id if match else None,
@@ -180,15 +180,15 @@ class Rules:
         return self.verdict(turn)
 
     def _insert(self, phrase: Phrase, rule: Rule, *, fires: bool) -> None:
-        word = self._first
+        word = self._root
         for token in phrase:
-            word = word.following.setdefault(token, _Word())
+            word = word.following.setdefault(token, _TrieNode())
         # What several languages spell alike, such as "no", belongs to the first that means the same by it.
-        if not any(fires and known and _means_the_same(rule, other) for other, known in word.ends):
+        if not any(fires and known and _is_equivalent(rule, other) for other, known in word.ends):
             word.ends.append((rule, fires))
 
-    def _hits(self, tokens: Phrase) -> Iterator[_Hit]:
-        first = self._first.following
+    def _find_hits(self, tokens: Phrase) -> Iterator[_Hit]:
+        first = self._root.following
         for start, token in enumerate(tokens):
             word = first.get(token)
             end = start + 1
@@ -201,42 +201,42 @@ class Rules:
     def _hash(self) -> str:
         definitions = [asdict(rule) | {"fillers": sorted(rule.fillers)} for rule in self.rules]
         again = asdict(self._repetition) if self._repetition else None
-        return definition_hash([self.taxonomy.hash, definitions, again, self._unmatched])[:_HASH_DIGITS]
+        return hash_definition([self.taxonomy.hash, definitions, again, self._unmatched])[:_HASH_DIGITS]
 
 
-def _means_the_same(rule: Rule, other: Rule) -> bool:
+def _is_equivalent(rule: Rule, other: Rule) -> bool:
     return (rule.label, rule.where, rule.after) == (other.label, other.where, other.after)
 
 
-def explained(match: RuleMatch) -> str:
+def format_match(match: RuleMatch) -> str:
     """Return one line for people: the rule and its words."""
     return f"rule {match.rule_id}: “{match.phrase}”"
 
 
-def _placed(hits: list[_Hit], reading: Reading) -> list[_Hit]:
+def _filter_hits(hits: list[_Hit], normalised: NormalisedTurn) -> list[_Hit]:
     """Keep the hits that stand where their rule wants them and that no longer one overlaps."""
     margins: dict[frozenset[str], tuple[int, int]] = {}
-    asked: After = "question" if reading.asked else "statement"
+    answer_kind: AnswerKind = "question" if normalised.after_question else "statement"
     placed = []
     for hit in hits:
         rule = hit.rule
-        if rule.after not in {"any", asked}:
+        if rule.after not in {"any", answer_kind}:
             continue
         if rule.where != "anywhere":
             if rule.fillers not in margins:
-                margins[rule.fillers] = _margins(reading.tokens, rule.fillers)
+                margins[rule.fillers] = _find_margins(normalised.tokens, rule.fillers)
             lead, trail = margins[rule.fillers]
             if hit.start > lead or (rule.where == "whole" and hit.end < trail):
                 continue
         placed.append(hit)
-    longest = [0] * len(reading.tokens)
+    longest = [0] * len(normalised.tokens)
     for hit in placed:
         for position in range(hit.start, hit.end):
             longest[position] = max(longest[position], hit.end - hit.start)
     return [hit for hit in placed if max(longest[hit.start : hit.end]) == hit.end - hit.start]
 
 
-def _margins(tokens: Phrase, fillers: frozenset[str]) -> tuple[int, int]:
+def _find_margins(tokens: Phrase, fillers: frozenset[str]) -> tuple[int, int]:
     """Return where the first word that says something stands, and where the last one ends."""
     telling = [position for position, token in enumerate(tokens) if token not in fillers and token not in _SILENT]
     return (telling[0], telling[-1] + 1) if telling else (len(tokens), 0)

@@ -29,7 +29,7 @@ _MIXABLE: Final[Mapping[str, tuple[str, ...]]] = {
     "neutral": ("neutral",),
     "topic_shift": (),
 }
-_TELLING: Final = 12
+_MIN_SENTENCE_BYTES: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Example:
     source: str
 
 
-def examples(seed: int, per_sentence: int = 4) -> Iterator[Example]:
+def generate_examples(seed: int, per_sentence: int = 4) -> Iterator[Example]:
     """Make examples of every sentence, so many of each; the same seed makes the same examples."""
     for language in LANGUAGES:
         text = resources.files("bandstand.judge").joinpath("data", "corpus", f"{language}.toml").read_text("utf-8")
@@ -63,26 +63,28 @@ class _Writer:
         self._contexts: dict[str, list[Mapping[str, Any]]] = {}
         for context in document["context"]:
             self._contexts.setdefault(context["after"], []).append(context)
-        self._beside: dict[tuple[str, str], list[str]] = {}
+        self._neutral_additions: dict[tuple[str, str], list[str]] = {}
         for group in document["say"]:
             for after in group["after"] if group["kind"] == "neutral" else ():
-                longer = [sentence for sentence in group["texts"] if len(sentence.encode()) >= _TELLING]
-                self._beside.setdefault((after, group["label"]), []).extend(longer)
+                longer = [sentence for sentence in group["texts"] if len(sentence.encode()) >= _MIN_SENTENCE_BYTES]
+                self._neutral_additions.setdefault((after, group["label"]), []).extend(longer)
 
     def write(self, per_sentence: int) -> Iterator[Example]:
         for group in self._document["say"]:
             labels = {"followup-v1": group["label"], "correction-v1": group["kind"]}
             for sentence in group["texts"]:
                 for _ in range(per_sentence):
-                    after = self._pick(group["after"])
-                    context = self._pick(self._contexts[after])
-                    question = self._varied(self._filled(self._pick(context["query"])))
-                    answer = self._filled(self._pick(context["answer"]))
-                    message = self._varied(self._dressed(self._filled(sentence), self._mixed(after, group["label"])))
+                    after = self._pick_choice(group["after"])
+                    context = self._pick_choice(self._contexts[after])
+                    question = self._add_variation(self._fill_slots(self._pick_choice(context["query"])))
+                    answer = self._fill_slots(self._pick_choice(context["answer"]))
+                    message = self._add_variation(
+                        self._add_phrases(self._fill_slots(sentence), self._pick_others(after, group["label"]))
+                    )
                     yield Example(Turn(question, answer, message), labels, self._document["language"], sentence)
-        yield from self._repeated(per_sentence)
+        yield from self._write_repetitions(per_sentence)
 
-    def _repeated(self, per_sentence: int) -> Iterator[Example]:
+    def _write_repetitions(self, per_sentence: int) -> Iterator[Example]:
         """The user's own question once more, a word of impatience beside it or none."""
         labels = {"followup-v1": "neg_constraint_restate", "correction-v1": "repetition"}
         for context in self._document["context"]:
@@ -90,64 +92,68 @@ class _Writer:
                 continue
             for sentence in context["query"]:
                 for _ in range(per_sentence):
-                    question = self._filled(sentence)
-                    answer = self._filled(self._pick(context["answer"]))
+                    question = self._fill_slots(sentence)
+                    answer = self._fill_slots(self._pick_choice(context["answer"]))
                     yield Example(
-                        Turn(self._varied(question), answer, self._varied(question)),
+                        Turn(self._add_variation(question), answer, self._add_variation(question)),
                         labels,
                         self._document["language"],
                         sentence,
                     )
 
-    def _filled(self, sentence: str) -> str:
+    def _fill_slots(self, sentence: str) -> str:
         for _ in range(_SLOT_LIMIT):
             start = sentence.find("{")
             if start < 0:
                 break
             end = sentence.index("}", start)
             sentence = (
-                sentence[:start] + self._pick(self._document["slots"][sentence[start + 1 : end]]) + sentence[end + 1 :]
+                sentence[:start]
+                + self._pick_choice(self._document["slots"][sentence[start + 1 : end]])
+                + sentence[end + 1 :]
             )
         return sentence
 
-    def _mixed(self, after: str, label: str) -> list[str]:
+    def _pick_others(self, after: str, label: str) -> list[str]:
         """Return what else the user says: at most one aside and one sentence that changes nothing."""
-        others = [self._pick(self._document["asides"])] if self._happens(_ASIDE) else []
-        choices = self._beside.get((after, self._pick(_MIXABLE[label])), []) if _MIXABLE[label] else []
-        if choices and self._happens(_MIXED):
-            others.append(self._pick(choices))
-        return [self._filled(other) for other in others]
+        others = [self._pick_choice(self._document["asides"])] if self._random_bool(_ASIDE) else []
+        choices = (
+            self._neutral_additions.get((after, self._pick_choice(_MIXABLE[label])), []) if _MIXABLE[label] else []
+        )
+        if choices and self._random_bool(_MIXED):
+            others.append(self._pick_choice(choices))
+        return [self._fill_slots(other) for other in others]
 
-    def _dressed(self, sentence: str, others: list[str]) -> str:
+    def _add_phrases(self, sentence: str, others: list[str]) -> str:
         parts = [sentence]
         for other in others:
-            parts.insert(self._below(len(parts) + 1), other)
-        if self._happens(_OPENING):
-            parts.insert(0, self._pick(self._document["openings"]))
-        if self._happens(_CLOSING):
-            parts.append(self._pick(self._document["closings"]))
+            parts.insert(self._random_below(len(parts) + 1), other)
+        if self._random_bool(_OPENING):
+            parts.insert(0, self._pick_choice(self._document["openings"]))
+        if self._random_bool(_CLOSING):
+            parts.append(self._pick_choice(self._document["closings"]))
         message = parts[0]
         for part in parts[1:]:
-            joiner = " " if message.endswith(("?", "？", "!", "！")) else self._pick(self._document["joiners"])
+            joiner = " " if message.endswith(("?", "？", "!", "！")) else self._pick_choice(self._document["joiners"])
             message += joiner + part
         return message
 
-    def _varied(self, message: str) -> str:
-        if self._happens(_SLIP) and len(message) > 4:  # noqa: PLR2004 - a slip in "no" would leave nothing of it
-            at = 1 + self._below(len(message) - 3)
+    def _add_variation(self, message: str) -> str:
+        if self._random_bool(_SLIP) and len(message) > 4:  # noqa: PLR2004 - a slip in "no" would leave nothing of it
+            at = 1 + self._random_below(len(message) - 3)
             message = message[:at] + message[at + 1] + message[at] + message[at + 2 :]
-        if self._happens(_CAPITAL):
+        if self._random_bool(_CAPITAL):
             message = message[0].upper() + message[1:]
-        if self._happens(_STOP) and message[-1].isalnum():
-            message += self._pick([".", "!", "...", "!!"])
+        if self._random_bool(_STOP) and message[-1].isalnum():
+            message += self._pick_choice([".", "!", "...", "!!"])
         return message
 
-    def _happens(self, probability: float) -> bool:
+    def _random_bool(self, probability: float) -> bool:
         return self._rng.random() < probability
 
-    def _pick(self, choices: Sequence[Any]) -> Any:
-        return choices[self._below(len(choices))]
+    def _pick_choice(self, choices: Sequence[Any]) -> Any:
+        return choices[self._random_below(len(choices))]
 
-    def _below(self, limit: int) -> int:
+    def _random_below(self, limit: int) -> int:
         # random() is the one method whose stream Python keeps from version to version.
         return int(self._rng.random() * limit)

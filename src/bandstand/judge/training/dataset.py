@@ -5,16 +5,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bandstand.definition import unknown
+from bandstand.definition import describe_unknown
 from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.judge.taxonomy import POLARITIES, Polarity, Taxonomy
 from bandstand.judge.turn import Turn
 
-_SHOWN = 20
+_MAX_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LabelledTurn:
     """A turn and what is known of how the user took the answer.
 
     Attributes:
@@ -32,7 +32,7 @@ class Row:
     topic_shift: bool | None
 
 
-class Rows(NamedTuple):
+class LabelledTurns(NamedTuple):
     """What a file held.
 
     Attributes:
@@ -40,11 +40,11 @@ class Rows(NamedTuple):
         bad: one fault a bad line, named ``line N``.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[LabelledTurn, ...]
     bad: tuple[FieldError, ...]
 
 
-def parse_rows(lines: Iterable[str], taxonomy: Taxonomy, *, strict: bool = False) -> Rows:
+def parse_rows(lines: Iterable[str], taxonomy: Taxonomy, *, strict: bool = False) -> LabelledTurns:
     """Read lines of ``{query_t, answer_t, query_t1, label?|polarity?|topic_shift?}``; other keys do not matter.
 
     Args:
@@ -60,7 +60,7 @@ def parse_rows(lines: Iterable[str], taxonomy: Taxonomy, *, strict: bool = False
         if not line.strip():
             continue
         try:
-            rows.append(_row(number, json.loads(line), taxonomy))
+            rows.append(_parse_row(number, json.loads(line), taxonomy))
         except json.JSONDecodeError as error:
             bad.append(FieldError(f"line {number}", f"is not JSON: {error.msg} at column {error.colno}"))
         except RecursionError:
@@ -69,19 +69,19 @@ def parse_rows(lines: Iterable[str], taxonomy: Taxonomy, *, strict: bool = False
             faults = "; ".join(f"{field} {message}" for field, message in error.errors)
             bad.append(FieldError(f"line {number}", faults or error.detail))
     if strict and bad:
-        shown = "; ".join(f"{field}: {message}" for field, message in bad[:_SHOWN])
-        raise InvalidRequestError(f"{len(bad)} bad rows: {shown}", bad)
-    return Rows(tuple(rows), tuple(bad))
+        listed = "; ".join(f"{field}: {message}" for field, message in bad[:_MAX_LISTED])
+        raise InvalidRequestError(f"{len(bad)} bad rows: {listed}", bad)
+    return LabelledTurns(tuple(rows), tuple(bad))
 
 
-def _row(number: int, fields: object, taxonomy: Taxonomy) -> Row:
+def _parse_row(number: int, fields: object, taxonomy: Taxonomy) -> LabelledTurn:
     if not isinstance(fields, dict):
         raise InvalidRequestError("is not a JSON object")
     turn = Turn.parse(fields)
     label, polarity, topic_shift = fields.get("label"), fields.get("polarity"), fields.get("topic_shift")
     faults = []
-    if label is not None and label not in taxonomy.names:
-        known = unknown(label, taxonomy.names) if isinstance(label, str) else "must be a string"
+    if label is not None and label not in taxonomy.label_names:
+        known = describe_unknown(label, taxonomy.label_names) if isinstance(label, str) else "must be a string"
         faults.append(FieldError("label", known))
     if polarity is not None and polarity not in POLARITIES:
         faults.append(FieldError("polarity", f"must be one of {', '.join(POLARITIES)}"))
@@ -91,4 +91,6 @@ def _row(number: int, fields: object, taxonomy: Taxonomy) -> Row:
         faults.append(FieldError("label", "is missing, and so are polarity and topic_shift"))
     if faults:
         raise InvalidRequestError("a labelled turn is wrong", faults)
-    return Row(number, turn, label, polarity or (taxonomy.label(label).polarity if label else None), topic_shift)
+    return LabelledTurn(
+        number, turn, label, polarity or (taxonomy.label(label).polarity if label else None), topic_shift
+    )

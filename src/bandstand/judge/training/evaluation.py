@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bandstand.errors import InvalidRequestError
-from bandstand.judge.calibration import Scored
-from bandstand.judge.gate import Applied, Gate
+from bandstand.judge.calibration import CalibrationExample
+from bandstand.judge.gate import Gate, GateResult
 from bandstand.judge.taxonomy import POLARITIES, Taxonomy
 from bandstand.judge.training import metrics
-from bandstand.judge.training.dataset import Row
+from bandstand.judge.training.dataset import LabelledTurn
 from bandstand.judge.training.tier import Tier
 from bandstand.judge.verdict import Judged, Unscored, Verdict
 
@@ -22,22 +22,22 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class JudgedRow:
     """One row, what the judge said of it, and what that would teach."""
 
-    row: Row
+    row: LabelledTurn
     judged: Judged
-    applied: Applied
+    applied: GateResult
 
 
 async def judge_rows(
     tier: Tier,
-    rows: Sequence[Row],
+    rows: Sequence[LabelledTurn],
     *,
     gate: Gate | None = None,
     concurrency: int = CONCURRENCY,
     progress: Progress | None = None,
-) -> list[Outcome]:
+) -> list[JudgedRow]:
     """Have a tier judge every row, so many at once; the outcomes keep the rows' order.
 
     Args:
@@ -48,32 +48,32 @@ async def judge_rows(
         progress: called after each.
     """
     gate = gate or Gate()
-    free = asyncio.Semaphore(concurrency)
+    slots = asyncio.Semaphore(concurrency)
     done = 0
 
-    async def one(row: Row) -> Outcome:
+    async def judge_row(row: LabelledTurn) -> JudgedRow:
         nonlocal done
-        async with free:
+        async with slots:
             judged = await tier.judge(row.turn.cut())
         done += 1
         if progress:
             progress(done, len(rows))
-        return Outcome(row, judged, gate.applied(judged, tier.taxonomy))
+        return JudgedRow(row, judged, gate.apply(judged, tier.taxonomy))
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(row)) for row in rows]
+        tasks = [group.create_task(judge_row(row)) for row in rows]
     return [task.result() for task in tasks]
 
 
 async def evaluate(
     tier: Tier,
-    rows: Sequence[Row],
+    rows: Sequence[LabelledTurn],
     *,
     gate: Gate | None = None,
     concurrency: int = CONCURRENCY,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Measure a tier on labelled turns: :func:`judge_rows`, then :func:`report`.
+    """Measure a tier on labelled turns: :func:`judge_rows`, then :func:`build_report`.
 
     Raises:
         InvalidRequestError: there are no rows.
@@ -81,11 +81,11 @@ async def evaluate(
     if not rows:
         raise InvalidRequestError("there are no labelled turns to measure on")
     outcomes = await judge_rows(tier, rows, gate=gate, concurrency=concurrency, progress=progress)
-    return measured(tier, outcomes, gate or Gate())
+    return build_judge_report(tier, outcomes, gate or Gate())
 
 
-def measured(tier: Tier, outcomes: Sequence[Outcome], gate: Gate) -> dict[str, Any]:
-    """Return :func:`report` with who judged and how the gate stood: ``judge``, its ``calibrations`` with their τ."""
+def build_judge_report(tier: Tier, outcomes: Sequence[JudgedRow], gate: Gate) -> dict[str, Any]:
+    """Return :func:`build_report` with who judged and how the gate stood (``judge``, ``calibrations`` with their τ)."""
     judge = {
         "tier": tier.name,
         "model": tier.model,
@@ -94,10 +94,10 @@ def measured(tier: Tier, outcomes: Sequence[Outcome], gate: Gate) -> dict[str, A
         "gate": gate.mode,
         "calibrations": {o.applied.calibration: o.applied.tau for o in outcomes if o.applied.calibration},
     }
-    return report(outcomes, tier.taxonomy) | {"judge": judge}
+    return build_report(outcomes, tier.taxonomy) | {"judge": judge}
 
 
-def report(outcomes: Sequence[Outcome], taxonomy: Taxonomy) -> dict[str, Any]:
+def build_report(outcomes: Sequence[JudgedRow], taxonomy: Taxonomy) -> dict[str, Any]:
     """Return one JSON object of everything measured; a ratio of nothing to nothing is null.
 
     ``polarity`` and ``labels`` compare verdicts with truth where it is known, ``gated`` holds the same over the turns
@@ -109,9 +109,9 @@ def report(outcomes: Sequence[Outcome], taxonomy: Taxonomy) -> dict[str, Any]:
     costs = [outcome.judged.usage.cost for outcome in outcomes]
     return {
         "n": len(outcomes),
-        **_agreement(outcomes, taxonomy),
+        **_compute_agreement(outcomes, taxonomy),
         "coverage": len(taught) / len(outcomes) if outcomes else None,
-        "gated": _agreement(taught, taxonomy),
+        "gated": _compute_agreement(taught, taxonomy),
         "unscored": dict(sorted(failures.items())),
         "llm_calls": sum(outcome.judged.usage.llm_calls for outcome in outcomes),
         "llm_calls_saved": sum(outcome.judged.usage.llm_calls == 0 for outcome in outcomes),
@@ -119,84 +119,86 @@ def report(outcomes: Sequence[Outcome], taxonomy: Taxonomy) -> dict[str, Any]:
     }
 
 
-def scored_outcomes(outcomes: Sequence[Outcome], taxonomy: Taxonomy) -> list[Scored]:
+def scored_outcomes(outcomes: Sequence[JudgedRow], taxonomy: Taxonomy) -> list[CalibrationExample]:
     """Return what a calibration is fitted to: every verdict whose truth is known."""
     return [
-        Scored(
+        CalibrationExample(
             verdict.confidence,
             correct,
             taxonomy.label(verdict.label).polarity == "negative",
             outcome.row.polarity == "negative",
         )
-        for outcome, verdict in _verdicts(outcomes)
-        if (correct := _correct(outcome.row, verdict, taxonomy)) is not None
+        for outcome, verdict in _select_verdicts(outcomes)
+        if (correct := _is_correct(outcome.row, verdict, taxonomy)) is not None
     ]
 
 
-def _verdicts(outcomes: Sequence[Outcome]) -> list[tuple[Outcome, Verdict]]:
+def _select_verdicts(outcomes: Sequence[JudgedRow]) -> list[tuple[JudgedRow, Verdict]]:
     return [(outcome, outcome.judged) for outcome in outcomes if isinstance(outcome.judged, Verdict)]
 
 
-def _agreement(outcomes: Sequence[Outcome], taxonomy: Taxonomy) -> dict[str, Any]:
-    verdicts = _verdicts(outcomes)
+def _compute_agreement(outcomes: Sequence[JudgedRow], taxonomy: Taxonomy) -> dict[str, Any]:
+    verdicts = _select_verdicts(outcomes)
     called = Counter(taxonomy.label(verdict.label).polarity for _, verdict in verdicts)
     judged = [
         (outcome.applied.confidence, correct)
         for outcome, verdict in verdicts
-        if (correct := _correct(outcome.row, verdict, taxonomy)) is not None
+        if (correct := _is_correct(outcome.row, verdict, taxonomy)) is not None
     ]
     signs = [(o.row.polarity, taxonomy.label(v.label).reward) for o, v in verdicts if o.row.polarity]
     return {
         "scored": len(verdicts),
-        "polarity": _polarities(
+        "polarity": _compute_polarity_metrics(
             [(o.row.polarity, taxonomy.label(v.label).polarity) for o, v in verdicts if o.row.polarity]
         ),
-        "labels": _labels([(o.row.label, v.label) for o, v in verdicts if o.row.label]),
-        "topic_shift": _shifts([(o.row.topic_shift, v.label) for o, v in verdicts if o.row.topic_shift is not None]),
+        "labels": _compute_label_metrics([(o.row.label, v.label) for o, v in verdicts if o.row.label]),
+        "topic_shift": _compute_shift_metrics(
+            [(o.row.topic_shift, v.label) for o, v in verdicts if o.row.topic_shift is not None]
+        ),
         "called": {side: called[side] / len(verdicts) if verdicts else None for side in POLARITIES},
-        "ece": metrics.calibration_error([c for c, _ in judged], [right for _, right in judged]),
-        "sign_flip_rate": metrics.sign_flip_rate([side for side, _ in signs], [reward for _, reward in signs]),
+        "ece": metrics.compute_calibration_error([c for c, _ in judged], [right for _, right in judged]),
+        "sign_flip_rate": metrics.compute_sign_flip_rate([side for side, _ in signs], [reward for _, reward in signs]),
     }
 
 
-def _polarities(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    truth, said = [true for true, _ in pairs], [called for _, called in pairs]
+def _compute_polarity_metrics(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    truth, predicted = [true for true, _ in pairs], [called for _, called in pairs]
     return {
         "n": len(pairs),
-        "accuracy": metrics.accuracy(truth, said),
-        "always_other": metrics.constant_accuracy(truth, "other"),
-        "macro_f1": metrics.macro_f1(truth, said),
-        "negative_precision": metrics.precision(truth, said, "negative"),
-        "negative_recall": metrics.recall(truth, said, "negative"),
-        "positive_precision": metrics.precision(truth, said, "positive"),
-        "positive_recall": metrics.recall(truth, said, "positive"),
-        "kappa": metrics.kappa(truth, said),
-        "confusion": metrics.confusion(truth, said),
+        "accuracy": metrics.compute_accuracy(truth, predicted),
+        "always_other": metrics.compute_constant_accuracy(truth, "other"),
+        "macro_f1": metrics.compute_macro_f1(truth, predicted),
+        "negative_precision": metrics.compute_precision(truth, predicted, "negative"),
+        "negative_recall": metrics.compute_recall(truth, predicted, "negative"),
+        "positive_precision": metrics.compute_precision(truth, predicted, "positive"),
+        "positive_recall": metrics.compute_recall(truth, predicted, "positive"),
+        "kappa": metrics.compute_kappa(truth, predicted),
+        "confusion": metrics.compute_confusion(truth, predicted),
     }
 
 
-def _labels(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    truth, said = [true for true, _ in pairs], [called for _, called in pairs]
+def _compute_label_metrics(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    truth, predicted = [true for true, _ in pairs], [called for _, called in pairs]
     return {
         "n": len(pairs),
-        "accuracy": metrics.accuracy(truth, said),
-        "macro_f1": metrics.macro_f1(truth, said),
-        "kappa": metrics.kappa(truth, said),
-        "confusion": metrics.confusion(truth, said),
+        "accuracy": metrics.compute_accuracy(truth, predicted),
+        "macro_f1": metrics.compute_macro_f1(truth, predicted),
+        "kappa": metrics.compute_kappa(truth, predicted),
+        "confusion": metrics.compute_confusion(truth, predicted),
     }
 
 
-def _shifts(pairs: Sequence[tuple[bool, str]]) -> dict[str, Any]:
+def _compute_shift_metrics(pairs: Sequence[tuple[bool, str]]) -> dict[str, Any]:
     truth = ["topic_shift" if shifts else "same" for shifts, _ in pairs]
-    said = [label if label == "topic_shift" else "same" for _, label in pairs]
+    predicted = [label if label == "topic_shift" else "same" for _, label in pairs]
     return {
         "n": len(pairs),
-        "precision": metrics.precision(truth, said, "topic_shift"),
-        "recall": metrics.recall(truth, said, "topic_shift"),
+        "precision": metrics.compute_precision(truth, predicted, "topic_shift"),
+        "recall": metrics.compute_recall(truth, predicted, "topic_shift"),
     }
 
 
-def _correct(row: Row, verdict: Verdict, taxonomy: Taxonomy) -> bool | None:
+def _is_correct(row: LabelledTurn, verdict: Verdict, taxonomy: Taxonomy) -> bool | None:
     """Compare labels where the true one is known, else polarities; None where neither is."""
     if row.label is not None:
         return row.label == verdict.label

@@ -24,7 +24,7 @@ _SAFETY: Final = 1.05
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Design:
+class DesignMatrix:
     """The features of many turns as one sparse matrix, by rows.
 
     Attributes:
@@ -40,7 +40,7 @@ class Design:
     rows: NDArray[np.intp]
 
     @classmethod
-    def of(cls, features: Sequence[Features]) -> "Design":
+    def from_features(cls, features: Sequence[Features]) -> "DesignMatrix":
         """Join the features of turns, each family at its scale; every turn has at least one."""
         columns = [np.concatenate(turn) for turn in features]
         values = [
@@ -53,13 +53,13 @@ class Design:
         starts = np.concatenate([np.zeros(1, dtype=np.intp), np.cumsum(lengths)[:-1]])
         return cls(np.concatenate(columns), np.concatenate(values), starts, np.repeat(np.arange(len(lengths)), lengths))
 
-    def times(self, weights: Floats) -> Floats:
+    def compute_product(self, weights: Floats) -> Floats:
         """Return X W, shape (rows, labels), for weights of shape (labels, BUCKETS)."""
         return np.stack(
             [np.add.reduceat(column[self.columns] * self.values, self.starts) for column in weights], axis=1
         )
 
-    def transposed_times(self, slopes: Floats) -> Floats:
+    def compute_transposed_product(self, slopes: Floats) -> Floats:
         """Return (Xᵀ G)ᵀ, shape (labels, BUCKETS), for slopes of shape (rows, labels)."""
         return np.stack(
             [
@@ -69,14 +69,14 @@ class Design:
         )
 
 
-def probabilities(logits: Floats) -> Floats:
+def compute_softmax(logits: Floats) -> Floats:
     """Return the softmax of each row."""
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
 
 def fit(
-    design: Design,
+    design: DesignMatrix,
     allowed: NDArray[np.bool_],
     counts: Floats,
     *,
@@ -100,14 +100,14 @@ def fit(
     labels = allowed.shape[1]
     origin = np.zeros((labels, BUCKETS)) if start is None else np.ascontiguousarray(start[0].T)
     offset = np.zeros(labels) if start is None else start[1].copy()
-    step = 1.0 / (_steepest(design, counts) + decay)
+    step = 1.0 / (_compute_max_curvature(design, counts) + decay)
     weights, bias = origin.copy(), offset.copy()
     ahead, ahead_bias, momentum = weights, bias, 1.0
     for _ in range(iterations):
-        p = probabilities(design.times(ahead) + ahead_bias)
+        p = compute_softmax(design.compute_product(ahead) + ahead_bias)
         target = np.where(allowed, p, 0.0)
         slopes = (p - target / target.sum(axis=1, keepdims=True)) * counts[:, None]
-        slope = design.transposed_times(slopes) + decay * (ahead - origin)
+        slope = design.compute_transposed_product(slopes) + decay * (ahead - origin)
         slope_bias = slopes.sum(axis=0)
         next_weights, next_bias = ahead - step * slope, ahead_bias - step * slope_bias
         moved, moved_bias = next_weights - weights, next_bias - bias
@@ -119,12 +119,12 @@ def fit(
     return weights.T, bias
 
 
-def _steepest(design: Design, counts: Floats) -> float:
+def _compute_max_curvature(design: DesignMatrix, counts: Floats) -> float:
     """Bound the curvature: the softmax's Hessian is at most ½, times the largest eigenvalue of Xᵀ diag(c) X."""
     direction, bias, size = np.ones((1, BUCKETS)) / BUCKETS**0.5, 1.0, 1.0
     for _ in range(_POWER_STEPS):
-        image = (design.times(direction)[:, 0] + bias) * counts
-        direction, bias = design.transposed_times(image[:, None]), float(image.sum())
+        image = (design.compute_product(direction)[:, 0] + bias) * counts
+        direction, bias = design.compute_transposed_product(image[:, None]), float(image.sum())
         size = float((direction**2).sum() + bias**2) ** 0.5
         direction, bias = direction / size, bias / size
     return 0.5 * _SAFETY * size

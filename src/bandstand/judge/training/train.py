@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from bandstand.errors import InvalidRequestError
 from bandstand.judge.local.classifier import Floats, Weights
-from bandstand.judge.local.ngrams import Features, features_of
-from bandstand.judge.local.normalise import Reading, read
-from bandstand.judge.local.rulebook import NO_RULE, shipped_rules
-from bandstand.judge.taxonomy import SHIPPED, Taxonomy, shipped_taxonomy
-from bandstand.judge.training.corpus import Example, examples
-from bandstand.judge.training.dataset import Row
-from bandstand.judge.training.softmax import Design, fit, probabilities
+from bandstand.judge.local.ngrams import Features, extract_features
+from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
+from bandstand.judge.local.rulebook import NO_RULE, load_shipped_rules
+from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES, Taxonomy, shipped_taxonomy
+from bandstand.judge.training.corpus import Example, generate_examples
+from bandstand.judge.training.dataset import LabelledTurn
+from bandstand.judge.training.softmax import DesignMatrix, compute_softmax, fit
 
 SEED: Final = 20_240_501
 PER_SENTENCE: Final = 3
@@ -39,7 +39,7 @@ _TEMPERATURES: Final = tuple(0.5 + step / 100 for step in range(251))
 
 # What share of follow-ups each label is taken to have. The corpus holds more complaints than people make, because there
 # are more ways to complain than to say nothing.
-_SHARES: Final[Mapping[str, Mapping[str, float]]] = {
+_LABEL_SHARES: Final[Mapping[str, Mapping[str, float]]] = {
     "followup-v1": {
         "neg_constraint_restate": 0.06,
         "neg_correction": 0.15,
@@ -58,7 +58,7 @@ _SHARES: Final[Mapping[str, Mapping[str, float]]] = {
     },
 }
 
-_Chosen = NDArray[np.bool_]
+_Mask = NDArray[np.bool_]
 
 
 def train_shipped(taxonomy: Taxonomy, corpus: Sequence[Example], features: Sequence[Features]) -> Weights:
@@ -68,23 +68,23 @@ def train_shipped(taxonomy: Taxonomy, corpus: Sequence[Example], features: Seque
 
     Args:
         taxonomy: a shipped one.
-        corpus: from :func:`bandstand.judge.training.corpus.examples`.
+        corpus: from :func:`bandstand.judge.training.corpus.generate_examples`.
         features: of each example's turn.
     """
     labels = [example.labels[taxonomy.name] for example in corpus]
-    allowed = np.array([[name == label for name in taxonomy.names] for label in labels])
-    shares = np.array([_SHARES[taxonomy.name][name] for name in taxonomy.names])
+    allowed = np.array([[name == label for name in taxonomy.label_names] for label in labels])
+    shares = np.array([_LABEL_SHARES[taxonomy.name][name] for name in taxonomy.label_names])
     counts = (allowed * (shares / allowed.sum(axis=0))).sum(axis=1) * len(corpus)
     held_out = np.array([crc32(example.source.encode()) % _HELD_OUT == 0 for example in corpus])
-    design = Design.of(_where(features, ~held_out))
+    design = DesignMatrix.from_features(_select_features(features, ~held_out))
     weights, bias = fit(design, allowed[~held_out], counts[~held_out], decay=_DECAY, iterations=_ITERATIONS)
-    unseen = Design.of(_where(features, held_out)).times(weights.T) + bias
-    temperature = best_temperature(unseen, allowed[held_out], counts[held_out])
-    weights, bias = fit(Design.of(features), allowed, counts, decay=_DECAY, iterations=_ITERATIONS)
-    return Weights.quantised(weights, bias, name=f"{taxonomy.name}-local", taxonomy=taxonomy, temperature=temperature)
+    unseen = DesignMatrix.from_features(_select_features(features, held_out)).compute_product(weights.T) + bias
+    temperature = find_best_temperature(unseen, allowed[held_out], counts[held_out])
+    weights, bias = fit(DesignMatrix.from_features(features), allowed, counts, decay=_DECAY, iterations=_ITERATIONS)
+    return Weights.from_floats(weights, bias, name=f"{taxonomy.name}-local", taxonomy=taxonomy, temperature=temperature)
 
 
-def train_own(rows: Sequence[Row], taxonomy: Taxonomy, *, name: str, start: Weights | None = None) -> Weights:
+def train_own(rows: Sequence[LabelledTurn], taxonomy: Taxonomy, *, name: str, start: Weights | None = None) -> Weights:
     """Train a model on a team's own labelled turns.
 
     A row with a label teaches that label; one with a polarity alone teaches that it is some label of that polarity.
@@ -109,37 +109,39 @@ def train_own(rows: Sequence[Row], taxonomy: Taxonomy, *, name: str, start: Weig
     if start is not None:
         start.require_labels_of(taxonomy)
     weights, bias = fit(
-        Design.of([features_of(read(row.turn.cut())) for row in known]),
-        np.array([_possible(row, taxonomy) for row in known]),
+        DesignMatrix.from_features([extract_features(normalise_turn(row.turn.cut())) for row in known]),
+        np.array([_compute_allowed(row, taxonomy) for row in known]),
         np.ones(len(known)),
         decay=_DECAY,
         iterations=_OWN_ITERATIONS,
-        start=start.logit_floats() if start is not None else None,
+        start=start.to_logit_floats() if start is not None else None,
     )
-    return Weights.quantised(weights, bias, name=name, taxonomy=taxonomy, temperature=1.0)
+    return Weights.from_floats(weights, bias, name=name, taxonomy=taxonomy, temperature=1.0)
 
 
-def best_temperature(logits: Floats, allowed: _Chosen, counts: Floats) -> float:
+def find_best_temperature(logits: Floats, allowed: _Mask, counts: Floats) -> float:
     """Return the temperature T in [0.5, 3] that makes softmax(logits / T) likeliest (Guo et al. 2017)."""
 
-    def loss(temperature: float) -> float:
-        right = (probabilities(logits / temperature) * allowed).sum(axis=1)
+    def compute_loss(temperature: float) -> float:
+        right = (compute_softmax(logits / temperature) * allowed).sum(axis=1)
         return float(-(counts * np.log(right)).sum())
 
-    return min(_TEMPERATURES, key=loss)
+    return min(_TEMPERATURES, key=compute_loss)
 
 
-def measured_precision(taxonomy: Taxonomy, corpus: Sequence[Example], readings: Sequence[Reading]) -> dict[str, Any]:
+def compute_rule_precision(
+    taxonomy: Taxonomy, corpus: Sequence[Example], readings: Sequence[NormalisedTurn]
+) -> dict[str, Any]:
     """Measure every shipped rule on the corpus: of the turns where it counts, the share with its label.
 
     Laplace's (right + 1)/(fires + 2), so that a rule seen twice is not certain. ``none`` is the share of neutral turns
     among those where no rule fires.
     """
-    rules = shipped_rules(taxonomy, measured={})
+    rules = load_shipped_rules(taxonomy, precision={})
     fires: Counter[str] = Counter()
     right: Counter[str] = Counter()
     for example, reading in zip(corpus, readings, strict=True):
-        match = rules.best(reading)
+        match = rules.find_best(reading)
         rule_id, label = (match.rule_id, match.label) if match else (NO_RULE, taxonomy.neutral.name)
         fires[rule_id] += 1
         right[rule_id] += label == example.labels[taxonomy.name]
@@ -153,15 +155,15 @@ def measured_precision(taxonomy: Taxonomy, corpus: Sequence[Example], readings: 
     }
 
 
-def shipped_files() -> Iterator[tuple[str, bytes]]:
+def build_shipped_files() -> Iterator[tuple[str, bytes]]:
     """Remake every file that is measured or learned: its name under ``data/`` and its content."""
-    corpus = list(examples(SEED, PER_SENTENCE))
-    readings = [read(example.turn.cut()) for example in corpus]
-    taxonomies = [shipped_taxonomy(name) for name in SHIPPED]
-    precision = {taxonomy.name: measured_precision(taxonomy, corpus, readings) for taxonomy in taxonomies}
+    corpus = list(generate_examples(SEED, PER_SENTENCE))
+    readings = [normalise_turn(example.turn.cut()) for example in corpus]
+    taxonomies = [shipped_taxonomy(name) for name in SHIPPED_TAXONOMIES]
+    precision = {taxonomy.name: compute_rule_precision(taxonomy, corpus, readings) for taxonomy in taxonomies}
     document = {"seed": SEED, "examples": len(corpus), "taxonomies": precision}
     yield "rules/precision.json", f"{json.dumps(document, indent=1)}\n".encode()
-    features = [features_of(reading) for reading in readings]
+    features = [extract_features(reading) for reading in readings]
     for taxonomy in taxonomies:
         yield f"{taxonomy.name}.npz", train_shipped(taxonomy, corpus, features).to_bytes()
 
@@ -173,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--to", type=Path, default=Path(__file__).parents[1] / "data", help="where the files are")
     options = parser.parse_args(arguments)
     differing = 0
-    for name, content in shipped_files():
+    for name, content in build_shipped_files():
         path = options.to / name
         same = path.exists() and path.read_bytes() == content
         differing += not same
@@ -185,14 +187,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if options.check and differing else 0
 
 
-def _possible(row: Row, taxonomy: Taxonomy) -> list[bool]:
+def _compute_allowed(row: LabelledTurn, taxonomy: Taxonomy) -> list[bool]:
     if row.label is not None:
         return [label.name == row.label for label in taxonomy.labels]
     return [label.polarity == row.polarity for label in taxonomy.labels]
 
 
-def _where(features: Sequence[Features], chosen: _Chosen) -> list[Features]:
-    return [turn for turn, taken in zip(features, chosen.tolist(), strict=True) if taken]
+def _select_features(features: Sequence[Features], mask: _Mask) -> list[Features]:
+    return [turn for turn, taken in zip(features, mask.tolist(), strict=True) if taken]
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class CircuitBreaker:
             return "closed"
         return "half_open" if self._remaining_s() <= 0 else "open"
 
-    def enter(self) -> int:
+    def acquire_ticket(self) -> int:
         """Ask to make a call.
 
         Returns:
@@ -61,28 +61,28 @@ class CircuitBreaker:
             self._ticket += 1
         return self._ticket
 
-    def succeeded(self, ticket: int) -> None:
+    def record_success(self, ticket: int) -> None:
         """The provider answered."""
         if ticket == self._ticket:
             self._failures = 0
             if self._probing:
                 self._opened_at = None
-                self._leave_probe()
+                self._end_probe()
 
-    def failed(self, ticket: int) -> None:
+    def record_failure(self, ticket: int) -> None:
         """The provider did not answer, or said that it is broken."""
         if ticket == self._ticket:
             self._failures += 1
             if self._probing or self._failures >= self._threshold:
                 self._opened_at = self._clock()
-                self._leave_probe()
+                self._end_probe()
 
-    def abandoned(self, ticket: int) -> None:
+    def record_abandoned(self, ticket: int) -> None:
         """The call ended without saying anything about the provider: cancelled, or never sent."""
         if ticket == self._ticket and self._probing:
-            self._leave_probe()
+            self._end_probe()
 
-    def _leave_probe(self) -> None:
+    def _end_probe(self) -> None:
         self._probing = False
         self._ticket += 1
 
@@ -125,25 +125,25 @@ class BreakerClient:
             CircuitOpenError: the provider is being left alone; nothing was sent.
             ChatError: the call failed.
         """
-        ticket = self._breaker.enter()
+        ticket = self._breaker.acquire_ticket()
         try:
             reply = await self._inner.complete(
                 messages, max_tokens=max_tokens, deadline=deadline, temperature=temperature, schema=schema
             )
         except ChatError as error:
-            if _provider_failed(error):
-                self._breaker.failed(ticket)
+            if _is_provider_failure(error):
+                self._breaker.record_failure(ticket)
             else:
-                self._breaker.succeeded(ticket)
+                self._breaker.record_success(ticket)
             raise
         except BaseException:
-            self._breaker.abandoned(ticket)
+            self._breaker.record_abandoned(ticket)
             raise
-        self._breaker.succeeded(ticket)
+        self._breaker.record_success(ticket)
         return reply
 
 
-def _provider_failed(error: ChatError) -> bool:
+def _is_provider_failure(error: ChatError) -> bool:
     if isinstance(error, ChatStatusError):
         return error.status >= _FIRST_SERVER_ERROR
     return not error.reached

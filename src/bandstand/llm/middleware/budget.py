@@ -14,8 +14,8 @@ from typing import Protocol
 from bandstand.llm.chat import ChatClient, ChatReply, Message
 from bandstand.llm.errors import BudgetExceededError, ChatError
 
-_PER_PRICE = Decimal(1_000_000)
-_TOKENS_A_MESSAGE = 16
+_TOKENS_PER_PRICE = Decimal(1_000_000)
+_TOKENS_PER_MESSAGE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Price:
 
     def cost_usd(self, prompt_tokens: int, completion_tokens: int) -> Decimal:
         """The price of one call."""
-        return (self.prompt_usd * prompt_tokens + self.completion_usd * completion_tokens) / _PER_PRICE
+        return (self.prompt_usd * prompt_tokens + self.completion_usd * completion_tokens) / _TOKENS_PER_PRICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Reservation:
 class Budget(Protocol):
     """Something that lets calls through as long as the day's caps allow."""
 
-    def reserve(self, model: str, prompt_tokens: int, completion_tokens: int) -> Reservation:
+    def reserve_tokens(self, model: str, prompt_tokens: int, completion_tokens: int) -> Reservation:
         """Set aside what a call may cost at most.
 
         Raises:
@@ -94,14 +94,14 @@ class DailyBudget:
     @property
     def spent(self) -> Spending:
         """Today's spending, with what is reserved for calls under way."""
-        self._turn_the_day()
+        self._refresh_day()
         return self._spent
 
-    def reserve(self, model: str, prompt_tokens: int, completion_tokens: int) -> Reservation:
+    def reserve_tokens(self, model: str, prompt_tokens: int, completion_tokens: int) -> Reservation:
         """Set aside what a call may cost at most; see :class:`Budget`."""
         if self._usd is not None and model not in self._prices:
             raise BudgetExceededError("Money is capped and this model has no price: set one to use it.")
-        wanted = self._spending(model, prompt_tokens, completion_tokens)
+        wanted = self._compute_spending(model, prompt_tokens, completion_tokens)
         after = self.spent + wanted
         if self._tokens is not None and after.tokens > self._tokens:
             raise BudgetExceededError("The day's tokens are spent.")
@@ -112,17 +112,17 @@ class DailyBudget:
 
     def settle(self, reservation: Reservation, model: str, prompt_tokens: int, completion_tokens: int) -> None:
         """Replace a reservation with what the call did cost; one of an earlier day no longer matters."""
-        self._turn_the_day()
+        self._refresh_day()
         if reservation.day == self._day:
-            actual = self._spending(model, prompt_tokens, completion_tokens)
+            actual = self._compute_spending(model, prompt_tokens, completion_tokens)
             self._spent = self._spent - reservation.spending + actual
 
-    def _spending(self, model: str, prompt_tokens: int, completion_tokens: int) -> Spending:
+    def _compute_spending(self, model: str, prompt_tokens: int, completion_tokens: int) -> Spending:
         price = self._prices.get(model)
         usd = price.cost_usd(prompt_tokens, completion_tokens) if price else Decimal(0)
         return Spending(prompt_tokens + completion_tokens, usd)
 
-    def _turn_the_day(self) -> None:
+    def _refresh_day(self) -> None:
         day = self._today()
         if day != self._day:
             self._day = day
@@ -161,8 +161,8 @@ class BudgetedClient:
             BudgetExceededError: nothing was sent.
             ChatError: the call failed.
         """
-        prompt_bound = most_prompt_tokens(messages, schema)
-        reservation = self._budget.reserve(self.model, prompt_bound, max_tokens)
+        prompt_bound = compute_max_prompt_tokens(messages, schema)
+        reservation = self._budget.reserve_tokens(self.model, prompt_bound, max_tokens)
         try:
             reply = await self._inner.complete(
                 messages, max_tokens=max_tokens, deadline=deadline, temperature=temperature, schema=schema
@@ -177,11 +177,11 @@ class BudgetedClient:
         return reply
 
 
-def most_prompt_tokens(messages: Sequence[Message], schema: Mapping[str, object] | None) -> int:
+def compute_max_prompt_tokens(messages: Sequence[Message], schema: Mapping[str, object] | None) -> int:
     """An upper bound of the tokens a provider reads.
 
     Byte-level tokenizers make at most one token of each byte; each message adds a few that mark its borders.
     """
     text = sum(len(message["content"].encode("utf-8", "replace")) for message in messages)
     shape = len(dumps(dict(schema)).encode()) if schema is not None else 0
-    return text + shape + _TOKENS_A_MESSAGE * (len(messages) + 1)
+    return text + shape + _TOKENS_PER_MESSAGE * (len(messages) + 1)

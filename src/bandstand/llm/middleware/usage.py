@@ -6,10 +6,10 @@ from contextvars import ContextVar
 
 from bandstand.llm.chat import ChatClient, ChatReply, Message
 from bandstand.llm.errors import ChatError
-from bandstand.llm.middleware.budget import most_prompt_tokens
+from bandstand.llm.middleware.budget import compute_max_prompt_tokens
 
 
-class Tally:
+class UsageTally:
     """Tokens of the calls that a piece of work has made so far.
 
     Attributes:
@@ -22,13 +22,13 @@ class Tally:
         self.completion_tokens = 0
 
 
-_tally: ContextVar[Tally | None] = ContextVar("tally", default=None)
+_tally: ContextVar[UsageTally | None] = ContextVar("tally", default=None)
 
 
 @contextmanager
-def tallied() -> Iterator[Tally]:
+def track_usage() -> Iterator[UsageTally]:
     """Count what is called inside, by this task and those that it starts."""
-    tally = Tally()
+    tally = UsageTally()
     token = _tally.set(tally)
     try:
         yield tally
@@ -65,7 +65,7 @@ class CountingClient:
         Raises:
             ChatError: the call failed.
         """
-        read, written = most_prompt_tokens(messages, schema), max_tokens
+        read, written = compute_max_prompt_tokens(messages, schema), max_tokens
         try:
             reply = await self._inner.complete(
                 messages, max_tokens=max_tokens, deadline=deadline, temperature=temperature, schema=schema

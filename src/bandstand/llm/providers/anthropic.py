@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 import anthropic
 from pydantic import BaseModel, Field, ValidationError
 
-from bandstand.llm.chat import LONGEST_NAME, MOST_TOKENS, ChatReply, FinishReason, Message
+from bandstand.llm.chat import MAX_NAME_CHARS, MAX_REPORTED_TOKENS, ChatReply, FinishReason, Message
 from bandstand.llm.errors import ChatMalformedError
 from bandstand.llm.providers.base import ProviderClient
 from bandstand.llm.providers.endpoint import Endpoint
 
 ANTHROPIC_URL = "https://api.anthropic.com"
 
-_FINISH: Mapping[str | None, FinishReason] = {
+_FINISH_REASONS: Mapping[str | None, FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "max_tokens": "length",
@@ -92,7 +92,7 @@ class AnthropicClient(ProviderClient):
             wanted["system"] = system
         if schema is not None:
             wanted["output_config"] = {"format": {"type": "json_schema", "schema": dict(schema)}}
-        return _reply(await self._answer("/v1/messages", wanted, deadline), self._model)
+        return _parse_reply(await self._request_content("/v1/messages", wanted, deadline), self._model)
 
 
 class _Block(BaseModel):
@@ -105,10 +105,10 @@ class _StopDetails(BaseModel):
 
 
 class _Usage(BaseModel):
-    input_tokens: int = Field(ge=0, le=MOST_TOKENS)
-    output_tokens: int = Field(ge=0, le=MOST_TOKENS)
-    cache_creation_input_tokens: int | None = Field(default=None, ge=0, le=MOST_TOKENS)
-    cache_read_input_tokens: int | None = Field(default=None, ge=0, le=MOST_TOKENS)
+    input_tokens: int = Field(ge=0, le=MAX_REPORTED_TOKENS)
+    output_tokens: int = Field(ge=0, le=MAX_REPORTED_TOKENS)
+    cache_creation_input_tokens: int | None = Field(default=None, ge=0, le=MAX_REPORTED_TOKENS)
+    cache_read_input_tokens: int | None = Field(default=None, ge=0, le=MAX_REPORTED_TOKENS)
 
     @property
     def prompt_tokens(self) -> int:
@@ -117,22 +117,22 @@ class _Usage(BaseModel):
 
 class _Reply(BaseModel):
     content: list[_Block]
-    model: str | None = Field(default=None, max_length=LONGEST_NAME)
+    model: str | None = Field(default=None, max_length=MAX_NAME_CHARS)
     stop_reason: str | None = None
     stop_details: _StopDetails | None = None
     usage: _Usage | None = None
 
 
-def _reply(content: bytes, asked: str) -> ChatReply:
+def _parse_reply(content: bytes, model: str) -> ChatReply:
     try:
         reply = _Reply.model_validate_json(content)
     except ValidationError:
         raise ChatMalformedError("The model provider's answer is not a message.") from None
-    finish = _FINISH.get(reply.stop_reason, "other")
+    finish = _FINISH_REASONS.get(reply.stop_reason, "other")
     explanation = reply.stop_details.explanation if reply.stop_details else None
     return ChatReply(
         text="".join(block.text for block in reply.content if block.type == "text"),
-        model=reply.model or asked,
+        model=reply.model or model,
         prompt_tokens=reply.usage.prompt_tokens if reply.usage else None,
         completion_tokens=reply.usage.output_tokens if reply.usage else None,
         finish_reason=finish,

@@ -13,7 +13,7 @@ from typing import Any, Self
 import httpx2
 
 from bandstand.llm.providers.endpoint import Endpoint
-from bandstand.llm.providers.negotiation import Negotiation
+from bandstand.llm.providers.negotiation import ParameterNegotiation
 
 
 class ProviderClient:
@@ -42,7 +42,7 @@ class ProviderClient:
         self._endpoint = endpoint
         self._package = package
         self._sdk = sdk
-        self._negotiation = Negotiation(optional)
+        self._negotiation = ParameterNegotiation(optional)
         self._renamed = renamed
         # Only the settings read the environment.
         sdk._custom_headers = {}  # noqa: SLF001 - …_CUSTOM_HEADERS; the SDKs offer no way to decline it
@@ -69,21 +69,21 @@ class ProviderClient:
     ) -> None:
         await self.aclose()
 
-    async def _answer(self, path: str, wanted: Mapping[str, object], deadline: float) -> bytes:
+    async def _request_content(self, path: str, wanted: Mapping[str, object], deadline: float) -> bytes:
         """The body of the answer to ``wanted``, asked again without each optional parameter that is refused."""
-        refused = self._negotiation.refused
+        rejected = self._negotiation.rejected
         while True:
-            body = {name: value for name, value in wanted.items() if name not in refused}
-            body |= {self._renamed[name]: wanted[name] for name in self._renamed.keys() & refused & wanted.keys()}
+            body = {name: value for name, value in wanted.items() if name not in rejected}
+            body |= {self._renamed[name]: wanted[name] for name in self._renamed.keys() & rejected & wanted.keys()}
             try:
                 response = await self._post(path, body, deadline)
             except self._package.APIStatusError as error:
-                refusal = self._negotiation.newly_refused(body, error.status_code, error.body)
-                if refusal is None:
-                    raise self._endpoint.status_error(error.response) from None
-                refused |= {refusal}
+                newly_rejected = self._negotiation.find_rejected(body, error.status_code, error.body)
+                if newly_rejected is None:
+                    raise self._endpoint.to_status_error(error.response) from None
+                rejected |= {newly_rejected}
             else:
-                self._negotiation.learn(refused)
+                self._negotiation.add_rejected(rejected)
                 return response.content
 
     async def _post(self, path: str, body: Mapping[str, object], deadline: float) -> httpx2.Response:
@@ -93,7 +93,7 @@ class ProviderClient:
                     path, cast_to=httpx2.Response, body=body, options={"timeout": timeout}
                 )
             except self._package.APITimeoutError as error:
-                raise self._endpoint.timed_out(error) from None
+                raise self._endpoint.to_timeout_error(error) from None
             except self._package.APIConnectionError as error:
-                raise self._endpoint.unreachable(error) from None
+                raise self._endpoint.to_unreachable_error(error) from None
         return response

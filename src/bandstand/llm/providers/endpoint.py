@@ -43,7 +43,7 @@ class Endpoint:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        host = _checked_host(base_url)
+        host = _parse_host(base_url)
         self.base_url = base_url
         self.host = host
         self._call_timeout_s = call_timeout_s
@@ -64,7 +64,7 @@ class Endpoint:
         Raises:
             ChatTimeoutError: no time was left, or it ran out.
         """
-        self._stay_in_one_loop()
+        self._check_event_loop()
         seconds = min(self._call_timeout_s, deadline - self._clock())
         if seconds <= 0:
             raise ChatTimeoutError("No time was left to ask the model.", sent=False)
@@ -76,21 +76,21 @@ class Endpoint:
             raise ChatTimeoutError("The model did not answer in time.") from None
 
     @staticmethod
-    def timed_out(error: Exception) -> ChatTimeoutError:
+    def to_timeout_error(error: Exception) -> ChatTimeoutError:
         """The error that a provider SDK's timeout amounts to."""
-        return ChatTimeoutError("The model did not answer in time.", sent=not _never_sent(error.__cause__))
+        return ChatTimeoutError("The model did not answer in time.", sent=not _is_unsent(error.__cause__))
 
     @staticmethod
-    def unreachable(error: Exception) -> ChatUnreachableError:
+    def to_unreachable_error(error: Exception) -> ChatUnreachableError:
         """The error that a provider SDK's connection error amounts to."""
-        return ChatUnreachableError("The model provider cannot be reached.", sent=not _never_sent(error.__cause__))
+        return ChatUnreachableError("The model provider cannot be reached.", sent=not _is_unsent(error.__cause__))
 
-    def status_error(self, response: httpx2.Response) -> ChatStatusError:
+    def to_status_error(self, response: httpx2.Response) -> ChatStatusError:
         """The error that an answer's status and headers amount to; its body is not looked at."""
-        wait = retry_after_s(response.headers, self._wall_clock())
+        wait = parse_retry_after(response.headers, self._wall_clock())
         return ChatStatusError(response.status_code, retry_after_s=wait)
 
-    def _stay_in_one_loop(self) -> None:
+    def _check_event_loop(self) -> None:
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
@@ -114,7 +114,7 @@ def _is_near(base_url: str, host: str) -> bool:
     return httpx2.URL(base_url).scheme == "http" and (is_loopback(host) or not getproxies())
 
 
-def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds a provider asks to wait: ``Retry-After-Ms``, or ``Retry-After`` as seconds or as a date (RFC 9110).
 
     Args:
@@ -124,11 +124,11 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
     Returns:
         At least 0, or None where there is no such header or it makes no sense.
     """
-    milliseconds = _seconds(headers.get("retry-after-ms"))
+    milliseconds = _parse_seconds(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
     value = headers.get("retry-after")
-    seconds = _seconds(value)
+    seconds = _parse_seconds(value)
     if seconds is not None or value is None:
         return seconds
     try:
@@ -137,11 +137,11 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
         return None
 
 
-def _never_sent(cause: BaseException | None) -> bool:
+def _is_unsent(cause: BaseException | None) -> bool:
     return isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
 
 
-def _seconds(value: str | None) -> float | None:
+def _parse_seconds(value: str | None) -> float | None:
     try:
         seconds = float(value) if value is not None else -1.0
     except ValueError:
@@ -150,7 +150,7 @@ def _seconds(value: str | None) -> float | None:
     return seconds if 0 <= seconds < float("inf") else None
 
 
-def _checked_host(base_url: str) -> str:
+def _parse_host(base_url: str) -> str:
     try:
         url = httpx2.URL(base_url)
     except (httpx2.InvalidURL, TypeError):

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 _REFUSAL_STATUSES = frozenset({400, 422})
 
 
-class Negotiation:
+class ParameterNegotiation:
     """What one gateway is known to refuse.
 
     Args:
@@ -17,9 +17,9 @@ class Negotiation:
 
     def __init__(self, optional: Collection[str]) -> None:
         self._optional = frozenset(optional)
-        self.refused: frozenset[str] = frozenset()
+        self.rejected: frozenset[str] = frozenset()
 
-    def newly_refused(self, sent: Collection[str], status: int, body: object) -> str | None:
+    def find_rejected(self, sent: Collection[str], status: int, body: object) -> str | None:
         """The optional parameter among those ``sent`` that an error answer names, if it names one.
 
         Args:
@@ -38,9 +38,9 @@ class Negotiation:
         words = str(error)
         return next((name for name in candidates if name in words), None)
 
-    def learn(self, refused: frozenset[str]) -> None:
+    def add_rejected(self, rejected: frozenset[str]) -> None:
         """Remember what was left out of a call that then succeeded.
 
         Only then: an error that quotes a user's text may name a parameter by accident.
         """
-        self.refused |= refused
+        self.rejected |= rejected

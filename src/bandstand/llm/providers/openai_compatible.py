@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 import openai
 from pydantic import BaseModel, Field, ValidationError
 
-from bandstand.llm.chat import LONGEST_NAME, MOST_TOKENS, ChatReply, FinishReason, Message
+from bandstand.llm.chat import MAX_NAME_CHARS, MAX_REPORTED_TOKENS, ChatReply, FinishReason, Message
 from bandstand.llm.errors import ChatError, ChatMalformedError
 from bandstand.llm.providers.base import ProviderClient
 from bandstand.llm.providers.endpoint import Endpoint
 
-_FINISH: Mapping[str | None, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
+_FINISH_REASONS: Mapping[str | None, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
 
 
 class OpenAICompatibleClient(ProviderClient):
@@ -81,11 +81,11 @@ class OpenAICompatibleClient(ProviderClient):
         if temperature is not None:
             wanted["temperature"] = temperature
         if schema is not None:
-            wanted["response_format"] = _response_format(schema)
-        return _reply(await self._answer("/chat/completions", wanted, deadline), self._model)
+            wanted["response_format"] = _build_response_format(schema)
+        return _parse_reply(await self._request_content("/chat/completions", wanted, deadline), self._model)
 
 
-def _response_format(schema: Mapping[str, object]) -> dict[str, object]:
+def _build_response_format(schema: Mapping[str, object]) -> dict[str, object]:
     name = str(schema.get("title", "answer"))
     return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": dict(schema)}}
 
@@ -101,30 +101,30 @@ class _Choice(BaseModel):
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int | None = Field(default=None, ge=0, le=MOST_TOKENS)
-    completion_tokens: int | None = Field(default=None, ge=0, le=MOST_TOKENS)
+    prompt_tokens: int | None = Field(default=None, ge=0, le=MAX_REPORTED_TOKENS)
+    completion_tokens: int | None = Field(default=None, ge=0, le=MAX_REPORTED_TOKENS)
 
 
 class _Completion(BaseModel):
     choices: list[_Choice] = Field(min_length=1)
-    model: str | None = Field(default=None, max_length=LONGEST_NAME)
+    model: str | None = Field(default=None, max_length=MAX_NAME_CHARS)
     usage: _Usage | None = None
 
 
-def _reply(content: bytes, asked: str) -> ChatReply:
+def _parse_reply(content: bytes, model: str) -> ChatReply:
     try:
         completion = _Completion.model_validate_json(content)
     except ValidationError:
-        raise _malformed() from None
+        raise _make_malformed_error() from None
     choice = completion.choices[0]
     usage = completion.usage or _Usage()
-    finish = _FINISH.get(choice.finish_reason, "other")
+    finish = _FINISH_REASONS.get(choice.finish_reason, "other")
     refusal = choice.message.refusal
     if refusal is None and finish == "refusal":
         refusal = ""
     return ChatReply(
         text=choice.message.content or "",
-        model=completion.model or asked,
+        model=completion.model or model,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         finish_reason="refusal" if refusal is not None else finish,
@@ -132,5 +132,5 @@ def _reply(content: bytes, asked: str) -> ChatReply:
     )
 
 
-def _malformed() -> ChatError:
+def _make_malformed_error() -> ChatError:
     return ChatMalformedError("The model provider's answer is not a chat completion.")

@@ -15,7 +15,7 @@ from httptools import HttpParserError, HttpResponseParser
 
 _IDLE_SECONDS = 5.0
 """A connection idle for longer is not used again: a server may be about to close it."""
-_MOST_BYTES = 16 * 1024 * 1024
+_MAX_BYTES = 16 * 1024 * 1024
 _FIRST_FINAL_STATUS = 200
 
 _Reply = tuple[int, list[tuple[bytes, bytes]], bytes]
@@ -30,7 +30,7 @@ class PlainHTTPTransport(httpx2.AsyncBaseTransport):
     """
 
     def __init__(self, max_connections: int) -> None:
-        self._places = asyncio.Semaphore(max_connections)
+        self._slots = asyncio.Semaphore(max_connections)
         self._idle: dict[_Origin, list[_Connection]] = {}
         self._open: set[_Connection] = set()
 
@@ -42,31 +42,33 @@ class PlainHTTPTransport(httpx2.AsyncBaseTransport):
                 ``ConnectTimeout``, a ``PoolTimeout`` or a ``LocalProtocolError``.
         """
         timeouts = cast("Mapping[str, float | None]", request.extensions.get("timeout", {}))
-        message = _head(request) + await request.aread()
+        message = _build_head(request) + await request.aread()
         try:
             async with asyncio.timeout(timeouts.get("pool")):
-                await self._places.acquire()
+                await self._slots.acquire()
         except TimeoutError:
             raise httpx2.PoolTimeout("all connections are in use") from None
         try:
-            connection = await self._connection((request.url.host, request.url.port or 80), timeouts.get("connect"))
-            status, headers, body = await self._exchange(connection, message, timeouts.get("read"))
+            connection = await self._open_connection(
+                (request.url.host, request.url.port or 80), timeouts.get("connect")
+            )
+            status, headers, body = await self._send_message(connection, message, timeouts.get("read"))
         finally:
-            self._places.release()
+            self._slots.release()
         return httpx2.Response(status, headers=headers, content=body)
 
     async def aclose(self) -> None:
         """Close every connection; requests under way fail."""
         for connection in tuple(self._open):
-            connection.hang_up()
+            connection.close()
 
-    async def _connection(self, origin: _Origin, seconds: float | None) -> "_Connection":
+    async def _open_connection(self, origin: _Origin, seconds: float | None) -> "_Connection":
         idle = self._idle.setdefault(origin, [])
         while idle:
             connection = idle.pop()
-            if connection.usable:
+            if connection.is_usable:
                 return connection
-            connection.hang_up()
+            connection.close()
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(seconds):
@@ -77,20 +79,20 @@ class PlainHTTPTransport(httpx2.AsyncBaseTransport):
             raise httpx2.ConnectError("the gateway takes no connection") from error
         return connection
 
-    async def _exchange(self, connection: "_Connection", message: bytes, seconds: float | None) -> _Reply:
+    async def _send_message(self, connection: "_Connection", message: bytes, seconds: float | None) -> _Reply:
         try:
             async with asyncio.timeout(seconds):
-                reply = await connection.exchange(message)
+                reply = await connection.send_message(message)
         except TimeoutError:
-            connection.hang_up()
+            connection.close()
             raise httpx2.ReadTimeout("the gateway did not answer in time") from None
         except BaseException:
-            connection.hang_up()
+            connection.close()
             raise
-        if connection.usable:
+        if connection.is_usable:
             self._idle[connection.origin].append(connection)
         else:
-            connection.hang_up()
+            connection.close()
         return reply
 
 
@@ -103,19 +105,19 @@ class _Connection(asyncio.Protocol):
         self._idle_since = 0.0
 
     @property
-    def usable(self) -> bool:
+    def is_usable(self) -> bool:
         """Whether another request may be sent."""
         return not self._lost and self._answer is None and time.monotonic() - self._idle_since < _IDLE_SECONDS
 
-    async def exchange(self, message: bytes) -> _Reply:
+    async def send_message(self, message: bytes) -> _Reply:
         self._answer = asyncio.get_running_loop().create_future()
         self._parser = HttpResponseParser(self)
         self._size = 0
-        self._begin()
+        self._start_message()
         self._transport.write(message)
         return await self._answer
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         self._lost = True
         self._transport.abort()
 
@@ -127,10 +129,10 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None:  # nobody asked
-            self.hang_up()
+            self.close()
             return
         self._size += len(data)
-        if self._size > _MOST_BYTES:
+        if self._size > _MAX_BYTES:
             self._fail(httpx2.RemoteProtocolError("the gateway's answer is too long"))
             return
         try:
@@ -149,7 +151,7 @@ class _Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._answer is None:  # a second answer to one request
-            self.hang_up()
+            self.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name, value))
@@ -163,11 +165,11 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self._parser.get_status_code() < _FIRST_FINAL_STATUS:
-            self._begin()  # 100 Continue and its kin: the answer is still to come
+            self._start_message()  # 100 Continue and its kin: the answer is still to come
         else:
             self._finish()
 
-    def _begin(self) -> None:
+    def _start_message(self) -> None:
         self._headers: list[tuple[bytes, bytes]] = []
         self._parts: list[bytes] = []
         self._until_close = False
@@ -187,7 +189,7 @@ class _Connection(asyncio.Protocol):
             answer.set_exception(error)
 
 
-def _head(request: httpx2.Request) -> bytes:
+def _build_head(request: httpx2.Request) -> bytes:
     lines = [b"%s %s HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
     lines += [b"%s: %s" % header for header in request.headers.raw]
     if any(b"\r" in line or b"\n" in line for line in lines):

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from bandstand.errors import ConfigurationError
 from bandstand.prompts.library import Prompt
-from bandstand.simulate.judges.judge import Judged, fallen_back, said
-from bandstand.simulate.judges.judge_prompt import ask
+from bandstand.simulate.judges.judge import JudgedReaction, fall_back_to_rule, to_judged_reaction
+from bandstand.simulate.judges.judge_prompt import render_question
 from bandstand.simulate.judges.parse_word import read_word
 from bandstand.simulate.world.world import Episode
 
@@ -40,17 +40,17 @@ class CommandJudge:
         self._prompt = prompt
         self._deadline_s = deadline_s
 
-    async def react(self, episode: Episode, step: int, pick: int) -> Judged:
+    async def react(self, episode: Episode, step: int, pick: int) -> JudgedReaction:
         """Say what the program says, or what the rule says and why."""
-        question = "\n\n".join(ask(self._prompt, episode, step, pick)) + "\n"
+        question = "\n\n".join(render_question(self._prompt, episode, step, pick)) + "\n"
         try:
             answer = await self._run(question.encode())
         except _FailedRunError as error:
-            return fallen_back(episode, step, pick, str(error))
+            return fall_back_to_rule(episode, step, pick, str(error))
         word = read_word(answer.decode("utf-8", "replace"))
         if word is None:
-            return fallen_back(episode, step, pick, "unreadable")
-        return said(word, COMMAND, episode, step, pick)
+            return fall_back_to_rule(episode, step, pick, "unreadable")
+        return to_judged_reaction(word, COMMAND, episode, step, pick)
 
     async def _run(self, question: bytes) -> bytes:
         pipe = asyncio.subprocess.PIPE
@@ -62,7 +62,7 @@ class CommandJudge:
             raise _FailedRunError("cannot-start") from error
         try:
             async with asyncio.timeout(self._deadline_s):
-                answer = await _converse(process, question)
+                answer = await _send_question(process, question)
                 code = await process.wait()
         except TimeoutError:
             raise _FailedRunError("deadline") from None
@@ -80,7 +80,7 @@ class _FailedRunError(Exception):
     pass
 
 
-async def _converse(process: asyncio.subprocess.Process, question: bytes) -> bytes:
+async def _send_question(process: asyncio.subprocess.Process, question: bytes) -> bytes:
     assert process.stdin is not None  # noqa: S101 (both are pipes)
     assert process.stdout is not None  # noqa: S101 (as above)
     # A program that does not read its input may still answer.

@@ -2,13 +2,13 @@
 
 from typing import NamedTuple, Protocol
 
-from bandstand.simulate.world.reaction import Reaction, carried_out
+from bandstand.simulate.world.reaction import Reaction, make_reaction
 from bandstand.simulate.world.world import Episode
 
 RULE = "rule"
 
 
-class Judged(NamedTuple):
+class JudgedReaction(NamedTuple):
     """A reaction, and who decided it.
 
     Attributes:
@@ -22,27 +22,27 @@ class Judged(NamedTuple):
     fallback: str | None = None
 
 
-class Judge(Protocol):
+class ReactionJudge(Protocol):
     """Decides reactions. A judge that fails does not raise: the rule decides, and the reason is kept."""
 
-    async def react(self, episode: Episode, step: int, pick: int) -> Judged:
+    async def react(self, episode: Episode, step: int, pick: int) -> JudgedReaction:
         """Say what the episode's user does when this candidate is picked at this step."""
 
 
 class RuleJudge:
     """The contract's rule, drawn from the world's own stream."""
 
-    async def react(self, episode: Episode, step: int, pick: int) -> Judged:
+    async def react(self, episode: Episode, step: int, pick: int) -> JudgedReaction:
         """Say what the rule says; always the same."""
-        return Judged(episode.reaction(step, pick), RULE)
+        return JudgedReaction(episode.get_reaction(step, pick), RULE)
 
 
-def fallen_back(episode: Episode, step: int, pick: int, reason: str) -> Judged:
+def fall_back_to_rule(episode: Episode, step: int, pick: int, reason: str) -> JudgedReaction:
     """Let the rule decide, because the judge who was asked could not."""
-    return Judged(episode.reaction(step, pick), RULE, reason)
+    return JudgedReaction(episode.get_reaction(step, pick), RULE, reason)
 
 
-def said(action: str, judge: str, episode: Episode, step: int, pick: int) -> Judged:
+def to_judged_reaction(action: str, judge: str, episode: Episode, step: int, pick: int) -> JudgedReaction:
     """Make a reaction of a judge's word; how long it takes comes from the judges' own stream."""
     engaged, draw = episode.engagement[step, pick].item(), episode.judge_draws[step].item()
-    return Judged(carried_out(action, engaged, dwell_draw=draw), judge)
+    return JudgedReaction(make_reaction(action, engaged, dwell_draw=draw), judge)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bandstand.errors import ConfigurationError
-from bandstand.generate.generator import day_period
-from bandstand.generate.quote import bounded, fenced
+from bandstand.generate.generator import get_day_period
+from bandstand.generate.quote import copy_bounded, wrap_in_fence
 from bandstand.prompts.library import Prompt, PromptLibrary, RenderedPrompt, prompts_directory
 from bandstand.simulate.plan import JudgePlan, Plan
 from bandstand.simulate.world.world import Episode
@@ -20,7 +20,7 @@ _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Su
 _CHARACTERS = 1_000
 
 
-def shipped_prompt(version: str = PROMPT_VERSION) -> Prompt:
+def load_shipped_prompt(version: str = PROMPT_VERSION) -> Prompt:
     """Read a version of the prompt that ships with the package.
 
     Raises:
@@ -38,25 +38,25 @@ def with_prompt(plan: Plan) -> Plan:
     """Note the prompt in a plan whose judge is asked with one."""
     if plan.judge.kind == "rule":
         return plan
-    return replace(plan, judge=replace(plan.judge, prompt=shipped_prompt().digest))
+    return replace(plan, judge=replace(plan.judge, prompt=load_shipped_prompt().digest))
 
 
-def planned_prompt(judge: JudgePlan) -> Prompt:
+def load_planned_prompt(judge: JudgePlan) -> Prompt:
     """Read the prompt of a run.
 
     Raises:
         ConfigurationError: it has changed since the run was begun.
     """
-    prompt = shipped_prompt()
+    prompt = load_shipped_prompt()
     if judge.prompt not in {None, prompt.digest}:
         raise ConfigurationError("The run cannot be continued: its judge's prompt has changed since.")
     return prompt
 
 
-def ask(prompt: Prompt, episode: Episode, step: int, pick: int) -> RenderedPrompt:
+def render_question(prompt: Prompt, episode: Episode, step: int, pick: int) -> RenderedPrompt:
     """Render the question: what does this user do with this candidate at this step?"""
     persona, slates = episode.persona, episode.slates
-    context, candidate = slates.context(step), slates.candidates(step)[pick]
+    context, candidate = slates.get_context(step), slates.get_candidates(step)[pick]
     features = candidate["features"]
     person = {
         "name": persona.name,
@@ -74,15 +74,15 @@ def ask(prompt: Prompt, episode: Episode, step: int, pick: int) -> RenderedPromp
     }
     return prompt.render(
         {
-            "person": _quoted("person", person),
-            "task": _quoted("task", task),
+            "person": _format_quoted("person", person),
+            "task": _format_quoted("task", task),
             "day": _DAYS[context["day_of_week"]],
-            "period": day_period(context["hour_of_day"]),
+            "period": get_day_period(context["hour_of_day"]),
             "hour_of_day": context["hour_of_day"],
         }
     )
 
 
-def _quoted(name: str, value: Mapping[str, object]) -> str:
-    line = json.dumps(bounded(value, _CHARACTERS), ensure_ascii=False)
-    return fenced(name, [line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")])
+def _format_quoted(name: str, value: Mapping[str, object]) -> str:
+    line = json.dumps(copy_bounded(value, _CHARACTERS), ensure_ascii=False)
+    return wrap_in_fence(name, [line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")])

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from bandstand.errors import BandstandError
 from bandstand.llm.chat import ChatClient, ChatReply, Message
 from bandstand.prompts.library import Prompt
-from bandstand.simulate.judges.judge import Judged, fallen_back, said
-from bandstand.simulate.judges.judge_prompt import ask
+from bandstand.simulate.judges.judge import JudgedReaction, fall_back_to_rule, to_judged_reaction
+from bandstand.simulate.judges.judge_prompt import render_question
 from bandstand.simulate.judges.parse_word import read_word
 from bandstand.simulate.world.world import Episode
 
@@ -45,24 +45,24 @@ class LlmJudge:
         self._deadline_s = deadline_s
         self._clock = clock
 
-    async def react(self, episode: Episode, step: int, pick: int) -> Judged:
+    async def react(self, episode: Episode, step: int, pick: int) -> JudgedReaction:
         """Say what the model says, or what the rule says and why."""
         if self._client is None:
-            return fallen_back(episode, step, pick, "no-key")
-        system, user = ask(self._prompt, episode, step, pick)
+            return fall_back_to_rule(episode, step, pick, "no-key")
+        system, user = render_question(self._prompt, episode, step, pick)
         messages: list[Message] = [{"role": "system", "content": system}, {"role": "user", "content": user}]
         deadline = self._clock() + self._deadline_s
         try:
             reply = await self._client.complete(messages, max_tokens=_MAX_TOKENS, deadline=deadline)
         except BandstandError as error:
-            return fallen_back(episode, step, pick, error.code)
+            return fall_back_to_rule(episode, step, pick, error.code)
         word = None if reply.refusal is not None else read_word(reply.text)
         if word is None:
-            return fallen_back(episode, step, pick, _unusable(reply))
-        return said(word, LLM, episode, step, pick)
+            return fall_back_to_rule(episode, step, pick, _get_failure_reason(reply))
+        return to_judged_reaction(word, LLM, episode, step, pick)
 
 
-def _unusable(reply: ChatReply) -> str:
+def _get_failure_reason(reply: ChatReply) -> str:
     if reply.refusal is not None:
         return "refusal"
     return "truncated" if reply.finish_reason == "length" else "unreadable"

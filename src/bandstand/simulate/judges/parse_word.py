@@ -29,14 +29,14 @@ def read_word(text: str) -> str | None:
     lines = [words for line in text[-_LONGEST:].lower().splitlines() if (words := _WORD.findall(line))]
     if not lines:
         return None
-    return _alone(lines[-1]) or _only([word for words in lines for word in words])
+    return _match_single(lines[-1]) or _find_only_action([word for words in lines for word in words])
 
 
-def _alone(words: Sequence[str]) -> str | None:
+def _match_single(words: Sequence[str]) -> str | None:
     return _FORMS.get(words[0]) if len(words) == 1 else None
 
 
-def _only(words: Sequence[str]) -> str | None:
+def _find_only_action(words: Sequence[str]) -> str | None:
     named = {_FORMS[word] for word in words if word in _FORMS}
     denied = any(_DENIAL.fullmatch(word) for word in words)
     return named.pop() if len(named) == 1 and not denied else None

@@ -6,12 +6,12 @@ from typing import NamedTuple, Protocol
 from bandstand.bandit.choice import choose
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.profile import Profile
-from bandstand.simulate.run.population import Population
+from bandstand.simulate.run.population import SimulatedPopulation
 from bandstand.simulate.world.reaction import Reaction
 from bandstand.simulate.world.world import Episode
 
 
-class Decided(NamedTuple):
+class ScoredPick(NamedTuple):
     """A pick, as the caller of ``/score`` hears of it."""
 
     pick: int
@@ -20,7 +20,7 @@ class Decided(NamedTuple):
     exploring: bool
 
 
-class Heard(NamedTuple):
+class ChatFeedback(NamedTuple):
     """What was made of a user's message.
 
     Attributes:
@@ -36,18 +36,18 @@ class Learner(Protocol):
     """One policy with one user, in the product's two phases: score, then reward."""
 
     @property
-    def remembers(self) -> bool:
+    def is_persistent(self) -> bool:
         """Whether what it was taught outlives this process."""
 
-    async def decide(self, step: int) -> Decided:
+    async def decide(self, step: int) -> ScoredPick:
         """Pick one of the candidates of a step; steps come in order."""
 
-    async def learn(self, reaction: Reaction, heard: Heard | None = None) -> Heard | None:
+    async def learn(self, reaction: Reaction, feedback: ChatFeedback | None = None) -> ChatFeedback | None:
         """Hear what the user did with the last pick.
 
         Args:
             reaction: what they did.
-            heard: where the step is taken again, what was made of it before.
+            feedback: where the step is taken again, what was made of it before.
 
         Returns:
             What was made of it, where users talk; None where they act, which speaks for itself.
@@ -61,7 +61,7 @@ class Cohort(Protocol):
     def learners(self) -> Sequence[Learner]:
         """One for each user, who knows nothing of them yet."""
 
-    def round_over(self) -> None:
+    def end_round(self) -> None:
         """Hear that every user has come as far as the others."""
 
 
@@ -78,38 +78,42 @@ class LocalLearner:
         population: what the users of this world teach about each other; None where the policy does not ask.
     """
 
-    remembers = False
+    is_persistent = False
 
     def __init__(
-        self, policy: Policy, episode: Episode, user_id: str = "simulated", population: Population | None = None
+        self,
+        policy: Policy,
+        episode: Episode,
+        user_id: str = "simulated",
+        population: SimulatedPopulation | None = None,
     ) -> None:
         self.profile = Profile(user_id)
         self._policy = policy
         self._population = population
-        self._x = episode.slates.encoded(policy.schema)
+        self._x = episode.slates.encode(policy.schema)
         self._draws = episode.policy_draws.tolist()
         self._times = episode.times.tolist()
         self._key = (policy.name, policy.schema.name)
         self._seq = 0
 
-    async def decide(self, step: int) -> Decided:
+    async def decide(self, step: int) -> ScoredPick:
         """Pick one of the candidates of a step."""
         x, now = self._x[step], self._times[step]
-        prior = None if self._population is None else self._population.of(self.profile.user_id)
+        prior = None if self._population is None else self._population.get_prior(self.profile.user_id)
         choice = choose(self._policy, self.profile, x, self._draws[step], prior=prior, now=now)
         distribution, pick, exploring = choice
         self._seq += 1
-        self.profile.decided(self._seq, self._key, now, exploring=exploring)
+        self.profile.apply_decision(self._seq, self._key, now, exploring=exploring)
         self._picked, self._now = x[pick], now
-        return Decided(pick, float(distribution.score[pick]), distribution.propensity(pick), exploring)
+        return ScoredPick(pick, float(distribution.score[pick]), distribution.propensity(pick), exploring)
 
-    async def learn(self, reaction: Reaction, heard: Heard | None = None) -> None:  # noqa: ARG002 (where users talk)
+    async def learn(self, reaction: Reaction, feedback: ChatFeedback | None = None) -> None:  # noqa: ARG002 (where users talk)
         """Teach the reward of the last pick."""
         profile, policy = self.profile, self._policy
         self._seq += 1
-        profile.rewarded(self._seq, self._key, self._now, self._picked, reaction.reward, 1.0, policy.half_life)
+        profile.apply_reward(self._seq, self._key, self._now, self._picked, reaction.reward, 1.0, policy.half_life)
         if self._population is not None:
-            self._population.taught(profile.user_id, profile.policies[self._key].ridge)
+            self._population.update(profile.user_id, profile.policies[self._key].ridge)
 
 
 class LocalCohort:
@@ -121,12 +125,12 @@ class LocalCohort:
     """
 
     def __init__(self, policy: Policy, episodes: Sequence[Episode]) -> None:
-        self._population = Population(policy) if policy.learns_prior else None
+        self._population = SimulatedPopulation(policy) if policy.learns_prior else None
         self.learners = [
             LocalLearner(policy, episode, f"user-{user}", self._population) for user, episode in enumerate(episodes)
         ]
 
-    def round_over(self) -> None:
+    def end_round(self) -> None:
         """Let the users' common prior follow what they taught."""
         if self._population is not None:
             self._population.refresh()

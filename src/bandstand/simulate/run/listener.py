@@ -6,10 +6,10 @@ from typing import Protocol
 from bandstand.judge.gate import Gate
 from bandstand.judge.training.tier import Tier
 from bandstand.judge.verdict import Verdict
-from bandstand.simulate.plan import taught_by
-from bandstand.simulate.run.learner import Cohort, Decided, Heard, Learner
+from bandstand.simulate.plan import parse_contestant
+from bandstand.simulate.run.learner import ChatFeedback, Cohort, Learner, ScoredPick
 from bandstand.simulate.run.runner import Players
-from bandstand.simulate.world.chat import taxonomy
+from bandstand.simulate.world.chat import load_taxonomy
 from bandstand.simulate.world.reaction import Reaction
 from bandstand.simulate.world.world import Episode
 
@@ -17,17 +17,17 @@ from bandstand.simulate.world.world import Episode
 class Listener(Protocol):
     """Makes of a user's next message what a policy is taught."""
 
-    async def hear(self, episode: Episode, step: int, pick: int) -> Heard:
+    async def read_message(self, episode: Episode, step: int, pick: int) -> ChatFeedback:
         """Read what the user says when this candidate is suggested at this step."""
 
 
-class Truth:
+class TruthListener:
     """Knows what every message means: the label's own reward, and nothing where the label never updates."""
 
-    async def hear(self, episode: Episode, step: int, pick: int) -> Heard:
+    async def read_message(self, episode: Episode, step: int, pick: int) -> ChatFeedback:
         """Give the true label."""
-        label = taxonomy().label(episode.reaction(step, pick).action)
-        return Heard(label.name, label.reward if label.updates else None)
+        label = load_taxonomy().label(episode.get_reaction(step, pick).action)
+        return ChatFeedback(label.name, label.reward if label.updates else None)
 
 
 class JudgeListener:
@@ -42,12 +42,12 @@ class JudgeListener:
         self._judge = judge
         self._gate = gate
 
-    async def hear(self, episode: Episode, step: int, pick: int) -> Heard:
+    async def read_message(self, episode: Episode, step: int, pick: int) -> ChatFeedback:
         """Have the turn judged, and give what passes the gate."""
-        judged = await self._judge.judge(episode.turn(step, pick).cut())
-        taught = self._gate.applied(judged, self._judge.taxonomy)
+        judged = await self._judge.judge(episode.get_turn(step, pick).cut())
+        taught = self._gate.apply(judged, self._judge.taxonomy)
         label = judged.label if isinstance(judged, Verdict) else None
-        return Heard(label, taught.reward if taught.should_update else None)
+        return ChatFeedback(label, taught.reward if taught.should_update else None)
 
 
 class ChatLearner:
@@ -65,23 +65,23 @@ class ChatLearner:
         self._listener = listener
 
     @property
-    def remembers(self) -> bool:
+    def is_persistent(self) -> bool:
         """Whether what the policy was taught outlives this process."""
-        return self._learner.remembers
+        return self._learner.is_persistent
 
-    async def decide(self, step: int) -> Decided:
+    async def decide(self, step: int) -> ScoredPick:
         """Pick one of the candidates of a step."""
         decided = await self._learner.decide(step)
         self._step, self._pick = step, decided.pick
         return decided
 
-    async def learn(self, reaction: Reaction, heard: Heard | None = None) -> Heard:
+    async def learn(self, reaction: Reaction, feedback: ChatFeedback | None = None) -> ChatFeedback:
         """Have the message read, unless it was before, and teach what that comes to."""
-        if heard is None:
-            heard = await self._listener.hear(self._episode, self._step, self._pick)
-        if heard.reward is not None:
-            await self._learner.learn(reaction._replace(reward=heard.reward))
-        return heard
+        if feedback is None:
+            feedback = await self._listener.read_message(self._episode, self._step, self._pick)
+        if feedback.reward is not None:
+            await self._learner.learn(reaction._replace(reward=feedback.reward))
+        return feedback
 
 
 class ChatCohort:
@@ -99,9 +99,9 @@ class ChatCohort:
             ChatLearner(learner, episode, listener) for learner, episode in zip(cohort.learners, episodes, strict=True)
         ]
 
-    def round_over(self) -> None:
+    def end_round(self) -> None:
         """Let the users' common prior follow what they taught."""
-        self._cohort.round_over()
+        self._cohort.end_round()
 
 
 class ChatPlayers:
@@ -116,7 +116,9 @@ class ChatPlayers:
         self._players = players
         self._listener = listener
 
-    def cohort(self, seed: int, policy: str, episodes: Sequence[Episode]) -> Cohort:
+    def make_cohort(self, seed: int, policy: str, episodes: Sequence[Episode]) -> Cohort:
         """One contestant for all users of a world."""
-        name, knows = taught_by(policy)
-        return ChatCohort(self._players.cohort(seed, name, episodes), episodes, Truth() if knows else self._listener)
+        name, knows = parse_contestant(policy)
+        return ChatCohort(
+            self._players.make_cohort(seed, name, episodes), episodes, TruthListener() if knows else self._listener
+        )

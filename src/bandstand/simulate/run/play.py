@@ -11,30 +11,30 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bandstand.bandit.rewards import reaction_reward
+from bandstand.bandit.rewards import compute_reaction_reward
 from bandstand.errors import ConfigurationError
-from bandstand.simulate.judges.judge import Judge, Judged
-from bandstand.simulate.run.learner import Cohort, Decided, Heard, Learner
-from bandstand.simulate.world.chat import taxonomy
+from bandstand.simulate.judges.judge import JudgedReaction, ReactionJudge
+from bandstand.simulate.run.learner import ChatFeedback, Cohort, Learner, ScoredPick
+from bandstand.simulate.world.chat import load_taxonomy
 from bandstand.simulate.world.reaction import ACTIONS, Reaction
 from bandstand.simulate.world.world import Episode
 
-_UNPAUSED = 500  # decisions
-_ACTS = (*ACTIONS, *taxonomy().names)
+_DECISIONS_PER_PAUSE = 500  # decisions
+_ACTS = (*ACTIONS, *load_taxonomy().label_names)
 _ACT_INDEX = {act: index for index, act in enumerate(_ACTS)}
-_HEARD = np.dtype([("label", "u1"), ("reward", "<f8")])
-_NOBODY = 255
+_FEEDBACK_DTYPE = np.dtype([("label", "u1"), ("reward", "<f8")])
+_NO_LABEL = 255
 
-Key = tuple[int, int, str]
+PlayKey = tuple[int, int, str]
 """Seed, user, policy: what names a play."""
 
 
-class Past(NamedTuple):
+class PlayedStep(NamedTuple):
     """One step as it is kept: which candidate was picked, what came of it, and what was made of that."""
 
     pick: int
-    judged: Judged
-    heard: Heard | None = None
+    judged: JudgedReaction
+    feedback: ChatFeedback | None = None
 
 
 @dataclass(slots=True)
@@ -42,21 +42,21 @@ class Play:
     """One user's steps with one policy, as far as they have come.
 
     Args:
-        past: the steps so far, those from before included.
+        steps: the steps so far, those from before included.
         start: how many are from before.
-        decided: the decisions since.
+        decisions: the decisions since.
     """
 
-    past: list[Past] = field(default_factory=list)
+    steps: list[PlayedStep] = field(default_factory=list)
     start: int = 0
-    decided: list[Decided] = field(default_factory=list)
+    decisions: list[ScoredPick] = field(default_factory=list)
 
 
 class PackedPlay(NamedTuple):
     """A play as the store keeps it, eight bytes a step, and nine more where users talk.
 
     ``picks`` are uint16, ``actions`` indices into `ACTIONS` and then the labels as uint8, ``dwells`` milliseconds as
-    uint32, ``judged`` indices into ``judges`` as uint8; ``judges`` is a JSON list of [judge, fallback]. ``heard`` is
+    uint32, ``judged`` indices into ``judges`` as uint8; ``judges`` is a JSON list of [judge, fallback]. ``feedback`` is
     empty, or of each step the label's index as uint8 (255: none) and the reward taught as float64 (NaN: none).
     """
 
@@ -65,13 +65,13 @@ class PackedPlay(NamedTuple):
     dwells: bytes
     judged: bytes
     judges: str
-    heard: bytes = b""
+    feedback: bytes = b""
 
 
-async def play(
+async def play_cohort(
     episodes: Sequence[Episode],
     cohort: Cohort,
-    judge: Judge,
+    judge: ReactionJudge,
     plays: Sequence[Play],
     *,
     at_once: Semaphore | None = None,
@@ -92,40 +92,42 @@ async def play(
         ConfigurationError: a step from before is decided otherwise now.
     """
     users = list(zip(episodes, cohort.learners, plays, strict=True))
-    pause = max(1, _UNPAUSED // len(users))
+    pause = max(1, _DECISIONS_PER_PAUSE // len(users))
     for step in range(len(episodes[0].policy_draws)):
         if at_once is None:
             for episode, learner, into in users:
-                await _take(step, episode, learner, into, judge)
+                await _take_step(step, episode, learner, into, judge)
             if step % pause == 0:
                 await asyncio.sleep(0)  # nothing here ever waits, and somebody may want to stop it
         else:
-            await _together([_held(at_once, step, *user, judge) for user in users])
-        cohort.round_over()
+            await _gather_all([_take_limited(at_once, step, *user, judge) for user in users])
+        cohort.end_round()
 
 
-async def _take(step: int, episode: Episode, learner: Learner, into: Play, judge: Judge) -> None:
+async def _take_step(step: int, episode: Episode, learner: Learner, into: Play, judge: ReactionJudge) -> None:
     """Take one user one step further."""
-    if step < len(into.past):
-        if not learner.remembers:
-            past = into.past[step]
+    if step < len(into.steps):
+        if not learner.is_persistent:
+            past = into.steps[step]
             if (await learner.decide(step)).pick != past.pick:
                 raise ConfigurationError("The run cannot be continued: its policies decide otherwise than they did.")
-            await learner.learn(past.judged.reaction, past.heard)
+            await learner.learn(past.judged.reaction, past.feedback)
         return
     decided = await learner.decide(step)
     judged = await judge.react(episode, step, decided.pick)
-    heard = await learner.learn(judged.reaction)
-    into.decided.append(decided)
-    into.past.append(Past(decided.pick, judged, heard))
+    feedback = await learner.learn(judged.reaction)
+    into.decisions.append(decided)
+    into.steps.append(PlayedStep(decided.pick, judged, feedback))
 
 
-async def _held(held: Semaphore, step: int, episode: Episode, learner: Learner, into: Play, judge: Judge) -> None:
-    async with held:
-        await _take(step, episode, learner, into, judge)
+async def _take_limited(
+    limiter: Semaphore, step: int, episode: Episode, learner: Learner, into: Play, judge: ReactionJudge
+) -> None:
+    async with limiter:
+        await _take_step(step, episode, learner, into, judge)
 
 
-async def _together(works: Sequence[Coroutine[None, None, None]]) -> None:
+async def _gather_all(works: Sequence[Coroutine[None, None, None]]) -> None:
     """Do everything at once; the first failure ends the rest."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
@@ -136,43 +138,47 @@ async def _together(works: Sequence[Coroutine[None, None, None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def packed(past: Sequence[Past]) -> PackedPlay:
+def encode_steps(steps: Sequence[PlayedStep]) -> PackedPlay:
     """Pack the steps of a play."""
-    judges = {pair: index for index, pair in enumerate(dict.fromkeys(step.judged[1:] for step in past))}
+    judges = {pair: index for index, pair in enumerate(dict.fromkeys(step.judged[1:] for step in steps))}
     return PackedPlay(
-        picks=np.array([step.pick for step in past], "<u2").tobytes(),
-        actions=np.array([_ACT_INDEX[step.judged.reaction.action] for step in past], "u1").tobytes(),
-        dwells=np.array([step.judged.reaction.dwell_ms for step in past], "<u4").tobytes(),
-        judged=np.array([judges[step.judged[1:]] for step in past], "u1").tobytes(),
+        picks=np.array([step.pick for step in steps], "<u2").tobytes(),
+        actions=np.array([_ACT_INDEX[step.judged.reaction.action] for step in steps], "u1").tobytes(),
+        dwells=np.array([step.judged.reaction.dwell_ms for step in steps], "<u4").tobytes(),
+        judged=np.array([judges[step.judged[1:]] for step in steps], "u1").tobytes(),
         judges=json.dumps(list(judges)),
-        heard=np.array([_packed_heard(step.heard) for step in past if step.heard is not None], _HEARD).tobytes(),
+        feedback=np.array(
+            [_encode_feedback(step.feedback) for step in steps if step.feedback is not None], _FEEDBACK_DTYPE
+        ).tobytes(),
     )
 
 
-def unpacked(play: PackedPlay) -> list[Past]:
+def decode_steps(play: PackedPlay) -> list[PlayedStep]:
     """Unpack the steps of a play; rewards follow from the reactions."""
     judges = json.loads(play.judges)
-    heard = [_unpacked_heard(*each) for each in np.frombuffer(play.heard, _HEARD).tolist()]
+    feedback = [_decode_feedback(*each) for each in np.frombuffer(play.feedback, _FEEDBACK_DTYPE).tolist()]
     columns = zip(
         np.frombuffer(play.picks, "<u2").tolist(),
         np.frombuffer(play.actions, "u1").tolist(),
         np.frombuffer(play.dwells, "<u4").tolist(),
         np.frombuffer(play.judged, "u1").tolist(),
-        heard or repeat(None, len(play.picks) // 2),
+        feedback or repeat(None, len(play.picks) // 2),
         strict=True,
     )
     steps = []
     for pick, act_index, dwell, judge_index, made_of_it in columns:
         act, (judge, fallback) = _ACTS[act_index], judges[judge_index]
-        reward = reaction_reward(act, dwell) if act in ACTIONS else taxonomy().label(act).reward
-        steps.append(Past(pick, Judged(Reaction(act, dwell, reward), judge, fallback), made_of_it))
+        reward = compute_reaction_reward(act, dwell) if act in ACTIONS else load_taxonomy().label(act).reward
+        steps.append(PlayedStep(pick, JudgedReaction(Reaction(act, dwell, reward), judge, fallback), made_of_it))
     return steps
 
 
-def _packed_heard(heard: Heard) -> tuple[int, float]:
-    index = _NOBODY if heard.label is None else taxonomy().names.index(heard.label)
-    return index, math.nan if heard.reward is None else heard.reward
+def _encode_feedback(feedback: ChatFeedback) -> tuple[int, float]:
+    index = _NO_LABEL if feedback.label is None else load_taxonomy().label_names.index(feedback.label)
+    return index, math.nan if feedback.reward is None else feedback.reward
 
 
-def _unpacked_heard(index: int, reward: float) -> Heard:
-    return Heard(None if index == _NOBODY else taxonomy().names[index], None if math.isnan(reward) else reward)
+def _decode_feedback(index: int, reward: float) -> ChatFeedback:
+    return ChatFeedback(
+        None if index == _NO_LABEL else load_taxonomy().label_names[index], None if math.isnan(reward) else reward
+    )

@@ -2,7 +2,7 @@
 
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.population import PopulationPrior, refresh_steps
-from bandstand.bandit.reservoir import Reservoir, capacity
+from bandstand.bandit.reservoir import Reservoir, compute_capacity
 from bandstand.bandit.ridge import Prior, RidgeState
 
 REFRESH_REWARDS = 200
@@ -11,7 +11,7 @@ REFRESH_REWARDS = 200
 _SAMPLE = b"simulate"
 
 
-class Population:
+class SimulatedPopulation:
     """The prior of one policy over the users of one world; deterministic, and on nobody's clock.
 
     Args:
@@ -22,18 +22,18 @@ class Population:
     def __init__(self, policy: Policy, refresh_rewards: int = REFRESH_REWARDS) -> None:
         self._policy = policy
         self._refresh_rewards = refresh_rewards
-        self._prior = PopulationPrior.unlearned(policy.prior)
-        self._reservoir = Reservoir(capacity(policy.schema.dimension), _SAMPLE)
+        self._prior = PopulationPrior.from_base(policy.prior)
+        self._reservoir = Reservoir(compute_capacity(policy.schema.dimension), _SAMPLE)
         self._new = 0
 
-    def of(self, user_id: str) -> Prior:
+    def get_prior(self, user_id: str) -> Prior:
         """What is believed of a user before their first reward."""
-        return self._prior.of(user_id)
+        return self._prior.get_prior(user_id)
 
-    def taught(self, user_id: str, sums: RidgeState | None) -> None:
+    def update(self, user_id: str, sums: RidgeState | None) -> None:
         """Take a user's newest sums, after one more reward."""
         if sums is not None:
-            self._reservoir.offer(user_id, sums)
+            self._reservoir.add(user_id, sums)
             self._new += 1
 
     def refresh(self) -> None:
@@ -42,4 +42,4 @@ class Population:
             self._new = 0
             members, policy = self._reservoir.members(), self._policy
             steps = refresh_steps(len(members), policy.schema.dimension)
-            self._prior = PopulationPrior.learned(members, policy.prior, self._prior, steps=steps)
+            self._prior = PopulationPrior.fit(members, policy.prior, self._prior, steps=steps)

@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 from bandstand.simulate.plan import Plan
-from bandstand.simulate.run.tally import Tally
+from bandstand.simulate.run.tally import SimulationTally
 
 
-def result(plan: Plan, tally: Tally, *, run: int | None, state: str, seconds: float | None = None) -> dict[str, Any]:
+def build_result(
+    plan: Plan, tally: SimulationTally, *, run: int | None, state: str, seconds: float | None = None
+) -> dict[str, Any]:
     """Put a run's plan and its tables into one object.
 
     Args:
@@ -17,7 +19,7 @@ def result(plan: Plan, tally: Tally, *, run: int | None, state: str, seconds: fl
         state: ``done``, ``interrupted``, …
         seconds: how long it played, None where it was not played now.
     """
-    summary = tally.summary()
+    summary = tally.build_summary()
     decisions = sum(policy["decisions"] for policy in summary["policies"].values())
     return {
         "run": run,

@@ -13,11 +13,11 @@ from typing import Protocol
 from bandstand.bandit.policies import Policy
 from bandstand.errors import ConfigurationError
 from bandstand.simulate.errors import RunTakenError
-from bandstand.simulate.judges.judge import Judge
+from bandstand.simulate.judges.judge import ReactionJudge
 from bandstand.simulate.plan import Plan
 from bandstand.simulate.run.learner import Cohort, LocalCohort
-from bandstand.simulate.run.play import Key, PackedPlay, Play, packed, play, unpacked
-from bandstand.simulate.run.tally import Tally
+from bandstand.simulate.run.play import PackedPlay, Play, PlayKey, decode_steps, encode_steps, play_cohort
+from bandstand.simulate.run.tally import SimulationTally
 from bandstand.simulate.world.world import Episode
 
 FLUSH_SECONDS = 1.0
@@ -25,8 +25,8 @@ AT_ONCE = 16
 """Users that are waited for at once, where a judge or a service is."""
 
 _YOUNG_OBJECTS, _YOUNG_ROUNDS, _OLD_ROUNDS = 50_000, 20, 100
-_MANY = 1000  # users: more are counted at the end of their run only
-_WORLDS = 2  # neighbouring seeds may play at once
+_MAX_LIVE_COUNTED = 1000  # users: more are counted at the end of their run only
+_MAX_WORLDS = 2  # neighbouring seeds may play at once
 
 Row = tuple[object, ...]
 
@@ -41,7 +41,7 @@ class Journal(Protocol):
 class Players(Protocol):
     """Makes policies that know nobody yet."""
 
-    def cohort(self, seed: int, policy: str, episodes: Sequence[Episode]) -> Cohort:
+    def make_cohort(self, seed: int, policy: str, episodes: Sequence[Episode]) -> Cohort:
         """One policy for all users of a world."""
 
 
@@ -55,13 +55,13 @@ class LocalPlayers:
     def __init__(self, policies: Mapping[str, Policy]) -> None:
         self._policies = policies
 
-    def cohort(self, seed: int, policy: str, episodes: Sequence[Episode]) -> Cohort:  # noqa: ARG002 (others need it)
+    def make_cohort(self, seed: int, policy: str, episodes: Sequence[Episode]) -> Cohort:  # noqa: ARG002 (others need it)
         """One policy for all users of a world."""
         return LocalCohort(self._policies[policy], episodes)
 
 
 @dataclass(slots=True)
-class _UnderWay:
+class _RunningPlay:
     """A play, and how many of its steps are counted and written."""
 
     play: Play
@@ -78,7 +78,7 @@ class Runner:
         players: make the policies.
         judge: decides reactions.
         journal: where it is written; None keeps nothing.
-        kept: plays from before, by key, complete or not.
+        stored_plays: plays from before, by key, complete or not.
         at_once: users that are waited for at once; None where nothing is ever waited for.
         on_progress: called with the decisions so far.
     """
@@ -87,14 +87,14 @@ class Runner:
         self,
         plan: Plan,
         players: Players,
-        judge: Judge,
+        judge: ReactionJudge,
         *,
         journal: Journal | None = None,
-        kept: Iterable[tuple[Key, PackedPlay]] = (),
+        kept: Iterable[tuple[PlayKey, PackedPlay]] = (),
         at_once: int | None = None,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self.tally = Tally(plan)
+        self.tally = SimulationTally(plan)
         self.seconds = 0.0
         self._plan = plan
         self._players = players
@@ -102,17 +102,17 @@ class Runner:
         self._journal = journal
         self._at_once = at_once
         self._on_progress = on_progress
-        self._episodes = lru_cache(_WORLDS)(lambda seed: _episodes(plan, seed))
-        self._kept = dict(kept)
-        self._ended = 0
-        self._under_way: dict[Key, _UnderWay] = {}
+        self._episodes = lru_cache(_MAX_WORLDS)(lambda seed: _build_episodes(plan, seed))
+        self._stored_plays = dict(kept)
+        self._finished_decisions = 0
+        self._running: dict[PlayKey, _RunningPlay] = {}
         self._plays: list[Row] = []
         self._events: list[Row] = []
 
     @property
-    def done(self) -> int:
+    def decisions_done(self) -> int:
         """Decisions so far, those from before included."""
-        return self._ended + sum(len(each.play.past) for each in self._under_way.values())
+        return self._finished_decisions + sum(len(each.play.steps) for each in self._running.values())
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Play until everything is played, or until ``stop`` is set; what is done is kept either way.
@@ -126,10 +126,12 @@ class Runner:
         """
         started = time.perf_counter()
         cohorts = deque((seed, policy) for seed in self._plan.seed_range() for policy in self._plan.contestants)
-        held = None if self._at_once is None else asyncio.Semaphore(self._at_once)
+        limiter = None if self._at_once is None else asyncio.Semaphore(self._at_once)
         # One cohort more than is needed, for when only the slowest of a round is waited for.
         side_by_side = 1 if self._at_once is None else 1 + -(-self._at_once // self._plan.personas)
-        workers = [asyncio.create_task(self._work(cohorts, held)) for _ in range(min(side_by_side, len(cohorts)))]
+        workers = [
+            asyncio.create_task(self._run_worker(cohorts, limiter)) for _ in range(min(side_by_side, len(cohorts)))
+        ]
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set() and any(not worker.done() for worker in workers):
@@ -143,77 +145,77 @@ class Runner:
             for task in (*workers, stopping):
                 task.cancel()
             await asyncio.gather(*workers, stopping, return_exceptions=True)
-            self._retell_rest()
+            self._count_remaining()
             self.seconds = time.perf_counter() - started
             self._flush()
-        return self.done == self._plan.total
+        return self.decisions_done == self._plan.total
 
-    async def _work(self, cohorts: deque[tuple[int, str]], held: asyncio.Semaphore | None) -> None:
+    async def _run_worker(self, cohorts: deque[tuple[int, str]], limiter: asyncio.Semaphore | None) -> None:
         while cohorts:
-            await self._play(*cohorts.popleft(), held)
+            await self._play_cohort(*cohorts.popleft(), limiter)
 
-    async def _play(self, seed: int, policy: str, held: asyncio.Semaphore | None) -> None:
+    async def _play_cohort(self, seed: int, policy: str, limiter: asyncio.Semaphore | None) -> None:
         episodes = self._episodes(seed)
         keys = [(seed, user, policy) for user in range(len(episodes))]
-        plays = [self._begun(key, episode) for key, episode in zip(keys, episodes, strict=True)]
+        plays = [self._start_play(key, episode) for key, episode in zip(keys, episodes, strict=True)]
         try:
-            if any(len(each.past) < self._plan.decisions for each in plays):
-                cohort = self._players.cohort(seed, policy, episodes)
-                await play(episodes, cohort, self._judge, plays, at_once=held)
+            if any(len(each.steps) < self._plan.decisions_per_user for each in plays):
+                cohort = self._players.make_cohort(seed, policy, episodes)
+                await play_cohort(episodes, cohort, self._judge, plays, at_once=limiter)
         finally:
             for key in keys:
                 self._count(key)
                 self._write(key)
-                self._ended += len(self._under_way.pop(key).play.past)
+                self._finished_decisions += len(self._running.pop(key).play.steps)
 
-    def _begun(self, key: Key, episode: Episode) -> Play:
-        kept = self._kept.pop(key, None)
-        past = [] if kept is None else unpacked(kept)
-        begun = Play(past, start=len(past))
-        self._under_way[key] = _UnderWay(begun, episode, counted=0, written=len(past))
-        return begun
+    def _start_play(self, key: PlayKey, episode: Episode) -> Play:
+        kept = self._stored_plays.pop(key, None)
+        past = [] if kept is None else decode_steps(kept)
+        play = Play(past, start=len(past))
+        self._running[key] = _RunningPlay(play, episode, counted=0, written=len(past))
+        return play
 
-    def _count(self, key: Key) -> None:
+    def _count(self, key: PlayKey) -> None:
         """Count the steps of a play that are new."""
-        each = self._under_way[key]
-        past = each.play.past
+        each = self._running[key]
+        past = each.play.steps
         if len(past) > each.counted:
             self.tally.add(key, each.episode, past, each.counted)
             each.counted = len(past)
 
-    def _write(self, key: Key) -> None:
+    def _write(self, key: PlayKey) -> None:
         """Have the steps of a play that are new written with the next flush."""
-        each = self._under_way[key]
-        past = each.play.past
+        each = self._running[key]
+        past = each.play.steps
         if len(past) > each.written:
-            self._plays.append((*key, *packed(past)))
-            if self._plan.keeps_events(key[0]):
-                self._events += _events(key, each.episode, each.play, each.written)
+            self._plays.append((*key, *encode_steps(past)))
+            if self._plan.should_keep_events(key[0]):
+                self._events += _build_event_rows(key, each.episode, each.play, each.written)
             each.written = len(past)
 
-    def _retell_rest(self) -> None:
+    def _count_remaining(self) -> None:
         """Count what was played before and not come to this time."""
-        for key, kept in self._kept.items():
-            past = unpacked(kept)
+        for key, kept in self._stored_plays.items():
+            past = decode_steps(kept)
             self.tally.add(key, self._episodes(key[0])[key[1]], past)
-            self._ended += len(past)
+            self._finished_decisions += len(past)
 
     def _flush(self) -> None:
-        for key in self._under_way:
-            if len(self._under_way) <= _MANY:
+        for key in self._running:
+            if len(self._running) <= _MAX_LIVE_COUNTED:
                 self._count(key)
             if self._at_once is not None:  # what was waited for is not to be lost with the process
                 self._write(key)
-        self._on_progress(self.done)
+        self._on_progress(self.decisions_done)
         if self._journal is None:
             return
         plays, self._plays = self._plays, []
         events, self._events = self._events, []
-        if not self._journal.save(plays, events, self.done, json.dumps(self.tally.summary())):
+        if not self._journal.save(plays, events, self.decisions_done, json.dumps(self.tally.build_summary())):
             raise RunTakenError("The run was cancelled, deleted or continued elsewhere; nothing more is written.")
 
 
-def calm_collector() -> None:
+def configure_gc() -> None:
     """Keep the cycle collector from walking over every step again and again: for a process that only simulates.
 
     Steps are small tuples in great number and make no cycles; this is worth a tenth of the time.
@@ -223,12 +225,12 @@ def calm_collector() -> None:
     gc.set_threshold(_YOUNG_OBJECTS, _YOUNG_ROUNDS, _OLD_ROUNDS)
 
 
-def retold(plan: Plan, kept: Iterable[tuple[Key, PackedPlay]]) -> Tally:
+def build_tally(plan: Plan, stored_plays: Iterable[tuple[PlayKey, PackedPlay]]) -> SimulationTally:
     """Tally what was kept of a run, without playing."""
-    tally = Tally(plan)
-    episodes = lru_cache(1)(lambda seed: _episodes(plan, seed))
-    for key, each in kept:
-        tally.add(key, episodes(key[0])[key[1]], unpacked(each))
+    tally = SimulationTally(plan)
+    episodes = lru_cache(1)(lambda seed: _build_episodes(plan, seed))
+    for key, each in stored_plays:
+        tally.add(key, episodes(key[0])[key[1]], decode_steps(each))
     return tally
 
 
@@ -242,26 +244,26 @@ def require_policies(plan: Plan, policies: Mapping[str, Policy]) -> Plan:
     if plan.definitions and dict(plan.definitions) != definitions:
         changed = ", ".join(name for name in plan.policies if plan.definitions.get(name) != definitions[name])
         raise ConfigurationError(f"The run cannot be continued: the definition of {changed} has changed since.")
-    return plan.defined(definitions)
+    return plan.with_definitions(definitions)
 
 
-def _episodes(plan: Plan, seed: int) -> list[Episode]:
-    world = plan.world_of(seed)
-    return [world.episode(user) for user in range(plan.personas)]
+def _build_episodes(plan: Plan, seed: int) -> list[Episode]:
+    world = plan.build_world(seed)
+    return [world.build_episode(user) for user in range(plan.personas)]
 
 
-def _events(key: Key, episode: Episode, into: Play, start: int) -> Iterator[Row]:
+def _build_event_rows(key: PlayKey, episode: Episode, into: Play, start: int) -> Iterator[Row]:
     """Rows of ``sim_events``, without the run, from step ``start`` on."""
     slates, persona = episode.slates, episode.persona.name
     expected, best = episode.expected_reward, episode.oracle_reward
-    for step in range(start, len(into.past)):
-        decided = into.decided[step - into.start]
-        pick, ((action, dwell_ms, reward), judge, fallback), heard = into.past[step]
+    for step in range(start, len(into.steps)):
+        decided = into.decisions[step - into.start]
+        pick, ((action, dwell_ms, reward), judge, fallback), heard = into.steps[step]
         yield (
             *key,
             step,
             persona,
-            slates.candidate_id(step, pick),
+            slates.get_candidate_id(step, pick),
             slates.hour_of_day[step].item(),
             slates.day_of_week[step].item(),
             slates.priority[step, pick].item(),

@@ -8,8 +8,8 @@ from importlib.resources import files
 from itertools import cycle, islice
 
 from bandstand.errors import FieldError, InvalidRequestError
-from bandstand.simulate.errors import invalid
-from bandstand.simulate.world.streams import Stream, generator
+from bandstand.simulate.errors import make_invalid_request
+from bandstand.simulate.world.streams import Stream, make_generator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +39,9 @@ class Persona:
 
     def __post_init__(self) -> None:
         """Refuse what is not a persona."""
-        errors = [FieldError(field, message) for field, message in _faults(asdict(self))]
+        errors = [FieldError(field, message) for field, message in _find_faults(asdict(self))]
         if errors:
-            raise invalid("The persona", errors)
+            raise make_invalid_request("The persona", errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ _LANGUAGE = 1  # of generated personas, drawn apart from what they prefer
 PERSONA_SETS = ("shipped", *_DISTRIBUTIONS)
 
 
-def named_personas(name: str, count: int, seed: int) -> tuple[Persona, ...]:
+def make_personas(name: str, count: int, seed: int) -> tuple[Persona, ...]:
     """Give ``count`` personas of a set known by name (`PERSONA_SETS`).
 
     ``shipped`` starts over when it runs out and ignores the seed; the others are drawn.
@@ -81,37 +81,37 @@ def named_personas(name: str, count: int, seed: int) -> tuple[Persona, ...]:
         InvalidRequestError: there is no set of that name.
     """
     if name == "shipped":
-        return recruit(shipped_personas(), count)
+        return expand_personas(load_shipped_personas(), count)
     if name in _DISTRIBUTIONS:
-        return generated_personas(_DISTRIBUTIONS[name], count, seed)
+        return generate_personas(_DISTRIBUTIONS[name], count, seed)
     hint = "".join(f"; did you mean {close}?" for close in get_close_matches(name, PERSONA_SETS, n=1))
     raise InvalidRequestError(f"No such persona set: it is one of {', '.join(PERSONA_SETS)}{hint}")
 
 
-def shipped_personas() -> tuple[Persona, ...]:
+def load_shipped_personas() -> tuple[Persona, ...]:
     """Give the personas that come with the package."""
     return parse_personas(files("bandstand.simulate.world").joinpath("personas.toml").read_text(encoding="utf-8"))
 
 
-def generated_personas(distribution: PersonaDistribution, count: int, seed: int) -> tuple[Persona, ...]:
+def generate_personas(distribution: PersonaDistribution, count: int, seed: int) -> tuple[Persona, ...]:
     """Draw ``count`` personas; more of them with the same seed begin with the same ones."""
-    draws = generator(seed, Stream.PERSONAS).random((count, 4))
-    languages = generator(seed, Stream.PERSONAS, _LANGUAGE).random(count).tolist()
+    draws = make_generator(seed, Stream.PERSONAS).random((count, 4))
+    languages = make_generator(seed, Stream.PERSONAS, _LANGUAGE).random(count).tolist()
     return tuple(
         Persona(
             name=f"{distribution.name}-{number}",
-            prefers_high_priority=_between(distribution.prefers_high_priority, priority),
-            prefers_overdue=_between(distribution.prefers_overdue, overdue),
+            prefers_high_priority=_scale_draw(distribution.prefers_high_priority, priority),
+            prefers_overdue=_scale_draw(distribution.prefers_overdue, overdue),
             morning_active=morning < distribution.active_share,
             evening_active=evening < distribution.active_share,
             description=f"Drawn at random from the {distribution.name} personas.",
-            language=_spoken(distribution.english_share, languages[number]),
+            language=_pick_language(distribution.english_share, languages[number]),
         )
         for number, (priority, overdue, morning, evening) in enumerate(draws.tolist())
     )
 
 
-def recruit(personas: tuple[Persona, ...], count: int) -> tuple[Persona, ...]:
+def expand_personas(personas: tuple[Persona, ...], count: int) -> tuple[Persona, ...]:
     """Give one persona to each of ``count`` users, in order, starting over when they run out."""
     return tuple(islice(cycle(personas), count))
 
@@ -126,10 +126,10 @@ def parse_personas(text: str) -> tuple[Persona, ...]:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidRequestError("The personas are not valid TOML.", [FieldError("toml", str(error))]) from error
-    return personas_from(document)
+    return build_personas(document)
 
 
-def personas_from(document: Mapping[str, object]) -> tuple[Persona, ...]:
+def build_personas(document: Mapping[str, object]) -> tuple[Persona, ...]:
     """Read personas from a parsed document, ``{"personas": [{…}, …]}``.
 
     Raises:
@@ -141,17 +141,17 @@ def personas_from(document: Mapping[str, object]) -> tuple[Persona, ...]:
     errors = [
         FieldError(f"personas.{position}.{field}".rstrip("."), message)
         for position, entry in enumerate(entries)
-        for field, message in (_faults(entry) if isinstance(entry, dict) else [("", "must be a table")])
+        for field, message in (_find_faults(entry) if isinstance(entry, dict) else [("", "must be a table")])
     ]
     if errors:
-        raise invalid("The persona set", errors)
+        raise make_invalid_request("The persona set", errors)
     personas = tuple(Persona(**entry) for entry in entries)
     if len({persona.name for persona in personas}) < len(personas):
         raise InvalidRequestError("Two personas have the same name.")
     return personas
 
 
-def _faults(entry: Mapping[str, object]) -> list[tuple[str, str]]:
+def _find_faults(entry: Mapping[str, object]) -> list[tuple[str, str]]:
     faults = [(field, "is required") for field in _REQUIRED if field not in entry]
     for field, value in entry.items():
         if field not in _CHECKS:
@@ -162,46 +162,46 @@ def _faults(entry: Mapping[str, object]) -> list[tuple[str, str]]:
     return faults
 
 
-def _preference(value: object) -> str | None:
+def _check_preference(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "must be a number"
     return None if -1 <= value <= 1 else "must lie in [-1, 1]"
 
 
-def _flag(value: object) -> str | None:
+def _check_flag(value: object) -> str | None:
     return None if isinstance(value, bool) else "must be true or false"
 
 
-def _text(value: object) -> str | None:
+def _check_text(value: object) -> str | None:
     return None if isinstance(value, str) else "must be text"
 
 
-def _name(value: object) -> str | None:
+def _check_name(value: object) -> str | None:
     return None if isinstance(value, str) and value.strip() else "must be text, and not empty"
 
 
-def _between(interval: tuple[float, float], draw: float) -> float:
+def _scale_draw(interval: tuple[float, float], draw: float) -> float:
     low, high = interval
     return low + (high - low) * draw
 
 
-def _spoken(english_share: float, draw: float) -> str:
+def _pick_language(english_share: float, draw: float) -> str:
     if draw < english_share:
         return "en"
     return "zh" if draw < (1 + english_share) / 2 else "mixed"
 
 
-def _language(value: object) -> str | None:
+def _check_language(value: object) -> str | None:
     return None if value in LANGUAGES else f"must be one of {', '.join(LANGUAGES)}"
 
 
 _REQUIRED = ("name", "prefers_high_priority", "prefers_overdue")
 _CHECKS: Mapping[str, Callable[[object], str | None]] = {
-    "name": _name,
-    "prefers_high_priority": _preference,
-    "prefers_overdue": _preference,
-    "morning_active": _flag,
-    "evening_active": _flag,
-    "description": _text,
-    "language": _language,
+    "name": _check_name,
+    "prefers_high_priority": _check_preference,
+    "prefers_overdue": _check_preference,
+    "morning_active": _check_flag,
+    "evening_active": _check_flag,
+    "description": _check_text,
+    "language": _check_language,
 }

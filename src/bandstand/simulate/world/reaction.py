@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bandstand.bandit.rewards import reaction_reward
+from bandstand.bandit.rewards import compute_reaction_reward
 from bandstand.simulate.world.persona import Persona
 
 ACTIONS = ("dismiss", "snooze", "done")
@@ -36,7 +36,7 @@ class Reaction(NamedTuple):
     reward: float
 
 
-def engagement(
+def compute_engagement(
     persona: Persona, *, hour_of_day: ArrayLike, priority: ArrayLike, is_overdue: ArrayLike
 ) -> NDArray[np.float64]:
     """Give how engaged a persona is with tasks, in [0.05, 0.90] (contract A8).
@@ -66,7 +66,7 @@ def engagement(
     return np.clip(np.round(raw, 12), 0.05, 0.90)
 
 
-def expected_reward(engaged: NDArray[np.float64], *, reflex_rate: float = 0.0) -> NDArray[np.float64]:
+def compute_expected_reward(engaged: NDArray[np.float64], *, reflex_rate: float = 0.0) -> NDArray[np.float64]:
     """Give the exact mean reward of tasks a user is engaged with to the degree ``engaged``, of the same shape.
 
     e·(0.55·R(e) + 0.45·r_snooze) + (1 − e)·r_dismiss, where R(e) is the reward of ``done`` at the dwell that goes with
@@ -78,15 +78,15 @@ def expected_reward(engaged: NDArray[np.float64], *, reflex_rate: float = 0.0) -
     """
     considered = np.where(
         engaged >= _ENGAGED,
-        _reward("done", _DONE_ENGAGED_MS),
-        np.where(engaged >= _WILLING, _reward("done", _DONE_WILLING_MS), _reward("done", _DONE_RELUCTANT_MS)),
+        _get_reward("done", _DONE_ENGAGED_MS),
+        np.where(engaged >= _WILLING, _get_reward("done", _DONE_WILLING_MS), _get_reward("done", _DONE_RELUCTANT_MS)),
     )
-    done = (1 - reflex_rate) * considered + reflex_rate * _reward("done", _DONE_REFLEX_MS)
-    acted = _DONE_SHARE * done + (1 - _DONE_SHARE) * _reward("snooze", _SNOOZE_MS)
-    return np.asarray(engaged * acted + (1 - engaged) * _reward("dismiss", _DISMISS_MS))
+    done = (1 - reflex_rate) * considered + reflex_rate * _get_reward("done", _DONE_REFLEX_MS)
+    acted = _DONE_SHARE * done + (1 - _DONE_SHARE) * _get_reward("snooze", _SNOOZE_MS)
+    return np.asarray(engaged * acted + (1 - engaged) * _get_reward("dismiss", _DISMISS_MS))
 
 
-def react(engaged: float, *, action_draw: float, dwell_draw: float, reflex_rate: float = 0.0) -> Reaction:
+def to_reaction(engaged: float, *, action_draw: float, dwell_draw: float, reflex_rate: float = 0.0) -> Reaction:
     """Give the reaction that two uniform draws mean at an engagement e (contract A8).
 
     ``done`` if the action's draw is below 0.55·e, ``snooze`` if below e, else ``dismiss``; the dwell is uniform on the
@@ -103,15 +103,15 @@ def react(engaged: float, *, action_draw: float, dwell_draw: float, reflex_rate:
     """
     done_below = _DONE_SHARE * engaged
     if action_draw < done_below * reflex_rate:
-        return _reaction("done", _DONE_REFLEX_MS, dwell_draw)
+        return _build_reaction("done", _DONE_REFLEX_MS, dwell_draw)
     if action_draw < done_below:
-        return _reaction("done", _done_interval(engaged), dwell_draw)
+        return _build_reaction("done", _get_done_interval(engaged), dwell_draw)
     if action_draw < engaged:
-        return _reaction("snooze", _SNOOZE_MS, dwell_draw)
-    return _reaction("dismiss", _DISMISS_MS, dwell_draw)
+        return _build_reaction("snooze", _SNOOZE_MS, dwell_draw)
+    return _build_reaction("dismiss", _DISMISS_MS, dwell_draw)
 
 
-def carried_out(action: str, engaged: float, *, dwell_draw: float) -> Reaction:
+def make_reaction(action: str, engaged: float, *, dwell_draw: float) -> Reaction:
     """Give the reaction of somebody of whom a judge has said what they do; the dwell is drawn as `react` draws it.
 
     Args:
@@ -119,22 +119,22 @@ def carried_out(action: str, engaged: float, *, dwell_draw: float) -> Reaction:
         engaged: engagement e, which decides how long a ``done`` takes.
         dwell_draw: uniform on [0, 1).
     """
-    intervals = {"dismiss": _DISMISS_MS, "snooze": _SNOOZE_MS, "done": _done_interval(engaged)}
-    return _reaction(action, intervals[action], dwell_draw)
+    intervals = {"dismiss": _DISMISS_MS, "snooze": _SNOOZE_MS, "done": _get_done_interval(engaged)}
+    return _build_reaction(action, intervals[action], dwell_draw)
 
 
-def _done_interval(engaged: float) -> tuple[int, int]:
+def _get_done_interval(engaged: float) -> tuple[int, int]:
     if engaged >= _ENGAGED:
         return _DONE_ENGAGED_MS
     return _DONE_WILLING_MS if engaged >= _WILLING else _DONE_RELUCTANT_MS
 
 
-def _reaction(action: str, interval: tuple[int, int], dwell_draw: float) -> Reaction:
+def _build_reaction(action: str, interval: tuple[int, int], dwell_draw: float) -> Reaction:
     low, high = interval
-    return Reaction(action, low + int((high - low) * dwell_draw), _reward(action, interval))
+    return Reaction(action, low + int((high - low) * dwell_draw), _get_reward(action, interval))
 
 
 @cache
-def _reward(action: str, interval: tuple[int, int]) -> float:
+def _get_reward(action: str, interval: tuple[int, int]) -> float:
     """Give the reward of an action, which is the same wherever in its interval the dwell lies."""
-    return reaction_reward(action, interval[0])
+    return compute_reaction_reward(action, interval[0])

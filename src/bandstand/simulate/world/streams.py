@@ -16,7 +16,7 @@ class Stream(IntEnum):
     CHAT = 5
 
 
-def generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:
+def make_generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:
     """Give the random generator of one stream of one run; the same arguments give the same draws, always.
 
     Args:

@@ -84,11 +84,11 @@ class Slates:
     task_age_days: NDArray[np.float64]
     title: NDArray[np.int64]
 
-    def context(self, step: int) -> TaskContext:
+    def get_context(self, step: int) -> TaskContext:
         """Give the context of one decision as a request has it."""
         return {"hour_of_day": self.hour_of_day[step].item(), "day_of_week": self.day_of_week[step].item()}
 
-    def encoded(self, schema: FeatureSchema) -> FloatArray:
+    def encode(self, schema: FeatureSchema) -> FloatArray:
         """Encode all n decisions as a policy with this schema sees them: x of shape (n, K, d)."""
         count = self.priority.shape[1]
         context = {"hour_of_day": self.hour_of_day.tolist(), "day_of_week": self.day_of_week.tolist()}
@@ -100,11 +100,11 @@ class Slates:
         return schema.encode_columns(context, features, (len(self.hour_of_day), count))
 
     @staticmethod
-    def candidate_id(step: int, position: int) -> str:
+    def get_candidate_id(step: int, position: int) -> str:
         """Give the id of a candidate, which no other of the user's candidates has."""
         return f"task-{step}-{position}"
 
-    def candidates(self, step: int) -> list[TaskCandidate]:
+    def get_candidates(self, step: int) -> list[TaskCandidate]:
         """Give the candidates of one decision as a request has them; ids differ over all of the user's decisions."""
         hour = self.hour_of_day[step].item()
         rows = zip(
@@ -116,7 +116,7 @@ class Slates:
         )
         return [
             {
-                "id": self.candidate_id(step, position),
+                "id": self.get_candidate_id(step, position),
                 "content": _TITLES[title],
                 "source": "task",
                 "source_id": f"{step}-{position}",

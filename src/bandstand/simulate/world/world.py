@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from bandstand.errors import FieldError
 from bandstand.judge.turn import Turn
-from bandstand.simulate.errors import invalid
+from bandstand.simulate.errors import make_invalid_request
 from bandstand.simulate.world import chat
 from bandstand.simulate.world.chat import Conversation
 from bandstand.simulate.world.persona import Persona
-from bandstand.simulate.world.reaction import Reaction, engagement, expected_reward, react
-from bandstand.simulate.world.streams import Stream, generator
+from bandstand.simulate.world.reaction import Reaction, compute_engagement, compute_expected_reward, to_reaction
+from bandstand.simulate.world.streams import Stream, make_generator
 from bandstand.simulate.world.tasks import Slates, draw_slates
 
 _DAY_S, _HOUR_S = 86_400.0, 3_600.0
@@ -49,19 +49,19 @@ class Episode:
     _reaction_draws: NDArray[np.float64]  # (n, K, 2): action, dwell
     conversation: Conversation | None = None
 
-    def reaction(self, step: int, candidate: int) -> Reaction:
+    def get_reaction(self, step: int, candidate: int) -> Reaction:
         """Give what the user does, or means to say, when this candidate is picked at this step; always the same."""
         if self.conversation is not None:
-            return self.conversation.reaction(step, candidate)
+            return self.conversation.get_reaction(step, candidate)
         action_draw, dwell_draw = self._reaction_draws[step, candidate].tolist()
-        return react(
+        return to_reaction(
             self.engagement[step, candidate].item(),
             action_draw=action_draw,
             dwell_draw=dwell_draw,
             reflex_rate=self.reflex_rate,
         )
 
-    def turn(self, step: int, candidate: int) -> Turn:
+    def get_turn(self, step: int, candidate: int) -> Turn:
         """Give what is asked, answered and said when this candidate is picked at this step.
 
         Raises:
@@ -69,7 +69,7 @@ class Episode:
         """
         if self.conversation is None:
             raise ValueError("users talk in a world of conversations only")
-        return self.conversation.turn(step, candidate)
+        return self.conversation.get_turn(step, candidate)
 
     @property
     def oracle_reward(self) -> NDArray[np.float64]:
@@ -125,40 +125,46 @@ class World:
             if not holds
         ]
         if errors:
-            raise invalid("The world", errors)
+            raise make_invalid_request("The world", errors)
 
     @property
-    def decisions(self) -> int:
+    def decisions_per_user(self) -> int:
         """The decisions in one user's run, n."""
         return self.days * self.decisions_per_day
 
-    def episode(self, user: int) -> Episode:
+    def build_episode(self, user: int) -> Episode:
         """Draw one user's run; it does not depend on which other users are asked for, nor in which order."""
         persona = self.personas[user]
         slates = draw_slates(
-            generator(self.seed, Stream.TASKS, user),
+            make_generator(self.seed, Stream.TASKS, user),
             days=self.days,
             decisions_per_day=self.decisions_per_day,
             candidates=self.candidates,
             day_of_week=self.day_of_week,
         )
-        engaged = engagement(
+        engaged = compute_engagement(
             persona, hour_of_day=slates.hour_of_day[:, None], priority=slates.priority, is_overdue=slates.is_overdue
         )
         conversation = None
         if self.conversations:
-            draws = generator(self.seed, Stream.CHAT, user).random((self.decisions, self.candidates, chat.DRAWS))
+            draws = make_generator(self.seed, Stream.CHAT, user).random(
+                (self.decisions_per_user, self.candidates, chat.DRAWS)
+            )
             conversation = Conversation(persona.language, engaged, slates, draws)
-        expected = chat.expected_reward(engaged) if self.conversations else None
+        expected = chat.compute_expected_reward(engaged) if self.conversations else None
         return Episode(
             persona=persona,
             slates=slates,
             times=np.repeat(np.arange(self.days) * _DAY_S, self.decisions_per_day) + slates.hour_of_day * _HOUR_S,
             engagement=engaged,
-            expected_reward=expected_reward(engaged, reflex_rate=self.reflex_rate) if expected is None else expected,
-            policy_draws=generator(self.seed, Stream.POLICY, user).random(self.decisions),
-            judge_draws=generator(self.seed, Stream.JUDGE, user).random(self.decisions),
+            expected_reward=compute_expected_reward(engaged, reflex_rate=self.reflex_rate)
+            if expected is None
+            else expected,
+            policy_draws=make_generator(self.seed, Stream.POLICY, user).random(self.decisions_per_user),
+            judge_draws=make_generator(self.seed, Stream.JUDGE, user).random(self.decisions_per_user),
             reflex_rate=self.reflex_rate,
-            _reaction_draws=generator(self.seed, Stream.REACTIONS, user).random((self.decisions, self.candidates, 2)),
+            _reaction_draws=make_generator(self.seed, Stream.REACTIONS, user).random(
+                (self.decisions_per_user, self.candidates, 2)
+            ),
             conversation=conversation,
         )

@@ -76,9 +76,9 @@ class Documents:
 
     def set_aside(self, user_id: str) -> None:
         """Move the user's document into quarantine, for a person to look at; a read-only disk leaves it in place."""
-        self.quarantine(self.path(user_id))
+        self.quarantine_file(self.path(user_id))
 
-    def quarantine(self, path: Path) -> None:
+    def quarantine_file(self, path: Path) -> None:
         """Move a file from among the documents into quarantine, beside what is there already."""
         self.quarantined += 1
         with contextlib.suppress(OSError):
@@ -101,18 +101,18 @@ class Documents:
                 gone += 1
         return gone
 
-    def paths(self) -> Iterator[Path]:
+    def iter_paths(self) -> Iterator[Path]:
         """Every document's path."""
         yield from sorted(self._users.glob("??/*.json"))
 
-    def quarantined_paths(self) -> list[Path]:
+    def list_quarantined(self) -> list[Path]:
         """Every file set aside so far."""
         return sorted(self._quarantine.glob("*"))
 
 
 def render(profile: Profile) -> bytes:
     """The document's bytes: the profile's JSON, and a checksum over exactly that."""
-    body = _canonical(profile.to_json())
+    body = _to_canonical_json(profile.to_json())
     checksum = hashlib.sha256(body.encode("ascii")).hexdigest()
     return f'{body[:-1]},"checksum":"{checksum}"}}\n'.encode("ascii")
 
@@ -126,7 +126,7 @@ def parse(text: bytes) -> Profile:
     try:
         document: dict[str, Any] = json.loads(text)
         checksum = document.pop("checksum")
-        if checksum != hashlib.sha256(_canonical(document).encode("ascii")).hexdigest():
+        if checksum != hashlib.sha256(_to_canonical_json(document).encode("ascii")).hexdigest():
             message = "its checksum does not match"
             raise DocumentError(message)
         return Profile.from_json(document)
@@ -135,5 +135,5 @@ def parse(text: bytes) -> Profile:
         raise DocumentError(message) from error
 
 
-def _canonical(document: dict[str, Any]) -> str:
+def _to_canonical_json(document: dict[str, Any]) -> str:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

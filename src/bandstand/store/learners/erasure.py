@@ -6,12 +6,14 @@ import sqlite3
 from bandstand.store.records import Erasure
 
 
-def tombstone_hash(secret: bytes, user_id: str) -> bytes:
+def compute_tombstone(secret: bytes, user_id: str) -> bytes:
     """A keyed hash: recognises the user's old documents without naming the user."""
     return hashlib.blake2b(user_id.encode("utf-8"), key=secret, digest_size=16, person=b"tombstone").digest()
 
 
-def erase(connection: sqlite3.Connection, *, uid: int, tombstone: bytes, seq: int, ts: float, client: str) -> Erasure:
+def delete_user(
+    connection: sqlite3.Connection, *, uid: int, tombstone: bytes, seq: int, ts: float, client: str
+) -> Erasure:
     """Delete the rows of ``uid``; pages are overwritten (``secure_delete``)."""
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -61,8 +63,8 @@ def erase(connection: sqlite3.Connection, *, uid: int, tombstone: bytes, seq: in
     )
 
 
-def buried(connection: sqlite3.Connection, secret: bytes, user_id: str) -> int:
+def find_tombstone_seq(connection: sqlite3.Connection, secret: bytes, user_id: str) -> int:
     """The number of the user's last erasure; -1 for none. A document no newer than it is discarded."""
     query = "SELECT seq FROM tombstones WHERE user_hash = ?"
-    row = connection.execute(query, (tombstone_hash(secret, user_id),)).fetchone()
+    row = connection.execute(query, (compute_tombstone(secret, user_id),)).fetchone()
     return -1 if row is None else int(row[0])

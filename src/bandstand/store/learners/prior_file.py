@@ -26,7 +26,7 @@ class PriorFiles:
         """Where the prior of that policy is."""
         return self._folder / f"{policy}.json"
 
-    def names(self) -> set[str]:
+    def list_policies(self) -> set[str]:
         """The policies that have a file."""
         return {path.stem for path in self._folder.glob("*.json")}
 
@@ -36,7 +36,11 @@ class PriorFiles:
         try:
             document = json.loads(path.read_bytes())
             checksum = document.pop("checksum")
-            if document["version"] != VERSION or document["policy"] != policy or checksum != _checksum(document):
+            if (
+                document["version"] != VERSION
+                or document["policy"] != policy
+                or checksum != _compute_checksum(document)
+            ):
                 raise ValueError("not as it was written")  # noqa: TRY301 (one way for all that cannot be trusted)
         except FileNotFoundError:
             return None
@@ -52,7 +56,7 @@ class PriorFiles:
             OSError: it could not be written; the old one stands.
         """
         document = {"version": VERSION, "policy": policy, **body}
-        checksum = _checksum(document)
+        checksum = _compute_checksum(document)
         path = self.path(policy)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
@@ -67,7 +71,7 @@ class PriorFiles:
 
     def set_aside(self, policy: str) -> None:
         """Move the file into quarantine, for a person to look at."""
-        self._documents.quarantine(self.path(policy))
+        self._documents.quarantine_file(self.path(policy))
 
     def delete(self, policy: str) -> bool:
         """Delete the file, so that the prior is learned anew from the users; tells whether there was one."""
@@ -77,6 +81,6 @@ class PriorFiles:
         return existed
 
 
-def _checksum(document: dict[str, Any]) -> str:
+def _compute_checksum(document: dict[str, Any]) -> str:
     canonical = json.dumps(document, separators=(",", ":"), sort_keys=True, allow_nan=False)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()

@@ -8,9 +8,9 @@ from operator import itemgetter
 from typing import Any
 
 from bandstand.bandit.profile import Profile
-from bandstand.store.records import LAST_SEQ, Lessons, PolicyRef
-from bandstand.store.tables.policies import Registry
-from bandstand.store.tables.updates import learners, lessons
+from bandstand.store.records import LAST_SEQ, PolicyRef, Updates
+from bandstand.store.tables.policies import PolicyRegistry
+from bandstand.store.tables.updates import build_updates, list_learners
 
 _DECISIONS = """SELECT seq, 'decision', policy, ts, exploring FROM decisions
     WHERE uid = ? AND seq > ? AND seq <= ? ORDER BY seq"""
@@ -26,39 +26,39 @@ _REVOCATIONS = """SELECT v.seq, 'revocation', r.policy, r.ts, r.value, r.weight,
 _MARKS = """SELECT seq, kind, document FROM marks
     WHERE uid = ? AND seq > ? AND seq <= ? AND kind IN ('reset', 'import') ORDER BY seq"""
 _BASELINE = "SELECT document FROM marks WHERE uid = ? AND kind = 'baseline' ORDER BY seq DESC LIMIT 1"
-_EVENT = """SELECT EXISTS (SELECT 1 FROM decisions WHERE seq = ?1 AND uid = ?2)
+_HAS_EVENT = """SELECT EXISTS (SELECT 1 FROM decisions WHERE seq = ?1 AND uid = ?2)
     OR EXISTS (SELECT 1 FROM rewards WHERE seq = ?1 AND uid = ?2)
     OR EXISTS (SELECT 1 FROM revocations WHERE seq = ?1 AND uid = ?2)
     OR EXISTS (SELECT 1 FROM marks WHERE seq = ?1 AND uid = ?2)"""
 
 
-def baseline(connection: sqlite3.Connection, uid: int) -> Profile | None:
+def load_baseline(connection: sqlite3.Connection, uid: int) -> Profile | None:
     """The state that retention kept in place of the events it trimmed."""
     row = connection.execute(_BASELINE, (uid,)).fetchone()
     return None if row is None else Profile.from_json(json.loads(row[0]))
 
 
-def holds_less(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
+def has_revocation_since(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
     """Whether something of this user was taken back after the event ``seq``."""
     query = "SELECT EXISTS (SELECT 1 FROM revocations WHERE uid = ? AND seq > ?)"
     return bool(connection.execute(query, (uid, seq)).fetchone()[0])
 
 
-def holds(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
+def has_event(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
     """Whether ``seq`` is an event of this user: a checkpoint of events that the ledger lost must not be believed."""
-    return bool(connection.execute(_EVENT, (seq, uid)).fetchone()[0])
+    return bool(connection.execute(_HAS_EVENT, (seq, uid)).fetchone()[0])
 
 
-def rebuilt(
-    connection: sqlite3.Connection, registry: Registry, uid: int, user_id: str, until: int = LAST_SEQ
+def rebuild_profile(
+    connection: sqlite3.Connection, registry: PolicyRegistry, uid: int, user_id: str, until: int = LAST_SEQ
 ) -> Profile:
     """The user's state from the ledger alone, as of the event ``until``."""
-    start = baseline(connection, uid) or Profile(user_id)
-    return caught_up(connection, registry, uid, start, until)
+    start = load_baseline(connection, uid) or Profile(user_id)
+    return replay_events(connection, registry, uid, start, until)
 
 
-def caught_up(
-    connection: sqlite3.Connection, registry: Registry, uid: int, profile: Profile, until: int = LAST_SEQ
+def replay_events(
+    connection: sqlite3.Connection, registry: PolicyRegistry, uid: int, profile: Profile, until: int = LAST_SEQ
 ) -> Profile:
     """``profile`` with the user's later events, up to ``until``, folded in; it is moved in place and returned.
 
@@ -66,47 +66,47 @@ def caught_up(
     exact. Only what ``profile`` holds already is subtracted.
     """
     start, cold = profile.seq, {key for key, state in profile.policies.items() if state.ridge is None}
-    for event in _events(connection, uid, start, until):
+    for event in _iter_events(connection, uid, start, until):
         match event:
             case (seq, "decision", policy, ts, exploring):
-                profile.decided(seq, registry.ref(policy).key, ts, exploring=bool(exploring))
+                profile.apply_decision(seq, registry.get_ref(policy).key, ts, exploring=bool(exploring))
             case (seq, "reward", policy, ts, value, weight, *raw):
-                taught = lessons(registry, registry.ref(policy), seq, *raw)
-                _teach(profile, taught, seq, ts, value, weight)
+                updates = build_updates(registry, registry.get_ref(policy), seq, *raw)
+                _apply_updates(profile, updates, seq, ts, value, weight)
             case (seq, "reward revoked", policy, ts, _, _, *raw):
-                _pass_over(profile, learners(registry, registry.ref(policy), seq, *raw), seq, ts)
+                _skip_reward(profile, list_learners(registry, registry.get_ref(policy), seq, *raw), seq, ts)
             case (seq, "revocation", policy, ts, value, weight, *raw, reward_seq) if reward_seq <= start:
-                taught = lessons(registry, registry.ref(policy), reward_seq, *raw)
+                updates = build_updates(registry, registry.get_ref(policy), reward_seq, *raw)
                 # A migration has taken the sums of what is cold out of the baseline.
-                held = tuple(lesson for lesson in taught if lesson[0].key not in cold)
-                _take_back(profile, held, seq, ts, value, weight)
+                held = tuple(lesson for lesson in updates if lesson[0].key not in cold)
+                _apply_revocation(profile, held, seq, ts, value, weight)
             case (seq, "revocation", *_):
                 profile.seq = seq  # what it takes back was passed over
             case (seq, "reset", _):
-                profile.reset(seq)
+                profile.apply_reset(seq)
             case (seq, "import", document):
                 imported = Profile.from_json(json.loads(document))
-                profile.adopt(seq, imported)
+                profile.apply_import(seq, imported)
     return profile
 
 
-def _teach(profile: Profile, taught: Lessons, seq: int, ts: float, value: float, weight: float) -> None:
-    for learner, x in taught:
-        profile.rewarded(seq, learner.key, ts, x, value, weight, learner.half_life)
+def _apply_updates(profile: Profile, updates: Updates, seq: int, ts: float, value: float, weight: float) -> None:
+    for learner, x in updates:
+        profile.apply_reward(seq, learner.key, ts, x, value, weight, learner.half_life)
 
 
-def _pass_over(profile: Profile, policies: Iterable[PolicyRef], seq: int, ts: float) -> None:
+def _skip_reward(profile: Profile, policies: Iterable[PolicyRef], seq: int, ts: float) -> None:
     for learner in policies:
-        profile.passed_over(seq, learner.key, ts, learner.half_life)
+        profile.apply_skipped_reward(seq, learner.key, ts, learner.half_life)
 
 
-def _take_back(profile: Profile, held: Lessons, seq: int, ts: float, value: float, weight: float) -> None:
-    for learner, x in held:
-        profile.revoked(seq, learner.key, ts, x, value, weight)
+def _apply_revocation(profile: Profile, updates: Updates, seq: int, ts: float, value: float, weight: float) -> None:
+    for learner, x in updates:
+        profile.apply_revocation(seq, learner.key, ts, x, value, weight)
     profile.seq = seq
 
 
-def _events(connection: sqlite3.Connection, uid: int, after: int, until: int) -> Iterator[tuple[Any, ...]]:
+def _iter_events(connection: sqlite3.Connection, uid: int, after: int, until: int) -> Iterator[tuple[Any, ...]]:
     bounds = (uid, after, until)
     cursors = [connection.execute(query, bounds) for query in (_DECISIONS, _REWARDS, _REVOCATIONS, _MARKS)]
     return heapq.merge(*cursors, key=itemgetter(0))

@@ -11,13 +11,13 @@ from bandstand.bandit.profile import Profile
 from bandstand.store.learners import erasure, replay
 from bandstand.store.learners.documents import DocumentError, Documents
 from bandstand.store.tables import decisions, generations
-from bandstand.store.tables.policies import Registry
+from bandstand.store.tables.policies import PolicyRegistry
 
 _CHUNK = 32
 """Documents written in one go, between which others have their turn."""
 
 
-class Warm:
+class CachedUser:
     """A user in memory.
 
     Attributes:
@@ -45,67 +45,69 @@ class Warm:
 
 
 def read_user(
-    connection: sqlite3.Connection, documents: Documents, registry: Registry, secret: bytes, user_id: str
-) -> Warm:
+    connection: sqlite3.Connection, documents: Documents, registry: PolicyRegistry, secret: bytes, user_id: str
+) -> CachedUser:
     """The user's checkpoint, brought up to the ledger; or the ledger's word alone where it cannot be trusted."""
-    uid = decisions.uid_of(connection, user_id)
+    uid = decisions.find_uid(connection, user_id)
     try:
         document = documents.read(user_id)
-        if document is not None and document.seq <= erasure.buried(connection, secret, user_id):
+        if document is not None and document.seq <= erasure.find_tombstone_seq(connection, secret, user_id):
             documents.delete(user_id)  # it came back from a backup; the erasure stands
             document = None
-        trimmed = None if uid is None else replay.baseline(connection, uid)
+        trimmed = None if uid is None else replay.load_baseline(connection, uid)
         if document is not None and trimmed is not None and document.seq <= trimmed.seq:
             document = trimmed  # retention has taken events that came after the document
         elif document is not None and not (
-            uid is not None and replay.holds(connection, uid, document.seq) and registry.fits(document)
+            uid is not None
+            and replay.has_event(connection, uid, document.seq)
+            and registry.has_matching_shapes(document)
         ):
             message = "is not what events of the ledger can have made"
             raise DocumentError(message)  # noqa: TRY301 (one way for all that cannot be trusted)
     except DocumentError:
         documents.set_aside(user_id)
         document = None
-    if document is not None and not registry.decays(document):
+    if document is not None and not registry.has_matching_half_lives(document):
         document = None  # a half-life has changed: the ledger's events are folded again, under the new one
-    if document is not None and uid is not None and replay.holds_less(connection, uid, document.seq):
+    if document is not None and uid is not None and replay.has_revocation_since(connection, uid, document.seq):
         document = None  # something in it was taken back: what is left is exact where it is folded again
     if uid is None:
-        return Warm(Profile(user_id), 0, registered=False, changed=False)
+        return CachedUser(Profile(user_id), 0, registered=False, changed=False)
     before = 0 if document is None else document.seq
     if document is None:
-        profile = replay.rebuilt(connection, registry, uid, user_id)
+        profile = replay.rebuild_profile(connection, registry, uid, user_id)
     else:
-        profile = replay.caught_up(connection, registry, uid, document)
-    has_tips = generations.any_tips(connection, uid)
-    return Warm(profile, uid, registered=True, changed=profile.seq != before, has_tips=has_tips)
+        profile = replay.replay_events(connection, registry, uid, document)
+    has_tips = generations.has_generated_tips(connection, uid)
+    return CachedUser(profile, uid, registered=True, changed=profile.seq != before, has_tips=has_tips)
 
 
-class WarmUsers:
+class UserCache:
     """The users of one store that are in memory, and the thread that writes their documents.
 
     Args:
         documents: their checkpoints.
         read: brings a user from the disk.
-        most: how many stay in memory.
-        failed: told why a document could not be written.
+        max_users: how many stay in memory.
+        on_error: told why a document could not be written.
     """
 
     def __init__(
         self,
         documents: Documents,
-        read: Callable[[str], Awaitable[Warm]],
+        read: Callable[[str], Awaitable[CachedUser]],
         *,
-        most: int,
-        failed: Callable[[str], None],
+        max_users: int,
+        on_error: Callable[[str], None],
     ) -> None:
         self._documents = documents
         self._read = read
-        self._most = most
-        self._failed = failed
-        self._users: OrderedDict[str, Warm] = OrderedDict()  # least recently met first
+        self._max_users = max_users
+        self._on_error = on_error
+        self._users: OrderedDict[str, CachedUser] = OrderedDict()  # least recently met first
         self._loading: dict[str, asyncio.Future[None]] = {}
-        self._leaving: dict[str, asyncio.Future[None]] = {}
-        self._full = asyncio.Event()
+        self._excluded: dict[str, asyncio.Future[None]] = {}
+        self._over_limit = asyncio.Event()
 
     def open(self) -> None:
         """Begin the thread."""
@@ -115,28 +117,28 @@ class WarmUsers:
         """How many are in memory."""
         return len(self._users)
 
-    def __getitem__(self, user_id: str) -> Warm:
+    def __getitem__(self, user_id: str) -> CachedUser:
         """A user who is known to be in memory."""
         return self._users[user_id]
 
-    def holds(self, user: Warm) -> bool:
+    def is_current(self, user: CachedUser) -> bool:
         """Whether it is still this one who is in memory under the id."""
         return self._users.get(user.profile.user_id) is user
 
-    def met(self, user_id: str) -> Warm | None:
+    def get(self, user_id: str) -> CachedUser | None:
         """The user if they are in memory now; they go last from here on."""
         user = self._users.get(user_id)
         if user is not None:
             self._users.move_to_end(user_id)
         return user
 
-    async def of(self, user_id: str) -> Warm:
+    async def get_or_load(self, user_id: str) -> CachedUser:
         """The user, read from the disk if need be, by one caller for all."""
         while True:
-            user = self.met(user_id)
+            user = self.get(user_id)
             if user is not None:
                 return user
-            if (leaving := self._leaving.get(user_id)) is not None:
+            if (leaving := self._excluded.get(user_id)) is not None:
                 await asyncio.wait([leaving])
             elif (loading := self._loading.get(user_id)) is not None:
                 await asyncio.wait([loading])
@@ -157,46 +159,46 @@ class WarmUsers:
             del self._loading[user_id]
             if not loading.done():
                 loading.set_result(None)  # loaded; or given up by the one who asked, and the next one asks again
-        if len(self._users) > self._most:
-            self._full.set()
+        if len(self._users) > self._max_users:
+            self._over_limit.set()
 
-    def drop(self, user: Warm) -> None:
+    def drop(self, user: CachedUser) -> None:
         """Forget the user: whoever asks again has them read from the disk."""
-        if self.holds(user):
+        if self.is_current(user):
             del self._users[user.profile.user_id]
 
-    def let_go(self, user: Warm) -> None:
+    def drop_if_stale(self, user: CachedUser) -> None:
         """Drop a user whose state is better read from the ledger, unless something of theirs is on its way there."""
         if user.stale and not user.pending:
             self.drop(user)
 
     @contextmanager
-    def leaving(self, user: Warm) -> Iterator[None]:
+    def exclude(self, user: CachedUser) -> Iterator[None]:
         """Whoever asks for the user meanwhile waits, and then meets a stranger."""
         user_id = user.profile.user_id
-        left = self._leaving[user_id] = asyncio.get_running_loop().create_future()
+        returned = self._excluded[user_id] = asyncio.get_running_loop().create_future()
         del self._users[user_id]
         try:
             yield
         finally:
-            del self._leaving[user_id]
-            left.set_result(None)
+            del self._excluded[user_id]
+            returned.set_result(None)
 
     async def delete_document(self, user_id: str) -> int:
         """Delete the user's document, and what was set aside of it; returns how many files went."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._documents.delete, user_id)
 
-    async def keep(self, seconds: float) -> None:
+    async def run_checkpoints(self, seconds: float) -> None:
         """Write changed documents every ``seconds``, and let users go when there are too many."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await self._full.wait()
-            if self._full.is_set():
-                self._full.clear()
+                    await self._over_limit.wait()
+            if self._over_limit.is_set():
+                self._over_limit.clear()
             else:
                 await self.write_changed()
-            await self._evict()
+            await self._evict_oldest()
 
     async def write_changed(self) -> None:
         """Write the documents of all users that changed, a few at a time."""
@@ -208,9 +210,9 @@ class WarmUsers:
         """End the thread, after what it is about."""
         await asyncio.to_thread(self._thread.shutdown)
 
-    async def _evict(self) -> None:
+    async def _evict_oldest(self) -> None:
         """Let go of the users least recently met, to a little slack below the limit."""
-        surplus = len(self._users) - self._most * 99 // 100
+        surplus = len(self._users) - self._max_users * 99 // 100
         oldest = [user for user, _ in zip(self._users.values(), range(surplus), strict=False)]
         for start in range(0, len(oldest), _CHUNK):
             chunk = oldest[start : start + _CHUNK]
@@ -219,9 +221,9 @@ class WarmUsers:
                 if not user.pending:
                     self.drop(user)  # what its document lacks is replayed when it comes back
 
-    async def _write(self, users: list[Warm]) -> None:
+    async def _write(self, users: list[CachedUser]) -> None:
         # Not erased meanwhile; and what the ledger knows better is not to be found in a document.
-        users = [user for user in users if self.holds(user) and not user.stale]
+        users = [user for user in users if self.is_current(user) and not user.stale]
         snapshots = []
         for user in users:
             snapshots.append(user.profile.copy())
@@ -237,6 +239,6 @@ class WarmUsers:
             try:
                 self._documents.write(profile)
             except OSError as error:
-                self._failed(f"checkpoint: {error.strerror}")
+                self._on_error(f"checkpoint: {error.strerror}")
                 unwritten.add(profile.user_id)
         return unwritten

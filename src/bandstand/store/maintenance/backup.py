@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bandstand.errors import ConfigurationError, StorageUnavailableError
-from bandstand.store.maintenance.offline import ledger_path
+from bandstand.store.maintenance.offline import find_ledger
 from bandstand.store.sqlite.errors import storage_errors
 from bandstand.store.sqlite.schema import connect
 
-_PAGES = 1000
+_PAGES_PER_STEP = 1000
 """Pages a step: 8 MB between two signs of progress."""
 
 Progress = Callable[[int, int], None]
@@ -39,7 +39,7 @@ class Backup:
     judge: int
 
 
-def back_up(state_dir: Path, destination: Path, progress: Progress = lambda _done, _of: None) -> Backup:
+def create_backup(state_dir: Path, destination: Path, progress: Progress = lambda _done, _of: None) -> Backup:
     """Copy the ledger, learned priors and the judge's own files into a new directory, sync them and check the copy.
 
     Documents are left out: they are checkpoints, and made again from the ledger.
@@ -48,7 +48,7 @@ def back_up(state_dir: Path, destination: Path, progress: Progress = lambda _don
         ConfigurationError: there is no ledger, or ``destination`` is not empty.
         StorageFullError, StorageUnavailableError: a disk refused, or the copy is damaged; what was copied is removed.
     """
-    source = ledger_path(state_dir)
+    source = find_ledger(state_dir)
     with storage_errors(destination):
         if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
             raise ConfigurationError(f"{str(destination)!r} is not an empty directory; name a new one")
@@ -56,7 +56,7 @@ def back_up(state_dir: Path, destination: Path, progress: Progress = lambda _don
         partial = destination / "ledger.db.partial"
         try:
             _copy_ledger(source, partial, progress)
-            users = _checked_users(partial)
+            users = _check_copy(partial)
             _sync(partial)
             populations = _copy_files(state_dir / "population", destination, "*.json")
             judge = _copy_files(state_dir / "judge", destination, "*.json", "*.npz")
@@ -74,10 +74,12 @@ def _copy_ledger(source: Path, target: Path, progress: Progress) -> None:
         # An open read transaction keeps the copy to one moment; without it every commit would start it over.
         origin.execute("BEGIN")
         origin.execute("SELECT count(*) FROM meta").fetchone()
-        origin.backup(copy, pages=_PAGES, progress=lambda _, remaining, total: progress(total - remaining, total))
+        origin.backup(
+            copy, pages=_PAGES_PER_STEP, progress=lambda _, remaining, total: progress(total - remaining, total)
+        )
 
 
-def _checked_users(path: Path) -> int:
+def _check_copy(path: Path) -> int:
     with closing(sqlite3.connect(path)) as copy:
         faults = [row[0] for row in copy.execute("PRAGMA quick_check") if row[0] != "ok"]
         if faults:

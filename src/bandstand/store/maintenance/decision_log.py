@@ -13,26 +13,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bandstand.bandit.profile import Profile
-from bandstand.store.maintenance.offline import State
-from bandstand.store.records import Array, seq_at
-from bandstand.store.sqlite.schema import last_seq
+from bandstand.store.maintenance.offline import OpenedDirectory
+from bandstand.store.records import Array, first_seq_at
+from bandstand.store.sqlite.schema import find_last_seq
 
 PAGE = 1000
 """Most events of one kind in a page."""
 
 # A reward that a reset kept from teaching was given all the same. One that names its decision is surer than a link.
 # One that was taken back, for another or for none, never stood.
-_STANDS = "NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq AND v.seq <= {last})"
+_NOT_REVOKED = "NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq AND v.seq <= {last})"
 _REWARD = f"""(SELECT value FROM rewards AS r
     WHERE r.{{column}} = d.seq AND r.seq <= ?4 AND (r.applied OR r.reason = 'reset')
-      AND {_STANDS.format(last="?4")} ORDER BY seq DESC LIMIT 1)"""  # noqa: S608 (constants)
+      AND {_NOT_REVOKED.format(last="?4")} ORDER BY seq DESC LIMIT 1)"""  # noqa: S608 (constants)
 _DECISIONS = f"""SELECT seq, uid, policy, ts, seed, pick, propensity, body, numbers,
         coalesce({_REWARD.format(column="decision_seq")}, {_REWARD.format(column="linked_seq")})
     FROM decisions AS d WHERE seq > ?1 AND seq <= ?2 AND seq >= ?3"""  # noqa: S608 (constants)
 _REWARDS = f"""SELECT r.seq, r.uid, r.ts, r.value, r.weight, r.features,
         CASE WHEN r.features IS NULL THEN d.seq END, d.body, d.pick
     FROM rewards AS r LEFT JOIN decisions AS d ON d.seq = coalesce(r.decision_seq, r.linked_seq)
-    WHERE r.seq > ?1 AND r.seq <= ?2 AND r.applied AND {_STANDS.format(last="?3")}"""  # noqa: S608 (constants)
+    WHERE r.seq > ?1 AND r.seq <= ?2 AND r.applied AND {_NOT_REVOKED.format(last="?3")}"""  # noqa: S608 (constants)
 _MARKS = """SELECT seq, uid, kind, document FROM marks
     WHERE seq > ? AND seq <= ? AND kind IN ('reset', 'import') AND uid IS NOT NULL"""
 _NTH = "SELECT seq FROM {table} WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET ?"
@@ -102,8 +102,8 @@ class LoggedState(NamedTuple):
 LoggedEvent = LoggedDecision | LoggedReward | LoggedReset | LoggedState
 
 
-def read(
-    state: State, *, since: float | None = None, until: float | None = None, page: int = PAGE
+def read_events(
+    state: OpenedDirectory, *, since: float | None = None, until: float | None = None, page: int = PAGE
 ) -> Iterator[list[LoggedEvent]]:
     """Every event of the ledger as of now, in order, in lists of bounded length.
 
@@ -117,40 +117,40 @@ def read(
         page: most events of one kind in a list.
     """
     connection = state.connection
-    first = 0 if since is None else seq_at(since)
+    first = 0 if since is None else first_seq_at(since)
     with state.snapshot():
-        last = last_seq(connection)
+        last = find_last_seq(connection)
         state.registry.load(connection)  # a policy may be newer than the registry, but not than its decisions
     if until is not None:
-        last = min(last, seq_at(until))
+        last = min(last, first_seq_at(until))
     kept = dict[int, int]()
-    for baselines in _baselines(state, page):
+    for baselines in _read_baselines(state, page):
         kept.update((each.uid, each.profile.seq) for each in baselines)
         yield list(baselines)
-    names = state.registry.names()
+    names = state.registry.get_names()
     after = 0
     while after < last:
         with state.snapshot():
-            bound = _bound(connection, after, last, page)
+            bound = _find_page_end(connection, after, last, page)
             decisions = connection.execute(_DECISIONS, (after, bound, first, last)).fetchall()
             rewards = connection.execute(_REWARDS, (after, bound, last)).fetchall()
             marks = connection.execute(_MARKS, (after, bound)).fetchall()
-        events: list[LoggedEvent] = [_decision(row, names) for row in decisions if row[0] > kept.get(row[1], 0)]
-        events += [_reward(row) for row in rewards if row[0] > kept.get(row[1], 0)]
-        events += [_mark(row) for row in marks if row[0] > kept.get(row[1], 0)]
+        events: list[LoggedEvent] = [_to_decision(row, names) for row in decisions if row[0] > kept.get(row[1], 0)]
+        events += [_to_reward(row) for row in rewards if row[0] > kept.get(row[1], 0)]
+        events += [_to_mark_event(row) for row in marks if row[0] > kept.get(row[1], 0)]
         events.sort(key=attrgetter("seq"))
         yield events
         after = bound
 
 
-def _baselines(state: State, page: int) -> Iterator[list[LoggedState]]:
+def _read_baselines(state: OpenedDirectory, page: int) -> Iterator[list[LoggedState]]:
     after = 0
     while rows := state.connection.execute(_BASELINES, (after, page)).fetchall():
         yield [LoggedState(0, uid, Profile.from_json(json.loads(document))) for _, uid, document in rows]
         after = rows[-1][0]
 
 
-def _bound(connection: sqlite3.Connection, after: int, last: int, page: int) -> int:
+def _find_page_end(connection: sqlite3.Connection, after: int, last: int, page: int) -> int:
     """The event number up to which no table has more than a page of rows."""
     ends = [
         connection.execute(_NTH.format(table=table), (after, page - 1)).fetchone()
@@ -159,13 +159,13 @@ def _bound(connection: sqlite3.Connection, after: int, last: int, page: int) -> 
     return min([last, *(int(end[0]) for end in ends if end is not None)])
 
 
-def _decision(row: tuple[Any, ...], names: Mapping[int, str]) -> LoggedDecision:
+def _to_decision(row: tuple[Any, ...], names: Mapping[int, str]) -> LoggedDecision:
     seq, uid, policy, ts, seed, pick, propensity, body, numbers, reward = row
     probabilities = np.frombuffer(numbers, dtype=np.float64).reshape(4, -1)[3]
     return LoggedDecision(seq, uid, names[policy], ts, seed, pick, propensity, probabilities, body, reward)
 
 
-def _reward(row: tuple[Any, ...]) -> LoggedReward:
+def _to_reward(row: tuple[Any, ...]) -> LoggedReward:
     seq, uid, ts, value, weight, features, decision_seq, body, pick = row
     if features is not None:
         legacy = json.loads(features)
@@ -175,7 +175,7 @@ def _reward(row: tuple[Any, ...]) -> LoggedReward:
     return LoggedReward(seq, uid, ts, value, weight, decision_seq, pick, body)
 
 
-def _mark(row: tuple[Any, ...]) -> LoggedReset | LoggedState:
+def _to_mark_event(row: tuple[Any, ...]) -> LoggedReset | LoggedState:
     seq, uid, kind, document = row
     if kind == "reset":
         return LoggedReset(seq, uid)

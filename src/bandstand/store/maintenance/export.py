@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from bandstand.bandit.encoding import MAX_COLUMNS
 from bandstand.bandit.profile import Profile
 from bandstand.definition import NAME_PATTERN
-from bandstand.store.maintenance.offline import State, Tick, no_tick
+from bandstand.store.maintenance.offline import OpenedDirectory, Tick, no_tick
 from bandstand.store.tables import decisions
 
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
@@ -23,49 +23,49 @@ _Name = Annotated[str, StringConstraints(pattern=f"^{NAME_PATTERN}$")]
 _Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-class Source(NamedTuple):
+class ImportSource(NamedTuple):
     """One user's state to be imported, or why there is none.
 
     Attributes:
-        place: the line or file it comes from, for a person.
+        location: the line or file it comes from, for a person.
         profile: the state; its ``seq`` is the event it was taken at, 0 where that is unknown.
         fault: what is wrong with it, where something is.
         schemas: hash of each feature schema, where the source tells.
     """
 
-    place: str
+    location: str
     profile: Profile | None = None
     fault: str = ""
     schemas: Mapping[str, str] = {}
 
 
-def export(state: State, tick: Tick = no_tick) -> Iterator[str]:
+def export(state: OpenedDirectory, tick: Tick = no_tick) -> Iterator[str]:
     """One line of JSON for every user, as the ledger has the user now."""
     hashes = dict(state.connection.execute("SELECT name, hash FROM schemas"))
-    for uid, user_id in state.users():
+    for uid, user_id in state.iter_users():
         with state.snapshot():
-            if decisions.uid_of(state.connection, user_id) != uid:
+            if decisions.find_uid(state.connection, user_id) != uid:
                 continue  # erased since the page was read
-            profile = state.rebuilt(uid, user_id)
+            profile = state.rebuild_profile(uid, user_id)
         schemas = {schema: hashes[schema] for _, schema in profile.policies if schema in hashes}
         yield json.dumps(profile.to_json() | {"schemas": schemas}, separators=(",", ":"), allow_nan=False)
         tick()
 
 
-def read_lines(lines: Iterable[bytes]) -> Iterator[Source]:
+def read_lines(lines: Iterable[bytes]) -> Iterator[ImportSource]:
     """Read exported lines; an empty one is passed over."""
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            place = f"line {number}"
+            location = f"line {number}"
             try:
-                read = _Line.model_validate_json(line)
+                read = _ExportedLine.model_validate_json(line)
                 profile = Profile.from_json(json.loads(line))
             except ValidationError as error:
-                yield Source(place, fault=described(error))
+                yield ImportSource(location, fault=describe_error(error))
             except (ValueError, RecursionError) as error:
-                yield Source(place, fault=f"is not a state: {error}")
+                yield ImportSource(location, fault=f"is not a state: {error}")
             else:
-                yield Source(place, profile, schemas=read.schemas)
+                yield ImportSource(location, profile, schemas=read.schemas)
 
 
 class _Part(BaseModel):
@@ -80,7 +80,7 @@ class _Ridge(_Part):
     count: _Count
 
     @model_validator(mode="after")
-    def _fit(self) -> Self:
+    def _check_fit(self) -> Self:
         d = len(self.b)
         if len(self.gram) != d * (d + 1) // 2:
             raise ValueError(f"gram of {len(self.gram)} numbers does not fit b of {d}")
@@ -98,7 +98,7 @@ class _State(_Part):
     last_updated: float | None
 
 
-class _Line(_Part):
+class _ExportedLine(_Part):
     version: int
     user_id: UserId
     ledger_seq: _Count
@@ -107,15 +107,15 @@ class _Line(_Part):
     schemas: dict[_Name, str] = {}
 
     @model_validator(mode="after")
-    def _one_state_each(self) -> Self:
+    def _check_unique_states(self) -> Self:
         if len({(state.policy, state.schema_name) for state in self.policies.values()}) < len(self.policies):
             raise ValueError("a policy has two states over one schema")
         return self
 
 
-def described(error: ValidationError) -> str:
+def describe_error(error: ValidationError) -> str:
     """The first fault of a document in words, without the document's own."""
     first, *more = error.errors(include_url=False, include_context=False, include_input=False)
-    place = ".".join(str(part) for part in first["loc"])
+    location = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
-    return (f"{place}: " if place else "") + message + (f" (and {len(more)} more)" if more else "")
+    return (f"{location}: " if location else "") + message + (f" (and {len(more)} more)" if more else "")

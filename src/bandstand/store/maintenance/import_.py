@@ -10,21 +10,21 @@ import numpy as np
 from bandstand.bandit.profile import Profile
 from bandstand.errors import InvalidRequestError
 from bandstand.store.learners import erasure
-from bandstand.store.maintenance.export import Source
-from bandstand.store.maintenance.offline import State, Tick, no_tick
+from bandstand.store.maintenance.export import ImportSource
+from bandstand.store.maintenance.offline import OpenedDirectory, Tick, no_tick
 from bandstand.store.records import Array
-from bandstand.store.sqlite.schema import MARK, USER
+from bandstand.store.sqlite.schema import INSERT_MARK, INSERT_USER
 from bandstand.store.tables import decisions
 
 CLIENT = "command line"
 """Who caused an event that no API key did."""
 
-_SHOWN_FAULTS = 3
-_POSITIVE = 1e-9
+_MAX_LISTED_FAULTS = 3
+_EIGENVALUE_TOLERANCE = 1e-9
 
 
 @dataclass(slots=True)
-class Imported:
+class ImportResult:
     """What an import did.
 
     Attributes:
@@ -41,14 +41,14 @@ class Imported:
 
 
 def import_states(
-    state: State,
-    sources: Iterable[Source],
+    state: OpenedDirectory,
+    sources: Iterable[ImportSource],
     *,
     now: float,
     skip_bad: bool = False,
     merge: bool = False,
     tick: Tick = no_tick,
-) -> Imported:
+) -> ImportResult:
     """Bring states into the ledger, all of them in one commit, then write their documents.
 
     Args:
@@ -62,55 +62,55 @@ def import_states(
     Raises:
         InvalidRequestError: something is wrong with a source; nothing was imported.
     """
-    arrival = _Arrival(state, now, merge=merge)
+    importer = _Importer(state, now, merge=merge)
     with state.transaction():
         for source in sources:
-            arrival.receive(source)
+            importer.receive(source)
             tick()
-        if arrival.imported.skipped and not skip_bad:
-            raise InvalidRequestError(_refusal(arrival.imported.skipped))
-    for uid, user_id in arrival.arrived:
+        if importer.imported.skipped and not skip_bad:
+            raise InvalidRequestError(_format_faults(importer.imported.skipped))
+    for uid, user_id in importer.imported_users:
         with suppress(OSError):  # the ledger has it, and a document can be made at any time
-            state.documents.write(state.rebuilt(uid, user_id))
-    return arrival.imported
+            state.documents.write(state.rebuild_profile(uid, user_id))
+    return importer.imported
 
 
-def _refusal(faults: list[str]) -> str:
-    more = len(faults) - _SHOWN_FAULTS
-    shown = "; ".join(faults[:_SHOWN_FAULTS])
-    return f"nothing was imported: {shown}" + (f"; and {more} more" if more > 0 else "")
+def _format_faults(faults: list[str]) -> str:
+    more = len(faults) - _MAX_LISTED_FAULTS
+    listed = "; ".join(faults[:_MAX_LISTED_FAULTS])
+    return f"nothing was imported: {listed}" + (f"; and {more} more" if more > 0 else "")
 
 
-class _Arrival:
+class _Importer:
     """Sources arriving in the ledger, inside one transaction."""
 
-    def __init__(self, state: State, now: float, *, merge: bool) -> None:
-        self.imported = Imported()
-        self.arrived: list[tuple[int, str]] = []
+    def __init__(self, state: OpenedDirectory, now: float, *, merge: bool) -> None:
+        self.imported = ImportResult()
+        self.imported_users: list[tuple[int, str]] = []
         self._state = state
         self._now = now
         self._merge = merge
-        self._secret = state.secret()
-        self._sequence = state.sequence()
+        self._secret = state.read_secret()
+        self._sequence = state.build_sequence()
         self._hashes: dict[str, str] = dict(state.connection.execute("SELECT name, hash FROM schemas"))
-        self._places: dict[str, str] = {}
+        self._locations: dict[str, str] = {}
 
-    def receive(self, source: Source) -> None:
-        fault = source.fault or self._fault(source)
+    def receive(self, source: ImportSource) -> None:
+        fault = source.fault or self._find_fault(source)
         if fault or source.profile is None:
-            self.imported.skipped.append(f"{source.place}: {fault}")
+            self.imported.skipped.append(f"{source.location}: {fault}")
             return
         profile = source.profile
-        if profile.seq <= erasure.buried(self._state.connection, self._secret, profile.user_id):
+        if profile.seq <= erasure.find_tombstone_seq(self._state.connection, self._secret, profile.user_id):
             self.imported.erased += 1
             return
-        self._note_unknown(source)
-        self._adopt(profile)
+        self._record_unknown(source)
+        self._insert_import(profile)
 
-    def _fault(self, source: Source) -> str:
+    def _find_fault(self, source: ImportSource) -> str:
         """What is wrong with a source that could be read; empty for nothing."""
         assert source.profile is not None  # noqa: S101 (a source without a profile has a fault)
-        if (earlier := self._places.setdefault(source.profile.user_id, source.place)) != source.place:
+        if (earlier := self._locations.setdefault(source.profile.user_id, source.location)) != source.location:
             return f"is the same user as {earlier}"
         for name, digest in source.schemas.items():
             if self._hashes.get(name, digest) != digest:
@@ -120,12 +120,14 @@ class _Arrival:
                 continue
             shape, schema = learned.ridge.b.shape, self._state.catalogue.schemas.get(name)
             if schema is not None and shape != schema.shape:
-                return f"{policy}: {_by(shape)} features, where schema {name} has {_by(schema.shape)}"
-            if not positive(learned.ridge.gram):
+                return (
+                    f"{policy}: {_format_shape(shape)} features, where schema {name} has {_format_shape(schema.shape)}"
+                )
+            if not is_positive_semidefinite(learned.ridge.gram):
                 return f"{policy}: gram is not positive semi-definite"
         return ""
 
-    def _note_unknown(self, source: Source) -> None:
+    def _record_unknown(self, source: ImportSource) -> None:
         assert source.profile is not None  # noqa: S101 (see _fault)
         catalogue = self._state.catalogue
         for policy, schema in source.profile.policies:
@@ -137,25 +139,25 @@ class _Arrival:
                 self._hashes[name] = digest
                 self._state.connection.execute("INSERT INTO schemas VALUES (?, ?)", (name, digest))
 
-    def _adopt(self, profile: Profile) -> None:
+    def _insert_import(self, profile: Profile) -> None:
         connection = self._state.connection
-        uid = decisions.uid_of(connection, profile.user_id)
+        uid = decisions.find_uid(connection, profile.user_id)
         if uid is None:
-            uid = connection.execute(f"{USER} (NULL, ?) RETURNING uid", (profile.user_id,)).fetchone()[0]
+            uid = connection.execute(f"{INSERT_USER} (NULL, ?) RETURNING uid", (profile.user_id,)).fetchone()[0]
         elif self._merge:
-            profile.policies = self._state.rebuilt(uid, profile.user_id).policies | profile.policies
+            profile.policies = self._state.rebuild_profile(uid, profile.user_id).policies | profile.policies
         profile.seq, profile.reset_seq = self._sequence.next(self._now), 0
         document = json.dumps(profile.to_json(), separators=(",", ":"), allow_nan=False)
-        connection.execute(f"{MARK} (?, ?, 'import', ?, ?, ?)", (profile.seq, uid, self._now, CLIENT, document))
+        connection.execute(f"{INSERT_MARK} (?, ?, 'import', ?, ?, ?)", (profile.seq, uid, self._now, CLIENT, document))
         self.imported.users += 1
-        self.arrived.append((uid, profile.user_id))
+        self.imported_users.append((uid, profile.user_id))
 
 
-def positive(gram: Array) -> bool:
+def is_positive_semidefinite(gram: Array) -> bool:
     """Whether a symmetric matrix, or each of several, is positive semi-definite, to rounding."""
     eigenvalues = np.linalg.eigvalsh(gram)
-    return bool(eigenvalues.min() >= -_POSITIVE * max(1.0, float(eigenvalues.max())))
+    return bool(eigenvalues.min() >= -_EIGENVALUE_TOLERANCE * max(1.0, float(eigenvalues.max())))
 
 
-def _by(shape: tuple[int, ...]) -> str:
+def _format_shape(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape))

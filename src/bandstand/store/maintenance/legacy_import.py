@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from bandstand.bandit.profile import PolicyState, Profile, StateKey
 from bandstand.bandit.ridge import RidgeState
 from bandstand.errors import InvalidRequestError
-from bandstand.store.maintenance.export import Source, UserId, described
-from bandstand.store.maintenance.import_ import positive
+from bandstand.store.maintenance.export import ImportSource, UserId, describe_error
+from bandstand.store.maintenance.import_ import is_positive_semidefinite
 
-_KEYS: dict[int, StateKey] = {5: ("linucb-v1", "tips-5"), 7: ("egreedy-v1", "tips-7")}
-_SYMMETRY = 1e-9
+_KEY_BY_SIZE: dict[int, StateKey] = {5: ("linucb-v1", "tips-5"), 7: ("egreedy-v1", "tips-7")}
+_SYMMETRY_TOLERANCE = 1e-9
 _USER_ID: TypeAdapter[str] = TypeAdapter(UserId)
 _Count = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -44,7 +44,7 @@ class _File(BaseModel):
     meta: _Meta = _Meta()
 
 
-def read_v1(paths: Sequence[Path], ids: Mapping[str, str] | None = None) -> Iterator[Source]:
+def read_v1(paths: Sequence[Path], ids: Mapping[str, str] | None = None) -> Iterator[ImportSource]:
     """Read files, and folders of files at any depth; the two files of one user become one state.
 
     Args:
@@ -54,31 +54,31 @@ def read_v1(paths: Sequence[Path], ids: Mapping[str, str] | None = None) -> Iter
     Raises:
         InvalidRequestError: a path is not there, or a folder holds no such file.
     """
-    return _sources(list(_files(paths)), ids or {})
+    return _read_sources(list(_find_files(paths)), ids or {})
 
 
-def _sources(files: Sequence[Path], ids: Mapping[str, str]) -> Iterator[Source]:
+def _read_sources(files: Sequence[Path], ids: Mapping[str, str]) -> Iterator[ImportSource]:
     merged: dict[str, tuple[Profile, list[Path]]] = {}
     for path in files:
         user_id = ids.get(path.stem, path.stem)
         try:
             _USER_ID.validate_python(user_id)
-            key, state = _read(path)
+            key, state = _read_file(path)
         except ValidationError as error:
-            yield Source(str(path), fault=described(error))
+            yield ImportSource(str(path), fault=describe_error(error))
             continue
         except (ValueError, OSError) as error:
-            yield Source(str(path), fault=str(error))
+            yield ImportSource(str(path), fault=str(error))
             continue
         profile, sources = merged.setdefault(user_id, (Profile(user_id), []))
         if key in profile.policies:
             others = ", ".join(str(source) for source in sources)
-            yield Source(str(path), fault=f"holds {key[0]} of a user that has it from {others}")
+            yield ImportSource(str(path), fault=f"holds {key[0]} of a user that has it from {others}")
             continue
         profile.policies[key] = state
         sources.append(path)
     for profile, sources in merged.values():
-        yield Source(", ".join(str(source) for source in sources), profile)
+        yield ImportSource(", ".join(str(source) for source in sources), profile)
 
 
 def read_ids(path: Path) -> dict[str, str]:
@@ -89,20 +89,20 @@ def read_ids(path: Path) -> dict[str, str]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        pairs = json.loads(text, object_pairs_hook=list) if text.lstrip().startswith("{") else _rows(text)
-        return _ids(pairs)
+        pairs = json.loads(text, object_pairs_hook=list) if text.lstrip().startswith("{") else _parse_rows(text)
+        return _parse_ids(pairs)
     except OSError as error:
         raise InvalidRequestError(f"{path}: {error.strerror}") from error
     except (ValueError, csv.Error) as error:
         raise InvalidRequestError(f"{path}: {error}") from error
 
 
-def _rows(text: str) -> list[Sequence[Any]]:
+def _parse_rows(text: str) -> list[Sequence[Any]]:
     rows = csv.reader(text.splitlines(), delimiter="\t" if "\t" in text else ",")
     return [[cell.strip() for cell in row] for row in rows if row]
 
 
-def _ids(pairs: Sequence[Sequence[Any]]) -> dict[str, str]:
+def _parse_ids(pairs: Sequence[Sequence[Any]]) -> dict[str, str]:
     ids: dict[str, str] = {}
     for number, pair in enumerate(pairs, start=1):
         if len(pair) != 2 or not all(isinstance(part, str) and part for part in pair):  # noqa: PLR2004 (a pair)
@@ -113,7 +113,7 @@ def _ids(pairs: Sequence[Sequence[Any]]) -> dict[str, str]:
     return ids
 
 
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
+def _find_files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if not path.is_dir():
             if not path.is_file():
@@ -126,36 +126,36 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
         yield from inside
 
 
-def _read(path: Path) -> tuple[StateKey, PolicyState]:
+def _read_file(path: Path) -> tuple[StateKey, PolicyState]:
     file = _File.model_validate_json(path.read_bytes())
     d = len(file.b)
-    if d not in _KEYS:
+    if d not in _KEY_BY_SIZE:
         raise ValueError(f"b has {d} numbers; linucb-v1 has 5 and egreedy-v1 has 7")
     if len(file.A) != d or any(len(row) != d for row in file.A):
         raise ValueError(f"A is not {d}×{d}, as b says")
     a, b = np.array(file.A), np.array(file.b)
-    if np.abs(a - a.T).max() > _SYMMETRY * max(1.0, float(np.abs(a).max())):
+    if np.abs(a - a.T).max() > _SYMMETRY_TOLERANCE * max(1.0, float(np.abs(a).max())):
         raise ValueError("A is not symmetric")
     gram = (a + a.T) / 2.0 - np.eye(d)
-    if not positive(gram):
+    if not is_positive_semidefinite(gram):
         raise ValueError("A − I is not positive semi-definite")
-    return _KEYS[d], _state(gram, b, file.meta)
+    return _KEY_BY_SIZE[d], _build_state(gram, b, file.meta)
 
 
-def _state(gram: Any, b: Any, meta: _Meta) -> PolicyState:
+def _build_state(gram: Any, b: Any, meta: _Meta) -> PolicyState:
     state = PolicyState()
     state.pulls = meta.pulls
     state.explores = meta.explore_count
     state.reward_count = meta.reward_count
     state.cumulative_reward = meta.cumulative_reward
-    state.last_updated = _seconds(meta.last_updated)
+    state.last_updated = _to_seconds(meta.last_updated)
     # sin² + cos² = 1: the hour's two columns have counted the rewards in the sums, whatever the counters say.
     weight = max(0.0, float(gram[0, 0] + gram[1, 1]))
     state.ridge = RidgeState.from_sums(gram, b, None, weight, round(weight))
     return state
 
 
-def _seconds(moment: float | datetime | None) -> float | None:
+def _to_seconds(moment: float | datetime | None) -> float | None:
     if isinstance(moment, datetime):
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     return moment

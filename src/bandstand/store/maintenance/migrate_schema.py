@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.features import Field
-from bandstand.definition import unknown
+from bandstand.definition import describe_unknown
 from bandstand.errors import ConfigurationError, InvalidRequestError
 from bandstand.store.learners import replay
-from bandstand.store.maintenance.offline import State, Tick, no_tick
+from bandstand.store.maintenance.offline import OpenedDirectory, Tick, no_tick
 from bandstand.store.records import Array, PolicyRef
-from bandstand.store.tables.policies import Registry
+from bandstand.store.tables.policies import PolicyRegistry
 
 
 @dataclass(frozen=True, slots=True)
-class Migrated:
+class MigrationResult:
     """What a migration did, or would do.
 
     Attributes:
@@ -33,7 +33,9 @@ class Migrated:
     cold: int = 0
 
 
-def migrate(state: State, names: Collection[str], *, dry_run: bool = False, tick: Tick = no_tick) -> Migrated:
+def migrate(
+    state: OpenedDirectory, names: Collection[str], *, dry_run: bool = False, tick: Tick = no_tick
+) -> MigrationResult:
     """Re-encode all sums under the configured form of ``names`` and record it, so that a service starts again.
 
     The ledger moves in one transaction. Documents hold the old sums, so they go before it commits and come after it: at
@@ -52,26 +54,26 @@ def migrate(state: State, names: Collection[str], *, dry_run: bool = False, tick
     schemas = state.catalogue.schemas
     for name in names:
         if name not in schemas:
-            raise ConfigurationError(f"--schema {name}: {unknown(name, schemas)}")
-    changed = state.registry.changed_schemas(state.connection)
+            raise ConfigurationError(f"--schema {name}: {describe_unknown(name, schemas)}")
+    changed = state.registry.find_changed_schemas(state.connection)
     if others := [name for name in changed if name not in names]:
         raise ConfigurationError(f"schema {others[0]!r} has changed too: name it beside the other, in one command")
     if not changed:
-        return Migrated(())
+        return MigrationResult(())
     registry = _CheckedRegistry(state.catalogue, changed)
     registry.load(state.connection)
     with state.transaction(commit=not dry_run):
-        cold = _forget_old_sums(state.connection, changed)
+        cold = _remove_old_sums(state.connection, changed)
         state.registry.record_schemas(state.connection, changed)
         _require_encodable(state, registry, tick)
         if not dry_run:
             _delete_documents(state)
     if not dry_run:
         _write_documents(state, tick)
-    return Migrated(tuple(changed), state.user_count(), registry.encoded, cold)
+    return MigrationResult(tuple(changed), state.count_users(), registry.encoded_rewards, cold)
 
 
-def _forget_old_sums(connection: sqlite3.Connection, schemas: Collection[str]) -> int:
+def _remove_old_sums(connection: sqlite3.Connection, schemas: Collection[str]) -> int:
     """Take the sums of ``schemas`` out of every baseline and import; returns how many users that concerns."""
     users = set()
     kept = "SELECT seq, uid FROM marks WHERE kind IN ('baseline', 'import')"
@@ -87,11 +89,11 @@ def _forget_old_sums(connection: sqlite3.Connection, schemas: Collection[str]) -
     return len(users)
 
 
-def _require_encodable(state: State, registry: "_CheckedRegistry", tick: Tick) -> None:
+def _require_encodable(state: OpenedDirectory, registry: "_CheckedRegistry", tick: Tick) -> None:
     faults = []
-    for uid, user_id in state.users():
+    for uid, user_id in state.iter_users():
         try:
-            replay.rebuilt(state.connection, registry, uid, user_id)
+            replay.rebuild_profile(state.connection, registry, uid, user_id)
         except (InvalidRequestError, ValueError) as error:
             faults.append(f"user {user_id!a}: {error}")
         tick()
@@ -102,25 +104,25 @@ def _require_encodable(state: State, registry: "_CheckedRegistry", tick: Tick) -
         )
 
 
-def _delete_documents(state: State) -> None:
-    for _, user_id in state.users():
+def _delete_documents(state: OpenedDirectory) -> None:
+    for _, user_id in state.iter_users():
         state.documents.path(user_id).unlink(missing_ok=True)
 
 
-def _write_documents(state: State, tick: Tick) -> None:
-    for uid, user_id in state.users():
-        profile = state.rebuilt(uid, user_id)
+def _write_documents(state: OpenedDirectory, tick: Tick) -> None:
+    for uid, user_id in state.iter_users():
+        profile = state.rebuild_profile(uid, user_id)
         if profile.seq:
             state.documents.write(profile)
         tick()
 
 
-class _CheckedRegistry(Registry):
+class _CheckedRegistry(PolicyRegistry):
     """Holds old raw values to the rules of the new fields, as a request is held to them."""
 
     def __init__(self, catalogue: Catalogue, schemas: Collection[str]) -> None:
         super().__init__(catalogue)
-        self.encoded = 0
+        self.encoded_rewards = 0
         self._checked = {name: catalogue.schemas[name] for name in schemas}
 
     def encode(self, ref: PolicyRef, context: Mapping[str, object], features: Mapping[str, object]) -> Array:
@@ -133,13 +135,13 @@ class _CheckedRegistry(Registry):
         if schema is not None:
             for fields, values in ((schema.context_fields, context), (schema.candidate_fields, features)):
                 for name, field in fields.items():
-                    if name in values and not field.takes(values[name]):
-                        raise ValueError(f"{field.source}.{name} is not {_described(field)}")
-            self.encoded += 1
+                    if name in values and not field.is_valid(values[name]):
+                        raise ValueError(f"{field.source}.{name} is not {_describe_field(field)}")
+            self.encoded_rewards += 1
         return super().encode(ref, context, features)
 
 
-def _described(field: Field) -> str:
+def _describe_field(field: Field) -> str:
     limits = "" if field.minimum is None else f" from {field.minimum:g}"
     limits += "" if field.maximum is None else f" to {field.maximum:g}"
     return f"of type {field.type}{limits}"

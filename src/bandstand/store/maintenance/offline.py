@@ -14,10 +14,10 @@ from bandstand.store.learners.documents import Documents
 from bandstand.store.records import Sequence
 from bandstand.store.sqlite.errors import storage_errors
 from bandstand.store.sqlite.ownership import Ownership
-from bandstand.store.sqlite.schema import SCHEMA_VERSION, connect, create, last_seq
-from bandstand.store.tables.policies import Registry
+from bandstand.store.sqlite.schema import SCHEMA_VERSION, connect, create_tables, find_last_seq
+from bandstand.store.tables.policies import PolicyRegistry
 
-_PAGE = 500
+_PAGE_SIZE = 500
 _LEDGER = "ledger.db"
 
 Tick = Callable[[], None]
@@ -29,7 +29,7 @@ def no_tick() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class OpenedDirectory:
     """The parts of a state directory.
 
     Attributes:
@@ -43,31 +43,31 @@ class State:
     directory: Path
     catalogue: Catalogue
     connection: sqlite3.Connection
-    registry: Registry
+    registry: PolicyRegistry
     documents: Documents
 
-    def user_count(self) -> int:
+    def count_users(self) -> int:
         """How many users the ledger knows."""
         return int(self.connection.execute("SELECT count(*) FROM users").fetchone()[0])
 
-    def users(self) -> Iterator[tuple[int, str]]:
+    def iter_users(self) -> Iterator[tuple[int, str]]:
         """Every user's key and id in order of first sight, read a page at a time."""
         after = 0
         while page := self.connection.execute(
-            "SELECT uid, user_id FROM users WHERE uid > ? ORDER BY uid LIMIT ?", (after, _PAGE)
+            "SELECT uid, user_id FROM users WHERE uid > ? ORDER BY uid LIMIT ?", (after, _PAGE_SIZE)
         ).fetchall():
             yield from page
             after = page[-1][0]
 
-    def rebuilt(self, uid: int, user_id: str) -> Profile:
+    def rebuild_profile(self, uid: int, user_id: str) -> Profile:
         """The user's state from the ledger alone, as of now."""
-        return replay.rebuilt(self.connection, self.registry, uid, user_id)
+        return replay.rebuild_profile(self.connection, self.registry, uid, user_id)
 
-    def sequence(self) -> Sequence:
+    def build_sequence(self) -> Sequence:
         """The numbers of events to come."""
-        return Sequence(last_seq(self.connection))
+        return Sequence(find_last_seq(self.connection))
 
-    def secret(self) -> bytes:
+    def read_secret(self) -> bytes:
         """The deployment's secret, which keys the tombstones."""
         return bytes(self.connection.execute("SELECT value FROM meta WHERE key = 'secret'").fetchone()[0])
 
@@ -94,7 +94,9 @@ class State:
 
 
 @contextmanager
-def owned(state_dir: Path, catalogue: Catalogue, *, new: bool = False, migrating: bool = False) -> Iterator[State]:
+def open_owned(
+    state_dir: Path, catalogue: Catalogue, *, new: bool = False, migrating: bool = False
+) -> Iterator[OpenedDirectory]:
     """Own the directory; what is committed inside is synced to the disk.
 
     Args:
@@ -108,48 +110,48 @@ def owned(state_dir: Path, catalogue: Catalogue, *, new: bool = False, migrating
         StorageFullError, StorageUnavailableError: the disk or the ledger refused.
     """
     if not new:
-        ledger_path(state_dir)
+        find_ledger(state_dir)
     ownership = Ownership(state_dir)
     try:
         with storage_errors(state_dir), closing(connect(state_dir / _LEDGER)) as connection:
-            create(connection)
+            create_tables(connection)
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA synchronous = FULL")
-            registry = Registry(catalogue)
+            registry = PolicyRegistry(catalogue)
             registry.load(connection)
             if not migrating:
                 registry.require_unchanged(connection)
             registry.register(connection)
-            yield State(state_dir, catalogue, connection, registry, Documents(state_dir))
+            yield OpenedDirectory(state_dir, catalogue, connection, registry, Documents(state_dir))
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
         ownership.release()
 
 
 @contextmanager
-def observed(state_dir: Path, catalogue: Catalogue) -> Iterator[State]:
+def open_read_only(state_dir: Path, catalogue: Catalogue) -> Iterator[OpenedDirectory]:
     """Read the directory, with no lock, whether or not a service runs on it.
 
     Raises:
         ConfigurationError: it holds no ledger, one of a newer format, or sums under another encoding of a schema.
         StorageUnavailableError: the ledger cannot be read.
     """
-    path = ledger_path(state_dir)
+    path = find_ledger(state_dir)
     with storage_errors(state_dir), closing(connect(path, read_only=True)) as connection:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if not 0 < version <= SCHEMA_VERSION:
             raise ConfigurationError(f"{path} has format {version}; this version of Bandstand reads {SCHEMA_VERSION}")
-        registry = Registry(catalogue)
+        registry = PolicyRegistry(catalogue)
         registry.load(connection)
-        if changed := registry.changed_schemas(connection):
+        if changed := registry.find_changed_schemas(connection):
             raise ConfigurationError(
                 f"schema {changed[0]!r} is not the one that the sums in {str(state_dir)!r} were made under: "
                 "set BANDSTAND_CONFIG as the service has it, or run `bandstand state migrate` first"
             )
-        yield State(state_dir, catalogue, connection, registry, Documents(state_dir))
+        yield OpenedDirectory(state_dir, catalogue, connection, registry, Documents(state_dir))
 
 
-def ledger_path(state_dir: Path) -> Path:
+def find_ledger(state_dir: Path) -> Path:
     """Where the ledger is.
 
     Raises:

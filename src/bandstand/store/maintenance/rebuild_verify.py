@@ -16,20 +16,20 @@ from bandstand.bandit.profile import PolicyState, Profile
 from bandstand.errors import StorageUnavailableError
 from bandstand.store.learners import documents, erasure, replay
 from bandstand.store.learners.documents import DocumentError
-from bandstand.store.maintenance.offline import State, Tick, no_tick, observed
-from bandstand.store.records import Array, time_of
+from bandstand.store.maintenance.offline import OpenedDirectory, Tick, no_tick, open_read_only
+from bandstand.store.records import Array, to_time
 from bandstand.store.sqlite.errors import sqlite_code
 from bandstand.store.tables import decisions
 
 TOLERANCE = 1e-9
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_EQUAL, _SUPERSEDED, _GONE = _GOOD = ("equal", "superseded", "gone")
-_LOOKS = 3
+_EQUAL, _SUPERSEDED, _GONE = _GOOD_OUTCOMES = ("equal", "superseded", "gone")
+_MAX_CHECKS = 3
 """How often a fault is looked at again before it is believed: a service may be moving the files meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rebuilt:
+class RebuildResult:
     """What a rebuild did.
 
     Attributes:
@@ -50,28 +50,28 @@ class Rebuilt:
     reaches_back: float | None
 
 
-def rebuild(state: State, tick: Tick = no_tick) -> Rebuilt:
+def rebuild_documents(state: OpenedDirectory, tick: Tick = no_tick) -> RebuildResult:
     """Replay the ledger into a document for every user; what cannot be trusted among the old ones is set aside."""
     users = baselines = newest = set_aside = 0
     written: set[Path] = set()
-    for uid, user_id in state.users():
-        start = replay.baseline(state.connection, uid)
+    for uid, user_id in state.iter_users():
+        start = replay.load_baseline(state.connection, uid)
         if start is not None:
             baselines += 1
             newest = max(newest, start.seq)
-        profile = replay.caught_up(state.connection, state.registry, uid, start or Profile(user_id))
+        profile = replay.replay_events(state.connection, state.registry, uid, start or Profile(user_id))
         if profile.seq:
-            set_aside += _set_aside_old(state, profile)
+            set_aside += _set_aside_untrusted(state, profile)
             state.documents.write(profile)
             written.add(state.documents.path(user_id))
         users += 1
         tick()
-    strays, discarded = _clear(state, written)
-    reaches_back = time_of(newest) if baselines else None
-    return Rebuilt(users, len(written), set_aside + strays, discarded, baselines, reaches_back)
+    strays, discarded = _remove_strays(state, written)
+    reaches_back = to_time(newest) if baselines else None
+    return RebuildResult(users, len(written), set_aside + strays, discarded, baselines, reaches_back)
 
 
-def _set_aside_old(state: State, profile: Profile) -> bool:
+def _set_aside_untrusted(state: OpenedDirectory, profile: Profile) -> bool:
     """Keep a torn document, or one that knows more than the ledger, for a person to look at."""
     try:
         document = state.documents.read(profile.user_id)
@@ -83,32 +83,32 @@ def _set_aside_old(state: State, profile: Profile) -> bool:
     return True
 
 
-def _clear(state: State, written: set[Path]) -> tuple[int, int]:
+def _remove_strays(state: OpenedDirectory, written: set[Path]) -> tuple[int, int]:
     """Take away what is no known user's document: (set aside, discarded)."""
     set_aside = discarded = 0
-    secret = state.secret()
-    for path in state.documents.paths():
+    secret = state.read_secret()
+    for path in state.documents.iter_paths():
         if path in written:
             continue
-        if _is_buried(state, secret, path):
+        if _is_tombstoned(state, secret, path):
             path.unlink()
             discarded += 1
         else:
-            state.documents.quarantine(path)
+            state.documents.quarantine_file(path)
             set_aside += 1
     return set_aside, discarded
 
 
-def _is_buried(state: State, secret: bytes, path: Path) -> bool:
+def _is_tombstoned(state: OpenedDirectory, secret: bytes, path: Path) -> bool:
     try:
         profile = documents.parse(path.read_bytes())
     except DocumentError:
         return False
-    return profile.seq <= erasure.buried(state.connection, secret, profile.user_id)
+    return profile.seq <= erasure.find_tombstone_seq(state.connection, secret, profile.user_id)
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class DocumentFault:
     """A document that does not say what the ledger says: its file, and why not."""
 
     path: str
@@ -136,10 +136,10 @@ class Verification:
     superseded: int = 0
     missing: int = 0
     quarantined: int = 0
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[DocumentFault] = field(default_factory=list)
 
     @property
-    def sound(self) -> bool:
+    def is_sound(self) -> bool:
         """Whether there is nothing to repair."""
         return not self.damage and not self.faults
 
@@ -151,11 +151,11 @@ def verify(state_dir: Path, catalogue: Catalogue, tick: Tick = no_tick) -> Verif
     within 1e-9·(1 + |sum|).
 
     Raises:
-        ConfigurationError, StorageUnavailableError: as :func:`bandstand.store.maintenance.offline.observed`.
+        ConfigurationError, StorageUnavailableError: as :func:`bandstand.store.maintenance.offline.open_read_only`.
     """
     found = Verification()
     try:
-        with observed(state_dir, catalogue) as state:
+        with open_read_only(state_dir, catalogue) as state:
             found.damage = [str(row[0]) for row in state.connection.execute("PRAGMA quick_check") if row[0] != "ok"]
             if not found.damage:
                 _compare(state, found, tick)
@@ -167,39 +167,39 @@ def verify(state_dir: Path, catalogue: Catalogue, tick: Tick = no_tick) -> Verif
     return found
 
 
-def _compare(state: State, found: Verification, tick: Tick) -> None:
-    found.quarantined = len(state.documents.quarantined_paths())
+def _compare(state: OpenedDirectory, found: Verification, tick: Tick) -> None:
+    found.quarantined = len(state.documents.list_quarantined())
     present = set()
-    for path in state.documents.paths():
+    for path in state.documents.iter_paths():
         present.add(path)
-        outcome = _examined(state, path)
+        outcome = _check_document(state, path)
         if outcome == _EQUAL:
             found.equal += 1
         elif outcome == _SUPERSEDED:
             found.superseded += 1
         elif outcome != _GONE:
-            found.faults.append(Fault(str(path.relative_to(state.directory)), outcome))
+            found.faults.append(DocumentFault(str(path.relative_to(state.directory)), outcome))
         tick()
-    for _, user_id in state.users():
+    for _, user_id in state.iter_users():
         found.users += 1
         found.missing += state.documents.path(user_id) not in present
 
 
-def _examined(state: State, path: Path) -> str:
+def _check_document(state: OpenedDirectory, path: Path) -> str:
     """One of the three good outcomes, or what is wrong with the document."""
     outcome = _GONE
-    for _ in range(_LOOKS):
+    for _ in range(_MAX_CHECKS):
         try:
-            outcome = _outcome(state, path)
+            outcome = _compare_document(state, path)
         except (DocumentError, UnicodeEncodeError) as error:
             outcome = str(error)
-        if outcome in _GOOD:
+        if outcome in _GOOD_OUTCOMES:
             break
         state.registry.load(state.connection)  # a service that has just started may have brought new policies
     return outcome
 
 
-def _outcome(state: State, path: Path) -> str:
+def _compare_document(state: OpenedDirectory, path: Path) -> str:
     try:
         document = documents.parse(path.read_bytes())  # before the ledger is asked, so that it can only be behind
     except FileNotFoundError:
@@ -208,35 +208,35 @@ def _outcome(state: State, path: Path) -> str:
     if state.documents.path(user_id) != path:
         return "is not where that user's document belongs"
     with state.snapshot():
-        uid = decisions.uid_of(state.connection, user_id)
+        uid = decisions.find_uid(state.connection, user_id)
         if uid is None:
-            buried = document.seq <= erasure.buried(state.connection, state.secret(), user_id)
-            return "belongs to a user erased since" if buried else "belongs to nobody the ledger knows"
-        start = replay.baseline(state.connection, uid)
+            tombstoned = document.seq <= erasure.find_tombstone_seq(state.connection, state.read_secret(), user_id)
+            return "belongs to a user erased since" if tombstoned else "belongs to nobody the ledger knows"
+        start = replay.load_baseline(state.connection, uid)
         if start is not None and document.seq <= start.seq:
             return _SUPERSEDED
-        if not replay.holds(state.connection, uid, document.seq):
+        if not replay.has_event(state.connection, uid, document.seq):
             return "knows events that the ledger does not"
-        truth = replay.caught_up(state.connection, state.registry, uid, start or Profile(user_id), document.seq)
-    return difference(document, truth) or _EQUAL
+        truth = replay.replay_events(state.connection, state.registry, uid, start or Profile(user_id), document.seq)
+    return find_difference(document, truth) or _EQUAL
 
 
-def difference(document: Profile, truth: Profile) -> str | None:
+def find_difference(document: Profile, truth: Profile) -> str | None:
     """The first way in which two profiles of one user differ by more than the tolerance, in words."""
     if document.reset_seq != truth.reset_seq:
         return "remembers another reset than the ledger"
     for key in document.policies.keys() ^ truth.policies.keys():
         return f"{key[0]}: only {'the document' if key in document.policies else 'the ledger'} has it"
     for key, state in document.policies.items():
-        for name in _differences(state, truth.policies[key]):
+        for name in _find_differing_fields(state, truth.policies[key]):
             return f"{key[0]}: {name} differs from the ledger's"
     return None
 
 
-def _differences(state: PolicyState, truth: PolicyState) -> Iterator[str]:
+def _find_differing_fields(state: PolicyState, truth: PolicyState) -> Iterator[str]:
     counters = ("pulls", "explores", "reward_count", "last_updated")
     yield from (name for name in counters if getattr(state, name) != getattr(truth, name))
-    if not _near(state.cumulative_reward, truth.cumulative_reward):
+    if not _is_close(state.cumulative_reward, truth.cumulative_reward):
         yield "cumulative_reward"
     if state.ridge is None or truth.ridge is None:
         if state.ridge is not truth.ridge:
@@ -246,11 +246,11 @@ def _differences(state: PolicyState, truth: PolicyState) -> Iterator[str]:
         yield "ridge"
         return
     for name in ("gram", "b", "rr", "weight"):
-        if not _near(getattr(state.ridge, name), getattr(truth.ridge, name)):
+        if not _is_close(getattr(state.ridge, name), getattr(truth.ridge, name)):
             yield name
 
 
-def _near(value: Array | float | None, truth: Array | float | None) -> bool:
+def _is_close(value: Array | float | None, truth: Array | float | None) -> bool:
     if value is None or truth is None:
         return value is truth
     return bool(np.allclose(value, truth, rtol=TOLERANCE, atol=TOLERANCE))

@@ -29,23 +29,23 @@ SCHEMA_VERSION = len(_SCRIPTS)
 EVER = -1
 """The day of the rows that sum all days, and the hour of those that sum all hours."""
 LEGACY_LINK_SECONDS = 24 * 3600
-_LEGACY_LINK_REACH = 1000
+_MAX_LEGACY_CANDIDATES = 1000
 """A legacy reward is linked among the user's newest thousand decisions: a bound on one insert's work."""
 
 Row = tuple[object, ...]
 
-DECISION = "INSERT INTO decisions VALUES "
-DECISION_ID = "INSERT INTO decision_ids VALUES "
-USER = "INSERT OR IGNORE INTO users VALUES "
-REWARD = "INSERT INTO rewards VALUES "
-IDEMPOTENCY = "INSERT INTO idempotency VALUES "
-MARK = "INSERT INTO marks VALUES "
-ENROLMENT = "INSERT OR IGNORE INTO enrolments VALUES "
-LEGACY_REWARD = f"""
+INSERT_DECISION = "INSERT INTO decisions VALUES "
+INSERT_DECISION_ID = "INSERT INTO decision_ids VALUES "
+INSERT_USER = "INSERT OR IGNORE INTO users VALUES "
+INSERT_REWARD = "INSERT INTO rewards VALUES "
+INSERT_IDEMPOTENCY_KEY = "INSERT INTO idempotency VALUES "
+INSERT_MARK = "INSERT INTO marks VALUES "
+INSERT_ENROLMENT = "INSERT OR IGNORE INTO enrolments VALUES "
+INSERT_LEGACY_REWARD = f"""
 INSERT INTO rewards VALUES (?1, ?2, ?3, NULL, (
     SELECT seq FROM (
         SELECT seq, policy, tip_id FROM decisions
-        WHERE uid = ?2 AND seq < ?1 AND seq > ?14 ORDER BY seq DESC LIMIT {_LEGACY_LINK_REACH}
+        WHERE uid = ?2 AND seq < ?1 AND seq > ?14 ORDER BY seq DESC LIMIT {_MAX_LEGACY_CANDIDATES}
     ) AS recent
     WHERE tip_id = ?4 AND policy IN (SELECT id FROM policies WHERE name = (SELECT name FROM policies WHERE id = ?3))
       AND NOT EXISTS (SELECT 1 FROM rewards WHERE decision_seq = recent.seq)
@@ -54,7 +54,7 @@ INSERT INTO rewards VALUES (?1, ?2, ?3, NULL, (
 ), ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
 """  # noqa: S608 (a constant number)
 
-LINEAGE = """
+INSERT_LINEAGE = """
 INSERT OR IGNORE INTO lineage SELECT ?1, generation, prompt FROM generated_tips
     WHERE uid = ?2 AND tip_id = ?3 AND generation < ?1 ORDER BY generation DESC LIMIT 1
 """
@@ -71,7 +71,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def create(connection: sqlite3.Connection) -> None:
+def create_tables(connection: sqlite3.Connection) -> None:
     """Make the tables of a new ledger, or add to an old one what it lacks.
 
     Raises:
@@ -92,7 +92,7 @@ def create(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM meta WHERE key = ''")  # what can only be read fails here, not at the first event
 
 
-def last_seq(connection: sqlite3.Connection) -> int:
+def find_last_seq(connection: sqlite3.Connection) -> int:
     """The newest event number in the ledger."""
     query = """SELECT max(coalesce((SELECT max(seq) FROM decisions), 0), coalesce((SELECT max(seq) FROM rewards), 0),
                           coalesce((SELECT max(seq) FROM marks), 0), coalesce((SELECT max(seq) FROM tombstones), 0),
@@ -104,7 +104,7 @@ def last_seq(connection: sqlite3.Connection) -> int:
     return int(connection.execute(query).fetchone()[0])
 
 
-def decision_row(decision: Decision, policy_id: int) -> Row:
+def build_decision_row(decision: Decision, policy_id: int) -> Row:
     """A decision as a row of ``decisions``."""
     numbers = decision.numbers
     return (
@@ -126,7 +126,7 @@ def decision_row(decision: Decision, policy_id: int) -> Row:
     )
 
 
-def reward_row(reward: Reward, uid: int, policy_id: int) -> Row:
+def build_reward_row(reward: Reward, uid: int, policy_id: int) -> Row:
     """A reward that names its decision, as a row of ``rewards``."""
     return (
         reward.seq,
@@ -147,7 +147,7 @@ def reward_row(reward: Reward, uid: int, policy_id: int) -> Row:
     )
 
 
-def legacy_reward_row(reward: Reward, uid: int, policy_id: int, linkable_after: int) -> Row:
+def build_legacy_reward_row(reward: Reward, uid: int, policy_id: int, linkable_after: int) -> Row:
     """The parameters of ``LEGACY_REWARD``; the link is looked up where it is inserted."""
     return (
         reward.seq,

@@ -15,9 +15,9 @@ from bandstand.store.sqlite.writer import Writer
 
 _LIMIT = 32 * 1024 * 1024
 _INTERVAL = 0.25
-_PATIENCE_MS = 20
+_BUSY_TIMEOUT_MS = 20
 """How long the writer, and every commit behind it, waits for readers at a time."""
-_TRIES = 10
+_MAX_TRIES = 10
 
 
 class WriteAheadLog:
@@ -32,49 +32,49 @@ class WriteAheadLog:
         self._ledger = ledger
         self._file = ledger.with_name(f"{ledger.name}-wal")
         self._writer = writer
-        self._remembers = True  # a process that was killed may have left an erasure's log behind
+        self._needs_truncation = True  # a process that was killed may have left an erasure's log behind
 
-    async def keep(self) -> None:
+    async def run_upkeep(self) -> None:
         """Keep it short, and see to it that it gets emptied where readers were in the way."""
         while True:
             with suppress(OSError, sqlite3.Error, BandstandError):
-                if self._remembers:
-                    await self._emptied()
+                if self._needs_truncation:
+                    await self._try_empty()
                 elif self._file.stat().st_size > _LIMIT:
-                    await asyncio.to_thread(_move_beside, self._ledger)
-                    await self._writer.call(_move)
+                    await asyncio.to_thread(_checkpoint_separately, self._ledger)
+                    await self._writer.call(_checkpoint)
             await asyncio.sleep(_INTERVAL)
 
     async def empty(self) -> bool:
         """Forget what was deleted; False where readers keep it for now: then it is done once they have finished."""
-        self._remembers = True
-        for number in range(_TRIES):
+        self._needs_truncation = True
+        for number in range(_MAX_TRIES):
             if number:
-                await asyncio.sleep(_PATIENCE_MS / 1000)  # the commits that have gathered behind the writer
-            if await self._emptied():
+                await asyncio.sleep(_BUSY_TIMEOUT_MS / 1000)  # the commits that have gathered behind the writer
+            if await self._try_empty():
                 return True
         return False
 
-    async def _emptied(self) -> bool:
-        if await self._writer.call(truncated):
-            self._remembers = False
-        return not self._remembers
+    async def _try_empty(self) -> bool:
+        if await self._writer.call(truncate_log):
+            self._needs_truncation = False
+        return not self._needs_truncation
 
 
-def _move_beside(path: Path) -> None:
+def _checkpoint_separately(path: Path) -> None:
     # Its own connection: who gives up waiting must not close it under the thread that uses it.
     with closing(connect(path)) as connection:
-        _move(connection)
+        _checkpoint(connection)
 
 
-def _move(connection: sqlite3.Connection) -> object:
+def _checkpoint(connection: sqlite3.Connection) -> object:
     return connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
 
-def truncated(connection: sqlite3.Connection) -> bool:
+def truncate_log(connection: sqlite3.Connection) -> bool:
     """Move the whole log into the database and cut it to nothing; False where a reader was in the way."""
     (usual,) = connection.execute("PRAGMA busy_timeout").fetchone()
-    connection.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
     try:
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     finally:

@@ -22,7 +22,7 @@ from bandstand.errors import BandstandError, OverloadedError, StorageFullError, 
 from bandstand.store.sqlite.schema import EVER, Row
 
 _CHUNKS = (64, 32, 16, 8, 4, 2, 1)  # sizes of multi-row statements: few enough for the statement cache
-_REFUSED_ROW = (
+_ROW_ERRORS = (
     sqlite3.IntegrityError,
     sqlite3.DataError,
     sqlite3.InterfaceError,
@@ -30,14 +30,14 @@ _REFUSED_ROW = (
     OverflowError,
     UnicodeError,
 )
-_ROLLUP = """INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hour, policy) DO UPDATE SET
+_UPSERT_ROLLUP = """INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hour, policy) DO UPDATE SET
     decisions = decisions + excluded.decisions, explores = explores + excluded.explores,
     rewards = rewards + excluded.rewards, reward_sum = reward_sum + excluded.reward_sum"""
 
 T = TypeVar("T")
-Done = Callable[[object, BaseException | None], None]
-Exclusive = Callable[[sqlite3.Connection], object]
-Sums = tuple[tuple[str, Row, tuple[float, ...]], ...]
+DoneCallback = Callable[[object, BaseException | None], None]
+ExclusiveFunction = Callable[[sqlite3.Connection], object]
+SumIncrements = tuple[tuple[str, Row, tuple[float, ...]], ...]
 CommitObserver = Callable[[int, float, bool], None]
 """Told of each commit: operations in it, seconds it took, whether it synced."""
 
@@ -59,17 +59,17 @@ class Operation:
     def __init__(
         self,
         rows: list[tuple[str, Row]],
-        done: Done,
+        done: DoneCallback,
         *,
         durable: bool,
         tally: tuple[int, int, int, int, int, float] | None = None,
-        sums: Sums = (),
-        exclusive: Exclusive | None = None,
+        sums: SumIncrements = (),
+        exclusive: ExclusiveFunction | None = None,
     ) -> None:
         self.rows = rows
         self.done = done
         self.durable = durable
-        self.sums = sums if tally is None else (*sums, (_ROLLUP, tally[:2], tally[2:]))
+        self.sums = sums if tally is None else (*sums, (_UPSERT_ROLLUP, tally[:2], tally[2:]))
         self.exclusive = exclusive
 
 
@@ -126,12 +126,12 @@ class Writer:
         if not self._busy:
             self._busy = True
             self._idle.clear()
-            self._loop.call_soon(self._hand_over)  # let this turn of the loop gather its neighbours
+            self._loop.call_soon(self._send_batch)  # let this turn of the loop gather its neighbours
 
     async def call(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``function(connection)`` in its turn, outside any group, synced; return what it returns."""
         future: asyncio.Future[T] = self._loop.create_future()
-        self.submit(Operation([], settle(future), durable=True, exclusive=function))
+        self.submit(Operation([], make_done_callback(future), durable=True, exclusive=function))
         return await future
 
     async def drain(self) -> None:
@@ -145,13 +145,13 @@ class Writer:
         self._batches.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _hand_over(self) -> None:
+    def _send_batch(self) -> None:
         batch, self._pending = self._pending, []
         self._batches.put(batch)
 
-    def _settled(self, outcomes: list[_Outcome], seconds: float, synced: bool) -> None:  # noqa: FBT001 (call_soon_threadsafe passes positions)
+    def _finish_batch(self, outcomes: list[_Outcome], seconds: float, synced: bool) -> None:  # noqa: FBT001 (call_soon_threadsafe passes positions)
         if self._pending:
-            self._hand_over()  # first, so that the thread works while the answers go out
+            self._send_batch()  # first, so that the thread works while the answers go out
         else:
             self._busy = False
         if self._observe is not None:
@@ -170,21 +170,23 @@ class Writer:
         while (batch := self._batches.get()) is not None:
             started = time.perf_counter()
             synced = self._sync and any(operation.durable for operation in batch)
-            outcomes = [outcome for segment in _segments(batch) for outcome in self._settle(segment, synced)]
+            outcomes = [
+                outcome for segment in _split_segments(batch) for outcome in self._process_segment(segment, synced)
+            ]
             elapsed = time.perf_counter() - started
-            self._loop.call_soon_threadsafe(self._settled, outcomes, elapsed, synced)
+            self._loop.call_soon_threadsafe(self._finish_batch, outcomes, elapsed, synced)
 
-    def _settle(self, segment: list[Operation], synced: bool) -> list[_Outcome]:  # noqa: FBT001 (private, read beside its caller)
+    def _process_segment(self, segment: list[Operation], synced: bool) -> list[_Outcome]:  # noqa: FBT001 (private, read beside its caller)
         try:
             self._set_synchronous("FULL" if synced else "NORMAL")
             if segment[0].exclusive is not None:
                 return [(segment[0], segment[0].exclusive(self._connection), None)]
             try:
                 self._commit(segment)
-            except _REFUSED_ROW:
+            except _ROW_ERRORS:
                 return self._commit_one_by_one(segment)
         except Exception as error:  # noqa: BLE001 (whatever it is, every waiter must hear of it)
-            failure = translated(error)
+            failure = to_storage_error(error)
             return [(operation, None, failure) for operation in segment]
         return [(operation, None, None) for operation in segment]
 
@@ -210,7 +212,7 @@ class Writer:
             try:
                 self._commit([operation])
             except Exception as error:  # noqa: BLE001 (its own waiter hears of it; the others go on)
-                outcomes.append((operation, None, translated(error)))
+                outcomes.append((operation, None, to_storage_error(error)))
             else:
                 outcomes.append((operation, None, None))
         return outcomes
@@ -227,8 +229,10 @@ class Writer:
             for statement, key, amounts in operation.sums:
                 so_far = added.get((statement, key))
                 added[statement, key] = list(amounts) if so_far is None else list(map(add, so_far, amounts))
-        for statement in sorted(tables, key=_stands_alone):  # those last: they look for rows that the others insert
-            if _stands_alone(statement):
+        for statement in sorted(
+            tables, key=_is_complete_statement
+        ):  # those last: they look for rows that the others insert
+            if _is_complete_statement(statement):
                 for row in tables[statement]:
                     self._connection.execute(statement, row)
             else:
@@ -247,15 +251,15 @@ class Writer:
                 start += size
 
 
-def _stands_alone(statement: str) -> bool:
+def _is_complete_statement(statement: str) -> bool:
     """Whether a statement is whole, and not one that is to be given rows."""
     return not statement.endswith(" VALUES ")
 
 
-def settle(future: "asyncio.Future[Any]") -> Done:
-    """The ``done`` that settles a future, unless whoever waited has gone."""
+def make_done_callback(future: "asyncio.Future[Any]") -> DoneCallback:
+    """The ``on_done`` that settles a future, unless whoever waited has gone."""
 
-    def done(result: object, error: BaseException | None) -> None:
+    def on_done(result: object, error: BaseException | None) -> None:
         if future.done():
             return
         if error is not None:
@@ -263,10 +267,10 @@ def settle(future: "asyncio.Future[Any]") -> Done:
         else:
             future.set_result(result)
 
-    return done
+    return on_done
 
 
-def translated(error: BaseException) -> BaseException:
+def to_storage_error(error: BaseException) -> BaseException:
     """A storage error in the service's own words; an integrity error stays itself, for its writer to interpret."""
     if isinstance(error, (BandstandError, sqlite3.IntegrityError)):
         return error
@@ -278,7 +282,7 @@ def translated(error: BaseException) -> BaseException:
     return failure
 
 
-def _segments(batch: list[Operation]) -> Iterator[list[Operation]]:
+def _split_segments(batch: list[Operation]) -> Iterator[list[Operation]]:
     """Split a batch so that each exclusive operation stands alone, in its place in the order."""
     segment: list[Operation] = []
     for operation in batch:

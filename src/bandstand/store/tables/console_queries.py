@@ -13,27 +13,29 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bandstand.errors import StorageUnavailableError
-from bandstand.store.records import LAST_SEQ, time_of
-from bandstand.store.sqlite.writer import translated
-from bandstand.store.tables.decisions import Reader
+from bandstand.store.records import LAST_SEQ, to_time
+from bandstand.store.sqlite.writer import to_storage_error
+from bandstand.store.tables.decisions import LedgerReader
 
 T = TypeVar("T")
 
-COUNTED = 10_000
+MAX_COUNTED = 10_000
 """Events of one user that are counted; beyond that a count says no more than that there are more."""
 
 _ACTIVITY = """SELECT r.hour / ?1 * ?1, p.name, sum(r.decisions), sum(r.explores), sum(r.rewards), sum(r.reward_sum)
     FROM rollups AS r JOIN policies AS p ON p.id = r.policy WHERE r.hour >= ?2 AND r.hour < ?3
     GROUP BY 1, 2 ORDER BY 1, 2"""
-_SEEN = f"""uid, user_id,
+_USER_COLUMNS = f"""uid, user_id,
     (SELECT max(seq) FROM decisions WHERE uid = users.uid),
     (SELECT max(seq) FROM rewards WHERE uid = users.uid),
-    (SELECT count(*) FROM (SELECT 1 FROM decisions WHERE uid = users.uid LIMIT {COUNTED})),
-    (SELECT count(*) FROM (SELECT 1 FROM rewards WHERE uid = users.uid LIMIT {COUNTED}))"""  # noqa: S608 (a number of ours)
-_NEWEST = f"SELECT {_SEEN} FROM users WHERE uid < ? ORDER BY uid DESC LIMIT ?"  # noqa: S608 (constants)
-_STARTING = f"SELECT {_SEEN} FROM users WHERE user_id >= ?1 AND user_id < ?2 AND user_id > ?3 ORDER BY user_id LIMIT ?4"  # noqa: S608 (constants)
-_ONE = f"SELECT {_SEEN} FROM users WHERE user_id = ?"  # noqa: S608 (constants)
-_RESET = "SELECT max(seq) FROM marks WHERE uid = ? AND kind = 'reset'"
+    (SELECT count(*) FROM (SELECT 1 FROM decisions WHERE uid = users.uid LIMIT {MAX_COUNTED})),
+    (SELECT count(*) FROM (SELECT 1 FROM rewards WHERE uid = users.uid LIMIT {MAX_COUNTED}))"""  # noqa: S608 (a number of ours)
+_USERS_NEWEST_FIRST = f"SELECT {_USER_COLUMNS} FROM users WHERE uid < ? ORDER BY uid DESC LIMIT ?"  # noqa: S608 (constants)
+_USERS_BY_PREFIX = (
+    f"SELECT {_USER_COLUMNS} FROM users WHERE user_id >= ?1 AND user_id < ?2 AND user_id > ?3 ORDER BY user_id LIMIT ?4"  # noqa: S608 (constants)
+)
+_USER_BY_ID = f"SELECT {_USER_COLUMNS} FROM users WHERE user_id = ?"  # noqa: S608 (constants)
+_LAST_RESET = "SELECT max(seq) FROM marks WHERE uid = ? AND kind = 'reset'"
 _DECISIONS = """SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score, d.propensity, d.exploring, d.ts,
         r.value, r.applied AND v.seq IS NULL, coalesce(v.cause, r.reason)
     FROM decisions AS d JOIN policies AS p ON p.id = d.policy
@@ -52,7 +54,7 @@ _LAST_CHARACTER = "\U0010ffff"
 
 
 @dataclass(frozen=True, slots=True)
-class Activity:
+class PolicyActivity:
     """What one policy did in one stretch of hours, which begins ``hour`` hours after the epoch."""
 
     hour: int
@@ -64,7 +66,7 @@ class Activity:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenUser:
+class UserRow:
     """A user at a glance.
 
     Attributes:
@@ -81,7 +83,7 @@ class SeenUser:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenDecision:
+class DecisionRow:
     """A decision at a glance, with the reward that it got.
 
     Attributes:
@@ -104,14 +106,14 @@ class SeenDecision:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenVerdict:
+class VerdictRow:
     """The verdict that stands: its label, and the tier that gave it; None where it has none."""
 
     label: str | None
     tier: str | None
 
 
-class Sight:
+class ConsoleQueries:
     """Looks into the ledger of one state directory.
 
     Args:
@@ -122,84 +124,84 @@ class Sight:
     """
 
     def __init__(self, state_dir: Path) -> None:
-        self._reader = Reader(state_dir / "ledger.db")
+        self._reader = LedgerReader(state_dir / "ledger.db")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-sight")
 
-    async def activity(self, since: int, until: int, width: int) -> list[Activity]:
+    async def load_activity(self, since: int, until: int, width: int) -> list[PolicyActivity]:
         """What every policy did from hour ``since`` to before hour ``until``, summed over ``width`` hours each."""
-        return await self._ask(_activity, since, until, width)
+        return await self._run_query(_load_activity, since, until, width)
 
-    async def newest_users(self, before: int | None, limit: int) -> list[SeenUser]:
+    async def list_newest_users(self, before: int | None, limit: int) -> list[UserRow]:
         """Users, the last met first, from the cursor ``before``: a ``uid``."""
-        return await self._ask(_users, _NEWEST, LAST_SEQ if before is None else before, limit)
+        return await self._run_query(_list_users, _USERS_NEWEST_FIRST, LAST_SEQ if before is None else before, limit)
 
-    async def users_starting(self, prefix: str, after: str, limit: int) -> list[SeenUser]:
+    async def list_users_by_prefix(self, prefix: str, after: str, limit: int) -> list[UserRow]:
         """Users whose id starts with ``prefix``, in the order of their ids, from the cursor ``after``: an id."""
-        return await self._ask(_users, _STARTING, prefix, prefix + _LAST_CHARACTER, after, limit)
+        return await self._run_query(_list_users, _USERS_BY_PREFIX, prefix, prefix + _LAST_CHARACTER, after, limit)
 
-    async def user(self, user_id: str) -> SeenUser | None:
+    async def find_user(self, user_id: str) -> UserRow | None:
         """One user."""
-        found = await self._ask(_users, _ONE, user_id)
+        found = await self._run_query(_list_users, _USER_BY_ID, user_id)
         return found[0] if found else None
 
-    async def last_reset(self, uid: int) -> float | None:
+    async def find_last_reset(self, uid: int) -> float | None:
         """When the user was last reset, in seconds since the epoch."""
-        return await self._ask(_last_reset, uid)
+        return await self._run_query(_find_last_reset, uid)
 
-    async def decisions(self, uid: int, before: int | None, limit: int) -> list[SeenDecision]:
+    async def list_decisions(self, uid: int, before: int | None, limit: int) -> list[DecisionRow]:
         """A user's decisions, newest first, those before the last reset included; from the cursor ``before``: a seq."""
-        return await self._ask(_decisions, uid, LAST_SEQ if before is None else before, limit)
+        return await self._run_query(_list_decisions, uid, LAST_SEQ if before is None else before, limit)
 
-    async def rewards(self, uid: int, limit: int) -> list[tuple[float, float]]:
+    async def list_rewards(self, uid: int, limit: int) -> list[tuple[float, float]]:
         """Time and value of a user's newest rewards, oldest first."""
-        return await self._ask(_rewards, uid, limit)
+        return await self._run_query(_list_rewards, uid, limit)
 
-    async def turn(self, seq: int) -> tuple[str, str, str] | None:
+    async def find_turn(self, seq: int) -> tuple[str, str, str] | None:
         """The words of the turn that was taken as event ``seq``: question, answer, next message; None once deleted."""
-        return await self._ask(_turn, seq)
+        return await self._run_query(_find_turn, seq)
 
-    async def verdicts(self, judgement_ids: Sequence[str]) -> dict[str, SeenVerdict]:
+    async def load_verdicts(self, judgement_ids: Sequence[str]) -> dict[str, VerdictRow]:
         """What stands of judgements, by id; those without a verdict are left out."""
-        return await self._ask(_verdicts, [int(each[:16], 16) for each in judgement_ids])
+        return await self._run_query(_load_verdicts, [int(each[:16], 16) for each in judgement_ids])
 
     async def close(self) -> None:
         """Answer what was asked, and let go of the ledger."""
         await asyncio.to_thread(self._thread.shutdown)
         self._reader.close()
 
-    async def _ask(self, question: Callable[..., T], *values: Any) -> T:
+    async def _run_query(self, query: Callable[..., T], *values: Any) -> T:
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._thread, self._reader.ask, question, *values)
+            return await loop.run_in_executor(self._thread, self._reader.run_query, query, *values)
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise to_storage_error(error) from error
         except RuntimeError as error:  # the executor has been shut down
             raise StorageUnavailableError("the service is shutting down") from error
 
 
-def _activity(connection: sqlite3.Connection, since: int, until: int, width: int) -> list[Activity]:
-    return [Activity(*row) for row in connection.execute(_ACTIVITY, (width, since, until))]
+def _load_activity(connection: sqlite3.Connection, since: int, until: int, width: int) -> list[PolicyActivity]:
+    return [PolicyActivity(*row) for row in connection.execute(_ACTIVITY, (width, since, until))]
 
 
-def _users(connection: sqlite3.Connection, query: str, *values: object) -> list[SeenUser]:
+def _list_users(connection: sqlite3.Connection, query: str, *values: object) -> list[UserRow]:
     return [
-        SeenUser(uid, user_id, _latest(decided, rewarded), decisions, rewards)
+        UserRow(uid, user_id, _latest_time(decided, rewarded), decisions, rewards)
         for uid, user_id, decided, rewarded, decisions, rewards in connection.execute(query, values)
     ]
 
 
-def _latest(*seqs: int | None) -> float | None:
+def _latest_time(*seqs: int | None) -> float | None:
     known = [seq for seq in seqs if seq is not None]
-    return time_of(max(known)) if known else None
+    return to_time(max(known)) if known else None
 
 
-def _last_reset(connection: sqlite3.Connection, uid: int) -> float | None:
-    return _latest(connection.execute(_RESET, (uid,)).fetchone()[0])
+def _find_last_reset(connection: sqlite3.Connection, uid: int) -> float | None:
+    return _latest_time(connection.execute(_LAST_RESET, (uid,)).fetchone()[0])
 
 
-def _decisions(connection: sqlite3.Connection, uid: int, before: int, limit: int) -> list[SeenDecision]:
+def _list_decisions(connection: sqlite3.Connection, uid: int, before: int, limit: int) -> list[DecisionRow]:
     return [
-        SeenDecision(
+        DecisionRow(
             seq,
             own_id if nonce is None else f"{seq:016x}{nonce}",
             policy,
@@ -218,15 +220,15 @@ def _decisions(connection: sqlite3.Connection, uid: int, before: int, limit: int
     ]
 
 
-def _rewards(connection: sqlite3.Connection, uid: int, limit: int) -> list[tuple[float, float]]:
+def _list_rewards(connection: sqlite3.Connection, uid: int, limit: int) -> list[tuple[float, float]]:
     return connection.execute(_REWARDS, (uid, limit)).fetchall()
 
 
-def _turn(connection: sqlite3.Connection, seq: int) -> tuple[str, str, str] | None:
+def _find_turn(connection: sqlite3.Connection, seq: int) -> tuple[str, str, str] | None:
     found: tuple[str, str, str] | None = connection.execute(_TURN, (seq,)).fetchone()
     return found
 
 
-def _verdicts(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[str, SeenVerdict]:
+def _load_verdicts(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[str, VerdictRow]:
     query = _VERDICTS.format(seqs=", ".join("?" * len(seqs)))
-    return {judgement_id: SeenVerdict(*rest) for judgement_id, *rest in connection.execute(query, seqs)}
+    return {judgement_id: VerdictRow(*rest) for judgement_id, *rest in connection.execute(query, seqs)}

@@ -10,7 +10,7 @@ import numpy as np
 
 from bandstand.store.records import Decision, PolicyTotals, Reward, UserPage, parse_decision_id
 from bandstand.store.sqlite.schema import EVER, connect
-from bandstand.store.tables.policies import Registry
+from bandstand.store.tables.policies import PolicyRegistry
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,14 +31,14 @@ _REWARD_BY_KEY = f"""WITH k AS MATERIALIZED (SELECT reward_seq, body_hash FROM i
     {_REWARD} r.seq = (SELECT reward_seq FROM k)
     UNION ALL SELECT p.seq, u.user_id, p.policy, '', p.value, '', 0.0, k.body_hash, NULL, '', 1.0, p.applied, p.reason
     FROM k JOIN past_rewards AS p ON p.seq = k.reward_seq JOIN users AS u ON u.uid = p.uid"""  # noqa: S608 (constants)
-_STANDING = f"""SELECT * FROM ({_REWARD} r.decision_seq = ?1
+_REWARD_OF_DECISION = f"""SELECT * FROM ({_REWARD} r.decision_seq = ?1
     UNION ALL {_REWARD} r.linked_seq = ?1 AND r.features IS NULL) ORDER BY 1 DESC LIMIT 1"""  # noqa: S608 (constants)
 """The reward of a decision; of one that was taken back for another, that other."""
-_HELD = "SELECT coalesce(max(seq), 0) FROM judgements WHERE decision_seq = ? AND state = 'waiting'"
+_PENDING_TURN = "SELECT coalesce(max(seq), 0) FROM judgements WHERE decision_seq = ? AND state = 'waiting'"
 _OWN_ID = "SELECT seq FROM decision_ids WHERE decision_id = ?"
 
 
-class Reader:
+class LedgerReader:
     """Runs questions on read-only connections, one a thread."""
 
     def __init__(self, path: Path) -> None:
@@ -46,7 +46,7 @@ class Reader:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
 
-    def ask(self, question: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def run_query(self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """``question(connection, …)`` on this thread's connection."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
@@ -54,7 +54,7 @@ class Reader:
             self._connections.append(connection)
         connection.execute("BEGIN")  # every question sees one moment of the ledger
         try:
-            return question(connection, *args, **kwargs)
+            return query(connection, *args, **kwargs)
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -66,39 +66,39 @@ class Reader:
         self._connections.clear()
 
 
-def find_decision(connection: sqlite3.Connection, registry: Registry, decision_id: str) -> Decision | None:
+def find_decision(connection: sqlite3.Connection, registry: PolicyRegistry, decision_id: str) -> Decision | None:
     """The decision of that id, in full, with the reward that names it."""
     row = None
     seq = parse_decision_id(decision_id)
     if seq is not None:
         row = connection.execute(_DECISION, (seq,)).fetchone()
-    decision = None if row is None else _decision(row, registry)
+    decision = None if row is None else _to_decision(row, registry)
     if decision is None or decision.decision_id != decision_id:
         own = connection.execute(_OWN_ID, (decision_id,)).fetchone()
         row = None if own is None else connection.execute(_DECISION, own).fetchone()
         if row is None:
             return None
-        decision = _decision(row, registry)
-    reward = connection.execute(_STANDING, (decision.seq,)).fetchone()
+        decision = _to_decision(row, registry)
+    reward = connection.execute(_REWARD_OF_DECISION, (decision.seq,)).fetchone()
     if reward is not None:
-        decision.reward = _reward(reward, registry)
-    decision.held = connection.execute(_HELD, (decision.seq,)).fetchone()[0]
+        decision.reward = _to_reward(reward, registry)
+    decision.pending_turn_seq = connection.execute(_PENDING_TURN, (decision.seq,)).fetchone()[0]
     return decision
 
 
-def reward_by_key(connection: sqlite3.Connection, registry: Registry, scope: str, key: str) -> Reward | None:
+def find_reward_by_key(connection: sqlite3.Connection, registry: PolicyRegistry, scope: str, key: str) -> Reward | None:
     """The reward that was given with that Idempotency-Key; of one that retention took, no more than its answer."""
     row = connection.execute(_REWARD_BY_KEY, (scope, key)).fetchone()
-    return None if row is None else _reward(row, registry)
+    return None if row is None else _to_reward(row, registry)
 
 
-def history(connection: sqlite3.Connection, registry: Registry, user_id: str, limit: int) -> list[Decision]:
+def list_history(connection: sqlite3.Connection, registry: PolicyRegistry, user_id: str, limit: int) -> list[Decision]:
     """The user's newest decisions since the last reset, oldest first."""
     rows = connection.execute(_HISTORY, (user_id, limit)).fetchall()
-    return [_decision(row, registry) for row in reversed(rows)]
+    return [_to_decision(row, registry) for row in reversed(rows)]
 
 
-def users(connection: sqlite3.Connection, prefix: str, after: int, limit: int) -> UserPage:
+def list_users(connection: sqlite3.Connection, prefix: str, after: int, limit: int) -> UserPage:
     """A page of user ids in order of first sight."""
     query = "SELECT uid, user_id FROM users WHERE uid > ? AND substr(user_id, 1, ?) = ? ORDER BY uid LIMIT ?"
     rows = connection.execute(query, (after, len(prefix), prefix, limit + 1)).fetchall()
@@ -106,25 +106,25 @@ def users(connection: sqlite3.Connection, prefix: str, after: int, limit: int) -
     return UserPage([user_id for _, user_id in page], page[-1][0] if len(rows) > limit else None)
 
 
-def totals(connection: sqlite3.Connection) -> dict[str, PolicyTotals]:
+def load_policy_totals(connection: sqlite3.Connection) -> dict[str, PolicyTotals]:
     """Counts by policy name: the rollups of all hours; a policy that was redefined has some for each definition."""
     query = """SELECT p.name, sum(decisions), sum(explores), sum(rewards), sum(reward_sum)
         FROM rollups AS r JOIN policies AS p ON p.id = r.policy WHERE r.hour = ? GROUP BY p.name"""
     return {name: PolicyTotals(*counts) for name, *counts in connection.execute(query, (EVER,))}
 
 
-def user_count(connection: sqlite3.Connection) -> int:
+def count_users(connection: sqlite3.Connection) -> int:
     """How many users the ledger knows."""
     return int(connection.execute("SELECT count(*) FROM users").fetchone()[0])
 
 
-def uid_of(connection: sqlite3.Connection, user_id: str) -> int | None:
+def find_uid(connection: sqlite3.Connection, user_id: str) -> int | None:
     """The ledger's key of a user."""
     row = connection.execute("SELECT uid FROM users WHERE user_id = ?", (user_id,)).fetchone()
     return None if row is None else int(row[0])
 
 
-def _decision(row: tuple[Any, ...], registry: Registry) -> Decision:
+def _to_decision(row: tuple[Any, ...], registry: PolicyRegistry) -> Decision:
     (
         seq,
         nonce,
@@ -149,7 +149,7 @@ def _decision(row: tuple[Any, ...], registry: Registry) -> Decision:
         own_id=nonce is None,
         seq=seq,
         user_id=user_id,
-        policy=registry.ref(policy),
+        policy=registry.get_ref(policy),
         client=client,
         ts=ts,
         tip_id=tip_id,
@@ -166,11 +166,11 @@ def _decision(row: tuple[Any, ...], registry: Registry) -> Decision:
     )
 
 
-def _reward(row: tuple[Any, ...], registry: Registry) -> Reward:
+def _to_reward(row: tuple[Any, ...], registry: PolicyRegistry) -> Reward:
     seq, user_id, policy, tip_id, value, client, ts, body_hash, decision_seq, source, weight, applied, reason = row
     return Reward(
         user_id=user_id,
-        policy=registry.ref(policy),
+        policy=registry.get_ref(policy),
         tip_id=tip_id,
         value=value,
         client=client,

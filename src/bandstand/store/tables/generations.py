@@ -3,7 +3,7 @@
 The line is generation → tip → decision → reward. A decision belongs to the user's newest generation before it that
 holds the picked tip's id, a reward to its decision's (in the legacy form, to that of the decision it is linked to). In
 SQLite the writer looks up the first step and the triggers of ``generations.sql`` keep the rest, in memory all of it is
-:class:`Lineage`'s.
+:class:`GenerationLineage`'s.
 """
 
 import json
@@ -11,17 +11,19 @@ import sqlite3
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from bandstand.bandit.arms import Earnings
+from bandstand.bandit.arms import RewardSums
 from bandstand.store.records import Decision, Reward
 from bandstand.store.sqlite.schema import Row
 
-GENERATION = "INSERT INTO generations VALUES "
-PROMPT = "INSERT OR IGNORE INTO prompts VALUES "
+INSERT_GENERATION = "INSERT INTO generations VALUES "
+INSERT_PROMPT = "INSERT OR IGNORE INTO prompts VALUES "
 
 _TOTALS = """SELECT p.name, p.version, p.digest, t.generations, t.tips, t.decisions, t.rewards, t.reward_sum,
     t.reward_squares FROM prompt_totals AS t JOIN prompts AS p ON p.id = t.prompt ORDER BY p.id"""
-_EXPIRED = "DELETE FROM generations WHERE seq IN (SELECT seq FROM generations WHERE seq <= ? ORDER BY seq LIMIT ?)"
-_A_ROUND = 1000
+_DELETE_EXPIRED = (
+    "DELETE FROM generations WHERE seq IN (SELECT seq FROM generations WHERE seq <= ? ORDER BY seq LIMIT ?)"
+)
+_BATCH_SIZE = 1000
 
 
 Chooser = Literal["request", "default", "auto"]
@@ -80,14 +82,14 @@ class PromptTotals:
         generations: requests answered with it.
         tips: tips it wrote.
         decisions: decisions that picked one of them.
-        earnings: rewards that these decisions got and that taught.
+        reward_sums: rewards that these decisions got and that taught.
     """
 
     prompt: PromptRef
     generations: int = 0
     tips: int = 0
     decisions: int = 0
-    earnings: Earnings = field(default_factory=Earnings)
+    reward_sums: RewardSums = field(default_factory=RewardSums)
 
 
 class PromptIds:
@@ -101,7 +103,7 @@ class PromptIds:
         query = "SELECT name, version, digest, id FROM prompts"
         self._ids = {PromptRef(*ref): row_id for *ref, row_id in connection.execute(query)}
 
-    def row(self, prompt: PromptRef) -> Row:
+    def get_row(self, prompt: PromptRef) -> Row:
         """The row of ``prompts``; to go with every generation, so that a commit that failed leaves no gap."""
         row_id = self._ids.get(prompt)
         if row_id is None:
@@ -109,7 +111,7 @@ class PromptIds:
         return row_id, prompt.name, prompt.version, prompt.digest
 
 
-def generation_row(generation: LoggedGeneration, uid: int, prompt_id: object) -> Row:
+def build_generation_row(generation: LoggedGeneration, uid: int, prompt_id: object) -> Row:
     """A generation as a row of ``generations``."""
     return (
         generation.seq,
@@ -131,26 +133,26 @@ def generation_row(generation: LoggedGeneration, uid: int, prompt_id: object) ->
     )
 
 
-def prompt_totals(connection: sqlite3.Connection) -> list[PromptTotals]:
+def load_prompt_totals(connection: sqlite3.Connection) -> list[PromptTotals]:
     """Totals of every prompt that was used, in order of first use: a row each, however long the ledger."""
     return [
-        PromptTotals(PromptRef(name, version, digest), generations, tips, decisions, Earnings(*earned))
+        PromptTotals(PromptRef(name, version, digest), generations, tips, decisions, RewardSums(*earned))
         for name, version, digest, generations, tips, decisions, *earned in connection.execute(_TOTALS)
     ]
 
 
-def any_tips(connection: sqlite3.Connection, uid: int) -> bool:
+def has_generated_tips(connection: sqlite3.Connection, uid: int) -> bool:
     """Whether a pick of the user's may come from a generation."""
     query = "SELECT EXISTS (SELECT 1 FROM generated_tips WHERE uid = ?)"
     return bool(connection.execute(query, (uid,)).fetchone()[0])
 
 
-def expire(connection: sqlite3.Connection, cutoff: int) -> bool:
+def delete_expired(connection: sqlite3.Connection, cutoff: int) -> bool:
     """Delete a thousand generations up to ``cutoff``, the oldest first; returns whether there may be more."""
-    return connection.execute(_EXPIRED, (cutoff, _A_ROUND)).rowcount == _A_ROUND
+    return connection.execute(_DELETE_EXPIRED, (cutoff, _BATCH_SIZE)).rowcount == _BATCH_SIZE
 
 
-class Lineage:
+class GenerationLineage:
     """The same line and the same totals in memory."""
 
     def __init__(self) -> None:
@@ -158,49 +160,49 @@ class Lineage:
         self._prompts: dict[int, PromptRef] = {}  # by decision
         self._totals: dict[PromptRef, PromptTotals] = {}
 
-    def generated(self, generation: LoggedGeneration) -> None:
+    def add_generation(self, generation: LoggedGeneration) -> None:
         """Take in a generation."""
-        mine = self._generations.setdefault(generation.user_id, [])
-        mine.append(generation)
-        mine.sort(key=lambda each: each.seq)
-        total = self._total(generation.prompt)
+        generations = self._generations.setdefault(generation.user_id, [])
+        generations.append(generation)
+        generations.sort(key=lambda each: each.seq)
+        total = self._get_total(generation.prompt)
         self._totals[generation.prompt] = replace(
             total, generations=total.generations + 1, tips=total.tips + len(generation.tips)
         )
 
-    def decided(self, decision: Decision) -> None:
+    def add_decision(self, decision: Decision) -> None:
         """Find where a decision's pick comes from."""
         for generation in reversed(self._generations.get(decision.user_id, ())):
             if generation.seq < decision.seq and decision.tip_id in generation.tips:
                 self._prompts[decision.seq] = generation.prompt
-                total = self._total(generation.prompt)
+                total = self._get_total(generation.prompt)
                 self._totals[generation.prompt] = replace(total, decisions=total.decisions + 1)
                 return
 
-    def rewarded(self, reward: Reward) -> None:
+    def add_reward(self, reward: Reward) -> None:
         """Credit the prompt whose tip a decision picked."""
         if reward.applied:
-            self._credit(reward, Earnings(1, reward.value, reward.value * reward.value))
+            self._add_reward_sums(reward, RewardSums(1, reward.value, reward.value * reward.value))
 
-    def revoked(self, reward: Reward) -> None:
+    def remove_reward(self, reward: Reward) -> None:
         """Take back what the reward earned the prompt."""
-        self._credit(reward, Earnings(-1, -reward.value, -reward.value * reward.value))
+        self._add_reward_sums(reward, RewardSums(-1, -reward.value, -reward.value * reward.value))
 
-    def _credit(self, reward: Reward, earned: Earnings) -> None:
+    def _add_reward_sums(self, reward: Reward, reward_sums: RewardSums) -> None:
         prompt = None if reward.decision_seq is None else self._prompts.get(reward.decision_seq)
         if prompt is not None:
-            total = self._total(prompt)
-            self._totals[prompt] = replace(total, earnings=total.earnings + earned)
+            total = self._get_total(prompt)
+            self._totals[prompt] = replace(total, reward_sums=total.reward_sums + reward_sums)
 
-    def erased(self, user_id: str, decisions: list[Decision]) -> int:
+    def remove_user(self, user_id: str, decisions: list[Decision]) -> int:
         """Forget a user; returns how many generations went."""
         for decision in decisions:
             self._prompts.pop(decision.seq, None)
         return len(self._generations.pop(user_id, ()))
 
-    def totals(self) -> list[PromptTotals]:
-        """As :func:`prompt_totals`."""
+    def get_totals(self) -> list[PromptTotals]:
+        """As :func:`load_prompt_totals`."""
         return list(self._totals.values())
 
-    def _total(self, prompt: PromptRef) -> PromptTotals:
+    def _get_total(self, prompt: PromptRef) -> PromptTotals:
         return self._totals.get(prompt) or PromptTotals(prompt)

@@ -12,34 +12,34 @@ from typing import Any, Literal, NamedTuple
 from bandstand.errors import BandstandError
 from bandstand.store.records import LAST_SEQ, PolicyRef
 from bandstand.store.sqlite.schema import Row
-from bandstand.store.tables.policies import Registry
+from bandstand.store.tables.policies import PolicyRegistry
 
-State = Literal["waiting", "taught", "withheld", "unscored"]
+JudgementState = Literal["waiting", "taught", "withheld", "unscored"]
 Cause = Literal["judge", "override", "reapply"]
-Texts = tuple[str, str, str]
+TurnTexts = tuple[str, str, str]
 """query_t, answer_t and query_t1, as they may be judged."""
 
-JUDGEMENT = "INSERT INTO judgements VALUES "
-TURN = "INSERT INTO turns VALUES "
-VERDICT = "INSERT INTO verdicts VALUES "
-CONCLUSION = "INSERT INTO conclusions VALUES "
-REPLACEMENT = """INSERT INTO rewards VALUES (?1, ?2, ?3, NULL,
+INSERT_JUDGEMENT = "INSERT INTO judgements VALUES "
+INSERT_TURN = "INSERT INTO turns VALUES "
+INSERT_VERDICT = "INSERT INTO verdicts VALUES "
+INSERT_CONCLUSION = "INSERT INTO conclusions VALUES "
+INSERT_REPLACEMENT_REWARD = """INSERT INTO rewards VALUES (?1, ?2, ?3, NULL,
     (SELECT coalesce(decision_seq, linked_seq) FROM rewards WHERE seq = ?14),
     ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"""
 """A reward in the place of another, which named its decision or was linked to one: that it is linked to."""
-CONCLUDED = """UPDATE judgements SET state = ?2, reason = ?3, rounds = ?4, verdict_seq = ?5, reward_seq = ?6
+UPDATE_JUDGEMENT = """UPDATE judgements SET state = ?2, reason = ?3, rounds = ?4, verdict_seq = ?5, reward_seq = ?6
     WHERE seq = ?1"""
-AGAIN = "UPDATE judgements SET state = 'waiting', reason = NULL, tries = 0 WHERE seq = ?1"
-TRIED = "UPDATE judgements SET tries = tries + 1 WHERE seq = ?1"
-TOTAL = """INSERT INTO judgement_totals VALUES (?1, ?2, ?3, ?4)
+REQUEUE_JUDGEMENT = "UPDATE judgements SET state = 'waiting', reason = NULL, tries = 0 WHERE seq = ?1"
+COUNT_ATTEMPT = "UPDATE judgements SET tries = tries + 1 WHERE seq = ?1"
+UPSERT_TOTAL = """INSERT INTO judgement_totals VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT (policy, state, reason) DO UPDATE SET count = count + excluded.count"""
-RESERVED = "INSERT INTO judge_spending VALUES "
-SETTLED = "UPDATE judge_spending SET tokens = ?2, usd = ?3, settled = 1 WHERE seq = ?1"
+INSERT_RESERVATION = "INSERT INTO judge_spending VALUES "
+SETTLE_RESERVATION = "UPDATE judge_spending SET tokens = ?2, usd = ?3, settled = 1 WHERE seq = ?1"
 
 _SPENDING_DAYS = 35
 _CHUNK = 5_000
-_QUOTES = ("rationale", "raw")
-_JUDGEMENT = """SELECT j.seq, j.nonce, j.uid, u.user_id, j.policy, j.decision_seq,
+_QUOTED_FIELDS = ("rationale", "raw")
+_SELECT_JUDGEMENT = """SELECT j.seq, j.nonce, j.uid, u.user_id, j.policy, j.decision_seq,
         coalesce(i.decision_id, printf('%016x', d.seq) || d.nonce), j.tip_id, j.features, j.taxonomy, j.body_hash,
         j.client, j.ts, j.state, j.reason, j.tries, j.rounds, j.verdict_seq, j.reward_seq
     FROM judgements AS j JOIN users AS u ON u.uid = j.uid LEFT JOIN decisions AS d ON d.seq = j.decision_seq
@@ -65,7 +65,7 @@ class RewardPendingError(BandstandError):
 
 
 @dataclass(slots=True, eq=False)
-class Judgement:
+class JudgedTurn:
     """A turn taken as a reward, and how it stands.
 
     Attributes:
@@ -93,17 +93,17 @@ class Judgement:
     decision_seq: int | None = None
     decision_id: str | None = None
     features: bytes | None = None
-    texts: Texts | None = None
+    texts: TurnTexts | None = None
     idempotency: tuple[str, str] | None = None
     uid: int = 0
-    state: State = "waiting"
+    state: JudgementState = "waiting"
     reason: str | None = None
     tries: int = 0
     rounds: int = 0
     verdict_seq: int | None = None
     reward_seq: int | None = None
 
-    def rows(self, policy_id: int) -> list[tuple[str, Row]]:
+    def build_rows(self, policy_id: int) -> list[tuple[str, Row]]:
         """What the ledger is told when the turn is taken."""
         row = (
             self.seq,
@@ -124,20 +124,20 @@ class Judgement:
             self.verdict_seq,
             self.reward_seq,
         )
-        rows: list[tuple[str, Row]] = [(JUDGEMENT, row), (TOTAL, self.counted(policy_id, 1))]
+        rows: list[tuple[str, Row]] = [(INSERT_JUDGEMENT, row), (UPSERT_TOTAL, self.build_total_row(policy_id, 1))]
         if self.texts is not None:
-            rows.append((TURN, (self.seq, *self.texts)))
+            rows.append((INSERT_TURN, (self.seq, *self.texts)))
         return rows
 
-    def counted(self, policy_id: int, by: int) -> Row:
+    def build_total_row(self, policy_id: int, delta: int) -> Row:
         """What its state adds to the totals."""
-        return (policy_id, self.state, self.reason or "", by)
+        return (policy_id, self.state, self.reason or "", delta)
 
 
-class Accepted(NamedTuple):
-    """The judgement that stands for a request; ``match`` as in :class:`bandstand.store.records.Rewarded`."""
+class AcceptedTurn(NamedTuple):
+    """The judgement that stands for a request; ``match`` as in :class:`bandstand.store.records.AcceptedReward`."""
 
-    judgement: Judgement
+    judgement: JudgedTurn
     match: Literal["new", "decision", "key"]
 
 
@@ -169,36 +169,36 @@ class Conclusion:
     verdict: dict[str, Any] | None = None
     applied: dict[str, Any] | None = None
     teach: float | None = None
-    state: State = "withheld"
+    state: JudgementState = "withheld"
     reason: str | None = None
     settlement: Settlement | None = None
 
 
-class Page(NamedTuple):
+class TurnPage(NamedTuple):
     """Judgements, newest first, and the cursor of the next page (``None`` on the last)."""
 
-    judgements: list[Judgement]
+    judgements: list[JudgedTurn]
     next: int | None
 
 
-class Totals(NamedTuple):
+class TurnTotals(NamedTuple):
     """How many judgements of a policy stand in one way."""
 
     policy: str
-    state: State
+    state: JudgementState
     reason: str
     turns: int
 
 
-def verdict_row(seq: int, judgement: Judgement, conclusion: Conclusion, ts: float) -> Row:
+def build_verdict_row(seq: int, judgement: JudgedTurn, conclusion: Conclusion, ts: float) -> Row:
     """A verdict as a row, what quotes the turn apart."""
     document = dict(conclusion.verdict or {})
-    quotes = {name: document.pop(name) for name in _QUOTES if document.get(name)}
+    quotes = {name: document.pop(name) for name in _QUOTED_FIELDS if document.get(name)}
     text = json.dumps(quotes, separators=(",", ":")) if quotes else None
-    return seq, judgement.seq, judgement.uid, conclusion.client, ts, _compact(document), text
+    return seq, judgement.seq, judgement.uid, conclusion.client, ts, _to_compact_json(document), text
 
 
-def conclusion_row(seq: int, judgement: Judgement, conclusion: Conclusion, ts: float) -> Row:
+def build_conclusion_row(seq: int, judgement: JudgedTurn, conclusion: Conclusion, ts: float) -> Row:
     """What was made of a verdict, as a row; ``judgement`` stands already as concluded."""
     return (
         seq,
@@ -209,7 +209,7 @@ def conclusion_row(seq: int, judgement: Judgement, conclusion: Conclusion, ts: f
         conclusion.client,
         ts,
         judgement.verdict_seq,
-        None if conclusion.applied is None else _compact(conclusion.applied),
+        None if conclusion.applied is None else _to_compact_json(conclusion.applied),
         judgement.state,
         judgement.reason,
         judgement.reward_seq,
@@ -219,52 +219,52 @@ def conclusion_row(seq: int, judgement: Judgement, conclusion: Conclusion, ts: f
 # ── questions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def find(connection: sqlite3.Connection, registry: Registry, judgement_id: str) -> Judgement | None:
+def find_judgement(connection: sqlite3.Connection, registry: PolicyRegistry, judgement_id: str) -> JudgedTurn | None:
     """The judgement of that id."""
     try:
         seq = int(judgement_id[:16], 16)
     except ValueError:
         return None
-    row = connection.execute(f"{_JUDGEMENT} j.seq = ?", (min(seq, LAST_SEQ),)).fetchone()
-    found = None if row is None else _judgement(row, registry)
+    row = connection.execute(f"{_SELECT_JUDGEMENT} j.seq = ?", (min(seq, LAST_SEQ),)).fetchone()
+    found = None if row is None else _to_judged_turn(row, registry)
     return found if found is not None and found.judgement_id == judgement_id else None
 
 
-def of_decision(
-    connection: sqlite3.Connection, registry: Registry, decision_seq: int, body_hash: bytes
-) -> Judgement | None:
+def find_by_decision(
+    connection: sqlite3.Connection, registry: PolicyRegistry, decision_seq: int, body_hash: bytes
+) -> JudgedTurn | None:
     """The judgement of a decision that the same request made."""
-    query = f"{_JUDGEMENT} j.decision_seq = ? AND j.body_hash = ? ORDER BY j.seq LIMIT 1"
+    query = f"{_SELECT_JUDGEMENT} j.decision_seq = ? AND j.body_hash = ? ORDER BY j.seq LIMIT 1"
     row = connection.execute(query, (decision_seq, body_hash)).fetchone()
-    return None if row is None else _judgement(row, registry)
+    return None if row is None else _to_judged_turn(row, registry)
 
 
-def by_key(connection: sqlite3.Connection, registry: Registry, scope: str, key: str) -> Judgement | None:
+def find_by_key(connection: sqlite3.Connection, registry: PolicyRegistry, scope: str, key: str) -> JudgedTurn | None:
     """The judgement that was asked for with that Idempotency-Key."""
-    query = f"{_JUDGEMENT} j.seq = (SELECT reward_seq FROM idempotency WHERE scope = ? AND key = ?)"  # noqa: S608 (constants)
+    query = f"{_SELECT_JUDGEMENT} j.seq = (SELECT reward_seq FROM idempotency WHERE scope = ? AND key = ?)"  # noqa: S608 (constants)
     row = connection.execute(query, (scope, key)).fetchone()
-    return None if row is None else _judgement(row, registry)
+    return None if row is None else _to_judged_turn(row, registry)
 
 
-def is_key_spent(connection: sqlite3.Connection, scope: str, key: str) -> bool:
+def is_key_used(connection: sqlite3.Connection, scope: str, key: str) -> bool:
     """Whether anything was given with that Idempotency-Key."""
     query = "SELECT EXISTS (SELECT 1 FROM idempotency WHERE scope = ? AND key = ?)"
     return bool(connection.execute(query, (scope, key)).fetchone()[0])
 
 
-def waiting(connection: sqlite3.Connection) -> list[tuple[int, str, int]]:
+def list_waiting(connection: sqlite3.Connection) -> list[tuple[int, str, int]]:
     """Every turn that waits, oldest first: its event number, its user, how often it was tried."""
     query = """SELECT j.seq, u.user_id, j.tries FROM judgements AS j JOIN users AS u ON u.uid = j.uid
         WHERE j.state = 'waiting' ORDER BY j.seq"""
     return connection.execute(query).fetchall()
 
 
-def with_texts(connection: sqlite3.Connection, registry: Registry, seqs: Collection[int]) -> list[Judgement]:
+def load_waiting(connection: sqlite3.Connection, registry: PolicyRegistry, seqs: Collection[int]) -> list[JudgedTurn]:
     """Those of the judgements ``seqs`` that still wait, each with its turn."""
     marks = ", ".join("?" * len(seqs))
     found = [
-        _judgement(row, registry)
-        for row in connection.execute(f"{_JUDGEMENT} j.seq IN ({marks}) AND j.state = 'waiting'", tuple(seqs))
+        _to_judged_turn(row, registry)
+        for row in connection.execute(f"{_SELECT_JUDGEMENT} j.seq IN ({marks}) AND j.state = 'waiting'", tuple(seqs))
     ]
     texts = {
         seq: (query_t, answer_t, query_t1)
@@ -278,20 +278,26 @@ def with_texts(connection: sqlite3.Connection, registry: Registry, seqs: Collect
     return found
 
 
-def page(
-    connection: sqlite3.Connection, registry: Registry, states: Collection[State], before: int, limit: int
-) -> Page:
+def list_judgements(
+    connection: sqlite3.Connection,
+    registry: PolicyRegistry,
+    states: Collection[JudgementState],
+    before: int,
+    limit: int,
+) -> TurnPage:
     """Judgements in any of ``states``, newest first, from the cursor ``before``."""
     # The newest of each state, by its index; several states at once would all be sorted first.
     newest = "SELECT seq FROM (SELECT seq FROM judgements WHERE state = ? AND seq < ? ORDER BY seq DESC LIMIT ?)"
-    query = f"{_JUDGEMENT} j.seq IN ({' UNION ALL '.join([newest] * len(states))}) ORDER BY j.seq DESC LIMIT ?"
+    query = f"{_SELECT_JUDGEMENT} j.seq IN ({' UNION ALL '.join([newest] * len(states))}) ORDER BY j.seq DESC LIMIT ?"
     values = [value for state in states for value in (state, before, limit + 1)]
     rows = connection.execute(query, (*values, limit + 1)).fetchall()
-    found = [_judgement(row, registry) for row in rows[:limit]]
-    return Page(found, found[-1].seq if len(rows) > limit else None)
+    found = [_to_judged_turn(row, registry) for row in rows[:limit]]
+    return TurnPage(found, found[-1].seq if len(rows) > limit else None)
 
 
-def chosen(connection: sqlite3.Connection, states: Collection[State], since: int, reason: str | None) -> list[str]:
+def list_judgement_ids(
+    connection: sqlite3.Connection, states: Collection[JudgementState], since: int, reason: str | None
+) -> list[str]:
     """Ids of the judgements in any of ``states``, taken from event ``since`` on, oldest first."""
     marks = ", ".join("?" * len(states))
     query = f"""SELECT printf('%016x', seq) || nonce FROM judgements
@@ -300,9 +306,9 @@ def chosen(connection: sqlite3.Connection, states: Collection[State], since: int
     return [row[0] for row in connection.execute(query, (*states, since, reason))]
 
 
-def told(connection: sqlite3.Connection, judgement: Judgement) -> dict[str, Any]:
+def load_detail(connection: sqlite3.Connection, judgement: JudgedTurn) -> dict[str, Any]:
     """All that is kept of a judgement: its verdicts, and what was made of them, oldest first."""
-    verdicts = {seq: (client, ts, document) for seq, client, ts, document in _verdicts(connection, judgement.seq)}
+    verdicts = {seq: (client, ts, document) for seq, client, ts, document in _iter_verdicts(connection, judgement.seq)}
     query = """SELECT seq, cause, client, ts, verdict_seq, applied, state, reason, reward_seq,
             (SELECT value FROM rewards AS r WHERE r.seq = c.reward_seq)
         FROM conclusions AS c WHERE judgement = ? ORDER BY round"""
@@ -334,43 +340,43 @@ def is_out_of_reach(connection: sqlite3.Connection, reward_seq: int) -> bool:
     return row is None or bool(row[0])
 
 
-def verdict(connection: sqlite3.Connection, judgement: Judgement) -> dict[str, Any] | None:
+def find_verdict(connection: sqlite3.Connection, judgement: JudgedTurn) -> dict[str, Any] | None:
     """The verdict that stands, as it was given, and with it what was last applied."""
-    for seq, _, _, document in _verdicts(connection, judgement.seq):
+    for seq, _, _, document in _iter_verdicts(connection, judgement.seq):
         if seq == judgement.verdict_seq:
             return document
     return None
 
 
-def last_applied(connection: sqlite3.Connection, judgement: Judgement) -> dict[str, Any] | None:
+def find_last_applied(connection: sqlite3.Connection, judgement: JudgedTurn) -> dict[str, Any] | None:
     """What the verdict that stands was last held to."""
     query = "SELECT applied FROM conclusions WHERE judgement = ? ORDER BY round DESC LIMIT 1"
     row = connection.execute(query, (judgement.seq,)).fetchone()
     return None if row is None or row[0] is None else json.loads(row[0])
 
 
-def taught_since(connection: sqlite3.Connection, user_id: str, since: int) -> list[float]:
+def list_update_times(connection: sqlite3.Connection, user_id: str, since: int) -> list[float]:
     """When the user's turns taught, from event ``since`` on."""
     query = """SELECT r.ts FROM rewards AS r WHERE r.uid = (SELECT uid FROM users WHERE user_id = ?) AND r.seq >= ?
         AND r.source = 'judge' AND r.applied ORDER BY r.seq"""
     return [row[0] for row in connection.execute(query, (user_id, since))]
 
 
-def totals(connection: sqlite3.Connection) -> list[Totals]:
+def load_turn_totals(connection: sqlite3.Connection) -> list[TurnTotals]:
     """How many judgements stand where, by policy name."""
     query = """SELECT p.name, t.state, t.reason, sum(t.count) FROM judgement_totals AS t
         JOIN policies AS p ON p.id = t.policy GROUP BY p.name, t.state, t.reason HAVING sum(t.count) <> 0"""
-    return [Totals(*row) for row in connection.execute(query)]
+    return [TurnTotals(*row) for row in connection.execute(query)]
 
 
-def spent(connection: sqlite3.Connection, day: int) -> tuple[int, float]:
+def load_spending(connection: sqlite3.Connection, day: int) -> tuple[int, float]:
     """Tokens and US dollars of a day, with what is still reserved."""
     query = "SELECT coalesce(sum(tokens), 0), coalesce(sum(usd), 0.0) FROM judge_spending WHERE day = ?"
     tokens, usd = connection.execute(query, (day,)).fetchone()
     return int(tokens), float(usd)
 
 
-def expire(connection: sqlite3.Connection, cutoff: int) -> int:
+def delete_expired_texts(connection: sqlite3.Connection, cutoff: int) -> int:
     """Delete words of turns taken at or before ``cutoff`` and what quotes them; returns how many, of a chunk."""
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -386,26 +392,26 @@ def expire(connection: sqlite3.Connection, cutoff: int) -> int:
     return gone
 
 
-def forget_spending(connection: sqlite3.Connection, today: int) -> int:
+def delete_old_spending(connection: sqlite3.Connection, today: int) -> int:
     """Drop what was spent more than a month ago."""
     return connection.execute("DELETE FROM judge_spending WHERE day < ?", (today - _SPENDING_DAYS,)).rowcount
 
 
-def _verdicts(connection: sqlite3.Connection, seq: int) -> Iterator[tuple[int, str, float, dict[str, Any]]]:
+def _iter_verdicts(connection: sqlite3.Connection, seq: int) -> Iterator[tuple[int, str, float, dict[str, Any]]]:
     query = "SELECT seq, client, ts, document, quotes FROM verdicts WHERE judgement = ? ORDER BY seq"
     for verdict_seq, client, ts, document, quotes in connection.execute(query, (seq,)):
         words = {"rationale": "", "raw": None} | ({} if quotes is None else json.loads(quotes))
         yield verdict_seq, client, ts, json.loads(document) | words
 
 
-def _judgement(row: tuple[Any, ...], registry: Registry) -> Judgement:
+def _to_judged_turn(row: tuple[Any, ...], registry: PolicyRegistry) -> JudgedTurn:
     seq, nonce, uid, user_id, policy, decision_seq, decision_id, tip_id, features, *rest = row
     taxonomy, body_hash, client, ts, state, reason, tries, rounds, verdict_seq, reward_seq = rest
-    return Judgement(
+    return JudgedTurn(
         judgement_id=f"{seq:016x}{nonce}",
         seq=seq,
         user_id=user_id,
-        policy=registry.ref(policy),
+        policy=registry.get_ref(policy),
         tip_id=tip_id,
         taxonomy=taxonomy,
         body_hash=body_hash,
@@ -424,5 +430,5 @@ def _judgement(row: tuple[Any, ...], registry: Registry) -> Judgement:
     )
 
 
-def _compact(document: dict[str, Any]) -> str:
+def _to_compact_json(document: dict[str, Any]) -> str:
     return json.dumps(document, separators=(",", ":"), allow_nan=False)

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from bandstand.store.records import Decision, Reward, time_of
+from bandstand.store.records import Decision, Reward, to_time
 from bandstand.store.sqlite.schema import EVER
 
 BINS = 10
@@ -19,7 +19,7 @@ _DAY = 86_400
 _PER_DOUBLING = 4
 _LAST_BUCKET = 106
 
-DRAWN = """INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+UPSERT_DRAWS = """INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (day, policy, bin) DO UPDATE SET decisions = decisions + excluded.decisions,
     explores = explores + excluded.explores, floor = floor + excluded.floor,
     floor_variance = floor_variance + excluded.floor_variance, picked = picked + excluded.picked,
@@ -64,12 +64,12 @@ class LoopSums(NamedTuple):
     arrivals: list[Arrivals]
 
 
-def day_of(seq: int) -> int:
+def to_day(seq: int) -> int:
     """The day of an event, in days since the epoch."""
-    return int(time_of(seq) // _DAY)
+    return int(to_time(seq) // _DAY)
 
 
-def drawn(decision: Decision) -> tuple[int, tuple[float, ...]]:
+def compute_draw_sums(decision: Decision) -> tuple[int, tuple[float, ...]]:
     """What a decision adds to ``draws``: its bin, and the amounts in their order."""
     assert decision.numbers is not None  # noqa: S101 (a decision is handed over in full)
     p = decision.numbers[3]
@@ -91,28 +91,28 @@ def drawn(decision: Decision) -> tuple[int, tuple[float, ...]]:
     )
 
 
-def arrived(reward: Reward) -> tuple[int, str, str, int]:
+def build_arrival_key(reward: Reward) -> tuple[int, str, str, int]:
     """Where a reward is counted: day, policy, source and bucket. The triggers do the same to rewards in the ledger."""
     if reward.decision_seq is None:
-        return day_of(reward.seq), reward.policy.name, reward.source, NO_DECISION
-    delay = max(0.0, reward.ts - time_of(reward.decision_seq))
+        return to_day(reward.seq), reward.policy.name, reward.source, NO_DECISION
+    delay = max(0.0, reward.ts - to_time(reward.decision_seq))
     bucket = min(int(_PER_DOUBLING * math.log2(1.0 + delay)), _LAST_BUCKET)
-    return day_of(reward.decision_seq), reward.policy.name, reward.source, bucket
+    return to_day(reward.decision_seq), reward.policy.name, reward.source, bucket
 
 
-def delay_of(bucket: int) -> float:
+def compute_delay(bucket: int) -> float:
     """The delay in the middle of a bucket, in seconds: within 9 % of 1 s + any delay that it holds."""
     return float(2.0 ** ((bucket + 0.5) / _PER_DOUBLING)) - 1.0
 
 
-def read(connection: sqlite3.Connection, since: int) -> LoopSums:
+def load_loop_sums(connection: sqlite3.Connection, since: int) -> LoopSums:
     """The sums over all days, and by day from the day ``since`` on; a policy that was redefined has some for each."""
-    draws = [Draws(*row) for row in _sums(connection, "draws", since)]
-    arrivals = [Arrivals(*row) for row in _sums(connection, "arrivals", since)]
+    draws = [Draws(*row) for row in _read_sums(connection, "draws", since)]
+    arrivals = [Arrivals(*row) for row in _read_sums(connection, "arrivals", since)]
     return LoopSums(draws, arrivals)
 
 
-def _sums(connection: sqlite3.Connection, table: str, since: int) -> Iterator[tuple[Any, ...]]:
+def _read_sums(connection: sqlite3.Connection, table: str, since: int) -> Iterator[tuple[Any, ...]]:
     names = dict(connection.execute("SELECT id, name FROM policies"))
     query = f"SELECT * FROM {table} WHERE day = ? UNION ALL SELECT * FROM {table} WHERE day >= ?"  # noqa: S608 (constants)
     for day, policy, *sums in connection.execute(query, (EVER, max(0, since))):

@@ -14,12 +14,12 @@ from bandstand.errors import ConfigurationError
 from bandstand.store.records import Array, PolicyRef
 
 
-def policy_ref(policy: Policy) -> PolicyRef:
+def to_policy_ref(policy: Policy) -> PolicyRef:
     """What an event stores of a policy."""
     return PolicyRef(policy.name, policy.hash, policy.schema.name, policy.schema.hash, policy.half_life)
 
 
-class Registry:
+class PolicyRegistry:
     """Policy rows by id and ids by policy, as of the last :meth:`load`."""
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -56,13 +56,13 @@ class Registry:
                 )
         self.load(connection)
 
-    def changed_schemas(self, connection: sqlite3.Connection) -> list[str]:
+    def find_changed_schemas(self, connection: sqlite3.Connection) -> list[str]:
         """Configured schemas whose recorded sums were made under another encoding of the same name."""
         recorded = dict(connection.execute("SELECT name, hash FROM schemas"))
         return [
             name
             for name, schema in self._catalogue.schemas.items()
-            if name in recorded and recorded[name] != schema.hash and self._taught(connection, name)
+            if name in recorded and recorded[name] != schema.hash and self._has_updates(connection, name)
         ]
 
     def record_schemas(self, connection: sqlite3.Connection, names: Iterable[str]) -> None:
@@ -76,7 +76,7 @@ class Registry:
         Raises:
             ConfigurationError: names the schema and both ways out.
         """
-        changed = self.changed_schemas(connection)
+        changed = self.find_changed_schemas(connection)
         if changed:
             message = (
                 f"schema {changed[0]!r} has changed under the same name: "
@@ -87,36 +87,36 @@ class Registry:
         new = [name for name, schema in self._catalogue.schemas.items() if recorded.get(name) != schema.hash]
         self.record_schemas(connection, new)  # nothing to write on a usual start, which a full disk then allows
 
-    def id(self, ref: PolicyRef) -> int:
+    def get_id(self, ref: PolicyRef) -> int:
         """The row id of a registered policy."""
         return self._ids[ref.name, ref.hash, ref.schema]
 
-    def ref(self, row_id: int) -> PolicyRef:
+    def get_ref(self, row_id: int) -> PolicyRef:
         """The policy of a row id."""
         return self._refs[row_id]
 
-    def shadows(self) -> list[PolicyRef]:
+    def get_shadows(self) -> list[PolicyRef]:
         """The policies in the shadow now."""
         return self._shadows[-1][1] if self._shadows else []
 
-    def beside(self, ref: PolicyRef, seq: int) -> list[PolicyRef]:
+    def find_shadows(self, ref: PolicyRef, seq: int) -> list[PolicyRef]:
         """The policies in the shadow when the event ``seq`` of the policy ``ref`` came; none is its own shadow."""
-        place = bisect_right(self._shadows, seq, key=itemgetter(0))
-        return [shadow for shadow in self._shadows[place - 1][1] if shadow.name != ref.name] if place else []
+        index = bisect_right(self._shadows, seq, key=itemgetter(0))
+        return [shadow for shadow in self._shadows[index - 1][1] if shadow.name != ref.name] if index else []
 
-    def shadow(self, seq: int, policies: Collection[PolicyRef]) -> None:
+    def record_shadows(self, seq: int, policies: Collection[PolicyRef]) -> None:
         """Take note that these policies are in the shadow from the event ``seq`` on."""
         self._shadows.append((seq, list(policies)))
 
-    def refs(self) -> Mapping[int, PolicyRef]:
+    def get_refs(self) -> Mapping[int, PolicyRef]:
         """Policies by row id."""
         return self._refs
 
-    def names(self) -> Mapping[int, str]:
+    def get_names(self) -> Mapping[int, str]:
         """Policy names by row id."""
         return {row_id: ref.name for row_id, ref in self._refs.items()}
 
-    def fits(self, profile: Profile) -> bool:
+    def has_matching_shapes(self, profile: Profile) -> bool:
         """Whether the profile's sums have the shapes that the configured schemas give them."""
         schemas = self._catalogue.schemas
         return all(
@@ -124,7 +124,7 @@ class Registry:
             for (_, name), state in profile.policies.items()
         )
 
-    def decays(self, profile: Profile) -> bool:
+    def has_matching_half_lives(self, profile: Profile) -> bool:
         """Whether the profile's sums have decayed as the configured policies now have it."""
         policies = self._catalogue.policies
         return all(
@@ -132,7 +132,7 @@ class Registry:
             for (name, _), state in profile.policies.items()
         )
 
-    def schema(self, ref: PolicyRef) -> FeatureSchema:
+    def get_schema(self, ref: PolicyRef) -> FeatureSchema:
         """The policy's encoding."""
         return self._schemas[ref.schema]
 
@@ -141,7 +141,7 @@ class Registry:
         x: Array = self._schemas[ref.schema].encode(context, [features])[0]
         return x
 
-    def _taught(self, connection: sqlite3.Connection, schema: str) -> bool:
+    def _has_updates(self, connection: sqlite3.Connection, schema: str) -> bool:
         in_shadow = any(ref.schema == schema for _, policies in self._shadows for ref in policies)
         query = """SELECT EXISTS (SELECT 1 FROM rewards
                            WHERE ?2 OR policy IN (SELECT id FROM policies WHERE schema = ?1))

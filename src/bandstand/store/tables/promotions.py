@@ -11,11 +11,13 @@ Action = Literal["promote", "demote"]
 _KINDS: dict[Action, str] = {"promote": "promotion", "demote": "demotion"}
 _ACTIONS: dict[str, Action] = {kind: action for action, kind in _KINDS.items()}
 _EXPERIMENT = "experiment"
-_MARK = "INSERT INTO marks VALUES (?, NULL, ?, ?, ?, ?)"
+_INSERT_MARK = "INSERT INTO marks VALUES (?, NULL, ?, ?, ?, ?)"
 _PROMOTIONS = (
     "SELECT kind, ts, client, document FROM marks WHERE uid IS NULL AND kind IN ('promotion', 'demotion') ORDER BY seq"
 )
-_NEWEST = "SELECT seq, ts, document FROM marks WHERE uid IS NULL AND kind = 'experiment' ORDER BY seq DESC LIMIT 1"
+_NEWEST_EXPERIMENT = (
+    "SELECT seq, ts, document FROM marks WHERE uid IS NULL AND kind = 'experiment' ORDER BY seq DESC LIMIT 1"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +40,20 @@ class Promotion:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class ExperimentStart:
     """The beginning of an experiment: its event number and its time."""
 
     seq: int
     ts: float
 
 
-def log(connection: sqlite3.Connection, *, seq: int, promotion: Promotion) -> None:
+def log_promotion(connection: sqlite3.Connection, *, seq: int, promotion: Promotion) -> None:
     """Write down a promotion or a demotion."""
     document = json.dumps({"policy": promotion.policy, "instead_of": promotion.instead_of})
-    connection.execute(_MARK, (seq, _KINDS[promotion.action], promotion.ts, promotion.client, document))
+    connection.execute(_INSERT_MARK, (seq, _KINDS[promotion.action], promotion.ts, promotion.client, document))
 
 
-def read(connection: sqlite3.Connection) -> list[Promotion]:
+def list_promotions(connection: sqlite3.Connection) -> list[Promotion]:
     """Every promotion and demotion, the oldest first."""
     promotions = []
     for kind, ts, client, document in connection.execute(_PROMOTIONS):
@@ -60,23 +62,23 @@ def read(connection: sqlite3.Connection) -> list[Promotion]:
     return promotions
 
 
-def under_way(connection: sqlite3.Connection, definition: str | None) -> Begun | None:
+def find_running_experiment(connection: sqlite3.Connection, definition: str | None) -> ExperimentStart | None:
     """The beginning of the experiment of that definition, where it is the newest and has not ended."""
-    row = connection.execute(_NEWEST).fetchone()
-    return None if row is None or definition is None or row[2] != definition else Begun(row[0], row[1])
+    row = connection.execute(_NEWEST_EXPERIMENT).fetchone()
+    return None if row is None or definition is None or row[2] != definition else ExperimentStart(row[0], row[1])
 
 
-def is_any_under_way(connection: sqlite3.Connection) -> bool:
+def is_experiment_running(connection: sqlite3.Connection) -> bool:
     """Whether an experiment has begun and not ended."""
-    row = connection.execute(_NEWEST).fetchone()
+    row = connection.execute(_NEWEST_EXPERIMENT).fetchone()
     return row is not None and row[2] is not None
 
 
-def begin(connection: sqlite3.Connection, *, seq: int, ts: float, definition: str | None) -> None:
+def log_experiment(connection: sqlite3.Connection, *, seq: int, ts: float, definition: str | None) -> None:
     """Write down that an experiment begins, and with it that any other ends; or, without a definition, only that."""
-    connection.execute(_MARK, (seq, _EXPERIMENT, ts, "settings", definition))
+    connection.execute(_INSERT_MARK, (seq, _EXPERIMENT, ts, "settings", definition))
 
 
-def enrolled(connection: sqlite3.Connection, experiment: int) -> Mapping[str, int]:
+def count_enrolled(connection: sqlite3.Connection, experiment: int) -> Mapping[str, int]:
     """How many users each arm has decided for since the experiment began."""
     return dict(connection.execute("SELECT arm, users FROM enrolled WHERE experiment = ?", (experiment,)))

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from itertools import islice
 
 from bandstand.bandit.profile import Profile
-from bandstand.store.records import Array, Lessons, PolicyRef
+from bandstand.store.records import Array, PolicyRef, Updates
 from bandstand.store.sqlite.schema import Row
-from bandstand.store.tables.policies import Registry
-from bandstand.store.tables.updates import lessons
+from bandstand.store.tables.policies import PolicyRegistry
+from bandstand.store.tables.updates import build_updates
 
-REVOCATION = "INSERT INTO revocations VALUES "
-UNCOUNT = """UPDATE rollups SET rewards = rewards - 1, reward_sum = reward_sum - ?3
+INSERT_REVOCATION = "INSERT INTO revocations VALUES "
+SUBTRACT_REWARD = """UPDATE rollups SET rewards = rewards - 1, reward_sum = reward_sum - ?3
     WHERE hour IN (-1, ?1) AND policy = ?2"""
 
-_PAGE = 500
+_PAGE_SIZE = 500
 _REVOCABLE = """SELECT r.seq, u.user_id, r.uid, r.policy, r.ts, r.value, r.weight, r.features, d.body, d.pick
     FROM rewards AS r JOIN users AS u ON u.uid = r.uid
     LEFT JOIN decisions AS d ON d.seq = coalesce(r.decision_seq, r.linked_seq)
@@ -30,14 +30,14 @@ _REVOCABLE = """SELECT r.seq, u.user_id, r.uid, r.policy, r.ts, r.value, r.weigh
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Counted:
+class RevocableReward:
     """A reward that the sums hold, and what it added to them.
 
     Attributes:
         seq: its event number.
         uid: the store's key of the user.
         x: features, shape (d,).
-        also: the policies in the shadow that it taught too.
+        shadow_updates: the policies in the shadow that it taught too.
     """
 
     seq: int
@@ -49,40 +49,42 @@ class Counted:
     value: float
     weight: float
     x: Array
-    also: Lessons = ()
+    shadow_updates: Updates = ()
 
-    def rows(self, seq: int, *, cause: str, client: str, ts: float) -> list[tuple[str, Row]]:
+    def build_rows(self, seq: int, *, cause: str, client: str, ts: float) -> list[tuple[str, Row]]:
         """What the ledger is told when event ``seq`` takes it back."""
         return [
-            (REVOCATION, (seq, self.uid, self.seq, cause, client, ts)),
-            (UNCOUNT, (int(self.ts // 3600), self.policy_id, self.value)),
+            (INSERT_REVOCATION, (seq, self.uid, self.seq, cause, client, ts)),
+            (SUBTRACT_REWARD, (int(self.ts // 3600), self.policy_id, self.value)),
         ]
 
-    def take_back(self, seq: int, profile: Profile) -> bool:
+    def apply_revocation(self, seq: int, profile: Profile) -> bool:
         """Fold the event ``seq`` that takes it back; returns whether the sums are still exact."""
         exact = True
-        for learner, x in ((self.policy, self.x), *self.also):
-            exact = profile.revoked(seq, learner.key, self.ts, x, self.value, self.weight) and exact
+        for learner, x in ((self.policy, self.x), *self.shadow_updates):
+            exact = profile.apply_revocation(seq, learner.key, self.ts, x, self.value, self.weight) and exact
         return exact
 
 
-def counted(connection: sqlite3.Connection, registry: Registry, seqs: Collection[int]) -> list[Counted]:
+def find_revocable(
+    connection: sqlite3.Connection, registry: PolicyRegistry, seqs: Collection[int]
+) -> list[RevocableReward]:
     """Those of the rewards ``seqs`` that their users' sums still hold, in order.
 
     Not among them: what never taught, what was taken back before, what a reset or an import has replaced, and what
     retention has put into a baseline.
     """
     return [
-        Counted(seq, user_id, uid, registry.ref(policy), policy, ts, value, weight, x, tuple(also))
-        for page in _pages(sorted(seqs))
+        RevocableReward(seq, user_id, uid, registry.get_ref(policy), policy, ts, value, weight, x, tuple(also))
+        for page in _split_pages(sorted(seqs))
         for seq, user_id, uid, policy, ts, value, weight, *raw in connection.execute(
             _REVOCABLE.format(seqs=", ".join("?" * len(page))), page
         )
-        for (_, x), *also in [lessons(registry, registry.ref(policy), seq, *raw)]
+        for (_, x), *also in [build_updates(registry, registry.get_ref(policy), seq, *raw)]
     ]
 
 
-def _pages(seqs: Sequence[int]) -> Iterator[list[int]]:
+def _split_pages(seqs: Sequence[int]) -> Iterator[list[int]]:
     rest = iter(seqs)
-    while page := list(islice(rest, _PAGE)):
+    while page := list(islice(rest, _PAGE_SIZE)):
         yield page

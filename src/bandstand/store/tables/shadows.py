@@ -13,10 +13,10 @@ from bandstand.store.records import Array, PolicyRef
 from bandstand.store.sqlite.schema import Row
 
 # A decision that was refused, or erased meanwhile, has no shadow. Its columns' order is that of `shadows.sql`.
-SHADOW = """INSERT INTO shadows SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL
+INSERT_SHADOW = """INSERT INTO shadows SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL
     WHERE EXISTS (SELECT 1 FROM decisions WHERE seq = ?1)"""
 
-_MARK = "INSERT INTO marks VALUES (?, NULL, 'shadow', ?, 'settings', ?)"
+_INSERT_MARK = "INSERT INTO marks VALUES (?, NULL, 'shadow', ?, 'settings', ?)"
 _OF_DECISION = (
     "SELECT policy, pick, exploring, agrees, propensity, weight, probabilities FROM shadows WHERE decision = ?"
 )
@@ -44,7 +44,7 @@ class Shadow:
     weight: float
     probabilities: Array
 
-    def row(self, decision_seq: int, policy_id: int) -> Row:
+    def build_row(self, decision_seq: int, policy_id: int) -> Row:
         """The parameters of ``SHADOW``."""
         return (
             decision_seq,
@@ -73,23 +73,23 @@ class ShadowSums(NamedTuple):
     wrr: float = 0.0
     wwrr: float = 0.0
 
-    def seen(self, shadow: Shadow) -> Self:
+    def with_decision(self, shadow: Shadow) -> Self:
         """The sums with one more decision."""
         return self._replace(decisions=self.decisions + 1, agreed=self.agreed + shadow.agrees)
 
-    def rewarded_with(self, r: float, w: float, sign: int) -> Self:
+    def with_reward(self, r: float, w: float, sign: int) -> Self:
         """The sums with one more reward, or with one less."""
         amounts = (r, r * r, w, w * w, w * r, w * w * r, w * r * r, w * w * r * r)
         sums = (so_far + sign * more for so_far, more in zip(self[3:], amounts, strict=True))
         return type(self)(self.decisions, self.agreed, self.rewarded + sign, *sums)
 
 
-def begin(connection: sqlite3.Connection, *, seq: int, ts: float, policy_ids: Sequence[int]) -> None:
+def log_shadow_policies(connection: sqlite3.Connection, *, seq: int, ts: float, policy_ids: Sequence[int]) -> None:
     """Write down which policies are in the shadow from now on."""
-    connection.execute(_MARK, (seq, ts, json.dumps(policy_ids)))
+    connection.execute(_INSERT_MARK, (seq, ts, json.dumps(policy_ids)))
 
 
-def of_decision(connection: sqlite3.Connection, refs: Mapping[int, PolicyRef], seq: int) -> list[Shadow]:
+def load_shadows(connection: sqlite3.Connection, refs: Mapping[int, PolicyRef], seq: int) -> list[Shadow]:
     """The shadows of a decision."""
     return [
         Shadow(refs[policy], pick, bool(exploring), bool(agrees), propensity, weight, np.frombuffer(raw))
@@ -97,12 +97,12 @@ def of_decision(connection: sqlite3.Connection, refs: Mapping[int, PolicyRef], s
     ]
 
 
-def sums(connection: sqlite3.Connection, refs: Mapping[int, PolicyRef]) -> dict[PolicyRef, ShadowSums]:
+def load_shadow_sums(connection: sqlite3.Connection, refs: Mapping[int, PolicyRef]) -> dict[PolicyRef, ShadowSums]:
     """The sums of every definition of a policy that was ever in the shadow."""
     return {refs[policy]: ShadowSums(*values) for policy, *values in connection.execute(_SUMS)}
 
 
-class ShadowBook:
+class MemoryShadows:
     """The same in memory."""
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class ShadowBook:
         self._shadows: dict[int, list[Shadow]] = {}
         self._rewards: dict[int, float] = {}
 
-    def of(self, decision_seq: int) -> list[Shadow]:
+    def get_shadows(self, decision_seq: int) -> list[Shadow]:
         """The shadows of a decision."""
         return self._shadows.get(decision_seq, [])
 
@@ -118,10 +118,10 @@ class ShadowBook:
         """Take in the shadows of a decision, and the reward that stands for it."""
         self._shadows[decision_seq] = list(shadows)
         for shadow in shadows:
-            self.sums[shadow.policy] = self.sums[shadow.policy].seen(shadow)
-        self.reward(decision_seq, reward)
+            self.sums[shadow.policy] = self.sums[shadow.policy].with_decision(shadow)
+        self.set_reward(decision_seq, reward)
 
-    def reward(self, decision_seq: int | None, reward: float | None) -> None:
+    def set_reward(self, decision_seq: int | None, reward: float | None) -> None:
         """Take note of which reward stands for a decision now; ``None`` for none."""
         if decision_seq is None or decision_seq not in self._shadows:
             return
@@ -131,9 +131,9 @@ class ShadowBook:
         for shadow in self._shadows[decision_seq]:
             for value, sign in ((before, -1), (reward, 1)):
                 if value is not None:
-                    self.sums[shadow.policy] = self.sums[shadow.policy].rewarded_with(value, shadow.weight, sign)
+                    self.sums[shadow.policy] = self.sums[shadow.policy].with_reward(value, shadow.weight, sign)
 
-    def forget(self, decision_seqs: Collection[int]) -> int:
+    def remove_decisions(self, decision_seqs: Collection[int]) -> int:
         """Drop the shadows of decisions that are erased, and leave the sums; returns how many there were."""
         for seq in decision_seqs:
             self._rewards.pop(seq, None)

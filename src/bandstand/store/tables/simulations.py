@@ -26,12 +26,12 @@ FORMAT = 1
 STALE_SECONDS = 15.0
 
 _FILE = "simulations.db"
-_RUN = "id, state, origin, client, created, started, ended, heartbeat, plan, done, total, summary, error"
-_MINE = "id = :id AND claim = :claim AND state = 'running'"
+_RUN_COLUMNS = "id, state, origin, client, created, started, ended, heartbeat, plan, done, total, summary, error"
+_IS_CLAIMED = "id = :id AND claim = :claim AND state = 'running'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class SimulationRun:
     """A run as its row tells; ``plan`` and ``summary`` are JSON texts."""
 
     id: int
@@ -50,11 +50,11 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class RunClaim:
     """The right to write a run."""
 
     run: int
-    word: str
+    token: str
 
 
 class Simulations:
@@ -72,7 +72,7 @@ class Simulations:
         self.path = state_dir / _FILE
 
     @contextmanager
-    def held_open(self) -> Iterator[None]:
+    def keep_open(self) -> Iterator[None]:
         """Keep the file open: else every write is the last one's, at which SQLite moves its log and syncs the disk."""
         with self._open():
             yield
@@ -87,21 +87,21 @@ class Simulations:
             )
             return int(added.lastrowid or 0)
 
-    def get(self, run: int, now: float) -> Run | None:
+    def get(self, run: int, now: float) -> SimulationRun | None:
         """The run of that number."""
         with self._open() as connection:
-            row = connection.execute(f"SELECT {_RUN} FROM sim_runs WHERE id = ?", (run,)).fetchone()  # noqa: S608 (constant)
-        return None if row is None else _run(row, now)
+            row = connection.execute(f"SELECT {_RUN_COLUMNS} FROM sim_runs WHERE id = ?", (run,)).fetchone()  # noqa: S608 (constant)
+        return None if row is None else _to_run(row, now)
 
-    def page(self, *, before: int | None, limit: int, now: float) -> list[Run]:
+    def list_page(self, *, before: int | None, limit: int, now: float) -> list[SimulationRun]:
         """Runs, newest first, from the cursor ``before``; without their summaries."""
-        columns = _RUN.replace("summary", "NULL")
+        columns = _RUN_COLUMNS.replace("summary", "NULL")
         query = f"SELECT {columns} FROM sim_runs WHERE id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608 (constant)
         with self._open() as connection:
             rows = connection.execute(query, (2**62 if before is None else before, limit)).fetchall()
-        return [_run(row, now) for row in rows]
+        return [_to_run(row, now) for row in rows]
 
-    def waiting(self) -> list[int]:
+    def list_queued(self) -> list[int]:
         """Numbers of the service's runs that wait to be played, oldest first."""
         with self._open() as connection:
             rows = connection.execute(
@@ -109,29 +109,29 @@ class Simulations:
             )
             return [run for (run,) in rows]
 
-    def claim(self, run: int, *, now: float, anew: bool = False) -> Claim | None:
+    def claim(self, run: int, *, now: float, only_queued: bool = False) -> RunClaim | None:
         """Take a run to play it; None where somebody plays it, or where it is not there to be played.
 
         Args:
             run: its number.
             now: seconds since the epoch.
-            anew: take it only if it has not been played or ended yet.
+            only_queued: take it only if it has not been played or ended yet.
         """
-        claim = Claim(run, secrets.token_hex(8))
+        claim = RunClaim(run, secrets.token_hex(8))
         free = (
             "state = 'queued'"
-            if anew
+            if only_queued
             else "state NOT IN ('running', 'done') OR (state = 'running' AND heartbeat < :stale)"
         )
         query = f"""UPDATE sim_runs SET state = 'running', claim = :claim, heartbeat = :now, ended = NULL, error = NULL,
             started = coalesce(started, :now) WHERE id = :id AND ({free})"""  # noqa: S608 (two constants)
-        values = {"id": run, "claim": claim.word, "now": now, "stale": now - STALE_SECONDS}
+        values = {"id": run, "claim": claim.token, "now": now, "stale": now - STALE_SECONDS}
         with self._open() as connection:
             return claim if connection.execute(query, values).rowcount else None
 
     def save(
         self,
-        claim: Claim,
+        claim: RunClaim,
         *,
         plays: Sequence[Row],
         events: Sequence[Row],
@@ -156,10 +156,10 @@ class Simulations:
         Returns:
             False where the claim is gone; nothing was written then.
         """
-        values = {"id": claim.run, "claim": claim.word, "state": state, "done": done, "summary": summary, "now": now}
+        values = {"id": claim.run, "claim": claim.token, "state": state, "done": done, "summary": summary, "now": now}
         values |= {"error": error, "ended": None if state == "running" else now}
         query = f"""UPDATE sim_runs SET state = :state, done = :done, summary = :summary, heartbeat = :now,
-            ended = :ended, error = :error WHERE {_MINE}"""  # noqa: S608 (constant)
+            ended = :ended, error = :error WHERE {_IS_CLAIMED}"""  # noqa: S608 (constant)
         with self._open() as connection, _transaction(connection):
             if not connection.execute(query, values).rowcount:
                 return False
@@ -175,15 +175,15 @@ class Simulations:
         Returns:
             Whether there was something to end.
         """
-        return self._end("cancelled", now, "id = :id", id=run)
+        return self._end_runs("cancelled", now, "id = :id", id=run)
 
     def interrupt_all(self, now: float) -> bool:
         """Mark the service's own runs as interrupted: for when it starts or ends and none of its children is alive."""
-        return self._end("interrupted", now, "origin = 'service'")
+        return self._end_runs("interrupted", now, "origin = 'service'")
 
     def fail(self, run: int, error: str, now: float) -> bool:
         """Mark a run as failed whose process has ended without a word; one that has ended itself stays as it is."""
-        return self._end("failed", now, "id = :id", error, id=run)
+        return self._end_runs("failed", now, "id = :id", error, id=run)
 
     def delete(self, run: int) -> bool:
         """Forget a run and all it played; returns whether it was there."""
@@ -192,23 +192,25 @@ class Simulations:
                 connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))  # noqa: S608 (constants)
             return bool(connection.execute("DELETE FROM sim_runs WHERE id = ?", (run,)).rowcount)
 
-    def plays(self, run: int) -> Iterator[Row]:
+    def iter_plays(self, run: int) -> Iterator[Row]:
         """Rows of ``sim_plays`` without the run, in the order of their key."""
         query = """SELECT seed, user, policy, picks, actions, dwells, judged, judges, heard FROM sim_plays
             WHERE run = ? ORDER BY seed, user, policy"""
         with self._open() as connection:
             yield from connection.execute(query, (run,))
 
-    def events(self, run: int) -> Iterator[Row]:
+    def iter_events(self, run: int) -> Iterator[Row]:
         """Rows of ``sim_events`` without the run, in the order of their key."""
         query = "SELECT * FROM sim_events WHERE run = ? ORDER BY seed, user, policy, step"
         with self._open() as connection:
             for row in connection.execute(query, (run,)):
                 yield row[1:]
 
-    def _end(self, state: RunState, now: float, which: str, error: str | None = None, **values: object) -> bool:
+    def _end_runs(
+        self, state: RunState, now: float, condition: str, error: str | None = None, **values: object
+    ) -> bool:
         query = f"""UPDATE sim_runs SET state = :state, claim = NULL, ended = :now, error = :error
-            WHERE state IN ('queued', 'running') AND {which}"""  # noqa: S608 (constants)
+            WHERE state IN ('queued', 'running') AND {condition}"""  # noqa: S608 (constants)
         with self._open() as connection:
             return bool(connection.execute(query, {"state": state, "now": now, "error": error, **values}).rowcount)
 
@@ -217,11 +219,11 @@ class Simulations:
         with storage_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(connect(self.path)) as connection:
-                _create(connection, self.path)
+                _create_tables(connection, self.path)
                 yield connection
 
 
-def _create(connection: sqlite3.Connection, path: Path) -> None:
+def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > FORMAT:
         raise ConfigurationError(f"{path} has format {version}; this version of Bandstand reads up to {FORMAT}")
@@ -250,8 +252,8 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _run(row: Row, now: float) -> Run:
-    values = dict(zip(_RUN.split(", "), row, strict=True))
+def _to_run(row: Row, now: float) -> SimulationRun:
+    values = dict(zip(_RUN_COLUMNS.split(", "), row, strict=True))
     if values["state"] == "running" and float(str(values["heartbeat"])) < now - STALE_SECONDS:
         values["state"] = "interrupted"
-    return Run(**values)  # type: ignore[arg-type]  # the table is STRICT and holds these types
+    return SimulationRun(**values)  # type: ignore[arg-type]  # the table is STRICT and holds these types

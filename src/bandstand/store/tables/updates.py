@@ -6,63 +6,63 @@ from collections.abc import Mapping
 from typing import Any
 
 from bandstand.errors import InvalidRequestError
-from bandstand.store.records import LAST_SEQ, Array, Lessons, PolicyRef
-from bandstand.store.tables.policies import Registry
+from bandstand.store.records import LAST_SEQ, Array, PolicyRef, Updates
+from bandstand.store.tables.policies import PolicyRegistry
 
-_DECISION = "SELECT policy, body, pick FROM decisions WHERE seq = ?"
+_SELECT_DECISION = "SELECT policy, body, pick FROM decisions WHERE seq = ?"
 _Values = Mapping[str, Any]
 
 
-def picked_features(registry: Registry, ref: PolicyRef, body: bytes, pick: int) -> Array:
+def encode_picked_features(registry: PolicyRegistry, ref: PolicyRef, body: bytes, pick: int) -> Array:
     """The features x, shape (d,), that a logged decision's pick had."""
-    return registry.encode(ref, *_values(None, body, pick))
+    return registry.encode(ref, *_parse_values(None, body, pick))
 
 
-def rewarded_features(
-    registry: Registry, ref: PolicyRef, features: bytes | None, body: bytes | None, pick: int | None
+def encode_rewarded_features(
+    registry: PolicyRegistry, ref: PolicyRef, features: bytes | None, body: bytes | None, pick: int | None
 ) -> Array:
     """The features x, shape (d,), that a logged reward was for: its own, or those of its decision's pick."""
-    return registry.encode(ref, *_values(features, body, pick))
+    return registry.encode(ref, *_parse_values(features, body, pick))
 
 
-def lessons(
-    registry: Registry, ref: PolicyRef, seq: int, features: bytes | None, body: bytes | None, pick: int | None
-) -> Lessons:
+def build_updates(
+    registry: PolicyRegistry, ref: PolicyRef, seq: int, features: bytes | None, body: bytes | None, pick: int | None
+) -> Updates:
     """Who learned from the reward ``seq`` of the policy ``ref``: that one first, then the policies in the shadow."""
-    x = rewarded_features(registry, ref, features, body, pick)
-    return ((ref, x), *beside(registry, ref, seq, features, body, pick))
+    x = encode_rewarded_features(registry, ref, features, body, pick)
+    return ((ref, x), *build_shadow_updates(registry, ref, seq, features, body, pick))
 
 
-def learners(
-    registry: Registry, ref: PolicyRef, seq: int, features: bytes | None, body: bytes | None, pick: int | None
+def list_learners(
+    registry: PolicyRegistry, ref: PolicyRef, seq: int, features: bytes | None, body: bytes | None, pick: int | None
 ) -> tuple[PolicyRef, ...]:
     """Who those are; of a reward that was taken back, what the policy itself would have to read is not looked at."""
-    return (ref, *(shadow for shadow, _ in beside(registry, ref, seq, features, body, pick)))
+    return (ref, *(shadow for shadow, _ in build_shadow_updates(registry, ref, seq, features, body, pick)))
 
 
-def beside(
-    registry: Registry, ref: PolicyRef, seq: int, features: bytes | None, body: bytes | None, pick: int | None
-) -> Lessons:
+def build_shadow_updates(
+    registry: PolicyRegistry, ref: PolicyRef, seq: int, features: bytes | None, body: bytes | None, pick: int | None
+) -> Updates:
     """The policies in the shadow that the reward ``seq`` of the policy ``ref`` taught too.
 
     A request was held to the fields that were configured when it came. One in the shadow that cannot read what it finds
     there learns nothing from it.
     """
-    shadows = registry.beside(ref, seq)
+    shadows = registry.find_shadows(ref, seq)
     if not shadows:
         return ()
-    values = _values(features, body, pick)
-    x = {shadow.schema: _readable(registry, shadow, *values) for shadow in shadows}
+    values = _parse_values(features, body, pick)
+    x = {shadow.schema: _try_encode(registry, shadow, *values) for shadow in shadows}
     return tuple((shadow, row) for shadow in shadows if (row := x[shadow.schema]) is not None)
 
 
-def of_decision(connection: sqlite3.Connection, registry: Registry, seq: int) -> Lessons:
+def load_shadow_updates(connection: sqlite3.Connection, registry: PolicyRegistry, seq: int) -> Updates:
     """The policies in the shadow that a reward of this decision will teach; none where it is gone."""
-    row = connection.execute(_DECISION, (seq,)).fetchone()
-    return () if row is None else beside(registry, registry.ref(row[0]), LAST_SEQ, None, *row[1:])
+    row = connection.execute(_SELECT_DECISION, (seq,)).fetchone()
+    return () if row is None else build_shadow_updates(registry, registry.get_ref(row[0]), LAST_SEQ, None, *row[1:])
 
 
-def _values(features: bytes | None, body: bytes | None, pick: int | None) -> tuple[_Values, _Values]:
+def _parse_values(features: bytes | None, body: bytes | None, pick: int | None) -> tuple[_Values, _Values]:
     """The raw context, and the raw features of what was rewarded."""
     if features is None:
         request: dict[str, Any] = json.loads(body or b"")
@@ -72,10 +72,10 @@ def _values(features: bytes | None, body: bytes | None, pick: int | None) -> tup
     return legacy["features"] | legacy["context"], legacy["features"]
 
 
-def _readable(registry: Registry, ref: PolicyRef, context: _Values, features: _Values) -> Array | None:
-    schema = registry.schema(ref)
+def _try_encode(registry: PolicyRegistry, ref: PolicyRef, context: _Values, features: _Values) -> Array | None:
+    schema = registry.get_schema(ref)
     for fields, values in ((schema.context_fields, context), (schema.candidate_fields, features)):
-        if not all(field.takes(values[name]) for name, field in fields.items() if name in values):
+        if not all(field.is_valid(values[name]) for name, field in fields.items() if name in values):
             return None
     try:
         return registry.encode(ref, context, features)

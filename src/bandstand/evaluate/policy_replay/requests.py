@@ -12,7 +12,7 @@ from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.estimators.logged_rows import FloatArray
 
 _FINITE = sys.float_info.max
-_NOTHING: dict[str, object] = {}
+_EMPTY: dict[str, object] = {}
 _TYPES: dict[str, frozenset[type]] = {
     "integer": frozenset({int}),
     "number": frozenset({int, float}),
@@ -21,21 +21,21 @@ _TYPES: dict[str, frozenset[type]] = {
 }
 
 
-class Request(NamedTuple):
+class LoggedRequest(NamedTuple):
     """What a decision was made from.
 
     Attributes:
-        place: what an error calls it.
+        location: what an error calls it.
         context: raw values by field.
         features: of each candidate, raw values by field.
     """
 
-    place: str
+    location: str
     context: Mapping[str, object]
     features: Sequence[Mapping[str, object]]
 
     @classmethod
-    def read(cls, place: str, body: bytes | str, pick: int | None = None) -> "Request":
+    def parse(cls, location: str, body: bytes | str, pick: int | None = None) -> "LoggedRequest":
         """Read a score request; with ``pick`` only that candidate of it.
 
         Raises:
@@ -44,20 +44,20 @@ class Request(NamedTuple):
         try:
             request: dict[str, Any] = json.loads(body)
             candidates = request["candidates"] if pick is None else [request["candidates"][pick]]
-            context = request.get("context", _NOTHING)
-            features = [each.get("features", _NOTHING) for each in candidates]
+            context = request.get("context", _EMPTY)
+            features = [each.get("features", _EMPTY) for each in candidates]
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise EvaluationError(f"{place}: not a score request") from None
+            raise EvaluationError(f"{location}: not a score request") from None
         if not features or not all(isinstance(each, dict) for each in (context, *features)):
-            raise EvaluationError(f"{place}: not a score request")
-        return cls(place, context, features)
+            raise EvaluationError(f"{location}: not a score request")
+        return cls(location, context, features)
 
-    def only(self, pick: int) -> "Request":
+    def select_candidate(self, pick: int) -> "LoggedRequest":
         """Return the request as if that candidate had been alone."""
         return self._replace(features=[self.features[pick]])
 
 
-def encode(schema: FeatureSchema, requests: Sequence[Request]) -> list[FloatArray]:
+def encode_requests(schema: FeatureSchema, requests: Sequence[LoggedRequest]) -> list[FloatArray]:
     """Encode requests under a schema that may not be the one they were served with: x of shape (K, d) for each.
 
     A field that a request lacks takes the schema's default.
@@ -72,9 +72,9 @@ def encode(schema: FeatureSchema, requests: Sequence[Request]) -> list[FloatArra
     for count, indexes in sizes.items():
         alike = [requests[index] for index in indexes]
         try:
-            x = _encoded(schema, alike, count)
+            x = _encode_batch(schema, alike, count)
         except (_UnfitError, InvalidRequestError) as error:
-            raise _located(schema, alike, count) or error from None
+            raise _find_error(schema, alike, count) or error from None
         encoded.update(zip(indexes, x, strict=True))
     return [encoded[index] for index in range(len(requests))]
 
@@ -83,43 +83,45 @@ class _UnfitError(Exception):
     """A value does not fit its field."""
 
 
-def _encoded(schema: FeatureSchema, requests: Sequence[Request], count: int) -> FloatArray:
+def _encode_batch(schema: FeatureSchema, requests: Sequence[LoggedRequest], count: int) -> FloatArray:
     context = {
-        name: _checked(field, [request.context.get(name, field.default) for request in requests])
+        name: _validate_values(field, [request.context.get(name, field.default) for request in requests])
         for name, field in schema.context_fields.items()
     }
     candidates = {
-        name: _checked(field, [each.get(name, field.default) for request in requests for each in request.features])
+        name: _validate_values(
+            field, [each.get(name, field.default) for request in requests for each in request.features]
+        )
         for name, field in schema.candidate_fields.items()
     }
     return schema.encode_columns(context, candidates, (len(requests), count))
 
 
-def _checked(field: Field, values: list[Any]) -> list[Any]:
+def _validate_values(field: Field, values: list[Any]) -> list[Any]:
     fits = _TYPES[field.type].issuperset(map(type, values))
     if fits and field.type in {"integer", "number"}:
         low = -_FINITE if field.minimum is None else field.minimum
         high = _FINITE if field.maximum is None else field.maximum
         fits = all(low <= value <= high for value in values)  # NaN is not between any two
     if not fits:
-        raise _UnfitError(f"{field.name} must be {_described(field)}")
+        raise _UnfitError(f"{field.name} must be {_describe_field(field)}")
     return values
 
 
-def _located(schema: FeatureSchema, requests: Sequence[Request], count: int) -> EvaluationError | None:
+def _find_error(schema: FeatureSchema, requests: Sequence[LoggedRequest], count: int) -> EvaluationError | None:
     """Say which request the schema cannot encode, and why."""
     for request in requests:
         try:
-            _encoded(schema, [request], count)
+            _encode_batch(schema, [request], count)
         except _UnfitError as error:
-            return EvaluationError(f"{request.place}: {error} (schema {schema.name})")
+            return EvaluationError(f"{request.location}: {error} (schema {schema.name})")
         except InvalidRequestError as error:
             detail = "; ".join(f"{fault.field}: {fault.message}" for fault in error.errors)
-            return EvaluationError(f"{request.place}: {detail} (schema {schema.name})")
+            return EvaluationError(f"{request.location}: {detail} (schema {schema.name})")
     return None
 
 
-def _described(field: Field) -> str:
+def _describe_field(field: Field) -> str:
     kind = {"integer": "a whole number", "number": "a finite number", "boolean": "true or false", "string": "text"}
     limits = [
         f"{word} {limit:g}"

@@ -14,20 +14,20 @@ import numpy as np
 from bandstand.bandit.arrays import FloatArray
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.estimators.chunk import Chunk
-from bandstand.evaluate.replay.candidate import Candidate
-from bandstand.evaluate.replay.requests import Request, encode
-from bandstand.evaluate.replay.reward_model import RewardModel
+from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
+from bandstand.evaluate.policy_replay.requests import LoggedRequest, encode_requests
+from bandstand.evaluate.policy_replay.reward_model import RewardModel
 from bandstand.store.maintenance.decision_log import LoggedDecision, LoggedEvent, LoggedReset, LoggedReward, LoggedState
 
-_AWAITING = 50_000
+_MAX_PENDING = 50_000
 """Picks remembered until their reward comes, which spares reading the request again; of more than these it is read."""
 
-_Rows = dict[str, dict[int, FloatArray]]
+_EncodedRows = dict[str, dict[int, FloatArray]]
 """By schema and event number, what the event's candidates encode to, (K, d)."""
 
 
 @dataclass(slots=True)
-class Logger:
+class LoggingPolicy:
     """What one policy that made decisions of the log earned.
 
     Attributes:
@@ -42,19 +42,19 @@ class Logger:
 
 
 @dataclass(slots=True)
-class LogFacts:
+class LogSummary:
     """What a log holds.
 
     Attributes:
         first: time of the first decision, seconds since the epoch; None where there is none.
         last: time of the last.
-        loggers: by name of the policy that decided.
+        logging_policies: by name of the policy that decided.
         users: who was decided for.
     """
 
     first: float | None = None
     last: float | None = None
-    loggers: dict[str, Logger] = field(default_factory=dict)
+    logging_policies: dict[str, LoggingPolicy] = field(default_factory=dict)
     users: set[int] = field(default_factory=set)
 
     def add(self, decision: LoggedDecision) -> None:
@@ -62,7 +62,7 @@ class LogFacts:
         self.first = decision.ts if self.first is None else self.first
         self.last = decision.ts
         self.users.add(decision.uid)
-        logger = self.loggers.setdefault(decision.policy, Logger())
+        logger = self.logging_policies.setdefault(decision.policy, LoggingPolicy())
         logger.decisions += 1
         if decision.reward is not None:
             logger.rewarded += 1
@@ -74,118 +74,120 @@ class PolicyReplay:
 
     Args:
         candidates: who is asked.
-        place: what an error calls an event, from its number.
+        locate: what an error calls an event, from its number.
         model: also model the rewards, for estimators that want it.
         frozen_from: event number from which nothing teaches the candidates any more; None for never. The reward model
             goes on learning: it is the estimator's, not the policy's.
 
     Attributes:
-        facts: of the decisions so far.
+        summary: of the decisions so far.
     """
 
     def __init__(
         self,
-        candidates: Sequence[Candidate],
-        place: Callable[[int], str],
+        candidates: Sequence[CandidatePolicy],
+        locate: Callable[[int], str],
         *,
         model: bool = False,
         frozen_from: int | None = None,
     ) -> None:
-        self.facts = LogFacts()
+        self.summary = LogSummary()
         self._candidates = candidates
-        self._place = place
+        self._locate = locate
         self._schemas = {candidate.policy.schema.name: candidate.policy.schema for candidate in candidates}
         self._models = {name: RewardModel(schema) for name, schema in self._schemas.items()} if model else {}
         self._frozen_from = frozen_from
         self._started = False
-        self._awaiting: dict[int, Request] = {}
+        self._pending: dict[int, LoggedRequest] = {}
 
-    def replayed(self, page: list[LoggedEvent]) -> list[Chunk]:
+    def replay_page(self, page: list[LoggedEvent]) -> list[Chunk]:
         """Replay the next events; returns their decisions as a chunk for each candidate.
 
         Raises:
             EvaluationError: a request cannot be encoded for a candidate.
         """
-        rows = self._encoded(page)
+        rows = self._encode_page(page)
         decisions = [event for event in page if isinstance(event, LoggedDecision)]
-        answers = [_Answers() for _ in self._candidates]
+        answers = [_CandidateDecisions() for _ in self._candidates]
         for event in page:
             match event:
                 case LoggedDecision():
-                    self._decide(event, rows, answers)
+                    self._replay_decision(event, rows, answers)
                 case LoggedReward():
-                    self._learn(event, rows)
+                    self._replay_reward(event, rows)
                 case LoggedReset() | LoggedState():
-                    self._move(event)
+                    self._replay_state_change(event)
         reward = np.array([np.nan if each.reward is None else each.reward for each in decisions])
         propensity = np.array([each.propensity for each in decisions])
         numbers = [each.seq for each in decisions]
-        return [answer.chunk(reward, propensity, lambda index: self._place(numbers[index])) for answer in answers]
+        return [answer.to_chunk(reward, propensity, lambda index: self._locate(numbers[index])) for answer in answers]
 
-    def _encoded(self, page: list[LoggedEvent]) -> _Rows:
+    def _encode_page(self, page: list[LoggedEvent]) -> _EncodedRows:
         """Encode all requests of a page at once: a fifth of the time of one by one."""
         requests = {
-            event.seq: self._request(event) for event in page if isinstance(event, LoggedDecision | LoggedReward)
+            event.seq: self._read_request(event) for event in page if isinstance(event, LoggedDecision | LoggedReward)
         }
         return {
-            name: dict(zip(requests, encode(schema, list(requests.values())), strict=True))
+            name: dict(zip(requests, encode_requests(schema, list(requests.values())), strict=True))
             for name, schema in self._schemas.items()
         }
 
-    def _request(self, event: LoggedDecision | LoggedReward) -> Request:
+    def _read_request(self, event: LoggedDecision | LoggedReward) -> LoggedRequest:
         if isinstance(event, LoggedReward):
-            known = None if event.decision_seq is None else self._awaiting.pop(event.decision_seq, None)
-            return known or Request.read(self._place(event.seq), event.body, event.pick)
-        request = Request.read(self._place(event.seq), event.body)
+            known = None if event.decision_seq is None else self._pending.pop(event.decision_seq, None)
+            return known or LoggedRequest.parse(self._locate(event.seq), event.body, event.pick)
+        request = LoggedRequest.parse(self._locate(event.seq), event.body)
         if event.pick >= len(request.features):
-            raise EvaluationError(f"{request.place}: the pick is none of the candidates")
-        if event.reward is not None and len(self._awaiting) < _AWAITING:
-            self._awaiting[event.seq] = request.only(event.pick)
+            raise EvaluationError(f"{request.location}: the pick is none of the candidates")
+        if event.reward is not None and len(self._pending) < _MAX_PENDING:
+            self._pending[event.seq] = request.select_candidate(event.pick)
         return request
 
-    def _decide(self, decision: LoggedDecision, rows: _Rows, answers: Sequence["_Answers"]) -> None:
-        self.facts.add(decision)
+    def _replay_decision(
+        self, decision: LoggedDecision, rows: _EncodedRows, answers: Sequence["_CandidateDecisions"]
+    ) -> None:
+        self.summary.add(decision)
         if not self._started:  # what baselines and warm-up have taught so far is taught to the population as well
             self._started = True
             for candidate in self._candidates:
                 candidate.refresh()
         possible = decision.probabilities > 0
-        told, always = bool(possible.size), bool(possible.all())
+        support_known, always = bool(possible.size), bool(possible.all())
         pick = decision.pick
-        modelled = {name: model.rewards(rows[name][decision.seq]) for name, model in self._models.items()}
+        modelled = {name: model.predict_rewards(rows[name][decision.seq]) for name, model in self._models.items()}
         for candidate, answer in zip(self._candidates, answers, strict=True):
             schema = candidate.policy.schema.name
             x = rows[schema][decision.seq]
             probability = candidate.distribution(decision.uid, x, decision.seed, decision.ts).probability
             answer.chosen.append(probability[pick])
-            if told:
+            if support_known:
                 answer.supported.append(1.0 if always else probability[possible].sum())
             if modelled:
                 rewards = modelled[schema]
                 answer.model.append((rewards[pick], probability.dot(rewards)))
 
-    def _learn(self, reward: LoggedReward, rows: _Rows) -> None:
+    def _replay_reward(self, reward: LoggedReward, rows: _EncodedRows) -> None:
         for name, model in self._models.items():
             model.learn(rows[name][reward.seq][0], reward.value)
-        if self._teaches(reward):
+        if self._is_teaching(reward):
             for candidate in self._candidates:
                 x = rows[candidate.policy.schema.name][reward.seq][0]
                 candidate.learn(reward.uid, x, reward.value, reward.weight, reward.ts)
 
-    def _move(self, event: LoggedReset | LoggedState) -> None:
-        if not self._teaches(event):
+    def _replay_state_change(self, event: LoggedReset | LoggedState) -> None:
+        if not self._is_teaching(event):
             return
         for candidate in self._candidates:
             if isinstance(event, LoggedReset):
-                candidate.forget(event.uid)
+                candidate.remove_user(event.uid)
             else:
-                candidate.adopt(event.uid, event.profile)
+                candidate.import_profile(event.uid, event.profile)
 
-    def _teaches(self, event: LoggedEvent) -> bool:
+    def _is_teaching(self, event: LoggedEvent) -> bool:
         return self._frozen_from is None or event.seq < self._frozen_from
 
 
-class _Answers:
+class _CandidateDecisions:
     """What one candidate would have done with the decisions of a page."""
 
     def __init__(self) -> None:
@@ -193,12 +195,12 @@ class _Answers:
         self.supported: list[float] = []
         self.model: list[tuple[float, float]] = []
 
-    def chunk(self, reward: FloatArray, propensity: FloatArray, place: Callable[[int], str]) -> Chunk:
+    def to_chunk(self, reward: FloatArray, propensity: FloatArray, locate: Callable[[int], str]) -> Chunk:
         return Chunk(
             reward=reward,
             propensity=propensity,
             target=np.minimum(np.array(self.chosen), 1.0),  # a sum of shares may round to a little more
             model=np.array(self.model).T if self.model else None,
             supported=np.array(self.supported) if len(self.supported) == len(self.chosen) else None,
-            place=place,
+            locate=locate,
         )

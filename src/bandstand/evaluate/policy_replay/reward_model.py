@@ -1,7 +1,7 @@
 """A model of the rewards for the estimators that want one, never asked about a reward it has seen."""
 
 from bandstand.bandit.arrays import FloatArray
-from bandstand.bandit.disjoint import spread
+from bandstand.bandit.disjoint import to_disjoint_posterior
 from bandstand.bandit.features import FeatureSchema
 from bandstand.bandit.profile import PolicyState
 from bandstand.bandit.ridge import Prior
@@ -15,15 +15,15 @@ class RewardModel:
     """
 
     def __init__(self, schema: FeatureSchema) -> None:
-        self._prior = Prior.standard(schema.weights)
-        self._blocks = schema.blocks
+        self._prior = Prior.build_standard(schema.weight_count)
+        self._block_count = schema.block_count
         self._state = PolicyState()
 
     def learn(self, x: FloatArray, reward: float) -> None:
         """Take in a reward of the features x, (d,)."""
         self._state.learn(x, reward, 1.0)
 
-    def rewards(self, x: FloatArray) -> FloatArray:
+    def predict_rewards(self, x: FloatArray) -> FloatArray:
         """Return the modelled reward of candidates x, (K, d): shape (K,)."""
-        belief = self._state.posterior(self._prior)
-        return (spread(belief, self._blocks) if self._blocks else belief).means(x)
+        belief = self._state.get_posterior(self._prior)
+        return (to_disjoint_posterior(belief, self._block_count) if self._block_count else belief).compute_means(x)

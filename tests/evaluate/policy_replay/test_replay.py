@@ -11,9 +11,9 @@ import pytest
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.evaluate import Accumulator, EvaluationError, Formula
-from bandstand.evaluate.replay.candidate import Candidate
-from bandstand.evaluate.replay.policy_replay import PolicyReplay
-from bandstand.evaluate.replay.requests import Request, encode
+from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
+from bandstand.evaluate.policy_replay.replay import PolicyReplay
+from bandstand.evaluate.policy_replay.requests import LoggedRequest, encode_requests
 from bandstand.store.maintenance.decision_log import LoggedDecision, LoggedEvent, LoggedReset, LoggedReward
 from tests.evaluate.ledgers import KINDS, kinds, pages_of, persona_world, play, replayed, start_of
 from tests.evaluate.world import FloatArray
@@ -28,9 +28,9 @@ def decisions_of(pages: list[list[LoggedEvent]]) -> list[LoggedDecision]:
     return [event for page in pages for event in page if isinstance(event, LoggedDecision)]
 
 
-def chosen(candidate: Candidate, decision: LoggedDecision) -> float:
+def chosen(candidate: CandidatePolicy, decision: LoggedDecision) -> float:
     """The probability with which a candidate would pick what was picked."""
-    [x] = encode(candidate.policy.schema, [Request.read("", decision.body)])
+    [x] = encode_requests(candidate.policy.schema, [LoggedRequest.parse("", decision.body)])
     distribution = candidate.distribution(decision.uid, x, decision.seed, decision.ts)
     return float(distribution.probability[decision.pick])
 
@@ -83,7 +83,7 @@ async def test_the_frozen_logger_gives_the_mean_of_what_it_did_while_nobody_taug
     [frozen] = replayed(pages, policy, frozen_from=start_of(since))
     for name in ("ips", "snips"):
         accumulator = Accumulator(Formula.named(name))
-        accumulator.add(frozen.rows())
+        accumulator.add(frozen.to_logged_rows())
         assert accumulator.estimate().value == pytest.approx(np.mean(rewards), rel=1e-9)
     np.testing.assert_array_equal(frozen.reward, rewards)
 
@@ -94,7 +94,7 @@ async def test_a_frozen_policy_knows_the_start_and_stays_there(tmp_path: Path) -
         served.clock.now += 10 * DAY
         await live(served, "my-uniform", 60)
     pages = pages_of(tmp_path)
-    nobody = Candidate(kinds().policy("my-linucb"))
+    nobody = CandidatePolicy(kinds().get_policy("my-linucb"))
     [unmoved] = replayed(pages, "my-linucb", frozen_from=start_of(None))
     assert unmoved.target.tolist() == pytest.approx([chosen(nobody, event) for event in decisions_of(pages)], rel=1e-12)
     since = NOON + 5 * DAY
@@ -115,7 +115,7 @@ async def test_what_retention_kept_is_known_at_the_start(tmp_path: Path) -> None
             await served.reward(await served.decide("anna", "my-squarecb"), 1.0)
         served.clock.now += 10 * DAY
         made = await served.decide("anna", "my-squarecb")
-        decision = await served.store.receipt(made)
+        decision = await served.store.find_receipt(made)
     assert decision is not None
     trim(tmp_path, NOON + 5 * DAY, kinds())
     [chunk] = replayed(pages_of(tmp_path), "my-squarecb", frozen_from=start_of(None))
@@ -159,15 +159,15 @@ def test_pages_of_any_length_give_the_same(uniform_log: list[list[LoggedEvent]],
 
 def truth(pages: list[list[LoggedEvent]], true: FloatArray, policy: str, catalogue: Catalogue) -> float:
     """The exact mean reward of the policy as trained on the log: at every decision, under all it could have done."""
-    candidate = Candidate(catalogue.policy(policy))
+    candidate = CandidatePolicy(catalogue.get_policy(policy))
     schema = candidate.policy.schema
     values: list[float] = []
     for event in (event for page in pages for event in page):
         if isinstance(event, LoggedDecision):
-            [x] = encode(schema, [Request.read("", event.body)])
+            [x] = encode_requests(schema, [LoggedRequest.parse("", event.body)])
             values.append(candidate.distribution(event.uid, x, event.seed, event.ts).probability @ true[len(values)])
         elif isinstance(event, LoggedReward):
-            [x] = encode(schema, [Request.read("", event.body, event.pick)])
+            [x] = encode_requests(schema, [LoggedRequest.parse("", event.body, event.pick)])
             candidate.learn(event.uid, x[0], event.value, event.weight, event.ts)
     return float(np.mean(values))
 
@@ -189,7 +189,7 @@ def test_estimates_are_within_three_errors_of_the_true_value(
         errors = {}
         for formula in ("ips", "snips", "dr"):
             accumulator = Accumulator(Formula.named(formula))
-            accumulator.add(chunk.rows())
+            accumulator.add(chunk.to_logged_rows())
             estimate = accumulator.estimate()
             assert abs(estimate.value - exact) <= 3.3 * estimate.stderr, (name, formula)
             errors[formula] = estimate.stderr
@@ -210,13 +210,13 @@ def test_memory_grows_with_users_and_not_with_decisions() -> None:
             yield page
 
     def peak(count: int) -> int:
-        replay = PolicyReplay([Candidate(kinds().policy(name)) for name in ("my-linucb", "thompson-v1")], str)
+        replay = PolicyReplay([CandidatePolicy(kinds().get_policy(name)) for name in ("my-linucb", "thompson-v1")], str)
         tracemalloc.start()
         for page in pages(count):
-            replay.replayed(page)
+            replay.replay_page(page)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert sum(logger.decisions for logger in replay.facts.loggers.values()) == 20 * count
+        assert sum(logger.decisions for logger in replay.summary.logging_policies.values()) == 20 * count
         return most
 
     peak(20)  # what is imported and cached at first is not the log's
@@ -239,11 +239,11 @@ def test_what_the_logger_could_not_do_shows_in_the_support(tmp_path: Path) -> No
 def test_the_log_is_counted(uniform_log: list[list[LoggedEvent]]) -> None:
     replay = PolicyReplay([], str)
     for page in uniform_log:
-        assert replay.replayed(page) == []
-    facts = replay.facts
+        assert replay.replay_page(page) == []
+    facts = replay.summary
     decisions = decisions_of(uniform_log)
-    assert facts.loggers.keys() == {"my-uniform"}
-    logger = facts.loggers["my-uniform"]
+    assert facts.logging_policies.keys() == {"my-uniform"}
+    logger = facts.logging_policies["my-uniform"]
     assert (logger.decisions, logger.rewarded) == (len(decisions), len(decisions))
     assert logger.reward_sum == pytest.approx(sum(event.reward or 0.0 for event in decisions))
     assert (facts.first, facts.last, len(facts.users)) == (decisions[0].ts, decisions[-1].ts, 6)
@@ -270,9 +270,9 @@ def test_a_request_that_cannot_be_encoded_is_named(
     decision = page[index]
     assert isinstance(decision, LoggedDecision)
     page[index] = decision._replace(body=json.dumps(json.loads(decision.body) | changed).encode())
-    replay = PolicyReplay([Candidate(kinds().policy("my-linucb"))], "event {}".format)
+    replay = PolicyReplay([CandidatePolicy(kinds().get_policy("my-linucb"))], "event {}".format)
     with pytest.raises(EvaluationError, match=f"event {decision.seq}: {message}"):
-        replay.replayed(page)
+        replay.replay_page(page)
 
 
 def test_a_reset_forgets_one_user(uniform_log: list[list[LoggedEvent]]) -> None:
