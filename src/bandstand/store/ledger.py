@@ -4,6 +4,7 @@ SQLite in WAL mode. A commit without a sync survives ``kill -9`` (the page cache
 ``synchronous=FULL`` survives a power cut as far as the disk tells the truth.
 """
 
+import os
 import secrets
 import sqlite3
 from importlib.resources import files
@@ -60,6 +61,8 @@ INSERT OR IGNORE INTO lineage SELECT ?1, generation, prompt FROM generated_tips
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open the ledger in autocommit mode, with the pragmas every connection of ours wants."""
+    if not (read_only or _may_be_written(path)):
+        raise sqlite3.OperationalError("attempt to write a readonly database")
     uri = f"{path.absolute().as_uri()}{'?mode=ro' if read_only else ''}"
     connection = sqlite3.connect(
         uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=30
@@ -67,6 +70,11 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     connection.execute("PRAGMA cache_size = -16000")
     connection.execute("PRAGMA mmap_size = 268435456")
     return connection
+
+
+def _may_be_written(path: Path) -> bool:
+    """Ask before SQLite does: it would open the ledger and leave files beside it that stay read-only afterwards."""
+    return not path.exists() or os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def create(connection: sqlite3.Connection) -> None:
