@@ -41,11 +41,11 @@ _CONTESTS = (
     (["linucb-v1", "linucb-v2", "squarecb-v1", "thompson-v1"], "snips"),
 )
 _PARTS = {
-    "reading the ledger": [("decision_log.py", "read")],
-    "parsing requests": [("requests.py", "read")],
-    "encoding features": [("requests.py", "encode")],
+    "reading the ledger": [("decision_log.py", "read_events")],
+    "parsing requests": [("requests.py", "parse")],
+    "encoding features": [("requests.py", "encode_requests")],
     "fitting the population prior": [("candidate.py", "refresh")],
-    "learning, but for that": [("policy_replay.py", "_learn")],
+    "learning, but for that": [("replay.py", "_replay_reward")],
     "deciding": [("candidate.py", "distribution")],
     "estimating": [("evaluation.py", "add"), ("evaluation.py", "result")],
 }

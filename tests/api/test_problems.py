@@ -150,7 +150,10 @@ class FailingStore(MemoryStore):
         self._error = error
 
     def __getattribute__(self, name: str) -> Any:
-        if name in {"decide", "reward", "receipt", "decision", "history", "reset", "erase", "users", "totals"}:
+        if name in {
+            *("decide", "reward", "find_receipt", "find_decision", "list_history"),
+            *("reset", "erase", "list_users", "load_policy_totals"),
+        }:
             return self._fail
         return super().__getattribute__(name)
 

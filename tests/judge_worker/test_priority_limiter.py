@@ -110,8 +110,8 @@ class Queue:
                 await asyncio.sleep(0)
 
     async def settled(self) -> None:
-        while self.looking:
-            await asyncio.gather(*self.looking)
+        while pending := [task for task in self.looking if not task.done()]:
+            await asyncio.gather(*pending)
 
 
 @pytest.mark.parametrize("askers", [1, 2, 6])

@@ -74,7 +74,7 @@ def format_count(number: float | None) -> str:
 
 
 def format_capped_count(number: int) -> str:
-    """A count that went no further than ``COUNTED``."""
+    """A count that went no further than ``MAX_COUNTED``."""
     return f"{number:,}+" if number >= MAX_COUNTED else f"{number:,}"
 
 

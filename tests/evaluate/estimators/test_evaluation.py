@@ -46,7 +46,7 @@ def test_decisions_without_a_reward_are_left_out_and_counted() -> None:
     kept = Log(LOG.reward[~LOST], LOG.action[~LOST], LOG.propensity[~LOST], LOG.target[~LOST], LOG.q_hat[~LOST])
     assert result.estimates["snips"] == snips(*kept)
     assert result.estimates["dr"] == evaluate.dr(*kept)
-    assert (result.decisions, result.rewarded) == (2000, 2000 - LOST.sum())
+    assert (result.decisions, result.rewarded) == (2000, 2000 - int(LOST.sum()))
     assert result.logged_mean == pytest.approx(kept.reward.mean())
     assert result.warnings == ()
 
@@ -58,7 +58,7 @@ def test_or_they_count_as_the_reward_that_is_given_for_them() -> None:
     filled = LOG._replace(reward=np.where(LOST, -0.5, LOG.reward))
     assert result.estimates["snips"] == snips(*filled)
     assert result.logged_mean == pytest.approx(filled.reward.mean())
-    assert (result.decisions, result.rewarded) == (2000, 2000 - LOST.sum())
+    assert (result.decisions, result.rewarded) == (2000, 2000 - int(LOST.sum()))
 
 
 def test_a_selective_arrival_is_said_unless_the_missing_are_given_a_value() -> None:

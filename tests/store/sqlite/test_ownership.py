@@ -91,6 +91,10 @@ def allow(path: Path, mode: int) -> None:
     path.chmod(mode)
 
 
+def names_in(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
 @pytest.fixture
 def read_only() -> Iterator[Path]:
     """A directory that anybody may enter and nobody may write to."""
@@ -122,6 +126,7 @@ async def test_a_ledger_that_cannot_be_written_is_refused_in_words(read_only: Pa
     allow(read_only / "ledger.db", 0o444)
     with unprivileged(), pytest.raises(ConfigurationError, match=r"ledger\.db.* cannot be opened"):
         await subject.reopen()
+    assert names_in(read_only) == {"lock", "users", "ledger.db"}
     allow(read_only / "ledger.db", 0o644)
     await subject.reopen()
     assert (await subject.state("anna")).pulls == 1

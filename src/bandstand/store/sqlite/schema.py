@@ -4,6 +4,7 @@ SQLite in WAL mode. A commit without a sync survives ``kill -9`` (the page cache
 ``synchronous=FULL`` survives a power cut as far as the disk tells the truth.
 """
 
+import os
 import secrets
 import sqlite3
 from importlib.resources import files
@@ -62,6 +63,8 @@ INSERT OR IGNORE INTO lineage SELECT ?1, generation, prompt FROM generated_tips
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open the ledger in autocommit mode, with the pragmas every connection of ours wants."""
+    if not (read_only or _may_be_written(path)):
+        raise sqlite3.OperationalError("attempt to write a readonly database")
     uri = f"{path.absolute().as_uri()}{'?mode=ro' if read_only else ''}"
     connection = sqlite3.connect(
         uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=30
@@ -69,6 +72,11 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     connection.execute("PRAGMA cache_size = -16000")
     connection.execute("PRAGMA mmap_size = 268435456")
     return connection
+
+
+def _may_be_written(path: Path) -> bool:
+    """Ask before SQLite does: it would open the ledger and leave files beside it that stay read-only afterwards."""
+    return not path.exists() or os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
@@ -148,7 +156,7 @@ def build_reward_row(reward: Reward, uid: int, policy_id: int) -> Row:
 
 
 def build_legacy_reward_row(reward: Reward, uid: int, policy_id: int, linkable_after: int) -> Row:
-    """The parameters of ``LEGACY_REWARD``; the link is looked up where it is inserted."""
+    """The parameters of ``INSERT_LEGACY_REWARD``; the link is looked up where it is inserted."""
     return (
         reward.seq,
         uid,

@@ -1,7 +1,7 @@
 """What a person looks at: pages of the ledger, each asked for in bounded work, whatever the ledger's size.
 
 Counts come from the hourly rollups, pages from indexes, and what would have to be counted row by row is counted up to
-``COUNTED`` and no further. Everything is read beside the writer, on connections and a thread of its own.
+``MAX_COUNTED`` and no further. Everything is read beside the writer, on connections and a thread of its own.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class UserRow:
     Attributes:
         uid: the ledger's key of the user.
         last_seen: when the newest event came, in seconds since the epoch; None where all of them have been trimmed.
-        decisions: how many are in the ledger, counted up to ``COUNTED``; so are ``rewards``.
+        decisions: how many are in the ledger, counted up to ``MAX_COUNTED``; so are ``rewards``.
     """
 
     uid: int
