@@ -129,7 +129,7 @@ async def test_enough_rewards_teach_what_a_stranger_may_be_like(service: Learnin
     request = service.request("a stranger", 2)
     for candidate, priority in zip(request["candidates"], (1, 4), strict=True):
         candidate["features"] = {"is_overdue": False, "task_age_days": 3.0, "priority": priority}
-    first, _ = (await service.score(request)).ranking(request["candidates"])  # one pick in a hundred is the other
+    first, _ = (await service.score(request)).build_ranking(request["candidates"])  # one pick in a hundred is the other
     assert (first["tip_id"], first["propensity"]) == ("tip-1", 0.99)
 
 

@@ -214,7 +214,7 @@ async def test_rewards_of_both_forms_make_the_next_pick_better(service: Service)
         value = 1.0 if scored.tip_id == "good" else -1.0
         await service.reward({"decision_id": scored.decision_id, "reward": value})
     later = await service.score({"user_id": "anna", "candidates": [bad, good]})
-    assert later.ranking([bad, good])[0]["tip_id"] == "good"
+    assert later.build_ranking([bad, good])[0]["tip_id"] == "good"
 
 
 # ── the value ─────────────────────────────────────────────────────────────────────────────────────────────────────────

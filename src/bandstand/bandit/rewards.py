@@ -24,7 +24,7 @@ def compute_reaction_reward(action: str, dwell_ms: float | None = None) -> float
     Raises:
         InvalidRequestError: the action is unknown, the dwell is missing, negative or not finite.
 
-    >>> compute_reaction_reward("done", 14_999), reaction_reward("done", 15_000)
+    >>> compute_reaction_reward("done", 14_999), compute_reaction_reward("done", 15_000)
     (-0.3, 1.0)
     """
     if dwell_ms is not None and not (_is_real(dwell_ms) and 0 <= dwell_ms < math.inf):

@@ -176,7 +176,7 @@ async def test_an_event_says_what_was_meant_heard_and_taught() -> None:
         past = decode_steps(journal.plays[seed, user, policy])[step]
         action, dwell, reward, *_, judge, fallback, label, taught = rest[10:]
         assert (action, dwell, reward) == episode.get_reaction(step, past.pick)
-        assert (judge, fallback, (label, taught)) == ("rule", None, past.heard)
+        assert (judge, fallback, (label, taught)) == ("rule", None, past.feedback)
         if policy.endswith("by truth"):
             assert label == action
             assert taught == (None if action == "topic_shift" else reward)
