@@ -20,12 +20,12 @@ import pytest
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import PolicyState, Profile
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.protocol import Store
 from bandstand.store.records import AcceptedReward, Decision, DecisionIds, Reward
-from bandstand.store.state_directory import StoreOptions
 from bandstand.store.tables.generations import LoggedGeneration, PromptRef
 from bandstand.store.tables.policies import to_policy_ref
-from bandstand.store.turn_store import TurnStore
 
 NOON = 1_750_000_000.0
 DAY = 86_400.0
@@ -212,7 +212,7 @@ class Subject:
 
 def embedded(state_dir: Path, options: StoreOptions = QUICK) -> MakeStore:
     """Make stores of the class that serves, over one directory."""
-    return lambda clock: TurnStore(state_dir, CATALOGUE, options=options, clock=clock)
+    return lambda clock: EmbeddedStore(state_dir, CATALOGUE, options=options, clock=clock)
 
 
 def random_request(random: Random, user_id: str, tip_id: str | None = None) -> dict[str, Any]:
