@@ -22,8 +22,9 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import PolicyState, Profile
 from bandstand.store.embedded.state_directory import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.ids import DecisionIds
 from bandstand.store.protocol import Store
-from bandstand.store.records import AcceptedReward, Decision, DecisionIds, Reward
+from bandstand.store.records import AcceptedReward, Decision, Reward
 from bandstand.store.tables.generations import LoggedGeneration, PromptRef
 from bandstand.store.tables.policies import to_policy_ref
 
