@@ -91,7 +91,7 @@ def _to_utc(time: datetime) -> datetime:
 def _run_on_directory(settings: Settings, use_case: Callable[[JudgeWorker], Awaitable[T]]) -> T:
     """Own the directory for one use case; nothing is judged."""
     from bandstand.api.asgi.logs import configure_logging  # noqa: PLC0415 (as above)
-    from bandstand.service.context import ServiceContext  # noqa: PLC0415 (as above)
+    from bandstand.learning.population import PopulationPriorRefresher  # noqa: PLC0415 (as above)
     from bandstand.store.embedded.state_directory import StoreOptions  # noqa: PLC0415 (as above)
     from bandstand.store.embedded.store import EmbeddedStore  # noqa: PLC0415 (as above)
     from bandstand.wiring.judge_worker import build_judge_worker  # noqa: PLC0415 (as above)
@@ -106,8 +106,7 @@ def _run_on_directory(settings: Settings, use_case: Callable[[JudgeWorker], Awai
         store = EmbeddedStore(settings.state_dir, catalogue, options=options)
         await store.open()
         try:
-            deployment = ServiceContext(catalogue, store)
-            return await use_case(build_judge_worker(settings, store, deployment.population, deployment.clock))
+            return await use_case(build_judge_worker(settings, store, PopulationPriorRefresher(catalogue, store)))
         finally:
             await store.close()
 
