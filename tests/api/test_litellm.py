@@ -17,9 +17,9 @@ import pytest
 
 from bandstand.generate.parse import TIPS_SCHEMA
 from bandstand.llm.errors import ChatStatusError
-from bandstand.llm.openai_compatible import OpenAICompatibleClient
+from bandstand.llm.providers.openai_compatible import OpenAICompatibleClient
 from tests.api.given import answered, problem, serving
-from tests.api.test_generation import TASKS, TIPS, asked
+from tests.api.routes.test_generation import TASKS, TIPS, asked
 from tests.project.checkout import ROOT
 
 pytestmark = pytest.mark.slow

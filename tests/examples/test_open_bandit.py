@@ -13,7 +13,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from bandstand.settings import Settings, load_catalogue
+from bandstand.config.settings import Settings, load_catalogue
 from examples.open_bandit.replay import (
     CONFIG,
     CONTROL,

@@ -20,12 +20,12 @@ import pytest
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import PolicyState, Profile
-from bandstand.store.base import Store
-from bandstand.store.directory import StoreOptions
-from bandstand.store.embedded import EmbeddedStore
-from bandstand.store.events import Decision, DecisionIds, Reward, Rewarded
-from bandstand.store.generations import LoggedGeneration, PromptRef
-from bandstand.store.registry import policy_ref
+from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.protocol import Store
+from bandstand.store.records import AcceptedReward, Decision, DecisionIds, Reward
+from bandstand.store.state_directory import StoreOptions
+from bandstand.store.tables.generations import LoggedGeneration, PromptRef
+from bandstand.store.tables.policies import to_policy_ref
 
 NOON = 1_750_000_000.0
 DAY = 86_400.0
@@ -86,7 +86,7 @@ class Subject:
 
     async def decide(self, user_id: str, policy: str = "linucb-v2", **values: Any) -> Decision:
         """Score as the service does: warm the user, then number and hand over without a pause."""
-        await self.store.profile(user_id)
+        await self.store.load_profile(user_id)
         return await self.store.decide(self.decision(user_id, policy, **values))
 
     def decision(
@@ -109,7 +109,7 @@ class Subject:
             own_id=own_id is not None,
             seq=seq,
             user_id=user_id,
-            policy=policy_ref(chosen),
+            policy=to_policy_ref(chosen),
             client="tests",
             ts=self.clock(),
             tip_id=request["candidates"][pick]["id"],
@@ -124,7 +124,7 @@ class Subject:
             x=x[pick].copy(),
         )
 
-    async def reward(self, decision: Decision, value: float = 1.0, **values: Any) -> Rewarded:
+    async def reward(self, decision: Decision, value: float = 1.0, **values: Any) -> AcceptedReward:
         """Reward a decision by its id."""
         return await self.store.reward(self.reward_of(decision, value, **values))
 
@@ -151,7 +151,7 @@ class Subject:
             idempotency=key,
         )
 
-    async def teach(self, user_id: str, value: float = 1.0, **values: Any) -> Rewarded:
+    async def teach(self, user_id: str, value: float = 1.0, **values: Any) -> AcceptedReward:
         """Reward a user in the legacy form."""
         return await self.store.reward(self.legacy(user_id, value, **values))
 
@@ -169,7 +169,7 @@ class Subject:
         context, features = random_context(self.random), random_features(self.random)
         return Reward(
             user_id=user_id,
-            policy=policy_ref(chosen),
+            policy=to_policy_ref(chosen),
             tip_id=tip_id,
             value=value,
             client="tests",
@@ -201,12 +201,12 @@ class Subject:
             tries=1,
             tasks_left_out=0,
         )
-        return await self.store.generated(generation)
+        return await self.store.log_generation(generation)
 
     async def state(self, user_id: str, policy: str = "linucb-v2") -> PolicyState:
         """What a policy knows of a user; an empty state if nothing."""
-        profile = await self.store.profile(user_id)
-        key = policy_ref(CATALOGUE.policies[policy]).key
+        profile = await self.store.load_profile(user_id)
+        key = to_policy_ref(CATALOGUE.policies[policy]).key
         return profile.policies.get(key) or PolicyState()
 
 
@@ -260,7 +260,7 @@ async def rebuilt(state_dir: Path, user_id: str) -> Profile:
     for path in documents_in(state_dir):
         path.unlink()
     async with Subject(embedded(state_dir)) as subject:
-        return await subject.store.profile(user_id)
+        return await subject.store.load_profile(user_id)
 
 
 class Gate:

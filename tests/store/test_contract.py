@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bandstand.store.memory import MemoryStore
+from bandstand.testing.memory_store import MemoryStore
 from tests.store.checks import Law, check_store, laws
 from tests.store.given import CATALOGUE, QUICK, Clock, MakeStore, embedded
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import UnknownDecisionError
-from bandstand.store import reading
-from bandstand.store.documents import Documents
-from bandstand.store.events import Rewarded
+from bandstand.errors import UnknownDecisionError
+from bandstand.store.learners.documents import Documents
+from bandstand.store.records import AcceptedReward
+from bandstand.store.tables import decisions
 from tests.store.given import (
     BUSY,
     Gate,
@@ -35,8 +35,8 @@ async def test_a_reset_racing_rewards_ends_consistent(tmp_path: Path, place: int
         subject.random.shuffle(events)
         events.insert(place, subject.store.reset("anna", "tests"))
         outcomes = await asyncio.gather(*events)
-        rewards = [outcome.reward for outcome in outcomes if isinstance(outcome, Rewarded)]
-        live = await subject.store.profile("anna")
+        rewards = [outcome.reward for outcome in outcomes if isinstance(outcome, AcceptedReward)]
+        live = await subject.store.load_profile("anna")
         early = [reward for reward in rewards if reward.seq < live.reset_seq]
         late = [reward for reward in rewards if reward.seq > live.reset_seq]
         assert (len(early), len(late)) == (place, 200 - place)
@@ -61,8 +61,8 @@ async def test_an_erasure_racing_rewards_ends_consistent(tmp_path: Path) -> None
         failures = {type(outcome) for outcome in outcomes if isinstance(outcome, BaseException)}
         assert failures <= {UnknownDecisionError}
         for decision in decisions:
-            assert await subject.store.decision(decision.decision_id) is None
-        live = await subject.store.profile("anna")
+            assert await subject.store.find_decision(decision.decision_id) is None
+        live = await subject.store.load_profile("anna")
         state = await subject.state("anna")
         with ledger_of(tmp_path) as ledger:
             assert ledger.execute("SELECT count(*) FROM decisions").fetchone() == (0,)
@@ -75,7 +75,7 @@ async def test_no_document_of_an_erased_user_comes_back(tmp_path: Path, monkeypa
     names = [f"user-{number}" for number in range(100)]
     async with Subject(embedded(tmp_path, BUSY)) as subject:
         for name in names:
-            await subject.store.profile(name)
+            await subject.store.load_profile(name)
         with held(monkeypatch, Documents, "write") as gate:
             await asyncio.gather(*(subject.decide(name) for name in names))
             await asyncio.to_thread(gate.reached.wait, 10)
@@ -90,7 +90,7 @@ async def test_a_key_spent_while_a_user_was_loading_is_honoured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Subject(embedded(tmp_path)) as subject:
-        await subject.store.profile("anna")
+        await subject.store.load_profile("anna")
         with held(monkeypatch, Documents, "read") as gate:
             late = asyncio.create_task(subject.teach("berta", key=("route", "key")))
             await asyncio.to_thread(gate.reached.wait, 10)
@@ -124,12 +124,12 @@ async def test_a_reward_that_waited_teaches_who_is_in_memory_then(
     async with Subject(embedded(tmp_path, replace(BUSY, max_warm_users=1))) as subject:
         decision = await subject.decide("anna")
         await subject.reopen()
-        with held(monkeypatch, reading, "find_decision") as gate:
+        with held(monkeypatch, decisions, "find_decision") as gate:
             reward = asyncio.create_task(subject.reward(decision, 0.5))
             await asyncio.to_thread(gate.reached.wait, 10)
-            await subject.store.profile("berta")
-            await subject.store.profile("carla")
-            await settled(lambda: subject.store.warm("anna") is None)
+            await subject.store.load_profile("berta")
+            await subject.store.load_profile("carla")
+            await settled(lambda: subject.store.get_cached_profile("anna") is None)
             await subject.decide("anna")
         await reward
         state = await subject.state("anna")
@@ -142,8 +142,8 @@ async def test_a_reward_that_waited_finds_an_erased_decision_gone(
     async with Subject(embedded(tmp_path)) as subject:
         decision = await subject.decide("anna")
         await subject.reopen()
-        await subject.store.profile("anna")
-        with held(monkeypatch, reading, "find_decision") as gate:
+        await subject.store.load_profile("anna")
+        with held(monkeypatch, decisions, "find_decision") as gate:
             reward = asyncio.create_task(subject.reward(decision, 0.5))
             await asyncio.to_thread(gate.reached.wait, 10)
             await subject.store.erase("anna", "tests")
@@ -158,11 +158,11 @@ async def test_a_decision_spent_while_it_was_looked_up_gives_its_reward(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A look-up that the ledger answered before another's reward was committed is not believed."""
-    monkeypatch.setattr("bandstand.store.embedded._RECENT_DECISIONS", 1)
+    monkeypatch.setattr("bandstand.store.bandit_store._MAX_RECENT_DECISIONS", 1)
     async with Subject(embedded(tmp_path)) as subject:
         decision = await subject.decide("anna")
         await subject.decide("anna")
-        found, gate = reading.find_decision, Gate()
+        found, gate = decisions.find_decision, Gate()
 
         def held_once(*arguments: Any) -> object:
             answer = found(*arguments)
@@ -170,7 +170,7 @@ async def test_a_decision_spent_while_it_was_looked_up_gives_its_reward(
                 gate.wait()
             return answer
 
-        monkeypatch.setattr(reading, "find_decision", held_once)
+        monkeypatch.setattr(decisions, "find_decision", held_once)
         late = asyncio.create_task(subject.reward(decision, 0.5))
         await asyncio.to_thread(gate.reached.wait, 10)
         first = await subject.reward(decision, 0.5)

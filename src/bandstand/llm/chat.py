@@ -10,9 +10,9 @@ from typing import Literal, Protocol, TypedDict
 
 FinishReason = Literal["stop", "length", "refusal", "other"]
 
-MOST_TOKENS = 1_000_000_000
+MAX_REPORTED_TOKENS = 1_000_000_000
 """A provider that reports more for one call does not count tokens."""
-LONGEST_NAME = 1_000
+MAX_NAME_CHARS = 1_000
 """Characters of a model's name; what is longer is none."""
 
 

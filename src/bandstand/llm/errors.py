@@ -6,7 +6,7 @@ same call succeed a moment later?) and ``sent`` (may a model have worked, and ch
 
 from typing import ClassVar
 
-from bandstand.bandit.errors import BandstandError
+from bandstand.errors import BandstandError
 
 _RETRYABLE_STATUSES = frozenset({408, 409, 429})
 
