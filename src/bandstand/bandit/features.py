@@ -18,12 +18,16 @@ from bandstand.bandit.encoding import MAX_COLUMNS, Encoder
 from bandstand.definition import NAME_PATTERN, DefinitionTable, hash_definition, is_name, to_configuration_error
 from bandstand.errors import FieldError, InvalidRequestError
 
-__all__ = ["MAX_CELLS", "FeatureSchema", "Field"]
+__all__ = ["MAX_CELLS", "FeatureSchema", "Field", "read_features"]
 
 MAX_CELLS = 65_536
 """Most numbers K·d that one request may be encoded into."""
 
+CONTENT = "content"
+"""The field that a candidate's own text fills."""
+
 _MAX_VERSION = 1_000_000
+_NO_FEATURES: Mapping[str, object] = MappingProxyType({})
 _REMEMBERED_VALUES = 1024
 _REMEMBERED_SIZES = 256
 
@@ -55,6 +59,7 @@ class FeatureSchema:
         definition: the definition with every default spelled out, as JSON values; parsing it again gives this schema.
         hash: 16 hex digits over ``definition``; sums learned under one hash mean nothing under another. A key added to
             definitions later must be left out of it at its default, or every stored hash changes.
+        has_intercept: whether the first column is 1 in every row.
         labels: a name for each of the d columns.
         dimension: d, with the column that tells the block, where there is one: the last.
         block_count: how many blocks of weights, 0 where all rows share the same.
@@ -101,6 +106,7 @@ class FeatureSchema:
             bounds += feature.bounds
         self.labels = tuple(labels)
         self.dimension = len(labels)
+        self.has_intercept = intercept
         self._blank_row = [1.0] * intercept + [0.0] * (self.dimension - intercept)
         self.block_count = 0 if block is None else len(block.block_labels)
         self.weight_count = self.dimension - (block is not None)
@@ -206,6 +212,12 @@ class FeatureSchema:
             self._check_magnitude(cells)
         return read_only(x)
 
+    def read_candidates(self, candidates: Sequence[Mapping[str, Any]]) -> list[Mapping[str, object]]:
+        """Return the raw values of a request's candidates, as :meth:`encode` takes them; see :func:`read_features`."""
+        if CONTENT in self.candidate_fields:
+            return [read_features(candidate) for candidate in candidates]
+        return [candidate.get("features", _NO_FEATURES) for candidate in candidates]
+
     def raw_values(self, context: Mapping[str, object], features: Mapping[str, object]) -> dict[str, object]:
         """Return the raw values behind one row of x by field name, defaults filled in and nothing else."""
         values = {name: context.get(name, field.default) for name, field in self.context_fields.items()}
@@ -224,6 +236,14 @@ class FeatureSchema:
         if at_fault:
             errors = [FieldError(label, f"encodes to more than {MAX_MAGNITUDE:g}") for label in at_fault]
             raise InvalidRequestError("A feature is too large to learn from.", errors)
+
+
+def read_features(candidate: Mapping[str, Any]) -> Mapping[str, object]:
+    """Return the raw values of one candidate by field: its features, and its ``content`` where none is called so."""
+    features: Mapping[str, object] = candidate.get("features", _NO_FEATURES)
+    if CONTENT in features or CONTENT not in candidate:
+        return features
+    return {CONTENT: candidate[CONTENT], **features}
 
 
 def _build_value_encoder(encode: Encoder) -> Callable[[Any], tuple[float, ...]]:

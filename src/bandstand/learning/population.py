@@ -12,15 +12,13 @@ from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import structlog
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.population import PopulationPrior, refresh_steps
-from bandstand.bandit.prior import MAX_ITERATIONS
+from bandstand.bandit.population import PopulationPrior, is_fit_due
 from bandstand.bandit.profile import Profile, StateKey
 from bandstand.bandit.reservoir import Reservoir, compute_capacity, compute_sampling_key
 from bandstand.bandit.ridge import Prior
@@ -31,7 +29,8 @@ from bandstand.store.records import Reward
 
 REFRESH_REWARDS = 200
 
-_PAUSE_S = 0.5  # between two refreshes, so that many rewards do not keep a core busy
+_PAUSE_S = 0.5  # at least, between two refreshes
+_CPU_SHARE = 0.02  # of a core, that refreshes may take on average
 _PAGE_SIZE = 1000
 _MAX_LINEAGE = 100
 
@@ -46,7 +45,8 @@ class _Pool:
         learned_from: the users it was learned from, some of whom may have left the reservoir since.
         learned_seq: the newest event that the prior knows.
         seq: the newest event that the reservoir knows.
-        new_rewards: rewards since the last refresh.
+        new_rewards: rewards of users in the reservoir since the last refresh.
+        is_reset: somebody left the reservoir since, and the prior is to let go of them at once.
         lineage: what is kept of earlier generations, the newest last.
         on_disk: users whom the file names.
         changed: the reservoir holds what the file does not say.
@@ -55,7 +55,7 @@ class _Pool:
     def __init__(self, policy: Policy, secret: bytes) -> None:
         self.policy = policy
         self.key: StateKey = (policy.name, policy.schema.name)
-        self.capacity = compute_capacity(policy.schema.dimension)
+        self.capacity = compute_capacity(policy.sums_width)
         self.reservoir = Reservoir(self.capacity, secret)
         self.prior = PopulationPrior.from_base(policy.prior)
         self.generation = 0
@@ -63,6 +63,7 @@ class _Pool:
         self.learned_seq = 0
         self.seq = 0
         self.new_rewards = 0
+        self.is_reset = False
         self.learned_at: str | None = None
         self.checksum: str | None = None
         self.lineage: list[dict[str, Any]] = []
@@ -100,6 +101,7 @@ class PopulationPriorRefresher:
         self._loaded = asyncio.Event()
         self._fit_lock = asyncio.Lock()
         self._refresh_task: asyncio.Task[None] | None = None
+        self._cpu_s = 0.0  # that fits have taken
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -135,12 +137,12 @@ class PopulationPriorRefresher:
         while True:
             await self._refresh_due.wait()
             self._refresh_due.clear()
-            due = [pool for pool in self._pools.values() if pool.new_rewards >= self._refresh_rewards]
+            due = [pool for pool in self._pools.values() if self._is_due(pool)]
+            began = self._cpu_s
             for pool in due:
                 async with self._fit_lock:
-                    steps = refresh_steps(len(pool.reservoir), pool.policy.schema.dimension, 1 / len(due))
-                    await self._fit_prior(pool, steps)
-            await asyncio.sleep(_PAUSE_S)
+                    await self._fit_prior(pool, 1 / len(due))
+            await asyncio.sleep(max(_PAUSE_S, (self._cpu_s - began) / _CPU_SHARE))
 
     # ── the hot path ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -160,11 +162,10 @@ class PopulationPriorRefresher:
         for policy in (reward.policy, *(shadow for shadow, _ in reward.shadow_updates)):
             pool = self._pools.get(policy.name)
             if pool is not None and (profile := self._store.get_cached_profile(reward.user_id)) is not None:
-                _update_reservoir(pool, profile)
+                pool.new_rewards += _update_reservoir(pool, profile)
                 pool.seq = reward.seq
                 pool.changed = True
-                pool.new_rewards += 1
-                if pool.new_rewards == self._refresh_rewards:
+                if self._is_due(pool):
                     self._refresh_due.set()
 
     # ── users who go ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -174,7 +175,7 @@ class PopulationPriorRefresher:
         for pool in self._pools.values():
             if pool.reservoir.remove(user_id):
                 pool.changed = True
-                pool.new_rewards = max(pool.new_rewards, self._refresh_rewards)
+                pool.is_reset = True
                 self._refresh_due.set()
 
     async def apply_erasure(self, user_id: str) -> int:
@@ -190,7 +191,7 @@ class PopulationPriorRefresher:
         for name, pool in self._pools.items():
             async with self._fit_lock:  # a fit under way may be learning from them still
                 if pool.generation and (name in left or user_id in pool.learned_from or user_id in pool.on_disk):
-                    await self._fit_prior(pool, MAX_ITERATIONS, cold=True)
+                    await self._fit_prior(pool, cold=True)
                     affected += 1
         unlearned = 0
         if self._files is not None:
@@ -221,7 +222,7 @@ class PopulationPriorRefresher:
                     _update_reservoir(pool, profile)
                 pool.seq, pool.changed = max(pool.seq, seq), True
                 if pool.generation and not (pool.learned_from.isdisjoint(user_ids) and not members):
-                    await self._fit_prior(pool, MAX_ITERATIONS, cold=True)
+                    await self._fit_prior(pool, cold=True)
                     again.append(name)
         return again
 
@@ -229,15 +230,25 @@ class PopulationPriorRefresher:
         """Learn one policy's prior again from its reservoir, from nothing and all the way."""
         await self._loaded.wait()
         async with self._fit_lock:
-            await self._fit_prior(self._pools[policy], MAX_ITERATIONS, cold=True)
+            await self._fit_prior(self._pools[policy], cold=True)
 
     # ── beside it ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _fit_prior(self, pool: _Pool, steps: int, *, cold: bool = False) -> None:
+    def _is_due(self, pool: _Pool) -> bool:
+        return pool.is_reset or is_fit_due(pool.new_rewards, pool.prior.rewards, self._refresh_rewards)
+
+    async def _fit_prior(self, pool: _Pool, share: float = 1.0, *, cold: bool = False) -> None:
         """Replace the prior by what the reservoir supports now; if that fails the old one stands."""
-        members, seq, pool.new_rewards = pool.reservoir.members(), pool.seq, 0
+        members, seq, pool.new_rewards, pool.is_reset = pool.reservoir.members(), pool.seq, 0, False
         earlier = None if cold else pool.prior
-        fit = partial(PopulationPrior.fit, members, pool.policy.prior, earlier, steps=steps)
+
+        def fit() -> PopulationPrior:
+            began = time.thread_time()
+            try:
+                return pool.policy.fit_prior(members, earlier, share=share)
+            finally:
+                self._cpu_s += time.thread_time() - began
+
         began = time.perf_counter()
         try:
             prior = await asyncio.get_running_loop().run_in_executor(self._thread, fit)
@@ -340,9 +351,9 @@ class PopulationPriorRefresher:
         gone += [user_id for user_id in members or () if user_id not in pool.reservoir]
         anew = bool(gone) or revoked
         rewards = sum(state.count for state in pool.reservoir.members().values())
-        if anew or (not pool.generation and rewards >= self._refresh_rewards):
+        if anew or (not pool.generation and is_fit_due(rewards, 0, self._refresh_rewards)):
             async with self._fit_lock:
-                await self._fit_prior(pool, MAX_ITERATIONS, cold=anew)
+                await self._fit_prior(pool, cold=anew)
 
     async def _select_sample(self, count: int) -> list[str]:
         """The ids that a reservoir of all known users would hold."""
@@ -360,13 +371,13 @@ class PopulationPriorRefresher:
             after = page.next
 
 
-def _update_reservoir(pool: _Pool, profile: Profile) -> None:
-    """Hand a user's newest sums to the reservoir; somebody of whom none are left is let go of."""
+def _update_reservoir(pool: _Pool, profile: Profile) -> bool:
+    """Hand a user's newest sums to the reservoir; tells whether they are in it. Who has none left is let go of."""
     state = profile.policies.get(pool.key)
     if state is None or state.ridge is None:
         pool.reservoir.remove(profile.user_id)
-    else:
-        pool.reservoir.add(profile.user_id, state.ridge)
+        return False
+    return pool.reservoir.add(profile.user_id, state.ridge)
 
 
 def _delete_files(files: PriorFiles, kept_policies: set[str], user_id: str) -> int:

@@ -96,8 +96,7 @@ def _make_decision(
     deployment: ServiceContext, policy: Policy, profile: Profile, request: Mapping[str, Any], body: bytes, client: str
 ) -> Decision:
     candidates = request["candidates"]
-    features = [candidate.get("features", _EMPTY) for candidate in candidates]
-    x = policy.schema.encode(request.get("context", _EMPTY), features)
+    x = policy.schema.encode(request.get("context", _EMPTY), policy.schema.read_candidates(candidates))
     ts = deployment.clock()
     seq = deployment.store.next_seq(ts)
     decision_id = request.get("decision_id")
