@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from bandstand.api.schemas.requests import Id
+from bandstand.api.schemas.requests import Id, RequestBody
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -70,7 +70,8 @@ class SimulationRequest(TypedDict):
     events: NotRequired[Literal["none", "sample", "all"]]
 
 
-SIMULATION: TypeAdapter[dict[str, Any]] = TypeAdapter(SimulationRequest)  # type: ignore[arg-type]  # it is a dictionary
+SIMULATION = RequestBody("SimulationRequest", TypeAdapter(SimulationRequest), SIMULATION_EXAMPLES)
+REQUEST_BODIES = (SIMULATION,)
 
 
 class Progress(BaseModel):

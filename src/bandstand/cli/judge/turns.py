@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -45,9 +46,10 @@ def retry(
         from bandstand.service.judgements import retry as again  # noqa: PLC0415 (a command of its own name)
 
         seconds = 0.0 if since is None else _to_utc(since).timestamp()
-        answer = _run_on_directory(
+        result = _run_on_directory(
             read_settings(state_dir=state_dir), lambda judging: again(judging, CLIENT, since=seconds, **chosen)
         )
+        answer = asdict(result)
     show_result("Waiting for the judge again", answer, as_json=as_json)
 
 
@@ -68,9 +70,10 @@ def reapply(
     else:
         from bandstand.service.judgements import reapply_gate as hold  # noqa: PLC0415 (a command of its own name)
 
-        answer = _run_on_directory(
+        held = _run_on_directory(
             read_settings(state_dir=state_dir), lambda judging: hold(judging, CLIENT, since=_to_utc(since).timestamp())
         )
+        answer = asdict(held)
     show_result("Held to the gate again", answer, as_json=as_json)
 
 

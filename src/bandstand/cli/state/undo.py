@@ -1,5 +1,6 @@
 """``bandstand state revoke``: take rewards back, in a running service or in a directory that none uses."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -49,9 +50,10 @@ def revoke(  # noqa: PLR0913 (each is a flag)
     else:
         seconds = {name: time.timestamp() for name, time in times.items()}
         selection = Selection(decision, client, judge_version, seconds.get("since"), seconds.get("until"))
-        answer = run_on_directory(
+        result = run_on_directory(
             resolve_location(state_dir), lambda deployment: undo(deployment, selection, CLIENT, dry_run=dry_run)
         )
+        answer = asdict(result)
     title = "Would be taken back (nothing was changed)" if dry_run else "Taken back"
     show_result(
         title,
