@@ -59,11 +59,11 @@ async def test_users_count_once_and_decisions_do_not(split: Service) -> None:
     told = await load_experiment_status(split.deployment)
     assert told is not None
     assert (told.name, told.since, told.users) == ("", "2025-06-15T15:06:40+00:00", 60)
-    assert {policy: (arm.share, arm.users) for policy, arm in told.arms.items()} == {
+    assert {policy: (each.share, each.users) for policy, each in told.arms.items()} == {
         "linucb-v2": (0.7, met.count("linucb-v2")),
         "first-v1": (0.3, met.count("first-v1")),
     }
-    assert [arm.expected for arm in told.arms.values()] == pytest.approx([42.0, 18.0])
+    assert [each.expected for each in told.arms.values()] == pytest.approx([42.0, 18.0])
     statistic = (met.count("first-v1") - 18) ** 2 / 18 + (met.count("linucb-v2") - 42) ** 2 / 42
     assert told.chi_square == pytest.approx(statistic)
     assert not told.mismatch

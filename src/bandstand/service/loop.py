@@ -134,11 +134,7 @@ def compute_condition(draws: Iterable[Draws], arrivals: Iterable[Arrivals]) -> L
         p_value=_compute_chi_square([(explores, floor, _compute_sum(draws, "floor_variance"))]).p_value,
     )
     likeliest = _compute_chi_square([_compute_bin(draws, part) for part in sorted({each.bin for each in draws})])
-    checks: dict[str, ExplorationCheck | WeightCheck | DrawCheck] = {
-        "exploration": exploration,
-        "weight": weight,
-        "draws": likeliest,
-    }
+    p_values = {"exploration": exploration.p_value, "weight": weight.p_value, "draws": likeliest.p_value}
     return LoopCondition(
         decisions=decisions,
         rewards=rewards,
@@ -151,9 +147,7 @@ def compute_condition(draws: Iterable[Draws], arrivals: Iterable[Arrivals]) -> L
         weight=weight,
         ess=_compute_ratio(_compute_sum(draws, "weight") ** 2, _compute_sum(draws, "weight_squares")),
         draws=likeliest,
-        warnings=[
-            name for name, p_value in p_values.items() if p_value is not None and p_value < SIGNIFICANCE_LEVEL
-        ],
+        warnings=[name for name, p_value in p_values.items() if p_value is not None and p_value < SIGNIFICANCE_LEVEL],
     )
 
 

@@ -236,7 +236,7 @@ def get_detail(prompts: PromptService, name: str, version: str) -> PromptDetail:
         version=prompt.version,
         description=prompt.description,
         digest=prompt.digest,
-        parameters=prompt.parameters,
+        parameters=dict(prompt.parameters),
         text=prompt.text,
     )
 
