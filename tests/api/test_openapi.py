@@ -15,7 +15,8 @@ from pydantic.json_schema import JsonSchemaMode
 
 from bandstand.api.problems import STATUS
 from bandstand.api.schemas.requests import Wire
-from bandstand.config.settings import Settings, load_catalogue
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import Settings
 from tests.api.given import TWO, Service, answered, problem, serving
 from tests.contract.server import started
 

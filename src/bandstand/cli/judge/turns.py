@@ -11,7 +11,8 @@ import typer
 from bandstand.cli.report import AsJson, show_result
 from bandstand.cli.state.access import ApiKey, Url, call_service
 from bandstand.cli.state.directory import StateDir
-from bandstand.config.settings import Settings, load_catalogue, read_settings
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import Settings, read_settings
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.store.maintenance.import_ import CLIENT
 from bandstand.store.maintenance.offline import find_ledger

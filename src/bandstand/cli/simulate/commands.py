@@ -11,7 +11,8 @@ import typer
 
 from bandstand.cli.report import AsJson
 from bandstand.cli.state.directory import StateDir
-from bandstand.config.settings import load_catalogue, read_settings
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import read_settings
 from bandstand.errors import InvalidRequestError
 
 _POLICIES = ("linucb-v1", "egreedy-v1", "linucb-v2")
