@@ -18,6 +18,7 @@ from bandstand.service.context import ServiceContext
 from bandstand.simulate.background import BackgroundRuns
 from bandstand.simulate.errors import UnknownRunError
 from bandstand.simulate.figures import build_figures
+from bandstand.simulate.limits import DEFAULT_POLICIES, LIMITS, NumberLimit
 from bandstand.simulate.report import describe_judge, describe_personas, describe_world
 from bandstand.store.tables.simulations import SimulationRun
 
@@ -27,25 +28,23 @@ _MAX_RUN_ID = 2**62  # what a number of a run can be
 _LIVE_STATES = frozenset({"queued", "running"})
 _MIN_COMPARED = 2
 Runs = Annotated[tuple[int, ...], Query()]
-_POLICIES = ("linucb-v1", "egreedy-v1", "linucb-v2")
 
 
 class _NumberField(NamedTuple):
     name: str
     label: str
-    default: int
-    least: int
-    most: int
+    limit: NumberLimit
 
 
-_NUMBERS = (
-    _NumberField("personas", "Users", 14, 1, 10_000),
-    _NumberField("days", "Days", 30, 1, 3_650),
-    _NumberField("decisions_per_day", "Decisions a day", 4, 1, 100),
-    _NumberField("candidates", "Candidates", 5, 1, 100),
-    _NumberField("seeds", "Seeds", 20, 1, 1_000),
-    _NumberField("first_seed", "First seed", 0, 0, 2**31),
-)
+_LABELS = {
+    "personas": "Users",
+    "days": "Days",
+    "decisions_per_day": "Decisions a day",
+    "candidates": "Candidates",
+    "seeds": "Seeds",
+    "first_seed": "First seed",
+}
+_NUMBERS = tuple(_NumberField(name, label, LIMITS[name]) for name, label in _LABELS.items())
 _CHOICES = {
     "day_of_week": ("", *map(str, range(7))),
     "world": ("shipped", "uniform", "signed"),
@@ -81,8 +80,8 @@ def _add_list_routes(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> N
 def _add_start_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, runs: BackgroundRuns) -> None:
     names = list(deployment.catalogue.policies)
     blank: Form = {
-        "policies": [name for name in _POLICIES if name in names],
-        **{each.name: [str(each.default)] for each in _NUMBERS},
+        "policies": [name for name in DEFAULT_POLICIES if name in names],
+        **{each.name: [str(each.limit.default)] for each in _NUMBERS},
         **{name: [values[0]] for name, values in _CHOICES.items()},
     }
 
@@ -211,8 +210,9 @@ def _parse_form(form: Form) -> dict[str, Any]:
     for each in _NUMBERS:
         text = get_field(form, each.name).strip()
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else -1  # noqa: PLR2004 (any longer is too large)
-        if not each.least <= number <= each.most:
-            faults.append(FieldError(each.name, f"must be a whole number from {each.least:,} to {each.most:,}"))
+        least, most, _ = each.limit
+        if not least <= number <= most:
+            faults.append(FieldError(each.name, f"must be a whole number from {least:,} to {most:,}"))
         document[each.name] = number
     for name, values in _CHOICES.items():
         document[name] = get_field(form, name)

@@ -19,11 +19,12 @@ from bandstand.errors import OverloadedError, StorageFullError, StorageUnavailab
 from bandstand.service.simulations import SimulationPage, SimulationStatus, build_status
 from bandstand.simulate.background import BackgroundRuns
 from bandstand.simulate.errors import UnknownRunError
+from bandstand.simulate.limits import DEFAULT_POLICIES, LIMITS
 from bandstand.store.tables.simulations import SimulationRun
 
 _MAX_RUN_ID = 2**62  # what a number of a run can be
 _PAGE = 200
-_DEFAULTS = {"policies": ["linucb-v1", "egreedy-v1", "linucb-v2"], "seeds": 20}
+_DEFAULTS = {"policies": list(DEFAULT_POLICIES), "seeds": LIMITS["seeds"].default}
 RunNumber = Annotated[int, Path(ge=1, le=_MAX_RUN_ID)]
 _KEEPING = (StorageUnavailableError, StorageFullError)
 
