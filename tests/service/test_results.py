@@ -179,11 +179,11 @@ async def test_what_is_looked_up_fits(lived: Service) -> None:
 
 async def test_what_is_changed_fits(service: Service) -> None:
     deployment = service.deployment
-    for _ in range(3):
-        scored = await service.score()
+    made = [await service.score() for _ in range(3)]
+    for scored in made:
         await service.reward({"decision_id": scored.decision_id, "reward": 0.5})
     for result in (
-        await history_service.load_receipt(deployment, str(scored.decision_id)),
+        await history_service.load_receipt(deployment, str(made[0].decision_id)),
         await promotion_service.promote(deployment, "linucb", "tests"),
         await promotion_service.demote(deployment, "linucb", "tests"),
         policy_service.build_overview(deployment),
