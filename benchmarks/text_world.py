@@ -38,11 +38,20 @@ TONES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "formal": (
         ("We would like to remind you of the following matter.", "Please be advised of an item that awaits you."),
-        ("Your attention is appreciated.", "Kindly confirm at your earliest convenience.", "We remain at your disposal."),
+        (
+            "Your attention is appreciated.",
+            "Kindly confirm at your earliest convenience.",
+            "We remain at your disposal.",
+        ),
     ),
     "playful": (
         ("Guess what time it is 🎉", "Plot twist!! 😄"),
-        ("Bonus points if you dance while at it 🕺", "Confetti awaits 🎊", "Easy-peasy, lemon squeezy!", "Ready, steady… 🚀"),
+        (
+            "Bonus points if you dance while at it 🕺",
+            "Confetti awaits 🎊",
+            "Easy-peasy, lemon squeezy!",
+            "Ready, steady… 🚀",
+        ),
     ),
 }
 TOPICS = (
@@ -90,7 +99,9 @@ def play(policies: Mapping[str, Policy], seed: int) -> dict[str, float]:
         [
             [
                 [
-                    0.1 + tones[user, [*TONES].index(each["features"]["tone"])] + lengths[user] * each["features"]["sentences"]
+                    0.1
+                    + tones[user, [*TONES].index(each["features"]["tone"])]
+                    + lengths[user] * each["features"]["sentences"]
                     for each in slate
                 ]
                 for slate in slates[user]

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from bandstand.config.settings import Settings, load_catalogue
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import Settings
 from examples.open_bandit.replay import (
     CONFIG,
     CONTROL,

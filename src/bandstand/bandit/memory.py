@@ -116,7 +116,11 @@ def _score_user(
     count, d = len(memories), prior.mean.size
     gram, b, at = np.zeros((count, d, d)), np.zeros((count, d)), ts[first]
     begun = since <= at  # a memory since a later day is endless until then
-    kept = np.exp(-rates[:, None] * (at - ts[:first])) * weight[:first] * ((ts[:first] >= since[:, None]) | ~begun[:, None])
+    kept = (
+        np.exp(-rates[:, None] * (at - ts[:first]))
+        * weight[:first]
+        * ((ts[:first] >= since[:, None]) | ~begun[:, None])
+    )
     gram += np.einsum("mn,ni,nj->mij", kept, x[:first], x[:first])
     b += np.einsum("mn,n,ni->mi", kept, residual[:first], x[:first])
     total, identity = np.zeros(count), np.eye(d)
@@ -130,7 +134,9 @@ def _score_user(
         b *= decay[:, None]
         at = max(at, ts[place])
         row, value, share = x[place], residual[place], weight[place]
-        solved = np.linalg.solve(identity + gram / prior.noise, np.stack([b / prior.noise, np.tile(row, (count, 1))], -1))
+        solved = np.linalg.solve(
+            identity + gram / prior.noise, np.stack([b / prior.noise, np.tile(row, (count, 1))], -1)
+        )
         mean, variance = solved[..., 0] @ row, solved[..., 1] @ row + prior.noise
         fade = share * 2.0 ** (-max(0.0, now - ts[place]) / (_FADE * SECONDS_PER_DAY))
         total -= 0.5 * fade * (np.log(2.0 * math.pi * variance) + (value - mean) ** 2 / variance)

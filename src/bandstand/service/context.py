@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field, replace
 from datetime import UTC, datetime
+from typing import overload
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.experiment import Arm, Experiment, Split
@@ -125,6 +126,10 @@ class ServiceContext:
         return self.population.get_prior(policy, user_id)
 
 
+@overload
+def format_time(ts: float) -> str: ...
+@overload
+def format_time(ts: float | None) -> str | None: ...
 def format_time(ts: float | None) -> str | None:
     """A time as the wire has it: ISO 8601 in UTC."""
     return None if ts is None else datetime.fromtimestamp(ts, UTC).isoformat()
