@@ -312,7 +312,7 @@ async def test_a_fit_under_way_when_a_user_is_erased_does_not_bring_them_back(
     service: Learning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await service.teach(users=6, each=3)
-    with held(monkeypatch, PopulationPrior, "learned") as gate:
+    with held(monkeypatch, PopulationPrior, "fit") as gate:
         fitting = asyncio.create_task(service.deployment.population.refresh_prior("linucb-v2"))
         await asyncio.to_thread(gate.reached.wait, 10)
         erasing = asyncio.create_task(users_service.erase(service.deployment, "user-2", "tests"))

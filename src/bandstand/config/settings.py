@@ -274,7 +274,7 @@ class Settings(BaseSettings):
         default=False,
     )
     prior_refresh_rewards: int = _make_setting(
-        "Rewards after which a policy's population prior is learned again, in the background, within two seconds.",
+        "Rewards after which a policy's population prior is learned again; and 5 % of those it knows.",
         "a whole number from 1",
         default=200,
         ge=1,

@@ -1,7 +1,8 @@
 """The population priors of a running deployment: fed by rewards, refitted beside the requests, kept on disk.
 
 A reward hands the user's new sums to a reservoir, which costs a look-up. After enough of them a thread refits the prior
-of that policy from the reservoir alone; no document is read for it. A new prior is a new object, by which every cached
+of that policy from the reservoir alone; no document is read for it. When is enough, and how much of a core it may take,
+:class:`~bandstand.learning.refit_schedule.RefitSchedule` says. A new prior is a new object, by which every cached
 posterior notices at its next use that it is out of date. What users have taught is stored without any prior.
 """
 
@@ -25,13 +26,13 @@ from bandstand.bandit.profile import Profile, StateKey
 from bandstand.bandit.reservoir import Reservoir, compute_capacity, compute_sampling_key
 from bandstand.bandit.ridge import Prior
 from bandstand.errors import BandstandError
+from bandstand.learning.refit_schedule import RefitSchedule
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
 from bandstand.store.records import Reward
 
 REFRESH_REWARDS = 200
 
-_PAUSE_S = 0.5  # between two refreshes, so that many rewards do not keep a core busy
 _PAGE_SIZE = 1000
 _MAX_LINEAGE = 100
 
@@ -77,7 +78,7 @@ class PopulationPriorRefresher:
         catalogue: the configured policies.
         store: where users' sums come from at a start.
         files: where priors are kept; without, they live as long as the process.
-        refresh_rewards: rewards after which a prior is refitted.
+        refresh_rewards: rewards after which a prior is refitted, at the least.
         clock: seconds since the epoch.
     """
 
@@ -94,6 +95,7 @@ class PopulationPriorRefresher:
         self._store = store
         self._files = files
         self._refresh_rewards = refresh_rewards
+        self._schedule = RefitSchedule(refresh_rewards)
         self._clock = clock
         self._pools: dict[str, _Pool] = {}
         self._refresh_due = asyncio.Event()
@@ -134,13 +136,16 @@ class PopulationPriorRefresher:
             self._loaded.set()
         while True:
             await self._refresh_due.wait()
+            await asyncio.sleep(self._schedule.compute_rest(time.monotonic()))
             self._refresh_due.clear()
-            due = [pool for pool in self._pools.values() if pool.new_rewards >= self._refresh_rewards]
+            due = [pool for pool in self._pools.values() if self._is_due(pool)]
             for pool in due:
                 async with self._fit_lock:
                     steps = refresh_steps(len(pool.reservoir), pool.policy.schema.dimension, 1 / len(due))
                     await self._fit_prior(pool, steps)
-            await asyncio.sleep(_PAUSE_S)
+
+    def _is_due(self, pool: _Pool) -> bool:
+        return pool.new_rewards >= self._schedule.count_needed(pool.prior.rewards)
 
     # ── the hot path ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -163,18 +168,18 @@ class PopulationPriorRefresher:
                 _update_reservoir(pool, profile)
                 pool.seq = reward.seq
                 pool.changed = True
-                pool.new_rewards += 1
-                if pool.new_rewards == self._refresh_rewards:
+                pool.new_rewards += reward.user_id in pool.reservoir  # others' say nothing to the next fit
+                if not self._refresh_due.is_set() and self._is_due(pool):
                     self._refresh_due.set()
 
     # ── users who go ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def apply_reset(self, user_id: str) -> None:
-        """Let go of a user who was reset; the priors do with the next refresh, which is now."""
+        """Let go of a user who was reset; the priors do with the next refresh, as soon as the schedule allows."""
         for pool in self._pools.values():
             if pool.reservoir.remove(user_id):
                 pool.changed = True
-                pool.new_rewards = max(pool.new_rewards, self._refresh_rewards)
+                pool.new_rewards = max(pool.new_rewards, self._schedule.count_needed(pool.prior.rewards))
                 self._refresh_due.set()
 
     async def apply_erasure(self, user_id: str) -> int:
@@ -240,7 +245,7 @@ class PopulationPriorRefresher:
         fit = partial(PopulationPrior.fit, members, pool.policy.prior, earlier, steps=steps)
         began = time.perf_counter()
         try:
-            prior = await asyncio.get_running_loop().run_in_executor(self._thread, fit)
+            prior = await asyncio.get_running_loop().run_in_executor(self._thread, self._schedule.measure_refit, fit)
         except (ValueError, ArithmeticError):  # numpy's LinAlgError is a ValueError
             log.exception("prior not learned", policy=pool.policy.name, users=len(members))
             return
