@@ -58,16 +58,16 @@ def test_it_is_json_without_anything_that_is_no_number() -> None:
 def test_it_says_who_decided_and_when() -> None:
     loggers = {"a": LoggingPolicy(decisions=3, rewarded=2, reward_sum=1.0), "b": LoggingPolicy(decisions=1)}
     log = LogSummary(first=1_750_000_000.0, last=1_750_086_400.0, logging_policies=loggers, users={1, 2})
-    said = document(facts=log)["log"]
+    said = document(summary=log)["log"]
     assert (said["users"], said["first"], said["last"]) == (2, "2025-06-15T15:06:40+00:00", "2025-06-16T15:06:40+00:00")
     assert said["policies"] == {
         "a": {"decisions": 3, "rewarded": 2, "mean_reward": 0.5},
         "b": {"decisions": 1, "rewarded": 0, "mean_reward": None},
     }
-    told = format_summary(document(facts=log))
+    told = format_summary(document(summary=log))
     assert told["decided by a"] == "3, mean reward 0.5000"
     assert told["decided by b"] == "1, mean reward –"
-    assert "from" not in format_summary(document(facts=LogSummary(first=0.0, last=0.0)))
+    assert "from" not in format_summary(document(summary=LogSummary(first=0.0, last=0.0)))
 
 
 def test_it_says_how_decisions_without_a_reward_were_treated() -> None:

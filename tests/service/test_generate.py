@@ -33,7 +33,7 @@ class _Listening(MemoryStore):
         self._refusal = refusal
         service.deployment.store = self
 
-    async def generated(self, generation: LoggedGeneration) -> bool:
+    async def log_generation(self, generation: LoggedGeneration) -> bool:
         if self._refusal is not None:
             raise self._refusal
         self.logged.append(generation)

@@ -156,7 +156,7 @@ class _Totals(MemoryStore):
         self._failures = failures
         self.asked = asyncio.Event()
 
-    async def prompt_totals(self) -> list[PromptTotals]:
+    async def load_prompt_totals(self) -> list[PromptTotals]:
         if self._failures:
             self._failures -= 1
             raise StorageUnavailableError("not now")

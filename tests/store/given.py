@@ -20,10 +20,10 @@ import pytest
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import PolicyState, Profile
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.protocol import Store
 from bandstand.store.records import AcceptedReward, Decision, DecisionIds, Reward
-from bandstand.store.state_directory import StoreOptions
 from bandstand.store.tables.generations import LoggedGeneration, PromptRef
 from bandstand.store.tables.policies import to_policy_ref
 
@@ -211,7 +211,7 @@ class Subject:
 
 
 def embedded(state_dir: Path, options: StoreOptions = QUICK) -> MakeStore:
-    """Make embedded stores over one directory."""
+    """Make stores of the class that serves, over one directory."""
     return lambda clock: EmbeddedStore(state_dir, CATALOGUE, options=options, clock=clock)
 
 

@@ -12,9 +12,15 @@ from bandstand.errors import (
     UnknownDecisionError,
     WrongPolicyError,
 )
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.records import Decision
-from bandstand.store.tables.judgements import Conclusion, JudgedTurn, JudgementExpiredError, RewardPendingError
-from bandstand.store.turn_store import TurnOutcome, TurnStore
+from bandstand.store.tables.judgements import (
+    Conclusion,
+    JudgedTurn,
+    JudgementExpiredError,
+    RewardPendingError,
+    TurnOutcome,
+)
 from tests.store.given import CATALOGUE, DAY, QUICK, Subject, assert_same, digest, killed, ledger_of, rebuilt
 
 VERDICT = {"version": 1, "scored": True, "label": "pos_praise", "rationale": "quotes it", "raw": "{}"}
@@ -23,7 +29,7 @@ VERDICT = {"version": 1, "scored": True, "label": "pos_praise", "rationale": "qu
 class Turns(Subject):
     """A store of turns under test."""
 
-    store: TurnStore
+    store: EmbeddedStore
 
     def turn(self, decision: Decision, *, body: str = "turn", key: tuple[str, str] | None = None) -> JudgedTurn:
         """A turn for a decision; its request is ``body``."""
@@ -59,7 +65,7 @@ class Turns(Subject):
 
 
 def stored(state_dir: Path) -> Turns:
-    return Turns(lambda clock: TurnStore(state_dir, CATALOGUE, options=QUICK, clock=clock))
+    return Turns(lambda clock: EmbeddedStore(state_dir, CATALOGUE, options=QUICK, clock=clock))
 
 
 @pytest.fixture
@@ -202,7 +208,7 @@ async def test_many_overrides_leave_one_reward_wherever_it_is_read_from(turns: T
 
 async def test_what_a_baseline_holds_cannot_be_overridden(tmp_path: Path) -> None:
     options = QUICK.__class__(sync=False, checkpoint_seconds=3600.0, retention_days=5)
-    made = Turns(lambda clock: TurnStore(tmp_path, CATALOGUE, options=options, clock=clock))
+    made = Turns(lambda clock: EmbeddedStore(tmp_path, CATALOGUE, options=options, clock=clock))
     async with made as turns:
         taken = (await turns.store.accept(turns.turn(await turns.decide("anna")))).judgement
         await turns.conclude(taken)
@@ -215,7 +221,7 @@ async def test_what_a_baseline_holds_cannot_be_overridden(tmp_path: Path) -> Non
 
 async def test_a_verdict_for_a_decision_past_its_days_teaches_nothing(tmp_path: Path) -> None:
     options = QUICK.__class__(sync=False, checkpoint_seconds=3600.0, retention_days=5)
-    made = Turns(lambda clock: TurnStore(tmp_path, CATALOGUE, options=options, clock=clock))
+    made = Turns(lambda clock: EmbeddedStore(tmp_path, CATALOGUE, options=options, clock=clock))
     async with made as turns:
         taken = (await turns.store.accept(turns.turn(await turns.decide("anna")))).judgement
         turns.clock.now += 6 * DAY

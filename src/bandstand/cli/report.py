@@ -1,7 +1,7 @@
 """What a command tells: a table for a person, one JSON object for a machine, progress on a terminal."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -27,6 +27,16 @@ def show_result(title: str, result: Mapping[str, Any], *, as_json: bool, notes: 
     console.print(table)
     for note in notes or []:
         console.print(Text(note))
+
+
+def show_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table on stdout, a row a line however wide the terminal is."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False, soft_wrap=True).print(table)
 
 
 def _format_value(value: object) -> str:

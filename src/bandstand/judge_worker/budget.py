@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from bandstand.store.protocol import Store
 from bandstand.store.tables.judgements import Settlement, TurnTexts
-from bandstand.store.turn_store import TurnStore
 
 _SECONDS_PER_DAY = 86_400
 
@@ -51,7 +51,7 @@ class JudgeBudget:
         rejected: turns and calls for which there was no budget.
     """
 
-    def __init__(self, store: TurnStore, caps: BudgetCaps, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, caps: BudgetCaps, clock: Callable[[], float]) -> None:
         self.rejected = 0
         self._store = store
         self._caps = caps

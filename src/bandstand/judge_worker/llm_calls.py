@@ -20,8 +20,8 @@ from bandstand.llm.chat import ChatReply
 from bandstand.llm.errors import BudgetExceededError, ChatTimeoutError, ChatUnreachableError
 from bandstand.llm.gateway import Message
 from bandstand.llm.middleware.budget import compute_max_prompt_tokens
+from bandstand.store.protocol import Store
 from bandstand.store.tables.judgements import Settlement
-from bandstand.store.turn_store import TurnStore
 
 _STOP_TIMEOUT_S = 5.0
 
@@ -50,7 +50,7 @@ class LlmCalls:
         limiter: how many calls there may be at once.
     """
 
-    def __init__(self, store: TurnStore, budget: JudgeBudget, process: JudgeProcess, limiter: PriorityLimiter) -> None:
+    def __init__(self, store: Store, budget: JudgeBudget, process: JudgeProcess, limiter: PriorityLimiter) -> None:
         self._store = store
         self._budget = budget
         self._process = process

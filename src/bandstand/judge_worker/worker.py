@@ -41,9 +41,9 @@ from bandstand.judge_worker.process import (
 from bandstand.judge_worker.update_rate_limit import UpdateRateLimit
 from bandstand.judge_worker.waiters import VerdictWaiters
 from bandstand.learning.population import PopulationPriorRefresher
+from bandstand.store.protocol import Store
 from bandstand.store.records import Reward
-from bandstand.store.tables.judgements import AcceptedTurn, Cause, Conclusion, JudgedTurn, Settlement
-from bandstand.store.turn_store import TurnOutcome, TurnStore
+from bandstand.store.tables.judgements import AcceptedTurn, Cause, Conclusion, JudgedTurn, Settlement, TurnOutcome
 
 _MAX_DEATHS = 2
 """Processes that a turn may take with it, alone in them, before it is given up."""
@@ -71,7 +71,7 @@ class JudgeWorker:
 
     def __init__(
         self,
-        store: TurnStore,
+        store: Store,
         population: PopulationPriorRefresher,
         make_process: Callable[[], JudgeProcess],
         options: JudgeOptions,
@@ -155,7 +155,7 @@ class JudgeWorker:
             JudgeOffError: this deployment judges nothing.
             OverloadedError: too many wait.
             IdempotencyMismatchError: its key came with another body before.
-            BandstandError: as :meth:`bandstand.store.turn_store.TurnStore.accept`.
+            BandstandError: as :meth:`bandstand.store.protocol.Store.accept`.
         """
         if not self.options.enabled:
             raise JudgeOffError("This deployment judges nothing (JUDGE=off).")
@@ -212,7 +212,7 @@ class JudgeWorker:
             capped: a user's influence counts.
 
         Raises:
-            BandstandError: as :meth:`bandstand.store.turn_store.TurnStore.apply_conclusion`.
+            BandstandError: as :meth:`bandstand.store.protocol.Store.apply_conclusion`.
         """
         may_teach: Callable[[], bool] = lambda: True  # noqa: E731 (the other one needs its user)
         if capped:

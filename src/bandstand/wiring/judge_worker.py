@@ -21,8 +21,8 @@ from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.llm.chat import Message
 from bandstand.llm.middleware.budget import compute_max_prompt_tokens
+from bandstand.store.protocol import Store
 from bandstand.store.tables.judgements import TurnTexts
-from bandstand.store.turn_store import TurnStore
 from bandstand.wiring.judges import build_judges, configuration, gate, load_judge_prompt
 from bandstand.wiring.llm_clients import MAX_TRIES, llm_host
 
@@ -36,7 +36,7 @@ _PROCESS_SETTINGS: Final = (
 
 
 def build_judge_worker(
-    settings: Settings, store: TurnStore, population: PopulationPriorRefresher, clock: Callable[[], float]
+    settings: Settings, store: Store, population: PopulationPriorRefresher, clock: Callable[[], float]
 ) -> JudgeWorker:
     """Make the judging of a service; it is opened after the store, and closed before.
 

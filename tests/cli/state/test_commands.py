@@ -328,6 +328,16 @@ def test_import_takes_the_first_implementation_s_files(bandstand: Bandstand, tmp
     refused = bandstand("import", old, "--format", "v1")
     assert refused.code == 2
     assert refused.err.startswith(f"bandstand: nothing was imported: {old / 'bad.json'}: b has 1 numbers")
+    users = tmp_path / "users.txt"
+    users.write_text("a.b\n", encoding="utf-8")
+    (old / "a_b_5.json").rename(old / "a_b.json")
+    would = bandstand("import", old / "a_b.json", "--format", "v1", "--users", users, "--dry-run")
+    assert "a.b" in would.out
+    assert "Would import (nothing was changed)" in would.out
+    assert bandstand("import", old / "a_b.json", "--format", "v1", "--users", users, "--dry-run", "--json").json[
+        "found"
+    ]
+    (old / "a_b.json").rename(old / "a_b_5.json")
     said = bandstand("import", old / "a_b_5.json", "--format", "v1")
     assert said.code == 0
     assert states(bandstand.directory).keys() == {"a.b", "a_b_5"}
@@ -339,6 +349,8 @@ def test_import_takes_the_first_implementation_s_files(bandstand: Bandstand, tmp
         (("import", "nowhere.jsonl"), "'nowhere.jsonl': No such file"),
         (("import", "a", "b"), "give one FILE"),
         (("import", "a", "--ids", "b"), "--ids goes with --format v1 only"),
+        (("import", "a", "--users", "b"), "--users goes with --format v1 only"),
+        (("import", "a", "--format", "v1", "--users", "b", "--ids", "c"), "give --ids or --users, not both"),
         (("import", "nowhere.json", "--format", "v1"), "nowhere.json: no such file"),
         (("rebuild",), "holds no ledger.db"),
         (("verify",), "holds no ledger.db"),

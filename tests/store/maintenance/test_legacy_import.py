@@ -12,8 +12,8 @@ import pytest
 
 from bandstand.errors import InvalidRequestError
 from bandstand.service.stats import load_user_stats
-from bandstand.store.maintenance.import_ import ImportResult, import_states
-from bandstand.store.maintenance.legacy_import import read_ids, read_v1
+from bandstand.store.maintenance.import_ import ImportedUser, ImportResult, import_states
+from bandstand.store.maintenance.legacy_import import read_ids, read_user_ids, read_v1, read_v1_of_users
 from bandstand.store.maintenance.offline import open_owned
 from bandstand.store.maintenance.rebuild_verify import Verification, verify
 from tests.store.given import NOON
@@ -179,6 +179,76 @@ async def test_two_files_of_one_policy_for_one_user_are_refused(tmp_path: Path) 
     with pytest.raises(InvalidRequestError) as refusal:
         imported(tmp_path / "state", first, second, ids={"a": "anna", "b": "anna"})
     assert refusal.value.detail.endswith(f"{second}: holds linucb-v1 of a user that has it from {first}")
+
+
+async def test_its_own_directory_just_works(tmp_path: Path) -> None:
+    write(tmp_path / "old" / "ada.json", file_of(5, seed=1))
+    write(tmp_path / "old" / "ada_egreedy.json", file_of(7, seed=2))
+    write(tmp_path / "old" / "bob_egreedy.json", file_of(5, seed=3))  # a user of that name: 5×5 is LinUCB's
+    assert imported(tmp_path / "state", tmp_path / "old") == ImportResult(users=2)
+    found = {user_id: set(profile.policies) for user_id, profile in states(tmp_path / "state").items()}
+    linucb, egreedy = ("linucb-v1", "tips-5"), ("egreedy-v1", "tips-7")
+    assert found == {"ada": {linucb, egreedy}, "bob_egreedy": {linucb}}
+
+
+async def test_real_ids_find_the_files_that_they_were_folded_into(tmp_path: Path) -> None:
+    write(tmp_path / "old" / "ada_b_example_org.json", file_of(5))
+    write(tmp_path / "old" / "ada_b_example_org_egreedy.json", file_of(7))
+    write(tmp_path / "old" / "Zoë.json", file_of(5))
+    users = ["ada.b@example.org", "never met", "Zoë", "Zoë"]
+    with open_owned(tmp_path / "state", CATALOGUE, new=True) as state:
+        import_states(state, read_v1_of_users([tmp_path / "old"], users), now=NOON, merge=True)
+    found = states(tmp_path / "state")
+    assert found.keys() == {"ada.b@example.org", "Zoë"}
+    assert len(found["ada.b@example.org"].policies) == 2
+
+
+@pytest.mark.parametrize(
+    ("users", "reason"),
+    [
+        (["a.b", "a_b"], "'a.b' and 'a_b' shared this file: name the one it is to be with --ids"),
+        (["someone else"], "no id in the list of users has this file name"),
+    ],
+)
+def test_a_file_of_two_users_or_of_none_is_named(tmp_path: Path, users: list[str], reason: str) -> None:
+    path = write(tmp_path / "a_b.json", file_of(5))
+    (source,) = read_v1_of_users([path], users)
+    assert (source.location, source.fault) == (str(path), reason)
+
+
+@pytest.mark.parametrize("rewards", [1, 2, 1000])
+async def test_sums_that_were_rounded_to_float32_are_taken(tmp_path: Path, rewards: int) -> None:
+    for seed in range(20):
+        file = file_of(7, seed=seed, rewards=rewards)
+        rounded = np.array(file["A"], np.float32)
+        write(tmp_path / "old" / f"user-{seed}.json", file | {"A": rounded.tolist()})
+    assert imported(tmp_path / "state", tmp_path / "old").users == 20
+    assert verify(tmp_path / "state", CATALOGUE) == Verification(users=20, equal=20)
+
+
+async def test_a_dry_run_lists_the_users_and_changes_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "ada.json", file_of(5))
+    with open_owned(tmp_path / "state", CATALOGUE, new=True) as state:
+        result = import_states(state, read_v1([path]), now=NOON, merge=True, dry_run=True)
+    assert result == ImportResult(users=1, found=[ImportedUser("ada", str(path), {"linucb-v1": 9})])
+    assert states(tmp_path / "state") == {}
+
+
+@pytest.mark.parametrize(
+    "text", ['["a.b", "🦊, of the woods"]', "a.b\n🦊, of the woods\n", "\ufeffa.b\r\n\r\n🦊, of the woods"]
+)
+def test_a_list_of_users_is_read(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "users"
+    path.write_text(text, encoding="utf-8", newline="")
+    assert read_user_ids(path) == ["a.b", "🦊, of the woods"]
+
+
+@pytest.mark.parametrize(("text", "reason"), [("[1]", "must be a list of user ids"), ("[", "Expecting value")])
+def test_what_is_no_list_of_users_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "users"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidRequestError, match=reason):
+        read_user_ids(path)
 
 
 def test_paths_that_hold_nothing_are_refused(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ import pytest
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.errors import ConfigurationError
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.maintenance.migrate_schema import migrate
 from bandstand.store.maintenance.offline import open_owned
 from bandstand.store.maintenance.rebuild_verify import Verification, verify
 from bandstand.store.records import Decision, PolicyRef
-from bandstand.store.state_directory import StoreOptions
 from bandstand.store.tables.policies import to_policy_ref
 from bandstand.store.tables.shadows import Shadow
 from tests.store.given import CATALOGUE, DAY, QUICK, Subject, assert_same, embedded, killed, ledger_of, rebuilt

@@ -92,8 +92,8 @@ def _run_on_directory(settings: Settings, use_case: Callable[[JudgeWorker], Awai
     """Own the directory for one use case; nothing is judged."""
     from bandstand.api.asgi.logs import configure_logging  # noqa: PLC0415 (as above)
     from bandstand.service.context import ServiceContext  # noqa: PLC0415 (as above)
-    from bandstand.store.state_directory import StoreOptions  # noqa: PLC0415 (as above)
-    from bandstand.store.turn_store import TurnStore  # noqa: PLC0415 (as above)
+    from bandstand.store.embedded.state_directory import StoreOptions  # noqa: PLC0415 (as above)
+    from bandstand.store.embedded.store import EmbeddedStore  # noqa: PLC0415 (as above)
     from bandstand.wiring.judge_worker import build_judge_worker  # noqa: PLC0415 (as above)
 
     find_ledger(settings.state_dir)
@@ -101,9 +101,9 @@ def _run_on_directory(settings: Settings, use_case: Callable[[JudgeWorker], Awai
 
     async def run() -> T:
         # Retention is the service's to apply.
-        options = StoreOptions(retention_days=0)
+        options = StoreOptions(retention_days=0, turn_retention_days=0)
         catalogue = load_catalogue(settings)
-        store = TurnStore(settings.state_dir, catalogue, options=options, turn_retention_days=0)
+        store = EmbeddedStore(settings.state_dir, catalogue, options=options)
         await store.open()
         try:
             deployment = ServiceContext(catalogue, store)

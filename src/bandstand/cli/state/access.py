@@ -14,10 +14,10 @@ import typer
 from bandstand.cli.state.directory import StateLocation
 from bandstand.errors import ConfigurationError, InvalidRequestError, StorageUnavailableError
 from bandstand.service.context import ServiceContext
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.maintenance.offline import find_ledger
-from bandstand.store.state_directory import StoreOptions
 
 Url = Annotated[
     str | None,
@@ -38,7 +38,8 @@ def run_on_directory(location: StateLocation, use_case: Callable[[ServiceContext
 
     async def run() -> T:
         # Retention is the service's to apply, by its own settings.
-        store = EmbeddedStore(location.directory, location.catalogue, options=StoreOptions(retention_days=0))
+        options = StoreOptions(retention_days=0, turn_retention_days=0)
+        store = EmbeddedStore(location.directory, location.catalogue, options=options)
         await store.open()
         deployment = ServiceContext(location.catalogue, store, prior_files=PriorFiles(location.directory))
         try:

@@ -12,11 +12,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from bandstand.cli.report import AsJson, show_progress, show_result
+from bandstand.cli.report import AsJson, show_progress, show_result, show_rows
 from bandstand.cli.state.directory import StateDir, resolve_location
 from bandstand.cli.state.undo import revoke
 from bandstand.cli.state.users import erase, reset
@@ -24,8 +25,8 @@ from bandstand.errors import InvalidRequestError
 from bandstand.store.maintenance import backup as backups
 from bandstand.store.maintenance import export as exporting
 from bandstand.store.maintenance import migrate_schema, rebuild_verify
-from bandstand.store.maintenance.import_ import import_states
-from bandstand.store.maintenance.legacy_import import read_ids, read_v1
+from bandstand.store.maintenance.import_ import ImportedUser, ImportResult, import_states
+from bandstand.store.maintenance.legacy_import import read_ids, read_user_ids, read_v1, read_v1_of_users
 from bandstand.store.maintenance.offline import open_owned, open_read_only
 from bandstand.store.sqlite.errors import storage_errors
 
@@ -145,7 +146,12 @@ def import_(
         Path | None,
         typer.Option(metavar="FILE", help="With --format v1: user ids by NAME, as a JSON object or CSV/TSV rows."),
     ] = None,
+    users: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --format v1: every user id, one a line or as a JSON array."),
+    ] = None,
     *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would happen.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out what is wrong and import the rest.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -153,11 +159,12 @@ def import_(
 
     With --format v1 only the policies in the files are replaced. The service must be stopped; a new directory is fine.
     """
-    if ids is not None and format_ is not Format.V1:
-        raise InvalidRequestError("--ids goes with --format v1 only")
+    _check_import_options(format_, ids, users)
     location = resolve_location(state_dir)
     with ExitStack() as stack:
-        if format_ is Format.V1:
+        if users is not None:
+            incoming = read_v1_of_users(sources, read_user_ids(users))
+        elif format_ is Format.V1:
             incoming = read_v1(sources, None if ids is None else read_ids(ids))
         else:
             if len(sources) != 1:
@@ -165,17 +172,50 @@ def import_(
             stack.enter_context(storage_errors(sources[0]))
             file = sys.stdin.buffer if str(sources[0]) == "-" else stack.enter_context(sources[0].open("rb"))
             incoming = exporting.read_lines(file)
-        opened = stack.enter_context(open_owned(location.directory, location.catalogue, new=True))
+        directory = location.directory
+        if dry_run and not (directory / "ledger.db").exists():
+            directory = Path(stack.enter_context(TemporaryDirectory()))  # so that none is made where none is
+        opened = stack.enter_context(open_owned(directory, location.catalogue, new=True))
         steps = stack.enter_context(show_progress("users"))
-        merge = format_ is Format.V1
-        result = import_states(opened, incoming, now=time.time(), skip_bad=skip_bad, merge=merge, tick=steps.advance)
+        result = import_states(
+            opened,
+            incoming,
+            now=time.time(),
+            skip_bad=skip_bad,
+            merge=format_ is Format.V1,
+            dry_run=dry_run,
+            tick=steps.advance,
+        )
+    _show_import(result, dry_run=dry_run, as_json=as_json)
+
+
+def _check_import_options(format_: Format, ids: Path | None, users: Path | None) -> None:
+    for option, given in (("--ids", ids), ("--users", users)):
+        if given is not None and format_ is not Format.V1:
+            raise InvalidRequestError(f"{option} goes with --format v1 only")
+    if ids is not None and users is not None:
+        raise InvalidRequestError("give --ids or --users, not both")
+
+
+def _show_import(result: ImportResult, *, dry_run: bool, as_json: bool) -> None:
     notes = [
         f"{count:,} states of {what} were kept, though that is not configured here."
         for what, count in sorted(result.unknown.items())
     ]
     if result.erased:
         notes.append(f"{result.erased:,} users were left out: they were erased after their state was taken.")
-    show_result("Imported", asdict(result), as_json=as_json, notes=notes)
+    answer = asdict(result)
+    if not dry_run or not as_json:
+        del answer["found"]
+    if dry_run and not as_json:
+        show_rows(("user", "rewards by policy", "from"), map(_format_user, result.found))
+    title = "Would import (nothing was changed)" if dry_run else "Imported"
+    show_result(title, answer, as_json=as_json, notes=notes)
+
+
+def _format_user(user: ImportedUser) -> tuple[str, str, str]:
+    counts = ", ".join(f"{policy} {rewards:,}" for policy, rewards in user.policies.items())
+    return user.user_id, counts, user.location
 
 
 @state.command()

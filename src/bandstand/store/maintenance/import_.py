@@ -23,6 +23,21 @@ _MAX_LISTED_FAULTS = 3
 _EIGENVALUE_TOLERANCE = 1e-9
 
 
+@dataclass(frozen=True, slots=True)
+class ImportedUser:
+    """A user that an import brings.
+
+    Attributes:
+        user_id: whose states they are.
+        location: where they were read.
+        policies: rewards counted so far, by policy.
+    """
+
+    user_id: str
+    location: str
+    policies: dict[str, int]
+
+
 @dataclass(slots=True)
 class ImportResult:
     """What an import did.
@@ -32,12 +47,14 @@ class ImportResult:
         skipped: sources left out because something is wrong with them, each with its place.
         erased: users left out because they were erased after the state was taken.
         unknown: states kept though their policy or schema is not configured here, by "policy over schema".
+        found: in a dry run, each user that would be imported.
     """
 
     users: int = 0
     skipped: list[str] = field(default_factory=list)
     erased: int = 0
     unknown: dict[str, int] = field(default_factory=dict)
+    found: list[ImportedUser] = field(default_factory=list)
 
 
 def import_states(
@@ -47,6 +64,7 @@ def import_states(
     now: float,
     skip_bad: bool = False,
     merge: bool = False,
+    dry_run: bool = False,
     tick: Tick = no_tick,
 ) -> ImportResult:
     """Bring states into the ledger, all of them in one commit, then write their documents.
@@ -57,18 +75,21 @@ def import_states(
         now: seconds since the epoch, for the events.
         skip_bad: leave out sources that are wrong instead of refusing them all.
         merge: keep what other policies have learned about a user; otherwise the import replaces the user's state.
+        dry_run: change nothing; the result says what would happen.
         tick: called for each source.
 
     Raises:
         InvalidRequestError: something is wrong with a source; nothing was imported.
     """
-    importer = _Importer(state, now, merge=merge)
-    with state.transaction():
+    importer = _Importer(state, now, merge=merge, listing=dry_run)
+    with state.transaction(commit=not dry_run):
         for source in sources:
             importer.receive(source)
             tick()
         if importer.imported.skipped and not skip_bad:
             raise InvalidRequestError(_format_faults(importer.imported.skipped))
+    if dry_run:
+        return importer.imported
     for uid, user_id in importer.imported_users:
         with suppress(OSError):  # the ledger has it, and a document can be made at any time
             state.documents.write(state.rebuild_profile(uid, user_id))
@@ -84,12 +105,13 @@ def _format_faults(faults: list[str]) -> str:
 class _Importer:
     """Sources arriving in the ledger, inside one transaction."""
 
-    def __init__(self, state: OpenedDirectory, now: float, *, merge: bool) -> None:
+    def __init__(self, state: OpenedDirectory, now: float, *, merge: bool, listing: bool) -> None:
         self.imported = ImportResult()
         self.imported_users: list[tuple[int, str]] = []
         self._state = state
         self._now = now
         self._merge = merge
+        self._listing = listing
         self._secret = state.read_secret()
         self._sequence = state.build_sequence()
         self._hashes: dict[str, str] = dict(state.connection.execute("SELECT name, hash FROM schemas"))
@@ -105,6 +127,9 @@ class _Importer:
             self.imported.erased += 1
             return
         self._record_unknown(source)
+        if self._listing:
+            rewards = {policy: learned.reward_count for (policy, _), learned in profile.policies.items()}
+            self.imported.found.append(ImportedUser(profile.user_id, source.location, rewards))
         self._insert_import(profile)
 
     def _find_fault(self, source: ImportSource) -> str:

@@ -1,12 +1,13 @@
-"""States of the contract's first implementation: files ``NAME.json`` with A, b and meta.
+"""States of the contract's first implementation: files ``NAME.json`` and ``NAME_egreedy.json`` with A, b and meta.
 
-A = I + Σ x xᵀ and b = Σ r x (contract A3). What a file holds is told by its size and not by its name: 5×5 is linucb-v1,
-7×7 is egreedy-v1. Their ids were folded into file names (``a.b`` and ``a_b`` shared one), so a list may name the users.
+A = I + Σ x xᵀ and b = Σ r x (contract A3). The size says which policy a file holds: 5×5 is linucb-v1, 7×7 is
+egreedy-v1. A 7×7 file called ``NAME_egreedy.json`` is of the user whose LinUCB state is ``NAME.json``. User ids were
+folded into file names (``a.b`` and ``a_b`` shared one), so a list of the real ids, or of ids by NAME, may be given.
 """
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +22,10 @@ from bandstand.store.maintenance.export import ImportSource, UserId, describe_er
 from bandstand.store.maintenance.import_ import is_positive_semidefinite
 
 _KEY_BY_SIZE: dict[int, StateKey] = {5: ("linucb-v1", "tips-5"), 7: ("egreedy-v1", "tips-7")}
-_SYMMETRY_TOLERANCE = 1e-9
+_EGREEDY_SUFFIX = "_egreedy"
+_TOLERANCE = 1e-5
+"""Relative, for symmetry and negative eigenvalues: some files were written from float32, whose sums of a thousand terms
+are off by this much."""
 _USER_ID: TypeAdapter[str] = TypeAdapter(UserId)
 _Count = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -49,21 +53,58 @@ def read_v1(paths: Sequence[Path], ids: Mapping[str, str] | None = None) -> Iter
 
     Args:
         paths: ``NAME.json`` files, or folders of them.
-        ids: user ids by NAME; another NAME is the user's id itself.
+        ids: user ids by NAME, without ``_egreedy``; another NAME is the user's id itself.
 
     Raises:
         InvalidRequestError: a path is not there, or a folder holds no such file.
     """
-    return _read_sources(list(_find_files(paths)), ids or {})
+    given = ids or {}
+    return _read_sources(list(_find_files(paths)), lambda name: given.get(name, name))
 
 
-def _read_sources(files: Sequence[Path], ids: Mapping[str, str]) -> Iterator[ImportSource]:
+def read_v1_of_users(paths: Sequence[Path], user_ids: Sequence[str]) -> Iterator[ImportSource]:
+    """Read files as :func:`read_v1` does, where the users' real ids are known but not their file names.
+
+    A file whose NAME is no user's, or more than one user's, is a source with a fault that says so.
+
+    Args:
+        paths: ``NAME.json`` files, or folders of them.
+        user_ids: every user of the first implementation.
+
+    Raises:
+        InvalidRequestError: a path is not there, or a folder holds no such file.
+    """
+    users: dict[str, list[str]] = {}
+    for user_id in dict.fromkeys(user_ids):
+        users.setdefault(fold_user_id(user_id), []).append(user_id)
+
+    def find_user(name: str) -> str:
+        found = users.get(name, [])
+        if not found:
+            raise ValueError("no id in the list of users has this file name")
+        if len(found) > 1:
+            raise ValueError(f"{' and '.join(map(ascii, found))} shared this file: name the one it is to be with --ids")
+        return found[0]
+
+    return _read_sources(list(_find_files(paths)), find_user)
+
+
+def fold_user_id(user_id: str) -> str:
+    """Return the NAME under which the first implementation kept a user: all that is not alphanumeric became ``_``.
+
+    >>> fold_user_id("ada.b@example.org")
+    'ada_b_example_org'
+    """
+    return "".join(character if character.isalnum() else "_" for character in user_id)
+
+
+def _read_sources(files: Sequence[Path], find_user: Callable[[str], str]) -> Iterator[ImportSource]:
     merged: dict[str, tuple[Profile, list[Path]]] = {}
     for path in files:
-        user_id = ids.get(path.stem, path.stem)
         try:
-            _USER_ID.validate_python(user_id)
             key, state = _read_file(path)
+            user_id = find_user(_parse_name(path, key))
+            _USER_ID.validate_python(user_id)
         except ValidationError as error:
             yield ImportSource(str(path), fault=describe_error(error))
             continue
@@ -79,6 +120,29 @@ def _read_sources(files: Sequence[Path], ids: Mapping[str, str]) -> Iterator[Imp
         sources.append(path)
     for profile, sources in merged.values():
         yield ImportSource(", ".join(str(source) for source in sources), profile)
+
+
+def _parse_name(path: Path, key: StateKey) -> str:
+    """Return the NAME of a file; that of an ε-greedy state may have a suffix of its own."""
+    return path.stem.removesuffix(_EGREEDY_SUFFIX) if key == _KEY_BY_SIZE[7] else path.stem
+
+
+def read_user_ids(path: Path) -> list[str]:
+    """Read a list of user ids: a JSON array of strings, or one id a line.
+
+    Raises:
+        InvalidRequestError: it cannot be read, or holds something else.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        user_ids = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
+    except OSError as error:
+        raise InvalidRequestError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidRequestError(f"{path}: {error}") from error
+    if not all(isinstance(user_id, str) for user_id in user_ids):
+        raise InvalidRequestError(f"{path}: must be a list of user ids, as text")
+    return [user_id for user_id in user_ids if user_id.strip()]
 
 
 def read_ids(path: Path) -> dict[str, str]:
@@ -134,12 +198,21 @@ def _read_file(path: Path) -> tuple[StateKey, PolicyState]:
     if len(file.A) != d or any(len(row) != d for row in file.A):
         raise ValueError(f"A is not {d}×{d}, as b says")
     a, b = np.array(file.A), np.array(file.b)
-    if np.abs(a - a.T).max() > _SYMMETRY_TOLERANCE * max(1.0, float(np.abs(a).max())):
+    if np.abs(a - a.T).max() > _TOLERANCE * max(1.0, float(np.abs(a).max())):
         raise ValueError("A is not symmetric")
-    gram = (a + a.T) / 2.0 - np.eye(d)
-    if not is_positive_semidefinite(gram):
-        raise ValueError("A − I is not positive semi-definite")
+    gram = _to_positive_semidefinite((a + a.T) / 2.0 - np.eye(d))
     return _KEY_BY_SIZE[d], _build_state(gram, b, file.meta)
+
+
+def _to_positive_semidefinite(gram: Any) -> Any:
+    """Return the nearest positive semi-definite matrix: A − I itself, but for what rounding made negative."""
+    if is_positive_semidefinite(gram):
+        return gram
+    values, vectors = np.linalg.eigh(gram)
+    if values[0] < -_TOLERANCE * max(1.0, float(values[-1])):
+        raise ValueError("A − I is not positive semi-definite")
+    nearest = (vectors * np.maximum(values, 0.0)) @ vectors.T
+    return (nearest + nearest.T) / 2.0
 
 
 def _build_state(gram: Any, b: Any, meta: _Meta) -> PolicyState:
