@@ -6,7 +6,7 @@ given. Each kind reads one feature schema, states its parameters with their limi
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
@@ -15,9 +15,15 @@ import numpy as np
 
 from bandstand.bandit.arrays import FloatArray, read_only
 from bandstand.bandit.disjoint import to_disjoint_posterior
-from bandstand.bandit.distribution import TIE_TOLERANCE, Distribution, compute_greedy_probabilities
+from bandstand.bandit.distribution import (
+    TIE_TOLERANCE,
+    Distribution,
+    DistributionBatch,
+    compute_greedy_probabilities,
+    compute_greedy_rows,
+)
 from bandstand.bandit.features import FeatureSchema
-from bandstand.bandit.ridge import Posterior, Prior
+from bandstand.bandit.ridge import Posterior, Prior, compute_stacked_moments
 from bandstand.definition import describe_unknown, hash_definition, is_number, to_configuration_error
 from bandstand.errors import FieldError
 
@@ -100,6 +106,21 @@ class Policy(ABC):
             to_disjoint_posterior(posterior, self.schema.block_count) if self.schema.block_count else posterior, x, seed
         )
 
+    def compute_distributions(
+        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: Sequence[float]
+    ) -> DistributionBatch:
+        """Return the distributions of n requests of K candidates each, as :meth:`distribution` states each.
+
+        Args:
+            posteriors: what is believed of the user of each.
+            x: the candidates of each, shape (n, K, d).
+            seeds: one for each.
+
+        Raises:
+            ValueError: as :meth:`distribution`, for whichever.
+        """
+        return DistributionBatch.stack([self.distribution(*each) for each in zip(posteriors, x, seeds, strict=True)])
+
     @abstractmethod
     def _distribution(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:
         """Return the distribution as :meth:`distribution` states it."""
@@ -170,6 +191,16 @@ class LinUCB(Policy):
         score = mean + self.parameters["alpha"] * width
         return Distribution(mean, width, score, compute_greedy_probabilities(score), self.parameters["floor"])
 
+    def compute_distributions(
+        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: Sequence[float]
+    ) -> DistributionBatch:
+        """Return all of them by one product each for means and widths."""
+        if self.schema.block_count:
+            return super().compute_distributions(posteriors, x, seeds)
+        mean, width = compute_stacked_moments(posteriors, x)
+        score = mean + self.parameters["alpha"] * width
+        return DistributionBatch(mean, width, score, compute_greedy_rows(score), self.parameters["floor"])
+
 
 class EpsilonGreedy(Policy):
     """With probability ε a uniform pick, else the largest θ·x; score = θ·x.
@@ -192,6 +223,15 @@ class EpsilonGreedy(Policy):
         return Distribution(
             mean, posterior.compute_widths(x), mean, compute_greedy_probabilities(mean), self.parameters["epsilon"]
         )
+
+    def compute_distributions(
+        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: Sequence[float]
+    ) -> DistributionBatch:
+        """Return all of them by one product each for means and widths."""
+        if self.schema.block_count:
+            return super().compute_distributions(posteriors, x, seeds)
+        mean, width = compute_stacked_moments(posteriors, x)
+        return DistributionBatch(mean, width, mean, compute_greedy_rows(mean), self.parameters["epsilon"])
 
 
 class Thompson(Policy):

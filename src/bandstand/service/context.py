@@ -14,6 +14,7 @@ from bandstand.errors import ConfigurationError
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.population import REFRESH_REWARDS, PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowRunner
+from bandstand.service.score_batch import ScoreBatch
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
 from bandstand.store.records import DecisionIds, PolicyRef
@@ -42,6 +43,7 @@ class ServiceContext:
         running_experiment: when the experiment began.
         judge_worker: what becomes of turns; ``None`` takes none.
         shadows: looks at decisions; ``None`` where no policy is in the shadow.
+        scoring: decides requests together.
     """
 
     catalogue: Catalogue
@@ -63,9 +65,11 @@ class ServiceContext:
     running_experiment: ExperimentStart | None = field(init=False, default=None)
     judge_worker: JudgeWorker | None = field(init=False, default=None)
     shadows: ShadowRunner | None = field(init=False, default=None)
+    scoring: ScoreBatch = field(init=False)
     _split: Split | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
+        self.scoring = ScoreBatch(self)
         self.population = PopulationPriorRefresher(
             self.catalogue,
             self.store,

@@ -9,6 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from bandstand.store.records import Decision, PolicyTotals, Reward, UserPage, parse_decision_id
+from bandstand.store.sqlite.packing import unpack_body
 from bandstand.store.sqlite.schema import EVER, connect
 from bandstand.store.tables.policies import PolicyRegistry
 
@@ -159,7 +160,7 @@ def _to_decision(row: tuple[Any, ...], registry: PolicyRegistry) -> Decision:
         score=score,
         propensity=propensity,
         floor=floor,
-        body=body,
+        body=unpack_body(body),
         numbers=np.frombuffer(raw, dtype=np.float64).reshape(4, -1),
         x=None,
         uid=uid,
