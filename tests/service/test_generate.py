@@ -10,7 +10,7 @@ from bandstand.bandit.arms import RewardSums
 from bandstand.errors import InvalidRequestError, OverloadedError, StorageFullError
 from bandstand.generate.errors import GatewayUnreachableError, NotJsonError
 from bandstand.generate.generator import TipGenerator
-from bandstand.llm.chat import ChatReply
+from bandstand.llm.chat import ChatReply, ChatRequest
 from bandstand.llm.errors import ChatUnreachableError
 from bandstand.service import prompts as prompts_service
 from bandstand.service import users
@@ -47,9 +47,9 @@ class _ErasesWhileItThinks(ScriptedClient):
         super().__init__([json.dumps(TIPS)])
         self._service = service
 
-    async def complete(self, *args: Any, **kwargs: Any) -> ChatReply:
+    async def complete(self, request: ChatRequest) -> ChatReply:
         await users.erase(self._service.deployment, "anna", "tests")
-        return await super().complete(*args, **kwargs)
+        return await super().complete(request)
 
 
 async def reward(service: Service, written: WrittenTips, tip: int, value: float) -> None:

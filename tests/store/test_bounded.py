@@ -13,8 +13,9 @@ import pytest
 
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.records import first_seq_at
+from bandstand.store.sqlite import reader
 from bandstand.store.sqlite.schema import connect
-from bandstand.store.tables import decisions, judgements
+from bandstand.store.tables import judgements
 from bandstand.store.tables.console_queries import ConsoleQueries
 from tests.store.given import CATALOGUE, DAY, NOON, QUICK, Subject, embedded, ledger_of
 
@@ -111,7 +112,7 @@ async def work(monkeypatch: pytest.MonkeyPatch, state_dir: Path, question: Quest
         connection.set_progress_handler(step, 1)
         return connection
 
-    monkeypatch.setattr(decisions, "connect", counted)
+    monkeypatch.setattr(reader, "connect", counted)
     sight = ConsoleQueries(state_dir)
     async with Subject(lambda clock: EmbeddedStore(state_dir, CATALOGUE, options=QUICK, clock=clock)) as subject:
         assert isinstance(subject.store, EmbeddedStore)

@@ -85,7 +85,7 @@ async def override(worker: JudgeWorker, judgement_id: str, label: str, client: s
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was changed.
     """
     found = await worker.store.get_judgement(judgement_id)
-    async with worker.get_lock(found.seq):
+    async with worker.conclusions.get_lock(found.seq):
         judgement = await worker.store.get_judgement(judgement_id)
         if judgement.state == "waiting":
             raise RewardPendingError("this judgement is still being made")
@@ -98,8 +98,8 @@ async def override(worker: JudgeWorker, judgement_id: str, label: str, client: s
         verdict = Verdict(
             taxonomy=taxonomy.name, label=label, confidence=1.0, rationale="", tier="person", model=client
         )
-        conclusion = worker.build_conclusion(verdict, taxonomy, cause="override", client=client)
-        await worker.apply_conclusion(judgement, conclusion, capped=False)
+        conclusion = worker.conclusions.build_conclusion(verdict, taxonomy, cause="override", client=client)
+        await worker.conclusions.apply_conclusion(judgement, conclusion, capped=False)
     log.info("judgement overridden", judgement=judgement_id, label=label, client=client)
     return await load_detail(worker, await worker.store.get_judgement(judgement_id))
 
@@ -124,7 +124,7 @@ async def retry(
     retried = 0
     for judgement_id in ids:
         found = await worker.store.get_judgement(judgement_id)
-        async with worker.get_lock(found.seq):
+        async with worker.conclusions.get_lock(found.seq):
             judgement = await worker.store.get_judgement(judgement_id)
             try:
                 if await worker.store.retry_judgement(judgement):
@@ -149,7 +149,7 @@ async def reapply_gate(worker: JudgeWorker, client: str, *, since: float) -> dic
     changed = out_of_reach = 0
     for judgement_id in ids:
         found = await worker.store.get_judgement(judgement_id)
-        async with worker.get_lock(found.seq):
+        async with worker.conclusions.get_lock(found.seq):
             try:
                 changed += await _apply_gate(worker, await worker.store.get_judgement(judgement_id), client)
             except (AlreadyRewardedError, RewardPendingError, JudgementExpiredError):
@@ -170,13 +170,13 @@ async def _apply_gate(worker: JudgeWorker, judgement: JudgedTurn, client: str) -
     taught = before["reward"] if before["should_update"] else None
     if _is_same_reward(taught, conclusion.teach) and judgement.reason == (conclusion.reason or None):
         return False
-    return await worker.apply_conclusion(judgement, conclusion, capped=False) is not None
+    return await worker.conclusions.apply_conclusion(judgement, conclusion, capped=False) is not None
 
 
 def _build_reapplied_conclusion(
     worker: JudgeWorker, document: dict[str, Any], taxonomy: Taxonomy, client: str
 ) -> Conclusion:
-    conclusion = worker.build_conclusion(parse_judged(document), taxonomy, cause="reapply", client=client)
+    conclusion = worker.conclusions.build_conclusion(parse_judged(document), taxonomy, cause="reapply", client=client)
     return Conclusion(
         cause="reapply",
         client=client,

@@ -15,8 +15,9 @@ from bandstand.bandit.policies import Policy
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import Prior
 from bandstand.learning.shadows import CapturedDecision, ShadowRunner
+from bandstand.store.ids import DecisionIds
 from bandstand.store.protocol import Store
-from bandstand.store.records import Array, Decision, DecisionIds, PolicyRef
+from bandstand.store.records import Array, Decision, PolicyRef
 from bandstand.store.tables.promotions import ExperimentStart
 
 _EMPTY: dict[str, object] = {}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from bandstand.errors import AlreadyRewardedError, IdempotencyMismatchError, UnknownDecisionError
+from bandstand.store.ids import format_id, get_nonce
 from bandstand.store.protocol import require_made_by
 from bandstand.store.records import Decision, Reward, first_seq_at
 from bandstand.store.tables.judgements import (
@@ -58,7 +59,7 @@ class MemoryTurns:
             raise IdempotencyMismatchError("this Idempotency-Key came with another body before")
         judgement.uid = events.register_user(judgement.user_id).number
         judgement.seq = events.sequence.next(judgement.ts)
-        judgement.judgement_id = f"{judgement.seq:016x}{judgement.judgement_id[16:]}"
+        judgement.judgement_id = format_id(judgement.seq, get_nonce(judgement.judgement_id))
         if decision is not None:
             judgement.decision_seq, decision.pending_turn_seq = decision.seq, judgement.seq
         if key is not None:

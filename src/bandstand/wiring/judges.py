@@ -15,7 +15,7 @@ from bandstand.judge.llm import intents, llm_judge
 from bandstand.judge.llm.cache import VerdictCache
 from bandstand.judge.llm.llm_judge import LlmTier
 from bandstand.judge.turn import CORRECTION_LIMITS, FOLLOWUP_LIMITS
-from bandstand.llm.gateway import ChatClient
+from bandstand.llm.chat import ChatClient
 from bandstand.prompts.library import Prompt, PromptLibrary, prompts_directory
 from bandstand.wiring.llm_clients import get_cost_function, open_connection
 

@@ -17,9 +17,10 @@ from bandstand.errors import (
     StorageUnavailableError,
     UnknownDecisionError,
 )
+from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.log_sync import LogSync
 from bandstand.store.sqlite.schema import EVER
-from bandstand.store.sqlite.writer import Operation, Writer, make_done_callback, to_storage_error
+from bandstand.store.sqlite.writer import Operation, Writer, make_done_callback
 from tests.store.given import held
 
 INSERT = "INSERT INTO things VALUES "

@@ -10,7 +10,8 @@ import pytest
 from bandstand.bandit.arms import RewardSums
 from bandstand.store.embedded.state_directory import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
-from bandstand.store.records import Decision, DecisionIds, Erasure
+from bandstand.store.ids import DecisionIds
+from bandstand.store.records import Decision, Erasure
 from bandstand.store.sqlite.schema import SCHEMA_VERSION
 from bandstand.store.tables.generations import LoggedGeneration, PromptRef, PromptTotals
 from tests.store.given import DAY, NOON, MakeStore, Subject, digest, documents_in, embedded, ledger_of, shipped

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.errors import ConfigurationError, StorageFullError, StorageUnavailableError
+from bandstand.errors import ConfigurationError, StorageUnavailableError
 from bandstand.store.learners.documents import Documents
 from bandstand.store.learners.user_cache import CachedUser, UserCache, read_user
 from bandstand.store.records import Sequence, StoreStatus
+from bandstand.store.sqlite.errors import is_disk_full, to_storage_error
 from bandstand.store.sqlite.log_sync import LogSync
 from bandstand.store.sqlite.ownership import Ownership
+from bandstand.store.sqlite.reader import LedgerReader
 from bandstand.store.sqlite.schema import INSERT_USER, Row, connect, create_tables, find_last_seq
 from bandstand.store.sqlite.wal import WriteAheadLog, truncate_log
 from bandstand.store.sqlite.writer import (
@@ -31,9 +33,7 @@ from bandstand.store.sqlite.writer import (
     SumIncrements,
     Writer,
     make_done_callback,
-    to_storage_error,
 )
-from bandstand.store.tables.decisions import LedgerReader
 from bandstand.store.tables.generations import PromptIds
 from bandstand.store.tables.policies import PolicyRegistry
 
@@ -156,8 +156,7 @@ class StateDirectory:
                 connection.close()
                 raise
         except sqlite3.Error as error:
-            full = isinstance(to_storage_error(error), StorageFullError)
-            way_out = "make room on the disk" if full else "restore a backup, or name another STATE_DIR"
+            way_out = "make room on the disk" if is_disk_full(error) else "restore a backup, or name another STATE_DIR"
             message = f"{path} cannot be opened: {error}; {way_out}"
             raise ConfigurationError(message) from error
         return connection

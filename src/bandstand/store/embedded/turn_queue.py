@@ -8,6 +8,7 @@ from bandstand.errors import AlreadyRewardedError, UnknownDecisionError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys, add_key_row, build_mismatch_error
 from bandstand.store.embedded.state_directory import EventCollisionError, EventFuture, StateDirectory, noop
+from bandstand.store.ids import format_id, get_nonce
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.protocol import require_made_by
 from bandstand.store.records import Decision
@@ -88,7 +89,7 @@ class EmbeddedTurns:
     def _submit(self, user: CachedUser, judgement: JudgedTurn, decision: Decision | None) -> EventFuture:
         directory = self._directory
         seq = judgement.seq = directory.next_seq(judgement.ts)
-        judgement.judgement_id = f"{seq:016x}{judgement.judgement_id[16:]}"
+        judgement.judgement_id = format_id(seq, get_nonce(judgement.judgement_id))
         judgement.uid = directory.ensure_uid(user)
         if decision is not None:
             judgement.decision_seq = decision.seq

@@ -5,26 +5,23 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from bandstand.store.records import LAST_SEQ
+from bandstand.store.ids import build_id_sql, format_id, parse_event_id
+from bandstand.store.sqlite.transaction import transaction
 from bandstand.store.tables.judgements import JudgedTurn, JudgementState, TurnPage, TurnTotals
 from bandstand.store.tables.policies import PolicyRegistry
 
 _SPENDING_DAYS = 35
 _CHUNK = 5_000
-_SELECT_JUDGEMENT = """SELECT j.seq, j.nonce, j.uid, u.user_id, j.policy, j.decision_seq,
-        coalesce(i.decision_id, printf('%016x', d.seq) || d.nonce), j.tip_id, j.features, j.taxonomy, j.body_hash,
+_SELECT_JUDGEMENT = f"""SELECT j.seq, j.nonce, j.uid, u.user_id, j.policy, j.decision_seq,
+        coalesce(i.decision_id, {build_id_sql("d")}), j.tip_id, j.features, j.taxonomy, j.body_hash,
         j.client, j.ts, j.state, j.reason, j.tries, j.rounds, j.verdict_seq, j.reward_seq
     FROM judgements AS j JOIN users AS u ON u.uid = j.uid LEFT JOIN decisions AS d ON d.seq = j.decision_seq
-    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq WHERE"""
+    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq WHERE"""  # noqa: S608 (constants)
 
 
 def find_judgement(connection: sqlite3.Connection, registry: PolicyRegistry, judgement_id: str) -> JudgedTurn | None:
     """The judgement of that id."""
-    try:
-        seq = int(judgement_id[:16], 16)
-    except ValueError:
-        return None
-    row = connection.execute(f"{_SELECT_JUDGEMENT} j.seq = ?", (min(seq, LAST_SEQ),)).fetchone()
+    row = connection.execute(f"{_SELECT_JUDGEMENT} j.seq = ?", (parse_event_id(judgement_id),)).fetchone()
     found = None if row is None else _to_judged_turn(row, registry)
     return found if found is not None and found.judgement_id == judgement_id else None
 
@@ -99,7 +96,7 @@ def list_judgement_ids(
 ) -> list[str]:
     """Ids of the judgements in any of ``states``, taken from event ``since`` on, oldest first."""
     marks = ", ".join("?" * len(states))
-    query = f"""SELECT printf('%016x', seq) || nonce FROM judgements
+    query = f"""SELECT {build_id_sql("judgements")} FROM judgements
         WHERE state IN ({marks}) AND seq >= ? AND (?{len(states) + 2} IS NULL OR reason = ?{len(states) + 2})
         ORDER BY seq"""  # noqa: S608 (marks)
     return [row[0] for row in connection.execute(query, (*states, since, reason))]
@@ -177,17 +174,11 @@ def load_spending(connection: sqlite3.Connection, day: int) -> tuple[int, float]
 
 def delete_expired_texts(connection: sqlite3.Connection, cutoff: int) -> int:
     """Delete words of turns taken at or before ``cutoff`` and what quotes them; returns how many, of a chunk."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         old = f"SELECT judgement FROM turns WHERE judgement <= ? LIMIT {_CHUNK}"  # noqa: S608 (a constant)
         gone = connection.execute(f"DELETE FROM turns WHERE judgement IN ({old})", (cutoff,)).rowcount  # noqa: S608 (a constant)
         old = f"SELECT seq FROM verdicts WHERE judgement <= ? AND quotes IS NOT NULL LIMIT {_CHUNK}"  # noqa: S608 (a constant)
         gone += connection.execute(f"UPDATE verdicts SET quotes = NULL WHERE seq IN ({old})", (cutoff,)).rowcount  # noqa: S608 (a constant)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
     return gone
 
 
@@ -207,7 +198,7 @@ def _to_judged_turn(row: tuple[Any, ...], registry: PolicyRegistry) -> JudgedTur
     seq, nonce, uid, user_id, policy, decision_seq, decision_id, tip_id, features, *rest = row
     taxonomy, body_hash, client, ts, state, reason, tries, rounds, verdict_seq, reward_seq = rest
     return JudgedTurn(
-        judgement_id=f"{seq:016x}{nonce}",
+        judgement_id=format_id(seq, nonce),
         seq=seq,
         user_id=user_id,
         policy=registry.get_ref(policy),
