@@ -9,7 +9,7 @@ The score of a memory is the predictive log-likelihood of the rewards, each befo
 
     Σ w 2^(−age/4 days) log N(r | m·x, xᵀVx + σ²),
 
-summed over users, where m and V are of the sums that this memory has at that time. It is a comparison of models by their
+summed over users, where m and V are of the sums that this memory has at that time. It compares models by their
 evidence (MacKay 1992), so a memory that forgets what still holds pays for it, and no threshold has to be set.
 """
 
@@ -96,7 +96,7 @@ def score_memories(
 
 
 def choose_memory(memories: Sequence[Memory], scores: FloatArray) -> Memory:
-    """Return the best memory; one that forgets nothing since its beginning has a bonus, and the first of equals wins."""
+    """Return the best memory; one that never forgot has a bonus, and the first of equals wins."""
     begun = memories[0].since
     bonus = np.array([_BONUS * (not each.half_life and each.since in {0.0, begun}) for each in memories])
     return memories[int((scores + bonus).argmax())]

@@ -7,7 +7,7 @@ given. Each kind reads one feature schema, states its parameters with their limi
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
@@ -16,11 +16,17 @@ import numpy as np
 
 from bandstand.bandit.arrays import FloatArray, read_only
 from bandstand.bandit.disjoint import to_disjoint_posterior
-from bandstand.bandit.distribution import TIE_TOLERANCE, Distribution, compute_greedy_probabilities
+from bandstand.bandit.distribution import (
+    TIE_TOLERANCE,
+    Distribution,
+    DistributionBatch,
+    compute_greedy_probabilities,
+    compute_greedy_rows,
+)
 from bandstand.bandit.features import FeatureSchema
 from bandstand.bandit.population import PopulationPrior, PriorForm, refresh_steps
 from bandstand.bandit.prior import MAX_ITERATIONS
-from bandstand.bandit.ridge import Posterior, Prior, RidgeState
+from bandstand.bandit.ridge import Posterior, Prior, RidgeState, compute_stacked_moments
 from bandstand.definition import describe_unknown, hash_definition, is_number, to_configuration_error
 from bandstand.errors import FieldError
 
@@ -120,6 +126,21 @@ class Policy(ABC):
             steps = _COLD_STEPS * steps if blocks else MAX_ITERATIONS
         return PopulationPrior.fit(members, self.prior, previous, steps=steps, form=self.prior_form)
 
+    def compute_distributions(
+        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: Sequence[float]
+    ) -> DistributionBatch:
+        """Return the distributions of n requests of K candidates each, as :meth:`distribution` states each.
+
+        Args:
+            posteriors: what is believed of the user of each.
+            x: the candidates of each, shape (n, K, d).
+            seeds: one for each.
+
+        Raises:
+            ValueError: as :meth:`distribution`, for whichever.
+        """
+        return DistributionBatch.stack([self.distribution(*each) for each in zip(posteriors, x, seeds, strict=True)])
+
     @abstractmethod
     def _distribution(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:
         """Return the distribution as :meth:`distribution` states it."""
@@ -194,6 +215,16 @@ class LinUCB(Policy):
         score = mean + self.parameters["alpha"] * width
         return Distribution(mean, width, score, compute_greedy_probabilities(score), self.parameters["floor"])
 
+    def compute_distributions(
+        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: Sequence[float]
+    ) -> DistributionBatch:
+        """Return all of them by one product each for means and widths."""
+        if self.schema.block_count:
+            return super().compute_distributions(posteriors, x, seeds)
+        mean, width = compute_stacked_moments(posteriors, x)
+        score = mean + self.parameters["alpha"] * width
+        return DistributionBatch(mean, width, score, compute_greedy_rows(score), self.parameters["floor"])
+
 
 class EpsilonGreedy(Policy):
     """With probability ε a uniform pick, else the largest θ·x; score = θ·x.
@@ -216,6 +247,15 @@ class EpsilonGreedy(Policy):
         return Distribution(
             mean, posterior.compute_widths(x), mean, compute_greedy_probabilities(mean), self.parameters["epsilon"]
         )
+
+    def compute_distributions(
+        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: Sequence[float]
+    ) -> DistributionBatch:
+        """Return all of them by one product each for means and widths."""
+        if self.schema.block_count:
+            return super().compute_distributions(posteriors, x, seeds)
+        mean, width = compute_stacked_moments(posteriors, x)
+        return DistributionBatch(mean, width, mean, compute_greedy_rows(mean), self.parameters["epsilon"])
 
 
 class Thompson(Policy):
@@ -261,9 +301,9 @@ class SquareCB(Policy):
 
     gap_i = (max θ·x − θ·x_i)/σ, in the deviations of a reward, so that γ means the same whatever the rewards' unit is
     (σ is 1 under the standard prior); score = θ·x; candidates tied for best share. Abe and Long 1999, "Associative
-    reinforcement learning using linear probabilistic concepts"; Foster and Rakhlin 2020, "Beyond UCB", algorithm 1 (SquareCB), whose
-    regret is O(√(K T R)) for a regression oracle of regret R if γ = √(K T/(R + ln(2/δ'))): γ here is a constant, and so
-    does not fall behind or run ahead of a horizon that nobody knows. A user with larger gaps is explored less.
+    reinforcement learning using linear probabilistic concepts"; Foster and Rakhlin 2020, "Beyond UCB", algorithm 1
+    (SquareCB), whose regret is O(√(K T R)) for a regression oracle of regret R if γ = √(K T/(R + ln(2/δ'))): γ here is a
+    constant, and so does not fall behind or run ahead of a horizon that nobody knows. A user with larger gaps is explored less.
     """
 
     kind = "squarecb"
