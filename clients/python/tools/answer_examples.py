@@ -81,10 +81,10 @@ EXAMPLES: dict[str, list[str]] = {
     "Tip": [TASKS, "client.generate(\"ada\", tasks, n=1).candidates[0].source  # -> 'template'"],
     "Generation": [TASKS, "client.generate(\"ada\", tasks, n=1).model  # -> 'template'"],
     "Recommendation": [TASKS, 'client.recommend("ada", tasks, n=1).propensity  # -> 1.0'],
-    "PromptEntry": ["client.prompts().prompts[0].name  # -> 'tips'"],
+    "PromptEntry": ["client.prompts().prompts[0].name  # -> 'generate'"],
     "BrokenPrompt": ["client.prompts().broken  # -> ()"],
     "PromptList": ["len(client.prompts().prompts) >= 1  # -> True"],
-    "PromptText": ['len(client.prompt("tips", "v1").text) > 0  # -> True'],
+    "PromptText": ['len(client.prompt("generate", "v1").text) > 0  # -> True'],
     "PromptVersionStats": [
         TASKS,
         'made = client.generate("ada", tasks, n=1)',

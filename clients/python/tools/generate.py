@@ -117,6 +117,8 @@ DOCS = {
     "simulations": "Policies against personas.",
 }
 NOTE = "Written by ``tools/generate.py`` from the service's ``openapi.json``."
+TRIPLE = '"""'
+COPY_NOTE = "Written by ``tools/generate.py`` from ``areas``."
 SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
 
 
@@ -180,7 +182,7 @@ def write_answers() -> dict[Path, str]:
         classes = [write_class(wire, name, schemas) for wire, name in names.items()]
         body = "\n\n\n".join(classes)
         typed = [name for name in ("Any", "Literal") if re.search(rf"\b{name}\b", body)]
-        head = [f'"""{DOCS[module]} {NOTE}"""', "", "from __future__ import annotations", ""]
+        head = [f'"""{DOCS[module]}', "", NOTE, '"""', "", "from __future__ import annotations", ""]
         head += ["from collections.abc import Mapping"] * ("Mapping[" in body) + ["from dataclasses import dataclass"]
         head += [f"from typing import {', '.join(typed)}"] * bool(typed)
         head += [""]
@@ -217,7 +219,7 @@ def write_answers_package() -> str:
     )
     listed = "\n".join(f'    "{name}",' for name in sorted(names))
     table = "\n".join(f'    "{name}": "{names[name]}",' for name in sorted(names))
-    return f'''"""The answers of the service, as frozen dataclasses; a module is imported when one of its classes is used.
+    return f'''"""The answers of the service, as frozen dataclasses; a module is imported when something of it is used.
 
 {NOTE}
 """
@@ -257,7 +259,8 @@ def write_async_areas() -> dict[Path, str]:
         text = text.replace("class Sender:", "class AsyncSender:")
         text = re.sub(r"^ +(?:>>>|\.\.\.) .*$", lambda line: write_awaiting(line[0]), text, flags=re.MULTILINE)
         text = text.replace("``aio_areas`` holds", "``areas`` holds").replace("for event loops", "for threads")
-        text = re.sub(r'^"""(.*?)"""', rf'"""\1 Written by ``tools/generate.py`` from ``areas``."""', text, count=1)
+        first, rest = text.split("\n", 1)
+        text = f"{first.removesuffix(TRIPLE)}\n\n{COPY_NOTE}\n{TRIPLE}\n{rest}"
         files[PACKAGE / "aio_areas" / path.name] = text
     return files
 

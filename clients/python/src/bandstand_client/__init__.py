@@ -7,8 +7,8 @@
     show(decision.pick)
     decision.react("done", dwell=45)
 
-:class:`Bandstand` is for threads, :class:`AsyncBandstand` for event loops; :mod:`bandstand_client.testing` has a service
-in memory for a product's own tests.
+:class:`Bandstand` is for threads, :class:`AsyncBandstand` for event loops; :mod:`bandstand_client.testing` has a
+service in memory for a product's own tests.
 """
 
 from importlib import import_module

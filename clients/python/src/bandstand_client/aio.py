@@ -275,7 +275,7 @@ class AsyncBandstand(
             >>> outbox.counts.delivered
             1
         """
-        from bandstand_client.outbox import AsyncOutbox, Outbox  # noqa: PLC0415 (not every product has one)
+        from bandstand_client.outbox import AsyncOutbox, Outbox
 
         given = self._given
         if given is not None and not isinstance(given, httpx.BaseTransport):
@@ -331,9 +331,7 @@ class AsyncBandstand(
         """Leave the parent's connections to the parent; the client calls it by itself in a forked process.
 
         Example:
-            >>> client.reset_after_fork()
-            >>> (await client.health()).ok
-            True
+            >>> AsyncBandstand("http://127.0.0.1:8000").reset_after_fork()
         """
         self._core.reset_after_fork()
         self._pools = weakref.WeakKeyDictionary()

@@ -54,13 +54,23 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """``closed`` (calls go through), ``open`` (none does) or ``half-open`` (one is trying)."""
+        """``closed`` (calls go through), ``open`` (none does) or ``half-open`` (one is trying).
+
+        Example:
+            >>> Breaker().state
+            'closed'
+        """
         if self._until is None:
             return "closed"
         return "open" if self._trial_until is None else "half-open"
 
     def admit(self) -> bool:
-        """Whether a call may be made now; a trial that never reports back makes way for another after 5 s."""
+        """Whether a call may be made now; a trial that never reports back makes way for another after 5 s.
+
+        Example:
+            >>> Breaker().admit()
+            True
+        """
         until = self._until
         if until is None:
             return True
@@ -76,11 +86,21 @@ class Breaker:
             return True
 
     def reset_after_fork(self) -> None:
-        """Take a lock that nobody holds, in a forked process."""
+        """Take a lock that nobody holds, in a forked process.
+
+        Example:
+            >>> Breaker().reset_after_fork()
+        """
         self._lock = threading.Lock()
 
     def record_success(self) -> bool:
-        """The service answered; whether that closed it."""
+        """The service answered; whether that closed it.
+
+        Example:
+            >>> breaker = Breaker(failures=1)
+            >>> breaker.record_failure(), breaker.record_success()
+            (True, True)
+        """
         if self._until is None and not self._failures:
             return False
         with self._lock:
@@ -94,6 +114,10 @@ class Breaker:
 
         Args:
             at_least_s: how long the service asked to be left alone.
+
+        Example:
+            >>> Breaker(failures=1).record_failure(at_least_s=5.0)
+            True
         """
         with self._lock:
             self._failures += 1

@@ -23,7 +23,7 @@ class Call(Generic[T]):
         method: of HTTP.
         route: its path as the interface names it, for events and messages: ``/decisions/{id}``.
         target: path and query as they are sent, after the service's own path.
-        parse: reads the answer's JSON; raises ``ValueError``, ``TypeError`` or ``KeyError`` where it is not as it should be.
+        parse: reads the answer's JSON; a ``ValueError``, ``TypeError`` or ``KeyError`` says that it is none of ours.
         content: the body.
         idempotency_key: so that the service answers it once, however often it is sent.
         repeatable: whether it may be sent again where nobody knows whether it happened.
@@ -54,7 +54,7 @@ def build_get(route: str, parse: Callable[[Any], T], *, ids: Mapping[str, str] |
     return Call("GET", route, build_target(route, ids, query), parse)
 
 
-def build_post(  # noqa: PLR0913 (a call's parts, each by its name)
+def build_post(
     route: str,
     parse: Callable[[Any], T],
     body: Mapping[str, Any] | None = None,

@@ -31,8 +31,9 @@ class Candidate:
 
 
 class HasId(Protocol):
-    """An object of the product's own with an ``id``; ``content``, ``source``, ``source_id`` and ``features`` if it has
-    them.
+    """An object of the product's own with an ``id``.
+
+    Of ``content``, ``source``, ``source_id`` and ``features``, what it has is sent too.
 
     Example:
         >>> from types import SimpleNamespace
@@ -42,7 +43,12 @@ class HasId(Protocol):
 
     @property
     def id(self) -> str:
-        """What the candidate is called in the log."""
+        """What the candidate is called in the log.
+
+        Example:
+            >>> Candidate("tea").id
+            'tea'
+        """
 
 
 K = TypeVar("K", bound="str | Mapping[str, Any] | HasId")
@@ -77,8 +83,7 @@ def _encode(candidate: Any) -> dict[str, Any]:
             "features": dict(getattr(candidate, "features", {})),
         }
     else:
-        raise TypeError(
-            f"a candidate is a string, a mapping or an object with an id, or give encode=; not a {type(candidate).__name__}"
-        )
+        kind = type(candidate).__name__
+        raise TypeError(f"a candidate is a string, a mapping or an object with an id, not a {kind}; or give encode=")
     fields["id"] = str(fields["id"])
     return fields

@@ -89,7 +89,7 @@ class Bandstand(SightCalls, OperatorCalls, GenerationCalls, OpinionCalls, Judgem
             on_event=on_event,
         )
         # Made here, for its imports and certificates would take most of the first call's deadline.
-        from bandstand_client.transport import DeadlineTransport, build_context  # noqa: PLC0415 (slow to import)
+        from bandstand_client.transport import DeadlineTransport, build_context
 
         self._given = transport
         self._context = build_context(self._core.url.scheme, verify) if transport is None else None
@@ -269,7 +269,7 @@ class Bandstand(SightCalls, OperatorCalls, GenerationCalls, OpinionCalls, Judgem
             >>> outbox.counts.delivered
             1
         """
-        from bandstand_client.outbox import Outbox  # noqa: PLC0415 (not every product has one)
+        from bandstand_client.outbox import Outbox
 
         return Outbox(
             self._core,
@@ -335,7 +335,7 @@ class Bandstand(SightCalls, OperatorCalls, GenerationCalls, OpinionCalls, Judgem
         transport = self._given or self._own
         if transport is not None:
             return transport
-        from bandstand_client.transport import DeadlineTransport  # noqa: PLC0415 (imported before)
+        from bandstand_client.transport import DeadlineTransport
 
         with self._lock:
             if self._own is None:

@@ -1,8 +1,8 @@
 """What the two clients share: everything about a call but the waiting for it.
 
 A call is a generator. It yields an :class:`Attempt` to have a request sent, and is sent what became of it; it yields
-seconds to have them pass; it returns the answer. Threads and event loops drive the same generators, so that retries, deadlines, the
-circuit breaker and the fallback are written once.
+seconds to have them pass; it returns the answer. Threads and event loops drive the same generators, so that retries,
+deadlines, the circuit breaker and the fallback are written once.
 """
 
 import json
@@ -339,7 +339,7 @@ class Core:
         _LOG.debug("score fell back: %s", reason)
         if self.on_event is not None:
             send_event(self.on_event, Event("fallback", "POST /score", reason))
-        return Scored(f"fallback-{decision_id}", 0, None, None, None, False, (), reason, error, {})
+        return Scored(id=f"fallback-{decision_id}", index=0, fallback=reason, error=error)
 
     def withhold(self, reason: str) -> None:
         """Let a reward go nowhere, and count it."""
@@ -432,7 +432,7 @@ def _parse_scored(answer: Any, ids: list[str], asked_id: str) -> Scored:
 
 def _parse_turn_answer(answer: Any) -> Any:
     if isinstance(answer, dict) and "status" in answer:
-        from bandstand_client.answers import Judgement  # noqa: PLC0415 (most products never wait for a verdict)
+        from bandstand_client.answers import Judgement
 
         return parse_answer(Judgement, answer)
     return parse_answer(TurnTaken, answer)
@@ -458,7 +458,7 @@ def _build_trace_headers() -> list[tuple[bytes, bytes]]:
     if "opentelemetry" not in sys.modules:
         return []
     try:
-        from opentelemetry import propagate  # noqa: PLC0415 (no dependency: only where the product has it loaded)
+        from opentelemetry import propagate
     except ImportError:
         return []
     carrier: dict[str, str] = {}

@@ -19,10 +19,8 @@ class Deadline(float):
     __slots__ = ("_ends",)
 
     def __init__(self, seconds: float) -> None:
+        super().__init__()
         self._ends = time.monotonic() + seconds
-
-    def __new__(cls, seconds: float) -> "Deadline":
-        return float.__new__(cls, seconds)
 
     def compute_remaining(self) -> float:
         """The seconds that are left; 0 or less once it is past."""

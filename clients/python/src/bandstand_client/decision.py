@@ -9,8 +9,8 @@ from bandstand_client.errors import BandstandError
 from bandstand_client.learning import Action, FallbackReason, RankedCandidate, Rewarded, TurnTaken
 
 if TYPE_CHECKING:
-    from bandstand_client.answers import Judgement, Receipt
     from bandstand_client.aio import AsyncBandstand
+    from bandstand_client.answers import Judgement, Receipt
     from bandstand_client.client import Bandstand
 
 C = TypeVar("C")

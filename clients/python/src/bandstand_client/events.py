@@ -51,5 +51,5 @@ def send_event(handler: EventHandler | None, event: Event) -> None:
         return
     try:
         handler(event)
-    except Exception:
+    except Exception:  # a product's metrics must not harm its users' calls
         _LOG.exception("on_event failed")

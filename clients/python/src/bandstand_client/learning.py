@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from bandstand_client.errors import BandstandError
@@ -86,14 +87,14 @@ class Scored(NamedTuple):
 
     id: str
     index: int
-    propensity: float | None
-    score: float | None
-    policy: str | None
-    exploring: bool
-    ranking: tuple[RankedCandidate, ...]
-    fallback: FallbackReason | None
-    error: BandstandError | None
-    extra: Mapping[str, Any]
+    propensity: float | None = None
+    score: float | None = None
+    policy: str | None = None
+    exploring: bool = False
+    ranking: tuple[RankedCandidate, ...] = ()
+    fallback: FallbackReason | None = None
+    error: BandstandError | None = None
+    extra: Mapping[str, Any] = MappingProxyType({})
 
 
 def find_withheld_reason(decision_id: str) -> Literal["fallback", "unlogged"] | None:

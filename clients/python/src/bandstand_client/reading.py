@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar, Union
 
 Reader = Callable[[Any], Any]
@@ -55,7 +55,7 @@ def parse_answer(kind: type[A], value: Any) -> A:
     return kind(**known, extra=types.MappingProxyType(extra)) if extra else kind(**known)
 
 
-@lru_cache(maxsize=None)
+@cache
 def build_parser(kind: type[A]) -> Callable[[Any], A]:
     """Make the function that reads answers of a kind."""
 
@@ -65,7 +65,7 @@ def build_parser(kind: type[A]) -> Callable[[Any], A]:
     return parse
 
 
-@lru_cache(maxsize=None)
+@cache
 def _build_readers(kind: type[Answer]) -> dict[str, tuple[Reader, bool]]:
     hints = typing.get_type_hints(kind)
     readers = {}

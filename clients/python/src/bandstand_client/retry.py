@@ -34,7 +34,12 @@ class Retry:
     draw: Callable[[float, float], float] = field(default=random.uniform, repr=False)
 
     def compute_wait(self, tried: int, retry_after_s: float, remaining_s: float) -> float | None:
-        """The seconds to wait after ``tried`` tries, or None to give up."""
+        """The seconds to wait after ``tried`` tries, or None to give up.
+
+        Example:
+            >>> Retry(first_s=0.0).compute_wait(1, retry_after_s=0.1, remaining_s=0.25)
+            0.1
+        """
         if tried >= self.tries:
             return None
         jitter = self.draw(0.0, min(self.longest_s, self.first_s * 2.0 ** (tried - 1)))
@@ -50,7 +55,7 @@ def parse_retry_after(value: str | None, now: Callable[[], float]) -> float:
         return max(0.0, float(value))
     except ValueError:
         pass
-    from email.utils import parsedate_to_datetime  # noqa: PLC0415 (rare, and slow to import)
+    from email.utils import parsedate_to_datetime
 
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now())

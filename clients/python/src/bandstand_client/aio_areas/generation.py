@@ -1,4 +1,7 @@
-"""Tips out of tasks, and the prompts that write them. Written by ``tools/generate.py`` from ``areas``."""
+"""Tips out of tasks, and the prompts that write them.
+
+Written by ``tools/generate.py`` from ``areas``.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ class AsyncGenerationCalls(AsyncSender):
         """Every prompt in service, and the files that were left out.
 
         Example:
-            >>> sorted(prompt.version for prompt in (await client.prompts()).prompts if prompt.name == "tips")
+            >>> sorted(prompt.version for prompt in (await client.prompts()).prompts if prompt.name == "generate")
             ['v1', 'v2-mentor', 'v3-few-shot']
         """
         return await self.send(build_get("/prompts", build_parser(answers.PromptList)))
@@ -100,7 +103,7 @@ class AsyncGenerationCalls(AsyncSender):
             UnknownPromptError: there is none of that name and version.
 
         Example:
-            >>> (await client.prompt("tips", "v1")).version
+            >>> (await client.prompt("generate", "v1")).version
             'v1'
         """
         ids = {"name": name, "version": version}

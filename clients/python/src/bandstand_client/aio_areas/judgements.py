@@ -1,4 +1,7 @@
-"""What became of turns that were taken as rewards. Written by ``tools/generate.py`` from ``areas``."""
+"""What became of turns that were taken as rewards.
+
+Written by ``tools/generate.py`` from ``areas``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What operators do: promote, reset, erase, take back. Written by ``tools/generate.py`` from ``areas``."""
+"""What operators do: promote, reset, erase, take back.
+
+Written by ``tools/generate.py`` from ``areas``.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +38,10 @@ class AsyncOperatorCalls(AsyncSender):
         return await self.send(build_post("/policies/{policy}/promote", build_parser(answers.ActivePolicy), ids=ids))
 
     async def demote(self, policy: str) -> answers.ActivePolicy:
-        """Go back from a policy to the one that was promoted before it.
+        """Go back from a policy to the one that was promoted before it; another that is active stays. Idempotent.
 
         Raises:
-            PromotionRefusedError: it was never promoted, or a setting says which policy is active.
+            PromotionRefusedError: it is active without being promoted, or a setting says which policy is active.
 
         Example:
             >>> (await client.promote("squarecb-v1")).active
@@ -47,9 +50,7 @@ class AsyncOperatorCalls(AsyncSender):
             'linucb-v2'
         """
         ids = {"policy": policy}
-        return await self.send(
-            build_post("/policies/{policy}/demote", build_parser(answers.ActivePolicy), ids=ids, repeatable=False)
-        )
+        return await self.send(build_post("/policies/{policy}/demote", build_parser(answers.ActivePolicy), ids=ids))
 
     async def reset(self, user_id: str) -> answers.Ok:
         """Make every policy forget a user: state and history. Idempotent.

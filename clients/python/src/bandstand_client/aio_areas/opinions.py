@@ -1,4 +1,7 @@
-"""What the judge says when it is asked; nothing is taught or stored. Written by ``tools/generate.py`` from ``areas``."""
+"""What the judge says when it is asked; nothing is taught or stored.
+
+Written by ``tools/generate.py`` from ``areas``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the areas stand on. Written by ``tools/generate.py`` from ``areas``."""
+"""What the areas stand on.
+
+Written by ``tools/generate.py`` from ``areas``.
+"""
 
 from typing import TypeVar
 

@@ -1,4 +1,7 @@
-"""What the service knows: of users, decisions, policies and itself. Written by ``tools/generate.py`` from ``areas``."""
+"""What the service knows: of users, decisions, policies and itself.
+
+Written by ``tools/generate.py`` from ``areas``.
+"""
 
 from __future__ import annotations
 

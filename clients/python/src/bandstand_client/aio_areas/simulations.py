@@ -1,4 +1,7 @@
-"""Policies against personas, beside the serving. Written by ``tools/generate.py`` from ``areas``."""
+"""Policies against personas, beside the serving.
+
+Written by ``tools/generate.py`` from ``areas``.
+"""
 
 from __future__ import annotations
 

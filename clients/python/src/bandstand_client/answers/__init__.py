@@ -1,4 +1,4 @@
-"""The answers of the service, as frozen dataclasses; a module is imported when one of its classes is used.
+"""The answers of the service, as frozen dataclasses; a module is imported when something of it is used.
 
 Written by ``tools/generate.py`` from the service's ``openapi.json``.
 """

@@ -1,4 +1,7 @@
-"""Tips and the prompts that write them. Written by ``tools/generate.py`` from the service's ``openapi.json``."""
+"""Tips and the prompts that write them.
+
+Written by ``tools/generate.py`` from the service's ``openapi.json``.
+"""
 
 from __future__ import annotations
 
@@ -118,7 +121,7 @@ class PromptEntry(Answer):
 
     Example:
         >>> client.prompts().prompts[0].name
-        'tips'
+        'generate'
     """
 
     name: str
@@ -168,7 +171,7 @@ class PromptText(Answer):
         text: the file.
 
     Example:
-        >>> len(client.prompt("tips", "v1").text) > 0
+        >>> len(client.prompt("generate", "v1").text) > 0
         True
     """
 

@@ -1,4 +1,7 @@
-"""What became of turns. Written by ``tools/generate.py`` from the service's ``openapi.json``."""
+"""What became of turns.
+
+Written by ``tools/generate.py`` from the service's ``openapi.json``.
+"""
 
 from __future__ import annotations
 

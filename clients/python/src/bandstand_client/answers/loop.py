@@ -1,4 +1,7 @@
-"""The health of the learning loop. Written by ``tools/generate.py`` from the service's ``openapi.json``."""
+"""The health of the learning loop.
+
+Written by ``tools/generate.py`` from the service's ``openapi.json``.
+"""
 
 from __future__ import annotations
 

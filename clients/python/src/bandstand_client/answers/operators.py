@@ -1,4 +1,7 @@
-"""What operators are answered. Written by ``tools/generate.py`` from the service's ``openapi.json``."""
+"""What operators are answered.
+
+Written by ``tools/generate.py`` from the service's ``openapi.json``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the judge said when it was asked. Written by ``tools/generate.py`` from the service's ``openapi.json``."""
+"""What the judge said when it was asked.
+
+Written by ``tools/generate.py`` from the service's ``openapi.json``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which policies there are, and which one is active. Written by ``tools/generate.py`` from the service's ``openapi.json``."""
+"""Which policies there are, and which one is active.
+
+Written by ``tools/generate.py`` from the service's ``openapi.json``.
+"""
 
 from __future__ import annotations
 

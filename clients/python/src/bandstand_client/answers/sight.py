@@ -1,4 +1,7 @@
-"""What the service knows of users, decisions and itself. Written by ``tools/generate.py`` from the service's ``openapi.json``."""
+"""What the service knows of users, decisions and itself.
+
+Written by ``tools/generate.py`` from the service's ``openapi.json``.
+"""
 
 from __future__ import annotations
 

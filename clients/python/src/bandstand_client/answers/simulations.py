@@ -1,4 +1,7 @@
-"""Policies against personas. Written by ``tools/generate.py`` from the service's ``openapi.json``."""
+"""Policies against personas.
+
+Written by ``tools/generate.py`` from the service's ``openapi.json``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The numbers of a whole deployment. Written by ``tools/generate.py`` from the service's ``openapi.json``."""
+"""The numbers of a whole deployment.
+
+Written by ``tools/generate.py`` from the service's ``openapi.json``.
+"""
 
 from __future__ import annotations
 

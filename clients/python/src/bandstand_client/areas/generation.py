@@ -88,7 +88,7 @@ class GenerationCalls(Sender):
         """Every prompt in service, and the files that were left out.
 
         Example:
-            >>> sorted(prompt.version for prompt in client.prompts().prompts if prompt.name == "tips")
+            >>> sorted(prompt.version for prompt in client.prompts().prompts if prompt.name == "generate")
             ['v1', 'v2-mentor', 'v3-few-shot']
         """
         return self.send(build_get("/prompts", build_parser(answers.PromptList)))
@@ -100,7 +100,7 @@ class GenerationCalls(Sender):
             UnknownPromptError: there is none of that name and version.
 
         Example:
-            >>> client.prompt("tips", "v1").version
+            >>> client.prompt("generate", "v1").version
             'v1'
         """
         ids = {"name": name, "version": version}

@@ -35,10 +35,10 @@ class OperatorCalls(Sender):
         return self.send(build_post("/policies/{policy}/promote", build_parser(answers.ActivePolicy), ids=ids))
 
     def demote(self, policy: str) -> answers.ActivePolicy:
-        """Go back from a policy to the one that was promoted before it.
+        """Go back from a policy to the one that was promoted before it; another that is active stays. Idempotent.
 
         Raises:
-            PromotionRefusedError: it was never promoted, or a setting says which policy is active.
+            PromotionRefusedError: it is active without being promoted, or a setting says which policy is active.
 
         Example:
             >>> client.promote("squarecb-v1").active
@@ -47,9 +47,7 @@ class OperatorCalls(Sender):
             'linucb-v2'
         """
         ids = {"policy": policy}
-        return self.send(
-            build_post("/policies/{policy}/demote", build_parser(answers.ActivePolicy), ids=ids, repeatable=False)
-        )
+        return self.send(build_post("/policies/{policy}/demote", build_parser(answers.ActivePolicy), ids=ids))
 
     def reset(self, user_id: str) -> answers.Ok:
         """Make every policy forget a user: state and history. Idempotent.
