@@ -25,7 +25,8 @@ class Proxy:
 
     Attributes:
         plan: for the answers that are still to come.
-        answer: bytes of the last answer that came through the plan None.
+        answer: bytes of the last answer that was passed whole.
+        connections: every connection that a client made.
     """
 
     def __init__(self, target: int) -> None:
@@ -34,6 +35,7 @@ class Proxy:
         self.released = threading.Event()
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self.connections: list[socket.socket] = []
         self._open: list[socket.socket] = []
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -43,10 +45,15 @@ class Proxy:
         """Hang up on everybody."""
         self.released.set()
         self._listener.close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """End the connections that there are, as a restart does."""
         for connection in self._open:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
+        self._open.clear()
 
     def _accept(self) -> None:
         while True:
@@ -55,6 +62,7 @@ class Proxy:
             except OSError:
                 return
             upstream = socket.create_connection(("127.0.0.1", self._target))
+            self.connections.append(client)
             self._open += [client, upstream]
             threading.Thread(target=_copy, args=(client, upstream), daemon=True).start()
             threading.Thread(target=self._answer, args=(upstream, client), daemon=True).start()
