@@ -122,12 +122,24 @@ def main() -> None:
     over, over_loop = threads["client"] - threads["raw httpx"], loop["client"] - loop["raw httpx"]
     rows = [
         ("score by raw httpx", f"{threads['raw httpx']:.0f} µs", ""),
-        ("score by the client", f"{threads['client']:.0f} µs", f"{threads['client'] / threads['raw httpx']:.2f} of raw"),
+        (
+            "score by the client",
+            f"{threads['client']:.0f} µs",
+            f"{threads['client'] / threads['raw httpx']:.2f} of raw",
+        ),
         ("  over raw httpx", f"{over:+.0f} µs", f"bound {BOUNDS_US['over raw httpx']:.0f} µs"),
         ("score by raw httpx, event loop", f"{loop['raw httpx']:.0f} µs", ""),
-        ("score by the client, event loop", f"{loop['client']:.0f} µs", f"{loop['client'] / loop['raw httpx']:.2f} of raw"),
+        (
+            "score by the client, event loop",
+            f"{loop['client']:.0f} µs",
+            f"{loop['client'] / loop['raw httpx']:.2f} of raw",
+        ),
         ("  over raw httpx, event loop", f"{over_loop:+.0f} µs", f"bound {BOUNDS_US['over raw httpx']:.0f} µs"),
-        ("score with the breaker open", f"{threads['breaker open']:.1f} µs", f"bound {BOUNDS_US['breaker open']:.0f} µs"),
+        (
+            "score with the breaker open",
+            f"{threads['breaker open']:.1f} µs",
+            f"bound {BOUNDS_US['breaker open']:.0f} µs",
+        ),
         ("import over httpx's own", f"{imported_ms:.1f} ms", f"bound {IMPORT_BOUND_MS:.0f} ms"),
     ]
     for name, value, note in rows:

@@ -142,9 +142,7 @@ def test_a_key_that_cannot_be_sent_is_refused_unseen(key: str) -> None:
     assert not key or key not in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    "url", ["", "fake", "ftp://fake", "http://", "http://a?b=c", "http://name:word@fake", "http://a b"]
-)
+@pytest.mark.parametrize("url", ["", "fake", "ftp://fake", "http://", "http://a?b=c", "http://name:word@fake"])
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
         Bandstand(url)

@@ -1,26 +1,12 @@
 """Processes that fork, and programs that go through several event loops, keep their client."""
 
 import asyncio
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 from bandstand_client import AsyncBandstand, Bandstand
+from client_support.programs import run_program
 from client_support.server import Server
-
-SOURCE = Path(__file__).parents[1] / "src"
-
-
-def run_program(text: str, *words: str) -> str:
-    """Run a program in a process without other threads, which may fork."""
-    program = textwrap.dedent(text)
-    done = subprocess.run(
-        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_a_forked_process_has_connections_of_its_own(server: Server) -> None:
@@ -43,7 +29,7 @@ def test_a_forked_process_has_connections_of_its_own(server: Server) -> None:
         """,
         server.url,
     )
-    assert printed.strip() == "True [0, 0, 0, 0] 0"
+    assert printed == "True [0, 0, 0, 0] 0"
 
 
 def test_a_fork_in_the_middle_of_other_threads_calls_leaves_no_lock_behind(server: Server) -> None:
@@ -71,7 +57,7 @@ def test_a_fork_in_the_middle_of_other_threads_calls_leaves_no_lock_behind(serve
         """,
         server.url,
     )
-    assert printed.strip() == "{0} 0"
+    assert printed == "{0} 0"
 
 
 @pytest.mark.parametrize("in_a_file", ["", "outbox.db"])
@@ -102,7 +88,7 @@ def test_an_outbox_is_emptied_by_the_process_that_filled_it(server: Server, tmp_
         server.url,
         str(tmp_path / in_a_file) if in_a_file else "",
     )
-    assert printed.strip() == "0 40 15.0"
+    assert printed == "0 40 15.0"
 
 
 def test_one_client_works_in_one_event_loop_after_the_other(server: Server) -> None:
@@ -130,7 +116,7 @@ def test_a_loop_that_ended_without_closing_the_client_harms_no_later_one(server:
         """,
         server.url,
     )
-    assert printed.strip() == "[None, None, None, None, None]"
+    assert printed == "[None, None, None, None, None]"
 
 
 def test_two_loops_at_once_have_connections_of_their_own(server: Server) -> None:

@@ -1,8 +1,8 @@
 """What importing the client brings along, and what it does not."""
 
 import json
-import subprocess
-import sys
+
+from client_support.programs import run_program
 
 SLOW = {"asyncio", "anyio", "httpcore", "sqlite3", "opentelemetry"}
 
@@ -10,8 +10,7 @@ SLOW = {"asyncio", "anyio", "httpcore", "sqlite3", "opentelemetry"}
 def find_imported(program: str) -> set[str]:
     """The modules that a program has loaded at its end."""
     text = f"{program}\nimport sys, json; print(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=120)
-    return set(json.loads(done.stdout))
+    return set(json.loads(run_program(text)))
 
 
 def test_the_import_brings_nothing_slow_that_httpx_does_not() -> None:

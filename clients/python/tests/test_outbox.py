@@ -1,6 +1,5 @@
 """The outbox: what it accepts is delivered once, refused, or said to be lost."""
 
-import os
 import sqlite3
 import stat
 import threading
@@ -30,6 +29,7 @@ from bandstand_client import (
 from bandstand_client.delivery import find_fate
 from bandstand_client.outbox_queue import FileQueue, MemoryQueue, ParcelQueue
 from bandstand_client.testing import FakeBandstand
+from client_support.programs import run_program
 
 TWO = ["tea", "coffee"]
 _PATIENT_S = 60.0
@@ -208,7 +208,7 @@ def test_a_reward_that_must_wait_lets_others_go_before() -> None:
 
 def test_an_outbox_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     with FakeBandstand().build_client().outbox(tmp_path / "outbox"):
-        assert stat.S_IMODE(os.stat(tmp_path / "outbox").st_mode) == 0o600
+        assert stat.S_IMODE((tmp_path / "outbox").stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("content", [b"no database at all, and long enough to be read as a header of one", None])
@@ -255,9 +255,6 @@ def test_of_two_that_share_a_file_one_sends_and_both_are_delivered(tmp_path: Pat
 
 
 def test_a_program_that_forgets_to_close_its_outbox_has_its_rewards_sent(tmp_path: Path) -> None:
-    import subprocess  # noqa: PLC0415 (for this alone)
-    import sys  # noqa: PLC0415 (the same)
-
     program = """
 from bandstand_client.testing import FakeBandstand
 import atexit
@@ -268,8 +265,7 @@ outbox = client.outbox()
 for value in (0.1, 0.2, 0.3):
     outbox.reward(client.score("ada", ["tea"]), value)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == "[0.1, 0.2, 0.3]"
+    assert run_program(program) == "[0.1, 0.2, 0.3]"
 
 
 def test_power_safe_syncs_each_commit(tmp_path: Path) -> None:

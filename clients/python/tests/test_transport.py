@@ -115,11 +115,13 @@ def test_a_connection_is_used_again_and_one_that_was_closed_is_not(server: Serve
 
 def test_a_full_pool_waits_no_longer_than_the_deadline(deaf: str) -> None:
     transport = DeadlineTransport(connections=1)
-    blocker = Bandstand(deaf, transport=transport, score_deadline=60.0)
+    blocker = Bandstand(deaf, transport=transport, score_deadline=2.0)
     thread = threading.Thread(target=lambda: blocker.score("ada", TWO), daemon=True)
     thread.start()
     client = Bandstand(deaf, transport=transport, score_deadline=_NEVER_S)
     assert client.score("ada", TWO).fallback == "deadline"
+    thread.join()
+    transport.close()
 
 
 def test_a_client_works_after_it_was_closed(server: Server) -> None:

@@ -77,7 +77,7 @@ EXAMPLES: dict[str, list[str]] = {
         "client.revoke(decision_id=decision.id).rewards  # -> 1",
         "client.revocations().revocations[0].rewards  # -> 1",
     ],
-    "Revocations": ["client.revocations(limit=1).next is None  # -> True"],
+    "Revocations": ["len(client.revocations(limit=1).revocations) <= 1  # -> True"],
     "Tip": [TASKS, "client.generate(\"ada\", tasks, n=1).candidates[0].source  # -> 'template'"],
     "Generation": [TASKS, "client.generate(\"ada\", tasks, n=1).model  # -> 'template'"],
     "Recommendation": [TASKS, 'client.recommend("ada", tasks, n=1).propensity  # -> 1.0'],

@@ -25,7 +25,7 @@ class Proxy:
 
     Attributes:
         plan: for the answers that are still to come.
-        answer: bytes of the last answer that was passed whole.
+        answer: all bytes that came back through the connection that spoke last, where they were passed whole.
         connections: every connection that a client made.
     """
 
@@ -68,13 +68,14 @@ class Proxy:
             threading.Thread(target=self._answer, args=(upstream, client), daemon=True).start()
 
     def _answer(self, upstream: socket.socket, client: socket.socket) -> None:
-        sent = 0
+        sent, whole = 0, b""
         with suppress(OSError):
             while data := upstream.recv(65_536):
                 plan = self.plan
                 if plan.passed is None:
                     client.sendall(data)
-                    self.answer = data
+                    whole += data
+                    self.answer = whole
                     continue
                 passing = data[: max(0, plan.passed - sent)]
                 rest = data[len(passing) :]

@@ -136,7 +136,7 @@ class AsyncOperatorCalls(AsyncSender):
             limit: 1 to 1,000; 100 if left out.
 
         Example:
-            >>> (await client.revocations(limit=1)).next is None
+            >>> len((await client.revocations(limit=1)).revocations) <= 1
             True
         """
         return await self.send(build_get("/revocations", build_parser(answers.Revocations), before=before, limit=limit))

@@ -183,7 +183,7 @@ class Revocations(Answer):
         next: the `before` of the next page; null on the last.
 
     Example:
-        >>> client.revocations(limit=1).next is None
+        >>> len(client.revocations(limit=1).revocations) <= 1
         True
     """
 

@@ -131,7 +131,7 @@ class OperatorCalls(Sender):
             limit: 1 to 1,000; 100 if left out.
 
         Example:
-            >>> client.revocations(limit=1).next is None
+            >>> len(client.revocations(limit=1).revocations) <= 1
             True
         """
         return self.send(build_get("/revocations", build_parser(answers.Revocations), before=before, limit=limit))
