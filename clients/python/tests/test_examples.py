@@ -91,13 +91,12 @@ def test_examples_hold_on_the_fake(name: str, runner: asyncio.Runner) -> None:
 
 @pytest.mark.parametrize("name", sorted(name for name in DOCSTRINGS if "client." in DOCSTRINGS[name]))
 def test_examples_hold_on_the_service(name: str, runner: asyncio.Runner, server: Server) -> None:
-    deadlines = {"score_deadline": _PATIENT_S, "deadline": _PATIENT_S}
-    with Bandstand(server.url, **deadlines) as operator:
+    with Bandstand(server.url, score_deadline=_PATIENT_S, deadline=_PATIENT_S) as operator:
         operator.erase("ada")
     if is_async(name):
-        client = AsyncBandstand(server.url, **deadlines)
+        client = AsyncBandstand(server.url, score_deadline=_PATIENT_S, deadline=_PATIENT_S)
         run_examples(DOCSTRINGS[name], build_names(client, name), runner, name)
         runner.run(client.aclose())
     else:
-        with Bandstand(server.url, **deadlines) as product:
+        with Bandstand(server.url, score_deadline=_PATIENT_S, deadline=_PATIENT_S) as product:
             run_examples(DOCSTRINGS[name], build_names(product, name), runner, name)

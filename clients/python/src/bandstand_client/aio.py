@@ -222,7 +222,7 @@ class AsyncBandstand(
         scored = await self._drive(steps)
         return AsyncDecision(
             scored.id,
-            candidates[scored.index],
+            candidates[scored.picked],
             scored.propensity,
             scored.score,
             scored.policy,
@@ -325,7 +325,8 @@ class AsyncBandstand(
             >>> (await client.send_turn(decision.id, turn, wait=False)).ok
             True
         """
-        return await self._drive(self._core.turn(decision_id, body, wait=wait))
+        answer: TurnTaken | Judgement = await self._drive(self._core.turn(decision_id, body, wait=wait))
+        return answer
 
     def reset_after_fork(self) -> None:
         """Leave the parent's connections to the parent; the client calls it by itself in a forked process.

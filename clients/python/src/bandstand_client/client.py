@@ -220,7 +220,7 @@ class Bandstand(SightCalls, OperatorCalls, GenerationCalls, OpinionCalls, Judgem
         scored = self._drive(steps)
         return Decision(
             scored.id,
-            candidates[scored.index],
+            candidates[scored.picked],
             scored.propensity,
             scored.score,
             scored.policy,
@@ -312,7 +312,8 @@ class Bandstand(SightCalls, OperatorCalls, GenerationCalls, OpinionCalls, Judgem
             >>> client.send_turn(client.score("ada", ["tea"]).id, turn, wait=False).ok
             True
         """
-        return self._drive(self._core.turn(decision_id, body, wait=wait))
+        answer: TurnTaken | Judgement = self._drive(self._core.turn(decision_id, body, wait=wait))
+        return answer
 
     def reset_after_fork(self) -> None:
         """Leave the parent's connections to the parent; the client calls it by itself in a forked process.

@@ -339,7 +339,7 @@ class Core:
         _LOG.debug("score fell back: %s", reason)
         if self.on_event is not None:
             send_event(self.on_event, Event("fallback", "POST /score", reason))
-        return Scored(id=f"fallback-{decision_id}", index=0, fallback=reason, error=error)
+        return Scored(id=f"fallback-{decision_id}", picked=0, fallback=reason, error=error)
 
     def withhold(self, reason: str) -> None:
         """Let a reward go nowhere, and count it."""
@@ -411,14 +411,14 @@ def _parse_content(call: Call[Any], reply: Reply) -> Any:
 
 
 def _parse_scored(answer: Any, ids: list[str], asked_id: str) -> Scored:
-    index = ids.index(answer["tip_id"])
+    picked = ids.index(answer["tip_id"])
     decision_id = answer["decision_id"]
     if decision_id not in {asked_id, None}:
         raise ValueError("another decision than was asked for")
     ranking = answer.get("ranking") or ()
     return Scored(
         id=asked_id if decision_id is not None else f"unlogged-{asked_id}",
-        index=index,
+        picked=picked,
         propensity=float(answer["propensity"]),
         score=float(answer["score"]),
         policy=str(answer["policy"]),

@@ -54,14 +54,14 @@ class DeliveryWorker:
         self._on_settled = on_settled
         self._changed = threading.Condition()
         self._put = 0
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failures = 0
 
     def wake(self) -> None:
         """Something was put into the queue."""
         with self._changed:
-            if self._thread is None and not self._stopping:
+            if self._thread is None and not self._stopping.is_set():
                 self._thread = threading.Thread(target=self._run, name="bandstand-outbox", daemon=True)
                 self._thread.start()
             self._put += 1
@@ -82,25 +82,27 @@ class DeliveryWorker:
     def stop(self, seconds: float) -> None:
         """End the thread, after the reward that is under way, if that takes no longer than ``seconds``."""
         with self._changed:
-            self._stopping = True
+            self._stopping.set()
             thread = self._thread
             self._changed.notify_all()
         if thread is not None:
             thread.join(seconds)
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             seen = self._put
             try:
                 wait = self._deliver_batch() if self._queue.become_sender() else _IDLE_S
             except OutboxError as error:
-                if self._stopping:  # what was delivered and not removed is sent again later, under the same key
+                if (
+                    self._stopping.is_set()
+                ):  # what was delivered and not removed is sent again later, under the same key
                     return
                 _LOG.warning("the outbox cannot be read: %s", error)
                 wait = _LONGEST_WAIT_S
             with self._changed:
                 self._changed.notify_all()
-                if wait and not self._stopping and (self._failures or seen == self._put):
+                if wait and not self._stopping.is_set() and (self._failures or seen == self._put):
                     self._changed.wait(wait)
 
     def _deliver_batch(self) -> float:
@@ -120,7 +122,7 @@ class DeliveryWorker:
                 else:
                     settled.append(parcel)
                     self._on_settled(fate)
-                if self._stopping:
+                if self._stopping.is_set():
                     break
         finally:
             if settled:

@@ -86,7 +86,7 @@ class Scored(NamedTuple):
     """What became of a ``score``, before it is given the product's own candidate."""
 
     id: str
-    index: int
+    picked: int
     propensity: float | None = None
     score: float | None = None
     policy: str | None = None

@@ -92,7 +92,7 @@ class MemoryQueue:
     def take(self, limit: int) -> list[Parcel]:
         """The oldest that are due."""
         now = time.time()
-        taken = []
+        taken: list[Parcel] = []
         with self._lock:
             for parcel, due in self._waiting.values():
                 if len(taken) == limit:

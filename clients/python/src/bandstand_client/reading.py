@@ -8,7 +8,6 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cache
 from typing import Any, TypeVar, Union
 
 Reader = Callable[[Any], Any]
@@ -55,7 +54,6 @@ def parse_answer(kind: type[A], value: Any) -> A:
     return kind(**known, extra=types.MappingProxyType(extra)) if extra else kind(**known)
 
 
-@cache
 def build_parser(kind: type[A]) -> Callable[[Any], A]:
     """Make the function that reads answers of a kind."""
 
@@ -65,14 +63,15 @@ def build_parser(kind: type[A]) -> Callable[[Any], A]:
     return parse
 
 
-@cache
 def _build_readers(kind: type[Answer]) -> dict[str, tuple[Reader, bool]]:
-    hints = typing.get_type_hints(kind)
-    readers = {}
-    for each in fields(kind):
-        if each.name != "extra":
-            has_default = each.default is not MISSING or each.default_factory is not MISSING
-            readers[each.name] = (_build_reader(hints[each.name]), has_default)
+    readers = _READERS.get(kind)
+    if readers is None:
+        hints = typing.get_type_hints(kind)
+        readers = _READERS[kind] = {
+            each.name: (_build_reader(hints[each.name]), each.default is not MISSING)
+            for each in fields(kind)
+            if each.name != "extra"
+        }
     return readers
 
 
@@ -141,3 +140,4 @@ def _read_as_it_is(value: Any) -> Any:
 
 
 _SCALARS: dict[Any, Reader] = {float: _read_number, int: _read_integer, str: _read_text, bool: _read_flag}
+_READERS: dict[type[Answer], dict[str, tuple[Reader, bool]]] = {}
