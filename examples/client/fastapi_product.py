@@ -1,6 +1,6 @@
 """A FastAPI product: one client for the whole program, rewards in the background.
 
-    uvicorn --app-dir examples/client fastapi_product:app --port 8010
+uvicorn --app-dir examples/client fastapi_product:app --port 8010
 """
 
 import os

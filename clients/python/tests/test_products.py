@@ -10,10 +10,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from bandstand_client import Bandstand
 from client_support.programs import run_program
 from client_support.server import Server, find_port
-
-from bandstand_client import Bandstand
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "client"
 TIPS = {"Drink a cup of tea.", "Send the tax return.", "Water the plants."}

@@ -14,7 +14,7 @@ async def show(url: str) -> str:
         assert_type(await decision.reward(0.5), Rewarded)
         assert_type(client.decision("id"), AsyncDecisionRef)
         assert_type(await client.decision("id").turn("a", "b", "c"), TurnTaken)
-        assert_type(await client.decision("id").turn("a", "b", "c", wait=True), "TurnTaken | Judgement")
+        assert_type(await client.decision("id").turn("a", "b", "c", wait=True), TurnTaken | Judgement)
         assert_type(await decision.get_receipt(), Receipt)
         assert_type(await client.stats("ada"), UserStats)
         assert_type(await client.judge_all([]), tuple[TurnJudgement, ...])

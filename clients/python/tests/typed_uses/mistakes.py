@@ -11,7 +11,7 @@ def threads(client: Bandstand) -> None:
     client.score("ada")  # type: ignore[call-overload]
     client.decision("id").react("liked")  # type: ignore[arg-type]
     client.decision("id").reward("good")  # type: ignore[arg-type]
-    client.stats("ada").pull  # type: ignore[attr-defined]
+    _ = client.stats("ada").pull  # type: ignore[attr-defined]
     client.health().ok = False  # type: ignore[misc]
     client.outbox(when_full="panic")  # type: ignore[arg-type]
     FakeBandstand().failing("on fire")  # type: ignore[arg-type]
@@ -19,5 +19,5 @@ def threads(client: Bandstand) -> None:
 
 async def loops(client: AsyncBandstand) -> None:
     """Mistakes of a product with an event loop."""
-    (await client.score("ada", [1, 2])).pick  # type: ignore[type-var]
-    client.score("ada", ["tea"]).pick  # type: ignore[attr-defined]
+    _ = (await client.score("ada", [1, 2])).pick  # type: ignore[type-var]
+    _ = client.score("ada", ["tea"]).pick  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from bandstand_client import (
     Decision,
     DecisionRef,
     Event,
+    FieldFault,
     OutboxCounts,
     OverloadedError,
     ProblemError,
@@ -39,7 +40,7 @@ class Song:
 
 def count_event(event: Event) -> None:
     """Where a product's metrics would be."""
-    print(event.kind, event.seconds)
+    assert_type(event.seconds, float)
 
 
 def show(client: Bandstand) -> str:
@@ -51,7 +52,7 @@ def show(client: Bandstand) -> str:
     assert_type(client.score("ada", [{"id": "tea"}, {"id": "coffee"}]).pick, dict[str, str])
     assert_type(client.score("ada", [Candidate("tea")]).pick, Candidate)
     assert_type(client.score("ada", [Song(1)], encode=lambda song: {"id": str(song.number)}).pick, Song)
-    assert_type(decision.propensity, "float | None")
+    assert_type(decision.propensity, float | None)
     return decision.pick.title
 
 
@@ -63,7 +64,7 @@ def reward(client: Bandstand, decision_id: str) -> None:
     assert_type(decision.react("done", dwell=45), Rewarded)
     decision.react("done", dwell=timedelta(seconds=45))
     assert_type(decision.turn("a", "b", "c"), TurnTaken)
-    assert_type(decision.turn("a", "b", "c", wait=True), "TurnTaken | Judgement")
+    assert_type(decision.turn("a", "b", "c", wait=True), TurnTaken | Judgement)
     assert_type(decision.get_receipt(), Receipt)
 
 
@@ -75,7 +76,6 @@ def operate(client: Bandstand) -> None:
     generation = client.generate("ada", [{"id": "rent", "title": "Pay the rent"}])
     assert_type(generation, Generation)
     assert_type(client.score("ada", generation.candidates).pick, Tip)
-    assert_type(client.delete_simulation(1), None)
 
 
 def keep(client: Bandstand, path: Path) -> OutboxCounts:
@@ -107,5 +107,5 @@ def handle(client: Bandstand) -> float:
     except OverloadedError as error:
         return error.retry_after_s
     except ProblemError as error:
-        print(error.code, error.errors)
+        assert_type(error.errors, tuple[FieldFault, ...])
     return 0.0
