@@ -16,7 +16,7 @@ LITELLM := .venv-litellm
 INSTALLED_LITELLM := $(LITELLM)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types contracts slow bench browser litellm openapi settings lock clean
+.PHONY: help install run test lint types contracts slow bench browser litellm openapi client settings lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -56,6 +56,9 @@ litellm: $(INSTALLED_LITELLM) ## make .venv-litellm with a LiteLLM gateway, for 
 openapi: $(INSTALLED) ## write docs/openapi.json from the routes
 	@env -i PATH="$$PATH" $(BIN)/bandstand openapi > docs/openapi.json
 
+client: $(INSTALLED_TEST) ## write the client's answers from docs/openapi.json, and its calls for event loops
+	@$(BIN)/python clients/python/tools/generate.py
+
 settings: $(INSTALLED) ## write docs/settings.md from the settings
 	@$(BIN)/bandstand settings > docs/settings.md
 
@@ -74,7 +77,7 @@ $(INSTALLED_TEST): requirements/test.txt $(INSTALLED)
 
 $(INSTALLED): requirements/base.txt pyproject.toml | $(BIN)/python
 	$(PIP) install --require-hashes -r requirements/base.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(PIP) install --no-deps --no-build-isolation --editable . --editable clients/python
 	@touch $@
 
 # Its packages contradict ours, and nothing of ours imports them: a place of its own.

@@ -14,8 +14,8 @@ class Secret:
     __slots__ = ("_header",)
 
     def __init__(self, key: str | None) -> None:
-        if key is not None and (not key.isascii() or not key.isprintable() or not key or " " in key):
-            raise ValueError("a key is printable ASCII without spaces")
+        if key is not None and (not key.isascii() or not key.isprintable() or not key or key != key.strip()):
+            raise ValueError("a key is printable ASCII, without spaces around it")
         self._header = () if key is None else ((b"authorization", b"Bearer " + key.encode()),)
 
     def build_headers(self) -> tuple[tuple[bytes, bytes], ...]:
