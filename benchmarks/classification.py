@@ -46,7 +46,7 @@ def policies(features: int, labels: int) -> dict[str, Policy]:
     columns = [{"name": f"f{n}", "source": f"context.f{n}", "encoding": "number"} for n in range(features)]
     block = {"source": "candidate.label", "values": [str(label) for label in range(labels)]}
     schema = FeatureSchema.parse("rows", {"version": 1, "intercept": True, "features": columns, "block": block})
-    belief = {"variance": 6.0 / schema.weights, "noise": 0.1}
+    belief = {"variance": 6.0 / schema.weight_count, "noise": 0.1}
     return {title: KINDS[kind](title, schema, {**belief, **numbers}) for title, (kind, numbers) in OURS.items()}
 
 
@@ -61,7 +61,7 @@ def play(policy: Policy, x: Features, labels: Labels, seed: int) -> float:
     for number, label in enumerate(labels.tolist()):
         pick = choose(policy, profile, rows[number], draws[number]).pick
         earned += pick == label
-        profile.rewarded(number, key, 0.0, rows[number, pick], float(pick == label), 1.0)
+        profile.apply_reward(number, key, 0.0, rows[number, pick], float(pick == label), 1.0)
     return earned / len(labels)
 
 

@@ -26,7 +26,7 @@ import pyarrow as pa  # type: ignore[import-untyped]  # it ships no types
 from pyarrow import parquet
 
 from bandstand.evaluate import Formula, dr, ips, snips
-from bandstand.evaluate.question import Question, ask_rows
+from bandstand.evaluate.spec import EvaluationSpec, evaluate_rows
 
 _RESAMPLES = 200
 
@@ -111,11 +111,11 @@ def _file_contests(n: int, folder: Path) -> list[_Contest]:
             rows = [json.loads(line) for line in file]
         return plain_means(*(np.array([row[name] for row in rows]) for name in columns))
 
-    question = Question((Formula.named("ips"), Formula.named("snips")))
+    question = EvaluationSpec((Formula.named("ips"), Formula.named("snips")))
     return [
-        _Contest("ips and snips, Parquet", n, plain_parquet, partial(ask_rows, question, table)),
-        _Contest("ips and snips, CSV", few, plain_csv, partial(ask_rows, question, text)),
-        _Contest("ips and snips, JSONL", few, plain_jsonl, partial(ask_rows, question, lines)),
+        _Contest("ips and snips, Parquet", n, plain_parquet, partial(evaluate_rows, question, table)),
+        _Contest("ips and snips, CSV", few, plain_csv, partial(evaluate_rows, question, text)),
+        _Contest("ips and snips, JSONL", few, plain_jsonl, partial(evaluate_rows, question, lines)),
     ]
 
 

@@ -56,7 +56,15 @@ class Gateway:
     """A scripted model in a process of its own, beside the load."""
 
     def __init__(self, delay: float) -> None:
-        command = [sys.executable, "-m", "bandstand.llm.scripted_server", "--delay", str(delay), "--text", _SAYS]
+        command = [
+            sys.executable,
+            "-m",
+            "bandstand.testing.scripted_llm_server",
+            "--delay",
+            str(delay),
+            "--text",
+            _SAYS,
+        ]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         pin(self._process.pid, 1)
         assert self._process.stdout is not None  # noqa: S101 (it was asked for)

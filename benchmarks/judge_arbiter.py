@@ -17,11 +17,11 @@ from statistics import mean
 from judge_local import FOLDS, FOLLOWUP, Dialogues, as_table, dialogues, part_of
 
 from bandstand.judge.arbiter import ArbiterSettings, should_trigger
-from bandstand.judge.classifier import shipped_weights
-from bandstand.judge.local import Evidence, Local
-from bandstand.judge.metrics import macro_f1
+from bandstand.judge.local.classifier import shipped_weights
+from bandstand.judge.local.local_judge import Evidence, Local
 from bandstand.judge.taxonomy import POLARITIES
-from bandstand.judge.train import train_own
+from bandstand.judge.training.metrics import compute_macro_f1
+from bandstand.judge.training.train import train_own
 
 RIGHT = 0.9
 
@@ -101,7 +101,7 @@ def _score(judged: Judged, ask: Callable[[Evidence], bool]) -> float:
     local = [FOLLOWUP.label(evidence.verdict.label).polarity for _, evidence in judged]
     asked = [ask(evidence) for _, evidence in judged]
     return mean(
-        macro_f1(
+        compute_macro_f1(
             truth, [llm if yes else ours for yes, llm, ours in zip(asked, _scripted(truth, seed), local, strict=True)]
         )
         or 0

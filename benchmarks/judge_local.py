@@ -17,15 +17,15 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from bandstand.judge.classifier import Classifier, shipped_weights
-from bandstand.judge.evaluation import Outcome, evaluate, judge_rows, report
-from bandstand.judge.local import Local
-from bandstand.judge.reading import read
-from bandstand.judge.rows import Row, parse_rows
-from bandstand.judge.rulebook import shipped_rules
+from bandstand.judge.local.classifier import Classifier, shipped_weights
+from bandstand.judge.local.local_judge import Local
+from bandstand.judge.local.normalise import normalise_turn
+from bandstand.judge.local.rulebook import load_shipped_rules
 from bandstand.judge.taxonomy import POLARITIES, shipped_taxonomy
-from bandstand.judge.tier import LocalTier
-from bandstand.judge.train import train_own
+from bandstand.judge.training.dataset import LabelledTurn, parse_rows
+from bandstand.judge.training.evaluation import JudgedRow, build_report, evaluate, judge_rows
+from bandstand.judge.training.tier import LocalTier
+from bandstand.judge.training.train import train_own
 from bandstand.judge.turn import Turn
 
 FOLLOWUP = shipped_taxonomy("followup-v1")
@@ -42,7 +42,7 @@ _MEASURES = (
     "gated neg. precision",
 )
 
-Dialogues = Sequence[tuple[str, Row]]
+Dialogues = Sequence[tuple[str, LabelledTurn]]
 
 
 def dialogues(path: Path) -> Dialogues:
@@ -57,7 +57,7 @@ def part_of(dialogue: str, parts: int) -> int:
     return int.from_bytes(blake2b(dialogue.encode(), digest_size=8).digest(), "big") % parts
 
 
-def cross_validated(data: Dialogues) -> list[tuple[str, Outcome]]:
+def cross_validated(data: Dialogues) -> list[tuple[str, JudgedRow]]:
     """Judge every fold by rules and a model trained on the other folds, starting from the shipped weights."""
     start, outcomes = shipped_weights("followup-v1"), []
     for fold in range(FOLDS):
@@ -85,7 +85,7 @@ def shown(found: Mapping[str, Any]) -> list[str]:
     return [f"{value:.3f}" for value in values]
 
 
-def quality_table(data: Dialogues, own: Sequence[tuple[str, Outcome]]) -> str:
+def quality_table(data: Dialogues, own: Sequence[tuple[str, JudgedRow]]) -> str:
     """Compare the shipped tiers and the one trained on other dialogues, over all rows and over the held-out half."""
     rows = [row for _, row in data]
     unseen = [row for dialogue, row in data if part_of(dialogue, 2)]
@@ -93,9 +93,9 @@ def quality_table(data: Dialogues, own: Sequence[tuple[str, Outcome]]) -> str:
     for tier in shipped_tiers():
         lines += [[tier.name, "all", *shown(asyncio.run(evaluate(tier, rows)))]]
         lines += [[tier.name, "held out", *shown(asyncio.run(evaluate(tier, unseen)))]]
-    lines.append(["own", "all", *shown(report([outcome for _, outcome in own], FOLLOWUP))])
+    lines.append(["own", "all", *shown(build_report([outcome for _, outcome in own], FOLLOWUP))])
     held = [outcome for dialogue, outcome in own if part_of(dialogue, 2)]
-    lines.append(["own", "held out", *shown(report(held, FOLLOWUP))])
+    lines.append(["own", "held out", *shown(build_report(held, FOLLOWUP))])
     return as_table(["tier", "rows", *_MEASURES], lines)
 
 
@@ -112,9 +112,9 @@ def shift_table(data: Dialogues) -> str:
 
 def rules_table(data: Dialogues) -> str:
     """Show what is true where each rule counts."""
-    rules, truth = shipped_rules(FOLLOWUP), Counter[tuple[str, str]]()
+    rules, truth = load_shipped_rules(FOLLOWUP), Counter[tuple[str, str]]()
     for _, row in data:
-        match = rules.best(read(row.turn.cut()))
+        match = rules.find_best(normalise_turn(row.turn.cut()))
         if match:
             truth[match.rule_id, row.polarity or ""] += 1
     said = {rule.rule_id: FOLLOWUP.label(rule.label).polarity for rule in rules.rules}
@@ -141,7 +141,7 @@ def cost_table(turns: Sequence[Turn], repeats: int) -> str:
 
 def shipped_tiers() -> list[LocalTier]:
     """Return the tiers that ship."""
-    return [shipped_rules(FOLLOWUP), Classifier.shipped("followup-v1"), Local.shipped()]
+    return [load_shipped_rules(FOLLOWUP), Classifier.shipped("followup-v1"), Local.shipped()]
 
 
 def main() -> None:

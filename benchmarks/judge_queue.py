@@ -154,7 +154,7 @@ def main() -> None:
     arguments = parser.parse_args()
     pin(os.getpid(), 1)
     state = Path(tempfile.mkdtemp(dir=arguments.state_dir))
-    words = ["-m", "bandstand.llm.scripted_server", "--delay", str(arguments.delay), "--text", _SAID]
+    words = ["-m", "bandstand.testing.scripted_llm_server", "--delay", str(arguments.delay), "--text", _SAID]
     model = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)
     server: Server | None = None
     try:

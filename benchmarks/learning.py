@@ -27,12 +27,12 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.choice import choose
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.population import PopulationPrior, refresh_steps
-from bandstand.bandit.prior import ITERATIONS
+from bandstand.bandit.prior import MAX_ITERATIONS
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import Prior, RidgeState
-from bandstand.simulate.persona import PERSONA_SETS, Persona, named_personas, recruit
-from bandstand.simulate.population import Population
-from bandstand.simulate.world import Episode, World
+from bandstand.simulate.run.population import SimulatedPopulation
+from bandstand.simulate.world.persona import PERSONA_SETS, Persona, expand_personas, make_personas
+from bandstand.simulate.world.world import Episode, World
 
 Rewards = NDArray[np.float64]  # (seeds, n): the mean over users of every decision's expected reward
 
@@ -72,10 +72,10 @@ def catalogue() -> Catalogue:
 def personas(world: str, count: int, seed: int) -> tuple[Persona, ...]:
     """Give the people of a world, the past ones first."""
     if world in PERSONA_SETS:
-        return named_personas(world, count, seed)
+        return make_personas(world, count, seed)
     likes = Persona(name="likes", prefers_high_priority=1.0, prefers_overdue=1.0)
     dislikes = Persona(name="dislikes", prefers_high_priority=-1.0, prefers_overdue=0.0)
-    return recruit((likes, dislikes) if world == "opposite" else (*(likes,) * 6, dislikes), count)
+    return expand_personas((likes, dislikes) if world == "opposite" else (*(likes,) * 6, dislikes), count)
 
 
 def worlds(name: str, count: int, seeds: int, candidates: int = 5) -> Iterator[World]:
@@ -86,22 +86,22 @@ def worlds(name: str, count: int, seeds: int, candidates: int = 5) -> Iterator[W
 
 def play(policy: Policy, cohorts: Sequence[Sequence[Episode]]) -> NDArray[np.float64]:
     """Let cohorts of users meet a policy one after the other; returns what the last one earned, (users, n)."""
-    population = Population(policy) if policy.learns_prior else None
+    population = SimulatedPopulation(policy) if policy.learns_prior else None
     earned = np.zeros((0, 0))
     key = (policy.name, policy.schema.name)
     for cohort, episodes in enumerate(cohorts):
         profiles = [Profile(f"{cohort}-{user}") for user in range(len(episodes))]
-        encoded = [episode.slates.encoded(policy.schema) for episode in episodes]
+        encoded = [episode.slates.encode(policy.schema) for episode in episodes]
         earned = np.zeros((len(episodes), len(episodes[0].policy_draws)))
         for step in range(earned.shape[1]):
             for user, (episode, profile) in enumerate(zip(episodes, profiles, strict=True)):
                 x = encoded[user][step]
-                prior = None if population is None else population.of(profile.user_id)
+                prior = None if population is None else population.get_prior(profile.user_id)
                 pick = choose(policy, profile, x, float(episode.policy_draws[step]), prior=prior).pick
                 earned[user, step] = episode.expected_reward[step, pick]
-                profile.rewarded(step + 1, key, 0.0, x[pick], episode.reaction(step, pick).reward, 1.0)
+                profile.apply_reward(step + 1, key, 0.0, x[pick], episode.get_reaction(step, pick).reward, 1.0)
                 if population is not None:
-                    population.taught(profile.user_id, profile.policies[key].ridge)
+                    population.update(profile.user_id, profile.policies[key].ridge)
             if population is not None:
                 population.refresh()
     return earned
@@ -111,7 +111,7 @@ def rewards(contestants: dict[str, Contestant], drawn: Iterator[World]) -> dict[
     """Let everyone play in every world, beside a random pick and the best one."""
     rows: dict[str, list[NDArray[np.float64]]] = {name: [] for name in ("random", "oracle", *contestants)}
     for world in drawn:
-        episodes = [world.episode(user) for user in range(len(world.personas))]
+        episodes = [world.build_episode(user) for user in range(len(world.personas))]
         new = episodes[-USERS:] if len(episodes) > USERS else episodes
         past = episodes[: len(episodes) - len(new)]
         rows["random"].append(np.mean([episode.random_reward for episode in new], axis=0))
@@ -191,9 +191,9 @@ def microseconds(work: Callable[[], object], number: int, rounds: int = 9) -> fl
 def cost_tables() -> None:
     """Print what scoring costs with and without a learned prior, and what learning it costs."""
     policy = catalogue().policies["linucb-v2"]
-    episode = next(worlds("uniform", 1, 1, candidates=10)).episode(0)
-    candidates = [candidate["features"] for candidate in episode.slates.candidates(0)]
-    context = episode.slates.context(0)
+    episode = next(worlds("uniform", 1, 1, candidates=10)).build_episode(0)
+    candidates = [candidate["features"] for candidate in episode.slates.get_candidates(0)]
+    context = episode.slates.get_context(0)
     rng = np.random.default_rng(0)
     d = policy.schema.dimension
     root = rng.normal(size=(d, d)) / 10.0
@@ -205,11 +205,11 @@ def cost_tables() -> None:
         times = []
         for prior in (policy.prior, learned):
             profile = Profile("ada")
-            profile.rewarded(1, key, 0.0, x[0], 0.5, 1.0)
+            profile.apply_reward(1, key, 0.0, x[0], 0.5, 1.0)
 
             def score(prior: Prior = prior, profile: Profile = profile, *, rewarded: bool = rewarded) -> None:
                 if rewarded:
-                    profile.rewarded(2, key, 0.0, x[1], 0.1, 1.0)
+                    profile.apply_reward(2, key, 0.0, x[1], 0.1, 1.0)
                 choose(policy, profile, policy.schema.encode(context, candidates), 0.5, prior=prior)
 
             times.append(microseconds(score, 2000))
@@ -218,15 +218,15 @@ def cost_tables() -> None:
     print("\n| learn the prior (ms) | users | rewards each | cold | refresh |\n|---|---|---|---|---|")
     for users, each, d in ((14, 14, 8), (50, 120, 8), (2000, 5, 8), (2000, 120, 8), (2000, 60, 32), (128, 500, 256)):
         members = made_up(users, each, d)
-        base = Prior.standard(d)
+        base = Prior.build_standard(d)
         began = time.perf_counter()
         # Wide models take long to the end; serving learns their first prior from few users.
-        steps = ITERATIONS if d <= SHIPPED_WIDTH else refresh_steps(users, d)
-        first = PopulationPrior.learned(members, base, steps=steps)
+        steps = MAX_ITERATIONS if d <= SHIPPED_WIDTH else refresh_steps(users, d)
+        first = PopulationPrior.fit(members, base, steps=steps)
         cold = time.perf_counter() - began
         members |= made_up(min(users, 200), each + 1, d, seed=1)
         began = time.perf_counter()
-        PopulationPrior.learned(members, base, first, steps=refresh_steps(users, d))
+        PopulationPrior.fit(members, base, first, steps=refresh_steps(users, d))
         warm = time.perf_counter() - began
         print(f"| d = {d} | {users} | {each} | {cold * 1e3:.0f} | {warm * 1e3:.0f} |", flush=True)
 

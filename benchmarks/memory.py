@@ -16,11 +16,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import ServiceContext
 from bandstand.service.reward import reward
 from bandstand.service.score import score
-from bandstand.store.directory import StoreOptions
-from bandstand.store.embedded import EmbeddedStore
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 
 _BODY = {
     "context": {"hour_of_day": 9, "day_of_week": 2},
@@ -46,9 +46,9 @@ async def main(users: int) -> None:
         with tempfile.TemporaryDirectory() as state:
             store = EmbeddedStore(Path(state), catalogue, options=StoreOptions(sync=False, checkpoint_seconds=3600))
             await store.open()
-            deployment = Deployment(catalogue, store, active=name)
+            deployment = ServiceContext(catalogue, store, active_policy=name)
 
-            async def visit(user: int, deployment: Deployment = deployment) -> None:
+            async def visit(user: int, deployment: ServiceContext = deployment) -> None:
                 request = {"user_id": f"user-{user:06d}", **_BODY}
                 scored = await score(deployment, request, body=b'{"candidates":[{},{}]}', client="bench")
                 await reward(deployment, {"decision_id": scored.decision_id, "reward": 0.5}, client="bench")
@@ -56,11 +56,11 @@ async def main(users: int) -> None:
 
             for user in range(_GROUP):
                 await visit(user)
-            store._recent.clear()  # noqa: SLF001 (remembered decisions have a bound of their own)
+            store._decisions._recent.clear()  # noqa: SLF001 (remembered decisions have a bound of their own)
             before = allocated()
             for start in range(_GROUP, users, _GROUP):
                 await asyncio.gather(*(visit(user) for user in range(start, start + _GROUP)))
-            store._recent.clear()  # noqa: SLF001 (remembered decisions have a bound of their own)
+            store._decisions._recent.clear()  # noqa: SLF001 (remembered decisions have a bound of their own)
             grown = (allocated() - before) / (users - _GROUP)
             d = policy.schema.dimension
             print(f"{name:12} d={d}: {grown:6.0f} bytes a user; the arrays alone {8 * (2 * d * d + 2 * d)}")

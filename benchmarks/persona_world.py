@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.ridge import RidgeState, posterior
-from bandstand.simulate.persona import PERSONA_SETS, named_personas
-from bandstand.simulate.world import Episode, World
+from bandstand.bandit.ridge import RidgeState, compute_posterior
+from bandstand.simulate.world.persona import PERSONA_SETS, make_personas
+from bandstand.simulate.world.world import Episode, World
 
 Rewards = NDArray[np.float64]  # (n,): the expected reward of each of one user's decisions
 Player = Callable[[Episode], Rewards]
@@ -53,13 +53,13 @@ def play(policy: Policy, episode: Episode) -> Rewards:
     """Let one user meet a policy that knows nothing of them yet."""
     slates = episode.slates
     earned = np.zeros(len(episode.policy_draws))
-    state = RidgeState.zero(policy.schema.dimension)
+    state = RidgeState.empty(policy.schema.dimension)
     for step, draw in enumerate(episode.policy_draws.tolist()):
-        features = [candidate["features"] for candidate in slates.candidates(step)]
-        x = policy.schema.encode(slates.context(step), features)
-        pick = policy.distribution(posterior(state, policy.prior), x).draw(draw).index
+        features = [candidate["features"] for candidate in slates.get_candidates(step)]
+        x = policy.schema.encode(slates.get_context(step), features)
+        pick = policy.distribution(compute_posterior(state, policy.prior), x).draw(draw).index
         earned[step] = episode.expected_reward[step, pick]
-        state = state.updated(x[pick], episode.reaction(step, pick).reward)
+        state = state.with_reward(x[pick], episode.get_reaction(step, pick).reward)
     return earned
 
 
@@ -76,7 +76,10 @@ def players(policies: dict[str, Policy], names: tuple[str, ...]) -> dict[str, Pl
 def rewards_by_seed(player: Player, worlds: list[World]) -> NDArray[np.float64]:
     """Return the mean over users of every decision's expected reward, (seeds, n)."""
     return np.array(
-        [np.mean([player(world.episode(user)) for user in range(len(world.personas))], axis=0) for world in worlds]
+        [
+            np.mean([player(world.build_episode(user)) for user in range(len(world.personas))], axis=0)
+            for world in worlds
+        ]
     )
 
 
@@ -120,7 +123,7 @@ def main() -> None:
     def worlds(personas: str, day_of_week: int | None = None) -> list[World]:
         return [
             World(
-                personas=named_personas(personas, arguments.users, seed),
+                personas=make_personas(personas, arguments.users, seed),
                 seed=seed,
                 days=arguments.days,
                 candidates=arguments.candidates,

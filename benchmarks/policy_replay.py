@@ -18,19 +18,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bandstand.bandit.catalogue import Catalogue
+from bandstand.config.settings import load_catalogue, read_settings
 from bandstand.evaluate import Formula
-from bandstand.evaluate.candidate import Candidate
-from bandstand.evaluate.question import Question, ask_decisions
-from bandstand.service.deployment import Deployment
+from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
+from bandstand.evaluate.spec import EvaluationSpec, evaluate_decisions
+from bandstand.service.context import ServiceContext
 from bandstand.service.reward import reward
 from bandstand.service.score import score
-from bandstand.settings import load_catalogue, read_settings
-from bandstand.simulate.persona import named_personas
-from bandstand.simulate.world import Episode, World
-from bandstand.store import decision_log
-from bandstand.store.directory import StoreOptions
-from bandstand.store.embedded import EmbeddedStore
-from bandstand.store.maintenance import observed
+from bandstand.simulate.world.persona import make_personas
+from bandstand.simulate.world.world import Episode, World
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.maintenance import decision_log
+from bandstand.store.maintenance.offline import open_read_only
 
 _CONTESTS = (
     (["uniform-v1"], "snips"),
@@ -41,11 +41,11 @@ _CONTESTS = (
     (["linucb-v1", "linucb-v2", "squarecb-v1", "thompson-v1"], "snips"),
 )
 _PARTS = {
-    "reading the ledger": [("decision_log.py", "read")],
-    "parsing requests": [("requests.py", "read")],
-    "encoding features": [("requests.py", "encode")],
+    "reading the ledger": [("decision_log.py", "read_events")],
+    "parsing requests": [("requests.py", "parse")],
+    "encoding features": [("requests.py", "encode_requests")],
     "fitting the population prior": [("candidate.py", "refresh")],
-    "learning, but for that": [("policy_replay.py", "_learn")],
+    "learning, but for that": [("replay.py", "_replay_reward")],
     "deciding": [("candidate.py", "distribution")],
     "estimating": [("evaluation.py", "add"), ("evaluation.py", "result")],
 }
@@ -53,14 +53,14 @@ _PARTS = {
 
 async def _serve(state_dir: Path, catalogue: Catalogue, episodes: Sequence[Episode]) -> None:
     store = EmbeddedStore(state_dir, catalogue, options=StoreOptions(sync=False, retention_days=0))
-    deployment = Deployment(catalogue, store, active="uniform-v1")
+    deployment = ServiceContext(catalogue, store, active_policy="uniform-v1")
 
     async def decide(user: int, episode: Episode, step: int) -> None:
-        candidates = episode.slates.candidates(step)
-        request = {"user_id": f"user-{user}", "context": episode.slates.context(step), "candidates": candidates}
+        candidates = episode.slates.get_candidates(step)
+        request = {"user_id": f"user-{user}", "context": episode.slates.get_context(step), "candidates": candidates}
         scored = await score(deployment, request, body=json.dumps(request).encode(), client="benchmark")
         pick = [candidate["id"] for candidate in candidates].index(scored.tip_id)
-        value = {"decision_id": scored.decision_id, "reward": episode.reaction(step, pick).reward}
+        value = {"decision_id": scored.decision_id, "reward": episode.get_reaction(step, pick).reward}
         await reward(deployment, value, client="benchmark")
 
     await store.open()
@@ -70,10 +70,10 @@ async def _serve(state_dir: Path, catalogue: Catalogue, episodes: Sequence[Episo
 
 
 def _replay(state_dir: Path, catalogue: Catalogue, policies: Sequence[str], estimators: str) -> int:
-    question = Question(tuple(map(Formula.parse, estimators.split(","))))
-    candidates = [Candidate(catalogue.policy(name)) for name in policies]
-    with observed(state_dir, catalogue) as state:
-        _, [first, *_] = ask_decisions(question, decision_log.read(state), candidates, str)
+    question = EvaluationSpec(tuple(map(Formula.parse, estimators.split(","))))
+    candidates = [CandidatePolicy(catalogue.get_policy(name)) for name in policies]
+    with open_read_only(state_dir, catalogue) as state:
+        _, [first, *_] = evaluate_decisions(question, decision_log.read_events(state), candidates, str)
     return first.decisions
 
 
@@ -102,11 +102,14 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=50)
     options = parser.parse_args()
     catalogue = load_catalogue(read_settings())
-    world = World(personas=named_personas("uniform", options.users, 0), seed=0, days=options.days)
+    world = World(personas=make_personas("uniform", options.users, 0), seed=0, days=options.days)
     with tempfile.TemporaryDirectory() as folder:
         state_dir = Path(folder)
-        asyncio.run(_serve(state_dir, catalogue, [world.episode(user) for user in range(options.users)]))
-        print(f"{options.users * world.decisions:,} decisions of {options.users} users; decisions a processor second")
+        asyncio.run(_serve(state_dir, catalogue, [world.build_episode(user) for user in range(options.users)]))
+        print(
+            f"{options.users * world.decisions_per_user:,} decisions of {options.users} users; "
+            "decisions a processor second"
+        )
         for policies, estimators in _CONTESTS:
             start = time.process_time()
             decisions = _replay(state_dir, catalogue, policies, estimators)

@@ -18,10 +18,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.simulate.judge import RuleJudge
+from bandstand.simulate.judges.judge import RuleJudge
 from bandstand.simulate.plan import Events, Plan
-from bandstand.simulate.runner import LocalPlayers, Row, Runner, calm_collector
-from bandstand.store.simulations import Claim, Simulations
+from bandstand.simulate.run.runner import LocalPlayers, Row, Runner, configure_gc
+from bandstand.store.tables.simulations import RunClaim, Simulations
 
 _DEFAULT = ("linucb-v1", "egreedy-v1", "linucb-v2-alone", "linucb-v2")
 _ALONE = {"kind": "linucb", "schema": "tips-v2", "alpha": 0.5, "floor": 0.02, "prior": "standard"}
@@ -30,7 +30,7 @@ _ALONE = {"kind": "linucb", "schema": "tips-v2", "alpha": 0.5, "floor": 0.02, "p
 class Journal:
     """Writes a run as the command does."""
 
-    def __init__(self, simulations: Simulations, claim: Claim) -> None:
+    def __init__(self, simulations: Simulations, claim: RunClaim) -> None:
         self._simulations = simulations
         self._claim = claim
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--policy", action="append", dest="policies")
     arguments = parser.parse_args()
-    calm_collector()  # as the command does
+    configure_gc()  # as the command does
     shipped = tomllib.loads(files("bandstand").joinpath("defaults.toml").read_text(encoding="utf-8"))
     catalogue = Catalogue.parse(shipped, {"policies": {"linucb-v2-alone": _ALONE}})
     names: Sequence[str] = arguments.policies or _DEFAULT

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from bandstand.settings import Settings
+from bandstand.config.settings import Settings
 
 # On a busy machine any example may take long.
 hypothesis.settings.register_profile("bandstand", derandomize=True, deadline=None)

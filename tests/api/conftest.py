@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 import structlog
 
-from bandstand.api.logs import configure
+from bandstand.api.asgi.logs import configure_logging
 from tests.api.given import Service, serving
 
 
@@ -16,7 +16,7 @@ from tests.api.given import Service, serving
 def _logs_as_served() -> Iterator[None]:
     """Log as the command does; structlog's own default would write down every local variable."""
     handlers, level, config = logging.root.handlers, logging.root.level, structlog.get_config()
-    configure("info")
+    configure_logging("info")
     yield
     structlog.configure(**config)
     logging.root.handlers = handlers

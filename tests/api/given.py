@@ -12,9 +12,9 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Message, Scope
 
-from bandstand.app import create_app
-from bandstand.settings import Settings
-from bandstand.store.base import Store
+from bandstand.config.settings import Settings
+from bandstand.store.protocol import Store
+from bandstand.wiring.app import create_app
 
 CANARY = "c4n4ry"
 """Stands for a user's words: it may never come back, nor be logged."""
@@ -194,7 +194,7 @@ async def _live(app: ASGIApp, scope: Scope, orders: asyncio.Queue[Message], answ
 def app_over(store: Store, *, hot_path: bool = True, **settings: Any) -> ASGIApp:
     """The application over a store of the test's own; it needs no lifespan."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bandstand.app.TurnStore", lambda *_, **__: store)
+        patch.setattr("bandstand.wiring.app.EmbeddedStore", lambda *_, **__: store)
         return create_app(Settings(**settings), hot_path=hot_path)
 
 

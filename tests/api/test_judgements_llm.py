@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bandstand.llm.scripted_server import ScriptedAnswer, ScriptedServer
+from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedServer
 from tests.api.given import FEATURES, Service, answered, serving
 
 SAID = {"label": "neg_confusion", "confidence": 0.9, "rationale": "asks again"}
@@ -35,7 +35,7 @@ async def test_a_model_judges_a_turn(tmp_path: Path, provider: str) -> None:
         assert found["verdict"]["prompt_hash"]
         assert json.loads(found["verdict"]["raw"]) == SAID
         (request,) = server.requests
-        assert "and in metres?" in "".join(request.texts)
+        assert "and in metres?" in "".join(request.message_texts)
         assert any(value.endswith(f"sk-{provider}") for value in request.headers.values())
         spent = answered(await service.get("/stats"))["judge"]["today"]
         usage = found["verdict"]["usage"]

@@ -14,8 +14,8 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from bandstand.api.problems import STATUS
-from bandstand.api.wire import Wire
-from bandstand.settings import Settings, load_catalogue
+from bandstand.api.schemas.requests import Wire
+from bandstand.config.settings import Settings, load_catalogue
 from tests.api.given import TWO, Service, answered, problem, serving
 from tests.contract.server import started
 
@@ -94,7 +94,7 @@ async def test_no_two_schemas_have_one_name(service: Service) -> None:
     """The requests' come from the features, the answers' from their models; OpenAPI has one place for both."""
     framework = service.app._app  # type: ignore[attr-defined]  # noqa: SLF001 (the application behind the gate)
     answers = set(get_openapi(title="", version="", routes=framework.routes)["components"]["schemas"])
-    requests = Wire(load_catalogue(Settings())).adapters()
+    requests = Wire(load_catalogue(Settings())).get_adapters()
     inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
         (name, "validation", adapter) for name, adapter in requests.items()
     ]

@@ -7,19 +7,19 @@ from typing import Any
 import httpx
 import pytest
 
-from bandstand.api.access import Access
-from bandstand.api.gate import Gate
-from bandstand.api.metrics import Metrics
+from bandstand import errors
+from bandstand.api.asgi.access import Access
+from bandstand.api.asgi.front import FrontController
+from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.problems import STATUS, status_of
-from bandstand.bandit import errors
-from bandstand.bandit.errors import (
+from bandstand.config.settings import Settings, load_catalogue
+from bandstand.errors import (
     BandstandError,
     OverloadedError,
     StorageFullError,
     StorageUnavailableError,
 )
-from bandstand.settings import Settings, load_catalogue
-from bandstand.store.memory import MemoryStore
+from bandstand.testing.memory_store import MemoryStore
 from tests.api.given import CANARY, TWO, Service, answered, app_over, client_of, problem, serving
 from tests.api.refusals import REFUSED, Refusal, candidate, score
 
@@ -150,7 +150,10 @@ class FailingStore(MemoryStore):
         self._error = error
 
     def __getattribute__(self, name: str) -> Any:
-        if name in {"decide", "reward", "receipt", "decision", "history", "reset", "erase", "users", "totals"}:
+        if name in {
+            *("decide", "reward", "find_receipt", "find_decision", "list_history"),
+            *("reset", "erase", "list_users", "load_policy_totals"),
+        }:
             return self._fail
         return super().__getattribute__(name)
 
@@ -208,7 +211,7 @@ async def test_a_fault_after_the_answer_has_begun_is_left_to_the_server_to_cut_s
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise RuntimeError(CANARY)
 
-    async with client_of(Gate(half_an_answer, Access(()), Metrics(), None)) as service:
+    async with client_of(FrontController(half_an_answer, Access(()), Metrics(), None)) as service:
         with pytest.raises(RuntimeError):
             await service.raw("GET", b"/health")
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from bandstand.bandit.distribution import Distribution, spare, uniform01
+from bandstand.bandit.distribution import Distribution, extract_second_uniform, hash_to_uniform
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.ridge import Posterior, Prior, RidgeState, posterior
+from bandstand.bandit.ridge import Posterior, Prior, RidgeState, compute_posterior
 from tests.bandit.given import FloatArray, learned, posterior_of_prior, random_prior, random_request, random_rows
 
 SECRET = b"a secret that only tests use"
@@ -24,7 +24,7 @@ def _history(policy: Policy, rng: np.random.Generator, rounds: int) -> RidgeStat
 
 
 def _decide(policy: Policy, rng: np.random.Generator, count: int = 6) -> tuple[Posterior, FloatArray, Distribution]:
-    belief = _history(policy, rng, 40).under(policy.prior)
+    belief = _history(policy, rng, 40).compute_posterior(policy.prior)
     x = _request(policy, rng, count)
     return belief, x, policy.distribution(belief, x)
 
@@ -72,7 +72,7 @@ def keeps_no_alias(policy: Policy) -> None:
 def starts_cold(policy: Policy) -> None:
     """Before any reward the sums give the prior back, and a pick is possible, among one candidate too."""
     rng = np.random.default_rng(5)
-    cold = posterior(RidgeState.zero(policy.schema.dimension), policy.prior)
+    cold = compute_posterior(RidgeState.empty(policy.schema.dimension), policy.prior)
     np.testing.assert_allclose(cold.mean, policy.prior.mean, rtol=0, atol=1e-12)
     np.testing.assert_allclose(cold.covariance, policy.prior.covariance, rtol=0, atol=1e-12)
     for count in (1, 6):
@@ -87,13 +87,13 @@ def inverts(policy: Policy) -> None:
     rng = np.random.default_rng(6)
     state, d = _history(policy, rng, 60), policy.schema.dimension
     for ridge in (1e-3, 0.5, 1.0, 7.0, 1e3):
-        belief = posterior(state, Prior(np.zeros(d), np.eye(d) / ridge, 1.0))
+        belief = compute_posterior(state, Prior(np.zeros(d), np.eye(d) / ridge, 1.0))
         precision = state.gram + ridge * np.eye(d)
         np.testing.assert_allclose(precision @ belief.covariance, np.eye(d), rtol=0, atol=1e-9)
         np.testing.assert_allclose(precision @ belief.mean, state.b, rtol=0, atol=1e-9)
     for _ in range(5):
         prior = random_prior(d, rng)
-        belief = posterior(state, prior)
+        belief = compute_posterior(state, prior)
         prior_precision = np.linalg.inv(prior.covariance)
         precision = prior_precision + state.gram / prior.noise
         np.testing.assert_allclose(precision @ belief.covariance, np.eye(d), rtol=0, atol=1e-9)
@@ -109,8 +109,8 @@ def incremental_equals_batch(policy: Policy) -> None:
     np.testing.assert_allclose(state.b, rows.T @ rewards, rtol=1e-12, atol=1e-12)
     stepped = posterior_of_prior(policy.prior)
     for x, reward in zip(rows, rewards, strict=True):
-        stepped = stepped.updated(x, float(reward), 1.0, policy.prior.noise)
-    batch = posterior(state, policy.prior)
+        stepped = stepped.with_reward(x, float(reward), 1.0, policy.prior.noise)
+    batch = compute_posterior(state, policy.prior)
     np.testing.assert_allclose(stepped.mean, batch.mean, rtol=0, atol=1e-10)
     np.testing.assert_allclose(stepped.covariance, batch.covariance, rtol=0, atol=1e-10)
 
@@ -119,8 +119,8 @@ def survives_json(policy: Policy) -> None:
     rng = np.random.default_rng(8)
     state, x = _history(policy, rng, 80), _request(policy, rng, 6)
     read_back = RidgeState.from_json(state.to_json())
-    live = policy.distribution(posterior(state, policy.prior), x)
-    again = policy.distribution(posterior(read_back, policy.prior), x)
+    live = policy.distribution(compute_posterior(state, policy.prior), x)
+    again = policy.distribution(compute_posterior(read_back, policy.prior), x)
     for one, other in zip(_arrays(live), _arrays(again), strict=True):
         assert one.tobytes() == other.tobytes()
 
@@ -128,8 +128,8 @@ def survives_json(policy: Policy) -> None:
 def draws_deterministically(policy: Policy) -> None:
     _, _, distribution = _decide(policy, np.random.default_rng(9))
     ids = [f"decision-{number}" for number in range(200)]
-    picks = [distribution.draw(uniform01(SECRET, each)) for each in ids]
-    assert picks == [distribution.draw(uniform01(SECRET, each)) for each in ids]
+    picks = [distribution.draw(hash_to_uniform(SECRET, each)) for each in ids]
+    assert picks == [distribution.draw(hash_to_uniform(SECRET, each)) for each in ids]
 
 
 def draws_what_it_logs(policy: Policy) -> None:
@@ -139,7 +139,7 @@ def draws_what_it_logs(policy: Policy) -> None:
     best = int(policy.distribution(belief, x).score.argmax())
     distribution = policy.distribution(belief, np.vstack([x, x[best], x[best]]))
     rounds = 20_000
-    picks = [distribution.draw(uniform01(SECRET, f"decision-{number}")) for number in range(rounds)]
+    picks = [distribution.draw(hash_to_uniform(SECRET, f"decision-{number}")) for number in range(rounds)]
     counts = np.bincount([pick.index for pick in picks], minlength=6)
     expected = rounds * distribution.probability
     possible = expected > 0.0
@@ -157,15 +157,15 @@ def beats_random(policy: Policy) -> None:
     for seed in range(worlds):
         rng = np.random.default_rng(100 + seed)
         theta = rng.normal(size=policy.schema.dimension)
-        state = RidgeState.zero(policy.schema.dimension)
+        state = RidgeState.empty(policy.schema.dimension)
         for number in range(rounds):
             x = _request(policy, rng, 5)
             means = np.clip(x @ theta / 3.0, -1.0, 1.0)
-            u = uniform01(SECRET, f"{seed}-{number}")
-            distribution = policy.distribution(posterior(state, policy.prior), x, spare(u))
+            u = hash_to_uniform(SECRET, f"{seed}-{number}")
+            distribution = policy.distribution(compute_posterior(state, policy.prior), x, extract_second_uniform(u))
             index = distribution.draw(u).index
             reward = float(np.clip(means[index] + rng.normal(0.0, 0.2), -1.0, 1.0))
-            state = state.updated(x[index], reward)
+            state = state.with_reward(x[index], reward)
             earned, random, best = earned + means[index], random + means.mean(), best + means.max()
     assert earned - random > 0.5 * (best - random)
 

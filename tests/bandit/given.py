@@ -11,8 +11,8 @@ import numpy.typing as npt
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from bandstand.bandit.blocks import begun
 from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.disjoint import create_empty_state
 from bandstand.bandit.features import FeatureSchema, Field
 from bandstand.bandit.ridge import Posterior, Prior, RidgeState
 
@@ -60,9 +60,9 @@ def random_rows(schema: FeatureSchema, rng: np.random.Generator, count: int) -> 
 
 def learned(rows: FloatArray, rewards: FloatArray) -> RidgeState:
     """The state after one reward for each row."""
-    state = begun(rows[0]) if len(rows) else RidgeState.zero(rows.shape[1])
+    state = create_empty_state(rows[0]) if len(rows) else RidgeState.empty(rows.shape[1])
     for x, reward in zip(rows, rewards, strict=True):
-        state = state.updated(x, float(reward))
+        state = state.with_reward(x, float(reward))
     return state
 
 

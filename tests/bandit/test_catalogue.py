@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.errors import UnknownPolicyError
 from bandstand.bandit.policies import EpsilonGreedy, First, LinUCB, SquareCB, Thompson, Uniform
+from bandstand.errors import UnknownPolicyError
 from tests.bandit.checks import check_policy
 from tests.bandit.given import CATALOGUE, SHIPPED
 
@@ -50,15 +50,15 @@ def test_what_ships_is_the_contracts_and_our_default() -> None:
 
 
 def test_aliases_always_mean_v1() -> None:
-    assert CATALOGUE.policy("linucb") is CATALOGUE.policy("linucb-v1")
-    assert CATALOGUE.policy("egreedy") is CATALOGUE.policy("egreedy-v1")
+    assert CATALOGUE.get_policy("linucb") is CATALOGUE.get_policy("linucb-v1")
+    assert CATALOGUE.get_policy("egreedy") is CATALOGUE.get_policy("egreedy-v1")
     assert dict(CATALOGUE.aliases) == {"linucb": "linucb-v1", "egreedy": "egreedy-v1"}
 
 
 @pytest.mark.parametrize("name", ["", "linucb-v3", "LINUCB", "linucb "])
 def test_an_unknown_policy_is_an_error_that_does_not_echo_it(name: str) -> None:
     with pytest.raises(UnknownPolicyError) as error:
-        CATALOGUE.policy(name)
+        CATALOGUE.get_policy(name)
     assert error.value.detail == "No policy of that name is configured."
 
 
@@ -74,7 +74,7 @@ def test_a_deployment_adds_schemas_and_policies() -> None:
     both = Catalogue.parse(SHIPPED, _shop())
     assert set(both.policies) == {*CATALOGUE.policies, "shop"}
     assert both.schemas["shop-1"].dimension == 1 + 2 + 4 + 8
-    check_policy(both.policy("shop"))
+    check_policy(both.get_policy("shop"))
 
 
 def test_a_deployment_may_use_a_shipped_schema_and_replace_what_is_ours() -> None:
@@ -85,14 +85,14 @@ def test_a_deployment_may_use_a_shipped_schema_and_replace_what_is_ours() -> Non
         }
     }
     both = Catalogue.parse(SHIPPED, deployment)
-    assert both.policy("bold").parameters == {"alpha": 2.0, "floor": 0.0, **RIDGE}
-    assert both.policy("linucb-v2").parameters["alpha"] == 0.1
-    assert both.policy("linucb-v2").hash != CATALOGUE.policy("linucb-v2").hash
-    assert both.policy("linucb-v1").hash == CATALOGUE.policy("linucb-v1").hash
+    assert both.get_policy("bold").parameters == {"alpha": 2.0, "floor": 0.0, **RIDGE}
+    assert both.get_policy("linucb-v2").parameters["alpha"] == 0.1
+    assert both.get_policy("linucb-v2").hash != CATALOGUE.get_policy("linucb-v2").hash
+    assert both.get_policy("linucb-v1").hash == CATALOGUE.get_policy("linucb-v1").hash
 
 
 def test_tables_that_others_read_are_let_through_when_named() -> None:
-    both = Catalogue.parse(SHIPPED, {**_shop(), "taxonomies": {"x": {}}}, known={"taxonomies"})
+    both = Catalogue.parse(SHIPPED, {**_shop(), "taxonomies": {"x": {}}}, other_tables={"taxonomies"})
     assert "shop" in both.policies
 
 
@@ -100,4 +100,4 @@ def test_a_deployment_without_the_shipped_policies_has_no_aliases() -> None:
     alone = Catalogue.parse({}, _shop())
     assert dict(alone.aliases) == {}
     with pytest.raises(UnknownPolicyError):
-        alone.policy("linucb")
+        alone.get_policy("linucb")

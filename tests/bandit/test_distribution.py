@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.bandit.distribution import TIE_TOLERANCE, Distribution, Pick, ties, uniform01
+from bandstand.bandit.distribution import (
+    TIE_TOLERANCE,
+    Distribution,
+    Pick,
+    compute_greedy_probabilities,
+    hash_to_uniform,
+)
 from tests.bandit.given import LAW, FloatArray
 
 BELOW_ONE = math.nextafter(1.0, 0.0)
@@ -88,7 +94,7 @@ def test_just_below_the_floor_explores_the_last_of_any_number_of_candidates(floo
 @LAW
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=12))
 def test_ties_share_equally_and_nobody_else_gets_a_part(scores: list[float]) -> None:
-    shares = ties(np.array(scores))
+    shares = compute_greedy_probabilities(np.array(scores))
     largest = max(scores)
     tied = [score >= largest - TIE_TOLERANCE * max(1.0, abs(largest)) for score in scores]
     assert shares.tolist() == [float(Fraction(each, sum(tied))) for each in tied]
@@ -98,27 +104,27 @@ def test_ties_share_equally_and_nobody_else_gets_a_part(scores: list[float]) -> 
 def test_the_tie_tolerance_is_relative_to_the_largest_or_to_one(largest: float) -> None:
     scale = max(1.0, abs(largest))
     tied = np.array([largest, largest - 0.5e-12 * scale, largest - 2e-12 * scale])
-    assert ties(tied).tolist() == [0.5, 0.5, 0.0]
+    assert compute_greedy_probabilities(tied).tolist() == [0.5, 0.5, 0.0]
 
 
 @LAW
 @given(st.binary(min_size=1, max_size=100), st.text(max_size=40))
 def test_u_is_in_the_unit_interval_and_repeats(secret: bytes, decision_id: str) -> None:
-    u = uniform01(secret, decision_id)
+    u = hash_to_uniform(secret, decision_id)
     assert 0.0 <= u < 1.0
-    assert u == uniform01(secret, decision_id)
+    assert u == hash_to_uniform(secret, decision_id)
     assert (u * 2.0**53).is_integer()
 
 
 def test_u_depends_on_secret_and_id_and_is_the_same_in_every_version() -> None:
-    numbers = {uniform01(secret, name) for secret in (b"a", b"b", b"c" * 65) for name in ("x", "y", "\ud800")}
+    numbers = {hash_to_uniform(secret, name) for secret in (b"a", b"b", b"c" * 65) for name in ("x", "y", "\ud800")}
     assert len(numbers) == 9
-    assert uniform01(b"secret", "decision-1") == 0.48618919820806006
+    assert hash_to_uniform(b"secret", "decision-1") == 0.48618919820806006
 
 
 def test_u_is_uniform() -> None:
     n = 20_000
-    sample: FloatArray = np.sort([uniform01(b"secret", f"decision-{number}") for number in range(n)])
+    sample: FloatArray = np.sort([hash_to_uniform(b"secret", f"decision-{number}") for number in range(n)])
     # Kolmogorov-Smirnov: exceeds 2.2/√n once in 10⁴ secrets.
     distance = np.abs(sample - (np.arange(n) + 0.5) / n).max()
     assert distance < 2.2 / math.sqrt(n)

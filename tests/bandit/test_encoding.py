@@ -91,7 +91,7 @@ def test_hash_takes_a_lone_surrogate_as_json_may_hold_one() -> None:
 def test_hash_is_the_same_in_every_process() -> None:
     script = (
         "from bandstand.bandit.encoding import Hash;"
-        "columns = Hash(64).encoder((0.0,) * 64, 'colour')(['red', 'green', '人']);"
+        "columns = Hash(64).build_encoder((0.0,) * 64, 'colour')(['red', 'green', '人']);"
         "print([next(i for i, c in enumerate(columns) if c[row]) for row in range(3)])"
     )
     answers = {

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bandstand.bandit.chi_square import tail
+from bandstand.bandit.chi_square import compute_p_value
 from bandstand.bandit.experiment import Experiment, Split
 
 SECRET = b"s" * 32
@@ -14,25 +14,25 @@ THREE = "linucb-v2:60,thompson-v1:30,first-v1:10"
 
 def arms(text: str, secret: bytes = SECRET) -> list[str]:
     split = Split(Experiment.parse(text), secret)
-    return [split.arm(user) for user in USERS]
+    return [split.assign_policy(user) for user in USERS]
 
 
 def test_a_user_stays_in_their_arm() -> None:
     assert arms(THREE) == arms(THREE)
     pinned = Split(Experiment.parse("linucb-v2:1,first-v1:1"), SECRET)
-    assert [pinned.arm(user) for user in ("anna", "berta", "\U0001f98a", "\ud800")] == [
-        pinned.arm(user) for user in ("anna", "berta", "\U0001f98a", "\ud800")
+    assert [pinned.assign_policy(user) for user in ("anna", "berta", "\U0001f98a", "\ud800")] == [
+        pinned.assign_policy(user) for user in ("anna", "berta", "\U0001f98a", "\ud800")
     ]
 
 
 @pytest.mark.parametrize("text", [THREE, "linucb-v2:1,first-v1:1", "a=linucb-v2:0.98,first-v1:0.02"])
 def test_arms_get_their_share_of_the_users(text: str) -> None:
     found = arms(text)
-    shares = Experiment.parse(text).shares()
+    shares = Experiment.parse(text).compute_shares()
     statistic = math.fsum(
         (found.count(arm) - share * len(USERS)) ** 2 / (share * len(USERS)) for arm, share in shares.items()
     )
-    assert tail(statistic, len(shares) - 1) > 0.001
+    assert compute_p_value(statistic, len(shares) - 1) > 0.001
 
 
 def test_new_weights_move_only_as_many_users_as_they_must() -> None:
@@ -54,11 +54,11 @@ def test_another_name_or_another_secret_is_another_draw(text: str, secret: bytes
 
 def test_it_is_read_with_a_name_and_without() -> None:
     experiment = Experiment.parse(" autumn = linucb-v2:3 , first-v1: 1")
-    assert (experiment.name, experiment.shares()) == ("autumn", {"linucb-v2": 0.75, "first-v1": 0.25})
-    assert experiment.leading == "linucb-v2"
-    assert Experiment.parse("first-v1:1,linucb-v2:1").leading == "first-v1"
-    assert experiment.definition() != Experiment.parse("linucb-v2:3,first-v1:1").definition()
-    assert experiment.definition() == Experiment.parse("autumn=linucb-v2:3.0,first-v1:1.0").definition()
+    assert (experiment.name, experiment.compute_shares()) == ("autumn", {"linucb-v2": 0.75, "first-v1": 0.25})
+    assert experiment.leading_policy == "linucb-v2"
+    assert Experiment.parse("first-v1:1,linucb-v2:1").leading_policy == "first-v1"
+    assert experiment.to_canonical_json() != Experiment.parse("linucb-v2:3,first-v1:1").to_canonical_json()
+    assert experiment.to_canonical_json() == Experiment.parse("autumn=linucb-v2:3.0,first-v1:1.0").to_canonical_json()
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.bandit.errors import InvalidRequestError
 from bandstand.bandit.features import MAX_CELLS, FeatureSchema, Field
+from bandstand.errors import InvalidRequestError
 from tests.bandit.given import CATALOGUE, LAW, SHIPPED, Values, partial, random_request, schema, schema_of
 
 TIPS_7 = ("hour_sin", "hour_cos", "is_overdue", "task_age", "priority", "dow_sin", "dow_cos")
@@ -83,7 +83,7 @@ def test_a_missing_field_is_its_default(data: st.DataObject, name: str) -> None:
         for features in candidates
     ]
     assert tips.encode(context, candidates).tolist() == tips.encode(filled_context, filled).tolist()
-    assert [tips.values(context, features) for features in candidates] == [
+    assert [tips.raw_values(context, features) for features in candidates] == [
         {**filled_context, **features} for features in filled
     ]
 
@@ -134,7 +134,7 @@ def test_no_candidates_make_no_rows() -> None:
 
 
 def test_values_hold_what_the_schema_reads_and_nothing_else() -> None:
-    assert schema("tips-5").values({"hour_of_day": 7, "day_of_week": 3}, {"priority": 4, "colour": "red"}) == {
+    assert schema("tips-5").raw_values({"hour_of_day": 7, "day_of_week": 3}, {"priority": 4, "colour": "red"}) == {
         "hour_of_day": 7,
         "is_overdue": False,
         "task_age_days": 0.0,

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.distribution import Distribution, ties, uniform01
-from bandstand.bandit.errors import ConfigurationError, InvalidRequestError
+from bandstand.bandit.distribution import Distribution, compute_greedy_probabilities, hash_to_uniform
 from bandstand.bandit.features import FeatureSchema
 from bandstand.bandit.policies import EpsilonGreedy, LinUCB, Policy
-from bandstand.bandit.rewards import checked_reward, reaction_reward
-from bandstand.bandit.ridge import Prior, RidgeState, posterior
+from bandstand.bandit.rewards import compute_reaction_reward, validate_reward
+from bandstand.bandit.ridge import Prior, RidgeState, compute_posterior
+from bandstand.errors import ConfigurationError, InvalidRequestError
 from tests.bandit.given import CATALOGUE, SHIPPED, FloatArray, posterior_of_prior, schema
 
 HOUR = {"name": "hour", "source": "context.hour", "encoding": "cyclic", "period": 24}
@@ -350,9 +350,9 @@ def test_parameters_given_in_code() -> None:
     ],
 )
 def test_rewards_that_cannot_be_summed_change_nothing(x: list[float], r: float, w: float) -> None:
-    state = RidgeState.zero(3).updated(np.array([1.0, 2.0, 3.0]), 0.5)
+    state = RidgeState.empty(3).with_reward(np.array([1.0, 2.0, 3.0]), 0.5)
     before = state.to_json()
-    for change in (state.updated, state.revoked):
+    for change in (state.with_reward, state.without_reward):
         with pytest.raises(ValueError, match=r"x of shape|must be finite"):
             change(np.array(x), r, w)
     assert state.to_json() == before
@@ -360,11 +360,11 @@ def test_rewards_that_cannot_be_summed_change_nothing(x: list[float], r: float, 
 
 @pytest.mark.parametrize(("x", "r", "w"), [([2.0, 0.0], 0.5, 1.0), ([1.0, 0.0], 0.9, 1.0), ([0.1, 0.0], 0.1, 1.5)])
 def test_a_reward_that_is_not_in_the_sums_cannot_be_revoked(x: list[float], r: float, w: float) -> None:
-    state = RidgeState.zero(2).updated(np.array([1.0, 0.0]), 0.5)
+    state = RidgeState.empty(2).with_reward(np.array([1.0, 0.0]), 0.5)
     with pytest.raises(ValueError, match="not in the sums"):
-        state.revoked(np.array(x), r, w)
+        state.without_reward(np.array(x), r, w)
     with pytest.raises(ValueError, match="not in the sums"):
-        RidgeState.zero(2).revoked(np.zeros(2), 0.0)
+        RidgeState.empty(2).without_reward(np.zeros(2), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def test_priors(mean: FloatArray, covariance: FloatArray, noise: float) -> None:
 @pytest.mark.parametrize("scores", [[], [math.nan], [1.0, math.nan], [math.inf, 0.0], [-math.inf]])
 def test_scores(scores: list[float]) -> None:
     with pytest.raises(ValueError, match=r"finite|empty"):
-        ties(np.array(scores))
+        compute_greedy_probabilities(np.array(scores))
 
 
 @pytest.mark.parametrize("u", [-1e-9, 1.0, 2.0, math.nan])
@@ -436,18 +436,18 @@ def test_numbers_to_draw_with(u: float) -> None:
 
 def test_a_draw_needs_a_secret() -> None:
     with pytest.raises(ValueError, match="secret"):
-        uniform01(b"", "decision-1")
+        hash_to_uniform(b"", "decision-1")
 
 
 @pytest.mark.parametrize("policy", CATALOGUE.policies.values(), ids=lambda policy: policy.name)
 def test_features_of_another_schema(policy: Policy) -> None:
     d = policy.schema.dimension
-    belief = posterior(RidgeState.zero(d), policy.prior)
+    belief = compute_posterior(RidgeState.empty(d), policy.prior)
     for shape in ((0, d), (3, d + 1)):
         with pytest.raises(ValueError, match=r"empty|aligned"):
             policy.distribution(belief, np.zeros(shape))
     with pytest.raises(ValueError, match="aligned"):
-        posterior_of_prior(policy.prior).updated(np.ones(d + 1), 0.5, 1.0, 1.0)
+        posterior_of_prior(policy.prior).with_reward(np.ones(d + 1), 0.5, 1.0, 1.0)
 
 
 # ── rewards ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -472,7 +472,7 @@ def test_features_of_another_schema(policy: Policy) -> None:
 )
 def test_reactions(action: str, dwell_ms: Any, field: str) -> None:
     with pytest.raises(InvalidRequestError) as error:
-        reaction_reward(action, dwell_ms)
+        compute_reaction_reward(action, dwell_ms)
     assert [fault.field for fault in error.value.errors] == [field]
 
 
@@ -481,6 +481,6 @@ def test_reactions(action: str, dwell_ms: Any, field: str) -> None:
 )
 def test_reward_values(value: object) -> None:
     with pytest.raises(InvalidRequestError) as error:
-        checked_reward(value)
+        validate_reward(value)
     assert [fault.field for fault in error.value.errors] == ["reward"]
     assert str(value) not in error.value.detail

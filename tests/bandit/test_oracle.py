@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bandstand.bandit.ridge import Prior, RidgeState, posterior
+from bandstand.bandit.ridge import Prior, RidgeState, compute_posterior
 from tests.bandit.given import CATALOGUE, FloatArray, Values
 
 MABWISER = Path(__file__).parents[2].parent / "shared" / "data" / "ope" / "linucb_oracle.json"
@@ -69,12 +69,12 @@ def _world(rng: np.random.Generator, count: int) -> tuple[Values, list[Values]]:
 def test_v1_scores_equal_the_textbook_to_1e9_over_long_histories(
     name: str, weekday: bool, alpha: float, seed: int
 ) -> None:
-    policy, textbook, rng = CATALOGUE.policy(name), Textbook(weekday=weekday), np.random.default_rng(seed)
-    state = RidgeState.zero(policy.schema.dimension)
+    policy, textbook, rng = CATALOGUE.get_policy(name), Textbook(weekday=weekday), np.random.default_rng(seed)
+    state = RidgeState.empty(policy.schema.dimension)
     for _ in range(3_000):
         context, candidates = _world(rng, int(rng.integers(1, 12)))
         x = policy.schema.encode(context, candidates)
-        distribution = policy.distribution(posterior(state, policy.prior), x)
+        distribution = policy.distribution(compute_posterior(state, policy.prior), x)
         rows = [textbook.features(context, candidate) for candidate in candidates]
         expected = [textbook.score(row, alpha) for row in rows]
         np.testing.assert_allclose(distribution.score, expected, rtol=0, atol=1e-9)
@@ -82,7 +82,7 @@ def test_v1_scores_equal_the_textbook_to_1e9_over_long_histories(
         assert max(expected) - expected[best] < 1e-9
         reward = float(rng.uniform(-1.0, 1.0))
         textbook.learn(rows[best], reward)
-        state = state.updated(x[best], reward)
+        state = state.with_reward(x[best], reward)
 
 
 def _solved(matrix: Sequence[Sequence[Fraction]], right: Sequence[Fraction]) -> list[Fraction]:
@@ -104,17 +104,17 @@ def test_a_tiny_case_equals_exact_fractions() -> None:
     history = [((1, 0, 1), Fraction(1, 2)), ((0, 2, -1), Fraction(-1)), ((3, 1, 1), Fraction(1, 4))]
     a = [[Fraction(i == j) + sum(x[i] * x[j] for x, _ in history) for j in range(3)] for i in range(3)]
     b = [sum((reward * x[i] for x, reward in history), Fraction(0)) for i in range(3)]
-    state = RidgeState.zero(3)
+    state = RidgeState.empty(3)
     for x, reward in history:
-        state = state.updated(np.array(x, np.float64), float(reward))
-    belief = posterior(state, Prior.standard(3))
+        state = state.with_reward(np.array(x, np.float64), float(reward))
+    belief = compute_posterior(state, Prior.build_standard(3))
     theta = _solved(a, b)
     np.testing.assert_allclose(belief.mean, [float(value) for value in theta], rtol=0, atol=1e-15)
     for probe in ((1, 0, 0), (2, -1, 5)):
         square = sum(
             value * solved for value, solved in zip(probe, _solved(a, [Fraction(v) for v in probe]), strict=True)
         )
-        [width] = belief.widths(np.array([probe], np.float64))
+        [width] = belief.compute_widths(np.array([probe], np.float64))
         assert abs(width - math.sqrt(square)) < 1e-14
 
 
@@ -140,9 +140,9 @@ def test_disjoint_arms_equal_mabwiser(mabwiser: dict[str, Any], case: str, alpha
     contexts, tests = np.array(mabwiser["contexts"]), np.array(mabwiser["test_contexts"])
     d = contexts.shape[1]
     prior = Prior(np.zeros(d), np.eye(d) / ridge, 1.0)
-    states = {arm: RidgeState.zero(d) for arm in sorted(set(mabwiser["arms"]))}
+    states = {arm: RidgeState.empty(d) for arm in sorted(set(mabwiser["arms"]))}
     for x, arm, reward in zip(contexts, mabwiser["arms"], mabwiser["rewards"], strict=True):
-        states[arm] = states[arm].updated(x, reward)
-    beliefs = [posterior(state, prior) for state in states.values()]
-    scores = [tests @ belief.mean + alpha * belief.widths(tests) for belief in beliefs]
+        states[arm] = states[arm].with_reward(x, reward)
+    beliefs = [compute_posterior(state, prior) for state in states.values()]
+    scores = [tests @ belief.mean + alpha * belief.compute_widths(tests) for belief in beliefs]
     np.testing.assert_allclose(np.transpose(scores), mabwiser["expected"][case], rtol=0, atol=1e-9)

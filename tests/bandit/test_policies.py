@@ -6,10 +6,10 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from bandstand.bandit.distribution import spare, uniform01
+from bandstand.bandit.distribution import extract_second_uniform, hash_to_uniform
 from bandstand.bandit.features import FeatureSchema
 from bandstand.bandit.policies import KINDS, EpsilonGreedy, First, LinUCB, Policy, SquareCB, Thompson, Uniform
-from bandstand.bandit.ridge import Posterior, posterior
+from bandstand.bandit.ridge import Posterior, compute_posterior
 from tests.bandit.checks import check_policy, laws
 from tests.bandit.given import CATALOGUE, FloatArray, learned, random_request, random_rows, schema, schema_of
 
@@ -47,7 +47,9 @@ def test_a_policy_over_a_wide_schema_obeys_too() -> None:
 def test_linucb_adds_alpha_widths_to_the_mean_and_greedy_none() -> None:
     rng = np.random.default_rng(0)
     tips = schema("tips-7")
-    belief = posterior(learned(random_rows(tips, rng, 30), rng.uniform(-1, 1, 30)), LinUCB("any", tips, {}).prior)
+    belief = compute_posterior(
+        learned(random_rows(tips, rng, 30), rng.uniform(-1, 1, 30)), LinUCB("any", tips, {}).prior
+    )
     x = tips.encode(*random_request(tips, rng, 8))
     optimist = LinUCB("optimist", tips, {"alpha": 2.5}).distribution(belief, x)
     greedy = EpsilonGreedy("greedy", tips, {}).distribution(belief, x)
@@ -60,7 +62,7 @@ def test_the_floor_is_a_uniform_share_for_every_candidate() -> None:
     tips = schema("tips-5")
     policy = LinUCB("floored", tips, {"floor": 0.2})
     x = tips.encode({}, [{"priority": priority} for priority in (1, 2, 3, 4)])
-    distribution = policy.distribution(posterior(learned(x[:0], np.zeros(0)), policy.prior), x)
+    distribution = policy.distribution(compute_posterior(learned(x[:0], np.zeros(0)), policy.prior), x)
     np.testing.assert_allclose(distribution.probability, [0.05, 0.05, 0.05, 0.85], rtol=1e-12)
 
 
@@ -76,7 +78,12 @@ def test_thompsons_frequencies_are_the_probability_of_being_best(gap: float, dev
     """Of two candidates Φ(gap/deviation), within four standard errors over 200 decisions of 128 draws each."""
     belief, x = _two(gap, deviation)
     policy = Thompson("any", schema_of(*NUMBERS), {"scale": scale})
-    mean = np.mean([policy.distribution(belief, x, spare(uniform01(b"s", str(n)))).greedy[0] for n in range(200)])
+    mean = np.mean(
+        [
+            policy.distribution(belief, x, extract_second_uniform(hash_to_uniform(b"s", str(n)))).greedy[0]
+            for n in range(200)
+        ]
+    )
     truth = NormalDist().cdf(gap / (scale * deviation))
     # Windows of the same 4,096 draws overlap: there are at most 32 independent ones.
     assert abs(mean - truth) < 4.0 * np.sqrt(truth * (1.0 - truth) / 4096)
@@ -132,9 +139,9 @@ def test_the_controls_do_not_ask_what_was_learned() -> None:
 def test_what_a_pick_feels_says_nothing_about_the_spare() -> None:
     """Over u = k/2⁵³ the spare takes every value of its 20 bits equally often, whatever interval u is in."""
     for start in (0, 12_345 << 20, (2**33 - 1) << 20):
-        spares = [spare((start + k) / 2.0**53) for k in range(0, 1 << 20, 1 << 12)]
+        spares = [extract_second_uniform((start + k) / 2.0**53) for k in range(0, 1 << 20, 1 << 12)]
         assert spares == [k / 2.0**20 for k in range(0, 1 << 20, 1 << 12)]
-    assert 0.0 <= spare(1.0 - 2.0**-53) < 1.0
+    assert 0.0 <= extract_second_uniform(1.0 - 2.0**-53) < 1.0
 
 
 def test_the_hash_follows_kind_parameters_and_schema_but_not_the_name() -> None:

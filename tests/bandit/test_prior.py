@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from bandstand.bandit.prior import Hyperprior, UserSums, fit_prior, log_posterior, predictive
-from bandstand.bandit.ridge import Prior, RidgeState, posterior
+from bandstand.bandit.prior import Hyperprior, UserSums, compute_predictive_prior, fit_prior, log_posterior
+from bandstand.bandit.ridge import Prior, RidgeState, compute_posterior
 from tests.bandit.given import FloatArray, learned, random_prior
 
 D = 3
-BASE = Prior.standard(D)
+BASE = Prior.build_standard(D)
 
 
 def population(seed: int, users: int, rewards: int, truth: Prior) -> list[RidgeState]:
@@ -18,11 +18,11 @@ def population(seed: int, users: int, rewards: int, truth: Prior) -> list[RidgeS
     for theta in rng.multivariate_normal(truth.mean, truth.covariance, users):
         rows = rng.normal(size=(int(rng.integers(1, rewards + 1)), D))
         states.append(learned(rows, rows @ theta + np.sqrt(truth.noise) * rng.normal(size=len(rows))))
-    return [*states, RidgeState.zero(D)]
+    return [*states, RidgeState.empty(D)]
 
 
 def stacked(states: list[RidgeState]) -> UserSums:
-    return UserSums.stack(states, D)
+    return UserSums.from_states(states, D)
 
 
 def unknown_rr(state: RidgeState) -> RidgeState:
@@ -40,11 +40,11 @@ def difference(one: Prior, other: Prior) -> float:
 def test_without_users_it_is_the_base_prior() -> None:
     base = random_prior(D, np.random.default_rng(0))
     assert fit_prior(stacked([]), base) is base
-    assert predictive(base, 0, BASE) is BASE
+    assert compute_predictive_prior(base, 0, BASE) is BASE
 
 
 def test_users_without_rewards_say_nothing() -> None:
-    fitted = fit_prior(stacked([RidgeState.zero(D)] * 5), BASE)
+    fitted = fit_prior(stacked([RidgeState.empty(D)] * 5), BASE)
     np.testing.assert_allclose(fitted.mean, BASE.mean, rtol=0, atol=1e-9)
     np.testing.assert_allclose(fitted.covariance, BASE.covariance, rtol=0, atol=1e-5)
     assert fitted.noise == pytest.approx(1.0)
@@ -78,7 +78,7 @@ def test_no_step_lowers_the_log_posterior(seed: int, unknown: int) -> None:
     rng = np.random.default_rng(seed)
     states = population(seed, 25, 12, random_prior(D, rng))
     users = stacked([unknown_rr(state) if place < unknown else state for place, state in enumerate(states)])
-    known = users.where(~np.isnan(users.rr))
+    known = users.select_users(~np.isnan(users.rr))
     held = fit_prior(known, BASE).noise if unknown else None
     for sums, noise in ((known, None), (users, held)):
         start = random_prior(D, rng)
@@ -95,7 +95,7 @@ def test_a_step_is_the_formula_user_by_user() -> None:
     states, base, now = population(11, 6, 8, random_prior(D, rng)), random_prior(D, rng), random_prior(D, rng)
     weights = Hyperprior(0.7, 0.4, 3.0)
     count = len(states)
-    beliefs = [posterior(state, now) for state in states]
+    beliefs = [compute_posterior(state, now) for state in states]
 
     mean = (sum((each.mean for each in beliefs), np.zeros(D)) + 0.4 * base.mean) / (count + 0.4)
     scatter = 0.4 * np.outer(mean - base.mean, mean - base.mean) + 0.7 * base.covariance
@@ -139,9 +139,9 @@ def test_the_start_does_not_matter_nor_does_the_order_of_users() -> None:
 def test_a_weight_is_that_many_rewards() -> None:
     rng = np.random.default_rng(6)
     rows, rewards = rng.normal(size=(12, D)), rng.normal(size=12)
-    once = RidgeState.zero(D)
+    once = RidgeState.empty(D)
     for x, reward in zip(rows, rewards, strict=True):
-        once = once.updated(x, float(reward), 3.0)
+        once = once.with_reward(x, float(reward), 3.0)
     thrice = learned(np.repeat(rows, 3, axis=0), np.repeat(rewards, 3))
     others = population(7, 8, 10, BASE)
     assert difference(fit_prior(stacked([once, *others]), BASE), fit_prior(stacked([thrice, *others]), BASE)) < 1e-9
@@ -163,11 +163,11 @@ def collected_by_a_bandit(seed: int, users: int, rewards: int, truth: Prior) -> 
     rng = np.random.default_rng(seed)
     states = []
     for theta in rng.multivariate_normal(truth.mean, truth.covariance, users):
-        state = RidgeState.zero(D)
+        state = RidgeState.empty(D)
         for step in range(rewards):
             pulls = np.maximum(state.gram.diagonal(), 1.0)
             arm = step if step < D else int(np.argmax(state.b / pulls + 0.2 / np.sqrt(pulls)))
-            state = state.updated(np.eye(D)[arm], float(theta[arm] + np.sqrt(truth.noise) * rng.normal()))
+            state = state.with_reward(np.eye(D)[arm], float(theta[arm] + np.sqrt(truth.noise) * rng.normal()))
         states.append(state)
     return states, np.array([state.b / state.gram.diagonal() for state in states])
 
@@ -200,7 +200,7 @@ def test_a_prior_that_was_learned_beats_the_standard_one_for_the_next_user() -> 
     for theta in rng.multivariate_normal(truth.mean, truth.covariance, 200):
         rows = rng.normal(size=(4, D))
         state = learned(rows, rows @ theta + np.sqrt(truth.noise) * rng.normal(size=4))
-        errors.append([((posterior(state, prior).mean - theta) ** 2).sum() for prior in (fitted, BASE, truth)])
+        errors.append([((compute_posterior(state, prior).mean - theta) ** 2).sum() for prior in (fitted, BASE, truth)])
     ours, standard, ideal = np.mean(errors, axis=0)
     assert ours < 1.1 * ideal
     assert ours < 0.5 * standard
@@ -222,11 +222,13 @@ def test_two_opposite_groups_are_a_wide_direction_and_not_a_mean() -> None:
 def test_the_predictive_covariance_is_that_of_students_t_for_many_users_and_never_wider_than_nothing_known() -> None:
     estimate = Prior(np.zeros(D), 0.01 * np.eye(D), 1.0)
     for users in (100, 1000):
-        factor = predictive(estimate, users, BASE).covariance[0, 0] / 0.01
+        factor = compute_predictive_prior(estimate, users, BASE).covariance[0, 0] / 0.01
         assert factor == pytest.approx((users + 1) / (users - D), rel=2 * (D + 1) ** 2 / users**2)
-    assert np.trace(predictive(Prior(np.zeros(D), 0.5 * np.eye(D), 1.0), 1, BASE).covariance) == pytest.approx(D)
+    assert np.trace(
+        compute_predictive_prior(Prior(np.zeros(D), 0.5 * np.eye(D), 1.0), 1, BASE).covariance
+    ) == pytest.approx(D)
     wide = Prior(np.zeros(D), 4.0 * np.eye(D), 1.0)
-    assert predictive(wide, 2, BASE).covariance.tolist() == wide.covariance.tolist()
+    assert compute_predictive_prior(wide, 2, BASE).covariance.tolist() == wide.covariance.tolist()
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3, 1e6])

@@ -7,8 +7,8 @@ import pytest
 
 from bandstand.bandit.choice import choose
 from bandstand.bandit.policies import LinUCB
-from bandstand.bandit.profile import DAY, PolicyState, Profile
-from bandstand.bandit.ridge import Prior, RidgeState, posterior
+from bandstand.bandit.profile import SECONDS_PER_DAY, PolicyState, Profile
+from bandstand.bandit.ridge import Prior, RidgeState, compute_posterior
 from tests.bandit.given import FloatArray, random_prior, schema_of
 
 KEY = ("linucb-v1", "tips-5")
@@ -22,15 +22,15 @@ def taught(seed: int = 3, rewards: int = 12) -> Profile:
     rng = np.random.default_rng(seed)
     profile = Profile("ada")
     for seq in range(1, rewards + 1):
-        profile.decided(2 * seq, KEY, float(seq), exploring=seq % 3 == 0)
-        profile.rewarded(2 * seq + 1, KEY, float(seq), rng.normal(size=D), float(rng.uniform(-1, 1)), 1.0)
+        profile.apply_decision(2 * seq, KEY, float(seq), exploring=seq % 3 == 0)
+        profile.apply_reward(2 * seq + 1, KEY, float(seq), rng.normal(size=D), float(rng.uniform(-1, 1)), 1.0)
     return profile
 
 
 def test_a_decision_counts_and_teaches_nothing() -> None:
     profile = Profile("ada")
-    profile.decided(7, KEY, 10.0, exploring=True)
-    profile.decided(9, KEY, 12.0, exploring=False)
+    profile.apply_decision(7, KEY, 10.0, exploring=True)
+    profile.apply_decision(9, KEY, 12.0, exploring=False)
     state = profile.policies[KEY]
     assert (state.pulls, state.explores, state.reward_count) == (2, 1, 0)
     assert (state.ridge, state.last_updated, profile.seq) == (None, 12.0, 9)
@@ -39,7 +39,7 @@ def test_a_decision_counts_and_teaches_nothing() -> None:
 def test_a_reward_teaches_its_policy_alone() -> None:
     profile = Profile("ada")
     x = np.arange(1.0, D + 1)
-    profile.rewarded(4, KEY, 1.0, x, 0.5, 2.0)
+    profile.apply_reward(4, KEY, 1.0, x, 0.5, 2.0)
     assert set(profile.policies) == {KEY}
     ridge = profile.policies[KEY].ridge
     assert ridge is not None
@@ -52,30 +52,30 @@ def test_a_refused_reward_leaves_everything_as_it_was() -> None:
     profile = taught()
     before = profile.to_json()
     with pytest.raises(ValueError, match="finite"):
-        profile.rewarded(99, KEY, 5.0, np.full(D, np.nan), 0.5, 1.0)
+        profile.apply_reward(99, KEY, 5.0, np.full(D, np.nan), 0.5, 1.0)
     assert profile.to_json() == before
 
 
 @pytest.mark.parametrize("d", [5, 40])
 def test_the_posterior_is_that_of_the_sums_cached_or_not(d: int) -> None:
     rng = np.random.default_rng(5)
-    prior = Prior.standard(d)
+    prior = Prior.build_standard(d)
     state = PolicyState()
-    np.testing.assert_array_equal(state.posterior(prior).covariance, np.eye(d))
+    np.testing.assert_array_equal(state.get_posterior(prior).covariance, np.eye(d))
     for _ in range(300):
         state.learn(rng.normal(size=d), float(rng.uniform(-1, 1)), 1.0)
         if rng.random() < 0.5:
-            state.posterior(prior)
+            state.get_posterior(prior)
     assert state.ridge is not None
-    expected = posterior(state.ridge, prior)
-    np.testing.assert_allclose(state.posterior(prior).mean, expected.mean, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(state.posterior(prior).covariance, expected.covariance, rtol=0, atol=1e-9)
+    expected = compute_posterior(state.ridge, prior)
+    np.testing.assert_allclose(state.get_posterior(prior).mean, expected.mean, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(state.get_posterior(prior).covariance, expected.covariance, rtol=0, atol=1e-9)
 
 
 def test_a_reset_forgets_every_policy_and_is_remembered() -> None:
     profile = taught()
-    profile.decided(90, OTHER, 1.0, exploring=False)
-    profile.reset(91)
+    profile.apply_decision(90, OTHER, 1.0, exploring=False)
+    profile.apply_reset(91)
     assert (profile.policies, profile.reset_seq, profile.seq) == ({}, 91, 91)
 
 
@@ -83,14 +83,14 @@ def test_a_copy_is_a_snapshot() -> None:
     profile = taught()
     snapshot = profile.copy()
     before = json.dumps(snapshot.to_json())
-    profile.rewarded(98, KEY, 9.0, np.ones(D), 1.0, 1.0)
-    profile.decided(99, OTHER, 9.0, exploring=False)
+    profile.apply_reward(98, KEY, 9.0, np.ones(D), 1.0, 1.0)
+    profile.apply_decision(99, OTHER, 9.0, exploring=False)
     assert json.dumps(snapshot.to_json()) == before
 
 
 def test_json_keeps_every_bit() -> None:
     profile = taught()
-    profile.decided(91, OTHER, 2.0, exploring=True)
+    profile.apply_decision(91, OTHER, 2.0, exploring=True)
     document = json.loads(json.dumps(profile.to_json()))
     again = Profile.from_json(document)
     assert again.to_json() == profile.to_json()
@@ -103,7 +103,7 @@ def test_json_keeps_every_bit() -> None:
 def test_a_policy_under_a_renamed_schema_starts_cold_beside_the_old() -> None:
     profile = taught()
     renamed = (KEY[0], "tips-6")
-    profile.decided(90, renamed, 1.0, exploring=False)
+    profile.apply_decision(90, renamed, 1.0, exploring=False)
     assert profile.policies[renamed].ridge is None
     assert isinstance(profile.policies[KEY].ridge, RidgeState)
     assert set(profile.to_json()["policies"]) == {"linucb-v1", "linucb-v1@tips-5"}
@@ -112,8 +112,8 @@ def test_a_policy_under_a_renamed_schema_starts_cold_beside_the_old() -> None:
 
 def test_an_import_replaces_what_was_known() -> None:
     profile, other = Profile("ada"), taught()
-    profile.decided(1, OTHER, 1.0, exploring=False)
-    profile.adopt(50, other)
+    profile.apply_decision(1, OTHER, 1.0, exploring=False)
+    profile.apply_import(50, other)
     assert profile.seq == 50
     assert profile.to_json()["policies"] == other.to_json()["policies"]
 
@@ -131,22 +131,22 @@ def test_an_unknown_version_is_refused(version: object) -> None:
 def test_another_prior_needs_no_new_sums(d: int) -> None:
     """Whichever prior was asked under before, the answer is the posterior of the sums under the one asked for now."""
     rng = np.random.default_rng(6)
-    state, priors = PolicyState(), [Prior.standard(d), random_prior(d, rng), random_prior(d, rng)]
-    np.testing.assert_array_equal(state.posterior(priors[1]).mean, priors[1].mean)
+    state, priors = PolicyState(), [Prior.build_standard(d), random_prior(d, rng), random_prior(d, rng)]
+    np.testing.assert_array_equal(state.get_posterior(priors[1]).mean, priors[1].mean)
     for _ in range(60):
         state.learn(rng.normal(size=d), float(rng.uniform(-1, 1)), 1.0)
         prior = priors[rng.integers(3)]
         assert state.ridge is not None
-        expected = posterior(state.ridge, prior)
-        np.testing.assert_allclose(state.posterior(prior).mean, expected.mean, rtol=0, atol=1e-9)
-        np.testing.assert_allclose(state.posterior(prior).covariance, expected.covariance, rtol=0, atol=1e-9)
+        expected = compute_posterior(state.ridge, prior)
+        np.testing.assert_allclose(state.get_posterior(prior).mean, expected.mean, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(state.get_posterior(prior).covariance, expected.covariance, rtol=0, atol=1e-9)
 
 
 def test_a_posterior_is_computed_once_for_a_prior() -> None:
-    state, prior = PolicyState(), Prior.standard(D)
+    state, prior = PolicyState(), Prior.build_standard(D)
     state.learn(np.ones(D), 1.0, 1.0)
-    assert state.posterior(prior) is state.posterior(prior)
-    assert state.posterior(prior) is not state.posterior(Prior.standard(D))
+    assert state.get_posterior(prior) is state.get_posterior(prior)
+    assert state.get_posterior(prior) is not state.get_posterior(Prior.build_standard(D))
 
 
 # ── forgetting ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -157,8 +157,8 @@ HALF_LIFE = 7.0
 def events(seed: int = 8, count: int = 40) -> list[tuple[float, FloatArray, float, float]]:
     """Time, features, reward, weight; times rise, but for a clock that went back twice."""
     rng = np.random.default_rng(seed)
-    times = np.cumsum(rng.exponential(0.5 * DAY, count)) + 1.7e9
-    times[[10, 25]] -= 2.0 * DAY
+    times = np.cumsum(rng.exponential(0.5 * SECONDS_PER_DAY, count)) + 1.7e9
+    times[[10, 25]] -= 2.0 * SECONDS_PER_DAY
     return [(float(ts), rng.normal(size=D), float(rng.uniform(-1, 1)), float(rng.uniform(0.5, 2))) for ts in times]
 
 
@@ -173,7 +173,7 @@ def test_a_reward_of_age_a_counts_half_after_every_half_life() -> None:
     folded = events()
     state = forgetful(folded)
     last = max(ts for ts, *_ in folded)
-    kept = [weight * 0.5 ** ((last - ts) / (HALF_LIFE * DAY)) for ts, _, _, weight in folded]
+    kept = [weight * 0.5 ** ((last - ts) / (HALF_LIFE * SECONDS_PER_DAY)) for ts, _, _, weight in folded]
     ridge = state.ridge
     assert ridge is not None
     grams = [w * np.outer(x, x) for w, (_, x, _, _) in zip(kept, folded, strict=True)]
@@ -186,30 +186,30 @@ def test_a_reward_of_age_a_counts_half_after_every_half_life() -> None:
 
 def test_forgetting_goes_back_to_the_prior_and_not_to_nought() -> None:
     state, prior = forgetful(events()), random_prior(D, np.random.default_rng(9))
-    later = state.posterior(prior, state.as_of + 100 * HALF_LIFE * DAY)
+    later = state.get_posterior(prior, state.as_of + 100 * HALF_LIFE * SECONDS_PER_DAY)
     np.testing.assert_allclose(later.mean, prior.mean, rtol=0, atol=1e-9)
     np.testing.assert_allclose(later.covariance, prior.covariance, rtol=0, atol=1e-9)
 
 
 def test_a_posterior_ages_between_rewards_in_ticks_that_depend_on_the_time_alone() -> None:
-    state, prior = forgetful(events()), Prior.standard(D)
-    ridge, tick, now = state.ridge, HALF_LIFE * DAY / 128, 0.0
+    state, prior = forgetful(events()), Prior.build_standard(D)
+    ridge, tick, now = state.ridge, HALF_LIFE * SECONDS_PER_DAY / 128, 0.0
     assert ridge is not None
     for ticks in (0.0, 0.4, 1.0, 70.3, 1000.0):
         now = state.as_of + ticks * tick
         other = state.copy()
-        other.posterior(prior, now + 5 * tick)
-        assert other.posterior(prior, now).mean.tolist() == state.posterior(prior, now).mean.tolist()
+        other.get_posterior(prior, now + 5 * tick)
+        assert other.get_posterior(prior, now).mean.tolist() == state.get_posterior(prior, now).mean.tolist()
         age = max(0.0, now // tick * tick - state.as_of)
         assert 0.0 <= now - state.as_of - age <= tick
-        expected = posterior(ridge.decayed(0.5 ** (age / (HALF_LIFE * DAY))), prior)
-        np.testing.assert_allclose(state.posterior(prior, now).covariance, expected.covariance, rtol=1e-12)
-    assert state.posterior(prior, now) is state.posterior(prior, now + 0.01 * tick)
+        expected = compute_posterior(ridge.with_decay(0.5 ** (age / (HALF_LIFE * SECONDS_PER_DAY))), prior)
+        np.testing.assert_allclose(state.get_posterior(prior, now).covariance, expected.covariance, rtol=1e-12)
+    assert state.get_posterior(prior, now) is state.get_posterior(prior, now + 0.01 * tick)
 
 
 def test_without_a_half_life_time_changes_nothing() -> None:
-    state, prior = forgetful(events(), half_life=0.0), Prior.standard(D)
-    assert state.posterior(prior, 1.8e9) is state.posterior(prior, 1.9e9)
+    state, prior = forgetful(events(), half_life=0.0), Prior.build_standard(D)
+    assert state.get_posterior(prior, 1.8e9) is state.get_posterior(prior, 1.9e9)
     assert (state.half_life, state.as_of) == (0.0, 0.0)
     assert "half_life" not in state.to_json()
 
@@ -227,14 +227,14 @@ def test_forgetting_survives_json_at_any_moment() -> None:
 def test_another_half_life_counts_from_its_first_reward_on() -> None:
     state = PolicyState()
     state.learn(np.ones(D), 1.0, 1.0, 0.0, 1.0)
-    state.learn(np.ones(D), 1.0, 1.0, DAY, 2.0)
+    state.learn(np.ones(D), 1.0, 1.0, SECONDS_PER_DAY, 2.0)
     assert state.ridge is not None
     assert state.ridge.weight == pytest.approx(1.5)
-    state.learn(np.ones(D), 1.0, 1.0, 3 * DAY, 2.0)
+    state.learn(np.ones(D), 1.0, 1.0, 3 * SECONDS_PER_DAY, 2.0)
     assert state.ridge.weight == pytest.approx(1.75)
-    state.learn(np.ones(D), 1.0, 1.0, 5 * DAY, 0.0)
+    state.learn(np.ones(D), 1.0, 1.0, 5 * SECONDS_PER_DAY, 0.0)
     assert state.ridge.weight == pytest.approx(1.875)
-    state.learn(np.ones(D), 1.0, 1.0, 50 * DAY, 0.0)
+    state.learn(np.ones(D), 1.0, 1.0, 50 * SECONDS_PER_DAY, 0.0)
     assert state.ridge.weight == pytest.approx(2.875)
 
 
@@ -251,7 +251,9 @@ def test_a_reward_is_taken_back_with_the_weight_it_still_has(half_life: float) -
         # Without the newest reward a replay stops its decay earlier: the sums differ by one factor, and are the same
         # at any later time.
         age = max(0.0, state.as_of - without.as_of)
-        expected = without.ridge.decayed(0.5 ** (age / (half_life * DAY))) if half_life else without.ridge
+        expected = (
+            without.ridge.with_decay(0.5 ** (age / (half_life * SECONDS_PER_DAY))) if half_life else without.ridge
+        )
         np.testing.assert_allclose(state.ridge.gram, expected.gram, rtol=0, atol=1e-9)
         np.testing.assert_allclose(state.ridge.b, expected.b, rtol=0, atol=1e-9)
         assert state.reward_count == without.reward_count
@@ -287,13 +289,13 @@ def test_in_a_drifting_world_forgetting_follows_and_remembering_does_not() -> No
         theta = rng.normal(size=3)
         profiles = [Profile("ada"), Profile("ada")]
         for step in range(240):
-            now = step * DAY / 2
+            now = step * SECONDS_PER_DAY / 2
             taste = theta if step < 120 else -theta
             x, noise = rng.normal(size=(5, 3)), 0.3 * rng.normal()
             for which, (policy, profile) in enumerate(zip(policies, profiles, strict=True)):
                 pick = choose(policy, profile, x, float(rng.random()), now=now).pick
                 reward = float(x[pick] @ taste) + noise
-                profile.rewarded(
+                profile.apply_reward(
                     step + 1, (policy.name, policy.schema.name), now, x[pick], reward, 1.0, policy.half_life
                 )
                 earned[which] += x[pick] @ taste if step >= 120 else 0.0
@@ -308,13 +310,13 @@ def test_to_pass_a_reward_over_is_to_learn_it_and_take_it_back(half_life: float,
     """In every way but rounding: when the sums were last decayed, and when the user was last heard of, too."""
     taken, passed = Profile("ada"), Profile("ada")
     for seq, (ts, x, reward, weight) in enumerate(events(), start=1):
-        taken.rewarded(seq, KEY, ts, x, reward, weight, half_life)
+        taken.apply_reward(seq, KEY, ts, x, reward, weight, half_life)
         if seq == gone + 1:
-            passed.passed_over(seq, KEY, ts, half_life)
+            passed.apply_skipped_reward(seq, KEY, ts, half_life)
         else:
-            passed.rewarded(seq, KEY, ts, x, reward, weight, half_life)
+            passed.apply_reward(seq, KEY, ts, x, reward, weight, half_life)
     ts, x, reward, weight = events()[gone]
-    assert taken.revoked(99, KEY, ts, x, reward, weight), "so little is taken that what is left is exact"
+    assert taken.apply_revocation(99, KEY, ts, x, reward, weight), "so little is taken that what is left is exact"
     one, other = taken.policies[KEY], passed.policies[KEY]
     assert (one.as_of, one.half_life, one.reward_count) == (other.as_of, other.half_life, other.reward_count)
     assert one.last_updated == other.last_updated
@@ -326,9 +328,9 @@ def test_to_pass_a_reward_over_is_to_learn_it_and_take_it_back(half_life: float,
 
 def test_the_only_reward_taken_back_leaves_nothing_and_so_does_passing_it_over() -> None:
     taken, passed = Profile("ada"), Profile("ada")
-    taken.rewarded(1, KEY, 5.0, np.ones(D), 0.1, 1.0)
-    assert taken.revoked(2, KEY, 5.0, np.ones(D), 0.1, 1.0)
-    passed.passed_over(1, KEY, 5.0)
+    taken.apply_reward(1, KEY, 5.0, np.ones(D), 0.1, 1.0)
+    assert taken.apply_revocation(2, KEY, 5.0, np.ones(D), 0.1, 1.0)
+    passed.apply_skipped_reward(1, KEY, 5.0)
     passed.seq = 2
     assert taken.to_json() == passed.to_json()
 

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from bandstand.bandit.reservoir import Reservoir, capacity, sampling_key
+from bandstand.bandit.reservoir import Reservoir, compute_capacity, compute_sampling_key
 from bandstand.bandit.ridge import RidgeState
 
-SUMS = RidgeState.zero(2)
+SUMS = RidgeState.empty(2)
 SEED = b"which sample"
 
 
 def offered(users: list[str], size: int, seed: bytes = SEED) -> Reservoir:
     reservoir = Reservoir(size, seed)
     for user in users:
-        reservoir.offer(user, SUMS)
+        reservoir.add(user, SUMS)
     return reservoir
 
 
@@ -27,7 +27,7 @@ def test_it_holds_everybody_until_it_is_full() -> None:
 
 def test_the_sample_is_that_of_the_smallest_keys_in_whatever_order_users_come() -> None:
     users = [f"user-{number}" for number in range(500)]
-    expected = sorted(users, key=lambda user: sampling_key(SEED, user))[:40]
+    expected = sorted(users, key=lambda user: compute_sampling_key(SEED, user))[:40]
     rng = np.random.default_rng(0)
     for _ in range(3):
         repeated = rng.permutation(users * 2).tolist()
@@ -47,13 +47,13 @@ def test_every_user_is_equally_likely() -> None:
 
 def test_it_keeps_the_newest_sums_and_tells_who_is_in() -> None:
     reservoir = Reservoir(1, SEED)
-    first, second = sorted(["ada", "bob"], key=lambda user: sampling_key(SEED, user))
-    newer = SUMS.updated(np.ones(2), 1.0)
-    assert reservoir.offer(second, SUMS)
-    assert reservoir.offer(second, newer)
+    first, second = sorted(["ada", "bob"], key=lambda user: compute_sampling_key(SEED, user))
+    newer = SUMS.with_reward(np.ones(2), 1.0)
+    assert reservoir.add(second, SUMS)
+    assert reservoir.add(second, newer)
     assert reservoir.members()[second] is newer
-    assert reservoir.offer(first, SUMS)
-    assert not reservoir.offer(second, newer)
+    assert reservoir.add(first, SUMS)
+    assert not reservoir.add(second, newer)
     assert list(reservoir) == [first]
 
 
@@ -66,7 +66,7 @@ def test_who_is_removed_is_gone_and_makes_room() -> None:
     assert gone not in reservoir
     assert len(reservoir) == 9
     for user in users:
-        reservoir.offer(user, SUMS)
+        reservoir.add(user, SUMS)
     assert len(reservoir) == 10
     assert set(reservoir) == set(offered(users, 10))
 
@@ -80,9 +80,9 @@ def test_members_are_a_copy_in_the_order_of_their_names() -> None:
 
 @pytest.mark.parametrize(("d", "users"), [(1, 2000), (32, 2000), (33, 1925), (256, 32)])
 def test_wide_models_make_it_smaller(d: int, users: int) -> None:
-    assert capacity(d) == users
-    assert capacity(d) * d * d * 8 <= 2**24
+    assert compute_capacity(d) == users
+    assert compute_capacity(d) * d * d * 8 <= 2**24
 
 
 def test_a_long_seed_and_odd_ids_have_keys_too() -> None:
-    assert sampling_key(b"x" * 100, "\ud800") != sampling_key(b"x" * 101, "\ud800")
+    assert compute_sampling_key(b"x" * 100, "\ud800") != compute_sampling_key(b"x" * 101, "\ud800")

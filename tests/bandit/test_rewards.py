@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.bandit.rewards import checked_reward, reaction_reward
+from bandstand.bandit.rewards import compute_reaction_reward, validate_reward
 from tests.bandit.given import LAW
 
 DWELLS = st.one_of(st.none(), st.integers(0, 10**9), st.floats(0.0, 1e9))
@@ -30,19 +30,19 @@ DWELLS = st.one_of(st.none(), st.integers(0, 10**9), st.floats(0.0, 1e9))
     ],
 )
 def test_done_by_dwell(dwell_ms: float, reward: float) -> None:
-    assert reaction_reward("done", dwell_ms) == reward
+    assert compute_reaction_reward("done", dwell_ms) == reward
 
 
 @LAW
 @given(DWELLS)
 def test_dismiss_and_snooze_do_not_ask_how_long(dwell_ms: float | None) -> None:
-    assert reaction_reward("dismiss", dwell_ms) == -1.0
-    assert reaction_reward("snooze", dwell_ms) == 0.1
+    assert compute_reaction_reward("dismiss", dwell_ms) == -1.0
+    assert compute_reaction_reward("snooze", dwell_ms) == 0.1
 
 
 @LAW
 @given(st.one_of(st.floats(-1.0, 1.0), st.integers(-1, 1)))
 def test_rewards_in_the_interval_pass_unchanged(value: float) -> None:
-    checked = checked_reward(value)
+    checked = validate_reward(value)
     assert checked == value
     assert isinstance(checked, float)

@@ -12,8 +12,8 @@ import types
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from bandstand.bandit.errors import StorageUnavailableError
-from bandstand.settings import Settings
+from bandstand.config.settings import Settings
+from bandstand.errors import StorageUnavailableError
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -60,8 +60,8 @@ class ScriptedApp:
 
 
 def scripted_module() -> types.ModuleType:
-    """Stand in for ``bandstand.app``."""
-    module = types.ModuleType("bandstand.app")
+    """Stand in for ``bandstand.wiring.app``."""
+    module = types.ModuleType("bandstand.wiring.app")
     module.create_app = create_app  # type: ignore[attr-defined]  # a module is made of what is put into it
     return module
 
@@ -71,7 +71,7 @@ def create_app(settings: Settings) -> ScriptedApp:
 
 
 if __name__ == "__main__":
-    sys.modules["bandstand.app"] = scripted_module()
+    sys.modules["bandstand.wiring.app"] = scripted_module()
 
     from bandstand.cli import main
 

@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from bandstand import __version__
-from bandstand.bandit.errors import BandstandError
 from bandstand.cli import command, main
-from bandstand.cli.settings import settings_page
-from bandstand.settings import Settings
+from bandstand.cli.settings import render_settings_page
+from bandstand.config.settings import Settings
+from bandstand.errors import BandstandError
 
 
 def test_the_version_is_the_package_s() -> None:
@@ -45,7 +45,7 @@ def test_help_of_serve_says_which_setting_each_flag_overrides_and_its_default() 
 
 def test_settings_prints_a_row_for_every_setting() -> None:
     output = CliRunner().invoke(command, ["settings"]).output
-    assert output == settings_page()
+    assert output == render_settings_page()
     for name in Settings.model_fields:
         assert f"\n| `{name.upper()}` | " in output
     assert all(row.count(" | ") == 3 for row in output.splitlines() if row.startswith("| `"))
@@ -68,9 +68,9 @@ def test_an_error_of_several_lines_is_shown_as_one(
     def refuse(settings: Settings) -> None:
         raise BandstandError("first\nsecond")
 
-    stand_in = types.ModuleType("bandstand.app")
+    stand_in = types.ModuleType("bandstand.wiring.app")
     stand_in.create_app = refuse  # type: ignore[attr-defined]  # a module is made of what is put into it
-    monkeypatch.setitem(sys.modules, "bandstand.app", stand_in)
+    monkeypatch.setitem(sys.modules, "bandstand.wiring.app", stand_in)
     monkeypatch.setattr(sys, "argv", ["bandstand", "openapi"])
     with pytest.raises(SystemExit):
         main()

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from bandstand import __version__
-from bandstand.bandit.errors import ConfigurationError, StorageUnavailableError
 from bandstand.cli.serve import serve
+from bandstand.errors import ConfigurationError, StorageUnavailableError
 from tests.cli.scripted_service import scripted_module
 
 SCRIPT = Path(__file__).with_name("scripted_service.py")
@@ -112,7 +112,7 @@ def test_a_port_in_use_is_one_line_and_exit_code_2() -> None:
 
 @pytest.fixture
 def _scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "bandstand.app", scripted_module())
+    monkeypatch.setitem(sys.modules, "bandstand.wiring.app", scripted_module())
 
 
 @pytest.mark.usefixtures("_scripted")

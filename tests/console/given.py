@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 
 from bandstand.judge.gate import Gate
-from bandstand.simulate.judge import RuleJudge
-from bandstand.simulate.listener import ChatPlayers, JudgeListener
+from bandstand.simulate.judges.judge import RuleJudge
 from bandstand.simulate.plan import ChatPlan, Plan
-from bandstand.simulate.runner import LocalPlayers, Runner
-from bandstand.store.simulations import Simulations
+from bandstand.simulate.run.listener import ChatPlayers, JudgeListener
+from bandstand.simulate.run.runner import LocalPlayers, Runner
+from bandstand.store.tables.simulations import Simulations
 from tests.api.given import KEYS, Service, serving
 from tests.judge.given import local
 from tests.simulate.given import CATALOGUE, SMALL
@@ -114,7 +114,7 @@ async def talked() -> tuple[Plan, dict[str, Any]]:
     plan = replace(SMALL, chat=ChatPlan())
     runner = Runner(plan, ChatPlayers(LocalPlayers(CATALOGUE.policies), JudgeListener(local(), Gate())), RuleJudge())
     assert await runner.run(asyncio.Event())
-    return plan, runner.tally.summary()
+    return plan, runner.tally.build_summary()
 
 
 def keep(state_dir: Path, plan: Plan, summary: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ def test_every_file_a_template_asks_for_is_there() -> None:
     for name in asked:
         asset = assets.get(name)
         assert asset is not None, name
-        assert assets.address(name).endswith(asset.digest[:12])
+        assert assets.get_url(name).endswith(asset.digest[:12])
 
 
 async def test_a_file_is_served_packed_or_not_and_kept_for_good(person: Person) -> None:
@@ -49,5 +49,5 @@ def test_a_file_is_packed_the_same_each_time() -> None:
     one, other = Assets().get("console.css"), Assets().get("console.css")
     assert one is not None
     assert other is not None
-    assert one.packed == other.packed
-    assert gzip.decompress(one.packed) == one.body
+    assert one.gzipped_body == other.gzipped_body
+    assert gzip.decompress(one.gzipped_body) == one.body

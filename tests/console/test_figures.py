@@ -4,19 +4,19 @@ from typing import Any
 
 import pytest
 
-from bandstand.console.figures import activity_figures, compared, running_mean
-from bandstand.store.sight import Activity
+from bandstand.console.figures import build_activity_figures, build_comparison, build_running_mean
+from bandstand.store.tables.console_queries import PolicyActivity
 
 HOURS = range(480_000, 480_024, 6)
 
 
 def test_activity_is_drawn_by_policy_over_the_whole_span() -> None:
     activity = [
-        Activity(480_000, "a", 10, 1, 4, 2.0),
-        Activity(480_006, "a", 5, 0, 0, 0.0),
-        Activity(480_006, "b", 3, 0, 2, -1.0),
+        PolicyActivity(480_000, "a", 10, 1, 4, 2.0),
+        PolicyActivity(480_006, "a", 5, 0, 0, 0.0),
+        PolicyActivity(480_006, "b", 3, 0, 2, -1.0),
     ]
-    figures = activity_figures(activity, ["b", "a", "idle"], HOURS)
+    figures = build_activity_figures(activity, ["b", "a", "idle"], HOURS)
     assert [trace["name"] for trace in figures["decisions"]["data"]] == ["b", "a"]
     b, a = figures["decisions"]["data"]
     assert (b["y"], a["y"]) == ([3], [10, 5])
@@ -28,13 +28,13 @@ def test_activity_is_drawn_by_policy_over_the_whole_span() -> None:
 
 
 def test_nothing_is_drawn_of_nothing() -> None:
-    figures = activity_figures([], ["a"], HOURS)
+    figures = build_activity_figures([], ["a"], HOURS)
     assert [figure["data"] for figure in figures.values()] == [[], []]
-    assert [trace["x"] for trace in running_mean([])["data"]] == [[], []]
+    assert [trace["x"] for trace in build_running_mean([])["data"]] == [[], []]
 
 
 def test_the_running_mean_is_the_mean_so_far() -> None:
-    given, mean = running_mean([(0.0, 1.0), (60.0, 0.0), (120.0, -1.0)])["data"]
+    given, mean = build_running_mean([(0.0, 1.0), (60.0, 0.0), (120.0, -1.0)])["data"]
     assert given["y"] == [1.0, 0.0, -1.0]
     assert given["text"][1] == "1970-01-01 00:01"
     assert mean["y"] == pytest.approx([1.0, 0.5, 0.0])
@@ -48,7 +48,7 @@ def test_runs_are_compared_curve_by_curve() -> None:
         bound = {"by_decision": {"decision": [1, 2], "mean_reward": [value - 1, value - 1]}}
         return {"policies": {"p": {"by_decision": curve(value)}}, "baselines": {"random": bound}}
 
-    lines = [trace for trace in compared({3: summary(0.5), 4: summary(0.25)})["data"] if "name" in trace]
+    lines = [trace for trace in build_comparison({3: summary(0.5), 4: summary(0.25)})["data"] if "name" in trace]
     assert {trace["name"]: trace["y"] for trace in lines} == {
         "random (run 3)": [-0.5, -0.5],
         "random (run 4)": [-0.75, -0.75],

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from bandstand.conversation.prompts import prompts_directory
+from bandstand.prompts.library import prompts_directory
 from tests.console.given import Person, visiting
 
 

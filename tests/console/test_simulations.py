@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from bandstand.simulate.asking import shipped_prompt
-from bandstand.simulate.llm_judge import LlmJudge
+from bandstand.simulate.judges.judge_prompt import load_shipped_prompt
+from bandstand.simulate.judges.llm_judge import LlmJudge
 from bandstand.simulate.plan import JudgePlan
-from bandstand.simulate.runner import LocalPlayers, Runner
+from bandstand.simulate.run.runner import LocalPlayers, Runner
 from tests.console.given import Page, Person, keep, talked
 from tests.simulate.given import CATALOGUE
 from tests.simulate.given import SMALL as TINY
@@ -104,9 +104,9 @@ async def test_more_than_four_runs_do_not_fit_side_by_side(person: Person, tmp_p
 
 async def test_a_run_of_another_judge_tells_who_decided(person: Person, tmp_path: Path) -> None:
     plan = replace(TINY, judge=JudgePlan(kind="llm"))
-    runner = Runner(plan, LocalPlayers(CATALOGUE.policies), LlmJudge(None, shipped_prompt()))
+    runner = Runner(plan, LocalPlayers(CATALOGUE.policies), LlmJudge(None, load_shipped_prompt()))
     assert await runner.run(asyncio.Event())
-    keep(tmp_path / "state", plan, runner.tally.summary())
+    keep(tmp_path / "state", plan, runner.tally.build_summary())
     page = await person.open("/simulations/1")
     assert ["linucb-v1", "rule", "no-key", f"{plan.total // 2:,}"] in page.rows()
 

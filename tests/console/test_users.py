@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import StorageUnavailableError
 from bandstand.console import users
-from bandstand.service.coefficients import coefficients
-from bandstand.service.deployment import Deployment
+from bandstand.errors import StorageUnavailableError
+from bandstand.service.coefficients import list_coefficients
+from bandstand.service.context import ServiceContext
 from tests.api.given import API_KEYS, TWO
 from tests.console.given import ADMIN, Person, visiting
+from tests.store.given import ledger_of
 
 HOSTILE = ["<script>alert(1)</script>", "a/b", "..", "%2F", "x&y=z", "é 张伟", '"quoted"', "' or 1=1 --", "a" * 256]
 
@@ -79,11 +80,11 @@ async def test_a_page_does_not_wait_for_a_long_replay(person: Person, monkeypatc
     await person.service.reward(decision_id=decision["decision_id"], reward=1.0)
     replayed = asyncio.Event()
 
-    async def slow(deployment: Deployment, user_id: str) -> list[dict[str, Any]]:
+    async def slow(deployment: ServiceContext, user_id: str) -> list[dict[str, Any]]:
         await replayed.wait()
-        return await coefficients(deployment, user_id)
+        return await list_coefficients(deployment, user_id)
 
-    monkeypatch.setattr(users, "coefficients", slow)
+    monkeypatch.setattr(users, "list_coefficients", slow)
     page = await person.open("/user", id="ada")
     assert page.status == 200
     assert "made anew from the ledger" in page.text
@@ -92,7 +93,7 @@ async def test_a_page_does_not_wait_for_a_long_replay(person: Person, monkeypatc
     asked = asyncio.create_task(person.open(unescape(ready).removeprefix("/console")))
     replayed.set()
     assert (await asked).status == 200
-    monkeypatch.setattr(users, "_PATIENCE_S", 30.0)
+    monkeypatch.setattr(users, "_MAX_WAIT_S", 30.0)
     page = await person.open("/user", id="ada")
     assert "made anew" not in page.text
     assert "linucb-v2 active" in page.text
@@ -105,11 +106,11 @@ async def test_a_replay_that_fails_is_told_to_whoever_asks_next(
     await person.service.score("ada")
     failing = asyncio.Event()
 
-    async def broken(deployment: Deployment, user_id: str) -> list[dict[str, Any]]:
+    async def broken(deployment: ServiceContext, user_id: str) -> list[dict[str, Any]]:
         await failing.wait()
         raise StorageUnavailableError("the ledger cannot be read")
 
-    monkeypatch.setattr(users, "coefficients", broken)
+    monkeypatch.setattr(users, "list_coefficients", broken)
     assert (await person.open("/user", id="ada")).status == 200
     failing.set()
     assert (await person.open("/user/ready.json", id="ada")).status == 503
@@ -180,7 +181,6 @@ async def test_what_is_done_at_the_console_bears_the_name_of_the_key(tmp_path: P
         await person.log_in()
         token = (await person.open("/user/reset", id="ada")).token
         await person.send("/user/reset", id="ada", token=token)
-    from bandstand.store.ledger import connect  # noqa: PLC0415 (only here is the file itself looked into)
-
-    rows = connect(tmp_path / "ledger.db").execute("SELECT kind, client FROM marks WHERE uid IS NOT NULL").fetchall()
+    with ledger_of(tmp_path) as ledger:
+        rows = ledger.execute("SELECT kind, client FROM marks WHERE uid IS NOT NULL").fetchall()
     assert rows == [("reset", "ops")]

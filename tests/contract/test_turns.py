@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from bandstand.store.directory import StoreOptions
+from bandstand.store.embedded.state_directory import StoreOptions
 from tests.contract.server import Connection, connected, started
 from tests.store.given import Subject, assert_same, embedded, killed, rebuilt
 
@@ -80,4 +80,4 @@ async def test_a_kill_with_turns_queued_loses_none_and_doubles_none(tmp_path: Pa
     async with Subject(embedded(state_dir, READING)) as subject:
         for number in range(USERS):
             user_id = f"user-{number}"
-            assert_same(await subject.store.profile(user_id), await rebuilt(copy, user_id))
+            assert_same(await subject.store.load_profile(user_id), await rebuilt(copy, user_id))

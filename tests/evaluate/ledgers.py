@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.evaluate.candidate import Candidate
-from bandstand.evaluate.chunk import Chunk
-from bandstand.evaluate.policy_replay import PolicyReplay
+from bandstand.evaluate.estimators.chunk import Chunk
+from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
+from bandstand.evaluate.policy_replay.replay import PolicyReplay
 from bandstand.service.score import score
-from bandstand.simulate.persona import named_personas
-from bandstand.simulate.world import Episode, World
-from bandstand.store import decision_log
-from bandstand.store.decision_log import LoggedEvent
-from bandstand.store.events import seq_at
-from bandstand.store.maintenance import observed
+from bandstand.simulate.world.persona import make_personas
+from bandstand.simulate.world.world import Episode, World
+from bandstand.store.maintenance import decision_log
+from bandstand.store.maintenance.decision_log import LoggedEvent
+from bandstand.store.maintenance.offline import open_read_only
+from bandstand.store.records import first_seq_at
 from tests.evaluate.world import FloatArray
 from tests.store.populated import Served, catalogue_of
 
@@ -45,8 +45,8 @@ def kinds() -> Catalogue:
 
 def persona_world(users: int, days: int, seed: int = 1) -> list[Episode]:
     """Users whose true rewards are known."""
-    world = World(personas=named_personas("uniform", users, seed), seed=seed, days=days)
-    return [world.episode(user) for user in range(users)]
+    world = World(personas=make_personas("uniform", users, seed), seed=seed, days=days)
+    return [world.build_episode(user) for user in range(users)]
 
 
 def play(
@@ -60,11 +60,11 @@ def play(
             deployment.store.secret = b"tests"  # with ids of our own: the same draws every time
             for step in range(len(episodes[0].expected_reward)):
                 for user, episode in enumerate(episodes):
-                    candidates = episode.slates.candidates(step)
+                    candidates = episode.slates.get_candidates(step)
                     request = {
                         "user_id": f"user-{user}",
                         "decision_id": f"{user}/{step}",
-                        "context": episode.slates.context(step),
+                        "context": episode.slates.get_context(step),
                         "candidates": candidates,
                     }
                     deployment.clock.now += 1.0
@@ -72,7 +72,7 @@ def play(
                     scored = await score(deployment.deployment, request, body=body, client="tests", policy=policy)
                     assert scored.decision_id is not None
                     pick = [each["id"] for each in candidates].index(scored.tip_id)
-                    await deployment.reward(scored.decision_id, episode.reaction(step, pick).reward)
+                    await deployment.reward(scored.decision_id, episode.get_reaction(step, pick).reward)
                     true.append(episode.expected_reward[step])
         return np.array(true)
 
@@ -81,8 +81,8 @@ def play(
 
 def pages_of(state_dir: Path, catalogue: Catalogue | None = None, **bounds: Any) -> list[list[LoggedEvent]]:
     """A whole decision log."""
-    with observed(state_dir, catalogue or kinds()) as state:
-        return list(decision_log.read(state, **bounds))
+    with open_read_only(state_dir, catalogue or kinds()) as state:
+        return list(decision_log.read_events(state, **bounds))
 
 
 def replayed(
@@ -94,15 +94,15 @@ def replayed(
 ) -> list[Chunk]:
     """The whole log under each policy."""
     configured = catalogue or kinds()
-    candidates = [Candidate(configured.policy(name)) for name in policies]
+    candidates = [CandidatePolicy(configured.get_policy(name)) for name in policies]
     replay = PolicyReplay(candidates, str, model=model, frozen_from=frozen_from)
-    chunks = [replay.replayed(page) for page in pages]
+    chunks = [replay.replay_page(page) for page in pages]
     return [_joined([chunk[index] for chunk in chunks]) for index in range(len(policies))]
 
 
 def start_of(since: float | None) -> int:
     """From which event a policy is frozen that is frozen from a time on."""
-    return 1 if since is None else seq_at(since)
+    return 1 if since is None else first_seq_at(since)
 
 
 def _joined(chunks: Sequence[Chunk]) -> Chunk:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bandstand.evaluate import clipped_ips, ips, snips
-from tests.evaluate.test_estimators import OBP_NAMES, estimate_as_obp
+from tests.evaluate.estimators.test_functions import OBP_NAMES, estimate_as_obp
 from tests.evaluate.world import Log
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "ope"

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from bandstand_client import Bandstand
 
-from bandstand.settings import Settings, load_catalogue
+from bandstand.config.settings import Settings, load_catalogue
 from examples.open_bandit.replay import (
     CONFIG,
     CONTROL,

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bandstand.llm.scripted_server import ScriptedAnswer, ScriptedServer
+from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedServer
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "examples" / "tips"

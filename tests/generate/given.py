@@ -1,8 +1,8 @@
 """What the tests of generating are given."""
 
-from bandstand.conversation.prompts import Prompt, PromptLibrary, prompts_directory
 from bandstand.generate.generator import PARAMETERS
 from bandstand.generate.tips import TipRequest
+from bandstand.prompts.library import Prompt, PromptLibrary, prompts_directory
 
 SHIPPED = PromptLibrary.load(prompts_directory(), offered={"generate": PARAMETERS})
 

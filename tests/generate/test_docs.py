@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import bandstand.generate.errors
-from bandstand.bandit.errors import BandstandError
-from bandstand.conversation.prompts import PromptLibrary
+from bandstand.errors import BandstandError
 from bandstand.generate.generator import PARAMETERS
+from bandstand.prompts.library import PromptLibrary
 from tests.generate.given import SHIPPED
 
 DOCS = (Path(__file__).parents[2] / "docs" / "generate.md").read_text("utf-8")
@@ -26,11 +26,11 @@ def test_the_example_prompt_loads(tmp_path: Path) -> None:
     (tmp_path / "generate" / "v4-terse.md").write_text(BLOCKS[2][1], "utf-8")
     library = PromptLibrary.load(tmp_path, offered={"generate": PARAMETERS})
     assert library.broken == ()
-    assert library.versions("generate") == ("v4-terse",)
+    assert library.list_versions("generate") == ("v4-terse",)
 
 
 def test_every_version_parameter_and_error_is_documented() -> None:
-    for version in SHIPPED.versions("generate"):
+    for version in SHIPPED.list_versions("generate"):
         assert f"| `{version}` |" in DOCS
     for parameter, meaning in PARAMETERS.items():
         assert f"| `{parameter}` | {meaning} |" in DOCS

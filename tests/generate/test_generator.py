@@ -3,19 +3,17 @@
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import BandstandError, OverloadedError
-from bandstand.conversation.gateway import ChatClient, Message
+from bandstand.errors import BandstandError, OverloadedError
 from bandstand.generate.errors import GatewayError, GatewayUnreachableError, NotJsonError
-from bandstand.generate.generator import TipGenerator, day_period
+from bandstand.generate.generator import TipGenerator, get_day_period
 from bandstand.generate.parse import TIPS_SCHEMA
-from bandstand.generate.tips import Tip
-from bandstand.llm.chat import ChatReply
+from bandstand.generate.tips import GeneratedTip
+from bandstand.llm.chat import ChatReply, ChatRequest
 from bandstand.llm.errors import (
     BudgetExceededError,
     ChatMalformedError,
@@ -24,13 +22,13 @@ from bandstand.llm.errors import (
     ChatUnreachableError,
     CircuitOpenError,
 )
-from bandstand.llm.openai_compatible import OpenAICompatibleClient
-from bandstand.llm.scripted import Line, ScriptedClient
-from bandstand.llm.scripted_server import ScriptedAnswer, ScriptedServer
+from bandstand.llm.providers.openai_compatible import OpenAICompatibleClient
+from bandstand.testing.scripted_llm import Line, ScriptedClient
+from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedServer
 from tests.generate.given import REQUEST, shipped
 
 GOOD = json.dumps({"tips": [{"id": "tip-1", "content": "Pay the rent.", "rationale": None}]})
-PAID = Tip(id="tip-1", content="Pay the rent.")
+PAID = GeneratedTip(id="tip-1", content="Pay the rent.")
 
 
 def said(text: str, prompt: int | None = 100, completion: int | None = 10, **more: Any) -> ChatReply:
@@ -166,7 +164,7 @@ async def test_so_many_at_once_and_no_more() -> None:
     ],
 )
 def test_periods_of_the_day(period: str, hours: list[int]) -> None:
-    assert {day_period(hour) for hour in hours} == {period}
+    assert {get_day_period(hour) for hour in hours} == {period}
 
 
 class TestOverSockets:
@@ -183,7 +181,7 @@ class TestOverSockets:
         ):
             generation = await TipGenerator(client).generate(REQUEST, shipped())
         assert (generation.tips, generation.tries, generation.model) == ((PAID,), 2, "tip-generator")
-        assert [len(request.texts) for request in server.requests] == [1, 1, 3]
+        assert [len(request.message_texts) for request in server.requests] == [1, 1, 3]
         assert all(request.path == "/chat/completions" for request in server.requests)
 
     async def test_the_deadline_covers_every_try(self) -> None:
@@ -207,7 +205,7 @@ class TestOverSockets:
                 while not server.requests:  # noqa: ASYNC110 - the server offers no event to await
                     await asyncio.sleep(0.005)
                 task.cancel()
-                while not server.hung_up:  # noqa: ASYNC110 - the same
+                while not server.disconnects:  # noqa: ASYNC110 - the same
                     await asyncio.sleep(0.005)
             assert task.cancelled()
 
@@ -220,19 +218,6 @@ class _Held:
     def __init__(self) -> None:
         self.release = asyncio.Event()
 
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        deadline: float,
-        temperature: float | None,
-        schema: Mapping[str, object] | None,
-    ) -> ChatReply:
+    async def complete(self, _request: ChatRequest) -> ChatReply:
         await self.release.wait()
         return said(GOOD)
-
-
-def _the_clients_keep_the_protocol(compatible: OpenAICompatibleClient, scripted: ScriptedClient) -> list[ChatClient]:
-    """For the type checker: the packages are siblings, and only their shapes agree."""
-    return [compatible, scripted]

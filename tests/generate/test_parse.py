@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bandstand.generate.parse import CONTENT_CHARACTERS, ID_CHARACTERS, TIPS_SCHEMA, NotTipsError, parse_tips
-from bandstand.generate.tips import Tip
+from bandstand.generate.parse import MAX_CONTENT_CHARS, MAX_ID_CHARS, TIPS_SCHEMA, NotTipsError, parse_tips
+from bandstand.generate.tips import GeneratedTip
 from tests.generate.test_tasks import json_values
 
 
@@ -36,19 +36,19 @@ items = st.fixed_dictionaries(
 answers = st.lists(items, max_size=8)
 
 
-def read(value: object, n: int = 50) -> tuple[Tip, ...]:
+def read(value: object, n: int = 50) -> tuple[GeneratedTip, ...]:
     return parse_tips(json.dumps(value), n)
 
 
-def check(tips: tuple[Tip, ...], n: int) -> None:
+def check(tips: tuple[GeneratedTip, ...], n: int) -> None:
     assert len(tips) <= n
     assert len({tip.id for tip in tips}) == len(tips)
     for tip in tips:
-        assert 1 <= len(tip.id) <= ID_CHARACTERS
+        assert 1 <= len(tip.id) <= MAX_ID_CHARS
         assert tip.id == tip.id.strip()
         assert tip.id.isprintable()
-        assert 1 <= len(tip.content) <= CONTENT_CHARACTERS
-        assert tip.rationale is None or 1 <= len(tip.rationale) <= CONTENT_CHARACTERS
+        assert 1 <= len(tip.content) <= MAX_CONTENT_CHARS
+        assert tip.rationale is None or 1 <= len(tip.rationale) <= MAX_CONTENT_CHARS
         assert tip.source == "llm"
         for text in (tip.id, tip.content, tip.rationale or ""):
             assert not any(unicodedata.category(c) in {"Cc", "Cs"} and c not in "\n\t" for c in text)
@@ -152,7 +152,7 @@ def test_ids_are_there_and_unique(given_ids: list[Any], expected: list[str]) -> 
 
 def test_empty_contents_are_dropped_before_counting_and_numbering() -> None:
     answer = [{"content": ""}, {"content": " \n\u0000\u200b"}, {"content": " a "}, {"content": "b"}, {"content": "c"}]
-    assert read(answer, 2) == (Tip(id="tip-1", content="a"), Tip(id="tip-2", content="b"))
+    assert read(answer, 2) == (GeneratedTip(id="tip-1", content="a"), GeneratedTip(id="tip-2", content="b"))
 
 
 def test_too_few_is_fine() -> None:
@@ -171,7 +171,7 @@ def test_long_contents_are_cut() -> None:
 def test_the_schema_describes_what_is_read() -> None:
     answer = {"tips": [{"id": "tip-1", "content": "x", "rationale": None, "task_id": None}]}
     jsonschema.validate(answer, dict(TIPS_SCHEMA))
-    assert read(answer) == (Tip(id="tip-1", content="x"),)
+    assert read(answer) == (GeneratedTip(id="tip-1", content="x"),)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.generate.quote import bounded, clipped, quote_extra, quote_tasks, visible
+from bandstand.generate.quote import copy_bounded, quote_extra, quote_tasks, strip_hidden, truncate_end
 from tests.generate.test_tasks import json_values, tasks
 
 
@@ -81,7 +81,7 @@ def test_one_task_of_any_size_fits_the_default_budget() -> None:
     ["\u202e", "\u2066", "\u200b", "\ufeff", "\x00", "\x1b", "\U000e0041", "\ud800", "\u3164", "\u115f", "\u034f"],
 )
 def test_what_cannot_be_seen_is_taken_out(hidden: str) -> None:
-    assert visible(f"a{hidden}b") == "ab"
+    assert strip_hidden(f"a{hidden}b") == "ab"
     assert hidden not in quote_tasks([{"title": f"a{hidden}b", "x": {f"k{hidden}": [f"v{hidden}"]}}]).text
 
 
@@ -95,24 +95,24 @@ def test_what_cannot_be_seen_is_taken_out(hidden: str) -> None:
     ],
 )
 def test_of_a_row_of_selectors_or_joiners_the_first_stays(text: str, shown: str) -> None:
-    assert visible(text) == shown
+    assert strip_hidden(text) == shown
 
 
 @pytest.mark.parametrize("text", ["naïve 名 👩‍👩‍👧 ❤️‍🔥 می‌خواهم 葛\U000e0100城", "a\tb\nc", ""])
 def test_what_can_be_seen_stays(text: str) -> None:
-    assert visible(text) == text
+    assert strip_hidden(text) == text
 
 
 @given(st.text(max_size=40), st.integers(1, 40))
 def test_clipping_keeps_the_head(text: str, characters: int) -> None:
-    short = clipped(text, characters)
+    short = truncate_end(text, characters)
     assert len(short) <= characters
     assert short == text or (short.endswith("…") and text.startswith(short[:-1]))
 
 
 @given(json_values, st.integers(0, 200))
 def test_bounded_copies_are_json_and_small(value: object, characters: int) -> None:
-    text = json.dumps(bounded(value, characters), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(copy_bounded(value, characters), ensure_ascii=False, allow_nan=False)
     assert len(text) <= 6 * characters + 60
 
 
@@ -120,11 +120,11 @@ def test_wide_deep_and_strange_values_end() -> None:
     deep: Any = "end"
     for _ in range(10_000):
         deep = [deep]
-    assert bounded(deep, 1000) == [[[[[["…"]]]]]]
-    wide = bounded([[] for _ in range(10**5)], 1000)
+    assert copy_bounded(deep, 1000) == [[[[[["…"]]]]]]
+    wide = copy_bounded([[] for _ in range(10**5)], 1000)
     assert isinstance(wide, list)
     assert len(wide) <= 250
-    assert bounded({"a": object(), "b": 10**400, "c": (1, None, True)}, 1000) == {
+    assert copy_bounded({"a": object(), "b": 10**400, "c": (1, None, True)}, 1000) == {
         "a": "…",
         "b": "…",
         "c": [1, None, True],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bandstand.generate.generator import PARAMETERS, prompt_values
+from bandstand.generate.generator import PARAMETERS, build_prompt_values
 from bandstand.generate.quote import quote_tasks
 from bandstand.generate.tips import TipRequest
 from tests.generate.given import REQUEST, SHIPPED, shipped
@@ -24,12 +24,12 @@ CASES = {
 
 def rendered(version: str, case: str) -> str:
     request = CASES[case]
-    prompt = shipped(version).render(prompt_values(request, quote_tasks(request.tasks, 500)))
+    prompt = shipped(version).render(build_prompt_values(request, quote_tasks(request.tasks, 500)))
     return f"[system]\n{prompt.system}\n\n[user]\n{prompt.user}\n"
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("version", SHIPPED.versions("generate"))
+@pytest.mark.parametrize("version", SHIPPED.list_versions("generate"))
 def test_rendered_text_is_as_committed(version: str, case: str) -> None:
     snapshot = SNAPSHOTS / f"{version}.{case}.txt"
     text = rendered(version, case)
@@ -40,15 +40,15 @@ def test_rendered_text_is_as_committed(version: str, case: str) -> None:
 
 
 def test_every_snapshot_is_of_a_prompt() -> None:
-    names = {f"{version}.{case}.txt" for version in SHIPPED.versions("generate") for case in CASES}
+    names = {f"{version}.{case}.txt" for version in SHIPPED.list_versions("generate") for case in CASES}
     assert {path.name for path in SNAPSHOTS.iterdir()} == names
 
 
-@pytest.mark.parametrize("version", SHIPPED.versions("generate"))
+@pytest.mark.parametrize("version", SHIPPED.list_versions("generate"))
 def test_no_task_closes_its_fence(version: str) -> None:
     user = rendered(version, "full").split("[user]")[1]
     assert user.count("</tasks>") == user.count("</extra>") == 1
 
 
 def test_the_values_offered_are_the_values_documented() -> None:
-    assert prompt_values(REQUEST, quote_tasks(REQUEST.tasks)).keys() == PARAMETERS.keys()
+    assert build_prompt_values(REQUEST, quote_tasks(REQUEST.tasks)).keys() == PARAMETERS.keys()

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from bandstand.bandit.errors import ConfigurationError, InvalidRequestError
+from bandstand.errors import ConfigurationError, InvalidRequestError
 from bandstand.generate.selection import default_versions, select_prompt, uniform
 from tests.generate.given import SHIPPED
 

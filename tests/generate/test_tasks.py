@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.generate.tasks import MAX_TASKS, Task, most_urgent, read_task
+from bandstand.generate.tasks import MAX_TASKS, Task, read_task, select_most_urgent
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -114,7 +114,7 @@ def test_nothing_fails_and_nothing_is_lost(raw: dict[str, object]) -> None:
 
 @given(st.lists(tasks, max_size=12), st.integers(0, 12))
 def test_what_is_left_out_is_never_more_urgent_than_what_is_kept(raw: list[dict[str, object]], count: int) -> None:
-    kept = most_urgent(raw, count)
+    kept = select_most_urgent(raw, count)
     positions = [position for position, _ in kept]
     assert len(set(positions)) == len(kept) == min(count, len(raw))
 
@@ -128,4 +128,4 @@ def test_what_is_left_out_is_never_more_urgent_than_what_is_kept(raw: list[dict[
 
 
 def test_at_most_two_hundred() -> None:
-    assert len(most_urgent([{}] * 500)) == MAX_TASKS == 200
+    assert len(select_most_urgent([{}] * 500)) == MAX_TASKS == 200

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.generate.quote import visible
+from bandstand.generate.quote import strip_hidden
 from bandstand.generate.template import TemplateTipGenerator
-from bandstand.generate.tips import Tip, TipRequest
+from bandstand.generate.tips import GeneratedTip, TipRequest
 from tests.generate.test_tasks import tasks
 
 
-def tips_of(*raw: dict[str, object], n: int = 50) -> tuple[Tip, ...]:
+def tips_of(*raw: dict[str, object], n: int = 50) -> tuple[GeneratedTip, ...]:
     return TemplateTipGenerator().generate(TipRequest(tasks=raw, n=n)).tips
 
 
@@ -57,7 +57,7 @@ def test_overdue_first_then_by_priority_then_by_age() -> None:
     ],
 )
 def test_says_what_the_task_says(task: dict[str, object], content: str, rationale: str | None) -> None:
-    assert tips_of(task) == (Tip(id="tip-1", content=content, rationale=rationale, source="template"),)
+    assert tips_of(task) == (GeneratedTip(id="tip-1", content=content, rationale=rationale, source="template"),)
 
 
 def test_tasks_without_a_title_are_passed_over() -> None:
@@ -77,6 +77,6 @@ def test_any_tasks_make_tips_that_can_be_scored(raw: list[dict[str, object]], n:
     assert len(tips) <= min(n, len(raw))
     for tip in tips:
         assert 0 < len(tip.content) <= 2000
-        assert visible(tip.content) == tip.content
+        assert strip_hidden(tip.content) == tip.content
         assert "\n" not in tip.content
         assert tip.source == "template"

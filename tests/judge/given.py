@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from bandstand.conversation.prompts import Prompt, PromptLibrary, prompts_directory
-from bandstand.judge.evaluation import Outcome
-from bandstand.judge.local import Local
-from bandstand.judge.reading import Reading, read
-from bandstand.judge.rows import Row
+from bandstand.judge.local.local_judge import Local
+from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
 from bandstand.judge.taxonomy import shipped_taxonomy
+from bandstand.judge.training.dataset import LabelledTurn
+from bandstand.judge.training.evaluation import JudgedRow
 from bandstand.judge.turn import Turn
 from bandstand.judge.verdict import Unscored, UnscoredReason, Verdict
+from bandstand.prompts.library import Prompt, PromptLibrary, prompts_directory
 
 LAW = settings(deadline=None, derandomize=True)
 """A property is a law or it is not: the same examples in every run, and no limit of time on a shared machine."""
@@ -44,8 +44,8 @@ def judge_prompt(version: str = "v1") -> Prompt:
     return prompt
 
 
-def reading(message: str, answer: str = TOLD, question: str = "") -> Reading:
-    return read(Turn(question, answer, message).cut())
+def reading(message: str, answer: str = TOLD, question: str = "") -> NormalisedTurn:
+    return normalise_turn(Turn(question, answer, message).cut())
 
 
 def verdict(label: str = "neg_correction", confidence: float = 0.9, **more: Any) -> Verdict:
@@ -58,16 +58,16 @@ def unscored(reason: UnscoredReason = UnscoredReason.TIMEOUT) -> Unscored:
 
 
 @cache
-def dialogues(name: str) -> list[tuple[str, Row]]:
+def dialogues(name: str) -> list[tuple[str, LabelledTurn]]:
     """The rows of a data file, each with the dialogue it is from."""
-    rows: list[tuple[str, Row]] = BENCHMARK["dialogues"](DATA / name)
+    rows: list[tuple[str, LabelledTurn]] = BENCHMARK["dialogues"](DATA / name)
     return rows
 
 
 @cache
-def cross_validated() -> list[tuple[str, Outcome]]:
+def cross_validated() -> list[tuple[str, JudgedRow]]:
     """Every turn about films, judged by a model trained on other dialogues."""
-    outcomes: list[tuple[str, Outcome]] = BENCHMARK["cross_validated"](dialogues("iard_dev.jsonl"))
+    outcomes: list[tuple[str, JudgedRow]] = BENCHMARK["cross_validated"](dialogues("iard_dev.jsonl"))
     return outcomes
 
 

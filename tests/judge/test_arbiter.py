@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.bandit.errors import InvalidRequestError
+from bandstand.errors import InvalidRequestError
 from bandstand.judge.arbiter import (
     ArbiterSettings,
-    Candidate,
+    IntentCandidate,
     RuleSignal,
     Trigger,
     decided,
@@ -19,8 +19,8 @@ SCORES = st.floats(0, 1)
 NAMES = {"a": "退款", "b": "Cancel", "c": "Other"}
 
 
-def candidates(*scores: float) -> list[Candidate]:
-    return [Candidate(key, NAMES[key], "", score) for key, score in zip("abc", scores, strict=False)]
+def candidates(*scores: float) -> list[IntentCandidate]:
+    return [IntentCandidate(key, NAMES[key], "", score) for key, score in zip("abc", scores, strict=False)]
 
 
 def test_the_settings_are_the_contracts() -> None:
@@ -32,7 +32,7 @@ def test_the_settings_are_the_contracts() -> None:
         multi_intent_threshold=0.1,
         llm_judge_timeout_ms=2_000,
     )
-    assert len(ArbiterSettings.names()) == 6
+    assert len(ArbiterSettings.list_names()) == 6
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_the_settings_are_the_contracts() -> None:
     ],
 )
 def test_the_checks_and_their_order_are_the_contracts(
-    rule: RuleSignal | None, semantic: list[Candidate], expected: str
+    rule: RuleSignal | None, semantic: list[IntentCandidate], expected: str
 ) -> None:
     assert should_trigger(rule, semantic) == (expected != "", expected)
 
@@ -108,7 +108,7 @@ def test_the_answer_is_that_of_the_sentences_read_one_by_one(rule: float, top: f
     ],
 )
 def test_without_the_llm_the_higher_score_decides(
-    rule: RuleSignal | None, semantic: list[Candidate], intent: str | None, name: str | None, score: float
+    rule: RuleSignal | None, semantic: list[IntentCandidate], intent: str | None, name: str | None, score: float
 ) -> None:
     outcome = not_triggered(rule, semantic, "disabled").as_json()
     assert {key: outcome[key] for key in ("intent_id", "intent_name", "score", "triggered", "trigger_reason")} == {
@@ -146,10 +146,10 @@ def test_any_other_choice_decides_nothing(intent: object, score: object) -> None
 
 def test_a_request_overrides_thresholds_and_nothing_else() -> None:
     settings = ArbiterSettings(llm_judge_enabled=False, llm_judge_timeout_ms=500)
-    assert settings.overridden({"conflict_threshold": 0, "gray_zone_threshold": 0.9}) == ArbiterSettings(
+    assert settings.with_overrides({"conflict_threshold": 0, "gray_zone_threshold": 0.9}) == ArbiterSettings(
         llm_judge_enabled=False, llm_judge_timeout_ms=500, conflict_threshold=0, gray_zone_threshold=0.9
     )
-    assert settings.overridden({}) == settings
+    assert settings.with_overrides({}) == settings
 
 
 @pytest.mark.parametrize(
@@ -168,5 +168,5 @@ def test_a_request_overrides_thresholds_and_nothing_else() -> None:
 )
 def test_every_other_override_is_refused_by_name(config: dict[str, object]) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        ArbiterSettings().overridden(config)
+        ArbiterSettings().with_overrides(config)
     assert [error.field for error in caught.value.errors] == [f"config.{next(iter(config))}"]

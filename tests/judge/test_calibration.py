@@ -8,31 +8,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.bandit.errors import ConfigurationError, InvalidRequestError
-from bandstand.judge.calibration import Calibration, Calibrations, Method, Scored, fit_calibration, pick_tau
-from bandstand.judge.metrics import calibration_error
+from bandstand.errors import ConfigurationError, InvalidRequestError
+from bandstand.judge.calibration import Calibration, CalibrationExample, Calibrations, Method, fit_calibration, pick_tau
+from bandstand.judge.training.metrics import compute_calibration_error
 from tests.judge.given import LAW
 
 VERDICTS = st.lists(
-    st.builds(Scored, st.floats(0, 1), st.booleans(), st.booleans(), st.booleans()), min_size=20, max_size=60
+    st.builds(CalibrationExample, st.floats(0, 1), st.booleans(), st.booleans(), st.booleans()),
+    min_size=20,
+    max_size=60,
 )
 METHODS: list[Method] = ["isotonic", "platt"]
 
 
-def fitted(scored: list[Scored], method: Method = "isotonic", target: float = 0.7) -> Calibration:
+def fitted(scored: list[CalibrationExample], method: Method = "isotonic", target: float = 0.7) -> Calibration:
     return fit_calibration(
         scored, tier="local", model="m@1", taxonomy="followup-v1", method=method, target_precision=target
     )
 
 
-def boastful(count: int, seed: int) -> list[Scored]:
+def boastful(count: int, seed: int) -> list[CalibrationExample]:
     """A judge that says 0.99 where it is right four times in five, and so on down."""
     rng = np.random.default_rng(seed)
     truth = rng.uniform(0.2, 0.9, count)
     right = rng.random(count) < truth
     stated = 1 - (1 - truth) ** 3
     return [
-        Scored(float(c), bool(r), negative=True, truly_negative=bool(r)) for c, r in zip(stated, right, strict=True)
+        CalibrationExample(float(c), bool(r), negative=True, truly_negative=bool(r))
+        for c, r in zip(stated, right, strict=True)
     ]
 
 
@@ -40,8 +43,8 @@ def boastful(count: int, seed: int) -> list[Scored]:
 def test_confidence_becomes_how_often_it_is_right(method: Method) -> None:
     calibration = fitted(boastful(4_000, seed=5), method)
     fresh = boastful(4_000, seed=6)
-    before = calibration_error([s.confidence for s in fresh], [s.correct for s in fresh])
-    after = calibration_error([calibration(s.confidence) for s in fresh], [s.correct for s in fresh])
+    before = compute_calibration_error([s.confidence for s in fresh], [s.correct for s in fresh])
+    after = compute_calibration_error([calibration(s.confidence) for s in fresh], [s.correct for s in fresh])
     assert before is not None
     assert after is not None
     assert before > 0.2
@@ -51,7 +54,7 @@ def test_confidence_becomes_how_often_it_is_right(method: Method) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @LAW
 @given(scored=VERDICTS)
-def test_it_is_monotone_and_stays_in_range(method: Method, scored: list[Scored]) -> None:
+def test_it_is_monotone_and_stays_in_range(method: Method, scored: list[CalibrationExample]) -> None:
     calibration = fitted(scored, method)
     values = [calibration(step / 50) for step in range(51)]
     assert all(0 <= value <= 1 for value in values)
@@ -60,7 +63,7 @@ def test_it_is_monotone_and_stays_in_range(method: Method, scored: list[Scored])
 
 @LAW
 @given(VERDICTS)
-def test_isotonic_is_the_best_monotone_map_in_least_squares(scored: list[Scored]) -> None:
+def test_isotonic_is_the_best_monotone_map_in_least_squares(scored: list[CalibrationExample]) -> None:
     """By the known formula: the fit at x is the greatest over l of the least over r of the means of blocks l…r."""
     calibration = fitted(scored)
     ordered = sorted(scored, key=lambda s: s.confidence)
@@ -125,7 +128,7 @@ def test_the_picked_threshold_reaches_its_target_where_it_was_fitted(method: Met
 
 
 def test_a_judge_that_is_surest_where_it_is_wrong_is_trusted_nowhere_in_particular() -> None:
-    scored = [Scored(0.9, False, False, False)] * 30 + [Scored(0.2, True, False, False)] * 30
+    scored = [CalibrationExample(0.9, False, False, False)] * 30 + [CalibrationExample(0.2, True, False, False)] * 30
     platt = fitted(scored, "platt")
     assert platt(0.1) == platt(0.99) == pytest.approx(0.5)
 
@@ -143,7 +146,7 @@ def test_too_few_verdicts_are_refused() -> None:
 
 def test_a_deployments_calibrations_are_one_a_tier_and_taxonomy() -> None:
     first, second = fitted(boastful(100, seed=1)), fitted(boastful(100, seed=2))
-    both = Calibrations().renewed(first).renewed(replace(first, tier="llm"))
-    assert [one.tier for one in both.each] == ["local", "llm"]
-    assert both.renewed(second).each == (replace(first, tier="llm"), second)
+    both = Calibrations().with_calibration(first).with_calibration(replace(first, tier="llm"))
+    assert [one.tier for one in both.entries] == ["local", "llm"]
+    assert both.with_calibration(second).entries == (replace(first, tier="llm"), second)
     assert Calibrations.from_json(json.loads(json.dumps(both.as_json()))) == both

@@ -4,11 +4,11 @@ import tomllib
 
 import pytest
 
-from bandstand.bandit.errors import ConfigurationError
-from bandstand.judge.classifier import shipped_weights
+from bandstand.errors import ConfigurationError
 from bandstand.judge.configuration import JudgeConfiguration
-from bandstand.judge.local import Local
-from bandstand.judge.rules import Rules
+from bandstand.judge.local.classifier import shipped_weights
+from bandstand.judge.local.local_judge import Local
+from bandstand.judge.local.rules import Rules
 from bandstand.judge.turn import Turn
 from tests.judge.given import FOLLOWUP
 
@@ -61,29 +61,29 @@ def verdict(judge: Local | Rules, message: str) -> str:
 
 def test_nothing_said_leaves_what_ships() -> None:
     own = parsed("[policies]")
-    assert (own.default, tuple(own.taxonomies)) == ("followup-v1", ("followup-v1", "correction-v1"))
+    assert (own.default_taxonomy, tuple(own.taxonomies)) == ("followup-v1", ("followup-v1", "correction-v1"))
     assert own.taxonomies["followup-v1"] == FOLLOWUP
-    judge = own.local("followup-v1")
+    judge = own.build_local("followup-v1")
     assert isinstance(judge, Local)
     assert judge.model == Local.shipped().model
 
 
 def test_own_taxonomies_rules_and_thresholds_are_used() -> None:
     own = parsed(OWN)
-    assert own.default == "mood-v1"
+    assert own.default_taxonomy == "mood-v1"
     assert (own.arbiter.gray_zone_threshold, own.arbiter.llm_judge_timeout_ms) == (0.9, 500)
-    mood = own.local("mood-v1")
+    mood = own.build_local("mood-v1")
     assert isinstance(mood, Rules), "no text model was trained for it"
     assert verdict(mood, "I am fuming!") == "annoyed"
     assert verdict(mood, "sure") == "busy"
-    followup = own.local("followup-v1")
+    followup = own.build_local("followup-v1")
     assert isinstance(followup, Local)
     assert followup.verdict(Turn("", "Here it is.", "I want my money back").cut()).rule == "mine.refund"
 
 
 def test_own_weights_are_used() -> None:
     weights = shipped_weights("followup-v1")
-    judge = parsed("").local("followup-v1", weights)
+    judge = parsed("").build_local("followup-v1", weights)
     assert f"{weights.name}@{weights.hash[:8]}" in judge.model
 
 
@@ -128,9 +128,9 @@ def test_every_fault_is_named(text: str, expected: set[str]) -> None:
 
 def test_a_rule_of_one_s_own_may_not_take_the_id_of_one_that_ships() -> None:
     with pytest.raises(ConfigurationError):
-        parsed(OWN.replace("mine.refund", "en.wrong-alone")).local("followup-v1")
+        parsed(OWN.replace("mine.refund", "en.wrong-alone")).build_local("followup-v1")
 
 
 def test_an_unknown_taxonomy_is_a_configuration_s_fault() -> None:
     with pytest.raises(ConfigurationError):
-        parsed("").local("mood-v1")
+        parsed("").build_local("mood-v1")

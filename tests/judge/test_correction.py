@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from bandstand.bandit.errors import ConfigurationError
-from bandstand.judge.correction import correction, correction_of, correction_turn
+from bandstand.errors import ConfigurationError
+from bandstand.judge.correction import build_correction, build_correction_turn, to_correction
 from tests.judge.given import CORRECTION, OFFERED, TOLD, local, verdict
 
 CORRECTIONS = ("explicit_rejection", "alternative_request", "repetition")
@@ -11,21 +11,21 @@ CORRECTIONS = ("explicit_rejection", "alternative_request", "repetition")
 
 @pytest.mark.parametrize("kind", CORRECTIONS)
 def test_a_correction_below_the_threshold_becomes_neutral(kind: str) -> None:
-    assert correction(kind, 0.6, "").as_json() == {
+    assert build_correction(kind, 0.6, "").as_json() == {
         "is_correction": True,
         "kind": kind,
         "confidence": 0.6,
         "reasoning": "",
     }
-    below = correction(kind, 0.59, "")
+    below = build_correction(kind, 0.59, "")
     assert (below.is_correction, below.kind, below.confidence) == (False, "neutral", 0.59)
-    assert correction(kind, 0.59, "", threshold=0.5).is_correction
+    assert build_correction(kind, 0.59, "", threshold=0.5).is_correction
 
 
 @pytest.mark.parametrize("kind", ["self_correction", "neutral"])
 def test_what_is_no_correction_keeps_its_kind_at_any_confidence(kind: str) -> None:
     for confidence in (0.0, 0.3, 1.0):
-        said = correction(kind, confidence, "")
+        said = build_correction(kind, confidence, "")
         assert (said.is_correction, said.kind) == (False, kind)
 
 
@@ -33,18 +33,18 @@ def test_what_is_no_correction_keeps_its_kind_at_any_confidence(kind: str) -> No
     ("stated", "clamped"), [(1.5, 1.0), (-2.0, 0.0), (math.inf, 1.0), (-math.inf, 0.0), (0.7, 0.7)]
 )
 def test_a_confidence_is_clamped(stated: float, clamped: float) -> None:
-    assert correction("neutral", stated, "").confidence == clamped
+    assert build_correction("neutral", stated, "").confidence == clamped
 
 
 def test_nan_is_no_confidence_and_an_unknown_kind_is_an_error() -> None:
     with pytest.raises(ValueError, match="NaN"):
-        correction("neutral", math.nan, "")
+        build_correction("neutral", math.nan, "")
     with pytest.raises(ConfigurationError, match="unknown"):
-        correction("rejection", 0.9, "")
+        build_correction("rejection", 0.9, "")
 
 
 def test_both_texts_keep_head_and_tail() -> None:
-    turn = correction_turn("head" + "x" * 5_000 + "tail", "first" + "y" * 5_000 + "last")
+    turn = build_correction_turn("head" + "x" * 5_000 + "tail", "first" + "y" * 5_000 + "last")
     assert (len(turn.query_t1), len(turn.answer_t), turn.query_t) == (1_000, 500, "")
     assert turn.query_t1.startswith("head")
     assert turn.query_t1.endswith("tail")
@@ -68,11 +68,11 @@ def test_both_texts_keep_head_and_tail() -> None:
     ],
 )
 def test_the_local_tier_classifies_without_a_key(message: str, reply: str, kind: str) -> None:
-    said = correction_of(local("correction-v1").verdict(correction_turn(message, reply)))
+    said = to_correction(local("correction-v1").verdict(build_correction_turn(message, reply)))
     assert said.kind == kind
     assert said.is_correction is (CORRECTION.label(kind).polarity == "negative")
 
 
 def test_a_verdict_about_something_else_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="followup-v1"):
-        correction_of(verdict("neutral"))
+        to_correction(verdict("neutral"))

@@ -7,11 +7,11 @@ import runpy
 
 import pytest
 
-from bandstand.judge.evaluation import report
-from bandstand.judge.features import BUCKETS
-from bandstand.judge.reading import WINDOW
-from bandstand.judge.rows import parse_rows
-from bandstand.judge.taxonomy import SHIPPED
+from bandstand.judge.local.ngrams import BUCKETS
+from bandstand.judge.local.normalise import WINDOW
+from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES
+from bandstand.judge.training.dataset import parse_rows
+from bandstand.judge.training.evaluation import build_report
 from tests.judge.given import BENCHMARK, FOLLOWUP, ROOT, cross_validated, dialogues, needs_data
 
 PAGE = (ROOT / "docs" / "judge.md").read_text(encoding="utf-8")
@@ -44,10 +44,10 @@ def test_the_arbiter_s_curve_is_what_is_measured(monkeypatch: pytest.MonkeyPatch
 
 def test_what_an_evaluation_returns_is_on_the_page() -> None:
     assert parse_rows([], FOLLOWUP).rows == ()
-    assert all(key in PAGE for key in report([], FOLLOWUP))
+    assert all(key in PAGE for key in build_report([], FOLLOWUP))
 
 
 def test_the_page_names_what_there_is() -> None:
-    assert all(f"`{name}`" in PAGE for name in SHIPPED)
+    assert all(f"`{name}`" in PAGE for name in SHIPPED_TAXONOMIES)
     assert f"{BUCKETS:,} buckets" in PAGE
     assert f"at most {WINDOW} code points" in PAGE

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.bandit.errors import ConfigurationError
+from bandstand.errors import ConfigurationError
 from bandstand.judge.calibration import Calibration, Calibrations
 from bandstand.judge.gate import TAU, Gate, applied
 from bandstand.judge.verdict import UnscoredReason
@@ -26,7 +26,7 @@ def test_tau_is_the_contracts() -> None:
     assert TAU == 0.6
 
 
-@pytest.mark.parametrize("label", FOLLOWUP.names)
+@pytest.mark.parametrize("label", FOLLOWUP.label_names)
 @pytest.mark.parametrize("confidence", [0.0, 0.599, 0.6, 1.0])
 def test_the_hard_gate_is_the_contract(label: str, confidence: float) -> None:
     taught = applied(verdict(label, confidence), FOLLOWUP)
@@ -53,10 +53,10 @@ def test_no_verdict_teaches_nothing_and_says_so(reason: UnscoredReason, mode: st
 @given(st.lists(st.floats(0, 1), min_size=7, max_size=7).filter(lambda weights: sum(weights) > 0.1))
 def test_the_soft_gate_teaches_the_expected_reward(weights: list[float]) -> None:
     shares = [weight / sum(weights) for weight in weights]
-    label, confidence = max(zip(FOLLOWUP.names, shares, strict=True), key=lambda pair: pair[1])
-    judged = verdict(label, min(confidence, 1.0), probabilities=tuple(zip(FOLLOWUP.names, shares, strict=True)))
+    label, confidence = max(zip(FOLLOWUP.label_names, shares, strict=True), key=lambda pair: pair[1])
+    judged = verdict(label, min(confidence, 1.0), probabilities=tuple(zip(FOLLOWUP.label_names, shares, strict=True)))
     taught = applied(judged, FOLLOWUP, mode="soft")
-    expected = sum(p * FOLLOWUP.label(name).reward for name, p in zip(FOLLOWUP.names, shares, strict=True))
+    expected = sum(p * FOLLOWUP.label(name).reward for name, p in zip(FOLLOWUP.label_names, shares, strict=True))
     assert taught.reward == pytest.approx(0.0 if label == "topic_shift" else expected)
     assert taught.should_update is (label != "topic_shift")
 
@@ -103,14 +103,14 @@ def test_a_verdict_of_another_taxonomy_is_refused() -> None:
 def test_a_gate_applies_the_calibration_of_the_judge_that_spoke_and_of_no_other() -> None:
     gate = Gate(calibrations=Calibrations((DOUBTING,)))
     ours, other = verdict("pos_praise", 0.9), verdict("pos_praise", 0.9, model="m@2")
-    assert gate.applied(ours, FOLLOWUP) == applied(ours, FOLLOWUP, calibration=DOUBTING)
-    assert gate.applied(other, FOLLOWUP) == applied(other, FOLLOWUP)
-    assert gate.applied(unscored(), FOLLOWUP).withheld == "unscored"
+    assert gate.apply(ours, FOLLOWUP) == applied(ours, FOLLOWUP, calibration=DOUBTING)
+    assert gate.apply(other, FOLLOWUP) == applied(other, FOLLOWUP)
+    assert gate.apply(unscored(), FOLLOWUP).withheld == "unscored"
 
 
 def test_a_calibrations_own_tau_goes_before_the_gates() -> None:
     picked = replace(DOUBTING, tau=0.4)
     gate = Gate(tau=0.99, calibrations=Calibrations((picked,)))
-    taught = gate.applied(verdict("pos_praise", 0.9), FOLLOWUP)
+    taught = gate.apply(verdict("pos_praise", 0.9), FOLLOWUP)
     assert (taught.tau, taught.confidence, taught.reward) == (0.4, 0.45, 0.8)
-    assert Gate(tau=0.99).applied(verdict("pos_praise", 0.9), FOLLOWUP).withheld == "below_tau"
+    assert Gate(tau=0.99).apply(verdict("pos_praise", 0.9), FOLLOWUP).withheld == "below_tau"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bandstand.judge
-from bandstand.judge.reading import WINDOW, read
+from bandstand.judge.local.normalise import WINDOW, normalise_turn
 from bandstand.judge.turn import Turn
 from tests.judge.given import FOLLOWUP, LAW, OFFERED, TOLD, local
 
@@ -51,7 +51,7 @@ FORGERIES = [
 
 def patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
     """Every compiled pattern of the judge, by where it stands."""
-    for module in pkgutil.iter_modules(bandstand.judge.__path__, "bandstand.judge."):
+    for module in pkgutil.walk_packages(bandstand.judge.__path__, "bandstand.judge."):
         for name, value in vars(importlib.import_module(module.name)).items():
             if isinstance(value, re.Pattern):
                 yield f"{module.name}.{name}", value
@@ -100,17 +100,17 @@ def test_no_pattern_can_backtrack(name: str, pattern: re.Pattern[str]) -> None:
 @pytest.mark.parametrize("answer", [CLOSED, OFFERED])
 def test_a_message_of_a_hundred_thousand_characters_is_read_by_its_ends(monster: str, answer: str) -> None:
     turn = Turn(monster, monster + answer, monster).cut()
-    seen = read(turn)
+    seen = normalise_turn(turn)
     assert len(seen.text) <= WINDOW
-    assert seen.asked is (answer == OFFERED)
-    assert local().verdict(turn).label in FOLLOWUP.names
+    assert seen.after_question is (answer == OFFERED)
+    assert local().verdict(turn).label in FOLLOWUP.label_names
 
 
 @LAW
 @given(ANY_TEXT, ANY_TEXT, ANY_TEXT)
 def test_every_turn_has_a_verdict(query: str, answer: str, message: str) -> None:
     said = local().verdict(Turn(query, answer, message).cut())
-    assert said.label in FOLLOWUP.names
+    assert said.label in FOLLOWUP.label_names
     assert said.confidence == dict(said.probabilities)[said.label]
     assert said.as_json()["rationale"].encode()
 

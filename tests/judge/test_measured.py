@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from bandstand.judge.evaluation import evaluate, report
-from bandstand.judge.rulebook import shipped_rules
+from bandstand.judge.local.rulebook import load_shipped_rules
+from bandstand.judge.training.evaluation import build_report, evaluate
 from tests.judge.given import FOLLOWUP, cross_validated, dialogues, is_held_out, local, needs_data
 
 pytestmark = needs_data
@@ -26,7 +26,7 @@ async def test_the_shipped_local_tier_names_polarities_and_its_gated_negatives_a
 
 
 async def test_the_rules_alone_are_careful() -> None:
-    found = await evaluate(shipped_rules(FOLLOWUP), [row for _, row in dialogues(FILMS)])
+    found = await evaluate(load_shipped_rules(FOLLOWUP), [row for _, row in dialogues(FILMS)])
     assert found["polarity"]["macro_f1"] >= 0.65
     assert found["polarity"]["negative_precision"] >= 0.98
 
@@ -34,8 +34,8 @@ async def test_the_rules_alone_are_careful() -> None:
 def test_trained_on_other_dialogues_it_is_better() -> None:
     outcomes = cross_validated()
     assert len(outcomes) == len(dialogues(FILMS))
-    every = report([outcome for _, outcome in outcomes], FOLLOWUP)
-    unread = report([outcome for dialogue, outcome in outcomes if is_held_out(dialogue)], FOLLOWUP)
+    every = build_report([outcome for _, outcome in outcomes], FOLLOWUP)
+    unread = build_report([outcome for dialogue, outcome in outcomes if is_held_out(dialogue)], FOLLOWUP)
     assert every["polarity"]["macro_f1"] >= 0.80
     assert unread["polarity"]["macro_f1"] >= 0.77
     assert every["gated"]["polarity"]["negative_precision"] >= 0.80

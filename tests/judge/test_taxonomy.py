@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import ConfigurationError
-from bandstand.judge.taxonomy import SHIPPED, Taxonomy, shipped_taxonomy
+from bandstand.errors import ConfigurationError
+from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES, Taxonomy, shipped_taxonomy
 from tests.judge.given import CORRECTION, FOLLOWUP
 
 OWN: dict[str, Any] = {
@@ -25,13 +25,13 @@ def test_followup_is_the_contracts() -> None:
 
 
 def test_polarity_is_negative_positive_or_other() -> None:
-    assert FOLLOWUP.of_polarity("negative") == ("neg_constraint_restate", "neg_correction", "neg_confusion")
-    assert FOLLOWUP.of_polarity("positive") == ("pos_praise",)
-    assert FOLLOWUP.of_polarity("other") == ("pos_progress", "neutral", "topic_shift")
+    assert FOLLOWUP.list_by_polarity("negative") == ("neg_constraint_restate", "neg_correction", "neg_confusion")
+    assert FOLLOWUP.list_by_polarity("positive") == ("pos_praise",)
+    assert FOLLOWUP.list_by_polarity("other") == ("pos_progress", "neutral", "topic_shift")
 
 
 def test_corrections_have_the_contracts_kinds_and_self_correction_counts_for_nothing() -> None:
-    assert set(CORRECTION.names) == {
+    assert set(CORRECTION.label_names) == {
         "explicit_rejection",
         "alternative_request",
         "repetition",
@@ -42,7 +42,7 @@ def test_corrections_have_the_contracts_kinds_and_self_correction_counts_for_not
     assert (itself.reward, itself.updates, itself.polarity) == (0.0, False, "other")
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", SHIPPED_TAXONOMIES)
 def test_the_neutral_label_is_worth_nothing_and_updates(name: str) -> None:
     assert shipped_taxonomy(name).neutral.name == "neutral"
 

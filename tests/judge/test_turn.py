@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.bandit.errors import InvalidRequestError
-from bandstand.judge.turn import CORRECTION_LIMITS, FOLLOWUP_LIMITS, Limits, Turn
+from bandstand.errors import InvalidRequestError
+from bandstand.judge.turn import CORRECTION_LIMITS, FOLLOWUP_LIMITS, Turn, TurnLimits
 from tests.judge.given import LAW
 
 TEXTS = st.text(max_size=100)
@@ -24,7 +24,7 @@ def test_every_text_is_cut_to_its_own_limit_and_keeps_its_ends() -> None:
 @LAW
 @given(TEXTS, TEXTS, TEXTS, st.integers(16, 60))
 def test_cutting_a_cut_turn_changes_nothing(query: str, answer: str, message: str, limit: int) -> None:
-    limits = Limits(limit, limit, limit)
+    limits = TurnLimits(limit, limit, limit)
     once = Turn(query, answer, message).cut(limits)
     assert Turn(once.query_t, once.answer_t, once.query_t1).cut(limits) == once
 

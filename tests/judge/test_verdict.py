@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from bandstand.judge.verdict import UnscoredReason, Usage, Verdict, judged_from_json
+from bandstand.judge.verdict import UnscoredReason, Usage, Verdict, parse_judged
 from tests.judge.given import unscored, verdict
 
 FULL = verdict(
@@ -19,7 +19,7 @@ FULL = verdict(
 
 @pytest.mark.parametrize("judged", [FULL, verdict(), unscored(), unscored(UnscoredReason.OVER_BUDGET)])
 def test_json_and_pickle_give_it_back_equal(judged: Verdict) -> None:
-    assert judged_from_json(json.loads(json.dumps(judged.as_json(), allow_nan=False))) == judged
+    assert parse_judged(json.loads(json.dumps(judged.as_json(), allow_nan=False))) == judged
     assert pickle.loads(pickle.dumps(judged)) == judged  # noqa: S301 - how a verdict leaves the judge's own process
 
 
@@ -27,7 +27,7 @@ def test_a_verdict_holds_no_reward_and_cannot_be_changed() -> None:
     assert not {"reward", "should_update"} & set(FULL.as_json())
     with pytest.raises(FrozenInstanceError):
         FULL.confidence = 1.0  # type: ignore[misc]  # what is tested
-    assert hash(FULL) == hash(judged_from_json(FULL.as_json()))
+    assert hash(FULL) == hash(parse_judged(FULL.as_json()))
 
 
 @pytest.mark.parametrize("confidence", [math.nan, -0.01, 1.01, math.inf, -math.inf])
@@ -60,7 +60,7 @@ def test_every_way_to_fail_has_its_own_reason() -> None:
 
 def test_a_document_of_a_later_version_is_not_guessed_at() -> None:
     with pytest.raises(ValueError, match="version 1"):
-        judged_from_json(FULL.as_json() | {"version": 2})
+        parse_judged(FULL.as_json() | {"version": 2})
 
 
 def test_the_oldest_version_still_reads() -> None:
@@ -74,6 +74,6 @@ def test_the_oldest_version_still_reads() -> None:
         "tier": "local",
         "model": "m",
     }
-    judged = judged_from_json(old)
+    judged = parse_judged(old)
     assert isinstance(judged, Verdict)
     assert (judged.label, judged.probabilities, judged.usage.llm_calls) == ("pos_praise", (), 0)

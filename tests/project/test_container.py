@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from bandstand.settings import Settings
+from bandstand.config.settings import Settings
 from tests.project.checkout import ROOT, tool
 from tests.project.dockerfile import Instruction, read_dockerfile
 

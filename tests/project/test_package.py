@@ -35,7 +35,9 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> No
 
 
 def test_the_wheel_holds_every_prompt(wheel: zipfile.ZipFile) -> None:
-    prompts = {f"bandstand/{path.relative_to(ROOT)}" for path in (ROOT / "prompts").rglob("*.md")}
+    prompts = {
+        f"bandstand/prompts/shipped/{path.relative_to(ROOT / 'prompts')}" for path in (ROOT / "prompts").rglob("*.md")
+    }
     assert prompts
     assert prompts <= set(wheel.namelist())
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from bandstand.service import reward as reward_service
 from bandstand.service import score as score_service
-from bandstand.service.deployment import Deployment
-from bandstand.service.reward import Taught
-from bandstand.service.score import Scored
-from bandstand.store.base import Store
-from bandstand.store.memory import MemoryStore
+from bandstand.service.context import ServiceContext
+from bandstand.service.reward import RewardResult
+from bandstand.service.score import ScoreResult
+from bandstand.store.protocol import Store
+from bandstand.testing.memory_store import MemoryStore
 from tests.store.given import CATALOGUE, Clock, MakeStore, embedded, random_context, random_features
 
 Request = dict[str, Any]
@@ -26,7 +26,7 @@ class Service:
         self.clock = Clock()
         self.random = Random(0)
         self._make_store = make_store
-        self._deployment: Callable[[Store], Deployment] = lambda store: Deployment(
+        self._deployment: Callable[[Store], ServiceContext] = lambda store: ServiceContext(
             CATALOGUE, store, clock=self.clock, **options
         )
         self.deployment = self._deployment(make_store(self.clock))
@@ -36,7 +36,7 @@ class Service:
         await self.deployment.store.close()
         self.deployment = self._deployment(self._make_store(self.clock))
         await self.deployment.store.open()
-        await self.deployment.take_up()
+        await self.deployment.start()
 
     def request(self, user_id: str = "anna", count: int = 4, **fields: Any) -> Request:
         """A score request about random candidates."""
@@ -46,7 +46,7 @@ class Service:
         ]
         return {"user_id": user_id, "context": random_context(self.random), "candidates": candidates} | fields
 
-    async def score(self, request: Request | None = None, policy: str | None = None, **fields: Any) -> Scored:
+    async def score(self, request: Request | None = None, policy: str | None = None, **fields: Any) -> ScoreResult:
         """Score a request, or a random one with the given fields."""
         request = self.request(**fields) if request is None else request | fields
         body = json.dumps(request).encode()
@@ -59,7 +59,7 @@ class Service:
         key: str | None = None,
         route: str = "tests /reward",
         client: str = "tests",
-    ) -> Taught:
+    ) -> RewardResult:
         """Send a reward request."""
         idempotency = None if key is None else (route, key)
         return await reward_service.reward(

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.arms import Earnings
-from bandstand.bandit.errors import InvalidRequestError, OverloadedError, StorageFullError
+from bandstand.bandit.arms import RewardSums
+from bandstand.errors import InvalidRequestError, OverloadedError, StorageFullError
 from bandstand.generate.errors import GatewayUnreachableError, NotJsonError
 from bandstand.generate.generator import TipGenerator
-from bandstand.llm.chat import ChatReply
+from bandstand.llm.chat import ChatReply, ChatRequest
 from bandstand.llm.errors import ChatUnreachableError
-from bandstand.llm.scripted import ScriptedClient
 from bandstand.service import prompts as prompts_service
 from bandstand.service import users
-from bandstand.service.generate import TipWriting, Written, generate, tip_request
-from bandstand.store.generations import LoggedGeneration, PromptRef
-from bandstand.store.memory import MemoryStore
+from bandstand.service.generate import TipWriting, WrittenTips, generate, to_tip_request
+from bandstand.store.tables.generations import LoggedGeneration, PromptRef
+from bandstand.testing.memory_store import MemoryStore
+from bandstand.testing.scripted_llm import ScriptedClient
 from tests.service.given import Service
 from tests.service.writing import TASKS, TIPS, by_model, by_template, request
 
@@ -33,11 +33,11 @@ class _Listening(MemoryStore):
         self._refusal = refusal
         service.deployment.store = self
 
-    async def generated(self, generation: LoggedGeneration) -> bool:
+    async def log_generation(self, generation: LoggedGeneration) -> bool:
         if self._refusal is not None:
             raise self._refusal
         self.logged.append(generation)
-        return await super().generated(generation)
+        return await super().log_generation(generation)
 
 
 class _ErasesWhileItThinks(ScriptedClient):
@@ -47,12 +47,12 @@ class _ErasesWhileItThinks(ScriptedClient):
         super().__init__([json.dumps(TIPS)])
         self._service = service
 
-    async def complete(self, *args: Any, **kwargs: Any) -> ChatReply:
+    async def complete(self, request: ChatRequest) -> ChatReply:
         await users.erase(self._service.deployment, "anna", "tests")
-        return await super().complete(*args, **kwargs)
+        return await super().complete(request)
 
 
-async def reward(service: Service, written: Written, tip: int, value: float) -> None:
+async def reward(service: Service, written: WrittenTips, tip: int, value: float) -> None:
     """Show one of the tips, alone, and tell how the user took it."""
     to_score = {"user_id": "anna", "candidates": [written.candidates[tip]]}
     scored = await service.score(to_score)
@@ -89,7 +89,7 @@ async def test_tips_of_a_model_are_candidates_with_the_features_of_their_tasks(s
         },
     ]
     assert "Pay the rent" in client.calls[0].messages[1]["content"]
-    answer = written.answer()
+    answer = written.to_response()
     assert (answer["model"], answer["prompt_version"], answer["missing"], answer["tries"]) == ("m-1", "v1", 0, 1)
     assert (answer["requested"], answer["tasks_left_out"]) == (3, 0)
     assert answer["prompt_tokens"] > answer["completion_tokens"] > 0
@@ -100,7 +100,7 @@ async def test_without_a_gateway_tips_are_honest_and_say_so(service: Service) ->
     written = await generate(service.deployment, by_template(), request(n=2), client="shop")
     assert [tip["source"] for tip in written.candidates] == ["template", "template"]
     assert [tip["source_id"] for tip in written.candidates] == ["rent", "7"]
-    answer = written.answer()
+    answer = written.to_response()
     assert (answer["model"], answer["prompt_version"], answer["prompt_tokens"]) == ("template", "template", 0)
 
 
@@ -111,12 +111,12 @@ async def test_tips_can_be_scored_as_they_come_and_their_rewards_find_the_prompt
     for written, tip, value in ((second, 0, 1.0), (second, 1, -0.5), (first, 2, 0.5)):
         await reward(service, written, tip, value)
     await reward(service, await generate(service.deployment, by_template(), request(), client="shop"), 0, 0.25)
-    totals = {total.prompt.version: total for total in await service.deployment.store.prompt_totals()}
+    totals = {total.prompt.version: total for total in await service.deployment.store.load_prompt_totals()}
     assert totals["v1"].tips == 3
-    assert totals["v1"].earnings == Earnings()
-    assert totals["v2-mentor"].earnings == Earnings(3, 1.0, 1.5)
+    assert totals["v1"].reward_sums == RewardSums()
+    assert totals["v2-mentor"].reward_sums == RewardSums(3, 1.0, 1.5)
     assert totals["template"].prompt == TEMPLATE
-    assert totals["template"].earnings == Earnings(1, 0.25, 0.0625)
+    assert totals["template"].reward_sums == RewardSums(1, 0.25, 0.0625)
 
 
 async def test_the_ledger_keeps_who_chose_and_how_likely_it_was(service: Service) -> None:
@@ -158,12 +158,12 @@ async def test_auto_prefers_what_is_rewarded_and_still_knows_after_a_restart(ser
         service.clock.now += 1
         written = await generate(service.deployment, writing, request(), client="shop")
         await reward(service, written, 0, likes[written.generation.prompt_version])
-        writing.prompts.learn(await service.deployment.store.prompt_totals())
-    assert writing.prompts.shares["v2-mentor"] > 0.85
+        writing.prompts.update_shares(await service.deployment.store.load_prompt_totals())
+    assert writing.prompts.version_shares["v2-mentor"] > 0.85
     await service.reopen()
     again, _ = by_model(default="auto")
-    again.prompts.learn(await service.deployment.store.prompt_totals())
-    assert again.prompts.shares == writing.prompts.shares
+    again.prompts.update_shares(await service.deployment.store.load_prompt_totals())
+    assert again.prompts.version_shares == writing.prompts.version_shares
 
 
 async def test_an_unknown_version_is_refused_before_anything_is_asked(service: Service) -> None:
@@ -172,7 +172,7 @@ async def test_an_unknown_version_is_refused_before_anything_is_asked(service: S
         with pytest.raises(InvalidRequestError):
             await generate(service.deployment, way, request(prompt_version="v9"), client="shop")
     assert client.calls == []
-    assert await service.deployment.store.user_count() == 0
+    assert await service.deployment.store.count_users() == 0
 
 
 async def test_a_failure_leaves_no_generation(service: Service) -> None:
@@ -182,7 +182,7 @@ async def test_a_failure_leaves_no_generation(service: Service) -> None:
     ):
         with pytest.raises(expected):
             await generate(service.deployment, by_model(script)[0], request(), client="shop")
-    assert await service.deployment.store.prompt_totals() == []
+    assert await service.deployment.store.load_prompt_totals() == []
 
 
 async def test_where_the_ledger_is_full_tips_come_unlogged_if_so_configured(service: Service) -> None:
@@ -204,20 +204,20 @@ async def test_who_is_erased_meanwhile_stays_erased(service: Service) -> None:
     writing = TipWriting(by_template().prompts, TipGenerator(_ErasesWhileItThinks(service)))
     written = await generate(service.deployment, writing, request(), client="shop")
     assert (written.generation_id, len(written.candidates)) == (None, 3)
-    assert await service.deployment.store.user_count() == 0
+    assert await service.deployment.store.count_users() == 0
 
 
 async def test_no_tasks_no_tips(service: Service) -> None:
     nothing: list[dict[str, Any]] = [{}, {"tasks": []}]
     for context in nothing:
         written = await generate(service.deployment, by_template(), request(context=context), client="shop")
-        assert (written.candidates, written.answer()["missing"]) == ([], 3)
+        assert (written.candidates, written.to_response()["missing"]) == ([], 3)
 
 
 def test_what_a_request_leaves_out_has_the_contracts_defaults() -> None:
-    wanted = tip_request({"user_id": "anna"})
+    wanted = to_tip_request({"user_id": "anna"})
     assert (list(wanted.tasks), wanted.n, wanted.hour_of_day, wanted.day_of_week, wanted.extra) == ([], 3, 12, 0, {})
-    wanted = tip_request(request(n=50))
+    wanted = to_tip_request(request(n=50))
     assert (wanted.tasks, wanted.n, wanted.hour_of_day, wanted.day_of_week) == (TASKS, 50, 9, 1)
     assert wanted.extra == {"mood": "rushed"}
 
@@ -233,7 +233,7 @@ async def test_stats_by_version(service: Service) -> None:
     unrewarded = await generate(service.deployment, writing, request(prompt_version="v1"), client="shop")
     await service.score({"user_id": "anna", "candidates": unrewarded.candidates})
     await generate(service.deployment, by_template(), request(), client="shop")
-    told = await prompts_service.stats(service.deployment, prompts)
+    told = await prompts_service.load_stats(service.deployment, prompts)
     assert told["default"] == "v1,v2-mentor"
     v1, v2, v3, template = told["versions"]
     assert [each["version"] for each in told["versions"]] == ["v1", "v2-mentor", "v3-few-shot", "template"]

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bandstand.bandit.distribution import uniform01
-from bandstand.bandit.errors import UnknownDecisionError
-from bandstand.service.history import HISTORY_LENGTH, history, receipt
+from bandstand.bandit.distribution import hash_to_uniform
+from bandstand.errors import UnknownDecisionError
+from bandstand.service.history import HISTORY_LENGTH, list_history, load_receipt
 from tests.service.given import FEATURES, Service
 from tests.store.given import CATALOGUE
 
@@ -31,7 +31,7 @@ async def test_the_pick_follows_from_the_receipt_alone(service: Service, policy:
         scored = await service.score(request, policy=policy)
         if number % 3 == 0:
             await service.reward({"decision_id": scored.decision_id, "reward": service.random.uniform(-1, 1)})
-        paper = await receipt(service.deployment, str(scored.decision_id))
+        paper = await load_receipt(service.deployment, str(scored.decision_id))
         pick = picked_again(paper)
         assert paper["candidates"][pick]["tip_id"] == paper["tip_id"] == scored.tip_id
         assert paper["candidates"][pick]["probability"] == paper["propensity"] == scored.propensity
@@ -43,13 +43,13 @@ async def test_a_receipt_shows_what_the_policy_saw(service: Service) -> None:
     policy = CATALOGUE.policies["linucb-v2"]
     for _ in range(12):
         await service.reward(service.legacy(reward=service.random.uniform(-1, 1)))
-    ridge = (await service.deployment.store.profile("anna")).policies["linucb-v2", "tips-v2"].ridge
+    ridge = (await service.deployment.store.load_profile("anna")).policies["linucb-v2", "tips-v2"].ridge
     assert ridge is not None
     request = service.request()
     scored = await service.score(request)
     await service.reward({"decision_id": scored.decision_id, "reaction": {"action": "snooze"}})
     for _ in range(2):
-        paper = await receipt(service.deployment, str(scored.decision_id))
+        paper = await load_receipt(service.deployment, str(scored.decision_id))
         x = policy.schema.encode(request["context"], [each["features"] for each in request["candidates"]])
         covariance = np.linalg.inv(np.eye(policy.schema.dimension) + ridge.gram)
         width = np.sqrt(np.einsum("ki,ij,kj->k", x, covariance, x))
@@ -62,7 +62,7 @@ async def test_a_receipt_shows_what_the_policy_saw(service: Service) -> None:
         np.testing.assert_allclose(columns["width"], width, rtol=0, atol=1e-9)
         np.testing.assert_allclose(columns["score"], columns["mean"] + 0.5 * width, rtol=0, atol=1e-9)
         assert columns["probability"].sum() == pytest.approx(1.0)
-        assert paper["seed"] == uniform01(service.deployment.store.secret, str(scored.decision_id))
+        assert paper["seed"] == hash_to_uniform(service.deployment.store.secret, str(scored.decision_id))
         assert (paper["user_id"], paper["client"], paper["context"]) == ("anna", "tests", request["context"])
         assert (paper["policy"], paper["policy_hash"]) == (policy.name, policy.hash)
         assert (paper["schema"], paper["schema_hash"]) == (policy.schema.name, policy.schema.hash)
@@ -81,27 +81,27 @@ async def test_a_receipt_shows_what_the_policy_saw(service: Service) -> None:
 
 async def test_a_receipt_says_why_a_reward_taught_nothing(service: Service) -> None:
     scored = await service.score()
-    assert (await receipt(service.deployment, str(scored.decision_id)))["reward"] is None
+    assert (await load_receipt(service.deployment, str(scored.decision_id)))["reward"] is None
     await service.deployment.store.reset("anna", "tests")
     await service.reward({"decision_id": scored.decision_id, "reward": 1.0})
-    paper = await receipt(service.deployment, str(scored.decision_id))
+    paper = await load_receipt(service.deployment, str(scored.decision_id))
     assert (paper["reward"]["applied"], paper["reward"]["reason"]) == (False, "reset")
 
 
 async def test_a_receipt_by_the_callers_own_id(service: Service) -> None:
     await service.score(decision_id="mine / \U0001f98a")
-    assert (await receipt(service.deployment, "mine / \U0001f98a"))["decision_id"] == "mine / \U0001f98a"
+    assert (await load_receipt(service.deployment, "mine / \U0001f98a"))["decision_id"] == "mine / \U0001f98a"
 
 
 async def test_there_is_no_receipt_of_nothing(service: Service) -> None:
     await service.score()
     for decision_id in ("", "mine", "f" * 32, "0" * 32):
         with pytest.raises(UnknownDecisionError):
-            await receipt(service.deployment, decision_id)
+            await load_receipt(service.deployment, decision_id)
 
 
 async def test_a_strangers_history_is_empty(service: Service) -> None:
-    assert await history(service.deployment, "nobody") == []
+    assert await list_history(service.deployment, "nobody") == []
 
 
 async def test_history_is_the_newest_hundred_oldest_first_all_policies_mixed(service: Service) -> None:
@@ -111,7 +111,7 @@ async def test_history_is_the_newest_hundred_oldest_first_all_policies_mixed(ser
         policy = ("linucb-v1", "egreedy-v1", "linucb-v2")[number % 3]
         made.append((await service.score(policy=policy), policy))
     for _ in range(2):
-        entries = await history(service.deployment, "anna")
+        entries = await list_history(service.deployment, "anna")
         assert [(entry["decision_id"], entry["policy"]) for entry in entries] == [
             (scored.decision_id, policy) for scored, policy in made[20:]
         ]
@@ -123,12 +123,12 @@ async def test_an_entry_holds_the_raw_values_of_the_pick(service: Service) -> No
     candidate = {"id": "tip", "content": "", "source": "", "features": FEATURES | {"hour_of_day": 3}}
     context = {"hour_of_day": 21, "day_of_week": 5}
     scored = await service.score({"user_id": "anna", "candidates": [candidate], "context": context}, policy="linucb")
-    (entry,) = await history(service.deployment, "anna")
+    (entry,) = await list_history(service.deployment, "anna")
     assert entry["features"] == FEATURES | {"hour_of_day": 21}, "the hour is the context's"
     assert (entry["tip_id"], entry["score"], entry["propensity"]) == ("tip", scored.score, scored.propensity)
     assert (entry["day_of_week"], entry["policy"], entry["exploring"]) == (None, "linucb-v1", False)
     await service.score({"user_id": "anna", "candidates": [candidate], "context": context}, policy="egreedy")
-    _, entry = await history(service.deployment, "anna")
+    _, entry = await list_history(service.deployment, "anna")
     assert entry["features"] == FEATURES | context
     assert (entry["day_of_week"], entry["policy"]) == (5, "egreedy-v1"), "shown by policies that look at it"
 
@@ -137,7 +137,7 @@ async def test_an_entry_without_values_shows_the_defaults(service: Service) -> N
     request = {"user_id": "anna", "candidates": [{"id": "tip", "content": "", "source": ""}]}
     await service.score(request, "linucb")
     await service.score(request, "egreedy")
-    without, entry = await history(service.deployment, "anna")
+    without, entry = await list_history(service.deployment, "anna")
     defaults = {"hour_of_day": 12, "is_overdue": False, "task_age_days": 0, "priority": 1}
     assert (without["features"], without["day_of_week"]) == (defaults, None)
     assert (entry["features"], entry["day_of_week"]) == ({**defaults, "day_of_week": 0}, 0)
@@ -146,5 +146,5 @@ async def test_an_entry_without_values_shows_the_defaults(service: Service) -> N
 async def test_a_reset_ends_the_history_and_keeps_the_receipts(service: Service) -> None:
     scored = await service.score()
     await service.deployment.store.reset("anna", "tests")
-    assert await history(service.deployment, "anna") == []
-    assert (await receipt(service.deployment, str(scored.decision_id)))["tip_id"] == scored.tip_id
+    assert await list_history(service.deployment, "anna") == []
+    assert (await load_receipt(service.deployment, str(scored.decision_id)))["tip_id"] == scored.tip_id

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bandstand.bandit.chi_square import tail
-from bandstand.service.loop import DAYS, condition, health
-from bandstand.service.stats import deployment_stats
-from bandstand.store.loop import Draws, delay_of
+from bandstand.bandit.chi_square import compute_p_value
+from bandstand.service.loop import DAYS, compute_condition, load_loop_health
+from bandstand.service.stats import load_deployment_stats
+from bandstand.store.tables.loop_health import Draws, compute_delay
 from tests.service.given import Service, on_disk
 from tests.store.given import ledger_of
 
@@ -39,7 +39,7 @@ async def lived_through(service: Service, decisions: int = 300) -> None:
     seqs = [
         decision.reward.seq
         for each in rewarded[:20]
-        if (decision := await store.decision(each.decision_id or "")) and decision.reward
+        if (decision := await store.find_decision(each.decision_id or "")) and decision.reward
     ]
     assert len(await store.revoke(seqs, cause="tests", client="tests")) == 20
 
@@ -75,7 +75,7 @@ def counted(ledger: sqlite3.Connection, of: str | None = None, day: int | None =
         if variance >= 5:
             terms.append(sum(hit - p for hit, p in pairs) ** 2 / variance)
     variance = float((floors * (1 - floors)).sum()) if n else 0.0
-    exploration = tail((explores - floors.sum()) ** 2 / variance, 1) if variance >= 5 else None
+    exploration = compute_p_value((explores - floors.sum()) ** 2 / variance, 1) if variance >= 5 else None
     return {
         "decisions": n,
         "rewards": len(rewards),
@@ -126,8 +126,8 @@ async def test_it_is_what_a_count_over_the_ledger_says(tmp_path: Path) -> None:
     service = Service(on_disk(tmp_path))
     await service.deployment.store.open()
     await lived_through(service)
-    told = await health(service.deployment)
-    assert (await deployment_stats(service.deployment))["loop"] == told
+    told = await load_loop_health(service.deployment)
+    assert (await load_deployment_stats(service.deployment))["loop"] == told
     await service.deployment.store.close()
     assert len(told["days"]) > 3
     with ledger_of(tmp_path / "state") as ledger:
@@ -148,7 +148,7 @@ async def test_memory_and_disk_say_the_same(service: Service) -> None:
         scored = await service.score(policy="egreedy-v1")
         service.clock.now += 10
         await service.reward({"decision_id": scored.decision_id, "reward": 0.5})
-    told = await health(service.deployment)
+    told = await load_loop_health(service.deployment)
     assert [entry["day"] for entry in told["days"]] == ["2025-06-17", "2025-06-16", "2025-06-15"][-len(told["days"]) :]
     assert told["all"]["arrival_rate"] == 1.0
     assert told["all"]["delay"] == {
@@ -162,7 +162,7 @@ async def test_memory_and_disk_say_the_same(service: Service) -> None:
 
 
 async def test_nothing_is_said_of_nothing(service: Service) -> None:
-    told = await health(service.deployment)
+    told = await load_loop_health(service.deployment)
     assert (told["days"], told["policies"]) == ([], {})
     assert told["all"]["weight"] == {"mean": None, "stderr": None, "expected": None, "p_value": None}
     assert (told["all"]["delay"], told["all"]["arrival_rate"], told["all"]["warnings"]) == (None, None, [])
@@ -172,20 +172,20 @@ async def test_erasure_and_reset_take_nothing_out_of_it(service: Service) -> Non
     for _ in range(5):
         scored = await service.score()
         await service.reward({"decision_id": scored.decision_id, "reward": 0.5})
-    before = await health(service.deployment)
+    before = await load_loop_health(service.deployment)
     await service.deployment.store.reset("anna", "tests")
     await service.deployment.store.erase("anna", "tests")
-    assert await health(service.deployment) == before
+    assert await load_loop_health(service.deployment) == before
 
 
 async def test_old_days_are_summed_and_not_listed(service: Service) -> None:
     await service.score()
     service.clock.now += DAYS * 86_400
     await service.score()
-    told = await health(service.deployment)
+    told = await load_loop_health(service.deployment)
     assert told["all"]["decisions"] == 2
     assert [entry["all"]["decisions"] for entry in told["days"]] == [1]
-    assert await health(service.deployment, 0) == {**told, "days": []}
+    assert await load_loop_health(service.deployment, 0) == {**told, "days": []}
 
 
 def draws(seed: int, *, biased: float = 0.0, count: int = 3000) -> list[Draws]:
@@ -210,7 +210,7 @@ def draws(seed: int, *, biased: float = 0.0, count: int = 3000) -> list[Draws]:
 
 
 def test_a_sound_loop_warns_of_nothing_and_its_p_values_are_uniform() -> None:
-    told = [condition(draws(seed, count=800), []) for seed in range(60)]
+    told = [compute_condition(draws(seed, count=800), []) for seed in range(60)]
     assert not any(each["warnings"] for each in told), "60 × 3 tests at 1 in 1,000"
     for of in ("exploration", "draws"):
         values = sorted(each[of]["p_value"] for each in told)
@@ -219,7 +219,7 @@ def test_a_sound_loop_warns_of_nothing_and_its_p_values_are_uniform() -> None:
 
 
 def test_picks_that_were_not_drawn_as_logged_are_flagged() -> None:
-    told = condition(draws(1, biased=0.15), [])
+    told = compute_condition(draws(1, biased=0.15), [])
     assert set(told["warnings"]) == {"draws", "weight"} | ({"exploration"} & set(told["warnings"]))
     assert told["weight"]["mean"] < told["weight"]["expected"] - 3 * told["weight"]["stderr"]
 
@@ -227,12 +227,12 @@ def test_picks_that_were_not_drawn_as_logged_are_flagged() -> None:
 def test_a_uniform_share_that_is_not_as_logged_is_flagged() -> None:
     sound = draws(2)
     silent = [each._replace(explores=int(each.explores * 0.5)) for each in sound]
-    assert condition(sound, [])["warnings"] == []
-    assert condition(silent, [])["warnings"] == ["exploration"]
+    assert compute_condition(sound, [])["warnings"] == []
+    assert compute_condition(silent, [])["warnings"] == ["exploration"]
 
 
 def test_delays_are_told_within_their_bucket() -> None:
     for bucket in range(100):
         low, high = 2 ** (bucket / 4) - 1, 2 ** ((bucket + 1) / 4) - 1
-        assert low < delay_of(bucket) < high
-        assert max(high - delay_of(bucket), delay_of(bucket) - low) <= 0.0906 * (1 + high)
+        assert low < compute_delay(bucket) < high
+        assert max(high - compute_delay(bucket), compute_delay(bucket) - low) <= 0.0906 * (1 + high)

@@ -2,20 +2,20 @@
 
 import pytest
 
-from bandstand.bandit.errors import UnknownPolicyError
-from bandstand.service.deployment import Deployment, iso
-from bandstand.service.policies import policies
-from bandstand.store.memory import MemoryStore
+from bandstand.errors import UnknownPolicyError
+from bandstand.service.context import ServiceContext, format_time
+from bandstand.service.policies import list_policies
+from bandstand.testing.memory_store import MemoryStore
 from tests.store.given import CATALOGUE
 from tests.store.populated import catalogue_of, shop
 
 
-def deployment(active: str = "linucb-v2") -> Deployment:
-    return Deployment(CATALOGUE, MemoryStore(CATALOGUE), active=active)
+def deployment(active: str = "linucb-v2") -> ServiceContext:
+    return ServiceContext(CATALOGUE, MemoryStore(CATALOGUE), active_policy=active)
 
 
 def test_every_policy_is_listed_with_its_definition() -> None:
-    listed = {entry["name"]: entry for entry in policies(deployment())}
+    listed = {entry["name"]: entry for entry in list_policies(deployment())}
     assert listed.keys() == CATALOGUE.policies.keys()
     for name, entry in listed.items():
         policy = CATALOGUE.policies[name]
@@ -39,7 +39,7 @@ def test_every_policy_is_listed_with_its_definition() -> None:
 
 def test_the_weights_of_blocks_are_named_by_block() -> None:
     catalogue = catalogue_of(shop(block={"source": "candidate.colour", "values": ["red"]}))
-    listed = {entry["name"]: entry for entry in policies(Deployment(catalogue, MemoryStore(catalogue)))}
+    listed = {entry["name"]: entry for entry in list_policies(ServiceContext(catalogue, MemoryStore(catalogue)))}
     assert listed["shop"]["feature_labels"] == list(catalogue.schemas["shop"].weight_labels)
     assert len(listed["shop"]["feature_labels"]) == 2 * 3, "one block for red, one for all others"
 
@@ -47,8 +47,8 @@ def test_the_weights_of_blocks_are_named_by_block() -> None:
 @pytest.mark.parametrize(("active", "name"), [("linucb-v2", "linucb-v2"), ("linucb", "linucb-v1")])
 def test_one_policy_is_active(active: str, name: str) -> None:
     chosen = deployment(active)
-    assert [entry["name"] for entry in policies(chosen) if entry["active"]] == [name]
-    assert chosen.policy(None) is CATALOGUE.policies[name]
+    assert [entry["name"] for entry in list_policies(chosen) if entry["active"]] == [name]
+    assert chosen.get_policy(None) is CATALOGUE.policies[name]
 
 
 def test_an_active_policy_that_is_not_configured_is_refused() -> None:
@@ -57,6 +57,6 @@ def test_an_active_policy_that_is_not_configured_is_refused() -> None:
 
 
 def test_times_are_told_in_utc() -> None:
-    assert iso(None) is None
-    assert iso(0.0) == "1970-01-01T00:00:00+00:00"
-    assert iso(1_750_000_000.25) == "2025-06-15T15:06:40.250000+00:00"
+    assert format_time(None) is None
+    assert format_time(0.0) == "1970-01-01T00:00:00+00:00"
+    assert format_time(1_750_000_000.25) == "2025-06-15T15:06:40.250000+00:00"

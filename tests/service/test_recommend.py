@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.arms import Earnings
-from bandstand.bandit.errors import InvalidRequestError
+from bandstand.bandit.arms import RewardSums
+from bandstand.errors import InvalidRequestError
 from bandstand.service.recommend import recommend
-from bandstand.service.stats import user_stats
+from bandstand.service.stats import load_user_stats
 from tests.service.given import Service
 from tests.service.writing import by_model, by_template, request
 
@@ -16,8 +16,8 @@ from tests.service.writing import by_model, by_template, request
 async def test_the_pick_is_what_scoring_the_tips_gives(service: Service) -> None:
     writing, _ = by_model()
     recommended = await recommend(service.deployment, writing, request(), client="shop")
-    answer = recommended.answer()
-    receipt = await service.deployment.store.receipt(answer["decision_id"])
+    answer = recommended.to_response()
+    receipt = await service.deployment.store.find_receipt(answer["decision_id"])
     assert receipt is not None
     assert (receipt.tip_id, receipt.score, receipt.propensity) == (
         answer["tip_id"],
@@ -40,18 +40,18 @@ async def test_the_pick_is_what_scoring_the_tips_gives(service: Service) -> None
 
 async def test_one_reward_teaches_the_policy_and_the_prompt(service: Service) -> None:
     writing, _ = by_model()
-    answer = (await recommend(service.deployment, writing, request(), client="shop")).answer()
+    answer = (await recommend(service.deployment, writing, request(), client="shop")).to_response()
     await service.reward({"decision_id": answer["decision_id"], "reward": 0.5})
-    assert (await user_stats(service.deployment, "anna"))["cumulative_reward"] == 0.5
-    (total,) = await service.deployment.store.prompt_totals()
-    assert (total.prompt.version, total.decisions, total.earnings) == ("v1", 1, Earnings(1, 0.5, 0.25))
+    assert (await load_user_stats(service.deployment, "anna"))["cumulative_reward"] == 0.5
+    (total,) = await service.deployment.store.load_prompt_totals()
+    assert (total.prompt.version, total.decisions, total.reward_sums) == ("v1", 1, RewardSums(1, 0.5, 0.25))
 
 
 async def test_it_learns_what_kind_of_task_a_user_takes_up(service: Service) -> None:
     answer: dict[str, Any] = {}
     for _ in range(60):
         service.clock.now += 1
-        answer = (await recommend(service.deployment, by_template(), request(), client="shop")).answer()
+        answer = (await recommend(service.deployment, by_template(), request(), client="shop")).to_response()
         picked = next(tip for tip in answer["candidates"] if tip["id"] == answer["tip_id"])
         value = 1.0 if picked["source_id"] == "7" else -1.0
         await service.reward({"decision_id": answer["decision_id"], "reward": value})
@@ -62,7 +62,7 @@ async def test_it_learns_what_kind_of_task_a_user_takes_up(service: Service) -> 
 
 async def test_no_tips_no_pick(service: Service) -> None:
     recommended = await recommend(service.deployment, by_template(), request(context={}), client="shop")
-    answer = recommended.answer()
+    answer = recommended.to_response()
     assert (answer["candidates"], answer["ranking"], answer["missing"]) == ([], [], 3)
     for name in ("tip_id", "score", "policy", "decision_id", "propensity", "exploring"):
         assert answer[name] is None
@@ -72,4 +72,4 @@ async def test_no_tips_no_pick(service: Service) -> None:
 async def test_an_unknown_version_picks_nothing(service: Service) -> None:
     with pytest.raises(InvalidRequestError):
         await recommend(service.deployment, by_model()[0], request(prompt_version="v9"), client="shop")
-    assert await service.deployment.store.user_count() == 0
+    assert await service.deployment.store.count_users() == 0

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bandstand.bandit.distribution import uniform01
-from bandstand.bandit.errors import (
+from bandstand.bandit.distribution import hash_to_uniform
+from bandstand.errors import (
     DecisionConflictError,
     InvalidRequestError,
     StorageFullError,
     UnknownPolicyError,
 )
-from bandstand.store import directory
+from bandstand.store.embedded import state_directory
 from tests.service.given import FEATURES, Make, Service, on_disk
 from tests.store.given import CATALOGUE
 from tests.store.test_full_disk import Disk
@@ -36,7 +36,7 @@ async def test_a_single_candidate_is_certain(service: Service) -> None:
 
 
 async def test_the_named_policy_decides_and_the_active_one_where_none_is_named(make: Make, tmp_path: Path) -> None:
-    service = Service(make(tmp_path), active="egreedy")
+    service = Service(make(tmp_path), active_policy="egreedy")
     await service.deployment.store.open()
     named = {None: "egreedy-v1", "linucb": "linucb-v1", "egreedy": "egreedy-v1", "linucb-v2": "linucb-v2"}
     for name, policy in named.items():
@@ -49,20 +49,21 @@ async def test_the_named_policy_decides_and_the_active_one_where_none_is_named(m
 async def test_an_unknown_policy_leaves_no_trace(service: Service) -> None:
     with pytest.raises(UnknownPolicyError):
         await service.score(policy="nobody's")
-    assert await service.deployment.store.user_count() == 0
+    assert await service.deployment.store.count_users() == 0
 
 
 async def test_the_draw_is_the_decisions_own(service: Service) -> None:
     for number in range(50):
         scored = await service.score(decision_id=f"mine-{number}", policy="egreedy")
-        receipt = await service.deployment.store.receipt(f"mine-{number}")
+        receipt = await service.deployment.store.find_receipt(f"mine-{number}")
         assert receipt is not None
-        assert receipt.seed == uniform01(service.deployment.store.secret, f"mine-{number}")
+        assert receipt.seed == hash_to_uniform(service.deployment.store.secret, f"mine-{number}")
         assert scored.exploring == (receipt.seed < receipt.floor)
 
 
 async def test_draws_follow_the_logged_probabilities(service: Service) -> None:
     """Over many ids, each candidate is picked as often as its propensity says (to four standard errors)."""
+    service.deployment.store.secret = bytes(32)  # the draws are the same in every run
     request = service.request()
     scores = [await service.score(request, policy="egreedy", decision_id=f"mine-{n}") for n in range(1500)]
     assert scores[0].numbers is not None
@@ -80,7 +81,7 @@ async def test_the_score_is_the_policys_for_what_the_user_taught(service: Servic
     scored = await service.score(request, policy="linucb")
     policy = CATALOGUE.policies["linucb-v1"]
     x = policy.schema.encode(request["context"], [each["features"] for each in request["candidates"]])
-    profile = await service.deployment.store.profile("anna")
+    profile = await service.deployment.store.load_profile("anna")
     ridge = profile.policies["linucb-v1", "tips-5"].ridge
     assert ridge is not None
     a = np.eye(5) + ridge.gram
@@ -120,7 +121,7 @@ async def test_the_contexts_hour_counts_when_scoring(service: Service) -> None:
 
 async def test_the_ranking_is_complete_and_best_first(service: Service) -> None:
     request = service.request(count=8)
-    ranking = (await service.score(request)).ranking(request["candidates"])
+    ranking = (await service.score(request)).build_ranking(request["candidates"])
     scores = [entry["score"] for entry in ranking]
     assert scores == sorted(scores, reverse=True)
     assert {entry["tip_id"] for entry in ranking} == {candidate["id"] for candidate in request["candidates"]}
@@ -130,14 +131,14 @@ async def test_the_ranking_is_complete_and_best_first(service: Service) -> None:
 async def test_equals_keep_the_callers_order(service: Service) -> None:
     candidates = [{"id": name, "content": "", "source": "", "features": FEATURES} for name in ("c", "a", "b")]
     scored = await service.score({"user_id": "anna", "candidates": candidates})
-    assert [entry["tip_id"] for entry in scored.ranking(candidates)] == ["c", "a", "b"]
+    assert [entry["tip_id"] for entry in scored.build_ranking(candidates)] == ["c", "a", "b"]
     assert scored.propensity == pytest.approx(1 / 3)
 
 
 async def test_too_many_numbers_are_refused_and_not_logged(service: Service) -> None:
     with pytest.raises(InvalidRequestError):
         await service.score(count=20_000)
-    assert await service.deployment.store.user_count() == 0
+    assert await service.deployment.store.count_users() == 0
 
 
 # ── the caller's own id ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -152,9 +153,9 @@ async def test_the_same_request_again_gets_the_same_answer(service: Service) -> 
         assert again.repeated
         assert (again.decision_id, again.tip_id, again.score) == ("mine", first.tip_id, first.score)
         assert (again.propensity, again.exploring, again.policy) == (first.propensity, first.exploring, first.policy)
-        assert again.ranking(request["candidates"]) == first.ranking(request["candidates"])
+        assert again.build_ranking(request["candidates"]) == first.build_ranking(request["candidates"])
         await service.reopen()
-    assert len(await service.deployment.store.history("anna", 100)) == 1
+    assert len(await service.deployment.store.list_history("anna", 100)) == 1
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ async def test_another_request_under_the_same_id_is_a_conflict(service: Service,
         with pytest.raises(DecisionConflictError):
             await service.score(request | change)
         await service.reopen()
-    assert (await service.deployment.store.totals())["linucb-v2"].decisions == 1
+    assert (await service.deployment.store.load_policy_totals())["linucb-v2"].decisions == 1
 
 
 async def test_another_policy_under_the_same_id_is_a_conflict(service: Service) -> None:
@@ -191,14 +192,14 @@ async def test_retries_at_once_decide_once(service: Service) -> None:
     answers = await asyncio.gather(*(service.score(request) for _ in range(20)))
     assert len({(answer.tip_id, answer.score) for answer in answers}) == 1
     assert sum(not answer.repeated for answer in answers) == 1
-    assert (await service.deployment.store.totals())["linucb-v2"].decisions == 1
+    assert (await service.deployment.store.load_policy_totals())["linucb-v2"].decisions == 1
 
 
 async def test_contradictions_at_once_decide_once(service: Service) -> None:
     requests = [service.request(decision_id="mine") for _ in range(10)]
     answers = await asyncio.gather(*(service.score(request) for request in requests), return_exceptions=True)
     assert sum(isinstance(answer, DecisionConflictError) for answer in answers) == 9
-    assert (await service.deployment.store.totals())["linucb-v2"].decisions == 1
+    assert (await service.deployment.store.load_policy_totals())["linucb-v2"].decisions == 1
 
 
 async def test_an_erasure_in_between_frees_the_id(service: Service) -> None:
@@ -221,7 +222,7 @@ async def test_the_log_keeps_the_request_as_it_came(service: Service) -> None:
     request = service.request(unknown="field", user_id="../\U0001f98a")
     scored = await service.score(request)
     assert scored.decision_id is not None
-    receipt = await service.deployment.store.receipt(scored.decision_id)
+    receipt = await service.deployment.store.find_receipt(scored.decision_id)
     assert receipt is not None
     assert json.loads(receipt.body) == request
     assert (receipt.client, receipt.ts, receipt.user_id) == ("tests", service.clock.now, "../\U0001f98a")
@@ -235,7 +236,7 @@ async def test_a_full_disk_refuses_or_scores_without_a_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, score_when_full: bool
 ) -> None:
     disk = Disk()
-    monkeypatch.setattr(directory, "connect", disk.connect)
+    monkeypatch.setattr(state_directory, "connect", disk.connect)
     service = Service(on_disk(tmp_path), score_when_full=score_when_full)
     await service.deployment.store.open()
     await service.reward(service.legacy(reward=1.0))
@@ -248,7 +249,7 @@ async def test_a_full_disk_refuses_or_scores_without_a_log(
             assert scored.decision_id is None, "it takes no reward"
             assert scored.tip_id in {candidate["id"] for candidate in request["candidates"]}
             assert 0 < scored.propensity <= 1
-            assert len(scored.ranking(request["candidates"])) == 4
+            assert len(scored.build_ranking(request["candidates"])) == 4
         else:
             with pytest.raises(StorageFullError):
                 await service.score(request, user_id=user_id)
@@ -257,5 +258,5 @@ async def test_a_full_disk_refuses_or_scores_without_a_log(
         await service.reward({"decision_id": logged.decision_id, "reward": 1.0})
     disk.fill(room=math.inf)
     assert (await service.score(request)).decision_id is not None
-    assert (await service.deployment.store.totals())["linucb-v2"].decisions == 2
+    assert (await service.deployment.store.load_policy_totals())["linucb-v2"].decisions == 2
     await service.deployment.store.close()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bandstand.bandit.columns import Field
-from bandstand.service.task_features import task_features
+from bandstand.service.task_features import build_task_features
 from tests.generate.test_tasks import json_values
 from tests.store.given import CATALOGUE
 
@@ -17,7 +17,7 @@ NAMES = st.sampled_from([*FIELDS, "title", "hour_of_day"])
 
 
 def features(task: dict[str, Any]) -> dict[str, object]:
-    return task_features(FIELDS, [{**task, "id": "t"}], ["t"])["t"]
+    return build_task_features(FIELDS, [{**task, "id": "t"}], ["t"])["t"]
 
 
 def test_the_fields_that_the_schemas_read_are_taken_and_no_others() -> None:
@@ -57,13 +57,13 @@ def test_a_text_is_taken_up_to_the_length_of_a_request_s() -> None:
     taken: dict[object, dict[str, object]] = {"home": {"list": "home"}, "x" * 256: {"list": "x" * 256}}
     for text in ("home", "x" * 256, "x" * 257, 7):
         task: dict[str, object] = {"id": "t", "list": text}
-        assert task_features(fields, [task], {"t"})["t"] == taken.get(text, {})
+        assert build_task_features(fields, [task], {"t"})["t"] == taken.get(text, {})
 
 
 def test_of_two_tasks_with_one_id_the_first_counts() -> None:
     tasks: list[dict[str, object]] = [{"id": 7, "priority": 1}, {"id": "7", "priority": 4}, {"id": "8", "priority": 2}]
-    assert task_features(FIELDS, tasks, {"7", "9"}) == {"7": {"priority": 1}}
+    assert build_task_features(FIELDS, tasks, {"7", "9"}) == {"7": {"priority": 1}}
 
 
 def test_nothing_is_read_where_nothing_is_asked() -> None:
-    assert task_features(FIELDS, [{"id": "t", "priority": 1}], ()) == {}
+    assert build_task_features(FIELDS, [{"id": "t", "priority": 1}], ()) == {}

@@ -6,32 +6,32 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import IdempotencyMismatchError, UnknownDecisionError, WrongPolicyError
+from bandstand.errors import IdempotencyMismatchError, UnknownDecisionError, WrongPolicyError
 from bandstand.judge.gate import Gate
 from bandstand.judge.taxonomy import shipped_taxonomy
+from bandstand.judge_worker.options import JudgeOptions
+from bandstand.judge_worker.process import JudgeProcess
+from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.service import turns
-from bandstand.service.judge_child import JudgeChild
-from bandstand.service.judging import Judging
-from bandstand.service.judging_options import JudgingOptions
-from bandstand.store.events import Decision
-from bandstand.store.judgements import Accepted
-from bandstand.store.turns import TurnStore
+from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.records import Decision
+from bandstand.store.tables.judgements import AcceptedTurn
 from tests.service.given import Service
 from tests.store.given import CATALOGUE, QUICK
 
 FOLLOWUP = shipped_taxonomy("followup-v1")
-OPTIONS = JudgingOptions(taxonomies={FOLLOWUP.name: FOLLOWUP}, default=FOLLOWUP.name, gate=Gate())
+OPTIONS = JudgeOptions(taxonomies={FOLLOWUP.name: FOLLOWUP}, default_taxonomy=FOLLOWUP.name, gate=Gate())
 
 
 class Talk(Service):
     """A deployment that takes turns and leaves them waiting: no judge is started."""
 
-    async def turn(self, decision_id: str | None, policy: str | None = None, **fields: Any) -> Accepted:
+    async def turn(self, decision_id: str | None, policy: str | None = None, **fields: Any) -> AcceptedTurn:
         """Send a turn under the Idempotency-Key "key"."""
         store = self.deployment.store
-        assert isinstance(store, TurnStore)
-        judging = Judging(
-            store, self.deployment.population, lambda: JudgeChild([], {}, patience_s=1.0), OPTIONS, self.clock
+        assert isinstance(store, EmbeddedStore)
+        judging = JudgeWorker(
+            store, self.deployment.population, lambda: JudgeProcess([], {}, timeout_s=1.0), OPTIONS, self.clock
         )
         turn = {"query_t": "q", "answer_t": "a", "query_t1": "thanks"}
         request = {"decision_id": decision_id, "turn": turn} | fields
@@ -41,7 +41,7 @@ class Talk(Service):
 
 @pytest.fixture
 async def talk(tmp_path: Path) -> AsyncIterator[Talk]:
-    talk = Talk(lambda clock: TurnStore(tmp_path / "state", CATALOGUE, options=QUICK, clock=clock))
+    talk = Talk(lambda clock: EmbeddedStore(tmp_path / "state", CATALOGUE, options=QUICK, clock=clock))
     await talk.deployment.store.open()
     yield talk
     await talk.deployment.store.close()
@@ -51,7 +51,7 @@ async def talk(tmp_path: Path) -> AsyncIterator[Talk]:
 async def test_a_decision_made_just_after_it_was_not_found_holds_no_turn_of_another(
     talk: Talk, monkeypatch: pytest.MonkeyPatch, named: str | None, refusal: type[Exception] | None
 ) -> None:
-    find = talk.deployment.store.decision
+    find = talk.deployment.store.find_decision
     made: list[str] = []
 
     async def find_before_it_is_made(decision_id: str) -> Decision | None:
@@ -62,7 +62,7 @@ async def test_a_decision_made_just_after_it_was_not_found_holds_no_turn_of_anot
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(talk.deployment.store, "decision", find_before_it_is_made)
+        patch.setattr(talk.deployment.store, "find_decision", find_before_it_is_made)
         with pytest.raises(UnknownDecisionError):
             await talk.turn("mine", policy=named, user_id="anna")
     assert made

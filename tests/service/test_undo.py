@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bandstand.bandit.errors import InvalidRequestError, UnknownDecisionError
 from bandstand.bandit.population import PopulationPrior
 from bandstand.bandit.ridge import RidgeState
+from bandstand.errors import InvalidRequestError, UnknownDecisionError
 from bandstand.service.undo import undo
-from bandstand.store.undo import Selection
+from bandstand.store.tables.undo import Selection
+from tests.learning.test_population import POLICY, Learning, same
 from tests.service.given import Service
-from tests.service.test_population import POLICY, Learning, same
 from tests.store.given import documents_in
 
 SHOP, FRAUD = Selection(client="tests"), Selection(client="fraud")
@@ -41,10 +41,10 @@ async def batch_fit(service: Learning, users: int) -> PopulationPrior:
     """The prior that the users' states as they are now make, from nothing."""
     members = dict[str, RidgeState]()
     for user in sorted(f"user-{number}" for number in range(users)):
-        state = (await service.deployment.store.profile(user)).policies.get(("linucb-v2", "tips-v2"))
+        state = (await service.deployment.store.load_profile(user)).policies.get(("linucb-v2", "tips-v2"))
         if state is not None and state.ridge is not None:
             members[user] = state.ridge
-    return PopulationPrior.learned(members, POLICY.prior)
+    return PopulationPrior.fit(members, POLICY.prior)
 
 
 async def test_the_prior_is_the_batch_fit_of_what_is_left(learning: Learning) -> None:
@@ -53,7 +53,7 @@ async def test_the_prior_is_the_batch_fit_of_what_is_left(learning: Learning) ->
     await deceive(learning, users=3, each=4)
     await deceive(learning, users=2, each=4, first=5)
     await learning.learned()
-    await learning.deployment.population.refit("linucb-v2")
+    await learning.deployment.population.refresh_prior("linucb-v2")
     deceived = learning.prior()
     told = await undo(learning.deployment, FRAUD, "the office")
     assert told == {
@@ -69,13 +69,13 @@ async def test_the_prior_is_the_batch_fit_of_what_is_left(learning: Learning) ->
     expected = await batch_fit(learning, 7)
     assert (expected.users, expected.rewards) == (5, 30)
     assert same(learning.prior(), expected.shared, 1e-6)
-    assert all(same(learning.prior(f"user-{user}"), expected.of(f"user-{user}"), 1e-6) for user in range(7))
+    assert all(same(learning.prior(f"user-{user}"), expected.get_prior(f"user-{user}"), 1e-6) for user in range(7))
     assert not same(learning.prior(), deceived, 1e-3)
 
     honest = Learning(learning.files.path("x").parent.parent / "honest")
     await honest.open()
     await honest.teach(users=5, each=6)
-    await honest.deployment.population.refit("linucb-v2")
+    await honest.deployment.population.refresh_prior("linucb-v2")
     assert same(learning.prior(), honest.prior(), 1e-6)
     await honest.close()
 
@@ -89,9 +89,9 @@ async def test_a_crash_between_the_commit_and_the_prior_is_mended_at_the_next_st
     await deceive(learning, users=3, each=4)
     await learning.learned()
     store = learning.deployment.store
-    await store.revoke((await store.selected(FRAUD)).held, cause="undo", client="tests")
+    await store.revoke((await store.select_rewards(FRAUD)).revocable, cause="undo", client="tests")
     await learning.reopen()
-    generation = learning.deployment.population.summary()["linucb-v2"]["generation"]
+    generation = learning.deployment.population.build_summary()["linucb-v2"]["generation"]
     await learning.learned(generation + 1 if generation == 1 else generation)
     expected = await batch_fit(learning, 5)
     await learning.kept()
@@ -104,12 +104,12 @@ async def test_a_prior_that_nobody_teaches_any_more_is_mended_once_and_not_at_ev
     await learning.learned()
     await learning.teach(users=1, each=1, policy="thompson-v1", first=5)
     store = learning.deployment.store
-    await store.revoke((await store.selected(SHOP)).held[-1:], cause="undo", client="tests")
+    await store.revoke((await store.select_rewards(SHOP)).revocable[-1:], cause="undo", client="tests")
     generations = []
     for _ in range(3):
         await learning.reopen()
-        await learning.deployment.population.refit("thompson-v1")  # once the start has done what it does
-        generations.append(learning.deployment.population.summary()["linucb-v2"]["generation"])
+        await learning.deployment.population.refresh_prior("thompson-v1")  # once the start has done what it does
+        generations.append(learning.deployment.population.build_summary()["linucb-v2"]["generation"])
     assert generations == [generations[0]] * 3
 
 
@@ -130,7 +130,7 @@ async def test_two_at_once_take_each_reward_back_once(learning: Learning) -> Non
     await deceive(learning, users=2, each=3)
     took = await asyncio.gather(*(undo(learning.deployment, FRAUD, "the office") for _ in range(4)))
     assert sum(each["rewards"] for each in took) == 6
-    profile = await learning.deployment.store.profile("user-0")
+    profile = await learning.deployment.store.load_profile("user-0")
     assert profile.policies["linucb-v2", "tips-v2"].reward_count == 3
 
 
@@ -139,7 +139,7 @@ async def test_whoever_hangs_up_does_not_leave_the_prior_behind(learning: Learni
     await deceive(learning, users=3, each=4)
     await learning.learned()
     asking = asyncio.create_task(undo(learning.deployment, FRAUD, "the office"))
-    while not await learning.deployment.store.revoked_since(0):  # noqa: ASYNC110 (what is waited for is on the disk)
+    while not await learning.deployment.store.has_revocations_since(0):  # noqa: ASYNC110 (what is waited for is on the disk)
         await asyncio.sleep(0)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
@@ -156,9 +156,9 @@ async def test_a_user_s_stats_and_the_deployment_s_are_without_it(service: Servi
     assert scored.decision_id is not None
     told = await undo(service.deployment, Selection(decision_id=scored.decision_id), "the office")
     assert (told["rewards"], told["users"]) == (1, 1)
-    state = (await service.deployment.store.profile("anna")).policies["linucb-v2", "tips-v2"]
+    state = (await service.deployment.store.load_profile("anna")).policies["linucb-v2", "tips-v2"]
     assert (state.pulls, state.reward_count, state.cumulative_reward) == (1, 1, -0.5)
-    totals = (await service.deployment.store.totals())["linucb-v2"]
+    totals = (await service.deployment.store.load_policy_totals())["linucb-v2"]
     assert (totals.decisions, totals.rewards) == (1, 1)
     assert totals.reward_sum == pytest.approx(-0.5)
 
@@ -168,7 +168,7 @@ async def test_what_chooses_nothing_in_particular_is_refused(service: Service, s
     await service.reward(service.legacy("anna", 0.5))
     with pytest.raises(InvalidRequestError):
         await undo(service.deployment, selection, "the office")
-    assert await service.deployment.store.revoked_since(0) is False
+    assert await service.deployment.store.has_revocations_since(0) is False
 
 
 async def test_an_unknown_decision_is_an_error(service: Service) -> None:
@@ -183,5 +183,5 @@ async def test_everything_taken_back_leaves_strangers(learning: Learning, tmp_pa
     assert same(learning.prior("user-1"), POLICY.prior)
     await learning.reopen()
     assert documents_in(tmp_path)
-    state = (await learning.deployment.store.profile("user-1")).policies["linucb-v2", "tips-v2"]
+    state = (await learning.deployment.store.load_profile("user-1")).policies["linucb-v2", "tips-v2"]
     assert (state.ridge, state.reward_count) == (None, 0)

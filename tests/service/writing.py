@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from bandstand.conversation.prompts import prompts_directory
 from bandstand.generate.generator import TipGenerator
-from bandstand.llm.scripted import Line, ScriptedCall, ScriptedClient
+from bandstand.llm.chat import ChatRequest
+from bandstand.prompts.library import prompts_directory
 from bandstand.service.generate import TipWriting
-from bandstand.service.prompts import Prompts
+from bandstand.service.prompts import PromptService
+from bandstand.testing.scripted_llm import Line, ScriptedClient
 
 TASKS: list[dict[str, Any]] = [
     {"id": "rent", "title": "Pay the rent", "priority": 4, "is_overdue": True, "task_age_days": 3},
@@ -29,12 +30,12 @@ def request(user_id: str = "anna", **fields: Any) -> dict[str, Any]:
 
 
 def by_template() -> TipWriting:
-    return TipWriting(Prompts(prompts_directory()))
+    return TipWriting(PromptService(prompts_directory()))
 
 
 def by_model(
-    script: Iterable[Line] | Callable[[ScriptedCall], Line] = lambda _: json.dumps(TIPS), default: str = ""
+    script: Iterable[Line] | Callable[[ChatRequest], Line] = lambda _: json.dumps(TIPS), default: str = ""
 ) -> tuple[TipWriting, ScriptedClient]:
     """A scripted model, and its client to look at."""
     client = ScriptedClient(script, model="m-1")
-    return TipWriting(Prompts(prompts_directory(), default), TipGenerator(client)), client
+    return TipWriting(PromptService(prompts_directory(), default), TipGenerator(client)), client

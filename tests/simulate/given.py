@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from bandstand.settings import Settings, load_catalogue
-from bandstand.simulate.judge import Judge, Judged, RuleJudge
-from bandstand.simulate.persona import shipped_personas
+from bandstand.config.settings import Settings, load_catalogue
+from bandstand.simulate.judges.judge import JudgedReaction, ReactionJudge, RuleJudge
 from bandstand.simulate.plan import Plan
-from bandstand.simulate.play import Key, PackedPlay
-from bandstand.simulate.runner import LocalPlayers, Runner
-from bandstand.simulate.world import Episode, World
+from bandstand.simulate.run.play import PackedPlay, PlayKey
+from bandstand.simulate.run.runner import LocalPlayers, Runner
+from bandstand.simulate.world.persona import load_shipped_personas
+from bandstand.simulate.world.world import Episode, World
 
 CATALOGUE = load_catalogue(Settings())
 CONTRACT = ("linucb-v1", "egreedy-v1", "linucb-v2")
 
-WORLD = World(personas=shipped_personas(), seed=7, days=5)
+WORLD = World(personas=load_shipped_personas(), seed=7, days=5)
 SMALL = Plan(policies=("linucb-v1", "linucb-v2"), personas=3, days=5, seeds=2, events="all")
 
 
@@ -25,7 +25,7 @@ class Journal:
     """Keeps what a runner writes; after ``lost_after`` writes the run is somebody else's."""
 
     def __init__(self, lost_after: int | None = None) -> None:
-        self.plays: dict[Key, PackedPlay] = {}
+        self.plays: dict[PlayKey, PackedPlay] = {}
         self.events: list[tuple[Any, ...]] = []
         self.done: list[int] = []
         self.summaries: list[str] = []
@@ -53,7 +53,7 @@ class CountingJudge:
         self._after = after
         self._seconds = seconds
 
-    async def react(self, episode: Episode, step: int, pick: int) -> Judged:
+    async def react(self, episode: Episode, step: int, pick: int) -> JudgedReaction:
         self.asked.append((episode.persona.name, step, pick))
         if self._stop is not None and len(self.asked) == self._after:
             self._stop.set()
@@ -61,14 +61,14 @@ class CountingJudge:
         self.most_at_once = max(self.most_at_once, self._now)
         await asyncio.sleep(self._seconds)
         self._now -= 1
-        return Judged(episode.reaction(step, pick), "counting")
+        return JudgedReaction(episode.get_reaction(step, pick), "counting")
 
 
-def runner(plan: Plan, judge: Judge | None = None, **more: Any) -> Runner:
+def runner(plan: Plan, judge: ReactionJudge | None = None, **more: Any) -> Runner:
     return Runner(plan, LocalPlayers(CATALOGUE.policies), judge or RuleJudge(), **more)
 
 
-async def played(plan: Plan, judge: Judge | None = None, **more: Any) -> Runner:
+async def played(plan: Plan, judge: ReactionJudge | None = None, **more: Any) -> Runner:
     """Play a plan to its end."""
     playing = runner(plan, judge, **more)
     assert await playing.run(asyncio.Event())

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import InvalidRequestError, OverloadedError, UnknownPolicyError
+from bandstand.errors import InvalidRequestError, OverloadedError, UnknownPolicyError
 from bandstand.simulate import background
 from bandstand.simulate.background import BackgroundRuns
 from bandstand.simulate.errors import UnknownRunError
 from bandstand.simulate.plan import Plan
-from bandstand.simulate.play import PackedPlay, unpacked
-from bandstand.simulate.runner import retold
-from bandstand.store.simulations import Run, Simulations
+from bandstand.simulate.run.play import PackedPlay, decode_steps
+from bandstand.simulate.run.runner import build_tally
+from bandstand.store.tables.simulations import SimulationRun, Simulations
 from tests.simulate.given import CATALOGUE, played
 
 SHORT: dict[str, Any] = {"policies": ["linucb"], "personas": 3, "days": 2, "seeds": 2, "events": "all"}
@@ -34,7 +34,7 @@ async def running(state_dir: Path) -> AsyncIterator[BackgroundRuns]:
         await runs.close()
 
 
-async def until(runs: BackgroundRuns, run: int, *states: str, done: int = 0) -> Run:
+async def until(runs: BackgroundRuns, run: int, *states: str, done: int = 0) -> SimulationRun:
     """Wait for a run to be in one of some states, and so far."""
     found = await runs.get(run)
     for _ in range(2400):
@@ -69,10 +69,10 @@ async def test_a_run_is_played_by_a_child_and_comes_out_as_on_the_command_line(t
     plan = Plan.from_json(ended.plan)
     assert plan.policies == ("linucb-v1",)
     assert (ended.done, ended.total) == (plan.total, 48)
-    rows: list[Any] = list(Simulations(tmp_path).plays(ended.id))
+    rows: list[Any] = list(Simulations(tmp_path).iter_plays(ended.id))
     kept = [((seed, user, policy), PackedPlay(*packed)) for seed, user, policy, *packed in rows]
-    assert retold(plan, kept).summary() == (await played(plan)).tally.summary()
-    assert len(list(Simulations(tmp_path).events(ended.id))) == 48
+    assert build_tally(plan, kept).build_summary() == (await played(plan)).tally.build_summary()
+    assert len(list(Simulations(tmp_path).iter_events(ended.id))) == 48
 
 
 async def test_runs_wait_for_each_other_and_the_child_is_of_the_lowest_priority(tmp_path: Path) -> None:
@@ -109,14 +109,14 @@ async def test_closed_it_stops_its_child_which_keeps_what_is_done(tmp_path: Path
     row = Simulations(tmp_path).get(run, time.time())
     assert row is not None
     assert row.state == "interrupted"
-    steps = [len(unpacked(PackedPlay(*packed))) for _, _, _, *packed in plays_of(tmp_path, run)]
+    steps = [len(decode_steps(PackedPlay(*packed))) for _, _, _, *packed in plays_of(tmp_path, run)]
     assert sum(steps) == row.done > 0
     async with running(tmp_path) as again:
         assert (await again.get(run)).state == (await again.get(waiting)).state == "interrupted"
 
 
 def plays_of(state_dir: Path, run: int) -> list[Any]:
-    return list(Simulations(state_dir).plays(run))
+    return list(Simulations(state_dir).iter_plays(run))
 
 
 async def test_deleted_while_it_is_played_it_is_gone_and_its_child_ends(tmp_path: Path) -> None:
@@ -170,8 +170,8 @@ async def test_what_cannot_be_played_is_refused_at_once(tmp_path: Path, monkeypa
             await runs.start({**ENDLESS, "events": "all"}, "ops")
         with pytest.raises(InvalidRequestError, match="judge"):
             await runs.start({**SHORT, "judge": "command"}, "ops")
-        assert await runs.page(before=None, limit=9) == []
-        monkeypatch.setattr(background, "MOST_WAITING", 1)
+        assert await runs.list_page(before=None, limit=9) == []
+        monkeypatch.setattr(background, "MAX_WAITING", 1)
         first = await runs.start(ENDLESS, "ops")
         await until(runs, first.id, "running")
         await runs.start(SHORT, "ops")

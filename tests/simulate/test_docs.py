@@ -10,8 +10,8 @@ import typer.main
 
 from bandstand.cli import command
 from bandstand.llm.errors import ChatError, ChatUnreachableError
-from bandstand.simulate import command_judge, llm_judge
-from bandstand.simulate.persona import parse_personas, shipped_personas
+from bandstand.simulate.judges import command_judge, llm_judge
+from bandstand.simulate.world.persona import load_shipped_personas, parse_personas
 
 PAGE = (Path(__file__).parents[2] / "docs" / "simulate.md").read_text(encoding="utf-8")
 
@@ -39,7 +39,7 @@ def source(module: object) -> str:
 def test_the_example_of_a_world_is_one() -> None:
     (block,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     assert [persona.name for persona in parse_personas(block)] == ["Ada"]
-    assert f"`shipped` ({len(shipped_personas())} personas)" in PAGE
+    assert f"`shipped` ({len(load_shipped_personas())} personas)" in PAGE
 
 
 @pytest.mark.slow

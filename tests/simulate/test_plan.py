@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import InvalidRequestError
-from bandstand.simulate.persona import Persona, named_personas
-from bandstand.simulate.plan import ChatPlan, JudgePlan, Plan, by_truth, taught_by
+from bandstand.errors import InvalidRequestError
+from bandstand.simulate.plan import ChatPlan, JudgePlan, Plan, parse_contestant, to_truth_name
+from bandstand.simulate.world.persona import Persona, make_personas
 from tests.simulate.given import SMALL
 
 OWN = (Persona(name="Ada", prefers_high_priority=0.5, prefers_overdue=-0.25, morning_active=True, description="x"),)
@@ -23,7 +23,7 @@ OWN = (Persona(name="Ada", prefers_high_priority=0.5, prefers_overdue=-0.25, mor
             SMALL, judge=JudgePlan(kind="llm", model="m", url="http://localhost:4000"), url="http://localhost:8000"
         ),
         replace(SMALL, chat=ChatPlan(tier="auto", gate="soft", tau=0.7, judge="rules@1")),
-        SMALL.defined({"linucb-v1": "aa", "linucb-v2": "bb", "egreedy-v1": "cc"}),
+        SMALL.with_definitions({"linucb-v1": "aa", "linucb-v2": "bb", "egreedy-v1": "cc"}),
     ],
 )
 def test_it_comes_back_from_its_json(plan: Plan) -> None:
@@ -66,7 +66,7 @@ def test_a_world_may_be_a_name_a_list_or_a_table_of_personas() -> None:
     persona = {"name": "Ada", "prefers_high_priority": 0.5, "prefers_overdue": 0.1}
     made = [Plan.from_document({"policies": ["p"], "world": world}) for world in ([persona], {"personas": [persona]})]
     assert made[0] == made[1]
-    assert [each.name for each in made[0].world_of(0).personas] == ["Ada"] * 14
+    assert [each.name for each in made[0].build_world(0).personas] == ["Ada"] * 14
     with pytest.raises(InvalidRequestError, match="did you mean uniform"):
         Plan.from_document({"policies": ["p"], "world": "unifrom"})
 
@@ -79,8 +79,8 @@ def test_a_field_that_a_simulation_does_not_have_is_refused() -> None:
 def test_generated_personas_differ_from_seed_to_seed_and_shipped_ones_do_not() -> None:
     for world, same in (("shipped", True), ("uniform", False), ("signed", False)):
         plan = replace(SMALL, world=world)
-        assert (plan.world_of(0).personas == plan.world_of(1).personas) == same
-        assert plan.world_of(1).personas == named_personas(world, SMALL.personas, 1)
+        assert (plan.build_world(0).personas == plan.build_world(1).personas) == same
+        assert plan.build_world(1).personas == make_personas(world, SMALL.personas, 1)
 
 
 def test_the_total_counts_every_policy_seed_user_and_step() -> None:
@@ -90,14 +90,14 @@ def test_the_total_counts_every_policy_seed_user_and_step() -> None:
 
 def test_where_users_talk_each_policy_plays_once_more_taught_by_the_truth() -> None:
     talking = replace(SMALL, chat=ChatPlan())
-    assert talking.contestants == (*SMALL.policies, *map(by_truth, SMALL.policies))
-    assert [taught_by(name) for name in talking.contestants] == [
+    assert talking.contestants == (*SMALL.policies, *map(to_truth_name, SMALL.policies))
+    assert [parse_contestant(name) for name in talking.contestants] == [
         ("linucb-v1", False),
         ("linucb-v2", False),
         ("linucb-v1", True),
         ("linucb-v2", True),
     ]
     assert talking.total == 2 * SMALL.total
-    assert talking.world_of(0).conversations
-    assert (SMALL.contestants, SMALL.world_of(0).conversations) == (SMALL.policies, False)
-    assert (SMALL.acts, len(talking.acts)) == (("done", "snooze", "dismiss"), 7)
+    assert talking.build_world(0).conversations
+    assert (SMALL.contestants, SMALL.build_world(0).conversations) == (SMALL.policies, False)
+    assert (SMALL.action_names, len(talking.action_names)) == (("done", "snooze", "dismiss"), 7)

@@ -10,15 +10,15 @@ import plotly.graph_objects  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
 from bandstand.judge.gate import Gate
-from bandstand.simulate.chat import taxonomy
-from bandstand.simulate.figures import action_shares, figures, reward_curve
-from bandstand.simulate.judge import RuleJudge
-from bandstand.simulate.listener import ChatPlayers, JudgeListener
-from bandstand.simulate.persona import Persona
+from bandstand.simulate.figures import build_action_shares, build_figures, build_reward_curve
+from bandstand.simulate.judges.judge import RuleJudge
 from bandstand.simulate.plan import ChatPlan, Plan
-from bandstand.simulate.report import html_report, world_of
-from bandstand.simulate.result import result
-from bandstand.simulate.runner import LocalPlayers, Runner
+from bandstand.simulate.report import describe_world, render_report
+from bandstand.simulate.run.listener import ChatPlayers, JudgeListener
+from bandstand.simulate.run.result import build_result
+from bandstand.simulate.run.runner import LocalPlayers, Runner
+from bandstand.simulate.world.chat import load_taxonomy
+from bandstand.simulate.world.persona import Persona
 from tests.judge.given import local
 from tests.simulate.given import CATALOGUE, SMALL, played
 
@@ -27,7 +27,7 @@ HOSTILE = Persona(name="</script><script>alert(1)//", prefers_high_priority=0.2,
 
 async def told(plan: Plan) -> dict[str, Any]:
     runner = await played(plan)
-    return result(plan, runner.tally, run=7, state="done", seconds=runner.seconds)
+    return build_result(plan, runner.tally, run=7, state="done", seconds=runner.seconds)
 
 
 async def talked() -> dict[str, Any]:
@@ -35,36 +35,36 @@ async def talked() -> dict[str, Any]:
     plan = replace(SMALL, chat=ChatPlan(), world=(HOSTILE,), personas=1)
     runner = Runner(plan, ChatPlayers(LocalPlayers(CATALOGUE.policies), JudgeListener(local(), Gate())), RuleJudge())
     assert await runner.run(asyncio.Event())
-    return result(plan, runner.tally, run=7, state="done", seconds=runner.seconds)
+    return build_result(plan, runner.tally, run=7, state="done", seconds=runner.seconds)
 
 
 async def test_where_users_talk_the_report_tells_what_the_judge_heard() -> None:
     outcome = await talked()
-    drawn = figures(outcome)
-    assert [trace["name"] for trace in drawn["actions"]["data"]] == list(taxonomy().names)
+    drawn = build_figures(outcome)
+    assert [trace["name"] for trace in drawn["actions"]["data"]] == list(load_taxonomy().label_names)
     for figure in drawn.values():
         plotly.graph_objects.Figure(figure)
         json.dumps(figure, allow_nan=False)
-    page = html_report(outcome)
+    page = render_report(outcome)
     assert "What the judge heard" in page
     assert page.count("what was meant (rows) and heard") == 2
     assert "<th>Neg constraint restate</th>" in page
     assert "alert(1)//<" not in page
-    assert "What the judge heard" not in html_report(await told(SMALL))
+    assert "What the judge heard" not in render_report(await told(SMALL))
 
 
 async def test_no_two_lines_of_a_figure_and_no_two_parts_of_a_bar_look_alike() -> None:
     summary = (await told(SMALL))["policies"]["linucb-v1"]
     many = {"policies": {f"policy-{number}": summary for number in range(16)}, "baselines": {}}
-    lines = [each["line"] for each in reward_curve(many)["data"] if each.get("mode") == "lines"]
+    lines = [each["line"] for each in build_reward_curve(many)["data"] if each.get("mode") == "lines"]
     assert len({(line["color"], line["dash"]) for line in lines}) == 16
-    meant = action_shares(await talked())["data"]
-    assert len({trace["marker"]["color"] for trace in meant}) == len(taxonomy().names)
+    meant = build_action_shares(await talked())["data"]
+    assert len({trace["marker"]["color"] for trace in meant}) == len(load_taxonomy().label_names)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 async def test_every_figure_is_one_that_plotly_takes(seeds: int) -> None:
-    drawn = figures(await told(replace(SMALL, seeds=seeds)))
+    drawn = build_figures(await told(replace(SMALL, seeds=seeds)))
     assert set(drawn) == {"reward", "regret", "actions", "personas"}
     for figure in drawn.values():
         plotly.graph_objects.Figure(figure)
@@ -73,7 +73,7 @@ async def test_every_figure_is_one_that_plotly_takes(seeds: int) -> None:
 
 async def test_a_curve_shows_every_policy_between_the_bounds_with_its_band() -> None:
     outcome = await told(SMALL)
-    traces = figures(outcome)["reward"]["data"]
+    traces = build_figures(outcome)["reward"]["data"]
     lines = {trace["name"]: trace for trace in traces if "name" in trace}
     assert set(lines) == {"random", "oracle", *SMALL.policies}
     for name in SMALL.policies:
@@ -85,7 +85,7 @@ async def test_a_curve_shows_every_policy_between_the_bounds_with_its_band() -> 
 
 
 async def test_the_report_asks_no_server_for_anything() -> None:
-    page = html_report(await told(SMALL))
+    page = render_report(await told(SMALL))
     ours = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)  # without Plotly's own million letters
     assert "http" not in ours.replace("http-equiv", "")
     assert not re.search(r"\b(src|href)=", ours)
@@ -94,7 +94,7 @@ async def test_the_report_asks_no_server_for_anything() -> None:
 
 
 async def test_words_of_a_persona_cannot_leave_their_place() -> None:
-    page = html_report(await told(replace(SMALL, world=(HOSTILE,))))
+    page = render_report(await told(replace(SMALL, world=(HOSTILE,))))
     assert "<script>alert" not in page
     block = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
     assert block is not None
@@ -110,4 +110,4 @@ async def test_words_of_a_persona_cannot_leave_their_place() -> None:
     ],
 )
 def test_a_world_is_told_with_what_is_not_as_usual(more: dict[str, Any], told: str) -> None:
-    assert told in world_of(json.loads(replace(SMALL, **more).to_json()))
+    assert told in describe_world(json.loads(replace(SMALL, **more).to_json()))

@@ -8,17 +8,17 @@ reflection.
 import asyncio
 import inspect
 import json
-import sys
 from collections.abc import Awaitable, Callable
+from types import ModuleType
 
 import numpy as np
 import pytest
 
-from bandstand.bandit.errors import UnknownDecisionError, WrongPolicyError
-from bandstand.store.events import Decision, Erasure, PolicyRef, PolicyTotals, Reward, UserPage
-from bandstand.store.registry import policy_ref
-from bandstand.store.shadows import Shadow
-from bandstand.store.undo import Selection
+from bandstand.errors import UnknownDecisionError, WrongPolicyError
+from bandstand.store.records import Decision, Erasure, PolicyRef, PolicyTotals, Reward, UserPage
+from bandstand.store.tables.policies import to_policy_ref
+from bandstand.store.tables.shadows import Shadow
+from bandstand.store.tables.undo import Selection
 from tests.store.given import CATALOGUE, DAY, NOON, MakeStore, Subject
 
 Law = Callable[[Subject], Awaitable[None]]
@@ -70,11 +70,11 @@ HOSTILE_IDS = [
 ]
 
 
-def laws() -> list[Law]:
-    """Every law of this module, in the order in which they are written."""
-    module = sys.modules[__name__]
+def find_laws(module: ModuleType) -> list[Law]:
+    """Every law of a module such as this, in the order in which they are written."""
     found = [function for name, function in inspect.getmembers(module, inspect.iscoroutinefunction)]
-    return sorted((law for law in found if law.__module__ == __name__), key=lambda law: law.__code__.co_firstlineno)
+    own = (law for law in found if law.__module__ == module.__name__)
+    return sorted(own, key=lambda law: law.__code__.co_firstlineno)
 
 
 def check_store(make_store: MakeStore, law: Law) -> Awaitable[None]:
@@ -95,20 +95,20 @@ def _check(subject: Subject, law: Law) -> Awaitable[None]:
 
 async def an_unknown_user_is_empty_and_leaves_no_trace(subject: Subject) -> None:
     store = subject.store
-    profile = await store.profile("stranger")
+    profile = await store.load_profile("stranger")
     assert (profile.user_id, profile.seq, profile.policies) == ("stranger", 0, {})
-    assert await store.history("stranger", 100) == []
+    assert await store.list_history("stranger", 100) == []
     await store.reset("stranger", "tests")
     assert await store.erase("stranger", "tests") == Erasure()
-    assert await store.user_count() == 0
-    assert await store.users("", 0, 10) == UserPage([], None)
-    assert await store.totals() == {}
+    assert await store.count_users() == 0
+    assert await store.list_users("", 0, 10) == UserPage([], None)
+    assert await store.load_policy_totals() == {}
 
 
 async def a_profile_that_was_read_is_warm(subject: Subject) -> None:
-    assert subject.store.warm("anna") is None
-    profile = await subject.store.profile("anna")
-    assert subject.store.warm("anna") is profile
+    assert subject.store.get_cached_profile("anna") is None
+    profile = await subject.store.load_profile("anna")
+    assert subject.store.get_cached_profile("anna") is profile
 
 
 async def hostile_ids_are_all_distinct_users(subject: Subject) -> None:
@@ -117,8 +117,8 @@ async def hostile_ids_are_all_distinct_users(subject: Subject) -> None:
     for _ in range(2):
         for pulls, user_id in enumerate(HOSTILE_IDS, start=1):
             assert (await subject.state(user_id)).pulls == pulls
-            assert {decision.user_id for decision in await subject.store.history(user_id, 100)} == {user_id}
-        assert (await subject.store.users("", 0, 1000)).users == HOSTILE_IDS
+            assert {decision.user_id for decision in await subject.store.list_history(user_id, 100)} == {user_id}
+        assert (await subject.store.list_users("", 0, 1000)).users == HOSTILE_IDS
         await subject.reopen()
 
 
@@ -135,12 +135,12 @@ async def users_are_paged_in_the_order_of_first_sight(subject: Subject) -> None:
             found: list[str] = []
             after: int | None = 0
             while after is not None:
-                page = await store.users(prefix, after, limit)
+                page = await store.list_users(prefix, after, limit)
                 assert len(page.users) <= limit
                 found += page.users
                 after = page.next
             assert found == expected
-    assert await store.user_count() == len(names)
+    assert await store.count_users() == len(names)
 
 
 # ── decisions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -159,14 +159,14 @@ async def a_decision_counts_and_teaches_nothing(subject: Subject) -> None:
 
 
 async def a_receipt_is_the_decision_as_it_was_handed_over(subject: Subject) -> None:
-    await subject.store.profile("anna")
+    await subject.store.load_profile("anna")
     for own_id in (None, "mine", "f" * 32, "0" * 32):
         decision = subject.decision("anna", own_id=own_id)
         body, numbers = decision.body, decision.numbers
         assert numbers is not None
         await subject.store.decide(decision)
         for _ in range(2):
-            receipt = await subject.store.receipt(decision.decision_id)
+            receipt = await subject.store.find_receipt(decision.decision_id)
             assert receipt is not None
             assert receipt.body == body
             np.testing.assert_array_equal(receipt.numbers, numbers)
@@ -176,14 +176,14 @@ async def a_receipt_is_the_decision_as_it_was_handed_over(subject: Subject) -> N
                 assert getattr(receipt, field) == getattr(decision, field)
             assert receipt.reward is None
             await subject.reopen()
-            await subject.store.profile("anna")
+            await subject.store.load_profile("anna")
 
 
 async def a_receipt_shows_the_reward_that_stands(subject: Subject) -> None:
     decision = await subject.decide("anna")
     await subject.reward(decision, 0.5)
     for _ in range(2):
-        receipt = await subject.store.receipt(decision.decision_id)
+        receipt = await subject.store.find_receipt(decision.decision_id)
         assert receipt is not None
         assert receipt.reward is not None
         assert (receipt.reward.value, receipt.reward.applied, receipt.reward.source) == (0.5, True, "client")
@@ -214,9 +214,9 @@ async def no_id_but_its_own_finds_a_decision(subject: Subject) -> None:
     ]
     for _ in range(2):
         for stranger in strangers:
-            assert await subject.store.decision(stranger) is None, stranger
-            assert await subject.store.receipt(stranger) is None, stranger
-        assert await subject.store.decision(ours) is not None
+            assert await subject.store.find_decision(stranger) is None, stranger
+            assert await subject.store.find_receipt(stranger) is None, stranger
+        assert await subject.store.find_decision(ours) is not None
         await subject.reopen()
 
 
@@ -246,7 +246,7 @@ async def history_is_the_newest_oldest_first(subject: Subject) -> None:
         subject.clock.now += 1
     for _ in range(2):
         for limit in (1, 5, 12, 100):
-            history = await subject.store.history("anna", limit)
+            history = await subject.store.list_history("anna", limit)
             assert [entry.decision_id for entry in history] == [entry.decision_id for entry in made[-limit:]]
             assert [entry.policy for entry in history] == [entry.policy for entry in made[-limit:]]
         await subject.reopen()
@@ -263,7 +263,7 @@ async def event_numbers_grow_though_the_clock_steps_back(subject: Subject) -> No
     subject.clock.now = NOON - 10 * DAY
     seqs.append((await subject.decide("anna")).seq)
     assert seqs == sorted(set(seqs))
-    assert [entry.seq for entry in await subject.store.history("anna", 100)] == [*seqs[0:12:2], seqs[-1]]
+    assert [entry.seq for entry in await subject.store.list_history("anna", 100)] == [*seqs[0:12:2], seqs[-1]]
 
 
 # ── rewards ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -385,11 +385,11 @@ async def what_came_with_a_key_is_looked_up_and_nothing_is_logged(subject: Subje
     given.append(await subject.reward(decision, 0.25, key=("route", "decision")))
     for _ in range(2):
         for key, outcome in zip(("legacy", "decision"), given, strict=True):
-            found = await subject.store.reward_by_key(("route", key))
+            found = await subject.store.find_reward_by_key(("route", key))
             assert found is not None
             stands = outcome.reward
             assert (found.seq, found.value, found.body_hash) == (stands.seq, stands.value, stands.body_hash)
-            assert await subject.store.reward_by_key(("another", key)) is None
+            assert await subject.store.find_reward_by_key(("another", key)) is None
         assert (await subject.state("anna")).reward_count == 2
         await subject.reopen()
 
@@ -401,7 +401,7 @@ async def a_reward_of_a_policy_that_did_not_decide_is_refused(subject: Subject) 
         (reward.policy,) = refs("linucb-v2")
         with pytest.raises(WrongPolicyError):
             await subject.store.reward(reward)
-        assert await subject.store.reward_by_key(("route", "key")) is None
+        assert await subject.store.find_reward_by_key(("route", "key")) is None
         await subject.reopen()
     assert (await subject.reward(decision, key=("route", "key"))).match == "new"
     await subject.reopen()
@@ -431,17 +431,17 @@ async def another_users_decision_is_unknown(subject: Subject) -> None:
             with pytest.raises(UnknownDecisionError):
                 await subject.reward(decision, user_id=stranger)
         await subject.reopen()
-    assert await subject.store.user_count() == 2
+    assert await subject.store.count_users() == 2
     assert (await subject.reward(decision)).match == "new"
 
 
 async def a_reward_without_its_decision_leaves_no_trace(subject: Subject) -> None:
-    await subject.store.profile("anna")
+    await subject.store.load_profile("anna")
     never_handed_over = subject.decision("anna")
     with pytest.raises(UnknownDecisionError):
         await subject.reward(never_handed_over)
-    assert await subject.store.user_count() == 0
-    assert await subject.store.totals() == {}
+    assert await subject.store.count_users() == 0
+    assert await subject.store.load_policy_totals() == {}
 
 
 # ── resets ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -454,14 +454,14 @@ async def a_reset_forgets_every_policy_and_the_history(subject: Subject) -> None
     for _ in range(3):
         await subject.store.reset("anna", "tests")
     for _ in range(2):
-        assert (await subject.store.profile("anna")).policies == {}
-        assert await subject.store.history("anna", 100) == []
-        assert len((await subject.store.profile("berta")).policies) == 3
-        assert len(await subject.store.history("berta", 100)) == 3
+        assert (await subject.store.load_profile("anna")).policies == {}
+        assert await subject.store.list_history("anna", 100) == []
+        assert len((await subject.store.load_profile("berta")).policies) == 3
+        assert len(await subject.store.list_history("berta", 100)) == 3
         await subject.reopen()
     fresh = await subject.decide("anna")
-    assert [entry.decision_id for entry in await subject.store.history("anna", 100)] == [fresh.decision_id]
-    assert await subject.store.user_count() == 2
+    assert [entry.decision_id for entry in await subject.store.list_history("anna", 100)] == [fresh.decision_id]
+    assert await subject.store.count_users() == 2
 
 
 async def a_reward_from_before_the_reset_is_logged_and_teaches_nothing(subject: Subject) -> None:
@@ -477,7 +477,7 @@ async def a_reward_from_before_the_reset_is_logged_and_teaches_nothing(subject: 
     again = await subject.reward(early, 0.5)
     assert (again.match, again.reward.applied, again.reward.reason) == ("decision", False, "reset")
     assert (await subject.reward(rewarded, 0.5)).reward.seq == first.reward.seq
-    assert (await subject.store.profile("anna")).policies == {}
+    assert (await subject.store.load_profile("anna")).policies == {}
     await subject.teach("anna", 0.25)
     later = await subject.reward(await subject.decide("anna"), 0.25)
     assert (later.reward.applied, later.reward.reason) == (True, None)
@@ -502,13 +502,13 @@ async def an_erasure_counts_what_went_and_leaves_nothing(subject: Subject) -> No
     assert (erasure.decisions, erasure.rewards, erasure.marks) == (4, 3, 1)
     for _ in range(2):
         for decision in (*decisions, own):
-            assert await subject.store.decision(decision.decision_id) is None
-            assert await subject.store.receipt(decision.decision_id) is None
+            assert await subject.store.find_decision(decision.decision_id) is None
+            assert await subject.store.find_receipt(decision.decision_id) is None
             with pytest.raises(UnknownDecisionError):
                 await subject.reward(decision)
-        assert (await subject.store.profile("anna")).policies == {}
-        assert await subject.store.history("anna", 100) == []
-        assert (await subject.store.users("", 0, 10)).users == ["berta"]
+        assert (await subject.store.load_profile("anna")).policies == {}
+        assert await subject.store.list_history("anna", 100) == []
+        assert (await subject.store.list_users("", 0, 10)).users == ["berta"]
         assert await subject.store.erase("anna", "tests") == Erasure()
         assert (await subject.state("berta")).pulls == 1
         await subject.reopen()
@@ -547,7 +547,7 @@ async def totals_count_by_policy_and_survive_resets_and_erasures(subject: Subjec
     await subject.store.reset("anna", "tests")
     await subject.store.erase("berta", "tests")
     for _ in range(2):
-        assert await subject.store.totals() == {
+        assert await subject.store.load_policy_totals() == {
             "linucb-v1": PolicyTotals(decisions=4, explores=1, rewards=1, reward_sum=-0.5),
             "egreedy-v1": PolicyTotals(decisions=0, explores=0, rewards=1, reward_sum=0.25),
         }
@@ -573,20 +573,20 @@ async def undos_are_recorded_the_newest_first_and_one_of_a_decision_goes_with_it
     for decision in decisions:
         await subject.reward(decision)
     for selection in (Selection(decision_id=decisions[0].decision_id), Selection(client="tests"), Selection(until=1.0)):
-        found = await subject.store.selected(selection)
+        found = await subject.store.select_rewards(selection)
         subject.clock.now += 1
-        await subject.store.revoke(found.held, cause="undo", client="the office", selection=selection)
+        await subject.store.revoke(found.revocable, cause="undo", client="the office", selection=selection)
     for _ in range(2):
-        newer, older = await subject.store.undone(2**63 - 1, 10)
+        newer, older = await subject.store.list_undos(2**63 - 1, 10)
         assert (newer.selection, newer.rewards, newer.users) == ({"client": "tests"}, 2, 2)
         assert (older.selection, older.rewards) == ({"decision_id": decisions[0].decision_id}, 1)
         assert (newer.client, newer.ts, newer.policies) == ("the office", NOON + 2, {"linucb-v2": 2})
-        assert await subject.store.undone(2**63 - 1, 1) == [newer]
-        assert await subject.store.undone(newer.seq, 10) == [older]
+        assert await subject.store.list_undos(2**63 - 1, 1) == [newer]
+        assert await subject.store.list_undos(newer.seq, 10) == [older]
         await subject.reopen()
     assert (await subject.store.erase("anna", "tests")).marks == 1
     await subject.store.erase("berta", "tests")
-    (left,) = await subject.store.undone(2**63 - 1, 10)
+    (left,) = await subject.store.list_undos(2**63 - 1, 10)
     assert left.selection == {"client": "tests"}, "it names nobody"
 
 
@@ -594,7 +594,7 @@ async def undos_are_recorded_the_newest_first_and_one_of_a_decision_goes_with_it
 
 
 async def a_reward_teaches_every_shadow_as_if_it_had_decided(subject: Subject) -> None:
-    await subject.store.shadow(refs("thompson-v1", "linucb-v1"))
+    await subject.store.set_shadows(refs("thompson-v1", "linucb-v1"))
     for _ in range(6):
         await subject.reward(await subject.decide("anna"), subject.random.uniform(-1, 1))
         await subject.teach("anna", subject.random.uniform(-1, 1))
@@ -617,9 +617,9 @@ async def a_reward_teaches_every_shadow_as_if_it_had_decided(subject: Subject) -
 
 
 async def a_shadow_reads_the_candidate_by_its_own_schema(subject: Subject) -> None:
-    await subject.store.shadow(refs("linucb-v1"))
+    await subject.store.set_shadows(refs("linucb-v1"))
     decision = await subject.decide("anna")
-    logged, schema = await subject.store.receipt(decision.decision_id), CATALOGUE.schemas["tips-5"]
+    logged, schema = await subject.store.find_receipt(decision.decision_id), CATALOGUE.schemas["tips-5"]
     assert logged is not None
     request = json.loads(logged.body)
     x = schema.encode(request["context"], [request["candidates"][decision.pick]["features"]])[0]
@@ -631,7 +631,7 @@ async def a_shadow_reads_the_candidate_by_its_own_schema(subject: Subject) -> No
 
 
 async def a_policy_is_not_its_own_shadow(subject: Subject) -> None:
-    await subject.store.shadow(refs("linucb-v2", "thompson-v1"))
+    await subject.store.set_shadows(refs("linucb-v2", "thompson-v1"))
     await subject.reward(await subject.decide("anna"))
     await subject.reward(await subject.decide("anna", "thompson-v1"))
     await subject.teach("anna", policy="linucb-v1")
@@ -646,16 +646,16 @@ async def a_policy_is_not_its_own_shadow(subject: Subject) -> None:
 async def a_reward_teaches_those_in_the_shadow_when_it_comes(subject: Subject) -> None:
     early = await subject.decide("anna")
     await subject.teach("anna")
-    await subject.store.shadow(refs("thompson-v1"))
+    await subject.store.set_shadows(refs("thompson-v1"))
     await subject.reward(early)
     late = await subject.decide("anna")
     await subject.reopen()
-    await subject.store.shadow(refs("thompson-v1"))  # the same again
+    await subject.store.set_shadows(refs("thompson-v1"))  # the same again
     await subject.teach("anna")
     await subject.reopen()
-    await subject.store.shadow(refs("squarecb-v1"))
+    await subject.store.set_shadows(refs("squarecb-v1"))
     await subject.reward(late)
-    await subject.store.shadow([])
+    await subject.store.set_shadows([])
     await subject.teach("anna")
     for _ in range(2):
         names = ("linucb-v2", "thompson-v1", "squarecb-v1")
@@ -664,7 +664,7 @@ async def a_reward_teaches_those_in_the_shadow_when_it_comes(subject: Subject) -
 
 
 async def a_reset_forgets_what_shadows_learned_and_what_is_older_teaches_none(subject: Subject) -> None:
-    await subject.store.shadow(refs("thompson-v1"))
+    await subject.store.set_shadows(refs("thompson-v1"))
     before = await subject.decide("anna")
     await subject.teach("anna")
     await subject.store.reset("anna", "tests")
@@ -675,11 +675,11 @@ async def a_reset_forgets_what_shadows_learned_and_what_is_older_teaches_none(su
 
 
 async def what_is_taken_back_is_taken_from_the_shadows_too(subject: Subject) -> None:
-    await subject.store.shadow(refs("thompson-v1", "linucb-v1"))
+    await subject.store.set_shadows(refs("thompson-v1", "linucb-v1"))
     kept = (await subject.reward(await subject.decide("anna"), 0.25)).reward
     taken = [(await subject.reward(await subject.decide("anna"), -0.5)).reward, (await subject.teach("anna")).reward]
     revoked = await subject.store.revoke([each.seq for each in taken], cause="test", client="tests")
-    assert {ref.name for each in revoked for ref, _ in each.also} == {"thompson-v1", "linucb-v1"}
+    assert {ref.name for each in revoked for ref, _ in each.shadow_updates} == {"thompson-v1", "linucb-v1"}
     for _ in range(2):
         for name in ("linucb-v2", "thompson-v1"):
             state = await subject.state("anna", name)
@@ -702,7 +702,7 @@ async def sums_of_a_shadow_are_of_the_rewards_that_stand_whichever_came_first(su
         rewarded = None
         if number % 4 == 0:
             rewarded = await subject.reward(decision, r)
-        subject.store.shadowed(decision, [shadow])
+        subject.store.log_shadows(decision, [shadow])
         if number % 4 in (1, 2):
             rewarded = await subject.reward(decision, r)
         if rewarded is not None and number >= 4:
@@ -713,7 +713,7 @@ async def sums_of_a_shadow_are_of_the_rewards_that_stand_whichever_came_first(su
             await subject.store.revoke(taken, cause="test", client="tests")
     await subject.teach("berta")  # nobody waits for a shadow's commit, but it comes before this one's
     for _ in range(2):
-        sums = (await subject.store.shadow_sums())[ref]
+        sums = (await subject.store.load_shadow_sums())[ref]
         assert (sums.decisions, sums.agreed, sums.rewarded) == (8, 3, 3)
         moments = [sum(w**i * r**j for w, r in terms) for i, j in ((0, 1), (0, 2), (1, 0), (2, 0), (1, 1), (2, 1))]
         moments += [sum(w**i * r**j for w, r in terms) for i, j in ((1, 2), (2, 2))]
@@ -726,24 +726,24 @@ async def a_shadow_is_kept_with_its_decision_and_goes_with_its_user(subject: Sub
     made = Shadow(ref, 1, exploring=True, agrees=False, propensity=0.75, weight=0.5, probabilities=P)
     decision, other = await subject.decide("anna"), await subject.decide("berta")
     for each in (decision, other):
-        subject.store.shadowed(each, [made])
+        subject.store.log_shadows(each, [made])
         await subject.reward(each)
     for _ in range(2):
-        (kept,) = await subject.store.shadows_of(decision)
+        (kept,) = await subject.store.load_shadows(decision)
         assert (kept.policy, kept.pick, kept.exploring, kept.agrees) == (ref, 1, True, False)
         assert (kept.propensity, kept.weight, kept.probabilities.tolist()) == (0.75, 0.5, P.tolist())
         await subject.reopen()
-    before = await subject.store.shadow_sums()
+    before = await subject.store.load_shadow_sums()
     assert (await subject.store.erase("anna", "tests")).shadows == 1
-    subject.store.shadowed(decision, [made])
+    subject.store.log_shadows(decision, [made])
     await subject.store.reset("berta", "tests")
-    assert await subject.store.shadows_of(decision) == []
-    assert len(await subject.store.shadows_of(other)) == 1
-    assert await subject.store.shadow_sums() == before, "they name nobody"
+    assert await subject.store.load_shadows(decision) == []
+    assert len(await subject.store.load_shadows(other)) == 1
+    assert await subject.store.load_shadow_sums() == before, "they name nobody"
 
 
 P = np.array([0.25, 0.75])
 
 
 def refs(*names: str) -> list[PolicyRef]:
-    return [policy_ref(CATALOGUE.policies[name]) for name in names]
+    return [to_policy_ref(CATALOGUE.policies[name]) for name in names]

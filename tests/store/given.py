@@ -20,12 +20,14 @@ import pytest
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import PolicyState, Profile
-from bandstand.store.base import Store
-from bandstand.store.directory import StoreOptions
-from bandstand.store.embedded import EmbeddedStore
-from bandstand.store.events import Decision, DecisionIds, Reward, Rewarded
-from bandstand.store.generations import LoggedGeneration, PromptRef
-from bandstand.store.registry import policy_ref
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.ids import DecisionIds
+from bandstand.store.protocol import Store
+from bandstand.store.records import AcceptedReward, Decision, Reward
+from bandstand.store.tables.generations import LoggedGeneration, PromptRef
+from bandstand.store.tables.judgements import Conclusion, JudgedTurn, TurnOutcome
+from bandstand.store.tables.policies import to_policy_ref
 
 NOON = 1_750_000_000.0
 DAY = 86_400.0
@@ -35,6 +37,8 @@ QUICK = StoreOptions(sync=False, checkpoint_seconds=3600.0, retention_days=0)
 
 BUSY = replace(QUICK, checkpoint_seconds=0.01)
 """The same, with documents written and users evicted all the while."""
+
+VERDICT = {"version": 1, "model": "m-1", "scored": True, "label": "pos_praise", "rationale": "quotes it", "raw": "{}"}
 
 _IDS = DecisionIds()
 
@@ -86,7 +90,7 @@ class Subject:
 
     async def decide(self, user_id: str, policy: str = "linucb-v2", **values: Any) -> Decision:
         """Score as the service does: warm the user, then number and hand over without a pause."""
-        await self.store.profile(user_id)
+        await self.store.load_profile(user_id)
         return await self.store.decide(self.decision(user_id, policy, **values))
 
     def decision(
@@ -109,7 +113,7 @@ class Subject:
             own_id=own_id is not None,
             seq=seq,
             user_id=user_id,
-            policy=policy_ref(chosen),
+            policy=to_policy_ref(chosen),
             client="tests",
             ts=self.clock(),
             tip_id=request["candidates"][pick]["id"],
@@ -124,7 +128,7 @@ class Subject:
             x=x[pick].copy(),
         )
 
-    async def reward(self, decision: Decision, value: float = 1.0, **values: Any) -> Rewarded:
+    async def reward(self, decision: Decision, value: float = 1.0, **values: Any) -> AcceptedReward:
         """Reward a decision by its id."""
         return await self.store.reward(self.reward_of(decision, value, **values))
 
@@ -151,7 +155,7 @@ class Subject:
             idempotency=key,
         )
 
-    async def teach(self, user_id: str, value: float = 1.0, **values: Any) -> Rewarded:
+    async def teach(self, user_id: str, value: float = 1.0, **values: Any) -> AcceptedReward:
         """Reward a user in the legacy form."""
         return await self.store.reward(self.legacy(user_id, value, **values))
 
@@ -169,7 +173,7 @@ class Subject:
         context, features = random_context(self.random), random_features(self.random)
         return Reward(
             user_id=user_id,
-            policy=policy_ref(chosen),
+            policy=to_policy_ref(chosen),
             tip_id=tip_id,
             value=value,
             client="tests",
@@ -201,17 +205,53 @@ class Subject:
             tries=1,
             tasks_left_out=0,
         )
-        return await self.store.generated(generation)
+        return await self.store.log_generation(generation)
+
+    def turn(self, decision: Decision, *, body: str = "turn", key: tuple[str, str] | None = None) -> JudgedTurn:
+        """A turn for a decision; its request is ``body``."""
+        return JudgedTurn(
+            judgement_id="0" * 16 + "1" * 16,
+            seq=0,
+            user_id=decision.user_id,
+            policy=decision.policy,
+            tip_id=decision.tip_id,
+            taxonomy="followup-v1",
+            body_hash=digest(body),
+            client="tests",
+            ts=self.clock(),
+            decision_id=decision.decision_id,
+            texts=("q", "a", "m"),
+            idempotency=key,
+        )
+
+    async def take_turn(self, user_id: str = "anna", **values: Any) -> JudgedTurn:
+        """Take a turn for a new decision."""
+        return (await self.store.accept(self.turn(await self.decide(user_id), **values))).judgement
+
+    async def conclude(self, judgement: JudgedTurn, teach: float | None = 0.8, cause: str = "judge") -> TurnOutcome:
+        """Make something of a judgement as it stands."""
+        standing = await self.store.get_judgement(judgement.judgement_id)
+        conclusion = Conclusion(
+            cause="override" if cause == "override" else "judge",
+            client="tests",
+            verdict=VERDICT,
+            applied={"reward": teach},
+            teach=teach,
+            reason=None if teach is not None else "below_tau",
+        )
+        made = await self.store.apply_conclusion(standing, conclusion)
+        assert made is not None
+        return made
 
     async def state(self, user_id: str, policy: str = "linucb-v2") -> PolicyState:
         """What a policy knows of a user; an empty state if nothing."""
-        profile = await self.store.profile(user_id)
-        key = policy_ref(CATALOGUE.policies[policy]).key
+        profile = await self.store.load_profile(user_id)
+        key = to_policy_ref(CATALOGUE.policies[policy]).key
         return profile.policies.get(key) or PolicyState()
 
 
 def embedded(state_dir: Path, options: StoreOptions = QUICK) -> MakeStore:
-    """Make embedded stores over one directory."""
+    """Make stores of the class that serves, over one directory."""
     return lambda clock: EmbeddedStore(state_dir, CATALOGUE, options=options, clock=clock)
 
 
@@ -260,7 +300,7 @@ async def rebuilt(state_dir: Path, user_id: str) -> Profile:
     for path in documents_in(state_dir):
         path.unlink()
     async with Subject(embedded(state_dir)) as subject:
-        return await subject.store.profile(user_id)
+        return await subject.store.load_profile(user_id)
 
 
 class Gate:

@@ -10,14 +10,15 @@ from typing import Any, Self
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import Profile
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import ServiceContext
 from bandstand.service.reward import reward
 from bandstand.service.score import score
-from bandstand.store import replay, retention
-from bandstand.store.directory import StoreOptions
-from bandstand.store.embedded import EmbeddedStore
-from bandstand.store.events import seq_at, time_of
-from bandstand.store.maintenance import observed, owned
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.learners import replay
+from bandstand.store.maintenance.offline import open_owned, open_read_only
+from bandstand.store.records import first_seq_at, to_time
+from bandstand.store.sqlite import retention
 from tests.store.given import DAY, NOON, QUICK, Clock, assert_same, random_context, random_features
 
 POLICIES = ("linucb-v2", "linucb-v1", "egreedy-v1")
@@ -76,7 +77,7 @@ class Served:
         self.random = Random(seed)
         self.catalogue = catalogue or catalogue_of()
         self.store = EmbeddedStore(state_dir, self.catalogue, options=options, clock=self.clock)
-        self.deployment = Deployment(self.catalogue, self.store, clock=self.clock)
+        self.deployment = ServiceContext(self.catalogue, self.store, clock=self.clock)
 
     async def __aenter__(self) -> Self:
         await self.store.open()
@@ -127,7 +128,7 @@ class Served:
 
     async def profile(self, user_id: str) -> Profile:
         """The live state, as a copy."""
-        return (await self.store.profile(user_id)).copy()
+        return (await self.store.load_profile(user_id)).copy()
 
 
 async def populate(state_dir: Path, *user_ids: str, catalogue: Catalogue | None = None) -> dict[str, Profile]:
@@ -140,21 +141,21 @@ async def populate(state_dir: Path, *user_ids: str, catalogue: Catalogue | None 
 
 def trim(state_dir: Path, before: float, catalogue: Catalogue | None = None) -> float:
     """Apply retention to a closed directory, as a store does; returns the time that it cut at."""
-    cutoff = seq_at(before)
-    with owned(state_dir, catalogue or catalogue_of()) as state:
-        overdue = retention.overdue_users(state.connection, cutoff)
+    cutoff = first_seq_at(before)
+    with open_owned(state_dir, catalogue or catalogue_of()) as state:
+        overdue = retention.find_overdue_users(state.connection, cutoff)
         assert overdue
         for uid, user_id in overdue:
-            kept = replay.rebuilt(state.connection, state.registry, uid, user_id, cutoff)
-            seq = state.sequence().next(before)
-            retention.trim(state.connection, uid, kept, cutoff, seq, before)
-    return time_of(cutoff)
+            kept = replay.rebuild_profile(state.connection, state.registry, uid, user_id, cutoff)
+            seq = state.build_sequence().next(before)
+            retention.trim_user(state.connection, uid, kept, cutoff, seq, before)
+    return to_time(cutoff)
 
 
 def states(state_dir: Path, catalogue: Catalogue | None = None) -> dict[str, Profile]:
     """Every user's state by the ledger alone."""
-    with observed(state_dir, catalogue or catalogue_of()) as state:
-        return {user_id: state.rebuilt(uid, user_id) for uid, user_id in state.users()}
+    with open_read_only(state_dir, catalogue or catalogue_of()) as state:
+        return {user_id: state.rebuild_profile(uid, user_id) for uid, user_id in state.iter_users()}
 
 
 def documents(state_dir: Path) -> dict[str, dict[str, Any]]:

@@ -10,8 +10,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from bandstand.store.directory import StoreOptions
-from bandstand.store.undo import Selection
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.tables.undo import Selection
 from tests.store.given import Subject, embedded
 
 USERS = 8
@@ -31,8 +31,8 @@ async def main(state_dir: Path, seed: int) -> None:
             await asyncio.gather(*map(subject.store.reward, rewards), *kept)
             say("begin", batch)
             selection = Selection(client=batch)
-            found = await subject.store.selected(selection)
-            await subject.store.revoke(found.held, cause="undo", client="tests", selection=selection)
+            found = await subject.store.select_rewards(selection)
+            await subject.store.revoke(found.revocable, cause="undo", client="tests", selection=selection)
             say("end", batch)
 
 

@@ -8,8 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from bandstand.store.directory import StoreOptions
-from bandstand.store.registry import policy_ref
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.tables.policies import to_policy_ref
 from tests.store.given import CATALOGUE, Subject, embedded
 
 USERS = 5
@@ -42,7 +42,7 @@ def acknowledge(kind: str, name: str) -> None:
 async def main(state_dir: Path, concurrency: int, seed: int) -> None:
     """Stream until killed."""
     async with Subject(embedded(state_dir, OPTIONS), seed) as subject:
-        await subject.store.shadow([policy_ref(CATALOGUE.policies[SHADOW])])
+        await subject.store.set_shadows([to_policy_ref(CATALOGUE.policies[SHADOW])])
         await asyncio.gather(*(stream(subject, f"{seed}-{client}") for client in range(concurrency)))
 
 

@@ -11,35 +11,38 @@ from typing import Any
 
 import pytest
 
-from bandstand.store import judgements, reading
-from bandstand.store.events import seq_at
-from bandstand.store.ledger import connect
-from bandstand.store.sight import Sight
-from bandstand.store.turns import TurnStore
+from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.records import first_seq_at
+from bandstand.store.sqlite import reader
+from bandstand.store.sqlite.schema import connect
+from bandstand.store.tables import judgements
+from bandstand.store.tables.console_queries import ConsoleQueries
 from tests.store.given import CATALOGUE, DAY, NOON, QUICK, Subject, embedded, ledger_of
 
 MONTHS, YEARS = 120, 1_200
 A_PAGE = 50
 EVERYTHING = 2**63 - 1
 HOUR = 3600
-STATES: tuple[judgements.State, ...] = ("taught", "withheld", "unscored")
+STATES: tuple[judgements.JudgementState, ...] = ("taught", "withheld", "unscored")
 
-Question = Callable[[TurnStore, Sight, float], Awaitable[Any]]
+Question = Callable[[EmbeddedStore, ConsoleQueries, float], Awaitable[Any]]
 """Asked of a ledger whose newest event is of the time given, in seconds since the epoch."""
 
 QUESTIONS: dict[str, Question] = {
-    "the loop's health": lambda store, _, __: store.loop(31),
-    "the loop's health, days left out": lambda store, _, __: store.loop(0),
-    "totals by policy": lambda store, _, __: store.totals(),
-    "activity of 90 days": lambda _, sight, now: sight.activity(int(now // HOUR) - 90 * 24, int(now // HOUR) + 1, 24),
-    "newest users": lambda _, sight, __: sight.newest_users(None, A_PAGE),
-    "users by prefix": lambda _, sight, __: sight.users_starting("user-", "user-00000", A_PAGE),
-    "a user's newest decisions": lambda _, sight, __: sight.decisions(1, None, A_PAGE),
-    "a user's newest rewards": lambda _, sight, __: sight.rewards(1, A_PAGE),
-    "all judgements": lambda store, _, __: store.judgement_page(STATES, EVERYTHING, A_PAGE),
-    "scored judgements": lambda store, _, __: store.judgement_page(STATES[:2], EVERYTHING, A_PAGE),
-    "older judgements": lambda store, _, now: store.judgement_page(STATES, seq_at(now - 60 * DAY), A_PAGE),
-    "totals of judgements": lambda store, _, __: store.judgement_totals(),
+    "the loop's health": lambda store, _, __: store.load_loop_sums(31),
+    "the loop's health, days left out": lambda store, _, __: store.load_loop_sums(0),
+    "totals by policy": lambda store, _, __: store.load_policy_totals(),
+    "activity of 90 days": lambda _, sight, now: sight.load_activity(
+        int(now // HOUR) - 90 * 24, int(now // HOUR) + 1, 24
+    ),
+    "newest users": lambda _, sight, __: sight.list_newest_users(None, A_PAGE),
+    "users by prefix": lambda _, sight, __: sight.list_users_by_prefix("user-", "user-00000", A_PAGE),
+    "a user's newest decisions": lambda _, sight, __: sight.list_decisions(1, None, A_PAGE),
+    "a user's newest rewards": lambda _, sight, __: sight.list_rewards(1, A_PAGE),
+    "all judgements": lambda store, _, __: store.list_judgements(STATES, EVERYTHING, A_PAGE),
+    "scored judgements": lambda store, _, __: store.list_judgements(STATES[:2], EVERYTHING, A_PAGE),
+    "older judgements": lambda store, _, now: store.list_judgements(STATES, first_seq_at(now - 60 * DAY), A_PAGE),
+    "totals of judgements": lambda store, _, __: store.load_turn_totals(),
 }
 
 
@@ -53,7 +56,7 @@ async def lived(state_dir: Path, days: int) -> None:
             ts = NOON + day * DAY
             ledger.execute("INSERT INTO users VALUES (?, ?)", (day + 1, f"user-{day:05d}"))
             for number, uid in enumerate({1, day + 1}):
-                _event(ledger, seq_at(ts + number), uid, ts + number, STATES[day % 3])
+                _event(ledger, first_seq_at(ts + number), uid, ts + number, STATES[day % 3])
             for hour in (-1, *range(int(ts // HOUR), int(ts // HOUR) + 24)):
                 ledger.execute("INSERT OR IGNORE INTO rollups VALUES (?, 1, 1, 0, 1, 0.5)", (hour,))
             for each in (-1, int(ts // DAY)):
@@ -61,7 +64,7 @@ async def lived(state_dir: Path, days: int) -> None:
         ledger.execute("COMMIT")
 
 
-def _event(ledger: sqlite3.Connection, seq: int, uid: int, ts: float, state: judgements.State) -> None:
+def _event(ledger: sqlite3.Connection, seq: int, uid: int, ts: float, state: judgements.JudgementState) -> None:
     decision = (seq, f"{seq:016x}", uid, 1, "tests", ts, "tip", 0, 0, 0.5, 0.0, 1.0, 0.0, b"{}", b"")
     reward = (seq + 1, uid, 1, seq, None, "tip", 0.5, 1.0, 1, None, "turn", None, b"", "tests", ts)
     judgement = (
@@ -109,10 +112,10 @@ async def work(monkeypatch: pytest.MonkeyPatch, state_dir: Path, question: Quest
         connection.set_progress_handler(step, 1)
         return connection
 
-    monkeypatch.setattr(reading, "connect", counted)
-    sight = Sight(state_dir)
-    async with Subject(lambda clock: TurnStore(state_dir, CATALOGUE, options=QUICK, clock=clock)) as subject:
-        assert isinstance(subject.store, TurnStore)
+    monkeypatch.setattr(reader, "connect", counted)
+    sight = ConsoleQueries(state_dir)
+    async with Subject(lambda clock: EmbeddedStore(state_dir, CATALOGUE, options=QUICK, clock=clock)) as subject:
+        assert isinstance(subject.store, EmbeddedStore)
         before = steps
         await question(subject.store, sight, NOON + (days - 1) * DAY)
         taken = steps - before
@@ -130,8 +133,8 @@ async def test_a_question_is_no_more_work_after_years(
 
 
 async def test_more_work_would_be_seen(ledgers: dict[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    def every_user(store: TurnStore, *_: object) -> Awaitable[Any]:
-        return store.users("user-", 0, 10_000)
+    def every_user(store: EmbeddedStore, *_: object) -> Awaitable[Any]:
+        return store.list_users("user-", 0, 10_000)
 
     after_months = await work(monkeypatch, ledgers[MONTHS], every_user, MONTHS)
     assert await work(monkeypatch, ledgers[YEARS], every_user, YEARS) > 9 * after_months

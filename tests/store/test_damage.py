@@ -9,12 +9,12 @@ from random import Random
 
 import pytest
 
-from bandstand.bandit.errors import ConfigurationError
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import RidgeState
-from bandstand.store.documents import DocumentError, Documents, parse
-from bandstand.store.embedded import EmbeddedStore
-from bandstand.store.registry import policy_ref
+from bandstand.errors import ConfigurationError
+from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.learners.documents import DocumentError, Documents, parse
+from bandstand.store.tables.policies import to_policy_ref
 from tests.store.given import CATALOGUE, QUICK, Subject, assert_same, documents_in, embedded, killed, ledger_of
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -49,7 +49,7 @@ async def taught(subject: Subject, user_id: str) -> Profile:
     for _ in range(2):
         await subject.reward(await subject.decide(user_id), 0.5)
     await subject.decide(user_id)
-    profile = await subject.store.profile(user_id)
+    profile = await subject.store.load_profile(user_id)
     await subject.store.close()
     return profile
 
@@ -69,13 +69,13 @@ async def test_a_damaged_document_is_set_aside_and_made_again(tmp_path: Path, da
     path.write_bytes(damaged)
 
     await subject.reopen()
-    assert_same(live, await subject.store.profile("anna"))
+    assert_same(live, await subject.store.load_profile("anna"))
     assert subject.store.status().quarantined == 1
     (quarantined,) = (tmp_path / "quarantine").iterdir()
     assert quarantined.read_bytes() == damaged
     await subject.reopen()
     assert path.read_bytes() == intact
-    assert_same(live, await subject.store.profile("anna"))
+    assert_same(live, await subject.store.load_profile("anna"))
     assert subject.store.status().quarantined == 0
     await subject.store.close()
 
@@ -111,7 +111,7 @@ async def test_several_damages_are_all_kept(tmp_path: Path) -> None:
     for number in range(3):
         path.write_bytes(b"damage %d" % number)
         await subject.reopen()
-        assert_same(live, await subject.store.profile("anna"))
+        assert_same(live, await subject.store.load_profile("anna"))
         await subject.store.close()
     kept = {path.read_bytes() for path in (tmp_path / "quarantine").iterdir()}
     assert kept == {b"damage 0", b"damage 1", b"damage 2"}
@@ -129,7 +129,7 @@ async def test_another_users_document_is_not_believed(tmp_path: Path) -> None:
 
     await subject.reopen()
     assert (await subject.state("berta")).reward_count == 1
-    assert_same(anna, await subject.store.profile("anna"))
+    assert_same(anna, await subject.store.load_profile("anna"))
     assert subject.store.status().quarantined == 1
     await subject.store.close()
 
@@ -141,7 +141,7 @@ async def test_a_document_of_nobody_is_not_believed(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "one" / "users", tmp_path / "other" / "users")
 
     async with Subject(embedded(tmp_path / "other")) as stranger:
-        assert (await stranger.store.profile("anna")).policies == {}
+        assert (await stranger.store.load_profile("anna")).policies == {}
         assert stranger.store.status().quarantined == 1
 
 
@@ -152,14 +152,14 @@ async def test_sums_of_another_schema_s_shape_are_not_believed(tmp_path: Path) -
     live = await taught(subject, "anna")
     x = subject.legacy("anna", policy="egreedy-v1").x
     assert x is not None
-    documents, key = Documents(tmp_path), policy_ref(CATALOGUE.policies["linucb-v2"]).key
+    documents, key = Documents(tmp_path), to_policy_ref(CATALOGUE.policies["linucb-v2"]).key
     profile = documents.read("anna")
     assert profile is not None
-    profile.policies[key].ridge = RidgeState.zero(x.size).updated(x, 0.5)
+    profile.policies[key].ridge = RidgeState.empty(x.size).with_reward(x, 0.5)
     documents.write(profile)
 
     await subject.reopen()
-    assert_same(live, await subject.store.profile("anna"))
+    assert_same(live, await subject.store.load_profile("anna"))
     assert subject.store.status().quarantined == 1
     await subject.reward(await subject.decide("anna"), 0.5)
     assert (await subject.state("anna")).reward_count == 3
@@ -174,7 +174,7 @@ async def test_a_document_that_cannot_be_read_is_made_again(tmp_path: Path) -> N
     path.unlink()
     path.mkdir()
     await subject.reopen()
-    assert_same(live, await subject.store.profile("anna"))
+    assert_same(live, await subject.store.load_profile("anna"))
     await subject.store.close()
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import PolicyState, Profile
-from bandstand.store.embedded import EmbeddedStore
-from bandstand.store.events import Reward
-from bandstand.store.memory import MemoryStore
-from bandstand.store.registry import policy_ref
+from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.records import Reward
+from bandstand.store.tables.policies import to_policy_ref
+from bandstand.testing.memory_store import MemoryStore
 from tests.bandit.given import SHIPPED
 from tests.store.given import DAY, QUICK, Clock, Subject, assert_same, documents_in
 
@@ -31,7 +31,7 @@ def rewards(clock: Clock, half_life: float, count: int = 12) -> list[Reward]:
     """A day and a half between each two, in the legacy form; all from the same seed."""
     subject = Subject(lambda clock: MemoryStore(catalogue(half_life), clock=clock), seed=1)
     subject.clock = clock
-    ref = policy_ref(catalogue(half_life).policies["forgetful"])
+    ref = to_policy_ref(catalogue(half_life).policies["forgetful"])
     events = []
     for number in range(count):
         clock.now += 1.5 * DAY
@@ -52,7 +52,7 @@ async def test_a_reward_weighs_half_after_a_half_life(clock: Clock) -> None:
     memory = MemoryStore(catalogue(3.0), clock=clock)
     for reward in rewards(clock, 3.0):
         await memory.reward(reward)
-    state = state_of(await memory.profile("anna"))
+    state = state_of(await memory.load_profile("anna"))
     assert state.ridge is not None
     assert state.ridge.weight == pytest.approx(sum(0.5 ** (age / 2) for age in range(12)))
     assert state.reward_count == state.ridge.count == 12
@@ -65,21 +65,21 @@ async def test_live_restarted_and_rebuilt_are_the_same(tmp_path: Path, clock: Cl
     for reward in rewards(clock, 3.0):
         await live.reward(replace(reward))
         await memory.reward(replace(reward))
-    before = await live.profile("anna")
-    assert_same(await memory.profile("anna"), before)
+    before = await live.load_profile("anna")
+    assert_same(await memory.load_profile("anna"), before)
     await live.close()
 
     restarted = store(tmp_path, clock, 3.0)
     await restarted.open()
-    assert (await restarted.profile("anna")).to_json() == before.to_json()
+    assert (await restarted.load_profile("anna")).to_json() == before.to_json()
     await restarted.close()
 
     for path in documents_in(tmp_path):
         path.unlink()
     rebuilt = store(tmp_path, clock, 3.0)
     await rebuilt.open()
-    assert_same(before, await rebuilt.profile("anna"))
-    assert state_of(await rebuilt.profile("anna")).as_of == state_of(before).as_of
+    assert_same(before, await rebuilt.load_profile("anna"))
+    assert state_of(await rebuilt.load_profile("anna")).as_of == state_of(before).as_of
     await rebuilt.close()
 
 
@@ -95,12 +95,12 @@ async def test_a_changed_half_life_folds_the_ledger_again(
     await earlier.close()
 
     expected = MemoryStore(catalogue(after), clock=clock)
-    ref = policy_ref(catalogue(after).policies["forgetful"])
+    ref = to_policy_ref(catalogue(after).policies["forgetful"])
     for reward in events:
         await expected.reward(replace(reward, policy=ref, seq=0))
     later = store(tmp_path, clock, after)
     await later.open()
-    changed, fresh = state_of(await later.profile("anna")), state_of(await expected.profile("anna"))
+    changed, fresh = state_of(await later.load_profile("anna")), state_of(await expected.load_profile("anna"))
     assert changed.half_life == fresh.half_life == after
     assert changed.ridge is not None
     assert fresh.ridge is not None

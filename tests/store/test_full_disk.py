@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from bandstand.bandit.errors import BandstandError, ConfigurationError, StorageFullError
-from bandstand.store import directory
-from bandstand.store.directory import StoreOptions
-from bandstand.store.embedded import EmbeddedStore
-from bandstand.store.ledger import connect
+from bandstand.errors import BandstandError, ConfigurationError, StorageFullError
+from bandstand.store.embedded import state_directory
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.sqlite.schema import connect
 from tests.store.given import DAY, QUICK, Subject, assert_same, embedded, ledger_of
 
 
@@ -62,7 +62,7 @@ class Disk:
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     disk = Disk()
-    monkeypatch.setattr(directory, "connect", disk.connect)
+    monkeypatch.setattr(state_directory, "connect", disk.connect)
     return disk
 
 
@@ -90,10 +90,10 @@ async def test_new_events_are_refused_and_old_ones_stay(tmp_path: Path, disk: Di
             assert await until_full(event) == 0
         state = await subject.state("anna")
         assert (state.pulls, state.reward_count) == (1, 1)
-        assert (await subject.store.profile("stranger")).policies == {}
-        assert await subject.store.user_count() == 1
-        assert len(await subject.store.history("anna", 100)) == 1
-        totals = (await subject.store.totals())["linucb-v2"]
+        assert (await subject.store.load_profile("stranger")).policies == {}
+        assert await subject.store.count_users() == 1
+        assert len(await subject.store.list_history("anna", 100)) == 1
+        totals = (await subject.store.load_policy_totals())["linucb-v2"]
         assert (totals.decisions, totals.rewards) == (1, 1)
         assert "full" in str(subject.store.status().last_error)
 
@@ -107,9 +107,9 @@ async def test_it_recovers_by_itself_and_the_refused_left_no_trace(tmp_path: Pat
         disk.fill(room=math.inf)
         assert (await subject.decide("berta", own_id="hers")).user_id == "berta"
         assert (await subject.reward(decision, 0.25, key=("route", "key"))).match == "new"
-        live = await subject.store.profile("anna")
+        live = await subject.store.load_profile("anna")
         await subject.reopen()
-        assert_same(live, await subject.store.profile("anna"))
+        assert_same(live, await subject.store.load_profile("anna"))
         state = await subject.state("anna")
         assert (state.pulls, state.reward_count, state.cumulative_reward) == (1, 1, 0.25)
         assert (await subject.state("berta")).pulls == 1
@@ -140,7 +140,7 @@ async def test_a_refused_reset_forgets_nothing_and_holds_back_no_reward(tmp_path
         assert (await subject.reward(decision, 0.5)).reward.applied
         assert (await subject.state("anna")).reward_count == 2
         await subject.store.reset("anna", "tests")
-        assert (await subject.store.profile("anna")).policies == {}
+        assert (await subject.store.load_profile("anna")).policies == {}
 
 
 @pytest.mark.parametrize("room", range(10))
@@ -148,17 +148,17 @@ async def test_a_refused_erasure_takes_nothing_and_can_be_asked_again(tmp_path: 
     async with Subject(embedded(tmp_path)) as subject:
         decision = await subject.decide("anna", own_id="mine")
         await subject.reward(decision, 0.5, key=("route", "key"))
-        live = (await subject.store.profile("anna")).copy()
+        live = (await subject.store.load_profile("anna")).copy()
         disk.fill(room=room)
         try:
             erasure = await subject.store.erase("anna", "tests")
         except StorageFullError:
-            assert_same(live, await subject.store.profile("anna"))
+            assert_same(live, await subject.store.load_profile("anna"))
             assert (await subject.reward(decision, 0.5, key=("route", "key"))).match == "key"
             disk.fill(room=math.inf)
             erasure = await subject.store.erase("anna", "tests")
         assert (erasure.decisions, erasure.rewards) == (1, 1)
-        assert (await subject.store.profile("anna")).policies == {}
+        assert (await subject.store.load_profile("anna")).policies == {}
 
 
 @pytest.mark.parametrize("room", range(10))
@@ -166,20 +166,20 @@ async def test_a_refused_trim_takes_nothing_and_is_done_later(tmp_path: Path, di
     async with Subject(embedded(tmp_path, StoreOptions(sync=False, retention_days=5))) as subject:
         for _ in range(5):
             await subject.reward(await subject.decide("anna"), 0.5)
-        live = (await subject.store.profile("anna")).copy()
+        live = (await subject.store.load_profile("anna")).copy()
         subject.clock.now += 10 * DAY
         store = subject.store
         assert isinstance(store, EmbeddedStore)
         disk.fill(room=room)
         try:
-            await store.trim()
+            await store.apply_retention()
         except StorageFullError:
-            assert len(await store.history("anna", 100)) == 5
+            assert len(await store.list_history("anna", 100)) == 5
             disk.fill(room=math.inf)
-            assert await store.trim() == 1
-        assert await store.history("anna", 100) == []
+            assert await store.apply_retention() == 1
+        assert await store.list_history("anna", 100) == []
         await subject.reopen()
-        assert_same(live, await subject.store.profile("anna"))
+        assert_same(live, await subject.store.load_profile("anna"))
 
 
 # ── real ones ─────────────────────────────────────────────────────────────────────────────────────────────────────────

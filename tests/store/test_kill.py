@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from bandstand.bandit.profile import Profile
-from bandstand.store.directory import StoreOptions
+from bandstand.store.embedded.state_directory import StoreOptions
 from tests.store import revoking
 from tests.store.given import Subject, assert_same, documents_in, embedded, ledger_of
 from tests.store.stream import SHADOW, USERS
@@ -68,8 +68,8 @@ async def test_every_acknowledged_reward_survives_a_kill_and_none_counts_twice(
         assert len(acknowledged) <= count <= len(acknowledged) + concurrency * (trial + 1)
         async with Subject(embedded(tmp_path, READING)) as subject:
             for decision_id in decisions:
-                assert await subject.store.decision(decision_id) is not None
-            live = {f"user-{n}": await subject.store.profile(f"user-{n}") for n in range(USERS)}
+                assert await subject.store.find_decision(decision_id) is not None
+            live = {f"user-{n}": await subject.store.load_profile(f"user-{n}") for n in range(USERS)}
             for user_id, profile in live.items():
                 state = profile.policies.get(("linucb-v2", "tips-v2"))
                 assert (0 if state is None else state.reward_count) == applied.get(user_id, 0)
@@ -82,7 +82,7 @@ async def test_every_acknowledged_reward_survives_a_kill_and_none_counts_twice(
         path.unlink()
     async with Subject(embedded(tmp_path, READING)) as subject:
         for user_id, profile in live.items():
-            assert_same(profile, await subject.store.profile(user_id))
+            assert_same(profile, await subject.store.load_profile(user_id))
 
 
 async def test_a_kill_in_the_middle_of_a_revocation_leaves_all_of_it_or_none(tmp_path: Path) -> None:
@@ -100,10 +100,10 @@ async def test_a_kill_in_the_middle_of_a_revocation_leaves_all_of_it_or_none(tmp
         assert ended <= {client for client, share in gone.items() if share}, "acknowledged is kept"
         assert recorded == Counter(client for client, share in gone.items() if share), "and recorded with it, once"
     async with Subject(embedded(tmp_path, READING)) as subject:
-        live = {f"user-{n}": await subject.store.profile(f"user-{n}") for n in range(revoking.USERS)}
+        live = {f"user-{n}": await subject.store.load_profile(f"user-{n}") for n in range(revoking.USERS)}
         assert subject.store.status().quarantined == 0
     for path in documents_in(tmp_path):
         path.unlink()
     async with Subject(embedded(tmp_path, READING)) as subject:
         for user_id, profile in live.items():
-            assert_same(profile, await subject.store.profile(user_id))
+            assert_same(profile, await subject.store.load_profile(user_id))

@@ -6,22 +6,23 @@ from typing import Any, NoReturn
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from bandstand import __version__
-from bandstand.api.access import Access
-from bandstand.api.gate import Gate
-from bandstand.api.generation import generation_router
-from bandstand.api.hot import HotPath
-from bandstand.api.metrics import Metrics
-from bandstand.api.openapi import schema
-from bandstand.api.problems import from_http_exception, invalid_query
-from bandstand.api.promotions import promotions_router
-from bandstand.api.revocations import revocations_router
-from bandstand.api.routes import router
-from bandstand.api.wire import Wire
-from bandstand.service.deployment import Deployment
+from bandstand.api.asgi.access import Access
+from bandstand.api.asgi.fast_path import HotPath
+from bandstand.api.asgi.front import FrontController
+from bandstand.api.asgi.metrics import Metrics
+from bandstand.api.openapi import build_schema
+from bandstand.api.problems import from_http_exception, from_query_errors
+from bandstand.api.routes.generation import build_generation_router
+from bandstand.api.routes.learning import build_router
+from bandstand.api.routes.promotions import build_promotions_router
+from bandstand.api.routes.revocations import build_revocations_router
+from bandstand.api.schemas.requests import Wire
+from bandstand.service.context import ServiceContext
 from bandstand.service.generate import TipWriting
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -29,17 +30,17 @@ _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
 
-def application(
-    deployment: Deployment,
+def build_application(
+    deployment: ServiceContext,
     access: Access,
     metrics: Metrics,
     writing: TipWriting,
-    others: Iterable[APIRouter],
+    extra_routers: Iterable[APIRouter],
     *,
     lifespan: Lifespan | None = None,
     log_requests: bool = False,
     hot_path: bool = True,
-) -> Gate:
+) -> FrontController:
     """The ASGI application.
 
     Args:
@@ -47,7 +48,7 @@ def application(
         access: who may do what.
         metrics: where it counts.
         writing: how it writes tips.
-        others: further routes, and pages.
+        extra_routers: further routes, and pages.
         lifespan: opens and closes what is underneath.
         log_requests: one log line for every request.
         hot_path: answer score and reward in the gate; off, the framework's routes do (the same behaviour, slower).
@@ -63,33 +64,44 @@ def application(
         generate_unique_id_function=lambda route: route.name,
         docs_url=None,  # the framework's pages load their scripts from elsewhere; the console has one
         redoc_url=None,
+        telemetry=_NO_TELEMETRY,
     )
-    framework.include_router(generation_router(deployment, writing, wire, metrics))
-    framework.include_router(router(deployment, wire, hot, metrics))
-    framework.include_router(promotions_router(deployment))
-    framework.include_router(revocations_router(deployment))
-    for other in others:
+    framework.include_router(build_generation_router(deployment, writing, wire, metrics))
+    framework.include_router(build_router(deployment, wire, hot, metrics))
+    framework.include_router(build_promotions_router(deployment))
+    framework.include_router(build_revocations_router(deployment))
+    for other in extra_routers:
         framework.include_router(other)
-    framework.openapi = lambda: schema(framework, wire)  # type: ignore[method-assign]  # FastAPI's documented way
+    framework.openapi = lambda: build_schema(framework, wire)  # type: ignore[method-assign]  # FastAPI's documented way
     for kind in (HTTPException, RequestValidationError, Exception):
-        framework.add_exception_handler(kind, _raise)
-    return Gate(framework, access, metrics, hot if hot_path else None, log_requests=log_requests)
+        framework.add_exception_handler(kind, _raise_error)
+    return FrontController(framework, access, metrics, hot if hot_path else None, log_requests=log_requests)
 
 
-async def _raise(request: Request, error: Exception) -> NoReturn:
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""The framework's own telemetry exports paths and queries, and so user ids, past erasure and every rule of our logs."""
+
+
+async def _raise_error(request: Request, error: Exception) -> NoReturn:
     """Leave every error to the gate, which alone answers with problems and logs failures."""
     if isinstance(error, RequestValidationError):
-        raise invalid_query(error.errors()) from None
+        raise from_query_errors(error.errors()) from None
     if isinstance(error, HTTPException):
-        raise from_http_exception(error, _allowed(request)) from None
+        raise from_http_exception(error, _list_allowed_methods(request)) from None
     raise error
 
 
-def _allowed(request: Request) -> str:
+def _list_allowed_methods(request: Request) -> str:
     """The methods of all routes of the path; the framework's own list stops at the first route."""
-    place = {"type": "http", "path": request.scope["path"], "root_path": ""}
+    scope = {"type": "http", "path": request.scope["path"], "root_path": ""}
     return ", ".join(
         "GET, HEAD" if method == "GET" else method
         for method in _METHODS
-        if any(route.matches({**place, "method": method})[0] is Match.FULL for route in request.app.routes)
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in request.app.routes)
     )

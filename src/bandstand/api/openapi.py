@@ -12,10 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from bandstand.api.access import required_role
-from bandstand.api.answers import Problem
-from bandstand.api.judgement_wire import JUDGEMENT_REQUESTS
-from bandstand.api.opinion_wire import OPINION_REQUESTS
+from bandstand.api.asgi.access import get_required_role
 from bandstand.api.problems import (
     STATUS,
     ForbiddenError,
@@ -25,17 +22,20 @@ from bandstand.api.problems import (
     UnauthorizedError,
     UnsupportedMediaError,
 )
-from bandstand.api.revocation_wire import REVOCATION
-from bandstand.api.simulation_wire import SIMULATION
-from bandstand.api.wire import ID_SCHEMA, Wire
-from bandstand.bandit.errors import BandstandError, InvalidRequestError, UnknownPolicyError
+from bandstand.api.schemas.judge_endpoints import OPINION_REQUESTS
+from bandstand.api.schemas.judgements import JUDGEMENT_REQUESTS
+from bandstand.api.schemas.learning import Problem
+from bandstand.api.schemas.requests import ID_SCHEMA, Wire
+from bandstand.api.schemas.revocations import REVOCATION
+from bandstand.api.schemas.simulations import SIMULATION
+from bandstand.errors import BandstandError, InvalidRequestError, UnknownPolicyError
 
 _IDS = ("user_id", "decision_id")
 _REFERENCE = "#/components/schemas/{model}"
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
 
 
-def described(
+def describe_operation(
     *problems: type[BandstandError], body: str | None = None, examples: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """What a route adds to its operation: problems of its own, and the JSON body that it reads itself."""
@@ -46,7 +46,7 @@ def described(
     return extra
 
 
-def schema(framework: FastAPI, wire: Wire) -> dict[str, Any]:
+def build_schema(framework: FastAPI, wire: Wire) -> dict[str, Any]:
     """The OpenAPI document, made once."""
     if framework.openapi_schema is None:
         document = get_openapi(
@@ -57,7 +57,7 @@ def schema(framework: FastAPI, wire: Wire) -> dict[str, Any]:
         )
         mode: JsonSchemaMode = "validation"
         adapters: dict[str, TypeAdapter[Any]] = {
-            **wire.adapters(),
+            **wire.get_adapters(),
             "SimulationRequest": SIMULATION,
             "RevocationRequest": REVOCATION,
             **OPINION_REQUESTS,
@@ -72,7 +72,7 @@ def schema(framework: FastAPI, wire: Wire) -> dict[str, Any]:
             schemas.pop(unused, None)
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
-                _complete(operation, method.upper(), path)
+                _complete_operation(operation, method.upper(), path)
         document["components"]["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer"},
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -82,16 +82,16 @@ def schema(framework: FastAPI, wire: Wire) -> dict[str, Any]:
     return framework.openapi_schema
 
 
-def _complete(operation: dict[str, Any], method: str, path: str) -> None:
+def _complete_operation(operation: dict[str, Any], method: str, path: str) -> None:
     """Give an operation its summary, its role and its problems."""
     operation["summary"], _, more = operation["description"].partition("\n\n")
     operation["description"] = more or operation["summary"]
-    operation["x-role"] = required_role(method, path)
+    operation["x-role"] = get_required_role(method, path)
     for parameter in operation.get("parameters", ()):
         if parameter["name"] in _IDS:
             parameter["schema"] = ID_SCHEMA
     own = set(operation.get("x-problems", ()))
-    codes = own | {problem.code for problem in _implied(operation)}
+    codes = own | {problem.code for problem in _iter_implied_problems(operation)}
     known = sorted((status, problem.code, title) for problem, (status, title) in STATUS.items())
     operation["x-problems"] = [code for _, code, _ in known if code in codes]
     operation["responses"].pop("422", None)
@@ -101,7 +101,7 @@ def _complete(operation: dict[str, Any], method: str, path: str) -> None:
             response["description"] += f"{'; ' if response['description'] else ''}`{code}`: {title}"
 
 
-def _implied(operation: dict[str, Any]) -> Iterator[type[BandstandError]]:
+def _iter_implied_problems(operation: dict[str, Any]) -> Iterator[type[BandstandError]]:
     yield from (HostRefusedError, ForbiddenError, InvalidRequestError, InternalError)
     if operation["x-role"] == "open":
         operation["security"] = []

@@ -10,18 +10,18 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from bandstand.bandit import errors
-from bandstand.bandit.errors import BandstandError, FieldError
-from bandstand.conversation.errors import PromptError
+from bandstand import errors
+from bandstand.errors import BandstandError, FieldError
 from bandstand.generate import errors as generating
-from bandstand.judge.judging import JudgeOffError
-from bandstand.service.opinions import UnscoredError
+from bandstand.judge.cascade import JudgeOffError
+from bandstand.judge_worker.stateless import UnscoredError
+from bandstand.prompts.errors import PromptError
 from bandstand.simulate import errors as simulating
-from bandstand.store import judgements as judging
+from bandstand.store.tables import judgements as judging
 
 CONTENT_TYPE = b"application/problem+json"
 NOT_UTF8 = "must be UTF-8"
-_MOST_ERRORS = 20
+_MAX_ERRORS = 20
 _UNKNOWN_FIELD = "extra_forbidden"
 _MESSAGES = {
     "string_unicode": NOT_UTF8,
@@ -137,7 +137,7 @@ def status_of(error: BandstandError) -> int:
     return STATUS.get(type(error), STATUS[InternalError])[0]
 
 
-def render(error: BandstandError, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+def render_problem(error: BandstandError, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body of the problem an error is."""
     status, title = STATUS.get(type(error), STATUS[InternalError])
     problem: dict[str, object] = {
@@ -160,21 +160,23 @@ def render(error: BandstandError, request_id: str) -> tuple[int, list[tuple[byte
     return status, headers, json.dumps(problem).encode()
 
 
-def invalid(error: ValidationError) -> errors.InvalidRequestError:
+def from_validation_error(error: ValidationError) -> errors.InvalidRequestError:
     """A failed validation in our words: the fields and pydantic's messages, without the input."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    fields = [FieldError(_path(_place(fault)), _message(fault)) for fault in found[:_MOST_ERRORS]]
+    fields = [FieldError(_format_path(_get_location(fault)), _get_message(fault)) for fault in found[:_MAX_ERRORS]]
     count = len(found)
     detail = f"{count} field{'s' if count > 1 else ''} not valid: {fields[0].field}: {fields[0].message}"
     return errors.InvalidRequestError(detail, fields)
 
 
-def invalid_query(faults: Sequence[Any]) -> errors.InvalidRequestError:
+def from_query_errors(faults: Sequence[Any]) -> errors.InvalidRequestError:
     """The framework's validation faults of path and query, in the same form."""
-    return invalid_fields(*(FieldError(_path(fault["loc"][1:]), _message(fault)) for fault in faults[:_MOST_ERRORS]))
+    return from_field_errors(
+        *(FieldError(_format_path(fault["loc"][1:]), _get_message(fault)) for fault in faults[:_MAX_ERRORS])
+    )
 
 
-def invalid_fields(*fields: FieldError) -> errors.InvalidRequestError:
+def from_field_errors(*fields: FieldError) -> errors.InvalidRequestError:
     """Faults that we found ourselves, in the same form."""
     return errors.InvalidRequestError(f"{fields[0].field}: {fields[0].message}", fields)
 
@@ -188,15 +190,15 @@ def from_http_exception(error: HTTPException, allow: str) -> BandstandError:
     return errors.InvalidRequestError("the request could not be read")
 
 
-def _place(fault: Mapping[str, Any]) -> tuple[int | str, ...]:
+def _get_location(fault: Mapping[str, Any]) -> tuple[int | str, ...]:
     location: tuple[int | str, ...] = fault["loc"]
     # The name of an unknown field is the caller's own word.
     return location[:-1] if fault["type"] == _UNKNOWN_FIELD else location
 
 
-def _path(location: Iterable[int | str]) -> str:
+def _format_path(location: Iterable[int | str]) -> str:
     return ".".join(str(part) for part in location) or "body"
 
 
-def _message(fault: Mapping[str, Any]) -> str:
+def _get_message(fault: Mapping[str, Any]) -> str:
     return _MESSAGES.get(fault["type"]) or str(fault["msg"])

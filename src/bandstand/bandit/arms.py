@@ -9,14 +9,14 @@ import numpy as np
 from bandstand.bandit.arrays import FloatArray
 
 _QUANTILES = 200
-_ERROR = np.vectorize(math.erf, otypes=[np.float64])
+_ERF = np.vectorize(math.erf, otypes=[np.float64])
 _Z = NormalDist().inv_cdf(0.975)
-_FEWEST = 4
+_MIN_REWARDS = 4
 """With fewer rewards the spread says next to nothing, and the series below is off by more than 2 %."""
 
 
 @dataclass(frozen=True, slots=True)
-class Earnings:
+class RewardSums:
     """Rewards in [−1, 1] that one arm earned, as sums: they can be added up in any order, and taken back.
 
     Attributes:
@@ -29,15 +29,15 @@ class Earnings:
     total: float = 0.0
     squares: float = 0.0
 
-    def __add__(self, other: "Earnings") -> "Earnings":
-        return Earnings(self.count + other.count, self.total + other.total, self.squares + other.squares)
+    def __add__(self, other: "RewardSums") -> "RewardSums":
+        return RewardSums(self.count + other.count, self.total + other.total, self.squares + other.squares)
 
     @property
     def mean(self) -> float | None:
         """Σ r / count; None where there is none."""
         return self.total / self.count if self.count else None
 
-    def interval(self) -> tuple[float, float] | None:
+    def compute_interval(self) -> tuple[float, float] | None:
         """Return the mean's 95 % confidence interval within [−1, 1]: mean ± t·s/√count with Student's t.
 
         The quantile of t is the series of Abramowitz and Stegun 1964, 26.7.5, to the order 1/ν². The interval is exact
@@ -48,7 +48,7 @@ class Earnings:
             None below four rewards.
         """
         mean, freedom = self.mean, self.count - 1
-        if mean is None or self.count < _FEWEST:
+        if mean is None or self.count < _MIN_REWARDS:
             return None
         t = _Z + (_Z**3 + _Z) / (4 * freedom) + (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / (96 * freedom**2)
         variance = max(0.0, self.squares - self.total * mean) / freedom
@@ -56,7 +56,7 @@ class Earnings:
         return max(-1.0, mean - reach), min(1.0, mean + reach)
 
 
-def thompson(arms: list[Earnings], floor: float) -> FloatArray:
+def compute_thompson_probabilities(arms: list[RewardSums], floor: float) -> FloatArray:
     """Return the probability with which Thompson sampling plays each of K arms: (1 − floor)·f + floor/K, shape (K,).
 
     f_i is the probability that arm i's mean is the largest, where the means are independent and, after n rewards that
@@ -82,7 +82,7 @@ def thompson(arms: list[Earnings], floor: float) -> FloatArray:
     deviation = np.array([1 / math.sqrt(arm.count + 1) for arm in arms])
     z = np.array([NormalDist().inv_cdf((k + 0.5) / _QUANTILES) for k in range(_QUANTILES)])
     at = mean[:, None] + deviation[:, None] * z  # (K, Q): quantiles of each mean
-    below = 0.5 * (1.0 + _ERROR((at[:, :, None] - mean) / (deviation * math.sqrt(2.0))))  # (K, Q, K): P(mean_j < at)
+    below = 0.5 * (1.0 + _ERF((at[:, :, None] - mean) / (deviation * math.sqrt(2.0))))  # (K, Q, K): P(mean_j < at)
     below[np.arange(len(arms)), :, np.arange(len(arms))] = 1.0
     best = below.prod(axis=2).mean(axis=1)
     best /= best.sum()

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Self
 
-from bandstand.bandit.definition import NAME_PATTERN, Table, configuration_error, is_name, unknown
-from bandstand.bandit.errors import ConfigurationError, FieldError, UnknownPolicyError
 from bandstand.bandit.features import FeatureSchema, Field
 from bandstand.bandit.policies import KINDS, Policy
+from bandstand.definition import NAME_PATTERN, DefinitionTable, describe_unknown, is_name, to_configuration_error
+from bandstand.errors import ConfigurationError, FieldError, UnknownPolicyError
 
 ALIASES: Mapping[str, str] = MappingProxyType({"linucb": "linucb-v1", "egreedy": "egreedy-v1"})
 """Names that always mean the contract's policies, whatever a deployment configures."""
@@ -37,7 +37,7 @@ class Catalogue:
         cls,
         shipped: Mapping[str, object],
         deployment: Mapping[str, object] | None = None,
-        known: Collection[str] = (),
+        other_tables: Collection[str] = (),
     ) -> Self:
         """Read the tables ``schemas`` and ``policies`` of both files; the deployment's add to or replace the shipped.
 
@@ -46,26 +46,26 @@ class Catalogue:
         Args:
             shipped: the package's own definitions.
             deployment: the deployment's.
-            known: other top-level tables that the deployment's file may hold, for others to read.
+            other_tables: other top-level tables that the deployment's file may hold, for others to read.
 
         Raises:
             ConfigurationError: names every fault found, not only the first.
         """
         faults: list[FieldError] = []
-        shipped_schemas, shipped_policies = _tables(shipped, (), faults)
-        own_schemas, own_policies = _tables(deployment or {}, known, faults)
+        shipped_schemas, shipped_policies = _read_tables(shipped, (), faults)
+        own_schemas, own_policies = _read_tables(deployment or {}, other_tables, faults)
         _require_unreserved(shipped_policies, own_schemas, own_policies, faults)
         schemas = _read_schemas({**shipped_schemas, **own_schemas}, faults)
         definitions = {**shipped_policies, **own_policies}
         known_schemas = (*shipped_schemas, *own_schemas)
         policies = _read_policies(definitions, schemas, known_schemas, faults)
-        context, candidate = _fields(schemas.values(), faults)
+        context, candidate = _merge_fields(schemas.values(), faults)
         if faults:
-            raise configuration_error(faults)
+            raise to_configuration_error(faults)
         aliases = {alias: name for alias, name in ALIASES.items() if name in policies}
         return cls(schemas, policies, MappingProxyType(aliases), context, candidate)
 
-    def policy(self, name: str) -> Policy:
+    def get_policy(self, name: str) -> Policy:
         """Return the policy of that name or alias.
 
         Raises:
@@ -77,11 +77,11 @@ class Catalogue:
         return policy
 
 
-def _tables(
-    document: Mapping[str, object], known: Collection[str], faults: list[FieldError]
+def _read_tables(
+    document: Mapping[str, object], other_tables: Collection[str], faults: list[FieldError]
 ) -> tuple[Mapping[str, object], Mapping[str, object]]:
-    allowed = ("schemas", "policies", *known)
-    faults += [FieldError(key, unknown(key, allowed)) for key in document if key not in allowed]
+    allowed = ("schemas", "policies", *other_tables)
+    faults += [FieldError(key, describe_unknown(key, allowed)) for key in document if key not in allowed]
     schemas, policies = (document.get(key, {}) for key in ("schemas", "policies"))
     for key, table in (("schemas", schemas), ("policies", policies)):
         if not isinstance(table, Mapping):
@@ -127,15 +127,15 @@ def _read_policies(
         path = f"policies.{name}"
         if not is_name(name):
             faults.append(FieldError(path, f"the name must match {NAME_PATTERN}"))
-        table = Table(definition, path, faults)
-        kind = table.text("kind", choices=KINDS)
-        schema = schemas.get(table.text("schema", choices=known_schemas))
+        table = DefinitionTable(definition, path, faults)
+        kind = table.read_text("kind", choices=KINDS)
+        schema = schemas.get(table.read_text("schema", choices=known_schemas))
         if not kind or not isinstance(definition, Mapping):
             continue
         parameters = {key: value for key, value in definition.items() if key not in {"kind", "schema"}}
         try:
             if schema is None:
-                KINDS[kind].check(name, parameters)
+                KINDS[kind].check_parameters(name, parameters)
             else:
                 policies[name] = KINDS[kind](name, schema, parameters)
         except ConfigurationError as error:
@@ -143,7 +143,7 @@ def _read_policies(
     return policies
 
 
-def _fields(
+def _merge_fields(
     schemas: Iterable[FeatureSchema], faults: list[FieldError]
 ) -> tuple[Mapping[str, Field], Mapping[str, Field]]:
     """Unite the fields of all schemas: a name is one field, of one source, wherever it is read."""
@@ -155,8 +155,8 @@ def _fields(
                 faults.append(
                     FieldError(
                         f"schemas.{schema.name}",
-                        f"{field.source}.{field.name} is {_described(field)}, "
-                        f"but {first.source}.{first.name} is {_described(first)} in another schema",
+                        f"{field.source}.{field.name} is {_describe_field(field)}, "
+                        f"but {first.source}.{first.name} is {_describe_field(first)} in another schema",
                     )
                 )
     context = {name: field for name, field in fields.items() if field.source == "context"}
@@ -164,6 +164,6 @@ def _fields(
     return MappingProxyType(context), MappingProxyType(candidate)
 
 
-def _described(field: Field) -> str:
+def _describe_field(field: Field) -> str:
     limits = "" if field.minimum is None and field.maximum is None else f" from {field.minimum} to {field.maximum}"
     return f"{field.type}{limits}, default {field.default!r}"

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from bandstand.bandit.arrays import FloatArray
-from bandstand.bandit.distribution import Distribution, spare
+from bandstand.bandit.distribution import Distribution, extract_second_uniform
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import Posterior, Prior
@@ -44,7 +44,7 @@ def choose(
     """
     state = profile.policies.get((policy.name, policy.schema.name))
     before = prior or policy.prior
-    posterior = Posterior(before.mean, before.covariance) if state is None else state.posterior(before, now)
-    distribution = policy.distribution(posterior, x, spare(seed))
+    posterior = Posterior(before.mean, before.covariance) if state is None else state.get_posterior(before, now)
+    distribution = policy.distribution(posterior, x, extract_second_uniform(seed))
     pick, exploring = distribution.draw(seed)
     return Choice(distribution, pick, exploring)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from bandstand.bandit.definition import Table, is_integer, is_number, unknown
-from bandstand.bandit.encoding import ENCODINGS, Block, Encoder, Encoding, FieldType
-from bandstand.bandit.errors import FieldError
+from bandstand.bandit.encoding import ENCODINGS, BlockEncoding, Encoder, Encoding, FieldType
+from bandstand.definition import DefinitionTable, describe_unknown, is_integer, is_number
+from bandstand.errors import FieldError
 
 MAX_MAGNITUDE = 1e6
 """Largest |x| a model may be taught: beyond it the sums of squares swallow the ridge's 1."""
@@ -20,7 +20,7 @@ INTERCEPT = "intercept"
 BLOCK = "block"
 OTHER = "other"
 
-_MOST_WEIGHTS = 1 << 18  # numbers in the sums of one user: 2 MB
+_MAX_WEIGHTS = 1 << 18  # numbers in the sums of one user: 2 MB
 _INTERACTION = "interaction"
 _FEATURE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SOURCE = re.compile(r"(context|candidate)\.([A-Za-z_][A-Za-z0-9_]{0,63})")
@@ -47,7 +47,7 @@ class Field:
     minimum: float | None = None
     maximum: float | None = None
 
-    def takes(self, value: object) -> bool:
+    def is_valid(self, value: object) -> bool:
         """Whether a raw value is one of its type and within its limits."""
         if self.type == "boolean":
             return isinstance(value, bool)
@@ -69,7 +69,7 @@ class Feature(NamedTuple):
         field: the raw value it encodes; None for an interaction.
         encode: from a list of raw values to the columns; None for an interaction.
         products: of an interaction, for each column the two earlier columns multiplied and the centre.
-        blocks: of what tells the block, a label for each.
+        block_labels: of what tells the block, a label for each.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Feature(NamedTuple):
     field: Field | None = None
     encode: Encoder | None = None
     products: tuple[tuple[int, int, float], ...] = ()
-    blocks: tuple[str, ...] = ()
+    block_labels: tuple[str, ...] = ()
 
 
 class FeatureReader:
@@ -99,17 +99,17 @@ class FeatureReader:
         """Columns so far."""
         return len(self._labels)
 
-    def read(self, table: Table) -> None:
+    def read(self, table: DefinitionTable) -> None:
         """Read one feature and add its columns."""
         before = len(self._faults)
-        name = table.text("name") or table.path
+        name = table.read_text("name") or table.path
         if name != table.path and not _FEATURE_NAME.fullmatch(name):
-            table.fault("name", f"must match {_FEATURE_NAME.pattern}")
-        kind = table.text("encoding", choices=(*ENCODINGS, _INTERACTION))
+            table.add_fault("name", f"must match {_FEATURE_NAME.pattern}")
+        kind = table.read_text("encoding", choices=(*ENCODINGS, _INTERACTION))
         if not kind:
             return
-        feature = self._interaction(table, name) if kind == _INTERACTION else self._encoded(table, name, kind)
-        table.close()
+        feature = self._read_interaction(table, name) if kind == _INTERACTION else self._read_encoded(table, name, kind)
+        table.check_unknown_keys()
         self._require_new(table, feature)
         start = self.dimension
         self._labels += feature.labels
@@ -119,48 +119,54 @@ class FeatureReader:
         if len(self._faults) == before:
             self.features.append(feature)
 
-    def read_block(self, table: Table) -> Feature:
+    def read_block(self, table: DefinitionTable) -> Feature:
         """Read what a schema's blocks are told by: a column of its own, the last one."""
-        encoding = Block.parse(table)
-        field = self._field(table, encoding.types())
-        table.close()
-        if encoding.blocks * self.dimension**2 > _MOST_WEIGHTS:
-            table.fault("values", f"{encoding.blocks} blocks of {self.dimension}² sums are more than {_MOST_WEIGHTS:,}")
-        definition = _definition(field, encoding)
+        encoding = BlockEncoding.parse(table)
+        field = self._read_field(table, encoding.field_types())
+        table.check_unknown_keys()
+        if encoding.block_count * self.dimension**2 > _MAX_WEIGHTS:
+            table.add_fault(
+                "values", f"{encoding.block_count} blocks of {self.dimension}² sums are more than {_MAX_WEIGHTS:,}"
+            )
+        definition = _to_definition(field, encoding)
         labels = (*(str(value) for value in encoding.values), OTHER)
-        feature = Feature(BLOCK, (BLOCK,), (1.0,), definition, field, encoding.encoder((0.0,), BLOCK), blocks=labels)
+        feature = Feature(
+            BLOCK, (BLOCK,), (1.0,), definition, field, encoding.build_encoder((0.0,), BLOCK), block_labels=labels
+        )
         self._require_new(table, feature)
         return feature
 
-    def _encoded(self, table: Table, name: str, kind: str) -> Feature:
+    def _read_encoded(self, table: DefinitionTable, name: str, kind: str) -> Feature:
         encoding = ENCODINGS[kind].parse(table)
-        field = self._field(table, encoding.types())
-        labels, centre = _columns(table, [name + suffix for suffix in encoding.suffixes()])
+        field = self._read_field(table, encoding.field_types())
+        labels, centre = _read_columns(table, [name + suffix for suffix in encoding.label_suffixes()])
         limits = (
             -math.inf if field.minimum is None else field.minimum,
             math.inf if field.maximum is None else field.maximum,
         )
-        bounds = tuple(encoding.bound(*limits) + abs(shift) for shift in centre)
+        bounds = tuple(encoding.compute_bound(*limits) + abs(shift) for shift in centre)
         definition = {
             "name": name,
             "encoding": kind,
-            **_definition(field, encoding),
+            **_to_definition(field, encoding),
             "labels": list(labels),
             "centre": list(centre),
         }
-        return Feature(name, labels, bounds, definition, field, encoding.encoder(centre, name))
+        return Feature(name, labels, bounds, definition, field, encoding.build_encoder(centre, name))
 
-    def _interaction(self, table: Table, name: str) -> Feature:
-        of = table.texts("of") or ()
+    def _read_interaction(self, table: DefinitionTable, name: str) -> Feature:
+        of = table.read_texts("of") or ()
         if len(of) != 2:  # noqa: PLR2004, a product of two
-            table.fault("of", "must name two different earlier features or columns")
+            table.add_fault("of", "must name two different earlier features or columns")
             of = ()
         for part in of:
             if part not in self._columns:
-                table.fault("of", f"{unknown(part, self._columns)} (only earlier features and columns can be named)")
+                table.add_fault(
+                    "of", f"{describe_unknown(part, self._columns)} (only earlier features and columns can be named)"
+                )
         left, right = (self._columns.get(part, ()) for part in of) if of else ((), ())
         pairs = [(a, b) for a in left for b in right]
-        labels, centre = _columns(table, [f"{self._labels[a]}:{self._labels[b]}" for a, b in pairs])
+        labels, centre = _read_columns(table, [f"{self._labels[a]}:{self._labels[b]}" for a, b in pairs])
         bounds = tuple(
             self._bounds[a] * self._bounds[b] + abs(shift) for (a, b), shift in zip(pairs, centre, strict=True)
         )
@@ -174,16 +180,18 @@ class FeatureReader:
         products = tuple((a, b, shift) for (a, b), shift in zip(pairs, centre, strict=True))
         return Feature(name, labels, bounds, definition, products=products)
 
-    def _field(self, table: Table, types: Sequence[FieldType]) -> Field:
+    def _read_field(self, table: DefinitionTable, types: Sequence[FieldType]) -> Field:
         """Read which field is meant; all features of one field must agree about it."""
-        source = table.text("source")
+        source = table.read_text("source")
         match = _SOURCE.fullmatch(source)
         if source and not match:
-            table.fault("source", "must be context.NAME or candidate.NAME")
-        chosen = table.text("type", types[0], types)
+            table.add_fault("source", "must be context.NAME or candidate.NAME")
+        chosen = table.read_text("type", types[0], types)
         kind = next(kind for kind in types if kind == chosen)
-        default = _scalar(table, "default", kind)
-        limits = [_scalar(table, key, kind) for key in ("minimum", "maximum")] if kind in {"integer", "number"} else []
+        default = _read_scalar(table, "default", kind)
+        limits = (
+            [_read_scalar(table, key, kind) for key in ("minimum", "maximum")] if kind in {"integer", "number"} else []
+        )
         minimum, maximum = (limit if is_number(limit) else None for limit in limits or (None, None))
         field = Field(
             name=match[2] if match else "",
@@ -193,28 +201,28 @@ class FeatureReader:
             minimum=minimum,
             maximum=maximum,
         )
-        if is_number(field.default) and not _within(field.default, minimum, maximum):
-            table.fault("default", "must lie within minimum and maximum")
+        if is_number(field.default) and not _is_within(field.default, minimum, maximum):
+            table.add_fault("default", "must lie within minimum and maximum")
         known = self._fields.setdefault(field.name, field) if match else field
         if known.source != field.source:
-            table.fault(
+            table.add_fault(
                 "source", f"{field.name} is already read from the {known.source}; give one of them another name"
             )
         elif known != field:
-            table.fault("source", f"an earlier feature gives {source} another type, default, minimum or maximum")
+            table.add_fault("source", f"an earlier feature gives {source} another type, default, minimum or maximum")
         return field
 
-    def _require_new(self, table: Table, feature: Feature) -> None:
+    def _require_new(self, table: DefinitionTable, feature: Feature) -> None:
         if feature.name in self._columns:
-            table.fault("name", f"{feature.name!r} is taken by an earlier feature or column")
+            table.add_fault("name", f"{feature.name!r} is taken by an earlier feature or column")
         for label in feature.labels:
             if label in self._columns:
-                table.fault("labels", f"{label!r} is taken by an earlier feature or column")
+                table.add_fault("labels", f"{label!r} is taken by an earlier feature or column")
         if any(MAX_MAGNITUDE < bound < math.inf for bound in feature.bounds):
-            table.fault("encoding", f"can exceed {MAX_MAGNITUDE:g}; scale it down")
+            table.add_fault("encoding", f"can exceed {MAX_MAGNITUDE:g}; scale it down")
 
 
-def _definition(field: Field, encoding: Encoding) -> dict[str, object]:
+def _to_definition(field: Field, encoding: Encoding) -> dict[str, object]:
     """Return what a field and its encoding are, as JSON values."""
     return {
         "source": f"{field.source}.{field.name}",
@@ -225,26 +233,26 @@ def _definition(field: Field, encoding: Encoding) -> dict[str, object]:
     }
 
 
-def _columns(table: Table, implied: Sequence[str]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+def _read_columns(table: DefinitionTable, implied: Sequence[str]) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """Read ``labels`` and ``centre`` for as many columns as are implied."""
-    labels = table.texts("labels") or tuple(implied)
+    labels = table.read_texts("labels") or tuple(implied)
     if len(labels) != len(implied):
-        table.fault("labels", f"must be {len(implied)} labels, one per column")
+        table.add_fault("labels", f"must be {len(implied)} labels, one per column")
         labels = tuple(implied)
-    centre = table.value("centre")
+    centre = table.read_value("centre")
     if centre is None:
         return labels, (0.0,) * len(implied)
     if is_number(centre):
         return labels, (float(centre),) * len(implied)
     if isinstance(centre, list | tuple) and len(centre) == len(implied) and all(is_number(shift) for shift in centre):
         return labels, tuple(float(shift) for shift in centre)
-    table.fault("centre", f"must be a finite number, or a list of {len(implied)}, one per column")
+    table.add_fault("centre", f"must be a finite number, or a list of {len(implied)}, one per column")
     return labels, (0.0,) * len(implied)
 
 
-def _scalar(table: Table, key: str, kind: FieldType) -> Scalar | None:
+def _read_scalar(table: DefinitionTable, key: str, kind: FieldType) -> Scalar | None:
     """Read an optional value of a field's own type."""
-    value = table.value(key)
+    value = table.read_value(key)
     if value is None:
         return None
     if kind == "number" and is_number(value):
@@ -253,9 +261,9 @@ def _scalar(table: Table, key: str, kind: FieldType) -> Scalar | None:
         return value
     if (kind == "boolean" and isinstance(value, bool)) or (kind == "string" and isinstance(value, str)):
         return value
-    table.fault(key, f"must be of type {kind}")
+    table.add_fault(key, f"must be of type {kind}")
     return None
 
 
-def _within(value: float, minimum: float | None, maximum: float | None) -> bool:
+def _is_within(value: float, minimum: float | None, maximum: float | None) -> bool:
     return (minimum is None or minimum <= value) and (maximum is None or value <= maximum)

@@ -76,13 +76,13 @@ class Distribution:
         return Pick(index, exploring=False)
 
 
-def ties(score: FloatArray) -> FloatArray:
+def compute_greedy_probabilities(score: FloatArray) -> FloatArray:
     """Share probability 1 equally among the candidates within 1e-12·max(1, |max|) of the largest score: shape (K,).
 
     Raises:
         ValueError: there is no candidate, or the largest score is not finite.
 
-    >>> ties(np.array([0.5, 0.2, 0.5])).tolist()
+    >>> compute_greedy_probabilities(np.array([0.5, 0.2, 0.5])).tolist()
     [0.5, 0.0, 0.5]
     """
     best = score.argmax()
@@ -98,7 +98,7 @@ def ties(score: FloatArray) -> FloatArray:
     return shares
 
 
-def uniform01(secret: bytes, decision_id: str) -> float:
+def hash_to_uniform(secret: bytes, decision_id: str) -> float:
     """Return the decision's own number in [0, 1): the first 53 bits of keyed BLAKE2b over its id (RFC 7693).
 
     The same id under the same secret always gives the same number, so a retry repeats its pick; without the secret a
@@ -114,7 +114,7 @@ def uniform01(secret: bytes, decision_id: str) -> float:
     return (int.from_bytes(digest) >> (64 - _MANTISSA_BITS)) * 2.0**-_MANTISSA_BITS
 
 
-def spare(u: float) -> float:
+def extract_second_uniform(u: float) -> float:
     """Return a second number in [0, 1) from the last 20 of the 53 bits of u: (2³³ u) mod 1.
 
     Given the spare, u is still uniform on a grid of 2⁻³³, so a pick by u from a distribution that was made with the

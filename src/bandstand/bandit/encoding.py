@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self, get_args
 
-from bandstand.bandit.blocks import MARK
-from bandstand.bandit.definition import Table, is_integer
+from bandstand.bandit.disjoint import BLOCK_MARKER
+from bandstand.definition import DefinitionTable, is_integer
 
 FieldType = Literal["integer", "number", "boolean", "string"]
 FIELD_TYPES: tuple[FieldType, ...] = get_args(FieldType)
@@ -34,26 +34,26 @@ class Encoding(ABC):
     name: ClassVar[str]
 
     @classmethod
-    def parse(cls, table: Table) -> Self:
+    def parse(cls, table: DefinitionTable) -> Self:
         """Read the encoding's own options."""
         del table
         return cls()
 
     @abstractmethod
-    def types(self) -> tuple[FieldType, ...]:
+    def field_types(self) -> tuple[FieldType, ...]:
         """Return the field types it can encode, the implied one first."""
 
-    def suffixes(self) -> tuple[str, ...]:
+    def label_suffixes(self) -> tuple[str, ...]:
         """Return what each column's label adds to the feature's name."""
         return ("",)
 
-    def bound(self, minimum: float, maximum: float) -> float:
+    def compute_bound(self, minimum: float, maximum: float) -> float:
         """Return the largest absolute value a column can take, before centring, for values in [minimum, maximum]."""
         del minimum, maximum
         return 1.0
 
     @abstractmethod
-    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+    def build_encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
         """Return the function from values to columns, each less its ``centre``; ``key`` is the feature's name."""
 
     def options(self) -> dict[str, object]:
@@ -69,19 +69,19 @@ class Cyclic(Encoding):
     period: float
 
     @classmethod
-    def parse(cls, table: Table) -> Self:
+    def parse(cls, table: DefinitionTable) -> Self:
         """Read ``period``."""
-        return cls(table.number("period", above=0.0))
+        return cls(table.read_number("period", above=0.0))
 
-    def types(self) -> tuple[FieldType, ...]:
+    def field_types(self) -> tuple[FieldType, ...]:
         """Return the numeric types."""
         return _NUMERIC
 
-    def suffixes(self) -> tuple[str, ...]:
+    def label_suffixes(self) -> tuple[str, ...]:
         """Return one suffix for the sine and one for the cosine."""
         return ("_sin", "_cos")
 
-    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+    def build_encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
         """Return the sine and the cosine of the angle."""
         del key
         sin, cos, tau, period = math.sin, math.cos, math.tau, self.period
@@ -100,11 +100,11 @@ class Flag(Encoding):
 
     name = "flag"
 
-    def types(self) -> tuple[FieldType, ...]:
+    def field_types(self) -> tuple[FieldType, ...]:
         """Return boolean."""
         return ("boolean",)
 
-    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+    def build_encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
         """Return the flag as a number."""
         del key
         false, true = 0.0 - centre[0], 1.0 - centre[0]
@@ -124,16 +124,16 @@ class Clip(Encoding):
     high: float
 
     @classmethod
-    def parse(cls, table: Table) -> Self:
+    def parse(cls, table: DefinitionTable) -> Self:
         """Read ``low`` and ``high``."""
-        low = table.number("low")
-        return cls(low, table.number("high", above=low))
+        low = table.read_number("low")
+        return cls(low, table.read_number("high", above=low))
 
-    def types(self) -> tuple[FieldType, ...]:
+    def field_types(self) -> tuple[FieldType, ...]:
         """Return the numeric types."""
         return _NUMERIC
 
-    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+    def build_encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
         """Return where the value lies between the limits."""
         del key
         low, high, span = self.low, self.high, self.high - self.low
@@ -157,19 +157,19 @@ class Scale(Encoding):
     divisor: float
 
     @classmethod
-    def parse(cls, table: Table) -> Self:
+    def parse(cls, table: DefinitionTable) -> Self:
         """Read ``offset`` and ``divisor``."""
-        return cls(table.number("offset", 0.0), table.number("divisor", above=0.0))
+        return cls(table.read_number("offset", 0.0), table.read_number("divisor", above=0.0))
 
-    def types(self) -> tuple[FieldType, ...]:
+    def field_types(self) -> tuple[FieldType, ...]:
         """Return the numeric types."""
         return _NUMERIC
 
-    def bound(self, minimum: float, maximum: float) -> float:
+    def compute_bound(self, minimum: float, maximum: float) -> float:
         """Return the bound of the scaled interval."""
         return max(abs(minimum - self.offset), abs(maximum - self.offset)) / self.divisor
 
-    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+    def build_encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
         """Return the value, moved and scaled."""
         del key
         divisor = self.divisor
@@ -187,15 +187,15 @@ class Number(Encoding):
 
     name = "number"
 
-    def types(self) -> tuple[FieldType, ...]:
+    def field_types(self) -> tuple[FieldType, ...]:
         """Return the numeric types."""
         return _NUMERIC
 
-    def bound(self, minimum: float, maximum: float) -> float:
+    def compute_bound(self, minimum: float, maximum: float) -> float:
         """Return the bound of the interval."""
         return max(abs(minimum), abs(maximum))
 
-    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+    def build_encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
         """Return the value less its centre."""
         del key
         origin = centre[0]
@@ -214,57 +214,57 @@ class Onehot(Encoding):
     values: tuple[str, ...] | tuple[int, ...]
 
     @classmethod
-    def parse(cls, table: Table) -> Self:
+    def parse(cls, table: DefinitionTable) -> Self:
         """Read ``values``: strings or integers, all different."""
-        listed = table.sequence("values")
+        listed = table.read_sequence("values")
         texts = tuple(value for value in listed if isinstance(value, str))
         integers = tuple(value for value in listed if is_integer(value))
         values = texts or integers
         if len(values) < len(listed):
-            table.fault("values", "must be all strings or all integers")
+            table.add_fault("values", "must be all strings or all integers")
         elif len(set(values)) < len(values):
-            table.fault("values", "must not name anything twice")
+            table.add_fault("values", "must not name anything twice")
         elif len(values) > MAX_COLUMNS:
-            table.fault("values", f"must be at most {MAX_COLUMNS}")
+            table.add_fault("values", f"must be at most {MAX_COLUMNS}")
         return cls(values)
 
-    def types(self) -> tuple[FieldType, ...]:
+    def field_types(self) -> tuple[FieldType, ...]:
         """Return the type of the listed values."""
         return ("integer",) if any(is_integer(value) for value in self.values) else ("string",)
 
-    def suffixes(self) -> tuple[str, ...]:
+    def label_suffixes(self) -> tuple[str, ...]:
         """Return the values, each after an equals sign."""
         return tuple(f"={value}" for value in self.values)
 
-    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+    def build_encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
         """Return the indicators of the listed values."""
         del key
         column_of = {value: column for column, value in enumerate(self.values)}
-        return _indicators(column_of.get, centre)
+        return _build_indicator_encoder(column_of.get, centre)
 
 
 @dataclass(frozen=True)
-class Block(Onehot):
+class BlockEncoding(Onehot):
     """One column that tells which of B blocks of weights a row has: one for each listed value, one for all others.
 
-    No encoding of a feature, but what a schema's ``block`` is; see :mod:`bandstand.bandit.blocks`.
+    No encoding of a feature, but what a schema's ``block`` is; see :mod:`bandstand.bandit.disjoint`.
     """
 
     name = "block"
 
     @property
-    def blocks(self) -> int:
+    def block_count(self) -> int:
         """B."""
         return len(self.values) + 1
 
-    def suffixes(self) -> tuple[str, ...]:
+    def label_suffixes(self) -> tuple[str, ...]:
         """Return one empty suffix."""
         return ("",)
 
-    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+    def build_encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
         """Return the blocks of the values."""
         del centre, key
-        first = MARK * self.blocks
+        first = BLOCK_MARKER * self.block_count
         number_of = {value: float(first + place) for place, value in enumerate(self.values)}
         other = float(first + len(self.values))
 
@@ -286,32 +286,32 @@ class Hash(Encoding):
     buckets: int
 
     @classmethod
-    def parse(cls, table: Table) -> Self:
+    def parse(cls, table: DefinitionTable) -> Self:
         """Read ``buckets``."""
-        return cls(table.integer("buckets", minimum=1, maximum=MAX_COLUMNS))
+        return cls(table.read_integer("buckets", minimum=1, maximum=MAX_COLUMNS))
 
-    def types(self) -> tuple[FieldType, ...]:
+    def field_types(self) -> tuple[FieldType, ...]:
         """Return string, or integer."""
         return ("string", "integer")
 
-    def suffixes(self) -> tuple[str, ...]:
+    def label_suffixes(self) -> tuple[str, ...]:
         """Return the bucket numbers, each after a number sign."""
         return tuple(f"#{bucket}" for bucket in range(self.buckets))
 
-    def encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+    def build_encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
         """Return the indicators of the buckets."""
         buckets, secret = self.buckets, key.encode()
 
         @lru_cache(_CACHED_BUCKETS, typed=True)
-        def bucket(value: object) -> int:
+        def find_bucket(value: object) -> int:
             # A lone surrogate is valid in JSON, so it must hash too.
             text = str(value).encode("utf-8", "surrogatepass")
             return int.from_bytes(hashlib.blake2b(text, key=secret, digest_size=8).digest()) % buckets
 
-        return _indicators(bucket, centre)
+        return _build_indicator_encoder(find_bucket, centre)
 
 
-def _indicators(column_of: Callable[[Any], int | None], centre: tuple[float, ...]) -> Encoder:
+def _build_indicator_encoder(column_of: Callable[[Any], int | None], centre: tuple[float, ...]) -> Encoder:
     absent = [0.0 - shift for shift in centre]
     present = [1.0 - shift for shift in centre]
 

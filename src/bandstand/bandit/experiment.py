@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Self
 
-from bandstand.bandit.definition import NAME_PATTERN, is_name
+from bandstand.definition import NAME_PATTERN, is_name
 
 _BITS = 64
 _KEY_BYTES = 64
-_FEWEST = 2
+_MIN_ARMS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +46,19 @@ class Experiment:
         Raises:
             ValueError: says what is wrong.
 
-        >>> Experiment.parse("linucb-v2:90,first-v1:10").shares()
+        >>> Experiment.parse("linucb-v2:90,first-v1:10").compute_shares()
         {'linucb-v2': 0.9, 'first-v1': 0.1}
         """
         name, _, listed = text.rpartition("=")
         name = name.strip()
         if "=" in text and not is_name(name):
             raise ValueError(f"its name does not match {NAME_PATTERN}")
-        arms = [_arm(entry.strip(), number) for number, entry in enumerate(listed.split(","), start=1)]
-        if len(arms) < _FEWEST:
+        arms = [_parse_arm(entry.strip(), number) for number, entry in enumerate(listed.split(","), start=1)]
+        if len(arms) < _MIN_ARMS:
             raise ValueError("it splits between fewer than two policies")
-        return cls(name, tuple(arms)).checked()
+        return cls(name, tuple(arms)).validate()
 
-    def checked(self) -> Self:
+    def validate(self) -> Self:
         """Return this experiment.
 
         Raises:
@@ -70,16 +70,16 @@ class Experiment:
         return self
 
     @property
-    def leading(self) -> str:
+    def leading_policy(self) -> str:
         """The policy of the largest weight, the first of equals."""
         return max(self.arms, key=lambda arm: arm.weight).policy
 
-    def shares(self) -> dict[str, float]:
+    def compute_shares(self) -> dict[str, float]:
         """Each policy's share of the users; they sum to 1."""
         total = math.fsum(arm.weight for arm in self.arms)
         return {arm.policy: arm.weight / total for arm in self.arms}
 
-    def definition(self) -> str:
+    def to_canonical_json(self) -> str:
         """The experiment as canonical JSON: two of the same definition are one experiment."""
         arms = [[arm.policy, arm.weight] for arm in self.arms]
         return json.dumps({"name": self.name, "arms": arms}, separators=(",", ":"))
@@ -97,17 +97,17 @@ class Split:
         self.experiment = experiment
         salt = json.dumps([experiment.name, [arm.policy for arm in experiment.arms]]).encode()
         self._key = hashlib.blake2b(salt, key=secret[:_KEY_BYTES], digest_size=32, person=b"experiment").digest()
-        shares = experiment.shares()
+        shares = experiment.compute_shares()
         self._policies = tuple(shares)
         self._ends = [round(end * 2**_BITS) for end in accumulate(shares.values())][:-1]
 
-    def arm(self, user_id: str) -> str:
+    def assign_policy(self, user_id: str) -> str:
         """The user's policy: the same for ever, under the same secret, name, arms and weights."""
         digest = hashlib.blake2b(user_id.encode("utf-8", "surrogatepass"), key=self._key, digest_size=8).digest()
         return self._policies[bisect_right(self._ends, int.from_bytes(digest))]
 
 
-def _arm(entry: str, number: int) -> Arm:
+def _parse_arm(entry: str, number: int) -> Arm:
     policy, colon, weight = (part.strip() for part in entry.rpartition(":"))
     if not colon or not policy:
         raise ValueError(f"entry {number} is not policy:weight")

@@ -14,9 +14,9 @@ import numpy as np
 
 from bandstand.bandit.arrays import FloatArray, read_only
 from bandstand.bandit.columns import BLOCK, INTERCEPT, MAX_MAGNITUDE, Feature, FeatureReader, Field, Scalar, Source
-from bandstand.bandit.definition import NAME_PATTERN, Table, configuration_error, definition_hash, is_name
 from bandstand.bandit.encoding import MAX_COLUMNS, Encoder
-from bandstand.bandit.errors import FieldError, InvalidRequestError
+from bandstand.definition import NAME_PATTERN, DefinitionTable, hash_definition, is_name, to_configuration_error
+from bandstand.errors import FieldError, InvalidRequestError
 
 __all__ = ["MAX_CELLS", "FeatureSchema", "Field"]
 
@@ -57,8 +57,8 @@ class FeatureSchema:
             definitions later must be left out of it at its default, or every stored hash changes.
         labels: a name for each of the d columns.
         dimension: d, with the column that tells the block, where there is one: the last.
-        blocks: how many blocks of weights, 0 where all rows share the same.
-        weights: how many weights a row meets: d, or d − 1 where there are blocks.
+        block_count: how many blocks of weights, 0 where all rows share the same.
+        weight_count: how many weights a row meets: d, or d − 1 where there are blocks.
         shape: of all weights: (d,), or (blocks, d − 1).
         weight_labels: a name for each of all weights, block by block.
         context_fields: what it reads from the context, by name.
@@ -76,13 +76,13 @@ class FeatureSchema:
             "features": [feature.definition for feature in features],
             **({} if block is None else {BLOCK: block.definition}),
         }
-        self.hash = definition_hash(self.definition)
+        self.hash = hash_definition(self.definition)
         labels = [INTERCEPT] if intercept else []
         bounds = [1.0] if intercept else []
         columns = features if block is None else (*features, block)
         fields = [feature.field for feature in columns if feature.field]
-        self.context_fields: Mapping[str, Field] = _by_name(fields, "context")
-        self.candidate_fields: Mapping[str, Field] = _by_name(fields, "candidate")
+        self.context_fields: Mapping[str, Field] = _index_by_name(fields, "context")
+        self.candidate_fields: Mapping[str, Field] = _index_by_name(fields, "candidate")
         self._context_steps: list[_ContextStep] = []
         self._candidate_steps: list[_CandidateStep] = []
         self._products: list[tuple[int, int, int, float]] = []
@@ -91,7 +91,9 @@ class FeatureSchema:
             field, encode = feature.field, feature.encode
             if field and encode and field.source == "context":
                 filled = slice(start, start + len(feature.labels))
-                self._context_steps.append(_ContextStep(field.name, field.default, filled, _one_value(encode)))
+                self._context_steps.append(
+                    _ContextStep(field.name, field.default, filled, _build_value_encoder(encode))
+                )
             elif field and encode:
                 self._candidate_steps.append(_CandidateStep(field.name, field.default, start, encode))
             self._products += [(start + offset, *product) for offset, product in enumerate(feature.products)]
@@ -99,13 +101,13 @@ class FeatureSchema:
             bounds += feature.bounds
         self.labels = tuple(labels)
         self.dimension = len(labels)
-        self._blank = [1.0] * intercept + [0.0] * (self.dimension - intercept)
-        self.blocks = 0 if block is None else len(block.blocks)
-        self.weights = self.dimension - (block is not None)
-        self.shape = (self.weights,) if block is None else (self.blocks, self.weights)
-        weights = self.labels[: self.weights]
+        self._blank_row = [1.0] * intercept + [0.0] * (self.dimension - intercept)
+        self.block_count = 0 if block is None else len(block.block_labels)
+        self.weight_count = self.dimension - (block is not None)
+        self.shape = (self.weight_count,) if block is None else (self.block_count, self.weight_count)
+        weights = self.labels[: self.weight_count]
         self.weight_labels = (
-            weights if block is None else tuple(f"{each}:{label}" for each in block.blocks for label in weights)
+            weights if block is None else tuple(f"{each}:{label}" for each in block.block_labels for label in weights)
         )
         self._unbounded = not all(bound <= MAX_MAGNITUDE for bound in bounds)
 
@@ -123,19 +125,19 @@ class FeatureSchema:
         faults: list[FieldError] = []
         if not is_name(name):
             faults.append(FieldError(path, f"the name must match {NAME_PATTERN}"))
-        table = Table(definition, path, faults)
-        version = table.integer("version", minimum=1, maximum=_MAX_VERSION)
-        intercept = table.boolean("intercept", default=False)
+        table = DefinitionTable(definition, path, faults)
+        version = table.read_integer("version", minimum=1, maximum=_MAX_VERSION)
+        intercept = table.read_boolean("intercept", default=False)
         reader = FeatureReader(faults, intercept=intercept)
-        for position, entry in enumerate(table.sequence("features")):
-            reader.read(Table(entry, f"{path}.features[{position}]", faults))
-        entry = table.value(BLOCK)
-        block = None if entry is None else reader.read_block(Table(entry, f"{path}.{BLOCK}", faults))
-        table.close()
+        for position, entry in enumerate(table.read_sequence("features")):
+            reader.read(DefinitionTable(entry, f"{path}.features[{position}]", faults))
+        entry = table.read_value(BLOCK)
+        block = None if entry is None else reader.read_block(DefinitionTable(entry, f"{path}.{BLOCK}", faults))
+        table.check_unknown_keys()
         if reader.dimension > MAX_COLUMNS:
             faults.append(FieldError(path, f"has {reader.dimension} columns; at most {MAX_COLUMNS} are allowed"))
         if faults:
-            raise configuration_error(faults)
+            raise to_configuration_error(faults)
         return cls(name, version, reader.features, intercept=intercept, block=block)
 
     def encode(self, context: Mapping[str, object], candidates: Sequence[Mapping[str, object]]) -> FloatArray:
@@ -148,8 +150,8 @@ class FeatureSchema:
             InvalidRequestError: K·d exceeds 65,536, or |x| exceeds 10⁶ in a column without limits.
         """
         count, width = len(candidates), self.dimension
-        self._require_room(count)
-        row = self._blank.copy()
+        self._check_cell_count(count)
+        row = self._blank_row.copy()
         for name, default, columns, encode_one in self._context_steps:
             row[columns] = encode_one(context.get(name, default))
         cells = row * count
@@ -164,9 +166,9 @@ class FeatureSchema:
             pairs = zip(cells[left::width], cells[right::width], strict=True)
             cells[column::width] = [a * b - centre for a, b in pairs]
         # Packing the list into bytes takes half the time of np.array on it.
-        x: FloatArray = np.ndarray((count, width), np.float64, _packer(len(cells))(*cells))
+        x: FloatArray = np.ndarray((count, width), np.float64, _build_packer(len(cells))(*cells))
         if self._unbounded:
-            self._require_magnitude(x)
+            self._check_magnitude(x)
         return x
 
     def encode_columns(
@@ -188,8 +190,8 @@ class FeatureSchema:
             InvalidRequestError: as ``encode``.
         """
         requests, count = shape
-        self._require_room(count)
-        x: FloatArray = np.tile(np.array(self._blank), (requests, count, 1))
+        self._check_cell_count(count)
+        x: FloatArray = np.tile(np.array(self._blank_row), (requests, count, 1))
         for name, default, columns, encode_one in self._context_steps:
             x[:, :, columns] = np.array([encode_one(value) for value in context.get(name, [default] * requests)])[
                 :, None
@@ -201,30 +203,30 @@ class FeatureSchema:
         for column, left, right, centre in self._products:
             cells[:, column] = cells[:, left] * cells[:, right] - centre
         if self._unbounded:
-            self._require_magnitude(cells)
+            self._check_magnitude(cells)
         return read_only(x)
 
-    def values(self, context: Mapping[str, object], features: Mapping[str, object]) -> dict[str, object]:
+    def raw_values(self, context: Mapping[str, object], features: Mapping[str, object]) -> dict[str, object]:
         """Return the raw values behind one row of x by field name, defaults filled in and nothing else."""
         values = {name: context.get(name, field.default) for name, field in self.context_fields.items()}
         values.update((name, features.get(name, field.default)) for name, field in self.candidate_fields.items())
         return values
 
-    def _require_room(self, count: int) -> None:
+    def _check_cell_count(self, count: int) -> None:
         if count * self.dimension > MAX_CELLS:
             most = MAX_CELLS // self.dimension
             error = FieldError("candidates", f"at most {most} with the {self.dimension} columns of schema {self.name}")
             raise InvalidRequestError("Too many candidates for this feature schema.", [error])
 
-    def _require_magnitude(self, x: FloatArray) -> None:
-        within = np.logical_and.reduce(np.abs(x[:, : self.weights]) <= MAX_MAGNITUDE, axis=0)
+    def _check_magnitude(self, x: FloatArray) -> None:
+        within = np.logical_and.reduce(np.abs(x[:, : self.weight_count]) <= MAX_MAGNITUDE, axis=0)
         at_fault = [label for label, fine in zip(self.labels, within, strict=False) if not fine]
         if at_fault:
             errors = [FieldError(label, f"encodes to more than {MAX_MAGNITUDE:g}") for label in at_fault]
             raise InvalidRequestError("A feature is too large to learn from.", errors)
 
 
-def _one_value(encode: Encoder) -> Callable[[Any], tuple[float, ...]]:
+def _build_value_encoder(encode: Encoder) -> Callable[[Any], tuple[float, ...]]:
     """Encode one value at a time, remembering: a context is an hour, a weekday, a country, over and over."""
 
     @lru_cache(_REMEMBERED_VALUES, typed=True)
@@ -235,9 +237,9 @@ def _one_value(encode: Encoder) -> Callable[[Any], tuple[float, ...]]:
 
 
 @lru_cache(_REMEMBERED_SIZES)
-def _packer(count: int) -> Callable[..., bytes]:
+def _build_packer(count: int) -> Callable[..., bytes]:
     return struct.Struct(f"{count}d").pack
 
 
-def _by_name(fields: Sequence[Field], source: Source) -> Mapping[str, Field]:
+def _index_by_name(fields: Sequence[Field], source: Source) -> Mapping[str, Field]:
     return MappingProxyType({field.name: field for field in fields if field.source == source})

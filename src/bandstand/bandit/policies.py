@@ -14,15 +14,15 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from bandstand.bandit.arrays import FloatArray, read_only
-from bandstand.bandit.blocks import spread
-from bandstand.bandit.definition import configuration_error, definition_hash, is_number, unknown
-from bandstand.bandit.distribution import TIE_TOLERANCE, Distribution, ties
-from bandstand.bandit.errors import FieldError
+from bandstand.bandit.disjoint import to_disjoint_posterior
+from bandstand.bandit.distribution import TIE_TOLERANCE, Distribution, compute_greedy_probabilities
 from bandstand.bandit.features import FeatureSchema
 from bandstand.bandit.ridge import Posterior, Prior
+from bandstand.definition import describe_unknown, hash_definition, is_number, to_configuration_error
+from bandstand.errors import FieldError
 
 
-class Parameter(NamedTuple):
+class ParameterLimits(NamedTuple):
     """A number a kind of policy may be given: its value when it is not, and its limits, both included."""
 
     default: float
@@ -30,7 +30,7 @@ class Parameter(NamedTuple):
     maximum: float
 
 
-_BELIEF = {"variance": Parameter(1.0, 1e-6, 1e6), "noise": Parameter(1.0, 1e-6, 1e6)}
+_PRIOR_PARAMETERS = {"variance": ParameterLimits(1.0, 1e-6, 1e6), "noise": ParameterLimits(1.0, 1e-6, 1e6)}
 """The standard prior N(0, variance·I) and the noise σ² of a reward. They came later than the first hashes, which do not
 know them: at their defaults they are not in a policy's hash."""
 
@@ -54,28 +54,29 @@ class Policy(ABC):
     """
 
     kind: ClassVar[str]
-    accepts: ClassVar[Mapping[str, Parameter]]
+    parameter_limits: ClassVar[Mapping[str, ParameterLimits]]
     options: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """What a kind may be told in words: the allowed ones, the default first."""
 
     def __init__(self, name: str, schema: FeatureSchema, parameters: Mapping[str, object]) -> None:
         self.name = name
         self.schema = schema
-        numbers, words = self.check(name, parameters)
+        numbers, words = self.check_parameters(name, parameters)
         self.parameters: Mapping[str, float] = MappingProxyType(numbers)
         self.prior = Prior(
-            np.zeros(schema.weights), numbers.get("variance", 1.0) * np.eye(schema.weights), numbers.get("noise", 1.0)
+            np.zeros(schema.weight_count),
+            numbers.get("variance", 1.0) * np.eye(schema.weight_count),
+            numbers.get("noise", 1.0),
         )
         self.learns_prior = words.get("prior") == "population"
-        if self.learns_prior and schema.blocks:
-            fault = (
-                f"must be standard: a population prior is of one model, and {schema.name} has {schema.blocks} blocks"
-            )
-            raise configuration_error([FieldError(f"policies.{name}.prior", fault)])
+        if self.learns_prior and schema.block_count:
+            blocks = schema.block_count
+            fault = f"must be standard: a population prior is of one model, and {schema.name} has {blocks} blocks"
+            raise to_configuration_error([FieldError(f"policies.{name}.prior", fault)])
         self.half_life = numbers.get("half_life", 0.0)
-        late = {key for key, (default, *_) in _BELIEF.items() if numbers.get(key) == default}
+        late = {key for key, (default, *_) in _PRIOR_PARAMETERS.items() if numbers.get(key) == default}
         meant = {key: value for key, value in {**numbers, **words}.items() if key not in late}
-        self.hash = definition_hash({"kind": self.kind, "parameters": meant, "schema": schema.hash})
+        self.hash = hash_definition({"kind": self.kind, "parameters": meant, "schema": schema.hash})
 
     def __repr__(self) -> str:
         values = "".join(f", {key}={value:g}" for key, value in self.parameters.items())
@@ -95,27 +96,29 @@ class Policy(ABC):
         Raises:
             ValueError: x has no row or does not fit the posterior, or a score is not finite.
         """
-        return self._over(spread(posterior, self.schema.blocks) if self.schema.blocks else posterior, x, seed)
+        return self._distribution(
+            to_disjoint_posterior(posterior, self.schema.block_count) if self.schema.block_count else posterior, x, seed
+        )
 
     @abstractmethod
-    def _over(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:
+    def _distribution(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:
         """Return the distribution as :meth:`distribution` states it."""
 
     @classmethod
-    def check(cls, name: str, parameters: Mapping[str, object]) -> tuple[dict[str, float], dict[str, str]]:
+    def check_parameters(cls, name: str, parameters: Mapping[str, object]) -> tuple[dict[str, float], dict[str, str]]:
         """Return a value for every parameter and for every option of this kind.
 
         Raises:
             ConfigurationError: names every unknown parameter and every value that is not allowed.
         """
-        known = ("kind", "schema", *cls.accepts, *cls.options)
+        known = ("kind", "schema", *cls.parameter_limits, *cls.options)
         faults = [
-            FieldError(f"policies.{name}.{key}", unknown(key, known))
+            FieldError(f"policies.{name}.{key}", describe_unknown(key, known))
             for key in parameters
-            if key not in cls.accepts and key not in cls.options
+            if key not in cls.parameter_limits and key not in cls.options
         ]
         numbers: dict[str, float] = {}
-        for key, (default, minimum, maximum) in cls.accepts.items():
+        for key, (default, minimum, maximum) in cls.parameter_limits.items():
             value = parameters.get(key, default)
             if is_number(value) and minimum <= value <= maximum:
                 numbers[key] = float(value)
@@ -128,14 +131,14 @@ class Policy(ABC):
             if isinstance(word, str) and word in allowed:
                 words[key] = word
             else:
-                faults.append(FieldError(f"policies.{name}.{key}", unknown(str(word), allowed)))
+                faults.append(FieldError(f"policies.{name}.{key}", describe_unknown(str(word), allowed)))
         if faults:
-            raise configuration_error(faults)
+            raise to_configuration_error(faults)
         return numbers, words
 
 
-_FLOOR = Parameter(0.0, 0.0, 1.0)
-_HALF_LIFE = Parameter(0.0, 0.0, 36_500.0)
+_FLOOR = ParameterLimits(0.0, 0.0, 1.0)
+_HALF_LIFE = ParameterLimits(0.0, 0.0, 36_500.0)
 _PRIOR = ("standard", "population")
 
 
@@ -152,20 +155,20 @@ class LinUCB(Policy):
     """
 
     kind = "linucb"
-    accepts: ClassVar[Mapping[str, Parameter]] = {
-        "alpha": Parameter(1.0, 0.0, 1e6),
+    parameter_limits: ClassVar[Mapping[str, ParameterLimits]] = {
+        "alpha": ParameterLimits(1.0, 0.0, 1e6),
         "floor": _FLOOR,
         "half_life": _HALF_LIFE,
-        **_BELIEF,
+        **_PRIOR_PARAMETERS,
     }
     options: ClassVar[Mapping[str, tuple[str, ...]]] = {"prior": _PRIOR}
 
-    def _over(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:  # noqa: ARG002 (draws nothing)
+    def _distribution(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:  # noqa: ARG002 (draws nothing)
         """Return the mixture of the best upper bound and the floor."""
-        mean = posterior.means(x)
-        width = posterior.widths(x)
+        mean = posterior.compute_means(x)
+        width = posterior.compute_widths(x)
         score = mean + self.parameters["alpha"] * width
-        return Distribution(mean, width, score, ties(score), self.parameters["floor"])
+        return Distribution(mean, width, score, compute_greedy_probabilities(score), self.parameters["floor"])
 
 
 class EpsilonGreedy(Policy):
@@ -176,17 +179,19 @@ class EpsilonGreedy(Policy):
     """
 
     kind = "egreedy"
-    accepts: ClassVar[Mapping[str, Parameter]] = {
-        "epsilon": Parameter(0.1, 0.0, 1.0),
+    parameter_limits: ClassVar[Mapping[str, ParameterLimits]] = {
+        "epsilon": ParameterLimits(0.1, 0.0, 1.0),
         "half_life": _HALF_LIFE,
-        **_BELIEF,
+        **_PRIOR_PARAMETERS,
     }
     options: ClassVar[Mapping[str, tuple[str, ...]]] = {"prior": _PRIOR}
 
-    def _over(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:  # noqa: ARG002 (draws nothing)
+    def _distribution(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:  # noqa: ARG002 (draws nothing)
         """Return the mixture of the best mean and ε; the widths are for the receipt alone."""
-        mean = posterior.means(x)
-        return Distribution(mean, posterior.widths(x), mean, ties(mean), self.parameters["epsilon"])
+        mean = posterior.compute_means(x)
+        return Distribution(
+            mean, posterior.compute_widths(x), mean, compute_greedy_probabilities(mean), self.parameters["epsilon"]
+        )
 
 
 class Thompson(Policy):
@@ -202,29 +207,29 @@ class Thompson(Policy):
     """
 
     kind = "thompson"
-    accepts: ClassVar[Mapping[str, Parameter]] = {
-        "scale": Parameter(1.0, 0.0, 1e6),
+    parameter_limits: ClassVar[Mapping[str, ParameterLimits]] = {
+        "scale": ParameterLimits(1.0, 0.0, 1e6),
         "floor": _FLOOR,
         "half_life": _HALF_LIFE,
-        **_BELIEF,
+        **_PRIOR_PARAMETERS,
     }
     options: ClassVar[Mapping[str, tuple[str, ...]]] = {"prior": _PRIOR}
 
-    def _over(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:
+    def _distribution(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:
         """Return the mixture of the frequencies of the best draw and the floor."""
-        mean = posterior.means(x)
+        mean = posterior.compute_means(x)
         if not len(mean):
             raise ValueError(_EMPTY)
-        bank = _normals(posterior.mean.shape[-1])
+        bank = _build_normal_draws(posterior.mean.shape[-1])
         first = int(seed * (len(bank) - _DRAWS + 1))
-        reach = posterior.reaches(x, bank, first, _DRAWS)
+        reach = posterior.compute_draw_deviations(x, bank, first, _DRAWS)
         draws = mean[:, None] + self.parameters["scale"] * reach  # (K, 128)
         best = draws.max(axis=0)
         if not np.isfinite(best).all():
             raise ValueError("scores must be finite")
         tied = draws >= best - TIE_TOLERANCE * np.maximum(1.0, np.abs(best))
         frequency = (tied / np.count_nonzero(tied, axis=0)).mean(axis=1)
-        return Distribution(mean, posterior.widths(x), mean, frequency, self.parameters["floor"])
+        return Distribution(mean, posterior.compute_widths(x), mean, frequency, self.parameters["floor"])
 
 
 class SquareCB(Policy):
@@ -237,21 +242,21 @@ class SquareCB(Policy):
     """
 
     kind = "squarecb"
-    accepts: ClassVar[Mapping[str, Parameter]] = {
-        "gamma": Parameter(100.0, 0.0, 1e9),
+    parameter_limits: ClassVar[Mapping[str, ParameterLimits]] = {
+        "gamma": ParameterLimits(100.0, 0.0, 1e9),
         "floor": _FLOOR,
         "half_life": _HALF_LIFE,
-        **_BELIEF,
+        **_PRIOR_PARAMETERS,
     }
     options: ClassVar[Mapping[str, tuple[str, ...]]] = {"prior": _PRIOR}
 
-    def _over(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:  # noqa: ARG002 (draws nothing)
+    def _distribution(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:  # noqa: ARG002 (draws nothing)
         """Return the mixture of the inverse gaps and the floor."""
-        mean = posterior.means(x)
-        best = ties(mean)
+        mean = posterior.compute_means(x)
+        best = compute_greedy_probabilities(mean)
         others = np.where(best > 0.0, 0.0, 1.0 / (len(mean) + self.parameters["gamma"] * (mean.max() - mean)))
         share = others + (1.0 - others.sum()) * best
-        return Distribution(mean, posterior.widths(x), mean, share, self.parameters["floor"])
+        return Distribution(mean, posterior.compute_widths(x), mean, share, self.parameters["floor"])
 
 
 class Uniform(Policy):
@@ -261,13 +266,13 @@ class Uniform(Policy):
     """
 
     kind = "uniform"
-    accepts: ClassVar[Mapping[str, Parameter]] = {}
+    parameter_limits: ClassVar[Mapping[str, ParameterLimits]] = {}
 
-    def _over(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:  # noqa: ARG002 (draws nothing)
+    def _distribution(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:  # noqa: ARG002 (draws nothing)
         """Return 1/K, all of it as exploration."""
-        mean = posterior.means(x)
+        mean = posterior.compute_means(x)
         score = np.zeros(len(mean))
-        return Distribution(mean, posterior.widths(x), score, ties(score), 1.0)
+        return Distribution(mean, posterior.compute_widths(x), score, compute_greedy_probabilities(score), 1.0)
 
 
 class First(Policy):
@@ -277,16 +282,16 @@ class First(Policy):
     """
 
     kind = "first"
-    accepts: ClassVar[Mapping[str, Parameter]] = {"floor": _FLOOR}
+    parameter_limits: ClassVar[Mapping[str, ParameterLimits]] = {"floor": _FLOOR}
 
-    def _over(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:  # noqa: ARG002 (draws nothing)
+    def _distribution(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:  # noqa: ARG002 (draws nothing)
         """Return the mixture of the first candidate and the floor."""
-        mean = posterior.means(x)
+        mean = posterior.compute_means(x)
         if not len(mean):
             raise ValueError(_EMPTY)
         first = np.zeros(len(mean))
         first[0] = 1.0
-        return Distribution(mean, posterior.widths(x), np.zeros(len(mean)), first, self.parameters["floor"])
+        return Distribution(mean, posterior.compute_widths(x), np.zeros(len(mean)), first, self.parameters["floor"])
 
 
 KINDS: Mapping[str, type[Policy]] = {
@@ -300,6 +305,6 @@ _BANK = 4096
 
 
 @lru_cache
-def _normals(d: int) -> FloatArray:
+def _build_normal_draws(d: int) -> FloatArray:
     """Return standard normal draws, (4096, d), of which a decision takes a window: 100 times as fast as drawing."""
     return read_only(np.random.default_rng(d).standard_normal((_BANK, d)))

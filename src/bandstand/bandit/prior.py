@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bandstand.bandit.arrays import FloatArray
-from bandstand.bandit.ridge import Prior, RidgeState, ridge_inverse
+from bandstand.bandit.ridge import Prior, RidgeState, compute_ridge_inverse
 
-ITERATIONS = 1000
+MAX_ITERATIONS = 1000
 TOLERANCE = 1e-8
 """EM stops where no entry moves further than this, in units of the standard deviations it states."""
 
@@ -61,7 +61,7 @@ class UserSums:
     weight: FloatArray
 
     @classmethod
-    def stack(cls, states: Sequence[RidgeState], d: int) -> Self:
+    def from_states(cls, states: Sequence[RidgeState], d: int) -> Self:
         """Copy the sums of some users, none included, of models with d features."""
         count = len(states)
         return cls(
@@ -74,15 +74,15 @@ class UserSums:
     def __len__(self) -> int:
         return len(self.weight)
 
-    def where(self, chosen: npt.NDArray[np.bool_]) -> Self:
-        """Return the sums of the users for whom ``chosen`` (U,) is true."""
-        return type(self)(self.gram[chosen], self.b[chosen], self.rr[chosen], self.weight[chosen])
+    def select_users(self, mask: npt.NDArray[np.bool_]) -> Self:
+        """Return the sums of the users for whom ``mask`` (U,) is true."""
+        return type(self)(self.gram[mask], self.b[mask], self.rr[mask], self.weight[mask])
 
-    def without(self, place: int) -> Self:
+    def exclude_user(self, index: int) -> Self:
         """Return the sums of all users but one."""
-        chosen = np.ones(len(self), np.bool_)
-        chosen[place] = False
-        return self.where(chosen)
+        mask = np.ones(len(self), np.bool_)
+        mask[index] = False
+        return self.select_users(mask)
 
 
 class _Estimate(NamedTuple):
@@ -98,7 +98,7 @@ def fit_prior(
     start: Prior | None = None,
     noise: float | None = None,
     hyperprior: Hyperprior = Hyperprior(),  # noqa: B008 (a tuple: nobody can change it)
-    iterations: int = ITERATIONS,
+    iterations: int = MAX_ITERATIONS,
     tolerance: float = TOLERANCE,
 ) -> Prior:
     """Estimate the prior that these users came from: the mode of (μ, Σ, σ²) given their rewards.
@@ -125,20 +125,22 @@ def fit_prior(
         return base
     known = ~np.isnan(users.rr)
     if noise is None and not known.all():
-        some = users.where(known)
-        told = fit_prior(some, base, start=start, hyperprior=hyperprior, iterations=iterations, tolerance=tolerance)
-        noise = told.noise
+        some = users.select_users(known)
+        known_estimate = fit_prior(
+            some, base, start=start, hyperprior=hyperprior, iterations=iterations, tolerance=tolerance
+        )
+        noise = known_estimate.noise
     begin = start or base
     estimate = _Estimate(begin.mean, begin.covariance, begin.noise if noise is None else noise)
     for _ in range(iterations):
         before = estimate
-        estimate = _step(users, before, base, hyperprior, with_noise=noise is None)
-        if _arrived(before, estimate, tolerance):
+        estimate = _run_em_step(users, before, base, hyperprior, with_noise=noise is None)
+        if _has_converged(before, estimate, tolerance):
             break
     return Prior(*estimate)
 
 
-def predictive(estimate: Prior, users: int, base: Prior) -> Prior:
+def compute_predictive_prior(estimate: Prior, users: int, base: Prior) -> Prior:
     """Return what is believed of one more user, where μ and Σ are estimates from ``users`` others: a wider Σ.
 
     Σ (1 + (d + 1)/U), but not beyond the total variance of the base prior, tr Σ₀. With known θ_u and no hyperprior the
@@ -168,8 +170,8 @@ def log_posterior(
     Users whose rr is unknown count with rr_u = 0 and without the term in w_u: as a function of μ and Σ that is theirs.
     """
     estimate = _Estimate(prior.mean, prior.covariance, prior.noise)
-    root, whitened, pull = _whitened(users, estimate)
-    fitted = np.vecdot(pull, np.matvec(ridge_inverse(whitened), pull))
+    root, whitened, pull = _compute_whitened(users, estimate)
+    fitted = np.vecdot(pull, np.matvec(compute_ridge_inverse(whitened), pull))
     determinant = np.linalg.slogdet(np.eye(len(prior.mean)) + whitened).logabsdet
     square = np.vecdot(users.gram @ prior.mean - 2.0 * users.b, prior.mean)
     known = ~np.isnan(users.rr)
@@ -182,11 +184,13 @@ def log_posterior(
     return likelihood - 0.5 * float(covariance + hyperprior.mean * shift.dot(shift) + noise)
 
 
-def _step(users: UserSums, current: _Estimate, base: Prior, hyperprior: Hyperprior, *, with_noise: bool) -> _Estimate:
+def _run_em_step(
+    users: UserSums, current: _Estimate, base: Prior, hyperprior: Hyperprior, *, with_noise: bool
+) -> _Estimate:
     """Return the estimate after one step of EM, all users at once."""
     count, d = users.b.shape
-    root, whitened, pull = _whitened(users, current)
-    inverse = ridge_inverse(whitened)  # (U, d, d): V_u = L · inverse · Lᵀ
+    root, whitened, pull = _compute_whitened(users, current)
+    inverse = compute_ridge_inverse(whitened)  # (U, d, d): V_u = L · inverse · Lᵀ
     offset = np.matvec(inverse, pull).dot(root.T)  # (U, d): m_u − μ
 
     total = offset.sum(axis=0)
@@ -208,7 +212,7 @@ def _step(users: UserSums, current: _Estimate, base: Prior, hyperprior: Hyperpri
     return _Estimate(mean, covariance, noise)
 
 
-def _whitened(users: UserSums, current: _Estimate) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _compute_whitened(users: UserSums, current: _Estimate) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return L (d, d) with Σ = L Lᵀ, S_u = LᵀG_u L/σ² (U, d, d) and g_u = Lᵀ(B_u − G_u μ)/σ² (U, d)."""
     root = np.asarray(np.linalg.cholesky(current.covariance), np.float64)
     whitened = root.T @ users.gram @ root / current.noise
@@ -216,7 +220,7 @@ def _whitened(users: UserSums, current: _Estimate) -> tuple[FloatArray, FloatArr
     return root, (whitened + whitened.mT) / 2.0, pull
 
 
-def _arrived(before: _Estimate, after: _Estimate, tolerance: float) -> bool:
+def _has_converged(before: _Estimate, after: _Estimate, tolerance: float) -> bool:
     scale = np.sqrt(after.covariance.diagonal())
     moved = max(
         float(np.abs((after.mean - before.mean) / scale).max()),

@@ -15,19 +15,19 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bandstand.bandit.blocks import begun, sums_from_json
-from bandstand.bandit.ridge import Posterior, Prior, RidgeState, advance
+from bandstand.bandit.disjoint import create_empty_state, state_from_json
+from bandstand.bandit.ridge import Posterior, Prior, RidgeState, update_posterior
 
 DOCUMENT_VERSION = 1
 
-DAY = 86_400.0
+SECONDS_PER_DAY = 86_400.0
 
-_LEAST_WEIGHT = 1e-300  # of a reward so late that its weight is no number any more
+_MIN_WEIGHT = 1e-300  # of a reward so late that its weight is no number any more
 
-_EXACT = 1e4
+_EXACTNESS_RATIO = 1e4
 """How much larger sums may have been than what is left of them, if that is to be exact to 1e-9 of its largest entry."""
 
-_TICKS = 128
+_TICKS_PER_HALF_LIFE = 128
 """How often in a half-life a posterior of decaying sums is made anew; its weights are at most 0.6 % too large."""
 
 StateKey = tuple[str, str]
@@ -84,7 +84,7 @@ class PolicyState:
             setattr(other, slot, getattr(self, slot))
         return other
 
-    def posterior(self, prior: Prior, now: float | None = None) -> Posterior:
+    def get_posterior(self, prior: Prior, now: float | None = None) -> Posterior:
         """The posterior under ``prior``, computed from the sums when the cached one is gone or was another prior's.
 
         Args:
@@ -94,10 +94,10 @@ class PolicyState:
         """
         if self.ridge is None:
             return Posterior(prior.mean, prior.covariance)
-        tick = self._ticked(now) if self.half_life else 0.0
+        tick = self._floor_to_tick(now) if self.half_life else 0.0
         if self._posterior is None or self._prior is not prior or self._tick != tick:
-            sums = self.ridge.decayed(self._kept(tick)) if tick > self.as_of else self.ridge
-            self._posterior, self._prior, self._tick = sums.under(prior), prior, tick
+            sums = self.ridge.with_decay(self._compute_decay_at(tick)) if tick > self.as_of else self.ridge
+            self._posterior, self._prior, self._tick = sums.compute_posterior(prior), prior, tick
         return self._posterior
 
     def learn(
@@ -112,17 +112,17 @@ class PolicyState:
             ts: when it came, seconds since the epoch.
             half_life: the policy's now. Where it was another before, the sums decay by that one until ``ts``.
         """
-        before, as_of = self.ridge or begun(x), self.as_of
+        before, as_of = self.ridge or create_empty_state(x), self.as_of
         if self.half_life and ts > as_of:
-            before = before.decayed(self._kept(ts))
+            before = before.with_decay(self._compute_decay_at(ts))
         if half_life:
             as_of = max(as_of, ts)
-            weight = max(weight * _kept(as_of - ts, half_life), _LEAST_WEIGHT)
-        after = before.updated(x, reward, weight)
+            weight = max(weight * _compute_decay(as_of - ts, half_life), _MIN_WEIGHT)
+        after = before.with_reward(x, reward, weight)
         if self._prior is None or half_life or self.half_life:
             self._posterior = None
         else:
-            self._posterior = advance(self._posterior, after, self._prior, x, reward, weight)
+            self._posterior = update_posterior(self._posterior, after, self._prior, x, reward, weight)
         self.ridge, self.half_life, self.as_of = after, half_life, as_of if half_life else 0.0
         self.reward_count += 1
         self.cumulative_reward += reward
@@ -139,33 +139,33 @@ class PolicyState:
         """
         if self.ridge is None:
             raise ValueError("this reward is not in the sums")
-        left = _kept(self.as_of - ts, self.half_life) if self.half_life else 1.0
-        after = self.ridge.revoked(x, reward, max(weight * left, _LEAST_WEIGHT))
+        left = _compute_decay(self.as_of - ts, self.half_life) if self.half_life else 1.0
+        after = self.ridge.without_reward(x, reward, max(weight * left, _MIN_WEIGHT))
         peak = max(self._peak, float(self.ridge.gram.max()))
-        self.ridge = after if _holds_any(after) else None
+        self.ridge = after if _has_rewards(after) else None
         self._peak = 0.0 if self.ridge is None else peak
         self._posterior = None
         self.reward_count -= 1
         self.cumulative_reward = self.cumulative_reward - reward if self.reward_count else 0.0
-        return self._peak <= _EXACT * float(after.gram.max())
+        return self._peak <= _EXACTNESS_RATIO * float(after.gram.max())
 
-    def passed(self, ts: float, half_life: float = 0.0) -> None:
+    def skip_reward(self, ts: float, half_life: float = 0.0) -> None:
         """Leave the state as ``learn`` and then ``unlearn`` of one reward leave it: the time that it came counts."""
         if self.ridge is not None and self.half_life and ts > self.as_of:
-            self.ridge = self.ridge.decayed(self._kept(ts))
-        if self.ridge is not None and not _holds_any(self.ridge):
+            self.ridge = self.ridge.with_decay(self._compute_decay_at(ts))
+        if self.ridge is not None and not _has_rewards(self.ridge):
             self.ridge = None
         self.half_life, self.as_of = half_life, max(self.as_of, ts) if half_life else 0.0
         self._posterior = None
 
-    def _kept(self, ts: float) -> float:
-        return _kept(ts - self.as_of, self.half_life)
+    def _compute_decay_at(self, ts: float) -> float:
+        return _compute_decay(ts - self.as_of, self.half_life)
 
-    def _ticked(self, now: float | None) -> float:
+    def _floor_to_tick(self, now: float | None) -> float:
         """The last tick that is not after ``now``, and not before the newest reward."""
         if now is None:
             return self.as_of
-        length = self.half_life * DAY / _TICKS
+        length = self.half_life * SECONDS_PER_DAY / _TICKS_PER_HALF_LIFE
         return max(self.as_of, now // length * length)
 
     def to_json(self) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class PolicyState:
         state.half_life = float(document.get("half_life", 0.0))
         state.as_of = float(document.get("as_of", 0.0))
         ridge = document["ridge"]
-        state.ridge = None if ridge is None else sums_from_json(ridge)
+        state.ridge = None if ridge is None else state_from_json(ridge)
         state.pulls = int(document["pulls"])
         state.explores = int(document["explores"])
         state.reward_count = int(document["reward_count"])
@@ -215,22 +215,22 @@ class Profile:
         self.reset_seq = 0
         self.policies: dict[StateKey, PolicyState] = {}
 
-    def state(self, key: StateKey) -> PolicyState:
+    def get_state(self, key: StateKey) -> PolicyState:
         """The policy's state, made empty at its first event."""
         state = self.policies.get(key)
         if state is None:
             state = self.policies[key] = PolicyState()
         return state
 
-    def decided(self, seq: int, key: StateKey, ts: float, *, exploring: bool) -> None:
+    def apply_decision(self, seq: int, key: StateKey, ts: float, *, exploring: bool) -> None:
         """Fold a decision: it counts as a pull and teaches nothing yet."""
-        state = self.state(key)
+        state = self.get_state(key)
         state.pulls += 1
         state.explores += exploring
         state.last_updated = ts
         self.seq = seq
 
-    def rewarded(
+    def apply_reward(
         self,
         seq: int,
         key: StateKey,
@@ -241,12 +241,14 @@ class Profile:
         half_life: float = 0.0,
     ) -> None:
         """Fold a reward for features ``x`` of shape (d,); of a policy that forgets, with its half-life in days."""
-        state = self.state(key)
+        state = self.get_state(key)
         state.learn(x, reward, weight, ts, half_life)
         state.last_updated = ts
         self.seq = seq
 
-    def revoked(self, seq: int, key: StateKey, ts: float, x: NDArray[np.float64], reward: float, weight: float) -> bool:
+    def apply_revocation(
+        self, seq: int, key: StateKey, ts: float, x: NDArray[np.float64], reward: float, weight: float
+    ) -> bool:
         """Fold the taking back of a reward that came at ``ts``; its arguments are what ``rewarded`` had.
 
         Returns:
@@ -262,20 +264,20 @@ class Profile:
         self.seq = seq
         return exact
 
-    def passed_over(self, seq: int, key: StateKey, ts: float, half_life: float = 0.0) -> None:
+    def apply_skipped_reward(self, seq: int, key: StateKey, ts: float, half_life: float = 0.0) -> None:
         """Fold a reward that is known to be taken back later, and the sums never meet it: exactly, and at no cost."""
-        state = self.state(key)
-        state.passed(ts, half_life)
+        state = self.get_state(key)
+        state.skip_reward(ts, half_life)
         state.last_updated = ts
         self.seq = seq
 
-    def reset(self, seq: int) -> None:
+    def apply_reset(self, seq: int) -> None:
         """Fold a reset: all policies forget this user."""
         self.policies = {}
         self.reset_seq = seq
         self.seq = seq
 
-    def adopt(self, seq: int, imported: "Profile") -> None:
+    def apply_import(self, seq: int, imported: "Profile") -> None:
         """Fold an import: its state replaces this one's."""
         self.policies = {key: state.copy() for key, state in imported.policies.items()}
         self.seq = seq
@@ -329,11 +331,11 @@ class Profile:
         return profile
 
 
-def _holds_any(sums: RidgeState) -> bool:
+def _has_rewards(sums: RidgeState) -> bool:
     """Whether any reward is in the sums; imported ones may not say how many are."""
     return sums.count > 0 or sums.rr is None
 
 
-def _kept(age: float, half_life: float) -> float:
+def _compute_decay(age: float, half_life: float) -> float:
     """What is left of a weight after ``age`` seconds; all of it where the clock went back."""
-    return 1.0 if age <= 0.0 else float(2.0 ** (-age / (half_life * DAY)))
+    return 1.0 if age <= 0.0 else float(2.0 ** (-age / (half_life * SECONDS_PER_DAY)))

@@ -6,23 +6,23 @@ from collections.abc import Iterator
 
 from bandstand.bandit.ridge import RidgeState
 
-LARGEST = 2000
+MAX_USERS = 2000
 """Users in a reservoir, where their sums are small enough."""
 
-_MOST_NUMBERS = 1 << 21  # 16 MB, and a refresh of about a second, with fewer users where d > 32
+_MAX_NUMBERS = 1 << 21  # 16 MB, and a refresh of about a second, with fewer users where d > 32
 _KEY_BYTES = 64
 
 
-def capacity(d: int) -> int:
+def compute_capacity(d: int) -> int:
     """Return how many users a reservoir holds whose models have d features: 2,000, or fewer where 2²¹/d² is less.
 
-    >>> capacity(8), capacity(64), capacity(256)
+    >>> compute_capacity(8), compute_capacity(64), compute_capacity(256)
     (2000, 512, 32)
     """
-    return min(LARGEST, _MOST_NUMBERS // d**2)
+    return min(MAX_USERS, _MAX_NUMBERS // d**2)
 
 
-def sampling_key(seed: bytes, user_id: str) -> int:
+def compute_sampling_key(seed: bytes, user_id: str) -> int:
     """Return the user's place in the order of all users that ``seed`` stands for: 64 bits of keyed BLAKE2b."""
     key = seed if len(seed) <= _KEY_BYTES else hashlib.blake2b(seed).digest()
     return int.from_bytes(
@@ -56,12 +56,12 @@ class Reservoir:
     def __contains__(self, user_id: object) -> bool:
         return user_id in self._members
 
-    def offer(self, user_id: str, sums: RidgeState) -> bool:
+    def add(self, user_id: str, sums: RidgeState) -> bool:
         """Take the user's newest sums, if they are in the sample or belong into it; tells whether they do."""
         if user_id in self._members:
             self._members[user_id] = sums
             return True
-        key = sampling_key(self._seed, user_id)
+        key = compute_sampling_key(self._seed, user_id)
         if len(self._members) < self._capacity:
             heapq.heappush(self._largest_first, (-key, user_id))
         elif key < -self._largest_first[0][0]:

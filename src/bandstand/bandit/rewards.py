@@ -3,7 +3,7 @@
 import math
 from typing import TypeGuard
 
-from bandstand.bandit.errors import FieldError, InvalidRequestError
+from bandstand.errors import FieldError, InvalidRequestError
 
 _DISMISS = -1.0
 _SNOOZE = 0.1
@@ -14,7 +14,7 @@ _ACTION = "reaction.action"
 _DWELL = "reaction.dwell_ms"
 
 
-def reaction_reward(action: str, dwell_ms: float | None = None) -> float:
+def compute_reaction_reward(action: str, dwell_ms: float | None = None) -> float:
     """Return the reward of a reaction: ``dismiss`` −1, ``snooze`` +0.1, ``done`` by how long it took.
 
     Args:
@@ -24,23 +24,23 @@ def reaction_reward(action: str, dwell_ms: float | None = None) -> float:
     Raises:
         InvalidRequestError: the action is unknown, the dwell is missing, negative or not finite.
 
-    >>> reaction_reward("done", 14_999), reaction_reward("done", 15_000)
+    >>> compute_reaction_reward("done", 14_999), compute_reaction_reward("done", 15_000)
     (-0.3, 1.0)
     """
     if dwell_ms is not None and not (_is_real(dwell_ms) and 0 <= dwell_ms < math.inf):
-        raise _invalid(_DWELL, "must be a finite number of milliseconds, not negative")
+        raise _build_error(_DWELL, "must be a finite number of milliseconds, not negative")
     if action == "dismiss":
         return _DISMISS
     if action == "snooze":
         return _SNOOZE
     if action != "done":
-        raise _invalid(_ACTION, "must be dismiss, snooze or done")
+        raise _build_error(_ACTION, "must be dismiss, snooze or done")
     if dwell_ms is None:
-        raise _invalid(_DWELL, "is required with done")
+        raise _build_error(_DWELL, "is required with done")
     return next(reward for below, reward in _DONE if dwell_ms < below)
 
 
-def checked_reward(value: object) -> float:
+def validate_reward(value: object) -> float:
     """Return a reward as a float once it is known to be finite and in [−1, 1].
 
     Raises:
@@ -48,12 +48,12 @@ def checked_reward(value: object) -> float:
     """
     if _is_real(value) and -1.0 <= value <= 1.0:
         return float(value)
-    raise _invalid("reward", "must be a finite number in [-1, 1]")
+    raise _build_error("reward", "must be a finite number in [-1, 1]")
 
 
 def _is_real(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _invalid(field: str, message: str) -> InvalidRequestError:
+def _build_error(field: str, message: str) -> InvalidRequestError:
     return InvalidRequestError(f"{field} {message}.", [FieldError(field, message)])

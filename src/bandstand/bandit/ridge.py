@@ -50,7 +50,7 @@ class RidgeState:
     count: int
 
     @classmethod
-    def zero(cls, d: int) -> Self:
+    def empty(cls, d: int) -> Self:
         """Return the state of a model with d features that has met no reward."""
         return cls(read_only(np.zeros((d, d))), read_only(np.zeros(d)), 0.0, 0.0, 0)
 
@@ -75,17 +75,17 @@ class RidgeState:
         gram = (gram + gram.T) / 2.0
         return cls(read_only(gram), read_only(b), None if rr is None else float(rr), float(weight), int(count))
 
-    def updated(self, x: FloatArray, r: float, w: float = 1.0) -> Self:
+    def with_reward(self, x: FloatArray, r: float, w: float = 1.0) -> Self:
         """Return the state after one more reward r for features x of shape (d,), counted with weight w.
 
         Raises:
             ValueError: x is of another shape, or x, r or w is not finite, or w ≤ 0; nothing has changed.
         """
-        outer, shift, square = self._contribution(x, r, w)
+        outer, shift, square = self._compute_contribution(x, r, w)
         rr = None if self.rr is None else self.rr + square
         return type(self)(read_only(self.gram + outer), read_only(self.b + shift), rr, self.weight + w, self.count + 1)
 
-    def revoked(self, x: FloatArray, r: float, w: float = 1.0) -> Self:
+    def without_reward(self, x: FloatArray, r: float, w: float = 1.0) -> Self:
         """Return the state without one reward it holds: exactly what ``updated`` added is subtracted.
 
         Without its last reward it is the zero state, free of rounding.
@@ -93,31 +93,31 @@ class RidgeState:
         Raises:
             ValueError: as ``updated``; or the sums, to 1e-6 of their largest entry, cannot have held this reward.
         """
-        outer, shift, square = self._contribution(x, r, w)
+        outer, shift, square = self._compute_contribution(x, r, w)
         gram, b, weight = self.gram - outer, self.b - shift, self.weight - w
         rr = None if self.rr is None else self.rr - square
         floor = -_RESIDUE * max(1.0, float(self.gram.max()))
         if self.count < 1 or gram.diagonal().min() < floor or weight < floor or (rr is not None and rr < floor):
             raise ValueError("this reward is not in the sums")
         if self.count == 1 and rr is not None:
-            return type(self).zero(b.size)
+            return type(self).empty(b.size)
         return type(self)(
             read_only(gram), read_only(b), None if rr is None else max(rr, 0.0), max(weight, 0.0), self.count - 1
         )
 
-    def decayed(self, share: float) -> Self:
+    def with_decay(self, share: float) -> Self:
         """Return the state in which every reward weighs ``share`` in [0, 1] of what it did; they stay as many."""
         rr = None if self.rr is None else self.rr * share
         return type(self)(read_only(self.gram * share), read_only(self.b * share), rr, self.weight * share, self.count)
 
-    def under(self, prior: "Prior") -> "Posterior":
+    def compute_posterior(self, prior: "Prior") -> "Posterior":
         """Return the posterior under a prior, computed from these sums."""
-        return posterior(self, prior)
+        return compute_posterior(self, prior)
 
     def to_json(self) -> dict[str, Any]:
         """Return the sums as JSON values; ``gram`` is its upper triangle, row by row, d(d+1)/2 numbers."""
         return {
-            "gram": self.gram[_upper(self.b.size)].tolist(),
+            "gram": self.gram[_build_triangle_indices(self.b.size)].tolist(),
             "b": self.b.tolist(),
             "rr": self.rr,
             "weight": self.weight,
@@ -134,13 +134,13 @@ class RidgeState:
         try:
             b = np.array(document["b"], np.float64)
             gram = np.zeros((b.size, b.size))
-            gram[_upper(b.size)] = np.array(document["gram"], np.float64)
-            gram.T[_upper(b.size)] = gram[_upper(b.size)]
+            gram[_build_triangle_indices(b.size)] = np.array(document["gram"], np.float64)
+            gram.T[_build_triangle_indices(b.size)] = gram[_build_triangle_indices(b.size)]
             return cls.from_sums(gram, b, document["rr"], document["weight"], document["count"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a ridge document: {error}") from error
 
-    def _contribution(self, x: FloatArray, r: float, w: float) -> tuple[FloatArray, FloatArray, float]:
+    def _compute_contribution(self, x: FloatArray, r: float, w: float) -> tuple[FloatArray, FloatArray, float]:
         """Return (w x xᵀ, w r x, w r²) of one reward."""
         if x.shape != self.b.shape:
             raise ValueError(f"x of shape {x.shape} does not fit a state of shape {self.b.shape}")
@@ -211,7 +211,7 @@ class Prior:
         """Return the prior as JSON values; ``covariance`` is its upper triangle, row by row."""
         return {
             "mean": self.mean.tolist(),
-            "covariance": self.covariance[_upper(self.mean.size)].tolist(),
+            "covariance": self.covariance[_build_triangle_indices(self.mean.size)].tolist(),
             "noise": self.noise,
         }
 
@@ -225,14 +225,14 @@ class Prior:
         try:
             mean = np.array(document["mean"], np.float64)
             covariance = np.zeros((mean.size, mean.size))
-            covariance[_upper(mean.size)] = np.array(document["covariance"], np.float64)
-            covariance.T[_upper(mean.size)] = covariance[_upper(mean.size)]
+            covariance[_build_triangle_indices(mean.size)] = np.array(document["covariance"], np.float64)
+            covariance.T[_build_triangle_indices(mean.size)] = covariance[_build_triangle_indices(mean.size)]
             return cls(mean, covariance, float(document["noise"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a prior: {error}") from error
 
     @classmethod
-    def standard(cls, d: int) -> Self:
+    def build_standard(cls, d: int) -> Self:
         """Return μ = 0, Σ = I, σ² = 1, under which V⁻¹ = I + Σ x xᵀ: the ridge of LinUCB's paper."""
         return cls(np.zeros(d), np.eye(d), 1.0)
 
@@ -251,18 +251,18 @@ class Posterior:
     covariance: FloatArray
     steps: int = 0
 
-    def means(self, x: FloatArray) -> FloatArray:
+    def compute_means(self, x: FloatArray) -> FloatArray:
         """Return m·x for each row of x (K, d): shape (K,)."""
         return np.asarray(x.dot(self.mean))
 
-    def widths(self, x: FloatArray) -> FloatArray:
+    def compute_widths(self, x: FloatArray) -> FloatArray:
         """Return √(xᵀ V x), the standard deviation of θ·x, for each row of x (K, d): shape (K,)."""
         variance = np.vecdot(x.dot(self.covariance), x)
         # Rounding can leave a variance of zero at −1e-20, whose root is NaN.
         widths: FloatArray = np.sqrt(np.abs(variance, out=variance), out=variance)
         return widths
 
-    def reaches(self, x: FloatArray, normals: FloatArray, first: int, count: int) -> FloatArray:
+    def compute_draw_deviations(self, x: FloatArray, normals: FloatArray, first: int, count: int) -> FloatArray:
         """Return (θ − m)·x for each row of x (K, d) and each of ``count`` draws θ ~ N(m, V): shape (K, count).
 
         Args:
@@ -273,7 +273,7 @@ class Posterior:
         """
         return np.asarray(x.dot(_root(self.covariance)).dot(normals[first : first + count].T))
 
-    def updated(self, x: FloatArray, r: float, w: float, noise: float) -> Self:
+    def with_reward(self, x: FloatArray, r: float, w: float, noise: float) -> Self:
         """Return the posterior after one more reward, in O(d²) (Sherman and Morrison 1950).
 
         u = V x, g = w/(σ² + w xᵀu), V' = V − g u uᵀ, m' = m + g (r − x·m) u.
@@ -285,7 +285,7 @@ class Posterior:
         return type(self)(read_only(mean), read_only(covariance), self.steps + 1)
 
 
-def posterior(state: RidgeState, prior: Prior) -> Posterior:
+def compute_posterior(state: RidgeState, prior: Prior) -> Posterior:
     """Compute the posterior from the sums.
 
     With R = σ² Σ⁻¹: V = σ² (R + G)⁻¹ and m = (R + G)⁻¹ (R μ + B), the module's formulae times σ². Where Σ is singular,
@@ -302,13 +302,13 @@ def posterior(state: RidgeState, prior: Prior) -> Posterior:
             inverse *= prior.noise
             return Posterior(read_only(mean), read_only(inverse))
     factor = prior.factor
-    inner = ridge_inverse(factor.T.dot(state.gram).dot(factor) / prior.noise)
+    inner = compute_ridge_inverse(factor.T.dot(state.gram).dot(factor) / prior.noise)
     covariance = factor.dot(inner).dot(factor.T)
     mean = prior.mean + covariance.dot(state.b - state.gram.dot(prior.mean)) / prior.noise
     return Posterior(read_only(mean), read_only(covariance))
 
 
-def advance(
+def update_posterior(
     current: Posterior | None, state: RidgeState, prior: Prior, x: FloatArray, r: float, w: float = 1.0
 ) -> Posterior | None:
     """Carry a cached posterior over one more reward, or drop it.
@@ -327,11 +327,11 @@ def advance(
     if current is None or state.b.size <= RECOMPUTED_DIMENSION:
         return None
     if current.steps >= REFRESH_AFTER:
-        return state.under(prior)
-    return current.updated(x, r, w, prior.noise)
+        return state.compute_posterior(prior)
+    return current.with_reward(x, r, w, prior.noise)
 
 
-def ridge_inverse(s: FloatArray) -> FloatArray:
+def compute_ridge_inverse(s: FloatArray) -> FloatArray:
     """Return (I + S)⁻¹ for each positive semi-definite S of a stack, shape (…, d, d)."""
     precision = _identity(s.shape[-1]) + s
     # The largest entry of a positive semi-definite matrix is on its diagonal, and bounds the condition number.
@@ -359,5 +359,5 @@ def _identity(d: int) -> FloatArray:
 
 
 @lru_cache
-def _upper(d: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def _build_triangle_indices(d: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     return np.triu_indices(d)

@@ -5,14 +5,14 @@ from typing import Annotated
 import typer
 
 from bandstand import __version__
-from bandstand.bandit.errors import BandstandError
-from bandstand.cli.evaluate import evaluate
-from bandstand.cli.judge import judge
+from bandstand.cli.evaluate.commands import evaluate
+from bandstand.cli.judge.commands import judge
 from bandstand.cli.openapi import print_openapi
 from bandstand.cli.serve import serve
 from bandstand.cli.settings import print_settings
-from bandstand.cli.simulate import simulate
-from bandstand.cli.state import state
+from bandstand.cli.simulate.commands import simulate
+from bandstand.cli.state.commands import state
+from bandstand.errors import BandstandError
 
 EXIT_REFUSED = 2
 """The exit code of a command that would not start: a wrong setting, a state directory in use, an address taken."""

@@ -1,7 +1,7 @@
 """What a command tells: a table for a person, one JSON object for a machine, progress on a terminal."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -14,14 +14,14 @@ from rich.text import Text
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 
-def report(title: str, result: Mapping[str, Any], *, as_json: bool, notes: list[str] | None = None) -> None:
+def show_result(title: str, result: Mapping[str, Any], *, as_json: bool, notes: list[str] | None = None) -> None:
     """Print a result on stdout, and under its table what a person should know about it."""
     if as_json:
         typer.echo(json.dumps(result))
         return
     table = Table.grid(padding=(0, 2))
     for name, value in result.items():
-        table.add_row(Text(name.replace("_", " "), style="dim"), Text(_shown(value)))
+        table.add_row(Text(name.replace("_", " "), style="dim"), Text(_format_value(value)))
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(title, style="bold"))
     console.print(table)
@@ -29,7 +29,17 @@ def report(title: str, result: Mapping[str, Any], *, as_json: bool, notes: list[
         console.print(Text(note))
 
 
-def _shown(value: object) -> str:
+def show_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table on stdout, a row a line however wide the terminal is."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _format_value(value: object) -> str:
     if value is None or value in ([], {}):
         return "none"
     if isinstance(value, bool):
@@ -37,32 +47,32 @@ def _shown(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, Mapping):
-        return "\n".join(f"{key}: {_shown(part)}" for key, part in value.items())
+        return "\n".join(f"{key}: {_format_value(part)}" for key, part in value.items())
     if isinstance(value, (list, tuple)):
-        return "\n".join(_shown(part) for part in value)
+        return "\n".join(_format_value(part) for part in value)
     return str(value)
 
 
 @contextmanager
-def progress(label: str, total: int | None = None) -> Iterator["Steps"]:
+def show_progress(label: str, total: int | None = None) -> Iterator["ProgressTracker"]:
     """Show on stderr how far a long command is, where that is a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        yield Steps(bar, bar.add_task(label, total=total))
+        yield ProgressTracker(bar, bar.add_task(label, total=total))
 
 
-class Steps:
+class ProgressTracker:
     """How far a command is."""
 
     def __init__(self, bar: Progress, task: TaskID) -> None:
         self._bar = bar
         self._task = task
 
-    def one(self) -> None:
+    def advance(self) -> None:
         """One more is done."""
         self._bar.advance(self._task)
 
-    def so_far(self, done: int, total: int) -> None:
+    def update(self, done: int, total: int) -> None:
         """So many of so many are done."""
         self._bar.update(self._task, completed=done, total=total)

@@ -7,8 +7,8 @@ from typing import Annotated, NamedTuple
 import typer
 
 from bandstand import __version__
-from bandstand.bandit.errors import ConfigurationError
-from bandstand.settings import Settings, read_settings
+from bandstand.config.settings import Settings, read_settings
+from bandstand.errors import ConfigurationError
 
 _BACKLOG = 2048
 
@@ -18,15 +18,15 @@ class _Endpoint(NamedTuple):
     address: tuple[str, int]
 
 
-def _help(name: str) -> str:
+def _get_help(name: str) -> str:
     setting = Settings.model_fields[name]
     return f"{setting.description} Overrides {name.upper()}, whose default is {setting.default}."
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(metavar="HOST", help=_help("host"))] = None,
-    port: Annotated[str | None, typer.Option(metavar="PORT", help=_help("port"))] = None,
-    state_dir: Annotated[str | None, typer.Option(metavar="PATH", help=_help("state_dir"))] = None,
+    host: Annotated[str | None, typer.Option(metavar="HOST", help=_get_help("host"))] = None,
+    port: Annotated[str | None, typer.Option(metavar="PORT", help=_get_help("port"))] = None,
+    state_dir: Annotated[str | None, typer.Option(metavar="PATH", help=_get_help("state_dir"))] = None,
 ) -> None:
     """Serve over HTTP until SIGTERM or SIGINT, then finish what runs, save and exit 0.
 
@@ -34,21 +34,21 @@ def serve(
     """
     settings = read_settings(host=host, port=port, state_dir=state_dir)
     endpoint = _resolve(settings)
-    _refuse_open_network(settings, endpoint)
+    _reject_open_network(settings, endpoint)
     with _listen(endpoint) as listener:
-        _serve(settings, listener)
+        _run_server(settings, listener)
 
 
-def _serve(settings: Settings, listener: socket.socket) -> None:
+def _run_server(settings: Settings, listener: socket.socket) -> None:
     # Imported here, because the other commands need neither the web framework nor the server.
-    from bandstand.api.logs import configure  # noqa: PLC0415
-    from bandstand.app import create_app  # noqa: PLC0415
+    from bandstand.api.asgi.logs import configure_logging  # noqa: PLC0415
     from bandstand.cli.server import run  # noqa: PLC0415
+    from bandstand.wiring.app import create_app  # noqa: PLC0415
 
     host, port = listener.getsockname()[:2]
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    greeting = f"bandstand {__version__} serves http://{place} with its state in {settings.state_dir}"
-    configure(settings.log_level)
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    greeting = f"bandstand {__version__} serves http://{address} with its state in {settings.state_dir}"
+    configure_logging(settings.log_level)
     run(
         create_app(settings),
         listener,
@@ -69,7 +69,7 @@ def _resolve(settings: Settings) -> _Endpoint:
     return _Endpoint(family, (str(address[0]), int(address[1])))
 
 
-def _refuse_open_network(settings: Settings, endpoint: _Endpoint) -> None:
+def _reject_open_network(settings: Settings, endpoint: _Endpoint) -> None:
     if settings.api_keys or settings.allow_open or ipaddress.ip_address(endpoint.address[0]).is_loopback:
         return
     raise ConfigurationError(

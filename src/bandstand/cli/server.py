@@ -53,15 +53,15 @@ def run(
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=shutdown_seconds,
     )
-    _calm_collector()
+    _configure_gc()
     config.load()
     config.lifespan_class = _Lifespan
     server = _Server(config, on_started)
-    with _stopped_by_signals(server):
+    with _handle_signals(server):
         server.run(sockets=[listener])
 
 
-def _calm_collector() -> None:
+def _configure_gc() -> None:
     """Keep the cycle collector from walking over every warm user in the middle of a request.
 
     A full collection visits each profile and remembered decision: a tenth of a second at a hundred thousand of them,
@@ -84,7 +84,7 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+def _handle_signals(server: uvicorn.Server) -> Iterator[None]:
     # uvicorn takes the signals over while it serves and raises them again when it is done: to find this handler, which
     # only asks once more for the stop, and not the default one, which kills. It also hears a signal that comes earlier.
     before = {number: signal.signal(number, server.handle_exit) for number in HANDLED_SIGNALS}
@@ -103,31 +103,31 @@ class _Lifespan:
     def __init__(self, config: uvicorn.Config) -> None:
         self.state: dict[str, Any] = {}
         self._app: ASGIApp = config.loaded_app
-        self._orders: asyncio.Queue[Message] = asyncio.Queue()
-        self._heard = asyncio.Event()
-        self._answer = ""
+        self._events: asyncio.Queue[Message] = asyncio.Queue()
+        self._replied = asyncio.Event()
+        self._reply = ""
 
     async def startup(self) -> None:
-        self._task = asyncio.ensure_future(self._app(self._scope(), self._orders.get, self._hear))
-        self._task.add_done_callback(lambda _: self._heard.set())
-        await self._order("lifespan.startup")
+        self._task = asyncio.ensure_future(self._app(self._build_scope(), self._events.get, self._receive_reply))
+        self._task.add_done_callback(lambda _: self._replied.set())
+        await self._send_event("lifespan.startup")
 
     async def shutdown(self) -> None:
-        await self._order("lifespan.shutdown")
+        await self._send_event("lifespan.shutdown")
         await self._task
 
-    def _scope(self) -> Message:
+    def _build_scope(self) -> Message:
         return {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
 
-    async def _order(self, step: str) -> None:
-        self._heard.clear()
-        self._orders.put_nowait({"type": step})
+    async def _send_event(self, step: str) -> None:
+        self._replied.clear()
+        self._events.put_nowait({"type": step})
         if not self._task.done():
-            await self._heard.wait()
-        if self._answer != f"{step}.complete":
+            await self._replied.wait()
+        if self._reply != f"{step}.complete":
             await self._task  # raises what the app raised
-            raise RuntimeError(f"the app's lifespan ended at {step} with no error: {self._answer or 'no answer'}")
+            raise RuntimeError(f"the app's lifespan ended at {step} with no error: {self._reply or 'no answer'}")
 
-    async def _hear(self, message: Message) -> None:
-        self._answer = message["type"]
-        self._heard.set()
+    async def _receive_reply(self, message: Message) -> None:
+        self._reply = message["type"]
+        self._replied.set()

@@ -2,7 +2,7 @@
 
 import typer
 
-from bandstand.settings import Settings, allowed
+from bandstand.config.settings import Settings, get_allowed
 
 _INTRODUCTION = """\
 # Settings
@@ -18,19 +18,19 @@ allowed. This page is the output of `bandstand settings`.
 
 def print_settings() -> None:
     """Print every setting with its default, the allowed values and its meaning, as a page of Markdown."""
-    typer.echo(settings_page(), nl=False)
+    typer.echo(render_settings_page(), nl=False)
 
 
-def settings_page() -> str:
+def render_settings_page() -> str:
     """Write ``docs/settings.md``."""
     rows = (
-        f"| `{name.upper()}` | {_shown(setting.default)} | {allowed(name)} | {setting.description} |\n"
+        f"| `{name.upper()}` | {_format_default(setting.default)} | {get_allowed(name)} | {setting.description} |\n"
         for name, setting in Settings.model_fields.items()
     )
     return _INTRODUCTION + "".join(rows)
 
 
-def _shown(default: object) -> str:
+def _format_default(default: object) -> str:
     if default in (None, ()):
         return "unset"
     return f"`{int(default) if isinstance(default, bool) else default}`"

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from bandstand.simulate.figures import reward_curve
-from bandstand.store.sight import Activity
+from bandstand.simulate.figures import build_reward_curve
+from bandstand.store.tables.console_queries import PolicyActivity
 
 Figure = dict[str, Any]
 
@@ -13,7 +13,9 @@ _COLOURS = ("#2f7fc1", "#d9700f", "#1f9d74", "#c46a9d", "#b58900", "#6a6fd1", "#
 _HOUR = 3600
 
 
-def activity_figures(activity: Sequence[Activity], policies: Sequence[str], hours: range) -> dict[str, Figure]:
+def build_activity_figures(
+    activity: Sequence[PolicyActivity], policies: Sequence[str], hours: range
+) -> dict[str, Figure]:
     """Draw what policies did over time: the mean reward of each, and how many decisions each made.
 
     Args:
@@ -33,7 +35,7 @@ def activity_figures(activity: Sequence[Activity], policies: Sequence[str], hour
                 "type": "scatter",
                 "mode": "lines+markers",
                 "name": policy,
-                "x": [_time(each.hour) for each in taught],
+                "x": [_format_hour(each.hour) for each in taught],
                 "y": [each.reward_sum / each.rewards for each in taught],
                 "customdata": [each.rewards for each in taught],
                 "hovertemplate": "%{y:.3f} over %{customdata:,} rewards",
@@ -45,7 +47,7 @@ def activity_figures(activity: Sequence[Activity], policies: Sequence[str], hour
             {
                 "type": "bar",
                 "name": policy,
-                "x": [_time(each.hour) for each in mine],
+                "x": [_format_hour(each.hour) for each in mine],
                 "y": [each.decisions for each in mine],
                 "width": hours.step * _HOUR * 900,  # milliseconds: nine tenths of a stretch
                 "offset": 0,
@@ -53,14 +55,14 @@ def activity_figures(activity: Sequence[Activity], policies: Sequence[str], hour
                 "hovertemplate": "%{y:,}",
             }
         )
-    figures = {"reward": _figure(rewards), "decisions": _figure(decisions)}
+    figures = {"reward": _make_figure(rewards), "decisions": _make_figure(decisions)}
     figures["decisions"]["layout"]["barmode"] = "stack"
     for figure in figures.values():
-        figure["layout"]["xaxis"]["range"] = [_time(hours.start), _time(hours.stop)]
+        figure["layout"]["xaxis"]["range"] = [_format_hour(hours.start), _format_hour(hours.stop)]
     return figures
 
 
-def running_mean(rewards: Sequence[tuple[float, float]]) -> Figure:
+def build_running_mean(rewards: Sequence[tuple[float, float]]) -> Figure:
     """Draw a user's rewards, and their mean so far.
 
     Args:
@@ -77,7 +79,7 @@ def running_mean(rewards: Sequence[tuple[float, float]]) -> Figure:
         "name": "reward",
         "x": numbers,
         "y": [value for _, value in rewards],
-        "text": [_stamp(ts) for ts, _ in rewards],
+        "text": [_format_time(ts) for ts, _ in rewards],
         "hovertemplate": "%{y:.2f} at %{text}<extra></extra>",
         "marker": {"color": _COLOURS[6], "size": 5, "opacity": 0.6},
     }
@@ -90,16 +92,16 @@ def running_mean(rewards: Sequence[tuple[float, float]]) -> Figure:
         "hovertemplate": "%{y:.3f}<extra></extra>",
         "line": {"color": _COLOURS[0], "width": 2},
     }
-    return _figure([given, mean], x="The newest rewards, oldest first")
+    return _make_figure([given, mean], x="The newest rewards, oldest first")
 
 
-def compared(summaries: Mapping[int, Mapping[str, Any]]) -> Figure:
+def build_comparison(summaries: Mapping[int, Mapping[str, Any]]) -> Figure:
     """Draw the reward curves of several runs into one figure.
 
     Args:
         summaries: by the number of the run.
     """
-    return reward_curve(
+    return build_reward_curve(
         {
             kind: {
                 f"{name} (run {run})": each
@@ -111,7 +113,7 @@ def compared(summaries: Mapping[int, Mapping[str, Any]]) -> Figure:
     )
 
 
-def _figure(traces: list[Figure], x: str = "") -> Figure:
+def _make_figure(traces: list[Figure], x: str = "") -> Figure:
     layout: Figure = {
         "hovermode": "closest",
         "xaxis": {"automargin": True, **({"title": {"text": x}} if x else {})},
@@ -121,9 +123,9 @@ def _figure(traces: list[Figure], x: str = "") -> Figure:
     return {"data": traces, "layout": layout}
 
 
-def _time(hour: int) -> str:
-    return _stamp(hour * _HOUR)
+def _format_hour(hour: int) -> str:
+    return _format_time(hour * _HOUR)
 
 
-def _stamp(ts: float) -> str:
+def _format_time(ts: float) -> str:
     return datetime.fromtimestamp(ts, UTC).strftime("%Y-%m-%d %H:%M")

@@ -5,10 +5,10 @@ from urllib.parse import parse_qs
 
 from fastapi import Request
 
-from bandstand.bandit.errors import InvalidRequestError
+from bandstand.errors import InvalidRequestError
 
-_MOST_BYTES = 64 * 1024
-_MOST_FIELDS = 200
+_MAX_BYTES = 64 * 1024
+_MAX_FIELDS = 200
 _TYPE = "application/x-www-form-urlencoded"
 
 Form = Mapping[str, list[str]]
@@ -26,15 +26,15 @@ async def read_form(request: Request) -> Form:
     body = b""
     async for piece in request.stream():
         body += piece
-        if len(body) > _MOST_BYTES:
+        if len(body) > _MAX_BYTES:
             raise InvalidRequestError("the form is too large")
     try:
         text = body.decode("ascii")
-        return parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+        return parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except ValueError:
         raise InvalidRequestError("the form could not be read") from None
 
 
-def field(form: Form, name: str) -> str:
+def get_field(form: Form, name: str) -> str:
     """The one value of a field; empty where it is missing."""
     return form.get(name, [""])[0]

@@ -7,91 +7,93 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from bandstand.bandit.errors import AlreadyRewardedError, InvalidRequestError
-from bandstand.console.door import NothingHereError, form_of, visit_of
-from bandstand.console.form import field
-from bandstand.console.pages import Pages, link
+from bandstand.console.auth import PageNotFoundError, get_form, get_visit
+from bandstand.console.form import get_field
+from bandstand.console.pages import Pages, build_link
+from bandstand.errors import AlreadyRewardedError, InvalidRequestError
+from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.service import judgements as service
-from bandstand.service.judging import Judging
-from bandstand.store.events import LAST_SEQ
-from bandstand.store.judgements import JudgementExpiredError, RewardPendingError, UnknownJudgementError
-from bandstand.store.sight import SeenVerdict, Sight
+from bandstand.store.records import LAST_SEQ
+from bandstand.store.tables.console_queries import ConsoleQueries, VerdictRow
+from bandstand.store.tables.judgements import JudgementExpiredError, RewardPendingError, UnknownJudgementError
 
 _PAGE = 50
-_REFUSED = (AlreadyRewardedError, JudgementExpiredError, RewardPendingError, InvalidRequestError)
+_REJECTED = (AlreadyRewardedError, JudgementExpiredError, RewardPendingError, InvalidRequestError)
 
 
-def judge_routes(routes: APIRouter, pages: Pages, judging: Judging, sight: Sight) -> None:
+def add_judge_routes(routes: APIRouter, pages: Pages, judging: JudgeWorker, sight: ConsoleQueries) -> None:
     """Add the pages about turns and their verdicts."""
 
     @routes.get("/judge")
-    async def judgement_list(
+    async def list_judgements(
         request: Request, status: str = "", before: int = LAST_SEQ, retried: int | None = None
     ) -> Response:
         wanted = status if status in service.STATUSES else None
-        page = await service.page(judging, wanted, before, _PAGE)
-        onward = None if page["next"] is None else link("/judge", status=wanted, before=page["next"])
+        page = await service.list_page(judging, wanted, before, _PAGE)
+        onward = None if page["next"] is None else build_link("/judge", status=wanted, before=page["next"])
         return pages.render(
             "judge.html",
-            visit_of(request),
-            judgements=await _labelled(page["judgements"], sight),
-            coverage=await service.coverage(judging),
+            get_visit(request),
+            judgements=await _add_labels(page["judgements"], sight),
+            coverage=await service.load_coverage(judging),
             statuses=list(service.STATUSES),
             status=wanted,
             onward=onward,
             first_page=before == LAST_SEQ,
-            on=judging.options.on,
+            on=judging.options.enabled,
             caps=judging.options.caps,
             retried=retried,
         )
 
     @routes.get("/judgement")
-    async def judgement(request: Request, id: str, done: str = "") -> Response:  # noqa: A002 (the name in the address)
-        return await shown(request, id, note="A person's verdict stands now." if done == "overridden" else None)
+    async def show_judgement(request: Request, id: str, done: str = "") -> Response:  # noqa: A002 (the name in the address)
+        return await render_judgement(
+            request, id, note="A person's verdict stands now." if done == "overridden" else None
+        )
 
     @routes.post("/judgement/override")
-    async def override(request: Request) -> Response:
-        form = form_of(request)
-        judgement_id = field(form, "id")
+    async def override_judgement(request: Request) -> Response:
+        form = get_form(request)
+        judgement_id = get_field(form, "id")
         try:
-            await service.override(judging, judgement_id, field(form, "label"), visit_of(request).client)
-        except _REFUSED as error:
-            return await shown(request, judgement_id, refused=error.detail, status=409)
+            await service.override(judging, judgement_id, get_field(form, "label"), get_visit(request).client)
+        except _REJECTED as error:
+            return await render_judgement(request, judgement_id, refused=error.detail, status=409)
         except UnknownJudgementError:
-            raise _nothing() from None
-        return RedirectResponse(link("/judgement", id=judgement_id, done="overridden"), 303)
+            raise _make_not_found() from None
+        return RedirectResponse(build_link("/judgement", id=judgement_id, done="overridden"), 303)
 
     @routes.post("/judge/retry")
-    async def retry(request: Request) -> Response:
-        told = await service.retry(judging, visit_of(request).client)
-        return RedirectResponse(link("/judge", retried=told["retried"]), 303)
+    async def retry_unscored(request: Request) -> Response:
+        result = await service.retry(judging, get_visit(request).client)
+        return RedirectResponse(build_link("/judge", retried=result["retried"]), 303)
 
-    async def shown(
+    async def render_judgement(
         request: Request, judgement_id: str, *, note: str | None = None, refused: str | None = None, status: int = 200
     ) -> Response:
         try:
-            found = await judging.store.judgement(judgement_id)
+            found = await judging.store.get_judgement(judgement_id)
         except UnknownJudgementError:
-            raise _nothing() from None
+            raise _make_not_found() from None
         taxonomy = judging.options.taxonomies.get(found.taxonomy)
         return pages.render(
             "judgement.html",
-            visit_of(request),
+            get_visit(request),
             status,
-            judgement=await service.told(judging, found),
-            turn=await sight.turn(found.seq),
-            labels=[] if taxonomy is None else taxonomy.names,
+            judgement=await service.load_detail(judging, found),
+            turn=await sight.find_turn(found.seq),
+            labels=[] if taxonomy is None else taxonomy.label_names,
             note=note,
             refused=refused,
         )
 
 
-async def _labelled(judgements: Sequence[Mapping[str, Any]], sight: Sight) -> list[dict[str, Any]]:
+async def _add_labels(judgements: Sequence[Mapping[str, Any]], sight: ConsoleQueries) -> list[dict[str, Any]]:
     """Judgements with the label that stands, and who gave it; None where there is none."""
-    verdicts = await sight.verdicts([each["judgement_id"] for each in judgements])
-    unknown = SeenVerdict(None, None)
+    verdicts = await sight.load_verdicts([each["judgement_id"] for each in judgements])
+    unknown = VerdictRow(None, None)
     return [{**each, **asdict(verdicts.get(each["judgement_id"], unknown))} for each in judgements]
 
 
-def _nothing() -> NothingHereError:
-    return NothingHereError("there is no judgement of that id: erased, or never made")
+def _make_not_found() -> PageNotFoundError:
+    return PageNotFoundError("there is no judgement of that id: erased, or never made")

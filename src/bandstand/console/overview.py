@@ -8,73 +8,75 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from bandstand.console.door import visit_of
-from bandstand.console.figures import activity_figures
+from bandstand.console.auth import get_visit
+from bandstand.console.figures import build_activity_figures
 from bandstand.console.pages import Pages
-from bandstand.service.deployment import Deployment
-from bandstand.service.judgements import coverage
-from bandstand.service.stats import deployment_stats
-from bandstand.store.sight import Activity, Sight
+from bandstand.service.context import ServiceContext
+from bandstand.service.judgements import load_coverage
+from bandstand.service.stats import load_deployment_stats
+from bandstand.store.tables.console_queries import ConsoleQueries, PolicyActivity
 
 _HOUR = 3600
 
 
 @dataclass(frozen=True, slots=True)
-class _Span:
+class _TimeSpan:
     title: str
     hours: int
     width: int  # hours in a point of a curve
 
 
 _SPANS = {
-    "24h": _Span("24 hours", 24, 1),
-    "7d": _Span("7 days", 7 * 24, 6),
-    "30d": _Span("30 days", 30 * 24, 24),
-    "90d": _Span("90 days", 90 * 24, 24),
+    "24h": _TimeSpan("24 hours", 24, 1),
+    "7d": _TimeSpan("7 days", 7 * 24, 6),
+    "30d": _TimeSpan("30 days", 30 * 24, 24),
+    "90d": _TimeSpan("90 days", 90 * 24, 24),
 }
 _DEFAULT = "7d"
 
 
-def overview_routes(routes: APIRouter, pages: Pages, deployment: Deployment, sight: Sight) -> None:
+def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleQueries) -> None:
     """Add the first page and its figures."""
 
-    def hours(span: _Span) -> range:
+    def get_hours(span: _TimeSpan) -> range:
         until = (int(deployment.clock() // _HOUR) // span.width + 1) * span.width
         return range(until - span.hours, until, span.width)
 
-    async def activity(span: _Span) -> list[Activity]:
-        points = hours(span)
-        return await sight.activity(points.start, points.stop, points.step)
+    async def load_activity(span: _TimeSpan) -> list[PolicyActivity]:
+        points = get_hours(span)
+        return await sight.load_activity(points.start, points.stop, points.step)
 
     @routes.get("")
-    async def overview(request: Request, span: str = _DEFAULT) -> Response:
+    async def show_overview(request: Request, span: str = _DEFAULT) -> Response:
         chosen = span if span in _SPANS else _DEFAULT
-        stats, recent = await asyncio.gather(deployment_stats(deployment, days=0), activity(_SPANS[chosen]))
-        judged = {} if deployment.judging is None else (await coverage(deployment.judging))["policies"]
+        stats, recent = await asyncio.gather(load_deployment_stats(deployment, days=0), load_activity(_SPANS[chosen]))
+        judged = {} if deployment.judge_worker is None else (await load_coverage(deployment.judge_worker))["policies"]
         return pages.render(
             "overview.html",
-            visit_of(request),
+            get_visit(request),
             address=str(request.base_url).rstrip("/"),
             stats=stats,
-            totals=_totals(stats),
-            rows=_rows(recent),
+            totals=_compute_totals(stats),
+            rows=_build_rows(recent),
             span=chosen,
             spans={name: each.title for name, each in _SPANS.items()},
-            active=deployment.active,
+            active=deployment.active_policy,
             store=deployment.store.status(),
             judged=judged,
         )
 
     @routes.get("/overview.json")
-    async def overview_figures(span: str = _DEFAULT) -> Response:
+    async def get_overview_figures(span: str = _DEFAULT) -> Response:
         chosen = _SPANS.get(span, _SPANS[_DEFAULT])
-        recent = await activity(chosen)
+        recent = await load_activity(chosen)
         former = {each.policy for each in recent} - set(deployment.catalogue.policies)
         names = [*deployment.catalogue.policies, *sorted(former)]
-        return JSONResponse(activity_figures(recent, names, hours(chosen)), headers={"cache-control": "no-store"})
+        return JSONResponse(
+            build_activity_figures(recent, names, get_hours(chosen)), headers={"cache-control": "no-store"}
+        )
 
 
-def _totals(stats: Mapping[str, Any]) -> dict[str, float | None]:
+def _compute_totals(stats: Mapping[str, Any]) -> dict[str, float | None]:
     policies = stats["policies"].values()
     rewards = stats["rewards"]
     total = sum(each["mean_reward"] * each["rewards"] for each in policies)
@@ -84,7 +86,7 @@ def _totals(stats: Mapping[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _rows(activity: list[Activity]) -> list[dict[str, Any]]:
+def _build_rows(activity: list[PolicyActivity]) -> list[dict[str, Any]]:
     """One row a policy, the busiest first."""
     names = sorted({each.policy for each in activity})
     decided = sum(each.decisions for each in activity)

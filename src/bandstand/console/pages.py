@@ -13,7 +13,7 @@ from markupsafe import Markup
 from bandstand import __version__
 from bandstand.console.assets import Assets
 from bandstand.console.session import Visit
-from bandstand.store.sight import COUNTED
+from bandstand.store.tables.console_queries import MAX_COUNTED
 
 HEADERS: Mapping[str, str] = {
     "content-security-policy": (
@@ -29,7 +29,7 @@ HEADERS: Mapping[str, str] = {
 }
 """Of every answer under ``/console``. Plotly writes style attributes, which is all that is relaxed."""
 
-_NOTHING = "–"
+_PLACEHOLDER = "–"
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -44,16 +44,16 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals |= {"asset": assets.address, "link": link, "version": __version__}
+        self._environment.globals |= {"asset": assets.get_url, "link": build_link, "version": __version__}
         self._environment.filters |= {
-            "count": count,
-            "counted": counted,
-            "decimal": decimal,
-            "percent": percent,
-            "moment": moment,
-            "minute": minute,
-            "span": span,
-            "parameters": parameters,
+            "count": format_count,
+            "counted": format_capped_count,
+            "decimal": format_decimal,
+            "percent": format_percent,
+            "moment": format_time,
+            "minute": format_minute,
+            "span": format_duration,
+            "parameters": format_parameters,
         }
 
     def render(self, template: str, visit: Visit | None, status_code: int = 200, **values: Any) -> HTMLResponse:
@@ -62,52 +62,52 @@ class Pages:
         return HTMLResponse(text, status_code, {"cache-control": "no-store"})
 
 
-def link(path: str, **query: object) -> str:
+def build_link(path: str, **query: object) -> str:
     """An address under the console; what is None is left out of the query."""
     given = {name: value for name, value in query.items() if value is not None}
     return f"/console{path}" + (f"?{urlencode(given)}" if given else "")
 
 
-def count(number: float | None) -> str:
+def format_count(number: float | None) -> str:
     """A whole number with separators."""
-    return _NOTHING if number is None else f"{number:,}"
+    return _PLACEHOLDER if number is None else f"{number:,}"
 
 
-def counted(number: int) -> str:
-    """A count that went no further than ``COUNTED``."""
-    return f"{number:,}+" if number >= COUNTED else f"{number:,}"
+def format_capped_count(number: int) -> str:
+    """A count that went no further than ``MAX_COUNTED``."""
+    return f"{number:,}+" if number >= MAX_COUNTED else f"{number:,}"
 
 
-def decimal(number: float | None, digits: int = 3) -> str:
+def format_decimal(number: float | None, digits: int = 3) -> str:
     """A number with so many decimals, and a minus that is as wide as a plus."""
-    return _NOTHING if number is None else f"{number:.{digits}f}".replace("-", _MINUS)
+    return _PLACEHOLDER if number is None else f"{number:.{digits}f}".replace("-", _MINUS)
 
 
-def percent(share: float | None, digits: int = 1) -> str:
+def format_percent(share: float | None, digits: int = 1) -> str:
     """A share as a percentage."""
-    return _NOTHING if share is None else f"{share * 100:.{digits}f}\N{NARROW NO-BREAK SPACE}%".replace("-", _MINUS)
+    return _PLACEHOLDER if share is None else f"{share * 100:.{digits}f}\N{NARROW NO-BREAK SPACE}%".replace("-", _MINUS)
 
 
-def moment(ts: float | str | None) -> str:
+def format_time(ts: float | str | None) -> str:
     """A time, in UTC, from seconds since the epoch or from ISO 8601."""
     if ts is None:
-        return _NOTHING
+        return _PLACEHOLDER
     at = datetime.fromisoformat(ts) if isinstance(ts, str) else datetime.fromtimestamp(ts, UTC)
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S}")
 
 
-def minute(ts: float | None) -> str:
+def format_minute(ts: float | None) -> str:
     """A time to the minute, in UTC, from seconds since the epoch."""
     if ts is None:
-        return _NOTHING
+        return _PLACEHOLDER
     at = datetime.fromtimestamp(ts, UTC)
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), f"{at:%Y-%m-%d %H:%M}")
 
 
-def span(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """A length of time in words."""
     if seconds is None:
-        return _NOTHING
+        return _PLACEHOLDER
     if seconds < 1:
         return "under a second"
     for name, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
@@ -116,7 +116,7 @@ def span(seconds: float | None) -> str:
     return "1 second" if round(seconds) == 1 else f"{seconds:.0f} seconds"
 
 
-def parameters(values: Mapping[str, Any]) -> str:
+def format_parameters(values: Mapping[str, Any]) -> str:
     """Parameters on one line."""
     return ", ".join(
         f"{name} = {value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()

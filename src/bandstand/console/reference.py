@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from bandstand.console.pages import HEADERS, Pages
 
 
-class Operation(NamedTuple):
+class OperationDoc(NamedTuple):
     """One method of one path.
 
     Attributes:
@@ -27,27 +27,27 @@ class Operation(NamedTuple):
     answers: list[tuple[str, str]]
 
 
-def reference_routes(routes: APIRouter, pages: Pages) -> None:
+def add_reference_routes(routes: APIRouter, pages: Pages) -> None:
     """Add the page, which stands outside the console: whoever may read the OpenAPI document may read it."""
 
     @routes.get("/docs")
-    async def reference(request: Request) -> Response:
+    async def show_reference(request: Request) -> Response:
         document = request.app.openapi()
-        sections: dict[str, list[Operation]] = {}
-        for tag, operation in _operations(document):
+        sections: dict[str, list[OperationDoc]] = {}
+        for tag, operation in _iter_operations(document):
             sections.setdefault(tag, []).append(operation)
         page = pages.render("reference.html", None, sections=sections, title=document["info"]["title"])
         page.headers.update(HEADERS)
         return page
 
 
-def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, Operation]]:
+def _iter_operations(document: Mapping[str, Any]) -> Iterator[tuple[str, OperationDoc]]:
     for path, methods in document["paths"].items():
         for method, told in methods.items():
             summary, description = told.get("summary", ""), told.get("description", "")
             yield (
                 told.get("tags", [""])[0],
-                Operation(
+                OperationDoc(
                     method=method.upper(),
                     path=path,
                     summary=summary,
@@ -55,13 +55,13 @@ def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, Operation]]:
                     parameters=[
                         (each["name"], each["in"], each.get("description", "")) for each in told.get("parameters", ())
                     ],
-                    example=_example(told.get("requestBody", {})),
+                    example=_find_example(told.get("requestBody", {})),
                     answers=[(status, answer["description"]) for status, answer in sorted(told["responses"].items())],
                 ),
             )
 
 
-def _example(body: Mapping[str, Any]) -> str | None:
+def _find_example(body: Mapping[str, Any]) -> str | None:
     for content in body.get("content", {}).values():
         for example in content.get("examples", {}).values():
             return json.dumps(example["value"], indent=2, ensure_ascii=False)

@@ -6,21 +6,29 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from bandstand.console.assets import Assets
-from bandstand.console.door import LOGIN, Guard, NothingHereError, StatusOf, back_to, form_of, guarded
-from bandstand.console.form import field
-from bandstand.console.judge import judge_routes
-from bandstand.console.overview import overview_routes
+from bandstand.console.auth import (
+    LOGIN,
+    Guard,
+    PageNotFoundError,
+    StatusOf,
+    build_route_class,
+    get_form,
+    resolve_target,
+)
+from bandstand.console.form import get_field
+from bandstand.console.judge import add_judge_routes
+from bandstand.console.overview import add_overview_routes
 from bandstand.console.pages import Pages
-from bandstand.console.policies import policy_routes
-from bandstand.console.prompts import prompt_routes
-from bandstand.console.reference import reference_routes
+from bandstand.console.policies import add_policy_routes
+from bandstand.console.prompts import add_prompt_routes
+from bandstand.console.reference import add_reference_routes
 from bandstand.console.session import COOKIE, SESSION_SECONDS, Sessions
-from bandstand.console.simulations import simulation_routes
-from bandstand.console.users import user_routes
-from bandstand.service.deployment import Deployment
-from bandstand.service.prompts import Prompts
+from bandstand.console.simulations import add_simulation_routes
+from bandstand.console.users import add_user_routes
+from bandstand.service.context import ServiceContext
+from bandstand.service.prompts import PromptService
 from bandstand.simulate.background import BackgroundRuns
-from bandstand.store.sight import Sight
+from bandstand.store.tables.console_queries import ConsoleQueries
 
 _PREFIX = "/console"
 _A_YEAR = "public, max-age=31536000, immutable"
@@ -28,90 +36,97 @@ _SMALL = 1024  # not worth packing
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ConsoleContext:
     """What the console shows."""
 
-    deployment: Deployment
-    sight: Sight
+    deployment: ServiceContext
+    sight: ConsoleQueries
     runs: BackgroundRuns
-    prompts: Prompts
+    prompts: PromptService
 
 
-def console_router(shown: Shown, sessions: Sessions, status_of: StatusOf) -> APIRouter:
+def build_console_router(context: ConsoleContext, sessions: Sessions, status_of: StatusOf) -> APIRouter:
     """The console's routes, none of which OpenAPI shows.
 
     Args:
-        shown: the parts that the pages show.
+        context: the parts that the pages show.
         sessions: who may see them.
         status_of: the HTTP status of an error of the use cases.
     """
     assets = Assets()
     pages = Pages(assets)
-    open_to_all = guarded(Guard(sessions, pages, status_of, strangers=True))
-    outside = APIRouter(prefix=_PREFIX, include_in_schema=False, route_class=open_to_all)
-    _files(outside, assets)
-    _login(outside, pages, sessions)
-    behind_the_door = guarded(Guard(sessions, pages, status_of))
-    inside = APIRouter(prefix=_PREFIX, include_in_schema=False, route_class=behind_the_door)
-    overview_routes(inside, pages, shown.deployment, shown.sight)
-    user_routes(inside, pages, shown.deployment, shown.sight)
-    policy_routes(inside, pages, shown.deployment)
-    simulation_routes(inside, pages, shown.deployment, shown.runs)
-    if shown.deployment.judging is not None:
-        judge_routes(inside, pages, shown.deployment.judging, shown.sight)
-    prompt_routes(inside, pages, shown.deployment, shown.prompts)
-    _nowhere(inside)
-    beside = APIRouter(include_in_schema=False)
-    reference_routes(beside, pages)
-    whole = APIRouter()
-    whole.include_router(outside)
-    whole.include_router(beside)
-    whole.include_router(inside)
-    return whole
+    public_route = build_route_class(Guard(sessions, pages, status_of, allow_anonymous=True))
+    public = APIRouter(prefix=_PREFIX, include_in_schema=False, route_class=public_route)
+    _add_static_routes(public, assets)
+    _add_login_routes(public, pages, sessions)
+    guarded_route = build_route_class(Guard(sessions, pages, status_of))
+    guarded = APIRouter(prefix=_PREFIX, include_in_schema=False, route_class=guarded_route)
+    add_overview_routes(guarded, pages, context.deployment, context.sight)
+    add_user_routes(guarded, pages, context.deployment, context.sight)
+    add_policy_routes(guarded, pages, context.deployment)
+    add_simulation_routes(guarded, pages, context.deployment, context.runs)
+    if context.deployment.judge_worker is not None:
+        add_judge_routes(guarded, pages, context.deployment.judge_worker, context.sight)
+    add_prompt_routes(guarded, pages, context.deployment, context.prompts)
+    _add_fallback_route(guarded)
+    reference = APIRouter(include_in_schema=False)
+    add_reference_routes(reference, pages)
+    router = APIRouter()
+    router.include_router(public)
+    router.include_router(reference)
+    router.include_router(guarded)
+    return router
 
 
-def _files(routes: APIRouter, assets: Assets) -> None:
+def _add_static_routes(routes: APIRouter, assets: Assets) -> None:
     @routes.get("/static/{name}")
-    def static(request: Request, name: str) -> Response:  # not async: the first packing of a large one takes a while
+    def get_static_file(
+        request: Request, name: str
+    ) -> Response:  # not async: the first packing of a large one takes a while
         asset = assets.get(name)
         if asset is None:
-            raise NothingHereError("there is no such file")
+            raise PageNotFoundError("there is no such file")
         tag = f'"{asset.digest}"'
         headers = {"cache-control": _A_YEAR, "etag": tag, "vary": "accept-encoding"}
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
         body = asset.body
         if len(body) > _SMALL and "gzip" in request.headers.get("accept-encoding", ""):
-            body = asset.packed
+            body = asset.gzipped_body
             headers["content-encoding"] = "gzip"
         return Response(body, media_type=asset.content_type, headers=headers)
 
 
-def _login(routes: APIRouter, pages: Pages, sessions: Sessions) -> None:
-    def form(wanted: str, *, refused: bool = False) -> Response:
+def _add_login_routes(routes: APIRouter, pages: Pages, sessions: Sessions) -> None:
+    def render_form(wanted: str, *, refused: bool = False) -> Response:
         return pages.render(
-            "login.html", None, 401 if refused else 200, wanted=wanted, refused=refused, token=sessions.stranger_token()
+            "login.html",
+            None,
+            401 if refused else 200,
+            wanted=wanted,
+            refused=refused,
+            token=sessions.get_login_token(),
         )
 
     @routes.get("/login")
-    async def ask_login(request: Request, next: str = _PREFIX) -> Response:  # noqa: A002 (the name in the address)
-        wanted = back_to(next)
-        return form(wanted) if request.state.visit is None else RedirectResponse(wanted, 303)
+    async def show_login(request: Request, next: str = _PREFIX) -> Response:  # noqa: A002 (the name in the address)
+        wanted = resolve_target(next)
+        return render_form(wanted) if request.state.visit is None else RedirectResponse(wanted, 303)
 
     @routes.post("/login")
     async def login(request: Request) -> Response:
-        given = form_of(request)
-        wanted = back_to(field(given, "next"))
-        cookie = sessions.login(field(given, "key").strip())
+        given = get_form(request)
+        wanted = resolve_target(get_field(given, "next"))
+        cookie = sessions.login(get_field(given, "key").strip())
         if cookie is None:
-            return form(wanted, refused=True)
+            return render_form(wanted, refused=True)
         response = RedirectResponse(wanted, 303)
         response.set_cookie(
             COOKIE,
             cookie,
             max_age=SESSION_SECONDS,
             path=_PREFIX,
-            secure=_over_https(request),
+            secure=_is_https(request),
             httponly=True,
             samesite="strict",
         )
@@ -124,12 +139,12 @@ def _login(routes: APIRouter, pages: Pages, sessions: Sessions) -> None:
         return response
 
 
-def _over_https(request: Request) -> bool:
+def _is_https(request: Request) -> bool:
     """Whether the browser speaks https, be it to a proxy before us: it names the origin of a form that it posts."""
     return request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
 
 
-def _nowhere(routes: APIRouter) -> None:
+def _add_fallback_route(routes: APIRouter) -> None:
     @routes.api_route("/{path:path}", methods=["GET", "POST"])
-    async def nowhere(path: str) -> Response:  # noqa: ARG001 (whatever it is)
-        raise NothingHereError("there is no such page")
+    async def raise_not_found(path: str) -> Response:  # noqa: ARG001 (whatever it is)
+        raise PageNotFoundError("there is no such page")

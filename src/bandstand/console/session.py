@@ -21,10 +21,10 @@ ANONYMOUS = "anonymous"
 
 _ROLE = "admin"
 _PARTS = 4
-_MOST_DIGITS = 12
+_MAX_DIGITS = 12
 
 
-class Key(Protocol):
+class ConsoleKey(Protocol):
     """A configured API key; ``digest`` is the SHA-256 of its secret."""
 
     @property
@@ -65,14 +65,14 @@ class Sessions:
     """
 
     def __init__(
-        self, keys: Sequence[Key], secret: Callable[[], bytes], *, clock: Callable[[], float] = time.time
+        self, keys: Sequence[ConsoleKey], secret: Callable[[], bytes], *, clock: Callable[[], float] = time.time
     ) -> None:
         self._keys = tuple(keys)
         self._secret = secret
         self._clock = clock
 
     @property
-    def keyed(self) -> bool:
+    def requires_key(self) -> bool:
         """Whether a key is needed."""
         return bool(self._keys)
 
@@ -89,26 +89,26 @@ class Sessions:
         visit = f"{name}.{int(self._clock()) + SESSION_SECONDS}.{secrets.token_hex(8)}"
         return f"{visit}.{self._sign('visit', visit, found.digest)}"
 
-    def visit(self, cookie: str | None) -> Visit | None:
+    def find_visit(self, cookie: str | None) -> Visit | None:
         """Who comes with that cookie; None where they must log in."""
         if not self._keys:
             return Visit(ANONYMOUS, self._sign("form", ANONYMOUS), keyed=False)
-        key, visit = self._recognised(cookie or "")
+        key, visit = self._verify_cookie(cookie or "")
         return None if key is None else Visit(key.name, self._sign("form", visit, key.digest), keyed=True)
 
-    def stranger_token(self) -> str:
+    def get_login_token(self) -> str:
         """What the log-in form carries."""
         return self._sign("login", "")
 
-    def _recognised(self, cookie: str) -> tuple[Key | None, str]:
+    def _verify_cookie(self, cookie: str) -> tuple[ConsoleKey | None, str]:
         visit, _, signature = cookie.rpartition(".")
         parts = cookie.split(".")
         if len(parts) != _PARTS or not cookie.isascii():
             return None, ""
         expiry = parts[1]
-        if not expiry.isdigit() or len(expiry) > _MOST_DIGITS or int(expiry) <= self._clock():
+        if not expiry.isdigit() or len(expiry) > _MAX_DIGITS or int(expiry) <= self._clock():
             return None, ""
-        name = _decoded(parts[0])
+        name = _decode_name(parts[0])
         for key in self._keys:
             if key.name == name and key.role == _ROLE:
                 known = hmac.compare_digest(self._sign("visit", visit, key.digest), signature)
@@ -120,7 +120,7 @@ class Sessions:
         return hmac.new(key, f"{purpose}\n{text}".encode(), hashlib.sha256).hexdigest()
 
 
-def _decoded(name: str) -> str | None:
+def _decode_name(name: str) -> str | None:
     try:
         return urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
     except ValueError:

@@ -9,23 +9,23 @@ from typing import Annotated, Any, NamedTuple
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from bandstand.bandit.errors import FieldError, InvalidRequestError
-from bandstand.console.door import NothingHereError, form_of, visit_of
-from bandstand.console.figures import compared
-from bandstand.console.form import Form, field
-from bandstand.console.pages import Pages, link
-from bandstand.service.deployment import Deployment
+from bandstand.console.auth import PageNotFoundError, get_form, get_visit
+from bandstand.console.figures import build_comparison
+from bandstand.console.form import Form, get_field
+from bandstand.console.pages import Pages, build_link
+from bandstand.errors import FieldError, InvalidRequestError
+from bandstand.service.context import ServiceContext
 from bandstand.simulate.background import BackgroundRuns
 from bandstand.simulate.errors import UnknownRunError
-from bandstand.simulate.figures import figures
-from bandstand.simulate.report import judged_by, personas_of, world_of
-from bandstand.store.simulations import Run
+from bandstand.simulate.figures import build_figures
+from bandstand.simulate.report import describe_judge, describe_personas, describe_world
+from bandstand.store.tables.simulations import SimulationRun
 
 _PAGE = 25
-_MOST_COMPARED = 4
-_MOST = 2**62  # what a number of a run can be
-_ALIVE = frozenset({"queued", "running"})
-_FEWEST_COMPARED = 2
+_MAX_COMPARED = 4
+_MAX_RUN_ID = 2**62  # what a number of a run can be
+_LIVE_STATES = frozenset({"queued", "running"})
+_MIN_COMPARED = 2
 Runs = Annotated[tuple[int, ...], Query()]
 _POLICIES = ("linucb-v1", "egreedy-v1", "linucb-v2")
 
@@ -54,31 +54,31 @@ _CHOICES = {
 }
 
 
-def simulation_routes(routes: APIRouter, pages: Pages, deployment: Deployment, runs: BackgroundRuns) -> None:
+def add_simulation_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, runs: BackgroundRuns) -> None:
     """Add the pages about simulations."""
-    _list(routes, pages, runs)
-    _start(routes, pages, deployment, runs)
-    _one(routes, pages, runs)
-    _comparison(routes, pages, runs)
+    _add_list_routes(routes, pages, runs)
+    _add_start_routes(routes, pages, deployment, runs)
+    _add_run_routes(routes, pages, runs)
+    _add_comparison_routes(routes, pages, runs)
 
 
-def _list(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> None:
+def _add_list_routes(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> None:
     @routes.get("/simulations")
-    async def simulation_list(request: Request, before: int | None = None, done: str = "") -> Response:
-        found = await runs.page(before=before, limit=_PAGE + 1)
+    async def list_simulations(request: Request, before: int | None = None, done: str = "") -> Response:
+        found = await runs.list_page(before=before, limit=_PAGE + 1)
         shown = found[:_PAGE]
         return pages.render(
             "simulations.html",
-            visit_of(request),
-            runs=[_told(run) for run in shown],
-            onward=link("/simulations", before=shown[-1].id) if len(found) > _PAGE else None,
+            get_visit(request),
+            runs=[_to_detail(run) for run in shown],
+            onward=build_link("/simulations", before=shown[-1].id) if len(found) > _PAGE else None,
             first_page=before is None,
-            alive=any(run.state in _ALIVE for run in shown),
+            alive=any(run.state in _LIVE_STATES for run in shown),
             note="The simulation is gone." if done == "deleted" else None,
         )
 
 
-def _start(routes: APIRouter, pages: Pages, deployment: Deployment, runs: BackgroundRuns) -> None:
+def _add_start_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, runs: BackgroundRuns) -> None:
     names = list(deployment.catalogue.policies)
     blank: Form = {
         "policies": [name for name in _POLICIES if name in names],
@@ -86,10 +86,10 @@ def _start(routes: APIRouter, pages: Pages, deployment: Deployment, runs: Backgr
         **{name: [values[0]] for name, values in _CHOICES.items()},
     }
 
-    def shown(request: Request, form: Form, faults: Sequence[FieldError] = (), status: int = 200) -> Response:
+    def render_form(request: Request, form: Form, faults: Sequence[FieldError] = (), status: int = 200) -> Response:
         return pages.render(
             "simulation_new.html",
-            visit_of(request),
+            get_visit(request),
             status,
             form=form,
             faults={fault.field: fault.message for fault in faults},
@@ -99,106 +99,108 @@ def _start(routes: APIRouter, pages: Pages, deployment: Deployment, runs: Backgr
         )
 
     @routes.get("/simulations/new")
-    async def ask_start(request: Request) -> Response:
-        return shown(request, blank)
+    async def show_start_form(request: Request) -> Response:
+        return render_form(request, blank)
 
     @routes.post("/simulations/new")
-    async def start(request: Request) -> Response:
-        form = form_of(request)
+    async def start_simulation(request: Request) -> Response:
+        form = get_form(request)
         try:
-            run = await runs.start(_document(form), visit_of(request).client)
+            run = await runs.start(_parse_form(form), get_visit(request).client)
         except InvalidRequestError as error:
             faults = error.errors or [FieldError("form", error.detail)]
-            return shown(request, {**{name: [""] for name in blank}, **form}, faults, 422)
-        return RedirectResponse(link(f"/simulations/{run.id}"), 303)
+            return render_form(request, {**{name: [""] for name in blank}, **form}, faults, 422)
+        return RedirectResponse(build_link(f"/simulations/{run.id}"), 303)
 
 
-def _one(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> None:
+def _add_run_routes(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> None:
     @routes.get("/simulations/{run:int}")
-    async def simulation(request: Request, run: int) -> Response:
-        found, visit = await _found(runs, run), visit_of(request)
+    async def show_simulation(request: Request, run: int) -> Response:
+        found, visit = await _find_run(runs, run), get_visit(request)
 
-        def shown() -> Response:
-            return pages.render("simulation.html", visit, run=_told(found), summary=_summary(found))
+        def render_page() -> Response:
+            return pages.render("simulation.html", visit, run=_to_detail(found), summary=_parse_summary(found))
 
-        return await asyncio.to_thread(shown)  # a large summary is not read between two requests of the product
+        return await asyncio.to_thread(render_page)  # a large summary is not read between two requests of the product
 
     @routes.get("/simulations/{run:int}/progress.json")
-    async def progress(run: int) -> Response:
-        told = _told(await _found(runs, run))
+    async def get_progress(run: int) -> Response:
+        detail = _to_detail(await _find_run(runs, run))
         return JSONResponse(
-            {name: told[name] for name in ("state", "alive", "done", "total", "share", "left")},
+            {name: detail[name] for name in ("state", "alive", "done", "total", "share", "left")},
             headers={"cache-control": "no-store"},
         )
 
     @routes.get("/simulations/{run:int}/figures.json")
-    async def run_figures(run: int) -> Response:
-        found = await _found(runs, run)
+    async def get_run_figures(run: int) -> Response:
+        found = await _find_run(runs, run)
 
-        def drawn() -> Response:
-            summary = _summary(found)
-            return JSONResponse({} if summary is None else figures(summary), headers={"cache-control": "no-store"})
+        def render_figures() -> Response:
+            summary = _parse_summary(found)
+            return JSONResponse(
+                {} if summary is None else build_figures(summary), headers={"cache-control": "no-store"}
+            )
 
-        return await asyncio.to_thread(drawn)
+        return await asyncio.to_thread(render_figures)
 
     @routes.post("/simulations/{run:int}/cancel")
-    async def cancel(run: int) -> Response:
-        await _found(runs, run)
+    async def cancel_simulation(run: int) -> Response:
+        await _find_run(runs, run)
         await runs.cancel(run)
-        return RedirectResponse(link(f"/simulations/{run}"), 303)
+        return RedirectResponse(build_link(f"/simulations/{run}"), 303)
 
     @routes.get("/simulations/{run:int}/delete")
-    async def ask_delete(request: Request, run: int) -> Response:
-        return pages.render("simulation_delete.html", visit_of(request), run=_told(await _found(runs, run)))
+    async def show_delete_form(request: Request, run: int) -> Response:
+        return pages.render("simulation_delete.html", get_visit(request), run=_to_detail(await _find_run(runs, run)))
 
     @routes.post("/simulations/{run:int}/delete")
-    async def delete(run: int) -> Response:
-        await _found(runs, run)
+    async def delete_simulation(run: int) -> Response:
+        await _find_run(runs, run)
         await runs.delete(run)
-        return RedirectResponse(link("/simulations", done="deleted"), 303)
+        return RedirectResponse(build_link("/simulations", done="deleted"), 303)
 
 
-def _comparison(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> None:
+def _add_comparison_routes(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> None:
     @routes.get("/simulations/compare")
-    async def compare(request: Request, run: Runs = ()) -> Response:
+    async def show_comparison(request: Request, run: Runs = ()) -> Response:
         wanted = list(dict.fromkeys(run))
-        chosen = wanted[:_MOST_COMPARED]
-        found, visit = [await _found(runs, number) for number in chosen], visit_of(request)
+        chosen = wanted[:_MAX_COMPARED]
+        found, visit = [await _find_run(runs, number) for number in chosen], get_visit(request)
 
-        def shown() -> Response:
+        def render_page() -> Response:
             return pages.render(
                 "simulation_compare.html",
                 visit,
-                runs=[(_told(each), _summary(each)) for each in found],
-                enough=len(found) >= _FEWEST_COMPARED,
-                most=_MOST_COMPARED,
+                runs=[(_to_detail(each), _parse_summary(each)) for each in found],
+                enough=len(found) >= _MIN_COMPARED,
+                most=_MAX_COMPARED,
                 left_out=len(wanted) - len(chosen),
-                source=link("/simulations/compare.json") + "?" + "&".join(f"run={number}" for number in chosen),
+                source=build_link("/simulations/compare.json") + "?" + "&".join(f"run={number}" for number in chosen),
             )
 
-        return await asyncio.to_thread(shown)
+        return await asyncio.to_thread(render_page)
 
     @routes.get("/simulations/compare.json")
-    async def comparison_figures(run: Runs = ()) -> Response:
-        found = [await _found(runs, number) for number in list(dict.fromkeys(run))[:_MOST_COMPARED]]
+    async def get_comparison_figures(run: Runs = ()) -> Response:
+        found = [await _find_run(runs, number) for number in list(dict.fromkeys(run))[:_MAX_COMPARED]]
 
-        def drawn() -> Response:
-            summaries = {each.id: summary for each in found if (summary := _summary(each)) is not None}
-            return JSONResponse({"reward": compared(summaries)}, headers={"cache-control": "no-store"})
+        def render_figures() -> Response:
+            summaries = {each.id: summary for each in found if (summary := _parse_summary(each)) is not None}
+            return JSONResponse({"reward": build_comparison(summaries)}, headers={"cache-control": "no-store"})
 
-        return await asyncio.to_thread(drawn)
+        return await asyncio.to_thread(render_figures)
 
 
-async def _found(runs: BackgroundRuns, run: int) -> Run:
-    if not 0 < run < _MOST:
-        raise NothingHereError("there is no simulation of that number")
+async def _find_run(runs: BackgroundRuns, run: int) -> SimulationRun:
+    if not 0 < run < _MAX_RUN_ID:
+        raise PageNotFoundError("there is no simulation of that number")
     try:
         return await runs.get(run)
     except UnknownRunError:
-        raise NothingHereError("there is no simulation of that number: deleted, or never started") from None
+        raise PageNotFoundError("there is no simulation of that number: deleted, or never started") from None
 
 
-def _document(form: Form) -> dict[str, Any]:
+def _parse_form(form: Form) -> dict[str, Any]:
     """What a posted form asks for, as a request would have it.
 
     Raises:
@@ -207,13 +209,13 @@ def _document(form: Form) -> dict[str, Any]:
     faults = []
     document: dict[str, Any] = {"policies": form.get("policies", [])}
     for each in _NUMBERS:
-        text = field(form, each.name).strip()
+        text = get_field(form, each.name).strip()
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else -1  # noqa: PLR2004 (any longer is too large)
         if not each.least <= number <= each.most:
             faults.append(FieldError(each.name, f"must be a whole number from {each.least:,} to {each.most:,}"))
         document[each.name] = number
     for name, values in _CHOICES.items():
-        document[name] = field(form, name)
+        document[name] = get_field(form, name)
         if document[name] not in values:
             faults.append(FieldError(name, f"must be one of {', '.join(filter(None, values))}"))
     if not document["policies"]:
@@ -224,7 +226,7 @@ def _document(form: Form) -> dict[str, Any]:
     return document
 
 
-def _told(run: Run) -> dict[str, Any]:
+def _to_detail(run: SimulationRun) -> dict[str, Any]:
     plan = json.loads(run.plan)
     left = None
     if run.state == "running" and run.started is not None and run.heartbeat is not None and run.done:
@@ -233,7 +235,7 @@ def _told(run: Run) -> dict[str, Any]:
     return {
         "id": run.id,
         "state": run.state,
-        "alive": run.state in _ALIVE,
+        "alive": run.state in _LIVE_STATES,
         "client": run.client,
         "origin": run.origin,
         "created": run.created,
@@ -243,13 +245,13 @@ def _told(run: Run) -> dict[str, Any]:
         "share": run.done / run.total if run.total else 0.0,
         "left": left,
         "plan": plan,
-        "world": world_of(plan),
-        "personas": personas_of(plan),
-        "judge": judged_by(plan),
+        "world": describe_world(plan),
+        "personas": describe_personas(plan),
+        "judge": describe_judge(plan),
         "error": run.error,
     }
 
 
-def _summary(run: Run) -> dict[str, Any] | None:
+def _parse_summary(run: SimulationRun) -> dict[str, Any] | None:
     summary: dict[str, Any] | None = json.loads(run.summary) if run.summary else None
     return summary

@@ -6,147 +6,151 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from bandstand.bandit.errors import UnknownDecisionError
-from bandstand.console.door import NothingHereError, form_of, visit_of
-from bandstand.console.figures import running_mean
-from bandstand.console.form import field
-from bandstand.console.pages import Pages, link
+from bandstand.console.auth import PageNotFoundError, get_form, get_visit
+from bandstand.console.figures import build_running_mean
+from bandstand.console.form import get_field
+from bandstand.console.pages import Pages, build_link
+from bandstand.errors import UnknownDecisionError
 from bandstand.service import users as service
-from bandstand.service.coefficients import coefficients
-from bandstand.service.deployment import Deployment
-from bandstand.service.history import receipt
-from bandstand.store.sight import SeenUser, Sight
+from bandstand.service.coefficients import list_coefficients
+from bandstand.service.context import ServiceContext
+from bandstand.service.history import load_receipt
+from bandstand.store.tables.console_queries import ConsoleQueries, UserRow
 
 _PAGE = 50
-_REWARDS_SHOWN = 500
-_PATIENCE_S = 0.1
+_MAX_REWARDS = 500
+_MAX_WAIT_S = 0.1
 _NOTES = {"reset": "Every policy starts anew with this user. The log stays."}
 
 
-def user_routes(routes: APIRouter, pages: Pages, deployment: Deployment, sight: Sight) -> None:
+def add_user_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleQueries) -> None:
     """Add the pages about users."""
-    _list(routes, pages, deployment, sight)
-    _one(routes, pages, deployment, sight)
-    _forgetting(routes, pages, deployment, sight)
+    _add_list_routes(routes, pages, deployment, sight)
+    _add_detail_routes(routes, pages, deployment, sight)
+    _add_erasure_routes(routes, pages, deployment, sight)
 
 
-def _list(routes: APIRouter, pages: Pages, deployment: Deployment, sight: Sight) -> None:
+def _add_list_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleQueries) -> None:
     @routes.get("/users")
-    async def user_list(request: Request, q: str = "", after: str = "", before: int | None = None) -> Response:
+    async def list_users(request: Request, q: str = "", after: str = "", before: int | None = None) -> Response:
         if q:
-            found = await sight.users_starting(q, after, _PAGE + 1)
+            found = await sight.list_users_by_prefix(q, after, _PAGE + 1)
         else:
-            found = await sight.newest_users(before, _PAGE + 1)
+            found = await sight.list_newest_users(before, _PAGE + 1)
         shown, more = found[:_PAGE], len(found) > _PAGE
         onward = None
         if more:
-            onward = link("/users", q=q, after=shown[-1].user_id) if q else link("/users", before=shown[-1].uid)
+            onward = (
+                build_link("/users", q=q, after=shown[-1].user_id) if q else build_link("/users", before=shown[-1].uid)
+            )
         return pages.render(
             "users.html",
-            visit_of(request),
+            get_visit(request),
             users=shown,
             query=q,
             onward=onward,
             first_page=not after and before is None,
-            total=await deployment.store.user_count(),
+            total=await deployment.store.count_users(),
         )
 
 
-def _one(routes: APIRouter, pages: Pages, deployment: Deployment, sight: Sight) -> None:
+def _add_detail_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleQueries) -> None:
     replays = set[asyncio.Task[Any]]()  # whose page did not wait for them
 
-    async def at_hand(user_id: str) -> list[dict[str, Any]] | None:
+    async def load_coefficients(user_id: str) -> list[dict[str, Any]] | None:
         """What was learned; None where that is still being made from the ledger, which goes on."""
-        learning = asyncio.create_task(coefficients(deployment, user_id))
-        done, _ = await asyncio.wait([learning], timeout=_PATIENCE_S)
+        learning = asyncio.create_task(list_coefficients(deployment, user_id))
+        done, _ = await asyncio.wait([learning], timeout=_MAX_WAIT_S)
         if done:
             return learning.result()
         replays.add(learning)
         learning.add_done_callback(replays.discard)
-        learning.add_done_callback(_seen)
+        learning.add_done_callback(_handle_replay_done)
         return None
 
     @routes.get("/user")
-    async def user(request: Request, id: str, before: int | None = None, done: str = "") -> Response:  # noqa: A002 (the name in the address)
-        seen = await _known(sight, id)
+    async def show_user(request: Request, id: str, before: int | None = None, done: str = "") -> Response:  # noqa: A002 (the name in the address)
+        seen = await _find_user(sight, id)
         learned, decisions, last_reset = await asyncio.gather(
-            at_hand(id),
-            sight.decisions(seen.uid, before, _PAGE + 1),
-            sight.last_reset(seen.uid),
+            load_coefficients(id),
+            sight.list_decisions(seen.uid, before, _PAGE + 1),
+            sight.find_last_reset(seen.uid),
         )
         shown = decisions[:_PAGE]
         return pages.render(
             "user.html",
-            visit_of(request),
+            get_visit(request),
             user=seen,
-            learned=None if learned is None else [{**each, "scale": _scale(each["features"])} for each in learned],
+            learned=None
+            if learned is None
+            else [{**each, "scale": _compute_scale(each["features"])} for each in learned],
             decisions=shown,
             last_reset=last_reset,
-            onward=link("/user", id=id, before=shown[-1].seq) if len(decisions) > _PAGE else None,
+            onward=build_link("/user", id=id, before=shown[-1].seq) if len(decisions) > _PAGE else None,
             first_page=before is None,
             note=_NOTES.get(done),
         )
 
     @routes.get("/user.json")
-    async def user_figures(id: str) -> Response:  # noqa: A002 (the name in the address)
-        seen = await _known(sight, id)
-        figure = running_mean(await sight.rewards(seen.uid, _REWARDS_SHOWN))
+    async def get_user_figures(id: str) -> Response:  # noqa: A002 (the name in the address)
+        seen = await _find_user(sight, id)
+        figure = build_running_mean(await sight.list_rewards(seen.uid, _MAX_REWARDS))
         return JSONResponse({"rewards": figure}, headers={"cache-control": "no-store"})
 
     @routes.get("/user/ready.json")
-    async def user_ready(id: str) -> Response:  # noqa: A002 (the name in the address)
-        await _known(sight, id)
-        await coefficients(deployment, id)
+    async def wait_until_ready(id: str) -> Response:  # noqa: A002 (the name in the address)
+        await _find_user(sight, id)
+        await list_coefficients(deployment, id)
         return JSONResponse({"ready": True}, headers={"cache-control": "no-store"})
 
     @routes.get("/decision")
-    async def decision(request: Request, id: str) -> Response:  # noqa: A002 (the name in the address)
+    async def show_decision(request: Request, id: str) -> Response:  # noqa: A002 (the name in the address)
         try:
-            shown = await receipt(deployment, id)
+            entry = await load_receipt(deployment, id)
         except UnknownDecisionError:
-            raise NothingHereError("there is no decision of that id: trimmed by retention, or never made") from None
-        return pages.render("decision.html", visit_of(request), receipt=shown)
+            raise PageNotFoundError("there is no decision of that id: trimmed by retention, or never made") from None
+        return pages.render("decision.html", get_visit(request), receipt=entry)
 
 
-def _forgetting(routes: APIRouter, pages: Pages, deployment: Deployment, sight: Sight) -> None:
+def _add_erasure_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleQueries) -> None:
     @routes.get("/user/reset")
-    async def ask_reset(request: Request, id: str) -> Response:  # noqa: A002 (the name in the address)
-        return pages.render("reset.html", visit_of(request), user=await _known(sight, id))
+    async def show_reset_form(request: Request, id: str) -> Response:  # noqa: A002 (the name in the address)
+        return pages.render("reset.html", get_visit(request), user=await _find_user(sight, id))
 
     @routes.post("/user/reset")
-    async def reset(request: Request) -> Response:
-        user_id = field(form_of(request), "id")
-        await _known(sight, user_id)
-        await service.reset(deployment, user_id, visit_of(request).client)
-        return RedirectResponse(link("/user", id=user_id, done="reset"), 303)
+    async def reset_user(request: Request) -> Response:
+        user_id = get_field(get_form(request), "id")
+        await _find_user(sight, user_id)
+        await service.reset(deployment, user_id, get_visit(request).client)
+        return RedirectResponse(build_link("/user", id=user_id, done="reset"), 303)
 
     @routes.get("/user/erase")
-    async def ask_erase(request: Request, id: str) -> Response:  # noqa: A002 (the name in the address)
-        return pages.render("erase.html", visit_of(request), user=await _known(sight, id), mistyped=False)
+    async def show_erase_form(request: Request, id: str) -> Response:  # noqa: A002 (the name in the address)
+        return pages.render("erase.html", get_visit(request), user=await _find_user(sight, id), mistyped=False)
 
     @routes.post("/user/erase")
-    async def erase(request: Request) -> Response:
-        form = form_of(request)
-        seen = await _known(sight, field(form, "id"))
-        if field(form, "typed") != seen.user_id:
-            return pages.render("erase.html", visit_of(request), 422, user=seen, mistyped=True)
-        erased = await service.erase(deployment, seen.user_id, visit_of(request).client)
-        return pages.render("erased.html", visit_of(request), user_id=seen.user_id, erased=erased)
+    async def erase_user(request: Request) -> Response:
+        form = get_form(request)
+        seen = await _find_user(sight, get_field(form, "id"))
+        if get_field(form, "typed") != seen.user_id:
+            return pages.render("erase.html", get_visit(request), 422, user=seen, mistyped=True)
+        erased = await service.erase(deployment, seen.user_id, get_visit(request).client)
+        return pages.render("erased.html", get_visit(request), user_id=seen.user_id, erased=erased)
 
 
-async def _known(sight: Sight, user_id: str) -> SeenUser:
-    seen = await sight.user(user_id)
-    if seen is None:
-        raise NothingHereError("there is no user of that id: erased, or never met")
-    return seen
+async def _find_user(sight: ConsoleQueries, user_id: str) -> UserRow:
+    user = await sight.find_user(user_id)
+    if user is None:
+        raise PageNotFoundError("there is no user of that id: erased, or never met")
+    return user
 
 
-def _seen(task: asyncio.Task[Any]) -> None:
+def _handle_replay_done(task: asyncio.Task[Any]) -> None:
     """Take note of how it ended; whoever asks next is told by the store itself."""
     if not task.cancelled():
         task.exception()
 
 
-def _scale(features: list[dict[str, Any]]) -> float:
+def _compute_scale(features: list[dict[str, Any]]) -> float:
     """Half the width of the axis on which a policy's intervals are drawn; it has zero in its middle."""
     return max((max(abs(each["low"]), abs(each["high"])) for each in features), default=1.0) or 1.0

@@ -1,8 +1,9 @@
 """Off-policy evaluation: what another policy would have earned, from the log of the one that ran."""
 
-from bandstand.evaluate.accumulator import Accumulator, Estimate, IntervalOptions
 from bandstand.evaluate.errors import EvaluationError
-from bandstand.evaluate.estimators import (
+from bandstand.evaluate.estimators.accumulator import Accumulator, Estimate, IntervalOptions
+from bandstand.evaluate.estimators.formulas import FORMULAS, Formula, Parameter
+from bandstand.evaluate.estimators.functions import (
     clipped_dr,
     clipped_ips,
     dm,
@@ -15,8 +16,7 @@ from bandstand.evaluate.estimators import (
     snips,
     switch_dr,
 )
-from bandstand.evaluate.formulas import FORMULAS, Formula, Parameter
-from bandstand.evaluate.logged_rows import LoggedRows
+from bandstand.evaluate.estimators.logged_rows import LoggedRows
 
 __all__ = [
     "FORMULAS",

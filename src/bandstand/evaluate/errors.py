@@ -1,6 +1,6 @@
 """The one error of off-policy evaluation."""
 
-from bandstand.bandit.errors import InvalidRequestError
+from bandstand.errors import InvalidRequestError
 
 
 class EvaluationError(InvalidRequestError, ValueError):

@@ -4,10 +4,16 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from bandstand.evaluate.figures import figures
-from bandstand.reporting.page import fact_list, html_page, places, plus_minus, table
+from bandstand.evaluate.figures import build_figures
+from bandstand.reporting.page import (
+    format_plus_minus,
+    render_definition_list,
+    render_html_page,
+    render_placeholders,
+    render_table,
+)
 
-HEADS = ("Estimator", "Value", "Std. error", "Interval", "Lift", "Effective rows")
+COLUMN_HEADINGS = ("Estimator", "Value", "Std. error", "Interval", "Lift", "Effective rows")
 
 _TITLES = {
     "estimates": "Estimates",
@@ -16,49 +22,55 @@ _TITLES = {
 }
 
 
-def page(report: Mapping[str, Any]) -> str:
+def render_report(report: Mapping[str, Any]) -> str:
     """Write a report, as :func:`bandstand.evaluate.report.report` makes it."""
-    policies = "".join(_policy(each) for each in report["policies"])
-    return html_page("Off-policy evaluation", fact_list(facts(report)) + policies + places(_TITLES), figures(report))
+    policies = "".join(_render_policy(each) for each in report["policies"])
+    return render_html_page(
+        "Off-policy evaluation",
+        render_definition_list(format_summary(report)) + policies + render_placeholders(_TITLES),
+        build_figures(report),
+    )
 
 
-def facts(report: Mapping[str, Any]) -> dict[str, str]:
+def format_summary(report: Mapping[str, Any]) -> dict[str, str]:
     """Say in words what the log holds and what was asked of it."""
     log = report["log"]
-    told = {
+    summary = {
         "log": report["source"],
         "decisions": f"{log['decisions']:,}",
         "rewarded": f"{log['rewarded']:,} ({log['coverage']:.1%})",
     }
     if "users" in log:
-        told["users"] = f"{log['users']:,}"
+        summary["users"] = f"{log['users']:,}"
     if log.get("first"):
-        told["from"], told["to"] = log["first"], log["last"]
-    told["logged mean reward"] = plus_minus(log["mean_reward"], log["stderr"])
+        summary["from"], summary["to"] = log["first"], log["last"]
+    summary["logged mean reward"] = format_plus_minus(log["mean_reward"], log["stderr"])
     for name, logger in log.get("policies", {}).items():
-        told[f"decided by {name}"] = f"{logger['decisions']:,}, mean reward {plus_minus(logger['mean_reward'])}"
+        summary[f"decided by {name}"] = (
+            f"{logger['decisions']:,}, mean reward {format_plus_minus(logger['mean_reward'])}"
+        )
     missing = report["missing_reward"]
     if missing is not None:
-        told["without a reward"] = f"counted as {missing:g}"
+        summary["without a reward"] = f"counted as {missing:g}"
     elif log["rewarded"] < log["decisions"]:
-        told["without a reward"] = "left out: the estimates are over the rewarded decisions"
-    told["interval"] = f"{report['interval']}, {report['level']:.0%}"
-    return told
+        summary["without a reward"] = "left out: the estimates are over the rewarded decisions"
+    summary["interval"] = f"{report['interval']}, {report['level']:.0%}"
+    return summary
 
 
-def heading(policy: Mapping[str, Any]) -> str:
+def format_heading(policy: Mapping[str, Any]) -> str:
     """Say which policy, in what state."""
     taught = policy["rewards"]
     return f"{policy['policy']}, {policy['how']}" + ("" if taught is None else f" (taught by {taught:,} rewards)")
 
 
-def rows(policy: Mapping[str, Any]) -> list[list[str]]:
+def format_rows(policy: Mapping[str, Any]) -> list[list[str]]:
     """Return a policy's estimates as the cells under ``HEADS``."""
     return [
         [
             each["estimator"],
-            plus_minus(each["value"]),
-            plus_minus(each["stderr"]),
+            format_plus_minus(each["value"]),
+            format_plus_minus(each["stderr"]),
             "–" if each["low"] is None or each["high"] is None else f"{each['low']:.4f} to {each['high']:.4f}",
             "–" if each["lift"] is None else f"{each['lift']:+.4f}",
             f"{each['ess']:,.0f} ({each['ess'] / each['n']:.0%})",
@@ -67,7 +79,7 @@ def rows(policy: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
-def doubts(policy: Mapping[str, Any]) -> list[str]:
+def format_warnings(policy: Mapping[str, Any]) -> list[str]:
     """Return the reasons to doubt a policy's estimates, each as a sentence."""
     return [
         (f"{', '.join(each['estimators'])}: " if each["estimators"] else "") + each["doubt"]
@@ -75,6 +87,8 @@ def doubts(policy: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _policy(policy: Mapping[str, Any]) -> str:
-    listed = "".join(f"<li>{escape(each)}</li>" for each in doubts(policy))
-    return f"<h2>{escape(heading(policy))}</h2>{table(HEADS, rows(policy))}" + (f"<ul>{listed}</ul>" if listed else "")
+def _render_policy(policy: Mapping[str, Any]) -> str:
+    listed = "".join(f"<li>{escape(each)}</li>" for each in format_warnings(policy))
+    return f"<h2>{escape(format_heading(policy))}</h2>{render_table(COLUMN_HEADINGS, format_rows(policy))}" + (
+        f"<ul>{listed}</ul>" if listed else ""
+    )

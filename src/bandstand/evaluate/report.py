@@ -6,97 +6,99 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from bandstand.evaluate.evaluation import WEIGHT_BINS, Evaluated
-from bandstand.evaluate.policy_replay import LogFacts
-from bandstand.evaluate.question import Question
+from bandstand.evaluate.estimators.evaluation import WEIGHT_BINS, EvaluationResult
+from bandstand.evaluate.policy_replay.replay import LogSummary
+from bandstand.evaluate.spec import EvaluationSpec
 
 AS_TRAINED = "as trained on this log"
 
 
-class Answer(NamedTuple):
+class PolicyResult(NamedTuple):
     """What was found about one policy.
 
     Attributes:
         policy: its name.
-        how: in what state it was evaluated, in a few words.
+        training: in what state it was evaluated, in a few words.
         rewards: how many taught it before its last decision; None where it was not ours to teach.
-        evaluated: what the log says.
+        result: what the log says.
     """
 
     policy: str
-    how: str
+    training: str
     rewards: int | None
-    evaluated: Evaluated
+    result: EvaluationResult
 
 
-def report(source: str, question: Question, answers: Sequence[Answer], facts: LogFacts | None = None) -> dict[str, Any]:
+def build_report(
+    source: str, spec: EvaluationSpec, results: Sequence[PolicyResult], summary: LogSummary | None = None
+) -> dict[str, Any]:
     """Put everything into one document; what is not a number is null.
 
     Args:
         source: where the log is.
-        question: what was asked.
-        answers: at least one.
-        facts: what the log holds besides, if it is one of decisions.
+        spec: what was asked.
+        results: at least one.
+        summary: what the log holds besides, if it is one of decisions.
     """
     return {
         "source": source,
-        "missing_reward": question.missing_reward,
-        "interval": question.interval,
-        "level": question.level,
-        "log": _log(answers[0].evaluated, facts),
-        "policies": [_policy(answer) for answer in answers],
+        "missing_reward": spec.missing_reward,
+        "interval": spec.interval,
+        "level": spec.level,
+        "log": _build_log(results[0].result, summary),
+        "policies": [_build_policy(answer) for answer in results],
     }
 
 
-def _log(evaluated: Evaluated, facts: LogFacts | None) -> dict[str, Any]:
+def _build_log(result: EvaluationResult, summary: LogSummary | None) -> dict[str, Any]:
     log: dict[str, Any] = {
-        "decisions": evaluated.decisions,
-        "rewarded": evaluated.rewarded,
-        "coverage": evaluated.rewarded / evaluated.decisions,
-        "mean_reward": evaluated.logged,
-        "stderr": _number(evaluated.logged_stderr),
+        "decisions": result.decisions,
+        "rewarded": result.rewarded,
+        "coverage": result.rewarded / result.decisions,
+        "mean_reward": result.logged_mean,
+        "stderr": _finite_or_none(result.logged_stderr),
     }
-    if facts is not None:
+    if summary is not None:
         log |= {
-            "users": len(facts.users),
-            "first": _iso(facts.first),
-            "last": _iso(facts.last),
+            "users": len(summary.users),
+            "first": _format_time(summary.first),
+            "last": _format_time(summary.last),
             "policies": {
                 name: {
                     "decisions": logger.decisions,
                     "rewarded": logger.rewarded,
                     "mean_reward": logger.reward_sum / logger.rewarded if logger.rewarded else None,
                 }
-                for name, logger in facts.loggers.items()
+                for name, logger in summary.logging_policies.items()
             },
         }
     return log
 
 
-def _policy(answer: Answer) -> dict[str, Any]:
-    evaluated = answer.evaluated
+def _build_policy(result: PolicyResult) -> dict[str, Any]:
+    evaluated = result.result
     return {
-        "policy": answer.policy,
-        "how": answer.how,
-        "rewards": answer.rewards,
+        "policy": result.policy,
+        "how": result.training,
+        "rewards": result.rewards,
         "estimates": [
             {
                 "estimator": name,
-                **{key: _number(value) for key, value in asdict(estimate).items() if key != "warnings"},
-                "lift": _number(estimate.value - evaluated.logged),
+                **{key: _finite_or_none(value) for key, value in asdict(estimate).items() if key != "warnings"},
+                "lift": _finite_or_none(estimate.value - evaluated.logged_mean),
             }
             for name, estimate in evaluated.estimates.items()
         ],
-        "supported": evaluated.supported,
-        "doubts": [{"doubt": doubt.sentence, "estimators": list(doubt.estimators)} for doubt in evaluated.doubts],
-        "curve": [{key: _number(value) for key, value in point._asdict().items()} for point in evaluated.curve],
+        "supported": evaluated.supported_share,
+        "doubts": [{"doubt": doubt.message, "estimators": list(doubt.estimators)} for doubt in evaluated.warnings],
+        "curve": [{key: _finite_or_none(value) for key, value in point._asdict().items()} for point in evaluated.curve],
         "weights": dict(zip(WEIGHT_BINS, evaluated.weights, strict=True)),
     }
 
 
-def _number(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _iso(ts: float | None) -> str | None:
+def _format_time(ts: float | None) -> str | None:
     return datetime.fromtimestamp(ts, UTC).isoformat(timespec="seconds") if ts else None

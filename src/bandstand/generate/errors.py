@@ -1,6 +1,6 @@
 """How generating tips fails. No ``detail`` here holds a gateway's words, a URL, a key or a task."""
 
-from bandstand.bandit.errors import BandstandError
+from bandstand.errors import BandstandError
 
 
 class GatewayError(BandstandError):

@@ -3,20 +3,22 @@
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from bandstand.bandit.errors import BandstandError, OverloadedError
-from bandstand.conversation.gateway import ChatClient, ChatReply, GatewayFault, Message
-from bandstand.conversation.prompts import Prompt
+from bandstand.errors import OverloadedError
 from bandstand.generate.errors import GatewayError, GatewayUnreachableError, NotJsonError
 from bandstand.generate.parse import TIPS_SCHEMA, NotTipsError, parse_tips
 from bandstand.generate.quote import QuotedTasks, quote_extra, quote_tasks
 from bandstand.generate.tips import Generation, TipRequest
+from bandstand.llm.chat import ChatClient, ChatReply, ChatRequest, Message, build_messages
+from bandstand.llm.errors import ChatError
+from bandstand.prompts.library import Prompt
 
 TEMPERATURE = 0.7
 MAX_TOKENS = 4_096
-TOKENS_A_TIP = 200
+TOKENS_PER_TIP = 200
 """A tip of 300 characters with its rationale, in JSON; in Chinese about the same."""
-TRIES = 3
+MAX_TRIES = 3
 DEADLINE_S = 60.0
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -64,7 +66,7 @@ class TipGenerator:
         self._deadline_s = deadline_s
         self._max_concurrent = max_concurrent
         self._clock = clock
-        self._under_way = 0
+        self._running = 0
 
     async def generate(self, request: TipRequest, prompt: Prompt) -> Generation:
         """Write at most ``request.n`` tips.
@@ -78,32 +80,34 @@ class TipGenerator:
             GatewayUnreachableError: the gateway cannot be reached, or the deadline passed.
             PromptError: the prompt cannot be rendered.
         """
-        if self._under_way >= self._max_concurrent:
+        if self._running >= self._max_concurrent:
             raise OverloadedError("Too many tips are being written just now.")
-        self._under_way += 1
+        self._running += 1
         try:
-            return await self._converse(request, prompt)
+            return await self._run_conversation(request, prompt)
         finally:
-            self._under_way -= 1
+            self._running -= 1
 
-    async def _converse(self, request: TipRequest, prompt: Prompt) -> Generation:
+    async def _run_conversation(self, request: TipRequest, prompt: Prompt) -> Generation:
         deadline = self._clock() + self._deadline_s
         quoted = quote_tasks(request.tasks)
-        rendered = prompt.render(prompt_values(request, quoted))
-        messages: list[Message] = [
-            {"role": "system", "content": rendered.system},
-            {"role": "user", "content": rendered.user},
-        ]
-        max_tokens = max(MAX_TOKENS, TOKENS_A_TIP * request.n)
+        rendered = prompt.render(build_prompt_values(request, quoted))
+        asked = ChatRequest(
+            messages=build_messages(rendered.system, rendered.user),
+            max_tokens=max(MAX_TOKENS, TOKENS_PER_TIP * request.n),
+            deadline=deadline,
+            temperature=TEMPERATURE,
+            schema=TIPS_SCHEMA,
+        )
         prompt_tokens = completion_tokens = 0
-        for tries in range(1, TRIES + 1):
-            reply = await self._ask(messages, max_tokens, deadline)
+        for tries in range(1, MAX_TRIES + 1):
+            reply = await self._request_reply(asked)
             prompt_tokens += reply.prompt_tokens or 0
             completion_tokens += reply.completion_tokens or 0
             try:
                 tips = parse_tips(reply.text, request.n, quoted.ids)
             except NotTipsError as error:
-                messages += _correction(reply, str(error))
+                asked = replace(asked, messages=asked.messages + _build_correction(reply, str(error)))
             else:
                 return Generation(
                     tips=tips,
@@ -116,20 +120,12 @@ class TipGenerator:
                     tries=tries,
                     tasks_left_out=quoted.left_out,
                 )
-        raise NotJsonError(f"The model did not answer with valid JSON in {TRIES} tries.")
+        raise NotJsonError(f"The model did not answer with valid JSON in {MAX_TRIES} tries.")
 
-    async def _ask(self, messages: list[Message], max_tokens: int, deadline: float) -> ChatReply:
+    async def _request_reply(self, asked: ChatRequest) -> ChatReply:
         try:
-            reply = await self._client.complete(
-                tuple(messages),
-                max_tokens=max_tokens,
-                deadline=deadline,
-                temperature=TEMPERATURE,
-                schema=TIPS_SCHEMA,
-            )
-        except BandstandError as error:
-            if not isinstance(error, GatewayFault):
-                raise
+            reply = await self._client.complete(asked)
+        except ChatError as error:
             if error.reached:
                 raise GatewayError("The model gateway answered with an error.") from error
             detail = "The model gateway cannot be reached, or did not answer in time."
@@ -142,7 +138,7 @@ class TipGenerator:
         return reply
 
 
-def prompt_values(request: TipRequest, quoted: QuotedTasks) -> dict[str, object]:
+def build_prompt_values(request: TipRequest, quoted: QuotedTasks) -> dict[str, object]:
     """What a ``generate`` prompt is rendered with: a value for each of ``PARAMETERS``."""
     return {
         "n": request.n,
@@ -152,20 +148,20 @@ def prompt_values(request: TipRequest, quoted: QuotedTasks) -> dict[str, object]
         "hour_of_day": request.hour_of_day,
         "day_of_week": request.day_of_week,
         "day": _DAYS[request.day_of_week],
-        "period": day_period(request.hour_of_day),
+        "period": get_day_period(request.hour_of_day),
     }
 
 
-def day_period(hour: int) -> str:
+def get_day_period(hour: int) -> str:
     """The period of the day: 5–10 h morning, 10–14 midday, 14–18 afternoon, 18–22 evening, else night."""
     return next((period for end, period in _PERIODS if hour < end), "night")
 
 
-def _correction(reply: ChatReply, reason: str) -> list[Message]:
+def _build_correction(reply: ChatReply, reason: str) -> tuple[Message, ...]:
     if reply.finish_reason == "length":
         reason = f"{reason} {_SHORTER}"
-    return [
+    return (
         # Some gateways refuse an empty message.
         {"role": "assistant", "content": reply.text or "(nothing)"},
         {"role": "user", "content": _CORRECTION.format(reason=reason)},
-    ]
+    )

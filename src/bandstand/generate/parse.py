@@ -12,11 +12,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple, NoReturn
 
-from bandstand.generate.quote import clipped, visible
-from bandstand.generate.tips import Tip
+from bandstand.generate.quote import strip_hidden, truncate_end
+from bandstand.generate.tips import GeneratedTip
 
-CONTENT_CHARACTERS = 2_000
-ID_CHARACTERS = 256
+MAX_CONTENT_CHARS = 2_000
+MAX_ID_CHARS = 256
 
 TIPS_SCHEMA: Mapping[str, object] = {
     "title": "tips",
@@ -56,7 +56,7 @@ class _Draft(NamedTuple):
     task_id: str
 
 
-def parse_tips(text: str, n: int, task_ids: Collection[str] = ()) -> tuple[Tip, ...]:
+def parse_tips(text: str, n: int, task_ids: Collection[str] = ()) -> tuple[GeneratedTip, ...]:
     """The first ``n`` tips of a model's text, fewer where it wrote fewer.
 
     Args:
@@ -67,12 +67,12 @@ def parse_tips(text: str, n: int, task_ids: Collection[str] = ()) -> tuple[Tip, 
     Raises:
         NotTipsError: the text has another shape.
     """
-    items = _array(_json(_unfenced(text)))
-    drafts = [_draft(item, position) for position, item in enumerate(items, 1)]
+    items = _find_array(_parse_json(_strip_fence(text)))
+    drafts = [_parse_draft(item, position) for position, item in enumerate(items, 1)]
     drafts = [draft for draft in drafts if draft.content][:n]
-    ids = _unique([draft.id for draft in drafts])
+    ids = _make_unique([draft.id for draft in drafts])
     return tuple(
-        Tip(
+        GeneratedTip(
             id=tip_id,
             content=draft.content,
             rationale=draft.rationale,
@@ -82,17 +82,17 @@ def parse_tips(text: str, n: int, task_ids: Collection[str] = ()) -> tuple[Tip, 
     )
 
 
-def _unfenced(text: str) -> str:
+def _strip_fence(text: str) -> str:
     text = text.strip().removeprefix("\ufeff")
     fenced = _FENCE.fullmatch(text)
     return fenced[1] if fenced else text
 
 
-def _json(text: str) -> object:
+def _parse_json(text: str) -> object:
     if not text:
         raise NotTipsError("The answer is empty.")
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_reject_constant)
     except json.JSONDecodeError as error:
         raise NotTipsError(f"The answer is not JSON: {error.msg} at line {error.lineno}.") from None
     except RecursionError:
@@ -102,11 +102,11 @@ def _json(text: str) -> object:
         raise NotTipsError("The answer holds a number that is too long.") from None
 
 
-def _no_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise json.JSONDecodeError(f"{name} is not JSON", "", 0)
 
 
-def _array(value: object) -> Sequence[object]:
+def _find_array(value: object) -> Sequence[object]:
     if isinstance(value, list):
         return value
     if not isinstance(value, dict):
@@ -114,11 +114,11 @@ def _array(value: object) -> Sequence[object]:
     arrays = [item for item in value.values() if isinstance(item, list)]
     if len(arrays) != 1 or "content" in value:
         raise NotTipsError("The answer is an object that does not hold exactly one array of tips.")
-    only: list[object] = arrays[0]
-    return only
+    tips: list[object] = arrays[0]
+    return tips
 
 
-def _draft(item: object, position: int) -> _Draft:
+def _parse_draft(item: object, position: int) -> _Draft:
     if not isinstance(item, dict):
         raise NotTipsError(f"Tip {position} is not an object.")
     content, rationale, tip_id, task_id = (item.get(key) for key in ("content", "rationale", "id", "task_id"))
@@ -130,20 +130,20 @@ def _draft(item: object, position: int) -> _Draft:
         raise NotTipsError(f"The id of tip {position} is not a text.")
     if isinstance(task_id, bool) or not isinstance(task_id, str | int):
         task_id = ""
-    return _Draft(_id(tip_id), _shown(content), _shown(rationale or "") or None, str(task_id))
+    return _Draft(_clean_id(tip_id), _clean_text(content), _clean_text(rationale or "") or None, str(task_id))
 
 
-def _id(value: str | int | None) -> str:
+def _clean_id(value: str | int | None) -> str:
     """The model's id, or "" where there is none that ``/score`` would take."""
     tip_id = "" if value is None else str(value).strip()
-    return tip_id if len(tip_id) <= ID_CHARACTERS and tip_id.isprintable() else ""
+    return tip_id if len(tip_id) <= MAX_ID_CHARS and tip_id.isprintable() else ""
 
 
-def _shown(text: str) -> str:
-    return clipped(visible(text).strip(), CONTENT_CHARACTERS)
+def _clean_text(text: str) -> str:
+    return truncate_end(strip_hidden(text).strip(), MAX_CONTENT_CHARS)
 
 
-def _unique(ids: Sequence[str]) -> list[str]:
+def _make_unique(ids: Sequence[str]) -> list[str]:
     """Fill in ``tip-{i}`` (i from 1) where an id is missing, and tell repeated ones apart: the first keeps its id."""
     taken = set(ids)
     seen: set[str] = set()
@@ -151,13 +151,13 @@ def _unique(ids: Sequence[str]) -> list[str]:
     for position, given in enumerate(ids, 1):
         wanted = given or f"tip-{position}"
         if wanted in seen or (not given and wanted in taken):
-            wanted = next(other for other in _variants(wanted) if other not in taken and other not in seen)
+            wanted = next(other for other in _iter_variants(wanted) if other not in taken and other not in seen)
         seen.add(wanted)
         unique.append(wanted)
     return unique
 
 
-def _variants(tip_id: str) -> Iterator[str]:
+def _iter_variants(tip_id: str) -> Iterator[str]:
     for number in count(2):
         suffix = f"-{number}"
-        yield tip_id[: ID_CHARACTERS - len(suffix)] + suffix
+        yield tip_id[: MAX_ID_CHARS - len(suffix)] + suffix

@@ -11,16 +11,16 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from bandstand.generate.tasks import Task, most_urgent
+from bandstand.generate.tasks import Task, select_most_urgent
 
-TASKS_CHARACTERS = 16_000
-EXTRA_CHARACTERS = 2_000
+MAX_TASKS_CHARS = 16_000
+MAX_EXTRA_CHARS = 2_000
 
-_ID = 100
-_TEXT = 500
-_TASK_EXTRA = 1_000
-_DEPTH = 6
-_LARGEST = 2**63
+_MAX_ID_CHARS = 100
+_MAX_TEXT_CHARS = 500
+_MAX_TASK_EXTRA_CHARS = 1_000
+_MAX_DEPTH = 6
+_MAX_NUMBER = 2**63
 # Emoji and several scripts are spelled with these; every other format character only hides or reorders text.
 _JOINERS = {"\u200c", "\u200d"}
 _HIDDEN = {"Cc", "Cf", "Cs"}
@@ -45,7 +45,7 @@ class QuotedTasks(NamedTuple):
     ids: Collection[str] = frozenset()
 
 
-def quote_tasks(raw: Sequence[Mapping[str, object]], characters: int = TASKS_CHARACTERS) -> QuotedTasks:
+def quote_tasks(raw: Sequence[Mapping[str, object]], characters: int = MAX_TASKS_CHARS) -> QuotedTasks:
     """Quote as many tasks as fit into so many characters, at most 200, in the caller's order.
 
     The least urgent are left out first, and among equals the oldest.
@@ -57,28 +57,28 @@ def quote_tasks(raw: Sequence[Mapping[str, object]], characters: int = TASKS_CHA
     kept: list[tuple[int, str]] = []
     ids: set[str] = set()
     room = characters
-    for position, task in most_urgent(raw):
-        line = _line(task)
+    for position, task in select_most_urgent(raw):
+        line = _format_task(task)
         room -= len(line) + 1
         if room < 0:
             break
         kept.append((position, line))
-        if task.id.isprintable() and 0 < len(task.id) <= _ID:
+        if task.id.isprintable() and 0 < len(task.id) <= _MAX_ID_CHARS:
             ids.add(task.id)
-    return QuotedTasks(fenced("tasks", [line for _, line in sorted(kept)]), len(raw) - len(kept), ids)
+    return QuotedTasks(wrap_in_fence("tasks", [line for _, line in sorted(kept)]), len(raw) - len(kept), ids)
 
 
-def quote_extra(extra: Mapping[str, object], characters: int = EXTRA_CHARACTERS) -> str:
+def quote_extra(extra: Mapping[str, object], characters: int = MAX_EXTRA_CHARS) -> str:
     """Quote a request's ``extra`` object, cut to about so many characters; "" where it is empty."""
-    return fenced("extra", [_json(bounded(extra, characters))]) if extra else ""
+    return wrap_in_fence("extra", [_to_json(copy_bounded(extra, characters))]) if extra else ""
 
 
-def fenced(name: str, lines: Sequence[str]) -> str:
+def wrap_in_fence(name: str, lines: Sequence[str]) -> str:
     """Lines between ``<name>`` and ``</name>``; they must be escaped already."""
     return "\n".join([f"<{name}>", *lines, f"</{name}>"])
 
 
-def visible(text: str) -> str:
+def strip_hidden(text: str) -> str:
     """The text without what cannot be seen, but for line feeds, tabs, and a joiner or selector after a character."""
     if text.isascii() and text.isprintable():
         return text
@@ -87,12 +87,12 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(r"\1", text)
 
 
-def clipped(text: str, characters: int) -> str:
+def truncate_end(text: str, characters: int) -> str:
     """The text's head, ended by an ellipsis where it was longer than so many characters."""
     return text if len(text) <= characters else text[: max(characters - 1, 0)] + "…"
 
 
-def bounded(value: object, characters: int) -> object:
+def copy_bounded(value: object, characters: int) -> object:
     """A copy of a JSON value that holds about so many characters at most; what does not fit is left out."""
     return _Copier(characters).copy(value, 0)
 
@@ -105,19 +105,19 @@ class _Copier:
         # Every value costs something, so that a wide tree of empty lists ends as well.
         self._room -= 4
         if isinstance(value, str):
-            return self._text(value)
+            return self._copy_text(value)
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int | float):
-            return value if -_LARGEST < value < _LARGEST else "…"
-        if isinstance(value, Mapping) and depth < _DEPTH:
+            return value if -_MAX_NUMBER < value < _MAX_NUMBER else "…"
+        if isinstance(value, Mapping) and depth < _MAX_DEPTH:
             copied = {}
             for key, item in value.items():
                 if self._room <= 0:
                     break
-                copied[self._text(str(key))] = self.copy(item, depth + 1)
+                copied[self._copy_text(str(key))] = self.copy(item, depth + 1)
             return copied
-        if isinstance(value, list | tuple) and depth < _DEPTH:
+        if isinstance(value, list | tuple) and depth < _MAX_DEPTH:
             items = []
             for item in value:
                 if self._room <= 0:
@@ -126,25 +126,25 @@ class _Copier:
             return items
         return "…"
 
-    def _text(self, text: str) -> str:
-        text = visible(clipped(text, max(1, min(_TEXT, self._room))))
+    def _copy_text(self, text: str) -> str:
+        text = strip_hidden(truncate_end(text, max(1, min(_MAX_TEXT_CHARS, self._room))))
         self._room -= len(text)
         return text
 
 
-def _line(task: Task) -> str:
-    shown: dict[str, object] = {
-        "id": visible(clipped(task.id, _ID)),
-        "title": visible(clipped(task.title, _TEXT)),
-        "description": visible(clipped(task.description, _TEXT)),
-        "due": visible(clipped(task.due, _ID)),
+def _format_task(task: Task) -> str:
+    fields: dict[str, object] = {
+        "id": strip_hidden(truncate_end(task.id, _MAX_ID_CHARS)),
+        "title": strip_hidden(truncate_end(task.title, _MAX_TEXT_CHARS)),
+        "description": strip_hidden(truncate_end(task.description, _MAX_TEXT_CHARS)),
+        "due": strip_hidden(truncate_end(task.due, _MAX_ID_CHARS)),
         "priority": task.priority,
         "is_overdue": task.is_overdue,
         "age_days": None if task.age_days is None else round(task.age_days, 1),
-        "extra": bounded(task.extra, _TASK_EXTRA),
+        "extra": copy_bounded(task.extra, _MAX_TASK_EXTRA_CHARS),
     }
-    return _json({name: value for name, value in shown.items() if value not in ("", {}, None)})
+    return _to_json({name: value for name, value in fields.items() if value not in ("", {}, None)})
 
 
-def _json(value: object) -> str:
+def _to_json(value: object) -> str:
     return _ENCODER.encode(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

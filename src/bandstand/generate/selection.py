@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from bandstand.bandit.errors import ConfigurationError, FieldError, InvalidRequestError
-from bandstand.conversation.prompts import Prompt, PromptLibrary
+from bandstand.errors import ConfigurationError, FieldError, InvalidRequestError
+from bandstand.prompts.library import Prompt, PromptLibrary
 
 GENERATE = "generate"
 BASELINE = "v1"
 
 
-class Selected(NamedTuple):
+class SelectedPrompt(NamedTuple):
     """A prompt, and the probability with which it was drawn; None where the request named it."""
 
     prompt: Prompt
@@ -29,7 +29,7 @@ def default_versions(setting: str, library: PromptLibrary, name: str = GENERATE)
     versions = tuple(dict.fromkeys(part.strip() for part in setting.split(",") if part.strip())) or (BASELINE,)
     for version in versions:
         if library.get(name, version) is None:
-            known = ", ".join(library.versions(name)) or "none"
+            known = ", ".join(library.list_versions(name)) or "none"
             raise ConfigurationError(f"DEFAULT_PROMPT_VERSION names {version!r}; there is {known}.")
     return versions
 
@@ -41,7 +41,7 @@ def uniform(versions: Sequence[str]) -> dict[str, float]:
 
 def select_prompt(
     requested: str | None, shares: Mapping[str, float], library: PromptLibrary, *, u: float, name: str = GENERATE
-) -> Selected:
+) -> SelectedPrompt:
     """The prompt for one request.
 
     Args:
@@ -61,8 +61,8 @@ def select_prompt(
         drawn = versions[min(bisect_right(list(accumulate(shares.values())), u), len(versions) - 1)]
     prompt = library.get(name, requested or drawn or "")
     if prompt is None:
-        known = ", ".join(library.versions(name))
+        known = ", ".join(library.list_versions(name))
         raise InvalidRequestError(
             "There is no such prompt version.", [FieldError("prompt_version", f"must be one of {known}")]
         )
-    return Selected(prompt, None if drawn is None else shares[drawn])
+    return SelectedPrompt(prompt, None if drawn is None else shares[drawn])

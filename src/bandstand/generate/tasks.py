@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 MAX_TASKS = 200
 
 _PRIORITIES = range(1, 5)
-_AGES = 1e6
-_IDS = 2**63
+_MAX_AGE_DAYS = 1e6
+_MAX_ID = 2**63
 _ALIASES = {
     "title": ("title", "content", "name"),
     "description": ("description", "notes"),
@@ -48,7 +48,7 @@ def read_task(raw: Mapping[str, object]) -> Task:
     """Understand one task."""
     rest = dict(raw)
     texts = {name: _take_text(rest, aliases) for name, aliases in _ALIASES.items()}
-    identity, priority, is_overdue, age = task_id(rest), _priority(rest), _is_overdue(rest), _age(rest)
+    identity, priority, is_overdue, age = task_id(rest), _parse_priority(rest), _parse_overdue(rest), _parse_age(rest)
     for name, value in (("id", identity), ("priority", priority), ("is_overdue", is_overdue), ("task_age_days", age)):
         if value is not None:
             del rest[name]
@@ -67,12 +67,12 @@ def read_task(raw: Mapping[str, object]) -> Task:
 def task_id(raw: Mapping[str, object]) -> str | None:
     """A task's id as a text; None where it has none, or one of another type."""
     value = raw.get("id")
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _IDS:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MAX_ID:
         return str(value)
     return value if isinstance(value, str) else None
 
 
-def most_urgent(raw: Sequence[Mapping[str, object]], count: int = MAX_TASKS) -> list[tuple[int, Task]]:
+def select_most_urgent(raw: Sequence[Mapping[str, object]], count: int = MAX_TASKS) -> list[tuple[int, Task]]:
     """At most ``count`` tasks with their positions in ``raw``, the most urgent first.
 
     Urgency is being overdue, then priority, then youth: what is left out is the least urgent and, among equals, the
@@ -81,19 +81,19 @@ def most_urgent(raw: Sequence[Mapping[str, object]], count: int = MAX_TASKS) -> 
     # A body may hold hundreds of thousands, and the event loop waits: ages are looked at only as far as needed.
     ranks: list[list[int]] = [[] for _ in range(2 * _PRIORITIES.stop)]
     for position, task in enumerate(raw):
-        ranks[_rank(task)].append(position)
+        ranks[_compute_rank(task)].append(position)
     positions: list[int] = []
     for rank in reversed(ranks):
-        rank.sort(key=lambda position: _age(raw[position]) or 0.0)
+        rank.sort(key=lambda position: _parse_age(raw[position]) or 0.0)
         positions += rank[: count - len(positions)]
         if len(positions) == count:
             break
     return [(position, read_task(raw[position])) for position in positions]
 
 
-def _rank(raw: Mapping[str, object]) -> int:
+def _compute_rank(raw: Mapping[str, object]) -> int:
     """Being overdue, then priority, as one number."""
-    priority = _priority(raw) or 1
+    priority = _parse_priority(raw) or 1
     return priority + _PRIORITIES.stop if raw.get("is_overdue") is True else priority
 
 
@@ -106,18 +106,18 @@ def _take_text(rest: dict[str, object], names: Sequence[str]) -> str:
     return ""
 
 
-def _priority(raw: Mapping[str, object]) -> int | None:
+def _parse_priority(raw: Mapping[str, object]) -> int | None:
     value = raw.get("priority")
     return value if type(value) is int and value in _PRIORITIES else None
 
 
-def _is_overdue(raw: Mapping[str, object]) -> bool | None:
+def _parse_overdue(raw: Mapping[str, object]) -> bool | None:
     value = raw.get("is_overdue")
     return value if isinstance(value, bool) else None
 
 
-def _age(raw: Mapping[str, object]) -> float | None:
+def _parse_age(raw: Mapping[str, object]) -> float | None:
     value = raw.get("task_age_days")
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not -_AGES < value < _AGES:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not -_MAX_AGE_DAYS < value < _MAX_AGE_DAYS:
         return None
     return max(0.0, float(value))

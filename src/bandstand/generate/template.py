@@ -1,16 +1,16 @@
 """Tips without a model: what the tasks themselves say, in plain words and nothing invented."""
 
-from bandstand.generate.parse import ID_CHARACTERS
-from bandstand.generate.quote import clipped, visible
-from bandstand.generate.tasks import Task, most_urgent
-from bandstand.generate.tips import Generation, Tip, TipRequest
+from bandstand.generate.parse import MAX_ID_CHARS
+from bandstand.generate.quote import strip_hidden, truncate_end
+from bandstand.generate.tasks import Task, select_most_urgent
+from bandstand.generate.tips import GeneratedTip, Generation, TipRequest
 
 TEMPLATE = "template"
 
-_TITLE = 200
+_MAX_TITLE_CHARS = 200
 _LONG_WAIT_DAYS = 7.0
 _PRIORITY_WORDS = {1: "low", 2: "medium", 3: "high", 4: "urgent"}
-_PRESSING = (3, 4)
+_HIGH_PRIORITIES = (3, 4)
 
 
 class TemplateTipGenerator:
@@ -21,10 +21,10 @@ class TemplateTipGenerator:
 
     def generate(self, request: TipRequest) -> Generation:
         """Write at most ``request.n`` tips; fewer where there are fewer tasks."""
-        tasks = [task for _, task in most_urgent(request.tasks)]
-        chosen = sorted(filter(_title, tasks), key=_longest_waiting_first)[: request.n]
+        tasks = [task for _, task in select_most_urgent(request.tasks)]
+        chosen = sorted(filter(_get_title, tasks), key=_get_sort_key)[: request.n]
         return Generation(
-            tips=tuple(_tip(task, position) for position, task in enumerate(chosen, 1)),
+            tips=tuple(_build_tip(task, position) for position, task in enumerate(chosen, 1)),
             requested=request.n,
             model=TEMPLATE,
             prompt_version=TEMPLATE,
@@ -32,44 +32,44 @@ class TemplateTipGenerator:
         )
 
 
-def _longest_waiting_first(task: Task) -> tuple[bool, int, float]:
+def _get_sort_key(task: Task) -> tuple[bool, int, float]:
     return not task.is_overdue, -(task.priority or 1), -(task.age_days or 0.0)
 
 
-def _title(task: Task) -> str:
-    return " ".join(visible(clipped(task.title, _TITLE)).split())
+def _get_title(task: Task) -> str:
+    return " ".join(strip_hidden(truncate_end(task.title, _MAX_TITLE_CHARS)).split())
 
 
-def _tip(task: Task, position: int) -> Tip:
-    return Tip(
+def _build_tip(task: Task, position: int) -> GeneratedTip:
+    return GeneratedTip(
         id=f"tip-{position}",
-        content=_content(task),
-        rationale=_rationale(task),
+        content=_format_content(task),
+        rationale=_format_rationale(task),
         source="template",
-        source_id=task.id if 0 < len(task.id) <= ID_CHARACTERS else None,
+        source_id=task.id if 0 < len(task.id) <= MAX_ID_CHARS else None,
     )
 
 
-def _content(task: Task) -> str:
-    title = f"“{_title(task)}”"
+def _format_content(task: Task) -> str:
+    title = f"“{_get_title(task)}”"
     if task.is_overdue:
         return f"{title} is overdue. Do it now, or choose a new day for it."
-    if task.priority in _PRESSING:
+    if task.priority in _HIGH_PRIORITIES:
         return f"Give {title} your next free half hour: it has {_PRIORITY_WORDS[task.priority]} priority."
     if task.age_days is not None and task.age_days >= _LONG_WAIT_DAYS:
-        return f"{title} has waited {_days(task.age_days)}. Take its first step today, or let it go."
+        return f"{title} has waited {_format_days(task.age_days)}. Take its first step today, or let it go."
     return f"When you have a moment, take the next step on {title}."
 
 
-def _rationale(task: Task) -> str | None:
-    facts = ["overdue"] if task.is_overdue else []
+def _format_rationale(task: Task) -> str | None:
+    reasons = ["overdue"] if task.is_overdue else []
     if task.priority is not None:
-        facts.append(f"{_PRIORITY_WORDS[task.priority]} priority")
+        reasons.append(f"{_PRIORITY_WORDS[task.priority]} priority")
     if task.age_days is not None and task.age_days >= 1:
-        facts.append(f"on the list for {_days(task.age_days)}")
-    return f"{', '.join(facts).capitalize()}." if facts else None
+        reasons.append(f"on the list for {_format_days(task.age_days)}")
+    return f"{', '.join(reasons).capitalize()}." if reasons else None
 
 
-def _days(age: float) -> str:
+def _format_days(age: float) -> str:
     days = int(age)
     return "1 day" if days == 1 else f"{days:,} days"

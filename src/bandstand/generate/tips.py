@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Source = Literal["llm", "template"]
+TipSource = Literal["llm", "template"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class TipRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tip:
+class GeneratedTip:
     """One tip.
 
     Attributes:
@@ -41,7 +41,7 @@ class Tip:
     id: str
     content: str
     rationale: str | None = None
-    source: Source = "llm"
+    source: TipSource = "llm"
     source_id: str | None = None
 
 
@@ -61,7 +61,7 @@ class Generation:
         tasks_left_out: tasks that the model did not see.
     """
 
-    tips: tuple[Tip, ...]
+    tips: tuple[GeneratedTip, ...]
     requested: int
     model: str
     prompt_version: str

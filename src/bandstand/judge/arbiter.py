@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal, NamedTuple, Self
 
-from bandstand.bandit.definition import is_number, unknown
-from bandstand.bandit.errors import FieldError, InvalidRequestError
+from bandstand.definition import describe_unknown, is_number
+from bandstand.errors import FieldError, InvalidRequestError
 
 TriggerReason = Literal["", "disabled", "rule_semantic_conflict", "gray_zone", "multi_intent"]
 
@@ -28,7 +28,7 @@ class RuleSignal(NamedTuple):
     score: float
 
 
-class Candidate(NamedTuple):
+class IntentCandidate(NamedTuple):
     """An intent that the message may have, with its semantic score in [0, 1]."""
 
     id: str
@@ -64,13 +64,15 @@ class ArbiterSettings:
     multi_intent_threshold: float = 0.1
     llm_judge_timeout_ms: int = 2_000
 
-    def overridden(self, config: Mapping[str, Any]) -> Self:
+    def with_overrides(self, config: Mapping[str, Any]) -> Self:
         """Return these settings with a request's own thresholds; nothing else can be overridden.
 
         Raises:
             InvalidRequestError: a key is no threshold, or its value no number from 0 to 1; names each.
         """
-        faults = [FieldError(f"config.{key}", unknown(key, THRESHOLDS)) for key in config if key not in THRESHOLDS]
+        faults = [
+            FieldError(f"config.{key}", describe_unknown(key, THRESHOLDS)) for key in config if key not in THRESHOLDS
+        ]
         faults += [
             FieldError(f"config.{key}", "must be a number from 0 to 1")
             for key, value in config.items()
@@ -81,7 +83,7 @@ class ArbiterSettings:
         return type(self)(**{**asdict(self), **config})
 
     @classmethod
-    def names(cls) -> tuple[str, ...]:
+    def list_names(cls) -> tuple[str, ...]:
         """Return the names of all settings."""
         return tuple(field.name for field in fields(cls))
 
@@ -116,7 +118,7 @@ class Arbitration:
 
 
 def should_trigger(
-    rule: RuleSignal | None, semantic: Sequence[Candidate], settings: ArbiterSettings | None = None
+    rule: RuleSignal | None, semantic: Sequence[IntentCandidate], settings: ArbiterSettings | None = None
 ) -> Trigger:
     """Decide whether to ask the LLM; the checks and their order are contract A7's.
 
@@ -125,7 +127,7 @@ def should_trigger(
         semantic: the candidates, best first.
         settings: the defaults if left out.
 
-    >>> should_trigger(RuleSignal("refund", 0.7), [Candidate("cancel", "Cancel", "", 0.6)])
+    >>> should_trigger(RuleSignal("refund", 0.7), [IntentCandidate("cancel", "Cancel", "", 0.6)])
     Trigger(triggered=True, reason='rule_semantic_conflict')
     """
     settings = settings or ArbiterSettings()
@@ -138,17 +140,19 @@ def should_trigger(
         and by_rule > 0
         and by_meaning > 0
         and rule.rule_id != semantic[0].id
-        and _closer(by_rule, by_meaning, settings.conflict_threshold)
+        and _is_within(by_rule, by_meaning, settings.conflict_threshold)
     ):
         return Trigger(triggered=True, reason="rule_semantic_conflict")
     if settings.min_trigger_threshold < max(by_rule, by_meaning) < settings.gray_zone_threshold:
         return Trigger(triggered=True, reason="gray_zone")
-    if len(semantic) > 1 and _closer(semantic[0].score, semantic[1].score, settings.multi_intent_threshold):
+    if len(semantic) > 1 and _is_within(semantic[0].score, semantic[1].score, settings.multi_intent_threshold):
         return Trigger(triggered=True, reason="multi_intent")
     return Trigger(triggered=False, reason="")
 
 
-def not_triggered(rule: RuleSignal | None, semantic: Sequence[Candidate], reason: TriggerReason = "") -> Arbitration:
+def not_triggered(
+    rule: RuleSignal | None, semantic: Sequence[IntentCandidate], reason: TriggerReason = ""
+) -> Arbitration:
     """Decide without the LLM: the intent with the higher score, the rule's where they are equal; none if there is none.
 
     Args:
@@ -162,12 +166,12 @@ def not_triggered(rule: RuleSignal | None, semantic: Sequence[Candidate], reason
     elif semantic:
         intent_id, score, reasoning = semantic[0].id, semantic[0].score, "the best candidate's score is the higher"
     else:
-        return _outcome(None, None, 0.0, "no rule and no candidate", reason=reason)
-    return _outcome(intent_id, names.get(intent_id, intent_id), score, reasoning, reason=reason)
+        return _build_arbitration(None, None, 0.0, "no rule and no candidate", reason=reason)
+    return _build_arbitration(intent_id, names.get(intent_id, intent_id), score, reasoning, reason=reason)
 
 
 def decided(
-    semantic: Sequence[Candidate],
+    semantic: Sequence[IntentCandidate],
     intent_id: object,
     score: object,
     reasoning: str,
@@ -190,7 +194,7 @@ def decided(
     names = {candidate.id: candidate.name for candidate in semantic}
     if not isinstance(intent_id, str) or intent_id not in names or not (is_number(score) and 0 <= score <= 1):
         return undecided(reason, "the model chose none of the candidates", duration_ms, tokens_used)
-    return _outcome(
+    return _build_arbitration(
         intent_id,
         names[intent_id],
         float(score),
@@ -211,16 +215,16 @@ def undecided(reason: TriggerReason, why: str, duration_ms: float, tokens_used: 
         duration_ms: what it took.
         tokens_used: what it read and wrote.
     """
-    return _outcome(
+    return _build_arbitration(
         None, None, 0.0, why, reason=reason, triggered=True, duration_ms=duration_ms, tokens_used=tokens_used
     )
 
 
-def _closer(a: float, b: float, threshold: float) -> bool:
+def _is_within(a: float, b: float, threshold: float) -> bool:
     return round(math.fabs(a - b), _DIGITS) < threshold
 
 
-def _outcome(
+def _build_arbitration(
     intent_id: str | None,
     intent_name: str | None,
     score: float,

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from itertools import groupby, pairwise
 from typing import Any, Final, Literal, Self
 
-from bandstand.bandit.definition import definition_hash, is_number
-from bandstand.bandit.errors import ConfigurationError, InvalidRequestError
+from bandstand.definition import hash_definition, is_number
+from bandstand.errors import ConfigurationError, InvalidRequestError
 from bandstand.judge.verdict import Judged
 
 Method = Literal["isotonic", "platt"]
@@ -54,13 +54,13 @@ class Calibration:
         """Return the calibrated confidence, in [0, 1]."""
         if self.method == "platt":
             slope, offset = self.points[0]
-            return _sigmoid(slope * _logit(confidence) + offset)
-        return _on_line(self.points, confidence)
+            return _compute_sigmoid(slope * _compute_logit(confidence) + offset)
+        return _compute_interpolated(self.points, confidence)
 
     @property
     def name(self) -> str:
         """What verdicts and rewards record: tier, method and hash."""
-        return f"{self.tier}-{self.method}@{definition_hash(asdict(self))[:_HASH_DIGITS]}"
+        return f"{self.tier}-{self.method}@{hash_definition(asdict(self))[:_HASH_DIGITS]}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the document that :meth:`from_json` reads back equal."""
@@ -91,24 +91,24 @@ class Calibrations:
     """Those that a deployment has: each acts on the verdicts of the judge it was fitted to, and on no other's.
 
     Attributes:
-        each: one a tier and taxonomy.
+        entries: one a tier and taxonomy.
     """
 
-    each: tuple[Calibration, ...] = ()
+    entries: tuple[Calibration, ...] = ()
 
-    def of(self, judged: Judged) -> Calibration | None:
+    def find(self, judged: Judged) -> Calibration | None:
         """Return the one for a verdict: of its very tier, model and taxonomy; None where there is none."""
         wanted = (judged.tier, judged.model, judged.taxonomy)
-        return next((one for one in self.each if (one.tier, one.model, one.taxonomy) == wanted), None)
+        return next((one for one in self.entries if (one.tier, one.model, one.taxonomy) == wanted), None)
 
-    def renewed(self, calibration: Calibration) -> Self:
+    def with_calibration(self, calibration: Calibration) -> Self:
         """Return these with another, in place of the one that its tier and taxonomy had."""
-        kept = (one for one in self.each if (one.tier, one.taxonomy) != (calibration.tier, calibration.taxonomy))
+        kept = (one for one in self.entries if (one.tier, one.taxonomy) != (calibration.tier, calibration.taxonomy))
         return type(self)((*kept, calibration))
 
     def as_json(self) -> dict[str, Any]:
         """Return the document that :meth:`from_json` reads back equal."""
-        return {"version": VERSION, "calibrations": [one.as_json() for one in self.each]}
+        return {"version": VERSION, "calibrations": [one.as_json() for one in self.entries]}
 
     @classmethod
     def from_json(cls, document: object) -> Self:
@@ -124,7 +124,7 @@ class Calibrations:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class CalibrationExample:
     """A verdict beside the truth.
 
     Attributes:
@@ -141,7 +141,7 @@ class Scored:
 
 
 def fit_calibration(
-    scored: Sequence[Scored],
+    scored: Sequence[CalibrationExample],
     *,
     tier: str,
     model: str,
@@ -162,7 +162,7 @@ def fit_calibration(
         raise InvalidRequestError(f"a calibration needs at least {MIN_EXAMPLES} labelled verdicts, not {len(scored)}")
     if not (is_number(target_precision) and 0 < target_precision <= 1):
         raise InvalidRequestError("the target precision must be above 0 and at most 1")
-    points = _isotonic(scored) if method == "isotonic" else (_platt(scored),)
+    points = _fit_isotonic(scored) if method == "isotonic" else (_fit_platt(scored),)
     draft = Calibration(
         tier=tier,
         model=model,
@@ -194,7 +194,7 @@ def pick_tau(negatives: Sequence[tuple[float, bool]], target_precision: float) -
     return best
 
 
-def _isotonic(scored: Sequence[Scored]) -> tuple[tuple[float, float], ...]:
+def _fit_isotonic(scored: Sequence[CalibrationExample]) -> tuple[tuple[float, float], ...]:
     blocks: list[list[float]] = []  # each: lowest and highest confidence, how many right, how many
     for confidence, group in groupby(sorted(scored, key=lambda s: s.confidence), key=lambda s: s.confidence):
         verdicts = list(group)
@@ -206,14 +206,14 @@ def _isotonic(scored: Sequence[Scored]) -> tuple[tuple[float, float], ...]:
     return tuple(ends)
 
 
-def _platt(scored: Sequence[Scored]) -> tuple[float, float]:
+def _fit_platt(scored: Sequence[CalibrationExample]) -> tuple[float, float]:
     right = sum(s.correct for s in scored)
     high, low = (right + 1) / (right + 2), 1 / (len(scored) - right + 2)
-    inputs = [_logit(s.confidence) for s in scored]
+    inputs = [_compute_logit(s.confidence) for s in scored]
     targets = [high if s.correct else low for s in scored]
     slope, offset = 1.0, 0.0
     for _ in range(_NEWTON_STEPS):
-        outputs = [_sigmoid(slope * x + offset) for x in inputs]
+        outputs = [_compute_sigmoid(slope * x + offset) for x in inputs]
         errors = [p - t for p, t in zip(outputs, targets, strict=True)]
         curve = [p * (1 - p) for p in outputs]
         g_slope, g_offset = sum(e * x for e, x in zip(errors, inputs, strict=True)), sum(errors)
@@ -226,10 +226,10 @@ def _platt(scored: Sequence[Scored]) -> tuple[float, float]:
         shrink = max(1.0, abs(step_slope), abs(step_offset))
         slope, offset = slope - step_slope / shrink, offset - step_offset / shrink
     # A judge that is right less often the surer it is would be turned round; better to trust it nowhere in particular.
-    return (slope, offset) if slope > 0 else (0.0, _logit(right / len(scored)))
+    return (slope, offset) if slope > 0 else (0.0, _compute_logit(right / len(scored)))
 
 
-def _on_line(points: Sequence[tuple[float, float]], x: float) -> float:
+def _compute_interpolated(points: Sequence[tuple[float, float]], x: float) -> float:
     if x <= points[0][0]:
         return points[0][1]
     for (x0, y0), (x1, y1) in pairwise(points):
@@ -238,10 +238,10 @@ def _on_line(points: Sequence[tuple[float, float]], x: float) -> float:
     return points[-1][1]
 
 
-def _logit(p: float) -> float:
+def _compute_logit(p: float) -> float:
     p = min(max(p, _EDGE), 1 - _EDGE)
     return math.log(p / (1 - p))
 
 
-def _sigmoid(x: float) -> float:
+def _compute_sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

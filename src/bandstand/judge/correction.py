@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from bandstand.bandit.errors import ConfigurationError
+from bandstand.errors import ConfigurationError
 from bandstand.judge.gate import TAU
 from bandstand.judge.taxonomy import shipped_taxonomy
 from bandstand.judge.turn import CORRECTION_LIMITS, CutTurn, Turn
@@ -34,12 +34,12 @@ class Correction:
         return asdict(self)
 
 
-def correction_turn(message: str, previous_reply: str) -> CutTurn:
+def build_correction_turn(message: str, previous_reply: str) -> CutTurn:
     """Return a user's message and the reply before it, cut to 1,000 and 500 code points, as a tier takes them."""
     return Turn("", previous_reply, message).cut(CORRECTION_LIMITS)
 
 
-def correction(kind: str, confidence: float, reasoning: str, threshold: float = TAU) -> Correction:
+def build_correction(kind: str, confidence: float, reasoning: str, threshold: float = TAU) -> Correction:
     """Judge what a tier said by the contract's rules.
 
     The confidence is clamped to [0, 1]. A correction below the threshold becomes ``neutral`` and none; what is no
@@ -64,12 +64,12 @@ def correction(kind: str, confidence: float, reasoning: str, threshold: float = 
     return Correction(is_correction=corrects, kind=kind, confidence=confidence, reasoning=reasoning)
 
 
-def correction_of(verdict: Verdict, threshold: float = TAU) -> Correction:
-    """Judge a verdict under ``correction-v1`` by the contract's rules; see :func:`correction`.
+def to_correction(verdict: Verdict, threshold: float = TAU) -> Correction:
+    """Judge a verdict under ``correction-v1`` by the contract's rules; see :func:`build_correction`.
 
     Raises:
         ConfigurationError: the verdict was given under another taxonomy.
     """
     if verdict.taxonomy != TAXONOMY.name:
         raise ConfigurationError(f"a verdict under {verdict.taxonomy} says nothing about corrections")
-    return correction(verdict.label, verdict.confidence, verdict.rationale, threshold)
+    return build_correction(verdict.label, verdict.confidence, verdict.rationale, threshold)

@@ -3,21 +3,21 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
-from bandstand.bandit.errors import ConfigurationError
+from bandstand.errors import ConfigurationError
 from bandstand.judge.calibration import Calibration, Calibrations
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.verdict import Judged, Verdict
 
 GateMode = Literal["hard", "soft"]
-Withheld = Literal["", "unscored", "below_tau", "never_updates"]
+WithheldReason = Literal["", "unscored", "below_tau", "never_updates"]
 
 TAU: Final = 0.6
 
-_UNSCORED: Final[Withheld] = "unscored"
+_UNSCORED: Final[WithheldReason] = "unscored"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
+class GateResult:
     """What a verdict taught, and by which map, threshold and calibration.
 
     Attributes:
@@ -34,7 +34,7 @@ class Applied:
 
     reward: float
     should_update: bool
-    withheld: Withheld
+    withheld: WithheldReason
     confidence: float
     mode: GateMode
     tau: float
@@ -61,12 +61,12 @@ class Gate:
     mode: GateMode = "hard"
     calibrations: Calibrations = field(default_factory=Calibrations)
 
-    def applied(self, judged: Judged, taxonomy: Taxonomy) -> Applied:
-        """Turn a verdict into what it teaches, as :func:`applied`, by the calibration that was fitted to its judge.
+    def apply(self, judged: Judged, taxonomy: Taxonomy) -> GateResult:
+        """Turn a verdict into what it teaches, as :func:`apply`, by the calibration that was fitted to its judge.
 
         A calibration's own τ goes before the gate's: it was picked for the precision that was asked for.
         """
-        calibration = self.calibrations.of(judged)
+        calibration = self.calibrations.find(judged)
         tau = self.tau if calibration is None or calibration.tau is None else calibration.tau
         return applied(judged, taxonomy, tau=tau, mode=self.mode, calibration=calibration)
 
@@ -78,7 +78,7 @@ def applied(
     tau: float = TAU,
     mode: GateMode = "hard",
     calibration: Calibration | None = None,
-) -> Applied:
+) -> GateResult:
     """Turn a verdict into what it teaches.
 
     hard: the label's reward where confidence ≥ τ and the label updates, else nothing: contract A5.
@@ -101,9 +101,13 @@ def applied(
     confidence, reward, withheld = 0.0, 0.0, _UNSCORED
     if isinstance(judged, Verdict):
         confidence = calibration(judged.confidence) if calibration else judged.confidence
-        reward = taxonomy.label(judged.label).reward if mode == "hard" else _expected(judged, taxonomy, confidence)
-        withheld = _withheld(judged, taxonomy, confidence, tau, mode)
-    return Applied(
+        reward = (
+            taxonomy.label(judged.label).reward
+            if mode == "hard"
+            else _compute_expected_reward(judged, taxonomy, confidence)
+        )
+        withheld = _get_withheld_reason(judged, taxonomy, confidence, tau, mode)
+    return GateResult(
         reward=0.0 if withheld else reward,
         should_update=not withheld,
         withheld=withheld,
@@ -116,7 +120,9 @@ def applied(
     )
 
 
-def _withheld(verdict: Verdict, taxonomy: Taxonomy, confidence: float, tau: float, mode: GateMode) -> Withheld:
+def _get_withheld_reason(
+    verdict: Verdict, taxonomy: Taxonomy, confidence: float, tau: float, mode: GateMode
+) -> WithheldReason:
     if not taxonomy.label(verdict.label).updates:
         return "never_updates"
     if mode == "hard" and confidence < tau:
@@ -124,7 +130,7 @@ def _withheld(verdict: Verdict, taxonomy: Taxonomy, confidence: float, tau: floa
     return ""
 
 
-def _expected(verdict: Verdict, taxonomy: Taxonomy, confidence: float) -> float:
+def _compute_expected_reward(verdict: Verdict, taxonomy: Taxonomy, confidence: float) -> float:
     """Σ p · reward, with the verdict's own label at the calibrated confidence and the others scaled to the rest."""
     stated = dict(verdict.probabilities)
     others = sum(p for name, p in stated.items() if name != verdict.label)

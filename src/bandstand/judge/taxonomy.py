@@ -8,13 +8,20 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Final, Literal, Self, get_args
 
-from bandstand.bandit.definition import Table, configuration_error, definition_hash, is_name, is_number, unknown
-from bandstand.bandit.errors import ConfigurationError, FieldError
+from bandstand.definition import (
+    DefinitionTable,
+    describe_unknown,
+    hash_definition,
+    is_name,
+    is_number,
+    to_configuration_error,
+)
+from bandstand.errors import ConfigurationError, FieldError
 
 Polarity = Literal["negative", "positive", "other"]
 
 POLARITIES: Final[tuple[Polarity, ...]] = get_args(Polarity)
-SHIPPED: Final = ("followup-v1", "correction-v1")
+SHIPPED_TAXONOMIES: Final = ("followup-v1", "correction-v1")
 
 _LABEL: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -66,18 +73,18 @@ class Taxonomy:
             ConfigurationError: names every fault found, not only the first.
         """
         faults: list[FieldError] = []
-        table = Table(definition, path, faults)
-        name = table.text("name")
+        table = DefinitionTable(definition, path, faults)
+        name = table.read_text("name")
         if name and not is_name(name):
-            table.fault("name", "must be lower-case letters, digits, '.', '_' and '-'")
+            table.add_fault("name", "must be lower-case letters, digits, '.', '_' and '-'")
         labels = _read_labels(table, faults)
-        table.close()
+        table.check_unknown_keys()
         if faults:
-            raise configuration_error(faults)
-        return cls(name=name, labels=labels, hash=definition_hash(definition))
+            raise to_configuration_error(faults)
+        return cls(name=name, labels=labels, hash=hash_definition(definition))
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def label_names(self) -> tuple[str, ...]:
         """The names of the labels, in order."""
         return tuple(label.name for label in self.labels)
 
@@ -90,7 +97,7 @@ class Taxonomy:
         for label in self.labels:
             if label.name == name:
                 return label
-        raise ConfigurationError(f"taxonomy {self.name}: {unknown(name, self.names)}")
+        raise ConfigurationError(f"taxonomy {self.name}: {describe_unknown(name, self.label_names)}")
 
     @property
     def neutral(self) -> Label:
@@ -99,7 +106,7 @@ class Taxonomy:
             self.labels, key=lambda label: (label.polarity != "other", not label.updates, abs(label.reward), label.name)
         )
 
-    def of_polarity(self, polarity: Polarity) -> tuple[str, ...]:
+    def list_by_polarity(self, polarity: Polarity) -> tuple[str, ...]:
         """Return the names of the labels of one polarity."""
         return tuple(label.name for label in self.labels if label.polarity == polarity)
 
@@ -110,16 +117,16 @@ def shipped_taxonomy(name: str) -> Taxonomy:
     Raises:
         ConfigurationError: no taxonomy of that name ships with Bandstand.
     """
-    if name not in SHIPPED:
-        raise ConfigurationError(f"taxonomy: {unknown(name, SHIPPED)}")
+    if name not in SHIPPED_TAXONOMIES:
+        raise ConfigurationError(f"taxonomy: {describe_unknown(name, SHIPPED_TAXONOMIES)}")
     source = resources.files("bandstand.judge").joinpath("data", "taxonomies", f"{name}.toml")
     return Taxonomy.parse(tomllib.loads(source.read_text(encoding="utf-8")), name)
 
 
-def _read_labels(table: Table, faults: list[FieldError]) -> tuple[Label, ...]:
-    entries = table.value("labels")
+def _read_labels(table: DefinitionTable, faults: list[FieldError]) -> tuple[Label, ...]:
+    entries = table.read_value("labels")
     if not isinstance(entries, Mapping) or len(entries) < 2:  # noqa: PLR2004 - one label would decide nothing
-        table.fault("labels", "must be a table of at least two labels")
+        table.add_fault("labels", "must be a table of at least two labels")
         return ()
     return tuple(
         _read_label(str(name), entry, f"{table.path}.labels.{name}", faults) for name, entry in entries.items()
@@ -127,23 +134,23 @@ def _read_labels(table: Table, faults: list[FieldError]) -> tuple[Label, ...]:
 
 
 def _read_label(name: str, entry: object, path: str, faults: list[FieldError]) -> Label:
-    table = Table(entry, path, faults)
+    table = DefinitionTable(entry, path, faults)
     if not _LABEL.fullmatch(name):
         faults.append(FieldError(path, "must be named by a lower-case letter, then letters, digits and '_'"))
     reward = _read_reward(table)
     by_sign: Polarity = "negative" if reward < 0 else "positive" if reward > 0 else "other"
-    stated = table.text("polarity", by_sign, POLARITIES)
+    stated = table.read_text("polarity", by_sign, POLARITIES)
     polarity = next((choice for choice in POLARITIES if choice == stated), by_sign)
     if polarity not in {by_sign, "other"}:
-        table.fault("polarity", f"contradicts the reward {reward:g}")
-    label = Label(name, reward, polarity, table.boolean("updates", default=True), table.text("means"))
-    table.close()
+        table.add_fault("polarity", f"contradicts the reward {reward:g}")
+    label = Label(name, reward, polarity, table.read_boolean("updates", default=True), table.read_text("means"))
+    table.check_unknown_keys()
     return label
 
 
-def _read_reward(table: Table) -> float:
-    reward = table.value("reward")
+def _read_reward(table: DefinitionTable) -> float:
+    reward = table.read_value("reward")
     if is_number(reward) and math.fabs(reward) <= 1:
         return float(reward)
-    table.fault("reward", "must be a number from -1 to 1")
+    table.add_fault("reward", "must be a number from -1 to 1")
     return 0.0

@@ -1,7 +1,7 @@
 """Untrusted text made fit to be judged: what cannot be seen is taken out, what is too long is cut, markup is quoted.
 
-The order matters and is always: :func:`visible`, :func:`cut`, then :func:`fenced`. Cutting counts what a reader would
-see, and a fence goes round text that can no longer change.
+The order matters and is always: :func:`strip_hidden`, :func:`truncate_middle`, then
+:func:`wrap_in_fence`. Cutting counts what a reader would see, and a fence goes round text that can no longer change.
 """
 
 import re
@@ -25,7 +25,7 @@ _SUSPECT: Final = re.compile(
 )
 
 
-def visible(text: str) -> str:
+def strip_hidden(text: str) -> str:
     r"""Take out what a reader cannot see, so that what is judged is what was shown.
 
     Gone are control characters (but ``\n`` and ``\t``), zero-width characters and joiners, soft hyphens, Hangul
@@ -33,7 +33,7 @@ def visible(text: str) -> str:
     and a lone surrogate U+FFFD. The price: emoji joined from several fall apart into them, and Persian and
     Indic words lose their joining hints.
 
-    >>> visible("per\u200bfect\u202e!")
+    >>> strip_hidden("per\u200bfect\u202e!")
     'perfect!'
     """
     if not _SUSPECT.search(text):
@@ -41,7 +41,7 @@ def visible(text: str) -> str:
     return _LONE_SURROGATE.sub("\ufffd", _HIDDEN.sub("", _LINE_BREAK.sub("\n", text)))
 
 
-def cut(text: str, limit: int) -> str:
+def truncate_middle(text: str, limit: int) -> str:
     """Keep at most ``limit`` code points, head and tail in equal parts, with :data:`GAP` for what is left out.
 
     The tail stays because an answer's closing question decides what "no" means.
@@ -53,7 +53,7 @@ def cut(text: str, limit: int) -> str:
     Raises:
         ValueError: the limit leaves no room for a head and a tail.
 
-    >>> cut("0123456789" * 3, 16)
+    >>> truncate_middle("0123456789" * 3, 16)
     '012345 […] 56789'
     """
     if limit < 16:  # noqa: PLR2004 - the smallest limit the docstring allows
@@ -65,11 +65,11 @@ def cut(text: str, limit: int) -> str:
     return text[: room - tail] + GAP + text[-tail:]
 
 
-def escaped(text: str) -> str:
+def escape_markup(text: str) -> str:
     """Replace ``&``, ``<`` and ``>`` by entities, so that no text can open or close a fence."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def fenced(name: str, text: str) -> str:
+def wrap_in_fence(name: str, text: str) -> str:
     """Put escaped text between ``<name>`` and ``</name>``, each on its own line."""
-    return f"<{name}>\n{escaped(text)}\n</{name}>"
+    return f"<{name}>\n{escape_markup(text)}\n</{name}>"

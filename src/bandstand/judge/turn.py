@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
-from bandstand.bandit.errors import FieldError, InvalidRequestError
-from bandstand.judge.text import cut, visible
+from bandstand.errors import FieldError, InvalidRequestError
+from bandstand.judge.text import strip_hidden, truncate_middle
 
 _TEXTS: Final = ("query_t", "answer_t", "query_t1")
 
 
-class Limits(NamedTuple):
+class TurnLimits(NamedTuple):
     """How many code points of each text are judged; head and tail are kept."""
 
     query_t: int
@@ -17,8 +17,8 @@ class Limits(NamedTuple):
     query_t1: int
 
 
-FOLLOWUP_LIMITS: Final = Limits(2_000, 4_000, 2_000)
-CORRECTION_LIMITS: Final = Limits(1_000, 500, 1_000)
+FOLLOWUP_LIMITS: Final = TurnLimits(2_000, 4_000, 2_000)
+CORRECTION_LIMITS: Final = TurnLimits(1_000, 500, 1_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,10 @@ class Turn:
             raise InvalidRequestError("a turn is three texts: query_t, answer_t and query_t1", faults)
         return cls(*(given[name] for name in _TEXTS))
 
-    def cut(self, limits: Limits = FOLLOWUP_LIMITS) -> CutTurn:
+    def cut(self, limits: TurnLimits = FOLLOWUP_LIMITS) -> CutTurn:
         """Return what may be judged of it; the same texts always give the same cut."""
         return CutTurn(
-            cut(visible(self.query_t), limits.query_t),
-            cut(visible(self.answer_t), limits.answer_t),
-            cut(visible(self.query_t1), limits.query_t1),
+            truncate_middle(strip_hidden(self.query_t), limits.query_t),
+            truncate_middle(strip_hidden(self.answer_t), limits.answer_t),
+            truncate_middle(strip_hidden(self.query_t1), limits.query_t1),
         )

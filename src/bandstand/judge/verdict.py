@@ -145,7 +145,7 @@ Judged = Verdict | Unscored
 """What every tier answers with."""
 
 
-def judged_from_json(document: Mapping[str, Any]) -> Judged:
+def parse_judged(document: Mapping[str, Any]) -> Judged:
     """Read a stored verdict or the reason why there is none.
 
     Raises:

@@ -5,12 +5,12 @@ called where no event loop runs; all five take their settings from the environme
 settings.
 """
 
-from bandstand.judge.judgement import Judgement
-from bandstand.judge.judging import Judge
+from bandstand.judge.cascade import CascadeJudge as Judge
+from bandstand.judge.gated_verdict import GatedVerdict as Judgement
 from bandstand.judge.turn import Turn
-from bandstand.judging.building import configuration, gate, local_judges, open_judges
-from bandstand.judging.connection import llm_host
-from bandstand.judging.programs import (
+from bandstand.wiring.judges import configuration, gate, local_judges, open_judges
+from bandstand.wiring.llm_clients import llm_host
+from bandstand.wiring.programs import (
     classify_feedback,
     estimate_reward_llm,
     estimate_rewards_batch,

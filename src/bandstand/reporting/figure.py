@@ -9,12 +9,12 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # 
 GREY = "#888888"
 
 
-def line(name: str, x: Sequence[int], y: Sequence[float | None], style: Mapping[str, Any]) -> Figure:
+def build_line(name: str, x: Sequence[int], y: Sequence[float | None], style: Mapping[str, Any]) -> Figure:
     """Draw a line; it has a gap where there is no value."""
     return {"type": "scatter", "mode": "lines", "name": name, "x": list(x), "y": list(y), "line": dict(style)}
 
 
-def banded(
+def build_banded_line(
     name: str, x: Sequence[int], mean: Sequence[float | None], stderr: Sequence[float | None], style: Mapping[str, Any]
 ) -> list[Figure]:
     """Draw a line of means, on a band of one standard error where both are known.
@@ -40,10 +40,10 @@ def banded(
         "showlegend": False,
         "legendgroup": name,
     }
-    return [band, line(name, x, mean, style) | {"legendgroup": name}]
+    return [band, build_line(name, x, mean, style) | {"legendgroup": name}]
 
 
-def on_axes(traces: Sequence[Figure], x: str, y: str) -> Figure:
+def build_figure(traces: Sequence[Figure], x: str, y: str) -> Figure:
     """Put traces on axes with these titles."""
     axis = {"gridcolor": f"{GREY}44", "zerolinecolor": f"{GREY}88", "automargin": True}
     layout = {

@@ -21,7 +21,7 @@ for (const [name, figure] of Object.entries(JSON.parse(document.getElementById("
 """
 
 
-def html_page(title: str, body: str, figures: Mapping[str, Figure]) -> str:
+def render_html_page(title: str, body: str, figures: Mapping[str, Figure]) -> str:
     """Write the page.
 
     Args:
@@ -41,7 +41,7 @@ def html_page(title: str, body: str, figures: Mapping[str, Figure]) -> str:
     )
 
 
-def places(headings: Mapping[str, str]) -> str:
+def render_placeholders(headings: Mapping[str, str]) -> str:
     """Make room for figures, each under its heading.
 
     Args:
@@ -52,19 +52,21 @@ def places(headings: Mapping[str, str]) -> str:
     )
 
 
-def fact_list(told: Mapping[str, str]) -> str:
+def render_definition_list(entries: Mapping[str, str]) -> str:
     """List facts by name."""
-    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(fact)}</dd>" for name, fact in told.items()) + "</dl>"
+    return (
+        "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(fact)}</dd>" for name, fact in entries.items()) + "</dl>"
+    )
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def render_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Write a table; the first cell of a row says what the row is."""
-    head = "".join(f"<th>{escape(each)}</th>" for each in heads)
+    head = "".join(f"<th>{escape(each)}</th>" for each in headings)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def plus_minus(value: float | None, stderr: float | None = None, form: str = ".4f") -> str:
+def format_plus_minus(value: float | None, stderr: float | None = None, form: str = ".4f") -> str:
     """Write a value with its standard error; a dash where there is none."""
     if value is None:
         return "–"

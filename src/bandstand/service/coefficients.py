@@ -4,38 +4,40 @@ from typing import Any
 
 import numpy as np
 
-from bandstand.service.deployment import Deployment, iso
+from bandstand.service.context import ServiceContext, format_time
 
-_NORMAL = 1.959963984540054
+_NORMAL_QUANTILE = 1.959963984540054
 """Half the width of a 95 % interval, in standard deviations of a normal distribution."""
 
 
-async def coefficients(deployment: Deployment, user_id: str) -> list[dict[str, Any]]:
+async def list_coefficients(deployment: ServiceContext, user_id: str) -> list[dict[str, Any]]:
     """Each configured policy's posterior of θ with the user's counters; those that met the user, the active one first.
 
     The interval of θᵢ is mᵢ ± 1.96 √Vᵢᵢ, with m and V the posterior's mean and covariance under the policy's prior and
     its noise (:mod:`bandstand.bandit.ridge`): where 95 % of the belief lies, if that noise is right.
     """
-    profile = await deployment.store.profile(user_id)
+    profile = await deployment.store.load_profile(user_id)
     now = deployment.clock()
     found = []
     for policy in deployment.catalogue.policies.values():
         state = profile.policies.get((policy.name, policy.schema.name))
         if state is None:
             continue
-        belief = state.posterior(deployment.prior(policy, user_id), now)
-        variances = np.maximum(np.diagonal(belief.covariance, axis1=-2, axis2=-1), 0.0)
-        half = _NORMAL * np.sqrt(np.broadcast_to(variances, policy.schema.shape)).ravel()
-        means = np.broadcast_to(belief.mean, policy.schema.shape).ravel()  # before the first reward, one for all blocks
+        posterior = state.get_posterior(deployment.get_prior(policy, user_id), now)
+        variances = np.maximum(np.diagonal(posterior.covariance, axis1=-2, axis2=-1), 0.0)
+        half = _NORMAL_QUANTILE * np.sqrt(np.broadcast_to(variances, policy.schema.shape)).ravel()
+        means = np.broadcast_to(
+            posterior.mean, policy.schema.shape
+        ).ravel()  # before the first reward, one for all blocks
         found.append(
             {
                 "policy": policy.name,
-                "active": policy.name == deployment.active,
+                "active": policy.name == deployment.active_policy,
                 "pulls": state.pulls,
                 "explores": state.explores,
                 "reward_count": state.reward_count,
                 "mean_reward": state.cumulative_reward / state.reward_count if state.reward_count else None,
-                "last_updated": iso(state.last_updated),
+                "last_updated": format_time(state.last_updated),
                 "features": [
                     {"label": label, "mean": mean, "low": mean - width, "high": mean + width}
                     for label, mean, width in zip(

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from bandstand.bandit.chi_square import LEAST_EXPECTED, tail
-from bandstand.service.deployment import Deployment, iso
+from bandstand.bandit.chi_square import MIN_EXPECTED, compute_p_value
+from bandstand.service.context import ServiceContext, format_time
 
-SIGNIFICANT = 0.001
+SIGNIFICANCE_LEVEL = 0.001
 
 
-async def standing(deployment: Deployment) -> dict[str, Any] | None:
+async def load_experiment_status(deployment: ServiceContext) -> dict[str, Any] | None:
     """The experiment that runs, and whether its arms have met as many users as they should; ``None`` for none.
 
     The users that an arm has decided for (each once, however often) are compared with its share of all of them:
@@ -17,19 +17,19 @@ async def standing(deployment: Deployment) -> dict[str, Any] | None:
     and a comparison of the arms says nothing. It is looked at again and again, so of sound splits more than one in a
     thousand will show it some day.
     """
-    experiment, begun = deployment.experiment, deployment.begun
+    experiment, begun = deployment.experiment, deployment.running_experiment
     if experiment is None or begun is None:
         return None
-    users = await deployment.store.enrolled(begun.seq)
-    shares = experiment.shares()
+    users = await deployment.store.count_enrolled(begun.seq)
+    shares = experiment.compute_shares()
     total = sum(users.get(policy, 0) for policy in shares)
     expected = {policy: share * total for policy, share in shares.items()}
-    enough = min(expected.values()) >= LEAST_EXPECTED
+    enough = min(expected.values()) >= MIN_EXPECTED
     statistic = sum((users.get(policy, 0) - mean) ** 2 / mean for policy, mean in expected.items()) if enough else None
-    p_value = None if statistic is None else tail(statistic, len(expected) - 1)
+    p_value = None if statistic is None else compute_p_value(statistic, len(expected) - 1)
     return {
         "name": experiment.name,
-        "since": iso(begun.ts),
+        "since": format_time(begun.ts),
         "users": total,
         "arms": {
             policy: {"share": shares[policy], "users": users.get(policy, 0), "expected": mean}
@@ -37,5 +37,5 @@ async def standing(deployment: Deployment) -> dict[str, Any] | None:
         },
         "chi_square": statistic,
         "p_value": p_value,
-        "mismatch": p_value is not None and p_value < SIGNIFICANT,
+        "mismatch": p_value is not None and p_value < SIGNIFICANCE_LEVEL,
     }

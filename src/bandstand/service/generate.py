@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bandstand.bandit.distribution import uniform01
-from bandstand.bandit.errors import StorageFullError
+from bandstand.bandit.distribution import hash_to_uniform
+from bandstand.errors import StorageFullError
 from bandstand.generate.generator import TipGenerator
 from bandstand.generate.selection import GENERATE
 from bandstand.generate.template import TemplateTipGenerator
-from bandstand.generate.tips import Generation, Tip, TipRequest
-from bandstand.service.deployment import Deployment
-from bandstand.service.prompts import Prompts
-from bandstand.service.task_features import task_features
-from bandstand.store.generations import Chooser, LoggedGeneration, PromptRef
+from bandstand.generate.tips import GeneratedTip, Generation, TipRequest
+from bandstand.service.context import ServiceContext
+from bandstand.service.prompts import PromptService
+from bandstand.service.task_features import build_task_features
+from bandstand.store.tables.generations import Chooser, LoggedGeneration, PromptRef
 
 _TEMPLATE = TemplateTipGenerator()
 
@@ -27,12 +27,12 @@ class TipWriting:
         generator: asks a model; None where no gateway is configured, and tips are made from the tasks alone.
     """
 
-    prompts: Prompts
+    prompts: PromptService
     generator: TipGenerator | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenTips:
     """Tips, as the caller hears of them.
 
     Attributes:
@@ -45,7 +45,7 @@ class Written:
     generation: Generation
     candidates: list[dict[str, Any]]
 
-    def answer(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """What the wire says of it."""
         made = self.generation
         return {
@@ -62,7 +62,9 @@ class Written:
         }
 
 
-async def generate(deployment: Deployment, writing: TipWriting, request: Mapping[str, Any], *, client: str) -> Written:
+async def generate(
+    deployment: ServiceContext, writing: TipWriting, request: Mapping[str, Any], *, client: str
+) -> WrittenTips:
     """Write up to ``request["n"]`` tips for ``request["user_id"]``; fewer is no error.
 
     Args:
@@ -80,33 +82,41 @@ async def generate(deployment: Deployment, writing: TipWriting, request: Mapping
     ts = deployment.clock()
     seq = deployment.store.next_seq(ts)
     generation_id = deployment.decision_ids.next(seq)
-    asked = request.get("prompt_version")
-    prompt, propensity = writing.prompts.select(asked, uniform01(deployment.store.secret, generation_id))
-    wanted = tip_request(request)
-    made = _TEMPLATE.generate(wanted) if writing.generator is None else await writing.generator.generate(wanted, prompt)
+    requested_version = request.get("prompt_version")
+    prompt, propensity = writing.prompts.select(
+        requested_version, hash_to_uniform(deployment.store.secret, generation_id)
+    )
+    tip_request = to_tip_request(request)
+    generation = (
+        _TEMPLATE.generate(tip_request)
+        if writing.generator is None
+        else await writing.generator.generate(tip_request, prompt)
+    )
     logged = LoggedGeneration(
         generation_id=generation_id,
         seq=seq,
         user_id=request["user_id"],
         client=client,
         ts=ts,
-        prompt=PromptRef(GENERATE, made.prompt_version, made.prompt_digest),
-        chosen=_chooser(writing, asked),
+        prompt=PromptRef(GENERATE, generation.prompt_version, generation.prompt_digest),
+        chosen=_get_chooser(writing, requested_version),
         propensity=None if writing.generator is None else propensity,
         source="llm" if writing.generator else "template",
-        model=made.model,
-        requested=made.requested,
-        tips=tuple(tip.id for tip in made.tips),
-        prompt_tokens=made.prompt_tokens,
-        completion_tokens=made.completion_tokens,
-        tries=made.tries,
-        tasks_left_out=made.tasks_left_out,
+        model=generation.model,
+        requested=generation.requested,
+        tips=tuple(tip.id for tip in generation.tips),
+        prompt_tokens=generation.prompt_tokens,
+        completion_tokens=generation.completion_tokens,
+        tries=generation.tries,
+        tasks_left_out=generation.tasks_left_out,
     )
     is_logged = await _log(deployment, logged)
-    return Written(generation_id if is_logged else None, made, _candidates(deployment, wanted, made.tips))
+    return WrittenTips(
+        generation_id if is_logged else None, generation, _build_candidates(deployment, tip_request, generation.tips)
+    )
 
 
-def tip_request(request: Mapping[str, Any]) -> TipRequest:
+def to_tip_request(request: Mapping[str, Any]) -> TipRequest:
     """A request of the wire in the words of the tip generators."""
     context = request.get("context", {})
     given = {key: context[key] for key in ("hour_of_day", "day_of_week", "extra") if key in context}
@@ -115,15 +125,17 @@ def tip_request(request: Mapping[str, Any]) -> TipRequest:
     return TipRequest(tasks=context.get("tasks", ()), **given)
 
 
-def _chooser(writing: TipWriting, asked: str | None) -> Chooser:
+def _get_chooser(writing: TipWriting, requested_version: str | None) -> Chooser:
     if writing.generator is None:
         return "default"
-    return "request" if asked else "auto" if writing.prompts.automatic else "default"
+    return "request" if requested_version else "auto" if writing.prompts.is_automatic else "default"
 
 
-def _candidates(deployment: Deployment, wanted: TipRequest, tips: Sequence[Tip]) -> list[dict[str, Any]]:
-    about = {tip.source_id for tip in tips} - {None}
-    features = task_features(deployment.catalogue.candidate_fields, wanted.tasks, about)
+def _build_candidates(
+    deployment: ServiceContext, tip_request: TipRequest, tips: Sequence[GeneratedTip]
+) -> list[dict[str, Any]]:
+    task_ids = {tip.source_id for tip in tips} - {None}
+    features = build_task_features(deployment.catalogue.candidate_fields, tip_request.tasks, task_ids)
     return [
         {
             "id": tip.id,
@@ -137,9 +149,9 @@ def _candidates(deployment: Deployment, wanted: TipRequest, tips: Sequence[Tip])
     ]
 
 
-async def _log(deployment: Deployment, generation: LoggedGeneration) -> bool:
+async def _log(deployment: ServiceContext, generation: LoggedGeneration) -> bool:
     try:
-        return await deployment.store.generated(generation)
+        return await deployment.store.log_generation(generation)
     except StorageFullError:
         if not deployment.score_when_full:
             raise

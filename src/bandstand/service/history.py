@@ -4,19 +4,21 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bandstand.bandit.errors import UnknownDecisionError
-from bandstand.service.deployment import Deployment, iso
-from bandstand.store.events import Decision
+from bandstand.errors import UnknownDecisionError
+from bandstand.service.context import ServiceContext, format_time
+from bandstand.store.records import Decision
 
 HISTORY_LENGTH = 100
 
 
-async def history(deployment: Deployment, user_id: str) -> list[dict[str, Any]]:
+async def list_history(deployment: ServiceContext, user_id: str) -> list[dict[str, Any]]:
     """The user's newest 100 decisions since the last reset, oldest first, with the raw values they were made on."""
-    return [_entry(deployment, decision) for decision in await deployment.store.history(user_id, HISTORY_LENGTH)]
+    return [
+        _build_entry(deployment, decision) for decision in await deployment.store.list_history(user_id, HISTORY_LENGTH)
+    ]
 
 
-async def receipt(deployment: Deployment, decision_id: str) -> dict[str, Any]:
+async def load_receipt(deployment: ServiceContext, decision_id: str) -> dict[str, Any]:
     """Everything a decision was made of, enough to make the same pick again.
 
     With K candidates, probability p, ``floor`` δ and ``seed`` u: where u < δ the pick is candidate ⌊K·u/δ⌋; else the
@@ -25,7 +27,7 @@ async def receipt(deployment: Deployment, decision_id: str) -> dict[str, Any]:
     Raises:
         UnknownDecisionError: no such decision.
     """
-    decision = await deployment.store.receipt(decision_id)
+    decision = await deployment.store.find_receipt(decision_id)
     if decision is None or decision.numbers is None:
         message = "no such decision"
         raise UnknownDecisionError(message)
@@ -33,16 +35,16 @@ async def receipt(deployment: Deployment, decision_id: str) -> dict[str, Any]:
     candidates = request["candidates"]
     schema = deployment.catalogue.schemas.get(decision.policy.schema)
     if schema is not None and schema.hash == decision.policy.schema_hash:
-        features = schema.encode(_context(request), [candidate.get("features", {}) for candidate in candidates])
+        features = schema.encode(_get_context(request), [candidate.get("features", {}) for candidate in candidates])
         encoded, labels = features.tolist(), list(schema.labels)
     else:  # the encoding it was made under is no longer configured
         encoded, labels = [None] * len(candidates), None
     reward = decision.reward
-    shadows = await deployment.store.shadows_of(decision)
+    shadows = await deployment.store.load_shadows(decision)
     return {
         "decision_id": decision.decision_id,
         "user_id": decision.user_id,
-        "ts": iso(decision.ts),
+        "ts": format_time(decision.ts),
         "client": decision.client,
         "policy": decision.policy.name,
         "policy_hash": decision.policy.hash,
@@ -54,7 +56,7 @@ async def receipt(deployment: Deployment, decision_id: str) -> dict[str, Any]:
         "exploring": decision.exploring,
         "seed": decision.seed,
         "floor": decision.floor,
-        "context": _context(request),
+        "context": _get_context(request),
         "feature_labels": labels,
         "candidates": [
             {"tip_id": candidate["id"], "features": x, "mean": mean, "width": width, "score": score, "probability": p}
@@ -69,7 +71,7 @@ async def receipt(deployment: Deployment, decision_id: str) -> dict[str, Any]:
             "applied": reward.applied,
             "reason": reward.reason,
             "source": reward.source,
-            "ts": iso(reward.ts),
+            "ts": format_time(reward.ts),
             "client": reward.client,
         },
         "shadows": [
@@ -88,15 +90,15 @@ async def receipt(deployment: Deployment, decision_id: str) -> dict[str, Any]:
     }
 
 
-def _entry(deployment: Deployment, decision: Decision) -> dict[str, Any]:
+def _build_entry(deployment: ServiceContext, decision: Decision) -> dict[str, Any]:
     request = json.loads(decision.body)
-    context = _context(request)
+    context = _get_context(request)
     raw = request["candidates"][decision.pick].get("features", {})
     schema = deployment.catalogue.schemas.get(decision.policy.schema)
-    features = {**raw, **context} if schema is None else schema.values(context, raw)
+    features = {**raw, **context} if schema is None else schema.raw_values(context, raw)
     day = features.get("day_of_week")  # a deployment's own schema may not have it, or mean a name by it
     return {
-        "ts": iso(decision.ts),
+        "ts": format_time(decision.ts),
         "features": features,
         "score": decision.score,
         "tip_id": decision.tip_id,
@@ -108,6 +110,6 @@ def _entry(deployment: Deployment, decision: Decision) -> dict[str, Any]:
     }
 
 
-def _context(request: Mapping[str, Any]) -> Mapping[str, Any]:
+def _get_context(request: Mapping[str, Any]) -> Mapping[str, Any]:
     context: Mapping[str, Any] = request.get("context", {})
     return context

@@ -6,20 +6,26 @@ from typing import Any
 
 import structlog
 
-from bandstand.bandit.definition import unknown
-from bandstand.bandit.errors import (
+from bandstand.definition import describe_unknown
+from bandstand.errors import (
     AlreadyRewardedError,
     FieldError,
     InvalidRequestError,
     UnknownDecisionError,
 )
 from bandstand.judge.taxonomy import Taxonomy
-from bandstand.judge.verdict import Verdict, judged_from_json
-from bandstand.service.deployment import iso
-from bandstand.service.judging import Judging
-from bandstand.store.judgements import Conclusion, Judgement, JudgementExpiredError, RewardPendingError, State
+from bandstand.judge.verdict import Verdict, parse_judged
+from bandstand.judge_worker.worker import JudgeWorker
+from bandstand.service.context import format_time
+from bandstand.store.tables.judgements import (
+    Conclusion,
+    JudgedTurn,
+    JudgementExpiredError,
+    JudgementState,
+    RewardPendingError,
+)
 
-STATUSES: Mapping[str, tuple[State, ...]] = {
+STATUSES: Mapping[str, tuple[JudgementState, ...]] = {
     "waiting": ("waiting",),
     "scored": ("taught", "withheld"),
     "taught": ("taught",),
@@ -28,28 +34,28 @@ STATUSES: Mapping[str, tuple[State, ...]] = {
 }
 """What a list may be asked for, and which states those are."""
 
-_NEAR = 1e-12
+_REWARD_TOLERANCE = 1e-12
 
 log = structlog.get_logger("bandstand")
 
 
-async def told(judging: Judging, judgement: Judgement) -> dict[str, Any]:
+async def load_detail(worker: JudgeWorker, judgement: JudgedTurn) -> dict[str, Any]:
     """Everything that is kept of a judgement."""
-    kept = await judging.store.told(judgement)
-    conclusions = kept["conclusions"]
-    standing = kept["verdicts"].get(judgement.verdict_seq)
+    detail = await worker.store.load_detail(judgement)
+    conclusions = detail["conclusions"]
+    current = detail["verdicts"].get(judgement.verdict_seq)
     newest = conclusions[-1] if conclusions else None
     return {
-        **_brief(judgement),
-        "verdict": None if standing is None else standing[2],
+        **_to_summary(judgement),
+        "verdict": None if current is None else current[2],
         "applied": newest and newest["applied"],
         "reward": newest and newest["reward"],
         "history": [
             {
                 "cause": each["cause"],
                 "client": each["client"],
-                "ts": iso(each["ts"]),
-                "verdict": kept["verdicts"][each["verdict"]][2] if each["verdict"] else None,
+                "ts": format_time(each["ts"]),
+                "verdict": detail["verdicts"][each["verdict"]][2] if each["verdict"] else None,
                 "applied": each["applied"],
                 "state": each["state"],
                 "reason": each["reason"],
@@ -60,14 +66,14 @@ async def told(judging: Judging, judgement: Judgement) -> dict[str, Any]:
     }
 
 
-async def page(judging: Judging, status: str | None, before: int, limit: int) -> dict[str, Any]:
+async def list_page(worker: JudgeWorker, status: str | None, before: int, limit: int) -> dict[str, Any]:
     """Judgements, newest first, of one status or of all."""
     states = STATUSES[status] if status is not None else ("waiting", "taught", "withheld", "unscored")
-    found = await judging.store.judgement_page(states, before, limit)
-    return {"judgements": [_brief(each) for each in found.judgements], "next": found.next}
+    found = await worker.store.list_judgements(states, before, limit)
+    return {"judgements": [_to_summary(each) for each in found.judgements], "next": found.next}
 
 
-async def override(judging: Judging, judgement_id: str, label: str, client: str) -> dict[str, Any]:
+async def override(worker: JudgeWorker, judgement_id: str, label: str, client: str) -> dict[str, Any]:
     """Put a person's verdict in the place of the judge's: what that taught is taken back, what this teaches is taught.
 
     Raises:
@@ -78,28 +84,28 @@ async def override(judging: Judging, judgement_id: str, label: str, client: str)
         JudgementExpiredError: what it taught cannot be taken back any more.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was changed.
     """
-    found = await judging.store.judgement(judgement_id)
-    async with judging.locked(found.seq):
-        judgement = await judging.store.judgement(judgement_id)
+    found = await worker.store.get_judgement(judgement_id)
+    async with worker.conclusions.get_lock(found.seq):
+        judgement = await worker.store.get_judgement(judgement_id)
         if judgement.state == "waiting":
             raise RewardPendingError("this judgement is still being made")
-        taxonomy = judging.options.taxonomies.get(judgement.taxonomy)
+        taxonomy = worker.options.taxonomies.get(judgement.taxonomy)
         if taxonomy is None:
             raise JudgementExpiredError("its taxonomy is not configured any more")
-        if label not in taxonomy.names:
-            fault = FieldError("label", unknown(label, taxonomy.names))
+        if label not in taxonomy.label_names:
+            fault = FieldError("label", describe_unknown(label, taxonomy.label_names))
             raise InvalidRequestError(f"{fault.field}: {fault.message}", [fault])
         verdict = Verdict(
             taxonomy=taxonomy.name, label=label, confidence=1.0, rationale="", tier="person", model=client
         )
-        conclusion = judging.concluded(verdict, taxonomy, cause="override", client=client)
-        await judging.apply(judgement, conclusion, capped=False)
+        conclusion = worker.conclusions.build_conclusion(verdict, taxonomy, cause="override", client=client)
+        await worker.conclusions.apply_conclusion(judgement, conclusion, capped=False)
     log.info("judgement overridden", judgement=judgement_id, label=label, client=client)
-    return await told(judging, await judging.store.judgement(judgement_id))
+    return await load_detail(worker, await worker.store.get_judgement(judgement_id))
 
 
 async def retry(
-    judging: Judging,
+    worker: JudgeWorker,
     client: str,
     *,
     judgement_ids: list[str] | None = None,
@@ -114,15 +120,15 @@ async def retry(
     """
     ids = judgement_ids
     if ids is None:
-        ids = await judging.store.judgement_ids(STATUSES["unscored"], since, reason)
+        ids = await worker.store.list_judgement_ids(STATUSES["unscored"], since, reason)
     retried = 0
     for judgement_id in ids:
-        found = await judging.store.judgement(judgement_id)
-        async with judging.locked(found.seq):
-            judgement = await judging.store.judgement(judgement_id)
+        found = await worker.store.get_judgement(judgement_id)
+        async with worker.conclusions.get_lock(found.seq):
+            judgement = await worker.store.get_judgement(judgement_id)
             try:
-                if await judging.store.judge_again(judgement):
-                    judging.enqueue(judgement)
+                if await worker.store.retry_judgement(judgement):
+                    worker.enqueue(judgement)
                     retried += 1
             except (AlreadyRewardedError, RewardPendingError, UnknownDecisionError):
                 continue  # its decision has found another reward, or retention has taken it
@@ -130,7 +136,7 @@ async def retry(
     return {"ok": True, "retried": retried, "left": len(ids) - retried}
 
 
-async def reapply(judging: Judging, client: str, *, since: float) -> dict[str, Any]:
+async def reapply_gate(worker: JudgeWorker, client: str, *, since: float) -> dict[str, Any]:
     """Hold verdicts of turns taken since a time to the gate as it is now, with no call of any judge.
 
     Where that comes to something else than was taught, what was taught is taken back and the other is taught. Turns
@@ -139,36 +145,38 @@ async def reapply(judging: Judging, client: str, *, since: float) -> dict[str, A
     Raises:
         OverloadedError, StorageFullError, StorageUnavailableError: not all were; the rest can be asked for again.
     """
-    ids = await judging.store.judgement_ids(STATUSES["scored"], since)
+    ids = await worker.store.list_judgement_ids(STATUSES["scored"], since)
     changed = out_of_reach = 0
     for judgement_id in ids:
-        found = await judging.store.judgement(judgement_id)
-        async with judging.locked(found.seq):
+        found = await worker.store.get_judgement(judgement_id)
+        async with worker.conclusions.get_lock(found.seq):
             try:
-                changed += await _reapplied(judging, await judging.store.judgement(judgement_id), client)
+                changed += await _apply_gate(worker, await worker.store.get_judgement(judgement_id), client)
             except (AlreadyRewardedError, RewardPendingError, JudgementExpiredError):
                 out_of_reach += 1
     log.info("judgements reapplied", changed=changed, out_of_reach=out_of_reach, of=len(ids), client=client)
     return {"ok": True, "looked_at": len(ids), "changed": changed, "out_of_reach": out_of_reach}
 
 
-async def _reapplied(judging: Judging, judgement: Judgement, client: str) -> bool:
+async def _apply_gate(worker: JudgeWorker, judgement: JudgedTurn, client: str) -> bool:
     """Hold one verdict to the gate again; returns whether that changed what is taught."""
-    taxonomy = judging.options.taxonomies.get(judgement.taxonomy)
-    document = await judging.store.verdict(judgement)
-    before = await judging.store.last_applied(judgement)
+    taxonomy = worker.options.taxonomies.get(judgement.taxonomy)
+    document = await worker.store.find_verdict(judgement)
+    before = await worker.store.find_last_applied(judgement)
     kept = judgement.state == "withheld" and judgement.reason not in {"below_tau", "never_updates"}
     if taxonomy is None or document is None or before is None or kept:
         return False
-    conclusion = _now(judging, document, taxonomy, client)
+    conclusion = _build_reapplied_conclusion(worker, document, taxonomy, client)
     taught = before["reward"] if before["should_update"] else None
-    if _same(taught, conclusion.teach) and judgement.reason == (conclusion.reason or None):
+    if _is_same_reward(taught, conclusion.teach) and judgement.reason == (conclusion.reason or None):
         return False
-    return await judging.apply(judgement, conclusion, capped=False) is not None
+    return await worker.conclusions.apply_conclusion(judgement, conclusion, capped=False) is not None
 
 
-def _now(judging: Judging, document: dict[str, Any], taxonomy: Taxonomy, client: str) -> Conclusion:
-    conclusion = judging.concluded(judged_from_json(document), taxonomy, cause="reapply", client=client)
+def _build_reapplied_conclusion(
+    worker: JudgeWorker, document: dict[str, Any], taxonomy: Taxonomy, client: str
+) -> Conclusion:
+    conclusion = worker.conclusions.build_conclusion(parse_judged(document), taxonomy, cause="reapply", client=client)
     return Conclusion(
         cause="reapply",
         client=client,
@@ -179,13 +187,13 @@ def _now(judging: Judging, document: dict[str, Any], taxonomy: Taxonomy, client:
     )
 
 
-def _same(one: float | None, other: float | None) -> bool:
+def _is_same_reward(one: float | None, other: float | None) -> bool:
     if one is None or other is None:
         return one is other
-    return math.isclose(one, other, abs_tol=_NEAR)
+    return math.isclose(one, other, abs_tol=_REWARD_TOLERANCE)
 
 
-def _brief(judgement: Judgement) -> dict[str, Any]:
+def _to_summary(judgement: JudgedTurn) -> dict[str, Any]:
     scored = judgement.state in STATUSES["scored"]
     return {
         "judgement_id": judgement.judgement_id,
@@ -195,17 +203,17 @@ def _brief(judgement: Judgement) -> dict[str, Any]:
         "policy": judgement.policy.name,
         "taxonomy": judgement.taxonomy,
         "client": judgement.client,
-        "ts": iso(judgement.ts),
+        "ts": format_time(judgement.ts),
         "status": "scored" if scored else judgement.state,
         "taught": judgement.state == "taught",
         "reason": judgement.reason,
     }
 
 
-async def coverage(judging: Judging) -> dict[str, Any]:
+async def load_coverage(worker: JudgeWorker) -> dict[str, Any]:
     """How many turns of each policy were scored, how many taught, and why the others did not."""
     policies: dict[str, dict[str, Any]] = {}
-    for name, state, reason, turns in await judging.store.judgement_totals():
+    for name, state, reason, turns in await worker.store.load_turn_totals():
         entry = policies.setdefault(
             name, {"turns": 0, "waiting": 0, "scored": 0, "taught": 0, "withheld": {}, "unscored": {}}
         )
@@ -216,9 +224,9 @@ async def coverage(judging: Judging) -> dict[str, Any]:
             entry[state][reason] = turns
         if state in STATUSES["scored"]:
             entry["scored"] += turns
-    standing = judging.standing()
+    status = worker.get_status()
     return {
-        "waiting": standing.waiting,
-        "today": {"tokens": standing.tokens, "usd": standing.usd, "over_budget": standing.over_budget},
+        "waiting": status.waiting,
+        "today": {"tokens": status.tokens, "usd": status.usd, "over_budget": status.over_budget},
         "policies": dict(sorted(policies.items())),
     }

@@ -4,22 +4,22 @@ from typing import Any
 
 from bandstand.bandit.policies import Policy
 from bandstand.service import promotion
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import ServiceContext
 
-_HISTORY = 100
+_MAX_PROMOTIONS = 100
 
 
-def overview(deployment: Deployment) -> dict[str, Any]:
+def build_overview(deployment: ServiceContext) -> dict[str, Any]:
     """The active policy, the newest changes of it (the newest first), and every policy."""
-    newest = deployment.promotions[: -_HISTORY - 1 : -1]
+    newest = deployment.promotions[: -_MAX_PROMOTIONS - 1 : -1]
     return {
-        **promotion.active(deployment),
-        "promotions": [promotion.entry(deployment, each) for each in newest],
-        "policies": policies(deployment),
+        **promotion.get_active(deployment),
+        "promotions": [promotion.to_entry(deployment, each) for each in newest],
+        "policies": list_policies(deployment),
     }
 
 
-def policies(deployment: Deployment) -> list[dict[str, Any]]:
+def list_policies(deployment: ServiceContext) -> list[dict[str, Any]]:
     """Every configured policy, its definition and the names it goes by.
 
     ``share`` is the share of the users whose un-named requests mean it; ``active`` says whether there are any, and
@@ -29,7 +29,7 @@ def policies(deployment: Deployment) -> list[dict[str, Any]]:
     for alias, name in deployment.catalogue.aliases.items():
         aliases.setdefault(name, []).append(alias)
     experiment = deployment.experiment
-    shares = {deployment.active: 1.0} if experiment is None else experiment.shares()
+    shares = {deployment.active_policy: 1.0} if experiment is None else experiment.compute_shares()
     in_shadow = () if deployment.shadows is None else deployment.shadows.policies
     return [
         {
@@ -41,7 +41,7 @@ def policies(deployment: Deployment) -> list[dict[str, Any]]:
             "shadow": policy in in_shadow,
             "aliases": aliases.get(policy.name, []),
             "parameters": dict(policy.parameters),
-            "prior": _prior(policy),
+            "prior": _get_prior_kind(policy),
             "schema": policy.schema.name,
             "schema_hash": policy.schema.hash,
             "feature_labels": list(policy.schema.weight_labels),
@@ -50,7 +50,7 @@ def policies(deployment: Deployment) -> list[dict[str, Any]]:
     ]
 
 
-def _prior(policy: Policy) -> str | None:
+def _get_prior_kind(policy: Policy) -> str | None:
     """What a user starts from; None where the policy believes nothing of users."""
     if "prior" not in policy.options:
         return None

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bandstand.bandit.errors import PromotionRefusedError
-from bandstand.service.deployment import Deployment, iso
-from bandstand.store.promotions import Promotion
+from bandstand.errors import PromotionRefusedError
+from bandstand.service.context import ServiceContext, format_time
+from bandstand.store.tables.promotions import Promotion
 
 
-async def promote(deployment: Deployment, policy: str, client: str) -> dict[str, Any]:
+async def promote(deployment: ServiceContext, policy: str, client: str) -> dict[str, Any]:
     """Make ``policy`` the one that un-named requests mean, and write down who did. Idempotent.
 
     Raises:
@@ -16,15 +16,17 @@ async def promote(deployment: Deployment, policy: str, client: str) -> dict[str,
         PromotionRefusedError: a setting says which policy is active.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing has changed.
     """
-    name = deployment.catalogue.policy(policy).name
-    async with deployment.promoting:
-        _require_free(deployment)
-        if _promoted(deployment.promotions)[-1:] != [name]:
-            await _change(deployment, Promotion("promote", name, deployment.active, deployment.clock(), client))
-        return active(deployment)
+    name = deployment.catalogue.get_policy(policy).name
+    async with deployment.promotion_lock:
+        _require_unpinned(deployment)
+        if _build_stack(deployment.promotions)[-1:] != [name]:
+            await _apply_promotion(
+                deployment, Promotion("promote", name, deployment.active_policy, deployment.clock(), client)
+            )
+        return get_active(deployment)
 
 
-async def demote(deployment: Deployment, policy: str, client: str) -> dict[str, Any]:
+async def demote(deployment: ServiceContext, policy: str, client: str) -> dict[str, Any]:
     """Go back from ``policy`` to what was promoted before it, or to the default. Idempotent: another is left active.
 
     Raises:
@@ -32,55 +34,55 @@ async def demote(deployment: Deployment, policy: str, client: str) -> dict[str, 
         PromotionRefusedError: a setting says which policy is active, or ``policy`` is active without being promoted.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing has changed.
     """
-    name = deployment.catalogue.policy(policy).name
-    async with deployment.promoting:
-        _require_free(deployment)
-        if name == deployment.active:
-            earlier = _promoted(deployment.promotions)
+    name = deployment.catalogue.get_policy(policy).name
+    async with deployment.promotion_lock:
+        _require_unpinned(deployment)
+        if name == deployment.active_policy:
+            earlier = _build_stack(deployment.promotions)
             if not earlier:
                 message = "it is active by default, and nothing was before it: promote another instead"
                 raise PromotionRefusedError(message)
             below = [other for other in earlier[:-1] if other in deployment.catalogue.policies]
             back_to = below[-1] if below else None
-            await _change(deployment, Promotion("demote", back_to, name, deployment.clock(), client))
-        return active(deployment)
+            await _apply_promotion(deployment, Promotion("demote", back_to, name, deployment.clock(), client))
+        return get_active(deployment)
 
 
-def active(deployment: Deployment) -> dict[str, Any]:
+def get_active(deployment: ServiceContext) -> dict[str, Any]:
     """Which policy is active, since when, and by whom; the latter two are ``None`` where no promotion made it so."""
     newest = deployment.promotions[-1] if deployment.promotions and deployment.pinned_by is None else None
     return {
-        "active": deployment.active,
-        "since": None if newest is None else iso(newest.ts),
+        "active": deployment.active_policy,
+        "since": None if newest is None else format_time(newest.ts),
         "by": None if newest is None else newest.client,
         "pinned_by": deployment.pinned_by,
     }
 
 
-def entry(deployment: Deployment, promotion: Promotion) -> Mapping[str, Any]:
+def to_entry(deployment: ServiceContext, promotion: Promotion) -> Mapping[str, Any]:
     """A change of the active policy, as the wire has it."""
     return {
-        "ts": iso(promotion.ts),
+        "ts": format_time(promotion.ts),
         "by": promotion.client,
         "action": promotion.action,
-        "policy": promotion.policy or deployment.default,
+        "policy": promotion.policy or deployment.default_policy,
         "instead_of": promotion.instead_of,
     }
 
 
-def _require_free(deployment: Deployment) -> None:
+def _require_unpinned(deployment: ServiceContext) -> None:
     if deployment.pinned_by is not None:
         message = f"{deployment.pinned_by} says which policy is active: unset it and start again"
         raise PromotionRefusedError(message)
 
 
-async def _change(deployment: Deployment, promotion: Promotion) -> None:
-    await deployment.store.promote(promotion)
+async def _apply_promotion(deployment: ServiceContext, promotion: Promotion) -> None:
+    await deployment.store.log_promotion(promotion)
     deployment.promotions.append(promotion)
-    deployment.active = promotion.policy or deployment.default
+    deployment.active_policy = promotion.policy or deployment.default_policy
 
 
-def _promoted(promotions: list[Promotion]) -> list[str]:
+def _build_stack(promotions: list[Promotion]) -> list[str]:
     """What is promoted, the active one last: a demotion takes away down to what it went back to."""
     stack: list[str] = []
     for promotion in promotions:

@@ -6,30 +6,30 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bandstand.bandit.arms import Earnings, thompson
-from bandstand.bandit.errors import BandstandError, ConfigurationError
-from bandstand.conversation.prompts import BrokenPrompt, Prompt, PromptLibrary
+from bandstand.bandit.arms import RewardSums, compute_thompson_probabilities
+from bandstand.errors import BandstandError, ConfigurationError
 from bandstand.generate.errors import PromptsKeptError, UnknownPromptError
 from bandstand.generate.generator import PARAMETERS
-from bandstand.generate.selection import GENERATE, Selected, default_versions, select_prompt, uniform
-from bandstand.service.deployment import Deployment
-from bandstand.store.base import Store
-from bandstand.store.generations import PromptRef, PromptTotals
+from bandstand.generate.selection import GENERATE, SelectedPrompt, default_versions, select_prompt, uniform
+from bandstand.prompts.library import BrokenPrompt, Prompt, PromptLibrary
+from bandstand.service.context import ServiceContext
+from bandstand.store.protocol import Store
+from bandstand.store.tables.generations import PromptRef, PromptTotals
 
 AUTO = "auto"
-FLOOR = 0.05
+EXPLORATION_FLOOR = 0.05
 """Share of uniform choices under ``auto``: what people like changes, and the totals never forget."""
 RELEARN_SECONDS = 10.0
 
-_OFFERED = {GENERATE: PARAMETERS}
+_OFFERED_PARAMETERS = {GENERATE: PARAMETERS}
 
 
-class _Served(NamedTuple):
+class _LoadedPrompts(NamedTuple):
     library: PromptLibrary
     versions: tuple[str, ...]  # what a request that names none may get
 
 
-class Prompts:
+class PromptService:
     """The prompts in service; read from disk at once, and again by :meth:`reload`.
 
     Args:
@@ -44,29 +44,29 @@ class Prompts:
         self._directory = directory
         self._default = default.strip()
         self._totals: Sequence[PromptTotals] = ()
-        self._adopt(self._load())
+        self._activate(self._load())
 
     @property
     def library(self) -> PromptLibrary:
         """Every prompt in service."""
-        return self._served.library
+        return self._loaded.library
 
     @property
     def default(self) -> str:
         """What requests get that name no version: ``auto``, or versions with commas."""
-        return AUTO if self.automatic else ",".join(self._served.versions)
+        return AUTO if self.is_automatic else ",".join(self._loaded.versions)
 
     @property
-    def automatic(self) -> bool:
+    def is_automatic(self) -> bool:
         """Whether versions are arms of a bandit."""
         return self._default == AUTO
 
     @property
-    def shares(self) -> Mapping[str, float]:
+    def version_shares(self) -> Mapping[str, float]:
         """The probability with which a request that names none gets each version."""
         return self._shares
 
-    def select(self, requested: str | None, u: float) -> Selected:
+    def select(self, requested: str | None, u: float) -> SelectedPrompt:
         """The prompt for one request; see :func:`bandstand.generate.selection.select_prompt`."""
         return select_prompt(requested, self._shares, self.library, u=u)
 
@@ -88,56 +88,60 @@ class Prompts:
             PromptsKeptError: what is there cannot take over; nothing has changed.
         """
         try:
-            self._adopt(await asyncio.to_thread(self._load))
+            self._activate(await asyncio.to_thread(self._load))
         except ConfigurationError as error:
             raise PromptsKeptError(error.detail) from error
 
-    def learn(self, totals: Sequence[PromptTotals]) -> None:
+    def update_shares(self, totals: Sequence[PromptTotals]) -> None:
         """Take in what each prompt came to; it counts under ``auto`` only."""
         self._totals = totals
-        if not self.automatic:
-            self._shares = uniform(self._served.versions)
+        if not self.is_automatic:
+            self._shares = uniform(self._loaded.versions)
             return
-        earned = {total.prompt: total.earnings for total in totals}
+        earned = {total.prompt: total.reward_sums for total in totals}
         arms = [prompt for prompt in self.library if prompt.name == GENERATE]
-        played = thompson([earned.get(reference(prompt), Earnings()) for prompt in arms], FLOOR)
+        played = compute_thompson_probabilities(
+            [earned.get(to_prompt_ref(prompt), RewardSums()) for prompt in arms], EXPLORATION_FLOOR
+        )
         self._shares = dict(zip((prompt.version for prompt in arms), played.tolist(), strict=True))
 
-    async def keep_learning(self, store: Store, seconds: float = RELEARN_SECONDS) -> None:
+    async def run_updates(self, store: Store, seconds: float = RELEARN_SECONDS) -> None:
         """Under ``auto``, learn from the ledger again and again; while it cannot be read, what is known stands."""
-        while self.automatic:
+        while self.is_automatic:
             await asyncio.sleep(seconds)
             with suppress(BandstandError):
-                self.learn(await store.prompt_totals())
+                self.update_shares(await store.load_prompt_totals())
 
-    def _load(self) -> _Served:
-        library = PromptLibrary.load(self._directory, offered=_OFFERED)
+    def _load(self) -> _LoadedPrompts:
+        library = PromptLibrary.load(self._directory, offered=_OFFERED_PARAMETERS)
         try:
             if self._default != AUTO:
-                return _Served(library, default_versions(self._default, library))
-            if versions := library.versions(GENERATE):
-                return _Served(library, versions)
+                return _LoadedPrompts(library, default_versions(self._default, library))
+            if versions := library.list_versions(GENERATE):
+                return _LoadedPrompts(library, versions)
         except ConfigurationError as error:
-            raise ConfigurationError(" ".join([error.detail, *_left_out(library.broken)])) from None
-        raise ConfigurationError(" ".join(["DEFAULT_PROMPT_VERSION: there is no version.", *_left_out(library.broken)]))
+            raise ConfigurationError(" ".join([error.detail, *_describe_broken(library.broken)])) from None
+        raise ConfigurationError(
+            " ".join(["DEFAULT_PROMPT_VERSION: there is no version.", *_describe_broken(library.broken)])
+        )
 
-    def _adopt(self, served: _Served) -> None:
-        self._served = served
-        self.learn(self._totals)
+    def _activate(self, loaded: _LoadedPrompts) -> None:
+        self._loaded = loaded
+        self.update_shares(self._totals)
 
 
-def _left_out(broken: Sequence[BrokenPrompt]) -> list[str]:
+def _describe_broken(broken: Sequence[BrokenPrompt]) -> list[str]:
     return [f"Left out: {'; '.join(map(str, broken))}."] if broken else []
 
 
-def reference(prompt: Prompt) -> PromptRef:
+def to_prompt_ref(prompt: Prompt) -> PromptRef:
     """What an event stores of a prompt."""
     return PromptRef(prompt.name, prompt.version, prompt.digest)
 
 
-def listing(prompts: Prompts) -> dict[str, Any]:
+def list_prompts(prompts: PromptService) -> dict[str, Any]:
     """Every prompt in service, and the files that were left out."""
-    shares = prompts.shares
+    shares = prompts.version_shares
     return {
         "default": prompts.default,
         "prompts": [
@@ -154,7 +158,7 @@ def listing(prompts: Prompts) -> dict[str, Any]:
     }
 
 
-def shown(prompts: Prompts, name: str, version: str) -> dict[str, Any]:
+def get_detail(prompts: PromptService, name: str, version: str) -> dict[str, Any]:
     """One prompt with its text.
 
     Raises:
@@ -171,23 +175,23 @@ def shown(prompts: Prompts, name: str, version: str) -> dict[str, Any]:
     }
 
 
-async def stats(deployment: Deployment, prompts: Prompts) -> dict[str, Any]:
+async def load_stats(deployment: ServiceContext, prompts: PromptService) -> dict[str, Any]:
     """What each version came to: those in service first, then earlier wordings and tips made without a prompt."""
-    totals = {total.prompt: total for total in await deployment.store.prompt_totals()}
-    current = [reference(prompt) for prompt in prompts.library if prompt.name == GENERATE]
-    shares = prompts.shares
+    totals = {total.prompt: total for total in await deployment.store.load_prompt_totals()}
+    current = [to_prompt_ref(prompt) for prompt in prompts.library if prompt.name == GENERATE]
+    shares = prompts.version_shares
     return {
         "default": prompts.default,
         "versions": [
-            *(_entry(totals.get(ref, PromptTotals(ref)), shares.get(ref.version, 0.0)) for ref in current),
-            *(_entry(total, None) for ref, total in totals.items() if ref not in current),
+            *(_build_entry(totals.get(ref, PromptTotals(ref)), shares.get(ref.version, 0.0)) for ref in current),
+            *(_build_entry(total, None) for ref, total in totals.items() if ref not in current),
         ],
     }
 
 
-def _entry(total: PromptTotals, share: float | None) -> dict[str, Any]:
-    earnings = total.earnings
-    interval = earnings.interval()
+def _build_entry(total: PromptTotals, share: float | None) -> dict[str, Any]:
+    earnings = total.reward_sums
+    interval = earnings.compute_interval()
     return {
         "version": total.prompt.version,
         "digest": total.prompt.digest,

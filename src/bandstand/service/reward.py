@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bandstand.bandit.errors import (
+from bandstand.bandit.policies import Policy
+from bandstand.bandit.rewards import compute_reaction_reward, validate_reward
+from bandstand.errors import (
     AlreadyRewardedError,
     FieldError,
     IdempotencyMismatchError,
@@ -14,14 +16,12 @@ from bandstand.bandit.errors import (
     UnknownDecisionError,
     WrongPolicyError,
 )
-from bandstand.bandit.policies import Policy
-from bandstand.bandit.rewards import checked_reward, reaction_reward
-from bandstand.service.deployment import Deployment
-from bandstand.store.events import Reward, Rewarded
+from bandstand.service.context import ServiceContext
+from bandstand.store.records import AcceptedReward, Reward
 
 
 @dataclass(slots=True)
-class Taught:
+class RewardResult:
     """What came of a reward.
 
     Attributes:
@@ -38,13 +38,13 @@ class Taught:
 
 
 async def reward(
-    deployment: Deployment,
+    deployment: ServiceContext,
     request: Mapping[str, Any],
     *,
     client: str,
     policy: str | None = None,
     idempotency: tuple[str, str] | None = None,
-) -> Taught:
+) -> RewardResult:
     """Teach what the user did, by ``decision_id`` or by the legacy fields.
 
     Args:
@@ -61,26 +61,28 @@ async def reward(
         IdempotencyMismatchError: the key came with another body before.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
-    value = _value(request)
+    value = _parse_value(request)
     try:
-        event = await rewarding(deployment, request, value, client=client, policy=policy, idempotency=idempotency)
+        event = await build_reward_event(
+            deployment, request, value, client=client, policy=policy, idempotency=idempotency
+        )
     except UnknownDecisionError:
-        earlier = None if idempotency is None else await deployment.store.reward_by_key(idempotency)
+        earlier = None if idempotency is None else await deployment.store.find_reward_by_key(idempotency)
         if earlier is None:
             raise
-        outcome = Rewarded(earlier, "key")
+        outcome = AcceptedReward(earlier, "key")
     else:
         outcome = await deployment.store.reward(event)
     stands = outcome.reward
-    if stands.body_hash != body_hash(request):
+    if stands.body_hash != hash_body(request):
         if outcome.match == "key":
             message = "this Idempotency-Key came with another body before"
             raise IdempotencyMismatchError(message)
         message = "this decision already has another reward"
         raise AlreadyRewardedError(message)
     if outcome.match == "new":
-        deployment.population.rewarded(stands)
-    return Taught(
+        deployment.population.apply_reward(stands)
+    return RewardResult(
         stands.policy.name,
         stands.value,
         stands.applied,
@@ -90,8 +92,8 @@ async def reward(
     )
 
 
-async def rewarding(
-    deployment: Deployment,
+async def build_reward_event(
+    deployment: ServiceContext,
     request: Mapping[str, Any],
     value: float,
     *,
@@ -107,39 +109,39 @@ async def rewarding(
         InvalidRequestError: legacy fields are missing, or the decision picked another candidate.
         UnknownPolicyError, UnknownDecisionError, WrongPolicyError: what it names is not there, or not so.
     """
-    named = None if policy is None else deployment.policy(policy)
+    named = None if policy is None else deployment.get_policy(policy)
     if "decision_id" in request:
-        event = await _by_decision(deployment, request, named, value, client)
+        event = await _build_from_decision(deployment, request, named, value, client)
     else:
-        chosen = named or deployment.policy(None, request.get("user_id"))
-        event = _legacy(deployment, request, chosen, value, client)
+        chosen = named or deployment.get_policy(None, request.get("user_id"))
+        event = _build_legacy(deployment, request, chosen, value, client)
     event.idempotency = idempotency
     return event
 
 
-def body_hash(request: Mapping[str, Any]) -> bytes:
+def hash_body(request: Mapping[str, Any]) -> bytes:
     """What tells a retry of a request from a contradiction: 16 bytes, whatever the order of its fields."""
     return hashlib.blake2b(json.dumps(request, sort_keys=True).encode(), digest_size=16).digest()
 
 
-def _value(request: Mapping[str, Any]) -> float:
+def _parse_value(request: Mapping[str, Any]) -> float:
     reaction = request.get("reaction")
     if ("reward" in request) == (reaction is not None):
         message = "give exactly one of reward, reaction and turn"
         raise InvalidRequestError(message, [FieldError("reward", message), FieldError("reaction", message)])
     if reaction is None:
-        return checked_reward(request["reward"])
-    return reaction_reward(reaction["action"], reaction.get("dwell_ms"))
+        return validate_reward(request["reward"])
+    return compute_reaction_reward(reaction["action"], reaction.get("dwell_ms"))
 
 
-async def _by_decision(
-    deployment: Deployment,
+async def _build_from_decision(
+    deployment: ServiceContext,
     request: Mapping[str, Any],
     named: Policy | None,
     value: float,
     client: str,
 ) -> Reward:
-    decision = await deployment.store.decision(request["decision_id"])
+    decision = await deployment.store.find_decision(request["decision_id"])
     if decision is None or request.get("user_id", decision.user_id) != decision.user_id:
         message = "no such decision of this user"
         raise UnknownDecisionError(message)
@@ -156,13 +158,15 @@ async def _by_decision(
         value=value,
         client=client,
         ts=deployment.clock(),
-        body_hash=body_hash(request),
+        body_hash=hash_body(request),
         x=None,
         decision_id=decision.decision_id,
     )
 
 
-def _legacy(deployment: Deployment, request: Mapping[str, Any], policy: Policy, value: float, client: str) -> Reward:
+def _build_legacy(
+    deployment: ServiceContext, request: Mapping[str, Any], policy: Policy, value: float, client: str
+) -> Reward:
     missing = [name for name in ("user_id", "tip_id", "features") if name not in request]
     if missing:
         message = "without a decision_id, user_id, tip_id and features are required"
@@ -173,12 +177,12 @@ def _legacy(deployment: Deployment, request: Mapping[str, Any], policy: Policy, 
         context["day_of_week"] = request["day_of_week"]
     return Reward(
         user_id=request["user_id"],
-        policy=deployment.refs[policy.name],
+        policy=deployment.policy_refs[policy.name],
         tip_id=request["tip_id"],
         value=value,
         client=client,
         ts=deployment.clock(),
-        body_hash=body_hash(request),
+        body_hash=hash_body(request),
         x=policy.schema.encode(context, [features])[0],
         features=json.dumps({"context": context, "features": features}).encode(),
     )

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 
 from bandstand.bandit.choice import choose
-from bandstand.bandit.distribution import uniform01
-from bandstand.bandit.errors import DecisionConflictError, StorageFullError
+from bandstand.bandit.distribution import hash_to_uniform
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.profile import Profile
-from bandstand.service.deployment import Deployment
-from bandstand.store.events import Array, Decision
+from bandstand.errors import DecisionConflictError, StorageFullError
+from bandstand.service.context import ServiceContext
+from bandstand.store.records import Array, Decision
 
-_NOTHING: dict[str, object] = {}
+_EMPTY: dict[str, object] = {}
 
 
 @dataclass(slots=True)
-class Scored:
+class ScoreResult:
     """The pick, as the caller hears of it.
 
     Attributes:
@@ -37,7 +37,7 @@ class Scored:
     numbers: Array | None
     repeated: bool = False
 
-    def ranking(self, candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def build_ranking(self, candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """All candidates, best score first; equals keep the caller's order."""
         assert self.numbers is not None  # noqa: S101 (the store gave the decision in full)
         _, _, scores, probabilities = self.numbers
@@ -49,8 +49,8 @@ class Scored:
 
 
 async def score(
-    deployment: Deployment, request: Mapping[str, Any], *, body: bytes, client: str, policy: str | None = None
-) -> Scored:
+    deployment: ServiceContext, request: Mapping[str, Any], *, body: bytes, client: str, policy: str | None = None
+) -> ScoreResult:
     """Pick one of ``request["candidates"]`` for ``request["user_id"]``.
 
     Args:
@@ -66,46 +66,46 @@ async def score(
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
     user_id: str = request["user_id"]
-    chosen = deployment.policy(policy, user_id)
+    chosen = deployment.get_policy(policy, user_id)
     store = deployment.store
     own_id: str | None = request.get("decision_id")
-    if own_id is not None and (earlier := await store.receipt(own_id)) is not None:
-        return _repeated(earlier, body, policy and chosen.name)
+    if own_id is not None and (earlier := await store.find_receipt(own_id)) is not None:
+        return _return_earlier(earlier, body, policy and chosen.name)
 
-    profile = store.warm(user_id) or await store.profile(user_id)
+    profile = store.get_cached_profile(user_id) or await store.load_profile(user_id)
     # No await from here to `decide`: numbers are handed out in the order of the hand-over.
-    decision = _decided(deployment, chosen, profile, request, body, client)
-    if policy is None and deployment.begun is not None:
-        decision.experiment = deployment.begun.seq
+    decision = _make_decision(deployment, chosen, profile, request, body, client)
+    if policy is None and deployment.running_experiment is not None:
+        decision.experiment = deployment.running_experiment.seq
     numbers = decision.numbers
-    caught = None if deployment.shadows is None else deployment.shadows.catch(decision, profile, request)
+    captured = None if deployment.shadows is None else deployment.shadows.capture(decision, profile, request)
     try:
         stands = await store.decide(decision)
     except StorageFullError:
         if not deployment.score_when_full:
             raise
-        return _scored(decision, numbers, logged=False)
+        return _build_result(decision, numbers, logged=False)
     if stands is not decision:  # somebody else's came first, and may even be erased again: look once more
         return await score(deployment, request, body=body, client=client, policy=policy)
-    if caught is not None and deployment.shadows is not None:
-        deployment.shadows.look(caught)
-    return _scored(decision, numbers)
+    if captured is not None and deployment.shadows is not None:
+        deployment.shadows.enqueue(captured)
+    return _build_result(decision, numbers)
 
 
-def _decided(
-    deployment: Deployment, policy: Policy, profile: Profile, request: Mapping[str, Any], body: bytes, client: str
+def _make_decision(
+    deployment: ServiceContext, policy: Policy, profile: Profile, request: Mapping[str, Any], body: bytes, client: str
 ) -> Decision:
     candidates = request["candidates"]
-    features = [candidate.get("features", _NOTHING) for candidate in candidates]
-    x = policy.schema.encode(request.get("context", _NOTHING), features)
+    features = [candidate.get("features", _EMPTY) for candidate in candidates]
+    x = policy.schema.encode(request.get("context", _EMPTY), features)
     ts = deployment.clock()
     seq = deployment.store.next_seq(ts)
     decision_id = request.get("decision_id")
     own_id = decision_id is not None
     if decision_id is None:
         decision_id = deployment.decision_ids.next(seq)
-    seed = uniform01(deployment.store.secret, decision_id)
-    prior = deployment.prior(policy, profile.user_id)
+    seed = hash_to_uniform(deployment.store.secret, decision_id)
+    prior = deployment.get_prior(policy, profile.user_id)
     distribution, pick, exploring = choose(policy, profile, x, seed, prior=prior, now=ts)
     probability = distribution.probability
     return Decision(
@@ -113,7 +113,7 @@ def _decided(
         own_id=own_id,
         seq=seq,
         user_id=profile.user_id,
-        policy=deployment.refs[policy.name],
+        policy=deployment.policy_refs[policy.name],
         client=client,
         ts=ts,
         tip_id=candidates[pick]["id"],
@@ -129,16 +129,18 @@ def _decided(
     )
 
 
-def _repeated(earlier: Decision, body: bytes, policy: str | None) -> Scored:
+def _return_earlier(earlier: Decision, body: bytes, policy: str | None) -> ScoreResult:
     """The first answer again, where the request is the same again."""
     if (policy is not None and policy != earlier.policy.name) or json.loads(earlier.body) != json.loads(body):
         message = "this decision_id already names another request"
         raise DecisionConflictError(message)
-    return _scored(earlier, earlier.numbers, repeated=True)
+    return _build_result(earlier, earlier.numbers, repeated=True)
 
 
-def _scored(decision: Decision, numbers: Array | None, *, logged: bool = True, repeated: bool = False) -> Scored:
-    return Scored(
+def _build_result(
+    decision: Decision, numbers: Array | None, *, logged: bool = True, repeated: bool = False
+) -> ScoreResult:
+    return ScoreResult(
         decision_id=decision.decision_id if logged else None,
         tip_id=decision.tip_id,
         score=decision.score,

@@ -6,21 +6,21 @@ import numpy as np
 
 from bandstand.bandit.profile import PolicyState
 from bandstand.service import experiment, judgements, loop, shadow_value
-from bandstand.service.deployment import Deployment, iso
+from bandstand.service.context import ServiceContext, format_time
 
 
-async def user_stats(deployment: Deployment, user_id: str, policy: str | None = None) -> dict[str, Any]:
+async def load_user_stats(deployment: ServiceContext, user_id: str, policy: str | None = None) -> dict[str, Any]:
     """What one policy knows of one user; zeros for a user never met (that is no error).
 
     Raises:
         UnknownPolicyError: no such policy.
     """
-    chosen = deployment.policy(policy, user_id)
-    profile = await deployment.store.profile(user_id)
+    chosen = deployment.get_policy(policy, user_id)
+    profile = await deployment.store.load_profile(user_id)
     known = profile.policies.get((chosen.name, chosen.schema.name))
     state = known or PolicyState()
-    prior, now = deployment.prior(chosen, user_id), deployment.clock()
-    theta = np.zeros(chosen.schema.shape) if known is None else known.posterior(prior, now).mean
+    prior, now = deployment.get_prior(chosen, user_id), deployment.clock()
+    theta = np.zeros(chosen.schema.shape) if known is None else known.get_posterior(prior, now).mean
     return {
         "user_id": user_id,
         "pulls": state.pulls,
@@ -28,18 +28,18 @@ async def user_stats(deployment: Deployment, user_id: str, policy: str | None = 
         "cumulative_reward": state.cumulative_reward,
         "estimated_mean_reward": state.cumulative_reward / state.reward_count if state.reward_count else 0.0,
         "theta": np.broadcast_to(theta, chosen.schema.shape).ravel().tolist(),
-        "last_updated": iso(state.last_updated),
+        "last_updated": format_time(state.last_updated),
         "policy": chosen.name,
         "exploration_rate": state.explores / state.pulls if state.pulls else 0.0,
         "feature_labels": list(chosen.schema.weight_labels),
     }
 
 
-async def deployment_stats(deployment: Deployment, *, days: int = loop.DAYS) -> dict[str, Any]:
+async def load_deployment_stats(deployment: ServiceContext, *, days: int = loop.DAYS) -> dict[str, Any]:
     """Users, decisions and rewards of the whole deployment, by policy; the loop's health by day for ``days``."""
-    totals = await deployment.store.totals()
+    totals = await deployment.store.load_policy_totals()
     return {
-        "users": await deployment.store.user_count(),
+        "users": await deployment.store.count_users(),
         "decisions": sum(total.decisions for total in totals.values()),
         "rewards": sum(total.rewards for total in totals.values()),
         "policies": {
@@ -51,8 +51,8 @@ async def deployment_stats(deployment: Deployment, *, days: int = loop.DAYS) -> 
             }
             for name, total in sorted(totals.items())
         },
-        "experiment": await experiment.standing(deployment),
-        "shadows": await shadow_value.standing(deployment),
-        "loop": await loop.health(deployment, days),
-        "judge": None if deployment.judging is None else await judgements.coverage(deployment.judging),
+        "experiment": await experiment.load_experiment_status(deployment),
+        "shadows": await shadow_value.load_shadow_values(deployment),
+        "loop": await loop.load_loop_health(deployment, days),
+        "judge": None if deployment.judge_worker is None else await judgements.load_coverage(deployment.judge_worker),
     }

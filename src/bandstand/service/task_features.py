@@ -3,13 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from bandstand.bandit.columns import MAX_MAGNITUDE, Field
-from bandstand.bandit.definition import is_integer, is_number
+from bandstand.definition import is_integer, is_number
 from bandstand.generate.tasks import task_id
 
-_LONGEST_TEXT = 256
+_MAX_TEXT_CHARS = 256
 
 
-def task_features(
+def build_task_features(
     fields: Mapping[str, Field], tasks: Sequence[Mapping[str, object]], ids: Collection[str | None]
 ) -> dict[str | None, dict[str, object]]:
     """Candidate features of the tasks with these ids; of two tasks with one id the first counts.
@@ -28,16 +28,16 @@ def task_features(
         identity = task_id(task)
         if identity in ids and identity not in found:
             found[identity] = {
-                name: task[name] for name, field in fields.items() if name in task and _fits(task[name], field)
+                name: task[name] for name, field in fields.items() if name in task and _is_valid(task[name], field)
             }
     return found
 
 
-def _fits(value: object, field: Field) -> bool:
+def _is_valid(value: object, field: Field) -> bool:
     if field.type == "boolean":
         return isinstance(value, bool)
     if field.type == "string":
-        return isinstance(value, str) and len(value) <= _LONGEST_TEXT
+        return isinstance(value, str) and len(value) <= _MAX_TEXT_CHARS
     if not (is_integer(value) or (field.type == "number" and is_number(value))):
         return False
     low = -MAX_MAGNITUDE if field.minimum is None else field.minimum

@@ -4,30 +4,31 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from bandstand.bandit.errors import FieldError, IdempotencyMismatchError, InvalidRequestError, UnknownDecisionError
+from bandstand.errors import FieldError, IdempotencyMismatchError, InvalidRequestError, UnknownDecisionError
 from bandstand.judge.turn import Turn
-from bandstand.service.deployment import Deployment
-from bandstand.service.judging import Judging
-from bandstand.service.reward import body_hash, rewarding
-from bandstand.store.judgements import Accepted, Judgement
+from bandstand.judge_worker.worker import JudgeWorker
+from bandstand.service.context import ServiceContext
+from bandstand.service.reward import build_reward_event, hash_body
+from bandstand.store.ids import format_id
+from bandstand.store.tables.judgements import AcceptedTurn, JudgedTurn
 
 _NONCE_BYTES = 8
 
 
 async def accept(
-    deployment: Deployment,
-    judging: Judging,
+    deployment: ServiceContext,
+    worker: JudgeWorker,
     request: Mapping[str, Any],
     *,
     client: str,
     policy: str | None = None,
     idempotency: tuple[str, str] | None = None,
-) -> Accepted:
+) -> AcceptedTurn:
     """Take a turn for the decision, or the legacy fields, of a reward request. It is kept as it may be judged: cut.
 
     Args:
         deployment: where.
-        judging: who judges it.
+        worker: who judges it.
         request: a validated reward request that has a ``turn``.
         client: name of the API key.
         policy: the policy named by the route, if one is.
@@ -45,22 +46,26 @@ async def accept(
     if "reward" in request or request.get("reaction") is not None:
         message = "give exactly one of reward, reaction and turn"
         raise InvalidRequestError(message, [FieldError("turn", message)])
-    words = request["turn"]
-    taxonomy = judging.taxonomy(words.get("taxonomy"))
-    cut = Turn.parse(words).cut()
-    asked = {name: value for name, value in request.items() if name != "wait"}  # to wait or not is no other request
+    texts = request["turn"]
+    taxonomy = worker.get_taxonomy(texts.get("taxonomy"))
+    cut = Turn.parse(texts).cut()
+    turn_request = {
+        name: value for name, value in request.items() if name != "wait"
+    }  # to wait or not is no other request
     try:
-        event = await rewarding(deployment, asked, 0.0, client=client, policy=policy, idempotency=idempotency)
+        event = await build_reward_event(
+            deployment, turn_request, 0.0, client=client, policy=policy, idempotency=idempotency
+        )
     except UnknownDecisionError:
-        earlier = None if idempotency is None else await judging.store.turn_by_key(idempotency)
+        earlier = None if idempotency is None else await worker.store.find_turn_by_key(idempotency)
         if earlier is None:
             raise
-        if earlier.body_hash != body_hash(asked):
+        if earlier.body_hash != hash_body(turn_request):
             raise IdempotencyMismatchError("this Idempotency-Key came with another body before") from None
-        return Accepted(earlier, "key")
-    return await judging.accept(
-        Judgement(
-            judgement_id=f"{0:016x}{secrets.token_hex(_NONCE_BYTES)}",
+        return AcceptedTurn(earlier, "key")
+    return await worker.accept(
+        JudgedTurn(
+            judgement_id=format_id(0, secrets.token_hex(_NONCE_BYTES)),
             seq=0,
             user_id=event.user_id,
             policy=event.policy,

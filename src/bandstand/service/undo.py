@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from bandstand.bandit.errors import InvalidRequestError
-from bandstand.service.deployment import Deployment, iso
-from bandstand.store.undo import Selected, Selection, Undone
+from bandstand.errors import InvalidRequestError
+from bandstand.service.context import ServiceContext, format_time
+from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 
 CAUSE = "undo"
 """What the ledger says of a reward that an operator took back, beside who and when."""
@@ -17,7 +17,7 @@ _TIMES = ("since", "until")
 _FIRST, _LAST = -62_135_596_800.0, 253_402_300_799.0  # years 1 to 9999: a zone may reach beyond
 
 
-class _Done(NamedTuple):
+class _UndoResult(NamedTuple):
     """What was taken back: how many rewards of how many users, of which policies, and whose prior was learned again."""
 
     rewards: int
@@ -26,10 +26,12 @@ class _Done(NamedTuple):
     priors: list[str]
 
 
-_under_way = set["asyncio.Future[_Done]"]()  # the loop alone would forget them
+_running_tasks = set["asyncio.Future[_UndoResult]"]()  # the loop alone would forget them
 
 
-async def undo(deployment: Deployment, selection: Selection, client: str, *, dry_run: bool = False) -> dict[str, Any]:
+async def undo(
+    deployment: ServiceContext, selection: Selection, client: str, *, dry_run: bool = False
+) -> dict[str, Any]:
     """Take back the rewards that fit the selection: all of them in one commit, or none.
 
     State is then what it would be had they never come; what was decided meanwhile, caps included, stays decided.
@@ -46,40 +48,44 @@ async def undo(deployment: Deployment, selection: Selection, client: str, *, dry
         UnknownDecisionError: there is no such decision, or no longer.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was taken back.
     """
-    _require_sense(selection)
-    found = await deployment.store.selected(selection)
+    _validate_selection(selection)
+    found = await deployment.store.select_rewards(selection)
     if dry_run:
-        done = _Done(len(found.held), found.users, found.policies, [])
+        result = _UndoResult(len(found.revocable), found.users, found.policies, [])
     else:
-        taking = asyncio.ensure_future(_take_back(deployment, selection, found, client))
-        _under_way.add(taking)
-        taking.add_done_callback(_under_way.discard)
-        done = await asyncio.shield(taking)  # whoever hangs up after the commit must not leave the priors behind
+        taking = asyncio.ensure_future(_revoke_rewards(deployment, selection, found, client))
+        _running_tasks.add(taking)
+        taking.add_done_callback(_running_tasks.discard)
+        result = await asyncio.shield(taking)  # whoever hangs up after the commit must not leave the priors behind
     return {
         "ok": True,
         "dry_run": dry_run,
-        **done._asdict(),
-        "passed_over": {"revoked_before": found.already, "forgotten": found.forgotten, "never_taught": found.void},
-        "out_of_reach": {"users": found.beyond, "until": iso(found.reaches_back)},
+        **result._asdict(),
+        "passed_over": {
+            "revoked_before": found.revoked_before,
+            "forgotten": found.forgotten,
+            "never_taught": found.never_taught,
+        },
+        "out_of_reach": {"users": found.out_of_reach, "until": format_time(found.out_of_reach_until)},
     }
 
 
-async def done(deployment: Deployment, before: int, limit: int) -> dict[str, Any]:
+async def list_undos(deployment: ServiceContext, before: int, limit: int) -> dict[str, Any]:
     """A page of the records of undos, the newest first: who asked, when, what was meant, and how much it was."""
-    page = await deployment.store.undone(before, limit + 1)
+    page = await deployment.store.list_undos(before, limit + 1)
     return {
-        "revocations": [_record(each) for each in page[:limit]],
+        "revocations": [_to_record(each) for each in page[:limit]],
         "next": page[limit - 1].seq if len(page) > limit else None,
     }
 
 
-def _record(undone: Undone) -> dict[str, Any]:
+def _to_record(undone: UndoRecord) -> dict[str, Any]:
     selection = {
-        name: iso(min(max(value, _FIRST), _LAST)) if name in _TIMES and isinstance(value, float) else value
+        name: format_time(min(max(value, _FIRST), _LAST)) if name in _TIMES and isinstance(value, float) else value
         for name, value in undone.selection.items()
     }
     return {
-        "ts": iso(undone.ts),
+        "ts": format_time(undone.ts),
         "by": undone.client,
         "selection": selection,
         "rewards": undone.rewards,
@@ -88,17 +94,19 @@ def _record(undone: Undone) -> dict[str, Any]:
     }
 
 
-async def _take_back(deployment: Deployment, selection: Selection, found: Selected, client: str) -> _Done:
+async def _revoke_rewards(
+    deployment: ServiceContext, selection: Selection, found: SelectedRewards, client: str
+) -> _UndoResult:
     store = deployment.store
-    taken = await store.revoke(found.held, cause=CAUSE, client=client, selection=selection)
+    taken = await store.revoke(found.revocable, cause=CAUSE, client=client, selection=selection)
     whose = {each.user_id for each in taken}
     policies = Counter(each.policy.name for each in taken)
-    priors = await deployment.population.revoked(whose, store.next_seq(deployment.clock())) if taken else []
-    return _Done(len(taken), len(whose), dict(sorted(policies.items())), priors)
+    priors = await deployment.population.apply_revocation(whose, store.next_seq(deployment.clock())) if taken else []
+    return _UndoResult(len(taken), len(whose), dict(sorted(policies.items())), priors)
 
 
-def _require_sense(selection: Selection) -> None:
-    if not selection.given():
+def _validate_selection(selection: Selection) -> None:
+    if not selection.to_dict():
         raise InvalidRequestError("give a decision, a client, a judge version, a beginning or an end")
     if selection.since is not None and selection.until is not None and selection.until <= selection.since:
         raise InvalidRequestError("until must be after since")

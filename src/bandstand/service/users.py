@@ -2,32 +2,32 @@
 
 from typing import Any
 
-from bandstand.service.deployment import Deployment
+from bandstand.service.context import ServiceContext
 
 UNREACHABLE = (
     "backups made before",
     "logs shipped elsewhere",
     "hourly totals, totals by prompt and by shadow, which name nobody",
 )
-LOG = "the write-ahead log, until those who read the ledger now have finished"
+UNREACHABLE_LOG = "the write-ahead log, until those who read the ledger now have finished"
 
 
-async def users(deployment: Deployment, prefix: str, after: int, limit: int) -> dict[str, Any]:
+async def list_users(deployment: ServiceContext, prefix: str, after: int, limit: int) -> dict[str, Any]:
     """A page of known user ids, in order of first sight."""
-    page = await deployment.store.users(prefix, after, limit)
+    page = await deployment.store.list_users(prefix, after, limit)
     return {"users": [{"user_id": user_id} for user_id in page.users], "next": page.next}
 
 
-async def reset(deployment: Deployment, user_id: str, client: str) -> None:
+async def reset(deployment: ServiceContext, user_id: str, client: str) -> None:
     """Make every policy forget the user; decisions made before teach nothing any more. Idempotent."""
     await deployment.store.reset(user_id, client)
-    deployment.population.forgotten(user_id)
+    deployment.population.apply_reset(user_id)
 
 
-async def erase(deployment: Deployment, user_id: str, client: str) -> dict[str, Any]:
+async def erase(deployment: ServiceContext, user_id: str, client: str) -> dict[str, Any]:
     """Delete everything held about the user; the receipt counts what went and names what this cannot reach."""
     erasure = await deployment.store.erase(user_id, client)
-    priors = await deployment.population.erased(user_id)
+    priors = await deployment.population.apply_erasure(user_id)
     return {
         "ok": True,
         "erased": {
@@ -43,5 +43,5 @@ async def erase(deployment: Deployment, user_id: str, client: str) -> dict[str, 
             "shadows": erasure.shadows,
             "priors": priors,
         },
-        "unreachable": [*UNREACHABLE, *([] if erasure.log_emptied else [LOG])],
+        "unreachable": [*UNREACHABLE, *([] if erasure.log_emptied else [UNREACHABLE_LOG])],
     }

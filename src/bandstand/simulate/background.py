@@ -5,10 +5,6 @@ when its standard input does: when it is stopped here, and when the service dies
 """
 
 import asyncio
-import contextlib
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,23 +13,22 @@ from typing import Any
 import structlog
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.errors import BandstandError, FieldError, InvalidRequestError, OverloadedError
-from bandstand.simulate.asking import with_prompt
+from bandstand.child_process import build_python_command, close_input, start_idle_child, wait_or_kill
+from bandstand.errors import BandstandError, FieldError, InvalidRequestError, OverloadedError
 from bandstand.simulate.errors import UnknownRunError
+from bandstand.simulate.judges.judge_prompt import with_prompt
 from bandstand.simulate.plan import Plan
-from bandstand.simulate.runner import require_policies
-from bandstand.store.simulations import Run, Simulations
+from bandstand.simulate.run.runner import require_policies
+from bandstand.store.tables.simulations import SimulationRun, Simulations
 
-MOST_WAITING = 20
-MOST_DECISIONS: Mapping[str, int] = {"rule": 20_000_000, "llm": 20_000}
+MAX_WAITING = 20
+MAX_DECISIONS: Mapping[str, int] = {"rule": 20_000_000, "llm": 20_000}
 """By judge: an hour's work or two either way."""
 
-MOST_EVENTS = 1_000_000
+MAX_EVENTS = 1_000_000
 
-_NICEST = 19
-_STOP_S = 5.0
 _PAUSE_S = 5.0
-_SHOWN = 300
+_MAX_REASON_CHARS = 300
 
 log = structlog.get_logger("bandstand")
 
@@ -60,27 +55,28 @@ class BackgroundRuns:
         self._state_dir = state_dir
         self._catalogue = catalogue
         self._clock = clock
-        self._child: tuple[int, subprocess.Popen[bytes]] | None = None
+        self._child: tuple[int, asyncio.subprocess.Process] | None = None
         self._starting = asyncio.Lock()
-        self._more = asyncio.Event()
-        self._playing: asyncio.Task[None] | None = None
+        self._wakeup = asyncio.Event()
+        self._player: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Mark what an earlier service left behind as interrupted, and be ready to play."""
         await self._interrupt_all()
-        self._playing = asyncio.create_task(self._play())
+        self._player = asyncio.create_task(self._run_queue())
 
     async def close(self) -> None:
         """Stop the child, which keeps what is done, and leave the rest as interrupted."""
-        if self._playing is not None:
+        if self._player is not None:
             async with self._starting:  # no child may be started that nobody would stop
-                self._playing.cancel()
-            await asyncio.gather(self._playing, return_exceptions=True)
+                self._player.cancel()
+            await asyncio.gather(self._player, return_exceptions=True)
         if self._child is not None:
-            await self._stop(self._child[1])
+            close_input(self._child[1])
+            await wait_or_kill(self._child[1])
         await self._interrupt_all()
 
-    async def start(self, document: Mapping[str, Any], client: str) -> Run:
+    async def start(self, document: Mapping[str, Any], client: str) -> SimulationRun:
         """Queue a run.
 
         Args:
@@ -92,16 +88,16 @@ class BackgroundRuns:
             UnknownPolicyError: a policy is not configured.
             OverloadedError: too many runs wait.
         """
-        names = [self._catalogue.policy(name).name for name in document["policies"]]
+        names = [self._catalogue.get_policy(name).name for name in document["policies"]]
         judge = {"kind": document.get("judge", "rule")}
         plan = with_prompt(Plan.from_document({**document, "policies": names, "judge": judge}))
         _require_size(plan)
         plan = require_policies(plan, self._catalogue.policies)
-        queued = await asyncio.to_thread(self._queue, plan, client)
-        self._more.set()
+        queued = await asyncio.to_thread(self._enqueue_run, plan, client)
+        self._wakeup.set()
         return queued
 
-    async def get(self, run: int) -> Run:
+    async def get(self, run: int) -> SimulationRun:
         """One run with its summary.
 
         Raises:
@@ -112,11 +108,11 @@ class BackgroundRuns:
             raise UnknownRunError("no such simulation")
         return found
 
-    async def page(self, *, before: int | None, limit: int) -> list[Run]:
+    async def list_page(self, *, before: int | None, limit: int) -> list[SimulationRun]:
         """Runs, newest first, without their summaries."""
-        return await asyncio.to_thread(self._simulations.page, before=before, limit=limit, now=self._clock())
+        return await asyncio.to_thread(self._simulations.list_page, before=before, limit=limit, now=self._clock())
 
-    async def cancel(self, run: int) -> Run:
+    async def cancel(self, run: int) -> SimulationRun:
         """End a run that waits or is played; one that has ended stays as it is.
 
         Raises:
@@ -124,7 +120,7 @@ class BackgroundRuns:
         """
         await self.get(run)
         await asyncio.to_thread(self._simulations.cancel, run, self._clock())
-        self._hang_up(run)
+        self._close_child_input(run)
         return await self.get(run)
 
     async def delete(self, run: int) -> None:
@@ -134,7 +130,7 @@ class BackgroundRuns:
             UnknownRunError: there is none of that number.
         """
         gone = await asyncio.to_thread(self._simulations.delete, run)
-        self._hang_up(run)
+        self._close_child_input(run)
         if not gone:
             raise UnknownRunError("no such simulation")
 
@@ -146,9 +142,9 @@ class BackgroundRuns:
             except BandstandError as error:
                 log.warning("simulations cannot be used", reason=error.detail)
 
-    def _queue(self, plan: Plan, client: str) -> Run:
-        if len(self._simulations.waiting()) >= MOST_WAITING:
-            raise OverloadedError(f"{MOST_WAITING} simulations wait already")
+    def _enqueue_run(self, plan: Plan, client: str) -> SimulationRun:
+        if len(self._simulations.list_queued()) >= MAX_WAITING:
+            raise OverloadedError(f"{MAX_WAITING} simulations wait already")
         now = self._clock()
         run = self._simulations.create(plan.to_json(), plan.total, origin="service", client=client, now=now)
         found = self._simulations.get(run, now)
@@ -156,56 +152,41 @@ class BackgroundRuns:
             raise UnknownRunError("no such simulation")
         return found
 
-    async def _play(self) -> None:
+    async def _run_queue(self) -> None:
         """Play what waits, one after the other, for ever."""
         while True:
-            self._more.clear()
+            self._wakeup.clear()
             try:
-                waiting = await asyncio.to_thread(self._simulations.waiting) if self._simulations.path.exists() else []
+                waiting = (
+                    await asyncio.to_thread(self._simulations.list_queued) if self._simulations.path.exists() else []
+                )
                 for run in waiting:
-                    await self._play_one(run)
+                    await self._run_child(run)
             except BandstandError as error:
                 log.warning("simulations stand still", reason=error.detail)
                 await asyncio.sleep(_PAUSE_S)
             else:
-                await self._more.wait()
+                await self._wakeup.wait()
 
-    async def _play_one(self, run: int) -> None:
+    async def _run_child(self, run: int) -> None:
         async with self._starting:
-            child = await asyncio.to_thread(self._started, run)
+            child = await self._start_child(run)
             self._child = run, child
-        why = await asyncio.to_thread(_last_words, child)
+        why = await _read_last_line(child)
         self._child = None
         if await asyncio.to_thread(self._simulations.fail, run, why, self._clock()):
             log.error("simulation failed", simulation=run, reason=why)
 
-    def _started(self, run: int) -> subprocess.Popen[bytes]:
+    async def _start_child(self, run: int) -> asyncio.subprocess.Process:
         words = ["simulate", "--resume", str(run), "--supervised", "--state-dir", str(self._state_dir)]
-        child = subprocess.Popen(  # noqa: S603 (ourselves)
-            [sys.executable, "-m", "bandstand", *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # a Ctrl-C at the service's terminal is for the service
+        return await start_idle_child(
+            build_python_command(*words), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
         )
-        with contextlib.suppress(OSError):  # it may be gone already
-            os.setpriority(os.PRIO_PROCESS, child.pid, _NICEST)
-            if sys.platform == "linux":  # there, even the nicest keeps a core for a few milliseconds once it has it
-                os.sched_setscheduler(child.pid, os.SCHED_IDLE, os.sched_param(0))
-        return child
 
-    def _hang_up(self, run: int) -> None:
+    def _close_child_input(self, run: int) -> None:
         """Let the child of a run know at once, rather than at its next write."""
         if self._child is not None and self._child[0] == run:
-            _close_input(self._child[1])
-
-    async def _stop(self, child: subprocess.Popen[bytes]) -> None:
-        _close_input(child)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            await asyncio.to_thread(child.wait, _STOP_S)
-        if child.poll() is None:
-            child.kill()
-            await asyncio.to_thread(child.wait)
+            close_input(self._child[1])
 
 
 def _require_size(plan: Plan) -> None:
@@ -214,13 +195,13 @@ def _require_size(plan: Plan) -> None:
     Raises:
         InvalidRequestError: it is too much for a service; the command line plays it.
     """
-    most = MOST_DECISIONS[plan.judge.kind]
+    most = MAX_DECISIONS[plan.judge.kind]
     kept = {"none": 0, "sample": plan.total // plan.seeds, "all": plan.total}[plan.events]
     faults = [
         FieldError(field, f"a service plays up to {allowed:,} {what}; the command line plays more")
         for field, what, asked, allowed in (
             ("seeds", f"decisions with the judge {plan.judge.kind}", plan.total, most),
-            ("events", "decisions whose events are kept", kept, MOST_EVENTS),
+            ("events", "decisions whose events are kept", kept, MAX_EVENTS),
         )
         if asked > allowed
     ]
@@ -228,15 +209,9 @@ def _require_size(plan: Plan) -> None:
         raise InvalidRequestError(faults[0].message, faults)
 
 
-def _close_input(child: subprocess.Popen[bytes]) -> None:
-    if child.stdin is not None:
-        with contextlib.suppress(OSError):
-            child.stdin.close()
-
-
-def _last_words(child: subprocess.Popen[bytes]) -> str:
+async def _read_last_line(child: asyncio.subprocess.Process) -> str:
     """Wait for a child that is ending, and give the last line it wrote, or else how it ended."""
-    with child:  # closes its pipes
-        said = b"" if child.stderr is None else child.stderr.read()
+    said = b"" if child.stderr is None else await child.stderr.read()
+    code = await child.wait()
     lines = said.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1][:_SHOWN] if lines else f"its process ended with exit code {child.returncode}"
+    return lines[-1][:_MAX_REASON_CHARS] if lines else f"its process ended with exit code {code}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bandstand.bandit.errors import BandstandError, FieldError, InvalidRequestError
+from bandstand.errors import BandstandError, FieldError, InvalidRequestError
 
 
 class UnknownRunError(BandstandError):
@@ -29,7 +29,7 @@ class ServiceError(BandstandError):
     code = "simulation-service"
 
 
-def invalid(what: str, errors: Sequence[FieldError]) -> InvalidRequestError:
+def make_invalid_request(what: str, errors: Sequence[FieldError]) -> InvalidRequestError:
     """Make the refusal of something whose fields are wrong; the sentence names them too, for a command line."""
     faults = "; ".join(f"{field} {message}" for field, message in errors)
     return InvalidRequestError(f"{what} is not valid: {faults}.", errors)

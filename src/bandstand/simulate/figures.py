@@ -3,42 +3,42 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bandstand.reporting.figure import COLOURS, GREY, Figure, banded, line, on_axes
+from bandstand.reporting.figure import COLOURS, GREY, Figure, build_banded_line, build_figure, build_line
 
 _DASHES = ("solid", "dash", "dot", "dashdot")  # one for each time that the colours start over
 _ACTIONS = {"done": "#009e73", "snooze": "#e69f00", "dismiss": GREY, "neutral": GREY, "topic_shift": "#bbbbbb"}
 
 
-def figures(summary: Mapping[str, Any]) -> dict[str, Figure]:
+def build_figures(summary: Mapping[str, Any]) -> dict[str, Figure]:
     """Draw everything that a summary holds: the reward and regret curves, the actions, the personas."""
     return {
-        "reward": reward_curve(summary),
-        "regret": regret_curve(summary),
-        "actions": action_shares(summary),
-        "personas": persona_gaps(summary),
+        "reward": build_reward_curve(summary),
+        "regret": build_regret_curve(summary),
+        "actions": build_action_shares(summary),
+        "personas": build_persona_gaps(summary),
     }
 
 
-def reward_curve(summary: Mapping[str, Any]) -> Figure:
+def build_reward_curve(summary: Mapping[str, Any]) -> Figure:
     """Draw the expected reward by decision with a band of one standard error, between random and the oracle."""
     traces = [
-        line(name, known["decision"], known["mean_reward"], {"color": GREY, "dash": "dot", "width": 1})
+        build_line(name, known["decision"], known["mean_reward"], {"color": GREY, "dash": "dot", "width": 1})
         for name, known in ((name, bound["by_decision"]) for name, bound in summary["baselines"].items())
     ]
-    for style, name, known in _curves(summary):
-        traces += banded(name, known["decision"], known["expected_reward"], known["expected_stderr"], style)
-    return on_axes(traces, "Decision of a user", "Expected reward")
+    for style, name, known in _get_curves(summary):
+        traces += build_banded_line(name, known["decision"], known["expected_reward"], known["expected_stderr"], style)
+    return build_figure(traces, "Decision of a user", "Expected reward")
 
 
-def regret_curve(summary: Mapping[str, Any]) -> Figure:
+def build_regret_curve(summary: Mapping[str, Any]) -> Figure:
     """Draw the regret of each decision with a band of one standard error."""
     traces = []
-    for style, name, known in _curves(summary):
-        traces += banded(name, known["decision"], known["regret"], known["regret_stderr"], style)
-    return on_axes(traces, "Decision of a user", "Regret a decision")
+    for style, name, known in _get_curves(summary):
+        traces += build_banded_line(name, known["decision"], known["regret"], known["regret_stderr"], style)
+    return build_figure(traces, "Decision of a user", "Regret a decision")
 
 
-def action_shares(summary: Mapping[str, Any]) -> Figure:
+def build_action_shares(summary: Mapping[str, Any]) -> Figure:
     """Draw what users did, as shares that fill a bar for each policy."""
     names = list(summary["policies"])
     acts = summary["policies"][names[0]]["actions"]
@@ -53,13 +53,13 @@ def action_shares(summary: Mapping[str, Any]) -> Figure:
         }
         for place, action in enumerate(acts)
     ]
-    figure = on_axes(traces, "Share of decisions", "")
+    figure = build_figure(traces, "Share of decisions", "")
     figure["layout"] |= {"barmode": "stack"}
     figure["layout"]["yaxis"] |= {"autorange": "reversed"}
     return figure
 
 
-def persona_gaps(summary: Mapping[str, Any]) -> Figure:
+def build_persona_gaps(summary: Mapping[str, Any]) -> Figure:
     """Draw how much of the gap from random to the oracle each policy closes with each persona."""
     policies = list(summary["personas"])
     personas = sorted({persona for kept in summary["personas"].values() for persona in kept})
@@ -78,10 +78,10 @@ def persona_gaps(summary: Mapping[str, Any]) -> Figure:
         "colorbar": {"tickformat": ".0%"},
         "hovertemplate": "%{y}, %{x}: %{z:.0%}<extra></extra>",
     }
-    return on_axes([heat], "", "")
+    return build_figure([heat], "", "")
 
 
-def _curves(summary: Mapping[str, Any]) -> list[tuple[Figure, str, Mapping[str, Any]]]:
+def _get_curves(summary: Mapping[str, Any]) -> list[tuple[Figure, str, Mapping[str, Any]]]:
     """Give each policy a style that no other has, as far as colours and dashes go."""
     curves = []
     for index, (name, policy) in enumerate(summary["policies"].items()):

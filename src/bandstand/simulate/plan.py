@@ -5,24 +5,24 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args
 
-from bandstand.bandit.errors import FieldError, InvalidRequestError
+from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.judge.gate import TAU, GateMode
-from bandstand.simulate.chat import taxonomy
-from bandstand.simulate.errors import invalid
-from bandstand.simulate.persona import Persona, named_personas, personas_from, recruit
-from bandstand.simulate.reaction import ACTIONS
-from bandstand.simulate.world import World
+from bandstand.simulate.errors import make_invalid_request
+from bandstand.simulate.world.chat import load_taxonomy
+from bandstand.simulate.world.persona import Persona, build_personas, expand_personas, make_personas
+from bandstand.simulate.world.reaction import ACTIONS
+from bandstand.simulate.world.world import World
 
 JudgeKind = Literal["rule", "llm", "command"]
-Tier = Literal["rules", "local", "llm", "auto"]
+ChatTier = Literal["rules", "local", "llm", "auto"]
 Events = Literal["none", "sample", "all"]
 
 _JUDGES = ("rule", "llm", "command")
 _EVENTS = ("none", "sample", "all")
-_TIERS: tuple[Tier, ...] = get_args(Tier)
+_TIERS: tuple[ChatTier, ...] = get_args(ChatTier)
 _GATES: tuple[GateMode, ...] = get_args(GateMode)
 _BY_TRUTH = " by truth"
-_MOST_USERS = 10_000  # all of a world are in memory at once
+_MAX_USERS = 10_000  # all of a world are in memory at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class ChatPlan:
         judge: who exactly, when the run was begun; None where the service judges.
     """
 
-    tier: Tier = "local"
+    tier: ChatTier = "local"
     gate: GateMode = "hard"
     tau: float = TAU
     judge: str | None = None
@@ -77,7 +77,7 @@ class Plan:
         seeds: how many worlds are played.
         first_seed: the seed of the first; the others follow it.
         day_of_week: hold the day of the week at this one.
-        reflex_rate: share of ``done`` that are reflexes, see :func:`bandstand.simulate.reaction.react`.
+        reflex_rate: share of ``done`` that are reflexes, see :func:`bandstand.simulate.world.reaction.to_reaction`.
         judge: who decides reactions.
         chat: where users say something instead of acting, who reads it; each policy plays twice then, once taught by
             that judge and once by the truth.
@@ -117,7 +117,7 @@ class Plan:
                 "must name at least one policy, and none twice",
                 0 < len(self.policies) == len({*self.policies}),
             ),
-            ("personas", f"must be 1 to {_MOST_USERS}", 1 <= self.personas <= _MOST_USERS),
+            ("personas", f"must be 1 to {_MAX_USERS}", 1 <= self.personas <= _MAX_USERS),
             ("seeds", "must be 1 or more", self.seeds >= 1),
             ("first_seed", "must be 0 or more", self.first_seed >= 0),
             ("events", f"must be one of {', '.join(_EVENTS)}", self.events in _EVENTS),
@@ -138,39 +138,39 @@ class Plan:
         )
         errors = [FieldError(name, message) for name, message, holds in checks if not holds]
         if errors:
-            raise invalid("The simulation", errors)
-        self.world_of(self.first_seed)  # raises what is wrong with the rest
+            raise make_invalid_request("The simulation", errors)
+        self.build_world(self.first_seed)  # raises what is wrong with the rest
 
     @property
-    def decisions(self) -> int:
+    def decisions_per_user(self) -> int:
         """Decisions of one user with one policy, n."""
         return self.days * self.decisions_per_day
 
     @property
     def total(self) -> int:
         """Decisions of the whole run."""
-        return self.decisions * self.personas * self.seeds * len(self.contestants)
+        return self.decisions_per_user * self.personas * self.seeds * len(self.contestants)
 
     @property
     def contestants(self) -> tuple[str, ...]:
         """Who plays: the policies, and in conversations each once more, taught by the truth."""
-        return self.policies if self.chat is None else (*self.policies, *map(by_truth, self.policies))
+        return self.policies if self.chat is None else (*self.policies, *map(to_truth_name, self.policies))
 
     @property
-    def acts(self) -> tuple[str, ...]:
+    def action_names(self) -> tuple[str, ...]:
         """What users may do, or mean to say."""
-        return tuple(reversed(ACTIONS)) if self.chat is None else taxonomy().names
+        return tuple(reversed(ACTIONS)) if self.chat is None else load_taxonomy().label_names
 
     def seed_range(self) -> range:
         """The seeds, in order."""
         return range(self.first_seed, self.first_seed + self.seeds)
 
-    def world_of(self, seed: int) -> World:
+    def build_world(self, seed: int) -> World:
         """The world of one seed, in which every policy plays."""
         if isinstance(self.world, str):
-            personas = named_personas(self.world, self.personas, seed)
+            personas = make_personas(self.world, self.personas, seed)
         else:
-            personas = recruit(self.world, self.personas)
+            personas = expand_personas(self.world, self.personas)
         return World(
             personas=personas,
             seed=seed,
@@ -182,11 +182,11 @@ class Plan:
             conversations=self.chat is not None,
         )
 
-    def keeps_events(self, seed: int) -> bool:
+    def should_keep_events(self, seed: int) -> bool:
         """Whether the single decisions of a seed are kept."""
         return self.events == "all" or (self.events == "sample" and seed == self.first_seed)
 
-    def defined(self, definitions: Mapping[str, str]) -> Self:
+    def with_definitions(self, definitions: Mapping[str, str]) -> Self:
         """The same plan with its policies' definitions noted."""
         return replace(self, definitions={name: definitions[name] for name in self.policies})
 
@@ -216,7 +216,7 @@ class Plan:
         values = dict(document)
         world = values.get("world", "shipped")
         if not isinstance(world, str):
-            values["world"] = personas_from({"personas": world} if isinstance(world, list) else world)
+            values["world"] = build_personas({"personas": world} if isinstance(world, list) else world)
         judge = values.get("judge", {})
         values["judge"] = JudgePlan(**{**judge, "command": tuple(judge.get("command", ()))})
         if values.get("chat") is not None:
@@ -224,12 +224,12 @@ class Plan:
         return cls(**{**values, "policies": tuple(values["policies"])})
 
 
-def by_truth(policy: str) -> str:
+def to_truth_name(policy: str) -> str:
     """Name the contestant that is a policy taught by the truth."""
     return f"{policy}{_BY_TRUTH}"
 
 
-def taught_by(contestant: str) -> tuple[str, bool]:
+def parse_contestant(contestant: str) -> tuple[str, bool]:
     """Tell a contestant's policy, and whether the truth teaches it."""
     policy = contestant.removesuffix(_BY_TRUTH)
     return policy, policy != contestant

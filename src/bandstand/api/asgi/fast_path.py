@@ -1,0 +1,116 @@
+"""Score and reward on the wire: from the request's bytes to the answer's.
+
+Both ways in use these: the gate, which calls them straight (:mod:`bandstand.api.asgi.front`), and the framework's
+routes, which OpenAPI describes. So there is one schema, one behaviour, one form of error.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+
+from bandstand.api.asgi.metrics import Metrics
+from bandstand.api.schemas.requests import Wire, parse_body, validate_id
+from bandstand.judge.cascade import JudgeOffError
+from bandstand.service import judgements, reward, score, turns
+from bandstand.service.context import ServiceContext
+
+_OK, _ACCEPTED = 200, 202
+
+
+class RequestMetadata(NamedTuple):
+    """What a request says beside its body.
+
+    Attributes:
+        client: name of the API key.
+        policy: the policy that the path names, if it names one.
+    """
+
+    headers: Mapping[bytes, bytes]
+    query: bytes
+    client: str
+    policy: str | None
+
+
+class EncodedResponse(NamedTuple):
+    """Status and body of an answer."""
+
+    status: int
+    body: bytes
+
+
+class HotPath:
+    """The two calls that a product makes all day."""
+
+    def __init__(self, deployment: ServiceContext, wire: Wire, metrics: Metrics) -> None:
+        self._deployment = deployment
+        self._wire = wire
+        self._metrics = metrics
+
+    async def handle_score(self, body: bytes, metadata: RequestMetadata) -> EncodedResponse:
+        """Answer ``POST /score`` and ``POST /score/{policy}``."""
+        request = parse_body(self._wire.score, body)
+        scored = await score.score(self._deployment, request, body=body, client=metadata.client, policy=metadata.policy)
+        if not scored.repeated:
+            self._metrics.record_decision(scored.policy, exploring=scored.exploring)
+        answer: dict[str, Any] = {
+            "tip_id": scored.tip_id,
+            "score": scored.score,
+            "policy": scored.policy,
+            "decision_id": scored.decision_id,
+            "propensity": scored.propensity,
+            "exploring": scored.exploring,
+        }
+        if request.get("ranking"):
+            answer["ranking"] = scored.build_ranking(request["candidates"])
+        return EncodedResponse(_OK, to_json(answer))
+
+    async def handle_reward(self, body: bytes, metadata: RequestMetadata) -> EncodedResponse:
+        """Answer ``POST /reward`` and ``POST /reward/{policy}``."""
+        request = parse_body(self._wire.reward, body)
+        client, policy = metadata.client, metadata.policy
+        idempotency = None
+        if (key := metadata.headers.get(b"idempotency-key")) is not None:
+            scope = f"{client} /reward/{policy}" if policy else f"{client} /reward"
+            idempotency = (scope, validate_id(key.decode("latin-1"), "Idempotency-Key"))
+        if "turn" in request:
+            return await self._accept_turn(request, metadata, idempotency)
+        taught = await reward.reward(self._deployment, request, client=client, policy=policy, idempotency=idempotency)
+        if not taught.repeated:
+            self._metrics.record_reward(taught.policy, applied=taught.applied)
+        return EncodedResponse(
+            _OK,
+            to_json(
+                {
+                    "ok": True,
+                    "policy": taught.policy,
+                    "reward": taught.reward,
+                    "applied": taught.applied,
+                    "reason": taught.reason,
+                    "decision_id": taught.decision_id,
+                }
+            ),
+        )
+
+    async def _accept_turn(
+        self, request: dict[str, Any], metadata: RequestMetadata, idempotency: tuple[str, str] | None
+    ) -> EncodedResponse:
+        """Take a turn as a reward: 202 once it is kept, or 200 with its verdict for whoever waits for that."""
+        judging = self._deployment.judge_worker
+        if judging is None:
+            raise JudgeOffError("This deployment judges nothing.")
+        accepted = await turns.accept(
+            self._deployment, judging, request, client=metadata.client, policy=metadata.policy, idempotency=idempotency
+        )
+        judgement = accepted.judgement
+        if request.get("wait") or b"wait=true" in metadata.query.split(b"&"):
+            judgement = await judging.wait_for_verdict(judgement)
+            if judgement.state != "waiting":
+                return EncodedResponse(_OK, to_json({"ok": True, **await judgements.load_detail(judging, judgement)}))
+        answer = {
+            "ok": True,
+            "judgement_id": judgement.judgement_id,
+            "policy": judgement.policy.name,
+            "decision_id": request.get("decision_id"),
+        }
+        return EncodedResponse(_ACCEPTED, to_json(answer))

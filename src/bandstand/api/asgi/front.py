@@ -1,0 +1,191 @@
+"""The gate: what every request passes, in one place, before any route sees it.
+
+A request id, admission, metrics, problems, the log of failures. ``POST /score`` and ``POST /reward`` are then answered
+right here by :class:`bandstand.api.asgi.fast_path.HotPath`, without the framework's routing, dependency and response
+machinery (measured at more than half of a request's time); everything else goes on to the framework. Routes are
+matched on the raw path (:mod:`bandstand.api.asgi.raw_path`).
+"""
+
+import itertools
+import secrets
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bandstand.api.asgi.access import ANONYMOUS, Access, Headers, get_required_role
+from bandstand.api.asgi.admission import AdmissionQueue
+from bandstand.api.asgi.bodies import read_json_body
+from bandstand.api.asgi.fast_path import EncodedResponse, HotPath, RequestMetadata
+from bandstand.api.asgi.metrics import Metrics
+from bandstand.api.asgi.raw_path import decode_segment, validate_query
+from bandstand.api.problems import InternalError, render_problem, status_of
+from bandstand.errors import BandstandError
+
+Handler = Callable[[bytes, RequestMetadata], Awaitable[EncodedResponse]]
+
+_MAX_REQUEST_ID = 128
+_SERVER_ERROR = 500
+_HEAVY = frozenset({"/generate", "/recommend"})
+_SEGMENTS_OF_NAMED = 3  # "", "score", policy
+
+log = structlog.get_logger("bandstand.request")
+
+
+class FrontController:
+    """Wraps the framework's application.
+
+    Args:
+        app: the application behind.
+        access: who may do what.
+        metrics: where requests are counted.
+        hot: answers score and reward at once; ``None`` leaves them to the application too.
+        log_requests: write one line for every request, not only for failed ones.
+    """
+
+    def __init__(
+        self, app: ASGIApp, access: Access, metrics: Metrics, hot: HotPath | None, *, log_requests: bool = False
+    ) -> None:
+        self._app = app
+        self._access = access
+        self._metrics = metrics
+        self._log_requests = log_requests
+        self._handlers: dict[str, Handler] = (
+            {} if hot is None else {"score": hot.handle_score, "reward": hot.handle_reward}
+        )
+        self._admission = AdmissionQueue()
+        self._id_prefix = secrets.token_hex(4)
+        self._id_counter = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one ASGI event stream."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        headers = dict(scope["headers"])
+        request_id = self._resolve_request_id(headers)
+        method: str = scope["method"]
+        if method == "HEAD":
+            send = _drop_body(send)
+        path = scope["raw_path"].decode("latin-1")
+        client = ANONYMOUS
+        route = "unmatched"
+        passed: _ForwardedRequest | None = None
+        try:
+            client = self._access.authorize(headers, get_required_role(method, path))
+            query = validate_query(scope["query_string"], allow_repeats=path.startswith("/console/"))
+            segments = path.split("/")
+            handler = (
+                self._handlers.get(segments[1])
+                if method == "POST" and 1 < len(segments) <= _SEGMENTS_OF_NAMED and segments[-1]
+                else None
+            )
+            if handler is None:
+                if path in _HEAVY:
+                    await self._admission.wait_turn()
+                passed = _ForwardedRequest(scope, path, query, client, request_id, self._admission)
+                status = await passed.dispatch(self._app, receive, send)
+            else:
+                policy = None
+                route = f"/{segments[1]}"
+                if len(segments) == _SEGMENTS_OF_NAMED:
+                    route = f"/{segments[1]}/{{policy}}"
+                    policy = decode_segment(segments[2])
+                content = await read_json_body(receive, headers)
+                self._admission.start_light_request()
+                try:
+                    status, body = await handler(content, RequestMetadata(headers, query, client, policy))
+                finally:
+                    self._admission.end_light_request()
+                await _send_response(send, status, [(b"content-type", b"application/json")], body, request_id)
+        except Exception as error:
+            problem = _to_problem(error, request_id, client)
+            if passed is not None and passed.status:
+                raise  # half an answer is out: only the server can cut it short
+            status, problem_headers, body = render_problem(problem, request_id)
+            await _send_response(send, status, problem_headers, body, request_id)
+        if passed is not None:
+            route = passed.route
+        seconds = perf_counter() - started
+        self._metrics.record_request(method, route, status, seconds)
+        if self._log_requests:
+            log.info(
+                "request",
+                request_id=request_id,
+                method=method,
+                route=route,
+                status=status,
+                client=client,
+                ms=round(seconds * 1000, 3),
+            )
+
+    def _resolve_request_id(self, headers: Headers) -> str:
+        given = headers.get(b"x-request-id")
+        if given is not None and len(given) <= _MAX_REQUEST_ID:
+            text = given.decode("latin-1")
+            if text.isascii() and text.isprintable() and text:
+                return text
+        return f"{self._id_prefix}{next(self._id_counter):08x}"
+
+
+class _ForwardedRequest:
+    """A request on its way through the application behind.
+
+    Attributes:
+        status: of the answer; 0 until it has begun.
+    """
+
+    def __init__(
+        self, scope: Scope, path: str, query: bytes, client: str, request_id: str, admission: AdmissionQueue
+    ) -> None:
+        self.status = 0
+        self._tag = (b"x-request-id", request_id.encode())
+        state = {**scope.get("state", {}), "client": client, "request_id": request_id, "enter": admission.wait_turn}
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]  # whoever may GET may ask for the head alone
+        self._scope: Scope = {**scope, "method": method, "path": path, "query_string": query, "state": state}
+
+    async def dispatch(self, app: ASGIApp, receive: Receive, send: Send) -> int:
+        """Let the application answer; returns the status."""
+
+        async def send_tagged(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.status = message["status"]
+                message["headers"] = [*message["headers"], self._tag]
+            await send(message)
+
+        await app(self._scope, receive, send_tagged)
+        return self.status
+
+    @property
+    def route(self) -> str:
+        """The template of the route that took it."""
+        return getattr(self._scope.get("route"), "path_format", "unmatched")
+
+
+def _to_problem(error: Exception, request_id: str, client: str) -> BandstandError:
+    """The problem that answers for an error; a failure leaves one line in the log."""
+    if not isinstance(error, BandstandError):
+        log.error("request failed", exc_info=error, request_id=request_id, client=client)
+        return InternalError(f"logged under {request_id}")
+    if status_of(error) >= _SERVER_ERROR:
+        cause = None if error.__cause__ is None else type(error.__cause__).__name__
+        log.error("request refused", code=error.code, cause=cause, request_id=request_id, client=client)
+    return error
+
+
+def _drop_body(send: Send) -> Send:
+    async def send_head(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return send_head
+
+
+async def _send_response(
+    send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes, request_id: str
+) -> None:
+    headers.append((b"content-length", str(len(body)).encode()))
+    headers.append((b"x-request-id", request_id.encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,213 @@
+"""Prometheus metrics of one application: requests, decisions, rewards, commits, and the store's own state."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from bandstand.judge_worker.options import JudgeStatus
+from bandstand.learning.shadows import ShadowStatus
+from bandstand.store.records import StoreStatus
+
+KeyT = TypeVar("KeyT", bound=tuple[str, ...])
+ChildT = TypeVar("ChildT")
+
+_LATENCIES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_MAX_TENANTS = 1000  # a label of a metric lives as long as the process
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """Counters and histograms, with the children looked up once (``labels`` costs more than ``inc``)."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        requests = Histogram(
+            "bandstand_request_seconds",
+            "Time to answer a request.",
+            ("method", "route", "status"),
+            buckets=_LATENCIES,
+            registry=self._registry,
+        )
+        decisions = Counter("bandstand_decisions", "Decisions made.", ("policy", "exploring"), registry=self._registry)
+        rewards = Counter("bandstand_rewards", "Rewards taken.", ("policy", "applied"), registry=self._registry)
+        self._requests = _Children[tuple[str, str, str], Histogram](requests.labels)
+        self._decisions = _Children[tuple[str, str], Counter](decisions.labels)
+        self._rewards = _Children[tuple[str, str], Counter](rewards.labels)
+        self._generations = Counter(
+            "bandstand_generations", "Requests answered with tips.", ("prompt_version",), registry=self._registry
+        )
+        self._tips = Counter("bandstand_tips", "Tips written.", ("prompt_version",), registry=self._registry)
+        self._tokens = Counter(
+            "bandstand_generate_tokens", "Tokens spent on tips.", ("prompt_version", "kind"), registry=self._registry
+        )
+        self._arms = Gauge(
+            "bandstand_experiment_users", "Users an arm of the experiment met.", ("policy",), registry=self._registry
+        )
+        self._ratio = Gauge(
+            "bandstand_experiment_p_value", "Of the sample ratio; 1 while too few are met.", registry=self._registry
+        )
+        self._ratio.set(1.0)
+        self._opinions = Counter(
+            "bandstand_opinions", "What the judge was asked.", ("task", "tier", "outcome"), registry=self._registry
+        )
+        self._opinion_seconds = Histogram(
+            "bandstand_opinion_seconds",
+            "Time to answer a request for opinions.",
+            ("task",),
+            buckets=_LATENCIES,
+            registry=self._registry,
+        )
+        self._arbitrations = Counter(
+            "bandstand_arbitrations", "Intents decided.", ("tenant", "outcome"), registry=self._registry
+        )
+        self._tenants: set[str] = set()
+        self._commit_size = Histogram(
+            "bandstand_commit_events", "Events in one commit of the ledger.", buckets=_SIZES, registry=self._registry
+        )
+        self._commit_seconds = Histogram(
+            "bandstand_commit_seconds",
+            "Time of one commit of the ledger.",
+            ("synced",),
+            buckets=_LATENCIES,
+            registry=self._registry,
+        )
+        self._synced = {synced: self._commit_seconds.labels(str(synced).lower()) for synced in (True, False)}
+
+    def register_judging(self, get_status: Callable[[], JudgeStatus]) -> None:
+        """Show what becomes of turns, asked at each scrape."""
+        self._registry.register(_JudgeCollector(get_status))
+
+    def register_shadows(self, get_status: Callable[[], ShadowStatus]) -> None:
+        """Show how policies in the shadow keep up, asked at each scrape."""
+        self._registry.register(_ShadowCollector(get_status))
+
+    def register_store(self, get_status: Callable[[], StoreStatus]) -> None:
+        """Show the store's state, asked at each scrape."""
+        self._registry.register(_StoreCollector(get_status))
+
+    def record_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count an answered request; methods that no route has share one label, since a caller may invent any."""
+        self._requests[method if method in _METHODS else "other", route, str(status)].observe(seconds)
+
+    def record_decision(self, policy: str, *, exploring: bool) -> None:
+        """Count a decision."""
+        self._decisions[policy, "true" if exploring else "false"].inc()
+
+    def record_reward(self, policy: str, *, applied: bool) -> None:
+        """Count a reward."""
+        self._rewards[policy, "true" if applied else "false"].inc()
+
+    def record_generation(self, prompt_version: str, tips: int, prompt_tokens: int, completion_tokens: int) -> None:
+        """Count a generation, its tips and its tokens."""
+        self._generations.labels(prompt_version).inc()
+        self._tips.labels(prompt_version).inc(tips)
+        self._tokens.labels(prompt_version, "prompt").inc(prompt_tokens)
+        self._tokens.labels(prompt_version, "completion").inc(completion_tokens)
+
+    def record_experiment(self, status: Mapping[str, Any] | None) -> None:
+        """Show how the users of an experiment came out."""
+        if status is not None:
+            for policy, arm in status["arms"].items():
+                self._arms.labels(policy).set(arm["users"])
+            self._ratio.set(1.0 if status["p_value"] is None else status["p_value"])
+
+    def record_opinion(self, task: str, tier: str, outcome: str) -> None:
+        """Count an opinion by who gave it, or why there is none."""
+        self._opinions.labels(task, tier, outcome).inc()
+
+    def record_opinion_time(self, task: str, seconds: float) -> None:
+        """Count the time of one request for opinions."""
+        self._opinion_seconds.labels(task).observe(seconds)
+
+    def record_arbitration(self, tenant: str, outcome: str) -> None:
+        """Count a tenant's message by what decided it; tenants after the first thousand are not counted."""
+        if tenant in self._tenants or len(self._tenants) < _MAX_TENANTS:
+            self._tenants.add(tenant)
+            self._arbitrations.labels(tenant, outcome).inc()
+
+    def record_commit(self, events: int, seconds: float, synced: bool) -> None:  # noqa: FBT001 (the store's CommitObserver)
+        """Count a commit."""
+        self._commit_size.observe(events)
+        self._synced[synced].observe(seconds)
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self._registry)
+
+
+class _Children(dict[KeyT, ChildT]):
+    """Children of a metric by their label values, made on first use."""
+
+    def __init__(self, labels: Callable[..., ChildT]) -> None:
+        super().__init__()
+        self._labels = labels
+
+    def __missing__(self, key: KeyT) -> ChildT:
+        child = self[key] = self._labels(*key)
+        return child
+
+
+class _JudgeCollector(Collector):
+    def __init__(self, get_status: Callable[[], JudgeStatus]) -> None:
+        self._get_status = get_status
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._get_status()
+        outcomes = CounterMetricFamily(
+            "bandstand_judgements", "Turns judged, by what came of them.", labels=("policy", "state", "reason")
+        )
+        for labels, count in status.outcomes.items():
+            outcomes.add_metric(labels, count)
+        yield outcomes
+        yield GaugeMetricFamily("bandstand_turns_waiting", "Turns without a verdict yet.", status.waiting)
+        yield GaugeMetricFamily(
+            "bandstand_judge_tokens_today",
+            "Tokens of the judge's LLM in this UTC day, reserved ones too.",
+            status.tokens,
+        )
+        yield GaugeMetricFamily(
+            "bandstand_judge_usd_today",
+            "US dollars of the judge's LLM in this UTC day, reserved ones too.",
+            status.usd,
+        )
+        yield CounterMetricFamily(
+            "bandstand_judge_over_budget", "Turns and calls for which there was no budget.", status.over_budget
+        )
+        yield CounterMetricFamily(
+            "bandstand_judge_deaths", "Times that the judge's process died with work in it.", status.deaths
+        )
+
+
+class _ShadowCollector(Collector):
+    def __init__(self, get_status: Callable[[], ShadowStatus]) -> None:
+        self._get_status = get_status
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._get_status()
+        yield GaugeMetricFamily(
+            "bandstand_shadow_waiting", "Decisions that policies in the shadow have yet to look at.", status.waiting
+        )
+        yield CounterMetricFamily(
+            "bandstand_shadow_dropped",
+            "Decisions of which no shadow was logged, for want of time or room.",
+            status.dropped,
+        )
+        yield CounterMetricFamily("bandstand_shadow_failed", "Looks that came to no answer.", status.failed)
+
+
+class _StoreCollector(Collector):
+    def __init__(self, get_status: Callable[[], StoreStatus]) -> None:
+        self._get_status = get_status
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._get_status()
+        yield GaugeMetricFamily("bandstand_warm_users", "Users whose state is in memory.", status.warm_users)
+        yield GaugeMetricFamily("bandstand_pending_events", "Events waiting for a commit.", status.pending)
+        yield GaugeMetricFamily(
+            "bandstand_quarantined_documents", "Documents set aside since the start.", status.quarantined
+        )
+        yield GaugeMetricFamily("bandstand_ready", "1 while the store takes events.", float(status.state == "ready"))

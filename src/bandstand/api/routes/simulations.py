@@ -1,0 +1,100 @@
+"""The routes that have policies simulated, beside the serving: a run is queued, played by a child, and looked at."""
+
+import asyncio
+import json
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from bandstand.api.asgi.bodies import read_json_body
+from bandstand.api.openapi import describe_operation
+from bandstand.api.schemas.requests import parse_body
+from bandstand.api.schemas.simulations import (
+    SIMULATION,
+    SIMULATION_EXAMPLES,
+    Simulation,
+    SimulationList,
+    SimulationResult,
+)
+from bandstand.errors import OverloadedError, StorageFullError, StorageUnavailableError, UnknownPolicyError
+from bandstand.service.context import format_time
+from bandstand.simulate.background import BackgroundRuns
+from bandstand.simulate.errors import UnknownRunError
+from bandstand.store.tables.simulations import SimulationRun
+
+_MAX_RUN_ID = 2**62  # what a number of a run can be
+_PAGE = 200
+_DEFAULTS = {"policies": ["linucb-v1", "egreedy-v1", "linucb-v2"], "seeds": 20}
+RunNumber = Annotated[int, Path(ge=1, le=_MAX_RUN_ID)]
+_KEEPING = (StorageUnavailableError, StorageFullError)
+
+
+def build_simulations_router(runs: BackgroundRuns) -> APIRouter:
+    """The routes over one service's runs."""
+    routes = APIRouter(tags=["simulations"])
+    start_extra = describe_operation(
+        OverloadedError, UnknownPolicyError, *_KEEPING, body="SimulationRequest", examples=SIMULATION_EXAMPLES
+    )
+    run_extra = describe_operation(UnknownRunError, *_KEEPING)
+
+    @routes.post("/simulations", status_code=202, response_model=Simulation, openapi_extra=start_extra)
+    async def start_simulation(request: Request, response: Response) -> dict[str, Any]:
+        """Queue a simulation; it is played beside the serving, one after the other."""
+        body = parse_body(SIMULATION, await read_json_body(request.receive, dict(request.headers.raw)))
+        run = await runs.start(_DEFAULTS | body, cast("str", request.state.client))
+        response.headers["location"] = f"/simulations/{run.id}"
+        return _to_response(run)
+
+    @routes.get("/simulations", response_model=SimulationList, openapi_extra=describe_operation(*_KEEPING))
+    async def list_simulations(
+        before: Annotated[int | None, Query(ge=1, le=_MAX_RUN_ID)] = None,
+        limit: Annotated[int, Query(ge=1, le=_PAGE)] = 50,
+    ) -> dict[str, Any]:
+        """Simulations, newest first, those of the command line included."""
+        page = await runs.list_page(before=before, limit=limit)
+        return {
+            "simulations": [_to_response(run) for run in page],
+            "next": page[-1].id if len(page) == limit else None,
+        }
+
+    @routes.get("/simulations/{run}", response_model=SimulationResult, openapi_extra=run_extra)
+    async def show_simulation(run: RunNumber) -> Response:
+        """One simulation: its progress, curves and tables, a second old at most while it is played."""
+        found = await runs.get(run)
+        body = await asyncio.to_thread(_render_result, found)
+        return Response(body, media_type="application/json")
+
+    @routes.post("/simulations/{run}/cancel", response_model=Simulation, openapi_extra=run_extra)
+    async def cancel_simulation(run: RunNumber) -> dict[str, Any]:
+        """End a simulation and keep what is done; one that has ended stays as it is."""
+        return _to_response(await runs.cancel(run))
+
+    @routes.delete("/simulations/{run}", status_code=204, response_class=Response, openapi_extra=run_extra)
+    async def delete_simulation(run: RunNumber) -> Response:
+        """End a simulation and forget all about it."""
+        await runs.delete(run)
+        return Response(status_code=204)
+
+    return routes
+
+
+def _to_response(run: SimulationRun) -> dict[str, Any]:
+    left = None
+    if run.state == "running" and run.started is not None and run.heartbeat is not None and run.done:
+        left = (run.heartbeat - run.started) / run.done * (run.total - run.done)
+    return {
+        "id": run.id,
+        "state": run.state,
+        "client": run.client,
+        "created": format_time(run.created),
+        "started": format_time(run.started),
+        "ended": format_time(run.ended),
+        "progress": {"done": run.done, "total": run.total, "seconds_left": left},
+        "plan": json.loads(run.plan),
+        "error": run.error,
+    }
+
+
+def _render_result(run: SimulationRun) -> bytes:
+    summary = {"policies": {}, "baselines": {}, "personas": {}} | json.loads(run.summary or "{}")
+    return json.dumps(_to_response(run) | summary).encode()

@@ -1,0 +1,198 @@
+"""The schemas of requests, made from the configured features: what is validated is what OpenAPI shows.
+
+Requests are typed dictionaries, validated from JSON by pydantic in one pass (a third faster than model instances, and
+the learning core takes mappings). Numbers are strict: no ``true``, no ``"0.5"``. Unknown fields are ignored and kept in
+the ledger with the rest of the body.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NoReturn, NotRequired
+
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
+
+from bandstand.api.problems import from_field_errors, from_validation_error
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.features import Field as FeatureField
+from bandstand.errors import FieldError
+
+MAX_ID = 256
+MAX_CANDIDATES = 1000
+MAX_TIPS = 50
+_STRICT = ConfigDict(strict=True, cache_strings="keys", allow_inf_nan=False)
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+"""An identifier: 1 to 256 characters, any but control characters."""
+
+_ID = TypeAdapter(Id, config=_STRICT)
+ID_SCHEMA = _ID.json_schema()
+"""The same rule, as OpenAPI shows it."""
+
+
+def validate_id(value: str, field: str) -> str:
+    """An identifier from a path, a query or a header, held to the same rule as one in a body.
+
+    Raises:
+        InvalidRequestError: it is not one.
+    """
+    try:
+        return _ID.validate_python(value)
+    except ValidationError as error:
+        problem = from_validation_error(error)
+        problem.errors = tuple(fault._replace(field=field) for fault in problem.errors)
+        problem.detail = f"{field}: {problem.errors[0].message}"
+        raise problem from None
+
+
+class Wire:
+    """Validators of request bodies, as the catalogue's features have it."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        context = _make_fields_dict("Context", catalogue.context_fields)
+        features = _make_fields_dict("Features", {**catalogue.context_fields, **catalogue.candidate_fields})
+        candidate = _make_typed_dict(
+            "Candidate",
+            {
+                "id": Id,
+                "content": str,
+                "source": str,
+                "source_id": NotRequired[str | None],
+                "features": NotRequired[features],
+            },
+        )
+        candidates = Annotated[
+            list[candidate],  # type: ignore[valid-type]  # made at run time
+            Field(min_length=1, max_length=MAX_CANDIDATES),
+            AfterValidator(_validate_distinct),
+        ]
+        score = _make_typed_dict(
+            "ScoreRequest",
+            {
+                "user_id": Id,
+                "candidates": candidates,
+                "context": NotRequired[context],
+                "decision_id": NotRequired[Annotated[Id, Field(description="The caller's own id for this decision")]],
+                "ranking": NotRequired[Annotated[bool, Field(description="Also return all candidates, best first")]],
+            },
+        )
+        reaction = _make_typed_dict(
+            "Reaction",
+            {
+                "action": Literal["dismiss", "snooze", "done"],
+                "dwell_ms": NotRequired[Annotated[float, Field(ge=0)] | None],
+            },
+        )
+        turn = _make_typed_dict(
+            "RewardTurn",
+            {
+                "query_t": Annotated[str, Field(description="What the user asked; may be empty")],
+                "answer_t": Annotated[str, Field(description="What was answered")],
+                "query_t1": Annotated[str, Field(description="What the user said next")],
+                "taxonomy": NotRequired[Annotated[Id, Field(description="Left out, the deployment's own choice")]],
+            },
+        )
+        reward_fields: dict[str, Any] = {
+            "decision_id": NotRequired[
+                Annotated[Id, Field(description="From /score; the fields below are then optional")]
+            ],
+            "user_id": NotRequired[Id],
+            "tip_id": NotRequired[Id],
+            "reward": NotRequired[Annotated[float, Field(ge=-1, le=1)]],
+            "reaction": NotRequired[reaction],
+            "features": NotRequired[features],
+            "turn": NotRequired[turn],
+            "wait": NotRequired[
+                Annotated[bool, Field(description="With turn: answer with the verdict, once there is one")]
+            ],
+        }
+        if "day_of_week" in catalogue.context_fields:
+            reward_fields["day_of_week"] = NotRequired[_to_annotation(catalogue.context_fields["day_of_week"])]
+        self.generate = _build_generate_adapter("Generate", {})
+        self.recommend = _build_generate_adapter("Recommend", catalogue.context_fields)
+        self.score: TypeAdapter[dict[str, Any]] = TypeAdapter(score)
+        self.reward: TypeAdapter[dict[str, Any]] = TypeAdapter(_make_typed_dict("RewardRequest", reward_fields))
+        self.reset: TypeAdapter[dict[str, Any]] = TypeAdapter(_make_typed_dict("ResetRequest", {"user_id": Id}))
+
+    def get_adapters(self) -> dict[str, TypeAdapter[dict[str, Any]]]:
+        """Request validators by the name their schema has in OpenAPI."""
+        return {
+            "ScoreRequest": self.score,
+            "RewardRequest": self.reward,
+            "ResetRequest": self.reset,
+            "GenerateRequest": self.generate,
+            "RecommendRequest": self.recommend,
+        }
+
+
+def parse_body(adapter: TypeAdapter[dict[str, Any]], body: bytes) -> dict[str, Any]:
+    """A validated request.
+
+    Raises:
+        InvalidRequestError: names the fields at fault.
+    """
+    try:
+        request = adapter.validate_json(body)
+    except ValidationError as error:
+        raise from_validation_error(error) from None
+    if b"NaN" in body or b"Infinity" in body:  # pydantic reads them as numbers, also where it then ignores the field
+        _require_json(body)
+    return request
+
+
+def _require_json(body: bytes) -> None:
+    def reject_constant(_: str) -> NoReturn:
+        raise from_field_errors(FieldError("body", "NaN and Infinity are not JSON"))
+
+    json.loads(body, parse_constant=reject_constant)
+
+
+def _build_generate_adapter(name: str, fields: Mapping[str, FeatureField]) -> TypeAdapter[dict[str, Any]]:
+    """What writes tips: the user's moment, and beside it the context ``fields`` of whoever picks among them."""
+    task = Annotated[dict[str, Any], Field(description="Any object; it is read as untrusted text")]
+    context = _make_typed_dict(
+        f"{name}Context",
+        {
+            "hour_of_day": NotRequired[Annotated[int, Field(ge=0, le=23, json_schema_extra={"default": 12})]],
+            "day_of_week": NotRequired[Annotated[int, Field(ge=0, le=6, json_schema_extra={"default": 0})]],
+            **{key: NotRequired[_to_annotation(field)] for key, field in fields.items()},
+            "tasks": NotRequired[Annotated[list[task], Field(description="The 200 most urgent are looked at")]],
+            "extra": NotRequired[Annotated[dict[str, Any], Field(description="What else the product knows")]],
+        },
+    )
+    request = {
+        "user_id": Id,
+        "context": NotRequired[context],
+        "n": NotRequired[Annotated[int, Field(ge=1, le=MAX_TIPS, json_schema_extra={"default": 3})]],
+        "prompt_version": NotRequired[
+            Annotated[str | None, Field(max_length=MAX_ID, description="Left out, the deployment chooses")]
+        ],
+    }
+    return TypeAdapter(_make_typed_dict(f"{name}Request", request))
+
+
+def _make_fields_dict(name: str, fields: Mapping[str, FeatureField]) -> Any:
+    return _make_typed_dict(name, {key: NotRequired[_to_annotation(field)] for key, field in fields.items()})
+
+
+def _to_annotation(field: FeatureField) -> Any:
+    kinds = {"integer": int, "number": float, "boolean": bool, "string": str}
+    bounds = {"ge": field.minimum, "le": field.maximum}
+    constraints: dict[str, Any] = {name: bound for name, bound in bounds.items() if bound is not None}
+    if field.type == "string":
+        constraints["max_length"] = MAX_ID
+    return Annotated[kinds[field.type], Field(json_schema_extra={"default": field.default}, **constraints)]
+
+
+def _make_typed_dict(name: str, fields: dict[str, Any]) -> Any:
+    typed_dict = TypedDict(name, fields)  # type: ignore[misc]  # fields are known at run time only
+    typed_dict.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]  # pydantic's documented hook
+    return typed_dict
+
+
+def _validate_distinct(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if len({candidate["id"] for candidate in candidates}) != len(candidates):
+        kind, message = "duplicate_candidate", "candidate ids must differ from each other"
+        raise PydanticCustomError(kind, message)
+    return candidates

@@ -1,0 +1,112 @@
+"""What simulations look like on the wire: the request, and the answers as OpenAPI shows them."""
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from typing_extensions import TypedDict
+
+from bandstand.api.schemas.requests import Id
+
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+SIMULATION_EXAMPLES: dict[str, Any] = {
+    "shipped": {
+        "summary": "The shipped personas, two policies",
+        "value": {"policies": ["linucb-v1", "linucb-v2"], "days": 2, "seeds": 2},
+    },
+    "own personas": {
+        "summary": "Personas of one's own",
+        "value": {
+            "policies": ["linucb-v2"],
+            "world": {"personas": [{"name": "Ada", "prefers_high_priority": 0.9, "prefers_overdue": 0.1}]},
+            "personas": 1,
+            "days": 2,
+            "seeds": 2,
+        },
+    },
+}
+
+
+class PersonaFields(TypedDict):
+    """A persona: traits in [-1, 1], and the hours it is active in."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]  # pydantic's documented hook
+
+    name: Id
+    prefers_high_priority: Annotated[float, Field(ge=-1, le=1)]
+    prefers_overdue: Annotated[float, Field(ge=-1, le=1)]
+    morning_active: NotRequired[bool]
+    evening_active: NotRequired[bool]
+    description: NotRequired[Annotated[str, Field(max_length=1000)]]
+    language: NotRequired[Literal["en", "zh", "mixed"]]
+
+
+class OwnWorld(TypedDict):
+    """A persona set of the caller's own."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]  # as above
+
+    personas: Annotated[list[PersonaFields], Field(min_length=1, max_length=1000)]
+
+
+class SimulationRequest(TypedDict):
+    """What to simulate; a judge's command, a URL and a file are for the command line alone."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]  # as above
+
+    policies: NotRequired[Annotated[list[Id], Field(min_length=1, max_length=20)]]
+    world: NotRequired[Literal["shipped", "uniform", "signed"] | OwnWorld]
+    personas: NotRequired[
+        Annotated[int, Field(ge=1, le=10_000, description="Users", json_schema_extra={"default": 14})]
+    ]
+    days: NotRequired[Annotated[int, Field(ge=1, le=3_650, json_schema_extra={"default": 30})]]
+    decisions_per_day: NotRequired[Annotated[int, Field(ge=1, le=100, json_schema_extra={"default": 4})]]
+    candidates: NotRequired[Annotated[int, Field(ge=1, le=100, json_schema_extra={"default": 5})]]
+    seeds: NotRequired[Annotated[int, Field(ge=1, le=1_000, json_schema_extra={"default": 20})]]
+    first_seed: NotRequired[Annotated[int, Field(ge=0, le=2**31)]]
+    day_of_week: NotRequired[Annotated[int, Field(ge=0, le=6)] | None]
+    reflex_rate: NotRequired[Annotated[float, Field(ge=0, le=1)]]
+    judge: NotRequired[Literal["rule", "llm"]]
+    events: NotRequired[Literal["none", "sample", "all"]]
+
+
+SIMULATION: TypeAdapter[dict[str, Any]] = TypeAdapter(SimulationRequest)  # type: ignore[arg-type]  # it is a dictionary
+
+
+class Progress(BaseModel):
+    """How far a run is."""
+
+    done: int = Field(description="Decisions")
+    total: int
+    seconds_left: float | None = Field(description="While it is played, if it goes on as it has")
+
+
+class Simulation(BaseModel):
+    """A run."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: int
+    state: Literal["queued", "running", "done", "interrupted", "cancelled", "failed"]
+    client: str = Field(description="The key that asked for it; `-` is the command line")
+    created: str
+    started: str | None
+    ended: str | None
+    progress: Progress
+    plan: dict[str, Any]
+    error: str | None = Field(description="Why it failed")
+
+
+class SimulationResult(Simulation):
+    """A run with what it has come to so far: by policy, over all decisions and by decision, by persona, by judge."""
+
+    policies: dict[str, dict[str, Any]]
+    baselines: dict[str, dict[str, Any]]
+    personas: dict[str, dict[str, Any]]
+
+
+class SimulationList(BaseModel):
+    """A page of runs, newest first; ``next`` is the ``before`` of the next page."""
+
+    simulations: list[Simulation]
+    next: int | None

@@ -1,0 +1,163 @@
+"""The schemas of how a deployment stands, as ``GET /stats`` without a user tells it: loop, split, shadows, judge."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from bandstand.api.schemas.learning import AnswerBody, PolicyStats
+
+
+class ArmStanding(AnswerBody):
+    """One arm of an experiment."""
+
+    share: float = Field(description="Of the users, as configured")
+    users: int = Field(description="Users it decided for, each once")
+    expected: float = Field(description="How many that should be")
+
+
+class ExperimentStanding(AnswerBody):
+    """An experiment, and whether its arms met as many users as they should."""
+
+    name: str
+    since: str
+    users: int
+    arms: dict[str, ArmStanding]
+    chi_square: float | None = Field(description="Null while fewer than 5 users are expected in some arm")
+    p_value: float | None
+    mismatch: bool = Field(description="p < 0.001: the split is broken, and the arms cannot be compared")
+
+
+class Exploration(AnswerBody):
+    """How often the uniform share drew, and how often it should have."""
+
+    rate: float | None
+    expected: float | None
+    p_value: float | None
+
+
+class Weight(AnswerBody):
+    """The mean of 1/(K·p) over the picks: what a uniform policy's estimate on this log would weigh them with."""
+
+    mean: float | None
+    stderr: float | None
+    expected: float | None = Field(description="The share of the candidates that had a chance: 1 under any floor")
+    p_value: float | None
+
+
+class LikeliestPicked(AnswerBody):
+    """Whether the likeliest candidate was picked as often as logged, by tenths of its probability."""
+
+    chi_square: float | None
+    freedom: int
+    p_value: float | None
+
+
+class Delays(AnswerBody):
+    """Quantiles of the seconds from decision to reward, to within 9 % of 1 s + the delay."""
+
+    p50: float
+    p90: float
+    p99: float
+
+
+class Condition(AnswerBody):
+    """Whether some decisions were drawn as they were logged, and what came back for them."""
+
+    decisions: int
+    rewards: int = Field(description="That stand; also those that answer no decision")
+    mean_reward: float | None
+    answered: int = Field(description="Rewards that answer a decision")
+    arrival_rate: float | None = Field(description="answered over decisions")
+    delay: Delays | None
+    sources: dict[str, float] = Field(description="Share of the rewards by where they came from")
+    exploration: Exploration
+    weight: Weight
+    ess: float | None = Field(description="(Σ w)²/Σ w²: how many uniform picks this log is worth")
+    draws: LikeliestPicked
+    warnings: list[Literal["exploration", "weight", "draws"]] = Field(description="Those with p < 0.001")
+
+
+class LoopScope(AnswerBody):
+    """The condition of all policies together and of each."""
+
+    all: Condition
+    policies: dict[str, Condition]
+
+
+class LoopDay(LoopScope):
+    """A day, in UTC, of the decisions."""
+
+    day: str
+
+
+class Loop(LoopScope):
+    """The health of the learning loop."""
+
+    days: list[LoopDay] = Field(description="Of the newest 31 days those with events, the newest first")
+
+
+class TurnCoverage(AnswerBody):
+    """What became of the turns of one policy's decisions."""
+
+    turns: int
+    waiting: int
+    scored: int = Field(description="Those with a verdict")
+    taught: int = Field(description="Those whose verdict teaches")
+    withheld: dict[str, int] = Field(description="Those with a verdict that does not, by reason")
+    unscored: dict[str, int] = Field(description="Those without a verdict, by reason")
+
+
+class JudgeSpending(AnswerBody):
+    """What the judge's LLM cost in this UTC day."""
+
+    tokens: int = Field(description="With what is reserved for turns under way")
+    usd: float
+    over_budget: int = Field(description="Turns and calls for which there was no budget, since the start")
+
+
+class JudgeCoverage(AnswerBody):
+    """What became of turns."""
+
+    waiting: int
+    today: JudgeSpending
+    policies: dict[str, TurnCoverage]
+
+
+class Valued(AnswerBody):
+    """An estimate of the mean reward, and its normal interval of 95 %; null where there are too few rewards."""
+
+    value: float
+    stderr: float | None
+    low: float | None
+    high: float | None
+
+
+class ShadowStanding(AnswerBody):
+    """A policy in the shadow beside what was served, on the same decisions."""
+
+    hash: str = Field(description="The definition that the numbers are of")
+    decisions: int = Field(description="Of other policies, that it looked at")
+    agreement: float | None = Field(description="Share of them in which it would have picked the same")
+    rewarded: int = Field(description="Those with a reward that stands; what follows is over these")
+    live: Valued | None = Field(description="What was earned")
+    ips: Valued | None = Field(description="What it would have earned, by inverse propensities")
+    snips: Valued | None = Field(description="The same, self-normalised")
+    gain: Valued | None = Field(description="snips less live; its interval knows that both are of the same decisions")
+    mean_weight: float | None = Field(description="Should be 1")
+    ess: float | None = Field(description="(Σ w)²/Σ w²: how many of its own decisions these are worth")
+    warnings: list[Literal["weight", "ess"]] = Field(
+        description="mean_weight is off 1 beyond chance; ess is below 30 or 1 %"
+    )
+
+
+class DeploymentStats(AnswerBody):
+    """What all policies did for all users."""
+
+    users: int
+    decisions: int
+    rewards: int
+    policies: dict[str, PolicyStats]
+    experiment: ExperimentStanding | None = Field(description="Null while none runs")
+    shadows: dict[str, ShadowStanding] | None = Field(description="By policy; null where none is in the shadow")
+    judge: JudgeCoverage | None = Field(description="What became of turns; null where none are taken")
+    loop: Loop

@@ -1,0 +1,1 @@
+"""``bandstand evaluate``: what another policy would have earned on a log."""

@@ -1,0 +1,200 @@
+"""What ``bandstand evaluate`` does: finds the log, asks it, and shows what it says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bandstand.bandit.policies import Policy
+from bandstand.cli.report import show_progress
+from bandstand.cli.state.directory import StateLocation, resolve_location
+from bandstand.config.settings import read_settings
+from bandstand.definition import describe_unknown
+from bandstand.errors import InvalidRequestError
+from bandstand.evaluate import Formula
+from bandstand.evaluate.files import decision_file
+from bandstand.evaluate.files.columns import Columns
+from bandstand.evaluate.files.row_file import name_file_in_errors
+from bandstand.evaluate.page import COLUMN_HEADINGS, format_heading, format_rows, format_summary, format_warnings
+from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
+from bandstand.evaluate.policy_replay.replay import LogSummary
+from bandstand.evaluate.report import AS_TRAINED, PolicyResult, build_report
+from bandstand.evaluate.spec import EvaluationSpec, evaluate_decisions, evaluate_rows
+from bandstand.store.maintenance import decision_log
+from bandstand.store.maintenance.offline import open_read_only
+from bandstand.store.records import first_seq_at
+
+_ESTIMATORS = "ips,snips"
+_WITH_MODEL = "ips,snips,dr"
+_LEDGER = "ledger.db"
+_UNNAMED = "target"
+_WIDTH = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationFlags:
+    """The flags as they were given."""
+
+    policies: list[str]
+    source: Path | None
+    estimators: str | None
+    frozen: bool
+    since: str | None
+    until: str | None
+    missing_reward: float | None
+    interval: Literal["normal", "bootstrap"]
+    columns: str | None
+    state_dir: str | None
+
+    def build_question(self, default: str) -> EvaluationSpec:
+        """The estimates asked for, or those of ``default``."""
+        names = (self.estimators or default).split(",")
+        formulas = {formula.label: formula for formula in map(Formula.parse, names)}
+        return EvaluationSpec(tuple(formulas.values()), missing_reward=self.missing_reward, interval=self.interval)
+
+    def reject_flags(self, *names: str, why: str) -> None:
+        """Refuse flags that were given and mean nothing here."""
+        for name in names:
+            if getattr(self, name):
+                raise InvalidRequestError(f"--{name} {why}")
+
+
+def evaluate_log(flags: EvaluationFlags) -> dict[str, Any]:
+    """Ask the log, and put what it says into one document.
+
+    Raises:
+        BandstandError: a flag, the configuration or the log is not as it must be.
+    """
+    source = flags.source
+    if source is None or source.is_dir() or source.name == _LEDGER:
+        return _evaluate_ledger(flags)
+    if source.suffixes[-1:] == [".jsonl"] or source.suffixes[-2:] == [".jsonl", ".gz"]:
+        with name_file_in_errors(source):
+            decisions = decision_file.is_decision_file(source)
+        if decisions:
+            return _evaluate_decisions(flags, source)
+    return _evaluate_rows(flags, source)
+
+
+def show_report(result: Mapping[str, Any]) -> None:
+    """Print what the log holds, then a table for each policy and what speaks against it."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDTH)
+    details = Table.grid(padding=(0, 2))
+    for name, fact in format_summary(result).items():
+        details.add_row(Text(name, style="dim"), Text(fact, overflow="fold"))
+    console.print(Text("Off-policy evaluation", style="bold"))
+    console.print(details)
+    for policy in result["policies"]:
+        table = Table(
+            *COLUMN_HEADINGS, title=Text(format_heading(policy), style="bold"), title_justify="left", box=SIMPLE
+        )
+        for column in table.columns:
+            column.justify = "left" if column is table.columns[0] else "right"
+            column.no_wrap = True
+        for cells in format_rows(policy):
+            table.add_row(*map(Text, cells))
+        console.print()
+        console.print(table)
+        for doubt in format_warnings(policy):
+            console.print(Text(f"! {doubt}", style="yellow"), soft_wrap=True)
+
+
+def _evaluate_ledger(flags: EvaluationFlags) -> dict[str, Any]:
+    flags.reject_flags("columns", why="goes with a file of rows only")
+    source = flags.source
+    location = resolve_location(
+        flags.state_dir if source is None else str(source if source.is_dir() else source.parent)
+    )
+    question = flags.build_question(_WITH_MODEL)
+    candidates = _select_candidates(flags, location)
+    since, until = _parse_time("since", flags.since), _parse_time("until", flags.until)
+    with open_read_only(location.directory, location.catalogue) as state, show_progress("pages of the log") as steps:
+        log, evaluated = evaluate_decisions(
+            question,
+            decision_log.read_events(state, since=since, until=until),
+            candidates,
+            lambda number: f"the decision of event {number}",
+            frozen_from=max(1, 0 if since is None else first_seq_at(since)) if flags.frozen else None,
+            on_page=steps.advance,
+        )
+    return _build_report(flags, str(location.directory / _LEDGER), question, candidates, evaluated, log)
+
+
+def _evaluate_decisions(flags: EvaluationFlags, source: Path) -> dict[str, Any]:
+    flags.reject_flags("columns", why="goes with a file of rows only")
+    flags.reject_flags("since", "until", why="goes with a ledger only")
+    question = flags.build_question(_WITH_MODEL)
+    candidates = _select_candidates(flags, resolve_location(flags.state_dir))
+    with name_file_in_errors(source), show_progress("pages of the log") as steps:
+        log, evaluated = evaluate_decisions(
+            question,
+            decision_file.read_decisions(source),
+            candidates,
+            decision_file.format_location,
+            frozen_from=1 if flags.frozen else None,
+            on_page=steps.advance,
+        )
+    return _build_report(flags, str(source), question, candidates, evaluated, log)
+
+
+def _evaluate_rows(flags: EvaluationFlags, source: Path) -> dict[str, Any]:
+    flags.reject_flags("frozen", "since", "until", why="goes with decisions, not with rows that hold the probabilities")
+    if len(flags.policies) > 1:
+        raise InvalidRequestError("a file of rows holds the probabilities of one policy; give --policy once, or not")
+    question = flags.build_question(_ESTIMATORS)
+    evaluated = evaluate_rows(question, source, None if flags.columns is None else Columns.parse(flags.columns))
+    name = flags.policies[0] if flags.policies else _UNNAMED
+    return build_report(
+        str(source), question, [PolicyResult(name, "as its probabilities in the file have it", None, evaluated)]
+    )
+
+
+def _select_candidates(flags: EvaluationFlags, location: StateLocation) -> list[CandidatePolicy]:
+    names = (*location.catalogue.policies, *location.catalogue.aliases)
+    if not flags.policies:
+        raise InvalidRequestError(f"name a policy with --policy; configured are {', '.join(names)}")
+    for name in flags.policies:
+        if name not in names:
+            raise InvalidRequestError(f"--policy: {describe_unknown(name, names)}")
+    chosen: dict[str, Policy] = {}
+    for name in flags.policies:
+        policy = location.catalogue.get_policy(name)
+        chosen[policy.name] = policy
+    refresh_rewards = read_settings().prior_refresh_rewards
+    return [CandidatePolicy(policy, refresh_rewards) for policy in chosen.values()]
+
+
+def _build_report(
+    flags: EvaluationFlags,
+    source: str,
+    question: EvaluationSpec,
+    candidates: list[CandidatePolicy],
+    evaluated: list[Any],
+    log: LogSummary,
+) -> dict[str, Any]:
+    how = f"frozen as of {flags.since or 'the start of the log'}" if flags.frozen else AS_TRAINED
+    answers = [
+        PolicyResult(candidate.policy.name, how, candidate.rewards, each)
+        for candidate, each in zip(candidates, evaluated, strict=True)
+    ]
+    return build_report(source, question, answers, log)
+
+
+def _parse_time(name: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidRequestError(
+            f"--{name} must be a date or a time, such as 2026-05-01 or 2026-05-01T12:00"
+        ) from None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

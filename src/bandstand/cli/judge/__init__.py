@@ -1,0 +1,1 @@
+"""``bandstand judge``: measuring, calibrating and training the judge."""

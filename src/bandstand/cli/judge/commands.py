@@ -1,0 +1,156 @@
+"""``bandstand judge``: how good the judge is on labelled turns, and what a team's own labels make of it."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bandstand.cli.judge.turns import reapply, retry, work
+from bandstand.cli.report import AsJson
+from bandstand.cli.state.directory import StateDir
+from bandstand.config.settings import read_settings
+
+judge = typer.Typer(
+    name="judge",
+    help="Measure the judge of what users say next, and teach it from labelled turns.",
+    epilog="A file of labelled turns has one JSON object a line: "
+    "{query_t, answer_t, query_t1, label?|polarity?|topic_shift?}.",
+    no_args_is_help=True,
+)
+
+File = Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Labelled turns, one JSON object a line.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse the file for one bad line, instead of skipping it.")]
+
+
+class TierName(StrEnum):
+    """Who judges."""
+
+    RULES = "rules"
+    LOCAL = "local"
+    LLM = "llm"
+    AUTO = "auto"
+
+
+class MethodName(StrEnum):
+    """How confidence is mapped."""
+
+    ISOTONIC = "isotonic"
+    PLATT = "platt"
+
+
+TierOption = Annotated[
+    TierName, typer.Option(help="Who judges; auto asks the LLM of JUDGE_MODEL where local is not sure, if one is set.")
+]
+TaxonomyName = Annotated[
+    str | None,
+    typer.Option("--taxonomy", metavar="NAME", help="Whose labels. Default: the deployment's.", show_default=False),
+]
+
+
+@judge.command()
+def evaluate(
+    file: File,
+    *,
+    tier: TierOption = TierName.AUTO,
+    taxonomy: TaxonomyName = None,
+    strict: Strict = False,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge labelled turns and say how often that is right, and what the gate would teach.
+
+    The judge is as the service has it, with its own weights and calibrations where it has any.
+    """
+    # Imported here: the other commands need none of it.
+    from bandstand.cli.judge.labelled_files import evaluate_judge, open_judge, read_labelled_file  # noqa: PLC0415
+    from bandstand.cli.judge.tables import show_evaluation  # noqa: PLC0415
+
+    settings = read_settings(state_dir=state_dir)
+
+    async def run_evaluation() -> dict[str, Any]:
+        async with open_judge(tier.value, taxonomy, settings) as chosen_judge:
+            return await evaluate_judge(
+                read_labelled_file(file, chosen_judge.taxonomy, strict=strict), chosen_judge, settings
+            )
+
+    _show_result(asyncio.run(run_evaluation()), show_evaluation, as_json=as_json)
+
+
+@judge.command()
+def calibrate(
+    file: File,
+    *,
+    tier: TierOption = TierName.AUTO,
+    taxonomy: TaxonomyName = None,
+    method: Annotated[MethodName, typer.Option(help="How confidence is mapped.")] = MethodName.ISOTONIC,
+    target_precision: Annotated[
+        float, typer.Option(metavar="SHARE", help="Of the negative verdicts above τ, how many must be right.")
+    ] = 0.8,
+    strict: Strict = False,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the judge's confidence to labelled turns, and pick the threshold τ; kept in the state directory.
+
+    Each tier that gave verdicts has a calibration of its own, which acts at the gate on verdicts of the same tier and
+    model, and is named in what was applied.
+    """
+    from bandstand.cli.judge.labelled_files import calibrate_judge, open_judge, read_labelled_file  # noqa: PLC0415 - as above
+    from bandstand.cli.judge.tables import show_calibrations  # noqa: PLC0415 - as above
+
+    settings = read_settings(state_dir=state_dir)
+
+    async def run_calibration() -> dict[str, Any]:
+        async with open_judge(tier.value, taxonomy, settings) as chosen_judge:
+            return await calibrate_judge(
+                read_labelled_file(file, chosen_judge.taxonomy, strict=strict),
+                chosen_judge,
+                settings,
+                method=method.value,
+                target_precision=target_precision,
+            )
+
+    _show_result(asyncio.run(run_calibration()), show_calibrations, as_json=as_json)
+
+
+@judge.command()
+def train(
+    file: File,
+    *,
+    name: Annotated[str, typer.Option(metavar="NAME", help="What verdicts call the weights.")] = "own",
+    taxonomy: TaxonomyName = None,
+    strict: Strict = False,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the text model further on a team's own labels; kept in the state directory.
+
+    Learning starts from the shipped weights. What is printed was measured on rows that the weights had not seen.
+    """
+    from bandstand.cli.judge.labelled_files import open_judge, read_labelled_file, train_judge  # noqa: PLC0415 - as above
+    from bandstand.cli.judge.tables import show_training  # noqa: PLC0415 - as above
+
+    settings = read_settings(state_dir=state_dir)
+
+    async def run_training() -> dict[str, Any]:
+        async with open_judge("local", taxonomy, settings) as chosen_judge:
+            turns = read_labelled_file(file, chosen_judge.taxonomy, strict=strict)
+            return await train_judge(turns, chosen_judge.taxonomy, settings, name=name)
+
+    _show_result(asyncio.run(run_training()), show_training, as_json=as_json)
+
+
+judge.command(hidden=True)(work)
+judge.command()(retry)
+judge.command()(reapply)
+
+
+def _show_result(result: Mapping[str, Any], show: Callable[[Mapping[str, Any]], None], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(result, allow_nan=False))
+    else:
+        show(result)

@@ -1,0 +1,174 @@
+"""What ``bandstand judge`` does with a file of labelled turns: measures, calibrates, trains."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from bandstand.cli.report import show_progress
+from bandstand.config.settings import Settings
+from bandstand.errors import InvalidRequestError
+from bandstand.judge.artifacts import get_calibration_path, get_weights_path, read_calibrations, write_file
+from bandstand.judge.calibration import MIN_EXAMPLES, Calibrations, Method, fit_calibration
+from bandstand.judge.cascade import Mode
+from bandstand.judge.gate import Gate
+from bandstand.judge.local.classifier import shipped_weights
+from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES, Taxonomy
+from bandstand.judge.training.cross_validation import evaluate_calibration, evaluate_training
+from bandstand.judge.training.dataset import LabelledTurns, parse_rows
+from bandstand.judge.training.evaluation import JudgedRow, build_judge_report, build_report, judge_rows, scored_outcomes
+from bandstand.judge.training.tier import Tier
+from bandstand.judge.training.train import train_own
+from bandstand.judge.verdict import Verdict
+from bandstand.judging import configuration, llm_host, open_judges
+from bandstand.judging import gate as judge_gate
+
+_MAX_NAMED = 20
+"""Most bad lines that are named on stderr; a file of another kind has thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFile:
+    """A file of labelled turns.
+
+    Attributes:
+        file: where it is.
+        rows: what it held.
+    """
+
+    file: Path
+    rows: LabelledTurns
+
+    def describe(self) -> dict[str, Any]:
+        """What every answer begins with: the file, and which of its lines were left out."""
+        return {"file": str(self.file), "skipped": [{"at": at, "reason": reason} for at, reason in self.rows.bad]}
+
+
+def read_labelled_file(file: Path, taxonomy: Taxonomy, *, strict: bool) -> LabelledFile:
+    """Read labelled turns; bad lines are named on stderr and skipped, or refuse the file.
+
+    Raises:
+        InvalidRequestError: the file cannot be read, holds no labelled turn, or with ``strict`` a bad line.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        raise InvalidRequestError(f"{str(file)!r}: {reason}") from error
+    rows = parse_rows(text.split("\n"), taxonomy, strict=strict)  # splitlines would split at what stands in a turn
+    for at, reason in rows.bad[:_MAX_NAMED]:
+        typer.echo(f"{file}, {at}: {reason}; skipped", err=True)
+    if len(rows.bad) > _MAX_NAMED:
+        typer.echo(f"{file}: {len(rows.bad) - _MAX_NAMED:,} more lines skipped", err=True)
+    if not rows.rows:
+        raise InvalidRequestError(f"{str(file)!r} holds no labelled turns")
+    return LabelledFile(file, rows)
+
+
+@asynccontextmanager
+async def open_judge(mode: Mode, taxonomy: str | None, settings: Settings) -> AsyncIterator[Tier]:
+    """Open the judge that flags name, as the service has it; where an LLM may be asked, its host is named on stderr.
+
+    Raises:
+        ConfigurationError: the deployment's own weights, taxonomies or rules are wrong, or the LLM has no key.
+        InvalidRequestError: there is no such taxonomy.
+    """
+    host = llm_host(settings, mode=mode)
+    if host is not None:
+        typer.echo(f"{settings.judge_model} at {host} is asked where the tier {mode} asks it", err=True)
+    async with open_judges(settings, mode=mode) as judges:
+        yield judges.get_judge(taxonomy)
+
+
+async def evaluate_judge(turns: LabelledFile, judge: Tier, settings: Settings) -> dict[str, Any]:
+    """Measure a judge: :func:`bandstand.judge.training.evaluation.build_judge_report`, after the file's own facts."""
+    gate = judge_gate(settings)
+    return turns.describe() | build_judge_report(judge, await _collect_outcomes(turns, judge, gate), gate)
+
+
+async def calibrate_judge(
+    turns: LabelledFile, judge: Tier, settings: Settings, *, method: Method, target_precision: float
+) -> dict[str, Any]:
+    """Fit a calibration to the verdicts of each tier that gave enough of them, and keep them where they are used.
+
+    ``before`` and ``after`` are what the tier's verdicts are worth without a calibration, and with one fitted to the
+    other four fifths of them.
+
+    Raises:
+        InvalidRequestError: no tier gave enough verdicts whose truth is known.
+        ConfigurationError: the file of calibrations is broken, or cannot be written.
+    """
+    taxonomy, bare = judge.taxonomy, replace(judge_gate(settings), calibrations=Calibrations())
+    kept, told = read_calibrations(settings.state_dir), []
+    for (tier, model), outcomes in _group_by_tier(await _collect_outcomes(turns, judge, bare)).items():
+        scored = scored_outcomes(outcomes, taxonomy)
+        if len(scored) < MIN_EXAMPLES:
+            typer.echo(f"{tier}: only {len(scored)} verdicts whose truth is known; not calibrated", err=True)
+            continue
+        fit = partial(
+            fit_calibration,
+            tier=tier,
+            model=model,
+            taxonomy=taxonomy.name,
+            method=method,
+            target_precision=target_precision,
+        )
+        calibration, elsewhere = fit(scored), evaluate_calibration(outcomes, taxonomy, gate=bare, fit=fit)
+        kept = kept.with_calibration(calibration)
+        known = calibration.as_json()
+        del known["points"]
+        after = None if elsewhere is None else build_report(elsewhere, taxonomy)
+        told.append(known | {"before": build_report(outcomes, taxonomy), "after": after})
+    if not told:
+        raise InvalidRequestError(
+            f"a calibration needs at least {MIN_EXAMPLES} verdicts of a tier whose truth is known"
+        )
+    path = get_calibration_path(settings.state_dir)
+    write_file(path, json.dumps(kept.as_json(), indent=1).encode())
+    return turns.describe() | {"written": str(path), "calibrations": told}
+
+
+async def train_judge(turns: LabelledFile, taxonomy: Taxonomy, settings: Settings, *, name: str) -> dict[str, Any]:
+    """Train the text model on a team's own labels, from the shipped weights on, and keep it where it is used.
+
+    ``before`` and ``after`` are what the local tier is worth without it, and with weights trained on the other four
+    fifths of the rows.
+
+    Raises:
+        InvalidRequestError: too few rows have a label or a polarity.
+        ConfigurationError: the weights cannot be written.
+    """
+    rows, own = turns.rows.rows, configuration(settings)
+    start = shipped_weights(taxonomy.name) if taxonomy.name in SHIPPED_TAXONOMIES else None
+    gate = replace(judge_gate(settings), calibrations=Calibrations())
+    weights = train_own(rows, taxonomy, name=name, start=start)
+    before = await judge_rows(own.build_local(taxonomy.name), rows, gate=gate)
+    elsewhere = await evaluate_training(rows, taxonomy, partial(own.build_local, taxonomy.name), start=start, gate=gate)
+    path = get_weights_path(settings.state_dir, taxonomy)
+    write_file(path, weights.to_bytes())
+    return turns.describe() | {
+        "written": str(path),
+        "model": f"{weights.name}@{weights.hash[:8]}",
+        "n": len(rows),
+        "before": build_report(before, taxonomy),
+        "after": None if elsewhere is None else build_report(elsewhere, taxonomy),
+    }
+
+
+async def _collect_outcomes(turns: LabelledFile, judge: Tier, gate: Gate) -> list[JudgedRow]:
+    with show_progress("turns", len(turns.rows.rows)) as steps:
+        return await judge_rows(judge, turns.rows.rows, gate=gate, progress=steps.update)
+
+
+def _group_by_tier(outcomes: Sequence[JudgedRow]) -> dict[tuple[str, str], list[JudgedRow]]:
+    """The verdicts of each tier and model, in order."""
+    found: dict[tuple[str, str], list[JudgedRow]] = {}
+    for outcome in outcomes:
+        if isinstance(outcome.judged, Verdict):
+            found.setdefault((outcome.judged.tier, outcome.judged.model), []).append(outcome)
+    return found

@@ -1,0 +1,104 @@
+"""``bandstand judge retry`` and ``reapply``: turns that were taken as rewards, in a service or in a directory."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from bandstand.cli.report import AsJson, show_result
+from bandstand.cli.state.access import ApiKey, Url, call_service, run_on_store
+from bandstand.cli.state.directory import StateDir, StateLocation
+from bandstand.config.settings import Settings, load_catalogue, read_settings
+from bandstand.judge_worker.worker import JudgeWorker
+from bandstand.store.maintenance.import_ import CLIENT
+from bandstand.store.protocol import Store
+
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+
+T = TypeVar("T")
+
+
+def retry(
+    since: Annotated[
+        datetime | None, typer.Option(formats=_TIMES, metavar="TIME", help="Only turns taken since then, in UTC.")
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Only turns unscored for that reason, such as timeout.")
+    ] = None,
+    state_dir: StateDir = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Let turns that could not be judged wait for the judge again.
+
+    In a directory that no service uses, they are judged when one starts.
+    """
+    chosen: dict[str, Any] = {} if reason is None else {"reason": reason}
+    if url is not None:
+        window = {} if since is None else {"since": _to_utc(since).isoformat()}
+        answer = call_service(url, api_key, "POST", "/judgements/retry", json=window | chosen)
+    else:
+        from bandstand.service.judgements import retry as again  # noqa: PLC0415 (a command of its own name)
+
+        seconds = 0.0 if since is None else _to_utc(since).timestamp()
+        answer = _run_on_directory(
+            read_settings(state_dir=state_dir), lambda judging: again(judging, CLIENT, since=seconds, **chosen)
+        )
+    show_result("Waiting for the judge again", answer, as_json=as_json)
+
+
+def reapply(
+    since: Annotated[datetime, typer.Option(formats=_TIMES, metavar="TIME", help="Turns taken since then, in UTC.")],
+    state_dir: StateDir = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Hold old verdicts to the gate, map and calibration as they are now, with no call of any judge.
+
+    Where that comes to something else, what was taught is taken back exactly and the other is taught.
+    """
+    if url is not None:
+        answer = call_service(url, api_key, "POST", "/judgements/reapply", json={"since": _to_utc(since).isoformat()})
+    else:
+        from bandstand.service.judgements import reapply_gate as hold  # noqa: PLC0415 (a command of its own name)
+
+        answer = _run_on_directory(
+            read_settings(state_dir=state_dir), lambda judging: hold(judging, CLIENT, since=_to_utc(since).timestamp())
+        )
+    show_result("Held to the gate again", answer, as_json=as_json)
+
+
+def work() -> None:
+    """Judge turns from standard input: the process that a service starts for itself."""
+    from bandstand.api.asgi.logs import configure_logging  # noqa: PLC0415 (the other commands log nothing)
+    from bandstand.wiring.judge_child import run_judge_process as judge_input  # noqa: PLC0415 (it takes the judge's modules to import)
+
+    settings = read_settings()
+    configure_logging(settings.log_level)
+    asyncio.run(judge_input(settings))
+
+
+def _to_utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC)
+
+
+def _run_on_directory(settings: Settings, use_case: Callable[[JudgeWorker], Awaitable[T]]) -> T:
+    """Own the directory for one use case; nothing is judged."""
+    from bandstand.api.asgi.logs import configure_logging  # noqa: PLC0415 (as above)
+    from bandstand.learning.population import PopulationPriorRefresher  # noqa: PLC0415 (as above)
+    from bandstand.wiring.judge_worker import build_judge_worker  # noqa: PLC0415 (as above)
+
+    configure_logging(settings.log_level)  # to stderr: what is printed is the answer
+    location = StateLocation(settings.state_dir, load_catalogue(settings))
+
+    async def run(store: Store) -> T:
+        population = PopulationPriorRefresher(location.catalogue, store)
+        return await use_case(build_judge_worker(settings, store, population))
+
+    return run_on_store(location, run)

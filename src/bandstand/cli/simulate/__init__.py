@@ -1,0 +1,1 @@
+"""``bandstand simulate``: policies meet personas before they meet people."""

@@ -1,0 +1,1 @@
+"""``bandstand state``: looking after a state directory."""

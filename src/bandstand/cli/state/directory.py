@@ -1,0 +1,30 @@
+"""The state directory a command works on, and the policies it is read with."""
+
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.config.settings import load_catalogue, read_settings
+
+StateDir = Annotated[
+    str | None, typer.Option(metavar="PATH", help="The state directory. Overrides STATE_DIR, whose default is state.")
+]
+
+
+class StateLocation(NamedTuple):
+    """Where the state is and what is configured for it."""
+
+    directory: Path
+    catalogue: Catalogue
+
+
+def resolve_location(state_dir: str | None) -> StateLocation:
+    """Read the settings as the service would; the flag comes first.
+
+    Raises:
+        ConfigurationError: a setting, or the file of BANDSTAND_CONFIG, is wrong.
+    """
+    settings = read_settings(state_dir=state_dir)
+    return StateLocation(settings.state_dir, load_catalogue(settings))

@@ -1,0 +1,78 @@
+"""``bandstand state reset`` and ``erase``: forget one user, in a running service or in a directory that none uses."""
+
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from bandstand.cli.report import AsJson, show_result
+from bandstand.cli.state.access import ApiKey, Url, call_service, run_on_directory
+from bandstand.cli.state.directory import StateDir, resolve_location
+from bandstand.errors import InvalidRequestError
+from bandstand.service import users
+from bandstand.service.context import ServiceContext
+from bandstand.store.maintenance.export import UserId, describe_error
+from bandstand.store.maintenance.import_ import CLIENT
+
+_USER_ID: TypeAdapter[str] = TypeAdapter(UserId)
+
+
+def _validate_user_id(user_id: str) -> str:
+    try:
+        return _USER_ID.validate_python(user_id)
+    except ValidationError as error:
+        raise InvalidRequestError(f"USER: {describe_error(error)}") from None
+
+
+User = Annotated[
+    str,
+    typer.Argument(
+        metavar="USER",
+        callback=_validate_user_id,
+        help="The user's id, as the product sends it; after -- if it begins with a dash.",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def reset(
+    user: User,
+    state_dir: StateDir = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Make every policy forget what it learned about a user; the log of events stays.
+
+    A reward that comes later for an earlier decision is logged and teaches nothing.
+    """
+    if url is not None:
+        answer = call_service(url, api_key, "POST", "/reset", json={"user_id": user})
+    else:
+        answer = run_on_directory(resolve_location(state_dir), lambda deployment: _reset(deployment, user))
+    show_result("Reset", answer, as_json=as_json)
+
+
+def erase(
+    user: User,
+    state_dir: StateDir = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    *,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete everything held about a user, for good, and print the receipt."""
+    if not yes:
+        typer.confirm(f"Erase user {user!a} and everything held about them?", abort=True, err=True)
+    if url is not None:
+        answer = call_service(url, api_key, "DELETE", "/users", params={"user_id": user})
+    else:
+        answer = run_on_directory(resolve_location(state_dir), lambda deployment: users.erase(deployment, user, CLIENT))
+    show_result("Erased", answer, as_json=as_json)
+
+
+async def _reset(deployment: ServiceContext, user_id: str) -> dict[str, Any]:
+    await users.reset(deployment, user_id, CLIENT)
+    return {"ok": True}

@@ -1,0 +1,1 @@
+"""Settings; only wiring and cli read them."""

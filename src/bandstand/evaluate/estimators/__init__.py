@@ -1,0 +1,1 @@
+"""The estimators, from rows in memory or in chunks."""

@@ -1,0 +1,159 @@
+"""One target policy over one log: the estimates asked for, and what speaks for and against them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandstand.evaluate.errors import EvaluationError
+from bandstand.evaluate.estimators.accumulator import Accumulator, Estimate, IntervalOptions
+from bandstand.evaluate.estimators.arrival import RewardArrival
+from bandstand.evaluate.estimators.chunk import Chunk
+from bandstand.evaluate.estimators.curve import Curve, CurvePoint
+from bandstand.evaluate.estimators.formulas import Formula
+from bandstand.evaluate.estimators.moments import Moments
+
+_HIGHEST_POWER = 7
+WEIGHT_BINS = ("0", *(f"{2.0**power:g}" for power in range(-_HIGHEST_POWER, _HIGHEST_POWER + 1)))
+"""Lower ends of the bins of importance weights: 0 alone, then by powers of 2, the first and the last open-ended."""
+
+_SUPPORT_TOLERANCE = 1e-6
+
+
+class EvaluationWarning(NamedTuple):
+    """A reason to doubt, and the estimators it is about; none where it is about all."""
+
+    message: str
+    estimators: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationResult:
+    """What a log says about a policy.
+
+    Attributes:
+        estimates: by name of the estimator, as ``Formula.label`` writes it.
+        decisions: in the log.
+        rewarded: those that got a reward.
+        logged_mean: mean reward of what was logged, over the decisions that count.
+        logged_stderr: its standard error.
+        supported_share: the share of the policy's picks that the logger could have made; None where unknown.
+        warnings: reasons to doubt the estimates.
+        curve: how SNIPS moved as the log went on.
+        weights: decisions that count by importance weight, in ``WEIGHT_BINS``.
+    """
+
+    estimates: dict[str, Estimate]
+    decisions: int
+    rewarded: int
+    logged_mean: float
+    logged_stderr: float
+    supported_share: float | None
+    warnings: tuple[EvaluationWarning, ...]
+    curve: tuple[CurvePoint, ...]
+    weights: tuple[int, ...]
+
+
+class Evaluation:
+    """Estimates over a log that arrives in chunks; memory does not grow with the log.
+
+    Args:
+        formulas: the estimators.
+        missing_reward: what a decision without a reward is worth; None leaves such decisions out.
+        options: see ``IntervalOptions``.
+
+    Raises:
+        EvaluationError: an option is not allowed.
+    """
+
+    def __init__(
+        self, formulas: Sequence[Formula], *, missing_reward: float | None = None, **options: Unpack[IntervalOptions]
+    ) -> None:
+        if missing_reward is not None and not math.isfinite(missing_reward):
+            raise EvaluationError("the reward of a decision without one must be a finite number")
+        self._accumulators = {formula.label: Accumulator(formula, **options) for formula in formulas}
+        self._missing_reward = missing_reward
+        self._arrival = RewardArrival()
+        self._logged = Moments(1)
+        self._supported = 0.0
+        self._support_known = True
+        self._curve = Curve()
+        self._weights: NDArray[np.int64] = np.zeros(len(WEIGHT_BINS), np.int64)
+
+    def add(self, chunk: Chunk) -> None:
+        """Take in a chunk.
+
+        Raises:
+            EvaluationError: a row is not as it must be, or an estimator lacks what it needs.
+        """
+        if not len(chunk):
+            return
+        missing = np.isnan(chunk.reward)
+        rows = chunk.to_logged_rows(self._missing_reward or 0.0)
+        self._arrival.add(rows.weight, missing)
+        if chunk.supported is None:
+            self._support_known = False
+        else:
+            self._supported += float(chunk.supported.sum())
+        if self._missing_reward is None and missing.any():
+            rows = chunk.select_rows(~missing).to_logged_rows()
+        for accumulator in self._accumulators.values():
+            accumulator.add(rows)
+        self._logged.add(rows.reward[np.newaxis])
+        self._curve.add(rows)
+        _, powers = np.frexp(rows.weight)  # w = m·2^power with m in [1/2, 1)
+        bins = np.where(rows.weight == 0, 0, np.clip(powers + _HIGHEST_POWER, 1, len(WEIGHT_BINS) - 1))
+        self._weights += np.bincount(bins, minlength=len(WEIGHT_BINS))
+
+    def result(self) -> EvaluationResult:
+        """Return what the log says so far.
+
+        Raises:
+            EvaluationError: no decision counts.
+        """
+        arrival = self._arrival
+        if not arrival.decision_count:
+            raise EvaluationError("the log holds no decision to evaluate")
+        if not self._logged.n:
+            raise EvaluationError(f"none of {arrival.decision_count} decisions has a reward")
+        estimates = {name: accumulator.estimate() for name, accumulator in self._accumulators.items()}
+        supported = self._supported / arrival.decision_count if self._support_known else None
+        variance = float(self._logged.covariance[0, 0])
+        return EvaluationResult(
+            estimates=estimates,
+            decisions=arrival.decision_count,
+            rewarded=arrival.rewarded_count,
+            logged_mean=float(self._logged.mean[0]),
+            logged_stderr=math.sqrt(variance / self._logged.n),
+            supported_share=supported,
+            warnings=(*self._collect_warnings(supported), *_merge_warnings(estimates)),
+            curve=tuple(self._curve.to_points()),
+            weights=tuple(self._weights.tolist()),
+        )
+
+    def _collect_warnings(self, supported: float | None) -> list[EvaluationWarning]:
+        warnings = []
+        if self._missing_reward is None and (selective := self._arrival.describe_selection_bias()):
+            warnings.append(EvaluationWarning(selective))
+        if supported is not None and supported < 1 - _SUPPORT_TOLERANCE:
+            warnings.append(
+                EvaluationWarning(
+                    f"{1 - supported:.2%} of what the target does had probability 0 in the log: nothing there says how "
+                    "that turns out"
+                )
+            )
+        return warnings
+
+
+def _merge_warnings(estimates: dict[str, Estimate]) -> list[EvaluationWarning]:
+    """Every warning once, with the estimators it came from."""
+    found: dict[str, list[str]] = {}
+    for name, estimate in estimates.items():
+        for warning in estimate.warnings:
+            found.setdefault(warning, []).append(name)
+    return [
+        EvaluationWarning(text, () if len(names) == len(estimates) else tuple(names)) for text, names in found.items()
+    ]

@@ -1,0 +1,44 @@
+"""Means and co-moments of columns that arrive in chunks."""
+
+import numpy as np
+
+from bandstand.evaluate.estimators.logged_rows import FloatArray
+
+
+class Moments:
+    """Count, means and centred co-moments of m variables, merged chunk by chunk.
+
+    Centred sums, since plain sums of squares lose every digit where the mean is large beside the spread. The merge is
+    exact but for rounding: Chan, Golub & LeVeque (1983), "Algorithms for computing the sample variance".
+    """
+
+    def __init__(self, variables: int) -> None:
+        self.n = 0
+        self.mean: FloatArray = np.zeros(variables)
+        self._comoment: FloatArray = np.zeros((variables, variables))
+
+    def add(self, columns: FloatArray) -> None:
+        """Take in a chunk, (m, n)."""
+        n = columns.shape[1]
+        if n == 0:
+            return
+        mean = columns.mean(axis=1)
+        centred = columns - mean[:, np.newaxis]
+        gap = mean - self.mean
+        total = self.n + n
+        self._comoment += np.vecdot(centred[:, np.newaxis], centred) + np.outer(gap, gap) * (self.n * n / total)
+        self.mean = mean if self.n == 0 else self.mean + gap * (n / total)
+        self.n = total
+
+    @property
+    def covariance(self) -> FloatArray:
+        """The sample covariance, (m, m), with divisor n − 1; NaN below two rows."""
+        if self.n <= 1:
+            return np.full_like(self._comoment, np.nan)
+        return self._comoment / (self.n - 1)
+
+    @property
+    def mean_square(self) -> FloatArray:
+        """The mean of each variable's square, (m,)."""
+        square: FloatArray = np.diag(self._comoment) / self.n + self.mean**2
+        return square

@@ -1,0 +1,1 @@
+"""Readers of logs: CSV, JSON Lines, Parquet."""

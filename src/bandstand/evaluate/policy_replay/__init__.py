@@ -1,0 +1,1 @@
+"""Configured policies replayed over a log of decisions."""

@@ -1,0 +1,78 @@
+"""A configured policy that learns from somebody else's log."""
+
+from bandstand.bandit.arrays import FloatArray
+from bandstand.bandit.distribution import Distribution, extract_second_uniform
+from bandstand.bandit.policies import Policy
+from bandstand.bandit.population import PopulationPrior, refresh_steps
+from bandstand.bandit.profile import PolicyState, Profile
+from bandstand.bandit.reservoir import Reservoir, compute_capacity
+from bandstand.bandit.ridge import Posterior
+
+_SAMPLE = b"evaluate"
+_REFRESH_SHARE = 0.1
+"""Of all rewards so far: a long log is refitted in a number of refreshes that grows with its logarithm."""
+
+
+class CandidatePolicy:
+    """A policy, and what every user of a log has taught it; memory grows with users, not with decisions.
+
+    A policy with a population prior learns that from the same users: anew after every ``refresh_rewards`` of them, or
+    a tenth more than before where that is more.
+
+    Args:
+        policy: what decides.
+        refresh_rewards: new rewards after which a population prior is fitted again.
+    """
+
+    def __init__(self, policy: Policy, refresh_rewards: int = 200) -> None:
+        self.policy = policy
+        self.rewards = 0
+        self._states: dict[int, PolicyState] = {}
+        self._population = PopulationPrior.from_base(policy.prior)
+        self._reservoir = Reservoir(compute_capacity(policy.schema.dimension), _SAMPLE) if policy.learns_prior else None
+        self._refresh_rewards = refresh_rewards
+        self._fitted = 0
+
+    def distribution(self, user: int, x: FloatArray, seed: float, now: float) -> Distribution:
+        """Return what the policy would do with the candidates x, (K, d), of this user."""
+        state = self._states.get(user)
+        prior = self._population.get_prior(str(user))
+        posterior = Posterior(prior.mean, prior.covariance) if state is None else state.get_posterior(prior, now)
+        return self.policy.distribution(posterior, x, extract_second_uniform(seed))
+
+    def learn(self, user: int, x: FloatArray, reward: float, weight: float, ts: float) -> None:
+        """Take in a reward of the features x, (d,)."""
+        state = self._states.get(user)
+        if state is None:
+            state = self._states[user] = PolicyState()
+        state.learn(x, reward, weight, ts, self.policy.half_life)
+        self.rewards += 1
+        self._add_to_reservoir(user, state)
+        if self.rewards - self._fitted >= max(self._refresh_rewards, _REFRESH_SHARE * self._fitted):
+            self.refresh()
+
+    def remove_user(self, user: int) -> None:
+        """Forget a user; their share in the population prior goes with its next refit."""
+        self._states.pop(user, None)
+        if self._reservoir is not None:
+            self._reservoir.remove(str(user))
+
+    def import_profile(self, user: int, profile: Profile) -> None:
+        """Put a state from elsewhere in the place of the user's, as far as it is one of this policy."""
+        self.remove_user(user)
+        state = profile.policies.get((self.policy.name, self.policy.schema.name))
+        if state is not None:
+            self._states[user] = state.copy()
+            self._add_to_reservoir(user, state)
+
+    def refresh(self) -> None:
+        """Fit the population prior to what the users have taught so far."""
+        self._fitted = self.rewards
+        if self._reservoir is not None:
+            members = self._reservoir.members()
+            steps = refresh_steps(len(members), self.policy.schema.dimension)
+            self._population = PopulationPrior.fit(members, self.policy.prior, self._population, steps=steps)
+
+    def _add_to_reservoir(self, user: int, state: PolicyState) -> None:
+        if self._reservoir is not None and state.ridge is not None:
+            self._reservoir.add(str(user), state.ridge)

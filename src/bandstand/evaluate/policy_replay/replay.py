@@ -1,0 +1,206 @@
+"""Configured policies over a log of decisions: what each would have done, learning as the log goes on.
+
+At every decision a candidate policy is asked for its distribution under what the rewards logged *before* it have taught
+it about the user; a reward teaches when it arrived, in its features and with its weight, whoever made the decision. So
+what is evaluated is the policy as trained on this log, by what others chose: not what it would have learned from its
+own choices. Since its distribution depends on the past alone, E[π(a|x)/p · r] is its value, decision by decision.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bandstand.bandit.arrays import FloatArray
+from bandstand.evaluate.errors import EvaluationError
+from bandstand.evaluate.estimators.chunk import Chunk
+from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
+from bandstand.evaluate.policy_replay.requests import LoggedRequest, encode_requests
+from bandstand.evaluate.policy_replay.reward_model import RewardModel
+from bandstand.store.maintenance.decision_log import LoggedDecision, LoggedEvent, LoggedReset, LoggedReward, LoggedState
+
+_MAX_PENDING = 50_000
+"""Picks remembered until their reward comes, which spares reading the request again; of more than these it is read."""
+
+_EncodedRows = dict[str, dict[int, FloatArray]]
+"""By schema and event number, what the event's candidates encode to, (K, d)."""
+
+
+@dataclass(slots=True)
+class LoggingPolicy:
+    """What one policy that made decisions of the log earned.
+
+    Attributes:
+        decisions: how many it made.
+        rewarded: how many of them got a reward.
+        reward_sum: the sum of those.
+    """
+
+    decisions: int = 0
+    rewarded: int = 0
+    reward_sum: float = 0.0
+
+
+@dataclass(slots=True)
+class LogSummary:
+    """What a log holds.
+
+    Attributes:
+        first: time of the first decision, seconds since the epoch; None where there is none.
+        last: time of the last.
+        logging_policies: by name of the policy that decided.
+        users: who was decided for.
+    """
+
+    first: float | None = None
+    last: float | None = None
+    logging_policies: dict[str, LoggingPolicy] = field(default_factory=dict)
+    users: set[int] = field(default_factory=set)
+
+    def add(self, decision: LoggedDecision) -> None:
+        """Count a decision."""
+        self.first = decision.ts if self.first is None else self.first
+        self.last = decision.ts
+        self.users.add(decision.uid)
+        logger = self.logging_policies.setdefault(decision.policy, LoggingPolicy())
+        logger.decisions += 1
+        if decision.reward is not None:
+            logger.rewarded += 1
+            logger.reward_sum += decision.reward
+
+
+class PolicyReplay:
+    """Candidate policies over the events of one log.
+
+    Args:
+        candidates: who is asked.
+        locate: what an error calls an event, from its number.
+        model: also model the rewards, for estimators that want it.
+        frozen_from: event number from which nothing teaches the candidates any more; None for never. The reward model
+            goes on learning: it is the estimator's, not the policy's.
+
+    Attributes:
+        summary: of the decisions so far.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[CandidatePolicy],
+        locate: Callable[[int], str],
+        *,
+        model: bool = False,
+        frozen_from: int | None = None,
+    ) -> None:
+        self.summary = LogSummary()
+        self._candidates = candidates
+        self._locate = locate
+        self._schemas = {candidate.policy.schema.name: candidate.policy.schema for candidate in candidates}
+        self._models = {name: RewardModel(schema) for name, schema in self._schemas.items()} if model else {}
+        self._frozen_from = frozen_from
+        self._started = False
+        self._pending: dict[int, LoggedRequest] = {}
+
+    def replay_page(self, page: list[LoggedEvent]) -> list[Chunk]:
+        """Replay the next events; returns their decisions as a chunk for each candidate.
+
+        Raises:
+            EvaluationError: a request cannot be encoded for a candidate.
+        """
+        rows = self._encode_page(page)
+        decisions = [event for event in page if isinstance(event, LoggedDecision)]
+        answers = [_CandidateDecisions() for _ in self._candidates]
+        for event in page:
+            match event:
+                case LoggedDecision():
+                    self._replay_decision(event, rows, answers)
+                case LoggedReward():
+                    self._replay_reward(event, rows)
+                case LoggedReset() | LoggedState():
+                    self._replay_state_change(event)
+        reward = np.array([np.nan if each.reward is None else each.reward for each in decisions])
+        propensity = np.array([each.propensity for each in decisions])
+        numbers = [each.seq for each in decisions]
+        return [answer.to_chunk(reward, propensity, lambda index: self._locate(numbers[index])) for answer in answers]
+
+    def _encode_page(self, page: list[LoggedEvent]) -> _EncodedRows:
+        """Encode all requests of a page at once: a fifth of the time of one by one."""
+        requests = {
+            event.seq: self._read_request(event) for event in page if isinstance(event, LoggedDecision | LoggedReward)
+        }
+        return {
+            name: dict(zip(requests, encode_requests(schema, list(requests.values())), strict=True))
+            for name, schema in self._schemas.items()
+        }
+
+    def _read_request(self, event: LoggedDecision | LoggedReward) -> LoggedRequest:
+        if isinstance(event, LoggedReward):
+            known = None if event.decision_seq is None else self._pending.pop(event.decision_seq, None)
+            return known or LoggedRequest.parse(self._locate(event.seq), event.body, event.pick)
+        request = LoggedRequest.parse(self._locate(event.seq), event.body)
+        if event.pick >= len(request.features):
+            raise EvaluationError(f"{request.location}: the pick is none of the candidates")
+        if event.reward is not None and len(self._pending) < _MAX_PENDING:
+            self._pending[event.seq] = request.select_candidate(event.pick)
+        return request
+
+    def _replay_decision(
+        self, decision: LoggedDecision, rows: _EncodedRows, answers: Sequence["_CandidateDecisions"]
+    ) -> None:
+        self.summary.add(decision)
+        if not self._started:  # what baselines and warm-up have taught so far is taught to the population as well
+            self._started = True
+            for candidate in self._candidates:
+                candidate.refresh()
+        possible = decision.probabilities > 0
+        support_known, always = bool(possible.size), bool(possible.all())
+        pick = decision.pick
+        modelled = {name: model.predict_rewards(rows[name][decision.seq]) for name, model in self._models.items()}
+        for candidate, answer in zip(self._candidates, answers, strict=True):
+            schema = candidate.policy.schema.name
+            x = rows[schema][decision.seq]
+            probability = candidate.distribution(decision.uid, x, decision.seed, decision.ts).probability
+            answer.chosen.append(probability[pick])
+            if support_known:
+                answer.supported.append(1.0 if always else probability[possible].sum())
+            if modelled:
+                rewards = modelled[schema]
+                answer.model.append((rewards[pick], probability.dot(rewards)))
+
+    def _replay_reward(self, reward: LoggedReward, rows: _EncodedRows) -> None:
+        for name, model in self._models.items():
+            model.learn(rows[name][reward.seq][0], reward.value)
+        if self._is_teaching(reward):
+            for candidate in self._candidates:
+                x = rows[candidate.policy.schema.name][reward.seq][0]
+                candidate.learn(reward.uid, x, reward.value, reward.weight, reward.ts)
+
+    def _replay_state_change(self, event: LoggedReset | LoggedState) -> None:
+        if not self._is_teaching(event):
+            return
+        for candidate in self._candidates:
+            if isinstance(event, LoggedReset):
+                candidate.remove_user(event.uid)
+            else:
+                candidate.import_profile(event.uid, event.profile)
+
+    def _is_teaching(self, event: LoggedEvent) -> bool:
+        return self._frozen_from is None or event.seq < self._frozen_from
+
+
+class _CandidateDecisions:
+    """What one candidate would have done with the decisions of a page."""
+
+    def __init__(self) -> None:
+        self.chosen: list[float] = []
+        self.supported: list[float] = []
+        self.model: list[tuple[float, float]] = []
+
+    def to_chunk(self, reward: FloatArray, propensity: FloatArray, locate: Callable[[int], str]) -> Chunk:
+        return Chunk(
+            reward=reward,
+            propensity=propensity,
+            target=np.minimum(np.array(self.chosen), 1.0),  # a sum of shares may round to a little more
+            model=np.array(self.model).T if self.model else None,
+            supported=np.array(self.supported) if len(self.supported) == len(self.chosen) else None,
+            locate=locate,
+        )

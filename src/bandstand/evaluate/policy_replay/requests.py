@@ -1,0 +1,131 @@
+"""Logged requests as any schema encodes them, many at a time."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bandstand.bandit.columns import Field
+from bandstand.bandit.features import FeatureSchema
+from bandstand.errors import InvalidRequestError
+from bandstand.evaluate.errors import EvaluationError
+from bandstand.evaluate.estimators.logged_rows import FloatArray
+
+_FINITE = sys.float_info.max
+_EMPTY: dict[str, object] = {}
+_TYPES: dict[str, frozenset[type]] = {
+    "integer": frozenset({int}),
+    "number": frozenset({int, float}),
+    "boolean": frozenset({bool}),
+    "string": frozenset({str}),
+}
+
+
+class LoggedRequest(NamedTuple):
+    """What a decision was made from.
+
+    Attributes:
+        location: what an error calls it.
+        context: raw values by field.
+        features: of each candidate, raw values by field.
+    """
+
+    location: str
+    context: Mapping[str, object]
+    features: Sequence[Mapping[str, object]]
+
+    @classmethod
+    def parse(cls, location: str, body: bytes | str, pick: int | None = None) -> "LoggedRequest":
+        """Read a score request; with ``pick`` only that candidate of it.
+
+        Raises:
+            EvaluationError: it is no score request.
+        """
+        try:
+            request: dict[str, Any] = json.loads(body)
+            candidates = request["candidates"] if pick is None else [request["candidates"][pick]]
+            context = request.get("context", _EMPTY)
+            features = [each.get("features", _EMPTY) for each in candidates]
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise EvaluationError(f"{location}: not a score request") from None
+        if not features or not all(isinstance(each, dict) for each in (context, *features)):
+            raise EvaluationError(f"{location}: not a score request")
+        return cls(location, context, features)
+
+    def select_candidate(self, pick: int) -> "LoggedRequest":
+        """Return the request as if that candidate had been alone."""
+        return self._replace(features=[self.features[pick]])
+
+
+def encode_requests(schema: FeatureSchema, requests: Sequence[LoggedRequest]) -> list[FloatArray]:
+    """Encode requests under a schema that may not be the one they were served with: x of shape (K, d) for each.
+
+    A field that a request lacks takes the schema's default.
+
+    Raises:
+        EvaluationError: a value does not fit its field; names the request and the field.
+    """
+    encoded: dict[int, FloatArray] = {}
+    sizes: dict[int, list[int]] = {}
+    for index, request in enumerate(requests):
+        sizes.setdefault(len(request.features), []).append(index)
+    for count, indexes in sizes.items():
+        alike = [requests[index] for index in indexes]
+        try:
+            x = _encode_batch(schema, alike, count)
+        except (_UnfitError, InvalidRequestError) as error:
+            raise _find_error(schema, alike, count) or error from None
+        encoded.update(zip(indexes, x, strict=True))
+    return [encoded[index] for index in range(len(requests))]
+
+
+class _UnfitError(Exception):
+    """A value does not fit its field."""
+
+
+def _encode_batch(schema: FeatureSchema, requests: Sequence[LoggedRequest], count: int) -> FloatArray:
+    context = {
+        name: _validate_values(field, [request.context.get(name, field.default) for request in requests])
+        for name, field in schema.context_fields.items()
+    }
+    candidates = {
+        name: _validate_values(
+            field, [each.get(name, field.default) for request in requests for each in request.features]
+        )
+        for name, field in schema.candidate_fields.items()
+    }
+    return schema.encode_columns(context, candidates, (len(requests), count))
+
+
+def _validate_values(field: Field, values: list[Any]) -> list[Any]:
+    fits = _TYPES[field.type].issuperset(map(type, values))
+    if fits and field.type in {"integer", "number"}:
+        low = -_FINITE if field.minimum is None else field.minimum
+        high = _FINITE if field.maximum is None else field.maximum
+        fits = all(low <= value <= high for value in values)  # NaN is not between any two
+    if not fits:
+        raise _UnfitError(f"{field.name} must be {_describe_field(field)}")
+    return values
+
+
+def _find_error(schema: FeatureSchema, requests: Sequence[LoggedRequest], count: int) -> EvaluationError | None:
+    """Say which request the schema cannot encode, and why."""
+    for request in requests:
+        try:
+            _encode_batch(schema, [request], count)
+        except _UnfitError as error:
+            return EvaluationError(f"{request.location}: {error} (schema {schema.name})")
+        except InvalidRequestError as error:
+            detail = "; ".join(f"{fault.field}: {fault.message}" for fault in error.errors)
+            return EvaluationError(f"{request.location}: {detail} (schema {schema.name})")
+    return None
+
+
+def _describe_field(field: Field) -> str:
+    kind = {"integer": "a whole number", "number": "a finite number", "boolean": "true or false", "string": "text"}
+    limits = [
+        f"{word} {limit:g}"
+        for word, limit in (("from", field.minimum), ("to", field.maximum))
+        if limit is not None and field.type in {"integer", "number"}
+    ]
+    return " ".join([kind[field.type], *limits])

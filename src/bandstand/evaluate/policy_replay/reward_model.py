@@ -1,0 +1,29 @@
+"""A model of the rewards for the estimators that want one, never asked about a reward it has seen."""
+
+from bandstand.bandit.arrays import FloatArray
+from bandstand.bandit.disjoint import to_disjoint_posterior
+from bandstand.bandit.features import FeatureSchema
+from bandstand.bandit.profile import PolicyState
+from bandstand.bandit.ridge import Prior
+
+
+class RewardModel:
+    """One ridge regression of the reward on the features of a schema, over all users, taught as the log goes on.
+
+    q̂(x) = θ·x with (I + Σ x xᵀ) θ = Σ r x over the rewards that came *before* the decision: then the residuals of a
+    doubly robust estimate are of rewards that the model has not seen, as they must be. With blocks, one for each.
+    """
+
+    def __init__(self, schema: FeatureSchema) -> None:
+        self._prior = Prior.build_standard(schema.weight_count)
+        self._block_count = schema.block_count
+        self._state = PolicyState()
+
+    def learn(self, x: FloatArray, reward: float) -> None:
+        """Take in a reward of the features x, (d,)."""
+        self._state.learn(x, reward, 1.0)
+
+    def predict_rewards(self, x: FloatArray) -> FloatArray:
+        """Return the modelled reward of candidates x, (K, d): shape (K,)."""
+        belief = self._state.get_posterior(self._prior)
+        return (to_disjoint_posterior(belief, self._block_count) if self._block_count else belief).compute_means(x)

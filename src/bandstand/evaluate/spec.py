@@ -1,0 +1,88 @@
+"""What is asked of a log, and how the answer is got from rows or from decisions."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bandstand.evaluate.estimators.evaluation import Evaluation, EvaluationResult
+from bandstand.evaluate.estimators.formulas import Formula
+from bandstand.evaluate.files.columns import Columns
+from bandstand.evaluate.files.row_file import name_file_in_errors, read_rows
+from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
+from bandstand.evaluate.policy_replay.replay import LogSummary, PolicyReplay
+from bandstand.store.maintenance.decision_log import LoggedEvent
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSpec:
+    """Which estimates to make, and how.
+
+    Args:
+        formulas: the estimators, each once.
+        missing_reward: what a decision without a reward is worth; None leaves such decisions out.
+        interval: how the interval of an estimate is made.
+        level: its coverage.
+    """
+
+    formulas: tuple[Formula, ...]
+    missing_reward: float | None = None
+    interval: Literal["normal", "bootstrap"] = "normal"
+    level: float = 0.95
+
+    @property
+    def uses_model(self) -> bool:
+        """Whether an estimator wants a model of the rewards."""
+        return any(formula.uses_model for formula in self.formulas)
+
+    def build_evaluation(self) -> Evaluation:
+        """Begin an answer."""
+        return Evaluation(self.formulas, missing_reward=self.missing_reward, interval=self.interval, level=self.level)
+
+
+def evaluate_rows(spec: EvaluationSpec, path: Path, columns: Columns | None = None) -> EvaluationResult:
+    """Evaluate the one policy whose probabilities stand in a file of rows.
+
+    Raises:
+        EvaluationError: the file, a column or a row is not as it must be; names it.
+        ConfigurationError: the file is Parquet and pyarrow is not installed.
+    """
+    evaluation = spec.build_evaluation()
+    with name_file_in_errors(path, columns):
+        for chunk in read_rows(path, columns, model=spec.uses_model):
+            evaluation.add(chunk)
+        return evaluation.result()
+
+
+def evaluate_decisions(
+    spec: EvaluationSpec,
+    pages: Iterable[list[LoggedEvent]],
+    candidates: Sequence[CandidatePolicy],
+    locate: Callable[[int], str],
+    *,
+    frozen_from: int | None = None,
+    on_page: Callable[[], None] = lambda: None,
+) -> tuple[LogSummary, list[EvaluationResult]]:
+    """Evaluate configured policies over logged decisions, each as :class:`PolicyReplay` lets it decide.
+
+    Args:
+        spec: the estimates.
+        pages: the log, as :func:`bandstand.store.maintenance.decision_log.read_events` reads it.
+        candidates: the policies, which are taught by it.
+        locate: what an error calls an event, from its number.
+        frozen_from: event number from which nothing teaches the candidates any more.
+        on_page: called for each page.
+
+    Returns:
+        What the log holds, and an answer for each candidate.
+
+    Raises:
+        EvaluationError: an event is not as it must be, or there is no decision to evaluate.
+    """
+    replay = PolicyReplay(candidates, locate, model=spec.uses_model, frozen_from=frozen_from)
+    evaluations = [spec.build_evaluation() for _ in candidates]
+    for page in pages:
+        for evaluation, chunk in zip(evaluations, replay.replay_page(page), strict=True):
+            evaluation.add(chunk)
+        on_page()
+    return replay.summary, [evaluation.result() for evaluation in evaluations]

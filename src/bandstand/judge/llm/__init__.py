@@ -1,0 +1,1 @@
+"""The LLM tier: prompts, replies, the cache."""

@@ -1,0 +1,188 @@
+"""The LLM tier: one question about one cut turn, a strict answer, and a reason wherever there is none."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from bandstand.errors import BandstandError
+from bandstand.judge.llm.parse_reply import BadReplyError, build_verdict_schema, parse_verdict
+from bandstand.judge.taxonomy import Taxonomy
+from bandstand.judge.text import wrap_in_fence
+from bandstand.judge.turn import CutTurn
+from bandstand.judge.verdict import Judged, Unscored, UnscoredReason, Usage, Verdict
+from bandstand.llm.chat import ChatClient, ChatReply, ChatRequest, TokenUsage, build_messages
+from bandstand.llm.errors import ChatError
+from bandstand.prompts.library import Prompt
+
+MAX_TOKENS: Final = 2_048
+RETRY_MAX_TOKENS: Final = 8_192
+"""For the one more try after a reply that ended for want of room."""
+DEADLINE_S: Final = 180.0
+
+PROMPT_NAME: Final = "judge"
+PARAMETERS: Final[Mapping[str, str]] = {
+    "labels": "the labels, one a line, each with what it means",
+    "neutral": "the label that says nothing either way",
+    "question": "what the user asked, quoted and fenced",
+    "answer": "what was answered, quoted and fenced",
+    "message": "what the user said next, quoted and fenced",
+}
+"""Every value that a prompt of the judge may ask for."""
+
+_REASONS: Final[Mapping[str, UnscoredReason]] = {
+    "llm-timeout": UnscoredReason.TIMEOUT,
+    "llm-circuit-open": UnscoredReason.CIRCUIT_OPEN,
+    "llm-over-budget": UnscoredReason.OVER_BUDGET,
+    "llm-malformed": UnscoredReason.BAD_JSON,
+}
+"""By the code of a client's error; any other is told apart by its attributes."""
+
+CostFunction = Callable[[int, int], float | None]
+"""From tokens read and written to US dollars; None where the model has no price."""
+
+
+def get_unknown_cost(_prompt_tokens: int, _completion_tokens: int) -> float | None:
+    """Return what a model costs that has no price: nobody knows."""
+    return None
+
+
+class LlmTier:
+    """Asks a chat model; itself the tier "llm".
+
+    Args:
+        client: asks the model; its retries are its own.
+        taxonomy: whose labels it may give.
+        prompt: what it is asked with; its parameters are of :data:`PARAMETERS`.
+        deadline_s: the longest one turn may take, over all tries.
+        cost: the model's price.
+        clamp: take a confidence beyond [0, 1] for the nearest in it, rather than for a failure.
+        clock: monotonic seconds, the client's.
+    """
+
+    name: Final = "llm"
+
+    def __init__(
+        self,
+        client: ChatClient,
+        taxonomy: Taxonomy,
+        prompt: Prompt,
+        *,
+        deadline_s: float = DEADLINE_S,
+        cost: CostFunction = get_unknown_cost,
+        clamp: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.taxonomy = taxonomy
+        self._client = client
+        self._prompt = prompt
+        self._deadline_s = deadline_s
+        self._cost = cost
+        self._clamp = clamp
+        self._clock = clock
+
+    @property
+    def model(self) -> str:
+        """The model, as it is asked for."""
+        return self._client.model
+
+    @property
+    def prompt_hash(self) -> str:
+        """The prompt's name and version with the hash of its text."""
+        return self._prompt.reference
+
+    async def judge(self, turn: CutTurn) -> Judged:
+        """Return the model's verdict, or why there is none; see :class:`bandstand.judge.training.tier.Tier`."""
+        usage = Usage()
+        reply: ChatReply | None = None
+        for request in build_requests(self._prompt, self.taxonomy, turn, deadline=self._clock() + self._deadline_s):
+            bound = request.compute_token_bound()
+            try:
+                reply = await self._client.complete(request)
+            except BandstandError as error:
+                if isinstance(error, ChatError) and error.sent:  # nobody knows what it cost: the most that it can
+                    usage = self._add_call(usage, bound)
+                return self._build_unscored(to_unscored_reason(error), None, usage)
+            usage = self._add_call(usage, reply.compute_usage(bound))
+            if reply.finish_reason != "length":
+                return self._build_verdict(reply, usage)
+        return self._build_unscored(UnscoredReason.TRUNCATED, reply, usage)
+
+    def _build_verdict(self, reply: ChatReply, usage: Usage) -> Judged:
+        if reply.refusal is not None:
+            return self._build_unscored(UnscoredReason.REFUSAL, reply, usage)
+        try:
+            parsed = parse_verdict(reply.text, self.taxonomy, clamp=self._clamp)
+        except BadReplyError as error:
+            return self._build_unscored(error.reason, reply, usage)
+        return Verdict(
+            taxonomy=self.taxonomy.name,
+            label=parsed.label,
+            confidence=parsed.confidence,
+            rationale=parsed.rationale,
+            tier=self.name,
+            model=self.model,
+            prompt_hash=self.prompt_hash,
+            raw=reply.text,
+            usage=usage,
+        )
+
+    def _build_unscored(self, reason: UnscoredReason, reply: ChatReply | None, usage: Usage) -> Unscored:
+        return Unscored(
+            taxonomy=self.taxonomy.name,
+            reason=reason,
+            tier=self.name,
+            model=self.model,
+            prompt_hash=self.prompt_hash,
+            raw=reply.text if reply else None,
+            usage=usage,
+        )
+
+    def _add_call(self, usage: Usage, tokens: TokenUsage) -> Usage:
+        cost = self._cost(tokens.prompt_tokens, tokens.completion_tokens)
+        return Usage(
+            llm_calls=usage.llm_calls + 1,
+            prompt_tokens=usage.prompt_tokens + tokens.prompt_tokens,
+            completion_tokens=usage.completion_tokens + tokens.completion_tokens,
+            cost=None if cost is None or usage.cost is None else usage.cost + cost,
+        )
+
+
+def build_prompt_values(taxonomy: Taxonomy, turn: CutTurn) -> dict[str, object]:
+    """Return what a prompt of the judge is rendered with: a value for each of :data:`PARAMETERS`."""
+    return {
+        "labels": "\n".join(f"- {label.name}: {label.means}" for label in taxonomy.labels),
+        "neutral": taxonomy.neutral.name,
+        "question": wrap_in_fence("question", turn.query_t),
+        "answer": wrap_in_fence("answer", turn.answer_t),
+        "message": wrap_in_fence("message", turn.query_t1),
+    }
+
+
+def build_requests(prompt: Prompt, taxonomy: Taxonomy, turn: CutTurn, *, deadline: float) -> list[ChatRequest]:
+    """Return what a model is asked about a turn, and what it is asked if that reply ends for want of room."""
+    rendered = prompt.render(build_prompt_values(taxonomy, turn))
+    messages, schema = build_messages(rendered.system, rendered.user), build_verdict_schema(taxonomy)
+    return [
+        ChatRequest(messages=messages, max_tokens=max_tokens, deadline=deadline, schema=schema)
+        for max_tokens in (MAX_TOKENS, RETRY_MAX_TOKENS)
+    ]
+
+
+def compute_turn_bound(prompt: Prompt, taxonomy: Taxonomy, turn: CutTurn, *, tries: int) -> TokenUsage:
+    """Return the most tokens that a turn can cost: every request of it, each as often as its client tries."""
+    bounds = (each.compute_token_bound() for each in build_requests(prompt, taxonomy, turn, deadline=0.0))
+    return sum(bounds, TokenUsage()) * tries
+
+
+def to_unscored_reason(error: BandstandError) -> UnscoredReason:
+    """Return what a client's error means for a turn.
+
+    Raises:
+        BandstandError: the error itself, where it is none of a client's.
+    """
+    known = _REASONS.get(error.code)
+    if known is not None:
+        return known
+    if not isinstance(error, ChatError):
+        raise error
+    return UnscoredReason.UNAVAILABLE if error.retryable or not error.reached else UnscoredReason.REJECTED

@@ -1,0 +1,1 @@
+"""The keyless tier: rules and a small text classifier."""

@@ -1,0 +1,228 @@
+"""The local text model: softmax regression over hashed features, a few hundred kilobytes of weights, numpy only.
+
+p(label) = softmax((Σ_f scale_f/√|f| Σ_{i∈f} w_i + b) / T), where f runs over the families of features, w are 8-bit
+weights with one step size a label, and T is the temperature that makes p honest on sentences the weights have not seen.
+"""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Final, Self
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandstand.errors import ConfigurationError
+from bandstand.judge.local.ngrams import BUCKETS, SCALES, VERSION, Features, extract_features
+from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
+from bandstand.judge.taxonomy import Taxonomy, shipped_taxonomy
+from bandstand.judge.turn import CutTurn
+from bandstand.judge.verdict import Verdict
+
+Floats = NDArray[np.float64]
+
+FORMAT: Final = 1
+"""Of the weights file; a later version must still read this one."""
+
+_STEPS: Final = 127
+_HASH_DIGITS: Final = 16
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Weights:
+    """Everything learned, as it is stored.
+
+    Attributes:
+        name: for verdicts and people.
+        taxonomy: the taxonomy's name.
+        labels: in the order of the columns.
+        table: int8, shape (BUCKETS, labels).
+        steps: float32, shape (labels,): what one unit of a column is worth.
+        bias: float32, shape (labels,).
+        temperature: the logits are divided by it.
+    """
+
+    name: str
+    taxonomy: str
+    labels: tuple[str, ...]
+    table: NDArray[np.int8]
+    steps: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    temperature: float
+
+    @classmethod
+    def from_floats(
+        cls,
+        weights: Floats,
+        bias: Floats,
+        *,
+        name: str,
+        taxonomy: Taxonomy,
+        temperature: float,
+    ) -> Self:
+        """Round weights of shape (BUCKETS, labels) to 8 bits a column."""
+        steps = np.maximum(np.abs(weights).max(axis=0), 1e-9) / _STEPS
+        return cls(
+            name=name,
+            taxonomy=taxonomy.name,
+            labels=taxonomy.label_names,
+            table=np.rint(weights / steps).astype(np.int8),
+            steps=steps.astype(np.float32),
+            bias=np.round(bias, 6).astype(np.float32),
+            temperature=round(temperature, 6),
+        )
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hex digits over every stored number; equal weights have equal hashes on every machine."""
+        digest = hashlib.sha256(json.dumps(self._build_header(), sort_keys=True).encode())
+        for array in (self.table, self.steps, self.bias):
+            digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+        return digest.hexdigest()[:_HASH_DIGITS]
+
+    def to_logit_floats(self) -> tuple[Floats, Floats]:
+        """Return weights and bias as the numbers that give logits, the temperature divided out."""
+        steps = self.steps.astype(np.float64) / self.temperature
+        return self.table.astype(np.float64) * steps, self.bias.astype(np.float64) / self.temperature
+
+    def require_labels_of(self, taxonomy: Taxonomy) -> None:
+        """Make sure that these weights are for a taxonomy's labels.
+
+        Raises:
+            ConfigurationError: they were trained for others.
+        """
+        if self.labels != taxonomy.label_names:
+            raise ConfigurationError(f"weights {self.name} were trained for other labels than {taxonomy.name} has")
+
+    def to_bytes(self) -> bytes:
+        """Return a file that :meth:`from_bytes` reads; the same weights always give the same bytes."""
+        file = io.BytesIO()
+        header = np.frombuffer(
+            json.dumps(self._build_header() | {"hash": self.hash}, sort_keys=True).encode(), np.uint8
+        )
+        np.savez(file, header=header, table=self.table, steps=self.steps, bias=self.bias)
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """Read a weights file.
+
+        Raises:
+            ConfigurationError: it is no such file, was damaged, or belongs to another version of the features.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                header: dict[str, Any] = json.loads(arrays["header"].tobytes())
+                table, steps, bias = arrays["table"], arrays["steps"], arrays["bias"]
+        except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
+            raise ConfigurationError("the judge's weights are no weights file") from error
+        if header.get("format") != FORMAT or header.get("features") != VERSION:
+            raise ConfigurationError("the judge's weights belong to another version; train them again")
+        labels = tuple(header["labels"])
+        if table.shape != (BUCKETS, len(labels)):
+            raise ConfigurationError("the judge's weights are damaged: their table has the wrong shape")
+        weights = cls(header["name"], header["taxonomy"], labels, table, steps, bias, float(header["temperature"]))
+        if weights.hash != header["hash"]:
+            raise ConfigurationError("the judge's weights are damaged: their hash is not the one written in them")
+        return weights
+
+    def _build_header(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "features": VERSION,
+            "name": self.name,
+            "taxonomy": self.taxonomy,
+            "labels": list(self.labels),
+            "temperature": self.temperature,
+        }
+
+
+class Classifier:
+    """The text model alone; itself the tier "classifier".
+
+    Args:
+        weights: learned for ``taxonomy``.
+        taxonomy: whose labels it gives.
+
+    Raises:
+        ConfigurationError: the weights' labels are not the taxonomy's.
+    """
+
+    name: Final = "classifier"
+
+    def __init__(self, weights: Weights, taxonomy: Taxonomy) -> None:
+        weights.require_labels_of(taxonomy)
+        self.taxonomy = taxonomy
+        self.model = f"{weights.name}@{weights.hash[:8]}"
+        self._table = weights.table
+        steps = weights.steps.astype(np.float64) / weights.temperature
+        self._bias = weights.bias.astype(np.float64) / weights.temperature
+        self._scales = tuple(scale * steps for scale in SCALES)
+
+    @classmethod
+    def shipped(cls, taxonomy: str) -> Self:
+        """Load the shipped model for ``followup-v1`` or ``correction-v1``."""
+        return cls(shipped_weights(taxonomy), shipped_taxonomy(taxonomy))
+
+    def predict_probabilities(self, normalised: NormalisedTurn) -> Floats:
+        """Return the probability of every label, shape (labels,), in the taxonomy's order; sums to 1."""
+        logits = self._compute_logits(extract_features(normalised))
+        odds = np.exp(logits - logits.max())
+        return np.asarray(odds / odds.sum())
+
+    def verdict(self, turn: CutTurn) -> Verdict:
+        """Return the most probable label with its probability."""
+        return build_verdict(
+            self.predict_probabilities(normalise_turn(turn)),
+            self.taxonomy,
+            tier=self.name,
+            model=self.model,
+            rationale="by its wording",
+        )
+
+    async def judge(self, turn: CutTurn) -> Verdict:
+        """Return :meth:`verdict`, as every tier does."""
+        return self.verdict(turn)
+
+    def _compute_logits(self, features: Features) -> Floats:
+        logits = self._bias
+        for ids, scale in zip(features, self._scales, strict=True):
+            # Integers are summed exactly, so the order of the buckets cannot matter.
+            if len(ids):
+                logits = logits + self._table[ids].sum(axis=0, dtype=np.int64) * (scale / len(ids) ** 0.5)
+        return logits
+
+
+def shipped_weights(taxonomy: str) -> Weights:
+    """Load the weights that ship with Bandstand for one of its taxonomies."""
+    return Weights.from_bytes(resources.files("bandstand.judge").joinpath("data", f"{taxonomy}.npz").read_bytes())
+
+
+def build_verdict(
+    probabilities: Floats, taxonomy: Taxonomy, *, tier: str, model: str, rationale: str, rule: str | None = None
+) -> Verdict:
+    """Make a verdict of label probabilities: the polarity with the most mass, and within it the likeliest label.
+
+    Polarity goes first because the sign of a reward matters more than its size: three negative labels at 0.2 each
+    outweigh a neutral at 0.4.
+    """
+    pairs = tuple(zip(taxonomy.label_names, probabilities.tolist(), strict=True))
+    mass = {"negative": 0.0, "positive": 0.0, "other": 0.0}
+    for label, (_, p) in zip(taxonomy.labels, pairs, strict=True):
+        mass[label.polarity] += p
+    polarity = max(mass, key=lambda side: mass[side])
+    choices = [pair for label, pair in zip(taxonomy.labels, pairs, strict=True) if label.polarity == polarity]
+    chosen, confidence = max(choices, key=lambda pair: pair[1])
+    return Verdict(
+        taxonomy=taxonomy.name,
+        label=chosen,
+        confidence=min(confidence, 1.0),
+        rationale=rationale,
+        tier=tier,
+        model=model,
+        probabilities=tuple((name, min(p, 1.0)) for name, p in pairs),
+        rule=rule,
+    )

@@ -1,0 +1,164 @@
+"""Reading rules: the shipped ones with their measured precision, and a deployment's own, which are literals alike."""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import Final, get_args
+
+from bandstand.definition import DefinitionTable, to_configuration_error
+from bandstand.errors import FieldError
+from bandstand.judge.local.normalise import normalise_text, split_tokens
+from bandstand.judge.local.rules import AnswerKind, Phrase, RepetitionRule, Rule, RulePosition, Rules
+from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES, Taxonomy, shipped_taxonomy
+
+LANGUAGES: Final = ("en", "zh", "es", "de")
+
+NO_RULE: Final = "none"
+"""In the table of precision: the share of neutral turns where no rule fires."""
+
+DEFAULT_PRECISION: Final = 0.5
+
+_REPETITION_LABELS: Final[Mapping[str, str]] = {"followup-v1": "neg_constraint_restate", "correction-v1": "repetition"}
+_MAX_WORDS: Final = 40
+
+
+def load_shipped_rules(
+    taxonomy: Taxonomy, extra: Sequence[Rule] = (), *, precision: Mapping[str, float] | None = None
+) -> Rules:
+    """Return the shipped rules that have a label in this taxonomy, and after them a deployment's own.
+
+    Args:
+        taxonomy: whose labels are wanted; for a deployment's own taxonomy only ``extra`` remains.
+        extra: from :func:`parse_rules`.
+        precision: the precision of each rule; the shipped table if left out.
+
+    Raises:
+        ConfigurationError: two rules share an id.
+    """
+    if (
+        not extra
+        and precision is None
+        and taxonomy.name in SHIPPED_TAXONOMIES
+        and taxonomy == shipped_taxonomy(taxonomy.name)
+    ):
+        return _load_cached(taxonomy.name)
+    return _build_rules(taxonomy, extra, load_shipped_precision(taxonomy.name) if precision is None else precision)
+
+
+@cache
+def _load_cached(taxonomy: str) -> Rules:
+    """Read them once: it takes a tenth of a second, and nobody changes rules that have been read."""
+    return _build_rules(shipped_taxonomy(taxonomy), (), load_shipped_precision(taxonomy))
+
+
+def _build_rules(taxonomy: Taxonomy, extra: Sequence[Rule], precision: Mapping[str, float]) -> Rules:
+    rules = [*parse_shipped_rules(taxonomy, precision), *extra]
+    names = [rule.rule_id for rule in rules]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise to_configuration_error([FieldError(f"rules.{name}", "is defined twice") for name in twice])
+    repeated = _REPETITION_LABELS.get(taxonomy.name)
+    return Rules(
+        rules,
+        taxonomy,
+        repetition=RepetitionRule(repeated, precision.get(RepetitionRule.rule_id, DEFAULT_PRECISION))
+        if repeated
+        else None,
+        unmatched=precision.get(NO_RULE, DEFAULT_PRECISION),
+    )
+
+
+def parse_rules(definitions: object, taxonomy: Taxonomy, path: str = "rules") -> tuple[Rule, ...]:
+    """Read a deployment's own rules: a list of tables ``{id, label, any, score, unless?, where?, after?, outranks?}``.
+
+    ``any`` and ``unless`` are literal phrases, compared word by word after folding case, accents and widths.
+
+    Args:
+        definitions: the parsed TOML.
+        taxonomy: whose labels they may give.
+        path: where they stand, for messages.
+
+    Raises:
+        ConfigurationError: names every fault found, not only the first.
+    """
+    faults: list[FieldError] = []
+    if not isinstance(definitions, list):
+        raise to_configuration_error([FieldError(path, "must be a list of tables")])
+    rules = []
+    for index, entry in enumerate(definitions):
+        table = DefinitionTable(entry, f"{path}[{index}]", faults)
+        label = table.read_text("label", choices=taxonomy.label_names)
+        score = table.read_number("score", above=0)
+        if score > 1:
+            table.add_fault("score", "must be at most 1")
+        rules.append(_read_rule(table, label, min(score, 1.0), frozenset()))
+        table.check_unknown_keys()
+    if faults:
+        raise to_configuration_error(faults)
+    return tuple(rules)
+
+
+def parse_shipped_rules(taxonomy: Taxonomy, precision: Mapping[str, float]) -> list[Rule]:
+    """Read the shipped rules for a taxonomy, each with the precision given for it, a half where there is none.
+
+    Raises:
+        ConfigurationError: a shipped file is broken; names every fault.
+    """
+    faults: list[FieldError] = []
+    rules = []
+    documents = {language: tomllib.loads(_read_shipped_text(f"{language}.toml")) for language in LANGUAGES}
+    # People switch languages within a sentence, so a filler of one is a filler in all.
+    words = (word for document in documents.values() for word in document["fillers"])
+    fillers = frozenset(token for word in words for token in split_tokens(normalise_text(word)))
+    for language, document in documents.items():
+        for index, entry in enumerate(document["rules"]):
+            table = DefinitionTable(entry, f"rules.{language}[{index}]", faults)
+            labels = table.read_value("labels")
+            label = labels.get(taxonomy.name) if isinstance(labels, Mapping) else None
+            if label in taxonomy.label_names:
+                rules.append(
+                    _read_rule(table, str(label), precision.get(str(entry.get("id")), DEFAULT_PRECISION), fillers)
+                )
+                table.check_unknown_keys()
+    if faults:
+        raise to_configuration_error(faults)
+    return rules
+
+
+def load_shipped_precision(taxonomy: str) -> Mapping[str, float]:
+    """Return the measured precision of each shipped rule under a taxonomy; empty for one that is not shipped."""
+    measured = json.loads(_read_shipped_text("precision.json"))["taxonomies"].get(taxonomy, {})
+    return {name: entry["precision"] for name, entry in measured.items()}
+
+
+def _read_rule(table: DefinitionTable, label: str, score: float, fillers: frozenset[str]) -> Rule:
+    positions, answers = get_args(RulePosition), get_args(AnswerKind)
+    where = table.read_text("where", "anywhere", positions)
+    after = table.read_text("after", "any", answers)
+    return Rule(
+        rule_id=table.read_text("id"),
+        label=label,
+        score=score,
+        phrases=_read_phrases(table, "any", table.read_texts("any") or ()),
+        unless=_read_phrases(table, "unless", table.read_texts("unless") or ()),
+        where=next((place for place in positions if place == where), "anywhere"),
+        after=next((answer for answer in answers if answer == after), "any"),
+        outranks=table.read_boolean("outranks", default=False),
+        fillers=fillers,
+    )
+
+
+def _read_phrases(table: DefinitionTable, key: str, texts: Sequence[str]) -> tuple[Phrase, ...]:
+    phrases = dict.fromkeys(split_tokens(normalise_text(text)) for text in texts)
+    if key == "any" and not phrases:
+        table.add_fault(key, "must be a list of phrases that is not empty")
+    for phrase in phrases:
+        if not 1 <= len(phrase) <= _MAX_WORDS:
+            table.add_fault(key, f"must hold phrases of 1 to {_MAX_WORDS} words")
+    return tuple(phrases)
+
+
+def _read_shipped_text(name: str) -> str:
+    return resources.files("bandstand.judge").joinpath("data", "rules", name).read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Labelled turns: training, cross-validation, measures."""

@@ -1,0 +1,201 @@
+"""Training: the shipped models from the project's own sentences, bit for bit, and a team's own from its labelled turns.
+
+``python -m bandstand.judge.training.train`` remakes what is measured or learned under ``data/``: the precision of the
+rules, then the weights of both models. With ``--check`` it compares instead of writing, and fails where they differ.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandstand.errors import InvalidRequestError
+from bandstand.judge.local.classifier import Floats, Weights
+from bandstand.judge.local.ngrams import Features, extract_features
+from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
+from bandstand.judge.local.rulebook import NO_RULE, load_shipped_rules
+from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES, Taxonomy, shipped_taxonomy
+from bandstand.judge.training.corpus import Example, generate_examples
+from bandstand.judge.training.dataset import LabelledTurn
+from bandstand.judge.training.softmax import DesignMatrix, compute_softmax, fit
+
+SEED: Final = 20_240_501
+PER_SENTENCE: Final = 3
+MIN_ROWS: Final = 20
+
+_DECAY: Final = 1.0
+_ITERATIONS: Final = 300
+_OWN_ITERATIONS: Final = 100
+_HELD_OUT: Final = 5
+"""One sentence in so many is kept from the weights that the temperature is fitted with."""
+_TEMPERATURES: Final = tuple(0.5 + step / 100 for step in range(251))
+
+# What share of follow-ups each label is taken to have. The corpus holds more complaints than people make, because there
+# are more ways to complain than to say nothing.
+_LABEL_SHARES: Final[Mapping[str, Mapping[str, float]]] = {
+    "followup-v1": {
+        "neg_constraint_restate": 0.06,
+        "neg_correction": 0.15,
+        "neg_confusion": 0.06,
+        "pos_praise": 0.16,
+        "pos_progress": 0.14,
+        "neutral": 0.37,
+        "topic_shift": 0.06,
+    },
+    "correction-v1": {
+        "explicit_rejection": 0.15,
+        "alternative_request": 0.08,
+        "repetition": 0.07,
+        "self_correction": 0.05,
+        "neutral": 0.65,
+    },
+}
+
+_Mask = NDArray[np.bool_]
+
+
+def train_shipped(taxonomy: Taxonomy, corpus: Sequence[Example], features: Sequence[Features]) -> Weights:
+    """Train the model that ships for a taxonomy; the same corpus always gives the same weights.
+
+    The temperature is fitted to sentences that the weights it divides were not, then the weights to all.
+
+    Args:
+        taxonomy: a shipped one.
+        corpus: from :func:`bandstand.judge.training.corpus.generate_examples`.
+        features: of each example's turn.
+    """
+    labels = [example.labels[taxonomy.name] for example in corpus]
+    allowed = np.array([[name == label for name in taxonomy.label_names] for label in labels])
+    shares = np.array([_LABEL_SHARES[taxonomy.name][name] for name in taxonomy.label_names])
+    counts = (allowed * (shares / allowed.sum(axis=0))).sum(axis=1) * len(corpus)
+    held_out = np.array([crc32(example.source.encode()) % _HELD_OUT == 0 for example in corpus])
+    design = DesignMatrix.from_features(_select_features(features, ~held_out))
+    weights, bias = fit(design, allowed[~held_out], counts[~held_out], decay=_DECAY, iterations=_ITERATIONS)
+    unseen = DesignMatrix.from_features(_select_features(features, held_out)).compute_product(weights.T) + bias
+    temperature = find_best_temperature(unseen, allowed[held_out], counts[held_out])
+    weights, bias = fit(DesignMatrix.from_features(features), allowed, counts, decay=_DECAY, iterations=_ITERATIONS)
+    return Weights.from_floats(weights, bias, name=f"{taxonomy.name}-local", taxonomy=taxonomy, temperature=temperature)
+
+
+def train_own(rows: Sequence[LabelledTurn], taxonomy: Taxonomy, *, name: str, start: Weights | None = None) -> Weights:
+    """Train a model on a team's own labelled turns.
+
+    A row with a label teaches that label; one with a polarity alone teaches that it is some label of that polarity.
+    Learning starts from ``start`` and is drawn back to it, so a few hundred rows move what they are about, and how
+    common each label is, but leave the rest.
+
+    Args:
+        rows: labelled turns; those with neither label nor polarity are left out.
+        taxonomy: whose labels they have.
+        name: for verdicts and people.
+        start: weights for the same labels, such as the shipped ones; from nothing if left out.
+
+    Raises:
+        InvalidRequestError: fewer than 20 rows have a label or a polarity.
+        ConfigurationError: ``start`` has other labels.
+    """
+    known = [row for row in rows if row.label is not None or row.polarity is not None]
+    if len(known) < MIN_ROWS:
+        raise InvalidRequestError(
+            f"training needs at least {MIN_ROWS} rows with a label or a polarity, not {len(known)}"
+        )
+    if start is not None:
+        start.require_labels_of(taxonomy)
+    weights, bias = fit(
+        DesignMatrix.from_features([extract_features(normalise_turn(row.turn.cut())) for row in known]),
+        np.array([_compute_allowed(row, taxonomy) for row in known]),
+        np.ones(len(known)),
+        decay=_DECAY,
+        iterations=_OWN_ITERATIONS,
+        start=start.to_logit_floats() if start is not None else None,
+    )
+    return Weights.from_floats(weights, bias, name=name, taxonomy=taxonomy, temperature=1.0)
+
+
+def find_best_temperature(logits: Floats, allowed: _Mask, counts: Floats) -> float:
+    """Return the temperature T in [0.5, 3] that makes softmax(logits / T) likeliest (Guo et al. 2017)."""
+
+    def compute_loss(temperature: float) -> float:
+        right = (compute_softmax(logits / temperature) * allowed).sum(axis=1)
+        return float(-(counts * np.log(right)).sum())
+
+    return min(_TEMPERATURES, key=compute_loss)
+
+
+def compute_rule_precision(
+    taxonomy: Taxonomy, corpus: Sequence[Example], readings: Sequence[NormalisedTurn]
+) -> dict[str, Any]:
+    """Measure every shipped rule on the corpus: of the turns where it counts, the share with its label.
+
+    Laplace's (right + 1)/(fires + 2), so that a rule seen twice is not certain. ``none`` is the share of neutral turns
+    among those where no rule fires.
+    """
+    rules = load_shipped_rules(taxonomy, precision={})
+    fires: Counter[str] = Counter()
+    right: Counter[str] = Counter()
+    for example, reading in zip(corpus, readings, strict=True):
+        match = rules.find_best(reading)
+        rule_id, label = (match.rule_id, match.label) if match else (NO_RULE, taxonomy.neutral.name)
+        fires[rule_id] += 1
+        right[rule_id] += label == example.labels[taxonomy.name]
+    return {
+        rule_id: {
+            "fires": fires[rule_id],
+            "right": right[rule_id],
+            "precision": round((right[rule_id] + 1) / (fires[rule_id] + 2), 4),
+        }
+        for rule_id in sorted({*fires, *(rule.rule_id for rule in rules.rules)})
+    }
+
+
+def build_shipped_files() -> Iterator[tuple[str, bytes]]:
+    """Remake every file that is measured or learned: its name under ``data/`` and its content."""
+    corpus = list(generate_examples(SEED, PER_SENTENCE))
+    readings = [normalise_turn(example.turn.cut()) for example in corpus]
+    taxonomies = [shipped_taxonomy(name) for name in SHIPPED_TAXONOMIES]
+    precision = {taxonomy.name: compute_rule_precision(taxonomy, corpus, readings) for taxonomy in taxonomies}
+    document = {"seed": SEED, "examples": len(corpus), "taxonomies": precision}
+    yield "rules/precision.json", f"{json.dumps(document, indent=1)}\n".encode()
+    features = [extract_features(reading) for reading in readings]
+    for taxonomy in taxonomies:
+        yield f"{taxonomy.name}.npz", train_shipped(taxonomy, corpus, features).to_bytes()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Remake the shipped files, or check that they are what would be made; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bandstand.judge.training.train", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare with what is there, write nothing")
+    parser.add_argument("--to", type=Path, default=Path(__file__).parents[1] / "data", help="where the files are")
+    options = parser.parse_args(arguments)
+    differing = 0
+    for name, content in build_shipped_files():
+        path = options.to / name
+        same = path.exists() and path.read_bytes() == content
+        differing += not same
+        if not same and not options.check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        state = "the same" if same else "differs" if options.check else "written"
+        sys.stdout.write(f"{name}: {len(content):,} bytes, {state}\n")
+    return 1 if options.check and differing else 0
+
+
+def _compute_allowed(row: LabelledTurn, taxonomy: Taxonomy) -> list[bool]:
+    if row.label is not None:
+        return [label.name == row.label for label in taxonomy.labels]
+    return [label.polarity == row.polarity for label in taxonomy.labels]
+
+
+def _select_features(features: Sequence[Features], mask: _Mask) -> list[Features]:
+    return [turn for turn, taken in zip(features, mask.tolist(), strict=True) if taken]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The judge's worker: a durable queue of turns, judged in a child process."""

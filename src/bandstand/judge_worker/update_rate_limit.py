@@ -1,0 +1,50 @@
+"""How much one user's turns may teach in an hour: who farms praise moves the sums so far and no further."""
+
+from collections import deque
+from collections.abc import Callable
+
+from bandstand.store.protocol import Store
+
+_WINDOW_S = 3600.0
+_MAX_USERS = 10_000
+
+
+class UpdateRateLimit:
+    """Counts what turns taught in the last hour; beyond the cap their verdicts are kept and teach nothing.
+
+    Args:
+        store: knows what they taught before this process.
+        max_updates: updates of one user in an hour.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, store: Store, max_updates: int, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._max_updates = max_updates
+        self._clock = clock
+        self._update_times: dict[str, deque[float]] = {}
+
+    async def load_user(self, user_id: str) -> None:
+        """Make sure that :meth:`allow_update` knows the user."""
+        if user_id not in self._update_times:
+            earlier = await self._store.list_update_times(user_id, self._clock() - _WINDOW_S)
+            self._update_times.setdefault(user_id, deque(earlier))
+            if len(self._update_times) > _MAX_USERS:
+                self._remove_idle_users(user_id)
+
+    def allow_update(self, user_id: str) -> bool:
+        """Whether one more turn of the user may teach; if it may, it is counted."""
+        taught, now = self._update_times.setdefault(user_id, deque()), self._clock()
+        while taught and taught[0] <= now - _WINDOW_S:
+            taught.popleft()
+        if len(taught) >= self._max_updates:
+            return False
+        taught.append(now)
+        return True
+
+    def _remove_idle_users(self, except_user: str) -> None:
+        since = self._clock() - _WINDOW_S
+        quiet = [user_id for user_id, taught in self._update_times.items() if not taught or taught[-1] <= since]
+        for user_id in quiet:
+            if user_id != except_user:
+                del self._update_times[user_id]

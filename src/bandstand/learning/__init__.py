@@ -1,0 +1,1 @@
+"""Learners in the background: the population prior and the shadows."""

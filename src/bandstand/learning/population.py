@@ -1,0 +1,379 @@
+"""The population priors of a running deployment: fed by rewards, refitted beside the requests, kept on disk.
+
+A reward hands the user's new sums to a reservoir, which costs a look-up. After enough of them a thread refits the prior
+of that policy from the reservoir alone; no document is read for it. A new prior is a new object, by which every cached
+posterior notices at its next use that it is out of date. What users have taught is stored without any prior.
+"""
+
+import asyncio
+import heapq
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import structlog
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.policies import Policy
+from bandstand.bandit.population import PopulationPrior, refresh_steps
+from bandstand.bandit.prior import MAX_ITERATIONS
+from bandstand.bandit.profile import Profile, StateKey
+from bandstand.bandit.reservoir import Reservoir, compute_capacity, compute_sampling_key
+from bandstand.bandit.ridge import Prior
+from bandstand.errors import BandstandError
+from bandstand.store.learners.prior_file import PriorFiles
+from bandstand.store.protocol import Store
+from bandstand.store.records import Reward
+
+REFRESH_REWARDS = 200
+
+_PAUSE_S = 0.5  # between two refreshes, so that many rewards do not keep a core busy
+_PAGE_SIZE = 1000
+_MAX_LINEAGE = 100
+
+log = structlog.get_logger("bandstand")
+
+
+class _Pool:
+    """What is known of one policy's users, and the prior learned from them.
+
+    Attributes:
+        generation: how often the prior was learned; 0 for never.
+        learned_from: the users it was learned from, some of whom may have left the reservoir since.
+        learned_seq: the newest event that the prior knows.
+        seq: the newest event that the reservoir knows.
+        new_rewards: rewards since the last refresh.
+        lineage: what is kept of earlier generations, the newest last.
+        on_disk: users whom the file names.
+        changed: the reservoir holds what the file does not say.
+    """
+
+    def __init__(self, policy: Policy, secret: bytes) -> None:
+        self.policy = policy
+        self.key: StateKey = (policy.name, policy.schema.name)
+        self.capacity = compute_capacity(policy.schema.dimension)
+        self.reservoir = Reservoir(self.capacity, secret)
+        self.prior = PopulationPrior.from_base(policy.prior)
+        self.generation = 0
+        self.learned_from: frozenset[str] = frozenset()
+        self.learned_seq = 0
+        self.seq = 0
+        self.new_rewards = 0
+        self.learned_at: str | None = None
+        self.checksum: str | None = None
+        self.lineage: list[dict[str, Any]] = []
+        self.on_disk: frozenset[str] = frozenset()
+        self.changed = False
+
+
+class PopulationPriorRefresher:
+    """The learned priors of all policies that ask for one (``prior = "population"``).
+
+    Args:
+        catalogue: the configured policies.
+        store: where users' sums come from at a start.
+        files: where priors are kept; without, they live as long as the process.
+        refresh_rewards: rewards after which a prior is refitted.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        store: Store,
+        files: PriorFiles | None = None,
+        *,
+        refresh_rewards: int = REFRESH_REWARDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._policies = [policy for policy in catalogue.policies.values() if policy.learns_prior]
+        self._store = store
+        self._files = files
+        self._refresh_rewards = refresh_rewards
+        self._clock = clock
+        self._pools: dict[str, _Pool] = {}
+        self._refresh_due = asyncio.Event()
+        self._loaded = asyncio.Event()
+        self._fit_lock = asyncio.Lock()
+        self._refresh_task: asyncio.Task[None] | None = None
+
+    # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def open(self) -> None:
+        """Take up the priors as they were kept, and begin to learn; the store must be open."""
+        self._loaded.clear()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="population")
+        self._pools = {policy.name: _Pool(policy, self._store.secret) for policy in self._policies}
+        members = {name: self._load_prior(pool) for name, pool in self._pools.items()}
+        self._refresh_task = asyncio.create_task(self._run_refreshes(members))
+
+    async def close(self) -> None:
+        """Stop learning, and keep who was in the reservoirs; the store must still be open."""
+        if self._refresh_task is None:
+            return
+        self._refresh_task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._refresh_task
+        self._refresh_task = None
+        async with self._fit_lock:
+            for pool in self._pools.values():
+                if pool.generation and pool.changed:
+                    await self._write_prior(pool)
+        await asyncio.to_thread(self._thread.shutdown)
+        self._pools = {}
+
+    async def _run_refreshes(self, members: dict[str, list[str] | None]) -> None:
+        try:
+            for name, pool in self._pools.items():
+                await self._fill_reservoir(pool, members[name])
+        finally:
+            self._loaded.set()
+        while True:
+            await self._refresh_due.wait()
+            self._refresh_due.clear()
+            due = [pool for pool in self._pools.values() if pool.new_rewards >= self._refresh_rewards]
+            for pool in due:
+                async with self._fit_lock:
+                    steps = refresh_steps(len(pool.reservoir), pool.policy.schema.dimension, 1 / len(due))
+                    await self._fit_prior(pool, steps)
+            await asyncio.sleep(_PAUSE_S)
+
+    # ── the hot path ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def get_prior(self, policy: Policy, user_id: str) -> Prior:
+        """What is believed of a user before their first reward."""
+        pool = self._pools.get(policy.name)
+        return policy.prior if pool is None else pool.prior.get_prior(user_id)
+
+    def build_summary(self) -> dict[str, dict[str, Any]]:
+        """Which prior each policy has now: its generation (0 for none yet), and from what it was learned."""
+        return {name: self._build_entry(pool) for name, pool in self._pools.items()}
+
+    def apply_reward(self, reward: Reward) -> None:
+        """Take in what a user has taught, just after they taught it."""
+        if not reward.applied:
+            return
+        for policy in (reward.policy, *(shadow for shadow, _ in reward.shadow_updates)):
+            pool = self._pools.get(policy.name)
+            if pool is not None and (profile := self._store.get_cached_profile(reward.user_id)) is not None:
+                _update_reservoir(pool, profile)
+                pool.seq = reward.seq
+                pool.changed = True
+                pool.new_rewards += 1
+                if pool.new_rewards == self._refresh_rewards:
+                    self._refresh_due.set()
+
+    # ── users who go ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def apply_reset(self, user_id: str) -> None:
+        """Let go of a user who was reset; the priors do with the next refresh, which is now."""
+        for pool in self._pools.values():
+            if pool.reservoir.remove(user_id):
+                pool.changed = True
+                pool.new_rewards = max(pool.new_rewards, self._refresh_rewards)
+                self._refresh_due.set()
+
+    async def apply_erasure(self, user_id: str) -> int:
+        """Make every prior that the user had a part in again without them; returns how many those were.
+
+        A file that names the user and cannot be written, or belongs to no prior in use, goes; the prior is then learned
+        from the users at the next start.
+        """
+        if self._refresh_task is not None:
+            await self._loaded.wait()
+        left = {name for name, pool in self._pools.items() if pool.reservoir.remove(user_id)}
+        affected = 0
+        for name, pool in self._pools.items():
+            async with self._fit_lock:  # a fit under way may be learning from them still
+                if pool.generation and (name in left or user_id in pool.learned_from or user_id in pool.on_disk):
+                    await self._fit_prior(pool, MAX_ITERATIONS, cold=True)
+                    affected += 1
+        unlearned = 0
+        if self._files is not None:
+            kept_policies = {pool.policy.name for pool in self._pools.values() if user_id not in pool.on_disk}
+            unlearned = await asyncio.to_thread(_delete_files, self._files, kept_policies, user_id)
+        return affected + unlearned
+
+    async def apply_revocation(self, user_ids: Collection[str], seq: int) -> list[str]:
+        """Make every prior that these users had a part in again, from what is left of their sums.
+
+        Where nothing is open yet, the next start will: a prior that is older than what was taken back is not believed.
+
+        Args:
+            user_ids: users of whom rewards were taken back.
+            seq: an event number from after that.
+
+        Returns:
+            The policies whose prior was made again.
+        """
+        if self._refresh_task is not None:
+            await self._loaded.wait()
+        again = []
+        for name, pool in self._pools.items():
+            async with self._fit_lock:
+                members = [user_id for user_id in user_ids if user_id in pool.reservoir]
+                for user_id in members:
+                    profile = self._store.get_cached_profile(user_id) or await self._store.load_profile(user_id)
+                    _update_reservoir(pool, profile)
+                pool.seq, pool.changed = max(pool.seq, seq), True
+                if pool.generation and not (pool.learned_from.isdisjoint(user_ids) and not members):
+                    await self._fit_prior(pool, MAX_ITERATIONS, cold=True)
+                    again.append(name)
+        return again
+
+    async def refresh_prior(self, policy: str) -> None:
+        """Learn one policy's prior again from its reservoir, from nothing and all the way."""
+        await self._loaded.wait()
+        async with self._fit_lock:
+            await self._fit_prior(self._pools[policy], MAX_ITERATIONS, cold=True)
+
+    # ── beside it ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _fit_prior(self, pool: _Pool, steps: int, *, cold: bool = False) -> None:
+        """Replace the prior by what the reservoir supports now; if that fails the old one stands."""
+        members, seq, pool.new_rewards = pool.reservoir.members(), pool.seq, 0
+        earlier = None if cold else pool.prior
+        fit = partial(PopulationPrior.fit, members, pool.policy.prior, earlier, steps=steps)
+        began = time.perf_counter()
+        try:
+            prior = await asyncio.get_running_loop().run_in_executor(self._thread, fit)
+        except (ValueError, ArithmeticError):  # numpy's LinAlgError is a ValueError
+            log.exception("prior not learned", policy=pool.policy.name, users=len(members))
+            return
+        if pool.generation:
+            pool.lineage = [*pool.lineage, self._build_entry(pool)][-_MAX_LINEAGE:]
+        pool.prior, pool.learned_seq, pool.changed = prior, seq, True
+        pool.learned_from = frozenset(members)
+        pool.learned_at = datetime.fromtimestamp(self._clock(), UTC).isoformat()
+        pool.generation += 1
+        log.info(
+            "prior learned",
+            policy=pool.policy.name,
+            generation=pool.generation,
+            users=prior.users,
+            rewards=prior.rewards,
+            seconds=round(time.perf_counter() - began, 3),
+        )
+        await self._write_prior(pool)
+
+    def _build_entry(self, pool: _Pool) -> dict[str, Any]:
+        return {
+            "generation": pool.generation,
+            "checksum": pool.checksum,
+            "seq": pool.learned_seq,
+            "learned_at": pool.learned_at,
+            "users": pool.prior.users,
+            "rewards": pool.prior.rewards,
+        }
+
+    async def _write_prior(self, pool: _Pool) -> None:
+        if self._files is None:
+            return
+        members, prior, former = frozenset(pool.reservoir), pool.prior, pool.learned_from.difference(pool.reservoir)
+        header = {
+            "schema": pool.policy.schema.name,
+            "schema_hash": pool.policy.schema.hash,
+            "generation": pool.generation,
+            "parent": pool.lineage[-1]["checksum"] if pool.lineage else None,
+            "seq": pool.learned_seq,
+            "learned_at": pool.learned_at,
+            "lineage": pool.lineage,
+        }
+        files, name = self._files, pool.policy.name
+
+        def write() -> str:
+            return files.write(
+                name, {**header, **prior.to_json(), "members": sorted(members), "former": sorted(former)}
+            )
+
+        try:
+            pool.checksum = await asyncio.get_running_loop().run_in_executor(self._thread, write)
+        except OSError:
+            log.exception("prior not kept", policy=pool.policy.name)
+            return
+        pool.on_disk, pool.changed = members | former, False
+
+    def _load_prior(self, pool: _Pool) -> list[str] | None:
+        """Believe the kept prior; returns the users it was learned from, ``None`` where there is no such file."""
+        document = None if self._files is None else self._files.read(pool.policy.name)
+        if document is None:
+            return None
+        try:
+            members, former = ([str(user_id) for user_id in document[key]] for key in ("members", "former"))
+            if document["schema_hash"] == pool.policy.schema.hash:
+                pool.prior = PopulationPrior.from_json(document)
+                pool.generation = int(document["generation"])
+                pool.seq = pool.learned_seq = int(document["seq"])
+                pool.learned_at = document["learned_at"]
+                pool.checksum = document["checksum"]
+                pool.lineage = list(document["lineage"])
+        except (ValueError, KeyError, TypeError):
+            self._files.set_aside(pool.policy.name)  # type: ignore[union-attr]  # it was read from there
+            return None
+        pool.on_disk = frozenset([*members, *former])
+        if pool.generation:
+            pool.learned_from = pool.on_disk
+        return members
+
+    async def _fill_reservoir(self, pool: _Pool, members: list[str] | None) -> None:
+        """Fill the reservoir: with the users it held, or where nobody knows, with the sample it would have held."""
+        began = self._store.next_seq(self._clock())
+        try:
+            for user_id in members if members is not None else await self._select_sample(pool.capacity):
+                profile = self._store.get_cached_profile(user_id) or await self._store.load_profile(user_id)
+                if user_id not in pool.reservoir:
+                    _update_reservoir(pool, profile)
+                    pool.seq = max(pool.seq, profile.seq)
+                await asyncio.sleep(0)
+            revoked = pool.generation > 0 and await self._store.has_revocations_since(pool.learned_seq)
+            if revoked:
+                pool.seq = max(pool.seq, began)  # what was taken back by then is out of what was read
+            former = pool.on_disk.difference(members or ())
+            gone = [user_id for user_id in former if not (await self._store.load_profile(user_id)).policies]
+        except BandstandError as error:  # the store is closing, or its disk fails: rewards fill the reservoir too
+            log.warning("reservoir not filled", policy=pool.policy.name, error=error.detail)
+            return
+        gone += [user_id for user_id in members or () if user_id not in pool.reservoir]
+        anew = bool(gone) or revoked
+        rewards = sum(state.count for state in pool.reservoir.members().values())
+        if anew or (not pool.generation and rewards >= self._refresh_rewards):
+            async with self._fit_lock:
+                await self._fit_prior(pool, MAX_ITERATIONS, cold=anew)
+
+    async def _select_sample(self, count: int) -> list[str]:
+        """The ids that a reservoir of all known users would hold."""
+        smallest: list[tuple[int, str]] = []
+        async for user_ids in self._iter_user_ids():
+            keyed = [(compute_sampling_key(self._store.secret, user_id), user_id) for user_id in user_ids]
+            smallest = heapq.nsmallest(count, [*smallest, *keyed])
+        return [user_id for _, user_id in smallest]
+
+    async def _iter_user_ids(self) -> AsyncIterator[list[str]]:
+        after: int | None = 0
+        while after is not None:
+            page = await self._store.list_users("", after, _PAGE_SIZE)
+            yield page.users
+            after = page.next
+
+
+def _update_reservoir(pool: _Pool, profile: Profile) -> None:
+    """Hand a user's newest sums to the reservoir; somebody of whom none are left is let go of."""
+    state = profile.policies.get(pool.key)
+    if state is None or state.ridge is None:
+        pool.reservoir.remove(profile.user_id)
+    else:
+        pool.reservoir.add(profile.user_id, state.ridge)
+
+
+def _delete_files(files: PriorFiles, kept_policies: set[str], user_id: str) -> int:
+    """Delete the files that name a user, but for the policies in ``kept_policies``; returns how many went."""
+    named = 0
+    for name in files.list_policies() - kept_policies:
+        document = files.read(name)
+        if document is not None and user_id in {*document.get("members", ()), *document.get("former", ())}:
+            named += files.delete(name)
+    return named

@@ -1,0 +1,128 @@
+"""Chat completions over the OpenAI wire: OpenAI, LiteLLM, vLLM, Ollama and whatever else speaks it."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import openai
+from pydantic import BaseModel, Field, ValidationError
+
+from bandstand.llm.chat import MAX_NAME_CHARS, MAX_REPORTED_TOKENS, ChatReply, ChatRequest, FinishReason
+from bandstand.llm.errors import ChatError, ChatMalformedError
+from bandstand.llm.providers.base import ProviderClient
+from bandstand.llm.providers.endpoint import Endpoint
+
+_FINISH_REASONS: Mapping[str | None, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
+
+
+class OpenAICompatibleClient(ProviderClient):
+    """A chat model behind ``POST {base_url}/chat/completions``.
+
+    A schema is sent as ``response_format`` with ``strict``; a gateway that refuses it, ``temperature`` or
+    ``max_completion_tokens`` (then ``max_tokens``) is asked again without, and from then on never with it.
+
+    Args:
+        base_url: such as ``https://api.openai.com/v1`` or ``http://localhost:4000``.
+        api_key: None for a gateway that wants none (it is sent the word ``none``, since the SDK insists on a key).
+        model: the model or alias to ask for.
+        call_timeout_s: the longest one call may take.
+        max_connections: how many calls may be on the wire at once.
+        clock: monotonic seconds, the scale of every deadline.
+        wall_clock: seconds since the epoch, for dates in ``Retry-After``.
+
+    Raises:
+        ConfigurationError: ``base_url`` is not a URL.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: str | None,
+        model: str,
+        call_timeout_s: float = 60.0,
+        max_connections: int = 100,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        endpoint = Endpoint(
+            base_url,
+            call_timeout_s=call_timeout_s,
+            max_connections=max_connections,
+            clock=clock,
+            wall_clock=wall_clock,
+        )
+        sdk = openai.AsyncOpenAI(base_url=base_url, api_key=api_key or "none", max_retries=0, http_client=endpoint.http)
+        # The SDK reads these from the environment, and here only the settings do.
+        sdk.organization = sdk.project = sdk.admin_api_key = None
+        super().__init__(
+            model=model,
+            endpoint=endpoint,
+            package=openai,
+            sdk=sdk,
+            optional={"response_format", "temperature", "max_completion_tokens"},
+            renamed={"max_completion_tokens": "max_tokens"},
+        )
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Ask for one answer; see :class:`bandstand.llm.chat.ChatClient`."""
+        wanted: dict[str, object] = {
+            "model": self._model,
+            "messages": list(request.messages),
+            "max_completion_tokens": request.max_tokens,
+        }
+        if request.temperature is not None:
+            wanted["temperature"] = request.temperature
+        if request.schema is not None:
+            wanted["response_format"] = _build_response_format(request.schema)
+        return _parse_reply(await self._request_content("/chat/completions", wanted, request.deadline), self._model)
+
+
+def _build_response_format(schema: Mapping[str, object]) -> dict[str, object]:
+    name = str(schema.get("title", "answer"))
+    return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": dict(schema)}}
+
+
+class _Message(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: int | None = Field(default=None, ge=0, le=MAX_REPORTED_TOKENS)
+    completion_tokens: int | None = Field(default=None, ge=0, le=MAX_REPORTED_TOKENS)
+
+
+class _Completion(BaseModel):
+    choices: list[_Choice] = Field(min_length=1)
+    model: str | None = Field(default=None, max_length=MAX_NAME_CHARS)
+    usage: _Usage | None = None
+
+
+def _parse_reply(content: bytes, model: str) -> ChatReply:
+    try:
+        completion = _Completion.model_validate_json(content)
+    except ValidationError:
+        raise _make_malformed_error() from None
+    choice = completion.choices[0]
+    usage = completion.usage or _Usage()
+    finish = _FINISH_REASONS.get(choice.finish_reason, "other")
+    refusal = choice.message.refusal
+    if refusal is None and finish == "refusal":
+        refusal = ""
+    return ChatReply(
+        text=choice.message.content or "",
+        model=completion.model or model,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        finish_reason="refusal" if refusal is not None else finish,
+        refusal=refusal,
+    )
+
+
+def _make_malformed_error() -> ChatError:
+    return ChatMalformedError("The model provider's answer is not a chat completion.")

@@ -1,0 +1,1 @@
+"""Prompts with names: versions as files, rendered with fenced values."""

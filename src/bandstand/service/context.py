@@ -1,0 +1,130 @@
+"""What every use case works with: the configured policies, the store, the clock."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import InitVar, dataclass, field, replace
+from datetime import UTC, datetime
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.experiment import Arm, Experiment, Split
+from bandstand.bandit.policies import Policy
+from bandstand.bandit.ridge import Prior
+from bandstand.errors import ConfigurationError
+from bandstand.judge_worker.worker import JudgeWorker
+from bandstand.learning.population import REFRESH_REWARDS, PopulationPriorRefresher
+from bandstand.learning.shadows import ShadowRunner
+from bandstand.store.ids import DecisionIds
+from bandstand.store.learners.prior_file import PriorFiles
+from bandstand.store.protocol import Store
+from bandstand.store.records import PolicyRef
+from bandstand.store.tables.policies import to_policy_ref
+from bandstand.store.tables.promotions import ExperimentStart, Promotion
+
+DEFAULT_POLICY = "linucb-v2"
+
+
+@dataclass(slots=True)
+class ServiceContext:
+    """One running Bandstand.
+
+    Attributes:
+        active_policy: the policy that un-named requests mean; during an experiment, its arm of the largest weight.
+        experiment: splits the users of un-named requests between policies.
+        shadow_policies: names of the policies in the shadow.
+        pinned_by: the setting that says which policy is active, so that no promotion can.
+        score_when_full: answer ``/score`` without logging while the disk is full, instead of refusing.
+        judge_worker: what becomes of turns; ``None`` takes none.
+        shared_population: the learned priors where others have them too; made here if left out.
+        prior_files: where learned priors are kept, if they are made here.
+        population: the learned priors; whoever opens the store opens it after, and closes it before.
+        default_policy: the active policy where none was ever promoted.
+        promotions: every change of the active policy, the oldest first; read by ``start``.
+        promotion_lock: held by whoever changes the active policy.
+        running_experiment: when the experiment began.
+        shadows: looks at decisions; ``None`` where no policy is in the shadow.
+    """
+
+    catalogue: Catalogue
+    store: Store
+    active_policy: str = DEFAULT_POLICY
+    experiment: Experiment | None = None
+    shadow_policies: tuple[str, ...] = ()
+    pinned_by: str | None = None
+    score_when_full: bool = False
+    clock: Callable[[], float] = time.time
+    decision_ids: DecisionIds = field(default_factory=DecisionIds)
+    judge_worker: JudgeWorker | None = None
+    shared_population: InitVar[PopulationPriorRefresher | None] = None
+    prior_files: InitVar[PriorFiles | None] = None
+    prior_refresh_rewards: InitVar[int] = REFRESH_REWARDS
+    population: PopulationPriorRefresher = field(init=False)
+    policy_refs: Mapping[str, PolicyRef] = field(init=False)
+    default_policy: str = field(init=False)
+    promotions: list[Promotion] = field(init=False, default_factory=list)
+    promotion_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+    running_experiment: ExperimentStart | None = field(init=False, default=None)
+    shadows: ShadowRunner | None = field(init=False, default=None)
+    _split: Split | None = field(init=False, default=None)
+
+    def __post_init__(
+        self,
+        shared_population: PopulationPriorRefresher | None,
+        prior_files: PriorFiles | None,
+        prior_refresh_rewards: int,
+    ) -> None:
+        self.population = shared_population or PopulationPriorRefresher(
+            self.catalogue, self.store, prior_files, refresh_rewards=prior_refresh_rewards, clock=self.clock
+        )
+        self.active_policy = self.default_policy = self.catalogue.get_policy(self.active_policy).name
+        if self.experiment is not None:
+            arms = tuple(Arm(self.catalogue.get_policy(arm.policy).name, arm.weight) for arm in self.experiment.arms)
+            self.experiment = replace(self.experiment, arms=arms).validate()
+            self.active_policy, self.pinned_by = self.experiment.leading_policy, "EXPERIMENT"
+        self.policy_refs = {name: to_policy_ref(policy) for name, policy in self.catalogue.policies.items()}
+        if self.shadow_policies:
+            policies = [self.catalogue.get_policy(name) for name in self.shadow_policies]
+            self.shadows = ShadowRunner(policies, self.policy_refs, self.store, self.get_prior)
+
+    async def start(self) -> None:
+        """Begin or go on with experiment and shadows, and make active what was promoted last; the store must be open.
+
+        Raises:
+            ConfigurationError: what was promoted last is not configured any more.
+        """
+        self.promotions = await self.store.list_promotions()
+        definition = None if self.experiment is None else self.experiment.to_canonical_json()
+        self.running_experiment = await self.store.set_experiment(definition)
+        if self.experiment is not None:
+            self._split = Split(self.experiment, self.store.secret)
+        in_shadow = () if self.shadows is None else self.shadows.policies
+        await self.store.set_shadows([self.policy_refs[policy.name] for policy in in_shadow])
+        promoted = self.promotions[-1].policy if self.promotions else None
+        if self.pinned_by is None and promoted is not None:
+            if promoted not in self.catalogue.policies:
+                message = (
+                    f"policy {promoted!r} was promoted and is not configured any more: define it, or set ACTIVE_POLICY"
+                )
+                raise ConfigurationError(message)
+            self.active_policy = promoted
+
+    def get_policy(self, name: str | None, user_id: str | None = None) -> Policy:
+        """The policy of that name or alias; where none is named, the user's arm of the experiment, or the active one.
+
+        Raises:
+            UnknownPolicyError: none is configured under that name.
+        """
+        if name is not None:
+            return self.catalogue.get_policy(name)
+        if self._split is not None and user_id is not None:
+            return self.catalogue.policies[self._split.assign_policy(user_id)]
+        return self.catalogue.policies[self.active_policy]
+
+    def get_prior(self, policy: Policy, user_id: str) -> Prior:
+        """What a policy believes of a user before their first reward."""
+        return self.population.get_prior(policy, user_id)
+
+
+def format_time(ts: float | None) -> str | None:
+    """A time as the wire has it: ISO 8601 in UTC."""
+    return None if ts is None else datetime.fromtimestamp(ts, UTC).isoformat()

@@ -1,0 +1,1 @@
+"""Judges of a simulation: the rule, a program, a language model."""

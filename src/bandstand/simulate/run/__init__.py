@@ -1,0 +1,1 @@
+"""A run: policies play a plan, and what is measured of it."""

@@ -1,0 +1,136 @@
+"""The policy that users meet: in this process, by the very code that serves, or a running service."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from bandstand.bandit.choice import choose
+from bandstand.bandit.policies import Policy
+from bandstand.bandit.profile import Profile
+from bandstand.simulate.run.population import SimulatedPopulation
+from bandstand.simulate.world.reaction import Reaction
+from bandstand.simulate.world.world import Episode
+
+
+class ScoredPick(NamedTuple):
+    """A pick, as the caller of ``/score`` hears of it."""
+
+    pick: int
+    score: float
+    propensity: float
+    exploring: bool
+
+
+class ChatFeedback(NamedTuple):
+    """What was made of a user's message.
+
+    Attributes:
+        label: how the user took the pick, None where nobody could say.
+        reward: what is taught, None where nothing is.
+    """
+
+    label: str | None
+    reward: float | None
+
+
+class Learner(Protocol):
+    """One policy with one user, in the product's two phases: score, then reward."""
+
+    @property
+    def is_persistent(self) -> bool:
+        """Whether what it was taught outlives this process."""
+
+    async def decide(self, step: int) -> ScoredPick:
+        """Pick one of the candidates of a step; steps come in order."""
+
+    async def learn(self, reaction: Reaction, feedback: ChatFeedback | None = None) -> ChatFeedback | None:
+        """Hear what the user did with the last pick.
+
+        Args:
+            reaction: what they did.
+            feedback: where the step is taken again, what was made of it before.
+
+        Returns:
+            What was made of it, where users talk; None where they act, which speaks for itself.
+        """
+
+
+class Cohort(Protocol):
+    """One policy with all users of a world."""
+
+    @property
+    def learners(self) -> Sequence[Learner]:
+        """One for each user, who knows nothing of them yet."""
+
+    def end_round(self) -> None:
+        """Hear that every user has come as far as the others."""
+
+
+class LocalLearner:
+    """A policy in this process, with a profile that is folded as the stores fold it.
+
+    Serving does the same two things between its request and its ledger: :func:`bandstand.bandit.choice.choose`, and the
+    folds of :class:`bandstand.bandit.profile.Profile`.
+
+    Args:
+        policy: who decides.
+        episode: the user's n decisions; its draws are the same for every policy.
+        user_id: the user's name.
+        population: what the users of this world teach about each other; None where the policy does not ask.
+    """
+
+    is_persistent = False
+
+    def __init__(
+        self,
+        policy: Policy,
+        episode: Episode,
+        user_id: str = "simulated",
+        population: SimulatedPopulation | None = None,
+    ) -> None:
+        self.profile = Profile(user_id)
+        self._policy = policy
+        self._population = population
+        self._x = episode.slates.encode(policy.schema)
+        self._draws = episode.policy_draws.tolist()
+        self._times = episode.times.tolist()
+        self._key = (policy.name, policy.schema.name)
+        self._seq = 0
+
+    async def decide(self, step: int) -> ScoredPick:
+        """Pick one of the candidates of a step."""
+        x, now = self._x[step], self._times[step]
+        prior = None if self._population is None else self._population.get_prior(self.profile.user_id)
+        choice = choose(self._policy, self.profile, x, self._draws[step], prior=prior, now=now)
+        distribution, pick, exploring = choice
+        self._seq += 1
+        self.profile.apply_decision(self._seq, self._key, now, exploring=exploring)
+        self._picked, self._now = x[pick], now
+        return ScoredPick(pick, float(distribution.score[pick]), distribution.propensity(pick), exploring)
+
+    async def learn(self, reaction: Reaction, feedback: ChatFeedback | None = None) -> None:  # noqa: ARG002 (where users talk)
+        """Teach the reward of the last pick."""
+        profile, policy = self.profile, self._policy
+        self._seq += 1
+        profile.apply_reward(self._seq, self._key, self._now, self._picked, reaction.reward, 1.0, policy.half_life)
+        if self._population is not None:
+            self._population.update(profile.user_id, profile.policies[self._key].ridge)
+
+
+class LocalCohort:
+    """A policy in this process with all users of a world.
+
+    Args:
+        policy: who decides.
+        episodes: one for each user.
+    """
+
+    def __init__(self, policy: Policy, episodes: Sequence[Episode]) -> None:
+        self._population = SimulatedPopulation(policy) if policy.learns_prior else None
+        self.learners = [
+            LocalLearner(policy, episode, f"user-{user}", self._population) for user, episode in enumerate(episodes)
+        ]
+
+    def end_round(self) -> None:
+        """Let the users' common prior follow what they taught."""
+        if self._population is not None:
+            self._population.refresh()

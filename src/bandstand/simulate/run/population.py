@@ -1,0 +1,45 @@
+"""What the users of one world teach about each other: the population prior, refreshed as serving refreshes it."""
+
+from bandstand.bandit.policies import Policy
+from bandstand.bandit.population import PopulationPrior, refresh_steps
+from bandstand.bandit.reservoir import Reservoir, compute_capacity
+from bandstand.bandit.ridge import Prior, RidgeState
+
+REFRESH_REWARDS = 200
+"""New rewards after which the prior is estimated anew: serving's own default."""
+
+_SAMPLE = b"simulate"
+
+
+class SimulatedPopulation:
+    """The prior of one policy over the users of one world; deterministic, and on nobody's clock.
+
+    Args:
+        policy: whose prior it is.
+        refresh_rewards: new rewards after which it is estimated anew.
+    """
+
+    def __init__(self, policy: Policy, refresh_rewards: int = REFRESH_REWARDS) -> None:
+        self._policy = policy
+        self._refresh_rewards = refresh_rewards
+        self._prior = PopulationPrior.from_base(policy.prior)
+        self._reservoir = Reservoir(compute_capacity(policy.schema.dimension), _SAMPLE)
+        self._new = 0
+
+    def get_prior(self, user_id: str) -> Prior:
+        """What is believed of a user before their first reward."""
+        return self._prior.get_prior(user_id)
+
+    def update(self, user_id: str, sums: RidgeState | None) -> None:
+        """Take a user's newest sums, after one more reward."""
+        if sums is not None:
+            self._reservoir.add(user_id, sums)
+            self._new += 1
+
+    def refresh(self) -> None:
+        """Estimate the prior anew, where enough rewards have come."""
+        if self._new >= self._refresh_rewards:
+            self._new = 0
+            members, policy = self._reservoir.members(), self._policy
+            steps = refresh_steps(len(members), policy.schema.dimension)
+            self._prior = PopulationPrior.fit(members, policy.prior, self._prior, steps=steps)

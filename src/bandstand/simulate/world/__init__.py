@@ -1,0 +1,1 @@
+"""The persona world: personas, tasks, reactions, conversations."""

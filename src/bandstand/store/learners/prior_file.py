@@ -1,0 +1,79 @@
+"""Files of learned priors: ``population/<policy>.json``, each with a checksum over exactly what it holds.
+
+Like users' documents they need no sync: a torn one is set aside, and a lost one is learned again from the users.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from bandstand.atomic_file import replace_file
+from bandstand.store.learners.documents import Documents
+
+VERSION = 1
+
+
+class PriorFiles:
+    """The folder of learned priors under a state directory."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._folder = state_dir / "population"
+        self._documents = Documents(state_dir)
+
+    def path(self, policy: str) -> Path:
+        """Where the prior of that policy is."""
+        return self._folder / f"{policy}.json"
+
+    def list_policies(self) -> set[str]:
+        """The policies that have a file."""
+        return {path.stem for path in self._folder.glob("*.json")}
+
+    def read(self, policy: str) -> dict[str, Any] | None:
+        """What was written for the policy, with its ``checksum``; ``None`` where there is none that can be trusted."""
+        path = self.path(policy)
+        try:
+            document = json.loads(path.read_bytes())
+            checksum = document.pop("checksum")
+            if (
+                document["version"] != VERSION
+                or document["policy"] != policy
+                or checksum != _compute_checksum(document)
+            ):
+                raise ValueError("not as it was written")  # noqa: TRY301 (one way for all that cannot be trusted)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            self.set_aside(policy)
+            return None
+        return {**document, "checksum": checksum}
+
+    def write(self, policy: str, body: dict[str, Any]) -> str:
+        """Replace what is there; returns its checksum.
+
+        Raises:
+            OSError: it could not be written; the old one stands.
+        """
+        document = {"version": VERSION, "policy": policy, **body}
+        checksum = _compute_checksum(document)
+        path = self.path(policy)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replace_file(path, temporary=path.with_suffix(".tmp")) as temporary:
+            temporary.write_text(json.dumps({**document, "checksum": checksum}, separators=(",", ":")), "ascii")
+        return checksum
+
+    def set_aside(self, policy: str) -> None:
+        """Move the file into quarantine, for a person to look at."""
+        self._documents.quarantine_file(self.path(policy))
+
+    def delete(self, policy: str) -> bool:
+        """Delete the file, so that the prior is learned anew from the users; tells whether there was one."""
+        path = self.path(policy)
+        existed = path.exists()
+        path.unlink(missing_ok=True)
+        return existed
+
+
+def _compute_checksum(document: dict[str, Any]) -> str:
+    canonical = json.dumps(document, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()

@@ -1,0 +1,112 @@
+"""Replay: a user's state made again from the ledger's events, by the same folds that made it live."""
+
+import heapq
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
+from typing import Any
+
+from bandstand.bandit.profile import Profile
+from bandstand.store.records import LAST_SEQ, PolicyRef, Updates
+from bandstand.store.tables.policies import PolicyRegistry
+from bandstand.store.tables.updates import build_updates, list_learners
+
+_DECISIONS = """SELECT seq, 'decision', policy, ts, exploring FROM decisions
+    WHERE uid = ? AND seq > ? AND seq <= ? ORDER BY seq"""
+_REWARDS = """SELECT r.seq, iif(v.seq IS NULL, 'reward', 'reward revoked'), r.policy, r.ts, r.value, r.weight,
+        r.features, d.body, d.pick
+    FROM rewards AS r LEFT JOIN decisions AS d ON d.seq = coalesce(r.decision_seq, r.linked_seq)
+    LEFT JOIN revocations AS v ON v.reward_seq = r.seq AND v.seq <= ?3
+    WHERE r.uid = ?1 AND r.seq > ?2 AND r.seq <= ?3 AND r.applied ORDER BY r.seq"""
+_REVOCATIONS = """SELECT v.seq, 'revocation', r.policy, r.ts, r.value, r.weight, r.features, d.body, d.pick, r.seq
+    FROM revocations AS v JOIN rewards AS r ON r.seq = v.reward_seq
+    LEFT JOIN decisions AS d ON d.seq = coalesce(r.decision_seq, r.linked_seq)
+    WHERE v.uid = ? AND v.seq > ? AND v.seq <= ? ORDER BY v.seq"""
+_MARKS = """SELECT seq, kind, document FROM marks
+    WHERE uid = ? AND seq > ? AND seq <= ? AND kind IN ('reset', 'import') ORDER BY seq"""
+_BASELINE = "SELECT document FROM marks WHERE uid = ? AND kind = 'baseline' ORDER BY seq DESC LIMIT 1"
+_HAS_EVENT = """SELECT EXISTS (SELECT 1 FROM decisions WHERE seq = ?1 AND uid = ?2)
+    OR EXISTS (SELECT 1 FROM rewards WHERE seq = ?1 AND uid = ?2)
+    OR EXISTS (SELECT 1 FROM revocations WHERE seq = ?1 AND uid = ?2)
+    OR EXISTS (SELECT 1 FROM marks WHERE seq = ?1 AND uid = ?2)"""
+
+
+def load_baseline(connection: sqlite3.Connection, uid: int) -> Profile | None:
+    """The state that retention kept in place of the events it trimmed."""
+    row = connection.execute(_BASELINE, (uid,)).fetchone()
+    return None if row is None else Profile.from_json(json.loads(row[0]))
+
+
+def has_revocation_since(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
+    """Whether something of this user was taken back after the event ``seq``."""
+    query = "SELECT EXISTS (SELECT 1 FROM revocations WHERE uid = ? AND seq > ?)"
+    return bool(connection.execute(query, (uid, seq)).fetchone()[0])
+
+
+def has_event(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
+    """Whether ``seq`` is an event of this user: a checkpoint of events that the ledger lost must not be believed."""
+    return bool(connection.execute(_HAS_EVENT, (seq, uid)).fetchone()[0])
+
+
+def rebuild_profile(
+    connection: sqlite3.Connection, registry: PolicyRegistry, uid: int, user_id: str, until: int = LAST_SEQ
+) -> Profile:
+    """The user's state from the ledger alone, as of the event ``until``."""
+    start = load_baseline(connection, uid) or Profile(user_id)
+    return replay_events(connection, registry, uid, start, until)
+
+
+def replay_events(
+    connection: sqlite3.Connection, registry: PolicyRegistry, uid: int, profile: Profile, until: int = LAST_SEQ
+) -> Profile:
+    """``profile`` with the user's later events, up to ``until``, folded in; it is moved in place and returned.
+
+    A reward that one of these events takes back is not folded in and then subtracted, but passed over: what is left is
+    exact. Only what ``profile`` holds already is subtracted.
+    """
+    start, cold = profile.seq, {key for key, state in profile.policies.items() if state.ridge is None}
+    for event in _iter_events(connection, uid, start, until):
+        match event:
+            case (seq, "decision", policy, ts, exploring):
+                profile.apply_decision(seq, registry.get_ref(policy).key, ts, exploring=bool(exploring))
+            case (seq, "reward", policy, ts, value, weight, *raw):
+                updates = build_updates(registry, registry.get_ref(policy), seq, *raw)
+                _apply_updates(profile, updates, seq, ts, value, weight)
+            case (seq, "reward revoked", policy, ts, _, _, *raw):
+                _skip_reward(profile, list_learners(registry, registry.get_ref(policy), seq, *raw), seq, ts)
+            case (seq, "revocation", policy, ts, value, weight, *raw, reward_seq) if reward_seq <= start:
+                updates = build_updates(registry, registry.get_ref(policy), reward_seq, *raw)
+                # A migration has taken the sums of what is cold out of the baseline.
+                held = tuple(lesson for lesson in updates if lesson[0].key not in cold)
+                _apply_revocation(profile, held, seq, ts, value, weight)
+            case (seq, "revocation", *_):
+                profile.seq = seq  # what it takes back was passed over
+            case (seq, "reset", _):
+                profile.apply_reset(seq)
+            case (seq, "import", document):
+                imported = Profile.from_json(json.loads(document))
+                profile.apply_import(seq, imported)
+    return profile
+
+
+def _apply_updates(profile: Profile, updates: Updates, seq: int, ts: float, value: float, weight: float) -> None:
+    for learner, x in updates:
+        profile.apply_reward(seq, learner.key, ts, x, value, weight, learner.half_life)
+
+
+def _skip_reward(profile: Profile, policies: Iterable[PolicyRef], seq: int, ts: float) -> None:
+    for learner in policies:
+        profile.apply_skipped_reward(seq, learner.key, ts, learner.half_life)
+
+
+def _apply_revocation(profile: Profile, updates: Updates, seq: int, ts: float, value: float, weight: float) -> None:
+    for learner, x in updates:
+        profile.apply_revocation(seq, learner.key, ts, x, value, weight)
+    profile.seq = seq
+
+
+def _iter_events(connection: sqlite3.Connection, uid: int, after: int, until: int) -> Iterator[tuple[Any, ...]]:
+    bounds = (uid, after, until)
+    cursors = [connection.execute(query, bounds) for query in (_DECISIONS, _REWARDS, _REVOCATIONS, _MARKS)]
+    return heapq.merge(*cursors, key=itemgetter(0))

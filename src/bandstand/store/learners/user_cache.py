@@ -1,0 +1,244 @@
+"""Users in memory: each read from the disk once, the least recently met let go first, documents written behind them."""
+
+import asyncio
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+
+from bandstand.bandit.profile import Profile
+from bandstand.store.learners import erasure, replay
+from bandstand.store.learners.documents import DocumentError, Documents
+from bandstand.store.tables import decisions, generations
+from bandstand.store.tables.policies import PolicyRegistry
+
+_CHUNK = 32
+"""Documents written in one go, between which others have their turn."""
+
+
+class CachedUser:
+    """A user in memory.
+
+    Attributes:
+        registered: the user's row is committed.
+        pending: events handed over and not yet settled; such a user is never evicted.
+        reset_seq: the newest reset handed over.
+        changed: the profile is ahead of its document.
+        has_tips: some generation was logged: a pick may come from it.
+        enrolled: the experiment and the arm that the ledger has them in, as far as memory knows.
+        stale: the ledger knows better what is left of the sums: the user is let go at the first idle moment.
+    """
+
+    __slots__ = ("changed", "enrolled", "has_tips", "pending", "profile", "registered", "reset_seq", "stale", "uid")
+
+    def __init__(self, profile: Profile, uid: int, *, registered: bool, changed: bool, has_tips: bool = False) -> None:
+        self.profile = profile
+        self.uid = uid
+        self.registered = registered
+        self.pending = 0
+        self.reset_seq = profile.reset_seq
+        self.changed = changed
+        self.has_tips = has_tips
+        self.enrolled: tuple[int, str] | None = None
+        self.stale = False
+
+
+def read_user(
+    connection: sqlite3.Connection, documents: Documents, registry: PolicyRegistry, secret: bytes, user_id: str
+) -> CachedUser:
+    """The user's checkpoint, brought up to the ledger; or the ledger's word alone where it cannot be trusted."""
+    uid = decisions.find_uid(connection, user_id)
+    try:
+        document = documents.read(user_id)
+        if document is not None and document.seq <= erasure.find_tombstone_seq(connection, secret, user_id):
+            documents.delete(user_id)  # it came back from a backup; the erasure stands
+            document = None
+        trimmed = None if uid is None else replay.load_baseline(connection, uid)
+        if document is not None and trimmed is not None and document.seq <= trimmed.seq:
+            document = trimmed  # retention has taken events that came after the document
+        elif document is not None and not (
+            uid is not None
+            and replay.has_event(connection, uid, document.seq)
+            and registry.has_matching_shapes(document)
+        ):
+            message = "is not what events of the ledger can have made"
+            raise DocumentError(message)  # noqa: TRY301 (one way for all that cannot be trusted)
+    except DocumentError:
+        documents.set_aside(user_id)
+        document = None
+    if document is not None and not registry.has_matching_half_lives(document):
+        document = None  # a half-life has changed: the ledger's events are folded again, under the new one
+    if document is not None and uid is not None and replay.has_revocation_since(connection, uid, document.seq):
+        document = None  # something in it was taken back: what is left is exact where it is folded again
+    if uid is None:
+        return CachedUser(Profile(user_id), 0, registered=False, changed=False)
+    before = 0 if document is None else document.seq
+    if document is None:
+        profile = replay.rebuild_profile(connection, registry, uid, user_id)
+    else:
+        profile = replay.replay_events(connection, registry, uid, document)
+    has_tips = generations.has_generated_tips(connection, uid)
+    return CachedUser(profile, uid, registered=True, changed=profile.seq != before, has_tips=has_tips)
+
+
+class UserCache:
+    """The users of one store that are in memory, and the thread that writes their documents.
+
+    Args:
+        documents: their checkpoints.
+        read: brings a user from the disk.
+        max_users: how many stay in memory.
+        on_error: told why a document could not be written.
+    """
+
+    def __init__(
+        self,
+        documents: Documents,
+        read: Callable[[str], Awaitable[CachedUser]],
+        *,
+        max_users: int,
+        on_error: Callable[[str], None],
+    ) -> None:
+        self._documents = documents
+        self._read = read
+        self._max_users = max_users
+        self._on_error = on_error
+        self._users: OrderedDict[str, CachedUser] = OrderedDict()  # least recently met first
+        self._loading: dict[str, asyncio.Future[None]] = {}
+        self._excluded: dict[str, asyncio.Future[None]] = {}
+        self._over_limit = asyncio.Event()
+
+    def open(self) -> None:
+        """Begin the thread."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="documents")
+
+    def __len__(self) -> int:
+        """How many are in memory."""
+        return len(self._users)
+
+    def __getitem__(self, user_id: str) -> CachedUser:
+        """A user who is known to be in memory."""
+        return self._users[user_id]
+
+    def is_current(self, user: CachedUser) -> bool:
+        """Whether it is still this one who is in memory under the id."""
+        return self._users.get(user.profile.user_id) is user
+
+    def get(self, user_id: str) -> CachedUser | None:
+        """The user if they are in memory now; they go last from here on."""
+        user = self._users.get(user_id)
+        if user is not None:
+            self._users.move_to_end(user_id)
+        return user
+
+    async def get_or_load(self, user_id: str) -> CachedUser:
+        """The user, read from the disk if need be, by one caller for all."""
+        while True:
+            user = self.get(user_id)
+            if user is not None:
+                return user
+            if (leaving := self._excluded.get(user_id)) is not None:
+                await asyncio.wait([leaving])
+            elif (loading := self._loading.get(user_id)) is not None:
+                await asyncio.wait([loading])
+                loading.result()  # raises for every waiter what the load raised
+            else:
+                await self._load(user_id)
+
+    async def _load(self, user_id: str) -> None:
+        loading: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loading[user_id] = loading
+        try:
+            self._users[user_id] = await self._read(user_id)
+        except Exception as error:
+            loading.set_exception(error)
+            loading.exception()  # somebody has seen it, whether or not anybody waited
+            raise
+        finally:
+            del self._loading[user_id]
+            if not loading.done():
+                loading.set_result(None)  # loaded; or given up by the one who asked, and the next one asks again
+        if len(self._users) > self._max_users:
+            self._over_limit.set()
+
+    def drop(self, user: CachedUser) -> None:
+        """Forget the user: whoever asks again has them read from the disk."""
+        if self.is_current(user):
+            del self._users[user.profile.user_id]
+
+    def drop_if_stale(self, user: CachedUser) -> None:
+        """Drop a user whose state is better read from the ledger, unless something of theirs is on its way there."""
+        if user.stale and not user.pending:
+            self.drop(user)
+
+    @contextmanager
+    def exclude(self, user: CachedUser) -> Iterator[None]:
+        """Whoever asks for the user meanwhile waits, and then meets a stranger."""
+        user_id = user.profile.user_id
+        returned = self._excluded[user_id] = asyncio.get_running_loop().create_future()
+        del self._users[user_id]
+        try:
+            yield
+        finally:
+            del self._excluded[user_id]
+            returned.set_result(None)
+
+    async def delete_document(self, user_id: str) -> int:
+        """Delete the user's document, and what was set aside of it; returns how many files went."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._documents.delete, user_id)
+
+    async def run_checkpoints(self, seconds: float) -> None:
+        """Write changed documents every ``seconds``, and let users go when there are too many."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._over_limit.wait()
+            if self._over_limit.is_set():
+                self._over_limit.clear()
+            else:
+                await self.write_changed()
+            await self._evict_oldest()
+
+    async def write_changed(self) -> None:
+        """Write the documents of all users that changed, a few at a time."""
+        changed = [user for user in self._users.values() if user.changed]
+        for start in range(0, len(changed), _CHUNK):
+            await self._write(changed[start : start + _CHUNK])
+
+    async def close(self) -> None:
+        """End the thread, after what it is about."""
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def _evict_oldest(self) -> None:
+        """Let go of the users least recently met, to a little slack below the limit."""
+        surplus = len(self._users) - self._max_users * 99 // 100
+        oldest = [user for user, _ in zip(self._users.values(), range(surplus), strict=False)]
+        for start in range(0, len(oldest), _CHUNK):
+            chunk = oldest[start : start + _CHUNK]
+            await self._write([user for user in chunk if user.changed])
+            for user in chunk:
+                if not user.pending:
+                    self.drop(user)  # what its document lacks is replayed when it comes back
+
+    async def _write(self, users: list[CachedUser]) -> None:
+        # Not erased meanwhile; and what the ledger knows better is not to be found in a document.
+        users = [user for user in users if self.is_current(user) and not user.stale]
+        snapshots = []
+        for user in users:
+            snapshots.append(user.profile.copy())
+            user.changed = False
+        unwritten = await asyncio.get_running_loop().run_in_executor(self._thread, self._write_all, snapshots)
+        for user in users:
+            if user.profile.user_id in unwritten:
+                user.changed = True
+
+    def _write_all(self, snapshots: list[Profile]) -> set[str]:
+        unwritten: set[str] = set()
+        for profile in snapshots:
+            try:
+                self._documents.write(profile)
+            except OSError as error:
+                self._on_error(f"checkpoint: {error.strerror}")
+                unwritten.add(profile.user_id)
+        return unwritten

@@ -1,0 +1,182 @@
+"""The decision log: what was decided, what came of it and what was forgotten, in the order in which it happened.
+
+It is read a page of event numbers at a time, each page in a transaction of its own: a reader that takes hours beside a
+service never keeps the write-ahead log from being emptied, and holds a page in memory, whatever the ledger's size.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bandstand.bandit.profile import Profile
+from bandstand.store.maintenance.offline import OpenedDirectory
+from bandstand.store.records import Array, first_seq_at
+from bandstand.store.sqlite.schema import find_last_seq
+
+PAGE = 1000
+"""Most events of one kind in a page."""
+
+# A reward that a reset kept from teaching was given all the same. One that names its decision is surer than a link.
+# One that was taken back, for another or for none, never stood.
+_NOT_REVOKED = "NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq AND v.seq <= {last})"
+_REWARD = f"""(SELECT value FROM rewards AS r
+    WHERE r.{{column}} = d.seq AND r.seq <= ?4 AND (r.applied OR r.reason = 'reset')
+      AND {_NOT_REVOKED.format(last="?4")} ORDER BY seq DESC LIMIT 1)"""  # noqa: S608 (constants)
+_DECISIONS = f"""SELECT seq, uid, policy, ts, seed, pick, propensity, body, numbers,
+        coalesce({_REWARD.format(column="decision_seq")}, {_REWARD.format(column="linked_seq")})
+    FROM decisions AS d WHERE seq > ?1 AND seq <= ?2 AND seq >= ?3"""  # noqa: S608 (constants)
+_REWARDS = f"""SELECT r.seq, r.uid, r.ts, r.value, r.weight, r.features,
+        CASE WHEN r.features IS NULL THEN d.seq END, d.body, d.pick
+    FROM rewards AS r LEFT JOIN decisions AS d ON d.seq = coalesce(r.decision_seq, r.linked_seq)
+    WHERE r.seq > ?1 AND r.seq <= ?2 AND r.applied AND {_NOT_REVOKED.format(last="?3")}"""  # noqa: S608 (constants)
+_MARKS = """SELECT seq, uid, kind, document FROM marks
+    WHERE seq > ? AND seq <= ? AND kind IN ('reset', 'import') AND uid IS NOT NULL"""
+_NTH = "SELECT seq FROM {table} WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET ?"
+_BASELINES = """SELECT seq, uid, document FROM marks WHERE kind = 'baseline' AND seq > ? ORDER BY seq LIMIT ?"""
+
+
+class LoggedDecision(NamedTuple):
+    """A decision, and the reward that it got in the end.
+
+    Attributes:
+        uid: the store's key of the user.
+        policy: name of the policy that made it.
+        seed: its draw, in [0, 1).
+        pick: index of the picked candidate.
+        propensity: probability with which it was picked.
+        probabilities: of all candidates, shape (K,).
+        body: the score request as it came.
+        reward: the value; None where no reward came.
+    """
+
+    seq: int
+    uid: int
+    policy: str
+    ts: float
+    seed: float
+    pick: int
+    propensity: float
+    probabilities: Array
+    body: bytes
+    reward: float | None
+
+
+class LoggedReward(NamedTuple):
+    """A reward that taught, and where its features are: in a decision's pick, or with the reward itself.
+
+    Attributes:
+        decision_seq: the decision it names; None in the legacy form.
+        pick: index of the candidate that was rewarded; 0 in the legacy form.
+        body: the decision's request; in the legacy form a request with the rewarded candidate alone.
+    """
+
+    seq: int
+    uid: int
+    ts: float
+    value: float
+    weight: float
+    decision_seq: int | None
+    pick: int
+    body: bytes
+
+
+class LoggedReset(NamedTuple):
+    """A user was forgotten by every policy."""
+
+    seq: int
+    uid: int
+
+
+class LoggedState(NamedTuple):
+    """A user's state was put in place of what was learned: by an import, or (seq 0) by retention for what it took."""
+
+    seq: int
+    uid: int
+    profile: Profile
+
+
+LoggedEvent = LoggedDecision | LoggedReward | LoggedReset | LoggedState
+
+
+def read_events(
+    state: OpenedDirectory, *, since: float | None = None, until: float | None = None, page: int = PAGE
+) -> Iterator[list[LoggedEvent]]:
+    """Every event of the ledger as of now, in order, in lists of bounded length.
+
+    States that stand for events which retention took come first. What was decided before them is left out, also where
+    the ledger still has it for the sake of a late reward.
+
+    Args:
+        state: an observed state directory.
+        since: decisions before this time are left out; what they taught is not.
+        until: nothing after this time is read, rewards included.
+        page: most events of one kind in a list.
+    """
+    connection = state.connection
+    first = 0 if since is None else first_seq_at(since)
+    with state.snapshot():
+        last = find_last_seq(connection)
+        state.registry.load(connection)  # a policy may be newer than the registry, but not than its decisions
+    if until is not None:
+        last = min(last, first_seq_at(until))
+    kept = dict[int, int]()
+    for baselines in _read_baselines(state, page):
+        kept.update((each.uid, each.profile.seq) for each in baselines)
+        yield list(baselines)
+    names = state.registry.get_names()
+    after = 0
+    while after < last:
+        with state.snapshot():
+            bound = _find_page_end(connection, after, last, page)
+            decisions = connection.execute(_DECISIONS, (after, bound, first, last)).fetchall()
+            rewards = connection.execute(_REWARDS, (after, bound, last)).fetchall()
+            marks = connection.execute(_MARKS, (after, bound)).fetchall()
+        events: list[LoggedEvent] = [_to_decision(row, names) for row in decisions if row[0] > kept.get(row[1], 0)]
+        events += [_to_reward(row) for row in rewards if row[0] > kept.get(row[1], 0)]
+        events += [_to_mark_event(row) for row in marks if row[0] > kept.get(row[1], 0)]
+        events.sort(key=attrgetter("seq"))
+        yield events
+        after = bound
+
+
+def _read_baselines(state: OpenedDirectory, page: int) -> Iterator[list[LoggedState]]:
+    after = 0
+    while rows := state.connection.execute(_BASELINES, (after, page)).fetchall():
+        yield [LoggedState(0, uid, Profile.from_json(json.loads(document))) for _, uid, document in rows]
+        after = rows[-1][0]
+
+
+def _find_page_end(connection: sqlite3.Connection, after: int, last: int, page: int) -> int:
+    """The event number up to which no table has more than a page of rows."""
+    ends = [
+        connection.execute(_NTH.format(table=table), (after, page - 1)).fetchone()
+        for table in ("decisions", "rewards", "marks")
+    ]
+    return min([last, *(int(end[0]) for end in ends if end is not None)])
+
+
+def _to_decision(row: tuple[Any, ...], names: Mapping[int, str]) -> LoggedDecision:
+    seq, uid, policy, ts, seed, pick, propensity, body, numbers, reward = row
+    probabilities = np.frombuffer(numbers, dtype=np.float64).reshape(4, -1)[3]
+    return LoggedDecision(seq, uid, names[policy], ts, seed, pick, propensity, probabilities, body, reward)
+
+
+def _to_reward(row: tuple[Any, ...]) -> LoggedReward:
+    seq, uid, ts, value, weight, features, decision_seq, body, pick = row
+    if features is not None:
+        legacy = json.loads(features)
+        # Under another schema, context may be read from what was sent as a feature.
+        request = {"context": legacy["features"] | legacy["context"], "candidates": [{"features": legacy["features"]}]}
+        body, pick = json.dumps(request).encode(), 0
+    return LoggedReward(seq, uid, ts, value, weight, decision_seq, pick, body)
+
+
+def _to_mark_event(row: tuple[Any, ...]) -> LoggedReset | LoggedState:
+    seq, uid, kind, document = row
+    if kind == "reset":
+        return LoggedReset(seq, uid)
+    return LoggedState(seq, uid, Profile.from_json(json.loads(document)))

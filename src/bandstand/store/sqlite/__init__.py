@@ -1,0 +1,1 @@
+"""The ledger's file: schema, writer, write-ahead log, retention, ownership."""

@@ -1,0 +1,235 @@
+"""What a person looks at: pages of the ledger, each asked for in bounded work, whatever the ledger's size.
+
+Counts come from the hourly rollups, pages from indexes, and what would have to be counted row by row is counted up to
+``MAX_COUNTED`` and no further. Everything is read beside the writer, on connections and a thread of its own.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bandstand.errors import StorageUnavailableError
+from bandstand.store.ids import build_id_sql, format_id
+from bandstand.store.records import LAST_SEQ, to_time
+from bandstand.store.sqlite.errors import to_storage_error
+from bandstand.store.sqlite.reader import LedgerReader
+
+T = TypeVar("T")
+
+MAX_COUNTED = 10_000
+"""Events of one user that are counted; beyond that a count says no more than that there are more."""
+
+_ACTIVITY = """SELECT r.hour / ?1 * ?1, p.name, sum(r.decisions), sum(r.explores), sum(r.rewards), sum(r.reward_sum)
+    FROM rollups AS r JOIN policies AS p ON p.id = r.policy WHERE r.hour >= ?2 AND r.hour < ?3
+    GROUP BY 1, 2 ORDER BY 1, 2"""
+_USER_COLUMNS = f"""uid, user_id,
+    (SELECT max(seq) FROM decisions WHERE uid = users.uid),
+    (SELECT max(seq) FROM rewards WHERE uid = users.uid),
+    (SELECT count(*) FROM (SELECT 1 FROM decisions WHERE uid = users.uid LIMIT {MAX_COUNTED})),
+    (SELECT count(*) FROM (SELECT 1 FROM rewards WHERE uid = users.uid LIMIT {MAX_COUNTED}))"""  # noqa: S608 (a number of ours)
+_USERS_NEWEST_FIRST = f"SELECT {_USER_COLUMNS} FROM users WHERE uid < ? ORDER BY uid DESC LIMIT ?"  # noqa: S608 (constants)
+_USERS_BY_PREFIX = (
+    f"SELECT {_USER_COLUMNS} FROM users WHERE user_id >= ?1 AND user_id < ?2 AND user_id > ?3 ORDER BY user_id LIMIT ?4"  # noqa: S608 (constants)
+)
+_USER_BY_ID = f"SELECT {_USER_COLUMNS} FROM users WHERE user_id = ?"  # noqa: S608 (constants)
+_LAST_RESET = "SELECT max(seq) FROM marks WHERE uid = ? AND kind = 'reset'"
+_DECISIONS = """SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score, d.propensity, d.exploring, d.ts,
+        r.value, r.applied AND v.seq IS NULL, coalesce(v.cause, r.reason)
+    FROM decisions AS d JOIN policies AS p ON p.id = d.policy
+    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
+    LEFT JOIN rewards AS r ON r.seq = max(
+        coalesce((SELECT max(seq) FROM rewards WHERE decision_seq = d.seq), 0),
+        coalesce((SELECT max(seq) FROM rewards WHERE linked_seq = d.seq), 0))
+    LEFT JOIN revocations AS v ON v.reward_seq = r.seq
+    WHERE d.uid = ? AND d.seq < ? ORDER BY d.seq DESC LIMIT ?"""
+_REWARDS = """SELECT ts, value FROM (SELECT seq, ts, value FROM rewards WHERE uid = ? ORDER BY seq DESC LIMIT ?)
+    ORDER BY seq"""
+_TURN = "SELECT query_t, answer_t, query_t1 FROM turns WHERE judgement = ?"
+_VERDICTS = f"""SELECT {build_id_sql("j")}, v.document ->> 'label', v.document ->> 'tier'
+    FROM judgements AS j JOIN verdicts AS v ON v.seq = j.verdict_seq WHERE j.seq IN ({{seqs}})"""  # noqa: S608 (constants)
+_LAST_CHARACTER = "\U0010ffff"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyActivity:
+    """What one policy did in one stretch of hours, which begins ``hour`` hours after the epoch."""
+
+    hour: int
+    policy: str
+    decisions: int
+    explores: int
+    rewards: int
+    reward_sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """A user at a glance.
+
+    Attributes:
+        uid: the ledger's key of the user.
+        last_seen: when the newest event came, in seconds since the epoch; None where all of them have been trimmed.
+        decisions: how many are in the ledger, counted up to ``MAX_COUNTED``; so are ``rewards``.
+    """
+
+    uid: int
+    user_id: str
+    last_seen: float | None
+    decisions: int
+    rewards: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """A decision at a glance, with the reward that it got.
+
+    Attributes:
+        reward: the value of the newest; None where none came.
+        applied: whether it taught, and was not taken back since; None where none came.
+        reason: why not.
+    """
+
+    seq: int
+    decision_id: str
+    policy: str
+    tip_id: str
+    score: float
+    propensity: float
+    exploring: bool
+    ts: float
+    reward: float | None
+    applied: bool | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRow:
+    """The verdict that stands: its label, and the tier that gave it; None where it has none."""
+
+    label: str | None
+    tier: str | None
+
+
+class ConsoleQueries:
+    """Looks into the ledger of one state directory.
+
+    Args:
+        state_dir: where the ledger is; it must be there at the first question.
+
+    Raises:
+        StorageUnavailableError: of any question: the ledger cannot be read.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._reader = LedgerReader(state_dir / "ledger.db")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-sight")
+
+    async def load_activity(self, since: int, until: int, width: int) -> list[PolicyActivity]:
+        """What every policy did from hour ``since`` to before hour ``until``, summed over ``width`` hours each."""
+        return await self._run_query(_load_activity, since, until, width)
+
+    async def list_newest_users(self, before: int | None, limit: int) -> list[UserRow]:
+        """Users, the last met first, from the cursor ``before``: a ``uid``."""
+        return await self._run_query(_list_users, _USERS_NEWEST_FIRST, LAST_SEQ if before is None else before, limit)
+
+    async def list_users_by_prefix(self, prefix: str, after: str, limit: int) -> list[UserRow]:
+        """Users whose id starts with ``prefix``, in the order of their ids, from the cursor ``after``: an id."""
+        return await self._run_query(_list_users, _USERS_BY_PREFIX, prefix, prefix + _LAST_CHARACTER, after, limit)
+
+    async def find_user(self, user_id: str) -> UserRow | None:
+        """One user."""
+        found = await self._run_query(_list_users, _USER_BY_ID, user_id)
+        return found[0] if found else None
+
+    async def find_last_reset(self, uid: int) -> float | None:
+        """When the user was last reset, in seconds since the epoch."""
+        return await self._run_query(_find_last_reset, uid)
+
+    async def list_decisions(self, uid: int, before: int | None, limit: int) -> list[DecisionRow]:
+        """A user's decisions, newest first, those before the last reset included; from the cursor ``before``: a seq."""
+        return await self._run_query(_list_decisions, uid, LAST_SEQ if before is None else before, limit)
+
+    async def list_rewards(self, uid: int, limit: int) -> list[tuple[float, float]]:
+        """Time and value of a user's newest rewards, oldest first."""
+        return await self._run_query(_list_rewards, uid, limit)
+
+    async def find_turn(self, seq: int) -> tuple[str, str, str] | None:
+        """The words of the turn that was taken as event ``seq``: question, answer, next message; None once deleted."""
+        return await self._run_query(_find_turn, seq)
+
+    async def load_verdicts(self, judgement_ids: Sequence[str]) -> dict[str, VerdictRow]:
+        """What stands of judgements, by id; those without a verdict are left out."""
+        return await self._run_query(_load_verdicts, [int(each[:16], 16) for each in judgement_ids])
+
+    async def close(self) -> None:
+        """Answer what was asked, and let go of the ledger."""
+        await asyncio.to_thread(self._thread.shutdown)
+        self._reader.close()
+
+    async def _run_query(self, query: Callable[..., T], *values: Any) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, self._reader.run_query, query, *values)
+        except sqlite3.Error as error:
+            raise to_storage_error(error) from error
+        except RuntimeError as error:  # the executor has been shut down
+            raise StorageUnavailableError("the service is shutting down") from error
+
+
+def _load_activity(connection: sqlite3.Connection, since: int, until: int, width: int) -> list[PolicyActivity]:
+    return [PolicyActivity(*row) for row in connection.execute(_ACTIVITY, (width, since, until))]
+
+
+def _list_users(connection: sqlite3.Connection, query: str, *values: object) -> list[UserRow]:
+    return [
+        UserRow(uid, user_id, _latest_time(decided, rewarded), decisions, rewards)
+        for uid, user_id, decided, rewarded, decisions, rewards in connection.execute(query, values)
+    ]
+
+
+def _latest_time(*seqs: int | None) -> float | None:
+    known = [seq for seq in seqs if seq is not None]
+    return to_time(max(known)) if known else None
+
+
+def _find_last_reset(connection: sqlite3.Connection, uid: int) -> float | None:
+    return _latest_time(connection.execute(_LAST_RESET, (uid,)).fetchone()[0])
+
+
+def _list_decisions(connection: sqlite3.Connection, uid: int, before: int, limit: int) -> list[DecisionRow]:
+    return [
+        DecisionRow(
+            seq,
+            own_id if nonce is None else format_id(seq, nonce),
+            policy,
+            tip_id,
+            score,
+            propensity,
+            bool(exploring),
+            ts,
+            value,
+            None if applied is None else bool(applied),
+            reason,
+        )
+        for (seq, nonce, own_id, policy, tip_id, score, propensity, exploring, ts, value, applied, reason) in (
+            connection.execute(_DECISIONS, (uid, before, limit))
+        )
+    ]
+
+
+def _list_rewards(connection: sqlite3.Connection, uid: int, limit: int) -> list[tuple[float, float]]:
+    return connection.execute(_REWARDS, (uid, limit)).fetchall()
+
+
+def _find_turn(connection: sqlite3.Connection, seq: int) -> tuple[str, str, str] | None:
+    found: tuple[str, str, str] | None = connection.execute(_TURN, (seq,)).fetchone()
+    return found
+
+
+def _load_verdicts(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[str, VerdictRow]:
+    query = _VERDICTS.format(seqs=", ".join("?" * len(seqs)))
+    return {judgement_id: VerdictRow(*rest) for judgement_id, *rest in connection.execute(query, seqs)}

@@ -1,0 +1,150 @@
+"""Generations in the ledger: what was written for a user, and what came of it once its tips were picked and rewarded.
+
+The line is generation → tip → decision → reward. A decision belongs to the user's newest generation before it that
+holds the picked tip's id, a reward to its decision's (in the legacy form, to that of the decision it is linked to). The
+writer looks up the first step, and the triggers of ``generations.sql`` keep the rest.
+"""
+
+import json
+import sqlite3
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bandstand.bandit.arms import RewardSums
+from bandstand.store.sqlite.schema import Row
+
+INSERT_GENERATION = "INSERT INTO generations VALUES "
+INSERT_PROMPT = "INSERT OR IGNORE INTO prompts VALUES "
+
+_TOTALS = """SELECT p.name, p.version, p.digest, t.generations, t.tips, t.decisions, t.rewards, t.reward_sum,
+    t.reward_squares FROM prompt_totals AS t JOIN prompts AS p ON p.id = t.prompt ORDER BY p.id"""
+_DELETE_EXPIRED = (
+    "DELETE FROM generations WHERE seq IN (SELECT seq FROM generations WHERE seq <= ? ORDER BY seq LIMIT ?)"
+)
+_BATCH_SIZE = 1000
+
+
+Chooser = Literal["request", "default", "auto"]
+"""Who chose a generation's prompt: the request named it, the deployment's default drew it, or its bandit."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRef:
+    """One prompt's version in one wording: ``digest`` is its file's SHA-256, empty where no prompt was used."""
+
+    name: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedGeneration:
+    """One generation as the ledger keeps it: tips by their ids alone, never their texts nor the tasks.
+
+    Attributes:
+        generation_id: the event number ``seq``, then 64 random bits.
+        seq: numbered when it began, which orders it among the user's events.
+        ts: when it began, in seconds since the epoch.
+        chosen: who chose the prompt.
+        propensity: the probability of that choice; None where the request made it.
+        source: what wrote the tips, ``llm`` or ``template``.
+        requested: how many tips were asked for.
+        tips: their ids, no two alike.
+        tries: calls made to the model.
+        tasks_left_out: tasks that were not shown to it.
+    """
+
+    generation_id: str
+    seq: int
+    user_id: str
+    client: str
+    ts: float
+    prompt: PromptRef
+    chosen: Chooser
+    propensity: float | None
+    source: str
+    model: str
+    requested: int
+    tips: tuple[str, ...]
+    prompt_tokens: int
+    completion_tokens: int
+    tries: int
+    tasks_left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTotals:
+    """What one wording of a prompt came to since the ledger began.
+
+    Attributes:
+        generations: requests answered with it.
+        tips: tips it wrote.
+        decisions: decisions that picked one of them.
+        reward_sums: rewards that these decisions got and that taught.
+    """
+
+    prompt: PromptRef
+    generations: int = 0
+    tips: int = 0
+    decisions: int = 0
+    reward_sums: RewardSums = field(default_factory=RewardSums)
+
+
+class PromptIds:
+    """Row ids of prompts, handed out as they are first used."""
+
+    def __init__(self) -> None:
+        self._ids: dict[PromptRef, int] = {}
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Read those of the ledger."""
+        query = "SELECT name, version, digest, id FROM prompts"
+        self._ids = {PromptRef(*ref): row_id for *ref, row_id in connection.execute(query)}
+
+    def get_row(self, prompt: PromptRef) -> Row:
+        """The row of ``prompts``; to go with every generation, so that a commit that failed leaves no gap."""
+        row_id = self._ids.get(prompt)
+        if row_id is None:
+            row_id = self._ids[prompt] = max(self._ids.values(), default=0) + 1
+        return row_id, prompt.name, prompt.version, prompt.digest
+
+
+def build_generation_row(generation: LoggedGeneration, uid: int, prompt_id: object) -> Row:
+    """A generation as a row of ``generations``."""
+    return (
+        generation.seq,
+        generation.generation_id[16:],
+        uid,
+        prompt_id,
+        generation.chosen,
+        generation.propensity,
+        generation.source,
+        generation.model,
+        generation.requested,
+        json.dumps(generation.tips, ensure_ascii=False),
+        generation.prompt_tokens,
+        generation.completion_tokens,
+        generation.tries,
+        generation.tasks_left_out,
+        generation.client,
+        generation.ts,
+    )
+
+
+def load_prompt_totals(connection: sqlite3.Connection) -> list[PromptTotals]:
+    """Totals of every prompt that was used, in order of first use: a row each, however long the ledger."""
+    return [
+        PromptTotals(PromptRef(name, version, digest), generations, tips, decisions, RewardSums(*earned))
+        for name, version, digest, generations, tips, decisions, *earned in connection.execute(_TOTALS)
+    ]
+
+
+def has_generated_tips(connection: sqlite3.Connection, uid: int) -> bool:
+    """Whether a pick of the user's may come from a generation."""
+    query = "SELECT EXISTS (SELECT 1 FROM generated_tips WHERE uid = ?)"
+    return bool(connection.execute(query, (uid,)).fetchone()[0])
+
+
+def delete_expired(connection: sqlite3.Connection, cutoff: int) -> bool:
+    """Delete a thousand generations up to ``cutoff``, the oldest first; returns whether there may be more."""
+    return connection.execute(_DELETE_EXPIRED, (cutoff, _BATCH_SIZE)).rowcount == _BATCH_SIZE

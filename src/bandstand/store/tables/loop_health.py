@@ -1,0 +1,110 @@
+"""Sums that tell whether the learning loop is sound, kept up in the commit of the events that they are of.
+
+What a decision adds is worked out here, when it is handed over; rewards are counted by triggers (``all_time.sql``).
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from bandstand.store.records import Decision, to_time
+from bandstand.store.sqlite.schema import EVER
+
+BINS = 10
+NO_DECISION = -1
+"""The bucket of a reward that answers no decision."""
+BUCKETS_PER_DOUBLING = 4
+"""Of 1 s + the delay of a reward; the triggers count by the bounds in the table ``delays``."""
+LAST_BUCKET = 106
+
+_DAY = 86_400
+
+UPSERT_DRAWS = """INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (day, policy, bin) DO UPDATE SET decisions = decisions + excluded.decisions,
+    explores = explores + excluded.explores, floor = floor + excluded.floor,
+    floor_variance = floor_variance + excluded.floor_variance, picked = picked + excluded.picked,
+    likeliest = likeliest + excluded.likeliest, variance = variance + excluded.variance,
+    weight = weight + excluded.weight, weight_squares = weight_squares + excluded.weight_squares,
+    support = support + excluded.support"""
+
+
+class Draws(NamedTuple):
+    """Sums over decisions of one policy in one bin; see ``loop.sql`` for each. ``day`` is ``None`` for all days."""
+
+    day: int | None
+    policy: str
+    bin: int
+    decisions: int
+    explores: int
+    floor: float
+    floor_variance: float
+    picked: int
+    likeliest: float
+    variance: float
+    weight: float
+    weight_squares: float
+    support: float
+
+
+class Arrivals(NamedTuple):
+    """Rewards that stand, of one policy, source and delay. ``day`` is ``None`` for all days."""
+
+    day: int | None
+    policy: str
+    source: str
+    bucket: int
+    rewards: int
+    reward_sum: float
+
+
+class LoopSums(NamedTuple):
+    """Everything that is summed: over all days, and by day for the newest."""
+
+    draws: list[Draws]
+    arrivals: list[Arrivals]
+
+
+def to_day(seq: int) -> int:
+    """The day of an event, in days since the epoch."""
+    return int(to_time(seq) // _DAY)
+
+
+def compute_draw_sums(decision: Decision) -> tuple[int, tuple[float, ...]]:
+    """What a decision adds to ``draws``: its bin, and the amounts in their order."""
+    assert decision.numbers is not None  # noqa: S101 (a decision is handed over in full)
+    p = decision.numbers[3]
+    count, top, floor = len(p), int(p.argmax()), decision.floor
+    likeliest = float(p[top])
+    weight = 1.0 / (count * decision.propensity)
+    support = 1.0 if floor > 0.0 else int((p > 0.0).sum()) / count
+    return min(int(BINS * likeliest), BINS - 1), (
+        1,
+        int(decision.exploring),
+        floor,
+        floor * (1.0 - floor),
+        int(decision.pick == top),
+        likeliest,
+        likeliest * (1.0 - likeliest),
+        weight,
+        weight * weight,
+        support,
+    )
+
+
+def compute_delay(bucket: int) -> float:
+    """The delay in the middle of a bucket, in seconds: within 9 % of 1 s + any delay that it holds."""
+    return float(2.0 ** ((bucket + 0.5) / BUCKETS_PER_DOUBLING)) - 1.0
+
+
+def load_loop_sums(connection: sqlite3.Connection, since: int) -> LoopSums:
+    """The sums over all days, and by day from the day ``since`` on; a policy that was redefined has some for each."""
+    draws = [Draws(*row) for row in _read_sums(connection, "draws", since)]
+    arrivals = [Arrivals(*row) for row in _read_sums(connection, "arrivals", since)]
+    return LoopSums(draws, arrivals)
+
+
+def _read_sums(connection: sqlite3.Connection, table: str, since: int) -> Iterator[tuple[Any, ...]]:
+    names = dict(connection.execute("SELECT id, name FROM policies"))
+    query = f"SELECT * FROM {table} WHERE day = ? UNION ALL SELECT * FROM {table} WHERE day >= ?"  # noqa: S608 (constants)
+    for day, policy, *sums in connection.execute(query, (EVER, max(0, since))):
+        yield (None if day == EVER else day, names[policy], *sums)

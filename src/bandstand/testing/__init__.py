@@ -1,0 +1,1 @@
+"""Reference implementations and scripted servers for tests and benchmarks; nothing that serves imports them."""

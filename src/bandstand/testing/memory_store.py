@@ -1,0 +1,394 @@
+"""The memory store: a reference model of what a store promises, for tests; it lives as long as its process."""
+
+import secrets
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from itertools import islice
+from time import time
+from typing import Any
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.profile import Profile
+from bandstand.errors import IdempotencyMismatchError, UnknownDecisionError
+from bandstand.store.protocol import Store, require_made_by
+from bandstand.store.records import (
+    AcceptedReward,
+    Decision,
+    Erasure,
+    PolicyRef,
+    PolicyTotals,
+    Reward,
+    StoreStatus,
+    UserPage,
+)
+from bandstand.store.tables.generations import LoggedGeneration, PromptTotals
+from bandstand.store.tables.judgements import (
+    AcceptedTurn,
+    Conclusion,
+    JudgedTurn,
+    JudgementState,
+    RewardPendingError,
+    Settlement,
+    TurnOutcome,
+    TurnPage,
+    TurnTotals,
+)
+from bandstand.store.tables.loop_health import LoopSums, to_day
+from bandstand.store.tables.promotions import ExperimentStart, Promotion
+from bandstand.store.tables.revocations import RevocableReward
+from bandstand.store.tables.shadows import Shadow, ShadowSums
+from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
+from bandstand.testing.memory_events import MemoryEvents
+from bandstand.testing.memory_turns import MemoryTurns
+
+
+class MemoryStore(Store):
+    """Profiles and events in dictionaries; every method settles at once.
+
+    Args:
+        catalogue: the configured policies.
+        clock: seconds since the epoch.
+        secret: keys the draws; random if not given.
+    """
+
+    def __init__(self, catalogue: Catalogue, *, clock: Callable[[], float] = time, secret: bytes | None = None) -> None:
+        self.secret = secret or secrets.token_bytes(32)
+        self._clock = clock
+        self._events = MemoryEvents(catalogue, clock)
+        self._turns = MemoryTurns(self._events)
+        self._undos: list[tuple[str | None, UndoRecord]] = []  # beside whose it is, of one decision's reward
+        self._erased: dict[str, int] = {}
+        self._promotions: list[Promotion] = []
+        self._experiment: tuple[str | None, ExperimentStart | None] = (None, None)
+        self._enrolments: dict[tuple[int, str], set[str]] = {}
+
+    async def open(self) -> None:
+        """Nothing to own."""
+
+    async def close(self) -> None:
+        """Nothing to write."""
+
+    def status(self) -> StoreStatus:
+        """Always ready; nothing is durable."""
+        return StoreStatus(durability="memory", warm_users=len(self._events.users))
+
+    def get_cached_profile(self, user_id: str) -> Profile | None:
+        """The user's profile if there is one."""
+        user = self._events.users.get(user_id)
+        return None if user is None else user.profile
+
+    async def load_profile(self, user_id: str) -> Profile:
+        """The user's profile; an empty one for a user never met."""
+        return self._events.get_user(user_id).profile
+
+    def next_seq(self, ts: float) -> int:
+        """The number of an event about to be handed over."""
+        return self._events.sequence.next(ts)
+
+    async def decide(self, decision: Decision) -> Decision:
+        """Log a decision and count it."""
+        earlier = self._events.decisions.get(decision.decision_id)
+        if earlier is not None:
+            return earlier
+        user = self._events.register_user(decision.user_id)
+        self._events.decisions[decision.decision_id] = decision
+        user.decisions.append(decision)
+        user.profile.apply_decision(decision.seq, decision.policy.key, decision.ts, exploring=decision.exploring)
+        if decision.experiment:
+            self._enrolments.setdefault((decision.experiment, decision.policy.name), set()).add(decision.user_id)
+        self._events.sums.add_decision(decision)
+        return decision
+
+    async def reward(self, reward: Reward) -> AcceptedReward:
+        """Log a reward and teach it, once."""
+        events, key = self._events, reward.idempotency
+        if key is not None and (known := events.rewards_by_key.get(key)) is not None:
+            return AcceptedReward(known, "key")
+        decision = None
+        if reward.decision_id is not None:
+            decision = events.decisions.get(reward.decision_id)
+            if decision is None or decision.user_id != reward.user_id:
+                self._require_unused(key)
+                message = "no such decision"
+                raise UnknownDecisionError(message)
+            require_made_by(decision, reward.policy)
+            if decision.reward is not None:
+                return AcceptedReward(decision.reward, "decision")
+            if decision.pending_turn_seq:
+                raise RewardPendingError("a turn that is still being judged holds this decision")
+        self._require_unused(key)
+        if decision is not None:
+            reward.decision_seq = decision.seq
+            reward.x = decision.x
+            if decision.seq <= events.get_user(reward.user_id).profile.reset_seq:
+                reward.applied, reward.reason = False, "reset"
+        events.log_reward(reward, decision)
+        return AcceptedReward(reward, "new")
+
+    def _require_unused(self, key: tuple[str, str] | None) -> None:
+        if key in self._events.turns_by_key:
+            raise IdempotencyMismatchError("this Idempotency-Key came with another body before")
+
+    async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
+        """The reward that came with that Idempotency-Key."""
+        self._require_unused(key)
+        return self._events.rewards_by_key.get(key)
+
+    async def select_rewards(self, selection: Selection) -> SelectedRewards:
+        """The rewards that an operator means, and what of them can be taken back."""
+        if selection.decision_id is not None and selection.decision_id not in self._events.decisions:
+            raise UnknownDecisionError("no such decision")
+        meant = [
+            (user, reward)
+            for user in self._events.users.values()
+            for reward in user.rewards
+            if (selection.decision_id is None or reward.decision_id == selection.decision_id)
+            and (selection.client is None or reward.client == selection.client)
+            and (selection.judge_version is None or self._turns.is_judged_by(reward, selection.judge_version))
+            and (selection.since is None or reward.ts >= selection.since)
+            and (selection.until is None or reward.ts < selection.until)
+        ]
+        taught = [(user, reward) for user, reward in meant if reward.applied]
+        not_revoked = [(user, reward) for user, reward in taught if reward.seq not in user.revoked]
+        revocable = [reward for user, reward in not_revoked if reward.seq > user.profile.reset_seq]
+        return SelectedRewards(
+            revocable=sorted(reward.seq for reward in revocable),
+            users=len({reward.user_id for reward in revocable}),
+            policies=dict(sorted(Counter(reward.policy.name for reward in revocable).items())),
+            revoked_before=len(taught) - len(not_revoked),
+            forgotten=len(not_revoked) - len(revocable),
+            never_taught=len(meant) - len(taught),
+        )
+
+    async def has_revocations_since(self, seq: int) -> bool:
+        """Whether anything was taken back after the event ``seq``."""
+        return self._events.revoked_seq > seq
+
+    async def revoke(
+        self,
+        reward_seqs: Collection[int],
+        *,
+        cause: str,  # noqa: ARG002 (there is no ledger to say why in)
+        client: str,
+        selection: Selection | None = None,
+    ) -> list[RevocableReward]:
+        """Take rewards back out of sums and counters."""
+        revocable = self._events.find_revocable(reward_seqs)
+        self._events.revoke(revocable)
+        if selection is not None and revocable:
+            ts = self._clock()
+            record = UndoRecord.from_rewards(self._events.sequence.next(ts), selection, revocable, client=client, ts=ts)
+            whose = revocable[0].user_id if selection.decision_id is not None else None
+            self._undos.append((whose, record))
+        return revocable
+
+    async def list_undos(self, before: int, limit: int) -> list[UndoRecord]:
+        """Records of undos, the newest first, from before the event ``before``."""
+        return [record for _, record in reversed(self._undos) if record.seq < before][:limit]
+
+    async def find_decision(self, decision_id: str) -> Decision | None:
+        """The decision of that id."""
+        return self._events.decisions.get(decision_id)
+
+    async def find_receipt(self, decision_id: str) -> Decision | None:
+        """The decision of that id, as logged."""
+        return self._events.decisions.get(decision_id)
+
+    async def list_history(self, user_id: str, limit: int) -> list[Decision]:
+        """The user's newest decisions after the last reset, oldest first."""
+        user = self._events.users.get(user_id)
+        if user is None:
+            return []
+        return [decision for decision in user.decisions[-limit:] if decision.seq > user.profile.reset_seq]
+
+    async def log_generation(self, generation: LoggedGeneration) -> bool:
+        """Log a generation, unless its user was erased after it began; returns whether it was logged."""
+        if self._erased.get(generation.user_id, -1) > generation.seq:
+            return False
+        self._events.register_user(generation.user_id)
+        self._events.sums.prompts.add_generation(generation)
+        return True
+
+    async def load_prompt_totals(self) -> list[PromptTotals]:
+        """What each prompt came to, in order of first use."""
+        return self._events.sums.prompts.get_totals()
+
+    async def reset(self, user_id: str, client: str) -> None:  # noqa: ARG002 (there is no ledger to name the client in)
+        """Forget what every policy learned about the user. Idempotent."""
+        user = self._events.users.get(user_id)
+        if user is not None and user.number:
+            user.profile.apply_reset(self._events.sequence.next(self._clock()))
+            user.marks += 1
+
+    async def erase(self, user_id: str, client: str) -> Erasure:  # noqa: ARG002 (there is no ledger to name the client in)
+        """Delete everything about the user. Idempotent."""
+        user = self._events.users.pop(user_id, None)
+        self._erased[user_id] = self._events.sequence.next(self._clock())
+        if user is None:
+            return Erasure()
+        for decision in user.decisions:
+            del self._events.decisions[decision.decision_id]
+        for reward in user.rewards:
+            if reward.idempotency is not None:
+                self._events.rewards_by_key.pop(reward.idempotency, None)
+        enrolments = sum(user_id in users for users in self._enrolments.values())
+        for users in self._enrolments.values():
+            users.discard(user_id)
+        undone = [(whose, record) for whose, record in self._undos if whose != user_id]
+        user.marks += len(self._undos) - len(undone)
+        self._undos = undone
+        decisions = [decision.seq for decision in user.decisions]
+        generations = self._events.sums.prompts.remove_user(user_id, decisions)
+        shadows = self._events.sums.shadows.remove_decisions(decisions)
+        turns, verdicts = self._turns.remove_user(user_id)
+        return Erasure(
+            len(user.decisions),
+            len(user.rewards),
+            user.marks,
+            generations=generations,
+            revocations=len(user.revoked),
+            enrolments=enrolments,
+            shadows=shadows,
+            turns=turns,
+            verdicts=verdicts,
+        )
+
+    async def list_users(self, prefix: str, after: int, limit: int) -> UserPage:
+        """Known users whose id starts with ``prefix``, in order of first sight, from the cursor ``after``."""
+        page = list(islice(self._events.iter_known_users(prefix, after), limit + 1))
+        return UserPage([user_id for user_id, _ in page[:limit]], page[limit - 1][1] if len(page) > limit else None)
+
+    async def count_users(self) -> int:
+        """How many users had an event."""
+        return sum(1 for _ in self._events.iter_known_users("", 0))
+
+    async def load_policy_totals(self) -> dict[str, PolicyTotals]:
+        """Deployment-wide counts by policy."""
+        return dict(self._events.sums.policies)
+
+    async def load_loop_sums(self, days: int) -> LoopSums:
+        """Sums that tell whether the learning loop is sound."""
+        return self._events.sums.load_loop_sums(to_day(self._events.sequence.last) - days + 1)
+
+    async def log_promotion(self, promotion: Promotion) -> None:
+        """Log a change of the active policy."""
+        self._promotions.append(promotion)
+
+    async def list_promotions(self) -> list[Promotion]:
+        """Every change of the active policy, the oldest first."""
+        return list(self._promotions)
+
+    async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
+        """Say which experiment runs from now on, if any."""
+        if self._experiment[0] != definition:
+            ts = self._clock()
+            self._experiment = (
+                definition,
+                None if definition is None else ExperimentStart(self._events.sequence.next(ts), ts),
+            )
+        return self._experiment[1]
+
+    async def count_enrolled(self, experiment: int) -> Mapping[str, int]:
+        """How many users each arm of an experiment has decided for."""
+        return {arm: len(users) for (begun, arm), users in self._enrolments.items() if begun == experiment and users}
+
+    async def set_shadows(self, policies: Collection[PolicyRef]) -> None:
+        """Say which policies are in the shadow from now on."""
+        if list(policies) != self._events.registry.get_shadows():
+            self._events.registry.record_shadows(self._events.sequence.next(self._clock()), policies)
+
+    def log_shadows(self, decision: Decision, shadow_picks: Collection[Shadow]) -> None:
+        """Log what policies in the shadow would have done."""
+        if self._events.decisions.get(decision.decision_id) is decision:
+            stands = (
+                decision.reward is not None and decision.reward.seq not in self._events.users[decision.user_id].revoked
+            )
+            self._events.sums.shadows.add(
+                decision.seq, shadow_picks, decision.reward.value if decision.reward and stands else None
+            )
+
+    async def load_shadows(self, decision: Decision) -> list[Shadow]:
+        """What policies in the shadow would have done with a decision."""
+        return self._events.sums.shadows.get_shadows(decision.seq)
+
+    async def load_shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
+        """What came of it, of every definition of a policy that was ever in the shadow."""
+        return dict(self._events.sums.shadows.sums)
+
+    # ── turns ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def accept(self, judgement: JudgedTurn) -> AcceptedTurn:
+        """Log a turn, once for its request; it is synced when this returns, and holds its decision."""
+        return await self._turns.accept(judgement)
+
+    async def find_turn_by_key(self, key: tuple[str, str]) -> JudgedTurn | None:
+        """The turn that came with that Idempotency-Key, named by scope and key; nothing is logged."""
+        return await self._turns.find_turn_by_key(key)
+
+    async def retry_judgement(self, judgement: JudgedTurn) -> bool:
+        """Let an unscored turn wait for the judge again; returns whether it does."""
+        return await self._turns.retry_judgement(judgement)
+
+    async def list_waiting(self) -> list[tuple[int, str, int]]:
+        """Every turn that waits, oldest first: its event number, its user, how often it was tried."""
+        return await self._turns.list_waiting()
+
+    async def load_waiting(self, seqs: Collection[int]) -> list[JudgedTurn]:
+        """Those of the judgements that still wait, each with its turn."""
+        return await self._turns.load_waiting(seqs)
+
+    async def record_attempt(self, judgement: JudgedTurn, reservation: Settlement | None, day: int) -> None:
+        """Log that a turn is about to be judged, and what that may cost on that day (days since the epoch)."""
+        await self._turns.record_attempt(judgement, reservation, day)
+
+    async def reserve(self, reservation: Settlement, day: int) -> None:
+        """Log what a call may cost."""
+        await self._turns.reserve(reservation, day)
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Replace a reservation by what it came to."""
+        await self._turns.settle(settlement)
+
+    async def load_spending(self, day: int) -> tuple[int, float]:
+        """Tokens and US dollars of a day, with what is still reserved."""
+        return await self._turns.load_spending(day)
+
+    async def apply_conclusion(
+        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: Callable[[], bool] = lambda: True
+    ) -> TurnOutcome | None:
+        """Log what is made of a judgement, teach it, and take back what it taught before, all in one commit."""
+        return await self._turns.apply_conclusion(judgement, conclusion, allow_update=allow_update)
+
+    async def get_judgement(self, judgement_id: str) -> JudgedTurn:
+        """The judgement of that id."""
+        return await self._turns.get_judgement(judgement_id)
+
+    async def list_judgements(self, states: Collection[JudgementState], before: int, limit: int) -> TurnPage:
+        """Judgements in any of ``states``, newest first."""
+        return await self._turns.list_judgements(states, before, limit)
+
+    async def list_judgement_ids(
+        self, states: Collection[JudgementState], since: float, reason: str | None = None
+    ) -> list[str]:
+        """Ids of the judgements in any of ``states``, taken since a time, oldest first."""
+        return await self._turns.list_judgement_ids(states, since, reason)
+
+    async def load_detail(self, judgement: JudgedTurn) -> dict[str, Any]:
+        """Its verdicts, and what was made of them."""
+        return await self._turns.load_detail(judgement)
+
+    async def find_verdict(self, judgement: JudgedTurn) -> dict[str, Any] | None:
+        """The verdict that stands."""
+        return await self._turns.find_verdict(judgement)
+
+    async def find_last_applied(self, judgement: JudgedTurn) -> dict[str, Any] | None:
+        """What the verdict that stands was last held to."""
+        return await self._turns.find_last_applied(judgement)
+
+    async def list_update_times(self, user_id: str, ts: float) -> list[float]:
+        """When turns of the user taught, since ``ts``."""
+        return await self._turns.list_update_times(user_id, ts)
+
+    async def load_turn_totals(self) -> list[TurnTotals]:
+        """How many judgements stand where, by policy."""
+        return await self._turns.load_turn_totals()

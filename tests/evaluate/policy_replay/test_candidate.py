@@ -1,0 +1,103 @@
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from bandstand.bandit.population import PopulationPrior
+from bandstand.bandit.profile import Profile
+from bandstand.bandit.ridge import Prior, RidgeState
+from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
+from tests.bandit.given import CATALOGUE, random_rows
+from tests.evaluate.world import FloatArray
+
+POLICY = CATALOGUE.policies["thompson-v1"]
+RNG = np.random.default_rng(3)
+X = random_rows(POLICY.schema, RNG, 40)
+USERS = range(25)
+
+
+def learned(candidate: CandidatePolicy, users: range = USERS, rounds: int = 40) -> dict[int, RidgeState]:
+    """Teach every user's own taste; returns the sums that makes."""
+    sums = {user: RidgeState.empty(X.shape[1]) for user in users}
+    for turn in range(rounds):
+        for user in users:
+            x = X[(turn + user) % len(X)]
+            reward = float(x[user % 3] / 2)
+            candidate.learn(user, x, reward, 1.0, float(turn))
+            sums[user] = sums[user].with_reward(x, reward)
+    return sums
+
+
+def answer(candidate: CandidatePolicy, user: int) -> FloatArray:
+    return candidate.distribution(user, X[:5], 0.3, 100.0).probability
+
+
+def test_a_population_prior_is_that_of_the_users_who_taught() -> None:
+    candidate = CandidatePolicy(POLICY, refresh_rewards=10**9)
+    sums = learned(candidate)
+    cold = answer(CandidatePolicy(POLICY), 99)
+    np.testing.assert_array_equal(answer(candidate, 99), cold)
+    candidate.refresh()
+    members = dict(sorted((str(user), state) for user, state in sums.items()))
+    population = PopulationPrior.fit(members, POLICY.prior)
+    expected = CandidatePolicy(POLICY)
+    expected._population = population  # noqa: SLF001 (nobody sets it but itself)
+    np.testing.assert_allclose(answer(candidate, 99), answer(expected, 99), rtol=1e-9)
+    assert np.abs(answer(candidate, 99) - cold).max() > 0.05
+
+
+def test_it_is_fitted_after_so_many_rewards_and_later_after_a_tenth_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    at: list[int] = []
+    fit = PopulationPrior.fit
+
+    def counted(
+        members: dict[str, RidgeState], base: Prior, earlier: PopulationPrior | None = None, *, steps: int
+    ) -> PopulationPrior:
+        at.append(sum(state.count for state in members.values()))
+        return fit(members, base, earlier, steps=steps)
+
+    monkeypatch.setattr(PopulationPrior, "fit", counted)
+    learned(CandidatePolicy(POLICY, refresh_rewards=50), rounds=40)
+    assert at[:10] == list(range(50, 501, 50))
+    assert all(later - earlier == max(50, math.ceil(earlier / 10)) for earlier, later in pairwise(at))
+    assert at[-1] > 900
+
+
+def test_a_policy_without_one_fits_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(PopulationPrior, "fit")
+    candidate = CandidatePolicy(CATALOGUE.policies["squarecb-v1"], refresh_rewards=1)
+    learned(candidate, rounds=3)
+    candidate.refresh()
+
+
+def test_a_forgotten_user_is_as_one_never_met() -> None:
+    candidate, other = CandidatePolicy(POLICY, 10**9), CandidatePolicy(POLICY, 10**9)
+    learned(candidate)
+    learned(other, users=range(1, 25))
+    candidate.remove_user(0)
+    candidate.remove_user(77)
+    candidate.refresh()
+    other.refresh()
+    for user in (0, 5, 77):
+        np.testing.assert_allclose(answer(candidate, user), answer(other, user), rtol=1e-9)
+
+
+def test_a_state_from_elsewhere_replaces_what_was_learned() -> None:
+    profile = Profile("anna")
+    for turn in range(30):
+        profile.apply_reward(turn, (POLICY.name, POLICY.schema.name), float(turn), X[turn], 0.5, 1.0)
+    adopting, taught = CandidatePolicy(POLICY, 10**9), CandidatePolicy(POLICY, 10**9)
+    learned(adopting, users=range(1))
+    adopting.import_profile(0, profile)
+    for turn in range(30):
+        taught.learn(0, X[turn], 0.5, 1.0, float(turn))
+    np.testing.assert_allclose(answer(adopting, 0), answer(taught, 0), rtol=1e-9)
+    adopting.refresh()
+    taught.refresh()
+    np.testing.assert_allclose(answer(adopting, 9), answer(taught, 9), rtol=1e-9)
+    adopting.learn(0, X[0], 1.0, 1.0, 99.0)
+    assert profile.policies[POLICY.name, POLICY.schema.name].reward_count == 30
+    adopting.import_profile(0, Profile("anna"))
+    adopting.refresh()
+    np.testing.assert_array_equal(answer(adopting, 0), answer(CandidatePolicy(POLICY), 0))

@@ -1,0 +1,101 @@
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bandstand.errors import ConfigurationError, InvalidRequestError
+from bandstand.judge.local.classifier import Classifier, shipped_weights
+from bandstand.judge.local.ngrams import extract_features
+from bandstand.judge.local.normalise import normalise_turn
+from bandstand.judge.taxonomy import Polarity, Taxonomy
+from bandstand.judge.training import train
+from bandstand.judge.training.corpus import generate_examples
+from bandstand.judge.training.dataset import LabelledTurn
+from bandstand.judge.training.softmax import compute_softmax
+from bandstand.judge.turn import Turn
+from tests.judge.given import CORRECTION, FOLLOWUP, TOLD
+
+ELEPHANTS = [f"{word} elephants {number}" for number in range(10) for word in ("blue", "many", "oh")]
+GIRAFFES = [f"{word} giraffes {number}" for number in range(10) for word in ("blue", "many", "oh")]
+
+
+def rows(label: str | None, polarity: Polarity | None, messages: list[str]) -> list[LabelledTurn]:
+    return [LabelledTurn(line, Turn("", TOLD, message), label, polarity, None) for line, message in enumerate(messages)]
+
+
+def said(classifier: Classifier, message: str) -> str:
+    return classifier.verdict(Turn("", TOLD, message).cut()).label
+
+
+def test_a_team_teaches_words_of_its_own_and_the_rest_stays() -> None:
+    others = rows("neutral", None, ["i see", "let me think", "one moment", "alright then"] * 15)
+    taught = [*rows("neg_correction", None, ELEPHANTS), *rows("pos_praise", None, GIRAFFES), *others]
+    before = Classifier.shipped("followup-v1")
+    after = Classifier(train.train_own(taught, FOLLOWUP, name="team", start=shipped_weights("followup-v1")), FOLLOWUP)
+    assert said(after, "so many elephants") == "neg_correction"
+    assert said(after, "so many giraffes") == "pos_praise"
+    for message in ("that's wrong", "exactly what i needed", "i don't understand", "谢谢", "不对", "das ist falsch"):
+        assert FOLLOWUP.label(said(after, message)).polarity == FOLLOWUP.label(said(before, message)).polarity
+
+
+def test_a_polarity_alone_teaches_the_polarity() -> None:
+    taught = [*rows(None, "negative", ELEPHANTS), *rows(None, "positive", GIRAFFES)]
+    after = Classifier(train.train_own(taught, FOLLOWUP, name="team", start=shipped_weights("followup-v1")), FOLLOWUP)
+    assert FOLLOWUP.label(said(after, "so many elephants")).polarity == "negative"
+    assert FOLLOWUP.label(said(after, "so many giraffes")).polarity == "positive"
+
+
+def test_a_taxonomy_of_ones_own_is_learned_from_nothing() -> None:
+    definition = {
+        "name": "animals",
+        "labels": {"grey": {"reward": -1, "means": "grey"}, "tall": {"reward": 1, "means": "tall"}},
+    }
+    taxonomy = Taxonomy.parse(definition)
+    taught = [*rows("grey", None, ELEPHANTS), *rows("tall", None, GIRAFFES)]
+    classifier = Classifier(train.train_own(taught, taxonomy, name="animals"), taxonomy)
+    assert [said(classifier, message) for message in ("an elephants herd", "two giraffes")] == ["grey", "tall"]
+
+
+def test_training_twice_gives_the_same_weights() -> None:
+    taught = rows("neg_correction", None, ELEPHANTS)
+    one, other = (train.train_own(taught, FOLLOWUP, name="team").to_bytes() for _ in range(2))
+    assert one == other
+
+
+def test_too_few_rows_and_a_start_with_other_labels_are_refused() -> None:
+    few = rows("neutral", None, ELEPHANTS[:19]) + rows(None, None, ELEPHANTS)
+    with pytest.raises(InvalidRequestError, match="at least 20"):
+        train.train_own(few, FOLLOWUP, name="team")
+    with pytest.raises(ConfigurationError, match="other labels"):
+        train.train_own(rows("neutral", None, ELEPHANTS), CORRECTION, name="team", start=shipped_weights("followup-v1"))
+
+
+def test_the_temperature_makes_confidence_true() -> None:
+    rng = np.random.default_rng(4)
+    logits = rng.normal(size=(4_000, 3)) * 2
+    drawn = np.array([rng.choice(3, p=p) for p in compute_softmax(logits)])
+    allowed = np.eye(3, dtype=np.bool_)[drawn]
+    assert train.find_best_temperature(logits, allowed, np.ones(4_000)) == pytest.approx(1.0, abs=0.1)
+    assert train.find_best_temperature(logits * 2, allowed, np.ones(4_000)) == pytest.approx(2.0, abs=0.2)
+
+
+def test_the_shipped_precision_is_what_is_measured() -> None:
+    """The table of precision is remade here in full; the weights only in the slow tests."""
+    name, content = next(train.build_shipped_files())
+    assert name == "rules/precision.json"
+    assert resources.files("bandstand.judge").joinpath("data", name).read_bytes() == content
+
+
+def test_training_on_part_of_the_corpus_is_seeded_too() -> None:
+    corpus = list(generate_examples(train.SEED, 1))[::40]
+    features = [extract_features(normalise_turn(example.turn.cut())) for example in corpus]
+    one, other = (train.train_shipped(FOLLOWUP, corpus, features).to_bytes() for _ in range(2))
+    assert one == other
+
+
+@pytest.mark.slow
+def test_the_shipped_weights_are_made_again_bit_for_bit(tmp_path: Path) -> None:
+    assert train.main(["--check"]) == 0
+    assert train.main(["--check", "--to", str(tmp_path)]) == 1
+    assert list(tmp_path.iterdir()) == []

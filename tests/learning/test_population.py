@@ -1,0 +1,436 @@
+"""The population priors of a running deployment: learned from rewards, kept, taken up again, and rid of who goes."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.choice import choose
+from bandstand.bandit.population import PopulationPrior
+from bandstand.bandit.reservoir import compute_sampling_key
+from bandstand.bandit.ridge import Prior
+from bandstand.learning.population import PopulationPriorRefresher
+from bandstand.service import stats as stats_service
+from bandstand.service import users as users_service
+from bandstand.service.context import ServiceContext
+from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.learners.prior_file import PriorFiles
+from tests.bandit.given import SHIPPED
+from tests.service.given import Service
+from tests.store.given import CATALOGUE, QUICK, documents_in, embedded, held
+
+POLICY = CATALOGUE.policies["linucb-v2"]
+REFRESH = 20
+
+
+class Learning(Service):
+    """A deployment whose population priors are learned after every 20 rewards and kept on disk."""
+
+    def __init__(self, state_dir: Path, catalogue: Catalogue = CATALOGUE, refresh_rewards: int = REFRESH) -> None:
+        self.files = PriorFiles(state_dir)
+        super().__init__(embedded(state_dir))
+        self._make_store = lambda clock: EmbeddedStore(state_dir, catalogue, options=QUICK, clock=clock)
+        self._deployment = lambda store: ServiceContext(
+            catalogue,
+            store,
+            clock=self.clock,
+            prior_files=self.files,
+            prior_refresh_rewards=refresh_rewards,
+        )
+        self.deployment = self._deployment(self._make_store(self.clock))
+
+    async def open(self) -> None:
+        await self.deployment.store.open()
+        await self.deployment.population.open()
+
+    async def close(self) -> None:
+        await self.deployment.population.close()
+        await self.deployment.store.close()
+
+    async def reopen(self) -> None:
+        await self.close()
+        self.renew()
+        await self.open()
+
+    def renew(self, *, files: bool = True) -> None:
+        """Take a new deployment over the same directory, not open yet."""
+        self.deployment = self._deployment(self._make_store(self.clock))
+        if not files:
+            self.deployment.population = PopulationPriorRefresher(
+                CATALOGUE, self.deployment.store, refresh_rewards=REFRESH
+            )
+
+    async def teach(self, users: int, each: int, policy: str | None = None, first: int = 0) -> None:
+        """Let users like what is urgent: the reward of a pick is its priority, from −1 to 1."""
+        for user in range(first, first + users):
+            for number in range(each):
+                request = self.legacy(f"user-{user}")
+                request["features"] |= {"priority": number % 4 + 1}
+                request["reward"] = (number % 4) / 1.5 - 1.0
+                await self.reward(request, policy)
+
+    def prior(self, user_id: str = "a stranger") -> Prior:
+        return self.deployment.get_prior(POLICY, user_id)
+
+    async def learned(self, generation: int = 1, policy: str = "linucb-v2", seconds: float = 60.0) -> float:
+        """Wait for that generation of a prior; returns for how long."""
+        began = time.monotonic()
+        async with asyncio.timeout(seconds):
+            while self.deployment.population.build_summary()[policy]["generation"] < generation:  # noqa: ASYNC110 (what is waited for is on the disk)
+                await asyncio.sleep(0.01)
+        return time.monotonic() - began
+
+    async def kept(self, policy: str = "linucb-v2") -> dict[str, object]:
+        """The file, once it is that of the newest generation, which counts before it is written."""
+        generation = self.deployment.population.build_summary()[policy]["generation"]
+        async with asyncio.timeout(60.0):
+            while (document := self.files.read(policy)) is None or document["generation"] != generation:  # noqa: ASYNC110 (the same)
+                await asyncio.sleep(0.01)
+        return document
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Learning]:
+    service = Learning(tmp_path)
+    await service.open()
+    yield service
+    await service.close()
+
+
+def same(one: Prior, other: Prior, within: float = 0.0) -> bool:
+    pairs = ((one.mean, other.mean), (one.covariance, other.covariance), (one.noise, other.noise))
+    return all(float(np.abs(np.subtract(a, b)).max()) <= within for a, b in pairs)
+
+
+async def test_before_enough_rewards_nobody_is_believed_to_be_like_anybody(service: Learning) -> None:
+    await service.teach(users=3, each=6)
+    assert service.prior() is POLICY.prior
+    assert service.deployment.population.build_summary()["linucb-v2"]["generation"] == 0
+    assert service.files.list_policies() == set()
+
+
+async def test_enough_rewards_teach_what_a_stranger_may_be_like(service: Learning) -> None:
+    await service.teach(users=5, each=4)
+    await service.learned()
+    assert service.prior().mean[POLICY.schema.labels.index("priority")] > 0.3
+    assert service.deployment.population.build_summary()["linucb-v2"] | {"checksum": None, "learned_at": None} == {
+        "generation": 1,
+        "checksum": None,
+        "seq": service.deployment.population.build_summary()["linucb-v2"]["seq"],
+        "learned_at": None,
+        "users": 5,
+        "rewards": 20,
+    }
+    request = service.request("a stranger", 2)
+    for candidate, priority in zip(request["candidates"], (1, 4), strict=True):
+        candidate["features"] = {"is_overdue": False, "task_age_days": 3.0, "priority": priority}
+    first, _ = (await service.score(request)).build_ranking(request["candidates"])  # one pick in a hundred is the other
+    assert (first["tip_id"], first["propensity"]) == ("tip-1", 0.99)
+
+
+async def test_the_next_rewards_make_the_next_generation(service: Learning) -> None:
+    await service.teach(users=5, each=4)
+    await service.learned()
+    first = await service.kept()
+    await service.teach(users=5, each=4, first=5)
+    await service.learned(2)
+    second = await service.kept()
+    assert (first["generation"], second["generation"]) == (1, 2)
+    assert (first["parent"], second["parent"]) == (None, first["checksum"])
+    assert isinstance(second["lineage"], list)
+    assert second["lineage"][0] == {
+        key: first[key] for key in ("generation", "checksum", "seq", "learned_at", "users", "rewards")
+    }
+    assert (first["users"], second["users"]) == (5, 10)
+    assert int(str(second["seq"])) > int(str(first["seq"]))
+
+
+async def test_what_users_taught_is_stored_without_it(service: Learning) -> None:
+    await service.teach(users=5, each=4)
+    profile = await service.deployment.store.load_profile("user-1")
+    before = json.dumps(profile.to_json())
+    await service.learned()
+    await service.deployment.population.refresh_prior("linucb-v2")
+    assert json.dumps(profile.to_json()) == before
+
+
+async def test_a_cached_belief_is_made_anew_under_a_new_prior(service: Learning) -> None:
+    await service.teach(users=4, each=4)
+    before = (await stats_service.load_user_stats(service.deployment, "user-0"))["theta"]
+    await service.teach(users=2, each=4, first=4)
+    await service.learned()
+    after = (await stats_service.load_user_stats(service.deployment, "user-0"))["theta"]
+    assert max(abs(a - b) for a, b in zip(before, after, strict=True)) > 1e-3
+    profile = await service.deployment.store.load_profile("user-0")
+    state = profile.policies["linucb-v2", "tips-v2"]
+    assert after == state.get_posterior(service.prior("user-0")).mean.tolist()
+
+
+async def test_of_a_user_never_met_the_stats_are_still_zeros(service: Learning) -> None:
+    await service.teach(users=5, each=4)
+    await service.learned()
+    told = await stats_service.load_user_stats(service.deployment, "a stranger")
+    assert told["theta"] == [0.0] * 8
+
+
+async def test_policies_that_do_not_ask_for_it_keep_their_own(service: Learning) -> None:
+    await service.teach(users=5, each=4, policy="linucb")
+    await asyncio.sleep(0.05)
+    v1 = CATALOGUE.policies["linucb-v1"]
+    assert service.deployment.get_prior(v1, "user-0") is v1.prior
+    assert set(service.deployment.population.build_summary()) == {
+        name for name, policy in CATALOGUE.policies.items() if policy.learns_prior
+    }
+    assert service.prior() is POLICY.prior
+
+
+async def test_it_can_be_switched_off_in_the_configuration(tmp_path: Path) -> None:
+    off = {"policies": {"linucb-v2": {"kind": "linucb", "schema": "tips-v2", "prior": "standard"}}}
+    service = Learning(tmp_path, Catalogue.parse(SHIPPED, off))
+    await service.open()
+    await service.teach(users=5, each=5)
+    assert "linucb-v2" not in service.deployment.population.build_summary()
+    policy = service.deployment.get_policy("linucb-v2")
+    assert service.deployment.get_prior(policy, "user-1") is policy.prior
+    await service.close()
+
+
+async def test_a_receipt_can_be_made_again_from_the_prior_and_the_logged_seed(service: Learning) -> None:
+    await service.teach(users=5, each=4)
+    await service.learned(policy="linucb-v2")
+    thompson = service.deployment.get_policy("thompson-v1")
+    request = service.request("user-3", 5)
+    scored = await service.score(request, policy="thompson-v1")
+    decision = await service.deployment.store.find_receipt(str(scored.decision_id))
+    assert decision is not None
+    assert decision.numbers is not None
+    profile = await service.deployment.store.load_profile("user-3")
+    features = [candidate["features"] for candidate in request["candidates"]]
+    x = thompson.schema.encode(request["context"], features)
+    again = choose(thompson, profile, x, decision.seed, prior=service.deployment.get_prior(thompson, "user-3"))
+    assert again.pick == decision.pick
+    assert again.distribution.probability.tolist() == decision.numbers[3].tolist()
+
+
+async def test_a_restart_believes_what_was_believed_and_goes_on(service: Learning) -> None:
+    await service.teach(users=5, each=4)
+    await service.learned()
+    await service.teach(users=1, each=2, first=5)  # not yet in the prior, but in the reservoir
+    before = {user: service.prior(user) for user in ("a stranger", "user-0", "user-4")}
+    await service.reopen()
+    assert all(same(service.prior(user), prior) for user, prior in before.items())
+    assert service.deployment.population.build_summary()["linucb-v2"]["generation"] == 1
+    await service.deployment.population.refresh_prior("linucb-v2")
+    assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 6
+    assert service.deployment.population.build_summary()["linucb-v2"]["rewards"] == 22
+
+
+@pytest.mark.parametrize("loss", ["gone", "torn", "foreign", "other schema"])
+async def test_without_a_file_to_believe_it_is_learned_again_from_the_users(service: Learning, loss: str) -> None:
+    await service.teach(users=6, each=5)
+    await service.learned()
+    await service.deployment.population.refresh_prior("linucb-v2")
+    expected = service.prior()
+    await service.close()
+    path = service.files.path("linucb-v2")
+    document = json.loads(path.read_text())
+    match loss:
+        case "gone":
+            path.unlink()
+        case "torn":
+            path.write_text(path.read_text()[:-200])
+        case "foreign":
+            document.pop("checksum")
+            document.pop("version")
+            service.files.write("linucb-v2", document | {"estimate": {"mean": []}})
+        case _:
+            document.pop("checksum")
+            service.files.write("linucb-v2", document | {"schema_hash": "another"})
+    service.renew()
+    await service.open()
+    await service.learned()
+    assert same(service.prior(), expected, 1e-6)
+
+
+async def test_who_is_erased_is_out_of_the_prior_and_of_its_file(service: Learning, tmp_path: Path) -> None:
+    await service.teach(users=6, each=5)
+    await service.learned()
+    receipt = await users_service.erase(service.deployment, "user-2", "tests")
+    assert receipt["erased"]["priors"] == 1
+    assert "user-2" not in service.files.path("linucb-v2").read_text()
+    members = {}
+    for user in (0, 1, 3, 4, 5):
+        profile = await service.deployment.store.load_profile(f"user-{user}")
+        ridge = profile.policies["linucb-v2", "tips-v2"].ridge
+        assert ridge is not None
+        members[f"user-{user}"] = ridge
+    without = PopulationPrior.fit(members, POLICY.prior)
+    assert same(service.prior(), without.shared, 1e-6)
+    assert all(same(service.prior(user), without.get_prior(user), 1e-6) for user in members)
+
+
+async def test_who_has_left_the_reservoir_is_out_of_what_was_learned_from_them_too(
+    service: Learning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user who made room for others since the prior was learned, erased by a running service and before a start."""
+    monkeypatch.setattr("bandstand.learning.population.compute_capacity", lambda _: 5)
+    await service.reopen()
+    secret = service.deployment.store.secret
+    last_first = sorted(range(17), key=lambda user: compute_sampling_key(secret, f"user-{user}"), reverse=True)
+    for user in last_first[:5]:
+        await service.teach(users=1, each=4, first=user)
+    await service.learned()
+    for user in last_first[5:]:
+        await service.teach(users=1, each=1, first=user)
+    await service.reopen()
+    document = await service.kept()
+    assert document["former"] == sorted(f"user-{user}" for user in last_first[:5])
+    one, other = (f"user-{user}" for user in last_first[:2])
+    await users_service.erase(service.deployment, one, "tests")
+    assert service.deployment.population.build_summary()["linucb-v2"]["generation"] == 2
+    again = await service.kept()
+    assert again["former"] == []
+    assert f'"{one}"' not in json.dumps(again)
+
+    await service.close()
+    document.pop("checksum")
+    service.files.write("linucb-v2", document)
+    service.renew()
+    await service.deployment.store.open()
+    await service.deployment.store.erase(other, "tests")  # a crash between this and the new file
+    await service.deployment.population.open()
+    await service.learned(2)
+    assert f'"{other}"' not in json.dumps(await service.kept())
+
+
+async def test_a_fit_under_way_when_a_user_is_erased_does_not_bring_them_back(
+    service: Learning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.teach(users=6, each=3)
+    with held(monkeypatch, PopulationPrior, "fit") as gate:
+        fitting = asyncio.create_task(service.deployment.population.refresh_prior("linucb-v2"))
+        await asyncio.to_thread(gate.reached.wait, 10)
+        erasing = asyncio.create_task(users_service.erase(service.deployment, "user-2", "tests"))
+        await asyncio.sleep(0.05)
+    await asyncio.gather(fitting, erasing)
+    assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 5
+    assert "user-2" not in service.files.path("linucb-v2").read_text()
+
+
+async def test_the_last_user_takes_the_prior_along(service: Learning) -> None:
+    await service.teach(users=1, each=20)
+    await service.learned()
+    await users_service.erase(service.deployment, "user-0", "tests")
+    assert same(service.prior(), POLICY.prior)
+
+
+async def test_an_erasure_on_a_disk_that_is_full_leaves_no_file(
+    service: Learning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.teach(users=6, each=5)
+    await service.learned()
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(service.files, "write", refuse)
+    await users_service.erase(service.deployment, "user-2", "tests")
+    assert service.files.list_policies() == set()
+    assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 5
+
+
+async def test_an_erasure_while_nothing_runs_leaves_no_file_that_names_the_user(service: Learning) -> None:
+    """As the command line erases, on a directory that no service has open."""
+    await service.teach(users=6, each=5)
+    await service.learned()
+    await service.close()
+    service.renew()
+    await service.deployment.store.open()
+    await users_service.erase(service.deployment, "a stranger", "tests")
+    assert service.files.list_policies() == {"linucb-v2"}
+    await users_service.erase(service.deployment, "user-2", "tests")
+    assert service.files.list_policies() == set()
+
+
+async def test_a_user_erased_while_nothing_could_write_is_gone_after_the_start(service: Learning) -> None:
+    """A crash between the erasure in the ledger and the new file."""
+    await service.teach(users=6, each=5)
+    await service.learned()
+    await service.deployment.store.erase("user-2", "tests")
+    body = {key: value for key, value in (await service.kept()).items() if key != "checksum"}
+    await service.deployment.population.close()
+    service.files.write("linucb-v2", {**body, "members": [f"user-{user}" for user in range(6)]})
+    await service.deployment.store.close()
+    service.renew()
+    await service.open()
+    await service.learned(2)
+    assert "user-2" not in json.dumps(await service.kept())
+
+
+async def test_who_is_reset_is_out_of_the_next_generation(service: Learning) -> None:
+    await service.teach(users=6, each=5)
+    await service.learned()
+    await users_service.reset(service.deployment, "user-2", "tests")
+    await service.learned(2)
+    assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 5
+    await service.teach(users=1, each=1, first=2)
+    await service.deployment.population.refresh_prior("linucb-v2")
+    assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 6
+
+
+async def test_a_prior_that_cannot_be_learned_or_kept_leaves_the_service_as_it_was(
+    service: Learning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise np.linalg.LinAlgError("singular")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("bandstand.bandit.population.fit_prior", fail)
+        await service.teach(users=5, each=4)
+        await asyncio.sleep(0.1)
+    assert service.prior() is POLICY.prior
+    assert (await service.score()).decision_id is not None
+    await service.teach(users=5, each=4)
+    await service.learned()
+
+
+async def test_without_a_place_for_files_priors_live_as_long_as_the_process(tmp_path: Path) -> None:
+    service = Learning(tmp_path)
+    service.renew(files=False)
+    await service.open()
+    await service.teach(users=5, each=4)
+    await service.learned()
+    await users_service.erase(service.deployment, "user-1", "tests")
+    assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 4
+    await service.close()
+    assert not (tmp_path / "population").exists()
+
+
+async def test_a_refresh_reads_no_documents(service: Learning, tmp_path: Path) -> None:
+    await service.teach(users=5, each=4)
+    await service.learned()
+    await service.close()
+    service.renew()
+    await service.open()
+    await service.teach(users=1, each=1, first=8)
+    for path in documents_in(tmp_path):
+        path.write_text("not to be read")
+    await service.deployment.population.refresh_prior("linucb-v2")
+    assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 6
+
+
+async def test_rewards_that_teach_nothing_are_not_counted(service: Learning) -> None:
+    request = service.request("anna")
+    scored = await service.score(request)
+    await service.teach(users=5, each=3)
+    await users_service.reset(service.deployment, "anna", "tests")
+    taught = await service.reward({"decision_id": scored.decision_id, "reward": 1.0})
+    assert not taught.applied
+    await service.teach(users=1, each=4)
+    await asyncio.sleep(0.05)
+    assert service.deployment.population.build_summary()["linucb-v2"]["generation"] == 0

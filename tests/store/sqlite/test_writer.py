@@ -1,0 +1,313 @@
+"""The writer: first in first out, in groups, and one refused row never fails its neighbours."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from bandstand.errors import (
+    OverloadedError,
+    StorageFullError,
+    StorageUnavailableError,
+    UnknownDecisionError,
+)
+from bandstand.store.sqlite.errors import to_storage_error
+from bandstand.store.sqlite.schema import EVER
+from bandstand.store.sqlite.writer import Operation, Writer, make_done_callback
+
+INSERT = "INSERT INTO things VALUES "
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(tmp_path / "things.db", isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT NOT NULL)")
+    connection.execute(
+        "CREATE TABLE rollups (hour, policy, decisions, explores, rewards, reward_sum, PRIMARY KEY (hour, policy))"
+    )
+    yield connection
+    connection.close()
+
+
+class Bench:
+    """A writer, and what became of the operations given to it."""
+
+    def __init__(self, connection: sqlite3.Connection, *, sync: bool = False, max_pending: int = 10_000) -> None:
+        self.connection = connection
+        self.commits: list[tuple[int, bool]] = []
+        self.writer = Writer(connection, sync=sync, max_pending=max_pending, observe=self._observe)
+
+    def _observe(self, operations: int, seconds: float, synced: bool) -> None:
+        assert seconds >= 0
+        self.commits.append((operations, synced))
+
+    def submit(self, *rows: tuple[Any, Any], durable: bool = False) -> "asyncio.Future[object]":
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self.writer.submit(Operation([(INSERT, row) for row in rows], make_done_callback(future), durable=durable))
+        return future
+
+    def things(self) -> list[tuple[Any, ...]]:
+        return self.connection.execute("SELECT id, name FROM things ORDER BY id").fetchall()
+
+
+def count_things(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM things").fetchone()[0])
+
+
+async def test_what_is_settled_is_committed(connection: sqlite3.Connection, tmp_path: Path) -> None:
+    bench = Bench(connection)
+    await bench.submit((1, "one"), (2, "two"))
+    other = sqlite3.connect(tmp_path / "things.db")
+    assert other.execute("SELECT id, name FROM things").fetchall() == [(1, "one"), (2, "two")]
+    other.close()
+    await bench.writer.close()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 63, 64, 65, 127, 1000])
+async def test_a_group_of_any_size_is_written_whole(connection: sqlite3.Connection, count: int) -> None:
+    bench = Bench(connection)
+    await asyncio.gather(*(bench.submit((number, str(number))) for number in range(count)))
+    assert bench.things() == [(number, str(number)) for number in range(count)]
+    assert bench.commits == [(count, False)]
+    await bench.writer.close()
+
+
+async def test_operations_are_settled_in_the_order_of_the_hand_over(connection: sqlite3.Connection) -> None:
+    bench = Bench(connection)
+    order: list[int] = []
+    futures = []
+    for number in range(300):
+        future = bench.submit((number, ""))
+        future.add_done_callback(lambda _, number=number: order.append(number))  # type: ignore[misc]  # bound now
+        futures.append(future)
+        if number % 7 == 0:
+            await asyncio.sleep(0)
+        if number % 50 == 0:
+            assert await bench.writer.call(lambda c: c.execute("SELECT count(*) FROM things").fetchone()) == (
+                number + 1,
+            )
+    await asyncio.gather(*futures)
+    assert order == list(range(300))
+    assert all(size > 0 for size, _ in bench.commits)
+    await bench.writer.close()
+
+
+async def test_groups_grow_with_the_load(connection: sqlite3.Connection) -> None:
+    bench = Bench(connection)
+    gate = threading.Event()
+    blocked = asyncio.create_task(bench.writer.call(lambda _: gate.wait(10)))
+    await asyncio.sleep(0.01)
+    futures = [bench.submit((number, "")) for number in range(100)]
+    assert bench.writer.pending == 100
+    gate.set()
+    await asyncio.gather(blocked, *futures)
+    assert bench.commits == [(1, False), (100, False)]
+    await bench.writer.close()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        (50, "a duplicate"),
+        (1000, None),
+        (1001, object()),
+        (2**63, "beyond an integer"),
+        (1002, "\ud800 is half a character"),
+        ("text", "for a number"),
+        (1003, "too long", "a row"),
+    ],
+    ids=["duplicate", "null", "type", "overflow", "surrogate", "mismatch", "columns"],
+)
+@pytest.mark.parametrize("position", [0, 40, 99])
+async def test_one_refused_row_does_not_fail_its_group(
+    connection: sqlite3.Connection, bad: tuple[Any, Any], position: int
+) -> None:
+    bench = Bench(connection)
+    await bench.submit((50, "first"))
+    rows = [(number, str(number)) for number in range(100) if number != 50]
+    futures = [bench.submit(row) for row in rows[:position]]
+    refused = bench.submit((500, "goes with it"), bad)
+    futures += [bench.submit(row) for row in rows[position:]]
+    outcomes = await asyncio.gather(refused, *futures, return_exceptions=True)
+    assert isinstance(outcomes[0], sqlite3.IntegrityError | StorageUnavailableError)
+    assert outcomes[1:] == [None] * 99
+    assert bench.things() == sorted([*rows, (50, "first")])
+    await bench.writer.close()
+
+
+async def test_two_rows_of_one_group_that_exclude_each_other(connection: sqlite3.Connection) -> None:
+    bench = Bench(connection)
+    outcomes = await asyncio.gather(*(bench.submit((1, str(n))) for n in range(5)), return_exceptions=True)
+    assert outcomes[0] is None, "the first one stands"
+    assert [type(outcome) for outcome in outcomes[1:]] == [sqlite3.IntegrityError] * 4
+    assert bench.things() == [(1, "0")]
+    await bench.writer.close()
+
+
+async def test_a_group_syncs_if_one_of_it_must_be_durable(connection: sqlite3.Connection) -> None:
+    bench = Bench(connection, sync=True)
+    level = "PRAGMA synchronous"
+    await bench.submit((1, ""))
+    assert connection.execute(level).fetchone() == (1,)
+    await asyncio.gather(bench.submit((2, "")), bench.submit((3, ""), durable=True), bench.submit((4, "")))
+    assert connection.execute(level).fetchone() == (2,)
+    await bench.submit((5, ""))
+    assert connection.execute(level).fetchone() == (1,)
+    await bench.writer.call(lambda _: None)
+    assert bench.commits == [(1, False), (3, True), (1, False), (1, True)]
+    await bench.writer.close()
+
+
+async def test_without_durability_nothing_syncs(connection: sqlite3.Connection) -> None:
+    bench = Bench(connection, sync=False)
+    await bench.submit((1, ""), durable=True)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (1,)
+    assert bench.commits == [(1, False)]
+    await bench.writer.close()
+
+
+async def test_an_exclusive_function_has_its_turn_and_its_own_transaction(connection: sqlite3.Connection) -> None:
+    bench = Bench(connection)
+    before = bench.submit((1, ""))
+    seen: list[list[tuple[Any, ...]]] = []
+
+    def look(its: sqlite3.Connection) -> str:
+        assert not its.in_transaction
+        seen.append(its.execute("SELECT id FROM things").fetchall())
+        return "seen"
+
+    call = asyncio.create_task(bench.writer.call(look))
+    await asyncio.sleep(0)
+    after = bench.submit((2, ""))
+    assert await call == "seen"
+    await asyncio.gather(before, after)
+    assert seen == [[(1,)]]
+    await bench.writer.close()
+
+
+async def test_a_failing_function_fails_alone(connection: sqlite3.Connection) -> None:
+    bench = Bench(connection)
+
+    def fail(_: sqlite3.Connection) -> None:
+        raise UnknownDecisionError("no such thing")
+
+    before = bench.submit((1, ""))
+    call = asyncio.create_task(bench.writer.call(fail))
+    await asyncio.sleep(0)
+    after = bench.submit((2, ""))
+    with pytest.raises(UnknownDecisionError):
+        await call
+    await asyncio.gather(before, after)
+    assert len(bench.things()) == 2
+    await bench.writer.close()
+
+
+async def test_tallies_are_summed_by_hour_and_policy(connection: sqlite3.Connection) -> None:
+    bench = Bench(connection)
+    random = Random(0)
+    expected: dict[tuple[int, int], list[float]] = {}
+    futures = []
+    for number in range(200):
+        tally = (random.randrange(3), random.randrange(2), 1, random.randrange(2), 1, random.choice([-1.0, 0.5]))
+        for hour in (EVER, tally[0]):
+            sums = expected.setdefault((hour, tally[1]), [0, 0, 0, 0.0])
+            for position, amount in enumerate(tally[2:]):
+                sums[position] += amount
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        bench.writer.submit(Operation([(INSERT, (number, ""))], make_done_callback(future), durable=False, tally=tally))
+        futures.append(future)
+        if number % 9 == 0:
+            await asyncio.sleep(0.001)
+    refused: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    bench.writer.submit(
+        Operation([(INSERT, (0, ""))], make_done_callback(refused), durable=False, tally=(0, 0, 9, 9, 9, 9.0))
+    )
+    outcomes = await asyncio.gather(*futures, refused, return_exceptions=True)
+    assert isinstance(outcomes[-1], sqlite3.IntegrityError)
+    rows = connection.execute("SELECT * FROM rollups").fetchall()
+    assert {(hour, policy): sums for hour, policy, *sums in rows} == expected
+    await bench.writer.close()
+
+
+async def test_too_many_waiting_are_refused(connection: sqlite3.Connection) -> None:
+    bench = Bench(connection, max_pending=3)
+    futures = [bench.submit((number, "")) for number in range(3)]
+    with pytest.raises(OverloadedError):
+        bench.submit((3, ""))
+    await asyncio.gather(*futures)
+    await bench.submit((3, ""))
+    assert len(bench.things()) == 4
+    await bench.writer.close()
+
+
+async def test_closing_commits_what_was_accepted_and_takes_no_more(connection: sqlite3.Connection) -> None:
+    bench = Bench(connection)
+    gate = threading.Event()
+    blocked = asyncio.create_task(bench.writer.call(lambda _: gate.wait(10)))
+    await asyncio.sleep(0.01)
+    futures = [bench.submit((number, "")) for number in range(500)]
+    closing = asyncio.create_task(bench.writer.close())
+    await asyncio.sleep(0)
+    with pytest.raises(StorageUnavailableError):
+        bench.submit((1000, ""))
+    with pytest.raises(StorageUnavailableError):
+        await bench.writer.call(lambda _: None)
+    gate.set()
+    await closing
+    assert await blocked
+    assert all(future.done() for future in futures)
+    assert len(bench.things()) == 500
+
+
+async def test_who_gives_up_waiting_leaves_the_commit(connection: sqlite3.Connection) -> None:
+    bench = Bench(connection)
+    futures = [bench.submit((number, "")) for number in range(3)]
+    futures[1].cancel()
+    await bench.writer.drain()
+    assert len(bench.things()) == 3
+    assert [future.cancelled() for future in futures] == [False, True, False]
+    await bench.writer.close()
+
+
+async def test_an_answer_that_fails_is_reported_and_stops_no_other(connection: sqlite3.Connection) -> None:
+    bench = Bench(connection)
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+
+    def fail(_result: object, _error: BaseException | None) -> None:
+        raise ValueError("cannot be folded in")
+
+    bench.writer.submit(Operation([(INSERT, (1, ""))], fail, durable=False))
+    await bench.submit((2, ""))
+    await bench.writer.close()
+    assert [str(context["exception"]) for context in reported] == ["cannot be folded in"]
+    assert len(bench.things()) == 2
+
+
+async def test_a_broken_connection_is_told_to_every_waiter(connection: sqlite3.Connection) -> None:
+    bench = Bench(connection)
+    connection.execute("DROP TABLE things")
+    outcomes = await asyncio.gather(*(bench.submit((n, "")) for n in range(3)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StorageUnavailableError] * 3
+    assert not connection.in_transaction
+    await bench.writer.close()
+
+
+def test_errors_are_told_in_the_services_own_words() -> None:
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+    assert type(to_storage_error(full)) is StorageFullError
+    broken = sqlite3.OperationalError("disk I/O error")
+    broken.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    told = to_storage_error(broken)
+    assert type(told) is StorageUnavailableError
+    assert told.__cause__ is broken
+    assert "disk I/O" not in str(told)
+    for its_own in (UnknownDecisionError("no such decision"), sqlite3.IntegrityError("UNIQUE constraint failed")):
+        assert to_storage_error(its_own) is its_own

@@ -1,0 +1,122 @@
+"""The attacker is the user: nothing that a turn says moves its reward.
+
+The model here is as gullible as can be. Whatever reaches it outside of a fence it obeys, and so it does what it cannot
+see, and what drowns its instructions. Only what stands inside a fence does it read, honestly.
+"""
+
+import html
+import json
+import re
+import unicodedata
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bandstand.config.settings import Settings
+from bandstand.judge.gate import Gate
+from bandstand.judge.gated_verdict import GatedVerdict
+from bandstand.judge.taxonomy import shipped_taxonomy
+from bandstand.judge.turn import Turn
+from bandstand.judging import open_judges
+from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedRequest, ScriptedServer, Wire
+from tests.judge.given import judge_prompt
+from tests.wiring.injections import ATTACKS, FAKE, HONEST, Attack
+
+FENCED = re.compile(r"<(question|answer|message)>\n(.*?)\n</\1>", re.DOTALL)
+LIMITS = {"question": 2_000, "answer": 4_000, "message": 2_000}
+OWN_WORDS = "How did the user take the answer?"
+FOLLOWUP = shipped_taxonomy("followup-v1")
+OBEYED = json.loads(FAKE)
+TRUTH = {"rationale": "They say that it is wrong.", "label": "neg_correction", "confidence": 0.9}
+
+
+def is_fooled(request: ScriptedRequest) -> bool:
+    """Whether anything of a user's reached the model otherwise than fenced, visible and short."""
+    user = request.message_texts[-1]
+    fenced = {name: html.unescape(text) for name, text in FENCED.findall(user)}
+    outside = FENCED.sub("", user).strip()
+    hidden = any(unicodedata.category(c) in {"Cc", "Cf", "Cs"} and c not in "\n\t" for c in user)
+    drowned = any(len(text) > LIMITS[name] for name, text in fenced.items())
+    rewritten = not request.system.startswith("You read one turn") or request.system.count("You read one turn") > 1
+    return (
+        outside != OWN_WORDS
+        or list(fenced) != list(LIMITS)
+        or hidden
+        or drowned
+        or rewritten
+        or len(request.message_texts) > 1
+    )
+
+
+def gullible(request: ScriptedRequest) -> ScriptedAnswer:
+    """Obey, else judge honestly."""
+    if is_fooled(request):
+        return ScriptedAnswer(json.dumps(OBEYED))
+    message = html.unescape(FENCED.findall(request.message_texts[-1])[-1][1])
+    return ScriptedAnswer(json.dumps(TRUTH if HONEST in message else OBEYED))
+
+
+def chatty(request: ScriptedRequest) -> ScriptedAnswer:
+    """A gateway that enforces no schema, and a model that quotes all it was shown before it answers."""
+    answer = json.loads(gullible(request).text)
+    quoted = html.unescape(request.message_texts[-1])
+    return ScriptedAnswer(
+        f"They wrote:\n{quoted}\nSo:\n{json.dumps(answer)}", refuse=frozenset({"response_format", "output_config"})
+    )
+
+
+async def judged(server: ScriptedServer, wire: Wire, attack: Attack, state_dir: Path) -> GatedVerdict:
+    settings = Settings(
+        state_dir=state_dir,
+        judge="llm",
+        judge_model="gullible",
+        judge_provider=wire,
+        judge_url=server.url,
+        anthropic_api_key="key",  # type: ignore[arg-type]  # read like the environment
+    )
+    async with open_judges(settings) as judges:
+        found = await judges.get_judge().judge(Turn(attack.query_t, attack.answer_t, attack.query_t1))
+    return GatedVerdict(found, Gate().apply(found, FOLLOWUP))
+
+
+@pytest.fixture
+async def model(request: pytest.FixtureRequest) -> AsyncIterator[ScriptedServer]:
+    async with ScriptedServer(request.param) as running:
+        yield running
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+@pytest.mark.parametrize(("model", "wire"), [(gullible, "openai"), (chatty, "anthropic")], indirect=["model"])
+async def test_no_turn_moves_its_reward(model: ScriptedServer, wire: Wire, attack: Attack, tmp_path: Path) -> None:
+    found = await judged(model, wire, attack, tmp_path)
+    assert (found.label, found.reward, found.should_update) == ("neg_correction", -0.8, True)
+
+
+def test_there_are_at_least_sixty_attacks_of_different_kinds() -> None:
+    assert len({attack.name for attack in ATTACKS}) == len(ATTACKS) >= 60
+    assert sum(len(attack.query_t1.encode("utf-8", "replace")) >= 100_000 for attack in ATTACKS) >= 3
+
+
+@pytest.mark.parametrize("attack", ATTACKS[::8], ids=lambda attack: attack.name)
+async def test_the_model_would_obey_what_is_not_fenced(attack: Attack) -> None:
+    """The suite can fail: the same words without fence or cutting are obeyed."""
+    bare = ScriptedRequest(
+        wire="openai",
+        path="",
+        headers={},
+        body={
+            "messages": [
+                {"role": "system", "content": judge_prompt().text},
+                {"role": "user", "content": f"{attack.query_t}\n{attack.answer_t}\n{attack.query_t1}\n{OWN_WORDS}"},
+            ]
+        },
+    )
+    assert json.loads(gullible(bare).text) == OBEYED
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+async def test_the_local_tiers_are_not_turned_round_either(attack: Attack, tmp_path: Path) -> None:
+    async with open_judges(Settings(state_dir=tmp_path)) as judges:
+        found = await judges.get_judge().judge(Turn(attack.query_t, attack.answer_t, attack.query_t1))
+    assert Gate().apply(found, FOLLOWUP).reward <= 0
