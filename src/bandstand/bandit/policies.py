@@ -302,8 +302,9 @@ class SquareCB(Policy):
     gap_i = (max θ·x − θ·x_i)/σ, in the deviations of a reward, so that γ means the same whatever the rewards' unit is
     (σ is 1 under the standard prior); score = θ·x; candidates tied for best share. Abe and Long 1999, "Associative
     reinforcement learning using linear probabilistic concepts"; Foster and Rakhlin 2020, "Beyond UCB", algorithm 1
-    (SquareCB), whose regret is O(√(K T R)) for a regression oracle of regret R if γ = √(K T/(R + ln(2/δ'))): γ here is a
-    constant, and so does not fall behind or run ahead of a horizon that nobody knows. A user with larger gaps is explored less.
+    (SquareCB), whose regret is O(√(K T R)) for a regression oracle of regret R if γ = √(K T/(R + ln(2/δ'))): γ here is
+    a constant, and so does not fall behind or run ahead of a horizon that nobody knows. A user with larger gaps is
+    explored less.
     """
 
     kind = "squarecb"

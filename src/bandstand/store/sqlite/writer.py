@@ -199,7 +199,8 @@ class Writer:
     def _commit_group(self) -> None:
         self._scheduled = False
         pending = self._pending
-        if pending[0].exclusive is not None:
+        first = pending[0]
+        if first.exclusive is not None:
             self._pending_functions -= 1
             self._lend_connection(pending.popleft())
             return
