@@ -1,13 +1,16 @@
 FROM python:3.13-slim AS build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1
 WORKDIR /build
-RUN python -m venv /opt/bandstand
+COPY requirements/uv.txt requirements/uv.txt
+RUN python -m venv /opt/uv && /opt/uv/bin/pip install --quiet --require-hashes -r requirements/uv.txt
+RUN /opt/uv/bin/uv venv --quiet --no-python-downloads --python python /opt/bandstand
 COPY requirements/base.txt requirements/base.txt
-RUN /opt/bandstand/bin/pip install --quiet --require-hashes -r requirements/base.txt
+# Byte-compiled here: the image's user could not, and would compile again at every start.
+RUN /opt/uv/bin/uv pip sync --quiet --compile-bytecode --require-hashes --python /opt/bandstand/bin/python requirements/base.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY prompts prompts
 COPY src src
-RUN /opt/bandstand/bin/pip install --quiet --no-deps --no-build-isolation .
+RUN /opt/uv/bin/uv pip install --quiet --compile-bytecode --no-deps --no-build-isolation --python /opt/bandstand/bin/python .
 
 FROM python:3.13-slim
 COPY --from=build /opt/bandstand /opt/bandstand

@@ -3,20 +3,24 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
-UV := 0.13.8
 
-COMPILE = pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
-    --no-emit-find-links --custom-compile-command "make lock" $(LOCK)
+# pip brings uv, and uv the rest: what an environment holds is what its lock says, and nothing is chosen anew.
+UV := .venv-uv/bin/uv
+CREATE = $(UV) venv --quiet --clear --no-python-downloads --python
+SYNC = $(UV) pip sync --quiet --require-hashes --python
+EDITABLE = $(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate \
+    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCK)
 
 # A stamp is newer than the lock it was installed from, so that a second run installs nothing.
+CREATED := $(VENV)/pyvenv.cfg
 INSTALLED := $(VENV)/.installed
 INSTALLED_TEST := $(VENV)/.installed-test
 LITELLM := .venv-litellm
 INSTALLED_LITELLM := $(LITELLM)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types contracts slow bench browser litellm openapi settings lock clean
+.PHONY: help install run test lint types contracts slow bench browser litellm openapi settings lock locked clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -59,30 +63,53 @@ openapi: $(INSTALLED) ## write docs/openapi.json from the routes
 settings: $(INSTALLED) ## write docs/settings.md from the settings
 	@$(BIN)/bandstand settings > docs/settings.md
 
-lock: $(BIN)/python ## resolve pyproject.toml into requirements/ again; LOCK=--upgrade takes newer versions
-	$(PIP) install uv==$(UV)
-	$(BIN)/uv $(COMPILE) pyproject.toml --group build --output-file requirements/base.txt
-	$(BIN)/uv $(COMPILE) pyproject.toml --group test --constraints requirements/base.txt --output-file requirements/test.txt
-	$(BIN)/uv $(COMPILE) requirements/litellm.in --output-file requirements/litellm.txt
+lock: $(UV) ## resolve pyproject.toml into requirements/ again; LOCK=--upgrade takes newer versions
+	$(COMPILE) pyproject.toml --group build --output-file requirements/base.txt
+	$(COMPILE) pyproject.toml requirements/base.txt --group test --output-file requirements/test.txt
+	$(COMPILE) requirements/litellm.in --output-file requirements/litellm.txt
+	$(COMPILE) requirements/uv.in --output-file requirements/uv.txt
+
+locked: $(INSTALLED_TEST) ## install every lock by itself, and check that nothing in it asks for more
+	$(BIN)/python requirements/check_locks.py $(UV) requirements/*.txt
 
 clean: ## remove .venv, caches and builds, but no state
-	rm -rf $(VENV) $(LITELLM) dist build htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LITELLM) .venv-uv dist build htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(INSTALLED_TEST): requirements/test.txt $(INSTALLED)
-	$(PIP) install --require-hashes -r requirements/test.txt
+	$(SYNC) $(BIN)/python requirements/test.txt
+	$(EDITABLE)
 	@touch $@
 
-$(INSTALLED): requirements/base.txt pyproject.toml | $(BIN)/python
-	$(PIP) install --require-hashes -r requirements/base.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+$(INSTALLED): requirements/base.txt pyproject.toml $(CREATED)
+	$(SYNC) $(BIN)/python requirements/base.txt
+	$(EDITABLE)
 	@touch $@
 
 # Its packages contradict ours, and nothing of ours imports them: a place of its own.
-$(INSTALLED_LITELLM): requirements/litellm.txt | $(BIN)/python
-	@$(BIN)/python -m venv $(LITELLM)
-	$(LITELLM)/bin/python -m pip --disable-pip-version-check -qq install --require-hashes -r $<
+$(INSTALLED_LITELLM): requirements/litellm.txt $(CREATED)
+	@$(CREATE) $(BIN)/python $(LITELLM)
+	$(SYNC) $(LITELLM)/bin/python requirements/litellm.txt
 	@touch $@
 
-$(BIN)/python:
-	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Bandstand needs Python 3.11 or newer, and $(PYTHON) is %d.%d; name another: make PYTHON=python3.13 ..." % v[:2])'
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+$(CREATED): | $(UV)
+	@$(SUPPORTED)
+	@$(CREATE) "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+
+$(UV): requirements/uv.txt
+	@$(SUPPORTED)
+	@$(PYTHON) -m venv --clear .venv-uv || { rm -rf .venv-uv; exit 1; }
+	.venv-uv/bin/python -m pip --disable-pip-version-check -qq install --require-hashes -r requirements/uv.txt
+	@touch $@
+
+SUPPORTED = $(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Bandstand needs Python 3.11 or newer, and $(PYTHON) is %d.%d; name another: make PYTHON=python3.13 ..." % v[:2])'
+
+# An environment whose Python is gone, or is not the one that was asked for, is made again.
+WHICH := -c 'import sys; print(sys.base_prefix, sys.version)'
+ifeq ($(realpath $(BIN)/python),)
+$(CREATED): AGAIN
+else ifneq ($(origin PYTHON),file)
+ifneq ($(shell $(PYTHON) $(WHICH) 2>&1),$(shell $(BIN)/python $(WHICH) 2>&1))
+$(CREATED): AGAIN
+endif
+endif
+AGAIN:

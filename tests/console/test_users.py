@@ -14,6 +14,7 @@ from bandstand.service.coefficients import list_coefficients
 from bandstand.service.context import ServiceContext
 from tests.api.given import API_KEYS, TWO
 from tests.console.given import ADMIN, Person, visiting
+from tests.store.given import ledger_of
 
 HOSTILE = ["<script>alert(1)</script>", "a/b", "..", "%2F", "x&y=z", "é 张伟", '"quoted"', "' or 1=1 --", "a" * 256]
 
@@ -180,7 +181,6 @@ async def test_what_is_done_at_the_console_bears_the_name_of_the_key(tmp_path: P
         await person.log_in()
         token = (await person.open("/user/reset", id="ada")).token
         await person.send("/user/reset", id="ada", token=token)
-    from bandstand.store.sqlite.schema import connect  # noqa: PLC0415 (only here is the file itself looked into)
-
-    rows = connect(tmp_path / "ledger.db").execute("SELECT kind, client FROM marks WHERE uid IS NOT NULL").fetchall()
+    with ledger_of(tmp_path) as ledger:
+        rows = ledger.execute("SELECT kind, client FROM marks WHERE uid IS NOT NULL").fetchall()
     assert rows == [("reset", "ops")]

@@ -23,7 +23,7 @@ from bandstand.judge_worker.protocol import RelayedChatError
 from bandstand.llm.chat import ChatReply, TokenUsage
 from bandstand.llm.errors import BudgetExceededError, ChatTimeoutError, ChatUnreachableError
 from bandstand.llm.middleware.budget import DailyCaps, Price
-from bandstand.store.turn_store import TurnStore
+from bandstand.store.embedded.store import EmbeddedStore
 from tests.llm.given import request_of
 from tests.store.given import CATALOGUE, QUICK, Clock, ledger_of, settled
 
@@ -40,7 +40,7 @@ class Line:
         self.asked_file = directory / "asked"
         clock = Clock()
         script = Path(__file__).with_name("odd_judge.py")
-        self.store = TurnStore(self.state_dir, CATALOGUE, options=QUICK, clock=clock)
+        self.store = EmbeddedStore(self.state_dir, CATALOGUE, options=QUICK, clock=clock)
         self.budget = LedgerBudget(self.store, caps, clock)
         self.child = JudgeProcess(
             command or [sys.executable, str(script), str(self.asked_file)], os.environ, timeout_s=20

@@ -30,8 +30,8 @@ from bandstand.service import reward as rewards
 from bandstand.service import score as scores
 from bandstand.service.context import ServiceContext
 from bandstand.service.score import ScoreResult
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.tables.judgements import Conclusion, JudgedTurn
-from bandstand.store.turn_store import TurnStore
 from tests.llm.given import request_of
 from tests.service.given import FEATURES
 from tests.store.given import CATALOGUE, QUICK, Clock, assert_same, killed, ledger_of, rebuilt, settled
@@ -55,7 +55,7 @@ class Place:
 
     async def open(self) -> None:
         """Start."""
-        self.store = TurnStore(self.state_dir, CATALOGUE, options=self.store_options, clock=self.clock)
+        self.store = EmbeddedStore(self.state_dir, CATALOGUE, options=self.store_options, clock=self.clock)
         await self.store.open()
         population = PopulationPriorRefresher(CATALOGUE, self.store, clock=self.clock)
         self.judging = JudgeWorker(self.store, population, self.child, self.options, self.clock)

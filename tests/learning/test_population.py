@@ -18,7 +18,7 @@ from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.service import stats as stats_service
 from bandstand.service import users as users_service
 from bandstand.service.context import ServiceContext
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
 from tests.bandit.given import SHIPPED
 from tests.service.given import Service

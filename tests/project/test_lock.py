@@ -10,8 +10,9 @@ from packaging.utils import canonicalize_name
 from tests.project.checkout import ROOT
 
 LOCKS = ("base", "test")
-OTHER_LOCKS = ("litellm",)
-"""Of programs that tests start, each in an environment of its own."""
+OTHER_LOCKS = ("litellm", "uv")
+"""Of programs that are started, each in an environment of its own."""
+ENTRY = re.compile(r"[a-z0-9.-]+(\[[a-z0-9,-]+\])?==\S+( ; [^\\]+?)?( --hash=sha256:[0-9a-f]{64})+")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -48,7 +49,7 @@ def test_a_lock_names_no_index_and_no_place(lock: str) -> None:
 def test_every_entry_is_pinned_and_hashed(lock: str) -> None:
     assert pins(lock)
     for entry in entries(lock):
-        assert re.fullmatch(r"[a-z0-9.-]+==\S+( ; [^\\]+?)?( --hash=sha256:[0-9a-f]{64})+", entry), entry
+        assert ENTRY.fullmatch(entry), entry
 
 
 @pytest.mark.parametrize("lock", LOCKS)

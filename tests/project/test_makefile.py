@@ -1,16 +1,25 @@
 """The Makefile: the second run installs nothing, a changed lock installs again, an old Python is refused."""
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.project.checkout import ROOT, tool
 
-FILES = ("Makefile", "pyproject.toml", "requirements/base.txt", "requirements/test.txt", "requirements/litellm.txt")
-STAMPS = (".venv/bin/python", ".venv/.installed", ".venv/.installed-test", ".venv-litellm/.installed")
+LOCKS = tuple(f"requirements/{name}.txt" for name in ("uv", "base", "test", "litellm"))
+FILES = ("Makefile", "pyproject.toml", *LOCKS)
+STAMPS = (
+    *(".venv-uv/bin/uv", ".venv/bin/python", ".venv/pyvenv.cfg"),
+    *(".venv/.installed", ".venv/.installed-test", ".venv-litellm/.installed"),
+)
+INSTALLS = re.compile(r"(?:bin/uv|-m) (?:venv|pip)\b")
+OURS = ("MAKE", "MFLAGS", "PYTHON", "VENV")
+"""What a make that runs these tests may have put into the environment."""
 
 
 @pytest.fixture
@@ -30,7 +39,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def make(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     done = subprocess.run(
         [tool("make"), *words], cwd=checkout, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
@@ -42,40 +51,59 @@ def make(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_a_second_run_installs_nothing(checkout: Path, target: str) -> None:
     planned = make(checkout, "--dry-run", target)
     assert planned.returncode == 0, planned.stderr
-    assert "pip" not in planned.stdout
-    assert "venv .venv" not in planned.stdout
+    assert not INSTALLS.search(planned.stdout)
 
 
 @pytest.mark.parametrize(
     ("changed", "target", "installs"),
     [
-        ("requirements/base.txt", "run", "-r requirements/base.txt"),
-        ("pyproject.toml", "run", "--editable ."),
-        ("requirements/test.txt", "test", "-r requirements/test.txt"),
-        ("requirements/base.txt", "test", "-r requirements/test.txt"),
-        ("requirements/litellm.txt", "litellm", "-r requirements/litellm.txt"),
+        ("requirements/uv.txt", "run", ["-r requirements/uv.txt"]),
+        ("requirements/base.txt", "run", ["pip sync", "requirements/base.txt", "--editable ."]),
+        ("pyproject.toml", "run", ["--editable ."]),
+        ("requirements/test.txt", "test", ["pip sync", "requirements/test.txt", "--editable ."]),
+        ("requirements/base.txt", "test", ["requirements/base.txt", "requirements/test.txt", "--editable ."]),
+        ("requirements/litellm.txt", "litellm", ["uv venv", "requirements/litellm.txt"]),
     ],
 )
-def test_a_changed_lock_is_installed_again(checkout: Path, changed: str, target: str, installs: str) -> None:
+def test_a_changed_lock_is_installed_again(checkout: Path, changed: str, target: str, installs: list[str]) -> None:
     os.utime(checkout / changed, (1_000_120, 1_000_120))
-    assert installs in make(checkout, "--dry-run", target).stdout
+    planned = make(checkout, "--dry-run", target).stdout
+    for words in installs:
+        assert words in planned
 
 
 def test_a_changed_test_lock_does_not_concern_who_only_runs_the_service(checkout: Path) -> None:
     os.utime(checkout / "requirements/test.txt", (1_000_120, 1_000_120))
-    assert "pip" not in make(checkout, "--dry-run", "run").stdout
+    assert not INSTALLS.search(make(checkout, "--dry-run", "run").stdout)
 
 
 def test_every_install_from_a_lock_checks_the_hashes(checkout: Path) -> None:
-    shutil.rmtree(checkout / ".venv")
-    planned = make(checkout, "--dry-run", "test").stdout
-    installs = [line for line in planned.splitlines() if "pip" in line and " -r " in line]
-    assert len(installs) == 2
+    for folder in checkout.glob(".venv*"):
+        shutil.rmtree(folder)
+    planned = make(checkout, "--dry-run", "test", "litellm").stdout
+    installs = [line for line in planned.splitlines() if "pip" in line and ".txt" in line]
+    assert [re.findall(r"requirements/\w+\.txt", line) for line in installs] == [[lock] for lock in LOCKS]
     assert all("--require-hashes" in line for line in installs)
 
 
+def test_an_environment_whose_python_is_gone_is_made_again(checkout: Path) -> None:
+    (checkout / ".venv/bin/python").unlink()
+    (checkout / ".venv/bin/python").symlink_to(checkout / "no longer")
+    planned = make(checkout, "--dry-run", "test").stdout
+    assert len(INSTALLS.findall(planned)) == 5, "the environment, each lock and the project over it"
+
+
+def test_an_environment_of_another_python_than_the_one_named_is_made_again(checkout: Path) -> None:
+    python = checkout / ".venv/bin/python"
+    assert INSTALLS.search(make(checkout, "--dry-run", "install", f"PYTHON={sys.executable}").stdout)
+    python.unlink()
+    python.symlink_to(sys.executable)
+    assert not INSTALLS.search(make(checkout, "--dry-run", "install", f"PYTHON={sys.executable}").stdout)
+
+
 def test_an_old_python_is_refused_in_one_line_and_leaves_nothing(checkout: Path, tmp_path: Path) -> None:
-    shutil.rmtree(checkout / ".venv")
+    for folder in checkout.glob(".venv*"):
+        shutil.rmtree(folder)
     old = tmp_path / "python3.10"
     pretend = "import sys; sys.version_info = (3, 10, 13, 'final', 0); exec(sys.argv[1])"
     old.write_text(f'#!/bin/sh\nexec "{tool("python")}" -c "{pretend}" "$2"\n')
@@ -86,7 +114,7 @@ def test_an_old_python_is_refused_in_one_line_and_leaves_nothing(checkout: Path,
     assert said == [
         f"Bandstand needs Python 3.11 or newer, and {old} is 3.10; name another: make PYTHON=python3.13 ..."
     ]
-    assert not (checkout / ".venv").exists()
+    assert not list(checkout.glob(".venv*"))
 
 
 def test_help_lists_every_target(checkout: Path) -> None:

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from bandstand.config.settings import JudgePrice, Settings
 from bandstand.learning.population import PopulationPriorRefresher
-from bandstand.store.turn_store import TurnStore
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.wiring.judge_worker import build_environment, build_judge_worker
 from tests.store.given import CATALOGUE, QUICK, Clock
 
@@ -39,7 +39,7 @@ def test_the_environment_says_settings_as_the_service_has_them(tmp_path: Path, m
 
 def test_what_a_turn_may_cost_is_bound_by_its_words(tmp_path: Path) -> None:
     clock = Clock()
-    store = TurnStore(tmp_path / "state", CATALOGUE, options=QUICK, clock=clock)
+    store = EmbeddedStore(tmp_path / "state", CATALOGUE, options=QUICK, clock=clock)
     population = PopulationPriorRefresher(CATALOGUE, store)
     chosen = settings(tmp_path, judge_model="mine", openai_api_key=SecretStr("sk-1"))
     judging = build_judge_worker(chosen, store, population, clock)
@@ -53,6 +53,6 @@ def test_what_a_turn_may_cost_is_bound_by_its_words(tmp_path: Path) -> None:
 
 
 def test_without_a_model_nothing_is_reserved(tmp_path: Path) -> None:
-    store = TurnStore(tmp_path / "state", CATALOGUE, options=QUICK)
+    store = EmbeddedStore(tmp_path / "state", CATALOGUE, options=QUICK)
     judging = build_judge_worker(settings(tmp_path), store, PopulationPriorRefresher(CATALOGUE, store), Clock())
     assert judging.options.compute_bound is None

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -63,6 +64,7 @@ def build_application(
         generate_unique_id_function=lambda route: route.name,
         docs_url=None,  # the framework's pages load their scripts from elsewhere; the console has one
         redoc_url=None,
+        telemetry=_NO_TELEMETRY,
     )
     framework.include_router(build_generation_router(deployment, writing, wire, metrics))
     framework.include_router(build_router(deployment, wire, hot, metrics))
@@ -74,6 +76,16 @@ def build_application(
     for kind in (HTTPException, RequestValidationError, Exception):
         framework.add_exception_handler(kind, _raise_error)
     return FrontController(framework, access, metrics, hot if hot_path else None, log_requests=log_requests)
+
+
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""The framework's own telemetry exports paths and queries, and so user ids, past erasure and every rule of our logs."""
 
 
 async def _raise_error(request: Request, error: Exception) -> NoReturn:

@@ -12,8 +12,8 @@ from bandstand.judge_worker.rest import STORAGE_ERRORS
 from bandstand.llm.chat import TokenUsage
 from bandstand.llm.errors import BudgetExceededError
 from bandstand.llm.middleware.budget import DailyBudget, DailyCaps, Reservation, Spending
+from bandstand.store.protocol import Store
 from bandstand.store.tables.judgements import JudgedTurn, Settlement, TurnTexts
-from bandstand.store.turn_store import TurnStore
 
 
 class LedgerBudget:
@@ -27,7 +27,7 @@ class LedgerBudget:
     """
 
     def __init__(
-        self, store: TurnStore, caps: DailyCaps, clock: Callable[[], float], *, compute_bound: TurnBound | None = None
+        self, store: Store, caps: DailyCaps, clock: Callable[[], float], *, compute_bound: TurnBound | None = None
     ) -> None:
         self._store = store
         self._compute_bound = compute_bound

@@ -14,10 +14,10 @@ from bandstand.judge.verdict import Judged, Unscored
 from bandstand.judge_worker.rest import retry_while_resting
 from bandstand.judge_worker.update_rate_limit import UpdateRateLimit
 from bandstand.learning.population import PopulationPriorRefresher
+from bandstand.store.protocol import Store
 from bandstand.store.records import Reward
-from bandstand.store.tables.judgements import Cause, Conclusion, JudgedTurn
+from bandstand.store.tables.judgements import Cause, Conclusion, JudgedTurn, TurnOutcome
 from bandstand.store.tables.revocations import RevocableReward
-from bandstand.store.turn_store import TurnOutcome, TurnStore
 
 
 class Conclusions:
@@ -35,7 +35,7 @@ class Conclusions:
     """
 
     def __init__(
-        self, store: TurnStore, gate: Gate, update_limit: UpdateRateLimit, population: PopulationPriorRefresher
+        self, store: Store, gate: Gate, update_limit: UpdateRateLimit, population: PopulationPriorRefresher
     ) -> None:
         self.gate = gate
         self.counts: Counter[tuple[str, str, str]] = Counter()
@@ -72,7 +72,7 @@ class Conclusions:
             capped: whether the limit on a user's updates counts.
 
         Raises:
-            BandstandError: as :meth:`bandstand.store.turn_store.TurnStore.apply_conclusion`.
+            BandstandError: as :meth:`bandstand.store.protocol.Store.apply_conclusion`.
         """
         may_teach: Callable[[], bool] = lambda: True  # noqa: E731 (the other one needs its user)
         if capped:

@@ -26,8 +26,8 @@ from bandstand.judge_worker.rest import STORAGE_ERRORS, pause, retry_while_resti
 from bandstand.judge_worker.update_rate_limit import UpdateRateLimit
 from bandstand.judge_worker.waiters import VerdictWaiters
 from bandstand.learning.population import PopulationPriorRefresher
+from bandstand.store.protocol import Store
 from bandstand.store.tables.judgements import AcceptedTurn, JudgedTurn
-from bandstand.store.turn_store import TurnStore
 
 log = structlog.get_logger("bandstand")
 
@@ -52,7 +52,7 @@ class JudgeWorker:
 
     def __init__(
         self,
-        store: TurnStore,
+        store: Store,
         population: PopulationPriorRefresher,
         make_process: Callable[[], JudgeProcess],
         options: JudgeOptions,
@@ -142,7 +142,7 @@ class JudgeWorker:
             JudgeOffError: this deployment judges nothing.
             OverloadedError: too many wait.
             IdempotencyMismatchError: its key came with another body before.
-            BandstandError: as :meth:`bandstand.store.turn_store.TurnStore.accept`.
+            BandstandError: as :meth:`bandstand.store.protocol.Store.accept`.
         """
         if not self.options.enabled:
             raise JudgeOffError("This deployment judges nothing (JUDGE=off).")

@@ -14,9 +14,10 @@ from bandstand.errors import ConfigurationError
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.population import REFRESH_REWARDS, PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowRunner
+from bandstand.store.ids import DecisionIds
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
-from bandstand.store.records import DecisionIds, PolicyRef
+from bandstand.store.records import PolicyRef
 from bandstand.store.tables.policies import to_policy_ref
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 

@@ -27,11 +27,11 @@ from bandstand.service.context import DEFAULT_POLICY, ServiceContext
 from bandstand.service.generate import TipWriting
 from bandstand.service.prompts import PromptService
 from bandstand.simulate.background import BackgroundRuns
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
-from bandstand.store.state_directory import StoreOptions
 from bandstand.store.tables.console_queries import ConsoleQueries
 from bandstand.store.tables.simulations import Simulations
-from bandstand.store.turn_store import TurnStore
 from bandstand.wiring.judge_worker import build_judge_worker, build_stateless_judge
 from bandstand.wiring.llm_clients import LlmConnection, connect_gateway, llm_host
 
@@ -51,7 +51,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
     """
     catalogue = load_catalogue(settings)
     metrics = Metrics()
-    store = TurnStore(
+    store = EmbeddedStore(
         settings.state_dir,
         catalogue,
         options=StoreOptions(
@@ -60,10 +60,10 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
             max_pending=settings.max_pending,
             checkpoint_seconds=settings.checkpoint_seconds,
             retention_days=settings.decision_retention_days,
+            turn_retention_days=settings.turn_retention_days,
             close_seconds=settings.shutdown_seconds / 2,
         ),
         observe=metrics.record_commit,
-        turn_retention_days=settings.turn_retention_days,
     )
     population = PopulationPriorRefresher(
         catalogue, store, PriorFiles(settings.state_dir), refresh_rewards=settings.prior_refresh_rewards

@@ -20,8 +20,8 @@ from bandstand.judge_worker.stateless import MAX_CONCURRENT, StatelessJudge
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.llm.chat import TokenUsage
+from bandstand.store.protocol import Store
 from bandstand.store.tables.judgements import TurnTexts
-from bandstand.store.turn_store import TurnStore
 from bandstand.wiring.judges import build_judges, configuration, gate, load_judge_prompt
 from bandstand.wiring.llm_clients import MAX_TRIES, get_daily_caps, llm_host
 
@@ -36,7 +36,7 @@ _PROCESS_SETTINGS: Final = (
 
 def build_judge_worker(
     settings: Settings,
-    store: TurnStore,
+    store: Store,
     population: PopulationPriorRefresher,
     clock: Callable[[], float] = time.time,
 ) -> JudgeWorker:

@@ -16,8 +16,9 @@ from bandstand.errors import (
     StorageUnavailableError,
     UnknownDecisionError,
 )
+from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.schema import EVER
-from bandstand.store.sqlite.writer import Operation, Writer, make_done_callback, to_storage_error
+from bandstand.store.sqlite.writer import Operation, Writer, make_done_callback
 
 INSERT = "INSERT INTO things VALUES "
 

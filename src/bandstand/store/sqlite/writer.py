@@ -18,8 +18,10 @@ from operator import add
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from bandstand.errors import BandstandError, OverloadedError, StorageFullError, StorageUnavailableError
+from bandstand.errors import OverloadedError, StorageUnavailableError
+from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.schema import EVER, Row
+from bandstand.store.sqlite.transaction import transaction
 
 _CHUNKS = (64, 32, 16, 8, 4, 2, 1)  # sizes of multi-row statements: few enough for the statement cache
 _ROW_ERRORS = (
@@ -196,15 +198,8 @@ class Writer:
             self._synchronous = mode
 
     def _commit(self, operations: list[Operation]) -> None:
-        execute = self._connection.execute
-        execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._connection):
             self._insert(operations)
-            execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                execute("ROLLBACK")
-            raise
 
     def _commit_one_by_one(self, operations: list[Operation]) -> list[_Outcome]:
         outcomes: list[_Outcome] = []
@@ -268,18 +263,6 @@ def make_done_callback(future: "asyncio.Future[Any]") -> DoneCallback:
             future.set_result(result)
 
     return on_done
-
-
-def to_storage_error(error: BaseException) -> BaseException:
-    """A storage error in the service's own words; an integrity error stays itself, for its writer to interpret."""
-    if isinstance(error, (BandstandError, sqlite3.IntegrityError)):
-        return error
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
-        return StorageFullError("the disk is full: nothing new is taken, nothing acknowledged is lost")
-    failure = StorageUnavailableError("the ledger cannot be written now")
-    failure.__cause__ = error
-    return failure
 
 
 def _split_segments(batch: list[Operation]) -> Iterator[list[Operation]]:

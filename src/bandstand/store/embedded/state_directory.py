@@ -1,47 +1,44 @@
-"""A state directory held by one process: the ledger and its threads, warm profiles in memory, documents as checkpoints.
+"""A state directory held by one process: the ledger and its threads, and the users in memory.
 
-All methods run on one event loop. What must be atomic (check, number, hand over) happens between two awaits; what
-touches the disk happens on the writer's thread, on the readers' threads, or on the one thread that writes documents.
-State in memory moves only when the writer reports a commit.
+What the parts of the embedded store go through. All methods run on one event loop. What must be atomic (check, number,
+submit) happens between two awaits; what touches the disk happens on the writer's thread, on the readers' threads, or on
+the one thread that writes documents. State in memory moves only when the writer reports a commit.
 """
 
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.profile import Profile
-from bandstand.errors import BandstandError, ConfigurationError, StorageFullError, StorageUnavailableError
-from bandstand.store.learners import replay
+from bandstand.errors import ConfigurationError, StorageUnavailableError
 from bandstand.store.learners.documents import Documents
 from bandstand.store.learners.user_cache import CachedUser, UserCache, read_user
-from bandstand.store.records import Sequence, StoreStatus, first_seq_at
-from bandstand.store.sqlite import retention
+from bandstand.store.records import Sequence, StoreStatus
+from bandstand.store.sqlite.errors import is_disk_full, to_storage_error
 from bandstand.store.sqlite.ownership import Ownership
+from bandstand.store.sqlite.reader import LedgerReader
 from bandstand.store.sqlite.schema import INSERT_USER, Row, connect, create_tables, find_last_seq
 from bandstand.store.sqlite.wal import WriteAheadLog, truncate_log
 from bandstand.store.sqlite.writer import (
     CommitObserver,
+    DoneCallback,
     Operation,
     SumIncrements,
     Writer,
     make_done_callback,
-    to_storage_error,
 )
-from bandstand.store.tables import decisions, generations
+from bandstand.store.tables.generations import PromptIds
 from bandstand.store.tables.policies import PolicyRegistry
 
 T = TypeVar("T")
-_Future = asyncio.Future[object]
-
-_TRIM_INTERVAL = 3600.0
+EventFuture = asyncio.Future[object]
+"""Settled once the rows of an event are committed or refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +51,7 @@ class StoreOptions:
         max_pending: events that may wait for a commit.
         checkpoint_seconds: between two rounds of writing changed documents.
         retention_days: decisions older than this are trimmed; 0 keeps all.
+        turn_retention_days: the texts of turns older than this are deleted; 0 keeps them.
         close_seconds: how long closing may spend on checkpoints (what is left is replayed at the next start).
     """
 
@@ -62,6 +60,7 @@ class StoreOptions:
     max_pending: int = 10_000
     checkpoint_seconds: float = 30.0
     retention_days: float = 90.0
+    turn_retention_days: float = 30.0
     close_seconds: float = 10.0
 
 
@@ -76,7 +75,14 @@ class StateDirectory:
         state_dir: where everything is kept; made if absent.
         catalogue: the configured policies and schemas.
         clock: seconds since the epoch.
-        observe: told of each commit.
+        observe: called after each commit.
+
+    Attributes:
+        registry: policies by the ids that rows use.
+        prompts: prompts by the ids that rows use.
+        users: the users in memory.
+        horizon: number of the newest event that retention has taken.
+        secret: keys the draws and the tombstones of this deployment.
     """
 
     def __init__(
@@ -88,24 +94,28 @@ class StateDirectory:
         clock: Callable[[], float] = time.time,
         observe: CommitObserver | None = None,
     ) -> None:
+        self.options = options or StoreOptions()
+        self.clock = clock
+        self.registry = PolicyRegistry(catalogue)
+        self.prompts = PromptIds()
+        self.horizon = 0
+        self.secret = b""
         self._dir = state_dir
-        self._options = options or StoreOptions()
-        self._clock = clock
         self._observe = observe
         self._documents = Documents(state_dir)
-        self._registry = PolicyRegistry(catalogue)
-        max_users = self._options.max_warm_users
-        self._users = UserCache(self._documents, self._read_user, max_users=max_users, on_error=self._record_error)
-        self._in_flight: dict[int, _Future] = {}  # by event number: handed over and not yet settled
-        self._horizon = 0  # the newest event that retention has taken
+        max_users = self.options.max_warm_users
+        self.users = UserCache(self._documents, self._read_user, max_users=max_users, on_error=self.record_error)
+        self._in_flight: dict[int, EventFuture] = {}  # by event number: submitted and not yet settled
         self._state: str = "closed"
         self._last_error: str | None = None
-        self.secret = b""
 
-    # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── opening and closing ───────────────────────────────────────────────────────────────────────────────────────
 
-    async def open(self) -> None:
+    async def open(self, *upkeep: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Own the directory, open the ledger and start the writer.
+
+        Args:
+            upkeep: what runs from now on until the directory closes.
 
         Raises:
             ConfigurationError: the directory is another's, cannot be written, or does not fit the configuration.
@@ -117,20 +127,20 @@ class StateDirectory:
             self._ownership.release()
             raise
         self._loop = asyncio.get_running_loop()
-        self._reader = decisions.LedgerReader(self._dir / "ledger.db")
-        self._users.open()
+        self._reader = LedgerReader(self._dir / "ledger.db")
+        self.users.open()
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="ledger-reader")
         self._writer = Writer(
             self._connection,
-            sync=self._options.sync,
-            max_pending=self._options.max_pending,
+            sync=self.options.sync,
+            max_pending=self.options.max_pending,
             observe=self._observe,
         )
         self._log = WriteAheadLog(self._dir / "ledger.db", self._writer)
         self._background_tasks = [
-            asyncio.create_task(self._users.run_checkpoints(self._options.checkpoint_seconds)),
+            asyncio.create_task(self.users.run_checkpoints(self.options.checkpoint_seconds)),
             asyncio.create_task(self._log.run_upkeep()),
-            asyncio.create_task(self._run_retention()),
+            *(asyncio.create_task(run()) for run in upkeep),
         ]
         self._state = "ready"
 
@@ -144,8 +154,7 @@ class StateDirectory:
                 connection.close()
                 raise
         except sqlite3.Error as error:
-            full = isinstance(to_storage_error(error), StorageFullError)
-            way_out = "make room on the disk" if full else "restore a backup, or name another STATE_DIR"
+            way_out = "make room on the disk" if is_disk_full(error) else "restore a backup, or name another STATE_DIR"
             message = f"{path} cannot be opened: {error}; {way_out}"
             raise ConfigurationError(message) from error
         return connection
@@ -154,11 +163,12 @@ class StateDirectory:
         create_tables(connection)
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # done beside the writer: see the WriteAheadLog
-        self._registry.load(connection)
-        self._registry.require_unchanged(connection)
-        self._registry.register(connection)
+        self.registry.load(connection)
+        self.registry.require_unchanged(connection)
+        self.registry.register(connection)
         self.secret = bytes(connection.execute("SELECT value FROM meta WHERE key = 'secret'").fetchone()[0])
         self._sequence = Sequence(find_last_seq(connection))
+        self.prompts.load(connection)
         self._next_uid = connection.execute("SELECT coalesce(max(uid), 0) + 1 FROM users").fetchone()[0]
 
     async def close(self) -> None:
@@ -171,10 +181,10 @@ class StateDirectory:
         await asyncio.gather(*self._background_tasks, return_exceptions=True)
         await self._writer.close()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._options.close_seconds):
-                await self._users.write_changed()
+            async with asyncio.timeout(self.options.close_seconds):
+                await self.users.write_changed()
         await asyncio.to_thread(self._readers.shutdown)
-        await self._users.close()
+        await self.users.close()
         self._reader.close()
         with suppress(sqlite3.Error):
             truncate_log(self._connection)
@@ -187,37 +197,28 @@ class StateDirectory:
         state = {"ready": "ready", "draining": "draining"}.get(self._state, "failed")
         return StoreStatus(
             state=state,  # type: ignore[arg-type]  # the three literals above
-            durability="full" if self._options.sync else "process",
-            warm_users=len(self._users),
+            durability="full" if self.options.sync else "process",
+            warm_users=len(self.users),
             pending=len(self._in_flight),
             quarantined=self._documents.quarantined,
             last_error=self._last_error,
         )
 
-    # ── users ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def get_cached_profile(self, user_id: str) -> Profile | None:
-        """The user's profile if it is in memory now."""
-        user = self._users.get(user_id)
-        return None if user is None else user.profile
-
-    async def load_profile(self, user_id: str) -> Profile:
-        """The user's profile; an empty one for a user never met."""
-        return (await self._users.get_or_load(user_id)).profile
-
-    async def _read_user(self, user_id: str) -> CachedUser:
-        return await self._read(read_user, self._documents, self._registry, self.secret, user_id)
-
-    def _record_error(self, reason: str) -> None:
+    def record_error(self, reason: str) -> None:
+        """Take note of what went wrong last, for :meth:`status`."""
         self._last_error = reason
 
-    # ── the ways to the threads ───────────────────────────────────────────────────────────────────────────────────
+    async def _read_user(self, user_id: str) -> CachedUser:
+        return await self.read(read_user, self._documents, self.registry, self.secret, user_id)
 
-    def next_seq(self, ts: float) -> int:
-        """The number of an event about to be handed over."""
-        return self._sequence.next(ts)
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _read(self, query: Callable[..., T], *args: Any) -> T:
+    async def read(self, query: Callable[..., T], *args: Any) -> T:
+        """What ``query(connection, …)`` returns, run on a reader's thread, which sees one moment of the ledger.
+
+        Raises:
+            StorageFullError, StorageUnavailableError: the ledger cannot be read.
+        """
         try:
             return await self._loop.run_in_executor(self._readers, self._reader.run_query, query, *args)
         except sqlite3.Error as error:
@@ -226,13 +227,25 @@ class StateDirectory:
             message = "the service is shutting down"
             raise StorageUnavailableError(message) from error
 
-    def _ensure_uid(self, user: CachedUser) -> int:
+    # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the newest event."""
+        return self._sequence.last
+
+    def next_seq(self, ts: float) -> int:
+        """The number of an event about to be submitted."""
+        return self._sequence.next(ts)
+
+    def ensure_uid(self, user: CachedUser) -> int:
+        """The user's key in the ledger; a new one for a user without."""
         if not user.uid:
             user.uid = self._next_uid
             self._next_uid += 1
         return user.uid
 
-    def _submit(
+    def submit(
         self,
         user: CachedUser,
         seq: int,
@@ -243,11 +256,25 @@ class StateDirectory:
         durable: bool,
         tally: tuple[int, int, int, int, int, float] | None = None,
         sums: SumIncrements = (),
-    ) -> _Future:
-        """Give rows of one event to the writer; after the commit fold them in, and settle the returned future."""
+    ) -> EventFuture:
+        """Give the rows of a user's event to the writer; after the commit move what is in memory and settle the future.
+
+        Args:
+            user: whose event it is; not evicted until it is settled.
+            seq: the event's number.
+            rows: as :class:`bandstand.store.sqlite.writer.Operation` has them; the user's own row is added if need be.
+            on_committed: moves the state in memory.
+            on_rejected: takes back what was noted in memory when the event was submitted.
+            durable: synced before the future is settled.
+            tally: as in an ``Operation``.
+            sums: as in an ``Operation``.
+
+        Raises:
+            OverloadedError, StorageUnavailableError: nothing was submitted; ``on_rejected`` was called.
+        """
         if not user.registered:
             rows.append((INSERT_USER, (user.uid, user.profile.user_id)))
-        future: _Future = self._loop.create_future()
+        future: EventFuture = self._loop.create_future()
         settle_future = make_done_callback(future)
 
         def on_done(result: object, error: BaseException | None) -> None:
@@ -264,7 +291,7 @@ class StateDirectory:
                     self._last_error = str(error)
                     on_rejected()
             finally:
-                self._users.drop_if_stale(user)
+                self.users.drop_if_stale(user)
                 settle_future(result, error)
 
         try:
@@ -276,32 +303,38 @@ class StateDirectory:
         self._in_flight[seq] = future
         return future
 
-    async def _wait_committed(self, seq: int) -> None:
+    def submit_rows(self, rows: list[tuple[str, Row]], on_done: DoneCallback) -> None:
+        """Give rows to the writer that are no user's event; not synced.
+
+        Raises:
+            OverloadedError, StorageUnavailableError: nothing was submitted.
+        """
+        self._writer.submit(Operation(rows, on_done, durable=False))
+
+    async def write_rows(self, rows: list[tuple[str, Row]]) -> None:
+        """The same, until they are committed."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self.submit_rows(rows, make_done_callback(future))
+        await future
+
+    async def run_exclusively(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``function(connection)`` on the writer's thread, in its turn and in no group, synced."""
+        return await self._writer.call(function)
+
+    async def wait_committed(self, seq: int) -> None:
         """Wait for the commit of an event in flight; raises what its commit raised."""
         if (flying := self._in_flight.get(seq)) is not None:
             await asyncio.wait([flying])
             flying.result()
 
-    # ── retention ─────────────────────────────────────────────────────────────────────────────────────────────────
+    def is_in_flight(self, *seqs: int) -> bool:
+        """Whether any of these events is submitted and not yet settled."""
+        return not self._in_flight.keys().isdisjoint(seqs)
 
-    async def _run_retention(self) -> None:
-        while True:
-            with suppress(sqlite3.Error, BandstandError):
-                await self.apply_retention()
-            await asyncio.sleep(_TRIM_INTERVAL)
+    async def empty_log(self) -> bool:
+        """Let the write-ahead log forget what was deleted; False where readers keep it for now."""
+        return await self._log.empty()
 
-    async def apply_retention(self) -> int:
-        """Apply retention now: replace decisions past their days by baselines; returns how many users were touched."""
-        now = self._clock()
-        await self._writer.call(partial(retention.delete_old_keys, now=now))
-        if not self._options.retention_days:
-            return 0
-        cutoff = self._horizon = first_seq_at(now - self._options.retention_days * 86_400)
-        while await self._writer.call(partial(generations.delete_expired, cutoff=cutoff)):
-            pass
-        uids = await self._read(retention.find_overdue_users, cutoff)
-        for uid, user_id in uids:
-            state = await self._read(replay.rebuild_profile, self._registry, uid, user_id, cutoff)
-            seq = self._sequence.next(self._clock())
-            await self._writer.call(partial(retention.trim_user, uid=uid, state=state, cutoff=cutoff, seq=seq, ts=now))
-        return len(uids)
+
+def noop() -> None:
+    """What is done on a commit or a refusal where nothing in memory has to move."""

@@ -158,7 +158,7 @@ async def test_a_decision_spent_while_it_was_looked_up_gives_its_reward(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A look-up that the ledger answered before another's reward was committed is not believed."""
-    monkeypatch.setattr("bandstand.store.bandit_store._MAX_RECENT_DECISIONS", 1)
+    monkeypatch.setattr("bandstand.store.embedded.decision_log._MAX_RECENT_DECISIONS", 1)
     async with Subject(embedded(tmp_path)) as subject:
         decision = await subject.decide("anna")
         await subject.decide("anna")

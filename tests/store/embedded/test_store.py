@@ -10,7 +10,7 @@ import pytest
 
 from bandstand.bandit.profile import Profile
 from bandstand.errors import BandstandError, OverloadedError, StorageUnavailableError
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners import replay
 from bandstand.store.learners.documents import Documents
 from bandstand.store.sqlite.writer import Writer
@@ -183,6 +183,7 @@ async def test_loading_sees_one_moment_of_the_ledger(tmp_path: Path, monkeypatch
         loop = asyncio.get_running_loop()
         store = subject.store
         assert isinstance(store, EmbeddedStore)
+        assert await store.apply_retention() == 0  # the store's own, at its start, has looked at the clock by now
         holds, trimmed = replay.has_event, []
 
         def trim_meanwhile(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
@@ -234,7 +235,7 @@ async def test_many_users_in_little_memory_lose_nothing(tmp_path: Path) -> None:
 async def test_decisions_that_left_memory_are_found_in_the_ledger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bandstand.store.bandit_store._MAX_RECENT_DECISIONS", 4)
+    monkeypatch.setattr("bandstand.store.embedded.decision_log._MAX_RECENT_DECISIONS", 4)
     async with Subject(embedded(tmp_path)) as subject:
         decisions = [await subject.decide("anna", own_id=f"mine-{n}" if n % 2 else None) for n in range(30)]
         outcomes = await asyncio.gather(*(subject.reward(decision, 0.5) for decision in decisions * 3))
@@ -259,7 +260,7 @@ async def test_overload_refuses_and_loses_nothing_it_took(tmp_path: Path) -> Non
         assert (await subject.state("anna")).pulls == 51 - len(refused)
 
 
-@pytest.mark.parametrize("interval", ["state_directory._TRIM_INTERVAL", "sqlite.wal._INTERVAL"])
+@pytest.mark.parametrize("interval", ["embedded.retention._INTERVAL_S", "sqlite.wal._INTERVAL"])
 async def test_upkeep_outlives_an_overload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: str) -> None:
     calls = 0
 
@@ -268,7 +269,7 @@ async def test_upkeep_outlives_an_overload(tmp_path: Path, monkeypatch: pytest.M
         calls += 1
         raise OverloadedError("busy")
 
-    for name in ("state_directory._TRIM_INTERVAL", "sqlite.wal._INTERVAL"):
+    for name in ("embedded.retention._INTERVAL_S", "sqlite.wal._INTERVAL"):
         monkeypatch.setattr(f"bandstand.store.{name}", 0.001 if name == interval else 3600.0)
     monkeypatch.setattr("bandstand.store.sqlite.wal._LIMIT", 0)
     monkeypatch.setattr(Writer, "call", overloaded)
