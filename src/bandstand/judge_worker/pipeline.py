@@ -91,12 +91,11 @@ class TurnPipeline:
 
     async def _judge(self, turn: JudgedTurn, process: JudgeProcess, *, alone: bool) -> Conclusion | Outcome:
         """Return what is to be committed of a turn, or how it goes on without that."""
-        texts, taxonomy = turn.texts, self._taxonomies.get(turn.taxonomy)
-        if texts is None or taxonomy is None or turn.tries >= _MAX_TRIES:
-            gone = "expired" if texts is None else "unknown_taxonomy"
-            return _build_unscored(turn, "crashed" if texts and taxonomy else gone)
+        if (reason := self._find_refusal(turn)) is not None:
+            return _build_unscored(turn, reason)
         if turn.tries >= _SUSPECT_TRIES and not alone:
             return Outcome.ISOLATE
+        texts, taxonomy = turn.texts or ("", "", ""), self._taxonomies[turn.taxonomy]
         reserved = await self._budget.reserve_turn(texts, turn.taxonomy)  # reserve
         try:
             await self._budget.record_attempt(turn, reserved)  # record the attempt
@@ -113,6 +112,14 @@ class TurnPipeline:
             return Outcome.RETRY if turn.tries < _MAX_FAILURES else _build_unscored(turn, "failed")
         finally:
             self._budget.keep(reserved)  # unless it is settled, nobody knows what the turn has cost
+
+    def _find_refusal(self, turn: JudgedTurn) -> str | None:
+        """Why a turn is not judged at all, if it is not."""
+        if turn.texts is None:
+            return "expired"
+        if turn.taxonomy not in self._taxonomies:
+            return "unknown_taxonomy"
+        return "crashed" if turn.tries >= _MAX_TRIES else None
 
 
 def _build_unscored(turn: JudgedTurn, reason: str) -> Conclusion:
