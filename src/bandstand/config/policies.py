@@ -43,7 +43,7 @@ class LearningSettings(BaseModel):
     """How policies learn from all users together."""
 
     prior_refresh_rewards: int = make_setting(
-        "Rewards after which a policy's population prior is learned again, in the background, within two seconds.",
+        "Rewards after which a policy's population prior is learned again; and 5 % of those it knows.",
         "a whole number from 1",
         default=200,
         ge=1,

@@ -15,6 +15,7 @@ from bandstand.errors import ConfigurationError
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.population import REFRESH_REWARDS, PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowRunner
+from bandstand.service.score_batch import ScoreBatch
 from bandstand.store.ids import DecisionIds
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
@@ -44,6 +45,7 @@ class ServiceContext:
         promotion_lock: held by whoever changes the active policy.
         running_experiment: when the experiment began.
         shadows: looks at decisions; ``None`` where no policy is in the shadow.
+        scoring: decides requests together.
     """
 
     catalogue: Catalogue
@@ -66,6 +68,7 @@ class ServiceContext:
     promotion_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     running_experiment: ExperimentStart | None = field(init=False, default=None)
     shadows: ShadowRunner | None = field(init=False, default=None)
+    scoring: ScoreBatch = field(init=False)
     _split: Split | None = field(init=False, default=None)
 
     def __post_init__(
@@ -74,6 +77,7 @@ class ServiceContext:
         prior_files: PriorFiles | None,
         prior_refresh_rewards: int,
     ) -> None:
+        self.scoring = ScoreBatch(self)
         self.population = shared_population or PopulationPriorRefresher(
             self.catalogue, self.store, prior_files, refresh_rewards=prior_refresh_rewards, clock=self.clock
         )

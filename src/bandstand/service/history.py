@@ -133,7 +133,7 @@ async def load_receipt(deployment: ServiceContext, decision_id: str) -> Decision
     candidates = request["candidates"]
     schema = deployment.catalogue.schemas.get(decision.policy.schema)
     if schema is not None and schema.hash == decision.policy.schema_hash:
-        features = schema.encode(_get_context(request), [candidate.get("features", {}) for candidate in candidates])
+        features = schema.encode(_get_context(request), schema.read_candidates(candidates))
         encoded, labels = features.tolist(), list(schema.labels)
     else:  # the encoding it was made under is no longer configured
         encoded, labels = [None] * len(candidates), None
@@ -172,9 +172,12 @@ async def load_receipt(deployment: ServiceContext, decision_id: str) -> Decision
 def _build_entry(deployment: ServiceContext, decision: Decision) -> HistoryEntry:
     request = json.loads(decision.body)
     context = _get_context(request)
-    raw = request["candidates"][decision.pick].get("features", {})
+    candidate = request["candidates"][decision.pick]
     schema = deployment.catalogue.schemas.get(decision.policy.schema)
-    features = {**raw, **context} if schema is None else schema.raw_values(context, raw)
+    if schema is None:
+        features = {**candidate.get("features", {}), **context}
+    else:
+        features = schema.raw_values(context, schema.read_candidates([candidate])[0])
     day = features.get("day_of_week")  # a deployment's own schema may not have it, or mean a name by it
     return HistoryEntry(
         ts=format_time(decision.ts),

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from bandstand.api.asgi.thread_cpu import ThreadCpuCollector
 from bandstand.judge_worker.options import JudgeStatus
 from bandstand.learning.shadows import ShadowStatus
 from bandstand.service.experiment import ExperimentStatus
@@ -77,6 +78,7 @@ class Metrics:
             registry=self._registry,
         )
         self._synced = {synced: self._commit_seconds.labels(str(synced).lower()) for synced in (True, False)}
+        self._registry.register(ThreadCpuCollector())
 
     def register_judging(self, get_status: Callable[[], JudgeStatus]) -> None:
         """Show what becomes of turns, asked at each scrape."""

@@ -8,14 +8,14 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from bandstand.cli.report import AsJson, show_result
-from bandstand.cli.state.access import ApiKey, Url, call_service
-from bandstand.cli.state.directory import StateDir
+from bandstand.cli.state.access import ApiKey, Url, call_service, run_on_store
+from bandstand.cli.state.directory import StateDir, StateLocation
 from bandstand.cli.times import parse_time
 from bandstand.config.catalogue import load_catalogue
 from bandstand.config.settings import Settings, read_settings
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.store.maintenance.import_ import CLIENT
-from bandstand.store.maintenance.offline import find_ledger
+from bandstand.store.protocol import Store
 
 T = TypeVar("T")
 
@@ -92,22 +92,13 @@ def _run_on_directory(settings: Settings, use_case: Callable[[JudgeWorker], Awai
     """Own the directory for one use case; nothing is judged."""
     from bandstand.api.asgi.logs import configure_logging  # noqa: PLC0415 (as above)
     from bandstand.learning.population import PopulationPriorRefresher  # noqa: PLC0415 (as above)
-    from bandstand.store.embedded.state_directory import StoreOptions  # noqa: PLC0415 (as above)
-    from bandstand.store.embedded.store import EmbeddedStore  # noqa: PLC0415 (as above)
     from bandstand.wiring.judge_worker import build_judge_worker  # noqa: PLC0415 (as above)
 
-    find_ledger(settings.state_dir)
     configure_logging(settings.log_level)  # to stderr: what is printed is the answer
+    location = StateLocation(settings.state_dir, load_catalogue(settings))
 
-    async def run() -> T:
-        # Retention is the service's to apply.
-        options = StoreOptions(retention_days=0, turn_retention_days=0)
-        catalogue = load_catalogue(settings)
-        store = EmbeddedStore(settings.state_dir, catalogue, options=options)
-        await store.open()
-        try:
-            return await use_case(build_judge_worker(settings, store, PopulationPriorRefresher(catalogue, store)))
-        finally:
-            await store.close()
+    async def run(store: Store) -> T:
+        population = PopulationPriorRefresher(location.catalogue, store)
+        return await use_case(build_judge_worker(settings, store, population))
 
-    return asyncio.run(run())
+    return run_on_store(location, run)

@@ -18,6 +18,7 @@ from bandstand.store.embedded.state_directory import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.maintenance.offline import find_ledger
+from bandstand.store.protocol import Store
 
 Url = Annotated[
     str | None,
@@ -33,7 +34,30 @@ T = TypeVar("T")
 
 
 def run_on_directory(location: StateLocation, use_case: Callable[[ServiceContext], Awaitable[T]]) -> T:
-    """Own the directory for one use case."""
+    """Own the directory for one use case, whose users' learned priors are kept up too.
+
+    Raises:
+        ConfigurationError: it holds no ledger, is another process's, or does not fit the configuration.
+    """
+
+    async def run(store: Store) -> T:
+        deployment = ServiceContext(location.catalogue, store, prior_files=PriorFiles(location.directory))
+        await deployment.population.open()  # whoever goes, goes from the learned priors too
+        try:
+            return await use_case(deployment)
+        finally:
+            await deployment.population.close()
+
+    with _log_warnings_to_stderr():
+        return run_on_store(location, run)
+
+
+def run_on_store(location: StateLocation, use_case: Callable[[Store], Awaitable[T]]) -> T:
+    """Own the directory and open its store for one use case.
+
+    Raises:
+        ConfigurationError: it holds no ledger, is another process's, or does not fit the configuration.
+    """
     find_ledger(location.directory)
 
     async def run() -> T:
@@ -41,18 +65,12 @@ def run_on_directory(location: StateLocation, use_case: Callable[[ServiceContext
         options = StoreOptions(retention_days=0, turn_retention_days=0)
         store = EmbeddedStore(location.directory, location.catalogue, options=options)
         await store.open()
-        deployment = ServiceContext(location.catalogue, store, prior_files=PriorFiles(location.directory))
         try:
-            await deployment.population.open()  # whoever goes, goes from the learned priors too
-            try:
-                return await use_case(deployment)
-            finally:
-                await deployment.population.close()
+            return await use_case(store)
         finally:
             await store.close()
 
-    with _log_warnings_to_stderr():
-        return asyncio.run(run())
+    return asyncio.run(run())
 
 
 @contextmanager

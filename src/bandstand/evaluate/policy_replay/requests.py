@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bandstand.bandit.columns import Field
-from bandstand.bandit.features import FeatureSchema
+from bandstand.bandit.features import FeatureSchema, read_features
 from bandstand.errors import InvalidRequestError
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.estimators.logged_rows import FloatArray
@@ -37,7 +37,7 @@ class LoggedRequest(NamedTuple):
             request: dict[str, Any] = json.loads(body)
             candidates = request["candidates"] if pick is None else [request["candidates"][pick]]
             context = request.get("context", _EMPTY)
-            features = [each.get("features", _EMPTY) for each in candidates]
+            features = [read_features(each) for each in candidates]
         except (ValueError, LookupError, TypeError, AttributeError):
             raise EvaluationError(f"{location}: not a score request") from None
         if not features or not all(isinstance(each, dict) for each in (context, *features)):
