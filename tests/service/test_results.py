@@ -66,7 +66,7 @@ RESPONSES: Mapping[type, type[BaseModel]] = {
     generate_service.WrittenTips: generation.GenerateResponse,
     history_service.DecisionReceipt: learning.Receipt,
     history_service.UserHistory: learning.History,
-    judgement_service.JudgeCoverage: stats.JudgeCoverage,
+    judgement_service.CoverageReport: stats.JudgeCoverage,
     judgement_service.JudgementDetail: judgements.Judgement,
     judgement_service.JudgementList: judgements.JudgementPage,
     judgement_service.ReapplyResult: judgements.Reapplied,

@@ -189,7 +189,7 @@ class DaySpending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeCoverage:
+class CoverageReport:
     """What became of all turns, and of those of each policy."""
 
     waiting: int
@@ -352,13 +352,13 @@ def _is_same_reward(one: float | None, other: float | None) -> bool:
     return math.isclose(one, other, abs_tol=_REWARD_TOLERANCE)
 
 
-async def load_coverage(worker: JudgeWorker) -> JudgeCoverage:
+async def load_coverage(worker: JudgeWorker) -> CoverageReport:
     """How many turns of each policy were scored, how many taught, and why the others did not."""
     policies: dict[str, list[TurnTotals]] = defaultdict(list)
     for total in await worker.store.load_turn_totals():
         policies[total.policy].append(total)
     status = worker.get_status()
-    return JudgeCoverage(
+    return CoverageReport(
         waiting=status.waiting,
         today=DaySpending(tokens=status.tokens, usd=status.usd, over_budget=status.over_budget),
         policies={name: PolicyCoverage.from_totals(totals) for name, totals in sorted(policies.items())},

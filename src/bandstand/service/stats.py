@@ -61,7 +61,7 @@ class DeploymentSummary:
     experiment: experiment.ExperimentStatus | None
     shadows: Mapping[str, shadow_value.ShadowComparison] | None
     loop: loop.LoopHealth
-    judge: judgements.JudgeCoverage | None
+    judge: judgements.CoverageReport | None
 
 
 async def load_user_stats(deployment: ServiceContext, user_id: str, policy: str | None = None) -> UserPolicyStats:
