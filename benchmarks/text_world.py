@@ -38,16 +38,25 @@ TONES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "formal": (
         ("We would like to remind you of the following matter.", "Please be advised of an item that awaits you."),
-        ("Your attention is appreciated.", "Kindly confirm at your earliest convenience.", "We remain at your disposal."),
+        (
+            "Your attention is appreciated.",
+            "Kindly confirm at your earliest convenience.",
+            "We remain at your disposal.",
+        ),
     ),
     "playful": (
         ("Guess what time it is 🎉", "Plot twist!! 😄"),
-        ("Bonus points if you dance while at it 🕺", "Confetti awaits 🎊", "Easy-peasy, lemon squeezy!", "Ready, steady… 🚀"),
+        (
+            "Bonus points if you dance while at it 🕺",
+            "Confetti awaits 🎊",
+            "Easy-peasy, lemon squeezy!",
+            "Ready, steady… 🚀",
+        ),
     ),
 }
 TOPICS = (
-    "pay the rent", "ring your mother", "book the dentist", "water the plants", "send the invoice", "renew the passport",
-    "answer the landlord", "tidy the desk", "plan the trip", "read the contract", "fix the tap", "sort the photos",
+    "pay the rent", "ring your mother", "book the dentist", "water the plants", "send the invoice", "fix the tap",
+    "answer the landlord", "tidy the desk", "plan the trip", "read the contract", "renew the passport", "sort the photos",
 )  # fmt: skip
 LENGTHS = (0, 2, 5)
 """Sentences beside the two that every message has."""
@@ -90,7 +99,9 @@ def play(policies: Mapping[str, Policy], seed: int) -> dict[str, float]:
         [
             [
                 [
-                    0.1 + tones[user, [*TONES].index(each["features"]["tone"])] + lengths[user] * each["features"]["sentences"]
+                    0.1
+                    + tones[user, [*TONES].index(each["features"]["tone"])]
+                    + lengths[user] * each["features"]["sentences"]
                     for each in slate
                 ]
                 for slate in slates[user]

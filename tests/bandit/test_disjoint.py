@@ -24,7 +24,7 @@ from bandstand.bandit.profile import SECONDS_PER_DAY, PolicyState
 from bandstand.bandit.ridge import Posterior, Prior, RidgeState, compute_posterior
 from bandstand.errors import ConfigurationError, FieldError, InvalidRequestError
 from tests.bandit import checks
-from tests.bandit.given import CATALOGUE, SHIPPED, FloatArray, schema, schema_of
+from tests.bandit.given import CATALOGUE, FloatArray, schema, schema_of
 
 ARMS = ["red", "green", "blue"]
 FEATURES: list[dict[str, object]] = [

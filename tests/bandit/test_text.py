@@ -65,7 +65,8 @@ def test_alike_is_near_and_unlike_is_far() -> None:
 def test_long_texts_are_no_larger_and_say_that_they_are_long() -> None:
     short, long = (np.array(hash_text(text, 64, "key")) for text in ("sit down", "sit down and rest " * 200))
     assert float(long[:-1] @ long[:-1]) < 2.0
-    assert 0.2 < short[-1] < 0.5 < 1.0 < long[-1] < 1.5
+    assert 0.2 < short[-1] < 0.5
+    assert 1.0 < long[-1] < 1.5
 
 
 def test_another_feature_has_another_hash() -> None:

@@ -374,5 +374,7 @@ def _build_indicator_encoder(column_of: Callable[[Any], int | None], centre: tup
     return encode
 
 
-ENCODINGS: dict[str, type[Encoding]] = {kind.name: kind for kind in (Cyclic, Flag, Clip, Scale, Number, Onehot, Hash, Text)}
+ENCODINGS: dict[str, type[Encoding]] = {
+    kind.name: kind for kind in (Cyclic, Flag, Clip, Scale, Number, Onehot, Hash, Text)
+}
 """The encodings of one field; ``interaction``, the product of two features, is the schema's own."""

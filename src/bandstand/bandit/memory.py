@@ -9,7 +9,7 @@ The score of a memory is the predictive log-likelihood of the rewards, each befo
 
     Σ w 2^(−age/4 days) log N(r | m·x, xᵀVx + σ²),
 
-summed over users, where m and V are of the sums that this memory has at that time. It is a comparison of models by their
+summed over users, where m and V are of the sums that this memory has at that time. It compares models by their
 evidence (MacKay 1992), so a memory that forgets what still holds pays for it, and no threshold has to be set.
 """
 
@@ -96,7 +96,7 @@ def score_memories(
 
 
 def choose_memory(memories: Sequence[Memory], scores: FloatArray) -> Memory:
-    """Return the best memory; one that forgets nothing since its beginning has a bonus, and the first of equals wins."""
+    """Return the best memory: one that forgets nothing since it began has a bonus, and the first of equals wins."""
     begun = memories[0].since
     bonus = np.array([_BONUS * (not each.half_life and each.since in {0.0, begun}) for each in memories])
     return memories[int((scores + bonus).argmax())]
@@ -116,7 +116,11 @@ def _score_user(
     count, d = len(memories), prior.mean.size
     gram, b, at = np.zeros((count, d, d)), np.zeros((count, d)), ts[first]
     begun = since <= at  # a memory since a later day is endless until then
-    kept = np.exp(-rates[:, None] * (at - ts[:first])) * weight[:first] * ((ts[:first] >= since[:, None]) | ~begun[:, None])
+    kept = (
+        np.exp(-rates[:, None] * (at - ts[:first]))
+        * weight[:first]
+        * ((ts[:first] >= since[:, None]) | ~begun[:, None])
+    )
     gram += np.einsum("mn,ni,nj->mij", kept, x[:first], x[:first])
     b += np.einsum("mn,n,ni->mi", kept, residual[:first], x[:first])
     total, identity = np.zeros(count), np.eye(d)
@@ -130,7 +134,9 @@ def _score_user(
         b *= decay[:, None]
         at = max(at, ts[place])
         row, value, share = x[place], residual[place], weight[place]
-        solved = np.linalg.solve(identity + gram / prior.noise, np.stack([b / prior.noise, np.tile(row, (count, 1))], -1))
+        solved = np.linalg.solve(
+            identity + gram / prior.noise, np.stack([b / prior.noise, np.tile(row, (count, 1))], -1)
+        )
         mean, variance = solved[..., 0] @ row, solved[..., 1] @ row + prior.noise
         fade = share * 2.0 ** (-max(0.0, now - ts[place]) / (_FADE * SECONDS_PER_DAY))
         total -= 0.5 * fade * (np.log(2.0 * math.pi * variance) + (value - mean) ** 2 / variance)

@@ -142,18 +142,20 @@ def refresh_steps(users: int, d: int, share: float = 1.0, blocks: int = 1) -> in
     return min(MAX_ITERATIONS, max(1, int(_WORK * share / (step * estimates))))
 
 
-def is_fit_due(new_rewards: int, fitted_rewards: int, most: int) -> bool:
-    """Tell whether a prior is fitted again: at 4 rewards, then at 15 % more than it was fitted to, or at ``most`` more.
+def is_fit_due(new_rewards: int, fitted_rewards: int, every: int | None = None) -> bool:
+    """Tell whether a prior is fitted again: at 4 rewards, then whenever they are 15 % more than it was fitted to.
 
-    >>> [is_fit_due(*rewards, most=200) for rewards in ((3, 0), (4, 0), (1, 4), (14, 100), (15, 100), (200, 5000))]
-    [False, True, True, False, True, True]
+    >>> [is_fit_due(*rewards) for rewards in ((3, 0), (4, 0), (1, 4), (14, 100), (15, 100))]
+    [False, True, True, False, True]
 
     Args:
         new_rewards: that came since it was fitted.
         fitted_rewards: that it was fitted to.
-        most: new rewards that are enough however many there were.
+        every: fit it whenever there are so many new ones instead.
     """
-    return new_rewards >= min(most, max(_GROWTH * fitted_rewards, 1 if fitted_rewards else FIRST_FIT_REWARDS))
+    if every is not None:
+        return new_rewards >= every
+    return new_rewards >= (max(1.0, _GROWTH * fitted_rewards) if fitted_rewards else FIRST_FIT_REWARDS)
 
 
 def _fit_models(

@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.disjoint import DisjointPrior
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.population import PopulationPrior, is_fit_due
 from bandstand.bandit.profile import Profile, StateKey
@@ -26,8 +27,6 @@ from bandstand.errors import BandstandError
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
 from bandstand.store.records import Reward
-
-REFRESH_REWARDS = 200
 
 _PAUSE_S = 0.5  # at least, between two refreshes
 _CPU_SHARE = 0.02  # of a core, that refreshes may take on average
@@ -78,7 +77,7 @@ class PopulationPriorRefresher:
         catalogue: the configured policies.
         store: where users' sums come from at a start.
         files: where priors are kept; without, they live as long as the process.
-        refresh_rewards: rewards after which a prior is refitted.
+        refresh_rewards: rewards after which a prior is refitted; as they grow where it is not given.
         clock: seconds since the epoch.
     """
 
@@ -88,7 +87,7 @@ class PopulationPriorRefresher:
         store: Store,
         files: PriorFiles | None = None,
         *,
-        refresh_rewards: int = REFRESH_REWARDS,
+        refresh_rewards: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._policies = [policy for policy in catalogue.policies.values() if policy.learns_prior]
@@ -150,6 +149,13 @@ class PopulationPriorRefresher:
         """What is believed of a user before their first reward."""
         pool = self._pools.get(policy.name)
         return policy.prior if pool is None else pool.prior.get_prior(user_id)
+
+    def get_shared_prior(self, policy: Policy) -> Prior:
+        """What is believed of a model that nobody has met: of blocks, of one that nothing is known of."""
+        prior = self.get_prior(policy, "")
+        if isinstance(prior, DisjointPrior):
+            prior = Prior(prior.mean.mean(axis=0), prior.covariance.mean(axis=0), prior.noise)
+        return prior
 
     def build_summary(self) -> dict[str, dict[str, Any]]:
         """Which prior each policy has now: its generation (0 for none yet), and from what it was learned."""
@@ -225,6 +231,19 @@ class PopulationPriorRefresher:
                     await self._fit_prior(pool, cold=True)
                     again.append(name)
         return again
+
+    async def reload_members(self, policy: str) -> None:
+        """Read what the reservoir's users taught again, and learn the prior from it: what counts has changed."""
+        await self._loaded.wait()
+        pool = self._pools.get(policy)
+        if pool is None:
+            return
+        async with self._fit_lock:
+            for user_id in list(pool.reservoir):
+                _update_reservoir(pool, await self._store.load_profile(user_id))
+            pool.changed = True
+            if pool.generation:
+                await self._fit_prior(pool, cold=True)
 
     async def refresh_prior(self, policy: str) -> None:
         """Learn one policy's prior again from its reservoir, from nothing and all the way."""
@@ -334,7 +353,7 @@ class PopulationPriorRefresher:
         """Fill the reservoir: with the users it held, or where nobody knows, with the sample it would have held."""
         began = self._store.next_seq(self._clock())
         try:
-            for user_id in members if members is not None else await self._select_sample(pool.capacity):
+            for user_id in members if members is not None else await self.select_sample(pool.capacity):
                 profile = self._store.get_cached_profile(user_id) or await self._store.load_profile(user_id)
                 if user_id not in pool.reservoir:
                     _update_reservoir(pool, profile)
@@ -355,7 +374,7 @@ class PopulationPriorRefresher:
             async with self._fit_lock:
                 await self._fit_prior(pool, cold=anew)
 
-    async def _select_sample(self, count: int) -> list[str]:
+    async def select_sample(self, count: int) -> list[str]:
         """The ids that a reservoir of all known users would hold."""
         smallest: list[tuple[int, str]] = []
         async for user_ids in self._iter_user_ids():

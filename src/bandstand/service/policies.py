@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from bandstand.bandit.policies import Policy
 from bandstand.service import promotion
 from bandstand.service.context import ServiceContext
 
@@ -41,17 +40,10 @@ def list_policies(deployment: ServiceContext) -> list[dict[str, Any]]:
             "shadow": policy in in_shadow,
             "aliases": aliases.get(policy.name, []),
             "parameters": dict(policy.parameters),
-            "prior": _get_prior_kind(policy),
+            "prior": policy.prior_kind,
             "schema": policy.schema.name,
             "schema_hash": policy.schema.hash,
             "feature_labels": list(policy.schema.weight_labels),
         }
         for policy in deployment.catalogue.policies.values()
     ]
-
-
-def _get_prior_kind(policy: Policy) -> str | None:
-    """What a user starts from; None where the policy believes nothing of users."""
-    if "prior" not in policy.options:
-        return None
-    return "population" if policy.learns_prior else "standard"

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from bandstand.bandit.profile import PolicyState
+from bandstand.learning.drift import MemoryStatus
 from bandstand.service import experiment, judgements, loop, shadow_value
 from bandstand.service.context import ServiceContext, format_time
 
@@ -51,8 +52,24 @@ async def load_deployment_stats(deployment: ServiceContext, *, days: int = loop.
             }
             for name, total in sorted(totals.items())
         },
+        "memory": {each.policy: _build_memory(each) for each in deployment.drift.list_statuses()},
         "experiment": await experiment.load_experiment_status(deployment),
         "shadows": await shadow_value.load_shadow_values(deployment),
         "loop": await loop.load_loop_health(deployment, days),
         "judge": None if deployment.judge_worker is None else await judgements.load_coverage(deployment.judge_worker),
+    }
+
+
+def _build_memory(status: MemoryStatus) -> dict[str, Any]:
+    change = status.change
+    return {
+        "half_life_days": status.memory.half_life or None,
+        "since": format_time(status.memory.since or None),
+        "changed_at": None if change is None else format_time(change.ts),
+        "gain": None if change is None else change.gain,
+        "compared_at": format_time(status.checked_at),
+        "scores": [
+            {"half_life_days": memory.half_life or None, "since": format_time(memory.since or None), "score": score}
+            for memory, score in status.scores
+        ],
     }

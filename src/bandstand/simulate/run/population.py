@@ -5,9 +5,6 @@ from bandstand.bandit.population import PopulationPrior, is_fit_due
 from bandstand.bandit.reservoir import Reservoir, compute_capacity
 from bandstand.bandit.ridge import Prior, RidgeState
 
-REFRESH_REWARDS = 200
-"""New rewards after which the prior is estimated anew at the latest: serving's own default."""
-
 _SAMPLE = b"simulate"
 
 
@@ -16,11 +13,11 @@ class SimulatedPopulation:
 
     Args:
         policy: whose prior it is.
-        refresh_rewards: new rewards after which it is estimated anew at the latest; see
+        refresh_rewards: new rewards after which it is estimated anew; where it is not given, as they grow, see
             :func:`bandstand.bandit.population.is_fit_due`.
     """
 
-    def __init__(self, policy: Policy, refresh_rewards: int = REFRESH_REWARDS) -> None:
+    def __init__(self, policy: Policy, refresh_rewards: int | None = None) -> None:
         self._policy = policy
         self._refresh_rewards = refresh_rewards
         self._prior = PopulationPrior.from_base(policy.prior)

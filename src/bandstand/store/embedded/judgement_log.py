@@ -188,7 +188,7 @@ class EmbeddedJudgements:
         def on_committed() -> None:
             revocation.on_committed()
             if reward is not None:
-                updates.apply_reward(user.profile, reward)
+                updates.apply_reward(self._directory.registry, user.profile, reward)
 
         def on_rejected() -> None:
             revocation.on_rejected()
