@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.config.settings import load_catalogue, read_settings
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import read_settings
 from bandstand.evaluate import Formula
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.spec import EvaluationSpec, evaluate_decisions

@@ -55,9 +55,19 @@ TONES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
 }
 TOPICS = (
-    "pay the rent", "ring your mother", "book the dentist", "water the plants", "send the invoice", "fix the tap",
-    "answer the landlord", "tidy the desk", "plan the trip", "read the contract", "renew the passport", "sort the photos",
-)  # fmt: skip
+    "pay the rent",
+    "ring your mother",
+    "book the dentist",
+    "water the plants",
+    "send the invoice",
+    "renew the passport",
+    "answer the landlord",
+    "tidy the desk",
+    "plan the trip",
+    "read the contract",
+    "fix the tap",
+    "sort the photos",
+)
 LENGTHS = (0, 2, 5)
 """Sentences beside the two that every message has."""
 

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,7 +79,10 @@ def test_a_schema_reads_the_candidates_content() -> None:
     assert schema.dimension == 65
     assert schema.labels[1] == "words~0"
     assert schema.labels[-1] == "words~length"
-    candidates = [{"id": "a", "content": "Sit down."}, {"id": "b", "content": "", "features": {"content": "Stand up."}}]
+    candidates: list[dict[str, Any]] = [
+        {"id": "a", "content": "Sit down."},
+        {"id": "b", "content": "", "features": {"content": "Stand up."}},
+    ]
     x = schema.encode({}, schema.read_candidates(candidates))
     assert x[0, 1:].tolist() == list(hash_text("Sit down.", 64, "words"))
     assert x[1, 1:].tolist() == list(hash_text("Stand up.", 64, "words"))

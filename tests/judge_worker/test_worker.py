@@ -126,8 +126,10 @@ async def test_turns_are_judged_and_taught(place: Place) -> None:
     assert state.reward_count == 3
     assert state.cumulative_reward == pytest.approx(0.0)
     told = await judgements.load_detail(place.judging, found[0])
-    assert (told["verdict"]["raw"], told["verdict"]["rationale"]) == ("words", "it said so")
-    assert told["applied"]["taxonomy_hash"] == FOLLOWUP.hash
+    assert told.verdict is not None
+    assert told.applied is not None
+    assert (told.verdict["raw"], told.verdict["rationale"]) == ("words", "it said so")
+    assert told.applied["taxonomy_hash"] == FOLLOWUP.hash
 
 
 async def test_one_poisoned_turn_blocks_nobody(place: Place) -> None:
@@ -282,11 +284,11 @@ async def test_unscored_turns_release_their_decision_and_can_be_tried_again(plac
     assert (first.state, first.reason) == ("unscored", "timeout")
     await rewards.reward(place.deployment, {"decision_id": lost.decision_id, "reward": 1.0}, client="shop")
     answer = await judgements.retry(place.judging, "ops", reason="timeout")
-    assert answer == {"ok": True, "retried": 1, "left": 1}
+    assert answer == judgements.RetryResult(retried=1, left=1)
     again = await place.made(replace(first, state="waiting"))
     assert (again.state, again.rounds) == ("unscored", 2)
     assert (await place.store.get_judgement(second.judgement_id)).rounds == 1
-    assert (await judgements.retry(place.judging, "ops", reason="refusal"))["retried"] == 0
+    assert (await judgements.retry(place.judging, "ops", reason="refusal")).retried == 0
 
 
 async def test_a_decision_that_retention_has_taken_keeps_no_other_turn_from_its_try(tmp_path: Path) -> None:
@@ -298,7 +300,7 @@ async def test_a_decision_that_retention_has_taken_keeps_no_other_turn_from_its_
     await place.store.apply_retention()
     legacy = await place.made(await place.take("timeout"))
     found = await judgements.retry(place.judging, "ops", judgement_ids=[gone.judgement_id, legacy.judgement_id])
-    assert found == {"ok": True, "retried": 1, "left": 1}
+    assert found == judgements.RetryResult(retried=1, left=1)
     await place.close()
 
 
@@ -308,16 +310,13 @@ async def test_reapplying_holds_old_verdicts_to_the_new_gate(place: Place, tmp_p
     capped = await place.take("pos_praise")
     await place.made(capped)
     place.judging.conclusions.gate = Gate(tau=0.95)
-    assert await judgements.reapply_gate(place.judging, "ops", since=0) == {
-        "ok": True,
-        "looked_at": 4,
-        "changed": 3,
-        "out_of_reach": 0,
-    }
+    assert await judgements.reapply_gate(place.judging, "ops", since=0) == judgements.ReapplyResult(
+        looked_at=4, changed=3, out_of_reach=0
+    )
     assert (await place.state()).reward_count == 0
-    assert (await judgements.reapply_gate(place.judging, "ops", since=0))["changed"] == 0, "idempotent"
+    assert (await judgements.reapply_gate(place.judging, "ops", since=0)).changed == 0, "idempotent"
     place.judging.conclusions.gate = OPTIONS.gate
-    assert (await judgements.reapply_gate(place.judging, "ops", since=0))["changed"] == 3
+    assert (await judgements.reapply_gate(place.judging, "ops", since=0)).changed == 3
     state = await place.state()
     assert state.reward_count == 3
     assert state.cumulative_reward == pytest.approx(0.8)
@@ -426,7 +425,8 @@ async def test_words_go_after_their_days_and_verdicts_stay(place: Place) -> None
         assert ledger.execute("SELECT count(*) FROM turns").fetchone() == (0,)
         assert "words" not in "".join(str(row) for row in ledger.execute("SELECT document, quotes FROM verdicts"))
     told = await judgements.load_detail(place.judging, found)
-    assert (told["verdict"]["label"], told["verdict"]["raw"], told["verdict"]["rationale"]) == ("pos_praise", None, "")
+    assert told.verdict is not None
+    assert [told.verdict[name] for name in ("label", "raw", "rationale")] == ["pos_praise", None, ""]
     await judgements.override(place.judging, found.judgement_id, "neutral", "ops")
     await judgements.retry(place.judging, "ops", judgement_ids=[unscored.judgement_id])
     assert (await place.made(replace(unscored, state="waiting"))).reason == "expired"
@@ -446,4 +446,4 @@ async def test_erasure_takes_what_waits_too(place: Place) -> None:
         ):
             assert all(ledger.execute(count, (each.seq,)).fetchone() == (0,) for each in waiting)
     coverage = await judgements.load_coverage(place.judging)
-    assert coverage["policies"]["linucb-v2"]["waiting"] == 0
+    assert coverage.policies["linucb-v2"].waiting == 0

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bandstand.config.settings import JudgePrice, Settings
+from bandstand.config.judge import JudgePrice
+from bandstand.config.settings import Settings
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.wiring.judge_worker import build_environment, build_judge_worker

@@ -8,10 +8,10 @@ Here the units come from the data. All is computed from the ridge sums, so that 
 2. *Prior* in these coordinates: the weights of the columns are N(0, σ²/λ · H), the intercept is N(r̄, max(σ²/λ, Var r)).
    H is the columns' correlation, shrunk towards I as long as rewards are few: directions in which contexts really
    differ may matter more than a column that differs alone and rarely.
-3. *σ² and λ* maximise the marginal likelihood of all rewards, in which the weights are integrated out (the evidence:
-   MacKay 1992, "Bayesian interpolation"; Bishop 2006, §3.5), times a log-normal around λ₀ = 0.1 · columns: the rule
-   that decides where the evidence tells little. σ² is in closed form for each λ of a grid. Rewards are hardly ever
-   quite linear, so σ² is then taken to be 0.7 σ² + 0.3 Var r.
+3. *σ² and λ* maximise the marginal likelihood of all rewards, in which the weights are integrated out (evidence: MacKay
+   1992, "Bayesian interpolation"; Bishop 2006, §3.5), times a log-normal around λ₀ = 0.1 · columns: the rule that
+   decides where the evidence tells little. σ² is in closed form for each λ of a grid. Rewards are hardly ever quite
+   linear, so σ² is then taken to be 0.7 σ² + 0.3 Var r.
 4. *Back*: a weight vector w of z is θ = Aᵀ w of x, for θ·x = w·A x; so Σ = Aᵀ Cov(w) A.
 
 Hence the law: map any column x_j → p x_j + q (p ≠ 0; q only with an intercept) and rewards r → a + b r (b > 0; a only

@@ -96,7 +96,7 @@ def score_memories(
 
 
 def choose_memory(memories: Sequence[Memory], scores: FloatArray) -> Memory:
-    """Return the best memory: one that forgets nothing since it began has a bonus, and the first of equals wins."""
+    """Return the best memory; one that never forgot has a bonus, and the first of equals wins."""
     begun = memories[0].since
     bonus = np.array([_BONUS * (not each.half_life and each.since in {0.0, begun}) for each in memories])
     return memories[int((scores + bonus).argmax())]

@@ -7,23 +7,31 @@ given. Each kind reads one feature schema, states its parameters with their limi
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from bandstand.bandit.arrays import FloatArray, read_only
 from bandstand.bandit.disjoint import to_disjoint_posterior
-from bandstand.bandit.distribution import TIE_TOLERANCE, Distribution, compute_greedy_probabilities
+from bandstand.bandit.distribution import (
+    TIE_TOLERANCE,
+    Distribution,
+    DistributionBatch,
+    compute_greedy_probabilities,
+    compute_greedy_rows,
+)
 from bandstand.bandit.features import FeatureSchema
 from bandstand.bandit.memory import Memory
 from bandstand.bandit.population import PopulationPrior, PriorForm, refresh_steps
 from bandstand.bandit.prior import MAX_ITERATIONS
-from bandstand.bandit.ridge import Posterior, Prior, RidgeState
+from bandstand.bandit.ridge import Posterior, Prior, RidgeState, compute_stacked_moments
 from bandstand.definition import describe_unknown, hash_definition, is_number, to_configuration_error
 from bandstand.errors import FieldError
+
+PriorKind = Literal["auto", "standard", "population"]
 
 
 class ParameterLimits(NamedTuple):
@@ -77,7 +85,7 @@ class Policy(ABC):
             numbers.get("variance", 1.0) * np.eye(schema.weight_count),
             numbers.get("noise", 1.0),
         )
-        self.prior_kind = words.get("prior")
+        self.prior_kind = _PRIOR_KINDS.get(words.get("prior", ""))
         self.learns_prior = self.prior_kind not in {None, _STANDARD}
         self.prior_form = PriorForm(schema.has_intercept, schema.block_count)
         self.sums_width = math.isqrt(max(1, schema.block_count) * schema.weight_count**2)
@@ -127,6 +135,21 @@ class Policy(ABC):
             steps = _COLD_STEPS * steps if blocks else MAX_ITERATIONS
         return PopulationPrior.fit(members, self.prior, previous, steps=steps, form=self.prior_form)
 
+    def compute_distributions(
+        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: Sequence[float]
+    ) -> DistributionBatch:
+        """Return the distributions of n requests of K candidates each, as :meth:`distribution` states each.
+
+        Args:
+            posteriors: what is believed of the user of each.
+            x: the candidates of each, shape (n, K, d).
+            seeds: one for each.
+
+        Raises:
+            ValueError: as :meth:`distribution`, for whichever.
+        """
+        return DistributionBatch.stack([self.distribution(*each) for each in zip(posteriors, x, seeds, strict=True)])
+
     @abstractmethod
     def _distribution(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:
         """Return the distribution as :meth:`distribution` states it."""
@@ -173,6 +196,7 @@ _HALF_LIFE = ParameterLimits(0.0, 0.0, 36_500.0)
 _AUTO = "auto"
 _STANDARD = "standard"
 _PRIOR = (_AUTO, _STANDARD, "population")
+_PRIOR_KINDS: Mapping[str, PriorKind] = {"auto": "auto", "standard": "standard", "population": "population"}
 """``population`` is what ``auto`` was called when it began at the standard prior instead of at the evidence's."""
 
 
@@ -204,6 +228,16 @@ class LinUCB(Policy):
         score = mean + self.parameters["alpha"] * width
         return Distribution(mean, width, score, compute_greedy_probabilities(score), self.parameters["floor"])
 
+    def compute_distributions(
+        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: Sequence[float]
+    ) -> DistributionBatch:
+        """Return all of them by one product each for means and widths."""
+        if self.schema.block_count:
+            return super().compute_distributions(posteriors, x, seeds)
+        mean, width = compute_stacked_moments(posteriors, x)
+        score = mean + self.parameters["alpha"] * width
+        return DistributionBatch(mean, width, score, compute_greedy_rows(score), self.parameters["floor"])
+
 
 class EpsilonGreedy(Policy):
     """With probability ε a uniform pick, else the largest θ·x; score = θ·x.
@@ -226,6 +260,15 @@ class EpsilonGreedy(Policy):
         return Distribution(
             mean, posterior.compute_widths(x), mean, compute_greedy_probabilities(mean), self.parameters["epsilon"]
         )
+
+    def compute_distributions(
+        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: Sequence[float]
+    ) -> DistributionBatch:
+        """Return all of them by one product each for means and widths."""
+        if self.schema.block_count:
+            return super().compute_distributions(posteriors, x, seeds)
+        mean, width = compute_stacked_moments(posteriors, x)
+        return DistributionBatch(mean, width, mean, compute_greedy_rows(mean), self.parameters["epsilon"])
 
 
 class Thompson(Policy):

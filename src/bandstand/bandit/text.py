@@ -98,4 +98,5 @@ def _mix(hashes: _Hashes) -> _Hashes:
 def _count(hashes: _Hashes, columns: int) -> FloatArray:
     """Return the sum of the signs that fall into each column, shape (columns,)."""
     signs = (hashes & np.uint64(1)).astype(np.float64) * 2.0 - 1.0
-    return np.bincount(((hashes >> np.uint64(1)) % np.uint64(columns)).astype(np.int64), signs, columns)
+    columns_hit = ((hashes >> np.uint64(1)) % np.uint64(columns)).astype(np.int64)
+    return np.bincount(columns_hit, signs, columns).astype(np.float64)

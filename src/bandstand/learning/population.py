@@ -1,7 +1,8 @@
 """The population priors of a running deployment: fed by rewards, refitted beside the requests, kept on disk.
 
 A reward hands the user's new sums to a reservoir, which costs a look-up. After enough of them a thread refits the prior
-of that policy from the reservoir alone; no document is read for it. A new prior is a new object, by which every cached
+of that policy from the reservoir alone; no document is read for it. When is enough, and how much of a core it may take,
+:class:`~bandstand.learning.refit_schedule.RefitSchedule` says. A new prior is a new object, by which every cached
 posterior notices at its next use that it is out of date. What users have taught is stored without any prior.
 """
 
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -19,17 +21,16 @@ import structlog
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.disjoint import DisjointPrior
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.population import PopulationPrior, is_fit_due
+from bandstand.bandit.population import PopulationPrior
 from bandstand.bandit.profile import Profile, StateKey
 from bandstand.bandit.reservoir import Reservoir, compute_capacity, compute_sampling_key
 from bandstand.bandit.ridge import Prior
 from bandstand.errors import BandstandError
+from bandstand.learning.refit_schedule import RefitSchedule
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
 from bandstand.store.records import Reward
 
-_PAUSE_S = 0.5  # at least, between two refreshes
-_CPU_SHARE = 0.02  # of a core, that refreshes may take on average
 _PAGE_SIZE = 1000
 _MAX_LINEAGE = 100
 
@@ -77,7 +78,7 @@ class PopulationPriorRefresher:
         catalogue: the configured policies.
         store: where users' sums come from at a start.
         files: where priors are kept; without, they live as long as the process.
-        refresh_rewards: rewards after which a prior is refitted; as they grow where it is not given.
+        refresh_rewards: rewards after which a prior is refitted, at the least; where it is not given, as they grow.
         clock: seconds since the epoch.
     """
 
@@ -93,14 +94,13 @@ class PopulationPriorRefresher:
         self._policies = [policy for policy in catalogue.policies.values() if policy.learns_prior]
         self._store = store
         self._files = files
-        self._refresh_rewards = refresh_rewards
+        self._schedule = RefitSchedule(refresh_rewards)
         self._clock = clock
         self._pools: dict[str, _Pool] = {}
         self._refresh_due = asyncio.Event()
         self._loaded = asyncio.Event()
         self._fit_lock = asyncio.Lock()
         self._refresh_task: asyncio.Task[None] | None = None
-        self._cpu_s = 0.0  # that fits have taken
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -135,13 +135,12 @@ class PopulationPriorRefresher:
             self._loaded.set()
         while True:
             await self._refresh_due.wait()
+            await asyncio.sleep(self._schedule.compute_rest(time.monotonic()))
             self._refresh_due.clear()
             due = [pool for pool in self._pools.values() if self._is_due(pool)]
-            began = self._cpu_s
             for pool in due:
                 async with self._fit_lock:
                     await self._fit_prior(pool, 1 / len(due))
-            await asyncio.sleep(max(_PAUSE_S, (self._cpu_s - began) / _CPU_SHARE))
 
     # ── the hot path ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -171,13 +170,13 @@ class PopulationPriorRefresher:
                 pool.new_rewards += _update_reservoir(pool, profile)
                 pool.seq = reward.seq
                 pool.changed = True
-                if self._is_due(pool):
+                if not self._refresh_due.is_set() and self._is_due(pool):
                     self._refresh_due.set()
 
     # ── users who go ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def apply_reset(self, user_id: str) -> None:
-        """Let go of a user who was reset; the priors do with the next refresh, which is now."""
+        """Let go of a user who was reset; the priors do with the next refresh, as soon as the schedule allows."""
         for pool in self._pools.values():
             if pool.reservoir.remove(user_id):
                 pool.changed = True
@@ -254,23 +253,16 @@ class PopulationPriorRefresher:
     # ── beside it ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _is_due(self, pool: _Pool) -> bool:
-        return pool.is_reset or is_fit_due(pool.new_rewards, pool.prior.rewards, self._refresh_rewards)
+        return pool.is_reset or pool.new_rewards >= self._schedule.count_needed(pool.prior.rewards)
 
     async def _fit_prior(self, pool: _Pool, share: float = 1.0, *, cold: bool = False) -> None:
         """Replace the prior by what the reservoir supports now; if that fails the old one stands."""
         members, seq, pool.new_rewards, pool.is_reset = pool.reservoir.members(), pool.seq, 0, False
         earlier = None if cold else pool.prior
-
-        def fit() -> PopulationPrior:
-            began = time.thread_time()
-            try:
-                return pool.policy.fit_prior(members, earlier, share=share)
-            finally:
-                self._cpu_s += time.thread_time() - began
-
+        fit = partial(pool.policy.fit_prior, members, earlier, share=share)
         began = time.perf_counter()
         try:
-            prior = await asyncio.get_running_loop().run_in_executor(self._thread, fit)
+            prior = await asyncio.get_running_loop().run_in_executor(self._thread, self._schedule.measure_refit, fit)
         except (ValueError, ArithmeticError):  # numpy's LinAlgError is a ValueError
             log.exception("prior not learned", policy=pool.policy.name, users=len(members))
             return
@@ -370,7 +362,7 @@ class PopulationPriorRefresher:
         gone += [user_id for user_id in members or () if user_id not in pool.reservoir]
         anew = bool(gone) or revoked
         rewards = sum(state.count for state in pool.reservoir.members().values())
-        if anew or (not pool.generation and is_fit_due(rewards, 0, self._refresh_rewards)):
+        if anew or (not pool.generation and rewards >= self._schedule.count_needed(0)):
             async with self._fit_lock:
                 await self._fit_prior(pool, cold=anew)
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field, replace
 from datetime import UTC, datetime
+from typing import overload
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.experiment import Arm, Experiment, Split
@@ -15,6 +16,7 @@ from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.drift import DriftWatcher
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowRunner
+from bandstand.service.score_batch import ScoreBatch
 from bandstand.store.ids import DecisionIds
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
@@ -45,6 +47,7 @@ class ServiceContext:
         promotion_lock: held by whoever changes the active policy.
         running_experiment: when the experiment began.
         shadows: looks at decisions; ``None`` where no policy is in the shadow.
+        scoring: decides requests together.
     """
 
     catalogue: Catalogue
@@ -68,6 +71,7 @@ class ServiceContext:
     promotion_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     running_experiment: ExperimentStart | None = field(init=False, default=None)
     shadows: ShadowRunner | None = field(init=False, default=None)
+    scoring: ScoreBatch = field(init=False)
     _split: Split | None = field(init=False, default=None)
 
     def __post_init__(
@@ -76,6 +80,7 @@ class ServiceContext:
         prior_files: PriorFiles | None,
         prior_refresh_rewards: int | None,
     ) -> None:
+        self.scoring = ScoreBatch(self)
         self.population = shared_population or PopulationPriorRefresher(
             self.catalogue, self.store, prior_files, refresh_rewards=prior_refresh_rewards, clock=self.clock
         )
@@ -129,6 +134,10 @@ class ServiceContext:
         return self.population.get_prior(policy, user_id)
 
 
+@overload
+def format_time(ts: float) -> str: ...
+@overload
+def format_time(ts: float | None) -> str | None: ...
 def format_time(ts: float | None) -> str | None:
     """A time as the wire has it: ISO 8601 in UTC."""
     return None if ts is None else datetime.fromtimestamp(ts, UTC).isoformat()

@@ -3,7 +3,7 @@
 A second engine implements :class:`Store` in another way and keeps the same laws (``tests/store/checks.py``).
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from bandstand.bandit.memory import TaughtReward
@@ -66,13 +66,14 @@ class DecisionLog(Protocol):
     def next_seq(self, ts: float) -> int:
         """The number of an event about to be submitted."""
 
-    async def decide(self, decision: Decision) -> Decision:
-        """Log a decision and count it.
+    def decide(self, decision: Decision) -> Awaitable[Decision]:
+        """Log a decision and count it: submitted by the call, and committed once what it returns has been awaited.
 
         The user must be in memory, and no await may lie between :meth:`next_seq` and this call.
 
         Returns:
-            The decision that stands under its id: the given one, or, for a caller's own id, the one already there.
+            To be awaited: the decision that stands under its id, which is the given one, or, for a caller's own id, the
+            one already there.
 
         Raises:
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.

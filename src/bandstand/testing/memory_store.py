@@ -2,7 +2,7 @@
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from itertools import islice
 from time import time
 from typing import Any
@@ -88,8 +88,16 @@ class MemoryStore(Store):
         """The number of an event about to be handed over."""
         return self._events.sequence.next(ts)
 
-    async def decide(self, decision: Decision) -> Decision:
+    def decide(self, decision: Decision) -> Awaitable[Decision]:
         """Log a decision and count it."""
+        stands = self._log_decision(decision)
+
+        async def get_standing() -> Decision:
+            return stands
+
+        return get_standing()
+
+    def _log_decision(self, decision: Decision) -> Decision:
         earlier = self._events.decisions.get(decision.decision_id)
         if earlier is not None:
             return earlier

@@ -17,7 +17,8 @@ from bandstand.api.routes.generation import log_prompts
 from bandstand.api.routes.judge_endpoints import build_opinions_router
 from bandstand.api.routes.judgements import build_judgements_router
 from bandstand.api.routes.simulations import build_simulations_router
-from bandstand.config.settings import Settings, load_catalogue
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import Settings
 from bandstand.console.router import ConsoleContext, build_console_router
 from bandstand.console.session import Sessions
 from bandstand.generate.generator import TipGenerator

@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bandstand.config.settings import Settings, read_deployment_tables
+from bandstand.config.catalogue import read_deployment_tables
+from bandstand.config.settings import Settings
 from bandstand.errors import ConfigurationError
 from bandstand.judge import correction
 from bandstand.judge.artifacts import read_calibrations, read_weights

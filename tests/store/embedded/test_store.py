@@ -13,6 +13,7 @@ from bandstand.errors import BandstandError, OverloadedError, StorageUnavailable
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners import replay
 from bandstand.store.learners.documents import Documents
+from bandstand.store.sqlite.log_sync import LogSync
 from bandstand.store.sqlite.writer import Writer
 from tests.store.checks import HOSTILE_IDS
 from tests.store.given import (
@@ -209,17 +210,18 @@ async def test_few_users_stay_warm_and_all_keep_their_state(tmp_path: Path) -> N
 
 
 async def test_a_user_with_events_in_flight_is_not_evicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with Subject(embedded(tmp_path, replace(BUSY, max_warm_users=1))) as subject:
+    async with Subject(embedded(tmp_path, replace(BUSY, max_warm_users=1, sync=True))) as subject:
         await subject.decide("anna")
-        with held(monkeypatch, Writer, "_commit") as gate:
-            decision = asyncio.create_task(subject.decide("anna"))
+        with held(monkeypatch, LogSync, "sync") as gate:
+            reward = asyncio.create_task(subject.teach("anna"))
             await asyncio.to_thread(gate.reached.wait, 10)
             for number in range(20):
                 await subject.store.load_profile(f"user-{number}")
             await settled(lambda: subject.store.status().warm_users <= 2)
             assert subject.store.get_cached_profile("anna") is not None
-        await decision
-        assert (await subject.state("anna")).pulls == 2
+            assert not reward.done()
+        await reward
+        assert (await subject.state("anna")).reward_count == 1
 
 
 async def test_many_users_in_little_memory_lose_nothing(tmp_path: Path) -> None:

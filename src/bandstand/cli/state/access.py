@@ -1,7 +1,6 @@
 """The two ways to change a state: ask the service that runs on it, or own the directory for as long as it takes."""
 
 import asyncio
-import ipaddress
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,6 +12,7 @@ import typer
 
 from bandstand.cli.state.directory import StateLocation
 from bandstand.errors import ConfigurationError, InvalidRequestError, StorageUnavailableError
+from bandstand.loopback import is_loopback
 from bandstand.service.context import ServiceContext
 from bandstand.store.embedded.state_directory import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
@@ -100,7 +100,7 @@ def call_service(url: str, api_key: str | None, method: str, path: str, **reques
     headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
     try:
         base = httpx.URL(url)
-        with httpx.Client(base_url=base, trust_env=not _is_loopback(base.host), timeout=_SECONDS) as client:
+        with httpx.Client(base_url=base, trust_env=not is_loopback(base.host), timeout=_SECONDS) as client:
             response = client.request(method, path, headers=headers, **request)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ConfigurationError(f"--url {url}: {str(error) or type(error).__name__}") from error
@@ -113,10 +113,3 @@ def call_service(url: str, api_key: str | None, method: str, path: str, **reques
     detail = answer.get("detail") if isinstance(answer, dict) else None
     kind = StorageUnavailableError if response.is_server_error else InvalidRequestError
     raise kind(f"--url {url} answered {response.status_code}: {detail or 'this is no Bandstand'}")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -5,7 +5,7 @@ import math
 from bandstand.bandit.arrays import FloatArray
 from bandstand.bandit.distribution import Distribution, extract_second_uniform
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.population import PopulationPrior, is_fit_due
+from bandstand.bandit.population import PopulationPrior, count_new_rewards
 from bandstand.bandit.profile import PolicyState, Profile
 from bandstand.bandit.reservoir import Reservoir, compute_capacity
 
@@ -49,9 +49,13 @@ class CandidatePolicy:
         state.learn(x, reward, weight, ts, self.policy.half_life)
         self.rewards += 1
         self._add_to_reservoir(user, state)
-        every = self._refresh_rewards and max(self._refresh_rewards, math.ceil(_REFRESH_SHARE * self._fitted))
-        if is_fit_due(self.rewards - self._fitted, self._fitted, every):
+        if self.rewards - self._fitted >= self._count_needed():
             self.refresh()
+
+    def _count_needed(self) -> int:
+        if self._refresh_rewards is None:
+            return count_new_rewards(self._fitted)
+        return max(self._refresh_rewards, math.ceil(_REFRESH_SHARE * self._fitted))
 
     def remove_user(self, user: int) -> None:
         """Forget a user; their share in the population prior goes with its next refit."""

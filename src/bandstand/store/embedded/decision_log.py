@@ -2,8 +2,10 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable
 
 from bandstand.store.embedded.state_directory import EventCollisionError, EventFuture, StateDirectory
+from bandstand.store.learners.open_decisions import OpenDecision
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.records import Decision
 from bandstand.store.sqlite.schema import (
@@ -27,23 +29,36 @@ class EmbeddedDecisions:
         self._directory = directory
         self._recent: OrderedDict[str, Decision] = OrderedDict()
 
-    async def decide(self, decision: Decision) -> Decision:
-        """Log a decision and count it.
+    def decide(self, decision: Decision) -> Awaitable[Decision]:
+        """Log a decision and count it: submitted now, and there once it is awaited.
 
         The user must be in memory, and no await may lie between numbering the decision and this call.
         """
+        if decision.own_id and (earlier := self._recent.get(decision.decision_id)) is not None:
+            return self._wait_for_earlier(earlier)
+        return self._wait_for_commit(decision, self._submit(decision))
+
+    async def _wait_for_earlier(self, earlier: Decision) -> Decision:
         try:
-            if decision.own_id and (earlier := self._recent.get(decision.decision_id)) is not None:
-                await self._directory.wait_committed(earlier.seq)
-                return earlier
-            future = self._submit(decision)
+            await self._directory.wait_committed(earlier.seq)
+        except EventCollisionError:
+            return await self._find_existing(earlier)
+        return earlier
+
+    async def _wait_for_commit(self, decision: Decision, future: EventFuture) -> Decision:
+        try:
             await (asyncio.shield(future) if decision.own_id else future)  # others may wait for it too
         except EventCollisionError:
-            existing = await self.find_receipt(decision.decision_id)  # memory had forgotten it, the ledger had not
-            if existing is None:
-                raise
-            return existing
+            return await self._find_existing(decision)
         return decision
+
+    async def _find_existing(self, decision: Decision) -> Decision:
+        """What the ledger holds under the id: memory had forgotten it."""
+        existing = await self.find_receipt(decision.decision_id)
+        if existing is None:
+            message = "the event collided with another; try again"
+            raise EventCollisionError(message)
+        return existing
 
     def _submit(self, decision: Decision) -> EventFuture:
         user = self._directory.users[decision.user_id]
@@ -63,6 +78,7 @@ class EmbeddedDecisions:
 
         def on_committed() -> None:
             user.profile.apply_decision(decision.seq, decision.policy.key, decision.ts, exploring=decision.exploring)
+            user.open_decisions.add(OpenDecision(decision.seq, decision.policy.name, decision.tip_id))
             decision.body, decision.numbers = b"", None  # the ledger has them; a reward needs only x
 
         def on_rejected() -> None:

@@ -9,6 +9,7 @@ from bandstand.errors import AlreadyRewardedError, BandstandError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.revocation_log import EmbeddedRevocations, PendingRevocation
 from bandstand.store.embedded.state_directory import EventFuture, StateDirectory
+from bandstand.store.learners.open_decisions import OpenDecisions
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.records import Array, Decision, Reward, first_seq_at
 from bandstand.store.sqlite.schema import (
@@ -189,6 +190,7 @@ class EmbeddedJudgements:
             revocation.on_committed()
             if reward is not None:
                 updates.apply_reward(self._directory.registry, user.profile, reward)
+                user.open_decisions = OpenDecisions(is_loaded=False)  # the ledger knows what this one was linked to
 
         def on_rejected() -> None:
             revocation.on_rejected()

@@ -6,15 +6,14 @@ from bandstand.errors import UnknownDecisionError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys, add_key_row, build_mismatch_error
 from bandstand.store.embedded.state_directory import EventCollisionError, EventFuture, StateDirectory
+from bandstand.store.learners.open_decisions import OpenDecision, read_open_decisions
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.protocol import require_made_by
 from bandstand.store.records import AcceptedReward, Decision, Reward, first_seq_at
 from bandstand.store.sqlite.schema import (
-    INSERT_LEGACY_REWARD,
     INSERT_REWARD,
     LEGACY_LINK_SECONDS,
     Row,
-    build_legacy_reward_row,
     build_reward_row,
 )
 from bandstand.store.tables.judgements import RewardPendingError
@@ -48,11 +47,7 @@ class EmbeddedRewards:
     async def _log(self, reward: Reward) -> AcceptedReward:
         if reward.idempotency is not None and (known := await self._keys.find_reward(reward.idempotency)) is not None:
             return AcceptedReward(known, "key")
-        while True:
-            user = await self._directory.users.get_or_load(reward.user_id)
-            decision = None if reward.decision_id is None else await self._decisions.find_decision(reward.decision_id)
-            if self._decisions.is_unchanged(user, decision):
-                break  # nothing moved while we waited: from here to the submission there is no await
+        user, decision = await self._find_rewarded(reward)  # from here to the submission there is no await
         if reward.idempotency is not None and (flying := self._keys.rewards.get(reward.idempotency)) is not None:
             await self._directory.wait_committed(flying.seq)
             return AcceptedReward(flying, "key")
@@ -74,18 +69,39 @@ class EmbeddedRewards:
         await asyncio.shield(self._submit(user, reward, decision))  # others may wait for it too
         return AcceptedReward(reward, "new")
 
+    async def _find_rewarded(self, reward: Reward) -> tuple[CachedUser, Decision | None]:
+        """The user and the decision that a reward is for, neither of which moved while the other was waited for."""
+        while True:
+            user = await self._directory.users.get_or_load(reward.user_id)
+            decision = None
+            if reward.decision_id is not None:
+                decision = await self._decisions.find_decision(reward.decision_id)
+            elif not user.open_decisions.is_loaded:
+                await self._load_open_decisions(user, reward.ts)
+            can_link = reward.decision_id is not None or user.open_decisions.is_loaded
+            if can_link and self._decisions.is_unchanged(user, decision):
+                return user, decision
+
+    async def _load_open_decisions(self, user: CachedUser, ts: float) -> None:
+        open_decisions = user.open_decisions
+        after, before = first_seq_at(ts - LEGACY_LINK_SECONDS), open_decisions.first_seq
+        open_decisions.load(await self._directory.read(read_open_decisions, user.uid, after, before))
+
     def _submit(self, user: CachedUser, reward: Reward, decision: Decision | None) -> EventFuture:
         directory = self._directory
         reward.seq = directory.next_seq(reward.ts)
         uid = directory.ensure_uid(user)
         policy_id = directory.registry.get_id(reward.policy)
         reward.shadow_updates = get_shadow_updates(directory.registry, reward.policy, reward.features, decision)
+        linked: OpenDecision | None = None
         if decision is not None:
-            rows: list[tuple[str, Row]] = [(INSERT_REWARD, build_reward_row(reward, uid, policy_id))]
             decision.reward = reward
+            user.open_decisions.answer(decision.seq)
         else:
             linkable_after = first_seq_at(reward.ts - LEGACY_LINK_SECONDS)
-            rows = [(INSERT_LEGACY_REWARD, build_legacy_reward_row(reward, uid, policy_id, linkable_after))]
+            linked = user.open_decisions.take(reward.policy.name, reward.tip_id, linkable_after)
+        row = build_reward_row(reward, uid, policy_id, None if linked is None else linked.seq)
+        rows: list[tuple[str, Row]] = [(INSERT_REWARD, row)]
         key = reward.idempotency
         add_key_row(rows, reward, self._keys.rewards)
 
@@ -98,6 +114,8 @@ class EmbeddedRewards:
             if decision is not None:
                 decision.reward = None
                 self._decisions.forget(decision)
+            if linked is not None:
+                user.open_decisions.give_back(linked)
             if key is not None:
                 self._keys.rewards.pop(key, None)
 

@@ -21,6 +21,7 @@ from bandstand.store.learners.documents import Documents
 from bandstand.store.learners.user_cache import CachedUser, UserCache, read_user
 from bandstand.store.records import Sequence, StoreStatus
 from bandstand.store.sqlite.errors import is_disk_full, to_storage_error
+from bandstand.store.sqlite.log_sync import LogSync
 from bandstand.store.sqlite.ownership import Ownership
 from bandstand.store.sqlite.reader import LedgerReader
 from bandstand.store.sqlite.schema import INSERT_USER, Row, connect, create_tables, find_last_seq
@@ -130,9 +131,10 @@ class StateDirectory:
         self._reader = LedgerReader(self._dir / "ledger.db")
         self.users.open()
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="ledger-reader")
+        log_file = self._dir / "ledger.db-wal"  # opening the ledger has written it
         self._writer = Writer(
             self._connection,
-            sync=self.options.sync,
+            log_sync=LogSync(log_file) if self.options.sync else None,
             max_pending=self.options.max_pending,
             observe=self._observe,
         )
@@ -195,6 +197,8 @@ class StateDirectory:
     def status(self) -> StoreStatus:
         """How the store is doing now."""
         state = {"ready": "ready", "draining": "draining"}.get(self._state, "failed")
+        if self._state == "ready" and self._writer.has_failed:
+            state = "failed"
         return StoreStatus(
             state=state,  # type: ignore[arg-type]  # the three literals above
             durability="full" if self.options.sync else "process",
@@ -277,25 +281,28 @@ class StateDirectory:
         future: EventFuture = self._loop.create_future()
         settle_future = make_done_callback(future)
 
-        def on_done(result: object, error: BaseException | None) -> None:
+        def on_done(_: object, error: BaseException | None) -> None:
+            if error is None:
+                user.registered = True
+                on_committed()
+                user.changed = user.profile.seq > 0  # a generation alone moves nothing that a document holds
+            else:
+                on_rejected()
+
+        def acknowledge(error: BaseException | None) -> None:
             user.pending -= 1
             del self._in_flight[seq]
             if isinstance(error, sqlite3.IntegrityError):
                 error = EventCollisionError("the event collided with another; try again")
-            try:
-                if error is None:
-                    user.registered = True
-                    on_committed()
-                    user.changed = user.profile.seq > 0  # a generation alone moves nothing that a document holds
-                else:
-                    self._last_error = str(error)
-                    on_rejected()
-            finally:
-                self.users.drop_if_stale(user)
-                settle_future(result, error)
+            if error is not None:
+                self._last_error = str(error)
+            self.users.drop_if_stale(user)
+            settle_future(None, error)
 
         try:
-            self._writer.submit(Operation(rows, on_done, durable=durable, tally=tally, sums=sums))
+            self._writer.submit(
+                Operation(rows, on_done, durable=durable, tally=tally, sums=sums, acknowledge=acknowledge)
+            )
         except BaseException:
             on_rejected()
             raise

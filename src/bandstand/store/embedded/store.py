@@ -1,7 +1,7 @@
 """The store that serves from a state directory: the parts of the embedded engine behind one protocol."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +132,8 @@ class EmbeddedStore(Store):
     def next_seq(self, ts: float) -> int:
         return self._directory.next_seq(ts)
 
-    async def decide(self, decision: Decision) -> Decision:
-        return await self._decisions.decide(decision)
+    def decide(self, decision: Decision) -> Awaitable[Decision]:
+        return self._decisions.decide(decision)
 
     async def find_decision(self, decision_id: str) -> Decision | None:
         return await self._decisions.find_decision(decision_id)

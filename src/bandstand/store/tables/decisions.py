@@ -7,6 +7,7 @@ import numpy as np
 
 from bandstand.store.ids import format_id, parse_event_id
 from bandstand.store.records import Decision, PolicyTotals, Reward, UserPage
+from bandstand.store.sqlite.packing import unpack_body
 from bandstand.store.sqlite.schema import EVER
 from bandstand.store.tables.policies import PolicyRegistry
 
@@ -126,7 +127,7 @@ def _to_decision(row: tuple[Any, ...], registry: PolicyRegistry) -> Decision:
         score=score,
         propensity=propensity,
         floor=floor,
-        body=body,
+        body=unpack_body(body),
         numbers=np.frombuffer(raw, dtype=np.float64).reshape(4, -1),
         x=None,
         uid=uid,

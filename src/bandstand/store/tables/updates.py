@@ -9,6 +9,7 @@ from bandstand.bandit.features import read_features
 from bandstand.bandit.profile import Profile
 from bandstand.errors import InvalidRequestError
 from bandstand.store.records import LAST_SEQ, Array, Decision, PolicyRef, Reward, Updates
+from bandstand.store.sqlite.packing import unpack_body
 from bandstand.store.tables.policies import PolicyRegistry
 
 _SELECT_DECISION = "SELECT policy, body, pick FROM decisions WHERE seq = ?"
@@ -84,7 +85,7 @@ def apply_reward(registry: PolicyRegistry, profile: Profile, reward: Reward) -> 
 def _parse_values(features: bytes | None, body: bytes | None, pick: int | None) -> tuple[_Values, _Values]:
     """The raw context, and the raw features of what was rewarded."""
     if features is None:
-        request: dict[str, Any] = json.loads(body or b"")
+        request: dict[str, Any] = json.loads(unpack_body(body or b""))
         return request.get("context", {}), read_features(request["candidates"][pick or 0])
     legacy = json.loads(features)
     # Under another schema of the name, context may be read from what was sent as a feature.
