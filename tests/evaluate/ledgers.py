@@ -23,18 +23,18 @@ from tests.evaluate.world import FloatArray
 from tests.store.populated import Served, catalogue_of
 
 KINDS: Mapping[str, Mapping[str, object]] = {
-    "my-linucb": {"alpha": 0.5, "floor": 0.1},
-    "my-egreedy": {"epsilon": 0.2},
-    "my-thompson": {"floor": 0.1},
-    "my-squarecb": {"floor": 0.1},
+    "my-linucb": {"alpha": 0.5, "floor": 0.1, "prior": "standard"},
+    "my-egreedy": {"epsilon": 0.2, "prior": "standard"},
+    "my-thompson": {"floor": 0.1, "prior": "standard"},
+    "my-squarecb": {"floor": 0.1, "prior": "standard"},
     "my-uniform": {},
     "my-first": {"floor": 0.1},
 }
-"""A policy of every kind, without a population prior."""
+"""A policy of every kind, whose prior nobody teaches: what it would do depends on nobody's timing."""
 
 KINDS_TOML: dict[str, Any] = {
     "policies": {name: {"kind": name.removeprefix("my-"), "schema": "tips-v2", **more} for name, more in KINDS.items()}
-    | {"my-forgetful": {"kind": "linucb", "schema": "tips-v2", "floor": 0.1, "half_life": 0.0005}}
+    | {"my-forgetful": {"kind": "linucb", "schema": "tips-v2", "floor": 0.1, "half_life": 0.0005, "prior": "standard"}}
 }
 
 

@@ -269,7 +269,7 @@ async def test_who_is_erased_is_out_of_the_prior_and_of_its_file(service: Learni
         ridge = profile.policies["linucb-v2", "tips-v2"].ridge
         assert ridge is not None
         members[f"user-{user}"] = ridge
-    without = PopulationPrior.fit(members, POLICY.prior)
+    without = POLICY.fit_prior(members)
     assert same(service.prior(), without.shared, 1e-6)
     assert all(same(service.prior(user), without.get_prior(user), 1e-6) for user in members)
 

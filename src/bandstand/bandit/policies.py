@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,11 +24,14 @@ from bandstand.bandit.distribution import (
     compute_greedy_rows,
 )
 from bandstand.bandit.features import FeatureSchema
+from bandstand.bandit.memory import Memory
 from bandstand.bandit.population import PopulationPrior, PriorForm, refresh_steps
 from bandstand.bandit.prior import MAX_ITERATIONS
 from bandstand.bandit.ridge import Posterior, Prior, RidgeState, compute_stacked_moments
 from bandstand.definition import describe_unknown, hash_definition, is_number, to_configuration_error
 from bandstand.errors import FieldError
+
+PriorKind = Literal["auto", "standard", "population"]
 
 
 class ParameterLimits(NamedTuple):
@@ -55,10 +58,13 @@ class Policy(ABC):
     Attributes:
         hash: 16 hex digits over kind, parameters, options and the schema's hash.
         prior: what it believes of a user it has never met, where no rewards have taught it better.
+        prior_kind: how it comes by that: ``auto``, ``standard`` or ``population``; None where it believes nothing.
         learns_prior: whether rewards teach it that (``prior = "auto"``); what they taught is kept elsewhere.
         prior_form: what whoever learns the prior must know of the models.
         sums_width: the d of a model without blocks whose sums are as many as a user's are here.
         half_life: days in which what a user taught loses half of its weight; 0 for never.
+        adapts_memory: whether that follows what its users do (``half_life = "auto"``), and is kept elsewhere.
+        memory: which rewards count, where nothing else was found.
 
     Raises:
         ConfigurationError: names every unknown parameter and every value that is not allowed.
@@ -79,10 +85,13 @@ class Policy(ABC):
             numbers.get("variance", 1.0) * np.eye(schema.weight_count),
             numbers.get("noise", 1.0),
         )
-        self.learns_prior = words.get("prior", _STANDARD) != _STANDARD
+        self.prior_kind = _PRIOR_KINDS.get(words.get("prior", ""))
+        self.learns_prior = self.prior_kind not in {None, _STANDARD}
         self.prior_form = PriorForm(schema.has_intercept, schema.block_count)
         self.sums_width = math.isqrt(max(1, schema.block_count) * schema.weight_count**2)
         self.half_life = numbers.get("half_life", 0.0)
+        self.adapts_memory = words.get("half_life") == _AUTO
+        self.memory = Memory(self.half_life)
         late = {key for key, (default, *_) in _PRIOR_PARAMETERS.items() if numbers.get(key) == default}
         meant = {key: value for key, value in {**numbers, **words}.items() if key not in late}
         self.hash = hash_definition({"kind": self.kind, "parameters": meant, "schema": schema.hash})
@@ -159,14 +168,16 @@ class Policy(ABC):
             if key not in cls.parameter_limits and key not in cls.options
         ]
         numbers: dict[str, float] = {}
+        words: dict[str, str] = {}
         for key, (default, minimum, maximum) in cls.parameter_limits.items():
             value = parameters.get(key, default)
-            if is_number(value) and minimum <= value <= maximum:
+            if key == "half_life" and value == _AUTO:
+                numbers[key], words[key] = 0.0, _AUTO
+            elif is_number(value) and minimum <= value <= maximum:
                 numbers[key] = float(value)
             else:
-                limits = f"a number from {minimum:g} to {maximum:g}"
+                limits = f"a number from {minimum:g} to {maximum:g}" + ' or "auto"' * (key == "half_life")
                 faults.append(FieldError(f"policies.{name}.{key}", f"must be {limits}"))
-        words: dict[str, str] = {}
         for key, allowed in cls.options.items():
             word = parameters.get(key, allowed[0])
             if isinstance(word, str) and word in allowed:
@@ -182,8 +193,10 @@ class Policy(ABC):
 
 _FLOOR = ParameterLimits(0.0, 0.0, 1.0)
 _HALF_LIFE = ParameterLimits(0.0, 0.0, 36_500.0)
+_AUTO = "auto"
 _STANDARD = "standard"
-_PRIOR = ("auto", _STANDARD, "population")
+_PRIOR = (_AUTO, _STANDARD, "population")
+_PRIOR_KINDS: Mapping[str, PriorKind] = {"auto": "auto", "standard": "standard", "population": "population"}
 """``population`` is what ``auto`` was called when it began at the standard prior instead of at the evidence's."""
 
 

@@ -1,5 +1,6 @@
 """What a population of users teaches about each of them: one prior for all, and for few users one each."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -142,18 +143,13 @@ def refresh_steps(users: int, d: int, share: float = 1.0, blocks: int = 1) -> in
     return min(MAX_ITERATIONS, max(1, int(_WORK * share / (step * estimates))))
 
 
-def is_fit_due(new_rewards: int, fitted_rewards: int, most: int) -> bool:
-    """Tell whether a prior is fitted again: at 4 rewards, then at 15 % more than it was fitted to, or at ``most`` more.
+def count_new_rewards(fitted_rewards: int) -> int:
+    """Return after how many new rewards a prior that was fitted to some is fitted again: 4, then 15 % of them.
 
-    >>> [is_fit_due(*rewards, most=200) for rewards in ((3, 0), (4, 0), (1, 4), (14, 100), (15, 100), (200, 5000))]
-    [False, True, True, False, True, True]
-
-    Args:
-        new_rewards: that came since it was fitted.
-        fitted_rewards: that it was fitted to.
-        most: new rewards that are enough however many there were.
+    >>> [count_new_rewards(rewards) for rewards in (0, 4, 100, 1000)]
+    [4, 1, 15, 150]
     """
-    return new_rewards >= min(most, max(_GROWTH * fitted_rewards, 1 if fitted_rewards else FIRST_FIT_REWARDS))
+    return math.ceil(_GROWTH * fitted_rewards) if fitted_rewards else FIRST_FIT_REWARDS
 
 
 def _fit_models(

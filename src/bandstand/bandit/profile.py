@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandstand.bandit.disjoint import create_empty_state, state_from_json
+from bandstand.bandit.memory import SECONDS_PER_DAY
 from bandstand.bandit.ridge import Posterior, Prior, RidgeState, update_posterior
 
 DOCUMENT_VERSION = 1
-
-SECONDS_PER_DAY = 86_400.0
 
 _MIN_WEIGHT = 1e-300  # of a reward so late that its weight is no number any more
 
@@ -41,6 +40,7 @@ class PolicyState:
         ridge: the sums; ``None`` until the first reward, when they are all zero.
         half_life: days in which the sums decay by half; 0 for never.
         as_of: the time to which they have decayed, seconds since the epoch; 0 for sums that do not.
+        since: rewards from before this time are not in the sums, seconds since the epoch; 0 where all are.
         pulls: decisions this policy made.
         explores: how many of them came from its exploration branch.
         reward_count: rewards taught.
@@ -61,12 +61,14 @@ class PolicyState:
         "pulls",
         "reward_count",
         "ridge",
+        "since",
     )
 
     def __init__(self) -> None:
         self.ridge: RidgeState | None = None
         self.half_life = 0.0
         self.as_of = 0.0
+        self.since = 0.0
         self.pulls = 0
         self.explores = 0
         self.reward_count = 0
@@ -101,7 +103,13 @@ class PolicyState:
         return self._posterior
 
     def learn(
-        self, x: NDArray[np.float64], reward: float, weight: float, ts: float = 0.0, half_life: float = 0.0
+        self,
+        x: NDArray[np.float64],
+        reward: float,
+        weight: float,
+        ts: float = 0.0,
+        half_life: float = 0.0,
+        since: float = 0.0,
     ) -> None:
         """Fold one reward into the sums; the posterior follows now (large d) or at the next decision.
 
@@ -111,7 +119,13 @@ class PolicyState:
             weight: its weight when it came.
             ts: when it came, seconds since the epoch.
             half_life: the policy's now. Where it was another before, the sums decay by that one until ``ts``.
+            since: the time from which on the policy's rewards count now; an earlier one is counted and not learned.
         """
+        if ts < since:
+            self.skip_reward(ts, half_life, since)
+            self.reward_count += 1
+            self.cumulative_reward += reward
+            return
         before, as_of = self.ridge or create_empty_state(x), self.as_of
         if self.half_life and ts > as_of:
             before = before.with_decay(self._compute_decay_at(ts))
@@ -124,6 +138,7 @@ class PolicyState:
         else:
             self._posterior = update_posterior(self._posterior, after, self._prior, x, reward, weight)
         self.ridge, self.half_life, self.as_of = after, half_life, as_of if half_life else 0.0
+        self.since = since
         self.reward_count += 1
         self.cumulative_reward += reward
 
@@ -145,17 +160,21 @@ class PolicyState:
         self.ridge = after if _has_rewards(after) else None
         self._peak = 0.0 if self.ridge is None else peak
         self._posterior = None
-        self.reward_count -= 1
-        self.cumulative_reward = self.cumulative_reward - reward if self.reward_count else 0.0
+        self._discount(reward)
         return self._peak <= _EXACTNESS_RATIO * float(after.gram.max())
 
-    def skip_reward(self, ts: float, half_life: float = 0.0) -> None:
+    def _discount(self, reward: float) -> None:
+        self.reward_count -= 1
+        self.cumulative_reward = self.cumulative_reward - reward if self.reward_count else 0.0
+
+    def skip_reward(self, ts: float, half_life: float = 0.0, since: float = 0.0) -> None:
         """Leave the state as ``learn`` and then ``unlearn`` of one reward leave it: the time that it came counts."""
         if self.ridge is not None and self.half_life and ts > self.as_of:
             self.ridge = self.ridge.with_decay(self._compute_decay_at(ts))
         if self.ridge is not None and not _has_rewards(self.ridge):
             self.ridge = None
         self.half_life, self.as_of = half_life, max(self.as_of, ts) if half_life else 0.0
+        self.since = since
         self._posterior = None
 
     def _compute_decay_at(self, ts: float) -> float:
@@ -178,6 +197,7 @@ class PolicyState:
             "cumulative_reward": self.cumulative_reward,
             "last_updated": self.last_updated,
             **({"half_life": self.half_life, "as_of": self.as_of} if self.half_life else {}),
+            **({"since": self.since} if self.since else {}),
         }
 
     @classmethod
@@ -186,6 +206,7 @@ class PolicyState:
         state = cls()
         state.half_life = float(document.get("half_life", 0.0))
         state.as_of = float(document.get("as_of", 0.0))
+        state.since = float(document.get("since", 0.0))
         ridge = document["ridge"]
         state.ridge = None if ridge is None else state_from_json(ridge)
         state.pulls = int(document["pulls"])
@@ -239,10 +260,11 @@ class Profile:
         reward: float,
         weight: float,
         half_life: float = 0.0,
+        since: float = 0.0,
     ) -> None:
-        """Fold a reward for features ``x`` of shape (d,); of a policy that forgets, with its half-life in days."""
+        """Fold a reward for features ``x`` of shape (d,); of a policy that forgets, with its :class:`Memory`."""
         state = self.get_state(key)
-        state.learn(x, reward, weight, ts, half_life)
+        state.learn(x, reward, weight, ts, half_life, since)
         state.last_updated = ts
         self.seq = seq
 
@@ -264,12 +286,21 @@ class Profile:
         self.seq = seq
         return exact
 
-    def apply_skipped_reward(self, seq: int, key: StateKey, ts: float, half_life: float = 0.0) -> None:
+    def apply_skipped_reward(
+        self, seq: int, key: StateKey, ts: float, half_life: float = 0.0, since: float = 0.0
+    ) -> None:
         """Fold a reward that is known to be taken back later, and the sums never meet it: exactly, and at no cost."""
         state = self.get_state(key)
-        state.skip_reward(ts, half_life)
+        state.skip_reward(ts, half_life, since)
         state.last_updated = ts
         self.seq = seq
+
+    def restart(self, key: StateKey, since: float) -> None:
+        """Let go of a policy's sums that hold nothing from after ``since``, seconds since the epoch."""
+        state = self.policies[key]
+        if since > max(state.since, state.last_updated or 0.0):
+            state.ridge, state.since = None, since
+            state._posterior = None  # noqa: SLF001 (the two are one value)
 
     def apply_reset(self, seq: int) -> None:
         """Fold a reset: all policies forget this user."""

@@ -19,8 +19,9 @@ from typing import Any
 import structlog
 
 from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.disjoint import DisjointPrior
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.population import PopulationPrior, is_fit_due
+from bandstand.bandit.population import PopulationPrior
 from bandstand.bandit.profile import Profile, StateKey
 from bandstand.bandit.reservoir import Reservoir, compute_capacity, compute_sampling_key
 from bandstand.bandit.ridge import Prior
@@ -29,8 +30,6 @@ from bandstand.learning.refit_schedule import RefitSchedule
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
 from bandstand.store.records import Reward
-
-REFRESH_REWARDS = 200
 
 _PAGE_SIZE = 1000
 _MAX_LINEAGE = 100
@@ -79,7 +78,7 @@ class PopulationPriorRefresher:
         catalogue: the configured policies.
         store: where users' sums come from at a start.
         files: where priors are kept; without, they live as long as the process.
-        refresh_rewards: rewards after which a prior is refitted, at the least.
+        refresh_rewards: rewards after which a prior is refitted, at the least; where it is not given, as they grow.
         clock: seconds since the epoch.
     """
 
@@ -89,13 +88,12 @@ class PopulationPriorRefresher:
         store: Store,
         files: PriorFiles | None = None,
         *,
-        refresh_rewards: int = REFRESH_REWARDS,
+        refresh_rewards: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._policies = [policy for policy in catalogue.policies.values() if policy.learns_prior]
         self._store = store
         self._files = files
-        self._refresh_rewards = refresh_rewards
         self._schedule = RefitSchedule(refresh_rewards)
         self._clock = clock
         self._pools: dict[str, _Pool] = {}
@@ -150,6 +148,13 @@ class PopulationPriorRefresher:
         """What is believed of a user before their first reward."""
         pool = self._pools.get(policy.name)
         return policy.prior if pool is None else pool.prior.get_prior(user_id)
+
+    def get_shared_prior(self, policy: Policy) -> Prior:
+        """What is believed of a model that nobody has met: of blocks, of one that nothing is known of."""
+        prior = self.get_prior(policy, "")
+        if isinstance(prior, DisjointPrior):
+            prior = Prior(prior.mean.mean(axis=0), prior.covariance.mean(axis=0), prior.noise)
+        return prior
 
     def build_summary(self) -> dict[str, dict[str, Any]]:
         """Which prior each policy has now: its generation (0 for none yet), and from what it was learned."""
@@ -226,6 +231,19 @@ class PopulationPriorRefresher:
                     again.append(name)
         return again
 
+    async def reload_members(self, policy: str) -> None:
+        """Read what the reservoir's users taught again, and learn the prior from it: what counts has changed."""
+        await self._loaded.wait()
+        pool = self._pools.get(policy)
+        if pool is None:
+            return
+        async with self._fit_lock:
+            for user_id in list(pool.reservoir):
+                _update_reservoir(pool, await self._store.load_profile(user_id))
+            pool.changed = True
+            if pool.generation:
+                await self._fit_prior(pool, cold=True)
+
     async def refresh_prior(self, policy: str) -> None:
         """Learn one policy's prior again from its reservoir, from nothing and all the way."""
         await self._loaded.wait()
@@ -235,9 +253,7 @@ class PopulationPriorRefresher:
     # ── beside it ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _is_due(self, pool: _Pool) -> bool:
-        """Whether to fit again: soon while it knows little, then by growth."""
-        most = self._schedule.count_needed(pool.prior.rewards)
-        return pool.is_reset or is_fit_due(pool.new_rewards, pool.prior.rewards, most)
+        return pool.is_reset or pool.new_rewards >= self._schedule.count_needed(pool.prior.rewards)
 
     async def _fit_prior(self, pool: _Pool, share: float = 1.0, *, cold: bool = False) -> None:
         """Replace the prior by what the reservoir supports now; if that fails the old one stands."""
@@ -329,7 +345,7 @@ class PopulationPriorRefresher:
         """Fill the reservoir: with the users it held, or where nobody knows, with the sample it would have held."""
         began = self._store.next_seq(self._clock())
         try:
-            for user_id in members if members is not None else await self._select_sample(pool.capacity):
+            for user_id in members if members is not None else await self.select_sample(pool.capacity):
                 profile = self._store.get_cached_profile(user_id) or await self._store.load_profile(user_id)
                 if user_id not in pool.reservoir:
                     _update_reservoir(pool, profile)
@@ -346,11 +362,11 @@ class PopulationPriorRefresher:
         gone += [user_id for user_id in members or () if user_id not in pool.reservoir]
         anew = bool(gone) or revoked
         rewards = sum(state.count for state in pool.reservoir.members().values())
-        if anew or (not pool.generation and is_fit_due(rewards, 0, self._refresh_rewards)):
+        if anew or (not pool.generation and rewards >= self._schedule.count_needed(0)):
             async with self._fit_lock:
                 await self._fit_prior(pool, cold=anew)
 
-    async def _select_sample(self, count: int) -> list[str]:
+    async def select_sample(self, count: int) -> list[str]:
         """The ids that a reservoir of all known users would hold."""
         smallest: list[tuple[int, str]] = []
         async for user_ids in self._iter_user_ids():

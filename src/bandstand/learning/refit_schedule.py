@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from bandstand.bandit.population import count_new_rewards
+
 T = TypeVar("T")
 
 GROWTH = 0.05
@@ -21,15 +23,18 @@ class RefitSchedule:
     """The schedule of one deployment's refits.
 
     Args:
-        min_rewards: new rewards that a refit waits for, however little the prior was learned from.
+        min_rewards: new rewards that a refit waits for, however little the prior was learned from; without it, of those
+            that come first it waits for few, see :func:`bandstand.bandit.population.count_new_rewards`.
     """
 
-    def __init__(self, min_rewards: int) -> None:
+    def __init__(self, min_rewards: int | None = None) -> None:
         self._min_rewards = min_rewards
         self._rests_until = -math.inf
 
     def count_needed(self, learned_rewards: int) -> int:
         """New rewards after which a prior that was learned from ``learned_rewards`` is due again."""
+        if self._min_rewards is None:
+            return count_new_rewards(learned_rewards)
         return max(self._min_rewards, math.ceil(GROWTH * learned_rewards))
 
     def measure_refit(self, refit: Callable[[], T]) -> T:

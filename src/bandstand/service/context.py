@@ -13,7 +13,8 @@ from bandstand.bandit.policies import Policy
 from bandstand.bandit.ridge import Prior
 from bandstand.errors import ConfigurationError
 from bandstand.judge_worker.worker import JudgeWorker
-from bandstand.learning.population import REFRESH_REWARDS, PopulationPriorRefresher
+from bandstand.learning.drift import DriftWatcher
+from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowRunner
 from bandstand.service.score_batch import ScoreBatch
 from bandstand.store.ids import DecisionIds
@@ -40,6 +41,7 @@ class ServiceContext:
         shared_population: the learned priors where others have them too; made here if left out.
         prior_files: where learned priors are kept, if they are made here.
         population: the learned priors; whoever opens the store opens it after, and closes it before.
+        drift: what counts of policies that adapt their memory; opened after the population, and closed before it.
         default_policy: the active policy where none was ever promoted.
         promotions: every change of the active policy, the oldest first; read by ``start``.
         promotion_lock: held by whoever changes the active policy.
@@ -60,8 +62,9 @@ class ServiceContext:
     judge_worker: JudgeWorker | None = None
     shared_population: InitVar[PopulationPriorRefresher | None] = None
     prior_files: InitVar[PriorFiles | None] = None
-    prior_refresh_rewards: InitVar[int] = REFRESH_REWARDS
+    prior_refresh_rewards: InitVar[int | None] = None
     population: PopulationPriorRefresher = field(init=False)
+    drift: DriftWatcher = field(init=False)
     policy_refs: Mapping[str, PolicyRef] = field(init=False)
     default_policy: str = field(init=False)
     promotions: list[Promotion] = field(init=False, default_factory=list)
@@ -75,12 +78,13 @@ class ServiceContext:
         self,
         shared_population: PopulationPriorRefresher | None,
         prior_files: PriorFiles | None,
-        prior_refresh_rewards: int,
+        prior_refresh_rewards: int | None,
     ) -> None:
         self.scoring = ScoreBatch(self)
         self.population = shared_population or PopulationPriorRefresher(
             self.catalogue, self.store, prior_files, refresh_rewards=prior_refresh_rewards, clock=self.clock
         )
+        self.drift = DriftWatcher(self.catalogue, self.store, self.population, clock=self.clock)
         self.active_policy = self.default_policy = self.catalogue.get_policy(self.active_policy).name
         if self.experiment is not None:
             arms = tuple(Arm(self.catalogue.get_policy(arm.policy).name, arm.weight) for arm in self.experiment.arms)

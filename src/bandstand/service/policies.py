@@ -2,13 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
-from bandstand.bandit.policies import Policy
+from bandstand.bandit.policies import PriorKind
 from bandstand.service.context import ServiceContext
 from bandstand.service.promotion import ActivePolicyStatus, PromotionEntry, get_active, list_promotions
-
-PriorKind = Literal["standard", "population"]
 
 _MAX_PROMOTIONS = 100
 
@@ -74,17 +71,10 @@ def list_policies(deployment: ServiceContext) -> list[PolicyDescription]:
             shadow=policy in in_shadow,
             aliases=aliases.get(policy.name, []),
             parameters=dict(policy.parameters),
-            prior=_get_prior_kind(policy),
+            prior=policy.prior_kind,
             schema=policy.schema.name,
             schema_hash=policy.schema.hash,
             feature_labels=list(policy.schema.weight_labels),
         )
         for policy in deployment.catalogue.policies.values()
     ]
-
-
-def _get_prior_kind(policy: Policy) -> PriorKind | None:
-    """What a user starts from; None where the policy believes nothing of users."""
-    if "prior" not in policy.options:
-        return None
-    return "population" if policy.learns_prior else "standard"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bandstand.bandit.profile import PolicyState
+from bandstand.learning.drift import MemoryStatus
 from bandstand.service import experiment, judgements, loop, shadow_value
 from bandstand.service.context import ServiceContext, format_time
 from bandstand.store.records import PolicyTotals
@@ -44,6 +45,42 @@ class PolicyUsage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryComparison:
+    """How well a memory foretold the newest rewards.
+
+    Attributes:
+        half_life_days: in which a reward loses half of its weight; ``None`` for never.
+        since: rewards from before do not count; ``None`` where all do.
+        score: log-likelihood of the rewards, each before it was taught.
+    """
+
+    half_life_days: float | None
+    since: str | None
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemorySummary:
+    """Which rewards count for a policy, and whether its users' tastes have drifted.
+
+    Attributes:
+        half_life_days: in which a reward loses half of its weight; ``None`` for never.
+        since: the change from which on rewards count; ``None`` where all do.
+        changed_at: when that was found; ``None`` where nothing ever drifted.
+        gain: by how much its score was above that of the memory before.
+        compared_at: when memories were last compared; ``None`` for not yet.
+        scores: of all that were compared.
+    """
+
+    half_life_days: float | None
+    since: str | None
+    changed_at: str | None
+    gain: float | None
+    compared_at: str | None
+    scores: Sequence[MemoryComparison]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentSummary:
     """What all policies did for all users.
 
@@ -52,6 +89,7 @@ class DeploymentSummary:
         experiment: ``None`` while none runs.
         shadows: by name; ``None`` where no policy is in the shadow.
         judge: what became of turns; ``None`` where none are taken.
+        memory: by name, of policies that adapt theirs.
     """
 
     users: int
@@ -62,6 +100,7 @@ class DeploymentSummary:
     shadows: Mapping[str, shadow_value.ShadowComparison] | None
     loop: loop.LoopHealth
     judge: judgements.CoverageReport | None
+    memory: Mapping[str, MemorySummary]
 
 
 async def load_user_stats(deployment: ServiceContext, user_id: str, policy: str | None = None) -> UserPolicyStats:
@@ -102,6 +141,24 @@ async def load_deployment_stats(deployment: ServiceContext, *, days: int = loop.
         shadows=await shadow_value.load_shadow_values(deployment),
         loop=await loop.load_loop_health(deployment, days),
         judge=None if deployment.judge_worker is None else await judgements.load_coverage(deployment.judge_worker),
+        memory={each.policy: _build_memory(each) for each in deployment.drift.list_statuses()},
+    )
+
+
+def _build_memory(status: MemoryStatus) -> MemorySummary:
+    change = status.change
+    return MemorySummary(
+        half_life_days=status.memory.half_life or None,
+        since=format_time(status.memory.since or None),
+        changed_at=None if change is None else format_time(change.ts),
+        gain=None if change is None else change.gain,
+        compared_at=format_time(status.checked_at),
+        scores=[
+            MemoryComparison(
+                half_life_days=memory.half_life or None, since=format_time(memory.since or None), score=score
+            )
+            for memory, score in status.scores
+        ],
     )
 
 

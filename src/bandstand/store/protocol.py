@@ -6,7 +6,8 @@ A second engine implements :class:`Store` in another way and keeps the same laws
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol
 
-from bandstand.bandit.profile import Profile
+from bandstand.bandit.memory import TaughtReward
+from bandstand.bandit.profile import Profile, StateKey
 from bandstand.errors import WrongPolicyError
 from bandstand.store.records import (
     AcceptedReward,
@@ -30,6 +31,7 @@ from bandstand.store.tables.judgements import (
     TurnTotals,
 )
 from bandstand.store.tables.loop_health import LoopSums
+from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
@@ -180,6 +182,18 @@ class DeploymentLog(Protocol):
 
     async def set_shadows(self, policies: Collection[PolicyRef]) -> None:
         """Say which policies are in the shadow from now on: every reward of another policy teaches them too."""
+
+    async def set_memory(self, change: MemoryChange) -> None:
+        """Log that a policy's rewards count differently from now on.
+
+        What they taught is folded again, of everybody, as they are met: as far back as retention's baseline.
+        """
+
+    async def list_memory_changes(self) -> list[MemoryChange]:
+        """Every change of a policy's memory, the oldest first."""
+
+    async def list_taught_rewards(self, user_id: str, key: StateKey) -> list[TaughtReward]:
+        """What a policy was taught of a user since the last reset, the oldest first, but for what was taken back."""
 
     def log_shadows(self, decision: Decision, shadow_picks: Collection[Shadow]) -> None:
         """Log what policies in the shadow would have done with a decision that was submitted; nobody waits for it.

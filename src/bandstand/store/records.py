@@ -44,16 +44,12 @@ def to_time(seq: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRef:
-    """Which policy, in which definition, over which encoding; and in how many days its sums decay by half (0: never).
-
-    The half-life is the configured one, whatever it was when the event was logged: a replay decays as the service does.
-    """
+    """Which policy, in which definition, over which encoding."""
 
     name: str
     hash: str
     schema: str
     schema_hash: str
-    half_life: float = field(default=0.0, compare=False)
 
     @property
     def key(self) -> StateKey:

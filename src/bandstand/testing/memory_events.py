@@ -5,7 +5,8 @@ from itertools import count
 from operator import attrgetter
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.profile import Profile
+from bandstand.bandit.memory import TaughtReward
+from bandstand.bandit.profile import PolicyState, Profile, StateKey
 from bandstand.store.records import Decision, Reward, Sequence
 from bandstand.store.tables import updates
 from bandstand.store.tables.judgements import JudgedTurn
@@ -90,8 +91,33 @@ class MemoryEvents:
         reward.shadow_updates = updates.build_shadow_updates(
             self.registry, reward.policy, reward.seq, reward.features, body, pick
         )
-        updates.apply_reward(user.profile, reward)
+        updates.apply_reward(self.registry, user.profile, reward)
         self.sums.add_reward(reward, None if decision is None else decision.seq)
+
+    def list_taught_rewards(self, user_id: str, key: StateKey) -> list[TaughtReward]:
+        """What a policy was taught of a user since the last reset, the oldest first, but for what was taken back."""
+        user = self.users.get(user_id)
+        if user is None:
+            return []
+        return [
+            TaughtReward(reward.ts, x, reward.value, reward.weight)
+            for reward in user.rewards
+            if reward.applied and reward.seq > user.profile.reset_seq and reward.seq not in user.revoked
+            for ref, x in ((reward.policy, reward.x), *reward.shadow_updates)
+            if ref.key == key and x is not None
+        ]
+
+    def refold(self, policy: str) -> None:
+        """Fold the rewards of a policy again, of everybody, under the memory that it has now."""
+        for user_id, user in self.users.items():
+            for key, state in user.profile.policies.items():
+                if key[0] == policy:
+                    fresh = PolicyState()
+                    for taught in self.list_taught_rewards(user_id, key):
+                        memory = self.registry.get_memory(policy)
+                        fresh.learn(taught.x, taught.reward, taught.weight, taught.ts, *memory)
+                    fresh.pulls, fresh.explores, fresh.last_updated = state.pulls, state.explores, state.last_updated
+                    user.profile.policies[key] = fresh
 
     def find_revocable(self, reward_seqs: Collection[int]) -> list[RevocableReward]:
         """Those of the rewards that the sums hold, in order."""

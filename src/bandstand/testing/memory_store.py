@@ -8,7 +8,8 @@ from time import time
 from typing import Any
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.profile import Profile
+from bandstand.bandit.memory import TaughtReward
+from bandstand.bandit.profile import Profile, StateKey
 from bandstand.errors import IdempotencyMismatchError, UnknownDecisionError
 from bandstand.store.protocol import Store, require_made_by
 from bandstand.store.records import (
@@ -34,6 +35,7 @@ from bandstand.store.tables.judgements import (
     TurnTotals,
 )
 from bandstand.store.tables.loop_health import LoopSums, to_day
+from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
@@ -59,6 +61,7 @@ class MemoryStore(Store):
         self._undos: list[tuple[str | None, UndoRecord]] = []  # beside whose it is, of one decision's reward
         self._erased: dict[str, int] = {}
         self._promotions: list[Promotion] = []
+        self._memory_changes: list[MemoryChange] = []
         self._experiment: tuple[str | None, ExperimentStart | None] = (None, None)
         self._enrolments: dict[tuple[int, str], set[str]] = {}
 
@@ -304,6 +307,20 @@ class MemoryStore(Store):
         """Say which policies are in the shadow from now on."""
         if list(policies) != self._events.registry.get_shadows():
             self._events.registry.record_shadows(self._events.sequence.next(self._clock()), policies)
+
+    async def set_memory(self, change: MemoryChange) -> None:
+        """Take note of a policy's memory, and fold everybody's rewards again."""
+        self._memory_changes.append(change)
+        self._events.registry.record_memory(change)
+        self._events.refold(change.policy)
+
+    async def list_memory_changes(self) -> list[MemoryChange]:
+        """Every change of a policy's memory, the oldest first."""
+        return list(self._memory_changes)
+
+    async def list_taught_rewards(self, user_id: str, key: StateKey) -> list[TaughtReward]:
+        """What a policy was taught of a user since the last reset, the oldest first."""
+        return self._events.list_taught_rewards(user_id, key)
 
     def log_shadows(self, decision: Decision, shadow_picks: Collection[Shadow]) -> None:
         """Log what policies in the shadow would have done."""

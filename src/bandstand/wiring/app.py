@@ -104,6 +104,8 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
                 opened.callback(deployment.shadows.close)
             await deployment.population.open()
             opened.push_async_callback(deployment.population.close)
+            await deployment.drift.open()
+            opened.push_async_callback(deployment.drift.close)
             log.info(
                 "serving",
                 version=__version__,

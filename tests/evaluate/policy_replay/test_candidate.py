@@ -1,12 +1,13 @@
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bandstand.bandit.population import PopulationPrior
 from bandstand.bandit.profile import Profile
-from bandstand.bandit.ridge import Prior, RidgeState
+from bandstand.bandit.ridge import RidgeState
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from tests.bandit.given import CATALOGUE, random_rows
 from tests.evaluate.world import FloatArray
@@ -40,7 +41,7 @@ def test_a_population_prior_is_that_of_the_users_who_taught() -> None:
     np.testing.assert_array_equal(answer(candidate, 99), cold)
     candidate.refresh()
     members = dict(sorted((str(user), state) for user, state in sums.items()))
-    population = PopulationPrior.fit(members, POLICY.prior)
+    population = POLICY.fit_prior(members)
     expected = CandidatePolicy(POLICY)
     expected._population = population  # noqa: SLF001 (nobody sets it but itself)
     np.testing.assert_allclose(answer(candidate, 99), answer(expected, 99), rtol=1e-9)
@@ -51,11 +52,9 @@ def test_it_is_fitted_after_so_many_rewards_and_later_after_a_tenth_more(monkeyp
     at: list[int] = []
     fit = PopulationPrior.fit
 
-    def counted(
-        members: dict[str, RidgeState], base: Prior, earlier: PopulationPrior | None = None, *, steps: int
-    ) -> PopulationPrior:
+    def counted(members: dict[str, RidgeState], *args: Any, **kwargs: Any) -> PopulationPrior:
         at.append(sum(state.count for state in members.values()))
-        return fit(members, base, earlier, steps=steps)
+        return fit(members, *args, **kwargs)
 
     monkeypatch.setattr(PopulationPrior, "fit", counted)
     learned(CandidatePolicy(POLICY, refresh_rewards=50), rounds=40)
@@ -66,7 +65,7 @@ def test_it_is_fitted_after_so_many_rewards_and_later_after_a_tenth_more(monkeyp
 
 def test_a_policy_without_one_fits_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(PopulationPrior, "fit")
-    candidate = CandidatePolicy(CATALOGUE.policies["squarecb-v1"], refresh_rewards=1)
+    candidate = CandidatePolicy(CATALOGUE.policies["linucb-v1"], refresh_rewards=1)
     learned(candidate, rounds=3)
     candidate.refresh()
 

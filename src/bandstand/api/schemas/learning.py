@@ -160,7 +160,7 @@ class PolicyEntry(AnswerBody):
     shadow: bool = Field(description="Whether it looks at what other policies decide, and learns from their rewards")
     aliases: list[str]
     parameters: dict[str, float]
-    prior: Literal["standard", "population"] | None = Field(
+    prior: Literal["auto", "standard", "population"] | None = Field(
         description="What a new user starts from; null where nothing is believed of users"
     )
     schema_: str = Field(alias="schema", description="Name of the feature schema")

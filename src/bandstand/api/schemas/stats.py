@@ -150,6 +150,27 @@ class ShadowStanding(AnswerBody):
     )
 
 
+class MemoryScore(AnswerBody):
+    """How well a memory foretold the newest rewards."""
+
+    half_life_days: float | None = Field(description="Null where a reward's weight does not decay")
+    since: str | None = Field(description="Rewards from before do not count; null where all do")
+    score: float = Field(
+        description="Log-likelihood of the rewards, each before it was taught, the newest counting most"
+    )
+
+
+class MemoryStanding(AnswerBody):
+    """Which rewards count for a policy, and whether its users' tastes have drifted."""
+
+    half_life_days: float | None = Field(description="In which a reward loses half of its weight; null for never")
+    since: str | None = Field(description="The change from which on rewards count; null where all do")
+    changed_at: str | None = Field(description="When that was found; null where nothing ever drifted")
+    gain: float | None = Field(description="By how much its score was above that of the memory before")
+    compared_at: str | None = Field(description="When memories were last compared")
+    scores: list[MemoryScore]
+
+
 class DeploymentStats(AnswerBody):
     """What all policies did for all users."""
 
@@ -161,3 +182,4 @@ class DeploymentStats(AnswerBody):
     shadows: dict[str, ShadowStanding] | None = Field(description="By policy; null where none is in the shadow")
     judge: JudgeCoverage | None = Field(description="What became of turns; null where none are taken")
     loop: Loop
+    memory: dict[str, MemoryStanding] = Field(description='Of each policy with `half_life = "auto"`')

@@ -5,7 +5,7 @@ import math
 from bandstand.bandit.arrays import FloatArray
 from bandstand.bandit.distribution import Distribution, extract_second_uniform
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.population import PopulationPrior, is_fit_due
+from bandstand.bandit.population import PopulationPrior, count_new_rewards
 from bandstand.bandit.profile import PolicyState, Profile
 from bandstand.bandit.reservoir import Reservoir, compute_capacity
 
@@ -17,15 +17,15 @@ _REFRESH_SHARE = 0.1
 class CandidatePolicy:
     """A policy, and what every user of a log has taught it; memory grows with users, not with decisions.
 
-    A policy that learns its prior learns it from the same users, as serving does; at the latest after
-    ``refresh_rewards`` more of their rewards, or a tenth more than before where that is more.
+    A policy that learns its prior learns it from the same users, as serving does; where ``refresh_rewards`` is given,
+    after so many of their rewards, or a tenth more than before where that is more.
 
     Args:
         policy: what decides.
-        refresh_rewards: new rewards after which its prior is fitted again at the latest.
+        refresh_rewards: new rewards after which its prior is fitted again; where it is not given, as they grow.
     """
 
-    def __init__(self, policy: Policy, refresh_rewards: int = 200) -> None:
+    def __init__(self, policy: Policy, refresh_rewards: int | None = None) -> None:
         self.policy = policy
         self.rewards = 0
         self._states: dict[int, PolicyState] = {}
@@ -49,9 +49,13 @@ class CandidatePolicy:
         state.learn(x, reward, weight, ts, self.policy.half_life)
         self.rewards += 1
         self._add_to_reservoir(user, state)
-        most = max(self._refresh_rewards, math.ceil(_REFRESH_SHARE * self._fitted))
-        if is_fit_due(self.rewards - self._fitted, self._fitted, most):
+        if self.rewards - self._fitted >= self._count_needed():
             self.refresh()
+
+    def _count_needed(self) -> int:
+        if self._refresh_rewards is None:
+            return count_new_rewards(self._fitted)
+        return max(self._refresh_rewards, math.ceil(_REFRESH_SHARE * self._fitted))
 
     def remove_user(self, user: int) -> None:
         """Forget a user; their share in the population prior goes with its next refit."""

@@ -1,12 +1,9 @@
 """What the users of one world teach about each other: the population prior, refreshed as serving refreshes it."""
 
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.population import PopulationPrior, is_fit_due
+from bandstand.bandit.population import PopulationPrior, count_new_rewards
 from bandstand.bandit.reservoir import Reservoir, compute_capacity
 from bandstand.bandit.ridge import Prior, RidgeState
-
-REFRESH_REWARDS = 200
-"""New rewards after which the prior is estimated anew at the latest: serving's own default."""
 
 _SAMPLE = b"simulate"
 
@@ -16,11 +13,11 @@ class SimulatedPopulation:
 
     Args:
         policy: whose prior it is.
-        refresh_rewards: new rewards after which it is estimated anew at the latest; see
-            :func:`bandstand.bandit.population.is_fit_due`.
+        refresh_rewards: new rewards after which it is estimated anew; where it is not given, as they grow, see
+            :func:`bandstand.bandit.population.count_new_rewards`.
     """
 
-    def __init__(self, policy: Policy, refresh_rewards: int = REFRESH_REWARDS) -> None:
+    def __init__(self, policy: Policy, refresh_rewards: int | None = None) -> None:
         self._policy = policy
         self._refresh_rewards = refresh_rewards
         self._prior = PopulationPrior.from_base(policy.prior)
@@ -39,6 +36,6 @@ class SimulatedPopulation:
 
     def refresh(self) -> None:
         """Estimate the prior anew, where enough rewards have come."""
-        if is_fit_due(self._new, self._prior.rewards, self._refresh_rewards):
+        if self._new >= (self._refresh_rewards or count_new_rewards(self._prior.rewards)):
             self._new = 0
             self._prior = self._policy.fit_prior(self._reservoir.members(), self._prior)

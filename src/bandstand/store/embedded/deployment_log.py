@@ -3,10 +3,14 @@
 from collections.abc import Collection, Mapping
 from functools import partial
 
+from bandstand.bandit.memory import TaughtReward
+from bandstand.bandit.profile import StateKey
 from bandstand.store.embedded.state_directory import StateDirectory
+from bandstand.store.learners import replay
 from bandstand.store.records import Decision, PolicyRef, PolicyTotals
-from bandstand.store.tables import decisions, loop_health, promotions, shadows
+from bandstand.store.tables import decisions, loop_health, memories, promotions, shadows
 from bandstand.store.tables.loop_health import LoopSums
+from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.shadows import INSERT_SHADOW, Shadow, ShadowSums
 
@@ -54,6 +58,23 @@ class EmbeddedDeployment:
             policy_ids = [registry.get_id(ref) for ref in policies]
             await directory.run_exclusively(partial(shadows.log_shadow_policies, seq=seq, ts=ts, policy_ids=policy_ids))
             registry.record_shadows(seq, policies)
+
+    async def set_memory(self, change: MemoryChange) -> None:
+        """Log that a policy's rewards count differently from now on, and fold everybody's again as they are met."""
+        directory = self._directory
+        seq = directory.next_seq(change.ts)
+        await directory.run_exclusively(partial(memories.log_memory_change, seq=seq, change=change))
+        directory.registry.record_memory(change)
+        directory.users.drop_all()
+
+    async def list_memory_changes(self) -> list[MemoryChange]:
+        """Every change of a policy's memory, the oldest first."""
+        return await self._directory.read(memories.list_memory_changes)
+
+    async def list_taught_rewards(self, user_id: str, key: StateKey) -> list[TaughtReward]:
+        """What a policy was taught of a user since the last reset, the oldest first."""
+        directory = self._directory
+        return await directory.read(replay.list_taught_rewards, directory.registry, user_id, key)
 
     def log_shadows(self, decision: Decision, shadow_picks: Collection[Shadow]) -> None:
         """Log what policies in the shadow would have done with a decision that was handed over."""

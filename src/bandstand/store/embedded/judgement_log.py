@@ -189,7 +189,7 @@ class EmbeddedJudgements:
         def on_committed() -> None:
             revocation.on_committed()
             if reward is not None:
-                updates.apply_reward(user.profile, reward)
+                updates.apply_reward(self._directory.registry, user.profile, reward)
                 user.open_decisions = OpenDecisions(is_loaded=False)  # the ledger knows what this one was linked to
 
         def on_rejected() -> None:

@@ -106,7 +106,7 @@ class EmbeddedRewards:
         add_key_row(rows, reward, self._keys.rewards)
 
         def on_committed() -> None:
-            apply_reward(user.profile, reward)
+            apply_reward(self._directory.registry, user.profile, reward)
             if key is not None:
                 self._keys.rewards.pop(key, None)
 

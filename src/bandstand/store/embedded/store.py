@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.profile import Profile
+from bandstand.bandit.memory import TaughtReward
+from bandstand.bandit.profile import Profile, StateKey
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.deployment_log import EmbeddedDeployment
 from bandstand.store.embedded.generation_log import EmbeddedGenerations
@@ -42,6 +43,7 @@ from bandstand.store.tables.judgements import (
     TurnTotals,
 )
 from bandstand.store.tables.loop_health import LoopSums
+from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
@@ -190,6 +192,15 @@ class EmbeddedStore(Store):
 
     async def set_shadows(self, policies: Collection[PolicyRef]) -> None:
         await self._deployment.set_shadows(policies)
+
+    async def set_memory(self, change: MemoryChange) -> None:
+        await self._deployment.set_memory(change)
+
+    async def list_memory_changes(self) -> list[MemoryChange]:
+        return await self._deployment.list_memory_changes()
+
+    async def list_taught_rewards(self, user_id: str, key: StateKey) -> list[TaughtReward]:
+        return await self._deployment.list_taught_rewards(user_id, key)
 
     def log_shadows(self, decision: Decision, shadow_picks: Collection[Shadow]) -> None:
         self._deployment.log_shadows(decision, shadow_picks)

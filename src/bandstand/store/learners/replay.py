@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from typing import Any
 
-from bandstand.bandit.profile import Profile
+from bandstand.bandit.memory import TaughtReward
+from bandstand.bandit.profile import Profile, StateKey
 from bandstand.store.records import LAST_SEQ, PolicyRef, Updates
+from bandstand.store.tables.decisions import find_uid
 from bandstand.store.tables.policies import PolicyRegistry
 from bandstand.store.tables.updates import build_updates, list_learners
 
@@ -65,6 +67,7 @@ def replay_events(
     A reward that one of these events takes back is not folded in and then subtracted, but passed over: what is left is
     exact. Only what ``profile`` holds already is subtracted.
     """
+    _restart_memories(registry, profile)
     start, cold = profile.seq, {key for key, state in profile.policies.items() if state.ridge is None}
     for event in _iter_events(connection, uid, start, until):
         match event:
@@ -72,9 +75,10 @@ def replay_events(
                 profile.apply_decision(seq, registry.get_ref(policy).key, ts, exploring=bool(exploring))
             case (seq, "reward", policy, ts, value, weight, *raw):
                 updates = build_updates(registry, registry.get_ref(policy), seq, *raw)
-                _apply_updates(profile, updates, seq, ts, value, weight)
+                _apply_updates(registry, profile, updates, (seq, ts, value, weight))
             case (seq, "reward revoked", policy, ts, _, _, *raw):
-                _skip_reward(profile, list_learners(registry, registry.get_ref(policy), seq, *raw), seq, ts)
+                learners = list_learners(registry, registry.get_ref(policy), seq, *raw)
+                _skip_reward(registry, profile, learners, seq, ts)
             case (seq, "revocation", policy, ts, value, weight, *raw, reward_seq) if reward_seq <= start:
                 updates = build_updates(registry, registry.get_ref(policy), reward_seq, *raw)
                 # A migration has taken the sums of what is cold out of the baseline.
@@ -90,14 +94,41 @@ def replay_events(
     return profile
 
 
-def _apply_updates(profile: Profile, updates: Updates, seq: int, ts: float, value: float, weight: float) -> None:
+def _apply_updates(
+    registry: PolicyRegistry, profile: Profile, updates: Updates, reward: tuple[int, float, float, float]
+) -> None:
+    seq, ts, value, weight = reward
     for learner, x in updates:
-        profile.apply_reward(seq, learner.key, ts, x, value, weight, learner.half_life)
+        profile.apply_reward(seq, learner.key, ts, x, value, weight, *registry.get_memory(learner.name))
 
 
-def _skip_reward(profile: Profile, policies: Iterable[PolicyRef], seq: int, ts: float) -> None:
-    for learner in policies:
-        profile.apply_skipped_reward(seq, learner.key, ts, learner.half_life)
+def _skip_reward(
+    registry: PolicyRegistry, profile: Profile, learners: Iterable[PolicyRef], seq: int, ts: float
+) -> None:
+    for learner in learners:
+        profile.apply_skipped_reward(seq, learner.key, ts, *registry.get_memory(learner.name))
+
+
+def _restart_memories(registry: PolicyRegistry, profile: Profile) -> None:
+    """Let go of sums that hold nothing from after the day on which their policy's memory begins."""
+    for key in profile.policies:
+        profile.restart(key, registry.get_memory(key[0]).since)
+
+
+def list_taught_rewards(
+    connection: sqlite3.Connection, registry: PolicyRegistry, user_id: str, key: StateKey
+) -> list[TaughtReward]:
+    """What a policy was taught of a user since the last reset, the oldest first, but for what was taken back."""
+    uid = find_uid(connection, user_id)
+    taught: list[TaughtReward] = []
+    for event in () if uid is None else _iter_events(connection, uid, 0, LAST_SEQ):
+        match event:
+            case (seq, "reward", policy, ts, value, weight, *raw):
+                updates = build_updates(registry, registry.get_ref(policy), seq, *raw)
+                taught += [TaughtReward(ts, x, value, weight) for learner, x in updates if learner.key == key]
+            case (_, "reset" | "import", *_):
+                taught.clear()
+    return taught
 
 
 def _apply_revocation(profile: Profile, updates: Updates, seq: int, ts: float, value: float, weight: float) -> None:

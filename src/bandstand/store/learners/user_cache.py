@@ -81,8 +81,8 @@ def read_user(
     except DocumentError:
         documents.set_aside(user_id)
         document = None
-    if document is not None and not registry.has_matching_half_lives(document):
-        document = None  # a half-life has changed: the ledger's events are folded again, under the new one
+    if document is not None and not registry.has_matching_memories(document):
+        document = None  # what counts has changed: the ledger's events are folded again, under the new memory
     if document is not None and uid is not None and replay.has_revocation_since(connection, uid, document.seq):
         document = None  # something in it was taken back: what is left is exact where it is folded again
     if uid is None:
@@ -197,6 +197,12 @@ class UserCache:
         finally:
             del self._excluded[user_id]
             returned.set_result(None)
+
+    def drop_all(self) -> None:
+        """Have everybody read from the ledger again, each at their first idle moment."""
+        for user in list(self._users.values()):
+            user.stale = True
+            self.drop_if_stale(user)
 
     async def delete_document(self, user_id: str) -> int:
         """Delete the user's document, and what was set aside of it; returns how many files went."""

@@ -213,8 +213,9 @@ def _compare_document(state: OpenedDirectory, path: Path) -> str:
             tombstoned = document.seq <= erasure.find_tombstone_seq(state.connection, state.read_secret(), user_id)
             return "belongs to a user erased since" if tombstoned else "belongs to nobody the ledger knows"
         start = replay.load_baseline(state.connection, uid)
-        if start is not None and document.seq <= start.seq:
-            return _SUPERSEDED
+        trimmed = start is not None and document.seq <= start.seq
+        if trimmed or not state.registry.has_matching_memories(document):
+            return _SUPERSEDED  # where what counts has changed since, users are read from the ledger when they are met
         if not replay.has_event(state.connection, uid, document.seq):
             return "knows events that the ledger does not"
         truth = replay.replay_events(state.connection, state.registry, uid, start or Profile(user_id), document.seq)

@@ -8,15 +8,17 @@ from operator import itemgetter
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.features import FeatureSchema
+from bandstand.bandit.memory import ENDLESS, Memory
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.profile import Profile
 from bandstand.errors import ConfigurationError
 from bandstand.store.records import Array, PolicyRef
+from bandstand.store.tables.memories import MemoryChange, list_memory_changes
 
 
 def to_policy_ref(policy: Policy) -> PolicyRef:
     """What an event stores of a policy."""
-    return PolicyRef(policy.name, policy.hash, policy.schema.name, policy.schema.hash, policy.half_life)
+    return PolicyRef(policy.name, policy.hash, policy.schema.name, policy.schema.hash)
 
 
 class PolicyRegistry:
@@ -28,6 +30,7 @@ class PolicyRegistry:
         self._ids: dict[tuple[str, str, str], int] = {}  # a renamed schema leaves the policy's hash as it was
         self._schemas: dict[str, FeatureSchema] = dict(catalogue.schemas)
         self._shadows: list[tuple[int, list[PolicyRef]]] = []  # since which event, in order
+        self._memories = {name: policy.memory for name, policy in catalogue.policies.items()}
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Read the policy rows; encodings of schemas no longer configured come from the ledger.
@@ -37,13 +40,14 @@ class PolicyRegistry:
         query = """SELECT p.id, p.name, p.hash, p.schema, p.schema_hash, p.schema_definition FROM policies AS p
             LEFT JOIN schemas AS s ON s.name = p.schema ORDER BY p.schema_hash IS s.hash DESC, p.id DESC"""
         for row_id, name, digest, schema, schema_hash, definition in connection.execute(query):
-            half_life = self._catalogue.policies[name].half_life if name in self._catalogue.policies else 0.0
-            self._refs[row_id] = PolicyRef(name, digest, schema, schema_hash, half_life)
+            self._refs[row_id] = PolicyRef(name, digest, schema, schema_hash)
             self._ids[name, digest, schema] = row_id
             if schema not in self._schemas:
                 self._schemas[schema] = FeatureSchema.parse(schema, json.loads(definition))
         marks = connection.execute("SELECT seq, document FROM marks WHERE uid IS NULL AND kind = 'shadow' ORDER BY seq")
         self._shadows = [(seq, [self._refs[row_id] for row_id in json.loads(ids)]) for seq, ids in marks]
+        for change in list_memory_changes(connection):
+            self.record_memory(change)
 
     def register(self, connection: sqlite3.Connection) -> None:
         """Add rows for configured policies that have none yet."""
@@ -124,13 +128,24 @@ class PolicyRegistry:
             for (_, name), state in profile.policies.items()
         )
 
-    def has_matching_half_lives(self, profile: Profile) -> bool:
-        """Whether the profile's sums have decayed as the configured policies now have it."""
-        policies = self._catalogue.policies
+    def has_matching_memories(self, profile: Profile) -> bool:
+        """Whether the profile's sums have decayed, and begin, as the configured policies now have it."""
         return all(
-            state.ridge is None or name not in policies or state.half_life == policies[name].half_life
+            state.ridge is None
+            or name not in self._memories
+            or Memory(state.half_life, state.since) == self._memories[name]
             for (name, _), state in profile.policies.items()
         )
+
+    def get_memory(self, policy: str) -> Memory:
+        """How much a reward counts for a policy of that name now, whatever it was when the reward came."""
+        return self._memories.get(policy, ENDLESS)
+
+    def record_memory(self, change: MemoryChange) -> None:
+        """Take note of the memory that an adaptive policy has from now on."""
+        policy = self._catalogue.policies.get(change.policy)
+        if policy is not None and policy.adapts_memory:
+            self._memories[change.policy] = change.memory
 
     def get_schema(self, ref: PolicyRef) -> FeatureSchema:
         """The policy's encoding."""

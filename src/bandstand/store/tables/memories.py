@@ -1,0 +1,42 @@
+"""Changes of a policy's memory: which rewards count from then on, and why."""
+
+import json
+import sqlite3
+from typing import NamedTuple
+
+from bandstand.bandit.memory import Memory
+
+_INSERT = "INSERT INTO marks VALUES (?, NULL, 'memory', ?, 'evidence', ?)"
+_SELECT = "SELECT ts, document FROM marks WHERE uid IS NULL AND kind = 'memory' ORDER BY seq"
+
+
+class MemoryChange(NamedTuple):
+    """A policy whose rewards count differently from now on.
+
+    Attributes:
+        policy: its name.
+        ts: when, seconds since the epoch.
+        memory: how they count.
+        gain: by how much its score is above that of the memory before.
+    """
+
+    policy: str
+    ts: float
+    memory: Memory
+    gain: float
+
+
+def log_memory_change(connection: sqlite3.Connection, *, seq: int, change: MemoryChange) -> None:
+    """Write a change down."""
+    document = {"policy": change.policy, **change.memory._asdict(), "gain": change.gain}
+    connection.execute(_INSERT, (seq, change.ts, json.dumps(document)))
+
+
+def list_memory_changes(connection: sqlite3.Connection) -> list[MemoryChange]:
+    """Every change of a memory, the oldest first."""
+    changes = []
+    for ts, document in connection.execute(_SELECT):
+        entry = json.loads(document)
+        memory = Memory(float(entry["half_life"]), float(entry["since"]))
+        changes.append(MemoryChange(str(entry["policy"]), float(ts), memory, float(entry["gain"])))
+    return changes
