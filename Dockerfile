@@ -10,7 +10,8 @@ RUN /opt/uv/bin/uv pip sync --quiet --compile-bytecode --require-hashes --python
 COPY pyproject.toml README.md LICENSE ./
 COPY prompts prompts
 COPY src src
-RUN /opt/uv/bin/uv pip install --quiet --compile-bytecode --no-deps --no-build-isolation --python /opt/bandstand/bin/python .
+COPY clients/python clients/python
+RUN /opt/uv/bin/uv pip install --quiet --compile-bytecode --no-deps --no-build-isolation --python /opt/bandstand/bin/python . ./clients/python
 
 FROM python:3.13-slim
 COPY --from=build /opt/bandstand /opt/bandstand

@@ -61,7 +61,7 @@ openapi: $(INSTALLED) ## write docs/openapi.json from the routes
 	@env -i PATH="$$PATH" $(BIN)/bandstand openapi > docs/openapi.json
 
 client: $(INSTALLED_TEST) ## write the client's answers from docs/openapi.json, and its calls for event loops
-	@$(BIN)/python clients/python/tools/generate_client.py
+	@$(BIN)/python clients/python/tools/write_client.py
 
 settings: $(INSTALLED) ## write docs/settings.md from the settings
 	@$(BIN)/bandstand settings > docs/settings.md

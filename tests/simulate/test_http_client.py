@@ -1,6 +1,8 @@
 """A running service as the one who learns, over real sockets: the product's two calls, and nothing twice."""
 
 import asyncio
+import json
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,6 +21,7 @@ from bandstand.simulate.judges.judge import RuleJudge
 from bandstand.simulate.plan import Plan
 from bandstand.simulate.run.play import decode_steps
 from bandstand.simulate.run.runner import Runner
+from bandstand.simulate.world.reaction import Reaction
 from bandstand.wiring.app import create_app
 from tests.simulate.given import CountingJudge, Journal
 
@@ -127,7 +130,7 @@ async def test_stopped_and_played_on_it_teaches_nobody_twice(tmp_path: Path) -> 
 
 
 def answering(*answers: tuple[int, bytes]) -> Callable[..., Any]:
-    """An application that gives these answers in turn, the last one for ever."""
+    """An application that gives these answers in turn, the last one for ever; ASKED is the decision id of a request."""
     left = list(answers)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -137,25 +140,40 @@ def answering(*answers: tuple[int, bytes]) -> Callable[..., Any]:
                 await send({"type": f"{message['type']}.complete"})
                 if message["type"] == "lifespan.shutdown":
                     return
+        asked = json.loads((await receive())["body"])["decision_id"]
         status, body = left.pop(0) if len(left) > 1 else left[0]
         await send({"type": "http.response.start", "status": status, "headers": []})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": body.replace(b"ASKED", asked.encode())})
 
     return app
 
 
-PICK = b'{"tip_id": "task-0-0", "score": 1, "propensity": 1, "exploring": false}'
+def make_problem(code: str, detail: str) -> bytes:
+    return json.dumps({"type": f"urn:bandstand:problem:{code}", "detail": detail}).encode()
+
+
+def build_learner(service: ServicePlayers) -> Any:
+    return service.make_cohort(0, "first-v1", [PLAN.build_world(0).build_episode(0)]).learners[0]
+
+
+PICK = (
+    b'{"tip_id": "task-0-0", "score": 1, "policy": "first-v1", "decision_id": "ASKED", "propensity": 1,'
+    b' "exploring": false}'
+)
+REWARDED = b'{"ok": true, "policy": "first-v1", "reward": 1, "applied": true, "reason": null, "decision_id": "ASKED"}'
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ((404, b'{"detail": "no such policy"}'), "answered 404: no such policy"),
-        ((500, b"oops"), "answered 500: this is no Bandstand"),
-        ((200, b"<html>"), "no JSON object"),
-        ((200, b"[]"), "no JSON object"),
-        ((200, b'{"tip_id": "task-9-9", "score": 1, "propensity": 1, "exploring": false}'), "no decision"),
-        ((200, b'{"tip_id": "task-0-0"}'), "no decision"),
+        ((404, make_problem("unknown-policy", "no such policy")), "/score/.* answered 404: no such policy"),
+        ((404, b'{"detail": "not ours"}'), "answered 404: .* no problem that Bandstand knows"),
+        ((500, b"oops"), "answered 500: .* no problem"),
+        ((200, b"<html>"), "no decision: .*not JSON"),
+        ((200, b"[]"), "no decision: .*something else"),
+        ((200, PICK.replace(b"task-0-0", b"task-9-9")), "no decision: .*something else"),
+        ((200, b'{"tip_id": "task-0-0"}'), "no decision: .*something else"),
+        ((200, PICK.replace(b'"ASKED"', b"null")), "could not log a decision"),
         ((302, b""), "answered 302"),
     ],
 )
@@ -167,12 +185,21 @@ async def test_another_answer_than_a_decision_ends_the_run_in_one_line(answer: t
 
 async def test_an_overloaded_service_is_asked_again_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bandstand.simulate.http_client._FIRST_WAIT_S", 0.001)
-    busy = (503, b'{"detail": "overloaded"}')
-    async with serving(answering(busy, busy, (200, b'{"ok": true}'))) as url, ServicePlayers(url, None, "u") as service:
-        assert await service.post("/reward", {}) == {"ok": True}
-    async with serving(answering(busy)) as url, ServicePlayers(url, None, "u") as service:
-        with pytest.raises(ServiceError, match="answered 503: overloaded"):
-            await service.post("/reward", {})
+    busy = (503, make_problem("overloaded", "overloaded"))
+    taught = Reaction("done", 45_000, 1.0)
+    answers = [busy, busy, (200, PICK), busy, (200, REWARDED)]
+    async with serving(answering(*answers)) as url, ServicePlayers(url, None, "u") as service:
+        learner = build_learner(service)
+        assert (await learner.decide(0)).pick == 0
+        await learner.learn(taught)
+    answers = [(200, PICK), busy]
+    async with serving(answering(*answers)) as url, ServicePlayers(url, None, "u") as service:
+        learner = build_learner(service)
+        await learner.decide(0)
+        with pytest.raises(ServiceError, match="/reward answered 503: overloaded"):
+            await learner.learn(taught)
+        with pytest.raises(ServiceError, match="/score answered 503: overloaded"):
+            await learner.decide(1)
 
 
 async def test_nobody_there_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,12 +213,19 @@ async def test_nobody_there_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch)
 async def test_what_was_done_before_a_failure_is_kept() -> None:
     journal = Journal()
     plan = replace(PLAN, policies=("first-v1",), personas=1, seeds=1)
-    answers = [(200, PICK), (200, b"{}"), (200, PICK.replace(b"0-0", b"1-0")), (200, b"{}"), (404, b"{}")]
+    second = PICK.replace(b"0-0", b"1-0")
+    answers = [(200, PICK), (200, REWARDED), (200, second), (200, REWARDED), (404, b"{}")]
     async with serving(answering(*answers)) as url, ServicePlayers(url, None, "u") as players:
         with pytest.raises(ServiceError):
             await Runner(plan, players, RuleJudge(), journal=journal, at_once=1).run(asyncio.Event())
     ((key, play),) = journal.plays.items()
     assert (key, len(decode_steps(play)), journal.done[-1]) == ((0, 0, "first-v1"), 2, 2)
+
+
+def test_without_the_client_the_command_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bandstand_client", None)
+    with pytest.raises(ConfigurationError, match=r"pip install \./clients/python"):
+        ServicePlayers("http://127.0.0.1:1", None, "u")
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://host", "http://", "http:///path"])

@@ -1,31 +1,35 @@
 """A running service as the one who learns: the product's two calls, ``/score`` and then ``/reward``, over HTTP."""
 
-import asyncio
-from collections.abc import Sequence
+import sys
+from collections.abc import Awaitable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import quote
-
-import httpx
 
 from bandstand.errors import ConfigurationError
 from bandstand.simulate.errors import ServiceError
 from bandstand.simulate.run.learner import ChatFeedback, Cohort, Learner, ScoredPick
 from bandstand.simulate.world.reaction import Reaction
+from bandstand.simulate.world.tasks import TaskCandidate
 from bandstand.simulate.world.world import Episode
+
+if TYPE_CHECKING:
+    from bandstand_client import AsyncBandstand, AsyncDecision, BandstandError
+
+T = TypeVar("T")
 
 _TIMEOUT_S = 30.0
 _TRIES = 5
-_FIRST_WAIT_S = 0.2
+_FIRST_WAIT_S = 0.4
 _LONGEST_WAIT_S = 10.0
-_OK, _OVERLOADED = 200, 503
 
 
 class ServicePlayers:
     """Policies of a running service; proxies are ignored, redirects not followed.
 
     Users are called ``USERS/SEED/NUMBER``. Decisions bring their own ids, so a call that is made again, by a retry or
-    by a continued run, changes nothing.
+    by a continued run, changes nothing. A simulation has time, and no use for fallbacks: it ends with the first call
+    that stays without an answer.
 
     Args:
         url: where the service is.
@@ -33,19 +37,13 @@ class ServicePlayers:
         users: what the users' ids begin with; no other run's may begin so.
 
     Raises:
-        ConfigurationError: the URL is none.
+        ConfigurationError: the URL or the key is none, or the Python client is not installed.
     """
 
     def __init__(self, url: str, api_key: str | None, users: str) -> None:
-        headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-        try:
-            base = httpx.URL(url)
-        except httpx.InvalidURL:
-            base = httpx.URL()
-        if base.scheme not in {"http", "https"} or not base.host:
-            raise ConfigurationError("--url must start with http:// or https:// and name a host")
+        self._url = url
         self._users = users
-        self._http = httpx.AsyncClient(base_url=base, headers=headers, timeout=_TIMEOUT_S, trust_env=False)
+        self._client = _build_client(url, api_key)
 
     async def __aenter__(self) -> Self:
         return self
@@ -53,36 +51,17 @@ class ServicePlayers:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._http.aclose()
+        await self._client.aclose()
 
     def make_cohort(self, seed: int, policy: str, episodes: Sequence[Episode]) -> Cohort:
         """Users of the service, whom its policy has not met."""
         users = enumerate(episodes)
         return _ServiceCohort(
-            [_ServiceLearner(self, f"{self._users}/{seed}/{user}", policy, episode) for user, episode in users]
+            [
+                _ServiceLearner(self._client, self._url, f"{self._users}/{seed}/{user}", policy, episode)
+                for user, episode in users
+            ]
         )
-
-    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Make one of the product's calls, again where the service is overloaded or its connection breaks.
-
-        Raises:
-            ServiceError: it answered with another error, or did not answer.
-        """
-        wait = _FIRST_WAIT_S
-        for tries_left in reversed(range(_TRIES)):
-            try:
-                response = await self._http.post(path, json=body)
-            except httpx.HTTPError as error:
-                if not tries_left:
-                    raise ServiceError(f"{self._http.base_url} cannot be reached: {type(error).__name__}") from error
-            else:
-                if response.status_code == _OK:
-                    return _parse_object(response)
-                if response.status_code != _OVERLOADED or not tries_left:
-                    raise ServiceError(f"{path} answered {response.status_code}: {_get_detail(response)}")
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, _LONGEST_WAIT_S)
-        raise AssertionError("the last try returns or raises")
 
 
 class _ServiceCohort:
@@ -96,56 +75,83 @@ class _ServiceCohort:
 class _ServiceLearner:
     is_persistent = True
 
-    def __init__(self, service: ServicePlayers, user_id: str, policy: str, episode: Episode) -> None:
-        self._service = service
+    def __init__(self, client: "AsyncBandstand", url: str, user_id: str, policy: str, episode: Episode) -> None:
+        self._client = client
+        self._url = url
         self._user_id = user_id
-        self._policy = quote(policy, safe="")
-        self._name = policy
+        self._policy = policy
         self._slates = episode.slates
+        self._decision: AsyncDecision[TaskCandidate] | None = None
 
     async def decide(self, step: int) -> ScoredPick:
         """Ask ``/score`` with the policy's name."""
-        self._decision_id = f"{self._user_id}/{self._name}/{step}"
         candidates = self._slates.get_candidates(step)
-        body = {
-            "user_id": self._user_id,
-            "decision_id": self._decision_id,
-            "context": self._slates.get_context(step),
-            "candidates": candidates,
-        }
-        answer = await self._service.post(f"/score/{self._policy}", body)
-        ids = [candidate["id"] for candidate in candidates]
-        try:
-            return ScoredPick(
-                pick=ids.index(answer["tip_id"]),
-                score=float(answer["score"]),
-                propensity=float(answer["propensity"]),
-                exploring=bool(answer["exploring"]),
+        decision = await _call(
+            f"/score/{quote(self._policy, safe='')}",
+            self._url,
+            self._client.score(
+                self._user_id,
+                candidates,
+                context=self._slates.get_context(step),
+                policy=self._policy,
+                decision_id=f"{self._user_id}/{self._policy}/{step}",
+            ),
+        )
+        if decision.propensity is None or decision.score is None:
+            raise _to_service_error("/score", self._url, decision.error)
+        if decision.fallback is not None:
+            raise ServiceError(
+                "The service could not log a decision, so that it cannot learn from it: its disk is full"
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ServiceError("/score answered something that is no decision: this is no Bandstand") from error
+        self._decision = decision
+        return ScoredPick(
+            pick=candidates.index(decision.pick),
+            score=decision.score,
+            propensity=decision.propensity,
+            exploring=decision.exploring,
+        )
 
     async def learn(self, reaction: Reaction, feedback: ChatFeedback | None = None) -> None:  # noqa: ARG002 (where users talk)
         """Tell ``/reward`` what the user did."""
-        body = {
-            "decision_id": self._decision_id,
-            "reaction": {"action": reaction.action, "dwell_ms": reaction.dwell_ms},
-        }
-        await self._service.post(f"/reward/{self._policy}", body)
+        if self._decision is None:
+            raise RuntimeError("learning comes after a decision")
+        told = {"action": reaction.action, "dwell_ms": reaction.dwell_ms}
+        await _call("/reward", self._url, self._client.send_reward(self._decision.id, {"reaction": told}))
 
 
-def _parse_object(response: httpx.Response) -> dict[str, Any]:
+def _build_client(url: str, api_key: str | None) -> "AsyncBandstand":
     try:
-        answer = response.json()
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise ServiceError("The service answered something that is no JSON object: this is no Bandstand")
-    return answer
-
-
-def _get_detail(response: httpx.Response) -> str:
+        # The service is installed without it: it is needed here alone.
+        from bandstand_client import AsyncBandstand, Breaker, Retry  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError("--url needs the Python client: pip install ./clients/python") from error
     try:
-        return str(response.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        return "this is no Bandstand"
+        return AsyncBandstand(
+            url,
+            api_key,
+            score_deadline=_TIMEOUT_S,
+            deadline=_TIMEOUT_S,
+            retry=Retry(tries=_TRIES, first_s=_FIRST_WAIT_S, longest_s=_LONGEST_WAIT_S),
+            breaker=Breaker(failures=sys.maxsize),
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"--url must start with http:// or https:// and name a host: {error}") from error
+
+
+async def _call(path: str, url: str, call: Awaitable[T]) -> T:
+    from bandstand_client import BandstandError  # noqa: PLC0415 (whoever calls has a client)
+
+    try:
+        return await call
+    except BandstandError as error:
+        raise _to_service_error(path, url, error) from error
+
+
+def _to_service_error(path: str, url: str, error: "BandstandError | None") -> ServiceError:
+    from bandstand_client import NoAnswerError, ProblemError  # noqa: PLC0415 (the same)
+
+    if isinstance(error, ProblemError):
+        return ServiceError(f"{path} answered {error.status}: {error.detail}")
+    if isinstance(error, NoAnswerError):
+        return ServiceError(f"{url} cannot be reached: {str(error).partition(':')[0]}")
+    return ServiceError(f"{path} answered something that is no decision: {error}")

@@ -1,6 +1,6 @@
 """Tips out of tasks, and the prompts that write them.
 
-Written by ``tools/generate_client.py`` from ``areas``.
+Written by ``tools/write_client.py`` from ``areas``.
 """
 
 from __future__ import annotations

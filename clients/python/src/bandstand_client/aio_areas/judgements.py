@@ -1,6 +1,6 @@
 """What became of turns that were taken as rewards.
 
-Written by ``tools/generate_client.py`` from ``areas``.
+Written by ``tools/write_client.py`` from ``areas``.
 """
 
 from __future__ import annotations

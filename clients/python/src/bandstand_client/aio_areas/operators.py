@@ -1,6 +1,6 @@
 """What operators do: promote, reset, erase, take back.
 
-Written by ``tools/generate_client.py`` from ``areas``.
+Written by ``tools/write_client.py`` from ``areas``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the judge says when it is asked; nothing is taught or stored.
 
-Written by ``tools/generate_client.py`` from ``areas``.
+Written by ``tools/write_client.py`` from ``areas``.
 """
 
 from __future__ import annotations

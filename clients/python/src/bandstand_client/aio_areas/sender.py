@@ -1,6 +1,6 @@
 """What the areas stand on.
 
-Written by ``tools/generate_client.py`` from ``areas``.
+Written by ``tools/write_client.py`` from ``areas``.
 """
 
 from typing import TypeVar

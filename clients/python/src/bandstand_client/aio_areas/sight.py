@@ -1,6 +1,6 @@
 """What the service knows: of users, decisions, policies and itself.
 
-Written by ``tools/generate_client.py`` from ``areas``.
+Written by ``tools/write_client.py`` from ``areas``.
 """
 
 from __future__ import annotations

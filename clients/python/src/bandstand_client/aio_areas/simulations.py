@@ -1,6 +1,6 @@
 """Policies against personas, beside the serving.
 
-Written by ``tools/generate_client.py`` from ``areas``.
+Written by ``tools/write_client.py`` from ``areas``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The answers of the service, as frozen dataclasses; a module is imported when something of it is used.
 
-Written by ``tools/generate_client.py`` from the service's ``openapi.json``.
+Written by ``tools/write_client.py`` from the service's ``openapi.json``.
 """
 
 from importlib import import_module

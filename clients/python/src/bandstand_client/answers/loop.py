@@ -1,6 +1,6 @@
 """The health of the learning loop.
 
-Written by ``tools/generate_client.py`` from the service's ``openapi.json``.
+Written by ``tools/write_client.py`` from the service's ``openapi.json``.
 """
 
 from __future__ import annotations

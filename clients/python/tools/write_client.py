@@ -1,6 +1,6 @@
 """Write what the client need not say twice: the answers, from ``docs/openapi.json``, and the calls for event loops.
 
-    python clients/python/tools/generate_client.py [--check]
+    python clients/python/tools/write_client.py [--check]
 
 ``--check`` writes nothing, and fails where a file is not what it would be. Both need ruff, for the form.
 """
@@ -116,9 +116,9 @@ DOCS = {
     "judgements": "What became of turns.",
     "simulations": "Policies against personas.",
 }
-NOTE = "Written by ``tools/generate_client.py`` from the service's ``openapi.json``."
+NOTE = "Written by ``tools/write_client.py`` from the service's ``openapi.json``."
 TRIPLE = '"""'
-COPY_NOTE = "Written by ``tools/generate_client.py`` from ``areas``."
+COPY_NOTE = "Written by ``tools/write_client.py`` from ``areas``."
 SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
 
 
@@ -324,7 +324,7 @@ def main(words: list[str]) -> None:
     if words == ["--check"]:
         if stale:
             raise SystemExit(
-                f"Run clients/python/tools/generate_client.py: not up to date: {', '.join(p.name for p in stale)}"
+                f"Run clients/python/tools/write_client.py: not up to date: {', '.join(p.name for p in stale)}"
             )
         return
     for path in stale:
