@@ -183,7 +183,7 @@ async def test_loading_sees_one_moment_of_the_ledger(tmp_path: Path, monkeypatch
         loop = asyncio.get_running_loop()
         store = subject.store
         assert isinstance(store, EmbeddedStore)
-        assert await store.trim() == 0  # the store's own, at its start, has looked at the clock by now
+        assert await store.apply_retention() == 0  # the store's own, at its start, has looked at the clock by now
         holds, trimmed = replay.has_event, []
 
         def trim_meanwhile(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
