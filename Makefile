@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 UV := .venv-uv/bin/uv
 CREATE = $(UV) venv --quiet --clear --no-python-downloads --python
 SYNC = $(UV) pip sync --quiet --require-hashes --python
-EDITABLE = $(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+EDITABLE = $(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable . --editable clients/python
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate \
     --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCK)
 
@@ -20,7 +20,7 @@ LITELLM := .venv-litellm
 INSTALLED_LITELLM := $(LITELLM)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types contracts slow bench browser litellm openapi settings lock locked clean
+.PHONY: help install run test lint types contracts slow bench browser litellm openapi client settings lock locked clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,9 @@ litellm: $(INSTALLED_LITELLM) ## make .venv-litellm with a LiteLLM gateway, for 
 
 openapi: $(INSTALLED) ## write docs/openapi.json from the routes
 	@env -i PATH="$$PATH" $(BIN)/bandstand openapi > docs/openapi.json
+
+client: $(INSTALLED_TEST) ## write the client's answers from docs/openapi.json, and its calls for event loops
+	@$(BIN)/python clients/python/tools/generate_client.py
 
 settings: $(INSTALLED) ## write docs/settings.md from the settings
 	@$(BIN)/bandstand settings > docs/settings.md

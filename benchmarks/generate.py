@@ -30,11 +30,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import uvloop
+from feeds import KEY, Feed
 from load import Burst, drive, post
 from open_load import drive_open
 from rich.console import Console
 from rich.table import Table
-from serving import KEY, Feed, Server, bandstand, pin
+from server_process import Server, pin, start_bandstand
 
 THINKS = 0.2
 CONCURRENT = 16
@@ -113,7 +114,7 @@ async def overhead(state: Path, options: argparse.Namespace, console: Console) -
     with ExitStack() as stack:
         gateway = Gateway(THINKS)
         stack.callback(gateway.stop)
-        service = bandstand(state / "overhead", LITELLM_URL=gateway.url)
+        service = start_bandstand(state / "overhead", KEY, LITELLM_URL=gateway.url)
         stack.callback(service.stop)
         added = []
         for number in range(options.rounds + 1):
@@ -154,7 +155,7 @@ async def isolation(state: Path, options: argparse.Namespace, console: Console) 
             environment = {"LITELLM_URL": gateway.url, "GENERATE_DEADLINE_S": "3600"}
             if limit is not None:
                 environment["GENERATE_MAX_CONCURRENT"] = str(limit)
-            service = bandstand(state / f"isolation-{limit}", **environment)
+            service = start_bandstand(state / f"isolation-{limit}", KEY, **environment)
             stack.callback(service.stop)
             feed = Feed(1000)
             await drive_open(service.port, feed.scores(), rate=RATE, seconds=3)  # warms up

@@ -26,9 +26,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+from feeds import KEY, score_body
 from load import Burst, post
 from open_load import drive_open
-from serving import KEY, Server, bandstand, pin, score_body
+from server_process import Server, pin, start_bandstand
 
 _USERS = 1000
 _QUANTILES = (0.5, 0.99, 0.999)
@@ -160,8 +161,8 @@ def main() -> None:
     try:
         assert model.stdout is not None  # noqa: S101 (it is a pipe)
         url = model.stdout.readline().strip()
-        server = bandstand(
-            state, JUDGE="llm", JUDGE_MODEL="scripted", JUDGE_URL=f"{url}/v1", OPENAI_API_KEY="none-needed"
+        server = start_bandstand(
+            state, KEY, JUDGE="llm", JUDGE_MODEL="scripted", JUDGE_URL=f"{url}/v1", OPENAI_API_KEY="none-needed"
         )
         rng = random.Random(0)
         headers = (f"authorization: Bearer {KEY}",)

@@ -19,8 +19,8 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.service.context import ServiceContext
 from bandstand.service.reward import reward
 from bandstand.service.score import score
-from bandstand.store.bandit_store import EmbeddedStore
-from bandstand.store.state_directory import StoreOptions
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 
 _BODY = {
     "context": {"hour_of_day": 9, "day_of_week": 2},
@@ -56,11 +56,11 @@ async def main(users: int) -> None:
 
             for user in range(_GROUP):
                 await visit(user)
-            store._recent.clear()  # noqa: SLF001 (remembered decisions have a bound of their own)
+            store._decisions._recent.clear()  # noqa: SLF001 (remembered decisions have a bound of their own)
             before = allocated()
             for start in range(_GROUP, users, _GROUP):
                 await asyncio.gather(*(visit(user) for user in range(start, start + _GROUP)))
-            store._recent.clear()  # noqa: SLF001 (remembered decisions have a bound of their own)
+            store._decisions._recent.clear()  # noqa: SLF001 (remembered decisions have a bound of their own)
             grown = (allocated() - before) / (users - _GROUP)
             d = policy.schema.dimension
             print(f"{name:12} d={d}: {grown:6.0f} bytes a user; the arrays alone {8 * (2 * d * d + 2 * d)}")

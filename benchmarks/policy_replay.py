@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.config.settings import load_catalogue, read_settings
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import read_settings
 from bandstand.evaluate import Formula
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.spec import EvaluationSpec, evaluate_decisions
@@ -27,10 +28,10 @@ from bandstand.service.reward import reward
 from bandstand.service.score import score
 from bandstand.simulate.world.persona import make_personas
 from bandstand.simulate.world.world import Episode, World
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.maintenance import decision_log
 from bandstand.store.maintenance.offline import open_read_only
-from bandstand.store.state_directory import StoreOptions
 
 _CONTESTS = (
     (["uniform-v1"], "snips"),

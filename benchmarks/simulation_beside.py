@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from feeds import KEY, score_body
 from load import Burst, post
 from open_load import drive_open
-from serving import KEY, Server, bandstand, pin, score_body
+from server_process import Server, pin, start_bandstand
 
 _PLAN = {"policies": ["linucb-v1", "squarecb-v1"], "personas": 14, "days": 300, "seeds": 50, "events": "sample"}
 _QUANTILES = (0.5, 0.99, 0.999)
@@ -96,7 +97,7 @@ def main() -> None:
     state = Path(tempfile.mkdtemp(dir=arguments.state_dir))
     server: Server | None = None
     try:
-        server = bandstand(state)
+        server = start_bandstand(state, KEY)
         idle, busy, played = measure(server.port, arguments)
     finally:
         if server is not None:

@@ -25,12 +25,12 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, NamedTuple, TextIO
+from typing import Annotated, Any, NamedTuple, TextIO, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
-import httpx
 import typer
+from bandstand_client import Bandstand, BandstandError, Decision, ProblemError
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -49,7 +49,10 @@ _USER_FEATURES = ("user_feature_0", "user_feature_1", "user_feature_2", "user_fe
 _COLUMNS = ("item_id", "position", "click", "propensity_score", *_USER_FEATURES)
 _Z = 1.959964  # of a 95 % interval
 _START_SECONDS = 60.0
+_PATIENT_S = 30.0  # nobody waits for a replay, and a fallback would be no pick
 _GREETING = re.compile(r"serves (http://\S+) with its state in")
+
+T = TypeVar("T")
 
 
 class ReplayError(Exception):
@@ -198,12 +201,12 @@ def most_shown(log: Sequence[Impression], count: int) -> list[Impression]:
 
 
 def replay(
-    client: httpx.Client, policy: str, log: Sequence[Impression], user_id: str, advance: Callable[[], None]
+    client: Bandstand, policy: str, log: Sequence[Impression], user_id: str, advance: Callable[[], None]
 ) -> Outcome:
     """Let a policy choose at every impression and learn from those where it chose what was shown.
 
     Args:
-        client: knows the service's address and key.
+        client: of the service.
         policy: by name.
         log: uniform; its items are the candidates.
         user_id: who all of the log's visitors are to the service; it must not have met them before.
@@ -212,41 +215,38 @@ def replay(
     Raises:
         ReplayError: the service cannot be reached, or refuses.
     """
-    path = f"/score/{quote(policy, safe='')}"
     items = sorted({row.item for row in log})
     matches = clicks = 0
     for row in log:
-        decision = _post(client, path, _request(row, items, user_id))
-        if decision["tip_id"] == str(row.item):
-            _post(client, "/reward", {"decision_id": decision["decision_id"], "reward": row.click})
+        decision = _score(client, policy, row, items, user_id)
+        if decision.pick == row.item:
+            _call("/reward", partial(decision.reward, row.click))
             matches += 1
             clicks += row.click
         advance()
     return Outcome(policy, matches, clicks)
 
 
-def _request(row: Impression, items: Sequence[int], user_id: str) -> dict[str, object]:
-    candidates = [
-        {"id": str(item), "content": "", "source": "catalogue", "features": {"item": item, "position": row.position}}
-        for item in items
-    ]
-    return {"user_id": user_id, "candidates": candidates, "context": row.user}
+def _score(client: Bandstand, policy: str, row: Impression, items: Sequence[int], user_id: str) -> Decision[int]:
+    def describe(item: int) -> dict[str, object]:
+        return {"id": str(item), "source": "catalogue", "features": {"item": item, "position": row.position}}
+
+    decision = _call(
+        f"/score/{quote(policy, safe='')}",
+        lambda: client.score(user_id, items, context=row.user, policy=policy, encode=describe, deadline=_PATIENT_S),
+    )
+    if decision.fallback is not None:  # a product would show it; a replay counts picks
+        raise ReplayError(f"{client} gave no pick: {decision.error or decision.fallback}")
+    return decision
 
 
-def _post(client: httpx.Client, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+def _call(path: str, call: Callable[[], T]) -> T:
     try:
-        response = client.post(path, json=body)
-    except httpx.HTTPError as error:
-        raise ReplayError(f"the service at {client.base_url} gave no answer to {path}: {error}") from None
-    try:
-        answer = response.json()
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise ReplayError(f"{path} was answered with {response.status_code}, and not as Bandstand answers")
-    if response.status_code != httpx.codes.OK:
-        raise ReplayError(f"{path} was refused with {response.status_code}: {answer.get('detail')}")
-    return answer
+        return call()
+    except ProblemError as error:
+        raise ReplayError(f"{path} was refused with {error.status}: {error.detail}") from None
+    except BandstandError as error:
+        raise ReplayError(f"{path}: {error}") from None
 
 
 @contextmanager
@@ -347,20 +347,18 @@ def main(
         require_uniform(log)
         if items is not None:
             log = most_shown(log, items)
-        headers = {} if api_key is None else {"X-API-Key": api_key}
         with (
             served() if url is None else nullcontext(url) as address,
-            # trust_env: a proxy of the environment has no business with a loopback address.
-            httpx.Client(base_url=address, headers=headers, timeout=30.0, trust_env=False) as client,
+            Bandstand(address, api_key, deadline=_PATIENT_S) as client,
         ):
             outcomes = _replayed(client, policy or [RIDGE, CONTROL], log)
-    except (ReplayError, httpx.InvalidURL) as error:
+    except (ReplayError, ValueError) as error:
         typer.echo(f"replay: {error}", err=True)
         raise typer.Exit(2) from None
     Console().print(report(log, outcomes))
 
 
-def _replayed(client: httpx.Client, policies: Sequence[str], log: Sequence[Impression]) -> list[Outcome]:
+def _replayed(client: Bandstand, policies: Sequence[str], log: Sequence[Impression]) -> list[Outcome]:
     user_id = f"open-bandit-{uuid4().hex[:8]}"  # new in every run: a replay starts from nothing
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     outcomes = []

@@ -10,9 +10,9 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import httpx
+from bandstand_client import Bandstand
 
 HOURS = (8, 10, 12, 14, 17, 21)
 USER = "grace"
@@ -20,49 +20,43 @@ MONDAY = 0
 EVENING = 18
 
 Json = dict[str, Any]
+Action = Literal["done", "snooze", "dismiss"]
 
 
-def reaction(task: Json, hour: int) -> Json:
-    """What Grace does with a tip about this task at this hour."""
+def react(task: Json, hour: int) -> tuple[Action, float | None]:
+    """What Grace does with a tip about this task at this hour, and for how many seconds she stays with it."""
     if task.get("list") == "work" and hour >= EVENING:
-        return {"action": "snooze"}
+        return "snooze", None
     if task.get("is_overdue") or task["priority"] >= 3:  # noqa: PLR2004 (high and urgent)
-        return {"action": "done", "dwell_ms": 45_000 if hour < HOURS[2] else 300_000}
-    return {"action": "snooze" if task["priority"] > 1 else "dismiss"}
-
-
-def ask(client: httpx.Client, path: str, body: Json) -> Json:
-    """Post, and read the answer."""
-    answer: Json = client.post(path, json=body).raise_for_status().json()
-    return answer
+        return "done", 45 if hour < HOURS[2] else 300
+    return "snooze" if task["priority"] > 1 else "dismiss", None
 
 
 def main(url: str) -> None:
     """Play the day."""
-    key = os.environ.get("BANDSTAND_API_KEY")
     tasks: list[Json] = json.loads(Path(__file__).with_name("tasks.json").read_text("utf-8"))
-    with httpx.Client(base_url=url, headers={"X-API-Key": key} if key else {}, timeout=90) as client:
+    # The whole day is played at once, and Grace has time: a product would leave the deadline at a quarter of a second.
+    with Bandstand(url, os.environ.get("BANDSTAND_API_KEY"), score_deadline=30) as client:
         for hour in HOURS:
-            context = {"hour_of_day": hour, "day_of_week": MONDAY}
-            tips = ask(client, "/generate", {"user_id": USER, "n": 3, "context": {**context, "tasks": tasks}})
-            if not tips["candidates"]:
+            moment = {"hour_of_day": hour, "day_of_week": MONDAY}
+            tips = client.generate(USER, tasks, context=moment, n=3)
+            if not tips.candidates:
                 print(f"{hour:2}:00  no tip")
                 continue
-            scored = ask(client, "/score", {"user_id": USER, "context": context, "candidates": tips["candidates"]})
-            tip = next(tip for tip in tips["candidates"] if tip["id"] == scored["tip_id"])
-            task = next((task for task in tasks if task["id"] == tip["source_id"]), {"priority": 1})
-            reacted = reaction(task, hour)
-            rewarded = ask(client, "/reward", {"decision_id": scored["decision_id"], "reaction": reacted})
-            print(f"{hour:2}:00  {tip['content']}")
-            print(f"       by {tips['prompt_version']}; she says {reacted['action']}: {rewarded['reward']:+.1f}")
-            if reacted["action"] == "done" and task in tasks:
+            decision = client.score(USER, tips.candidates, context=moment)
+            task = next((task for task in tasks if task["id"] == decision.pick.source_id), {"priority": 1})
+            action, dwell = react(task, hour)
+            rewarded = decision.react(action, dwell=dwell)
+            print(f"{hour:2}:00  {decision.pick.content}")
+            print(f"       by {tips.prompt_version}; she says {action}: {rewarded.reward:+.1f}")
+            if action == "done" and task in tasks:
                 tasks.remove(task)
-        for version in client.get("/prompts/stats").raise_for_status().json()["versions"]:
-            if version["generations"]:
-                interval = version["interval"] and [round(end, 2) for end in version["interval"]]
+        for version in client.prompt_stats().versions:
+            if version.generations:
+                interval = version.interval and [round(end, 2) for end in version.interval]
                 print(
-                    f"{version['version']}: {version['tips']} tips, {version['decisions']} picked, "
-                    f"{version['rewards']} rewarded, mean {version['mean_reward']:+.2f}, interval {interval}"
+                    f"{version.version}: {version.tips} tips, {version.decisions} picked, "
+                    f"{version.rewards} rewarded, mean {version.mean_reward:+.2f}, interval {interval}"
                 )
 
 

@@ -20,6 +20,7 @@ from bandstand.llm.errors import ChatStatusError
 from bandstand.llm.providers.openai_compatible import OpenAICompatibleClient
 from tests.api.given import answered, problem, serving
 from tests.api.routes.test_generation import TASKS, TIPS, asked
+from tests.llm.given import request_of
 from tests.project.checkout import ROOT
 
 pytestmark = pytest.mark.slow
@@ -131,11 +132,7 @@ async def test_tips_come_through(proxy: Proxy, tmp_path: Path, model: str) -> No
 async def test_it_answers_whole_and_takes_all_that_we_send(proxy: Proxy) -> None:
     async with OpenAICompatibleClient(base_url=proxy.url, api_key=KEY, model="tip-generator") as client:
         reply = await client.complete(
-            [{"role": "user", "content": "hello"}],
-            max_tokens=100,
-            deadline=time.monotonic() + 30,
-            temperature=0.7,
-            schema=TIPS_SCHEMA,
+            request_of([{"role": "user", "content": "hello"}], max_tokens=100, temperature=0.7, schema=TIPS_SCHEMA)
         )
     assert (reply.text, reply.finish_reason) == (MODELS["tip-generator"], "stop")
 
@@ -163,7 +160,7 @@ async def test_its_errors_are_a_502_without_a_word_of_its_own(proxy: Proxy, tmp_
 async def test_an_error_carries_its_status(proxy: Proxy) -> None:
     async with OpenAICompatibleClient(base_url=proxy.url, api_key=KEY, model="failing") as client:
         with pytest.raises(ChatStatusError) as caught:
-            await client.complete([{"role": "user", "content": "x"}], max_tokens=9, deadline=time.monotonic() + 30)
+            await client.complete(request_of([{"role": "user", "content": "x"}], max_tokens=9))
     assert (caught.value.status, caught.value.retryable) == (500, True)
 
 

@@ -15,7 +15,8 @@ from pydantic.json_schema import JsonSchemaMode
 
 from bandstand.api.problems import STATUS
 from bandstand.api.schemas.requests import Wire
-from bandstand.config.settings import Settings, load_catalogue
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import Settings
 from tests.api.given import TWO, Service, answered, problem, serving
 from tests.contract.server import started
 
@@ -94,9 +95,8 @@ async def test_no_two_schemas_have_one_name(service: Service) -> None:
     """The requests' come from the features, the answers' from their models; OpenAPI has one place for both."""
     framework = service.app._app  # type: ignore[attr-defined]  # noqa: SLF001 (the application behind the gate)
     answers = set(get_openapi(title="", version="", routes=framework.routes)["components"]["schemas"])
-    requests = Wire(load_catalogue(Settings())).get_adapters()
     inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
-        (name, "validation", adapter) for name, adapter in requests.items()
+        (body.name, "validation", body.adapter) for body in Wire(load_catalogue(Settings())).bodies
     ]
     _, definitions = TypeAdapter.json_schemas(inputs)
     assert not answers & set(definitions["$defs"])

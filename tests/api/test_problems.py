@@ -12,7 +12,8 @@ from bandstand.api.asgi.access import Access
 from bandstand.api.asgi.front import FrontController
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.problems import STATUS, status_of
-from bandstand.config.settings import Settings, load_catalogue
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import Settings
 from bandstand.errors import (
     BandstandError,
     OverloadedError,

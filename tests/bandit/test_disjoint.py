@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.disjoint import (
+    BLOCK_MARKER,
     DisjointPosterior,
+    DisjointPrior,
     DisjointState,
     create_empty_state,
+    prior_from_json,
     state_from_json,
     to_disjoint_posterior,
 )
@@ -22,7 +24,7 @@ from bandstand.bandit.profile import SECONDS_PER_DAY, PolicyState
 from bandstand.bandit.ridge import Posterior, Prior, RidgeState, compute_posterior
 from bandstand.errors import ConfigurationError, FieldError, InvalidRequestError
 from tests.bandit import checks
-from tests.bandit.given import CATALOGUE, SHIPPED, FloatArray, schema, schema_of
+from tests.bandit.given import CATALOGUE, FloatArray, schema, schema_of
 
 ARMS = ["red", "green", "blue"]
 FEATURES: list[dict[str, object]] = [
@@ -257,15 +259,51 @@ def test_what_no_block_can_be_is_refused_by_name(features: Any, block: Any, fiel
     assert message in faults[f"schemas.made-up.{field}"]
 
 
-def test_a_population_prior_over_blocks_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"policies\.mine\.prior: must be standard"):
-        LinUCB("mine", PER_COLOUR, {"prior": "population"})
-    deployment = {
-        "schemas": {"colours": {"version": 1, "features": FEATURES, "block": BLOCK}},
-        "policies": {"mine": {"kind": "linucb", "schema": "colours", "prior": "population"}},
-    }
-    with pytest.raises(ConfigurationError, match=r"policies\.mine\.prior: must be standard"):
-        Catalogue.parse(SHIPPED, deployment)
+def _members(users: int, rounds: int = 12) -> dict[str, RidgeState]:
+    """Users who all want more of 0.8 in red and less in green, each by their own measure; nobody was offered blue."""
+    rng = np.random.default_rng(11)
+    members: dict[str, RidgeState] = {}
+    for user in range(users):
+        requests = _requests(rng, rounds, 1)
+        for _, (features,) in requests:
+            features["colour"] = str(rng.choice(["red", "green"]))
+        rows = _rows(requests)
+        level = np.where(rows[:, -1] % BLOCK_MARKER == 0, 0.8, -0.8) + 0.1 * rng.normal()
+        members[f"user-{user:02}"] = _taught(rows, level + 0.2 * rng.normal(size=rounds))
+    return members
+
+
+def test_over_blocks_users_teach_each_other_block_by_block() -> None:
+    policy = LinUCB("mine", PER_COLOUR, {"prior": "population"})
+    shared = policy.fit_prior(_members(30)).get_prior("a stranger")
+    assert isinstance(shared, DisjointPrior)
+    red, green, *untried = shared.blocks
+    assert red.mean[0] > 0.4
+    assert green.mean[0] < -0.4
+    assert all(each.covariance.trace() > red.covariance.trace() for each in untried), "nobody knows these"
+    assert policy.distribution(
+        shared.to_posterior(), _rows(_requests(np.random.default_rng(0), 4, 1))
+    ).probability.sum()
+
+
+def test_over_blocks_few_users_own_rewards_are_left_out_and_one_has_the_blocks_own_prior() -> None:
+    policy = LinUCB("mine", PER_COLOUR, {})
+    few = _members(4)
+    learnt = policy.fit_prior(few)
+    assert set(learnt.leave_one_out) == set(few)
+    lone = policy.fit_prior({"user-00": few["user-00"]})
+    own = lone.get_prior("user-00")
+    assert not isinstance(own, DisjointPrior)
+    assert own.mean.shape == (PER_COLOUR.weight_count,)
+    again = prior_from_json(json.loads(json.dumps(learnt.shared.to_json())))
+    assert isinstance(again, DisjointPrior)
+    np.testing.assert_array_equal(again.covariance, learnt.shared.covariance)
+
+
+@pytest.mark.parametrize("change", [{"blocks": None}, {"blocks": []}, {"blocks": [{}]}])
+def test_what_is_no_prior_of_blocks_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="prior"):
+        prior_from_json(change)
 
 
 def test_a_feature_that_is_too_large_is_refused_and_its_block_is_not() -> None:

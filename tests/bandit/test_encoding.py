@@ -123,6 +123,7 @@ def test_hash_spreads_values_and_two_features_collide_apart() -> None:
         ({"encoding": "number"}, [1.5, -2.5]),
         ({"encoding": "onehot", "values": ["a", "b", "c"]}, ["b", "?"]),
         ({"encoding": "hash", "buckets": 4}, ["b", "c"]),
+        ({"encoding": "text", "columns": 6}, ["Sit down.", ""]),
     ],
     ids=lambda value: value["encoding"] if isinstance(value, dict) else "",
 )

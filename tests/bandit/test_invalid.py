@@ -260,7 +260,7 @@ LINUCB = {"kind": "linucb", "schema": "tips-5"}
         (
             {"policies": {"p": {**LINUCB, "prior": True}}},
             "policies.p.prior",
-            "unknown 'True'; allowed: standard, population",
+            "unknown 'True'; allowed: auto, standard, population",
         ),
         ({"policies": {"p": {**LINUCB, "half_life": -1}}}, "policies.p.half_life", "must be a number from 0 to 36500"),
         (

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from bandstand.bandit.experiment import Experiment
-from bandstand.config.settings import ApiKey, Settings, get_allowed, load_catalogue, read_settings
+from bandstand.config.access import ApiKey
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import Settings, get_allowed, read_settings
 from bandstand.errors import ConfigurationError
 
 
@@ -288,3 +291,10 @@ def test_a_wrong_weight_is_one_line() -> None:
 def test_an_active_policy_that_is_not_configured_is_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigurationError, match="ACTIVE_POLICY: unknown 'linucb-v22', did you mean 'linucb-v2'"):
         load_catalogue(Settings(active_policy="linucb-v22"))
+
+
+def test_no_two_groups_declare_one_setting_and_every_group_counts() -> None:
+    groups = [base for base in Settings.__mro__[1:] if issubclass(base, BaseModel) and base.model_fields]
+    declared = [name for group in groups for name in group.model_fields]
+    assert len(declared) == len(set(declared))
+    assert set(declared) == set(Settings.model_fields)

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from bandstand.config.settings import ApiKey
+from bandstand.config.access import ApiKey
 from bandstand.console.session import SESSION_SECONDS, Sessions
 
 NOW = 1_800_000_000.0

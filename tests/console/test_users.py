@@ -4,13 +4,12 @@ import asyncio
 import re
 from html import unescape
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bandstand.console import users
 from bandstand.errors import StorageUnavailableError
-from bandstand.service.coefficients import list_coefficients
+from bandstand.service.coefficients import PolicyCoefficients, list_coefficients
 from bandstand.service.context import ServiceContext
 from tests.api.given import API_KEYS, TWO
 from tests.console.given import ADMIN, Person, visiting
@@ -80,7 +79,7 @@ async def test_a_page_does_not_wait_for_a_long_replay(person: Person, monkeypatc
     await person.service.reward(decision_id=decision["decision_id"], reward=1.0)
     replayed = asyncio.Event()
 
-    async def slow(deployment: ServiceContext, user_id: str) -> list[dict[str, Any]]:
+    async def slow(deployment: ServiceContext, user_id: str) -> list[PolicyCoefficients]:
         await replayed.wait()
         return await list_coefficients(deployment, user_id)
 
@@ -106,7 +105,7 @@ async def test_a_replay_that_fails_is_told_to_whoever_asks_next(
     await person.service.score("ada")
     failing = asyncio.Event()
 
-    async def broken(deployment: ServiceContext, user_id: str) -> list[dict[str, Any]]:
+    async def broken(deployment: ServiceContext, user_id: str) -> list[PolicyCoefficients]:
         await failing.wait()
         raise StorageUnavailableError("the ledger cannot be read")
 

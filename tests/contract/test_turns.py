@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from bandstand.store.state_directory import StoreOptions
+from bandstand.store.embedded.state_directory import StoreOptions
 from tests.contract.server import Connection, connected, started
 from tests.store.given import Subject, assert_same, embedded, killed, rebuilt
 

@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 import httpx
 import pytest
+from bandstand_client import Bandstand
 
-from bandstand.config.settings import Settings, load_catalogue
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import Settings
 from examples.open_bandit.replay import (
     CONFIG,
     CONTROL,
@@ -210,6 +212,12 @@ def client() -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def product(client: httpx.Client) -> Iterator[Bandstand]:
+    with Bandstand(str(client.base_url)) as opened:
+        yield opened
+
+
 class Heard(NamedTuple):
     pulls: int
     rewards: int
@@ -222,10 +230,12 @@ def heard(client: httpx.Client, policy: str, user_id: str) -> Heard:
 
 
 @pytest.mark.parametrize("policy", [RIDGE, CONTROL])
-def test_matches_and_clicks_are_those_of_the_picks_the_service_remembers(client: httpx.Client, policy: str) -> None:
+def test_matches_and_clicks_are_those_of_the_picks_the_service_remembers(
+    client: httpx.Client, product: Bandstand, policy: str
+) -> None:
     log = uniform_log(100, 4, clicked=[("1", 0), ("2", 0), ("2", 3)])  # as many as /features gives back
     steps: list[None] = []
-    outcome = replay(client, policy, log, f"counted by {policy}", lambda: steps.append(None))
+    outcome = replay(product, policy, log, f"counted by {policy}", lambda: steps.append(None))
     picks = client.get("/features", params={"user_id": f"counted by {policy}"}).json()["history"]
     matching = [row for row, pick in zip(log, picks, strict=True) if pick["tip_id"] == str(row.item)]
     assert outcome == (policy, len(matching), sum(row.click for row in matching))
@@ -240,10 +250,10 @@ def test_the_control_is_a_uniform_pick_with_its_propensity(client: httpx.Client)
     assert answer["exploring"] is True
 
 
-def test_the_ridge_policy_learns_from_the_replay_which_item_is_clicked(client: httpx.Client) -> None:
+def test_the_ridge_policy_learns_from_the_replay_which_item_is_clicked(product: Bandstand) -> None:
     log = uniform_log(800, 4, clicked=[("1", 2), ("2", 2)])
-    learner = replay(client, RIDGE, log, "learns", lambda: None)
-    control = replay(client, CONTROL, log, "does not", lambda: None)
+    learner = replay(product, RIDGE, log, "learns", lambda: None)
+    control = replay(product, CONTROL, log, "does not", lambda: None)
     assert 130 < learner.matches < 270  # 200 ± 12, and nearly 6 of those deviations each way
     assert 130 < control.matches < 270
     assert learner.clicks / learner.matches > 0.8
@@ -266,12 +276,12 @@ def test_the_interaction_lets_the_user_change_the_order_of_the_items(client: htt
         assert answer["ranking"][0]["tip_id"] == best
 
 
-def test_what_the_service_refuses_is_one_line_with_its_reason(client: httpx.Client) -> None:
+def test_what_the_service_refuses_is_one_line_with_its_reason(product: Bandstand) -> None:
     log = uniform_log(2, 2, clicked=[])
     with pytest.raises(ReplayError, match="/score/of%2Fnobody was refused with 404: No policy"):
-        replay(client, "of/nobody", log, "x", lambda: None)
+        replay(product, "of/nobody", log, "x", lambda: None)
     with pytest.raises(ReplayError, match=r"was refused with 422: .*features\.item"):
-        replay(client, RIDGE, [log[0]._replace(item=0), log[0]._replace(item=80)], "x", lambda: None)
+        replay(product, RIDGE, [log[0]._replace(item=0), log[0]._replace(item=80)], "x", lambda: None)
 
 
 # ── the command ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -353,9 +363,9 @@ def test_the_thompson_log_is_refused_by_what_it_says_and_by_what_it_shows() -> N
 
 @REAL
 @pytest.mark.parametrize("policy", [RIDGE, CONTROL])
-def test_a_real_log_gives_about_n_over_k_matches(client: httpx.Client, policy: str) -> None:
+def test_a_real_log_gives_about_n_over_k_matches(client: httpx.Client, product: Bandstand, policy: str) -> None:
     log = most_shown(read_log(DATA / "obd_small_random_all.csv.gz"), 10)
-    outcome = replay(client, policy, log, f"real, {policy}", lambda: None)
+    outcome = replay(product, policy, log, f"real, {policy}", lambda: None)
     assert 80 < outcome.matches < 213  # 146.4 ± 11.5, nearly 6 of those deviations each way
     assert heard(client, policy, f"real, {policy}") == (1464, outcome.matches, outcome.clicks)
 

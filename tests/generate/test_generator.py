@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +13,7 @@ from bandstand.generate.errors import GatewayError, GatewayUnreachableError, Not
 from bandstand.generate.generator import TipGenerator, get_day_period
 from bandstand.generate.parse import TIPS_SCHEMA
 from bandstand.generate.tips import GeneratedTip
-from bandstand.llm.chat import ChatReply
+from bandstand.llm.chat import ChatReply, ChatRequest
 from bandstand.llm.errors import (
     BudgetExceededError,
     ChatMalformedError,
@@ -23,7 +22,6 @@ from bandstand.llm.errors import (
     ChatUnreachableError,
     CircuitOpenError,
 )
-from bandstand.llm.gateway import ChatClient, Message
 from bandstand.llm.providers.openai_compatible import OpenAICompatibleClient
 from bandstand.testing.scripted_llm import Line, ScriptedClient
 from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedServer
@@ -220,19 +218,6 @@ class _Held:
     def __init__(self) -> None:
         self.release = asyncio.Event()
 
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        deadline: float,
-        temperature: float | None,
-        schema: Mapping[str, object] | None,
-    ) -> ChatReply:
+    async def complete(self, _request: ChatRequest) -> ChatReply:
         await self.release.wait()
         return said(GOOD)
-
-
-def _the_clients_keep_the_protocol(compatible: OpenAICompatibleClient, scripted: ScriptedClient) -> list[ChatClient]:
-    """For the type checker: the packages are siblings, and only their shapes agree."""
-    return [compatible, scripted]

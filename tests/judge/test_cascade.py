@@ -15,8 +15,9 @@ from bandstand.judge.llm.llm_judge import LlmTier
 from bandstand.judge.local.rules import Rules
 from bandstand.judge.turn import CORRECTION_LIMITS, Turn
 from bandstand.judge.verdict import Judged, Unscored, Verdict
+from bandstand.llm.chat import ChatReply, ChatRequest
 from bandstand.llm.errors import BudgetExceededError, ChatStatusError, ChatTimeoutError
-from bandstand.testing.scripted_llm import Line, ScriptedCall, ScriptedClient
+from bandstand.testing.scripted_llm import Line, ScriptedClient
 from tests.judge.given import FOLLOWUP, judge_prompt, local
 
 SURE = Turn("Capital of Australia?", "The capital of Australia is Sydney.", "no")
@@ -29,7 +30,7 @@ def verdict(label: str = "neg_confusion", confidence: float = 0.7) -> str:
     return json.dumps({"rationale": "So it reads.", "label": label, "confidence": confidence})
 
 
-def llm(script: list[Line] | Callable[[ScriptedCall], Line] | None = None) -> tuple[LlmTier, ScriptedClient]:
+def llm(script: list[Line] | Callable[[ChatRequest], Line] | None = None) -> tuple[LlmTier, ScriptedClient]:
     client = ScriptedClient(script or (lambda _: verdict()), model="m")
     return LlmTier(client, FOLLOWUP, judge_prompt()), client
 
@@ -150,7 +151,7 @@ async def test_verdicts_of_another_prompt_or_taxonomy_are_not_taken_for_these() 
 async def test_a_batch_keeps_its_order_and_tells_how_far_it_is() -> None:
     turns = [Turn("", "", f"number {number}") for number in range(50)]
 
-    def echo(call: ScriptedCall) -> str:
+    def echo(call: ChatRequest) -> str:
         number = call.messages[1]["content"].split("number ")[1].split("\n")[0]
         return verdict(confidence=int(number) / 100)
 
@@ -163,7 +164,7 @@ async def test_a_batch_keeps_its_order_and_tells_how_far_it_is() -> None:
 async def test_one_failure_never_loses_the_others() -> None:
     turns = [Turn("", "", word) for word in ("fine", "broken", "gone", "fine too")]
 
-    def script(call: ScriptedCall) -> Line:
+    def script(call: ChatRequest) -> Line:
         message = call.messages[1]["content"]
         if "broken" in message:
             return ZeroDivisionError()
@@ -218,9 +219,9 @@ class _Held:
         self.under_way = self.most = 0
         self._inner = ScriptedClient(lambda _: verdict(), model="held")
 
-    async def complete(self, *args: Any, **named: Any) -> Any:
+    async def complete(self, request: ChatRequest) -> ChatReply:
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         await self.let.wait()
         self.under_way -= 1
-        return await self._inner.complete(*args, **named)
+        return await self._inner.complete(request)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ import pytest
 from bandstand.errors import StorageFullError
 from bandstand.judge.llm.llm_judge import to_unscored_reason
 from bandstand.judge.verdict import UnscoredReason
-from bandstand.judge_worker.budget import BudgetCaps, JudgeBudget, TokenBound
-from bandstand.judge_worker.llm_calls import CallFailedError, LlmCalls
+from bandstand.judge_worker.budget import LedgerBudget
+from bandstand.judge_worker.llm_calls import LlmCalls
 from bandstand.judge_worker.priority_limiter import PriorityLimiter
 from bandstand.judge_worker.process import JudgeProcess, JudgeProcessNotStartedError, PendingQuestion
-from bandstand.llm.chat import ChatReply
+from bandstand.judge_worker.protocol import RelayedChatError
+from bandstand.llm.chat import ChatReply, TokenUsage
 from bandstand.llm.errors import BudgetExceededError, ChatTimeoutError, ChatUnreachableError
-from bandstand.llm.gateway import Message
-from bandstand.store.turn_store import TurnStore
+from bandstand.llm.middleware.budget import DailyCaps, Price
+from bandstand.store.embedded.store import EmbeddedStore
+from tests.llm.given import request_of
 from tests.store.given import CATALOGUE, QUICK, Clock, ledger_of, settled
 
 ROOM = 50
@@ -31,19 +34,19 @@ class Line:
     """Calls over a directory's ledger, with the odd judge's process."""
 
     def __init__(
-        self, directory: Path, caps: BudgetCaps, *, places: int = 8, command: Sequence[str] | None = None
+        self, directory: Path, caps: DailyCaps, *, places: int = 8, command: Sequence[str] | None = None
     ) -> None:
         self.state_dir = directory / "state"
         self.asked_file = directory / "asked"
         clock = Clock()
         script = Path(__file__).with_name("odd_judge.py")
-        self.store = TurnStore(self.state_dir, CATALOGUE, options=QUICK, clock=clock)
-        self.budget = JudgeBudget(self.store, caps, clock)
+        self.store = EmbeddedStore(self.state_dir, CATALOGUE, options=QUICK, clock=clock)
+        self.budget = LedgerBudget(self.store, caps, clock)
         self.child = JudgeProcess(
             command or [sys.executable, str(script), str(self.asked_file)], os.environ, timeout_s=20
         )
         self.places = PriorityLimiter(places, lambda: None, lambda: 0)
-        self.calls = LlmCalls(self.store, self.budget, self.child, self.places)
+        self.calls = LlmCalls(self.budget, self.child, self.places)
 
     async def open(self) -> "Line":
         """Start, the process too: on a busy machine one of its priority takes its time."""
@@ -60,11 +63,10 @@ class Line:
 
     async def call(self, word: str, *, seconds: float = 30, tries: int = 1) -> ChatReply:
         """Ask."""
-        messages: list[Message] = [{"role": "user", "content": word}]
         client = self.calls.build_client("odd", tries=tries)
         assert client.model == "odd"
         return await client.complete(
-            messages, max_tokens=ROOM, deadline=time.monotonic() + seconds, temperature=None, schema=None
+            request_of([{"role": "user", "content": word}], max_tokens=ROOM, deadline=time.monotonic() + seconds)
         )
 
     def asked(self) -> str:
@@ -79,7 +81,7 @@ class Line:
 
 @pytest.fixture
 async def line(tmp_path: Path) -> AsyncIterator[Line]:
-    line = await Line(tmp_path, BudgetCaps()).open()
+    line = await Line(tmp_path, DailyCaps()).open()
     yield line
     await line.close()
 
@@ -91,26 +93,25 @@ async def test_a_call_is_reserved_before_it_is_made_and_settled_after(line: Line
     assert tokens > 3 * ROOM, "every try may cost its all"
     assert not done
     assert (await call).text == "pos_praise", "the odd judge says so"
-    assert line.budget.spent[0] == 110
+    assert line.budget.spent.tokens == 110
     await settled(lambda: line.rows() == [(110, 1)])
 
 
 async def test_past_the_day_s_budget_nothing_is_asked(tmp_path: Path) -> None:
-    line = await Line(tmp_path, BudgetCaps(tokens=150)).open()
+    line = await Line(tmp_path, DailyCaps(tokens=150)).open()
     await line.call("fine")
     with pytest.raises(BudgetExceededError):
         await line.call("more")
     assert "more" not in line.asked()
     assert line.budget.rejected == 1
-    again = JudgeBudget(line.store, BudgetCaps(tokens=150), Clock())
-    assert (await again.reserve_tokens(TokenBound(80, 20)))[0] is None, (
-        "nobody else has more left, after a restart either"
-    )
+    again = LedgerBudget(line.store, DailyCaps(tokens=150), Clock())
+    with pytest.raises(BudgetExceededError):  # nobody else has more left, after a restart either
+        await again.reserve_call(TokenUsage(80, 20))
     await line.close()
 
 
 async def test_without_a_price_no_call_passes_a_cap_of_money(tmp_path: Path) -> None:
-    line = await Line(tmp_path, BudgetCaps(usd=100.0)).open()
+    line = await Line(tmp_path, DailyCaps(usd=Decimal(100))).open()
     with pytest.raises(BudgetExceededError):
         await line.call("fine")
     assert line.asked() == ""
@@ -118,38 +119,42 @@ async def test_without_a_price_no_call_passes_a_cap_of_money(tmp_path: Path) -> 
 
 
 async def test_money_is_settled_at_the_price(tmp_path: Path) -> None:
-    line = await Line(tmp_path, BudgetCaps(usd=1.0, price=(10.0, 20.0))).open()
+    line = await Line(tmp_path, DailyCaps(usd=Decimal(1), price=Price(Decimal(10), Decimal(20)))).open()
     await line.call("fine")
-    assert line.budget.spent[0] == 110
-    assert line.budget.spent[1] == pytest.approx(0.0012)
+    assert line.budget.spent.tokens == 110
+    assert line.budget.spent.usd == Decimal("0.0012")
     await line.close()
 
 
 async def test_a_fault_says_what_it_said_in_the_process(line: Line) -> None:
-    with pytest.raises(CallFailedError) as caught:
+    with pytest.raises(RelayedChatError) as caught:
         await line.call("refuse")
     assert (caught.value.code, caught.value.reached, caught.value.retryable) == ("llm-status", True, False)
     assert to_unscored_reason(caught.value) is UnscoredReason.REJECTED
     await settled(lambda: line.rows() == [(0, 1)])
 
 
-@pytest.mark.parametrize("word", ["die", "fail"])
-async def test_a_process_that_fails_leaves_the_call_unavailable_and_what_it_may_have_cost(
-    line: Line, word: str
-) -> None:
+async def test_a_process_that_dies_leaves_the_call_unavailable_and_what_it_may_have_cost(line: Line) -> None:
     with pytest.raises(ChatUnreachableError) as caught:
-        await line.call(word)
+        await line.call("die")
     assert to_unscored_reason(caught.value) is UnscoredReason.UNAVAILABLE
     ((tokens, done),) = line.rows()
     assert (tokens > ROOM, done) == (True, 0), "nobody knows"
     assert (await line.call("fine")).text == "fine", "it is started again"
 
 
+async def test_a_process_that_fails_over_the_call_leaves_it_unavailable_and_says_what_it_has_cost(line: Line) -> None:
+    with pytest.raises(ChatUnreachableError) as caught:
+        await line.call("fail")
+    assert to_unscored_reason(caught.value) is UnscoredReason.UNAVAILABLE
+    await settled(lambda: line.rows() == [(110, 1)])
+
+
 async def test_a_process_that_does_not_start_costs_nothing(tmp_path: Path) -> None:
-    line = await Line(tmp_path, BudgetCaps(), command=[sys.executable, "-c", "pass"]).open()
+    line = await Line(tmp_path, DailyCaps(), command=[sys.executable, "-c", "pass"]).open()
     with pytest.raises(ChatUnreachableError):
         await line.call("fine")
-    assert line.budget.spent[0] == 0
+    assert line.budget.spent.tokens == 0
     await settled(lambda: line.rows() == [(0, 1)])
     await line.close()
 
@@ -171,7 +176,7 @@ async def test_one_deadline_bounds_everything(line: Line) -> None:
 
 
 async def test_who_waits_for_a_place_has_asked_and_paid_nothing(tmp_path: Path) -> None:
-    line = await Line(tmp_path, BudgetCaps(), places=1).open()
+    line = await Line(tmp_path, DailyCaps(), places=1).open()
     first = asyncio.create_task(line.call("hang"))
     await settled(lambda: "hang" in line.asked())
     with pytest.raises(ChatTimeoutError):
@@ -190,13 +195,13 @@ async def test_what_cannot_be_written_down_is_not_asked(line: Line, monkeypatch:
     monkeypatch.setattr(line.store, "reserve", full)
     with pytest.raises(ChatUnreachableError):
         await line.call("fine")
-    assert (line.asked(), line.budget.spent[0]) == ("", 0)
+    assert (line.asked(), line.budget.spent.tokens) == ("", 0)
 
 
 async def test_a_call_without_a_last_word_stays_as_it_was_reserved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = await Line(tmp_path, BudgetCaps(tokens=150)).open()
+    line = await Line(tmp_path, DailyCaps(tokens=150)).open()
 
     async def none(_: PendingQuestion) -> None:
         return None

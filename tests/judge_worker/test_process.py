@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from bandstand.judge_worker.process import JudgeProcess, JudgeProcessNotStartedError, PendingQuestion
+from bandstand.judge_worker.protocol import CallQuestion
+from tests.llm.given import request_of
 from tests.store.given import settled
 
 
@@ -114,7 +116,7 @@ async def odd(asked: Path) -> AsyncIterator[JudgeProcess]:
 
 
 async def call(child: JudgeProcess, word: str) -> PendingQuestion:
-    return await child.send_question({"call": {"messages": [{"role": "user", "content": word}]}})
+    return await child.send_question(CallQuestion(request_of([{"role": "user", "content": word}]), tries=1))
 
 
 async def test_for_want_of_a_last_word_no_process_is_ended_that_answers_others(odd: JudgeProcess, asked: Path) -> None:

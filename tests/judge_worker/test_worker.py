@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +15,30 @@ import pytest
 from structlog.testing import capture_logs
 
 from bandstand.bandit.profile import PolicyState
-from bandstand.errors import AlreadyRewardedError, OverloadedError
+from bandstand.errors import AlreadyRewardedError, OverloadedError, StorageFullError, StorageUnavailableError
 from bandstand.judge.gate import Gate
 from bandstand.judge.taxonomy import shipped_taxonomy
-from bandstand.judge_worker.budget import BudgetCaps, TokenBound
+from bandstand.judge_worker import rest
 from bandstand.judge_worker.options import JudgeOptions
 from bandstand.judge_worker.process import JudgeProcess
 from bandstand.judge_worker.worker import JudgeWorker
-from bandstand.llm.gateway import Message
+from bandstand.learning.population import PopulationPriorRefresher
+from bandstand.llm.chat import TokenUsage
+from bandstand.llm.middleware.budget import DailyCaps, Price
 from bandstand.service import judgements, turns
 from bandstand.service import reward as rewards
 from bandstand.service import score as scores
 from bandstand.service.context import ServiceContext
 from bandstand.service.score import ScoreResult
-from bandstand.store.tables.judgements import JudgedTurn
-from bandstand.store.turn_store import TurnStore
+from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.tables.judgements import Conclusion, JudgedTurn
+from tests.llm.given import request_of
 from tests.service.given import FEATURES
 from tests.store.given import CATALOGUE, QUICK, Clock, assert_same, killed, ledger_of, rebuilt, settled
 
 FOLLOWUP = shipped_taxonomy("followup-v1")
 OPTIONS = JudgeOptions(taxonomies={FOLLOWUP.name: FOLLOWUP}, default_taxonomy=FOLLOWUP.name, gate=Gate())
-LLM = BudgetCaps(bound=lambda _texts, _taxonomy: TokenBound(1000, 100))
+LLM = replace(OPTIONS, compute_bound=lambda _texts, _taxonomy: TokenUsage(1000, 100))
 
 
 class Place:
@@ -51,11 +55,13 @@ class Place:
 
     async def open(self) -> None:
         """Start."""
-        self.store = TurnStore(self.state_dir, CATALOGUE, options=self.store_options, clock=self.clock)
+        self.store = EmbeddedStore(self.state_dir, CATALOGUE, options=self.store_options, clock=self.clock)
         await self.store.open()
-        self.deployment = ServiceContext(CATALOGUE, self.store, clock=self.clock)
-        self.judging = JudgeWorker(self.store, self.deployment.population, self.child, self.options, self.clock)
-        self.deployment.judge_worker = self.judging
+        population = PopulationPriorRefresher(CATALOGUE, self.store, clock=self.clock)
+        self.judging = JudgeWorker(self.store, population, self.child, self.options, self.clock)
+        self.deployment = ServiceContext(
+            CATALOGUE, self.store, clock=self.clock, judge_worker=self.judging, shared_population=population
+        )
         await self.judging.open()
 
     async def close(self) -> None:
@@ -120,8 +126,10 @@ async def test_turns_are_judged_and_taught(place: Place) -> None:
     assert state.reward_count == 3
     assert state.cumulative_reward == pytest.approx(0.0)
     told = await judgements.load_detail(place.judging, found[0])
-    assert (told["verdict"]["raw"], told["verdict"]["rationale"]) == ("words", "it said so")
-    assert told["applied"]["taxonomy_hash"] == FOLLOWUP.hash
+    assert told.verdict is not None
+    assert told.applied is not None
+    assert (told.verdict["raw"], told.verdict["rationale"]) == ("words", "it said so")
+    assert told.applied["taxonomy_hash"] == FOLLOWUP.hash
 
 
 async def test_one_poisoned_turn_blocks_nobody(place: Place) -> None:
@@ -183,8 +191,7 @@ async def test_opinions_that_never_stop_coming_do_not_stop_turns(tmp_path: Path)
     async def asks() -> None:
         while True:
             deadline = time.monotonic() + 60
-            message: Message = {"role": "user", "content": "fine"}
-            await client.complete([message], max_tokens=5, deadline=deadline, temperature=None, schema=None)
+            await client.complete(request_of([{"role": "user", "content": "fine"}], deadline=deadline))
 
     asking = [asyncio.create_task(asks()) for _ in range(3)]
     await settled(lambda: len(place.asked()) > len(asking))
@@ -277,11 +284,11 @@ async def test_unscored_turns_release_their_decision_and_can_be_tried_again(plac
     assert (first.state, first.reason) == ("unscored", "timeout")
     await rewards.reward(place.deployment, {"decision_id": lost.decision_id, "reward": 1.0}, client="shop")
     answer = await judgements.retry(place.judging, "ops", reason="timeout")
-    assert answer == {"ok": True, "retried": 1, "left": 1}
+    assert answer == judgements.RetryResult(retried=1, left=1)
     again = await place.made(replace(first, state="waiting"))
     assert (again.state, again.rounds) == ("unscored", 2)
     assert (await place.store.get_judgement(second.judgement_id)).rounds == 1
-    assert (await judgements.retry(place.judging, "ops", reason="refusal"))["retried"] == 0
+    assert (await judgements.retry(place.judging, "ops", reason="refusal")).retried == 0
 
 
 async def test_a_decision_that_retention_has_taken_keeps_no_other_turn_from_its_try(tmp_path: Path) -> None:
@@ -293,7 +300,7 @@ async def test_a_decision_that_retention_has_taken_keeps_no_other_turn_from_its_
     await place.store.apply_retention()
     legacy = await place.made(await place.take("timeout"))
     found = await judgements.retry(place.judging, "ops", judgement_ids=[gone.judgement_id, legacy.judgement_id])
-    assert found == {"ok": True, "retried": 1, "left": 1}
+    assert found == judgements.RetryResult(retried=1, left=1)
     await place.close()
 
 
@@ -302,17 +309,14 @@ async def test_reapplying_holds_old_verdicts_to_the_new_gate(place: Place, tmp_p
         await place.made(await place.take(label))
     capped = await place.take("pos_praise")
     await place.made(capped)
-    place.judging.options = replace(OPTIONS, gate=Gate(tau=0.95))
-    assert await judgements.reapply_gate(place.judging, "ops", since=0) == {
-        "ok": True,
-        "looked_at": 4,
-        "changed": 3,
-        "out_of_reach": 0,
-    }
+    place.judging.conclusions.gate = Gate(tau=0.95)
+    assert await judgements.reapply_gate(place.judging, "ops", since=0) == judgements.ReapplyResult(
+        looked_at=4, changed=3, out_of_reach=0
+    )
     assert (await place.state()).reward_count == 0
-    assert (await judgements.reapply_gate(place.judging, "ops", since=0))["changed"] == 0, "idempotent"
-    place.judging.options = OPTIONS
-    assert (await judgements.reapply_gate(place.judging, "ops", since=0))["changed"] == 3
+    assert (await judgements.reapply_gate(place.judging, "ops", since=0)).changed == 0, "idempotent"
+    place.judging.conclusions.gate = OPTIONS.gate
+    assert (await judgements.reapply_gate(place.judging, "ops", since=0)).changed == 3
     state = await place.state()
     assert state.reward_count == 3
     assert state.cumulative_reward == pytest.approx(0.8)
@@ -322,7 +326,7 @@ async def test_reapplying_holds_old_verdicts_to_the_new_gate(place: Place, tmp_p
 
 
 async def test_the_budget_is_reserved_before_and_settled_after(tmp_path: Path) -> None:
-    place = await other(tmp_path, replace(OPTIONS, caps=replace(LLM, tokens=1500)))
+    place = await other(tmp_path, replace(LLM, caps=DailyCaps(tokens=1500)))
     for _ in range(5):
         await place.made(await place.take("pos_praise"))
     assert [each["allow_llm"] for each in place.asked()] == [True, True, True, True, False]
@@ -341,7 +345,7 @@ async def test_the_budget_is_reserved_before_and_settled_after(tmp_path: Path) -
 
 
 async def test_a_turn_waits_for_what_is_under_way_rather_than_go_without(tmp_path: Path) -> None:
-    place = await other(tmp_path, replace(OPTIONS, caps=replace(LLM, tokens=1500)))
+    place = await other(tmp_path, replace(LLM, caps=DailyCaps(tokens=1500)))
     for judgement in [await place.take("slow") for _ in range(3)]:
         await place.made(judgement)
     assert [each["allow_llm"] for each in place.asked()] == [True, True, True]
@@ -349,7 +353,7 @@ async def test_a_turn_waits_for_what_is_under_way_rather_than_go_without(tmp_pat
 
 
 async def test_what_a_crash_left_unsettled_stays_reserved(tmp_path: Path) -> None:
-    place = await other(tmp_path, replace(OPTIONS, caps=replace(LLM, tokens=2000)))
+    place = await other(tmp_path, replace(LLM, caps=DailyCaps(tokens=2000)))
     found = await place.made(await place.take("die"))
     assert found.reason == "crashed"
     assert [each["allow_llm"] for each in place.asked()] == [True, False, False]
@@ -359,19 +363,57 @@ async def test_what_a_crash_left_unsettled_stays_reserved(tmp_path: Path) -> Non
 
 
 async def test_a_model_without_a_price_never_passes_a_money_cap(tmp_path: Path) -> None:
-    place = await other(tmp_path, replace(OPTIONS, caps=replace(LLM, usd=100.0)))
+    place = await other(tmp_path, replace(LLM, caps=DailyCaps(usd=Decimal(100))))
     await place.made(await place.take("pos_praise"))
     assert place.asked()[0]["allow_llm"] is False
     await place.close()
 
 
 async def test_money_is_capped(tmp_path: Path) -> None:
-    caps = replace(LLM, usd=0.0125, price=(10.0, 20.0))  # a turn costs 0.012 at most, and 0.0012 as it comes out
-    place = await other(tmp_path, replace(OPTIONS, caps=caps))
+    # A turn costs 0.012 at most, and 0.0012 as it comes out.
+    caps = DailyCaps(usd=Decimal("0.0125"), price=Price(Decimal(10), Decimal(20)))
+    place = await other(tmp_path, replace(LLM, caps=caps))
     for _ in range(2):
         await place.made(await place.take("pos_praise"))
     assert [each["allow_llm"] for each in place.asked()] == [True, False]
     await place.close()
+
+
+@pytest.mark.parametrize("step", ["load_waiting", "record_attempt", "apply_conclusion"])
+async def test_a_turn_waits_while_the_ledger_rests_and_costs_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.setattr(rest, "_PAUSE_S", 0.01)
+    place = await other(tmp_path, replace(LLM, caps=DailyCaps(tokens=1500)))
+    real, failures = getattr(place.store, step), iter([StorageFullError("full"), StorageUnavailableError("busy")])
+
+    async def resting(*args: Any, **fields: Any) -> Any:
+        if (error := next(failures, None)) is not None:
+            raise error
+        return await real(*args, **fields)
+
+    monkeypatch.setattr(place.store, step, resting)
+    assert (await place.made(await place.take("pos_praise"))).state == "taught"
+    assert len(place.asked()) == 1
+    assert place.judging.get_status().tokens == 110
+    assert (await place.state()).reward_count == 1
+    await place.close()
+
+
+async def test_a_verdict_that_its_decision_does_not_take_any_more_is_withheld(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = place.store.apply_conclusion
+
+    async def taken(judgement: JudgedTurn, conclusion: Conclusion, **fields: Any) -> Any:
+        if conclusion.teach is not None:
+            raise AlreadyRewardedError("another was quicker")
+        return await real(judgement, conclusion, **fields)
+
+    monkeypatch.setattr(place.store, "apply_conclusion", taken)
+    found = await place.made(await place.take("pos_praise"))
+    assert (found.state, found.reason) == ("withheld", AlreadyRewardedError.code)
+    assert found.verdict_seq is not None, "it was given, and is kept"
 
 
 async def test_words_go_after_their_days_and_verdicts_stay(place: Place) -> None:
@@ -383,7 +425,8 @@ async def test_words_go_after_their_days_and_verdicts_stay(place: Place) -> None
         assert ledger.execute("SELECT count(*) FROM turns").fetchone() == (0,)
         assert "words" not in "".join(str(row) for row in ledger.execute("SELECT document, quotes FROM verdicts"))
     told = await judgements.load_detail(place.judging, found)
-    assert (told["verdict"]["label"], told["verdict"]["raw"], told["verdict"]["rationale"]) == ("pos_praise", None, "")
+    assert told.verdict is not None
+    assert [told.verdict[name] for name in ("label", "raw", "rationale")] == ["pos_praise", None, ""]
     await judgements.override(place.judging, found.judgement_id, "neutral", "ops")
     await judgements.retry(place.judging, "ops", judgement_ids=[unscored.judgement_id])
     assert (await place.made(replace(unscored, state="waiting"))).reason == "expired"
@@ -403,4 +446,4 @@ async def test_erasure_takes_what_waits_too(place: Place) -> None:
         ):
             assert all(ledger.execute(count, (each.seq,)).fetchone() == (0,) for each in waiting)
     coverage = await judgements.load_coverage(place.judging)
-    assert coverage["policies"]["linucb-v2"]["waiting"] == 0
+    assert coverage.policies["linucb-v2"].waiting == 0

@@ -18,7 +18,7 @@ from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.service import stats as stats_service
 from bandstand.service import users as users_service
 from bandstand.service.context import ServiceContext
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
 from tests.bandit.given import SHIPPED
 from tests.service.given import Service
@@ -161,10 +161,10 @@ async def test_what_users_taught_is_stored_without_it(service: Learning) -> None
 
 async def test_a_cached_belief_is_made_anew_under_a_new_prior(service: Learning) -> None:
     await service.teach(users=4, each=4)
-    before = (await stats_service.load_user_stats(service.deployment, "user-0"))["theta"]
+    before = (await stats_service.load_user_stats(service.deployment, "user-0")).theta
     await service.teach(users=2, each=4, first=4)
     await service.learned()
-    after = (await stats_service.load_user_stats(service.deployment, "user-0"))["theta"]
+    after = (await stats_service.load_user_stats(service.deployment, "user-0")).theta
     assert max(abs(a - b) for a, b in zip(before, after, strict=True)) > 1e-3
     profile = await service.deployment.store.load_profile("user-0")
     state = profile.policies["linucb-v2", "tips-v2"]
@@ -175,7 +175,7 @@ async def test_of_a_user_never_met_the_stats_are_still_zeros(service: Learning) 
     await service.teach(users=5, each=4)
     await service.learned()
     told = await stats_service.load_user_stats(service.deployment, "a stranger")
-    assert told["theta"] == [0.0] * 8
+    assert told.theta == [0.0] * 8
 
 
 async def test_policies_that_do_not_ask_for_it_keep_their_own(service: Learning) -> None:
@@ -261,7 +261,7 @@ async def test_who_is_erased_is_out_of_the_prior_and_of_its_file(service: Learni
     await service.teach(users=6, each=5)
     await service.learned()
     receipt = await users_service.erase(service.deployment, "user-2", "tests")
-    assert receipt["erased"]["priors"] == 1
+    assert receipt.erased["priors"] == 1
     assert "user-2" not in service.files.path("linucb-v2").read_text()
     members = {}
     for user in (0, 1, 3, 4, 5):

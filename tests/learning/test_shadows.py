@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from bandstand.errors import StorageFullError
 from bandstand.evaluate import ips, snips
 from bandstand.learning.shadows import ShadowRunner
 from bandstand.service.context import ServiceContext
-from bandstand.service.history import load_receipt
+from bandstand.service.history import ReceiptShadow, load_receipt
 from bandstand.service.policies import build_overview
 from bandstand.service.promotion import promote
 from bandstand.service.score import ScoreResult
-from bandstand.service.shadow_value import build_comparison
+from bandstand.service.shadow_value import ShadowComparison, ValueEstimate, build_comparison
 from bandstand.service.stats import load_deployment_stats
 from bandstand.service.undo import undo
 from bandstand.store.tables.shadows import ShadowSums
@@ -51,10 +52,21 @@ async def looked(service: Service) -> None:
     await service.reward(service.legacy("somebody else", reward=0.0))  # commits are in order
 
 
-async def told(service: Service, scored: ScoreResult) -> list[dict[str, Any]]:
+async def told(service: Service, scored: ScoreResult) -> Sequence[ReceiptShadow]:
     assert scored.decision_id is not None
-    found: list[dict[str, Any]] = (await load_receipt(service.deployment, scored.decision_id))["shadows"]
+    return (await load_receipt(service.deployment, scored.decision_id)).shadows
+
+
+async def compared(service: Service) -> Mapping[str, ShadowComparison]:
+    """What the deployment's stats say of its shadows."""
+    found = (await load_deployment_stats(service.deployment)).shadows
+    assert found is not None
     return found
+
+
+def value_of(estimate: ValueEstimate | None) -> ValueEstimate:
+    assert estimate is not None
+    return estimate
 
 
 async def test_a_receipt_says_what_each_shadow_would_have_done(shadowed: Service) -> None:
@@ -65,20 +77,20 @@ async def test_a_receipt_says_what_each_shadow_would_have_done(shadowed: Service
         scored = await shadowed.score(request)
         await looked(shadowed)
         logged = await load_receipt(shadowed.deployment, scored.decision_id or "")
-        assert [each["policy"] for each in logged["shadows"]] == sorted(NAMES)
-        for each in logged["shadows"]:
-            policy = CATALOGUE.policies[each["policy"]]
+        assert [each.policy for each in logged.shadows] == sorted(NAMES)
+        for each in logged.shadows:
+            policy = CATALOGUE.policies[each.policy]
             x = policy.schema.encode(request["context"], [tip["features"] for tip in request["candidates"]])
-            answer = choose(policy, profile, x, logged["seed"], now=shadowed.clock())
+            answer = choose(policy, profile, x, logged.seed, now=shadowed.clock())
             p = answer.distribution.probability
             served = next(at for at, tip in enumerate(request["candidates"]) if tip["id"] == scored.tip_id)
-            assert each["probabilities"] == pytest.approx(p.tolist(), abs=1e-12)
-            assert each["tip_id"] == request["candidates"][answer.pick]["id"]
-            assert each["agrees"] == (each["tip_id"] == scored.tip_id)
-            assert each["exploring"] == answer.exploring
-            assert each["propensity"] == pytest.approx(p[answer.pick])
-            assert each["weight"] == pytest.approx(p[served] / scored.propensity)
-            assert each["policy_hash"] == policy.hash
+            assert each.probabilities == pytest.approx(p.tolist(), abs=1e-12)
+            assert each.tip_id == request["candidates"][answer.pick]["id"]
+            assert each.agrees == (each.tip_id == scored.tip_id)
+            assert each.exploring == answer.exploring
+            assert each.propensity == pytest.approx(p[answer.pick])
+            assert each.weight == pytest.approx(p[served] / scored.propensity)
+            assert each.policy_hash == policy.hash
         await shadowed.reward({"decision_id": scored.decision_id, "reward": 0.5})
 
 
@@ -104,7 +116,7 @@ async def test_what_serves_is_not_its_own_shadow_and_a_promoted_one_starts_warm(
     scored = await shadowed.score()
     await looked(shadowed)
     assert scored.policy == "thompson-v1"
-    assert [each["policy"] for each in await told(shadowed, scored)] == ["linucb-v1"]
+    assert [each.policy for each in await told(shadowed, scored)] == ["linucb-v1"]
     state = (await shadowed.deployment.store.load_profile("anna")).policies["thompson-v1", "tips-v2"]
     assert (state.pulls, state.reward_count) == (1, 1)
 
@@ -117,25 +129,25 @@ async def test_live_and_shadow_stand_side_by_side(shadowed: Service) -> None:
         await looked(shadowed)
         value = round(shadowed.random.uniform(-1, 1), 3)
         for each in await told(shadowed, scored):
-            agreed[each["policy"]] += each["agrees"]
+            agreed[each.policy] += each.agrees
             if number % 3:
-                terms[each["policy"]].append((each["weight"], value))
+                terms[each.policy].append((each.weight, value))
         if number % 3:
             await shadowed.reward({"decision_id": scored.decision_id, "reward": value})
     for _ in range(2):
-        standing = (await load_deployment_stats(shadowed.deployment))["shadows"]
+        standing = await compared(shadowed)
         assert standing.keys() == set(NAMES)
         for name in NAMES:
             w, r = np.array(terms[name]).T
             entry = standing[name]
-            assert (entry["decisions"], entry["rewarded"]) == (12, 8)
-            assert entry["agreement"] == agreed[name] / 12
-            assert entry["hash"] == CATALOGUE.policies[name].hash
-            assert entry["live"]["value"] == pytest.approx(r.mean())
-            assert entry["ips"]["value"] == pytest.approx((w * r).mean())
-            assert entry["snips"]["value"] == pytest.approx((w @ r) / w.sum())
-            assert entry["gain"]["value"] == pytest.approx((w @ r) / w.sum() - r.mean())
-            assert entry["ess"] == pytest.approx(w.sum() ** 2 / (w @ w))
+            assert (entry.decisions, entry.rewarded) == (12, 8)
+            assert entry.agreement == agreed[name] / 12
+            assert entry.hash == CATALOGUE.policies[name].hash
+            assert value_of(entry.live).value == pytest.approx(r.mean())
+            assert value_of(entry.ips).value == pytest.approx((w * r).mean())
+            assert value_of(entry.snips).value == pytest.approx((w @ r) / w.sum())
+            assert value_of(entry.gain).value == pytest.approx((w @ r) / w.sum() - r.mean())
+            assert entry.ess == pytest.approx(w.sum() ** 2 / (w @ w))
         await shadowed.reopen()
 
 
@@ -143,10 +155,10 @@ async def test_what_is_taken_back_is_in_no_estimate(shadowed: Service) -> None:
     scored = await shadowed.score()
     await looked(shadowed)
     await shadowed.reward({"decision_id": scored.decision_id, "reward": 1.0}, client="wrong")
-    assert (await load_deployment_stats(shadowed.deployment))["shadows"]["thompson-v1"]["rewarded"] == 1
+    assert (await compared(shadowed))["thompson-v1"].rewarded == 1
     await undo(shadowed.deployment, Selection(client="wrong"), "tests")
-    entry = (await load_deployment_stats(shadowed.deployment))["shadows"]["thompson-v1"]
-    assert (entry["decisions"], entry["rewarded"], entry["snips"]) == (1, 0, None)
+    entry = (await compared(shadowed))["thompson-v1"]
+    assert (entry.decisions, entry.rewarded, entry.snips) == (1, 0, None)
     state = (await shadowed.deployment.store.load_profile("anna")).policies["thompson-v1", "tips-v2"]
     assert state.reward_count == 0
 
@@ -156,19 +168,19 @@ async def test_a_repeated_decision_is_looked_at_once(shadowed: Service) -> None:
     for _ in range(3):
         await shadowed.score(request)
         await looked(shadowed)
-    assert (await load_deployment_stats(shadowed.deployment))["shadows"]["linucb-v1"]["decisions"] == 1
+    assert (await compared(shadowed))["linucb-v1"].decisions == 1
 
 
 async def test_without_shadows_nothing_is_told_and_nothing_looks(service: Service) -> None:
     scored = await service.score()
     assert service.deployment.shadows is None
-    assert (await load_deployment_stats(service.deployment))["shadows"] is None
+    assert (await load_deployment_stats(service.deployment)).shadows is None
     assert await told(service, scored) == []
-    assert not any(entry["shadow"] for entry in build_overview(service.deployment)["policies"])
+    assert not any(entry.shadow for entry in build_overview(service.deployment).policies)
 
 
 async def test_the_policies_in_the_shadow_are_named(shadowed: Service) -> None:
-    assert {entry["name"] for entry in build_overview(shadowed.deployment)["policies"] if entry["shadow"]} == set(NAMES)
+    assert {entry.name for entry in build_overview(shadowed.deployment).policies if entry.shadow} == set(NAMES)
 
 
 async def test_who_is_in_the_shadow_may_change_from_start_to_start(make: Make, tmp_path: Path) -> None:
@@ -230,7 +242,7 @@ async def test_one_that_has_no_answer_leaves_the_others_theirs(
     monkeypatch.setattr(CATALOGUE.policies["thompson-v1"], "distribution", refuse)
     scored = await shadowed.score()
     await looked(shadowed)
-    assert [each["policy"] for each in await told(shadowed, scored)] == ["linucb-v1"]
+    assert [each.policy for each in await told(shadowed, scored)] == ["linucb-v1"]
     assert shadows(shadowed).get_status() == (0, 0, 1)
 
 
@@ -292,24 +304,24 @@ def test_estimates_are_those_of_the_evaluation() -> None:
     p = rng.uniform(0.05, 1.0, n)
     target = rng.uniform(0.0, 1.0, n)
     r = rng.uniform(-1.0, 1.0, n)
-    found = build_comparison(sums_of(target / p, r))
+    found = build_comparison("", sums_of(target / p, r))
     for name, estimator in (("ips", ips), ("snips", snips)):
         expected = estimator(r, None, p, target)
-        got = [found[name][part] for part in ("value", "stderr", "low", "high")]
-        assert got == pytest.approx([expected.value, expected.stderr, expected.low, expected.high], abs=1e-9)
-    assert found["ess"] == pytest.approx(ips(r, None, p, target).ess)
+        got = astuple(value_of(getattr(found, name)))
+        assert got == pytest.approx((expected.value, expected.stderr, expected.low, expected.high), abs=1e-9)
+    assert found.ess == pytest.approx(ips(r, None, p, target).ess)
     w = target / p
     v = (w @ r) / w.sum()
     terms = w * (r - v) / w.mean() - (r - r.mean())
-    assert found["gain"]["value"] == pytest.approx(v - r.mean())
-    assert found["gain"]["stderr"] == pytest.approx(terms.std(ddof=1) / np.sqrt(n))
-    assert found["live"]["stderr"] == pytest.approx(r.std(ddof=1) / np.sqrt(n))
+    assert value_of(found.gain).value == pytest.approx(v - r.mean())
+    assert value_of(found.gain).stderr == pytest.approx(terms.std(ddof=1) / np.sqrt(n))
+    assert value_of(found.live).stderr == pytest.approx(r.std(ddof=1) / np.sqrt(n))
 
 
 def test_a_policy_that_does_the_same_gains_nothing_and_says_so_exactly() -> None:
-    found = build_comparison(sums_of(np.ones(50), np.linspace(-1, 1, 50)))
-    assert found["gain"] == {name: pytest.approx(0.0, abs=1e-9) for name in ("value", "stderr", "low", "high")}
-    assert (found["ess"], found["warnings"]) == (50, [])
+    found = build_comparison("", sums_of(np.ones(50), np.linspace(-1, 1, 50)))
+    assert astuple(value_of(found.gain)) == pytest.approx((0.0,) * 4, abs=1e-9)
+    assert (found.ess, found.warnings) == (50, [])
 
 
 @pytest.mark.parametrize(
@@ -324,15 +336,16 @@ def test_a_policy_that_does_the_same_gains_nothing_and_says_so_exactly() -> None
     ],
 )
 def test_weights_that_cannot_be_right_are_warned_of(w: list[float], warnings: list[str]) -> None:
-    assert build_comparison(sums_of(w, [0.5] * len(w)))["warnings"] == warnings
+    assert build_comparison("", sums_of(w, [0.5] * len(w))).warnings == warnings
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_of_too_few_rewards_no_error_is_stated(n: int) -> None:
-    found = build_comparison(sums_of([1.0] * n, [0.5] * n))
+    found = build_comparison("", sums_of([1.0] * n, [0.5] * n))
     for name in ("live", "ips", "snips", "gain"):
-        assert found[name] is None if n == 0 else found[name]["stderr"] is None
-    json.dumps(found, allow_nan=False)
+        estimate = getattr(found, name)
+        assert estimate is None if n == 0 else estimate.stderr is None
+    json.dumps(asdict(found), allow_nan=False)
 
 
 async def test_a_value_is_estimated_without_bias(tmp_path: Path) -> None:
@@ -348,21 +361,24 @@ async def test_a_value_is_estimated_without_bias(tmp_path: Path) -> None:
         scored = await service.score(request)
         await looked(service)
         for each in await told(service, scored):
-            truth[each["policy"]].append(float(np.dot(each["probabilities"], means)))
+            truth[each.policy].append(float(np.dot(each.probabilities, means)))
         mean = next(mean for mean, tip in zip(means, request["candidates"], strict=True) if tip["id"] == scored.tip_id)
         value = mean + service.random.uniform(-0.4, 0.4)
         await service.reward({"decision_id": decision_id, "reward": value})
-    standing = (await load_deployment_stats(service.deployment))["shadows"]
+    standing = await compared(service)
     for name, values in truth.items():
         for estimate in ("ips", "snips"):
-            found = standing[name][estimate]
-            assert abs(found["value"] - np.mean(values)) < 3 * found["stderr"] < 0.15
-        assert standing[name]["warnings"] == []
-    assert standing["squarecb-v1"]["gain"]["low"] > 0.1, "it learned what users like"
+            found = value_of(getattr(standing[name], estimate))
+            assert found.stderr is not None
+            assert abs(found.value - np.mean(values)) < 3 * found.stderr < 0.15
+        assert standing[name].warnings == []
+    low = value_of(standing["squarecb-v1"].gain).low
+    assert low is not None
+    assert low > 0.1, "it learned what users like"
 
 
 def test_what_taking_back_leaves_in_the_last_digits_is_no_weight() -> None:
     left = sums_of([0.0] * 20, [0.5] * 20)._replace(w=3e-17, wr=-1.2e-16, ww=1e-33)
-    found = build_comparison(left)
-    assert (found["snips"], found["gain"]) == (None, None)
-    assert found["ips"]["value"] == pytest.approx(0.0, abs=1e-12)
+    found = build_comparison("", left)
+    assert (found.snips, found.gain) == (None, None)
+    assert value_of(found.ips).value == pytest.approx(0.0, abs=1e-12)

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from bandstand.llm.chat import Message
+from bandstand.llm.chat import ChatRequest, Message
 
 CONVERSATION: list[Message] = [
     {"role": "system", "content": "Be brief."},
@@ -17,6 +18,11 @@ SCHEMA: dict[str, object] = {
     "required": ["text"],
     "additionalProperties": False,
 }
+
+
+def request_of(messages: Iterable[Message] = CONVERSATION, *, max_tokens: int = 50, **fields: Any) -> ChatRequest:
+    """A request that leaves time to answer, unless ``fields`` say otherwise."""
+    return ChatRequest(messages=tuple(messages), max_tokens=max_tokens, **{"deadline": soon(), **fields})
 
 
 def soon() -> float:

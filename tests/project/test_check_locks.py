@@ -12,7 +12,7 @@ from tests.project.checkout import ROOT
 TEST_LOCK = (ROOT / "requirements" / "test.txt").read_text(encoding="utf-8")
 REPORTER = ("reporter", "2.0", ["coverage[toml]>=7.10"])
 COVERAGE = ("coverage", "7.17", ["tomli; extra == 'toml'", "windows-only; sys_platform == 'win32'"])
-TOMLI = ("tomli", "2.4", ())
+TOMLI: tuple[str, str, list[str]] = ("tomli", "2.4", [])
 
 
 def lock_of(*entries: str) -> str:

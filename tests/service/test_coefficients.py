@@ -34,13 +34,13 @@ async def test_the_means_are_those_of_the_stats_and_the_active_policy_comes_firs
     for policy in ("egreedy-v1", "linucb-v2", "linucb-v1"):
         await taught(deployment, policy, [1.0, 0.5])
     found = await list_coefficients(deployment, "ada")
-    assert found[0]["policy"] == "linucb-v2"
-    assert {each["policy"] for each in found} == {"egreedy-v1", "linucb-v2", "linucb-v1"}
+    assert found[0].policy == "linucb-v2"
+    assert {each.policy for each in found} == {"egreedy-v1", "linucb-v2", "linucb-v1"}
     for each in found:
-        stats = await load_user_stats(deployment, "ada", each["policy"])
-        assert [feature["mean"] for feature in each["features"]] == stats["theta"]
-        assert [feature["label"] for feature in each["features"]] == stats["feature_labels"]
-        assert (each["pulls"], each["reward_count"], each["mean_reward"]) == (2, 2, 0.75)
+        stats = await load_user_stats(deployment, "ada", each.policy)
+        assert [feature.mean for feature in each.features] == stats.theta
+        assert [feature.label for feature in each.features] == stats.feature_labels
+        assert (each.pulls, each.reward_count, each.mean_reward) == (2, 2, 0.75)
 
 
 async def test_an_interval_is_where_95_percent_of_the_belief_lies(deployment: ServiceContext) -> None:
@@ -50,8 +50,8 @@ async def test_an_interval_is_where_95_percent_of_the_belief_lies(deployment: Se
     profile = await deployment.store.load_profile("ada")
     belief = profile.policies[policy.name, policy.schema.name].get_posterior(deployment.get_prior(policy, "ada"))
     drawn = np.random.default_rng(3).multivariate_normal(belief.mean, belief.covariance, 40_000)
-    for column, feature in zip(drawn.T, found["features"], strict=True):
-        inside = np.mean((column >= feature["low"]) & (column <= feature["high"]))
+    for column, feature in zip(drawn.T, found.features, strict=True):
+        inside = np.mean((column >= feature.low) & (column <= feature.high))
         assert abs(inside - 0.95) < 0.005  # four and a half standard errors
 
 
@@ -61,7 +61,7 @@ async def test_what_is_learned_narrows_the_interval(deployment: ServiceContext) 
     await taught(deployment, "linucb-v1", [0.5] * 20)
     (after,) = await list_coefficients(deployment, "ada")
     widths = [
-        [feature["high"] - feature["low"] for feature in each["features"] if feature["label"] == "priority"]
+        [feature.high - feature.low for feature in each.features if feature.label == "priority"]
         for each in (before, after)
     ]
     assert widths[1] < widths[0]

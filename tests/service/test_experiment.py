@@ -36,7 +36,7 @@ async def test_a_user_has_one_policy_in_all_un_named_requests(split: Service) ->
         for user_id in USERS[:20]:
             assert (await split.score(user_id=user_id)).policy == arm(split, user_id)
             assert (await split.reward(split.legacy(user_id))).policy == arm(split, user_id)
-            assert (await load_user_stats(split.deployment, user_id))["policy"] == arm(split, user_id)
+            assert (await load_user_stats(split.deployment, user_id)).policy == arm(split, user_id)
         await split.reopen()
 
 
@@ -46,7 +46,7 @@ async def test_a_named_policy_is_the_one_that_is_named(split: Service) -> None:
         assert (await split.reward(split.legacy(user_id), policy="linucb")).policy == "linucb-v1"
     told = await load_experiment_status(split.deployment)
     assert told is not None
-    assert told["users"] == 0, "they are no part of the experiment"
+    assert told.users == 0, "they are no part of the experiment"
 
 
 async def test_users_count_once_and_decisions_do_not(split: Service) -> None:
@@ -58,15 +58,16 @@ async def test_users_count_once_and_decisions_do_not(split: Service) -> None:
     met = [arm(split, user_id) for user_id in USERS]
     told = await load_experiment_status(split.deployment)
     assert told is not None
-    assert (told["name"], told["since"], told["users"]) == ("", "2025-06-15T15:06:40+00:00", 60)
-    assert told["arms"] == {
-        "linucb-v2": {"share": 0.7, "users": met.count("linucb-v2"), "expected": pytest.approx(42.0)},
-        "first-v1": {"share": 0.3, "users": met.count("first-v1"), "expected": pytest.approx(18.0)},
+    assert (told.name, told.since, told.users) == ("", "2025-06-15T15:06:40+00:00", 60)
+    assert {policy: (each.share, each.users) for policy, each in told.arms.items()} == {
+        "linucb-v2": (0.7, met.count("linucb-v2")),
+        "first-v1": (0.3, met.count("first-v1")),
     }
+    assert [each.expected for each in told.arms.values()] == pytest.approx([42.0, 18.0])
     statistic = (met.count("first-v1") - 18) ** 2 / 18 + (met.count("linucb-v2") - 42) ** 2 / 42
-    assert told["chi_square"] == pytest.approx(statistic)
-    assert not told["mismatch"]
-    assert (await load_deployment_stats(split.deployment))["experiment"] == told
+    assert told.chi_square == pytest.approx(statistic)
+    assert not told.mismatch
+    assert (await load_deployment_stats(split.deployment)).experiment == told
 
 
 async def test_an_erased_user_counts_no_more(split: Service) -> None:
@@ -75,9 +76,11 @@ async def test_an_erased_user_counts_no_more(split: Service) -> None:
     assert (await split.deployment.store.erase(USERS[0], "tests")).enrolments == 1
     told = await load_experiment_status(split.deployment)
     assert told is not None
-    assert told["users"] == 9
+    assert told.users == 9
     await split.score(user_id=USERS[0])
-    assert (await load_experiment_status(split.deployment) or {})["users"] == 10
+    told = await load_experiment_status(split.deployment)
+    assert told is not None
+    assert told.users == 10
 
 
 async def test_few_users_prove_nothing(split: Service) -> None:
@@ -85,7 +88,7 @@ async def test_few_users_prove_nothing(split: Service) -> None:
         await split.score(user_id=user_id)
     told = await load_experiment_status(split.deployment)
     assert told is not None
-    assert (told["chi_square"], told["p_value"], told["mismatch"]) == (None, None, False)
+    assert (told.chi_square, told.p_value, told.mismatch) == (None, None, False)
 
 
 async def test_a_split_that_loses_users_of_one_arm_is_flagged(split: Service) -> None:
@@ -96,8 +99,9 @@ async def test_a_split_that_loses_users_of_one_arm_is_flagged(split: Service) ->
         await split.score(user_id=user_id)
     told = await load_experiment_status(split.deployment)
     assert told is not None
-    assert told["mismatch"]
-    assert told["p_value"] < 0.001
+    assert told.mismatch
+    assert told.p_value is not None
+    assert told.p_value < 0.001
 
 
 async def test_sound_splits_are_flagged_as_rarely_as_is_said() -> None:
@@ -115,7 +119,7 @@ async def test_sound_splits_are_flagged_as_rarely_as_is_said() -> None:
         }
         told = await load_experiment_status(deployment)
         assert told is not None
-        flagged += told["mismatch"]
+        flagged += told.mismatch
     assert flagged <= 3, "of 200, at 1 in 1,000: 4 or more would happen once in 100,000 times"
 
 
@@ -131,7 +135,7 @@ async def test_the_same_experiment_goes_on_after_a_restart_and_another_begins_an
     await other.start()
     told = await load_experiment_status(other)
     assert told is not None
-    assert (told["name"], told["users"], told["since"]) == ("second", 0, "2025-06-15T15:07:40+00:00")
+    assert (told.name, told.users, told.since) == ("second", 0, "2025-06-15T15:07:40+00:00")
     none = ServiceContext(CATALOGUE, store)
     await none.start()
     assert await load_experiment_status(none) is None
@@ -145,8 +149,8 @@ async def test_arms_may_be_named_by_alias_and_are_told_with_their_shares() -> No
     deployment = ServiceContext(CATALOGUE, MemoryStore(CATALOGUE), experiment=Experiment.parse("egreedy:1,linucb:3"))
     await deployment.start()
     told = build_overview(deployment)
-    assert (told["active"], told["pinned_by"]) == ("linucb-v1", "EXPERIMENT")
-    assert {each["name"]: each["share"] for each in told["policies"] if each["active"]} == {
+    assert (told.active, told.pinned_by) == ("linucb-v1", "EXPERIMENT")
+    assert {each.name: each.share for each in told.policies if each.active} == {
         "egreedy-v1": 0.25,
         "linucb-v1": 0.75,
     }

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from bandstand.bandit.arms import RewardSums
 from bandstand.errors import InvalidRequestError, OverloadedError, StorageFullError
 from bandstand.generate.errors import GatewayUnreachableError, NotJsonError
 from bandstand.generate.generator import TipGenerator
-from bandstand.llm.chat import ChatReply
+from bandstand.llm.chat import ChatReply, ChatRequest
 from bandstand.llm.errors import ChatUnreachableError
 from bandstand.service import prompts as prompts_service
 from bandstand.service import users
@@ -47,9 +48,9 @@ class _ErasesWhileItThinks(ScriptedClient):
         super().__init__([json.dumps(TIPS)])
         self._service = service
 
-    async def complete(self, *args: Any, **kwargs: Any) -> ChatReply:
+    async def complete(self, request: ChatRequest) -> ChatReply:
         await users.erase(self._service.deployment, "anna", "tests")
-        return await super().complete(*args, **kwargs)
+        return await super().complete(request)
 
 
 async def reward(service: Service, written: WrittenTips, tip: int, value: float) -> None:
@@ -89,19 +90,16 @@ async def test_tips_of_a_model_are_candidates_with_the_features_of_their_tasks(s
         },
     ]
     assert "Pay the rent" in client.calls[0].messages[1]["content"]
-    answer = written.to_response()
-    assert (answer["model"], answer["prompt_version"], answer["missing"], answer["tries"]) == ("m-1", "v1", 0, 1)
-    assert (answer["requested"], answer["tasks_left_out"]) == (3, 0)
-    assert answer["prompt_tokens"] > answer["completion_tokens"] > 0
-    assert answer["generation_id"] == written.generation_id
+    assert (written.model, written.prompt_version, written.missing, written.tries) == ("m-1", "v1", 0, 1)
+    assert (written.requested, written.tasks_left_out) == (3, 0)
+    assert written.prompt_tokens > written.completion_tokens > 0
 
 
 async def test_without_a_gateway_tips_are_honest_and_say_so(service: Service) -> None:
     written = await generate(service.deployment, by_template(), request(n=2), client="shop")
-    assert [tip["source"] for tip in written.candidates] == ["template", "template"]
-    assert [tip["source_id"] for tip in written.candidates] == ["rent", "7"]
-    answer = written.to_response()
-    assert (answer["model"], answer["prompt_version"], answer["prompt_tokens"]) == ("template", "template", 0)
+    assert [tip.source for tip in written.candidates] == ["template", "template"]
+    assert [tip.source_id for tip in written.candidates] == ["rent", "7"]
+    assert (written.model, written.prompt_version, written.prompt_tokens) == ("template", "template", 0)
 
 
 async def test_tips_can_be_scored_as_they_come_and_their_rewards_find_the_prompt(service: Service) -> None:
@@ -157,7 +155,7 @@ async def test_auto_prefers_what_is_rewarded_and_still_knows_after_a_restart(ser
     for _ in range(60):
         service.clock.now += 1
         written = await generate(service.deployment, writing, request(), client="shop")
-        await reward(service, written, 0, likes[written.generation.prompt_version])
+        await reward(service, written, 0, likes[written.prompt_version])
         writing.prompts.update_shares(await service.deployment.store.load_prompt_totals())
     assert writing.prompts.version_shares["v2-mentor"] > 0.85
     await service.reopen()
@@ -211,7 +209,7 @@ async def test_no_tasks_no_tips(service: Service) -> None:
     nothing: list[dict[str, Any]] = [{}, {"tasks": []}]
     for context in nothing:
         written = await generate(service.deployment, by_template(), request(context=context), client="shop")
-        assert (written.candidates, written.to_response()["missing"]) == ([], 3)
+        assert (written.candidates, written.missing) == ([], 3)
 
 
 def test_what_a_request_leaves_out_has_the_contracts_defaults() -> None:
@@ -231,17 +229,18 @@ async def test_stats_by_version(service: Service) -> None:
         await reward(service, await generate(service.deployment, writing, asked, client="shop"), 0, value)
     service.clock.now += 1
     unrewarded = await generate(service.deployment, writing, request(prompt_version="v1"), client="shop")
-    await service.score({"user_id": "anna", "candidates": unrewarded.candidates})
+    await service.score({"user_id": "anna", "candidates": [asdict(tip) for tip in unrewarded.candidates]})
     await generate(service.deployment, by_template(), request(), client="shop")
     told = await prompts_service.load_stats(service.deployment, prompts)
-    assert told["default"] == "v1,v2-mentor"
-    v1, v2, v3, template = told["versions"]
-    assert [each["version"] for each in told["versions"]] == ["v1", "v2-mentor", "v3-few-shot", "template"]
-    assert (v1["generations"], v1["tips"], v1["decisions"], v1["rewards"]) == (5, 15, 5, 4)
-    assert (v1["reaction_rate"], v1["mean_reward"]) == (0.8, 0.5)
-    low, high = v1["interval"]
+    assert told.default == "v1,v2-mentor"
+    v1, v2, v3, template = told.versions
+    assert [each.version for each in told.versions] == ["v1", "v2-mentor", "v3-few-shot", "template"]
+    assert (v1.generations, v1.tips, v1.decisions, v1.rewards) == (5, 15, 5, 4)
+    assert (v1.reaction_rate, v1.mean_reward) == (0.8, 0.5)
+    assert v1.interval is not None
+    low, high = v1.interval
     assert -1 <= low < 0.5 < high <= 1
-    assert (v1["share"], v1["in_service"], v2["interval"], v2["mean_reward"]) == (0.5, True, None, -1.0)
-    assert (v3["share"], v3["generations"], v3["reaction_rate"], v3["mean_reward"]) == (0.0, 0, None, None)
-    assert (template["in_service"], template["share"], template["tips"]) == (False, None, 3)
-    assert json.dumps(told, allow_nan=False)
+    assert (v1.share, v1.in_service, v2.interval, v2.mean_reward) == (0.5, True, None, -1.0)
+    assert (v3.share, v3.generations, v3.reaction_rate, v3.mean_reward) == (0.0, 0, None, None)
+    assert (template.in_service, template.share, template.tips) == (False, None, 3)
+    assert json.dumps(asdict(told), allow_nan=False)

@@ -3,6 +3,7 @@
 import math
 import sqlite3
 from collections import Counter
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from bandstand.bandit.chi_square import compute_p_value
-from bandstand.service.loop import DAYS, compute_condition, load_loop_health
+from bandstand.service.loop import DAYS, LoopCondition, WeightCheck, compute_condition, load_loop_health
 from bandstand.service.stats import load_deployment_stats
 from bandstand.store.tables.loop_health import Draws, compute_delay
 from tests.service.given import Service, on_disk
@@ -95,31 +96,31 @@ def counted(ledger: sqlite3.Connection, of: str | None = None, day: int | None =
     }
 
 
-def assert_condition(told: dict[str, Any], expected: dict[str, Any]) -> None:
+def assert_condition(told: LoopCondition, expected: dict[str, Any]) -> None:
     for name in ("decisions", "rewards", "answered", "sources"):
-        assert told[name] == expected[name], name
+        assert getattr(told, name) == expected[name], name
     found = {
-        "mean_reward": told["mean_reward"],
-        "rate": told["exploration"]["rate"],
-        "expected": told["exploration"]["expected"],
-        "exploration": told["exploration"]["p_value"],
-        "weight": told["weight"]["mean"],
-        "support": told["weight"]["expected"],
-        "stderr": told["weight"]["stderr"],
-        "ess": told["ess"],
-        "chi_square": told["draws"]["chi_square"],
-        "freedom": told["draws"]["freedom"],
+        "mean_reward": told.mean_reward,
+        "rate": told.exploration.rate,
+        "expected": told.exploration.expected,
+        "exploration": told.exploration.p_value,
+        "weight": told.weight.mean,
+        "support": told.weight.expected,
+        "stderr": told.weight.stderr,
+        "ess": told.ess,
+        "chi_square": told.draws.chi_square,
+        "freedom": told.draws.freedom,
     }
     for name, value in found.items():
         assert value == (None if expected[name] is None else pytest.approx(expected[name], abs=1e-7)), name
-    if told["decisions"]:
-        assert told["arrival_rate"] == pytest.approx(expected["answered"] / expected["decisions"])
+    if told.decisions:
+        assert told.arrival_rate == pytest.approx(expected["answered"] / expected["decisions"])
     if expected["delays"]:
         for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
             exact = expected["delays"][math.ceil(share * len(expected["delays"])) - 1]
-            assert told["delay"][name] == pytest.approx(exact, abs=0.1 * (1 + exact)), name
+            assert getattr(told.delay, name) == pytest.approx(exact, abs=0.1 * (1 + exact)), name
     else:
-        assert told["delay"] is None
+        assert told.delay is None
 
 
 async def test_it_is_what_a_count_over_the_ledger_says(tmp_path: Path) -> None:
@@ -127,18 +128,18 @@ async def test_it_is_what_a_count_over_the_ledger_says(tmp_path: Path) -> None:
     await service.deployment.store.open()
     await lived_through(service)
     told = await load_loop_health(service.deployment)
-    assert (await load_deployment_stats(service.deployment))["loop"] == told
+    assert (await load_deployment_stats(service.deployment)).loop == told
     await service.deployment.store.close()
-    assert len(told["days"]) > 3
+    assert len(told.days) > 3
     with ledger_of(tmp_path / "state") as ledger:
-        assert_condition(told["all"], counted(ledger))
-        assert told["policies"].keys() == set(POLICIES)
-        for name, entry in told["policies"].items():
+        assert_condition(told.all, counted(ledger))
+        assert told.policies.keys() == set(POLICIES)
+        for name, entry in told.policies.items():
             assert_condition(entry, counted(ledger, name))
-        for entry in told["days"]:
-            day = int(np.datetime64(entry["day"]).astype(int))
-            assert_condition(entry["all"], counted(ledger, day=day))
-            for name, of_policy in entry["policies"].items():
+        for of_day in told.days:
+            day = int(np.datetime64(of_day.day).astype(int))
+            assert_condition(of_day.all, counted(ledger, day=day))
+            for name, of_policy in of_day.policies.items():
                 assert_condition(of_policy, counted(ledger, name, day))
 
 
@@ -149,23 +150,20 @@ async def test_memory_and_disk_say_the_same(service: Service) -> None:
         service.clock.now += 10
         await service.reward({"decision_id": scored.decision_id, "reward": 0.5})
     told = await load_loop_health(service.deployment)
-    assert [entry["day"] for entry in told["days"]] == ["2025-06-17", "2025-06-16", "2025-06-15"][-len(told["days"]) :]
-    assert told["all"]["arrival_rate"] == 1.0
-    assert told["all"]["delay"] == {
-        "p50": pytest.approx(10, abs=1),
-        "p90": pytest.approx(10, abs=1),
-        "p99": pytest.approx(10, abs=1),
-    }
-    assert told["all"]["sources"] == {"client": 1.0}
-    assert told["all"]["weight"]["expected"] == 1.0
-    assert told["policies"]["egreedy-v1"] == told["all"]
+    assert [entry.day for entry in told.days] == ["2025-06-17", "2025-06-16", "2025-06-15"][-len(told.days) :]
+    assert told.all.arrival_rate == 1.0
+    assert told.all.delay is not None
+    assert astuple(told.all.delay) == pytest.approx((10, 10, 10), abs=1)
+    assert told.all.sources == {"client": 1.0}
+    assert told.all.weight.expected == 1.0
+    assert told.policies["egreedy-v1"] == told.all
 
 
 async def test_nothing_is_said_of_nothing(service: Service) -> None:
     told = await load_loop_health(service.deployment)
-    assert (told["days"], told["policies"]) == ([], {})
-    assert told["all"]["weight"] == {"mean": None, "stderr": None, "expected": None, "p_value": None}
-    assert (told["all"]["delay"], told["all"]["arrival_rate"], told["all"]["warnings"]) == (None, None, [])
+    assert (told.days, told.policies) == ([], {})
+    assert told.all.weight == WeightCheck(mean=None, stderr=None, expected=None, p_value=None)
+    assert (told.all.delay, told.all.arrival_rate, told.all.warnings) == (None, None, [])
 
 
 async def test_erasure_and_reset_take_nothing_out_of_it(service: Service) -> None:
@@ -183,9 +181,9 @@ async def test_old_days_are_summed_and_not_listed(service: Service) -> None:
     service.clock.now += DAYS * 86_400
     await service.score()
     told = await load_loop_health(service.deployment)
-    assert told["all"]["decisions"] == 2
-    assert [entry["all"]["decisions"] for entry in told["days"]] == [1]
-    assert await load_loop_health(service.deployment, 0) == {**told, "days": []}
+    assert told.all.decisions == 2
+    assert [entry.all.decisions for entry in told.days] == [1]
+    assert await load_loop_health(service.deployment, 0) == replace(told, days=[])
 
 
 def draws(seed: int, *, biased: float = 0.0, count: int = 3000) -> list[Draws]:
@@ -211,24 +209,28 @@ def draws(seed: int, *, biased: float = 0.0, count: int = 3000) -> list[Draws]:
 
 def test_a_sound_loop_warns_of_nothing_and_its_p_values_are_uniform() -> None:
     told = [compute_condition(draws(seed, count=800), []) for seed in range(60)]
-    assert not any(each["warnings"] for each in told), "60 × 3 tests at 1 in 1,000"
+    assert not any(each.warnings for each in told), "60 × 3 tests at 1 in 1,000"
     for of in ("exploration", "draws"):
-        values = sorted(each[of]["p_value"] for each in told)
+        values = sorted(getattr(each, of).p_value for each in told)
         gap = max(abs(value - (rank + 0.5) / 60) for rank, value in enumerate(values))
         assert gap < 1.95 / math.sqrt(60), "Kolmogorov-Smirnov at 1 in 1,000"
 
 
 def test_picks_that_were_not_drawn_as_logged_are_flagged() -> None:
     told = compute_condition(draws(1, biased=0.15), [])
-    assert set(told["warnings"]) == {"draws", "weight"} | ({"exploration"} & set(told["warnings"]))
-    assert told["weight"]["mean"] < told["weight"]["expected"] - 3 * told["weight"]["stderr"]
+    assert set(told.warnings) == {"draws", "weight"} | ({"exploration"} & set(told.warnings))
+    mean, expected, stderr = told.weight.mean, told.weight.expected, told.weight.stderr
+    assert mean is not None
+    assert expected is not None
+    assert stderr is not None
+    assert mean < expected - 3 * stderr
 
 
 def test_a_uniform_share_that_is_not_as_logged_is_flagged() -> None:
     sound = draws(2)
     silent = [each._replace(explores=int(each.explores * 0.5)) for each in sound]
-    assert compute_condition(sound, [])["warnings"] == []
-    assert compute_condition(silent, [])["warnings"] == ["exploration"]
+    assert compute_condition(sound, []).warnings == []
+    assert compute_condition(silent, []).warnings == ["exploration"]
 
 
 def test_delays_are_told_within_their_bucket() -> None:

@@ -15,39 +15,39 @@ def deployment(active: str = "linucb-v2") -> ServiceContext:
 
 
 def test_every_policy_is_listed_with_its_definition() -> None:
-    listed = {entry["name"]: entry for entry in list_policies(deployment())}
+    listed = {entry.name: entry for entry in list_policies(deployment())}
     assert listed.keys() == CATALOGUE.policies.keys()
     for name, entry in listed.items():
         policy = CATALOGUE.policies[name]
-        assert (entry["hash"], entry["schema"], entry["schema_hash"]) == (
+        assert (entry.hash, entry.schema, entry.schema_hash) == (
             policy.hash,
             policy.schema.name,
             policy.schema.hash,
         )
-        assert entry["feature_labels"] == list(policy.schema.weight_labels)
-        assert entry["parameters"] == dict(policy.parameters)
-    assert {name: listed[name]["prior"] for name in ("linucb-v1", "linucb-v2", "squarecb-v1", "first-v1")} == {
+        assert entry.feature_labels == list(policy.schema.weight_labels)
+        assert entry.parameters == dict(policy.parameters)
+    assert {name: listed[name].prior for name in ("linucb-v1", "linucb-v2", "squarecb-v1", "first-v1")} == {
         "linucb-v1": "standard",
         "linucb-v2": "population",
         "squarecb-v1": "standard",
         "first-v1": None,
     }
-    assert listed["linucb-v1"]["aliases"] == ["linucb"]
-    assert listed["egreedy-v1"]["aliases"] == ["egreedy"]
-    assert listed["linucb-v2"]["aliases"] == []
+    assert listed["linucb-v1"].aliases == ["linucb"]
+    assert listed["egreedy-v1"].aliases == ["egreedy"]
+    assert listed["linucb-v2"].aliases == []
 
 
 def test_the_weights_of_blocks_are_named_by_block() -> None:
     catalogue = catalogue_of(shop(block={"source": "candidate.colour", "values": ["red"]}))
-    listed = {entry["name"]: entry for entry in list_policies(ServiceContext(catalogue, MemoryStore(catalogue)))}
-    assert listed["shop"]["feature_labels"] == list(catalogue.schemas["shop"].weight_labels)
-    assert len(listed["shop"]["feature_labels"]) == 2 * 3, "one block for red, one for all others"
+    listed = {entry.name: entry for entry in list_policies(ServiceContext(catalogue, MemoryStore(catalogue)))}
+    assert listed["shop"].feature_labels == list(catalogue.schemas["shop"].weight_labels)
+    assert len(listed["shop"].feature_labels) == 2 * 3, "one block for red, one for all others"
 
 
 @pytest.mark.parametrize(("active", "name"), [("linucb-v2", "linucb-v2"), ("linucb", "linucb-v1")])
 def test_one_policy_is_active(active: str, name: str) -> None:
     chosen = deployment(active)
-    assert [entry["name"] for entry in list_policies(chosen) if entry["active"]] == [name]
+    assert [entry.name for entry in list_policies(chosen) if entry.active] == [name]
     assert chosen.get_policy(None) is CATALOGUE.policies[name]
 
 

@@ -12,7 +12,7 @@ from bandstand.bandit.experiment import Experiment
 from bandstand.errors import ConfigurationError, PromotionRefusedError, StorageFullError, UnknownPolicyError
 from bandstand.service.context import ServiceContext
 from bandstand.service.policies import build_overview
-from bandstand.service.promotion import demote, promote
+from bandstand.service.promotion import ActivePolicyStatus, demote, promote
 from bandstand.service.stats import load_user_stats
 from bandstand.store.maintenance.offline import open_owned
 from bandstand.store.maintenance.rebuild_verify import rebuild_documents
@@ -35,20 +35,17 @@ async def running(make: Make, directory: Path, **options: Any) -> AsyncIterator[
 
 async def test_a_promoted_policy_decides_at_once_and_after_a_restart(service: Service) -> None:
     assert (await service.score()).policy == "linucb-v2"
-    assert await promote(service.deployment, "linucb", "ops") == {
-        "active": "linucb-v1",
-        "since": NOON,
-        "by": "ops",
-        "pinned_by": None,
-    }
+    assert await promote(service.deployment, "linucb", "ops") == ActivePolicyStatus(
+        active="linucb-v1", since=NOON, by="ops", pinned_by=None
+    )
     for _ in range(2):
         assert (await service.score()).policy == "linucb-v1"
         assert (await service.reward(service.legacy())).policy == "linucb-v1"
-        assert (await load_user_stats(service.deployment, "anna"))["policy"] == "linucb-v1"
+        assert (await load_user_stats(service.deployment, "anna")).policy == "linucb-v1"
         assert (await service.score(policy="linucb-v2")).policy == "linucb-v2"
         told = build_overview(service.deployment)
-        assert (told["active"], told["since"], told["by"]) == ("linucb-v1", NOON, "ops")
-        assert [entry["name"] for entry in told["policies"] if entry["active"]] == ["linucb-v1"]
+        assert (told.active, told.since, told.by) == ("linucb-v1", NOON, "ops")
+        assert [entry.name for entry in told.policies if entry.active] == ["linucb-v1"]
         await service.reopen()
 
 
@@ -58,13 +55,13 @@ async def test_every_change_is_told_the_newest_first(service: Service) -> None:
         await promote(service.deployment, policy, "ops")
     await demote(service.deployment, "thompson-v1", "boss")
     for _ in range(2):
-        told = build_overview(service.deployment)["promotions"]
-        assert [(each["action"], each["policy"], each["instead_of"], each["by"]) for each in told] == [
+        told = build_overview(service.deployment).promotions
+        assert [(each.action, each.policy, each.instead_of, each.by) for each in told] == [
             ("demote", "linucb-v1", "thompson-v1", "boss"),
             ("promote", "thompson-v1", "linucb-v1", "ops"),
             ("promote", "linucb-v1", "linucb-v2", "ops"),
         ]
-        assert told[0]["ts"] == told[1]["ts"] == "2025-06-15T15:06:42+00:00"
+        assert told[0].ts == told[1].ts == "2025-06-15T15:06:42+00:00"
         await service.reopen()
 
 
@@ -76,16 +73,16 @@ async def test_demoting_goes_back_one_promotion_at_a_time(service: Service) -> N
         await demote(service.deployment, policy, "ops")
         await service.reopen()
     assert service.deployment.active_policy == "linucb-v2"
-    assert build_overview(service.deployment)["promotions"][0]["policy"] == "linucb-v2"
+    assert build_overview(service.deployment).promotions[0].policy == "linucb-v2"
     with pytest.raises(PromotionRefusedError, match="by default"):
         await demote(service.deployment, "linucb-v2", "ops")
 
 
 async def test_both_are_idempotent(service: Service) -> None:
     for _ in range(2):
-        assert (await promote(service.deployment, "linucb-v1", "ops"))["active"] == "linucb-v1"
+        assert (await promote(service.deployment, "linucb-v1", "ops")).active == "linucb-v1"
     for _ in range(2):
-        assert (await demote(service.deployment, "linucb-v1", "ops"))["active"] == "linucb-v2"
+        assert (await demote(service.deployment, "linucb-v1", "ops")).active == "linucb-v2"
     assert len(service.deployment.promotions) == 2
 
 
@@ -115,9 +112,9 @@ async def test_what_a_setting_decides_no_promotion_changes(tmp_path: Path, optio
             with pytest.raises(PromotionRefusedError, match="says which policy is active"):
                 await change(held.deployment, "thompson-v1", "ops")
         told = build_overview(held.deployment)
-        assert (told["active"], told["since"], told["by"]) == (before, None, None)
-        assert told["pinned_by"] in {"ACTIVE_POLICY", "EXPERIMENT"}
-        assert len(told["promotions"]) == 1
+        assert (told.active, told.since, told.by) == (before, None, None)
+        assert told.pinned_by in {"ACTIVE_POLICY", "EXPERIMENT"}
+        assert len(told.promotions) == 1
     async with running(on_disk, tmp_path) as free:
         assert free.deployment.active_policy == "thompson-v1", "the promotion stands again"
 
@@ -176,5 +173,5 @@ async def test_demoting_passes_over_what_is_not_configured_any_more() -> None:
         await promote(deployment, policy, "ops")
     later = ServiceContext(CATALOGUE, store)
     await later.start()
-    assert (await demote(later, "linucb-v1", "ops"))["active"] == "thompson-v1"
-    assert (await demote(later, "thompson-v1", "ops"))["active"] == "linucb-v2"
+    assert (await demote(later, "linucb-v1", "ops")).active == "thompson-v1"
+    assert (await demote(later, "thompson-v1", "ops")).active == "linucb-v2"

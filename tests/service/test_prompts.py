@@ -62,10 +62,10 @@ def test_a_broken_file_is_named_with_its_line_and_the_others_load(folder: Path) 
     (folder / "generate" / "v2-mentor.md").write_text("+++\nversion = 'v2-mentor'\n+++\n{% block user %}")
     prompts = PromptService(folder)
     assert prompts.library.list_versions("generate") == ("v1", "v3-few-shot")
-    (broken,) = list_prompts(prompts)["broken"]
-    assert broken["file"] == "generate/v2-mentor.md"
-    assert broken["line"] >= 1
-    assert broken["reason"]
+    (broken,) = list_prompts(prompts).broken
+    assert broken.file == "generate/v2-mentor.md"
+    assert broken.line >= 1
+    assert broken.reason
 
 
 def test_a_broken_default_ends_start_up_and_says_what_broke_it(folder: Path) -> None:
@@ -175,7 +175,7 @@ async def _until_learned(prompts: PromptService, store: _Totals) -> None:
 def test_a_prompt_is_shown_with_its_text_and_an_unknown_one_is_not(folder: Path) -> None:
     prompts = PromptService(folder)
     text = (folder / "generate" / "v1.md").read_text("utf-8")
-    assert get_detail(prompts, "generate", "v1")["text"] == text
+    assert get_detail(prompts, "generate", "v1").text == text
     for name, version in (("generate", "v9"), ("judge", "v1"), ("..", "v1")):
         with pytest.raises(UnknownPromptError):
             get_detail(prompts, name, version)

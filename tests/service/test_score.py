@@ -15,7 +15,7 @@ from bandstand.errors import (
     StorageFullError,
     UnknownPolicyError,
 )
-from bandstand.store import state_directory
+from bandstand.store.embedded import state_directory
 from tests.service.given import FEATURES, Make, Service, on_disk
 from tests.store.given import CATALOGUE
 from tests.store.test_full_disk import Disk

@@ -13,9 +13,9 @@ from bandstand.judge_worker.options import JudgeOptions
 from bandstand.judge_worker.process import JudgeProcess
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.service import turns
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.records import Decision
 from bandstand.store.tables.judgements import AcceptedTurn
-from bandstand.store.turn_store import TurnStore
 from tests.service.given import Service
 from tests.store.given import CATALOGUE, QUICK
 
@@ -29,7 +29,7 @@ class Talk(Service):
     async def turn(self, decision_id: str | None, policy: str | None = None, **fields: Any) -> AcceptedTurn:
         """Send a turn under the Idempotency-Key "key"."""
         store = self.deployment.store
-        assert isinstance(store, TurnStore)
+        assert isinstance(store, EmbeddedStore)
         judging = JudgeWorker(
             store, self.deployment.population, lambda: JudgeProcess([], {}, timeout_s=1.0), OPTIONS, self.clock
         )
@@ -41,7 +41,7 @@ class Talk(Service):
 
 @pytest.fixture
 async def talk(tmp_path: Path) -> AsyncIterator[Talk]:
-    talk = Talk(lambda clock: TurnStore(tmp_path / "state", CATALOGUE, options=QUICK, clock=clock))
+    talk = Talk(lambda clock: EmbeddedStore(tmp_path / "state", CATALOGUE, options=QUICK, clock=clock))
     await talk.deployment.store.open()
     yield talk
     await talk.deployment.store.close()

@@ -10,7 +10,7 @@ import pytest
 from bandstand.bandit.population import PopulationPrior
 from bandstand.bandit.ridge import RidgeState
 from bandstand.errors import InvalidRequestError, UnknownDecisionError
-from bandstand.service.undo import undo
+from bandstand.service.undo import SkippedRewards, UndoResult, UnreachableUsers, undo
 from bandstand.store.tables.undo import Selection
 from tests.learning.test_population import POLICY, Learning, same
 from tests.service.given import Service
@@ -56,16 +56,15 @@ async def test_the_prior_is_the_batch_fit_of_what_is_left(learning: Learning) ->
     await learning.deployment.population.refresh_prior("linucb-v2")
     deceived = learning.prior()
     told = await undo(learning.deployment, FRAUD, "the office")
-    assert told == {
-        "ok": True,
-        "dry_run": False,
-        "rewards": 20,
-        "users": 5,
-        "policies": {"linucb-v2": 20},
-        "priors": ["linucb-v2"],
-        "passed_over": {"revoked_before": 0, "forgotten": 0, "never_taught": 0},
-        "out_of_reach": {"users": 0, "until": None},
-    }
+    assert told == UndoResult(
+        dry_run=False,
+        rewards=20,
+        users=5,
+        policies={"linucb-v2": 20},
+        priors=["linucb-v2"],
+        passed_over=SkippedRewards(revoked_before=0, forgotten=0, never_taught=0),
+        out_of_reach=UnreachableUsers(users=0, until=None),
+    )
     expected = await batch_fit(learning, 7)
     assert (expected.users, expected.rewards) == (5, 30)
     assert same(learning.prior(), expected.shared, 1e-6)
@@ -117,19 +116,19 @@ async def test_once_is_enough_and_a_dry_run_is_none(learning: Learning) -> None:
     await learning.teach(users=2, each=3)
     await deceive(learning, users=2, each=2)
     would = await undo(learning.deployment, FRAUD, "the office", dry_run=True)
-    assert (would["rewards"], would["users"], would["policies"]) == (4, 2, {"linucb-v2": 4})
+    assert (would.rewards, would.users, would.policies) == (4, 2, {"linucb-v2": 4})
     did = await undo(learning.deployment, FRAUD, "the office")
-    assert {**did, "dry_run": True} == would
+    assert replace(did, dry_run=True) == would
     again = await undo(learning.deployment, FRAUD, "the office")
-    assert (again["rewards"], again["users"], again["priors"]) == (0, 0, [])
-    assert again["passed_over"]["revoked_before"] == 4
+    assert (again.rewards, again.users, again.priors) == (0, 0, [])
+    assert again.passed_over.revoked_before == 4
 
 
 async def test_two_at_once_take_each_reward_back_once(learning: Learning) -> None:
     await learning.teach(users=2, each=3)
     await deceive(learning, users=2, each=3)
     took = await asyncio.gather(*(undo(learning.deployment, FRAUD, "the office") for _ in range(4)))
-    assert sum(each["rewards"] for each in took) == 6
+    assert sum(each.rewards for each in took) == 6
     profile = await learning.deployment.store.load_profile("user-0")
     assert profile.policies["linucb-v2", "tips-v2"].reward_count == 3
 
@@ -155,7 +154,7 @@ async def test_a_user_s_stats_and_the_deployment_s_are_without_it(service: Servi
     await service.reward(service.legacy("anna", -0.5))
     assert scored.decision_id is not None
     told = await undo(service.deployment, Selection(decision_id=scored.decision_id), "the office")
-    assert (told["rewards"], told["users"]) == (1, 1)
+    assert (told.rewards, told.users) == (1, 1)
     state = (await service.deployment.store.load_profile("anna")).policies["linucb-v2", "tips-v2"]
     assert (state.pulls, state.reward_count, state.cumulative_reward) == (1, 1, -0.5)
     totals = (await service.deployment.store.load_policy_totals())["linucb-v2"]

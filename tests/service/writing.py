@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from bandstand.generate.generator import TipGenerator
+from bandstand.llm.chat import ChatRequest
 from bandstand.prompts.library import prompts_directory
 from bandstand.service.generate import TipWriting
 from bandstand.service.prompts import PromptService
-from bandstand.testing.scripted_llm import Line, ScriptedCall, ScriptedClient
+from bandstand.testing.scripted_llm import Line, ScriptedClient
 
 TASKS: list[dict[str, Any]] = [
     {"id": "rent", "title": "Pay the rent", "priority": 4, "is_overdue": True, "task_age_days": 3},
@@ -33,7 +34,7 @@ def by_template() -> TipWriting:
 
 
 def by_model(
-    script: Iterable[Line] | Callable[[ScriptedCall], Line] = lambda _: json.dumps(TIPS), default: str = ""
+    script: Iterable[Line] | Callable[[ChatRequest], Line] = lambda _: json.dumps(TIPS), default: str = ""
 ) -> tuple[TipWriting, ScriptedClient]:
     """A scripted model, and its client to look at."""
     client = ScriptedClient(script, model="m-1")

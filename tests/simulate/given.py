@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from bandstand.config.settings import Settings, load_catalogue
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import Settings
 from bandstand.simulate.judges.judge import JudgedReaction, ReactionJudge, RuleJudge
 from bandstand.simulate.plan import Plan
 from bandstand.simulate.run.play import PackedPlay, PlayKey

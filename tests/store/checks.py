@@ -8,8 +8,8 @@ reflection.
 import asyncio
 import inspect
 import json
-import sys
 from collections.abc import Awaitable, Callable
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -70,11 +70,11 @@ HOSTILE_IDS = [
 ]
 
 
-def laws() -> list[Law]:
-    """Every law of this module, in the order in which they are written."""
-    module = sys.modules[__name__]
+def find_laws(module: ModuleType) -> list[Law]:
+    """Every law of a module such as this, in the order in which they are written."""
     found = [function for name, function in inspect.getmembers(module, inspect.iscoroutinefunction)]
-    return sorted((law for law in found if law.__module__ == __name__), key=lambda law: law.__code__.co_firstlineno)
+    own = (law for law in found if law.__module__ == module.__name__)
+    return sorted(own, key=lambda law: law.__code__.co_firstlineno)
 
 
 def check_store(make_store: MakeStore, law: Law) -> Awaitable[None]:

@@ -20,11 +20,13 @@ import pytest
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import PolicyState, Profile
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.ids import DecisionIds
 from bandstand.store.protocol import Store
-from bandstand.store.records import AcceptedReward, Decision, DecisionIds, Reward
-from bandstand.store.state_directory import StoreOptions
+from bandstand.store.records import AcceptedReward, Decision, Reward
 from bandstand.store.tables.generations import LoggedGeneration, PromptRef
+from bandstand.store.tables.judgements import Conclusion, JudgedTurn, TurnOutcome
 from bandstand.store.tables.policies import to_policy_ref
 
 NOON = 1_750_000_000.0
@@ -35,6 +37,8 @@ QUICK = StoreOptions(sync=False, checkpoint_seconds=3600.0, retention_days=0)
 
 BUSY = replace(QUICK, checkpoint_seconds=0.01)
 """The same, with documents written and users evicted all the while."""
+
+VERDICT = {"version": 1, "model": "m-1", "scored": True, "label": "pos_praise", "rationale": "quotes it", "raw": "{}"}
 
 _IDS = DecisionIds()
 
@@ -203,6 +207,42 @@ class Subject:
         )
         return await self.store.log_generation(generation)
 
+    def turn(self, decision: Decision, *, body: str = "turn", key: tuple[str, str] | None = None) -> JudgedTurn:
+        """A turn for a decision; its request is ``body``."""
+        return JudgedTurn(
+            judgement_id="0" * 16 + "1" * 16,
+            seq=0,
+            user_id=decision.user_id,
+            policy=decision.policy,
+            tip_id=decision.tip_id,
+            taxonomy="followup-v1",
+            body_hash=digest(body),
+            client="tests",
+            ts=self.clock(),
+            decision_id=decision.decision_id,
+            texts=("q", "a", "m"),
+            idempotency=key,
+        )
+
+    async def take_turn(self, user_id: str = "anna", **values: Any) -> JudgedTurn:
+        """Take a turn for a new decision."""
+        return (await self.store.accept(self.turn(await self.decide(user_id), **values))).judgement
+
+    async def conclude(self, judgement: JudgedTurn, teach: float | None = 0.8, cause: str = "judge") -> TurnOutcome:
+        """Make something of a judgement as it stands."""
+        standing = await self.store.get_judgement(judgement.judgement_id)
+        conclusion = Conclusion(
+            cause="override" if cause == "override" else "judge",
+            client="tests",
+            verdict=VERDICT,
+            applied={"reward": teach},
+            teach=teach,
+            reason=None if teach is not None else "below_tau",
+        )
+        made = await self.store.apply_conclusion(standing, conclusion)
+        assert made is not None
+        return made
+
     async def state(self, user_id: str, policy: str = "linucb-v2") -> PolicyState:
         """What a policy knows of a user; an empty state if nothing."""
         profile = await self.store.load_profile(user_id)
@@ -211,7 +251,7 @@ class Subject:
 
 
 def embedded(state_dir: Path, options: StoreOptions = QUICK) -> MakeStore:
-    """Make embedded stores over one directory."""
+    """Make stores of the class that serves, over one directory."""
     return lambda clock: EmbeddedStore(state_dir, CATALOGUE, options=options, clock=clock)
 
 

@@ -13,12 +13,12 @@ from bandstand.bandit.profile import Profile
 from bandstand.service.context import ServiceContext
 from bandstand.service.reward import reward
 from bandstand.service.score import score
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners import replay
 from bandstand.store.maintenance.offline import open_owned, open_read_only
 from bandstand.store.records import first_seq_at, to_time
 from bandstand.store.sqlite import retention
-from bandstand.store.state_directory import StoreOptions
 from tests.store.given import DAY, NOON, QUICK, Clock, assert_same, random_context, random_features
 
 POLICIES = ("linucb-v2", "linucb-v1", "egreedy-v1")

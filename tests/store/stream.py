@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from bandstand.store.state_directory import StoreOptions
+from bandstand.store.embedded.state_directory import StoreOptions
 from bandstand.store.tables.policies import to_policy_ref
 from tests.store.given import CATALOGUE, Subject, embedded
 

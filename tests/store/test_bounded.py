@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.records import first_seq_at
+from bandstand.store.sqlite import reader
 from bandstand.store.sqlite.schema import connect
-from bandstand.store.tables import decisions, judgements
+from bandstand.store.tables import judgements
 from bandstand.store.tables.console_queries import ConsoleQueries
-from bandstand.store.turn_store import TurnStore
 from tests.store.given import CATALOGUE, DAY, NOON, QUICK, Subject, embedded, ledger_of
 
 MONTHS, YEARS = 120, 1_200
@@ -24,7 +25,7 @@ EVERYTHING = 2**63 - 1
 HOUR = 3600
 STATES: tuple[judgements.JudgementState, ...] = ("taught", "withheld", "unscored")
 
-Question = Callable[[TurnStore, ConsoleQueries, float], Awaitable[Any]]
+Question = Callable[[EmbeddedStore, ConsoleQueries, float], Awaitable[Any]]
 """Asked of a ledger whose newest event is of the time given, in seconds since the epoch."""
 
 QUESTIONS: dict[str, Question] = {
@@ -111,10 +112,10 @@ async def work(monkeypatch: pytest.MonkeyPatch, state_dir: Path, question: Quest
         connection.set_progress_handler(step, 1)
         return connection
 
-    monkeypatch.setattr(decisions, "connect", counted)
+    monkeypatch.setattr(reader, "connect", counted)
     sight = ConsoleQueries(state_dir)
-    async with Subject(lambda clock: TurnStore(state_dir, CATALOGUE, options=QUICK, clock=clock)) as subject:
-        assert isinstance(subject.store, TurnStore)
+    async with Subject(lambda clock: EmbeddedStore(state_dir, CATALOGUE, options=QUICK, clock=clock)) as subject:
+        assert isinstance(subject.store, EmbeddedStore)
         before = steps
         await question(subject.store, sight, NOON + (days - 1) * DAY)
         taken = steps - before
@@ -132,7 +133,7 @@ async def test_a_question_is_no_more_work_after_years(
 
 
 async def test_more_work_would_be_seen(ledgers: dict[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    def every_user(store: TurnStore, *_: object) -> Awaitable[Any]:
+    def every_user(store: EmbeddedStore, *_: object) -> Awaitable[Any]:
         return store.list_users("user-", 0, 10_000)
 
     after_months = await work(monkeypatch, ledgers[MONTHS], every_user, MONTHS)

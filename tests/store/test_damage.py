@@ -12,7 +12,7 @@ import pytest
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import RidgeState
 from bandstand.errors import ConfigurationError
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.documents import DocumentError, Documents, parse
 from bandstand.store.tables.policies import to_policy_ref
 from tests.store.given import CATALOGUE, QUICK, Subject, assert_same, documents_in, embedded, killed, ledger_of

@@ -8,7 +8,7 @@ import pytest
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import PolicyState, Profile
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.records import Reward
 from bandstand.store.tables.policies import to_policy_ref
 from bandstand.testing.memory_store import MemoryStore

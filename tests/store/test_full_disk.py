@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from bandstand.errors import BandstandError, ConfigurationError, StorageFullError
-from bandstand.store import state_directory
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded import state_directory
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.sqlite.schema import connect
-from bandstand.store.state_directory import StoreOptions
 from tests.store.given import DAY, QUICK, Subject, assert_same, embedded, ledger_of
 
 

@@ -5,7 +5,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.store.records import DecisionIds, Sequence, first_seq_at, parse_decision_id
+from bandstand.store.ids import DecisionIds, parse_event_id
+from bandstand.store.records import Sequence, first_seq_at
 from tests.store.given import DAY, NOON
 
 times = st.floats(0, 6e9)
@@ -46,7 +47,7 @@ def test_a_million_events_in_one_millisecond_stay_in_order() -> None:
 def test_an_id_of_ours_tells_its_event(seq: int) -> None:
     decision_id = DecisionIds().next(seq)
     assert len(decision_id) == 32
-    assert parse_decision_id(decision_id) == seq
+    assert parse_event_id(decision_id) == seq
 
 
 def test_ids_of_one_event_number_differ() -> None:
@@ -59,7 +60,7 @@ def test_ids_of_one_event_number_differ() -> None:
 
 @given(st.text(max_size=40))
 def test_no_other_text_is_an_id_of_ours(text: str) -> None:
-    if parse_decision_id(text) is not None:
+    if parse_event_id(text) is not None:
         assert len(text) == 32
         assert set(text) <= set("0123456789abcdef")
         assert text[0] < "8"

@@ -5,11 +5,11 @@ import pytest
 from bandstand.llm.chat import ChatClient, ChatReply
 from bandstand.llm.errors import ChatStatusError, ChatUnreachableError
 from bandstand.testing.scripted_llm import ScriptedClient
-from tests.llm.given import CONVERSATION, SCHEMA
+from tests.llm.given import SCHEMA, request_of
 
 
 async def ask(client: ChatClient) -> ChatReply:
-    return await client.complete(CONVERSATION, max_tokens=9, deadline=60.0, temperature=0.1, schema=SCHEMA)
+    return await client.complete(request_of(max_tokens=9, deadline=60.0, temperature=0.1, schema=SCHEMA))
 
 
 async def test_reads_its_lines_in_order_and_then_is_gone() -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bandstand.config.settings import JudgePrice, Settings
-from bandstand.service.context import ServiceContext
-from bandstand.store.turn_store import TurnStore
+from bandstand.config.judge import JudgePrice
+from bandstand.config.settings import Settings
+from bandstand.learning.population import PopulationPriorRefresher
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.wiring.judge_worker import build_environment, build_judge_worker
 from tests.store.given import CATALOGUE, QUICK, Clock
 
@@ -39,18 +40,20 @@ def test_the_environment_says_settings_as_the_service_has_them(tmp_path: Path, m
 
 def test_what_a_turn_may_cost_is_bound_by_its_words(tmp_path: Path) -> None:
     clock = Clock()
-    store = TurnStore(tmp_path / "state", CATALOGUE, options=QUICK, clock=clock)
-    population = ServiceContext(CATALOGUE, store).population
+    store = EmbeddedStore(tmp_path / "state", CATALOGUE, options=QUICK, clock=clock)
+    population = PopulationPriorRefresher(CATALOGUE, store)
     chosen = settings(tmp_path, judge_model="mine", openai_api_key=SecretStr("sk-1"))
     judging = build_judge_worker(chosen, store, population, clock)
-    bound = judging.options.caps.bound
+    bound = judging.options.compute_bound
     assert bound is not None
     short, long = bound(("q", "a", "m"), "followup-v1"), bound(("q", "a", "你" * 2000), "followup-v1")
-    assert long.prompt - short.prompt == 3 * 2 * (3 * 2000 - 1), "a token a byte, in both rooms, at every try"
-    assert short.completion == 3 * (2_048 + 8_192)
+    assert long.prompt_tokens - short.prompt_tokens == 3 * 2 * (3 * 2000 - 1), (
+        "a token a byte, every request, every try"
+    )
+    assert short.completion_tokens == 3 * (2_048 + 8_192)
 
 
 def test_without_a_model_nothing_is_reserved(tmp_path: Path) -> None:
-    store = TurnStore(tmp_path / "state", CATALOGUE, options=QUICK)
-    judging = build_judge_worker(settings(tmp_path), store, ServiceContext(CATALOGUE, store).population, Clock())
-    assert judging.options.caps.bound is None
+    store = EmbeddedStore(tmp_path / "state", CATALOGUE, options=QUICK)
+    judging = build_judge_worker(settings(tmp_path), store, PopulationPriorRefresher(CATALOGUE, store), Clock())
+    assert judging.options.compute_bound is None

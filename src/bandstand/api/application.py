@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -17,9 +18,12 @@ from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.openapi import build_schema
 from bandstand.api.problems import from_http_exception, from_query_errors
 from bandstand.api.routes.generation import build_generation_router
-from bandstand.api.routes.learning import build_router
+from bandstand.api.routes.health import build_health_router
+from bandstand.api.routes.learning import build_learning_router
+from bandstand.api.routes.operators import build_operators_router
 from bandstand.api.routes.promotions import build_promotions_router
 from bandstand.api.routes.revocations import build_revocations_router
+from bandstand.api.routes.stats import build_stats_router
 from bandstand.api.schemas.requests import Wire
 from bandstand.service.context import ServiceContext
 from bandstand.service.generate import TipWriting
@@ -63,17 +67,33 @@ def build_application(
         generate_unique_id_function=lambda route: route.name,
         docs_url=None,  # the framework's pages load their scripts from elsewhere; the console has one
         redoc_url=None,
+        telemetry=_NO_TELEMETRY,
     )
-    framework.include_router(build_generation_router(deployment, writing, wire, metrics))
-    framework.include_router(build_router(deployment, wire, hot, metrics))
-    framework.include_router(build_promotions_router(deployment))
-    framework.include_router(build_revocations_router(deployment))
-    for other in extra_routers:
-        framework.include_router(other)
+    own_routers = (
+        build_generation_router(deployment, writing, wire, metrics),
+        build_learning_router(wire, hot),
+        build_health_router(deployment, metrics),
+        build_stats_router(deployment),
+        build_operators_router(deployment, wire),
+        build_promotions_router(deployment),
+        build_revocations_router(deployment),
+    )
+    for router in (*own_routers, *extra_routers):
+        framework.include_router(router)
     framework.openapi = lambda: build_schema(framework, wire)  # type: ignore[method-assign]  # FastAPI's documented way
     for kind in (HTTPException, RequestValidationError, Exception):
         framework.add_exception_handler(kind, _raise_error)
     return FrontController(framework, access, metrics, hot if hot_path else None, log_requests=log_requests)
+
+
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""The framework's own telemetry exports paths and queries, and so user ids, past erasure and every rule of our logs."""
 
 
 async def _raise_error(request: Request, error: Exception) -> NoReturn:

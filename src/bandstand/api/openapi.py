@@ -22,26 +22,27 @@ from bandstand.api.problems import (
     UnauthorizedError,
     UnsupportedMediaError,
 )
-from bandstand.api.schemas.judge_endpoints import OPINION_REQUESTS
-from bandstand.api.schemas.judgements import JUDGEMENT_REQUESTS
+from bandstand.api.schemas import judge_endpoints, judgements, revocations, simulations
 from bandstand.api.schemas.learning import Problem
-from bandstand.api.schemas.requests import ID_SCHEMA, Wire
-from bandstand.api.schemas.revocations import REVOCATION
-from bandstand.api.schemas.simulations import SIMULATION
+from bandstand.api.schemas.requests import ID_SCHEMA, RequestBody, Wire
 from bandstand.errors import BandstandError, InvalidRequestError, UnknownPolicyError
 
+_REQUEST_BODIES = (
+    *simulations.REQUEST_BODIES,
+    *revocations.REQUEST_BODIES,
+    *judge_endpoints.REQUEST_BODIES,
+    *judgements.REQUEST_BODIES,
+)
 _IDS = ("user_id", "decision_id")
 _REFERENCE = "#/components/schemas/{model}"
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
 
 
-def describe_operation(
-    *problems: type[BandstandError], body: str | None = None, examples: dict[str, Any] | None = None
-) -> dict[str, Any]:
+def describe_operation(*problems: type[BandstandError], body: RequestBody | None = None) -> dict[str, Any]:
     """What a route adds to its operation: problems of its own, and the JSON body that it reads itself."""
     extra: dict[str, Any] = {"x-problems": [problem.code for problem in problems]}
     if body is not None:
-        content = {"schema": {"$ref": _REFERENCE.format(model=body)}, "examples": examples or {}}
+        content = {"schema": {"$ref": _REFERENCE.format(model=body.name)}, "examples": body.examples}
         extra["requestBody"] = {"required": True, "content": {"application/json": content}}
     return extra
 
@@ -56,15 +57,8 @@ def build_schema(framework: FastAPI, wire: Wire) -> dict[str, Any]:
             routes=framework.routes,
         )
         mode: JsonSchemaMode = "validation"
-        adapters: dict[str, TypeAdapter[Any]] = {
-            **wire.get_adapters(),
-            "SimulationRequest": SIMULATION,
-            "RevocationRequest": REVOCATION,
-            **OPINION_REQUESTS,
-            **JUDGEMENT_REQUESTS,
-            "Problem": TypeAdapter(Problem),
-        }
-        inputs = [(name, mode, adapter) for name, adapter in adapters.items()]
+        inputs = [(body.name, mode, body.adapter) for body in (*wire.bodies, *_REQUEST_BODIES)]
+        inputs.append((Problem.__name__, mode, TypeAdapter(Problem)))
         _, definitions = TypeAdapter.json_schemas(inputs, ref_template=_REFERENCE)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(definitions["$defs"])

@@ -1,9 +1,10 @@
 """One decision, from what is known of a user to the pick: the step that serving and simulating share."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from bandstand.bandit.arrays import FloatArray
-from bandstand.bandit.distribution import Distribution, extract_second_uniform
+from bandstand.bandit.distribution import Distribution, Pick, extract_second_uniform
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import Posterior, Prior
@@ -42,9 +43,51 @@ def choose(
         prior: what was believed of the user before; the policy's own where it is not given.
         now: seconds since the epoch, for a policy that forgets.
     """
-    state = profile.policies.get((policy.name, policy.schema.name))
-    before = prior or policy.prior
-    posterior = Posterior(before.mean, before.covariance) if state is None else state.get_posterior(before, now)
-    distribution = policy.distribution(posterior, x, extract_second_uniform(seed))
+    believed = _get_posterior(policy, profile, prior or policy.prior, now)
+    distribution = policy.distribution(believed, x, extract_second_uniform(seed))
     pick, exploring = distribution.draw(seed)
     return Choice(distribution, pick, exploring)
+
+
+class BatchChoice(NamedTuple):
+    """What a policy did with n requests of K candidates each.
+
+    Attributes:
+        numbers: mean, width, score and probability of every candidate: shape (n, 4, K).
+        picks: what was drawn for each.
+        floor: mass of the uniform branch.
+    """
+
+    numbers: FloatArray
+    picks: list[Pick]
+    floor: float
+
+
+def choose_batch(
+    policy: Policy,
+    profiles: Sequence[Profile],
+    x: FloatArray,
+    seeds: Sequence[float],
+    *,
+    priors: Sequence[Prior],
+    now: float,
+) -> BatchChoice:
+    """Do for n requests what :func:`choose` does for one.
+
+    Args:
+        policy: who decides.
+        profiles: what the user of each has taught; a user may come more than once.
+        x: the candidates of each, shape (n, K, d).
+        seeds: the draw of each.
+        priors: what was believed of the user of each before.
+        now: seconds since the epoch.
+    """
+    posteriors = [_get_posterior(policy, *each, now) for each in zip(profiles, priors, strict=True)]
+    spares = [extract_second_uniform(seed) for seed in seeds]
+    distributions = policy.compute_distributions(posteriors, x, spares)
+    return BatchChoice(distributions.compute_numbers(), distributions.draw(seeds), distributions.floor)
+
+
+def _get_posterior(policy: Policy, profile: Profile, prior: Prior, now: float | None) -> Posterior:
+    state = profile.policies.get((policy.name, policy.schema.name))
+    return prior.to_posterior() if state is None else state.get_posterior(prior, now)

@@ -2,9 +2,10 @@
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from bandstand.bandit.encoding import ENCODINGS, BlockEncoding, Encoder, Encoding, FieldType
 from bandstand.definition import DefinitionTable, describe_unknown, is_integer, is_number
@@ -24,6 +25,13 @@ _MAX_WEIGHTS = 1 << 18  # numbers in the sums of one user: 2 MB
 _INTERACTION = "interaction"
 _FEATURE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SOURCE = re.compile(r"(context|candidate)\.([A-Za-z_][A-Za-z0-9_]{0,63})")
+_LARGEST_FLOAT = sys.float_info.max
+_RAW_TYPES: dict[FieldType, frozenset[type]] = {
+    "integer": frozenset({int}),
+    "number": frozenset({int, float}),
+    "boolean": frozenset({bool}),
+    "string": frozenset({str}),
+}
 _IMPLIED_DEFAULTS: dict[FieldType, Scalar] = {"integer": 0, "number": 0.0, "boolean": False, "string": ""}
 
 
@@ -49,13 +57,17 @@ class Field:
 
     def is_valid(self, value: object) -> bool:
         """Whether a raw value is one of its type and within its limits."""
-        if self.type == "boolean":
-            return isinstance(value, bool)
-        if self.type == "string":
-            return isinstance(value, str)
-        if not (is_integer(value) or (self.type == "number" and is_number(value))):
+        return self.are_valid((value,))
+
+    def are_valid(self, values: Sequence[Any]) -> bool:
+        """Whether all raw values are: of its type, where they are numbers also finite, and within its limits."""
+        if not _RAW_TYPES[self.type].issuperset(map(type, values)):
             return False
-        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+        if self.type not in {"integer", "number"}:
+            return True
+        low = -_LARGEST_FLOAT if self.minimum is None else self.minimum
+        high = _LARGEST_FLOAT if self.maximum is None else self.maximum
+        return all(low <= value <= high for value in values)  # NaN is not between any two
 
 
 class Feature(NamedTuple):

@@ -6,8 +6,8 @@ all products of block and feature would learn, in B d² numbers instead of (B d)
 of O((B d)²). The sums are stacked, so that all that decays, compares or carries sums goes on as it is.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -42,6 +42,61 @@ def state_from_json(document: Mapping[str, Any]) -> RidgeState:
     return DisjointState.from_json(document) if "blocks" in document else RidgeState.from_json(document)
 
 
+def prior_from_json(document: Mapping[str, Any]) -> Prior:
+    """Read a prior of either form back.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    return DisjointPrior.from_json(document) if "blocks" in document else Prior.from_json(document)
+
+
+@dataclass(frozen=True, eq=False)
+class DisjointPrior(Prior):
+    """What is believed of each of B blocks before a reward: ``mean`` is (B, d), ``covariance`` (B, d, d), one σ².
+
+    What a :class:`Prior` derives from its covariance, each of its ``blocks`` derives for itself.
+    """
+
+    blocks: tuple[Prior, ...] = field(init=False, repr=False)
+    """The prior of each block."""
+
+    def __post_init__(self) -> None:
+        blocks = tuple(
+            Prior(mean, covariance, self.noise) for mean, covariance in zip(self.mean, self.covariance, strict=True)
+        )
+        object.__setattr__(self, "blocks", blocks)
+        object.__setattr__(self, "mean", read_only(np.array([each.mean for each in blocks])))
+        object.__setattr__(self, "covariance", read_only(np.array([each.covariance for each in blocks])))
+
+    @classmethod
+    def from_blocks(cls, blocks: Sequence[Prior]) -> Self:
+        """Return the prior of blocks that have these, of which the first one's noise is everybody's."""
+        return cls(
+            np.array([each.mean for each in blocks]), np.array([each.covariance for each in blocks]), blocks[0].noise
+        )
+
+    def to_posterior(self) -> "DisjointPosterior":
+        """Return the belief before the first reward, as :meth:`Prior.to_posterior`."""
+        return DisjointPosterior(self.mean, self.covariance, noise=self.noise)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the prior of every block as JSON values."""
+        return {"blocks": [each.to_json() for each in self.blocks]}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read ``to_json`` back, to the last bit.
+
+        Raises:
+            ValueError: an entry is missing, of another type or length, or not what a prior may be.
+        """
+        try:
+            return cls.from_blocks([Prior.from_json(each) for each in document["blocks"]])
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"not a prior of blocks: {error}") from error
+
+
 class DisjointState(RidgeState):
     """The sums of B models: ``gram`` is (B, d, d), ``b`` (B, d); ``rr``, ``weight``, ``count`` are of all together.
 
@@ -69,9 +124,12 @@ class DisjointState(RidgeState):
 
     def compute_posterior(self, prior: Prior) -> "DisjointPosterior":
         """Compute each block's posterior from its sums."""
-        parts = [self._get_block_state(block).compute_posterior(prior) for block in range(len(self.b))]
+        priors = prior.blocks if isinstance(prior, DisjointPrior) else (prior,) * len(self.b)
+        parts = [self._get_block_state(block).compute_posterior(each) for block, each in enumerate(priors)]
         return DisjointPosterior(
-            read_only(np.array([part.mean for part in parts])), read_only(np.array([part.covariance for part in parts]))
+            read_only(np.array([part.mean for part in parts])),
+            read_only(np.array([part.covariance for part in parts])),
+            noise=prior.noise,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -122,7 +180,9 @@ def to_disjoint_posterior(posterior: Posterior, blocks: int) -> Posterior:
         return posterior
     d = posterior.mean.size
     return DisjointPosterior(
-        np.broadcast_to(posterior.mean, (blocks, d)), np.broadcast_to(posterior.covariance, (blocks, d, d))
+        np.broadcast_to(posterior.mean, (blocks, d)),
+        np.broadcast_to(posterior.covariance, (blocks, d, d)),
+        noise=posterior.noise,
     )
 
 
@@ -161,7 +221,7 @@ class DisjointPosterior(Posterior):
         after = Posterior(self.mean[block], self.covariance[block]).with_reward(x[:-1], r, w, noise)
         mean, covariance = self.mean.copy(), self.covariance.copy()
         mean[block], covariance[block] = after.mean, after.covariance
-        return type(self)(read_only(mean), read_only(covariance), self.steps + 1)
+        return type(self)(read_only(mean), read_only(covariance), self.steps + 1, self.noise)
 
 
 _WINDOW_STRIDE = 131

@@ -3,9 +3,10 @@
 import hashlib
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -62,18 +63,77 @@ class Distribution:
         Raises:
             ValueError: u is not in [0, 1).
         """
-        if not 0.0 <= u < 1.0:
-            raise ValueError("u must be in [0, 1)")
-        floor, count = self.floor, len(self.greedy)
-        if u < floor:
-            # u/floor rounds to less than 1, and K times that to less than K: the index is in range.
-            return Pick(int(count * (u / floor)), exploring=True)
-        cumulative = list(accumulate(self.greedy.tolist()))
-        index = bisect_right(cumulative, (u - floor) / (1.0 - floor))
-        if index == count:
-            # The quotient can round to 1, and the sum to less: the last candidate that added to the sum is meant.
-            index = cumulative.index(cumulative[-1])
-        return Pick(index, exploring=False)
+        return draw_pick(self.greedy.tolist(), self.floor, u)
+
+
+@dataclass(slots=True, eq=False)
+class DistributionBatch:
+    """A policy's answers to n requests of K candidates each; row by row what :class:`Distribution` holds.
+
+    Attributes:
+        mean: shape (n, K); so are ``width``, ``score`` and ``greedy``.
+        floor: mass of the uniform branch, the same for all.
+    """
+
+    mean: FloatArray
+    width: FloatArray
+    score: FloatArray
+    greedy: FloatArray
+    floor: float
+
+    @classmethod
+    def stack(cls, distributions: Sequence[Distribution]) -> Self:
+        """Stack answers of one policy to equally many candidates."""
+        fields = zip(*((each.mean, each.width, each.score, each.greedy) for each in distributions), strict=True)
+        mean, width, score, greedy = (np.array(field) for field in fields)
+        return cls(mean, width, score, greedy, distributions[0].floor)
+
+    def compute_numbers(self) -> FloatArray:
+        """Return mean, width, score and probability of every candidate: shape (n, 4, K)."""
+        probability = (1.0 - self.floor) * self.greedy + self.floor / self.greedy.shape[1]
+        return np.stack((self.mean, self.width, self.score, probability), axis=1)
+
+    def draw(self, uniforms: Sequence[float]) -> list[Pick]:
+        """Draw once from each row, as :meth:`Distribution.draw` does."""
+        return [draw_pick(row, self.floor, u) for row, u in zip(self.greedy.tolist(), uniforms, strict=True)]
+
+    def get_row(self, row: int) -> Distribution:
+        """The answer to one request."""
+        return Distribution(self.mean[row], self.width[row], self.score[row], self.greedy[row], self.floor)
+
+
+def draw_pick(greedy: list[float], floor: float, u: float) -> Pick:
+    """Pick what :meth:`Distribution.draw` says, from the probabilities of the exploit branch.
+
+    Raises:
+        ValueError: u is not in [0, 1).
+    """
+    if not 0.0 <= u < 1.0:
+        raise ValueError("u must be in [0, 1)")
+    count = len(greedy)
+    if u < floor:
+        # u/floor rounds to less than 1, and K times that to less than K: the index is in range.
+        return Pick(int(count * (u / floor)), exploring=True)
+    cumulative = list(accumulate(greedy))
+    index = bisect_right(cumulative, (u - floor) / (1.0 - floor))
+    if index == count:
+        # The quotient can round to 1, and the sum to less: the last candidate that added to the sum is meant.
+        index = cumulative.index(cumulative[-1])
+    return Pick(index, exploring=False)
+
+
+def compute_greedy_rows(score: FloatArray) -> FloatArray:
+    """Return :func:`compute_greedy_probabilities` of each row of score (n, K).
+
+    Raises:
+        ValueError: there is no candidate, or the largest score of a row is not finite.
+    """
+    largest = score.max(axis=1, keepdims=True)
+    if not np.isfinite(largest).all():
+        raise ValueError("scores must be finite")
+    tied = score >= largest - TIE_TOLERANCE * np.maximum(1.0, np.abs(largest))
+    shares: FloatArray = tied / np.count_nonzero(tied, axis=1, keepdims=True)
+    return shares
 
 
 def compute_greedy_probabilities(score: FloatArray) -> FloatArray:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self, get_args
 
 from bandstand.bandit.disjoint import BLOCK_MARKER
+from bandstand.bandit.text import hash_text
 from bandstand.definition import DefinitionTable, is_integer
 
 FieldType = Literal["integer", "number", "boolean", "string"]
@@ -22,9 +23,11 @@ Encoder = Callable[[list[Any]], list[list[float]]]
 """n raw values -> one list of n floats per column."""
 
 MAX_COLUMNS = 256
+MAX_TEXT_COLUMNS = 64
 
 _NUMERIC: tuple[FieldType, ...] = ("number", "integer")
 _CACHED_BUCKETS = 4096
+_CACHED_TEXTS = 2048
 
 
 @dataclass(frozen=True)
@@ -311,6 +314,51 @@ class Hash(Encoding):
         return _build_indicator_encoder(find_bucket, centre)
 
 
+@dataclass(frozen=True)
+class Text(Encoding):
+    """Words and character n-grams of a text, hashed into columns, the last of which is its length.
+
+    See :func:`bandstand.bandit.text.hash_text`.
+    """
+
+    name = "text"
+    columns: int
+
+    @classmethod
+    def parse(cls, table: DefinitionTable) -> Self:
+        """Read ``columns``; 64 where it is not given."""
+        if table.read_value("columns") is None:
+            return cls(MAX_TEXT_COLUMNS)
+        return cls(table.read_integer("columns", minimum=2, maximum=MAX_TEXT_COLUMNS))
+
+    def field_types(self) -> tuple[FieldType, ...]:
+        """Return string."""
+        return ("string",)
+
+    def label_suffixes(self) -> tuple[str, ...]:
+        """Return the column numbers, each after a tilde, and that of the length."""
+        return (*(f"~{column}" for column in range(self.columns - 1)), "~length")
+
+    def compute_bound(self, minimum: float, maximum: float) -> float:
+        """Return a bound of both the columns and the length: no text has 10¹² characters."""
+        del minimum, maximum
+        return 4.0
+
+    def build_encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+        """Return the hashed columns."""
+        columns = self.columns
+
+        @lru_cache(_CACHED_TEXTS)
+        def encode_one(text: str) -> tuple[float, ...]:
+            hashed = hash_text(text, columns, key)
+            return tuple(cell - shift for cell, shift in zip(hashed, centre, strict=True))
+
+        def encode(values: list[Any]) -> list[list[float]]:
+            return [list(column) for column in zip(*map(encode_one, values), strict=True)]
+
+        return encode
+
+
 def _build_indicator_encoder(column_of: Callable[[Any], int | None], centre: tuple[float, ...]) -> Encoder:
     absent = [0.0 - shift for shift in centre]
     present = [1.0 - shift for shift in centre]
@@ -326,5 +374,7 @@ def _build_indicator_encoder(column_of: Callable[[Any], int | None], centre: tup
     return encode
 
 
-ENCODINGS: dict[str, type[Encoding]] = {kind.name: kind for kind in (Cyclic, Flag, Clip, Scale, Number, Onehot, Hash)}
+ENCODINGS: dict[str, type[Encoding]] = {
+    kind.name: kind for kind in (Cyclic, Flag, Clip, Scale, Number, Onehot, Hash, Text)
+}
 """The encodings of one field; ``interaction``, the product of two features, is the schema's own."""

@@ -5,6 +5,7 @@ columns. Request validation, OpenAPI, the models and the ledger's re-encoding al
 """
 
 import struct
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
@@ -18,12 +19,16 @@ from bandstand.bandit.encoding import MAX_COLUMNS, Encoder
 from bandstand.definition import NAME_PATTERN, DefinitionTable, hash_definition, is_name, to_configuration_error
 from bandstand.errors import FieldError, InvalidRequestError
 
-__all__ = ["MAX_CELLS", "FeatureSchema", "Field"]
+__all__ = ["MAX_CELLS", "FeatureSchema", "Field", "read_features"]
 
 MAX_CELLS = 65_536
 """Most numbers K·d that one request may be encoded into."""
 
+CONTENT = "content"
+"""The field that a candidate's own text fills."""
+
 _MAX_VERSION = 1_000_000
+_NO_FEATURES: Mapping[str, object] = MappingProxyType({})
 _REMEMBERED_VALUES = 1024
 _REMEMBERED_SIZES = 256
 
@@ -55,6 +60,7 @@ class FeatureSchema:
         definition: the definition with every default spelled out, as JSON values; parsing it again gives this schema.
         hash: 16 hex digits over ``definition``; sums learned under one hash mean nothing under another. A key added to
             definitions later must be left out of it at its default, or every stored hash changes.
+        has_intercept: whether the first column is 1 in every row.
         labels: a name for each of the d columns.
         dimension: d, with the column that tells the block, where there is one: the last.
         block_count: how many blocks of weights, 0 where all rows share the same.
@@ -101,6 +107,7 @@ class FeatureSchema:
             bounds += feature.bounds
         self.labels = tuple(labels)
         self.dimension = len(labels)
+        self.has_intercept = intercept
         self._blank_row = [1.0] * intercept + [0.0] * (self.dimension - intercept)
         self.block_count = 0 if block is None else len(block.block_labels)
         self.weight_count = self.dimension - (block is not None)
@@ -151,10 +158,42 @@ class FeatureSchema:
         """
         count, width = len(candidates), self.dimension
         self._check_cell_count(count)
+        cells = self._build_context_cells(context, count)
+        self._fill_candidate_cells(cells, candidates)
+        # Packing the list into bytes takes half the time of np.array on it.
+        x: FloatArray = np.ndarray((count, width), np.float64, _build_packer(len(cells))(*cells))
+        if self._unbounded:
+            self._check_magnitude(x)
+        return x
+
+    def encode_requests(
+        self, contexts: Sequence[Mapping[str, object]], candidates: Sequence[Sequence[Mapping[str, object]]]
+    ) -> FloatArray:
+        """Encode n requests of K candidates each: x of shape (n, K, d), bit for bit what ``encode`` makes of each.
+
+        Raises:
+            InvalidRequestError: as ``encode``, for whichever.
+        """
+        count = len(candidates[0])
+        self._check_cell_count(count)
+        cells: list[float] = []
+        for context in contexts:
+            cells += self._build_context_cells(context, count)
+        self._fill_candidate_cells(cells, [features for offered in candidates for features in offered])
+        x: FloatArray = np.frombuffer(array("d", cells).tobytes()).reshape(len(contexts), count, self.dimension)
+        if self._unbounded:
+            self._check_magnitude(x.reshape(-1, self.dimension))
+        return x
+
+    def _build_context_cells(self, context: Mapping[str, object], count: int) -> list[float]:
         row = self._blank_row.copy()
         for name, default, columns, encode_one in self._context_steps:
             row[columns] = encode_one(context.get(name, default))
-        cells = row * count
+        return row * count
+
+    def _fill_candidate_cells(self, cells: list[float], candidates: Sequence[Mapping[str, object]]) -> None:
+        """Fill what candidates and products say into rows that hold the context."""
+        width = self.dimension
         for name, default, start, encode in self._candidate_steps:
             try:
                 values = [features[name] for features in candidates]
@@ -165,11 +204,6 @@ class FeatureSchema:
         for column, left, right, centre in self._products:
             pairs = zip(cells[left::width], cells[right::width], strict=True)
             cells[column::width] = [a * b - centre for a, b in pairs]
-        # Packing the list into bytes takes half the time of np.array on it.
-        x: FloatArray = np.ndarray((count, width), np.float64, _build_packer(len(cells))(*cells))
-        if self._unbounded:
-            self._check_magnitude(x)
-        return x
 
     def encode_columns(
         self,
@@ -206,6 +240,12 @@ class FeatureSchema:
             self._check_magnitude(cells)
         return read_only(x)
 
+    def read_candidates(self, candidates: Sequence[Mapping[str, Any]]) -> list[Mapping[str, object]]:
+        """Return the raw values of a request's candidates, as :meth:`encode` takes them; see :func:`read_features`."""
+        if CONTENT in self.candidate_fields:
+            return [read_features(candidate) for candidate in candidates]
+        return [candidate.get("features", _NO_FEATURES) for candidate in candidates]
+
     def raw_values(self, context: Mapping[str, object], features: Mapping[str, object]) -> dict[str, object]:
         """Return the raw values behind one row of x by field name, defaults filled in and nothing else."""
         values = {name: context.get(name, field.default) for name, field in self.context_fields.items()}
@@ -224,6 +264,14 @@ class FeatureSchema:
         if at_fault:
             errors = [FieldError(label, f"encodes to more than {MAX_MAGNITUDE:g}") for label in at_fault]
             raise InvalidRequestError("A feature is too large to learn from.", errors)
+
+
+def read_features(candidate: Mapping[str, Any]) -> Mapping[str, object]:
+    """Return the raw values of one candidate by field: its features, and its ``content`` where none is called so."""
+    features: Mapping[str, object] = candidate.get("features", _NO_FEATURES)
+    if CONTENT in features or CONTENT not in candidate:
+        return features
+    return {CONTENT: candidate[CONTENT], **features}
 
 
 def _build_value_encoder(encode: Encoder) -> Callable[[Any], tuple[float, ...]]:

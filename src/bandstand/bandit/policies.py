@@ -5,8 +5,9 @@ given. Each kind reads one feature schema, states its parameters with their limi
 :class:`~bandstand.bandit.distribution.Distribution`, which is drawn from elsewhere.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
@@ -15,9 +16,17 @@ import numpy as np
 
 from bandstand.bandit.arrays import FloatArray, read_only
 from bandstand.bandit.disjoint import to_disjoint_posterior
-from bandstand.bandit.distribution import TIE_TOLERANCE, Distribution, compute_greedy_probabilities
+from bandstand.bandit.distribution import (
+    TIE_TOLERANCE,
+    Distribution,
+    DistributionBatch,
+    compute_greedy_probabilities,
+    compute_greedy_rows,
+)
 from bandstand.bandit.features import FeatureSchema
-from bandstand.bandit.ridge import Posterior, Prior
+from bandstand.bandit.population import PopulationPrior, PriorForm, refresh_steps
+from bandstand.bandit.prior import MAX_ITERATIONS
+from bandstand.bandit.ridge import Posterior, Prior, RidgeState, compute_stacked_moments
 from bandstand.definition import describe_unknown, hash_definition, is_number, to_configuration_error
 from bandstand.errors import FieldError
 
@@ -45,8 +54,10 @@ class Policy(ABC):
 
     Attributes:
         hash: 16 hex digits over kind, parameters, options and the schema's hash.
-        prior: what it believes of a user it has never met, where no others have taught it better.
-        learns_prior: whether others teach it that (``prior = "population"``); what they taught is kept elsewhere.
+        prior: what it believes of a user it has never met, where no rewards have taught it better.
+        learns_prior: whether rewards teach it that (``prior = "auto"``); what they taught is kept elsewhere.
+        prior_form: what whoever learns the prior must know of the models.
+        sums_width: the d of a model without blocks whose sums are as many as a user's are here.
         half_life: days in which what a user taught loses half of its weight; 0 for never.
 
     Raises:
@@ -68,11 +79,9 @@ class Policy(ABC):
             numbers.get("variance", 1.0) * np.eye(schema.weight_count),
             numbers.get("noise", 1.0),
         )
-        self.learns_prior = words.get("prior") == "population"
-        if self.learns_prior and schema.block_count:
-            blocks = schema.block_count
-            fault = f"must be standard: a population prior is of one model, and {schema.name} has {blocks} blocks"
-            raise to_configuration_error([FieldError(f"policies.{name}.prior", fault)])
+        self.learns_prior = words.get("prior", _STANDARD) != _STANDARD
+        self.prior_form = PriorForm(schema.has_intercept, schema.block_count)
+        self.sums_width = math.isqrt(max(1, schema.block_count) * schema.weight_count**2)
         self.half_life = numbers.get("half_life", 0.0)
         late = {key for key, (default, *_) in _PRIOR_PARAMETERS.items() if numbers.get(key) == default}
         meant = {key: value for key, value in {**numbers, **words}.items() if key not in late}
@@ -99,6 +108,38 @@ class Policy(ABC):
         return self._distribution(
             to_disjoint_posterior(posterior, self.schema.block_count) if self.schema.block_count else posterior, x, seed
         )
+
+    def fit_prior(
+        self, members: Mapping[str, RidgeState], previous: PopulationPrior | None = None, *, share: float = 1.0
+    ) -> PopulationPrior:
+        """Learn what to believe of users from what some of them taught; see :class:`PopulationPrior`.
+
+        Args:
+            members: their sums.
+            previous: go on from here, for about half a second; without it from nothing and all the way, or of models
+                with blocks for half a minute.
+            share: of that time.
+        """
+        blocks = self.schema.block_count
+        steps = refresh_steps(len(members), self.schema.weight_count, share, max(1, blocks))
+        if previous is None:
+            steps = _COLD_STEPS * steps if blocks else MAX_ITERATIONS
+        return PopulationPrior.fit(members, self.prior, previous, steps=steps, form=self.prior_form)
+
+    def compute_distributions(
+        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: Sequence[float]
+    ) -> DistributionBatch:
+        """Return the distributions of n requests of K candidates each, as :meth:`distribution` states each.
+
+        Args:
+            posteriors: what is believed of the user of each.
+            x: the candidates of each, shape (n, K, d).
+            seeds: one for each.
+
+        Raises:
+            ValueError: as :meth:`distribution`, for whichever.
+        """
+        return DistributionBatch.stack([self.distribution(*each) for each in zip(posteriors, x, seeds, strict=True)])
 
     @abstractmethod
     def _distribution(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:
@@ -134,12 +175,16 @@ class Policy(ABC):
                 faults.append(FieldError(f"policies.{name}.{key}", describe_unknown(str(word), allowed)))
         if faults:
             raise to_configuration_error(faults)
+        if "prior" in words and "prior" not in parameters and not _PRIOR_PARAMETERS.keys().isdisjoint(parameters):
+            words["prior"] = _STANDARD  # who says what to believe means it
         return numbers, words
 
 
 _FLOOR = ParameterLimits(0.0, 0.0, 1.0)
 _HALF_LIFE = ParameterLimits(0.0, 0.0, 36_500.0)
-_PRIOR = ("standard", "population")
+_STANDARD = "standard"
+_PRIOR = ("auto", _STANDARD, "population")
+"""``population`` is what ``auto`` was called when it began at the standard prior instead of at the evidence's."""
 
 
 class LinUCB(Policy):
@@ -170,6 +215,16 @@ class LinUCB(Policy):
         score = mean + self.parameters["alpha"] * width
         return Distribution(mean, width, score, compute_greedy_probabilities(score), self.parameters["floor"])
 
+    def compute_distributions(
+        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: Sequence[float]
+    ) -> DistributionBatch:
+        """Return all of them by one product each for means and widths."""
+        if self.schema.block_count:
+            return super().compute_distributions(posteriors, x, seeds)
+        mean, width = compute_stacked_moments(posteriors, x)
+        score = mean + self.parameters["alpha"] * width
+        return DistributionBatch(mean, width, score, compute_greedy_rows(score), self.parameters["floor"])
+
 
 class EpsilonGreedy(Policy):
     """With probability ε a uniform pick, else the largest θ·x; score = θ·x.
@@ -192,6 +247,15 @@ class EpsilonGreedy(Policy):
         return Distribution(
             mean, posterior.compute_widths(x), mean, compute_greedy_probabilities(mean), self.parameters["epsilon"]
         )
+
+    def compute_distributions(
+        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: Sequence[float]
+    ) -> DistributionBatch:
+        """Return all of them by one product each for means and widths."""
+        if self.schema.block_count:
+            return super().compute_distributions(posteriors, x, seeds)
+        mean, width = compute_stacked_moments(posteriors, x)
+        return DistributionBatch(mean, width, mean, compute_greedy_rows(mean), self.parameters["epsilon"])
 
 
 class Thompson(Policy):
@@ -235,10 +299,12 @@ class Thompson(Policy):
 class SquareCB(Policy):
     """Inverse gap weighting: p_i = 1/(K + γ·gap_i) for all but the best, which has what is left; then a floor.
 
-    gap_i = max θ·x − θ·x_i, score = θ·x; candidates tied for best share. Abe and Long 1999, "Associative reinforcement
-    learning using linear probabilistic concepts"; Foster and Rakhlin 2020, "Beyond UCB", algorithm 1 (SquareCB), whose
-    regret is O(√(K T R)) for a regression oracle of regret R if γ = √(K T/(R + ln(2/δ'))): γ here is a constant, and so
-    does not fall behind or run ahead of a horizon that nobody knows. A user with larger gaps is explored less.
+    gap_i = (max θ·x − θ·x_i)/σ, in the deviations of a reward, so that γ means the same whatever the rewards' unit is
+    (σ is 1 under the standard prior); score = θ·x; candidates tied for best share. Abe and Long 1999, "Associative
+    reinforcement learning using linear probabilistic concepts"; Foster and Rakhlin 2020, "Beyond UCB", algorithm 1
+    (SquareCB), whose regret is O(√(K T R)) for a regression oracle of regret R if γ = √(K T/(R + ln(2/δ'))): γ here is
+    a constant, and so does not fall behind or run ahead of a horizon that nobody knows. A user with larger gaps is
+    explored less.
     """
 
     kind = "squarecb"
@@ -254,7 +320,8 @@ class SquareCB(Policy):
         """Return the mixture of the inverse gaps and the floor."""
         mean = posterior.compute_means(x)
         best = compute_greedy_probabilities(mean)
-        others = np.where(best > 0.0, 0.0, 1.0 / (len(mean) + self.parameters["gamma"] * (mean.max() - mean)))
+        gap = (mean.max() - mean) / math.sqrt(posterior.noise)
+        others = np.where(best > 0.0, 0.0, 1.0 / (len(mean) + self.parameters["gamma"] * gap))
         share = others + (1.0 - others.sum()) * best
         return Distribution(mean, posterior.compute_widths(x), mean, share, self.parameters["floor"])
 
@@ -299,6 +366,7 @@ KINDS: Mapping[str, type[Policy]] = {
 }
 """Every kind a definition may name."""
 
+_COLD_STEPS = 60
 _EMPTY = "the list of candidates is empty"
 _DRAWS = 128
 _BANK = 4096

@@ -3,16 +3,36 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from bandstand.bandit.prior import MAX_ITERATIONS, UserSums, compute_predictive_prior, fit_prior
+from bandstand.bandit.disjoint import DisjointPrior, prior_from_json
+from bandstand.bandit.evidence import PooledSums, fit_scale_free_prior
+from bandstand.bandit.prior import MAX_ITERATIONS, TOLERANCE, UserSums, compute_predictive_prior, fit_prior
 from bandstand.bandit.ridge import Prior, RidgeState
 
 LEAVE_ONE_OUT_BELOW = 20
 """With fewer users, the prior of each leaves out their own rewards, which would count twice."""
 
+FIRST_FIT_REWARDS = 4
+"""Rewards from which the first prior is fitted."""
+
+_GROWTH = 0.15  # of the rewards a prior was fitted to: some forty fits to the first thousand, then ever fewer
+_MAX_LEFT_OUT = 1 << 14  # sums a user, up to which there is an estimate for each of few users of many blocks
+_WARM_TOLERANCE = 1e-5  # where the next fit goes on anyway
 _WORK = 13_000_000  # half a second, at d = 8 as at d = 64
 _STEP = 2_500  # what a step of EM costs however little there is to do
+
+
+class PriorForm(NamedTuple):
+    """What a scale-free prior must know of the models that it is for.
+
+    Attributes:
+        has_intercept: whether their first column is 1 in every row.
+        block_count: blocks of weights, 0 where all rows share the same.
+    """
+
+    has_intercept: bool
+    block_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,28 +71,27 @@ class PopulationPrior:
         previous: "PopulationPrior | None" = None,
         *,
         steps: int = MAX_ITERATIONS,
+        form: "PriorForm | None" = None,
     ) -> Self:
         """Estimate the prior from the sums of some users; see :func:`bandstand.bandit.prior.fit_prior`.
 
         Args:
             members: the users.
-            base: the centre of the hyperprior.
+            base: the centre of the hyperprior, where ``form`` does not find it from the members' sums.
             previous: what was learned before, from which the way is shorter.
             steps: at most so many steps of EM for each estimate, see :func:`refresh_steps`.
+            form: what the members' models look like; without it they are of one block, and ``base`` is the centre.
         """
-        start, begun = (previous.estimate, previous.leave_one_out) if previous and previous.users else (None, {})
-        sums = UserSums.from_states(list(members.values()), base.mean.size)
-        count = len(sums)
-        estimate = fit_prior(sums, base, start=start, iterations=steps)
-        own = {}
-        if count < LEAVE_ONE_OUT_BELOW:
-            for place, user_id in enumerate(members):
-                # Not from the estimate: a few steps would leave in it what the user told.
-                others = fit_prior(sums.exclude_user(place), base, start=begun.get(user_id), iterations=steps)
-                own[user_id] = compute_predictive_prior(others, count - 1, base)
+        if form is not None:
+            sums = PooledSums.from_states(members.values(), base.mean.size)
+            base = fit_scale_free_prior(sums, has_intercept=form.has_intercept) or base
         rewards = sum(state.count for state in members.values())
-        shared = compute_predictive_prior(estimate, count, base)
-        return cls(estimate, shared, MappingProxyType(own), count, rewards)
+        before = previous if previous is not None and previous.users else None
+        if form is not None and form.block_count:
+            parts = _fit_blocks(members, base, before, steps, form.block_count)
+        else:
+            parts = _fit_models(members, base, before, steps)
+        return cls(*parts, len(members), rewards)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -92,10 +111,10 @@ class PopulationPrior:
             ValueError: an entry is missing or not what it should be.
         """
         try:
-            own = {str(user_id): Prior.from_json(prior) for user_id, prior in document["own"].items()}
+            own = {str(user_id): prior_from_json(prior) for user_id, prior in document["own"].items()}
             return cls(
-                Prior.from_json(document["estimate"]),
-                Prior.from_json(document["shared"]),
+                prior_from_json(document["estimate"]),
+                prior_from_json(document["shared"]),
                 MappingProxyType(own),
                 int(document["users"]),
                 int(document["rewards"]),
@@ -104,7 +123,7 @@ class PopulationPrior:
             raise ValueError(f"not a population prior: {error}") from error
 
 
-def refresh_steps(users: int, d: int, share: float = 1.0) -> int:
+def refresh_steps(users: int, d: int, share: float = 1.0, blocks: int = 1) -> int:
     """Return how many steps of EM for each estimate make :meth:`PopulationPrior.fit` take about half a second.
 
     For many wide models that is not all the way; every step improves the estimate, and the next refresh goes on.
@@ -116,7 +135,98 @@ def refresh_steps(users: int, d: int, share: float = 1.0) -> int:
         users: how many there are to learn from; among few there is an estimate for each of them too.
         d: features.
         share: of the half second, where several priors are due at once.
+        blocks: models a user.
     """
-    estimates = users + 1 if 1 < users < LEAVE_ONE_OUT_BELOW else 1
+    estimates = blocks * (users + 1 if 1 < users < LEAVE_ONE_OUT_BELOW else 1)
     step = _STEP + max(1, users) * d * d * (1 + d / 64)
     return min(MAX_ITERATIONS, max(1, int(_WORK * share / (step * estimates))))
+
+
+def is_fit_due(new_rewards: int, fitted_rewards: int, most: int) -> bool:
+    """Tell whether a prior is fitted again: at 4 rewards, then at 15 % more than it was fitted to, or at ``most`` more.
+
+    >>> [is_fit_due(*rewards, most=200) for rewards in ((3, 0), (4, 0), (1, 4), (14, 100), (15, 100), (200, 5000))]
+    [False, True, True, False, True, True]
+
+    Args:
+        new_rewards: that came since it was fitted.
+        fitted_rewards: that it was fitted to.
+        most: new rewards that are enough however many there were.
+    """
+    return new_rewards >= min(most, max(_GROWTH * fitted_rewards, 1 if fitted_rewards else FIRST_FIT_REWARDS))
+
+
+def _fit_models(
+    members: Mapping[str, RidgeState], base: Prior, previous: PopulationPrior | None, steps: int
+) -> tuple[Prior, Prior, Mapping[str, Prior]]:
+    """Return estimate, shared and leave-one-out priors of models without blocks."""
+    start, begun = (previous.estimate, previous.leave_one_out) if previous else (None, {})
+    tolerance = _WARM_TOLERANCE if previous else TOLERANCE
+    sums = UserSums.from_states(list(members.values()), base.mean.size)
+    count = len(sums)
+    estimate = fit_prior(sums, base, start=start, iterations=steps, tolerance=tolerance)
+    own = {}
+    if count < LEAVE_ONE_OUT_BELOW:
+        for place, user_id in enumerate(members):
+            # Not from the estimate: a few steps would leave in it what the user told.
+            others = fit_prior(
+                sums.exclude_user(place), base, start=begun.get(user_id), iterations=steps, tolerance=tolerance
+            )
+            own[user_id] = compute_predictive_prior(others, count - 1, base)
+    return estimate, compute_predictive_prior(estimate, count, base), MappingProxyType(own)
+
+
+def _fit_blocks(
+    members: Mapping[str, RidgeState], base: Prior, previous: PopulationPrior | None, steps: int, blocks: int
+) -> tuple[Prior, Prior, Mapping[str, Prior]]:
+    """Return the same of models with blocks: each block's users are exchangeable, and the noise is the base's.
+
+    One user has nobody to learn from but the other blocks, and that is the base. Wide models of few users have the base
+    too: an estimate for each of them takes too long to make and to keep.
+    """
+    alone = len(members) == 1
+    tolerance = _WARM_TOLERANCE if previous else TOLERANCE
+    few = alone or (len(members) < LEAVE_ONE_OUT_BELOW and blocks * base.mean.size**2 > _MAX_LEFT_OUT)
+    estimates, shared, own = [], [], {user_id: [base] * blocks for user_id in members}
+    for block in range(blocks):
+        taught = {
+            user_id: RidgeState(state.gram[block], state.b[block], None, state.weight, state.count)
+            for user_id, state in members.items()
+            if state.gram[block].any()
+        }
+        start = _get_block(previous.estimate, block, blocks) if previous else None
+        sums = UserSums.from_states(list(taught.values()), base.mean.size)
+        estimate = (
+            base
+            if alone
+            else fit_prior(sums, base, start=start, noise=base.noise, iterations=steps, tolerance=tolerance)
+        )
+        estimates.append(estimate)
+        shared.append(compute_predictive_prior(estimate, 0 if alone else len(taught), base))
+        if few or len(members) >= LEAVE_ONE_OUT_BELOW:
+            continue
+        places = {user_id: place for place, user_id in enumerate(taught)}
+        for user_id in members:
+            if user_id not in places:
+                own[user_id][block] = shared[block]
+                continue
+            earlier = previous.leave_one_out.get(user_id) if previous else None
+            start = _get_block(earlier, block, blocks) if earlier else None
+            rest = sums.exclude_user(places[user_id])
+            others = fit_prior(rest, base, start=start, noise=base.noise, iterations=steps, tolerance=tolerance)
+            own[user_id][block] = compute_predictive_prior(others, len(rest), base)
+    if few:
+        left_out: dict[str, Prior] = dict.fromkeys(members, base)
+    elif len(members) < LEAVE_ONE_OUT_BELOW:
+        left_out = {user_id: DisjointPrior.from_blocks(priors) for user_id, priors in own.items()}
+    else:
+        left_out = {}
+    if not members:
+        return base, base, MappingProxyType({})
+    return DisjointPrior.from_blocks(estimates), DisjointPrior.from_blocks(shared), MappingProxyType(left_out)
+
+
+def _get_block(prior: Prior, block: int, blocks: int) -> Prior | None:
+    """Return one block's prior, where it is one of so many blocks."""
+    fits = isinstance(prior, DisjointPrior) and len(prior.blocks) == blocks
+    return prior.blocks[block] if fits else None  # type: ignore[attr-defined]  # `fits` says that it has them

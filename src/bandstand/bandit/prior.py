@@ -143,7 +143,8 @@ def fit_prior(
 def compute_predictive_prior(estimate: Prior, users: int, base: Prior) -> Prior:
     """Return what is believed of one more user, where μ and Σ are estimates from ``users`` others: a wider Σ.
 
-    Σ (1 + (d + 1)/U), but not beyond the total variance of the base prior, tr Σ₀. With known θ_u and no hyperprior the
+    Σ (1 + (d + 1)/U), but not beyond the variance of the base prior, d/tr(Σ₀⁻¹Σ) times Σ: on average over the
+    directions that Σ₀ spreads alike, and so in any units. With known θ_u and no hyperprior the
     next one has a multivariate t distribution with the scale Σ (U + 1)/(U − d) (Gelman et al. 2013, §3.6); the factor
     is its leading terms in 1/U, which stay positive where users are fewer than features. Without it, what a handful of
     users have in common would be held against one who is not like them.
@@ -151,7 +152,8 @@ def compute_predictive_prior(estimate: Prior, users: int, base: Prior) -> Prior:
     if not users:
         return base
     factor = 1.0 + (len(estimate.mean) + 1) / users
-    most = float(base.covariance.trace() / estimate.covariance.trace())
+    whitened = np.linalg.solve(base.factor, estimate.factor)
+    most = len(estimate.mean) / float(np.vdot(whitened, whitened))
     return Prior(estimate.mean, estimate.covariance * max(1.0, min(factor, most)), estimate.noise)
 
 

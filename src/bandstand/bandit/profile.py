@@ -93,7 +93,7 @@ class PolicyState:
                 it is not given, they stand as they were at the newest reward.
         """
         if self.ridge is None:
-            return Posterior(prior.mean, prior.covariance)
+            return prior.to_posterior()
         tick = self._floor_to_tick(now) if self.half_life else 0.0
         if self._posterior is None or self._prior is not prior or self._tick != tick:
             sums = self.ridge.with_decay(self._compute_decay_at(tick)) if tick > self.as_of else self.ridge

@@ -9,7 +9,7 @@ stored, and a reward is taken back by subtracting what it added.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Self
@@ -185,21 +185,27 @@ class Prior:
             raise ValueError(f"covariance of shape {covariance.shape} does not fit a mean of shape {mean.shape}")
         if not (np.isfinite(mean).all() and np.isfinite(covariance).all() and 0.0 < self.noise < math.inf):
             raise ValueError("a prior must be finite and its noise positive")
-        eigenvalues, vectors = np.linalg.eigh(covariance)
-        tolerance = _SYMMETRY * float(np.abs(covariance).max())
-        if np.abs(covariance - covariance.T).max() > tolerance or eigenvalues.min() < -tolerance:
+        # Of the correlations, not of the covariance: columns in other units differ by powers of ten, and eigh would
+        # leave nothing of the small ones.
+        scale = np.sqrt(np.maximum(covariance.diagonal(), 0.0))
+        scale = np.where(scale > 0.0, scale, 1.0)
+        correlation = covariance / np.multiply.outer(scale, scale)
+        eigenvalues, vectors = np.linalg.eigh(correlation)
+        if np.abs(correlation - correlation.T).max() > _SYMMETRY or eigenvalues.min() < -_SYMMETRY:
             raise ValueError("a prior's covariance must be symmetric and positive semi-definite")
-        largest, smallest = float(eigenvalues.max()), float(eigenvalues.min())
+        largest, smallest = (
+            float(bound(eigenvalues) * bound(scale) ** 2) for bound in (np.max, np.min)
+        )  # bounds of the covariance's own
         ridge, pull, most = None, np.zeros(mean.size), 0.0
         if smallest * _ILL_CONDITIONED > largest:
-            inverse = (vectors / eigenvalues).dot(vectors.T) * self.noise
+            inverse = (vectors / eigenvalues).dot(vectors.T) / np.multiply.outer(scale, scale) * self.noise
             ridge = read_only((inverse + inverse.T) / 2.0)
             pull, most = ridge.dot(mean), _ILL_CONDITIONED * self.noise / largest
         standard = not mean.any() and np.array_equal(covariance, np.eye(mean.size)) and self.noise == 1.0
         for name, value in (
             ("mean", read_only(mean)),
             ("covariance", read_only(covariance)),
-            ("factor", read_only(vectors * np.sqrt(np.maximum(eigenvalues, 0.0)))),
+            ("factor", read_only(scale[:, None] * vectors * np.sqrt(np.maximum(eigenvalues, 0.0)))),
             ("ridge", ridge),
             ("pull", read_only(pull)),
             ("standard_form", standard),
@@ -231,6 +237,10 @@ class Prior:
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a prior: {error}") from error
 
+    def to_posterior(self) -> "Posterior":
+        """Return the belief of somebody who has not given a reward: the prior itself."""
+        return Posterior(self.mean, self.covariance, noise=self.noise)
+
     @classmethod
     def build_standard(cls, d: int) -> Self:
         """Return μ = 0, Σ = I, σ² = 1, under which V⁻¹ = I + Σ x xᵀ: the ridge of LinUCB's paper."""
@@ -245,11 +255,13 @@ class Posterior:
         mean: m, shape (d,).
         covariance: V, shape (d, d).
         steps: rank-one updates since it was computed from the sums.
+        noise: σ², the variance of a reward around θ·x: what the size of a difference in reward is measured by.
     """
 
     mean: FloatArray
     covariance: FloatArray
     steps: int = 0
+    noise: float = 1.0
 
     def compute_means(self, x: FloatArray) -> FloatArray:
         """Return m·x for each row of x (K, d): shape (K,)."""
@@ -282,7 +294,29 @@ class Posterior:
         gain = w / (noise + w * float(x.dot(u)))
         mean = self.mean + (gain * (r - float(x.dot(self.mean)))) * u
         covariance = self.covariance - np.multiply.outer(gain * u, u)
-        return type(self)(read_only(mean), read_only(covariance), self.steps + 1)
+        return type(self)(read_only(mean), read_only(covariance), self.steps + 1, self.noise)
+
+
+def compute_stacked_moments(posteriors: Sequence[Posterior], x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return ``compute_means`` and ``compute_widths`` of n posteriors, each for its own K rows.
+
+    Args:
+        posteriors: n of them.
+        x: the rows of each, shape (n, K, d).
+
+    Returns:
+        Means and widths, each of shape (n, K).
+
+    Raises:
+        ValueError: a shape does not fit.
+    """
+    count, _, d = x.shape
+    means = np.concatenate([each.mean for each in posteriors]).reshape(count, d, 1)
+    covariances = np.concatenate([each.covariance for each in posteriors]).reshape(count, d, d)
+    variance = np.vecdot(np.matmul(x, covariances), x)
+    # Rounding can leave a variance of zero at −1e-20, whose root is NaN.
+    widths: FloatArray = np.sqrt(np.abs(variance, out=variance), out=variance)
+    return np.matmul(x, means)[:, :, 0], widths
 
 
 def compute_posterior(state: RidgeState, prior: Prior) -> Posterior:
@@ -300,12 +334,12 @@ def compute_posterior(state: RidgeState, prior: Prior) -> Posterior:
                 return Posterior(read_only(inverse.dot(state.b)), read_only(inverse))
             mean = inverse.dot(prior.pull + state.b)
             inverse *= prior.noise
-            return Posterior(read_only(mean), read_only(inverse))
+            return Posterior(read_only(mean), read_only(inverse), noise=prior.noise)
     factor = prior.factor
     inner = compute_ridge_inverse(factor.T.dot(state.gram).dot(factor) / prior.noise)
     covariance = factor.dot(inner).dot(factor.T)
     mean = prior.mean + covariance.dot(state.b - state.gram.dot(prior.mean)) / prior.noise
-    return Posterior(read_only(mean), read_only(covariance))
+    return Posterior(read_only(mean), read_only(covariance), noise=prior.noise)
 
 
 def update_posterior(
@@ -345,9 +379,13 @@ def compute_ridge_inverse(s: FloatArray) -> FloatArray:
 
 
 def _root(covariance: FloatArray) -> FloatArray:
-    """Return L with V = L Lᵀ; V may be singular where the prior is certain."""
+    """Return U with V = U Uᵀ; V may be singular where the prior is certain.
+
+    U is *upper* triangular: with an intercept first, other units and origins of the features are an upper triangular
+    map of θ, and U maps along, so that the same normals are the same draws.
+    """
     try:
-        return np.asarray(np.linalg.cholesky(covariance), np.float64)
+        return np.asarray(np.linalg.cholesky(covariance[::-1, ::-1])[::-1, ::-1], np.float64)
     except np.linalg.LinAlgError:
         eigenvalues, vectors = np.linalg.eigh(covariance)
         return np.asarray(vectors * np.sqrt(np.maximum(eigenvalues, 0.0)), np.float64)

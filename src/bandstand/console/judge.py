@@ -1,9 +1,5 @@
 """The pages of the judge: what turns came to, what a person makes of one, and what judging costs."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
@@ -14,7 +10,7 @@ from bandstand.errors import AlreadyRewardedError, InvalidRequestError
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.service import judgements as service
 from bandstand.store.records import LAST_SEQ
-from bandstand.store.tables.console_queries import ConsoleQueries, VerdictRow
+from bandstand.store.tables.console_queries import ConsoleQueries
 from bandstand.store.tables.judgements import JudgementExpiredError, RewardPendingError, UnknownJudgementError
 
 _PAGE = 50
@@ -30,11 +26,12 @@ def add_judge_routes(routes: APIRouter, pages: Pages, judging: JudgeWorker, sigh
     ) -> Response:
         wanted = status if status in service.STATUSES else None
         page = await service.list_page(judging, wanted, before, _PAGE)
-        onward = None if page["next"] is None else build_link("/judge", status=wanted, before=page["next"])
+        onward = None if page.next is None else build_link("/judge", status=wanted, before=page.next)
         return pages.render(
             "judge.html",
             get_visit(request),
-            judgements=await _add_labels(page["judgements"], sight),
+            judgements=page.judgements,
+            verdicts=await sight.load_verdicts([each.judgement_id for each in page.judgements]),
             coverage=await service.load_coverage(judging),
             statuses=list(service.STATUSES),
             status=wanted,
@@ -66,7 +63,7 @@ def add_judge_routes(routes: APIRouter, pages: Pages, judging: JudgeWorker, sigh
     @routes.post("/judge/retry")
     async def retry_unscored(request: Request) -> Response:
         result = await service.retry(judging, get_visit(request).client)
-        return RedirectResponse(build_link("/judge", retried=result["retried"]), 303)
+        return RedirectResponse(build_link("/judge", retried=result.retried), 303)
 
     async def render_judgement(
         request: Request, judgement_id: str, *, note: str | None = None, refused: str | None = None, status: int = 200
@@ -86,13 +83,6 @@ def add_judge_routes(routes: APIRouter, pages: Pages, judging: JudgeWorker, sigh
             note=note,
             refused=refused,
         )
-
-
-async def _add_labels(judgements: Sequence[Mapping[str, Any]], sight: ConsoleQueries) -> list[dict[str, Any]]:
-    """Judgements with the label that stands, and who gave it; None where there is none."""
-    verdicts = await sight.load_verdicts([each["judgement_id"] for each in judgements])
-    unknown = VerdictRow(None, None)
-    return [{**each, **asdict(verdicts.get(each["judgement_id"], unknown))} for each in judgements]
 
 
 def _make_not_found() -> PageNotFoundError:

@@ -1,9 +1,7 @@
 """The first page: how much is decided, what comes of it, and whether the loop is sound."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -13,7 +11,7 @@ from bandstand.console.figures import build_activity_figures
 from bandstand.console.pages import Pages
 from bandstand.service.context import ServiceContext
 from bandstand.service.judgements import load_coverage
-from bandstand.service.stats import load_deployment_stats
+from bandstand.service.stats import DeploymentSummary, load_deployment_stats
 from bandstand.store.tables.console_queries import ConsoleQueries, PolicyActivity
 
 _HOUR = 3600
@@ -24,6 +22,23 @@ class _TimeSpan:
     title: str
     hours: int
     width: int  # hours in a point of a curve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Totals:
+    mean_reward: float | None
+    reward_rate: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PolicyRow:
+    policy: str
+    decisions: int
+    share: float | None
+    exploration_rate: float | None
+    rewards: int
+    reward_rate: float | None
+    mean_reward: float | None
 
 
 _SPANS = {
@@ -50,7 +65,7 @@ def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
     async def show_overview(request: Request, span: str = _DEFAULT) -> Response:
         chosen = span if span in _SPANS else _DEFAULT
         stats, recent = await asyncio.gather(load_deployment_stats(deployment, days=0), load_activity(_SPANS[chosen]))
-        judged = {} if deployment.judge_worker is None else (await load_coverage(deployment.judge_worker))["policies"]
+        judged = {} if deployment.judge_worker is None else (await load_coverage(deployment.judge_worker)).policies
         return pages.render(
             "overview.html",
             get_visit(request),
@@ -76,17 +91,15 @@ def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
         )
 
 
-def _compute_totals(stats: Mapping[str, Any]) -> dict[str, float | None]:
-    policies = stats["policies"].values()
-    rewards = stats["rewards"]
-    total = sum(each["mean_reward"] * each["rewards"] for each in policies)
-    return {
-        "mean_reward": total / rewards if rewards else None,
-        "reward_rate": rewards / stats["decisions"] if stats["decisions"] else None,
-    }
+def _compute_totals(stats: DeploymentSummary) -> _Totals:
+    total = sum(each.mean_reward * each.rewards for each in stats.policies.values())
+    return _Totals(
+        mean_reward=total / stats.rewards if stats.rewards else None,
+        reward_rate=stats.rewards / stats.decisions if stats.decisions else None,
+    )
 
 
-def _build_rows(activity: list[PolicyActivity]) -> list[dict[str, Any]]:
+def _build_rows(activity: list[PolicyActivity]) -> list[_PolicyRow]:
     """One row a policy, the busiest first."""
     names = sorted({each.policy for each in activity})
     decided = sum(each.decisions for each in activity)
@@ -95,14 +108,14 @@ def _build_rows(activity: list[PolicyActivity]) -> list[dict[str, Any]]:
         mine = [each for each in activity if each.policy == name]
         decisions, rewards = sum(each.decisions for each in mine), sum(each.rewards for each in mine)
         rows.append(
-            {
-                "policy": name,
-                "decisions": decisions,
-                "share": decisions / decided if decided else None,
-                "exploration_rate": sum(each.explores for each in mine) / decisions if decisions else None,
-                "rewards": rewards,
-                "reward_rate": rewards / decisions if decisions else None,
-                "mean_reward": sum(each.reward_sum for each in mine) / rewards if rewards else None,
-            }
+            _PolicyRow(
+                policy=name,
+                decisions=decisions,
+                share=decisions / decided if decided else None,
+                exploration_rate=sum(each.explores for each in mine) / decisions if decisions else None,
+                rewards=rewards,
+                reward_rate=rewards / decisions if decisions else None,
+                mean_reward=sum(each.reward_sum for each in mine) / rewards if rewards else None,
+            )
         )
-    return sorted(rows, key=lambda row: -row["decisions"])
+    return sorted(rows, key=lambda row: -row.decisions)

@@ -23,16 +23,16 @@ def add_policy_routes(routes: APIRouter, pages: Pages, deployment: ServiceContex
     ) -> Response:
         overview = service.build_overview(deployment)
         stats = await load_deployment_stats(deployment, days=0)
-        names = {each["name"] for each in overview["policies"]}
+        names = {each.name for each in overview.policies}
         return pages.render(
             "policies.html",
             get_visit(request),
             status,
             overview=overview,
-            stats=stats["policies"],
-            experiment=stats["experiment"],
-            shadows=stats["shadows"],
-            former=sorted(set(stats["policies"]) - names),
+            stats=stats.policies,
+            experiment=stats.experiment,
+            shadows=stats.shadows,
+            former=sorted(set(stats.policies) - names),
             note=note,
             refused=refused,
         )

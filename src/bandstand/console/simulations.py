@@ -3,7 +3,8 @@
 import asyncio
 import json
 from calendar import day_name
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
@@ -15,11 +16,13 @@ from bandstand.console.form import Form, get_field
 from bandstand.console.pages import Pages, build_link
 from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.service.context import ServiceContext
+from bandstand.service.simulations import compute_seconds_left
 from bandstand.simulate.background import BackgroundRuns
 from bandstand.simulate.errors import UnknownRunError
 from bandstand.simulate.figures import build_figures
+from bandstand.simulate.limits import DEFAULT_POLICIES, LIMITS, NumberLimit
 from bandstand.simulate.report import describe_judge, describe_personas, describe_world
-from bandstand.store.tables.simulations import SimulationRun
+from bandstand.store.tables.simulations import RunState, SimulationRun
 
 _PAGE = 25
 _MAX_COMPARED = 4
@@ -27,31 +30,51 @@ _MAX_RUN_ID = 2**62  # what a number of a run can be
 _LIVE_STATES = frozenset({"queued", "running"})
 _MIN_COMPARED = 2
 Runs = Annotated[tuple[int, ...], Query()]
-_POLICIES = ("linucb-v1", "egreedy-v1", "linucb-v2")
 
 
 class _NumberField(NamedTuple):
     name: str
     label: str
-    default: int
-    least: int
-    most: int
+    limit: NumberLimit
 
 
-_NUMBERS = (
-    _NumberField("personas", "Users", 14, 1, 10_000),
-    _NumberField("days", "Days", 30, 1, 3_650),
-    _NumberField("decisions_per_day", "Decisions a day", 4, 1, 100),
-    _NumberField("candidates", "Candidates", 5, 1, 100),
-    _NumberField("seeds", "Seeds", 20, 1, 1_000),
-    _NumberField("first_seed", "First seed", 0, 0, 2**31),
-)
+_LABELS = {
+    "personas": "Users",
+    "days": "Days",
+    "decisions_per_day": "Decisions a day",
+    "candidates": "Candidates",
+    "seeds": "Seeds",
+    "first_seed": "First seed",
+}
+_NUMBERS = tuple(_NumberField(name, label, LIMITS[name]) for name, label in _LABELS.items())
 _CHOICES = {
     "day_of_week": ("", *map(str, range(7))),
     "world": ("shipped", "uniform", "signed"),
     "judge": ("rule", "llm"),
     "events": ("sample", "none", "all"),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RunView:
+    """A run as the pages show it; times in seconds, ``created`` since the epoch."""
+
+    id: int
+    state: RunState
+    alive: bool
+    client: str
+    origin: str
+    created: float
+    seconds: float | None
+    done: int
+    total: int
+    share: float
+    left: float | None
+    plan: Mapping[str, Any]
+    world: str
+    personas: str
+    judge: str
+    error: str | None
 
 
 def add_simulation_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, runs: BackgroundRuns) -> None:
@@ -70,7 +93,7 @@ def _add_list_routes(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> N
         return pages.render(
             "simulations.html",
             get_visit(request),
-            runs=[_to_detail(run) for run in shown],
+            runs=[_build_view(run) for run in shown],
             onward=build_link("/simulations", before=shown[-1].id) if len(found) > _PAGE else None,
             first_page=before is None,
             alive=any(run.state in _LIVE_STATES for run in shown),
@@ -81,8 +104,8 @@ def _add_list_routes(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> N
 def _add_start_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, runs: BackgroundRuns) -> None:
     names = list(deployment.catalogue.policies)
     blank: Form = {
-        "policies": [name for name in _POLICIES if name in names],
-        **{each.name: [str(each.default)] for each in _NUMBERS},
+        "policies": [name for name in DEFAULT_POLICIES if name in names],
+        **{each.name: [str(each.limit.default)] for each in _NUMBERS},
         **{name: [values[0]] for name, values in _CHOICES.items()},
     }
 
@@ -119,15 +142,15 @@ def _add_run_routes(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> No
         found, visit = await _find_run(runs, run), get_visit(request)
 
         def render_page() -> Response:
-            return pages.render("simulation.html", visit, run=_to_detail(found), summary=_parse_summary(found))
+            return pages.render("simulation.html", visit, run=_build_view(found), summary=_parse_summary(found))
 
         return await asyncio.to_thread(render_page)  # a large summary is not read between two requests of the product
 
     @routes.get("/simulations/{run:int}/progress.json")
     async def get_progress(run: int) -> Response:
-        detail = _to_detail(await _find_run(runs, run))
+        view = _build_view(await _find_run(runs, run))
         return JSONResponse(
-            {name: detail[name] for name in ("state", "alive", "done", "total", "share", "left")},
+            {name: getattr(view, name) for name in ("state", "alive", "done", "total", "share", "left")},
             headers={"cache-control": "no-store"},
         )
 
@@ -151,7 +174,7 @@ def _add_run_routes(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> No
 
     @routes.get("/simulations/{run:int}/delete")
     async def show_delete_form(request: Request, run: int) -> Response:
-        return pages.render("simulation_delete.html", get_visit(request), run=_to_detail(await _find_run(runs, run)))
+        return pages.render("simulation_delete.html", get_visit(request), run=_build_view(await _find_run(runs, run)))
 
     @routes.post("/simulations/{run:int}/delete")
     async def delete_simulation(run: int) -> Response:
@@ -171,7 +194,7 @@ def _add_comparison_routes(routes: APIRouter, pages: Pages, runs: BackgroundRuns
             return pages.render(
                 "simulation_compare.html",
                 visit,
-                runs=[(_to_detail(each), _parse_summary(each)) for each in found],
+                runs=[(_build_view(each), _parse_summary(each)) for each in found],
                 enough=len(found) >= _MIN_COMPARED,
                 most=_MAX_COMPARED,
                 left_out=len(wanted) - len(chosen),
@@ -211,8 +234,9 @@ def _parse_form(form: Form) -> dict[str, Any]:
     for each in _NUMBERS:
         text = get_field(form, each.name).strip()
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else -1  # noqa: PLR2004 (any longer is too large)
-        if not each.least <= number <= each.most:
-            faults.append(FieldError(each.name, f"must be a whole number from {each.least:,} to {each.most:,}"))
+        least, most, _ = each.limit
+        if not least <= number <= most:
+            faults.append(FieldError(each.name, f"must be a whole number from {least:,} to {most:,}"))
         document[each.name] = number
     for name, values in _CHOICES.items():
         document[name] = get_field(form, name)
@@ -226,30 +250,26 @@ def _parse_form(form: Form) -> dict[str, Any]:
     return document
 
 
-def _to_detail(run: SimulationRun) -> dict[str, Any]:
+def _build_view(run: SimulationRun) -> _RunView:
     plan = json.loads(run.plan)
-    left = None
-    if run.state == "running" and run.started is not None and run.heartbeat is not None and run.done:
-        left = (run.heartbeat - run.started) / run.done * (run.total - run.done)
-    seconds = None if run.started is None or run.ended is None else run.ended - run.started
-    return {
-        "id": run.id,
-        "state": run.state,
-        "alive": run.state in _LIVE_STATES,
-        "client": run.client,
-        "origin": run.origin,
-        "created": run.created,
-        "seconds": seconds,
-        "done": run.done,
-        "total": run.total,
-        "share": run.done / run.total if run.total else 0.0,
-        "left": left,
-        "plan": plan,
-        "world": describe_world(plan),
-        "personas": describe_personas(plan),
-        "judge": describe_judge(plan),
-        "error": run.error,
-    }
+    return _RunView(
+        id=run.id,
+        state=run.state,
+        alive=run.state in _LIVE_STATES,
+        client=run.client,
+        origin=run.origin,
+        created=run.created,
+        seconds=None if run.started is None or run.ended is None else run.ended - run.started,
+        done=run.done,
+        total=run.total,
+        share=run.done / run.total if run.total else 0.0,
+        left=compute_seconds_left(run),
+        plan=plan,
+        world=describe_world(plan),
+        personas=describe_personas(plan),
+        judge=describe_judge(plan),
+        error=run.error,
+    )
 
 
 def _parse_summary(run: SimulationRun) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """The pages of users: found by how their id begins, looked at, reset, erased."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -12,7 +13,7 @@ from bandstand.console.form import get_field
 from bandstand.console.pages import Pages, build_link
 from bandstand.errors import UnknownDecisionError
 from bandstand.service import users as service
-from bandstand.service.coefficients import list_coefficients
+from bandstand.service.coefficients import Coefficient, PolicyCoefficients, list_coefficients
 from bandstand.service.context import ServiceContext
 from bandstand.service.history import load_receipt
 from bandstand.store.tables.console_queries import ConsoleQueries, UserRow
@@ -57,7 +58,7 @@ def _add_list_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext
 def _add_detail_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleQueries) -> None:
     replays = set[asyncio.Task[Any]]()  # whose page did not wait for them
 
-    async def load_coefficients(user_id: str) -> list[dict[str, Any]] | None:
+    async def load_coefficients(user_id: str) -> list[PolicyCoefficients] | None:
         """What was learned; None where that is still being made from the ledger, which goes on."""
         learning = asyncio.create_task(list_coefficients(deployment, user_id))
         done, _ = await asyncio.wait([learning], timeout=_MAX_WAIT_S)
@@ -81,9 +82,8 @@ def _add_detail_routes(routes: APIRouter, pages: Pages, deployment: ServiceConte
             "user.html",
             get_visit(request),
             user=seen,
-            learned=None
-            if learned is None
-            else [{**each, "scale": _compute_scale(each["features"])} for each in learned],
+            learned=learned,
+            scales={each.policy: _compute_scale(each.features) for each in learned or ()},
             decisions=shown,
             last_reset=last_reset,
             onward=build_link("/user", id=id, before=shown[-1].seq) if len(decisions) > _PAGE else None,
@@ -151,6 +151,6 @@ def _handle_replay_done(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def _compute_scale(features: list[dict[str, Any]]) -> float:
+def _compute_scale(features: Sequence[Coefficient]) -> float:
     """Half the width of the axis on which a policy's intervals are drawn; it has zero in its middle."""
-    return max((max(abs(each["low"]), abs(each["high"])) for each in features), default=1.0) or 1.0
+    return max((max(abs(each.low), abs(each.high)) for each in features), default=1.0) or 1.0

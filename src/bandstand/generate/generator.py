@@ -3,13 +3,15 @@
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from bandstand.errors import BandstandError, OverloadedError
+from bandstand.errors import OverloadedError
 from bandstand.generate.errors import GatewayError, GatewayUnreachableError, NotJsonError
 from bandstand.generate.parse import TIPS_SCHEMA, NotTipsError, parse_tips
 from bandstand.generate.quote import QuotedTasks, quote_extra, quote_tasks
 from bandstand.generate.tips import Generation, TipRequest
-from bandstand.llm.gateway import ChatClient, ChatReply, GatewayFault, Message
+from bandstand.llm.chat import ChatClient, ChatReply, ChatRequest, Message, build_messages
+from bandstand.llm.errors import ChatError
 from bandstand.prompts.library import Prompt
 
 TEMPERATURE = 0.7
@@ -90,20 +92,22 @@ class TipGenerator:
         deadline = self._clock() + self._deadline_s
         quoted = quote_tasks(request.tasks)
         rendered = prompt.render(build_prompt_values(request, quoted))
-        messages: list[Message] = [
-            {"role": "system", "content": rendered.system},
-            {"role": "user", "content": rendered.user},
-        ]
-        max_tokens = max(MAX_TOKENS, TOKENS_PER_TIP * request.n)
+        asked = ChatRequest(
+            messages=build_messages(rendered.system, rendered.user),
+            max_tokens=max(MAX_TOKENS, TOKENS_PER_TIP * request.n),
+            deadline=deadline,
+            temperature=TEMPERATURE,
+            schema=TIPS_SCHEMA,
+        )
         prompt_tokens = completion_tokens = 0
         for tries in range(1, MAX_TRIES + 1):
-            reply = await self._request_reply(messages, max_tokens, deadline)
+            reply = await self._request_reply(asked)
             prompt_tokens += reply.prompt_tokens or 0
             completion_tokens += reply.completion_tokens or 0
             try:
                 tips = parse_tips(reply.text, request.n, quoted.ids)
             except NotTipsError as error:
-                messages += _build_correction(reply, str(error))
+                asked = replace(asked, messages=asked.messages + _build_correction(reply, str(error)))
             else:
                 return Generation(
                     tips=tips,
@@ -118,18 +122,10 @@ class TipGenerator:
                 )
         raise NotJsonError(f"The model did not answer with valid JSON in {MAX_TRIES} tries.")
 
-    async def _request_reply(self, messages: list[Message], max_tokens: int, deadline: float) -> ChatReply:
+    async def _request_reply(self, asked: ChatRequest) -> ChatReply:
         try:
-            reply = await self._client.complete(
-                tuple(messages),
-                max_tokens=max_tokens,
-                deadline=deadline,
-                temperature=TEMPERATURE,
-                schema=TIPS_SCHEMA,
-            )
-        except BandstandError as error:
-            if not isinstance(error, GatewayFault):
-                raise
+            reply = await self._client.complete(asked)
+        except ChatError as error:
             if error.reached:
                 raise GatewayError("The model gateway answered with an error.") from error
             detail = "The model gateway cannot be reached, or did not answer in time."
@@ -161,11 +157,11 @@ def get_day_period(hour: int) -> str:
     return next((period for end, period in _PERIODS if hour < end), "night")
 
 
-def _build_correction(reply: ChatReply, reason: str) -> list[Message]:
+def _build_correction(reply: ChatReply, reason: str) -> tuple[Message, ...]:
     if reply.finish_reason == "length":
         reason = f"{reason} {_SHORTER}"
-    return [
+    return (
         # Some gateways refuse an empty message.
         {"role": "assistant", "content": reply.text or "(nothing)"},
         {"role": "user", "content": _CORRECTION.format(reason=reason)},
-    ]
+    )

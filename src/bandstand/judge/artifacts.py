@@ -4,12 +4,11 @@ They are in the folder ``judge`` of the state directory, and used where they are
 shipped weights, ``calibration.json`` at the gate. Both name their version, and are refused where they were damaged.
 """
 
-import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Final
 
+from bandstand.atomic_file import replace_file
 from bandstand.errors import ConfigurationError
 from bandstand.judge.calibration import Calibrations
 from bandstand.judge.local.classifier import Weights
@@ -71,14 +70,11 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         ConfigurationError: it cannot be written.
     """
-    partial = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        os.replace(partial, path)  # noqa: PTH105 (the rename is the point; os says so plainly)
+        with replace_file(path) as partial:
+            partial.write_bytes(content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise ConfigurationError(f"{str(path)!r} cannot be written: {error.strerror}") from error
 
 

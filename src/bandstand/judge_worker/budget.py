@@ -1,144 +1,117 @@
-"""What the judge's LLM may cost in a UTC day: reserved in the ledger before it may be asked, settled after.
+"""What the judge's LLM may cost in a UTC day, as the ledger keeps it: a reservation is a row before anything is asked.
 
-A reservation is the most that a turn, or a call, can cost, so the caps hold while these are under way; one that a crash
-has left unsettled stays, since nobody knows what was spent.
+It is the most that a turn, or a call, can cost, so the caps hold while these are under way. One that a crash has left
+unsettled stays, since nobody knows what was spent.
 """
 
-import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from decimal import Decimal
 
-from bandstand.store.tables.judgements import Settlement, TurnTexts
-from bandstand.store.turn_store import TurnStore
-
-_SECONDS_PER_DAY = 86_400
-
-
-class TokenBound(NamedTuple):
-    """The most tokens that judging a turn, or a call, can read and write."""
-
-    prompt: int
-    completion: int
+from bandstand.judge_worker.options import TurnBound
+from bandstand.judge_worker.rest import STORAGE_ERRORS
+from bandstand.llm.chat import TokenUsage
+from bandstand.llm.errors import BudgetExceededError
+from bandstand.llm.middleware.budget import DailyBudget, DailyCaps, Reservation, Spending
+from bandstand.store.protocol import Store
+from bandstand.store.tables.judgements import JudgedTurn, Settlement, TurnTexts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetCaps:
-    """What may be spent, and by what.
-
-    Attributes:
-        bound: the most that a turn under a taxonomy can cost; ``None`` where no LLM is ever asked.
-        tokens: a day, ``None`` for no cap.
-        usd: a day, ``None`` for no cap.
-        price: US dollars a million tokens, read and written; ``None`` where nobody knows.
-    """
-
-    bound: Callable[[TurnTexts, str], TokenBound] | None = None
-    tokens: int | None = None
-    usd: float | None = None
-    price: tuple[float, float] | None = None
-
-
-class JudgeBudget:
-    """Reserves and settles.
+class LedgerBudget:
+    """Reserves and settles, in memory and in the ledger.
 
     Args:
         store: where reservations are kept.
         caps: of a day.
         clock: seconds since the epoch.
-
-    Attributes:
-        rejected: turns and calls for which there was no budget.
+        compute_bound: the most that a turn can cost; ``None`` where no LLM is ever asked about turns.
     """
 
-    def __init__(self, store: TurnStore, caps: BudgetCaps, clock: Callable[[], float]) -> None:
-        self.rejected = 0
+    def __init__(
+        self, store: Store, caps: DailyCaps, clock: Callable[[], float], *, compute_bound: TurnBound | None = None
+    ) -> None:
         self._store = store
-        self._caps = caps
-        self._clock = clock
-        self._day = -1
-        self._tokens = 0
-        self._usd = 0.0
-        self._open_reservations: dict[int, tuple[int, int, float]] = {}  # by number: day, tokens, dollars under way
-        self._settled = asyncio.Event()
-        self._day_lock = asyncio.Lock()
+        self._compute_bound = compute_bound
+        self._daily = DailyBudget(
+            caps, clock=clock, load_spending=self._load_spending, next_number=lambda: store.next_seq(clock())
+        )
 
     @property
-    def spent(self) -> tuple[int, float]:
-        """Tokens and US dollars of the day, with what is reserved."""
-        return (self._tokens, self._usd) if self._day == self._get_day() else (0, 0.0)
+    def spent(self) -> Spending:
+        """The day's spending, with what is reserved."""
+        return self._daily.spent
 
-    async def start(self) -> None:
+    @property
+    def rejected(self) -> int:
+        """Turns and calls for which there was no budget."""
+        return self._daily.rejected
+
+    async def open(self) -> None:
         """Read what the day has cost before this process; the store must be open."""
-        await self._refresh_day()
+        await self._daily.refresh_day()
 
-    async def reserve_turn(self, texts: TurnTexts, taxonomy: str) -> tuple[Settlement | None, int]:
-        """Set aside what a turn may cost, as :meth:`reserve_tokens`; nothing where no LLM is ever asked."""
-        if self._caps.bound is None:
-            await self._refresh_day()
-            return None, self._day
-        return await self.reserve_tokens(self._caps.bound(texts, taxonomy))
+    async def reserve_turn(self, texts: TurnTexts, taxonomy: str) -> Reservation | None:
+        """Set aside the most that a turn can cost, once there is room; ``None`` where the LLM must not be asked."""
+        if self._compute_bound is None:
+            return None
+        try:
+            return await self._daily.reserve(self._compute_bound(texts, taxonomy), wait=True)
+        except BudgetExceededError:
+            return None
 
-    async def reserve_tokens(self, bound: TokenBound) -> tuple[Settlement | None, int]:
-        """Set aside what a turn or a call may cost, once there is room; the caller writes it down.
+    async def record_attempt(self, turn: JudgedTurn, reservation: Reservation | None) -> None:
+        """Write down that a turn is about to be judged, and what that may cost.
 
-        Returns:
-            The reservation, and its day; ``None`` where the LLM must not be asked.
+        Raises:
+            OverloadedError, StorageFullError, StorageUnavailableError: it could not be, and nothing is reserved.
         """
-        await self._refresh_day()
-        caps = self._caps
-        if caps.usd is not None and caps.price is None:  # what a model costs that has no price, nobody knows
-            self.rejected += 1
-            return None, self._day
-        tokens, usd = bound.prompt + bound.completion, _compute_cost(caps.price, bound.prompt, bound.completion)
-        while not self._has_room(tokens, usd):
-            under_way = [each for each in self._open_reservations.values() if each[0] == self._day]
-            freed = sum(each[1] for each in under_way), sum(each[2] for each in under_way)
-            if not under_way or not self._has_room(tokens - freed[0], usd - freed[1]):
-                self.rejected += 1
-                return None, self._day
-            self._settled.clear()  # what is under way will hardly cost all that was set aside for it
-            await self._settled.wait()
-            await self._refresh_day()
-        seq = self._store.next_seq(self._clock())
-        self._tokens, self._usd = self._tokens + tokens, self._usd + usd
-        self._open_reservations[seq] = (self._day, tokens, usd)
-        return Settlement(seq, tokens, usd), self._day
+        try:
+            if reservation is None:
+                await self._store.record_attempt(turn, None, 0)
+            else:
+                row = _to_settlement(reservation, reservation.spending)
+                await self._store.record_attempt(turn, row, reservation.day)
+        except STORAGE_ERRORS:
+            self.settle(reservation, TokenUsage())
+            raise
+        turn.tries += 1
 
-    def settle(self, reserved: Settlement, prompt_tokens: int, completion_tokens: int) -> Settlement:
-        """What a reservation came to; the caller writes it down."""
-        tokens, usd = (
-            prompt_tokens + completion_tokens,
-            _compute_cost(self._caps.price, prompt_tokens, completion_tokens),
-        )
-        day, _, _ = self._open_reservations.pop(reserved.seq, (-1, 0, 0.0))
-        if day == self._day:
-            self._tokens += tokens - reserved.tokens
-            self._usd += usd - reserved.usd
-        self._settled.set()
-        return Settlement(reserved.seq, tokens, usd)
+    async def reserve_call(self, bound: TokenUsage) -> Reservation:
+        """Set aside the most that a call can cost, once there is room; :meth:`record_call` writes it down.
 
-    def close_unsettled(self, reserved: Settlement) -> None:
-        """Let a reservation stand whose turn did not come back."""
-        self._open_reservations.pop(reserved.seq, None)
-        self._settled.set()
+        Raises:
+            BudgetExceededError: the day's budget is spent.
+        """
+        return await self._daily.reserve(bound, wait=True)
 
-    def _has_room(self, tokens: int, usd: float) -> bool:
-        caps = self._caps
-        return (caps.tokens is None or self._tokens + tokens <= caps.tokens) and (
-            caps.usd is None or self._usd + usd <= caps.usd
-        )
+    async def record_call(self, reservation: Reservation) -> None:
+        """Write down what a call may cost.
 
-    def _get_day(self) -> int:
-        return int(self._clock() // _SECONDS_PER_DAY)
+        Raises:
+            OverloadedError, StorageFullError, StorageUnavailableError: it could not be, and nothing is reserved.
+        """
+        try:
+            await self._store.reserve(_to_settlement(reservation, reservation.spending), reservation.day)
+        except STORAGE_ERRORS:
+            self.settle(reservation, TokenUsage())
+            raise
 
-    async def _refresh_day(self) -> None:
-        async with self._day_lock:
-            day = self._get_day()
-            if day != self._day:
-                tokens, usd = await self._store.load_spending(day)
-                self._day, self._tokens, self._usd = day, tokens, usd
+    def settle(self, reservation: Reservation | None, usage: TokenUsage) -> Settlement | None:
+        """What a reservation came to; the caller writes it down. ``None`` where nothing was reserved."""
+        return None if reservation is None else _to_settlement(reservation, self._daily.settle(reservation, usage))
+
+    async def record_settlement(self, settlement: Settlement) -> None:
+        """Write down what a call did cost."""
+        await self._store.settle(settlement)
+
+    def keep(self, reservation: Reservation | None) -> None:
+        """Let a reservation stand, unless it is settled: nobody knows what the work did cost."""
+        if reservation is not None:
+            self._daily.keep(reservation)
+
+    async def _load_spending(self, day: int) -> Spending:
+        tokens, usd = await self._store.load_spending(day)
+        return Spending(tokens, Decimal(repr(usd)))
 
 
-def _compute_cost(price: tuple[float, float] | None, prompt: int, completion: int) -> float:
-    return 0.0 if price is None else (price[0] * prompt + price[1] * completion) / 1e6
+def _to_settlement(reservation: Reservation, spending: Spending) -> Settlement:
+    return Settlement(reservation.number, spending.tokens, float(spending.usd))

@@ -2,13 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine
 from typing import Any
 
 import structlog
 
-from bandstand.errors import BandstandError, OverloadedError, StorageFullError, StorageUnavailableError
-from bandstand.judge_worker.budget import JudgeBudget, TokenBound
+from bandstand.judge_worker.budget import LedgerBudget
 from bandstand.judge_worker.priority_limiter import PriorityLimiter
 from bandstand.judge_worker.process import (
     JudgeProcess,
@@ -16,42 +15,28 @@ from bandstand.judge_worker.process import (
     JudgeProcessNotStartedError,
     PendingQuestion,
 )
-from bandstand.llm.chat import ChatReply
-from bandstand.llm.errors import BudgetExceededError, ChatTimeoutError, ChatUnreachableError
-from bandstand.llm.gateway import Message
-from bandstand.llm.middleware.budget import compute_max_prompt_tokens
+from bandstand.judge_worker.protocol import CallQuestion
+from bandstand.judge_worker.rest import STORAGE_ERRORS
+from bandstand.llm.chat import ChatReply, ChatRequest, TokenUsage
+from bandstand.llm.errors import ChatError, ChatTimeoutError, ChatUnreachableError
+from bandstand.llm.middleware.budget import Reservation
 from bandstand.store.tables.judgements import Settlement
-from bandstand.store.turn_store import TurnStore
 
 _STOP_TIMEOUT_S = 5.0
 
 log = structlog.get_logger("bandstand")
 
 
-class CallFailedError(BandstandError):
-    """A call failed in the judge's process; it says of the gateway what the client's own error said there."""
-
-    def __init__(self, fault: Mapping[str, Any]) -> None:
-        super().__init__(fault["detail"])
-        self.code = fault["code"]  # type: ignore[misc]  # one class stands for every error of a client
-        self.reached: bool = fault["reached"]
-        self.retryable: bool = fault["retryable"]
-        self.retry_after_s: float | None = fault["retry_after_s"]
-        self.sent: bool = fault["sent"]
-
-
 class LlmCalls:
     """Makes calls, each in a place of its own, once it is paid for. Of one event loop.
 
     Args:
-        store: where reservations are kept.
         budget: of a day.
         process: the process.
         limiter: how many calls there may be at once.
     """
 
-    def __init__(self, store: TurnStore, budget: JudgeBudget, process: JudgeProcess, limiter: PriorityLimiter) -> None:
-        self._store = store
+    def __init__(self, budget: LedgerBudget, process: JudgeProcess, limiter: PriorityLimiter) -> None:
         self._budget = budget
         self._process = process
         self._limiter = limiter
@@ -79,86 +64,84 @@ class LlmCalls:
         if self._settlements:  # they are in the store's hands then, whose own stop is bounded too
             await asyncio.wait(self._settlements, timeout=_STOP_TIMEOUT_S)
 
-    async def make_call(
-        self, call: Mapping[str, object], bound: TokenBound, *, deadline: float, urgent: bool
-    ) -> dict[str, Any]:
-        """What the process answers to a call.
+    async def make_call(self, question: CallQuestion, *, urgent: bool) -> ChatReply:
+        """Make a call: wait for a place and for the budget, and ask the process, all before the request's deadline.
 
         Args:
-            call: as :mod:`bandstand.wiring.judge_child` reads it, but for the time.
-            bound: the most that it can cost.
-            deadline: of everything, waiting for a place and for the budget included; in monotonic seconds.
+            question: the request, and how often it may be tried.
             urgent: it goes before others that wait for a place.
 
         Raises:
             BudgetExceededError: the day's budget is spent; nothing was sent.
             ChatTimeoutError: the deadline passed.
             ChatUnreachableError: the process, or the ledger, could not be used.
+            RelayedChatError: the call failed.
         """
         try:
-            async with asyncio.timeout(deadline - time.monotonic()), self._limiter.acquire(urgent=urgent):
-                return await self._send_call(call, await self._reserve_tokens(bound), deadline)
+            async with asyncio.timeout(question.request.deadline - time.monotonic()):
+                async with self._limiter.acquire(urgent=urgent):
+                    return await self._send_call(question, await self._reserve(question))
         except TimeoutError:
             raise ChatTimeoutError("The model did not answer before the deadline.") from None
 
-    async def _reserve_tokens(self, bound: TokenBound) -> Settlement:
+    async def _reserve(self, question: CallQuestion) -> Reservation:
         """Set aside what a call may cost, in the ledger too."""
-        reserved, day = await self._budget.reserve_tokens(bound)
-        if reserved is None:
-            raise BudgetExceededError("The day's tokens or money are spent, or the model has no price.")
+        reserved = await self._budget.reserve_call(question.request.compute_token_bound() * question.tries)
         try:
-            await self._store.reserve(reserved, day)
+            await self._budget.record_call(reserved)
         except asyncio.CancelledError:
-            self._settle(reserved, 0, 0)
+            self._settle(reserved, TokenUsage())
             raise
-        except (StorageFullError, StorageUnavailableError, OverloadedError) as error:
-            self._budget.settle(reserved, 0, 0)
+        except STORAGE_ERRORS as error:
             log.warning("the judge's model is not asked: the ledger cannot keep what it costs", reason=error.detail)
             raise ChatUnreachableError("What the call may cost could not be written down.", sent=False) from None
         return reserved
 
-    async def _send_call(self, call: Mapping[str, object], reserved: Settlement, deadline: float) -> dict[str, Any]:
+    async def _send_call(self, question: CallQuestion, reserved: Reservation) -> ChatReply:
         """Make a call that is paid for."""
-        question: PendingQuestion | None = None
+        pending: PendingQuestion | None = None
         try:
-            question = await self._process.send_question({"call": {**call, "seconds": deadline - time.monotonic()}})
-            answer = await self._process.wait_for_answer(question)
+            pending = await self._process.send_question(question)
+            answer = await self._process.wait_for_answer(pending)
         except JudgeProcessNotStartedError as error:
             log.error("the judge's model is not asked", reason=error.detail)  # noqa: TRY400 (the reason says all)
-            self._settle(reserved, 0, 0)
+            self._settle(reserved, TokenUsage())
             raise ChatUnreachableError("The judge's process does not start.", sent=False) from None
         except JudgeProcessDiedError:
-            self._budget.close_unsettled(reserved)
+            self._budget.keep(reserved)
             raise ChatUnreachableError("The judge's process ended.") from None
         except asyncio.CancelledError:
-            if question is None:
-                self._settle(reserved, 0, 0)
+            if pending is None:
+                self._settle(reserved, TokenUsage())
             else:
-                self._process.cancel(question)
-                _start_task(self._settle_cancelled(question, reserved), self._cancelled)
+                self._process.cancel(pending)
+                _start_task(self._settle_cancelled(pending, reserved), self._cancelled)
             raise
-        self._settle_from_answer(answer, reserved)
-        return answer
+        self._settle(reserved, answer.usage)
+        if isinstance(answer.result, ChatReply):
+            return answer.result
+        if isinstance(answer.result, ChatError):
+            raise answer.result
+        raise ChatUnreachableError("The judge's process failed over the call.")
 
-    async def _settle_cancelled(self, question: PendingQuestion, reserved: Settlement) -> None:
-        """Settle a call that was let go by what it has cost."""
-        self._settle_from_answer(await self._process.final_usage(question), reserved)
-
-    def _settle_from_answer(self, answer: Mapping[str, Any] | None, reserved: Settlement) -> None:
-        if answer is not None and "spent" in answer:
-            self._settle(reserved, *answer["spent"])
+    async def _settle_cancelled(self, pending: PendingQuestion, reserved: Reservation) -> None:
+        """Settle a call that was cancelled by what it has cost."""
+        usage = await self._process.final_usage(pending)
+        if usage is None:
+            self._budget.keep(reserved)
         else:
-            self._budget.close_unsettled(reserved)
+            self._settle(reserved, usage)
 
-    def _settle(self, reserved: Settlement, prompt_tokens: int, completion_tokens: int) -> None:
+    def _settle(self, reserved: Reservation, usage: TokenUsage) -> None:
         """Settle a reservation; nobody waits until that is written down."""
-        settlement = self._budget.settle(reserved, prompt_tokens, completion_tokens)
-        _start_task(self._write_settlement(settlement), self._settlements)
+        settlement = self._budget.settle(reserved, usage)
+        if settlement is not None:
+            _start_task(self._write_settlement(settlement), self._settlements)
 
     async def _write_settlement(self, settlement: Settlement) -> None:
         try:
-            await self._store.settle(settlement)
-        except (StorageFullError, StorageUnavailableError, OverloadedError) as error:
+            await self._budget.record_settlement(settlement)
+        except STORAGE_ERRORS as error:
             log.warning("what a call cost stays as it was reserved", reason=error.detail)
 
 
@@ -189,33 +172,10 @@ class JudgeProcessClient:
         """The model this client asks."""
         return self._model
 
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        deadline: float,
-        temperature: float | None,
-        schema: Mapping[str, object] | None,
-    ) -> ChatReply:
-        """Ask for one answer; see :class:`bandstand.llm.gateway.ChatClient`.
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Ask for one answer; see :class:`bandstand.llm.chat.ChatClient`.
 
         Raises:
-            BudgetExceededError: the day's budget is spent; nothing was sent.
-            ChatTimeoutError, ChatUnreachableError: as :meth:`LlmCalls.make_call`.
-            CallFailedError: the call failed.
+            BudgetExceededError, ChatError: as :meth:`LlmCalls.make_call`.
         """
-        call = {
-            "messages": list(messages),
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "schema": schema,
-            "tries": self._tries,
-        }
-        bound = TokenBound(self._tries * compute_max_prompt_tokens([*messages], schema), self._tries * max_tokens)
-        answer = await self._calls.make_call(call, bound, deadline=deadline, urgent=self._urgent)
-        if "reply" in answer:
-            return ChatReply(**answer["reply"])
-        if "fault" in answer:
-            raise CallFailedError(answer["fault"])
-        raise ChatUnreachableError("The judge's process failed over the call.")
+        return await self._calls.make_call(CallQuestion(request, self._tries), urgent=self._urgent)

@@ -1,14 +1,19 @@
 """How a deployment judges turns, and how that goes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from bandstand.judge.gate import Gate
 from bandstand.judge.taxonomy import Taxonomy
-from bandstand.judge_worker.budget import BudgetCaps
+from bandstand.llm.chat import TokenUsage
+from bandstand.llm.middleware.budget import DailyCaps
+from bandstand.store.tables.judgements import TurnTexts
 
 MAX_WAITING: Final = 10_000
+
+TurnBound = Callable[[TurnTexts, str], TokenUsage]
+"""The most tokens that a turn can cost under the taxonomy of that name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +25,8 @@ class JudgeOptions:
         default_taxonomy: the one of turns that name none.
         gate: what it makes of verdicts.
         enabled: take turns at all.
-        caps: of what the LLM may cost.
+        compute_bound: the most that a turn can cost; ``None`` where no LLM is ever asked.
+        caps: what the LLM may cost in a day.
         max_concurrent: turns and calls in the process.
         max_waiting: turns that may wait; beyond that none is taken.
         max_updates: turns of one user that may teach within an hour.
@@ -31,7 +37,8 @@ class JudgeOptions:
     default_taxonomy: str
     gate: Gate
     enabled: bool = True
-    caps: BudgetCaps = field(default_factory=BudgetCaps)
+    compute_bound: TurnBound | None = None
+    caps: DailyCaps = field(default_factory=DailyCaps)
     max_concurrent: int = 32
     max_waiting: int = MAX_WAITING
     max_updates: int = 60

@@ -1,28 +1,34 @@
 """The process in which turns are judged, as the service sees it: of the lowest priority, fed by a pipe.
 
-One line of JSON a question goes in, one comes out, in any order: turns to judge, and calls of the LLM for somebody who
-waits (:mod:`bandstand.wiring.judge_child` has the form). It ends when its input does: when it is closed here, and when
-the service dies. Who dies while questions are in it is started again for the next one.
+Questions go in and answers come out in any order, as :mod:`bandstand.judge_worker.protocol` has them. It ends when its
+input does: when it is closed here, and when the service dies. If it dies with questions in it, the next question starts
+another.
 """
 
 import asyncio
 import contextlib
 import json
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import structlog
 
+from bandstand.child_process import close_input, kill, start_idle_child, wait_or_kill
 from bandstand.errors import BandstandError
-from bandstand.judge.verdict import Judged, parse_judged
-from bandstand.store.tables.judgements import TurnTexts
+from bandstand.judge.verdict import Judged, Unscored, Verdict
+from bandstand.judge_worker.protocol import (
+    MAX_LINE_BYTES,
+    Answer,
+    Question,
+    QuestionFailed,
+    TurnQuestion,
+    encode_cancellation,
+    encode_question,
+    parse_answer,
+)
+from bandstand.llm.chat import TokenUsage
 
-_LOWEST_PRIORITY = 19
-_MAX_LINE_BYTES = 16 * 1024 * 1024
 _START_TIMEOUT_S = 60.0
-_STOP_TIMEOUT_S = 5.0
 
 log = structlog.get_logger("bandstand")
 
@@ -45,20 +51,13 @@ class TurnFailedError(BandstandError):
     code = "turn-failed"
 
 
-class TokenUsage(NamedTuple):
-    """Tokens that a question has cost: read and written, by all tries of all calls."""
-
-    prompt_tokens: int
-    completion_tokens: int
-
-
 class PendingQuestion(NamedTuple):
     """A question that is in the process.
 
     Attributes:
         number: its own.
         process: that it was handed to.
-        answer: what the process says to it.
+        answer: what the process says to it, as it came.
         answers_before: answers to all questions that had come when it was asked.
     """
 
@@ -98,60 +97,60 @@ class JudgeProcess:
         """Start the process, unless it runs.
 
         Raises:
-            ChildNotStartedError: it does not come up.
+            JudgeProcessNotStartedError: it does not come up.
         """
         await self._ensure_started()
 
-    async def judge(self, texts: TurnTexts, taxonomy: str, *, allow_llm: bool) -> tuple[Judged, TokenUsage]:
+    async def judge(self, turn: TurnQuestion) -> tuple[Judged, TokenUsage]:
         """Have a turn judged, and learn what that has cost.
 
         Raises:
-            ChildNotStartedError: the process does not come up.
-            ChildDiedError: it ended with this turn in it.
+            JudgeProcessNotStartedError: the process does not come up.
+            JudgeProcessDiedError: it ended with this turn in it.
             TurnFailedError: the judge itself failed.
         """
-        question = await self.send_question({"turn": texts, "taxonomy": taxonomy, "allow_llm": allow_llm})
+        question = await self.send_question(turn)
         try:
             answer = await self.wait_for_answer(question)
         finally:
             question.answer.cancel()
-        if "failed" in answer:
-            raise TurnFailedError(str(answer["failed"]))
-        return parse_judged(answer["judged"]), TokenUsage(*answer["spent"])
+        if isinstance(answer.result, Verdict | Unscored):
+            return answer.result, answer.usage
+        raise TurnFailedError(answer.result.error if isinstance(answer.result, QuestionFailed) else "no verdict")
 
-    async def send_question(self, question: Mapping[str, object]) -> PendingQuestion:
+    async def send_question(self, question: Question) -> PendingQuestion:
         """Hand a question to the process.
 
         Raises:
-            ChildNotStartedError: it does not come up.
+            JudgeProcessNotStartedError: it does not come up.
         """
         process = await self._ensure_started()
         self._number += 1
         pending = PendingQuestion(self._number, process, asyncio.get_running_loop().create_future(), self._answer_count)
         self._pending[pending.number] = pending.answer
         pending.answer.add_done_callback(lambda _: self._pending.pop(pending.number, None))
-        _write_line(process, {"id": pending.number, **question})
+        _write_line(process, encode_question(pending.number, question))
         return pending
 
-    async def wait_for_answer(self, question: PendingQuestion) -> dict[str, Any]:
+    async def wait_for_answer(self, question: PendingQuestion) -> Answer:
         """Wait for the answer; it may be waited for again, should this wait be cancelled.
 
         Raises:
-            ChildDiedError: the process ended with the question in it, or was ended because it hangs.
+            JudgeProcessDiedError: the process ended with the question in it, or was ended because it hangs.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await asyncio.shield(question.answer)
+                return parse_answer(await asyncio.shield(question.answer))
         except TimeoutError:
             self._stop_hung(question.process)
             raise JudgeProcessDiedError("the judge took too long") from None
 
     def cancel(self, question: PendingQuestion) -> None:
         """Have a call of the LLM cancelled; :meth:`final_usage` says what it has cost so far."""
-        _write_line(question.process, {"let_go": question.number})
+        _write_line(question.process, encode_cancellation(question.number))
 
-    async def final_usage(self, question: PendingQuestion) -> dict[str, Any] | None:
-        """Wait for the answer to a call that was let go; ``None`` if the process died or has forgotten it.
+    async def final_usage(self, question: PendingQuestion) -> TokenUsage | None:
+        """Wait until a call that was cancelled says what it has cost; ``None`` if the process died or forgot it.
 
         Nobody needs the answer, so for want of it a process that answers others is left alone. One that has said
         nothing at all since the call was made is ended: where all who ask leave before the patience is over, nobody
@@ -159,7 +158,7 @@ class JudgeProcess:
         """
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await question.answer
+                return parse_answer(await question.answer).usage
         except TimeoutError:
             if self._answer_count == question.answers_before:
                 self._stop_hung(question.process)
@@ -175,9 +174,8 @@ class JudgeProcess:
             process, listening = self._process, self._listener
             if process is None or listening is None:
                 return
-            if process.stdin is not None:
-                process.stdin.close()
-            await _wait_or_kill(process)
+            close_input(process)
+            await wait_or_kill(process)
             await listening
 
     async def _ensure_started(self) -> asyncio.subprocess.Process:
@@ -189,17 +187,14 @@ class JudgeProcess:
 
     async def _start_process(self) -> asyncio.subprocess.Process:
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                stdin=asyncio.subprocess.PIPE,
+            process = await start_idle_child(
+                self._command,
                 stdout=asyncio.subprocess.PIPE,
-                env=self._environment,
-                limit=_MAX_LINE_BYTES,
-                start_new_session=True,  # a Ctrl-C at the service's terminal is for the service
+                environment=self._environment,
+                max_line_bytes=MAX_LINE_BYTES,
             )
         except OSError as error:
             raise JudgeProcessNotStartedError(f"the judge's process does not start: {error.strerror}") from error
-        _set_lowest_priority(process.pid)
         ready = b""
         try:
             if process.stdout is not None:
@@ -207,13 +202,11 @@ class JudgeProcess:
                     async with asyncio.timeout(_START_TIMEOUT_S):  # wait_for loses a cancellation that meets the answer
                         ready = await process.stdout.readline()
         except asyncio.CancelledError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            kill(process)
             await process.wait()
             raise
         if not ready:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            kill(process)
             code = await process.wait()
             raise JudgeProcessNotStartedError(f"the judge's process ended at its start, with exit code {code}")
         return process
@@ -222,12 +215,12 @@ class JudgeProcess:
         if process.stdout is not None:
             with contextlib.suppress(ValueError, ConnectionError):  # a line beyond all measure is no answer of ours
                 while line := await process.stdout.readline():
-                    answer = json.loads(line)
+                    document = json.loads(line)
                     self._answer_count += 1
-                    future = self._pending.get(answer["id"])
+                    future = self._pending.get(document["id"])
                     if future is not None and not future.done():
-                        future.set_result(answer)
-        code = await _wait_or_kill(process)  # whatever it does now, nobody would hear of it
+                        future.set_result(document)
+        code = await wait_or_kill(process)  # whatever it does now, nobody would hear of it
         self._process = None
         pending, self._pending = self._pending, {}
         if pending:
@@ -240,35 +233,9 @@ class JudgeProcess:
 
     def _stop_hung(self, process: asyncio.subprocess.Process) -> None:
         log.error("the judge's process hangs and is ended", seconds=self._timeout_s)
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        kill(process)
 
 
-async def _wait_or_kill(process: asyncio.subprocess.Process) -> int:
-    """Wait for a process that should end by itself; after a while it is killed.
-
-    To kill one that has just ended would collect its exit code, and asyncio would look for it in vain.
-    """
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_STOP_TIMEOUT_S):
-            return await process.wait()
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    return await process.wait()
-
-
-def _write_line(process: asyncio.subprocess.Process, message: Mapping[str, object]) -> None:
+def _write_line(process: asyncio.subprocess.Process, line: bytes) -> None:
     if process.stdin is not None:
-        process.stdin.write(json.dumps(message).encode() + b"\n")
-
-
-def build_python_command(*words: str) -> list[str]:
-    """The command line's own, run by this Python."""
-    return [sys.executable, "-m", "bandstand", *words]
-
-
-def _set_lowest_priority(pid: int) -> None:
-    with contextlib.suppress(OSError):  # it may be gone already
-        os.setpriority(os.PRIO_PROCESS, pid, _LOWEST_PRIORITY)
-        if sys.platform == "linux":  # there, even the nicest keeps a core for a few milliseconds once it has it
-            os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+        process.stdin.write(line)

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 
-from bandstand.store.turn_store import TurnStore
+from bandstand.store.protocol import Store
 
 _WINDOW_S = 3600.0
 _MAX_USERS = 10_000
@@ -18,7 +18,7 @@ class UpdateRateLimit:
         clock: seconds since the epoch.
     """
 
-    def __init__(self, store: TurnStore, max_updates: int, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, max_updates: int, clock: Callable[[], float]) -> None:
         self._store = store
         self._max_updates = max_updates
         self._clock = clock

@@ -1,7 +1,8 @@
 """The population priors of a running deployment: fed by rewards, refitted beside the requests, kept on disk.
 
 A reward hands the user's new sums to a reservoir, which costs a look-up. After enough of them a thread refits the prior
-of that policy from the reservoir alone; no document is read for it. A new prior is a new object, by which every cached
+of that policy from the reservoir alone; no document is read for it. When is enough, and how much of a core it may take,
+:class:`~bandstand.learning.refit_schedule.RefitSchedule` says. A new prior is a new object, by which every cached
 posterior notices at its next use that it is out of date. What users have taught is stored without any prior.
 """
 
@@ -19,19 +20,18 @@ import structlog
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.population import PopulationPrior, refresh_steps
-from bandstand.bandit.prior import MAX_ITERATIONS
+from bandstand.bandit.population import PopulationPrior, is_fit_due
 from bandstand.bandit.profile import Profile, StateKey
 from bandstand.bandit.reservoir import Reservoir, compute_capacity, compute_sampling_key
 from bandstand.bandit.ridge import Prior
 from bandstand.errors import BandstandError
+from bandstand.learning.refit_schedule import RefitSchedule
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
 from bandstand.store.records import Reward
 
 REFRESH_REWARDS = 200
 
-_PAUSE_S = 0.5  # between two refreshes, so that many rewards do not keep a core busy
 _PAGE_SIZE = 1000
 _MAX_LINEAGE = 100
 
@@ -46,7 +46,8 @@ class _Pool:
         learned_from: the users it was learned from, some of whom may have left the reservoir since.
         learned_seq: the newest event that the prior knows.
         seq: the newest event that the reservoir knows.
-        new_rewards: rewards since the last refresh.
+        new_rewards: rewards of users in the reservoir since the last refresh.
+        is_reset: somebody left the reservoir since, and the prior is to let go of them at once.
         lineage: what is kept of earlier generations, the newest last.
         on_disk: users whom the file names.
         changed: the reservoir holds what the file does not say.
@@ -55,7 +56,7 @@ class _Pool:
     def __init__(self, policy: Policy, secret: bytes) -> None:
         self.policy = policy
         self.key: StateKey = (policy.name, policy.schema.name)
-        self.capacity = compute_capacity(policy.schema.dimension)
+        self.capacity = compute_capacity(policy.sums_width)
         self.reservoir = Reservoir(self.capacity, secret)
         self.prior = PopulationPrior.from_base(policy.prior)
         self.generation = 0
@@ -63,6 +64,7 @@ class _Pool:
         self.learned_seq = 0
         self.seq = 0
         self.new_rewards = 0
+        self.is_reset = False
         self.learned_at: str | None = None
         self.checksum: str | None = None
         self.lineage: list[dict[str, Any]] = []
@@ -77,7 +79,7 @@ class PopulationPriorRefresher:
         catalogue: the configured policies.
         store: where users' sums come from at a start.
         files: where priors are kept; without, they live as long as the process.
-        refresh_rewards: rewards after which a prior is refitted.
+        refresh_rewards: rewards after which a prior is refitted, at the least.
         clock: seconds since the epoch.
     """
 
@@ -94,6 +96,7 @@ class PopulationPriorRefresher:
         self._store = store
         self._files = files
         self._refresh_rewards = refresh_rewards
+        self._schedule = RefitSchedule(refresh_rewards)
         self._clock = clock
         self._pools: dict[str, _Pool] = {}
         self._refresh_due = asyncio.Event()
@@ -134,13 +137,12 @@ class PopulationPriorRefresher:
             self._loaded.set()
         while True:
             await self._refresh_due.wait()
+            await asyncio.sleep(self._schedule.compute_rest(time.monotonic()))
             self._refresh_due.clear()
-            due = [pool for pool in self._pools.values() if pool.new_rewards >= self._refresh_rewards]
+            due = [pool for pool in self._pools.values() if self._is_due(pool)]
             for pool in due:
                 async with self._fit_lock:
-                    steps = refresh_steps(len(pool.reservoir), pool.policy.schema.dimension, 1 / len(due))
-                    await self._fit_prior(pool, steps)
-            await asyncio.sleep(_PAUSE_S)
+                    await self._fit_prior(pool, 1 / len(due))
 
     # ── the hot path ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -160,21 +162,20 @@ class PopulationPriorRefresher:
         for policy in (reward.policy, *(shadow for shadow, _ in reward.shadow_updates)):
             pool = self._pools.get(policy.name)
             if pool is not None and (profile := self._store.get_cached_profile(reward.user_id)) is not None:
-                _update_reservoir(pool, profile)
+                pool.new_rewards += _update_reservoir(pool, profile)
                 pool.seq = reward.seq
                 pool.changed = True
-                pool.new_rewards += 1
-                if pool.new_rewards == self._refresh_rewards:
+                if not self._refresh_due.is_set() and self._is_due(pool):
                     self._refresh_due.set()
 
     # ── users who go ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def apply_reset(self, user_id: str) -> None:
-        """Let go of a user who was reset; the priors do with the next refresh, which is now."""
+        """Let go of a user who was reset; the priors do with the next refresh, as soon as the schedule allows."""
         for pool in self._pools.values():
             if pool.reservoir.remove(user_id):
                 pool.changed = True
-                pool.new_rewards = max(pool.new_rewards, self._refresh_rewards)
+                pool.is_reset = True
                 self._refresh_due.set()
 
     async def apply_erasure(self, user_id: str) -> int:
@@ -190,7 +191,7 @@ class PopulationPriorRefresher:
         for name, pool in self._pools.items():
             async with self._fit_lock:  # a fit under way may be learning from them still
                 if pool.generation and (name in left or user_id in pool.learned_from or user_id in pool.on_disk):
-                    await self._fit_prior(pool, MAX_ITERATIONS, cold=True)
+                    await self._fit_prior(pool, cold=True)
                     affected += 1
         unlearned = 0
         if self._files is not None:
@@ -221,7 +222,7 @@ class PopulationPriorRefresher:
                     _update_reservoir(pool, profile)
                 pool.seq, pool.changed = max(pool.seq, seq), True
                 if pool.generation and not (pool.learned_from.isdisjoint(user_ids) and not members):
-                    await self._fit_prior(pool, MAX_ITERATIONS, cold=True)
+                    await self._fit_prior(pool, cold=True)
                     again.append(name)
         return again
 
@@ -229,18 +230,23 @@ class PopulationPriorRefresher:
         """Learn one policy's prior again from its reservoir, from nothing and all the way."""
         await self._loaded.wait()
         async with self._fit_lock:
-            await self._fit_prior(self._pools[policy], MAX_ITERATIONS, cold=True)
+            await self._fit_prior(self._pools[policy], cold=True)
 
     # ── beside it ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _fit_prior(self, pool: _Pool, steps: int, *, cold: bool = False) -> None:
+    def _is_due(self, pool: _Pool) -> bool:
+        """Whether to fit again: soon while it knows little, then by growth."""
+        most = self._schedule.count_needed(pool.prior.rewards)
+        return pool.is_reset or is_fit_due(pool.new_rewards, pool.prior.rewards, most)
+
+    async def _fit_prior(self, pool: _Pool, share: float = 1.0, *, cold: bool = False) -> None:
         """Replace the prior by what the reservoir supports now; if that fails the old one stands."""
-        members, seq, pool.new_rewards = pool.reservoir.members(), pool.seq, 0
+        members, seq, pool.new_rewards, pool.is_reset = pool.reservoir.members(), pool.seq, 0, False
         earlier = None if cold else pool.prior
-        fit = partial(PopulationPrior.fit, members, pool.policy.prior, earlier, steps=steps)
+        fit = partial(pool.policy.fit_prior, members, earlier, share=share)
         began = time.perf_counter()
         try:
-            prior = await asyncio.get_running_loop().run_in_executor(self._thread, fit)
+            prior = await asyncio.get_running_loop().run_in_executor(self._thread, self._schedule.measure_refit, fit)
         except (ValueError, ArithmeticError):  # numpy's LinAlgError is a ValueError
             log.exception("prior not learned", policy=pool.policy.name, users=len(members))
             return
@@ -340,9 +346,9 @@ class PopulationPriorRefresher:
         gone += [user_id for user_id in members or () if user_id not in pool.reservoir]
         anew = bool(gone) or revoked
         rewards = sum(state.count for state in pool.reservoir.members().values())
-        if anew or (not pool.generation and rewards >= self._refresh_rewards):
+        if anew or (not pool.generation and is_fit_due(rewards, 0, self._refresh_rewards)):
             async with self._fit_lock:
-                await self._fit_prior(pool, MAX_ITERATIONS, cold=anew)
+                await self._fit_prior(pool, cold=anew)
 
     async def _select_sample(self, count: int) -> list[str]:
         """The ids that a reservoir of all known users would hold."""
@@ -360,13 +366,13 @@ class PopulationPriorRefresher:
             after = page.next
 
 
-def _update_reservoir(pool: _Pool, profile: Profile) -> None:
-    """Hand a user's newest sums to the reservoir; somebody of whom none are left is let go of."""
+def _update_reservoir(pool: _Pool, profile: Profile) -> bool:
+    """Hand a user's newest sums to the reservoir; tells whether they are in it. Who has none left is let go of."""
     state = profile.policies.get(pool.key)
     if state is None or state.ridge is None:
         pool.reservoir.remove(profile.user_id)
-    else:
-        pool.reservoir.add(profile.user_id, state.ridge)
+        return False
+    return pool.reservoir.add(profile.user_id, state.ridge)
 
 
 def _delete_files(files: PriorFiles, kept_policies: set[str], user_id: str) -> int:

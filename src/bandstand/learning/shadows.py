@@ -162,7 +162,7 @@ class ShadowRunner:
     ) -> Shadow:
         policy, decision = shadow_state.policy, captured.decision
         if policy.schema.name not in encoded:
-            features = [candidate.get("features", {}) for candidate in captured.request["candidates"]]
+            features = policy.schema.read_candidates(captured.request["candidates"])
             encoded[policy.schema.name] = policy.schema.encode(captured.request.get("context", {}), features)
         distribution, pick, exploring = choose(
             policy,

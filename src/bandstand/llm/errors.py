@@ -4,8 +4,6 @@ Each error answers three questions for its callers: ``reached`` (did a provider 
 same call succeed a moment later?) and ``sent`` (may a model have worked, and charge, for it?).
 """
 
-from typing import ClassVar
-
 from bandstand.errors import BandstandError
 
 _RETRYABLE_STATUSES = frozenset({408, 409, 429})
@@ -21,12 +19,16 @@ class ChatError(BandstandError):
     """
 
     code = "llm-failed"
-    reached: ClassVar[bool] = True
 
     def __init__(self, detail: str, *, retry_after_s: float | None = None, sent: bool = True) -> None:
         super().__init__(detail)
         self.retry_after_s = retry_after_s
         self.sent = sent
+
+    @property
+    def reached(self) -> bool:
+        """Whether a provider answered at all."""
+        return True
 
     @property
     def retryable(self) -> bool:
@@ -60,7 +62,11 @@ class ChatUnreachableError(ChatError):
     """No answer came: the connection could not be made, or broke."""
 
     code = "llm-unreachable"
-    reached = False
+
+    @property
+    def reached(self) -> bool:
+        """No provider answered."""
+        return False
 
     @property
     def retryable(self) -> bool:

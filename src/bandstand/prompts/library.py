@@ -60,7 +60,8 @@ class RenderedPrompt(NamedTuple):
     user: str
 
 
-class BrokenPrompt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class BrokenPrompt:
     """A file that was left out: where (``generate/v1.md``, line from 1) and why."""
 
     file: str

@@ -1,16 +1,40 @@
 """Coefficients: what every policy has learned about one user, feature by feature, and how sure it is."""
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from bandstand.service.context import ServiceContext, format_time
+from bandstand.service.context import ServiceContext
 
 _NORMAL_QUANTILE = 1.959963984540054
 """Half the width of a 95 % interval, in standard deviations of a normal distribution."""
 
 
-async def list_coefficients(deployment: ServiceContext, user_id: str) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Coefficient:
+    """One number of θ: the posterior's mean, and its interval of 95 %."""
+
+    label: str
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyCoefficients:
+    """What one policy has learned about a user, and what it has counted."""
+
+    policy: str
+    active: bool
+    pulls: int
+    explores: int
+    reward_count: int
+    mean_reward: float | None
+    features: Sequence[Coefficient]
+
+
+async def list_coefficients(deployment: ServiceContext, user_id: str) -> list[PolicyCoefficients]:
     """Each configured policy's posterior of θ with the user's counters; those that met the user, the active one first.
 
     The interval of θᵢ is mᵢ ± 1.96 √Vᵢᵢ, with m and V the posterior's mean and covariance under the policy's prior and
@@ -30,20 +54,19 @@ async def list_coefficients(deployment: ServiceContext, user_id: str) -> list[di
             posterior.mean, policy.schema.shape
         ).ravel()  # before the first reward, one for all blocks
         found.append(
-            {
-                "policy": policy.name,
-                "active": policy.name == deployment.active_policy,
-                "pulls": state.pulls,
-                "explores": state.explores,
-                "reward_count": state.reward_count,
-                "mean_reward": state.cumulative_reward / state.reward_count if state.reward_count else None,
-                "last_updated": format_time(state.last_updated),
-                "features": [
-                    {"label": label, "mean": mean, "low": mean - width, "high": mean + width}
+            PolicyCoefficients(
+                policy=policy.name,
+                active=policy.name == deployment.active_policy,
+                pulls=state.pulls,
+                explores=state.explores,
+                reward_count=state.reward_count,
+                mean_reward=state.cumulative_reward / state.reward_count if state.reward_count else None,
+                features=[
+                    Coefficient(label, mean, mean - width, mean + width)
                     for label, mean, width in zip(
                         policy.schema.weight_labels, means.tolist(), half.tolist(), strict=True
                     )
                 ],
-            }
+            )
         )
-    return sorted(found, key=lambda each: not each["active"])
+    return sorted(found, key=lambda each: not each.active)

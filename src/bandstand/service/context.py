@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from datetime import UTC, datetime
+from typing import overload
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.experiment import Arm, Experiment, Split
@@ -14,9 +15,11 @@ from bandstand.errors import ConfigurationError
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.population import REFRESH_REWARDS, PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowRunner
+from bandstand.service.score_batch import ScoreBatch
+from bandstand.store.ids import DecisionIds
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
-from bandstand.store.records import DecisionIds, PolicyRef
+from bandstand.store.records import PolicyRef
 from bandstand.store.tables.policies import to_policy_ref
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 
@@ -33,15 +36,16 @@ class ServiceContext:
         shadow_policies: names of the policies in the shadow.
         pinned_by: the setting that says which policy is active, so that no promotion can.
         score_when_full: answer ``/score`` without logging while the disk is full, instead of refusing.
-        prior_files: where learned priors are kept.
-        prior_refresh_rewards: rewards after which a population prior is learned again.
+        judge_worker: what becomes of turns; ``None`` takes none.
+        shared_population: the learned priors where others have them too; made here if left out.
+        prior_files: where learned priors are kept, if they are made here.
         population: the learned priors; whoever opens the store opens it after, and closes it before.
         default_policy: the active policy where none was ever promoted.
         promotions: every change of the active policy, the oldest first; read by ``start``.
         promotion_lock: held by whoever changes the active policy.
         running_experiment: when the experiment began.
-        judge_worker: what becomes of turns; ``None`` takes none.
         shadows: looks at decisions; ``None`` where no policy is in the shadow.
+        scoring: decides requests together.
     """
 
     catalogue: Catalogue
@@ -53,25 +57,29 @@ class ServiceContext:
     score_when_full: bool = False
     clock: Callable[[], float] = time.time
     decision_ids: DecisionIds = field(default_factory=DecisionIds)
-    prior_files: PriorFiles | None = None
-    prior_refresh_rewards: int = REFRESH_REWARDS
+    judge_worker: JudgeWorker | None = None
+    shared_population: InitVar[PopulationPriorRefresher | None] = None
+    prior_files: InitVar[PriorFiles | None] = None
+    prior_refresh_rewards: InitVar[int] = REFRESH_REWARDS
     population: PopulationPriorRefresher = field(init=False)
     policy_refs: Mapping[str, PolicyRef] = field(init=False)
     default_policy: str = field(init=False)
     promotions: list[Promotion] = field(init=False, default_factory=list)
     promotion_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     running_experiment: ExperimentStart | None = field(init=False, default=None)
-    judge_worker: JudgeWorker | None = field(init=False, default=None)
     shadows: ShadowRunner | None = field(init=False, default=None)
+    scoring: ScoreBatch = field(init=False)
     _split: Split | None = field(init=False, default=None)
 
-    def __post_init__(self) -> None:
-        self.population = PopulationPriorRefresher(
-            self.catalogue,
-            self.store,
-            self.prior_files,
-            refresh_rewards=self.prior_refresh_rewards,
-            clock=self.clock,
+    def __post_init__(
+        self,
+        shared_population: PopulationPriorRefresher | None,
+        prior_files: PriorFiles | None,
+        prior_refresh_rewards: int,
+    ) -> None:
+        self.scoring = ScoreBatch(self)
+        self.population = shared_population or PopulationPriorRefresher(
+            self.catalogue, self.store, prior_files, refresh_rewards=prior_refresh_rewards, clock=self.clock
         )
         self.active_policy = self.default_policy = self.catalogue.get_policy(self.active_policy).name
         if self.experiment is not None:
@@ -122,6 +130,10 @@ class ServiceContext:
         return self.population.get_prior(policy, user_id)
 
 
+@overload
+def format_time(ts: float) -> str: ...
+@overload
+def format_time(ts: float | None) -> str | None: ...
 def format_time(ts: float | None) -> str | None:
     """A time as the wire has it: ISO 8601 in UTC."""
     return None if ts is None else datetime.fromtimestamp(ts, UTC).isoformat()

@@ -9,7 +9,7 @@ from bandstand.errors import StorageFullError
 from bandstand.generate.generator import TipGenerator
 from bandstand.generate.selection import GENERATE
 from bandstand.generate.template import TemplateTipGenerator
-from bandstand.generate.tips import GeneratedTip, Generation, TipRequest
+from bandstand.generate.tips import GeneratedTip, TipRequest, TipSource
 from bandstand.service.context import ServiceContext
 from bandstand.service.prompts import PromptService
 from bandstand.service.task_features import build_task_features
@@ -31,35 +31,49 @@ class TipWriting:
     generator: TipGenerator | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
+class TipCandidate:
+    """One tip, ready for ``/score``.
+
+    Attributes:
+        source_id: the id of the task it is about, where that is known.
+        features: what that task says under the names that the schemas read.
+    """
+
+    id: str
+    content: str
+    source: TipSource
+    source_id: str | None
+    rationale: str | None
+    features: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
 class WrittenTips:
     """Tips, as the caller hears of them.
 
     Attributes:
-        generation_id: None where the generation could not be logged (``SCORE_WHEN_FULL``, or the user was erased
+        candidates: the tips, in the order in which they were written.
+        model: as the gateway names it; ``template`` where no model was asked.
+        prompt_tokens: tokens read, over all tries.
+        completion_tokens: tokens written, over all tries.
+        generation_id: ``None`` where the generation could not be logged (``SCORE_WHEN_FULL``, or the user was erased
             meanwhile); rewards of its tips then teach no prompt.
-        candidates: the tips, ready for ``/score``.
+        missing: how many tips fewer than requested.
+        tasks_left_out: tasks that the model did not see.
+        tries: calls made to the model.
     """
 
+    candidates: Sequence[TipCandidate]
+    model: str
+    prompt_version: str
+    prompt_tokens: int
+    completion_tokens: int
     generation_id: str | None
-    generation: Generation
-    candidates: list[dict[str, Any]]
-
-    def to_response(self) -> dict[str, Any]:
-        """What the wire says of it."""
-        made = self.generation
-        return {
-            "candidates": self.candidates,
-            "model": made.model,
-            "prompt_version": made.prompt_version,
-            "prompt_tokens": made.prompt_tokens,
-            "completion_tokens": made.completion_tokens,
-            "generation_id": self.generation_id,
-            "requested": made.requested,
-            "missing": made.missing,
-            "tasks_left_out": made.tasks_left_out,
-            "tries": made.tries,
-        }
+    requested: int
+    missing: int
+    tasks_left_out: int
+    tries: int
 
 
 async def generate(
@@ -112,7 +126,16 @@ async def generate(
     )
     is_logged = await _log(deployment, logged)
     return WrittenTips(
-        generation_id if is_logged else None, generation, _build_candidates(deployment, tip_request, generation.tips)
+        candidates=_build_candidates(deployment, tip_request, generation.tips),
+        model=generation.model,
+        prompt_version=generation.prompt_version,
+        prompt_tokens=generation.prompt_tokens,
+        completion_tokens=generation.completion_tokens,
+        generation_id=generation_id if is_logged else None,
+        requested=generation.requested,
+        missing=generation.missing,
+        tasks_left_out=generation.tasks_left_out,
+        tries=generation.tries,
     )
 
 
@@ -133,18 +156,18 @@ def _get_chooser(writing: TipWriting, requested_version: str | None) -> Chooser:
 
 def _build_candidates(
     deployment: ServiceContext, tip_request: TipRequest, tips: Sequence[GeneratedTip]
-) -> list[dict[str, Any]]:
+) -> list[TipCandidate]:
     task_ids = {tip.source_id for tip in tips} - {None}
     features = build_task_features(deployment.catalogue.candidate_fields, tip_request.tasks, task_ids)
     return [
-        {
-            "id": tip.id,
-            "content": tip.content,
-            "source": tip.source,
-            "source_id": tip.source_id,
-            "rationale": tip.rationale,
-            "features": features.get(tip.source_id, {}),
-        }
+        TipCandidate(
+            id=tip.id,
+            content=tip.content,
+            source=tip.source,
+            source_id=tip.source_id,
+            rationale=tip.rationale,
+            features=features.get(tip.source_id, {}),
+        )
         for tip in tips
     ]
 

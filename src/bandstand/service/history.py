@@ -1,24 +1,122 @@
 """History: a user's newest decisions, and the receipt of one."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bandstand.errors import UnknownDecisionError
 from bandstand.service.context import ServiceContext, format_time
-from bandstand.store.records import Decision
+from bandstand.store.records import Decision, Reward
+from bandstand.store.tables.shadows import Shadow
 
 HISTORY_LENGTH = 100
 
 
-async def list_history(deployment: ServiceContext, user_id: str) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryEntry:
+    """One decision in a user's history.
+
+    Attributes:
+        features: the raw values that the pick was made on, defaults filled in.
+        day_of_week: ``None`` where the policy's schema has no such number.
+    """
+
+    ts: str
+    features: Mapping[str, Any]
+    score: float
+    tip_id: str
+    decision_id: str
+    policy: str
+    exploring: bool
+    propensity: float
+    day_of_week: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserHistory:
+    """A user's newest decisions, oldest first."""
+
+    user_id: str
+    history: Sequence[HistoryEntry]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptCandidate:
+    """One candidate as the policy saw it; no features where its schema is no longer configured."""
+
+    tip_id: str
+    features: Sequence[float] | None
+    mean: float
+    width: float
+    score: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptReward:
+    """The reward that stands for a decision."""
+
+    reward: float
+    applied: bool
+    reason: str | None
+    source: str
+    ts: str
+    client: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptShadow:
+    """What a policy in the shadow would have done with the decision; see :class:`~.shadows.Shadow` for the numbers."""
+
+    policy: str
+    policy_hash: str
+    tip_id: str
+    agrees: bool
+    exploring: bool
+    propensity: float
+    weight: float
+    probabilities: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionReceipt:
+    """Everything that a decision was made of.
+
+    Attributes:
+        seed: the uniform draw u in [0, 1).
+        floor: δ, the share of uniform picks.
+        feature_labels: ``None`` where the schema is no longer configured.
+    """
+
+    decision_id: str
+    user_id: str
+    ts: str
+    client: str
+    policy: str
+    policy_hash: str
+    schema: str
+    schema_hash: str
+    tip_id: str
+    score: float
+    propensity: float
+    exploring: bool
+    seed: float
+    floor: float
+    context: Mapping[str, Any]
+    feature_labels: Sequence[str] | None
+    candidates: Sequence[ReceiptCandidate]
+    reward: ReceiptReward | None
+    shadows: Sequence[ReceiptShadow]
+
+
+async def load_history(deployment: ServiceContext, user_id: str) -> UserHistory:
     """The user's newest 100 decisions since the last reset, oldest first, with the raw values they were made on."""
-    return [
-        _build_entry(deployment, decision) for decision in await deployment.store.list_history(user_id, HISTORY_LENGTH)
-    ]
+    decisions = await deployment.store.list_history(user_id, HISTORY_LENGTH)
+    return UserHistory(user_id=user_id, history=[_build_entry(deployment, decision) for decision in decisions])
 
 
-async def load_receipt(deployment: ServiceContext, decision_id: str) -> dict[str, Any]:
+async def load_receipt(deployment: ServiceContext, decision_id: str) -> DecisionReceipt:
     """Everything a decision was made of, enough to make the same pick again.
 
     With K candidates, probability p, ``floor`` δ and ``seed`` u: where u < δ the pick is candidate ⌊K·u/δ⌋; else the
@@ -35,79 +133,87 @@ async def load_receipt(deployment: ServiceContext, decision_id: str) -> dict[str
     candidates = request["candidates"]
     schema = deployment.catalogue.schemas.get(decision.policy.schema)
     if schema is not None and schema.hash == decision.policy.schema_hash:
-        features = schema.encode(_get_context(request), [candidate.get("features", {}) for candidate in candidates])
+        features = schema.encode(_get_context(request), schema.read_candidates(candidates))
         encoded, labels = features.tolist(), list(schema.labels)
     else:  # the encoding it was made under is no longer configured
         encoded, labels = [None] * len(candidates), None
-    reward = decision.reward
     shadows = await deployment.store.load_shadows(decision)
-    return {
-        "decision_id": decision.decision_id,
-        "user_id": decision.user_id,
-        "ts": format_time(decision.ts),
-        "client": decision.client,
-        "policy": decision.policy.name,
-        "policy_hash": decision.policy.hash,
-        "schema": decision.policy.schema,
-        "schema_hash": decision.policy.schema_hash,
-        "tip_id": decision.tip_id,
-        "score": decision.score,
-        "propensity": decision.propensity,
-        "exploring": decision.exploring,
-        "seed": decision.seed,
-        "floor": decision.floor,
-        "context": _get_context(request),
-        "feature_labels": labels,
-        "candidates": [
-            {"tip_id": candidate["id"], "features": x, "mean": mean, "width": width, "score": score, "probability": p}
+    return DecisionReceipt(
+        decision_id=decision.decision_id,
+        user_id=decision.user_id,
+        ts=format_time(decision.ts),
+        client=decision.client,
+        policy=decision.policy.name,
+        policy_hash=decision.policy.hash,
+        schema=decision.policy.schema,
+        schema_hash=decision.policy.schema_hash,
+        tip_id=decision.tip_id,
+        score=decision.score,
+        propensity=decision.propensity,
+        exploring=decision.exploring,
+        seed=decision.seed,
+        floor=decision.floor,
+        context=_get_context(request),
+        feature_labels=labels,
+        candidates=[
+            ReceiptCandidate(tip_id=candidate["id"], features=x, mean=mean, width=width, score=score, probability=p)
             for candidate, x, (mean, width, score, p) in zip(
                 candidates, encoded, decision.numbers.T.tolist(), strict=True
             )
         ],
-        "reward": None
-        if reward is None
-        else {
-            "reward": reward.value,
-            "applied": reward.applied,
-            "reason": reward.reason,
-            "source": reward.source,
-            "ts": format_time(reward.ts),
-            "client": reward.client,
-        },
-        "shadows": [
-            {
-                "policy": shadow.policy.name,
-                "policy_hash": shadow.policy.hash,
-                "tip_id": candidates[shadow.pick]["id"],
-                "agrees": shadow.agrees,
-                "exploring": shadow.exploring,
-                "propensity": shadow.propensity,
-                "weight": shadow.weight,
-                "probabilities": shadow.probabilities.tolist(),
-            }
+        reward=None if decision.reward is None else _build_reward(decision.reward),
+        shadows=[
+            _build_shadow(shadow, candidates[shadow.pick]["id"])
             for shadow in sorted(shadows, key=lambda shadow: shadow.policy.name)
         ],
-    }
+    )
 
 
-def _build_entry(deployment: ServiceContext, decision: Decision) -> dict[str, Any]:
+def _build_entry(deployment: ServiceContext, decision: Decision) -> HistoryEntry:
     request = json.loads(decision.body)
     context = _get_context(request)
-    raw = request["candidates"][decision.pick].get("features", {})
+    candidate = request["candidates"][decision.pick]
     schema = deployment.catalogue.schemas.get(decision.policy.schema)
-    features = {**raw, **context} if schema is None else schema.raw_values(context, raw)
+    if schema is None:
+        features = {**candidate.get("features", {}), **context}
+    else:
+        features = schema.raw_values(context, schema.read_candidates([candidate])[0])
     day = features.get("day_of_week")  # a deployment's own schema may not have it, or mean a name by it
-    return {
-        "ts": format_time(decision.ts),
-        "features": features,
-        "score": decision.score,
-        "tip_id": decision.tip_id,
-        "decision_id": decision.decision_id,
-        "policy": decision.policy.name,
-        "exploring": decision.exploring,
-        "propensity": decision.propensity,
-        "day_of_week": day if isinstance(day, int) else None,
-    }
+    return HistoryEntry(
+        ts=format_time(decision.ts),
+        features=features,
+        score=decision.score,
+        tip_id=decision.tip_id,
+        decision_id=decision.decision_id,
+        policy=decision.policy.name,
+        exploring=decision.exploring,
+        propensity=decision.propensity,
+        day_of_week=day if isinstance(day, int) else None,
+    )
+
+
+def _build_reward(reward: Reward) -> ReceiptReward:
+    return ReceiptReward(
+        reward=reward.value,
+        applied=reward.applied,
+        reason=reward.reason,
+        source=reward.source,
+        ts=format_time(reward.ts),
+        client=reward.client,
+    )
+
+
+def _build_shadow(shadow: Shadow, tip_id: str) -> ReceiptShadow:
+    return ReceiptShadow(
+        policy=shadow.policy.name,
+        policy_hash=shadow.policy.hash,
+        tip_id=tip_id,
+        agrees=shadow.agrees,
+        exploring=shadow.exploring,
+        propensity=shadow.propensity,
+        weight=shadow.weight,
+        probabilities=shadow.probabilities.tolist(),
+    )
 
 
 def _get_context(request: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,8 +1,10 @@
 """Judgements: look at them, correct one, let the judge try again, or hold old verdicts to a new gate."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
 
 import structlog
 
@@ -18,11 +20,13 @@ from bandstand.judge.verdict import Verdict, parse_judged
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.service.context import format_time
 from bandstand.store.tables.judgements import (
+    Cause,
     Conclusion,
     JudgedTurn,
     JudgementExpiredError,
     JudgementState,
     RewardPendingError,
+    TurnTotals,
 )
 
 STATUSES: Mapping[str, tuple[JudgementState, ...]] = {
@@ -34,46 +38,201 @@ STATUSES: Mapping[str, tuple[JudgementState, ...]] = {
 }
 """What a list may be asked for, and which states those are."""
 
+JudgementStatus = Literal["waiting", "scored", "unscored"]
+
+_STATUS_OF_STATE: Mapping[JudgementState, JudgementStatus] = {
+    "waiting": "waiting",
+    "taught": "scored",
+    "withheld": "scored",
+    "unscored": "unscored",
+}
 _REWARD_TOLERANCE = 1e-12
 
 log = structlog.get_logger("bandstand")
 
 
-async def load_detail(worker: JudgeWorker, judgement: JudgedTurn) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgementSummary:
+    """A turn taken as a reward, and what became of it.
+
+    Attributes:
+        decision_id: ``None`` in the legacy form, and once retention has taken the decision.
+        client: name of the API key that sent the turn.
+        taught: whether it teaches the policy.
+        reason: why it is unscored, or why it does not teach.
+    """
+
+    judgement_id: str
+    user_id: str
+    decision_id: str | None
+    tip_id: str
+    policy: str
+    taxonomy: str
+    client: str
+    ts: str
+    status: JudgementStatus
+    taught: bool
+    reason: str | None
+
+    @classmethod
+    def from_turn(cls, judgement: JudgedTurn, **details: Any) -> Self:
+        """What the ledger's row says, with the ``details`` that a subclass adds."""
+        return cls(
+            judgement_id=judgement.judgement_id,
+            user_id=judgement.user_id,
+            decision_id=judgement.decision_id,
+            tip_id=judgement.tip_id,
+            policy=judgement.policy.name,
+            taxonomy=judgement.taxonomy,
+            client=judgement.client,
+            ts=format_time(judgement.ts),
+            status=_STATUS_OF_STATE[judgement.state],
+            taught=judgement.state == "taught",
+            reason=judgement.reason,
+            **details,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgementEvent:
+    """What was made of a turn at one time.
+
+    Attributes:
+        verdict: the verdict's document as it was given.
+        applied: the document of the map, threshold and calibration that it was held to.
+        reward: what it taught; ``None`` for nothing.
+    """
+
+    cause: Cause
+    client: str
+    ts: str
+    verdict: Mapping[str, Any] | None
+    applied: Mapping[str, Any] | None
+    state: JudgementState
+    reason: str | None
+    reward: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgementDetail(JudgementSummary):
+    """A judgement with the verdict that stands, what it was held to, and everything that was made of it."""
+
+    verdict: Mapping[str, Any] | None
+    applied: Mapping[str, Any] | None
+    reward: float | None
+    history: Sequence[JudgementEvent]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgementList:
+    """A page of judgements, newest first; ``next`` is the ``before`` of the next page."""
+
+    judgements: Sequence[JudgementSummary]
+    next: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryResult:
+    """How many turns wait again, and how many cannot: their decisions have other rewards, or are gone."""
+
+    ok: Literal[True] = True
+    retried: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReapplyResult:
+    """How many verdicts were held to the gate, how many teach something else now, and how many cannot."""
+
+    ok: Literal[True] = True
+    looked_at: int
+    changed: int
+    out_of_reach: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyCoverage:
+    """What became of the turns of one policy's decisions; withheld and unscored ones by reason."""
+
+    turns: int
+    waiting: int
+    scored: int
+    taught: int
+    withheld: Mapping[str, int]
+    unscored: Mapping[str, int]
+
+    @classmethod
+    def from_totals(cls, totals: Sequence[TurnTotals]) -> Self:
+        """Counts by state and reason, added up."""
+        by_state = {
+            state: {each.reason: each.turns for each in totals if each.state == state}
+            for state in get_args(JudgementState)
+        }
+        counts = {state: sum(by_reason.values()) for state, by_reason in by_state.items()}
+        return cls(
+            turns=sum(counts.values()),
+            waiting=counts["waiting"],
+            scored=sum(counts[state] for state in STATUSES["scored"]),
+            taught=counts["taught"],
+            withheld=by_state["withheld"],
+            unscored=by_state["unscored"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaySpending:
+    """What the judge's LLM cost in this UTC day, and how often there was no budget since the start."""
+
+    tokens: int
+    usd: float
+    over_budget: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeCoverage:
+    """What became of all turns, and of those of each policy."""
+
+    waiting: int
+    today: DaySpending
+    policies: Mapping[str, PolicyCoverage]
+
+
+async def load_detail(worker: JudgeWorker, judgement: JudgedTurn) -> JudgementDetail:
     """Everything that is kept of a judgement."""
     detail = await worker.store.load_detail(judgement)
     conclusions = detail["conclusions"]
     current = detail["verdicts"].get(judgement.verdict_seq)
     newest = conclusions[-1] if conclusions else None
-    return {
-        **_to_summary(judgement),
-        "verdict": None if current is None else current[2],
-        "applied": newest and newest["applied"],
-        "reward": newest and newest["reward"],
-        "history": [
-            {
-                "cause": each["cause"],
-                "client": each["client"],
-                "ts": format_time(each["ts"]),
-                "verdict": detail["verdicts"][each["verdict"]][2] if each["verdict"] else None,
-                "applied": each["applied"],
-                "state": each["state"],
-                "reason": each["reason"],
-                "reward": each["reward"],
-            }
+    return JudgementDetail.from_turn(
+        judgement,
+        verdict=None if current is None else current[2],
+        applied=newest and newest["applied"],
+        reward=newest and newest["reward"],
+        history=[
+            JudgementEvent(
+                cause=each["cause"],
+                client=each["client"],
+                ts=format_time(each["ts"]),
+                verdict=detail["verdicts"][each["verdict"]][2] if each["verdict"] else None,
+                applied=each["applied"],
+                state=each["state"],
+                reason=each["reason"],
+                reward=each["reward"],
+            )
             for each in conclusions
         ],
-    }
+    )
 
 
-async def list_page(worker: JudgeWorker, status: str | None, before: int, limit: int) -> dict[str, Any]:
+async def list_page(worker: JudgeWorker, status: str | None, before: int, limit: int) -> JudgementList:
     """Judgements, newest first, of one status or of all."""
     states = STATUSES[status] if status is not None else ("waiting", "taught", "withheld", "unscored")
     found = await worker.store.list_judgements(states, before, limit)
-    return {"judgements": [_to_summary(each) for each in found.judgements], "next": found.next}
+    summaries = [JudgementSummary.from_turn(each) for each in found.judgements]
+    return JudgementList(judgements=summaries, next=found.next)
 
 
-async def override(worker: JudgeWorker, judgement_id: str, label: str, client: str) -> dict[str, Any]:
+async def override(worker: JudgeWorker, judgement_id: str, label: str, client: str) -> JudgementDetail:
     """Put a person's verdict in the place of the judge's: what that taught is taken back, what this teaches is taught.
 
     Raises:
@@ -85,7 +244,7 @@ async def override(worker: JudgeWorker, judgement_id: str, label: str, client: s
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was changed.
     """
     found = await worker.store.get_judgement(judgement_id)
-    async with worker.get_lock(found.seq):
+    async with worker.conclusions.get_lock(found.seq):
         judgement = await worker.store.get_judgement(judgement_id)
         if judgement.state == "waiting":
             raise RewardPendingError("this judgement is still being made")
@@ -98,8 +257,8 @@ async def override(worker: JudgeWorker, judgement_id: str, label: str, client: s
         verdict = Verdict(
             taxonomy=taxonomy.name, label=label, confidence=1.0, rationale="", tier="person", model=client
         )
-        conclusion = worker.build_conclusion(verdict, taxonomy, cause="override", client=client)
-        await worker.apply_conclusion(judgement, conclusion, capped=False)
+        conclusion = worker.conclusions.build_conclusion(verdict, taxonomy, cause="override", client=client)
+        await worker.conclusions.apply_conclusion(judgement, conclusion, capped=False)
     log.info("judgement overridden", judgement=judgement_id, label=label, client=client)
     return await load_detail(worker, await worker.store.get_judgement(judgement_id))
 
@@ -111,7 +270,7 @@ async def retry(
     judgement_ids: list[str] | None = None,
     since: float = 0.0,
     reason: str | None = None,
-) -> dict[str, Any]:
+) -> RetryResult:
     """Let unscored turns wait for the judge again: those named, or all since a time, of one reason or of any.
 
     Raises:
@@ -124,7 +283,7 @@ async def retry(
     retried = 0
     for judgement_id in ids:
         found = await worker.store.get_judgement(judgement_id)
-        async with worker.get_lock(found.seq):
+        async with worker.conclusions.get_lock(found.seq):
             judgement = await worker.store.get_judgement(judgement_id)
             try:
                 if await worker.store.retry_judgement(judgement):
@@ -133,10 +292,10 @@ async def retry(
             except (AlreadyRewardedError, RewardPendingError, UnknownDecisionError):
                 continue  # its decision has found another reward, or retention has taken it
     log.info("judgements retried", retried=retried, left=len(ids) - retried, client=client)
-    return {"ok": True, "retried": retried, "left": len(ids) - retried}
+    return RetryResult(retried=retried, left=len(ids) - retried)
 
 
-async def reapply_gate(worker: JudgeWorker, client: str, *, since: float) -> dict[str, Any]:
+async def reapply_gate(worker: JudgeWorker, client: str, *, since: float) -> ReapplyResult:
     """Hold verdicts of turns taken since a time to the gate as it is now, with no call of any judge.
 
     Where that comes to something else than was taught, what was taught is taken back and the other is taught. Turns
@@ -149,13 +308,13 @@ async def reapply_gate(worker: JudgeWorker, client: str, *, since: float) -> dic
     changed = out_of_reach = 0
     for judgement_id in ids:
         found = await worker.store.get_judgement(judgement_id)
-        async with worker.get_lock(found.seq):
+        async with worker.conclusions.get_lock(found.seq):
             try:
                 changed += await _apply_gate(worker, await worker.store.get_judgement(judgement_id), client)
             except (AlreadyRewardedError, RewardPendingError, JudgementExpiredError):
                 out_of_reach += 1
     log.info("judgements reapplied", changed=changed, out_of_reach=out_of_reach, of=len(ids), client=client)
-    return {"ok": True, "looked_at": len(ids), "changed": changed, "out_of_reach": out_of_reach}
+    return ReapplyResult(looked_at=len(ids), changed=changed, out_of_reach=out_of_reach)
 
 
 async def _apply_gate(worker: JudgeWorker, judgement: JudgedTurn, client: str) -> bool:
@@ -170,13 +329,13 @@ async def _apply_gate(worker: JudgeWorker, judgement: JudgedTurn, client: str) -
     taught = before["reward"] if before["should_update"] else None
     if _is_same_reward(taught, conclusion.teach) and judgement.reason == (conclusion.reason or None):
         return False
-    return await worker.apply_conclusion(judgement, conclusion, capped=False) is not None
+    return await worker.conclusions.apply_conclusion(judgement, conclusion, capped=False) is not None
 
 
 def _build_reapplied_conclusion(
-    worker: JudgeWorker, document: dict[str, Any], taxonomy: Taxonomy, client: str
+    worker: JudgeWorker, document: Mapping[str, Any], taxonomy: Taxonomy, client: str
 ) -> Conclusion:
-    conclusion = worker.build_conclusion(parse_judged(document), taxonomy, cause="reapply", client=client)
+    conclusion = worker.conclusions.build_conclusion(parse_judged(document), taxonomy, cause="reapply", client=client)
     return Conclusion(
         cause="reapply",
         client=client,
@@ -193,40 +352,14 @@ def _is_same_reward(one: float | None, other: float | None) -> bool:
     return math.isclose(one, other, abs_tol=_REWARD_TOLERANCE)
 
 
-def _to_summary(judgement: JudgedTurn) -> dict[str, Any]:
-    scored = judgement.state in STATUSES["scored"]
-    return {
-        "judgement_id": judgement.judgement_id,
-        "user_id": judgement.user_id,
-        "decision_id": judgement.decision_id,
-        "tip_id": judgement.tip_id,
-        "policy": judgement.policy.name,
-        "taxonomy": judgement.taxonomy,
-        "client": judgement.client,
-        "ts": format_time(judgement.ts),
-        "status": "scored" if scored else judgement.state,
-        "taught": judgement.state == "taught",
-        "reason": judgement.reason,
-    }
-
-
-async def load_coverage(worker: JudgeWorker) -> dict[str, Any]:
+async def load_coverage(worker: JudgeWorker) -> JudgeCoverage:
     """How many turns of each policy were scored, how many taught, and why the others did not."""
-    policies: dict[str, dict[str, Any]] = {}
-    for name, state, reason, turns in await worker.store.load_turn_totals():
-        entry = policies.setdefault(
-            name, {"turns": 0, "waiting": 0, "scored": 0, "taught": 0, "withheld": {}, "unscored": {}}
-        )
-        entry["turns"] += turns
-        if state in {"waiting", "taught"}:
-            entry[state] += turns
-        else:
-            entry[state][reason] = turns
-        if state in STATUSES["scored"]:
-            entry["scored"] += turns
+    policies: dict[str, list[TurnTotals]] = defaultdict(list)
+    for total in await worker.store.load_turn_totals():
+        policies[total.policy].append(total)
     status = worker.get_status()
-    return {
-        "waiting": status.waiting,
-        "today": {"tokens": status.tokens, "usd": status.usd, "over_budget": status.over_budget},
-        "policies": dict(sorted(policies.items())),
-    }
+    return JudgeCoverage(
+        waiting=status.waiting,
+        today=DaySpending(tokens=status.tokens, usd=status.usd, over_budget=status.over_budget),
+        policies={name: PolicyCoverage.from_totals(totals) for name, totals in sorted(policies.items())},
+    )

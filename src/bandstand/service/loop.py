@@ -3,7 +3,8 @@
 import asyncio
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,14 +19,99 @@ _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 _SECONDS_PER_DAY = 86_400
 
 
-async def load_loop_health(deployment: ServiceContext, days: int = DAYS) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplorationCheck:
+    """How often the uniform share drew, and how often it should have."""
+
+    rate: float | None
+    expected: float | None
+    p_value: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightCheck:
+    """The mean of 1/(K·p) over the picks, its standard error, and what it should be."""
+
+    mean: float | None
+    stderr: float | None
+    expected: float | None
+    p_value: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawCheck:
+    """Whether the likeliest candidate was picked as often as logged: χ² and its degrees of freedom."""
+
+    chi_square: float | None
+    freedom: int
+    p_value: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DelayQuantiles:
+    """Quantiles of the seconds from decision to reward."""
+
+    p50: float
+    p90: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopCondition:
+    """Whether some decisions were drawn as they were logged, and what came back; see :func:`compute_condition`.
+
+    Attributes:
+        rewards: those that stand, also those that answer no decision.
+        answered: rewards that answer a decision.
+        arrival_rate: answered ÷ decisions.
+        sources: the share of the rewards by where they came from.
+        ess: (Σ w)²/Σ w².
+        warnings: of ``exploration``, ``weight`` and ``draws`` those with p < 0.001.
+    """
+
+    decisions: int
+    rewards: int
+    mean_reward: float | None
+    answered: int
+    arrival_rate: float | None
+    delay: DelayQuantiles | None
+    sources: Mapping[str, float]
+    exploration: ExplorationCheck
+    weight: WeightCheck
+    ess: float | None
+    draws: DrawCheck
+    warnings: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopConditions:
+    """The condition of all policies together, and of each by name."""
+
+    all: LoopCondition
+    policies: Mapping[str, LoopCondition]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayConditions(LoopConditions):
+    """The same of one day's decisions; the day in UTC."""
+
+    day: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopHealth(LoopConditions):
+    """The health of the learning loop; of the newest days those with events, the newest first."""
+
+    days: Sequence[DayConditions]
+
+
+async def load_loop_health(deployment: ServiceContext, days: int = DAYS) -> LoopHealth:
     """The loop's health over all time and by day for the newest ``days``, of all policies together and of each."""
-    return await asyncio.to_thread(
-        _to_response, await deployment.store.load_loop_sums(days)
-    )  # not between two requests
+    sums = await deployment.store.load_loop_sums(days)
+    return await asyncio.to_thread(_build_health, sums)  # not between two requests
 
 
-def compute_condition(draws: Iterable[Draws], arrivals: Iterable[Arrivals]) -> dict[str, Any]:
+def compute_condition(draws: Iterable[Draws], arrivals: Iterable[Arrivals]) -> LoopCondition:
     """What sums over some decisions say of the loop.
 
     *Weight*: w = 1/(K·p) of the pick is the weight of a uniform policy in an off-policy estimate, and E[w] is the share
@@ -41,63 +127,59 @@ def compute_condition(draws: Iterable[Draws], arrivals: Iterable[Arrivals]) -> d
     rewards = sum(each.rewards for each in arrivals)
     answered = sum(each.rewards for each in arrivals if each.bucket != NO_DECISION)
     weight = _compute_weight(draws, decisions)
-    exploration = {
-        "rate": _compute_ratio(explores, decisions),
-        "expected": _compute_ratio(math.fsum(each.floor for each in draws), decisions),
-        "p_value": _compute_chi_square(
-            [(explores, math.fsum(each.floor for each in draws), _compute_sum(draws, "floor_variance"))]
-        )[2],
-    }
+    floor = _compute_sum(draws, "floor")
+    exploration = ExplorationCheck(
+        rate=_compute_ratio(explores, decisions),
+        expected=_compute_ratio(floor, decisions),
+        p_value=_compute_chi_square([(explores, floor, _compute_sum(draws, "floor_variance"))]).p_value,
+    )
     likeliest = _compute_chi_square([_compute_bin(draws, part) for part in sorted({each.bin for each in draws})])
-    return {
-        "decisions": decisions,
-        "rewards": rewards,
-        "mean_reward": _compute_ratio(math.fsum(each.reward_sum for each in arrivals), rewards),
-        "answered": answered,
-        "arrival_rate": _compute_ratio(answered, decisions),
-        "delay": _compute_delay(arrivals, answered),
-        "sources": _compute_shares(arrivals, rewards),
-        "exploration": exploration,
-        "weight": weight,
-        "ess": _compute_ratio(_compute_sum(draws, "weight") ** 2, _compute_sum(draws, "weight_squares")),
-        "draws": {"chi_square": likeliest[0], "freedom": likeliest[1], "p_value": likeliest[2]},
-        "warnings": [
-            name
-            for name, p_value in (
-                ("exploration", exploration["p_value"]),
-                ("weight", weight["p_value"]),
-                ("draws", likeliest[2]),
-            )
-            if p_value is not None and p_value < SIGNIFICANCE_LEVEL
-        ],
-    }
+    p_values = {"exploration": exploration.p_value, "weight": weight.p_value, "draws": likeliest.p_value}
+    return LoopCondition(
+        decisions=decisions,
+        rewards=rewards,
+        mean_reward=_compute_ratio(math.fsum(each.reward_sum for each in arrivals), rewards),
+        answered=answered,
+        arrival_rate=_compute_ratio(answered, decisions),
+        delay=_compute_delay(arrivals, answered),
+        sources=_compute_shares(arrivals, rewards),
+        exploration=exploration,
+        weight=weight,
+        ess=_compute_ratio(_compute_sum(draws, "weight") ** 2, _compute_sum(draws, "weight_squares")),
+        draws=likeliest,
+        warnings=[name for name, p_value in p_values.items() if p_value is not None and p_value < SIGNIFICANCE_LEVEL],
+    )
 
 
-def _to_response(sums: LoopSums) -> dict[str, Any]:
+def _build_health(sums: LoopSums) -> LoopHealth:
     draws, arrivals = _group_by_day(sums.draws), _group_by_day(sums.arrivals)
     days = sorted((draws.keys() | arrivals.keys()) - {None}, reverse=True, key=lambda day: day or 0)
-    return {
-        **_build_scope(draws[None], arrivals[None]),
-        "days": [
-            {"day": _format_date(day), **_build_scope(draws[day], arrivals[day])} for day in days if day is not None
+    return LoopHealth(
+        all=compute_condition(draws[None], arrivals[None]),
+        policies=_compute_by_policy(draws[None], arrivals[None]),
+        days=[
+            DayConditions(
+                day=_format_date(day),
+                all=compute_condition(draws[day], arrivals[day]),
+                policies=_compute_by_policy(draws[day], arrivals[day]),
+            )
+            for day in days
+            if day is not None
         ],
-    }
+    )
 
 
-def _build_scope(draws: list[Draws], arrivals: list[Arrivals]) -> dict[str, Any]:
+def _compute_by_policy(draws: list[Draws], arrivals: list[Arrivals]) -> dict[str, LoopCondition]:
     names = sorted({each.policy for each in draws} | {each.policy for each in arrivals})
     return {
-        "all": compute_condition(draws, arrivals),
-        "policies": {
-            name: compute_condition(
-                [each for each in draws if each.policy == name], [each for each in arrivals if each.policy == name]
-            )
-            for name in names
-        },
+        name: compute_condition(
+            [each for each in draws if each.policy == name], [each for each in arrivals if each.policy == name]
+        )
+        for name in names
     }
 
 
-def _compute_weight(draws: list[Draws], decisions: int) -> dict[str, float | None]:
+def _compute_weight(draws: list[Draws], decisions: int) -> WeightCheck:
     mean, expected = (
         _compute_ratio(_compute_sum(draws, "weight"), decisions),
         _compute_ratio(_compute_sum(draws, "support"), decisions),
@@ -108,7 +190,7 @@ def _compute_weight(draws: list[Draws], decisions: int) -> dict[str, float | Non
         error = math.sqrt(spread / (decisions - 1))
         if error > 0.0 and decisions * spread >= MIN_EXPECTED:
             p_value = compute_p_value(((mean - expected) / error) ** 2, 1)
-    return {"mean": mean, "stderr": error, "expected": expected, "p_value": p_value}
+    return WeightCheck(mean=mean, stderr=error, expected=expected, p_value=p_value)
 
 
 def _compute_bin(draws: list[Draws], part: int) -> tuple[float, float, float]:
@@ -116,16 +198,16 @@ def _compute_bin(draws: list[Draws], part: int) -> tuple[float, float, float]:
     return _compute_sum(in_bin, "picked"), _compute_sum(in_bin, "likeliest"), _compute_sum(in_bin, "variance")
 
 
-def _compute_chi_square(counts: list[tuple[float, float, float]]) -> tuple[float | None, int, float | None]:
+def _compute_chi_square(counts: list[tuple[float, float, float]]) -> DrawCheck:
     """χ² of (observed, expected, variance), its degrees of freedom and its p-value, where the variance is enough."""
     terms = [(observed - mean) ** 2 / variance for observed, mean, variance in counts if variance >= MIN_EXPECTED]
     if not terms:
-        return None, 0, None
+        return DrawCheck(chi_square=None, freedom=0, p_value=None)
     statistic = math.fsum(terms)
-    return statistic, len(terms), compute_p_value(statistic, len(terms))
+    return DrawCheck(chi_square=statistic, freedom=len(terms), p_value=compute_p_value(statistic, len(terms)))
 
 
-def _compute_delay(arrivals: list[Arrivals], answered: int) -> dict[str, float] | None:
+def _compute_delay(arrivals: list[Arrivals], answered: int) -> DelayQuantiles | None:
     """Quantiles of the seconds from decision to reward, to within 9 % of 1 s + the delay."""
     if answered <= 0:
         return None
@@ -133,13 +215,14 @@ def _compute_delay(arrivals: list[Arrivals], answered: int) -> dict[str, float] 
     for each in arrivals:
         if each.bucket != NO_DECISION:
             counts[each.bucket] += each.rewards
-    quantiles, passed = {}, 0
+    quantiles: dict[str, float] = {}
+    passed = 0
     wanted = list(_QUANTILES.items())
     for bucket in sorted(counts):
         passed += counts[bucket]
         while wanted and passed >= wanted[0][1] * answered:
             quantiles[wanted.pop(0)[0]] = compute_delay(bucket)
-    return quantiles
+    return DelayQuantiles(**quantiles)
 
 
 def _compute_shares(arrivals: list[Arrivals], rewards: int) -> dict[str, float]:

@@ -1,30 +1,63 @@
 """Policies: what is configured, which one un-named requests mean, and how that came about."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 from bandstand.bandit.policies import Policy
-from bandstand.service import promotion
 from bandstand.service.context import ServiceContext
+from bandstand.service.promotion import ActivePolicyStatus, PromotionEntry, get_active, list_promotions
+
+PriorKind = Literal["standard", "population"]
 
 _MAX_PROMOTIONS = 100
 
 
-def build_overview(deployment: ServiceContext) -> dict[str, Any]:
-    """The active policy, the newest changes of it (the newest first), and every policy."""
-    newest = deployment.promotions[: -_MAX_PROMOTIONS - 1 : -1]
-    return {
-        **promotion.get_active(deployment),
-        "promotions": [promotion.to_entry(deployment, each) for each in newest],
-        "policies": list_policies(deployment),
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyDescription:
+    """A configured policy.
 
-
-def list_policies(deployment: ServiceContext) -> list[dict[str, Any]]:
-    """Every configured policy, its definition and the names it goes by.
-
-    ``share`` is the share of the users whose un-named requests mean it; ``active`` says whether there are any, and
-    ``shadow`` whether it looks at what others decide.
+    Attributes:
+        active: whether un-named requests mean it, of all users or of some.
+        share: the share of the users whose un-named requests mean it.
+        shadow: whether it looks at what other policies decide.
+        prior: what a new user starts from; ``None`` where the policy believes nothing of users.
+        schema: the name of its feature schema.
     """
+
+    name: str
+    kind: str
+    hash: str
+    active: bool
+    share: float
+    shadow: bool
+    aliases: Sequence[str]
+    parameters: Mapping[str, float]
+    prior: PriorKind | None
+    schema: str
+    schema_hash: str
+    feature_labels: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyOverview(ActivePolicyStatus):
+    """The active policy, the newest 100 changes of it (the newest first), and every policy."""
+
+    promotions: Sequence[PromotionEntry]
+    policies: Sequence[PolicyDescription]
+
+
+def build_overview(deployment: ServiceContext) -> PolicyOverview:
+    """Which policy is active, how that came about, and what else is configured."""
+    return PolicyOverview(
+        **asdict(get_active(deployment)),
+        promotions=list_promotions(deployment, _MAX_PROMOTIONS),
+        policies=list_policies(deployment),
+    )
+
+
+def list_policies(deployment: ServiceContext) -> list[PolicyDescription]:
+    """Every configured policy, its definition and the names it goes by."""
     aliases: dict[str, list[str]] = {}
     for alias, name in deployment.catalogue.aliases.items():
         aliases.setdefault(name, []).append(alias)
@@ -32,25 +65,25 @@ def list_policies(deployment: ServiceContext) -> list[dict[str, Any]]:
     shares = {deployment.active_policy: 1.0} if experiment is None else experiment.compute_shares()
     in_shadow = () if deployment.shadows is None else deployment.shadows.policies
     return [
-        {
-            "name": policy.name,
-            "kind": policy.kind,
-            "hash": policy.hash,
-            "active": policy.name in shares,
-            "share": shares.get(policy.name, 0.0),
-            "shadow": policy in in_shadow,
-            "aliases": aliases.get(policy.name, []),
-            "parameters": dict(policy.parameters),
-            "prior": _get_prior_kind(policy),
-            "schema": policy.schema.name,
-            "schema_hash": policy.schema.hash,
-            "feature_labels": list(policy.schema.weight_labels),
-        }
+        PolicyDescription(
+            name=policy.name,
+            kind=policy.kind,
+            hash=policy.hash,
+            active=policy.name in shares,
+            share=shares.get(policy.name, 0.0),
+            shadow=policy in in_shadow,
+            aliases=aliases.get(policy.name, []),
+            parameters=dict(policy.parameters),
+            prior=_get_prior_kind(policy),
+            schema=policy.schema.name,
+            schema_hash=policy.schema.hash,
+            feature_labels=list(policy.schema.weight_labels),
+        )
         for policy in deployment.catalogue.policies.values()
     ]
 
 
-def _get_prior_kind(policy: Policy) -> str | None:
+def _get_prior_kind(policy: Policy) -> PriorKind | None:
     """What a user starts from; None where the policy believes nothing of users."""
     if "prior" not in policy.options:
         return None

@@ -1,14 +1,35 @@
 """Promotion: make another policy the active one, at once and for good, and go back."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 from bandstand.errors import PromotionRefusedError
 from bandstand.service.context import ServiceContext, format_time
 from bandstand.store.tables.promotions import Promotion
 
 
-async def promote(deployment: ServiceContext, policy: str, client: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivePolicyStatus:
+    """Which policy is active, since when, and by whom; the latter two are ``None`` where no promotion made it so."""
+
+    active: str
+    since: str | None
+    by: str | None
+    pinned_by: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionEntry:
+    """One change of the active policy: ``policy`` was active from then on."""
+
+    ts: str
+    by: str
+    action: Literal["promote", "demote"]
+    policy: str
+    instead_of: str
+
+
+async def promote(deployment: ServiceContext, policy: str, client: str) -> ActivePolicyStatus:
     """Make ``policy`` the one that un-named requests mean, and write down who did. Idempotent.
 
     Raises:
@@ -26,7 +47,7 @@ async def promote(deployment: ServiceContext, policy: str, client: str) -> dict[
         return get_active(deployment)
 
 
-async def demote(deployment: ServiceContext, policy: str, client: str) -> dict[str, Any]:
+async def demote(deployment: ServiceContext, policy: str, client: str) -> ActivePolicyStatus:
     """Go back from ``policy`` to what was promoted before it, or to the default. Idempotent: another is left active.
 
     Raises:
@@ -48,26 +69,29 @@ async def demote(deployment: ServiceContext, policy: str, client: str) -> dict[s
         return get_active(deployment)
 
 
-def get_active(deployment: ServiceContext) -> dict[str, Any]:
-    """Which policy is active, since when, and by whom; the latter two are ``None`` where no promotion made it so."""
+def get_active(deployment: ServiceContext) -> ActivePolicyStatus:
+    """Which policy is active now."""
     newest = deployment.promotions[-1] if deployment.promotions and deployment.pinned_by is None else None
-    return {
-        "active": deployment.active_policy,
-        "since": None if newest is None else format_time(newest.ts),
-        "by": None if newest is None else newest.client,
-        "pinned_by": deployment.pinned_by,
-    }
+    return ActivePolicyStatus(
+        active=deployment.active_policy,
+        since=None if newest is None else format_time(newest.ts),
+        by=None if newest is None else newest.client,
+        pinned_by=deployment.pinned_by,
+    )
 
 
-def to_entry(deployment: ServiceContext, promotion: Promotion) -> Mapping[str, Any]:
-    """A change of the active policy, as the wire has it."""
-    return {
-        "ts": format_time(promotion.ts),
-        "by": promotion.client,
-        "action": promotion.action,
-        "policy": promotion.policy or deployment.default_policy,
-        "instead_of": promotion.instead_of,
-    }
+def list_promotions(deployment: ServiceContext, limit: int) -> list[PromotionEntry]:
+    """The newest changes of the active policy, the newest first."""
+    return [
+        PromotionEntry(
+            ts=format_time(each.ts),
+            by=each.client,
+            action=each.action,
+            policy=each.policy or deployment.default_policy,
+            instead_of=each.instead_of,
+        )
+        for each in deployment.promotions[: -limit - 1 : -1]
+    ]
 
 
 def _require_unpinned(deployment: ServiceContext) -> None:

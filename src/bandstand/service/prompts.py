@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bandstand.bandit.arms import RewardSums, compute_thompson_probabilities
 from bandstand.errors import BandstandError, ConfigurationError
@@ -139,69 +140,134 @@ def to_prompt_ref(prompt: Prompt) -> PromptRef:
     return PromptRef(prompt.name, prompt.version, prompt.digest)
 
 
-def list_prompts(prompts: PromptService) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSummary:
+    """One version of a prompt; ``share`` is the probability that a request gets it that names none."""
+
+    name: str
+    version: str
+    description: str
+    digest: str
+    share: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptListing:
+    """Every prompt in service, and the files that were left out."""
+
+    default: str
+    prompts: Sequence[PromptSummary]
+    broken: Sequence[BrokenPrompt]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptDetail:
+    """One version of a prompt with its text; ``parameters`` are the values it needs, each with its meaning."""
+
+    name: str
+    version: str
+    description: str
+    digest: str
+    parameters: Mapping[str, str]
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptVersionStats:
+    """What one wording of a version came to.
+
+    Attributes:
+        version: ``template`` for tips made without a prompt.
+        share: as in :class:`PromptSummary`; ``None`` for a wording that is not in service.
+        decisions: those that picked one of its tips.
+        rewards: those of these decisions that taught.
+        interval: 95 % confidence interval of the mean reward.
+    """
+
+    version: str
+    digest: str
+    in_service: bool
+    share: float | None
+    generations: int
+    tips: int
+    decisions: int
+    rewards: int
+    reaction_rate: float | None
+    mean_reward: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptReport:
+    """What each version came to: those in service first, then earlier wordings and tips made without a prompt."""
+
+    default: str
+    versions: Sequence[PromptVersionStats]
+
+
+def list_prompts(prompts: PromptService) -> PromptListing:
     """Every prompt in service, and the files that were left out."""
     shares = prompts.version_shares
-    return {
-        "default": prompts.default,
-        "prompts": [
-            {
-                "name": prompt.name,
-                "version": prompt.version,
-                "description": prompt.description,
-                "digest": prompt.digest,
-                "share": shares.get(prompt.version, 0.0) if prompt.name == GENERATE else None,
-            }
+    return PromptListing(
+        default=prompts.default,
+        prompts=[
+            PromptSummary(
+                name=prompt.name,
+                version=prompt.version,
+                description=prompt.description,
+                digest=prompt.digest,
+                share=shares.get(prompt.version, 0.0) if prompt.name == GENERATE else None,
+            )
             for prompt in prompts.library
         ],
-        "broken": [broken._asdict() for broken in prompts.library.broken],
-    }
+        broken=prompts.library.broken,
+    )
 
 
-def get_detail(prompts: PromptService, name: str, version: str) -> dict[str, Any]:
+def get_detail(prompts: PromptService, name: str, version: str) -> PromptDetail:
     """One prompt with its text.
 
     Raises:
         UnknownPromptError: there is none.
     """
     prompt = prompts.get(name, version)
-    return {
-        "name": prompt.name,
-        "version": prompt.version,
-        "description": prompt.description,
-        "digest": prompt.digest,
-        "parameters": dict(prompt.parameters),
-        "text": prompt.text,
-    }
+    return PromptDetail(
+        name=prompt.name,
+        version=prompt.version,
+        description=prompt.description,
+        digest=prompt.digest,
+        parameters=dict(prompt.parameters),
+        text=prompt.text,
+    )
 
 
-async def load_stats(deployment: ServiceContext, prompts: PromptService) -> dict[str, Any]:
+async def load_stats(deployment: ServiceContext, prompts: PromptService) -> PromptReport:
     """What each version came to: those in service first, then earlier wordings and tips made without a prompt."""
     totals = {total.prompt: total for total in await deployment.store.load_prompt_totals()}
     current = [to_prompt_ref(prompt) for prompt in prompts.library if prompt.name == GENERATE]
     shares = prompts.version_shares
-    return {
-        "default": prompts.default,
-        "versions": [
+    return PromptReport(
+        default=prompts.default,
+        versions=[
             *(_build_entry(totals.get(ref, PromptTotals(ref)), shares.get(ref.version, 0.0)) for ref in current),
             *(_build_entry(total, None) for ref, total in totals.items() if ref not in current),
         ],
-    }
+    )
 
 
-def _build_entry(total: PromptTotals, share: float | None) -> dict[str, Any]:
+def _build_entry(total: PromptTotals, share: float | None) -> PromptVersionStats:
     earnings = total.reward_sums
     interval = earnings.compute_interval()
-    return {
-        "version": total.prompt.version,
-        "digest": total.prompt.digest,
-        "in_service": share is not None,
-        "share": share,
-        "generations": total.generations,
-        "tips": total.tips,
-        "decisions": total.decisions,
-        "rewards": earnings.count,
-        "reaction_rate": earnings.count / total.decisions if total.decisions else None,
-        "mean_reward": earnings.mean,
-        "interval": None if interval is None else list(interval),
-    }
+    return PromptVersionStats(
+        version=total.prompt.version,
+        digest=total.prompt.digest,
+        in_service=share is not None,
+        share=share,
+        generations=total.generations,
+        tips=total.tips,
+        decisions=total.decisions,
+        rewards=earnings.count,
+        reaction_rate=earnings.count / total.decisions if total.decisions else None,
+        mean_reward=earnings.mean,
+        interval=interval,
+    )

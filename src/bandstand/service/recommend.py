@@ -1,32 +1,31 @@
 """Recommend: write tips and pick one of them, in one call."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bandstand.service.context import ServiceContext
 from bandstand.service.generate import TipWriting, WrittenTips, generate
-from bandstand.service.score import ScoreResult, score
+from bandstand.service.score import score
 
 
-@dataclass(frozen=True, slots=True)
-class RecommendResult:
-    """Tips and the pick among them; no pick where no tip was written."""
+@dataclass(frozen=True, kw_only=True)
+class TipPick:
+    """The pick among tips as ``/score`` says it; ``None`` and no ranking where no tip was written."""
 
-    written: WrittenTips
-    scored: ScoreResult | None
+    tip_id: str | None = None
+    score: float | None = None
+    policy: str | None = None
+    decision_id: str | None = None
+    propensity: float | None = None
+    exploring: bool | None = None
+    ranking: Sequence[Mapping[str, Any]] = ()
 
-    def to_response(self) -> dict[str, Any]:
-        """What the wire says of it: the pick as ``/score`` does, then everything that ``/generate`` does."""
-        scored = self.scored
-        pick = ("tip_id", "score", "policy", "decision_id", "propensity", "exploring")
-        candidates = self.written.candidates
-        return {
-            **{name: None if scored is None else getattr(scored, name) for name in pick},
-            "ranking": [] if scored is None else scored.build_ranking(candidates),
-            **self.written.to_response(),
-        }
+
+@dataclass(frozen=True, kw_only=True)
+class RecommendResult(WrittenTips, TipPick):
+    """The pick, then everything that ``/generate`` says of the tips."""
 
 
 async def recommend(
@@ -42,13 +41,22 @@ async def recommend(
     """
     written = await generate(deployment, writing, request, client=client)
     if not written.candidates:
-        return RecommendResult(written, None)
+        return RecommendResult(**vars(written))
     context = request.get("context", {})
+    candidates = [asdict(candidate) for candidate in written.candidates]
     to_score = {
         "user_id": request["user_id"],
-        "candidates": written.candidates,
+        "candidates": candidates,
         "context": {name: context[name] for name in deployment.catalogue.context_fields if name in context},
     }
+    scored = await score(deployment, to_score, body=json.dumps(to_score).encode(), client=client)
     return RecommendResult(
-        written, await score(deployment, to_score, body=json.dumps(to_score).encode(), client=client)
+        **vars(written),
+        tip_id=scored.tip_id,
+        score=scored.score,
+        policy=scored.policy,
+        decision_id=scored.decision_id,
+        propensity=scored.propensity,
+        exploring=scored.exploring,
+        ranking=scored.build_ranking(candidates),
     )

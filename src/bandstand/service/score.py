@@ -1,4 +1,4 @@
-"""Score: encode the candidates, ask the policy for its distribution, draw once, log, answer."""
+"""Score: have the request decided with its neighbours of the same turn of the loop, and answer after the commit."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bandstand.bandit.choice import choose
-from bandstand.bandit.distribution import hash_to_uniform
-from bandstand.bandit.policies import Policy
-from bandstand.bandit.profile import Profile
 from bandstand.errors import DecisionConflictError, StorageFullError
 from bandstand.service.context import ServiceContext
 from bandstand.store.records import Array, Decision
-
-_EMPTY: dict[str, object] = {}
 
 
 @dataclass(slots=True)
@@ -72,61 +66,23 @@ async def score(
     if own_id is not None and (earlier := await store.find_receipt(own_id)) is not None:
         return _return_earlier(earlier, body, policy and chosen.name)
 
-    profile = store.get_cached_profile(user_id) or await store.load_profile(user_id)
-    # No await from here to `decide`: numbers are handed out in the order of the hand-over.
-    decision = _make_decision(deployment, chosen, profile, request, body, client)
-    if policy is None and deployment.running_experiment is not None:
-        decision.experiment = deployment.running_experiment.seq
-    numbers = decision.numbers
-    captured = None if deployment.shadows is None else deployment.shadows.capture(decision, profile, request)
+    made = None
+    while made is None:
+        if store.get_cached_profile(user_id) is None:
+            await store.load_profile(user_id)
+        made = await deployment.scoring.submit(request, body, client, chosen, is_named=policy is not None)
+    decision = made.decision
     try:
-        stands = await store.decide(decision)
+        stands = await made.stands
     except StorageFullError:
         if not deployment.score_when_full:
             raise
-        return _build_result(decision, numbers, logged=False)
+        return _build_result(decision, made.numbers, logged=False)
     if stands is not decision:  # somebody else's came first, and may even be erased again: look once more
         return await score(deployment, request, body=body, client=client, policy=policy)
-    if captured is not None and deployment.shadows is not None:
-        deployment.shadows.enqueue(captured)
-    return _build_result(decision, numbers)
-
-
-def _make_decision(
-    deployment: ServiceContext, policy: Policy, profile: Profile, request: Mapping[str, Any], body: bytes, client: str
-) -> Decision:
-    candidates = request["candidates"]
-    features = [candidate.get("features", _EMPTY) for candidate in candidates]
-    x = policy.schema.encode(request.get("context", _EMPTY), features)
-    ts = deployment.clock()
-    seq = deployment.store.next_seq(ts)
-    decision_id = request.get("decision_id")
-    own_id = decision_id is not None
-    if decision_id is None:
-        decision_id = deployment.decision_ids.next(seq)
-    seed = hash_to_uniform(deployment.store.secret, decision_id)
-    prior = deployment.get_prior(policy, profile.user_id)
-    distribution, pick, exploring = choose(policy, profile, x, seed, prior=prior, now=ts)
-    probability = distribution.probability
-    return Decision(
-        decision_id=decision_id,
-        own_id=own_id,
-        seq=seq,
-        user_id=profile.user_id,
-        policy=deployment.policy_refs[policy.name],
-        client=client,
-        ts=ts,
-        tip_id=candidates[pick]["id"],
-        pick=pick,
-        exploring=exploring,
-        seed=seed,
-        score=float(distribution.score[pick]),
-        propensity=float(probability[pick]),
-        floor=distribution.floor,
-        body=body,
-        numbers=np.array((distribution.mean, distribution.width, distribution.score, probability)),
-        x=x[pick].copy(),
-    )
+    if made.captured is not None and deployment.shadows is not None:
+        deployment.shadows.enqueue(made.captured)
+    return _build_result(decision, made.numbers)
 
 
 def _return_earlier(earlier: Decision, body: bytes, policy: str | None) -> ScoreResult:

@@ -1,7 +1,8 @@
 """What policies in the shadow would have earned, beside what was earned, on the same decisions."""
 
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from bandstand.service.context import ServiceContext
 from bandstand.store.tables.shadows import ShadowSums
@@ -17,7 +18,43 @@ _ZERO_WEIGHT = 1e-9
 """A mean weight below this is what taking others back left in the sum, not a weight."""
 
 
-async def load_shadow_values(deployment: ServiceContext) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueEstimate:
+    """An estimate of a mean reward and its normal interval of 95 %; no interval of fewer than two rewards."""
+
+    value: float
+    stderr: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowComparison:
+    """A policy in the shadow beside what was served, on the same decisions; see :func:`build_comparison`.
+
+    Attributes:
+        hash: of the definition that the numbers are of.
+        agreement: the share of the decisions in which it would have picked the same.
+        rewarded: the decisions with a reward that stands; what follows is over these.
+        mean_weight: should be 1.
+        ess: (Σ w)²/Σ w².
+        warnings: ``weight`` and ``ess``; see :func:`_collect_warnings`.
+    """
+
+    hash: str
+    decisions: int
+    agreement: float | None
+    rewarded: int
+    live: ValueEstimate | None
+    ips: ValueEstimate | None
+    snips: ValueEstimate | None
+    gain: ValueEstimate | None
+    mean_weight: float | None
+    ess: float | None
+    warnings: Sequence[str]
+
+
+async def load_shadow_values(deployment: ServiceContext) -> Mapping[str, ShadowComparison] | None:
     """Every policy in the shadow, live and estimated, side by side; ``None`` where none is there.
 
     The sums are of its definition as it is configured, from all the times that it was in the shadow.
@@ -26,10 +63,10 @@ async def load_shadow_values(deployment: ServiceContext) -> dict[str, Any] | Non
         return None
     sums = await deployment.store.load_shadow_sums()
     refs = [deployment.policy_refs[policy.name] for policy in deployment.shadows.policies]
-    return {ref.name: {"hash": ref.hash, **build_comparison(sums.get(ref, ShadowSums()))} for ref in refs}
+    return {ref.name: build_comparison(ref.hash, sums.get(ref, ShadowSums())) for ref in refs}
 
 
-def build_comparison(sums: ShadowSums) -> dict[str, Any]:
+def build_comparison(policy_hash: str, sums: ShadowSums) -> ShadowComparison:
     """What sums over n decisions with a reward r and a weight w = π(pick)/p say of the policy π.
 
     *live* is mean(r); *ips* mean(w r) (Horvitz and Thompson 1952); *snips* V = Σ w r/Σ w (Swaminathan and Joachims
@@ -38,49 +75,51 @@ def build_comparison(sums: ShadowSums) -> dict[str, Any]:
     Intervals are normal, of 95 %. The policy learned all the while: each term is of what it would have done then.
     """
     n = sums.rewarded
-    values = dict.fromkeys(("live", "ips", "snips", "gain"), None) if n <= 0 else _compute_values(sums)
+    live, ips, snips, gain = (None, None, None, None) if n <= 0 else _compute_values(sums)
     mean_weight = sums.w / n if n > 0 else None
     ess = sums.w * sums.w / sums.ww if n > 0 and sums.ww > 0.0 else None
-    return {
-        "decisions": sums.decisions,
-        "agreement": sums.agreed / sums.decisions if sums.decisions else None,
-        "rewarded": n,
-        **values,
-        "mean_weight": mean_weight,
-        "ess": ess,
-        "warnings": _collect_warnings(sums, mean_weight, ess),
-    }
+    return ShadowComparison(
+        hash=policy_hash,
+        decisions=sums.decisions,
+        agreement=sums.agreed / sums.decisions if sums.decisions else None,
+        rewarded=n,
+        live=live,
+        ips=ips,
+        snips=snips,
+        gain=gain,
+        mean_weight=mean_weight,
+        ess=ess,
+        warnings=_collect_warnings(sums, mean_weight, ess),
+    )
 
 
-def _compute_values(sums: ShadowSums) -> dict[str, Any]:
+def _compute_values(
+    sums: ShadowSums,
+) -> tuple[ValueEstimate, ValueEstimate, ValueEstimate | None, ValueEstimate | None]:
+    """*live*, *ips*, *snips* and *gain*; the latter two are ``None`` where no weight is left."""
     n = sums.rewarded
     live, ips = sums.r / n, sums.wr / n
     of_live, of_ips = sums.rr - n * live * live, sums.wwrr - n * ips * ips
-    values = {
-        "live": _compute_value(live, of_live, n),
-        "ips": _compute_value(ips, of_ips, n),
-        "snips": None,
-        "gain": None,
-    }
-    if sums.w > _ZERO_WEIGHT * n:
-        snips, mean_weight = sums.wr / sums.w, sums.w / n
-        of_snips = (sums.wwrr - 2 * snips * sums.wwr + snips * snips * sums.ww) / mean_weight**2
-        shared = (sums.wrr - (snips + live) * sums.wr + snips * live * sums.w) / mean_weight
-        values["snips"] = _compute_value(snips, of_snips, n)
-        values["gain"] = _compute_value(snips - live, of_snips - 2 * shared + of_live, n)
-    return values
+    without_weights = _compute_value(live, of_live, n), _compute_value(ips, of_ips, n)
+    if sums.w <= _ZERO_WEIGHT * n:
+        return *without_weights, None, None
+    snips, mean_weight = sums.wr / sums.w, sums.w / n
+    of_snips = (sums.wwrr - 2 * snips * sums.wwr + snips * snips * sums.ww) / mean_weight**2
+    shared = (sums.wrr - (snips + live) * sums.wr + snips * live * sums.w) / mean_weight
+    gain = _compute_value(snips - live, of_snips - 2 * shared + of_live, n)
+    return *without_weights, _compute_value(snips, of_snips, n), gain
 
 
-def _compute_value(value: float, squares: float, n: int) -> dict[str, float | None]:
+def _compute_value(value: float, squares: float, n: int) -> ValueEstimate:
     """An estimate and its interval; ``squares`` is the sum of its n terms' squares, less their mean."""
     stderr = math.sqrt(max(0.0, squares) / (n - 1) / n) if n > 1 else None
     half = None if stderr is None else _NORMAL_QUANTILE * stderr
-    return {
-        "value": value,
-        "stderr": stderr,
-        "low": None if half is None else value - half,
-        "high": None if half is None else value + half,
-    }
+    return ValueEstimate(
+        value=value,
+        stderr=stderr,
+        low=None if half is None else value - half,
+        high=None if half is None else value + half,
+    )
 
 
 def _collect_warnings(sums: ShadowSums, mean_weight: float | None, ess: float | None) -> list[str]:

@@ -1,15 +1,70 @@
 """Stats: what has been learned, of one user or of the deployment."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from bandstand.bandit.profile import PolicyState
 from bandstand.service import experiment, judgements, loop, shadow_value
 from bandstand.service.context import ServiceContext, format_time
+from bandstand.store.records import PolicyTotals
 
 
-async def load_user_stats(deployment: ServiceContext, user_id: str, policy: str | None = None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserPolicyStats:
+    """What one policy knows of one user.
+
+    Attributes:
+        theta: the posterior's mean, one number for each of ``feature_labels``.
+        last_updated: of the newest decision or reward; ``None`` for a user never met.
+        exploration_rate: the share of the decisions that the uniform branch drew.
+    """
+
+    user_id: str
+    pulls: int
+    reward_count: int
+    cumulative_reward: float
+    estimated_mean_reward: float
+    theta: Sequence[float]
+    last_updated: str | None
+    policy: str
+    exploration_rate: float
+    feature_labels: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyUsage:
+    """What one policy did in the whole deployment."""
+
+    decisions: int
+    exploration_rate: float
+    rewards: int
+    mean_reward: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentSummary:
+    """What all policies did for all users.
+
+    Attributes:
+        policies: by name.
+        experiment: ``None`` while none runs.
+        shadows: by name; ``None`` where no policy is in the shadow.
+        judge: what became of turns; ``None`` where none are taken.
+    """
+
+    users: int
+    decisions: int
+    rewards: int
+    policies: Mapping[str, PolicyUsage]
+    experiment: experiment.ExperimentStatus | None
+    shadows: Mapping[str, shadow_value.ShadowComparison] | None
+    loop: loop.LoopHealth
+    judge: judgements.JudgeCoverage | None
+
+
+async def load_user_stats(deployment: ServiceContext, user_id: str, policy: str | None = None) -> UserPolicyStats:
     """What one policy knows of one user; zeros for a user never met (that is no error).
 
     Raises:
@@ -21,38 +76,39 @@ async def load_user_stats(deployment: ServiceContext, user_id: str, policy: str 
     state = known or PolicyState()
     prior, now = deployment.get_prior(chosen, user_id), deployment.clock()
     theta = np.zeros(chosen.schema.shape) if known is None else known.get_posterior(prior, now).mean
-    return {
-        "user_id": user_id,
-        "pulls": state.pulls,
-        "reward_count": state.reward_count,
-        "cumulative_reward": state.cumulative_reward,
-        "estimated_mean_reward": state.cumulative_reward / state.reward_count if state.reward_count else 0.0,
-        "theta": np.broadcast_to(theta, chosen.schema.shape).ravel().tolist(),
-        "last_updated": format_time(state.last_updated),
-        "policy": chosen.name,
-        "exploration_rate": state.explores / state.pulls if state.pulls else 0.0,
-        "feature_labels": list(chosen.schema.weight_labels),
-    }
+    return UserPolicyStats(
+        user_id=user_id,
+        pulls=state.pulls,
+        reward_count=state.reward_count,
+        cumulative_reward=state.cumulative_reward,
+        estimated_mean_reward=state.cumulative_reward / state.reward_count if state.reward_count else 0.0,
+        theta=np.broadcast_to(theta, chosen.schema.shape).ravel().tolist(),
+        last_updated=format_time(state.last_updated),
+        policy=chosen.name,
+        exploration_rate=state.explores / state.pulls if state.pulls else 0.0,
+        feature_labels=list(chosen.schema.weight_labels),
+    )
 
 
-async def load_deployment_stats(deployment: ServiceContext, *, days: int = loop.DAYS) -> dict[str, Any]:
+async def load_deployment_stats(deployment: ServiceContext, *, days: int = loop.DAYS) -> DeploymentSummary:
     """Users, decisions and rewards of the whole deployment, by policy; the loop's health by day for ``days``."""
     totals = await deployment.store.load_policy_totals()
-    return {
-        "users": await deployment.store.count_users(),
-        "decisions": sum(total.decisions for total in totals.values()),
-        "rewards": sum(total.rewards for total in totals.values()),
-        "policies": {
-            name: {
-                "decisions": total.decisions,
-                "exploration_rate": total.explores / total.decisions if total.decisions else 0.0,
-                "rewards": total.rewards,
-                "mean_reward": total.reward_sum / total.rewards if total.rewards else 0.0,
-            }
-            for name, total in sorted(totals.items())
-        },
-        "experiment": await experiment.load_experiment_status(deployment),
-        "shadows": await shadow_value.load_shadow_values(deployment),
-        "loop": await loop.load_loop_health(deployment, days),
-        "judge": None if deployment.judge_worker is None else await judgements.load_coverage(deployment.judge_worker),
-    }
+    return DeploymentSummary(
+        users=await deployment.store.count_users(),
+        decisions=sum(total.decisions for total in totals.values()),
+        rewards=sum(total.rewards for total in totals.values()),
+        policies={name: _build_usage(total) for name, total in sorted(totals.items())},
+        experiment=await experiment.load_experiment_status(deployment),
+        shadows=await shadow_value.load_shadow_values(deployment),
+        loop=await loop.load_loop_health(deployment, days),
+        judge=None if deployment.judge_worker is None else await judgements.load_coverage(deployment.judge_worker),
+    )
+
+
+def _build_usage(total: PolicyTotals) -> PolicyUsage:
+    return PolicyUsage(
+        decisions=total.decisions,
+        exploration_rate=total.explores / total.decisions if total.decisions else 0.0,
+        rewards=total.rewards,
+        mean_reward=total.reward_sum / total.rewards if total.rewards else 0.0,
+    )

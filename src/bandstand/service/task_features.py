@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from bandstand.bandit.columns import MAX_MAGNITUDE, Field
-from bandstand.definition import is_integer, is_number
 from bandstand.generate.tasks import task_id
 
 _MAX_TEXT_CHARS = 256
@@ -34,12 +33,11 @@ def build_task_features(
 
 
 def _is_valid(value: object, field: Field) -> bool:
-    if field.type == "boolean":
-        return isinstance(value, bool)
-    if field.type == "string":
-        return isinstance(value, str) and len(value) <= _MAX_TEXT_CHARS
-    if not (is_integer(value) or (field.type == "number" and is_number(value))):
+    """Whether a request might hold the value: within the field's limits, or where it has none, within the model's."""
+    if not field.is_valid(value):
         return False
+    if isinstance(value, str):
+        return len(value) <= _MAX_TEXT_CHARS
     low = -MAX_MAGNITUDE if field.minimum is None else field.minimum
     high = MAX_MAGNITUDE if field.maximum is None else field.maximum
-    return low <= value <= high
+    return isinstance(value, int | float) and low <= value <= high

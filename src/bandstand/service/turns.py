@@ -9,6 +9,7 @@ from bandstand.judge.turn import Turn
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.service.context import ServiceContext
 from bandstand.service.reward import build_reward_event, hash_body
+from bandstand.store.ids import format_id
 from bandstand.store.tables.judgements import AcceptedTurn, JudgedTurn
 
 _NONCE_BYTES = 8
@@ -64,7 +65,7 @@ async def accept(
         return AcceptedTurn(earlier, "key")
     return await worker.accept(
         JudgedTurn(
-            judgement_id=f"{0:016x}{secrets.token_hex(_NONCE_BYTES)}",
+            judgement_id=format_id(0, secrets.token_hex(_NONCE_BYTES)),
             seq=0,
             user_id=event.user_id,
             policy=event.policy,

@@ -1,6 +1,8 @@
 """Users: list them, reset one, erase one."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 from bandstand.service.context import ServiceContext
 
@@ -12,10 +14,39 @@ UNREACHABLE = (
 UNREACHABLE_LOG = "the write-ahead log, until those who read the ledger now have finished"
 
 
-async def list_users(deployment: ServiceContext, prefix: str, after: int, limit: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class KnownUser:
+    """A user that the ledger knows."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserList:
+    """A page of known users in order of first sight; ``next`` is the ``after`` of the next page."""
+
+    users: Sequence[KnownUser]
+    next: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasureReceipt:
+    """What an erasure did.
+
+    Attributes:
+        erased: how much of each kind went.
+        unreachable: what may still hold something and cannot be reached from here.
+    """
+
+    ok: Literal[True] = True
+    erased: Mapping[str, int]
+    unreachable: Sequence[str]
+
+
+async def list_users(deployment: ServiceContext, prefix: str, after: int, limit: int) -> UserList:
     """A page of known user ids, in order of first sight."""
     page = await deployment.store.list_users(prefix, after, limit)
-    return {"users": [{"user_id": user_id} for user_id in page.users], "next": page.next}
+    return UserList(users=[KnownUser(user_id) for user_id in page.users], next=page.next)
 
 
 async def reset(deployment: ServiceContext, user_id: str, client: str) -> None:
@@ -24,24 +55,13 @@ async def reset(deployment: ServiceContext, user_id: str, client: str) -> None:
     deployment.population.apply_reset(user_id)
 
 
-async def erase(deployment: ServiceContext, user_id: str, client: str) -> dict[str, Any]:
+async def erase(deployment: ServiceContext, user_id: str, client: str) -> ErasureReceipt:
     """Delete everything held about the user; the receipt counts what went and names what this cannot reach."""
     erasure = await deployment.store.erase(user_id, client)
     priors = await deployment.population.apply_erasure(user_id)
-    return {
-        "ok": True,
-        "erased": {
-            "decisions": erasure.decisions,
-            "rewards": erasure.rewards,
-            "marks": erasure.marks,
-            "documents": erasure.documents,
-            "generations": erasure.generations,
-            "revocations": erasure.revocations,
-            "turns": erasure.turns,
-            "verdicts": erasure.verdicts,
-            "enrolments": erasure.enrolments,
-            "shadows": erasure.shadows,
-            "priors": priors,
-        },
-        "unreachable": [*UNREACHABLE, *([] if erasure.log_emptied else [UNREACHABLE_LOG])],
-    }
+    counts = asdict(erasure)
+    log_emptied = counts.pop("log_emptied")
+    return ErasureReceipt(
+        erased={**counts, "priors": priors},
+        unreachable=[*UNREACHABLE, *([] if log_emptied else [UNREACHABLE_LOG])],
+    )

@@ -5,10 +5,6 @@ when its standard input does: when it is stopped here, and when the service dies
 """
 
 import asyncio
-import contextlib
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +13,7 @@ from typing import Any
 import structlog
 
 from bandstand.bandit.catalogue import Catalogue
+from bandstand.child_process import build_python_command, close_input, start_idle_child, wait_or_kill
 from bandstand.errors import BandstandError, FieldError, InvalidRequestError, OverloadedError
 from bandstand.simulate.errors import UnknownRunError
 from bandstand.simulate.judges.judge_prompt import with_prompt
@@ -30,8 +27,6 @@ MAX_DECISIONS: Mapping[str, int] = {"rule": 20_000_000, "llm": 20_000}
 
 MAX_EVENTS = 1_000_000
 
-_LOWEST_PRIORITY = 19
-_STOP_S = 5.0
 _PAUSE_S = 5.0
 _MAX_REASON_CHARS = 300
 
@@ -60,7 +55,7 @@ class BackgroundRuns:
         self._state_dir = state_dir
         self._catalogue = catalogue
         self._clock = clock
-        self._child: tuple[int, subprocess.Popen[bytes]] | None = None
+        self._child: tuple[int, asyncio.subprocess.Process] | None = None
         self._starting = asyncio.Lock()
         self._wakeup = asyncio.Event()
         self._player: asyncio.Task[None] | None = None
@@ -77,7 +72,8 @@ class BackgroundRuns:
                 self._player.cancel()
             await asyncio.gather(self._player, return_exceptions=True)
         if self._child is not None:
-            await self._stop_child(self._child[1])
+            close_input(self._child[1])
+            await wait_or_kill(self._child[1])
         await self._interrupt_all()
 
     async def start(self, document: Mapping[str, Any], client: str) -> SimulationRun:
@@ -174,40 +170,23 @@ class BackgroundRuns:
 
     async def _run_child(self, run: int) -> None:
         async with self._starting:
-            child = await asyncio.to_thread(self._start_child, run)
+            child = await self._start_child(run)
             self._child = run, child
-        why = await asyncio.to_thread(_read_last_line, child)
+        why = await _read_last_line(child)
         self._child = None
         if await asyncio.to_thread(self._simulations.fail, run, why, self._clock()):
             log.error("simulation failed", simulation=run, reason=why)
 
-    def _start_child(self, run: int) -> subprocess.Popen[bytes]:
+    async def _start_child(self, run: int) -> asyncio.subprocess.Process:
         words = ["simulate", "--resume", str(run), "--supervised", "--state-dir", str(self._state_dir)]
-        child = subprocess.Popen(  # noqa: S603 (ourselves)
-            [sys.executable, "-m", "bandstand", *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # a Ctrl-C at the service's terminal is for the service
+        return await start_idle_child(
+            build_python_command(*words), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
         )
-        with contextlib.suppress(OSError):  # it may be gone already
-            os.setpriority(os.PRIO_PROCESS, child.pid, _LOWEST_PRIORITY)
-            if sys.platform == "linux":  # there, even the nicest keeps a core for a few milliseconds once it has it
-                os.sched_setscheduler(child.pid, os.SCHED_IDLE, os.sched_param(0))
-        return child
 
     def _close_child_input(self, run: int) -> None:
         """Let the child of a run know at once, rather than at its next write."""
         if self._child is not None and self._child[0] == run:
-            _close_input(self._child[1])
-
-    async def _stop_child(self, child: subprocess.Popen[bytes]) -> None:
-        _close_input(child)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            await asyncio.to_thread(child.wait, _STOP_S)
-        if child.poll() is None:
-            child.kill()
-            await asyncio.to_thread(child.wait)
+            close_input(self._child[1])
 
 
 def _require_size(plan: Plan) -> None:
@@ -230,15 +209,9 @@ def _require_size(plan: Plan) -> None:
         raise InvalidRequestError(faults[0].message, faults)
 
 
-def _close_input(child: subprocess.Popen[bytes]) -> None:
-    if child.stdin is not None:
-        with contextlib.suppress(OSError):
-            child.stdin.close()
-
-
-def _read_last_line(child: subprocess.Popen[bytes]) -> str:
+async def _read_last_line(child: asyncio.subprocess.Process) -> str:
     """Wait for a child that is ending, and give the last line it wrote, or else how it ended."""
-    with child:  # closes its pipes
-        said = b"" if child.stderr is None else child.stderr.read()
+    said = b"" if child.stderr is None else await child.stderr.read()
+    code = await child.wait()
     lines = said.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1][:_MAX_REASON_CHARS] if lines else f"its process ended with exit code {child.returncode}"
+    return lines[-1][:_MAX_REASON_CHARS] if lines else f"its process ended with exit code {code}"

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, get_args
 from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.judge.gate import TAU, GateMode
 from bandstand.simulate.errors import make_invalid_request
+from bandstand.simulate.limits import MAX_USERS
 from bandstand.simulate.world.chat import load_taxonomy
 from bandstand.simulate.world.persona import Persona, build_personas, expand_personas, make_personas
 from bandstand.simulate.world.reaction import ACTIONS
@@ -22,7 +23,6 @@ _EVENTS = ("none", "sample", "all")
 _TIERS: tuple[ChatTier, ...] = get_args(ChatTier)
 _GATES: tuple[GateMode, ...] = get_args(GateMode)
 _BY_TRUTH = " by truth"
-_MAX_USERS = 10_000  # all of a world are in memory at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,7 @@ class Plan:
                 "must name at least one policy, and none twice",
                 0 < len(self.policies) == len({*self.policies}),
             ),
-            ("personas", f"must be 1 to {_MAX_USERS}", 1 <= self.personas <= _MAX_USERS),
+            ("personas", f"must be 1 to {MAX_USERS}", 1 <= self.personas <= MAX_USERS),
             ("seeds", "must be 1 or more", self.seeds >= 1),
             ("first_seed", "must be 0 or more", self.first_seed >= 0),
             ("events", f"must be one of {', '.join(_EVENTS)}", self.events in _EVENTS),

@@ -1,7 +1,10 @@
-"""What a store promises: the protocol that every use case is written against."""
+"""What a store promises: the protocol that every use case is written against, in a part for each kind of event.
 
-from collections.abc import Collection, Mapping
-from typing import Protocol
+A second engine implements :class:`Store` in another way and keeps the same laws (``tests/store/checks.py``).
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, Protocol
 
 from bandstand.bandit.profile import Profile
 from bandstand.errors import WrongPolicyError
@@ -16,6 +19,16 @@ from bandstand.store.records import (
     UserPage,
 )
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals
+from bandstand.store.tables.judgements import (
+    AcceptedTurn,
+    Conclusion,
+    JudgedTurn,
+    JudgementState,
+    Settlement,
+    TurnOutcome,
+    TurnPage,
+    TurnTotals,
+)
 from bandstand.store.tables.loop_health import LoopSums
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
@@ -23,15 +36,8 @@ from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 
 
-class Store(Protocol):
-    """Profiles and the events that made them.
-
-    A method that takes an event returns after the event is committed as the store's durability promises, and the
-    profile in memory moves only then. Events of one process are committed in the order in which they were handed over.
-    """
-
-    secret: bytes
-    """Keys the draws of this deployment."""
+class UserRegister(Protocol):
+    """Users: what is known of each, and what operators do to them."""
 
     def get_cached_profile(self, user_id: str) -> Profile | None:
         """The user's profile if it is in memory now."""
@@ -39,25 +45,59 @@ class Store(Protocol):
     async def load_profile(self, user_id: str) -> Profile:
         """The user's profile; an empty one for a user never met."""
 
-    def next_seq(self, ts: float) -> int:
-        """The number of an event about to be handed over."""
+    async def list_users(self, prefix: str, after: int, limit: int) -> UserPage:
+        """Known users whose id starts with ``prefix``, in order of first sight, from the cursor ``after``."""
 
-    async def decide(self, decision: Decision) -> Decision:
-        """Log a decision and count it.
+    async def count_users(self) -> int:
+        """How many users had an event."""
+
+    async def reset(self, user_id: str, client: str) -> None:
+        """Forget what every policy learned about the user. Idempotent."""
+
+    async def erase(self, user_id: str, client: str) -> Erasure:
+        """Delete everything about the user and leave a tombstone. Idempotent."""
+
+
+class DecisionLog(Protocol):
+    """Decisions, by their ids and by their users."""
+
+    def next_seq(self, ts: float) -> int:
+        """The number of an event about to be submitted."""
+
+    def decide(self, decision: Decision) -> Awaitable[Decision]:
+        """Log a decision and count it: submitted by the call, and committed once what it returns has been awaited.
+
+        The user must be in memory, and no await may lie between :meth:`next_seq` and this call.
 
         Returns:
-            The decision that stands under its id: the given one, or, for a caller's own id, the one already there.
+            To be awaited: the decision that stands under its id, which is the given one, or, for a caller's own id, the
+            one already there.
 
         Raises:
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
 
+    async def find_decision(self, decision_id: str) -> Decision | None:
+        """The decision of that id with its reward; ``body`` and ``numbers`` may be absent."""
+
+    async def find_receipt(self, decision_id: str) -> Decision | None:
+        """The decision of that id in full, as logged."""
+
+    async def list_history(self, user_id: str, limit: int) -> list[Decision]:
+        """The user's newest decisions after the last reset, oldest first."""
+
+
+class RewardLog(Protocol):
+    """Rewards, once for their decision and once for their Idempotency-Key."""
+
     async def reward(self, reward: Reward) -> AcceptedReward:
-        """Log a reward and teach it, once for its decision and once for its Idempotency-Key.
+        """Log a reward and teach it, once.
 
         Raises:
             UnknownDecisionError: the decision is gone (erased meanwhile), or another user's.
             WrongPolicyError: another policy made the decision.
+            RewardPendingError: a turn holds the decision.
+            IdempotencyMismatchError: the key was spent on a turn.
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
 
@@ -67,6 +107,10 @@ class Store(Protocol):
         Raises:
             IdempotencyMismatchError: what came with it was no such reward.
         """
+
+
+class UndoLog(Protocol):
+    """Rewards taken back, and the records of who did so."""
 
     async def select_rewards(self, selection: Selection) -> SelectedRewards:
         """The rewards that an operator means, and what of them can be taken back.
@@ -100,14 +144,9 @@ class Store(Protocol):
     async def list_undos(self, before: int, limit: int) -> list[UndoRecord]:
         """Records of undos, the newest first, from before the event ``before``."""
 
-    async def find_decision(self, decision_id: str) -> Decision | None:
-        """The decision of that id with its reward; ``body`` and ``numbers`` may be absent."""
 
-    async def find_receipt(self, decision_id: str) -> Decision | None:
-        """The decision of that id in full, as logged."""
-
-    async def list_history(self, user_id: str, limit: int) -> list[Decision]:
-        """The user's newest decisions after the last reset, oldest first."""
+class GenerationLog(Protocol):
+    """Generations, and what came of each prompt."""
 
     async def log_generation(self, generation: LoggedGeneration) -> bool:
         """Log a generation, unless its user was erased after it began; returns whether it was logged.
@@ -116,26 +155,12 @@ class Store(Protocol):
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
 
-    async def reset(self, user_id: str, client: str) -> None:
-        """Forget what every policy learned about the user. Idempotent."""
-
-    async def erase(self, user_id: str, client: str) -> Erasure:
-        """Delete everything about the user and leave a tombstone. Idempotent."""
-
-    async def list_users(self, prefix: str, after: int, limit: int) -> UserPage:
-        """Known users whose id starts with ``prefix``, in order of first sight, from the cursor ``after``."""
-
-    async def count_users(self) -> int:
-        """How many users had an event."""
-
-    async def load_policy_totals(self) -> dict[str, PolicyTotals]:
-        """Deployment-wide counts by policy."""
-
-    async def load_loop_sums(self, days: int) -> LoopSums:
-        """Sums that tell whether the learning loop is sound, by policy, and by day for the newest ``days``."""
-
     async def load_prompt_totals(self) -> list[PromptTotals]:
         """What each prompt came to, in order of first use."""
+
+
+class DeploymentLog(Protocol):
+    """What is no single user's: promotions, experiments, policies in the shadow, counts over all users."""
 
     async def log_promotion(self, promotion: Promotion) -> None:
         """Log a change of the active policy, synced."""
@@ -157,7 +182,7 @@ class Store(Protocol):
         """Say which policies are in the shadow from now on: every reward of another policy teaches them too."""
 
     def log_shadows(self, decision: Decision, shadow_picks: Collection[Shadow]) -> None:
-        """Log what policies in the shadow would have done with a decision that was handed over; nobody waits for it.
+        """Log what policies in the shadow would have done with a decision that was submitted; nobody waits for it.
 
         Raises:
             OverloadedError, StorageUnavailableError: it is not logged.
@@ -169,14 +194,146 @@ class Store(Protocol):
     async def load_shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
         """What came of it, of every definition of a policy that was ever in the shadow."""
 
-    def status(self) -> StoreStatus:
-        """How the store is doing now."""
+    async def load_policy_totals(self) -> dict[str, PolicyTotals]:
+        """Deployment-wide counts by policy."""
+
+    async def load_loop_sums(self, days: int) -> LoopSums:
+        """Sums that tell whether the learning loop is sound, by policy, and by day for the newest ``days``."""
+
+
+class TurnQueue(Protocol):
+    """Turns that wait for a judge, and what their judging costs."""
+
+    async def accept(self, judgement: JudgedTurn) -> AcceptedTurn:
+        """Log a turn, once for its request; it is synced when this returns, and holds its decision.
+
+        Raises:
+            UnknownDecisionError: the decision is gone, or another user's.
+            WrongPolicyError: another policy made it.
+            AlreadyRewardedError: it has a reward.
+            RewardPendingError: another turn holds it.
+            IdempotencyMismatchError: the key was spent on something else than a turn.
+            OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
+        """
+
+    async def find_turn_by_key(self, key: tuple[str, str]) -> JudgedTurn | None:
+        """The turn that came with that Idempotency-Key, named by scope and key; nothing is logged.
+
+        Raises:
+            IdempotencyMismatchError: what came with it was no turn.
+        """
+
+    async def retry_judgement(self, judgement: JudgedTurn) -> bool:
+        """Let an unscored turn wait for the judge again; returns whether it does.
+
+        Raises:
+            AlreadyRewardedError, RewardPendingError: its decision is not free any more.
+            OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
+        """
+
+    async def list_waiting(self) -> list[tuple[int, str, int]]:
+        """Every turn that waits, oldest first: its event number, its user, how often it was tried."""
+
+    async def load_waiting(self, seqs: Collection[int]) -> list[JudgedTurn]:
+        """Those of the judgements that still wait, each with its turn."""
+
+    async def record_attempt(self, judgement: JudgedTurn, reservation: Settlement | None, day: int) -> None:
+        """Log that a turn is about to be judged, and what that may cost on that day (days since the epoch)."""
+
+    async def reserve(self, reservation: Settlement, day: int) -> None:
+        """Log what a call may cost."""
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Replace a reservation by what it came to."""
+
+    async def load_spending(self, day: int) -> tuple[int, float]:
+        """Tokens and US dollars of a day, with what is still reserved."""
+
+
+class JudgementLog(Protocol):
+    """What is made of turns."""
+
+    async def apply_conclusion(
+        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: Callable[[], bool] = lambda: True
+    ) -> TurnOutcome | None:
+        """Log what is made of a judgement, teach it, and take back what it taught before, all in one commit.
+
+        A judgement is concluded by one caller at a time.
+
+        Args:
+            judgement: as it stands in the ledger.
+            conclusion: what is made of it.
+            allow_update: asked last, before a reward that would teach is submitted.
+
+        Returns:
+            What became of it; ``None`` where its user has been erased.
+
+        Raises:
+            AlreadyRewardedError: it would teach, and its decision has got another reward meanwhile.
+            RewardPendingError: or is held by another turn.
+            JudgementExpiredError: what it taught cannot be taken back any more.
+            OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
+        """
+
+    async def get_judgement(self, judgement_id: str) -> JudgedTurn:
+        """The judgement of that id.
+
+        Raises:
+            UnknownJudgementError: there is none.
+        """
+
+    async def list_judgements(self, states: Collection[JudgementState], before: int, limit: int) -> TurnPage:
+        """Judgements in any of ``states``, newest first."""
+
+    async def list_judgement_ids(
+        self, states: Collection[JudgementState], since: float, reason: str | None = None
+    ) -> list[str]:
+        """Ids of the judgements in any of ``states``, taken since a time, oldest first."""
+
+    async def load_detail(self, judgement: JudgedTurn) -> dict[str, Any]:
+        """Its verdicts, and what was made of them."""
+
+    async def find_verdict(self, judgement: JudgedTurn) -> dict[str, Any] | None:
+        """The verdict that stands."""
+
+    async def find_last_applied(self, judgement: JudgedTurn) -> dict[str, Any] | None:
+        """What the verdict that stands was last held to."""
+
+    async def list_update_times(self, user_id: str, ts: float) -> list[float]:
+        """When turns of the user taught, since ``ts``."""
+
+    async def load_turn_totals(self) -> list[TurnTotals]:
+        """How many judgements stand where, by policy."""
+
+
+class Store(
+    UserRegister,
+    DecisionLog,
+    RewardLog,
+    UndoLog,
+    GenerationLog,
+    DeploymentLog,
+    TurnQueue,
+    JudgementLog,
+    Protocol,
+):
+    """Profiles and the events that made them.
+
+    A method that takes an event returns after the event is committed as the store's durability promises, and the
+    profile in memory moves only then. Events of one process are committed in the order in which they were submitted.
+    """
+
+    secret: bytes
+    """Keys the draws of this deployment."""
 
     async def open(self) -> None:
         """Take ownership of the state and be ready."""
 
     async def close(self) -> None:
         """Commit what was accepted, write the checkpoints, let go."""
+
+    def status(self) -> StoreStatus:
+        """How the store is doing now."""
 
 
 def require_made_by(decision: Decision, policy: PolicyRef) -> None:

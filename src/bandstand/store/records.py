@@ -1,7 +1,5 @@
 """The nouns of the ledger: what was decided, what was rewarded, and the names they go by."""
 
-import os
-import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,12 +12,8 @@ Array = NDArray[np.float64]
 
 _SEQ_SHIFT = 20  # a million events a millisecond before sequence numbers run ahead of the clock
 _LAST_MILLISECOND = 2**43 - 1  # an event number is a 63-bit integer
-_SEQ_DIGITS = 16
 LAST_SEQ = (1 << 63) - 1
 """No event has a higher number."""
-_DECISION_ID_PATTERN = re.compile(
-    r"[0-7][0-9a-f]{31}"
-)  # a number beyond 63 bits is none of ours, and SQLite would not take it
 
 
 class Sequence:
@@ -46,25 +40,6 @@ def first_seq_at(ts: float) -> int:
 def to_time(seq: int) -> float:
     """The time that an event number tells: seconds since the epoch, to the millisecond."""
     return (seq >> _SEQ_SHIFT) / 1000
-
-
-class DecisionIds:
-    """Names decisions: the event number, for the lookup, then 64 random bits, so that nobody can guess another's."""
-
-    def __init__(self) -> None:
-        self._pool = ""
-
-    def next(self, seq: int) -> str:
-        """A fresh id for the decision ``seq``: 32 hex digits."""
-        if not self._pool:
-            self._pool = os.urandom(8 * 256).hex()  # one system call for 256 ids
-        nonce, self._pool = self._pool[:_SEQ_DIGITS], self._pool[_SEQ_DIGITS:]
-        return f"{seq:016x}{nonce}"
-
-
-def parse_decision_id(decision_id: str) -> int | None:
-    """The event number inside an id of ours, or ``None`` where the id is the caller's own."""
-    return int(decision_id[:_SEQ_DIGITS], 16) if _DECISION_ID_PATTERN.fullmatch(decision_id) else None
 
 
 @dataclass(frozen=True, slots=True)

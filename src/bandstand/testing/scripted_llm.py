@@ -1,69 +1,42 @@
 """A chat model that says what it is told to say: no network, no chance, the same protocol."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
-from bandstand.llm.chat import ChatReply, Message
+from bandstand.llm.chat import ChatReply, ChatRequest
 from bandstand.llm.errors import ChatUnreachableError
 
 Line = str | ChatReply | Exception
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScriptedCall:
-    """What a caller asked."""
-
-    messages: tuple[Message, ...]
-    max_tokens: int
-    deadline: float
-    temperature: float | None
-    schema: Mapping[str, object] | None
-
-
 class ScriptedClient:
-    """Answers from a script: a line a call, or whatever a function makes of the call.
+    """Answers from a script: a line a call, or whatever a function makes of the request.
 
     A line is a text, a whole reply, or an error to raise. A script that has run out behaves as a provider that is gone.
 
     Args:
-        script: the lines in order, or a function from the call to a line.
+        script: the lines in order, or a function from the request to a line.
         model: the name it answers under.
     """
 
-    def __init__(self, script: Iterable[Line] | Callable[[ScriptedCall], Line], *, model: str = "scripted") -> None:
+    def __init__(self, script: Iterable[Line] | Callable[[ChatRequest], Line], *, model: str = "scripted") -> None:
         self._model = model
         self._line = script if callable(script) else _build_line_function(script)
-        self.calls: list[ScriptedCall] = []
+        self.calls: list[ChatRequest] = []
 
     @property
     def model(self) -> str:
         """The model this client asks."""
         return self._model
 
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        deadline: float,
-        temperature: float | None = None,
-        schema: Mapping[str, object] | None = None,
-    ) -> ChatReply:
+    async def complete(self, request: ChatRequest) -> ChatReply:
         """Answer with the next line; see :class:`bandstand.llm.chat.ChatClient`."""
-        call = ScriptedCall(
-            messages=tuple(messages),
-            max_tokens=max_tokens,
-            deadline=deadline,
-            temperature=temperature,
-            schema=schema,
-        )
-        self.calls.append(call)
-        line = self._line(call)
+        self.calls.append(request)
+        line = self._line(request)
         if isinstance(line, Exception):
             raise line
         if isinstance(line, ChatReply):
             return line
-        prompt = count_tokens(*(message["content"] for message in messages))
+        prompt = count_tokens(*(message["content"] for message in request.messages))
         return ChatReply(text=line, model=self._model, prompt_tokens=prompt, completion_tokens=count_tokens(line))
 
 
@@ -72,6 +45,6 @@ def count_tokens(*texts: str) -> int:
     return sum(len(text.split()) for text in texts)
 
 
-def _build_line_function(script: Iterable[Line]) -> Callable[[ScriptedCall], Line]:
+def _build_line_function(script: Iterable[Line]) -> Callable[[ChatRequest], Line]:
     lines = iter(script)
-    return lambda _call: next(lines, ChatUnreachableError("The script has run out."))
+    return lambda _request: next(lines, ChatUnreachableError("The script has run out."))

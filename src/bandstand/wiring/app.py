@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
@@ -17,30 +17,26 @@ from bandstand.api.routes.generation import log_prompts
 from bandstand.api.routes.judge_endpoints import build_opinions_router
 from bandstand.api.routes.judgements import build_judgements_router
 from bandstand.api.routes.simulations import build_simulations_router
-from bandstand.config.settings import Settings, load_catalogue
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import Settings
 from bandstand.console.router import ConsoleContext, build_console_router
 from bandstand.console.session import Sessions
 from bandstand.generate.generator import TipGenerator
+from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.prompts.library import prompts_directory
 from bandstand.service.context import DEFAULT_POLICY, ServiceContext
 from bandstand.service.generate import TipWriting
 from bandstand.service.prompts import PromptService
 from bandstand.simulate.background import BackgroundRuns
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
-from bandstand.store.state_directory import StoreOptions
 from bandstand.store.tables.console_queries import ConsoleQueries
 from bandstand.store.tables.simulations import Simulations
-from bandstand.store.turn_store import TurnStore
 from bandstand.wiring.judge_worker import build_judge_worker, build_stateless_judge
-from bandstand.wiring.llm_clients import llm_host
-
-if TYPE_CHECKING:
-    from bandstand.llm.providers.openai_compatible import OpenAICompatibleClient
+from bandstand.wiring.llm_clients import LlmConnection, connect_gateway, llm_host
 
 log = structlog.get_logger("bandstand")
-
-_GATEWAY = "http://localhost:4000"
-_CALL_SECONDS = 30.0
 
 
 def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
@@ -56,7 +52,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
     """
     catalogue = load_catalogue(settings)
     metrics = Metrics()
-    store = TurnStore(
+    store = EmbeddedStore(
         settings.state_dir,
         catalogue,
         options=StoreOptions(
@@ -65,11 +61,15 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
             max_pending=settings.max_pending,
             checkpoint_seconds=settings.checkpoint_seconds,
             retention_days=settings.decision_retention_days,
+            turn_retention_days=settings.turn_retention_days,
             close_seconds=settings.shutdown_seconds / 2,
         ),
         observe=metrics.record_commit,
-        turn_retention_days=settings.turn_retention_days,
     )
+    population = PopulationPriorRefresher(
+        catalogue, store, PriorFiles(settings.state_dir), refresh_rewards=settings.prior_refresh_rewards
+    )
+    judging = build_judge_worker(settings, store, population)
     deployment = ServiceContext(
         catalogue,
         store,
@@ -78,16 +78,15 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
         shadow_policies=settings.shadow,
         pinned_by="ACTIVE_POLICY" if settings.active_policy else None,
         score_when_full=settings.score_when_full,
-        prior_files=PriorFiles(settings.state_dir),
-        prior_refresh_rewards=settings.prior_refresh_rewards,
+        judge_worker=judging,
+        shared_population=population,
     )
-    judging = deployment.judge_worker = build_judge_worker(settings, store, deployment.population, deployment.clock)
     metrics.register_store(store.status)
     metrics.register_judging(judging.get_status)
     if deployment.shadows is not None:
         metrics.register_shadows(deployment.shadows.get_status)
-    client = _build_gateway_client(settings)
-    writing = _build_tip_writing(settings, client)
+    gateway = connect_gateway(settings)
+    writing = _build_tip_writing(settings, gateway)
     runs = BackgroundRuns(Simulations(settings.state_dir), settings.state_dir, catalogue)
     sight = ConsoleQueries(settings.state_dir)
     judge_service = build_stateless_judge(settings, judging)
@@ -95,8 +94,8 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
         async with AsyncExitStack() as opened:  # what was opened is closed, however far the start got
-            if client is not None:
-                opened.push_async_callback(client.aclose)
+            if gateway is not None:
+                opened.push_async_callback(gateway.aclose)
             await store.open()
             opened.push_async_callback(store.close)
             opened.push_async_callback(sight.close)
@@ -112,7 +111,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
                 shadow=list(settings.shadow),
                 durability=settings.durability,
                 keys=len(settings.api_keys),
-                tips_from=client.host if client else "template",
+                tips_from=gateway.host if gateway else "template",
                 judge=settings.judge,
                 turns_may_go_to=llm_host(settings) or "nobody",
             )
@@ -152,33 +151,13 @@ async def _cancel_task(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _build_tip_writing(settings: Settings, client: "OpenAICompatibleClient | None") -> TipWriting:
+def _build_tip_writing(settings: Settings, gateway: LlmConnection | None) -> TipWriting:
     prompts = PromptService(settings.prompts_dir or prompts_directory(), settings.default_prompt_version or "")
-    if client is None:
+    if gateway is None:
         return TipWriting(prompts)
-    from bandstand.llm.middleware.breaker import BreakerClient, CircuitBreaker  # noqa: PLC0415 - see _gateway_client
-    from bandstand.llm.middleware.retry import RetryingClient  # noqa: PLC0415
-
     generator = TipGenerator(
-        RetryingClient(BreakerClient(client, CircuitBreaker())),
+        gateway.build_client(),
         deadline_s=settings.generate_deadline_s,
         max_concurrent=settings.generate_max_concurrent,
     )
     return TipWriting(prompts, generator)
-
-
-def _build_gateway_client(settings: Settings) -> "OpenAICompatibleClient | None":
-    """The client of the model gateway; None where tips are made without one."""
-    if settings.generator == "template" or (settings.generator == "auto" and settings.litellm_url is None):
-        return None
-    # Imported here: a provider's SDK takes half a second that a start without a gateway need not spend.
-    from bandstand.llm.providers.openai_compatible import OpenAICompatibleClient  # noqa: PLC0415
-
-    key = settings.litellm_master_key
-    return OpenAICompatibleClient(
-        base_url=settings.litellm_url or _GATEWAY,
-        api_key=key.get_secret_value() if key else None,
-        model=settings.generate_model,
-        call_timeout_s=_CALL_SECONDS,
-        max_connections=settings.generate_max_concurrent,
-    )

@@ -1,30 +1,29 @@
 """A service's judge, as settings have it: its process, what it may spend, the queue that feeds it, and opinions."""
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from pydantic import SecretStr
 
+from bandstand.child_process import build_python_command
 from bandstand.config.settings import Settings
 from bandstand.judge import correction
 from bandstand.judge.llm import intents
-from bandstand.judge.llm.llm_judge import MAX_TOKENS, RETRY_MAX_TOKENS, build_prompt_values
-from bandstand.judge.llm.parse_reply import build_verdict_schema
+from bandstand.judge.llm.llm_judge import compute_turn_bound
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.turn import CutTurn
-from bandstand.judge_worker.budget import BudgetCaps, TokenBound
-from bandstand.judge_worker.options import JudgeOptions
-from bandstand.judge_worker.process import JudgeProcess, build_python_command
+from bandstand.judge_worker.options import JudgeOptions, TurnBound
+from bandstand.judge_worker.process import JudgeProcess
 from bandstand.judge_worker.stateless import MAX_CONCURRENT, StatelessJudge
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.population import PopulationPriorRefresher
-from bandstand.llm.chat import Message
-from bandstand.llm.middleware.budget import compute_max_prompt_tokens
+from bandstand.llm.chat import TokenUsage
+from bandstand.store.protocol import Store
 from bandstand.store.tables.judgements import TurnTexts
-from bandstand.store.turn_store import TurnStore
 from bandstand.wiring.judges import build_judges, configuration, gate, load_judge_prompt
-from bandstand.wiring.llm_clients import MAX_TRIES, llm_host
+from bandstand.wiring.llm_clients import MAX_TRIES, get_daily_caps, llm_host
 
 _GRACE_S: Final = 30.0
 _PROCESS_SETTINGS: Final = (
@@ -36,7 +35,10 @@ _PROCESS_SETTINGS: Final = (
 
 
 def build_judge_worker(
-    settings: Settings, store: TurnStore, population: PopulationPriorRefresher, clock: Callable[[], float]
+    settings: Settings,
+    store: Store,
+    population: PopulationPriorRefresher,
+    clock: Callable[[], float] = time.time,
 ) -> JudgeWorker:
     """Make the judging of a service; it is opened after the store, and closed before.
 
@@ -49,7 +51,8 @@ def build_judge_worker(
         default_taxonomy=own.default_taxonomy,
         gate=gate(settings),
         enabled=settings.judge != "off",
-        caps=_build_caps(settings, own.taxonomies),
+        compute_bound=_build_turn_bound(settings, own.taxonomies),
+        caps=get_daily_caps(settings),
         max_concurrent=settings.judge_max_concurrent,
         max_updates=settings.judge_max_updates_per_user_hour,
         wait_s=settings.judge_deadline_s,
@@ -100,28 +103,16 @@ def build_environment(settings: Settings) -> dict[str, str]:
     return variables
 
 
-def _build_caps(settings: Settings, taxonomies: Mapping[str, Taxonomy]) -> BudgetCaps:
+def _build_turn_bound(settings: Settings, taxonomies: Mapping[str, Taxonomy]) -> TurnBound | None:
+    """The most that a turn can cost, each request of it as often as the client tries; None where no LLM is asked."""
     if llm_host(settings) is None:
-        return BudgetCaps()
+        return None
     prompts = {name: load_judge_prompt(settings, _get_prompt_version(name, settings)) for name in taxonomies}
 
-    def compute_bound(texts: TurnTexts, taxonomy: str) -> TokenBound:
-        """The most that the tier asks, in both of its rooms, and each of them as often as the client tries."""
-        rendered = prompts[taxonomy].render(build_prompt_values(taxonomies[taxonomy], CutTurn(*texts)))
-        messages: list[Message] = [
-            {"role": "system", "content": rendered.system},
-            {"role": "user", "content": rendered.user},
-        ]
-        read = compute_max_prompt_tokens(messages, build_verdict_schema(taxonomies[taxonomy]))
-        return TokenBound(MAX_TRIES * 2 * read, MAX_TRIES * (MAX_TOKENS + RETRY_MAX_TOKENS))
+    def compute_bound(texts: TurnTexts, taxonomy: str) -> TokenUsage:
+        return compute_turn_bound(prompts[taxonomy], taxonomies[taxonomy], CutTurn(*texts), tries=MAX_TRIES)
 
-    price = settings.judge_price
-    return BudgetCaps(
-        bound=compute_bound,
-        tokens=settings.judge_daily_tokens,
-        usd=None if settings.judge_daily_usd is None else float(settings.judge_daily_usd),
-        price=None if price is None else (float(price.prompt_usd), float(price.completion_usd)),
-    )
+    return compute_bound
 
 
 def _get_prompt_version(taxonomy: str, settings: Settings) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bandstand.config.settings import Settings, read_deployment_tables
+from bandstand.config.catalogue import read_deployment_tables
+from bandstand.config.settings import Settings
 from bandstand.errors import ConfigurationError
 from bandstand.judge import correction
 from bandstand.judge.artifacts import read_calibrations, read_weights
@@ -15,7 +16,7 @@ from bandstand.judge.llm import intents, llm_judge
 from bandstand.judge.llm.cache import VerdictCache
 from bandstand.judge.llm.llm_judge import LlmTier
 from bandstand.judge.turn import CORRECTION_LIMITS, FOLLOWUP_LIMITS
-from bandstand.llm.gateway import ChatClient
+from bandstand.llm.chat import ChatClient
 from bandstand.prompts.library import Prompt, PromptLibrary, prompts_directory
 from bandstand.wiring.llm_clients import get_cost_function, open_connection
 

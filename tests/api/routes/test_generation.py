@@ -317,7 +317,7 @@ class TestWithoutAGateway:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with ScriptedServer(SAID) as gateway:
-            monkeypatch.setattr("bandstand.wiring.app._GATEWAY", gateway.url)
+            monkeypatch.setattr("bandstand.wiring.llm_clients.GATEWAY_URL", gateway.url)
             async with serving(tmp_path, generator="llm") as service:
                 assert answered(await service.post("/generate", asked()))["model"] == "tip-generator"
             assert gateway.requests[0].headers["authorization"] == "Bearer none"

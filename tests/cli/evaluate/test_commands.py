@@ -301,7 +301,7 @@ def test_a_report_that_cannot_be_written_is_one_line_too(evaluate: Evaluate, tmp
 @pytest.mark.parametrize("flag", ["--since", "--until"])
 def test_a_time_is_iso_8601(evaluate: Evaluate, flag: str) -> None:
     refused = evaluate("--policy", "linucb-v2", flag, "yesterday")
-    assert refused.err == f"bandstand: {flag} must be a date or a time, such as 2026-05-01 or 2026-05-01T12:00\n"
+    assert refused.err == (f"bandstand: {flag}: 'yesterday' is no time; write 2026-01-31 or 2026-01-31T12:00+01:00\n")
     early, late = "2024-01-01", "2030-01-01T00:00+02:00"
     assert evaluate("--policy", "linucb-v2", flag, late if flag == "--until" else early).code == 0
     refused = evaluate("--policy", "linucb-v2", flag, early if flag == "--until" else late)

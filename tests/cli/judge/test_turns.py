@@ -13,8 +13,8 @@ import pytest
 import structlog
 
 from bandstand import cli
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.tables.judgements import Conclusion, JudgedTurn
-from bandstand.store.turn_store import TurnStore
 from tests.contract.server import started
 from tests.store.given import CATALOGUE, QUICK, Subject, digest, ledger_of
 
@@ -48,9 +48,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 async def seed(state_dir: Path) -> None:
     """One turn that is unscored, and one that taught."""
-    async with Subject(lambda clock: TurnStore(state_dir, CATALOGUE, options=QUICK, clock=clock)) as subject:
+    async with Subject(lambda clock: EmbeddedStore(state_dir, CATALOGUE, options=QUICK, clock=clock)) as subject:
         store = subject.store
-        assert isinstance(store, TurnStore)
+        assert isinstance(store, EmbeddedStore)
         for number, label in enumerate((None, "neg_confusion")):
             decision = await subject.decide("anna")
             judgement = JudgedTurn(

@@ -23,7 +23,7 @@ def test_every_slice_is_the_estimate_over_its_rows() -> None:
     start = 0
     for point in points:
         rows = slice(start, point.until)
-        exact = snips(*(column[rows] for column in LOG))
+        exact = snips(LOG.reward[rows], LOG.action[rows], LOG.propensity[rows], LOG.target[rows])
         n = point.until - start
         assert point.value == pytest.approx(exact.value)
         assert point.stderr == pytest.approx(exact.stderr * math.sqrt((n - 1) / n))

@@ -9,7 +9,7 @@ import pytest
 from bandstand.errors import ConfigurationError, InvalidRequestError
 from bandstand.judge.arbiter import ArbiterSettings, Arbitration, IntentCandidate, RuleSignal
 from bandstand.judge.llm.intents import IntentArbiter
-from bandstand.llm.chat import ChatReply
+from bandstand.llm.chat import ChatReply, ChatRequest
 from bandstand.llm.errors import (
     BudgetExceededError,
     ChatStatusError,
@@ -171,7 +171,7 @@ class _Never:
     def __init__(self) -> None:
         self.under_way = 0
 
-    async def complete(self, *_: Any, **__: Any) -> ChatReply:
+    async def complete(self, _request: ChatRequest) -> ChatReply:
         self.under_way += 1
         try:
             return await asyncio.Future()

@@ -9,7 +9,7 @@ import pytest
 
 import bandstand.llm.errors
 from bandstand.errors import BandstandError, ConfigurationError
-from bandstand.judge.llm.llm_judge import LlmTier, build_prompt_values, compute_max_tokens, to_unscored_reason
+from bandstand.judge.llm.llm_judge import LlmTier, build_prompt_values, to_unscored_reason
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.turn import CutTurn, Turn
 from bandstand.judge.verdict import Judged, Unscored, UnscoredReason, Usage, Verdict
@@ -23,7 +23,6 @@ from bandstand.llm.errors import (
     ChatUnreachableError,
     CircuitOpenError,
 )
-from bandstand.llm.middleware.budget import compute_max_prompt_tokens
 from bandstand.testing.scripted_llm import Line, ScriptedClient
 from tests.judge.given import FOLLOWUP, judge_prompt
 
@@ -98,8 +97,7 @@ async def test_what_a_gateway_does_not_count_counts_in_full() -> None:
     judge, client = tier([said(prompt_tokens=None, completion_tokens=None)])
     usage = (await judge.judge(TURN)).usage
     (call,) = client.calls
-    assert usage == Usage(1, compute_max_tokens(call.messages), 2_048, None)
-    assert compute_max_tokens(call.messages) <= compute_max_prompt_tokens(call.messages, None)
+    assert usage == Usage(1, call.compute_token_bound().prompt_tokens, 2_048, None)
 
 
 async def test_a_reply_that_was_cut_off_is_asked_for_once_more_with_more_room() -> None:
@@ -157,7 +155,7 @@ async def test_every_failure_is_unscored_with_its_reason(line: Line, reason: str
 async def test_a_call_that_may_have_been_charged_counts_in_full(error: Exception, calls: int) -> None:
     judge, client = tier([error])
     usage = (await judge.judge(TURN)).usage
-    tokens = compute_max_tokens(client.calls[0].messages)
+    tokens = client.calls[0].compute_token_bound().prompt_tokens
     assert usage == (Usage(1, tokens, 2_048, None) if calls else Usage())
 
 

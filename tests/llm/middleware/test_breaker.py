@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bandstand.llm.chat import ChatReply
+from bandstand.llm.chat import ChatReply, ChatRequest
 from bandstand.llm.errors import (
     BudgetExceededError,
     ChatError,
@@ -18,7 +18,7 @@ from bandstand.llm.errors import (
 )
 from bandstand.llm.middleware.breaker import BreakerClient, CircuitBreaker
 from bandstand.testing.scripted_llm import Line, ScriptedClient
-from tests.llm.given import CONVERSATION, Clock, soon
+from tests.llm.given import Clock, request_of
 
 BROKEN = ChatStatusError(500)
 
@@ -32,7 +32,7 @@ def state_of(breaker: CircuitBreaker) -> str:
 
 
 async def ask(breaker: CircuitBreaker, line: Line) -> None:
-    await BreakerClient(ScriptedClient([line]), breaker).complete(CONVERSATION, max_tokens=9, deadline=soon())
+    await BreakerClient(ScriptedClient([line]), breaker).complete(request_of(max_tokens=9))
 
 
 async def break_it(breaker: CircuitBreaker) -> None:
@@ -46,7 +46,7 @@ async def test_opens_after_failures_in_a_row_and_then_sends_nothing() -> None:
     await break_it(breaker)
     inner = ScriptedClient(["never"])
     with pytest.raises(CircuitOpenError) as caught:
-        await BreakerClient(inner, breaker).complete(CONVERSATION, max_tokens=9, deadline=soon())
+        await BreakerClient(inner, breaker).complete(request_of(max_tokens=9))
     assert inner.calls == []
     assert caught.value.retry_after_s == 30
     assert (caught.value.retryable, caught.value.reached, caught.value.sent) == (False, False, False)
@@ -113,7 +113,7 @@ async def test_there_is_one_probe_at_a_time_and_a_cancelled_one_makes_room() -> 
     await break_it(breaker)
     clock.now += 30
     probe = asyncio.create_task(
-        BreakerClient(_Stuck(), breaker).complete(CONVERSATION, max_tokens=9, deadline=soon()),
+        BreakerClient(_Stuck(), breaker).complete(request_of(max_tokens=9)),
     )
     await asyncio.sleep(0)
     with pytest.raises(CircuitOpenError):
@@ -167,7 +167,7 @@ class _Stuck(ScriptedClient):
     def __init__(self) -> None:
         super().__init__([])
 
-    async def complete(self, *args: object, **kwargs: object) -> ChatReply:
+    async def complete(self, _request: ChatRequest) -> ChatReply:
         await asyncio.Event().wait()
         return ChatReply(text="never", model=self.model)
 

@@ -1,14 +1,13 @@
-"""Laws of the budget: the caps hold while calls are under way, and what is settled is exact."""
+"""Laws of the day's budget: the caps hold whatever is under way, and what may have been charged counts."""
 
 import asyncio
-from datetime import date
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.llm.chat import ChatReply
+from bandstand.llm.chat import ChatReply, ChatRequest, TokenUsage
 from bandstand.llm.errors import (
     BudgetExceededError,
     ChatMalformedError,
@@ -19,38 +18,34 @@ from bandstand.llm.errors import (
 from bandstand.llm.middleware.budget import (
     BudgetedClient,
     DailyBudget,
+    DailyCaps,
     Price,
     Reservation,
     Spending,
-    compute_max_prompt_tokens,
 )
 from bandstand.testing.scripted_llm import Line, ScriptedClient
-from tests.llm.given import CONVERSATION, SCHEMA, soon
+from tests.llm.given import Clock, request_of
 
-PRICES = {"scripted": Price(prompt_usd=Decimal("0.05"), completion_usd=Decimal("0.40"))}
-BOUND = compute_max_prompt_tokens(CONVERSATION, None)
-
-
-class Calendar:
-    def __init__(self) -> None:
-        self.day = date(2026, 1, 1)
-
-    def __call__(self) -> date:
-        return self.day
+PRICE = Price(prompt_usd=Decimal("0.05"), completion_usd=Decimal("0.40"))
+REQUEST = request_of(max_tokens=100)
+BOUND = REQUEST.compute_token_bound().prompt_tokens
+DAY_S = 86_400
 
 
-def budget_of(tokens: int | None = None, usd: str | None = None, *, priced: bool = True) -> DailyBudget:
+def budget_of(
+    tokens: int | None = None, usd: str | None = None, *, priced: bool = True, clock: Clock | None = None
+) -> DailyBudget:
     cap = None if usd is None else Decimal(usd)
-    return DailyBudget(today=Calendar(), tokens=tokens, usd=cap, prices=PRICES if priced else None)
+    caps = DailyCaps(tokens=tokens, usd=cap, price=PRICE if priced else None)
+    return DailyBudget(caps, clock=clock or Clock())
 
 
 async def ask(budget: DailyBudget, line: Line) -> ChatReply:
-    client = BudgetedClient(ScriptedClient([line]), budget)
-    return await client.complete(CONVERSATION, max_tokens=100, deadline=soon())
+    return await BudgetedClient(ScriptedClient([line]), budget).complete(REQUEST)
 
 
 def test_a_price_is_for_a_million_tokens() -> None:
-    assert PRICES["scripted"].cost_usd(1_000_000, 500_000) == Decimal("0.25")
+    assert PRICE.compute_cost(TokenUsage(1_000_000, 500_000)) == Decimal("0.25")
 
 
 async def test_an_answer_costs_what_it_cost() -> None:
@@ -78,12 +73,12 @@ async def test_an_answer_without_counts_costs_all_that_was_reserved() -> None:
 )
 async def test_what_may_have_been_charged_counts_in_full(error: BaseException, spent: int) -> None:
     class Failing(ScriptedClient):
-        async def complete(self, *args: object, **kwargs: object) -> ChatReply:
+        async def complete(self, _request: ChatRequest) -> ChatReply:
             raise error
 
     budget = budget_of(tokens=10_000)
     with pytest.raises(type(error)):
-        await BudgetedClient(Failing([]), budget).complete(CONVERSATION, max_tokens=100, deadline=soon())
+        await BudgetedClient(Failing([]), budget).complete(REQUEST)
     assert budget.spent.tokens == spent
 
 
@@ -91,7 +86,7 @@ async def test_what_may_have_been_charged_counts_in_full(error: BaseException, s
 async def test_past_a_cap_nothing_is_sent(budget: DailyBudget) -> None:
     inner = ScriptedClient(["never"])
     with pytest.raises(BudgetExceededError):
-        await BudgetedClient(inner, budget).complete(CONVERSATION, max_tokens=100, deadline=soon())
+        await BudgetedClient(inner, budget).complete(REQUEST)
     assert inner.calls == []
     assert budget.spent == Spending()
 
@@ -110,48 +105,81 @@ async def test_without_caps_everything_passes() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 400), st.integers(0, 400), st.floats(0, 1), st.booleans()),
+        st.tuples(
+            st.integers(0, 400), st.integers(0, 400), st.floats(0, 1), st.sampled_from(("settled", "held", "kept"))
+        ),
         max_size=30,
     )
 )
-def test_the_caps_hold_whatever_is_under_way(calls: list[tuple[int, int, float, bool]]) -> None:
-    budget = budget_of(tokens=1000, usd="0.0002")
-    settled = Spending()
-    held: list[Reservation] = []
-    for prompt, completion, used, ends in calls:
-        try:
-            reservation = budget.reserve_tokens("scripted", prompt, completion)
-        except BudgetExceededError:
-            continue
-        if ends:
-            actual = (int(prompt * used), int(completion * used))
-            budget.settle(reservation, "scripted", *actual)
-            settled += Spending(sum(actual), PRICES["scripted"].cost_usd(*actual))
-        else:
-            held.append(reservation)
-        assert budget.spent.tokens <= 1000
-        assert budget.spent.usd <= Decimal("0.0002")
-    for reservation in held:
-        budget.settle(reservation, "scripted", 0, 0)
-    assert budget.spent == settled
+def test_the_caps_hold_whatever_is_under_way(calls: list[tuple[int, int, float, str]]) -> None:
+    async def run() -> None:
+        budget = budget_of(tokens=1000, usd="0.0002")
+        stays = Spending()
+        held: list[Reservation] = []
+        for prompt, completion, used, end in calls:
+            try:
+                reservation = await budget.reserve(TokenUsage(prompt, completion))
+            except BudgetExceededError:
+                continue
+            if end == "settled":
+                stays += budget.settle(reservation, TokenUsage(int(prompt * used), int(completion * used)))
+            elif end == "kept":
+                budget.keep(reservation)
+                stays += reservation.spending
+            else:
+                held.append(reservation)
+            assert budget.spent.tokens <= 1000
+            assert budget.spent.usd <= Decimal("0.0002")
+        for reservation in held:
+            assert budget.settle(reservation, TokenUsage()) == Spending()
+        assert budget.spent == stays
+
+    asyncio.run(run())
 
 
-def test_a_new_day_begins_at_nothing_and_forgets_yesterdays_calls() -> None:
-    calendar = Calendar()
-    budget = DailyBudget(today=calendar, tokens=100)
-    reservation = budget.reserve_tokens("m", 60, 40)
-    calendar.day = date(2026, 1, 2)
-    assert budget.spent == Spending()
-    budget.reserve_tokens("m", 10, 0)
-    budget.settle(reservation, "m", 1, 1)
-    assert budget.spent.tokens == 10
+async def test_who_may_wait_waits_for_work_under_way_as_long_as_that_may_leave_enough() -> None:
+    budget = budget_of(tokens=100)
+    first = await budget.reserve(TokenUsage(80, 0))
+    waiting = asyncio.create_task(budget.reserve(TokenUsage(50, 0), wait=True))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    budget.settle(first, TokenUsage(40, 0))
+    second = await waiting
+    assert (budget.spent.tokens, budget.rejected) == (90, 0)
+    with pytest.raises(BudgetExceededError):
+        await budget.reserve(TokenUsage(61, 0), wait=True)  # it would not fit were the second to cost nothing
+    waiting = asyncio.create_task(budget.reserve(TokenUsage(50, 0), wait=True))
+    await asyncio.sleep(0)
+    budget.keep(second)
+    with pytest.raises(BudgetExceededError):
+        await waiting
+    assert (budget.spent.tokens, budget.rejected) == (90, 2)
 
 
-@given(st.text(max_size=300))
-def test_the_bound_is_at_least_a_token_a_byte(text: str) -> None:
-    text = text.encode("utf-8", "replace").decode()
-    assert compute_max_prompt_tokens([{"role": "user", "content": text}], None) > len(text.encode())
-    assert compute_max_prompt_tokens(CONVERSATION, SCHEMA) > compute_max_prompt_tokens(CONVERSATION, None)
+async def test_a_reservation_is_settled_once() -> None:
+    budget = budget_of(tokens=100)
+    reservation = await budget.reserve(TokenUsage(80, 0))
+    budget.settle(reservation, TokenUsage(40, 0))
+    budget.settle(reservation, TokenUsage(40, 0))
+    budget.keep(reservation)
+    assert budget.spent.tokens == 40
+
+
+async def test_a_new_day_begins_with_what_it_has_cost_already_and_forgets_yesterdays_calls() -> None:
+    clock = Clock()
+    known = {0: Spending(30), 1: Spending(20)}
+
+    async def load(day: int) -> Spending:
+        return known[day]
+
+    budget = DailyBudget(DailyCaps(tokens=100), clock=clock, load_spending=load)
+    reservation = await budget.reserve(TokenUsage(60, 10))
+    assert budget.spent.tokens == 100
+    clock.now += DAY_S
+    assert budget.spent == Spending(), "until somebody asks for some of it"
+    await budget.reserve(TokenUsage(10, 0))
+    budget.settle(reservation, TokenUsage(1, 1))
+    assert budget.spent.tokens == 30
 
 
 def test_the_model_is_the_inner_one() -> None:

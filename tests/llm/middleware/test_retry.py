@@ -15,13 +15,13 @@ from bandstand.llm.errors import (
 from bandstand.llm.middleware.breaker import BreakerClient, CircuitBreaker
 from bandstand.llm.middleware.retry import Backoff, RetryingClient
 from bandstand.testing.scripted_llm import Line, ScriptedClient
-from tests.llm.given import CONVERSATION, SCHEMA, Clock
+from tests.llm.given import SCHEMA, Clock, request_of
 
 
 async def ask(clock: Clock, *script: Line, u: float = 0.0, tries: int = 3, seconds: float = 60.0) -> ScriptedClient:
     inner = ScriptedClient(script)
     retrying = RetryingClient(inner, backoff=Backoff(tries=tries), rng=lambda: u, clock=clock, sleep=clock.sleep)
-    await retrying.complete(CONVERSATION, max_tokens=9, deadline=clock() + seconds, temperature=0.5, schema=SCHEMA)
+    await retrying.complete(request_of(max_tokens=9, deadline=clock() + seconds, temperature=0.5, schema=SCHEMA))
     return inner
 
 
@@ -80,11 +80,11 @@ async def test_a_breaker_that_opens_between_two_tries_hides_no_answer() -> None:
     breaker = BreakerClient(inner, CircuitBreaker(threshold=2, rest_s=30, clock=clock))
     retrying = RetryingClient(breaker, rng=lambda: 0.0, clock=clock, sleep=clock.sleep)
     with pytest.raises(ChatStatusError) as caught:
-        await retrying.complete(CONVERSATION, max_tokens=9, deadline=clock() + 60)
+        await retrying.complete(request_of(max_tokens=9, deadline=clock() + 60))
     assert caught.value.status == 502
     assert len(inner.calls) == 2
     with pytest.raises(CircuitOpenError):
-        await retrying.complete(CONVERSATION, max_tokens=9, deadline=clock() + 60)
+        await retrying.complete(request_of(max_tokens=9, deadline=clock() + 60))
 
 
 async def test_a_wait_past_the_deadline_is_not_begun() -> None:

@@ -5,23 +5,22 @@ from contextlib import suppress
 
 import pytest
 
-from bandstand.llm.chat import ChatReply
+from bandstand.llm.chat import ChatReply, ChatRequest, TokenUsage
 from bandstand.llm.errors import ChatError, ChatStatusError, ChatTimeoutError
-from bandstand.llm.middleware.budget import compute_max_prompt_tokens
 from bandstand.llm.middleware.retry import Backoff, RetryingClient
 from bandstand.llm.middleware.usage import CountingClient, track_usage
 from bandstand.testing.scripted_llm import Line, ScriptedClient
-from tests.llm.given import CONVERSATION, SCHEMA, soon
+from tests.llm.given import SCHEMA, request_of
 
-BOUND = compute_max_prompt_tokens(CONVERSATION, SCHEMA)
+BOUND = request_of(schema=SCHEMA).compute_token_bound().prompt_tokens
 TOLD = ChatReply(text="", model="m", prompt_tokens=7, completion_tokens=2)
 
 
-async def counted(*lines: Line) -> tuple[int, int]:
+async def counted(*lines: Line) -> TokenUsage:
     client = RetryingClient(CountingClient(ScriptedClient(lines)), backoff=Backoff(tries=3, first_s=0))
     with track_usage() as tally, suppress(ChatError):
-        await client.complete(CONVERSATION, max_tokens=100, deadline=soon(), schema=SCHEMA)
-    return tally.prompt_tokens, tally.completion_tokens
+        await client.complete(request_of(max_tokens=100, schema=SCHEMA))
+    return tally.usage
 
 
 @pytest.mark.parametrize(
@@ -36,22 +35,22 @@ async def counted(*lines: Line) -> tuple[int, int]:
     ],
 )
 async def test_every_try_is_counted(lines: list[Line], tokens: tuple[int, int]) -> None:
-    assert await counted(*lines) == tokens
+    assert await counted(*lines) == TokenUsage(*tokens)
 
 
 async def test_a_call_that_is_cancelled_counts_in_full() -> None:
     class Never(ScriptedClient):
-        async def complete(self, *_: object, **__: object) -> ChatReply:
+        async def complete(self, _request: ChatRequest) -> ChatReply:
             return await asyncio.Future()
 
     client = CountingClient(Never([]))
     assert client.model == "scripted"
     with track_usage() as tally:
-        call = asyncio.create_task(client.complete(CONVERSATION, max_tokens=100, deadline=soon()))
+        call = asyncio.create_task(client.complete(request_of(max_tokens=100)))
     await asyncio.sleep(0)
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
-    assert (tally.prompt_tokens, tally.completion_tokens) == (compute_max_prompt_tokens(CONVERSATION, None), 100)
+    assert tally.usage == request_of(max_tokens=100).compute_token_bound()
 
 
 async def test_each_piece_of_work_has_a_tally_of_its_own() -> None:
@@ -61,8 +60,8 @@ async def test_each_piece_of_work_has_a_tally_of_its_own() -> None:
         with track_usage() as tally:
             for _ in range(3):
                 await asyncio.sleep(0)
-                await client.complete(CONVERSATION, max_tokens=tokens, deadline=soon())
-        return tally.prompt_tokens
+                await client.complete(request_of(max_tokens=tokens))
+        return tally.usage.prompt_tokens
 
     assert list(await asyncio.gather(work(1), work(10), work(100))) == [3, 30, 300]
-    await client.complete(CONVERSATION, max_tokens=1, deadline=soon())  # nobody counts
+    await client.complete(request_of(max_tokens=1))  # nobody counts

@@ -11,7 +11,7 @@ from bandstand.llm.chat import ChatReply, Message
 from bandstand.llm.errors import ChatMalformedError, ChatStatusError, ChatTimeoutError, ChatUnreachableError
 from bandstand.llm.providers.anthropic import ANTHROPIC_URL, AnthropicClient
 from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedRequest, ScriptedServer
-from tests.llm.given import CONVERSATION, SCHEMA, soon
+from tests.llm.given import CONVERSATION, SCHEMA, request_of
 
 URL = f"{ANTHROPIC_URL}/v1/messages"
 
@@ -41,7 +41,7 @@ async def test_sends_system_apart_the_schema_and_no_temperature(provider: respx.
     route = provider.post(URL).respond(json=reply_body())
     messages: list[Message] = [{"role": "system", "content": "Now."}, *CONVERSATION]
     async with client() as llm:
-        reply = await llm.complete(messages, max_tokens=50, deadline=soon(), temperature=0.0, schema=SCHEMA)
+        reply = await llm.complete(request_of(messages, temperature=0.0, schema=SCHEMA))
     assert sent(route) == {
         "model": "claude",
         "max_tokens": 50,
@@ -55,7 +55,7 @@ async def test_sends_system_apart_the_schema_and_no_temperature(provider: respx.
 async def test_leaves_out_what_was_not_asked_for(provider: respx.MockRouter) -> None:
     route = provider.post(URL).respond(json=reply_body())
     async with client() as llm:
-        await llm.complete(CONVERSATION[1:], max_tokens=50, deadline=soon())
+        await llm.complete(request_of(CONVERSATION[1:]))
     assert sent(route).keys() == {"model", "messages", "max_tokens"}
 
 
@@ -66,7 +66,7 @@ async def test_nothing_comes_from_the_environment(provider: respx.MockRouter, mo
     monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", "Authorization: Bearer stray-header\nX-Stray: stray-value")
     route = provider.post(URL).respond(json=reply_body())
     async with client() as llm:
-        await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+        await llm.complete(request_of())
     assert "stray" not in str(route.calls[0].request.headers.raw)
     assert route.calls[0].request.headers["authorization"] == "Bearer sk-secret"
 
@@ -76,7 +76,7 @@ async def test_cached_prompt_tokens_count_and_only_text_is_text(provider: respx.
     usage = {"input_tokens": 7, "output_tokens": 2, "cache_read_input_tokens": 100, "cache_creation_input_tokens": None}
     provider.post(URL).respond(json=reply_body(content=content, usage=usage))
     async with client() as llm:
-        reply = await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+        reply = await llm.complete(request_of())
     assert (reply.text, reply.prompt_tokens) == ("Rest.", 107)
 
 
@@ -96,7 +96,7 @@ async def test_finish_reasons_and_refusals(
 ) -> None:
     provider.post(URL).respond(json=reply_body(**changes))
     async with client() as llm:
-        reply = await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+        reply = await llm.complete(request_of())
     assert (reply.finish_reason, reply.refusal) == (finish, refusal)
 
 
@@ -106,7 +106,7 @@ async def test_error_answers_are_typed_and_silent(provider: respx.MockRouter, st
     route.respond(status, json={"type": "error", "error": {"type": "x", "message": "bad key sk-secret"}})
     async with client() as llm:
         with pytest.raises(ChatStatusError) as caught:
-            await llm.complete(CONVERSATION, max_tokens=50, deadline=soon(), schema=SCHEMA)
+            await llm.complete(request_of(schema=SCHEMA))
     assert (caught.value.status, caught.value.retryable) == (status, retryable)
     assert "sk-secret" not in str(caught.value)
     assert route.call_count == 1
@@ -126,7 +126,7 @@ async def test_what_is_no_message_is_malformed(provider: respx.MockRouter, body:
     provider.post(URL).respond(content=body)
     async with client() as llm:
         with pytest.raises(ChatMalformedError):
-            await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+            await llm.complete(request_of())
 
 
 async def test_a_gateway_without_structured_output_is_asked_without(provider: respx.MockRouter) -> None:
@@ -135,7 +135,7 @@ async def test_a_gateway_without_structured_output_is_asked_without(provider: re
     route.side_effect = [httpx.Response(400, json=error), *[httpx.Response(200, json=reply_body())] * 2]
     async with client() as llm:
         for _ in range(2):
-            await llm.complete(CONVERSATION, max_tokens=50, deadline=soon(), schema=SCHEMA)
+            await llm.complete(request_of(schema=SCHEMA))
     assert ["output_config" in sent(route, call) for call in range(3)] == [True, False, False]
 
 
@@ -144,7 +144,7 @@ async def test_a_real_conversation_over_sockets() -> None:
         return ScriptedAnswer(f"{request.system} {request.message_texts[-1]}")
 
     async with ScriptedServer(script) as server, client(server.url) as llm:
-        reply = await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+        reply = await llm.complete(request_of())
     assert reply == ChatReply(text="Be brief. What now?", model="claude", prompt_tokens=4, completion_tokens=4)
 
 
@@ -154,8 +154,8 @@ async def test_silence_and_broken_connections_are_typed() -> None:
         client(slow.url, call_timeout_s=0.05) as llm,
     ):
         with pytest.raises(ChatTimeoutError):
-            await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+            await llm.complete(request_of())
     async with ScriptedServer(ScriptedAnswer("Rest.", send_bytes=0)) as rude, client(rude.url) as llm:
         with pytest.raises(ChatUnreachableError):
-            await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+            await llm.complete(request_of())
         assert (llm.host, llm.model) == ("127.0.0.1", "claude")

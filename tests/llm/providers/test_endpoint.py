@@ -5,17 +5,17 @@ from email.utils import formatdate
 import httpx2
 import pytest
 
-from bandstand.llm.providers.endpoint import is_loopback, parse_retry_after
+from bandstand.llm.providers.endpoint import is_local, parse_retry_after
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST.", "api.localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]"])
 def test_loopback(host: str) -> None:
-    assert is_loopback(host)
+    assert is_local(host)
 
 
 @pytest.mark.parametrize("host", ["example.com", "localhost.example.com", "10.0.0.1", "0.0.0.0", "notlocalhost"])  # noqa: S104 - a name to refuse, nothing binds it
 def test_not_loopback(host: str) -> None:
-    assert not is_loopback(host)
+    assert not is_local(host)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from bandstand.llm.chat import ChatReply
 from bandstand.llm.errors import ChatMalformedError, ChatStatusError, ChatTimeoutError, ChatUnreachableError
 from bandstand.llm.providers.openai_compatible import OpenAICompatibleClient
 from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedRequest, ScriptedServer
-from tests.llm.given import CONVERSATION, SCHEMA, soon, until
+from tests.llm.given import CONVERSATION, SCHEMA, request_of, until
 
 URL = "https://llm.example/v1"
 
@@ -42,7 +42,7 @@ def sent(route: respx.Route, call: int = -1) -> dict[str, Any]:
 async def test_sends_the_conversation_and_the_strict_schema(provider: respx.MockRouter) -> None:
     route = provider.post(f"{URL}/chat/completions").respond(json=completion())
     async with client() as llm:
-        reply = await llm.complete(CONVERSATION, max_tokens=50, deadline=soon(), temperature=0.7, schema=SCHEMA)
+        reply = await llm.complete(request_of(temperature=0.7, schema=SCHEMA))
     assert sent(route) == {
         "model": "tiny",
         "messages": CONVERSATION,
@@ -60,7 +60,7 @@ async def test_sends_the_conversation_and_the_strict_schema(provider: respx.Mock
 async def test_leaves_out_what_was_not_asked_for(provider: respx.MockRouter) -> None:
     route = provider.post(f"{URL}/chat/completions").respond(json=completion())
     async with client() as llm:
-        await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+        await llm.complete(request_of())
     assert sent(route).keys() == {"model", "messages", "max_completion_tokens"}
 
 
@@ -73,7 +73,7 @@ async def test_nothing_comes_from_the_environment(provider: respx.MockRouter, mo
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer stray-header\nX-Stray: stray-value")
     route = provider.post(f"{URL}/chat/completions").respond(json=completion())
     async with client(api_key=None) as llm:
-        await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+        await llm.complete(request_of())
     assert "stray" not in str(route.calls[0].request.headers.raw)
 
 
@@ -83,7 +83,7 @@ async def test_an_error_answer_is_typed_final_and_silent(provider: respx.MockRou
     route.respond(status, json={"error": {"message": "invalid key sk-secret", "param": None}})
     async with client() as llm:
         with pytest.raises(ChatStatusError) as caught:
-            await llm.complete(CONVERSATION, max_tokens=50, deadline=soon(), schema=SCHEMA)
+            await llm.complete(request_of(schema=SCHEMA))
     assert (caught.value.status, caught.value.retryable, caught.value.reached) == (status, False, True)
     assert "sk-secret" not in str(caught.value)
     assert caught.value.__suppress_context__
@@ -95,7 +95,7 @@ async def test_a_passing_error_says_so_and_the_sdk_does_not_retry(provider: resp
     route = provider.post(f"{URL}/chat/completions").respond(status, headers={"retry-after": "7"})
     async with client() as llm:
         with pytest.raises(ChatStatusError) as caught:
-            await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+            await llm.complete(request_of())
     assert caught.value.retryable
     assert caught.value.retry_after_s == 7
     assert route.call_count == 1
@@ -120,14 +120,14 @@ async def test_what_is_no_completion_is_malformed(provider: respx.MockRouter, bo
     provider.post(f"{URL}/chat/completions").respond(content=body)
     async with client() as llm:
         with pytest.raises(ChatMalformedError) as caught:
-            await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+            await llm.complete(request_of())
     assert caught.value.sent
 
 
 async def test_a_bare_completion_is_enough(provider: respx.MockRouter) -> None:
     provider.post(f"{URL}/chat/completions").respond(json={"choices": [{"message": {"content": "Rest."}}]})
     async with client() as llm:
-        reply = await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+        reply = await llm.complete(request_of())
     assert reply == ChatReply(text="Rest.", model="tiny", finish_reason="other")
 
 
@@ -146,7 +146,7 @@ async def test_finish_reasons_and_refusals(
     choice = {"message": message, "finish_reason": finish}
     provider.post(f"{URL}/chat/completions").respond(json=completion(choices=[choice]))
     async with client() as llm:
-        reply = await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+        reply = await llm.complete(request_of())
     assert (reply.text, reply.finish_reason, reply.refusal) == expected
 
 
@@ -155,7 +155,7 @@ class TestNegotiation:
         answer = ScriptedAnswer("Rest.", refuse=frozenset({"response_format", "temperature", "max_completion_tokens"}))
         async with ScriptedServer(answer) as server, client(server.url) as llm:
             for _ in range(2):
-                reply = await llm.complete(CONVERSATION, max_tokens=50, deadline=soon(), temperature=0.7, schema=SCHEMA)
+                reply = await llm.complete(request_of(temperature=0.7, schema=SCHEMA))
                 assert reply.text == "Rest."
         *refused, first, second = [request.body.keys() - {"model", "messages"} for request in server.requests]
         assert len(refused) == 3
@@ -176,7 +176,7 @@ class TestNegotiation:
         route = provider.post(f"{URL}/chat/completions")
         route.side_effect = [httpx.Response(400, json=error), httpx.Response(200, json=completion())]
         async with client() as llm:
-            await llm.complete(CONVERSATION, max_tokens=50, deadline=soon(), schema=SCHEMA)
+            await llm.complete(request_of(schema=SCHEMA))
         assert "response_format" in sent(route, 0)
         assert "response_format" not in sent(route, 1)
 
@@ -186,15 +186,15 @@ class TestNegotiation:
         route.side_effect = [quoting, quoting, httpx.Response(200, json=completion())]
         async with client() as llm:
             with pytest.raises(ChatStatusError):
-                await llm.complete(CONVERSATION, max_tokens=50, deadline=soon(), temperature=0.7)
-            await llm.complete(CONVERSATION, max_tokens=50, deadline=soon(), temperature=0.7)
+                await llm.complete(request_of(temperature=0.7))
+            await llm.complete(request_of(temperature=0.7))
         assert sent(route)["temperature"] == 0.7
 
     async def test_a_server_error_that_names_a_parameter_is_a_server_error(self, provider: respx.MockRouter) -> None:
         route = provider.post(f"{URL}/chat/completions").respond(500, json={"error": {"message": "temperature"}})
         async with client() as llm:
             with pytest.raises(ChatStatusError):
-                await llm.complete(CONVERSATION, max_tokens=50, deadline=soon(), temperature=0.7)
+                await llm.complete(request_of(temperature=0.7))
         assert route.call_count == 1
 
 
@@ -204,20 +204,20 @@ class TestSockets:
             return ScriptedAnswer(f"{request.system} {request.message_texts[-1]}")
 
         async with ScriptedServer(script) as server, client(server.url) as llm:
-            reply = await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+            reply = await llm.complete(request_of())
         assert reply == ChatReply(text="Be brief. What now?", model="tiny", prompt_tokens=4, completion_tokens=4)
 
     async def test_nobody_listens(self, closed_port: int) -> None:
         async with client(f"http://127.0.0.1:{closed_port}") as llm:
             with pytest.raises(ChatUnreachableError) as caught:
-                await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+                await llm.complete(request_of())
         assert (caught.value.retryable, caught.value.reached, caught.value.sent) == (True, False, False)
 
     @pytest.mark.parametrize("send_bytes", [0, 10])
     async def test_a_broken_answer_may_have_been_charged(self, send_bytes: int) -> None:
         async with ScriptedServer(ScriptedAnswer("Rest.", send_bytes=send_bytes)) as server, client(server.url) as llm:
             with pytest.raises(ChatUnreachableError) as caught:
-                await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+                await llm.complete(request_of())
         assert (caught.value.retryable, caught.value.sent) == (True, True)
 
     @pytest.mark.parametrize(("call_timeout_s", "seconds_left"), [(0.05, 30.0), (30.0, 0.05)])
@@ -229,20 +229,20 @@ class TestSockets:
             client(server.url, call_timeout_s=call_timeout_s) as llm,
         ):
             with pytest.raises(ChatTimeoutError) as caught:
-                await llm.complete(CONVERSATION, max_tokens=50, deadline=time.monotonic() + seconds_left)
+                await llm.complete(request_of(deadline=time.monotonic() + seconds_left))
             await until(lambda: server.disconnects == 1)
         assert (caught.value.retryable, caught.value.sent) == (True, True)
 
     async def test_a_past_deadline_sends_nothing(self) -> None:
         async with ScriptedServer(ScriptedAnswer("Rest.")) as server, client(server.url) as llm:
             with pytest.raises(ChatTimeoutError) as caught:
-                await llm.complete(CONVERSATION, max_tokens=50, deadline=time.monotonic() - 1)
+                await llm.complete(request_of(deadline=time.monotonic() - 1))
             assert server.requests == []
         assert not caught.value.sent
 
     async def test_cancelling_the_caller_cancels_the_call(self) -> None:
         async with ScriptedServer(ScriptedAnswer("late", delay_s=20)) as server, client(server.url) as llm:
-            task = asyncio.create_task(llm.complete(CONVERSATION, max_tokens=50, deadline=soon()))
+            task = asyncio.create_task(llm.complete(request_of()))
             await until(lambda: len(server.requests) == 1)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -255,7 +255,7 @@ class TestSockets:
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
         async with ScriptedServer(ScriptedAnswer("Rest.")) as server, client(server.url) as llm:
-            assert (await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())).text == "Rest."
+            assert (await llm.complete(request_of())).text == "Rest."
 
 
 def test_one_client_does_not_serve_two_loops(provider: respx.MockRouter) -> None:
@@ -282,7 +282,7 @@ def test_knows_its_host_and_model() -> None:
 
 
 async def _ask(llm: OpenAICompatibleClient) -> ChatReply:
-    return await llm.complete(CONVERSATION, max_tokens=50, deadline=soon())
+    return await llm.complete(request_of())
 
 
 @pytest.fixture

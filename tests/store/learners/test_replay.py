@@ -8,9 +8,9 @@ from random import Random
 import numpy as np
 import pytest
 
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.records import Decision, Reward
-from bandstand.store.state_directory import StoreOptions
 from bandstand.testing.memory_store import MemoryStore
 from tests.store.given import CATALOGUE, DAY, QUICK, Subject, assert_same, documents_in, embedded
 

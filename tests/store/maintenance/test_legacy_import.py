@@ -68,10 +68,10 @@ async def test_what_the_file_had_learned_is_served_whatever_the_file_is_called(
         user_id = name.removesuffix(".json")
         stats = await load_user_stats(served.deployment, user_id, policy)
         profile = await served.profile(user_id)
-    np.testing.assert_allclose(stats["theta"], np.linalg.solve(file["A"], file["b"]), rtol=0, atol=1e-12)
-    assert (stats["pulls"], stats["reward_count"], stats["cumulative_reward"]) == (12, 9, -1.25)
-    assert stats["exploration_rate"] == 2 / 12
-    assert stats["last_updated"] == datetime.fromtimestamp(NOON, UTC).isoformat()
+    np.testing.assert_allclose(stats.theta, np.linalg.solve(file["A"], file["b"]), rtol=0, atol=1e-12)
+    assert (stats.pulls, stats.reward_count, stats.cumulative_reward) == (12, 9, -1.25)
+    assert stats.exploration_rate == 2 / 12
+    assert stats.last_updated == datetime.fromtimestamp(NOON, UTC).isoformat()
     (state,) = profile.policies.values()
     assert state.ridge is not None
     np.testing.assert_allclose(state.ridge.gram, np.array(file["A"]) - np.eye(d), rtol=0, atol=1e-15)

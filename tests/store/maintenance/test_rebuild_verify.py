@@ -10,10 +10,10 @@ import pytest
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import RidgeState
 from bandstand.errors import ConfigurationError
+from bandstand.store.embedded.state_directory import StoreOptions
 from bandstand.store.learners.documents import Documents, parse, render
 from bandstand.store.maintenance.offline import open_owned
 from bandstand.store.maintenance.rebuild_verify import RebuildResult, Verification, rebuild_documents, verify
-from bandstand.store.state_directory import StoreOptions
 from tests.store.given import DAY, NOON, documents_in, killed, ledger_of
 from tests.store.populated import Served, assert_all_same, catalogue_of, documents, populate, trim
 

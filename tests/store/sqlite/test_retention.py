@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from bandstand.errors import UnknownDecisionError
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners import replay
 from bandstand.store.learners.documents import Documents
 from bandstand.store.sqlite import retention
 from bandstand.store.sqlite.schema import connect
-from bandstand.store.state_directory import StoreOptions
 from bandstand.store.tables.decisions import find_uid
 from bandstand.store.tables.policies import PolicyRegistry
 from tests.store.given import DAY, NOON, QUICK, Subject, assert_same, documents_in, embedded, ledger_of
@@ -234,7 +234,7 @@ async def test_a_key_outlives_the_reward_that_it_came_with(tmp_path: Path) -> No
 
 
 async def test_retention_is_applied_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bandstand.store.state_directory._TRIM_INTERVAL", 0.01)
+    monkeypatch.setattr("bandstand.store.embedded.retention._INTERVAL_S", 0.01)
     async with Subject(embedded(tmp_path, FIVE_DAYS)) as subject:
         await subject.decide("anna")
         subject.clock.now += 10 * DAY

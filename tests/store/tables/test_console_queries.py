@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from bandstand.errors import StorageUnavailableError
+from bandstand.store.sqlite.reader import LedgerReader
 from bandstand.store.sqlite.schema import connect
 from bandstand.store.tables.console_queries import MAX_COUNTED, ConsoleQueries
-from bandstand.store.tables.decisions import LedgerReader
 from tests.store.given import NOON, Subject, embedded
 
 HOUR = 3600

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from bandstand.bandit.arms import RewardSums
-from bandstand.store.bandit_store import EmbeddedStore
-from bandstand.store.records import Decision, DecisionIds, Erasure
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.ids import DecisionIds
+from bandstand.store.records import Decision, Erasure
 from bandstand.store.sqlite.schema import SCHEMA_VERSION
-from bandstand.store.state_directory import StoreOptions
 from bandstand.store.tables.generations import LoggedGeneration, PromptRef, PromptTotals
 from tests.store.given import DAY, NOON, MakeStore, Subject, digest, documents_in, embedded, ledger_of, shipped
 from tests.store.test_contract import memory, on_disk

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from bandstand.bandit.profile import Profile
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.records import Reward
-from bandstand.store.state_directory import StoreOptions
 from bandstand.testing.memory_store import MemoryStore
 from tests.store.given import CATALOGUE, DAY, QUICK, Subject, assert_same, embedded, killed, ledger_of, rebuilt
 

@@ -8,18 +8,17 @@ import pytest
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.errors import ConfigurationError
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.maintenance.migrate_schema import migrate
 from bandstand.store.maintenance.offline import open_owned
 from bandstand.store.maintenance.rebuild_verify import Verification, verify
 from bandstand.store.records import Decision, PolicyRef
-from bandstand.store.state_directory import StoreOptions
 from bandstand.store.tables.policies import to_policy_ref
 from bandstand.store.tables.shadows import Shadow
 from tests.store.given import CATALOGUE, DAY, QUICK, Subject, assert_same, embedded, killed, ledger_of, rebuilt
 from tests.store.maintenance.test_migrate_schema import NEW, OLD, STOCK, WEEKDAY
 from tests.store.populated import Served, catalogue_of, shop, states, trim
-from tests.store.test_turn_store import Turns, stored
 
 NAMES = ("thompson-v1", "linucb-v1")
 
@@ -177,7 +176,7 @@ async def test_a_block_is_learned_in_the_shadow(tmp_path: Path) -> None:
 
 
 async def test_a_judges_reward_and_its_replacement_teach_shadows(tmp_path: Path) -> None:
-    async with stored(tmp_path / "state") as turns:
+    async with Subject(embedded(tmp_path / "state")) as turns:
         await turns.store.set_shadows(refs(*NAMES))
         decision = await turns.decide("anna")
         turns.store.log_shadows(decision, [made := shadow_of("thompson-v1", weight=2.0)])
@@ -222,7 +221,7 @@ def shadow_of(policy: str, weight: float) -> Shadow:
     return Shadow(refs(policy)[0], 0, exploring=False, agrees=True, propensity=0.5, weight=weight, probabilities=P)
 
 
-async def taught(turns: Turns) -> list[float]:
+async def taught(turns: Subject) -> list[float]:
     states = [await turns.state("anna", name) for name in ("linucb-v2", *NAMES)]
     return [number for state in states for number in (state.reward_count, state.cumulative_reward)]
 

@@ -13,7 +13,8 @@ import pytest
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import PolicyState, Profile
 from bandstand.errors import UnknownDecisionError
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.state_directory import StateDirectory
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.maintenance.rebuild_verify import verify
 from bandstand.store.records import PolicyRef, Reward
 from bandstand.store.tables import revocations
@@ -111,7 +112,7 @@ def left(profile: Profile) -> dict[str, Any]:
 async def test_much_at_once_is_read_from_the_ledger_again_and_comes_to_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bandstand.store.bandit_store._MAX_SUBTRACTED", 5)
+    monkeypatch.setattr("bandstand.store.embedded.revocation_log._MAX_SUBTRACTED", 5)
     async with Subject(embedded(tmp_path)) as subject:
         store = subject.store
         for number in range(30):
@@ -130,7 +131,7 @@ async def test_much_at_once_is_read_from_the_ledger_again_and_comes_to_the_same(
 async def test_a_user_with_something_on_its_way_loses_neither_that_nor_what_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr("bandstand.store.bandit_store._MAX_SUBTRACTED", most)
+    monkeypatch.setattr("bandstand.store.embedded.revocation_log._MAX_SUBTRACTED", most)
     async with Subject(embedded(tmp_path)) as subject:
         given = [(await subject.teach("anna", 0.5)).reward.seq for _ in range(4)]
         coming = [asyncio.create_task(subject.teach("anna", -0.25)) for _ in range(3)]
@@ -217,17 +218,16 @@ async def test_what_another_takes_back_between_look_up_and_commit_is_left_to_the
 ) -> None:
     async with Subject(embedded(tmp_path)) as subject:
         store = subject.store
-        assert isinstance(store, EmbeddedStore)
         given = seqs(await taught(subject, "aaa"))
-        read, others = store._read, [given[:2]]  # noqa: SLF001 (what happens between its awaits is meant)
+        read, others = StateDirectory.read, [given[:2]]
 
-        async def overtaken(look: Callable[..., Any], *args: object) -> Any:
-            found = await read(look, *args)
+        async def overtaken(directory: StateDirectory, look: Callable[..., Any], *args: object) -> Any:
+            found = await read(directory, look, *args)
             if look is revocations.find_revocable and others:
                 await store.revoke(others.pop(), cause="undo", client="the other")
             return found
 
-        monkeypatch.setattr(store, "_read", overtaken)
+        monkeypatch.setattr(StateDirectory, "read", overtaken)
         taken = await store.revoke(given, cause="undo", client="tests")
         assert [each.seq for each in taken] == given[2:]
         state = await subject.state("anna")

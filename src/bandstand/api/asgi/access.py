@@ -3,11 +3,11 @@
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from bandstand.api.problems import ForbiddenError, HostRefusedError, UnauthorizedError
+from bandstand.loopback import is_loopback
 
 Role = Literal["open", "serve", "read", "admin"]
 Headers = Mapping[bytes, bytes]
@@ -118,12 +118,7 @@ class Access:
         return parts.netloc.lower() == host.lower() or (parts.hostname or "") in self._allowed_hosts
 
     def _is_own_host(self, name: str) -> bool:
-        if name in self._allowed_hosts or name == "localhost" or name.endswith(".localhost"):
-            return True
-        try:
-            return ip_address(name).is_loopback
-        except ValueError:
-            return False
+        return name in self._allowed_hosts or is_loopback(name)
 
 
 def _parse_host_name(host: str) -> str:

@@ -11,13 +11,12 @@ MAX_BODY = 1024 * 1024
 _MAX_DIGITS = 20
 
 
-async def read_json_body(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
-    """The body's bytes.
+def validate_body_headers(headers: Mapping[bytes, bytes]) -> None:
+    """Look at what the headers say of a body that is to be JSON.
 
     Raises:
         UnsupportedMediaError: not ``application/json``, or encoded.
         TooLargeError: over 1 MiB.
-        InvalidRequestError: the caller went away in the middle of it.
     """
     content_type = headers.get(b"content-type", b"")
     if content_type != b"application/json" and not _is_json(content_type):
@@ -28,6 +27,17 @@ async def read_json_body(receive: Receive, headers: Mapping[bytes, bytes]) -> by
         raise UnsupportedMediaError(message)
     if len(length := headers.get(b"content-length", b"")) > 6:  # noqa: PLR2004 (under a million needs no closer look)
         _require_size(int(length) if length.isdigit() and len(length) <= _MAX_DIGITS else MAX_BODY + 1)
+
+
+async def read_json_body(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
+    """The body's bytes.
+
+    Raises:
+        UnsupportedMediaError: not ``application/json``, or encoded.
+        TooLargeError: over 1 MiB.
+        InvalidRequestError: the caller went away in the middle of it.
+    """
+    validate_body_headers(headers)
     event = await receive()
     body: bytes = event.get("body", b"")
     if event.get("more_body"):

@@ -5,12 +5,13 @@ routes, which OpenAPI describes. So there is one schema, one behaviour, one form
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
 from bandstand.api.asgi.metrics import Metrics
-from bandstand.api.schemas.requests import Wire, parse_body, validate_id
+from bandstand.api.schemas.requests import Wire, validate_id
 from bandstand.judge.cascade import JudgeOffError
 from bandstand.service import judgements, reward, score, turns
 from bandstand.service.context import ServiceContext
@@ -49,7 +50,7 @@ class HotPath:
 
     async def handle_score(self, body: bytes, metadata: RequestMetadata) -> EncodedResponse:
         """Answer ``POST /score`` and ``POST /score/{policy}``."""
-        request = parse_body(self._wire.score, body)
+        request = self._wire.score.parse(body)
         scored = await score.score(self._deployment, request, body=body, client=metadata.client, policy=metadata.policy)
         if not scored.repeated:
             self._metrics.record_decision(scored.policy, exploring=scored.exploring)
@@ -67,7 +68,7 @@ class HotPath:
 
     async def handle_reward(self, body: bytes, metadata: RequestMetadata) -> EncodedResponse:
         """Answer ``POST /reward`` and ``POST /reward/{policy}``."""
-        request = parse_body(self._wire.reward, body)
+        request = self._wire.reward.parse(body)
         client, policy = metadata.client, metadata.policy
         idempotency = None
         if (key := metadata.headers.get(b"idempotency-key")) is not None:
@@ -106,7 +107,9 @@ class HotPath:
         if request.get("wait") or b"wait=true" in metadata.query.split(b"&"):
             judgement = await judging.wait_for_verdict(judgement)
             if judgement.state != "waiting":
-                return EncodedResponse(_OK, to_json({"ok": True, **await judgements.load_detail(judging, judgement)}))
+                return EncodedResponse(
+                    _OK, to_json({"ok": True, **asdict(await judgements.load_detail(judging, judgement))})
+                )
         answer = {
             "ok": True,
             "judgement_id": judgement.judgement_id,

@@ -3,13 +3,16 @@
 A request id, admission, metrics, problems, the log of failures. ``POST /score`` and ``POST /reward`` are then answered
 right here by :class:`bandstand.api.asgi.fast_path.HotPath`, without the framework's routing, dependency and response
 machinery (measured at more than half of a request's time); everything else goes on to the framework. Routes are
-matched on the raw path (:mod:`bandstand.api.asgi.raw_path`).
+matched on the raw path (:mod:`bandstand.api.asgi.raw_path`). A server that has parsed such a request itself asks for
+the answer without ASGI (:meth:`FrontController.answer`).
 """
 
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import perf_counter
+from typing import NamedTuple
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,7 +33,25 @@ _SERVER_ERROR = 500
 _HEAVY = frozenset({"/generate", "/recommend"})
 _SEGMENTS_OF_NAMED = 3  # "", "score", policy
 
+_JSON = (b"content-type", b"application/json")
+
 log = structlog.get_logger("bandstand.request")
+
+BodyReader = Callable[[], Awaitable[bytes]]
+
+
+class Response(NamedTuple):
+    """A whole answer, for whoever writes it to the wire."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    request_id: str
+
+    def build_headers(self) -> list[tuple[bytes, bytes]]:
+        """All headers, with those that every answer has."""
+        length = (b"content-length", str(len(self.body)).encode())
+        return [*self.headers, length, (b"x-request-id", self.request_id.encode())]
 
 
 class FrontController:
@@ -63,51 +84,77 @@ class FrontController:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        path = scope["raw_path"].decode("latin-1")
+        if scope["method"] == "POST" and self.is_hot(path):
+            headers = dict(scope["headers"])
+            read_body = partial(read_json_body, receive, headers)
+            response = await self.answer(path, headers, scope["query_string"], read_body)
+            await _send_response(send, response)
+        else:
+            await self._forward(scope, path, receive, send)
+
+    def is_hot(self, path: str) -> bool:
+        """Whether a POST to a raw path is answered by :meth:`answer`."""
+        segments = path.split("/")
+        return 1 < len(segments) <= _SEGMENTS_OF_NAMED and segments[1] in self._handlers and segments[-1] != ""
+
+    async def answer(self, path: str, headers: Headers, query_string: bytes, read_body: BodyReader) -> Response:
+        """Answer a POST that :meth:`is_hot`, whoever has read it from the wire.
+
+        Args:
+            path: the raw path.
+            headers: of the request, their names in lower case.
+            query_string: as it came.
+            read_body: reads the body within its limits, once everything else is known to be right.
+        """
+        started = perf_counter()
+        request_id = self._resolve_request_id(headers)
+        client = ANONYMOUS
+        _, name, *rest = path.split("/")
+        route = f"/{name}/{{policy}}" if rest else f"/{name}"
+        try:
+            client = self._access.authorize(headers, "serve")
+            query = validate_query(query_string) if query_string else b""
+            policy = decode_segment(rest[0]) if rest else None
+            content = await read_body()
+            self._admission.start_light_request()
+            try:
+                status, body = await self._handlers[name](content, RequestMetadata(headers, query, client, policy))
+            finally:
+                self._admission.end_light_request()
+            response = Response(status, [_JSON], body, request_id)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
+            status, problem_headers, body = render_problem(_to_problem(error, request_id, client), request_id)
+            response = Response(status, problem_headers, body, request_id)
+        self._record("POST", route, status, started, request_id, client)
+        return response
+
+    async def _forward(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
+        """Let the framework's application answer."""
         started = perf_counter()
         headers = dict(scope["headers"])
         request_id = self._resolve_request_id(headers)
         method: str = scope["method"]
         if method == "HEAD":
             send = _drop_body(send)
-        path = scope["raw_path"].decode("latin-1")
         client = ANONYMOUS
-        route = "unmatched"
         passed: _ForwardedRequest | None = None
         try:
             client = self._access.authorize(headers, get_required_role(method, path))
             query = validate_query(scope["query_string"], allow_repeats=path.startswith("/console/"))
-            segments = path.split("/")
-            handler = (
-                self._handlers.get(segments[1])
-                if method == "POST" and 1 < len(segments) <= _SEGMENTS_OF_NAMED and segments[-1]
-                else None
-            )
-            if handler is None:
-                if path in _HEAVY:
-                    await self._admission.wait_turn()
-                passed = _ForwardedRequest(scope, path, query, client, request_id, self._admission)
-                status = await passed.dispatch(self._app, receive, send)
-            else:
-                policy = None
-                route = f"/{segments[1]}"
-                if len(segments) == _SEGMENTS_OF_NAMED:
-                    route = f"/{segments[1]}/{{policy}}"
-                    policy = decode_segment(segments[2])
-                content = await read_json_body(receive, headers)
-                self._admission.start_light_request()
-                try:
-                    status, body = await handler(content, RequestMetadata(headers, query, client, policy))
-                finally:
-                    self._admission.end_light_request()
-                await _send_response(send, status, [(b"content-type", b"application/json")], body, request_id)
+            if path in _HEAVY:
+                await self._admission.wait_turn()
+            passed = _ForwardedRequest(scope, path, query, client, request_id, self._admission)
+            status = await passed.dispatch(self._app, receive, send)
         except Exception as error:
             problem = _to_problem(error, request_id, client)
             if passed is not None and passed.status:
                 raise  # half an answer is out: only the server can cut it short
             status, problem_headers, body = render_problem(problem, request_id)
-            await _send_response(send, status, problem_headers, body, request_id)
-        if passed is not None:
-            route = passed.route
+            await _send_response(send, Response(status, problem_headers, body, request_id))
+        self._record(method, "unmatched" if passed is None else passed.route, status, started, request_id, client)
+
+    def _record(self, method: str, route: str, status: int, started: float, request_id: str, client: str) -> None:
         seconds = perf_counter() - started
         self._metrics.record_request(method, route, status, seconds)
         if self._log_requests:
@@ -182,10 +229,6 @@ def _drop_body(send: Send) -> Send:
     return send_head
 
 
-async def _send_response(
-    send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes, request_id: str
-) -> None:
-    headers.append((b"content-length", str(len(body)).encode()))
-    headers.append((b"x-request-id", request_id.encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+async def _send_response(send: Send, response: Response) -> None:
+    await send({"type": "http.response.start", "status": response.status, "headers": response.build_headers()})
+    await send({"type": "http.response.body", "body": response.body})

@@ -1,14 +1,16 @@
 """Prometheus metrics of one application: requests, decisions, rewards, commits, and the store's own state."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from bandstand.api.asgi.thread_cpu import ThreadCpuCollector
 from bandstand.judge_worker.options import JudgeStatus
 from bandstand.learning.shadows import ShadowStatus
+from bandstand.service.experiment import ExperimentStatus
 from bandstand.store.records import StoreStatus
 
 KeyT = TypeVar("KeyT", bound=tuple[str, ...])
@@ -76,6 +78,7 @@ class Metrics:
             registry=self._registry,
         )
         self._synced = {synced: self._commit_seconds.labels(str(synced).lower()) for synced in (True, False)}
+        self._registry.register(ThreadCpuCollector())
 
     def register_judging(self, get_status: Callable[[], JudgeStatus]) -> None:
         """Show what becomes of turns, asked at each scrape."""
@@ -108,12 +111,12 @@ class Metrics:
         self._tokens.labels(prompt_version, "prompt").inc(prompt_tokens)
         self._tokens.labels(prompt_version, "completion").inc(completion_tokens)
 
-    def record_experiment(self, status: Mapping[str, Any] | None) -> None:
+    def record_experiment(self, status: ExperimentStatus | None) -> None:
         """Show how the users of an experiment came out."""
         if status is not None:
-            for policy, arm in status["arms"].items():
-                self._arms.labels(policy).set(arm["users"])
-            self._ratio.set(1.0 if status["p_value"] is None else status["p_value"])
+            for policy, arm in status.arms.items():
+                self._arms.labels(policy).set(arm.users)
+            self._ratio.set(1.0 if status.p_value is None else status.p_value)
 
     def record_opinion(self, task: str, tier: str, outcome: str) -> None:
         """Count an opinion by who gave it, or why there is none."""

@@ -1,28 +1,21 @@
 """The routes that give opinions and teach nothing: turns, corrections, intents."""
 
-from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import Any, cast
 
 from fastapi import APIRouter, Request, Response
-from pydantic_core import to_json
 
-from bandstand.api.asgi.bodies import read_json_body
 from bandstand.api.asgi.disconnect import cancel_on_disconnect
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.openapi import describe_operation
+from bandstand.api.routes.helpers import get_admission, parse_request, to_json_response
 from bandstand.api.schemas.judge_endpoints import (
     ARBITRATE,
-    ARBITRATE_EXAMPLES,
     FEEDBACK,
-    FEEDBACK_EXAMPLES,
     JUDGE,
-    JUDGE_EXAMPLES,
     ArbitrateResponse,
     FeedbackResponse,
     JudgeResponse,
 )
-from bandstand.api.schemas.requests import parse_body
 from bandstand.errors import OverloadedError
 from bandstand.judge.cascade import JudgeOffError
 from bandstand.judge.turn import Turn
@@ -32,30 +25,28 @@ from bandstand.judge_worker.stateless import StatelessJudge, UnscoredError, arbi
 def build_opinions_router(opinions: StatelessJudge, metrics: Metrics) -> APIRouter:
     """The routes over one deployment's judge."""
     routes = APIRouter(tags=["opinions"])
-    judge_extra = describe_operation(JudgeOffError, OverloadedError, body="JudgeRequest", examples=JUDGE_EXAMPLES)
-    feedback_extra = describe_operation(
-        JudgeOffError, UnscoredError, OverloadedError, body="FeedbackRequest", examples=FEEDBACK_EXAMPLES
-    )
-    arbitrate_extra = describe_operation(OverloadedError, body="ArbitrateRequest", examples=ARBITRATE_EXAMPLES)
+    judge_extra = describe_operation(JudgeOffError, OverloadedError, body=JUDGE)
+    feedback_extra = describe_operation(JudgeOffError, UnscoredError, OverloadedError, body=FEEDBACK)
+    arbitrate_extra = describe_operation(OverloadedError, body=ARBITRATE)
 
     @routes.post("/judge", response_model=JudgeResponse, openapi_extra=judge_extra)
     async def judge(request: Request) -> Response:
         """Say how the user took the answer in one or up to 100 turns; nothing is taught."""
-        body = parse_body(JUDGE, await _read_body(request))
+        body = await parse_request(request, JUDGE)
         turns = [(Turn.parse(fields), fields.get("taxonomy")) for fields in body.get("turns", [body])]
         began = perf_counter()
-        judgements = await cancel_on_disconnect(request.receive, judge_turns(opinions, turns, _get_admission(request)))
+        judgements = await cancel_on_disconnect(request.receive, judge_turns(opinions, turns, get_admission(request)))
         for judgement in judgements:
             metrics.record_opinion("judge", judgement.judged.tier, judgement.unscored or "scored")
         metrics.record_opinion_time("judge", perf_counter() - began)
-        return _to_json_response({"judgements": [judgement.as_json() for judgement in judgements]})
+        return to_json_response({"judgements": [judgement.as_json() for judgement in judgements]})
 
     @routes.post("/classify/feedback", response_model=FeedbackResponse, openapi_extra=feedback_extra)
     async def classify(request: Request) -> Response:
         """Say whether a message corrects the reply before it, and how."""
-        body = parse_body(FEEDBACK, await _read_body(request))
+        body = await parse_request(request, FEEDBACK)
         began = perf_counter()
-        await _get_admission(request)()
+        await get_admission(request)()
         threshold = {"threshold": body["threshold"]} if "threshold" in body else {}
         work = classify_feedback(opinions, body["message"], body["previous_reply"], **threshold)
         try:
@@ -66,31 +57,18 @@ def build_opinions_router(opinions: StatelessJudge, metrics: Metrics) -> APIRout
         finally:
             metrics.record_opinion_time("classify", perf_counter() - began)
         metrics.record_opinion("classify", classified.judged.tier, "scored")
-        return _to_json_response(classified.to_response())
+        return to_json_response(classified.to_response())
 
     @routes.post("/arbitrate", response_model=ArbitrateResponse, openapi_extra=arbitrate_extra)
     async def arbitration(request: Request) -> Response:
         """Decide which intent a message has, by the scores or, where these do not settle it, by an LLM."""
-        body = parse_body(ARBITRATE, await _read_body(request))
+        body = await parse_request(request, ARBITRATE)
         began = perf_counter()
-        await _get_admission(request)()
+        await get_admission(request)()
         decided = await cancel_on_disconnect(request.receive, arbitrate(opinions, body))
         metrics.record_opinion_time("arbitrate", perf_counter() - began)
         outcome = "scores" if not decided.triggered else "undecided" if decided.intent_id is None else "llm"
         metrics.record_arbitration(body["tenant_id"], outcome)
-        return _to_json_response(decided.as_json())
+        return to_json_response(decided.as_json())
 
     return routes
-
-
-async def _read_body(request: Request) -> bytes:
-    return await read_json_body(request.receive, dict(request.headers.raw))
-
-
-def _get_admission(request: Request) -> Callable[[], Awaitable[None]]:
-    """Where heavy work waits for its turn; see :mod:`bandstand.api.asgi.admission`."""
-    return cast("Callable[[], Awaitable[None]]", request.state.enter)
-
-
-def _to_json_response(content: dict[str, Any]) -> Response:
-    return Response(to_json(content), media_type="application/json")

@@ -1,37 +1,34 @@
 """The routes that take rewards back, and tell what was taken back."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, cast
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 
-from bandstand.api.asgi.bodies import read_json_body
 from bandstand.api.openapi import describe_operation
-from bandstand.api.schemas.requests import parse_body
-from bandstand.api.schemas.revocations import REVOCATION, REVOCATION_EXAMPLES, Revocation, Revocations
-from bandstand.errors import OverloadedError, StorageFullError, StorageUnavailableError, UnknownDecisionError
+from bandstand.api.routes.helpers import WRITE_ERRORS, EventCursor, PageSize, get_client, parse_request
+from bandstand.api.schemas.revocations import REVOCATION, Revocation, Revocations
+from bandstand.errors import StorageUnavailableError, UnknownDecisionError
 from bandstand.service.context import ServiceContext
-from bandstand.service.undo import list_undos, undo
+from bandstand.service.undo import UndoList, UndoResult, list_undos, undo
 from bandstand.store.records import LAST_SEQ
 from bandstand.store.tables.undo import Selection
 
-_PAGE = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def build_revocations_router(deployment: ServiceContext) -> APIRouter:
     """The routes over one deployment."""
     routes = APIRouter(tags=["operators"])
-    writing = (OverloadedError, StorageUnavailableError, StorageFullError)
-    extra = describe_operation(UnknownDecisionError, *writing, body="RevocationRequest", examples=REVOCATION_EXAMPLES)
+    extra = describe_operation(UnknownDecisionError, *WRITE_ERRORS, body=REVOCATION)
 
     @routes.post("/revocations", response_model=Revocation, openapi_extra=extra)
-    async def revoke(request: Request) -> dict[str, Any]:
+    async def revoke(request: Request) -> UndoResult:
         """Take rewards back out of what they taught, all or none, and learn the priors again without them."""
-        body = parse_body(REVOCATION, await read_json_body(request.receive, dict(request.headers.raw)))
+        body = await parse_request(request, REVOCATION)
         dry_run = body.pop("dry_run", False)
         selection = Selection(**{name: _to_seconds(value) for name, value in body.items()})
-        return await undo(deployment, selection, cast("str", request.state.client), dry_run=dry_run)
+        return await undo(deployment, selection, get_client(request), dry_run=dry_run)
 
     @routes.get(
         "/revocations",
@@ -39,10 +36,7 @@ def build_revocations_router(deployment: ServiceContext) -> APIRouter:
         response_model_exclude_unset=True,
         openapi_extra=describe_operation(StorageUnavailableError),
     )
-    async def revocations(
-        before: Annotated[int, Query(ge=0, le=LAST_SEQ)] = LAST_SEQ,
-        limit: Annotated[int, Query(ge=1, le=_PAGE)] = 100,
-    ) -> dict[str, Any]:
+    async def revocations(before: EventCursor = LAST_SEQ, limit: PageSize = 100) -> UndoList:
         """What was taken back, the newest first: who asked, when, what was meant, how much it was."""
         return await list_undos(deployment, before, limit)
 

@@ -2,29 +2,29 @@
 
 import asyncio
 import json
-from typing import Annotated, Any, cast
+from dataclasses import asdict
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from bandstand.api.asgi.bodies import read_json_body
 from bandstand.api.openapi import describe_operation
-from bandstand.api.schemas.requests import parse_body
+from bandstand.api.routes.helpers import get_client, parse_request
 from bandstand.api.schemas.simulations import (
     SIMULATION,
-    SIMULATION_EXAMPLES,
     Simulation,
     SimulationList,
     SimulationResult,
 )
 from bandstand.errors import OverloadedError, StorageFullError, StorageUnavailableError, UnknownPolicyError
-from bandstand.service.context import format_time
+from bandstand.service.simulations import SimulationPage, SimulationStatus, build_status
 from bandstand.simulate.background import BackgroundRuns
 from bandstand.simulate.errors import UnknownRunError
+from bandstand.simulate.limits import DEFAULT_POLICIES, LIMITS
 from bandstand.store.tables.simulations import SimulationRun
 
 _MAX_RUN_ID = 2**62  # what a number of a run can be
 _PAGE = 200
-_DEFAULTS = {"policies": ["linucb-v1", "egreedy-v1", "linucb-v2"], "seeds": 20}
+_DEFAULTS = {"policies": list(DEFAULT_POLICIES), "seeds": LIMITS["seeds"].default}
 RunNumber = Annotated[int, Path(ge=1, le=_MAX_RUN_ID)]
 _KEEPING = (StorageUnavailableError, StorageFullError)
 
@@ -32,30 +32,27 @@ _KEEPING = (StorageUnavailableError, StorageFullError)
 def build_simulations_router(runs: BackgroundRuns) -> APIRouter:
     """The routes over one service's runs."""
     routes = APIRouter(tags=["simulations"])
-    start_extra = describe_operation(
-        OverloadedError, UnknownPolicyError, *_KEEPING, body="SimulationRequest", examples=SIMULATION_EXAMPLES
-    )
+    start_extra = describe_operation(OverloadedError, UnknownPolicyError, *_KEEPING, body=SIMULATION)
     run_extra = describe_operation(UnknownRunError, *_KEEPING)
 
     @routes.post("/simulations", status_code=202, response_model=Simulation, openapi_extra=start_extra)
-    async def start_simulation(request: Request, response: Response) -> dict[str, Any]:
+    async def start_simulation(request: Request, response: Response) -> SimulationStatus:
         """Queue a simulation; it is played beside the serving, one after the other."""
-        body = parse_body(SIMULATION, await read_json_body(request.receive, dict(request.headers.raw)))
-        run = await runs.start(_DEFAULTS | body, cast("str", request.state.client))
+        body = await parse_request(request, SIMULATION)
+        run = await runs.start(_DEFAULTS | body, get_client(request))
         response.headers["location"] = f"/simulations/{run.id}"
-        return _to_response(run)
+        return build_status(run)
 
     @routes.get("/simulations", response_model=SimulationList, openapi_extra=describe_operation(*_KEEPING))
     async def list_simulations(
         before: Annotated[int | None, Query(ge=1, le=_MAX_RUN_ID)] = None,
         limit: Annotated[int, Query(ge=1, le=_PAGE)] = 50,
-    ) -> dict[str, Any]:
+    ) -> SimulationPage:
         """Simulations, newest first, those of the command line included."""
         page = await runs.list_page(before=before, limit=limit)
-        return {
-            "simulations": [_to_response(run) for run in page],
-            "next": page[-1].id if len(page) == limit else None,
-        }
+        return SimulationPage(
+            simulations=[build_status(run) for run in page], next=page[-1].id if len(page) == limit else None
+        )
 
     @routes.get("/simulations/{run}", response_model=SimulationResult, openapi_extra=run_extra)
     async def show_simulation(run: RunNumber) -> Response:
@@ -65,9 +62,9 @@ def build_simulations_router(runs: BackgroundRuns) -> APIRouter:
         return Response(body, media_type="application/json")
 
     @routes.post("/simulations/{run}/cancel", response_model=Simulation, openapi_extra=run_extra)
-    async def cancel_simulation(run: RunNumber) -> dict[str, Any]:
+    async def cancel_simulation(run: RunNumber) -> SimulationStatus:
         """End a simulation and keep what is done; one that has ended stays as it is."""
-        return _to_response(await runs.cancel(run))
+        return build_status(await runs.cancel(run))
 
     @routes.delete("/simulations/{run}", status_code=204, response_class=Response, openapi_extra=run_extra)
     async def delete_simulation(run: RunNumber) -> Response:
@@ -78,23 +75,6 @@ def build_simulations_router(runs: BackgroundRuns) -> APIRouter:
     return routes
 
 
-def _to_response(run: SimulationRun) -> dict[str, Any]:
-    left = None
-    if run.state == "running" and run.started is not None and run.heartbeat is not None and run.done:
-        left = (run.heartbeat - run.started) / run.done * (run.total - run.done)
-    return {
-        "id": run.id,
-        "state": run.state,
-        "client": run.client,
-        "created": format_time(run.created),
-        "started": format_time(run.started),
-        "ended": format_time(run.ended),
-        "progress": {"done": run.done, "total": run.total, "seconds_left": left},
-        "plan": json.loads(run.plan),
-        "error": run.error,
-    }
-
-
 def _render_result(run: SimulationRun) -> bytes:
     summary = {"policies": {}, "baselines": {}, "personas": {}} | json.loads(run.summary or "{}")
-    return json.dumps(_to_response(run) | summary).encode()
+    return json.dumps(asdict(build_status(run)) | summary).encode()

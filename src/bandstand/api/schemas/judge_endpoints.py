@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from bandstand.api.schemas.learning import AnswerBody
-from bandstand.api.schemas.requests import Id
+from bandstand.api.schemas.requests import Id, RequestBody
 from bandstand.judge.arbiter import TriggerReason
 from bandstand.judge.gate import GateMode, WithheldReason
 from bandstand.judge.verdict import UnscoredReason
@@ -171,12 +171,12 @@ def _validate_form(request: JudgeRequest) -> JudgeRequest:
     return request
 
 
-JUDGE: TypeAdapter[Any] = TypeAdapter(Annotated[JudgeRequest, AfterValidator(_validate_form)])
-FEEDBACK: TypeAdapter[Any] = TypeAdapter(FeedbackRequest)
-ARBITRATE: TypeAdapter[Any] = TypeAdapter(ArbitrateRequest)
-
-OPINION_REQUESTS = {"JudgeRequest": JUDGE, "FeedbackRequest": FEEDBACK, "ArbitrateRequest": ARBITRATE}
-"""The requests' validators by the name that their schema has in OpenAPI."""
+JUDGE = RequestBody(
+    "JudgeRequest", TypeAdapter(Annotated[JudgeRequest, AfterValidator(_validate_form)]), JUDGE_EXAMPLES
+)
+FEEDBACK = RequestBody("FeedbackRequest", TypeAdapter(FeedbackRequest), FEEDBACK_EXAMPLES)
+ARBITRATE = RequestBody("ArbitrateRequest", TypeAdapter(ArbitrateRequest), ARBITRATE_EXAMPLES)
+REQUEST_BODIES = (JUDGE, FEEDBACK, ARBITRATE)
 
 
 class JudgementOfTurn(AnswerBody):

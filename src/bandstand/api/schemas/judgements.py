@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from bandstand.api.schemas.learning import AnswerBody
-from bandstand.api.schemas.requests import Id
+from bandstand.api.schemas.requests import Id, RequestBody
 
 MAX_RETRIED = 1000
 
@@ -55,12 +55,10 @@ class ReapplyRequest(TypedDict):
     since: Since
 
 
-OVERRIDE: TypeAdapter[Any] = TypeAdapter(OverrideRequest)
-RETRY: TypeAdapter[Any] = TypeAdapter(RetryRequest)
-REAPPLY: TypeAdapter[Any] = TypeAdapter(ReapplyRequest)
-
-JUDGEMENT_REQUESTS = {"OverrideRequest": OVERRIDE, "RetryRequest": RETRY, "ReapplyRequest": REAPPLY}
-"""The requests' validators by the name that their schema has in OpenAPI."""
+OVERRIDE = RequestBody("OverrideRequest", TypeAdapter(OverrideRequest), OVERRIDE_EXAMPLES)
+RETRY = RequestBody("RetryRequest", TypeAdapter(RetryRequest), RETRY_EXAMPLES)
+REAPPLY = RequestBody("ReapplyRequest", TypeAdapter(ReapplyRequest), REAPPLY_EXAMPLES)
+REQUEST_BODIES = (OVERRIDE, RETRY, REAPPLY)
 
 
 class TurnTaken(AnswerBody):

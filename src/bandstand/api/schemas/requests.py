@@ -7,6 +7,7 @@ the ledger with the rest of the body.
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NoReturn, NotRequired
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
@@ -14,6 +15,13 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from bandstand.api.problems import from_field_errors, from_validation_error
+from bandstand.api.schemas.examples import (
+    GENERATE_EXAMPLES,
+    RECOMMEND_EXAMPLES,
+    RESET_EXAMPLES,
+    REWARD_EXAMPLES,
+    SCORE_EXAMPLES,
+)
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.features import Field as FeatureField
 from bandstand.errors import FieldError
@@ -46,8 +54,37 @@ def validate_id(value: str, field: str) -> str:
         raise problem from None
 
 
+@dataclass(frozen=True, slots=True)
+class RequestBody:
+    """A JSON request body: what validates it, and what OpenAPI shows of it.
+
+    Attributes:
+        name: of its schema in OpenAPI.
+        adapter: its validator.
+        examples: whole requests by name, as OpenAPI has them.
+    """
+
+    name: str
+    adapter: TypeAdapter[Any]
+    examples: Mapping[str, Any]
+
+    def parse(self, body: bytes) -> dict[str, Any]:
+        """A validated request.
+
+        Raises:
+            InvalidRequestError: names the fields at fault.
+        """
+        try:
+            request: dict[str, Any] = self.adapter.validate_json(body)
+        except ValidationError as error:
+            raise from_validation_error(error) from None
+        if b"NaN" in body or b"Infinity" in body:  # pydantic reads them as numbers, also where it ignores the field
+            _require_json(body)
+        return request
+
+
 class Wire:
-    """Validators of request bodies, as the catalogue's features have it."""
+    """The request bodies that depend on the catalogue's features."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         context = _make_fields_dict("Context", catalogue.context_fields)
@@ -109,36 +146,16 @@ class Wire:
         }
         if "day_of_week" in catalogue.context_fields:
             reward_fields["day_of_week"] = NotRequired[_to_annotation(catalogue.context_fields["day_of_week"])]
-        self.generate = _build_generate_adapter("Generate", {})
-        self.recommend = _build_generate_adapter("Recommend", catalogue.context_fields)
-        self.score: TypeAdapter[dict[str, Any]] = TypeAdapter(score)
-        self.reward: TypeAdapter[dict[str, Any]] = TypeAdapter(_make_typed_dict("RewardRequest", reward_fields))
-        self.reset: TypeAdapter[dict[str, Any]] = TypeAdapter(_make_typed_dict("ResetRequest", {"user_id": Id}))
-
-    def get_adapters(self) -> dict[str, TypeAdapter[dict[str, Any]]]:
-        """Request validators by the name their schema has in OpenAPI."""
-        return {
-            "ScoreRequest": self.score,
-            "RewardRequest": self.reward,
-            "ResetRequest": self.reset,
-            "GenerateRequest": self.generate,
-            "RecommendRequest": self.recommend,
-        }
-
-
-def parse_body(adapter: TypeAdapter[dict[str, Any]], body: bytes) -> dict[str, Any]:
-    """A validated request.
-
-    Raises:
-        InvalidRequestError: names the fields at fault.
-    """
-    try:
-        request = adapter.validate_json(body)
-    except ValidationError as error:
-        raise from_validation_error(error) from None
-    if b"NaN" in body or b"Infinity" in body:  # pydantic reads them as numbers, also where it then ignores the field
-        _require_json(body)
-    return request
+        reward = _make_typed_dict("RewardRequest", reward_fields)
+        reset = _make_typed_dict("ResetRequest", {"user_id": Id})
+        generate = _make_generate_request("Generate", {})
+        recommend = _make_generate_request("Recommend", catalogue.context_fields)
+        self.score = RequestBody("ScoreRequest", TypeAdapter(score), SCORE_EXAMPLES)
+        self.reward = RequestBody("RewardRequest", TypeAdapter(reward), REWARD_EXAMPLES)
+        self.reset = RequestBody("ResetRequest", TypeAdapter(reset), RESET_EXAMPLES)
+        self.generate = RequestBody("GenerateRequest", TypeAdapter(generate), GENERATE_EXAMPLES)
+        self.recommend = RequestBody("RecommendRequest", TypeAdapter(recommend), RECOMMEND_EXAMPLES)
+        self.bodies = (self.score, self.reward, self.reset, self.generate, self.recommend)
 
 
 def _require_json(body: bytes) -> None:
@@ -148,7 +165,7 @@ def _require_json(body: bytes) -> None:
     json.loads(body, parse_constant=reject_constant)
 
 
-def _build_generate_adapter(name: str, fields: Mapping[str, FeatureField]) -> TypeAdapter[dict[str, Any]]:
+def _make_generate_request(name: str, fields: Mapping[str, FeatureField]) -> Any:
     """What writes tips: the user's moment, and beside it the context ``fields`` of whoever picks among them."""
     task = Annotated[dict[str, Any], Field(description="Any object; it is read as untrusted text")]
     context = _make_typed_dict(
@@ -169,7 +186,7 @@ def _build_generate_adapter(name: str, fields: Mapping[str, FeatureField]) -> Ty
             Annotated[str | None, Field(max_length=MAX_ID, description="Left out, the deployment chooses")]
         ],
     }
-    return TypeAdapter(_make_typed_dict(f"{name}Request", request))
+    return _make_typed_dict(f"{name}Request", request)
 
 
 def _make_fields_dict(name: str, fields: Mapping[str, FeatureField]) -> Any:

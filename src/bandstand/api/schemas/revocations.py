@@ -5,7 +5,7 @@ from typing import Annotated, Any, NotRequired
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from bandstand.api.schemas.requests import MAX_ID, Id
+from bandstand.api.schemas.requests import MAX_ID, Id, RequestBody
 
 REVOCATION_EXAMPLES: dict[str, Any] = {
     "client": {
@@ -37,7 +37,8 @@ class RevocationRequest(TypedDict):
     dry_run: NotRequired[Annotated[bool, Field(description="Change nothing, and answer what would be")]]
 
 
-REVOCATION: TypeAdapter[dict[str, Any]] = TypeAdapter(RevocationRequest)  # type: ignore[arg-type]  # it is a dictionary
+REVOCATION = RequestBody("RevocationRequest", TypeAdapter(RevocationRequest), REVOCATION_EXAMPLES)
+REQUEST_BODIES = (REVOCATION,)
 
 
 class Selected(BaseModel):

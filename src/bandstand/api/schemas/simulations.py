@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from bandstand.api.schemas.requests import Id
+from bandstand.api.schemas.requests import Id, RequestBody
+from bandstand.simulate.limits import LIMITS
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -25,6 +26,12 @@ SIMULATION_EXAMPLES: dict[str, Any] = {
         },
     },
 }
+
+
+def _within(name: str, description: str | None = None) -> Any:
+    """The limits of one of the plan's numbers, and its default as OpenAPI shows it."""
+    limit = LIMITS[name]
+    return Field(ge=limit.least, le=limit.most, description=description, json_schema_extra={"default": limit.default})
 
 
 class PersonaFields(TypedDict):
@@ -56,21 +63,20 @@ class SimulationRequest(TypedDict):
 
     policies: NotRequired[Annotated[list[Id], Field(min_length=1, max_length=20)]]
     world: NotRequired[Literal["shipped", "uniform", "signed"] | OwnWorld]
-    personas: NotRequired[
-        Annotated[int, Field(ge=1, le=10_000, description="Users", json_schema_extra={"default": 14})]
-    ]
-    days: NotRequired[Annotated[int, Field(ge=1, le=3_650, json_schema_extra={"default": 30})]]
-    decisions_per_day: NotRequired[Annotated[int, Field(ge=1, le=100, json_schema_extra={"default": 4})]]
-    candidates: NotRequired[Annotated[int, Field(ge=1, le=100, json_schema_extra={"default": 5})]]
-    seeds: NotRequired[Annotated[int, Field(ge=1, le=1_000, json_schema_extra={"default": 20})]]
-    first_seed: NotRequired[Annotated[int, Field(ge=0, le=2**31)]]
+    personas: NotRequired[Annotated[int, _within("personas", description="Users")]]
+    days: NotRequired[Annotated[int, _within("days")]]
+    decisions_per_day: NotRequired[Annotated[int, _within("decisions_per_day")]]
+    candidates: NotRequired[Annotated[int, _within("candidates")]]
+    seeds: NotRequired[Annotated[int, _within("seeds")]]
+    first_seed: NotRequired[Annotated[int, Field(ge=LIMITS["first_seed"].least, le=LIMITS["first_seed"].most)]]
     day_of_week: NotRequired[Annotated[int, Field(ge=0, le=6)] | None]
     reflex_rate: NotRequired[Annotated[float, Field(ge=0, le=1)]]
     judge: NotRequired[Literal["rule", "llm"]]
     events: NotRequired[Literal["none", "sample", "all"]]
 
 
-SIMULATION: TypeAdapter[dict[str, Any]] = TypeAdapter(SimulationRequest)  # type: ignore[arg-type]  # it is a dictionary
+SIMULATION = RequestBody("SimulationRequest", TypeAdapter(SimulationRequest), SIMULATION_EXAMPLES)
+REQUEST_BODIES = (SIMULATION,)
 
 
 class Progress(BaseModel):

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from rich.text import Text
 from bandstand.bandit.policies import Policy
 from bandstand.cli.report import show_progress
 from bandstand.cli.state.directory import StateLocation, resolve_location
+from bandstand.cli.times import parse_time
 from bandstand.config.settings import read_settings
 from bandstand.definition import describe_unknown
 from bandstand.errors import InvalidRequestError
@@ -115,7 +115,10 @@ def _evaluate_ledger(flags: EvaluationFlags) -> dict[str, Any]:
     )
     question = flags.build_question(_WITH_MODEL)
     candidates = _select_candidates(flags, location)
-    since, until = _parse_time("since", flags.since), _parse_time("until", flags.until)
+    since, until = (
+        None if text is None else parse_time(flag, text).timestamp()
+        for flag, text in (("since", flags.since), ("until", flags.until))
+    )
     with open_read_only(location.directory, location.catalogue) as state, show_progress("pages of the log") as steps:
         log, evaluated = evaluate_decisions(
             question,
@@ -186,15 +189,3 @@ def _build_report(
         for candidate, each in zip(candidates, evaluated, strict=True)
     ]
     return build_report(source, question, answers, log)
-
-
-def _parse_time(name: str, text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidRequestError(
-            f"--{name} must be a date or a time, such as 2026-05-01 or 2026-05-01T12:00"
-        ) from None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

@@ -2,27 +2,27 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from bandstand.cli.report import AsJson, show_result
-from bandstand.cli.state.access import ApiKey, Url, call_service
-from bandstand.cli.state.directory import StateDir
-from bandstand.config.settings import Settings, load_catalogue, read_settings
+from bandstand.cli.state.access import ApiKey, Url, call_service, run_on_store
+from bandstand.cli.state.directory import StateDir, StateLocation
+from bandstand.cli.times import parse_time
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import Settings, read_settings
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.store.maintenance.import_ import CLIENT
-from bandstand.store.maintenance.offline import find_ledger
-
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+from bandstand.store.protocol import Store
 
 T = TypeVar("T")
 
 
 def retry(
     since: Annotated[
-        datetime | None, typer.Option(formats=_TIMES, metavar="TIME", help="Only turns taken since then, in UTC.")
+        str | None, typer.Option(metavar="TIME", help="Only turns taken since then; in UTC unless it has a zone.")
     ] = None,
     reason: Annotated[
         str | None, typer.Option(metavar="REASON", help="Only turns unscored for that reason, such as timeout.")
@@ -38,21 +38,23 @@ def retry(
     In a directory that no service uses, they are judged when one starts.
     """
     chosen: dict[str, Any] = {} if reason is None else {"reason": reason}
+    begin = None if since is None else parse_time("since", since)
     if url is not None:
-        window = {} if since is None else {"since": _to_utc(since).isoformat()}
+        window = {} if begin is None else {"since": begin.isoformat()}
         answer = call_service(url, api_key, "POST", "/judgements/retry", json=window | chosen)
     else:
         from bandstand.service.judgements import retry as again  # noqa: PLC0415 (a command of its own name)
 
-        seconds = 0.0 if since is None else _to_utc(since).timestamp()
-        answer = _run_on_directory(
+        seconds = 0.0 if begin is None else begin.timestamp()
+        result = _run_on_directory(
             read_settings(state_dir=state_dir), lambda judging: again(judging, CLIENT, since=seconds, **chosen)
         )
+        answer = asdict(result)
     show_result("Waiting for the judge again", answer, as_json=as_json)
 
 
 def reapply(
-    since: Annotated[datetime, typer.Option(formats=_TIMES, metavar="TIME", help="Turns taken since then, in UTC.")],
+    since: Annotated[str, typer.Option(metavar="TIME", help="Turns taken since then; in UTC unless it has a zone.")],
     state_dir: StateDir = None,
     url: Url = None,
     api_key: ApiKey = None,
@@ -63,14 +65,16 @@ def reapply(
 
     Where that comes to something else, what was taught is taken back exactly and the other is taught.
     """
+    begin = parse_time("since", since)
     if url is not None:
-        answer = call_service(url, api_key, "POST", "/judgements/reapply", json={"since": _to_utc(since).isoformat()})
+        answer = call_service(url, api_key, "POST", "/judgements/reapply", json={"since": begin.isoformat()})
     else:
         from bandstand.service.judgements import reapply_gate as hold  # noqa: PLC0415 (a command of its own name)
 
-        answer = _run_on_directory(
-            read_settings(state_dir=state_dir), lambda judging: hold(judging, CLIENT, since=_to_utc(since).timestamp())
+        held = _run_on_directory(
+            read_settings(state_dir=state_dir), lambda judging: hold(judging, CLIENT, since=begin.timestamp())
         )
+        answer = asdict(held)
     show_result("Held to the gate again", answer, as_json=as_json)
 
 
@@ -84,31 +88,17 @@ def work() -> None:
     asyncio.run(judge_input(settings))
 
 
-def _to_utc(time: datetime) -> datetime:
-    return time.replace(tzinfo=UTC)
-
-
 def _run_on_directory(settings: Settings, use_case: Callable[[JudgeWorker], Awaitable[T]]) -> T:
     """Own the directory for one use case; nothing is judged."""
     from bandstand.api.asgi.logs import configure_logging  # noqa: PLC0415 (as above)
-    from bandstand.service.context import ServiceContext  # noqa: PLC0415 (as above)
-    from bandstand.store.state_directory import StoreOptions  # noqa: PLC0415 (as above)
-    from bandstand.store.turn_store import TurnStore  # noqa: PLC0415 (as above)
+    from bandstand.learning.population import PopulationPriorRefresher  # noqa: PLC0415 (as above)
     from bandstand.wiring.judge_worker import build_judge_worker  # noqa: PLC0415 (as above)
 
-    find_ledger(settings.state_dir)
     configure_logging(settings.log_level)  # to stderr: what is printed is the answer
+    location = StateLocation(settings.state_dir, load_catalogue(settings))
 
-    async def run() -> T:
-        # Retention is the service's to apply.
-        options = StoreOptions(retention_days=0)
-        catalogue = load_catalogue(settings)
-        store = TurnStore(settings.state_dir, catalogue, options=options, turn_retention_days=0)
-        await store.open()
-        try:
-            deployment = ServiceContext(catalogue, store)
-            return await use_case(build_judge_worker(settings, store, deployment.population, deployment.clock))
-        finally:
-            await store.close()
+    async def run(store: Store) -> T:
+        population = PopulationPriorRefresher(location.catalogue, store)
+        return await use_case(build_judge_worker(settings, store, population))
 
-    return asyncio.run(run())
+    return run_on_store(location, run)

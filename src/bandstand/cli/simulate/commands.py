@@ -11,12 +11,12 @@ import typer
 
 from bandstand.cli.report import AsJson
 from bandstand.cli.state.directory import StateDir
-from bandstand.config.settings import load_catalogue, read_settings
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import read_settings
 from bandstand.errors import InvalidRequestError
+from bandstand.simulate.limits import DEFAULT_POLICIES, LIMITS
 
-_POLICIES = ("linucb-v1", "egreedy-v1", "linucb-v2")
 _USERS = 14
-_SEEDS = 20
 _EXIT_INTERRUPTED = 130
 
 
@@ -60,7 +60,7 @@ def simulate(  # noqa: PLR0913 (each is a flag)
     *,
     policy: Annotated[
         list[str] | None,
-        _make_option(f"Who plays; may be given repeatedly. Without it: {', '.join(_POLICIES)}.", metavar="NAME"),
+        _make_option(f"Who plays; may be given repeatedly. Without it: {', '.join(DEFAULT_POLICIES)}.", metavar="NAME"),
     ] = None,
     world: Annotated[
         str | None, _make_option("shipped (the default), uniform, signed, or a TOML file of personas.", metavar="WORLD")
@@ -75,7 +75,8 @@ def simulate(  # noqa: PLR0913 (each is a flag)
     seeds: Annotated[
         int | None,
         _make_option(
-            f"Worlds; the errors are over them. Default {_SEEDS}, 1 with another judge than rule.", metavar="N"
+            f"Worlds; the errors are over them. Default {LIMITS['seeds'].default}, 1 with another judge than rule.",
+            metavar="N",
         ),
     ] = None,
     first_seed: Annotated[int | None, _make_option("Seed of the first world. Default 0.", metavar="N")] = None,
@@ -165,9 +166,9 @@ def simulate(  # noqa: PLR0913 (each is a flag)
             raise InvalidRequestError("--resume continues a run as it was planned: leave the other flags out")
         run = resume_run(setting, resume, supervised=supervised)
     else:
-        given["policies"] = policy or _POLICIES
+        given["policies"] = policy or DEFAULT_POLICIES
         if "seeds" not in given:
-            given["seeds"] = _SEEDS if asked.get("kind", "rule") == "rule" else 1
+            given["seeds"] = LIMITS["seeds"].default if asked.get("kind", "rule") == "rule" else 1
         if listening:
             given["chat"] = build_chat_plan(settings, listening)
         run = create_run(setting, given | {"judge": asked})

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import typer
 
 from bandstand.config.settings import Settings
+from bandstand.llm.chat import ChatClient
 from bandstand.simulate.judges.command_judge import COMMAND_DEADLINE_S, CommandJudge
 from bandstand.simulate.judges.judge import ReactionJudge, RuleJudge
 from bandstand.simulate.judges.judge_prompt import load_planned_prompt
@@ -32,28 +32,15 @@ async def open_planned_judge(settings: Settings, plan: Plan) -> AsyncIterator[Re
 
 
 @asynccontextmanager
-async def _open_client(settings: Settings, plan: JudgePlan, questions: int) -> AsyncIterator[Any]:
+async def _open_client(settings: Settings, plan: JudgePlan, questions: int) -> AsyncIterator[ChatClient | None]:
     """The model that judges, named on stderr with the host its questions go to; None where there is no key."""
-    # The providers' packages take a second to import.
-    from bandstand.llm.middleware.breaker import BreakerClient, CircuitBreaker  # noqa: PLC0415
-    from bandstand.llm.middleware.retry import RetryingClient  # noqa: PLC0415
+    from bandstand.wiring.llm_clients import open_persona_model  # noqa: PLC0415 (the judge's modules take their time)
 
     model = plan.model or LLM_MODEL
-    adapter: Any
-    if plan.url is not None:
-        from bandstand.llm.providers.openai_compatible import OpenAICompatibleClient  # noqa: PLC0415
-
-        key = settings.openai_api_key
-        secret = None if key is None else key.get_secret_value()
-        adapter = OpenAICompatibleClient(base_url=plan.url, api_key=secret, model=model)
-    elif settings.anthropic_api_key is not None:
-        from bandstand.llm.providers.anthropic import AnthropicClient  # noqa: PLC0415
-
-        adapter = AnthropicClient(api_key=settings.anthropic_api_key.get_secret_value(), model=model)
-    else:
-        typer.echo("ANTHROPIC_API_KEY is unset: the rule judges", err=True)
-        yield None
-        return
-    typer.echo(f"{model} at {adapter.host} is asked up to {questions:,} questions", err=True)
-    async with adapter:
-        yield RetryingClient(BreakerClient(adapter, CircuitBreaker()))
+    async with open_persona_model(settings, model, plan.url) as connection:
+        if connection is None:
+            typer.echo("ANTHROPIC_API_KEY is unset: the rule judges", err=True)
+            yield None
+        else:
+            typer.echo(f"{model} at {connection.host} is asked up to {questions:,} questions", err=True)
+            yield connection.build_client()

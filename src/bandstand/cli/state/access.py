@@ -1,7 +1,6 @@
 """The two ways to change a state: ask the service that runs on it, or own the directory for as long as it takes."""
 
 import asyncio
-import ipaddress
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,11 +12,13 @@ import typer
 
 from bandstand.cli.state.directory import StateLocation
 from bandstand.errors import ConfigurationError, InvalidRequestError, StorageUnavailableError
+from bandstand.loopback import is_loopback
 from bandstand.service.context import ServiceContext
-from bandstand.store.bandit_store import EmbeddedStore
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.maintenance.offline import find_ledger
-from bandstand.store.state_directory import StoreOptions
+from bandstand.store.protocol import Store
 
 Url = Annotated[
     str | None,
@@ -33,25 +34,43 @@ T = TypeVar("T")
 
 
 def run_on_directory(location: StateLocation, use_case: Callable[[ServiceContext], Awaitable[T]]) -> T:
-    """Own the directory for one use case."""
+    """Own the directory for one use case, whose users' learned priors are kept up too.
+
+    Raises:
+        ConfigurationError: it holds no ledger, is another process's, or does not fit the configuration.
+    """
+
+    async def run(store: Store) -> T:
+        deployment = ServiceContext(location.catalogue, store, prior_files=PriorFiles(location.directory))
+        await deployment.population.open()  # whoever goes, goes from the learned priors too
+        try:
+            return await use_case(deployment)
+        finally:
+            await deployment.population.close()
+
+    with _log_warnings_to_stderr():
+        return run_on_store(location, run)
+
+
+def run_on_store(location: StateLocation, use_case: Callable[[Store], Awaitable[T]]) -> T:
+    """Own the directory and open its store for one use case.
+
+    Raises:
+        ConfigurationError: it holds no ledger, is another process's, or does not fit the configuration.
+    """
     find_ledger(location.directory)
 
     async def run() -> T:
         # Retention is the service's to apply, by its own settings.
-        store = EmbeddedStore(location.directory, location.catalogue, options=StoreOptions(retention_days=0))
+        options = StoreOptions(retention_days=0, turn_retention_days=0)
+        store = EmbeddedStore(location.directory, location.catalogue, options=options)
         await store.open()
-        deployment = ServiceContext(location.catalogue, store, prior_files=PriorFiles(location.directory))
         try:
-            await deployment.population.open()  # whoever goes, goes from the learned priors too
-            try:
-                return await use_case(deployment)
-            finally:
-                await deployment.population.close()
+            return await use_case(store)
         finally:
             await store.close()
 
-    with _log_warnings_to_stderr():
-        return asyncio.run(run())
+    return asyncio.run(run())
 
 
 @contextmanager
@@ -81,7 +100,7 @@ def call_service(url: str, api_key: str | None, method: str, path: str, **reques
     headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
     try:
         base = httpx.URL(url)
-        with httpx.Client(base_url=base, trust_env=not _is_loopback(base.host), timeout=_SECONDS) as client:
+        with httpx.Client(base_url=base, trust_env=not is_loopback(base.host), timeout=_SECONDS) as client:
             response = client.request(method, path, headers=headers, **request)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ConfigurationError(f"--url {url}: {str(error) or type(error).__name__}") from error
@@ -94,10 +113,3 @@ def call_service(url: str, api_key: str | None, method: str, path: str, **reques
     detail = answer.get("detail") if isinstance(answer, dict) else None
     kind = StorageUnavailableError if response.is_server_error else InvalidRequestError
     raise kind(f"--url {url} answered {response.status_code}: {detail or 'this is no Bandstand'}")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

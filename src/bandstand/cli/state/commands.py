@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+from bandstand.atomic_file import replace_file
 from bandstand.cli.report import AsJson, show_progress, show_result, show_rows
 from bandstand.cli.state.directory import StateDir, resolve_location
 from bandstand.cli.state.undo import revoke
@@ -115,14 +116,10 @@ def export(
 
 def _write_atomic(file: Path, lines: Iterator[str]) -> None:
     """Write a file that is either all there or not there; it is about people, so only its owner may read it."""
-    partial = file.with_name(f"{file.name}.partial")
-    try:
+    with replace_file(file) as partial:
         partial.touch(mode=0o600)
         with partial.open("w", encoding="ascii") as output:
             output.writelines(line + "\n" for line in lines)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class Format(StrEnum):

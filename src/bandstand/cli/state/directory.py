@@ -6,7 +6,8 @@ from typing import Annotated, NamedTuple
 import typer
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.config.settings import load_catalogue, read_settings
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import read_settings
 
 StateDir = Annotated[
     str | None, typer.Option(metavar="PATH", help="The state directory. Overrides STATE_DIR, whose default is state.")

@@ -1,6 +1,6 @@
 """``bandstand state revoke``: take rewards back, in a running service or in a directory that none uses."""
 
-from datetime import UTC, datetime
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -8,7 +8,7 @@ import typer
 from bandstand.cli.report import AsJson, show_result
 from bandstand.cli.state.access import ApiKey, Url, call_service, run_on_directory
 from bandstand.cli.state.directory import StateDir, resolve_location
-from bandstand.errors import InvalidRequestError
+from bandstand.cli.times import parse_time
 from bandstand.service.undo import undo
 from bandstand.store.maintenance.import_ import CLIENT
 from bandstand.store.tables.undo import Selection
@@ -40,7 +40,7 @@ def revoke(  # noqa: PLR0913 (each is a flag)
     Those that fit everything given, all of them or, if anything goes wrong, none; the log keeps that they were given.
     What was decided meanwhile stays. Again does nothing twice.
     """
-    times = {name: _parse_time(name, text) for name, text in (("since", since), ("until", until)) if text is not None}
+    times = {name: parse_time(name, text) for name, text in (("since", since), ("until", until)) if text is not None}
     if url is not None:
         texts = {"decision_id": decision, "client": client, "judge_version": judge_version}
         named = {name: text for name, text in texts.items() if text is not None}
@@ -49,9 +49,10 @@ def revoke(  # noqa: PLR0913 (each is a flag)
     else:
         seconds = {name: time.timestamp() for name, time in times.items()}
         selection = Selection(decision, client, judge_version, seconds.get("since"), seconds.get("until"))
-        answer = run_on_directory(
+        result = run_on_directory(
             resolve_location(state_dir), lambda deployment: undo(deployment, selection, CLIENT, dry_run=dry_run)
         )
+        answer = asdict(result)
     title = "Would be taken back (nothing was changed)" if dry_run else "Taken back"
     show_result(
         title,
@@ -59,16 +60,6 @@ def revoke(  # noqa: PLR0913 (each is a flag)
         as_json=as_json,
         notes=_build_notes(answer),
     )
-
-
-def _parse_time(name: str, text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidRequestError(
-            f"--{name}: {text!a} is no time; write 2026-01-31 or 2026-01-31T12:00+01:00"
-        ) from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _flatten_answer(answer: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:

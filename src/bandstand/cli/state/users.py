@@ -1,6 +1,7 @@
 """``bandstand state reset`` and ``erase``: forget one user, in a running service or in a directory that none uses."""
 
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -10,7 +11,6 @@ from bandstand.cli.state.access import ApiKey, Url, call_service, run_on_directo
 from bandstand.cli.state.directory import StateDir, resolve_location
 from bandstand.errors import InvalidRequestError
 from bandstand.service import users
-from bandstand.service.context import ServiceContext
 from bandstand.store.maintenance.export import UserId, describe_error
 from bandstand.store.maintenance.import_ import CLIENT
 
@@ -50,7 +50,8 @@ def reset(
     if url is not None:
         answer = call_service(url, api_key, "POST", "/reset", json={"user_id": user})
     else:
-        answer = run_on_directory(resolve_location(state_dir), lambda deployment: _reset(deployment, user))
+        run_on_directory(resolve_location(state_dir), lambda deployment: users.reset(deployment, user, CLIENT))
+        answer = {"ok": True}
     show_result("Reset", answer, as_json=as_json)
 
 
@@ -69,10 +70,8 @@ def erase(
     if url is not None:
         answer = call_service(url, api_key, "DELETE", "/users", params={"user_id": user})
     else:
-        answer = run_on_directory(resolve_location(state_dir), lambda deployment: users.erase(deployment, user, CLIENT))
+        receipt = run_on_directory(
+            resolve_location(state_dir), lambda deployment: users.erase(deployment, user, CLIENT)
+        )
+        answer = asdict(receipt)
     show_result("Erased", answer, as_json=as_json)
-
-
-async def _reset(deployment: ServiceContext, user_id: str) -> dict[str, Any]:
-    await users.reset(deployment, user_id, CLIENT)
-    return {"ok": True}

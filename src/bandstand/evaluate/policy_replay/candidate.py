@@ -1,12 +1,13 @@
 """A configured policy that learns from somebody else's log."""
 
+import math
+
 from bandstand.bandit.arrays import FloatArray
 from bandstand.bandit.distribution import Distribution, extract_second_uniform
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.population import PopulationPrior, refresh_steps
+from bandstand.bandit.population import PopulationPrior, is_fit_due
 from bandstand.bandit.profile import PolicyState, Profile
 from bandstand.bandit.reservoir import Reservoir, compute_capacity
-from bandstand.bandit.ridge import Posterior
 
 _SAMPLE = b"evaluate"
 _REFRESH_SHARE = 0.1
@@ -16,12 +17,12 @@ _REFRESH_SHARE = 0.1
 class CandidatePolicy:
     """A policy, and what every user of a log has taught it; memory grows with users, not with decisions.
 
-    A policy with a population prior learns that from the same users: anew after every ``refresh_rewards`` of them, or
-    a tenth more than before where that is more.
+    A policy that learns its prior learns it from the same users, as serving does; at the latest after
+    ``refresh_rewards`` more of their rewards, or a tenth more than before where that is more.
 
     Args:
         policy: what decides.
-        refresh_rewards: new rewards after which a population prior is fitted again.
+        refresh_rewards: new rewards after which its prior is fitted again at the latest.
     """
 
     def __init__(self, policy: Policy, refresh_rewards: int = 200) -> None:
@@ -37,7 +38,7 @@ class CandidatePolicy:
         """Return what the policy would do with the candidates x, (K, d), of this user."""
         state = self._states.get(user)
         prior = self._population.get_prior(str(user))
-        posterior = Posterior(prior.mean, prior.covariance) if state is None else state.get_posterior(prior, now)
+        posterior = prior.to_posterior() if state is None else state.get_posterior(prior, now)
         return self.policy.distribution(posterior, x, extract_second_uniform(seed))
 
     def learn(self, user: int, x: FloatArray, reward: float, weight: float, ts: float) -> None:
@@ -48,7 +49,8 @@ class CandidatePolicy:
         state.learn(x, reward, weight, ts, self.policy.half_life)
         self.rewards += 1
         self._add_to_reservoir(user, state)
-        if self.rewards - self._fitted >= max(self._refresh_rewards, _REFRESH_SHARE * self._fitted):
+        most = max(self._refresh_rewards, math.ceil(_REFRESH_SHARE * self._fitted))
+        if is_fit_due(self.rewards - self._fitted, self._fitted, most):
             self.refresh()
 
     def remove_user(self, user: int) -> None:
@@ -69,9 +71,7 @@ class CandidatePolicy:
         """Fit the population prior to what the users have taught so far."""
         self._fitted = self.rewards
         if self._reservoir is not None:
-            members = self._reservoir.members()
-            steps = refresh_steps(len(members), self.policy.schema.dimension)
-            self._population = PopulationPrior.fit(members, self.policy.prior, self._population, steps=steps)
+            self._population = self.policy.fit_prior(self._reservoir.members(), self._population)
 
     def _add_to_reservoir(self, user: int, state: PolicyState) -> None:
         if self._reservoir is not None and state.ridge is not None:

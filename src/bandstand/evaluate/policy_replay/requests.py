@@ -1,24 +1,16 @@
 """Logged requests as any schema encodes them, many at a time."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bandstand.bandit.columns import Field
-from bandstand.bandit.features import FeatureSchema
+from bandstand.bandit.features import FeatureSchema, read_features
 from bandstand.errors import InvalidRequestError
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.estimators.logged_rows import FloatArray
 
-_FINITE = sys.float_info.max
 _EMPTY: dict[str, object] = {}
-_TYPES: dict[str, frozenset[type]] = {
-    "integer": frozenset({int}),
-    "number": frozenset({int, float}),
-    "boolean": frozenset({bool}),
-    "string": frozenset({str}),
-}
 
 
 class LoggedRequest(NamedTuple):
@@ -45,7 +37,7 @@ class LoggedRequest(NamedTuple):
             request: dict[str, Any] = json.loads(body)
             candidates = request["candidates"] if pick is None else [request["candidates"][pick]]
             context = request.get("context", _EMPTY)
-            features = [each.get("features", _EMPTY) for each in candidates]
+            features = [read_features(each) for each in candidates]
         except (ValueError, LookupError, TypeError, AttributeError):
             raise EvaluationError(f"{location}: not a score request") from None
         if not features or not all(isinstance(each, dict) for each in (context, *features)):
@@ -98,12 +90,7 @@ def _encode_batch(schema: FeatureSchema, requests: Sequence[LoggedRequest], coun
 
 
 def _validate_values(field: Field, values: list[Any]) -> list[Any]:
-    fits = _TYPES[field.type].issuperset(map(type, values))
-    if fits and field.type in {"integer", "number"}:
-        low = -_FINITE if field.minimum is None else field.minimum
-        high = _FINITE if field.maximum is None else field.maximum
-        fits = all(low <= value <= high for value in values)  # NaN is not between any two
-    if not fits:
+    if not field.are_valid(values):
         raise _UnfitError(f"{field.name} must be {_describe_field(field)}")
     return values
 

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from bandstand.errors import BandstandError
 from bandstand.judge.arbiter import (
     ArbiterSettings,
     Arbitration,
@@ -24,7 +23,8 @@ from bandstand.judge.llm.llm_judge import to_unscored_reason
 from bandstand.judge.llm.parse_reply import build_object_schema, iter_objects, to_one_line
 from bandstand.judge.text import escape_markup, strip_hidden, truncate_middle, wrap_in_fence
 from bandstand.judge.verdict import UnscoredReason
-from bandstand.llm.gateway import ChatClient, ChatReply, GatewayFault, Message
+from bandstand.llm.chat import ChatClient, ChatReply, ChatRequest, build_messages
+from bandstand.llm.errors import BudgetExceededError, ChatError
 from bandstand.prompts.library import Prompt
 
 MAX_TOKENS: Final = 200
@@ -118,27 +118,25 @@ class IntentArbiter:
         seconds = settings.llm_judge_timeout_ms / 1000
         try:
             async with asyncio.timeout(seconds), self._acquire_slot(tenant_id):
-                reply = await self._client.complete(
-                    self._build_messages(message, rule, semantic),
-                    max_tokens=MAX_TOKENS,
-                    deadline=began + seconds,
-                    temperature=TEMPERATURE,
-                    schema=SCHEMA,
-                )
+                reply = await self._client.complete(self._build_request(message, rule, semantic, began + seconds))
         except TimeoutError:
             return undecided(trigger.reason, _FAILURE_REASONS[UnscoredReason.TIMEOUT], self._compute_elapsed_ms(began))
-        except BandstandError as error:
-            if not isinstance(error, GatewayFault) and error.code != "llm-over-budget":
-                raise
+        except (ChatError, BudgetExceededError) as error:
             why = _FAILURE_REASONS.get(to_unscored_reason(error), "the model could not be asked")
             return undecided(trigger.reason, why, self._compute_elapsed_ms(began))
         return _parse_choice(reply, semantic, trigger.reason, self._compute_elapsed_ms(began))
 
-    def _build_messages(
-        self, message: str, rule: RuleSignal | None, semantic: Sequence[IntentCandidate]
-    ) -> list[Message]:
+    def _build_request(
+        self, message: str, rule: RuleSignal | None, semantic: Sequence[IntentCandidate], deadline: float
+    ) -> ChatRequest:
         rendered = self._prompt.render(build_intent_values(message, rule, semantic))
-        return [{"role": "system", "content": rendered.system}, {"role": "user", "content": rendered.user}]
+        return ChatRequest(
+            messages=build_messages(rendered.system, rendered.user),
+            max_tokens=MAX_TOKENS,
+            deadline=deadline,
+            temperature=TEMPERATURE,
+            schema=SCHEMA,
+        )
 
     def _compute_elapsed_ms(self, began: float) -> float:
         return (self._clock() - began) * 1000

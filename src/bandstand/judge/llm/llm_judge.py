@@ -1,7 +1,7 @@
 """The LLM tier: one question about one cut turn, a strict answer, and a reason wherever there is none."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from bandstand.errors import BandstandError
@@ -10,7 +10,8 @@ from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.text import wrap_in_fence
 from bandstand.judge.turn import CutTurn
 from bandstand.judge.verdict import Judged, Unscored, UnscoredReason, Usage, Verdict
-from bandstand.llm.gateway import ChatClient, ChatReply, GatewayFault, Message
+from bandstand.llm.chat import ChatClient, ChatReply, ChatRequest, TokenUsage, build_messages
+from bandstand.llm.errors import ChatError
 from bandstand.prompts.library import Prompt
 
 MAX_TOKENS: Final = 2_048
@@ -36,8 +37,6 @@ _REASONS: Final[Mapping[str, UnscoredReason]] = {
 }
 """By the code of a client's error; any other is told apart by its attributes."""
 
-_TOKENS_PER_MESSAGE: Final = 16
-
 CostFunction = Callable[[int, int], float | None]
 """From tokens read and written to US dollars; None where the model has no price."""
 
@@ -51,7 +50,7 @@ class LlmTier:
     """Asks a chat model; itself the tier "llm".
 
     Args:
-        client: asks the model; its errors are :class:`GatewayFault`, its retries its own.
+        client: asks the model; its retries are its own.
         taxonomy: whose labels it may give.
         prompt: what it is asked with; its parameters are of :data:`PARAMETERS`.
         deadline_s: the longest one turn may take, over all tries.
@@ -80,7 +79,6 @@ class LlmTier:
         self._cost = cost
         self._clamp = clamp
         self._clock = clock
-        self._schema = build_verdict_schema(taxonomy)
 
     @property
     def model(self) -> str:
@@ -92,27 +90,19 @@ class LlmTier:
         """The prompt's name and version with the hash of its text."""
         return self._prompt.reference
 
-    def build_messages(self, turn: CutTurn) -> list[Message]:
-        """Return what the model is asked about a turn."""
-        rendered = self._prompt.render(build_prompt_values(self.taxonomy, turn))
-        return [{"role": "system", "content": rendered.system}, {"role": "user", "content": rendered.user}]
-
     async def judge(self, turn: CutTurn) -> Judged:
         """Return the model's verdict, or why there is none; see :class:`bandstand.judge.training.tier.Tier`."""
-        messages = self.build_messages(turn)
-        deadline = self._clock() + self._deadline_s
         usage = Usage()
         reply: ChatReply | None = None
-        for room in (MAX_TOKENS, RETRY_MAX_TOKENS):
+        for request in build_requests(self._prompt, self.taxonomy, turn, deadline=self._clock() + self._deadline_s):
+            bound = request.compute_token_bound()
             try:
-                reply = await self._client.complete(
-                    messages, max_tokens=room, deadline=deadline, temperature=None, schema=self._schema
-                )
+                reply = await self._client.complete(request)
             except BandstandError as error:
-                return self._build_unscored(
-                    to_unscored_reason(error), None, self._add_failure_usage(usage, error, messages, room)
-                )
-            usage = self._add_reply_usage(usage, reply, messages, room)
+                if isinstance(error, ChatError) and error.sent:  # nobody knows what it cost: the most that it can
+                    usage = self._add_call(usage, bound)
+                return self._build_unscored(to_unscored_reason(error), None, usage)
+            usage = self._add_call(usage, reply.compute_usage(bound))
             if reply.finish_reason != "length":
                 return self._build_verdict(reply, usage)
         return self._build_unscored(UnscoredReason.TRUNCATED, reply, usage)
@@ -147,26 +137,12 @@ class LlmTier:
             usage=usage,
         )
 
-    def _add_reply_usage(self, usage: Usage, reply: ChatReply, messages: list[Message], max_tokens: int) -> Usage:
-        """Add a reply's tokens; where the gateway does not say, the most that they can be."""
-        read = compute_max_tokens(messages) if reply.prompt_tokens is None else reply.prompt_tokens
-        written = max_tokens if reply.completion_tokens is None else reply.completion_tokens
-        return self._add_usage(usage, read, written)
-
-    def _add_failure_usage(
-        self, usage: Usage, error: BandstandError, messages: list[Message], max_tokens: int
-    ) -> Usage:
-        """Add a call that ended without an answer: nothing where it was not sent, else the most that it can be."""
-        if isinstance(error, GatewayFault) and error.sent:
-            return self._add_usage(usage, compute_max_tokens(messages), max_tokens)
-        return usage
-
-    def _add_usage(self, usage: Usage, read: int, written: int) -> Usage:
-        cost = self._cost(read, written)
+    def _add_call(self, usage: Usage, tokens: TokenUsage) -> Usage:
+        cost = self._cost(tokens.prompt_tokens, tokens.completion_tokens)
         return Usage(
             llm_calls=usage.llm_calls + 1,
-            prompt_tokens=usage.prompt_tokens + read,
-            completion_tokens=usage.completion_tokens + written,
+            prompt_tokens=usage.prompt_tokens + tokens.prompt_tokens,
+            completion_tokens=usage.completion_tokens + tokens.completion_tokens,
             cost=None if cost is None or usage.cost is None else usage.cost + cost,
         )
 
@@ -182,9 +158,20 @@ def build_prompt_values(taxonomy: Taxonomy, turn: CutTurn) -> dict[str, object]:
     }
 
 
-def compute_max_tokens(messages: Sequence[Message]) -> int:
-    """Return the most tokens that a model can read: no tokenizer makes more than one of a byte."""
-    return sum(len(message["content"].encode()) + _TOKENS_PER_MESSAGE for message in messages)
+def build_requests(prompt: Prompt, taxonomy: Taxonomy, turn: CutTurn, *, deadline: float) -> list[ChatRequest]:
+    """Return what a model is asked about a turn, and what it is asked if that reply ends for want of room."""
+    rendered = prompt.render(build_prompt_values(taxonomy, turn))
+    messages, schema = build_messages(rendered.system, rendered.user), build_verdict_schema(taxonomy)
+    return [
+        ChatRequest(messages=messages, max_tokens=max_tokens, deadline=deadline, schema=schema)
+        for max_tokens in (MAX_TOKENS, RETRY_MAX_TOKENS)
+    ]
+
+
+def compute_turn_bound(prompt: Prompt, taxonomy: Taxonomy, turn: CutTurn, *, tries: int) -> TokenUsage:
+    """Return the most tokens that a turn can cost: every request of it, each as often as its client tries."""
+    bounds = (each.compute_token_bound() for each in build_requests(prompt, taxonomy, turn, deadline=0.0))
+    return sum(bounds, TokenUsage()) * tries
 
 
 def to_unscored_reason(error: BandstandError) -> UnscoredReason:
@@ -196,6 +183,6 @@ def to_unscored_reason(error: BandstandError) -> UnscoredReason:
     known = _REASONS.get(error.code)
     if known is not None:
         return known
-    if not isinstance(error, GatewayFault):
+    if not isinstance(error, ChatError):
         raise error
     return UnscoredReason.UNAVAILABLE if error.retryable or not error.reached else UnscoredReason.REJECTED

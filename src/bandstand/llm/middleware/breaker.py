@@ -1,10 +1,10 @@
 """Leaves a provider alone that fails again and again (Nygard, *Release It!*, the circuit breaker)."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Literal
 
-from bandstand.llm.chat import ChatClient, ChatReply, Message
+from bandstand.llm.chat import ChatClient, ChatReply, ChatRequest
 from bandstand.llm.errors import ChatError, ChatStatusError, CircuitOpenError
 
 _FIRST_SERVER_ERROR = 500
@@ -110,15 +110,7 @@ class BreakerClient:
         """The model this client asks."""
         return self._inner.model
 
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        deadline: float,
-        temperature: float | None = None,
-        schema: Mapping[str, object] | None = None,
-    ) -> ChatReply:
+    async def complete(self, request: ChatRequest) -> ChatReply:
         """Ask for one answer; see :class:`bandstand.llm.chat.ChatClient`.
 
         Raises:
@@ -127,9 +119,7 @@ class BreakerClient:
         """
         ticket = self._breaker.acquire_ticket()
         try:
-            reply = await self._inner.complete(
-                messages, max_tokens=max_tokens, deadline=deadline, temperature=temperature, schema=schema
-            )
+            reply = await self._inner.complete(request)
         except ChatError as error:
             if _is_provider_failure(error):
                 self._breaker.record_failure(ticket)

@@ -1,21 +1,22 @@
-"""What may be spent in a day: tokens and money are reserved before a call and settled after it.
+"""What may be spent in a UTC day: tokens and money are reserved before a call and settled after it.
 
 A reservation is an upper bound, so the caps hold even while calls are under way. What a call cost that ended without an
-answer (timed out, cut off, cancelled) is unknown; it counts in full.
+answer (timed out, cut off, cancelled) is unknown, so it counts in full.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal
-from json import dumps
-from typing import Protocol
 
-from bandstand.llm.chat import ChatClient, ChatReply, Message
+from bandstand.llm.chat import ChatClient, ChatReply, ChatRequest, TokenUsage
 from bandstand.llm.errors import BudgetExceededError, ChatError
 
+_SECONDS_PER_DAY = 86_400
 _TOKENS_PER_PRICE = Decimal(1_000_000)
-_TOKENS_PER_MESSAGE = 16
+_NO_MONEY = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,10 @@ class Price:
     prompt_usd: Decimal
     completion_usd: Decimal
 
-    def cost_usd(self, prompt_tokens: int, completion_tokens: int) -> Decimal:
-        """The price of one call."""
-        return (self.prompt_usd * prompt_tokens + self.completion_usd * completion_tokens) / _TOKENS_PER_PRICE
+    def compute_cost(self, usage: TokenUsage) -> Decimal:
+        """The price of so many tokens, in US dollars."""
+        prompt, completion = self.prompt_usd * usage.prompt_tokens, self.completion_usd * usage.completion_tokens
+        return (prompt + completion) / _TOKENS_PER_PRICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Spending:
     """So many tokens and US dollars."""
 
     tokens: int = 0
-    usd: Decimal = Decimal(0)
+    usd: Decimal = _NO_MONEY
 
     def __add__(self, other: "Spending") -> "Spending":
         return Spending(self.tokens + other.tokens, self.usd + other.usd)
@@ -44,89 +46,145 @@ class Spending:
         return Spending(self.tokens - other.tokens, self.usd - other.usd)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DailyCaps:
+    """What may be spent in a UTC day.
+
+    Attributes:
+        tokens: None for no cap.
+        usd: None for no cap.
+        price: what the model costs; needed while money is capped.
+    """
+
+    tokens: int | None = None
+    usd: Decimal | None = None
+    price: Price | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What was set aside for one call, on the day it was."""
+    """What was set aside for one piece of work.
 
-    day: date
+    Attributes:
+        number: its own.
+        day: days since the epoch, in UTC.
+        spending: the most that it can cost.
+    """
+
+    number: int
+    day: int
     spending: Spending
 
 
-class Budget(Protocol):
-    """Something that lets calls through as long as the day's caps allow."""
-
-    def reserve_tokens(self, model: str, prompt_tokens: int, completion_tokens: int) -> Reservation:
-        """Set aside what a call may cost at most.
-
-        Raises:
-            BudgetExceededError: a cap would be passed, or money is capped and the model has no price.
-        """
-
-    def settle(self, reservation: Reservation, model: str, prompt_tokens: int, completion_tokens: int) -> None:
-        """Replace a reservation with what the call did cost."""
+async def _load_nothing(_day: int) -> Spending:
+    return Spending()
 
 
 class DailyBudget:
-    """Caps for one UTC day, kept in memory.
+    """The spending of the current UTC day, of one event loop. It is in memory; a ledger may keep it besides.
 
     Args:
-        today: the current UTC day.
-        tokens: the most tokens a day, None for no cap.
-        usd: the most US dollars a day, None for no cap.
-        prices: by model; needed for every model that is called while money is capped.
+        caps: of a day.
+        clock: seconds since the epoch.
+        load_spending: what a day has cost before this process; nothing if left out.
+        next_number: numbers reservations.
+
+    Attributes:
+        rejected: pieces of work for which there was no budget.
     """
 
     def __init__(
         self,
+        caps: DailyCaps,
         *,
-        today: Callable[[], date],
-        tokens: int | None = None,
-        usd: Decimal | None = None,
-        prices: Mapping[str, Price] | None = None,
+        clock: Callable[[], float] = time.time,
+        load_spending: Callable[[int], Awaitable[Spending]] = _load_nothing,
+        next_number: Callable[[], int] | None = None,
     ) -> None:
-        self._today = today
-        self._tokens = tokens
-        self._usd = usd
-        self._prices = dict(prices or {})
-        self._day = today()
+        self.rejected = 0
+        self._caps = caps
+        self._clock = clock
+        self._load_spending = load_spending
+        self._next_number = next_number or itertools.count().__next__
+        self._day = -1
         self._spent = Spending()
+        self._open: dict[int, Reservation] = {}  # by number
+        self._released = asyncio.Event()
+        self._day_lock = asyncio.Lock()
 
     @property
     def spent(self) -> Spending:
-        """Today's spending, with what is reserved for calls under way."""
-        self._refresh_day()
-        return self._spent
+        """The day's spending, with what is reserved."""
+        return self._spent if self._day == self._get_day() else Spending()
 
-    def reserve_tokens(self, model: str, prompt_tokens: int, completion_tokens: int) -> Reservation:
-        """Set aside what a call may cost at most; see :class:`Budget`."""
-        if self._usd is not None and model not in self._prices:
-            raise BudgetExceededError("Money is capped and this model has no price: set one to use it.")
-        wanted = self._compute_spending(model, prompt_tokens, completion_tokens)
-        after = self.spent + wanted
-        if self._tokens is not None and after.tokens > self._tokens:
-            raise BudgetExceededError("The day's tokens are spent.")
-        if self._usd is not None and after.usd > self._usd:
-            raise BudgetExceededError("The day's money is spent.")
-        self._spent = after
-        return Reservation(self._day, wanted)
+    async def refresh_day(self) -> None:
+        """Load what the day has cost before this process, once a day."""
+        async with self._day_lock:
+            day = self._get_day()
+            if day != self._day:
+                self._spent = await self._load_spending(day)
+                self._day = day
 
-    def settle(self, reservation: Reservation, model: str, prompt_tokens: int, completion_tokens: int) -> None:
-        """Replace a reservation with what the call did cost; one of an earlier day no longer matters."""
-        self._refresh_day()
-        if reservation.day == self._day:
-            actual = self._compute_spending(model, prompt_tokens, completion_tokens)
-            self._spent = self._spent - reservation.spending + actual
+    async def reserve(self, bound: TokenUsage, *, wait: bool = False) -> Reservation:
+        """Set aside the most that a piece of work can cost.
 
-    def _compute_spending(self, model: str, prompt_tokens: int, completion_tokens: int) -> Spending:
-        price = self._prices.get(model)
-        usd = price.cost_usd(prompt_tokens, completion_tokens) if price else Decimal(0)
-        return Spending(prompt_tokens + completion_tokens, usd)
+        Args:
+            bound: that most.
+            wait: where there is no room, wait for work under way as long as it may leave enough: it will hardly cost
+                all that was set aside for it.
 
-    def _refresh_day(self) -> None:
-        day = self._today()
-        if day != self._day:
-            self._day = day
-            self._spent = Spending()
+        Raises:
+            BudgetExceededError: a cap would be passed, or money is capped and the model has no price.
+        """
+        await self.refresh_day()
+        wanted = self._compute_spending(bound)
+        while (fault := self._find_fault(wanted)) is not None:
+            under_way = [each.spending for each in self._open.values() if each.day == self._day]
+            if not wait or not under_way or self._find_fault(wanted - sum(under_way, Spending())) is not None:
+                self.rejected += 1
+                raise BudgetExceededError(fault)
+            self._released.clear()
+            await self._released.wait()
+            await self.refresh_day()
+        reservation = Reservation(self._next_number(), self._day, wanted)
+        self._spent += wanted
+        self._open[reservation.number] = reservation
+        return reservation
+
+    def settle(self, reservation: Reservation, usage: TokenUsage) -> Spending:
+        """Replace a reservation by what the work did cost; one of an earlier day no longer matters.
+
+        Returns:
+            What it did cost.
+        """
+        actual = self._compute_spending(usage)
+        if self._open.pop(reservation.number, None) is not None and reservation.day == self._day:
+            self._spent += actual - reservation.spending
+        self._released.set()
+        return actual
+
+    def keep(self, reservation: Reservation) -> None:
+        """Let a reservation stand, since nobody knows what the work did cost; one that is settled stays so."""
+        self._open.pop(reservation.number, None)
+        self._released.set()
+
+    def _compute_spending(self, usage: TokenUsage) -> Spending:
+        price = self._caps.price
+        return Spending(usage.total, _NO_MONEY if price is None else price.compute_cost(usage))
+
+    def _find_fault(self, wanted: Spending) -> str | None:
+        """Why so much cannot be spent now, if it cannot."""
+        caps, after = self._caps, self._spent + wanted
+        if caps.usd is not None and caps.price is None:
+            return "Money is capped and this model has no price: set one to use it."
+        if caps.tokens is not None and after.tokens > caps.tokens:
+            return "The day's tokens are spent."
+        if caps.usd is not None and after.usd > caps.usd:
+            return "The day's money is spent."
+        return None
+
+    def _get_day(self) -> int:
+        return int(self._clock() // _SECONDS_PER_DAY)
 
 
 class BudgetedClient:
@@ -137,51 +195,31 @@ class BudgetedClient:
         budget: shared by every client that spends from it.
     """
 
-    def __init__(self, inner: ChatClient, budget: Budget) -> None:
+    def __init__(self, inner: ChatClient, budget: DailyBudget) -> None:
         self._inner = inner
         self._budget = budget
 
     @property
     def model(self) -> str:
-        """The model this client asks."""
+        """The model that this client asks."""
         return self._inner.model
 
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        deadline: float,
-        temperature: float | None = None,
-        schema: Mapping[str, object] | None = None,
-    ) -> ChatReply:
+    async def complete(self, request: ChatRequest) -> ChatReply:
         """Ask for one answer; see :class:`bandstand.llm.chat.ChatClient`.
 
         Raises:
             BudgetExceededError: nothing was sent.
             ChatError: the call failed.
         """
-        prompt_bound = compute_max_prompt_tokens(messages, schema)
-        reservation = self._budget.reserve_tokens(self.model, prompt_bound, max_tokens)
+        bound = request.compute_token_bound()
+        reservation = await self._budget.reserve(bound)
         try:
-            reply = await self._inner.complete(
-                messages, max_tokens=max_tokens, deadline=deadline, temperature=temperature, schema=schema
-            )
+            reply = await self._inner.complete(request)
+            self._budget.settle(reservation, reply.compute_usage(bound))
         except ChatError as error:
             if not error.sent:
-                self._budget.settle(reservation, self.model, 0, 0)
+                self._budget.settle(reservation, TokenUsage())
             raise
-        prompt = prompt_bound if reply.prompt_tokens is None else reply.prompt_tokens
-        completion = max_tokens if reply.completion_tokens is None else reply.completion_tokens
-        self._budget.settle(reservation, self.model, prompt, completion)
+        finally:
+            self._budget.keep(reservation)
         return reply
-
-
-def compute_max_prompt_tokens(messages: Sequence[Message], schema: Mapping[str, object] | None) -> int:
-    """An upper bound of the tokens a provider reads.
-
-    Byte-level tokenizers make at most one token of each byte; each message adds a few that mark its borders.
-    """
-    text = sum(len(message["content"].encode("utf-8", "replace")) for message in messages)
-    shape = len(dumps(dict(schema)).encode()) if schema is not None else 0
-    return text + shape + _TOKENS_PER_MESSAGE * (len(messages) + 1)

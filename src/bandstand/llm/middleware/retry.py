@@ -3,10 +3,10 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bandstand.llm.chat import ChatClient, ChatReply, Message
+from bandstand.llm.chat import ChatClient, ChatReply, ChatRequest
 from bandstand.llm.errors import ChatError, CircuitOpenError
 
 
@@ -67,15 +67,7 @@ class RetryingClient:
         """The model this client asks."""
         return self._inner.model
 
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        deadline: float,
-        temperature: float | None = None,
-        schema: Mapping[str, object] | None = None,
-    ) -> ChatReply:
+    async def complete(self, request: ChatRequest) -> ChatReply:
         """Ask for one answer; see :class:`bandstand.llm.chat.ChatClient`.
 
         Raises:
@@ -86,9 +78,7 @@ class RetryingClient:
         met: ChatError | None = None
         while True:
             try:
-                return await self._inner.complete(
-                    messages, max_tokens=max_tokens, deadline=deadline, temperature=temperature, schema=schema
-                )
+                return await self._inner.complete(request)
             except CircuitOpenError as error:
                 raise met or error from None
             except ChatError as error:
@@ -97,6 +87,6 @@ class RetryingClient:
                 if not error.retryable or failures == self._backoff.tries:
                     raise
                 wait = self._backoff.wait_s(failures, self._rng(), error.retry_after_s)
-                if self._clock() + wait >= deadline:
+                if self._clock() + wait >= request.deadline:
                     raise
             await self._sleep(wait)

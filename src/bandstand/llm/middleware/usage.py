@@ -1,25 +1,22 @@
 """Counts what calls cost, those that failed too, for whoever asks for a piece of work that makes them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from bandstand.llm.chat import ChatClient, ChatReply, Message
+from bandstand.llm.chat import ChatClient, ChatReply, ChatRequest, TokenUsage
 from bandstand.llm.errors import ChatError
-from bandstand.llm.middleware.budget import compute_max_prompt_tokens
 
 
 class UsageTally:
     """Tokens of the calls that a piece of work has made so far.
 
     Attributes:
-        prompt_tokens: read.
-        completion_tokens: written.
+        usage: of all of them together.
     """
 
     def __init__(self) -> None:
-        self.prompt_tokens = 0
-        self.completion_tokens = 0
+        self.usage = TokenUsage()
 
 
 _tally: ContextVar[UsageTally | None] = ContextVar("tally", default=None)
@@ -48,37 +45,25 @@ class CountingClient:
 
     @property
     def model(self) -> str:
-        """The model this client asks."""
+        """The model that this client asks."""
         return self._inner.model
 
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        deadline: float,
-        temperature: float | None = None,
-        schema: Mapping[str, object] | None = None,
-    ) -> ChatReply:
+    async def complete(self, request: ChatRequest) -> ChatReply:
         """Ask for one answer; see :class:`bandstand.llm.chat.ChatClient`.
 
         Raises:
             ChatError: the call failed.
         """
-        read, written = compute_max_prompt_tokens(messages, schema), max_tokens
+        usage = bound = request.compute_token_bound()
         try:
-            reply = await self._inner.complete(
-                messages, max_tokens=max_tokens, deadline=deadline, temperature=temperature, schema=schema
-            )
-            read = read if reply.prompt_tokens is None else reply.prompt_tokens
-            written = written if reply.completion_tokens is None else reply.completion_tokens
+            reply = await self._inner.complete(request)
+            usage = reply.compute_usage(bound)
         except ChatError as error:
             if not error.sent:
-                read = written = 0
+                usage = TokenUsage()
             raise
         finally:
             tally = _tally.get()
             if tally is not None:
-                tally.prompt_tokens += read
-                tally.completion_tokens += written
+                tally.usage += usage
         return reply

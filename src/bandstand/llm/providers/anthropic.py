@@ -5,12 +5,12 @@ this provider.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import anthropic
 from pydantic import BaseModel, Field, ValidationError
 
-from bandstand.llm.chat import MAX_NAME_CHARS, MAX_REPORTED_TOKENS, ChatReply, FinishReason, Message
+from bandstand.llm.chat import MAX_NAME_CHARS, MAX_REPORTED_TOKENS, ChatReply, ChatRequest, FinishReason
 from bandstand.llm.errors import ChatMalformedError
 from bandstand.llm.providers.base import ProviderClient
 from bandstand.llm.providers.endpoint import Endpoint
@@ -72,27 +72,19 @@ class AnthropicClient(ProviderClient):
         )
         super().__init__(model=model, endpoint=endpoint, package=anthropic, sdk=sdk, optional={"output_config"})
 
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        deadline: float,
-        temperature: float | None = None,  # noqa: ARG002 - part of the protocol; this provider refuses it
-        schema: Mapping[str, object] | None = None,
-    ) -> ChatReply:
-        """Ask for one answer; see :class:`bandstand.llm.chat.ChatClient`."""
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Ask for one answer; see :class:`bandstand.llm.chat.ChatClient`. The temperature is not sent."""
         wanted: dict[str, object] = {
             "model": self._model,
-            "max_tokens": max_tokens,
-            "messages": [message for message in messages if message["role"] != "system"],
+            "max_tokens": request.max_tokens,
+            "messages": [message for message in request.messages if message["role"] != "system"],
         }
-        system = "\n\n".join(message["content"] for message in messages if message["role"] == "system")
+        system = "\n\n".join(message["content"] for message in request.messages if message["role"] == "system")
         if system:
             wanted["system"] = system
-        if schema is not None:
-            wanted["output_config"] = {"format": {"type": "json_schema", "schema": dict(schema)}}
-        return _parse_reply(await self._request_content("/v1/messages", wanted, deadline), self._model)
+        if request.schema is not None:
+            wanted["output_config"] = {"format": {"type": "json_schema", "schema": dict(request.schema)}}
+        return _parse_reply(await self._request_content("/v1/messages", wanted, request.deadline), self._model)
 
 
 class _Block(BaseModel):

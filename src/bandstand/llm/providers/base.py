@@ -6,17 +6,19 @@ negotiated (see ``negotiation``), and because the typed method costs the event l
 1.45 ms a call on the machine it was measured on).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from types import MappingProxyType, ModuleType, TracebackType
 from typing import Any, Self
 
 import httpx2
 
+from bandstand.llm.chat import ChatReply, ChatRequest
 from bandstand.llm.providers.endpoint import Endpoint
 from bandstand.llm.providers.negotiation import ParameterNegotiation
 
 
-class ProviderClient:
+class ProviderClient(ABC):
     """One model of one provider.
 
     Args:
@@ -56,6 +58,10 @@ class ProviderClient:
     def host(self) -> str:
         """The host that text goes to."""
         return self._endpoint.host
+
+    @abstractmethod
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Ask for one answer; see :class:`bandstand.llm.chat.ChatClient`."""
 
     async def aclose(self) -> None:
         """Close the connections; calls under way fail."""

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 from urllib.request import getproxies
 
 import httpx2
@@ -13,6 +12,7 @@ import httpx2
 from bandstand.errors import ConfigurationError
 from bandstand.llm.errors import ChatStatusError, ChatTimeoutError, ChatUnreachableError
 from bandstand.llm.providers.plain_http import PlainHTTPTransport
+from bandstand.loopback import is_loopback
 
 _CONNECT_S = 5.0
 
@@ -52,7 +52,7 @@ class Endpoint:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.http = httpx2.AsyncClient(
             transport=PlainHTTPTransport(max_connections) if _is_near(base_url, host) else None,
-            trust_env=not is_loopback(host),
+            trust_env=not is_local(host),
             follow_redirects=False,
             limits=httpx2.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
         )
@@ -98,20 +98,14 @@ class Endpoint:
             raise RuntimeError("A chat client belongs to the event loop it was first used in: make one for each loop.")
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine."""
-    name = host.strip("[]").rstrip(".").lower()
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
+def is_local(host: str) -> bool:
+    """Whether a host as a URL may spell it means this machine: with brackets, capitals, or the root's dot."""
+    return is_loopback(host.strip("[]").rstrip(".").lower())
 
 
 def _is_near(base_url: str, host: str) -> bool:
     """Whether plain HTTP reaches it without a proxy; where proxies are set at all, httpx2 knows their rules."""
-    return httpx2.URL(base_url).scheme == "http" and (is_loopback(host) or not getproxies())
+    return httpx2.URL(base_url).scheme == "http" and (is_local(host) or not getproxies())
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:

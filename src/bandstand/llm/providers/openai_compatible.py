@@ -1,12 +1,12 @@
 """Chat completions over the OpenAI wire: OpenAI, LiteLLM, vLLM, Ollama and whatever else speaks it."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import openai
 from pydantic import BaseModel, Field, ValidationError
 
-from bandstand.llm.chat import MAX_NAME_CHARS, MAX_REPORTED_TOKENS, ChatReply, FinishReason, Message
+from bandstand.llm.chat import MAX_NAME_CHARS, MAX_REPORTED_TOKENS, ChatReply, ChatRequest, FinishReason
 from bandstand.llm.errors import ChatError, ChatMalformedError
 from bandstand.llm.providers.base import ProviderClient
 from bandstand.llm.providers.endpoint import Endpoint
@@ -63,26 +63,18 @@ class OpenAICompatibleClient(ProviderClient):
             renamed={"max_completion_tokens": "max_tokens"},
         )
 
-    async def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        deadline: float,
-        temperature: float | None = None,
-        schema: Mapping[str, object] | None = None,
-    ) -> ChatReply:
+    async def complete(self, request: ChatRequest) -> ChatReply:
         """Ask for one answer; see :class:`bandstand.llm.chat.ChatClient`."""
         wanted: dict[str, object] = {
             "model": self._model,
-            "messages": list(messages),
-            "max_completion_tokens": max_tokens,
+            "messages": list(request.messages),
+            "max_completion_tokens": request.max_tokens,
         }
-        if temperature is not None:
-            wanted["temperature"] = temperature
-        if schema is not None:
-            wanted["response_format"] = _build_response_format(schema)
-        return _parse_reply(await self._request_content("/chat/completions", wanted, deadline), self._model)
+        if request.temperature is not None:
+            wanted["temperature"] = request.temperature
+        if request.schema is not None:
+            wanted["response_format"] = _build_response_format(request.schema)
+        return _parse_reply(await self._request_content("/chat/completions", wanted, request.deadline), self._model)
 
 
 def _build_response_format(schema: Mapping[str, object]) -> dict[str, object]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from bandstand.errors import BandstandError
-from bandstand.llm.chat import ChatClient, ChatReply, Message
+from bandstand.llm.chat import ChatClient, ChatReply, ChatRequest, build_messages
 from bandstand.prompts.library import Prompt
 from bandstand.simulate.judges.judge import JudgedReaction, fall_back_to_rule, to_judged_reaction
 from bandstand.simulate.judges.judge_prompt import render_question
@@ -50,10 +50,11 @@ class LlmJudge:
         if self._client is None:
             return fall_back_to_rule(episode, step, pick, "no-key")
         system, user = render_question(self._prompt, episode, step, pick)
-        messages: list[Message] = [{"role": "system", "content": system}, {"role": "user", "content": user}]
-        deadline = self._clock() + self._deadline_s
+        request = ChatRequest(
+            messages=build_messages(system, user), max_tokens=_MAX_TOKENS, deadline=self._clock() + self._deadline_s
+        )
         try:
-            reply = await self._client.complete(messages, max_tokens=_MAX_TOKENS, deadline=deadline)
+            reply = await self._client.complete(request)
         except BandstandError as error:
             return fall_back_to_rule(episode, step, pick, error.code)
         word = None if reply.refusal is not None else read_word(reply.text)

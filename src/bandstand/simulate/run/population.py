@@ -1,12 +1,12 @@
 """What the users of one world teach about each other: the population prior, refreshed as serving refreshes it."""
 
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.population import PopulationPrior, refresh_steps
+from bandstand.bandit.population import PopulationPrior, is_fit_due
 from bandstand.bandit.reservoir import Reservoir, compute_capacity
 from bandstand.bandit.ridge import Prior, RidgeState
 
 REFRESH_REWARDS = 200
-"""New rewards after which the prior is estimated anew: serving's own default."""
+"""New rewards after which the prior is estimated anew at the latest: serving's own default."""
 
 _SAMPLE = b"simulate"
 
@@ -16,14 +16,15 @@ class SimulatedPopulation:
 
     Args:
         policy: whose prior it is.
-        refresh_rewards: new rewards after which it is estimated anew.
+        refresh_rewards: new rewards after which it is estimated anew at the latest; see
+            :func:`bandstand.bandit.population.is_fit_due`.
     """
 
     def __init__(self, policy: Policy, refresh_rewards: int = REFRESH_REWARDS) -> None:
         self._policy = policy
         self._refresh_rewards = refresh_rewards
         self._prior = PopulationPrior.from_base(policy.prior)
-        self._reservoir = Reservoir(compute_capacity(policy.schema.dimension), _SAMPLE)
+        self._reservoir = Reservoir(compute_capacity(policy.sums_width), _SAMPLE)
         self._new = 0
 
     def get_prior(self, user_id: str) -> Prior:
@@ -38,8 +39,6 @@ class SimulatedPopulation:
 
     def refresh(self) -> None:
         """Estimate the prior anew, where enough rewards have come."""
-        if self._new >= self._refresh_rewards:
+        if is_fit_due(self._new, self._prior.rewards, self._refresh_rewards):
             self._new = 0
-            members, policy = self._reservoir.members(), self._policy
-            steps = refresh_steps(len(members), policy.schema.dimension)
-            self._prior = PopulationPrior.fit(members, policy.prior, self._prior, steps=steps)
+            self._prior = self._policy.fit_prior(self._reservoir.members(), self._prior)

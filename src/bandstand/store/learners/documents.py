@@ -8,12 +8,12 @@ checksum tells a torn one and the ledger can always make it again. What cannot b
 import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bandstand.atomic_file import replace_file
 from bandstand.bandit.profile import Profile
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
@@ -65,14 +65,8 @@ class Documents:
         """
         path = self.path(profile.user_id)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        try:
+        with replace_file(path, temporary=path.with_suffix(".tmp")) as temporary:
             temporary.write_bytes(render(profile))
-            os.replace(temporary, path)  # noqa: PTH105 (the rename is the point; os says so plainly)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
 
     def set_aside(self, user_id: str) -> None:
         """Move the user's document into quarantine, for a person to look at; a read-only disk leaves it in place."""

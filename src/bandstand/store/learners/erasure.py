@@ -4,6 +4,7 @@ import hashlib
 import sqlite3
 
 from bandstand.store.records import Erasure
+from bandstand.store.sqlite.transaction import transaction
 
 
 def compute_tombstone(secret: bytes, user_id: str) -> bytes:
@@ -15,8 +16,7 @@ def delete_user(
     connection: sqlite3.Connection, *, uid: int, tombstone: bytes, seq: int, ts: float, client: str
 ) -> Erasure:
     """Delete the rows of ``uid``; pages are overwritten (``secure_delete``)."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         for table in ("rewards", "past_rewards"):
             rewarded = f"(SELECT seq FROM {table} WHERE uid = ?)"  # noqa: S608 (constants)
             connection.execute(f"DELETE FROM idempotency WHERE reward_seq IN {rewarded}", (uid,))  # noqa: S608 (constants)
@@ -45,11 +45,6 @@ def delete_user(
         if connection.execute("DELETE FROM users WHERE uid = ?", (uid,)).rowcount:
             connection.execute("INSERT OR REPLACE INTO tombstones VALUES (?, ?, ?)", (tombstone, seq, ts))
             connection.execute("INSERT INTO marks VALUES (?, NULL, 'erasure', ?, ?, NULL)", (seq, ts, client))
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # a full disk may have rolled it back already
-            connection.execute("ROLLBACK")
-        raise
     return Erasure(
         decisions,
         rewards,

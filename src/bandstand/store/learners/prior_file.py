@@ -3,13 +3,12 @@
 Like users' documents they need no sync: a torn one is set aside, and a lost one is learned again from the users.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from bandstand.atomic_file import replace_file
 from bandstand.store.learners.documents import Documents
 
 VERSION = 1
@@ -59,14 +58,8 @@ class PriorFiles:
         checksum = _compute_checksum(document)
         path = self.path(policy)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        try:
+        with replace_file(path, temporary=path.with_suffix(".tmp")) as temporary:
             temporary.write_text(json.dumps({**document, "checksum": checksum}, separators=(",", ":")), "ascii")
-            os.replace(temporary, path)  # noqa: PTH105 (the rename is the point; os says so plainly)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
         return checksum
 
     def set_aside(self, policy: str) -> None:

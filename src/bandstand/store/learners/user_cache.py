@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from bandstand.bandit.profile import Profile
 from bandstand.store.learners import erasure, replay
 from bandstand.store.learners.documents import DocumentError, Documents
+from bandstand.store.learners.open_decisions import OpenDecisions
 from bandstand.store.tables import decisions, generations
 from bandstand.store.tables.policies import PolicyRegistry
 
@@ -27,10 +28,22 @@ class CachedUser:
         changed: the profile is ahead of its document.
         has_tips: some generation was logged: a pick may come from it.
         enrolled: the experiment and the arm that the ledger has them in, as far as memory knows.
+        open_decisions: what a reward in the legacy form may be linked to.
         stale: the ledger knows better what is left of the sums: the user is let go at the first idle moment.
     """
 
-    __slots__ = ("changed", "enrolled", "has_tips", "pending", "profile", "registered", "reset_seq", "stale", "uid")
+    __slots__ = (
+        "changed",
+        "enrolled",
+        "has_tips",
+        "open_decisions",
+        "pending",
+        "profile",
+        "registered",
+        "reset_seq",
+        "stale",
+        "uid",
+    )
 
     def __init__(self, profile: Profile, uid: int, *, registered: bool, changed: bool, has_tips: bool = False) -> None:
         self.profile = profile
@@ -42,6 +55,7 @@ class CachedUser:
         self.has_tips = has_tips
         self.enrolled: tuple[int, str] | None = None
         self.stale = False
+        self.open_decisions = OpenDecisions(is_loaded=not registered)  # the ledger has none of somebody new
 
 
 def read_user(

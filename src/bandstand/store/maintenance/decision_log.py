@@ -15,6 +15,7 @@ import numpy as np
 from bandstand.bandit.profile import Profile
 from bandstand.store.maintenance.offline import OpenedDirectory
 from bandstand.store.records import Array, first_seq_at
+from bandstand.store.sqlite.packing import unpack_body
 from bandstand.store.sqlite.schema import find_last_seq
 
 PAGE = 1000
@@ -162,7 +163,8 @@ def _find_page_end(connection: sqlite3.Connection, after: int, last: int, page: 
 def _to_decision(row: tuple[Any, ...], names: Mapping[int, str]) -> LoggedDecision:
     seq, uid, policy, ts, seed, pick, propensity, body, numbers, reward = row
     probabilities = np.frombuffer(numbers, dtype=np.float64).reshape(4, -1)[3]
-    return LoggedDecision(seq, uid, names[policy], ts, seed, pick, propensity, probabilities, body, reward)
+    request = unpack_body(body)
+    return LoggedDecision(seq, uid, names[policy], ts, seed, pick, propensity, probabilities, request, reward)
 
 
 def _to_reward(row: tuple[Any, ...]) -> LoggedReward:
@@ -172,7 +174,7 @@ def _to_reward(row: tuple[Any, ...]) -> LoggedReward:
         # Under another schema, context may be read from what was sent as a feature.
         request = {"context": legacy["features"] | legacy["context"], "candidates": [{"features": legacy["features"]}]}
         body, pick = json.dumps(request).encode(), 0
-    return LoggedReward(seq, uid, ts, value, weight, decision_seq, pick, body)
+    return LoggedReward(seq, uid, ts, value, weight, decision_seq, pick, unpack_body(body))
 
 
 def _to_mark_event(row: tuple[Any, ...]) -> LoggedReset | LoggedState:

@@ -15,6 +15,7 @@ from bandstand.store.records import Sequence
 from bandstand.store.sqlite.errors import storage_errors
 from bandstand.store.sqlite.ownership import Ownership
 from bandstand.store.sqlite.schema import SCHEMA_VERSION, connect, create_tables, find_last_seq
+from bandstand.store.sqlite.transaction import snapshot, transaction
 from bandstand.store.tables.policies import PolicyRegistry
 
 _PAGE_SIZE = 500
@@ -74,23 +75,14 @@ class OpenedDirectory:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Let every question inside see the ledger as of the first of them."""
-        self.connection.execute("BEGIN")
-        try:
+        with snapshot(self.connection):
             yield
-        finally:
-            self.connection.execute("ROLLBACK")
 
     @contextmanager
     def transaction(self, *, commit: bool = True) -> Iterator[None]:
         """Commit everything inside at once, or nothing of it: on an error, or where ``commit`` is false."""
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self.connection, commit=commit):
             yield
-            self.connection.execute("COMMIT" if commit else "ROLLBACK")
-        except BaseException:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-            raise
 
 
 @contextmanager

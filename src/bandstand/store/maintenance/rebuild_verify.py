@@ -18,7 +18,7 @@ from bandstand.store.learners import documents, erasure, replay
 from bandstand.store.learners.documents import DocumentError
 from bandstand.store.maintenance.offline import OpenedDirectory, Tick, no_tick, open_read_only
 from bandstand.store.records import Array, to_time
-from bandstand.store.sqlite.errors import sqlite_code
+from bandstand.store.sqlite.errors import get_sqlite_code
 from bandstand.store.tables import decisions
 
 TOLERANCE = 1e-9
@@ -161,7 +161,7 @@ def verify(state_dir: Path, catalogue: Catalogue, tick: Tick = no_tick) -> Verif
                 _compare(state, found, tick)
     except StorageUnavailableError as error:
         cause = error.__cause__
-        if not isinstance(cause, sqlite3.Error) or sqlite_code(cause) not in _DAMAGE:
+        if not isinstance(cause, sqlite3.Error) or get_sqlite_code(cause) not in _DAMAGE:
             raise
         found.damage.append(str(cause))
     return found

@@ -4,6 +4,7 @@ import json
 import sqlite3
 
 from bandstand.bandit.profile import Profile
+from bandstand.store.sqlite.transaction import transaction
 
 KEY_SECONDS = 7 * 86_400
 _USERS_PER_ROUND = 10_000
@@ -42,8 +43,7 @@ def trim_user(connection: sqlite3.Connection, uid: int, state: Profile, cutoff: 
     """
     state.seq = cutoff
     document = json.dumps(state.to_json(), separators=(",", ":"))
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         # Resets stay: history begins after the last one, and a decision kept for its reward may be older than that.
         gone = "uid = ? AND (kind = 'baseline' OR (kind <> 'reset' AND seq <= ?))"
         connection.execute(f"DELETE FROM marks WHERE {gone}", (uid, cutoff))  # noqa: S608 (a constant)
@@ -60,8 +60,3 @@ def trim_user(connection: sqlite3.Connection, uid: int, state: Profile, cutoff: 
         connection.execute(f"INSERT INTO past_rewards {keyed}", (cutoff, uid))
         connection.execute(f"DELETE FROM rewards WHERE seq IN ({past})", (cutoff, uid))  # noqa: S608 (a constant)
         connection.execute("DELETE FROM revocations WHERE uid = ? AND seq <= ?", (uid, cutoff))
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # a full disk may have rolled it back already
-            connection.execute("ROLLBACK")
-        raise

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bandstand.errors import ConfigurationError
 from bandstand.store.records import Decision, Reward
+from bandstand.store.sqlite.packing import pack_body
 
 _SCRIPTS = (
     "schema.sql",
@@ -30,6 +31,7 @@ SCHEMA_VERSION = len(_SCRIPTS)
 EVER = -1
 """The day of the rows that sum all days, and the hour of those that sum all hours."""
 LEGACY_LINK_SECONDS = 24 * 3600
+
 _MAX_LEGACY_CANDIDATES = 1000
 """A legacy reward is linked among the user's newest thousand decisions: a bound on one insert's work."""
 
@@ -42,6 +44,7 @@ INSERT_REWARD = "INSERT INTO rewards VALUES "
 INSERT_IDEMPOTENCY_KEY = "INSERT INTO idempotency VALUES "
 INSERT_MARK = "INSERT INTO marks VALUES "
 INSERT_ENROLMENT = "INSERT OR IGNORE INTO enrolments VALUES "
+
 INSERT_LEGACY_REWARD = f"""
 INSERT INTO rewards VALUES (?1, ?2, ?3, NULL, (
     SELECT seq FROM (
@@ -133,26 +136,26 @@ def build_decision_row(decision: Decision, policy_id: int) -> Row:
         decision.score,
         decision.propensity,
         decision.floor,
-        decision.body,
+        pack_body(decision.body),
         b"" if numbers is None else numbers.tobytes(),
     )
 
 
-def build_reward_row(reward: Reward, uid: int, policy_id: int) -> Row:
-    """A reward that names its decision, as a row of ``rewards``."""
+def build_reward_row(reward: Reward, uid: int, policy_id: int, linked_seq: int | None = None) -> Row:
+    """A reward as a row of ``rewards``; one that names no decision may be linked to one."""
     return (
         reward.seq,
         uid,
         policy_id,
         reward.decision_seq,
-        None,
+        linked_seq,
         reward.tip_id,
         reward.value,
         reward.weight,
         reward.applied,
         reward.reason,
         reward.source,
-        None,
+        reward.features,
         reward.body_hash,
         reward.client,
         reward.ts,
@@ -160,7 +163,7 @@ def build_reward_row(reward: Reward, uid: int, policy_id: int) -> Row:
 
 
 def build_legacy_reward_row(reward: Reward, uid: int, policy_id: int, linkable_after: int) -> Row:
-    """The parameters of ``INSERT_LEGACY_REWARD``; the link is looked up where it is inserted."""
+    """The parameters of ``INSERT_LEGACY_REWARD``, of a turn without a decision: the link is looked up at the insert."""
     return (
         reward.seq,
         uid,

@@ -1,26 +1,34 @@
-"""The ledger's one writer: first in, first out, committed in groups.
+"""The ledger's one writer: first in, first out, committed in groups on the event loop.
 
-The event loop collects operations; a thread commits a whole collection at once while the next one gathers, so that a
-group grows with the load and nobody waits for a timer. Each group's rows go in by multi-row statements: one
-``sqlite3_step`` for many rows releases and retakes the interpreter lock once, where ``executemany`` would do so per row
-in competition with the event loop.
+What is submitted in one turn of the loop is committed together at its end: a commit without a sync is some tens of
+microseconds of memory copies, less than it costs to hand the group to a thread and back. A group that holds a durable
+operation is then synced beside the loop (:class:`bandstand.store.sqlite.log_sync.LogSync`), which hardens everything
+before it too; its operations are acknowledged after that. Each group's rows go in by multi-row statements.
 
-A group that holds a durable operation is synced, which hardens everything before it too. If a row is refused the group
-is taken back and its operations are committed one by one, so that one refused row never fails its neighbours.
+Exclusive functions, which may take long, run on a thread with the connection to themselves; what is submitted meanwhile
+waits. If a row is refused the group is taken back and its operations are committed one by one, so that one refused row
+never fails its neighbours.
 """
 
 import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 from operator import add
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from bandstand.errors import BandstandError, OverloadedError, StorageFullError, StorageUnavailableError
+from bandstand.errors import OverloadedError, StorageUnavailableError
+from bandstand.store.sqlite.errors import to_storage_error
+from bandstand.store.sqlite.log_sync import LogSync
 from bandstand.store.sqlite.schema import EVER, Row
+from bandstand.store.sqlite.transaction import transaction
 
+_MAX_GROUP = 256
+"""Operations in one commit: a longer one would keep everybody waiting."""
 _CHUNKS = (64, 32, 16, 8, 4, 2, 1)  # sizes of multi-row statements: few enough for the statement cache
 _ROW_ERRORS = (
     sqlite3.IntegrityError,
@@ -36,6 +44,7 @@ _UPSERT_ROLLUP = """INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (h
 
 T = TypeVar("T")
 DoneCallback = Callable[[object, BaseException | None], None]
+AcknowledgeCallback = Callable[[BaseException | None], None]
 ExclusiveFunction = Callable[[sqlite3.Connection], object]
 SumIncrements = tuple[tuple[str, Row, tuple[float, ...]], ...]
 CommitObserver = Callable[[int, float, bool], None]
@@ -51,10 +60,11 @@ class Operation:
         sums: what they add to other sums: a statement, its key, and amounts, which are added up over a group first. A
             key begins with an hour or a day; the sums of ``EVER`` are kept with them, and so are those of the tally.
         durable: must be synced before it is acknowledged.
-        done: called on the event loop, in order, with (result, error).
+        done: called on the event loop after the commit, in order, with (result, error).
+        acknowledge: called after that with the error, of a durable operation after the sync and with the sync's error.
     """
 
-    __slots__ = ("done", "durable", "exclusive", "rows", "sums")
+    __slots__ = ("acknowledge", "done", "durable", "exclusive", "rows", "sums")
 
     def __init__(
         self,
@@ -65,42 +75,51 @@ class Operation:
         tally: tuple[int, int, int, int, int, float] | None = None,
         sums: SumIncrements = (),
         exclusive: ExclusiveFunction | None = None,
+        acknowledge: AcknowledgeCallback | None = None,
     ) -> None:
         self.rows = rows
         self.done = done
         self.durable = durable
         self.sums = sums if tally is None else (*sums, (_UPSERT_ROLLUP, tally[:2], tally[2:]))
         self.exclusive = exclusive
+        self.acknowledge = acknowledge
 
 
 _Outcome = tuple[Operation, object, BaseException | None]
 
 
 class Writer:
-    """Owns the writing connection and its thread. All methods are for the event loop's thread.
+    """Owns the writing connection. All methods are for the event loop's thread.
 
     Args:
         connection: the one that writes; no other connection may.
-        sync: whether durable operations are synced (``DURABILITY=full``).
+        log_sync: syncs the connection's log; ``None`` where nothing is to be synced (``DURABILITY=process``).
         max_pending: operations that may wait before new ones are refused.
         observe: told of each commit, on the event loop.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, *, sync: bool, max_pending: int, observe: CommitObserver | None = None
+        self,
+        connection: sqlite3.Connection,
+        *,
+        log_sync: LogSync | None,
+        max_pending: int,
+        observe: CommitObserver | None = None,
     ) -> None:
         self._connection = connection
-        self._sync = sync
+        self._log_sync = log_sync
         self._max_pending = max_pending
         self._observe = observe
         self._loop = asyncio.get_running_loop()
-        self._batches: SimpleQueue[list[Operation] | None] = SimpleQueue()
-        self._pending: list[Operation] = []
-        self._busy = False  # a batch is with the thread, or its hand-over is scheduled
+        self._pending: deque[Operation] = deque()
+        self._pending_functions = 0  # of these; they are the store's own and never refused
+        self._scheduled = False  # the next group is about to be committed
+        self._lent = False  # an exclusive function has the connection
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
-        self._synchronous = ""
+        self._exclusive: SimpleQueue[Operation | None] = SimpleQueue()
+        connection.execute("PRAGMA synchronous = NORMAL")
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
 
@@ -109,102 +128,166 @@ class Writer:
         """Operations waiting for the next group."""
         return len(self._pending)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether a sync has failed: then nothing is written any more."""
+        return self._log_sync is not None and self._log_sync.failure is not None
+
     def submit(self, operation: Operation) -> None:
-        """Hand over an operation; its ``done`` is called after its commit.
+        """Submit an operation; its ``done`` is called after its commit, its ``acknowledge`` after its sync.
 
         Raises:
             OverloadedError: too many are waiting.
-            StorageUnavailableError: the writer is closed.
+            StorageUnavailableError: the writer is closed, or a sync has failed.
         """
         if self._closed:
             message = "the service is shutting down"
             raise StorageUnavailableError(message)
-        if len(self._pending) >= self._max_pending:
+        if self.has_failed:
+            message = "the disk has failed to keep what was written: nothing new is taken until the next start"
+            raise StorageUnavailableError(message)
+        if operation.exclusive is None and len(self._pending) - self._pending_functions >= self._max_pending:
             message = f"{self._max_pending} events are waiting for the ledger; try again shortly"
             raise OverloadedError(message)
-        self._pending.append(operation)
-        if not self._busy:
-            self._busy = True
+        if operation.exclusive is not None and not (self._pending or self._scheduled or self._lent):
             self._idle.clear()
-            self._loop.call_soon(self._send_batch)  # let this turn of the loop gather its neighbours
+            self._lend_connection(operation)
+            return
+        self._pending.append(operation)
+        self._pending_functions += operation.exclusive is not None
+        self._schedule()
 
     async def call(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``function(connection)`` in its turn, outside any group, synced; return what it returns."""
         future: asyncio.Future[T] = self._loop.create_future()
-        self.submit(Operation([], make_done_callback(future), durable=True, exclusive=function))
+        results: list[T] = []
+
+        def on_done(result: Any, error: BaseException | None) -> None:
+            if error is None:
+                results.append(result)
+
+        def acknowledge(error: BaseException | None) -> None:
+            if future.done():  # whoever waited has gone
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(results[0])
+
+        self.submit(Operation([], on_done, durable=True, exclusive=function, acknowledge=acknowledge))
         return await future
 
     async def drain(self) -> None:
-        """Wait until everything handed over is settled."""
+        """Wait until everything submitted is settled."""
         await self._idle.wait()
 
     async def close(self) -> None:
-        """Commit what was accepted, then stop the thread."""
+        """Commit what was accepted, then stop the threads."""
         self._closed = True
         await self.drain()
-        self._batches.put(None)
+        self._exclusive.put(None)
         await asyncio.to_thread(self._thread.join)
+        if self._log_sync is not None:
+            await self._log_sync.close()
 
-    def _send_batch(self) -> None:
-        batch, self._pending = self._pending, []
-        self._batches.put(batch)
+    def _schedule(self) -> None:
+        if not (self._scheduled or self._lent):
+            self._scheduled = True
+            self._idle.clear()
+            self._loop.call_soon(self._commit_group)  # let this turn of the loop gather its neighbours
 
-    def _finish_batch(self, outcomes: list[_Outcome], seconds: float, synced: bool) -> None:  # noqa: FBT001 (call_soon_threadsafe passes positions)
-        if self._pending:
-            self._send_batch()  # first, so that the thread works while the answers go out
-        else:
-            self._busy = False
-        if self._observe is not None:
-            self._observe(len(outcomes), seconds, synced)
-        for operation, result, error in outcomes:
+    def _commit_group(self) -> None:
+        self._scheduled = False
+        pending = self._pending
+        first = pending[0]
+        if first.exclusive is not None:
+            self._pending_functions -= 1
+            self._lend_connection(pending.popleft())
+            return
+        group: list[Operation] = []
+        for _ in range(min(len(pending), _MAX_GROUP)):
+            if pending[0].exclusive is not None:
+                break
+            group.append(pending.popleft())
+        if pending:
+            self._schedule()
+        started = time.perf_counter()
+        outcomes = self._process_group(group)
+        self._finish(outcomes, started)
+
+    def _finish(self, outcomes: list[_Outcome], started: float) -> None:
+        durable: list[_Outcome] = []
+        for outcome in outcomes:
+            operation, result, error = outcome
             try:
                 operation.done(result, error)
             except Exception as failure:  # noqa: BLE001 (its neighbours must hear of their commits all the same)
                 self._loop.call_exception_handler({"message": "an event could not be folded in", "exception": failure})
-        if not self._busy:
+            if operation.durable and error is None and self._log_sync is not None:
+                durable.append(outcome)
+            elif operation.acknowledge is not None:
+                operation.acknowledge(error)
+        if durable and self._log_sync is not None:
+            self._log_sync.call_after(partial(self._acknowledge, durable, len(outcomes), started))
+        else:
+            self._report(len(outcomes), started, synced=False)
+            self._settle()
+
+    def _acknowledge(self, durable: list[_Outcome], size: int, started: float, error: BaseException | None) -> None:
+        failure = None if error is None else to_storage_error(error)
+        for operation, _, _ in durable:
+            if operation.acknowledge is not None:
+                operation.acknowledge(failure)
+        self._report(size, started, synced=True)
+        self._settle()
+
+    def _report(self, size: int, started: float, *, synced: bool) -> None:
+        if self._observe is not None:
+            self._observe(size, time.perf_counter() - started, synced)
+
+    def _settle(self) -> None:
+        if not (self._scheduled or self._lent) and (self._log_sync is None or self._log_sync.is_idle):
             self._idle.set()
 
-    # ── the thread ────────────────────────────────────────────────────────────────────────────────────────────────
+    def _lend_connection(self, operation: Operation) -> None:
+        self._lent = True
+        self._exclusive.put(operation)
+
+    def _return_connection(self, outcome: _Outcome, started: float) -> None:
+        self._lent = False
+        if self._pending:
+            self._schedule()  # nobody behind it waits for its sync
+        self._finish([outcome], started)
 
     def _run(self) -> None:
-        while (batch := self._batches.get()) is not None:
+        """Run exclusive functions, on the thread."""
+        while (operation := self._exclusive.get()) is not None:
             started = time.perf_counter()
-            synced = self._sync and any(operation.durable for operation in batch)
-            outcomes = [
-                outcome for segment in _split_segments(batch) for outcome in self._process_segment(segment, synced)
-            ]
-            elapsed = time.perf_counter() - started
-            self._loop.call_soon_threadsafe(self._finish_batch, outcomes, elapsed, synced)
+            outcome = self._run_exclusive(operation)
+            self._loop.call_soon_threadsafe(self._return_connection, outcome, started)
 
-    def _process_segment(self, segment: list[Operation], synced: bool) -> list[_Outcome]:  # noqa: FBT001 (private, read beside its caller)
+    def _run_exclusive(self, operation: Operation) -> _Outcome:
+        assert operation.exclusive is not None  # noqa: S101 (no other is sent here)
         try:
-            self._set_synchronous("FULL" if synced else "NORMAL")
-            if segment[0].exclusive is not None:
-                return [(segment[0], segment[0].exclusive(self._connection), None)]
+            result = operation.exclusive(self._connection)
+        except Exception as error:  # noqa: BLE001 (whatever it is, whoever waits must hear of it)
+            return operation, None, to_storage_error(error)
+        return operation, result, None
+
+    def _process_group(self, group: list[Operation]) -> list[_Outcome]:
+        try:
             try:
-                self._commit(segment)
+                self._commit(group)
             except _ROW_ERRORS:
-                return self._commit_one_by_one(segment)
+                return self._commit_one_by_one(group)
         except Exception as error:  # noqa: BLE001 (whatever it is, every waiter must hear of it)
             failure = to_storage_error(error)
-            return [(operation, None, failure) for operation in segment]
-        return [(operation, None, None) for operation in segment]
-
-    def _set_synchronous(self, mode: str) -> None:
-        if mode != self._synchronous:
-            self._connection.execute(f"PRAGMA synchronous = {mode}")
-            self._synchronous = mode
+            return [(operation, None, failure) for operation in group]
+        return [(operation, None, None) for operation in group]
 
     def _commit(self, operations: list[Operation]) -> None:
-        execute = self._connection.execute
-        execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._connection):
             self._insert(operations)
-            execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                execute("ROLLBACK")
-            raise
 
     def _commit_one_by_one(self, operations: list[Operation]) -> list[_Outcome]:
         outcomes: list[_Outcome] = []
@@ -268,30 +351,3 @@ def make_done_callback(future: "asyncio.Future[Any]") -> DoneCallback:
             future.set_result(result)
 
     return on_done
-
-
-def to_storage_error(error: BaseException) -> BaseException:
-    """A storage error in the service's own words; an integrity error stays itself, for its writer to interpret."""
-    if isinstance(error, (BandstandError, sqlite3.IntegrityError)):
-        return error
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
-        return StorageFullError("the disk is full: nothing new is taken, nothing acknowledged is lost")
-    failure = StorageUnavailableError("the ledger cannot be written now")
-    failure.__cause__ = error
-    return failure
-
-
-def _split_segments(batch: list[Operation]) -> Iterator[list[Operation]]:
-    """Split a batch so that each exclusive operation stands alone, in its place in the order."""
-    segment: list[Operation] = []
-    for operation in batch:
-        if operation.exclusive is None:
-            segment.append(operation)
-            continue
-        if segment:
-            yield segment
-        yield [operation]
-        segment = []
-    if segment:
-        yield segment

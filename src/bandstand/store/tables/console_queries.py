@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bandstand.errors import StorageUnavailableError
+from bandstand.store.ids import build_id_sql, format_id
 from bandstand.store.records import LAST_SEQ, to_time
-from bandstand.store.sqlite.writer import to_storage_error
-from bandstand.store.tables.decisions import LedgerReader
+from bandstand.store.sqlite.errors import to_storage_error
+from bandstand.store.sqlite.reader import LedgerReader
 
 T = TypeVar("T")
 
@@ -48,8 +49,8 @@ _DECISIONS = """SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score,
 _REWARDS = """SELECT ts, value FROM (SELECT seq, ts, value FROM rewards WHERE uid = ? ORDER BY seq DESC LIMIT ?)
     ORDER BY seq"""
 _TURN = "SELECT query_t, answer_t, query_t1 FROM turns WHERE judgement = ?"
-_VERDICTS = """SELECT printf('%016x', j.seq) || j.nonce, v.document ->> 'label', v.document ->> 'tier'
-    FROM judgements AS j JOIN verdicts AS v ON v.seq = j.verdict_seq WHERE j.seq IN ({seqs})"""
+_VERDICTS = f"""SELECT {build_id_sql("j")}, v.document ->> 'label', v.document ->> 'tier'
+    FROM judgements AS j JOIN verdicts AS v ON v.seq = j.verdict_seq WHERE j.seq IN ({{seqs}})"""  # noqa: S608 (constants)
 _LAST_CHARACTER = "\U0010ffff"
 
 
@@ -203,7 +204,7 @@ def _list_decisions(connection: sqlite3.Connection, uid: int, before: int, limit
     return [
         DecisionRow(
             seq,
-            own_id if nonce is None else f"{seq:016x}{nonce}",
+            own_id if nonce is None else format_id(seq, nonce),
             policy,
             tip_id,
             score,

@@ -1,19 +1,15 @@
-"""Questions to the ledger: each a function of a read-only connection, run off the event loop."""
+"""Questions about decisions, rewards and users: each a function of a read-only connection, run off the event loop."""
 
 import sqlite3
-import threading
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 
-from bandstand.store.records import Decision, PolicyTotals, Reward, UserPage, parse_decision_id
-from bandstand.store.sqlite.schema import EVER, connect
+from bandstand.store.ids import format_id, parse_event_id
+from bandstand.store.records import Decision, PolicyTotals, Reward, UserPage
+from bandstand.store.sqlite.packing import unpack_body
+from bandstand.store.sqlite.schema import EVER
 from bandstand.store.tables.policies import PolicyRegistry
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _DECISION_COLUMNS = """d.seq, d.nonce, i.decision_id, u.user_id, d.uid, d.policy, d.client, d.ts, d.tip_id, d.pick,
     d.exploring, d.seed, d.score, d.propensity, d.floor, d.body, d.numbers"""
@@ -38,38 +34,10 @@ _PENDING_TURN = "SELECT coalesce(max(seq), 0) FROM judgements WHERE decision_seq
 _OWN_ID = "SELECT seq FROM decision_ids WHERE decision_id = ?"
 
 
-class LedgerReader:
-    """Runs questions on read-only connections, one a thread."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
-
-    def run_query(self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """``question(connection, …)`` on this thread's connection."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = connect(self._path, read_only=True)
-            self._connections.append(connection)
-        connection.execute("BEGIN")  # every question sees one moment of the ledger
-        try:
-            return query(connection, *args, **kwargs)
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-
-    def close(self) -> None:
-        """Close every thread's connection; the threads must be idle."""
-        for connection in self._connections:
-            connection.close()
-        self._connections.clear()
-
-
 def find_decision(connection: sqlite3.Connection, registry: PolicyRegistry, decision_id: str) -> Decision | None:
     """The decision of that id, in full, with the reward that names it."""
     row = None
-    seq = parse_decision_id(decision_id)
+    seq = parse_event_id(decision_id)
     if seq is not None:
         row = connection.execute(_DECISION, (seq,)).fetchone()
     decision = None if row is None else _to_decision(row, registry)
@@ -145,7 +113,7 @@ def _to_decision(row: tuple[Any, ...], registry: PolicyRegistry) -> Decision:
         raw,
     ) = row
     return Decision(
-        decision_id=own_id if nonce is None else f"{seq:016x}{nonce}",
+        decision_id=own_id if nonce is None else format_id(seq, nonce),
         own_id=nonce is None,
         seq=seq,
         user_id=user_id,
@@ -159,7 +127,7 @@ def _to_decision(row: tuple[Any, ...], registry: PolicyRegistry) -> Decision:
         score=score,
         propensity=propensity,
         floor=floor,
-        body=body,
+        body=unpack_body(body),
         numbers=np.frombuffer(raw, dtype=np.float64).reshape(4, -1),
         x=None,
         uid=uid,

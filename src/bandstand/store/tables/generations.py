@@ -1,18 +1,16 @@
 """Generations in the ledger: what was written for a user, and what came of it once its tips were picked and rewarded.
 
 The line is generation → tip → decision → reward. A decision belongs to the user's newest generation before it that
-holds the picked tip's id, a reward to its decision's (in the legacy form, to that of the decision it is linked to). In
-SQLite the writer looks up the first step and the triggers of ``generations.sql`` keep the rest, in memory all of it is
-:class:`GenerationLineage`'s.
+holds the picked tip's id, a reward to its decision's (in the legacy form, to that of the decision it is linked to). The
+writer looks up the first step, and the triggers of ``generations.sql`` keep the rest.
 """
 
 import json
 import sqlite3
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from bandstand.bandit.arms import RewardSums
-from bandstand.store.records import Decision, Reward
 from bandstand.store.sqlite.schema import Row
 
 INSERT_GENERATION = "INSERT INTO generations VALUES "
@@ -150,59 +148,3 @@ def has_generated_tips(connection: sqlite3.Connection, uid: int) -> bool:
 def delete_expired(connection: sqlite3.Connection, cutoff: int) -> bool:
     """Delete a thousand generations up to ``cutoff``, the oldest first; returns whether there may be more."""
     return connection.execute(_DELETE_EXPIRED, (cutoff, _BATCH_SIZE)).rowcount == _BATCH_SIZE
-
-
-class GenerationLineage:
-    """The same line and the same totals in memory."""
-
-    def __init__(self) -> None:
-        self._generations: dict[str, list[LoggedGeneration]] = {}  # by user, oldest first
-        self._prompts: dict[int, PromptRef] = {}  # by decision
-        self._totals: dict[PromptRef, PromptTotals] = {}
-
-    def add_generation(self, generation: LoggedGeneration) -> None:
-        """Take in a generation."""
-        generations = self._generations.setdefault(generation.user_id, [])
-        generations.append(generation)
-        generations.sort(key=lambda each: each.seq)
-        total = self._get_total(generation.prompt)
-        self._totals[generation.prompt] = replace(
-            total, generations=total.generations + 1, tips=total.tips + len(generation.tips)
-        )
-
-    def add_decision(self, decision: Decision) -> None:
-        """Find where a decision's pick comes from."""
-        for generation in reversed(self._generations.get(decision.user_id, ())):
-            if generation.seq < decision.seq and decision.tip_id in generation.tips:
-                self._prompts[decision.seq] = generation.prompt
-                total = self._get_total(generation.prompt)
-                self._totals[generation.prompt] = replace(total, decisions=total.decisions + 1)
-                return
-
-    def add_reward(self, reward: Reward) -> None:
-        """Credit the prompt whose tip a decision picked."""
-        if reward.applied:
-            self._add_reward_sums(reward, RewardSums(1, reward.value, reward.value * reward.value))
-
-    def remove_reward(self, reward: Reward) -> None:
-        """Take back what the reward earned the prompt."""
-        self._add_reward_sums(reward, RewardSums(-1, -reward.value, -reward.value * reward.value))
-
-    def _add_reward_sums(self, reward: Reward, reward_sums: RewardSums) -> None:
-        prompt = None if reward.decision_seq is None else self._prompts.get(reward.decision_seq)
-        if prompt is not None:
-            total = self._get_total(prompt)
-            self._totals[prompt] = replace(total, reward_sums=total.reward_sums + reward_sums)
-
-    def remove_user(self, user_id: str, decisions: list[Decision]) -> int:
-        """Forget a user; returns how many generations went."""
-        for decision in decisions:
-            self._prompts.pop(decision.seq, None)
-        return len(self._generations.pop(user_id, ()))
-
-    def get_totals(self) -> list[PromptTotals]:
-        """As :func:`load_prompt_totals`."""
-        return list(self._totals.values())
-
-    def _get_total(self, prompt: PromptRef) -> PromptTotals:
-        return self._totals.get(prompt) or PromptTotals(prompt)

@@ -1,18 +1,17 @@
-"""Judgements in the ledger: turns that wait for their verdicts, verdicts as given, and what was made of them.
+"""Judgements: turns that wait for their verdicts, verdicts as given, what was made of them, and the rows of all that.
 
-The store knows no judge: verdicts and what was applied are JSON documents to it.
+The store knows no judge: verdicts and what was applied are JSON documents to it. How they are read back is in
+:mod:`bandstand.store.tables.judgement_queries`.
 """
 
 import json
-import sqlite3
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from bandstand.errors import BandstandError
-from bandstand.store.records import LAST_SEQ, PolicyRef
+from bandstand.store.records import PolicyRef, Reward
 from bandstand.store.sqlite.schema import Row
-from bandstand.store.tables.policies import PolicyRegistry
+from bandstand.store.tables.revocations import RevocableReward
 
 JudgementState = Literal["waiting", "taught", "withheld", "unscored"]
 Cause = Literal["judge", "override", "reapply"]
@@ -36,14 +35,7 @@ UPSERT_TOTAL = """INSERT INTO judgement_totals VALUES (?1, ?2, ?3, ?4)
 INSERT_RESERVATION = "INSERT INTO judge_spending VALUES "
 SETTLE_RESERVATION = "UPDATE judge_spending SET tokens = ?2, usd = ?3, settled = 1 WHERE seq = ?1"
 
-_SPENDING_DAYS = 35
-_CHUNK = 5_000
 _QUOTED_FIELDS = ("rationale", "raw")
-_SELECT_JUDGEMENT = """SELECT j.seq, j.nonce, j.uid, u.user_id, j.policy, j.decision_seq,
-        coalesce(i.decision_id, printf('%016x', d.seq) || d.nonce), j.tip_id, j.features, j.taxonomy, j.body_hash,
-        j.client, j.ts, j.state, j.reason, j.tries, j.rounds, j.verdict_seq, j.reward_seq
-    FROM judgements AS j JOIN users AS u ON u.uid = j.uid LEFT JOIN decisions AS d ON d.seq = j.decision_seq
-    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq WHERE"""
 
 
 class UnknownJudgementError(BandstandError):
@@ -174,6 +166,20 @@ class Conclusion:
     settlement: Settlement | None = None
 
 
+class TurnOutcome(NamedTuple):
+    """What became of a judgement.
+
+    Attributes:
+        judgement: as it stands now.
+        reward: what it gave, if it gave anything.
+        revoked: what it had taught before.
+    """
+
+    judgement: JudgedTurn
+    reward: Reward | None
+    revoked: list[RevocableReward]
+
+
 class TurnPage(NamedTuple):
     """Judgements, newest first, and the cursor of the next page (``None`` on the last)."""
 
@@ -213,220 +219,6 @@ def build_conclusion_row(seq: int, judgement: JudgedTurn, conclusion: Conclusion
         judgement.state,
         judgement.reason,
         judgement.reward_seq,
-    )
-
-
-# ── questions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def find_judgement(connection: sqlite3.Connection, registry: PolicyRegistry, judgement_id: str) -> JudgedTurn | None:
-    """The judgement of that id."""
-    try:
-        seq = int(judgement_id[:16], 16)
-    except ValueError:
-        return None
-    row = connection.execute(f"{_SELECT_JUDGEMENT} j.seq = ?", (min(seq, LAST_SEQ),)).fetchone()
-    found = None if row is None else _to_judged_turn(row, registry)
-    return found if found is not None and found.judgement_id == judgement_id else None
-
-
-def find_by_decision(
-    connection: sqlite3.Connection, registry: PolicyRegistry, decision_seq: int, body_hash: bytes
-) -> JudgedTurn | None:
-    """The judgement of a decision that the same request made."""
-    query = f"{_SELECT_JUDGEMENT} j.decision_seq = ? AND j.body_hash = ? ORDER BY j.seq LIMIT 1"
-    row = connection.execute(query, (decision_seq, body_hash)).fetchone()
-    return None if row is None else _to_judged_turn(row, registry)
-
-
-def find_by_key(connection: sqlite3.Connection, registry: PolicyRegistry, scope: str, key: str) -> JudgedTurn | None:
-    """The judgement that was asked for with that Idempotency-Key."""
-    query = f"{_SELECT_JUDGEMENT} j.seq = (SELECT reward_seq FROM idempotency WHERE scope = ? AND key = ?)"  # noqa: S608 (constants)
-    row = connection.execute(query, (scope, key)).fetchone()
-    return None if row is None else _to_judged_turn(row, registry)
-
-
-def is_key_used(connection: sqlite3.Connection, scope: str, key: str) -> bool:
-    """Whether anything was given with that Idempotency-Key."""
-    query = "SELECT EXISTS (SELECT 1 FROM idempotency WHERE scope = ? AND key = ?)"
-    return bool(connection.execute(query, (scope, key)).fetchone()[0])
-
-
-def list_waiting(connection: sqlite3.Connection) -> list[tuple[int, str, int]]:
-    """Every turn that waits, oldest first: its event number, its user, how often it was tried."""
-    query = """SELECT j.seq, u.user_id, j.tries FROM judgements AS j JOIN users AS u ON u.uid = j.uid
-        WHERE j.state = 'waiting' ORDER BY j.seq"""
-    return connection.execute(query).fetchall()
-
-
-def load_waiting(connection: sqlite3.Connection, registry: PolicyRegistry, seqs: Collection[int]) -> list[JudgedTurn]:
-    """Those of the judgements ``seqs`` that still wait, each with its turn."""
-    marks = ", ".join("?" * len(seqs))
-    found = [
-        _to_judged_turn(row, registry)
-        for row in connection.execute(f"{_SELECT_JUDGEMENT} j.seq IN ({marks}) AND j.state = 'waiting'", tuple(seqs))
-    ]
-    texts = {
-        seq: (query_t, answer_t, query_t1)
-        for seq, query_t, answer_t, query_t1 in connection.execute(
-            f"SELECT judgement, query_t, answer_t, query_t1 FROM turns WHERE judgement IN ({marks})",  # noqa: S608 (marks)
-            tuple(seqs),
-        )
-    }
-    for each in found:
-        each.texts = texts.get(each.seq)
-    return found
-
-
-def list_judgements(
-    connection: sqlite3.Connection,
-    registry: PolicyRegistry,
-    states: Collection[JudgementState],
-    before: int,
-    limit: int,
-) -> TurnPage:
-    """Judgements in any of ``states``, newest first, from the cursor ``before``."""
-    # The newest of each state, by its index; several states at once would all be sorted first.
-    newest = "SELECT seq FROM (SELECT seq FROM judgements WHERE state = ? AND seq < ? ORDER BY seq DESC LIMIT ?)"
-    query = f"{_SELECT_JUDGEMENT} j.seq IN ({' UNION ALL '.join([newest] * len(states))}) ORDER BY j.seq DESC LIMIT ?"
-    values = [value for state in states for value in (state, before, limit + 1)]
-    rows = connection.execute(query, (*values, limit + 1)).fetchall()
-    found = [_to_judged_turn(row, registry) for row in rows[:limit]]
-    return TurnPage(found, found[-1].seq if len(rows) > limit else None)
-
-
-def list_judgement_ids(
-    connection: sqlite3.Connection, states: Collection[JudgementState], since: int, reason: str | None
-) -> list[str]:
-    """Ids of the judgements in any of ``states``, taken from event ``since`` on, oldest first."""
-    marks = ", ".join("?" * len(states))
-    query = f"""SELECT printf('%016x', seq) || nonce FROM judgements
-        WHERE state IN ({marks}) AND seq >= ? AND (?{len(states) + 2} IS NULL OR reason = ?{len(states) + 2})
-        ORDER BY seq"""  # noqa: S608 (marks)
-    return [row[0] for row in connection.execute(query, (*states, since, reason))]
-
-
-def load_detail(connection: sqlite3.Connection, judgement: JudgedTurn) -> dict[str, Any]:
-    """All that is kept of a judgement: its verdicts, and what was made of them, oldest first."""
-    verdicts = {seq: (client, ts, document) for seq, client, ts, document in _iter_verdicts(connection, judgement.seq)}
-    query = """SELECT seq, cause, client, ts, verdict_seq, applied, state, reason, reward_seq,
-            (SELECT value FROM rewards AS r WHERE r.seq = c.reward_seq)
-        FROM conclusions AS c WHERE judgement = ? ORDER BY round"""
-    return {
-        "verdicts": verdicts,
-        "conclusions": [
-            {
-                "cause": cause,
-                "client": client,
-                "ts": ts,
-                "verdict": verdict_seq,
-                "applied": None if applied is None else json.loads(applied),
-                "state": state,
-                "reason": reason,
-                "reward": value if state == "taught" else None,
-            }
-            for _, cause, client, ts, verdict_seq, applied, state, reason, _, value in connection.execute(
-                query, (judgement.seq,)
-            )
-        ],
-    }
-
-
-def is_out_of_reach(connection: sqlite3.Connection, reward_seq: int) -> bool:
-    """Whether what a reward taught has become part of a baseline or was replaced by an import."""
-    query = """SELECT r.applied AND v.seq IS NULL FROM rewards AS r LEFT JOIN revocations AS v ON v.reward_seq = r.seq
-        WHERE r.seq = ?"""
-    row = connection.execute(query, (reward_seq,)).fetchone()
-    return row is None or bool(row[0])
-
-
-def find_verdict(connection: sqlite3.Connection, judgement: JudgedTurn) -> dict[str, Any] | None:
-    """The verdict that stands, as it was given, and with it what was last applied."""
-    for seq, _, _, document in _iter_verdicts(connection, judgement.seq):
-        if seq == judgement.verdict_seq:
-            return document
-    return None
-
-
-def find_last_applied(connection: sqlite3.Connection, judgement: JudgedTurn) -> dict[str, Any] | None:
-    """What the verdict that stands was last held to."""
-    query = "SELECT applied FROM conclusions WHERE judgement = ? ORDER BY round DESC LIMIT 1"
-    row = connection.execute(query, (judgement.seq,)).fetchone()
-    return None if row is None or row[0] is None else json.loads(row[0])
-
-
-def list_update_times(connection: sqlite3.Connection, user_id: str, since: int) -> list[float]:
-    """When the user's turns taught, from event ``since`` on."""
-    query = """SELECT r.ts FROM rewards AS r WHERE r.uid = (SELECT uid FROM users WHERE user_id = ?) AND r.seq >= ?
-        AND r.source = 'judge' AND r.applied ORDER BY r.seq"""
-    return [row[0] for row in connection.execute(query, (user_id, since))]
-
-
-def load_turn_totals(connection: sqlite3.Connection) -> list[TurnTotals]:
-    """How many judgements stand where, by policy name."""
-    query = """SELECT p.name, t.state, t.reason, sum(t.count) FROM judgement_totals AS t
-        JOIN policies AS p ON p.id = t.policy GROUP BY p.name, t.state, t.reason HAVING sum(t.count) <> 0"""
-    return [TurnTotals(*row) for row in connection.execute(query)]
-
-
-def load_spending(connection: sqlite3.Connection, day: int) -> tuple[int, float]:
-    """Tokens and US dollars of a day, with what is still reserved."""
-    query = "SELECT coalesce(sum(tokens), 0), coalesce(sum(usd), 0.0) FROM judge_spending WHERE day = ?"
-    tokens, usd = connection.execute(query, (day,)).fetchone()
-    return int(tokens), float(usd)
-
-
-def delete_expired_texts(connection: sqlite3.Connection, cutoff: int) -> int:
-    """Delete words of turns taken at or before ``cutoff`` and what quotes them; returns how many, of a chunk."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        old = f"SELECT judgement FROM turns WHERE judgement <= ? LIMIT {_CHUNK}"  # noqa: S608 (a constant)
-        gone = connection.execute(f"DELETE FROM turns WHERE judgement IN ({old})", (cutoff,)).rowcount  # noqa: S608 (a constant)
-        old = f"SELECT seq FROM verdicts WHERE judgement <= ? AND quotes IS NOT NULL LIMIT {_CHUNK}"  # noqa: S608 (a constant)
-        gone += connection.execute(f"UPDATE verdicts SET quotes = NULL WHERE seq IN ({old})", (cutoff,)).rowcount  # noqa: S608 (a constant)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return gone
-
-
-def delete_old_spending(connection: sqlite3.Connection, today: int) -> int:
-    """Drop what was spent more than a month ago."""
-    return connection.execute("DELETE FROM judge_spending WHERE day < ?", (today - _SPENDING_DAYS,)).rowcount
-
-
-def _iter_verdicts(connection: sqlite3.Connection, seq: int) -> Iterator[tuple[int, str, float, dict[str, Any]]]:
-    query = "SELECT seq, client, ts, document, quotes FROM verdicts WHERE judgement = ? ORDER BY seq"
-    for verdict_seq, client, ts, document, quotes in connection.execute(query, (seq,)):
-        words = {"rationale": "", "raw": None} | ({} if quotes is None else json.loads(quotes))
-        yield verdict_seq, client, ts, json.loads(document) | words
-
-
-def _to_judged_turn(row: tuple[Any, ...], registry: PolicyRegistry) -> JudgedTurn:
-    seq, nonce, uid, user_id, policy, decision_seq, decision_id, tip_id, features, *rest = row
-    taxonomy, body_hash, client, ts, state, reason, tries, rounds, verdict_seq, reward_seq = rest
-    return JudgedTurn(
-        judgement_id=f"{seq:016x}{nonce}",
-        seq=seq,
-        user_id=user_id,
-        policy=registry.get_ref(policy),
-        tip_id=tip_id,
-        taxonomy=taxonomy,
-        body_hash=body_hash,
-        client=client,
-        ts=ts,
-        decision_seq=decision_seq,
-        decision_id=decision_id,
-        features=features,
-        uid=uid,
-        state=state,
-        reason=reason,
-        tries=tries,
-        rounds=rounds,
-        verdict_seq=verdict_seq,
-        reward_seq=reward_seq,
     )
 
 

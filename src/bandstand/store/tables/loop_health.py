@@ -3,21 +3,21 @@
 What a decision adds is worked out here, when it is handed over; rewards are counted by triggers (``all_time.sql``).
 """
 
-import math
 import sqlite3
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from bandstand.store.records import Decision, Reward, to_time
+from bandstand.store.records import Decision, to_time
 from bandstand.store.sqlite.schema import EVER
 
 BINS = 10
 NO_DECISION = -1
 """The bucket of a reward that answers no decision."""
+BUCKETS_PER_DOUBLING = 4
+"""Of 1 s + the delay of a reward; the triggers count by the bounds in the table ``delays``."""
+LAST_BUCKET = 106
 
 _DAY = 86_400
-_PER_DOUBLING = 4
-_LAST_BUCKET = 106
 
 UPSERT_DRAWS = """INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (day, policy, bin) DO UPDATE SET decisions = decisions + excluded.decisions,
@@ -91,18 +91,9 @@ def compute_draw_sums(decision: Decision) -> tuple[int, tuple[float, ...]]:
     )
 
 
-def build_arrival_key(reward: Reward) -> tuple[int, str, str, int]:
-    """Where a reward is counted: day, policy, source and bucket. The triggers do the same to rewards in the ledger."""
-    if reward.decision_seq is None:
-        return to_day(reward.seq), reward.policy.name, reward.source, NO_DECISION
-    delay = max(0.0, reward.ts - to_time(reward.decision_seq))
-    bucket = min(int(_PER_DOUBLING * math.log2(1.0 + delay)), _LAST_BUCKET)
-    return to_day(reward.decision_seq), reward.policy.name, reward.source, bucket
-
-
 def compute_delay(bucket: int) -> float:
     """The delay in the middle of a bucket, in seconds: within 9 % of 1 s + any delay that it holds."""
-    return float(2.0 ** ((bucket + 0.5) / _PER_DOUBLING)) - 1.0
+    return float(2.0 ** ((bucket + 0.5) / BUCKETS_PER_DOUBLING)) - 1.0
 
 
 def load_loop_sums(connection: sqlite3.Connection, since: int) -> LoopSums:

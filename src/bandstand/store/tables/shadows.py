@@ -2,8 +2,7 @@
 
 import json
 import sqlite3
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -100,41 +99,3 @@ def load_shadows(connection: sqlite3.Connection, refs: Mapping[int, PolicyRef], 
 def load_shadow_sums(connection: sqlite3.Connection, refs: Mapping[int, PolicyRef]) -> dict[PolicyRef, ShadowSums]:
     """The sums of every definition of a policy that was ever in the shadow."""
     return {refs[policy]: ShadowSums(*values) for policy, *values in connection.execute(_SUMS)}
-
-
-class MemoryShadows:
-    """The same in memory."""
-
-    def __init__(self) -> None:
-        self.sums: dict[PolicyRef, ShadowSums] = defaultdict(ShadowSums)
-        self._shadows: dict[int, list[Shadow]] = {}
-        self._rewards: dict[int, float] = {}
-
-    def get_shadows(self, decision_seq: int) -> list[Shadow]:
-        """The shadows of a decision."""
-        return self._shadows.get(decision_seq, [])
-
-    def add(self, decision_seq: int, shadows: Collection[Shadow], reward: float | None) -> None:
-        """Take in the shadows of a decision, and the reward that stands for it."""
-        self._shadows[decision_seq] = list(shadows)
-        for shadow in shadows:
-            self.sums[shadow.policy] = self.sums[shadow.policy].with_decision(shadow)
-        self.set_reward(decision_seq, reward)
-
-    def set_reward(self, decision_seq: int | None, reward: float | None) -> None:
-        """Take note of which reward stands for a decision now; ``None`` for none."""
-        if decision_seq is None or decision_seq not in self._shadows:
-            return
-        before = self._rewards.pop(decision_seq, None)
-        if reward is not None:
-            self._rewards[decision_seq] = reward
-        for shadow in self._shadows[decision_seq]:
-            for value, sign in ((before, -1), (reward, 1)):
-                if value is not None:
-                    self.sums[shadow.policy] = self.sums[shadow.policy].with_reward(value, shadow.weight, sign)
-
-    def remove_decisions(self, decision_seqs: Collection[int]) -> int:
-        """Drop the shadows of decisions that are erased, and leave the sums; returns how many there were."""
-        for seq in decision_seqs:
-            self._rewards.pop(seq, None)
-        return sum(len(self._shadows.pop(seq, ())) for seq in decision_seqs)

@@ -18,6 +18,7 @@ from typing import Literal
 from bandstand.errors import ConfigurationError
 from bandstand.store.sqlite.errors import storage_errors
 from bandstand.store.sqlite.schema import connect
+from bandstand.store.sqlite.transaction import transaction
 
 RunState = Literal["queued", "running", "done", "interrupted", "cancelled", "failed"]
 Row = tuple[object, ...]
@@ -160,7 +161,7 @@ class Simulations:
         values |= {"error": error, "ended": None if state == "running" else now}
         query = f"""UPDATE sim_runs SET state = :state, done = :done, summary = :summary, heartbeat = :now,
             ended = :ended, error = :error WHERE {_IS_CLAIMED}"""  # noqa: S608 (constant)
-        with self._open() as connection, _transaction(connection):
+        with self._open() as connection, transaction(connection):
             if not connection.execute(query, values).rowcount:
                 return False
             for table, width, rows in (("sim_plays", 9, plays), ("sim_events", 23, events)):
@@ -187,7 +188,7 @@ class Simulations:
 
     def delete(self, run: int) -> bool:
         """Forget a run and all it played; returns whether it was there."""
-        with self._open() as connection, _transaction(connection):
+        with self._open() as connection, transaction(connection):
             for table in ("sim_events", "sim_plays"):
                 connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))  # noqa: S608 (constants)
             return bool(connection.execute("DELETE FROM sim_runs WHERE id = ?", (run,)).rowcount)
@@ -231,25 +232,13 @@ def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
     if version:
         return
     connection.execute("PRAGMA journal_mode = WAL")
-    with _transaction(connection):
+    with transaction(connection):
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if not version:  # nobody else was faster
             tables = files("bandstand.store.sqlite").joinpath("scripts", "simulations.sql").read_text(encoding="utf-8")
             for statement in tables.split(";\n"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {FORMAT}")
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _to_run(row: Row, now: float) -> SimulationRun:

@@ -5,8 +5,11 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from bandstand.bandit.features import read_features
+from bandstand.bandit.profile import Profile
 from bandstand.errors import InvalidRequestError
-from bandstand.store.records import LAST_SEQ, Array, PolicyRef, Updates
+from bandstand.store.records import LAST_SEQ, Array, Decision, PolicyRef, Reward, Updates
+from bandstand.store.sqlite.packing import unpack_body
 from bandstand.store.tables.policies import PolicyRegistry
 
 _SELECT_DECISION = "SELECT policy, body, pick FROM decisions WHERE seq = ?"
@@ -62,11 +65,28 @@ def load_shadow_updates(connection: sqlite3.Connection, registry: PolicyRegistry
     return () if row is None else build_shadow_updates(registry, registry.get_ref(row[0]), LAST_SEQ, None, *row[1:])
 
 
+def get_shadow_updates(
+    registry: PolicyRegistry, ref: PolicyRef, features: bytes | None, decision: Decision | None
+) -> Updates:
+    """The policies in the shadow that a new reward of ``ref`` teaches, by its own features or its decision."""
+    if features is not None:
+        return build_shadow_updates(registry, ref, LAST_SEQ, features, None, None)
+    return () if decision is None else decision.shadow_updates or ()
+
+
+def apply_reward(profile: Profile, reward: Reward) -> None:
+    """Fold a reward into what its policy, and those in the shadow, know of its user; one that is not applied, not."""
+    if reward.applied and reward.x is not None:
+        seq, ts, value, weight = reward.seq, reward.ts, reward.value, reward.weight
+        for ref, x in ((reward.policy, reward.x), *reward.shadow_updates):
+            profile.apply_reward(seq, ref.key, ts, x, value, weight, ref.half_life)
+
+
 def _parse_values(features: bytes | None, body: bytes | None, pick: int | None) -> tuple[_Values, _Values]:
     """The raw context, and the raw features of what was rewarded."""
     if features is None:
-        request: dict[str, Any] = json.loads(body or b"")
-        return request.get("context", {}), request["candidates"][pick or 0].get("features", {})
+        request: dict[str, Any] = json.loads(unpack_body(body or b""))
+        return request.get("context", {}), read_features(request["candidates"][pick or 0])
     legacy = json.loads(features)
     # Under another schema of the name, context may be read from what was sent as a feature.
     return legacy["features"] | legacy["context"], legacy["features"]

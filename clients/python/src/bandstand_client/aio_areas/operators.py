@@ -1,0 +1,142 @@
+"""What operators do: promote, reset, erase, take back.
+
+Written by ``tools/generate_client.py`` from ``areas``.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from bandstand_client.aio_areas.sender import AsyncSender
+from bandstand_client.call import LONG_S, build_delete, build_get, build_post, to_text
+from bandstand_client.lazy import LazyModule
+from bandstand_client.reading import build_parser
+
+if TYPE_CHECKING:
+    from bandstand_client import answers
+else:
+    answers = LazyModule("bandstand_client.answers")
+
+
+class AsyncOperatorCalls(AsyncSender):
+    """Calls that change what is served or known; an ``admin`` key is needed."""
+
+    async def promote(self, policy: str) -> answers.ActivePolicy:
+        """Make a policy the active one, for the next decision and for good. Idempotent.
+
+        Raises:
+            PromotionRefusedError: a setting says which policy is active.
+
+        Example:
+            >>> (await client.promote("thompson-v1")).active
+            'thompson-v1'
+            >>> (await client.demote("thompson-v1")).active
+            'linucb-v2'
+        """
+        ids = {"policy": policy}
+        return await self.send(build_post("/policies/{policy}/promote", build_parser(answers.ActivePolicy), ids=ids))
+
+    async def demote(self, policy: str) -> answers.ActivePolicy:
+        """Go back from a policy to the one that was promoted before it; another that is active stays. Idempotent.
+
+        Raises:
+            PromotionRefusedError: it is active without being promoted, or a setting says which policy is active.
+
+        Example:
+            >>> (await client.promote("squarecb-v1")).active
+            'squarecb-v1'
+            >>> (await client.demote("squarecb-v1")).active
+            'linucb-v2'
+        """
+        ids = {"policy": policy}
+        return await self.send(build_post("/policies/{policy}/demote", build_parser(answers.ActivePolicy), ids=ids))
+
+    async def reset(self, user_id: str) -> answers.Ok:
+        """Make every policy forget a user: state and history. Idempotent.
+
+        Example:
+            >>> (await client.reset("ada")).ok
+            True
+        """
+        return await self.send(build_post("/reset", build_parser(answers.Ok), {"user_id": user_id}))
+
+    async def erase(self, user_id: str) -> answers.Erasure:
+        """Erase everything that is held about a user, for good; the receipt counts what went. Idempotent.
+
+        Example:
+            >>> (await client.score("ada", ["tea"])).pick
+            'tea'
+            >>> (await client.erase("ada")).erased["decisions"]
+            1
+        """
+        return await self.send(build_delete("/users", build_parser(answers.Erasure), user_id=user_id))
+
+    async def users(
+        self, *, prefix: str | None = None, after: int | None = None, limit: int | None = None
+    ) -> answers.Users:
+        """A page of known users, in order of first sight.
+
+        Args:
+            prefix: what their ids begin with.
+            after: ``next`` of the page before.
+            limit: 1 to 1,000; 100 if left out.
+
+        Example:
+            >>> (await client.score("ada", ["tea"])).pick
+            'tea'
+            >>> [user.user_id for user in (await client.users(prefix="ada")).users]
+            ['ada']
+        """
+        parse = build_parser(answers.Users)
+        return await self.send(build_get("/users", parse, prefix=prefix, after=after, limit=limit))
+
+    async def revoke(
+        self,
+        *,
+        decision_id: str | None = None,
+        client: str | None = None,
+        judge_version: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        dry_run: bool = False,
+    ) -> answers.Revocation:
+        """Take rewards back out of what they taught: those that fit everything given. Idempotent.
+
+        Args:
+            decision_id: the reward of this decision.
+            client: what the API key of this name gave.
+            judge_version: what verdicts of this model or prompt hash taught.
+            since: given then or later, with its zone.
+            until: given before.
+            dry_run: change nothing, and answer what would be.
+
+        Example:
+            >>> decision = await client.score("ada", ["tea"])
+            >>> (await decision.reward(-1.0)).applied
+            True
+            >>> (await client.revoke(decision_id=decision.id)).rewards
+            1
+        """
+        body = {
+            "decision_id": decision_id,
+            "client": client,
+            "judge_version": judge_version,
+            "since": to_text(since),
+            "until": to_text(until),
+            "dry_run": dry_run,
+        }
+        return await self.send(build_post("/revocations", build_parser(answers.Revocation), body, seconds=LONG_S))
+
+    async def revocations(self, *, before: int | None = None, limit: int | None = None) -> answers.Revocations:
+        """A page of what was taken back, the newest first.
+
+        Args:
+            before: ``next`` of the page before.
+            limit: 1 to 1,000; 100 if left out.
+
+        Example:
+            >>> len((await client.revocations(limit=1)).revocations) <= 1
+            True
+        """
+        return await self.send(build_get("/revocations", build_parser(answers.Revocations), before=before, limit=limit))

@@ -1,0 +1,216 @@
+"""What the service knows of users, decisions and itself.
+
+Written by ``tools/generate_client.py`` from the service's ``openapi.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bandstand_client.reading import Answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserStats(Answer):
+    """What one policy knows of one user.
+
+    Attributes:
+        last_updated: ISO 8601, UTC; of the newest decision or reward.
+        feature_labels: names of the numbers in theta.
+
+    Example:
+        >>> client.score("ada", ["tea"]).reward(0.5).applied
+        True
+        >>> client.stats("ada").cumulative_reward
+        0.5
+    """
+
+    user_id: str
+    pulls: int
+    reward_count: int
+    cumulative_reward: float
+    estimated_mean_reward: float
+    theta: tuple[float, ...]
+    last_updated: str | None = None
+    policy: str
+    exploration_rate: float
+    feature_labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedDecision(Answer):
+    """One decision in a user's history.
+
+    Attributes:
+        features: the raw values the pick was made on, defaults filled in.
+        day_of_week: null where the policy does not look at it.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> client.history("ada").history[0].decision_id == decision.id
+        True
+    """
+
+    ts: str
+    features: Mapping[str, Any]
+    score: float
+    tip_id: str
+    decision_id: str
+    policy: str
+    exploring: bool
+    propensity: float
+    day_of_week: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class History(Answer):
+    """A user's newest decisions, oldest first.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> len(client.history("ada").history)
+        1
+    """
+
+    user_id: str
+    history: tuple[LoggedDecision, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsideredCandidate(Answer):
+    """One candidate, as the policy saw it.
+
+    Attributes:
+        features: x; null once its schema is no longer configured.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> [each.tip_id for each in decision.get_receipt().candidates]
+        ['tea', 'coffee']
+    """
+
+    tip_id: str
+    features: tuple[float, ...] | None = None
+    mean: float
+    width: float
+    score: float
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedReward(Answer):
+    """The reward that stands for a decision.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> decision.reward(0.5).applied
+        True
+        >>> decision.get_receipt().reward.reward
+        0.5
+    """
+
+    reward: float
+    applied: bool
+    reason: str | None = None
+    source: str
+    ts: str
+    client: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShadowPick(Answer):
+    """What a policy in the shadow would have done with the decision.
+
+    Attributes:
+        tip_id: what the decision's own seed draws from its distribution.
+        agrees: whether that is what was served.
+        propensity: of its own pick.
+        weight: its probability of the served pick, over the one that pick was drawn with.
+        probabilities: of every candidate, in their order.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> decision.get_receipt().shadows
+        ()
+    """
+
+    policy: str
+    policy_hash: str
+    tip_id: str
+    agrees: bool
+    exploring: bool
+    propensity: float
+    weight: float
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt(Answer):
+    """Everything a decision was made of: enough to make the same pick again.
+
+    Attributes:
+        client: name of the API key that asked.
+        schema: name of the feature schema.
+        seed: the uniform draw u in [0, 1); below the floor δ it explored.
+        floor: δ, the share of uniform picks.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> decision.get_receipt().propensity == decision.propensity
+        True
+    """
+
+    decision_id: str
+    user_id: str
+    ts: str
+    client: str
+    policy: str
+    policy_hash: str
+    schema: str
+    schema_hash: str
+    tip_id: str
+    score: float
+    propensity: float
+    exploring: bool
+    seed: float
+    floor: float
+    context: Mapping[str, Any]
+    feature_labels: tuple[str, ...] | None = None
+    candidates: tuple[ConsideredCandidate, ...]
+    reward: LoggedReward | None = None
+    shadows: tuple[ShadowPick, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health(Answer):
+    """The process lives.
+
+    Attributes:
+        quarantined: users' documents set aside since the start.
+        last_error: of the store.
+
+    Example:
+        >>> client.health().active_policy
+        'linucb-v2'
+    """
+
+    ok: bool
+    version: str
+    active_policy: str
+    durability: str
+    quarantined: int
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready(Answer):
+    """The store takes events.
+
+    Example:
+        >>> client.ready().ready
+        True
+    """
+
+    ready: bool

@@ -1,0 +1,202 @@
+"""The numbers of a whole deployment.
+
+Written by ``tools/generate_client.py`` from the service's ``openapi.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from bandstand_client.answers.loop import LoopHealth
+from bandstand_client.reading import Answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyStats(Answer):
+    """What one policy did in the whole deployment.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> client.deployment_stats().policies["linucb-v2"].decisions >= 1
+        True
+    """
+
+    decisions: int
+    exploration_rate: float
+    rewards: int
+    mean_reward: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentArm(Answer):
+    """One arm of an experiment.
+
+    Attributes:
+        share: of the users, as configured.
+        users: users it decided for, each once.
+        expected: how many that should be.
+
+    Example:
+        >>> client.deployment_stats().experiment is None
+        True
+    """
+
+    share: float
+    users: int
+    expected: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Answer):
+    """An experiment, and whether its arms met as many users as they should.
+
+    Attributes:
+        chi_square: null while fewer than 5 users are expected in some arm.
+        mismatch: p < 0.001: the split is broken, and the arms cannot be compared.
+
+    Example:
+        >>> client.deployment_stats().experiment is None
+        True
+    """
+
+    name: str
+    since: str
+    users: int
+    arms: Mapping[str, ExperimentArm]
+    chi_square: float | None = None
+    p_value: float | None = None
+    mismatch: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate(Answer):
+    """An estimate of the mean reward, and its normal interval of 95 %; null where there are too few rewards.
+
+    Example:
+        >>> client.deployment_stats().shadows is None
+        True
+    """
+
+    value: float
+    stderr: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShadowPolicy(Answer):
+    """A policy in the shadow beside what was served, on the same decisions.
+
+    Attributes:
+        hash: the definition that the numbers are of.
+        decisions: of other policies, that it looked at.
+        agreement: share of them in which it would have picked the same.
+        rewarded: those with a reward that stands; what follows is over these.
+        live: what was earned.
+        ips: what it would have earned, by inverse propensities.
+        snips: the same, self-normalised.
+        gain: snips less live; its interval knows that both are of the same decisions.
+        mean_weight: should be 1.
+        ess: (Σ w)²/Σ w²: how many of its own decisions these are worth.
+        warnings: mean_weight is off 1 beyond chance; ess is below 30 or 1 %.
+
+    Example:
+        >>> client.deployment_stats().shadows is None
+        True
+    """
+
+    hash: str
+    decisions: int
+    agreement: float | None = None
+    rewarded: int
+    live: Estimate | None = None
+    ips: Estimate | None = None
+    snips: Estimate | None = None
+    gain: Estimate | None = None
+    mean_weight: float | None = None
+    ess: float | None = None
+    warnings: tuple[Literal["weight", "ess"], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeSpending(Answer):
+    """What the judge's LLM cost in this UTC day.
+
+    Attributes:
+        tokens: with what is reserved for turns under way.
+        over_budget: turns and calls for which there was no budget, since the start.
+
+    Example:
+        >>> client.deployment_stats().judge.today.tokens
+        0
+    """
+
+    tokens: int
+    usd: float
+    over_budget: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnCoverage(Answer):
+    """What became of the turns of one policy's decisions.
+
+    Attributes:
+        scored: those with a verdict.
+        taught: those whose verdict teaches.
+        withheld: those with a verdict that does not, by reason.
+        unscored: those without a verdict, by reason.
+
+    Example:
+        >>> turn = ("What now?", "Drink tea.", "Lovely, thank you!")
+        >>> judged = client.score("ada", ["tea"]).turn(*turn, wait=True)
+        >>> client.deployment_stats().judge.policies["linucb-v2"].turns >= 1
+        True
+    """
+
+    turns: int
+    waiting: int
+    scored: int
+    taught: int
+    withheld: Mapping[str, int]
+    unscored: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeCoverage(Answer):
+    """What became of turns.
+
+    Example:
+        >>> client.deployment_stats().judge.waiting >= 0
+        True
+    """
+
+    waiting: int
+    today: JudgeSpending
+    policies: Mapping[str, TurnCoverage]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentStats(Answer):
+    """What all policies did for all users.
+
+    Attributes:
+        experiment: null while none runs.
+        shadows: by policy; null where none is in the shadow.
+        judge: what became of turns; null where none are taken.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> client.deployment_stats().users >= 1
+        True
+    """
+
+    users: int
+    decisions: int
+    rewards: int
+    policies: Mapping[str, PolicyStats]
+    experiment: Experiment | None = None
+    shadows: Mapping[str, ShadowPolicy] | None = None
+    judge: JudgeCoverage | None = None
+    loop: LoopHealth

@@ -1,0 +1,110 @@
+"""What the service knows: of users, decisions, policies and itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bandstand_client.areas.sender import Sender
+from bandstand_client.call import Call, build_get
+from bandstand_client.lazy import LazyModule
+from bandstand_client.reading import build_parser
+
+if TYPE_CHECKING:
+    from bandstand_client import answers
+else:
+    answers = LazyModule("bandstand_client.answers")
+
+
+class SightCalls(Sender):
+    """Calls that look and change nothing; a ``read`` key is enough."""
+
+    def stats(self, user_id: str, *, policy: str | None = None) -> answers.UserStats:
+        """What a policy knows of a user; zeros for a user never met.
+
+        Args:
+            user_id: any id.
+            policy: a policy's name; the active one if left out.
+
+        Example:
+            >>> client.score("ada", ["tea", "coffee"]).reward(0.5).applied
+            True
+            >>> client.stats("ada").reward_count
+            1
+        """
+        return self.send(build_get("/stats", build_parser(answers.UserStats), user_id=user_id, policy=policy))
+
+    def deployment_stats(self) -> answers.DeploymentStats:
+        """The whole deployment's numbers: by policy, experiments, shadows, the judge, the health of the loop.
+
+        Example:
+            >>> client.score("ada", ["tea"]).pick
+            'tea'
+            >>> client.deployment_stats().decisions >= 1
+            True
+        """
+        return self.send(build_get("/stats", build_parser(answers.DeploymentStats)))
+
+    def history(self, user_id: str) -> answers.History:
+        """A user's newest 100 decisions since the last reset, oldest first.
+
+        Example:
+            >>> client.score("ada", ["tea"]).pick
+            'tea'
+            >>> [each.tip_id for each in client.history("ada").history]
+            ['tea']
+        """
+        return self.send(build_get("/features", build_parser(answers.History), user_id=user_id))
+
+    def receipt(self, decision_id: str) -> answers.Receipt:
+        """Everything that a decision was made of, and the reward that stands for it.
+
+        Raises:
+            UnknownDecisionError: no such decision, or it was erased, or is too old.
+
+        Example:
+            >>> decision = client.score("ada", ["tea", "coffee"])
+            >>> receipt = client.receipt(decision.id)
+            >>> len(receipt.candidates), receipt.reward
+            (2, None)
+        """
+        ids = {"decision_id": decision_id}
+        return self.send(build_get("/decisions/{decision_id}", build_parser(answers.Receipt), ids=ids))
+
+    def policies(self) -> answers.Policies:
+        """The configured policies, which one is active, and how that came about.
+
+        Example:
+            >>> client.policies().active
+            'linucb-v2'
+        """
+        return self.send(build_get("/policies", build_parser(answers.Policies)))
+
+    def health(self) -> answers.Health:
+        """The process lives.
+
+        Example:
+            >>> client.health().ok
+            True
+        """
+        return self.send(build_get("/health", build_parser(answers.Health)))
+
+    def ready(self) -> answers.Ready:
+        """The store takes events.
+
+        Raises:
+            NotReadyError: it does not yet, or no longer.
+
+        Example:
+            >>> client.ready().ready
+            True
+        """
+        return self.send(build_get("/ready", build_parser(answers.Ready)))
+
+    def metrics(self) -> str:
+        """The service's own metrics, as Prometheus reads them.
+
+        Example:
+            >>> "bandstand_decisions" in client.metrics()
+            True
+        """
+        return self.send(Call("GET", "/metrics", "/metrics", str, text=True))

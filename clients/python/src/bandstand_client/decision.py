@@ -1,0 +1,258 @@
+"""A decision in the product's hands: what to show, and what came of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+from bandstand_client.errors import BandstandError
+from bandstand_client.learning import Action, FallbackReason, RankedCandidate, Rewarded, TurnTaken
+
+if TYPE_CHECKING:
+    from bandstand_client.aio import AsyncBandstand
+    from bandstand_client.answers import Judgement, Receipt
+    from bandstand_client.client import Bandstand
+
+C = TypeVar("C")
+Dwell = float | timedelta
+"""How long a user stayed: seconds, or a ``timedelta``."""
+
+
+class _Rewarding:
+    id: str
+    _client: "Bandstand"
+
+    def reward(self, value: float) -> Rewarded:
+        """Tell the service what the pick was worth, from -1 to 1; the same again counts once.
+
+        Raises:
+            AlreadyRewardedError: the decision has another reward.
+            ProblemError, NoAnswerError: it was not taken, or nobody knows; an outbox sees to that by itself.
+
+        Example:
+            >>> client.score("ada", ["tea", "coffee"]).reward(0.5).applied
+            True
+        """
+        return self._client.send_reward(self.id, {"reward": value})
+
+    def react(self, action: Action, *, dwell: Dwell | None = None) -> Rewarded:
+        """Tell the service what the user did; the service has a table of what that is worth.
+
+        Args:
+            action: ``done`` (which needs a dwell), ``snooze`` or ``dismiss``.
+            dwell: how long the user stayed with it, in seconds.
+
+        Example:
+            >>> client.score("ada", ["tea", "coffee"]).react("done", dwell=45).reward
+            1.0
+        """
+        return self._client.send_reward(self.id, build_reaction(action, dwell))
+
+    @overload
+    def turn(
+        self, query: str, answer: str, next_message: str, *, taxonomy: str | None = None, wait: Literal[False] = False
+    ) -> TurnTaken: ...
+
+    @overload
+    def turn(
+        self, query: str, answer: str, next_message: str, *, taxonomy: str | None = None, wait: bool
+    ) -> "TurnTaken | Judgement": ...
+
+    def turn(
+        self, query: str, answer: str, next_message: str, *, taxonomy: str | None = None, wait: bool = False
+    ) -> "TurnTaken | Judgement":
+        """Let the judge read the user's next message as the reward.
+
+        Args:
+            query: what the user asked; may be empty.
+            answer: what was answered, on which the pick had its part.
+            next_message: what the user said next.
+            taxonomy: the labels to judge by; the deployment's own if left out.
+            wait: answer with the judgement, if there is one in time.
+
+        Example:
+            >>> taken = client.score("ada", ["tea"]).turn("What now?", "Drink tea.", "That helped, thanks!")
+            >>> taken.reason is None
+            True
+        """
+        return self._client.send_turn(self.id, build_turn(query, answer, next_message, taxonomy), wait=wait)
+
+    def get_receipt(self) -> "Receipt":
+        """Everything that the decision was made of, and its reward.
+
+        Example:
+            >>> decision = client.score("ada", ["tea"])
+            >>> decision.get_receipt().tip_id
+            'tea'
+        """
+        return self._client.receipt(self.id)
+
+
+class _AsyncRewarding:
+    id: str
+    _client: "AsyncBandstand"
+
+    async def reward(self, value: float) -> Rewarded:
+        """Tell the service what the pick was worth, from -1 to 1; the same again counts once.
+
+        Raises:
+            AlreadyRewardedError: the decision has another reward.
+            ProblemError, NoAnswerError: it was not taken, or nobody knows; an outbox sees to that by itself.
+
+        Example:
+            >>> decision = await client.score("ada", ["tea", "coffee"])
+            >>> (await decision.reward(0.5)).applied
+            True
+        """
+        return await self._client.send_reward(self.id, {"reward": value})
+
+    async def react(self, action: Action, *, dwell: Dwell | None = None) -> Rewarded:
+        """Tell the service what the user did; the service has a table of what that is worth.
+
+        Args:
+            action: ``done`` (which needs a dwell), ``snooze`` or ``dismiss``.
+            dwell: how long the user stayed with it, in seconds.
+
+        Example:
+            >>> decision = await client.score("ada", ["tea", "coffee"])
+            >>> (await decision.react("done", dwell=45)).reward
+            1.0
+        """
+        return await self._client.send_reward(self.id, build_reaction(action, dwell))
+
+    @overload
+    async def turn(
+        self, query: str, answer: str, next_message: str, *, taxonomy: str | None = None, wait: Literal[False] = False
+    ) -> TurnTaken: ...
+
+    @overload
+    async def turn(
+        self, query: str, answer: str, next_message: str, *, taxonomy: str | None = None, wait: bool
+    ) -> "TurnTaken | Judgement": ...
+
+    async def turn(
+        self, query: str, answer: str, next_message: str, *, taxonomy: str | None = None, wait: bool = False
+    ) -> "TurnTaken | Judgement":
+        """Let the judge read the user's next message as the reward.
+
+        Args:
+            query: what the user asked; may be empty.
+            answer: what was answered, on which the pick had its part.
+            next_message: what the user said next.
+            taxonomy: the labels to judge by; the deployment's own if left out.
+            wait: answer with the judgement, if there is one in time.
+
+        Example:
+            >>> decision = await client.score("ada", ["tea"])
+            >>> taken = await decision.turn("What now?", "Drink tea.", "That helped, thanks!")
+            >>> taken.reason is None
+            True
+        """
+        return await self._client.send_turn(self.id, build_turn(query, answer, next_message, taxonomy), wait=wait)
+
+    async def get_receipt(self) -> "Receipt":
+        """Everything that the decision was made of, and its reward.
+
+        Example:
+            >>> decision = await client.score("ada", ["tea"])
+            >>> (await decision.get_receipt()).tip_id
+            'tea'
+        """
+        return await self._client.receipt(self.id)
+
+
+@dataclass(frozen=True)
+class _Picked(Generic[C]):
+    id: str
+    pick: C
+    propensity: float | None
+    score: float | None
+    policy: str | None
+    exploring: bool
+    ranking: tuple[RankedCandidate, ...] = field(repr=False)
+    fallback: FallbackReason | None
+    error: BandstandError | None = field(repr=False, compare=False)
+    extra: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Decision(_Picked[C], _Rewarding):
+    """What to show, and whom to tell what came of it.
+
+    Attributes:
+        id: goes through a page and comes back by :meth:`Bandstand.decision`.
+        pick: the caller's own candidate.
+        propensity: the probability with which it was picked, as logged; None of a fallback, which nobody drew.
+        score: what the policy gave it, in units of reward; None of a fallback.
+        policy: the policy that picked; None of a fallback.
+        exploring: it was picked by the uniform share, not for its score.
+        ranking: all candidates, best score first, if it was asked for.
+        fallback: why this is the caller's first candidate and no pick; None where it is one. Rewards of a fallback go
+            nowhere, and are counted: the log holds only what was drawn. ``unlogged`` is a pick that the service could
+            not log (its disk is full).
+        error: what went wrong, of a fallback.
+        extra: fields of the answer that this client does not know.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> decision.pick in {"tea", "coffee"}, decision.fallback
+        (True, None)
+    """
+
+    _client: "Bandstand" = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class AsyncDecision(_Picked[C], _AsyncRewarding):
+    """What to show, and whom to tell what came of it, in a program with an event loop; the same as a :class:`Decision`.
+
+    Example:
+        >>> decision = await client.score("ada", ["tea", "coffee"])
+        >>> decision.pick in {"tea", "coffee"}, decision.fallback
+        (True, None)
+    """
+
+    _client: "AsyncBandstand" = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class DecisionRef(_Rewarding):
+    """A decision by its id alone, which went through a page or a queue.
+
+    Example:
+        >>> shown = client.score("ada", ["tea", "coffee"]).id
+        >>> client.decision(shown).reward(0.5).applied
+        True
+    """
+
+    id: str
+    _client: "Bandstand" = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class AsyncDecisionRef(_AsyncRewarding):
+    """A decision by its id alone, in a program with an event loop.
+
+    Example:
+        >>> shown = (await client.score("ada", ["tea", "coffee"])).id
+        >>> (await client.decision(shown).reward(0.5)).applied
+        True
+    """
+
+    id: str
+    _client: "AsyncBandstand" = field(repr=False, compare=False)
+
+
+def build_reaction(action: Action, dwell: Dwell | None) -> dict[str, Any]:
+    """Build a reaction as the wire has it, in milliseconds."""
+    reaction: dict[str, Any] = {"action": action}
+    if dwell is not None:
+        seconds = dwell.total_seconds() if isinstance(dwell, timedelta) else dwell
+        reaction["dwell_ms"] = seconds * 1000
+    return {"reaction": reaction}
+
+
+def build_turn(query: str, answer: str, next_message: str, taxonomy: str | None) -> dict[str, Any]:
+    """Build a turn as the wire has it."""
+    turn = {"query_t": query, "answer_t": answer, "query_t1": next_message}
+    return {"turn": turn if taxonomy is None else {**turn, "taxonomy": taxonomy}}

@@ -1,0 +1,194 @@
+"""uvicorn's HTTP protocol, with the hot calls answered from the parsed request.
+
+A ``POST /score`` or ``POST /reward`` whose body is announced and short needs no scope, no events and no cycle of
+receive and send: its head and body go to :meth:`bandstand.api.asgi.front.FrontController.answer`, and the answer is one
+write. Everything else (other routes, HTTP/1.0, bodies in chunks or large ones, ``Expect``, ``Upgrade``) is the base
+class's, as if this one were not there. So are keep-alive, the queue of pipelined requests, timeouts, flow control and
+the shutdown.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from bandstand.api.asgi.bodies import validate_body_headers
+from bandstand.api.asgi.front import FrontController, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_HOT_PREFIXES = (b"/score", b"/reward")
+_CLOSE = b"connection: close\r\n"
+
+
+class _Signal:
+    """What the base class sets when the connection ends; nobody waits for it."""
+
+    def set(self) -> None:
+        """Do nothing."""
+
+
+class _HotCycle:
+    """One hot request on its way; has the attributes that the base class looks at.
+
+    Attributes:
+        keep_alive: cleared by the base class at a shutdown.
+        disconnected: set by the base class.
+        started: it is this one's turn: the ones before it on the connection are answered.
+        complete: the body is here.
+    """
+
+    message_event = _Signal()
+
+    def __init__(self, path: str, query: bytes, headers: dict[bytes, bytes]) -> None:
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.body = b""
+        self.keep_alive = True
+        self.disconnected = False
+        self.response_complete = False
+        self.started = False
+        self.complete = False
+
+    async def read_body(self) -> bytes:
+        """The body, which is all here; its headers are held to the same rules as any other's."""
+        validate_body_headers(self.headers)
+        return self.body
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    _head: tuple["Sequence[tuple[bytes, bytes]]", bytes] = ((), b"")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._front = self.app if isinstance(self.app, FrontController) else None
+
+    # ── what the parser calls ─────────────────────────────────────────────────────────────────────────────────────
+
+    def on_message_begin(self) -> None:
+        """Begin a request; what only ASGI needs is made once it is known to go there."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
+    def on_headers_complete(self) -> None:
+        """Decide which way a request goes."""
+        cycle = self._build_hot_cycle()
+        if cycle is None:
+            self._begin_asgi()
+            return
+        earlier: Any = self.cycle
+        self.cycle = cycle  # type: ignore[assignment]  # it has what the base class looks at
+        if earlier is None or earlier.response_complete:
+            cycle.started = True
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))  # type: ignore[arg-type]  # comes back to _start_asgi_task
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        cycle: Any = self.cycle
+        if isinstance(cycle, _HotCycle):
+            cycle.body = cycle.body + body if cycle.body else body
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Answer a hot request that is whole, once it is its turn."""
+        cycle: Any = self.cycle
+        if not isinstance(cycle, _HotCycle):
+            super().on_message_complete()
+            return
+        cycle.complete = True
+        if cycle.started:
+            self._start(cycle)
+
+    def _build_hot_cycle(self) -> _HotCycle | None:
+        front, parser = self._front, self.parser
+        if front is None or not self.url.startswith(_HOT_PREFIXES) or parser.get_method() != b"POST":
+            return None
+        headers = dict(self.headers)
+        length = headers.get(b"content-length", b"")
+        if not (
+            length.isdigit()
+            and len(length) <= 5  # noqa: PLR2004 (five digits at most, and then compared)
+            and int(length) <= HIGH_WATER_LIMIT
+            and b"transfer-encoding" not in headers
+            and not self.expect_100_continue
+            and self.limit_concurrency is None
+            and parser.get_http_version() == "1.1"
+            and not parser.should_upgrade()
+            and parser.should_keep_alive()
+        ):
+            return None
+        raw_path, _, query = self.url.partition(b"?")
+        path = raw_path.decode("latin-1")
+        return _HotCycle(path, query, headers) if front.is_hot(path) and b"#" not in self.url else None
+
+    def _begin_asgi(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers
+        super().on_headers_complete()
+
+    # ── answering ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Begin a request whose turn it is, of either kind: the base class calls this for those that were pipelined."""
+        if not isinstance(cycle, _HotCycle):
+            super()._start_asgi_task(cycle, app)
+            return
+        cycle.started = True
+        if cycle.complete:
+            self._start(cycle)
+
+    def _start(self, cycle: _HotCycle) -> None:
+        task = self.loop.create_task(self._answer(cycle))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _answer(self, cycle: _HotCycle) -> None:
+        assert self._front is not None  # noqa: S101 (there is no hot cycle without)
+        try:
+            response = await self._front.answer(cycle.path, cycle.headers, cycle.query, cycle.read_body)
+            if self.flow.write_paused and not cycle.disconnected:
+                await self.flow.drain()
+        except asyncio.CancelledError:  # the server does not wait any longer
+            cycle.response_complete = True
+            self.transport.close()
+            raise
+        if not cycle.disconnected:
+            self._write(cycle, response)
+        cycle.response_complete = True
+        self.on_response_complete()
+
+    def _write(self, cycle: _HotCycle, response: Response) -> None:
+        head = b"".join(b"%b: %b\r\n" % header for header in response.headers)
+        close = b"" if cycle.keep_alive else _CLOSE
+        self.transport.write(
+            b"%b%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
+            % (
+                STATUS_LINE[response.status],
+                self._build_default_head(),
+                head,
+                close,
+                len(response.body),
+                response.request_id.encode(),
+                response.body,
+            )
+        )
+        if not cycle.keep_alive:
+            self.transport.close()
+
+    def _build_default_head(self) -> bytes:
+        """The headers that the server gives every answer; it makes a new list of them when one changes."""
+        headers = self.server_state.default_headers
+        if HttpProtocol._head[0] is not headers:
+            HttpProtocol._head = headers, b"".join(b"%b: %b\r\n" % header for header in headers)
+        return HttpProtocol._head[1]

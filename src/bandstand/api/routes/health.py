@@ -1,0 +1,51 @@
+"""The routes that tell whether a service lives, takes events, and how it fares."""
+
+from contextlib import suppress
+
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+
+from bandstand import __version__
+from bandstand.api.asgi.metrics import Metrics
+from bandstand.api.openapi import describe_operation
+from bandstand.api.problems import NotReadyError
+from bandstand.api.schemas.learning import Health, Ready
+from bandstand.errors import StorageUnavailableError
+from bandstand.service.context import ServiceContext
+from bandstand.service.experiment import load_experiment_status
+
+
+def build_health_router(deployment: ServiceContext, metrics: Metrics) -> APIRouter:
+    """The routes over one deployment."""
+    routes = APIRouter(tags=["operations"])
+
+    @routes.get("/health")
+    async def health() -> Health:
+        """The process lives."""
+        status = deployment.store.status()
+        return Health(
+            ok=True,
+            version=__version__,
+            active_policy=deployment.active_policy,
+            durability=status.durability,
+            quarantined=status.quarantined,
+            last_error=status.last_error,
+        )
+
+    @routes.get("/ready", openapi_extra=describe_operation(NotReadyError))
+    async def ready() -> Ready:
+        """The store takes events."""
+        status = deployment.store.status()
+        if status.state != "ready":
+            message = f"the store is {status.state}"
+            raise NotReadyError(message)
+        return Ready(ready=True)
+
+    @routes.get("/metrics", response_class=PlainTextResponse)
+    async def metrics_text() -> Response:
+        """Prometheus metrics."""
+        with suppress(StorageUnavailableError):  # the rest can be told all the same
+            metrics.record_experiment(await load_experiment_status(deployment))
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return routes

@@ -1,0 +1,71 @@
+"""The routes that look: what was learned, what was decided, which policies there are."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from bandstand.api.openapi import describe_operation
+from bandstand.api.problems import from_field_errors
+from bandstand.api.schemas.learning import History, Policies, Receipt, UserStats
+from bandstand.api.schemas.requests import validate_id
+from bandstand.api.schemas.stats import DeploymentStats
+from bandstand.errors import FieldError, StorageUnavailableError, UnknownDecisionError
+from bandstand.service.context import ServiceContext
+from bandstand.service.history import DecisionReceipt, UserHistory, load_history, load_receipt
+from bandstand.service.policies import PolicyOverview, build_overview
+from bandstand.service.stats import DeploymentSummary, UserPolicyStats, load_deployment_stats, load_user_stats
+
+_READ = describe_operation(StorageUnavailableError)
+
+UserId = Annotated[str | None, Query(description="Any user id, also one that a path cannot hold")]
+PolicyName = Annotated[str | None, Query(description="A policy or alias; the active one if left out")]
+
+
+def build_stats_router(deployment: ServiceContext) -> APIRouter:
+    """The routes over one deployment."""
+    routes = APIRouter(tags=["sight"])
+
+    @routes.get("/stats", response_model=UserStats | DeploymentStats, openapi_extra=_READ)
+    async def stats_of(user_id: UserId = None, policy: PolicyName = None) -> UserPolicyStats | DeploymentSummary:
+        """The whole deployment's numbers; with `user_id`, that user's."""
+        if user_id is None:
+            if policy is not None:
+                raise from_field_errors(FieldError("user_id", "required with policy"))
+            return await load_deployment_stats(deployment)
+        return await load_user_stats(deployment, validate_id(user_id, "user_id"), policy)
+
+    @routes.get("/stats/{user_id:id}", response_model=UserStats, openapi_extra=_READ)
+    async def user_stats(user_id: str) -> UserPolicyStats:
+        """What the active policy knows of a user; zeros for a user never met."""
+        return await load_user_stats(deployment, validate_id(user_id, "user_id"))
+
+    @routes.get("/stats/{policy:id}/{user_id:id}", response_model=UserStats, openapi_extra=_READ)
+    async def user_policy_stats(policy: str, user_id: str) -> UserPolicyStats:
+        """What a named policy knows of a user."""
+        return await load_user_stats(deployment, validate_id(user_id, "user_id"), policy)
+
+    @routes.get("/features", response_model=History, openapi_extra=_READ)
+    async def features_of(user_id: str) -> UserHistory:
+        """The user's newest 100 decisions, oldest first."""
+        return await load_history(deployment, validate_id(user_id, "user_id"))
+
+    @routes.get("/features/{user_id:id}", response_model=History, openapi_extra=_READ)
+    async def features(user_id: str) -> UserHistory:
+        """The user's newest 100 decisions, oldest first."""
+        return await features_of(user_id)
+
+    @routes.get(
+        "/decisions/{decision_id:id}",
+        response_model=Receipt,
+        openapi_extra=describe_operation(UnknownDecisionError, StorageUnavailableError),
+    )
+    async def decision(decision_id: str) -> DecisionReceipt:
+        """The receipt of a decision, from which its pick can be computed again."""
+        return await load_receipt(deployment, validate_id(decision_id, "decision_id"))
+
+    @routes.get("/policies", response_model=Policies)
+    async def policy_list() -> PolicyOverview:
+        """The configured policies, which one is active, and how that came about."""
+        return build_overview(deployment)
+
+    return routes

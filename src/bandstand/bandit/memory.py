@@ -1,0 +1,145 @@
+"""Which rewards still count: memories compared by how well each foretold what users then did.
+
+A *memory* gives a reward of age a the weight 2^(−a/half-life), or none where it is from before a day: endless memory, a
+half-life of some days, and memory since a change are three kinds of one thing. Tastes that drift are followed by a
+half-life, tastes that turned round one day by beginning again on that day (change point detection by run length: Adams
+and MacKay 2007, "Bayesian online changepoint detection"; in bandits Mellor and Shapiro 2013).
+
+The score of a memory is the predictive log-likelihood of the rewards, each before it is taught,
+
+    Σ w 2^(−age/4 days) log N(r | m·x, xᵀVx + σ²),
+
+summed over users, where m and V are of the sums that this memory has at that time. It compares models by their
+evidence (MacKay 1992), so a memory that forgets what still holds pays for it, and no threshold has to be set.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bandstand.bandit.arrays import FloatArray
+from bandstand.bandit.ridge import Prior
+
+SECONDS_PER_DAY = 86_400.0
+HALF_LIVES = (90.0, 30.0, 14.0, 7.0, 3.0)
+"""Days; endless memory and every change are compared with these."""
+
+CHANGES = (1, 2, 3, 5, 8, 13, 21, 34)
+"""Ages in days of the changes that are looked for."""
+
+_FADE = 4.0  # days in which the score of a reward counts half
+_WINDOW = 20.0  # days that are scored: what is older weighs less than 1/32
+_BONUS = 2.0  # log-likelihood that memory without forgetting has in its favour
+_MAX_WORK = 40_000_000  # d³ for each reward that is scored under each memory: about two seconds
+
+
+class Memory(NamedTuple):
+    """How much a reward counts.
+
+    Attributes:
+        half_life: days in which it loses half of its weight; 0 for never.
+        since: seconds since the epoch; a reward from before counts nothing.
+    """
+
+    half_life: float = 0.0
+    since: float = 0.0
+
+    def weigh(self, ts: float, now: float) -> float:
+        """Return the weight at ``now`` of a reward of the time ``ts``; all of it where the clock went back."""
+        if ts < self.since:
+            return 0.0
+        age = (now - ts) / SECONDS_PER_DAY
+        return 1.0 if age <= 0.0 or not self.half_life else float(2.0 ** (-age / self.half_life))
+
+
+ENDLESS = Memory()
+
+
+class TaughtReward(NamedTuple):
+    """One reward of a user: when it came, the features x of shape (d,), the reward and its weight."""
+
+    ts: float
+    x: FloatArray
+    reward: float
+    weight: float = 1.0
+
+
+def list_memories(current: Memory, now: float) -> list[Memory]:
+    """Return the memories to compare at ``now``: the present one and endless memory first."""
+    changes = [Memory(since=now - age * SECONDS_PER_DAY) for age in CHANGES]
+    kept = [Memory(since=current.since)] if current.since else []
+    half_lives = [Memory(half_life) for half_life in HALF_LIVES]
+    return list(dict.fromkeys([current, ENDLESS, *kept, *half_lives, *changes]))
+
+
+def score_memories(
+    histories: Sequence[Sequence[TaughtReward]], prior: Prior, memories: Sequence[Memory], now: float
+) -> FloatArray:
+    """Return the score of each memory, shape (M,); see the module.
+
+    Args:
+        histories: the rewards of each user, the oldest first; where there is no time for all, users evenly spread.
+        prior: what is believed of a user before their first reward, the same under each memory.
+        memories: M of them.
+        now: seconds since the epoch.
+    """
+    d, opened = prior.mean.size, now - _WINDOW * SECONDS_PER_DAY
+    recent = [history for history in histories if history and history[-1].ts > opened]
+    work = sum(sum(each.ts > opened for each in history) for history in recent) * len(memories) * d**3
+    step = max(1, math.ceil(work / _MAX_WORK))
+    total = np.zeros(len(memories))
+    for history in recent[::step]:
+        total += _score_user(history, prior, memories, opened, now)
+    return total * step
+
+
+def choose_memory(memories: Sequence[Memory], scores: FloatArray) -> Memory:
+    """Return the best memory; one that never forgot has a bonus, and the first of equals wins."""
+    begun = memories[0].since
+    bonus = np.array([_BONUS * (not each.half_life and each.since in {0.0, begun}) for each in memories])
+    return memories[int((scores + bonus).argmax())]
+
+
+def _score_user(
+    history: Sequence[TaughtReward], prior: Prior, memories: Sequence[Memory], opened: float, now: float
+) -> FloatArray:
+    """Return one user's part of the scores, with V = L (I + LᵀGL/σ²)⁻¹ Lᵀ for the sums G of each memory."""
+    x = np.array([each.x for each in history]) @ prior.factor  # (n, d), whitened: Lᵀx
+    ts = np.array([each.ts for each in history])
+    weight = np.array([each.weight for each in history])
+    residual = np.array([each.reward for each in history]) - np.array([each.x for each in history]) @ prior.mean
+    first = int(np.searchsorted(ts, opened, side="right"))
+    half_lives, since = np.array([each.half_life for each in memories]), np.array([each.since for each in memories])
+    rates = np.where(half_lives > 0.0, math.log(2.0) / (SECONDS_PER_DAY * np.maximum(half_lives, 1e-9)), 0.0)
+    count, d = len(memories), prior.mean.size
+    gram, b, at = np.zeros((count, d, d)), np.zeros((count, d)), ts[first]
+    begun = since <= at  # a memory since a later day is endless until then
+    kept = (
+        np.exp(-rates[:, None] * (at - ts[:first]))
+        * weight[:first]
+        * ((ts[:first] >= since[:, None]) | ~begun[:, None])
+    )
+    gram += np.einsum("mn,ni,nj->mij", kept, x[:first], x[:first])
+    b += np.einsum("mn,n,ni->mi", kept, residual[:first], x[:first])
+    total, identity = np.zeros(count), np.eye(d)
+    for place in range(first, len(history)):
+        fresh = (since <= ts[place]) & ~begun
+        if fresh.any():
+            gram[fresh], b[fresh] = 0.0, 0.0
+            begun |= fresh
+        decay = np.exp(-rates * max(0.0, ts[place] - at))
+        gram *= decay[:, None, None]
+        b *= decay[:, None]
+        at = max(at, ts[place])
+        row, value, share = x[place], residual[place], weight[place]
+        solved = np.linalg.solve(
+            identity + gram / prior.noise, np.stack([b / prior.noise, np.tile(row, (count, 1))], -1)
+        )
+        mean, variance = solved[..., 0] @ row, solved[..., 1] @ row + prior.noise
+        fade = share * 2.0 ** (-max(0.0, now - ts[place]) / (_FADE * SECONDS_PER_DAY))
+        total -= 0.5 * fade * (np.log(2.0 * math.pi * variance) + (value - mean) ** 2 / variance)
+        gram += share * np.multiply.outer(row, row)
+        b += share * value * row
+    return total

@@ -1,0 +1,82 @@
+"""The policies and feature schemas of a deployment: those that ship, and those of its own file."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.experiment import Experiment
+from bandstand.config.settings import Settings, truncate_value
+from bandstand.definition import describe_unknown
+from bandstand.errors import ConfigurationError
+
+OTHER_TABLES = ("judge", "taxonomies")
+"""Tables of the deployment's file that are no schemas and no policies."""
+
+
+def load_catalogue(settings: Settings) -> Catalogue:
+    """Read the schemas and policies that ship and the deployment's own; those that settings name must be among them.
+
+    Raises:
+        ConfigurationError: the file cannot be read or says something wrong, or the policy is not configured.
+    """
+    shipped = tomllib.loads(resources.files("bandstand").joinpath("defaults.toml").read_text(encoding="utf-8"))
+    path = settings.bandstand_config
+    catalogue = Catalogue.parse(shipped) if path is None else _load_with_deployment(shipped, path)
+    names = (*catalogue.policies, *catalogue.aliases)
+    if settings.active_policy is not None and settings.active_policy not in names:
+        raise ConfigurationError(f"ACTIVE_POLICY: {describe_unknown(settings.active_policy, names)}")
+    if settings.experiment is not None:
+        _check_experiment(settings.experiment, settings, catalogue)
+    _require_distinct("SHADOW", settings.shadow, catalogue)
+    return catalogue
+
+
+def _check_experiment(experiment: Experiment, settings: Settings, catalogue: Catalogue) -> None:
+    if settings.active_policy is not None:
+        raise ConfigurationError(
+            "EXPERIMENT and ACTIVE_POLICY are both set: a split cannot be pinned, unset one of them"
+        )
+    _require_distinct("EXPERIMENT", [arm.policy for arm in experiment.arms], catalogue)
+
+
+def _require_distinct(setting: str, policies: Iterable[str], catalogue: Catalogue) -> None:
+    """Policies that a setting lists must be configured, and each there once, under whatever name."""
+    names = (*catalogue.policies, *catalogue.aliases)
+    seen: set[str] = set()
+    for policy in policies:
+        if policy not in names:
+            raise ConfigurationError(f"{setting}: {describe_unknown(policy, names)}")
+        name = catalogue.get_policy(policy).name
+        if name in seen:
+            raise ConfigurationError(f"{setting}: it names {name!r} twice")
+        seen.add(name)
+
+
+def read_deployment_tables(settings: Settings) -> dict[str, Any]:
+    """Read the tables of the deployment's own file; none where there is no file.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    return {} if settings.bandstand_config is None else _read_toml(settings.bandstand_config)
+
+
+def _load_with_deployment(shipped: Mapping[str, object], path: Path) -> Catalogue:
+    try:
+        return Catalogue.parse(shipped, _read_toml(path), OTHER_TABLES)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"BANDSTAND_CONFIG={truncate_value(str(path))}: {error.detail}", error.errors
+        ) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ConfigurationError(f"is not TOML ({error})") from None

@@ -1,0 +1,50 @@
+"""Settings of which policies there are, which one serves, and how they learn."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator
+from pydantic_settings import NoDecode
+
+from bandstand.bandit.experiment import Experiment
+from bandstand.config.fields import make_setting, not_blank, parse_names
+
+
+def _parse_experiment(value: object) -> object:
+    return Experiment.parse(value) if isinstance(value, str) else value
+
+
+class PolicySettings(BaseModel):
+    """Which policies there are, and which one serves."""
+
+    bandstand_config: Annotated[Path | None, BeforeValidator(not_blank)] = make_setting(
+        "The deployment's own feature schemas, policies, taxonomies and rules of the judge, beside those that ship.",
+        "the path of a TOML file",
+        default=None,
+    )
+    active_policy: Annotated[str | None, BeforeValidator(not_blank)] = make_setting(
+        "Pins the policy that the un-named routes mean; unset, the last promoted one, else `linucb-v2`.",
+        "the name of a configured policy",
+        default=None,
+    )
+    experiment: Annotated[Experiment | None, NoDecode, BeforeValidator(_parse_experiment)] = make_setting(
+        "Splits the users of the un-named routes between policies, by weight; not beside `ACTIVE_POLICY`.",
+        "a comma list of policy:weight, with name= before it to tell it from an earlier one of the same policies",
+        default=None,
+    )
+    shadow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_names)] = make_setting(
+        "Policies that look at every decision of another, learn from its reward, and are compared with it.",
+        "a comma list of configured policies",
+        default=(),
+    )
+
+
+class LearningSettings(BaseModel):
+    """How policies learn from all users together."""
+
+    prior_refresh_rewards: int = make_setting(
+        "Rewards after which a policy's population prior is learned again; and 5 % of those it knows.",
+        "a whole number from 1",
+        default=200,
+        ge=1,
+    )

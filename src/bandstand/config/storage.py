@@ -1,0 +1,59 @@
+"""Settings of the state directory: where it is, what is kept of it in memory, and for how long."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator
+
+from bandstand.config.fields import SWITCH, make_setting, not_blank, to_lower
+
+
+class DirectorySettings(BaseModel):
+    """Where the state is."""
+
+    state_dir: Annotated[Path, BeforeValidator(not_blank)] = make_setting(
+        "Folder of the ledger and the users' documents; made if missing, owned by one process.",
+        "a path",
+        default=Path("state"),
+    )
+
+
+class StorageSettings(BaseModel):
+    """How the state is written, and how much of it is kept."""
+
+    durability: Annotated[Literal["full", "process"], BeforeValidator(to_lower)] = make_setting(
+        "`full`: an acknowledged reward survives a power cut; `process`: it survives a killed process, and is faster.",
+        "full or process",
+        default="full",
+    )
+    max_warm_users: int = make_setting(
+        "Users whose state is kept in memory; the longest unused leave first.",
+        "a whole number from 1",
+        default=100_000,
+        ge=1,
+    )
+    max_pending: int = make_setting(
+        "Events that may wait for the ledger; beyond that a call is answered with 503.",
+        "a whole number from 1",
+        default=10_000,
+        ge=1,
+    )
+    decision_retention_days: int = make_setting(
+        "Days that decisions and rewards stay in the ledger; 0 keeps them for ever. What was learned from them stays.",
+        "a whole number from 0 to 36500",
+        default=90,
+        ge=0,
+        le=36_500,
+    )
+    checkpoint_seconds: float = make_setting(
+        "Seconds between two checkpoints of changed users to their documents.",
+        "a number above 0, up to 86400",
+        default=30,
+        gt=0,
+        le=86_400,
+    )
+    score_when_full: bool = make_setting(
+        "When the disk is full, go on scoring without logging the decisions, which then cannot be rewarded.",
+        SWITCH,
+        default=False,
+    )

@@ -1,0 +1,49 @@
+"""When a population prior is learned again: by growth of what it learns from, within a share of a core.
+
+A prior learned from n rewards says nothing new after one more. Refits that wait for a share of n come at a logarithmic
+number of times over a deployment's life, instead of at every few hundred rewards for ever.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+GROWTH = 0.05
+"""Rewards, as a share of those that a prior was learned from, after which another may say something new."""
+CORE_SHARE = 0.02
+"""Of one core, at most, on average: a refit of t seconds is followed by t/share of rest, itself included."""
+
+
+class RefitSchedule:
+    """The schedule of one deployment's refits.
+
+    Args:
+        min_rewards: new rewards that a refit waits for, however little the prior was learned from.
+    """
+
+    def __init__(self, min_rewards: int) -> None:
+        self._min_rewards = min_rewards
+        self._rests_until = -math.inf
+
+    def count_needed(self, learned_rewards: int) -> int:
+        """New rewards after which a prior that was learned from ``learned_rewards`` is due again."""
+        return max(self._min_rewards, math.ceil(GROWTH * learned_rewards))
+
+    def measure_refit(self, refit: Callable[[], T]) -> T:
+        """Run a refit on the calling thread, and count the processor time that it took, whether or not it fails."""
+        started, cpu_before = time.monotonic(), time.thread_time()
+        try:
+            return refit()
+        finally:
+            self.record_refit(started, time.thread_time() - cpu_before)
+
+    def record_refit(self, started: float, cpu_seconds: float) -> None:
+        """Note a refit that began at ``started`` seconds of a steady clock and took ``cpu_seconds`` of a core."""
+        self._rests_until = max(self._rests_until, started) + cpu_seconds / CORE_SHARE
+
+    def compute_rest(self, now: float) -> float:
+        """Seconds of rest left before the next refit may begin; 0 for none."""
+        return max(0.0, self._rests_until - now)

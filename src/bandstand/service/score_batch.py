@@ -1,0 +1,197 @@
+"""Decisions made together: what arrives in one turn of the event loop is encoded, scored, drawn and logged at once.
+
+A request on its own is a batch of one. Requests of one policy and as many candidates share the arithmetic; nothing that
+one of them is or brings (its id, a shadow, a split, a ranking) takes it another way, and one that fails fails alone.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bandstand.bandit.choice import choose_batch
+from bandstand.bandit.distribution import hash_to_uniform
+from bandstand.bandit.policies import Policy
+from bandstand.bandit.profile import Profile
+from bandstand.bandit.ridge import Prior
+from bandstand.learning.shadows import CapturedDecision, ShadowRunner
+from bandstand.store.ids import DecisionIds
+from bandstand.store.protocol import Store
+from bandstand.store.records import Array, Decision, PolicyRef
+from bandstand.store.tables.promotions import ExperimentStart
+
+_EMPTY: dict[str, object] = {}
+
+
+class ScoringContext(Protocol):
+    """What deciding needs of a deployment; see :class:`bandstand.service.context.ServiceContext`."""
+
+    store: Store
+    decision_ids: DecisionIds
+    policy_refs: Mapping[str, PolicyRef]
+    running_experiment: ExperimentStart | None
+    shadows: ShadowRunner | None
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Seconds since the epoch."""
+
+    def get_prior(self, policy: Policy, user_id: str) -> Prior:
+        """What a policy believes of a user before their first reward."""
+
+
+@dataclass(slots=True, eq=False)
+class ScoreRequest:
+    """A request whose user is in memory.
+
+    Attributes:
+        body: the request as it came.
+        client: name of the API key.
+        policy: who decides.
+        is_named: the request names its policy, and so takes no part in an experiment.
+        made: what came of it.
+    """
+
+    request: Mapping[str, Any]
+    body: bytes
+    client: str
+    policy: Policy
+    is_named: bool
+    made: "asyncio.Future[MadeDecision | None]"
+
+
+@dataclass(frozen=True, slots=True)
+class MadeDecision:
+    """A decision that was submitted.
+
+    Attributes:
+        numbers: mean, width, score and probability of every candidate, shape (4, K), which the decision itself lets go
+            of at its commit.
+        stands: the decision that stands under its id, once it is committed.
+        captured: what policies in the shadow believed.
+    """
+
+    decision: Decision
+    numbers: Array
+    stands: Awaitable[Decision]
+    captured: CapturedDecision | None
+
+
+class ScoreBatch:
+    """Gathers a deployment's requests and decides them at the end of the loop's turn."""
+
+    def __init__(self, deployment: ScoringContext) -> None:
+        self._deployment = deployment
+        self._waiting: list[ScoreRequest] = []
+
+    def submit(
+        self, request: Mapping[str, Any], body: bytes, client: str, policy: Policy, *, is_named: bool
+    ) -> "asyncio.Future[MadeDecision | None]":
+        """Have a request decided with its neighbours; ``None`` comes of it where its user has left memory meanwhile."""
+        loop = asyncio.get_running_loop()
+        made: asyncio.Future[MadeDecision | None] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._decide_waiting)
+        self._waiting.append(ScoreRequest(request, body, client, policy, is_named, made))
+        return made
+
+    def _decide_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        groups: dict[tuple[str, int], list[ScoreRequest]] = {}
+        for each in waiting:
+            if not each.made.done():  # whoever asked may have gone
+                groups.setdefault((each.policy.name, len(each.request["candidates"])), []).append(each)
+        for group in groups.values():
+            try:
+                self._decide(group)
+            except Exception:  # noqa: BLE001 (one of them is at fault: each is tried alone)
+                for each in group:
+                    self._decide_alone(each)
+
+    def _decide_alone(self, request: ScoreRequest) -> None:
+        if request.made.done():
+            return
+        try:
+            self._decide([request])
+        except Exception as error:  # noqa: BLE001 (whoever asked has it)
+            request.made.set_exception(error)
+
+    def _decide(self, group: Sequence[ScoreRequest]) -> None:
+        """Decide requests of one policy and equally many candidates.
+
+        No await lies between numbering a decision and submitting it, and nothing is submitted before all are scored.
+        """
+        deployment = self._deployment
+        profiles: list[Profile] = []
+        present: list[ScoreRequest] = []
+        for each in group:
+            profile = deployment.store.get_cached_profile(each.request["user_id"])
+            if profile is None:
+                each.made.set_result(None)
+            else:
+                profiles.append(profile)
+                present.append(each)
+        if not present:
+            return
+        for each, made in zip(present, _make_decisions(deployment, present, profiles), strict=True):
+            try:
+                each.made.set_result(self._submit_decision(each, *made))
+            except Exception as error:  # noqa: BLE001 (its neighbours are not to fail with it)
+                each.made.set_exception(error)
+
+    def _submit_decision(self, each: ScoreRequest, decision: Decision, profile: Profile) -> MadeDecision:
+        deployment, numbers = self._deployment, decision.numbers
+        assert numbers is not None  # noqa: S101 (it was made with them)
+        if not each.is_named and deployment.running_experiment is not None:
+            decision.experiment = deployment.running_experiment.seq
+        shadows = deployment.shadows
+        captured = None if shadows is None else shadows.capture(decision, profile, each.request)
+        return MadeDecision(decision, numbers, deployment.store.decide(decision), captured)
+
+
+def _make_decisions(
+    deployment: ScoringContext, group: Sequence[ScoreRequest], profiles: Sequence[Profile]
+) -> list[tuple[Decision, Profile]]:
+    policy = group[0].policy
+    requests = [each.request for each in group]
+    candidates = [request["candidates"] for request in requests]
+    features = [[candidate.get("features", _EMPTY) for candidate in offered] for offered in candidates]
+    x = policy.schema.encode_requests([request.get("context", _EMPTY) for request in requests], features)
+    ts, store = deployment.clock(), deployment.store
+    seqs = [store.next_seq(ts) for _ in group]
+    ids = [_get_decision_id(deployment, *each) for each in zip(requests, seqs, strict=True)]
+    seeds = [hash_to_uniform(store.secret, decision_id) for decision_id in ids]
+    priors = [deployment.get_prior(policy, profile.user_id) for profile in profiles]
+    numbers, picks, floor = choose_batch(policy, profiles, x, seeds, priors=priors, now=ts)
+    rows, columns = range(len(group)), [pick.index for pick in picks]
+    scores, propensities = numbers[rows, 2, columns].tolist(), numbers[rows, 3, columns].tolist()
+    picked = x[rows, columns]
+    ref = deployment.policy_refs[policy.name]
+    decisions = [
+        Decision(
+            decision_id=ids[row],
+            own_id="decision_id" in each.request,
+            seq=seqs[row],
+            user_id=profiles[row].user_id,
+            policy=ref,
+            client=each.client,
+            ts=ts,
+            tip_id=candidates[row][columns[row]]["id"],
+            pick=columns[row],
+            exploring=picks[row].exploring,
+            seed=seeds[row],
+            score=scores[row],
+            propensity=propensities[row],
+            floor=floor,
+            body=each.body,
+            numbers=numbers[row],
+            x=picked[row].copy(),  # a view would keep its neighbours in memory for as long
+        )
+        for row, each in enumerate(group)
+    ]
+    return list(zip(decisions, profiles, strict=True))
+
+
+def _get_decision_id(deployment: ScoringContext, request: Mapping[str, Any], seq: int) -> str:
+    own_id: str | None = request.get("decision_id")
+    return deployment.decision_ids.next(seq) if own_id is None else own_id

@@ -1,0 +1,149 @@
+"""Decisions: logged and counted, found again for their reward, kept in memory for the reward that is likely to come."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable
+
+from bandstand.store.embedded.state_directory import EventCollisionError, EventFuture, StateDirectory
+from bandstand.store.learners.open_decisions import OpenDecision
+from bandstand.store.learners.user_cache import CachedUser
+from bandstand.store.records import Decision
+from bandstand.store.sqlite.schema import (
+    INSERT_DECISION,
+    INSERT_DECISION_ID,
+    INSERT_ENROLMENT,
+    INSERT_LINEAGE,
+    Row,
+    build_decision_row,
+)
+from bandstand.store.tables import decisions, loop_health, updates
+
+_MAX_RECENT_DECISIONS = 50_000
+"""Decisions kept in memory; others are read from the ledger."""
+
+
+class EmbeddedDecisions:
+    """The decisions of a state directory, as :class:`bandstand.store.protocol.DecisionLog` has them."""
+
+    def __init__(self, directory: StateDirectory) -> None:
+        self._directory = directory
+        self._recent: OrderedDict[str, Decision] = OrderedDict()
+
+    def decide(self, decision: Decision) -> Awaitable[Decision]:
+        """Log a decision and count it: submitted now, and there once it is awaited.
+
+        The user must be in memory, and no await may lie between numbering the decision and this call.
+        """
+        if decision.own_id and (earlier := self._recent.get(decision.decision_id)) is not None:
+            return self._wait_for_earlier(earlier)
+        return self._wait_for_commit(decision, self._submit(decision))
+
+    async def _wait_for_earlier(self, earlier: Decision) -> Decision:
+        try:
+            await self._directory.wait_committed(earlier.seq)
+        except EventCollisionError:
+            return await self._find_existing(earlier)
+        return earlier
+
+    async def _wait_for_commit(self, decision: Decision, future: EventFuture) -> Decision:
+        try:
+            await (asyncio.shield(future) if decision.own_id else future)  # others may wait for it too
+        except EventCollisionError:
+            return await self._find_existing(decision)
+        return decision
+
+    async def _find_existing(self, decision: Decision) -> Decision:
+        """What the ledger holds under the id: memory had forgotten it."""
+        existing = await self.find_receipt(decision.decision_id)
+        if existing is None:
+            message = "the event collided with another; try again"
+            raise EventCollisionError(message)
+        return existing
+
+    def _submit(self, decision: Decision) -> EventFuture:
+        user = self._directory.users[decision.user_id]
+        decision.uid = self._directory.ensure_uid(user)
+        policy_id = self._directory.registry.get_id(decision.policy)
+        rows: list[tuple[str, Row]] = [(INSERT_DECISION, build_decision_row(decision, policy_id))]
+        if decision.own_id:
+            rows.append((INSERT_DECISION_ID, (decision.decision_id, decision.seq)))
+        if user.has_tips:
+            rows.append((INSERT_LINEAGE, (decision.seq, decision.uid, decision.tip_id)))
+        if decision.experiment and user.enrolled != (enrolment := (decision.experiment, decision.policy.name)):
+            rows.append((INSERT_ENROLMENT, (decision.uid, *enrolment)))
+            user.enrolled = enrolment
+        tally = (int(decision.ts // 3600), policy_id, 1, int(decision.exploring), 0, 0.0)
+        part, amounts = loop_health.compute_draw_sums(decision)
+        sums = ((loop_health.UPSERT_DRAWS, (loop_health.to_day(decision.seq), policy_id, part), amounts),)
+
+        def on_committed() -> None:
+            user.profile.apply_decision(decision.seq, decision.policy.key, decision.ts, exploring=decision.exploring)
+            user.open_decisions.add(OpenDecision(decision.seq, decision.policy.name, decision.tip_id))
+            decision.body, decision.numbers = b"", None  # the ledger has them; a reward needs only x
+
+        def on_rejected() -> None:
+            self._recent.pop(decision.decision_id, None)
+            user.enrolled = None
+
+        future = self._directory.submit(
+            user, decision.seq, rows, on_committed, on_rejected, durable=False, tally=tally, sums=sums
+        )
+        self._cache(decision)
+        return future
+
+    async def find_decision(self, decision_id: str) -> Decision | None:
+        """The decision of that id, for its reward."""
+        directory, registry = self._directory, self._directory.registry
+        decision = self._recent.get(decision_id)
+        if decision is None:
+            found = await directory.read(decisions.find_decision, registry, decision_id)
+            if found is None:
+                return None
+            decision = self._recent.get(decision_id)  # somebody else may have been quicker
+            if decision is None:
+                found.x = updates.encode_picked_features(registry, found.policy, found.body, found.pick)
+                found.body, found.numbers = b"", None
+                decision = found
+                self._cache(decision)
+        await directory.wait_committed(decision.seq)
+        if decision.shadow_updates is None and registry.get_shadows():
+            decision.shadow_updates = await directory.read(updates.load_shadow_updates, registry, decision.seq)
+        return decision
+
+    async def find_receipt(self, decision_id: str) -> Decision | None:
+        """The decision of that id in full, as logged."""
+        if (recent := self._recent.get(decision_id)) is not None:
+            await self._directory.wait_committed(recent.seq)
+        return await self._directory.read(decisions.find_decision, self._directory.registry, decision_id)
+
+    async def list_history(self, user_id: str, limit: int) -> list[Decision]:
+        """The user's newest decisions after the last reset, oldest first."""
+        return await self._directory.read(decisions.list_history, self._directory.registry, user_id, limit)
+
+    def is_unchanged(self, user: CachedUser, decision: Decision | None) -> bool:
+        """Whether the user and the decision that were found before an await are still the ones in memory."""
+        return self._directory.users.is_current(user) and (
+            decision is None or self._recent.get(decision.decision_id) is decision
+        )
+
+    def is_expired(self, decision: Decision) -> bool:
+        """Whether retention takes the decision, or has taken it, while memory still knows it."""
+        return decision.seq <= self._directory.horizon and decision.reward is None
+
+    def forget(self, decision: Decision) -> None:
+        """Let the ledger be asked for the decision from now on: a reward of it was refused, so memory may be wrong."""
+        self._recent.pop(decision.decision_id, None)
+
+    def forget_user(self, user_id: str) -> None:
+        """Drop the user's decisions from memory."""
+        for decision_id in [key for key, decision in self._recent.items() if decision.user_id == user_id]:
+            del self._recent[decision_id]
+
+    def _cache(self, decision: Decision) -> None:
+        self._recent[decision.decision_id] = decision
+        while len(self._recent) > _MAX_RECENT_DECISIONS:
+            decision_id, oldest = self._recent.popitem(last=False)
+            reward_seq = 0 if oldest.reward is None else oldest.reward.seq
+            if self._directory.is_in_flight(oldest.seq, reward_seq, oldest.pending_turn_seq):
+                self._recent[decision_id] = oldest
+                break

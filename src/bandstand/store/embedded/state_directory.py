@@ -1,0 +1,347 @@
+"""A state directory held by one process: the ledger and its threads, and the users in memory.
+
+What the parts of the embedded store go through. All methods run on one event loop. What must be atomic (check, number,
+submit) happens between two awaits; what touches the disk happens on the writer's thread, on the readers' threads, or on
+the one thread that writes documents. State in memory moves only when the writer reports a commit.
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.errors import ConfigurationError, StorageUnavailableError
+from bandstand.store.learners.documents import Documents
+from bandstand.store.learners.user_cache import CachedUser, UserCache, read_user
+from bandstand.store.records import Sequence, StoreStatus
+from bandstand.store.sqlite.errors import is_disk_full, to_storage_error
+from bandstand.store.sqlite.log_sync import LogSync
+from bandstand.store.sqlite.ownership import Ownership
+from bandstand.store.sqlite.reader import LedgerReader
+from bandstand.store.sqlite.schema import INSERT_USER, Row, connect, create_tables, find_last_seq
+from bandstand.store.sqlite.wal import WriteAheadLog, truncate_log
+from bandstand.store.sqlite.writer import (
+    CommitObserver,
+    DoneCallback,
+    Operation,
+    SumIncrements,
+    Writer,
+    make_done_callback,
+)
+from bandstand.store.tables.generations import PromptIds
+from bandstand.store.tables.policies import PolicyRegistry
+
+T = TypeVar("T")
+EventFuture = asyncio.Future[object]
+"""Settled once the rows of an event are committed or refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """How an embedded store behaves; ``settings`` documents each.
+
+    Attributes:
+        sync: rewards, resets, erasures and turns are synced to disk before they are acknowledged.
+        max_warm_users: profiles kept in memory.
+        max_pending: events that may wait for a commit.
+        checkpoint_seconds: between two rounds of writing changed documents.
+        retention_days: decisions older than this are trimmed; 0 keeps all.
+        turn_retention_days: the texts of turns older than this are deleted; 0 keeps them.
+        close_seconds: how long closing may spend on checkpoints (what is left is replayed at the next start).
+    """
+
+    sync: bool = True
+    max_warm_users: int = 100_000
+    max_pending: int = 10_000
+    checkpoint_seconds: float = 30.0
+    retention_days: float = 90.0
+    turn_retention_days: float = 30.0
+    close_seconds: float = 10.0
+
+
+class EventCollisionError(StorageUnavailableError):
+    """Another event stands where this one wanted to: under its id, for its decision or under its Idempotency-Key."""
+
+
+class StateDirectory:
+    """One process's hold on ``state_dir``: what the events of a store go through, whatever they say.
+
+    Args:
+        state_dir: where everything is kept; made if absent.
+        catalogue: the configured policies and schemas.
+        clock: seconds since the epoch.
+        observe: called after each commit.
+
+    Attributes:
+        registry: policies by the ids that rows use.
+        prompts: prompts by the ids that rows use.
+        users: the users in memory.
+        horizon: number of the newest event that retention has taken.
+        secret: keys the draws and the tombstones of this deployment.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        catalogue: Catalogue,
+        *,
+        options: StoreOptions | None = None,
+        clock: Callable[[], float] = time.time,
+        observe: CommitObserver | None = None,
+    ) -> None:
+        self.options = options or StoreOptions()
+        self.clock = clock
+        self.registry = PolicyRegistry(catalogue)
+        self.prompts = PromptIds()
+        self.horizon = 0
+        self.secret = b""
+        self._dir = state_dir
+        self._observe = observe
+        self._documents = Documents(state_dir)
+        max_users = self.options.max_warm_users
+        self.users = UserCache(self._documents, self._read_user, max_users=max_users, on_error=self.record_error)
+        self._in_flight: dict[int, EventFuture] = {}  # by event number: submitted and not yet settled
+        self._state: str = "closed"
+        self._last_error: str | None = None
+
+    # ── opening and closing ───────────────────────────────────────────────────────────────────────────────────────
+
+    async def open(self, *upkeep: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Own the directory, open the ledger and start the writer.
+
+        Args:
+            upkeep: what runs from now on until the directory closes.
+
+        Raises:
+            ConfigurationError: the directory is another's, cannot be written, or does not fit the configuration.
+        """
+        self._ownership = Ownership(self._dir)
+        try:
+            self._connection = self._open_ledger()
+        except BaseException:
+            self._ownership.release()
+            raise
+        self._loop = asyncio.get_running_loop()
+        self._reader = LedgerReader(self._dir / "ledger.db")
+        self.users.open()
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="ledger-reader")
+        log_file = self._dir / "ledger.db-wal"  # opening the ledger has written it
+        self._writer = Writer(
+            self._connection,
+            log_sync=LogSync(log_file) if self.options.sync else None,
+            max_pending=self.options.max_pending,
+            observe=self._observe,
+        )
+        self._log = WriteAheadLog(self._dir / "ledger.db", self._writer)
+        self._background_tasks = [
+            asyncio.create_task(self.users.run_checkpoints(self.options.checkpoint_seconds)),
+            asyncio.create_task(self._log.run_upkeep()),
+            *(asyncio.create_task(run()) for run in upkeep),
+        ]
+        self._state = "ready"
+
+    def _open_ledger(self) -> sqlite3.Connection:
+        path = self._dir / "ledger.db"
+        try:
+            connection = connect(path)
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except sqlite3.Error as error:
+            way_out = "make room on the disk" if is_disk_full(error) else "restore a backup, or name another STATE_DIR"
+            message = f"{path} cannot be opened: {error}; {way_out}"
+            raise ConfigurationError(message) from error
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        create_tables(connection)
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # done beside the writer: see the WriteAheadLog
+        self.registry.load(connection)
+        self.registry.require_unchanged(connection)
+        self.registry.register(connection)
+        self.secret = bytes(connection.execute("SELECT value FROM meta WHERE key = 'secret'").fetchone()[0])
+        self._sequence = Sequence(find_last_seq(connection))
+        self.prompts.load(connection)
+        self._next_uid = connection.execute("SELECT coalesce(max(uid), 0) + 1 FROM users").fetchone()[0]
+
+    async def close(self) -> None:
+        """Commit what was accepted, write the checkpoints, let the directory go."""
+        if self._state == "closed":
+            return
+        self._state = "draining"
+        for task in self._background_tasks:
+            task.cancel()
+        await asyncio.gather(*self._background_tasks, return_exceptions=True)
+        await self._writer.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.options.close_seconds):
+                await self.users.write_changed()
+        await asyncio.to_thread(self._readers.shutdown)
+        await self.users.close()
+        self._reader.close()
+        with suppress(sqlite3.Error):
+            truncate_log(self._connection)
+        self._connection.close()
+        self._ownership.release()
+        self._state = "closed"
+
+    def status(self) -> StoreStatus:
+        """How the store is doing now."""
+        state = {"ready": "ready", "draining": "draining"}.get(self._state, "failed")
+        if self._state == "ready" and self._writer.has_failed:
+            state = "failed"
+        return StoreStatus(
+            state=state,  # type: ignore[arg-type]  # the three literals above
+            durability="full" if self.options.sync else "process",
+            warm_users=len(self.users),
+            pending=len(self._in_flight),
+            quarantined=self._documents.quarantined,
+            last_error=self._last_error,
+        )
+
+    def record_error(self, reason: str) -> None:
+        """Take note of what went wrong last, for :meth:`status`."""
+        self._last_error = reason
+
+    async def _read_user(self, user_id: str) -> CachedUser:
+        return await self.read(read_user, self._documents, self.registry, self.secret, user_id)
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def read(self, query: Callable[..., T], *args: Any) -> T:
+        """What ``query(connection, …)`` returns, run on a reader's thread, which sees one moment of the ledger.
+
+        Raises:
+            StorageFullError, StorageUnavailableError: the ledger cannot be read.
+        """
+        try:
+            return await self._loop.run_in_executor(self._readers, self._reader.run_query, query, *args)
+        except sqlite3.Error as error:
+            raise to_storage_error(error) from error
+        except RuntimeError as error:  # the executor has been shut down
+            message = "the service is shutting down"
+            raise StorageUnavailableError(message) from error
+
+    # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the newest event."""
+        return self._sequence.last
+
+    def next_seq(self, ts: float) -> int:
+        """The number of an event about to be submitted."""
+        return self._sequence.next(ts)
+
+    def ensure_uid(self, user: CachedUser) -> int:
+        """The user's key in the ledger; a new one for a user without."""
+        if not user.uid:
+            user.uid = self._next_uid
+            self._next_uid += 1
+        return user.uid
+
+    def submit(
+        self,
+        user: CachedUser,
+        seq: int,
+        rows: list[tuple[str, Row]],
+        on_committed: Callable[[], None],
+        on_rejected: Callable[[], None],
+        *,
+        durable: bool,
+        tally: tuple[int, int, int, int, int, float] | None = None,
+        sums: SumIncrements = (),
+    ) -> EventFuture:
+        """Give the rows of a user's event to the writer; after the commit move what is in memory and settle the future.
+
+        Args:
+            user: whose event it is; not evicted until it is settled.
+            seq: the event's number.
+            rows: as :class:`bandstand.store.sqlite.writer.Operation` has them; the user's own row is added if need be.
+            on_committed: moves the state in memory.
+            on_rejected: takes back what was noted in memory when the event was submitted.
+            durable: synced before the future is settled.
+            tally: as in an ``Operation``.
+            sums: as in an ``Operation``.
+
+        Raises:
+            OverloadedError, StorageUnavailableError: nothing was submitted; ``on_rejected`` was called.
+        """
+        if not user.registered:
+            rows.append((INSERT_USER, (user.uid, user.profile.user_id)))
+        future: EventFuture = self._loop.create_future()
+        settle_future = make_done_callback(future)
+
+        def on_done(_: object, error: BaseException | None) -> None:
+            if error is None:
+                user.registered = True
+                on_committed()
+                user.changed = user.profile.seq > 0  # a generation alone moves nothing that a document holds
+            else:
+                on_rejected()
+
+        def acknowledge(error: BaseException | None) -> None:
+            user.pending -= 1
+            del self._in_flight[seq]
+            if isinstance(error, sqlite3.IntegrityError):
+                error = EventCollisionError("the event collided with another; try again")
+            if error is not None:
+                self._last_error = str(error)
+            self.users.drop_if_stale(user)
+            settle_future(None, error)
+
+        try:
+            self._writer.submit(
+                Operation(rows, on_done, durable=durable, tally=tally, sums=sums, acknowledge=acknowledge)
+            )
+        except BaseException:
+            on_rejected()
+            raise
+        user.pending += 1
+        self._in_flight[seq] = future
+        return future
+
+    def submit_rows(self, rows: list[tuple[str, Row]], on_done: DoneCallback) -> None:
+        """Give rows to the writer that are no user's event; not synced.
+
+        Raises:
+            OverloadedError, StorageUnavailableError: nothing was submitted.
+        """
+        self._writer.submit(Operation(rows, on_done, durable=False))
+
+    async def write_rows(self, rows: list[tuple[str, Row]]) -> None:
+        """The same, until they are committed."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self.submit_rows(rows, make_done_callback(future))
+        await future
+
+    async def run_exclusively(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``function(connection)`` on the writer's thread, in its turn and in no group, synced."""
+        return await self._writer.call(function)
+
+    async def wait_committed(self, seq: int) -> None:
+        """Wait for the commit of an event in flight; raises what its commit raised."""
+        if (flying := self._in_flight.get(seq)) is not None:
+            await asyncio.wait([flying])
+            flying.result()
+
+    def is_in_flight(self, *seqs: int) -> bool:
+        """Whether any of these events is submitted and not yet settled."""
+        return not self._in_flight.keys().isdisjoint(seqs)
+
+    async def empty_log(self) -> bool:
+        """Let the write-ahead log forget what was deleted; False where readers keep it for now."""
+        return await self._log.empty()
+
+
+def noop() -> None:
+    """What is done on a commit or a refusal where nothing in memory has to move."""

