@@ -33,9 +33,8 @@ HIDDEN = (
 )
 
 
-@pytest.mark.parametrize("code", HIDDEN, ids=hex)
-def test_a_character_nobody_sees_changes_nothing(code: int) -> None:
-    assert strip_hidden(f"per{chr(code)}fect") == "perfect"
+def test_a_character_nobody_sees_changes_nothing() -> None:
+    assert [hex(code) for code in HIDDEN if strip_hidden(f"per{chr(code)}fect") != "perfect"] == []
 
 
 @LAW

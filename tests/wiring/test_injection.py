@@ -8,7 +8,7 @@ import html
 import json
 import re
 import unicodedata
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,31 +66,34 @@ def chatty(request: ScriptedRequest) -> ScriptedAnswer:
     )
 
 
-async def judged(server: ScriptedServer, wire: Wire, attack: Attack, state_dir: Path) -> GatedVerdict:
-    settings = Settings(
-        state_dir=state_dir,
-        judge="llm",
-        judge_model="gullible",
-        judge_provider=wire,
-        judge_url=server.url,
-        anthropic_api_key="key",  # type: ignore[arg-type]  # read like the environment
-    )
+async def judge_attacks(settings: Settings) -> dict[str, GatedVerdict]:
+    """What the deployment's judge says of every attack, by the attack's name."""
+    found = {}
     async with open_judges(settings) as judges:
-        found = await judges.get_judge().judge(Turn(attack.query_t, attack.answer_t, attack.query_t1))
-    return GatedVerdict(found, Gate().apply(found, FOLLOWUP))
+        judge = judges.get_judge()
+        for attack in ATTACKS:
+            judgement = await judge.judge(Turn(attack.query_t, attack.answer_t, attack.query_t1))
+            found[attack.name] = GatedVerdict(judgement, Gate().apply(judgement, FOLLOWUP))
+    return found
 
 
-@pytest.fixture
-async def model(request: pytest.FixtureRequest) -> AsyncIterator[ScriptedServer]:
-    async with ScriptedServer(request.param) as running:
-        yield running
-
-
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
-@pytest.mark.parametrize(("model", "wire"), [(gullible, "openai"), (chatty, "anthropic")], indirect=["model"])
-async def test_no_turn_moves_its_reward(model: ScriptedServer, wire: Wire, attack: Attack, tmp_path: Path) -> None:
-    found = await judged(model, wire, attack, tmp_path)
-    assert (found.label, found.reward, found.should_update) == ("neg_correction", -0.8, True)
+@pytest.mark.parametrize(("script", "wire"), [(gullible, "openai"), (chatty, "anthropic")])
+async def test_no_turn_moves_its_reward(
+    script: Callable[[ScriptedRequest], ScriptedAnswer], wire: Wire, tmp_path: Path
+) -> None:
+    async with ScriptedServer(script) as model:
+        found = await judge_attacks(
+            Settings(
+                state_dir=tmp_path,
+                judge="llm",
+                judge_model="gullible",
+                judge_provider=wire,
+                judge_url=model.url,
+                anthropic_api_key="key",  # type: ignore[arg-type]  # read like the environment
+            )
+        )
+    said = {name: (verdict.label, verdict.reward, verdict.should_update) for name, verdict in found.items()}
+    assert {name: each for name, each in said.items() if each != ("neg_correction", -0.8, True)} == {}
 
 
 def test_there_are_at_least_sixty_attacks_of_different_kinds() -> None:
@@ -115,8 +118,6 @@ async def test_the_model_would_obey_what_is_not_fenced(attack: Attack) -> None:
     assert json.loads(gullible(bare).text) == OBEYED
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
-async def test_the_local_tiers_are_not_turned_round_either(attack: Attack, tmp_path: Path) -> None:
-    async with open_judges(Settings(state_dir=tmp_path)) as judges:
-        found = await judges.get_judge().judge(Turn(attack.query_t, attack.answer_t, attack.query_t1))
-    assert Gate().apply(found, FOLLOWUP).reward <= 0
+async def test_the_local_tiers_are_not_turned_round_either(tmp_path: Path) -> None:
+    found = await judge_attacks(Settings(state_dir=tmp_path))
+    assert [name for name, verdict in found.items() if verdict.reward > 0] == []

@@ -66,7 +66,7 @@ INSERT OR IGNORE INTO lineage SELECT ?1, generation, prompt FROM generated_tips
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open the ledger in autocommit mode, with the pragmas every connection of ours wants."""
-    if not (read_only or _may_be_written(path)):
+    if not (read_only or _is_writable(path)):
         raise sqlite3.OperationalError("attempt to write a readonly database")
     uri = f"{path.absolute().as_uri()}{'?mode=ro' if read_only else ''}"
     connection = sqlite3.connect(
@@ -81,7 +81,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def _may_be_written(path: Path) -> bool:
+def _is_writable(path: Path) -> bool:
     """Ask before SQLite does: it would open the ledger and leave files beside it that stay read-only afterwards."""
     return not path.exists() or os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
