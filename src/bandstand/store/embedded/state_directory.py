@@ -1,8 +1,8 @@
 """A state directory held by one process: the ledger and its threads, and the users in memory.
 
 What the parts of the embedded store go through. All methods run on one event loop. What must be atomic (check, number,
-submit) happens between two awaits; what touches the disk happens in the writer's commits, on the readers' threads, or on
-the one thread that writes documents. State in memory moves only when the writer reports a commit.
+submit) happens between two awaits; what touches the disk happens in the writer's commits, on the readers' threads, or
+on the one thread that writes documents. State in memory moves only when the writer reports a commit.
 """
 
 import asyncio

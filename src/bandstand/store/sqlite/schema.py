@@ -22,6 +22,7 @@ _SCRIPTS = (
     "shadows.sql",
     "past_rewards.sql",
     "all_time.sql",
+    "client_arrivals.sql",
 )
 """The nth of them brings a ledger from format n - 1 to format n.
 
