@@ -223,6 +223,22 @@ async def test_what_gathers_during_a_sync_waits_for_the_next(
     await bench.writer.close()
 
 
+async def test_a_disk_that_is_quick_is_synced_by_the_loop_and_a_slow_one_beside_it(
+    connection: sqlite3.Connection, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[bool] = []
+    monkeypatch.setattr(
+        "bandstand.store.sqlite.log_sync._flush",
+        lambda _: threads.append(threading.current_thread() is threading.main_thread()),
+    )
+    bench = Bench(connection, log_sync=LogSync(log))
+    for usual in (1.0, 0.0):
+        monkeypatch.setattr("bandstand.store.sqlite.log_sync._QUICK_S", 0.5 if usual else 1e9)
+        await bench.submit((int(usual), ""), durable=True)
+    assert threads == [False, True]
+    await bench.writer.close()
+
+
 async def test_after_a_sync_that_failed_nothing_is_acknowledged_or_taken(
     connection: sqlite3.Connection, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from bandstand.store.sqlite.schema import (
     build_reward_row,
 )
 from bandstand.store.tables.judgements import RewardPendingError
+from bandstand.store.tables.loop_health import build_arrival
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
 
 
@@ -120,4 +121,6 @@ class EmbeddedRewards:
                 self._keys.rewards.pop(key, None)
 
         tally = (int(reward.ts // 3600), policy_id, 0, 0, 1, reward.value)
-        return directory.submit(user, reward.seq, rows, on_committed, on_rejected, durable=True, tally=tally)
+        answered = reward.decision_seq if linked is None else linked.seq
+        sums = (build_arrival(reward, policy_id, answered),)
+        return directory.submit(user, reward.seq, rows, on_committed, on_rejected, durable=True, tally=tally, sums=sums)

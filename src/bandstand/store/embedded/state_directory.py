@@ -1,8 +1,8 @@
 """A state directory held by one process: the ledger and its threads, and the users in memory.
 
 What the parts of the embedded store go through. All methods run on one event loop. What must be atomic (check, number,
-submit) happens between two awaits; what touches the disk happens on the writer's thread, on the readers' threads, or on
-the one thread that writes documents. State in memory moves only when the writer reports a commit.
+submit) happens between two awaits; what touches the disk happens in the writer's commits, on the readers' threads, or
+on the one thread that writes documents. State in memory moves only when the writer reports a commit.
 """
 
 import asyncio
@@ -325,7 +325,7 @@ class StateDirectory:
         await future
 
     async def run_exclusively(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``function(connection)`` on the writer's thread, in its turn and in no group, synced."""
+        """Run ``function(connection)`` on a thread, in its turn and in no group, synced."""
         return await self._writer.call(function)
 
     async def wait_committed(self, seq: int) -> None:

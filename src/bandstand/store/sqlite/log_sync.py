@@ -8,9 +8,14 @@ sync is under way the next one gathers. Why a descriptor of our own is safe: ``d
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
+
+_QUICK_S = 60e-6
+"""A sync that takes less is done by the loop itself: waking a thread would take longer. A memory-backed disk is so."""
+_WEIGHT = 0.25  # of the newest sync in that average: one slow one sends the next to the thread
 
 SyncedCallback = Callable[[BaseException | None], None]
 """Called on the event loop after a sync, with what it raised."""
@@ -33,6 +38,7 @@ class LogSync:
         self._loop = asyncio.get_running_loop()
         self._waiting: list[SyncedCallback] = []
         self._busy = False
+        self._usual_s = 1.0  # what a sync takes, as a moving average; slow until it is known better
         self._requests: SimpleQueue[list[SyncedCallback] | None] = SimpleQueue()
         self._descriptor = os.open(path, os.O_RDWR)
         _sync_folder(path.parent)
@@ -46,6 +52,9 @@ class LogSync:
 
     def call_after(self, callback: SyncedCallback) -> None:
         """Have everything that was committed so far synced, then ``callback`` called."""
+        if not self._busy and self._usual_s < _QUICK_S:
+            callback(self._try_sync())
+            return
         self._waiting.append(callback)
         if not self._busy:
             self._busy = True
@@ -59,11 +68,13 @@ class LogSync:
         """
         if self.failure is not None:
             raise self.failure
+        started = time.perf_counter()
         try:
             _flush(self._descriptor)
         except OSError as error:
             self.failure = error
             raise
+        self._usual_s += _WEIGHT * (time.perf_counter() - started - self._usual_s)
 
     async def close(self) -> None:
         """Stop the thread; nobody may be waiting."""
@@ -85,12 +96,14 @@ class LogSync:
 
     def _run(self) -> None:
         while (waiting := self._requests.get()) is not None:
-            error: BaseException | None = None
-            try:
-                self.sync()
-            except OSError as failure:
-                error = failure
-            self._loop.call_soon_threadsafe(self._finish, waiting, error)
+            self._loop.call_soon_threadsafe(self._finish, waiting, self._try_sync())
+
+    def _try_sync(self) -> BaseException | None:
+        try:
+            self.sync()
+        except OSError as failure:
+            return failure
+        return None
 
 
 def _sync_folder(folder: Path) -> None:

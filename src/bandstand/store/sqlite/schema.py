@@ -1,7 +1,7 @@
 """The ledger's file: opening, its schema, and the rows that events become.
 
-SQLite in WAL mode. A commit without a sync survives ``kill -9`` (the page cache is the kernel's); a commit with
-``synchronous=FULL`` survives a power cut as far as the disk tells the truth.
+SQLite in WAL mode. A commit without a sync survives ``kill -9`` (the page cache is the kernel's); once the log
+is synced after it, it survives a power cut as far as the disk tells the truth.
 """
 
 import os
@@ -22,6 +22,7 @@ _SCRIPTS = (
     "shadows.sql",
     "past_rewards.sql",
     "all_time.sql",
+    "client_arrivals.sql",
 )
 """The nth of them brings a ledger from format n - 1 to format n.
 

@@ -1,14 +1,18 @@
 """Sums that tell whether the learning loop is sound, kept up in the commit of the events that they are of.
 
-What a decision adds is worked out here, when it is handed over; rewards are counted by triggers (``all_time.sql``).
+What a decision or a client's reward adds is worked out here, when it is submitted; the rewards of judges and persons
+are counted by a trigger (``client_arrivals.sql``).
 """
 
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
+from operator import mul
 from typing import Any, NamedTuple
 
-from bandstand.store.records import Decision, to_time
-from bandstand.store.sqlite.schema import EVER
+from bandstand.store.records import Decision, Reward, to_time
+from bandstand.store.sqlite.schema import EVER, Row
 
 BINS = 10
 NO_DECISION = -1
@@ -18,6 +22,8 @@ BUCKETS_PER_DOUBLING = 4
 LAST_BUCKET = 106
 
 _DAY = 86_400
+_STEP = 1.1892071150027210667  # the fourth root of 2, written as the ledger's scripts write it
+_BELOW = [factor - 1.0 for factor in accumulate([_STEP] * LAST_BUCKET, mul)]  # the table `delays`, but for its last row
 
 UPSERT_DRAWS = """INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (day, policy, bin) DO UPDATE SET decisions = decisions + excluded.decisions,
@@ -26,6 +32,13 @@ UPSERT_DRAWS = """INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 
     likeliest = likeliest + excluded.likeliest, variance = variance + excluded.variance,
     weight = weight + excluded.weight, weight_squares = weight_squares + excluded.weight_squares,
     support = support + excluded.support"""
+
+
+UPSERT_ARRIVALS = """INSERT INTO arrivals VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (day, policy, source, bucket)
+    DO UPDATE SET rewards = rewards + excluded.rewards, reward_sum = reward_sum + excluded.reward_sum"""
+
+SumIncrement = tuple[str, Row, tuple[float, ...]]
+"""A statement, its key and the amounts, as the writer takes them."""
 
 
 class Draws(NamedTuple):
@@ -89,6 +102,19 @@ def compute_draw_sums(decision: Decision) -> tuple[int, tuple[float, ...]]:
         weight * weight,
         support,
     )
+
+
+def build_arrival(reward: Reward, policy_id: int, answered: int | None) -> SumIncrement:
+    """What a reward adds to ``arrivals``, just as the trigger would.
+
+    Args:
+        reward: which.
+        policy_id: its policy's key in the ledger.
+        answered: the decision that it names or is linked to; ``None`` for none.
+    """
+    bucket = NO_DECISION if answered is None else bisect_right(_BELOW, reward.ts - to_time(answered))
+    day = to_day(reward.seq if answered is None else answered)
+    return UPSERT_ARRIVALS, (day, policy_id, reward.source, bucket), (1, reward.value)
 
 
 def compute_delay(bucket: int) -> float:

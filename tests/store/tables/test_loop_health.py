@@ -1,0 +1,52 @@
+"""A client's reward is counted by whoever writes it just as the trigger counts a judge's."""
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+from bandstand.store.records import PolicyRef, Reward, first_seq_at
+from bandstand.store.sqlite.schema import EVER, INSERT_REWARD, build_reward_row, connect, create_tables
+from bandstand.store.tables.loop_health import LAST_BUCKET, build_arrival
+
+NOW = 1_790_000_000.0
+_DAYS = 86_400.0
+
+
+def open_ledger(path: Path) -> sqlite3.Connection:
+    connection = connect(path)
+    create_tables(connection)
+    return connection
+
+
+def build_reward(seq: int, source: str, ts: float, value: float) -> Reward:
+    ref = PolicyRef("linucb-v2", "hash", "tips-v2", "hash")
+    return Reward("anna", ref, "tip", value, "tests", ts, b"", None, source=source, seq=seq)
+
+
+def test_both_ways_of_counting_come_to_the_same(tmp_path: Path) -> None:
+    ledger, random = open_ledger(tmp_path / "ledger.db"), Random(3)
+    bounds = [below for (below,) in ledger.execute("SELECT below FROM delays WHERE bucket < ? ORDER BY below", (106,))]
+    delays = [0.0, -5.0, 400 * _DAYS, 4000 * _DAYS, *(random.expovariate(1e-5) for _ in range(200)), *bounds]
+    for number, delay in enumerate([None, *delays]):
+        answered = None if delay is None else first_seq_at(NOW)
+        ts = NOW + (delay or 0.0)
+        judged = build_reward(first_seq_at(NOW) + 2 * number, "judge", ts, 0.5)
+        placeholders = ", ".join("?" * 15)
+        for reward in (judged, replace_source(judged, number)):
+            row = build_reward_row(reward, 1, 7, answered)
+            ledger.execute(f"{INSERT_REWARD}({placeholders})", row)  # (constants)
+            if reward.source == "client":
+                statement, key, amounts = build_arrival(reward, 7, answered)
+                for day in (key[0], EVER):
+                    ledger.execute(statement, (day, *key[1:], *amounts))
+    query = "SELECT day, policy, bucket, rewards, reward_sum FROM arrivals WHERE source = ? ORDER BY day, bucket"
+    counted = {source: ledger.execute(query, (source,)).fetchall() for source in ("judge", "client")}
+    assert counted["judge"] == counted["client"]
+    assert {row[2] for row in counted["client"]} >= {-1, 0, LAST_BUCKET}
+    ledger.close()
+
+
+def replace_source(reward: Reward, number: int) -> Reward:
+    """The same reward as a client's, under the next number."""
+    return replace(reward, source="client", seq=first_seq_at(NOW) + 2 * number + 1)
