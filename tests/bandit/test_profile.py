@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from bandstand.bandit.choice import choose
+from bandstand.bandit.memory import SECONDS_PER_DAY
 from bandstand.bandit.policies import LinUCB
-from bandstand.bandit.profile import SECONDS_PER_DAY, PolicyState, Profile
+from bandstand.bandit.profile import PolicyState, Profile
 from bandstand.bandit.ridge import Prior, RidgeState, compute_posterior
 from tests.bandit.given import FloatArray, random_prior, schema_of
 

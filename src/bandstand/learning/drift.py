@@ -147,7 +147,7 @@ class DriftWatcher:
 
 def _split_blocks(histories: list[list[TaughtReward]]) -> list[list[TaughtReward]]:
     """Return the rewards of each user's blocks as those of so many users: each has a θ of its own."""
-    parts = []
+    parts: list[list[TaughtReward]] = []
     for history in histories:
         blocks: dict[float, list[TaughtReward]] = {}
         for taught in history:
