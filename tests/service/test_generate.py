@@ -55,7 +55,7 @@ class _ErasesWhileItThinks(ScriptedClient):
 
 async def reward(service: Service, written: WrittenTips, tip: int, value: float) -> None:
     """Show one of the tips, alone, and tell how the user took it."""
-    to_score = {"user_id": "anna", "candidates": [written.candidates[tip]]}
+    to_score = {"user_id": "anna", "candidates": [asdict(written.candidates[tip])]}
     scored = await service.score(to_score)
     await service.reward({"decision_id": scored.decision_id, "reward": value})
 
@@ -63,7 +63,7 @@ async def reward(service: Service, written: WrittenTips, tip: int, value: float)
 async def test_tips_of_a_model_are_candidates_with_the_features_of_their_tasks(service: Service) -> None:
     writing, client = by_model()
     written = await generate(service.deployment, writing, request(), client="shop")
-    assert written.candidates == [
+    assert [asdict(tip) for tip in written.candidates] == [
         {
             "id": "a",
             "content": "Pay the rent now.",
