@@ -43,7 +43,7 @@ class LearningSettings(BaseModel):
     """How policies learn from all users together."""
 
     prior_refresh_rewards: int | None = make_setting(
-        "Rewards after which what a policy believes of users is learned again, and 5 % of those it knows; unset, 4, and "
+        "Rewards after which what a policy believes of users is learned again, and 5 % of those it knows; unset, 4 and "
         "then 15 %. It takes at most 2 % of a core.",
         "a whole number from 1",
         default=None,
