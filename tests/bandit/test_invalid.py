@@ -262,7 +262,11 @@ LINUCB = {"kind": "linucb", "schema": "tips-5"}
             "policies.p.prior",
             "unknown 'True'; allowed: auto, standard, population",
         ),
-        ({"policies": {"p": {**LINUCB, "half_life": -1}}}, "policies.p.half_life", "must be a number from 0 to 36500"),
+        (
+            {"policies": {"p": {**LINUCB, "half_life": -1}}},
+            "policies.p.half_life",
+            'must be a number from 0 to 36500 or "auto"',
+        ),
         (
             {"policies": {"p": {**LINUCB, "kind": "thomson"}}},
             "policies.p.kind",

@@ -44,6 +44,8 @@ EXAMPLES: dict[str, list[str]] = {
     "LoopCondition": [SCORE, "client.deployment_stats().loop.all.decisions >= 1  # -> True"],
     "LoopHealth": [SCORE, 'client.deployment_stats().loop.policies["linucb-v2"].decisions >= 1  # -> True'],
     "LoopDay": [SCORE, "client.deployment_stats().loop.days[0].all.decisions >= 1  # -> True"],
+    "MemoryScore": ["[each.scores for each in client.deployment_stats().memory.values()]  # -> []"],
+    "PolicyMemory": ["dict(client.deployment_stats().memory)  # -> {}"],
     "DeploymentStats": [SCORE, "client.deployment_stats().users >= 1  # -> True"],
     "ActivePolicy": [
         'client.promote("thompson-v1").pinned_by is None  # -> True',

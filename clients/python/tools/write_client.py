@@ -50,6 +50,8 @@ ANSWERS: dict[str, dict[str, str]] = {
         "JudgeSpending": "JudgeSpending",
         "TurnCoverage": "TurnCoverage",
         "JudgeCoverage": "JudgeCoverage",
+        "MemoryScore": "MemoryScore",
+        "MemoryStanding": "PolicyMemory",
         "DeploymentStats": "DeploymentStats",
     },
     "policies": {

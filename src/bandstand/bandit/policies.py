@@ -25,7 +25,7 @@ from bandstand.bandit.distribution import (
 )
 from bandstand.bandit.features import FeatureSchema
 from bandstand.bandit.memory import Memory
-from bandstand.bandit.population import PopulationPrior, PriorForm, refresh_steps
+from bandstand.bandit.population import REFRESH_REWARDS, PopulationPrior, PriorForm, refresh_steps
 from bandstand.bandit.prior import MAX_ITERATIONS
 from bandstand.bandit.ridge import Posterior, Prior, RidgeState, compute_stacked_moments
 from bandstand.definition import describe_unknown, hash_definition, is_number, to_configuration_error
@@ -59,7 +59,8 @@ class Policy(ABC):
         hash: 16 hex digits over kind, parameters, options and the schema's hash.
         prior: what it believes of a user it has never met, where no rewards have taught it better.
         prior_kind: how it comes by that: ``auto``, ``standard`` or ``population``; None where it believes nothing.
-        learns_prior: whether rewards teach it that (``prior = "auto"``); what they taught is kept elsewhere.
+        learns_prior: whether rewards teach it that; what they taught is kept elsewhere.
+        refresh_rewards: new rewards after which that prior is learned again; ``None`` for few at first, then by growth.
         prior_form: what whoever learns the prior must know of the models.
         sums_width: the d of a model without blocks whose sums are as many as a user's are here.
         half_life: days in which what a user taught loses half of its weight; 0 for never.
@@ -87,6 +88,13 @@ class Policy(ABC):
         )
         self.prior_kind = _PRIOR_KINDS.get(words.get("prior", ""))
         self.learns_prior = self.prior_kind not in {None, _STANDARD}
+        if self.prior_kind == "population" and schema.block_count:
+            blocks = schema.block_count
+            fault = (
+                f"must be standard or auto: a population prior is of one model, and {schema.name} has {blocks} blocks"
+            )
+            raise to_configuration_error([FieldError(f"policies.{name}.prior", fault)])
+        self.refresh_rewards = None if self.prior_kind == _AUTO else REFRESH_REWARDS
         self.prior_form = PriorForm(schema.has_intercept, schema.block_count)
         self.sums_width = math.isqrt(max(1, schema.block_count) * schema.weight_count**2)
         self.half_life = numbers.get("half_life", 0.0)
@@ -133,7 +141,9 @@ class Policy(ABC):
         steps = refresh_steps(len(members), self.schema.weight_count, share, max(1, blocks))
         if previous is None:
             steps = _COLD_STEPS * steps if blocks else MAX_ITERATIONS
-        return PopulationPrior.fit(members, self.prior, previous, steps=steps, form=self.prior_form)
+        return PopulationPrior.fit(
+            members, self.prior, previous, steps=steps, form=self.prior_form if self.prior_kind == _AUTO else None
+        )
 
     def compute_distributions(
         self, posteriors: Sequence[Posterior], x: FloatArray, seeds: Sequence[float]
@@ -195,9 +205,9 @@ _FLOOR = ParameterLimits(0.0, 0.0, 1.0)
 _HALF_LIFE = ParameterLimits(0.0, 0.0, 36_500.0)
 _AUTO = "auto"
 _STANDARD = "standard"
-_PRIOR = (_AUTO, _STANDARD, "population")
+_PRIOR = (_STANDARD, "population", _AUTO)
 _PRIOR_KINDS: Mapping[str, PriorKind] = {"auto": "auto", "standard": "standard", "population": "population"}
-"""``population`` is what ``auto`` was called when it began at the standard prior instead of at the evidence's."""
+"""``population`` learns what users have in common from the standard prior on; ``auto`` finds the units too."""
 
 
 class LinUCB(Policy):

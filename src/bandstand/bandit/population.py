@@ -24,6 +24,10 @@ _WORK = 13_000_000  # half a second, at d = 8 as at d = 64
 _STEP = 2_500  # what a step of EM costs however little there is to do
 
 
+REFRESH_REWARDS = 200
+"""New rewards after which a population prior over the standard prior is learned again, at the least."""
+
+
 class PriorForm(NamedTuple):
     """What a scale-free prior must know of the models that it is for.
 

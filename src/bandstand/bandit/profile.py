@@ -152,6 +152,9 @@ class PolicyState:
         Raises:
             ValueError: the sums cannot have held it; nothing has changed.
         """
+        if ts < self.since and self.reward_count:
+            self._discount(reward)  # it was counted and not learned
+            return True
         if self.ridge is None:
             raise ValueError("this reward is not in the sums")
         left = _compute_decay(self.as_of - ts, self.half_life) if self.half_life else 1.0

@@ -43,8 +43,8 @@ class LearningSettings(BaseModel):
     """How policies learn from all users together."""
 
     prior_refresh_rewards: int | None = make_setting(
-        "Rewards after which what a policy believes of users is learned again, and 5 % of those it knows; unset, 4, "
-        "and then 15 %. It takes at most 2 % of a core.",
+        "Rewards after which what a policy believes of users is learned again, and 5 % of those it knows; unset, 200, "
+        'and under `prior = "auto"` 4, then 15 %. It takes at most 2 % of a core.',
         "a whole number from 1",
         default=None,
         ge=1,

@@ -253,7 +253,9 @@ class PopulationPriorRefresher:
     # ── beside it ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _is_due(self, pool: _Pool) -> bool:
-        return pool.is_reset or pool.new_rewards >= self._schedule.count_needed(pool.prior.rewards)
+        return pool.is_reset or pool.new_rewards >= self._schedule.count_needed(
+            pool.prior.rewards, pool.policy.refresh_rewards
+        )
 
     async def _fit_prior(self, pool: _Pool, share: float = 1.0, *, cold: bool = False) -> None:
         """Replace the prior by what the reservoir supports now; if that fails the old one stands."""

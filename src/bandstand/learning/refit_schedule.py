@@ -31,11 +31,15 @@ class RefitSchedule:
         self._min_rewards = min_rewards
         self._rests_until = -math.inf
 
-    def count_needed(self, learned_rewards: int) -> int:
-        """New rewards after which a prior that was learned from ``learned_rewards`` is due again."""
-        if self._min_rewards is None:
-            return count_new_rewards(learned_rewards)
-        return max(self._min_rewards, math.ceil(GROWTH * learned_rewards))
+    def count_needed(self, learned_rewards: int, min_rewards: int | None = None) -> int:
+        """New rewards after which a prior that was learned from ``learned_rewards`` is due again.
+
+        Args:
+            learned_rewards: that the prior knows.
+            min_rewards: what the policy waits for, where the deployment says nothing.
+        """
+        least = min_rewards if self._min_rewards is None else self._min_rewards
+        return count_new_rewards(learned_rewards) if least is None else max(least, math.ceil(GROWTH * learned_rewards))
 
     def measure_refit(self, refit: Callable[[], T]) -> T:
         """Run a refit on the calling thread, and count the processor time that it took, whether or not it fails."""

@@ -31,7 +31,7 @@ class CandidatePolicy:
         self._states: dict[int, PolicyState] = {}
         self._population = PopulationPrior.from_base(policy.prior)
         self._reservoir = Reservoir(compute_capacity(policy.schema.dimension), _SAMPLE) if policy.learns_prior else None
-        self._refresh_rewards = refresh_rewards
+        self._refresh_rewards = refresh_rewards or policy.refresh_rewards
         self._fitted = 0
 
     def distribution(self, user: int, x: FloatArray, seed: float, now: float) -> Distribution:

@@ -19,7 +19,7 @@ class SimulatedPopulation:
 
     def __init__(self, policy: Policy, refresh_rewards: int | None = None) -> None:
         self._policy = policy
-        self._refresh_rewards = refresh_rewards
+        self._refresh_rewards = refresh_rewards or policy.refresh_rewards
         self._prior = PopulationPrior.from_base(policy.prior)
         self._reservoir = Reservoir(compute_capacity(policy.sums_width), _SAMPLE)
         self._new = 0

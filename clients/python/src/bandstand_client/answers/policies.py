@@ -83,7 +83,7 @@ class PolicyEntry(Answer):
     shadow: bool
     aliases: tuple[str, ...]
     parameters: Mapping[str, float]
-    prior: Literal["standard", "population"] | None = None
+    prior: Literal["auto", "standard", "population"] | None = None
     schema: str
     schema_hash: str
     feature_labels: tuple[str, ...]

@@ -178,6 +178,49 @@ class JudgeCoverage(Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemoryScore(Answer):
+    """How well a memory foretold the newest rewards.
+
+    Attributes:
+        half_life_days: null where a reward's weight does not decay.
+        since: rewards from before do not count; null where all do.
+        score: log-likelihood of the rewards, each before it was taught, the newest counting most.
+
+    Example:
+        >>> [each.scores for each in client.deployment_stats().memory.values()]
+        []
+    """
+
+    half_life_days: float | None = None
+    since: str | None = None
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyMemory(Answer):
+    """Which rewards count for a policy, and whether its users' tastes have drifted.
+
+    Attributes:
+        half_life_days: in which a reward loses half of its weight; null for never.
+        since: the change from which on rewards count; null where all do.
+        changed_at: when that was found; null where nothing ever drifted.
+        gain: by how much its score was above that of the memory before.
+        compared_at: when memories were last compared.
+
+    Example:
+        >>> dict(client.deployment_stats().memory)
+        {}
+    """
+
+    half_life_days: float | None = None
+    since: str | None = None
+    changed_at: str | None = None
+    gain: float | None = None
+    compared_at: str | None = None
+    scores: tuple[MemoryScore, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeploymentStats(Answer):
     """What all policies did for all users.
 
@@ -185,6 +228,7 @@ class DeploymentStats(Answer):
         experiment: null while none runs.
         shadows: by policy; null where none is in the shadow.
         judge: what became of turns; null where none are taken.
+        memory: of each policy with `half_life = "auto"`.
 
     Example:
         >>> decision = client.score("ada", ["tea", "coffee"])
@@ -200,3 +244,4 @@ class DeploymentStats(Answer):
     shadows: Mapping[str, ShadowPolicy] | None = None
     judge: JudgeCoverage | None = None
     loop: LoopHealth
+    memory: Mapping[str, PolicyMemory]

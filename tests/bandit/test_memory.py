@@ -1,0 +1,109 @@
+"""Memories: each foretells what it remembers, and the one that foretold best is chosen."""
+
+import numpy as np
+import pytest
+
+from bandstand.bandit.memory import (
+    ENDLESS,
+    SECONDS_PER_DAY,
+    Memory,
+    TaughtReward,
+    choose_memory,
+    list_memories,
+    score_memories,
+)
+from bandstand.bandit.profile import PolicyState
+from bandstand.bandit.ridge import Prior
+
+D = 3
+PRIOR = Prior(np.array([0.1, 0.0, -0.2]), 0.5 * np.eye(D), 0.2)
+
+
+def histories(days: int, turn: int | None = None, users: int = 12, seed: int = 0) -> list[list[TaughtReward]]:
+    """What users taught, four rewards a day; on the day ``turn`` their tastes turn round."""
+    rng = np.random.default_rng(seed)
+    taught = []
+    for _ in range(users):
+        taste, history = rng.normal(size=D), []
+        for number in range(4 * days):
+            ts, x = number / 4 * SECONDS_PER_DAY, rng.normal(size=D)
+            sign = -1.0 if turn is not None and number / 4 >= turn else 1.0
+            history.append(TaughtReward(ts, x, float(sign * (x @ taste) + 0.4 * rng.normal())))
+        taught.append(history)
+    return taught
+
+
+def look(taught: list[list[TaughtReward]], day: int, current: Memory = ENDLESS) -> Memory:
+    memories, now = list_memories(current, day * SECONDS_PER_DAY), day * SECONDS_PER_DAY
+    return choose_memory(memories, score_memories(taught, PRIOR, memories, now))
+
+
+@pytest.mark.parametrize("memory", [ENDLESS, Memory(7.0), Memory(0.0, 3 * SECONDS_PER_DAY), Memory(3.0)])
+def test_a_score_is_of_the_belief_that_serving_would_have_had(memory: Memory) -> None:
+    """log N(r | m·x, xᵀVx + σ²) of the very state that is folded under that memory, before each reward is taught."""
+    (history,) = histories(8, users=1)
+    now, expected, state = 8 * SECONDS_PER_DAY, 0.0, PolicyState()
+    for taught in history:
+        endless_until_then = memory if taught.ts >= memory.since else ENDLESS
+        if taught.ts >= memory.since > state.since:
+            state = PolicyState()
+        posterior = state.get_posterior(PRIOR, taught.ts)
+        if state.ridge is not None and memory.half_life:
+            sums = state.ridge.with_decay(2.0 ** (-(taught.ts - state.as_of) / SECONDS_PER_DAY / memory.half_life))
+            posterior = sums.compute_posterior(PRIOR)
+        row = taught.x[None]
+        variance = float(posterior.compute_widths(row)[0]) ** 2 + PRIOR.noise
+        error = taught.reward - float(posterior.compute_means(row)[0])
+        fade = 2.0 ** (-(now - taught.ts) / SECONDS_PER_DAY / 4.0)
+        expected -= 0.5 * fade * (np.log(2.0 * np.pi * variance) + error**2 / variance)
+        state.learn(taught.x, taught.reward, 1.0, taught.ts, *endless_until_then)
+    (score,) = score_memories([history], PRIOR, [memory], now)
+    assert score == pytest.approx(expected, rel=1e-9)
+
+
+def test_where_tastes_turn_round_memory_begins_again_on_that_day() -> None:
+    taught = histories(34, turn=30)
+    cut = [[each for each in history if each.ts < 32 * SECONDS_PER_DAY] for history in taught]
+    assert look(cut, 32) == Memory(since=30 * SECONDS_PER_DAY)
+
+
+def test_where_nothing_changes_nothing_is_forgotten() -> None:
+    assert look(histories(30), 30) == ENDLESS
+
+
+def test_what_began_again_goes_on_while_nothing_changes() -> None:
+    begun = Memory(since=30 * SECONDS_PER_DAY)
+    assert look(histories(50, turn=30), 50, begun) == begun
+
+
+def test_without_rewards_the_present_memory_stays() -> None:
+    begun = Memory(since=30 * SECONDS_PER_DAY)
+    assert look([[]], 31) == ENDLESS
+    assert look([], 31, begun) == begun
+
+
+@pytest.mark.parametrize(
+    ("memory", "ts", "weight"),
+    [
+        (ENDLESS, 0.0, 1.0),
+        (Memory(2.0), 8 * SECONDS_PER_DAY, 0.5),
+        (Memory(2.0), 11 * SECONDS_PER_DAY, 1.0),
+        (Memory(0.0, 9 * SECONDS_PER_DAY), 8 * SECONDS_PER_DAY, 0.0),
+        (Memory(0.0, 9 * SECONDS_PER_DAY), 9 * SECONDS_PER_DAY, 1.0),
+    ],
+)
+def test_weights(memory: Memory, ts: float, weight: float) -> None:
+    assert memory.weigh(ts, 10 * SECONDS_PER_DAY) == pytest.approx(weight)
+
+
+def test_a_reward_from_before_is_counted_and_not_learned_and_can_be_taken_back() -> None:
+    state, x = PolicyState(), np.ones(D)
+    state.learn(x, 1.0, 1.0, 5.0, 0.0, 10.0)
+    assert (state.ridge, state.reward_count, state.cumulative_reward) == (None, 1, 1.0)
+    state.learn(x, 0.5, 1.0, 12.0, 0.0, 10.0)
+    assert state.ridge is not None
+    assert (state.ridge.count, state.reward_count) == (1, 2)
+    again = PolicyState.from_json(state.to_json())
+    assert again.since == 10.0
+    assert state.unlearn(x, 1.0, 1.0, 5.0)
+    assert (state.ridge.count, state.reward_count, state.cumulative_reward) == (1, 1, 0.5)
