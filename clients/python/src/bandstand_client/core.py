@@ -7,18 +7,17 @@ deadlines, the circuit breaker and the fallback are written once.
 
 import json
 import logging
-import platform
 import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import httpx
 
 from bandstand_client.breaker import Breaker
-from bandstand_client.call import LONG_S, Call, encode_json, quote_id
+from bandstand_client.call import LONG_S, Call, build_parser, encode_json, quote_id
 from bandstand_client.candidates import Encode, encode_candidates
 from bandstand_client.deadline import Deadline
 from bandstand_client.errors import (
@@ -33,12 +32,13 @@ from bandstand_client.errors import (
 )
 from bandstand_client.events import Event, EventHandler, send_event
 from bandstand_client.ids import make_id
-from bandstand_client.learning import FallbackReason, RankedCandidate, Rewarded, Scored, TurnTaken, find_withheld_reason
-from bandstand_client.problems import parse_problem
-from bandstand_client.reading import build_parser, parse_answer
+from bandstand_client.learning import FallbackReason, Scored, find_withheld_reason
 from bandstand_client.retry import Retry, parse_retry_after
 from bandstand_client.secret import Secret
 from bandstand_client.version import __version__
+
+if TYPE_CHECKING:
+    from bandstand_client.learning_answers import RankedCandidate, Rewarded
 
 T = TypeVar("T")
 
@@ -141,7 +141,8 @@ class Core:
         self._secret = Secret(key)
         self._path = self.url.raw_path.decode("ascii").rstrip("/")
         self._urls: dict[str, httpx.URL] = {}
-        agent = f"bandstand-client/{__version__} python/{platform.python_version()} httpx/{httpx.__version__}"
+        python = ".".join(map(str, sys.version_info[:3]))
+        agent = f"bandstand-client/{__version__} python/{python} httpx/{httpx.__version__}"
         self._headers = ((b"accept", b"application/json"), (b"user-agent", agent.encode()))
         self._lock = threading.Lock()
         self._counted = dict.fromkeys(("calls", "retries", "fallbacks", "withheld"), 0)
@@ -245,13 +246,15 @@ class Core:
             return self._fall_back(chosen_id, reason, error)
         return scored
 
-    def reward(self, decision_id: str, body: Mapping[str, Any], key: str | None = None) -> Steps[Rewarded]:
+    def reward(self, decision_id: str, body: Mapping[str, Any], key: str | None = None) -> "Steps[Rewarded]":
         """Send a reward or a reaction, unless it is of a fallback.
 
         Raises:
             CircuitOpenError: the service is left alone for now.
             ProblemError, NoAnswerError: how it ended.
         """
+        from bandstand_client.learning_answers import Rewarded
+
         withheld = find_withheld_reason(decision_id)
         if withheld is not None:
             self.withhold(withheld)
@@ -269,6 +272,8 @@ class Core:
         withheld = find_withheld_reason(decision_id)
         if withheld is not None:
             self.withhold(withheld)
+            from bandstand_client.learning_answers import TurnTaken
+
             return TurnTaken(reason=withheld, decision_id=decision_id)
         call = build_reward(decision_id, {**body, "wait": True} if wait else body, _parse_turn_answer)
         if wait:  # an LLM may take its time, and that says nothing of the service
@@ -292,6 +297,8 @@ class Core:
                 self._record_failure(call, retry_after_s)
             else:
                 self._record_success(call)
+            from bandstand_client.problems import parse_problem
+
             raise parse_problem(outcome.status, outcome.content, retry_after_s)
         self._record_success(call)
         try:
@@ -423,19 +430,27 @@ def _parse_scored(answer: Any, ids: list[str], asked_id: str) -> Scored:
         score=float(answer["score"]),
         policy=str(answer["policy"]),
         exploring=bool(answer["exploring"]),
-        ranking=tuple(parse_answer(RankedCandidate, each) for each in ranking),
+        ranking=_parse_ranking(ranking) if ranking else (),
         fallback=None if decision_id is not None else "unlogged",
         error=None,
         extra={name: value for name, value in answer.items() if name not in _SCORE_FIELDS},
     )
 
 
+def _parse_ranking(ranking: Any) -> "tuple[RankedCandidate, ...]":
+    from bandstand_client.learning_answers import RankedCandidate
+
+    return tuple(map(build_parser(RankedCandidate), ranking))
+
+
 def _parse_turn_answer(answer: Any) -> Any:
     if isinstance(answer, dict) and "status" in answer:
         from bandstand_client.answers import Judgement
 
-        return parse_answer(Judgement, answer)
-    return parse_answer(TurnTaken, answer)
+        return build_parser(Judgement)(answer)
+    from bandstand_client.learning_answers import TurnTaken
+
+    return build_parser(TurnTaken)(answer)
 
 
 def _find_fallback_reason(error: BandstandError) -> FallbackReason | None:

@@ -15,17 +15,10 @@ from typing import Any, Literal, TypeVar
 
 import httpx
 
+from bandstand_client.aio_decision import AsyncDecision, AsyncDecisionRef
 from bandstand_client.call import encode_json
 from bandstand_client.core import Core, Steps
-from bandstand_client.decision import (
-    AsyncDecision,
-    AsyncDecisionRef,
-    Decision,
-    DecisionRef,
-    Dwell,
-    build_reaction,
-    build_turn,
-)
+from bandstand_client.decision import Decision, DecisionRef, Dwell, build_reaction, build_turn
 from bandstand_client.delivery import DeliveryWorker, Fate
 from bandstand_client.errors import OutboxClosedError, OutboxFullError
 from bandstand_client.events import Event, send_event
