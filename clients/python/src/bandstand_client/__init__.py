@@ -40,6 +40,7 @@ from bandstand_client.version import __version__
 if TYPE_CHECKING:
     from bandstand_client.aio import AsyncBandstand
     from bandstand_client.aio_decision import AsyncDecision, AsyncDecisionRef
+    from bandstand_client.aio_outbox import AsyncOutbox
     from bandstand_client.failures import (
         GatewayError,
         GatewayNotJsonError,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
         UnscoredError,
     )
     from bandstand_client.learning_answers import RankedCandidate, Rewarded, TurnTaken
-    from bandstand_client.outbox import AsyncOutbox, Outbox, OutboxCounts
+    from bandstand_client.outbox import Outbox, OutboxCounts
     from bandstand_client.refusals import (
         AlreadyRewardedError,
         ClientGoneError,
@@ -152,7 +153,8 @@ _LAZY = {
     "aio": ("AsyncBandstand",),
     "aio_decision": ("AsyncDecision", "AsyncDecisionRef"),
     "learning_answers": ("RankedCandidate", "Rewarded", "TurnTaken"),
-    "outbox": ("AsyncOutbox", "Outbox", "OutboxCounts"),
+    "aio_outbox": ("AsyncOutbox",),
+    "outbox": ("Outbox", "OutboxCounts"),
     "failures": (
         "GatewayError",
         "GatewayNotJsonError",

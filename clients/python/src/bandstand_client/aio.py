@@ -22,17 +22,19 @@ from bandstand_client.breaker import Breaker
 from bandstand_client.call import Call
 from bandstand_client.candidates import C, Encode, K
 from bandstand_client.client import DEADLINE_S, SCORE_DEADLINE_S
-from bandstand_client.core import Attempt, Core, Counts, Failure, Outcome, Reply, Steps, name_failure
+from bandstand_client.core import Core, Counts
 from bandstand_client.deadline import Deadline
 from bandstand_client.events import EventHandler
 from bandstand_client.forks import watch_forks
+from bandstand_client.outcome import Attempt, Failure, Outcome, Reply, Steps, name_failure
 from bandstand_client.retry import Retry
 from bandstand_client.transport import KEPT_ALIVE_S, build_context
 
 if TYPE_CHECKING:
+    from bandstand_client.aio_outbox import AsyncOutbox
     from bandstand_client.answers import Judgement
     from bandstand_client.learning_answers import Rewarded, TurnTaken
-    from bandstand_client.outbox import AsyncOutbox, WhenFull
+    from bandstand_client.outbox import WhenFull
 
 S = TypeVar("S", bound="AsyncBandstand")
 T = TypeVar("T")

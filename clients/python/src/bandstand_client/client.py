@@ -18,11 +18,12 @@ from bandstand_client.areas.simulations import SimulationCalls
 from bandstand_client.breaker import Breaker
 from bandstand_client.call import Call
 from bandstand_client.candidates import C, Encode, K
-from bandstand_client.core import Core, Counts, Steps
+from bandstand_client.core import Core, Counts
 from bandstand_client.deadline import Deadline
 from bandstand_client.decision import Decision, DecisionRef
 from bandstand_client.events import EventHandler
 from bandstand_client.forks import watch_forks
+from bandstand_client.outcome import Steps
 from bandstand_client.retry import Retry
 from bandstand_client.sending import drive
 
