@@ -277,7 +277,8 @@ class AsyncBandstand(
             >>> outbox.counts.delivered
             1
         """
-        from bandstand_client.outbox import AsyncOutbox, Outbox
+        from bandstand_client.aio_outbox import AsyncOutbox
+        from bandstand_client.outbox import Outbox
 
         given = self._given
         if given is not None and not isinstance(given, httpx.BaseTransport):
