@@ -192,7 +192,7 @@ def write_answers() -> dict[Path, str]:
             used = [name for name in others.values() if re.search(rf"\b{name}\b", body)]
             if other != module and used:
                 head += [f"from bandstand_client.answers.{other} import {', '.join(used)}"]
-        head += ["from bandstand_client.learning import RankedCandidate"] * ("RankedCandidate" in body)
+        head += ["from bandstand_client.learning_answers import RankedCandidate"] * ("RankedCandidate" in body)
         head += ["from bandstand_client.reading import Answer"]
         files[PACKAGE / "answers" / f"{module}.py"] = "\n".join(head) + "\n\n\n" + body + "\n"
     files[PACKAGE / "answers" / "__init__.py"] = write_answers_package()

@@ -18,7 +18,7 @@ from bandstand_client.breaker import Breaker
 from bandstand_client.candidates import Candidate, HasId
 from bandstand_client.client import Bandstand
 from bandstand_client.core import Counts
-from bandstand_client.decision import AsyncDecision, AsyncDecisionRef, Decision, DecisionRef
+from bandstand_client.decision import Decision, DecisionRef
 from bandstand_client.errors import (
     BandstandError,
     BrokenOffError,
@@ -34,50 +34,52 @@ from bandstand_client.errors import (
     UnreachableError,
 )
 from bandstand_client.events import Event
-from bandstand_client.failures import (
-    GatewayError,
-    GatewayNotJsonError,
-    GatewayUnreachableError,
-    InternalError,
-    NotReadyError,
-    OverloadedError,
-    PromptError,
-    StorageFullError,
-    StorageUnavailableError,
-    UnscoredError,
-)
-from bandstand_client.learning import RankedCandidate, Rewarded, TurnTaken
-from bandstand_client.refusals import (
-    AlreadyRewardedError,
-    ClientGoneError,
-    DecisionConflictError,
-    ForbiddenError,
-    HostRefusedError,
-    IdempotencyMismatchError,
-    InvalidRequestError,
-    JudgementExpiredError,
-    JudgeOffError,
-    MethodNotAllowedError,
-    NotFoundError,
-    PromotionRefusedError,
-    PromptsKeptError,
-    RewardPendingError,
-    TooLargeError,
-    UnauthorizedError,
-    UnknownDecisionError,
-    UnknownJudgementError,
-    UnknownPolicyError,
-    UnknownPromptError,
-    UnknownSimulationError,
-    UnsupportedMediaTypeError,
-    WrongPolicyError,
-)
 from bandstand_client.retry import Retry
 from bandstand_client.version import __version__
 
 if TYPE_CHECKING:
     from bandstand_client.aio import AsyncBandstand
-    from bandstand_client.outbox import AsyncOutbox, Outbox, OutboxCounts
+    from bandstand_client.aio_decision import AsyncDecision, AsyncDecisionRef
+    from bandstand_client.aio_outbox import AsyncOutbox
+    from bandstand_client.failures import (
+        GatewayError,
+        GatewayNotJsonError,
+        GatewayUnreachableError,
+        InternalError,
+        NotReadyError,
+        OverloadedError,
+        PromptError,
+        StorageFullError,
+        StorageUnavailableError,
+        UnscoredError,
+    )
+    from bandstand_client.learning_answers import RankedCandidate, Rewarded, TurnTaken
+    from bandstand_client.outbox import Outbox, OutboxCounts
+    from bandstand_client.refusals import (
+        AlreadyRewardedError,
+        ClientGoneError,
+        DecisionConflictError,
+        ForbiddenError,
+        HostRefusedError,
+        IdempotencyMismatchError,
+        InvalidRequestError,
+        JudgementExpiredError,
+        JudgeOffError,
+        MethodNotAllowedError,
+        NotFoundError,
+        PromotionRefusedError,
+        PromptsKeptError,
+        RewardPendingError,
+        TooLargeError,
+        UnauthorizedError,
+        UnknownDecisionError,
+        UnknownJudgementError,
+        UnknownPolicyError,
+        UnknownPromptError,
+        UnknownSimulationError,
+        UnsupportedMediaTypeError,
+        WrongPolicyError,
+    )
 
 __all__ = [
     "AlreadyRewardedError",
@@ -148,14 +150,53 @@ __all__ = [
 
 # Slow to import, and not needed by every product.
 _LAZY = {
-    "AsyncBandstand": "aio",
-    "AsyncOutbox": "outbox",
-    "Outbox": "outbox",
-    "OutboxCounts": "outbox",
+    "aio": ("AsyncBandstand",),
+    "aio_decision": ("AsyncDecision", "AsyncDecisionRef"),
+    "learning_answers": ("RankedCandidate", "Rewarded", "TurnTaken"),
+    "aio_outbox": ("AsyncOutbox",),
+    "outbox": ("Outbox", "OutboxCounts"),
+    "failures": (
+        "GatewayError",
+        "GatewayNotJsonError",
+        "GatewayUnreachableError",
+        "InternalError",
+        "NotReadyError",
+        "OverloadedError",
+        "PromptError",
+        "StorageFullError",
+        "StorageUnavailableError",
+        "UnscoredError",
+    ),
+    "refusals": (
+        "AlreadyRewardedError",
+        "ClientGoneError",
+        "DecisionConflictError",
+        "ForbiddenError",
+        "HostRefusedError",
+        "IdempotencyMismatchError",
+        "InvalidRequestError",
+        "JudgementExpiredError",
+        "JudgeOffError",
+        "MethodNotAllowedError",
+        "NotFoundError",
+        "PromotionRefusedError",
+        "PromptsKeptError",
+        "RewardPendingError",
+        "TooLargeError",
+        "UnauthorizedError",
+        "UnknownDecisionError",
+        "UnknownJudgementError",
+        "UnknownPolicyError",
+        "UnknownPromptError",
+        "UnknownSimulationError",
+        "UnsupportedMediaTypeError",
+        "WrongPolicyError",
+    ),
 }
+_MODULES = {name: module for module, names in _LAZY.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -17,22 +17,24 @@ from bandstand_client.aio_areas.operators import AsyncOperatorCalls
 from bandstand_client.aio_areas.opinions import AsyncOpinionCalls
 from bandstand_client.aio_areas.sight import AsyncSightCalls
 from bandstand_client.aio_areas.simulations import AsyncSimulationCalls
+from bandstand_client.aio_decision import AsyncDecision, AsyncDecisionRef
 from bandstand_client.breaker import Breaker
 from bandstand_client.call import Call
 from bandstand_client.candidates import C, Encode, K
 from bandstand_client.client import DEADLINE_S, SCORE_DEADLINE_S
-from bandstand_client.core import Attempt, Core, Counts, Failure, Outcome, Reply, Steps, name_failure
+from bandstand_client.core import Core, Counts
 from bandstand_client.deadline import Deadline
-from bandstand_client.decision import AsyncDecision, AsyncDecisionRef
 from bandstand_client.events import EventHandler
 from bandstand_client.forks import watch_forks
-from bandstand_client.learning import Rewarded, TurnTaken
+from bandstand_client.outcome import Attempt, Failure, Outcome, Reply, Steps, name_failure
 from bandstand_client.retry import Retry
 from bandstand_client.transport import KEPT_ALIVE_S, build_context
 
 if TYPE_CHECKING:
+    from bandstand_client.aio_outbox import AsyncOutbox
     from bandstand_client.answers import Judgement
-    from bandstand_client.outbox import AsyncOutbox, WhenFull
+    from bandstand_client.learning_answers import Rewarded, TurnTaken
+    from bandstand_client.outbox import WhenFull
 
 S = TypeVar("S", bound="AsyncBandstand")
 T = TypeVar("T")
@@ -275,7 +277,8 @@ class AsyncBandstand(
             >>> outbox.counts.delivered
             1
         """
-        from bandstand_client.outbox import AsyncOutbox, Outbox
+        from bandstand_client.aio_outbox import AsyncOutbox
+        from bandstand_client.outbox import Outbox
 
         given = self._given
         if given is not None and not isinstance(given, httpx.BaseTransport):
@@ -306,7 +309,7 @@ class AsyncBandstand(
         """
         return await self._drive(self._core.exchange(call, self._core.start_deadline(call.seconds)))
 
-    async def send_reward(self, decision_id: str, body: Mapping[str, Any]) -> Rewarded:
+    async def send_reward(self, decision_id: str, body: Mapping[str, Any]) -> "Rewarded":
         """Send what a decision was worth, as the wire has it: what ``decision.reward`` and ``decision.react`` call.
 
         Example:

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
+if TYPE_CHECKING:
+    from bandstand_client.reading import Answer
+
 T = TypeVar("T")
+A = TypeVar("A", bound="Answer")
 
 Method = Literal["GET", "POST", "DELETE"]
 LONG_S = 90.0
@@ -15,7 +18,6 @@ LONG_S = 90.0
 _DOTS = frozenset({".", ".."})
 
 
-@dataclass
 class Call(Generic[T]):
     """One call.
 
@@ -32,16 +34,35 @@ class Call(Generic[T]):
         text: the answer is plain text and no JSON.
     """
 
-    method: Method
-    route: str
-    target: str
-    parse: Callable[[Any], T]
-    content: bytes | None = None
-    idempotency_key: str | None = None
-    repeatable: bool = True
-    seconds: float | None = None
-    counted: bool = False
-    text: bool = False
+    __slots__ = (
+        *("content", "counted", "idempotency_key", "method", "parse"),
+        *("repeatable", "route", "seconds", "target", "text"),
+    )
+
+    def __init__(
+        self,
+        method: Method,
+        route: str,
+        target: str,
+        parse: Callable[[Any], T],
+        content: bytes | None = None,
+        *,
+        idempotency_key: str | None = None,
+        repeatable: bool = True,
+        seconds: float | None = None,
+        counted: bool = False,
+        text: bool = False,
+    ) -> None:
+        self.method: Method = method
+        self.route = route
+        self.target = target
+        self.parse = parse
+        self.content = content
+        self.idempotency_key = idempotency_key
+        self.repeatable = repeatable
+        self.seconds = seconds
+        self.counted = counted
+        self.text = text
 
     @property
     def name(self) -> str:
@@ -107,3 +128,20 @@ def to_text(moment: datetime | str | None) -> str | None:
 
 def read_nothing(_: Any) -> None:
     """Read an answer that has no body."""
+
+
+def build_parser(kind: type[A]) -> Callable[[Any], A]:
+    """Make the function that reads an answer of a kind.
+
+    Example:
+        >>> from bandstand_client.answers import KnownUser
+        >>> build_parser(KnownUser)({"user_id": "ada"})
+        KnownUser(user_id='ada')
+    """
+
+    def parse(value: Any) -> A:
+        from bandstand_client.reading import parse_answer
+
+        return parse_answer(kind, value)
+
+    return parse

@@ -18,17 +18,18 @@ from bandstand_client.areas.simulations import SimulationCalls
 from bandstand_client.breaker import Breaker
 from bandstand_client.call import Call
 from bandstand_client.candidates import C, Encode, K
-from bandstand_client.core import Core, Counts, Steps
+from bandstand_client.core import Core, Counts
 from bandstand_client.deadline import Deadline
 from bandstand_client.decision import Decision, DecisionRef
 from bandstand_client.events import EventHandler
 from bandstand_client.forks import watch_forks
-from bandstand_client.learning import Rewarded, TurnTaken
+from bandstand_client.outcome import Steps
 from bandstand_client.retry import Retry
 from bandstand_client.sending import drive
 
 if TYPE_CHECKING:
     from bandstand_client.answers import Judgement
+    from bandstand_client.learning_answers import Rewarded, TurnTaken
     from bandstand_client.outbox import Outbox, WhenFull
 
 S = TypeVar("S", bound="Bandstand")
@@ -295,7 +296,7 @@ class Bandstand(SightCalls, OperatorCalls, GenerationCalls, OpinionCalls, Judgem
         """
         return self._drive(self._core.exchange(call, self._core.start_deadline(call.seconds)))
 
-    def send_reward(self, decision_id: str, body: Mapping[str, Any]) -> Rewarded:
+    def send_reward(self, decision_id: str, body: Mapping[str, Any]) -> "Rewarded":
         """Send what a decision was worth, as the wire has it: what ``decision.reward`` and ``decision.react`` call.
 
         Example:

@@ -7,25 +7,23 @@ deadlines, the circuit breaker and the fallback are written once.
 
 import json
 import logging
-import platform
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
 from bandstand_client.breaker import Breaker
-from bandstand_client.call import LONG_S, Call, encode_json, quote_id
+from bandstand_client.call import LONG_S, Call, build_parser, encode_json, quote_id
 from bandstand_client.candidates import Encode, encode_candidates
 from bandstand_client.deadline import Deadline
 from bandstand_client.errors import (
     BandstandError,
     BrokenOffError,
     CircuitOpenError,
-    DeadlineError,
     NoAnswerError,
     ProblemError,
     UnexpectedAnswerError,
@@ -33,12 +31,16 @@ from bandstand_client.errors import (
 )
 from bandstand_client.events import Event, EventHandler, send_event
 from bandstand_client.ids import make_id
-from bandstand_client.learning import FallbackReason, RankedCandidate, Rewarded, Scored, TurnTaken, find_withheld_reason
-from bandstand_client.problems import parse_problem
-from bandstand_client.reading import build_parser, parse_answer
+from bandstand_client.learning import FallbackReason, Scored, find_withheld_reason
+from bandstand_client.outcome import ERRORS, Attempt, Failure, Outcome, Reply, Steps, name_outcome
 from bandstand_client.retry import Retry, parse_retry_after
+from bandstand_client.scoring import find_fallback_reason, parse_scored
 from bandstand_client.secret import Secret
+from bandstand_client.tracing import build_trace_headers
 from bandstand_client.version import __version__
+
+if TYPE_CHECKING:
+    from bandstand_client.learning_answers import Rewarded
 
 T = TypeVar("T")
 
@@ -46,40 +48,6 @@ _LOG = logging.getLogger("bandstand_client")
 _OK, _REDIRECT, _TOO_MANY, _UNAVAILABLE, _BROKEN = 200, 300, 429, 503, 500
 _GATEWAY = frozenset({502, 504})
 _URLS_KEPT = 64
-_SCORE_FIELDS = frozenset({"tip_id", "score", "policy", "decision_id", "propensity", "exploring", "ranking"})
-
-
-class Reply(NamedTuple):
-    """An answer as it came."""
-
-    status: int
-    content: bytes
-    retry_after: str | None
-
-
-class Failure(NamedTuple):
-    """Why there is none."""
-
-    kind: Literal["unreachable", "broken-off", "deadline"]
-    text: str
-
-
-class Attempt(NamedTuple):
-    """A request to be sent, and by when its answer is there."""
-
-    request: httpx.Request
-    deadline: Deadline
-
-
-Outcome = Reply | Failure
-Steps = Generator[Attempt | float, Outcome | None, T]
-"""A call as it is driven: see the module."""
-
-_ERRORS: Mapping[str, type[NoAnswerError]] = {
-    "unreachable": UnreachableError,
-    "broken-off": BrokenOffError,
-    "deadline": DeadlineError,
-}
 
 
 @dataclass(frozen=True)
@@ -141,7 +109,8 @@ class Core:
         self._secret = Secret(key)
         self._path = self.url.raw_path.decode("ascii").rstrip("/")
         self._urls: dict[str, httpx.URL] = {}
-        agent = f"bandstand-client/{__version__} python/{platform.python_version()} httpx/{httpx.__version__}"
+        python = ".".join(map(str, sys.version_info[:3]))
+        agent = f"bandstand-client/{__version__} python/{python} httpx/{httpx.__version__}"
         self._headers = ((b"accept", b"application/json"), (b"user-agent", agent.encode()))
         self._lock = threading.Lock()
         self._counted = dict.fromkeys(("calls", "retries", "fallbacks", "withheld"), 0)
@@ -168,7 +137,7 @@ class Core:
             headers.append((b"content-type", b"application/json"))
         if call.idempotency_key is not None:
             headers.append((b"idempotency-key", call.idempotency_key.encode()))
-        headers.extend(_build_trace_headers())
+        headers.extend(build_trace_headers())
         timeout = {"connect": deadline, "read": deadline, "write": deadline, "pool": deadline}
         return httpx.Request(
             call.method, self._build_url(call), headers=headers, content=call.content, extensions={"timeout": timeout}
@@ -232,26 +201,28 @@ class Core:
             body["ranking"] = True
 
         def parse(answer: Any) -> Scored:
-            return _parse_scored(answer, [candidate["id"] for candidate in offered], chosen_id)
+            return parse_scored(answer, [candidate["id"] for candidate in offered], chosen_id)
 
         route, target = ("/score", "/score") if policy is None else ("/score/{policy}", f"/score/{quote_id(policy)}")
         call = Call("POST", route, target, parse, encode_json(body), counted=True)
         try:
             scored = yield from self.exchange(call, deadline)
         except (NoAnswerError, UnexpectedAnswerError, ProblemError) as error:
-            reason = _find_fallback_reason(error)
+            reason = find_fallback_reason(error)
             if reason is None:
                 raise
             return self._fall_back(chosen_id, reason, error)
         return scored
 
-    def reward(self, decision_id: str, body: Mapping[str, Any], key: str | None = None) -> Steps[Rewarded]:
+    def reward(self, decision_id: str, body: Mapping[str, Any], key: str | None = None) -> "Steps[Rewarded]":
         """Send a reward or a reaction, unless it is of a fallback.
 
         Raises:
             CircuitOpenError: the service is left alone for now.
             ProblemError, NoAnswerError: how it ended.
         """
+        from bandstand_client.learning_answers import Rewarded
+
         withheld = find_withheld_reason(decision_id)
         if withheld is not None:
             self.withhold(withheld)
@@ -269,6 +240,8 @@ class Core:
         withheld = find_withheld_reason(decision_id)
         if withheld is not None:
             self.withhold(withheld)
+            from bandstand_client.learning_answers import TurnTaken
+
             return TurnTaken(reason=withheld, decision_id=decision_id)
         call = build_reward(decision_id, {**body, "wait": True} if wait else body, _parse_turn_answer)
         if wait:  # an LLM may take its time, and that says nothing of the service
@@ -285,13 +258,15 @@ class Core:
         if not isinstance(outcome, Reply):
             failure = outcome or Failure("broken-off", "nothing was sent")
             self._record_failure(call, 0.0)
-            raise _ERRORS[failure.kind](failure.text)
+            raise ERRORS[failure.kind](failure.text)
         if not _OK <= outcome.status < _REDIRECT:
             retry_after_s = parse_retry_after(outcome.retry_after, time.time)
             if outcome.status >= _BROKEN or outcome.status == _TOO_MANY:
                 self._record_failure(call, retry_after_s)
             else:
                 self._record_success(call)
+            from bandstand_client.problems import parse_problem
+
             raise parse_problem(outcome.status, outcome.content, retry_after_s)
         self._record_success(call)
         try:
@@ -367,25 +342,6 @@ def build_reward(
     return Call("POST", "/reward", "/reward", parse, content, idempotency_key=key or make_id(), counted=True)
 
 
-def name_outcome(error: BandstandError) -> str:
-    """One word for how a call ended."""
-    if isinstance(error, NoAnswerError):
-        return error.outcome
-    if isinstance(error, ProblemError):
-        return error.code or f"status-{error.status}"
-    return "unexpected-answer"
-
-
-def name_failure(error: Exception) -> Failure:
-    """What an HTTP library's exception means, in words; the exception itself holds the request, and goes no further."""
-    text = f"{type(error).__name__}: {error}".removesuffix(": ")
-    if isinstance(error, (httpx.TimeoutException, TimeoutError)):
-        return Failure("deadline", text)
-    if isinstance(error, (httpx.ConnectError, httpx.UnsupportedProtocol)):
-        return Failure("unreachable", text)
-    return Failure("broken-off", text)
-
-
 def _parse_url(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
@@ -410,57 +366,11 @@ def _parse_content(call: Call[Any], reply: Reply) -> Any:
         raise UnexpectedAnswerError(message) from None
 
 
-def _parse_scored(answer: Any, ids: list[str], asked_id: str) -> Scored:
-    picked = ids.index(answer["tip_id"])
-    decision_id = answer["decision_id"]
-    if decision_id not in {asked_id, None}:
-        raise ValueError("another decision than was asked for")
-    ranking = answer.get("ranking") or ()
-    return Scored(
-        id=asked_id if decision_id is not None else f"unlogged-{asked_id}",
-        picked=picked,
-        propensity=float(answer["propensity"]),
-        score=float(answer["score"]),
-        policy=str(answer["policy"]),
-        exploring=bool(answer["exploring"]),
-        ranking=tuple(parse_answer(RankedCandidate, each) for each in ranking),
-        fallback=None if decision_id is not None else "unlogged",
-        error=None,
-        extra={name: value for name, value in answer.items() if name not in _SCORE_FIELDS},
-    )
-
-
 def _parse_turn_answer(answer: Any) -> Any:
     if isinstance(answer, dict) and "status" in answer:
         from bandstand_client.answers import Judgement
 
-        return parse_answer(Judgement, answer)
-    return parse_answer(TurnTaken, answer)
+        return build_parser(Judgement)(answer)
+    from bandstand_client.learning_answers import TurnTaken
 
-
-def _find_fallback_reason(error: BandstandError) -> FallbackReason | None:
-    """What to call a score without an answer; None where the caller must hear of it."""
-    if isinstance(error, UnreachableError):
-        return "unreachable"
-    if isinstance(error, BrokenOffError):
-        return "broken-off"
-    if isinstance(error, NoAnswerError):
-        return "deadline"
-    if isinstance(error, ProblemError):
-        if error.status in {_UNAVAILABLE, _TOO_MANY}:
-            return "overloaded"
-        return "failed" if error.status >= _BROKEN else None
-    return "failed"
-
-
-def _build_trace_headers() -> list[tuple[bytes, bytes]]:
-    """The headers that carry a trace on, where the product uses opentelemetry."""
-    if "opentelemetry" not in sys.modules:
-        return []
-    try:
-        from opentelemetry import propagate
-    except ImportError:
-        return []
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier)
-    return [(name.lower().encode(), value.encode()) for name, value in carrier.items()]
+    return build_parser(TurnTaken)(answer)

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from bandstand_client.call import Call
-from bandstand_client.core import Core, Steps, name_outcome
+from bandstand_client.core import Core
 from bandstand_client.errors import BandstandError, OutboxError, ProblemError
 from bandstand_client.events import Event, send_event
 from bandstand_client.outbox_queue import Parcel, ParcelQueue
+from bandstand_client.outcome import Steps, name_outcome
 
 _LOG = logging.getLogger("bandstand_client.outbox")
 

@@ -1,6 +1,5 @@
 """Rewards in the background: accepted at once, sent until the service has them."""
 
-import asyncio
 import atexit
 import logging
 import ssl
@@ -15,17 +14,10 @@ from typing import Any, Literal, TypeVar
 
 import httpx
 
+from bandstand_client.aio_decision import AsyncDecision, AsyncDecisionRef
 from bandstand_client.call import encode_json
-from bandstand_client.core import Core, Steps
-from bandstand_client.decision import (
-    AsyncDecision,
-    AsyncDecisionRef,
-    Decision,
-    DecisionRef,
-    Dwell,
-    build_reaction,
-    build_turn,
-)
+from bandstand_client.core import Core
+from bandstand_client.decision import Decision, DecisionRef, Dwell, build_reaction, build_turn
 from bandstand_client.delivery import DeliveryWorker, Fate
 from bandstand_client.errors import OutboxClosedError, OutboxFullError
 from bandstand_client.events import Event, send_event
@@ -33,6 +25,7 @@ from bandstand_client.forks import watch_forks
 from bandstand_client.ids import make_id
 from bandstand_client.learning import Action, find_withheld_reason
 from bandstand_client.outbox_queue import FileQueue, MemoryQueue, ParcelQueue
+from bandstand_client.outcome import Steps
 from bandstand_client.sending import drive
 from bandstand_client.transport import DeadlineTransport
 
@@ -291,116 +284,6 @@ class Outbox:
     def _count(self, name: str, by: int = 1) -> None:
         with self._lock:
             self._counted[name] += by
-
-
-class AsyncOutbox:
-    """An :class:`Outbox` in a program with an event loop; a thread sends, and writes the file.
-
-    Example:
-        >>> decision = await client.score("ada", ["tea", "coffee"])
-        >>> async with client.outbox() as outbox:
-        ...     await outbox.react(decision, "done", dwell=45)
-        >>> (await decision.get_receipt()).reward.reward
-        1.0
-    """
-
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
-
-    async def __aenter__(self) -> "AsyncOutbox":
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    @property
-    def counts(self) -> OutboxCounts:
-        """What became of the rewards so far.
-
-        Example:
-            >>> async with client.outbox() as outbox:
-            ...     outbox.counts.waiting
-            0
-        """
-        return self._outbox.counts
-
-    async def reward(self, decision: AnyDecision, value: float) -> None:
-        """Accept a reward, from -1 to 1.
-
-        Raises:
-            OutboxFullError, OutboxClosedError, OutboxError: it was not accepted.
-
-        Example:
-            >>> decision = await client.score("ada", ["tea"])
-            >>> async with client.outbox() as outbox:
-            ...     await outbox.reward(decision, 0.5)
-            >>> (await decision.get_receipt()).reward.reward
-            0.5
-        """
-        if self._outbox.keeps_a_file:
-            await asyncio.to_thread(self._outbox.reward, decision, value)
-        else:
-            self._outbox.reward(decision, value)
-
-    async def react(self, decision: AnyDecision, action: Action, *, dwell: Dwell | None = None) -> None:
-        """Accept what the user did; ``done`` needs a dwell, in seconds.
-
-        Raises:
-            OutboxFullError, OutboxClosedError, OutboxError: it was not accepted.
-
-        Example:
-            >>> decision = await client.score("ada", ["tea"])
-            >>> async with client.outbox() as outbox:
-            ...     await outbox.react(decision, "dismiss")
-            >>> (await decision.get_receipt()).reward.reward
-            -1.0
-        """
-        if self._outbox.keeps_a_file:
-            await asyncio.to_thread(self._outbox.react, decision, action, dwell=dwell)
-        else:
-            self._outbox.react(decision, action, dwell=dwell)
-
-    async def turn(
-        self, decision: AnyDecision, query: str, answer: str, next_message: str, *, taxonomy: str | None = None
-    ) -> None:
-        """Accept a turn, for the judge to read.
-
-        Raises:
-            OutboxFullError, OutboxClosedError, OutboxError: it was not accepted.
-
-        Example:
-            >>> decision = await client.score("ada", ["tea"])
-            >>> async with client.outbox() as outbox:
-            ...     await outbox.turn(decision, "What now?", "Drink tea.", "Lovely, thank you!")
-            >>> outbox.counts.delivered
-            1
-        """
-        words = (query, answer, next_message)
-        if self._outbox.keeps_a_file:
-            await asyncio.to_thread(self._outbox.turn, decision, *words, taxonomy=taxonomy)
-        else:
-            self._outbox.turn(decision, *words, taxonomy=taxonomy)
-
-    async def flush(self, deadline: float | None = None) -> bool:
-        """Wait until nothing waits; False if some still does after ``deadline`` seconds.
-
-        Example:
-            >>> async with client.outbox() as outbox:
-            ...     await outbox.flush(10.0)
-            True
-        """
-        return await asyncio.to_thread(self._outbox.flush, deadline)
-
-    async def aclose(self, deadline: float | None = None) -> None:
-        """Flush, and take no more. What a file still holds stays in it; what memory holds is dropped, and counted.
-
-        Example:
-            >>> outbox = client.outbox()
-            >>> await outbox.aclose()
-        """
-        await asyncio.to_thread(self._outbox.close, deadline)
 
 
 def _close_at_exit(alive: "weakref.ref[Outbox]") -> None:

@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from functools import partial
 from typing import Any, TypeVar, Union
 
 Reader = Callable[[Any], Any]
@@ -54,15 +55,6 @@ def parse_answer(kind: type[A], value: Any) -> A:
     return kind(**known, extra=types.MappingProxyType(extra)) if extra else kind(**known)
 
 
-def build_parser(kind: type[A]) -> Callable[[Any], A]:
-    """Make the function that reads answers of a kind."""
-
-    def parse(value: Any) -> A:
-        return parse_answer(kind, value)
-
-    return parse
-
-
 def _build_readers(kind: type[Answer]) -> dict[str, tuple[Reader, bool]]:
     readers = _READERS.get(kind)
     if readers is None:
@@ -85,7 +77,7 @@ def _build_reader(hint: Any) -> Reader:
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
         return _mapping(_build_reader(arguments[1]))
     if isinstance(hint, type) and issubclass(hint, Answer):
-        return build_parser(hint)
+        return partial(parse_answer, hint)
     return _SCALARS.get(hint, _read_as_it_is)
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import httpx
 
-from bandstand_client.core import Attempt, Failure, Outcome, Reply, Steps, name_failure
+from bandstand_client.outcome import Attempt, Failure, Outcome, Reply, Steps, name_failure
 
 T = TypeVar("T")
 

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bandstand_client.aio_areas.sender import AsyncSender
-from bandstand_client.call import LONG_S, build_post
+from bandstand_client.call import LONG_S, build_parser, build_post
 from bandstand_client.lazy import LazyModule
-from bandstand_client.reading import build_parser
 
 if TYPE_CHECKING:
     from bandstand_client import answers

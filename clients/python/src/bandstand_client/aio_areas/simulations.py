@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bandstand_client.aio_areas.sender import AsyncSender
-from bandstand_client.call import build_delete, build_get, build_post, read_nothing
+from bandstand_client.call import build_delete, build_get, build_parser, build_post, read_nothing
 from bandstand_client.lazy import LazyModule
-from bandstand_client.reading import build_parser
 
 if TYPE_CHECKING:
     from bandstand_client import answers

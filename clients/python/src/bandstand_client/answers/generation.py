@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bandstand_client.learning import RankedCandidate
+from bandstand_client.learning_answers import RankedCandidate
 from bandstand_client.reading import Answer
 
 

@@ -7,9 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from bandstand_client.areas.sender import Sender
-from bandstand_client.call import LONG_S, build_get, build_post, to_text
+from bandstand_client.call import LONG_S, build_get, build_parser, build_post, to_text
 from bandstand_client.lazy import LazyModule
-from bandstand_client.reading import build_parser
 
 if TYPE_CHECKING:
     from bandstand_client import answers

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bandstand_client.areas.sender import Sender
-from bandstand_client.call import Call, build_get
+from bandstand_client.call import Call, build_get, build_parser
 from bandstand_client.lazy import LazyModule
-from bandstand_client.reading import build_parser
 
 if TYPE_CHECKING:
     from bandstand_client import answers
