@@ -275,7 +275,7 @@ def _members(users: int, rounds: int = 12) -> dict[str, RidgeState]:
 
 
 def test_over_blocks_users_teach_each_other_block_by_block() -> None:
-    policy = LinUCB("mine", PER_COLOUR, {"prior": "population"})
+    policy = LinUCB("mine", PER_COLOUR, {"prior": "auto"})
     shared = policy.fit_prior(_members(30)).get_prior("a stranger")
     assert isinstance(shared, DisjointPrior)
     red, green, *untried = shared.blocks
@@ -288,7 +288,7 @@ def test_over_blocks_users_teach_each_other_block_by_block() -> None:
 
 
 def test_over_blocks_few_users_own_rewards_are_left_out_and_one_has_the_blocks_own_prior() -> None:
-    policy = LinUCB("mine", PER_COLOUR, {})
+    policy = LinUCB("mine", PER_COLOUR, {"prior": "auto"})
     few = _members(4)
     learnt = policy.fit_prior(few)
     assert set(learnt.leave_one_out) == set(few)

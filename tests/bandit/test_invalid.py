@@ -260,7 +260,7 @@ LINUCB = {"kind": "linucb", "schema": "tips-5"}
         (
             {"policies": {"p": {**LINUCB, "prior": True}}},
             "policies.p.prior",
-            "unknown 'True'; allowed: auto, standard, population",
+            "unknown 'True'; allowed: standard, population, auto",
         ),
         (
             {"policies": {"p": {**LINUCB, "half_life": -1}}},

@@ -63,7 +63,11 @@ def test_a_retry_sends_the_same_bytes_under_the_same_ids() -> None:
     assert client.stats("ada").reward_count == 1
 
 
-@pytest.mark.parametrize("call", [lambda c: c.generate("ada"), lambda c: c.start_simulation(["first-v1"])])
+@pytest.mark.parametrize(
+    "call",
+    [lambda c: c.generate("ada"), lambda c: c.start_simulation(["first-v1"])],
+    ids=["generate", "start_simulation"],
+)
 def test_what_may_not_happen_twice_is_not_sent_twice(call: Callable[[Bandstand], Any]) -> None:
     flaky = Flaky(httpx.ReadError("lost"))
     with pytest.raises(BrokenOffError):

@@ -111,11 +111,12 @@ class FrontController:
         request_id = self._resolve_request_id(headers)
         client = ANONYMOUS
         _, name, *rest = path.split("/")
-        route = f"/{name}/{{policy}}" if rest else f"/{name}"
+        route = "unmatched"
         try:
             client = self._access.authorize(headers, "serve")
             query = validate_query(query_string) if query_string else b""
             policy = decode_segment(rest[0]) if rest else None
+            route = f"/{name}/{{policy}}" if rest else f"/{name}"
             content = await read_body()
             self._admission.start_light_request()
             try:

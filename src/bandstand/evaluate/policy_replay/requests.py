@@ -40,7 +40,7 @@ class LoggedRequest(NamedTuple):
             features = [read_features(each) for each in candidates]
         except (ValueError, LookupError, TypeError, AttributeError):
             raise EvaluationError(f"{location}: not a score request") from None
-        if not features or not all(isinstance(each, dict) for each in (context, *features)):
+        if not features or not all(isinstance(each, Mapping) for each in (context, *features)):
             raise EvaluationError(f"{location}: not a score request")
         return cls(location, context, features)
 

@@ -193,6 +193,7 @@ def _show_deployment(deployment: FakeDeployment) -> dict[str, Any]:
                 if each
             },
         },
+        "memory": {},
         "loop": {
             "all": _show_condition(decisions),
             "policies": conditions,
