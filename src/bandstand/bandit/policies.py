@@ -391,8 +391,7 @@ KINDS: Mapping[str, type[Policy]] = {
 
 _COLD_STEPS = 60
 _EMPTY = "the list of candidates is empty"
-_DRAWS = 128
-_BANK = 4096
+_DRAWS, _BANK = 128, 4096
 
 
 @lru_cache

@@ -25,10 +25,8 @@ RECOMPUTED_DIMENSION = 16
 REFRESH_AFTER = 128
 """Rank-one updates before a posterior is recomputed from the sums, which bounds what rounding piles up."""
 
-_LARGEST_SUM = 1e150
-_ILL_CONDITIONED = 1e8
-_RESIDUE = 1e-6
-_SYMMETRY = 1e-9
+_LARGEST_SUM, _ILL_CONDITIONED = 1e150, 1e8
+_RESIDUE, _SYMMETRY = 1e-6, 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -31,8 +31,7 @@ from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
 from bandstand.store.records import Reward
 
-_PAGE_SIZE = 1000
-_MAX_LINEAGE = 100
+_PAGE_SIZE, _MAX_LINEAGE = 1000, 100
 
 log = structlog.get_logger("bandstand")
 
@@ -42,7 +41,7 @@ class _Pool:
 
     Attributes:
         generation: how often the prior was learned; 0 for never.
-        learned_from: the users it was learned from, some of whom may have left the reservoir since.
+        learned_from: the users it was learned from; some may have left the reservoir since.
         learned_seq: the newest event that the prior knows.
         seq: the newest event that the reservoir knows.
         new_rewards: rewards of users in the reservoir since the last refresh.
@@ -395,9 +394,6 @@ def _update_reservoir(pool: _Pool, profile: Profile) -> bool:
 
 def _delete_files(files: PriorFiles, kept_policies: set[str], user_id: str) -> int:
     """Delete the files that name a user, but for the policies in ``kept_policies``; returns how many went."""
-    named = 0
-    for name in files.list_policies() - kept_policies:
-        document = files.read(name)
-        if document is not None and user_id in {*document.get("members", ()), *document.get("former", ())}:
-            named += files.delete(name)
-    return named
+    documents = ((name, files.read(name) or {}) for name in files.list_policies() - kept_policies)
+    named = [name for name, it in documents if user_id in {*it.get("members", ()), *it.get("former", ())}]
+    return sum(files.delete(name) for name in named)

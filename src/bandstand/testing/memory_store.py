@@ -1,7 +1,6 @@
 """The memory store: a reference model of what a store promises, for tests; it lives as long as its process."""
 
 import secrets
-from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from itertools import islice
 from time import time
@@ -41,6 +40,7 @@ from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.testing.memory_events import MemoryEvents
+from bandstand.testing.memory_selection import select_rewards
 from bandstand.testing.memory_turns import MemoryTurns
 
 
@@ -147,29 +147,7 @@ class MemoryStore(Store):
 
     async def select_rewards(self, selection: Selection) -> SelectedRewards:
         """The rewards that an operator means, and what of them can be taken back."""
-        if selection.decision_id is not None and selection.decision_id not in self._events.decisions:
-            raise UnknownDecisionError("no such decision")
-        meant = [
-            (user, reward)
-            for user in self._events.users.values()
-            for reward in user.rewards
-            if (selection.decision_id is None or reward.decision_id == selection.decision_id)
-            and (selection.client is None or reward.client == selection.client)
-            and (selection.judge_version is None or self._turns.is_judged_by(reward, selection.judge_version))
-            and (selection.since is None or reward.ts >= selection.since)
-            and (selection.until is None or reward.ts < selection.until)
-        ]
-        taught = [(user, reward) for user, reward in meant if reward.applied]
-        not_revoked = [(user, reward) for user, reward in taught if reward.seq not in user.revoked]
-        revocable = [reward for user, reward in not_revoked if reward.seq > user.profile.reset_seq]
-        return SelectedRewards(
-            revocable=sorted(reward.seq for reward in revocable),
-            users=len({reward.user_id for reward in revocable}),
-            policies=dict(sorted(Counter(reward.policy.name for reward in revocable).items())),
-            revoked_before=len(taught) - len(not_revoked),
-            forgotten=len(not_revoked) - len(revocable),
-            never_taught=len(meant) - len(taught),
-        )
+        return select_rewards(self._events, self._turns, selection)
 
     async def has_revocations_since(self, seq: int) -> bool:
         """Whether anything was taken back after the event ``seq``."""
