@@ -13,7 +13,7 @@ READS = "import sys; sys.stdout.write('up\\n'); sys.stdout.flush(); sys.stdin.re
 NEVER_ENDS = "import sys, time; sys.stdout.write('up\\n'); sys.stdout.flush(); time.sleep(600)"
 
 
-async def started(code: str) -> asyncio.subprocess.Process:
+async def start_process(code: str) -> asyncio.subprocess.Process:
     process = await start_idle_child([sys.executable, "-c", code], stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     assert await asyncio.wait_for(process.stdout.readline(), 60) == b"up\n"
@@ -21,7 +21,7 @@ async def started(code: str) -> asyncio.subprocess.Process:
 
 
 async def test_it_has_the_lowest_priority_and_ends_with_its_input() -> None:
-    process = await started(READS)
+    process = await start_process(READS)
     assert os.getpriority(os.PRIO_PROCESS, process.pid) == 19
     if sys.platform == "linux":
         assert os.sched_getscheduler(process.pid) == os.SCHED_IDLE
@@ -34,7 +34,7 @@ async def test_it_has_the_lowest_priority_and_ends_with_its_input() -> None:
 
 async def test_one_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_process, "STOP_TIMEOUT_S", 0.05)
-    process = await started(NEVER_ENDS)
+    process = await start_process(NEVER_ENDS)
     close_input(process)
     assert await wait_or_kill(process) == -9
 

@@ -9,7 +9,7 @@ import pytest_asyncio
 import structlog
 
 from bandstand.api.asgi.logs import configure_logging
-from tests.api.given import Service, serving
+from tests.api.given import Service, run_service
 
 
 @pytest.fixture(autouse=True)
@@ -26,19 +26,19 @@ def _logs_as_served() -> Iterator[None]:
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Service]:
     """A service without keys, with the settings that ship."""
-    async with serving(tmp_path / "state") as running:
+    async with run_service(tmp_path / "state") as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     """The same, one for all tests of a module, for requests that leave no trace; theirs must be the module's loop."""
-    async with serving(tmp_path_factory.mktemp("shared")) as running:
+    async with run_service(tmp_path_factory.mktemp("shared")) as running:
         yield running
 
 
 @pytest.fixture
 async def v1(tmp_path: Path) -> AsyncIterator[Service]:
     """A service pinned to the contract's own policy."""
-    async with serving(tmp_path / "v1", active_policy="linucb-v1") as running:
+    async with run_service(tmp_path / "v1", active_policy="linucb-v1") as running:
         yield running

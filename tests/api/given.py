@@ -64,26 +64,26 @@ class Service:
     async def score(self, user_id: str = "ada", *, policy: str | None = None, **fields: Any) -> dict[str, Any]:
         """A pick, from two candidates unless others are given."""
         path = "/score" if policy is None else f"/score/{policy}"
-        return answered(await self.post(path, {"user_id": user_id, "candidates": TWO, **fields}))
+        return read_ok(await self.post(path, {"user_id": user_id, "candidates": TWO, **fields}))
 
     async def reward(self, *, policy: str | None = None, **fields: Any) -> dict[str, Any]:
         """What came of a reward."""
-        return answered(await self.post("/reward" if policy is None else f"/reward/{policy}", fields))
+        return read_ok(await self.post("/reward" if policy is None else f"/reward/{policy}", fields))
 
-    async def teach(self, user_id: str = "ada", *, policy: str | None = None, **fields: Any) -> dict[str, Any]:
+    async def reward_legacy(self, user_id: str = "ada", *, policy: str | None = None, **fields: Any) -> dict[str, Any]:
         """What came of a reward in the contract's own form."""
         return await self.reward(
             policy=policy, **{"user_id": user_id, "tip_id": "tip-1", "reward": 1.0, "features": FEATURES, **fields}
         )
 
     async def stats(self, user_id: str = "ada", policy: str | None = None) -> dict[str, Any]:
-        return answered(await self.get(f"/stats/{f'{policy}/' if policy else ''}{segment(user_id)}"))
+        return read_ok(await self.get(f"/stats/{f'{policy}/' if policy else ''}{encode_segment(user_id)}"))
 
     async def receipt(self, decision_id: str) -> dict[str, Any]:
-        return answered(await self.get(f"/decisions/{segment(decision_id)}"))
+        return read_ok(await self.get(f"/decisions/{encode_segment(decision_id)}"))
 
     async def history(self, user_id: str = "ada") -> list[dict[str, Any]]:
-        answer = answered(await self.get("/features", user_id=user_id))
+        answer = read_ok(await self.get("/features", user_id=user_id))
         assert answer["user_id"] == user_id
         return list(answer["history"])
 
@@ -135,12 +135,12 @@ class Service:
         return Answer(start["status"], list(start["headers"]), b"".join(message["body"] for message in rest))
 
 
-def segment(text: str) -> str:
+def encode_segment(text: str) -> str:
     """Any text as one segment of a path; dots too, which clients otherwise take for a way up."""
     return quote(text, safe="").replace(".", "%2E")
 
 
-def answered(response: httpx.Response) -> dict[str, Any]:
+def read_ok(response: httpx.Response) -> dict[str, Any]:
     """The JSON of a response that must be a 200."""
     assert response.status_code == 200, response.text
     answer = response.json()
@@ -148,7 +148,7 @@ def answered(response: httpx.Response) -> dict[str, Any]:
     return answer
 
 
-def problem(response: httpx.Response | Answer, status: int, code: str, *fields: str) -> dict[str, Any]:
+def read_problem(response: httpx.Response | Answer, status: int, code: str, *fields: str) -> dict[str, Any]:
     """The problem of a response that must be just this one, about just these fields."""
     if isinstance(response, httpx.Response):
         response = Answer(response.status_code, response.headers.raw, response.content)
@@ -174,7 +174,7 @@ async def lifespan(app: ASGIApp) -> AsyncIterator[None]:
     orders: asyncio.Queue[Message] = asyncio.Queue()
     answers: asyncio.Queue[Message] = asyncio.Queue()
     scope: Scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}
-    life = asyncio.create_task(_live(app, scope, orders, answers))
+    life = asyncio.create_task(_run_lifespan(app, scope, orders, answers))
     try:
         orders.put_nowait({"type": "lifespan.startup"})
         if (await answers.get())["type"] != "lifespan.startup.complete":
@@ -187,7 +187,9 @@ async def lifespan(app: ASGIApp) -> AsyncIterator[None]:
         life.cancel()
 
 
-async def _live(app: ASGIApp, scope: Scope, orders: asyncio.Queue[Message], answers: asyncio.Queue[Message]) -> None:
+async def _run_lifespan(
+    app: ASGIApp, scope: Scope, orders: asyncio.Queue[Message], answers: asyncio.Queue[Message]
+) -> None:
     await app(scope, orders.get, answers.put)
 
 
@@ -207,7 +209,7 @@ async def client_of(app: ASGIApp, **headers: str) -> AsyncIterator[Service]:
 
 
 @asynccontextmanager
-async def serving(
+async def run_service(
     state_dir: Path, *, key: str | None = None, hot_path: bool = True, **settings: Any
 ) -> AsyncIterator[Service]:
     """A running service over a state directory; ``key`` is the secret its client sends."""

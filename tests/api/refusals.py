@@ -19,11 +19,11 @@ class Refusal(NamedTuple):
     fields: tuple[str, ...]
 
 
-def candidate(features: str = "{}", identifier: str = '"tip-1"', more: str = "") -> str:
+def build_candidate(features: str = "{}", identifier: str = '"tip-1"', more: str = "") -> str:
     return f'{{"id": {identifier}, "content": "{CANARY}", "source": "task", "features": {features}{more}}}'
 
 
-def score(candidates: str = candidate(), user: str = '"ada"', more: str = "") -> str:
+def score(candidates: str = build_candidate(), user: str = '"ada"', more: str = "") -> str:
     return f'{{"user_id": {user}, "candidates": [{candidates}]{more}}}'
 
 
@@ -40,7 +40,7 @@ _NO_IDS = ['""', f'"{CANARY * 43}"', '"a\\u0000b"', '"a\\nb"', '"\\u007f"', '"\\
 _VALUES: list[tuple[str, str, str, list[str]]] = [
     # path, body with one value left open, field, values that do not fit there
     ("/score", score(user="%s"), "user_id", _NO_IDS),
-    ("/score", score(candidate(identifier="%s")), "candidates.0.id", _NO_IDS),
+    ("/score", score(build_candidate(identifier="%s")), "candidates.0.id", _NO_IDS),
     ("/score", score(more=', "decision_id": %s'), "decision_id", _NO_IDS),
     ("/score", score(more=', "ranking": %s'), "ranking", ["1", '"true"', "null"]),
     ("/score", score(more=', "context": %s'), "context", ["null", "[]", "1", _STRING]),
@@ -48,22 +48,27 @@ _VALUES: list[tuple[str, str, str, list[str]]] = [
     ("/score", score(more=', "context": {"day_of_week": %s}'), "context.day_of_week", [*_NO_INTEGERS, "7", "-1"]),
     (
         "/score",
-        score(candidate('{"hour_of_day": %s}')),
+        score(build_candidate('{"hour_of_day": %s}')),
         "candidates.0.features.hour_of_day",
         [*_NO_INTEGERS, "24", "-1"],
     ),
-    ("/score", score(candidate('{"priority": %s}')), "candidates.0.features.priority", [*_NO_INTEGERS, "0", "5"]),
-    ("/score", score(candidate('{"task_age_days": %s}')), "candidates.0.features.task_age_days", _NO_NUMBERS + _HUGE),
+    ("/score", score(build_candidate('{"priority": %s}')), "candidates.0.features.priority", [*_NO_INTEGERS, "0", "5"]),
     (
         "/score",
-        score(candidate('{"is_overdue": %s}')),
+        score(build_candidate('{"task_age_days": %s}')),
+        "candidates.0.features.task_age_days",
+        _NO_NUMBERS + _HUGE,
+    ),
+    (
+        "/score",
+        score(build_candidate('{"is_overdue": %s}')),
         "candidates.0.features.is_overdue",
         ["0", "1", '"true"', "null", _STRING],
     ),
-    ("/score", score(candidate("%s")), "candidates.0.features", ["null", "[]", "1", _STRING]),
-    ("/score", score(candidate(more=', "content": %s')), "candidates.0.content", ["1", "null", "[]"]),
-    ("/score", score(candidate(more=', "source": %s')), "candidates.0.source", ["1", "null", "[]"]),
-    ("/score", score(candidate(more=', "source_id": %s')), "candidates.0.source_id", ["1", "true", "[]"]),
+    ("/score", score(build_candidate("%s")), "candidates.0.features", ["null", "[]", "1", _STRING]),
+    ("/score", score(build_candidate(more=', "content": %s')), "candidates.0.content", ["1", "null", "[]"]),
+    ("/score", score(build_candidate(more=', "source": %s')), "candidates.0.source", ["1", "null", "[]"]),
+    ("/score", score(build_candidate(more=', "source_id": %s')), "candidates.0.source_id", ["1", "true", "[]"]),
     ("/score", score("%s"), "candidates.0", ["null", "1", _STRING, "[]"]),
     ("/score", '{"user_id": "ada", "candidates": %s}', "candidates", ["null", "[]", "{}", _STRING]),
     ("/reward", reward('"features": {}, "reward": %s'), "reward", [*_NO_NUMBERS, *_HUGE, "1.01", "-1.01", "1e300"]),
@@ -91,7 +96,7 @@ _VALUES: list[tuple[str, str, str, list[str]]] = [
 ]
 
 _SAME_ESCAPED = '"\\u0074ip-1"'
-_MANY = ", ".join(candidate(identifier=f'"tip-{number}"') for number in range(1001))
+_MANY = ", ".join(build_candidate(identifier=f'"tip-{number}"') for number in range(1001))
 
 _BODIES: list[tuple[str, bytes, tuple[str, ...]]] = [
     ("no body", b"", ("body",)),
@@ -119,10 +124,10 @@ _BODIES: list[tuple[str, bytes, tuple[str, ...]]] = [
     ("Infinity where nobody looks", score(more=', "x": {"y": [-Infinity]}').encode(), ("body",)),
     ("nothing", b"{}", ("user_id", "candidates")),
     ("1,001 candidates", score(_MANY).encode(), ("candidates",)),
-    ("the same id twice", score(f"{candidate()}, {candidate()}").encode(), ("candidates",)),
+    ("the same id twice", score(f"{build_candidate()}, {build_candidate()}").encode(), ("candidates",)),
     (
         "the same id twice, escaped",
-        score(f"{candidate()}, {candidate(identifier=_SAME_ESCAPED)}").encode(),
+        score(f"{build_candidate()}, {build_candidate(identifier=_SAME_ESCAPED)}").encode(),
         ("candidates",),
     ),
     (
@@ -132,7 +137,7 @@ _BODIES: list[tuple[str, bytes, tuple[str, ...]]] = [
     ),
     (
         "two faults",
-        score(candidate('{"priority": 9}'), user='""').encode(),
+        score(build_candidate('{"priority": 9}'), user='""').encode(),
         ("user_id", "candidates.0.features.priority"),
     ),
 ]

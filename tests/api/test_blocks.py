@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.given import Service, serving
+from tests.api.given import Service, run_service
 
 DEFINITION = """
 [schemas.colours]
@@ -44,7 +44,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
     return {"bandstand_config": config, "active_policy": "shop-v1"}
 
 
-async def _teach(service: Service, rounds: int) -> None:
+async def _teach_colours(service: Service, rounds: int) -> None:
     """Green is wanted in the morning, blue in the evening."""
     for number in range(rounds):
         hour, wanted = ((8, "green"), (20, "blue"))[number % 2]
@@ -53,15 +53,15 @@ async def _teach(service: Service, rounds: int) -> None:
         assert (await service.reward(decision_id=scored["decision_id"], reward=liked))["applied"]
 
 
-async def _wanted(service: Service) -> list[str]:
+async def _list_picks(service: Service) -> list[str]:
     asked = [await service.score(candidates=CANDIDATES, context={"hour_of_day": hour}) for hour in (8, 20)]
     return [scored["tip_id"] for scored in asked]
 
 
 async def test_each_arm_has_weights_of_its_own(tmp_path: Path, settings: dict[str, Any]) -> None:
-    async with serving(tmp_path / "state", **settings) as service:
-        await _teach(service, 40)
-        assert await _wanted(service) == ["green", "blue"]
+    async with run_service(tmp_path / "state", **settings) as service:
+        await _teach_colours(service, 40)
+        assert await _list_picks(service) == ["green", "blue"]
         stats = await service.stats()
         theta = dict(zip(stats["feature_labels"], stats["theta"], strict=True))
         assert list(theta)[:4] == ["red:intercept", "red:hour_sin", "red:hour_cos", "green:intercept"]
@@ -75,21 +75,21 @@ async def test_what_each_arm_was_taught_survives_restarts_and_lost_documents(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     state = tmp_path / "state"
-    async with serving(state, **settings) as service:
-        await _teach(service, 12)
+    async with run_service(state, **settings) as service:
+        await _teach_colours(service, 12)
         taught = (await service.stats())["theta"]
-    async with serving(state, **settings) as service:
+    async with run_service(state, **settings) as service:
         assert (await service.stats())["theta"] == pytest.approx(taught, abs=1e-12)
-        await _teach(service, 6)
+        await _teach_colours(service, 6)
         taught = (await service.stats())["theta"]
     for document in (state / "users").glob("??/*.json"):
         document.unlink()
-    async with serving(state, **settings) as service:
+    async with run_service(state, **settings) as service:
         assert (await service.stats())["theta"] == pytest.approx(taught, abs=1e-9)
 
 
 async def test_a_legacy_reward_teaches_the_block_it_names(tmp_path: Path, settings: dict[str, Any]) -> None:
-    async with serving(tmp_path / "state", **settings) as service:
+    async with run_service(tmp_path / "state", **settings) as service:
         await service.reward(user_id="ada", tip_id="x", reward=1.0, features={"hour_of_day": 8, "colour": "blue"})
         stats = await service.stats()
         theta = dict(zip(stats["feature_labels"], stats["theta"], strict=True))
@@ -101,7 +101,7 @@ async def test_a_legacy_reward_teaches_the_block_it_names(tmp_path: Path, settin
 
 
 async def test_the_history_shows_the_raw_values(tmp_path: Path, settings: dict[str, Any]) -> None:
-    async with serving(tmp_path / "state", **settings) as service:
+    async with run_service(tmp_path / "state", **settings) as service:
         await service.score(candidates=CANDIDATES[1:2])
         (scored,) = await service.history()
         assert scored["features"] == {"hour_of_day": 12, "colour": "green"}

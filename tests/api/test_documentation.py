@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bandstand.api.problems import STATUS
-from tests.api.given import Service, answered
+from tests.api.given import Service, read_ok
 
 DOCS = Path(__file__).parents[2] / "docs"
 ANYWHERE = {
@@ -25,22 +25,22 @@ ANYWHERE = {
 NO_ROUTE_S_OWN = {"not-found", "method-not-allowed", "client-gone"}
 
 
-def page(name: str) -> str:
+def read_page(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
 
 
-def sections() -> dict[str, str]:
+def read_sections() -> dict[str, str]:
     """The text of each route's section by its heading, METHOD and path."""
     parts = re.split(
         r"^### `([A-Z]+ /\S*)`$",
-        re.split(r"^## ", page("api.md"), maxsplit=1, flags=re.MULTILINE)[1],
+        re.split(r"^## ", read_page("api.md"), maxsplit=1, flags=re.MULTILINE)[1],
         flags=re.MULTILINE,
     )
     return {heading: text.partition("\n## ")[0] for heading, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 async def operations_of(service: Service) -> dict[str, dict[str, Any]]:
-    document = answered(await service.get("/openapi.json"))
+    document = read_ok(await service.get("/openapi.json"))
     return {
         f"{method.upper()} {path}": operation
         for path, operations in document["paths"].items()
@@ -49,7 +49,7 @@ async def operations_of(service: Service) -> dict[str, dict[str, Any]]:
 
 
 async def test_every_route_has_its_section_with_its_role_and_its_errors(service: Service) -> None:
-    documented, served = sections(), await operations_of(service)
+    documented, served = read_sections(), await operations_of(service)
     assert set(documented) == set(served)
     for route, operation in served.items():
         text = " ".join(documented[route].split())
@@ -60,8 +60,8 @@ async def test_every_route_has_its_section_with_its_role_and_its_errors(service:
 
 
 async def test_every_field_of_a_request_or_an_answer_is_named_in_its_section(service: Service) -> None:
-    documented = sections()
-    schemas = answered(await service.get("/openapi.json"))["components"]["schemas"]
+    documented = read_sections()
+    schemas = read_ok(await service.get("/openapi.json"))["components"]["schemas"]
     for route, names in {
         "POST /score": ("ScoreRequest", "Context", "ScoreResponse", "Ranked", "Candidate"),
         "POST /reward": ("RewardRequest", "Reaction", "RewardResponse"),
@@ -84,7 +84,7 @@ async def test_every_field_of_a_request_or_an_answer_is_named_in_its_section(ser
 
 
 def test_every_error_has_its_row_with_its_status_its_meaning_and_what_to_do() -> None:
-    rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \| (.+) \| (.+) \|$", page("errors.md"), flags=re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \| (.+) \| (.+) \|$", read_page("errors.md"), flags=re.MULTILINE)
     assert {code: int(status) for code, status, _, _ in rows} == {
         error.code: status for error, (status, _) in STATUS.items()
     }
@@ -98,7 +98,7 @@ async def test_every_error_is_some_route_s(service: Service) -> None:
 
 
 async def test_the_problem_on_the_page_is_one_that_is_answered(service: Service) -> None:
-    (shown,) = re.findall(r"```json\n(.*?)```", page("api.md"), flags=re.DOTALL)
+    (shown,) = re.findall(r"```json\n(.*?)```", read_page("api.md"), flags=re.DOTALL)
     told = json.loads(shown)
     body = {"user_id": "ada", "context": {"hour_of_day": 24}, "candidates": [{"id": "t", "content": "", "source": ""}]}
     answer = (await service.post("/score", body, x_request_id=told["request_id"])).json()
@@ -107,11 +107,11 @@ async def test_the_problem_on_the_page_is_one_that_is_answered(service: Service)
 
 @pytest.mark.parametrize("name", ["api.md", "errors.md"])
 def test_every_link_leads_somewhere(name: str) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page(name)):
+    for target in re.findall(r"\]\(([^)#]+)\)", read_page(name)):
         assert target.startswith("https://") or (DOCS / target).exists(), target
 
 
 async def test_every_metric_is_on_the_page(service: Service) -> None:
     text = (await service.get("/metrics")).text
     for name in re.findall(r"^# TYPE (\w+?)(?:_total|_created)? ", text, flags=re.MULTILINE):
-        assert f"`{name}`" in page("api.md"), name
+        assert f"`{name}`" in read_page("api.md"), name

@@ -18,8 +18,8 @@ import pytest
 from bandstand.generate.parse import TIPS_SCHEMA
 from bandstand.llm.errors import ChatStatusError
 from bandstand.llm.providers.openai_compatible import OpenAICompatibleClient
-from tests.api.given import answered, problem, serving
-from tests.api.routes.test_generation import TASKS, TIPS, asked
+from tests.api.given import read_ok, read_problem, run_service
+from tests.api.routes.test_generation import TASKS, TIPS, build_request
 from tests.llm.given import request_of
 from tests.project.checkout import ROOT
 
@@ -116,9 +116,9 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 @pytest.mark.parametrize("model", ["tip-generator", "fenced"])
 async def test_tips_come_through(proxy: Proxy, tmp_path: Path, model: str) -> None:
     settings: dict[str, Any] = {"litellm_url": proxy.url, "litellm_master_key": KEY, "generate_model": model}
-    async with serving(tmp_path, **settings) as service:
-        answer = answered(await service.post("/generate", asked()))
-        picked = answered(await service.post("/recommend", asked()))
+    async with run_service(tmp_path, **settings) as service:
+        answer = read_ok(await service.post("/generate", build_request()))
+        picked = read_ok(await service.post("/recommend", build_request()))
     assert [(tip["id"], tip["content"], tip["source_id"]) for tip in answer["candidates"]] == [
         ("a", "Pay the rent now.", TASKS[0]["id"]),
         ("b", "Call her at noon.", TASKS[1]["id"]),
@@ -139,8 +139,8 @@ async def test_it_answers_whole_and_takes_all_that_we_send(proxy: Proxy) -> None
 
 async def test_a_chatty_model_is_corrected_and_then_given_up(proxy: Proxy, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"litellm_url": proxy.url, "litellm_master_key": KEY, "generate_model": "chatty"}
-    async with serving(tmp_path, **settings) as service:
-        problem(await service.post("/generate", asked()), 502, "gateway-not-json")
+    async with run_service(tmp_path, **settings) as service:
+        read_problem(await service.post("/generate", build_request()), 502, "gateway-not-json")
 
 
 @pytest.mark.parametrize("model", ["failing", "limited", "nobody-knows-it"])
@@ -151,8 +151,8 @@ async def test_its_errors_are_a_502_without_a_word_of_its_own(proxy: Proxy, tmp_
         "generate_model": model,
         "generate_deadline_s": 0.9,  # no time for a second try
     }
-    async with serving(tmp_path, **settings) as service:
-        told = problem(await service.post("/generate", asked()), 502, "gateway-error")
+    async with run_service(tmp_path, **settings) as service:
+        told = read_problem(await service.post("/generate", build_request()), 502, "gateway-error")
     assert "litellm" not in json.dumps(told).lower()
     assert KEY not in json.dumps(told)
 
@@ -165,15 +165,15 @@ async def test_an_error_carries_its_status(proxy: Proxy) -> None:
 
 
 async def test_a_wrong_key_is_a_502_too(proxy: Proxy, tmp_path: Path) -> None:
-    async with serving(tmp_path, litellm_url=proxy.url, litellm_master_key="sk-wrong") as service:
-        problem(await service.post("/generate", asked()), 502, "gateway-error")
+    async with run_service(tmp_path, litellm_url=proxy.url, litellm_master_key="sk-wrong") as service:
+        read_problem(await service.post("/generate", build_request()), 502, "gateway-error")
 
 
 async def test_once_it_is_gone_the_answer_is_a_503(proxy: Proxy, tmp_path: Path) -> None:
     """The last test of the module: the proxy is stopped in the middle of it."""
     settings: dict[str, Any] = {"litellm_url": proxy.url, "litellm_master_key": KEY, "generate_deadline_s": 0.9}
-    async with serving(tmp_path, **settings) as service:
-        answered(await service.post("/generate", asked()))
+    async with run_service(tmp_path, **settings) as service:
+        read_ok(await service.post("/generate", build_request()))
         proxy.stop()
-        problem(await service.post("/generate", asked()), 503, "gateway-unreachable")
+        read_problem(await service.post("/generate", build_request()), 503, "gateway-unreachable")
         assert (await service.score())["decision_id"]

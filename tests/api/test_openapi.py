@@ -17,8 +17,8 @@ from bandstand.api.problems import STATUS
 from bandstand.api.schemas.requests import Wire
 from bandstand.config.catalogue import load_catalogue
 from bandstand.config.settings import Settings
-from tests.api.given import TWO, Service, answered, problem, serving
-from tests.contract.server import started
+from tests.api.given import TWO, Service, read_ok, read_problem, run_service
+from tests.contract.server import start_server
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "docs" / "openapi.json"
@@ -28,7 +28,7 @@ Operation = tuple[str, str, dict[str, Any]]
 
 
 async def document_of(service: Service) -> dict[str, Any]:
-    return answered(await service.get("/openapi.json"))
+    return read_ok(await service.get("/openapi.json"))
 
 
 def operations_in(document: dict[str, Any]) -> list[Operation]:
@@ -121,7 +121,7 @@ async def test_every_example_of_a_decision_and_of_its_reward_is_answered_with_20
         operation = document["paths"][path]["post"]
         schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
         for example in examples_in(operation).values():
-            answer = answered(await service.post(path, example))
+            answer = read_ok(await service.post(path, example))
             validator(document, schema).validate(answer)
             assert answer.get("applied", True) not in (False, None)
 
@@ -144,7 +144,7 @@ async def test_what_is_looked_up_fits_its_schema(service: Service) -> None:
             for name in given:
                 target = target.replace(f"{{{name}}}", values[name])
             query = {name: values[name] for name in given if f"{{{name}}}" not in path}
-            answer = answered(await service.get(target, **query))
+            answer = read_ok(await service.get(target, **query))
             errors = validator(document, content["application/json"]["schema"]).iter_errors(answer)
             assert not [error.message for error in errors], path
             looked += 1
@@ -166,7 +166,7 @@ async def test_what_is_no_200_fits_the_schema_of_problems(service: Service) -> N
 async def test_an_erasure_fits_its_schema(service: Service) -> None:
     document = await document_of(service)
     await service.score()
-    answer = answered(await service.client.delete("/users/ada"))
+    answer = read_ok(await service.client.delete("/users/ada"))
     schema = document["paths"]["/users/{user_id}"]["delete"]["responses"]["200"]["content"]["application/json"]
     validator(document, schema["schema"]).validate(answer)
 
@@ -209,7 +209,7 @@ encoding = "flag"
 async def test_a_deployment_s_own_features_are_shown_and_held_to(tmp_path: Path) -> None:
     config = tmp_path / "shop.toml"
     config.write_text(SHOP, encoding="utf-8")
-    async with serving(tmp_path / "state", bandstand_config=config, active_policy="shop-v1") as service:
+    async with run_service(tmp_path / "state", bandstand_config=config, active_policy="shop-v1") as service:
         document = await document_of(service)
         schemas = document["components"]["schemas"]
         country, price = schemas["Context"]["properties"]["country"], schemas["Features"]["properties"]["price"]
@@ -234,7 +234,7 @@ async def test_a_deployment_s_own_features_are_shown_and_held_to(tmp_path: Path)
             response = await service.post("/score", body)
             assert request.is_valid(body) == (response.status_code == 200) == (at_fault is None), body
             if at_fault:
-                problem(response, 422, "invalid-request", at_fault)
+                read_problem(response, 422, "invalid-request", at_fault)
         answer = await service.score(candidates=[{**TWO[1], "features": {"price": 50}}], context={"country": "fr"})
         assert answer["policy"] == "shop-v1"
         receipt = await service.receipt(answer["decision_id"])
@@ -243,8 +243,8 @@ async def test_a_deployment_s_own_features_are_shown_and_held_to(tmp_path: Path)
         history = await service.history()
         assert history[-1]["features"] == {"price": 50, "country": "fr", "new": False}
         legacy = {"price": 50, "country": "fr", "hour_of_day": 9}
-        assert (await service.teach(features=legacy))["policy"] == "shop-v1"
-        problem(
+        assert (await service.reward_legacy(features=legacy))["policy"] == "shop-v1"
+        read_problem(
             await service.post(
                 "/reward", {"user_id": "ada", "tip_id": "t", "reward": 1, "features": {**legacy, "price": -1}}
             ),
@@ -274,7 +274,7 @@ CHECKS: Any = [
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with started(tmp_path_factory.mktemp("fuzzed") / "state", DURABILITY="process") as server:
+    with start_server(tmp_path_factory.mktemp("fuzzed") / "state", DURABILITY="process") as server:
         yield server.port
 
 

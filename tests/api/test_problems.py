@@ -21,8 +21,8 @@ from bandstand.errors import (
     StorageUnavailableError,
 )
 from bandstand.testing.memory_store import MemoryStore
-from tests.api.given import CANARY, TWO, Service, answered, app_over, client_of, problem, serving
-from tests.api.refusals import REFUSED, Refusal, candidate, score
+from tests.api.given import CANARY, TWO, Service, app_over, client_of, read_ok, read_problem, run_service
+from tests.api.refusals import REFUSED, Refusal, build_candidate, score
 
 CATALOGUE = load_catalogue(Settings())
 
@@ -32,7 +32,7 @@ CATALOGUE = load_catalogue(Settings())
 async def test_a_bad_request_is_refused_by_name(shared: Service, refusal: Refusal) -> None:
     headers = [(b"content-type", b"application/json")]
     answer = await shared.raw("POST", refusal.path.encode(), headers=headers, body=[refusal.body])
-    told = problem(answer, refusal.status, refusal.code, *refusal.fields)
+    told = read_problem(answer, refusal.status, refusal.code, *refusal.fields)
     assert ("errors" in told) == bool(refusal.fields)
     assert set(told) <= {"type", "title", "status", "detail", "request_id", "errors"}
     assert all(set(each) == {"field", "message"} and each["message"] for each in told.get("errors", []))
@@ -52,18 +52,18 @@ async def test_what_was_refused_left_no_trace(shared: Service) -> None:
 
 async def test_a_thousand_candidates_and_ids_of_256_characters_are_served(service: Service) -> None:
     names = [f"{number:04d}".rjust(256, "🦊") for number in range(1000)]
-    candidates = ", ".join(candidate(identifier=json.dumps(name)) for name in names)
+    candidates = ", ".join(build_candidate(identifier=json.dumps(name)) for name in names)
     answer = await service.post("/score", score(candidates, user=json.dumps("u" * 256)))
     assert answer.status_code == 413, "a kilobyte of id each is over a mebibyte altogether"
-    candidates = ", ".join(candidate(identifier=f'"{number:0256d}"') for number in range(1000))
+    candidates = ", ".join(build_candidate(identifier=f'"{number:0256d}"') for number in range(1000))
     answer = await service.post("/score", score(candidates, user=json.dumps("🦊" * 256)))
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["tip_id"]) == 256
 
 
 async def test_no_more_than_twenty_fields_are_named(service: Service) -> None:
-    bad = ", ".join(candidate('{"priority": 9}', f'"tip-{number}"') for number in range(1000))
-    told = problem(await service.post("/score", score(bad)), 422, "invalid-request")
+    bad = ", ".join(build_candidate('{"priority": 9}', f'"tip-{number}"') for number in range(1000))
+    told = read_problem(await service.post("/score", score(bad)), 422, "invalid-request")
     assert told["detail"].startswith("1000 fields not valid: candidates.0.features.priority: ")
     assert len(told["errors"]) == 20
 
@@ -98,7 +98,7 @@ async def test_another_method_is_a_405_that_names_those_allowed(
     if method == "HEAD":
         assert (answer.status, answer.body) == (405, b"")
     else:
-        problem(answer, 405, "method-not-allowed")
+        read_problem(answer, 405, "method-not-allowed")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ async def test_head_is_get_without_the_body(shared: Service, path: str) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 @pytest.mark.asyncio(loop_scope="module")
 async def test_another_path_is_a_404(shared: Service, method: str, target: bytes) -> None:
-    problem(await shared.raw(method, target), 404, "not-found")
+    read_problem(await shared.raw(method, target), 404, "not-found")
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ async def test_another_path_is_a_404(shared: Service, method: str, target: bytes
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_parameter_given_twice_is_a_422(shared: Service, method: str, target: bytes) -> None:
     for user in ("ada", "bob"):
-        await shared.teach(user)
-    problem(await shared.raw(method, target), 422, "invalid-request", "query")
-    users = answered(await shared.get("/users", limit=1000))["users"]
+        await shared.reward_legacy(user)
+    read_problem(await shared.raw(method, target), 422, "invalid-request", "query")
+    users = read_ok(await shared.get("/users", limit=1000))["users"]
     assert {each["user_id"] for each in users} >= {"ada", "bob"}
 
 
@@ -194,7 +194,7 @@ async def test_a_store_that_refuses_is_a_problem_with_its_own_status(
     error: BandstandError, status: int, retry_after: str | None, hot_path: bool
 ) -> None:
     for answer in (await asked_everywhere(error, hot_path=hot_path)).values():
-        told = problem(answer, status, error.code)
+        told = read_problem(answer, status, error.code)
         assert told["detail"] == error.detail
         assert answer.headers.get("retry-after") == retry_after
 
@@ -202,7 +202,7 @@ async def test_a_store_that_refuses_is_a_problem_with_its_own_status(
 @pytest.mark.parametrize("hot_path", [True, False])
 async def test_a_fault_of_ours_is_a_500_that_tells_only_where_to_look(hot_path: bool) -> None:
     for answer in (await asked_everywhere(KeyError(CANARY), hot_path=hot_path)).values():
-        told = problem(answer, 500, "internal")
+        told = read_problem(answer, 500, "internal")
         assert told["request_id"] in told["detail"]
         assert answer.headers["x-request-id"] == told["request_id"]
 
@@ -218,14 +218,14 @@ async def test_a_fault_after_the_answer_has_begun_is_left_to_the_server_to_cut_s
 
 
 async def test_a_store_that_is_not_ready_is_alive_all_the_same(tmp_path: Path) -> None:
-    async with serving(tmp_path) as service:
+    async with run_service(tmp_path) as service:
         assert (await service.get("/ready")).json() == {"ready": True}
     # The store is closed now, and the application still there.
     async with client_of(service.app) as after:
-        problem(await after.get("/ready"), 503, "not-ready")
+        read_problem(await after.get("/ready"), 503, "not-ready")
         assert (await after.get("/health")).json()["ok"] is True
         answer = await after.post("/score", {"user_id": "ada", "candidates": TWO})
-        told = problem(answer, 503, "storage-unavailable")
+        told = read_problem(answer, 503, "storage-unavailable")
         assert answer.headers["retry-after"] == "5"
         assert "shutting down" in told["detail"]
 

@@ -7,7 +7,7 @@ import numpy as np
 from bandstand.bandit.distribution import Distribution, extract_second_uniform, hash_to_uniform
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.ridge import Posterior, Prior, RidgeState, compute_posterior
-from tests.bandit.given import FloatArray, learned, posterior_of_prior, random_prior, random_request, random_rows
+from tests.bandit.given import FloatArray, learn_rows, posterior_of_prior, random_prior, random_request, random_rows
 
 SECRET = b"a secret that only tests use"
 
@@ -20,7 +20,7 @@ def _request(policy: Policy, rng: np.random.Generator, count: int) -> FloatArray
 
 
 def _history(policy: Policy, rng: np.random.Generator, rounds: int) -> RidgeState:
-    return learned(random_rows(policy.schema, rng, rounds), rng.uniform(-1.0, 1.0, rounds))
+    return learn_rows(random_rows(policy.schema, rng, rounds), rng.uniform(-1.0, 1.0, rounds))
 
 
 def _decide(policy: Policy, rng: np.random.Generator, count: int = 6) -> tuple[Posterior, FloatArray, Distribution]:
@@ -57,7 +57,7 @@ def is_pure(policy: Policy) -> None:
     belief, x, first = _decide(policy, rng)
     before = (belief.mean.tobytes(), belief.covariance.tobytes(), x.tobytes())
     second = policy.distribution(belief, x, 0.0)
-    for one, other in zip(_arrays(first), _arrays(second), strict=True):
+    for one, other in zip(_to_arrays(first), _to_arrays(second), strict=True):
         assert one.tobytes() == other.tobytes()
     assert before == (belief.mean.tobytes(), belief.covariance.tobytes(), x.tobytes())
 
@@ -66,7 +66,7 @@ def keeps_no_alias(policy: Policy) -> None:
     rng = np.random.default_rng(4)
     belief, x, distribution = _decide(policy, rng)
     for given in (belief.mean, belief.covariance, x):
-        assert not any(np.shares_memory(given, answer) for answer in _arrays(distribution))
+        assert not any(np.shares_memory(given, answer) for answer in _to_arrays(distribution))
 
 
 def starts_cold(policy: Policy) -> None:
@@ -104,7 +104,7 @@ def inverts(policy: Policy) -> None:
 def incremental_equals_batch(policy: Policy) -> None:
     rng = np.random.default_rng(7)
     rows, rewards = random_rows(policy.schema, rng, 300), rng.uniform(-1.0, 1.0, 300)
-    state = learned(rows, rewards)
+    state = learn_rows(rows, rewards)
     np.testing.assert_allclose(state.gram, rows.T @ rows, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(state.b, rows.T @ rewards, rtol=1e-12, atol=1e-12)
     stepped = posterior_of_prior(policy.prior)
@@ -121,7 +121,7 @@ def survives_json(policy: Policy) -> None:
     read_back = RidgeState.from_json(state.to_json())
     live = policy.distribution(compute_posterior(state, policy.prior), x)
     again = policy.distribution(compute_posterior(read_back, policy.prior), x)
-    for one, other in zip(_arrays(live), _arrays(again), strict=True):
+    for one, other in zip(_to_arrays(live), _to_arrays(again), strict=True):
         assert one.tobytes() == other.tobytes()
 
 
@@ -192,16 +192,16 @@ EXEMPT: Mapping[str, tuple[Callable[[Policy], None], ...]] = {
 """By kind, the laws that it is not meant to obey."""
 
 
-def laws(policy: Policy) -> list[Callable[[Policy], None]]:
+def list_laws(policy: Policy) -> list[Callable[[Policy], None]]:
     """The laws for a policy of this kind."""
     return [law for law in LAWS if law not in EXEMPT.get(policy.kind, ())]
 
 
 def check_policy(policy: Policy) -> None:
     """Hold a policy to every law of its kind."""
-    for law in laws(policy):
+    for law in list_laws(policy):
         law(policy)
 
 
-def _arrays(distribution: Distribution) -> tuple[FloatArray, ...]:
+def _to_arrays(distribution: Distribution) -> tuple[FloatArray, ...]:
     return distribution.mean, distribution.width, distribution.score, distribution.greedy

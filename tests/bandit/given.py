@@ -58,7 +58,7 @@ def random_rows(schema: FeatureSchema, rng: np.random.Generator, count: int) -> 
     return np.concatenate([schema.encode(context, candidates) for context, candidates in requests])
 
 
-def learned(rows: FloatArray, rewards: FloatArray) -> RidgeState:
+def learn_rows(rows: FloatArray, rewards: FloatArray) -> RidgeState:
     """The state after one reward for each row."""
     state = create_empty_state(rows[0]) if len(rows) else RidgeState.empty(rows.shape[1])
     for x, reward in zip(rows, rewards, strict=True):
@@ -92,6 +92,6 @@ def values_of(field: Field) -> st.SearchStrategy[object]:
     return st.floats(low_number, high_number, allow_nan=False, allow_infinity=False)
 
 
-def partial(fields: Mapping[str, Field]) -> st.SearchStrategy[Values]:
+def draw_partial(fields: Mapping[str, Field]) -> st.SearchStrategy[Values]:
     """A context or features in which any field may be missing."""
     return st.fixed_dictionaries({}, optional={name: values_of(field) for name, field in fields.items()})

@@ -15,7 +15,7 @@ EARNINGS = st.builds(
 )
 
 
-def earned(rewards: FloatArray) -> RewardSums:
+def sum_rewards(rewards: FloatArray) -> RewardSums:
     return RewardSums(len(rewards), float(rewards.sum()), float(rewards @ rewards))
 
 
@@ -109,7 +109,9 @@ def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
     actions, shares = np.array([-1.0, 0.1, 1.0, 0.6]), np.array([0.5, 0.2, 0.2, 0.1])
     mean = float(actions @ shares)
     for count in (20, 200):
-        intervals = [earned(rng.choice(actions, count, p=shares)).compute_interval() or (0, 0) for _ in range(2000)]
+        intervals = [
+            sum_rewards(rng.choice(actions, count, p=shares)).compute_interval() or (0, 0) for _ in range(2000)
+        ]
         covered = np.mean([low <= mean <= high for low, high in intervals])
         assert 0.925 < covered < 0.975
 

@@ -27,7 +27,7 @@ features = [
 """
 
 
-def _shop() -> dict[str, Any]:
+def _build_shop() -> dict[str, Any]:
     return tomllib.loads(SHOP)
 
 
@@ -66,13 +66,13 @@ def test_an_unknown_policy_is_an_error_that_does_not_echo_it(name: str) -> None:
 def test_fields_are_the_union_of_all_schemas() -> None:
     assert set(CATALOGUE.context_fields) == {"hour_of_day", "day_of_week"}
     assert set(CATALOGUE.candidate_fields) == {"is_overdue", "task_age_days", "priority"}
-    both = Catalogue.parse(SHIPPED, _shop())
+    both = Catalogue.parse(SHIPPED, _build_shop())
     assert set(both.context_fields) == {"hour_of_day", "day_of_week", "group"}
     assert set(both.candidate_fields) == {"is_overdue", "task_age_days", "priority", "item"}
 
 
 def test_a_deployment_adds_schemas_and_policies() -> None:
-    both = Catalogue.parse(SHIPPED, _shop())
+    both = Catalogue.parse(SHIPPED, _build_shop())
     assert set(both.policies) == {*CATALOGUE.policies, "shop"}
     assert both.schemas["shop-1"].dimension == 1 + 2 + 4 + 8
     check_policy(both.get_policy("shop"))
@@ -93,12 +93,12 @@ def test_a_deployment_may_use_a_shipped_schema_and_replace_what_is_ours() -> Non
 
 
 def test_tables_that_others_read_are_let_through_when_named() -> None:
-    both = Catalogue.parse(SHIPPED, {**_shop(), "taxonomies": {"x": {}}}, other_tables={"taxonomies"})
+    both = Catalogue.parse(SHIPPED, {**_build_shop(), "taxonomies": {"x": {}}}, other_tables={"taxonomies"})
     assert "shop" in both.policies
 
 
 def test_a_deployment_without_the_shipped_policies_has_no_aliases() -> None:
-    alone = Catalogue.parse({}, _shop())
+    alone = Catalogue.parse({}, _build_shop())
     assert dict(alone.aliases) == {}
     with pytest.raises(UnknownPolicyError):
         alone.get_policy("linucb")

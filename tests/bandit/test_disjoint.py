@@ -54,7 +54,7 @@ def _requests(rng: np.random.Generator, count: int, candidates: int = 4) -> list
     ]
 
 
-def _wide(requests: list[tuple[dict[str, object], Any]]) -> FloatArray:
+def _build_wide_rows(requests: list[tuple[dict[str, object], Any]]) -> FloatArray:
     """The products alone: 3 colours × (1, sine, cosine, price)."""
     columns = [label for label in PRODUCTS.labels if label.startswith("colour")]
     places = [PRODUCTS.labels.index(label) for label in columns]
@@ -65,7 +65,7 @@ def _rows(requests: list[tuple[dict[str, object], Any]]) -> FloatArray:
     return np.concatenate([PER_COLOUR.encode(*request) for request in requests])
 
 
-def _taught(rows: FloatArray, rewards: FloatArray, weights: FloatArray | None = None) -> RidgeState:
+def _learn_rows(rows: FloatArray, rewards: FloatArray, weights: FloatArray | None = None) -> RidgeState:
     state = create_empty_state(rows[0])
     for x, reward, weight in zip(rows, rewards, np.ones(len(rows)) if weights is None else weights, strict=True):
         state = state.with_reward(x, float(reward), float(weight))
@@ -77,14 +77,16 @@ def test_it_is_the_model_of_all_products() -> None:
     history, asked = _requests(rng, 40), _requests(rng, 10)
     rewards = rng.uniform(-1.0, 1.0, 160)
     prior = Prior(np.zeros(4), 0.3 * np.eye(4), 0.2)
-    apart = _taught(_rows(history), rewards).compute_posterior(prior)
-    wide, state = _wide(history), RidgeState.empty(12)
+    apart = _learn_rows(_rows(history), rewards).compute_posterior(prior)
+    wide, state = _build_wide_rows(history), RidgeState.empty(12)
     for x, reward in zip(wide, rewards, strict=True):
         state = state.with_reward(x, float(reward))
     whole = compute_posterior(state, Prior(np.zeros(12), 0.3 * np.eye(12), 0.2))
-    np.testing.assert_allclose(apart.compute_means(_rows(asked)), whole.compute_means(_wide(asked)), rtol=0, atol=1e-12)
     np.testing.assert_allclose(
-        apart.compute_widths(_rows(asked)), whole.compute_widths(_wide(asked)), rtol=0, atol=1e-12
+        apart.compute_means(_rows(asked)), whole.compute_means(_build_wide_rows(asked)), rtol=0, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        apart.compute_widths(_rows(asked)), whole.compute_widths(_build_wide_rows(asked)), rtol=0, atol=1e-12
     )
 
 
@@ -95,7 +97,7 @@ def test_a_carried_posterior_is_the_one_from_the_sums() -> None:
     carried = to_disjoint_posterior(Posterior(prior.mean, prior.covariance), 4)
     for x, reward in zip(rows, rewards, strict=True):
         carried = carried.with_reward(x, float(reward), 0.5, prior.noise)
-    batch = _taught(rows, rewards, np.full(120, 0.5)).compute_posterior(prior)
+    batch = _learn_rows(rows, rewards, np.full(120, 0.5)).compute_posterior(prior)
     np.testing.assert_allclose(carried.mean, batch.mean, rtol=0, atol=1e-10)
     np.testing.assert_allclose(carried.covariance, batch.covariance, rtol=0, atol=1e-10)
 
@@ -103,12 +105,12 @@ def test_a_carried_posterior_is_the_one_from_the_sums() -> None:
 def test_a_revoked_reward_leaves_what_would_be_without_it() -> None:
     rng = np.random.default_rng(2)
     rows, rewards = _rows(_requests(rng, 5)), rng.uniform(-1.0, 1.0, 20)
-    revoked = _taught(rows, rewards).without_reward(rows[7], float(rewards[7]))
-    without = _taught(np.delete(rows, 7, axis=0), np.delete(rewards, 7))
+    revoked = _learn_rows(rows, rewards).without_reward(rows[7], float(rewards[7]))
+    without = _learn_rows(np.delete(rows, 7, axis=0), np.delete(rewards, 7))
     for name in ("gram", "b", "rr", "weight"):
         np.testing.assert_allclose(getattr(revoked, name), getattr(without, name), rtol=0, atol=1e-12)
     assert revoked.count == without.count == 19
-    alone = _taught(rows[:1], rewards[:1]).without_reward(rows[0], float(rewards[0]))
+    alone = _learn_rows(rows[:1], rewards[:1]).without_reward(rows[0], float(rewards[0]))
     assert alone.to_json() == create_empty_state(rows[0]).to_json()
 
 
@@ -116,7 +118,7 @@ def test_sums_survive_json_to_the_last_bit() -> None:
     rng = np.random.default_rng(3)
     for count in (1, 10):
         rows = _rows(_requests(rng, count, 1))
-        state = _taught(rows, rng.uniform(-1.0, 1.0, count))
+        state = _learn_rows(rows, rng.uniform(-1.0, 1.0, count))
         again = state_from_json(json.loads(json.dumps(state.to_json())))
         assert isinstance(again, DisjointState)
         assert (again.gram.tobytes(), again.b.tobytes()) == (state.gram.tobytes(), state.b.tobytes())
@@ -135,7 +137,7 @@ def test_sums_survive_json_to_the_last_bit() -> None:
     ],
 )
 def test_what_is_no_document_of_blocks_is_refused(change: dict[str, object]) -> None:
-    document = _taught(_rows(_requests(np.random.default_rng(4), 3, 1)), np.zeros(3)).to_json()
+    document = _learn_rows(_rows(_requests(np.random.default_rng(4), 3, 1)), np.zeros(3)).to_json()
     with pytest.raises(ValueError, match=r".") as refusal:
         state_from_json({**document, **change})
     assert not isinstance(refusal.value, KeyError | IndexError)
@@ -145,7 +147,7 @@ def test_what_is_no_document_of_blocks_is_refused(change: dict[str, object]) -> 
 @pytest.mark.parametrize("law", [checks.sums_to_one, checks.splits_ties, checks.is_pure])
 def test_policies_over_blocks_obey_the_laws(kind: str, law: Callable[[Policy], None]) -> None:
     policy = KINDS[kind](kind, PER_COLOUR, {})
-    if law in checks.laws(policy):
+    if law in checks.list_laws(policy):
         law(policy)
 
 
@@ -270,7 +272,7 @@ def _members(users: int, rounds: int = 12) -> dict[str, RidgeState]:
             features["colour"] = str(rng.choice(["red", "green"]))
         rows = _rows(requests)
         level = np.where(rows[:, -1] % BLOCK_MARKER == 0, 0.8, -0.8) + 0.1 * rng.normal()
-        members[f"user-{user:02}"] = _taught(rows, level + 0.2 * rng.normal(size=rounds))
+        members[f"user-{user:02}"] = _learn_rows(rows, level + 0.2 * rng.normal(size=rounds))
     return members
 
 
@@ -330,10 +332,10 @@ def test_a_policys_state_learns_unlearns_and_forgets_block_by_block(half_life: f
     """As the state of the model of all products does, at every step."""
     rng = np.random.default_rng(8)
     requests = _requests(rng, 200, 1)
-    asked, asked_wide = _rows(requests[:20]), _wide(requests[:20])
+    asked, asked_wide = _rows(requests[:20]), _build_wide_rows(requests[:20])
     apart, whole = PolicyState(), PolicyState()
     narrow, wide = Prior.build_standard(4), Prior.build_standard(12)
-    for number, (x, y) in enumerate(zip(_rows(requests), _wide(requests), strict=True)):
+    for number, (x, y) in enumerate(zip(_rows(requests), _build_wide_rows(requests), strict=True)):
         now, reward = number * SECONDS_PER_DAY / 8, float(rng.uniform(-1.0, 1.0))
         apart.learn(x, reward, 1.0, now, half_life)
         whole.learn(y, reward, 1.0, now, half_life)

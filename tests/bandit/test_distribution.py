@@ -21,22 +21,22 @@ BELOW_ONE = math.nextafter(1.0, 0.0)
 UNIT = st.floats(0.0, BELOW_ONE)
 
 
-def _mixture(greedy: list[float], floor: float) -> Distribution:
+def _build_mixture(greedy: list[float], floor: float) -> Distribution:
     nothing = np.zeros(len(greedy))
     return Distribution(nothing, nothing, nothing, np.array(greedy), floor)
 
 
 @st.composite
-def greedies(draw: st.DrawFn) -> list[float]:
+def draw_greedy(draw: st.DrawFn) -> list[float]:
     """Probabilities that sum to 1 up to rounding, some of them zero."""
     weights = draw(st.lists(st.integers(0, 10), min_size=1, max_size=12).filter(any))
     return [weight / sum(weights) for weight in weights]
 
 
 @LAW
-@given(greedies(), st.one_of(st.just(0.0), st.just(1.0), st.floats(0.0, 1.0)))
+@given(draw_greedy(), st.one_of(st.just(0.0), st.just(1.0), st.floats(0.0, 1.0)))
 def test_probabilities_are_the_mixture(greedy: list[float], floor: float) -> None:
-    distribution = _mixture(greedy, floor)
+    distribution = _build_mixture(greedy, floor)
     expected = [(1.0 - floor) * share + floor / len(greedy) for share in greedy]
     np.testing.assert_allclose(distribution.probability, expected, rtol=0, atol=1e-15)
     assert distribution.probability.sum() == pytest.approx(1.0, abs=1e-12)
@@ -44,9 +44,9 @@ def test_probabilities_are_the_mixture(greedy: list[float], floor: float) -> Non
 
 
 @LAW
-@given(greedies(), st.one_of(st.just(0.0), st.just(1.0), st.floats(0.0, 1.0)), st.one_of(st.just(BELOW_ONE), UNIT))
+@given(draw_greedy(), st.one_of(st.just(0.0), st.just(1.0), st.floats(0.0, 1.0)), st.one_of(st.just(BELOW_ONE), UNIT))
 def test_every_u_is_a_pick_of_positive_probability(greedy: list[float], floor: float, u: float) -> None:
-    pick = _mixture(greedy, floor).draw(u)
+    pick = _build_mixture(greedy, floor).draw(u)
     assert 0 <= pick.index < len(greedy)
     assert pick.exploring is (u < floor)
     assert pick.exploring or greedy[pick.index] > 0.0
@@ -55,7 +55,7 @@ def test_every_u_is_a_pick_of_positive_probability(greedy: list[float], floor: f
 @pytest.mark.parametrize("floor", [0.0, 0.1, 0.5, 1.0])
 def test_the_measure_of_u_is_the_probability(floor: float) -> None:
     """On an even grid of n values of u, each candidate is picked n·p times, give or take its pieces' two ends."""
-    distribution = _mixture([0.0, 0.25, 0.5, 0.0, 0.25, 0.0], floor)
+    distribution = _build_mixture([0.0, 0.25, 0.5, 0.0, 0.25, 0.0], floor)
     n = 24_000
     counts = np.bincount([distribution.draw((step + 0.5) / n).index for step in range(n)], minlength=6)
     assert np.abs(counts - n * distribution.probability).max() <= 2
@@ -63,7 +63,7 @@ def test_the_measure_of_u_is_the_probability(floor: float) -> None:
 
 def test_the_contracts_epsilon_greedy_draw_by_hand() -> None:
     """Design §5: u < ε explores, index ⌊K·u/ε⌋; else a tie by (u − ε)/(1 − ε)."""
-    distribution = _mixture([0.5, 0.0, 0.5, 0.0], 0.1)
+    distribution = _build_mixture([0.5, 0.0, 0.5, 0.0], 0.1)
     assert distribution.draw(0.0) == Pick(0, exploring=True)
     assert distribution.draw(0.03) == Pick(1, exploring=True)
     assert distribution.draw(0.0999) == Pick(3, exploring=True)
@@ -77,7 +77,7 @@ def test_the_contracts_epsilon_greedy_draw_by_hand() -> None:
 def test_rounding_at_the_top_never_reaches_a_candidate_of_probability_zero(greedy: list[float]) -> None:
     # The last floor makes (u − floor)/(1 − floor) round to 1.
     for floor in (0.0, 1e-300, 0.02, 1.0 - 1e-16, 0.25 - 2.0**-54):
-        pick = _mixture(greedy, floor).draw(BELOW_ONE)
+        pick = _build_mixture(greedy, floor).draw(BELOW_ONE)
         assert pick.exploring or greedy[pick.index] > 0.0
 
 

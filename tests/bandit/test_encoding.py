@@ -17,7 +17,7 @@ from tests.bandit.given import LAW, schema_of
 FINITE = st.floats(-1e6, 1e6)
 
 
-def _column(given_values: list[Any], /, **feature: Any) -> list[list[float]]:
+def _encode_column(given_values: list[Any], /, **feature: Any) -> list[list[float]]:
     """The rows that one feature of the candidates makes of the values."""
     made = schema_of({"name": "f", "source": "candidate.v", **feature})
     rows: list[list[float]] = made.encode({}, [{"v": value} for value in given_values]).tolist()
@@ -27,17 +27,17 @@ def _column(given_values: list[Any], /, **feature: Any) -> list[list[float]]:
 @LAW
 @given(st.lists(FINITE, min_size=1, max_size=5), st.floats(0.01, 1e4))
 def test_cyclic_is_a_point_on_the_circle(values: list[float], period: float) -> None:
-    rows = _column(values, encoding="cyclic", period=period)
+    rows = _encode_column(values, encoding="cyclic", period=period)
     assert rows == [[math.sin(math.tau * v / period), math.cos(math.tau * v / period)] for v in values]
 
 
 def test_a_cyclic_value_one_period_on_is_the_same_point() -> None:
-    rows = _column([0, 24, -24], encoding="cyclic", period=24)
+    rows = _encode_column([0, 24, -24], encoding="cyclic", period=24)
     np.testing.assert_allclose(rows, [[0.0, 1.0]] * 3, rtol=0, atol=1e-12)
 
 
 def test_a_flag_is_one_or_zero() -> None:
-    assert _column([True, False], encoding="flag") == [[1.0], [0.0]]
+    assert _encode_column([True, False], encoding="flag") == [[1.0], [0.0]]
 
 
 @LAW
@@ -45,7 +45,7 @@ def test_a_flag_is_one_or_zero() -> None:
 def test_clip_is_the_place_between_the_limits(values: list[float], low: float, span: float) -> None:
     high = low + span
     expected = [[(min(max(v, low), high) - low) / (high - low)] for v in values]
-    rows = _column(values, encoding="clip", low=low, high=high)
+    rows = _encode_column(values, encoding="clip", low=low, high=high)
     assert rows == expected
     assert all(0.0 <= row[0] <= 1.0 for row in rows)
 
@@ -53,20 +53,20 @@ def test_clip_is_the_place_between_the_limits(values: list[float], low: float, s
 @LAW
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=5), st.floats(-1e3, 1e3), st.floats(0.01, 1e3))
 def test_scale_moves_and_divides(values: list[float], offset: float, divisor: float) -> None:
-    rows = _column(values, encoding="scale", offset=offset, divisor=divisor)
+    rows = _encode_column(values, encoding="scale", offset=offset, divisor=divisor)
     assert rows == [[(v - offset) / divisor] for v in values]
 
 
 @LAW
 @given(st.lists(FINITE, min_size=1, max_size=5))
 def test_number_is_the_number(values: list[float]) -> None:
-    assert _column(values, encoding="number") == [[v] for v in values]
+    assert _encode_column(values, encoding="number") == [[v] for v in values]
 
 
 @LAW
 @given(st.lists(st.one_of(st.sampled_from("abc"), st.text()), min_size=1, max_size=5))
 def test_onehot_marks_a_listed_value_and_nothing_else(values: list[str]) -> None:
-    rows = _column(values, encoding="onehot", values=["a", "b", "c"])
+    rows = _encode_column(values, encoding="onehot", values=["a", "b", "c"])
     assert rows == [[float(v == "a"), float(v == "b"), float(v == "c")] for v in values]
 
 
@@ -79,13 +79,13 @@ def test_onehot_of_integers_takes_integers() -> None:
 @LAW
 @given(st.lists(st.text(), min_size=1, max_size=5), st.integers(1, 50))
 def test_hash_marks_one_bucket_and_the_same_one_again(values: list[str], buckets: int) -> None:
-    rows = _column(values, encoding="hash", buckets=buckets)
+    rows = _encode_column(values, encoding="hash", buckets=buckets)
     assert all(sorted(row) == [0.0] * (buckets - 1) + [1.0] for row in rows)
-    assert rows == _column(values, encoding="hash", buckets=buckets)
+    assert rows == _encode_column(values, encoding="hash", buckets=buckets)
 
 
 def test_hash_takes_a_lone_surrogate_as_json_may_hold_one() -> None:
-    assert sum(_column(["\ud800"], encoding="hash", buckets=8)[0]) == 1.0
+    assert sum(_encode_column(["\ud800"], encoding="hash", buckets=8)[0]) == 1.0
 
 
 def test_hash_is_the_same_in_every_process() -> None:
@@ -105,8 +105,8 @@ def test_hash_is_the_same_in_every_process() -> None:
 
 def test_hash_spreads_values_and_two_features_collide_apart() -> None:
     values = [f"value-{number}" for number in range(2_000)]
-    one = np.array(_column(values, encoding="hash", buckets=20))
-    other = np.array(_column(values, encoding="hash", buckets=20, name="g"))
+    one = np.array(_encode_column(values, encoding="hash", buckets=20))
+    other = np.array(_encode_column(values, encoding="hash", buckets=20, name="g"))
     # 2,000 balls in 20 bins: 100 each, standard deviation 9.7; five of them either way.
     assert np.abs(one.sum(axis=0) - 100.0).max() < 50.0
     same_bucket = (one * other).sum()
@@ -128,10 +128,10 @@ def test_hash_spreads_values_and_two_features_collide_apart() -> None:
     ids=lambda value: value["encoding"] if isinstance(value, dict) else "",
 )
 def test_centre_is_subtracted_from_every_column(feature: dict[str, Any], values: list[Any]) -> None:
-    plain = np.array(_column(values, **feature))
-    np.testing.assert_allclose(_column(values, **feature, centre=0.25), plain - 0.25, rtol=0, atol=1e-12)
+    plain = np.array(_encode_column(values, **feature))
+    np.testing.assert_allclose(_encode_column(values, **feature, centre=0.25), plain - 0.25, rtol=0, atol=1e-12)
     centres = [0.5 * (column + 1) for column in range(plain.shape[1])]
-    np.testing.assert_allclose(_column(values, **feature, centre=centres), plain - centres, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(_encode_column(values, **feature, centre=centres), plain - centres, rtol=0, atol=1e-12)
 
 
 def test_the_centre_cases_cover_every_encoding() -> None:

@@ -13,7 +13,7 @@ from bandstand.bandit.policies import KINDS, Policy
 from bandstand.bandit.population import PopulationPrior
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import RidgeState
-from tests.bandit.given import LAW, FloatArray, learned, schema_of
+from tests.bandit.given import LAW, FloatArray, learn_rows, schema_of
 
 D = 4
 NUMBERS = tuple({"name": name, "source": f"candidate.{name}", "encoding": "number"} for name in "abc")
@@ -64,7 +64,7 @@ def build_rows(policy: Policy, features: FloatArray) -> FloatArray:
     return policy.schema.encode({}, candidates)
 
 
-def play(policy: Policy, units: Units, users: int, rounds: int = 12) -> tuple[list[int], list[float]]:
+def play_history(policy: Policy, units: Units, users: int, rounds: int = 12) -> tuple[list[int], list[float]]:
     """What users of a new policy are given, and what is expected of it, in the world's own unit.
 
     The first six rewards of everybody are for given picks; from then on the policy picks, under a prior that is fitted
@@ -100,12 +100,12 @@ def play(policy: Policy, units: Units, users: int, rounds: int = 12) -> tuple[li
 def test_no_unit_and_no_origin_changes_a_pick(kind: str, schema: object, users: int) -> None:
     """The law of affine maps, from the first fit on: the same picks, and the same rewards expected of them."""
     policy = KINDS[kind]("mine", schema, {})  # type: ignore[arg-type]  # pytest's parameters are objects
-    here = play(policy, HERE, users)
+    here = play_history(policy, HERE, users)
 
     @given(units=ANY_UNITS)
     @settings(LAW, max_examples=8)
     def is_the_same_in(units: Units) -> None:
-        picks, expected = play(policy, units, users)
+        picks, expected = play_history(policy, units, users)
         assert picks == here[0]
         np.testing.assert_allclose(expected, here[1], rtol=0, atol=1e-4)
 
@@ -117,7 +117,7 @@ def made_up(count: int, rounds: int, seed: int = 0, noise: float = 0.5) -> list[
     states = []
     for _ in range(count):
         rows = np.hstack([np.ones((rounds, 1)), rng.normal(size=(rounds, D - 1))])
-        states.append(learned(rows, 2.0 + rows @ rng.normal(size=D) + noise * rng.normal(size=rounds)))
+        states.append(learn_rows(rows, 2.0 + rows @ rng.normal(size=D) + noise * rng.normal(size=rounds)))
     return states
 
 
@@ -146,7 +146,7 @@ def test_the_prior_is_of_the_pooled_sums_alone() -> None:
 @pytest.mark.parametrize("rewards", [[], [0.0] * 5, [0.25] * 5, [1e-3] * 9])
 def test_rewards_that_are_all_the_same_tell_no_unit(rewards: list[float]) -> None:
     rows = np.hstack([np.ones((len(rewards), 1)), np.random.default_rng(0).normal(size=(len(rewards), D - 1))])
-    sums = PooledSums.from_states([learned(rows, np.array(rewards))], D)
+    sums = PooledSums.from_states([learn_rows(rows, np.array(rewards))], D)
     assert fit_scale_free_prior(sums, has_intercept=True) is None
 
 
@@ -164,7 +164,7 @@ def test_a_column_that_never_varied_has_a_prior_of_its_own_size() -> None:
     """0 and 250 in every row so far: the one is measured by 1, the other by 250."""
     rng = np.random.default_rng(3)
     rows = np.column_stack([np.ones(30), np.zeros(30), np.full(30, 250.0), rng.normal(size=30)])
-    sums = PooledSums.from_states([learned(rows, rng.normal(size=30))], D)
+    sums = PooledSums.from_states([learn_rows(rows, rng.normal(size=30))], D)
     prior = fit_scale_free_prior(sums, has_intercept=True)
     assert prior is not None
     zero, constant = (float(np.sqrt(prior.covariance[place, place])) for place in (1, 2))
@@ -175,8 +175,10 @@ def test_without_an_intercept_columns_are_measured_by_their_size() -> None:
     rng = np.random.default_rng(4)
     rows = rng.normal(size=(40, D)) + 3.0
     rewards = rows @ np.ones(D) + rng.normal(size=40)
-    one = fit_scale_free_prior(PooledSums.from_states([learned(rows, rewards)], D), has_intercept=False)
-    other = fit_scale_free_prior(PooledSums.from_states([learned(rows * 1e3, rewards * 0.01)], D), has_intercept=False)
+    one = fit_scale_free_prior(PooledSums.from_states([learn_rows(rows, rewards)], D), has_intercept=False)
+    other = fit_scale_free_prior(
+        PooledSums.from_states([learn_rows(rows * 1e3, rewards * 0.01)], D), has_intercept=False
+    )
     assert one is not None
     assert other is not None
     np.testing.assert_allclose(other.covariance, one.covariance * (0.01 / 1e3) ** 2, rtol=1e-9)
@@ -189,7 +191,7 @@ def test_wide_models_are_looked_at_as_far_as_there_is_time() -> None:
     states = []
     for _ in range(40):
         rows = np.hstack([np.ones((20, 1)), rng.normal(size=(20, 63))])
-        states.append(learned(rows, rng.normal(size=20)))
+        states.append(learn_rows(rows, rng.normal(size=20)))
     prior = fit_scale_free_prior(PooledSums.from_states(states, 64), has_intercept=True)
     assert prior is not None
     assert prior.mean[0] == pytest.approx(sum(state.b[0] for state in states) / 800)

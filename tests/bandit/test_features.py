@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from bandstand.bandit.features import MAX_CELLS, FeatureSchema, Field
 from bandstand.errors import InvalidRequestError
-from tests.bandit.given import CATALOGUE, LAW, SHIPPED, Values, partial, random_request, schema, schema_of
+from tests.bandit.given import CATALOGUE, LAW, SHIPPED, Values, draw_partial, random_request, schema, schema_of
 
 TIPS_7 = ("hour_sin", "hour_cos", "is_overdue", "task_age", "priority", "dow_sin", "dow_cos")
 
 
-def _x7(hour: int, day: int, overdue: bool, age: float, priority: int) -> list[float]:
+def _encode_x7(hour: int, day: int, overdue: bool, age: float, priority: int) -> list[float]:
     """Contract A2, written out."""
     return [
         math.sin(2 * math.pi * hour / 24),
@@ -41,7 +41,7 @@ def test_the_contracts_features_are_exact(hour: int, day: int, overdue: bool, ag
     context: Values = {"hour_of_day": hour, "day_of_week": day}
     # A candidate's own hour is in the contract too; the context's is what counts.
     candidate: Values = {"hour_of_day": 3, "is_overdue": overdue, "task_age_days": age, "priority": priority}
-    expected = _x7(hour, day, overdue, age, priority)
+    expected = _encode_x7(hour, day, overdue, age, priority)
     assert schema("tips-7").encode(context, [candidate])[0].tolist() == expected
     assert schema("tips-5").encode(context, [candidate])[0].tolist() == expected[:5]
     centred = [1.0, *expected[:2], *(value - 0.5 for value in expected[2:5]), *expected[5:]]
@@ -68,15 +68,15 @@ def test_fields_are_the_contracts() -> None:
 
 
 def test_nothing_given_is_the_contracts_defaults() -> None:
-    assert schema("tips-7").encode({}, [{}])[0].tolist() == _x7(12, 0, overdue=False, age=0, priority=1)
+    assert schema("tips-7").encode({}, [{}])[0].tolist() == _encode_x7(12, 0, overdue=False, age=0, priority=1)
 
 
 @LAW
 @given(st.data(), st.sampled_from(sorted(CATALOGUE.schemas)))
 def test_a_missing_field_is_its_default(data: st.DataObject, name: str) -> None:
     tips = CATALOGUE.schemas[name]
-    context = data.draw(partial(tips.context_fields))
-    candidates = data.draw(st.lists(partial(tips.candidate_fields), min_size=1, max_size=5))
+    context = data.draw(draw_partial(tips.context_fields))
+    candidates = data.draw(st.lists(draw_partial(tips.candidate_fields), min_size=1, max_size=5))
     filled_context = {key: context.get(key, field.default) for key, field in tips.context_fields.items()}
     filled = [
         {key: features.get(key, field.default) for key, field in tips.candidate_fields.items()}
@@ -92,8 +92,8 @@ def test_a_missing_field_is_its_default(data: st.DataObject, name: str) -> None:
 @given(st.data(), st.sampled_from(sorted(CATALOGUE.schemas)))
 def test_rows_follow_the_candidates_and_stay_within_one(data: st.DataObject, name: str) -> None:
     tips = CATALOGUE.schemas[name]
-    context = data.draw(partial(tips.context_fields))
-    candidates = data.draw(st.lists(partial(tips.candidate_fields), min_size=1, max_size=6))
+    context = data.draw(draw_partial(tips.context_fields))
+    candidates = data.draw(st.lists(draw_partial(tips.candidate_fields), min_size=1, max_size=6))
     order = data.draw(st.permutations(range(len(candidates))))
     x = tips.encode(context, candidates)
     assert x.shape == (len(candidates), tips.dimension)

@@ -20,7 +20,7 @@ HOUR = {"name": "hour", "source": "context.hour", "encoding": "cyclic", "period"
 FLAG = {"name": "flag", "source": "candidate.flag", "encoding": "flag"}
 
 
-def _faults(definition: Mapping[str, object], name: str = "made-up") -> dict[str, str]:
+def _list_faults(definition: Mapping[str, object], name: str = "made-up") -> dict[str, str]:
     with pytest.raises(ConfigurationError) as error:
         FeatureSchema.parse(name, definition)
     assert "\n" not in error.value.detail
@@ -29,7 +29,7 @@ def _faults(definition: Mapping[str, object], name: str = "made-up") -> dict[str
 
 
 def _feature_faults(*features: object) -> dict[str, str]:
-    return _faults({"version": 1, "features": list(features)})
+    return _list_faults({"version": 1, "features": list(features)})
 
 
 # ── feature schemas ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -168,11 +168,11 @@ def test_second_features(second: object, key: str, message: str) -> None:
     ],
 )
 def test_schemas(definition: dict[str, object], key: str, message: str) -> None:
-    assert _faults(definition) == {key: message}
+    assert _list_faults(definition) == {key: message}
 
 
 def test_the_intercept_keeps_its_label() -> None:
-    faults = _faults({"version": 1, "intercept": True, "features": [{**FLAG, "name": "intercept"}]})
+    faults = _list_faults({"version": 1, "intercept": True, "features": [{**FLAG, "name": "intercept"}]})
     assert faults["features[0].name"] == "'intercept' is taken by an earlier feature or column"
 
 
@@ -180,18 +180,20 @@ def test_a_schema_has_at_most_256_columns_buckets_and_intercept_included() -> No
     buckets = {"name": "h", "source": "candidate.v", "encoding": "hash", "buckets": 256}
     assert FeatureSchema.parse("made-up", {"version": 1, "features": [buckets]}).dimension == 256
     too_many = "has 257 columns; at most 256 are allowed"
-    assert _faults({"version": 1, "intercept": True, "features": [buckets]}) == {"": too_many}
+    assert _list_faults({"version": 1, "intercept": True, "features": [buckets]}) == {"": too_many}
     values = {"name": "v", "source": "candidate.w", "encoding": "onehot", "values": list(range(257))}
     assert _feature_faults(values)["features[0].values"] == "must be at most 256"
 
 
 @pytest.mark.parametrize("name", ["", "Tips", "../tips", "a" * 65])
 def test_schema_names(name: str) -> None:
-    assert _faults({"version": 1, "features": [FLAG]}, name) == {"": "the name must match [a-z0-9][a-z0-9._-]{0,63}"}
+    assert _list_faults({"version": 1, "features": [FLAG]}, name) == {
+        "": "the name must match [a-z0-9][a-z0-9._-]{0,63}"
+    }
 
 
 def test_all_faults_of_a_schema_are_named_at_once() -> None:
-    faults = _faults(
+    faults = _list_faults(
         {
             "version": 0,
             "intersept": True,

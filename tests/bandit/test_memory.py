@@ -33,7 +33,7 @@ def histories(days: int, turn: int | None = None, users: int = 12, seed: int = 0
     return taught
 
 
-def look(taught: list[list[TaughtReward]], day: int, current: Memory = ENDLESS) -> Memory:
+def find_next(taught: list[list[TaughtReward]], day: int, current: Memory = ENDLESS) -> Memory:
     memories, now = list_memories(current, day * SECONDS_PER_DAY), day * SECONDS_PER_DAY
     return choose_memory(memories, score_memories(taught, PRIOR, memories, now))
 
@@ -64,22 +64,22 @@ def test_a_score_is_of_the_belief_that_serving_would_have_had(memory: Memory) ->
 def test_where_tastes_turn_round_memory_begins_again_on_that_day() -> None:
     taught = histories(34, turn=30)
     cut = [[each for each in history if each.ts < 32 * SECONDS_PER_DAY] for history in taught]
-    assert look(cut, 32) == Memory(since=30 * SECONDS_PER_DAY)
+    assert find_next(cut, 32) == Memory(since=30 * SECONDS_PER_DAY)
 
 
 def test_where_nothing_changes_nothing_is_forgotten() -> None:
-    assert look(histories(30), 30) == ENDLESS
+    assert find_next(histories(30), 30) == ENDLESS
 
 
 def test_what_began_again_goes_on_while_nothing_changes() -> None:
     begun = Memory(since=30 * SECONDS_PER_DAY)
-    assert look(histories(50, turn=30), 50, begun) == begun
+    assert find_next(histories(50, turn=30), 50, begun) == begun
 
 
 def test_without_rewards_the_present_memory_stays() -> None:
     begun = Memory(since=30 * SECONDS_PER_DAY)
-    assert look([[]], 31) == ENDLESS
-    assert look([], 31, begun) == begun
+    assert find_next([[]], 31) == ENDLESS
+    assert find_next([], 31, begun) == begun
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_v1_scores_equal_the_textbook_to_1e9_over_long_histories(
         state = state.with_reward(x[best], reward)
 
 
-def _solved(matrix: Sequence[Sequence[Fraction]], right: Sequence[Fraction]) -> list[Fraction]:
+def _solve_exactly(matrix: Sequence[Sequence[Fraction]], right: Sequence[Fraction]) -> list[Fraction]:
     """Solve by Gauss-Jordan elimination, exactly."""
     size = len(right)
     rows = [[*row, value] for row, value in zip(matrix, right, strict=True)]
@@ -108,11 +108,11 @@ def test_a_tiny_case_equals_exact_fractions() -> None:
     for x, reward in history:
         state = state.with_reward(np.array(x, np.float64), float(reward))
     belief = compute_posterior(state, Prior.build_standard(3))
-    theta = _solved(a, b)
+    theta = _solve_exactly(a, b)
     np.testing.assert_allclose(belief.mean, [float(value) for value in theta], rtol=0, atol=1e-15)
     for probe in ((1, 0, 0), (2, -1, 5)):
         square = sum(
-            value * solved for value, solved in zip(probe, _solved(a, [Fraction(v) for v in probe]), strict=True)
+            value * solved for value, solved in zip(probe, _solve_exactly(a, [Fraction(v) for v in probe]), strict=True)
         )
         [width] = belief.compute_widths(np.array([probe], np.float64))
         assert abs(width - math.sqrt(square)) < 1e-14

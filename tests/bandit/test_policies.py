@@ -10,8 +10,8 @@ from bandstand.bandit.distribution import extract_second_uniform, hash_to_unifor
 from bandstand.bandit.features import FeatureSchema
 from bandstand.bandit.policies import KINDS, EpsilonGreedy, First, LinUCB, Policy, SquareCB, Thompson, Uniform
 from bandstand.bandit.ridge import Posterior, compute_posterior
-from tests.bandit.checks import check_policy, laws
-from tests.bandit.given import CATALOGUE, FloatArray, learned, random_request, random_rows, schema, schema_of
+from tests.bandit.checks import check_policy, list_laws
+from tests.bandit.given import CATALOGUE, FloatArray, learn_rows, random_request, random_rows, schema, schema_of
 
 NUMBERS = tuple({"name": name, "source": f"candidate.{name}", "encoding": "number"} for name in ("a", "b"))
 THIRD = {"name": "c", "source": "candidate.c", "encoding": "number"}
@@ -22,7 +22,7 @@ THIRD = {"name": "c", "source": "candidate.c", "encoding": "number"}
     [
         pytest.param(policy, law, id=f"{policy.name}-{law.__name__}")
         for policy in CATALOGUE.policies.values()
-        for law in laws(policy)
+        for law in list_laws(policy)
     ],
 )
 def test_every_shipped_policy_obeys(policy: Policy, law: Callable[[Policy], None]) -> None:
@@ -48,7 +48,7 @@ def test_linucb_adds_alpha_widths_to_the_mean_and_greedy_none() -> None:
     rng = np.random.default_rng(0)
     tips = schema("tips-7")
     belief = compute_posterior(
-        learned(random_rows(tips, rng, 30), rng.uniform(-1, 1, 30)), LinUCB("any", tips, {}).prior
+        learn_rows(random_rows(tips, rng, 30), rng.uniform(-1, 1, 30)), LinUCB("any", tips, {}).prior
     )
     x = tips.encode(*random_request(tips, rng, 8))
     optimist = LinUCB("optimist", tips, {"alpha": 2.5}).distribution(belief, x)
@@ -62,11 +62,11 @@ def test_the_floor_is_a_uniform_share_for_every_candidate() -> None:
     tips = schema("tips-5")
     policy = LinUCB("floored", tips, {"floor": 0.2})
     x = tips.encode({}, [{"priority": priority} for priority in (1, 2, 3, 4)])
-    distribution = policy.distribution(compute_posterior(learned(x[:0], np.zeros(0)), policy.prior), x)
+    distribution = policy.distribution(compute_posterior(learn_rows(x[:0], np.zeros(0)), policy.prior), x)
     np.testing.assert_allclose(distribution.probability, [0.05, 0.05, 0.05, 0.85], rtol=1e-12)
 
 
-def _two(gap: float, deviation: float) -> tuple[Posterior, FloatArray]:
+def _build_pair(gap: float, deviation: float) -> tuple[Posterior, FloatArray]:
     """A belief under which the first of two candidates leads by ``gap``, whose deviation is ``deviation``."""
     return Posterior(np.array([gap, 0.0]), np.diag([deviation**2 / 2, deviation**2 / 2])), np.eye(2)
 
@@ -76,7 +76,7 @@ def _two(gap: float, deviation: float) -> tuple[Posterior, FloatArray]:
 )
 def test_thompsons_frequencies_are_the_probability_of_being_best(gap: float, deviation: float, scale: float) -> None:
     """Of two candidates Φ(gap/deviation), within four standard errors over 200 decisions of 128 draws each."""
-    belief, x = _two(gap, deviation)
+    belief, x = _build_pair(gap, deviation)
     policy = Thompson("any", schema_of(*NUMBERS), {"scale": scale})
     mean = np.mean(
         [
@@ -90,7 +90,7 @@ def test_thompsons_frequencies_are_the_probability_of_being_best(gap: float, dev
 
 
 def test_thompson_draws_what_its_seed_stands_for() -> None:
-    belief, x = _two(0.1, 1.0)
+    belief, x = _build_pair(0.1, 1.0)
     policy = Thompson("any", schema_of(*NUMBERS), {"floor": 0.1})
     shares = [policy.distribution(belief, x, seed).greedy[0] for seed in (0.0, 0.0, 0.5, 0.999999)]
     assert shares[0] == shares[1]

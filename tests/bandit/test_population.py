@@ -12,7 +12,7 @@ from bandstand.bandit.population import LEAVE_ONE_OUT_BELOW, PopulationPrior, re
 from bandstand.bandit.prior import MAX_ITERATIONS, UserSums, compute_predictive_prior, fit_prior
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import Prior, RidgeState
-from tests.bandit.given import FloatArray, learned, schema_of
+from tests.bandit.given import FloatArray, learn_rows, schema_of
 
 D = 3
 BASE = Prior.build_standard(D)
@@ -24,11 +24,11 @@ def members(count: int, seed: int = 0) -> dict[str, RidgeState]:
     for user in range(count):
         theta = np.array([0.5, -0.2, 0.0]) + 0.3 * rng.normal(size=D)
         rows = rng.normal(size=(12, D))
-        users[f"user-{user:03}"] = learned(rows, rows @ theta + 0.4 * rng.normal(size=12))
+        users[f"user-{user:03}"] = learn_rows(rows, rows @ theta + 0.4 * rng.normal(size=12))
     return users
 
 
-def same(one: Prior, other: Prior) -> bool:
+def is_same(one: Prior, other: Prior) -> bool:
     parts = zip((one.mean, one.covariance), (other.mean, other.covariance), strict=True)
     return all(np.array_equal(a, b) for a, b in parts) and one.noise == other.noise
 
@@ -42,7 +42,7 @@ def test_nobody_met_is_the_base_prior() -> None:
 def test_a_lone_user_learns_nothing_from_themself() -> None:
     lone = PopulationPrior.fit(members(1), BASE)
     assert lone.get_prior("user-000") is BASE
-    assert not same(lone.shared, BASE)
+    assert not is_same(lone.shared, BASE)
 
 
 def test_among_few_everyones_own_rewards_are_left_out() -> None:
@@ -86,9 +86,9 @@ def test_json_keeps_every_bit() -> None:
             learnt.rewards,
             set(learnt.leave_one_out),
         )
-        assert same(again.shared, learnt.shared)
-        assert same(again.estimate, learnt.estimate)
-        assert all(same(again.leave_one_out[user], prior) for user, prior in learnt.leave_one_out.items())
+        assert is_same(again.shared, learnt.shared)
+        assert is_same(again.estimate, learnt.estimate)
+        assert all(is_same(again.leave_one_out[user], prior) for user, prior in learnt.leave_one_out.items())
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_however_few_the_steps_nobodys_own_rewards_are_in_their_prior(steps: int
         told["user-002"] = told["user-002"].with_reward(np.ones(D), 1.0 + refresh)
         before = PopulationPrior.fit(few, BASE, before, steps=steps)
         after = PopulationPrior.fit(told, BASE, after, steps=steps)
-    assert same(before.get_prior("user-002"), after.get_prior("user-002"))
-    assert not same(before.get_prior("user-003"), after.get_prior("user-003"))
+    assert is_same(before.get_prior("user-002"), after.get_prior("user-002"))
+    assert not is_same(before.get_prior("user-003"), after.get_prior("user-003"))
 
 
 # ── in worlds where it helps, and in worlds made against it ───────────────────────────────────────────────────────────
@@ -139,7 +139,7 @@ WORLDS: dict[str, Callable[[int, np.random.Generator], FloatArray]] = {
 NUMBERS = tuple({"name": name, "source": f"candidate.{name}", "encoding": "number"} for name in "abc")
 
 
-def earned(prior: str, world: str, users: int, seed: int, rounds: int = 30) -> float:
+def simulate_earnings(prior: str, world: str, users: int, seed: int, rounds: int = 30) -> float:
     """What users of a new policy get, decision by decision in turn, learning the prior after every 100 rewards."""
     rng = np.random.default_rng(seed)
     theta = np.hstack([np.full((users, 1), -0.3), 0.5 * WORLDS[world](users, rng)])
@@ -167,7 +167,10 @@ def test_in_no_world_do_users_get_less_with_it_than_without_beyond_noise(world: 
     """The mean difference over six seeds, paired, is not below nought by two of its standard errors; where 30 users are
     alike it is above by two.
     """
-    gains = [earned("population", world, users, seed) - earned("standard", world, users, seed) for seed in range(6)]
+    gains = [
+        simulate_earnings("population", world, users, seed) - simulate_earnings("standard", world, users, seed)
+        for seed in range(6)
+    ]
     error = float(np.std(gains, ddof=1) / np.sqrt(len(gains)))
     assert np.mean(gains) >= -2.0 * error
     if (world, users) == ("alike", 30):

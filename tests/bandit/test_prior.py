@@ -5,23 +5,23 @@ import pytest
 
 from bandstand.bandit.prior import Hyperprior, UserSums, compute_predictive_prior, fit_prior, log_posterior
 from bandstand.bandit.ridge import Prior, RidgeState, compute_posterior
-from tests.bandit.given import FloatArray, learned, random_prior
+from tests.bandit.given import FloatArray, learn_rows, random_prior
 
 D = 3
 BASE = Prior.build_standard(D)
 
 
-def population(seed: int, users: int, rewards: int, truth: Prior) -> list[RidgeState]:
+def draw_population(seed: int, users: int, rewards: int, truth: Prior) -> list[RidgeState]:
     """Users whose x are random, the last of them without a reward."""
     rng = np.random.default_rng(seed)
     states = []
     for theta in rng.multivariate_normal(truth.mean, truth.covariance, users):
         rows = rng.normal(size=(int(rng.integers(1, rewards + 1)), D))
-        states.append(learned(rows, rows @ theta + np.sqrt(truth.noise) * rng.normal(size=len(rows))))
+        states.append(learn_rows(rows, rows @ theta + np.sqrt(truth.noise) * rng.normal(size=len(rows))))
     return [*states, RidgeState.empty(D)]
 
 
-def stacked(states: list[RidgeState]) -> UserSums:
+def stack_states(states: list[RidgeState]) -> UserSums:
     return UserSums.from_states(states, D)
 
 
@@ -29,7 +29,7 @@ def unknown_rr(state: RidgeState) -> RidgeState:
     return RidgeState(state.gram, state.b, None, state.weight, state.count)
 
 
-def difference(one: Prior, other: Prior) -> float:
+def compute_difference(one: Prior, other: Prior) -> float:
     return max(
         float(np.abs(one.mean - other.mean).max()),
         float(np.abs(one.covariance - other.covariance).max()),
@@ -39,12 +39,12 @@ def difference(one: Prior, other: Prior) -> float:
 
 def test_without_users_it_is_the_base_prior() -> None:
     base = random_prior(D, np.random.default_rng(0))
-    assert fit_prior(stacked([]), base) is base
+    assert fit_prior(stack_states([]), base) is base
     assert compute_predictive_prior(base, 0, BASE) is BASE
 
 
 def test_users_without_rewards_say_nothing() -> None:
-    fitted = fit_prior(stacked([RidgeState.empty(D)] * 5), BASE)
+    fitted = fit_prior(stack_states([RidgeState.empty(D)] * 5), BASE)
     np.testing.assert_allclose(fitted.mean, BASE.mean, rtol=0, atol=1e-9)
     np.testing.assert_allclose(fitted.covariance, BASE.covariance, rtol=0, atol=1e-5)
     assert fitted.noise == pytest.approx(1.0)
@@ -67,7 +67,7 @@ def test_the_log_posterior_is_that_of_the_rewards_themselves(seed: int) -> None:
         + 0.4 * shift @ precision @ shift
         + 3.0 * (np.log(prior.noise) + base.noise / prior.noise)
     )
-    sums = stacked([learned(rows, rewards)])
+    sums = stack_states([learn_rows(rows, rewards)])
     assert log_posterior(sums, prior, base, weights) == pytest.approx(likelihood + hyper, rel=1e-10)
 
 
@@ -76,8 +76,8 @@ def test_the_log_posterior_is_that_of_the_rewards_themselves(seed: int) -> None:
 def test_no_step_lowers_the_log_posterior(seed: int, unknown: int) -> None:
     """Where rr is unknown for some, both searches: that for σ² among the others, and with it held, among all."""
     rng = np.random.default_rng(seed)
-    states = population(seed, 25, 12, random_prior(D, rng))
-    users = stacked([unknown_rr(state) if place < unknown else state for place, state in enumerate(states)])
+    states = draw_population(seed, 25, 12, random_prior(D, rng))
+    users = stack_states([unknown_rr(state) if place < unknown else state for place, state in enumerate(states)])
     known = users.select_users(~np.isnan(users.rr))
     held = fit_prior(known, BASE).noise if unknown else None
     for sums, noise in ((known, None), (users, held)):
@@ -92,7 +92,7 @@ def test_no_step_lowers_the_log_posterior(seed: int, unknown: int) -> None:
 
 def test_a_step_is_the_formula_user_by_user() -> None:
     rng = np.random.default_rng(11)
-    states, base, now = population(11, 6, 8, random_prior(D, rng)), random_prior(D, rng), random_prior(D, rng)
+    states, base, now = draw_population(11, 6, 8, random_prior(D, rng)), random_prior(D, rng), random_prior(D, rng)
     weights = Hyperprior(0.7, 0.4, 3.0)
     count = len(states)
     beliefs = [compute_posterior(state, now) for state in states]
@@ -107,14 +107,14 @@ def test_a_step_is_the_formula_user_by_user() -> None:
         residual += float(state.rr - 2.0 * m @ state.b + m @ state.gram @ m + np.trace(state.gram @ belief.covariance))
     noise = residual / (sum(state.weight for state in states) + 3.0)
 
-    step = fit_prior(stacked(states), base, start=now, hyperprior=weights, iterations=1)
+    step = fit_prior(stack_states(states), base, start=now, hyperprior=weights, iterations=1)
     np.testing.assert_allclose(step.mean, mean, rtol=1e-10)
     np.testing.assert_allclose(step.covariance, scatter / (count + 0.7), rtol=1e-10)
     assert step.noise == pytest.approx(noise, rel=1e-10)
 
 
 def test_where_it_arrives_is_a_mode() -> None:
-    users = stacked(population(3, 40, 20, random_prior(D, np.random.default_rng(3))))
+    users = stack_states(draw_population(3, 40, 20, random_prior(D, np.random.default_rng(3))))
     fitted = fit_prior(users, BASE, tolerance=1e-12, iterations=20_000)
     best = log_posterior(users, fitted, BASE)
     rng = np.random.default_rng(4)
@@ -127,13 +127,13 @@ def test_where_it_arrives_is_a_mode() -> None:
 
 
 def test_the_start_does_not_matter_nor_does_the_order_of_users() -> None:
-    states = population(5, 30, 15, random_prior(D, np.random.default_rng(5)))
-    cold = fit_prior(stacked(states), BASE)
+    states = draw_population(5, 30, 15, random_prior(D, np.random.default_rng(5)))
+    cold = fit_prior(stack_states(states), BASE)
     for seed in range(3):
         start = random_prior(D, np.random.default_rng(seed))
-        assert difference(fit_prior(stacked(states), BASE, start=start), cold) < 1e-6
-    assert difference(fit_prior(stacked(states[::-1]), BASE), cold) < 1e-9
-    assert difference(fit_prior(stacked(states), BASE), cold) == 0.0
+        assert compute_difference(fit_prior(stack_states(states), BASE, start=start), cold) < 1e-6
+    assert compute_difference(fit_prior(stack_states(states[::-1]), BASE), cold) < 1e-9
+    assert compute_difference(fit_prior(stack_states(states), BASE), cold) == 0.0
 
 
 def test_a_weight_is_that_many_rewards() -> None:
@@ -142,18 +142,26 @@ def test_a_weight_is_that_many_rewards() -> None:
     once = RidgeState.empty(D)
     for x, reward in zip(rows, rewards, strict=True):
         once = once.with_reward(x, float(reward), 3.0)
-    thrice = learned(np.repeat(rows, 3, axis=0), np.repeat(rewards, 3))
-    others = population(7, 8, 10, BASE)
-    assert difference(fit_prior(stacked([once, *others]), BASE), fit_prior(stacked([thrice, *others]), BASE)) < 1e-9
+    thrice = learn_rows(np.repeat(rows, 3, axis=0), np.repeat(rewards, 3))
+    others = draw_population(7, 8, 10, BASE)
+    assert (
+        compute_difference(
+            fit_prior(stack_states([once, *others]), BASE), fit_prior(stack_states([thrice, *others]), BASE)
+        )
+        < 1e-9
+    )
 
 
 def test_noise_leaves_out_users_whose_rr_is_unknown_and_the_rest_does_not() -> None:
     truth = Prior(np.array([0.5, 0.0, -0.5]), 0.1 * np.eye(D), 0.3)
-    known, imported = population(8, 30, 20, truth), [unknown_rr(state) for state in population(9, 30, 20, truth)]
-    alone, both = fit_prior(stacked(known), BASE), fit_prior(stacked([*known, *imported]), BASE)
+    known, imported = (
+        draw_population(8, 30, 20, truth),
+        [unknown_rr(state) for state in draw_population(9, 30, 20, truth)],
+    )
+    alone, both = fit_prior(stack_states(known), BASE), fit_prior(stack_states([*known, *imported]), BASE)
     assert both.noise == alone.noise
-    assert difference(both, alone) > 0.01
-    nobody = fit_prior(stacked(imported), BASE)
+    assert compute_difference(both, alone) > 0.01
+    nobody = fit_prior(stack_states(imported), BASE)
     assert nobody.noise == BASE.noise
     assert np.abs(nobody.mean - truth.mean).max() < 0.3
 
@@ -179,7 +187,7 @@ def test_it_recovers_the_truth_from_a_bandits_data_where_moments_of_fits_are_bia
     covariance = np.array([[0.3, 0.1, 0.0], [0.1, 0.2, -0.05], [0.0, -0.05, 0.15]])
     truth = Prior(np.array([0.3, 0.0, -0.2]), covariance, 0.5)
     states, fits = collected_by_a_bandit(1, 1000, 15, truth)
-    fitted = fit_prior(stacked(states), BASE)
+    fitted = fit_prior(stack_states(states), BASE)
     assert np.abs(fitted.mean - truth.mean).max() < 0.05
     assert np.abs(fitted.covariance - truth.covariance).max() < 0.04
     assert fitted.noise == pytest.approx(truth.noise, rel=0.02)
@@ -194,12 +202,12 @@ def test_it_recovers_the_truth_from_a_bandits_data_where_moments_of_fits_are_bia
 
 def test_a_prior_that_was_learned_beats_the_standard_one_for_the_next_user() -> None:
     truth = Prior(np.array([0.6, -0.3, 0.0]), np.diag([0.05, 0.1, 0.02]), 0.4)
-    fitted = fit_prior(stacked(population(11, 60, 20, truth)), BASE)
+    fitted = fit_prior(stack_states(draw_population(11, 60, 20, truth)), BASE)
     rng = np.random.default_rng(12)
     errors = []
     for theta in rng.multivariate_normal(truth.mean, truth.covariance, 200):
         rows = rng.normal(size=(4, D))
-        state = learned(rows, rows @ theta + np.sqrt(truth.noise) * rng.normal(size=4))
+        state = learn_rows(rows, rows @ theta + np.sqrt(truth.noise) * rng.normal(size=4))
         errors.append([((compute_posterior(state, prior).mean - theta) ** 2).sum() for prior in (fitted, BASE, truth)])
     ours, standard, ideal = np.mean(errors, axis=0)
     assert ours < 1.1 * ideal
@@ -212,8 +220,8 @@ def test_two_opposite_groups_are_a_wide_direction_and_not_a_mean() -> None:
     for user in range(40):
         theta = np.array([1.0 if user % 2 else -1.0, 0.0, 0.2])
         rows = rng.normal(size=(30, D))
-        states.append(learned(rows, rows @ theta + 0.3 * rng.normal(size=30)))
-    fitted = fit_prior(stacked(states), BASE)
+        states.append(learn_rows(rows, rows @ theta + 0.3 * rng.normal(size=30)))
+    fitted = fit_prior(stack_states(states), BASE)
     assert abs(fitted.mean[0]) < 0.05
     assert fitted.covariance[0, 0] == pytest.approx(1.0, abs=0.1)
     assert max(fitted.covariance[1, 1], fitted.covariance[2, 2]) < 0.02
@@ -235,7 +243,7 @@ def test_the_predictive_covariance_is_that_of_students_t_for_many_users_and_neve
 def test_features_of_any_scale_leave_a_prior(scale: float) -> None:
     rng = np.random.default_rng(14)
     rows = rng.normal(size=(10, 20, D)) * np.array([1.0, scale, 1.0])
-    states = [learned(each, each @ np.array([0.2, 0.1 / scale, 0.0]) + 0.1 * rng.normal(size=20)) for each in rows]
-    fitted = fit_prior(stacked(states), BASE)
+    states = [learn_rows(each, each @ np.array([0.2, 0.1 / scale, 0.0]) + 0.1 * rng.normal(size=20)) for each in rows]
+    fitted = fit_prior(stack_states(states), BASE)
     assert np.linalg.eigvalsh(fitted.covariance).min() > 0.0
     assert fitted.noise == pytest.approx(0.02, rel=0.2)  # the hyperprior is worth two rewards of noise 1 beside 200

@@ -18,7 +18,7 @@ D = 5
 NUMBERS = tuple({"name": name, "source": f"candidate.{name}", "encoding": "number"} for name in "abc")
 
 
-def taught(seed: int = 3, rewards: int = 12) -> Profile:
+def build_profile(seed: int = 3, rewards: int = 12) -> Profile:
     """A profile with a history."""
     rng = np.random.default_rng(seed)
     profile = Profile("ada")
@@ -50,7 +50,7 @@ def test_a_reward_teaches_its_policy_alone() -> None:
 
 
 def test_a_refused_reward_leaves_everything_as_it_was() -> None:
-    profile = taught()
+    profile = build_profile()
     before = profile.to_json()
     with pytest.raises(ValueError, match="finite"):
         profile.apply_reward(99, KEY, 5.0, np.full(D, np.nan), 0.5, 1.0)
@@ -74,14 +74,14 @@ def test_the_posterior_is_that_of_the_sums_cached_or_not(d: int) -> None:
 
 
 def test_a_reset_forgets_every_policy_and_is_remembered() -> None:
-    profile = taught()
+    profile = build_profile()
     profile.apply_decision(90, OTHER, 1.0, exploring=False)
     profile.apply_reset(91)
     assert (profile.policies, profile.reset_seq, profile.seq) == ({}, 91, 91)
 
 
 def test_a_copy_is_a_snapshot() -> None:
-    profile = taught()
+    profile = build_profile()
     snapshot = profile.copy()
     before = json.dumps(snapshot.to_json())
     profile.apply_reward(98, KEY, 9.0, np.ones(D), 1.0, 1.0)
@@ -90,7 +90,7 @@ def test_a_copy_is_a_snapshot() -> None:
 
 
 def test_json_keeps_every_bit() -> None:
-    profile = taught()
+    profile = build_profile()
     profile.apply_decision(91, OTHER, 2.0, exploring=True)
     document = json.loads(json.dumps(profile.to_json()))
     again = Profile.from_json(document)
@@ -102,7 +102,7 @@ def test_json_keeps_every_bit() -> None:
 
 
 def test_a_policy_under_a_renamed_schema_starts_cold_beside_the_old() -> None:
-    profile = taught()
+    profile = build_profile()
     renamed = (KEY[0], "tips-6")
     profile.apply_decision(90, renamed, 1.0, exploring=False)
     assert profile.policies[renamed].ridge is None
@@ -112,7 +112,7 @@ def test_a_policy_under_a_renamed_schema_starts_cold_beside_the_old() -> None:
 
 
 def test_an_import_replaces_what_was_known() -> None:
-    profile, other = Profile("ada"), taught()
+    profile, other = Profile("ada"), build_profile()
     profile.apply_decision(1, OTHER, 1.0, exploring=False)
     profile.apply_import(50, other)
     assert profile.seq == 50
@@ -122,7 +122,7 @@ def test_an_import_replaces_what_was_known() -> None:
 @pytest.mark.parametrize("version", [None, 0, 2, "1"])
 def test_an_unknown_version_is_refused(version: object) -> None:
     with pytest.raises(ValueError, match="version"):
-        Profile.from_json({**taught().to_json(), "version": version})
+        Profile.from_json({**build_profile().to_json(), "version": version})
 
 
 # ── another prior ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -163,7 +163,7 @@ def events(seed: int = 8, count: int = 40) -> list[tuple[float, FloatArray, floa
     return [(float(ts), rng.normal(size=D), float(rng.uniform(-1, 1)), float(rng.uniform(0.5, 2))) for ts in times]
 
 
-def forgetful(folded: list[tuple[float, FloatArray, float, float]], half_life: float = HALF_LIFE) -> PolicyState:
+def build_forgetful(folded: list[tuple[float, FloatArray, float, float]], half_life: float = HALF_LIFE) -> PolicyState:
     state = PolicyState()
     for ts, x, reward, weight in folded:
         state.learn(x, reward, weight, ts, half_life)
@@ -172,7 +172,7 @@ def forgetful(folded: list[tuple[float, FloatArray, float, float]], half_life: f
 
 def test_a_reward_of_age_a_counts_half_after_every_half_life() -> None:
     folded = events()
-    state = forgetful(folded)
+    state = build_forgetful(folded)
     last = max(ts for ts, *_ in folded)
     kept = [weight * 0.5 ** ((last - ts) / (HALF_LIFE * SECONDS_PER_DAY)) for ts, _, _, weight in folded]
     ridge = state.ridge
@@ -186,14 +186,14 @@ def test_a_reward_of_age_a_counts_half_after_every_half_life() -> None:
 
 
 def test_forgetting_goes_back_to_the_prior_and_not_to_nought() -> None:
-    state, prior = forgetful(events()), random_prior(D, np.random.default_rng(9))
+    state, prior = build_forgetful(events()), random_prior(D, np.random.default_rng(9))
     later = state.get_posterior(prior, state.as_of + 100 * HALF_LIFE * SECONDS_PER_DAY)
     np.testing.assert_allclose(later.mean, prior.mean, rtol=0, atol=1e-9)
     np.testing.assert_allclose(later.covariance, prior.covariance, rtol=0, atol=1e-9)
 
 
 def test_a_posterior_ages_between_rewards_in_ticks_that_depend_on_the_time_alone() -> None:
-    state, prior = forgetful(events()), Prior.build_standard(D)
+    state, prior = build_forgetful(events()), Prior.build_standard(D)
     ridge, tick, now = state.ridge, HALF_LIFE * SECONDS_PER_DAY / 128, 0.0
     assert ridge is not None
     for ticks in (0.0, 0.4, 1.0, 70.3, 1000.0):
@@ -209,7 +209,7 @@ def test_a_posterior_ages_between_rewards_in_ticks_that_depend_on_the_time_alone
 
 
 def test_without_a_half_life_time_changes_nothing() -> None:
-    state, prior = forgetful(events(), half_life=0.0), Prior.build_standard(D)
+    state, prior = build_forgetful(events(), half_life=0.0), Prior.build_standard(D)
     assert state.get_posterior(prior, 1.8e9) is state.get_posterior(prior, 1.9e9)
     assert (state.half_life, state.as_of) == (0.0, 0.0)
     assert "half_life" not in state.to_json()
@@ -217,12 +217,12 @@ def test_without_a_half_life_time_changes_nothing() -> None:
 
 def test_forgetting_survives_json_at_any_moment() -> None:
     folded = events()
-    first = forgetful(folded[:20])
+    first = build_forgetful(folded[:20])
     again = PolicyState.from_json(json.loads(json.dumps(first.to_json())))
     for state in (first, again):
         for ts, x, reward, weight in folded[20:]:
             state.learn(x, reward, weight, ts, HALF_LIFE)
-    assert first.to_json() == again.to_json() == forgetful(folded).to_json()
+    assert first.to_json() == again.to_json() == build_forgetful(folded).to_json()
 
 
 def test_another_half_life_counts_from_its_first_reward_on() -> None:
@@ -243,10 +243,10 @@ def test_another_half_life_counts_from_its_first_reward_on() -> None:
 def test_a_reward_is_taken_back_with_the_weight_it_still_has(half_life: float) -> None:
     folded = events()
     for gone in (3, 10, 39):
-        state = forgetful(folded, half_life)
+        state = build_forgetful(folded, half_life)
         ts, x, reward, weight = folded[gone]
         state.unlearn(x, reward, weight, ts)
-        without = forgetful([*folded[:gone], *folded[gone + 1 :]], half_life)
+        without = build_forgetful([*folded[:gone], *folded[gone + 1 :]], half_life)
         assert state.ridge is not None
         assert without.ridge is not None
         # Without the newest reward a replay stops its decay earlier: the sums differ by one factor, and are the same
@@ -264,7 +264,7 @@ def test_a_reward_is_taken_back_with_the_weight_it_still_has(half_life: float) -
 def test_what_was_never_learned_cannot_be_taken_back() -> None:
     with pytest.raises(ValueError, match="not in the sums"):
         PolicyState().unlearn(np.ones(D), 1.0, 1.0)
-    state = forgetful(events()[:1])
+    state = build_forgetful(events()[:1])
     before = state.to_json()
     with pytest.raises(ValueError, match="not in the sums"):
         state.unlearn(np.full(D, 9.0), 1.0, 1.0, state.as_of)

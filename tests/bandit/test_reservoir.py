@@ -10,7 +10,7 @@ SUMS = RidgeState.empty(2)
 SEED = b"which sample"
 
 
-def offered(users: list[str], size: int, seed: bytes = SEED) -> Reservoir:
+def offer_users(users: list[str], size: int, seed: bytes = SEED) -> Reservoir:
     reservoir = Reservoir(size, seed)
     for user in users:
         reservoir.add(user, SUMS)
@@ -18,7 +18,7 @@ def offered(users: list[str], size: int, seed: bytes = SEED) -> Reservoir:
 
 
 def test_it_holds_everybody_until_it_is_full() -> None:
-    reservoir = offered(["ada", "bob", "ada"], 3)
+    reservoir = offer_users(["ada", "bob", "ada"], 3)
     assert sorted(reservoir) == ["ada", "bob"]
     assert len(reservoir) == 2
     assert "ada" in reservoir
@@ -31,7 +31,7 @@ def test_the_sample_is_that_of_the_smallest_keys_in_whatever_order_users_come() 
     rng = np.random.default_rng(0)
     for _ in range(3):
         repeated = rng.permutation(users * 2).tolist()
-        assert set(offered(repeated, 40)) == set(expected)
+        assert set(offer_users(repeated, 40)) == set(expected)
 
 
 def test_every_user_is_equally_likely() -> None:
@@ -39,7 +39,7 @@ def test_every_user_is_equally_likely() -> None:
     users = [f"user-{number}" for number in range(50)]
     counts = np.zeros(50)
     for number in range(400):
-        held = offered(users, 10, str(number).encode())
+        held = offer_users(users, 10, str(number).encode())
         counts += [user in held for user in users]
     # Without replacement the variance is 80·(1 − 10/50): χ² is smaller by that factor.
     assert ((counts - 80.0) ** 2 / 80.0).sum() / 0.8 < 94.6
@@ -59,7 +59,7 @@ def test_it_keeps_the_newest_sums_and_tells_who_is_in() -> None:
 
 def test_who_is_removed_is_gone_and_makes_room() -> None:
     users = [f"user-{number}" for number in range(30)]
-    reservoir = offered(users, 10)
+    reservoir = offer_users(users, 10)
     gone = next(iter(reservoir))
     assert reservoir.remove(gone)
     assert not reservoir.remove(gone)
@@ -68,11 +68,11 @@ def test_who_is_removed_is_gone_and_makes_room() -> None:
     for user in users:
         reservoir.add(user, SUMS)
     assert len(reservoir) == 10
-    assert set(reservoir) == set(offered(users, 10))
+    assert set(reservoir) == set(offer_users(users, 10))
 
 
 def test_members_are_a_copy_in_the_order_of_their_names() -> None:
-    reservoir = offered(["cleo", "ada", "bob"], 3)
+    reservoir = offer_users(["cleo", "ada", "bob"], 3)
     members = reservoir.members()
     reservoir.remove("ada")
     assert list(members) == ["ada", "bob", "cleo"]

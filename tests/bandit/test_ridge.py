@@ -11,18 +11,18 @@ from hypothesis.extra.numpy import arrays
 
 from bandstand.bandit import ridge
 from bandstand.bandit.ridge import Posterior, Prior, RidgeState, compute_posterior, update_posterior
-from tests.bandit.given import LAW, FloatArray, learned, posterior_of_prior, random_prior
+from tests.bandit.given import LAW, FloatArray, learn_rows, posterior_of_prior, random_prior
 
 ROWS = arrays(np.float64, (4, 3), elements=st.floats(-10.0, 10.0))
 REWARDS = st.lists(st.floats(-1.0, 1.0), min_size=4, max_size=4)
 WEIGHTS = st.lists(st.floats(0.01, 2.0), min_size=4, max_size=4)
 
 
-def _bits(state: RidgeState) -> tuple[object, ...]:
+def _to_bits(state: RidgeState) -> tuple[object, ...]:
     return state.gram.tobytes(), state.b.tobytes(), state.rr, state.weight, state.count
 
 
-def _weighted(rows: FloatArray, rewards: list[float], weights: list[float]) -> RidgeState:
+def _build_weighted(rows: FloatArray, rewards: list[float], weights: list[float]) -> RidgeState:
     state = RidgeState.empty(rows.shape[1])
     for x, reward, weight in zip(rows, rewards, weights, strict=True):
         state = state.with_reward(x, reward, weight)
@@ -39,7 +39,7 @@ def test_sums_checked_by_hand() -> None:
 @LAW
 @given(ROWS, REWARDS, WEIGHTS)
 def test_the_sums_are_the_weighted_sums(rows: FloatArray, rewards: list[float], weights: list[float]) -> None:
-    state = _weighted(rows, rewards, weights)
+    state = _build_weighted(rows, rewards, weights)
     w, r = np.array(weights), np.array(rewards)
     np.testing.assert_allclose(state.gram, (rows.T * w) @ rows, rtol=0, atol=1e-11)
     np.testing.assert_allclose(state.b, rows.T @ (w * r), rtol=0, atol=1e-11)
@@ -54,10 +54,10 @@ def test_the_sums_are_the_weighted_sums(rows: FloatArray, rewards: list[float], 
 def test_revoking_leaves_what_would_be_without_it(
     rows: FloatArray, rewards: list[float], weights: list[float], place: int
 ) -> None:
-    everything = _weighted(rows, rewards, weights)
+    everything = _build_weighted(rows, rewards, weights)
     revoked = everything.without_reward(rows[place], rewards[place], weights[place])
     rest = [index for index in range(4) if index != place]
-    without = _weighted(rows[rest], [rewards[index] for index in rest], [weights[index] for index in rest])
+    without = _build_weighted(rows[rest], [rewards[index] for index in rest], [weights[index] for index in rest])
     scale = 1e-12 * max(1.0, float(everything.gram.max()))
     np.testing.assert_allclose(revoked.gram, without.gram, rtol=0, atol=scale)
     np.testing.assert_allclose(revoked.b, without.b, rtol=0, atol=scale)
@@ -71,17 +71,17 @@ def test_revoking_leaves_what_would_be_without_it(
 def test_revoking_everything_in_any_order_is_the_zero_state(
     rows: FloatArray, rewards: list[float], weights: list[float], order: list[int]
 ) -> None:
-    state = _weighted(rows, rewards, weights)
+    state = _build_weighted(rows, rewards, weights)
     for place in order:
         state = state.without_reward(rows[place], rewards[place], weights[place])
-    assert _bits(state) == _bits(RidgeState.empty(3))
+    assert _to_bits(state) == _to_bits(RidgeState.empty(3))
 
 
 @LAW
 @given(ROWS, REWARDS, WEIGHTS)
 def test_json_keeps_every_bit(rows: FloatArray, rewards: list[float], weights: list[float]) -> None:
-    state = _weighted(rows, rewards, weights)
-    assert _bits(RidgeState.from_json(json.loads(json.dumps(state.to_json())))) == _bits(state)
+    state = _build_weighted(rows, rewards, weights)
+    assert _to_bits(RidgeState.from_json(json.loads(json.dumps(state.to_json())))) == _to_bits(state)
 
 
 def test_json_holds_the_upper_triangle() -> None:
@@ -107,9 +107,9 @@ def test_states_are_immutable_and_share_nothing_with_the_caller() -> None:
     x = np.array([1.0, 2.0])
     empty = RidgeState.empty(2)
     state = empty.with_reward(x, 1.0)
-    before = _bits(state)
+    before = _to_bits(state)
     x[:] = 9.0
-    assert _bits(state) == before
+    assert _to_bits(state) == before
     assert empty.gram.tolist() == [[0.0, 0.0], [0.0, 0.0]]
     for array in (state.gram, state.b, empty.gram, state.without_reward(np.array([1.0, 2.0]), 1.0).b):
         with pytest.raises(ValueError, match="read-only"):
@@ -130,7 +130,7 @@ def test_from_sums_makes_symmetry_exact() -> None:
 def test_the_posterior_is_the_formula_for_any_prior(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows, rewards = rng.normal(size=(30, 6)), rng.uniform(-1, 1, 30)
-    state = learned(rows, rewards)
+    state = learn_rows(rows, rewards)
     for prior in (Prior.build_standard(6), random_prior(6, rng), Prior(np.ones(6), np.eye(6), 1.0)):
         inverse = np.linalg.inv(prior.covariance)
         covariance = np.linalg.inv(inverse + rows.T @ rows / prior.noise)

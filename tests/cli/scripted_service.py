@@ -28,11 +28,11 @@ class ScriptedApp:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self.live(scope, receive, send)
+            await self.run_lifespan(scope, receive, send)
         else:
             await self.answer(send)
 
-    async def live(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def run_lifespan(self, scope: Message, receive: Receive, send: Send) -> None:
         await receive()
         if "owned" in self.script:
             await send({"type": "lifespan.startup.failed", "message": "Traceback: …"})

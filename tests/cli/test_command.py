@@ -65,11 +65,11 @@ def test_what_is_refused_is_one_line_on_stderr_and_exit_code_2(
 def test_an_error_of_several_lines_is_shown_as_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(settings: Settings) -> None:
+    def raise_refusal(settings: Settings) -> None:
         raise BandstandError("first\nsecond")
 
     stand_in = types.ModuleType("bandstand.wiring.app")
-    stand_in.create_app = refuse  # type: ignore[attr-defined]  # a module is made of what is put into it
+    stand_in.create_app = raise_refusal  # type: ignore[attr-defined]  # a module is made of what is put into it
     monkeypatch.setitem(sys.modules, "bandstand.wiring.app", stand_in)
     monkeypatch.setattr(sys, "argv", ["bandstand", "openapi"])
     with pytest.raises(SystemExit):

@@ -24,7 +24,7 @@ GREETING = re.compile(rf"bandstand {re.escape(__version__)} serves http://127\.0
 
 
 @contextlib.contextmanager
-def started(script: str, *flags: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def start_serve(script: str, *flags: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     words = [sys.executable, str(SCRIPT), "serve", "--port", "0", "--state-dir", script, *flags]
     pipe = subprocess.PIPE
     with subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=os.environ | environment) as process:
@@ -42,7 +42,7 @@ def port_of(process: subprocess.Popen[str]) -> int:
     return int(greeting[1])
 
 
-def ask(port: int) -> tuple[int, bytes]:
+def send_request(port: int) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     with contextlib.closing(connection):
         connection.request("GET", "/")
@@ -54,18 +54,18 @@ def ask(port: int) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_exit_code_0_after_the_app_has_saved(number: signal.Signals) -> None:
-    with started("plain") as process:
-        assert ask(port_of(process)) == (200, b"ok")
+    with start_serve("plain") as process:
+        assert send_request(port_of(process)) == (200, b"ok")
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (0, "asked\nsaved\n", "")
 
 
 def test_a_running_request_is_answered_before_the_end() -> None:
-    with started("slow") as process:
+    with start_serve("slow") as process:
         port = port_of(process)
         answers: list[tuple[int, bytes]] = []
-        asking = threading.Thread(target=lambda: answers.append(ask(port)))
+        asking = threading.Thread(target=lambda: answers.append(send_request(port)))
         asking.start()
         assert process.stdout is not None
         assert process.stdout.readline() == "asked\n"
@@ -77,7 +77,7 @@ def test_a_running_request_is_answered_before_the_end() -> None:
 
 
 def test_a_signal_during_start_up_ends_it_in_good_order_too() -> None:
-    with started("stopped-early") as process:
+    with start_serve("stopped-early") as process:
         out, _ = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "saved\n")
 
@@ -90,7 +90,7 @@ def test_a_signal_during_start_up_ends_it_in_good_order_too() -> None:
     ],
 )
 def test_what_the_app_refuses_while_starting_or_stopping_is_one_line_and_exit_code_2(script: str, line: str) -> None:
-    with started(script) as process:
+    with start_serve(script) as process:
         if script == "unsaved":
             port_of(process)
             process.send_signal(signal.SIGTERM)
@@ -101,7 +101,7 @@ def test_what_the_app_refuses_while_starting_or_stopping_is_one_line_and_exit_co
 def test_a_port_in_use_is_one_line_and_exit_code_2() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with started("plain", "--port", str(port)) as process:
+        with start_serve("plain", "--port", str(port)) as process:
             out, err = process.communicate(timeout=20)
     line = f"bandstand: HOST='127.0.0.1' PORT={port} cannot be listened on: address already in use\n"
     assert (process.returncode, out, err) == (2, "", line)

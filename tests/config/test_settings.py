@@ -16,7 +16,7 @@ from bandstand.config.settings import Settings, get_allowed, read_settings
 from bandstand.errors import ConfigurationError
 
 
-def refused(**flags: object) -> str:
+def get_refusal(**flags: object) -> str:
     with pytest.raises(ConfigurationError) as caught:
         read_settings(**flags)
     return caught.value.detail
@@ -115,28 +115,28 @@ def test_a_wrong_setting_is_one_line_of_its_name_its_value_and_what_is_allowed(
     monkeypatch: pytest.MonkeyPatch, variable: str, text: str
 ) -> None:
     monkeypatch.setenv(variable, text)
-    line = refused()
+    line = get_refusal()
     assert line.startswith(f"{variable}={text!r} is not allowed")
     assert line.endswith(f"; expected {get_allowed(variable.lower())}")
     assert len(line.splitlines()) == 1
 
 
 def test_a_wrong_flag_is_named_as_a_flag() -> None:
-    assert refused(port="x") == "--port='x' is not allowed; expected a whole number from 0 to 65535"
-    assert refused(state_dir="").startswith("--state-dir=''")
+    assert get_refusal(port="x") == "--port='x' is not allowed; expected a whole number from 0 to 65535"
+    assert get_refusal(state_dir="").startswith("--state-dir=''")
 
 
 def test_all_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "x")
     monkeypatch.setenv("DURABILITY", "y")
-    line = refused()
+    line = get_refusal()
     assert "PORT='x'" in line
     assert "DURABILITY='y'" in line
 
 
 @given(st.text(min_size=1))
 def test_whatever_the_value_the_refusal_is_one_line_of_bounded_length(text: str) -> None:
-    line = refused(durability="\n" + text)
+    line = get_refusal(durability="\n" + text)
     assert len(line.splitlines()) == 1
     assert len(line) < 300
 
@@ -182,7 +182,7 @@ def test_a_secret_and_its_digest_are_the_same_key() -> None:
     ],
 )
 def test_a_wrong_key_is_told_by_its_place_and_reason(keys: str, reason: str) -> None:
-    line = refused(api_keys=keys)
+    line = get_refusal(api_keys=keys)
     assert line.startswith(f"--api-keys is not allowed ({reason}")
     assert line.endswith(f"; expected {get_allowed('api_keys')}")
 
@@ -283,7 +283,7 @@ def test_a_shadow_that_names_no_policy_or_one_twice_is_refused(shadow: str, reas
 
 
 def test_a_wrong_weight_is_one_line() -> None:
-    assert refused(experiment="linucb-v2:90,first-v1:0").startswith(
+    assert get_refusal(experiment="linucb-v2:90,first-v1:0").startswith(
         "--experiment='linucb-v2:90,first-v1:0' is not allowed (entry 2: its weight is not a number above 0)"
     )
 

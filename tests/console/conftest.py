@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.console.given import Person, visiting
+from tests.console.given import Person, visit_console
 
 
 @pytest.fixture
 async def person(tmp_path: Path) -> AsyncIterator[Person]:
     """Somebody at the console of a service without keys."""
-    async with visiting(tmp_path / "state") as visitor:
+    async with visit_console(tmp_path / "state") as visitor:
         yield visitor

@@ -19,7 +19,7 @@ from bandstand.simulate.plan import ChatPlan, Plan
 from bandstand.simulate.run.listener import ChatPlayers, JudgeListener
 from bandstand.simulate.run.runner import LocalPlayers, Runner
 from bandstand.store.tables.simulations import Simulations
-from tests.api.given import KEYS, Service, serving
+from tests.api.given import KEYS, Service, run_service
 from tests.judge.given import local
 from tests.simulate.given import CATALOGUE, SMALL
 
@@ -103,13 +103,13 @@ class Person:
 
 
 @asynccontextmanager
-async def visiting(state_dir: Path, **settings: Any) -> AsyncIterator[Person]:
+async def visit_console(state_dir: Path, **settings: Any) -> AsyncIterator[Person]:
     """Somebody at the console of a running service."""
-    async with serving(state_dir, **settings) as service:
+    async with run_service(state_dir, **settings) as service:
         yield Person(service)
 
 
-async def talked() -> tuple[Plan, dict[str, Any]]:
+async def play_conversations() -> tuple[Plan, dict[str, Any]]:
     """A small run of users who talk: its plan and its summary."""
     plan = replace(SMALL, chat=ChatPlan())
     runner = Runner(plan, ChatPlayers(LocalPlayers(CATALOGUE.policies), JudgeListener(local(), Gate())), RuleJudge())

@@ -9,7 +9,7 @@ import pytest
 from bandstand.errors import StorageUnavailableError
 from bandstand.store.tables.console_queries import ConsoleQueries
 from tests.api.given import API_KEYS, KEYS
-from tests.console.given import ADMIN, Page, Person, visiting
+from tests.console.given import ADMIN, Page, Person, visit_console
 
 PAGES = ("", "/users", "/policies", "/simulations", "/simulations/new", "/simulations/compare", "/prompts")
 FIGURES = ("/overview.json", "/simulations/1/progress.json")
@@ -17,7 +17,7 @@ FORMS = ("/user/reset", "/user/erase", "/simulations/new", "/simulations/1/cance
 
 
 async def test_a_stranger_sees_the_log_in_and_nothing_else(tmp_path: Path) -> None:
-    async with visiting(tmp_path, api_keys=API_KEYS) as person:
+    async with visit_console(tmp_path, api_keys=API_KEYS) as person:
         for path in (*PAGES, "/user?id=ada", "/nowhere"):
             answer = (await person.open(path)).response
             assert answer.status_code == 303, path
@@ -33,13 +33,13 @@ async def test_a_stranger_sees_the_log_in_and_nothing_else(tmp_path: Path) -> No
 
 
 async def test_an_api_key_in_a_header_is_not_a_log_in(tmp_path: Path) -> None:
-    async with visiting(tmp_path, api_keys=API_KEYS) as person:
+    async with visit_console(tmp_path, api_keys=API_KEYS) as person:
         answer = await person.client.get("/console", headers={"x-api-key": ADMIN})
         assert answer.status_code == 303
 
 
 async def test_a_person_logs_in_looks_and_logs_out(tmp_path: Path) -> None:
-    async with visiting(tmp_path, api_keys=API_KEYS) as person:
+    async with visit_console(tmp_path, api_keys=API_KEYS) as person:
         page = await person.log_in(next="/console/users?q=a")
         assert (page.status, page.response.headers["location"]) == (303, "/console/users?q=a")
         flags = page.response.headers["set-cookie"].lower()
@@ -60,7 +60,7 @@ async def test_a_person_logs_in_looks_and_logs_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["", "wrong", KEYS["shop"][1], KEYS["eyes"][1], "ops"])
 async def test_any_other_key_is_refused_without_a_cookie(tmp_path: Path, key: str) -> None:
-    async with visiting(tmp_path, api_keys=API_KEYS) as person:
+    async with visit_console(tmp_path, api_keys=API_KEYS) as person:
         page = await person.log_in(key)
         assert page.status == 401
         assert "no key of this service" in page.text
@@ -72,23 +72,23 @@ async def test_any_other_key_is_refused_without_a_cookie(tmp_path: Path, key: st
     ["https://evil.example", "//evil.example", "/score", "/consolex", "/console\\@evil", "/console\r\nx: y", ""],
 )
 async def test_a_log_in_leads_to_no_other_place(tmp_path: Path, wanted: str) -> None:
-    async with visiting(tmp_path, api_keys=API_KEYS) as person:
+    async with visit_console(tmp_path, api_keys=API_KEYS) as person:
         page = await person.log_in(next=wanted)
         assert page.response.headers["location"] == "/console"
 
 
 async def test_a_cookie_survives_a_restart_and_ends_with_its_key(tmp_path: Path) -> None:
-    async with visiting(tmp_path, api_keys=API_KEYS) as person:
+    async with visit_console(tmp_path, api_keys=API_KEYS) as person:
         await person.log_in()
         cookies = dict(person.client.cookies)
     for keys, status in ((API_KEYS, 200), (API_KEYS.replace(ADMIN, "an0ther"), 303), ("a:admin:b", 303)):
-        async with visiting(tmp_path, api_keys=keys) as person:
+        async with visit_console(tmp_path, api_keys=keys) as person:
             person.client.cookies.update(cookies)
             assert (await person.open()).status == status
 
 
 async def test_over_https_the_cookie_is_for_https_alone(tmp_path: Path) -> None:
-    async with visiting(tmp_path, api_keys=API_KEYS) as person:
+    async with visit_console(tmp_path, api_keys=API_KEYS) as person:
         transport = httpx.ASGITransport(person.service.app)
         async with httpx.AsyncClient(transport=transport, base_url="https://bandstand.example") as client:
             token = Page(await client.get("/console/login")).token
@@ -116,7 +116,7 @@ async def test_no_form_does_anything_without_its_token(person: Person, path: str
 
 
 async def test_a_token_is_of_one_visit_alone(tmp_path: Path) -> None:
-    async with visiting(tmp_path, api_keys=API_KEYS) as person:
+    async with visit_console(tmp_path, api_keys=API_KEYS) as person:
         await person.log_in()
         first = (await person.open()).token
         person.client.cookies.clear()
@@ -126,7 +126,7 @@ async def test_a_token_is_of_one_visit_alone(tmp_path: Path) -> None:
 
 
 async def test_a_form_of_another_site_is_refused_even_with_a_token(tmp_path: Path) -> None:
-    async with visiting(tmp_path, api_keys=API_KEYS) as person:
+    async with visit_console(tmp_path, api_keys=API_KEYS) as person:
         await person.log_in()
         token = (await person.open()).token
         for site in ("cross-site", "same-site", "none"):
@@ -186,10 +186,10 @@ async def test_a_store_that_fails_is_said_so(person: Person, monkeypatch: pytest
 async def test_a_fault_of_ours_tells_its_reference_and_nothing_else(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(*_: object) -> None:
+    async def raise_broken(*_: object) -> None:
         raise ValueError("c4n4ry")
 
-    monkeypatch.setattr(ConsoleQueries, "list_newest_users", broken)
+    monkeypatch.setattr(ConsoleQueries, "list_newest_users", raise_broken)
     page = await person.open("/users")
     assert page.status == 500
     assert "c4n4ry" not in page.html

@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.api.given import API_KEYS, TWO
-from tests.console.given import ADMIN, keep, talked
-from tests.contract.server import started
+from tests.console.given import ADMIN, keep, play_conversations
+from tests.contract.server import start_server
 from tests.project.checkout import tool
 
 FLAGS = (
@@ -56,17 +56,17 @@ pytestmark = pytest.mark.slow
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service with keys and something in it."""
     state = tmp_path_factory.mktemp("browser") / "state"
-    with started(state, API_KEYS=API_KEYS, SHADOW="thompson-v1") as server:
+    with start_server(state, API_KEYS=API_KEYS, SHADOW="thompson-v1") as server:
         base = f"http://127.0.0.1:{server.port}"
         for number in range(12):
             fields = {"decision_id": "first"} if number == 0 else {}
-            made = ask(base, "/score", {"user_id": ("ada", "bea")[number % 2], "candidates": TWO, **fields})
-            ask(base, "/reward", {"decision_id": made["decision_id"], "reward": 0.5})
-        made = ask(base, "/score", {"user_id": "chat", "candidates": TWO})
-        ask(base, "/reward", {"decision_id": made["decision_id"], "turn": TURN, "wait": True})
-        ask(base, "/simulations", {"policies": ["linucb-v1", "linucb-v2"], "personas": 3, "days": 2, "seeds": 2})
+            made = fetch_json(base, "/score", {"user_id": ("ada", "bea")[number % 2], "candidates": TWO, **fields})
+            fetch_json(base, "/reward", {"decision_id": made["decision_id"], "reward": 0.5})
+        made = fetch_json(base, "/score", {"user_id": "chat", "candidates": TWO})
+        fetch_json(base, "/reward", {"decision_id": made["decision_id"], "turn": TURN, "wait": True})
+        fetch_json(base, "/simulations", {"policies": ["linucb-v1", "linucb-v2"], "personas": 3, "days": 2, "seeds": 2})
         with ThreadPoolExecutor(1) as thread:  # Playwright's loop runs in this one
-            keep(state, *thread.submit(lambda: asyncio.run(talked())).result())
+            keep(state, *thread.submit(lambda: asyncio.run(play_conversations())).result())
         yield base
 
 
@@ -81,14 +81,14 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
     """Somebody who has logged in; a word of the browser's about an error fails the test."""
-    with_faults = watched(browser, address)
+    with_faults = watch_page(browser, address)
     log_in(with_faults[0])
     yield with_faults[0]
     assert with_faults[1] == []
     with_faults[0].context.close()
 
 
-def watched(browser: Browser, address: str, **options: Any) -> tuple[Page, list[str]]:
+def watch_page(browser: Browser, address: str, **options: Any) -> tuple[Page, list[str]]:
     context = browser.new_context(base_url=address, **options)
     page, faults = context.new_page(), list[str]()
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -97,7 +97,7 @@ def watched(browser: Browser, address: str, **options: Any) -> tuple[Page, list[
     return page, faults
 
 
-def visited(page: Page) -> Iterator[str]:
+def visit_pages(page: Page) -> Iterator[str]:
     """Go from page to page: the log-in as a stranger, then all others."""
     for path in PAGES:
         if path == PAGES[1]:
@@ -118,7 +118,7 @@ def log_in(page: Page, path: str = "/console") -> None:
     expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
 
 
-def ask(base: str, path: str, body: object) -> dict[str, Any]:
+def fetch_json(base: str, path: str, body: object) -> dict[str, Any]:
     headers = {"content-type": "application/json", "authorization": f"Bearer {ADMIN}"}
     request = urllib.request.Request(f"{base}{path}", json.dumps(body).encode(), headers)  # noqa: S310 (loopback)
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
@@ -183,14 +183,14 @@ def test_a_user_is_found_and_reset_by_keyboard_alone(page: Page) -> None:
     page.keyboard.type("be")
     with page.expect_navigation():
         page.keyboard.press("Enter")
-    reach(page, "bea")
-    reach(page, "Reset…")
-    reach(page, "Reset")
+    tab_to(page, "bea")
+    tab_to(page, "Reset…")
+    tab_to(page, "Reset")
     expect(page.get_by_role("status")).to_contain_text("starts anew")
     expect(page.get_by_text("Nothing since the reset")).to_be_visible()
 
 
-def reach(page: Page, name: str) -> None:
+def tab_to(page: Page, name: str) -> None:
     """Go to a link or button by Tab, and press it."""
     for _ in range(60):
         page.keyboard.press("Tab")
@@ -204,8 +204,8 @@ def reach(page: Page, name: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_on_any_page(browser: Browser, address: str, scheme: Any) -> None:
     axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-    page, _ = watched(browser, address, color_scheme=scheme)
-    for path in visited(page):
+    page, _ = watch_page(browser, address, color_scheme=scheme)
+    for path in visit_pages(page):
         page.evaluate(axe)
         found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
         grave = [
@@ -220,14 +220,14 @@ def test_axe_finds_nothing_serious_on_any_page(browser: Browser, address: str, s
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_at_phone_width_no_page_scrolls_sideways(browser: Browser, address: str, scheme: Any) -> None:
     viewport: Any = {"width": PHONE, "height": 800}
-    page, _ = watched(browser, address, color_scheme=scheme, viewport=viewport)
-    for path in visited(page):
+    page, _ = watch_page(browser, address, color_scheme=scheme, viewport=viewport)
+    for path in visit_pages(page):
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE, path
     page.context.close()
 
 
 def test_every_page_works_without_scripts(browser: Browser, address: str) -> None:
-    page, _ = watched(browser, address, java_script_enabled=False)
+    page, _ = watch_page(browser, address, java_script_enabled=False)
     log_in(page)
     for path in PAGES[1:-1]:
         answer = page.goto(f"/console{path}")

@@ -41,12 +41,12 @@ def test_the_running_mean_is_the_mean_so_far() -> None:
 
 
 def test_runs_are_compared_curve_by_curve() -> None:
-    def curve(value: float) -> dict[str, Any]:
+    def build_curve(value: float) -> dict[str, Any]:
         return {"decision": [1, 2], "expected_reward": [value, value], "expected_stderr": [0.1, 0.1]}
 
     def summary(value: float) -> dict[str, Any]:
         bound = {"by_decision": {"decision": [1, 2], "mean_reward": [value - 1, value - 1]}}
-        return {"policies": {"p": {"by_decision": curve(value)}}, "baselines": {"random": bound}}
+        return {"policies": {"p": {"by_decision": build_curve(value)}}, "baselines": {"random": bound}}
 
     lines = [trace for trace in build_comparison({3: summary(0.5), 4: summary(0.25)})["data"] if "name" in trace]
     assert {trace["name"]: trace["y"] for trace in lines} == {

@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tests.console.given import Person, visiting
+from tests.console.given import Person, visit_console
 
 TURN = {"query_t": "How do I boil an egg?", "answer_t": "Eight minutes.", "query_t1": "Thank you, that worked!"}
 
 
-async def judged(person: Person, user_id: str = "ada", **turn: str) -> dict[str, Any]:
+async def send_turn(person: Person, user_id: str = "ada", **turn: str) -> dict[str, Any]:
     decision = await person.service.score(user_id)
     body = {"decision_id": decision["decision_id"], "turn": {**TURN, **turn}, "wait": True}
     answer = await person.service.post("/reward", body)
@@ -24,7 +24,7 @@ async def test_before_the_first_turn_it_says_how_to_send_one(person: Person) -> 
 
 
 async def test_a_verdict_is_listed_shown_and_corrected(person: Person) -> None:
-    told = await judged(person)
+    told = await send_turn(person)
     judgement_id = told["judgement_id"]
     listed = await person.open("/judge")
     assert listed.rows()[-1][1] == "ada"
@@ -47,7 +47,7 @@ async def test_a_verdict_is_listed_shown_and_corrected(person: Person) -> None:
 
 
 async def test_a_label_that_is_none_changes_nothing(person: Person) -> None:
-    told = await judged(person)
+    told = await send_turn(person)
     token = (await person.open("/judgement", id=told["judgement_id"])).token
     page = await person.send("/judgement/override", id=told["judgement_id"], label="nonsense", token=token)
     assert page.status == 409
@@ -57,7 +57,7 @@ async def test_a_label_that_is_none_changes_nothing(person: Person) -> None:
 
 
 async def test_turns_are_listed_by_their_status(person: Person) -> None:
-    await judged(person)
+    await send_turn(person)
     for status in ("waiting", "scored", "taught", "withheld", "unscored", "nonsense"):
         expected = (
             await person.service.get("/judgements", **({"status": status} if status != "nonsense" else {}))
@@ -73,14 +73,14 @@ async def test_turns_are_listed_by_their_status(person: Person) -> None:
 
 async def test_what_was_spent_is_told_with_what_may_be(tmp_path: Path) -> None:
     nobody = {"judge_model": "judge", "judge_url": "http://127.0.0.1:9", "judge_price": "1/2"}
-    async with visiting(tmp_path, judge_daily_tokens=50_000, judge_daily_usd="1.5", **nobody) as person:
-        await judged(person)
+    async with visit_console(tmp_path, judge_daily_tokens=50_000, judge_daily_usd="1.5", **nobody) as person:
+        await send_turn(person)
         page = await person.open("/judge")
     assert re.search(r"Tokens today [\d,]+ of 50,000 Dollars today [\d.]+ of 1\.50", page.text)
 
 
 async def test_what_a_user_said_is_escaped(person: Person) -> None:
-    told = await judged(person, query_t1="<script>alert(1)</script> thanks")
+    told = await send_turn(person, query_t1="<script>alert(1)</script> thanks")
     page = await person.open("/judgement", id=told["judgement_id"])
     assert "<script>alert(1)</script> thanks" in page.text
     assert "<script>alert" not in page.html

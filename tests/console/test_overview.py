@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.api.given import API_KEYS
-from tests.console.given import Person, visiting
+from tests.console.given import Person, visit_console
 
 
 async def test_an_empty_service_says_what_to_do_next(person: Person) -> None:
@@ -16,7 +16,7 @@ async def test_an_empty_service_says_what_to_do_next(person: Person) -> None:
 
 
 async def test_with_keys_the_first_request_brings_one(tmp_path: Path) -> None:
-    async with visiting(tmp_path, api_keys=API_KEYS) as person:
+    async with visit_console(tmp_path, api_keys=API_KEYS) as person:
         await person.log_in()
         assert "Authorization: Bearer $KEY" in (await person.open()).text
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.console.given import Person, visiting
+from tests.console.given import Person, visit_console
 
 
 async def test_every_configured_policy_is_listed_with_what_it_did(person: Person) -> None:
@@ -20,7 +20,7 @@ async def test_every_configured_policy_is_listed_with_what_it_did(person: Person
 
 
 async def test_shadow_and_live_stand_side_by_side(tmp_path: Path) -> None:
-    async with visiting(tmp_path, shadow="thompson-v1") as person:
+    async with visit_console(tmp_path, shadow="thompson-v1") as person:
         ids = [(await person.service.score(f"user-{number}"))["decision_id"] for number in range(3)]
         for decision_id in ids:
             await person.service.reward(decision_id=decision_id, reward=0.25)

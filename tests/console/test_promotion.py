@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.api.given import API_KEYS
-from tests.console.given import ADMIN, Person, visiting
+from tests.console.given import ADMIN, Person, visit_console
 
 
 async def active(person: Person) -> str:
@@ -11,7 +11,7 @@ async def active(person: Person) -> str:
 
 
 async def test_a_policy_is_promoted_and_gone_back_from(tmp_path: Path) -> None:
-    async with visiting(tmp_path, api_keys=API_KEYS, key=ADMIN) as person:
+    async with visit_console(tmp_path, api_keys=API_KEYS, key=ADMIN) as person:
         await person.log_in()
         asked = await person.open("/policies/promote", policy="thompson-v1")
         assert "instead of linucb-v2" in asked.text
@@ -28,7 +28,7 @@ async def test_a_policy_is_promoted_and_gone_back_from(tmp_path: Path) -> None:
 
 
 async def test_where_a_setting_says_which_is_active_no_promotion_is_offered(tmp_path: Path) -> None:
-    async with visiting(tmp_path, active_policy="linucb-v1") as person:
+    async with visit_console(tmp_path, active_policy="linucb-v1") as person:
         page = await person.open("/policies")
         assert "ACTIVE_POLICY" in page.text
         assert "Promote" not in page.text
@@ -46,7 +46,7 @@ async def test_what_is_not_configured_cannot_be_promoted(person: Person) -> None
 
 
 async def test_an_experiment_is_shown_with_its_arms(tmp_path: Path) -> None:
-    async with visiting(tmp_path, experiment="linucb-v2:90,first-v1:10") as person:
+    async with visit_console(tmp_path, experiment="linucb-v2:90,first-v1:10") as person:
         for number in range(5):
             await person.service.score(f"user-{number}")
         page = await person.open("/policies")

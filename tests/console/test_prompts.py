@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from bandstand.prompts.library import prompts_directory
-from tests.console.given import Person, visiting
+from tests.console.given import Person, visit_console
 
 
 async def test_every_prompt_is_listed_and_shown(person: Person) -> None:
@@ -27,7 +27,7 @@ async def test_what_came_of_the_tips_is_told(person: Person) -> None:
 async def test_prompts_are_read_from_disk_again_or_kept(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts"
     shutil.copytree(prompts_directory(), prompts)
-    async with visiting(tmp_path / "state", prompts_dir=prompts) as person:
+    async with visit_console(tmp_path / "state", prompts_dir=prompts) as person:
         token = (await person.open("/prompts")).token
         text = (prompts / "generate" / "v1.md").read_text(encoding="utf-8")
         (prompts / "generate" / "v9.md").write_text(text, encoding="utf-8")

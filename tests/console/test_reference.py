@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.given import API_KEYS, KEYS, serving
+from tests.api.given import API_KEYS, KEYS, run_service
 from tests.console.given import Page, Person
 
 
@@ -32,6 +32,6 @@ async def test_it_runs_no_script_and_loads_nothing_from_elsewhere(person: Person
 
 @pytest.mark.parametrize(("key", "status"), [("eyes", 200), ("ops", 200), ("shop", 403), (None, 401)])
 async def test_it_is_for_readers(tmp_path: Path, key: str | None, status: int) -> None:
-    async with serving(tmp_path, api_keys=API_KEYS) as service:
+    async with run_service(tmp_path, api_keys=API_KEYS) as service:
         headers = {} if key is None else {"x-api-key": KEYS[key][1]}
         assert (await service.client.get("/docs", headers=headers)).status_code == status

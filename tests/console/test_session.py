@@ -15,49 +15,51 @@ def key(name: str = "ops", role: str = "admin", *, secret: str = "k3y") -> ApiKe
     return ApiKey(name, role, hashlib.sha256(secret.encode()).digest())  # type: ignore[arg-type]  # one of the roles
 
 
-def sessions(*keys: ApiKey, now: float = NOW, secret: bytes = SECRET) -> Sessions:
+def build_sessions(*keys: ApiKey, now: float = NOW, secret: bytes = SECRET) -> Sessions:
     return Sessions(keys, lambda: secret, clock=lambda: now)
 
 
 def cookie(*keys: ApiKey) -> str:
-    given = sessions(*(keys or (key(),))).login("k3y")
+    given = build_sessions(*(keys or (key(),))).login("k3y")
     assert given is not None
     return given
 
 
 def test_a_key_opens_a_visit_that_knows_its_name() -> None:
     for name in ("ops", "a.b-c_d", "x" * 64):
-        visit = sessions(key(name)).find_visit(cookie(key(name)))
+        visit = build_sessions(key(name)).find_visit(cookie(key(name)))
         assert visit is not None
         assert (visit.client, visit.keyed) == (name, True)
 
 
 @pytest.mark.parametrize("secret", ["", "k3y ", "K3Y", "k3", hashlib.sha256(b"k3y").hexdigest()])
 def test_a_wrong_key_opens_none(secret: str) -> None:
-    assert sessions(key()).login(secret) is None
+    assert build_sessions(key()).login(secret) is None
 
 
 @pytest.mark.parametrize("role", ["serve", "read"])
 def test_only_an_admin_is_let_in(role: str) -> None:
-    assert sessions(key(role=role)).login("k3y") is None
-    assert sessions(key(role=role)).find_visit(cookie()) is None, "and one who is no admin any more is let in no more"
+    assert build_sessions(key(role=role)).login("k3y") is None
+    assert build_sessions(key(role=role)).find_visit(cookie()) is None, (
+        "and one who is no admin any more is let in no more"
+    )
 
 
 def test_a_cookie_ends_after_twelve_hours() -> None:
     given = cookie()
-    assert sessions(key(), now=NOW + SESSION_SECONDS - 1).find_visit(given) is not None
-    assert sessions(key(), now=NOW + SESSION_SECONDS).find_visit(given) is None
+    assert build_sessions(key(), now=NOW + SESSION_SECONDS - 1).find_visit(given) is not None
+    assert build_sessions(key(), now=NOW + SESSION_SECONDS).find_visit(given) is None
 
 
 def test_a_cookie_ends_with_its_key() -> None:
     given = cookie()
-    assert sessions(key("other")).find_visit(given) is None
-    assert sessions(key(secret="another")).find_visit(given) is None
-    assert sessions(key("other"), key()).find_visit(given) is not None
+    assert build_sessions(key("other")).find_visit(given) is None
+    assert build_sessions(key(secret="another")).find_visit(given) is None
+    assert build_sessions(key("other"), key()).find_visit(given) is not None
 
 
 def test_a_cookie_is_another_deployments_stranger() -> None:
-    assert sessions(key(), secret=b"t" * 32).find_visit(cookie()) is None
+    assert build_sessions(key(), secret=b"t" * 32).find_visit(cookie()) is None
 
 
 def test_no_character_of_a_cookie_can_be_changed() -> None:
@@ -66,24 +68,24 @@ def test_no_character_of_a_cookie_can_be_changed() -> None:
         for other in "0aZ.":
             forged = f"{given[:place]}{other}{given[place + 1 :]}"
             if character != other:
-                assert sessions(key()).find_visit(forged) is None, (place, other)
+                assert build_sessions(key()).find_visit(forged) is None, (place, other)
 
 
 @pytest.mark.parametrize("text", [None, "", ".", "...", "a.b.c.d", "é.1.2.3", f"b3Bz.{'9' * 5000}.a.b", "ops.²³.a.b"])
 def test_what_is_no_cookie_opens_nothing(text: str | None) -> None:
-    assert sessions(key()).find_visit(text) is None
+    assert build_sessions(key()).find_visit(text) is None
 
 
 def test_every_visit_has_tokens_of_its_own() -> None:
-    one, other = (sessions(key()).find_visit(cookie()) for _ in range(2))
+    one, other = (build_sessions(key()).find_visit(cookie()) for _ in range(2))
     assert one is not None
     assert other is not None
-    again = sessions(key()).get_login_token()
+    again = build_sessions(key()).get_login_token()
     assert len({one.token, other.token, again}) == 3
 
 
 def test_without_keys_everybody_is_at_home() -> None:
-    visit = sessions().find_visit(None)
+    visit = build_sessions().find_visit(None)
     assert visit is not None
     assert (visit.client, visit.keyed) == ("anonymous", False)
-    assert visit.token == getattr(sessions().find_visit("anything"), "token", None)
+    assert visit.token == getattr(build_sessions().find_visit("anything"), "token", None)

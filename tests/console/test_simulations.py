@@ -11,7 +11,7 @@ from bandstand.simulate.judges.judge_prompt import load_shipped_prompt
 from bandstand.simulate.judges.llm_judge import LlmJudge
 from bandstand.simulate.plan import JudgePlan
 from bandstand.simulate.run.runner import LocalPlayers, Runner
-from tests.console.given import Page, Person, keep, talked
+from tests.console.given import Page, Person, keep, play_conversations
 from tests.simulate.given import CATALOGUE
 from tests.simulate.given import SMALL as TINY
 
@@ -34,7 +34,7 @@ async def start(person: Person, **fields: Any) -> Page:
     return await person.send("/simulations/new", token=token, **{**SMALL, **fields})
 
 
-async def ended(person: Person, run: int) -> Page:
+async def wait_until_ended(person: Person, run: int) -> Page:
     for _ in range(1200):
         told = (await person.open(f"/simulations/{run}/progress.json")).response.json()
         if not told["alive"]:
@@ -54,7 +54,7 @@ async def test_a_run_is_started_followed_looked_at_compared_and_deleted(person: 
     assert (started.status, started.response.headers["location"]) == (303, "/console/simulations/1")
     waiting = await person.open("/simulations/1")
     assert "progress.js" in str(waiting.scripts) or "done" in waiting.text
-    page = await ended(person, 1)
+    page = await wait_until_ended(person, 1)
     assert "progress.js" not in str(page.scripts)
     told = (await person.service.get("/simulations/1")).json()
     (row,) = [row for row in page.rows() if row[0] == "linucb-v2" and len(row) == 8]
@@ -62,7 +62,7 @@ async def test_a_run_is_started_followed_looked_at_compared_and_deleted(person: 
     figures = (await person.open("/simulations/1/figures.json")).response.json()
     assert set(figures) == {"reward", "regret", "actions", "personas"}
     await start(person, policies="thompson-v1")
-    await ended(person, 2)
+    await wait_until_ended(person, 2)
     listed = await person.open("/simulations")
     assert [row[1] for row in listed.rows()[1:]] == ["2", "1"]
     both = await person.open("/simulations/compare?run=2&run=1&run=2")
@@ -76,7 +76,7 @@ async def test_a_run_is_started_followed_looked_at_compared_and_deleted(person: 
 
 
 async def test_a_run_in_which_users_talked_tells_what_the_judge_heard(person: Person, tmp_path: Path) -> None:
-    plan, summary = await talked()
+    plan, summary = await play_conversations()
     keep(tmp_path / "state", plan, summary)
     page = await person.open("/simulations/1")
     assert page.status == 200, page.text
@@ -92,7 +92,7 @@ async def test_a_run_in_which_users_talked_tells_what_the_judge_heard(person: Pe
 
 
 async def test_more_than_four_runs_do_not_fit_side_by_side(person: Person, tmp_path: Path) -> None:
-    plan, summary = await talked()
+    plan, summary = await play_conversations()
     for _ in range(6):
         keep(tmp_path / "state", plan, summary)
     four = await person.open("/simulations/compare?run=1&run=2&run=3&run=4")
@@ -115,7 +115,7 @@ async def test_what_is_not_as_usual_in_a_world_is_told(person: Person) -> None:
     form = await person.open("/simulations/new")
     assert "always a Monday" in form.text
     await start(person, day_of_week="0")
-    page = await ended(person, 1)
+    page = await wait_until_ended(person, 1)
     assert "shipped: 3 users, 2 days of 4 decisions among 5 candidates, every day a Monday" in page.text
     assert (await person.service.get("/simulations/1")).json()["plan"]["day_of_week"] == 0
 
@@ -124,7 +124,7 @@ async def test_a_run_is_stopped_by_hand(person: Person) -> None:
     await start(person, personas="100", days="100", seeds="100")
     token = (await person.open("/simulations/1")).token
     assert (await person.send("/simulations/1/cancel", token=token)).status == 303
-    page = await ended(person, 1)
+    page = await wait_until_ended(person, 1)
     assert "stopped by hand" in page.text
 
 

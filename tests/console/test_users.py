@@ -12,7 +12,7 @@ from bandstand.errors import StorageUnavailableError
 from bandstand.service.coefficients import PolicyCoefficients, list_coefficients
 from bandstand.service.context import ServiceContext
 from tests.api.given import API_KEYS, TWO
-from tests.console.given import ADMIN, Person, visiting
+from tests.console.given import ADMIN, Person, visit_console
 from tests.store.given import ledger_of
 
 HOSTILE = ["<script>alert(1)</script>", "a/b", "..", "%2F", "x&y=z", "é 张伟", '"quoted"', "' or 1=1 --", "a" * 256]
@@ -79,11 +79,11 @@ async def test_a_page_does_not_wait_for_a_long_replay(person: Person, monkeypatc
     await person.service.reward(decision_id=decision["decision_id"], reward=1.0)
     replayed = asyncio.Event()
 
-    async def slow(deployment: ServiceContext, user_id: str) -> list[PolicyCoefficients]:
+    async def answer_slowly(deployment: ServiceContext, user_id: str) -> list[PolicyCoefficients]:
         await replayed.wait()
         return await list_coefficients(deployment, user_id)
 
-    monkeypatch.setattr(users, "list_coefficients", slow)
+    monkeypatch.setattr(users, "list_coefficients", answer_slowly)
     page = await person.open("/user", id="ada")
     assert page.status == 200
     assert "made anew from the ledger" in page.text
@@ -105,11 +105,11 @@ async def test_a_replay_that_fails_is_told_to_whoever_asks_next(
     await person.service.score("ada")
     failing = asyncio.Event()
 
-    async def broken(deployment: ServiceContext, user_id: str) -> list[PolicyCoefficients]:
+    async def raise_broken(deployment: ServiceContext, user_id: str) -> list[PolicyCoefficients]:
         await failing.wait()
         raise StorageUnavailableError("the ledger cannot be read")
 
-    monkeypatch.setattr(users, "list_coefficients", broken)
+    monkeypatch.setattr(users, "list_coefficients", raise_broken)
     assert (await person.open("/user", id="ada")).status == 200
     failing.set()
     assert (await person.open("/user/ready.json", id="ada")).status == 503
@@ -136,7 +136,7 @@ async def test_decisions_are_shown_newest_first_with_their_rewards(person: Perso
 
 async def test_a_reward_in_the_legacy_form_is_shown_with_the_decision_it_answers(person: Person) -> None:
     await person.service.score("ada", candidates=TWO[:1], policy="linucb-v1")
-    await person.service.teach("ada", policy="linucb-v1", reward=0.75)
+    await person.service.reward_legacy("ada", policy="linucb-v1", reward=0.75)
     page = await person.open("/user", id="ada")
     assert [row[5] for row in page.rows() if row[-1] == "receipt"] == ["0.75"]
 
@@ -175,7 +175,7 @@ async def test_an_erasure_needs_the_id_typed_and_gives_its_receipt(person: Perso
 
 
 async def test_what_is_done_at_the_console_bears_the_name_of_the_key(tmp_path: Path) -> None:
-    async with visiting(tmp_path, api_keys=API_KEYS, key=ADMIN) as person:
+    async with visit_console(tmp_path, api_keys=API_KEYS, key=ADMIN) as person:
         await person.service.score("ada")
         await person.log_in()
         token = (await person.open("/user/reset", id="ada")).token

@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.contract.server import Connection, connected, started
+from tests.contract.server import Connection, connect_to, start_server
 
 CONNECTIONS = 16
 CANDIDATES = [
@@ -60,7 +60,7 @@ class Client:
         self._name = name
         self._number = 0
 
-    async def work(self, connection: Connection) -> None:
+    async def run_work(self, connection: Connection) -> None:
         """Ask for one thing after the other until the service is gone."""
         while True:
             self._number += 1
@@ -77,13 +77,15 @@ class Client:
         if self._random.random() < 0.7:
             known.unknown[user] += 1
             value = self._random.choice([-1.0, 0.5, 1.0])
-            status, answer = await connection.ask("POST", "/reward", {"decision_id": decision_id, "reward": value})
+            status, answer = await connection.send_request(
+                "POST", "/reward", {"decision_id": decision_id, "reward": value}
+            )
             assert (status, answer["applied"]) == (200, True), answer
             known.rewards[decision_id] = value
             known.unknown[user] -= 1
 
     async def _score(self, connection: Connection, body: dict[str, Any]) -> tuple[str, str]:
-        status, answer = await connection.ask("POST", "/score", body)
+        status, answer = await connection.send_request("POST", "/score", body)
         assert status == 200, answer
         return answer["decision_id"], answer["tip_id"]
 
@@ -91,7 +93,7 @@ class Client:
         user, known = self._random.choice(self._users), self._known
         key, value = f"{self._name}-key-{self._number}", self._random.choice([-0.5, 0.25])
         known.unknown[user] += 1
-        status, answer = await connection.ask("POST", "/reward", *build_legacy(user, value, key))
+        status, answer = await connection.send_request("POST", "/reward", *build_legacy(user, value, key))
         assert status == 200, answer
         known.keyed[key] = (user, value)
         known.unknown[user] -= 1
@@ -99,19 +101,19 @@ class Client:
     async def _turn(self, connection: Connection) -> None:
         body = {"user_id": f"{self._name}-talking", "candidates": CANDIDATES}
         decision_id, _ = await self._score(connection, body)
-        status, answer = await connection.ask("POST", "/reward", {"decision_id": decision_id, "turn": TURN})
+        status, answer = await connection.send_request("POST", "/reward", {"decision_id": decision_id, "turn": TURN})
         assert status == 202, answer
         self._known.turns.append(answer["judgement_id"])
 
     async def _reset(self, connection: Connection) -> None:
         await self._score(connection, {"user_id": self._leaving, "candidates": CANDIDATES})
-        status, _ = await connection.ask("POST", f"/reset/{self._leaving}")
+        status, _ = await connection.send_request("POST", f"/reset/{self._leaving}")
         assert status == 200
 
     async def _erase(self, connection: Connection) -> None:
         user = f"{self._name}-erased-{self._number}"
         await self._score(connection, {"user_id": user, "candidates": CANDIDATES})
-        status, _ = await connection.ask("DELETE", f"/users?user_id={user}")
+        status, _ = await connection.send_request("DELETE", f"/users?user_id={user}")
         assert status == 200
         self._known.gone.add(user)
 
@@ -125,39 +127,39 @@ def build_legacy(user: str, value: float, key: str) -> tuple[dict[str, Any], tup
 async def run_trial(port: int, clients: list[Client]) -> None:
     """Let every client work until the service is gone."""
 
-    async def work(client: Client) -> None:
+    async def run_work(client: Client) -> None:
         with suppress(OSError, EOFError):
-            async with connected(port) as connection:
-                await client.work(connection)
+            async with connect_to(port) as connection:
+                await client.run_work(connection)
 
-    await asyncio.gather(*(work(client) for client in clients))
+    await asyncio.gather(*(run_work(client) for client in clients))
 
 
 async def verify(port: int, known: Acknowledged, random: Random) -> None:
     """Hold what clients were told against what the service says now."""
-    async with connected(port) as connection:
+    async with connect_to(port) as connection:
         for decision_id in random.sample(sorted(known.decisions), min(300, len(known.decisions))):
-            status, found = await connection.ask("GET", f"/decisions/{decision_id}")
+            status, found = await connection.send_request("GET", f"/decisions/{decision_id}")
             assert status == 200, decision_id
             assert (found["user_id"], found["tip_id"]) == known.decisions[decision_id]
         counts: Counter[str] = Counter(known.decisions[decision_id][0] for decision_id in known.rewards)
         counts.update(user for user, _ in known.keyed.values())
         for user, count in counts.items():
-            status, stats = await connection.ask("GET", f"/stats/{user}")
+            status, stats = await connection.send_request("GET", f"/stats/{user}")
             assert count <= stats["reward_count"] <= count + known.unknown[user], (user, count, stats)
         for decision_id in random.sample(sorted(known.rewards), min(50, len(known.rewards))):
             body = {"decision_id": decision_id, "reward": known.rewards[decision_id]}
-            assert (await connection.ask("POST", "/reward", body))[0] == 200
+            assert (await connection.send_request("POST", "/reward", body))[0] == 200
         for key in random.sample(sorted(known.keyed), min(50, len(known.keyed))):
-            status, _ = await connection.ask("POST", "/reward", *build_legacy(*known.keyed[key], key))
+            status, _ = await connection.send_request("POST", "/reward", *build_legacy(*known.keyed[key], key))
             assert status == 200, key
         for user, count in counts.items():  # which taught nothing once more
-            status, stats = await connection.ask("GET", f"/stats/{user}")
+            status, stats = await connection.send_request("GET", f"/stats/{user}")
             assert count <= stats["reward_count"] <= count + known.unknown[user], (user, count, stats)
         for judgement_id in random.sample(sorted(known.turns), min(50, len(known.turns))):
-            assert (await connection.ask("GET", f"/judgements/{judgement_id}"))[0] == 200
+            assert (await connection.send_request("GET", f"/judgements/{judgement_id}"))[0] == 200
         for user in known.gone:
-            status, stats = await connection.ask("GET", f"/features/{user}")
+            status, stats = await connection.send_request("GET", f"/features/{user}")
             assert (status, stats["history"]) == (200, [])
 
 
@@ -166,12 +168,12 @@ async def run(state_dir: Path, trials: int, seed: int) -> Acknowledged:
     random, known = Random(seed), Acknowledged()
     clients = [Client(f"client-{number}", Random(f"{seed}/{number}"), known) for number in range(CONNECTIONS)]
     for _ in range(trials):
-        with started(state_dir) as server:
+        with start_server(state_dir) as server:
             trial = asyncio.create_task(run_trial(server.port, clients))
             await asyncio.sleep(random.uniform(0.05, 0.6))
             server.kill()
             await trial
-    with started(state_dir) as server:
+    with start_server(state_dir) as server:
         await verify(server.port, known, random)
     return known
 

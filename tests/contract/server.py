@@ -58,7 +58,7 @@ class Server:
 
 
 @contextmanager
-def started(state_dir: Path, **settings: str) -> Iterator[Server]:
+def start_server(state_dir: Path, **settings: str) -> Iterator[Server]:
     """A service over a state directory; killed at the end if it still runs."""
     server = Server(state_dir, state_dir.with_suffix(".log"), **settings)
     try:
@@ -74,7 +74,7 @@ class Connection:
         self._reader = reader
         self._writer = writer
 
-    async def ask(
+    async def send_request(
         self, method: str, target: str | bytes, body: object = None, headers: tuple[str, ...] = ()
     ) -> tuple[int, Any]:
         """Status and JSON of an answer.
@@ -87,10 +87,10 @@ class Connection:
         typed = ["content-type: application/json"] if content else []
         lines = ["host: 127.0.0.1", f"content-length: {len(content)}", *typed, *headers, "", ""]
         head = b"%s %s HTTP/1.1\r\n" % (method.encode(), path) + "\r\n".join(lines).encode()
-        status, _, answer = await self.exchange(head + content)
+        status, _, answer = await self.send_bytes(head + content)
         return status, json.loads(answer) if answer else None
 
-    async def exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    async def send_bytes(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body that answer just these bytes."""
         self._writer.write(request)
         await self._writer.drain()
@@ -105,7 +105,7 @@ class Connection:
 
 
 @asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Connection]:
+async def connect_to(port: int) -> AsyncIterator[Connection]:
     """A connection to the service on that port."""
     connection = Connection(*await asyncio.open_connection("127.0.0.1", port))
     try:

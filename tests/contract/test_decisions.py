@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.api.given import FEATURES, TWO, Service, answered, problem, serving
+from tests.api.given import FEATURES, TWO, Service, read_ok, read_problem, run_service
 
 POLICIES = ["linucb-v1", "egreedy-v1", "linucb-v2"]
 
 
-def many(count: int, seed: int = 0) -> list[dict[str, Any]]:
+def build_candidates(count: int, seed: int = 0) -> list[dict[str, Any]]:
     random = Random(seed)
     return [
         {
@@ -44,7 +44,7 @@ def picked_again(receipt: dict[str, Any]) -> tuple[str, bool]:
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_an_answer_names_its_decision_and_how_likely_it_was(service: Service, policy: str) -> None:
-    answer = await service.score(policy=policy, candidates=many(5))
+    answer = await service.score(policy=policy, candidates=build_candidates(5))
     assert answer["policy"] == policy
     assert isinstance(answer["decision_id"], str)
     assert 0 < answer["propensity"] <= 1
@@ -59,11 +59,11 @@ async def test_every_decision_has_an_id_of_its_own(service: Service) -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_the_ranking_is_all_candidates_best_first_and_their_probabilities(service: Service, policy: str) -> None:
-    await service.teach(policy=policy)
-    answer = await service.score(policy=policy, candidates=many(20), ranking=True)
+    await service.reward_legacy(policy=policy)
+    answer = await service.score(policy=policy, candidates=build_candidates(20), ranking=True)
     ranking = answer["ranking"]
     scores = [each["score"] for each in ranking]
-    assert sorted(each["tip_id"] for each in ranking) == sorted(each["id"] for each in many(20))
+    assert sorted(each["tip_id"] for each in ranking) == sorted(each["id"] for each in build_candidates(20))
     assert scores == sorted(scores, reverse=True)
     assert sum(each["propensity"] for each in ranking) == pytest.approx(1, rel=0, abs=1e-12)
     mine = next(each for each in ranking if each["tip_id"] == answer["tip_id"])
@@ -75,10 +75,10 @@ async def test_the_ranking_is_all_candidates_best_first_and_their_probabilities(
 
 @pytest.mark.parametrize("policy", [None, *POLICIES])
 async def test_the_same_request_under_its_own_id_gets_the_same_answer(service: Service, policy: str | None) -> None:
-    request: dict[str, Any] = {"candidates": many(9), "decision_id": "order/1", "ranking": True}
+    request: dict[str, Any] = {"candidates": build_candidates(9), "decision_id": "order/1", "ranking": True}
     first = await service.score(policy=policy, **request)
     assert first["decision_id"] == "order/1"
-    await service.teach(policy=policy, reward=-1.0)  # what is learned in between changes nothing
+    await service.reward_legacy(policy=policy, reward=-1.0)  # what is learned in between changes nothing
     for _ in range(3):
         assert await service.score(policy=policy, **request) == first
     assert (await service.stats("ada", policy or "linucb-v2"))["pulls"] == 1
@@ -86,24 +86,24 @@ async def test_the_same_request_under_its_own_id_gets_the_same_answer(service: S
 
 
 async def test_the_same_request_at_the_same_time_gets_the_same_answer(service: Service) -> None:
-    requests = (service.score(policy="egreedy", candidates=many(50), decision_id="once") for _ in range(40))
+    requests = (service.score(policy="egreedy", candidates=build_candidates(50), decision_id="once") for _ in range(40))
     answers = await asyncio.gather(*requests)
     assert all(answer == answers[0] for answer in answers)
     assert (await service.stats("ada", "egreedy"))["pulls"] == 1
 
 
 async def test_a_retry_repeats_its_answer_after_a_restart_too(tmp_path: Path) -> None:
-    async with serving(tmp_path) as service:
-        first = await service.score(candidates=many(9), decision_id="order-1", ranking=True)
-    async with serving(tmp_path, active_policy="linucb-v1") as service:  # and whatever is active now
-        assert await service.score(candidates=many(9), decision_id="order-1", ranking=True) == first
+    async with run_service(tmp_path) as service:
+        first = await service.score(candidates=build_candidates(9), decision_id="order-1", ranking=True)
+    async with run_service(tmp_path, active_policy="linucb-v1") as service:  # and whatever is active now
+        assert await service.score(candidates=build_candidates(9), decision_id="order-1", ranking=True) == first
 
 
 async def test_the_order_of_keys_and_white_space_do_not_make_another_request(service: Service) -> None:
     request = {"user_id": "ada", "candidates": TWO, "decision_id": "order-1"}
-    first = answered(await service.post("/score", json.dumps(request)))
+    first = read_ok(await service.post("/score", json.dumps(request)))
     other = json.dumps(dict(reversed(request.items())), indent=3)
-    assert answered(await service.post("/score", other)) == first
+    assert read_ok(await service.post("/score", other)) == first
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ async def test_the_order_of_keys_and_white_space_do_not_make_another_request(ser
 )
 async def test_another_request_under_the_same_id_is_a_409(service: Service, change: dict[str, Any]) -> None:
     request = {"user_id": "ada", "candidates": TWO, "context": {"hour_of_day": 9}, "decision_id": "order-1"}
-    first = answered(await service.post("/score", request))
-    problem(await service.post("/score", {**request, **change}), 409, "decision-conflict")
-    assert answered(await service.post("/score", request)) == first
+    first = read_ok(await service.post("/score", request))
+    read_problem(await service.post("/score", {**request, **change}), 409, "decision-conflict")
+    assert read_ok(await service.post("/score", request)) == first
 
 
 async def test_one_of_two_different_requests_at_the_same_time_wins_and_the_other_is_a_409(service: Service) -> None:
@@ -134,25 +134,25 @@ async def test_one_of_two_different_requests_at_the_same_time_wins_and_the_other
 
 async def test_another_named_policy_under_the_same_id_is_a_409(service: Service) -> None:
     request = {"user_id": "ada", "candidates": TWO, "decision_id": "order-1"}
-    first = answered(await service.post("/score/linucb", request))
-    problem(await service.post("/score/egreedy", request), 409, "decision-conflict")
-    assert answered(await service.post("/score/linucb-v1", request)) == first, "the same policy by its other name"
-    assert answered(await service.post("/score", request)) == first, "no policy named is no contradiction"
+    first = read_ok(await service.post("/score/linucb", request))
+    read_problem(await service.post("/score/egreedy", request), 409, "decision-conflict")
+    assert read_ok(await service.post("/score/linucb-v1", request)) == first, "the same policy by its other name"
+    assert read_ok(await service.post("/score", request)) == first, "no policy named is no contradiction"
 
 
 @pytest.mark.parametrize("own_id", ["0" * 32, "7" + "f" * 31, "f" * 32, "A" * 32])
 async def test_an_own_id_that_looks_like_ours_is_the_caller_s(service: Service, own_id: str) -> None:
     request = {"user_id": "ada", "candidates": TWO, "decision_id": own_id}
-    first = answered(await service.post("/score", request))
+    first = read_ok(await service.post("/score", request))
     assert first["decision_id"] == own_id
-    assert answered(await service.post("/score", request)) == first
+    assert read_ok(await service.post("/score", request)) == first
     assert (await service.receipt(own_id))["user_id"] == "ada"
     assert (await service.reward(decision_id=own_id, reward=0.5))["applied"] is True
 
 
 async def test_our_id_as_another_s_own_is_a_409(service: Service) -> None:
     ours = (await service.score())["decision_id"]
-    problem(
+    read_problem(
         await service.post("/score", {"user_id": "ada", "candidates": TWO, "decision_id": ours}),
         409,
         "decision-conflict",
@@ -166,12 +166,12 @@ async def test_our_id_as_another_s_own_is_a_409(service: Service) -> None:
 async def test_the_pick_can_be_computed_again_from_the_receipt_alone(service: Service, policy: str) -> None:
     explored = 0
     for round_ in range(150):
-        alike = many(6, seed=1 if round_ % 3 else round_)
+        alike = build_candidates(6, seed=1 if round_ % 3 else round_)
         if round_ % 5 == 0:
             alike = [{**candidate, "features": {}} for candidate in alike]  # all tied
         answer = await service.score(policy=policy, candidates=alike)
         if round_ % 10 == 0:
-            await service.teach(policy=policy, reward=0.5)
+            await service.reward_legacy(policy=policy, reward=0.5)
         receipt = await service.receipt(answer["decision_id"])
         assert picked_again(receipt) == (answer["tip_id"], answer["exploring"])
         assert answer["exploring"] is (receipt["seed"] < receipt["floor"])
@@ -189,11 +189,11 @@ async def test_the_pick_can_be_computed_again_from_the_receipt_alone(service: Se
 
 async def test_a_receipt_shows_what_the_policy_saw_and_how_it_judged(v1: Service) -> None:
     for _ in range(3):
-        await v1.teach(reward=0.7)
+        await v1.reward_legacy(reward=0.7)
     theta = (await v1.stats())["theta"]
     answer = await v1.score(context={"hour_of_day": 6, "day_of_week": 2})
     receipt = await v1.receipt(answer["decision_id"])
-    policies = {each["name"]: each for each in answered(await v1.get("/policies"))["policies"]}
+    policies = {each["name"]: each for each in read_ok(await v1.get("/policies"))["policies"]}
     assert receipt["policy"] == "linucb-v1"
     assert receipt["policy_hash"] == policies["linucb-v1"]["hash"]
     assert (receipt["schema"], receipt["schema_hash"]) == ("tips-5", policies["linucb-v1"]["schema_hash"])
@@ -216,12 +216,12 @@ async def test_a_receipt_shows_what_the_policy_saw_and_how_it_judged(v1: Service
 
 
 async def test_a_receipt_stays_the_same_whatever_is_learned_and_after_a_restart(tmp_path: Path) -> None:
-    async with serving(tmp_path) as service:
-        decision_id = (await service.score(candidates=many(4)))["decision_id"]
+    async with run_service(tmp_path) as service:
+        decision_id = (await service.score(candidates=build_candidates(4)))["decision_id"]
         before = await service.receipt(decision_id)
-        await service.teach()
+        await service.reward_legacy()
         assert await service.receipt(decision_id) == before
-    async with serving(tmp_path) as service:
+    async with run_service(tmp_path) as service:
         assert await service.receipt(decision_id) == before
 
 
@@ -232,7 +232,7 @@ async def test_duplicate_json_keys_are_read_alike_by_the_policy_and_by_the_recei
         '"hour_of_day": 6}, "candidates": [{"id": "a", "id": "b", "content": "", "source": "", '
         '"features": {"priority": 1, "priority": 4}}]}'
     )
-    answer = answered(await service.post("/score/linucb", body))
+    answer = read_ok(await service.post("/score/linucb", body))
     receipt = await service.receipt("twice")
     assert (answer["tip_id"], receipt["tip_id"], receipt["user_id"]) == ("b", "b", "last")
     assert receipt["candidates"][0]["features"] == pytest.approx([1, 0, 0, 0, 1], rel=0, abs=1e-12)
@@ -241,7 +241,7 @@ async def test_duplicate_json_keys_are_read_alike_by_the_policy_and_by_the_recei
 
 async def test_an_unknown_decision_has_no_receipt(service: Service) -> None:
     for name in ("nothing", "0" * 32, "%2e%2e", "x" * 256):
-        problem(await service.get(f"/decisions/{name}"), 404, "unknown-decision")
+        read_problem(await service.get(f"/decisions/{name}"), 404, "unknown-decision")
 
 
 @pytest.mark.parametrize("decision_id", ["a/b", "..", "?", "#", "a+b", "a%25b", "🦊" * 256, " "])

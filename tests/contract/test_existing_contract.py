@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.given import FEATURES, TWO, Service, answered, problem, serving
+from tests.api.given import FEATURES, TWO, Service, read_ok, read_problem, run_service
 from tests.contract.textbook import Textbook
 
 ROUNDS = 120
@@ -48,12 +48,14 @@ async def test_linucb_v1_answers_as_the_textbook_does_to_1e9(v1: Service, name: 
         # The product now tells what came of it, in the form it has always used: all features are the request's.
         told = {**random.choice(candidates)["features"], "hour_of_day": random.randrange(24)}
         reward = random.uniform(-1.0, 1.0)
-        taught = await v1.teach(user, policy=name, reward=reward, features=told, day_of_week=random.randrange(7))
+        taught = await v1.reward_legacy(
+            user, policy=name, reward=reward, features=told, day_of_week=random.randrange(7)
+        )
         assert taught["ok"] is True
         oracle.learn(oracle.features(told["hour_of_day"], 0, told), reward)
     for user, oracle in oracles.items():
         stats = await v1.stats(user, name)
-        assert stats["theta"] == pytest.approx(oracle.theta.tolist(), rel=0, abs=1e-9)
+        assert stats["theta"] == pytest.approx(oracle.compute_theta.tolist(), rel=0, abs=1e-9)
 
 
 async def test_egreedy_v1_answers_as_the_textbook_does_to_1e9(v1: Service) -> None:
@@ -71,12 +73,12 @@ async def test_egreedy_v1_answers_as_the_textbook_does_to_1e9(v1: Service) -> No
             assert answer["score"] == pytest.approx(max(scores.values()), rel=0, abs=1e-9)
         explored += answer["exploring"]
         told, hour, day, reward = candidates[0]["features"], random.randrange(24), random.randrange(7), random.random()
-        await v1.teach(
+        await v1.reward_legacy(
             policy="egreedy", reward=reward, features={**told, "hour_of_day": hour}, day_of_week=day, tip_id="tip-0"
         )
         oracle.learn(oracle.features(hour, day, told), reward)
     stats = await v1.stats("ada", "egreedy")
-    assert stats["theta"] == pytest.approx(oracle.theta.tolist(), rel=0, abs=1e-9)
+    assert stats["theta"] == pytest.approx(oracle.compute_theta.tolist(), rel=0, abs=1e-9)
     assert stats["exploration_rate"] == pytest.approx(explored / ROUNDS)
     # ε = 0.1: 120 draws explore between 1 and 30 times but for one run in ten thousand.
     assert 1 <= explored <= 30
@@ -91,14 +93,14 @@ async def test_the_score_response_is_the_pick_its_score_and_the_policy(v1: Servi
 
 
 async def test_health_says_ok(v1: Service) -> None:
-    assert answered(await v1.get("/health"))["ok"] is True
+    assert read_ok(await v1.get("/health"))["ok"] is True
 
 
 @pytest.mark.parametrize("policy", ["linucb", "egreedy"])
 async def test_what_is_left_out_counts_as_its_default(v1: Service, policy: str) -> None:
     """Twelve o'clock on a Monday, not overdue, new, priority 1, whether said or not."""
     full_features = {"hour_of_day": 12, "is_overdue": False, "task_age_days": 0, "priority": 1}
-    await v1.teach(policy=policy, features={"is_overdue": True, "priority": 3}, reward=0.5)
+    await v1.reward_legacy(policy=policy, features={"is_overdue": True, "priority": 3}, reward=0.5)
     bare = {"id": "tip", "content": "", "source": "task"}
     scores = []
     requests: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -118,14 +120,14 @@ async def test_what_is_left_out_counts_as_its_default(v1: Service, policy: str) 
 @pytest.mark.parametrize("policy", ["linucb", "egreedy"])
 async def test_a_reward_s_features_and_day_have_the_same_defaults(v1: Service, policy: str) -> None:
     full: dict[str, Any] = {"hour_of_day": 12, "is_overdue": False, "task_age_days": 0.0, "priority": 1}
-    await v1.teach("said", policy=policy, features=full, day_of_week=0)
-    await v1.teach("left out", policy=policy, features={})
+    await v1.reward_legacy("said", policy=policy, features=full, day_of_week=0)
+    await v1.reward_legacy("left out", policy=policy, features={})
     assert (await v1.stats("said", policy))["theta"] == (await v1.stats("left out", policy))["theta"]
 
 
 async def test_the_hour_is_the_context_s_and_the_rest_the_candidate_s(v1: Service) -> None:
     noon, night = {"hour_of_day": 12}, {"hour_of_day": 0}
-    await v1.teach(features=noon)
+    await v1.reward_legacy(features=noon)
     one = {"id": "tip", "content": "", "source": "task"}
     scores = [
         (await v1.score(candidates=[{**one, "features": features}], context=context))["score"]
@@ -137,7 +139,7 @@ async def test_the_hour_is_the_context_s_and_the_rest_the_candidate_s(v1: Servic
 
 @pytest.mark.parametrize("where", ["/stats/{}", "/stats/linucb/{}", "/stats/egreedy/{}"])
 async def test_a_user_never_met_is_no_error(v1: Service, where: str) -> None:
-    stats = answered(await v1.get(where.format("nobody")))
+    stats = read_ok(await v1.get(where.format("nobody")))
     size = 7 if "egreedy" in where else 5
     assert stats["user_id"] == "nobody"
     assert (stats["pulls"], stats["reward_count"]) == (0, 0)
@@ -146,15 +148,15 @@ async def test_a_user_never_met_is_no_error(v1: Service, where: str) -> None:
     assert stats["last_updated"] is None
     assert stats["exploration_rate"] == 0
     assert await v1.history("nobody") == []
-    assert answered(await v1.post("/reset/nobody")) == {"ok": True}
-    assert answered(await v1.get("/users"))["users"] == [], "to ask about somebody is not to meet them"
+    assert read_ok(await v1.post("/reset/nobody")) == {"ok": True}
+    assert read_ok(await v1.get("/users"))["users"] == [], "to ask about somebody is not to meet them"
 
 
 async def test_stats_count_pulls_and_rewards_and_their_mean(v1: Service) -> None:
     for _ in range(3):
         await v1.score()
     for reward in (1.0, -0.5):
-        await v1.teach(reward=reward)
+        await v1.reward_legacy(reward=reward)
     stats = await v1.stats()
     assert (stats["pulls"], stats["reward_count"]) == (3, 2)
     assert stats["cumulative_reward"] == 0.5
@@ -179,7 +181,7 @@ async def test_last_updated_moves_on_score_and_on_reward(v1: Service) -> None:
     seen = []
     await v1.score()
     seen.append((await v1.stats())["last_updated"])
-    await v1.teach()
+    await v1.reward_legacy()
     seen.append((await v1.stats())["last_updated"])
     await v1.score()
     seen.append((await v1.stats())["last_updated"])
@@ -187,8 +189,8 @@ async def test_last_updated_moves_on_score_and_on_reward(v1: Service) -> None:
 
 
 async def test_reward_and_reward_egreedy_teach_their_own_policy_alone(v1: Service) -> None:
-    await v1.teach("ada", reward=1.0)
-    await v1.teach("ada", policy="egreedy", reward=-1.0)
+    await v1.reward_legacy("ada", reward=1.0)
+    await v1.reward_legacy("ada", policy="egreedy", reward=-1.0)
     assert (await v1.stats("ada"))["cumulative_reward"] == 1.0
     assert (await v1.stats("ada", "linucb"))["cumulative_reward"] == 1.0
     assert (await v1.stats("ada", "egreedy"))["cumulative_reward"] == -1.0
@@ -226,9 +228,9 @@ async def test_reset_forgets_all_policies_and_the_history_of_that_user_and_is_id
     for user in ("ada", "bob"):
         for policy in (None, "egreedy", "linucb-v2"):
             await v1.score(user, policy=policy)
-            await v1.teach(user, policy=policy)
+            await v1.reward_legacy(user, policy=policy)
     for _ in range(2):
-        assert answered(await v1.post("/reset/ada")) == {"ok": True}
+        assert read_ok(await v1.post("/reset/ada")) == {"ok": True}
         for policy in ("linucb", "egreedy", "linucb-v2"):
             stats = await v1.stats("ada", policy)
             assert (stats["pulls"], stats["reward_count"], stats["last_updated"]) == (0, 0, None)
@@ -241,8 +243,8 @@ async def test_reset_forgets_all_policies_and_the_history_of_that_user_and_is_id
 
 
 async def test_no_candidates_are_a_422(v1: Service) -> None:
-    problem(await v1.post("/score", {"user_id": "ada", "candidates": []}), 422, "invalid-request", "candidates")
-    problem(await v1.post("/score/egreedy", {"user_id": "ada"}), 422, "invalid-request", "candidates")
+    read_problem(await v1.post("/score", {"user_id": "ada", "candidates": []}), 422, "invalid-request", "candidates")
+    read_problem(await v1.post("/score/egreedy", {"user_id": "ada"}), 422, "invalid-request", "candidates")
 
 
 @pytest.mark.parametrize("left_out", ["user_id", "tip_id", "features"])
@@ -250,7 +252,7 @@ async def test_a_reward_without_a_decision_needs_its_fields(v1: Service, left_ou
     whole = {"user_id": "ada", "tip_id": "tip-1", "reward": 1.0, "features": FEATURES}
     del whole[left_out]
     for path in ("/reward", "/reward/egreedy"):
-        problem(await v1.post(path, whole), 422, "invalid-request", left_out)
+        read_problem(await v1.post(path, whole), 422, "invalid-request", left_out)
 
 
 @pytest.mark.parametrize(
@@ -286,14 +288,14 @@ async def test_a_reaction_becomes_the_contract_s_reward(
 async def test_done_without_a_dwell_or_with_a_negative_one_is_a_422(v1: Service, reaction: dict[str, object]) -> None:
     decision = await v1.score()
     answer = await v1.post("/reward", {"decision_id": decision["decision_id"], "reaction": reaction})
-    problem(answer, 422, "invalid-request", "reaction.dwell_ms")
+    read_problem(answer, 422, "invalid-request", "reaction.dwell_ms")
 
 
 async def test_the_deployment_s_choice_of_policy_does_not_move_the_contract_s_names(tmp_path: Path) -> None:
-    async with serving(tmp_path / "a", active_policy="egreedy-v1") as service:
+    async with run_service(tmp_path / "a", active_policy="egreedy-v1") as service:
         assert (await service.score())["policy"] == "egreedy-v1"
         assert (await service.score(policy="linucb"))["policy"] == "linucb-v1"
-        assert (await service.teach())["policy"] == "egreedy-v1"
-    async with serving(tmp_path / "b") as service:
+        assert (await service.reward_legacy())["policy"] == "egreedy-v1"
+    async with run_service(tmp_path / "b") as service:
         assert (await service.score())["policy"] == "linucb-v2", "the default is ours"
         assert (await service.score(policy="egreedy"))["policy"] == "egreedy-v1"

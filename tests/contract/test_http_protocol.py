@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.api.given import TWO
-from tests.contract.server import Connection, Server, connected, started
+from tests.contract.server import Connection, Server, connect_to, start_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -17,13 +17,13 @@ SCORE = json.dumps({"user_id": "ada", "candidates": TWO}).encode()
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with started(tmp_path_factory.mktemp("protocol") / "state") as running:
+    with start_server(tmp_path_factory.mktemp("protocol") / "state") as running:
         yield running
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def connection(server: Server) -> AsyncIterator[Connection]:
-    async with connected(server.port) as made:
+    async with connect_to(server.port) as made:
         yield made
 
 
@@ -69,7 +69,7 @@ DRAWN = {"decision_id", "request_id", "propensity", "exploring", "score", "tip_i
 async def test_both_ways_in_answer_the_same(connection: Connection, name: str) -> None:
     path, body, *headers = REQUESTS[name]
     answers = [
-        await connection.exchange(build(path, body, *headers, chunked=chunked))  # type: ignore[arg-type]  # bytes first
+        await connection.send_bytes(build(path, body, *headers, chunked=chunked))  # type: ignore[arg-type]  # bytes first
         for chunked in (False, True)
     ]
     (status, head, hot), (status_of_asgi, head_of_asgi, other) = answers
@@ -146,7 +146,7 @@ async def test_a_client_that_hangs_up_has_its_decision_all_the_same(server: Serv
     body = json.dumps({"user_id": "hasty", "candidates": TWO, "decision_id": "hung-up"}).encode()
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as stream:
         stream.sendall(build("/score", body, JSON))
-    status, answer = await connection.ask("POST", "/score", json.loads(body))
+    status, answer = await connection.send_request("POST", "/score", json.loads(body))
     assert (status, answer["decision_id"]) == (200, "hung-up")
-    status, stats = await connection.ask("GET", "/stats/hasty")
+    status, stats = await connection.send_request("GET", "/stats/hasty")
     assert (status, stats["pulls"]) == (200, 1)

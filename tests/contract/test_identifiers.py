@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.given import FEATURES, TWO, Service, answered, problem, segment, serving
+from tests.api.given import FEATURES, TWO, Service, encode_segment, read_ok, read_problem, run_service
 
 USERS = [
     "a.b",
@@ -63,21 +63,21 @@ def files_in(folder: Path) -> set[Path]:
 
 async def test_every_id_is_a_user_of_its_own_by_body_path_and_query(tmp_path: Path) -> None:
     state_dir = tmp_path / "house" / "state"
-    async with serving(state_dir) as service:
+    async with run_service(state_dir) as service:
         for number, user in enumerate(USERS, start=1):
             for _ in range(number):
-                await service.teach(user, reward=0.5)
+                await service.reward_legacy(user, reward=0.5)
         for number, user in enumerate(USERS, start=1):
             answers = [
-                await service.get(f"/stats/{segment(user)}"),
-                await service.get(f"/stats/linucb-v2/{segment(user)}"),
+                await service.get(f"/stats/{encode_segment(user)}"),
+                await service.get(f"/stats/linucb-v2/{encode_segment(user)}"),
                 await service.get("/stats", user_id=user),
                 await service.get("/stats", user_id=user, policy="linucb-v2"),
             ]
             for answer in answers:
-                stats = answered(answer)
+                stats = read_ok(answer)
                 assert (stats["user_id"], stats["reward_count"]) == (user, number)
-        listed = answered(await service.get("/users", limit=1000))["users"]
+        listed = read_ok(await service.get("/users", limit=1000))["users"]
         assert [each["user_id"] for each in listed] == USERS
     files = files_in(tmp_path)
     assert all(path.is_relative_to(state_dir) for path in files)
@@ -88,31 +88,31 @@ async def test_every_id_is_a_user_of_its_own_by_body_path_and_query(tmp_path: Pa
 async def test_every_route_of_a_user_takes_any_id_both_ways(service: Service, user: str) -> None:
     for _ in range(2):
         await service.score(user)
-    assert len(answered(await service.get(f"/features/{segment(user)}"))["history"]) == 2
-    assert len(answered(await service.get("/features", user_id=user))["history"]) == 2
-    answered(await service.post(f"/reset/{segment(user)}"))
+    assert len(read_ok(await service.get(f"/features/{encode_segment(user)}"))["history"]) == 2
+    assert len(read_ok(await service.get("/features", user_id=user))["history"]) == 2
+    read_ok(await service.post(f"/reset/{encode_segment(user)}"))
     assert (await service.stats(user))["pulls"] == 0
     await service.score(user)
-    answered(await service.post("/reset", {"user_id": user}))
+    read_ok(await service.post("/reset", {"user_id": user}))
     assert (await service.stats(user))["pulls"] == 0
     await service.score(user)
-    assert answered(await service.client.delete(f"/users/{segment(user)}"))["erased"]["decisions"] == 4
+    assert read_ok(await service.client.delete(f"/users/{encode_segment(user)}"))["erased"]["decisions"] == 4
     await service.score(user)
-    assert answered(await service.client.delete("/users", params={"user_id": user}))["erased"]["decisions"] == 1
+    assert read_ok(await service.client.delete("/users", params={"user_id": user}))["erased"]["decisions"] == 1
 
 
 async def test_a_first_segment_that_is_a_policy_is_still_the_user_where_one_segment_stands(service: Service) -> None:
-    await service.teach("egreedy", reward=0.25)
-    assert answered(await service.get("/stats/egreedy"))["cumulative_reward"] == 0.25
-    assert answered(await service.get("/stats/linucb-v2/egreedy"))["cumulative_reward"] == 0.25
-    assert answered(await service.get("/stats/egreedy/egreedy"))["cumulative_reward"] == 0
-    problem(await service.get("/stats/nothing/egreedy"), 404, "unknown-policy")
-    problem(await service.get("/stats", user_id="egreedy", policy="nothing"), 404, "unknown-policy")
+    await service.reward_legacy("egreedy", reward=0.25)
+    assert read_ok(await service.get("/stats/egreedy"))["cumulative_reward"] == 0.25
+    assert read_ok(await service.get("/stats/linucb-v2/egreedy"))["cumulative_reward"] == 0.25
+    assert read_ok(await service.get("/stats/egreedy/egreedy"))["cumulative_reward"] == 0
+    read_problem(await service.get("/stats/nothing/egreedy"), 404, "unknown-policy")
+    read_problem(await service.get("/stats", user_id="egreedy", policy="nothing"), 404, "unknown-policy")
 
 
 async def test_bytes_that_were_typed_and_not_encoded_mean_the_same(service: Service) -> None:
     """Not every server lets them through; ours does not."""
-    await service.teach("zoë", reward=0.5)
+    await service.reward_legacy("zoë", reward=0.5)
     for target in ("/stats/zoë", "/stats/linucb-v2/zoë", "/stats?user_id=zoë", "/stats/zo%C3%AB"):
         answer = await service.raw("GET", target.encode())
         assert (answer.status, answer.json()["user_id"], answer.json()["reward_count"]) == (200, "zoë", 1)
@@ -138,7 +138,7 @@ async def test_bytes_that_were_typed_and_not_encoded_mean_the_same(service: Serv
 )
 @pytest.mark.asyncio(loop_scope="module")
 async def test_bytes_that_are_no_utf8_are_no_id(shared: Service, method: str, target: bytes, field: str) -> None:
-    problem(await shared.raw(method, target), 422, "invalid-request", field)
+    read_problem(await shared.raw(method, target), 422, "invalid-request", field)
 
 
 @pytest.mark.parametrize(
@@ -148,10 +148,10 @@ async def test_bytes_that_are_no_utf8_are_no_id(shared: Service, method: str, ta
 async def test_bytes_that_are_no_utf8_name_no_policy(
     tmp_path: Path, hot_path: bool, method: str, target: bytes
 ) -> None:
-    async with serving(tmp_path, hot_path=hot_path) as service:
+    async with run_service(tmp_path, hot_path=hot_path) as service:
         body = json.dumps({"user_id": "ada", "candidates": TWO, "reward": 1}).encode()
         answer = await service.raw(method, target, headers=[(b"content-type", b"application/json")], body=[body])
-        problem(answer, 404, "unknown-policy")
+        read_problem(answer, 404, "unknown-policy")
 
 
 @pytest.mark.parametrize("bad", ["", "x" * 257, "a\nb", "a\x00b", "\x7f", "\x85", "\U0001f98a" * 257])
@@ -174,14 +174,14 @@ async def test_an_id_that_breaks_the_rules_is_a_422_wherever_it_stands(service: 
     ]
     if bad:
         answers += [
-            ("user_id", await service.get(f"/stats/{segment(bad)}")),
-            ("user_id", await service.get(f"/features/{segment(bad)}")),
-            ("decision_id", await service.get(f"/decisions/{segment(bad)}")),
-            ("user_id", await service.post(f"/reset/{segment(bad)}")),
-            ("user_id", await service.client.delete(f"/users/{segment(bad)}")),
+            ("user_id", await service.get(f"/stats/{encode_segment(bad)}")),
+            ("user_id", await service.get(f"/features/{encode_segment(bad)}")),
+            ("decision_id", await service.get(f"/decisions/{encode_segment(bad)}")),
+            ("user_id", await service.post(f"/reset/{encode_segment(bad)}")),
+            ("user_id", await service.client.delete(f"/users/{encode_segment(bad)}")),
         ]
     for field, answer in answers:
-        problem(answer, 422, "invalid-request", field)
+        read_problem(answer, 422, "invalid-request", field)
 
 
 async def test_users_are_listed_page_by_page_in_order_of_first_sight(service: Service) -> None:
@@ -193,7 +193,7 @@ async def test_users_are_listed_page_by_page_in_order_of_first_sight(service: Se
         found: list[str] = []
         after: int | None = 0
         while after is not None:
-            page = answered(await service.get("/users", prefix=prefix, after=after, limit=4))
+            page = read_ok(await service.get("/users", prefix=prefix, after=after, limit=4))
             assert len(page["users"]) <= 4
             found += [each["user_id"] for each in page["users"]]
             after = page["next"]
@@ -215,5 +215,5 @@ async def test_users_are_listed_page_by_page_in_order_of_first_sight(service: Se
 )
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_page_has_its_limits(shared: Service, query: str, field: str) -> None:
-    problem(await shared.get(f"/users?{query}"), 422, "invalid-request", field)
-    assert answered(await shared.get("/users?after=9223372036854775807&limit=1000")) == {"users": [], "next": None}
+    read_problem(await shared.get(f"/users?{query}"), 422, "invalid-request", field)
+    assert read_ok(await shared.get("/users?after=9223372036854775807&limit=1000")) == {"users": [], "next": None}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.api.given import FEATURES, TWO
-from tests.contract.server import Connection, connected, started
+from tests.contract.server import Connection, connect_to, start_server
 
 USERS = 5
 
@@ -38,11 +38,11 @@ class Load:
 
     async def run(self, port: int, connections: int) -> None:
         """Go on until the service is gone, or says that it is about to be."""
-        await asyncio.gather(*(self._work(port) for _ in range(connections)))
+        await asyncio.gather(*(self._send_load(port) for _ in range(connections)))
 
-    async def _work(self, port: int) -> None:
+    async def _send_load(self, port: int) -> None:
         try:
-            async with connected(port) as connection:
+            async with connect_to(port) as connection:
                 while await self._step(connection):
                     pass
         except (OSError, EOFError):
@@ -52,56 +52,56 @@ class Load:
         number = next(self._numbers)
         decision_id, user = f"order-{self._seed}-{number}", f"user-{number % USERS}"
         value = self.random.randrange(-8, 9) / 8
-        status, _ = await connection.ask("POST", "/score", score(user, decision_id))
+        status, _ = await connection.send_request("POST", "/score", score(user, decision_id))
         self.statuses.add(status)
         if status != 200:
             return False
         self.decided[decision_id] = user
         self.sent[decision_id] = value
-        status, _ = await connection.ask("POST", "/reward", reward(decision_id, value))
+        status, _ = await connection.send_request("POST", "/reward", reward(decision_id, value))
         self.statuses.add(status)
         if status != 200:
             return False
         self.kept[decision_id] = value
         if number % 4 == 0:
             self.keyed_sent[decision_id] = value
-            status, _ = await connection.ask("POST", "/reward", legacy(value), keyed(decision_id))
+            status, _ = await connection.send_request("POST", "/reward", legacy(value), build_key_header(decision_id))
             if status == 200:
                 self.keyed_kept[decision_id] = value
         return status == 200
 
     async def check(self, port: int) -> None:
         """Every acknowledged reward is there, none is there twice, and what had no answer can be sent again."""
-        async with connected(port) as connection:
+        async with connect_to(port) as connection:
             found: dict[str, float] = {}
             for decision_id in self.decided:
-                status, receipt = await connection.ask("GET", f"/decisions/{decision_id}")
+                status, receipt = await connection.send_request("GET", f"/decisions/{decision_id}")
                 assert status == 200, "an acknowledged decision is kept too"
                 if receipt["reward"] is not None:
                     found[decision_id] = receipt["reward"]["reward"]
             assert {**found, **self.kept} == found
             assert {**self.sent, **found} == self.sent
-            await self._expect(connection, found)
-            _, stats = await connection.ask("GET", "/stats/keyed")
+            await self._check_rewards(connection, found)
+            _, stats = await connection.send_request("GET", "/stats/keyed")
             assert len(self.keyed_kept) <= stats["reward_count"] <= len(self.keyed_sent)
             for decision_id, value in self.sent.items():
-                status, answer = await connection.ask("POST", "/reward", reward(decision_id, value))
+                status, answer = await connection.send_request("POST", "/reward", reward(decision_id, value))
                 assert (status, answer["reward"], answer["applied"]) == (200, value, True)
             for key, value in self.keyed_sent.items():
-                status, answer = await connection.ask("POST", "/reward", legacy(value), keyed(key))
+                status, answer = await connection.send_request("POST", "/reward", legacy(value), build_key_header(key))
                 assert (status, answer["reward"]) == (200, value)
-            await self._expect(connection, self.sent)
-            _, stats = await connection.ask("GET", "/stats/keyed")
+            await self._check_rewards(connection, self.sent)
+            _, stats = await connection.send_request("GET", "/stats/keyed")
             assert (stats["reward_count"], stats["cumulative_reward"]) == (
                 len(self.keyed_sent),
                 sum(self.keyed_sent.values()),
             )
 
-    async def _expect(self, connection: Connection, rewards: dict[str, float]) -> None:
+    async def _check_rewards(self, connection: Connection, rewards: dict[str, float]) -> None:
         """The users' states hold just these rewards."""
         for user in {f"user-{number}" for number in range(USERS)}:
             mine = [value for decision_id, value in rewards.items() if self.decided[decision_id] == user]
-            _, stats = await connection.ask("GET", f"/stats/{user}")
+            _, stats = await connection.send_request("GET", f"/stats/{user}")
             assert (stats["reward_count"], stats["cumulative_reward"]) == (len(mine), sum(mine))
 
 
@@ -117,7 +117,7 @@ def legacy(value: float) -> dict[str, Any]:
     return {"user_id": "keyed", "tip_id": "tip-1", "reward": value, "features": FEATURES}
 
 
-def keyed(key: str) -> tuple[str, ...]:
+def build_key_header(key: str) -> tuple[str, ...]:
     return (f"idempotency-key: {key}",)
 
 
@@ -134,19 +134,19 @@ async def test_2000_rewards_for_one_user_over_32_connections_all_count(tmp_path:
     values = [random.randrange(-8, 9) / 8 for _ in range(2000)]
     waiting = iter(values)
 
-    async def work(port: int) -> None:
-        async with connected(port) as connection:
+    async def send_rewards(port: int) -> None:
+        async with connect_to(port) as connection:
             for value in waiting:
                 body = {"user_id": "ada", "tip_id": "tip-1", "reward": value, "features": FEATURES}
-                status, answer = await connection.ask("POST", "/reward", body)
+                status, answer = await connection.send_request("POST", "/reward", body)
                 assert (status, answer["applied"]) == (200, True)
 
     for again in (False, True):
-        with started(tmp_path / "state") as server:
+        with start_server(tmp_path / "state") as server:
             if not again:
-                await asyncio.gather(*(work(server.port) for _ in range(32)))
-            async with connected(server.port) as connection:
-                _, stats = await connection.ask("GET", "/stats/ada")
+                await asyncio.gather(*(send_rewards(server.port) for _ in range(32)))
+            async with connect_to(server.port) as connection:
+                _, stats = await connection.send_request("GET", "/stats/ada")
             assert (stats["reward_count"], stats["cumulative_reward"]) == (2000, sum(values))
             assert server.terminate() == 0
 
@@ -156,7 +156,7 @@ async def test_2000_rewards_for_one_user_over_32_connections_all_count(tmp_path:
 
 async def test_sigterm_under_load_ends_with_0_and_keeps_everything(tmp_path: Path) -> None:
     load = Load(seed=1)
-    with started(tmp_path / "state") as server:
+    with start_server(tmp_path / "state") as server:
         running = asyncio.create_task(load.run(server.port, connections=16))
         await asyncio.sleep(0.7)
         assert await asyncio.to_thread(server.terminate) == 0
@@ -165,27 +165,27 @@ async def test_sigterm_under_load_ends_with_0_and_keeps_everything(tmp_path: Pat
     assert len(load.kept) > 20
     assert load.statuses <= {200, 503}
     assert command("state", "verify", "--state-dir", str(tmp_path / "state")).returncode == 0
-    with started(tmp_path / "state") as server:
+    with start_server(tmp_path / "state") as server:
         await load.check(server.port)
 
 
-async def killed(state_dir: Path, trials: int, connections: int) -> None:
+async def kill_under_load(state_dir: Path, trials: int, connections: int) -> None:
     """Load, kill -9 at some moment, restart, look; again and again over the same state."""
     random = Random(connections)
     rewarded = 0
     for trial in range(trials):
         load = Load(seed=connections * 1000 + trial)
         users = state_dir / str(trial)
-        with started(users) as server:
+        with start_server(users) as server:
             running = asyncio.create_task(load.run(server.port, connections))
             await asyncio.sleep(random.uniform(0.1, 0.8))
             server.kill()
             await running
         rewarded += len(load.kept)
-        with started(users) as server:
+        with start_server(users) as server:
             await load.check(server.port)
             server.kill()  # once more, after the retries
-        with started(users) as server:
+        with start_server(users) as server:
             await load.check(server.port)
             assert server.terminate() == 0
         assert command("state", "verify", "--state-dir", str(users)).returncode == 0
@@ -193,24 +193,24 @@ async def killed(state_dir: Path, trials: int, connections: int) -> None:
 
 
 async def test_kill_9_in_the_middle_of_a_stream_loses_nothing_acknowledged(tmp_path: Path) -> None:
-    await killed(tmp_path, trials=1, connections=16)
+    await kill_under_load(tmp_path, trials=1, connections=16)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("connections", [1, 8, 32])
 async def test_kill_9_loses_nothing_acknowledged_at_any_load(tmp_path: Path, connections: int) -> None:
-    await killed(tmp_path, trials=8, connections=connections)
+    await kill_under_load(tmp_path, trials=8, connections=connections)
 
 
 async def test_a_second_service_on_the_same_state_is_refused_in_one_line(tmp_path: Path) -> None:
-    with started(tmp_path / "state") as server:
+    with start_server(tmp_path / "state") as server:
         second = command("serve", "--port", "0", "--state-dir", str(tmp_path / "state"))
         assert (second.returncode, second.stdout) == (2, "")
         (line,) = second.stderr.splitlines()
         assert line.startswith("bandstand: STATE_DIR ")
         assert "in use by another process" in line
-        async with connected(server.port) as connection:
-            assert (await connection.ask("GET", "/ready"))[0] == 200
+        async with connect_to(server.port) as connection:
+            assert (await connection.send_request("GET", "/ready"))[0] == 200
 
 
 # ── a full disk ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -233,7 +233,7 @@ def small_disk(place: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(place)], check=True)  # noqa: S607 (wherever this machine keeps it)
 
 
-def large(number: int) -> dict[str, Any]:
+def build_large_request(number: int) -> dict[str, Any]:
     candidate = {"id": "tip", "content": "x" * 50_000, "source": "task"}
     return {"user_id": f"user-{number % USERS}", "candidates": [candidate], "decision_id": f"large-{number}"}
 
@@ -247,9 +247,9 @@ async def test_a_full_disk_refuses_with_507_keeps_what_it_has_and_recovers(
         filler = disk / "filler"
         filler.write_bytes(b"x" * 3_000_000)
         kept: list[int] = []
-        with started(disk / "state", SCORE_WHEN_FULL=score_when_full) as server:
-            async with connected(server.port) as connection:
-                refusal = await filled(connection, kept)
+        with start_server(disk / "state", SCORE_WHEN_FULL=score_when_full) as server:
+            async with connect_to(server.port) as connection:
+                refusal = await fill_ledger(connection, kept)
                 assert 5 < len(kept) < 150
                 if score_when_full == "1":
                     status, answer = refusal
@@ -257,33 +257,33 @@ async def test_a_full_disk_refuses_with_507_keeps_what_it_has_and_recovers(
                 else:
                     assert is_full(refusal)
                 rewards = 0  # some may still fit where a large decision does not
-                while (refusal := await connection.ask("POST", "/reward", legacy(1.0)))[0] == 200:
+                while (refusal := await connection.send_request("POST", "/reward", legacy(1.0)))[0] == 200:
                     rewards += 1
                 assert is_full(refusal)
                 for target in ("/health", "/ready", "/stats/user-0", f"/decisions/large-{kept[0]}"):
-                    assert (await connection.ask("GET", target))[0] == 200
-                _, health = await connection.ask("GET", "/health")
+                    assert (await connection.send_request("GET", target))[0] == 200
+                _, health = await connection.send_request("GET", "/health")
                 assert "full" in health["last_error"]
                 filler.unlink()
-                assert await recovered(connection)
-                status, _ = await connection.ask("POST", "/reward", reward(f"large-{kept[0]}", 1.0))
+                assert await is_recovered(connection)
+                status, _ = await connection.send_request("POST", "/reward", reward(f"large-{kept[0]}", 1.0))
                 assert status == 200
             server.kill()
-        with started(disk / "state") as server:
-            async with connected(server.port) as connection:
+        with start_server(disk / "state") as server:
+            async with connect_to(server.port) as connection:
                 for number in kept:
-                    assert (await connection.ask("GET", f"/decisions/large-{number}"))[0] == 200
-                _, receipt = await connection.ask("GET", f"/decisions/large-{kept[0]}")
+                    assert (await connection.send_request("GET", f"/decisions/large-{number}"))[0] == 200
+                _, receipt = await connection.send_request("GET", f"/decisions/large-{kept[0]}")
                 assert receipt["reward"]["reward"] == 1.0
-                _, stats = await connection.ask("GET", "/stats/keyed")
+                _, stats = await connection.send_request("GET", "/stats/keyed")
                 assert stats["reward_count"] == rewards, "what was refused is not there"
             assert server.terminate() == 0
 
 
-async def filled(connection: Connection, kept: list[int]) -> tuple[int, Any]:
+async def fill_ledger(connection: Connection, kept: list[int]) -> tuple[int, Any]:
     """Decide until nothing more is logged; the answer that says so."""
     while True:
-        status, answer = await connection.ask("POST", "/score", large(len(kept)))
+        status, answer = await connection.send_request("POST", "/score", build_large_request(len(kept)))
         if status != 200 or answer["decision_id"] is None:
             return status, answer
         kept.append(len(kept))
@@ -294,10 +294,10 @@ def is_full(refusal: tuple[int, Any]) -> bool:
     return (status, answer["type"]) == (507, "urn:bandstand:problem:storage-full")
 
 
-async def recovered(connection: Connection) -> bool:
+async def is_recovered(connection: Connection) -> bool:
     until = time.monotonic() + 10
     while time.monotonic() < until:
-        status, answer = await connection.ask("POST", "/score", large(1_000))
+        status, answer = await connection.send_request("POST", "/score", build_large_request(1_000))
         if status == 200 and answer["decision_id"] is not None:
             return True
         await asyncio.sleep(0.1)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.api.given import API_KEYS, FEATURES, KEYS, TWO, Service, answered, problem, serving
+from tests.api.given import API_KEYS, FEATURES, KEYS, TWO, Service, read_ok, read_problem, run_service
 
 LEGACY: dict[str, Any] = {"user_id": "ada", "tip_id": "tip-1", "reward": 0.5, "features": FEATURES}
 
 
-async def decided(service: Service, user_id: str = "ada", policy: str | None = None) -> str:
+async def score_once(service: Service, user_id: str = "ada", policy: str | None = None) -> str:
     return str((await service.score(user_id, policy=policy))["decision_id"])
 
 
@@ -19,7 +19,7 @@ async def decided(service: Service, user_id: str = "ada", policy: str | None = N
 
 
 async def test_a_decision_s_id_is_enough(service: Service) -> None:
-    decision_id = await decided(service)
+    decision_id = await score_once(service)
     assert await service.reward(decision_id=decision_id, reward=0.5) == {
         "ok": True,
         "policy": "linucb-v2",
@@ -42,14 +42,14 @@ async def test_a_decision_teaches_what_was_decided_on_whatever_the_request_says(
         policy=policy, decision_id=answer["decision_id"], reward=0.7, features={"priority": 4}, day_of_week=1
     )
     told = {**one[0]["features"], "hour_of_day": 17}
-    await service.teach("by features", policy=policy, reward=0.7, features=told, day_of_week=4)
+    await service.reward_legacy("by features", policy=policy, reward=0.7, features=told, day_of_week=4)
     mine, theirs = await service.stats("by decision", policy), await service.stats("by features", policy)
     assert mine["theta"] == pytest.approx(theirs["theta"], rel=0, abs=1e-12)
     assert any(mine["theta"])
 
 
 async def test_a_reward_by_decision_teaches_the_policy_that_decided(service: Service) -> None:
-    decision_id = await decided(service, policy="egreedy")
+    decision_id = await score_once(service, policy="egreedy")
     assert (await service.reward(decision_id=decision_id, reward=1.0))["policy"] == "egreedy-v1"
     assert (await service.stats("ada", "egreedy"))["reward_count"] == 1
     assert (await service.stats("ada"))["reward_count"] == 0
@@ -62,34 +62,34 @@ async def test_the_other_fields_may_be_given_if_they_agree(service: Service, ext
 
 
 async def test_another_user_s_decision_is_a_404_as_is_an_unknown_one(service: Service) -> None:
-    decision_id = await decided(service)
+    decision_id = await score_once(service)
     mistaken = await service.post("/reward", {"decision_id": decision_id, "user_id": "bob", "reward": 1})
     unknown = await service.post("/reward", {"decision_id": "nothing", "reward": 1})
-    told = [problem(answer, 404, "unknown-decision") for answer in (mistaken, unknown)]
+    told = [read_problem(answer, 404, "unknown-decision") for answer in (mistaken, unknown)]
     assert told[0]["detail"] == told[1]["detail"], "one cannot tell a stranger's decision from none"
     assert (await service.receipt(decision_id))["reward"] is None
 
 
 async def test_another_tip_than_the_picked_one_is_a_422(service: Service) -> None:
-    decision_id = await decided(service)
+    decision_id = await score_once(service)
     answer = await service.post("/reward", {"decision_id": decision_id, "tip_id": "tip-9", "reward": 1})
-    problem(answer, 422, "invalid-request", "tip_id")
+    read_problem(answer, 422, "invalid-request", "tip_id")
 
 
 async def test_a_named_route_takes_only_its_own_policy_s_decisions(service: Service) -> None:
-    decision_id = await decided(service, policy="linucb")
+    decision_id = await score_once(service, policy="linucb")
     body = {"decision_id": decision_id, "reward": 1}
-    problem(await service.post("/reward/egreedy", body), 422, "wrong-policy")
-    problem(await service.post("/reward/nothing", body), 404, "unknown-policy")
-    assert answered(await service.post("/reward/linucb-v1", body))["applied"] is True
+    read_problem(await service.post("/reward/egreedy", body), 422, "wrong-policy")
+    read_problem(await service.post("/reward/nothing", body), 404, "unknown-policy")
+    assert read_ok(await service.post("/reward/linucb-v1", body))["applied"] is True
 
 
 async def test_late_rewards_count(tmp_path: Path) -> None:
-    async with serving(tmp_path, max_warm_users=1) as service:
-        decision_ids = {user: await decided(service, user) for user in ("ada", "bob", "cyd")}
+    async with run_service(tmp_path, max_warm_users=1) as service:
+        decision_ids = {user: await score_once(service, user) for user in ("ada", "bob", "cyd")}
         for _ in range(20):
             await service.score("dan")
-    async with serving(tmp_path, max_warm_users=1) as service:
+    async with run_service(tmp_path, max_warm_users=1) as service:
         for user, decision_id in decision_ids.items():
             assert (await service.reward(decision_id=decision_id, reward=1.0))["applied"] is True
             assert (await service.stats(user))["reward_count"] == 1
@@ -101,47 +101,47 @@ async def test_late_rewards_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize("both", [True, False])
 async def test_exactly_one_of_reward_and_reaction_is_given(service: Service, both: bool) -> None:
     values = {"reward": 1.0, "reaction": {"action": "snooze"}} if both else {}
-    for base in ({"decision_id": await decided(service)}, {**LEGACY, **values}):
+    for base in ({"decision_id": await score_once(service)}, {**LEGACY, **values}):
         body = {key: value for key, value in base.items() if key != "reward"} | values
-        problem(await service.post("/reward", body), 422, "invalid-request", "reward", "reaction")
+        read_problem(await service.post("/reward", body), 422, "invalid-request", "reward", "reaction")
     assert (await service.stats())["reward_count"] == 0
 
 
 @pytest.mark.parametrize("reward", [-1, -1.0, 0, 1, 1.0, 1e-300])
 async def test_rewards_reach_from_minus_one_to_one(service: Service, reward: float) -> None:
-    assert (await service.reward(decision_id=await decided(service), reward=reward))["reward"] == reward
+    assert (await service.reward(decision_id=await score_once(service), reward=reward))["reward"] == reward
 
 
 # ── once ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_the_same_reward_again_gets_the_first_answer_and_another_is_a_409(tmp_path: Path) -> None:
-    async with serving(tmp_path) as service:
-        decision_id = await decided(service)
+    async with run_service(tmp_path) as service:
+        decision_id = await score_once(service)
         first = await service.reward(decision_id=decision_id, reward=0.5)
         assert await service.reward(reward=0.5, decision_id=decision_id) == first
         other = {"decision_id": decision_id, "reward": 0.6}
-        problem(await service.post("/reward", other), 409, "already-rewarded")
-        problem(
+        read_problem(await service.post("/reward", other), 409, "already-rewarded")
+        read_problem(
             await service.post("/reward", {"decision_id": decision_id, "reaction": {"action": "dismiss"}}),
             409,
             "already-rewarded",
         )
-    async with serving(tmp_path) as service:
+    async with run_service(tmp_path) as service:
         assert await service.reward(decision_id=decision_id, reward=0.5) == first
-        problem(await service.post("/reward", other), 409, "already-rewarded")
+        read_problem(await service.post("/reward", other), 409, "already-rewarded")
         assert (await service.stats())["reward_count"] == 1
 
 
 async def test_the_same_reward_at_the_same_time_counts_once(service: Service) -> None:
-    decision_id = await decided(service)
+    decision_id = await score_once(service)
     answers = await asyncio.gather(*(service.reward(decision_id=decision_id, reward=0.5) for _ in range(40)))
     assert all(answer == answers[0] for answer in answers)
     assert (await service.stats())["reward_count"] == 1
 
 
 async def test_of_different_rewards_at_the_same_time_one_counts(service: Service) -> None:
-    decision_id = await decided(service)
+    decision_id = await score_once(service)
     bodies = [{"decision_id": decision_id, "reward": number / 20} for number in range(20)]
     responses = await asyncio.gather(*(service.post("/reward", body) for body in bodies))
     assert sorted(response.status_code for response in responses) == [200] + [409] * 19
@@ -160,72 +160,72 @@ async def test_a_legacy_reward_has_no_identity_so_each_counts(service: Service) 
 
 
 async def test_a_key_makes_a_legacy_reward_count_once_and_repeats_its_first_answer(tmp_path: Path) -> None:
-    async with serving(tmp_path) as service:
-        first = answered(await service.post("/reward", LEGACY, idempotency_key="k-1"))
-        assert answered(await service.post("/reward", LEGACY, idempotency_key="k-1")) == first
+    async with run_service(tmp_path) as service:
+        first = read_ok(await service.post("/reward", LEGACY, idempotency_key="k-1"))
+        assert read_ok(await service.post("/reward", LEGACY, idempotency_key="k-1")) == first
         await service.post("/reset/ada")
-        assert answered(await service.post("/reward", LEGACY, idempotency_key="k-1")) == first, "after a reset too"
+        assert read_ok(await service.post("/reward", LEGACY, idempotency_key="k-1")) == first, "after a reset too"
         assert (await service.stats())["reward_count"] == 0
-    async with serving(tmp_path) as service:
-        assert answered(await service.post("/reward", LEGACY, idempotency_key="k-1")) == first
-        answered(await service.post("/reward", LEGACY, idempotency_key="k-2"))
+    async with run_service(tmp_path) as service:
+        assert read_ok(await service.post("/reward", LEGACY, idempotency_key="k-1")) == first
+        read_ok(await service.post("/reward", LEGACY, idempotency_key="k-2"))
         assert (await service.stats())["reward_count"] == 1
 
 
 async def test_a_key_with_another_body_is_a_422(service: Service) -> None:
-    answered(await service.post("/reward", LEGACY, idempotency_key="k-1"))
-    decision_id = await decided(service)
+    read_ok(await service.post("/reward", LEGACY, idempotency_key="k-1"))
+    decision_id = await score_once(service)
     for other in ({**LEGACY, "reward": 0.6}, {**LEGACY, "user_id": "bob"}, {"decision_id": decision_id, "reward": 1}):
-        problem(await service.post("/reward", other, idempotency_key="k-1"), 422, "idempotency-mismatch")
+        read_problem(await service.post("/reward", other, idempotency_key="k-1"), 422, "idempotency-mismatch")
     assert (await service.receipt(decision_id))["reward"] is None
 
 
 async def test_a_key_at_the_same_time_counts_once(service: Service) -> None:
     posts = (service.post("/reward", LEGACY, idempotency_key="k-1") for _ in range(40))
-    answers = [answered(response) for response in await asyncio.gather(*posts)]
+    answers = [read_ok(response) for response in await asyncio.gather(*posts)]
     assert all(answer == answers[0] for answer in answers)
     assert (await service.stats())["reward_count"] == 1
 
 
 async def test_a_key_is_scoped_to_the_route(service: Service) -> None:
     for path in ("/reward", "/reward/linucb-v2", "/reward/egreedy"):
-        answered(await service.post(path, LEGACY, idempotency_key="k-1"))
+        read_ok(await service.post(path, LEGACY, idempotency_key="k-1"))
     assert (await service.stats())["reward_count"] == 2
     assert (await service.stats("ada", "egreedy"))["reward_count"] == 1
 
 
 async def test_a_key_is_scoped_to_the_caller(tmp_path: Path) -> None:
-    async with serving(tmp_path, api_keys=API_KEYS) as service:
+    async with run_service(tmp_path, api_keys=API_KEYS) as service:
         for name in ("shop", "ops"):
             secret = KEYS[name][1]
-            answered(await service.post("/reward", LEGACY, idempotency_key="k-1", x_api_key=secret))
+            read_ok(await service.post("/reward", LEGACY, idempotency_key="k-1", x_api_key=secret))
         assert (
-            answered(await service.client.get("/stats/ada", headers={"x-api-key": KEYS["ops"][1]}))["reward_count"] == 2
+            read_ok(await service.client.get("/stats/ada", headers={"x-api-key": KEYS["ops"][1]}))["reward_count"] == 2
         )
 
 
 async def test_a_decision_s_reward_may_have_a_key_too(service: Service) -> None:
-    decision_id = await decided(service)
+    decision_id = await score_once(service)
     body = {"decision_id": decision_id, "reward": 0.5}
-    first = answered(await service.post("/reward", body, idempotency_key="k-1"))
-    assert answered(await service.post("/reward", body, idempotency_key="k-1")) == first
-    assert answered(await service.post("/reward", body)) == first
+    first = read_ok(await service.post("/reward", body, idempotency_key="k-1"))
+    assert read_ok(await service.post("/reward", body, idempotency_key="k-1")) == first
+    assert read_ok(await service.post("/reward", body)) == first
     assert (await service.stats())["reward_count"] == 1
 
 
 @pytest.mark.parametrize("key", ["", "x" * 257, "tab\there"])
 async def test_a_key_is_held_to_the_rules_of_ids(service: Service, key: str) -> None:
     answer = await service.post("/reward", LEGACY, idempotency_key=key)
-    problem(answer, 422, "invalid-request", "Idempotency-Key")
+    read_problem(answer, 422, "invalid-request", "Idempotency-Key")
 
 
 # ── reset and erasure ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_a_reward_for_a_decision_before_a_reset_is_logged_and_teaches_nothing(tmp_path: Path) -> None:
-    async with serving(tmp_path) as service:
-        decision_id = await decided(service)
-        answered(await service.post("/reset/ada"))
+    async with run_service(tmp_path) as service:
+        decision_id = await score_once(service)
+        read_ok(await service.post("/reset/ada"))
         answer = await service.reward(decision_id=decision_id, reward=1.0)
         assert (answer["ok"], answer["applied"], answer["reason"]) == (True, False, "reset")
         assert await service.reward(decision_id=decision_id, reward=1.0) == answer
@@ -233,36 +233,36 @@ async def test_a_reward_for_a_decision_before_a_reset_is_logged_and_teaches_noth
         assert (reward["reward"], reward["applied"], reward["reason"]) == (1.0, False, "reset")
         before = await service.stats()
         assert (before["pulls"], before["reward_count"]) == (0, 0)
-        assert (await service.reward(decision_id=await decided(service), reward=1.0))["applied"] is True
-    async with serving(tmp_path) as service:
+        assert (await service.reward(decision_id=await score_once(service), reward=1.0))["applied"] is True
+    async with run_service(tmp_path) as service:
         assert (await service.stats())["reward_count"] == 1
         assert await service.reward(decision_id=decision_id, reward=1.0) == answer
 
 
 async def test_after_an_erasure_nothing_is_left_to_reward_or_to_see(service: Service) -> None:
-    decision_id = await decided(service)
+    decision_id = await score_once(service)
     await service.reward(decision_id=decision_id, reward=1.0)
     await service.score(decision_id="order-1")
-    receipt = answered(await service.client.delete("/users/ada"))
+    receipt = read_ok(await service.client.delete("/users/ada"))
     assert receipt["ok"] is True
     assert (receipt["erased"]["decisions"], receipt["erased"]["rewards"]) == (2, 1)
     assert receipt["unreachable"], "it names what it cannot reach"
     for name in (decision_id, "order-1"):
-        problem(await service.get(f"/decisions/{name}"), 404, "unknown-decision")
-        problem(await service.post("/reward", {"decision_id": name, "reward": 1.0}), 404, "unknown-decision")
+        read_problem(await service.get(f"/decisions/{name}"), 404, "unknown-decision")
+        read_problem(await service.post("/reward", {"decision_id": name, "reward": 1.0}), 404, "unknown-decision")
     assert await service.history() == []
-    assert answered(await service.get("/users"))["users"] == []
-    again = answered(await service.client.delete("/users", params={"user_id": "ada"}))
+    assert read_ok(await service.get("/users"))["users"] == []
+    again = read_ok(await service.client.delete("/users", params={"user_id": "ada"}))
     assert set(again["erased"].values()) == {0}, "idempotent"
 
 
 async def test_the_whole_deployment_is_counted_by_policy(service: Service) -> None:
-    empty = answered(await service.get("/stats"))
+    empty = read_ok(await service.get("/stats"))
     assert (empty["users"], empty["decisions"], empty["rewards"], empty["policies"]) == (0, 0, 0, {})
     for user in ("ada", "bob"):
-        await service.reward(decision_id=await decided(service, user), reward=0.5)
-    await service.teach("cyd", policy="egreedy", reward=-1.0)
-    stats = answered(await service.get("/stats"))
+        await service.reward(decision_id=await score_once(service, user), reward=0.5)
+    await service.reward_legacy("cyd", policy="egreedy", reward=-1.0)
+    stats = read_ok(await service.get("/stats"))
     assert (stats["users"], stats["decisions"], stats["rewards"]) == (3, 2, 3)
     assert stats["policies"]["linucb-v2"]["mean_reward"] == 0.5
     assert stats["policies"]["egreedy-v1"] == {

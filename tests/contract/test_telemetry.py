@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tests.contract.server import connected, started
+from tests.contract.server import connect_to, start_server
 
 USER = "ada-lovelace-c4n4ry"
 TELEMETRY_ON = {
@@ -66,10 +66,12 @@ def test_the_framework_by_itself_would_export_the_user() -> None:
 
 async def test_a_service_in_the_same_environment_exports_nothing(tmp_path: Path) -> None:
     candidates = [{"id": "tip", "content": USER, "source": "task", "features": {}}]
-    with run_collector() as collector, started(tmp_path, **collector.settings) as server:
-        async with connected(server.port) as connection:
-            assert (await connection.ask("POST", "/score", {"user_id": USER, "candidates": candidates}))[0] == 200
-            assert (await connection.ask("GET", f"/stats/{USER}"))[0] == 200
-            assert (await connection.ask("GET", f"/features?user_id={USER}&wrong={USER}"))[0] in {200, 422}
+    with run_collector() as collector, start_server(tmp_path, **collector.settings) as server:
+        async with connect_to(server.port) as connection:
+            assert (await connection.send_request("POST", "/score", {"user_id": USER, "candidates": candidates}))[
+                0
+            ] == 200
+            assert (await connection.send_request("GET", f"/stats/{USER}"))[0] == 200
+            assert (await connection.send_request("GET", f"/features?user_id={USER}&wrong={USER}"))[0] in {200, 422}
         assert server.terminate() == 0
     assert collector.received == []

@@ -9,8 +9,8 @@ from random import Random
 import pytest
 
 from bandstand.store.embedded.state_directory import StoreOptions
-from tests.contract.server import Connection, connected, started
-from tests.store.given import Subject, assert_same, embedded, killed, rebuilt
+from tests.contract.server import Connection, connect_to, start_server
+from tests.store.given import Subject, assert_same, copy_as_killed, make_embedded, rebuild_profile
 
 pytestmark = pytest.mark.slow
 
@@ -30,24 +30,24 @@ async def send(ask: Connection, random: Random, number: int) -> str:
     user_id = f"user-{number % USERS}"
     if number % 2:
         tips = [{"id": f"tip-{n}", "content": "", "source": "", "features": {}} for n in range(3)]
-        _, scored = await ask.ask("POST", "/score", {"user_id": user_id, "candidates": tips})
+        _, scored = await ask.send_request("POST", "/score", {"user_id": user_id, "candidates": tips})
         body = {"decision_id": scored["decision_id"], "turn": turn(random)}
     else:
         body = {"user_id": user_id, "tip_id": "tip-1", "features": FEATURES, "turn": turn(random)}
-    status, answer = await ask.ask("POST", "/reward", body)
+    status, answer = await ask.send_request("POST", "/reward", body)
     assert status == 202, answer
     return str(answer["judgement_id"])
 
 
-async def sent(port: int, count: int, seed: int) -> list[str]:
+async def send_turns(port: int, count: int, seed: int) -> list[str]:
     random = Random(seed)
-    async with connected(port) as ask:
+    async with connect_to(port) as ask:
         return [await send(ask, random, number) for number in range(count)]
 
 
-async def drained(port: int) -> None:
-    async with asyncio.timeout(120), connected(port) as ask:
-        while (await ask.ask("GET", "/stats"))[1]["judge"]["waiting"]:  # noqa: ASYNC110 (over HTTP there is no event)
+async def wait_until_drained(port: int) -> None:
+    async with asyncio.timeout(120), connect_to(port) as ask:
+        while (await ask.send_request("GET", "/stats"))[1]["judge"]["waiting"]:  # noqa: ASYNC110 (over HTTP there is no event)
             await asyncio.sleep(0.05)
 
 
@@ -55,12 +55,12 @@ async def test_a_kill_with_turns_queued_loses_none_and_doubles_none(tmp_path: Pa
     state_dir = tmp_path / "state"
     acknowledged: list[str] = []
     for trial in range(4):  # killed with all queued, then at other moments of the judging
-        with started(state_dir, JUDGE_MAX_UPDATES_PER_USER_HOUR="1000") as server:
-            acknowledged += await sent(server.port, TURNS if trial == 0 else 10, trial)
+        with start_server(state_dir, JUDGE_MAX_UPDATES_PER_USER_HOUR="1000") as server:
+            acknowledged += await send_turns(server.port, TURNS if trial == 0 else 10, trial)
             await asyncio.sleep(trial * 0.3)
             server.kill()
-    with started(state_dir, JUDGE_MAX_UPDATES_PER_USER_HOUR="1000") as server:
-        await drained(server.port)
+    with start_server(state_dir, JUDGE_MAX_UPDATES_PER_USER_HOUR="1000") as server:
+        await wait_until_drained(server.port)
         assert server.terminate() == 0
     ledger = sqlite3.connect(state_dir / "ledger.db")
     kept = {f"{seq:016x}{nonce}" for seq, nonce in ledger.execute("SELECT seq, nonce FROM judgements")}
@@ -76,8 +76,8 @@ async def test_a_kill_with_turns_queued_loses_none_and_doubles_none(tmp_path: Pa
         ledger.execute("SELECT state, reason, count(*) FROM judgements GROUP BY 1, 2").fetchall()
     )
     ledger.close()
-    copy = killed(state_dir, tmp_path / "copy")
-    async with Subject(embedded(state_dir, READING)) as subject:
+    copy = copy_as_killed(state_dir, tmp_path / "copy")
+    async with Subject(make_embedded(state_dir, READING)) as subject:
         for number in range(USERS):
             user_id = f"user-{number}"
-            assert_same(await subject.store.load_profile(user_id), await rebuilt(copy, user_id))
+            assert_same(await subject.store.load_profile(user_id), await rebuild_profile(copy, user_id))

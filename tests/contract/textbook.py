@@ -26,7 +26,7 @@ class Textbook:
         self._b = np.zeros(size)
 
     @property
-    def theta(self) -> Vector:
+    def compute_theta(self) -> Vector:
         return np.asarray(np.linalg.solve(self._A, self._b), dtype=np.float64)
 
     def features(self, hour: int, day: int, candidate: Mapping[str, Any]) -> Vector:
@@ -43,7 +43,7 @@ class Textbook:
         return np.array(x)
 
     def score(self, x: Vector) -> float:
-        return float(x @ self.theta + self._alpha * math.sqrt(x @ np.linalg.solve(self._A, x)))
+        return float(x @ self.compute_theta + self._alpha * math.sqrt(x @ np.linalg.solve(self._A, x)))
 
     def learn(self, x: Vector, reward: float) -> None:
         self._A += np.outer(x, x)

@@ -38,7 +38,7 @@ KINDS_TOML: dict[str, Any] = {
 }
 
 
-def kinds() -> Catalogue:
+def build_catalogue() -> Catalogue:
     """What ships and ``KINDS``, and one that forgets within a minute."""
     return catalogue_of(KINDS_TOML)
 
@@ -49,14 +49,14 @@ def persona_world(users: int, days: int, seed: int = 1) -> list[Episode]:
     return [world.build_episode(user) for user in range(users)]
 
 
-def play(
+def play_world(
     state_dir: Path, episodes: Sequence[Episode], *policies: str, catalogue: Catalogue | None = None
 ) -> FloatArray:
     """Let policies serve a world in turn; returns the true mean reward of every candidate, (n, K), in their order."""
 
-    async def served() -> FloatArray:
+    async def serve_world() -> FloatArray:
         true: list[FloatArray] = []
-        async with Served(state_dir, catalogue or kinds()) as deployment:
+        async with Served(state_dir, catalogue or build_catalogue()) as deployment:
             deployment.store.secret = b"tests"  # with ids of our own: the same draws every time
             for step in range(len(episodes[0].expected_reward)):
                 for user, episode in enumerate(episodes):
@@ -76,16 +76,16 @@ def play(
                     true.append(episode.expected_reward[step])
         return np.array(true)
 
-    return asyncio.run(served())
+    return asyncio.run(serve_world())
 
 
 def pages_of(state_dir: Path, catalogue: Catalogue | None = None, **bounds: Any) -> list[list[LoggedEvent]]:
     """A whole decision log."""
-    with open_read_only(state_dir, catalogue or kinds()) as state:
+    with open_read_only(state_dir, catalogue or build_catalogue()) as state:
         return list(decision_log.read_events(state, **bounds))
 
 
-def replayed(
+def replay_log(
     pages: Sequence[list[LoggedEvent]],
     *policies: str,
     catalogue: Catalogue | None = None,
@@ -93,11 +93,11 @@ def replayed(
     model: bool = False,
 ) -> list[Chunk]:
     """The whole log under each policy."""
-    configured = catalogue or kinds()
+    configured = catalogue or build_catalogue()
     candidates = [CandidatePolicy(configured.get_policy(name)) for name in policies]
     replay = PolicyReplay(candidates, str, model=model, frozen_from=frozen_from)
     chunks = [replay.replay_page(page) for page in pages]
-    return [_joined([chunk[index] for chunk in chunks]) for index in range(len(policies))]
+    return [_join_chunks([chunk[index] for chunk in chunks]) for index in range(len(policies))]
 
 
 def start_of(since: float | None) -> int:
@@ -105,7 +105,7 @@ def start_of(since: float | None) -> int:
     return 1 if since is None else first_seq_at(since)
 
 
-def _joined(chunks: Sequence[Chunk]) -> Chunk:
+def _join_chunks(chunks: Sequence[Chunk]) -> Chunk:
     def all_of(name: str, axis: int = 0) -> Any:
         parts = [getattr(chunk, name) for chunk in chunks]
         parts = [part for part in parts if part is not None and part.size]

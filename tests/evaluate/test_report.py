@@ -19,11 +19,13 @@ from bandstand.evaluate.spec import EvaluationSpec
 from tests.evaluate.world import World
 
 WORLD = World()
-LOG = WORLD.draw(500, seed=61)
+LOG = WORLD.draw_log(500, seed=61)
 HOSTILE = "</script><script>alert(1)</script>"
 
 
-def document(missing_reward: float | None = None, lost: int = 0, name: str = "mine-v1", **more: Any) -> dict[str, Any]:
+def build_document(
+    missing_reward: float | None = None, lost: int = 0, name: str = "mine-v1", **more: Any
+) -> dict[str, Any]:
     """A report about two policies: the world's target, and one without a chance."""
     question = EvaluationSpec((Formula.parse("snips"), Formula.parse("clipped_ips:3")), missing_reward=missing_reward)
     reward = np.where(np.arange(500) < lost, np.nan, LOG.reward)
@@ -36,7 +38,7 @@ def document(missing_reward: float | None = None, lost: int = 0, name: str = "mi
 
 
 def test_it_is_json_without_anything_that_is_no_number() -> None:
-    said = json.loads(json.dumps(document(), allow_nan=False))
+    said = json.loads(json.dumps(build_document(), allow_nan=False))
     first, second = said["policies"]
     [snips, clipped] = first["estimates"]
     assert (snips["estimator"], clipped["estimator"]) == ("snips", "clipped_ips(clip=3)")
@@ -58,27 +60,27 @@ def test_it_is_json_without_anything_that_is_no_number() -> None:
 def test_it_says_who_decided_and_when() -> None:
     loggers = {"a": LoggingPolicy(decisions=3, rewarded=2, reward_sum=1.0), "b": LoggingPolicy(decisions=1)}
     log = LogSummary(first=1_750_000_000.0, last=1_750_086_400.0, logging_policies=loggers, users={1, 2})
-    said = document(summary=log)["log"]
+    said = build_document(summary=log)["log"]
     assert (said["users"], said["first"], said["last"]) == (2, "2025-06-15T15:06:40+00:00", "2025-06-16T15:06:40+00:00")
     assert said["policies"] == {
         "a": {"decisions": 3, "rewarded": 2, "mean_reward": 0.5},
         "b": {"decisions": 1, "rewarded": 0, "mean_reward": None},
     }
-    told = format_summary(document(summary=log))
+    told = format_summary(build_document(summary=log))
     assert told["decided by a"] == "3, mean reward 0.5000"
     assert told["decided by b"] == "1, mean reward –"
-    assert "from" not in format_summary(document(summary=LogSummary(first=0.0, last=0.0)))
+    assert "from" not in format_summary(build_document(summary=LogSummary(first=0.0, last=0.0)))
 
 
 def test_it_says_how_decisions_without_a_reward_were_treated() -> None:
-    assert "without a reward" not in format_summary(document())
-    assert format_summary(document(lost=100))["without a reward"].startswith("left out")
-    assert format_summary(document(lost=100))["rewarded"] == "400 (80.0%)"
-    assert format_summary(document(missing_reward=-0.5, lost=100))["without a reward"] == "counted as -0.5"
+    assert "without a reward" not in format_summary(build_document())
+    assert format_summary(build_document(lost=100))["without a reward"].startswith("left out")
+    assert format_summary(build_document(lost=100))["rewarded"] == "400 (80.0%)"
+    assert format_summary(build_document(missing_reward=-0.5, lost=100))["without a reward"] == "counted as -0.5"
 
 
 def test_a_table_has_a_row_for_every_estimator_and_dashes_for_what_is_not_known() -> None:
-    sound, unknown = document()["policies"]
+    sound, unknown = build_document()["policies"]
     assert format_heading(sound) == "mine-v10, as trained on this log (taught by 400 rewards)"
     assert format_heading(sound | {"rewards": None}) == "mine-v10, as trained on this log"
     [snips, clipped] = format_rows(sound)
@@ -90,7 +92,7 @@ def test_a_table_has_a_row_for_every_estimator_and_dashes_for_what_is_not_known(
 
 
 def test_plotly_takes_every_figure() -> None:
-    drawn = build_figures(json.loads(json.dumps(document(lost=100))))
+    drawn = build_figures(json.loads(json.dumps(build_document(lost=100))))
     assert set(drawn) == {"estimates", "curve", "weights"}
     for figure in drawn.values():
         go.Figure(figure)  # refuses what plotly does not know
@@ -99,7 +101,7 @@ def test_plotly_takes_every_figure() -> None:
 
 
 def test_the_page_needs_nothing_but_itself_and_escapes_names() -> None:
-    said = document(name=HOSTILE)
+    said = build_document(name=HOSTILE)
     written = render_report(said)
     assert HOSTILE not in written
     assert "&lt;/script&gt;&lt;script&gt;alert(1)" in written

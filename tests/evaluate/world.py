@@ -24,8 +24,8 @@ class World:
 
     def __init__(self) -> None:
         generator = np.random.default_rng(7)
-        self.logger = 0.9 * _softmax(generator.normal(size=(CONTEXTS, ACTIONS)) * 0.7) + 0.1 / ACTIONS
-        self.target = _softmax(generator.normal(size=(CONTEXTS, ACTIONS)))
+        self.logger = 0.9 * _compute_softmax(generator.normal(size=(CONTEXTS, ACTIONS)) * 0.7) + 0.1 / ACTIONS
+        self.target = _compute_softmax(generator.normal(size=(CONTEXTS, ACTIONS)))
         self.reward = generator.uniform(0.1, 0.9, (CONTEXTS, ACTIONS))
         self.model = np.clip(self.reward + generator.normal(size=self.reward.shape) * 0.15, 0, 1)
         self.uniform = np.full((CONTEXTS, ACTIONS), 1 / ACTIONS)
@@ -35,7 +35,7 @@ class World:
         """The exact expected reward of a policy; contexts are equally likely."""
         return float((policy * self.reward).sum(axis=1).mean())
 
-    def draw(
+    def draw_log(
         self,
         n: int,
         seed: int,
@@ -59,7 +59,7 @@ class World:
         )
 
 
-def _softmax(scores: FloatArray) -> FloatArray:
+def _compute_softmax(scores: FloatArray) -> FloatArray:
     weights = np.exp(scores)
     share: FloatArray = weights / weights.sum(axis=1, keepdims=True)
     return share

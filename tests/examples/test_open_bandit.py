@@ -58,7 +58,7 @@ def uniform_log(count: int, items: int, *, clicked: Sequence[tuple[str, int]], s
     return log
 
 
-def cells(log: Sequence[Impression]) -> list[list[str]]:
+def build_cells(log: Sequence[Impression]) -> list[list[str]]:
     return [
         ["2019-11-24", str(row.item), str(row.position), str(row.click), f"{row.propensity:.10f}", *row.user.values()]
         for row in log
@@ -71,7 +71,7 @@ def cells(log: Sequence[Impression]) -> list[list[str]]:
 @pytest.mark.parametrize("name", ["log.csv", "log.csv.gz"])
 def test_a_uniform_log_is_read_as_it_was_written_and_taken(tmp_path: Path, name: str) -> None:
     log = uniform_log(300, 3, clicked=[("1", 0)])
-    read = read_log(write(tmp_path / name, cells(log)))
+    read = read_log(write(tmp_path / name, build_cells(log)))
     assert [row._replace(propensity=1 / 3) for row in read] == log
     require_uniform(read)
 
@@ -129,7 +129,7 @@ def test_a_file_that_is_missing_or_garbled_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"item_id,position\n0,1\n")
     with pytest.raises(ReplayError, match="cannot be read: Not a gzipped file"):
         read_log(path)
-    whole = write(path, cells(uniform_log(5000, 3, clicked=[]))).read_bytes()
+    whole = write(path, build_cells(uniform_log(5000, 3, clicked=[]))).read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ReplayError, match=r"cannot be read after row \d+: Compressed file ended"):
         read_log(path)
@@ -224,7 +224,7 @@ class Heard(NamedTuple):
     clicks: float
 
 
-def heard(client: httpx.Client, policy: str, user_id: str) -> Heard:
+def load_learned(client: httpx.Client, policy: str, user_id: str) -> Heard:
     stats = client.get(f"/stats/{policy}/{user_id}").json()
     return Heard(stats["pulls"], stats["reward_count"], stats["cumulative_reward"])
 
@@ -239,7 +239,7 @@ def test_matches_and_clicks_are_those_of_the_picks_the_service_remembers(
     picks = client.get("/features", params={"user_id": f"counted by {policy}"}).json()["history"]
     matching = [row for row, pick in zip(log, picks, strict=True) if pick["tip_id"] == str(row.item)]
     assert outcome == (policy, len(matching), sum(row.click for row in matching))
-    assert heard(client, policy, f"counted by {policy}") == (100, outcome.matches, outcome.clicks)
+    assert load_learned(client, policy, f"counted by {policy}") == (100, outcome.matches, outcome.clicks)
     assert len(steps) == len(log)
 
 
@@ -308,7 +308,7 @@ def table_row(out: str, name: str) -> list[str]:
 def test_the_command_serves_replays_and_sets_the_policies_beside_the_log(tmp_path: Path) -> None:
     log = uniform_log(240, 6, clicked=[("1", 0), ("2", 0)])
     kept = most_shown(log, 3)
-    done = run(str(write(tmp_path / "log.csv.gz", cells(log))), "--items", "3")
+    done = run(str(write(tmp_path / "log.csv.gz", build_cells(log))), "--items", "3")
     assert done.returncode == 0, done.stderr
     assert f"{len(kept)} impressions of 3 items" in done.stdout
     clicks = sum(row.click for row in kept)
@@ -323,7 +323,7 @@ def test_the_command_serves_replays_and_sets_the_policies_beside_the_log(tmp_pat
 
 
 def test_the_command_speaks_to_a_running_service(tmp_path: Path, client: httpx.Client) -> None:
-    path = write(tmp_path / "log.csv", cells(uniform_log(30, 3, clicked=[])))
+    path = write(tmp_path / "log.csv", build_cells(uniform_log(30, 3, clicked=[])))
     before = client.get("/stats").json()["users"]
     done = run(str(path), "--url", str(client.base_url), "--api-key", "not asked for here", "--policy", CONTROL)
     assert done.returncode == 0, done.stderr
@@ -334,7 +334,7 @@ def test_the_command_speaks_to_a_running_service(tmp_path: Path, client: httpx.C
 
 def test_the_command_ends_a_refusal_in_one_line_and_exit_code_2(tmp_path: Path) -> None:
     log = [row._replace(propensity=0.9) for row in uniform_log(30, 3, clicked=[])]
-    done = run(str(write(tmp_path / "log.csv", cells(log))))
+    done = run(str(write(tmp_path / "log.csv", build_cells(log))))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("replay: the log is not uniform: it shows 3 items")
     assert done.stderr.count("\n") == 1
@@ -367,7 +367,7 @@ def test_a_real_log_gives_about_n_over_k_matches(client: httpx.Client, product: 
     log = most_shown(read_log(DATA / "obd_small_random_all.csv.gz"), 10)
     outcome = replay(product, policy, log, f"real, {policy}", lambda: None)
     assert 80 < outcome.matches < 213  # 146.4 ± 11.5, nearly 6 of those deviations each way
-    assert heard(client, policy, f"real, {policy}") == (1464, outcome.matches, outcome.clicks)
+    assert load_learned(client, policy, f"real, {policy}") == (1464, outcome.matches, outcome.clicks)
 
 
 @REAL

@@ -28,7 +28,7 @@ SUMMARY = re.compile(r"\S+: \d+ tips, \d+ picked, \d+ rewarded, mean [+-]\d\.\d\
 
 
 @contextmanager
-def served(state_dir: Path, **environment: str) -> Iterator[str]:
+def start_service(state_dir: Path, **environment: str) -> Iterator[str]:
     """A service in a process of its own; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -49,7 +49,7 @@ def served(state_dir: Path, **environment: str) -> Iterator[str]:
             service.terminate()
 
 
-def ran(*command: str, **environment: str) -> list[str]:
+def run_shell(*command: str, **environment: str) -> list[str]:
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, **environment}
     )
@@ -57,27 +57,27 @@ def ran(*command: str, **environment: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def told(command: str) -> list[str]:
+def read_shown(command: str) -> list[str]:
     """What the README shows below a command."""
     found = re.search(rf"^\$ {re.escape(command)}\n(.*?)```", README, re.DOTALL | re.MULTILINE)
     assert found is not None
     return found[1].splitlines()
 
 
-def curl() -> None:
+def require_curl() -> None:
     if shutil.which("curl") is None:
         assert not os.environ.get("CI"), "CI must have curl"
         pytest.skip("curl is not installed")
 
 
 def test_a_day_by_curl_and_by_python_without_a_gateway(tmp_path: Path) -> None:
-    curl()
-    with served(tmp_path, API_KEYS="shop:serve:s3cret,ops:admin:0ps") as url:
-        by_curl = ran(str(FOLDER / "day.sh"), url, BANDSTAND_API_KEY="s3cret")
-        by_python = ran(sys.executable, str(FOLDER / "day.py"), url, BANDSTAND_API_KEY="0ps")
+    require_curl()
+    with start_service(tmp_path, API_KEYS="shop:serve:s3cret,ops:admin:0ps") as url:
+        by_curl = run_shell(str(FOLDER / "day.sh"), url, BANDSTAND_API_KEY="s3cret")
+        by_python = run_shell(sys.executable, str(FOLDER / "day.py"), url, BANDSTAND_API_KEY="0ps")
     for lines, shown in (
-        (by_curl, told("examples/tips/day.sh")),
-        (by_python, told(".venv/bin/python examples/tips/day.py")),
+        (by_curl, read_shown("examples/tips/day.sh")),
+        (by_python, read_shown(".venv/bin/python examples/tips/day.py")),
     ):
         assert len(lines) == len(shown)
         for line in (*lines, *shown):
@@ -95,18 +95,18 @@ async def test_a_day_with_a_gateway(tmp_path: Path) -> None:
 
 async def _in_a_thread(state_dir: Path, gateway: str) -> list[str]:
     def run() -> list[str]:
-        with served(state_dir, LITELLM_URL=gateway) as url:
-            return ran(sys.executable, str(FOLDER / "day.py"), url)
+        with start_service(state_dir, LITELLM_URL=gateway) as url:
+            return run_shell(sys.executable, str(FOLDER / "day.py"), url)
 
     return await asyncio.to_thread(run)
 
 
 def test_recommend_answers_as_the_readme_shows(tmp_path: Path) -> None:
-    curl()
+    require_curl()
     found = re.search(r"^\$ (curl .*?/recommend .*?)\n(\{.*\})$", README, re.DOTALL | re.MULTILINE)
     assert found is not None
-    with served(tmp_path) as url:
-        (answer,) = ran("/bin/sh", "-c", found[1].replace("localhost:8000", url.removeprefix("http://")))
+    with start_service(tmp_path) as url:
+        (answer,) = run_shell("/bin/sh", "-c", found[1].replace("localhost:8000", url.removeprefix("http://")))
     got, shown = json.loads(answer), json.loads(found[2])
     assert got.keys() == shown.keys()
     assert got["candidates"] == shown["candidates"]

@@ -19,7 +19,7 @@ REQUEST = TipRequest(
 )
 
 
-def shipped(version: str = "v1") -> Prompt:
+def load_shipped(version: str = "v1") -> Prompt:
     prompt = SHIPPED.get("generate", version)
     assert prompt is not None
     return prompt

@@ -25,19 +25,19 @@ from bandstand.llm.errors import (
 from bandstand.llm.providers.openai_compatible import OpenAICompatibleClient
 from bandstand.testing.scripted_llm import Line, ScriptedClient
 from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedServer
-from tests.generate.given import REQUEST, shipped
+from tests.generate.given import REQUEST, load_shipped
 
 GOOD = json.dumps({"tips": [{"id": "tip-1", "content": "Pay the rent.", "rationale": None}]})
 PAID = GeneratedTip(id="tip-1", content="Pay the rent.")
 
 
-def said(text: str, prompt: int | None = 100, completion: int | None = 10, **more: Any) -> ChatReply:
+def build_reply(text: str, prompt: int | None = 100, completion: int | None = 10, **more: Any) -> ChatReply:
     return ChatReply(text=text, model="m-1", prompt_tokens=prompt, completion_tokens=completion, **more)
 
 
 async def test_asks_with_the_prompt_and_returns_the_tips() -> None:
-    client = ScriptedClient([said(GOOD)])
-    prompt = shipped("v2-mentor")
+    client = ScriptedClient([build_reply(GOOD)])
+    prompt = load_shipped("v2-mentor")
     generation = await TipGenerator(client, deadline_s=60, clock=lambda: 1000.0).generate(REQUEST, prompt)
     (call,) = client.calls
     assert [message["role"] for message in call.messages] == ["system", "user"]
@@ -56,14 +56,14 @@ async def test_asks_with_the_prompt_and_returns_the_tips() -> None:
 
 @pytest.mark.parametrize(("n", "max_tokens"), [(1, 4096), (20, 4096), (50, 10_000)])
 async def test_fifty_tips_are_given_the_room_that_they_take(n: int, max_tokens: int) -> None:
-    client = ScriptedClient([said(GOOD)])
-    await TipGenerator(client).generate(replace(REQUEST, n=n), shipped())
+    client = ScriptedClient([build_reply(GOOD)])
+    await TipGenerator(client).generate(replace(REQUEST, n=n), load_shipped())
     assert client.calls[0].max_tokens == max_tokens
 
 
 async def test_corrects_twice_in_the_same_conversation_and_sums_the_tokens() -> None:
-    client = ScriptedClient([said("Sure!"), said("[7]", None, None), said(GOOD, 300, 30)])
-    generation = await TipGenerator(client).generate(REQUEST, shipped())
+    client = ScriptedClient([build_reply("Sure!"), build_reply("[7]", None, None), build_reply(GOOD, 300, 30)])
+    generation = await TipGenerator(client).generate(REQUEST, load_shipped())
     assert (generation.tips, generation.tries) == ((PAID,), 3)
     assert (generation.prompt_tokens, generation.completion_tokens) == (400, 40)
     first, second, third = (call.messages for call in client.calls)
@@ -83,22 +83,22 @@ async def test_corrects_twice_in_the_same_conversation_and_sums_the_tokens() -> 
 async def test_gives_up_after_two_corrections() -> None:
     client = ScriptedClient(["no", "{}", "", GOOD])
     with pytest.raises(NotJsonError):
-        await TipGenerator(client).generate(REQUEST, shipped())
+        await TipGenerator(client).generate(REQUEST, load_shipped())
     assert len(client.calls) == 3
 
 
 async def test_an_answer_cut_off_is_asked_for_in_fewer_words() -> None:
-    client = ScriptedClient([said("", finish_reason="length"), said(GOOD)])
-    await TipGenerator(client).generate(REQUEST, shipped())
+    client = ScriptedClient([build_reply("", finish_reason="length"), build_reply(GOOD)])
+    await TipGenerator(client).generate(REQUEST, load_shipped())
     *_, assistant, correction = client.calls[1].messages
     assert assistant["content"] == "(nothing)"
     assert "fewer words" in correction["content"]
 
 
 async def test_a_refusal_is_not_argued_with() -> None:
-    client = ScriptedClient([said("", refusal="no", finish_reason="refusal"), GOOD])
+    client = ScriptedClient([build_reply("", refusal="no", finish_reason="refusal"), GOOD])
     with pytest.raises(GatewayError, match="declined"):
-        await TipGenerator(client).generate(REQUEST, shipped())
+        await TipGenerator(client).generate(REQUEST, load_shipped())
     assert len(client.calls) == 1
 
 
@@ -119,7 +119,7 @@ async def test_failures_are_typed_at_any_try(
     before: list[Line], fault: Exception, expected: type[BandstandError]
 ) -> None:
     with pytest.raises(expected) as caught:
-        await TipGenerator(ScriptedClient([*before, fault])).generate(REQUEST, shipped())
+        await TipGenerator(ScriptedClient([*before, fault])).generate(REQUEST, load_shipped())
     assert type(caught.value) is expected
 
 
@@ -128,29 +128,29 @@ async def test_failures_are_typed_at_any_try(
 )
 async def test_a_gateway_that_is_left_alone_says_for_how_long(fault: Exception, seconds: int) -> None:
     with pytest.raises(GatewayUnreachableError) as caught:
-        await TipGenerator(ScriptedClient([fault])).generate(REQUEST, shipped())
+        await TipGenerator(ScriptedClient([fault])).generate(REQUEST, load_shipped())
     assert caught.value.retry_after == seconds
 
 
 async def test_a_bug_stays_a_bug() -> None:
     with pytest.raises(ZeroDivisionError):
-        await TipGenerator(ScriptedClient([ZeroDivisionError()])).generate(REQUEST, shipped())
+        await TipGenerator(ScriptedClient([ZeroDivisionError()])).generate(REQUEST, load_shipped())
 
 
 async def test_so_many_at_once_and_no_more() -> None:
     client = _Held()
     generator = TipGenerator(client, max_concurrent=2)
-    under_way = [asyncio.create_task(generator.generate(REQUEST, shipped())) for _ in range(2)]
+    under_way = [asyncio.create_task(generator.generate(REQUEST, load_shipped())) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(OverloadedError):
-        await generator.generate(REQUEST, shipped())
+        await generator.generate(REQUEST, load_shipped())
     under_way[0].cancel()
     await asyncio.gather(*under_way[:1], return_exceptions=True)
-    under_way.append(asyncio.create_task(generator.generate(REQUEST, shipped())))
+    under_way.append(asyncio.create_task(generator.generate(REQUEST, load_shipped())))
     await asyncio.sleep(0)
     client.release.set()
     assert [(await task).tips for task in under_way[1:]] == [(PAID,), (PAID,)]
-    assert (await generator.generate(REQUEST, shipped())).tips == (PAID,)
+    assert (await generator.generate(REQUEST, load_shipped())).tips == (PAID,)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ class TestOverSockets:
             ) as server,
             OpenAICompatibleClient(base_url=server.url, api_key=None, model="tip-generator") as client,
         ):
-            generation = await TipGenerator(client).generate(REQUEST, shipped())
+            generation = await TipGenerator(client).generate(REQUEST, load_shipped())
         assert (generation.tips, generation.tries, generation.model) == ((PAID,), 2, "tip-generator")
         assert [len(request.message_texts) for request in server.requests] == [1, 1, 3]
         assert all(request.path == "/chat/completions" for request in server.requests)
@@ -191,7 +191,7 @@ class TestOverSockets:
         ):
             began = time.monotonic()
             with pytest.raises(GatewayUnreachableError):
-                await TipGenerator(client, deadline_s=0.25).generate(REQUEST, shipped())
+                await TipGenerator(client, deadline_s=0.25).generate(REQUEST, load_shipped())
             assert time.monotonic() - began < 5
         assert len(server.requests) == 3
 
@@ -200,7 +200,7 @@ class TestOverSockets:
             ScriptedServer(ScriptedAnswer(GOOD, delay_s=20)) as server,
             OpenAICompatibleClient(base_url=server.url, api_key=None, model="m") as client,
         ):
-            task = asyncio.create_task(TipGenerator(client).generate(REQUEST, shipped()))
+            task = asyncio.create_task(TipGenerator(client).generate(REQUEST, load_shipped()))
             async with asyncio.timeout(5):
                 while not server.requests:  # noqa: ASYNC110 - the server offers no event to await
                     await asyncio.sleep(0.005)
@@ -220,4 +220,4 @@ class _Held:
 
     async def complete(self, _request: ChatRequest) -> ChatReply:
         await self.release.wait()
-        return said(GOOD)
+        return build_reply(GOOD)

@@ -12,7 +12,7 @@ import pytest
 from bandstand.generate.generator import PARAMETERS, build_prompt_values
 from bandstand.generate.quote import quote_tasks
 from bandstand.generate.tips import TipRequest
-from tests.generate.given import REQUEST, SHIPPED, shipped
+from tests.generate.given import REQUEST, SHIPPED, load_shipped
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 CASES = {
@@ -22,9 +22,9 @@ CASES = {
 }
 
 
-def rendered(version: str, case: str) -> str:
+def render_prompt(version: str, case: str) -> str:
     request = CASES[case]
-    prompt = shipped(version).render(build_prompt_values(request, quote_tasks(request.tasks, 500)))
+    prompt = load_shipped(version).render(build_prompt_values(request, quote_tasks(request.tasks, 500)))
     return f"[system]\n{prompt.system}\n\n[user]\n{prompt.user}\n"
 
 
@@ -32,7 +32,7 @@ def rendered(version: str, case: str) -> str:
 @pytest.mark.parametrize("version", SHIPPED.list_versions("generate"))
 def test_rendered_text_is_as_committed(version: str, case: str) -> None:
     snapshot = SNAPSHOTS / f"{version}.{case}.txt"
-    text = rendered(version, case)
+    text = render_prompt(version, case)
     if os.environ.get("UPDATE_SNAPSHOTS"):
         snapshot.parent.mkdir(exist_ok=True)
         snapshot.write_text(text, "utf-8")
@@ -46,7 +46,7 @@ def test_every_snapshot_is_of_a_prompt() -> None:
 
 @pytest.mark.parametrize("version", SHIPPED.list_versions("generate"))
 def test_no_task_closes_its_fence(version: str) -> None:
-    user = rendered(version, "full").split("[user]")[1]
+    user = render_prompt(version, "full").split("[user]")[1]
     assert user.count("</tasks>") == user.count("</extra>") == 1
 
 

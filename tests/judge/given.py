@@ -44,7 +44,7 @@ def judge_prompt(version: str = "v1") -> Prompt:
     return prompt
 
 
-def reading(message: str, answer: str = TOLD, question: str = "") -> NormalisedTurn:
+def normalise_message(message: str, answer: str = TOLD, question: str = "") -> NormalisedTurn:
     return normalise_turn(Turn(question, answer, message).cut())
 
 
@@ -58,7 +58,7 @@ def unscored(reason: UnscoredReason = UnscoredReason.TIMEOUT) -> Unscored:
 
 
 @cache
-def dialogues(name: str) -> list[tuple[str, LabelledTurn]]:
+def load_dialogues(name: str) -> list[tuple[str, LabelledTurn]]:
     """The rows of a data file, each with the dialogue it is from."""
     rows: list[tuple[str, LabelledTurn]] = BENCHMARK["dialogues"](DATA / name)
     return rows
@@ -67,7 +67,7 @@ def dialogues(name: str) -> list[tuple[str, LabelledTurn]]:
 @cache
 def cross_validated() -> list[tuple[str, JudgedRow]]:
     """Every turn about films, judged by a model trained on other dialogues."""
-    outcomes: list[tuple[str, JudgedRow]] = BENCHMARK["cross_validated"](dialogues("iard_dev.jsonl"))
+    outcomes: list[tuple[str, JudgedRow]] = BENCHMARK["cross_validated"](load_dialogues("iard_dev.jsonl"))
     return outcomes
 
 

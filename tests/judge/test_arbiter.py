@@ -19,7 +19,7 @@ SCORES = st.floats(0, 1)
 NAMES = {"a": "退款", "b": "Cancel", "c": "Other"}
 
 
-def candidates(*scores: float) -> list[IntentCandidate]:
+def build_candidates(*scores: float) -> list[IntentCandidate]:
     return [IntentCandidate(key, NAMES[key], "", score) for key, score in zip("abc", scores, strict=False)]
 
 
@@ -38,22 +38,22 @@ def test_the_settings_are_the_contracts() -> None:
 @pytest.mark.parametrize(
     ("rule", "semantic", "expected"),
     [
-        (RuleSignal("b", 0.9), candidates(0.8, 0.2), "rule_semantic_conflict"),
-        (RuleSignal("a", 0.9), candidates(0.8, 0.2), ""),
-        (RuleSignal("b", 0.9), candidates(0.7, 0.2), ""),
-        (RuleSignal("b", 0.0), candidates(0.1), ""),
-        (RuleSignal("b", 0.5), candidates(0.45), "rule_semantic_conflict"),
-        (RuleSignal("b", 0.5), candidates(0.0), "gray_zone"),
-        (None, candidates(0.4), "gray_zone"),
+        (RuleSignal("b", 0.9), build_candidates(0.8, 0.2), "rule_semantic_conflict"),
+        (RuleSignal("a", 0.9), build_candidates(0.8, 0.2), ""),
+        (RuleSignal("b", 0.9), build_candidates(0.7, 0.2), ""),
+        (RuleSignal("b", 0.0), build_candidates(0.1), ""),
+        (RuleSignal("b", 0.5), build_candidates(0.45), "rule_semantic_conflict"),
+        (RuleSignal("b", 0.5), build_candidates(0.0), "gray_zone"),
+        (None, build_candidates(0.4), "gray_zone"),
         (RuleSignal("a", 0.4), [], "gray_zone"),
-        (None, candidates(0.2), ""),
-        (None, candidates(0.6), ""),
-        (None, candidates(0.21), "gray_zone"),
-        (None, candidates(0.59), "gray_zone"),
-        (None, candidates(0.9, 0.85), "multi_intent"),
-        (None, candidates(0.9, 0.8), ""),
-        (None, candidates(0.15, 0.14), "multi_intent"),
-        (RuleSignal("c", 0.95), candidates(0.7, 0.65), "multi_intent"),
+        (None, build_candidates(0.2), ""),
+        (None, build_candidates(0.6), ""),
+        (None, build_candidates(0.21), "gray_zone"),
+        (None, build_candidates(0.59), "gray_zone"),
+        (None, build_candidates(0.9, 0.85), "multi_intent"),
+        (None, build_candidates(0.9, 0.8), ""),
+        (None, build_candidates(0.15, 0.14), "multi_intent"),
+        (RuleSignal("c", 0.95), build_candidates(0.7, 0.65), "multi_intent"),
         (None, [], ""),
         (RuleSignal("a", 0.9), [], ""),
     ],
@@ -66,8 +66,10 @@ def test_the_checks_and_their_order_are_the_contracts(
 
 @pytest.mark.parametrize(("rule", "meaning"), [(0.7, 0.5), (0.8, 0.6), (0.9, 0.7), (0.5, 0.3), (0.3, 0.1), (1.0, 0.8)])
 def test_a_difference_of_exactly_the_threshold_is_not_below_it(rule: float, meaning: float) -> None:
-    assert should_trigger(RuleSignal("b", rule), candidates(meaning)).reason != "rule_semantic_conflict"
-    assert should_trigger(None, candidates(rule, meaning), ArbiterSettings(multi_intent_threshold=0.2)).reason in {
+    assert should_trigger(RuleSignal("b", rule), build_candidates(meaning)).reason != "rule_semantic_conflict"
+    assert should_trigger(
+        None, build_candidates(rule, meaning), ArbiterSettings(multi_intent_threshold=0.2)
+    ).reason in {
         "",
         "gray_zone",
     }
@@ -75,7 +77,7 @@ def test_a_difference_of_exactly_the_threshold_is_not_below_it(rule: float, mean
 
 def test_disabled_comes_before_everything() -> None:
     off = ArbiterSettings(llm_judge_enabled=False)
-    assert should_trigger(RuleSignal("b", 0.5), candidates(0.45, 0.45), off) == Trigger(
+    assert should_trigger(RuleSignal("b", 0.5), build_candidates(0.45, 0.45), off) == Trigger(
         triggered=False, reason="disabled"
     )
 
@@ -93,17 +95,17 @@ def test_the_answer_is_that_of_the_sentences_read_one_by_one(rule: float, top: f
         expected = "multi_intent"
     else:
         expected = ""
-    assert should_trigger(signal, candidates(top, next_)).reason == expected
+    assert should_trigger(signal, build_candidates(top, next_)).reason == expected
 
 
 @pytest.mark.parametrize(
     ("rule", "semantic", "intent", "name", "score"),
     [
-        (RuleSignal("b", 0.9), candidates(0.3, 0.2), "b", "Cancel", 0.9),
-        (RuleSignal("b", 0.3), candidates(0.9, 0.2), "a", "退款", 0.9),
-        (RuleSignal("b", 0.9), candidates(0.9, 0.2), "b", "Cancel", 0.9),
+        (RuleSignal("b", 0.9), build_candidates(0.3, 0.2), "b", "Cancel", 0.9),
+        (RuleSignal("b", 0.3), build_candidates(0.9, 0.2), "a", "退款", 0.9),
+        (RuleSignal("b", 0.9), build_candidates(0.9, 0.2), "b", "Cancel", 0.9),
         (RuleSignal("elsewhere", 0.9), [], "elsewhere", "elsewhere", 0.9),
-        (None, candidates(0.9), "a", "退款", 0.9),
+        (None, build_candidates(0.9), "a", "退款", 0.9),
         (None, [], None, None, 0.0),
     ],
 )
@@ -131,7 +133,9 @@ def test_without_the_llm_the_higher_score_decides(
 
 
 def test_the_llm_must_choose_one_of_the_candidates() -> None:
-    outcome = decided(candidates(0.4, 0.4), "b", 0.7, "因为", reason="gray_zone", duration_ms=12.5, tokens_used=90)
+    outcome = decided(
+        build_candidates(0.4, 0.4), "b", 0.7, "因为", reason="gray_zone", duration_ms=12.5, tokens_used=90
+    )
     assert (outcome.intent_id, outcome.intent_name, outcome.score, outcome.triggered) == ("b", "Cancel", 0.7, True)
 
 
@@ -139,7 +143,9 @@ def test_the_llm_must_choose_one_of_the_candidates() -> None:
     ("intent", "score"), [("z", 0.7), (None, 0.7), (3, 0.7), ("b", float("nan")), ("b", 1.1), ("b", None), ("b", True)]
 )
 def test_any_other_choice_decides_nothing(intent: object, score: object) -> None:
-    outcome = decided(candidates(0.4, 0.4), intent, score, "x", reason="gray_zone", duration_ms=1.0, tokens_used=9)
+    outcome = decided(
+        build_candidates(0.4, 0.4), intent, score, "x", reason="gray_zone", duration_ms=1.0, tokens_used=9
+    )
     assert (outcome.intent_id, outcome.score, outcome.triggered, outcome.tokens_used) == (None, 0.0, True, 9)
     assert outcome == undecided("gray_zone", outcome.reasoning, 1.0, 9)
 

@@ -21,13 +21,13 @@ VERDICTS = st.lists(
 METHODS: list[Method] = ["isotonic", "platt"]
 
 
-def fitted(scored: list[CalibrationExample], method: Method = "isotonic", target: float = 0.7) -> Calibration:
+def fit_example(scored: list[CalibrationExample], method: Method = "isotonic", target: float = 0.7) -> Calibration:
     return fit_calibration(
         scored, tier="local", model="m@1", taxonomy="followup-v1", method=method, target_precision=target
     )
 
 
-def boastful(count: int, seed: int) -> list[CalibrationExample]:
+def build_boastful(count: int, seed: int) -> list[CalibrationExample]:
     """A judge that says 0.99 where it is right four times in five, and so on down."""
     rng = np.random.default_rng(seed)
     truth = rng.uniform(0.2, 0.9, count)
@@ -41,8 +41,8 @@ def boastful(count: int, seed: int) -> list[CalibrationExample]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_confidence_becomes_how_often_it_is_right(method: Method) -> None:
-    calibration = fitted(boastful(4_000, seed=5), method)
-    fresh = boastful(4_000, seed=6)
+    calibration = fit_example(build_boastful(4_000, seed=5), method)
+    fresh = build_boastful(4_000, seed=6)
     before = compute_calibration_error([s.confidence for s in fresh], [s.correct for s in fresh])
     after = compute_calibration_error([calibration(s.confidence) for s in fresh], [s.correct for s in fresh])
     assert before is not None
@@ -55,7 +55,7 @@ def test_confidence_becomes_how_often_it_is_right(method: Method) -> None:
 @LAW
 @given(scored=VERDICTS)
 def test_it_is_monotone_and_stays_in_range(method: Method, scored: list[CalibrationExample]) -> None:
-    calibration = fitted(scored, method)
+    calibration = fit_example(scored, method)
     values = [calibration(step / 50) for step in range(51)]
     assert all(0 <= value <= 1 for value in values)
     assert all(low <= high + 1e-12 for low, high in pairwise(values))
@@ -65,7 +65,7 @@ def test_it_is_monotone_and_stays_in_range(method: Method, scored: list[Calibrat
 @given(VERDICTS)
 def test_isotonic_is_the_best_monotone_map_in_least_squares(scored: list[CalibrationExample]) -> None:
     """By the known formula: the fit at x is the greatest over l of the least over r of the means of blocks l…r."""
-    calibration = fitted(scored)
+    calibration = fit_example(scored)
     ordered = sorted(scored, key=lambda s: s.confidence)
     places = sorted({s.confidence for s in scored})
 
@@ -80,13 +80,13 @@ def test_isotonic_is_the_best_monotone_map_in_least_squares(scored: list[Calibra
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_document_gives_it_back_and_is_named_by_its_content(method: Method) -> None:
-    calibration = fitted(boastful(200, seed=7), method)
+    calibration = fit_example(build_boastful(200, seed=7), method)
     document = json.loads(json.dumps(calibration.as_json(), allow_nan=False))
     again = Calibration.from_json(document)
     assert again == calibration
     assert again(0.7) == calibration(0.7)
     assert calibration.name.startswith(f"local-{method}@")
-    assert fitted(boastful(200, seed=8), method).name != calibration.name
+    assert fit_example(build_boastful(200, seed=8), method).name != calibration.name
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,11 @@ def test_a_document_gives_it_back_and_is_named_by_its_content(method: Method) ->
 )
 def test_a_document_that_was_changed_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
-        Calibration.from_json(fitted(boastful(200, seed=7)).as_json() | change)
+        Calibration.from_json(fit_example(build_boastful(200, seed=7)).as_json() | change)
 
 
 def test_a_document_that_lacks_something_is_refused() -> None:
-    document = fitted(boastful(200, seed=7)).as_json()
+    document = fit_example(build_boastful(200, seed=7)).as_json()
     del document["taxonomy"]
     with pytest.raises(ConfigurationError, match="incomplete"):
         Calibration.from_json(document)
@@ -119,8 +119,8 @@ def test_no_threshold_is_better_than_one_nobody_can_trust() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_picked_threshold_reaches_its_target_where_it_was_fitted(method: Method) -> None:
-    scored = boastful(2_000, seed=9)
-    calibration = fitted(scored, method, target=0.75)
+    scored = build_boastful(2_000, seed=9)
+    calibration = fit_example(scored, method, target=0.75)
     assert calibration.tau is not None
     above = [s.truly_negative for s in scored if calibration(s.confidence) >= calibration.tau]
     assert sum(above) / len(above) >= 0.75
@@ -129,23 +129,23 @@ def test_the_picked_threshold_reaches_its_target_where_it_was_fitted(method: Met
 
 def test_a_judge_that_is_surest_where_it_is_wrong_is_trusted_nowhere_in_particular() -> None:
     scored = [CalibrationExample(0.9, False, False, False)] * 30 + [CalibrationExample(0.2, True, False, False)] * 30
-    platt = fitted(scored, "platt")
+    platt = fit_example(scored, "platt")
     assert platt(0.1) == platt(0.99) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("target", [0, -1, 1.1, math.nan, True])
 def test_a_target_that_is_no_share_is_refused(target: float) -> None:
     with pytest.raises(InvalidRequestError, match="target precision"):
-        fitted(boastful(50, seed=1), target=target)
+        fit_example(build_boastful(50, seed=1), target=target)
 
 
 def test_too_few_verdicts_are_refused() -> None:
     with pytest.raises(InvalidRequestError, match="at least 20"):
-        fitted(boastful(19, seed=1))
+        fit_example(build_boastful(19, seed=1))
 
 
 def test_a_deployments_calibrations_are_one_a_tier_and_taxonomy() -> None:
-    first, second = fitted(boastful(100, seed=1)), fitted(boastful(100, seed=2))
+    first, second = fit_example(build_boastful(100, seed=1)), fit_example(build_boastful(100, seed=2))
     both = Calibrations().with_calibration(first).with_calibration(replace(first, tier="llm"))
     assert [one.tier for one in both.entries] == ["local", "llm"]
     assert both.with_calibration(second).entries == (replace(first, tier="llm"), second)

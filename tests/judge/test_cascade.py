@@ -39,14 +39,14 @@ def judge(mode: Mode = "auto", tier: LlmTier | None = None, **more: Any) -> Casc
     return CascadeJudge(mode, local(), llm=tier, **{"arbiter": ASKING if tier else None, **more})
 
 
-def tiers(judged: list[Judged]) -> list[str]:
+def list_tiers(judged: list[Judged]) -> list[str]:
     return [one.tier for one in judged]
 
 
 async def test_auto_asks_the_llm_where_the_local_tiers_are_not_sure_and_only_there() -> None:
     tier, client = llm()
     asked = judge("auto", tier, arbiter=None)
-    assert tiers([await asked.judge(SURE), await asked.judge(UNSURE)]) == ["local", "llm"]
+    assert list_tiers([await asked.judge(SURE), await asked.judge(UNSURE)]) == ["local", "llm"]
     assert len(client.calls) == 1
 
 
@@ -164,13 +164,13 @@ async def test_a_batch_keeps_its_order_and_tells_how_far_it_is() -> None:
 async def test_one_failure_never_loses_the_others() -> None:
     turns = [Turn("", "", word) for word in ("fine", "broken", "gone", "fine too")]
 
-    def script(call: ChatRequest) -> Line:
+    def answer_request(call: ChatRequest) -> Line:
         message = call.messages[1]["content"]
         if "broken" in message:
             return ZeroDivisionError()
         return ChatStatusError(503) if "gone" in message else verdict()
 
-    found = await judge("llm", llm(script)[0]).judge_batch(turns)
+    found = await judge("llm", llm(answer_request)[0]).judge_batch(turns)
     assert [one.reason if isinstance(one, Unscored) else "" for one in found] == ["", "internal", "unavailable", ""]
 
 
@@ -196,7 +196,7 @@ async def test_rules_without_a_text_model_ask_about_what_no_rule_finds() -> None
     rules = local().rules
     assert isinstance(rules, Rules)
     asked = CascadeJudge("auto", rules, llm=tier)
-    assert tiers([await asked.judge(SURE), await asked.judge(UNSURE)]) == ["rules", "llm"]
+    assert list_tiers([await asked.judge(SURE), await asked.judge(UNSURE)]) == ["rules", "llm"]
     assert len(client.calls) == 1
 
 

@@ -45,13 +45,13 @@ means = "has no time now"
 """
 
 
-def parsed(text: str) -> JudgeConfiguration:
+def parse_toml(text: str) -> JudgeConfiguration:
     return JudgeConfiguration.parse(tomllib.loads(text))
 
 
-def faults(text: str) -> set[str]:
+def list_faults(text: str) -> set[str]:
     with pytest.raises(ConfigurationError) as caught:
-        parsed(text)
+        parse_toml(text)
     return {fault.field for fault in caught.value.errors}
 
 
@@ -60,7 +60,7 @@ def verdict(judge: Local | Rules, message: str) -> str:
 
 
 def test_nothing_said_leaves_what_ships() -> None:
-    own = parsed("[policies]")
+    own = parse_toml("[policies]")
     assert (own.default_taxonomy, tuple(own.taxonomies)) == ("followup-v1", ("followup-v1", "correction-v1"))
     assert own.taxonomies["followup-v1"] == FOLLOWUP
     judge = own.build_local("followup-v1")
@@ -69,7 +69,7 @@ def test_nothing_said_leaves_what_ships() -> None:
 
 
 def test_own_taxonomies_rules_and_thresholds_are_used() -> None:
-    own = parsed(OWN)
+    own = parse_toml(OWN)
     assert own.default_taxonomy == "mood-v1"
     assert (own.arbiter.gray_zone_threshold, own.arbiter.llm_judge_timeout_ms) == (0.9, 500)
     mood = own.build_local("mood-v1")
@@ -83,7 +83,7 @@ def test_own_taxonomies_rules_and_thresholds_are_used() -> None:
 
 def test_own_weights_are_used() -> None:
     weights = shipped_weights("followup-v1")
-    judge = parsed("").build_local("followup-v1", weights)
+    judge = parse_toml("").build_local("followup-v1", weights)
     assert f"{weights.name}@{weights.hash[:8]}" in judge.model
 
 
@@ -123,14 +123,14 @@ def test_own_weights_are_used() -> None:
     ],
 )
 def test_every_fault_is_named(text: str, expected: set[str]) -> None:
-    assert expected <= faults(text)
+    assert expected <= list_faults(text)
 
 
 def test_a_rule_of_one_s_own_may_not_take_the_id_of_one_that_ships() -> None:
     with pytest.raises(ConfigurationError):
-        parsed(OWN.replace("mine.refund", "en.wrong-alone")).build_local("followup-v1")
+        parse_toml(OWN.replace("mine.refund", "en.wrong-alone")).build_local("followup-v1")
 
 
 def test_an_unknown_taxonomy_is_a_configuration_s_fault() -> None:
     with pytest.raises(ConfigurationError):
-        parsed("").build_local("mood-v1")
+        parse_toml("").build_local("mood-v1")

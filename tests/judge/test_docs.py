@@ -12,7 +12,7 @@ from bandstand.judge.local.normalise import WINDOW
 from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES
 from bandstand.judge.training.dataset import parse_rows
 from bandstand.judge.training.evaluation import build_report
-from tests.judge.given import BENCHMARK, FOLLOWUP, ROOT, cross_validated, dialogues, needs_data
+from tests.judge.given import BENCHMARK, FOLLOWUP, ROOT, cross_validated, load_dialogues, needs_data
 
 PAGE = (ROOT / "docs" / "judge.md").read_text(encoding="utf-8")
 
@@ -29,7 +29,7 @@ def test_the_examples_print_what_the_page_says() -> None:
 
 @needs_data
 def test_the_tables_are_what_is_measured() -> None:
-    films, chat = dialogues("iard_dev.jsonl"), dialogues("tiage_dev.jsonl")
+    films, chat = load_dialogues("iard_dev.jsonl"), load_dialogues("tiage_dev.jsonl")
     assert BENCHMARK["quality_table"](films, cross_validated()) in PAGE
     assert BENCHMARK["rules_table"](films) in PAGE
     assert BENCHMARK["shift_table"](chat) in PAGE
@@ -39,7 +39,7 @@ def test_the_tables_are_what_is_measured() -> None:
 def test_the_arbiter_s_curve_is_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     arbiter = runpy.run_path(str(ROOT / "benchmarks" / "judge_arbiter.py"))
-    assert arbiter["arbiter_table"](arbiter["columns"](dialogues("iard_dev.jsonl"))) in PAGE
+    assert arbiter["arbiter_table"](arbiter["columns"](load_dialogues("iard_dev.jsonl"))) in PAGE
 
 
 def test_what_an_evaluation_returns_is_on_the_page() -> None:

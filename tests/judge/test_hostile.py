@@ -49,7 +49,7 @@ FORGERIES = [
 ]
 
 
-def patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
+def iter_patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
     """Every compiled pattern of the judge, by where it stands."""
     for module in pkgutil.walk_packages(bandstand.judge.__path__, "bandstand.judge."):
         for name, value in vars(importlib.import_module(module.name)).items():
@@ -63,11 +63,11 @@ def repeats_in(parsed: Iterable[Any]) -> Iterator[tuple[str, Any]]:
         kind = str(operation)
         if kind in REPEATS:
             yield kind, argument[2]
-        for part in _inside(kind, argument):
+        for part in _find_inside(kind, argument):
             yield from repeats_in(part)
 
 
-def _inside(kind: str, argument: Any) -> list[Any]:
+def _find_inside(kind: str, argument: Any) -> list[Any]:
     if kind in REPEATS:
         return [argument[2]]
     if kind == "SUBPATTERN":
@@ -79,10 +79,10 @@ def _inside(kind: str, argument: Any) -> list[Any]:
 
 
 def test_there_are_patterns_to_inspect() -> None:
-    assert len(list(patterns())) >= 6
+    assert len(list(iter_patterns())) >= 6
 
 
-@pytest.mark.parametrize(("name", "pattern"), list(patterns()))
+@pytest.mark.parametrize(("name", "pattern"), list(iter_patterns()))
 def test_no_pattern_can_backtrack(name: str, pattern: re.Pattern[str]) -> None:
     """At most one repetition, of one class of characters, and nothing after it in its branch: linear in the text."""
     parsed = PARSER.parse(pattern.pattern, pattern.flags)

@@ -6,7 +6,7 @@ import pytest
 
 from bandstand.judge.local.rulebook import load_shipped_rules
 from bandstand.judge.training.evaluation import build_report, evaluate
-from tests.judge.given import FOLLOWUP, cross_validated, dialogues, is_held_out, local, needs_data
+from tests.judge.given import FOLLOWUP, cross_validated, is_held_out, load_dialogues, local, needs_data
 
 pytestmark = needs_data
 
@@ -16,7 +16,7 @@ FILMS = "iard_dev.jsonl"
 @pytest.mark.parametrize("part", ["all", "held out"])
 async def test_the_shipped_local_tier_names_polarities_and_its_gated_negatives_are_negative(part: str) -> None:
     found = await evaluate(
-        local(), [row for dialogue, row in dialogues(FILMS) if part == "all" or is_held_out(dialogue)]
+        local(), [row for dialogue, row in load_dialogues(FILMS) if part == "all" or is_held_out(dialogue)]
     )
     assert found["polarity"]["macro_f1"] >= 0.70
     assert found["gated"]["polarity"]["negative_precision"] >= 0.80
@@ -26,14 +26,14 @@ async def test_the_shipped_local_tier_names_polarities_and_its_gated_negatives_a
 
 
 async def test_the_rules_alone_are_careful() -> None:
-    found = await evaluate(load_shipped_rules(FOLLOWUP), [row for _, row in dialogues(FILMS)])
+    found = await evaluate(load_shipped_rules(FOLLOWUP), [row for _, row in load_dialogues(FILMS)])
     assert found["polarity"]["macro_f1"] >= 0.65
     assert found["polarity"]["negative_precision"] >= 0.98
 
 
 def test_trained_on_other_dialogues_it_is_better() -> None:
     outcomes = cross_validated()
-    assert len(outcomes) == len(dialogues(FILMS))
+    assert len(outcomes) == len(load_dialogues(FILMS))
     every = build_report([outcome for _, outcome in outcomes], FOLLOWUP)
     unread = build_report([outcome for dialogue, outcome in outcomes if is_held_out(dialogue)], FOLLOWUP)
     assert every["polarity"]["macro_f1"] >= 0.80
@@ -42,6 +42,6 @@ def test_trained_on_other_dialogues_it_is_better() -> None:
 
 
 async def test_chit_chat_is_not_taken_for_complaint() -> None:
-    found: dict[str, Any] = await evaluate(local(), [row for _, row in dialogues("tiage_dev.jsonl")])
+    found: dict[str, Any] = await evaluate(local(), [row for _, row in load_dialogues("tiage_dev.jsonl")])
     assert found["called"]["negative"] <= 0.07
     assert found["topic_shift"]["n"] == 1_346

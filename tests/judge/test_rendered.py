@@ -34,7 +34,7 @@ VALUES = {
 }
 
 
-def rendered(case: str) -> str:
+def render_prompt(case: str) -> str:
     prompt = judge_prompt(case.partition(".")[0]).render(VALUES[case])
     return f"[system]\n{prompt.system}\n\n[user]\n{prompt.user}\n"
 
@@ -42,7 +42,7 @@ def rendered(case: str) -> str:
 @pytest.mark.parametrize("case", VALUES)
 def test_rendered_text_is_as_committed(case: str) -> None:
     snapshot = SNAPSHOTS / f"{case}.txt"
-    text = rendered(case)
+    text = render_prompt(case)
     if os.environ.get("UPDATE_SNAPSHOTS"):
         snapshot.parent.mkdir(exist_ok=True)
         snapshot.write_text(text, "utf-8")
@@ -58,7 +58,7 @@ def test_every_snapshot_is_of_a_prompt_and_every_prompt_has_one() -> None:
 
 @pytest.mark.parametrize("case", VALUES)
 def test_no_text_closes_its_fence(case: str) -> None:
-    user = rendered(case).split("[user]")[1]
+    user = render_prompt(case).split("[user]")[1]
     for name in ("question", "answer", "message", "candidates", "rule"):
         assert user.count(f"<{name}>") == user.count(f"</{name}>") <= 1
     assert "\u202e" not in user

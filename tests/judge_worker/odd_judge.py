@@ -26,7 +26,7 @@ def answer(line: str, asked: Path) -> None:
         log.write(json.dumps({"word": word, "allow_llm": request.get("allow_llm"), "pid": os.getpid()}) + "\n")
     if "let_go" in request:
         if words[request["let_go"]] != "mute":
-            say({"id": request["let_go"], "fault": {"code": "let-go"}, "spent": [30, 3]})
+            write_at_once({"id": request["let_go"], "fault": {"code": "let-go"}, "spent": [30, 3]})
         return
     if word == "die":
         os._exit(9)
@@ -52,10 +52,10 @@ def answer(line: str, asked: Path) -> None:
         quoting = {"rationale": "it said so", "raw": "words"}
         reply["judged"] = {**verdict, **quoting, "tier": "llm", "model": "odd", "usage": usage()}
     reply.setdefault("spent", [100, 10])
-    say(reply)
+    write_at_once(reply)
 
 
-def say(reply: dict[str, object]) -> None:
+def write_at_once(reply: dict[str, object]) -> None:
     sys.stdout.write(json.dumps(reply) + "\n")
     sys.stdout.flush()
 

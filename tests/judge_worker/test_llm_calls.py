@@ -25,7 +25,7 @@ from bandstand.llm.errors import BudgetExceededError, ChatTimeoutError, ChatUnre
 from bandstand.llm.middleware.budget import DailyCaps, Price
 from bandstand.store.embedded.store import EmbeddedStore
 from tests.llm.given import request_of
-from tests.store.given import CATALOGUE, QUICK, Clock, ledger_of, settled
+from tests.store.given import CATALOGUE, QUICK, Clock, ledger_of, wait_until_settled
 
 ROOM = 50
 
@@ -69,7 +69,7 @@ class Line:
             request_of([{"role": "user", "content": word}], max_tokens=ROOM, deadline=time.monotonic() + seconds)
         )
 
-    def asked(self) -> str:
+    def read_asked(self) -> str:
         """What the process was asked."""
         return self.asked_file.read_text() if self.asked_file.exists() else ""
 
@@ -88,13 +88,13 @@ async def line(tmp_path: Path) -> AsyncIterator[Line]:
 
 async def test_a_call_is_reserved_before_it_is_made_and_settled_after(line: Line) -> None:
     call = asyncio.create_task(line.call("slow", tries=3))
-    await settled(lambda: "slow" in line.asked())
+    await wait_until_settled(lambda: "slow" in line.read_asked())
     ((tokens, done),) = line.rows()
     assert tokens > 3 * ROOM, "every try may cost its all"
     assert not done
     assert (await call).text == "pos_praise", "the odd judge says so"
     assert line.budget.spent.tokens == 110
-    await settled(lambda: line.rows() == [(110, 1)])
+    await wait_until_settled(lambda: line.rows() == [(110, 1)])
 
 
 async def test_past_the_day_s_budget_nothing_is_asked(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ async def test_past_the_day_s_budget_nothing_is_asked(tmp_path: Path) -> None:
     await line.call("fine")
     with pytest.raises(BudgetExceededError):
         await line.call("more")
-    assert "more" not in line.asked()
+    assert "more" not in line.read_asked()
     assert line.budget.rejected == 1
     again = LedgerBudget(line.store, DailyCaps(tokens=150), Clock())
     with pytest.raises(BudgetExceededError):  # nobody else has more left, after a restart either
@@ -114,7 +114,7 @@ async def test_without_a_price_no_call_passes_a_cap_of_money(tmp_path: Path) -> 
     line = await Line(tmp_path, DailyCaps(usd=Decimal(100))).open()
     with pytest.raises(BudgetExceededError):
         await line.call("fine")
-    assert line.asked() == ""
+    assert line.read_asked() == ""
     await line.close()
 
 
@@ -131,7 +131,7 @@ async def test_a_fault_says_what_it_said_in_the_process(line: Line) -> None:
         await line.call("refuse")
     assert (caught.value.code, caught.value.reached, caught.value.retryable) == ("llm-status", True, False)
     assert to_unscored_reason(caught.value) is UnscoredReason.REJECTED
-    await settled(lambda: line.rows() == [(0, 1)])
+    await wait_until_settled(lambda: line.rows() == [(0, 1)])
 
 
 async def test_a_process_that_dies_leaves_the_call_unavailable_and_what_it_may_have_cost(line: Line) -> None:
@@ -147,7 +147,7 @@ async def test_a_process_that_fails_over_the_call_leaves_it_unavailable_and_says
     with pytest.raises(ChatUnreachableError) as caught:
         await line.call("fail")
     assert to_unscored_reason(caught.value) is UnscoredReason.UNAVAILABLE
-    await settled(lambda: line.rows() == [(110, 1)])
+    await wait_until_settled(lambda: line.rows() == [(110, 1)])
 
 
 async def test_a_process_that_does_not_start_costs_nothing(tmp_path: Path) -> None:
@@ -155,30 +155,30 @@ async def test_a_process_that_does_not_start_costs_nothing(tmp_path: Path) -> No
     with pytest.raises(ChatUnreachableError):
         await line.call("fine")
     assert line.budget.spent.tokens == 0
-    await settled(lambda: line.rows() == [(0, 1)])
+    await wait_until_settled(lambda: line.rows() == [(0, 1)])
     await line.close()
 
 
 async def test_who_leaves_takes_the_call_along_and_pays_what_it_has_cost(line: Line) -> None:
     call = asyncio.create_task(line.call("hang"))
-    await settled(lambda: "hang" in line.asked())
+    await wait_until_settled(lambda: "hang" in line.read_asked())
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
     assert call.cancelled()
-    await settled(lambda: line.rows() == [(33, 1)])
+    await wait_until_settled(lambda: line.rows() == [(33, 1)])
     assert line.places.available == 8
 
 
 async def test_one_deadline_bounds_everything(line: Line) -> None:
     with pytest.raises(ChatTimeoutError):
         await line.call("hang", seconds=1)
-    await settled(lambda: '"let"' in line.asked())
+    await wait_until_settled(lambda: '"let"' in line.read_asked())
 
 
 async def test_who_waits_for_a_place_has_asked_and_paid_nothing(tmp_path: Path) -> None:
     line = await Line(tmp_path, DailyCaps(), places=1).open()
     first = asyncio.create_task(line.call("hang"))
-    await settled(lambda: "hang" in line.asked())
+    await wait_until_settled(lambda: "hang" in line.read_asked())
     with pytest.raises(ChatTimeoutError):
         await line.call("fine", seconds=0.05)
     assert len(line.rows()) == 1
@@ -189,13 +189,13 @@ async def test_who_waits_for_a_place_has_asked_and_paid_nothing(tmp_path: Path) 
 
 
 async def test_what_cannot_be_written_down_is_not_asked(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def full(*_: Any) -> None:
+    async def raise_full(*_: Any) -> None:
         raise StorageFullError("no space left")
 
-    monkeypatch.setattr(line.store, "reserve", full)
+    monkeypatch.setattr(line.store, "reserve", raise_full)
     with pytest.raises(ChatUnreachableError):
         await line.call("fine")
-    assert (line.asked(), line.budget.spent.tokens) == ("", 0)
+    assert (line.read_asked(), line.budget.spent.tokens) == ("", 0)
 
 
 async def test_a_call_without_a_last_word_stays_as_it_was_reserved(
@@ -208,7 +208,7 @@ async def test_a_call_without_a_last_word_stays_as_it_was_reserved(
 
     monkeypatch.setattr(line.child, "final_usage", none)
     call = asyncio.create_task(line.call("hang"))
-    await settled(lambda: "hang" in line.asked())
+    await wait_until_settled(lambda: "hang" in line.read_asked())
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
     ((tokens, done),) = line.rows()
@@ -226,7 +226,7 @@ async def test_closing_writes_down_what_calls_came_to(line: Line) -> None:
 
 async def test_closing_waits_for_no_last_word(line: Line) -> None:
     call = asyncio.create_task(line.call("slow"))
-    await settled(lambda: "slow" in line.asked())
+    await wait_until_settled(lambda: "slow" in line.read_asked())
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
     await line.calls.close()

@@ -17,15 +17,15 @@ class Wakes:
         self.count += 1
 
 
-def nobody() -> int:
+def wait_for_nobody() -> int:
     """No turns wait."""
     return 0
 
 
 async def test_no_more_are_held_than_there_are_and_none_is_lost() -> None:
-    places, held, most = PriorityLimiter(3, Wakes(), nobody), 0, 0
+    places, held, most = PriorityLimiter(3, Wakes(), wait_for_nobody), 0, 0
 
-    async def hold(number: int) -> None:
+    async def hold_place(number: int) -> None:
         nonlocal held, most
         async with places.acquire(urgent=number % 3 == 0):
             held += 1
@@ -34,7 +34,7 @@ async def test_no_more_are_held_than_there_are_and_none_is_lost() -> None:
                 await asyncio.sleep(0)
             held -= 1
 
-    tasks = [asyncio.create_task(hold(number)) for number in range(60)]
+    tasks = [asyncio.create_task(hold_place(number)) for number in range(60)]
     await asyncio.sleep(0)
     for task in tasks[5::7]:  # some leave while they wait
         task.cancel()
@@ -44,16 +44,17 @@ async def test_no_more_are_held_than_there_are_and_none_is_lost() -> None:
 
 async def test_who_is_urgent_comes_first_and_the_queue_last() -> None:
     wakes = Wakes()
-    places, order = PriorityLimiter(1, wakes, nobody), []
+    places, order = PriorityLimiter(1, wakes, wait_for_nobody), []
     places.take()
 
-    async def hold(name: str, *, urgent: bool) -> None:
+    async def hold_place(name: str, *, urgent: bool) -> None:
         async with places.acquire(urgent=urgent):
             order.append(name)
             assert places.available == 0
 
     waiting = [
-        asyncio.create_task(hold(name, urgent=name == "intent")) for name in ("turn 1", "turn 2", "intent", "turn 3")
+        asyncio.create_task(hold_place(name, urgent=name == "intent"))
+        for name in ("turn 1", "turn 2", "intent", "turn 3")
     ]
     await asyncio.sleep(0)
     places.release()
@@ -63,14 +64,14 @@ async def test_who_is_urgent_comes_first_and_the_queue_last() -> None:
 
 
 async def test_a_place_that_comes_too_late_goes_to_the_next() -> None:
-    places = PriorityLimiter(1, Wakes(), nobody)
+    places = PriorityLimiter(1, Wakes(), wait_for_nobody)
     places.take()
 
-    async def hold() -> None:
+    async def hold_place() -> None:
         async with places.acquire():
             pass
 
-    late, next_ = asyncio.create_task(hold()), asyncio.create_task(hold())
+    late, next_ = asyncio.create_task(hold_place()), asyncio.create_task(hold_place())
     await asyncio.sleep(0)
     places.release()
     late.cancel()
@@ -87,9 +88,9 @@ class Queue:
         self.turns = turns
         self.order: list[str] = []
         self.looking: set[asyncio.Task[None]] = set()
-        self.places = PriorityLimiter(most, self.look, lambda: self.turns)
+        self.places = PriorityLimiter(most, self.find_next, lambda: self.turns)
 
-    def look(self) -> None:
+    def find_next(self) -> None:
         task = asyncio.create_task(self.worker())
         self.looking.add(task)
         task.add_done_callback(self.looking.discard)
@@ -103,13 +104,13 @@ class Queue:
             self.order.append("turn")
             asyncio.get_running_loop().call_soon(self.places.release)
 
-    async def opinions(self, count: int) -> None:
+    async def take_opinions(self, count: int) -> None:
         for _ in range(count):
             async with self.places.acquire():
                 self.order.append("opinion")
                 await asyncio.sleep(0)
 
-    async def settled(self) -> None:
+    async def wait_until_settled(self) -> None:
         while pending := [task for task in self.looking if not task.done()]:
             await asyncio.gather(*pending)
 
@@ -117,19 +118,19 @@ class Queue:
 @pytest.mark.parametrize("askers", [1, 2, 6])
 async def test_opinions_that_never_stop_coming_leave_every_fourth_place_to_turns(askers: int) -> None:
     queue = Queue(most=1, turns=10)
-    await asyncio.gather(*(queue.opinions(60 // askers) for _ in range(askers)))
+    await asyncio.gather(*(queue.take_opinions(60 // askers) for _ in range(askers)))
     assert queue.order[:40] == ["opinion", "opinion", "opinion", "turn"] * 10
     assert queue.order[40:] == ["opinion"] * 30, "without turns nobody waits for them"
-    await queue.settled()
+    await queue.wait_until_settled()
     assert queue.places.available == 1
 
 
 async def test_of_many_places_as_many_are_the_queue_s() -> None:
     queue = Queue(most=8, turns=100)
-    await asyncio.gather(*(queue.opinions(20) for _ in range(12)))
+    await asyncio.gather(*(queue.take_opinions(20) for _ in range(12)))
     share = queue.order[:200].count("turn") / 200
     assert 0.2 < share < 0.3
-    await queue.settled()
+    await queue.wait_until_settled()
     assert queue.places.available == 8
 
 

@@ -14,7 +14,7 @@ import pytest
 from bandstand.judge_worker.process import JudgeProcess, JudgeProcessNotStartedError, PendingQuestion
 from bandstand.judge_worker.protocol import CallQuestion
 from tests.llm.given import request_of
-from tests.store.given import settled
+from tests.store.given import wait_until_settled
 
 
 class Starting:
@@ -45,10 +45,10 @@ class Starting:
 async def test_a_stop_that_meets_the_start_is_not_lost(ticks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     process = Starting()
 
-    async def started(*_: Any, **__: Any) -> Starting:
+    async def start_recorded(*_: Any, **__: Any) -> Starting:
         return process
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", started)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start_recorded)
     child = JudgeProcess(["judge"], {}, timeout_s=1)
 
     async def worker() -> None:
@@ -71,11 +71,11 @@ async def test_a_start_that_is_cancelled_leaves_no_process_behind(monkeypatch: p
     made: list[asyncio.subprocess.Process] = []
     real = asyncio.create_subprocess_exec
 
-    async def noted(*words: Any, **more: Any) -> asyncio.subprocess.Process:
+    async def record_process(*words: Any, **more: Any) -> asyncio.subprocess.Process:
         made.append(await real(*words, **more))
         return made[-1]
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", record_process)
     child = JudgeProcess([sys.executable, "-c", "import time; time.sleep(600)"], os.environ, timeout_s=1)
     starting = asyncio.create_task(child.start())
     async with asyncio.timeout(20):
@@ -122,7 +122,7 @@ async def call(child: JudgeProcess, word: str) -> PendingQuestion:
 async def test_for_want_of_a_last_word_no_process_is_ended_that_answers_others(odd: JudgeProcess, asked: Path) -> None:
     mute, fine = await call(odd, "mute"), await call(odd, "fine")
     await asyncio.wait_for(fine.answer, 20)
-    await settled(lambda: "mute" in asked.read_text())
+    await wait_until_settled(lambda: "mute" in asked.read_text())
     odd.cancel(mute)
     assert await odd.final_usage(mute) is None
     again = await call(odd, "fine")
@@ -133,10 +133,10 @@ async def test_for_want_of_a_last_word_no_process_is_ended_that_answers_others(o
 
 async def test_a_process_that_says_nothing_at_all_is_ended_once_it_was_let_go(odd: JudgeProcess, asked: Path) -> None:
     mute = await call(odd, "mute")
-    await settled(lambda: "mute" in asked.read_text())
+    await wait_until_settled(lambda: "mute" in asked.read_text())
     odd.cancel(mute)
     assert await odd.final_usage(mute) is None
-    await settled(lambda: odd.pid is None)
+    await wait_until_settled(lambda: odd.pid is None)
     assert mute.process.returncode == -signal.SIGKILL
 
 
@@ -146,6 +146,6 @@ async def test_a_death_that_nobody_waits_for_is_no_complaint_of_the_event_loop(o
     await call(odd, "mute")
     assert odd.pid is not None
     os.kill(odd.pid, signal.SIGKILL)
-    await settled(lambda: odd.pid is None)
+    await wait_until_settled(lambda: odd.pid is None)
     gc.collect()
     assert (odd.deaths, complaints) == (1, [])

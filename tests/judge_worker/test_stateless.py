@@ -28,7 +28,7 @@ from tests.judge.given import CORRECTION, FOLLOWUP, judge_prompt, local
 WRONG = Turn("", "It is Sydney.", "no, that is wrong")
 
 
-def asked(*script: Line, mode: Mode = "local") -> StatelessJudge:
+def build_stateless(*script: Line, mode: Mode = "local") -> StatelessJudge:
     client = ScriptedClient(script, model="m")
     judges = {
         taxonomy.name: CascadeJudge(mode, local(taxonomy.name), llm=LlmTier(client, taxonomy, judge_prompt()))
@@ -53,13 +53,13 @@ class Door:
         await asyncio.sleep(0)
 
 
-def rejection(label: str = "explicit_rejection", confidence: Any = 0.9) -> str:
+def build_rejection(label: str = "explicit_rejection", confidence: Any = 0.9) -> str:
     return json.dumps({"rationale": "They say no.", "label": label, "confidence": confidence})
 
 
 async def test_every_turn_passes_the_door_by_itself() -> None:
     door = Door()
-    found = await judge_turns(asked(), [(WRONG, None)] * 5 + [(WRONG, "correction-v1")], door)
+    found = await judge_turns(build_stateless(), [(WRONG, None)] * 5 + [(WRONG, "correction-v1")], door)
     assert door.passed == 6
     assert [one.label for one in found] == ["neg_correction"] * 5 + ["explicit_rejection"]
 
@@ -67,7 +67,7 @@ async def test_every_turn_passes_the_door_by_itself() -> None:
 async def test_a_door_that_closes_ends_it_all_and_leaves_nothing_running() -> None:
     before = asyncio.all_tasks()
     with pytest.raises(OverloadedError):
-        await judge_turns(asked(), [(WRONG, None)] * 5, Door(3))
+        await judge_turns(build_stateless(), [(WRONG, None)] * 5, Door(3))
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
 
@@ -75,14 +75,14 @@ async def test_a_door_that_closes_ends_it_all_and_leaves_nothing_running() -> No
 async def test_a_wrong_taxonomy_or_a_judge_that_is_off_is_told_before_anybody_is_asked() -> None:
     door = Door()
     with pytest.raises(InvalidRequestError):
-        await judge_turns(asked(), [(WRONG, None), (WRONG, "mood")], door)
+        await judge_turns(build_stateless(), [(WRONG, None), (WRONG, "mood")], door)
     with pytest.raises(JudgeOffError):
-        await judge_turns(asked(mode="off"), [(WRONG, None)], door)
+        await judge_turns(build_stateless(mode="off"), [(WRONG, None)], door)
     assert door.passed == 0
 
 
 async def test_a_correction_under_the_threshold_is_none() -> None:
-    found = await classify_feedback(asked(rejection(confidence=0.7), mode="llm"), "hm", "So.", 0.8)
+    found = await classify_feedback(build_stateless(build_rejection(confidence=0.7), mode="llm"), "hm", "So.", 0.8)
     assert found.to_response() == {
         "is_correction": False,
         "kind": "neutral",
@@ -96,24 +96,24 @@ async def test_a_correction_under_the_threshold_is_none() -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (rejection("angry"), "unknown_label"),
-        (rejection(confidence=float("nan")), "bad_confidence"),
+        (build_rejection("angry"), "unknown_label"),
+        (build_rejection(confidence=float("nan")), "bad_confidence"),
         (ChatTimeoutError("c4n4ry"), "timeout"),
     ],
 )
 async def test_a_classification_that_fails_is_an_error(line: Line, reason: str) -> None:
     with pytest.raises(UnscoredError, match=reason) as caught:
-        await classify_feedback(asked(line, mode="llm"), "hm", "So.")
+        await classify_feedback(build_stateless(line, mode="llm"), "hm", "So.")
     assert "c4n4ry" not in caught.value.detail
 
 
 async def test_an_intent_needs_neither_rule_nor_candidates() -> None:
-    found = await arbitrate(asked(), {"tenant_id": "t", "message": "m"})
+    found = await arbitrate(build_stateless(), {"tenant_id": "t", "message": "m"})
     assert (found.intent_id, found.score, found.triggered) == (None, 0, False)
 
 
 async def test_no_more_is_taken_on_than_can_be_answered() -> None:
-    given = asked()
+    given = build_stateless()
     intent = {"tenant_id": "t", "message": "m"}
     with given.reserve_slots("turns", MAX_CONCURRENT - 1):
         assert len(await judge_turns(given, [(WRONG, None)], Door())) == 1

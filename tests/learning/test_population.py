@@ -22,7 +22,7 @@ from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
 from tests.bandit.given import SHIPPED
 from tests.service.given import Service
-from tests.store.given import CATALOGUE, QUICK, documents_in, embedded, held
+from tests.store.given import CATALOGUE, QUICK, documents_in, hold_calls, make_embedded
 
 POLICY = CATALOGUE.policies["linucb-v2"]
 REFRESH = 20
@@ -33,7 +33,7 @@ class Learning(Service):
 
     def __init__(self, state_dir: Path, catalogue: Catalogue = CATALOGUE, refresh_rewards: int = REFRESH) -> None:
         self.files = PriorFiles(state_dir)
-        super().__init__(embedded(state_dir))
+        super().__init__(make_embedded(state_dir))
         self._make_store = lambda clock: EmbeddedStore(state_dir, catalogue, options=QUICK, clock=clock)
         self._deployment = lambda store: ServiceContext(
             catalogue,
@@ -54,10 +54,10 @@ class Learning(Service):
 
     async def reopen(self) -> None:
         await self.close()
-        self.renew()
+        self.open_again()
         await self.open()
 
-    def renew(self, *, files: bool = True) -> None:
+    def open_again(self, *, files: bool = True) -> None:
         """Take a new deployment over the same directory, not open yet."""
         self.deployment = self._deployment(self._make_store(self.clock))
         if not files:
@@ -65,7 +65,7 @@ class Learning(Service):
                 CATALOGUE, self.deployment.store, refresh_rewards=REFRESH
             )
 
-    async def teach(self, users: int, each: int, policy: str | None = None, first: int = 0) -> None:
+    async def teach_policy(self, users: int, each: int, policy: str | None = None, first: int = 0) -> None:
         """Let users like what is urgent: the reward of a pick is its priority, from −1 to 1."""
         for user in range(first, first + users):
             for number in range(each):
@@ -77,7 +77,7 @@ class Learning(Service):
     def prior(self, user_id: str = "a stranger") -> Prior:
         return self.deployment.get_prior(POLICY, user_id)
 
-    async def learned(self, generation: int = 1, policy: str = "linucb-v2", seconds: float = 60.0) -> float:
+    async def wait_until_fitted(self, generation: int = 1, policy: str = "linucb-v2", seconds: float = 60.0) -> float:
         """Wait for that generation of a prior; returns for how long."""
         began = time.monotonic()
         async with asyncio.timeout(seconds):
@@ -85,7 +85,7 @@ class Learning(Service):
                 await asyncio.sleep(0.01)
         return time.monotonic() - began
 
-    async def kept(self, policy: str = "linucb-v2") -> dict[str, object]:
+    async def read_prior_file(self, policy: str = "linucb-v2") -> dict[str, object]:
         """The file, once it is that of the newest generation, which counts before it is written."""
         generation = self.deployment.population.build_summary()[policy]["generation"]
         async with asyncio.timeout(60.0):
@@ -102,21 +102,21 @@ async def service(tmp_path: Path) -> AsyncIterator[Learning]:
     await service.close()
 
 
-def same(one: Prior, other: Prior, within: float = 0.0) -> bool:
+def is_same(one: Prior, other: Prior, within: float = 0.0) -> bool:
     pairs = ((one.mean, other.mean), (one.covariance, other.covariance), (one.noise, other.noise))
     return all(float(np.abs(np.subtract(a, b)).max()) <= within for a, b in pairs)
 
 
 async def test_before_enough_rewards_nobody_is_believed_to_be_like_anybody(service: Learning) -> None:
-    await service.teach(users=3, each=6)
+    await service.teach_policy(users=3, each=6)
     assert service.prior() is POLICY.prior
     assert service.deployment.population.build_summary()["linucb-v2"]["generation"] == 0
     assert service.files.list_policies() == set()
 
 
 async def test_enough_rewards_teach_what_a_stranger_may_be_like(service: Learning) -> None:
-    await service.teach(users=5, each=4)
-    await service.learned()
+    await service.teach_policy(users=5, each=4)
+    await service.wait_until_fitted()
     assert service.prior().mean[POLICY.schema.labels.index("priority")] > 0.3
     assert service.deployment.population.build_summary()["linucb-v2"] | {"checksum": None, "learned_at": None} == {
         "generation": 1,
@@ -134,12 +134,12 @@ async def test_enough_rewards_teach_what_a_stranger_may_be_like(service: Learnin
 
 
 async def test_the_next_rewards_make_the_next_generation(service: Learning) -> None:
-    await service.teach(users=5, each=4)
-    await service.learned()
-    first = await service.kept()
-    await service.teach(users=5, each=4, first=5)
-    await service.learned(2)
-    second = await service.kept()
+    await service.teach_policy(users=5, each=4)
+    await service.wait_until_fitted()
+    first = await service.read_prior_file()
+    await service.teach_policy(users=5, each=4, first=5)
+    await service.wait_until_fitted(2)
+    second = await service.read_prior_file()
     assert (first["generation"], second["generation"]) == (1, 2)
     assert (first["parent"], second["parent"]) == (None, first["checksum"])
     assert isinstance(second["lineage"], list)
@@ -151,19 +151,19 @@ async def test_the_next_rewards_make_the_next_generation(service: Learning) -> N
 
 
 async def test_what_users_taught_is_stored_without_it(service: Learning) -> None:
-    await service.teach(users=5, each=4)
+    await service.teach_policy(users=5, each=4)
     profile = await service.deployment.store.load_profile("user-1")
     before = json.dumps(profile.to_json())
-    await service.learned()
+    await service.wait_until_fitted()
     await service.deployment.population.refresh_prior("linucb-v2")
     assert json.dumps(profile.to_json()) == before
 
 
 async def test_a_cached_belief_is_made_anew_under_a_new_prior(service: Learning) -> None:
-    await service.teach(users=4, each=4)
+    await service.teach_policy(users=4, each=4)
     before = (await stats_service.load_user_stats(service.deployment, "user-0")).theta
-    await service.teach(users=2, each=4, first=4)
-    await service.learned()
+    await service.teach_policy(users=2, each=4, first=4)
+    await service.wait_until_fitted()
     after = (await stats_service.load_user_stats(service.deployment, "user-0")).theta
     assert max(abs(a - b) for a, b in zip(before, after, strict=True)) > 1e-3
     profile = await service.deployment.store.load_profile("user-0")
@@ -172,14 +172,14 @@ async def test_a_cached_belief_is_made_anew_under_a_new_prior(service: Learning)
 
 
 async def test_of_a_user_never_met_the_stats_are_still_zeros(service: Learning) -> None:
-    await service.teach(users=5, each=4)
-    await service.learned()
+    await service.teach_policy(users=5, each=4)
+    await service.wait_until_fitted()
     told = await stats_service.load_user_stats(service.deployment, "a stranger")
     assert told.theta == [0.0] * 8
 
 
 async def test_policies_that_do_not_ask_for_it_keep_their_own(service: Learning) -> None:
-    await service.teach(users=5, each=4, policy="linucb")
+    await service.teach_policy(users=5, each=4, policy="linucb")
     await asyncio.sleep(0.05)
     v1 = CATALOGUE.policies["linucb-v1"]
     assert service.deployment.get_prior(v1, "user-0") is v1.prior
@@ -193,7 +193,7 @@ async def test_it_can_be_switched_off_in_the_configuration(tmp_path: Path) -> No
     off = {"policies": {"linucb-v2": {"kind": "linucb", "schema": "tips-v2", "prior": "standard"}}}
     service = Learning(tmp_path, Catalogue.parse(SHIPPED, off))
     await service.open()
-    await service.teach(users=5, each=5)
+    await service.teach_policy(users=5, each=5)
     assert "linucb-v2" not in service.deployment.population.build_summary()
     policy = service.deployment.get_policy("linucb-v2")
     assert service.deployment.get_prior(policy, "user-1") is policy.prior
@@ -201,8 +201,8 @@ async def test_it_can_be_switched_off_in_the_configuration(tmp_path: Path) -> No
 
 
 async def test_a_receipt_can_be_made_again_from_the_prior_and_the_logged_seed(service: Learning) -> None:
-    await service.teach(users=5, each=4)
-    await service.learned(policy="linucb-v2")
+    await service.teach_policy(users=5, each=4)
+    await service.wait_until_fitted(policy="linucb-v2")
     thompson = service.deployment.get_policy("thompson-v1")
     request = service.request("user-3", 5)
     scored = await service.score(request, policy="thompson-v1")
@@ -218,12 +218,12 @@ async def test_a_receipt_can_be_made_again_from_the_prior_and_the_logged_seed(se
 
 
 async def test_a_restart_believes_what_was_believed_and_goes_on(service: Learning) -> None:
-    await service.teach(users=5, each=4)
-    await service.learned()
-    await service.teach(users=1, each=2, first=5)  # not yet in the prior, but in the reservoir
+    await service.teach_policy(users=5, each=4)
+    await service.wait_until_fitted()
+    await service.teach_policy(users=1, each=2, first=5)  # not yet in the prior, but in the reservoir
     before = {user: service.prior(user) for user in ("a stranger", "user-0", "user-4")}
     await service.reopen()
-    assert all(same(service.prior(user), prior) for user, prior in before.items())
+    assert all(is_same(service.prior(user), prior) for user, prior in before.items())
     assert service.deployment.population.build_summary()["linucb-v2"]["generation"] == 1
     await service.deployment.population.refresh_prior("linucb-v2")
     assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 6
@@ -232,8 +232,8 @@ async def test_a_restart_believes_what_was_believed_and_goes_on(service: Learnin
 
 @pytest.mark.parametrize("loss", ["gone", "torn", "foreign", "other schema"])
 async def test_without_a_file_to_believe_it_is_learned_again_from_the_users(service: Learning, loss: str) -> None:
-    await service.teach(users=6, each=5)
-    await service.learned()
+    await service.teach_policy(users=6, each=5)
+    await service.wait_until_fitted()
     await service.deployment.population.refresh_prior("linucb-v2")
     expected = service.prior()
     await service.close()
@@ -251,15 +251,15 @@ async def test_without_a_file_to_believe_it_is_learned_again_from_the_users(serv
         case _:
             document.pop("checksum")
             service.files.write("linucb-v2", document | {"schema_hash": "another"})
-    service.renew()
+    service.open_again()
     await service.open()
-    await service.learned()
-    assert same(service.prior(), expected, 1e-6)
+    await service.wait_until_fitted()
+    assert is_same(service.prior(), expected, 1e-6)
 
 
 async def test_who_is_erased_is_out_of_the_prior_and_of_its_file(service: Learning, tmp_path: Path) -> None:
-    await service.teach(users=6, each=5)
-    await service.learned()
+    await service.teach_policy(users=6, each=5)
+    await service.wait_until_fitted()
     receipt = await users_service.erase(service.deployment, "user-2", "tests")
     assert receipt.erased["priors"] == 1
     assert "user-2" not in service.files.path("linucb-v2").read_text()
@@ -270,8 +270,8 @@ async def test_who_is_erased_is_out_of_the_prior_and_of_its_file(service: Learni
         assert ridge is not None
         members[f"user-{user}"] = ridge
     without = POLICY.fit_prior(members)
-    assert same(service.prior(), without.shared, 1e-6)
-    assert all(same(service.prior(user), without.get_prior(user), 1e-6) for user in members)
+    assert is_same(service.prior(), without.shared, 1e-6)
+    assert all(is_same(service.prior(user), without.get_prior(user), 1e-6) for user in members)
 
 
 async def test_who_has_left_the_reservoir_is_out_of_what_was_learned_from_them_too(
@@ -283,36 +283,36 @@ async def test_who_has_left_the_reservoir_is_out_of_what_was_learned_from_them_t
     secret = service.deployment.store.secret
     last_first = sorted(range(17), key=lambda user: compute_sampling_key(secret, f"user-{user}"), reverse=True)
     for user in last_first[:5]:
-        await service.teach(users=1, each=4, first=user)
-    await service.learned()
+        await service.teach_policy(users=1, each=4, first=user)
+    await service.wait_until_fitted()
     for user in last_first[5:]:
-        await service.teach(users=1, each=1, first=user)
+        await service.teach_policy(users=1, each=1, first=user)
     await service.reopen()
-    document = await service.kept()
+    document = await service.read_prior_file()
     assert document["former"] == sorted(f"user-{user}" for user in last_first[:5])
     one, other = (f"user-{user}" for user in last_first[:2])
     await users_service.erase(service.deployment, one, "tests")
     assert service.deployment.population.build_summary()["linucb-v2"]["generation"] == 2
-    again = await service.kept()
+    again = await service.read_prior_file()
     assert again["former"] == []
     assert f'"{one}"' not in json.dumps(again)
 
     await service.close()
     document.pop("checksum")
     service.files.write("linucb-v2", document)
-    service.renew()
+    service.open_again()
     await service.deployment.store.open()
     await service.deployment.store.erase(other, "tests")  # a crash between this and the new file
     await service.deployment.population.open()
-    await service.learned(2)
-    assert f'"{other}"' not in json.dumps(await service.kept())
+    await service.wait_until_fitted(2)
+    assert f'"{other}"' not in json.dumps(await service.read_prior_file())
 
 
 async def test_a_fit_under_way_when_a_user_is_erased_does_not_bring_them_back(
     service: Learning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await service.teach(users=6, each=3)
-    with held(monkeypatch, PopulationPrior, "fit") as gate:
+    await service.teach_policy(users=6, each=3)
+    with hold_calls(monkeypatch, PopulationPrior, "fit") as gate:
         fitting = asyncio.create_task(service.deployment.population.refresh_prior("linucb-v2"))
         await asyncio.to_thread(gate.reached.wait, 10)
         erasing = asyncio.create_task(users_service.erase(service.deployment, "user-2", "tests"))
@@ -323,22 +323,22 @@ async def test_a_fit_under_way_when_a_user_is_erased_does_not_bring_them_back(
 
 
 async def test_the_last_user_takes_the_prior_along(service: Learning) -> None:
-    await service.teach(users=1, each=20)
-    await service.learned()
+    await service.teach_policy(users=1, each=20)
+    await service.wait_until_fitted()
     await users_service.erase(service.deployment, "user-0", "tests")
-    assert same(service.prior(), POLICY.prior)
+    assert is_same(service.prior(), POLICY.prior)
 
 
 async def test_an_erasure_on_a_disk_that_is_full_leaves_no_file(
     service: Learning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await service.teach(users=6, each=5)
-    await service.learned()
+    await service.teach_policy(users=6, each=5)
+    await service.wait_until_fitted()
 
-    def refuse(*_: object) -> None:
+    def raise_no_space(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(service.files, "write", refuse)
+    monkeypatch.setattr(service.files, "write", raise_no_space)
     await users_service.erase(service.deployment, "user-2", "tests")
     assert service.files.list_policies() == set()
     assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 5
@@ -346,10 +346,10 @@ async def test_an_erasure_on_a_disk_that_is_full_leaves_no_file(
 
 async def test_an_erasure_while_nothing_runs_leaves_no_file_that_names_the_user(service: Learning) -> None:
     """As the command line erases, on a directory that no service has open."""
-    await service.teach(users=6, each=5)
-    await service.learned()
+    await service.teach_policy(users=6, each=5)
+    await service.wait_until_fitted()
     await service.close()
-    service.renew()
+    service.open_again()
     await service.deployment.store.open()
     await users_service.erase(service.deployment, "a stranger", "tests")
     assert service.files.list_policies() == {"linucb-v2"}
@@ -359,26 +359,26 @@ async def test_an_erasure_while_nothing_runs_leaves_no_file_that_names_the_user(
 
 async def test_a_user_erased_while_nothing_could_write_is_gone_after_the_start(service: Learning) -> None:
     """A crash between the erasure in the ledger and the new file."""
-    await service.teach(users=6, each=5)
-    await service.learned()
+    await service.teach_policy(users=6, each=5)
+    await service.wait_until_fitted()
     await service.deployment.store.erase("user-2", "tests")
-    body = {key: value for key, value in (await service.kept()).items() if key != "checksum"}
+    body = {key: value for key, value in (await service.read_prior_file()).items() if key != "checksum"}
     await service.deployment.population.close()
     service.files.write("linucb-v2", {**body, "members": [f"user-{user}" for user in range(6)]})
     await service.deployment.store.close()
-    service.renew()
+    service.open_again()
     await service.open()
-    await service.learned(2)
-    assert "user-2" not in json.dumps(await service.kept())
+    await service.wait_until_fitted(2)
+    assert "user-2" not in json.dumps(await service.read_prior_file())
 
 
 async def test_who_is_reset_is_out_of_the_next_generation(service: Learning) -> None:
-    await service.teach(users=6, each=5)
-    await service.learned()
+    await service.teach_policy(users=6, each=5)
+    await service.wait_until_fitted()
     await users_service.reset(service.deployment, "user-2", "tests")
-    await service.learned(2)
+    await service.wait_until_fitted(2)
     assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 5
-    await service.teach(users=1, each=1, first=2)
+    await service.teach_policy(users=1, each=1, first=2)
     await service.deployment.population.refresh_prior("linucb-v2")
     assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 6
 
@@ -391,20 +391,20 @@ async def test_a_prior_that_cannot_be_learned_or_kept_leaves_the_service_as_it_w
 
     with monkeypatch.context() as broken:
         broken.setattr("bandstand.bandit.population.fit_prior", fail)
-        await service.teach(users=5, each=4)
+        await service.teach_policy(users=5, each=4)
         await asyncio.sleep(0.1)
     assert service.prior() is POLICY.prior
     assert (await service.score()).decision_id is not None
-    await service.teach(users=5, each=4)
-    await service.learned()
+    await service.teach_policy(users=5, each=4)
+    await service.wait_until_fitted()
 
 
 async def test_without_a_place_for_files_priors_live_as_long_as_the_process(tmp_path: Path) -> None:
     service = Learning(tmp_path)
-    service.renew(files=False)
+    service.open_again(files=False)
     await service.open()
-    await service.teach(users=5, each=4)
-    await service.learned()
+    await service.teach_policy(users=5, each=4)
+    await service.wait_until_fitted()
     await users_service.erase(service.deployment, "user-1", "tests")
     assert service.deployment.population.build_summary()["linucb-v2"]["users"] == 4
     await service.close()
@@ -412,12 +412,12 @@ async def test_without_a_place_for_files_priors_live_as_long_as_the_process(tmp_
 
 
 async def test_a_refresh_reads_no_documents(service: Learning, tmp_path: Path) -> None:
-    await service.teach(users=5, each=4)
-    await service.learned()
+    await service.teach_policy(users=5, each=4)
+    await service.wait_until_fitted()
     await service.close()
-    service.renew()
+    service.open_again()
     await service.open()
-    await service.teach(users=1, each=1, first=8)
+    await service.teach_policy(users=1, each=1, first=8)
     for path in documents_in(tmp_path):
         path.write_text("not to be read")
     await service.deployment.population.refresh_prior("linucb-v2")
@@ -427,10 +427,10 @@ async def test_a_refresh_reads_no_documents(service: Learning, tmp_path: Path) -
 async def test_rewards_that_teach_nothing_are_not_counted(service: Learning) -> None:
     request = service.request("anna")
     scored = await service.score(request)
-    await service.teach(users=5, each=3)
+    await service.teach_policy(users=5, each=3)
     await users_service.reset(service.deployment, "anna", "tests")
     taught = await service.reward({"decision_id": scored.decision_id, "reward": 1.0})
     assert not taught.applied
-    await service.teach(users=1, each=4)
+    await service.teach_policy(users=1, each=4)
     await asyncio.sleep(0.05)
     assert service.deployment.population.build_summary()["linucb-v2"]["generation"] == 0

@@ -45,14 +45,14 @@ def shadows(service: Service) -> ShadowRunner:
     return service.deployment.shadows
 
 
-async def looked(service: Service) -> None:
+async def wait_until_looked(service: Service) -> None:
     """All decisions so far have been looked at, and that is in the ledger."""
     while shadows(service).get_status().waiting:  # noqa: ASYNC110 (the loop's own turns are what it waits for)
         await asyncio.sleep(0)
     await service.reward(service.legacy("somebody else", reward=0.0))  # commits are in order
 
 
-async def told(service: Service, scored: ScoreResult) -> Sequence[ReceiptShadow]:
+async def wait_for_shadows(service: Service, scored: ScoreResult) -> Sequence[ReceiptShadow]:
     assert scored.decision_id is not None
     return (await load_receipt(service.deployment, scored.decision_id)).shadows
 
@@ -75,7 +75,7 @@ async def test_a_receipt_says_what_each_shadow_would_have_done(shadowed: Service
         request = shadowed.request()
         profile = (await shadowed.deployment.store.load_profile("anna")).copy()
         scored = await shadowed.score(request)
-        await looked(shadowed)
+        await wait_until_looked(shadowed)
         logged = await load_receipt(shadowed.deployment, scored.decision_id or "")
         assert [each.policy for each in logged.shadows] == sorted(NAMES)
         for each in logged.shadows:
@@ -114,9 +114,9 @@ async def test_what_serves_is_not_its_own_shadow_and_a_promoted_one_starts_warm(
     await shadowed.reward(shadowed.legacy(reward=0.5))
     await promote(shadowed.deployment, "thompson-v1", "tests")
     scored = await shadowed.score()
-    await looked(shadowed)
+    await wait_until_looked(shadowed)
     assert scored.policy == "thompson-v1"
-    assert [each.policy for each in await told(shadowed, scored)] == ["linucb-v1"]
+    assert [each.policy for each in await wait_for_shadows(shadowed, scored)] == ["linucb-v1"]
     state = (await shadowed.deployment.store.load_profile("anna")).policies["thompson-v1", "tips-v2"]
     assert (state.pulls, state.reward_count) == (1, 1)
 
@@ -126,9 +126,9 @@ async def test_live_and_shadow_stand_side_by_side(shadowed: Service) -> None:
     agreed = dict.fromkeys(NAMES, 0)
     for number in range(12):
         scored = await shadowed.score()
-        await looked(shadowed)
+        await wait_until_looked(shadowed)
         value = round(shadowed.random.uniform(-1, 1), 3)
-        for each in await told(shadowed, scored):
+        for each in await wait_for_shadows(shadowed, scored):
             agreed[each.policy] += each.agrees
             if number % 3:
                 terms[each.policy].append((each.weight, value))
@@ -153,7 +153,7 @@ async def test_live_and_shadow_stand_side_by_side(shadowed: Service) -> None:
 
 async def test_what_is_taken_back_is_in_no_estimate(shadowed: Service) -> None:
     scored = await shadowed.score()
-    await looked(shadowed)
+    await wait_until_looked(shadowed)
     await shadowed.reward({"decision_id": scored.decision_id, "reward": 1.0}, client="wrong")
     assert (await compared(shadowed))["thompson-v1"].rewarded == 1
     await undo(shadowed.deployment, Selection(client="wrong"), "tests")
@@ -167,7 +167,7 @@ async def test_a_repeated_decision_is_looked_at_once(shadowed: Service) -> None:
     request = shadowed.request(decision_id="mine")
     for _ in range(3):
         await shadowed.score(request)
-        await looked(shadowed)
+        await wait_until_looked(shadowed)
     assert (await compared(shadowed))["linucb-v1"].decisions == 1
 
 
@@ -175,7 +175,7 @@ async def test_without_shadows_nothing_is_told_and_nothing_looks(service: Servic
     scored = await service.score()
     assert service.deployment.shadows is None
     assert (await load_deployment_stats(service.deployment)).shadows is None
-    assert await told(service, scored) == []
+    assert await wait_for_shadows(service, scored) == []
     assert not any(entry.shadow for entry in build_overview(service.deployment).policies)
 
 
@@ -201,7 +201,7 @@ async def test_who_is_in_the_shadow_may_change_from_start_to_start(make: Make, t
 # ── under load, and when things fail ──────────────────────────────────────────────────────────────────────────────────
 
 
-def narrow(service: Service, most_waiting: int) -> ShadowRunner:
+def narrow_queue(service: Service, most_waiting: int) -> ShadowRunner:
     """The same shadows with a queue of so many."""
     deployment = service.deployment
     policies = [CATALOGUE.policies[name] for name in NAMES]
@@ -213,11 +213,11 @@ def narrow(service: Service, most_waiting: int) -> ShadowRunner:
 
 
 async def test_where_the_queue_is_full_scoring_goes_on_and_learning_misses_nothing(shadowed: Service) -> None:
-    looking = narrow(shadowed, 0)
+    looking = narrow_queue(shadowed, 0)
     for _ in range(3):
         scored = await shadowed.score()
         await shadowed.reward({"decision_id": scored.decision_id, "reward": 0.5})
-        assert await told(shadowed, scored) == []
+        assert await wait_for_shadows(shadowed, scored) == []
     assert looking.get_status() == (0, 3, 0)
     state = (await shadowed.deployment.store.load_profile("anna")).policies["thompson-v1", "tips-v2"]
     assert state.reward_count == 3
@@ -229,42 +229,42 @@ async def test_closing_looks_at_what_waits(shadowed: Service) -> None:
     looking.close()
     assert looking.get_status() == (0, 0, 0)
     await shadowed.reopen()
-    assert len(await told(shadowed, scored)) == 2
+    assert len(await wait_for_shadows(shadowed, scored)) == 2
     assert deployment is not shadowed.deployment
 
 
 async def test_one_that_has_no_answer_leaves_the_others_theirs(
     shadowed: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
+    def raise_error(*_: object, **__: object) -> None:
         raise ValueError("scores must be finite")
 
-    monkeypatch.setattr(CATALOGUE.policies["thompson-v1"], "distribution", refuse)
+    monkeypatch.setattr(CATALOGUE.policies["thompson-v1"], "distribution", raise_error)
     scored = await shadowed.score()
-    await looked(shadowed)
-    assert [each.policy for each in await told(shadowed, scored)] == ["linucb-v1"]
+    await wait_until_looked(shadowed)
+    assert [each.policy for each in await wait_for_shadows(shadowed, scored)] == ["linucb-v1"]
     assert shadows(shadowed).get_status() == (0, 0, 1)
 
 
 async def test_what_was_answered_without_logging_is_not_looked_at(
     shadowed: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def full(*_: object) -> None:
+    async def raise_full(*_: object) -> None:
         raise StorageFullError("full")
 
     shadowed.deployment.score_when_full = True
-    monkeypatch.setattr(shadowed.deployment.store, "decide", full)
+    monkeypatch.setattr(shadowed.deployment.store, "decide", raise_full)
     assert (await shadowed.score()).decision_id is None
     assert shadows(shadowed).get_status() == (0, 0, 0)
 
 
 async def test_what_the_ledger_does_not_take_is_counted(shadowed: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def raise_full(*_: object) -> None:
         raise StorageFullError("full")
 
-    monkeypatch.setattr(shadowed.deployment.store, "log_shadows", full)
+    monkeypatch.setattr(shadowed.deployment.store, "log_shadows", raise_full)
     await shadowed.score()
-    await looked(shadowed)
+    await wait_until_looked(shadowed)
     assert shadows(shadowed).get_status() == (0, 1, 0)
 
 
@@ -359,8 +359,8 @@ async def test_a_value_is_estimated_without_bias(tmp_path: Path) -> None:
         request = service.request(f"user-{int(decision_id) % 3}", 3, decision_id=decision_id)
         means = [0.6 if tip["features"]["is_overdue"] else -0.3 for tip in request["candidates"]]
         scored = await service.score(request)
-        await looked(service)
-        for each in await told(service, scored):
+        await wait_until_looked(service)
+        for each in await wait_for_shadows(service, scored):
             truth[each.policy].append(float(np.dot(each.probabilities, means)))
         mean = next(mean for mean, tip in zip(means, request["candidates"], strict=True) if tip["id"] == scored.tip_id)
         value = mean + service.random.uniform(-0.4, 0.4)

@@ -22,15 +22,15 @@ SCHEMA: dict[str, object] = {
 
 def request_of(messages: Iterable[Message] = CONVERSATION, *, max_tokens: int = 50, **fields: Any) -> ChatRequest:
     """A request that leaves time to answer, unless ``fields`` say otherwise."""
-    return ChatRequest(messages=tuple(messages), max_tokens=max_tokens, **{"deadline": soon(), **fields})
+    return ChatRequest(messages=tuple(messages), max_tokens=max_tokens, **{"deadline": get_deadline(), **fields})
 
 
-def soon() -> float:
+def get_deadline() -> float:
     """A deadline that no test meets."""
     return time.monotonic() + 30
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for something that another task is about to bring about."""
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event to await

@@ -22,7 +22,7 @@ class Instruction(NamedTuple):
         return [str(word) for word in parsed]
 
     @property
-    def pairs(self) -> dict[str, str]:
+    def parse_pairs(self) -> dict[str, str]:
         """The variables of ENV."""
         return dict(word.split("=", 1) for word in shlex.split(self.words))
 

@@ -15,11 +15,11 @@ COMPOSITION: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_
 SERVICE: dict[str, Any] = COMPOSITION["services"]["bandstand"]
 
 
-def last(name: str) -> Instruction:
+def get_last(name: str) -> Instruction:
     return [instruction for instruction in STAGES[-1] if instruction.name == name][-1]
 
 
-def lint(*words: str) -> None:
+def run_lint(*words: str) -> None:
     done = subprocess.run(
         [tool(words[0]), *words[1:]], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
     )
@@ -27,11 +27,11 @@ def lint(*words: str) -> None:
 
 
 def test_the_dockerfile_lints_clean() -> None:
-    lint("hadolint", "Dockerfile")
+    run_lint("hadolint", "Dockerfile")
 
 
 def test_the_composition_follows_the_compose_specification() -> None:
-    lint("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
+    run_lint("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
 
 
 def test_the_image_is_slim_in_every_stage_and_has_more_than_one() -> None:
@@ -40,22 +40,22 @@ def test_the_image_is_slim_in_every_stage_and_has_more_than_one() -> None:
 
 
 def test_the_image_runs_as_a_numbered_user_that_is_not_root() -> None:
-    user, group = last("USER").words.split(":")
+    user, group = get_last("USER").words.split(":")
     assert int(user) > 0
     assert int(group) > 0
 
 
 def test_the_state_is_on_a_volume_of_the_user() -> None:
     names = [instruction.name for instruction in STAGES[-1]]
-    volume = last("VOLUME").words
-    assert last("ENV").pairs["STATE_DIR"] == volume
-    assert f"chown {last('USER').words} {volume}" in last("RUN").words
+    volume = get_last("VOLUME").words
+    assert get_last("ENV").parse_pairs["STATE_DIR"] == volume
+    assert f"chown {get_last('USER').words} {volume}" in get_last("RUN").words
     assert names.index("RUN") < names.index("VOLUME")
 
 
 def test_the_image_serves_every_address_in_the_exec_form_so_that_a_signal_reaches_it() -> None:
     every_address = "0.0.0.0"  # noqa: S104 - of the container, which publishes what it is told to
-    assert last("CMD").command == ["bandstand", "serve", "--host", every_address, "--port", "8000"]
+    assert get_last("CMD").command == ["bandstand", "serve", "--host", every_address, "--port", "8000"]
     assert "ENTRYPOINT" not in {instruction.name for instruction in STAGES[-1]}
 
 
@@ -77,12 +77,12 @@ def test_the_service_is_open_but_published_on_loopback_only() -> None:
 
 def test_the_service_keeps_its_state_on_a_named_volume() -> None:
     name, _, place = SERVICE["volumes"][0].partition(":")
-    assert place == last("VOLUME").words
+    assert place == get_last("VOLUME").words
     assert name in COMPOSITION["volumes"]
 
 
 def test_the_service_s_health_check_is_the_image_s() -> None:
-    image, service = last("HEALTHCHECK"), SERVICE["healthcheck"]
+    image, service = get_last("HEALTHCHECK"), SERVICE["healthcheck"]
     assert service["test"] == ["CMD", *image.command]
     timing = {key.replace("-", "_"): value for key, value in image.flags.items()}
     assert {key: str(value) for key, value in service.items() if key != "test"} == timing

@@ -19,7 +19,7 @@ MAY = {
 """For each contract of this form, the parts that it does not bind."""
 
 
-def parts() -> set[str]:
+def list_parts() -> set[str]:
     package = ROOT / "src" / "bandstand"
     found = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
     return found - {"__init__", "__main__"}
@@ -29,7 +29,7 @@ def parts() -> set[str]:
 def test_a_contract_binds_every_part_but_those_it_names(name: str) -> None:
     (contract,) = [each for each in CONTRACTS if each["name"] == name]
     bound = {module.removeprefix("bandstand.") for module in contract["source_modules"]}
-    assert bound == parts() - MAY[name]
+    assert bound == list_parts() - MAY[name]
 
 
 def test_every_contract_of_this_form_is_checked() -> None:

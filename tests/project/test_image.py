@@ -46,23 +46,23 @@ class Image:
                 if instruction.name not in {"FROM", "VOLUME", "USER", "EXPOSE"}:
                     getattr(self, f"do_{instruction.name.lower()}")(instruction)
 
-    def here(self, text: str) -> str:
+    def move_paths(self, text: str) -> str:
         """Move the image's absolute paths below ``root``."""
         return IMAGE_PATH.sub(f"{self.root}/", text)
 
     def do_env(self, instruction: Instruction) -> None:
-        for name, value in instruction.pairs.items():
-            self.environment[name] = self.here(value).replace("$PATH", self.environment["PATH"])
+        for name, value in instruction.parse_pairs.items():
+            self.environment[name] = self.move_paths(value).replace("$PATH", self.environment["PATH"])
 
     def do_workdir(self, instruction: Instruction) -> None:
-        self.folder = Path(self.here(instruction.words))
+        self.folder = Path(self.move_paths(instruction.words))
         self.folder.mkdir(parents=True)
 
     def do_copy(self, instruction: Instruction) -> None:
         *sources, target = instruction.words.split()
         if "from" in instruction.flags:
             assert sources == [target]
-            assert Path(self.here(target)).is_dir()
+            assert Path(self.move_paths(target)).is_dir()
             return
         for source in sources:
             place = self.folder / target / (source if target.endswith("/") else "")
@@ -73,7 +73,7 @@ class Image:
                 shutil.copy(ROOT / source, place)
 
     def do_run(self, instruction: Instruction) -> None:
-        script = f"chown() {{ :; }}; {self.here(instruction.words)}"  # the image's user does not exist here
+        script = f"chown() {{ :; }}; {self.move_paths(instruction.words)}"  # the image's user does not exist here
         words = [tool("sh"), "-c", script]
         subprocess.run(words, check=True, cwd=self.folder, env=self.environment, timeout=600)
 

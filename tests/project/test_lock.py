@@ -22,7 +22,7 @@ def entries(lock: str) -> list[str]:
     return re.sub(r" \\\n\s*", " ", "\n".join(lines)).splitlines()
 
 
-def pins(lock: str) -> dict[str, set[str]]:
+def parse_pins(lock: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for entry in entries(lock):
         requirement = Requirement(entry.partition(" --hash")[0])
@@ -32,7 +32,7 @@ def pins(lock: str) -> dict[str, set[str]]:
     return found
 
 
-def wanted(lock: str) -> list[Requirement]:
+def parse_requirements(lock: str) -> list[Requirement]:
     groups = PYPROJECT["dependency-groups"]
     members = groups["build"] + (groups["test"] if lock == "test" else [])
     texts = PYPROJECT["project"]["dependencies"] + [member for member in members if isinstance(member, str)]
@@ -47,15 +47,15 @@ def test_a_lock_names_no_index_and_no_place(lock: str) -> None:
 
 @pytest.mark.parametrize("lock", LOCKS + OTHER_LOCKS)
 def test_every_entry_is_pinned_and_hashed(lock: str) -> None:
-    assert pins(lock)
+    assert parse_pins(lock)
     for entry in entries(lock):
         assert ENTRY.fullmatch(entry), entry
 
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_holds_what_pyproject_asks_for_in_a_version_it_allows(lock: str) -> None:
-    held = pins(lock)
-    for requirement in wanted(lock):
+    held = parse_pins(lock)
+    for requirement in parse_requirements(lock):
         versions = held[canonicalize_name(requirement.name)]
         assert all(requirement.specifier.contains(version) for version in versions), requirement
 

@@ -26,7 +26,7 @@ _TELLING = (
 )
 
 
-def sessions() -> list[tuple[str, dict[str, Any]]]:
+def parse_sessions() -> list[tuple[str, dict[str, Any]]]:
     """The commands with the answers shown below them."""
     blocks = re.findall(r"```console\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     found = [match for block in blocks for match in _SESSION.findall(block)]
@@ -58,7 +58,7 @@ def test_the_session_is_as_shown(address: str) -> None:
     if curl is None:
         assert not os.environ.get("CI"), "CI must have curl"
         pytest.skip("curl is not installed")
-    shown = sessions()
+    shown = parse_sessions()
     assert len(shown) == 11
     for command, expected in shown:
         run = subprocess.run(
@@ -68,7 +68,7 @@ def test_the_session_is_as_shown(address: str) -> None:
         assert answer.keys() == expected.keys(), command
         for name in _TELLING:
             assert answer.get(name) == expected.get(name), (command, name)
-        assert heard(answer) == heard(expected)
+        assert parse_verdicts(answer) == parse_verdicts(expected)
     snippets = _SNIPPET.findall(README.read_text(encoding="utf-8"))
     assert len(snippets) == 1
     for snippet, printed in snippets:
@@ -77,7 +77,7 @@ def test_the_session_is_as_shown(address: str) -> None:
         assert run.stdout.decode() == printed
 
 
-def heard(answer: dict[str, Any]) -> list[tuple[str, ...]]:
+def parse_verdicts(answer: dict[str, Any]) -> list[tuple[str, ...]]:
     """What a judge said, without the last digits of how sure it is."""
     return [(each["label"], each["rationale"], each["model"]) for each in answer.get("judgements", [])]
 

@@ -30,14 +30,14 @@ def write(directory: Path, text: str | bytes, file: str = "generate/v1.md") -> N
     path.write_bytes(text.encode() if isinstance(text, str) else text)
 
 
-def only(library: PromptLibrary) -> Prompt:
+def get_only(library: PromptLibrary) -> Prompt:
     (prompt,) = library
     return prompt
 
 
 def test_a_prompt_is_its_file(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
-    prompt = only(PromptLibrary.load(tmp_path))
+    prompt = get_only(PromptLibrary.load(tmp_path))
     assert (prompt.name, prompt.version, prompt.description) == ("generate", "v1", "Good.")
     assert dict(prompt.parameters) == {"n": "how many"}
     assert prompt.text == GOOD
@@ -76,8 +76,8 @@ def test_loading_again_gives_another_library_and_leaves_the_first(tmp_path: Path
     write(tmp_path, GOOD)
     first = PromptLibrary.load(tmp_path)
     write(tmp_path, GOOD.replace("Write", "Draft"))
-    assert only(PromptLibrary.load(tmp_path)).render({"n": 1}).user == "Draft 1."
-    assert only(first).render({"n": 1}).user == "Write 1."
+    assert get_only(PromptLibrary.load(tmp_path)).render({"n": 1}).user == "Draft 1."
+    assert get_only(first).render({"n": 1}).user == "Write 1."
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_missing_directory_ends_start_up(tmp_path: Path) -> None:
 def test_a_missing_value_is_an_error_and_never_empty(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
     with pytest.raises(PromptError, match="generate/v1 cannot be rendered: 'n' is undefined"):
-        only(PromptLibrary.load(tmp_path)).render({})
+        get_only(PromptLibrary.load(tmp_path)).render({})
 
 
 @pytest.mark.parametrize(
@@ -172,19 +172,19 @@ def test_a_missing_value_is_an_error_and_never_empty(tmp_path: Path) -> None:
 def test_templates_are_sandboxed_and_their_failures_typed(tmp_path: Path, expression: str) -> None:
     write(tmp_path, GOOD.replace("{{ n }}", f"{{{{ {expression} }}}}"))
     with pytest.raises(PromptError):
-        only(PromptLibrary.load(tmp_path)).render({"n": 3})
+        get_only(PromptLibrary.load(tmp_path)).render({"n": 3})
 
 
 def test_a_failure_quotes_no_value(tmp_path: Path) -> None:
     write(tmp_path, GOOD.replace("{{ n }}", "{{ n[n] }}"))
     with pytest.raises(PromptError) as caught:
-        only(PromptLibrary.load(tmp_path)).render({"n": "<tasks>my secret</tasks>"})
+        get_only(PromptLibrary.load(tmp_path)).render({"n": "<tasks>my secret</tasks>"})
     assert caught.value.detail == "The prompt generate/v1 cannot be rendered."
 
 
 def test_a_rendered_value_is_text_and_no_template(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
-    assert only(PromptLibrary.load(tmp_path)).render({"n": "{{ 7 * 7 }}"}).user == "Write {{ 7 * 7 }}."
+    assert get_only(PromptLibrary.load(tmp_path)).render({"n": "{{ 7 * 7 }}"}).user == "Write {{ 7 * 7 }}."
 
 
 class TestShipped:

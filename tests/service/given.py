@@ -13,7 +13,7 @@ from bandstand.service.reward import RewardResult
 from bandstand.service.score import ScoreResult
 from bandstand.store.protocol import Store
 from bandstand.testing.memory_store import MemoryStore
-from tests.store.given import CATALOGUE, Clock, MakeStore, embedded, random_context, random_features
+from tests.store.given import CATALOGUE, Clock, MakeStore, make_embedded, random_context, random_features
 
 Request = dict[str, Any]
 FEATURES = {"is_overdue": True, "task_age_days": 15.0, "priority": 4}
@@ -93,4 +93,4 @@ def in_memory(_: Path) -> MakeStore:
 
 
 def on_disk(directory: Path) -> MakeStore:
-    return embedded(directory / "state")
+    return make_embedded(directory / "state")

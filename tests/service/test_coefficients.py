@@ -18,7 +18,7 @@ def deployment() -> ServiceContext:
     return ServiceContext(catalogue, MemoryStore(catalogue))
 
 
-async def taught(deployment: ServiceContext, policy: str, rewards: list[float]) -> None:
+async def teach_user(deployment: ServiceContext, policy: str, rewards: list[float]) -> None:
     features = {"priority": 4, "is_overdue": True}
     for value in rewards:
         request = {"user_id": "ada", "candidates": [{"id": "t", "content": "", "source": "task", "features": features}]}
@@ -32,7 +32,7 @@ async def test_nobody_has_learned_of_a_stranger(deployment: ServiceContext) -> N
 
 async def test_the_means_are_those_of_the_stats_and_the_active_policy_comes_first(deployment: ServiceContext) -> None:
     for policy in ("egreedy-v1", "linucb-v2", "linucb-v1"):
-        await taught(deployment, policy, [1.0, 0.5])
+        await teach_user(deployment, policy, [1.0, 0.5])
     found = await list_coefficients(deployment, "ada")
     assert found[0].policy == "linucb-v2"
     assert {each.policy for each in found} == {"egreedy-v1", "linucb-v2", "linucb-v1"}
@@ -44,7 +44,7 @@ async def test_the_means_are_those_of_the_stats_and_the_active_policy_comes_firs
 
 
 async def test_an_interval_is_where_95_percent_of_the_belief_lies(deployment: ServiceContext) -> None:
-    await taught(deployment, "linucb-v1", [1.0] * 5)
+    await teach_user(deployment, "linucb-v1", [1.0] * 5)
     (found,) = await list_coefficients(deployment, "ada")
     policy = deployment.get_policy("linucb-v1")
     profile = await deployment.store.load_profile("ada")
@@ -56,9 +56,9 @@ async def test_an_interval_is_where_95_percent_of_the_belief_lies(deployment: Se
 
 
 async def test_what_is_learned_narrows_the_interval(deployment: ServiceContext) -> None:
-    await taught(deployment, "linucb-v1", [0.5])
+    await teach_user(deployment, "linucb-v1", [0.5])
     (before,) = await list_coefficients(deployment, "ada")
-    await taught(deployment, "linucb-v1", [0.5] * 20)
+    await teach_user(deployment, "linucb-v1", [0.5] * 20)
     (after,) = await list_coefficients(deployment, "ada")
     widths = [
         [feature.high - feature.low for feature in each.features if feature.label == "priority"]

@@ -45,7 +45,7 @@ async def lived_through(service: Service, decisions: int = 300) -> None:
     assert len(await store.revoke(seqs, cause="tests", client="tests")) == 20
 
 
-def counted(ledger: sqlite3.Connection, of: str | None = None, day: int | None = None) -> dict[str, Any]:
+def read_loop_counts(ledger: sqlite3.Connection, of: str | None = None, day: int | None = None) -> dict[str, Any]:
     """What ``condition`` says of one policy and one day, or of all, counted decision by decision."""
     decisions = [
         (exploring, floor, pick, propensity, np.frombuffer(numbers).reshape(4, -1)[3])
@@ -132,15 +132,15 @@ async def test_it_is_what_a_count_over_the_ledger_says(tmp_path: Path) -> None:
     await service.deployment.store.close()
     assert len(told.days) > 3
     with ledger_of(tmp_path / "state") as ledger:
-        assert_condition(told.all, counted(ledger))
+        assert_condition(told.all, read_loop_counts(ledger))
         assert told.policies.keys() == set(POLICIES)
         for name, entry in told.policies.items():
-            assert_condition(entry, counted(ledger, name))
+            assert_condition(entry, read_loop_counts(ledger, name))
         for of_day in told.days:
             day = int(np.datetime64(of_day.day).astype(int))
-            assert_condition(of_day.all, counted(ledger, day=day))
+            assert_condition(of_day.all, read_loop_counts(ledger, day=day))
             for name, of_policy in of_day.policies.items():
-                assert_condition(of_policy, counted(ledger, name, day))
+                assert_condition(of_policy, read_loop_counts(ledger, name, day))
 
 
 async def test_memory_and_disk_say_the_same(service: Service) -> None:
@@ -186,7 +186,7 @@ async def test_old_days_are_summed_and_not_listed(service: Service) -> None:
     assert await load_loop_health(service.deployment, 0) == replace(told, days=[])
 
 
-def draws(seed: int, *, biased: float = 0.0, count: int = 3000) -> list[Draws]:
+def build_draws(seed: int, *, biased: float = 0.0, count: int = 3000) -> list[Draws]:
     """Sums over decisions drawn as logged, or with a share that takes the likeliest candidate whatever was logged."""
     random = np.random.default_rng(seed)
     sums: dict[int, np.ndarray[Any, Any]] = {}
@@ -208,7 +208,7 @@ def draws(seed: int, *, biased: float = 0.0, count: int = 3000) -> list[Draws]:
 
 
 def test_a_sound_loop_warns_of_nothing_and_its_p_values_are_uniform() -> None:
-    told = [compute_condition(draws(seed, count=800), []) for seed in range(60)]
+    told = [compute_condition(build_draws(seed, count=800), []) for seed in range(60)]
     assert not any(each.warnings for each in told), "60 × 3 tests at 1 in 1,000"
     for of in ("exploration", "draws"):
         values = sorted(getattr(each, of).p_value for each in told)
@@ -217,7 +217,7 @@ def test_a_sound_loop_warns_of_nothing_and_its_p_values_are_uniform() -> None:
 
 
 def test_picks_that_were_not_drawn_as_logged_are_flagged() -> None:
-    told = compute_condition(draws(1, biased=0.15), [])
+    told = compute_condition(build_draws(1, biased=0.15), [])
     assert set(told.warnings) == {"draws", "weight"} | ({"exploration"} & set(told.warnings))
     mean, expected, stderr = told.weight.mean, told.weight.expected, told.weight.stderr
     assert mean is not None
@@ -227,7 +227,7 @@ def test_picks_that_were_not_drawn_as_logged_are_flagged() -> None:
 
 
 def test_a_uniform_share_that_is_not_as_logged_is_flagged() -> None:
-    sound = draws(2)
+    sound = build_draws(2)
     silent = [each._replace(explores=int(each.explores * 0.5)) for each in sound]
     assert compute_condition(sound, []).warnings == []
     assert compute_condition(silent, []).warnings == ["exploration"]

@@ -7,7 +7,7 @@ from bandstand.service.context import ServiceContext, format_time
 from bandstand.service.policies import list_policies
 from bandstand.testing.memory_store import MemoryStore
 from tests.store.given import CATALOGUE
-from tests.store.populated import catalogue_of, shop
+from tests.store.populated import build_shop, catalogue_of
 
 
 def deployment(active: str = "linucb-v2") -> ServiceContext:
@@ -38,7 +38,7 @@ def test_every_policy_is_listed_with_its_definition() -> None:
 
 
 def test_the_weights_of_blocks_are_named_by_block() -> None:
-    catalogue = catalogue_of(shop(block={"source": "candidate.colour", "values": ["red"]}))
+    catalogue = catalogue_of(build_shop(block={"source": "candidate.colour", "values": ["red"]}))
     listed = {entry.name: entry for entry in list_policies(ServiceContext(catalogue, MemoryStore(catalogue)))}
     assert listed["shop"].feature_labels == list(catalogue.schemas["shop"].weight_labels)
     assert len(listed["shop"].feature_labels) == 2 * 3, "one block for red, one for all others"

@@ -19,7 +19,7 @@ from bandstand.store.maintenance.rebuild_verify import rebuild_documents
 from bandstand.testing.memory_store import MemoryStore
 from tests.service.given import Make, Service, on_disk
 from tests.store.given import CATALOGUE
-from tests.store.populated import catalogue_of, shop
+from tests.store.populated import build_shop, catalogue_of
 
 NOON = "2025-06-15T15:06:40+00:00"
 
@@ -129,11 +129,11 @@ async def test_an_unknown_policy_cannot_be_promoted(service: Service) -> None:
 async def test_a_promotion_that_is_not_written_does_not_happen(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def full(_: object) -> None:
+    async def raise_full(_: object) -> None:
         message = "the disk is full"
         raise StorageFullError(message)
 
-    monkeypatch.setattr(service.deployment.store, "log_promotion", full, raising=True)
+    monkeypatch.setattr(service.deployment.store, "log_promotion", raise_full, raising=True)
     with pytest.raises(StorageFullError):
         await promote(service.deployment, "linucb-v1", "ops")
     assert (service.deployment.active_policy, service.deployment.promotions) == ("linucb-v2", [])
@@ -152,7 +152,7 @@ async def test_a_promotion_that_was_answered_survives_a_kill_and_a_rebuild(tmp_p
 
 
 async def test_a_promoted_policy_that_is_gone_ends_the_start_in_one_line() -> None:
-    own = catalogue_of(shop())
+    own = catalogue_of(build_shop())
     store = MemoryStore(own)
     deployment = ServiceContext(own, store)
     await promote(deployment, "shop", "ops")
@@ -166,7 +166,7 @@ async def test_a_promoted_policy_that_is_gone_ends_the_start_in_one_line() -> No
 
 
 async def test_demoting_passes_over_what_is_not_configured_any_more() -> None:
-    own = catalogue_of(shop())
+    own = catalogue_of(build_shop())
     store = MemoryStore(own)
     deployment = ServiceContext(own, store)
     for policy in ("thompson-v1", "shop", "linucb-v1"):

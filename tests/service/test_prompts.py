@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "prompts"
 
 
-def earned(prompts: PromptService, version: str, count: int, total: float) -> PromptTotals:
+def build_earned(prompts: PromptService, version: str, count: int, total: float) -> PromptTotals:
     return PromptTotals(
         to_prompt_ref(prompts.get("generate", version)), reward_sums=RewardSums(count, total, float(count))
     )
@@ -108,7 +108,7 @@ class TestReload:
 class TestAuto:
     def test_shares_are_the_bandits(self, folder: Path) -> None:
         prompts = PromptService(folder, "auto")
-        prompts.update_shares([earned(prompts, "v2-mentor", 30, 21.0), earned(prompts, "v1", 30, -3.0)])
+        prompts.update_shares([build_earned(prompts, "v2-mentor", 30, 21.0), build_earned(prompts, "v1", 30, -3.0)])
         expected = compute_thompson_probabilities(
             [RewardSums(30, -3.0), RewardSums(30, 21.0), RewardSums()], EXPLORATION_FLOOR
         )
@@ -118,7 +118,7 @@ class TestAuto:
 
     async def test_another_wording_begins_anew_and_the_old_one_is_remembered(self, folder: Path) -> None:
         prompts = PromptService(folder, "auto")
-        totals = [earned(prompts, "v1", 50, 40.0)]
+        totals = [build_earned(prompts, "v1", 50, 40.0)]
         prompts.update_shares(totals)
         learned = prompts.version_shares["v1"]
         path = folder / "generate" / "v1.md"
@@ -133,12 +133,12 @@ class TestAuto:
 
     async def test_it_goes_on_learning_from_the_ledger(self, folder: Path) -> None:
         prompts = PromptService(folder, "auto")
-        await _until_learned(prompts, _Totals([earned(prompts, "v3-few-shot", 60, 50.0)]))
+        await _until_learned(prompts, _Totals([build_earned(prompts, "v3-few-shot", 60, 50.0)]))
         assert prompts.version_shares["v3-few-shot"] > 0.6
 
     async def test_it_outlives_a_ledger_that_cannot_be_read(self, folder: Path) -> None:
         prompts = PromptService(folder, "auto")
-        await _until_learned(prompts, _Totals([earned(prompts, "v3-few-shot", 60, 50.0)], failures=3))
+        await _until_learned(prompts, _Totals([build_earned(prompts, "v3-few-shot", 60, 50.0)], failures=3))
         assert prompts.version_shares["v3-few-shot"] > 0.6
 
     async def test_nothing_is_asked_of_the_ledger_where_nothing_is_learned(self, folder: Path) -> None:

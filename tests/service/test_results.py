@@ -201,7 +201,7 @@ async def test_judgements_fit(tmp_path: Path) -> None:
     place = Place(tmp_path)
     await place.open()
     judging = place.judging
-    made = [await place.made(await place.take(said)) for said in ("pos_praise", "neutral", "topic_shift")]
+    made = [await place.wait_for_judgement(await place.take(said)) for said in ("pos_praise", "neutral", "topic_shift")]
     results: Sequence[Awaitable[object]] = (
         judgement_service.load_detail(judging, made[0]),
         judgement_service.list_page(judging, None, 2**62, 2),

@@ -12,7 +12,7 @@ from bandstand.bandit.ridge import RidgeState
 from bandstand.errors import InvalidRequestError, UnknownDecisionError
 from bandstand.service.undo import SkippedRewards, UndoResult, UnreachableUsers, undo
 from bandstand.store.tables.undo import Selection
-from tests.learning.test_population import POLICY, Learning, same
+from tests.learning.test_population import POLICY, Learning, is_same
 from tests.service.given import Service
 from tests.store.given import documents_in
 
@@ -27,7 +27,7 @@ async def learning(tmp_path: Path) -> AsyncIterator[Learning]:
     await learning.close()
 
 
-async def deceive(service: Learning, users: int, each: int, first: int = 0) -> None:
+async def praise_unwanted(service: Learning, users: int, each: int, first: int = 0) -> None:
     """Let a client with another key praise what nobody wants."""
     for user in range(first, first + users):
         for _ in range(each):
@@ -49,10 +49,10 @@ async def batch_fit(service: Learning, users: int) -> PopulationPrior:
 
 async def test_the_prior_is_the_batch_fit_of_what_is_left(learning: Learning) -> None:
     """Some of what went was all that a user had: they are out of the population."""
-    await learning.teach(users=5, each=6)
-    await deceive(learning, users=3, each=4)
-    await deceive(learning, users=2, each=4, first=5)
-    await learning.learned()
+    await learning.teach_policy(users=5, each=6)
+    await praise_unwanted(learning, users=3, each=4)
+    await praise_unwanted(learning, users=2, each=4, first=5)
+    await learning.wait_until_fitted()
     await learning.deployment.population.refresh_prior("linucb-v2")
     deceived = learning.prior()
     told = await undo(learning.deployment, FRAUD, "the office")
@@ -67,41 +67,41 @@ async def test_the_prior_is_the_batch_fit_of_what_is_left(learning: Learning) ->
     )
     expected = await batch_fit(learning, 7)
     assert (expected.users, expected.rewards) == (5, 30)
-    assert same(learning.prior(), expected.shared, 1e-6)
-    assert all(same(learning.prior(f"user-{user}"), expected.get_prior(f"user-{user}"), 1e-6) for user in range(7))
-    assert not same(learning.prior(), deceived, 1e-3)
+    assert is_same(learning.prior(), expected.shared, 1e-6)
+    assert all(is_same(learning.prior(f"user-{user}"), expected.get_prior(f"user-{user}"), 1e-6) for user in range(7))
+    assert not is_same(learning.prior(), deceived, 1e-3)
 
     honest = Learning(learning.files.path("x").parent.parent / "honest")
     await honest.open()
-    await honest.teach(users=5, each=6)
+    await honest.teach_policy(users=5, each=6)
     await honest.deployment.population.refresh_prior("linucb-v2")
-    assert same(learning.prior(), honest.prior(), 1e-6)
+    assert is_same(learning.prior(), honest.prior(), 1e-6)
     await honest.close()
 
     before = learning.prior()
     await learning.reopen()
-    assert same(learning.prior(), before)
+    assert is_same(learning.prior(), before)
 
 
 async def test_a_crash_between_the_commit_and_the_prior_is_mended_at_the_next_start(learning: Learning) -> None:
-    await learning.teach(users=5, each=6)
-    await deceive(learning, users=3, each=4)
-    await learning.learned()
+    await learning.teach_policy(users=5, each=6)
+    await praise_unwanted(learning, users=3, each=4)
+    await learning.wait_until_fitted()
     store = learning.deployment.store
     await store.revoke((await store.select_rewards(FRAUD)).revocable, cause="undo", client="tests")
     await learning.reopen()
     generation = learning.deployment.population.build_summary()["linucb-v2"]["generation"]
-    await learning.learned(generation + 1 if generation == 1 else generation)
+    await learning.wait_until_fitted(generation + 1 if generation == 1 else generation)
     expected = await batch_fit(learning, 5)
-    await learning.kept()
-    assert same(learning.prior(), expected.shared, 1e-6)
+    await learning.read_prior_file()
+    assert is_same(learning.prior(), expected.shared, 1e-6)
 
 
 async def test_a_prior_that_nobody_teaches_any_more_is_mended_once_and_not_at_every_start(learning: Learning) -> None:
     """What was taken back is another policy's, and newer than all that this one learned."""
-    await learning.teach(users=5, each=6)
-    await learning.learned()
-    await learning.teach(users=1, each=1, policy="thompson-v1", first=5)
+    await learning.teach_policy(users=5, each=6)
+    await learning.wait_until_fitted()
+    await learning.teach_policy(users=1, each=1, policy="thompson-v1", first=5)
     store = learning.deployment.store
     await store.revoke((await store.select_rewards(SHOP)).revocable[-1:], cause="undo", client="tests")
     generations = []
@@ -113,8 +113,8 @@ async def test_a_prior_that_nobody_teaches_any_more_is_mended_once_and_not_at_ev
 
 
 async def test_once_is_enough_and_a_dry_run_is_none(learning: Learning) -> None:
-    await learning.teach(users=2, each=3)
-    await deceive(learning, users=2, each=2)
+    await learning.teach_policy(users=2, each=3)
+    await praise_unwanted(learning, users=2, each=2)
     would = await undo(learning.deployment, FRAUD, "the office", dry_run=True)
     assert (would.rewards, would.users, would.policies) == (4, 2, {"linucb-v2": 4})
     did = await undo(learning.deployment, FRAUD, "the office")
@@ -125,8 +125,8 @@ async def test_once_is_enough_and_a_dry_run_is_none(learning: Learning) -> None:
 
 
 async def test_two_at_once_take_each_reward_back_once(learning: Learning) -> None:
-    await learning.teach(users=2, each=3)
-    await deceive(learning, users=2, each=3)
+    await learning.teach_policy(users=2, each=3)
+    await praise_unwanted(learning, users=2, each=3)
     took = await asyncio.gather(*(undo(learning.deployment, FRAUD, "the office") for _ in range(4)))
     assert sum(each.rewards for each in took) == 6
     profile = await learning.deployment.store.load_profile("user-0")
@@ -134,9 +134,9 @@ async def test_two_at_once_take_each_reward_back_once(learning: Learning) -> Non
 
 
 async def test_whoever_hangs_up_does_not_leave_the_prior_behind(learning: Learning) -> None:
-    await learning.teach(users=5, each=6)
-    await deceive(learning, users=3, each=4)
-    await learning.learned()
+    await learning.teach_policy(users=5, each=6)
+    await praise_unwanted(learning, users=3, each=4)
+    await learning.wait_until_fitted()
     asking = asyncio.create_task(undo(learning.deployment, FRAUD, "the office"))
     while not await learning.deployment.store.has_revocations_since(0):  # noqa: ASYNC110 (what is waited for is on the disk)
         await asyncio.sleep(0)
@@ -144,7 +144,7 @@ async def test_whoever_hangs_up_does_not_leave_the_prior_behind(learning: Learni
     await asyncio.gather(asking, return_exceptions=True)
     expected = await batch_fit(learning, 5)
     async with asyncio.timeout(20):
-        while not same(learning.prior(), expected.shared, 1e-6):  # noqa: ASYNC110 (nobody is told when it is done)
+        while not is_same(learning.prior(), expected.shared, 1e-6):  # noqa: ASYNC110 (nobody is told when it is done)
             await asyncio.sleep(0.01)
 
 
@@ -176,10 +176,10 @@ async def test_an_unknown_decision_is_an_error(service: Service) -> None:
 
 
 async def test_everything_taken_back_leaves_strangers(learning: Learning, tmp_path: Path) -> None:
-    await learning.teach(users=5, each=6)
-    await learning.learned()
+    await learning.teach_policy(users=5, each=6)
+    await learning.wait_until_fitted()
     await undo(learning.deployment, replace(SHOP, since=0.0, until=1e11), "the office")
-    assert same(learning.prior("user-1"), POLICY.prior)
+    assert is_same(learning.prior("user-1"), POLICY.prior)
     await learning.reopen()
     assert documents_in(tmp_path)
     state = (await learning.deployment.store.load_profile("user-1")).policies["linucb-v2", "tips-v2"]

@@ -65,21 +65,21 @@ class CountingJudge:
         return JudgedReaction(episode.get_reaction(step, pick), "counting")
 
 
-def runner(plan: Plan, judge: ReactionJudge | None = None, **more: Any) -> Runner:
+def build_runner(plan: Plan, judge: ReactionJudge | None = None, **more: Any) -> Runner:
     return Runner(plan, LocalPlayers(CATALOGUE.policies), judge or RuleJudge(), **more)
 
 
-async def played(plan: Plan, judge: ReactionJudge | None = None, **more: Any) -> Runner:
+async def play_plan(plan: Plan, judge: ReactionJudge | None = None, **more: Any) -> Runner:
     """Play a plan to its end."""
-    playing = runner(plan, judge, **more)
+    playing = build_runner(plan, judge, **more)
     assert await playing.run(asyncio.Event())
     return playing
 
 
-def approximately(one: Any, other: Any) -> bool:
+def is_close(one: Any, other: Any) -> bool:
     """Equal but for the order in which floats were added."""
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(approximately(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(is_close(one[key], other[key]) for key in one)
     if isinstance(one, list):
-        return len(one) == len(other) and all(map(approximately, one, other))
+        return len(one) == len(other) and all(map(is_close, one, other))
     return bool(one == pytest.approx(other, abs=1e-12)) if isinstance(one, float) else bool(one == other)

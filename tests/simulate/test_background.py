@@ -18,7 +18,7 @@ from bandstand.simulate.plan import Plan
 from bandstand.simulate.run.play import PackedPlay, decode_steps
 from bandstand.simulate.run.runner import build_tally
 from bandstand.store.tables.simulations import SimulationRun, Simulations
-from tests.simulate.given import CATALOGUE, played
+from tests.simulate.given import CATALOGUE, play_plan
 
 SHORT: dict[str, Any] = {"policies": ["linucb"], "personas": 3, "days": 2, "seeds": 2, "events": "all"}
 ENDLESS: dict[str, Any] = {"policies": ["linucb-v1"], "personas": 100, "days": 100, "seeds": 100, "events": "none"}
@@ -34,7 +34,7 @@ async def running(state_dir: Path) -> AsyncIterator[BackgroundRuns]:
         await runs.close()
 
 
-async def until(runs: BackgroundRuns, run: int, *states: str, done: int = 0) -> SimulationRun:
+async def wait_until(runs: BackgroundRuns, run: int, *states: str, done: int = 0) -> SimulationRun:
     """Wait for a run to be in one of some states, and so far."""
     found = await runs.get(run)
     for _ in range(2400):
@@ -54,7 +54,7 @@ def made_anything(state_dir: Path) -> bool:
     return any(state_dir.iterdir())
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -65,13 +65,13 @@ async def test_a_run_is_played_by_a_child_and_comes_out_as_on_the_command_line(t
     async with running(tmp_path) as runs:
         queued = await runs.start(SHORT, "ops")
         assert (queued.state, queued.client, queued.origin, queued.done) == ("queued", "ops", "service", 0)
-        ended = await until(runs, queued.id, "done")
+        ended = await wait_until(runs, queued.id, "done")
     plan = Plan.from_json(ended.plan)
     assert plan.policies == ("linucb-v1",)
     assert (ended.done, ended.total) == (plan.total, 48)
     rows: list[Any] = list(Simulations(tmp_path).iter_plays(ended.id))
     kept = [((seed, user, policy), PackedPlay(*packed)) for seed, user, policy, *packed in rows]
-    assert build_tally(plan, kept).build_summary() == (await played(plan)).tally.build_summary()
+    assert build_tally(plan, kept).build_summary() == (await play_plan(plan)).tally.build_summary()
     assert len(list(Simulations(tmp_path).iter_events(ended.id))) == 48
 
 
@@ -79,12 +79,12 @@ async def test_runs_wait_for_each_other_and_the_child_is_of_the_lowest_priority(
     async with running(tmp_path) as runs:
         first = await runs.start(ENDLESS, "ops")
         second = await runs.start(SHORT, "ops")
-        await until(runs, first.id, "running", done=1)
+        await wait_until(runs, first.id, "running", done=1)
         assert os.getpriority(os.PRIO_PROCESS, child_of(runs)) == 19
         assert (await runs.get(second.id)).state == "queued"
         cancelled = await runs.cancel(first.id)
         assert cancelled.state == "cancelled"
-        assert (await until(runs, second.id, "done")).done == 48
+        assert (await wait_until(runs, second.id, "done")).done == 48
         assert (await runs.get(first.id)).state == "cancelled"
         assert 0 < (await runs.get(first.id)).done < cancelled.total
 
@@ -95,7 +95,7 @@ async def test_what_waits_can_be_cancelled_and_is_never_played(tmp_path: Path) -
         assert (await runs.cancel(second.id)).state == "cancelled"
         third = await runs.start(SHORT, "ops")
         await runs.cancel(first.id)
-        await until(runs, third.id, "done")
+        await wait_until(runs, third.id, "done")
         assert (await runs.get(second.id)).done == 0
 
 
@@ -103,9 +103,9 @@ async def test_closed_it_stops_its_child_which_keeps_what_is_done(tmp_path: Path
     async with running(tmp_path) as runs:
         run = (await runs.start(ENDLESS, "ops")).id
         waiting = (await runs.start(SHORT, "ops")).id
-        await until(runs, run, "running", done=1)
+        await wait_until(runs, run, "running", done=1)
         child = child_of(runs)
-    assert not alive(child)
+    assert not is_alive(child)
     row = Simulations(tmp_path).get(run, time.time())
     assert row is not None
     assert row.state == "interrupted"
@@ -122,38 +122,38 @@ def plays_of(state_dir: Path, run: int) -> list[Any]:
 async def test_deleted_while_it_is_played_it_is_gone_and_its_child_ends(tmp_path: Path) -> None:
     async with running(tmp_path) as runs:
         run = (await runs.start(ENDLESS, "ops")).id
-        await until(runs, run, "running", done=1)
+        await wait_until(runs, run, "running", done=1)
         child = child_of(runs)
         await runs.delete(run)
         for ask in (runs.get, runs.delete, runs.cancel):
             with pytest.raises(UnknownRunError):
                 await ask(run)
         for _ in range(200):
-            if not alive(child):
+            if not is_alive(child):
                 break
             await asyncio.sleep(0.05)
-        assert not alive(child)
+        assert not is_alive(child)
         assert plays_of(tmp_path, run) == []
         after = await runs.start(SHORT, "ops")
         assert after.id > run
-        await until(runs, after.id, "done")
+        await wait_until(runs, after.id, "done")
 
 
 async def test_a_child_that_is_killed_leaves_a_failed_run_and_the_next_one_is_played(tmp_path: Path) -> None:
     async with running(tmp_path) as runs:
         first, second = await runs.start(ENDLESS, "ops"), await runs.start(SHORT, "ops")
-        await until(runs, first.id, "running", done=1)
+        await wait_until(runs, first.id, "running", done=1)
         os.kill(child_of(runs), 9)
-        failed = await until(runs, first.id, "failed")
+        failed = await wait_until(runs, first.id, "failed")
         assert failed.error == "its process ended with exit code -9"
-        await until(runs, second.id, "done")
+        await wait_until(runs, second.id, "done")
 
 
 async def test_a_child_that_cannot_begin_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BANDSTAND_CONFIG", str(tmp_path / "gone.toml"))
     async with running(tmp_path) as runs:
         run = await runs.start(SHORT, "ops")
-        failed = await until(runs, run.id, "failed")
+        failed = await wait_until(runs, run.id, "failed")
     assert failed.error is not None
     assert failed.error.startswith("bandstand: BANDSTAND_CONFIG=")
 
@@ -173,7 +173,7 @@ async def test_what_cannot_be_played_is_refused_at_once(tmp_path: Path, monkeypa
         assert await runs.list_page(before=None, limit=9) == []
         monkeypatch.setattr(background, "MAX_WAITING", 1)
         first = await runs.start(ENDLESS, "ops")
-        await until(runs, first.id, "running")
+        await wait_until(runs, first.id, "running")
         await runs.start(SHORT, "ops")
         with pytest.raises(OverloadedError, match="1 simulations wait already"):
             await runs.start(SHORT, "ops")

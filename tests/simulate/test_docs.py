@@ -47,19 +47,19 @@ def test_the_example_of_a_world_is_one() -> None:
 def test_the_first_command_prints_the_first_table(tmp_path: Path) -> None:
     (line,) = re.findall(r"```sh\nbandstand (.*)\n```", PAGE)
     table, _ = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
-    assert printed(line, tmp_path).startswith(table)
+    assert run_command(line, tmp_path).startswith(table)
 
 
 @pytest.mark.slow
 def test_where_users_talk_the_command_prints_its_tables(tmp_path: Path) -> None:
     (line,) = re.findall(r"\n    bandstand (simulate --chat .*)\n", PAGE)
     _, shown = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
-    said = printed(line, tmp_path)
+    said = run_command(line, tmp_path)
     above, heard = shown.split("┏", 2)[1], "┏" + shown.split("┏", 2)[2]
     assert f"┏{above}" in said
     assert heard.rstrip("\n") in said
 
 
-def printed(line: str, state: Path) -> str:
+def run_command(line: str, state: Path) -> str:
     words = [sys.executable, "-m", "bandstand", *line.split(), "--state-dir", str(state), "--events", "none"]
     return subprocess.run(words, capture_output=True, text=True, check=True, timeout=600).stdout

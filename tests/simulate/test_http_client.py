@@ -29,7 +29,7 @@ PLAN = Plan(policies=("linucb-v1", "first-v1"), personas=2, days=2, seeds=2, eve
 
 
 @asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[str]:
+async def serve_app(app: Any) -> AsyncIterator[str]:
     """Serve an application on a port of its own."""
     config = uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="auto")
     server = uvicorn.Server(config)
@@ -45,9 +45,9 @@ async def serving(app: Any) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def bandstand(tmp_path: Path, **settings: Any) -> AsyncIterator[str]:
+async def run_bandstand(tmp_path: Path, **settings: Any) -> AsyncIterator[str]:
     app = create_app(Settings(**{"state_dir": tmp_path / "state", "durability": "process", **settings}))
-    async with serving(app) as url:
+    async with serve_app(app) as url:
         yield url
 
 
@@ -58,27 +58,27 @@ async def run(url: str, journal: Journal | None = None, key: str | None = None, 
     return runner
 
 
-async def asked(url: str, path: str, **params: str) -> Any:
+async def fetch_stats(url: str, path: str, **params: str) -> Any:
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         return (await client.get(path, params=params)).raise_for_status().json()
 
 
 async def test_the_service_s_own_books_agree_with_the_run(tmp_path: Path) -> None:
     journal = Journal()
-    async with bandstand(tmp_path) as url:
+    async with run_bandstand(tmp_path) as url:
         await run(url, journal)
-        totals = (await asked(url, "/stats"))["policies"]
+        totals = (await fetch_stats(url, "/stats"))["policies"]
         for policy in PLAN.policies:
             assert totals[policy]["decisions"] == totals[policy]["rewards"] == PLAN.total // 2
         for (seed, user, policy), play in journal.plays.items():
-            stats = await asked(url, f"/stats/{policy}/simulated%2Ftest%2F{seed}%2F{user}")
+            stats = await fetch_stats(url, f"/stats/{policy}/simulated%2Ftest%2F{seed}%2F{user}")
             rewards = [past.judged.reaction.reward for past in decode_steps(play)]
             assert stats["pulls"] == stats["reward_count"] == PLAN.decisions_per_user
             assert stats["cumulative_reward"] == pytest.approx(sum(rewards))
         for row in journal.events[:6]:
             seed, user, policy, step = row[:4]
             decision_id = f"simulated%2Ftest%2F{seed}%2F{user}%2F{policy}%2F{step}"
-            receipt = await asked(url, f"/decisions/{decision_id}")
+            receipt = await fetch_stats(url, f"/decisions/{decision_id}")
             assert (receipt["tip_id"], receipt["policy"]) == (row[5], policy)
             assert (receipt["score"], receipt["propensity"], receipt["exploring"]) == row[11:14]
             assert receipt["reward"]["reward"] == row[16]
@@ -86,7 +86,7 @@ async def test_the_service_s_own_books_agree_with_the_run(tmp_path: Path) -> Non
 
 async def test_the_world_is_the_one_that_is_played_in_process(tmp_path: Path) -> None:
     journal = Journal()
-    async with bandstand(tmp_path) as url:
+    async with run_bandstand(tmp_path) as url:
         await run(url, journal)
     for seed, user, policy, step, _, tip, *rest in journal.events:
         episode = PLAN.build_world(seed).build_episode(user)
@@ -99,13 +99,13 @@ async def test_the_world_is_the_one_that_is_played_in_process(tmp_path: Path) ->
 async def test_proxies_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    async with bandstand(tmp_path) as url:
+    async with run_bandstand(tmp_path) as url:
         await run(url)
 
 
 async def test_a_key_is_sent_and_a_missing_one_is_refused_in_one_line(tmp_path: Path) -> None:
     keys = "shop:serve:s3cret"
-    async with bandstand(tmp_path, api_keys=keys) as url:
+    async with run_bandstand(tmp_path, api_keys=keys) as url:
         await run(url, key="s3cret")
         with pytest.raises(ServiceError, match=r"/score/\S+ answered 401: give an API key"):
             await run(url)
@@ -113,13 +113,13 @@ async def test_a_key_is_sent_and_a_missing_one_is_refused_in_one_line(tmp_path: 
 
 async def test_stopped_and_played_on_it_teaches_nobody_twice(tmp_path: Path) -> None:
     first, second = Journal(), Journal()
-    async with bandstand(tmp_path) as url:
+    async with run_bandstand(tmp_path) as url:
         async with ServicePlayers(url, None, "simulated/test") as players:
             stop = asyncio.Event()
             stopped = Runner(PLAN, players, CountingJudge(stop, after=9), journal=first, at_once=3)
             assert not await stopped.run(stop)
         await run(url, second, kept=first.plays.items())
-        totals = (await asked(url, "/stats"))["policies"]
+        totals = (await fetch_stats(url, "/stats"))["policies"]
     for policy in PLAN.policies:
         assert totals[policy]["decisions"] == totals[policy]["rewards"] == PLAN.total // 2
     assert len(first.plays | second.plays) == 8
@@ -129,7 +129,7 @@ async def test_stopped_and_played_on_it_teaches_nobody_twice(tmp_path: Path) -> 
 # ── services that fail ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def answering(*answers: tuple[int, bytes]) -> Callable[..., Any]:
+def build_app(*answers: tuple[int, bytes]) -> Callable[..., Any]:
     """An application that gives these answers in turn, the last one for ever; ASKED is the decision id of a request."""
     left = list(answers)
 
@@ -178,7 +178,7 @@ REWARDED = b'{"ok": true, "policy": "first-v1", "reward": 1, "applied": true, "r
     ],
 )
 async def test_another_answer_than_a_decision_ends_the_run_in_one_line(answer: tuple[int, bytes], message: str) -> None:
-    async with serving(answering(answer)) as url:
+    async with serve_app(build_app(answer)) as url:
         with pytest.raises(ServiceError, match=message):
             await run(url)
 
@@ -188,12 +188,12 @@ async def test_an_overloaded_service_is_asked_again_a_few_times(monkeypatch: pyt
     busy = (503, make_problem("overloaded", "overloaded"))
     taught = Reaction("done", 45_000, 1.0)
     answers = [busy, busy, (200, PICK), busy, (200, REWARDED)]
-    async with serving(answering(*answers)) as url, ServicePlayers(url, None, "u") as service:
+    async with serve_app(build_app(*answers)) as url, ServicePlayers(url, None, "u") as service:
         learner = build_learner(service)
         assert (await learner.decide(0)).pick == 0
         await learner.learn(taught)
     answers = [(200, PICK), busy]
-    async with serving(answering(*answers)) as url, ServicePlayers(url, None, "u") as service:
+    async with serve_app(build_app(*answers)) as url, ServicePlayers(url, None, "u") as service:
         learner = build_learner(service)
         await learner.decide(0)
         with pytest.raises(ServiceError, match="/reward answered 503: overloaded"):
@@ -204,7 +204,7 @@ async def test_an_overloaded_service_is_asked_again_a_few_times(monkeypatch: pyt
 
 async def test_nobody_there_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bandstand.simulate.http_client._FIRST_WAIT_S", 0.001)
-    async with serving(answering((200, PICK))) as url:
+    async with serve_app(build_app((200, PICK))) as url:
         pass
     with pytest.raises(ServiceError, match=rf"{url} cannot be reached: ConnectError"):
         await run(url)
@@ -215,7 +215,7 @@ async def test_what_was_done_before_a_failure_is_kept() -> None:
     plan = replace(PLAN, policies=("first-v1",), personas=1, seeds=1)
     second = PICK.replace(b"0-0", b"1-0")
     answers = [(200, PICK), (200, REWARDED), (200, second), (200, REWARDED), (404, b"{}")]
-    async with serving(answering(*answers)) as url, ServicePlayers(url, None, "u") as players:
+    async with serve_app(build_app(*answers)) as url, ServicePlayers(url, None, "u") as players:
         with pytest.raises(ServiceError):
             await Runner(plan, players, RuleJudge(), journal=journal, at_once=1).run(asyncio.Event())
     ((key, play),) = journal.plays.items()

@@ -20,17 +20,17 @@ from bandstand.simulate.run.runner import LocalPlayers, Runner
 from bandstand.simulate.world.chat import load_taxonomy
 from bandstand.simulate.world.persona import Persona
 from tests.judge.given import local
-from tests.simulate.given import CATALOGUE, SMALL, played
+from tests.simulate.given import CATALOGUE, SMALL, play_plan
 
 HOSTILE = Persona(name="</script><script>alert(1)//", prefers_high_priority=0.2, prefers_overdue=0.2)
 
 
-async def told(plan: Plan) -> dict[str, Any]:
-    runner = await played(plan)
+async def build_run_result(plan: Plan) -> dict[str, Any]:
+    runner = await play_plan(plan)
     return build_result(plan, runner.tally, run=7, state="done", seconds=runner.seconds)
 
 
-async def talked() -> dict[str, Any]:
+async def play_hostile_chat() -> dict[str, Any]:
     """A run of users who talk, one of them in words that would like to be markup."""
     plan = replace(SMALL, chat=ChatPlan(), world=(HOSTILE,), personas=1)
     runner = Runner(plan, ChatPlayers(LocalPlayers(CATALOGUE.policies), JudgeListener(local(), Gate())), RuleJudge())
@@ -39,7 +39,7 @@ async def talked() -> dict[str, Any]:
 
 
 async def test_where_users_talk_the_report_tells_what_the_judge_heard() -> None:
-    outcome = await talked()
+    outcome = await play_hostile_chat()
     drawn = build_figures(outcome)
     assert [trace["name"] for trace in drawn["actions"]["data"]] == list(load_taxonomy().label_names)
     for figure in drawn.values():
@@ -50,21 +50,21 @@ async def test_where_users_talk_the_report_tells_what_the_judge_heard() -> None:
     assert page.count("what was meant (rows) and heard") == 2
     assert "<th>Neg constraint restate</th>" in page
     assert "alert(1)//<" not in page
-    assert "What the judge heard" not in render_report(await told(SMALL))
+    assert "What the judge heard" not in render_report(await build_run_result(SMALL))
 
 
 async def test_no_two_lines_of_a_figure_and_no_two_parts_of_a_bar_look_alike() -> None:
-    summary = (await told(SMALL))["policies"]["linucb-v1"]
+    summary = (await build_run_result(SMALL))["policies"]["linucb-v1"]
     many = {"policies": {f"policy-{number}": summary for number in range(16)}, "baselines": {}}
     lines = [each["line"] for each in build_reward_curve(many)["data"] if each.get("mode") == "lines"]
     assert len({(line["color"], line["dash"]) for line in lines}) == 16
-    meant = build_action_shares(await talked())["data"]
+    meant = build_action_shares(await play_hostile_chat())["data"]
     assert len({trace["marker"]["color"] for trace in meant}) == len(load_taxonomy().label_names)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 async def test_every_figure_is_one_that_plotly_takes(seeds: int) -> None:
-    drawn = build_figures(await told(replace(SMALL, seeds=seeds)))
+    drawn = build_figures(await build_run_result(replace(SMALL, seeds=seeds)))
     assert set(drawn) == {"reward", "regret", "actions", "personas"}
     for figure in drawn.values():
         plotly.graph_objects.Figure(figure)
@@ -72,7 +72,7 @@ async def test_every_figure_is_one_that_plotly_takes(seeds: int) -> None:
 
 
 async def test_a_curve_shows_every_policy_between_the_bounds_with_its_band() -> None:
-    outcome = await told(SMALL)
+    outcome = await build_run_result(SMALL)
     traces = build_figures(outcome)["reward"]["data"]
     lines = {trace["name"]: trace for trace in traces if "name" in trace}
     assert set(lines) == {"random", "oracle", *SMALL.policies}
@@ -85,7 +85,7 @@ async def test_a_curve_shows_every_policy_between_the_bounds_with_its_band() -> 
 
 
 async def test_the_report_asks_no_server_for_anything() -> None:
-    page = render_report(await told(SMALL))
+    page = render_report(await build_run_result(SMALL))
     ours = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)  # without Plotly's own million letters
     assert "http" not in ours.replace("http-equiv", "")
     assert not re.search(r"\b(src|href)=", ours)
@@ -94,7 +94,7 @@ async def test_the_report_asks_no_server_for_anything() -> None:
 
 
 async def test_words_of_a_persona_cannot_leave_their_place() -> None:
-    page = render_report(await told(replace(SMALL, world=(HOSTILE,))))
+    page = render_report(await build_run_result(replace(SMALL, world=(HOSTILE,))))
     assert "<script>alert" not in page
     block = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
     assert block is not None

@@ -161,7 +161,7 @@ async def a_decision_counts_and_teaches_nothing(subject: Subject) -> None:
 async def a_receipt_is_the_decision_as_it_was_handed_over(subject: Subject) -> None:
     await subject.store.load_profile("anna")
     for own_id in (None, "mine", "f" * 32, "0" * 32):
-        decision = subject.decision("anna", own_id=own_id)
+        decision = subject.build_decision("anna", own_id=own_id)
         body, numbers = decision.body, decision.numbers
         assert numbers is not None
         await subject.store.decide(decision)
@@ -307,7 +307,7 @@ async def late_rewards_count(subject: Subject) -> None:
 async def fifty_concurrent_rewards_lose_none(subject: Subject) -> None:
     decisions = [await subject.decide("anna") for _ in range(50)]
     rewards = [subject.reward(decision, 0.25) for decision in decisions]
-    rewards += [subject.teach("anna", 0.5) for _ in range(50)]
+    rewards += [subject.reward_legacy("anna", 0.5) for _ in range(50)]
     await asyncio.gather(*rewards)
     for _ in range(2):
         state = await subject.state("anna")
@@ -342,22 +342,22 @@ async def a_decision_is_rewarded_once_under_concurrency(subject: Subject) -> Non
 
 
 async def a_key_is_honoured_once(subject: Subject) -> None:
-    first = await subject.teach("anna", 0.5, key=("route", "key"))
+    first = await subject.reward_legacy("anna", 0.5, key=("route", "key"))
     for _ in range(2):
         for value in (0.5, -1.0):
-            again = await subject.teach("berta", value, key=("route", "key"))
+            again = await subject.reward_legacy("berta", value, key=("route", "key"))
             assert again.match == "key"
             assert (again.reward.seq, again.reward.body_hash) == (first.reward.seq, first.reward.body_hash)
         assert (await subject.state("anna")).reward_count == 1
         assert (await subject.state("berta")).reward_count == 0
         await subject.reopen()
-    assert (await subject.teach("anna", key=("another", "key"))).match == "new"
-    assert (await subject.teach("anna", key=("route", "yek"))).match == "new"
+    assert (await subject.reward_legacy("anna", key=("another", "key"))).match == "new"
+    assert (await subject.reward_legacy("anna", key=("route", "yek"))).match == "new"
 
 
 async def a_key_is_honoured_once_under_concurrency(subject: Subject) -> None:
     users = ["anna", "berta", "carla"]
-    rewards = [subject.teach(users[n % 3], 0.5, key=("route", f"key-{n % 2}")) for n in range(60)]
+    rewards = [subject.reward_legacy(users[n % 3], 0.5, key=("route", f"key-{n % 2}")) for n in range(60)]
     outcomes = await asyncio.gather(*rewards)
     assert sorted(outcome.match for outcome in outcomes) == ["key"] * 58 + ["new"] * 2
     assert len({outcome.reward.seq for outcome in outcomes}) == 2
@@ -381,7 +381,7 @@ async def a_key_and_a_decision_are_both_spent_once(subject: Subject) -> None:
 
 async def what_came_with_a_key_is_looked_up_and_nothing_is_logged(subject: Subject) -> None:
     decision = await subject.decide("anna")
-    given = [await subject.teach("anna", 0.5, key=("route", "legacy"))]
+    given = [await subject.reward_legacy("anna", 0.5, key=("route", "legacy"))]
     given.append(await subject.reward(decision, 0.25, key=("route", "decision")))
     for _ in range(2):
         for key, outcome in zip(("legacy", "decision"), given, strict=True):
@@ -398,7 +398,7 @@ async def a_reward_of_a_policy_that_did_not_decide_is_refused(subject: Subject) 
     decision = await subject.decide("anna", "egreedy-v1")
     for _ in range(2):
         reward = subject.reward_of(decision, key=("route", "key"))
-        (reward.policy,) = refs("linucb-v2")
+        (reward.policy,) = list_refs("linucb-v2")
         with pytest.raises(WrongPolicyError):
             await subject.store.reward(reward)
         assert await subject.store.find_reward_by_key(("route", "key")) is None
@@ -416,7 +416,7 @@ async def legacy_rewards_each_count(subject: Subject) -> None:
     assert x is not None
     await subject.store.reward(reward)
     for _ in range(2):
-        assert (await subject.teach("anna", 0.5)).match == "new"
+        assert (await subject.reward_legacy("anna", 0.5)).match == "new"
     assert (await subject.reward(decision)).match == "new", "a link is no reward of the decision"
     await subject.reopen()
     state = await subject.state("anna")
@@ -437,7 +437,7 @@ async def another_users_decision_is_unknown(subject: Subject) -> None:
 
 async def a_reward_without_its_decision_leaves_no_trace(subject: Subject) -> None:
     await subject.store.load_profile("anna")
-    never_handed_over = subject.decision("anna")
+    never_handed_over = subject.build_decision("anna")
     with pytest.raises(UnknownDecisionError):
         await subject.reward(never_handed_over)
     assert await subject.store.count_users() == 0
@@ -478,7 +478,7 @@ async def a_reward_from_before_the_reset_is_logged_and_teaches_nothing(subject: 
     assert (again.match, again.reward.applied, again.reward.reason) == ("decision", False, "reset")
     assert (await subject.reward(rewarded, 0.5)).reward.seq == first.reward.seq
     assert (await subject.store.load_profile("anna")).policies == {}
-    await subject.teach("anna", 0.25)
+    await subject.reward_legacy("anna", 0.25)
     later = await subject.reward(await subject.decide("anna"), 0.25)
     assert (later.reward.applied, later.reward.reason) == (True, None)
     for _ in range(2):
@@ -497,7 +497,7 @@ async def an_erasure_counts_what_went_and_leaves_nothing(subject: Subject) -> No
     await subject.reward(decisions[0])
     await subject.store.reset("anna", "tests")
     await subject.reward(own, key=("route", "key"))
-    await subject.teach("anna")
+    await subject.reward_legacy("anna")
     erasure = await subject.store.erase("anna", "tests")
     assert (erasure.decisions, erasure.rewards, erasure.marks) == (4, 3, 1)
     for _ in range(2):
@@ -543,7 +543,7 @@ async def totals_count_by_policy_and_survive_resets_and_erasures(subject: Subjec
         subject.clock.now += 3000
         await subject.decide("anna", "linucb-v1")
     await subject.reward(decision, -0.5)
-    await subject.teach("berta", 0.25, policy="egreedy-v1")
+    await subject.reward_legacy("berta", 0.25, policy="egreedy-v1")
     await subject.store.reset("anna", "tests")
     await subject.store.erase("berta", "tests")
     for _ in range(2):
@@ -594,10 +594,10 @@ async def undos_are_recorded_the_newest_first_and_one_of_a_decision_goes_with_it
 
 
 async def a_reward_teaches_every_shadow_as_if_it_had_decided(subject: Subject) -> None:
-    await subject.store.set_shadows(refs("thompson-v1", "linucb-v1"))
+    await subject.store.set_shadows(list_refs("thompson-v1", "linucb-v1"))
     for _ in range(6):
         await subject.reward(await subject.decide("anna"), subject.random.uniform(-1, 1))
-        await subject.teach("anna", subject.random.uniform(-1, 1))
+        await subject.reward_legacy("anna", subject.random.uniform(-1, 1))
     for _ in range(2):
         served = await subject.state("anna")
         for name in ("thompson-v1", "linucb-v1"):
@@ -617,7 +617,7 @@ async def a_reward_teaches_every_shadow_as_if_it_had_decided(subject: Subject) -
 
 
 async def a_shadow_reads_the_candidate_by_its_own_schema(subject: Subject) -> None:
-    await subject.store.set_shadows(refs("linucb-v1"))
+    await subject.store.set_shadows(list_refs("linucb-v1"))
     decision = await subject.decide("anna")
     logged, schema = await subject.store.find_receipt(decision.decision_id), CATALOGUE.schemas["tips-5"]
     assert logged is not None
@@ -631,10 +631,10 @@ async def a_shadow_reads_the_candidate_by_its_own_schema(subject: Subject) -> No
 
 
 async def a_policy_is_not_its_own_shadow(subject: Subject) -> None:
-    await subject.store.set_shadows(refs("linucb-v2", "thompson-v1"))
+    await subject.store.set_shadows(list_refs("linucb-v2", "thompson-v1"))
     await subject.reward(await subject.decide("anna"))
     await subject.reward(await subject.decide("anna", "thompson-v1"))
-    await subject.teach("anna", policy="linucb-v1")
+    await subject.reward_legacy("anna", policy="linucb-v1")
     for _ in range(2):
         counts = [
             (await subject.state("anna", name)).reward_count for name in ("linucb-v2", "thompson-v1", "linucb-v1")
@@ -645,18 +645,18 @@ async def a_policy_is_not_its_own_shadow(subject: Subject) -> None:
 
 async def a_reward_teaches_those_in_the_shadow_when_it_comes(subject: Subject) -> None:
     early = await subject.decide("anna")
-    await subject.teach("anna")
-    await subject.store.set_shadows(refs("thompson-v1"))
+    await subject.reward_legacy("anna")
+    await subject.store.set_shadows(list_refs("thompson-v1"))
     await subject.reward(early)
     late = await subject.decide("anna")
     await subject.reopen()
-    await subject.store.set_shadows(refs("thompson-v1"))  # the same again
-    await subject.teach("anna")
+    await subject.store.set_shadows(list_refs("thompson-v1"))  # the same again
+    await subject.reward_legacy("anna")
     await subject.reopen()
-    await subject.store.set_shadows(refs("squarecb-v1"))
+    await subject.store.set_shadows(list_refs("squarecb-v1"))
     await subject.reward(late)
     await subject.store.set_shadows([])
-    await subject.teach("anna")
+    await subject.reward_legacy("anna")
     for _ in range(2):
         names = ("linucb-v2", "thompson-v1", "squarecb-v1")
         assert [(await subject.state("anna", name)).reward_count for name in names] == [5, 2, 1]
@@ -664,9 +664,9 @@ async def a_reward_teaches_those_in_the_shadow_when_it_comes(subject: Subject) -
 
 
 async def a_reset_forgets_what_shadows_learned_and_what_is_older_teaches_none(subject: Subject) -> None:
-    await subject.store.set_shadows(refs("thompson-v1"))
+    await subject.store.set_shadows(list_refs("thompson-v1"))
     before = await subject.decide("anna")
-    await subject.teach("anna")
+    await subject.reward_legacy("anna")
     await subject.store.reset("anna", "tests")
     assert not (await subject.reward(before)).reward.applied
     for _ in range(2):
@@ -675,9 +675,12 @@ async def a_reset_forgets_what_shadows_learned_and_what_is_older_teaches_none(su
 
 
 async def what_is_taken_back_is_taken_from_the_shadows_too(subject: Subject) -> None:
-    await subject.store.set_shadows(refs("thompson-v1", "linucb-v1"))
+    await subject.store.set_shadows(list_refs("thompson-v1", "linucb-v1"))
     kept = (await subject.reward(await subject.decide("anna"), 0.25)).reward
-    taken = [(await subject.reward(await subject.decide("anna"), -0.5)).reward, (await subject.teach("anna")).reward]
+    taken = [
+        (await subject.reward(await subject.decide("anna"), -0.5)).reward,
+        (await subject.reward_legacy("anna")).reward,
+    ]
     revoked = await subject.store.revoke([each.seq for each in taken], cause="test", client="tests")
     assert {ref.name for each in revoked for ref, _ in each.shadow_updates} == {"thompson-v1", "linucb-v1"}
     for _ in range(2):
@@ -693,7 +696,7 @@ async def what_is_taken_back_is_taken_from_the_shadows_too(subject: Subject) -> 
 
 
 async def sums_of_a_shadow_are_of_the_rewards_that_stand_whichever_came_first(subject: Subject) -> None:
-    ref = refs("thompson-v1")[0]
+    ref = list_refs("thompson-v1")[0]
     terms: list[tuple[float, float]] = []
     taken = []
     for number in range(8):
@@ -711,7 +714,7 @@ async def sums_of_a_shadow_are_of_the_rewards_that_stand_whichever_came_first(su
             terms.append((w, r))
         if number == 6:
             await subject.store.revoke(taken, cause="test", client="tests")
-    await subject.teach("berta")  # nobody waits for a shadow's commit, but it comes before this one's
+    await subject.reward_legacy("berta")  # nobody waits for a shadow's commit, but it comes before this one's
     for _ in range(2):
         sums = (await subject.store.load_shadow_sums())[ref]
         assert (sums.decisions, sums.agreed, sums.rewarded) == (8, 3, 3)
@@ -722,7 +725,7 @@ async def sums_of_a_shadow_are_of_the_rewards_that_stand_whichever_came_first(su
 
 
 async def a_shadow_is_kept_with_its_decision_and_goes_with_its_user(subject: Subject) -> None:
-    ref = refs("thompson-v1")[0]
+    ref = list_refs("thompson-v1")[0]
     made = Shadow(ref, 1, exploring=True, agrees=False, propensity=0.75, weight=0.5, probabilities=P)
     decision, other = await subject.decide("anna"), await subject.decide("berta")
     for each in (decision, other):
@@ -745,5 +748,5 @@ async def a_shadow_is_kept_with_its_decision_and_goes_with_its_user(subject: Sub
 P = np.array([0.25, 0.75])
 
 
-def refs(*names: str) -> list[PolicyRef]:
+def list_refs(*names: str) -> list[PolicyRef]:
     return [to_policy_ref(CATALOGUE.policies[name]) for name in names]

@@ -43,13 +43,13 @@ VERDICT = {"version": 1, "model": "m-1", "scored": True, "label": "pos_praise", 
 _IDS = DecisionIds()
 
 
-def shipped() -> Catalogue:
+def load_shipped() -> Catalogue:
     """The catalogue that ships with the package, read anew."""
     definitions = resources.files("bandstand").joinpath("defaults.toml").read_text(encoding="utf-8")
     return Catalogue.parse(tomllib.loads(definitions))
 
 
-CATALOGUE = shipped()
+CATALOGUE = load_shipped()
 
 
 class Clock:
@@ -91,9 +91,9 @@ class Subject:
     async def decide(self, user_id: str, policy: str = "linucb-v2", **values: Any) -> Decision:
         """Score as the service does: warm the user, then number and hand over without a pause."""
         await self.store.load_profile(user_id)
-        return await self.store.decide(self.decision(user_id, policy, **values))
+        return await self.store.decide(self.build_decision(user_id, policy, **values))
 
-    def decision(
+    def build_decision(
         self,
         user_id: str,
         policy: str = "linucb-v2",
@@ -149,13 +149,13 @@ class Subject:
             value=value,
             client="tests",
             ts=self.clock(),
-            body_hash=digest(f"{body}{value}"),
+            body_hash=hash_body(f"{body}{value}"),
             x=None,
             decision_id=decision.decision_id,
             idempotency=key,
         )
 
-    async def teach(self, user_id: str, value: float = 1.0, **values: Any) -> AcceptedReward:
+    async def reward_legacy(self, user_id: str, value: float = 1.0, **values: Any) -> AcceptedReward:
         """Reward a user in the legacy form."""
         return await self.store.reward(self.legacy(user_id, value, **values))
 
@@ -178,7 +178,7 @@ class Subject:
             value=value,
             client="tests",
             ts=self.clock(),
-            body_hash=digest(f"{tip_id}{value}"),
+            body_hash=hash_body(f"{tip_id}{value}"),
             x=chosen.schema.encode(context, [features])[0].copy(),
             features=json.dumps({"context": context, "features": features}).encode(),
             idempotency=key,
@@ -216,7 +216,7 @@ class Subject:
             policy=decision.policy,
             tip_id=decision.tip_id,
             taxonomy="followup-v1",
-            body_hash=digest(body),
+            body_hash=hash_body(body),
             client="tests",
             ts=self.clock(),
             decision_id=decision.decision_id,
@@ -228,7 +228,9 @@ class Subject:
         """Take a turn for a new decision."""
         return (await self.store.accept(self.turn(await self.decide(user_id), **values))).judgement
 
-    async def conclude(self, judgement: JudgedTurn, teach: float | None = 0.8, cause: str = "judge") -> TurnOutcome:
+    async def build_conclusion(
+        self, judgement: JudgedTurn, teach: float | None = 0.8, cause: str = "judge"
+    ) -> TurnOutcome:
         """Make something of a judgement as it stands."""
         standing = await self.store.get_judgement(judgement.judgement_id)
         conclusion = Conclusion(
@@ -250,7 +252,7 @@ class Subject:
         return profile.policies.get(key) or PolicyState()
 
 
-def embedded(state_dir: Path, options: StoreOptions = QUICK) -> MakeStore:
+def make_embedded(state_dir: Path, options: StoreOptions = QUICK) -> MakeStore:
     """Make stores of the class that serves, over one directory."""
     return lambda clock: EmbeddedStore(state_dir, CATALOGUE, options=options, clock=clock)
 
@@ -275,7 +277,7 @@ def random_features(random: Random) -> dict[str, object]:
     }
 
 
-def digest(body: str) -> bytes:
+def hash_body(body: str) -> bytes:
     return hashlib.blake2b(body.encode(), digest_size=16).digest()
 
 
@@ -295,11 +297,11 @@ def assert_same(live: Profile, other: Profile) -> None:
             assert (twin.ridge.weight, twin.ridge.count) == (state.ridge.weight, state.ridge.count)
 
 
-async def rebuilt(state_dir: Path, user_id: str) -> Profile:
+async def rebuild_profile(state_dir: Path, user_id: str) -> Profile:
     """The user's state from a closed directory's ledger alone."""
     for path in documents_in(state_dir):
         path.unlink()
-    async with Subject(embedded(state_dir)) as subject:
+    async with Subject(make_embedded(state_dir)) as subject:
         return await subject.store.load_profile(user_id)
 
 
@@ -316,7 +318,7 @@ class Gate:
 
 
 @contextmanager
-def held(monkeypatch: pytest.MonkeyPatch, owner: object, function: str) -> Iterator[Gate]:
+def hold_calls(monkeypatch: pytest.MonkeyPatch, owner: object, function: str) -> Iterator[Gate]:
     """Hold up every call of a function of a class or module until the end of the block."""
     gate = Gate()
     original = getattr(owner, function)
@@ -333,7 +335,7 @@ def held(monkeypatch: pytest.MonkeyPatch, owner: object, function: str) -> Itera
             gate.opened.set()
 
 
-async def settled(condition: Callable[[], bool]) -> None:
+async def wait_until_settled(condition: Callable[[], bool]) -> None:
     """Wait for what a store does in the background."""
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 (upkeep has no event to await)
@@ -350,7 +352,7 @@ def ledger_of(state_dir: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def killed(state_dir: Path, copy: Path) -> Path:
+def copy_as_killed(state_dir: Path, copy: Path) -> Path:
     """What ``kill -9`` now would leave of an open state directory, as a copy."""
     return Path(shutil.copytree(state_dir, copy, dirs_exist_ok=True))
 

@@ -39,7 +39,7 @@ SHOP: dict[str, Any] = {
 """A deployment's own schema and policy: d = 3."""
 
 
-def shop(*more: dict[str, Any], **changes: Any) -> dict[str, Any]:
+def build_shop(*more: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """``SHOP`` with further features, or with entries of its schema replaced."""
     changed = copy.deepcopy(SHOP)
     changed["schemas"]["shop"]["features"] += more
@@ -104,7 +104,7 @@ class Served:
         value = self.random.uniform(-1.0, 1.0) if value is None else value
         await reward(self.deployment, {"decision_id": decision_id, "reward": value}, client="tests")
 
-    async def teach(self, user_id: str, policy: str | None = None, **features: Any) -> None:
+    async def reward_legacy(self, user_id: str, policy: str | None = None, **features: Any) -> None:
         """Reward in the legacy form."""
         request = {
             "user_id": user_id,
@@ -116,7 +116,7 @@ class Served:
         self.clock.now += 1.0
         await reward(self.deployment, request, client="tests", policy=policy)
 
-    async def live(self, user_id: str, rounds: int = 6, policies: tuple[str, ...] = POLICIES) -> None:
+    async def live_history(self, user_id: str, rounds: int = 6, policies: tuple[str, ...] = POLICIES) -> None:
         """A user's life: decisions of every policy, most of them rewarded, and some rewards in the legacy form."""
         for turn in range(rounds):
             policy = policies[turn % len(policies)]
@@ -124,22 +124,22 @@ class Served:
             if turn % 4 != 3:
                 await self.reward(decision_id)
             if turn % 5 == 2:
-                await self.teach(user_id, policy)
+                await self.reward_legacy(user_id, policy)
 
     async def profile(self, user_id: str) -> Profile:
         """The live state, as a copy."""
         return (await self.store.load_profile(user_id)).copy()
 
 
-async def populate(state_dir: Path, *user_ids: str, catalogue: Catalogue | None = None) -> dict[str, Profile]:
+async def serve_users(state_dir: Path, *user_ids: str, catalogue: Catalogue | None = None) -> dict[str, Profile]:
     """Serve users and stop in good order; returns their live states."""
     async with Served(state_dir, catalogue) as served:
         for user_id in user_ids:
-            await served.live(user_id)
+            await served.live_history(user_id)
         return {user_id: await served.profile(user_id) for user_id in user_ids}
 
 
-def trim(state_dir: Path, before: float, catalogue: Catalogue | None = None) -> float:
+def trim_directory(state_dir: Path, before: float, catalogue: Catalogue | None = None) -> float:
     """Apply retention to a closed directory, as a store does; returns the time that it cut at."""
     cutoff = first_seq_at(before)
     with open_owned(state_dir, catalogue or catalogue_of()) as state:
@@ -152,19 +152,19 @@ def trim(state_dir: Path, before: float, catalogue: Catalogue | None = None) -> 
     return to_time(cutoff)
 
 
-def states(state_dir: Path, catalogue: Catalogue | None = None) -> dict[str, Profile]:
+def load_states(state_dir: Path, catalogue: Catalogue | None = None) -> dict[str, Profile]:
     """Every user's state by the ledger alone."""
     with open_read_only(state_dir, catalogue or catalogue_of()) as state:
         return {user_id: state.rebuild_profile(uid, user_id) for uid, user_id in state.iter_users()}
 
 
-def documents(state_dir: Path) -> dict[str, dict[str, Any]]:
+def load_documents(state_dir: Path) -> dict[str, dict[str, Any]]:
     """Every document by its user's id."""
     read = (json.loads(path.read_bytes()) for path in (state_dir / "users").rglob("*.json"))
     return {document["user_id"]: document for document in read}
 
 
-def learned(profile: Profile) -> dict[str, Any]:
+def extract_learned(profile: Profile) -> dict[str, Any]:
     """What a profile holds beyond its place in a ledger, to the last bit."""
     policies: dict[str, Any] = profile.to_json()["policies"]
     return policies

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bandstand.store.embedded.state_directory import StoreOptions
 from bandstand.store.tables.undo import Selection
-from tests.store.given import Subject, embedded
+from tests.store.given import Subject, make_embedded
 
 USERS = 8
 BATCH = 40
@@ -21,22 +21,22 @@ OPTIONS = StoreOptions(checkpoint_seconds=0.02, max_warm_users=4)
 
 async def main(state_dir: Path, seed: int) -> None:
     """Go on until killed."""
-    async with Subject(embedded(state_dir, OPTIONS), seed) as subject:
+    async with Subject(make_embedded(state_dir, OPTIONS), seed) as subject:
         number = 0
         while True:
             number += 1
             batch = f"batch-{seed}-{number}"
             rewards = [replace(subject.legacy(f"user-{each % USERS}", 0.5), client=batch) for each in range(BATCH)]
-            kept = [subject.teach(f"user-{each}", -0.25) for each in range(USERS)]
+            kept = [subject.reward_legacy(f"user-{each}", -0.25) for each in range(USERS)]
             await asyncio.gather(*map(subject.store.reward, rewards), *kept)
-            say("begin", batch)
+            write_at_once("begin", batch)
             selection = Selection(client=batch)
             found = await subject.store.select_rewards(selection)
             await subject.store.revoke(found.revocable, cause="undo", client="tests", selection=selection)
-            say("end", batch)
+            write_at_once("end", batch)
 
 
-def say(what: str, batch: str) -> None:
+def write_at_once(what: str, batch: str) -> None:
     """Say so in one system call, which no kill can tear."""
     os.write(sys.stdout.fileno(), f"{what} {batch}\n".encode())
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bandstand.store.embedded.state_directory import StoreOptions
 from bandstand.store.tables.policies import to_policy_ref
-from tests.store.given import CATALOGUE, Subject, embedded
+from tests.store.given import CATALOGUE, Subject, make_embedded
 
 USERS = 5
 SHADOW = "linucb-v1"
@@ -27,21 +27,21 @@ async def stream(subject: Subject, name: str) -> None:
         user_id = f"user-{number % USERS}"
         if number % 3:
             decision = await subject.decide(user_id)
-            acknowledge("decision", decision.decision_id)
+            write_acknowledgement("decision", decision.decision_id)
             await subject.reward(decision, 0.5, key=("stream", key))
         else:
-            await subject.teach(user_id, 0.5, key=("stream", key))
-        acknowledge("reward", key)
+            await subject.reward_legacy(user_id, 0.5, key=("stream", key))
+        write_acknowledgement("reward", key)
 
 
-def acknowledge(kind: str, name: str) -> None:
+def write_acknowledgement(kind: str, name: str) -> None:
     """Say so in one system call, which no kill can tear."""
     os.write(sys.stdout.fileno(), f"{kind} {name}\n".encode())
 
 
 async def main(state_dir: Path, concurrency: int, seed: int) -> None:
     """Stream until killed."""
-    async with Subject(embedded(state_dir, OPTIONS), seed) as subject:
+    async with Subject(make_embedded(state_dir, OPTIONS), seed) as subject:
         await subject.store.set_shadows([to_policy_ref(CATALOGUE.policies[SHADOW])])
         await asyncio.gather(*(stream(subject, f"{seed}-{client}") for client in range(concurrency)))
 

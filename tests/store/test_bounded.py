@@ -17,7 +17,7 @@ from bandstand.store.sqlite import reader
 from bandstand.store.sqlite.schema import connect
 from bandstand.store.tables import judgements
 from bandstand.store.tables.console_queries import ConsoleQueries
-from tests.store.given import CATALOGUE, DAY, NOON, QUICK, Subject, embedded, ledger_of
+from tests.store.given import CATALOGUE, DAY, NOON, QUICK, Subject, ledger_of, make_embedded
 
 MONTHS, YEARS = 120, 1_200
 A_PAGE = 50
@@ -46,9 +46,9 @@ QUESTIONS: dict[str, Question] = {
 }
 
 
-async def lived(state_dir: Path, days: int) -> None:
+async def live_days(state_dir: Path, days: int) -> None:
     """Leave a ledger of so many days, in each of which a new user and the first one decide, are rewarded and speak."""
-    async with Subject(embedded(state_dir)):
+    async with Subject(make_embedded(state_dir)):
         pass
     with ledger_of(state_dir) as ledger:
         ledger.execute("BEGIN")
@@ -95,11 +95,11 @@ def ledgers(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """State directories by the days that they lived."""
     made = {days: tmp_path_factory.mktemp(f"days-{days}") for days in (MONTHS, YEARS)}
     for days, state_dir in made.items():
-        asyncio.run(lived(state_dir, days))
+        asyncio.run(live_days(state_dir, days))
     return made
 
 
-async def work(monkeypatch: pytest.MonkeyPatch, state_dir: Path, question: Question, days: int) -> int:
+async def count_steps(monkeypatch: pytest.MonkeyPatch, state_dir: Path, question: Question, days: int) -> int:
     """Steps that a question takes."""
     steps = 0
 
@@ -107,12 +107,12 @@ async def work(monkeypatch: pytest.MonkeyPatch, state_dir: Path, question: Quest
         nonlocal steps
         steps += 1
 
-    def counted(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    def connect_counted(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection = connect(path, read_only=read_only)
         connection.set_progress_handler(step, 1)
         return connection
 
-    monkeypatch.setattr(reader, "connect", counted)
+    monkeypatch.setattr(reader, "connect", connect_counted)
     sight = ConsoleQueries(state_dir)
     async with Subject(lambda clock: EmbeddedStore(state_dir, CATALOGUE, options=QUICK, clock=clock)) as subject:
         assert isinstance(subject.store, EmbeddedStore)
@@ -127,8 +127,8 @@ async def work(monkeypatch: pytest.MonkeyPatch, state_dir: Path, question: Quest
 async def test_a_question_is_no_more_work_after_years(
     ledgers: dict[int, Path], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    after_months = await work(monkeypatch, ledgers[MONTHS], QUESTIONS[name], MONTHS)
-    after_years = await work(monkeypatch, ledgers[YEARS], QUESTIONS[name], YEARS)
+    after_months = await count_steps(monkeypatch, ledgers[MONTHS], QUESTIONS[name], MONTHS)
+    after_years = await count_steps(monkeypatch, ledgers[YEARS], QUESTIONS[name], YEARS)
     assert 10 < after_years < 1.1 * after_months + 100
 
 
@@ -136,5 +136,5 @@ async def test_more_work_would_be_seen(ledgers: dict[int, Path], monkeypatch: py
     def every_user(store: EmbeddedStore, *_: object) -> Awaitable[Any]:
         return store.list_users("user-", 0, 10_000)
 
-    after_months = await work(monkeypatch, ledgers[MONTHS], every_user, MONTHS)
-    assert await work(monkeypatch, ledgers[YEARS], every_user, YEARS) > 9 * after_months
+    after_months = await count_steps(monkeypatch, ledgers[MONTHS], every_user, MONTHS)
+    assert await count_steps(monkeypatch, ledgers[YEARS], every_user, YEARS) > 9 * after_months

@@ -8,7 +8,7 @@ import pytest
 from bandstand.testing.memory_store import MemoryStore
 from tests.store import checks, turn_checks
 from tests.store.checks import Law, check_store, find_laws
-from tests.store.given import CATALOGUE, QUICK, Clock, MakeStore, embedded
+from tests.store.given import CATALOGUE, QUICK, Clock, MakeStore, make_embedded
 
 
 def memory(_: Path) -> MakeStore:
@@ -23,7 +23,7 @@ def memory(_: Path) -> MakeStore:
 
 
 def on_disk(directory: Path) -> MakeStore:
-    return embedded(directory / "state", QUICK)
+    return make_embedded(directory / "state", QUICK)
 
 
 @pytest.mark.parametrize("make_store", [memory, on_disk])

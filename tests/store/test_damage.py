@@ -15,7 +15,16 @@ from bandstand.errors import ConfigurationError
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.documents import DocumentError, Documents, parse
 from bandstand.store.tables.policies import to_policy_ref
-from tests.store.given import CATALOGUE, QUICK, Subject, assert_same, documents_in, embedded, killed, ledger_of
+from tests.store.given import (
+    CATALOGUE,
+    QUICK,
+    Subject,
+    assert_same,
+    copy_as_killed,
+    documents_in,
+    ledger_of,
+    make_embedded,
+)
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",
@@ -44,7 +53,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-async def taught(subject: Subject, user_id: str) -> Profile:
+async def teach_and_close(subject: Subject, user_id: str) -> Profile:
     """A user with three decisions and two rewards, checkpointed; closes the store."""
     for _ in range(2):
         await subject.reward(await subject.decide(user_id), 0.5)
@@ -59,9 +68,9 @@ async def taught(subject: Subject, user_id: str) -> Profile:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_damaged_document_is_set_aside_and_made_again(tmp_path: Path, damage: str) -> None:
-    subject = Subject(embedded(tmp_path))
+    subject = Subject(make_embedded(tmp_path))
     await subject.store.open()
-    live = await taught(subject, "anna")
+    live = await teach_and_close(subject, "anna")
     (path,) = documents_in(tmp_path)
     intact = path.read_bytes()
     damaged = DAMAGES[damage](intact)
@@ -81,9 +90,9 @@ async def test_a_damaged_document_is_set_aside_and_made_again(tmp_path: Path, da
 
 
 async def test_every_single_damaged_byte_is_noticed(tmp_path: Path) -> None:
-    subject = Subject(embedded(tmp_path))
+    subject = Subject(make_embedded(tmp_path))
     await subject.store.open()
-    live = await taught(subject, "anna")
+    live = await teach_and_close(subject, "anna")
     (path,) = documents_in(tmp_path)
     intact = path.read_bytes()
     random = Random(0)
@@ -104,9 +113,9 @@ async def test_every_single_damaged_byte_is_noticed(tmp_path: Path) -> None:
 
 
 async def test_several_damages_are_all_kept(tmp_path: Path) -> None:
-    subject = Subject(embedded(tmp_path))
+    subject = Subject(make_embedded(tmp_path))
     await subject.store.open()
-    live = await taught(subject, "anna")
+    live = await teach_and_close(subject, "anna")
     (path,) = documents_in(tmp_path)
     for number in range(3):
         path.write_bytes(b"damage %d" % number)
@@ -118,11 +127,11 @@ async def test_several_damages_are_all_kept(tmp_path: Path) -> None:
 
 
 async def test_another_users_document_is_not_believed(tmp_path: Path) -> None:
-    subject = Subject(embedded(tmp_path))
+    subject = Subject(make_embedded(tmp_path))
     await subject.store.open()
-    anna = await taught(subject, "anna")
+    anna = await teach_and_close(subject, "anna")
     await subject.store.open()
-    await subject.teach("berta")
+    await subject.reward_legacy("berta")
     await subject.store.close()
     documents = Documents(tmp_path)
     shutil.copy(documents.path("anna"), documents.path("berta"))
@@ -135,21 +144,21 @@ async def test_another_users_document_is_not_believed(tmp_path: Path) -> None:
 
 
 async def test_a_document_of_nobody_is_not_believed(tmp_path: Path) -> None:
-    subject = Subject(embedded(tmp_path / "one"))
+    subject = Subject(make_embedded(tmp_path / "one"))
     await subject.store.open()
-    await taught(subject, "anna")
+    await teach_and_close(subject, "anna")
     shutil.copytree(tmp_path / "one" / "users", tmp_path / "other" / "users")
 
-    async with Subject(embedded(tmp_path / "other")) as stranger:
+    async with Subject(make_embedded(tmp_path / "other")) as stranger:
         assert (await stranger.store.load_profile("anna")).policies == {}
         assert stranger.store.status().quarantined == 1
 
 
 async def test_sums_of_another_schema_s_shape_are_not_believed(tmp_path: Path) -> None:
     """Nothing could be scored or taught with them: the user would fail at every request."""
-    subject = Subject(embedded(tmp_path))
+    subject = Subject(make_embedded(tmp_path))
     await subject.store.open()
-    live = await taught(subject, "anna")
+    live = await teach_and_close(subject, "anna")
     x = subject.legacy("anna", policy="egreedy-v1").x
     assert x is not None
     documents, key = Documents(tmp_path), to_policy_ref(CATALOGUE.policies["linucb-v2"]).key
@@ -167,9 +176,9 @@ async def test_sums_of_another_schema_s_shape_are_not_believed(tmp_path: Path) -
 
 
 async def test_a_document_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:
-    subject = Subject(embedded(tmp_path))
+    subject = Subject(make_embedded(tmp_path))
     await subject.store.open()
-    live = await taught(subject, "anna")
+    live = await teach_and_close(subject, "anna")
     (path,) = documents_in(tmp_path)
     path.unlink()
     path.mkdir()
@@ -184,27 +193,27 @@ async def test_a_document_that_cannot_be_read_is_made_again(tmp_path: Path) -> N
 @pytest.mark.parametrize("meanwhile", [False, True], ids=["at once", "after new events"])
 async def test_a_document_newer_than_its_ledger_is_not_believed(tmp_path: Path, *, meanwhile: bool) -> None:
     state_dir, lost = tmp_path / "state", tmp_path / "lost"
-    subject = Subject(embedded(state_dir))
+    subject = Subject(make_embedded(state_dir))
     await subject.store.open()
     await subject.reward(await subject.decide("anna"), 0.5)
     await subject.store.close()
     shutil.copy(state_dir / "ledger.db", tmp_path / "early.db")
     await subject.reopen()
-    await subject.teach("anna", 0.5)
+    await subject.reward_legacy("anna", 0.5)
     await subject.store.close()
     shutil.copytree(state_dir, lost)
     shutil.copy(tmp_path / "early.db", lost / "ledger.db")
 
-    survivor = Subject(embedded(lost))
+    survivor = Subject(make_embedded(lost))
     survivor.clock.now += 60
     async with survivor:
         if meanwhile:
             for _ in range(5):
-                await survivor.teach("berta", 0.5)
+                await survivor.reward_legacy("berta", 0.5)
         state = await survivor.state("anna")
         assert (state.pulls, state.reward_count, state.cumulative_reward) == (1, 1, 0.5)
         assert survivor.store.status().quarantined == 1
-        await survivor.teach("anna", 0.25)
+        await survivor.reward_legacy("anna", 0.25)
         await survivor.reopen()
         assert (await survivor.state("anna")).reward_count == 2
         assert survivor.store.status().quarantined == 0
@@ -213,10 +222,10 @@ async def test_a_document_newer_than_its_ledger_is_not_believed(tmp_path: Path, 
 @pytest.mark.parametrize("checkpointed", [False, True], ids=["without documents", "with documents"])
 async def test_a_truncated_write_ahead_log_keeps_a_prefix(tmp_path: Path, *, checkpointed: bool) -> None:
     users = ["anna", "berta", "carla"]
-    subject = Subject(embedded(tmp_path / "state"))
+    subject = Subject(make_embedded(tmp_path / "state"))
     await subject.store.open()
-    rewards = [(await subject.teach(users[number % 3], 0.5)).reward for number in range(60)]
-    crashed = killed(tmp_path / "state", tmp_path / "crashed")
+    rewards = [(await subject.reward_legacy(users[number % 3], 0.5)).reward for number in range(60)]
+    crashed = copy_as_killed(tmp_path / "state", tmp_path / "crashed")
     await subject.store.close()
     if checkpointed:
         shutil.copytree(tmp_path / "state" / "users", crashed / "users")
@@ -229,13 +238,13 @@ async def test_a_truncated_write_ahead_log_keeps_a_prefix(tmp_path: Path, *, che
         state_dir = tmp_path / f"cut-{offset}"
         shutil.copytree(crashed, state_dir)
         (state_dir / "ledger.db-wal").write_bytes(wal[:offset])
-        async with Subject(embedded(state_dir)) as survivor:
+        async with Subject(make_embedded(state_dir)) as survivor:
             with ledger_of(state_dir) as ledger:
                 kept = [seq for (seq,) in ledger.execute("SELECT seq FROM rewards ORDER BY seq")]
             assert kept == [reward.seq for reward in rewards[: len(kept)]]
             counts = [(await survivor.state(user)).reward_count for user in users]
             assert counts == [len(kept[first::3]) for first in range(3)]
-            assert (await survivor.teach("anna")).match == "new"
+            assert (await survivor.reward_legacy("anna")).match == "new"
         survived.append(len(kept))
         shutil.rmtree(state_dir)
     assert survived == sorted(survived)
@@ -244,12 +253,12 @@ async def test_a_truncated_write_ahead_log_keeps_a_prefix(tmp_path: Path, *, che
 
 
 async def test_a_crash_keeps_every_acknowledged_event(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path / "state")) as subject:
+    async with Subject(make_embedded(tmp_path / "state")) as subject:
         for round_ in range(5):
             for _ in range(10):
-                await asyncio.gather(*(subject.teach("anna", 0.5) for _ in range(5)))
-            crashed = killed(tmp_path / "state", tmp_path / f"crashed-{round_}")
-            async with Subject(embedded(crashed)) as survivor:
+                await asyncio.gather(*(subject.reward_legacy("anna", 0.5) for _ in range(5)))
+            crashed = copy_as_killed(tmp_path / "state", tmp_path / f"crashed-{round_}")
+            async with Subject(make_embedded(crashed)) as survivor:
                 assert (await survivor.state("anna")).reward_count == (round_ + 1) * 50
 
 

@@ -16,7 +16,7 @@ from bandstand.store.embedded import state_directory
 from bandstand.store.embedded.state_directory import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.sqlite.schema import connect
-from tests.store.given import DAY, QUICK, Subject, assert_same, embedded, ledger_of
+from tests.store.given import DAY, QUICK, Subject, assert_same, ledger_of, make_embedded
 
 
 class Connection:
@@ -77,13 +77,13 @@ async def until_full(event: Callable[[], Awaitable[object]]) -> int:
 
 
 async def test_new_events_are_refused_and_old_ones_stay(tmp_path: Path, disk: Disk) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         decision = await subject.decide("anna")
-        await subject.teach("anna", 0.5)
+        await subject.reward_legacy("anna", 0.5)
         disk.fill()
         for event in (
             lambda: subject.reward(decision),
-            lambda: subject.teach("anna"),
+            lambda: subject.reward_legacy("anna"),
             lambda: subject.decide("anna"),
             lambda: subject.decide("stranger"),
         ):
@@ -99,7 +99,7 @@ async def test_new_events_are_refused_and_old_ones_stay(tmp_path: Path, disk: Di
 
 
 async def test_it_recovers_by_itself_and_the_refused_left_no_trace(tmp_path: Path, disk: Disk) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         decision = await subject.decide("anna")
         disk.fill()
         assert await until_full(lambda: subject.decide("berta", own_id="hers")) == 0
@@ -116,11 +116,11 @@ async def test_it_recovers_by_itself_and_the_refused_left_no_trace(tmp_path: Pat
 
 
 async def test_all_who_wait_for_a_refused_event_hear_of_it(tmp_path: Path, disk: Disk) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         decision = await subject.decide("anna")
         disk.fill()
         attempts: list[Awaitable[object]] = [subject.reward(decision, 0.5) for _ in range(5)]
-        attempts += [subject.teach("anna", key=("route", "key")) for _ in range(5)]
+        attempts += [subject.reward_legacy("anna", key=("route", "key")) for _ in range(5)]
         attempts += [subject.decide("anna", own_id="mine") for _ in range(5)]
         outcomes = await asyncio.gather(*attempts, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {StorageFullError}
@@ -129,9 +129,9 @@ async def test_all_who_wait_for_a_refused_event_hear_of_it(tmp_path: Path, disk:
 
 
 async def test_a_refused_reset_forgets_nothing_and_holds_back_no_reward(tmp_path: Path, disk: Disk) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         decision = await subject.decide("anna")
-        await subject.teach("anna", 0.5)
+        await subject.reward_legacy("anna", 0.5)
         disk.fill()
         resets = [subject.store.reset("anna", "tests") for _ in range(3)]
         outcomes = await asyncio.gather(*resets, return_exceptions=True)
@@ -145,7 +145,7 @@ async def test_a_refused_reset_forgets_nothing_and_holds_back_no_reward(tmp_path
 
 @pytest.mark.parametrize("room", range(10))
 async def test_a_refused_erasure_takes_nothing_and_can_be_asked_again(tmp_path: Path, disk: Disk, room: int) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         decision = await subject.decide("anna", own_id="mine")
         await subject.reward(decision, 0.5, key=("route", "key"))
         live = (await subject.store.load_profile("anna")).copy()
@@ -163,7 +163,7 @@ async def test_a_refused_erasure_takes_nothing_and_can_be_asked_again(tmp_path: 
 
 @pytest.mark.parametrize("room", range(10))
 async def test_a_refused_trim_takes_nothing_and_is_done_later(tmp_path: Path, disk: Disk, room: int) -> None:
-    async with Subject(embedded(tmp_path, StoreOptions(sync=False, retention_days=5))) as subject:
+    async with Subject(make_embedded(tmp_path, StoreOptions(sync=False, retention_days=5))) as subject:
         for _ in range(5):
             await subject.reward(await subject.decide("anna"), 0.5)
         live = (await subject.store.load_profile("anna")).copy()
@@ -186,13 +186,13 @@ async def test_a_refused_trim_takes_nothing_and_is_done_later(tmp_path: Path, di
 
 
 async def test_sqlite_itself_runs_out_of_pages_and_recovers(tmp_path: Path, disk: Disk) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
-        await subject.teach("anna", 0.5)
+    async with Subject(make_embedded(tmp_path)) as subject:
+        await subject.reward_legacy("anna", 0.5)
         writer = disk.writers[-1]
         pages = writer.execute("PRAGMA page_count").fetchone()[0]
         writer.execute(f"PRAGMA max_page_count = {pages}")
         decided = await until_full(lambda: subject.decide("anna"))
-        taught = 1 + await until_full(lambda: subject.teach("anna", 0.5))
+        taught = 1 + await until_full(lambda: subject.reward_legacy("anna", 0.5))
         decided += await until_full(lambda: subject.decide("anna"))
         state = await subject.state("anna")
         assert (state.pulls, state.reward_count) == (decided, taught)
@@ -217,7 +217,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(place)], check=True)  # noqa: S607 (the same)
 
 
-def stuff(ballast: Path) -> None:
+def fill_disk(ballast: Path) -> None:
     """Take all the room there is."""
     with ballast.open("wb", buffering=0) as file:
         written = True
@@ -232,11 +232,11 @@ def stuff(ballast: Path) -> None:
 async def test_a_small_disk_runs_full_and_recovers(small_disk: Path) -> None:
     reserve = small_disk / "reserve"
     reserve.write_bytes(bytes(1_000_000))
-    async with Subject(embedded(small_disk / "state", QUICK)) as subject:
+    async with Subject(make_embedded(small_disk / "state", QUICK)) as subject:
         acknowledged = 0
         refusals: set[type[BandstandError]] = set()
         while not refusals:
-            events = [subject.teach("anna", 0.5) for _ in range(20)]
+            events = [subject.reward_legacy("anna", 0.5) for _ in range(20)]
             for outcome in await asyncio.gather(*events, return_exceptions=True):
                 if isinstance(outcome, BandstandError):
                     refusals.add(type(outcome))
@@ -245,13 +245,13 @@ async def test_a_small_disk_runs_full_and_recovers(small_disk: Path) -> None:
         assert refusals == {StorageFullError}
         assert (await subject.state("anna")).reward_count == acknowledged > 100
 
-        stuff(small_disk / "ballast")
+        fill_disk(small_disk / "ballast")
         await subject.reopen()
-        acknowledged += await until_full(lambda: subject.teach("anna", 0.5))
+        acknowledged += await until_full(lambda: subject.reward_legacy("anna", 0.5))
         assert (await subject.state("anna")).reward_count == acknowledged, "it starts on a full disk and reads on"
 
         reserve.unlink()
-        await subject.teach("anna", 0.5)
+        await subject.reward_legacy("anna", 0.5)
         await subject.store.close()
         with ledger_of(small_disk / "state") as ledger:
             assert ledger.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -262,6 +262,6 @@ async def test_a_small_disk_runs_full_and_recovers(small_disk: Path) -> None:
 
 async def test_a_new_directory_on_a_full_disk_is_refused_in_words(small_disk: Path) -> None:
     (small_disk / "state").mkdir()
-    stuff(small_disk / "ballast")
+    fill_disk(small_disk / "ballast")
     with pytest.raises(ConfigurationError, match=r"make room|No space left"):
-        await Subject(embedded(small_disk / "state")).store.open()
+        await Subject(make_embedded(small_disk / "state")).store.open()

@@ -12,7 +12,7 @@ import pytest
 from bandstand.bandit.profile import Profile
 from bandstand.store.embedded.state_directory import StoreOptions
 from tests.store import revoking
-from tests.store.given import Subject, assert_same, documents_in, embedded, ledger_of
+from tests.store.given import Subject, assert_same, documents_in, ledger_of, make_embedded
 from tests.store.stream import SHADOW, USERS
 
 pytestmark = pytest.mark.slow
@@ -66,7 +66,7 @@ async def test_every_acknowledged_reward_survives_a_kill_and_none_counts_twice(
         assert acknowledged <= keys.keys(), "every acknowledged reward is there"
         assert set(keys.values()) == set(seqs.values()) == {1}, "and none twice"
         assert len(acknowledged) <= count <= len(acknowledged) + concurrency * (trial + 1)
-        async with Subject(embedded(tmp_path, READING)) as subject:
+        async with Subject(make_embedded(tmp_path, READING)) as subject:
             for decision_id in decisions:
                 assert await subject.store.find_decision(decision_id) is not None
             live = {f"user-{n}": await subject.store.load_profile(f"user-{n}") for n in range(USERS)}
@@ -76,11 +76,11 @@ async def test_every_acknowledged_reward_survives_a_kill_and_none_counts_twice(
                 assert (await subject.state(user_id, SHADOW)).reward_count == applied.get(user_id, 0)
             assert subject.store.status().quarantined == 0
             for key in random.sample(rewards, min(len(rewards), 10)):
-                again = await subject.teach("user-0", 0.5, key=("stream", key))
+                again = await subject.reward_legacy("user-0", 0.5, key=("stream", key))
                 assert again.match == "key", "a retry gets the first answer"
     for path in documents_in(tmp_path):
         path.unlink()
-    async with Subject(embedded(tmp_path, READING)) as subject:
+    async with Subject(make_embedded(tmp_path, READING)) as subject:
         for user_id, profile in live.items():
             assert_same(profile, await subject.store.load_profile(user_id))
 
@@ -99,11 +99,11 @@ async def test_a_kill_in_the_middle_of_a_revocation_leaves_all_of_it_or_none(tmp
         assert set(gone.values()) <= {0.0, 1.0}, "all of a batch or none"
         assert ended <= {client for client, share in gone.items() if share}, "acknowledged is kept"
         assert recorded == Counter(client for client, share in gone.items() if share), "and recorded with it, once"
-    async with Subject(embedded(tmp_path, READING)) as subject:
+    async with Subject(make_embedded(tmp_path, READING)) as subject:
         live = {f"user-{n}": await subject.store.load_profile(f"user-{n}") for n in range(revoking.USERS)}
         assert subject.store.status().quarantined == 0
     for path in documents_in(tmp_path):
         path.unlink()
-    async with Subject(embedded(tmp_path, READING)) as subject:
+    async with Subject(make_embedded(tmp_path, READING)) as subject:
         for user_id, profile in live.items():
             assert_same(profile, await subject.store.load_profile(user_id))

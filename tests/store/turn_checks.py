@@ -28,7 +28,7 @@ async def a_turn_holds_its_decision_also_after_a_restart(subject: Subject) -> No
             await subject.store.accept(subject.turn(decision, body="another"))
         assert (await subject.store.accept(subject.turn(decision))).judgement.seq == accepted.judgement.seq
         await subject.reopen()
-    await subject.conclude(accepted.judgement, teach=None)
+    await subject.build_conclusion(accepted.judgement, teach=None)
     await subject.reopen()
     assert (await subject.reward(decision)).match == "new"
     with pytest.raises(AlreadyRewardedError):
@@ -92,7 +92,7 @@ async def a_turn_of_a_policy_that_did_not_decide_is_refused(subject: Subject) ->
 async def a_judgement_is_concluded_once_a_round(subject: Subject) -> None:
     taken = (await subject.store.accept(subject.turn(await subject.decide("anna")))).judgement
     stale = await subject.store.get_judgement(taken.judgement_id)
-    await subject.conclude(taken)
+    await subject.build_conclusion(taken)
     with pytest.raises(Exception, match="already has another reward"):
         await subject.store.apply_conclusion(
             stale, Conclusion(cause="judge", client="tests", verdict=VERDICT, teach=0.8)
@@ -122,7 +122,7 @@ async def influence_counts_from_when_a_turn_taught(subject: Subject) -> None:
     decision = await subject.decide("anna")
     taken = (await subject.store.accept(subject.turn(decision))).judgement
     subject.clock.now += 2 * 3600
-    await subject.conclude(taken)
+    await subject.build_conclusion(taken)
     assert await subject.store.list_update_times("anna", subject.clock.now - 3600) == [subject.clock.now]
     assert await subject.store.list_update_times("anna", subject.clock.now + 1) == []
 
@@ -131,7 +131,7 @@ async def many_overrides_leave_one_reward(subject: Subject) -> None:
     decision = await subject.decide("anna")
     taken = (await subject.store.accept(subject.turn(decision))).judgement
     for value in (0.8, -0.6, None, 0.1, -1.0):
-        await subject.conclude(taken, value, "override")
+        await subject.build_conclusion(taken, value, "override")
     for _ in range(2):
         state = await subject.state("anna")
         assert state.reward_count == 1
@@ -146,9 +146,9 @@ async def many_overrides_leave_one_reward(subject: Subject) -> None:
 
 async def what_is_kept_of_a_judgement_is_every_verdict_and_what_was_made_of_it(subject: Subject) -> None:
     taken = await subject.take_turn()
-    await subject.conclude(taken, 0.5)
+    await subject.build_conclusion(taken, 0.5)
     subject.clock.now += 60
-    await subject.conclude(taken, None, "override")
+    await subject.build_conclusion(taken, None, "override")
     for _ in range(2):
         found = await subject.store.get_judgement(taken.judgement_id)
         assert (found.state, found.reason, found.rounds, found.texts) == ("withheld", "below_tau", 2, None)
@@ -171,8 +171,8 @@ async def what_is_kept_of_a_judgement_is_every_verdict_and_what_was_made_of_it(s
 
 async def totals_stand_where_judgements_do(subject: Subject) -> None:
     taken = [await subject.take_turn() for _ in range(3)]
-    await subject.conclude(taken[0])
-    await subject.conclude(taken[1], None)
+    await subject.build_conclusion(taken[0])
+    await subject.build_conclusion(taken[1], None)
     for _ in range(2):
         assert {(each.state, each.reason, each.turns) for each in await subject.store.load_turn_totals()} == {
             ("taught", "", 1),
@@ -185,7 +185,7 @@ async def totals_stand_where_judgements_do(subject: Subject) -> None:
 async def judgements_are_paged_the_newest_first_and_listed_the_oldest_first(subject: Subject) -> None:
     taken = [await subject.take_turn(("anna", "berta")[number % 2]) for number in range(6)]
     for each in taken[::2]:
-        await subject.conclude(each, None)
+        await subject.build_conclusion(each, None)
     ids = [each.judgement_id for each in taken]
     for _ in range(2):
         found: list[str] = []
@@ -247,7 +247,7 @@ async def an_erasure_takes_turns_and_verdicts_and_frees_their_keys(subject: Subj
     first = await subject.take_turn(key=("route", "k"))
     await subject.take_turn()
     kept = await subject.take_turn("berta")
-    await subject.conclude(first)
+    await subject.build_conclusion(first)
     erasure = await subject.store.erase("anna", "tests")
     assert (erasure.turns, erasure.verdicts, erasure.rewards) == (2, 1, 1)
     for _ in range(2):
@@ -263,7 +263,7 @@ async def an_erasure_takes_turns_and_verdicts_and_frees_their_keys(subject: Subj
 async def a_turn_from_before_the_reset_is_judged_and_teaches_nothing(subject: Subject) -> None:
     taken = await subject.take_turn()
     await subject.store.reset("anna", "tests")
-    outcome = await subject.conclude(taken)
+    outcome = await subject.build_conclusion(taken)
     assert (outcome.judgement.state, outcome.judgement.reason) == ("withheld", "reset")
     for _ in range(2):
         assert (await subject.state("anna")).reward_count == 0
@@ -282,7 +282,7 @@ async def what_may_not_teach_now_is_withheld(subject: Subject) -> None:
 
 
 async def what_a_verdict_taught_is_chosen_by_its_model_and_taken_back(subject: Subject) -> None:
-    taught = (await subject.conclude(await subject.take_turn())).reward
+    taught = (await subject.build_conclusion(await subject.take_turn())).reward
     await subject.reward(await subject.decide("anna"))
     assert taught is not None
     for version, expected in (("m-1", [taught.seq]), ("m-2", [])):

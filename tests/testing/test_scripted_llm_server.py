@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedServer
-from tests.llm.given import until
+from tests.llm.given import wait_until
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "one two"}]}
 
@@ -67,7 +67,7 @@ async def test_closing_ends_conversations_under_way() -> None:
     async with httpx2.AsyncClient(trust_env=False) as http:
         async with ScriptedServer(ScriptedAnswer(delay_s=60)) as server:
             asking = asyncio.create_task(http.post(f"{server.url}/messages", json=BODY))
-            await until(lambda: bool(server.requests))
+            await wait_until(lambda: bool(server.requests))
         with pytest.raises(httpx2.TransportError):
             await asking
 

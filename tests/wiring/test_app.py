@@ -10,7 +10,7 @@ import pytest
 from bandstand.config.settings import Settings
 from bandstand.errors import ConfigurationError
 from bandstand.wiring.app import create_app
-from tests.api.given import CANARY, TWO, Service, answered, client_of, problem, serving
+from tests.api.given import CANARY, TWO, Service, client_of, read_ok, read_problem, run_service
 
 
 def threads() -> set[str]:
@@ -18,7 +18,7 @@ def threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_")}
 
 
-async def decisions(service: Service, count: int) -> list[str]:
+async def score_until(service: Service, count: int) -> list[str]:
     """Score as often as it takes: where one event may wait for the ledger, the next may come too soon."""
     decision_ids: list[str] = []
     async with asyncio.timeout(20):
@@ -27,27 +27,27 @@ async def decisions(service: Service, count: int) -> list[str]:
             if answer.status_code == 200:
                 decision_ids.append(answer.json()["decision_id"])
             else:
-                problem(answer, 503, "overloaded")
+                read_problem(answer, 503, "overloaded")
     return decision_ids
 
 
 async def test_a_service_is_started_used_and_stopped_and_nothing_is_left_running(tmp_path: Path) -> None:
     before, tasks = threads(), asyncio.all_tasks()
-    async with serving(tmp_path) as service:
+    async with run_service(tmp_path) as service:
         await service.score()
-        assert answered(await service.get("/health"))["active_policy"] == "linucb-v2"
+        assert read_ok(await service.get("/health"))["active_policy"] == "linucb-v2"
     assert threads() == before
     assert asyncio.all_tasks() == tasks
 
 
 async def test_the_settings_reach_the_parts(tmp_path: Path) -> None:
-    async with serving(
+    async with run_service(
         tmp_path, durability="full", active_policy="egreedy-v1", max_pending=1, allowed_hosts="box.lan"
     ) as service:
-        health = answered(await service.get("/health"))
+        health = read_ok(await service.get("/health"))
         assert (health["durability"], health["active_policy"]) == ("full", "egreedy-v1")
         assert (await service.client.get("/health", headers={"host": "box.lan"})).status_code == 200
-        decision_ids = await decisions(service, 30)
+        decision_ids = await score_until(service, 30)
         bodies = [{"decision_id": decision_id, "reward": 1} for decision_id in decision_ids]
         statuses = [
             answer.status_code for answer in await asyncio.gather(*(service.post("/reward", b) for b in bodies))
@@ -57,9 +57,9 @@ async def test_the_settings_reach_the_parts(tmp_path: Path) -> None:
 
 
 async def test_max_warm_users_bounds_what_is_in_memory_and_loses_nothing(tmp_path: Path) -> None:
-    async with serving(tmp_path, max_warm_users=3) as service:
+    async with run_service(tmp_path, max_warm_users=3) as service:
         for number in range(20):
-            await service.teach(f"user-{number}")
+            await service.reward_legacy(f"user-{number}")
         async with asyncio.timeout(10):
             while "bandstand_warm_users 3.0" not in (text := (await service.get("/metrics")).text):
                 assert "bandstand_warm_users" in text
@@ -85,17 +85,17 @@ def test_a_wrong_configuration_makes_no_application(tmp_path: Path, settings: di
 async def test_to_make_an_application_touches_no_state(tmp_path: Path) -> None:
     app = create_app(Settings(state_dir=tmp_path / "state"))
     async with client_of(app) as service:
-        answered(await service.get("/openapi.json"))
+        read_ok(await service.get("/openapi.json"))
     assert not (tmp_path / "state").exists()
 
 
 async def test_a_state_directory_in_use_stops_the_start_and_stays_its_owner_s(tmp_path: Path) -> None:
-    async with serving(tmp_path) as first:
+    async with run_service(tmp_path) as first:
         with pytest.raises(ConfigurationError, match="in use by another process"):
-            async with serving(tmp_path):
+            async with run_service(tmp_path):
                 pass
         await first.score()
-    async with serving(tmp_path) as next_one:
+    async with run_service(tmp_path) as next_one:
         assert (await next_one.stats())["pulls"] == 1
 
 
@@ -110,16 +110,16 @@ async def test_a_start_that_fails_half_way_closes_what_it_had_opened(
     with monkeypatch.context() as patch:
         patch.setattr("bandstand.wiring.app.BackgroundRuns.open", fail)
         with pytest.raises(ConfigurationError, match="not today"):
-            async with serving(tmp_path):
+            async with run_service(tmp_path):
                 pass
     assert threads() == before
     assert asyncio.all_tasks() == tasks
-    async with serving(tmp_path) as service:
+    async with run_service(tmp_path) as service:
         await service.score()
 
 
 async def test_a_changed_schema_under_the_same_name_stops_the_start_with_the_way_out(tmp_path: Path) -> None:
-    def configured(divisor: int) -> Path:
+    def write_config(divisor: int) -> Path:
         config = tmp_path / f"{divisor}.toml"
         config.write_text(
             '[policies.shop-v1]\nkind = "linucb"\nschema = "shop"\n[schemas.shop]\nversion = 1\n'
@@ -129,16 +129,16 @@ async def test_a_changed_schema_under_the_same_name_stops_the_start_with_the_way
         return config
 
     state = tmp_path / "state"
-    async with serving(state, bandstand_config=configured(1), active_policy="shop-v1") as service:
-        await service.teach(features={"p": 1})
+    async with run_service(state, bandstand_config=write_config(1), active_policy="shop-v1") as service:
+        await service.reward_legacy(features={"p": 1})
     with pytest.raises(ConfigurationError, match="bandstand state migrate --schema shop"):
-        async with serving(state, bandstand_config=configured(2), active_policy="shop-v1"):
+        async with run_service(state, bandstand_config=write_config(2), active_policy="shop-v1"):
             pass
 
 
 async def test_a_retry_after_a_full_queue_counts_once(tmp_path: Path) -> None:
-    async with serving(tmp_path, max_pending=1) as service:
-        waiting = set(await decisions(service, 20))
+    async with run_service(tmp_path, max_pending=1) as service:
+        waiting = set(await score_until(service, 20))
         async with asyncio.timeout(20):
             while waiting:
                 asked = sorted(waiting)
@@ -149,14 +149,14 @@ async def test_a_retry_after_a_full_queue_counts_once(tmp_path: Path) -> None:
                     if answer.status_code == 200:
                         waiting.discard(decision_id)
                     else:
-                        problem(answer, 503, "overloaded")
+                        read_problem(answer, 503, "overloaded")
                         assert answer.headers["retry-after"] == "1"
         stats = await service.stats()
         assert (stats["reward_count"], stats["cumulative_reward"]) == (20, 10.0)
 
 
 async def test_the_start_is_logged_without_a_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    async with serving(tmp_path, api_keys=f"ops:admin:{CANARY}"):
+    async with run_service(tmp_path, api_keys=f"ops:admin:{CANARY}"):
         pass
     captured = capsys.readouterr()
     assert "serving" in captured.out + captured.err

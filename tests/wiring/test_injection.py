@@ -49,7 +49,7 @@ def is_fooled(request: ScriptedRequest) -> bool:
     )
 
 
-def gullible(request: ScriptedRequest) -> ScriptedAnswer:
+def answer_gullibly(request: ScriptedRequest) -> ScriptedAnswer:
     """Obey, else judge honestly."""
     if is_fooled(request):
         return ScriptedAnswer(json.dumps(OBEYED))
@@ -57,9 +57,9 @@ def gullible(request: ScriptedRequest) -> ScriptedAnswer:
     return ScriptedAnswer(json.dumps(TRUTH if HONEST in message else OBEYED))
 
 
-def chatty(request: ScriptedRequest) -> ScriptedAnswer:
+def answer_at_length(request: ScriptedRequest) -> ScriptedAnswer:
     """A gateway that enforces no schema, and a model that quotes all it was shown before it answers."""
-    answer = json.loads(gullible(request).text)
+    answer = json.loads(answer_gullibly(request).text)
     quoted = html.unescape(request.message_texts[-1])
     return ScriptedAnswer(
         f"They wrote:\n{quoted}\nSo:\n{json.dumps(answer)}", refuse=frozenset({"response_format", "output_config"})
@@ -77,7 +77,7 @@ async def judge_attacks(settings: Settings) -> dict[str, GatedVerdict]:
     return found
 
 
-@pytest.mark.parametrize(("script", "wire"), [(gullible, "openai"), (chatty, "anthropic")])
+@pytest.mark.parametrize(("script", "wire"), [(answer_gullibly, "openai"), (answer_at_length, "anthropic")])
 async def test_no_turn_moves_its_reward(
     script: Callable[[ScriptedRequest], ScriptedAnswer], wire: Wire, tmp_path: Path
 ) -> None:
@@ -115,7 +115,7 @@ async def test_the_model_would_obey_what_is_not_fenced(attack: Attack) -> None:
             ]
         },
     )
-    assert json.loads(gullible(bare).text) == OBEYED
+    assert json.loads(answer_gullibly(bare).text) == OBEYED
 
 
 async def test_the_local_tiers_are_not_turned_round_either(tmp_path: Path) -> None:

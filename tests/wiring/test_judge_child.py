@@ -12,7 +12,7 @@ from typing import Any
 from bandstand.config.settings import Settings
 from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedRequest, ScriptedServer
 from bandstand.wiring.judge_worker import build_environment
-from tests.store.given import settled
+from tests.store.given import wait_until_settled
 
 SAID = json.dumps({"rationale": "x", "label": "neg_confusion", "confidence": 0.9})
 CALL = {"max_tokens": 100, "temperature": None, "schema": None, "tries": 3, "seconds": 60}
@@ -24,7 +24,7 @@ class Process:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
 
-    def tell(self, **line: Any) -> None:
+    def send_line(self, **line: Any) -> None:
         self.tell_at_once([line])
 
     def tell_at_once(self, lines: list[dict[str, Any]]) -> None:
@@ -34,9 +34,9 @@ class Process:
 
     def call(self, number: int, message: str, **changed: Any) -> None:
         messages = [{"role": "user", "content": message}]
-        self.tell(id=number, call={**CALL, "messages": messages, **changed})
+        self.send_line(id=number, call={**CALL, "messages": messages, **changed})
 
-    async def says(self) -> dict[str, Any]:
+    async def read_line(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         line = await asyncio.wait_for(self.process.stdout.readline(), 60)
         answer: dict[str, Any] = json.loads(line)
@@ -44,7 +44,7 @@ class Process:
 
 
 @asynccontextmanager
-async def working(
+async def run_child(
     state_dir: Path, script: ScriptedAnswer | Callable[[ScriptedRequest], ScriptedAnswer]
 ) -> AsyncIterator[tuple[Process, ScriptedServer]]:
     async with ScriptedServer(script) as server:
@@ -58,7 +58,7 @@ async def working(
         )
         made = Process(process)
         try:
-            assert await made.says() == {"ready": True}
+            assert await made.read_line() == {"ready": True}
             yield made, server
         finally:
             if process.returncode is None:
@@ -67,14 +67,14 @@ async def working(
 
 
 async def test_turns_and_calls_are_answered_in_any_order(tmp_path: Path) -> None:
-    def script(request: ScriptedRequest) -> ScriptedAnswer:
+    def answer_request(request: ScriptedRequest) -> ScriptedAnswer:
         return ScriptedAnswer(SAID, delay_s=1.0 if request.message_texts[-1] == "slow" else 0.0)
 
-    async with working(tmp_path, script) as (process, server):
+    async with run_child(tmp_path, answer_request) as (process, server):
         process.call(1, "slow")
-        process.tell(id=2, turn=["q", "a", "hm?"], taxonomy="followup-v1", allow_llm=True)
-        process.tell(id=3, turn=["q", "a", "hm?"], taxonomy="nobody's", allow_llm=True)
-        found = {answer["id"]: answer for answer in [await process.says() for _ in range(3)]}
+        process.send_line(id=2, turn=["q", "a", "hm?"], taxonomy="followup-v1", allow_llm=True)
+        process.send_line(id=3, turn=["q", "a", "hm?"], taxonomy="nobody's", allow_llm=True)
+        found = {answer["id"]: answer for answer in [await process.read_line() for _ in range(3)]}
         assert found[1]["reply"]["text"] == SAID
         assert found[1]["spent"] == [found[1]["reply"]["prompt_tokens"], found[1]["reply"]["completion_tokens"]]
         assert (found[2]["judged"]["label"], found[2]["judged"]["tier"]) == ("neg_confusion", "llm")
@@ -88,19 +88,19 @@ async def test_turns_and_calls_are_answered_in_any_order(tmp_path: Path) -> None
 async def test_every_try_is_paid_for_of_a_call_and_of_a_turn(tmp_path: Path) -> None:
     answers = [ScriptedAnswer(status=503), ScriptedAnswer(send_bytes=0), ScriptedAnswer(SAID)]
     script = iter(answers * 2)
-    async with working(tmp_path, lambda _: next(script)) as (process, _):
+    async with run_child(tmp_path, lambda _: next(script)) as (process, _):
         process.call(1, "hello")
-        found = await process.says()
+        found = await process.read_line()
         assert found["spent"][1] > 100, "the one that broke off may have been written to its end"
-        process.tell(id=2, turn=["q", "a", "hm?"], taxonomy="followup-v1", allow_llm=True)
-        found = await process.says()
+        process.send_line(id=2, turn=["q", "a", "hm?"], taxonomy="followup-v1", allow_llm=True)
+        found = await process.read_line()
         assert found["spent"][1] > 2_048 > found["judged"]["usage"]["completion_tokens"]
 
 
 async def test_a_call_is_tried_as_often_as_it_says(tmp_path: Path) -> None:
-    async with working(tmp_path, ScriptedAnswer("c4n4ry", status=503)) as (process, server):
+    async with run_child(tmp_path, ScriptedAnswer("c4n4ry", status=503)) as (process, server):
         process.call(1, "hello", tries=1)
-        found = await process.says()
+        found = await process.read_line()
         told = {name: found["fault"][name] for name in ("code", "reached", "retryable", "sent")}
         assert told == {"code": "llm-status", "reached": True, "retryable": True, "sent": False}
         assert found["spent"] == [0, 0]
@@ -109,31 +109,31 @@ async def test_a_call_is_tried_as_often_as_it_says(tmp_path: Path) -> None:
 
 
 async def test_a_call_that_is_let_go_is_hung_up_and_says_what_it_may_have_cost(tmp_path: Path) -> None:
-    async with working(tmp_path, ScriptedAnswer(SAID, delay_s=60)) as (process, server):
+    async with run_child(tmp_path, ScriptedAnswer(SAID, delay_s=60)) as (process, server):
         process.call(7, "hello")
-        await settled(lambda: len(server.requests) == 1)
-        process.tell(let_go=99)
-        process.tell(let_go=7)
-        found = await process.says()
+        await wait_until_settled(lambda: len(server.requests) == 1)
+        process.send_line(let_go=99)
+        process.send_line(let_go=7)
+        found = await process.read_line()
         assert (found["id"], found["fault"]) == (7, {"code": "let-go"})
         assert found["spent"][1] == 100
-        await settled(lambda: server.disconnects == 1)
+        await wait_until_settled(lambda: server.disconnects == 1)
 
 
 async def test_what_is_let_go_before_it_has_begun_is_answered_too_and_has_cost_nothing(tmp_path: Path) -> None:
     call = {**CALL, "messages": [{"role": "user", "content": "hello"}]}
-    async with working(tmp_path, ScriptedAnswer(SAID)) as (process, server):
+    async with run_child(tmp_path, ScriptedAnswer(SAID)) as (process, server):
         process.tell_at_once([{"id": 1, "call": call}, {"let_go": 1}])
-        assert await process.says() == {"id": 1, "fault": {"code": "let-go"}, "spent": [0, 0]}
+        assert await process.read_line() == {"id": 1, "fault": {"code": "let-go"}, "spent": [0, 0]}
         process.call(2, "hello")
-        assert (await process.says())["reply"]["text"] == SAID
+        assert (await process.read_line())["reply"]["text"] == SAID
         assert len(server.requests) == 1
 
 
 async def test_it_ends_with_its_input_in_silence(tmp_path: Path) -> None:
-    async with working(tmp_path, ScriptedAnswer(SAID, delay_s=60)) as (process, server):
+    async with run_child(tmp_path, ScriptedAnswer(SAID, delay_s=60)) as (process, server):
         process.call(1, "hello")
-        await settled(lambda: len(server.requests) == 1)
+        await wait_until_settled(lambda: len(server.requests) == 1)
         inside = process.process
         assert inside.stdin is not None
         assert inside.stdout is not None

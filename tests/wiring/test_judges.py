@@ -24,7 +24,7 @@ def settings(state_dir: Path, **given: Any) -> Settings:
     return Settings(**{"state_dir": state_dir, **keys, **given})
 
 
-async def judged(chosen: Settings, turn: Turn = TURN, taxonomy: str | None = None) -> Judged:
+async def judge_with(chosen: Settings, turn: Turn = TURN, taxonomy: str | None = None) -> Judged:
     async with open_judges(chosen) as judges:
         return await judges.get_judge(taxonomy).judge(turn)
 
@@ -35,7 +35,7 @@ async def test_each_provider_is_asked_on_its_own_wire_with_its_key_and_a_strict_
 ) -> None:
     async with ScriptedServer(ScriptedAnswer(NO)) as server:
         chosen = settings(tmp_path, judge="llm", judge_model="tiny", judge_provider=provider, judge_url=server.url)
-        found = await judged(chosen)
+        found = await judge_with(chosen)
     assert isinstance(found, Verdict)
     assert (found.label, found.tier, found.model, found.raw) == ("neg_correction", "llm", "tiny", NO)
     (request,) = server.requests
@@ -58,7 +58,7 @@ async def test_a_gateway_without_strict_output_is_asked_without_and_read_strictl
     refused = frozenset({"response_format", "output_config"})
     answer = ScriptedAnswer(f"```json\n{NO}\n```", refuse=refused)
     async with ScriptedServer(answer) as server:
-        found = await judged(
+        found = await judge_with(
             settings(tmp_path, judge="llm", judge_model="tiny", judge_provider=provider, judge_url=server.url)
         )
     assert isinstance(found, Verdict)
@@ -70,7 +70,7 @@ async def test_a_gateway_without_strict_output_is_asked_without_and_read_strictl
 async def test_what_may_pass_is_tried_again_and_waited_for(tmp_path: Path, status: int) -> None:
     answers = iter([ScriptedAnswer(status=status, headers={"retry-after": "0"}), ScriptedAnswer(NO)])
     async with ScriptedServer(lambda _: next(answers)) as server:
-        found = await judged(settings(tmp_path, judge="llm", judge_model="tiny", judge_url=server.url))
+        found = await judge_with(settings(tmp_path, judge="llm", judge_model="tiny", judge_url=server.url))
     assert isinstance(found, Verdict)
     assert len(server.requests) == 2
 
@@ -78,7 +78,7 @@ async def test_what_may_pass_is_tried_again_and_waited_for(tmp_path: Path, statu
 @pytest.mark.parametrize("status", [400, 401, 403])
 async def test_what_will_not_pass_is_not_tried_again(tmp_path: Path, status: int) -> None:
     async with ScriptedServer(ScriptedAnswer("c4n4ry", status=status)) as server:
-        found = await judged(settings(tmp_path, judge="llm", judge_model="tiny", judge_url=server.url))
+        found = await judge_with(settings(tmp_path, judge="llm", judge_model="tiny", judge_url=server.url))
     assert isinstance(found, Unscored)
     assert (found.reason, found.raw) == ("rejected", None)
     assert len(server.requests) == 1
@@ -86,7 +86,7 @@ async def test_what_will_not_pass_is_not_tried_again(tmp_path: Path, status: int
 
 async def test_one_deadline_bounds_all_tries(tmp_path: Path) -> None:
     async with ScriptedServer(ScriptedAnswer(NO, delay_s=30)) as server:
-        found = await judged(
+        found = await judge_with(
             settings(tmp_path, judge="llm", judge_model="tiny", judge_url=server.url, judge_deadline_s=0.2)
         )
     assert isinstance(found, Unscored)
@@ -97,7 +97,7 @@ async def test_nobody_is_asked_until_a_model_is_named(tmp_path: Path) -> None:
     async with ScriptedServer(ScriptedAnswer(NO)) as server:
         chosen = settings(tmp_path, judge_url=server.url)
         assert llm_host(chosen) is None
-        assert (await judged(chosen)).tier == "local"
+        assert (await judge_with(chosen)).tier == "local"
     assert server.requests == []
 
 
@@ -106,7 +106,7 @@ async def test_local_modes_ask_nobody_whatever_is_named(tmp_path: Path, mode: st
     async with ScriptedServer(ScriptedAnswer(NO)) as server:
         chosen = settings(tmp_path, judge=mode, judge_model="tiny", judge_url=server.url)
         assert llm_host(chosen) is None
-        assert (await judged(chosen)).tier == mode
+        assert (await judge_with(chosen)).tier == mode
     assert server.requests == []
 
 
@@ -126,7 +126,7 @@ async def test_the_providers_themselves_are_asked_where_no_url_is_set(
     for name in WIRES:
         chosen = settings(tmp_path, judge="llm", judge_model="tiny", judge_provider=name)
         assert llm_host(chosen) == f"api.{name}.com"
-        assert isinstance(await judged(chosen), Verdict)
+        assert isinstance(await judge_with(chosen), Verdict)
     assert first.called
     assert second.called
 
@@ -150,7 +150,7 @@ async def test_what_is_missing_is_named_before_any_turn(tmp_path: Path, given: d
 async def test_a_gateway_may_want_no_key(tmp_path: Path) -> None:
     async with ScriptedServer(ScriptedAnswer(NO)) as server:
         chosen = Settings(state_dir=tmp_path, judge="llm", judge_model="tiny", judge_url=server.url)
-        assert isinstance(await judged(chosen), Verdict)
+        assert isinstance(await judge_with(chosen), Verdict)
 
 
 async def test_a_price_makes_a_cost(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ async def test_a_price_makes_a_cost(tmp_path: Path) -> None:
         chosen = settings(
             tmp_path, judge="llm", judge_model="tiny", judge_url=server.url, judge_price="1000000/2000000"
         )
-        usage = (await judged(chosen)).usage
+        usage = (await judge_with(chosen)).usage
     assert usage.cost == usage.prompt_tokens + 2 * usage.completion_tokens
 
 
@@ -171,28 +171,28 @@ async def test_prompts_of_one_s_own_come_first_and_the_shipped_ones_fill_in(tmp_
     )
     async with ScriptedServer(ScriptedAnswer(NO)) as server:
         given = {"judge": "llm", "judge_model": "tiny", "judge_url": server.url, "prompts_dir": folder.parent}
-        found = await judged(settings(tmp_path, judge_prompt_version="v7", **given))
-        await judged(settings(tmp_path, **given))
+        found = await judge_with(settings(tmp_path, judge_prompt_version="v7", **given))
+        await judge_with(settings(tmp_path, **given))
     assert isinstance(found, Verdict)
     assert str(found.prompt_hash).startswith("judge/v7@")
     assert server.requests[0].system == "Mine."
     assert server.requests[1].system.startswith("You read one turn")
     (folder / "v7.md").write_text("nothing")
     with pytest.raises(ConfigurationError, match=r"broken: judge/v7\.md, line 1"):
-        await judged(settings(tmp_path, judge_prompt_version="v7", **given))
+        await judge_with(settings(tmp_path, judge_prompt_version="v7", **given))
 
 
 async def test_corrections_are_judged_under_their_own_prompt_and_limits(tmp_path: Path) -> None:
     said = json.dumps({"rationale": "x", "label": "repetition", "confidence": 0.9})
 
-    def script(request: ScriptedRequest) -> ScriptedAnswer:
+    def answer_request(request: ScriptedRequest) -> ScriptedAnswer:
         assert request.system.startswith("You read a user's message")
         assert request.message_texts[0].count("a") < 700
         return ScriptedAnswer(said)
 
-    async with ScriptedServer(script) as server:
+    async with ScriptedServer(answer_request) as server:
         chosen = settings(tmp_path, judge="llm", judge_model="tiny", judge_url=server.url)
-        found = await judged(chosen, Turn("", "a" * 9_000, "hmm"), "correction-v1")
+        found = await judge_with(chosen, Turn("", "a" * 9_000, "hmm"), "correction-v1")
     assert isinstance(found, Verdict)
     assert (found.label, found.taxonomy) == ("repetition", "correction-v1")
 
@@ -204,7 +204,7 @@ async def test_a_deployment_s_own_file_reaches_its_judges(tmp_path: Path) -> Non
         "[taxonomies.mood-v1.labels]\n"
         "cross = {reward = -1, means = 'is cross'}\nfine = {reward = 0, means = 'is fine'}\n"
     )
-    found = await judged(settings(tmp_path, bandstand_config=own), Turn("", "", "grr"))
+    found = await judge_with(settings(tmp_path, bandstand_config=own), Turn("", "", "grr"))
     assert isinstance(found, Verdict)
     assert (found.taxonomy, found.label, found.rule) == ("mood-v1", "cross", "mine")
     own.write_text("[judge]\ntaxonomy = 'none'")

@@ -19,7 +19,7 @@ from bandstand.wiring import programs
 LABELS = {"wrong": ("neg_correction", 0.9), "great": ("pos_praise", 0.9), "well": ("pos_praise", 0.3)}
 
 
-def script(request: ScriptedRequest) -> ScriptedAnswer:
+def answer_request(request: ScriptedRequest) -> ScriptedAnswer:
     """Say what the message's first word means; refuse what it does not know."""
     word = request.message_texts[0].split("<message>\n")[1].split()[0]
     if word == "broken":
@@ -32,7 +32,7 @@ class Server:
     """A scripted model in a loop and a thread of its own, for programs that have none."""
 
     def __init__(self) -> None:
-        self.server = ScriptedServer(script)
+        self.server = ScriptedServer(answer_request)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
 

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from bandstand.api.asgi.access import get_required_role
-from tests.api.given import API_KEYS, FEATURES, KEYS, TWO, Answer, Service, answered, problem, serving
+from tests.api.given import API_KEYS, FEATURES, KEYS, TWO, Answer, Service, read_ok, read_problem, run_service
 
 SERVE = {"score", "reward", "generate", "recommend", "judge", "classify", "arbitrate"}
 READ = {"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "docs", "openapi.json"}
@@ -38,7 +38,7 @@ def role_of(method: str, path: str) -> str:
 async def operations_of(service: Service) -> list[tuple[str, str, dict[str, Any]]]:
     """Every operation that OpenAPI shows, and its own, which it leaves out."""
     key = {"x-api-key": KEYS["ops"][1]}
-    document = answered(await service.client.get("/openapi.json", headers=key))
+    document = read_ok(await service.client.get("/openapi.json", headers=key))
     shown = [
         (method.upper(), path, operation)
         for path, operations in document["paths"].items()
@@ -47,7 +47,7 @@ async def operations_of(service: Service) -> list[tuple[str, str, dict[str, Any]
     return [*shown, ("GET", "/openapi.json", {"x-role": "read"})]
 
 
-async def ask(
+async def send_request(
     service: Service, method: str, path: str, operation: dict[str, Any], *keys: tuple[bytes, bytes]
 ) -> Answer:
     target = path
@@ -65,19 +65,19 @@ async def ask(
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def keyed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     """A service with a key of each role, for requests that leave no trace."""
-    async with serving(tmp_path_factory.mktemp("keyed"), api_keys=API_KEYS) as service:
+    async with run_service(tmp_path_factory.mktemp("keyed"), api_keys=API_KEYS) as service:
         yield service
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def named(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     """A service without keys that answers under two more names."""
-    async with serving(tmp_path_factory.mktemp("named"), allowed_hosts="box.lan,10.1.2.3") as service:
+    async with run_service(tmp_path_factory.mktemp("named"), allowed_hosts="box.lan,10.1.2.3") as service:
         yield service
 
 
 async def test_every_route_asks_for_its_role(tmp_path: Path) -> None:
-    async with serving(tmp_path, api_keys=API_KEYS) as service:
+    async with run_service(tmp_path, api_keys=API_KEYS) as service:
         operations = await operations_of(service)
         assert len(operations) > 15
         for method, path, operation in operations:
@@ -85,20 +85,20 @@ async def test_every_route_asks_for_its_role(tmp_path: Path) -> None:
             assert operation["x-role"] == role == get_required_role(method, path), (method, path)
             refused = 0
             for keys in ((), ((b"x-api-key", b"wrong"),), ((b"authorization", b"Bearer wrong"),)):
-                answer = await ask(service, method, path, operation, *keys)
+                answer = await send_request(service, method, path, operation, *keys)
                 if role == "open":
                     assert answer.status == 200
                 else:
-                    problem(answer, 401, "unauthorized")
+                    read_problem(answer, 401, "unauthorized")
                     assert answer.header("www-authenticate") == 'Bearer realm="bandstand"'
             for has, secret in KEYS.values():
-                answer = await ask(service, method, path, operation, (b"x-api-key", secret.encode()))
+                answer = await send_request(service, method, path, operation, (b"x-api-key", secret.encode()))
                 if role in {"open", has} or has == "admin":
                     assert answer.status not in {401, 403}, (method, path, has)
                     assert answer.status < 500
                 else:
                     refused += 1
-                    told = problem(answer, 403, "forbidden")
+                    told = read_problem(answer, 403, "forbidden")
                     assert role in told["detail"]
             assert refused == {"open": 0, "serve": 1, "read": 1, "admin": 2}[role]
 
@@ -120,10 +120,10 @@ async def test_the_head_of_an_answer_takes_the_role_of_the_answer(keyed: Service
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_route_that_is_not_there_says_so_to_admins_only(keyed: Service) -> None:
-    problem(await keyed.raw("GET", b"/nothing"), 401, "unauthorized")
+    read_problem(await keyed.raw("GET", b"/nothing"), 401, "unauthorized")
     for name, status, code in (("shop", 403, "forbidden"), ("ops", 404, "not-found")):
         headers = [(b"x-api-key", KEYS[name][1].encode())]
-        problem(await keyed.raw("GET", b"/nothing", headers=headers), status, code)
+        read_problem(await keyed.raw("GET", b"/nothing", headers=headers), status, code)
 
 
 @pytest.mark.parametrize(
@@ -156,16 +156,16 @@ async def test_a_key_comes_as_a_bearer_token_or_as_x_api_key(
 
 async def test_a_key_may_be_configured_by_its_hash_and_its_hash_opens_nothing(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"hidden").hexdigest()
-    async with serving(tmp_path, api_keys=f"eyes:read:sha256:{digest}") as service:
+    async with run_service(tmp_path, api_keys=f"eyes:read:sha256:{digest}") as service:
         for secret, status in (("hidden", 200), (digest, 401), (f"sha256:{digest}", 401)):
             response = await service.client.get("/stats", headers={"x-api-key": secret})
             assert response.status_code == status
 
 
 async def test_the_name_of_the_key_is_stored_on_every_event(tmp_path: Path) -> None:
-    async with serving(tmp_path, api_keys=API_KEYS, key=KEYS["ops"][1]) as service:
+    async with run_service(tmp_path, api_keys=API_KEYS, key=KEYS["ops"][1]) as service:
         body = {"user_id": "ada", "candidates": TWO, "decision_id": "order-1"}
-        answered(await service.post("/score", body, authorization=f"Bearer {KEYS['shop'][1]}"))
+        read_ok(await service.post("/score", body, authorization=f"Bearer {KEYS['shop'][1]}"))
         await service.reward(decision_id="order-1", reward=1)
         receipt = await service.receipt("order-1")
         assert (receipt["client"], receipt["reward"]["client"]) == ("shop", "ops")
@@ -174,11 +174,11 @@ async def test_the_name_of_the_key_is_stored_on_every_event(tmp_path: Path) -> N
 async def test_no_key_is_ever_answered_or_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     secrets = [secret for _, secret in KEYS.values()]
     told = [*secrets, *(hashlib.sha256(secret.encode()).hexdigest() for secret in secrets)]
-    async with serving(tmp_path, api_keys=API_KEYS, log_requests=True) as service:
+    async with run_service(tmp_path, api_keys=API_KEYS, log_requests=True) as service:
         for method, path, operation in await operations_of(service):
             for secret in (*secrets, f"not-{secrets[0]}"):
                 for header in ((b"x-api-key", secret.encode()), (b"authorization", f"Bearer {secret}".encode())):
-                    answer = await ask(service, method, path, operation, header)
+                    answer = await send_request(service, method, path, operation, header)
                     everything = answer.body.decode() + str(answer.headers)
                     assert not any(part in everything for part in told), (method, path)
     logged = capsys.readouterr()
@@ -242,7 +242,7 @@ async def test_without_keys_it_answers_under_names_of_this_machine(named: Servic
 @pytest.mark.asyncio(loop_scope="module")
 async def test_without_keys_another_name_is_a_400(shared: Service, host: str, target: bytes) -> None:
     """A web page may point its own name at this address (DNS rebinding), but the browser still says that name."""
-    problem(await get(shared, {"host": host}, target), 400, "host-refused")
+    read_problem(await get(shared, {"host": host}, target), 400, "host-refused")
 
 
 @pytest.mark.parametrize(
@@ -279,11 +279,11 @@ async def test_without_keys_its_own_pages_are_served(named: Service, headers: di
 )
 @pytest.mark.asyncio(loop_scope="module")
 async def test_without_keys_another_site_s_page_is_a_403(named: Service, headers: dict[str, str]) -> None:
-    await named.teach()
+    await named.reward_legacy()
     before = (await named.stats())["reward_count"]
     for method, target in (("POST", b"/reset/ada"), ("DELETE", b"/users/ada"), ("GET", b"/stats"), ("GET", b"/health")):
         sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-        problem(await named.raw(method, target, headers=sent), 403, "forbidden")
+        read_problem(await named.raw(method, target, headers=sent), 403, "forbidden")
     assert (await named.stats())["reward_count"] == before > 0
 
 
@@ -293,4 +293,4 @@ async def test_with_keys_the_key_decides_and_neither_name_nor_page(keyed: Servic
     headers = {"host": "api.example.com", "origin": "https://example.com", "sec_fetch_site": "cross-site"}
     assert (await get(keyed, {"x_api_key": secret, **headers})).status == 200
     assert (await get(keyed, headers, b"/health")).status == 200
-    problem(await get(keyed, headers), 401, "unauthorized")
+    read_problem(await get(keyed, headers), 401, "unauthorized")

@@ -14,7 +14,7 @@ async def in_time(*waiting: asyncio.Task[None]) -> None:
         await asyncio.gather(*waiting)
 
 
-def entering(door: AdmissionQueue, count: int, begun: list[int] | None = None) -> list[asyncio.Task[None]]:
+def start_waiting(door: AdmissionQueue, count: int, begun: list[int] | None = None) -> list[asyncio.Task[None]]:
     async def enter(number: int) -> None:
         await door.wait_turn()
         if begun is not None:
@@ -23,21 +23,21 @@ def entering(door: AdmissionQueue, count: int, begun: list[int] | None = None) -
     return [asyncio.create_task(enter(number)) for number in range(count)]
 
 
-async def passes(count: int) -> None:
+async def pass_turn(count: int) -> None:
     """Let the loop go round."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 async def test_who_finds_nobody_there_waits_for_nobody() -> None:
-    (task,) = entering(AdmissionQueue(), 1)
-    await passes(1)
+    (task,) = start_waiting(AdmissionQueue(), 1)
+    await pass_turn(1)
     assert task.done()
 
 
 async def test_turns_go_round_in_order_and_one_by_one() -> None:
     begun: list[int] = []
-    tasks = entering(AdmissionQueue(), 30, begun)
+    tasks = start_waiting(AdmissionQueue(), 30, begun)
     seen = []
     while not all(task.done() for task in tasks):
         await asyncio.sleep(0)
@@ -49,17 +49,17 @@ async def test_turns_go_round_in_order_and_one_by_one() -> None:
 async def test_the_loop_goes_round_between_two_turns() -> None:
     door, seen = AdmissionQueue(), []
 
-    async def begin() -> None:
+    async def begin_history() -> None:
         await door.wait_turn()
         seen.append("turn")
 
-    async def others() -> None:
+    async def count_others() -> None:
         while seen.count("turn") < 20:
             seen.append("other")
             await asyncio.sleep(0)
 
     async with asyncio.timeout(10):
-        await asyncio.gather(*(begin() for _ in range(20)), others())
+        await asyncio.gather(*(begin_history() for _ in range(20)), count_others())
     positions = [index for index, what in enumerate(seen) if what == "turn"]
     assert all(later - earlier > 1 for earlier, later in pairwise(positions))
 
@@ -69,13 +69,13 @@ async def test_nobody_begins_while_a_light_request_is_answered(monkeypatch: pyte
     door = AdmissionQueue()
     door.start_light_request()
     door.start_light_request()
-    tasks = entering(door, 2)
-    await passes(50)
+    tasks = start_waiting(door, 2)
+    await pass_turn(50)
     door.end_light_request()
-    await passes(50)
+    await pass_turn(50)
     assert not any(task.done() for task in tasks)
     door.end_light_request()
-    await passes(2)
+    await pass_turn(2)
     assert tasks[0].done()
     await in_time(*tasks)
 
@@ -83,11 +83,11 @@ async def test_nobody_begins_while_a_light_request_is_answered(monkeypatch: pyte
 async def test_nor_between_two_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bandstand.api.asgi.admission._MAX_WAIT_S", 3600)
     door, begun = AdmissionQueue(), list[int]()
-    tasks = entering(door, 5, begun)
+    tasks = start_waiting(door, 5, begun)
     while len(begun) < 2:  # noqa: ASYNC110 (turns of the loop are what is counted)
         await asyncio.sleep(0)
     door.start_light_request()
-    await passes(50)
+    await pass_turn(50)
     assert len(begun) <= 3
     door.end_light_request()
     await in_time(*tasks)
@@ -96,7 +96,7 @@ async def test_nor_between_two_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_under_unending_light_requests_the_heavy_ones_begin_all_the_same() -> None:
     door, begun = AdmissionQueue(), list[int]()
     door.start_light_request()
-    await in_time(*entering(door, 5, begun))
+    await in_time(*start_waiting(door, 5, begun))
     assert begun == list(range(5))
 
 
@@ -105,24 +105,24 @@ async def test_who_goes_away_loses_the_turn_and_blocks_nobody(light: bool) -> No
     door = AdmissionQueue()
     if light:
         door.start_light_request()
-    tasks = entering(door, 6)
-    await passes(1)
+    tasks = start_waiting(door, 6)
+    await pass_turn(1)
     for task in tasks[1:4]:
         task.cancel()
     await in_time(tasks[0], *tasks[4:])
     assert [task.cancelled() for task in tasks] == [False, True, True, True, False, False]
-    await passes(5)
+    await pass_turn(5)
     if light:
         door.end_light_request()
-    (late,) = entering(door, 1)
+    (late,) = start_waiting(door, 1)
     await in_time(late)
 
 
 async def test_who_goes_away_with_the_turn_in_hand_blocks_nobody() -> None:
     door = AdmissionQueue()
     door.start_light_request()
-    first, second = entering(door, 2)
-    await passes(1)
+    first, second = start_waiting(door, 2)
+    await pass_turn(1)
     door.end_light_request()
     first.cancel()
     await in_time(second)
@@ -131,9 +131,9 @@ async def test_who_goes_away_with_the_turn_in_hand_blocks_nobody() -> None:
 
 async def test_too_many_are_refused_at_once() -> None:
     door = AdmissionQueue(max_waiting=2)
-    tasks = entering(door, 3)
-    await passes(1)
+    tasks = start_waiting(door, 3)
+    await pass_turn(1)
     with pytest.raises(OverloadedError):
         await door.wait_turn()
     await in_time(*tasks)
-    await in_time(*entering(door, 1))
+    await in_time(*start_waiting(door, 1))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.api.given import API_KEYS, FEATURES, KEYS, TWO, Answer, Service, serving
+from tests.api.given import API_KEYS, FEATURES, KEYS, TWO, Answer, Service, run_service
 from tests.api.refusals import REFUSED
 
 _OUR_ID = re.compile(rb"\b[0-7][0-9a-f]{31}\b")
@@ -83,14 +83,14 @@ ODD = [
 ]
 
 
-async def sent(service: Service, requests: Iterable[Sent]) -> list[Answer]:
+async def send_call(service: Service, requests: Iterable[Sent]) -> list[Answer]:
     return [
         await service.raw(each.method, each.target.encode("latin-1", "ignore"), headers=each.headers, body=[each.body])
         for each in requests
     ]
 
 
-def masked(answer: Answer) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+def mask_ids(answer: Answer) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """All but the ids that nobody can foresee."""
     own = (answer.header("x-request-id") or "").encode()
     headers = sorted((name, b"*" if value == own else value) for name, value in answer.headers)
@@ -113,7 +113,7 @@ def counts(metrics: str) -> Counter[tuple[str, ...]]:
 @pytest.mark.parametrize("keyed", [False, True])
 async def test_the_gate_and_the_framework_give_the_same_answers(tmp_path: Path, keyed: bool) -> None:
     settings = {"api_keys": API_KEYS} if keyed else {}
-    async with serving(tmp_path / "hot"):
+    async with run_service(tmp_path / "hot"):
         pass  # makes the deployment's secret, which draws
     shutil.copytree(tmp_path / "hot", tmp_path / "framed")
     refused = [Sent("POST", refusal.path, refusal.body) for refusal in REFUSED.values()]
@@ -128,8 +128,8 @@ async def test_the_gate_and_the_framework_give_the_same_answers(tmp_path: Path, 
         ]
     answers, metrics, documents = {}, {}, {}
     for name, hot_path in (("hot", True), ("framed", False)):
-        async with serving(tmp_path / name, hot_path=hot_path, key=KEYS["ops"][1], **settings) as service:
-            answers[name] = [masked(answer) for answer in await sent(service, requests)]
+        async with run_service(tmp_path / name, hot_path=hot_path, key=KEYS["ops"][1], **settings) as service:
+            answers[name] = [mask_ids(answer) for answer in await send_call(service, requests)]
             metrics[name] = counts((await service.get("/metrics")).text)
             documents[name] = (await service.get("/openapi.json")).json()
     for each, hot, framed in zip(requests, answers["hot"], answers["framed"], strict=True):
@@ -144,13 +144,13 @@ async def test_the_gate_and_the_framework_give_the_same_answers(tmp_path: Path, 
 
 
 async def test_what_they_taught_is_the_same(tmp_path: Path) -> None:
-    async with serving(tmp_path / "hot"):
+    async with run_service(tmp_path / "hot"):
         pass
     shutil.copytree(tmp_path / "hot", tmp_path / "framed")
     seen = []
     for name, hot_path in (("hot", True), ("framed", False)):
-        async with serving(tmp_path / name, hot_path=hot_path) as service:
-            await sent(service, GOOD)
+        async with run_service(tmp_path / name, hot_path=hot_path) as service:
+            await send_call(service, GOOD)
             stats = [await service.stats("ada", policy) for policy in ("linucb", "egreedy", "linucb-v2")]
             history = await service.history()
             receipt = await service.receipt("late")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.given import CANARY, TWO, Service, problem, serving
+from tests.api.given import CANARY, TWO, Service, read_problem, run_service
 
 OURS = re.compile(r"[0-9a-f]{16}")
 
@@ -14,7 +14,7 @@ OURS = re.compile(r"[0-9a-f]{16}")
 async def id_for(service: Service, given: bytes | None) -> str:
     headers = [] if given is None else [(b"x-request-id", given)]
     answer = await service.raw("GET", b"/nothing", headers=headers)
-    told = problem(answer, 404, "not-found")
+    told = read_problem(answer, 404, "not-found")
     assert [name for name, _ in answer.headers].count(b"x-request-id") == 1
     assert answer.header("x-request-id") == told["request_id"]
     return str(told["request_id"])
@@ -39,7 +39,7 @@ async def test_one_that_could_break_a_header_or_a_log_is_replaced(shared: Servic
 
 @pytest.mark.parametrize("hot_path", [True, False])
 async def test_every_answer_has_its_request_id(tmp_path: Path, hot_path: bool) -> None:
-    async with serving(tmp_path, hot_path=hot_path) as service:
+    async with run_service(tmp_path, hot_path=hot_path) as service:
         body = {"user_id": "ada", "candidates": TWO}
         for response in (
             await service.post("/score", body, x_request_id="mine"),
@@ -55,7 +55,7 @@ async def test_every_answer_has_its_request_id(tmp_path: Path, hot_path: bool) -
 async def test_with_log_requests_there_is_a_line_for_each_and_no_word_of_theirs(
     tmp_path: Path, hot_path: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with serving(tmp_path, hot_path=hot_path, log_requests=True) as service:
+    async with run_service(tmp_path, hot_path=hot_path, log_requests=True) as service:
         capsys.readouterr()
         candidates = [{"id": CANARY, "content": CANARY, "source": CANARY, "source_id": CANARY}]
         body = {"user_id": CANARY, "candidates": candidates, "decision_id": CANARY}

@@ -17,7 +17,7 @@ from tests.api.test_problems import FailingStore
 log = structlog.get_logger("bandstand.tests")
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+def read_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     """The lines logged since the last look; each must be an object with its time in UTC, its level and its logger."""
     captured = capsys.readouterr()
     assert CANARY not in captured.err + captured.out
@@ -31,7 +31,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 def test_a_message_is_one_line_with_its_values(capsys: pytest.CaptureFixture[str]) -> None:
     log.info("two\nlines", user="zoë", many=[1, 2])
-    (line,) = lines(capsys)
+    (line,) = read_lines(capsys)
     assert (line["event"], line["user"], line["many"]) == ("two\nlines", "zoë", [1, 2])
     assert (line["level"], line["logger"]) == ("info", "bandstand.tests")
 
@@ -44,17 +44,17 @@ def test_the_level_is_the_setting_s(level: str, written: int, capsys: pytest.Cap
     configure_logging(level)
     for name in ("debug", "info", "warning", "error"):
         getattr(log, name)("said")
-    assert len(lines(capsys)) == written
+    assert len(read_lines(capsys)) == written
 
 
 def test_to_configure_twice_does_not_write_twice(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("info")
     configure_logging("info")
     log.info("said")
-    assert len(lines(capsys)) == 1
+    assert len(read_lines(capsys)) == 1
 
 
-def failing(secret: str) -> None:
+def fail_to_parse(secret: str) -> None:
     kept = f"a local variable: {secret}"
     try:
         int(kept)
@@ -64,10 +64,10 @@ def failing(secret: str) -> None:
 
 def test_an_exception_is_where_it_came_from_and_not_what_it_said(capsys: pytest.CaptureFixture[str]) -> None:
     try:
-        failing(CANARY)
+        fail_to_parse(CANARY)
     except KeyError:
         log.exception("failed")
-    (line,) = lines(capsys)
+    (line,) = read_lines(capsys)
     outer, inner = line["exception"]
     assert (outer["type"], inner["type"]) == ("builtins.KeyError", "builtins.ValueError")
     assert [re.sub(r":\d+", "", frame) for frame in outer["frames"]] == [
@@ -79,14 +79,14 @@ def test_an_exception_is_where_it_came_from_and_not_what_it_said(capsys: pytest.
 
 def test_our_own_errors_may_say_what_they_say(capsys: pytest.CaptureFixture[str]) -> None:
     log.error("refused", exc_info=OverloadedError("too many wait"))
-    (line,) = lines(capsys)
+    (line,) = read_lines(capsys)
     (described,) = line["exception"]
     assert described["detail"] == "too many wait"
 
 
 def test_an_exception_group_shows_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
     log.error("failed", exc_info=ExceptionGroup(CANARY, [ValueError(CANARY), OSError(CANARY)]))
-    (line,) = lines(capsys)
+    (line,) = read_lines(capsys)
     (group,) = line["exception"]
     assert [part["type"] for part in group["exceptions"]] == ["builtins.ValueError", "builtins.OSError"]
 
@@ -95,13 +95,13 @@ def test_an_exception_that_causes_itself_ends(capsys: pytest.CaptureFixture[str]
     first, second = ValueError(), TypeError()
     first.__cause__, second.__cause__ = second, first
     log.error("failed", exc_info=first)
-    (line,) = lines(capsys)
+    (line,) = read_lines(capsys)
     assert len(line["exception"]) == 2
 
 
 def test_without_an_exception_there_is_none_to_show(capsys: pytest.CaptureFixture[str]) -> None:
     log.error("failed", exc_info=True)  # noqa: LOG014 (somebody will)
-    (line,) = lines(capsys)
+    (line,) = read_lines(capsys)
     assert "exception" not in line
     assert "exc_info" not in line
 
@@ -110,14 +110,14 @@ def test_a_library_s_record_is_its_template_and_no_argument(capsys: pytest.Captu
     """uvicorn's among them: what asyncio adds below its first line are reprs of whatever was at hand."""
     foreign = logging.getLogger("uvicorn.error")
     try:
-        failing(CANARY)
+        fail_to_parse(CANARY)
     except KeyError:
         foreign.exception("Exception in ASGI application\n")
     foreign.warning("%s went wrong", CANARY)
     foreign.error(f"never retrieved\nfuture: <Task exception=ValueError({CANARY!r})>")
     foreign.error("with its stack", stack_info=True)
     foreign.info("Started server process [%d]", 1)
-    found = lines(capsys)
+    found = read_lines(capsys)
     assert [line["event"] for line in found] == [
         "Exception in ASGI application",
         "%s went wrong",
@@ -153,7 +153,7 @@ async def test_a_failure_leaves_just_one_line(
             service.client.delete("/users", params={"user_id": CANARY}, headers={"x-request-id": "r-1"}),
         ):
             assert (await asking).status_code >= 500
-            (line,) = lines(capsys)
+            (line,) = read_lines(capsys)
             assert (line["event"], line["level"]) == (event, "error")
             assert (line["request_id"], line["client"]) == ("r-1", "anonymous")
             assert {**line, **more} == line
@@ -165,7 +165,7 @@ async def test_a_refusal_names_the_kind_of_its_cause(capsys: pytest.CaptureFixtu
     error.__cause__ = OSError(CANARY)
     async with client_of(app_over(FailingStore(error))) as service:
         await service.post("/score", {"user_id": "ada", "candidates": TWO, "decision_id": "d"})
-    (line,) = lines(capsys)
+    (line,) = read_lines(capsys)
     assert line["cause"] == "OSError"
 
 
@@ -174,7 +174,7 @@ async def test_a_refused_request_is_no_failure(capsys: pytest.CaptureFixture[str
         await service.post("/score", {"user_id": CANARY})
         await service.post("/score/nothing", {"user_id": CANARY, "candidates": TWO})
         await service.get(f"/{CANARY}")
-    assert lines(capsys) == []
+    assert read_lines(capsys) == []
 
 
 def test_it_writes_to_the_stderr_of_the_moment(capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,4 +182,4 @@ def test_it_writes_to_the_stderr_of_the_moment(capsys: pytest.CaptureFixture[str
     before = sys.stderr
     with capsys.disabled():
         assert sys.stderr is not before
-    assert len(lines(capsys)) == 1
+    assert len(read_lines(capsys)) == 1

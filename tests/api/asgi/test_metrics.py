@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.api.given import TWO, Service, serving
+from tests.api.given import TWO, Service, run_service
 
 Samples = dict[tuple[str, ...], float]
 
 
-async def scraped(service: Service) -> Samples:
+async def scrape_metrics(service: Service) -> Samples:
     response = await service.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
     return {
@@ -23,16 +23,16 @@ async def scraped(service: Service) -> Samples:
 
 @pytest.mark.parametrize("hot_path", [True, False])
 async def test_traffic_is_counted(tmp_path: Path, hot_path: bool) -> None:
-    async with serving(tmp_path, hot_path=hot_path) as service:
+    async with run_service(tmp_path, hot_path=hot_path) as service:
         for number in range(4):
             await service.score(f"user-{number}", policy="linucb", decision_id=f"order-{number}")
         await service.reward(decision_id="order-0", reward=1)
         await service.post("/reset/user-1")
         await service.reward(decision_id="order-1", reward=1)
-        await service.teach("user-2", policy="egreedy")
+        await service.reward_legacy("user-2", policy="egreedy")
         await service.post("/reward", {})
         await service.client.head("/stats/user-1")
-        found = await scraped(service)
+        found = await scrape_metrics(service)
     assert found["bandstand_request_seconds_count", "HEAD", "/stats/{user_id}", "200"] == 1
     assert found["bandstand_request_seconds_count", "POST", "/score/{policy}", "200"] == 4
     assert found["bandstand_request_seconds_count", "POST", "/reward", "200"] == 2
@@ -52,11 +52,11 @@ async def test_traffic_is_counted(tmp_path: Path, hot_path: bool) -> None:
 
 @pytest.mark.parametrize("durability", ["full", "process"])
 async def test_commits_say_whether_they_synced(tmp_path: Path, durability: str) -> None:
-    async with serving(tmp_path, durability=durability) as service:
+    async with run_service(tmp_path, durability=durability) as service:
         for _ in range(5):  # upkeep, which syncs, may share a commit or two with them
             await service.score()
-        await service.teach()
-        found = await scraped(service)
+        await service.reward_legacy()
+        found = await scrape_metrics(service)
     assert found["bandstand_commit_seconds_count", "false"] >= 1
     assert ("bandstand_commit_seconds_count", "true") in found
     assert (found["bandstand_commit_seconds_count", "true"] >= 1) == (durability == "full")
@@ -71,7 +71,7 @@ async def test_a_retry_is_no_second_decision_or_reward(service: Service) -> None
             {"user_id": "ada", "tip_id": "t", "reward": 1, "features": {}},
             idempotency_key="k-1",
         )
-    found = await scraped(service)
+    found = await scrape_metrics(service)
     assert found["bandstand_decisions_total", "false", "linucb-v1"] == 1
     assert found["bandstand_rewards_total", "true", "linucb-v1"] == 1
     assert found["bandstand_rewards_total", "true", "egreedy-v1"] == 1
@@ -83,7 +83,7 @@ async def test_no_caller_can_invent_labels(service: Service) -> None:
         await service.raw("GET", f"/{number}/{number}".encode())
         await service.post(f"/score/{number}", {"user_id": str(number), "candidates": TWO})
         await service.get(f"/stats/{number}/x")
-    found = await scraped(service)
+    found = await scrape_metrics(service)
     labels = {key[1:] for key in found if key[0] == "bandstand_request_seconds_count"}
     assert labels == {
         ("other", "/stats/{user_id}", "405"),
@@ -95,7 +95,7 @@ async def test_no_caller_can_invent_labels(service: Service) -> None:
 
 async def test_exploring_is_a_label(service: Service) -> None:
     answers = [await service.score(policy="egreedy") for _ in range(100)]
-    found = await scraped(service)
+    found = await scrape_metrics(service)
     explored = sum(answer["exploring"] for answer in answers)
     assert found.get(("bandstand_decisions_total", "true", "egreedy-v1"), 0) == explored
     assert found["bandstand_decisions_total", "false", "egreedy-v1"] == 100 - explored

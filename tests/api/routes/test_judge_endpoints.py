@@ -11,8 +11,8 @@ import pytest
 from starlette.types import Message
 
 from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedRequest, ScriptedServer
-from tests.api.given import API_KEYS, CANARY, FEATURES, KEYS, Service, answered, problem, serving
-from tests.store.given import settled
+from tests.api.given import API_KEYS, CANARY, FEATURES, KEYS, Service, read_ok, read_problem, run_service
+from tests.store.given import wait_until_settled
 
 WRONG = {"query_t": "Capital of Australia?", "answer_t": "It is Sydney.", "query_t1": "no, that is wrong"}
 UNSURE = {"query_t": "Dinner?", "answer_t": "A lentil soup.", "query_t1": "isn't that rather a lot of work?"}
@@ -28,20 +28,20 @@ CONFLICT = {
 }
 
 
-def said(**answer: Any) -> ScriptedAnswer:
+def build_answer(**answer: Any) -> ScriptedAnswer:
     return ScriptedAnswer(json.dumps(answer))
 
 
 def model(request: ScriptedRequest) -> ScriptedAnswer:
     """Answer each of the three questions."""
     if "intent_id" in request.system:
-        return said(reasoning="They leave.", intent_id="cancel", score=0.9)
+        return build_answer(reasoning="They leave.", intent_id="cancel", score=0.9)
     label = "explicit_rejection" if "corrects that reply" in request.system else "neg_confusion"
-    return said(rationale="So it reads.", label=label, confidence=0.9)
+    return build_answer(rationale="So it reads.", label=label, confidence=0.9)
 
 
 @asynccontextmanager
-async def asking(
+async def run_with_judge(
     state_dir: Path, script: Callable[[ScriptedRequest], ScriptedAnswer] = model, **settings: Any
 ) -> AsyncIterator[tuple[Service, ScriptedServer]]:
     patient = state_dir / "patient.toml"  # the judge's process has the lowest priority, and this machine may be busy
@@ -49,23 +49,23 @@ async def asking(
     async with ScriptedServer(script) as server:
         named = {"judge": "llm", "judge_model": "tiny", "judge_url": server.url}
         given = {**named, "bandstand_config": patient, **settings}
-        async with serving(state_dir / "state", **given) as service:
+        async with run_service(state_dir / "state", **given) as service:
             yield service, server
 
 
-async def judgements(service: Service, body: object) -> list[dict[str, Any]]:
-    found = answered(await service.post("/judge", body))["judgements"]
+async def list_judgements(service: Service, body: object) -> list[dict[str, Any]]:
+    found = read_ok(await service.post("/judge", body))["judgements"]
     assert isinstance(found, list)
     return found
 
 
-async def counted(service: Service, name: str) -> float:
+async def read_metric(service: Service, name: str) -> float:
     lines = (await service.get("/metrics")).text.splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
 async def test_one_turn_has_a_verdict_and_what_the_gate_would_apply(service: Service) -> None:
-    (found,) = await judgements(service, WRONG)
+    (found,) = await list_judgements(service, WRONG)
     assert (found["label"], found["reward"], found["should_update"]) == ("neg_correction", -0.8, True)
     assert (found["unscored"], found["withheld"], found["tier"]) == (None, "", "local")
     assert (found["taxonomy"], found["gate"], found["tau"]) == ("followup-v1", "hard", 0.6)
@@ -73,29 +73,29 @@ async def test_one_turn_has_a_verdict_and_what_the_gate_would_apply(service: Ser
 
 async def test_many_turns_are_answered_in_their_order(service: Service) -> None:
     words = ["no, that is wrong", "thanks, that is perfect"] * 50
-    found = await judgements(service, {"turns": [{**WRONG, "query_t1": word} for word in words]})
+    found = await list_judgements(service, {"turns": [{**WRONG, "query_t1": word} for word in words]})
     assert [one["reward"] for one in found] == [-0.8, 0.8] * 50
 
 
 async def test_a_turn_may_name_its_taxonomy(service: Service) -> None:
-    found = await judgements(service, {"turns": [WRONG, {**WRONG, "taxonomy": "correction-v1"}]})
+    found = await list_judgements(service, {"turns": [WRONG, {**WRONG, "taxonomy": "correction-v1"}]})
     assert [one["label"] for one in found] == ["neg_correction", "explicit_rejection"]
 
 
 async def test_nothing_is_taught_and_nothing_is_kept(service: Service) -> None:
-    before = answered(await service.get("/stats"))
-    await judgements(service, {**WRONG, "query_t1": f"no, wrong {CANARY}"})
-    after = answered(await service.get("/stats"))
+    before = read_ok(await service.get("/stats"))
+    await list_judgements(service, {**WRONG, "query_t1": f"no, wrong {CANARY}"})
+    after = read_ok(await service.get("/stats"))
     assert (after["decisions"], after["rewards"]) == (before["decisions"], before["rewards"]) == (0, 0)
 
 
 async def test_a_lower_tau_or_the_soft_gate_teach_otherwise(tmp_path: Path) -> None:
-    async with serving(tmp_path / "soft", judge_gate="soft") as service:
-        (found,) = await judgements(service, UNSURE)
+    async with run_service(tmp_path / "soft", judge_gate="soft") as service:
+        (found,) = await list_judgements(service, UNSURE)
         assert found["gate"] == "soft"
         assert found["should_update"]
-    async with serving(tmp_path / "high", judge_tau=1) as service:
-        (found,) = await judgements(service, UNSURE)
+    async with run_service(tmp_path / "high", judge_tau=1) as service:
+        (found,) = await list_judgements(service, UNSURE)
         assert (found["withheld"], found["reward"], found["tau"]) == ("below_tau", 0, 1)
 
 
@@ -114,21 +114,21 @@ async def test_a_lower_tau_or_the_soft_gate_teach_otherwise(tmp_path: Path) -> N
     ],
 )
 async def test_what_is_no_turn_is_refused_by_name(shared: Service, body: object, fields: list[str]) -> None:
-    problem(await shared.post("/judge", body), 422, "invalid-request", *fields)
+    read_problem(await shared.post("/judge", body), 422, "invalid-request", *fields)
 
 
 async def test_a_correction_is_named(service: Service) -> None:
     body = {"message": "不对，是周四", "previous_reply": "会议在周五。"}
-    found = answered(await service.post("/classify/feedback", body))
+    found = read_ok(await service.post("/classify/feedback", body))
     assert (found["is_correction"], found["kind"], found["tier"]) == (True, "explicit_rejection", "local")
     assert 0 <= found["confidence"] <= 1
-    unsure = answered(await service.post("/classify/feedback", {**body, "threshold": 1}))
+    unsure = read_ok(await service.post("/classify/feedback", {**body, "threshold": 1}))
     assert (unsure["is_correction"], unsure["kind"], unsure["confidence"]) == (False, "neutral", found["confidence"])
 
 
 async def test_users_who_correct_themselves_correct_nobody_else(service: Service) -> None:
     body = {"message": "sorry, I meant tomorrow", "previous_reply": "Your train leaves at nine.", "threshold": 0}
-    found = answered(await service.post("/classify/feedback", body))
+    found = read_ok(await service.post("/classify/feedback", body))
     assert (found["is_correction"], found["kind"]) == (False, "self_correction")
 
 
@@ -141,11 +141,11 @@ async def test_users_who_correct_themselves_correct_nobody_else(service: Service
     ],
 )
 async def test_what_is_no_feedback_is_refused_by_name(shared: Service, body: object, fields: list[str]) -> None:
-    problem(await shared.post("/classify/feedback", body), 422, "invalid-request", *fields)
+    read_problem(await shared.post("/classify/feedback", body), 422, "invalid-request", *fields)
 
 
 async def test_without_a_model_the_scores_arbitrate(service: Service) -> None:
-    found = answered(await service.post("/arbitrate", CONFLICT))
+    found = read_ok(await service.post("/arbitrate", CONFLICT))
     assert (found["intent_id"], found["intent_name"], found["score"]) == ("cancel", "退订", 0.6)
     assert (found["triggered"], found["trigger_reason"], found["tokens_used"]) == (False, "disabled", 0)
 
@@ -167,53 +167,53 @@ async def test_without_a_model_the_scores_arbitrate(service: Service) -> None:
 async def test_what_cannot_be_arbitrated_is_refused_by_name(
     shared: Service, change: dict[str, Any], fields: list[str]
 ) -> None:
-    problem(await shared.post("/arbitrate", {**CONFLICT, **change}), 422, "invalid-request", *fields)
+    read_problem(await shared.post("/arbitrate", {**CONFLICT, **change}), 422, "invalid-request", *fields)
 
 
 async def test_the_model_is_asked_by_all_three(tmp_path: Path) -> None:
-    async with asking(tmp_path) as (service, server):
-        (turn,) = await judgements(service, UNSURE)
+    async with run_with_judge(tmp_path) as (service, server):
+        (turn,) = await list_judgements(service, UNSURE)
         assert (turn["label"], turn["tier"], turn["model"]) == ("neg_confusion", "llm", "tiny")
         assert turn["prompt"].startswith("judge/v1@")
-        feedback = answered(await service.post("/classify/feedback", {"message": "hm", "previous_reply": "So."}))
+        feedback = read_ok(await service.post("/classify/feedback", {"message": "hm", "previous_reply": "So."}))
         assert (feedback["kind"], feedback["tier"]) == ("explicit_rejection", "llm")
-        intent = answered(await service.post("/arbitrate", CONFLICT))
+        intent = read_ok(await service.post("/arbitrate", CONFLICT))
         assert (intent["intent_id"], intent["intent_name"], intent["score"]) == ("cancel", "退订", 0.9)
         assert (intent["triggered"], intent["trigger_reason"]) == (True, "rule_semantic_conflict")
         assert intent["tokens_used"] > 0
         assert len(server.requests) == 3
-        assert await counted(service, 'bandstand_opinions_total{outcome="scored",task="judge",tier="llm"}') == 1
-        assert await counted(service, 'bandstand_opinions_total{outcome="scored",task="classify",tier="llm"}') == 1
-        assert await counted(service, 'bandstand_arbitrations_total{outcome="llm",tenant="acme"}') == 1
-        assert await counted(service, "bandstand_opinion_seconds_count") == 3
+        assert await read_metric(service, 'bandstand_opinions_total{outcome="scored",task="judge",tier="llm"}') == 1
+        assert await read_metric(service, 'bandstand_opinions_total{outcome="scored",task="classify",tier="llm"}') == 1
+        assert await read_metric(service, 'bandstand_arbitrations_total{outcome="llm",tenant="acme"}') == 1
+        assert await read_metric(service, "bandstand_opinion_seconds_count") == 3
 
 
 async def test_calls_are_paid_from_the_same_budget_as_turns_that_teach(tmp_path: Path) -> None:
-    async with asking(tmp_path) as (service, server):
-        await judgements(service, UNSURE)
-        once = answered(await service.get("/stats"))["judge"]["today"]["tokens"]
+    async with run_with_judge(tmp_path) as (service, server):
+        await list_judgements(service, UNSURE)
+        once = read_ok(await service.get("/stats"))["judge"]["today"]["tokens"]
         turn: dict[str, Any] = {"user_id": "ada", "tip_id": "tip-1", "features": FEATURES, "turn": UNSURE, "wait": True}
         await service.reward(**turn)
-        answered(await service.post("/arbitrate", CONFLICT))
-        spent = answered(await service.get("/stats"))["judge"]["today"]["tokens"]
+        read_ok(await service.post("/arbitrate", CONFLICT))
+        spent = read_ok(await service.get("/stats"))["judge"]["today"]["tokens"]
         assert spent > 2 * once > 0
         assert len(server.requests) == 3
-    async with asking(tmp_path, judge_daily_tokens=spent + 1) as (service, server):
-        (found,) = await judgements(service, {**UNSURE, "query_t1": "isn't that a bit much?"})
+    async with run_with_judge(tmp_path, judge_daily_tokens=spent + 1) as (service, server):
+        (found,) = await list_judgements(service, {**UNSURE, "query_t1": "isn't that a bit much?"})
         assert found["tier"] == "local", "a restart forgets nothing"
-        intent = answered(await service.post("/arbitrate", CONFLICT))
+        intent = read_ok(await service.post("/arbitrate", CONFLICT))
         assert (intent["intent_id"], intent["triggered"]) == (None, True)
-        assert answered(await service.get("/stats"))["judge"]["today"]["over_budget"] == 2
+        assert read_ok(await service.get("/stats"))["judge"]["today"]["over_budget"] == 2
         assert server.requests == []
 
 
 async def test_who_hangs_up_takes_the_calls_along(tmp_path: Path) -> None:
-    async with asking(tmp_path, lambda _: ScriptedAnswer("{}", delay_s=60)) as (service, server):
+    async with run_with_judge(tmp_path, lambda _: ScriptedAnswer("{}", delay_s=60)) as (service, server):
         two = {"turns": [UNSURE, {**UNSURE, "query_t1": "hm"}]}
         one = {"message": "hm", "previous_reply": "So."}
         assert await hung_up(service, "/judge", two, lambda: len(server.requests) == 2) == 499
         assert await hung_up(service, "/classify/feedback", one, lambda: len(server.requests) == 3) == 499
-        await settled(lambda: server.disconnects == 3)
+        await wait_until_settled(lambda: server.disconnects == 3)
         assert (await service.get("/health")).status_code == 200
 
 
@@ -249,92 +249,97 @@ async def test_no_request_says_who_is_asked_or_as_whom(tmp_path: Path) -> None:
         "api_key": CANARY,
         "path": CANARY,
     }
-    async with asking(tmp_path) as (service, server):
-        assert len(await judgements(service, {**UNSURE, **own})) == 1
-        await judgements(service, {"turns": [{**WRONG, **own}], **own})
-        answered(await service.post("/classify/feedback", {"message": "hm", "previous_reply": "So.", **own}))
-        answered(await service.post("/arbitrate", {**CONFLICT, **own}))
+    async with run_with_judge(tmp_path) as (service, server):
+        assert len(await list_judgements(service, {**UNSURE, **own})) == 1
+        await list_judgements(service, {"turns": [{**WRONG, **own}], **own})
+        read_ok(await service.post("/classify/feedback", {"message": "hm", "previous_reply": "So.", **own}))
+        read_ok(await service.post("/arbitrate", {**CONFLICT, **own}))
         assert {request.body["model"] for request in server.requests} == {"tiny"}
         assert CANARY not in str([(request.headers, request.body) for request in server.requests])
 
 
 async def test_a_model_that_fails_is_never_a_neutral_answer(tmp_path: Path) -> None:
-    def broken(_: ScriptedRequest) -> ScriptedAnswer:
+    def raise_broken(_: ScriptedRequest) -> ScriptedAnswer:
         return ScriptedAnswer(CANARY, status=400)
 
-    async with asking(tmp_path, broken) as (service, _):
-        (turn,) = await judgements(service, UNSURE)
+    async with run_with_judge(tmp_path, raise_broken) as (service, _):
+        (turn,) = await list_judgements(service, UNSURE)
         assert (turn["label"], turn["unscored"], turn["should_update"]) == (None, "rejected", False)
-        told = problem(
+        told = read_problem(
             await service.post("/classify/feedback", {"message": "hm", "previous_reply": "So."}), 502, "unscored"
         )
         assert "rejected" in told["detail"]
         response = await service.post("/arbitrate", CONFLICT)
-        intent = answered(response)
+        intent = read_ok(response)
         assert (intent["intent_id"], intent["score"], intent["triggered"]) == (None, 0, True)
         assert CANARY not in response.text
-        assert await counted(service, 'bandstand_opinions_total{outcome="rejected",task="judge",tier="llm"}') == 1
-        assert await counted(service, 'bandstand_arbitrations_total{outcome="undecided",tenant="acme"}') == 1
+        assert await read_metric(service, 'bandstand_opinions_total{outcome="rejected",task="judge",tier="llm"}') == 1
+        assert await read_metric(service, 'bandstand_arbitrations_total{outcome="undecided",tenant="acme"}') == 1
 
 
 async def test_one_broken_turn_loses_none_of_the_others(tmp_path: Path) -> None:
-    def script(request: ScriptedRequest) -> ScriptedAnswer:
+    def answer_request(request: ScriptedRequest) -> ScriptedAnswer:
         return ScriptedAnswer(status=400) if "number 3\n" in request.message_texts[0] else model(request)
 
-    async with asking(tmp_path, script) as (service, _):
-        found = await judgements(service, {"turns": [{**UNSURE, "query_t1": f"number {n}"} for n in range(8)]})
+    async with run_with_judge(tmp_path, answer_request) as (service, _):
+        found = await list_judgements(service, {"turns": [{**UNSURE, "query_t1": f"number {n}"} for n in range(8)]})
         assert [one["unscored"] for one in found] == [None] * 3 + ["rejected"] + [None] * 4
 
 
 async def test_a_correction_s_confidence_is_clamped_and_nan_is_none(tmp_path: Path) -> None:
     said = iter(["1.7", "NaN"])
 
-    def script(_: ScriptedRequest) -> ScriptedAnswer:
+    def answer_request(_: ScriptedRequest) -> ScriptedAnswer:
         return ScriptedAnswer(f'{{"rationale": "No.", "label": "explicit_rejection", "confidence": {next(said)}}}')
 
-    async with asking(tmp_path, script) as (service, _):
+    async with run_with_judge(tmp_path, answer_request) as (service, _):
         body = {"message": "hm", "previous_reply": "So."}
-        assert answered(await service.post("/classify/feedback", body))["confidence"] == 1
-        problem(await service.post("/classify/feedback", {**body, "message": "hmm"}), 502, "unscored")
+        assert read_ok(await service.post("/classify/feedback", body))["confidence"] == 1
+        read_problem(await service.post("/classify/feedback", {**body, "message": "hmm"}), 502, "unscored")
 
 
 async def test_an_intent_is_answered_by_the_deadline(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text("[judge.arbiter]\nllm_judge_timeout_ms = 50\n")
-    async with asking(tmp_path, lambda _: ScriptedAnswer("{}", delay_s=30), bandstand_config=own) as (service, _):
+    async with run_with_judge(tmp_path, lambda _: ScriptedAnswer("{}", delay_s=30), bandstand_config=own) as (
+        service,
+        _,
+    ):
         async with asyncio.timeout(10):
-            found = answered(await service.post("/arbitrate", CONFLICT))
+            found = read_ok(await service.post("/arbitrate", CONFLICT))
         assert (found["intent_id"], found["reasoning"]) == (None, "the model did not answer in time")
         assert found["duration_ms"] >= 49
 
 
 async def test_one_tenant_s_message_reaches_no_other(tmp_path: Path) -> None:
-    async with asking(tmp_path) as (service, server):
+    async with run_with_judge(tmp_path) as (service, server):
         for tenant in ("acme", "umbrella"):
-            answered(await service.post("/arbitrate", {**CONFLICT, "tenant_id": tenant}))
+            read_ok(await service.post("/arbitrate", {**CONFLICT, "tenant_id": tenant}))
         assert len(server.requests) == 2, "nothing is remembered from one to the next"
         assert "acme" not in str([request.body for request in server.requests])
-        assert await counted(service, 'bandstand_arbitrations_total{outcome="llm",tenant="umbrella"}') == 1
+        assert await read_metric(service, 'bandstand_arbitrations_total{outcome="llm",tenant="umbrella"}') == 1
 
 
 async def test_off_judges_nothing_and_still_arbitrates_by_scores(tmp_path: Path) -> None:
-    async with serving(tmp_path / "state", judge="off") as service:
-        problem(await service.post("/judge", WRONG), 409, "judge-off")
-        problem(await service.post("/classify/feedback", {"message": "a", "previous_reply": "b"}), 409, "judge-off")
-        assert answered(await service.post("/arbitrate", CONFLICT))["intent_id"] == "cancel"
+    async with run_service(tmp_path / "state", judge="off") as service:
+        read_problem(await service.post("/judge", WRONG), 409, "judge-off")
+        read_problem(
+            await service.post("/classify/feedback", {"message": "a", "previous_reply": "b"}), 409, "judge-off"
+        )
+        assert read_ok(await service.post("/arbitrate", CONFLICT))["intent_id"] == "cancel"
 
 
 async def test_opinions_take_a_serving_key(tmp_path: Path) -> None:
     for name, status in (("shop", 200), ("eyes", 403), ("ops", 200)):
-        async with serving(tmp_path / name, api_keys=API_KEYS, key=KEYS[name][1]) as service:
+        async with run_service(tmp_path / name, api_keys=API_KEYS, key=KEYS[name][1]) as service:
             for path, body in (("/judge", WRONG), ("/arbitrate", CONFLICT)):
                 assert (await service.post(path, body)).status_code == status
 
 
 async def test_the_start_names_where_turns_may_go(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    async with asking(tmp_path):
+    async with run_with_judge(tmp_path):
         pass
-    async with serving(tmp_path / "alone"):
+    async with run_service(tmp_path / "alone"):
         pass
     logged = capsys.readouterr()
     lines = [line for line in (logged.out + logged.err).splitlines() if "turns_may_go_to" in line]

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from tests.api.given import FEATURES, Service, answered, problem, serving
+from tests.api.given import FEATURES, Service, read_ok, read_problem, run_service
 
 COMPLAINT = {
     "query_t": "What is the capital of Australia?",
@@ -20,7 +20,7 @@ PRAISE = {
 }
 
 
-async def taken(service: Service, **fields: Any) -> dict[str, Any]:
+async def take_turn(service: Service, **fields: Any) -> dict[str, Any]:
     """The answer to a turn that was kept."""
     response = await service.post("/reward", fields)
     assert response.status_code == 202, response.text
@@ -29,16 +29,16 @@ async def taken(service: Service, **fields: Any) -> dict[str, Any]:
     return answer
 
 
-async def judged(service: Service, turn: dict[str, Any], **fields: Any) -> dict[str, Any]:
+async def wait_for_judged(service: Service, turn: dict[str, Any], **fields: Any) -> dict[str, Any]:
     """The judgement of a turn that somebody waited for."""
-    return answered(await service.post("/reward", {"turn": turn, "wait": True, **fields}))
+    return read_ok(await service.post("/reward", {"turn": turn, "wait": True, **fields}))
 
 
-async def concluded(service: Service, judgement_id: str) -> dict[str, Any]:
+async def wait_for_judgement(service: Service, judgement_id: str) -> dict[str, Any]:
     """A judgement once it is made."""
     async with asyncio.timeout(30):
         while True:
-            found = answered(await service.get(f"/judgements/{judgement_id}"))
+            found = read_ok(await service.get(f"/judgements/{judgement_id}"))
             if found["status"] != "waiting":
                 return found
             await asyncio.sleep(0.02)
@@ -46,9 +46,9 @@ async def concluded(service: Service, judgement_id: str) -> dict[str, Any]:
 
 async def test_a_turn_is_kept_judged_and_taught(service: Service) -> None:
     decision = await service.score()
-    answer = await taken(service, decision_id=decision["decision_id"], turn=COMPLAINT)
+    answer = await take_turn(service, decision_id=decision["decision_id"], turn=COMPLAINT)
     assert answer["decision_id"] == decision["decision_id"]
-    found = await concluded(service, answer["judgement_id"])
+    found = await wait_for_judgement(service, answer["judgement_id"])
     assert (found["status"], found["taught"], found["reason"]) == ("scored", True, None)
     assert found["verdict"]["label"] == "neg_correction"
     assert found["reward"] == found["applied"]["reward"] == -0.8
@@ -60,14 +60,14 @@ async def test_a_turn_is_kept_judged_and_taught(service: Service) -> None:
 
 async def test_whoever_waits_gets_the_verdict(service: Service) -> None:
     decision = await service.score()
-    found = await judged(service, PRAISE, decision_id=decision["decision_id"])
+    found = await wait_for_judged(service, PRAISE, decision_id=decision["decision_id"])
     assert (found["verdict"]["label"], found["reward"]) == ("pos_praise", 0.8)
     again = await service.post("/reward?wait=true", {"turn": PRAISE, "decision_id": decision["decision_id"]})
-    assert answered(again)["judgement_id"] == found["judgement_id"]
+    assert read_ok(again)["judgement_id"] == found["judgement_id"]
 
 
 async def test_the_legacy_form_takes_a_turn_too(service: Service) -> None:
-    found = await judged(service, COMPLAINT, user_id="ada", tip_id="tip-1", features=FEATURES, day_of_week=2)
+    found = await wait_for_judged(service, COMPLAINT, user_id="ada", tip_id="tip-1", features=FEATURES, day_of_week=2)
     assert (found["taught"], found["decision_id"], found["tip_id"]) == (True, None, "tip-1")
     assert (await service.stats())["cumulative_reward"] == -0.8
 
@@ -75,15 +75,18 @@ async def test_the_legacy_form_takes_a_turn_too(service: Service) -> None:
 async def test_the_same_request_gets_the_first_answer_and_another_a_conflict(service: Service) -> None:
     decision_id = (await service.score())["decision_id"]
     first, second = await asyncio.gather(
-        taken(service, decision_id=decision_id, turn=COMPLAINT), taken(service, decision_id=decision_id, turn=COMPLAINT)
+        take_turn(service, decision_id=decision_id, turn=COMPLAINT),
+        take_turn(service, decision_id=decision_id, turn=COMPLAINT),
     )
     assert first["judgement_id"] == second["judgement_id"]
     other = await service.post("/reward", {"decision_id": decision_id, "turn": PRAISE})
     assert other.status_code == 409
     assert other.json()["type"].rpartition(":")[2] in {"reward-pending", "already-rewarded"}
-    await concluded(service, first["judgement_id"])
-    assert problem(await service.post("/reward", {"decision_id": decision_id, "reward": 1.0}), 409, "already-rewarded")
-    assert (await taken(service, decision_id=decision_id, turn=COMPLAINT))["judgement_id"] == first["judgement_id"]
+    await wait_for_judgement(service, first["judgement_id"])
+    assert read_problem(
+        await service.post("/reward", {"decision_id": decision_id, "reward": 1.0}), 409, "already-rewarded"
+    )
+    assert (await take_turn(service, decision_id=decision_id, turn=COMPLAINT))["judgement_id"] == first["judgement_id"]
 
 
 async def test_an_idempotency_key_belongs_to_one_body(service: Service) -> None:
@@ -92,49 +95,49 @@ async def test_an_idempotency_key_belongs_to_one_body(service: Service) -> None:
     again = (await service.post("/reward", {**legacy, "turn": COMPLAINT}, Idempotency_Key="k")).json()
     assert first["judgement_id"] == again["judgement_id"]
     for body in ({**legacy, "turn": PRAISE}, {**legacy, "reward": 1.0}):
-        problem(await service.post("/reward", body, Idempotency_Key="k"), 422, "idempotency-mismatch")
+        read_problem(await service.post("/reward", body, Idempotency_Key="k"), 422, "idempotency-mismatch")
     await service.post("/reward", {**legacy, "reward": 1.0}, Idempotency_Key="r")
     refused = await service.post("/reward", {**legacy, "turn": PRAISE}, Idempotency_Key="r")
-    problem(refused, 422, "idempotency-mismatch")
+    read_problem(refused, 422, "idempotency-mismatch")
     for said in ({"turn": PRAISE}, {"reward": 1.0}):  # nor is it asked first whether there is such a decision
         for key in ("k", "r"):
             refused = await service.post("/reward", {"decision_id": "none", **said}, Idempotency_Key=key)
-            problem(refused, 422, "idempotency-mismatch")
+            read_problem(refused, 422, "idempotency-mismatch")
         fresh = await service.post("/reward", {"decision_id": "none", **said}, Idempotency_Key="fresh")
-        problem(fresh, 404, "unknown-decision")
+        read_problem(fresh, 404, "unknown-decision")
 
 
 async def test_a_turn_that_teaches_nothing_releases_its_decision(tmp_path: Path) -> None:
-    async with serving(tmp_path / "state", judge_tau=1.0) as service:
+    async with run_service(tmp_path / "state", judge_tau=1.0) as service:
         decision_id = (await service.score())["decision_id"]
-        found = await judged(service, COMPLAINT, decision_id=decision_id)
+        found = await wait_for_judged(service, COMPLAINT, decision_id=decision_id)
         assert (found["status"], found["taught"], found["reason"]) == ("scored", False, "below_tau")
         assert (await service.reward(decision_id=decision_id, reward=0.5))["applied"] is True
         refused = await service.post(f"/judgements/{found['judgement_id']}/override", {"label": "pos_praise"})
-        problem(refused, 409, "already-rewarded")
+        read_problem(refused, 409, "already-rewarded")
 
 
 async def test_a_person_overrides_the_judge(service: Service) -> None:
     decision_id = (await service.score())["decision_id"]
-    found = await judged(service, COMPLAINT, decision_id=decision_id)
+    found = await wait_for_judged(service, COMPLAINT, decision_id=decision_id)
     path = f"/judgements/{found['judgement_id']}"
-    changed = answered(await service.post(f"{path}/override", {"label": "pos_praise"}))
+    changed = read_ok(await service.post(f"{path}/override", {"label": "pos_praise"}))
     assert (changed["reward"], changed["verdict"]["tier"], changed["verdict"]["model"]) == (0.8, "person", "anonymous")
     assert [each["cause"] for each in changed["history"]] == ["judge", "override"]
     assert changed["history"][0]["verdict"]["label"] == "neg_correction", "the original stays"
     stats = await service.stats()
     assert (stats["reward_count"], stats["cumulative_reward"]) == (1, 0.8)
     assert (await service.receipt(decision_id))["reward"]["source"] == "person"
-    nothing = answered(await service.post(f"{path}/override", {"label": "topic_shift"}))
+    nothing = read_ok(await service.post(f"{path}/override", {"label": "topic_shift"}))
     assert (nothing["taught"], nothing["reason"]) == (False, "never_updates")
     assert (await service.stats())["reward_count"] == 0
-    problem(await service.post(f"{path}/override", {"label": "praise"}), 422, "invalid-request", "label")
+    read_problem(await service.post(f"{path}/override", {"label": "praise"}), 422, "invalid-request", "label")
 
 
 async def test_a_turn_taken_before_a_reset_teaches_nothing(service: Service) -> None:
-    found = await judged(service, COMPLAINT, user_id="ada", tip_id="tip-1", features=FEATURES)
+    found = await wait_for_judged(service, COMPLAINT, user_id="ada", tip_id="tip-1", features=FEATURES)
     await service.post("/reset/ada", {})
-    changed = answered(await service.post(f"/judgements/{found['judgement_id']}/override", {"label": "pos_praise"}))
+    changed = read_ok(await service.post(f"/judgements/{found['judgement_id']}/override", {"label": "pos_praise"}))
     assert (changed["taught"], changed["reason"]) == (False, "reset")
     assert (await service.stats())["reward_count"] == 0
 
@@ -147,34 +150,36 @@ async def test_what_cannot_be_judged_is_refused(service: Service) -> None:
         ({"turn": {"query_t": "a"}}, "turn.answer_t", "turn.query_t1"),
     ):
         refused = await service.post("/reward", {"decision_id": decision_id, **fields})
-        problem(refused, 422, "invalid-request", *faulty)
-    problem(await service.post("/reward", {"turn": COMPLAINT}), 422, "invalid-request", "user_id", "tip_id", "features")
+        read_problem(refused, 422, "invalid-request", *faulty)
+    read_problem(
+        await service.post("/reward", {"turn": COMPLAINT}), 422, "invalid-request", "user_id", "tip_id", "features"
+    )
     unknown = await service.post("/reward", {"decision_id": "0" * 32, "turn": COMPLAINT})
-    problem(unknown, 404, "unknown-decision")
-    problem(await service.get("/judgements/nothing"), 404, "unknown-judgement")
+    read_problem(unknown, 404, "unknown-decision")
+    read_problem(await service.get("/judgements/nothing"), 404, "unknown-judgement")
 
 
 async def test_nothing_is_taken_where_nothing_is_judged(tmp_path: Path) -> None:
-    async with serving(tmp_path / "state", judge="off") as service:
+    async with run_service(tmp_path / "state", judge="off") as service:
         refused = await service.post("/reward", {"user_id": "a", "tip_id": "t", "features": {}, "turn": COMPLAINT})
-        problem(refused, 409, "judge-off")
+        read_problem(refused, 409, "judge-off")
 
 
 async def test_judgements_are_listed_newest_first(service: Service) -> None:
     legacy = {"tip_id": "tip-1", "features": FEATURES, "turn": COMPLAINT}
-    ids = [(await taken(service, user_id=f"user-{n}", **legacy))["judgement_id"] for n in range(5)]
+    ids = [(await take_turn(service, user_id=f"user-{n}", **legacy))["judgement_id"] for n in range(5)]
     for judgement_id in ids:
-        await concluded(service, judgement_id)
-    first = answered(await service.get("/judgements", status="scored", limit=3))
-    second = answered(await service.get("/judgements", status="scored", limit=3, before=first["next"]))
+        await wait_for_judgement(service, judgement_id)
+    first = read_ok(await service.get("/judgements", status="scored", limit=3))
+    second = read_ok(await service.get("/judgements", status="scored", limit=3, before=first["next"]))
     listed = [entry["judgement_id"] for entry in first["judgements"] + second["judgements"]]
     assert (listed, second["next"]) == (ids[::-1], None)
-    assert answered(await service.get("/judgements", status="unscored"))["judgements"] == []
+    assert read_ok(await service.get("/judgements", status="unscored"))["judgements"] == []
 
 
 async def test_coverage_is_in_the_stats_and_in_the_metrics(service: Service) -> None:
-    await judged(service, COMPLAINT, user_id="ada", tip_id="tip-1", features=FEATURES)
-    coverage = answered(await service.get("/stats"))["judge"]
+    await wait_for_judged(service, COMPLAINT, user_id="ada", tip_id="tip-1", features=FEATURES)
+    coverage = read_ok(await service.get("/stats"))["judge"]
     assert coverage["policies"]["linucb-v2"] == {
         "turns": 1,
         "waiting": 0,
@@ -189,20 +194,20 @@ async def test_coverage_is_in_the_stats_and_in_the_metrics(service: Service) -> 
 
 
 async def test_influence_is_capped(tmp_path: Path) -> None:
-    async with serving(tmp_path / "state", judge_max_updates_per_user_hour=2) as service:
+    async with run_service(tmp_path / "state", judge_max_updates_per_user_hour=2) as service:
         legacy = {"user_id": "ada", "tip_id": "tip-1", "features": FEATURES}
-        found = [await judged(service, PRAISE, **legacy) for _ in range(3)]
+        found = [await wait_for_judged(service, PRAISE, **legacy) for _ in range(3)]
         assert [each["reason"] for each in found] == [None, None, "influence_cap"]
-        other = await judged(service, PRAISE, **{**legacy, "user_id": "bob"})
+        other = await wait_for_judged(service, PRAISE, **{**legacy, "user_id": "bob"})
         assert other["taught"]
         assert (await service.stats())["reward_count"] == 2
-    async with serving(tmp_path / "state", judge_max_updates_per_user_hour=2) as service:
-        assert (await judged(service, PRAISE, **legacy))["reason"] == "influence_cap", "also after a restart"
+    async with run_service(tmp_path / "state", judge_max_updates_per_user_hour=2) as service:
+        assert (await wait_for_judged(service, PRAISE, **legacy))["reason"] == "influence_cap", "also after a restart"
 
 
 async def test_erasure_takes_turns_and_judgements(service: Service) -> None:
-    found = await judged(service, COMPLAINT, user_id="ada", tip_id="tip-1", features=FEATURES)
+    found = await wait_for_judged(service, COMPLAINT, user_id="ada", tip_id="tip-1", features=FEATURES)
     erased = (await service.client.delete("/users/ada")).json()["erased"]
     assert (erased["turns"], erased["verdicts"]) == (1, 1)
     gone: httpx.Response = await service.get(f"/judgements/{found['judgement_id']}")
-    problem(gone, 404, "unknown-judgement")
+    read_problem(gone, 404, "unknown-judgement")

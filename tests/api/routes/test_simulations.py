@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 from jsonschema import Draft202012Validator
 
-from tests.api.given import API_KEYS, CANARY, KEYS, Service, answered, client_of, problem, serving
-from tests.contract.server import connected, started
+from tests.api.given import API_KEYS, CANARY, KEYS, Service, client_of, read_ok, read_problem, run_service
+from tests.contract.server import connect_to, start_server
 
 SHORT: dict[str, Any] = {"policies": ["linucb", "linucb-v2"], "personas": 3, "days": 2, "seeds": 2}
 ENDLESS: dict[str, Any] = {"policies": ["linucb-v1"], "personas": 100, "days": 100, "seeds": 100, "events": "none"}
@@ -20,7 +20,7 @@ PERSONA: dict[str, Any] = {"name": "Ada", "prefers_high_priority": 0.5, "prefers
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     """One service for the whole table: nothing that is refused leaves a trace."""
-    async with serving(tmp_path_factory.mktemp("simulations")) as service:
+    async with run_service(tmp_path_factory.mktemp("simulations")) as service:
         yield service
 
 
@@ -32,10 +32,10 @@ async def start(service: Service, **fields: Any) -> dict[str, Any]:
     return run
 
 
-async def until(service: Service, run: int, *states: str, done: int = 0) -> dict[str, Any]:
+async def wait_until(service: Service, run: int, *states: str, done: int = 0) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for _ in range(2400):
-        found = answered(await service.get(f"/simulations/{run}"))
+        found = read_ok(await service.get(f"/simulations/{run}"))
         if found["state"] in states and found["progress"]["done"] >= done:
             return found
         await asyncio.sleep(0.05)
@@ -47,7 +47,7 @@ async def test_a_run_is_queued_played_and_told(service: Service) -> None:
     assert (run["state"], run["client"], run["error"]) == ("queued", "anonymous", None)
     assert run["progress"] == {"done": 0, "total": 96, "seconds_left": None}
     assert run["plan"]["policies"] == ["linucb-v1", "linucb-v2"]
-    ended = await until(service, run["id"], "done")
+    ended = await wait_until(service, run["id"], "done")
     assert ended["progress"] == {"done": 96, "total": 96, "seconds_left": None}
     assert ended["created"] <= ended["started"] <= ended["ended"]
     for name in ("linucb-v1", "linucb-v2"):
@@ -60,29 +60,31 @@ async def test_a_run_is_queued_played_and_told(service: Service) -> None:
 
 
 async def test_answers_fit_their_schemas(service: Service) -> None:
-    document = answered(await service.get("/openapi.json"))
+    document = read_ok(await service.get("/openapi.json"))
 
-    def fits(answer: Any, method: str, path: str, status: str) -> None:
+    def check_fits(answer: Any, method: str, path: str, status: str) -> None:
         operation = document["paths"][path][method]
         schema = operation["responses"][status]["content"]["application/json"]["schema"]
         Draft202012Validator({**schema, "components": document["components"]}).validate(answer)
 
     run = await start(service, **SHORT)
-    fits(run, "post", "/simulations", "202")
-    fits(answered(await service.get(f"/simulations/{run['id']}")), "get", "/simulations/{run}", "200")
-    await until(service, run["id"], "done")
-    fits(answered(await service.get(f"/simulations/{run['id']}")), "get", "/simulations/{run}", "200")
-    fits(answered(await service.get("/simulations")), "get", "/simulations", "200")
-    fits(answered(await service.post(f"/simulations/{run['id']}/cancel")), "post", "/simulations/{run}/cancel", "200")
+    check_fits(run, "post", "/simulations", "202")
+    check_fits(read_ok(await service.get(f"/simulations/{run['id']}")), "get", "/simulations/{run}", "200")
+    await wait_until(service, run["id"], "done")
+    check_fits(read_ok(await service.get(f"/simulations/{run['id']}")), "get", "/simulations/{run}", "200")
+    check_fits(read_ok(await service.get("/simulations")), "get", "/simulations", "200")
+    check_fits(
+        read_ok(await service.post(f"/simulations/{run['id']}/cancel")), "post", "/simulations/{run}/cancel", "200"
+    )
 
 
 async def test_every_example_can_be_played(service: Service) -> None:
-    document = answered(await service.get("/openapi.json"))
+    document = read_ok(await service.get("/openapi.json"))
     body = document["paths"]["/simulations"]["post"]["requestBody"]["content"]["application/json"]
     assert body["examples"]
     for example in body["examples"].values():
         run = await start(service, **example["value"])
-        assert (await until(service, run["id"], "done"))["progress"]["done"] == run["progress"]["total"]
+        assert (await wait_until(service, run["id"], "done"))["progress"]["done"] == run["progress"]["total"]
 
 
 async def test_what_is_left_out_has_its_default(service: Service) -> None:
@@ -101,31 +103,31 @@ async def test_what_is_left_out_has_its_default(service: Service) -> None:
 
 async def test_a_run_shows_its_progress_and_is_cancelled(service: Service) -> None:
     run = (await start(service, **ENDLESS))["id"]
-    half = await until(service, run, "running", done=1)
+    half = await wait_until(service, run, "running", done=1)
     assert half["progress"]["seconds_left"] > 0
     assert half["policies"]["linucb-v1"]["decisions"] == half["progress"]["done"]
-    cancelled = answered(await service.post(f"/simulations/{run}/cancel"))
+    cancelled = read_ok(await service.post(f"/simulations/{run}/cancel"))
     assert cancelled["state"] == "cancelled"
-    assert answered(await service.post(f"/simulations/{run}/cancel"))["ended"] == cancelled["ended"]
-    assert (await until(service, run, "cancelled"))["policies"]["linucb-v1"]["decisions"] > 0
+    assert read_ok(await service.post(f"/simulations/{run}/cancel"))["ended"] == cancelled["ended"]
+    assert (await wait_until(service, run, "cancelled"))["policies"]["linucb-v1"]["decisions"] > 0
 
 
 async def test_deleted_it_is_gone(service: Service) -> None:
     run = (await start(service, **ENDLESS))["id"]
-    await until(service, run, "running")
+    await wait_until(service, run, "running")
     deleted = await service.client.delete(f"/simulations/{run}")
     assert (deleted.status_code, deleted.content) == (204, b"")
-    problem(await service.get(f"/simulations/{run}"), 404, "unknown-simulation")
-    problem(await service.client.delete(f"/simulations/{run}"), 404, "unknown-simulation")
-    problem(await service.post(f"/simulations/{run}/cancel"), 404, "unknown-simulation")
-    assert answered(await service.get("/simulations"))["simulations"] == []
+    read_problem(await service.get(f"/simulations/{run}"), 404, "unknown-simulation")
+    read_problem(await service.client.delete(f"/simulations/{run}"), 404, "unknown-simulation")
+    read_problem(await service.post(f"/simulations/{run}/cancel"), 404, "unknown-simulation")
+    assert read_ok(await service.get("/simulations"))["simulations"] == []
 
 
 async def test_runs_are_listed_newest_first_and_paged(service: Service) -> None:
     runs = [(await start(service, **SHORT))["id"] for _ in range(3)]
-    page = answered(await service.get("/simulations", limit=2))
+    page = read_ok(await service.get("/simulations", limit=2))
     assert [run["id"] for run in page["simulations"]] == [runs[2], runs[1]]
-    rest = answered(await service.get("/simulations", limit=2, before=page["next"]))
+    rest = read_ok(await service.get("/simulations", limit=2, before=page["next"]))
     assert ([run["id"] for run in rest["simulations"]], rest["next"]) == ([runs[0]], None)
 
 
@@ -162,30 +164,30 @@ async def test_runs_are_listed_newest_first_and_paged(service: Service) -> None:
 async def test_what_only_a_command_line_may_say_and_what_is_wrong_is_refused(
     shared: Service, body: str, field: str | None
 ) -> None:
-    told = problem(await shared.post("/simulations", body), 422, "invalid-request")
+    told = read_problem(await shared.post("/simulations", body), 422, "invalid-request")
     if field is not None:
         assert {error["field"] for error in told["errors"]} == {field}
-    assert answered(await shared.get("/simulations"))["simulations"] == []
+    assert read_ok(await shared.get("/simulations"))["simulations"] == []
 
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_policy_that_is_not_there_and_a_run_that_is_none_are_404(shared: Service) -> None:
-    problem(await shared.post("/simulations", {"policies": ["nobody"]}), 404, "unknown-policy")
-    problem(await shared.get("/simulations/1"), 404, "unknown-simulation")
+    read_problem(await shared.post("/simulations", {"policies": ["nobody"]}), 404, "unknown-policy")
+    read_problem(await shared.get("/simulations/1"), 404, "unknown-simulation")
     for number in ("0", "-1", "x", str(2**70)):
-        problem(await shared.get(f"/simulations/{number}"), 422, "invalid-request", "run")
+        read_problem(await shared.get(f"/simulations/{number}"), 422, "invalid-request", "run")
 
 
 async def test_personas_may_come_with_the_request(service: Service) -> None:
     run = await start(service, **SHORT, world={"personas": [PERSONA, {**PERSONA, "name": "Bea"}]})
-    ended = await until(service, run["id"], "done")
+    ended = await wait_until(service, run["id"], "done")
     assert set(ended["personas"]["linucb-v1"]) == {"Ada", "Bea"}
     twice = {**SHORT, "world": {"personas": [PERSONA, PERSONA]}}
-    assert "same name" in problem(await service.post("/simulations", twice), 422, "invalid-request")["detail"]
+    assert "same name" in read_problem(await service.post("/simulations", twice), 422, "invalid-request")["detail"]
 
 
 async def test_only_an_admin_may_simulate(tmp_path: Path) -> None:
-    async with serving(tmp_path, api_keys=API_KEYS) as service:
+    async with run_service(tmp_path, api_keys=API_KEYS) as service:
         for name, (role, secret) in KEYS.items():
             async with client_of(service.app, authorization=f"Bearer {secret}") as caller:
                 answers = [
@@ -203,29 +205,29 @@ async def test_only_an_admin_may_simulate(tmp_path: Path) -> None:
 
 async def test_without_a_key_the_llm_judge_falls_back_to_the_rule_and_says_so(service: Service) -> None:
     run = await start(service, **SHORT, judge="llm")
-    ended = await until(service, run["id"], "done")
+    ended = await wait_until(service, run["id"], "done")
     for policy in ended["policies"].values():
         assert policy["judges"] == [{"judge": "rule", "fallback": "no-key", "decisions": 48}]
 
 
 async def test_a_killed_service_leaves_an_interrupted_run_and_no_child(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    with started(state) as server:
-        async with connected(server.port) as connection:
-            status, run = await connection.ask("POST", "/simulations", ENDLESS)
+    with start_server(state) as server:
+        async with connect_to(server.port) as connection:
+            status, run = await connection.send_request("POST", "/simulations", ENDLESS)
             assert status == 202
             while run["progress"]["done"] == 0:
                 await asyncio.sleep(0.1)
-                status, run = await connection.ask("GET", f"/simulations/{run['id']}")
+                status, run = await connection.send_request("GET", f"/simulations/{run['id']}")
                 assert (status, run["error"]) == (200, None)
         server.kill()
-    with started(state) as server:
-        async with connected(server.port) as connection:
-            status, again = await connection.ask("GET", f"/simulations/{run['id']}")
+    with start_server(state) as server:
+        async with connect_to(server.port) as connection:
+            status, again = await connection.send_request("GET", f"/simulations/{run['id']}")
             assert (status, again["state"]) == (200, "interrupted")
             assert again["progress"]["done"] >= run["progress"]["done"]
             await asyncio.sleep(1.5)
-            _, later = await connection.ask("GET", f"/simulations/{run['id']}")
+            _, later = await connection.send_request("GET", f"/simulations/{run['id']}")
             assert later == again, "nobody plays it any more"
         assert server.terminate() == 0
     assert again["policies"]["linucb-v1"]["decisions"] == again["progress"]["done"]

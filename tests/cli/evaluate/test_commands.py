@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bandstand.cli import main
-from tests.evaluate.ledgers import persona_world, play
+from tests.evaluate.ledgers import persona_world, play_world
 from tests.evaluate.world import FloatArray, World
 from tests.store.given import DAY, NOON
 from tests.store.populated import Served, catalogue_of
@@ -55,7 +55,7 @@ def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 @pytest.fixture
 def true(tmp_path: Path) -> FloatArray:
     """A ledger logged by a uniform policy; the true mean reward of every candidate, (n, K)."""
-    return play(tmp_path / "state", persona_world(users=8, days=15), "uniform-v1", catalogue=SHIPPED)
+    return play_world(tmp_path / "state", persona_world(users=8, days=15), "uniform-v1", catalogue=SHIPPED)
 
 
 def values(said: Said) -> dict[str, dict[str, Any]]:
@@ -92,7 +92,7 @@ def test_every_configured_policy_can_be_evaluated_and_the_logger_gets_what_it_go
 
 
 def test_a_person_gets_a_table_for_each_policy_and_what_speaks_against_it(evaluate: Evaluate, tmp_path: Path) -> None:
-    play(tmp_path / "state", persona_world(users=4, days=5), "linucb-v1", catalogue=SHIPPED)
+    play_world(tmp_path / "state", persona_world(users=4, days=5), "linucb-v1", catalogue=SHIPPED)
     said = evaluate("--policy", "thompson-v1", "--policy", "uniform-v1", "--estimators", "snips,clipped_ips:5")
     assert (said.code, said.err) == (0, "")
     for words in (
@@ -110,9 +110,9 @@ def test_a_person_gets_a_table_for_each_policy_and_what_speaks_against_it(evalua
 def test_it_reads_beside_a_service(evaluate: Evaluate, tmp_path: Path) -> None:
     async def serve() -> tuple[Said, Said]:
         async with Served(tmp_path / "state") as served:
-            await served.live("anna")
+            await served.live_history("anna")
             first = evaluate("--policy", "linucb-v2", "--json", "--missing-reward", "0")
-            await served.live("anna")
+            await served.live_history("anna")
             return first, evaluate("--policy", "linucb-v2", "--json", "--missing-reward", "0")
 
     before, after = asyncio.run(serve())
@@ -204,7 +204,7 @@ def test_a_report_is_written_that_needs_nothing_else(evaluate: Evaluate, tmp_pat
 
 
 def test_a_csv_needs_none_of_ours(evaluate: Evaluate, tmp_path: Path) -> None:
-    log = WORLD.draw(4000, seed=71)
+    log = WORLD.draw_log(4000, seed=71)
     chosen = log.target[np.arange(4000), log.action]
     file = tmp_path / "clicks.csv"
     np.savetxt(

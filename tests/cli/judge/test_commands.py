@@ -67,7 +67,7 @@ def row(message: str, **known: object) -> dict[str, Any]:
     return {"query_t": "plan the dinner", "answer_t": "Here is a plan.", "query_t1": message, **known}
 
 
-def written(path: Path, rows: list[dict[str, Any]]) -> Path:
+def write_file(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in rows), encoding="utf-8")
     return path
 
@@ -75,14 +75,14 @@ def written(path: Path, rows: list[dict[str, Any]]) -> Path:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """Seven turns, one of each label."""
-    return written(tmp_path / "turns.jsonl", [row(message, label=label) for message, label in SAID.items()])
+    return write_file(tmp_path / "turns.jsonl", [row(message, label=label) for message, label in SAID.items()])
 
 
 @pytest.fixture
 def team(tmp_path: Path) -> Path:
     """Ninety turns in words of a team's own, their polarity alone known."""
     talk = list(TEAM_TALK.items()) * 30
-    return written(tmp_path / "team.jsonl", [row(message, polarity=polarity) for message, polarity in talk])
+    return write_file(tmp_path / "team.jsonl", [row(message, polarity=polarity) for message, polarity in talk])
 
 
 # ── evaluate ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -135,7 +135,7 @@ def test_the_gate_is_the_service_s(judge: Judge, file: Path) -> None:
 
 def test_rows_of_which_only_the_polarity_or_the_topic_is_known_are_measured_by_it(judge: Judge, tmp_path: Path) -> None:
     rows = [row("that's wrong", polarity="negative"), row("ok", topic_shift=False), row("thanks", topic_shift=True)]
-    file = written(tmp_path / "some.jsonl", rows)
+    file = write_file(tmp_path / "some.jsonl", rows)
     found = judge("evaluate", file, "--json").json
     assert (found["n"], found["polarity"]["n"], found["labels"]["n"], found["topic_shift"]["n"]) == (3, 1, 0, 2)
     assert found["labels"]["macro_f1"] is None

@@ -15,8 +15,8 @@ import structlog
 from bandstand import cli
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.tables.judgements import Conclusion, JudgedTurn
-from tests.contract.server import started
-from tests.store.given import CATALOGUE, QUICK, Subject, digest, ledger_of
+from tests.contract.server import start_server
+from tests.store.given import CATALOGUE, QUICK, Subject, hash_body, ledger_of
 
 Run = Callable[..., dict[str, Any]]
 FEATURES = {"hour_of_day": 9, "is_overdue": True, "task_age_days": 3.0, "priority": 2}
@@ -60,7 +60,7 @@ async def seed(state_dir: Path) -> None:
                 policy=decision.policy,
                 tip_id=decision.tip_id,
                 taxonomy="followup-v1",
-                body_hash=digest(str(number)),
+                body_hash=hash_body(str(number)),
                 client="shop",
                 ts=subject.clock(),
                 decision_id=decision.decision_id,
@@ -96,7 +96,7 @@ def test_in_a_directory_that_nobody_uses(run: Run, tmp_path: Path, monkeypatch: 
 
 def test_a_service_is_told_what_to_try_again(run: Run, tmp_path: Path) -> None:
     asyncio.run(seed(tmp_path / "state"))
-    with started(tmp_path / "state", DECISION_RETENTION_DAYS="0", TURN_RETENTION_DAYS="0") as server:
+    with start_server(tmp_path / "state", DECISION_RETENTION_DAYS="0", TURN_RETENTION_DAYS="0") as server:
         url = f"http://127.0.0.1:{server.port}"
         assert run("retry", "--reason", "refusal", "--url", url)["retried"] == 0
         assert run("retry", "--since", "2030-06-01", "--url", url)["retried"] == 0
@@ -105,7 +105,7 @@ def test_a_service_is_told_what_to_try_again(run: Run, tmp_path: Path) -> None:
 
 
 def test_beside_a_service(run: Run, tmp_path: Path) -> None:
-    with started(tmp_path / "state") as server:
+    with start_server(tmp_path / "state") as server:
         url = f"http://127.0.0.1:{server.port}"
         turn = {"user_id": "ada", "tip_id": "tip-1", "features": FEATURES, "turn": TURN, "wait": True}
         judged = httpx.post(f"{url}/reward", json=turn, trust_env=False, timeout=60).json()

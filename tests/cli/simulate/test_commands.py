@@ -21,8 +21,8 @@ from bandstand.simulate.plan import Plan
 from bandstand.simulate.run.result import build_result
 from bandstand.store.tables.simulations import Simulations
 from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedRequest, ScriptedServer
-from tests.contract.server import started
-from tests.simulate.given import approximately, played
+from tests.contract.server import start_server
+from tests.simulate.given import is_close, play_plan
 
 SMALL = ("--policy", "linucb-v1", "--policy", "linucb-v2", "--personas", "3", "--days", "4", "--seeds", "2")
 LONG = ("--policy", "linucb-v1", "--policy", "egreedy-v1", "--personas", "10", "--days", "60", "--seeds", "20")
@@ -30,7 +30,7 @@ SLOW = f"{sys.executable} -S -c \"import time; time.sleep(0.05); print('done')\"
 
 
 @contextlib.contextmanager
-def begun(state: Path, *flags: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def begin_run(state: Path, *flags: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     words = [sys.executable, "-m", "bandstand", "simulate", "--state-dir", str(state), *flags]
     pipe = subprocess.PIPE
     with subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=os.environ | environment) as process:
@@ -40,15 +40,15 @@ def begun(state: Path, *flags: str, **environment: str) -> Iterator[subprocess.P
             process.kill()
 
 
-def simulate(state: Path, *flags: str, **environment: str) -> tuple[int, str, str]:
-    with begun(state, *flags, **environment) as process:
+def run_simulate(state: Path, *flags: str, **environment: str) -> tuple[int, str, str]:
+    with begin_run(state, *flags, **environment) as process:
         out, err = process.communicate(timeout=120)
     return process.returncode, out, err
 
 
-def told(state: Path, *flags: str, **environment: str) -> dict[str, Any]:
+def read_result(state: Path, *flags: str, **environment: str) -> dict[str, Any]:
     """The JSON object of a run that goes well."""
-    code, out, err = simulate(state, *flags, "--json", **environment)
+    code, out, err = run_simulate(state, *flags, "--json", **environment)
     assert code == 0, err
     (line,) = out.splitlines()
     answer: dict[str, Any] = json.loads(line)
@@ -60,7 +60,7 @@ def outcome(answer: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in answer.items() if name not in {"run", "seconds"}}
 
 
-def underway(state: Path, decisions: int) -> None:
+def wait_until_underway(state: Path, decisions: int) -> None:
     """Wait until the first run has come so far."""
     for _ in range(1200):
         if (state / "simulations.db").exists():
@@ -72,9 +72,9 @@ def underway(state: Path, decisions: int) -> None:
 
 
 async def test_the_json_is_what_the_same_plan_comes_to_in_any_process(tmp_path: Path) -> None:
-    answer = await asyncio.to_thread(told, tmp_path, *SMALL)
+    answer = await asyncio.to_thread(read_result, tmp_path, *SMALL)
     plan = Plan.from_document(answer["plan"])
-    expected = build_result(plan, (await played(plan)).tally, run=1, state="done", seconds=answer["seconds"])
+    expected = build_result(plan, (await play_plan(plan)).tally, run=1, state="done", seconds=answer["seconds"])
     assert answer == json.loads(json.dumps(expected))
     for policy in answer["policies"].values():
         assert {"mean_reward", "stderr", "gap_closed", "regret"} <= policy.keys()
@@ -85,9 +85,9 @@ async def test_the_json_is_what_the_same_plan_comes_to_in_any_process(tmp_path: 
 
 
 def test_the_table_shows_the_numbers_of_the_json(tmp_path: Path) -> None:
-    code, out, err = simulate(tmp_path, *SMALL)
+    code, out, err = run_simulate(tmp_path, *SMALL)
     assert (code, err) == (0, "")
-    answer = told(tmp_path, "--resume", "1")
+    answer = read_result(tmp_path, "--resume", "1")
     for name, policy in answer["policies"].items():
         (row,) = [line for line in out.splitlines() if f" {name} " in line and "±" in line]
         cells = [cell.strip() for cell in re.split("[│┃]", row)[1:-1]]
@@ -105,8 +105,8 @@ def test_the_table_shows_the_numbers_of_the_json(tmp_path: Path) -> None:
 
 
 def test_the_windows_of_the_table_add_up_the_curves(tmp_path: Path) -> None:
-    _, out, _ = simulate(tmp_path, *SMALL)
-    answer = told(tmp_path, "--resume", "last")
+    _, out, _ = run_simulate(tmp_path, *SMALL)
+    answer = read_result(tmp_path, "--resume", "last")
     bounds = {name: bound["by_decision"]["mean_reward"] for name, bound in answer["baselines"].items()}
     for name, policy in answer["policies"].items():
         expected = policy["by_decision"]["expected_reward"]
@@ -121,8 +121,8 @@ def test_the_windows_of_the_table_add_up_the_curves(tmp_path: Path) -> None:
 def test_interrupted_it_keeps_what_is_done_and_resumed_it_ends_as_if_never_stopped(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    with begun(tmp_path / "one", *LONG, "--json") as process:
-        underway(tmp_path / "one", 1)
+    with begin_run(tmp_path / "one", *LONG, "--json") as process:
+        wait_until_underway(tmp_path / "one", 1)
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -131,35 +131,35 @@ def test_interrupted_it_keeps_what_is_done_and_resumed_it_ends_as_if_never_stopp
     assert half["state"] == "interrupted"
     assert 0 < half["decisions"] < half["total"]
     assert half["decisions"] == sum(policy["decisions"] for policy in half["policies"].values())
-    resumed = told(tmp_path / "one", "--resume", "1")
-    assert approximately(outcome(resumed), outcome(told(tmp_path / "other", *LONG)))
+    resumed = read_result(tmp_path / "one", "--resume", "1")
+    assert is_close(outcome(resumed), outcome(read_result(tmp_path / "other", *LONG)))
     assert resumed["state"] == "done"
-    again = told(tmp_path / "one", "--resume", "1")
-    assert approximately(outcome(again), outcome(resumed)), "a run that is done is told again"
+    again = read_result(tmp_path / "one", "--resume", "1")
+    assert is_close(outcome(again), outcome(resumed)), "a run that is done is told again"
 
 
 def test_killed_in_the_middle_it_goes_on_from_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = (*SMALL, "--judge", "command", "--judge-command", SLOW, "--concurrency", "2")
-    with begun(tmp_path, *flags) as process:
-        underway(tmp_path, 8)
+    with begin_run(tmp_path, *flags) as process:
+        wait_until_underway(tmp_path, 8)
         process.kill()
         process.communicate(timeout=60)
     kept = Simulations(tmp_path).get(1, time.time())
     assert kept is not None
-    code, _, err = simulate(tmp_path, "--resume", "1")
+    code, _, err = run_simulate(tmp_path, "--resume", "1")
     assert (code, err) == (2, "bandstand: Run 1 is being played by another process, or has been ended.\n")
     # Its last sign of life is too fresh to tell it from one that only pauses: let time pass.
     connection = sqlite3.connect(tmp_path / "simulations.db", isolation_level=None)
     connection.execute("UPDATE sim_runs SET heartbeat = heartbeat - 60")
     connection.close()
-    resumed = told(tmp_path, "--resume", "1", "--concurrency", "8")
+    resumed = read_result(tmp_path, "--resume", "1", "--concurrency", "8")
     assert (resumed["state"], resumed["decisions"]) == ("done", 192)
     assert kept.done >= 8
 
 
 def test_a_run_is_taken_from_under_it_by_a_cancel(tmp_path: Path) -> None:
-    with begun(tmp_path, *LONG) as process:
-        underway(tmp_path, 1)
+    with begin_run(tmp_path, *LONG) as process:
+        wait_until_underway(tmp_path, 1)
         Simulations(tmp_path).cancel(1, time.time())
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
@@ -168,12 +168,12 @@ def test_a_run_is_taken_from_under_it_by_a_cancel(tmp_path: Path) -> None:
 
 def test_against_a_running_service_it_says_what_the_service_learned(tmp_path: Path) -> None:
     flags = ("--policy", "first-v1", "--personas", "2", "--days", "2", "--seeds", "1", "--events", "all")
-    with started(tmp_path / "service", API_KEYS="sim:serve:s3cret", DURABILITY="process") as server:
+    with start_server(tmp_path / "service", API_KEYS="sim:serve:s3cret", DURABILITY="process") as server:
         url = f"http://127.0.0.1:{server.port}"
         proxies = {"HTTP_PROXY": "http://127.0.0.1:1", "ALL_PROXY": "http://127.0.0.1:1"}
-        answer = told(tmp_path, *flags, "--url", url, BANDSTAND_API_KEY="s3cret", **proxies)
+        answer = read_result(tmp_path, *flags, "--url", url, BANDSTAND_API_KEY="s3cret", **proxies)
         assert answer["policies"]["first-v1"]["decisions"] == 16
-        code, _, err = simulate(tmp_path, *flags, "--url", url)
+        code, _, err = run_simulate(tmp_path, *flags, "--url", url)
         assert code == 2
         assert "answered 401" in err
     run = Simulations(tmp_path).get(2, time.time())
@@ -181,7 +181,7 @@ def test_against_a_running_service_it_says_what_the_service_learned(tmp_path: Pa
     assert run.state == "failed"
     assert run.error is not None
     assert "answered 401" in run.error
-    code, _, err = simulate(tmp_path, "--resume", "2")
+    code, _, err = run_simulate(tmp_path, "--resume", "2")
     assert (code, err) == (2, f"bandstand: {url} cannot be reached: ConnectError\n")
 
 
@@ -189,21 +189,21 @@ def test_a_world_may_be_a_file(tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
     table = '[[personas]]\nname = "{}"\nprefers_high_priority = {}\nprefers_overdue = 0.5\n'
     file.write_text(table.format("Ada", -1) + table.format("Bea", 1), encoding="utf-8")
-    answer = told(tmp_path, "--policy", "linucb-v1", "--world", str(file), "--days", "2", "--seeds", "2")
+    answer = read_result(tmp_path, "--policy", "linucb-v1", "--world", str(file), "--days", "2", "--seeds", "2")
     assert set(answer["personas"]["linucb-v1"]) == {"Ada", "Bea"}
     assert answer["plan"]["personas"] == 2
     file.unlink()
-    assert approximately(outcome(told(tmp_path, "--resume", "1")), outcome(answer)), "the run holds its personas"
+    assert is_close(outcome(read_result(tmp_path, "--resume", "1")), outcome(answer)), "the run holds its personas"
 
 
 def test_the_report_is_written(tmp_path: Path) -> None:
     file = tmp_path / "report.html"
-    answer = told(tmp_path, *SMALL, "--html", str(file))
+    answer = read_result(tmp_path, *SMALL, "--html", str(file))
     page = file.read_text(encoding="utf-8")
     block = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
     assert block is not None
     assert json.loads(block[1]) == build_figures(answer)
-    code, _, err = simulate(tmp_path, "--resume", "1", "--html", str(tmp_path / "gone" / "report.html"))
+    code, _, err = run_simulate(tmp_path, "--resume", "1", "--html", str(tmp_path / "gone" / "report.html"))
     assert code == 2
     assert "No such file or directory; the run is kept: bandstand simulate --resume 1 --html FILE" in err
 
@@ -212,14 +212,14 @@ def test_a_command_judges_and_its_failures_are_told(tmp_path: Path) -> None:
     code = "import sys; print('dismiss' if '\"overdue\": true' in sys.stdin.read() else 'hm')"
     flags = ("--policy", "first-v1", "--personas", "2", "--days", "1", "--seeds", "1", "--events", "all")
     judge = ("--judge", "command", "--judge-command", f"{sys.executable} -S -c {json.dumps(code)}")
-    answer = told(tmp_path, *flags, *judge)
+    answer = read_result(tmp_path, *flags, *judge)
     counts = {(each["judge"], each["fallback"]): each["decisions"] for each in answer["policies"]["first-v1"]["judges"]}
     assert counts.keys() == {("command", None), ("rule", "unreadable")}
     for row in Simulations(tmp_path).iter_events(1):
         overdue, action, judge_name, fallback = row[9], row[14], row[19], row[20]
         assert (judge_name, fallback) == (("command", None) if overdue else ("rule", "unreadable"))
         assert action == "dismiss" or not overdue
-    _, out, _ = simulate(tmp_path, "--resume", "1")
+    _, out, _ = run_simulate(tmp_path, "--resume", "1")
     assert f"first-v1: {counts['rule', 'unreadable']} decided by rule (unreadable)" in out
 
 
@@ -234,7 +234,7 @@ async def test_a_model_judges_over_the_openai_wire(tmp_path: Path) -> None:
     flags = ("--policy", "first-v1", "--personas", "3", "--days", "2", "--judge", "llm", "--judge-model", "tiny")
     async with ScriptedServer(answer) as server:
         run = (tmp_path, *flags, "--judge-url", server.url, "--json")
-        code, out, err = await asyncio.to_thread(simulate, *run, OPENAI_API_KEY="s3cret")
+        code, out, err = await asyncio.to_thread(run_simulate, *run, OPENAI_API_KEY="s3cret")
     assert code == 0, err
     assert err == "tiny at 127.0.0.1 is asked up to 24 questions\n"
     (policy,) = json.loads(out)["policies"].values()
@@ -250,13 +250,13 @@ def test_without_a_key_the_contract_s_model_is_not_asked_and_the_rule_decides(tm
     flags = ("--policy", "first-v1", "--personas", "2", "--days", "1")
     with_llm, err = run_with_stderr(tmp_path / "llm", *flags, "--judge", "llm")
     assert err == "ANTHROPIC_API_KEY is unset: the rule judges\n"
-    by_rule = told(tmp_path / "rule", *flags, "--seeds", "1")
+    by_rule = read_result(tmp_path / "rule", *flags, "--seeds", "1")
     assert with_llm["policies"]["first-v1"]["judges"] == [{"judge": "rule", "fallback": "no-key", "decisions": 8}]
     assert with_llm["policies"]["first-v1"]["by_decision"] == by_rule["policies"]["first-v1"]["by_decision"]
 
 
 def run_with_stderr(state: Path, *flags: str) -> tuple[dict[str, Any], str]:
-    code, out, err = simulate(state, *flags, "--json")
+    code, out, err = run_simulate(state, *flags, "--json")
     assert code == 0, err
     return json.loads(out), err
 
@@ -279,7 +279,7 @@ def run_with_stderr(state: Path, *flags: str) -> tuple[dict[str, Any], str]:
     ],
 )
 def test_what_is_refused_is_one_line_and_exit_code_2(tmp_path: Path, flags: tuple[str, ...], message: str) -> None:
-    code, out, err = simulate(tmp_path / "state", *flags)
+    code, out, err = run_simulate(tmp_path / "state", *flags)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("bandstand: ")
     assert message in err
@@ -292,9 +292,9 @@ def test_a_policy_that_is_defined_otherwise_now_is_not_continued(tmp_path: Path)
     definition = '[policies.mine]\nkind = "egreedy"\nschema = "tips-7"\nepsilon = {}\n'
     config.write_text(definition.format(0.1), encoding="utf-8")
     flags = ("--policy", "mine", "--personas", "1", "--days", "1", "--seeds", "1")
-    told(tmp_path, *flags, BANDSTAND_CONFIG=str(config))
+    read_result(tmp_path, *flags, BANDSTAND_CONFIG=str(config))
     config.write_text(definition.format(0.2), encoding="utf-8")
-    code, _, err = simulate(tmp_path, "--resume", "1", BANDSTAND_CONFIG=str(config))
+    code, _, err = run_simulate(tmp_path, "--resume", "1", BANDSTAND_CONFIG=str(config))
     assert code == 2
     assert "the definition of mine has changed since" in err
 
@@ -303,7 +303,7 @@ def test_a_policy_that_is_defined_otherwise_now_is_not_continued(tmp_path: Path)
 
 
 def test_where_users_talk_the_judge_s_errors_and_their_cost_are_told(tmp_path: Path) -> None:
-    answer = told(tmp_path, *SMALL, "--chat", "local")
+    answer = read_result(tmp_path, *SMALL, "--chat", "local")
     assert list(answer["policies"]) == ["linucb-v1", "linucb-v2", "linucb-v1 by truth", "linucb-v2 by truth"]
     chat = answer["plan"]["chat"]
     assert (chat["tier"], chat["gate"], chat["tau"]) == ("local", "hard", 0.6)
@@ -312,38 +312,38 @@ def test_where_users_talk_the_judge_s_errors_and_their_cost_are_told(tmp_path: P
         assert heard["turns"] == 3 * 4 * 4 * 2
         assert 0 < heard["coverage"] < 1
         assert {"mean", "stderr"} <= heard["regret_cost"].keys()
-    shown = simulate(tmp_path, "--resume", "last")[1]
+    shown = run_simulate(tmp_path, "--resume", "last")[1]
     for words in ("local reads what they say, hard gate", "neg. precision", "regret cost", "heard as negative"):
         assert words in shown
 
 
 def test_the_gate_and_its_threshold_are_flags_or_settings(tmp_path: Path) -> None:
     run = (*SMALL, "--chat", "rules")
-    by_setting = told(tmp_path, *run, JUDGE_GATE="soft", JUDGE_TAU="0.9")
-    by_flag = told(tmp_path, *run, "--gate", "soft", "--tau", "0.9")
+    by_setting = read_result(tmp_path, *run, JUDGE_GATE="soft", JUDGE_TAU="0.9")
+    by_flag = read_result(tmp_path, *run, "--gate", "soft", "--tau", "0.9")
     assert by_setting["hearing"] == by_flag["hearing"]
     assert by_flag["plan"]["chat"]["gate"] == "soft"
-    code, _, err = simulate(tmp_path, *SMALL, "--tau", "0.5")
+    code, _, err = run_simulate(tmp_path, *SMALL, "--tau", "0.5")
     assert code == 2
     assert "--chat" in err
 
 
 def test_a_stopped_conversation_goes_on_as_if_it_never_was(tmp_path: Path) -> None:
     flags = ("--policy", "linucb-v1", "--personas", "6", "--days", "60", "--seeds", "10", "--chat", "rules")
-    with begun(tmp_path / "stopped", *flags) as process:
-        underway(tmp_path / "stopped", 700)
+    with begin_run(tmp_path / "stopped", *flags) as process:
+        wait_until_underway(tmp_path / "stopped", 700)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
-    went_on, whole = told(tmp_path / "stopped", "--resume", "last"), told(tmp_path / "whole", *flags)
-    assert approximately(outcome(went_on), outcome(whole))
+    went_on, whole = read_result(tmp_path / "stopped", "--resume", "last"), read_result(tmp_path / "whole", *flags)
+    assert is_close(outcome(went_on), outcome(whole))
 
 
 def test_a_conversation_is_not_continued_by_another_judge(tmp_path: Path) -> None:
-    assert simulate(tmp_path, *SMALL, "--chat", "local")[0] == 0
+    assert run_simulate(tmp_path, *SMALL, "--chat", "local")[0] == 0
     with contextlib.closing(sqlite3.connect(tmp_path / "simulations.db")) as connection, connection:
         connection.execute("UPDATE sim_runs SET state = 'interrupted', plan = replace(plan, 'rules@', 'rules@0')")
-    code, _, err = simulate(tmp_path, "--resume", "last")
+    code, _, err = run_simulate(tmp_path, "--resume", "last")
     assert code == 2
     assert "its judge is another one since" in err
 
@@ -353,7 +353,7 @@ async def test_an_llm_may_read_what_users_say(tmp_path: Path) -> None:
     async with ScriptedServer(ScriptedAnswer(verdict)) as server:
         run = ("--policy", "first-v1", "--personas", "2", "--days", "1", "--seeds", "1", "--chat", "llm", "--json")
         environment = {"JUDGE_MODEL": "tiny", "JUDGE_URL": server.url}
-        code, out, err = await asyncio.to_thread(simulate, tmp_path, *run, **environment)
+        code, out, err = await asyncio.to_thread(run_simulate, tmp_path, *run, **environment)
     assert (code, err) == (0, "tiny at 127.0.0.1 may be asked about 8 turns\n")
     heard = json.loads(out)["hearing"]["first-v1"]
     assert (heard["turns"], heard["unscored"], heard["coverage"]) == (8, 0, 1.0)

@@ -25,7 +25,16 @@ from bandstand.cli.state.directory import resolve_location
 from bandstand.service.context import ServiceContext
 from bandstand.store.learners.documents import Documents
 from tests.store.given import DAY, NOON, documents_in, ledger_of
-from tests.store.populated import Served, catalogue_of, documents, learned, populate, shop, states, trim
+from tests.store.populated import (
+    Served,
+    build_shop,
+    catalogue_of,
+    extract_learned,
+    load_documents,
+    load_states,
+    serve_users,
+    trim_directory,
+)
 
 GREETING = re.compile(r"serves http://127\.0\.0\.1:(\d+) ")
 SECRET = "an-admin-s-secret"
@@ -73,8 +82,8 @@ class Bandstand:
         """The same on another directory."""
         return Bandstand(directory, self._patch, self._capsys)
 
-    def populate(self, *user_ids: str) -> None:
-        asyncio.run(populate(self.directory, *user_ids))
+    def serve_users(self, *user_ids: str) -> None:
+        asyncio.run(serve_users(self.directory, *user_ids))
 
 
 @pytest.fixture
@@ -101,7 +110,7 @@ def service(state_dir: Path, **environment: str) -> Iterator[tuple[str, subproce
             process.kill()
 
 
-def play(url: str, *user_ids: str, rounds: int = 5) -> None:
+def play_product(url: str, *user_ids: str, rounds: int = 5) -> None:
     """Be a product: score and reward over HTTP."""
     with httpx.Client(base_url=url, trust_env=False, headers={"X-API-Key": SECRET}) as client:
         for turn in range(rounds):
@@ -120,7 +129,7 @@ def play(url: str, *user_ids: str, rounds: int = 5) -> None:
 
 def test_beside_a_service_readers_read_owners_refuse_and_operators_ask(bandstand: Bandstand, tmp_path: Path) -> None:
     with service(bandstand.directory, API_KEYS=f"ops:admin:{SECRET}", CHECKPOINT_SECONDS="0.05") as (url, process):
-        play(url, "anna", "bob", "carol")
+        play_product(url, "anna", "bob", "carol")
 
         assert bandstand("verify").code == 0
         assert bandstand("backup", tmp_path / "copy", "--json").json["users"] == 3
@@ -141,7 +150,7 @@ def test_beside_a_service_readers_read_owners_refuse_and_operators_ask(bandstand
         receipt = bandstand("erase", "bob", "--yes", *key, "--json").json
         assert receipt["erased"]["decisions"] == receipt["erased"]["rewards"] == 5
         assert "backups made before" in receipt["unreachable"]
-        found = states(bandstand.directory)
+        found = load_states(bandstand.directory)
         assert found.keys() == {"anna", "carol"}
         assert found["anna"].policies == {}
 
@@ -152,24 +161,24 @@ def test_beside_a_service_readers_read_owners_refuse_and_operators_ask(bandstand
 
         revoked = bandstand("revoke", "--client", "ops", *key, "--json").json
         assert (revoked["rewards"], revoked["passed_over"]["forgotten"]) == (5, 5)
-        assert states(bandstand.directory)["carol"].policies["linucb-v2", "tips-v2"].reward_count == 0
+        assert load_states(bandstand.directory)["carol"].policies["linucb-v2", "tips-v2"].reward_count == 0
 
-        play(url, "anna", "carol", rounds=20)
+        play_product(url, "anna", "carol", rounds=20)
         process.kill()
         process.wait()
     assert bandstand("verify").code == 0
-    live = states(bandstand.directory)
+    live = load_states(bandstand.directory)
     assert bandstand("rebuild").code == 0
-    assert {user_id: document["policies"] for user_id, document in documents(bandstand.directory).items()} == {
-        user_id: learned(profile) for user_id, profile in live.items()
+    assert {user_id: document["policies"] for user_id, document in load_documents(bandstand.directory).items()} == {
+        user_id: extract_learned(profile) for user_id, profile in live.items()
     }
     assert live["anna"].policies["linucb-v2", "tips-v2"].reward_count == 20
     assert live["carol"].policies["linucb-v2", "tips-v2"].reward_count == 20
 
 
 def test_a_service_starts_on_a_restored_backup_and_knows_what_it_knew(bandstand: Bandstand, tmp_path: Path) -> None:
-    bandstand.populate("anna", "bob")
-    before = states(bandstand.directory)
+    bandstand.serve_users("anna", "bob")
+    before = load_states(bandstand.directory)
     assert bandstand("backup", tmp_path / "copy").code == 0
     with service(tmp_path / "copy") as (url, process):
         stats = httpx.get(f"{url}/stats/linucb/anna", trust_env=False).json()
@@ -177,8 +186,8 @@ def test_a_service_starts_on_a_restored_backup_and_knows_what_it_knew(bandstand:
         assert process.wait(timeout=20) == 0
     known = before["anna"].policies["linucb-v1", "tips-5"]
     assert (stats["pulls"], stats["reward_count"]) == (known.pulls, known.reward_count)
-    assert {user: learned(profile) for user, profile in states(tmp_path / "copy").items()} == {
-        user: learned(profile) for user, profile in before.items()
+    assert {user: extract_learned(profile) for user, profile in load_states(tmp_path / "copy").items()} == {
+        user: extract_learned(profile) for user, profile in before.items()
     }
 
 
@@ -206,8 +215,8 @@ def test_a_proxy_of_the_environment_is_not_asked_about_this_machine(
 
 
 def test_rebuild_makes_the_documents_again(bandstand: Bandstand) -> None:
-    bandstand.populate("anna", "bob")
-    before = documents(bandstand.directory)
+    bandstand.serve_users("anna", "bob")
+    before = load_documents(bandstand.directory)
     for path in documents_in(bandstand.directory):
         path.unlink()
     assert bandstand("rebuild", "--json").json == {
@@ -218,7 +227,7 @@ def test_rebuild_makes_the_documents_again(bandstand: Bandstand) -> None:
         "baselines": 0,
         "reaches_back": None,
     }
-    assert documents(bandstand.directory) == before
+    assert load_documents(bandstand.directory) == before
     said = bandstand("rebuild")
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith("Rebuilt from the ledger\n")
@@ -226,8 +235,8 @@ def test_rebuild_makes_the_documents_again(bandstand: Bandstand) -> None:
 
 
 def test_rebuild_says_how_far_back_it_reaches(bandstand: Bandstand) -> None:
-    bandstand.populate("anna")
-    trim(bandstand.directory, NOON + 5 * DAY)
+    bandstand.serve_users("anna")
+    trim_directory(bandstand.directory, NOON + 5 * DAY)
     said = bandstand("rebuild")
     assert (
         "1 users start from the state that retention kept: their events up to 2025-06-20T15:06:40+00:00 are gone"
@@ -237,7 +246,7 @@ def test_rebuild_says_how_far_back_it_reaches(bandstand: Bandstand) -> None:
 
 
 def test_verify_ends_with_1_and_names_the_document_that_is_wrong(bandstand: Bandstand) -> None:
-    bandstand.populate("anna", "bob")
+    bandstand.serve_users("anna", "bob")
     assert "All is well." in bandstand("verify").out
     path = Documents(bandstand.directory).path("anna")
     path.write_bytes(path.read_bytes()[:-9])
@@ -264,7 +273,7 @@ def test_verify_ends_with_1_where_the_ledger_is_damaged(bandstand: Bandstand) ->
 
 
 def test_export_and_import_move_every_user(bandstand: Bandstand, tmp_path: Path) -> None:
-    bandstand.populate("a.b", "a_b", "../../etc/passwd", "🦊")
+    bandstand.serve_users("a.b", "a_b", "../../etc/passwd", "🦊")
     file = tmp_path / "users.jsonl"
     assert bandstand("export", file) == Said(0, "", "")
     assert file.read_text(encoding="ascii") == bandstand("export").out
@@ -272,34 +281,34 @@ def test_export_and_import_move_every_user(bandstand: Bandstand, tmp_path: Path)
     assert list(tmp_path.glob("*.partial")) == []
     target = bandstand.at(tmp_path / "other")
     assert target("import", file, "--json").json == {"users": 4, "skipped": [], "erased": 0, "unknown": {}}
-    assert {user: learned(profile) for user, profile in states(target.directory).items()} == {
-        user: learned(profile) for user, profile in states(bandstand.directory).items()
+    assert {user: extract_learned(profile) for user, profile in load_states(target.directory).items()} == {
+        user: extract_learned(profile) for user, profile in load_states(bandstand.directory).items()
     }
     assert target("verify").code == 0
 
 
 def test_an_import_reads_stdin_and_names_a_bad_line(bandstand: Bandstand, tmp_path: Path) -> None:
-    bandstand.populate("anna", "bob")
+    bandstand.serve_users("anna", "bob")
     anna, bob = bandstand("export").out.splitlines()
     words = [sys.executable, "-m", "bandstand", "state", "import", "-", "--state-dir", str(tmp_path / "other")]
 
-    def piped(*flags: str) -> subprocess.CompletedProcess[str]:
+    def run_piped(*flags: str) -> subprocess.CompletedProcess[str]:
         text = f"{anna}\n{bob[:50]}\n"
         return subprocess.run([*words, *flags], input=text, capture_output=True, text=True, check=False)
 
-    refused = piped()
+    refused = run_piped()
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith("bandstand: nothing was imported: line 2: Invalid JSON")
     assert refused.stderr.count("\n") == 1
-    taken = piped("--skip-bad", "--json")
+    taken = run_piped("--skip-bad", "--json")
     assert taken.returncode == 0
     assert json.loads(taken.stdout)["users"] == 1
     assert json.loads(taken.stdout)["skipped"][0].startswith("line 2: Invalid JSON")
-    assert states(tmp_path / "other").keys() == {"anna"}
+    assert load_states(tmp_path / "other").keys() == {"anna"}
 
 
 def test_an_export_cut_off_by_its_reader_ends_quietly(bandstand: Bandstand) -> None:
-    bandstand.populate(*(f"user-{number}" for number in range(200)))
+    bandstand.serve_users(*(f"user-{number}" for number in range(200)))
     words = [sys.executable, "-m", "bandstand", "state", "export", "--state-dir", str(bandstand.directory)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -319,7 +328,7 @@ def test_import_takes_the_first_implementation_s_files(bandstand: Bandstand, tmp
     ids = tmp_path / "ids.csv"
     ids.write_text("a_b_5,a.b\na_b_7,a.b\n", encoding="utf-8")
     assert bandstand("import", old, "--format", "v1", "--ids", ids, "--json").json["users"] == 1
-    found = states(bandstand.directory)["a.b"].policies
+    found = load_states(bandstand.directory)["a.b"].policies
     assert {key: state.pulls for key, state in found.items()} == {
         ("linucb-v1", "tips-5"): 5,
         ("egreedy-v1", "tips-7"): 7,
@@ -340,7 +349,7 @@ def test_import_takes_the_first_implementation_s_files(bandstand: Bandstand, tmp
     (old / "a_b.json").rename(old / "a_b_5.json")
     said = bandstand("import", old / "a_b_5.json", "--format", "v1")
     assert said.code == 0
-    assert states(bandstand.directory).keys() == {"a.b", "a_b_5"}
+    assert load_states(bandstand.directory).keys() == {"a.b", "a_b_5"}
 
 
 @pytest.mark.parametrize(
@@ -379,8 +388,8 @@ def test_migrate_lets_the_service_start_again(
     bandstand: Bandstand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def serve() -> None:
-        async with Served(bandstand.directory, catalogue_of(shop())) as served:
-            await served.live("anna", policies=("shop", "linucb-v2"))
+        async with Served(bandstand.directory, catalogue_of(build_shop())) as served:
+            await served.live_history("anna", policies=("shop", "linucb-v2"))
 
     asyncio.run(serve())
     config = tmp_path / "shop.toml"
@@ -416,19 +425,19 @@ def test_migrate_lets_the_service_start_again(
 
 
 def test_reset_forgets_what_was_learned_and_keeps_the_log(bandstand: Bandstand) -> None:
-    bandstand.populate("anna", "bob")
+    bandstand.serve_users("anna", "bob")
     said = bandstand("reset", "anna")
     assert (said.code, said.out.split()) == (0, ["Reset", "ok", "yes"])
-    found = states(bandstand.directory)
+    found = load_states(bandstand.directory)
     assert found["anna"].policies == {}
     assert found["bob"].policies
-    assert documents(bandstand.directory)["anna"]["policies"] == {}
+    assert load_documents(bandstand.directory)["anna"]["policies"] == {}
     assert bandstand("reset", "a stranger").code == 0
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 257, "a\nb", "\udcff"])
 def test_what_is_no_user_s_id_is_refused_in_one_line(bandstand: Bandstand, user_id: str) -> None:
-    bandstand.populate("anna")
+    bandstand.serve_users("anna")
     for words in (("reset", user_id), ("erase", user_id, "--yes")):
         refused = bandstand(*words)
         assert (refused.code, refused.out) == (2, "")
@@ -439,15 +448,15 @@ def test_what_is_no_user_s_id_is_refused_in_one_line(bandstand: Bandstand, user_
 def test_a_user_whose_id_looks_like_a_flag_can_be_forgotten(
     bandstand: Bandstand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bandstand.populate("--yes")
+    bandstand.serve_users("--yes")
     monkeypatch.setenv("STATE_DIR", str(bandstand.directory))
     result = CliRunner().invoke(command, ["state", "erase", "--yes", "--", "--yes"])
     assert result.exit_code == 0
-    assert states(bandstand.directory) == {}
+    assert load_states(bandstand.directory) == {}
 
 
 def test_erase_leaves_nothing_and_prints_the_receipt(bandstand: Bandstand) -> None:
-    bandstand.populate("anna-of-the-woods", "bob")
+    bandstand.serve_users("anna-of-the-woods", "bob")
     said = bandstand("erase", "anna-of-the-woods", "--yes")
     assert said.code == 0
     assert re.search(r"erased +decisions: 6 *\n", said.out)
@@ -461,28 +470,28 @@ def test_erase_leaves_nothing_and_prints_the_receipt(bandstand: Bandstand) -> No
 
 @pytest.mark.parametrize(("answer", "gone"), [("y\n", True), ("n\n", False), ("", False)])
 def test_erase_asks_first(bandstand: Bandstand, answer: str, gone: bool) -> None:
-    bandstand.populate("anna", "bob")
+    bandstand.serve_users("anna", "bob")
     words = ["state", "erase", "anna", "--state-dir", str(bandstand.directory)]
     result = CliRunner().invoke(command, words, input=answer)
     assert "Erase user 'anna' and everything held about them?" in result.output
     assert (result.exit_code == 0) is gone
-    assert ("anna" not in states(bandstand.directory)) is gone
+    assert ("anna" not in load_states(bandstand.directory)) is gone
 
 
 def test_what_is_logged_on_the_way_is_not_in_the_answer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], bandstand: Bandstand
 ) -> None:
-    bandstand.populate("anna")
+    bandstand.serve_users("anna")
     capsys.readouterr()
 
-    async def talkative(_: ServiceContext) -> str:
+    async def log_and_answer(_: ServiceContext) -> str:
         log = structlog.get_logger("bandstand")
         log.info("prior learned", policy="linucb-v2")
         log.warning("reservoir not filled", policy="linucb-v2")
         return "done"
 
     before = structlog.get_config()
-    assert run_on_directory(resolve_location(str(tmp_path / "state")), talkative) == "done"
+    assert run_on_directory(resolve_location(str(tmp_path / "state")), log_and_answer) == "done"
     assert structlog.get_config() == before
     said = capsys.readouterr()
     assert said.out == ""
@@ -491,7 +500,7 @@ def test_what_is_logged_on_the_way_is_not_in_the_answer(
 
 
 def test_revoke_leaves_what_others_gave_and_the_log(bandstand: Bandstand) -> None:
-    bandstand.populate("anna", "bob")
+    bandstand.serve_users("anna", "bob")
     with ledger_of(bandstand.directory) as ledger:
         (taught,) = ledger.execute("SELECT count(*) FROM rewards").fetchone()
     would = bandstand("revoke", "--client", "tests", "--dry-run")
@@ -501,7 +510,7 @@ def test_revoke_leaves_what_others_gave_and_the_log(bandstand: Bandstand) -> Non
     assert bandstand("revoke", "--client", "another", "--json").json["rewards"] == 0
     done = bandstand("revoke", "--client", "tests", "--since", "2025-01-01", "--json").json
     assert (done["rewards"], done["users"], done["dry_run"]) == (taught, 2, False)
-    for profile in states(bandstand.directory).values():
+    for profile in load_states(bandstand.directory).values():
         assert all(state.reward_count == 0 and state.ridge is None for state in profile.policies.values())
         assert sum(state.pulls for state in profile.policies.values()) == 6
     assert bandstand("verify").code == 0
@@ -514,8 +523,8 @@ def test_revoke_leaves_what_others_gave_and_the_log(bandstand: Bandstand) -> Non
 
 
 def test_revoke_says_what_is_out_of_reach(bandstand: Bandstand) -> None:
-    bandstand.populate("anna")
-    trim(bandstand.directory, NOON + 5 * DAY)
+    bandstand.serve_users("anna")
+    trim_directory(bandstand.directory, NOON + 5 * DAY)
     said = bandstand("revoke", "--client", "tests")
     assert "1 users have a state that retention kept in place of events up to 2025-06-20T15:06:40+00:00" in said.out
 

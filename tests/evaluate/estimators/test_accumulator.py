@@ -24,10 +24,10 @@ from bandstand.evaluate import (
 from tests.evaluate.world import Log, World
 
 WORLD = World()
-LOG = WORLD.draw(3000, seed=11)
+LOG = WORLD.draw_log(3000, seed=11)
 
 
-def part(log: Log, rows: slice) -> LoggedRows:
+def select_part(log: Log, rows: slice) -> LoggedRows:
     return LoggedRows.of(*(column[rows] for column in log))
 
 
@@ -37,11 +37,11 @@ def part(log: Log, rows: slice) -> LoggedRows:
 @pytest.mark.parametrize("interval", ["normal", "bootstrap"])
 @pytest.mark.parametrize("name", FORMULAS)
 def test_chunks_give_what_the_whole_gives(name: str, interval: Any) -> None:
-    log = WORLD.draw(3000, seed=12, target=WORLD.pure) if name == "replay" else LOG
+    log = WORLD.draw_log(3000, seed=12, target=WORLD.pure) if name == "replay" else LOG
     whole: Estimate = getattr(evaluate, name)(*log, interval=interval, resamples=200, seed=3)
     sums = Accumulator(Formula.named(name), interval=interval, resamples=200, seed=3)
     for start, stop in ((0, 1), (1, 18), (18, 18), (18, 2500), (2500, 3000)):
-        sums.add(part(log, slice(start, stop)))
+        sums.add(select_part(log, slice(start, stop)))
     chunked = sums.estimate()
     for field in ("value", "stderr", "low", "high", "ess", "mean_weight"):
         assert getattr(chunked, field) == pytest.approx(getattr(whole, field), rel=1e-10), field
@@ -55,11 +55,11 @@ def test_chunks_of_the_logged_action_alone_add_up_and_do_not_mix_with_distributi
         sums.add(LoggedRows.of(LOG.reward[rows], None, LOG.propensity[rows], chosen[rows]))
     assert sums.estimate().value == pytest.approx(snips(*LOG).value, rel=1e-12)
     with pytest.raises(EvaluationError, match="chunks differ"):
-        sums.add(part(LOG, slice(0, 1)))
+        sums.add(select_part(LOG, slice(0, 1)))
 
 
 def test_an_array_of_many_chunks_is_the_sum_over_all_of_it() -> None:
-    log = WORLD.draw(200_000, seed=13)
+    log = WORLD.draw_log(200_000, seed=13)
     weight = log.target[np.arange(200_000), log.action] / log.propensity
     assert ips(*log).value == pytest.approx((weight * log.reward).mean(), rel=1e-12)
     assert ips(*log).stderr == pytest.approx((weight * log.reward).std(ddof=1) / math.sqrt(200_000), rel=1e-12)
@@ -82,16 +82,16 @@ def test_a_log_in_arrays_is_not_copied(interval: Any) -> None:
 
 def test_an_estimate_may_be_asked_for_at_any_time() -> None:
     sums = Accumulator(Formula.named("snips"))
-    sums.add(part(LOG, slice(0, 1000)))
+    sums.add(select_part(LOG, slice(0, 1000)))
     assert sums.estimate() == sums.estimate()
     assert sums.estimate().n == 1000
-    sums.add(part(LOG, slice(1000, 3000)))
+    sums.add(select_part(LOG, slice(1000, 3000)))
     assert sums.estimate().n == 3000
 
 
 def test_a_refused_chunk_changes_nothing() -> None:
     sums = Accumulator(Formula.named("dr"))
-    sums.add(part(LOG, slice(0, 100)))
+    sums.add(select_part(LOG, slice(0, 100)))
     before = sums.estimate()
     with pytest.raises(EvaluationError, match="dr needs q_hat"):
         sums.add(LoggedRows.of(*LOG[:4]))
@@ -110,7 +110,7 @@ def test_no_rows_is_an_error() -> None:
 
 @pytest.mark.parametrize("name", ["snips", "sndr", "replay"])
 def test_the_delta_method_agrees_with_the_jackknife(name: str) -> None:
-    log = WORLD.draw(600, seed=14, target=WORLD.pure) if name == "replay" else WORLD.draw(600, seed=14)
+    log = WORLD.draw_log(600, seed=14, target=WORLD.pure) if name == "replay" else WORLD.draw_log(600, seed=14)
     estimator = getattr(evaluate, name)
     left_out = np.array([estimator(*(np.delete(column, i, axis=0) for column in log)).value for i in range(600)])
     jackknife = math.sqrt(599 / 600 * ((left_out - left_out.mean()) ** 2).sum())
@@ -149,7 +149,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(name: str, interval: 
     truth = WORLD.value(target)
     estimates = []
     for seed in range(500):
-        log = WORLD.draw(300, 1000 + seed, logger=WORLD.uniform if uniform else None, target=target)
+        log = WORLD.draw_log(300, 1000 + seed, logger=WORLD.uniform if uniform else None, target=target)
         estimates.append(getattr(evaluate, name)(*log, interval=interval, resamples=200, seed=seed))
     covered = sum(estimate.low <= truth <= estimate.high for estimate in estimates) / 500
     assert 0.921 <= covered <= 0.979
@@ -182,13 +182,13 @@ def test_an_option_that_does_not_exist_is_refused() -> None:
 # --- warnings ------------------------------------------------------------------------------------------------------
 
 
-def said(estimate: Estimate, words: str) -> bool:
+def has_warning(estimate: Estimate, words: str) -> bool:
     return any(words in warning for warning in estimate.warnings)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_a_sound_log_warns_of_nothing(name: str) -> None:
-    log = WORLD.draw(3000, seed=15, logger=WORLD.uniform, target=WORLD.pure if name == "replay" else WORLD.target)
+    log = WORLD.draw_log(3000, seed=15, logger=WORLD.uniform, target=WORLD.pure if name == "replay" else WORLD.target)
     assert getattr(evaluate, name)(*log).warnings == ()
 
 
@@ -196,7 +196,7 @@ def test_a_sound_log_warns_of_nothing(name: str) -> None:
 def test_propensities_that_are_not_the_loggers_show_in_the_mean_weight(name: str) -> None:
     log = LOG._replace(propensity=LOG.propensity * 0.9)
     estimate = getattr(evaluate, name)(*log)
-    assert said(estimate, "the mean weight is 1")
+    assert has_warning(estimate, "the mean weight is 1")
     assert estimate.mean_weight == pytest.approx(ips(*LOG).mean_weight / 0.9)
 
 
@@ -207,7 +207,7 @@ def test_the_mean_weight_warns_beyond_three_standard_errors_and_not_within() -> 
     for errors, warns in ((0, False), (2.99, False), (3.01, True), (-2.99, False), (-3.01, True)):
         weight = 1 + spread + errors * error
         estimate = ips(np.ones(100), None, np.full(100, 0.1), 0.1 * weight)
-        assert said(estimate, "the mean weight is") == warns, errors
+        assert has_warning(estimate, "the mean weight is") == warns, errors
 
 
 def test_rounding_in_equal_weights_is_no_warning() -> None:
@@ -220,29 +220,31 @@ def test_a_small_effective_sample_is_warned_of_below_one_percent(n: int, warns: 
     chosen[0] = 1.0
     estimate = ips(np.ones(n), None, np.full(n, 1 / n), chosen)
     assert estimate.ess == pytest.approx(1)
-    assert said(estimate, "effective sample size is 1, under 1%") == warns
+    assert has_warning(estimate, "effective sample size is 1, under 1%") == warns
 
 
 def test_clipping_does_not_hide_a_small_effective_sample() -> None:
     chosen = np.zeros(200)
     chosen[0] = 1.0
-    assert said(clipped_ips(np.ones(200), None, np.full(200, 0.005), chosen, clip=1), "effective sample size")
+    assert has_warning(clipped_ips(np.ones(200), None, np.full(200, 0.005), chosen, clip=1), "effective sample size")
 
 
 def test_an_action_never_logged_is_zero_support() -> None:
     target = np.full((60, 3), [0.5, 0.25, 0.25])
     estimate = ips(np.ones(60), np.tile([0, 1], 30), np.full(60, 0.5), target)
-    assert said(
+    assert has_warning(
         estimate, "zero support: 1 of 3 actions were never logged, and the target takes them in 25.00% of the rows"
     )
-    assert said(dm(np.ones(60), np.tile([0, 1], 30), np.full(60, 0.5), target, np.zeros((60, 3))), "zero support")
+    assert has_warning(
+        dm(np.ones(60), np.tile([0, 1], 30), np.full(60, 0.5), target, np.zeros((60, 3))), "zero support"
+    )
 
 
 @pytest.mark.parametrize(("mass", "warns"), [(0.0, False), (0.0099, False), (0.01, True), (0.5, True)])
 def test_zero_support_is_a_row_or_more_of_the_target(mass: float, warns: bool) -> None:
     target = np.full((100, 3), [(1 - mass) / 2, (1 - mass) / 2, mass])
     estimate = snips(np.ones(100), np.tile([0, 1], 50), np.full(100, 0.5), target)
-    assert said(estimate, "zero support") == warns
+    assert has_warning(estimate, "zero support") == warns
 
 
 def test_support_is_judged_over_all_chunks() -> None:
@@ -258,27 +260,27 @@ def test_no_weight_at_all_is_not_a_number(estimator: Any, interval: str) -> None
     target = np.tile([1.0, 0.0], (20, 1))
     estimate = estimator(np.ones(20), np.ones(20, int), np.full(20, 0.5), target, np.zeros((20, 2)), interval=interval)
     assert all(math.isnan(number) for number in (estimate.value, estimate.stderr, estimate.low, estimate.high))
-    assert said(estimate, "every weight is zero")
-    assert said(estimate, "the mean weight is 0")
-    assert said(estimate, "effective sample size is 0")
-    assert said(estimate, "zero support")
+    assert has_warning(estimate, "every weight is zero")
+    assert has_warning(estimate, "the mean weight is 0")
+    assert has_warning(estimate, "effective sample size is 0")
+    assert has_warning(estimate, "zero support")
 
 
 @pytest.mark.parametrize("interval", ["normal", "bootstrap"])
 def test_replay_without_a_match_is_not_a_number(interval: Any) -> None:
     estimate = replay(*LOG, interval=interval)
     assert all(math.isnan(number) for number in (estimate.value, estimate.stderr, estimate.low, estimate.high))
-    assert said(estimate, "no row matches")
+    assert has_warning(estimate, "no row matches")
     assert estimate.ess == 0
 
 
 def test_replay_counts_its_matches_and_asks_for_a_uniform_log() -> None:
-    log = WORLD.draw(1000, seed=16, target=WORLD.pure)
+    log = WORLD.draw_log(1000, seed=16, target=WORLD.pure)
     matches = log.target[np.arange(1000), log.action] == 1
     assert replay(*log).ess == pytest.approx(matches.sum(), rel=1e-12)
     assert replay(*log).value == pytest.approx(log.reward[matches].mean())
-    assert said(replay(*log), "replay asks for a uniform log")
-    assert not said(replay(*WORLD.draw(1000, seed=16, logger=WORLD.uniform, target=WORLD.pure)), "uniform")
+    assert has_warning(replay(*log), "replay asks for a uniform log")
+    assert not has_warning(replay(*WORLD.draw_log(1000, seed=16, logger=WORLD.uniform, target=WORLD.pure)), "uniform")
 
 
 @pytest.mark.parametrize("interval", ["normal", "bootstrap"])
@@ -288,7 +290,7 @@ def test_a_ratio_of_one_row_has_no_standard_error(estimator: Any, interval: str)
     assert estimate.value == pytest.approx(5)
     assert math.isnan(estimate.stderr)
     assert math.isnan(estimate.low)
-    assert said(estimate, "one row carries the whole estimate")
+    assert has_warning(estimate, "one row carries the whole estimate")
 
 
 @pytest.mark.parametrize("interval", ["normal", "bootstrap"])
@@ -297,10 +299,10 @@ def test_a_log_of_one_row_has_a_value_and_no_standard_error(name: str, interval:
     estimate = getattr(evaluate, name)([2.0], [0], [0.5], [[1.0, 0.0]], [[2.0, 0.0]], interval=interval)
     assert math.isfinite(estimate.value)
     assert math.isnan(estimate.stderr)
-    assert said(estimate, "one row")
+    assert has_warning(estimate, "one row")
 
 
 def test_resamples_without_weight_are_counted() -> None:
     estimate = replay(np.arange(4.0), None, np.full(4, 0.5), [1.0, 1.0, 0.0, 0.0], interval="bootstrap")
-    assert said(estimate, "of 1000 resamples held no weight")
+    assert has_warning(estimate, "of 1000 resamples held no weight")
     assert (estimate.low, estimate.high) == (0, 1)

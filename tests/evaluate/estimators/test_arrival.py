@@ -4,7 +4,7 @@ from bandstand.evaluate.estimators.arrival import RewardArrival
 from tests.evaluate.world import World
 
 WORLD = World()
-LOG = WORLD.draw(4000, seed=21)
+LOG = WORLD.draw_log(4000, seed=21)
 WEIGHT = LOG.target[np.arange(4000), LOG.action] / LOG.propensity
 
 
@@ -13,7 +13,7 @@ def test_rewards_that_arrive_by_chance_raise_no_doubt() -> None:
     alarms = 0
     for seed in range(500):
         arrival = RewardArrival()
-        log = WORLD.draw(300, seed)
+        log = WORLD.draw_log(300, seed)
         weight = log.target[np.arange(300), log.action] / log.propensity
         arrival.add(weight, np.random.default_rng(seed).random(300) < 1 / 3)
         alarms += arrival.describe_selection_bias() is not None
@@ -34,7 +34,7 @@ def test_rewards_that_do_not_arrive_after_what_the_target_does_raise_doubt() -> 
 def test_the_happy_alone_answering_shows_where_the_target_makes_more_of_them_happy() -> None:
     """An arrival that hangs on the outcome shows through the actions that lead to it, and only so."""
     for target, shows in ((np.eye(4)[WORLD.reward.argmax(axis=1)], True), (WORLD.logger, False)):
-        log = WORLD.draw(4000, seed=22, target=target)
+        log = WORLD.draw_log(4000, seed=22, target=target)
         arrival = RewardArrival()
         arrival.add(log.target[np.arange(4000), log.action] / log.propensity, log.reward == 0)
         assert (arrival.describe_selection_bias() is not None) == shows

@@ -8,16 +8,16 @@ from bandstand.evaluate.estimators.curve import MAX_SLICES, Curve
 from tests.evaluate.world import World
 
 WORLD = World()
-LOG = WORLD.draw(5000, seed=31)
+LOG = WORLD.draw_log(5000, seed=31)
 
 
-def part(rows: slice) -> LoggedRows:
+def select_part(rows: slice) -> LoggedRows:
     return LoggedRows.of(*(column[rows] for column in LOG))
 
 
 def test_every_slice_is_the_estimate_over_its_rows() -> None:
     curve = Curve()
-    curve.add(part(slice(0, 5000)))
+    curve.add(select_part(slice(0, 5000)))
     points = curve.to_points()
     assert MAX_SLICES / 2 <= len(points) <= MAX_SLICES
     start = 0
@@ -35,9 +35,9 @@ def test_every_slice_is_the_estimate_over_its_rows() -> None:
 @pytest.mark.parametrize("step", [1, 7, 999])
 def test_it_does_not_matter_how_the_log_is_cut(step: int) -> None:
     whole, parts = Curve(), Curve()
-    whole.add(part(slice(0, 5000)))
+    whole.add(select_part(slice(0, 5000)))
     for start in range(0, 5000, step):
-        parts.add(part(slice(start, start + step)))
+        parts.add(select_part(slice(start, start + step)))
     assert len(parts.to_points()) == len(whole.to_points())
     for one, other in zip(parts.to_points(), whole.to_points(), strict=True):
         assert one == pytest.approx(other)
@@ -46,7 +46,7 @@ def test_it_does_not_matter_how_the_log_is_cut(step: int) -> None:
 @pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 64, 65, 1000])
 def test_a_log_of_any_length_has_few_points_and_ends_at_its_end(n: int) -> None:
     curve = Curve()
-    curve.add(part(slice(0, n)))
+    curve.add(select_part(slice(0, n)))
     points = curve.to_points()
     assert min(n, MAX_SLICES / 2) <= len(points) <= MAX_SLICES
     assert points[-1].until == n

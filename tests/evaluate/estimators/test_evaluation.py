@@ -13,7 +13,7 @@ from bandstand.evaluate.estimators.evaluation import WEIGHT_BINS, Evaluation
 from tests.evaluate.world import Log, World
 
 WORLD = World()
-LOG = WORLD.draw(2000, seed=41, logger=WORLD.uniform)
+LOG = WORLD.draw_log(2000, seed=41, logger=WORLD.uniform)
 LOST = np.random.default_rng(5).random(2000) < 0.3
 
 
@@ -22,12 +22,12 @@ def chunk(log: Log = LOG, lost: Any = None, **more: Any) -> Chunk:
     return Chunk(reward, log.propensity, log.target, log.action, log.q_hat, **more)
 
 
-def formulas(*names: str) -> list[Formula]:
+def parse_formulas(*names: str) -> list[Formula]:
     return [Formula.parse(name) for name in names]
 
 
 def test_every_estimator_says_what_it_says_of_arrays() -> None:
-    evaluation = Evaluation(formulas(*FORMULAS))
+    evaluation = Evaluation(parse_formulas(*FORMULAS))
     evaluation.add(chunk())
     estimates = evaluation.result().estimates
     assert len(estimates) == len(FORMULAS)
@@ -40,7 +40,7 @@ def test_every_estimator_says_what_it_says_of_arrays() -> None:
 
 
 def test_decisions_without_a_reward_are_left_out_and_counted() -> None:
-    evaluation = Evaluation(formulas("snips", "dr"))
+    evaluation = Evaluation(parse_formulas("snips", "dr"))
     evaluation.add(chunk(lost=LOST))
     result = evaluation.result()
     kept = Log(LOG.reward[~LOST], LOG.action[~LOST], LOG.propensity[~LOST], LOG.target[~LOST], LOG.q_hat[~LOST])
@@ -52,7 +52,7 @@ def test_decisions_without_a_reward_are_left_out_and_counted() -> None:
 
 
 def test_or_they_count_as_the_reward_that_is_given_for_them() -> None:
-    evaluation = Evaluation(formulas("snips"), missing_reward=-0.5)
+    evaluation = Evaluation(parse_formulas("snips"), missing_reward=-0.5)
     evaluation.add(chunk(lost=LOST))
     result = evaluation.result()
     filled = LOG._replace(reward=np.where(LOST, -0.5, LOG.reward))
@@ -63,7 +63,7 @@ def test_or_they_count_as_the_reward_that_is_given_for_them() -> None:
 
 def test_a_selective_arrival_is_said_unless_the_missing_are_given_a_value() -> None:
     for missing_reward, doubts in ((None, 1), (0.0, 0)):
-        evaluation = Evaluation(formulas("snips"), missing_reward=missing_reward)
+        evaluation = Evaluation(parse_formulas("snips"), missing_reward=missing_reward)
         evaluation.add(chunk(lost=(LOG.action == 0) & LOST))
         found = [doubt for doubt in evaluation.result().warnings if "arrive selectively" in doubt.message]
         assert len(found) == doubts
@@ -75,11 +75,11 @@ def test_a_row_without_a_reward_is_checked_like_the_others(changed: dict[str, fl
     wrong = {"propensity": 0.5, "target": 0.5} | changed
     propensity, target = np.array([0.5, wrong["propensity"]]), np.array([0.5, wrong["target"]])
     with pytest.raises(EvaluationError, match=f"{message} is not in .* in row 1"):
-        Evaluation(formulas("ips")).add(Chunk(np.array([1.0, np.nan]), propensity, target))
+        Evaluation(parse_formulas("ips")).add(Chunk(np.array([1.0, np.nan]), propensity, target))
 
 
 def test_a_warning_of_all_estimators_is_said_once_and_that_of_one_with_its_name() -> None:
-    evaluation = Evaluation(formulas("ips", "snips", "replay"))
+    evaluation = Evaluation(parse_formulas("ips", "snips", "replay"))
     evaluation.add(chunk(LOG._replace(propensity=LOG.propensity * 0.8)))
     doubts = evaluation.result().warnings
     assert [doubt.estimators for doubt in doubts if "the mean weight" in doubt.message] == [()]
@@ -89,19 +89,19 @@ def test_a_warning_of_all_estimators_is_said_once_and_that_of_one_with_its_name(
 
 def test_what_had_no_chance_in_the_log_is_a_doubt() -> None:
     for supported, told in ((0.75, 1), (1.0, 0)):
-        evaluation = Evaluation(formulas("ips"))
+        evaluation = Evaluation(parse_formulas("ips"))
         evaluation.add(chunk(supported=np.full(2000, supported)))
         result = evaluation.result()
         assert result.supported_share == pytest.approx(supported)
         assert len([doubt for doubt in result.warnings if "25.00% of what the target does" in doubt.message]) == told
-    evaluation = Evaluation(formulas("ips"))
+    evaluation = Evaluation(parse_formulas("ips"))
     evaluation.add(chunk())
     assert evaluation.result().supported_share is None
 
 
 def test_weights_are_counted_by_powers_of_two() -> None:
     weight = np.array([0.0, 2.0**-9, 2.0**-7, 0.49, 0.5, 0.99, 1.0, 1.99, 2.0, 127.9, 128.0, 1e6])
-    evaluation = Evaluation(formulas("ips"))
+    evaluation = Evaluation(parse_formulas("ips"))
     evaluation.add(Chunk(np.ones(12), np.full(12, 1e-6), np.minimum(weight * 1e-6, 1.0)))
     counts = dict(zip(WEIGHT_BINS, evaluation.result().weights, strict=True))
     found = {lower: count for lower, count in counts.items() if count}
@@ -109,7 +109,7 @@ def test_weights_are_counted_by_powers_of_two() -> None:
 
 
 def test_a_log_that_says_nothing_is_an_error() -> None:
-    evaluation = Evaluation(formulas("ips"))
+    evaluation = Evaluation(parse_formulas("ips"))
     with pytest.raises(EvaluationError, match="no decision"):
         evaluation.result()
     evaluation.add(chunk(lost=np.ones(2000, bool)))
@@ -119,17 +119,17 @@ def test_a_log_that_says_nothing_is_an_error() -> None:
 
 def test_an_estimator_with_a_model_needs_one() -> None:
     with pytest.raises(EvaluationError, match="dr needs q_hat"):
-        Evaluation(formulas("dr")).add(Chunk(np.ones(2), np.ones(2), np.ones(2)))
+        Evaluation(parse_formulas("dr")).add(Chunk(np.ones(2), np.ones(2), np.ones(2)))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_the_reward_of_the_unrewarded_is_a_number(value: float) -> None:
     with pytest.raises(EvaluationError, match="finite"):
-        Evaluation(formulas("ips"), missing_reward=value)
+        Evaluation(parse_formulas("ips"), missing_reward=value)
 
 
 def test_one_row_has_no_errors_and_says_so() -> None:
-    evaluation = Evaluation(formulas("ips"))
+    evaluation = Evaluation(parse_formulas("ips"))
     evaluation.add(Chunk(np.ones(1), np.full(1, 0.5), np.full(1, 0.5)))
     result = evaluation.result()
     assert math.isnan(result.logged_stderr)
@@ -146,9 +146,9 @@ def test_memory_does_not_grow_with_the_log(interval: Any) -> None:
             reward = generator.random(2000)
             yield Chunk(reward, np.full(2000, 0.5), generator.random(2000), supported=np.ones(2000))
 
-    def peak(chunks: int) -> int:
+    def measure_peak(chunks: int) -> int:
         tracemalloc.start()
-        evaluation = Evaluation(formulas("ips", "snips"), interval=interval)
+        evaluation = Evaluation(parse_formulas("ips", "snips"), interval=interval)
         for each in stream(chunks):
             evaluation.add(each)
         assert evaluation.result().decisions == 2000 * chunks
@@ -157,4 +157,4 @@ def test_memory_does_not_grow_with_the_log(interval: Any) -> None:
         return most
 
     few, many = (50, 500) if interval == "normal" else (2, 6)
-    assert peak(many) < 1.2 * peak(few) + 10_000
+    assert measure_peak(many) < 1.2 * measure_peak(few) + 10_000

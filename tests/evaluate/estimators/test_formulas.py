@@ -9,19 +9,19 @@ ROWS = LoggedRows.of([1.0, 2.0, 3.0], [0, 0, 0], [1.0, 0.5, 0.1], [[0.0, 1.0], [
 WITH_PARAMETER = [name for name, formula in FORMULAS.items() if formula.parameter is not None]
 
 
-def shrunk(name: str, parameter: float) -> list[float]:
+def compute_shrunk(name: str, parameter: float) -> list[float]:
     formula = Formula.named(name, parameter)
     return list(formula.reweight(ROWS, formula.value))
 
 
 def test_weights_are_shrunk_as_the_papers_say() -> None:
     assert ROWS.weight.tolist() == [0, 1, 10]
-    assert shrunk("clipped_ips", 4) == [0, 1, 4]
-    assert shrunk("clipped_dr", 4) == [0, 1, 4]
-    assert shrunk("switch_dr", 10) == [0, 1, 10]  # the threshold itself is kept
-    assert shrunk("switch_dr", 9.99) == [0, 1, 0]
-    assert shrunk("dr_os", 100) == pytest.approx([0, 100 / 101, 5])
-    assert shrunk("sg_ips", 0.1) == pytest.approx([0, 1, 10 / 1.9])
+    assert compute_shrunk("clipped_ips", 4) == [0, 1, 4]
+    assert compute_shrunk("clipped_dr", 4) == [0, 1, 4]
+    assert compute_shrunk("switch_dr", 10) == [0, 1, 10]  # the threshold itself is kept
+    assert compute_shrunk("switch_dr", 9.99) == [0, 1, 0]
+    assert compute_shrunk("dr_os", 100) == pytest.approx([0, 100 / 101, 5])
+    assert compute_shrunk("sg_ips", 0.1) == pytest.approx([0, 1, 10 / 1.9])
 
 
 @pytest.mark.parametrize("name", WITH_PARAMETER)

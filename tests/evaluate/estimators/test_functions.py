@@ -103,7 +103,7 @@ def test_hand_computed_values() -> None:
     assert replay(*HAND).ess == 1
 
 
-def _textbook(name: str, log: Log, parameter: float) -> float:
+def _compute_textbook(name: str, log: Log, parameter: float) -> float:
     """Each estimator as its paper writes it, one row at a time."""
     n = len(log.reward)
     weighted, weights, modelled = [], [], []
@@ -133,9 +133,9 @@ def _textbook(name: str, log: Log, parameter: float) -> float:
 @pytest.mark.parametrize("name", FORMULAS)
 @pytest.mark.parametrize("parameter", [0.3, 0.9])
 def test_every_estimator_is_its_textbook_formula(name: str, parameter: float) -> None:
-    log = WORLD.draw(700, seed=3, target=0.5 * (WORLD.target + WORLD.pure) if name != "replay" else WORLD.pure)
+    log = WORLD.draw_log(700, seed=3, target=0.5 * (WORLD.target + WORLD.pure) if name != "replay" else WORLD.pure)
     own = [] if FORMULAS[name].parameter is None else [parameter]
-    assert ESTIMATORS[name](*log, *own).value == pytest.approx(_textbook(name, log, parameter), rel=1e-12)
+    assert ESTIMATORS[name](*log, *own).value == pytest.approx(_compute_textbook(name, log, parameter), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -155,7 +155,7 @@ def test_every_estimator_says_what_it_is_and_where_it_comes_from(name: str) -> N
 
 
 def test_on_policy_ips_is_the_mean_reward() -> None:
-    log = WORLD.draw(1000, seed=0, target=WORLD.logger)
+    log = WORLD.draw_log(1000, seed=0, target=WORLD.logger)
     estimate = ips(*log)
     assert estimate.value == pytest.approx(log.reward.mean(), rel=1e-13)
     assert estimate.stderr == pytest.approx(statistics.stdev(log.reward) / math.sqrt(1000), rel=1e-12)
@@ -163,7 +163,7 @@ def test_on_policy_ips_is_the_mean_reward() -> None:
     assert estimate.warnings == ()
 
 
-LOG = WORLD.draw(500, seed=1)
+LOG = WORLD.draw_log(500, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -205,14 +205,14 @@ def test_shrinkage_approaches_its_limits(lambda_: float, bound: float) -> None:
 
 
 def test_subgaussian_at_one_gives_each_supported_row_a_weight_of_one() -> None:
-    log = WORLD.draw(400, seed=2, target=WORLD.pure)
+    log = WORLD.draw_log(400, seed=2, target=WORLD.pure)
     supported = log.target[np.arange(400), log.action] > 0
     assert sg_ips(*log, lambda_=1).value == pytest.approx((supported * log.reward).mean(), rel=1e-13)
 
 
 def test_shifting_the_reward_shifts_the_self_normalised() -> None:
     for estimator in (snips, replay):
-        log = WORLD.draw(500, seed=4, logger=WORLD.uniform, target=WORLD.pure)
+        log = WORLD.draw_log(500, seed=4, logger=WORLD.uniform, target=WORLD.pure)
         shifted = estimator(*log._replace(reward=log.reward + 3))
         assert shifted.value == pytest.approx(estimator(*log).value + 3, rel=1e-12)
         assert shifted.stderr == pytest.approx(estimator(*log).stderr, rel=1e-9)
@@ -220,7 +220,7 @@ def test_shifting_the_reward_shifts_the_self_normalised() -> None:
 
 def test_unbiased_over_many_logs_and_better_with_the_truth_as_model() -> None:
     truth = WORLD.value(WORLD.target)
-    logs = [WORLD.draw(200, seed, model=WORLD.reward) for seed in range(1000)]
+    logs = [WORLD.draw_log(200, seed, model=WORLD.reward) for seed in range(1000)]
     plain = np.array([ips(*log).value for log in logs])
     robust = np.array([dr(*log).value for log in logs])
     constant = np.array([dr(*log._replace(q_hat=np.full_like(log.q_hat, -2.0))).value for log in logs])
@@ -232,7 +232,7 @@ def test_unbiased_over_many_logs_and_better_with_the_truth_as_model() -> None:
 
 def test_a_wrong_propensity_is_repaired_by_a_right_model() -> None:
     truth = WORLD.value(WORLD.target)
-    logs = [WORLD.draw(400, seed, model=WORLD.reward) for seed in range(200)]
+    logs = [WORLD.draw_log(400, seed, model=WORLD.reward) for seed in range(200)]
     wrong = [log._replace(propensity=0.8 * log.propensity) for log in logs]
     robust = np.array([dr(*log).value for log in wrong])
     plain = np.array([ips(*log).value for log in wrong])
@@ -241,13 +241,13 @@ def test_a_wrong_propensity_is_repaired_by_a_right_model() -> None:
 
 
 def test_replay_of_a_uniform_log_is_unbiased() -> None:
-    values = [replay(*WORLD.draw(200, seed, logger=WORLD.uniform, target=WORLD.pure)).value for seed in range(500)]
+    values = [replay(*WORLD.draw_log(200, seed, logger=WORLD.uniform, target=WORLD.pure)).value for seed in range(500)]
     assert abs(np.mean(values) - WORLD.value(WORLD.pure)) < 4 * np.std(values) / math.sqrt(500)
 
 
 @pytest.mark.parametrize("name", ["ips", "snips", "clipped_ips", "sg_ips", "replay"])
 def test_the_probability_of_the_logged_action_is_enough_without_a_model(name: str) -> None:
-    log = WORLD.draw(500, seed=5, target=WORLD.pure)
+    log = WORLD.draw_log(500, seed=5, target=WORLD.pure)
     chosen = log.target[np.arange(500), log.action]
     assert ESTIMATORS[name](log.reward, None, log.propensity, chosen) == ESTIMATORS[name](*log[:4])
 
@@ -263,7 +263,7 @@ def test_without_a_model_q_hat_is_not_read() -> None:
 
 
 def test_arguments_are_not_changed_nor_kept() -> None:
-    log = WORLD.draw(50, seed=6)
+    log = WORLD.draw_log(50, seed=6)
     before = [column.copy() for column in log]
     for estimator in ESTIMATORS.values():
         estimator(*log)
@@ -272,7 +272,7 @@ def test_arguments_are_not_changed_nor_kept() -> None:
 
 
 def test_lists_integers_float32_and_broadcast_targets_are_taken() -> None:
-    log = WORLD.draw(300, seed=8, target=np.tile(WORLD.target[0], (5, 1)))
+    log = WORLD.draw_log(300, seed=8, target=np.tile(WORLD.target[0], (5, 1)))
     expected = ips(*log).value
     spread = np.broadcast_to(WORLD.target[0], (300, 4))
     assert ips(log.reward.astype(int), log.action, log.propensity, spread).value == pytest.approx(expected, rel=1e-13)

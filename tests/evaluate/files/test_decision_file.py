@@ -10,7 +10,7 @@ import pytest
 from bandstand.evaluate import EvaluationError
 from bandstand.evaluate.files.decision_file import format_location, is_decision_file, read_decisions
 from bandstand.store.maintenance.decision_log import LoggedDecision, LoggedEvent, LoggedReward
-from tests.evaluate.ledgers import pages_of, persona_world, play, replayed
+from tests.evaluate.ledgers import pages_of, persona_world, play_world, replay_log
 
 LINE: dict[str, Any] = {
     "user_id": "anna",
@@ -22,7 +22,7 @@ LINE: dict[str, Any] = {
 }
 
 
-def written(folder: Path, *lines: dict[str, Any]) -> Path:
+def write_file(folder: Path, *lines: dict[str, Any]) -> Path:
     path = folder / "decisions.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return path
@@ -33,7 +33,7 @@ def events(path: Path, page: int = 1000) -> list[LoggedEvent]:
 
 
 def test_a_line_is_a_decision_and_its_reward(tmp_path: Path) -> None:
-    path = written(tmp_path, LINE, LINE | {"user_id": "bob", "tip_id": None, "action": 0, "reward": None, "ts": 7.5})
+    path = write_file(tmp_path, LINE, LINE | {"user_id": "bob", "tip_id": None, "action": 0, "reward": None, "ts": 7.5})
     first, reward, second = events(path)
     assert isinstance(first, LoggedDecision)
     assert isinstance(reward, LoggedReward)
@@ -51,21 +51,21 @@ def test_a_line_is_a_decision_and_its_reward(tmp_path: Path) -> None:
 
 
 def test_only_objects_with_candidates_are_decisions(tmp_path: Path) -> None:
-    assert is_decision_file(written(tmp_path, LINE))
-    assert not is_decision_file(written(tmp_path, {"reward": 1, "propensity": 1, "target": 1}))
-    assert not is_decision_file(written(tmp_path))
+    assert is_decision_file(write_file(tmp_path, LINE))
+    assert not is_decision_file(write_file(tmp_path, {"reward": 1, "propensity": 1, "target": 1}))
+    assert not is_decision_file(write_file(tmp_path))
 
 
 @pytest.mark.parametrize("page", [1, 3, 1000])
 def test_pages_of_any_length_hold_the_same(tmp_path: Path, page: int) -> None:
-    path = written(tmp_path, *[LINE | {"reward": number / 10} for number in range(8)])
+    path = write_file(tmp_path, *[LINE | {"reward": number / 10} for number in range(8)])
     assert list(map(str, events(path, page))) == list(map(str, events(path)))
     assert len(next(read_decisions(path, page))) == 2 * min(page, 8)
 
 
 def test_a_ledger_written_out_is_replayed_alike(tmp_path: Path) -> None:
     """Every reward of this world comes at once, so the order of the file is the ledger's."""
-    play(tmp_path / "state", persona_world(users=5, days=10), "my-squarecb")
+    play_world(tmp_path / "state", persona_world(users=5, days=10), "my-squarecb")
     pages = pages_of(tmp_path / "state")
     lines = []
     for event in (event for page in pages for event in page):
@@ -73,9 +73,9 @@ def test_a_ledger_written_out_is_replayed_alike(tmp_path: Path) -> None:
             more = {"action": event.pick, "propensity": event.propensity, "reward": event.reward, "ts": event.ts}
             told = {"propensities": event.probabilities.tolist(), "policy": event.policy}
             lines.append(json.loads(event.body) | more | told)
-    file = list(read_decisions(written(tmp_path, *lines)))
+    file = list(read_decisions(write_file(tmp_path, *lines)))
     names = ("my-squarecb", "my-linucb", "linucb-v1", "my-forgetful")
-    for ours, theirs in zip(replayed(pages, *names), replayed(file, *names), strict=True):
+    for ours, theirs in zip(replay_log(pages, *names), replay_log(file, *names), strict=True):
         np.testing.assert_allclose(theirs.target, ours.target, rtol=1e-12)
         np.testing.assert_array_equal(theirs.reward, ours.reward)
         assert ours.supported is not None
@@ -84,7 +84,7 @@ def test_a_ledger_written_out_is_replayed_alike(tmp_path: Path) -> None:
 
 
 def test_without_the_propensities_of_all_the_support_is_not_known(tmp_path: Path) -> None:
-    [chunk] = replayed(list(read_decisions(written(tmp_path, LINE))), "my-uniform")
+    [chunk] = replay_log(list(read_decisions(write_file(tmp_path, LINE))), "my-uniform")
     assert chunk.supported is None
 
 
@@ -111,12 +111,12 @@ def test_without_the_propensities_of_all_the_support_is_not_known(tmp_path: Path
 )
 def test_a_line_that_is_no_decision_is_named(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
     with pytest.raises(EvaluationError) as caught:
-        events(written(tmp_path, LINE, LINE | changed))
+        events(write_file(tmp_path, LINE, LINE | changed))
     assert caught.value.detail.startswith(f"line 2: {message}")
 
 
 def test_a_line_that_is_no_object_is_named(tmp_path: Path) -> None:
-    path = written(tmp_path, LINE)
+    path = write_file(tmp_path, LINE)
     path.write_text(path.read_text() + "{\n")
     with pytest.raises(EvaluationError, match=r"^line 2: "):
         events(path)

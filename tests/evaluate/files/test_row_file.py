@@ -24,7 +24,7 @@ from bandstand.evaluate.spec import EvaluationSpec, evaluate_rows
 from tests.evaluate.world import World
 
 WORLD = World()
-LOG = WORLD.draw(3000, seed=51)
+LOG = WORLD.draw_log(3000, seed=51)
 CHOSEN = LOG.target[np.arange(3000), LOG.action]
 SHORT: dict[str, Any] = {"reward": LOG.reward, "propensity": LOG.propensity, "target": CHOSEN}
 WIDE: dict[str, Any] = (
@@ -37,10 +37,10 @@ Cells = Mapping[str, Any]
 Write = Callable[[Path, Cells], Path]
 
 
-def csv(folder: Path, columns: Cells) -> Path:
+def write_csv(folder: Path, columns: Cells) -> Path:
     path = folder / "log.csv"
     cells = zip(
-        *(["" if value is None else repr(value) for value in _plain(each)] for each in columns.values()), strict=True
+        *(["" if value is None else repr(value) for value in _to_plain(each)] for each in columns.values()), strict=True
     )
     path.write_text("\n".join(map(",".join, [tuple(columns), *cells])) + "\n", encoding="utf-8")
     return path
@@ -48,41 +48,43 @@ def csv(folder: Path, columns: Cells) -> Path:
 
 def csv_gz(folder: Path, columns: Cells) -> Path:
     path = folder / "log.csv.gz"
-    path.write_bytes(gzip.compress(csv(folder, columns).read_bytes()))
+    path.write_bytes(gzip.compress(write_csv(folder, columns).read_bytes()))
     return path
 
 
-def jsonl(folder: Path, columns: Cells) -> Path:
+def write_jsonl(folder: Path, columns: Cells) -> Path:
     path = folder / "log.jsonl"
-    rows = zip(*map(_plain, columns.values()), strict=True)
+    rows = zip(*map(_to_plain, columns.values()), strict=True)
     path.write_text("".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
-def arrow(folder: Path, columns: Cells) -> Path:
+def write_parquet(folder: Path, columns: Cells) -> Path:
     path = folder / "log.parquet"
-    parquet.write_table(pa.table({name: _plain(column) for name, column in columns.items()}), path, row_group_size=997)
+    parquet.write_table(
+        pa.table({name: _to_plain(column) for name, column in columns.items()}), path, row_group_size=997
+    )
     return path
 
 
-def _plain(column: Any) -> list[Any]:
+def _to_plain(column: Any) -> list[Any]:
     values = column.tolist() if isinstance(column, np.ndarray) else list(column)
     return [None if value != value else value for value in values]  # noqa: PLR0124 (NaN is not itself)
 
 
-WRITERS = [csv, csv_gz, jsonl, arrow]
+WRITERS = [write_csv, csv_gz, write_jsonl, write_parquet]
 
 
-def question(*names: str, **more: Any) -> EvaluationSpec:
+def build_question(*names: str, **more: Any) -> EvaluationSpec:
     return EvaluationSpec(tuple(Formula.parse(name) for name in names), **more)
 
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_every_format_gives_what_arrays_give(tmp_path: Path, write: Write) -> None:
-    found = evaluate_rows(question("snips"), write(tmp_path, SHORT)).estimates["snips"]
+    found = evaluate_rows(build_question("snips"), write(tmp_path, SHORT)).estimates["snips"]
     expected = snips(LOG.reward, None, LOG.propensity, CHOSEN)
     assert (found.value, found.stderr) == pytest.approx((expected.value, expected.stderr), rel=1e-12)
-    found = evaluate_rows(question("dr", "snips"), write(tmp_path, WIDE)).estimates["dr"]
+    found = evaluate_rows(build_question("dr", "snips"), write(tmp_path, WIDE)).estimates["dr"]
     assert (found.value, found.stderr) == pytest.approx((dr(*LOG).value, dr(*LOG).stderr), rel=1e-12)
 
 
@@ -90,7 +92,7 @@ def test_every_format_gives_what_arrays_give(tmp_path: Path, write: Write) -> No
 def test_an_empty_cell_is_a_reward_that_did_not_come(tmp_path: Path, write: Write) -> None:
     lost = np.arange(3000) % 7 == 0
     path = write(tmp_path, SHORT | {"reward": np.where(lost, np.nan, LOG.reward)})
-    result = evaluate_rows(question("snips"), path)
+    result = evaluate_rows(build_question("snips"), path)
     assert (result.decisions, result.rewarded) == (3000, 3000 - lost.sum())
     expected = snips(LOG.reward[~lost], None, LOG.propensity[~lost], CHOSEN[~lost])
     assert result.estimates["snips"].value == pytest.approx(expected.value, rel=1e-12)
@@ -100,9 +102,9 @@ def test_an_empty_cell_is_a_reward_that_did_not_come(tmp_path: Path, write: Writ
 def test_columns_are_found_by_what_they_are_called(tmp_path: Path, write: Write) -> None:
     path = write(tmp_path, {"other": LOG.reward, "pi": CHOSEN, "click": LOG.reward, "p": LOG.propensity})
     columns = Columns.parse("reward=click,propensity=p,target=pi")
-    assert evaluate_rows(question("snips"), path, columns).estimates["snips"].n == 3000
+    assert evaluate_rows(build_question("snips"), path, columns).estimates["snips"].n == 3000
     with pytest.raises(EvaluationError, match=r"there is no column '(reward|propensity)'"):
-        evaluate_rows(question("snips"), path)
+        evaluate_rows(build_question("snips"), path)
 
 
 def test_a_json_line_may_lack_its_reward_even_the_first(tmp_path: Path) -> None:
@@ -111,7 +113,7 @@ def test_a_json_line_may_lack_its_reward_even_the_first(tmp_path: Path) -> None:
         '{"propensity": 1, "target": 1}\n\n{"propensity": 1, "target": 1, "reward": true}\n'
         '{"propensity": 1.0, "target": 1.0, "reward": null}\n'
     )
-    result = evaluate_rows(question("ips"), path)
+    result = evaluate_rows(build_question("ips"), path)
     assert (result.decisions, result.rewarded, result.estimates["ips"].value) == (3, 1, 1.0)
 
 
@@ -120,7 +122,7 @@ def test_csv_may_have_quotes_empty_lines_and_a_byte_order_mark(tmp_path: Path) -
     path.write_bytes(
         '\ufeff"reward",propensity,"note, or so",target\r\n1,"0.5","a\nb",.5\r\n\r\n nan ,1,,1\r\n'.encode()
     )
-    result = evaluate_rows(question("ips"), path)
+    result = evaluate_rows(build_question("ips"), path)
     assert (result.decisions, result.rewarded, result.estimates["ips"].value) == (2, 1, 1.0)
 
 
@@ -135,7 +137,7 @@ def test_parquet_takes_numbers_of_every_kind(tmp_path: Path) -> None:
         }
     )
     parquet.write_table(table, tmp_path / "log.parquet")
-    result = evaluate_rows(question("ips"), tmp_path / "log.parquet")
+    result = evaluate_rows(build_question("ips"), tmp_path / "log.parquet")
     assert result.estimates["ips"].value == pytest.approx(0.75)
 
 
@@ -172,23 +174,27 @@ def test_every_fault_is_named_with_its_file_and_its_place(tmp_path: Path, name: 
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
     with pytest.raises(EvaluationError, match=re.escape(message)) as caught:
-        evaluate_rows(question("ips"), path)
+        evaluate_rows(build_question("ips"), path)
     assert caught.value.detail.startswith(f"{path}: ")
 
 
 def test_a_fault_names_the_file_s_own_column(tmp_path: Path) -> None:
-    path = csv(tmp_path, {"click": [1.0], "p": [2.0], "target": [1.0]})
+    path = write_csv(tmp_path, {"click": [1.0], "p": [2.0], "target": [1.0]})
     with pytest.raises(EvaluationError, match=re.escape("propensity (column 'p') is not in (0, 1] in line 2")):
-        evaluate_rows(question("ips"), path, Columns.parse("reward=click,propensity=p"))
+        evaluate_rows(build_question("ips"), path, Columns.parse("reward=click,propensity=p"))
 
 
 def test_a_fault_far_into_the_file_has_its_own_line(tmp_path: Path) -> None:
     propensity = np.ones(ROWS + 9)
     propensity[ROWS + 5] = 0.0
     columns = {"reward": np.ones(ROWS + 9), "propensity": propensity, "target": np.ones(ROWS + 9)}
-    for write, place in ((csv, f"line {ROWS + 7}"), (jsonl, f"line {ROWS + 6}"), (arrow, f"row {ROWS + 5}")):
+    for write, place in (
+        (write_csv, f"line {ROWS + 7}"),
+        (write_jsonl, f"line {ROWS + 6}"),
+        (write_parquet, f"row {ROWS + 5}"),
+    ):
         with pytest.raises(EvaluationError, match=f"propensity is not in .* in {place}$"):
-            evaluate_rows(question("ips"), write(tmp_path, columns))
+            evaluate_rows(build_question("ips"), write(tmp_path, columns))
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -196,20 +202,20 @@ def test_what_is_not_there_or_not_text_is_refused(tmp_path: Path, write: Write) 
     path = write(tmp_path, SHORT)
     path.unlink()
     with pytest.raises(EvaluationError, match="No such file"):
-        evaluate_rows(question("ips"), path)
+        evaluate_rows(build_question("ips"), path)
     path.write_bytes(b"\xff\xfe\xff\n" if path.suffix != ".gz" else gzip.compress(b"\xff\xfe\xff\n"))
     with pytest.raises(EvaluationError, match=r"UTF-8|Parquet"):
-        evaluate_rows(question("ips"), path)
+        evaluate_rows(build_question("ips"), path)
 
 
 def test_text_in_a_column_of_parquet_is_refused(tmp_path: Path) -> None:
-    path = arrow(tmp_path, {"reward": ["1"], "propensity": [1.0], "target": [1.0]})
+    path = write_parquet(tmp_path, {"reward": ["1"], "propensity": [1.0], "target": [1.0]})
     with pytest.raises(EvaluationError, match="column 'reward' holds string, not numbers"):
-        evaluate_rows(question("ips"), path)
+        evaluate_rows(build_question("ips"), path)
 
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path) -> None:
-    path = arrow(tmp_path, SHORT)
+    path = write_parquet(tmp_path, SHORT)
     script = (
         "import sys; sys.modules['pyarrow'] = None\n"
         "from pathlib import Path\nfrom bandstand.evaluate.files.row_file import read_rows\n"
@@ -230,7 +236,7 @@ def test_a_file_is_read_a_bounded_number_of_rows_at_a_time(
         monkeypatch.setattr(f"bandstand.evaluate.files.{table}_table.ROWS", 200)
     monkeypatch.setattr("bandstand.evaluate.files.parquet_table._ROWS_READ", 200)
 
-    def peak(rows: int) -> int:
+    def measure_peak(rows: int) -> int:
         path = write(tmp_path, {name: np.ones(rows) for name in SHORT})
         tracemalloc.start()
         sizes = [len(chunk) for chunk in read_rows(path)]
@@ -240,5 +246,5 @@ def test_a_file_is_read_a_bounded_number_of_rows_at_a_time(
         assert max(sizes) <= 200
         return most
 
-    peak(1000)  # what is imported and cached at the first reading is not the log's
-    assert peak(10_000) < 1.2 * peak(1000) + 20_000
+    measure_peak(1000)  # what is imported and cached at the first reading is not the log's
+    assert measure_peak(10_000) < 1.2 * measure_peak(1000) + 20_000

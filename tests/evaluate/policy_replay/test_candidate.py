@@ -18,7 +18,7 @@ X = random_rows(POLICY.schema, RNG, 40)
 USERS = range(25)
 
 
-def learned(candidate: CandidatePolicy, users: range = USERS, rounds: int = 40) -> dict[int, RidgeState]:
+def teach_users(candidate: CandidatePolicy, users: range = USERS, rounds: int = 40) -> dict[int, RidgeState]:
     """Teach every user's own taste; returns the sums that makes."""
     sums = {user: RidgeState.empty(X.shape[1]) for user in users}
     for turn in range(rounds):
@@ -36,7 +36,7 @@ def answer(candidate: CandidatePolicy, user: int) -> FloatArray:
 
 def test_a_population_prior_is_that_of_the_users_who_taught() -> None:
     candidate = CandidatePolicy(POLICY, refresh_rewards=10**9)
-    sums = learned(candidate)
+    sums = teach_users(candidate)
     cold = answer(CandidatePolicy(POLICY), 99)
     np.testing.assert_array_equal(answer(candidate, 99), cold)
     candidate.refresh()
@@ -52,12 +52,12 @@ def test_it_is_fitted_after_so_many_rewards_and_later_after_a_tenth_more(monkeyp
     at: list[int] = []
     fit = PopulationPrior.fit
 
-    def counted(members: dict[str, RidgeState], *args: Any, **kwargs: Any) -> PopulationPrior:
+    def fit_counted(members: dict[str, RidgeState], *args: Any, **kwargs: Any) -> PopulationPrior:
         at.append(sum(state.count for state in members.values()))
         return fit(members, *args, **kwargs)
 
-    monkeypatch.setattr(PopulationPrior, "fit", counted)
-    learned(CandidatePolicy(POLICY, refresh_rewards=50), rounds=40)
+    monkeypatch.setattr(PopulationPrior, "fit", fit_counted)
+    teach_users(CandidatePolicy(POLICY, refresh_rewards=50), rounds=40)
     assert at[:10] == list(range(50, 501, 50))
     assert all(later - earlier == max(50, math.ceil(earlier / 10)) for earlier, later in pairwise(at))
     assert at[-1] > 900
@@ -66,14 +66,14 @@ def test_it_is_fitted_after_so_many_rewards_and_later_after_a_tenth_more(monkeyp
 def test_a_policy_without_one_fits_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(PopulationPrior, "fit")
     candidate = CandidatePolicy(CATALOGUE.policies["linucb-v1"], refresh_rewards=1)
-    learned(candidate, rounds=3)
+    teach_users(candidate, rounds=3)
     candidate.refresh()
 
 
 def test_a_forgotten_user_is_as_one_never_met() -> None:
     candidate, other = CandidatePolicy(POLICY, 10**9), CandidatePolicy(POLICY, 10**9)
-    learned(candidate)
-    learned(other, users=range(1, 25))
+    teach_users(candidate)
+    teach_users(other, users=range(1, 25))
     candidate.remove_user(0)
     candidate.remove_user(77)
     candidate.refresh()
@@ -87,7 +87,7 @@ def test_a_state_from_elsewhere_replaces_what_was_learned() -> None:
     for turn in range(30):
         profile.apply_reward(turn, (POLICY.name, POLICY.schema.name), float(turn), X[turn], 0.5, 1.0)
     adopting, taught = CandidatePolicy(POLICY, 10**9), CandidatePolicy(POLICY, 10**9)
-    learned(adopting, users=range(1))
+    teach_users(adopting, users=range(1))
     adopting.import_profile(0, profile)
     for turn in range(30):
         taught.learn(0, X[turn], 0.5, 1.0, float(turn))

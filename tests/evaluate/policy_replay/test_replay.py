@@ -15,10 +15,10 @@ from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.policy_replay.replay import PolicyReplay
 from bandstand.evaluate.policy_replay.requests import LoggedRequest, encode_requests
 from bandstand.store.maintenance.decision_log import LoggedDecision, LoggedEvent, LoggedReset, LoggedReward
-from tests.evaluate.ledgers import KINDS, kinds, pages_of, persona_world, play, replayed, start_of
+from tests.evaluate.ledgers import KINDS, build_catalogue, pages_of, persona_world, play_world, replay_log, start_of
 from tests.evaluate.world import FloatArray
 from tests.store.given import DAY, NOON
-from tests.store.populated import Served, trim
+from tests.store.populated import Served, trim_directory
 
 POLICIES = [*KINDS, "my-forgetful"]
 USERS = ("anna", "bob", "carol")
@@ -28,21 +28,21 @@ def decisions_of(pages: list[list[LoggedEvent]]) -> list[LoggedDecision]:
     return [event for page in pages for event in page if isinstance(event, LoggedDecision)]
 
 
-def chosen(candidate: CandidatePolicy, decision: LoggedDecision) -> float:
+def compute_chosen(candidate: CandidatePolicy, decision: LoggedDecision) -> float:
     """The probability with which a candidate would pick what was picked."""
     [x] = encode_requests(candidate.policy.schema, [LoggedRequest.parse("", decision.body)])
     distribution = candidate.distribution(decision.uid, x, decision.seed, decision.ts)
     return float(distribution.probability[decision.pick])
 
 
-async def live(served: Served, policy: str, rounds: int) -> None:
+async def serve_history(served: Served, policy: str, rounds: int) -> None:
     """Decisions of one policy, rewards of both forms, late and never, and a reset."""
     waiting = []
     for turn in range(rounds):
         user = USERS[turn % len(USERS)]
         waiting.append(await served.decide(user, policy))
         if turn % 4 == 2:
-            await served.teach(user, policy)
+            await served.reward_legacy(user, policy)
         if turn % 3 == 1:
             await served.reward(waiting.pop(served.random.randrange(len(waiting))))
         if turn == rounds // 2:
@@ -51,15 +51,15 @@ async def live(served: Served, policy: str, rounds: int) -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_the_policy_that_made_the_log_does_again_what_it_did(tmp_path: Path, policy: str) -> None:
-    async with Served(tmp_path, kinds()) as served:
-        await live(served, policy, 90)
+    async with Served(tmp_path, build_catalogue()) as served:
+        await serve_history(served, policy, 90)
         served.clock.now += 10 * DAY
-        await live(served, policy, 90)
+        await serve_history(served, policy, 90)
     for cut in (False, True):
         if cut:
-            trim(tmp_path, NOON + 5 * DAY, kinds())
+            trim_directory(tmp_path, NOON + 5 * DAY, build_catalogue())
         pages = pages_of(tmp_path)
-        [chunk] = replayed(pages, policy)
+        [chunk] = replay_log(pages, policy)
         assert len(chunk) == (90 if cut else 180)
         np.testing.assert_allclose(chunk.target, chunk.propensity, rtol=1e-9)
         assert chunk.supported is not None
@@ -70,8 +70,8 @@ async def test_the_policy_that_made_the_log_does_again_what_it_did(tmp_path: Pat
 async def test_the_frozen_logger_gives_the_mean_of_what_it_did_while_nobody_taught_it(
     tmp_path: Path, policy: str
 ) -> None:
-    async with Served(tmp_path, kinds()) as served:
-        await live(served, policy, 60)
+    async with Served(tmp_path, build_catalogue()) as served:
+        await serve_history(served, policy, 60)
         served.clock.now += DAY
         since = served.clock.now
         made = [await served.decide(USERS[turn % 3], policy) for turn in range(40)]
@@ -80,7 +80,7 @@ async def test_the_frozen_logger_gives_the_mean_of_what_it_did_while_nobody_taug
         for decision_id, reward in zip(made, rewards, strict=True):
             await served.reward(decision_id, reward)
     pages = pages_of(tmp_path, since=since)
-    [frozen] = replayed(pages, policy, frozen_from=start_of(since))
+    [frozen] = replay_log(pages, policy, frozen_from=start_of(since))
     for name in ("ips", "snips"):
         accumulator = Accumulator(Formula.named(name))
         accumulator.add(frozen.to_logged_rows())
@@ -89,42 +89,44 @@ async def test_the_frozen_logger_gives_the_mean_of_what_it_did_while_nobody_taug
 
 
 async def test_a_frozen_policy_knows_the_start_and_stays_there(tmp_path: Path) -> None:
-    async with Served(tmp_path, kinds()) as served:
-        await live(served, "my-uniform", 60)
+    async with Served(tmp_path, build_catalogue()) as served:
+        await serve_history(served, "my-uniform", 60)
         served.clock.now += 10 * DAY
-        await live(served, "my-uniform", 60)
+        await serve_history(served, "my-uniform", 60)
     pages = pages_of(tmp_path)
-    nobody = CandidatePolicy(kinds().get_policy("my-linucb"))
-    [unmoved] = replayed(pages, "my-linucb", frozen_from=start_of(None))
-    assert unmoved.target.tolist() == pytest.approx([chosen(nobody, event) for event in decisions_of(pages)], rel=1e-12)
+    nobody = CandidatePolicy(build_catalogue().get_policy("my-linucb"))
+    [unmoved] = replay_log(pages, "my-linucb", frozen_from=start_of(None))
+    assert unmoved.target.tolist() == pytest.approx(
+        [compute_chosen(nobody, event) for event in decisions_of(pages)], rel=1e-12
+    )
     since = NOON + 5 * DAY
     early, late = (
-        replayed(pages_of(tmp_path, since=since), "my-squarecb", frozen_from=at)[0]
+        replay_log(pages_of(tmp_path, since=since), "my-squarecb", frozen_from=at)[0]
         for at in (start_of(None), start_of(since))
     )
     assert len(early) == len(late) == 60
     assert np.abs(early.target - late.target).max() > 0.01
-    trim(tmp_path, since, kinds())
-    [kept] = replayed(pages_of(tmp_path), "my-uniform", frozen_from=start_of(None))
+    trim_directory(tmp_path, since, build_catalogue())
+    [kept] = replay_log(pages_of(tmp_path), "my-uniform", frozen_from=start_of(None))
     assert len(kept) == 60
 
 
 async def test_what_retention_kept_is_known_at_the_start(tmp_path: Path) -> None:
-    async with Served(tmp_path, kinds()) as served:
+    async with Served(tmp_path, build_catalogue()) as served:
         for _ in range(40):
             await served.reward(await served.decide("anna", "my-squarecb"), 1.0)
         served.clock.now += 10 * DAY
         made = await served.decide("anna", "my-squarecb")
         decision = await served.store.find_receipt(made)
     assert decision is not None
-    trim(tmp_path, NOON + 5 * DAY, kinds())
-    [chunk] = replayed(pages_of(tmp_path), "my-squarecb", frozen_from=start_of(None))
+    trim_directory(tmp_path, NOON + 5 * DAY, build_catalogue())
+    [chunk] = replay_log(pages_of(tmp_path), "my-squarecb", frozen_from=start_of(None))
     assert chunk.target.tolist() == pytest.approx([decision.propensity], rel=1e-9)
 
 
 @pytest.fixture
 def uniform_log(tmp_path: Path) -> list[list[LoggedEvent]]:
-    play(tmp_path, persona_world(users=6, days=10), "my-uniform")
+    play_world(tmp_path, persona_world(users=6, days=10), "my-uniform")
     return pages_of(tmp_path)
 
 
@@ -136,7 +138,7 @@ def test_no_reward_moves_a_decision_before_it(uniform_log: list[list[LoggedEvent
         event._replace(value=-event.value) if isinstance(event, LoggedReward) and event.seq >= changed_at else event
         for event in flat
     ]
-    [before], [after] = replayed([flat], policy), replayed([changed], policy)
+    [before], [after] = replay_log([flat], policy), replay_log([changed], policy)
     numbers = np.array([event.seq for event in decisions_of([flat])])
     past = numbers < changed_at
     assert 100 < past.sum() < len(past)
@@ -148,8 +150,8 @@ def test_no_reward_moves_a_decision_before_it(uniform_log: list[list[LoggedEvent
 def test_pages_of_any_length_give_the_same(uniform_log: list[list[LoggedEvent]], size: int) -> None:
     flat = [event for page in uniform_log for event in page]
     pages = [flat[start : start + size] for start in range(0, len(flat), size)]
-    whole = replayed([flat], "my-thompson", "linucb-v1", model=True)
-    parts = replayed(pages, "my-thompson", "linucb-v1", model=True)
+    whole = replay_log([flat], "my-thompson", "linucb-v1", model=True)
+    parts = replay_log(pages, "my-thompson", "linucb-v1", model=True)
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_array_equal(one.target, other.target)
         assert one.model is not None
@@ -157,7 +159,7 @@ def test_pages_of_any_length_give_the_same(uniform_log: list[list[LoggedEvent]],
         np.testing.assert_array_equal(one.model, other.model)
 
 
-def truth(pages: list[list[LoggedEvent]], true: FloatArray, policy: str, catalogue: Catalogue) -> float:
+def compute_truth(pages: list[list[LoggedEvent]], true: FloatArray, policy: str, catalogue: Catalogue) -> float:
     """The exact mean reward of the policy as trained on the log: at every decision, under all it could have done."""
     candidate = CandidatePolicy(catalogue.get_policy(policy))
     schema = candidate.policy.schema
@@ -180,12 +182,12 @@ def test_estimates_are_within_three_errors_of_the_true_value(
     tmp_path: Path, loggers: tuple[str, ...], seed: int
 ) -> None:
     """A world whose true rewards are known; ten policies, 800 decisions, all within 3.3 standard errors."""
-    catalogue = kinds()
-    true = play(tmp_path, persona_world(users=10, days=20, seed=seed), *loggers)
+    catalogue = build_catalogue()
+    true = play_world(tmp_path, persona_world(users=10, days=20, seed=seed), *loggers)
     pages = pages_of(tmp_path)
     names = [*POLICIES, "linucb-v1", "linucb-v2", "thompson-v1"]
-    for name, chunk in zip(names, replayed(pages, *names, model=True), strict=True):
-        exact = truth(pages, true, name, catalogue)
+    for name, chunk in zip(names, replay_log(pages, *names, model=True), strict=True):
+        exact = compute_truth(pages, true, name, catalogue)
         errors = {}
         for formula in ("ips", "snips", "dr"):
             accumulator = Accumulator(Formula.named(formula))
@@ -200,7 +202,7 @@ def test_estimates_are_within_three_errors_of_the_true_value(
 def test_memory_grows_with_users_and_not_with_decisions() -> None:
     body = json.dumps({"context": {"hour_of_day": 7}, "candidates": [{"features": {"priority": 2}}, {}, {}]}).encode()
 
-    def pages(count: int) -> Iterator[list[LoggedEvent]]:
+    def iter_pages(count: int) -> Iterator[list[LoggedEvent]]:
         probabilities = np.full(3, 1 / 3)
         for seq in range(0, 40 * count, 40):
             page: list[LoggedEvent] = []
@@ -209,24 +211,26 @@ def test_memory_grows_with_users_and_not_with_decisions() -> None:
                 page.append(LoggedReward(at + 1, at % 5, at, 0.5, 1.0, at, 1, body))
             yield page
 
-    def peak(count: int) -> int:
-        replay = PolicyReplay([CandidatePolicy(kinds().get_policy(name)) for name in ("my-linucb", "thompson-v1")], str)
+    def measure_peak(count: int) -> int:
+        replay = PolicyReplay(
+            [CandidatePolicy(build_catalogue().get_policy(name)) for name in ("my-linucb", "thompson-v1")], str
+        )
         tracemalloc.start()
-        for page in pages(count):
+        for page in iter_pages(count):
             replay.replay_page(page)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert sum(logger.decisions for logger in replay.summary.logging_policies.values()) == 20 * count
         return most
 
-    peak(20)  # what is imported and cached at first is not the log's
-    assert peak(200) < 1.2 * peak(20) + 20_000
+    measure_peak(20)  # what is imported and cached at first is not the log's
+    assert measure_peak(200) < 1.2 * measure_peak(20) + 20_000
 
 
 def test_what_the_logger_could_not_do_shows_in_the_support(tmp_path: Path) -> None:
-    play(tmp_path, persona_world(users=4, days=10), "linucb-v1")
+    play_world(tmp_path, persona_world(users=4, days=10), "linucb-v1")
     pages = pages_of(tmp_path)
-    coin, itself, floored = replayed(pages, "my-uniform", "linucb-v1", "my-linucb")
+    coin, itself, floored = replay_log(pages, "my-uniform", "linucb-v1", "my-linucb")
     assert coin.supported is not None
     assert floored.supported is not None
     assert itself.supported is not None
@@ -270,7 +274,7 @@ def test_a_request_that_cannot_be_encoded_is_named(
     decision = page[index]
     assert isinstance(decision, LoggedDecision)
     page[index] = decision._replace(body=json.dumps(json.loads(decision.body) | changed).encode())
-    replay = PolicyReplay([CandidatePolicy(kinds().get_policy("my-linucb"))], "event {}".format)
+    replay = PolicyReplay([CandidatePolicy(build_catalogue().get_policy("my-linucb"))], "event {}".format)
     with pytest.raises(EvaluationError, match=f"event {decision.seq}: {message}"):
         replay.replay_page(page)
 
@@ -280,7 +284,7 @@ def test_a_reset_forgets_one_user(uniform_log: list[list[LoggedEvent]]) -> None:
     at = len(flat) // 2
     uid = flat[at - 1].uid
     forgotten = [*flat[:at], LoggedReset(flat[at - 1].seq, uid), *flat[at:]]
-    [without], [with_reset] = replayed([flat], "my-squarecb"), replayed([forgotten], "my-squarecb")
+    [without], [with_reset] = replay_log([flat], "my-squarecb"), replay_log([forgotten], "my-squarecb")
     decisions = decisions_of([flat])
     moved = without.target != with_reset.target
     assert moved.any()

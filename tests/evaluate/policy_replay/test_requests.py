@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bandstand.evaluate import EvaluationError
 from bandstand.evaluate.policy_replay.requests import LoggedRequest, encode_requests
-from tests.bandit.given import CATALOGUE, LAW, partial, schema, schema_of
+from tests.bandit.given import CATALOGUE, LAW, draw_partial, schema, schema_of
 
 WIDE = schema_of(
     {"name": "size", "source": "candidate.size", "encoding": "number"},
@@ -24,8 +24,8 @@ def test_many_requests_are_encoded_as_each_alone(data: st.DataObject) -> None:
     requests = [
         LoggedRequest(
             f"request {number}",
-            data.draw(partial(chosen.context_fields)),
-            [data.draw(partial(chosen.candidate_fields)) for _ in range(data.draw(st.integers(1, 4)))],
+            data.draw(draw_partial(chosen.context_fields)),
+            [data.draw(draw_partial(chosen.candidate_fields)) for _ in range(data.draw(st.integers(1, 4)))],
         )
         for number in range(data.draw(st.integers(0, 6)))
     ]

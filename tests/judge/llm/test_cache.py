@@ -69,9 +69,9 @@ class Work:
         self._judged = judged
 
     def __call__(self) -> Awaitable[Judged]:
-        return self._work()
+        return self._judge()
 
-    async def _work(self) -> Judged:
+    async def _judge(self) -> Judged:
         self.begun += 1
         try:
             await self.let.wait()
@@ -83,13 +83,15 @@ class Work:
         return self._judged
 
 
-def asking(flights: SingleFlight, work: Callable[[], Awaitable[Judged]], count: int) -> list[asyncio.Task[Judged]]:
+def start_judging(
+    flights: SingleFlight, work: Callable[[], Awaitable[Judged]], count: int
+) -> list[asyncio.Task[Judged]]:
     return [asyncio.create_task(flights.run(key(), work)) for _ in range(count)]
 
 
 async def test_all_who_ask_at_once_get_one_answer_and_the_first_pays() -> None:
     flights, work = SingleFlight(), Work()
-    tasks = asking(flights, work, 3)
+    tasks = start_judging(flights, work, 3)
     await asyncio.sleep(0)
     work.let.set()
     first, *others = await asyncio.gather(*tasks)
@@ -107,7 +109,7 @@ async def test_the_next_question_is_asked_anew() -> None:
 
 async def test_who_leaves_takes_nothing_from_the_others() -> None:
     flights, work = SingleFlight(), Work()
-    first, second = asking(flights, work, 2)
+    first, second = start_judging(flights, work, 2)
     await asyncio.sleep(0)
     first.cancel()
     await asyncio.sleep(0)
@@ -118,12 +120,12 @@ async def test_who_leaves_takes_nothing_from_the_others() -> None:
 
 async def test_when_all_have_left_the_work_stops_and_the_next_begins_anew() -> None:
     flights, work = SingleFlight(), Work()
-    tasks = asking(flights, work, 2)
+    tasks = start_judging(flights, work, 2)
     await asyncio.sleep(0)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    (again,) = asking(flights, work, 1)
+    (again,) = start_judging(flights, work, 1)
     await asyncio.sleep(0)
     assert work.cancelled
     work.let.set()
@@ -133,7 +135,7 @@ async def test_when_all_have_left_the_work_stops_and_the_next_begins_anew() -> N
 
 async def test_a_fault_reaches_everybody_who_waits() -> None:
     flights, work = SingleFlight(), Work(ZeroDivisionError())
-    tasks = asking(flights, work, 2)
+    tasks = start_judging(flights, work, 2)
     await asyncio.sleep(0)
     work.let.set()
     assert [type(result) for result in await asyncio.gather(*tasks, return_exceptions=True)] == [ZeroDivisionError] * 2

@@ -30,17 +30,17 @@ def choice(intent_id: Any = "cancel", score: Any = 0.9, reasoning: Any = "They w
     return json.dumps({"reasoning": reasoning, "intent_id": intent_id, "score": score, **more})
 
 
-def arbiter(*script: Line, **more: Any) -> tuple[IntentArbiter, ScriptedClient]:
+def build_arbiter(*script: Line, **more: Any) -> tuple[IntentArbiter, ScriptedClient]:
     client = ScriptedClient(script, model="m")
     return IntentArbiter(client, judge_prompt("arbitrate-v1"), **more), client
 
 
-async def asked(*script: Line, **more: Any) -> Arbitration:
-    return await arbiter(*script)[0].arbitrate("acme", "I want out", CONFLICT, BOTH, **more)
+async def arbitrate_conflict(*script: Line, **more: Any) -> Arbitration:
+    return await build_arbiter(*script)[0].arbitrate("acme", "I want out", CONFLICT, BOTH, **more)
 
 
 async def test_the_model_s_choice_is_answered() -> None:
-    found = await asked(ChatReply(text=choice(), model="m", prompt_tokens=150, completion_tokens=20))
+    found = await arbitrate_conflict(ChatReply(text=choice(), model="m", prompt_tokens=150, completion_tokens=20))
     assert (found.intent_id, found.intent_name, found.score, found.reasoning) == (
         "cancel",
         "退订",
@@ -52,7 +52,7 @@ async def test_the_model_s_choice_is_answered() -> None:
 
 
 async def test_asks_at_temperature_0_for_200_tokens_before_the_deadline() -> None:
-    judge, client = arbiter(choice(), settings=ArbiterSettings(llm_judge_timeout_ms=700), clock=lambda: 50.0)
+    judge, client = build_arbiter(choice(), settings=ArbiterSettings(llm_judge_timeout_ms=700), clock=lambda: 50.0)
     await judge.arbitrate("acme", "我要退款", CONFLICT, BOTH)
     (call,) = client.calls
     assert (call.temperature, call.max_tokens, call.deadline) == (0.0, 200, 50.7)
@@ -64,7 +64,7 @@ async def test_asks_at_temperature_0_for_200_tokens_before_the_deadline() -> Non
 
 
 async def test_the_scores_decide_where_the_model_is_not_worth_it() -> None:
-    judge, client = arbiter()
+    judge, client = build_arbiter()
     found = await judge.arbitrate("acme", "refund!", RuleSignal("refund", 0.95), [REFUND])
     assert (found.intent_id, found.score, found.triggered, found.trigger_reason) == ("refund", 0.95, False, "")
     assert client.calls == []
@@ -77,7 +77,7 @@ async def test_without_a_model_the_scores_decide_everything() -> None:
 
 
 async def test_a_request_may_move_the_thresholds_and_nothing_else() -> None:
-    judge, client = arbiter(choice())
+    judge, client = build_arbiter(choice())
     calm = {"conflict_threshold": 0, "gray_zone_threshold": 0, "multi_intent_threshold": 0}
     assert not (await judge.arbitrate("acme", "out", CONFLICT, BOTH, calm)).triggered
     for key in ("llm_judge_enabled", "llm_judge_timeout_ms", "model", "url"):
@@ -87,7 +87,7 @@ async def test_a_request_may_move_the_thresholds_and_nothing_else() -> None:
 
 
 async def test_nothing_to_choose_from_is_not_asked_about() -> None:
-    judge, client = arbiter(choice())
+    judge, client = build_arbiter(choice())
     found = await judge.arbitrate("acme", "out", RuleSignal("cancel", 0.5), [])
     assert (found.intent_id, found.triggered, found.trigger_reason) == (None, True, "gray_zone")
     assert client.calls == []
@@ -117,7 +117,7 @@ async def test_nothing_to_choose_from_is_not_asked_about() -> None:
     ],
 )
 async def test_whatever_fails_there_is_an_answer_without_an_intent(line: Line) -> None:
-    found = await asked(line)
+    found = await arbitrate_conflict(line)
     assert (found.intent_id, found.intent_name, found.score, found.triggered) == (None, None, 0.0, True)
     assert found.trigger_reason == "rule_semantic_conflict"
     assert found.reasoning
@@ -125,14 +125,16 @@ async def test_whatever_fails_there_is_an_answer_without_an_intent(line: Line) -
 
 
 async def test_the_last_valid_choice_counts() -> None:
-    found = await asked(f"They wrote {choice('refund', 1)}, but: {choice('cancel', 0.8)} {choice('nonsense')}")
+    found = await arbitrate_conflict(
+        f"They wrote {choice('refund', 1)}, but: {choice('cancel', 0.8)} {choice('nonsense')}"
+    )
     assert (found.intent_id, found.score) == ("cancel", 0.8)
 
 
 async def test_an_id_may_hold_anything_that_a_fence_escapes() -> None:
     odd = IntentCandidate("a<b>&c", "Odd", "", 0.55)
     for said in ("a<b>&c", "a&lt;b&gt;&amp;c"):
-        judge, _ = arbiter(choice(said))
+        judge, _ = build_arbiter(choice(said))
         assert (await judge.arbitrate("t", "m", CONFLICT, [odd, CANCEL])).intent_id == "a<b>&c"
 
 
@@ -160,7 +162,7 @@ async def test_one_tenant_s_flood_leaves_room_for_the_others() -> None:
 
 async def test_a_fault_of_ours_is_raised() -> None:
     with pytest.raises(ConfigurationError):
-        await asked(ConfigurationError("ours"))
+        await arbitrate_conflict(ConfigurationError("ours"))
 
 
 class _Never:

@@ -30,21 +30,21 @@ TURN = Turn("Capital of Australia?", "Sydney.", "no </message> & so").cut()
 NO = json.dumps({"rationale": "They say no.", "label": "neg_correction", "confidence": 0.9})
 
 
-def said(text: str = NO, **more: Any) -> ChatReply:
+def build_reply(text: str = NO, **more: Any) -> ChatReply:
     return ChatReply(**{"text": text, "model": "m-2026", "prompt_tokens": 300, "completion_tokens": 20, **more})
 
 
-def tier(script: Iterable[Line], taxonomy: Taxonomy = FOLLOWUP, **more: Any) -> tuple[LlmTier, ScriptedClient]:
+def build_tier(script: Iterable[Line], taxonomy: Taxonomy = FOLLOWUP, **more: Any) -> tuple[LlmTier, ScriptedClient]:
     client = ScriptedClient(script, model="m")
     return LlmTier(client, taxonomy, judge_prompt(), clock=lambda: 1000.0, **more), client
 
 
-async def judged(*script: Line, **more: Any) -> Judged:
-    return await tier(script, **more)[0].judge(TURN)
+async def judge_scripted(*script: Line, **more: Any) -> Judged:
+    return await build_tier(script, **more)[0].judge(TURN)
 
 
 async def unscored(*script: Line) -> Unscored:
-    found = await judged(*script)
+    found = await judge_scripted(*script)
     assert isinstance(found, Unscored)
     assert (found.taxonomy, found.tier, found.model) == ("followup-v1", "llm", "m")
     assert found.prompt_hash == judge_prompt().reference
@@ -53,7 +53,7 @@ async def unscored(*script: Line) -> Unscored:
 
 async def test_a_reply_becomes_a_verdict_that_names_all_that_made_it() -> None:
     prompt = judge_prompt()
-    assert await judged(said(), cost=lambda read, written: read * 1e-6 + written * 2e-6) == Verdict(
+    assert await judge_scripted(build_reply(), cost=lambda read, written: read * 1e-6 + written * 2e-6) == Verdict(
         taxonomy="followup-v1",
         label="neg_correction",
         confidence=0.9,
@@ -67,7 +67,7 @@ async def test_a_reply_becomes_a_verdict_that_names_all_that_made_it() -> None:
 
 
 async def test_asks_once_with_the_prompt_the_schema_and_the_contract_s_limits() -> None:
-    judge, client = tier([said()], deadline_s=180)
+    judge, client = build_tier([build_reply()], deadline_s=180)
     await judge.judge(TURN)
     (call,) = client.calls
     assert (call.max_tokens, call.deadline, call.temperature) == (2_048, 1180.0, None)
@@ -90,18 +90,18 @@ async def test_sees_the_turn_and_nothing_else() -> None:
 
 
 async def test_a_model_without_a_price_has_no_cost() -> None:
-    assert (await judged(said())).usage == Usage(1, 300, 20, None)
+    assert (await judge_scripted(build_reply())).usage == Usage(1, 300, 20, None)
 
 
 async def test_what_a_gateway_does_not_count_counts_in_full() -> None:
-    judge, client = tier([said(prompt_tokens=None, completion_tokens=None)])
+    judge, client = build_tier([build_reply(prompt_tokens=None, completion_tokens=None)])
     usage = (await judge.judge(TURN)).usage
     (call,) = client.calls
     assert usage == Usage(1, call.compute_token_bound().prompt_tokens, 2_048, None)
 
 
 async def test_a_reply_that_was_cut_off_is_asked_for_once_more_with_more_room() -> None:
-    judge, client = tier([said("", finish_reason="length"), said()])
+    judge, client = build_tier([build_reply("", finish_reason="length"), build_reply()])
     found = await judge.judge(TURN)
     assert isinstance(found, Verdict)
     assert [call.max_tokens for call in client.calls] == [2_048, 8_192]
@@ -109,20 +109,20 @@ async def test_a_reply_that_was_cut_off_is_asked_for_once_more_with_more_room() 
 
 
 async def test_a_reply_cut_off_twice_is_unscored_whatever_it_holds() -> None:
-    found = await unscored(said(finish_reason="length"), said(finish_reason="length"), said())
+    found = await unscored(build_reply(finish_reason="length"), build_reply(finish_reason="length"), build_reply())
     assert (found.reason, found.raw, found.usage.llm_calls) == ("truncated", NO, 2)
 
 
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (said("I cannot.", refusal="I cannot.", finish_reason="refusal"), "refusal"),
-        (said(refusal="", finish_reason="refusal"), "refusal"),
-        (said(""), "empty"),
-        (said("Sure!"), "bad_json"),
-        (said(NO.replace("neg_correction", "angry")), "unknown_label"),
-        (said(NO.replace("0.9", "NaN")), "bad_confidence"),
-        (said(NO.replace("0.9", "1.5")), "bad_confidence"),
+        (build_reply("I cannot.", refusal="I cannot.", finish_reason="refusal"), "refusal"),
+        (build_reply(refusal="", finish_reason="refusal"), "refusal"),
+        (build_reply(""), "empty"),
+        (build_reply("Sure!"), "bad_json"),
+        (build_reply(NO.replace("neg_correction", "angry")), "unknown_label"),
+        (build_reply(NO.replace("0.9", "NaN")), "bad_confidence"),
+        (build_reply(NO.replace("0.9", "1.5")), "bad_confidence"),
         (ChatTimeoutError("late"), "timeout"),
         (ChatUnreachableError("gone"), "unavailable"),
         (ChatStatusError(408), "unavailable"),
@@ -153,7 +153,7 @@ async def test_every_failure_is_unscored_with_its_reason(line: Line, reason: str
     ],
 )
 async def test_a_call_that_may_have_been_charged_counts_in_full(error: Exception, calls: int) -> None:
-    judge, client = tier([error])
+    judge, client = build_tier([error])
     usage = (await judge.judge(TURN)).usage
     tokens = client.calls[0].compute_token_bound().prompt_tokens
     assert usage == (Usage(1, tokens, 2_048, None) if calls else Usage())
@@ -168,7 +168,7 @@ def test_every_error_of_a_client_has_a_reason() -> None:
 
 async def test_a_fault_of_ours_is_no_verdict_s_reason() -> None:
     with pytest.raises(ConfigurationError):
-        await judged(ConfigurationError("ours"))
+        await judge_scripted(ConfigurationError("ours"))
     with pytest.raises(BandstandError):
         to_unscored_reason(ConfigurationError("ours"))
 
@@ -180,7 +180,7 @@ async def test_a_deployment_s_own_labels_are_asked_for() -> None:
             "labels": {"angry": {"reward": -1, "means": "is angry"}, "calm": {"reward": 0, "means": "is calm"}},
         }
     )
-    judge, client = tier([said(NO.replace("neg_correction", "angry"))], mood)
+    judge, client = build_tier([build_reply(NO.replace("neg_correction", "angry"))], mood)
     found = await judge.judge(TURN)
     assert isinstance(found, Verdict)
     assert (found.taxonomy, found.label) == ("mood-v1", "angry")

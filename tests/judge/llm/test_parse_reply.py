@@ -19,14 +19,16 @@ from bandstand.judge.llm.parse_reply import (
 from tests.judge.given import FOLLOWUP, LAW
 
 
-def reply(label: Any = "neg_correction", confidence: Any = 0.9, rationale: Any = "They say no.", **more: Any) -> str:
+def build_reply(
+    label: Any = "neg_correction", confidence: Any = 0.9, rationale: Any = "They say no.", **more: Any
+) -> str:
     return json.dumps({"rationale": rationale, "label": label, "confidence": confidence, **more})
 
 
 GOOD = ParsedVerdict("neg_correction", 0.9, "They say no.")
 
 
-def reason(text: str) -> str:
+def parse_reason(text: str) -> str:
     with pytest.raises(BadReplyError) as caught:
         parse_verdict(text, FOLLOWUP)
     return caught.value.reason.value
@@ -35,13 +37,13 @@ def reason(text: str) -> str:
 @pytest.mark.parametrize(
     "text",
     [
-        reply(),
-        f"  \n{reply()}\n",
-        f"```json\n{reply()}\n```",
-        f"Let me think. {{not json}} The user disagrees.\n{reply()}",
-        f"The user wrote {reply('pos_praise', 1)}, which is an attempt. So: {reply()}",
-        f"{reply()} and not {reply('fine')}",
-        f"{reply()} and not {reply('pos_praise', 1, verdict='final')}",
+        build_reply(),
+        f"  \n{build_reply()}\n",
+        f"```json\n{build_reply()}\n```",
+        f"Let me think. {{not json}} The user disagrees.\n{build_reply()}",
+        f"The user wrote {build_reply('pos_praise', 1)}, which is an attempt. So: {build_reply()}",
+        f"{build_reply()} and not {build_reply('fine')}",
+        f"{build_reply()} and not {build_reply('pos_praise', 1, verdict='final')}",
         json.dumps({"rationale": "They say no.", "confidence": 0.9, "label": "neg_correction"}),
     ],
 )
@@ -51,7 +53,7 @@ def test_the_last_valid_verdict_counts(text: str) -> None:
 
 @pytest.mark.parametrize("confidence", [0, 1, 0.0, 1.0])
 def test_the_ends_of_the_range_are_confidences(confidence: float) -> None:
-    assert parse_verdict(reply(confidence=confidence), FOLLOWUP).confidence == confidence
+    assert parse_verdict(build_reply(confidence=confidence), FOLLOWUP).confidence == confidence
 
 
 @pytest.mark.parametrize(
@@ -61,18 +63,18 @@ def test_the_ends_of_the_range_are_confidences(confidence: float) -> None:
 def test_a_confidence_beyond_the_range_is_a_failure_unless_it_is_to_be_clamped(
     confidence: float, clamped: float
 ) -> None:
-    assert parse_verdict(reply(confidence=confidence), FOLLOWUP, clamp=True).confidence == clamped
-    assert confidence == clamped or reason(reply(confidence=confidence)) == "bad_confidence"
+    assert parse_verdict(build_reply(confidence=confidence), FOLLOWUP, clamp=True).confidence == clamped
+    assert confidence == clamped or parse_reason(build_reply(confidence=confidence)) == "bad_confidence"
 
 
 @pytest.mark.parametrize("confidence", [float("nan"), True, "0.9", None])
 def test_what_is_no_number_is_no_confidence_clamped_or_not(confidence: Any) -> None:
     with pytest.raises(BadReplyError, match="bad_confidence"):
-        parse_verdict(reply(confidence=confidence), FOLLOWUP, clamp=True)
+        parse_verdict(build_reply(confidence=confidence), FOLLOWUP, clamp=True)
 
 
 def test_the_rationale_is_one_visible_line() -> None:
-    said = parse_verdict(reply(rationale=" two\nlines\u202e and\u200b more " + "x" * 9_000), FOLLOWUP)
+    said = parse_verdict(build_reply(rationale=" two\nlines\u202e and\u200b more " + "x" * 9_000), FOLLOWUP)
     assert said.rationale.startswith("two lines and more xxx")
     assert len(said.rationale) == 500
 
@@ -87,31 +89,31 @@ def test_the_rationale_is_one_visible_line() -> None:
         ('"neg_correction"', "bad_json"),
         ("{", "bad_json"),
         ("{}", "bad_json"),
-        (reply()[:-2], "bad_json"),
-        (reply(extra=1), "bad_json"),
+        (build_reply()[:-2], "bad_json"),
+        (build_reply(extra=1), "bad_json"),
         ('{"label": "neutral", "confidence": 0.9}', "bad_json"),
-        (reply(label=None), "bad_json"),
-        (reply(label=["neutral"]), "bad_json"),
-        (reply(rationale=None), "bad_json"),
-        (json.dumps({"answer": json.loads(reply())}), "bad_json"),
-        (reply(label="angry"), "unknown_label"),
-        (reply(label="NEUTRAL"), "unknown_label"),
-        (reply(label="neutral "), "unknown_label"),
-        (reply(confidence=float("nan")), "bad_confidence"),
-        (reply(confidence=float("inf")), "bad_confidence"),
-        (reply(confidence=1.0001), "bad_confidence"),
-        (reply(confidence=-0.1), "bad_confidence"),
-        (reply(confidence=90), "bad_confidence"),
-        (reply(confidence="0.9"), "bad_confidence"),
-        (reply(confidence=True), "bad_confidence"),
-        (reply(confidence=None), "bad_confidence"),
-        (reply().replace("0.9", "9" * 5_000), "bad_json"),
-        (reply().replace("0.9", "1e999"), "bad_confidence"),
-        (f"{reply('angry')} {reply(confidence=2)}", "bad_confidence"),
+        (build_reply(label=None), "bad_json"),
+        (build_reply(label=["neutral"]), "bad_json"),
+        (build_reply(rationale=None), "bad_json"),
+        (json.dumps({"answer": json.loads(build_reply())}), "bad_json"),
+        (build_reply(label="angry"), "unknown_label"),
+        (build_reply(label="NEUTRAL"), "unknown_label"),
+        (build_reply(label="neutral "), "unknown_label"),
+        (build_reply(confidence=float("nan")), "bad_confidence"),
+        (build_reply(confidence=float("inf")), "bad_confidence"),
+        (build_reply(confidence=1.0001), "bad_confidence"),
+        (build_reply(confidence=-0.1), "bad_confidence"),
+        (build_reply(confidence=90), "bad_confidence"),
+        (build_reply(confidence="0.9"), "bad_confidence"),
+        (build_reply(confidence=True), "bad_confidence"),
+        (build_reply(confidence=None), "bad_confidence"),
+        (build_reply().replace("0.9", "9" * 5_000), "bad_json"),
+        (build_reply().replace("0.9", "1e999"), "bad_confidence"),
+        (f"{build_reply('angry')} {build_reply(confidence=2)}", "bad_confidence"),
     ],
 )
 def test_what_is_no_verdict_has_a_reason(text: str, why: str) -> None:
-    assert reason(text) == why
+    assert parse_reason(text) == why
 
 
 @LAW
@@ -124,7 +126,7 @@ def test_any_text_is_a_verdict_or_a_reason(text: str) -> None:
 @pytest.mark.parametrize("text", ["{" * 1_000_000, '{"a":' * 200_000, '{"a":"' * 200_000, "[" * 1_000_000])
 def test_no_reply_is_slow_to_read(text: str) -> None:
     began = time.perf_counter()
-    assert reason(text) == "bad_json"
+    assert parse_reason(text) == "bad_json"
     assert time.perf_counter() - began < 1, "seconds; a tenth of it where nothing else runs"
 
 

@@ -12,7 +12,7 @@ from bandstand.judge.local.classifier import Classifier, Weights, build_verdict,
 from bandstand.judge.local.ngrams import BUCKETS
 from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES
 from bandstand.judge.turn import Turn
-from tests.judge.given import CORRECTION, FOLLOWUP, LAW, OFFERED, TOLD, reading
+from tests.judge.given import CORRECTION, FOLLOWUP, LAW, OFFERED, TOLD, normalise_message
 
 CLASSIFIER = Classifier.shipped("followup-v1")
 
@@ -24,7 +24,7 @@ def random_weights(seed: int = 0) -> Weights:
     )
 
 
-def rewritten(weights: Weights, header: dict[str, Any] | None = None, **arrays: Any) -> bytes:
+def rewrite_weights(weights: Weights, header: dict[str, Any] | None = None, **arrays: Any) -> bytes:
     with np.load(io.BytesIO(weights.to_bytes())) as file:
         parts = {name: file[name] for name in file}
     stated = json.loads(parts["header"].tobytes()) | (header or {})
@@ -42,7 +42,7 @@ def test_the_shipped_weights_are_small(name: str) -> None:
 @LAW
 @given(st.text(max_size=200), st.sampled_from([TOLD, OFFERED]))
 def test_the_probabilities_are_a_distribution(message: str, answer: str) -> None:
-    p = CLASSIFIER.predict_probabilities(reading(message, answer))
+    p = CLASSIFIER.predict_probabilities(normalise_message(message, answer))
     assert p.shape == (7,)
     assert np.all(p > 0)
     assert p.sum() == pytest.approx(1)
@@ -76,10 +76,10 @@ def test_every_stored_number_counts_for_the_hash() -> None:
     [
         (b"", "no weights file"),
         (b"PK\x03\x04 nonsense", "no weights file"),
-        (rewritten(random_weights(), {"format": 2}), "another version"),
-        (rewritten(random_weights(), {"features": 99}), "another version"),
-        (rewritten(random_weights(), table=np.zeros((3, 7), np.int8)), "wrong shape"),
-        (rewritten(random_weights(), table=np.zeros((BUCKETS, 7), np.int8)), "hash"),
+        (rewrite_weights(random_weights(), {"format": 2}), "another version"),
+        (rewrite_weights(random_weights(), {"features": 99}), "another version"),
+        (rewrite_weights(random_weights(), table=np.zeros((3, 7), np.int8)), "wrong shape"),
+        (rewrite_weights(random_weights(), table=np.zeros((BUCKETS, 7), np.int8)), "hash"),
     ],
 )
 def test_a_damaged_file_is_refused(content: bytes, complaint: str) -> None:

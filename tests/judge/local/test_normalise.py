@@ -10,7 +10,7 @@ from bandstand.judge.local.normalise import (
     split_tokens,
 )
 from bandstand.judge.turn import Turn
-from tests.judge.given import LAW, reading
+from tests.judge.given import LAW, normalise_message
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_similarity_is_a_symmetric_share(one: str, other: str) -> None:
     ],
 )
 def test_the_same_question_again_is_alike_in_any_script(question: str, message: str) -> None:
-    assert reading(message, question=question).similarity >= 0.8
+    assert normalise_message(message, question=question).similarity >= 0.8
 
 
 @pytest.mark.parametrize(
@@ -96,16 +96,16 @@ def test_the_same_question_again_is_alike_in_any_script(question: str, message: 
     ],
 )
 def test_another_message_is_not(question: str, message: str) -> None:
-    assert reading(message, question=question).similarity < 0.5
+    assert normalise_message(message, question=question).similarity < 0.5
 
 
 @LAW
 @given(st.text(max_size=1_500))
 def test_a_reading_never_grows_with_the_message(message: str) -> None:
-    read = reading(message)
+    read = normalise_message(message)
     assert len(read.text) <= WINDOW
     assert len(read.tokens) <= WINDOW
 
 
 def test_no_character_makes_a_reading_long() -> None:
-    assert len(reading("\ufdfa" * 2_000).text) <= WINDOW
+    assert len(normalise_message("\ufdfa" * 2_000).text) <= WINDOW

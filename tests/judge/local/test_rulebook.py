@@ -6,7 +6,7 @@ from bandstand.errors import ConfigurationError
 from bandstand.judge.local.rulebook import LANGUAGES, NO_RULE, load_shipped_precision, load_shipped_rules, parse_rules
 from bandstand.judge.local.rules import RepetitionRule
 from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES, Taxonomy, shipped_taxonomy
-from tests.judge.given import FOLLOWUP, reading
+from tests.judge.given import FOLLOWUP, normalise_message
 
 GOOD = {"id": "mine.refund", "label": "neg_correction", "any": ["give me my money back"], "score": 0.8}
 
@@ -29,7 +29,9 @@ def test_four_languages_have_rules_for_every_way_to_complain() -> None:
 
 
 def test_a_deployments_own_rules_join_the_shipped() -> None:
-    match = load_shipped_rules(FOLLOWUP, parse_rules([GOOD], FOLLOWUP)).find_best(reading("Give me my money back!"))
+    match = load_shipped_rules(FOLLOWUP, parse_rules([GOOD], FOLLOWUP)).find_best(
+        normalise_message("Give me my money back!")
+    )
     assert match
     assert (match.rule_id, match.score) == ("mine.refund", 0.8)
 
@@ -42,7 +44,7 @@ def test_a_taxonomy_of_ones_own_has_only_rules_of_ones_own() -> None:
     taxonomy = Taxonomy.parse(definition)
     rules = load_shipped_rules(taxonomy, parse_rules([GOOD | {"label": "sad"}], taxonomy))
     assert [rule.rule_id for rule in rules.rules] == ["mine.refund"]
-    assert rules.find_best(reading("the same question", question="the same question")) is None
+    assert rules.find_best(normalise_message("the same question", question="the same question")) is None
 
 
 def test_every_fault_comes_back_at_once() -> None:

@@ -4,17 +4,17 @@ from bandstand.judge.local.normalise import NormalisedTurn
 from bandstand.judge.local.rulebook import load_shipped_rules, parse_rules
 from bandstand.judge.local.rules import RepetitionRule, Rules
 from bandstand.judge.turn import Turn
-from tests.judge.given import CORRECTION, FOLLOWUP, OFFERED, TOLD, reading
+from tests.judge.given import CORRECTION, FOLLOWUP, OFFERED, TOLD, normalise_message
 
 RULES = load_shipped_rules(FOLLOWUP)
 
 
-def own(*definitions: dict[str, object]) -> Rules:
+def parse_own_rules(*definitions: dict[str, object]) -> Rules:
     return Rules(parse_rules([{"label": "neg_correction", "score": 0.9, **d} for d in definitions], FOLLOWUP), FOLLOWUP)
 
 
 def label(message: str, answer: str = TOLD) -> str | None:
-    match = RULES.find_best(reading(message, answer))
+    match = RULES.find_best(normalise_message(message, answer))
     return match.label if match else None
 
 
@@ -83,7 +83,7 @@ def test_thanks_is_not_progress(thanks: str, answer: str) -> None:
 @pytest.mark.parametrize("answer", [TOLD, OFFERED])
 def test_users_who_correct_themselves_do_not_count_against_the_answer(message: str, answer: str) -> None:
     assert label(message, answer) == "neutral"
-    match = load_shipped_rules(CORRECTION).find_best(reading(message, answer))
+    match = load_shipped_rules(CORRECTION).find_best(normalise_message(message, answer))
     assert match
     assert match.label == "self_correction"
 
@@ -93,17 +93,17 @@ def test_a_complaint_outweighs_the_praise_beside_it() -> None:
 
 
 def test_the_longest_phrase_counts_where_phrases_overlap() -> None:
-    rules = own(
+    rules = parse_own_rules(
         {"id": "short", "any": ["wrong"]}, {"id": "long", "any": ["nothing wrong with it"], "label": "pos_praise"}
     )
-    assert [match.rule_id for match in rules.matches(reading("nothing wrong with it"))] == ["long"]
-    assert [match.rule_id for match in rules.matches(reading("wrong"))] == ["short"]
+    assert [match.rule_id for match in rules.matches(normalise_message("nothing wrong with it"))] == ["long"]
+    assert [match.rule_id for match in rules.matches(normalise_message("wrong"))] == ["short"]
 
 
 def test_a_phrase_may_be_silenced() -> None:
-    rules = own({"id": "bad", "any": ["bad"], "unless": ["not bad"]})
-    assert rules.find_best(reading("bad answer"))
-    assert rules.find_best(reading("not bad, bad")) is None
+    rules = parse_own_rules({"id": "bad", "any": ["bad"], "unless": ["not bad"]})
+    assert rules.find_best(normalise_message("bad answer"))
+    assert rules.find_best(normalise_message("not bad, bad")) is None
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,8 @@ def test_a_phrase_may_be_silenced() -> None:
     ],
 )
 def test_a_phrase_must_stand_where_its_rule_wants_it(where: str, message: str, *, fires: bool) -> None:
-    rules = own({"id": "bad", "any": ["bad"], "where": where})
-    assert (rules.find_best(reading(message)) is not None) is fires
+    rules = parse_own_rules({"id": "bad", "any": ["bad"], "where": where})
+    assert (rules.find_best(normalise_message(message)) is not None) is fires
 
 
 def test_fillers_do_not_count_as_words() -> None:
@@ -129,8 +129,8 @@ def test_fillers_do_not_count_as_words() -> None:
 
 @pytest.mark.parametrize("phrase", [".*", "a|b", "(bad", "^no$", "[a-z]+"])
 def test_a_phrase_is_a_literal_and_never_a_pattern(phrase: str) -> None:
-    rules = own({"id": "mine", "any": [f"x {phrase} y"]})
-    assert rules.find_best(reading("no bad words at all")) is None
+    rules = parse_own_rules({"id": "mine", "any": [f"x {phrase} y"]})
+    assert rules.find_best(normalise_message("no bad words at all")) is None
 
 
 def test_case_accents_widths_and_apostrophes_make_no_difference() -> None:
@@ -140,7 +140,7 @@ def test_case_accents_widths_and_apostrophes_make_no_difference() -> None:
 
 def test_the_same_question_again_is_a_complaint_in_any_script() -> None:
     for question in ("recommend a funny film for tonight", "推荐一部轻松的喜剧电影吧"):
-        match = RULES.find_best(reading(question, question=question))
+        match = RULES.find_best(normalise_message(question, question=question))
         assert match
         assert (match.rule_id, match.label) == (RepetitionRule.rule_id, "neg_constraint_restate")
 

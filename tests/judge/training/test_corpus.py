@@ -4,7 +4,7 @@ from collections import Counter
 from bandstand.judge.local.normalise import normalise_text, split_tokens
 from bandstand.judge.local.rulebook import LANGUAGES
 from bandstand.judge.training.corpus import generate_examples
-from tests.judge.given import CORRECTION, FOLLOWUP, dialogues, needs_data
+from tests.judge.given import CORRECTION, FOLLOWUP, load_dialogues, needs_data
 
 CORPUS = list(generate_examples(seed=1, per_sentence=1))
 
@@ -43,7 +43,7 @@ def test_no_sentence_is_taken_from_the_annotated_dialogues() -> None:
     measured = {
         split_tokens(normalise_text(part))
         for name in ("iard_dev.jsonl", "tiage_dev.jsonl")
-        for _, row in dialogues(name)
+        for _, row in load_dialogues(name)
         for text in (row.turn.query_t, row.turn.answer_t, row.turn.query_t1)
         for part in (text, *re.split(r"[.!?,;]+", text))
     }

@@ -62,7 +62,7 @@ def test_too_few_to_fit_to_is_said() -> None:
     assert evaluate_calibration(few, FOLLOWUP, gate=Gate(), fit=FIT) is None
 
 
-def labelled(count: int) -> list[LabelledTurn]:
+def build_labelled(count: int) -> list[LabelledTurn]:
     says = {"chef's kiss": "positive", "computer says nope": "negative", "brb": "other"}
     texts = list(says)
     return [
@@ -78,11 +78,11 @@ async def test_a_part_is_judged_by_weights_of_the_others() -> None:
         trained.append(weights)
         return Local.shipped(FOLLOWUP, weights)
 
-    rows = labelled(60)
+    rows = build_labelled(60)
     outcomes = await evaluate_training(rows, FOLLOWUP, judge_with, start=None)
     assert outcomes is not None
     assert [each.row for each in outcomes] == rows
     assert len(trained) == FOLDS
     found = build_report(outcomes, FOLLOWUP)
     assert found["polarity"]["accuracy"] == 1.0
-    assert await evaluate_training(labelled(24), FOLLOWUP, judge_with, start=None) is None
+    assert await evaluate_training(build_labelled(24), FOLLOWUP, judge_with, start=None) is None

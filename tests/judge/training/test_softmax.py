@@ -4,16 +4,16 @@ import pytest
 from bandstand.judge.local.classifier import Floats
 from bandstand.judge.local.ngrams import BUCKETS, extract_features
 from bandstand.judge.training.softmax import DesignMatrix, compute_softmax, fit
-from tests.judge.given import reading
+from tests.judge.given import normalise_message
 
 MESSAGES = ["wrong", "that is wrong", "perfect", "perfect thanks", "so wrong", "all perfect", "why", "tell me why"]
 LABELS = [0, 0, 1, 1, 0, 1, 2, 2]
-DESIGN = DesignMatrix.from_features([extract_features(reading(message)) for message in MESSAGES])
+DESIGN = DesignMatrix.from_features([extract_features(normalise_message(message)) for message in MESSAGES])
 ALLOWED = np.eye(3, dtype=np.bool_)[LABELS]
 COUNTS = np.ones(len(MESSAGES))
 
 
-def objective(
+def compute_objective(
     weights: Floats, bias: Floats, allowed: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], decay: float
 ) -> float:
     p = compute_softmax(DESIGN.compute_product(np.ascontiguousarray(weights.T)) + bias)
@@ -38,7 +38,7 @@ def test_the_gradient_vanishes_where_the_fit_ends() -> None:
 
 def test_more_steps_never_fit_worse_in_the_end() -> None:
     values = [
-        objective(*fit(DESIGN, ALLOWED, COUNTS, decay=0.1, iterations=iterations), ALLOWED, 0.1)
+        compute_objective(*fit(DESIGN, ALLOWED, COUNTS, decay=0.1, iterations=iterations), ALLOWED, 0.1)
         for iterations in (0, 10, 50, 300, 1_000)
     ]
     assert values == sorted(values, reverse=True)
@@ -54,7 +54,9 @@ def test_an_example_with_several_possible_labels_pulls_towards_all_of_them() -> 
 
 
 def test_an_example_that_weighs_double_counts_as_two() -> None:
-    twice = DesignMatrix.from_features([extract_features(reading(message)) for message in [*MESSAGES, MESSAGES[0]]])
+    twice = DesignMatrix.from_features(
+        [extract_features(normalise_message(message)) for message in [*MESSAGES, MESSAGES[0]]]
+    )
     weighted = fit(DESIGN, ALLOWED, np.array([2.0, *COUNTS[1:]]), decay=0.5, iterations=1_000)
     doubled = fit(twice, np.vstack([ALLOWED, ALLOWED[:1]]), np.ones(len(MESSAGES) + 1), decay=0.5, iterations=1_000)
     np.testing.assert_allclose(weighted[0], doubled[0], atol=1e-6)

@@ -24,7 +24,7 @@ def rows(label: str | None, polarity: Polarity | None, messages: list[str]) -> l
     return [LabelledTurn(line, Turn("", TOLD, message), label, polarity, None) for line, message in enumerate(messages)]
 
 
-def said(classifier: Classifier, message: str) -> str:
+def classify_message(classifier: Classifier, message: str) -> str:
     return classifier.verdict(Turn("", TOLD, message).cut()).label
 
 
@@ -33,17 +33,20 @@ def test_a_team_teaches_words_of_its_own_and_the_rest_stays() -> None:
     taught = [*rows("neg_correction", None, ELEPHANTS), *rows("pos_praise", None, GIRAFFES), *others]
     before = Classifier.shipped("followup-v1")
     after = Classifier(train.train_own(taught, FOLLOWUP, name="team", start=shipped_weights("followup-v1")), FOLLOWUP)
-    assert said(after, "so many elephants") == "neg_correction"
-    assert said(after, "so many giraffes") == "pos_praise"
+    assert classify_message(after, "so many elephants") == "neg_correction"
+    assert classify_message(after, "so many giraffes") == "pos_praise"
     for message in ("that's wrong", "exactly what i needed", "i don't understand", "谢谢", "不对", "das ist falsch"):
-        assert FOLLOWUP.label(said(after, message)).polarity == FOLLOWUP.label(said(before, message)).polarity
+        assert (
+            FOLLOWUP.label(classify_message(after, message)).polarity
+            == FOLLOWUP.label(classify_message(before, message)).polarity
+        )
 
 
 def test_a_polarity_alone_teaches_the_polarity() -> None:
     taught = [*rows(None, "negative", ELEPHANTS), *rows(None, "positive", GIRAFFES)]
     after = Classifier(train.train_own(taught, FOLLOWUP, name="team", start=shipped_weights("followup-v1")), FOLLOWUP)
-    assert FOLLOWUP.label(said(after, "so many elephants")).polarity == "negative"
-    assert FOLLOWUP.label(said(after, "so many giraffes")).polarity == "positive"
+    assert FOLLOWUP.label(classify_message(after, "so many elephants")).polarity == "negative"
+    assert FOLLOWUP.label(classify_message(after, "so many giraffes")).polarity == "positive"
 
 
 def test_a_taxonomy_of_ones_own_is_learned_from_nothing() -> None:
@@ -54,7 +57,10 @@ def test_a_taxonomy_of_ones_own_is_learned_from_nothing() -> None:
     taxonomy = Taxonomy.parse(definition)
     taught = [*rows("grey", None, ELEPHANTS), *rows("tall", None, GIRAFFES)]
     classifier = Classifier(train.train_own(taught, taxonomy, name="animals"), taxonomy)
-    assert [said(classifier, message) for message in ("an elephants herd", "two giraffes")] == ["grey", "tall"]
+    assert [classify_message(classifier, message) for message in ("an elephants herd", "two giraffes")] == [
+        "grey",
+        "tall",
+    ]
 
 
 def test_training_twice_gives_the_same_weights() -> None:

@@ -31,14 +31,14 @@ def state_of(breaker: CircuitBreaker) -> str:
     return breaker.state
 
 
-async def ask(breaker: CircuitBreaker, line: Line) -> None:
+async def call_model(breaker: CircuitBreaker, line: Line) -> None:
     await BreakerClient(ScriptedClient([line]), breaker).complete(request_of(max_tokens=9))
 
 
 async def break_it(breaker: CircuitBreaker) -> None:
     for _ in range(3):
         with pytest.raises(ChatStatusError):
-            await ask(breaker, BROKEN)
+            await call_model(breaker, BROKEN)
 
 
 async def test_opens_after_failures_in_a_row_and_then_sends_nothing() -> None:
@@ -56,7 +56,7 @@ async def test_one_success_forgives_earlier_failures() -> None:
     breaker = breaker_of(Clock())
     for line in (BROKEN, BROKEN, "fine", BROKEN, BROKEN):
         try:
-            await ask(breaker, line)
+            await call_model(breaker, line)
         except ChatStatusError:
             assert line is BROKEN
     assert state_of(breaker) == "closed"
@@ -67,7 +67,7 @@ async def test_an_answer_shows_that_the_provider_is_alive(error: ChatError) -> N
     breaker = breaker_of(Clock())
     for _ in range(5):
         with pytest.raises(ChatStatusError):
-            await ask(breaker, error)
+            await call_model(breaker, error)
     assert state_of(breaker) == "closed"
 
 
@@ -76,7 +76,7 @@ async def test_silence_and_server_errors_are_failures(error: ChatError) -> None:
     breaker = breaker_of(Clock())
     for _ in range(3):
         with pytest.raises(type(error)):
-            await ask(breaker, error)
+            await call_model(breaker, error)
     assert state_of(breaker) == "open"
 
 
@@ -86,10 +86,10 @@ async def test_a_good_probe_closes_it() -> None:
     await break_it(breaker)
     clock.now += 30
     assert state_of(breaker) == "half_open"
-    await ask(breaker, "fine")
+    await call_model(breaker, "fine")
     assert state_of(breaker) == "closed"
     with pytest.raises(ChatStatusError):
-        await ask(breaker, BROKEN)
+        await call_model(breaker, BROKEN)
     assert state_of(breaker) == "closed"
 
 
@@ -99,12 +99,12 @@ async def test_a_bad_probe_opens_it_again_for_as_long() -> None:
     await break_it(breaker)
     clock.now += 30
     with pytest.raises(ChatStatusError):
-        await ask(breaker, BROKEN)
+        await call_model(breaker, BROKEN)
     clock.now += 29
     with pytest.raises(CircuitOpenError):
-        await ask(breaker, "never")
+        await call_model(breaker, "never")
     clock.now += 1
-    await ask(breaker, "fine")
+    await call_model(breaker, "fine")
 
 
 async def test_there_is_one_probe_at_a_time_and_a_cancelled_one_makes_room() -> None:
@@ -117,11 +117,11 @@ async def test_there_is_one_probe_at_a_time_and_a_cancelled_one_makes_room() -> 
     )
     await asyncio.sleep(0)
     with pytest.raises(CircuitOpenError):
-        await ask(breaker, "never")
+        await call_model(breaker, "never")
     probe.cancel()
     with pytest.raises(asyncio.CancelledError):
         await probe
-    await ask(breaker, "fine")
+    await call_model(breaker, "fine")
     assert state_of(breaker) == "closed"
 
 
@@ -131,9 +131,9 @@ async def test_a_probe_that_was_never_sent_proves_nothing() -> None:
     await break_it(breaker)
     clock.now += 30
     with pytest.raises(BudgetExceededError):
-        await ask(breaker, BudgetExceededError("spent"))
+        await call_model(breaker, BudgetExceededError("spent"))
     assert state_of(breaker) == "half_open"
-    await ask(breaker, "fine")
+    await call_model(breaker, "fine")
 
 
 async def test_old_news_changes_nothing() -> None:
@@ -176,7 +176,7 @@ class _AnyHistory(RuleBasedStateMachine):
     """Whatever happens in whatever order, the breaker keeps these promises."""
 
     @initialize()
-    def begin(self) -> None:
+    def begin_history(self) -> None:
         self.clock = Clock()
         self.breaker = breaker_of(self.clock)
         self.under_way: list[int] = []
@@ -195,7 +195,7 @@ class _AnyHistory(RuleBasedStateMachine):
 
     @precondition(lambda self: self.under_way)
     @rule()
-    def succeed(self) -> None:
+    def end_well(self) -> None:
         self._end(self.breaker.record_success)
 
     @precondition(lambda self: self.under_way)
@@ -205,7 +205,7 @@ class _AnyHistory(RuleBasedStateMachine):
 
     @precondition(lambda self: self.under_way)
     @rule()
-    def abandon(self) -> None:
+    def end_abandoned(self) -> None:
         self._end(self.breaker.record_abandoned)
 
     @rule()

@@ -40,7 +40,7 @@ def budget_of(
     return DailyBudget(caps, clock=clock or Clock())
 
 
-async def ask(budget: DailyBudget, line: Line) -> ChatReply:
+async def call_model(budget: DailyBudget, line: Line) -> ChatReply:
     return await BudgetedClient(ScriptedClient([line]), budget).complete(REQUEST)
 
 
@@ -50,13 +50,13 @@ def test_a_price_is_for_a_million_tokens() -> None:
 
 async def test_an_answer_costs_what_it_cost() -> None:
     budget = budget_of(tokens=10_000, usd="1")
-    await ask(budget, ChatReply(text="", model="m", prompt_tokens=7, completion_tokens=2))
+    await call_model(budget, ChatReply(text="", model="m", prompt_tokens=7, completion_tokens=2))
     assert budget.spent == Spending(9, Decimal("0.00000115"))
 
 
 async def test_an_answer_without_counts_costs_all_that_was_reserved() -> None:
     budget = budget_of(tokens=10_000)
-    await ask(budget, ChatReply(text="", model="m"))
+    await call_model(budget, ChatReply(text="", model="m"))
     assert budget.spent.tokens == BOUND + 100
 
 
@@ -93,13 +93,13 @@ async def test_past_a_cap_nothing_is_sent(budget: DailyBudget) -> None:
 
 async def test_a_model_without_a_price_never_passes_a_money_cap() -> None:
     with pytest.raises(BudgetExceededError, match="price"):
-        await ask(budget_of(usd="1000000", priced=False), "never")
-    assert (await ask(budget_of(tokens=10_000, priced=False), "fine")).text == "fine"
+        await call_model(budget_of(usd="1000000", priced=False), "never")
+    assert (await call_model(budget_of(tokens=10_000, priced=False), "fine")).text == "fine"
 
 
 async def test_without_caps_everything_passes() -> None:
     budget = budget_of(priced=False)
-    await ask(budget, "fine")
+    await call_model(budget, "fine")
     assert budget.spent.tokens > 0
 
 

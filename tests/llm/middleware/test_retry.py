@@ -18,7 +18,9 @@ from bandstand.testing.scripted_llm import Line, ScriptedClient
 from tests.llm.given import SCHEMA, Clock, request_of
 
 
-async def ask(clock: Clock, *script: Line, u: float = 0.0, tries: int = 3, seconds: float = 60.0) -> ScriptedClient:
+async def call_model(
+    clock: Clock, *script: Line, u: float = 0.0, tries: int = 3, seconds: float = 60.0
+) -> ScriptedClient:
     inner = ScriptedClient(script)
     retrying = RetryingClient(inner, backoff=Backoff(tries=tries), rng=lambda: u, clock=clock, sleep=clock.sleep)
     await retrying.complete(request_of(max_tokens=9, deadline=clock() + seconds, temperature=0.5, schema=SCHEMA))
@@ -38,26 +40,26 @@ def test_waits_grow_from_the_first_and_never_undercut_the_provider(
 
 async def test_backs_off_exponentially_from_one_second() -> None:
     clock = Clock()
-    await ask(clock, ChatStatusError(500), ChatUnreachableError("gone"), "at last")
+    await call_model(clock, ChatStatusError(500), ChatUnreachableError("gone"), "at last")
     assert clock.naps == [1.0, 2.0]
 
 
 async def test_jitter_comes_from_the_generator() -> None:
     clock = Clock()
-    await ask(clock, ChatStatusError(503), "at last", u=0.5)
+    await call_model(clock, ChatStatusError(503), "at last", u=0.5)
     assert clock.naps == [1.25]
 
 
 async def test_retry_after_is_kept() -> None:
     clock = Clock()
-    await ask(clock, ChatStatusError(429, retry_after_s=17), "at last")
+    await call_model(clock, ChatStatusError(429, retry_after_s=17), "at last")
     assert clock.naps == [17.0]
 
 
 async def test_the_last_error_is_raised_when_the_tries_are_used_up() -> None:
     clock = Clock()
     with pytest.raises(ChatStatusError) as caught:
-        await ask(clock, ChatStatusError(500), ChatStatusError(502), ChatStatusError(503), "never")
+        await call_model(clock, ChatStatusError(500), ChatStatusError(502), ChatStatusError(503), "never")
     assert caught.value.status == 503
     assert len(clock.naps) == 2
 
@@ -69,7 +71,7 @@ async def test_the_last_error_is_raised_when_the_tries_are_used_up() -> None:
 async def test_what_will_not_pass_is_not_tried_again(error: Exception) -> None:
     clock = Clock()
     with pytest.raises(type(error)) as caught:
-        await ask(clock, error, "never")
+        await call_model(clock, error, "never")
     assert caught.value is error
     assert clock.naps == []
 
@@ -90,13 +92,13 @@ async def test_a_breaker_that_opens_between_two_tries_hides_no_answer() -> None:
 async def test_a_wait_past_the_deadline_is_not_begun() -> None:
     clock = Clock()
     with pytest.raises(ChatStatusError):
-        await ask(clock, ChatStatusError(429, retry_after_s=60), "never", seconds=60)
+        await call_model(clock, ChatStatusError(429, retry_after_s=60), "never", seconds=60)
     assert clock.naps == []
 
 
 async def test_one_deadline_goes_to_every_try_and_so_does_the_request() -> None:
     clock = Clock()
-    inner = await ask(clock, ChatStatusError(500), ChatReply(text="at last", model="m"))
+    inner = await call_model(clock, ChatStatusError(500), ChatReply(text="at last", model="m"))
     first, second = inner.calls
     assert first == second
     assert first.deadline == 1060.0

@@ -16,7 +16,7 @@ BOUND = request_of(schema=SCHEMA).compute_token_bound().prompt_tokens
 TOLD = ChatReply(text="", model="m", prompt_tokens=7, completion_tokens=2)
 
 
-async def counted(*lines: Line) -> TokenUsage:
+async def count_tokens(*lines: Line) -> TokenUsage:
     client = RetryingClient(CountingClient(ScriptedClient(lines)), backoff=Backoff(tries=3, first_s=0))
     with track_usage() as tally, suppress(ChatError):
         await client.complete(request_of(max_tokens=100, schema=SCHEMA))
@@ -35,7 +35,7 @@ async def counted(*lines: Line) -> TokenUsage:
     ],
 )
 async def test_every_try_is_counted(lines: list[Line], tokens: tuple[int, int]) -> None:
-    assert await counted(*lines) == TokenUsage(*tokens)
+    assert await count_tokens(*lines) == TokenUsage(*tokens)
 
 
 async def test_a_call_that_is_cancelled_counts_in_full() -> None:
@@ -56,12 +56,12 @@ async def test_a_call_that_is_cancelled_counts_in_full() -> None:
 async def test_each_piece_of_work_has_a_tally_of_its_own() -> None:
     client = CountingClient(ScriptedClient(lambda call: ChatReply(text="", model="m", prompt_tokens=call.max_tokens)))
 
-    async def work(tokens: int) -> int:
+    async def run_work(tokens: int) -> int:
         with track_usage() as tally:
             for _ in range(3):
                 await asyncio.sleep(0)
                 await client.complete(request_of(max_tokens=tokens))
         return tally.usage.prompt_tokens
 
-    assert list(await asyncio.gather(work(1), work(10), work(100))) == [3, 30, 300]
+    assert list(await asyncio.gather(run_work(1), run_work(10), run_work(100))) == [3, 30, 300]
     await client.complete(request_of(max_tokens=1))  # nobody counts

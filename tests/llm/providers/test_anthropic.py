@@ -32,7 +32,7 @@ def reply_body(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def sent(route: respx.Route, call: int = -1) -> dict[str, Any]:
+def send_call(route: respx.Route, call: int = -1) -> dict[str, Any]:
     body: dict[str, Any] = json.loads(route.calls[call].request.content)
     return body
 
@@ -42,7 +42,7 @@ async def test_sends_system_apart_the_schema_and_no_temperature(provider: respx.
     messages: list[Message] = [{"role": "system", "content": "Now."}, *CONVERSATION]
     async with client() as llm:
         reply = await llm.complete(request_of(messages, temperature=0.0, schema=SCHEMA))
-    assert sent(route) == {
+    assert send_call(route) == {
         "model": "claude",
         "max_tokens": 50,
         "system": "Now.\n\nBe brief.",
@@ -56,7 +56,7 @@ async def test_leaves_out_what_was_not_asked_for(provider: respx.MockRouter) -> 
     route = provider.post(URL).respond(json=reply_body())
     async with client() as llm:
         await llm.complete(request_of(CONVERSATION[1:]))
-    assert sent(route).keys() == {"model", "messages", "max_tokens"}
+    assert send_call(route).keys() == {"model", "messages", "max_tokens"}
 
 
 async def test_nothing_comes_from_the_environment(provider: respx.MockRouter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,14 +136,14 @@ async def test_a_gateway_without_structured_output_is_asked_without(provider: re
     async with client() as llm:
         for _ in range(2):
             await llm.complete(request_of(schema=SCHEMA))
-    assert ["output_config" in sent(route, call) for call in range(3)] == [True, False, False]
+    assert ["output_config" in send_call(route, call) for call in range(3)] == [True, False, False]
 
 
 async def test_a_real_conversation_over_sockets() -> None:
-    def script(request: ScriptedRequest) -> ScriptedAnswer:
+    def answer_request(request: ScriptedRequest) -> ScriptedAnswer:
         return ScriptedAnswer(f"{request.system} {request.message_texts[-1]}")
 
-    async with ScriptedServer(script) as server, client(server.url) as llm:
+    async with ScriptedServer(answer_request) as server, client(server.url) as llm:
         reply = await llm.complete(request_of())
     assert reply == ChatReply(text="Be brief. What now?", model="claude", prompt_tokens=4, completion_tokens=4)
 

@@ -16,7 +16,7 @@ from bandstand.llm.chat import ChatReply
 from bandstand.llm.errors import ChatMalformedError, ChatStatusError, ChatTimeoutError, ChatUnreachableError
 from bandstand.llm.providers.openai_compatible import OpenAICompatibleClient
 from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedRequest, ScriptedServer
-from tests.llm.given import CONVERSATION, SCHEMA, request_of, until
+from tests.llm.given import CONVERSATION, SCHEMA, request_of, wait_until
 
 URL = "https://llm.example/v1"
 
@@ -27,23 +27,23 @@ def client(
     return OpenAICompatibleClient(base_url=base_url, api_key=api_key, model="tiny", call_timeout_s=call_timeout_s)
 
 
-def completion(content: str | None = "Rest.", **changes: Any) -> dict[str, Any]:
+def build_completion(content: str | None = "Rest.", **changes: Any) -> dict[str, Any]:
     message = {"role": "assistant", "content": content}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
     return {"id": "x", "object": "chat.completion", "model": "tiny-2", "choices": [choice], "usage": usage} | changes
 
 
-def sent(route: respx.Route, call: int = -1) -> dict[str, Any]:
+def send_call(route: respx.Route, call: int = -1) -> dict[str, Any]:
     body: dict[str, Any] = json.loads(route.calls[call].request.content)
     return body
 
 
 async def test_sends_the_conversation_and_the_strict_schema(provider: respx.MockRouter) -> None:
-    route = provider.post(f"{URL}/chat/completions").respond(json=completion())
+    route = provider.post(f"{URL}/chat/completions").respond(json=build_completion())
     async with client() as llm:
         reply = await llm.complete(request_of(temperature=0.7, schema=SCHEMA))
-    assert sent(route) == {
+    assert send_call(route) == {
         "model": "tiny",
         "messages": CONVERSATION,
         "max_completion_tokens": 50,
@@ -58,10 +58,10 @@ async def test_sends_the_conversation_and_the_strict_schema(provider: respx.Mock
 
 
 async def test_leaves_out_what_was_not_asked_for(provider: respx.MockRouter) -> None:
-    route = provider.post(f"{URL}/chat/completions").respond(json=completion())
+    route = provider.post(f"{URL}/chat/completions").respond(json=build_completion())
     async with client() as llm:
         await llm.complete(request_of())
-    assert sent(route).keys() == {"model", "messages", "max_completion_tokens"}
+    assert send_call(route).keys() == {"model", "messages", "max_completion_tokens"}
 
 
 async def test_nothing_comes_from_the_environment(provider: respx.MockRouter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ async def test_nothing_comes_from_the_environment(provider: respx.MockRouter, mo
     monkeypatch.setenv("OPENAI_PROJECT_ID", "stray-project")
     monkeypatch.setenv("OPENAI_BASE_URL", "https://stray.example")
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer stray-header\nX-Stray: stray-value")
-    route = provider.post(f"{URL}/chat/completions").respond(json=completion())
+    route = provider.post(f"{URL}/chat/completions").respond(json=build_completion())
     async with client(api_key=None) as llm:
         await llm.complete(request_of())
     assert "stray" not in str(route.calls[0].request.headers.raw)
@@ -144,7 +144,7 @@ async def test_finish_reasons_and_refusals(
     provider: respx.MockRouter, message: dict[str, Any], finish: str, expected: tuple[str, str, str | None]
 ) -> None:
     choice = {"message": message, "finish_reason": finish}
-    provider.post(f"{URL}/chat/completions").respond(json=completion(choices=[choice]))
+    provider.post(f"{URL}/chat/completions").respond(json=build_completion(choices=[choice]))
     async with client() as llm:
         reply = await llm.complete(request_of())
     assert (reply.text, reply.finish_reason, reply.refusal) == expected
@@ -174,21 +174,21 @@ class TestNegotiation:
         self, provider: respx.MockRouter, error: dict[str, Any]
     ) -> None:
         route = provider.post(f"{URL}/chat/completions")
-        route.side_effect = [httpx.Response(400, json=error), httpx.Response(200, json=completion())]
+        route.side_effect = [httpx.Response(400, json=error), httpx.Response(200, json=build_completion())]
         async with client() as llm:
             await llm.complete(request_of(schema=SCHEMA))
-        assert "response_format" in sent(route, 0)
-        assert "response_format" not in sent(route, 1)
+        assert "response_format" in send_call(route, 0)
+        assert "response_format" not in send_call(route, 1)
 
     async def test_a_parameter_named_by_accident_is_sent_again(self, provider: respx.MockRouter) -> None:
         quoting = httpx.Response(400, json={"error": {"message": "too long: my task is about temperature"}})
         route = provider.post(f"{URL}/chat/completions")
-        route.side_effect = [quoting, quoting, httpx.Response(200, json=completion())]
+        route.side_effect = [quoting, quoting, httpx.Response(200, json=build_completion())]
         async with client() as llm:
             with pytest.raises(ChatStatusError):
                 await llm.complete(request_of(temperature=0.7))
             await llm.complete(request_of(temperature=0.7))
-        assert sent(route)["temperature"] == 0.7
+        assert send_call(route)["temperature"] == 0.7
 
     async def test_a_server_error_that_names_a_parameter_is_a_server_error(self, provider: respx.MockRouter) -> None:
         route = provider.post(f"{URL}/chat/completions").respond(500, json={"error": {"message": "temperature"}})
@@ -200,10 +200,10 @@ class TestNegotiation:
 
 class TestSockets:
     async def test_a_real_conversation(self) -> None:
-        def script(request: ScriptedRequest) -> ScriptedAnswer:
+        def answer_request(request: ScriptedRequest) -> ScriptedAnswer:
             return ScriptedAnswer(f"{request.system} {request.message_texts[-1]}")
 
-        async with ScriptedServer(script) as server, client(server.url) as llm:
+        async with ScriptedServer(answer_request) as server, client(server.url) as llm:
             reply = await llm.complete(request_of())
         assert reply == ChatReply(text="Be brief. What now?", model="tiny", prompt_tokens=4, completion_tokens=4)
 
@@ -230,7 +230,7 @@ class TestSockets:
         ):
             with pytest.raises(ChatTimeoutError) as caught:
                 await llm.complete(request_of(deadline=time.monotonic() + seconds_left))
-            await until(lambda: server.disconnects == 1)
+            await wait_until(lambda: server.disconnects == 1)
         assert (caught.value.retryable, caught.value.sent) == (True, True)
 
     async def test_a_past_deadline_sends_nothing(self) -> None:
@@ -243,11 +243,11 @@ class TestSockets:
     async def test_cancelling_the_caller_cancels_the_call(self) -> None:
         async with ScriptedServer(ScriptedAnswer("late", delay_s=20)) as server, client(server.url) as llm:
             task = asyncio.create_task(llm.complete(request_of()))
-            await until(lambda: len(server.requests) == 1)
+            await wait_until(lambda: len(server.requests) == 1)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await until(lambda: server.disconnects == 1)
+            await wait_until(lambda: server.disconnects == 1)
 
     async def test_loopback_ignores_proxies(self, monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
         for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
@@ -259,11 +259,11 @@ class TestSockets:
 
 
 def test_one_client_does_not_serve_two_loops(provider: respx.MockRouter) -> None:
-    provider.post(f"{URL}/chat/completions").respond(json=completion())
+    provider.post(f"{URL}/chat/completions").respond(json=build_completion())
     llm = client()
-    asyncio.run(_ask(llm))
+    asyncio.run(_call_model(llm))
     with pytest.raises(RuntimeError, match="event loop"):
-        asyncio.run(_ask(llm))
+        asyncio.run(_call_model(llm))
     asyncio.run(llm.aclose())
 
 
@@ -281,7 +281,7 @@ def test_knows_its_host_and_model() -> None:
     assert (llm.host, llm.model) == ("localhost", "tiny")
 
 
-async def _ask(llm: OpenAICompatibleClient) -> ChatReply:
+async def _call_model(llm: OpenAICompatibleClient) -> ChatReply:
     return await llm.complete(request_of())
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from bandstand.llm.providers.endpoint import Endpoint
 from bandstand.llm.providers.plain_http import PlainHTTPTransport
-from tests.llm.given import until
+from tests.llm.given import wait_until
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 HI = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
@@ -47,18 +47,18 @@ class Gateway:
 
 
 @asynccontextmanager
-async def serving(gateway: Gateway, connections: int = 10) -> AsyncIterator[tuple[str, httpx2.AsyncClient]]:
+async def run_gateway(gateway: Gateway, connections: int = 10) -> AsyncIterator[tuple[str, httpx2.AsyncClient]]:
     server = await asyncio.start_server(gateway.serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/x?y=1"
     async with httpx2.AsyncClient(transport=PlainHTTPTransport(connections), timeout=5) as client:
         yield url, client
     server.close()
-    await until(lambda: gateway.connections == gateway.over)
+    await wait_until(lambda: gateway.connections == gateway.over)
 
 
 async def test_a_request_goes_out_whole_and_as_it_is() -> None:
     gateway = Gateway(HI)
-    async with serving(gateway) as (url, client):
+    async with run_gateway(gateway) as (url, client):
         response = await client.post(url, json={"a": "ä"}, headers={"x-key": "k"})
     assert (response.status_code, response.content, response.request.method) == (200, b"hi", "POST")
     (sent,) = gateway.requests
@@ -87,20 +87,20 @@ async def test_a_request_goes_out_whole_and_as_it_is() -> None:
     ],
 )
 async def test_an_answer_may_come_in_any_proper_form(pieces: list[bytes], then: str, expected: bytes) -> None:
-    async with serving(Gateway(*pieces, then=then)) as (url, client):
+    async with run_gateway(Gateway(*pieces, then=then)) as (url, client):
         assert (await client.post(url)).content == expected
 
 
 async def test_a_compressed_answer_is_unpacked() -> None:
     body = gzip.compress(b"hello" * 100)
     head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(body)
-    async with serving(Gateway(head + body)) as (url, client):
+    async with run_gateway(Gateway(head + body)) as (url, client):
         assert (await client.post(url)).text == "hello" * 100
 
 
 async def test_statuses_and_headers_come_through() -> None:
     answer = b"HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nset-cookie: a\r\nset-cookie: b\r\ncontent-length: 0\r\n\r\n"
-    async with serving(Gateway(answer)) as (url, client):
+    async with run_gateway(Gateway(answer)) as (url, client):
         response = await client.post(url)
     assert (response.status_code, response.headers["retry-after"]) == (429, "7")
     assert response.headers.get_list("set-cookie") == ["a", "b"]
@@ -120,7 +120,7 @@ async def test_statuses_and_headers_come_through() -> None:
 )
 async def test_what_is_no_answer_is_an_error(pieces: list[bytes], then: str, error: type[Exception]) -> None:
     gateway = Gateway(*pieces, then=then)
-    async with serving(gateway) as (url, client):
+    async with run_gateway(gateway) as (url, client):
         for _ in range(2):
             with pytest.raises(error):
                 await client.post(url)
@@ -130,7 +130,7 @@ async def test_what_is_no_answer_is_an_error(pieces: list[bytes], then: str, err
 async def test_an_endless_answer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bandstand.llm.providers.plain_http._MAX_BYTES", 10_000)
     for endless in (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 20_000, b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 5000):
-        async with serving(Gateway(endless)) as (url, client):
+        async with run_gateway(Gateway(endless)) as (url, client):
             with pytest.raises(httpx2.RemoteProtocolError):
                 await client.post(url)
 
@@ -138,7 +138,7 @@ async def test_an_endless_answer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None
 class TestConnections:
     async def test_are_kept_alive_and_no_more_are_made_than_needed(self) -> None:
         gateway = Gateway(HI)
-        async with serving(gateway) as (url, client):
+        async with run_gateway(gateway) as (url, client):
             for _ in range(5):
                 await client.post(url)
             assert gateway.connections == 1
@@ -149,13 +149,13 @@ class TestConnections:
 
     async def test_are_no_more_than_allowed_and_the_rest_waits(self) -> None:
         gateway = Gateway(HI)
-        async with serving(gateway, connections=3) as (url, client):
+        async with run_gateway(gateway, connections=3) as (url, client):
             responses = await asyncio.gather(*(client.post(url) for _ in range(50)))
         assert [response.content for response in responses] == [b"hi"] * 50
         assert gateway.connections <= 3
 
     async def test_waiting_for_one_ends_in_time(self) -> None:
-        async with serving(Gateway(), connections=1) as (url, client):
+        async with run_gateway(Gateway(), connections=1) as (url, client):
             holding = asyncio.create_task(client.post(url))
             await asyncio.sleep(0.01)
             with pytest.raises(httpx2.PoolTimeout):
@@ -165,7 +165,7 @@ class TestConnections:
     @pytest.mark.parametrize("extra", [b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx", b"stray"])
     async def test_are_given_up_where_something_comes_unasked(self, extra: bytes) -> None:
         gateway = Gateway(HI, extra)
-        async with serving(gateway) as (url, client):
+        async with run_gateway(gateway) as (url, client):
             for _ in range(3):
                 assert (await client.post(url)).content == b"hi"
                 await asyncio.sleep(0.02)
@@ -173,7 +173,7 @@ class TestConnections:
 
     async def test_closed_by_the_other_side_are_not_used_again(self) -> None:
         gateway = Gateway(HI, then="close")
-        async with serving(gateway) as (url, client):
+        async with run_gateway(gateway) as (url, client):
             for _ in range(3):
                 assert (await client.post(url)).content == b"hi"
                 await asyncio.sleep(0.02)
@@ -182,7 +182,7 @@ class TestConnections:
     @pytest.mark.parametrize("name", ["connection: close", "Connection: Close"])
     async def test_announced_as_closing_are_not_used_again(self, name: str) -> None:
         gateway = Gateway(HI.replace(b"\r\n\r\n", f"\r\n{name}\r\n\r\n".encode()))
-        async with serving(gateway) as (url, client):
+        async with run_gateway(gateway) as (url, client):
             await client.post(url)
             await client.post(url)
         assert gateway.connections == 2
@@ -190,29 +190,29 @@ class TestConnections:
     async def test_idle_for_long_are_not_used_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("bandstand.llm.providers.plain_http._IDLE_SECONDS", 0.02)
         gateway = Gateway(HI)
-        async with serving(gateway) as (url, client):
+        async with run_gateway(gateway) as (url, client):
             await client.post(url)
             await asyncio.sleep(0.05)
             await client.post(url)
-            await until(lambda: gateway.lost == 1)
+            await wait_until(lambda: gateway.lost == 1)
         assert gateway.connections == 2
 
     async def test_giving_up_hangs_up(self) -> None:
         gateway = Gateway()
-        async with serving(gateway) as (url, client):
+        async with run_gateway(gateway) as (url, client):
             waiting = asyncio.create_task(client.post(url))
-            await until(lambda: len(gateway.requests) == 1)
+            await wait_until(lambda: len(gateway.requests) == 1)
             waiting.cancel()
-            await until(lambda: gateway.lost == 1)
+            await wait_until(lambda: gateway.lost == 1)
             with pytest.raises(httpx2.ReadTimeout):
                 await client.post(url, timeout=0.05)
-            await until(lambda: gateway.lost == 2)
+            await wait_until(lambda: gateway.lost == 2)
 
     async def test_closing_the_client_ends_what_is_under_way(self) -> None:
         gateway = Gateway()
-        async with serving(gateway) as (url, client):
+        async with run_gateway(gateway) as (url, client):
             waiting = asyncio.create_task(client.post(url))
-            await until(lambda: len(gateway.requests) == 1)
+            await wait_until(lambda: len(gateway.requests) == 1)
             await client.aclose()
             with pytest.raises(httpx2.ReadError):
                 await waiting
@@ -230,7 +230,7 @@ class TestConnections:
 
 async def test_no_header_ends_its_line_early() -> None:
     gateway = Gateway(HI)
-    async with serving(gateway) as (url, client):
+    async with run_gateway(gateway) as (url, client):
         with pytest.raises(httpx2.LocalProtocolError):
             await client.post(url, headers={"x": "a\r\nhost: b"})
     assert gateway.requests == []

@@ -17,20 +17,20 @@ PROMPT = load_shipped_prompt()
 EPISODE = WORLD.build_episode(4)
 
 
-async def judged(code: str, deadline_s: float = 20.0) -> JudgedReaction:
+async def react_once(code: str, deadline_s: float = 20.0) -> JudgedReaction:
     judge = CommandJudge([sys.executable, "-S", "-c", code], PROMPT, deadline_s=deadline_s)
     return await judge.react(EPISODE, 3, 1)
 
 
 @pytest.mark.parametrize("text", ["snooze", "Snooze.", "**snooze**", "thinking…\\nsnooze"])
 async def test_its_word_decides(text: str) -> None:
-    said = await judged(f"print('{text}')")
+    said = await react_once(f"print('{text}')")
     assert (said.reaction.action, said.judge, said.fallback) == ("snooze", "command", None)
 
 
 async def test_it_reads_the_prompt_on_its_standard_input(tmp_path: Path) -> None:
     heard = tmp_path / "heard"
-    said = await judged(f"import sys; open({str(heard)!r}, 'w').write(sys.stdin.read()); print('done')")
+    said = await react_once(f"import sys; open({str(heard)!r}, 'w').write(sys.stdin.read()); print('done')")
     assert said.judge == "command"
     assert heard.read_text(encoding="utf-8") == "\n\n".join(render_question(PROMPT, EPISODE, 3, 1)) + "\n"
 
@@ -48,7 +48,7 @@ async def test_it_reads_the_prompt_on_its_standard_input(tmp_path: Path) -> None
 )
 async def test_where_it_fails_the_rule_decides_and_the_reason_is_kept(code: str, reason: str) -> None:
     rule = await RuleJudge().react(EPISODE, 3, 1)
-    assert await judged(code) == (rule.reaction, "rule", reason)
+    assert await react_once(code) == (rule.reaction, "rule", reason)
 
 
 async def test_a_program_that_is_not_there_is_a_reason_too() -> None:
@@ -65,14 +65,14 @@ open({str(note)!r}, "w").write(str(child.pid))
 time.sleep(600)
 """
     started = time.monotonic()
-    assert (await judged(code, deadline_s=2.0)).fallback == "deadline"
+    assert (await react_once(code, deadline_s=2.0)).fallback == "deadline"
     assert time.monotonic() - started < 10
     grandchild = int(note.read_text(encoding="utf-8"))
-    assert gone(grandchild)
+    assert has_ended(grandchild)
 
 
 async def test_a_program_that_does_not_read_may_answer_all_the_same() -> None:
-    assert (await judged("import os; os.close(0); print('done')")).judge == "command"
+    assert (await react_once("import os; os.close(0); print('done')")).judge == "command"
 
 
 def test_a_command_of_no_words_is_refused() -> None:
@@ -80,7 +80,7 @@ def test_a_command_of_no_words_is_refused() -> None:
         CommandJudge([], PROMPT)
 
 
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     """Whether a process has ended, if only as a zombie that nobody has waited for yet."""
     for _ in range(100):
         try:

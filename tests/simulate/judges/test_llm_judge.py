@@ -15,7 +15,7 @@ PROMPT = load_shipped_prompt()
 EPISODE = WORLD.build_episode(4)
 
 
-async def judged(line: Line, step: int = 3, pick: int = 1) -> JudgedReaction:
+async def react_once(line: Line, step: int = 3, pick: int = 1) -> JudgedReaction:
     return await LlmJudge(ScriptedClient([line]), PROMPT).react(EPISODE, step, pick)
 
 
@@ -26,12 +26,12 @@ def test_the_model_is_the_contract_s() -> None:
 @pytest.mark.parametrize("text", ["done", "Done.", "**done**", "I think:\n\n**Done**"])
 async def test_its_word_decides_the_action_and_the_judges_stream_the_dwell(text: str) -> None:
     engaged, draw = EPISODE.engagement[3, 1].item(), EPISODE.judge_draws[3].item()
-    assert await judged(text) == (make_reaction("done", engaged, dwell_draw=draw), "llm", None)
+    assert await react_once(text) == (make_reaction("done", engaged, dwell_draw=draw), "llm", None)
 
 
 @pytest.mark.parametrize(("word", "reward"), [("snooze", 0.1), ("dismiss", -1.0)])
 async def test_every_word_has_its_reward(word: str, reward: float) -> None:
-    said = await judged(word)
+    said = await react_once(word)
     assert (said.reaction.action, said.reaction.reward, said.judge) == (word, reward, "llm")
 
 
@@ -52,11 +52,11 @@ async def test_every_word_has_its_reward(word: str, reward: float) -> None:
 )
 async def test_where_it_fails_the_rule_decides_and_the_reason_is_kept(line: Line, reason: str) -> None:
     rule = await RuleJudge().react(EPISODE, 3, 1)
-    assert await judged(line) == (rule.reaction, "rule", reason)
+    assert await react_once(line) == (rule.reaction, "rule", reason)
 
 
 async def test_a_whole_answer_that_was_cut_after_its_word_still_counts() -> None:
-    assert (await judged(ChatReply(text="done", model="m", finish_reason="length"))).judge == "llm"
+    assert (await react_once(ChatReply(text="done", model="m", finish_reason="length"))).judge == "llm"
 
 
 async def test_without_a_key_the_rule_decides_everything() -> None:
@@ -75,4 +75,4 @@ async def test_it_asks_what_the_prompt_says_within_its_deadline() -> None:
 
 async def test_an_error_of_the_code_is_not_taken_for_a_failure_of_the_model() -> None:
     with pytest.raises(ZeroDivisionError):
-        await judged(ZeroDivisionError())
+        await react_once(ZeroDivisionError())

@@ -25,7 +25,7 @@ TURNS: list[tuple[str, str | None, float | None]] = [
 ]
 
 
-def heard(turns: Sequence[tuple[str, str | None, float | None]]) -> JudgeAgreement:
+def build_agreement(turns: Sequence[tuple[str, str | None, float | None]]) -> JudgeAgreement:
     hearing = JudgeAgreement()
     hearing.add(
         PlayedStep(
@@ -37,7 +37,7 @@ def heard(turns: Sequence[tuple[str, str | None, float | None]]) -> JudgeAgreeme
 
 
 def test_it_is_told_as_an_evaluation_tells_it() -> None:
-    found = heard(TURNS).build_summary()
+    found = build_agreement(TURNS).build_summary()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     scored = [(true, said) for true, said, _ in TURNS if said is not None]
     true, said = [each for each, _ in scored], [each for _, each in scored]
@@ -55,7 +55,7 @@ def test_it_is_told_as_an_evaluation_tells_it() -> None:
 
 
 def test_what_is_above_the_gate_is_counted_by_what_it_taught() -> None:
-    found = heard(TURNS).build_summary()
+    found = build_agreement(TURNS).build_summary()
     assert (found["turns"], found["unscored"], found["coverage"]) == (9, 1, 6 / 9)
     assert sum(sum(row.values()) for row in found["gated"]["polarity"]["confusion"].values()) == 6
     # Confusion heard as praise, and praise that taught a negative mean; progress is of no side.
@@ -71,9 +71,9 @@ def test_steps_in_which_nobody_listened_do_not_count() -> None:
 
 
 def test_it_does_not_matter_in_how_many_parts_it_came() -> None:
-    parts = heard(TURNS[:4])
+    parts = build_agreement(TURNS[:4])
     parts.add(
         PlayedStep(0, JudgedReaction(Reaction(true, 0, 0.0), "rule"), ChatFeedback(said, taught))
         for true, said, taught in TURNS[4:]
     )
-    assert parts.build_summary() == heard(TURNS).build_summary()
+    assert parts.build_summary() == build_agreement(TURNS).build_summary()

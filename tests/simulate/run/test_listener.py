@@ -19,7 +19,7 @@ from bandstand.simulate.world.chat import load_taxonomy
 from bandstand.simulate.world.persona import load_shipped_personas
 from bandstand.simulate.world.world import Episode, World
 from tests.judge.given import local
-from tests.simulate.given import CATALOGUE, Journal, approximately
+from tests.simulate.given import CATALOGUE, Journal, is_close
 
 WORLD = World(personas=load_shipped_personas(), seed=7, days=5, conversations=True)
 TALKING = Plan(policies=("linucb-v1", "linucb-v2"), personas=3, days=5, seeds=2, events="all", chat=ChatPlan())
@@ -38,16 +38,16 @@ class Oracle:
         return self._heard(episode, step, pick)
 
 
-def silent(_episode: Episode, _step: int, _pick: int) -> ChatFeedback:
+def say_nothing(_episode: Episode, _step: int, _pick: int) -> ChatFeedback:
     return ChatFeedback(None, None)
 
 
-def runner(listener: Listener, plan: Plan = TALKING, **more: object) -> Runner:
+def build_chat_runner(listener: Listener, plan: Plan = TALKING, **more: object) -> Runner:
     return Runner(plan, ChatPlayers(LocalPlayers(CATALOGUE.policies), listener), RuleJudge(), **more)  # type: ignore[arg-type]  # by name
 
 
-async def played(listener: Listener, plan: Plan = TALKING, **more: object) -> Runner:
-    playing = runner(listener, plan, **more)
+async def play_chat(listener: Listener, plan: Plan = TALKING, **more: object) -> Runner:
+    playing = build_chat_runner(listener, plan, **more)
     assert await playing.run(asyncio.Event())
     return playing
 
@@ -100,76 +100,76 @@ async def test_a_policy_learns_what_was_heard_and_no_more() -> None:
 
 async def test_a_step_taken_again_teaches_what_it_taught_and_is_not_read_again() -> None:
     episodes = [WORLD.build_episode(user) for user in range(3)]
-    first, again = Oracle(soft), Oracle(soft)
+    first, again = Oracle(read_softly), Oracle(read_softly)
     policy = CATALOGUE.get_policy("linucb-v2")
 
-    def cohort(listener: Listener) -> ChatCohort:
+    def make_cohort(listener: Listener) -> ChatCohort:
         return ChatCohort(LocalCohort(policy, episodes), episodes, listener)
 
     into = [Play() for _ in episodes]
-    await play_cohort(episodes, cohort(first), RuleJudge(), into)
+    await play_cohort(episodes, make_cohort(first), RuleJudge(), into)
     resumed = [Play(decode_steps(encode_steps(each.steps[:8])), start=8) for each in into]
-    await play_cohort(episodes, cohort(again), RuleJudge(), resumed)
+    await play_cohort(episodes, make_cohort(again), RuleJudge(), resumed)
     assert [each.steps for each in resumed] == [each.steps for each in into]
     assert (first.asked, again.asked) == (3 * 20, 3 * 12)
 
 
-def soft(episode: Episode, step: int, pick: int) -> ChatFeedback:
+def read_softly(episode: Episode, step: int, pick: int) -> ChatFeedback:
     judged = local().verdict(episode.get_turn(step, pick).cut())
     taught = Gate(mode="soft").apply(judged, load_taxonomy())
     return ChatFeedback(judged.label, taught.reward if taught.should_update else None)
 
 
 async def test_each_policy_plays_twice_and_the_truth_does_not_hear_the_judge() -> None:
-    hearing, deaf = await played(LISTENING), await played(Oracle(silent))
+    hearing, deaf = await play_chat(LISTENING), await play_chat(Oracle(say_nothing))
     heard, unheard = hearing.tally.build_summary(), deaf.tally.build_summary()
     assert list(heard["policies"]) == ["linucb-v1", "linucb-v2", "linucb-v1 by truth", "linucb-v2 by truth"]
     for name in ("linucb-v1 by truth", "linucb-v2 by truth"):
-        assert approximately(heard["policies"][name] | {"advantage": 0}, unheard["policies"][name] | {"advantage": 0})
+        assert is_close(heard["policies"][name] | {"advantage": 0}, unheard["policies"][name] | {"advantage": 0})
     assert heard["policies"]["linucb-v2"] != unheard["policies"]["linucb-v2"]
     assert hearing.decisions_done == TALKING.total == 3 * 20 * 2 * 4
 
 
 async def test_a_perfect_judge_costs_nothing_and_its_opposite_does() -> None:
-    def perfect(episode: Episode, step: int, pick: int) -> ChatFeedback:
+    def read_perfectly(episode: Episode, step: int, pick: int) -> ChatFeedback:
         meant = episode.get_reaction(step, pick)
         return ChatFeedback(meant.action, None if meant.action == "topic_shift" else meant.reward)
 
-    def contrary(episode: Episode, step: int, pick: int) -> ChatFeedback:
+    def read_wrongly(episode: Episode, step: int, pick: int) -> ChatFeedback:
         meant = episode.get_reaction(step, pick)
         flipped = {"pos_praise": "neg_correction"}.get(meant.action, "pos_praise")
         return ChatFeedback(flipped, -meant.reward)
 
     plan = replace(TALKING, personas=8, days=15, policies=("linucb-v2",))
-    best = (await played(Oracle(perfect), plan)).tally.build_summary()["hearing"]["linucb-v2"]
+    best = (await play_chat(Oracle(read_perfectly), plan)).tally.build_summary()["hearing"]["linucb-v2"]
     assert best["regret_cost"]["mean"] == pytest.approx(0, abs=1e-12)
     assert (best["labels"]["accuracy"], best["polarity"]["macro_f1"]) == (1.0, 1.0)
     assert (best["sign_flips"], best["gated"]["sign_flips"], best["unscored"]) == (0.0, 0.0, 0)
-    worst = (await played(Oracle(contrary), plan)).tally.build_summary()["hearing"]["linucb-v2"]
+    worst = (await play_chat(Oracle(read_wrongly), plan)).tally.build_summary()["hearing"]["linucb-v2"]
     assert worst["regret_cost"]["mean"] > 0.01
     assert worst["gated"]["sign_flips"] > 0.4
 
 
 async def test_a_judge_that_says_nothing_leaves_the_policy_where_it_was() -> None:
-    found = (await played(Oracle(silent))).tally.build_summary()["hearing"]["linucb-v1"]
+    found = (await play_chat(Oracle(say_nothing))).tally.build_summary()["hearing"]["linucb-v1"]
     assert (found["turns"], found["unscored"], found["coverage"]) == (120, 120, 0.0)
     assert found["polarity"]["macro_f1"] is found["sign_flips"] is found["gated"]["sign_flips"] is None
 
 
 async def test_a_run_is_told_again_from_what_was_kept_of_it() -> None:
     journal = Journal()
-    first = await played(LISTENING, journal=journal)
-    asked = Oracle(silent)
-    again = await played(asked, kept=journal.plays.items())
+    first = await play_chat(LISTENING, journal=journal)
+    asked = Oracle(say_nothing)
+    again = await play_chat(asked, kept=journal.plays.items())
     assert asked.asked == 0
-    assert approximately(
+    assert is_close(
         build_result(TALKING, first.tally, run=1, state="done"), build_result(TALKING, again.tally, run=1, state="done")
     )
 
 
 async def test_an_event_says_what_was_meant_heard_and_taught() -> None:
     journal = Journal()
-    await played(LISTENING, journal=journal)
+    await play_chat(LISTENING, journal=journal)
     assert len(journal.events) == TALKING.total
     for seed, user, policy, step, *rest in journal.events:
         episode = TALKING.build_world(seed).build_episode(user)

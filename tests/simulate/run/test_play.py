@@ -30,7 +30,7 @@ async def take(
     return plays
 
 
-def outcomes(plays: Sequence[Play]) -> list[list[tuple[int, Reaction]]]:
+def list_outcomes(plays: Sequence[Play]) -> list[list[tuple[int, Reaction]]]:
     return [[(past.pick, past.judged.reaction) for past in each.steps] for each in plays]
 
 
@@ -72,7 +72,7 @@ async def test_played_on_from_anywhere_it_ends_the_same_and_asks_only_for_the_re
     reached = (0, 7, STEPS)
     past = [each.steps[:length] for each, length in zip(full, reached, strict=True)]
     again = await take(judge, past, at_once)
-    assert outcomes(again) == outcomes(full)
+    assert list_outcomes(again) == list_outcomes(full)
     assert [each.decisions for each in again] == [
         each.decisions[length:] for each, length in zip(full, reached, strict=True)
     ]
@@ -139,8 +139,8 @@ async def test_cancelled_it_holds_what_is_done(at_once: int) -> None:
     with pytest.raises(asyncio.CancelledError):
         await playing
     assert 15 <= sum(len(each.steps) for each in plays) < 3 * STEPS
-    full = outcomes(await take(RuleJudge()))
-    assert outcomes(plays) == [each[: len(into.steps)] for each, into in zip(full, plays, strict=True)]
+    full = list_outcomes(await take(RuleJudge()))
+    assert list_outcomes(plays) == [each[: len(into.steps)] for each, into in zip(full, plays, strict=True)]
 
 
 async def test_a_failure_ends_the_round_and_is_raised_as_it_is() -> None:

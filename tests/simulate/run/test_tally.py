@@ -18,7 +18,7 @@ from bandstand.simulate.plan import Plan
 from bandstand.simulate.run.play import PlayedStep, decode_steps
 from bandstand.simulate.run.tally import SimulationTally, compute_ratio
 from bandstand.simulate.world.world import Episode
-from tests.simulate.given import Journal, approximately, played
+from tests.simulate.given import Journal, is_close, play_plan
 
 PLAN = Plan(policies=("linucb-v1", "egreedy-v1", "squarecb-v1"), personas=4, days=3, seeds=5, events="all")
 
@@ -41,7 +41,7 @@ class Moody:
 @pytest.fixture(scope="module")
 def told() -> Told:
     journal = Journal()
-    return asyncio.run(played(PLAN, Moody(), journal=journal)).tally.build_summary(), journal.events
+    return asyncio.run(play_plan(PLAN, Moody(), journal=journal)).tally.build_summary(), journal.events
 
 
 def by_seed(rows: list[tuple[Any, ...]], column: int) -> list[float]:
@@ -52,7 +52,7 @@ def by_seed(rows: list[tuple[Any, ...]], column: int) -> list[float]:
     return [mean(values[seed]) for seed in sorted(values)]
 
 
-def bounds(seed: int, user: int, step: int) -> tuple[float, float]:
+def compute_bounds(seed: int, user: int, step: int) -> tuple[float, float]:
     """The exact expected reward of a uniform pick, and of the best."""
     expected = PLAN.build_world(seed).build_episode(user).expected_reward[step]
     return float(expected.mean()), float(expected.max())
@@ -84,7 +84,7 @@ def test_the_gap_is_that_between_random_and_the_oracle_on_the_same_steps(told: T
         earned: dict[int, float] = defaultdict(float)
         possible: dict[int, float] = defaultdict(float)
         for row in rows:
-            random, oracle = bounds(row[0], row[1], row[3])
+            random, oracle = compute_bounds(row[0], row[1], row[3])
             assert oracle == row[BEST]
             earned[row[0]] += row[EXPECTED] - random
             possible[row[0]] += oracle - random
@@ -103,7 +103,7 @@ def test_the_curves_are_those_of_the_events_decision_by_decision(told: Told) -> 
         for step in range(PLAN.decisions_per_user):
             rows = [row for row in events if row[2] == name and row[3] == step]
             received, expected = by_seed(rows, REWARD), by_seed(rows, EXPECTED)
-            limits = [bounds(row[0], row[1], step) for row in rows]
+            limits = [compute_bounds(row[0], row[1], step) for row in rows]
             random, oracle = (mean(values) for values in zip(*limits, strict=True))
             assert curve["decisions"][step] == len(rows)
             assert curve["mean_reward"][step] == pytest.approx(mean(received), abs=1e-12)
@@ -153,7 +153,7 @@ def test_a_summary_is_json_with_no_number_that_is_none(told: Told) -> None:
 
 async def test_the_oracle_closes_the_gap_and_random_none_of_it() -> None:
     plan = replace(PLAN, policies=("uniform-v1",), days=30, seeds=4)
-    summary = (await played(plan)).tally.build_summary()
+    summary = (await play_plan(plan)).tally.build_summary()
     uniform = summary["policies"]["uniform-v1"]
     assert abs(uniform["gap_closed"]) < 4 * uniform["gap_stderr"]
     assert summary["baselines"]["oracle"]["mean_reward"] == pytest.approx(
@@ -162,7 +162,7 @@ async def test_the_oracle_closes_the_gap_and_random_none_of_it() -> None:
 
 
 async def test_with_one_seed_there_is_no_standard_error_and_with_no_steps_nothing_at_all() -> None:
-    one = (await played(replace(PLAN, seeds=1))).tally.build_summary()["policies"]["linucb-v1"]
+    one = (await play_plan(replace(PLAN, seeds=1))).tally.build_summary()["policies"]["linucb-v1"]
     assert one["mean_reward"] is not None
     assert one["stderr"] is one["gap_stderr"] is one["by_decision"]["stderr"][0] is None
     none = SimulationTally(PLAN).build_summary()
@@ -175,7 +175,7 @@ async def test_with_one_seed_there_is_no_standard_error_and_with_no_steps_nothin
 async def test_a_long_run_has_curves_of_few_points_that_mean_the_same() -> None:
     journal = Journal()
     plan = replace(PLAN, policies=("linucb-v1",), days=5)
-    await played(plan, journal=journal)
+    await play_plan(plan, journal=journal)
     few = SimulationTally(plan, points=7)
     for key, each in journal.plays.items():
         few.add(key, plan.build_world(key[0]).build_episode(key[1]), decode_steps(each))
@@ -189,14 +189,14 @@ async def test_a_long_run_has_curves_of_few_points_that_mean_the_same() -> None:
 
 async def test_counted_in_pieces_it_is_the_same() -> None:
     journal = Journal()
-    whole = await played(PLAN, journal=journal)
+    whole = await play_plan(PLAN, journal=journal)
     pieces = SimulationTally(PLAN)
     for key, each in journal.plays.items():
         past: list[PlayedStep] = decode_steps(each)
         episode = PLAN.build_world(key[0]).build_episode(key[1])
         for start, end in ((0, 5), (5, 6), (6, 12)):
             pieces.add(key, episode, past[:end], start)
-    assert approximately(pieces.build_summary(), whole.tally.build_summary())
+    assert is_close(pieces.build_summary(), whole.tally.build_summary())
 
 
 @given(st.lists(st.tuples(st.floats(-10, 10), st.floats(1, 10)), min_size=2, max_size=30))

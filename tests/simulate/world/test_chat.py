@@ -29,42 +29,44 @@ PHRASES: dict[str, Any] = tomllib.loads(
 SENTENCES = [sentence for language in LANGUAGES for spoken in PHRASES[language]["says"].values() for sentence in spoken]
 
 
-def bare(sentence: str) -> str:
+def strip_punctuation(sentence: str) -> str:
     """Letters and digits alone, without what fills a slot."""
     return "".join(sign for sign in re.sub(r"\{\w+\}", "", sentence).casefold() if sign.isalnum())
 
 
-def learned() -> set[str]:
+def load_corpus() -> set[str]:
     """Every sentence that the shipped judge learned from, whatever it stood for."""
     found: set[str] = set()
     for language in TAUGHT:
         source = resources.files("bandstand.judge").joinpath("data", "corpus", f"{language}.toml")
         corpus = tomllib.loads(source.read_text(encoding="utf-8"))
-        found |= {bare(text) for kind in ("openings", "closings", "asides") for text in corpus[kind]}
-        found |= {bare(text) for group in corpus["say"] for text in group["texts"]}
-        found |= {bare(text) for context in corpus["context"] for text in context["query"] + context["answer"]}
+        found |= {strip_punctuation(text) for kind in ("openings", "closings", "asides") for text in corpus[kind]}
+        found |= {strip_punctuation(text) for group in corpus["say"] for text in group["texts"]}
+        found |= {
+            strip_punctuation(text) for context in corpus["context"] for text in context["query"] + context["answer"]
+        }
     return found
 
 
-def talk(episode: Episode) -> Conversation:
+def get_conversation(episode: Episode) -> Conversation:
     assert episode.conversation is not None
     return episode.conversation
 
 
 def test_no_sentence_is_one_that_the_judge_learned_from() -> None:
-    corpus = learned()
+    corpus = load_corpus()
     assert len(corpus) > 2_000
-    assert [sentence for sentence in SENTENCES if bare(sentence) in corpus] == []
+    assert [sentence for sentence in SENTENCES if strip_punctuation(sentence) in corpus] == []
     # Nor does one hold a learned sentence of some length, with a word more around it.
     longer = {text for text in corpus if len(text) > 20 and text.isascii()}
-    assert [sentence for sentence in SENTENCES if any(text in bare(sentence) for text in longer)] == []
+    assert [sentence for sentence in SENTENCES if any(text in strip_punctuation(sentence) for text in longer)] == []
 
 
 def test_every_language_has_sentences_of_every_label_and_none_twice() -> None:
     for language in LANGUAGES:
         assert PHRASES[language]["says"].keys() == set(load_taxonomy().label_names)
         assert min(len(spoken) for spoken in PHRASES[language]["says"].values()) >= 5
-    assert len({bare(sentence) for sentence in SENTENCES}) == len(SENTENCES)
+    assert len({strip_punctuation(sentence) for sentence in SENTENCES}) == len(SENTENCES)
     assert {slot for sentence in SENTENCES for slot in re.findall(r"\{(\w+)\}", sentence)} == {"limit"}
 
 
@@ -123,7 +125,7 @@ def test_conversations_leave_every_other_stream_alone() -> None:
 
 
 def test_the_message_means_the_label_that_was_drawn() -> None:
-    conversation = talk(TALKING.build_episode(0))
+    conversation = get_conversation(TALKING.build_episode(0))
     assert conversation.language == "en"
     known = {
         sentence: label for label, spoken in PHRASES["en"]["says"].items() for sentence in spoken if "{" not in sentence
@@ -180,6 +182,6 @@ async def test_the_judge_hears_most_of_it_and_far_from_all() -> None:
 
 
 def test_turns_take_as_many_draws_as_they_say() -> None:
-    conversation = talk(TALKING.build_episode(0))
+    conversation = get_conversation(TALKING.build_episode(0))
     assert conversation.draws.shape[-1] == chat.DRAWS
     assert isinstance(conversation.slates, Slates)

@@ -14,7 +14,7 @@ from bandstand.simulate.world.world import Episode, World
 WORLD = World(personas=load_shipped_personas(), seed=20)
 
 
-def reactions(episode: Episode) -> list[list[Reaction]]:
+def list_reactions(episode: Episode) -> list[list[Reaction]]:
     steps, candidates = episode.expected_reward.shape
     return [[episode.get_reaction(step, candidate) for candidate in range(candidates)] for step in range(steps)]
 
@@ -25,20 +25,20 @@ def test_a_reaction_does_not_depend_on_what_was_picked_before() -> None:
     worst = [
         backwards.get_reaction(step, backwards.expected_reward[step].argmin().item()) for step in reversed(range(120))
     ]
-    everything = reactions(WORLD.build_episode(3))
+    everything = list_reactions(WORLD.build_episode(3))
     assert greedy == [everything[s][forwards.expected_reward[s].argmax()] for s in range(120)]
     assert worst[::-1] == [everything[s][forwards.expected_reward[s].argmin()] for s in range(120)]
 
 
 def test_a_user_does_not_depend_on_the_other_users() -> None:
     alone = World(personas=WORLD.personas[:3], seed=WORLD.seed)
-    assert reactions(alone.build_episode(2)) == reactions(WORLD.build_episode(2))
+    assert list_reactions(alone.build_episode(2)) == list_reactions(WORLD.build_episode(2))
 
 
 def test_a_longer_run_begins_with_the_shorter_one() -> None:
     long = replace(WORLD, days=100).build_episode(1)
     short = WORLD.build_episode(1)
-    assert reactions(long)[:120] == reactions(short)
+    assert list_reactions(long)[:120] == list_reactions(short)
     assert (long.policy_draws[:120] == short.policy_draws).all()
 
 
@@ -51,8 +51,8 @@ def test_tasks_and_draws_do_not_depend_on_the_persona() -> None:
 
 def test_users_and_seeds_differ() -> None:
     same = World(personas=(WORLD.personas[0],) * 2, seed=WORLD.seed)
-    assert reactions(same.build_episode(0)) != reactions(same.build_episode(1))
-    assert reactions(same.build_episode(0)) != reactions(replace(same, seed=21).build_episode(0))
+    assert list_reactions(same.build_episode(0)) != list_reactions(same.build_episode(1))
+    assert list_reactions(same.build_episode(0)) != list_reactions(replace(same, seed=21).build_episode(0))
 
 
 def test_policy_draws_are_uniform_and_tell_nothing_of_reactions() -> None:

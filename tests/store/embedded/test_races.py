@@ -18,20 +18,20 @@ from tests.store.given import (
     Subject,
     assert_same,
     documents_in,
-    embedded,
-    held,
+    hold_calls,
     ledger_of,
-    rebuilt,
-    settled,
+    make_embedded,
+    rebuild_profile,
+    wait_until_settled,
 )
 
 
 @pytest.mark.parametrize("place", [0, 1, 60, 199, 200])
 async def test_a_reset_racing_rewards_ends_consistent(tmp_path: Path, place: int) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         decisions = [await subject.decide("anna") for _ in range(100)]
         events: list[Coroutine[None, None, object]] = [subject.reward(decision, 0.5) for decision in decisions]
-        events += [subject.teach("anna", 0.25) for _ in range(100)]
+        events += [subject.reward_legacy("anna", 0.25) for _ in range(100)]
         subject.random.shuffle(events)
         events.insert(place, subject.store.reset("anna", "tests"))
         outcomes = await asyncio.gather(*events)
@@ -43,16 +43,16 @@ async def test_a_reset_racing_rewards_ends_consistent(tmp_path: Path, place: int
         assert all(reward.applied for reward in early)
         assert all(reward.applied == (reward.decision_id is None) for reward in late)
         assert (await subject.state("anna")).reward_count == sum(reward.applied for reward in late)
-    assert_same(live, await rebuilt(tmp_path, "anna"))
+    assert_same(live, await rebuild_profile(tmp_path, "anna"))
 
 
 async def test_an_erasure_racing_rewards_ends_consistent(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path, BUSY)) as subject:
+    async with Subject(make_embedded(tmp_path, BUSY)) as subject:
         decisions = [await subject.decide("anna") for _ in range(100)]
         tasks: list[asyncio.Task[object]] = []
         for number, decision in enumerate(decisions):
             tasks.append(asyncio.create_task(subject.reward(decision, 0.5)))
-            tasks.append(asyncio.create_task(subject.teach("anna", 0.25)))
+            tasks.append(asyncio.create_task(subject.reward_legacy("anna", 0.25)))
             if number == 50:
                 await asyncio.sleep(0)
                 tasks.append(asyncio.create_task(subject.store.erase("anna", "tests")))
@@ -67,16 +67,16 @@ async def test_an_erasure_racing_rewards_ends_consistent(tmp_path: Path) -> None
         with ledger_of(tmp_path) as ledger:
             assert ledger.execute("SELECT count(*) FROM decisions").fetchone() == (0,)
             assert ledger.execute("SELECT count(*) FROM rewards").fetchone() == (state.reward_count,)
-    assert_same(live, await rebuilt(tmp_path, "anna"))
+    assert_same(live, await rebuild_profile(tmp_path, "anna"))
 
 
 async def test_no_document_of_an_erased_user_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A round of checkpoints that began before an erasure writes nothing of that user after it."""
     names = [f"user-{number}" for number in range(100)]
-    async with Subject(embedded(tmp_path, BUSY)) as subject:
+    async with Subject(make_embedded(tmp_path, BUSY)) as subject:
         for name in names:
             await subject.store.load_profile(name)
-        with held(monkeypatch, Documents, "write") as gate:
+        with hold_calls(monkeypatch, Documents, "write") as gate:
             await asyncio.gather(*(subject.decide(name) for name in names))
             await asyncio.to_thread(gate.reached.wait, 10)
             erasures = [asyncio.create_task(subject.store.erase(name, "tests")) for name in names]
@@ -89,19 +89,19 @@ async def test_no_document_of_an_erased_user_comes_back(tmp_path: Path, monkeypa
 async def test_a_key_spent_while_a_user_was_loading_is_honoured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         await subject.store.load_profile("anna")
-        with held(monkeypatch, Documents, "read") as gate:
-            late = asyncio.create_task(subject.teach("berta", key=("route", "key")))
+        with hold_calls(monkeypatch, Documents, "read") as gate:
+            late = asyncio.create_task(subject.reward_legacy("berta", key=("route", "key")))
             await asyncio.to_thread(gate.reached.wait, 10)
-            first = await subject.teach("anna", key=("route", "key"))
+            first = await subject.reward_legacy("anna", key=("route", "key"))
         outcome = await late
         assert (outcome.match, outcome.reward.seq) == ("key", first.reward.seq)
         assert (await subject.state("berta")).reward_count == 0
 
 
 async def test_who_gives_up_waiting_takes_nobody_along(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         decision = await subject.decide("anna")
         first = asyncio.create_task(subject.reward(decision, 0.5))
         await asyncio.sleep(0)
@@ -121,15 +121,15 @@ async def test_a_reward_that_waited_teaches_who_is_in_memory_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a reward looks for its decision, its user may be evicted and loaded again."""
-    async with Subject(embedded(tmp_path, replace(BUSY, max_warm_users=1))) as subject:
+    async with Subject(make_embedded(tmp_path, replace(BUSY, max_warm_users=1))) as subject:
         decision = await subject.decide("anna")
         await subject.reopen()
-        with held(monkeypatch, decisions, "find_decision") as gate:
+        with hold_calls(monkeypatch, decisions, "find_decision") as gate:
             reward = asyncio.create_task(subject.reward(decision, 0.5))
             await asyncio.to_thread(gate.reached.wait, 10)
             await subject.store.load_profile("berta")
             await subject.store.load_profile("carla")
-            await settled(lambda: subject.store.get_cached_profile("anna") is None)
+            await wait_until_settled(lambda: subject.store.get_cached_profile("anna") is None)
             await subject.decide("anna")
         await reward
         state = await subject.state("anna")
@@ -139,15 +139,15 @@ async def test_a_reward_that_waited_teaches_who_is_in_memory_then(
 async def test_a_reward_that_waited_finds_an_erased_decision_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         decision = await subject.decide("anna")
         await subject.reopen()
         await subject.store.load_profile("anna")
-        with held(monkeypatch, decisions, "find_decision") as gate:
+        with hold_calls(monkeypatch, decisions, "find_decision") as gate:
             reward = asyncio.create_task(subject.reward(decision, 0.5))
             await asyncio.to_thread(gate.reached.wait, 10)
             await subject.store.erase("anna", "tests")
-            await subject.teach("anna", 0.25)
+            await subject.reward_legacy("anna", 0.25)
         with pytest.raises(UnknownDecisionError):
             await reward
         state = await subject.state("anna")
@@ -159,7 +159,7 @@ async def test_a_decision_spent_while_it_was_looked_up_gives_its_reward(
 ) -> None:
     """A look-up that the ledger answered before another's reward was committed is not believed."""
     monkeypatch.setattr("bandstand.store.embedded.decision_log._MAX_RECENT_DECISIONS", 1)
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         decision = await subject.decide("anna")
         await subject.decide("anna")
         found, gate = decisions.find_decision, Gate()

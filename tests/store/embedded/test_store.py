@@ -24,12 +24,12 @@ from tests.store.given import (
     Clock,
     Subject,
     assert_same,
+    copy_as_killed,
     documents_in,
-    embedded,
     files_in,
-    held,
-    killed,
-    settled,
+    hold_calls,
+    make_embedded,
+    wait_until_settled,
 )
 
 # ── files ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -37,7 +37,7 @@ from tests.store.given import (
 
 async def test_no_id_leaves_the_state_directory(tmp_path: Path) -> None:
     state_dir = tmp_path / "deep" / "deeper" / "state"
-    async with Subject(embedded(state_dir)) as subject:
+    async with Subject(make_embedded(state_dir)) as subject:
         for user_id in HOSTILE_IDS:
             await subject.decide(user_id)
     documents = documents_in(state_dir)
@@ -47,23 +47,23 @@ async def test_no_id_leaves_the_state_directory(tmp_path: Path) -> None:
 
 
 async def test_changed_users_are_written_in_the_background(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path, BUSY)) as subject:
+    async with Subject(make_embedded(tmp_path, BUSY)) as subject:
         decision = await subject.decide("anna")
-        await settled(lambda: len(documents_in(tmp_path)) == 1)
+        await wait_until_settled(lambda: len(documents_in(tmp_path)) == 1)
         outcome = await subject.reward(decision)
-        await settled(lambda: Documents(tmp_path).read("anna").seq == outcome.reward.seq)  # type: ignore[union-attr]  # it is there
+        await wait_until_settled(lambda: Documents(tmp_path).read("anna").seq == outcome.reward.seq)  # type: ignore[union-attr]  # it is there
         await subject.store.load_profile("reader")
         await asyncio.sleep(0.05)
         assert len(documents_in(tmp_path)) == 1, "who only looked is not written"
 
 
 async def test_a_document_left_behind_by_a_crash_is_brought_up(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path / "state")) as subject:
-        await subject.teach("anna")
+    async with Subject(make_embedded(tmp_path / "state")) as subject:
+        await subject.reward_legacy("anna")
         await subject.reopen()
-        await subject.teach("anna")
-        crashed = killed(tmp_path / "state", tmp_path / "crashed")
-    async with Subject(embedded(crashed)) as survivor:
+        await subject.reward_legacy("anna")
+        crashed = copy_as_killed(tmp_path / "state", tmp_path / "crashed")
+    async with Subject(make_embedded(crashed)) as survivor:
         seq = (await survivor.store.load_profile("anna")).seq
     document = Documents(crashed).read("anna")
     assert document is not None
@@ -72,10 +72,10 @@ async def test_a_document_left_behind_by_a_crash_is_brought_up(tmp_path: Path) -
 
 async def test_documents_that_cannot_be_written_cost_no_event(tmp_path: Path) -> None:
     (tmp_path / "users").write_text("a file where the folder should be")
-    async with Subject(embedded(tmp_path, replace(BUSY, max_warm_users=2))) as subject:
+    async with Subject(make_embedded(tmp_path, replace(BUSY, max_warm_users=2))) as subject:
         for number in range(20):
-            await subject.teach(f"user-{number}")
-        await settled(lambda: subject.store.status().warm_users <= 2)
+            await subject.reward_legacy(f"user-{number}")
+        await wait_until_settled(lambda: subject.store.status().warm_users <= 2)
         assert str(subject.store.status().last_error).startswith("checkpoint")
         assert (await subject.state("user-0")).reward_count == 1
         await subject.reopen()
@@ -103,7 +103,7 @@ async def test_what_must_outlive_a_power_cut_is_synced(tmp_path: Path, *, sync: 
         commits.clear()
         decision = await subject.decide("anna")
         assert commits == [False]
-        for event in (subject.reward(decision), subject.teach("anna"), subject.store.reset("anna", "tests")):
+        for event in (subject.reward(decision), subject.reward_legacy("anna"), subject.store.reset("anna", "tests")):
             commits.clear()
             await event
             assert commits == [sync]
@@ -120,14 +120,14 @@ async def test_loading_is_single_flight(tmp_path: Path, monkeypatch: pytest.Monk
     reads: Counter[str] = Counter()
     read = Documents.read
 
-    def counted(documents: Documents, user_id: str) -> Profile | None:
+    def count_calls(documents: Documents, user_id: str) -> Profile | None:
         reads[user_id] += 1
         return read(documents, user_id)
 
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         decisions = [await subject.decide("anna") for _ in range(20)]
         await subject.reopen()
-        monkeypatch.setattr(Documents, "read", counted)
+        monkeypatch.setattr(Documents, "read", count_calls)
         profiles = await asyncio.gather(
             *(subject.store.load_profile("anna") for _ in range(20)),
             *(subject.store.load_profile("berta") for _ in range(20)),
@@ -140,10 +140,10 @@ async def test_loading_is_single_flight(tmp_path: Path, monkeypatch: pytest.Monk
 async def test_a_load_given_up_by_one_is_finished_for_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         await subject.decide("anna")
         await subject.reopen()
-        with held(monkeypatch, Documents, "read") as gate:
+        with hold_calls(monkeypatch, Documents, "read") as gate:
             first = asyncio.create_task(subject.store.load_profile("anna"))
             await asyncio.to_thread(gate.reached.wait, 10)
             second = asyncio.create_task(subject.store.load_profile("anna"))
@@ -154,7 +154,7 @@ async def test_a_load_given_up_by_one_is_finished_for_the_others(
 
 
 async def test_a_failed_load_is_told_to_all_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         await subject.decide("anna")
         await subject.reopen()
         with monkeypatch.context() as patch:
@@ -172,12 +172,12 @@ def _fail(*_: object) -> None:
 
 async def test_loading_sees_one_moment_of_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Retention that strikes between two questions of one load takes nothing away from the user."""
-    async with Subject(embedded(tmp_path, replace(QUICK, retention_days=5))) as subject:
-        await subject.teach("anna", 0.25)
+    async with Subject(make_embedded(tmp_path, replace(QUICK, retention_days=5))) as subject:
+        await subject.reward_legacy("anna", 0.25)
         await subject.reopen()
         (document,) = documents_in(tmp_path)
         checkpoint = document.read_bytes()
-        await subject.teach("anna", 0.25)
+        await subject.reward_legacy("anna", 0.25)
         await subject.store.close()
         document.write_bytes(checkpoint)
         await subject.reopen()
@@ -199,25 +199,25 @@ async def test_loading_sees_one_moment_of_the_ledger(tmp_path: Path, monkeypatch
 
 
 async def test_few_users_stay_warm_and_all_keep_their_state(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path, replace(BUSY, max_warm_users=3))) as subject:
+    async with Subject(make_embedded(tmp_path, replace(BUSY, max_warm_users=3))) as subject:
         for round_ in range(3):
             for number in range(30):
                 await subject.reward(await subject.decide(f"user-{number}"), 0.5)
-            await settled(lambda: subject.store.status().warm_users <= 3)
+            await wait_until_settled(lambda: subject.store.status().warm_users <= 3)
             for number in range(30):
                 state = await subject.state(f"user-{number}")
                 assert (state.pulls, state.reward_count) == (round_ + 1, round_ + 1)
 
 
 async def test_a_user_with_events_in_flight_is_not_evicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with Subject(embedded(tmp_path, replace(BUSY, max_warm_users=1, sync=True))) as subject:
+    async with Subject(make_embedded(tmp_path, replace(BUSY, max_warm_users=1, sync=True))) as subject:
         await subject.decide("anna")
-        with held(monkeypatch, LogSync, "sync") as gate:
-            reward = asyncio.create_task(subject.teach("anna"))
+        with hold_calls(monkeypatch, LogSync, "sync") as gate:
+            reward = asyncio.create_task(subject.reward_legacy("anna"))
             await asyncio.to_thread(gate.reached.wait, 10)
             for number in range(20):
                 await subject.store.load_profile(f"user-{number}")
-            await settled(lambda: subject.store.status().warm_users <= 2)
+            await wait_until_settled(lambda: subject.store.status().warm_users <= 2)
             assert subject.store.get_cached_profile("anna") is not None
             assert not reward.done()
         await reward
@@ -226,19 +226,19 @@ async def test_a_user_with_events_in_flight_is_not_evicted(tmp_path: Path, monke
 
 async def test_many_users_in_little_memory_lose_nothing(tmp_path: Path) -> None:
     names = [f"user-{number}" for number in range(20)]
-    async with Subject(embedded(tmp_path, replace(BUSY, max_warm_users=1))) as subject:
+    async with Subject(make_embedded(tmp_path, replace(BUSY, max_warm_users=1))) as subject:
         for _ in range(10):
             await asyncio.gather(*(subject.decide(name) for name in names for _ in range(3)))
         for name in names:
             assert (await subject.state(name)).pulls == 30
-        await settled(lambda: subject.store.status().warm_users <= 1)
+        await wait_until_settled(lambda: subject.store.status().warm_users <= 1)
 
 
 async def test_decisions_that_left_memory_are_found_in_the_ledger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bandstand.store.embedded.decision_log._MAX_RECENT_DECISIONS", 4)
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         decisions = [await subject.decide("anna", own_id=f"mine-{n}" if n % 2 else None) for n in range(30)]
         outcomes = await asyncio.gather(*(subject.reward(decision, 0.5) for decision in decisions * 3))
         assert Counter(outcome.match for outcome in outcomes) == {"new": 30, "decision": 60}
@@ -250,7 +250,7 @@ async def test_decisions_that_left_memory_are_found_in_the_ledger(
 
 
 async def test_overload_refuses_and_loses_nothing_it_took(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path, replace(BUSY, max_pending=5))) as subject:
+    async with Subject(make_embedded(tmp_path, replace(BUSY, max_pending=5))) as subject:
         await subject.store.load_profile("anna")
         outcomes = await asyncio.gather(*(subject.decide("anna") for _ in range(50)), return_exceptions=True)
         refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
@@ -266,7 +266,7 @@ async def test_overload_refuses_and_loses_nothing_it_took(tmp_path: Path) -> Non
 async def test_upkeep_outlives_an_overload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: str) -> None:
     calls = 0
 
-    async def overloaded(*_: object) -> None:
+    async def raise_overloaded(*_: object) -> None:
         nonlocal calls
         calls += 1
         raise OverloadedError("busy")
@@ -274,15 +274,15 @@ async def test_upkeep_outlives_an_overload(tmp_path: Path, monkeypatch: pytest.M
     for name in ("embedded.retention._INTERVAL_S", "sqlite.wal._INTERVAL"):
         monkeypatch.setattr(f"bandstand.store.{name}", 0.001 if name == interval else 3600.0)
     monkeypatch.setattr("bandstand.store.sqlite.wal._LIMIT", 0)
-    monkeypatch.setattr(Writer, "call", overloaded)
-    async with Subject(embedded(tmp_path)) as subject:
+    monkeypatch.setattr(Writer, "call", raise_overloaded)
+    async with Subject(make_embedded(tmp_path)) as subject:
         await subject.decide("anna")
-        await settled(lambda: calls > 5)
+        await wait_until_settled(lambda: calls > 5)
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5, 20])
 async def test_closing_settles_every_event_it_accepted(tmp_path: Path, turns: int) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         decisions = [await subject.decide("anna") for _ in range(200)]
         tasks = [asyncio.create_task(subject.reward(decision, 0.5)) for decision in decisions]
         for _ in range(turns):
@@ -300,7 +300,7 @@ async def test_closing_settles_every_event_it_accepted(tmp_path: Path, turns: in
 
 
 async def test_a_closed_store_refuses_in_words(tmp_path: Path) -> None:
-    subject = Subject(embedded(tmp_path))
+    subject = Subject(make_embedded(tmp_path))
     async with subject:
         decision = await subject.decide("anna")
     store = subject.store
@@ -316,7 +316,7 @@ async def test_a_closed_store_refuses_in_words(tmp_path: Path) -> None:
 
 
 async def test_documents_are_current_after_closing(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         for number in range(70):
             await subject.reward(await subject.decide(f"user-{number}"))
         profiles = [await subject.store.load_profile(f"user-{number}") for number in range(70)]
@@ -329,7 +329,7 @@ async def test_documents_are_current_after_closing(tmp_path: Path) -> None:
 
 
 async def test_a_user_who_only_had_tips_written_needs_no_document(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         await subject.generate("anna")
         for _ in range(3):
             await subject.reopen()

@@ -74,11 +74,11 @@ def test_files_can_be_told_apart_and_deleted(files: PriorFiles) -> None:
 
 
 def test_a_disk_that_refuses_leaves_the_old_one(files: PriorFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def raise_no_space(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as full:
-        full.setattr("os.replace", refuse)
+        full.setattr("os.replace", raise_no_space)
         with pytest.raises(OSError, match="No space"):
             files.write("linucb-v2", {"generation": 9})
     document = files.read("linucb-v2")

@@ -12,7 +12,7 @@ from bandstand.store.embedded.state_directory import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.records import Decision, Reward
 from bandstand.testing.memory_store import MemoryStore
-from tests.store.given import CATALOGUE, DAY, QUICK, Subject, assert_same, documents_in, embedded
+from tests.store.given import CATALOGUE, DAY, QUICK, Subject, assert_same, documents_in, make_embedded
 
 USERS = ["anna", "berta", "../carla", "d" * 256, "\U0001f98a", "emil"]
 POLICIES = ["linucb-v1", "egreedy-v1", "linucb-v2"]
@@ -22,7 +22,7 @@ EVICTING = StoreOptions(sync=False, checkpoint_seconds=0.002, max_warm_users=2, 
 TRIMMING = StoreOptions(sync=False, checkpoint_seconds=0.002, max_warm_users=3, retention_days=5)
 
 
-async def play(subject: Subject, events: int) -> None:
+async def play_history(subject: Subject, events: int) -> None:
     """A random history, the same for the same seed: decisions, rewards of both forms, resets, erasures, stops."""
     random = subject.random
     open_decisions: list[Decision] = []
@@ -39,7 +39,7 @@ async def play(subject: Subject, events: int) -> None:
                 taught.append((await subject.reward(one_of(open_decisions, random), value)).reward)
             case "teach":
                 key = ("route", str(random.randrange(40)))
-                taught.append((await subject.teach(user_id, value, policy=policy, key=key)).reward)
+                taught.append((await subject.reward_legacy(user_id, value, policy=policy, key=key)).reward)
             case "revoke" if taught:
                 await take_back(subject, random.sample(taught, min(len(taught), 3)))
             case "reset":
@@ -94,9 +94,9 @@ async def assert_replayed(subject: Subject, state_dir: Path) -> None:
 @pytest.mark.parametrize("options", [QUICK, EVICTING, TRIMMING], ids=["warm", "evicting", "trimming"])
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_random_history_is_replayed_to_the_same_state(tmp_path: Path, seed: int, options: StoreOptions) -> None:
-    async with Subject(embedded(tmp_path, options), seed) as subject:
+    async with Subject(make_embedded(tmp_path, options), seed) as subject:
         for _ in range(3):
-            await play(subject, 120)
+            await play_history(subject, 120)
             await assert_replayed(subject, tmp_path)
 
 
@@ -104,9 +104,9 @@ async def test_a_random_history_is_replayed_to_the_same_state(tmp_path: Path, se
 @pytest.mark.parametrize("seed", range(2))
 async def test_disk_and_memory_come_to_the_same_state(tmp_path: Path, seed: int, options: StoreOptions) -> None:
     kept = MemoryStore(CATALOGUE)
-    async with Subject(lambda _: kept, seed) as memory, Subject(embedded(tmp_path, options), seed) as disk:
-        await play(memory, 400)
-        await play(disk, 400)
+    async with Subject(lambda _: kept, seed) as memory, Subject(make_embedded(tmp_path, options), seed) as disk:
+        await play_history(memory, 400)
+        await play_history(disk, 400)
         assert (await memory.store.list_users("", 0, 100)).users == (await disk.store.list_users("", 0, 100)).users
         expected_totals, found_totals = await memory.store.load_policy_totals(), await disk.store.load_policy_totals()
         assert expected_totals.keys() == found_totals.keys()
@@ -120,13 +120,13 @@ async def test_disk_and_memory_come_to_the_same_state(tmp_path: Path, seed: int,
 
 
 async def test_concurrent_histories_are_replayed_to_the_same_state(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path, EVICTING)) as subject:
+    async with Subject(make_embedded(tmp_path, EVICTING)) as subject:
         for _ in range(6):
             decisions = await asyncio.gather(
                 *(subject.decide(subject.random.choice(USERS), subject.random.choice(POLICIES)) for _ in range(60))
             )
             events = [subject.reward(decision, 0.5) for decision in decisions[:40]]
-            events += [subject.teach(decision.user_id, -0.5) for decision in decisions[:20]]
+            events += [subject.reward_legacy(decision.user_id, -0.5) for decision in decisions[:20]]
             resets = [subject.store.reset(subject.random.choice(USERS), "tests") for _ in range(2)]
             await asyncio.gather(*events, *resets)
             await assert_replayed(subject, tmp_path)
@@ -134,9 +134,9 @@ async def test_concurrent_histories_are_replayed_to_the_same_state(tmp_path: Pat
 
 async def test_a_replayed_state_decides_alike(tmp_path: Path) -> None:
     policy = CATALOGUE.policies["linucb-v2"]
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         for _ in range(50):
-            await subject.teach("anna", subject.random.uniform(-1, 1))
+            await subject.reward_legacy("anna", subject.random.uniform(-1, 1))
         live = (await subject.state("anna")).get_posterior(policy.prior)
         await subject.reopen()
         replayed = (await subject.state("anna")).get_posterior(policy.prior)

@@ -10,13 +10,13 @@ from bandstand.errors import ConfigurationError, StorageUnavailableError
 from bandstand.store.maintenance import backup
 from bandstand.store.maintenance.backup import create_backup
 from tests.store.given import assert_same, ledger_of
-from tests.store.populated import Served, assert_all_same, populate, states
+from tests.store.populated import Served, assert_all_same, load_states, serve_users
 
 
 async def test_a_service_starts_from_a_backup_where_it_was(tmp_path: Path) -> None:
     async with Served(tmp_path / "state") as served:
         for user_id in ("anna", "bob"):
-            await served.live(user_id)
+            await served.live_history(user_id)
         live = {user_id: await served.profile(user_id) for user_id in ("anna", "bob")}
         waiting = await served.decide("carol")
         result = create_backup(tmp_path / "state", tmp_path / "backups" / "monday")
@@ -30,13 +30,13 @@ async def test_a_service_starts_from_a_backup_where_it_was(tmp_path: Path) -> No
         served.clock.now += 60.0
         await served.reward(waiting)
         carol = await served.profile("carol")
-    assert_same(carol, states(result.destination)["carol"])
+    assert_same(carol, load_states(result.destination)["carol"])
 
 
 async def test_a_backup_holds_one_moment_while_writing_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copied a page at a time beside a writer, it ends and holds exactly a prefix of the events."""
     monkeypatch.setattr(backup, "_PAGES_PER_STEP", 1)
-    await populate(tmp_path / "state", *(f"user-{number}" for number in range(30)))
+    await serve_users(tmp_path / "state", *(f"user-{number}" for number in range(30)))
     async with Served(tmp_path / "state", seed=1) as served:
         served.clock.now += 3600.0
         events = threading.Semaphore(0)
@@ -49,7 +49,7 @@ async def test_a_backup_holds_one_moment_while_writing_goes_on(tmp_path: Path, m
 
         copying = asyncio.create_task(asyncio.to_thread(create_backup, tmp_path / "state", tmp_path / "copy", on_step))
         while not copying.done():
-            await served.teach("late")
+            await served.reward_legacy("late")
             events.release()
         await copying
     assert len(steps) > 12
@@ -59,11 +59,11 @@ async def test_a_backup_holds_one_moment_while_writing_goes_on(tmp_path: Path, m
         last, count = copy.execute(newest).fetchone()
         assert ledger.execute("SELECT count(*) FROM rewards WHERE seq <= ?", (last,)).fetchone() == (count,)
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert states(tmp_path / "copy").keys() >= {f"user-{number}" for number in range(30)}
+    assert load_states(tmp_path / "copy").keys() >= {f"user-{number}" for number in range(30)}
 
 
 async def test_the_learned_priors_come_along(tmp_path: Path) -> None:
-    await populate(tmp_path / "state", "anna")
+    await serve_users(tmp_path / "state", "anna")
     (tmp_path / "state" / "population").mkdir()
     (tmp_path / "state" / "population" / "linucb-v2.json").write_text('{"version": 1}', encoding="utf-8")
     assert create_backup(tmp_path / "state", tmp_path / "copy").populations == 1
@@ -71,7 +71,7 @@ async def test_the_learned_priors_come_along(tmp_path: Path) -> None:
 
 
 async def test_what_the_judge_was_taught_comes_along(tmp_path: Path) -> None:
-    await populate(tmp_path / "state", "anna")
+    await serve_users(tmp_path / "state", "anna")
     (tmp_path / "state" / "judge").mkdir()
     for name in ("calibration.json", "followup-v1.npz", "followup-v1.npz.partial"):
         (tmp_path / "state" / "judge" / name).write_text(name, encoding="utf-8")
@@ -84,7 +84,7 @@ async def test_what_the_judge_was_taught_comes_along(tmp_path: Path) -> None:
 
 
 async def test_a_backup_is_for_its_owner_s_eyes_and_an_empty_directory_is_fine(tmp_path: Path) -> None:
-    await populate(tmp_path / "state", "anna")
+    await serve_users(tmp_path / "state", "anna")
     (tmp_path / "empty").mkdir()
     create_backup(tmp_path / "state", tmp_path / "empty")
     create_backup(tmp_path / "state", tmp_path / "new")
@@ -92,7 +92,7 @@ async def test_a_backup_is_for_its_owner_s_eyes_and_an_empty_directory_is_fine(t
 
 
 async def test_a_destination_that_holds_anything_is_refused(tmp_path: Path) -> None:
-    await populate(tmp_path / "state", "anna")
+    await serve_users(tmp_path / "state", "anna")
     create_backup(tmp_path / "state", tmp_path / "copy")
     (tmp_path / "file").write_text("", encoding="utf-8")
     for destination in (tmp_path / "copy", tmp_path / "file", tmp_path / "state"):
@@ -107,7 +107,7 @@ def test_a_directory_without_a_ledger_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_damaged_copy_is_refused_and_removed(tmp_path: Path) -> None:
-    await populate(tmp_path / "state", *(f"user-{number}" for number in range(40)))
+    await serve_users(tmp_path / "state", *(f"user-{number}" for number in range(40)))
     with ledger_of(tmp_path / "state") as ledger:
         (root,) = ledger.execute("SELECT rootpage FROM sqlite_master WHERE name = 'decisions_by_user'").fetchone()
         (size,) = ledger.execute("PRAGMA page_size").fetchone()

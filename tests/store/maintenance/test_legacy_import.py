@@ -17,13 +17,15 @@ from bandstand.store.maintenance.legacy_import import read_ids, read_user_ids, r
 from bandstand.store.maintenance.offline import open_owned
 from bandstand.store.maintenance.rebuild_verify import Verification, verify
 from tests.store.given import NOON
-from tests.store.populated import Served, catalogue_of, learned, populate, states
+from tests.store.populated import Served, catalogue_of, extract_learned, load_states, serve_users
 
 CATALOGUE = catalogue_of()
 META = {"pulls": 12, "explore_count": 2, "reward_count": 9, "cumulative_reward": -1.25, "last_updated": NOON}
 
 
-def imported(state_dir: Path, *paths: Path, ids: dict[str, str] | None = None, skip_bad: bool = False) -> ImportResult:
+def import_files(
+    state_dir: Path, *paths: Path, ids: dict[str, str] | None = None, skip_bad: bool = False
+) -> ImportResult:
     with open_owned(state_dir, CATALOGUE, new=True) as state:
         return import_states(state, read_v1(paths, ids), now=NOON, skip_bad=skip_bad, merge=True)
 
@@ -63,7 +65,7 @@ async def test_what_the_file_had_learned_is_served_whatever_the_file_is_called(
     tmp_path: Path, d: int, policy: str, name: str
 ) -> None:
     file = file_of(d)
-    assert imported(tmp_path / "state", write(tmp_path / name, file)) == ImportResult(users=1)
+    assert import_files(tmp_path / "state", write(tmp_path / name, file)) == ImportResult(users=1)
     async with Served(tmp_path / "state") as served:
         user_id = name.removesuffix(".json")
         stats = await load_user_stats(served.deployment, user_id, policy)
@@ -80,13 +82,13 @@ async def test_what_the_file_had_learned_is_served_whatever_the_file_is_called(
 
 
 async def test_learning_goes_on_from_it_and_is_rebuilt_from_it(tmp_path: Path) -> None:
-    imported(tmp_path / "state", write(tmp_path / "anna.json", file_of(5)))
+    import_files(tmp_path / "state", write(tmp_path / "anna.json", file_of(5)))
     async with Served(tmp_path / "state") as served:
         served.clock.now += 10.0
-        await served.live("anna", policies=("linucb-v1",))
+        await served.live_history("anna", policies=("linucb-v1",))
         live = await served.profile("anna")
     assert live.policies["linucb-v1", "tips-5"].reward_count > 9
-    assert learned(states(tmp_path / "state")["anna"]) == learned(live)
+    assert extract_learned(load_states(tmp_path / "state")["anna"]) == extract_learned(live)
     assert verify(tmp_path / "state", CATALOGUE) == Verification(users=1, equal=1)
 
 
@@ -96,18 +98,18 @@ async def test_files_of_one_user_in_folders_of_any_depth_become_one_state(tmp_pa
     write(tmp_path / "old" / "egreedy" / "c_7.json", file_of(7, seed=3))
     write(tmp_path / "old" / "c_5.json", file_of(5, seed=4))
     ids = {"a_b": "a.b", "c_5": "🦊", "c_7": "🦊", "unused": "x"}
-    assert imported(tmp_path / "state", tmp_path / "old", ids=ids) == ImportResult(users=2)
-    found = states(tmp_path / "state")
+    assert import_files(tmp_path / "state", tmp_path / "old", ids=ids) == ImportResult(users=2)
+    found = load_states(tmp_path / "state")
     both = {("linucb-v1", "tips-5"), ("egreedy-v1", "tips-7")}
     assert {user_id: set(profile.policies) for user_id, profile in found.items()} == {"a.b": both, "🦊": both}
 
 
 async def test_what_other_policies_know_of_the_user_stays(tmp_path: Path) -> None:
-    live = (await populate(tmp_path / "state", "anna"))["anna"]
-    imported(tmp_path / "state", write(tmp_path / "anna.json", file_of(5)))
-    found = states(tmp_path / "state")["anna"]
-    kept = {name: state for name, state in learned(live).items() if name != "linucb-v1"}
-    assert {name: state for name, state in learned(found).items() if name != "linucb-v1"} == kept
+    live = (await serve_users(tmp_path / "state", "anna"))["anna"]
+    import_files(tmp_path / "state", write(tmp_path / "anna.json", file_of(5)))
+    found = load_states(tmp_path / "state")["anna"]
+    kept = {name: state for name, state in extract_learned(live).items() if name != "linucb-v1"}
+    assert {name: state for name, state in extract_learned(found).items() if name != "linucb-v1"} == kept
     assert found.policies["linucb-v1", "tips-5"].pulls == 12
 
 
@@ -125,8 +127,8 @@ async def test_what_other_policies_know_of_the_user_stays(tmp_path: Path) -> Non
 )
 async def test_counters_are_taken_where_they_are(tmp_path: Path, meta: dict[str, Any], expected: object) -> None:
     file = file_of(5)
-    imported(tmp_path / "state", write(tmp_path / "anna.json", file | {"meta": meta}))
-    state = states(tmp_path / "state")["anna"].policies["linucb-v1", "tips-5"]
+    import_files(tmp_path / "state", write(tmp_path / "anna.json", file | {"meta": meta}))
+    state = load_states(tmp_path / "state")["anna"].policies["linucb-v1", "tips-5"]
     assert (state.pulls, state.reward_count, state.cumulative_reward, state.last_updated) == expected
     assert state.ridge is not None
     assert state.ridge.count == 9
@@ -134,7 +136,7 @@ async def test_counters_are_taken_where_they_are(tmp_path: Path, meta: dict[str,
 
 async def test_a_file_without_meta_and_without_rewards_is_fine(tmp_path: Path) -> None:
     file = {"A": np.eye(7).tolist(), "b": [0] * 7}
-    assert imported(tmp_path / "state", write(tmp_path / "anna.json", file)).users == 1
+    assert import_files(tmp_path / "state", write(tmp_path / "anna.json", file)).users == 1
 
 
 @pytest.mark.parametrize(
@@ -157,13 +159,13 @@ async def test_a_wrong_file_is_named_and_refused(tmp_path: Path, change: dict[st
     write(tmp_path / "old" / "good.json", file_of(5))
     bad = write(tmp_path / "old" / "bad.json", file_of(5) | change)
     with pytest.raises(InvalidRequestError) as refusal:
-        imported(tmp_path / "state", tmp_path / "old")
+        import_files(tmp_path / "state", tmp_path / "old")
     assert refusal.value.detail.startswith(f"nothing was imported: {bad}: ")
     assert reason in refusal.value.detail
-    assert states(tmp_path / "state") == {}
-    outcome = imported(tmp_path / "state", tmp_path / "old", skip_bad=True)
+    assert load_states(tmp_path / "state") == {}
+    outcome = import_files(tmp_path / "state", tmp_path / "old", skip_bad=True)
     assert (outcome.users, len(outcome.skipped)) == (1, 1)
-    assert states(tmp_path / "state").keys() == {"good"}
+    assert load_states(tmp_path / "state").keys() == {"good"}
 
 
 async def test_a_file_that_is_no_json_or_no_user_s_is_named(tmp_path: Path) -> None:
@@ -171,13 +173,13 @@ async def test_a_file_that_is_no_json_or_no_user_s_is_named(tmp_path: Path) -> N
     torn.write_text("{", encoding="utf-8")
     nobody = write(tmp_path / "nobody.json", file_of(5))
     with pytest.raises(InvalidRequestError, match=r"torn\.json: Invalid JSON.*nobody\.json: String should match"):
-        imported(tmp_path / "state", torn, nobody, ids={"nobody": "a\tb"})
+        import_files(tmp_path / "state", torn, nobody, ids={"nobody": "a\tb"})
 
 
 async def test_two_files_of_one_policy_for_one_user_are_refused(tmp_path: Path) -> None:
     first, second = write(tmp_path / "a.json", file_of(5)), write(tmp_path / "b.json", file_of(5))
     with pytest.raises(InvalidRequestError) as refusal:
-        imported(tmp_path / "state", first, second, ids={"a": "anna", "b": "anna"})
+        import_files(tmp_path / "state", first, second, ids={"a": "anna", "b": "anna"})
     assert refusal.value.detail.endswith(f"{second}: holds linucb-v1 of a user that has it from {first}")
 
 
@@ -185,8 +187,8 @@ async def test_its_own_directory_just_works(tmp_path: Path) -> None:
     write(tmp_path / "old" / "ada.json", file_of(5, seed=1))
     write(tmp_path / "old" / "ada_egreedy.json", file_of(7, seed=2))
     write(tmp_path / "old" / "bob_egreedy.json", file_of(5, seed=3))  # a user of that name: 5×5 is LinUCB's
-    assert imported(tmp_path / "state", tmp_path / "old") == ImportResult(users=2)
-    found = {user_id: set(profile.policies) for user_id, profile in states(tmp_path / "state").items()}
+    assert import_files(tmp_path / "state", tmp_path / "old") == ImportResult(users=2)
+    found = {user_id: set(profile.policies) for user_id, profile in load_states(tmp_path / "state").items()}
     linucb, egreedy = ("linucb-v1", "tips-5"), ("egreedy-v1", "tips-7")
     assert found == {"ada": {linucb, egreedy}, "bob_egreedy": {linucb}}
 
@@ -198,7 +200,7 @@ async def test_real_ids_find_the_files_that_they_were_folded_into(tmp_path: Path
     users = ["ada.b@example.org", "never met", "Zoë", "Zoë"]
     with open_owned(tmp_path / "state", CATALOGUE, new=True) as state:
         import_states(state, read_v1_of_users([tmp_path / "old"], users), now=NOON, merge=True)
-    found = states(tmp_path / "state")
+    found = load_states(tmp_path / "state")
     assert found.keys() == {"ada.b@example.org", "Zoë"}
     assert len(found["ada.b@example.org"].policies) == 2
 
@@ -222,7 +224,7 @@ async def test_sums_that_were_rounded_to_float32_are_taken(tmp_path: Path, rewar
         file = file_of(7, seed=seed, rewards=rewards)
         rounded = np.array(file["A"], np.float32)
         write(tmp_path / "old" / f"user-{seed}.json", file | {"A": rounded.tolist()})
-    assert imported(tmp_path / "state", tmp_path / "old").users == 20
+    assert import_files(tmp_path / "state", tmp_path / "old").users == 20
     assert verify(tmp_path / "state", CATALOGUE) == Verification(users=20, equal=20)
 
 
@@ -231,7 +233,7 @@ async def test_a_dry_run_lists_the_users_and_changes_nothing(tmp_path: Path) -> 
     with open_owned(tmp_path / "state", CATALOGUE, new=True) as state:
         result = import_states(state, read_v1([path]), now=NOON, merge=True, dry_run=True)
     assert result == ImportResult(users=1, found=[ImportedUser("ada", str(path), {"linucb-v1": 9})])
-    assert states(tmp_path / "state") == {}
+    assert load_states(tmp_path / "state") == {}
 
 
 @pytest.mark.parametrize(
@@ -253,10 +255,10 @@ def test_what_is_no_list_of_users_is_refused(tmp_path: Path, text: str, reason: 
 
 def test_paths_that_hold_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="no such file"):
-        imported(tmp_path / "state", tmp_path / "nowhere.json")
+        import_files(tmp_path / "state", tmp_path / "nowhere.json")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidRequestError, match=r"holds no \.json file"):
-        imported(tmp_path / "state", tmp_path / "empty")
+        import_files(tmp_path / "state", tmp_path / "empty")
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ from bandstand.errors import ConfigurationError, StorageFullError, StorageUnavai
 from bandstand.store.maintenance.offline import open_owned, open_read_only
 from bandstand.store.sqlite.errors import storage_errors
 from tests.store.given import ledger_of
-from tests.store.populated import Served, catalogue_of, populate
+from tests.store.populated import Served, catalogue_of, serve_users
 
 CATALOGUE = catalogue_of()
 
 
 async def test_an_owner_keeps_others_out_and_lets_readers_in(tmp_path: Path) -> None:
-    await populate(tmp_path, "anna")
+    await serve_users(tmp_path, "anna")
     with open_owned(tmp_path, CATALOGUE) as state:
         with (
             pytest.raises(ConfigurationError, match="in use by another process; stop it"),
@@ -28,11 +28,11 @@ async def test_an_owner_keeps_others_out_and_lets_readers_in(tmp_path: Path) -> 
             await Served(tmp_path).store.open()
         with open_read_only(tmp_path, CATALOGUE) as reader:
             assert list(reader.iter_users()) == list(state.iter_users())
-    await populate(tmp_path, "bob")  # and lets go
+    await serve_users(tmp_path, "bob")  # and lets go
 
 
 async def test_an_owner_who_fails_lets_go(tmp_path: Path) -> None:
-    await populate(tmp_path, "anna")
+    await serve_users(tmp_path, "anna")
     with pytest.raises(KeyError), open_owned(tmp_path, CATALOGUE):
         raise KeyError
     with open_owned(tmp_path, CATALOGUE):
@@ -40,7 +40,7 @@ async def test_an_owner_who_fails_lets_go(tmp_path: Path) -> None:
 
 
 async def test_a_reader_writes_nothing(tmp_path: Path) -> None:
-    await populate(tmp_path, "anna")
+    await serve_users(tmp_path, "anna")
     ledger = tmp_path / "ledger.db"
     before = ledger.read_bytes()
     with pytest.raises(StorageUnavailableError, match="readonly"), open_read_only(tmp_path, CATALOGUE) as state:
@@ -51,7 +51,7 @@ async def test_a_reader_writes_nothing(tmp_path: Path) -> None:
 
 async def test_users_are_read_a_page_at_a_time_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     users = [f"user-{number}" for number in range(7)]
-    await populate(tmp_path, *users)
+    await serve_users(tmp_path, *users)
     for size in (1, 3, 7, 8):
         monkeypatch.setattr("bandstand.store.maintenance.offline._PAGE_SIZE", size)
         with open_read_only(tmp_path, CATALOGUE) as state:
@@ -60,7 +60,7 @@ async def test_users_are_read_a_page_at_a_time_in_order(tmp_path: Path, monkeypa
 
 
 async def test_a_snapshot_is_one_moment(tmp_path: Path) -> None:
-    await populate(tmp_path, "anna")
+    await serve_users(tmp_path, "anna")
     with open_read_only(tmp_path, CATALOGUE) as state:
         with state.snapshot():
             before = state.count_users()
@@ -71,7 +71,7 @@ async def test_a_snapshot_is_one_moment(tmp_path: Path) -> None:
 
 
 async def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
-    await populate(tmp_path, "anna")
+    await serve_users(tmp_path, "anna")
     with open_owned(tmp_path, CATALOGUE) as state:
         insert = "INSERT INTO users VALUES (?, ?)"
         with pytest.raises(sqlite3.IntegrityError), state.transaction():

@@ -13,7 +13,7 @@ import pytest
 
 from bandstand.errors import ConfigurationError
 from bandstand.store.sqlite.ownership import Ownership
-from tests.store.given import Subject, embedded
+from tests.store.given import Subject, make_embedded
 
 HOLDER = """
 import sys, pathlib
@@ -37,9 +37,9 @@ def test_a_second_owner_is_refused_until_the_first_lets_go(tmp_path: Path) -> No
 
 
 async def test_a_second_store_is_refused_and_harms_nothing(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         await subject.decide("anna")
-        second = Subject(embedded(tmp_path))
+        second = Subject(make_embedded(tmp_path))
         with pytest.raises(ConfigurationError, match="in use by another process"):
             await second.store.open()
         await subject.decide("anna")
@@ -75,7 +75,7 @@ def test_a_place_that_is_no_directory_is_refused_in_words(tmp_path: Path) -> Non
 
 
 @contextmanager
-def unprivileged() -> Iterator[None]:
+def drop_privileges() -> Iterator[None]:
     """Root may write anywhere: be nobody for a moment."""
     if os.geteuid():
         yield
@@ -109,22 +109,22 @@ def read_only() -> Iterator[Path]:
 
 def test_a_read_only_directory_is_refused_in_words(read_only: Path) -> None:
     for place in (read_only, read_only / "deeper"):
-        with unprivileged(), pytest.raises(ConfigurationError, match=r"cannot be written: Permission denied"):
+        with drop_privileges(), pytest.raises(ConfigurationError, match=r"cannot be written: Permission denied"):
             Ownership(place)
 
 
 async def test_a_store_does_not_start_on_a_read_only_directory(read_only: Path) -> None:
-    with unprivileged(), pytest.raises(ConfigurationError, match=r"name a writable directory"):
-        await Subject(embedded(read_only)).store.open()
+    with drop_privileges(), pytest.raises(ConfigurationError, match=r"name a writable directory"):
+        await Subject(make_embedded(read_only)).store.open()
 
 
 async def test_a_ledger_that_cannot_be_written_is_refused_in_words(read_only: Path) -> None:
     allow(read_only, 0o777)
-    async with Subject(embedded(read_only)) as subject:
+    async with Subject(make_embedded(read_only)) as subject:
         await subject.decide("anna")
     allow(read_only / "lock", 0o666)
     allow(read_only / "ledger.db", 0o444)
-    with unprivileged(), pytest.raises(ConfigurationError, match=r"ledger\.db.* cannot be opened"):
+    with drop_privileges(), pytest.raises(ConfigurationError, match=r"ledger\.db.* cannot be opened"):
         await subject.reopen()
     assert names_in(read_only) == {"lock", "users", "ledger.db"}
     allow(read_only / "ledger.db", 0o644)

@@ -15,8 +15,8 @@ from bandstand.store.sqlite import retention
 from bandstand.store.sqlite.schema import connect
 from bandstand.store.tables.decisions import find_uid
 from bandstand.store.tables.policies import PolicyRegistry
-from tests.store.given import DAY, NOON, QUICK, Subject, assert_same, documents_in, embedded, ledger_of
-from tests.store.populated import Served, catalogue_of, populate, states, trim
+from tests.store.given import DAY, NOON, QUICK, Subject, assert_same, documents_in, ledger_of, make_embedded
+from tests.store.populated import Served, catalogue_of, load_states, serve_users, trim_directory
 
 FIVE_DAYS = replace(QUICK, retention_days=5)
 
@@ -29,19 +29,19 @@ async def test_a_document_from_before_the_baseline_is_not_believed_though_its_ev
         late = await served.decide("anna")
     old = Documents(tmp_path).path("anna").read_bytes()
     async with Served(tmp_path, days=1) as served:
-        await served.live("anna", rounds=8)
+        await served.live_history("anna", rounds=8)
     async with Served(tmp_path, days=20) as served:
         await served.reward(late)
         live = await served.profile("anna")
-    trim(tmp_path, NOON + 5 * DAY)
+    trim_directory(tmp_path, NOON + 5 * DAY)
     Documents(tmp_path).path("anna").write_bytes(old)  # a process killed before its next checkpoint leaves this one
     async with Served(tmp_path) as served:
         assert_same(live, await served.profile("anna"))
-    assert_same(live, states(tmp_path)["anna"])
+    assert_same(live, load_states(tmp_path)["anna"])
 
 
 async def test_a_user_erased_while_their_baseline_was_made_leaves_no_word(tmp_path: Path) -> None:
-    await populate(tmp_path, "anna", "bob")
+    await serve_users(tmp_path, "anna", "bob")
     connection = connect(tmp_path / "ledger.db")
     registry = PolicyRegistry(catalogue_of())
     registry.load(connection)
@@ -72,13 +72,13 @@ def count_rows(state_dir: Path, table: str) -> int:
 
 
 async def test_trimming_moves_no_state(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path, FIVE_DAYS)) as subject:
+    async with Subject(make_embedded(tmp_path, FIVE_DAYS)) as subject:
         for _ in range(10):
             for policy in ("linucb-v1", "egreedy-v1", "linucb-v2"):
                 await subject.reward(
                     await subject.decide("anna", policy, exploring=True), subject.random.uniform(-1, 1)
                 )
-                await subject.teach("anna", subject.random.uniform(-1, 1), policy=policy)
+                await subject.reward_legacy("anna", subject.random.uniform(-1, 1), policy=policy)
             subject.clock.now += DAY
         before = (await subject.store.load_profile("anna")).copy()
         for _ in range(3):
@@ -97,7 +97,7 @@ async def test_trimming_moves_no_state(tmp_path: Path) -> None:
         assert await store_of(subject).apply_retention() == 0, "there is nothing left to trim"
         await subject.reopen()
         assert_same(before, await subject.store.load_profile("anna"))
-        await subject.teach("anna", 0.5)
+        await subject.reward_legacy("anna", 0.5)
         await subject.reopen()
         assert (await subject.state("anna")).reward_count == before.policies["linucb-v2", "tips-v2"].reward_count + 1
     assert count_rows(tmp_path, "decisions") == 0
@@ -105,7 +105,7 @@ async def test_trimming_moves_no_state(tmp_path: Path) -> None:
 
 
 async def test_a_decision_whose_reward_came_later_is_kept_until_that_goes_too(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path, FIVE_DAYS)) as subject:
+    async with Subject(make_embedded(tmp_path, FIVE_DAYS)) as subject:
         late, never = await subject.decide("anna", own_id="late"), await subject.decide("anna", own_id="never")
         subject.clock.now += 4 * DAY
         await subject.reward(late, 0.5)
@@ -129,7 +129,7 @@ async def test_a_decision_whose_reward_came_later_is_kept_until_that_goes_too(tm
 
 @pytest.mark.parametrize("reopened", [False, True])
 async def test_a_trimmed_decision_takes_no_reward(tmp_path: Path, *, reopened: bool) -> None:
-    async with Subject(embedded(tmp_path, FIVE_DAYS)) as subject:
+    async with Subject(make_embedded(tmp_path, FIVE_DAYS)) as subject:
         decision = await subject.decide("anna")
         subject.clock.now += 10 * DAY
         await store_of(subject).apply_retention()
@@ -143,7 +143,7 @@ async def test_a_trimmed_decision_takes_no_reward(tmp_path: Path, *, reopened: b
 
 
 async def test_rewards_racing_a_trim_end_consistent(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path, FIVE_DAYS)) as subject:
+    async with Subject(make_embedded(tmp_path, FIVE_DAYS)) as subject:
         for _ in range(5):
             decisions = [await subject.decide(f"user-{number}") for number in range(40)]
             await subject.reopen()
@@ -165,7 +165,7 @@ async def test_rewards_racing_a_trim_end_consistent(tmp_path: Path) -> None:
 
 
 async def test_a_reset_is_remembered_though_it_is_long_past(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path, FIVE_DAYS)) as subject:
+    async with Subject(make_embedded(tmp_path, FIVE_DAYS)) as subject:
         before = await subject.decide("anna")
         await subject.decide("anna")
         subject.clock.now += 60
@@ -183,7 +183,7 @@ async def test_a_reset_is_remembered_though_it_is_long_past(tmp_path: Path) -> N
 
 
 async def test_without_retention_everything_is_kept(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         await subject.reward(await subject.decide("anna"))
         subject.clock.now += 36_500 * DAY
         assert await store_of(subject).apply_retention() == 0
@@ -192,26 +192,26 @@ async def test_without_retention_everything_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [QUICK, FIVE_DAYS], ids=["kept for ever", "trimmed"])
 async def test_keys_are_forgotten_after_seven_days(tmp_path: Path, options: StoreOptions) -> None:
-    async with Subject(embedded(tmp_path, replace(options, retention_days=2 * options.retention_days))) as subject:
-        first = await subject.teach("anna", 0.5, key=("route", "key"))
+    async with Subject(make_embedded(tmp_path, replace(options, retention_days=2 * options.retention_days))) as subject:
+        first = await subject.reward_legacy("anna", 0.5, key=("route", "key"))
         subject.clock.now += 7 * DAY - 60
         await store_of(subject).apply_retention()
-        again = await subject.teach("anna", 0.5, key=("route", "key"))
+        again = await subject.reward_legacy("anna", 0.5, key=("route", "key"))
         assert (again.match, again.reward.seq) == ("key", first.reward.seq)
         subject.clock.now += 120
         await store_of(subject).apply_retention()
-        assert (await subject.teach("anna", 0.5, key=("route", "key"))).match == "new"
+        assert (await subject.reward_legacy("anna", 0.5, key=("route", "key"))).match == "new"
         assert (await subject.state("anna")).reward_count == 2
 
 
 async def test_a_key_outlives_the_reward_that_it_came_with(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path, replace(QUICK, retention_days=1))) as subject:
+    async with Subject(make_embedded(tmp_path, replace(QUICK, retention_days=1))) as subject:
         decision = await subject.decide("anna", own_id="mine")
         given = (await subject.reward(decision, 0.5, key=("route", "one"))).reward
-        await subject.teach("anna", 0.25, key=("route", "erased"))
-        taken_back = (await subject.teach("bob", 0.25, key=("route", "two"))).reward
+        await subject.reward_legacy("anna", 0.25, key=("route", "erased"))
+        taken_back = (await subject.reward_legacy("bob", 0.25, key=("route", "two"))).reward
         await subject.store.revoke([taken_back.seq], cause="test", client="tests")
-        await subject.teach("anna", 0.75)
+        await subject.reward_legacy("anna", 0.75)
         live = (await subject.store.load_profile("anna")).copy()
         subject.clock.now += 7 * DAY - 60
         await store_of(subject).apply_retention()
@@ -222,7 +222,7 @@ async def test_a_key_outlives_the_reward_that_it_came_with(tmp_path: Path) -> No
         assert again.match == "key"
         assert (again.reward.policy, again.reward.value, again.reward.applied) == (given.policy, 0.5, True)
         assert again.reward.body_hash == given.body_hash
-        revoked = (await subject.teach("bob", 0.25, key=("route", "two"))).reward
+        revoked = (await subject.reward_legacy("bob", 0.25, key=("route", "two"))).reward
         assert (revoked.applied, revoked.reason) == (False, "revoked")
         assert_same(live, await subject.store.load_profile("anna"))
         await subject.store.erase("anna", "tests")
@@ -230,12 +230,12 @@ async def test_a_key_outlives_the_reward_that_it_came_with(tmp_path: Path) -> No
         subject.clock.now += 120
         await store_of(subject).apply_retention()
         assert count_rows(tmp_path, "idempotency") == count_rows(tmp_path, "past_rewards") == 0
-        assert (await subject.teach("bob", 0.25, key=("route", "two"))).match == "new"
+        assert (await subject.reward_legacy("bob", 0.25, key=("route", "two"))).match == "new"
 
 
 async def test_retention_is_applied_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bandstand.store.embedded.retention._INTERVAL_S", 0.01)
-    async with Subject(embedded(tmp_path, FIVE_DAYS)) as subject:
+    async with Subject(make_embedded(tmp_path, FIVE_DAYS)) as subject:
         await subject.decide("anna")
         subject.clock.now += 10 * DAY
         async with asyncio.timeout(10):

@@ -21,10 +21,10 @@ from bandstand.store.sqlite.schema import (
 from bandstand.store.tables import loop_health
 from bandstand.store.tables.policies import PolicyRegistry
 from bandstand.testing.memory_store import MemoryStore
-from tests.store.given import CATALOGUE, DAY, Subject, embedded, killed, ledger_of
+from tests.store.given import CATALOGUE, DAY, Subject, copy_as_killed, ledger_of, make_embedded
 
 
-def linked(state_dir: Path) -> list[int | None]:
+def list_linked(state_dir: Path) -> list[int | None]:
     """What each legacy reward was linked to, in the order in which they came."""
     with ledger_of(state_dir) as ledger:
         query = "SELECT linked_seq FROM rewards WHERE features IS NOT NULL ORDER BY seq"
@@ -64,7 +64,7 @@ def test_a_ledger_killed_while_it_was_made_is_made_again(tmp_path: Path, cut: in
     (tmp_path / "made").mkdir()
     connection = connect(tmp_path / "made" / "ledger.db")
     create_tables(connection)
-    crashed = killed(tmp_path / "made", tmp_path / "crashed")
+    crashed = copy_as_killed(tmp_path / "made", tmp_path / "crashed")
     connection.close()
     wal = crashed / "ledger.db-wal"
     wal.write_bytes(wal.read_bytes()[:cut])
@@ -75,7 +75,7 @@ def test_a_ledger_killed_while_it_was_made_is_made_again(tmp_path: Path, cut: in
 
 
 async def test_a_ledger_of_a_newer_format_is_refused_untouched(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         await subject.decide("anna")
     with ledger_of(tmp_path) as ledger:
         ledger.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
@@ -102,7 +102,7 @@ def test_a_reading_connection_cannot_write(tmp_path: Path) -> None:
 # ── ledgers of earlier formats ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def filled(ledger: sqlite3.Connection, decisions: list[Decision]) -> None:
+def fill_ledger(ledger: sqlite3.Connection, decisions: list[Decision]) -> None:
     """Put in decisions with their rewards as format 4 counted them: by hour and by day, with no sums of all time."""
     registry = PolicyRegistry(CATALOGUE)
     registry.register(ledger)
@@ -135,7 +135,7 @@ def used_in_format_6(ledger: sqlite3.Connection) -> None:
     ledger.execute("PRAGMA user_version = 6")
 
 
-async def counted(store: Store) -> list[str]:
+async def list_counts(store: Store) -> list[str]:
     """Everything a store counts, to 1e-9, in an order that does not depend on the store."""
     sums = await store.load_loop_sums(30)
     rows = [*sums.draws, *sums.arrivals, *(await store.load_policy_totals()).items()]
@@ -156,21 +156,21 @@ async def test_an_old_ledger_counts_as_if_it_had_always_been_a_new_one(tmp_path:
         ledger.executescript((Path(__file__).parent / "data" / "ledger-v4.sql").read_text("utf-8"))
         ledger.execute("PRAGMA user_version = 4")
         ledger.execute("INSERT INTO meta VALUES ('secret', ?)", (b"s" * 32,))
-        filled(ledger, made)
+        fill_ledger(ledger, made)
         if used:
             used_in_format_6(ledger)
-    subject = Subject(embedded(tmp_path))
+    subject = Subject(make_embedded(tmp_path))
     subject.clock.now = expected.clock.now
     async with subject:
         for _ in range(2):
-            assert await counted(subject.store) == await counted(expected.store)
+            assert await list_counts(subject.store) == await list_counts(expected.store)
             await subject.reopen()
         taught = [decision.reward for decision in made if decision.reward is not None]
         for each in (subject, expected):
             assert len(await each.store.revoke([taught[0].seq, taught[-1].seq], cause="undo", client="tests")) == 2
             assert (await each.reward(made[0], 0.75)).match == "new"
         for _ in range(2):
-            assert await counted(subject.store) == await counted(expected.store)
+            assert await list_counts(subject.store) == await list_counts(expected.store)
             await subject.reopen()
 
 
@@ -192,50 +192,50 @@ def test_an_old_ledger_becomes_what_a_new_one_is(tmp_path: Path) -> None:
 
 
 async def test_a_legacy_reward_is_linked_to_the_newest_decision_that_it_may_answer(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         made = [await subject.decide("anna", tip_id="tip") for _ in range(3)]
         await subject.decide("anna", tip_id="another tip")
         await subject.decide("anna", "linucb-v1", tip_id="tip")
         await subject.decide("berta", tip_id="tip")
         for _ in range(4):
-            await subject.teach("anna", tip_id="tip")
-    assert linked(tmp_path) == [made[2].seq, made[1].seq, made[0].seq, None]
+            await subject.reward_legacy("anna", tip_id="tip")
+    assert list_linked(tmp_path) == [made[2].seq, made[1].seq, made[0].seq, None]
 
 
 async def test_a_rewarded_decision_is_not_linked(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         older, newer = await subject.decide("anna", tip_id="tip"), await subject.decide("anna", tip_id="tip")
         await subject.reward(newer)
-        await subject.teach("anna", tip_id="tip")
-    assert linked(tmp_path) == [older.seq]
+        await subject.reward_legacy("anna", tip_id="tip")
+    assert list_linked(tmp_path) == [older.seq]
 
 
 async def test_a_decision_older_than_a_day_is_not_linked(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         await subject.decide("anna", tip_id="early")
         subject.clock.now += 2
         decision = await subject.decide("anna", tip_id="late")
         subject.clock.now += DAY - 1
-        await subject.teach("anna", tip_id="early")
-        await subject.teach("anna", tip_id="late")
-    assert linked(tmp_path) == [None, decision.seq]
+        await subject.reward_legacy("anna", tip_id="early")
+        await subject.reward_legacy("anna", tip_id="late")
+    assert list_linked(tmp_path) == [None, decision.seq]
 
 
 async def test_a_decision_of_the_same_group_is_linked(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         await subject.store.load_profile("anna")
-        decision = subject.decision("anna", tip_id="tip")
+        decision = subject.build_decision("anna", tip_id="tip")
         await subject.store.decide(decision)
         rewards = [subject.legacy("anna", tip_id="tip") for _ in range(2)]
         for reward in rewards:
             await subject.store.reward(reward)
-    assert linked(tmp_path) == [decision.seq, None]
+    assert list_linked(tmp_path) == [decision.seq, None]
 
 
 async def test_a_link_teaches_nothing_and_spends_nothing(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         decision = await subject.decide("anna", tip_id="tip")
-        await subject.teach("anna", tip_id="tip")
+        await subject.reward_legacy("anna", tip_id="tip")
         receipt = await subject.store.find_receipt(decision.decision_id)
         assert receipt is not None
         assert receipt.reward is None

@@ -13,7 +13,7 @@ from bandstand.store.sqlite.transaction import snapshot, transaction
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
     path = tmp_path / "some.db"
-    with closing(opened(path)) as connection:
+    with closing(open_store(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE numbers (n INTEGER PRIMARY KEY)")
     return path
@@ -21,11 +21,11 @@ def database(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def connection(database: Path) -> Iterator[sqlite3.Connection]:
-    with closing(opened(database)) as connection:
+    with closing(open_store(database)) as connection:
         yield connection
 
 
-def opened(path: Path) -> sqlite3.Connection:
+def open_store(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None)
 
 
@@ -72,7 +72,7 @@ def test_a_trial_commits_nothing(connection: sqlite3.Connection) -> None:
 
 
 def test_a_snapshot_does_not_see_what_another_commits_meanwhile(database: Path, connection: sqlite3.Connection) -> None:
-    with snapshot(connection), closing(opened(database)) as other:
+    with snapshot(connection), closing(open_store(database)) as other:
         assert numbers(connection) == []
         other.execute("INSERT INTO numbers (n) VALUES (1)")
         assert numbers(connection) == []

@@ -21,7 +21,7 @@ from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.log_sync import LogSync
 from bandstand.store.sqlite.schema import EVER
 from bandstand.store.sqlite.writer import Operation, Writer, make_done_callback
-from tests.store.given import held
+from tests.store.given import hold_calls
 
 INSERT = "INSERT INTO things VALUES "
 
@@ -46,9 +46,9 @@ class Bench:
     ) -> None:
         self.connection = connection
         self.commits: list[tuple[int, bool]] = []
-        self.writer = Writer(connection, log_sync=log_sync, max_pending=max_pending, observe=self._observe)
+        self.writer = Writer(connection, log_sync=log_sync, max_pending=max_pending, observe=self._record_commit)
 
-    def _observe(self, operations: int, seconds: float, synced: bool) -> None:
+    def _record_commit(self, operations: int, seconds: float, synced: bool) -> None:
         assert seconds >= 0
         self.commits.append((operations, synced))
 
@@ -65,7 +65,7 @@ class Bench:
         )
         return future
 
-    def things(self) -> list[tuple[Any, ...]]:
+    def list_things(self) -> list[tuple[Any, ...]]:
         return self.connection.execute("SELECT id, name FROM things ORDER BY id").fetchall()
 
 
@@ -86,7 +86,7 @@ async def test_what_is_settled_is_committed(connection: sqlite3.Connection, tmp_
 async def test_a_group_of_any_size_is_written_whole(connection: sqlite3.Connection, count: int) -> None:
     bench = Bench(connection)
     await asyncio.gather(*(bench.submit((number, str(number))) for number in range(count)))
-    assert bench.things() == [(number, str(number)) for number in range(count)]
+    assert bench.list_things() == [(number, str(number)) for number in range(count)]
     assert sum(size for size, _ in bench.commits) == count
     assert max(size for size, _ in bench.commits) <= 256
     await bench.writer.close()
@@ -151,7 +151,7 @@ async def test_one_refused_row_does_not_fail_its_group(
     outcomes = await asyncio.gather(refused, *futures, return_exceptions=True)
     assert isinstance(outcomes[0], sqlite3.IntegrityError | StorageUnavailableError)
     assert outcomes[1:] == [None] * 99
-    assert bench.things() == sorted([*rows, (50, "first")])
+    assert bench.list_things() == sorted([*rows, (50, "first")])
     await bench.writer.close()
 
 
@@ -160,7 +160,7 @@ async def test_two_rows_of_one_group_that_exclude_each_other(connection: sqlite3
     outcomes = await asyncio.gather(*(bench.submit((1, str(n))) for n in range(5)), return_exceptions=True)
     assert outcomes[0] is None, "the first one stands"
     assert [type(outcome) for outcome in outcomes[1:]] == [sqlite3.IntegrityError] * 4
-    assert bench.things() == [(1, "0")]
+    assert bench.list_things() == [(1, "0")]
     await bench.writer.close()
 
 
@@ -190,11 +190,11 @@ async def test_the_loop_goes_on_while_the_disk_syncs(
     connection: sqlite3.Connection, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(connection, log_sync=LogSync(log))
-    with held(monkeypatch, LogSync, "sync") as gate:
+    with hold_calls(monkeypatch, LogSync, "sync") as gate:
         durable = bench.submit((1, ""), durable=True)
         await asyncio.to_thread(gate.reached.wait, 10)
         await bench.submit((2, ""))
-        assert bench.things() == [(1, ""), (2, "")]
+        assert bench.list_things() == [(1, ""), (2, "")]
         assert not durable.done(), "it is committed, and not acknowledged"
     await durable
     await bench.writer.close()
@@ -212,7 +212,7 @@ async def test_what_gathers_during_a_sync_waits_for_the_next(
         original(self)
 
     monkeypatch.setattr(LogSync, "sync", count)
-    with held(monkeypatch, LogSync, "sync") as gate:
+    with hold_calls(monkeypatch, LogSync, "sync") as gate:
         futures = [bench.submit((0, ""), durable=True)]
         await asyncio.to_thread(gate.reached.wait, 10)
         for number in range(1, 50):
@@ -305,12 +305,12 @@ async def test_an_exclusive_function_has_its_turn_and_its_own_transaction(connec
     before = bench.submit((1, ""))
     seen: list[list[tuple[Any, ...]]] = []
 
-    def look(its: sqlite3.Connection) -> str:
+    def find_next(its: sqlite3.Connection) -> str:
         assert not its.in_transaction
         seen.append(its.execute("SELECT id FROM things").fetchall())
         return "seen"
 
-    call = asyncio.create_task(bench.writer.call(look))
+    call = asyncio.create_task(bench.writer.call(find_next))
     await asyncio.sleep(0)
     after = bench.submit((2, ""))
     assert await call == "seen"
@@ -332,7 +332,7 @@ async def test_a_failing_function_fails_alone(connection: sqlite3.Connection) ->
     with pytest.raises(UnknownDecisionError):
         await call
     await asyncio.gather(before, after)
-    assert len(bench.things()) == 2
+    assert len(bench.list_things()) == 2
     await bench.writer.close()
 
 
@@ -370,7 +370,7 @@ async def test_too_many_waiting_are_refused(connection: sqlite3.Connection) -> N
         bench.submit((3, ""))
     await asyncio.gather(*futures)
     await bench.submit((3, ""))
-    assert len(bench.things()) == 4
+    assert len(bench.list_things()) == 4
     await bench.writer.close()
 
 
@@ -390,7 +390,7 @@ async def test_closing_commits_what_was_accepted_and_takes_no_more(connection: s
     await closing
     assert await blocked
     assert all(future.done() for future in futures)
-    assert len(bench.things()) == 500
+    assert len(bench.list_things()) == 500
 
 
 async def test_who_gives_up_waiting_leaves_the_commit(connection: sqlite3.Connection) -> None:
@@ -398,7 +398,7 @@ async def test_who_gives_up_waiting_leaves_the_commit(connection: sqlite3.Connec
     futures = [bench.submit((number, "")) for number in range(3)]
     futures[1].cancel()
     await bench.writer.drain()
-    assert len(bench.things()) == 3
+    assert len(bench.list_things()) == 3
     assert [future.cancelled() for future in futures] == [False, True, False]
     await bench.writer.close()
 
@@ -415,7 +415,7 @@ async def test_an_answer_that_fails_is_reported_and_stops_no_other(connection: s
     await bench.submit((2, ""))
     await bench.writer.close()
     assert [str(context["exception"]) for context in reported] == ["cannot be folded in"]
-    assert len(bench.things()) == 2
+    assert len(bench.list_things()) == 2
 
 
 async def test_a_broken_connection_is_told_to_every_waiter(connection: sqlite3.Connection) -> None:

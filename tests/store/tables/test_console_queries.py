@@ -14,14 +14,14 @@ from bandstand.errors import StorageUnavailableError
 from bandstand.store.sqlite.reader import LedgerReader
 from bandstand.store.sqlite.schema import connect
 from bandstand.store.tables.console_queries import MAX_COUNTED, ConsoleQueries
-from tests.store.given import NOON, Subject, embedded
+from tests.store.given import NOON, Subject, make_embedded
 
 HOUR = 3600
 
 
 @pytest.fixture
 async def subject(tmp_path: Path) -> AsyncIterator[Subject]:
-    async with Subject(embedded(tmp_path)) as living:
+    async with Subject(make_embedded(tmp_path)) as living:
         yield living
 
 
@@ -92,7 +92,7 @@ async def test_decisions_carry_their_reward_whatever_its_form(subject: Subject, 
     linked = await subject.decide("ada", tip_id="tip-x")
     late = await subject.decide("ada")
     await subject.reward(named, 0.5)
-    await subject.teach("ada", -0.5, tip_id="tip-x")
+    await subject.reward_legacy("ada", -0.5, tip_id="tip-x")
     await subject.store.reset("ada", "tests")
     await subject.reward(late, 1.0)
     none = await subject.decide("ada", exploring=True)
@@ -121,10 +121,10 @@ async def test_no_question_reads_a_table_from_end_to_end(
     asked: list[tuple[str, Sequence[object]]] = []
     ask = LedgerReader.run_query
 
-    def listening(reader: LedgerReader, question: Callable[..., Any], *values: object) -> Any:
+    def listen_to_queries(reader: LedgerReader, question: Callable[..., Any], *values: object) -> Any:
         return ask(reader, lambda connection: question(Listener(connection, asked), *values))
 
-    monkeypatch.setattr(LedgerReader, "run_query", listening)
+    monkeypatch.setattr(LedgerReader, "run_query", listen_to_queries)
     user = await sight.find_user("ada")
     assert user is not None
     await asyncio.gather(

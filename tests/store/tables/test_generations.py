@@ -14,7 +14,17 @@ from bandstand.store.ids import DecisionIds
 from bandstand.store.records import Decision, Erasure
 from bandstand.store.sqlite.schema import SCHEMA_VERSION
 from bandstand.store.tables.generations import LoggedGeneration, PromptRef, PromptTotals
-from tests.store.given import DAY, NOON, MakeStore, Subject, digest, documents_in, embedded, ledger_of, shipped
+from tests.store.given import (
+    DAY,
+    NOON,
+    MakeStore,
+    Subject,
+    documents_in,
+    hash_body,
+    ledger_of,
+    load_shipped,
+    make_embedded,
+)
 from tests.store.test_contract import memory, on_disk
 
 V1 = PromptRef("generate", "v1", "1" * 64)
@@ -24,7 +34,9 @@ TEMPLATE = PromptRef("generate", "template", "")
 _IDS = DecisionIds()
 
 
-def begun(subject: Subject, user_id: str, prompt: PromptRef = V1, *tips: str, **changed: Any) -> LoggedGeneration:
+def begin_generation(
+    subject: Subject, user_id: str, prompt: PromptRef = V1, *tips: str, **changed: Any
+) -> LoggedGeneration:
     """A generation that begins now."""
     seq = subject.store.next_seq(subject.clock())
     values: dict[str, Any] = {
@@ -50,17 +62,17 @@ def begun(subject: Subject, user_id: str, prompt: PromptRef = V1, *tips: str, **
 
 async def generate(subject: Subject, user_id: str, prompt: PromptRef = V1, *tips: str) -> LoggedGeneration:
     subject.clock.now += 1
-    generation = begun(subject, user_id, prompt, *tips)
+    generation = begin_generation(subject, user_id, prompt, *tips)
     assert await subject.store.log_generation(generation)
     return generation
 
 
-async def pick(subject: Subject, user_id: str, tip_id: str) -> Decision:
+async def decide_tip(subject: Subject, user_id: str, tip_id: str) -> Decision:
     subject.clock.now += 1
     return await subject.decide(user_id, tip_id=tip_id)
 
 
-async def counted(subject: Subject) -> dict[PromptRef, tuple[int, int, int, RewardSums]]:
+async def list_prompt_counts(subject: Subject) -> dict[PromptRef, tuple[int, int, int, RewardSums]]:
     totals = await subject.store.load_prompt_totals()
     return {each.prompt: (each.generations, each.tips, each.decisions, each.reward_sums) for each in totals}
 
@@ -76,16 +88,16 @@ class TestEveryStore:
         self, make_store: MakeStore
     ) -> None:
         async with Subject(make_store) as subject:
-            early = await pick(subject, "anna", "tip-1")
+            early = await decide_tip(subject, "anna", "tip-1")
             await generate(subject, "anna", V1, "tip-1", "tip-2", "tip-3")
-            first = await pick(subject, "anna", "tip-1")
+            first = await decide_tip(subject, "anna", "tip-1")
             await generate(subject, "anna", V2, "tip-1")
-            second = await pick(subject, "anna", "tip-1")
-            older = await pick(subject, "anna", "tip-2")
+            second = await decide_tip(subject, "anna", "tip-1")
+            older = await decide_tip(subject, "anna", "tip-2")
             for number, decision in enumerate((early, first, second, older)):
                 await subject.reward(decision, number / 4)
             for _ in range(2):
-                assert await counted(subject) == {
+                assert await list_prompt_counts(subject) == {
                     V1: (1, 3, 2, RewardSums(2, 1.0, 0.0625 + 0.5625)),
                     V2: (1, 1, 1, RewardSums(1, 0.5, 0.25)),
                 }
@@ -95,53 +107,54 @@ class TestEveryStore:
         async with Subject(make_store) as subject:
             await generate(subject, "anna")
             given = [
-                (await subject.reward(await pick(subject, "anna", "tip-1"), value)).reward for value in (0.5, -1.0)
+                (await subject.reward(await decide_tip(subject, "anna", "tip-1"), value)).reward
+                for value in (0.5, -1.0)
             ]
             for _ in range(2):  # the second time there is nothing left of it
                 await subject.store.revoke([given[1].seq], cause="test", client="tests")
-                assert await counted(subject) == {V1: (1, 2, 2, RewardSums(1, 0.5, 0.25))}
+                assert await list_prompt_counts(subject) == {V1: (1, 2, 2, RewardSums(1, 0.5, 0.25))}
             await subject.reopen()
-            assert await counted(subject) == {V1: (1, 2, 2, RewardSums(1, 0.5, 0.25))}
+            assert await list_prompt_counts(subject) == {V1: (1, 2, 2, RewardSums(1, 0.5, 0.25))}
 
     async def test_what_others_were_told_does_not_count(self, make_store: MakeStore) -> None:
         async with Subject(make_store) as subject:
             await generate(subject, "anna")
-            await subject.reward(await pick(subject, "berta", "tip-1"))
-            await subject.reward(await pick(subject, "anna", "tip-9"))
-            assert await counted(subject) == {V1: (1, 2, 0, RewardSums())}
+            await subject.reward(await decide_tip(subject, "berta", "tip-1"))
+            await subject.reward(await decide_tip(subject, "anna", "tip-9"))
+            assert await list_prompt_counts(subject) == {V1: (1, 2, 0, RewardSums())}
 
     async def test_a_generation_without_tips_counts_as_one(self, make_store: MakeStore) -> None:
         async with Subject(make_store) as subject:
-            assert await subject.store.log_generation(begun(subject, "anna", TEMPLATE, tips=()))
-            assert await counted(subject) == {TEMPLATE: (1, 0, 0, RewardSums())}
+            assert await subject.store.log_generation(begin_generation(subject, "anna", TEMPLATE, tips=()))
+            assert await list_prompt_counts(subject) == {TEMPLATE: (1, 0, 0, RewardSums())}
 
     async def test_each_wording_of_a_version_counts_for_itself(self, make_store: MakeStore) -> None:
         reworded = PromptRef("generate", "v1", "3" * 64)
         async with Subject(make_store) as subject:
             for prompt in (V1, reworded, V1):
                 await generate(subject, "anna", prompt)
-            await pick(subject, "anna", "tip-1")
-            assert await counted(subject) == {V1: (2, 4, 1, RewardSums()), reworded: (1, 2, 0, RewardSums())}
+            await decide_tip(subject, "anna", "tip-1")
+            assert await list_prompt_counts(subject) == {V1: (2, 4, 1, RewardSums()), reworded: (1, 2, 0, RewardSums())}
 
     async def test_a_retry_counts_once(self, make_store: MakeStore) -> None:
         async with Subject(make_store) as subject:
             await generate(subject, "anna")
             await subject.store.load_profile("anna")
-            decision = subject.decision("anna", own_id="mine", tip_id="tip-1")
-            again = subject.decision("anna", own_id="mine", tip_id="tip-1")
+            decision = subject.build_decision("anna", own_id="mine", tip_id="tip-1")
+            again = subject.build_decision("anna", own_id="mine", tip_id="tip-1")
             assert await subject.store.decide(decision) is decision
             assert await subject.store.decide(again) is decision
             for _ in range(3):
                 await subject.reward(decision, 0.5)
-            assert await counted(subject) == {V1: (1, 2, 1, RewardSums(1, 0.5, 0.25))}
+            assert await list_prompt_counts(subject) == {V1: (1, 2, 1, RewardSums(1, 0.5, 0.25))}
 
     async def test_a_reward_for_what_was_reset_teaches_no_prompt_either(self, make_store: MakeStore) -> None:
         async with Subject(make_store) as subject:
             await generate(subject, "anna")
-            decision = await pick(subject, "anna", "tip-1")
+            decision = await decide_tip(subject, "anna", "tip-1")
             await subject.store.reset("anna", "tests")
             await subject.reward(decision)
-            assert await counted(subject) == {V1: (1, 2, 1, RewardSums())}
+            assert await list_prompt_counts(subject) == {V1: (1, 2, 1, RewardSums())}
 
     async def test_a_generation_alone_makes_a_user_known_and_nothing_else(self, make_store: MakeStore) -> None:
         async with Subject(make_store) as subject:
@@ -165,29 +178,32 @@ class TestEveryStore:
             await generate(subject, "anna")
             await generate(subject, "anna", V2)
             await generate(subject, "berta")
-            decision = await pick(subject, "anna", "tip-1")
+            decision = await decide_tip(subject, "anna", "tip-1")
             await subject.reward(decision, 1.0)
             assert await subject.store.erase("anna", "tests") == Erasure(
                 decisions=1, rewards=1, marks=0, documents=0, generations=2
             )
             for _ in range(2):
-                await pick(subject, "anna", "tip-1")
-                assert await counted(subject) == {V1: (2, 4, 0, RewardSums()), V2: (1, 2, 1, RewardSums(1, 1.0, 1.0))}
+                await decide_tip(subject, "anna", "tip-1")
+                assert await list_prompt_counts(subject) == {
+                    V1: (2, 4, 0, RewardSums()),
+                    V2: (1, 2, 1, RewardSums(1, 1.0, 1.0)),
+                }
                 await subject.reopen()
 
     async def test_a_generation_that_outlasts_its_user_is_not_logged(self, make_store: MakeStore) -> None:
         async with Subject(make_store) as subject:
             await generate(subject, "anna")
-            under_way = begun(subject, "anna")
+            under_way = begin_generation(subject, "anna")
             await subject.store.erase("anna", "tests")
             assert not await subject.store.log_generation(under_way)
             assert (await subject.store.list_users("", 0, 10)).users == []
             subject.clock.now += 1
-            assert await subject.store.log_generation(begun(subject, "anna"))
+            assert await subject.store.log_generation(begin_generation(subject, "anna"))
 
     async def test_nor_is_one_that_outlasts_a_stranger(self, make_store: MakeStore) -> None:
         async with Subject(make_store) as subject:
-            under_way = begun(subject, "stranger")
+            under_way = begin_generation(subject, "stranger")
             await subject.store.erase("stranger", "tests")
             assert not await subject.store.log_generation(under_way)
             assert (await subject.store.list_users("", 0, 10)).users == []
@@ -195,11 +211,11 @@ class TestEveryStore:
 
 async def test_no_text_and_no_trace_of_an_erased_user_stays_on_disk(tmp_path: Path) -> None:
     state_dir = tmp_path / "state"
-    async with Subject(embedded(state_dir)) as subject:
+    async with Subject(make_embedded(state_dir)) as subject:
         await generate(subject, "anna", V1, "annas-own-tip")
-        await pick(subject, "anna", "annas-own-tip")
+        await decide_tip(subject, "anna", "annas-own-tip")
         await generate(subject, "berta")
-        await pick(subject, "berta", "tip-1")
+        await decide_tip(subject, "berta", "tip-1")
         await subject.store.erase("anna", "tests")
         with ledger_of(state_dir) as ledger:
             for table, rows in (("generations", 1), ("generated_tips", 2), ("lineage", 1), ("prompts", 1)):
@@ -210,10 +226,10 @@ async def test_no_text_and_no_trace_of_an_erased_user_stays_on_disk(tmp_path: Pa
 async def test_a_legacy_reward_is_credited_through_the_decision_it_is_linked_to(tmp_path: Path) -> None:
     async with Subject(on_disk(tmp_path)) as subject:
         await generate(subject, "anna")
-        await pick(subject, "anna", "tip-2")
-        await subject.teach("anna", -0.5, tip_id="tip-2")
-        await subject.teach("anna", 1.0, tip_id="tip-2")
-        assert await counted(subject) == {V1: (1, 2, 1, RewardSums(1, -0.5, 0.25))}
+        await decide_tip(subject, "anna", "tip-2")
+        await subject.reward_legacy("anna", -0.5, tip_id="tip-2")
+        await subject.reward_legacy("anna", 1.0, tip_id="tip-2")
+        assert await list_prompt_counts(subject) == {V1: (1, 2, 1, RewardSums(1, -0.5, 0.25))}
 
 
 async def test_a_generation_leaves_no_document(tmp_path: Path) -> None:
@@ -221,18 +237,18 @@ async def test_a_generation_leaves_no_document(tmp_path: Path) -> None:
         await generate(subject, "anna")
         await subject.reopen()
         assert documents_in(tmp_path / "state") == []
-        await pick(subject, "anna", "tip-1")
+        await decide_tip(subject, "anna", "tip-1")
     assert len(documents_in(tmp_path / "state")) == 1
 
 
 async def test_retention_takes_old_generations_and_a_late_reward_still_counts(tmp_path: Path) -> None:
     options = StoreOptions(sync=False, checkpoint_seconds=3600.0, retention_days=30)
-    async with Subject(embedded(tmp_path / "state", options)) as subject:
+    async with Subject(make_embedded(tmp_path / "state", options)) as subject:
         for number in range(2500):
-            await subject.store.log_generation(begun(subject, f"user-{number % 7}", V1, f"tip-{number}"))
+            await subject.store.log_generation(begin_generation(subject, f"user-{number % 7}", V1, f"tip-{number}"))
         await generate(subject, "anna")
         subject.clock.now += DAY
-        decision = await pick(subject, "anna", "tip-1")
+        decision = await decide_tip(subject, "anna", "tip-1")
         await generate(subject, "anna", V2, "tip-8")
         subject.clock.now += 29.5 * DAY
         store = subject.store
@@ -243,14 +259,14 @@ async def test_retention_takes_old_generations_and_a_late_reward_still_counts(tm
             tips = ledger.execute("SELECT tip_id FROM generated_tips").fetchall()
         assert (kept, tips) == ([('["tip-8"]',)], [("tip-8",)])
         await subject.reward(decision, 0.5)
-        assert (await counted(subject))[V1] == (2501, 2502, 1, RewardSums(1, 0.5, 0.25))
+        assert (await list_prompt_counts(subject))[V1] == (2501, 2502, 1, RewardSums(1, 0.5, 0.25))
 
 
 async def test_a_trimmed_decision_leaves_no_link(tmp_path: Path) -> None:
     options = StoreOptions(sync=False, checkpoint_seconds=3600.0, retention_days=30)
-    async with Subject(embedded(tmp_path / "state", options)) as subject:
+    async with Subject(make_embedded(tmp_path / "state", options)) as subject:
         await generate(subject, "anna")
-        await pick(subject, "anna", "tip-1")
+        await decide_tip(subject, "anna", "tip-1")
         subject.clock.now += 31 * DAY
         store = subject.store
         assert isinstance(store, EmbeddedStore)
@@ -261,7 +277,9 @@ async def test_a_trimmed_decision_leaves_no_link(tmp_path: Path) -> None:
 
 async def test_a_row_keeps_everything_the_ledger_should_know(tmp_path: Path) -> None:
     async with Subject(on_disk(tmp_path)) as subject:
-        generation = begun(subject, "anna", V2, "täglich", "tip-2", chosen="request", propensity=None, tries=3)
+        generation = begin_generation(
+            subject, "anna", V2, "täglich", "tip-2", chosen="request", propensity=None, tries=3
+        )
         await subject.store.log_generation(generation)
         with ledger_of(tmp_path / "state") as ledger:
             ledger.row_factory = sqlite3.Row
@@ -289,28 +307,44 @@ async def test_a_refused_generation_leaves_no_gap_in_the_prompts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Subject(on_disk(tmp_path)) as subject:
-        generation = begun(subject, "anna")
+        generation = begin_generation(subject, "anna")
         await subject.store.log_generation(generation)
         with pytest.raises(Exception, match="collided"):
-            await subject.store.log_generation(begun(subject, "anna", V2, seq=generation.seq))
+            await subject.store.log_generation(begin_generation(subject, "anna", V2, seq=generation.seq))
         await generate(subject, "anna", V2)
-        assert await counted(subject) == {V1: (1, 2, 0, RewardSums()), V2: (1, 2, 0, RewardSums())}
+        assert await list_prompt_counts(subject) == {V1: (1, 2, 0, RewardSums()), V2: (1, 2, 0, RewardSums())}
 
 
 def old_ledger(state_dir: Path) -> None:
     """A ledger of format 1, with one decision and its reward."""
     state_dir.mkdir()
-    schema = shipped().policies["linucb-v2"].schema
+    schema = load_shipped().policies["linucb-v2"].schema
     with ledger_of(state_dir) as ledger:
         ledger.executescript(files("bandstand.store.sqlite").joinpath("scripts", "schema.sql").read_text("utf-8"))
         ledger.execute("INSERT INTO meta VALUES ('secret', ?)", (b"s" * 32,))
         ledger.execute("INSERT INTO users VALUES (1, 'anna')")
-        policy = (1, "linucb-v2", shipped().policies["linucb-v2"].hash, schema.name, schema.hash, "{}")
+        policy = (1, "linucb-v2", load_shipped().policies["linucb-v2"].hash, schema.name, schema.hash, "{}")
         ledger.execute("INSERT INTO policies VALUES (?, ?, ?, ?, ?, ?)", policy)
         body = b'{"user_id": "anna", "candidates": [{"id": "tip-1"}]}'
         row = (1 << 40, "0" * 16, 1, 1, "tests", NOON, "tip-1", 0, 0, 0.5, 0.1, 1.0, 0.02, body, bytes(32))
         ledger.execute(f"INSERT INTO decisions VALUES ({', '.join('?' * 15)})", row)  # noqa: S608 (placeholders)
-        reward = ((1 << 40) + 1, 1, 1, 1 << 40, None, "tip-1", 0.5, 1.0, 1, None, "client", None, digest(""), "t", NOON)
+        reward = (
+            (1 << 40) + 1,
+            1,
+            1,
+            1 << 40,
+            None,
+            "tip-1",
+            0.5,
+            1.0,
+            1,
+            None,
+            "client",
+            None,
+            hash_body(""),
+            "t",
+            NOON,
+        )
         ledger.execute(f"INSERT INTO rewards VALUES ({', '.join('?' * 15)})", reward)  # noqa: S608 (placeholders)
         ledger.execute("PRAGMA user_version = 1")
 
@@ -321,7 +355,7 @@ async def test_a_ledger_of_format_1_is_brought_up_to_date(tmp_path: Path) -> Non
         assert (await subject.state("anna")).reward_count == 1
         assert await subject.store.load_prompt_totals() == []
         await generate(subject, "anna")
-        await subject.reward(await pick(subject, "anna", "tip-1"), 1.0)
+        await subject.reward(await decide_tip(subject, "anna", "tip-1"), 1.0)
         totals = [PromptTotals(V1, 1, 2, 1, RewardSums(1, 1.0, 1.0))]
         for _ in range(2):
             assert await subject.store.load_prompt_totals() == totals

@@ -17,17 +17,17 @@ def simulations(tmp_path: Path) -> Simulations:
     return Simulations(tmp_path / "state")
 
 
-def made(simulations: Simulations, origin: str = "command") -> int:
+def create_run(simulations: Simulations, origin: str = "command") -> int:
     return simulations.create('{"a": 1}', 100, origin=origin, client="ops", now=10.0)
 
 
-def claimed(simulations: Simulations, run: int, now: float = 20.0) -> RunClaim:
+def claim_run(simulations: Simulations, run: int, now: float = 20.0) -> RunClaim:
     claim = simulations.claim(run, now=now)
     assert claim is not None
     return claim
 
 
-def found(simulations: Simulations, run: int, now: float = 20.0) -> SimulationRun:
+def find_run(simulations: Simulations, run: int, now: float = 20.0) -> SimulationRun:
     row = simulations.get(run, now)
     assert row is not None
     return row
@@ -48,8 +48,8 @@ def an_event(seed: int, user: int, step: int) -> tuple[Any, ...]:
 
 
 def test_a_run_is_told_as_it_was_made(simulations: Simulations) -> None:
-    run = made(simulations)
-    assert found(simulations, run) == SimulationRun(
+    run = create_run(simulations)
+    assert find_run(simulations, run) == SimulationRun(
         id=run,
         state="queued",
         origin="command",
@@ -68,8 +68,8 @@ def test_a_run_is_told_as_it_was_made(simulations: Simulations) -> None:
 
 
 def test_what_is_saved_is_there_and_a_play_replaces_its_earlier_part(simulations: Simulations) -> None:
-    run = made(simulations)
-    claim = claimed(simulations, run)
+    run = create_run(simulations)
+    claim = claim_run(simulations, run)
     events = [an_event(1, 0, step) for step in range(3)]
     assert save(simulations, claim, plays=[a_play(1, 0), a_play(0, 1), a_play(0, 0)], events=events)
     assert save(simulations, claim, plays=[a_play(0, 1, picks=b"\x01\x00\x02\x00")], done=8, summary='{"b": 2}')
@@ -79,101 +79,101 @@ def test_what_is_saved_is_there_and_a_play_replaces_its_earlier_part(simulations
         a_play(1, 0),
     ]
     assert list(simulations.iter_events(run)) == events
-    row = found(simulations, run)
+    row = find_run(simulations, run)
     assert (row.state, row.done, row.summary, row.started, row.heartbeat) == ("running", 8, '{"b": 2}', 20.0, 21.0)
 
 
 @pytest.mark.parametrize("state", ["done", "interrupted", "failed"])
 def test_the_last_write_ends_the_run(simulations: Simulations, state: Any) -> None:
-    run = made(simulations)
-    claim = claimed(simulations, run)
+    run = create_run(simulations)
+    claim = claim_run(simulations, run)
     assert save(simulations, claim, state=state, error="why", now=30.0)
-    row = found(simulations, run, 30.0)
+    row = find_run(simulations, run, 30.0)
     assert (row.state, row.ended, row.error) == (state, 30.0, "why")
     assert not save(simulations, claim), "the claim was given back"
     assert (simulations.claim(run, now=31.0) is None) == (state == "done")
 
 
 def test_only_one_holds_a_claim(simulations: Simulations) -> None:
-    run = made(simulations)
+    run = create_run(simulations)
     with ThreadPoolExecutor(8) as pool:
         claims = list(pool.map(lambda _: simulations.claim(run, now=20.0), range(24)))
     assert sum(claim is not None for claim in claims) == 1
 
 
 def test_a_holder_who_is_heard_of_no_more_loses_the_claim(simulations: Simulations) -> None:
-    run = made(simulations)
-    dead = claimed(simulations, run)
+    run = create_run(simulations)
+    dead = claim_run(simulations, run)
     last = 20.0 + STALE_SECONDS
     assert simulations.claim(run, now=last) is None
-    assert found(simulations, run, last).state == "running"
-    assert found(simulations, run, last + 0.1).state == "interrupted"
-    claim = claimed(simulations, run, last + 0.1)
+    assert find_run(simulations, run, last).state == "running"
+    assert find_run(simulations, run, last + 0.1).state == "interrupted"
+    claim = claim_run(simulations, run, last + 0.1)
     assert not save(simulations, dead, plays=[a_play(0, 0)]), "it woke up, but the run is another's"
     assert list(simulations.iter_plays(run)) == []
     assert save(simulations, claim, plays=[a_play(0, 0)])
 
 
 def test_a_run_that_has_been_played_is_not_begun_anew(simulations: Simulations) -> None:
-    run = made(simulations, "service")
+    run = create_run(simulations, "service")
     assert simulations.cancel(run, 11.0)
     assert simulations.claim(run, now=20.0, only_queued=True) is None
     assert simulations.claim(run, now=20.0) is not None
-    other = made(simulations, "service")
+    other = create_run(simulations, "service")
     assert simulations.claim(other, now=20.0, only_queued=True) is not None
 
 
 def test_cancelled_a_run_takes_no_more_writes_and_keeps_what_it_has(simulations: Simulations) -> None:
-    run = made(simulations)
-    claim = claimed(simulations, run)
+    run = create_run(simulations)
+    claim = claim_run(simulations, run)
     save(simulations, claim, plays=[a_play(0, 0)])
     assert simulations.cancel(run, 22.0)
     assert not save(simulations, claim, plays=[a_play(0, 1)])
-    row = found(simulations, run)
+    row = find_run(simulations, run)
     assert (row.state, row.ended, row.done) == ("cancelled", 22.0, 7)
     assert list(simulations.iter_plays(run)) == [a_play(0, 0)]
     assert not simulations.cancel(run, 23.0)
     assert not simulations.fail(run, "gone", 23.0)
-    assert found(simulations, run).state == "cancelled"
+    assert find_run(simulations, run).state == "cancelled"
 
 
 def test_deleted_nothing_of_it_is_left_nor_comes_back(simulations: Simulations) -> None:
-    run, other = made(simulations), made(simulations)
-    claim = claimed(simulations, run)
+    run, other = create_run(simulations), create_run(simulations)
+    claim = claim_run(simulations, run)
     save(simulations, claim, plays=[a_play(0, 0)], events=[an_event(0, 0, 0)])
-    save(simulations, claimed(simulations, other), plays=[a_play(0, 0)], events=[an_event(0, 0, 0)])
+    save(simulations, claim_run(simulations, other), plays=[a_play(0, 0)], events=[an_event(0, 0, 0)])
     assert simulations.delete(run)
     assert not simulations.delete(run)
     assert not save(simulations, claim, plays=[a_play(0, 0)])
     assert list(simulations.iter_plays(run)) == list(simulations.iter_events(run)) == []
     assert len(list(simulations.iter_plays(other))) == len(list(simulations.iter_events(other))) == 1
-    assert made(simulations) > other, "a number is never given twice"
+    assert create_run(simulations) > other, "a number is never given twice"
 
 
 def test_a_service_s_own_runs_are_interrupted_and_nobody_else_s(simulations: Simulations) -> None:
-    queued, running, ended = (made(simulations, "service") for _ in range(3))
-    save(simulations, claimed(simulations, ended), state="done")
-    claimed(simulations, running)
-    command = made(simulations)
-    claimed(simulations, command)
+    queued, running, ended = (create_run(simulations, "service") for _ in range(3))
+    save(simulations, claim_run(simulations, ended), state="done")
+    claim_run(simulations, running)
+    command = create_run(simulations)
+    claim_run(simulations, command)
     assert simulations.list_queued() == [queued]
     assert simulations.interrupt_all(25.0)
-    states = [found(simulations, run).state for run in (queued, running, ended, command)]
+    states = [find_run(simulations, run).state for run in (queued, running, ended, command)]
     assert states == ["interrupted", "interrupted", "done", "running"]
     assert simulations.list_queued() == []
 
 
 def test_a_process_that_ended_without_a_word_has_failed(simulations: Simulations) -> None:
-    run = made(simulations, "service")
-    claimed(simulations, run)
+    run = create_run(simulations, "service")
+    claim_run(simulations, run)
     assert simulations.fail(run, "its process ended with exit code 1", 22.0)
-    row = found(simulations, run)
+    row = find_run(simulations, run)
     assert (row.state, row.error, row.ended) == ("failed", "its process ended with exit code 1", 22.0)
 
 
 def test_runs_are_paged_newest_first_without_their_summaries(simulations: Simulations) -> None:
-    runs = [made(simulations) for _ in range(5)]
-    save(simulations, claimed(simulations, runs[4]), summary='{"long": 1}')
+    runs = [create_run(simulations) for _ in range(5)]
+    save(simulations, claim_run(simulations, runs[4]), summary='{"long": 1}')
     page = simulations.list_page(before=None, limit=2, now=20.0)
     assert [run.id for run in page] == [runs[4], runs[3]]
     assert page[0].summary is None
@@ -181,7 +181,7 @@ def test_runs_are_paged_newest_first_without_their_summaries(simulations: Simula
 
 
 def test_many_processes_may_write_side_by_side(simulations: Simulations) -> None:
-    claims = [claimed(simulations, made(simulations)) for _ in range(6)]
+    claims = [claim_run(simulations, create_run(simulations)) for _ in range(6)]
 
     def write(claim: RunClaim) -> bool:
         return all(
@@ -197,17 +197,17 @@ def test_many_processes_may_write_side_by_side(simulations: Simulations) -> None
 
 
 def test_a_write_that_fails_leaves_nothing(simulations: Simulations) -> None:
-    run = made(simulations)
-    claim = claimed(simulations, run)
+    run = create_run(simulations)
+    claim = claim_run(simulations, run)
     broken = (*an_event(0, 0, 0)[:-5], "no number", "llm", None, None, None)
     with pytest.raises(StorageUnavailableError):
         save(simulations, claim, plays=[a_play(0, 0)], events=[an_event(0, 0, 1), broken])
     assert list(simulations.iter_plays(run)) == list(simulations.iter_events(run)) == []
-    assert found(simulations, run).done == 0
+    assert find_run(simulations, run).done == 0
 
 
 def test_a_file_of_a_newer_format_is_refused(simulations: Simulations) -> None:
-    made(simulations)
+    create_run(simulations)
     connection = sqlite3.connect(simulations.path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()

@@ -22,8 +22,8 @@ from bandstand.store.tables.policies import to_policy_ref
 from bandstand.store.tables.undo import SelectedRewards, Selection
 from bandstand.testing.memory_store import MemoryStore
 from tests.bandit.given import SHIPPED
-from tests.store.given import CATALOGUE, DAY, NOON, QUICK, Clock, MakeStore, Subject, embedded, ledger_of
-from tests.store.populated import trim
+from tests.store.given import CATALOGUE, DAY, NOON, QUICK, Clock, MakeStore, Subject, ledger_of, make_embedded
+from tests.store.populated import trim_directory
 
 WIDE = "wide"
 """A policy over two plain numbers, which may be as large as numbers may be."""
@@ -67,10 +67,10 @@ async def test_what_is_left_is_exact_however_large_what_went_was(
     configured = catalogue(half_life)
     ref, clock, rng = to_policy_ref(configured.policies[WIDE]), Clock(), np.random.default_rng(4)
 
-    def opened(directory: str) -> EmbeddedStore:
+    def open_store(directory: str) -> EmbeddedStore:
         return EmbeddedStore(tmp_path / directory, configured, options=QUICK, clock=clock)
 
-    store, other = opened("state"), opened("other")
+    store, other = open_store("state"), open_store("other")
     await store.open()
     await other.open()
     for number in range(60):
@@ -84,7 +84,7 @@ async def test_what_is_left_is_exact_however_large_what_went_was(
             await other.reward(replace(given))
     if when == "restarted":
         await store.close()  # a document that holds them all
-        store = opened("state")
+        store = open_store("state")
         await store.open()
     found = await store.select_rewards(Selection(client="fraud"))
     assert (len(found.revocable), found.users, found.policies) == (20, 1, {WIDE: 20})
@@ -99,13 +99,13 @@ async def test_what_is_left_is_exact_however_large_what_went_was(
     if when == "rebuilt":
         for path in (tmp_path / "state" / "users").rglob("*.json"):
             path.unlink()
-    store = opened("state")
+    store = open_store("state")
     await store.open()
     close((await store.load_profile("anna")).policies[ref.key], truth)
     await store.close()
 
 
-def left(profile: Profile) -> dict[str, Any]:
+def load_policies(profile: Profile) -> dict[str, Any]:
     return profile.to_json()["policies"]  # type: ignore[no-any-return]  # of a profile it is always a dictionary
 
 
@@ -113,11 +113,11 @@ async def test_much_at_once_is_read_from_the_ledger_again_and_comes_to_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bandstand.store.embedded.revocation_log._MAX_SUBTRACTED", 5)
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         store = subject.store
         for number in range(30):
             subject.clock.now += 1.0
-            await subject.teach(f"user-{number % 3}", 0.25)
+            await subject.reward_legacy(f"user-{number % 3}", 0.25)
             await store.reward(replace(subject.legacy(f"user-{number % 3}", -1.0), client="fraud"))
         found = await store.select_rewards(Selection(client="fraud"))
         await store.revoke(found.revocable, cause="undo", client="tests")
@@ -132,17 +132,17 @@ async def test_a_user_with_something_on_its_way_loses_neither_that_nor_what_goes
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     monkeypatch.setattr("bandstand.store.embedded.revocation_log._MAX_SUBTRACTED", most)
-    async with Subject(embedded(tmp_path)) as subject:
-        given = [(await subject.teach("anna", 0.5)).reward.seq for _ in range(4)]
-        coming = [asyncio.create_task(subject.teach("anna", -0.25)) for _ in range(3)]
+    async with Subject(make_embedded(tmp_path)) as subject:
+        given = [(await subject.reward_legacy("anna", 0.5)).reward.seq for _ in range(4)]
+        coming = [asyncio.create_task(subject.reward_legacy("anna", -0.25)) for _ in range(3)]
         taking = asyncio.create_task(subject.store.revoke(given[:2], cause="undo", client="tests"))
-        coming += [asyncio.create_task(subject.teach("anna", -0.25)) for _ in range(3)]
+        coming += [asyncio.create_task(subject.reward_legacy("anna", -0.25)) for _ in range(3)]
         await asyncio.gather(*coming, taking)
         state = await subject.state("anna")
         assert (state.reward_count, state.cumulative_reward) == (8, -0.5)
-        live = left((await subject.store.load_profile("anna")).copy())
+        live = load_policies((await subject.store.load_profile("anna")).copy())
         await subject.reopen()
-        again = left(await subject.store.load_profile("anna"))
+        again = load_policies(await subject.store.load_profile("anna"))
         assert live["linucb-v2"]["reward_count"] == again["linucb-v2"]["reward_count"]
         np.testing.assert_allclose(live["linucb-v2"]["ridge"]["b"], again["linucb-v2"]["ridge"]["b"], atol=1e-12)
 
@@ -162,10 +162,10 @@ def in_memory() -> MakeStore:
 
 @pytest.fixture(params=["memory", "embedded"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> MakeStore:
-    return in_memory() if request.param == "memory" else embedded(tmp_path)
+    return in_memory() if request.param == "memory" else make_embedded(tmp_path)
 
 
-async def taught(subject: Subject, clients: Iterable[str]) -> list[Reward]:
+async def teach_rewards(subject: Subject, clients: Iterable[str]) -> list[Reward]:
     """A reward of anna's by each client, a day apart, by decision and in the legacy form in turn."""
     rewards = []
     for number, client in enumerate(clients):
@@ -175,24 +175,24 @@ async def taught(subject: Subject, clients: Iterable[str]) -> list[Reward]:
     return rewards
 
 
-def seqs(rewards: Iterable[Reward]) -> list[int]:
+def list_seqs(rewards: Iterable[Reward]) -> list[int]:
     return [reward.seq for reward in rewards]
 
 
 async def test_a_decision_a_client_and_a_time_choose_and_together_they_choose_less(make: MakeStore) -> None:
     async with Subject(make) as subject:
-        rewards = await taught(subject, "abab")
+        rewards = await teach_rewards(subject, "abab")
         store = subject.store
-        assert (await store.select_rewards(Selection(decision_id=rewards[0].decision_id))).revocable == seqs(
+        assert (await store.select_rewards(Selection(decision_id=rewards[0].decision_id))).revocable == list_seqs(
             rewards[:1]
         )
-        assert (await store.select_rewards(Selection(client="a"))).revocable == seqs(rewards[::2])
+        assert (await store.select_rewards(Selection(client="a"))).revocable == list_seqs(rewards[::2])
         assert (await store.select_rewards(Selection(client="c"))) == SelectedRewards(revocable=[])
         since, until = rewards[1].ts, rewards[3].ts
-        assert (await store.select_rewards(Selection(since=since))).revocable == seqs(rewards[1:])
-        assert (await store.select_rewards(Selection(since=since, until=until))).revocable == seqs(rewards[1:3])
-        assert (await store.select_rewards(Selection(client="b", until=until))).revocable == seqs(rewards[1:2])
-        assert (await store.select_rewards(Selection(since=-1e11, until=1e11))).revocable == seqs(rewards)
+        assert (await store.select_rewards(Selection(since=since))).revocable == list_seqs(rewards[1:])
+        assert (await store.select_rewards(Selection(since=since, until=until))).revocable == list_seqs(rewards[1:3])
+        assert (await store.select_rewards(Selection(client="b", until=until))).revocable == list_seqs(rewards[1:2])
+        assert (await store.select_rewards(Selection(since=-1e11, until=1e11))).revocable == list_seqs(rewards)
         assert (await store.select_rewards(Selection(since=1e12))).revocable == []
         assert (await store.select_rewards(Selection(judge_version="any"))).revocable == []
         with pytest.raises(UnknownDecisionError):
@@ -202,7 +202,7 @@ async def test_a_decision_a_client_and_a_time_choose_and_together_they_choose_le
 async def test_what_is_not_in_the_sums_is_told_apart(make: MakeStore) -> None:
     async with Subject(make) as subject:
         waiting = await subject.decide("anna")
-        first, second = await taught(subject, "aa")
+        first, second = await teach_rewards(subject, "aa")
         assert len(await subject.store.revoke([first.seq], cause="undo", client="tests")) == 1
         found = await subject.store.select_rewards(Selection(client="a"))
         assert (found.revocable, found.revoked_before, found.forgotten, found.never_taught) == ([second.seq], 1, 0, 0)
@@ -216,18 +216,18 @@ async def test_what_is_not_in_the_sums_is_told_apart(make: MakeStore) -> None:
 async def test_what_another_takes_back_between_look_up_and_commit_is_left_to_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         store = subject.store
-        given = seqs(await taught(subject, "aaa"))
+        given = list_seqs(await teach_rewards(subject, "aaa"))
         read, others = StateDirectory.read, [given[:2]]
 
-        async def overtaken(directory: StateDirectory, look: Callable[..., Any], *args: object) -> Any:
+        async def be_overtaken(directory: StateDirectory, look: Callable[..., Any], *args: object) -> Any:
             found = await read(directory, look, *args)
             if look is revocations.find_revocable and others:
                 await store.revoke(others.pop(), cause="undo", client="the other")
             return found
 
-        monkeypatch.setattr(StateDirectory, "read", overtaken)
+        monkeypatch.setattr(StateDirectory, "read", be_overtaken)
         taken = await store.revoke(given, cause="undo", client="tests")
         assert [each.seq for each in taken] == given[2:]
         state = await subject.state("anna")
@@ -236,7 +236,7 @@ async def test_what_another_takes_back_between_look_up_and_commit_is_left_to_the
 
 async def test_whether_anything_was_taken_back_since_is_known(make: MakeStore) -> None:
     async with Subject(make) as subject:
-        (given,) = await taught(subject, "a")
+        (given,) = await teach_rewards(subject, "a")
         assert not await subject.store.has_revocations_since(0)
         await subject.store.revoke([given.seq], cause="undo", client="tests")
         assert await subject.store.has_revocations_since(given.seq)
@@ -244,8 +244,8 @@ async def test_whether_anything_was_taken_back_since_is_known(make: MakeStore) -
 
 
 async def test_a_judge_s_version_chooses_what_its_verdicts_taught(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
-        rewards = await taught(subject, "aaa")
+    async with Subject(make_embedded(tmp_path)) as subject:
+        rewards = await teach_rewards(subject, "aaa")
         documents = [{"model": "m-1", "prompt_hash": "p"}, {"model": "m-2", "prompt_hash": "p"}]
         with ledger_of(tmp_path) as ledger:
             for number, document in enumerate(documents):
@@ -255,16 +255,18 @@ async def test_a_judge_s_version_chooses_what_its_verdicts_taught(tmp_path: Path
                 rows = "INSERT INTO conclusions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 ledger.execute(rows, (*conclusion, rewards[number].seq))
         for version, expected in (("m-1", rewards[:1]), ("m-2", rewards[1:2]), ("p", rewards[:2]), ("m-3", [])):
-            assert (await subject.store.select_rewards(Selection(judge_version=version))).revocable == seqs(expected)
+            assert (await subject.store.select_rewards(Selection(judge_version=version))).revocable == list_seqs(
+                expected
+            )
 
 
 async def test_what_retention_has_put_into_a_baseline_is_out_of_reach_and_said_to_be(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
-        rewards = await taught(subject, "aaaa")
-    cut = trim(tmp_path, rewards[1].ts + 1.0)
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
+        rewards = await teach_rewards(subject, "aaaa")
+    cut = trim_directory(tmp_path, rewards[1].ts + 1.0)
+    async with Subject(make_embedded(tmp_path)) as subject:
         found = await subject.store.select_rewards(Selection(client="a"))
-        assert (found.revocable, found.out_of_reach) == (seqs(rewards[2:]), 1)
+        assert (found.revocable, found.out_of_reach) == (list_seqs(rewards[2:]), 1)
         assert found.out_of_reach_until == pytest.approx(cut, abs=0.01)
         assert (await subject.store.select_rewards(Selection(since=rewards[2].ts))).out_of_reach == 0
         await subject.store.revoke(found.revocable, cause="undo", client="tests")
@@ -281,8 +283,8 @@ def records(state_dir: Path) -> list[tuple[Any, ...]]:
 
 
 async def test_who_when_what_and_how_much_is_recorded_once(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
-        await taught(subject, "aba")
+    async with Subject(make_embedded(tmp_path)) as subject:
+        await teach_rewards(subject, "aba")
         selection = Selection(client="a", since=NOON)
         for _ in range(2):
             found = await subject.store.select_rewards(selection)
@@ -292,7 +294,7 @@ async def test_who_when_what_and_how_much_is_recorded_once(tmp_path: Path) -> No
 
 
 async def test_the_record_of_a_decision_goes_with_its_user(tmp_path: Path) -> None:
-    async with Subject(embedded(tmp_path)) as subject:
+    async with Subject(make_embedded(tmp_path)) as subject:
         decision = await subject.decide("anna", own_id="anna's own")
         given = (await subject.reward(decision)).reward
         selection = Selection(decision_id="anna's own")
