@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from bandstand import __version__
-from bandstand.cli.evaluate.commands import evaluate
+from bandstand.cli.evaluate.commands import evaluate, evaluate_run
 from bandstand.cli.judge.commands import judge
 from bandstand.cli.openapi import print_openapi
 from bandstand.cli.serve import serve
@@ -28,6 +28,7 @@ command = typer.Typer(
 command.command()(serve)
 command.command()(simulate)
 command.command()(evaluate)
+command.command("evaluate-run", hidden=True)(evaluate_run)
 command.command("settings")(print_settings)
 command.command("openapi")(print_openapi)
 command.add_typer(judge)
