@@ -297,7 +297,7 @@ def is_full(refusal: tuple[int, Any]) -> bool:
 
 
 async def is_recovered(connection: Connection) -> bool:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         status, answer = await connection.send_request("POST", "/score", build_large_request(1_000))
         if status == 200 and answer["decision_id"] is not None:

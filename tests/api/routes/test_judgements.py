@@ -45,7 +45,7 @@ async def wait_for_judged(service: Service, turn: dict[str, Any], **fields: Any)
 
 async def wait_for_judgement(service: Service, judgement_id: str) -> dict[str, Any]:
     """A judgement once it is made."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             found = read_ok(await service.get(f"/judgements/{judgement_id}"))
             if found["status"] != "waiting":

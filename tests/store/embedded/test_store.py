@@ -152,7 +152,7 @@ async def test_a_load_given_up_by_one_is_finished_for_the_others(
         await subject.reopen()
         with hold_calls(monkeypatch, Documents, "read") as gate:
             first = asyncio.create_task(subject.store.load_profile("anna"))
-            await asyncio.to_thread(gate.reached.wait, 10)
+            await asyncio.to_thread(gate.reached.wait, 60)
             second = asyncio.create_task(subject.store.load_profile("anna"))
             await asyncio.sleep(0)
             first.cancel()
@@ -221,7 +221,7 @@ async def test_a_user_with_events_in_flight_is_not_evicted(tmp_path: Path, monke
         await subject.decide("anna")
         with hold_calls(monkeypatch, LogSync, "sync") as gate:
             reward = asyncio.create_task(subject.reward_legacy("anna"))
-            await asyncio.to_thread(gate.reached.wait, 10)
+            await asyncio.to_thread(gate.reached.wait, 60)
             for number in range(20):
                 await subject.store.load_profile(f"user-{number}")
             await wait_until_settled(lambda: subject.store.status().warm_users <= 2)
