@@ -23,7 +23,7 @@ from bandstand.api.asgi.bodies import read_json_body
 from bandstand.api.asgi.fast_path import EncodedResponse, HotPath, RequestMetadata
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.asgi.raw_path import decode_segment, validate_query
-from bandstand.api.problems import InternalError, render_problem, status_of
+from bandstand.api.problems import InternalError, RequestTimeoutError, render_problem, status_of
 from bandstand.errors import BandstandError
 
 Handler = Callable[[bytes, RequestMetadata], Awaitable[EncodedResponse]]
@@ -129,6 +129,14 @@ class FrontController:
             response = Response(status, problem_headers, body, request_id)
         self._record("POST", route, status, started, request_id, client)
         return response
+
+    def refuse_slow_request(self) -> Response:
+        """Answer a request that did not come whole in time, of which nothing more is known."""
+        request_id = self._resolve_request_id({})
+        error = RequestTimeoutError("the request did not come whole in time")
+        status, problem_headers, body = render_problem(error, request_id)
+        self._record("other", "unmatched", status, perf_counter(), request_id, ANONYMOUS)
+        return Response(status, problem_headers, body, request_id)
 
     async def _forward(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
         """Let the framework's application answer."""
