@@ -20,7 +20,7 @@ LITELLM := .venv-litellm
 INSTALLED_LITELLM := $(LITELLM)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types contracts slow bench browser litellm openapi client settings lock locked clean
+.PHONY: help install run test lint types contracts slow bench browser proxies litellm openapi client settings lock locked clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -49,11 +49,16 @@ slow: $(INSTALLED_TEST) ## the tests that take minutes, and those in a browser
 bench: $(INSTALLED_TEST) ## measure the served process against its floors, as ratios
 	$(BIN)/python benchmarks/serving.py $(ARGS)
 
+# One at a time: apt-get refuses to run beside itself.
+APT_INSTALL = if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; \
+    exec 9> "$${TMPDIR:-/tmp}/bandstand-apt.lock" && flock 9 && $$SUDO apt-get update -qq && \
+    $$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
+
 browser: ## install Chromium for the browser tests, by apt-get, where it is missing
-	@command -v chromium > /dev/null || { \
-	    if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; \
-	    $$SUDO apt-get update -qq && $$SUDO env DEBIAN_FRONTEND=noninteractive \
-	        apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
+	@command -v chromium > /dev/null || { $(APT_INSTALL) chromium fonts-dejavu-core; }
+
+proxies: ## install nginx and HAProxy for the tests behind them, by apt-get, where one is missing
+	@PATH="$$PATH:/usr/sbin"; command -v nginx > /dev/null && command -v haproxy > /dev/null || { $(APT_INSTALL) nginx-light haproxy; }
 
 litellm: $(INSTALLED_LITELLM) ## make .venv-litellm with a LiteLLM gateway, for the tests that start one
 

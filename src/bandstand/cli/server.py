@@ -8,7 +8,7 @@ import asyncio
 import gc
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -26,13 +26,18 @@ _YOUNG_OBJECTS, _YOUNG_ROUNDS, _NO_FULL_ROUND = 10_000, 10, 1_000_000
 
 
 def run(
-    app: ASGIApp, listener: socket.socket, *, backlog: int, shutdown_seconds: int, on_started: Callable[[], None]
+    app: ASGIApp,
+    listeners: Sequence[socket.socket],
+    *,
+    backlog: int,
+    shutdown_seconds: int,
+    on_started: Callable[[], None],
 ) -> None:
-    """Serve ``app`` on ``listener`` until SIGTERM or SIGINT has stopped it in good order.
+    """Serve ``app`` on all ``listeners`` until SIGTERM or SIGINT has stopped it in good order.
 
     Args:
         app: an ASGI application that speaks the lifespan protocol.
-        listener: a bound socket; closed at the end.
+        listeners: bound sockets; closed at the end.
         backlog: connections the kernel may hold while none is accepted.
         shutdown_seconds: how long running requests may take to end.
         on_started: called once requests are taken.
@@ -61,7 +66,7 @@ def run(
     config.lifespan_class = _Lifespan
     server = _Server(config, watch, on_started)
     with _handle_signals(server):
-        server.run(sockets=[listener])
+        server.run(sockets=list(listeners))
 
 
 def _configure_gc() -> None:
