@@ -20,6 +20,8 @@ from bandstand.judge_worker.stateless import MAX_CONCURRENT, StatelessJudge
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.llm.chat import TokenUsage
+from bandstand.loopback import is_loopback
+from bandstand.network_variables import check_network_variables
 from bandstand.store.protocol import Store
 from bandstand.store.tables.judgements import TurnTexts
 from bandstand.wiring.judges import build_judges, configuration, gate, load_judge_prompt
@@ -43,9 +45,12 @@ def build_judge_worker(
     """Make the judging of a service; it is opened after the store, and closed before.
 
     Raises:
-        ConfigurationError: a setting, or the deployment's file, is wrong.
+        ConfigurationError: a setting, the deployment's file or a variable of the environment's is wrong.
     """
     own = configuration(settings)
+    host = llm_host(settings)
+    if host is not None and not is_loopback(host):
+        check_network_variables()  # here, and not in the process that asks: nobody would see why it does not come up
     options = JudgeOptions(
         taxonomies=own.taxonomies,
         default_taxonomy=own.default_taxonomy,
