@@ -10,6 +10,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from bandstand import __version__
+from bandstand.cli.streams import write_error_line
 from bandstand.config.settings import Settings, read_settings
 from bandstand.errors import ConfigurationError
 
@@ -65,7 +66,7 @@ def _run_server(settings: Settings, listeners: Sequence[socket.socket]) -> None:
         listeners,
         backlog=_BACKLOG,
         shutdown_seconds=settings.shutdown_seconds,
-        on_started=lambda: typer.echo(greeting, err=True),
+        on_started=lambda: write_error_line(greeting),
     )
 
 
