@@ -21,7 +21,8 @@ RUN mkdir /data && chown 10001:10001 /data
 VOLUME /data
 USER 10001:10001
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --start-interval=1s --retries=3 \
+# Without --start-interval, which older buildahs refuse; the composition has it.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import http.client, sys; probe = http.client.HTTPConnection('127.0.0.1', 8000, timeout=2); probe.request('GET', '/health'); sys.exit(probe.getresponse().status != 200)"]
 # Without API_KEYS this refuses to start, unless ALLOW_OPEN=1 says that something in front decides who may call.
 CMD ["bandstand", "serve", "--host", "0.0.0.0", "--port", "8000"]

@@ -68,8 +68,9 @@ openapi: $(INSTALLED) ## write docs/openapi.json from the routes
 client: $(INSTALLED_TEST) ## write the client's answers from docs/openapi.json, and its calls for event loops
 	@$(BIN)/python clients/python/tools/write_client.py
 
-settings: $(INSTALLED) ## write docs/settings.md from the settings
+settings: $(INSTALLED) ## write docs/settings.md and .env.example from the settings
 	@$(BIN)/bandstand settings > docs/settings.md
+	@$(BIN)/bandstand settings --env > .env.example
 
 lock: $(UV) ## resolve pyproject.toml into requirements/ again; LOCK=--upgrade takes newer versions
 	$(COMPILE) pyproject.toml --group build --output-file requirements/base.txt

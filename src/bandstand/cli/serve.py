@@ -3,20 +3,25 @@
 import contextlib
 import errno
 import ipaddress
+import os
 import socket
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
+import structlog
 import typer
 
 from bandstand import __version__
 from bandstand.cli.streams import write_error_line
+from bandstand.config.misspelt import find_misspelt_settings
 from bandstand.config.settings import Settings, read_settings
 from bandstand.errors import ConfigurationError
 
 _BACKLOG = 2048
 _PORT_TRIES = 20
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+log = structlog.get_logger("bandstand")
 
 
 class _NoSuchAddressError(ConfigurationError):
@@ -61,6 +66,8 @@ def _run_server(settings: Settings, listeners: Sequence[socket.socket]) -> None:
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     greeting = f"bandstand {__version__} serves http://{address} with its state in {settings.state_dir}"
     configure_logging(settings.log_level)
+    for variable, setting in find_misspelt_settings(os.environ):
+        log.warning("a variable is no setting, but nearly one", variable=variable, did_you_mean=setting)
     run(
         create_app(settings),
         listeners,

@@ -31,7 +31,7 @@ _GRACE_S: Final = 30.0
 _PROCESS_SETTINGS: Final = (
     *("judge", "judge_model", "judge_provider", "judge_url", "judge_prompt_version", "judge_deadline_s"),
     *("judge_max_concurrent", "judge_price", "bandstand_config", "prompts_dir", "state_dir", "log_level"),
-    *("openai_api_key", "anthropic_api_key"),
+    *("openai_api_key", "anthropic_api_key", "anthropic_base_url"),
 )
 """The settings that the process reads; its environment says them as the service has them, flags included."""
 
