@@ -154,6 +154,17 @@ def test_an_ipv6_address_is_written_as_a_url_wants_it(host: str, capfd: pytest.C
 
 
 @pytest.mark.usefixtures("_scripted")
+def test_a_variable_that_is_nearly_a_setting_is_said_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JUDGE_MDOEL", "c4n4ry")
+    serve(port="0", state_dir="stops-itself")
+    line, _ = capfd.readouterr().err.splitlines()
+    assert '"variable": "JUDGE_MDOEL", "did_you_mean": "JUDGE_MODEL"' in line
+    assert "c4n4ry" not in line
+
+
+@pytest.mark.usefixtures("_scripted")
 @pytest.mark.parametrize("script", ["owned", "stops-itself-unsaved"])
 def test_what_the_lifespan_raises_reaches_the_caller_as_it_was_raised(script: str) -> None:
     with pytest.raises(StorageUnavailableError):

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import assume, given
@@ -20,6 +21,28 @@ def get_refusal(**flags: object) -> str:
     with pytest.raises(ConfigurationError) as caught:
         read_settings(**flags)
     return caught.value.detail
+
+
+PATHS = sorted(
+    name for name, field in Settings.model_fields.items() if Path in (field.annotation, *get_args(field.annotation))
+)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_home_in_a_path_is_found_as_a_shell_finds_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(name.upper(), "~/place")
+    assert getattr(read_settings(), name) == tmp_path / "place"
+    assert getattr(read_settings(**{name: "~"}), name) == tmp_path
+    assert getattr(read_settings(**{name: "a/~b"}), name) == Path("a/~b")
+    monkeypatch.setenv(name.upper(), "~nobody-at-all/place")
+    assert get_refusal().startswith(f"{name.upper()}='~nobody-at-all/place' is not allowed (this machine does not know")
+
+
+def test_every_path_is_among_them() -> None:
+    assert PATHS == ["bandstand_config", "prompts_dir", "state_dir"]
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
