@@ -20,7 +20,7 @@ _OPEN = frozenset({"health", "ready"})
 _PAGES = frozenset({"", "console", "docs"})  # they ask for a key themselves: a browser sends none
 _SERVE = frozenset({"score", "reward", "generate", "recommend", "judge", "classify", "arbitrate"})
 _READ = frozenset({"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "openapi.json"})
-_ADMIN = frozenset({"reset", "users", "simulations", "revocations"})
+_ADMIN = frozenset({"reset", "users", "simulations", "evaluations", "revocations"})
 OWN_SEGMENTS = (_OPEN | _PAGES | _SERVE | _READ | _ADMIN) - {""}
 """With which the service's own paths begin."""
 
