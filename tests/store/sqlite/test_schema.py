@@ -9,16 +9,10 @@ import pytest
 from bandstand.errors import ConfigurationError
 from bandstand.store.protocol import Store
 from bandstand.store.records import Decision
-from bandstand.store.sqlite.schema import (
-    SCHEMA_VERSION,
-    Row,
-    build_decision_row,
-    build_reward_row,
-    connect,
-    create_tables,
-    find_last_seq,
-)
+from bandstand.store.sqlite.schema import SCHEMA_VERSION, connect, create_tables, find_last_seq
+from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import loop_health
+from bandstand.store.tables.event_rows import build_decision_row, build_reward_row
 from bandstand.store.tables.policies import PolicyRegistry
 from bandstand.testing.memory_store import MemoryStore
 from tests.store.given import CATALOGUE, DAY, Subject, copy_as_killed, ledger_of, make_embedded

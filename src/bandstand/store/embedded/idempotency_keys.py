@@ -5,8 +5,9 @@ from typing import Protocol, TypeVar
 from bandstand.errors import IdempotencyMismatchError
 from bandstand.store.embedded.state_directory import StateDirectory
 from bandstand.store.records import Reward
-from bandstand.store.sqlite.schema import INSERT_IDEMPOTENCY_KEY, Row
+from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import decisions, judgement_queries
+from bandstand.store.tables.event_rows import INSERT_IDEMPOTENCY_KEY, KeyInsert
 from bandstand.store.tables.judgements import JudgedTurn
 
 
@@ -79,7 +80,7 @@ def add_key_row(rows: list[tuple[str, Row]], event: KeyedEvent, in_flight: dict[
     """Spend the key of an event with its rows, if it has one; the event is in flight from here on."""
     key = event.idempotency
     if key is not None:
-        rows.append((INSERT_IDEMPOTENCY_KEY, (*key, event.body_hash, event.seq, event.ts)))
+        rows.append((INSERT_IDEMPOTENCY_KEY, KeyInsert(*key, event.body_hash, event.seq, event.ts)))
         in_flight[key] = event
 
 

@@ -24,16 +24,19 @@ from bandstand.store.sqlite.errors import is_disk_full, to_storage_error
 from bandstand.store.sqlite.log_sync import LogSync
 from bandstand.store.sqlite.ownership import Ownership
 from bandstand.store.sqlite.reader import LedgerReader
-from bandstand.store.sqlite.schema import INSERT_USER, Row, connect, create_tables, find_last_seq
+from bandstand.store.sqlite.schema import connect, create_tables, find_last_seq
+from bandstand.store.sqlite.statements import Row
 from bandstand.store.sqlite.wal import WriteAheadLog, truncate_log
 from bandstand.store.sqlite.writer import (
     CommitObserver,
     DoneCallback,
     Operation,
     SumIncrements,
+    Tally,
     Writer,
     make_done_callback,
 )
+from bandstand.store.tables.event_rows import INSERT_USER, UserInsert
 from bandstand.store.tables.generations import PromptIds
 from bandstand.store.tables.policies import PolicyRegistry
 
@@ -258,7 +261,7 @@ class StateDirectory:
         on_rejected: Callable[[], None],
         *,
         durable: bool,
-        tally: tuple[int, int, int, int, int, float] | None = None,
+        tally: Tally | None = None,
         sums: SumIncrements = (),
     ) -> EventFuture:
         """Give the rows of a user's event to the writer; after the commit move what is in memory and settle the future.
@@ -277,7 +280,7 @@ class StateDirectory:
             OverloadedError, StorageUnavailableError: nothing was submitted; ``on_rejected`` was called.
         """
         if not user.registered:
-            rows.append((INSERT_USER, (user.uid, user.profile.user_id)))
+            rows.append((INSERT_USER, UserInsert(user.uid, user.profile.user_id)))
         future: EventFuture = self._loop.create_future()
         settle_future = make_done_callback(future)
 

@@ -8,8 +8,8 @@ from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.state_directory import StateDirectory
 from bandstand.store.learners import erasure
 from bandstand.store.records import Erasure, UserPage, first_seq_at
-from bandstand.store.sqlite.schema import INSERT_MARK
 from bandstand.store.tables import decisions
+from bandstand.store.tables.event_rows import INSERT_MARK, MarkInsert
 
 _MAX_GENERATION_S = 3600.0
 """Seconds; `GENERATE_DEADLINE_S` allows no more."""
@@ -48,7 +48,7 @@ class EmbeddedUsers:
             return
         ts = directory.clock()
         seq = user.reset_seq = directory.next_seq(ts)
-        row = (seq, directory.ensure_uid(user), "reset", ts, client, None)
+        row = MarkInsert(seq, directory.ensure_uid(user), "reset", ts, client, None)
 
         def on_committed() -> None:
             user.profile.apply_reset(seq)

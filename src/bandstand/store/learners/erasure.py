@@ -5,6 +5,7 @@ import sqlite3
 
 from bandstand.store.records import Erasure
 from bandstand.store.sqlite.transaction import transaction
+from bandstand.store.tables.event_rows import INSERT_ONE_MARK, MarkInsert
 
 
 def compute_tombstone(secret: bytes, user_id: str) -> bytes:
@@ -43,8 +44,10 @@ def delete_user(
         marks = connection.execute("DELETE FROM marks WHERE uid = ?", (uid,)).rowcount
         generations = connection.execute("DELETE FROM generations WHERE uid = ?", (uid,)).rowcount
         if connection.execute("DELETE FROM users WHERE uid = ?", (uid,)).rowcount:
-            connection.execute("INSERT OR REPLACE INTO tombstones VALUES (?, ?, ?)", (tombstone, seq, ts))
-            connection.execute("INSERT INTO marks VALUES (?, NULL, 'erasure', ?, ?, NULL)", (seq, ts, client))
+            connection.execute(
+                "INSERT OR REPLACE INTO tombstones (user_hash, seq, ts) VALUES (?, ?, ?)", (tombstone, seq, ts)
+            )
+            connection.execute(INSERT_ONE_MARK, MarkInsert(seq, None, "erasure", ts, client, None))
     return Erasure(
         decisions,
         rewards,

@@ -49,7 +49,8 @@ def trim_user(connection: sqlite3.Connection, uid: int, state: Profile, cutoff: 
         connection.execute(f"DELETE FROM marks WHERE {gone}", (uid, cutoff))  # noqa: S608 (a constant)
         # The user may have been erased since the state was read: then no word of them may come back.
         connection.execute(
-            "INSERT INTO marks SELECT ?1, uid, 'baseline', ?3, 'retention', ?4 FROM users WHERE uid = ?2",
+            """INSERT INTO marks (seq, uid, kind, ts, client, document)
+                SELECT ?1, uid, 'baseline', ?3, 'retention', ?4 FROM users WHERE uid = ?2""",
             (seq, uid, ts, document),
         )
         past = f"SELECT seq FROM decisions AS d WHERE uid = ?2 AND seq <= ?1 AND NOT {_IS_REWARDED}"  # noqa: S608 (a constant)
@@ -57,6 +58,8 @@ def trim_user(connection: sqlite3.Connection, uid: int, state: Profile, cutoff: 
         connection.execute(f"DELETE FROM decisions WHERE seq IN ({past})", (cutoff, uid))  # noqa: S608 (a constant)
         past = f"SELECT seq FROM rewards AS r WHERE uid = ?2 AND NOT {_IS_REPLAYED}"  # noqa: S608 (a constant)
         keyed = f"SELECT {_PAST_REWARD} WHERE r.seq IN ({past}) AND {_HAS_KEY}"
-        connection.execute(f"INSERT INTO past_rewards {keyed}", (cutoff, uid))
+        connection.execute(
+            f"INSERT INTO past_rewards (seq, uid, policy, value, applied, reason) {keyed}", (cutoff, uid)
+        )
         connection.execute(f"DELETE FROM rewards WHERE seq IN ({past})", (cutoff, uid))  # noqa: S608 (a constant)
         connection.execute("DELETE FROM revocations WHERE uid = ? AND seq <= ?", (uid, cutoff))

@@ -8,13 +8,11 @@ writer looks up the first step, and the triggers of ``generations.sql`` keep the
 import json
 import sqlite3
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bandstand.bandit.arms import RewardSums
-from bandstand.store.sqlite.schema import Row
-
-INSERT_GENERATION = "INSERT INTO generations VALUES "
-INSERT_PROMPT = "INSERT OR IGNORE INTO prompts VALUES "
+from bandstand.store.ids import get_nonce
+from bandstand.store.sqlite.statements import build_insert
 
 _TOTALS = """SELECT p.name, p.version, p.digest, t.generations, t.tips, t.decisions, t.rewards, t.reward_sum,
     t.reward_squares FROM prompt_totals AS t JOIN prompts AS p ON p.id = t.prompt ORDER BY p.id"""
@@ -90,6 +88,40 @@ class PromptTotals:
     reward_sums: RewardSums = field(default_factory=RewardSums)
 
 
+class PromptInsert(NamedTuple):
+    """A row of ``prompts``."""
+
+    id: int
+    name: str
+    version: str
+    digest: str
+
+
+class GenerationInsert(NamedTuple):
+    """A row of ``generations``; see ``generations.sql`` for each column."""
+
+    seq: int
+    nonce: str
+    uid: int
+    prompt: int
+    chosen: Chooser
+    propensity: float | None
+    source: str
+    model: str
+    requested: int
+    tips: str
+    prompt_tokens: int
+    completion_tokens: int
+    tries: int
+    tasks_left_out: int
+    client: str
+    ts: float
+
+
+INSERT_PROMPT = build_insert("prompts", PromptInsert, verb="INSERT OR IGNORE")
+INSERT_GENERATION = build_insert("generations", GenerationInsert)
+
+
 class PromptIds:
     """Row ids of prompts, handed out as they are first used."""
 
@@ -101,33 +133,33 @@ class PromptIds:
         query = "SELECT name, version, digest, id FROM prompts"
         self._ids = {PromptRef(*ref): row_id for *ref, row_id in connection.execute(query)}
 
-    def get_row(self, prompt: PromptRef) -> Row:
+    def get_row(self, prompt: PromptRef) -> PromptInsert:
         """The row of ``prompts``; to go with every generation, so that a commit that failed leaves no gap."""
         row_id = self._ids.get(prompt)
         if row_id is None:
             row_id = self._ids[prompt] = max(self._ids.values(), default=0) + 1
-        return row_id, prompt.name, prompt.version, prompt.digest
+        return PromptInsert(row_id, prompt.name, prompt.version, prompt.digest)
 
 
-def build_generation_row(generation: LoggedGeneration, uid: int, prompt_id: object) -> Row:
+def build_generation_row(generation: LoggedGeneration, uid: int, prompt_id: int) -> GenerationInsert:
     """A generation as a row of ``generations``."""
-    return (
-        generation.seq,
-        generation.generation_id[16:],
-        uid,
-        prompt_id,
-        generation.chosen,
-        generation.propensity,
-        generation.source,
-        generation.model,
-        generation.requested,
-        json.dumps(generation.tips, ensure_ascii=False),
-        generation.prompt_tokens,
-        generation.completion_tokens,
-        generation.tries,
-        generation.tasks_left_out,
-        generation.client,
-        generation.ts,
+    return GenerationInsert(
+        seq=generation.seq,
+        nonce=get_nonce(generation.generation_id),
+        uid=uid,
+        prompt=prompt_id,
+        chosen=generation.chosen,
+        propensity=generation.propensity,
+        source=generation.source,
+        model=generation.model,
+        requested=generation.requested,
+        tips=json.dumps(generation.tips, ensure_ascii=False),
+        prompt_tokens=generation.prompt_tokens,
+        completion_tokens=generation.completion_tokens,
+        tries=generation.tries,
+        tasks_left_out=generation.tasks_left_out,
+        client=generation.client,
+        ts=generation.ts,
     )
 
 

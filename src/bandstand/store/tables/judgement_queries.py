@@ -6,15 +6,16 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from bandstand.store.ids import build_id_sql, format_id, parse_event_id
+from bandstand.store.sqlite.statements import build_columns
 from bandstand.store.sqlite.transaction import transaction
+from bandstand.store.tables.judgement_rows import JudgementInsert
 from bandstand.store.tables.judgements import JudgedTurn, JudgementState, TurnPage, TurnTotals
 from bandstand.store.tables.policies import PolicyRegistry
 
 _SPENDING_DAYS = 35
 _CHUNK = 5_000
-_SELECT_JUDGEMENT = f"""SELECT j.seq, j.nonce, j.uid, u.user_id, j.policy, j.decision_seq,
-        coalesce(i.decision_id, {build_id_sql("d")}), j.tip_id, j.features, j.taxonomy, j.body_hash,
-        j.client, j.ts, j.state, j.reason, j.tries, j.rounds, j.verdict_seq, j.reward_seq
+_SELECT_JUDGEMENT = f"""SELECT u.user_id, coalesce(i.decision_id, {build_id_sql("d")}),
+        {build_columns("j", JudgementInsert)}
     FROM judgements AS j JOIN users AS u ON u.uid = j.uid LEFT JOIN decisions AS d ON d.seq = j.decision_seq
     LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq WHERE"""  # noqa: S608 (constants)
 
@@ -195,26 +196,26 @@ def _iter_verdicts(connection: sqlite3.Connection, seq: int) -> Iterator[tuple[i
 
 
 def _to_judged_turn(row: tuple[Any, ...], registry: PolicyRegistry) -> JudgedTurn:
-    seq, nonce, uid, user_id, policy, decision_seq, decision_id, tip_id, features, *rest = row
-    taxonomy, body_hash, client, ts, state, reason, tries, rounds, verdict_seq, reward_seq = rest
+    user_id, decision_id, *columns = row
+    stored = JudgementInsert(*columns)
     return JudgedTurn(
-        judgement_id=format_id(seq, nonce),
-        seq=seq,
+        judgement_id=format_id(stored.seq, stored.nonce),
+        seq=stored.seq,
         user_id=user_id,
-        policy=registry.get_ref(policy),
-        tip_id=tip_id,
-        taxonomy=taxonomy,
-        body_hash=body_hash,
-        client=client,
-        ts=ts,
-        decision_seq=decision_seq,
+        policy=registry.get_ref(stored.policy),
+        tip_id=stored.tip_id,
+        taxonomy=stored.taxonomy,
+        body_hash=stored.body_hash,
+        client=stored.client,
+        ts=stored.ts,
+        decision_seq=stored.decision_seq,
         decision_id=decision_id,
-        features=features,
-        uid=uid,
-        state=state,
-        reason=reason,
-        tries=tries,
-        rounds=rounds,
-        verdict_seq=verdict_seq,
-        reward_seq=reward_seq,
+        features=stored.features,
+        uid=stored.uid,
+        state=stored.state,
+        reason=stored.reason,
+        tries=stored.tries,
+        rounds=stored.rounds,
+        verdict_seq=stored.verdict_seq,
+        reward_seq=stored.reward_seq,
     )
