@@ -235,3 +235,23 @@ async def test_a_link_teaches_nothing_and_spends_nothing(tmp_path: Path) -> None
         assert receipt.reward is None
         assert (await subject.reward(decision)).match == "new"
         assert (await subject.state("anna")).reward_count == 2
+
+
+async def test_a_ledger_of_format_8_erases_as_a_new_one(tmp_path: Path) -> None:
+    """It has no erasures under way, and its file was not kept scrubbed."""
+    async with Subject(make_embedded(tmp_path)) as subject:
+        for user_id in ("anna", "berta"):
+            await subject.reward(await subject.decide(user_id))
+        await subject.store.close()
+        with ledger_of(tmp_path) as ledger:
+            ledger.execute("DROP TABLE erasures")
+            ledger.execute("DELETE FROM meta WHERE key = 'scrubbed'")
+            ledger.execute("PRAGMA user_version = 8")
+        await subject.reopen()
+        receipt = await subject.store.erase("anna", "tests")
+        assert (receipt.decisions, receipt.rewards, receipt.log_emptied) == (1, 1, True)
+        assert (await subject.state("berta")).reward_count == 1
+    with ledger_of(tmp_path) as ledger:
+        assert ledger.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+        assert ledger.execute("SELECT count(*) FROM erasures").fetchone() == (0,)
+        assert ledger.execute("SELECT value FROM meta WHERE key = 'scrubbed'").fetchone() == (b"\1",)

@@ -71,12 +71,15 @@ class EmbeddedUsers:
             documents = await directory.users.delete_document(user_id)
             ts = directory.clock()
             seq, digest = directory.next_seq(ts), self._compute_tombstone(user_id)
-            erase = partial(erasure.delete_user, uid=user.uid, tombstone=digest, seq=seq, ts=ts, client=client)
-            counts = await directory.run_exclusively(erase)
+            begin = partial(erasure.begin_erasure, uid=user.uid, tombstone=digest, seq=seq, ts=ts, client=client)
+            begun, enrolments = await directory.run_exclusively(begin)
             under_way = first_seq_at(ts - _MAX_GENERATION_S)
             self._erased = {key: at for key, at in self._erased.items() if at > under_way} | {digest: seq}
+            if begun:
+                directory.erasures.add(digest, user.uid)
+            counts = await directory.erasures.finish(digest)
             log_emptied = await directory.empty_log()
-        return replace(counts, documents=documents, log_emptied=log_emptied)
+        return replace(erasure.to_erasure(counts, enrolments), documents=documents, log_emptied=log_emptied)
 
     def was_erased_since(self, user_id: str, seq: int) -> bool:
         """Whether the user was erased after an event that began within the last hour."""

@@ -21,12 +21,15 @@ _SCRIPTS = (
     "past_rewards.sql",
     "all_time.sql",
     "client_arrivals.sql",
+    "erasures.sql",
 )
 """The nth of them brings a ledger from format n - 1 to format n.
 
 One that ledgers were made with makes the same for ever: a change is a script of its own.
 """
 SCHEMA_VERSION = len(_SCRIPTS)
+SCRUBBED_KEY = "scrubbed"
+"""In ``meta``: the file is kept free of what SQLite leaves on its pages (:mod:`bandstand.store.sqlite.scrub`)."""
 EVER = -1
 """The day of the rows that sum all days, and the hour of those that sum all hours."""
 
@@ -42,6 +45,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA cache_size = -16000")
         connection.execute("PRAGMA mmap_size = 268435456")
+        connection.execute("PRAGMA temp_store = MEMORY")  # no word of a user in a file that nobody knows of
     except BaseException:  # the first statement is where SQLite finds that the file is no database
         connection.close()
         raise
@@ -69,9 +73,16 @@ def create_tables(connection: sqlite3.Connection) -> None:
         scripts = files("bandstand.store.sqlite").joinpath("scripts")
         tables = "\n".join(scripts.joinpath(name).read_text("utf-8") for name in _SCRIPTS[version:])
         if version == 0:
-            tables += f"INSERT INTO meta (key, value) VALUES ('secret', x'{secrets.token_hex(32)}');"  # noqa: S608 (digits of ours)
+            secret = f"('secret', x'{secrets.token_hex(32)}')"
+            tables += f"INSERT INTO meta (key, value) VALUES {secret}, ('{SCRUBBED_KEY}', x'01');"  # noqa: S608 (ours)
         connection.executescript(f"BEGIN IMMEDIATE;\n{tables}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;")
     connection.execute("DELETE FROM meta WHERE key = ''")  # what can only be read fails here, not at the first event
+
+
+def is_kept_scrubbed(connection: sqlite3.Connection) -> bool:
+    """Whether whoever wrote to the ledger has scrubbed what it moved into the file."""
+    query = "SELECT EXISTS (SELECT 1 FROM meta WHERE key = ?)"
+    return bool(connection.execute(query, (SCRUBBED_KEY,)).fetchone()[0])
 
 
 def find_last_seq(connection: sqlite3.Connection) -> int:

@@ -169,8 +169,8 @@ class Writer:
         self._pending_functions += operation.exclusive is not None
         self._schedule()
 
-    async def call(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``function(connection)`` in its turn, outside any group, synced; return what it returns."""
+    async def call(self, function: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
+        """Run ``function(connection)`` in its turn, outside any group, then sync; return what it returns."""
         future: asyncio.Future[T] = self._loop.create_future()
         results: list[T] = []
 
@@ -186,7 +186,7 @@ class Writer:
             else:
                 future.set_result(results[0])
 
-        self.submit(Operation([], on_done, durable=True, exclusive=function, acknowledge=acknowledge))
+        self.submit(Operation([], on_done, durable=durable, exclusive=function, acknowledge=acknowledge))
         return await future
 
     async def drain(self) -> None:

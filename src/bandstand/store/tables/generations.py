@@ -13,14 +13,14 @@ from typing import Literal, NamedTuple
 from bandstand.bandit.arms import RewardSums
 from bandstand.store.ids import get_nonce
 from bandstand.store.sqlite.statements import build_insert
+from bandstand.store.sqlite.sweep import Sweep, Sweeper
 
 _TOTALS = """SELECT p.name, p.version, p.digest, t.generations, t.tips, t.decisions, t.rewards, t.reward_sum,
     t.reward_squares FROM prompt_totals AS t JOIN prompts AS p ON p.id = t.prompt ORDER BY p.id"""
-_DELETE_EXPIRED = (
-    "DELETE FROM generations WHERE seq IN (SELECT seq FROM generations WHERE seq <= ? ORDER BY seq LIMIT ?)"
+_EXPIRED = Sweep(
+    "SELECT seq, 1 FROM generations WHERE seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4",
+    {"generations": "DELETE FROM generations WHERE seq = ?"},
 )
-_BATCH_SIZE = 1000
-
 
 Chooser = Literal["request", "default", "auto"]
 """Who chose a generation's prompt: the request named it, the deployment's default drew it, or its bandit."""
@@ -177,6 +177,6 @@ def has_generated_tips(connection: sqlite3.Connection, uid: int) -> bool:
     return bool(connection.execute(query, (uid,)).fetchone()[0])
 
 
-def delete_expired(connection: sqlite3.Connection, cutoff: int) -> bool:
-    """Delete a thousand generations up to ``cutoff``, the oldest first; returns whether there may be more."""
-    return connection.execute(_DELETE_EXPIRED, (cutoff, _BATCH_SIZE)).rowcount == _BATCH_SIZE
+def build_sweeper(cutoff: int) -> Sweeper:
+    """What deletes the generations up to ``cutoff``."""
+    return Sweeper([_EXPIRED], until=cutoff)

@@ -22,7 +22,8 @@ _SELECT_REWARDS = """SELECT r.seq, r.uid, p.name, CASE
         WHEN EXISTS (SELECT 1 FROM revocations WHERE reward_seq = r.seq) THEN 'already'
         WHEN r.seq <= (SELECT max(seq) FROM marks WHERE uid = r.uid AND kind IN ('reset', 'import')) THEN 'forgotten'
         ELSE 'held' END
-    FROM rewards AS r JOIN policies AS p ON p.id = r.policy WHERE {conditions} ORDER BY r.seq"""
+    FROM rewards AS r JOIN policies AS p ON p.id = r.policy
+    WHERE {conditions} AND EXISTS (SELECT 1 FROM users WHERE uid = r.uid) ORDER BY r.seq"""
 # A judge's reward that stands in for another of its decision is linked to that, and has no features of its own.
 _BY_DECISION = "(r.decision_seq = :decision OR r.linked_seq = :decision AND r.features IS NULL)"
 _BY_CLIENT = "r.client = :client"
