@@ -3,7 +3,7 @@
 from typing import Protocol, TypeVar
 
 from bandstand.errors import IdempotencyMismatchError
-from bandstand.store.embedded.state_directory import StateDirectory
+from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
 from bandstand.store.records import Reward
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import decisions, judgement_queries
@@ -37,11 +37,14 @@ class IdempotencyKeys:
 
     async def find_reward(self, key: tuple[str, str]) -> Reward | None:
         """The reward that came with the key; ``None`` too where a turn did."""
-        in_flight = self.rewards.get(key)
-        if in_flight is None:
-            return await self._directory.read(decisions.find_reward_by_key, self._directory.registry, *key)
-        await self._directory.wait_committed(in_flight.seq)
-        return in_flight
+        if (in_flight := self.rewards.get(key)) is not None:
+            try:
+                await self._directory.wait_committed(in_flight.seq)
+            except EventCollisionError:  # another that came with the key was committed before it
+                pass
+            else:
+                return in_flight
+        return await self._directory.read(decisions.find_reward_by_key, self._directory.registry, *key)
 
     async def find_turn(self, key: tuple[str, str]) -> JudgedTurn | None:
         """The turn that came with the key; ``None`` too where a reward did."""
