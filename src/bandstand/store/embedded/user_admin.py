@@ -1,5 +1,6 @@
 """Users: their profiles, and what operators do to them: list, reset, erase."""
 
+import asyncio
 from dataclasses import replace
 from functools import partial
 
@@ -62,6 +63,9 @@ class EmbeddedUsers:
 
     async def erase(self, user_id: str, client: str) -> Erasure:
         """Delete everything about the user and leave a tombstone. Idempotent."""
+        return await asyncio.shield(self._erase(user_id, client))  # once it has begun, whoever asked may go
+
+    async def _erase(self, user_id: str, client: str) -> Erasure:
         directory = self._directory
         user = await directory.users.get_or_load(user_id)
         with directory.users.exclude(user):  # from here on; before the first await

@@ -124,6 +124,7 @@ class UnfinishedErasures:
     def __init__(self, sweep: Callable[[Sweeper], Awaitable[None]]) -> None:
         self._sweep = sweep
         self._uids: dict[bytes, int] = {}
+        self._left: set[bytes] = set()  # of these, what nobody is about
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -132,6 +133,7 @@ class UnfinishedErasures:
     def load(self, connection: sqlite3.Connection) -> None:
         """Read which a process that died has left."""
         self._uids = load_unfinished(connection)
+        self._left = set(self._uids)
 
     def add(self, tombstone: bytes, uid: int) -> None:
         """Note that one has begun."""
@@ -139,18 +141,23 @@ class UnfinishedErasures:
 
     async def finish(self, tombstone: bytes) -> Counter[str]:
         """Finish that of a user, if there is one; returns what was deleted, by table."""
+        self._left.discard(tombstone)
         if (uid := self._uids.get(tombstone)) is None:
             return Counter()
         sweeper = build_sweeper(uid)
-        await self._sweep(sweeper)
+        try:
+            await self._sweep(sweeper)
+        except BaseException:  # whoever asked has gone, or the disk refused
+            self._left.add(tombstone)
+            raise
         if self._uids.get(tombstone) == uid:
             del self._uids[tombstone]
         return sweeper.counts
 
     async def run(self) -> None:
-        """Finish what a process that died has left; where the disk refuses, try again."""
-        while self._uids:
-            with suppress(sqlite3.Error, BandstandError):
-                await self.finish(next(iter(self._uids)))
-                continue
+        """Finish what a process that died has left, and what the disk refused."""
+        while True:
+            for tombstone in list(self._left):
+                with suppress(sqlite3.Error, BandstandError):
+                    await self.finish(tombstone)
             await asyncio.sleep(_RETRY_S)
