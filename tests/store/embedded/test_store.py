@@ -266,7 +266,7 @@ async def test_overload_refuses_and_loses_nothing_it_took(tmp_path: Path) -> Non
 async def test_upkeep_outlives_an_overload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: str) -> None:
     calls = 0
 
-    async def raise_overloaded(*_: object) -> None:
+    async def raise_overloaded(*_: object, **_options: object) -> None:
         nonlocal calls
         calls += 1
         raise OverloadedError("busy")
