@@ -88,9 +88,13 @@ class WriteAheadLog:
     async def _try_empty(self) -> None:
         if not self._is_scrubbed:
             await self._scrub_all()
-        left, moves = self._file.count_frames(), 0
-        while left > _FEW_FRAMES and moves < _MAX_MOVES:
-            left, moves = await asyncio.to_thread(_move_beside, self._ledger, self._file), moves + 1
+        left = self._file.count_frames()
+        for _ in range(_MAX_MOVES):
+            if left <= _FEW_FRAMES:
+                break
+            before, left = left, await asyncio.to_thread(_move_beside, self._ledger, self._file)
+            if left >= before:  # a reader keeps the rest
+                break
         wanted = self._wanted  # before it is done: who asks meanwhile may have deleted something after it
         if await self._writer.call(partial(truncate_log, file=self._file)):
             self._emptied = wanted
