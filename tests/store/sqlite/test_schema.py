@@ -9,6 +9,7 @@ import pytest
 from bandstand.errors import ConfigurationError
 from bandstand.store.protocol import Store
 from bandstand.store.records import Decision
+from bandstand.store.sqlite import schema
 from bandstand.store.sqlite.schema import SCHEMA_VERSION, connect, create_tables, find_last_seq
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import loop_health
@@ -237,17 +238,17 @@ async def test_a_link_teaches_nothing_and_spends_nothing(tmp_path: Path) -> None
         assert (await subject.state("anna")).reward_count == 2
 
 
-async def test_a_ledger_of_format_8_erases_as_a_new_one(tmp_path: Path) -> None:
-    """It has no erasures under way, and its file was not kept scrubbed."""
+async def test_a_ledger_from_before_erasures_were_noted_erases_as_a_new_one(tmp_path: Path) -> None:
+    """It has none under way, and its file was not kept scrubbed."""
+    format_before = schema._SCRIPTS.index("erasures.sql")  # noqa: SLF001 (which format that was)
+    with ledger_of(tmp_path) as ledger:
+        for script in schema._SCRIPTS[:format_before]:  # noqa: SLF001 (as above)
+            ledger.executescript(files("bandstand.store.sqlite").joinpath("scripts", script).read_text("utf-8"))
+        ledger.execute("INSERT INTO meta (key, value) VALUES ('secret', ?)", (b"s" * 32,))
+        ledger.execute(f"PRAGMA user_version = {format_before}")
     async with Subject(make_embedded(tmp_path)) as subject:
         for user_id in ("anna", "berta"):
             await subject.reward(await subject.decide(user_id))
-        await subject.store.close()
-        with ledger_of(tmp_path) as ledger:
-            ledger.execute("DROP TABLE erasures")
-            ledger.execute("DELETE FROM meta WHERE key = 'scrubbed'")
-            ledger.execute("PRAGMA user_version = 8")
-        await subject.reopen()
         receipt = await subject.store.erase("anna", "tests")
         assert (receipt.decisions, receipt.rewards, receipt.log_emptied) == (1, 1, True)
         assert (await subject.state("berta")).reward_count == 1
