@@ -91,8 +91,8 @@ async def test_a_browser_at_docs_is_asked_for_a_key_as_at_the_console(tmp_path: 
     async with visit_console(tmp_path, api_keys=API_KEYS) as person:
         answer = await person.client.get("/docs", headers=BROWSER)
         assert (answer.status_code, answer.headers["location"]) == (303, "/console/docs")
-        answer = await person.open("/docs")
-        assert answer.response.headers["location"] == "/console/login?next=%2Fconsole%2Fdocs"
+        sent_away = await person.open("/docs")
+        assert sent_away.response.headers["location"] == "/console/login?next=%2Fconsole%2Fdocs"
         assert (await person.log_in(next="/console/docs")).response.headers["location"] == "/console/docs"
         page = await person.open("/docs")
         assert "/score" in page.text

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import ipaddress
-import os
 import socket
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
@@ -66,7 +65,7 @@ def _run_server(settings: Settings, listeners: Sequence[socket.socket]) -> None:
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     greeting = f"bandstand {__version__} serves http://{address} with its state in {settings.state_dir}"
     configure_logging(settings.log_level)
-    for variable, setting in find_misspelt_settings(os.environ):
+    for variable, setting in find_misspelt_settings():
         log.warning("a variable is no setting, but nearly one", variable=variable, did_you_mean=setting)
     run(
         create_app(settings),

@@ -1,5 +1,6 @@
 """Variables of the environment that are nearly a setting's name, and so most likely meant to be it."""
 
+import os
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 from typing import NamedTuple
@@ -19,7 +20,7 @@ class Misspelling(NamedTuple):
     setting: str
 
 
-def find_misspelt_settings(variables: Iterable[str]) -> list[Misspelling]:
+def find_misspelt_settings(variables: Iterable[str] = os.environ) -> list[Misspelling]:
     """Find what would else be passed over without a word: names that differ by a letter or two.
 
     >>> find_misspelt_settings(["JUDGE_MDOEL", "judge_tua", "API_KEY", "BANDSTAND_STATE_DIR"])[0]

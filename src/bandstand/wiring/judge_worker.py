@@ -50,7 +50,8 @@ def build_judge_worker(
     own = configuration(settings)
     host = llm_host(settings)
     if host is not None and not is_loopback(host):
-        check_network_variables()  # here, and not in the process that asks: nobody would see why it does not come up
+        # Here, and not in the process that asks: nobody would see why that does not come up.
+        check_network_variables(os.environ.get("SSL_CERT_FILE"))
     options = JudgeOptions(
         taxonomies=own.taxonomies,
         default_taxonomy=own.default_taxonomy,

@@ -62,10 +62,10 @@ def test_a_quota_that_is_used_up_is_a_full_disk() -> None:
 class WithoutMaps(sqlite3.Connection):
     """Answers as SQLite does on a file system that cannot map a file for several processes."""
 
-    def execute(self, statement: str, *values: object) -> sqlite3.Cursor:  # type: ignore[override]  # as it is used
+    def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
         if "journal_mode" in statement:
             raise build_error(sqlite3.SQLITE_IOERR_SHMMAP)
-        return super().execute(statement, *values)  # type: ignore[arg-type]  # as above
+        return super().execute(statement, *values)  # type: ignore[arg-type]  # as it is used
 
 
 async def test_a_file_system_without_shared_maps_is_named_at_the_start(

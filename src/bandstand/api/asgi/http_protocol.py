@@ -95,7 +95,8 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take what came; what is not whole yet has a deadline."""
         super().data_received(data)
-        incoming, cycle = self._incoming, self.cycle
+        incoming = self._incoming
+        cycle: Any = self.cycle  # none before the first request
         if incoming is not None:
             if not self._has_deadline:
                 self._watch.watch(self, HEAD_SECONDS if incoming == "head" else BODY_SECONDS)
@@ -129,7 +130,8 @@ class HttpProtocol(HttpToolsProtocol):
     @property
     def is_idle(self) -> bool:
         """Whether it waits for a request of which nothing has come."""
-        return self._incoming is None and (self.cycle is None or self.cycle.response_complete)
+        cycle: Any = self.cycle  # none before the first request
+        return self._incoming is None and (cycle is None or cycle.response_complete)
 
     def expire(self) -> float | None:
         """End, with 408 if a request is on its way; or say how many more seconds it has."""
