@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.errors import ConfigurationError, StorageUnavailableError
+from bandstand.errors import ConfigurationError, StorageFullError, StorageUnavailableError
 from bandstand.store.learners.documents import Documents
 from bandstand.store.learners.erasure import UnfinishedErasures, compute_tombstone
 from bandstand.store.learners.user_cache import CachedUser, UserCache, read_user
 from bandstand.store.records import Sequence, StoreStatus
-from bandstand.store.sqlite.errors import is_disk_full, to_storage_error
+from bandstand.store.sqlite.disk_room import DiskRoom
+from bandstand.store.sqlite.errors import find_way_out, to_storage_error
 from bandstand.store.sqlite.log_sync import LogSync
 from bandstand.store.sqlite.ownership import Ownership
 from bandstand.store.sqlite.reader import LedgerReader
@@ -120,6 +121,7 @@ class StateDirectory:
         self._in_flight: dict[int, EventFuture] = {}  # by event number: submitted and not yet settled
         self._state: str = "closed"
         self._last_error: str | None = None
+        self._room = DiskRoom(self._dir)
 
     # ── opening and closing ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -176,9 +178,7 @@ class StateDirectory:
                 self._file.close()
                 raise
         except (sqlite3.Error, OSError) as error:
-            way_out = "make room on the disk" if is_disk_full(error) else "restore a backup, or name another STATE_DIR"
-            message = f"{path} cannot be opened: {error}; {way_out}"
-            raise ConfigurationError(message) from error
+            raise ConfigurationError(f"{path} cannot be opened: {error}; {find_way_out(error)}") from error
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -230,6 +230,7 @@ class StateDirectory:
             pending=len(self._in_flight),
             quarantined=self._documents.quarantined,
             last_error=self._last_error,
+            disk_is_full=self._room.is_full(),
         )
 
     def record_error(self, reason: str) -> None:
@@ -322,6 +323,7 @@ class StateDirectory:
                 error = EventCollisionError("the event collided with another; try again")
             if error is not None:
                 self._last_error = str(error)
+            self._room.record(full=isinstance(error, StorageFullError))
             self.users.drop_if_stale(user)
             settle_future(None, error)
 

@@ -37,8 +37,9 @@ EVER = -1
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open the ledger in autocommit mode, with the pragmas every connection of ours wants."""
     if not (read_only or _is_writable(path)):
-        raise sqlite3.OperationalError("attempt to write a readonly database")
-    uri = f"{path.absolute().as_uri()}{'?mode=ro' if read_only else ''}"
+        raise _build_error("attempt to write a readonly database", sqlite3.SQLITE_READONLY)
+    mode = ("?mode=ro&immutable=1" if _is_at_rest(path) else "?mode=ro") if read_only else ""
+    uri = f"{path.absolute().as_uri()}{mode}"
     connection = sqlite3.connect(
         uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=30
     )
@@ -50,6 +51,21 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _is_at_rest(path: Path) -> bool:
+    """Whether a ledger is read from where nothing can be written, and all of it is in its file, as in a backup.
+
+    A reader else needs an index beside the ledger, which SQLite makes where there is none.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    return not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
+
+
+def _build_error(message: str, code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(message)
+    error.sqlite_errorcode = code
+    return error
 
 
 def _is_writable(path: Path) -> bool:
@@ -64,7 +80,9 @@ def create_tables(connection: sqlite3.Connection) -> None:
         ConfigurationError: the file was made by a newer Bandstand.
     """
     connection.execute("PRAGMA page_size = 8192")
-    connection.execute("PRAGMA journal_mode = WAL")
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise _build_error("a write-ahead log cannot be kept", sqlite3.SQLITE_IOERR_SHMMAP)
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
         message = f"ledger.db has format {version}; this version of Bandstand reads up to {SCHEMA_VERSION}"
