@@ -1,6 +1,6 @@
 """Erasures under mixed load with ``kill -9`` in the middle: whoever got a receipt is in no file of the state.
 
-    python -m tests.contract.erasure_trials [ERASURES] [SEED]
+    python -m tests.contract.erasure_trials [ERASURES] [SEED] [SECONDS]
 
 Clients make users whose ids, tips, keys and turns all hold one word of their own, and erase them. After each receipt
 every file of the state is read byte by byte for the words of all who were erased so far. The service is killed again
@@ -9,6 +9,7 @@ again. The same once more after a stop in good order.
 """
 
 import asyncio
+import math
 import re
 import sys
 import tempfile
@@ -162,11 +163,12 @@ class Trials:
                     self.erased.found.append((word.decode(), path.name))
 
 
-async def run(state_dir: Path, erasures: int, seed: int) -> Erased:
-    """Erase so many users of a service that is killed again and again."""
+async def run(state_dir: Path, erasures: int, seed: int, seconds: float = math.inf) -> Erased:
+    """Erase so many users of a service that is killed again and again, or as many as there is time for."""
     random = Random(seed)
     trials = Trials(state_dir, erasures, random)
-    while not trials.is_done:
+    end = time.monotonic() + seconds
+    while not trials.is_done and time.monotonic() < end:
         with start_server(state_dir) as server:
             await trials.finish(server.port)
             clients = asyncio.gather(*(trials.run_client(server.port) for _ in range(CONNECTIONS)))
@@ -184,10 +186,10 @@ async def run(state_dir: Path, erasures: int, seed: int) -> Erased:
 
 
 if __name__ == "__main__":
-    words = sys.argv[1:] + ["2000", "0"][len(sys.argv) - 1 :]
-    count, first = map(int, words)
+    words = sys.argv[1:] + ["2000", "0", "inf"][len(sys.argv) - 1 :]
+    count, first, limit = int(words[0]), int(words[1]), float(words[2])
     with tempfile.TemporaryDirectory() as folder:
-        outcome = asyncio.run(run(Path(folder) / "state", count, first))
+        outcome = asyncio.run(run(Path(folder) / "state", count, first, limit))
     print(  # noqa: T201 (a script)
         f"{outcome.receipts} erasures, {outcome.kills} kills, {outcome.finished} of them finished by the next process, "
         f"{outcome.kept_logs} receipts that named the log, files read {outcome.reads} times: "
