@@ -55,7 +55,7 @@ _NOT_WRITABLE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sql
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 
 
-def find_way_out(error: sqlite3.Error) -> str:
+def find_way_out(error: sqlite3.Error | OSError) -> str:
     """What to do about a ledger that cannot be opened: a backup is of use only where the file itself is at fault."""
     code = int(getattr(error, "sqlite_errorcode", None) or 0)
     if is_disk_full(error):
