@@ -172,7 +172,9 @@ async def main(options: argparse.Namespace) -> None:
     try:
         for size in options.sizes:
             state = root / f"{size.users}-{size.decisions}"
-            table.add_row(*await measure(state, size, bare, options))
+            row = await measure(state, size, bare, options)
+            print(*row, sep="\t", flush=True)  # whatever becomes of the rest
+            table.add_row(*row)
     finally:
         bare.stop()
         if not options.keep:

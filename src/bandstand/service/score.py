@@ -67,8 +67,7 @@ async def score(
     if _is_like_ours(request) and (earlier := await _find_earlier(deployment, request)) is not None:
         return _return_earlier(earlier, body, named)
     # Any other id of the caller's own is most often new, so it is not looked up first: the ledger takes it once.
-    stands = None
-    while stands is None:
+    while True:
         made: MadeDecision | None = None
         try:
             made = await _decide(deployment, request, body, client, chosen, is_named=policy is not None)
@@ -79,13 +78,13 @@ async def score(
             if made is None or not (deployment.score_when_full and isinstance(error, StorageFullError)):
                 raise
             return _build_result(made.decision, made.numbers, logged=False)
-        if stands is not made.decision:
-            if (earlier := await _find_earlier(deployment, request)) is not None:
-                return _return_earlier(earlier, body, named)
-            stands = None  # it has been erased meanwhile: the id is free again
-    if made.captured is not None and deployment.shadows is not None:
-        deployment.shadows.enqueue(made.captured)
-    return _build_result(made.decision, made.numbers)
+        if stands is made.decision:
+            if made.captured is not None and deployment.shadows is not None:
+                deployment.shadows.enqueue(made.captured)
+            return _build_result(made.decision, made.numbers)
+        if (earlier := await _find_earlier(deployment, request)) is not None:
+            return _return_earlier(earlier, body, named)
+        # What stood there has been erased meanwhile: the id is free again.
 
 
 async def _decide(
