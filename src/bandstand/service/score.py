@@ -64,8 +64,10 @@ async def score(
     """
     chosen = deployment.get_policy(policy, request["user_id"])
     named = None if policy is None else chosen.name
-    if _is_like_ours(request) and (earlier := await _find_earlier(deployment, request)) is not None:
-        return _return_earlier(earlier, body, named)
+    if "decision_id" in request and parse_event_id(request["decision_id"]) is not None:
+        # It may be one that the service gave, which the ledger would not refuse.
+        if (earlier := await _find_earlier(deployment, request)) is not None:
+            return _return_earlier(earlier, body, named)
     # Any other id of the caller's own is most often new, so it is not looked up first: the ledger takes it once.
     while True:
         made: MadeDecision | None = None
@@ -97,12 +99,6 @@ async def _decide(
             await store.load_profile(request["user_id"])
         made = await deployment.scoring.submit(request, body, client, policy, is_named=is_named)
     return made
-
-
-def _is_like_ours(request: Mapping[str, Any]) -> bool:
-    """Whether the caller's own id may be one that this service gave: the ledger would not refuse that."""
-    own_id: str | None = request.get("decision_id")
-    return own_id is not None and parse_event_id(own_id) is not None
 
 
 async def _find_earlier(deployment: ServiceContext, request: Mapping[str, Any]) -> Decision | None:

@@ -1,7 +1,6 @@
 """Requests of neighbouring turns begin together, in the order in which they came, and none waits for long."""
 
 import asyncio
-from functools import partial
 
 from bandstand.api.asgi.gathering import Gathering
 
@@ -16,7 +15,7 @@ class Arrivals:
 
     def arrive(self, *numbers: int) -> None:
         for number in numbers:
-            self._gathering.submit(partial(self._begin, number))
+            self._gathering.submit(self._begin, number)
 
     def _begin(self, number: int) -> None:
         if not self._group:

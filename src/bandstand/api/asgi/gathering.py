@@ -8,24 +8,28 @@ end of its own.
 
 import asyncio
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 _MAX_GATHERED = 64
 """Requests that begin without a look whether the next turn brings more: a larger group would keep the first waiting."""
+
+
+T = TypeVar("T")
 
 
 class Gathering:
     """The requests of one service that are about to begin."""
 
     def __init__(self) -> None:
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: list[tuple[Callable[[Any], None], Any]] = []
         self._seen = 0  # how many of them waited at the end of the turn before
 
-    def submit(self, begin: Callable[[], None]) -> None:
-        """Have ``begin`` called, together with those of others."""
+    def submit(self, begin: Callable[[T], None], request: T) -> None:
+        """Have ``begin`` called with a request, together with those of others."""
         if not self._waiting:
             self._seen = 0
             asyncio.get_running_loop().call_soon(self._end_turn)
-        self._waiting.append(begin)
+        self._waiting.append((begin, request))
 
     def _end_turn(self) -> None:
         count = len(self._waiting)
@@ -34,5 +38,5 @@ class Gathering:
             asyncio.get_running_loop().call_soon(self._end_turn)
             return
         waiting, self._waiting = self._waiting, []
-        for begin in waiting:
-            begin()
+        for begin, request in waiting:
+            begin(request)

@@ -8,7 +8,6 @@ the shutdown.
 """
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
@@ -151,7 +150,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _gather(self, cycle: _HotCycle) -> None:
         assert self._front is not None  # noqa: S101 (there is no hot cycle without)
-        self._front.gathering.submit(partial(self._start, cycle))
+        self._front.gathering.submit(self._start, cycle)
 
     def _start(self, cycle: _HotCycle) -> None:
         task = self.loop.create_task(self._answer(cycle))
