@@ -64,10 +64,10 @@ async def score(
     """
     chosen = deployment.get_policy(policy, request["user_id"])
     named = None if policy is None else chosen.name
-    if "decision_id" in request and parse_event_id(request["decision_id"]) is not None:
-        # It may be one that the service gave, which the ledger would not refuse.
-        if (earlier := await _find_earlier(deployment, request)) is not None:
-            return _return_earlier(earlier, body, named)
+    # An id that the service may have given is looked up: the ledger would not refuse it.
+    may_be_ours = "decision_id" in request and parse_event_id(request["decision_id"]) is not None
+    if may_be_ours and (earlier := await _find_earlier(deployment, request)) is not None:
+        return _return_earlier(earlier, body, named)
     # Any other id of the caller's own is most often new, so it is not looked up first: the ledger takes it once.
     while True:
         made: MadeDecision | None = None

@@ -20,7 +20,7 @@ from bandstand.errors import (
 from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.log_sync import LogSync
 from bandstand.store.sqlite.schema import EVER
-from bandstand.store.sqlite.writer import Operation, Writer, make_done_callback
+from bandstand.store.sqlite.writer import Operation, Tally, Writer, make_done_callback
 from tests.store.given import hold_calls
 
 INSERT = "INSERT INTO things VALUES "
@@ -115,7 +115,7 @@ async def test_operations_are_settled_in_the_order_of_the_hand_over(connection: 
 async def test_groups_grow_with_the_load(connection: sqlite3.Connection) -> None:
     bench = Bench(connection)
     gate = threading.Event()
-    blocked = asyncio.create_task(bench.writer.call(lambda _: gate.wait(10)))
+    blocked = asyncio.create_task(bench.writer.call(lambda _: gate.wait(60)))
     await asyncio.sleep(0.01)
     futures = [bench.submit((number, "")) for number in range(100)]
     assert bench.writer.pending == 100
@@ -192,7 +192,7 @@ async def test_the_loop_goes_on_while_the_disk_syncs(
     bench = Bench(connection, log_sync=LogSync(log))
     with hold_calls(monkeypatch, LogSync, "sync") as gate:
         durable = bench.submit((1, ""), durable=True)
-        await asyncio.to_thread(gate.reached.wait, 10)
+        await asyncio.to_thread(gate.reached.wait, 60)
         await bench.submit((2, ""))
         assert bench.list_things() == [(1, ""), (2, "")]
         assert not durable.done(), "it is committed, and not acknowledged"
@@ -214,7 +214,7 @@ async def test_what_gathers_during_a_sync_waits_for_the_next(
     monkeypatch.setattr(LogSync, "sync", count)
     with hold_calls(monkeypatch, LogSync, "sync") as gate:
         futures = [bench.submit((0, ""), durable=True)]
-        await asyncio.to_thread(gate.reached.wait, 10)
+        await asyncio.to_thread(gate.reached.wait, 60)
         for number in range(1, 50):
             futures.append(bench.submit((number, ""), durable=True))
             await asyncio.sleep(0)
@@ -342,7 +342,7 @@ async def test_tallies_are_summed_by_hour_and_policy(connection: sqlite3.Connect
     expected: dict[tuple[int, int], list[float]] = {}
     futures = []
     for number in range(200):
-        tally = (random.randrange(3), random.randrange(2), 1, random.randrange(2), 1, random.choice([-1.0, 0.5]))
+        tally = Tally(random.randrange(3), random.randrange(2), 1, random.randrange(2), 1, random.choice([-1.0, 0.5]))
         for hour in (EVER, tally[0]):
             sums = expected.setdefault((hour, tally[1]), [0, 0, 0, 0.0])
             for position, amount in enumerate(tally[2:]):
@@ -354,7 +354,7 @@ async def test_tallies_are_summed_by_hour_and_policy(connection: sqlite3.Connect
             await asyncio.sleep(0.001)
     refused: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     bench.writer.submit(
-        Operation([(INSERT, (0, ""))], make_done_callback(refused), durable=False, tally=(0, 0, 9, 9, 9, 9.0))
+        Operation([(INSERT, (0, ""))], make_done_callback(refused), durable=False, tally=Tally(0, 0, 9, 9, 9, 9.0))
     )
     outcomes = await asyncio.gather(*futures, refused, return_exceptions=True)
     assert isinstance(outcomes[-1], sqlite3.IntegrityError)
@@ -377,7 +377,7 @@ async def test_too_many_waiting_are_refused(connection: sqlite3.Connection) -> N
 async def test_closing_commits_what_was_accepted_and_takes_no_more(connection: sqlite3.Connection) -> None:
     bench = Bench(connection)
     gate = threading.Event()
-    blocked = asyncio.create_task(bench.writer.call(lambda _: gate.wait(10)))
+    blocked = asyncio.create_task(bench.writer.call(lambda _: gate.wait(60)))
     await asyncio.sleep(0.01)
     futures = [bench.submit((number, "")) for number in range(500)]
     closing = asyncio.create_task(bench.writer.close())
