@@ -40,15 +40,23 @@ class EvaluationSpec:
         return Evaluation(self.formulas, missing_reward=self.missing_reward, interval=self.interval, level=self.level)
 
 
-def evaluate_rows(spec: EvaluationSpec, path: Path, columns: Columns | None = None) -> EvaluationResult:
+def evaluate_rows(
+    spec: EvaluationSpec, path: Path, columns: Columns | None = None, *, name: str | None = None
+) -> EvaluationResult:
     """Evaluate the one policy whose probabilities stand in a file of rows.
+
+    Args:
+        spec: the estimates.
+        path: the file, or a folder of files.
+        columns: what its columns are called; if left out, what they are usually.
+        name: what an error calls it; if left out, its path.
 
     Raises:
         EvaluationError: the file, a column or a row is not as it must be; names it.
         ConfigurationError: the file is Parquet and pyarrow is not installed.
     """
     evaluation = spec.build_evaluation()
-    with name_file_in_errors(path, columns):
+    with name_file_in_errors(name or str(path), columns):
         for chunk in read_rows(path, columns, model=spec.uses_model):
             evaluation.add(chunk)
         return evaluation.result()
