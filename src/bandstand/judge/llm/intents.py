@@ -20,11 +20,12 @@ from bandstand.judge.arbiter import (
     undecided,
 )
 from bandstand.judge.llm.llm_judge import to_unscored_reason
-from bandstand.judge.llm.parse_reply import build_object_schema, iter_objects, to_one_line
+from bandstand.judge.llm.parse_reply import build_object_schema, iter_objects, read_number, to_one_line
 from bandstand.judge.text import escape_markup, strip_hidden, truncate_middle, wrap_in_fence
 from bandstand.judge.verdict import UnscoredReason
 from bandstand.llm.chat import ChatClient, ChatReply, ChatRequest, build_messages
 from bandstand.llm.errors import BudgetExceededError, ChatError
+from bandstand.llm.reply_json import iter_passages
 from bandstand.prompts.library import Prompt
 
 MAX_TOKENS: Final = 200
@@ -204,16 +205,20 @@ def _parse_choice(
     # In the prompt an id is escaped, and a model may give it back as it stands there.
     ids = {escape_markup(candidate.id): candidate.id for candidate in semantic[:_MAX_CANDIDATES]}
     last = undecided(reason, "the model's reply was not the JSON asked for", duration_ms, tokens)
-    for found in iter_objects(reply.text, {"reasoning", "intent_id", "score"}):
-        intent_id, words = found["intent_id"], found["reasoning"]
-        outcome = decided(
-            semantic,
-            ids.get(intent_id, intent_id) if isinstance(intent_id, str) else None,
-            found["score"],
-            to_one_line(words) if isinstance(words, str) else "",
-            reason=reason,
-            duration_ms=duration_ms,
-            tokens_used=tokens,
-        )
-        last = outcome if outcome.intent_id is not None or last.intent_id is None else last
+    for passage in iter_passages(reply.text):
+        for found in iter_objects(passage, "intent_id"):
+            intent_id, words = found["intent_id"], found.get("reasoning")
+            named = str(intent_id) if isinstance(intent_id, int) and not isinstance(intent_id, bool) else intent_id
+            outcome = decided(
+                semantic,
+                ids.get(named, named) if isinstance(named, str) else None,
+                read_number(found.get("score")),
+                to_one_line(words) if isinstance(words, str) else "",
+                reason=reason,
+                duration_ms=duration_ms,
+                tokens_used=tokens,
+            )
+            last = outcome if outcome.intent_id is not None or last.intent_id is None else last
+        if last.intent_id is not None:
+            break
     return last

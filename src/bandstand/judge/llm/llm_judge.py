@@ -33,7 +33,7 @@ _REASONS: Final[Mapping[str, UnscoredReason]] = {
     "llm-timeout": UnscoredReason.TIMEOUT,
     "llm-circuit-open": UnscoredReason.CIRCUIT_OPEN,
     "llm-over-budget": UnscoredReason.OVER_BUDGET,
-    "llm-malformed": UnscoredReason.BAD_JSON,
+    "llm-malformed": UnscoredReason.UNAVAILABLE,
 }
 """By the code of a client's error; any other is told apart by its attributes."""
 

@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import openai
 from pydantic import BaseModel, Field, ValidationError
 
 from bandstand.llm.chat import MAX_NAME_CHARS, MAX_REPORTED_TOKENS, ChatReply, ChatRequest, FinishReason
-from bandstand.llm.errors import ChatError, ChatMalformedError
-from bandstand.llm.providers.base import ProviderClient
+from bandstand.llm.providers.base import ProviderClient, to_malformed_error
 from bandstand.llm.providers.endpoint import Endpoint
 
+_MALFORMED = "The model provider's answer is not a chat completion."
 _FINISH_REASONS: Mapping[str | None, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
 
 
@@ -90,6 +91,7 @@ class _Message(BaseModel):
 class _Choice(BaseModel):
     message: _Message
     finish_reason: str | None = None
+    error: Any = None
 
 
 class _Usage(BaseModel):
@@ -107,8 +109,10 @@ def _parse_reply(content: bytes, model: str) -> ChatReply:
     try:
         completion = _Completion.model_validate_json(content)
     except ValidationError:
-        raise _make_malformed_error() from None
+        raise to_malformed_error(content, _MALFORMED) from None
     choice = completion.choices[0]
+    if choice.error is not None or choice.finish_reason == "error":
+        raise to_malformed_error(content, _MALFORMED)
     usage = completion.usage or _Usage()
     finish = _FINISH_REASONS.get(choice.finish_reason, "other")
     refusal = choice.message.refusal
@@ -122,7 +126,3 @@ def _parse_reply(content: bytes, model: str) -> ChatReply:
         finish_reason="refusal" if refusal is not None else finish,
         refusal=refusal,
     )
-
-
-def _make_malformed_error() -> ChatError:
-    return ChatMalformedError("The model provider's answer is not a chat completion.")
