@@ -15,6 +15,7 @@ from bandstand.judge.arbiter import (
     RuleSignal,
     TriggerReason,
     decided,
+    merge_candidates,
     not_triggered,
     should_trigger,
     undecided,
@@ -113,8 +114,6 @@ class IntentArbiter:
         trigger = should_trigger(rule, semantic, settings)
         if not trigger.triggered or self._client is None:
             return not_triggered(rule, semantic, trigger.reason)
-        if not semantic:
-            return undecided(trigger.reason, "there is no candidate to choose", 0.0)
         began = self._clock()
         seconds = settings.llm_judge_timeout_ms / 1000
         try:
@@ -125,7 +124,8 @@ class IntentArbiter:
         except (ChatError, BudgetExceededError) as error:
             why = _FAILURE_REASONS.get(to_unscored_reason(error), "the model could not be asked")
             return undecided(trigger.reason, why, self._compute_elapsed_ms(began))
-        return _parse_choice(reply, semantic, trigger.reason, self._compute_elapsed_ms(began))
+        candidates = merge_candidates(rule, semantic)
+        return _parse_choice(reply, candidates, trigger.reason, self._compute_elapsed_ms(began))
 
     def _build_request(
         self, message: str, rule: RuleSignal | None, semantic: Sequence[IntentCandidate], deadline: float
@@ -168,8 +168,12 @@ class _Tenant:
 def build_intent_values(
     message: str, rule: RuleSignal | None, semantic: Sequence[IntentCandidate]
 ) -> dict[str, object]:
-    """Return what the prompt is rendered with: a value for each of :data:`PARAMETERS`; the 20 best candidates."""
-    names = {candidate.id: candidate.name for candidate in semantic}
+    """Return what the prompt is rendered with: a value for each of :data:`PARAMETERS`; the 20 best candidates.
+
+    The rule's intent is one of them, first if the semantic search did not find it.
+    """
+    candidates = merge_candidates(rule, semantic)
+    names = {candidate.id: candidate.name for candidate in candidates}
     found = (
         {"id": rule.rule_id, "name": _truncate_text(names.get(rule.rule_id, ""), _MAX_NAME), "score": rule.score}
         if rule
@@ -177,7 +181,7 @@ def build_intent_values(
     )
     return {
         "candidates": wrap_in_fence(
-            "candidates", "\n".join(_format_candidate(candidate) for candidate in semantic[:_MAX_CANDIDATES])
+            "candidates", "\n".join(_format_candidate(candidate) for candidate in candidates[:_MAX_CANDIDATES])
         ),
         "rule": wrap_in_fence("rule", json.dumps(found, ensure_ascii=False)) if found else "",
         "message": wrap_in_fence("message", _truncate_text(message, _MAX_MESSAGE)),
@@ -197,20 +201,20 @@ def _truncate_text(text: str, limit: int) -> str:
 
 
 def _parse_choice(
-    reply: ChatReply, semantic: Sequence[IntentCandidate], reason: TriggerReason, duration_ms: float
+    reply: ChatReply, candidates: Sequence[IntentCandidate], reason: TriggerReason, duration_ms: float
 ) -> Arbitration:
     tokens = (reply.prompt_tokens or 0) + (reply.completion_tokens or 0)
     if reply.refusal is not None:
         return undecided(reason, "the model declined to choose", duration_ms, tokens)
     # In the prompt an id is escaped, and a model may give it back as it stands there.
-    ids = {escape_markup(candidate.id): candidate.id for candidate in semantic[:_MAX_CANDIDATES]}
+    ids = {escape_markup(candidate.id): candidate.id for candidate in candidates[:_MAX_CANDIDATES]}
     last = undecided(reason, "the model's reply was not the JSON asked for", duration_ms, tokens)
     for passage in iter_passages(reply.text):
         for found in iter_objects(passage, "intent_id"):
             intent_id, words = found["intent_id"], found.get("reasoning")
             named = str(intent_id) if isinstance(intent_id, int) and not isinstance(intent_id, bool) else intent_id
             outcome = decided(
-                semantic,
+                candidates,
                 ids.get(named, named) if isinstance(named, str) else None,
                 read_number(found.get("score")),
                 to_one_line(words) if isinstance(words, str) else "",
