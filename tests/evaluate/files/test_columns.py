@@ -59,6 +59,13 @@ def test_what_is_no_name_of_a_column_is_refused(text: str, message: str) -> None
         Columns.parse(text)
 
 
+def test_an_object_may_lack_its_reward_and_what_there_is_is_said_once() -> None:
+    header = Header(("propensity", "reward", "ts"), open=True)
+    with pytest.raises(EvaluationError, match="there are propensity, reward, ts; name it"):
+        Columns().find_layout(header)
+    assert Columns().find_layout(Header(("propensity", "target"), open=True)).reward == "reward"
+
+
 @pytest.mark.parametrize(
     ("header", "model", "message"),
     [

@@ -93,7 +93,7 @@ def _is_state_directory(source: Path) -> bool:
 
 def _open_decisions(flags: EvaluationFlags, log: LogInput) -> DecisionFile | None:
     """Open a log as decisions; None where it holds rows."""
-    if flags.form == _ROWS or (flags.form == _AUTO and flags.columns is not None):
+    if flags.form == _ROWS:
         return None
     with name_file_in_errors(log.name):
         if flags.form != _AUTO:
@@ -102,7 +102,8 @@ def _open_decisions(flags: EvaluationFlags, log: LogInput) -> DecisionFile | Non
         if decisions is None or decisions.form is ScoreRequestForm:
             return decisions
         header = open_table(log.path).read_header()
-        return None if Columns.recognise(header.names).is_row_log(header) else decisions
+        rows = flags.columns is not None or Columns.recognise(header.names).is_row_log(header)
+        return None if rows else decisions
 
 
 def show_report(result: Mapping[str, Any]) -> None:

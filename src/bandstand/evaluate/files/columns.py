@@ -113,7 +113,8 @@ class Columns:
         Raises:
             EvaluationError: a column is missing; says what there is instead.
         """
-        self._require_column("reward", self.reward, header)
+        if not header.open:  # the first object may be one without a reward
+            self._require_column("reward", self.reward, header)
         self._require_column("propensity", self.propensity, header)
         targets, names = _find_columns(self.target, header, wide=model)
         if targets == (self.target,) and self.target not in header.vectors:

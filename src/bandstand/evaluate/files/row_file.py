@@ -33,8 +33,6 @@ def read_rows(path: Path, columns: Columns | None = None, *, model: bool = False
     table = open_table(path)
     header = table.read_header()
     columns = columns or Columns.recognise(header.names)
-    if header.open:  # the first object may be one without a reward
-        header = header._replace(names=tuple(dict.fromkeys((*header.names, columns.reward))))
     layout = columns.find_layout(header, model=model)
     labels = () if layout.action is None or not layout.names else (layout.action,)
     for batch in table.read_batches(layout.column_names, labels):
