@@ -98,10 +98,15 @@ ANSWERS: dict[str, dict[str, str]] = {
         "Reapplied": "ReappliedJudgements",
     },
     "simulations": {
-        "Progress": "SimulationProgress",
+        "Progress": "RunProgress",
         "Simulation": "Simulation",
         "SimulationList": "SimulationList",
         "SimulationResult": "SimulationResult",
+    },
+    "evaluations": {
+        "Evaluation": "Evaluation",
+        "EvaluationList": "EvaluationList",
+        "EvaluationResult": "EvaluationResult",
     },
 }
 HERE = {"Ranked": "RankedCandidate"}  # written by hand, beside the calls that a product makes all day
@@ -117,6 +122,7 @@ DOCS = {
     "opinions": "What the judge said when it was asked.",
     "judgements": "What became of turns.",
     "simulations": "Policies against personas.",
+    "evaluations": "Policies on the log.",
 }
 NOTE = "Written by ``tools/write_client.py`` from the service's ``openapi.json``."
 TRIPLE = '"""'

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bandstand_client.answers.evaluations import Evaluation, EvaluationList, EvaluationResult
     from bandstand_client.answers.generation import (
         BrokenPrompt,
         Generation,
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
         ShadowPick,
         UserStats,
     )
-    from bandstand_client.answers.simulations import Simulation, SimulationList, SimulationProgress, SimulationResult
+    from bandstand_client.answers.simulations import RunProgress, Simulation, SimulationList, SimulationResult
     from bandstand_client.answers.stats import (
         DeploymentStats,
         Estimate,
@@ -85,6 +86,9 @@ __all__ = [
     "DrawCheck",
     "Erasure",
     "Estimate",
+    "Evaluation",
+    "EvaluationList",
+    "EvaluationResult",
     "Experiment",
     "ExperimentArm",
     "ExplorationCheck",
@@ -127,11 +131,11 @@ __all__ = [
     "RevocationRecord",
     "RevocationSelection",
     "Revocations",
+    "RunProgress",
     "ShadowPick",
     "ShadowPolicy",
     "Simulation",
     "SimulationList",
-    "SimulationProgress",
     "SimulationResult",
     "Tip",
     "TurnCoverage",
@@ -152,6 +156,9 @@ _MODULES = {
     "DrawCheck": "loop",
     "Erasure": "operators",
     "Estimate": "stats",
+    "Evaluation": "evaluations",
+    "EvaluationList": "evaluations",
+    "EvaluationResult": "evaluations",
     "Experiment": "stats",
     "ExperimentArm": "stats",
     "ExplorationCheck": "loop",
@@ -194,11 +201,11 @@ _MODULES = {
     "RevocationRecord": "operators",
     "RevocationSelection": "operators",
     "Revocations": "operators",
+    "RunProgress": "simulations",
     "ShadowPick": "sight",
     "ShadowPolicy": "stats",
     "Simulation": "simulations",
     "SimulationList": "simulations",
-    "SimulationProgress": "simulations",
     "SimulationResult": "simulations",
     "Tip": "generation",
     "TurnCoverage": "stats",
