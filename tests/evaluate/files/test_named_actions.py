@@ -82,6 +82,14 @@ def test_an_action_without_a_column_is_named(tmp_path: Path, write: Any) -> None
         evaluate_rows(SPEC, write(tmp_path, columns))
 
 
+@pytest.mark.parametrize("write", [write_csv, write_json, write_parquet])
+def test_a_name_where_columns_are_numbered_says_what_is_missing(tmp_path: Path, write: Any) -> None:
+    with pytest.raises(
+        EvaluationError, match=r"column 'action'.*; actions that have names are those of columns target_"
+    ):
+        evaluate_rows(SPEC, write(tmp_path, NAMED | WIDE))
+
+
 def test_a_list_of_another_length_is_refused(tmp_path: Path) -> None:
     columns = NUMBERED | {"target": [[0.5, 0.5], [0.2, 0.3, 0.5], [1.0, 0.0]], "q_hat": MODEL}
     with pytest.raises(EvaluationError, match=r"item 2, column 'target': a list of 3, where others have 2"):

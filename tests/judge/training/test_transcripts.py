@@ -171,6 +171,13 @@ def test_what_cannot_be_true_together_is_refused(known: dict[str, Any], fault: s
     assert message.startswith(fault)
 
 
+def test_scores_that_differ_are_refused() -> None:
+    scores = [{"name": "label", "stringValue": "neg_correction"}, {"name": "label", "stringValue": "pos_praise"}]
+    for record in (FORMS["OpenAI messages"] | {"scores": scores}, FORMS["a Langfuse trace"] | {"scores": scores}):
+        rows, bad = parse(record)
+        assert (rows, bad) == ((), (("line 1", "label is neg_correction, and in scores pos_praise"),))
+
+
 def test_the_same_turn_labelled_twice_must_be_labelled_alike() -> None:
     ours = FORMS["ours"]
     more = {"polarity": "negative"}

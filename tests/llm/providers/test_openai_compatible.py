@@ -172,6 +172,8 @@ async def test_a_bare_completion_is_enough(provider: respx.MockRouter) -> None:
         ({"content": None}, "content_filter", ("", "refusal", "")),
         ({"content": None, "refusal": "I will not."}, "stop", ("", "refusal", "I will not.")),
         ({"content": "x"}, "tool_calls", ("x", "other", None)),
+        ({"content": [{"type": "text", "text": "Re"}, {"text": "st."}]}, "stop", ("Rest.", "stop", None)),
+        ({"content": [{"type": "thinking", "thinking": "no"}, {"text": "x"}]}, "stop", ("x", "stop", None)),
     ],
 )
 async def test_finish_reasons_and_refusals(

@@ -35,8 +35,14 @@ def read_rows(path: Path, columns: Columns | None = None, *, model: bool = False
     columns = columns or Columns.recognise(header.names)
     layout = columns.find_layout(header, model=model)
     labels = () if layout.action is None or not layout.names else (layout.action,)
-    for batch in table.read_batches(layout.column_names, labels):
-        yield _build_chunk(batch, layout, columns)
+    try:
+        for batch in table.read_batches(layout.column_names, labels):
+            yield _build_chunk(batch, layout, columns)
+    except EvaluationError as error:
+        if layout.action is None or layout.names or f"column {layout.action!r}" not in error.detail:
+            raise
+        hint = f"actions that have names are those of columns {columns.target}_NAME"
+        raise EvaluationError(f"{error.detail}; {hint}", error.errors) from None
 
 
 @contextmanager

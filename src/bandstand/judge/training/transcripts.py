@@ -39,6 +39,7 @@ _KNOWN_IN: Final = (
     "labels",
     "extra",
 )
+_SCORED_IN: Final = ("scores", "feedback")
 _SCORES: Final = ("stringValue", "string_value", "value", "score")
 _MAX_DEPTH: Final = 6
 _TURN_MESSAGES: Final = 3
@@ -77,6 +78,9 @@ def to_turn_fields(records: Iterable[SourceRecord]) -> Iterator[SourceRecord]:
     for record in records:
         if record.fault is not None or not isinstance(record.value, Mapping):
             yield record
+            continue
+        if (contradiction := _find_contradiction(record.value)) is not None:
+            yield record._replace(fault=contradiction)
             continue
         if any(name in record.value for name in TEXTS):
             yield record._replace(value=_with_turn(record.value, {}))
@@ -231,17 +235,29 @@ def _read_known(record: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for place in (record, *(_decode(record.get(name)) for name in _KNOWN_IN)):
         for fields in _flatten_scores(place):
-            for name in LABELS:
-                value = _decode(fields.get(name))
-                if isinstance(value, list) and len(value) == 1:
-                    value = value[0]
-                if (
-                    name not in found
-                    and value not in (None, "")
-                    and (place is record or not isinstance(value, Mapping))
-                ):
-                    found[name] = _to_flag(value) if name == "topic_shift" else value
+            for name, value in _iter_known(fields):
+                found.setdefault(name, value)
     return found
+
+
+def _find_contradiction(record: Mapping[str, Any]) -> str | None:
+    """Say which score a record gives two values, as two annotators may have; None where it gives none."""
+    found = dict(_iter_known(record))
+    for name in _SCORED_IN:
+        for fields in _flatten_scores(_decode(record.get(name))):
+            for known, value in _iter_known(fields):
+                if found.setdefault(known, value) != value:
+                    return f"{known} is {found[known]}, and in {name} {value}"
+    return None
+
+
+def _iter_known(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name in LABELS:
+        value = _decode(fields.get(name))
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if value not in (None, ""):
+            yield name, _to_flag(value) if name == "topic_shift" else value
 
 
 def _flatten_scores(place: object) -> Iterator[Mapping[str, Any]]:

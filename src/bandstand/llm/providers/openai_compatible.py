@@ -12,6 +12,7 @@ from bandstand.llm.providers.base import ProviderClient, to_malformed_error
 from bandstand.llm.providers.endpoint import Endpoint
 
 _MALFORMED = "The model provider's answer is not a chat completion."
+_SPOKEN = frozenset({"text", "output_text"})
 _FINISH_REASONS: Mapping[str | None, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
 
 
@@ -83,8 +84,13 @@ def _build_response_format(schema: Mapping[str, object]) -> dict[str, object]:
     return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": dict(schema)}}
 
 
+class _Part(BaseModel):
+    type: str = "text"
+    text: str = ""
+
+
 class _Message(BaseModel):
-    content: str | None = None
+    content: str | list[_Part] | None = None
     refusal: str | None = None
 
 
@@ -119,10 +125,17 @@ def _parse_reply(content: bytes, model: str) -> ChatReply:
     if refusal is None and finish == "refusal":
         refusal = ""
     return ChatReply(
-        text=choice.message.content or "",
+        text=_join_parts(choice.message.content),
         model=completion.model or model,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         finish_reason="refusal" if refusal is not None else finish,
         refusal=refusal,
     )
+
+
+def _join_parts(content: str | list[_Part] | None) -> str:
+    """Return the words of a reply, which some gateways send in parts; what a part has thought is none of them."""
+    if isinstance(content, list):
+        return "".join(part.text for part in content if part.type in _SPOKEN)
+    return content or ""
