@@ -16,7 +16,7 @@ MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "nan", "-nan", "<na>", "nul
 _FLAGS: Final = {"true": 1.0, "false": 0.0, "t": 1.0, "f": 0.0}
 _INFINITE: Final = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_PLAIN: Final = re.compile(r"[0-9eE+\-.\0]*")
+_PLAIN: Final = b"0123456789eE+-.\0"
 _OPENING: Final = ("[", "(")
 _SEPARATORS: Final = re.compile(r"[\s,;]+")
 
@@ -34,7 +34,8 @@ class CellReader:
             EvaluationError: a cell is not a number.
         """
         joined = "\0".join(cells)
-        if _PLAIN.fullmatch(joined) and self._mark != ",":  # so much is read by numpy alone
+        plain = not joined.encode("utf-8", "replace").translate(None, _PLAIN)
+        if plain and self._mark != ",":  # so much is read by numpy alone
             if not self._mark and "." in joined:
                 self._mark = "."
             try:
@@ -53,6 +54,10 @@ class CellReader:
 
     def _to_number(self, cell: str, name: str, locate: Callable[[int], str], index: int) -> float:
         text = cell.strip()
+        if not text:
+            return np.nan
+        if self._mark == "." and _NUMBER.fullmatch(text):  # most cells, soonest
+            return float(text)
         low = text.lower()
         if low in MISSING:
             return np.nan

@@ -45,9 +45,11 @@ class CsvTable:
             lines = _read_lines(file)
             next(lines)
             while batch := list(islice(lines, ROWS)):
-                numbers, _rows = zip(*batch, strict=True)
-                cells = dict(zip(header.names, zip(*_check_rows(batch, header.names), strict=True), strict=True))
-                locate = [f"line {number}" for number in numbers].__getitem__
+                numbers, rows = zip(*batch, strict=True)
+                if set(map(len, rows)) != {len(header.names)}:
+                    list(_check_rows(batch, header.names))
+                cells = dict(zip(header.names, zip(*rows, strict=True), strict=True))
+                locate = _LineNames(numbers)
                 read = {}
                 for name in names:
                     if name in labels:
@@ -103,10 +105,20 @@ def _read_lines(file: TextIO) -> Iterator[_Line]:
     before -= 1
     try:
         for row in reader:
-            if any(cell and not cell.isspace() for cell in row):
+            if row and ((row[0] and not row[0].isspace()) or any(cell and not cell.isspace() for cell in row)):
                 yield before + reader.line_num, row
     except csv.Error as error:
         raise EvaluationError(f"line {before + reader.line_num}: {error}") from None
+
+
+class _LineNames:
+    """Names rows by their lines."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._numbers = numbers
+
+    def __call__(self, index: int) -> str:
+        return f"line {self._numbers[index]}"
 
 
 def _put_back(first: str, file: TextIO) -> Iterator[str]:
