@@ -23,6 +23,8 @@ EXAMPLES: dict[str, list[str]] = {
         "decision.reward(0.5).applied  # -> True",
         "decision.get_receipt().reward.reward  # -> 0.5",
     ],
+    "DecisionTurn": [SCORE, "decision.get_receipt().judgement is None  # -> True"],
+    "TipSource": [SCORE, "decision.get_receipt().generation is None  # -> True"],
     "ShadowPick": [SCORE, "decision.get_receipt().shadows  # -> ()"],
     "Receipt": [SCORE, "decision.get_receipt().propensity == decision.propensity  # -> True"],
     "Health": ["client.health().active_policy  # -> 'linucb-v2'"],

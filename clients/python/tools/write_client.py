@@ -26,6 +26,8 @@ ANSWERS: dict[str, dict[str, str]] = {
         "Scoring": "LoggedDecision",
         "History": "History",
         "Considered": "ConsideredCandidate",
+        "DecisionTurn": "DecisionTurn",
+        "TipSource": "TipSource",
         "RewardTaken": "LoggedReward",
         "ShadowPick": "ShadowPick",
         "Receipt": "Receipt",

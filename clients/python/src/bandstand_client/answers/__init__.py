@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from bandstand_client.answers.policies import ActivePolicy, Policies, PolicyChange, PolicyEntry
     from bandstand_client.answers.sight import (
         ConsideredCandidate,
+        DecisionTurn,
         Health,
         History,
         LoggedDecision,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
         Ready,
         Receipt,
         ShadowPick,
+        TipSource,
         UserStats,
     )
     from bandstand_client.answers.simulations import RunProgress, Simulation, SimulationList, SimulationResult
@@ -81,6 +83,7 @@ __all__ = [
     "Arbitration",
     "BrokenPrompt",
     "ConsideredCandidate",
+    "DecisionTurn",
     "Delays",
     "DeploymentStats",
     "DrawCheck",
@@ -138,6 +141,7 @@ __all__ = [
     "SimulationList",
     "SimulationResult",
     "Tip",
+    "TipSource",
     "TurnCoverage",
     "TurnJudgement",
     "TurnJudgements",
@@ -151,6 +155,7 @@ _MODULES = {
     "Arbitration": "opinions",
     "BrokenPrompt": "generation",
     "ConsideredCandidate": "sight",
+    "DecisionTurn": "sight",
     "Delays": "loop",
     "DeploymentStats": "stats",
     "DrawCheck": "loop",
@@ -208,6 +213,7 @@ _MODULES = {
     "SimulationList": "simulations",
     "SimulationResult": "simulations",
     "Tip": "generation",
+    "TipSource": "sight",
     "TurnCoverage": "stats",
     "TurnJudgement": "opinions",
     "TurnJudgements": "opinions",
