@@ -197,7 +197,7 @@ def test_a_turn_holds_text(texts: Any) -> None:
 async def test_feedback_is_text() -> None:
     for texts in ((None, "a"), ("m", 7)):
         with pytest.raises(TypeError, match="must be a str, not"):
-            await classify_feedback(*texts)  # type: ignore[arg-type]  # as a program that mypy does not see
+            await classify_feedback(*texts)
 
 
 def test_a_config_goes_before_the_settings(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:

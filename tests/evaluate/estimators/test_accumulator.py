@@ -317,7 +317,8 @@ def test_resamples_without_weight_are_counted() -> None:
 def test_no_seed_is_a_fresh_one() -> None:
     rows = LoggedRows.of([0.0, 1.0] * 50, None, [0.5] * 100, [0.25, 0.75] * 50)
     found = set()
-    for seed in (None, None, np.int64(3), 3):
+    seeds: list[Any] = [None, None, np.int64(3), 3]
+    for seed in seeds:
         accumulator = Accumulator(Formula.named("snips"), interval="bootstrap", seed=seed)
         accumulator.add(rows)
         found.add(accumulator.estimate().low)

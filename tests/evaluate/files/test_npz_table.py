@@ -1,6 +1,7 @@
 """Arrays of the Open Bandit Pipeline, saved by numpy: the estimates are those of the arrays."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def in_slots(array: Any) -> Any:
     return spread
 
 
-SHAPED = {
+SHAPED: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "flat": (lambda array: array, None),
     "one slot": (lambda array: array[:, :, np.newaxis], None),
     "three slots": (in_slots, SLOTS),
@@ -57,7 +58,8 @@ def test_estimators_take_an_axis_of_one_slot() -> None:
 
 def test_an_array_with_named_fields_is_a_log_of_rows(tmp_path: Path) -> None:
     chosen = LOG.target[np.arange(500), LOG.action]
-    rows = np.rec.fromarrays([LOG.reward, LOG.propensity, chosen], names="reward,propensity,target")
+    rows = np.empty(500, dtype=[("reward", float), ("propensity", float), ("target", float)])
+    rows["reward"], rows["propensity"], rows["target"] = LOG.reward, LOG.propensity, chosen
     np.save(tmp_path / "log.npy", rows)
     found = evaluate_rows(EvaluationSpec((Formula.named("snips"),)), tmp_path / "log.npy").estimates["snips"]
     assert found.value == pytest.approx(snips(*LOG[:4]).value, rel=1e-12)

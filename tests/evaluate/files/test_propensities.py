@@ -14,7 +14,7 @@ from bandstand.evaluate import EvaluationError, Formula
 from bandstand.evaluate.files.decision_file import DecisionFile
 from bandstand.evaluate.spec import EvaluationSpec, evaluate_rows
 
-FLOAT32 = np.float32([0.1, 0.7, 0.2])
+FLOAT32 = np.array([0.1, 0.7, 0.2], np.float32)
 
 # The same decision in every form: three candidates, the second picked; ``p`` of the pick, and ``all`` of them.
 

@@ -50,15 +50,15 @@ class CsvTable:
                     list(_check_rows(batch, header.names))
                 cells = dict(zip(header.names, zip(*rows, strict=True), strict=True))
                 locate = _LineNames(numbers)
-                read = {}
+                read, called = {}, {}
                 for name in names:
                     if name in labels:
-                        read[name] = np.array(list(map(to_text, cells[name])), dtype=object)
+                        called[name] = np.array(list(map(to_text, cells[name])), dtype=object)
                     elif name in header.vectors:
                         read[name] = self._cells.to_vectors(cells[name], name, locate)
                     else:
                         read[name] = self._cells.to_numbers(cells[name], name, locate)
-                yield Batch(read, locate)
+                yield Batch(read, locate, called)
 
     def read_records(self) -> Iterator[Record]:
         """Read every row; its cells are text."""

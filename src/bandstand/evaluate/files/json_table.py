@@ -44,17 +44,18 @@ class JsonTable:
         header, records = self.read_header(), self.read_records()
         while batch := list(islice(records, ROWS)):
             locate = [self.format_location(number) for number, _ in batch].__getitem__
-            read: dict[str, FloatArray | TextArray] = {}
+            read: dict[str, FloatArray] = {}
+            called: dict[str, TextArray] = {}
             for name in names:
                 values = [row.get(name) for _, row in batch]
                 if name in labels:
-                    read[name] = np.array(list(map(to_text, values)), dtype=object)
+                    called[name] = np.array(list(map(to_text, values)), dtype=object)
                 elif name in header.vectors:
                     keys = header.keys.get(name)
                     read[name] = stack_vectors([read_vector(value, keys) for value in values], name, locate)
                 else:
                     read[name] = _parse_numbers(values, name, locate)
-            yield Batch(read, locate)
+            yield Batch(read, locate, called)
 
     def read_records(self) -> Iterator[Record]:
         """Read every object.

@@ -1,6 +1,6 @@
 """Which reader a log has: by its ending, by its first bytes, or, for a folder, by those of its parts."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ from bandstand.evaluate.files.npz_table import NpzTable
 from bandstand.evaluate.files.parquet_table import ParquetTable
 from bandstand.evaluate.files.table import Batch, Header, Record, RowTable, read_start
 
-ENDINGS: Final[dict[str, type[RowTable]]] = {
+ENDINGS: Final[dict[str, Callable[[Path], RowTable]]] = {
     ".csv": CsvTable,
     ".tsv": CsvTable,
     ".tab": CsvTable,
@@ -27,7 +27,7 @@ ENDINGS: Final[dict[str, type[RowTable]]] = {
 }
 """What a log may end in, in upper or lower case, and all of text with ``.gz`` after it."""
 
-_STARTS: Final[tuple[tuple[bytes, type[RowTable]], ...]] = (
+_STARTS: Final[tuple[tuple[bytes, Callable[[Path], RowTable]], ...]] = (
     (b"PAR1", ParquetTable),
     (b"PK\x03\x04", NpzTable),
     (b"\x93NUMPY", NpzTable),
@@ -144,7 +144,7 @@ class PartedTable:
                 return
             except EvaluationError as error:
                 raise EvaluationError(f"{name}: {error.detail}", error.errors) from None
-            yield Batch(batch.columns, _prefix(name, batch.locate))
+            yield batch._replace(locate=_prefix(name, batch.locate))
 
 
 def _prefix(name: str, locate: RowLocator) -> RowLocator:

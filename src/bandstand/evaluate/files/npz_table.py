@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,16 +45,16 @@ class NpzTable:
         """Read these columns, ``ROWS`` rows at a time."""
         columns, _ = self._load()
         for start in range(0, len(columns[names[0]]), ROWS):
-            read = {}
+            read, called = {}, {}
             for name in names:
                 part = columns[name][start : start + ROWS]
                 if name in labels:
-                    read[name] = np.array(list(map(to_text, part.tolist())), dtype=object)
+                    called[name] = np.array(list(map(to_text, part.tolist())), dtype=object)
                 elif part.dtype.kind in _NUMERIC:
                     read[name] = part.astype(np.float64, copy=False)
                 else:
                     raise EvaluationError(f"array {name!r} holds {part.dtype}, not numbers")
-            yield Batch(read, lambda index, start=start: f"row {start + index}")  # type: ignore[misc]
+            yield Batch(read, partial(_format_row, start), called)
 
     def read_records(self) -> Iterator[Record]:
         """Read every row, with what stands beside the columns: numbers, and arrays of another length, each whole."""
@@ -78,6 +79,10 @@ class NpzTable:
             beside = {name: array for name, array in arrays.items() if name not in columns}
             self._read = {name: _select_slot(name, array, columns) for name, array in columns.items()}, beside
         return self._read
+
+
+def _format_row(first: int, index: int) -> str:
+    return f"row {first + index}"
 
 
 def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -47,16 +47,18 @@ class ParquetTable:
         with self._open_file() as file:
             for read in file.iter_batches(_ROWS_READ, columns=list(names), use_threads=False):
                 locate = _RowNames(before)
-                whole: dict[str, FloatArray | TextArray] = {}
+                whole: dict[str, FloatArray] = {}
+                called: dict[str, TextArray] = {}
                 for name in names:
                     column = read.column(name)
                     if name in labels:
-                        whole[name] = np.array(list(map(to_text, column.to_pylist())), dtype=object)
+                        called[name] = np.array(list(map(to_text, column.to_pylist())), dtype=object)
                     else:
                         whole[name] = self._parse_numbers(column, name, locate)
                 for start in range(0, read.num_rows, ROWS):
                     part = {name: column[start : start + ROWS] for name, column in whole.items()}
-                    yield Batch(part, _RowNames(before + start))
+                    texts = {name: column[start : start + ROWS] for name, column in called.items()}
+                    yield Batch(part, _RowNames(before + start), texts)
                 before += read.num_rows
 
     def read_records(self) -> Iterator[Record]:

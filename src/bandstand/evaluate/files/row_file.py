@@ -65,7 +65,7 @@ def _build_chunk(batch: Batch, layout: Layout, columns: Columns) -> Chunk:
     target = read[layout.target[0]]
     if layout.action is not None:
         if layout.names:
-            action = _find_names(read[layout.action], layout, batch.locate)
+            action = _find_names(batch.labels[layout.action], layout, batch.locate)
         else:
             action = _to_indexes(read[layout.action], columns.describe_column("action"), batch.locate)
         if layout.propensities:
@@ -86,13 +86,13 @@ def _build_chunk(batch: Batch, layout: Layout, columns: Columns) -> Chunk:
     )
 
 
-def _stack(read: dict[str, FloatArray | TextArray], names: tuple[str, ...]) -> FloatArray:
+def _stack(read: dict[str, FloatArray], names: tuple[str, ...]) -> FloatArray:
     """Return (n, k) of the k columns, or of the one that holds lists."""
     columns = [read[name] for name in names]
     return columns[0] if columns[0].ndim > 1 else np.stack(columns, axis=1)
 
 
-def _find_names(column: TextArray | FloatArray, layout: Layout, locate: RowLocator) -> NDArray[np.intp]:
+def _find_names(column: TextArray, layout: Layout, locate: RowLocator) -> NDArray[np.intp]:
     indexes = {name: index for index, name in enumerate(layout.names)}
     found = np.array([indexes.get(name, -1) for name in column], dtype=np.intp)
     if found.min(initial=0) < 0:

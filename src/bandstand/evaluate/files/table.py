@@ -45,13 +45,14 @@ class Batch(NamedTuple):
     """Rows of a file.
 
     Attributes:
-        columns: by name: numbers of shape (n,), of (n, k) where cells are lists; NaN where a cell is empty. Text where
-            the column was asked for as labels.
+        columns: by name: numbers of shape (n,), of (n, k) where cells are lists; NaN where a cell is empty.
         locate: what errors call a row, from its index in the batch.
+        labels: by name, text of shape (n,): the columns that were asked for as labels.
     """
 
-    columns: dict[str, FloatArray | TextArray]
+    columns: dict[str, FloatArray]
     locate: Callable[[int], str]
+    labels: Mapping[str, TextArray] = {}
 
 
 class RowTable(Protocol):
