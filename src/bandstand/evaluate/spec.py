@@ -1,11 +1,11 @@
 """What is asked of a log, and how the answer is got from rows or from decisions."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from bandstand.evaluate.estimators.evaluation import Evaluation, EvaluationResult
+from bandstand.evaluate.estimators.evaluation import Evaluation, EvaluationResult, EvaluationWarning
 from bandstand.evaluate.estimators.formulas import Formula
 from bandstand.evaluate.files.columns import Columns
 from bandstand.evaluate.files.row_file import name_file_in_errors, read_rows
@@ -93,4 +93,11 @@ def evaluate_decisions(
         for evaluation, chunk in zip(evaluations, replay.replay_page(page), strict=True):
             evaluation.add(chunk)
         on_page()
-    return replay.summary, [evaluation.result() for evaluation in evaluations]
+    results = []
+    for candidate, evaluation in zip(candidates, evaluations, strict=True):
+        result = evaluation.result()
+        policy = candidate.policy  # one that believes nothing looks at no feature
+        lack = None if policy.prior_kind is None else replay.coverage.describe_lack(policy.schema)
+        doubts = () if lack is None else (EvaluationWarning(lack),)
+        results.append(replace(result, warnings=(*doubts, *result.warnings)))
+    return replay.summary, results

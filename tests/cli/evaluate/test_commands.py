@@ -337,6 +337,18 @@ def test_standard_input_is_read_as_its_content_has_it(
         assert said.json["log"]["mean_reward"] == 0.5
 
 
+def test_a_policy_that_reads_nothing_of_the_log_is_said_to(evaluate: Evaluate, tmp_path: Path) -> None:
+    file = tmp_path / "log.dsjson"
+    file.write_text(DSJSON.replace("priority", "taste"))
+    lack = "no candidate of the log has a field that the schema tips-v2 reads (is_overdue, "
+    said = evaluate("--from", file, "--policy", "linucb-v2").out
+    assert f"! {lack}" in said
+    assert "their features are taste" in said
+    assert lack not in evaluate("--from", file, "--policy", "uniform-v1").out
+    file.write_text(DSJSON)
+    assert lack not in evaluate("--from", file, "--policy", "linucb-v2").out
+
+
 def test_rows_may_come_from_standard_input_or_a_folder(
     evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
