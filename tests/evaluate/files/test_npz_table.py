@@ -1,6 +1,7 @@
 """Arrays of the Open Bandit Pipeline, saved by numpy: the estimates are those of the arrays."""
 
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,13 @@ def test_what_numpy_did_not_write_is_one_error(tmp_path: Path, name: str, data: 
     (tmp_path / name).write_bytes(data)
     with pytest.raises(EvaluationError):
         NpzTable(tmp_path / name).read_header()
+
+
+def test_a_spreadsheet_is_told_from_arrays(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "log.xlsx", "w") as archive:
+        archive.writestr("xl/worksheets/sheet1.xml", "<worksheet/>")
+    with pytest.raises(EvaluationError, match="of a spreadsheet, export the sheet as CSV"):
+        evaluate_rows(EvaluationSpec((Formula.named("ips"),)), tmp_path / "log.xlsx")
 
 
 def test_an_array_without_names_says_how_to_save_one(tmp_path: Path) -> None:

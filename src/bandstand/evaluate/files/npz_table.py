@@ -38,7 +38,7 @@ class NpzTable:
         """Return the names of the arrays that have as many rows as most have."""
         columns, _ = self._load()
         if not columns:
-            raise EvaluationError("it holds no columns")
+            raise EvaluationError("it holds no columns of NumPy's; of a spreadsheet, export the sheet as CSV")
         return Header(tuple(columns), frozenset(name for name, array in columns.items() if array.ndim > 1))
 
     def read_batches(self, names: Sequence[str], labels: Collection[str] = ()) -> Iterator[Batch]:
@@ -107,8 +107,10 @@ def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:
 def _load_array(loaded: Any, name: str) -> NDArray[Any] | None:
     """Return an array of numbers or text; None for one of Python objects, such as a ``None`` that was saved."""
     try:
-        array: NDArray[Any] = loaded[name]
+        array = loaded[name]
     except ValueError:
+        return None
+    if not isinstance(array, np.ndarray):  # some other file of a zip archive
         return None
     return array if array.dtype.kind in _NUMERIC + _TEXT else None
 
