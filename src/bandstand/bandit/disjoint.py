@@ -33,6 +33,11 @@ def has_block(x: FloatArray) -> bool:
     return bool(x.size and x[-1] >= BLOCK_MARKER)
 
 
+def get_block(x: FloatArray) -> int:
+    """Return which block a row x that belongs to one, (d + 1,), is of."""
+    return int(x[-1]) % BLOCK_MARKER
+
+
 def state_from_json(document: Mapping[str, Any]) -> RidgeState:
     """Read the sums of either form back.
 

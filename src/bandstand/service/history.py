@@ -1,5 +1,6 @@
 """History: a user's newest decisions, and the receipt of one."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Any
 
 from bandstand.errors import UnknownDecisionError
 from bandstand.service.context import ServiceContext, format_time
+from bandstand.service.explanation import CandidateExplanation, explain_candidate, load_theta
 from bandstand.store.records import Decision, Reward
 from bandstand.store.tables.shadows import Shadow
 
@@ -43,7 +45,11 @@ class UserHistory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptCandidate:
-    """One candidate as the policy saw it; no features where its schema is no longer configured."""
+    """One candidate as the policy saw it; no features where its schema is no longer configured.
+
+    Attributes:
+        explanation: what its mean is made of now; ``None`` where nobody asked, or its policy is no longer configured.
+    """
 
     tip_id: str
     features: Sequence[float] | None
@@ -51,6 +57,7 @@ class ReceiptCandidate:
     width: float
     score: float
     probability: float
+    explanation: CandidateExplanation | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +123,16 @@ async def load_history(deployment: ServiceContext, user_id: str) -> UserHistory:
     return UserHistory(user_id=user_id, history=[_build_entry(deployment, decision) for decision in decisions])
 
 
-async def load_receipt(deployment: ServiceContext, decision_id: str) -> DecisionReceipt:
+async def load_receipt(deployment: ServiceContext, decision_id: str, *, explain: bool = False) -> DecisionReceipt:
     """Everything a decision was made of, enough to make the same pick again.
 
     With K candidates, probability p, ``floor`` δ and ``seed`` u: where u < δ the pick is candidate ⌊K·u/δ⌋; else the
     exploit branch g = (p − δ/K)/(1−δ) is inverted at (u−δ)/(1−δ).
+
+    Args:
+        deployment: where.
+        decision_id: which.
+        explain: say too what each candidate's mean is made of, by feature, as the user is believed to be now.
 
     Raises:
         UnknownDecisionError: no such decision.
@@ -133,10 +145,17 @@ async def load_receipt(deployment: ServiceContext, decision_id: str) -> Decision
     candidates = request["candidates"]
     schema = deployment.catalogue.schemas.get(decision.policy.schema)
     if schema is not None and schema.hash == decision.policy.schema_hash:
-        features = schema.encode(_get_context(request), schema.read_candidates(candidates))
-        encoded, labels = features.tolist(), list(schema.labels)
+        x = schema.encode(_get_context(request), schema.read_candidates(candidates))
+        encoded, labels = x.tolist(), list(schema.labels)
     else:  # the encoding it was made under is no longer configured
         encoded, labels = [None] * len(candidates), None
+    explanations: Sequence[CandidateExplanation | None] = [None] * len(candidates)
+    theta = await load_theta(deployment, decision) if explain else None
+    if theta is not None and schema is not None:
+        context, features = _get_context(request), schema.read_candidates(candidates)
+        explanations = await asyncio.to_thread(
+            lambda: [explain_candidate(schema, theta, context, each) for each in features]
+        )
     shadows = await deployment.store.load_shadows(decision)
     return DecisionReceipt(
         decision_id=decision.decision_id,
@@ -156,9 +175,17 @@ async def load_receipt(deployment: ServiceContext, decision_id: str) -> Decision
         context=_get_context(request),
         feature_labels=labels,
         candidates=[
-            ReceiptCandidate(tip_id=candidate["id"], features=x, mean=mean, width=width, score=score, probability=p)
-            for candidate, x, (mean, width, score, p) in zip(
-                candidates, encoded, decision.numbers.T.tolist(), strict=True
+            ReceiptCandidate(
+                tip_id=candidate["id"],
+                features=row,
+                mean=mean,
+                width=width,
+                score=score,
+                probability=p,
+                explanation=explanation,
+            )
+            for candidate, row, (mean, width, score, p), explanation in zip(
+                candidates, encoded, decision.numbers.T.tolist(), explanations, strict=True
             )
         ],
         reward=None if decision.reward is None else _build_reward(decision.reward),
