@@ -167,13 +167,15 @@ class FeatureSchema:
         """
         count, width = len(candidates), self.dimension
         self._check_cell_count(count)
+        if self._open is not None:
+            return self._encode_open([context], candidates, (1, count))[0]
         cells = self._build_context_cells(context, count)
         self._fill_candidate_cells(cells, candidates)
         # Packing the list into bytes takes half the time of np.array on it.
         x: FloatArray = np.ndarray((count, width), np.float64, _build_packer(len(cells))(*cells))
         if self._unbounded:
             self._check_magnitude(x)
-        return x if self._open is None else self._fill_open(x[None], [context], candidates)[0]
+        return x
 
     def encode_requests(
         self, contexts: Sequence[Mapping[str, object]], candidates: Sequence[Sequence[Mapping[str, object]]]
@@ -185,25 +187,38 @@ class FeatureSchema:
         """
         count = len(candidates[0])
         self._check_cell_count(count)
+        everybody = [features for offered in candidates for features in offered]
+        if self._open is not None:
+            return self._encode_open(contexts, everybody, (len(contexts), count))
         cells: list[float] = []
         for context in contexts:
             cells += self._build_context_cells(context, count)
-        everybody = [features for offered in candidates for features in offered]
         self._fill_candidate_cells(cells, everybody)
         x: FloatArray = np.frombuffer(array("d", cells).tobytes()).reshape(len(contexts), count, self.dimension)
         if self._unbounded:
             self._check_magnitude(x.reshape(-1, self.dimension))
-        return x if self._open is None else self._fill_open(x, contexts, everybody)
+        return x
 
-    def _fill_open(
-        self, x: FloatArray, contexts: Sequence[Mapping[str, object]], candidates: Sequence[Mapping[str, object]]
+    def _encode_open(
+        self,
+        contexts: Sequence[Mapping[str, object]],
+        candidates: Sequence[Mapping[str, object]],
+        shape: tuple[int, int],
     ) -> FloatArray:
-        """Return x of n requests of K candidates, (n, K, d), with the columns of the open feature filled."""
+        """Encode n requests of K candidates, the candidates one request after the other: x of shape (n, K, d)."""
         assert self._open is not None  # noqa: S101 (whoever calls has looked)
-        (columns, encoder), filled, count = self._open, x.copy(), x.shape[1]
+        columns, encoder = self._open
+        context_columns = {
+            name: [each.get(name, field.default) for each in contexts] for name, field in self.context_fields.items()
+        }
+        candidate_columns = {
+            name: [each.get(name, field.default) for each in candidates]
+            for name, field in self.candidate_fields.items()
+        }
+        x, count = self._encode_fields(context_columns, candidate_columns, shape), shape[1]
         for number, context in enumerate(contexts):
-            filled[number, :, columns] = encoder.encode(context, candidates[number * count : (number + 1) * count])
-        return read_only(filled)
+            x[number, :, columns] = encoder.encode(context, candidates[number * count : (number + 1) * count])
+        return read_only(x)
 
     def _build_context_cells(self, context: Mapping[str, object], count: int) -> list[float]:
         row = self._blank_row.copy()
@@ -246,6 +261,19 @@ class FeatureSchema:
         """
         requests, count = shape
         self._check_cell_count(count)
+        if self._open is not None:
+            whole = _transpose_columns(context, requests), _transpose_columns(candidates, requests * count)
+            return self._encode_open(*whole, shape)
+        return read_only(self._encode_fields(context, candidates, shape))
+
+    def _encode_fields(
+        self,
+        context: Mapping[str, Sequence[object]],
+        candidates: Mapping[str, Sequence[object]],
+        shape: tuple[int, int],
+    ) -> FloatArray:
+        """Return what :meth:`encode_columns` does, with zeros in an open feature's columns."""
+        requests, count = shape
         x: FloatArray = np.tile(np.array(self._blank_row), (requests, count, 1))
         for name, default, columns, encode_one in self._context_steps:
             x[:, :, columns] = np.array([encode_one(value) for value in context.get(name, [default] * requests)])[
@@ -259,10 +287,7 @@ class FeatureSchema:
             cells[:, column] = cells[:, left] * cells[:, right] - centre
         if self._unbounded:
             self._check_magnitude(cells)
-        if self._open is None:
-            return read_only(x)
-        contexts = _transpose_columns(context, requests)
-        return self._fill_open(x, contexts, _transpose_columns(candidates, len(cells)))
+        return x
 
     def read_candidates(self, candidates: Sequence[Mapping[str, Any]]) -> list[Mapping[str, object]]:
         """Return the raw values of a request's candidates, as :meth:`encode` takes them; see :func:`read_features`."""

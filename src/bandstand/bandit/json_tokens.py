@@ -39,35 +39,45 @@ def flatten_object(value: Mapping[str, Any], skipped: Collection[str] = _NONE) -
     """
     names: list[str] = []
     values: list[float] = []
-    for key, inner in value.items():
-        if key not in skipped and key[:1] != "_":
-            _flatten_value(key, inner, names, values, 1)
+    _flatten_members(value, "", skipped, names, values, 1)
     if len(names) > MAX_TOKENS:
         del names[MAX_TOKENS:], values[MAX_TOKENS:]
     return names, values
 
 
-def _flatten_value(path: str, value: object, names: list[str], values: list[float], depth: int) -> None:
-    kind = type(value)
-    if kind is str:
-        names.append(f"{path}={value}")
-        values.append(1.0)
-    elif kind is bool:
-        names.append(f"{path}=true" if value else f"{path}=false")
+def _flatten_members(
+    members: Mapping[str, Any], prefix: str, skipped: Collection[str], names: list[str], values: list[float], depth: int
+) -> None:
+    # What is mostly there is looked for first, and without a call: a request may bring a thousand values.
+    for key, value in members.items():
+        if key[:1] == "_" or key in skipped:
+            continue
+        kind = type(value)
+        if kind is str:
+            names.append(f"{prefix}{key}={value}")
+            values.append(1.0)
+        elif kind is float or kind is int:
+            names.append(prefix + key)
+            values.append(squash_number(value))
+        else:
+            _flatten_other(value, prefix + key, names, values, depth)
+
+
+def _flatten_other(value: object, path: str, names: list[str], values: list[float], depth: int) -> None:
+    if isinstance(value, bool | str):
+        names.append(f"{path}={value}" if isinstance(value, str) else f"{path}=true" if value else f"{path}=false")
         values.append(1.0)
     elif isinstance(value, int | float):
         names.append(path)
         values.append(squash_number(value))
-    elif value is None or depth >= MAX_DEPTH or len(names) > MAX_TOKENS:
+    elif depth >= MAX_DEPTH or len(names) > MAX_TOKENS:
         return
     elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            if key[:1] != "_":
-                _flatten_value(f"{path}.{key}", inner, names, values, depth + 1)
+        _flatten_members(value, f"{path}.", _NONE, names, values, depth + 1)
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
-            numeric = type(inner) in {int, float}
-            _flatten_value(f"{path}[{index}]" if numeric else path, inner, names, values, depth + 1)
+            place = f"{path}[{index}]" if type(inner) in {int, float} else path
+            _flatten_other(inner, place, names, values, depth + 1)
 
 
 def squash_number(value: float) -> float:
@@ -76,9 +86,10 @@ def squash_number(value: float) -> float:
     >>> [squash_number(value) for value in (0, 1, -3.0, 10**400, float("inf"))]
     [0.0, 0.5, -0.75, 1.0, 1.0]
     """
-    if isinstance(value, float) and not math.isfinite(value):
+    squashed = value / (1 + abs(value))
+    if math.isnan(squashed):
         return 0.0 if math.isnan(value) else math.copysign(1.0, value)
-    return value / (1 + abs(value))
+    return squashed
 
 
 def find_open_fault(value: Mapping[str, Any], skipped: Collection[str] = _NONE) -> str | None:
