@@ -16,6 +16,11 @@ EXAMPLES: dict[str, list[str]] = {
         SCORE,
         "[each.tip_id for each in decision.get_receipt().candidates]  # -> ['tea', 'coffee']",
     ],
+    "FeatureContribution": [
+        SCORE,
+        "[each.explanation for each in decision.get_receipt().candidates]  # -> [None, None]",
+    ],
+    "CandidateExplanation": [SCORE, "client.receipt(decision.id).candidates[0].explanation is None  # -> True"],
     "LoggedReward": [
         SCORE,
         "decision.reward(0.5).applied  # -> True",

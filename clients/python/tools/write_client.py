@@ -25,6 +25,8 @@ ANSWERS: dict[str, dict[str, str]] = {
         "UserStats": "UserStats",
         "Scoring": "LoggedDecision",
         "History": "History",
+        "FeatureContribution": "FeatureContribution",
+        "Explanation": "CandidateExplanation",
         "Considered": "ConsideredCandidate",
         "RewardTaken": "LoggedReward",
         "ShadowPick": "ShadowPick",

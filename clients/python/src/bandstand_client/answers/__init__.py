@@ -50,7 +50,9 @@ if TYPE_CHECKING:
     from bandstand_client.answers.opinions import Arbitration, FeedbackClassification, TurnJudgement, TurnJudgements
     from bandstand_client.answers.policies import ActivePolicy, Policies, PolicyChange, PolicyEntry
     from bandstand_client.answers.sight import (
+        CandidateExplanation,
         ConsideredCandidate,
+        FeatureContribution,
         Health,
         History,
         LoggedDecision,
@@ -79,6 +81,7 @@ __all__ = [
     "ActivePolicy",
     "Arbitration",
     "BrokenPrompt",
+    "CandidateExplanation",
     "ConsideredCandidate",
     "Delays",
     "DeploymentStats",
@@ -88,6 +91,7 @@ __all__ = [
     "Experiment",
     "ExperimentArm",
     "ExplorationCheck",
+    "FeatureContribution",
     "FeedbackClassification",
     "Generation",
     "Health",
@@ -146,6 +150,7 @@ _MODULES = {
     "ActivePolicy": "policies",
     "Arbitration": "opinions",
     "BrokenPrompt": "generation",
+    "CandidateExplanation": "sight",
     "ConsideredCandidate": "sight",
     "Delays": "loop",
     "DeploymentStats": "stats",
@@ -155,6 +160,7 @@ _MODULES = {
     "Experiment": "stats",
     "ExperimentArm": "stats",
     "ExplorationCheck": "loop",
+    "FeatureContribution": "sight",
     "FeedbackClassification": "opinions",
     "Generation": "generation",
     "Health": "sight",

@@ -87,6 +87,7 @@ def receipt(deployment: FakeDeployment, request: FakeRequest) -> Any:
                 "width": 0.0,
                 "score": 0.0,
                 "probability": find_propensity(decision, index),
+                "explanation": None,
             }
             for index, each in enumerate(decision.candidates)
         ],
