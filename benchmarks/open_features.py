@@ -15,12 +15,15 @@ in the schema; beside it Vowpal Wabbit on the same events. Mean expected reward,
 import argparse
 import asyncio
 import json
+import os
 import random
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as serving has it
 
 import numpy as np
 from load import post

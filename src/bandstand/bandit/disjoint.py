@@ -174,6 +174,13 @@ class DisjointState(RidgeState):
         return type(self)(read_only(gram), read_only(b), state.rr, state.weight, state.count)
 
 
+def compute_block_prior(prior: Prior) -> Prior:
+    """Return what is believed of a block that nothing is known of; a prior without blocks is that itself."""
+    if not isinstance(prior, DisjointPrior):
+        return prior
+    return Prior(prior.mean.mean(axis=0), prior.covariance.mean(axis=0), prior.noise)
+
+
 def to_disjoint_posterior(posterior: Posterior, blocks: int) -> Posterior:
     """Return what is believed of so many blocks of which none was taught anything: the same of each.
 

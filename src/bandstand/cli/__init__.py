@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from bandstand import __version__
+from bandstand.cli import blas_threads  # noqa: F401 (before whatever imports numpy)
 from bandstand.cli.evaluate.commands import evaluate
 from bandstand.cli.judge.commands import judge
 from bandstand.cli.openapi import print_openapi
