@@ -47,6 +47,7 @@ EXAMPLES: dict[str, list[str]] = {
     "WeightCheck": [SCORE, "client.deployment_stats().loop.all.weight.mean > 0.0  # -> True"],
     "DrawCheck": [SCORE, "client.deployment_stats().loop.all.draws.freedom >= 0  # -> True"],
     "LoopCondition": [SCORE, "client.deployment_stats().loop.all.decisions >= 1  # -> True"],
+    "LoopDrift": ["client.deployment_stats().loop.drift  # -> ()"],
     "LoopHealth": [SCORE, 'client.deployment_stats().loop.policies["linucb-v2"].decisions >= 1  # -> True'],
     "LoopDay": [SCORE, "client.deployment_stats().loop.days[0].all.decisions >= 1  # -> True"],
     "MemoryScore": ["[each.scores for each in client.deployment_stats().memory.values()]  # -> []"],

@@ -41,6 +41,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         "LikeliestPicked": "DrawCheck",
         "Condition": "LoopCondition",
         "LoopDay": "LoopDay",
+        "LoopDrift": "LoopDrift",
         "Loop": "LoopHealth",
     },
     "stats": {

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ExplorationCheck,
         LoopCondition,
         LoopDay,
+        LoopDrift,
         LoopHealth,
         WeightCheck,
     )
@@ -107,6 +108,7 @@ __all__ = [
     "LoggedReward",
     "LoopCondition",
     "LoopDay",
+    "LoopDrift",
     "LoopHealth",
     "MemoryScore",
     "Ok",
@@ -176,6 +178,7 @@ _MODULES = {
     "LoggedReward": "sight",
     "LoopCondition": "loop",
     "LoopDay": "loop",
+    "LoopDrift": "loop",
     "LoopHealth": "loop",
     "MemoryScore": "stats",
     "Ok": "operators",

@@ -202,6 +202,7 @@ def _show_deployment(deployment: FakeDeployment) -> dict[str, Any]:
                 {"day": day, "all": _show_condition(by_day[day]), "policies": {}}
                 for day in sorted(by_day, reverse=True)
             ],
+            "drift": [],
         },
     }
 
