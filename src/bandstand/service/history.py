@@ -9,6 +9,7 @@ from typing import Any
 from bandstand.errors import UnknownDecisionError
 from bandstand.service.context import ServiceContext, format_time
 from bandstand.service.explanation import CandidateExplanation, explain_candidate, load_theta
+from bandstand.service.judgements import STATUS_OF_STATE, JudgementStatus
 from bandstand.store.records import Decision, Reward
 from bandstand.store.tables.shadows import Shadow
 
@@ -45,13 +46,20 @@ class UserHistory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptCandidate:
-    """One candidate as the policy saw it; no features where its schema is no longer configured.
+    """One candidate as the user saw it and as the policy did.
 
     Attributes:
+        content: what was shown; ``None`` where the request left it out, as ``source`` and ``source_id``.
+        raw_features: as they were sent.
+        features: x; ``None`` where its schema is no longer configured.
         explanation: what its mean is made of now; ``None`` where nobody asked, or its policy is no longer configured.
     """
 
     tip_id: str
+    content: str | None
+    source: str | None
+    source_id: str | None
+    raw_features: Mapping[str, Any]
     features: Sequence[float] | None
     mean: float
     width: float
@@ -70,6 +78,25 @@ class ReceiptReward:
     source: str
     ts: str
     client: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptJudgement:
+    """The turn that was taken as the decision's reward; label and confidence once there is a verdict."""
+
+    judgement_id: str
+    status: JudgementStatus
+    label: str | None
+    confidence: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptGeneration:
+    """Where the pick was written; no id and no model where retention has taken the generation."""
+
+    generation_id: str | None
+    prompt_version: str
+    model: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +141,8 @@ class DecisionReceipt:
     feature_labels: Sequence[str] | None
     candidates: Sequence[ReceiptCandidate]
     reward: ReceiptReward | None
+    judgement: ReceiptJudgement | None
+    generation: ReceiptGeneration | None
     shadows: Sequence[ReceiptShadow]
 
 
@@ -177,6 +206,10 @@ async def load_receipt(deployment: ServiceContext, decision_id: str, *, explain:
         candidates=[
             ReceiptCandidate(
                 tip_id=candidate["id"],
+                content=candidate.get("content"),
+                source=candidate.get("source"),
+                source_id=candidate.get("source_id"),
+                raw_features=candidate.get("features", {}),
                 features=row,
                 mean=mean,
                 width=width,
@@ -189,6 +222,8 @@ async def load_receipt(deployment: ServiceContext, decision_id: str, *, explain:
             )
         ],
         reward=None if decision.reward is None else _build_reward(decision.reward),
+        judgement=await _load_judgement(deployment, decision),
+        generation=await _load_generation(deployment, decision),
         shadows=[
             _build_shadow(shadow, candidates[shadow.pick]["id"])
             for shadow in sorted(shadows, key=lambda shadow: shadow.policy.name)
@@ -227,6 +262,28 @@ def _build_reward(reward: Reward) -> ReceiptReward:
         source=reward.source,
         ts=format_time(reward.ts),
         client=reward.client,
+    )
+
+
+async def _load_judgement(deployment: ServiceContext, decision: Decision) -> ReceiptJudgement | None:
+    turn = await deployment.store.find_decision_turn(decision)
+    if turn is None:
+        return None
+    verdict = await deployment.store.find_verdict(turn) or {}
+    return ReceiptJudgement(
+        judgement_id=turn.judgement_id,
+        status=STATUS_OF_STATE[turn.state],
+        label=verdict.get("label"),
+        confidence=verdict.get("confidence"),
+    )
+
+
+async def _load_generation(deployment: ServiceContext, decision: Decision) -> ReceiptGeneration | None:
+    origin = await deployment.store.find_origin(decision)
+    if origin is None:
+        return None
+    return ReceiptGeneration(
+        generation_id=origin.generation_id, prompt_version=origin.prompt.version, model=origin.model
     )
 
 

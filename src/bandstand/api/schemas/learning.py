@@ -107,9 +107,13 @@ class Explanation(AnswerBody):
 
 
 class Considered(AnswerBody):
-    """One candidate, as the policy saw it."""
+    """One candidate, as the user saw it and as the policy did."""
 
     tip_id: str
+    content: str | None = Field(description="What was shown; null where the request left it out, as the next two")
+    source: str | None
+    source_id: str | None
+    raw_features: dict[str, Any] = Field(description="As they were sent")
     features: list[float] | None = Field(description="x; null once its schema is no longer configured")
     mean: float
     width: float
@@ -142,6 +146,23 @@ class RewardTaken(AnswerBody):
     client: str
 
 
+class DecisionTurn(AnswerBody):
+    """The turn that was taken as the decision's reward."""
+
+    judgement_id: str
+    status: Literal["waiting", "scored", "unscored"]
+    label: str | None = Field(description="Of the verdict that stands")
+    confidence: float | None
+
+
+class TipSource(AnswerBody):
+    """Where the pick was written."""
+
+    generation_id: str | None = Field(description="Null, as the model, once retention has taken the generation")
+    prompt_version: str
+    model: str | None
+
+
 class Receipt(AnswerBody):
     """Everything a decision was made of: enough to make the same pick again."""
 
@@ -163,6 +184,8 @@ class Receipt(AnswerBody):
     feature_labels: list[str] | None
     candidates: list[Considered]
     reward: RewardTaken | None
+    judgement: DecisionTurn | None
+    generation: TipSource | None
     shadows: list[ShadowPick]
 
 
@@ -211,6 +234,15 @@ class Policies(ActivePolicy):
     policies: list[PolicyEntry]
 
 
+class HealthWarning(AnswerBody):
+    """Something that needs a person's attention."""
+
+    code: str = Field(description="What kind, for machines")
+    message: str = Field(description="What is wrong")
+    since: str | None = Field(description="The UTC day from which on; null where that is not known")
+    advice: str = Field(description="What helps")
+
+
 class Health(AnswerBody):
     """The process lives."""
 
@@ -220,6 +252,7 @@ class Health(AnswerBody):
     durability: str
     quarantined: int = Field(description="Users' documents set aside since the start")
     last_error: str | None = Field(description="Of the store")
+    warnings: list[HealthWarning] = Field(description="What needs a person's attention, at most a minute old")
 
 
 class Ready(AnswerBody):
