@@ -23,6 +23,12 @@ Tokens = tuple[list[str], list[float]]
 """Names, and as many values."""
 
 _NONE: frozenset[str] = frozenset()
+_NAME_FAULT = f"must have names of 1 to {MAX_TEXT} characters"
+_TEXT_FAULT = f"must not hold strings of more than {MAX_TEXT} characters"
+_NUMBER_FAULT = "must hold finite numbers alone"
+_COUNT_FAULT = f"must not hold more than {MAX_TOKENS} values"
+_DEPTH_FAULT = f"must not be nested deeper than {MAX_DEPTH}"
+_is_finite = math.isfinite
 
 
 def flatten_object(value: Mapping[str, Any], skipped: Collection[str] = _NONE) -> Tokens:
@@ -99,54 +105,50 @@ def find_open_fault(value: Mapping[str, Any], skipped: Collection[str] = _NONE) 
         value: the object.
         skipped: keys of the object itself that are not looked at: fields with rules of their own.
     """
-    count = _Count()
-    for key, inner in value.items():
-        if key not in skipped and key[:1] != "_":
-            fault = count.add_key(key) or count.add_value(inner, 1)
-            if fault:
-                return fault
-    return None
+    return _check_members(value, skipped, [0], 1)
 
 
-class _Count:
-    """Counts the tokens of one object as far as they are allowed."""
-
-    def __init__(self) -> None:
-        self.tokens = 0
-
-    def add_key(self, key: str) -> str | None:
-        if not key:
-            return "must not have the empty string as a name"
-        return f"must not have names of more than {MAX_TEXT} characters" if len(key) > MAX_TEXT else None
-
-    def add_value(self, value: object, depth: int) -> str | None:
+def _check_members(  # noqa: C901 (one branch for each kind of value)
+    members: Mapping[str, Any], skipped: Collection[str], count: list[int], depth: int
+) -> str | None:
+    # As in flattening, what is mostly there costs no call; ``count`` is that of all values so far.
+    tokens = 0
+    for key, value in members.items():
+        if key[:1] == "_" or key in skipped:
+            continue
+        if not 0 < len(key) <= MAX_TEXT:
+            return _NAME_FAULT
         kind = type(value)
-        if kind in {dict, list}:
-            return self._add_container(value, depth)
-        if value is None:
-            return None
-        self.tokens += 1
-        if self.tokens > MAX_TOKENS:
-            return f"must not hold more than {MAX_TOKENS} values"
         if kind is str:
-            text: Any = value
-            return f"must not hold strings of more than {MAX_TEXT} characters" if len(text) > MAX_TEXT else None
-        if isinstance(value, float) and not math.isfinite(value):
-            return "must hold finite numbers alone"
-        return None
+            if len(value) > MAX_TEXT:
+                return _TEXT_FAULT
+            tokens += 1
+        elif kind is float:
+            if not _is_finite(value):
+                return _NUMBER_FAULT
+            tokens += 1
+        elif kind is int or kind is bool:
+            tokens += 1
+        elif value is not None:
+            fault = _check_container(value, count, depth)
+            if fault is not None:
+                return fault
+    count[0] += tokens
+    return _COUNT_FAULT if count[0] > MAX_TOKENS else None
 
-    def _add_container(self, value: Any, depth: int) -> str | None:
-        if depth >= MAX_DEPTH:
-            return f"must not be nested deeper than {MAX_DEPTH}"
-        if type(value) is list:
-            for inner in value:
-                fault = self.add_value(inner, depth + 1)
-                if fault:
-                    return fault
-            return None
-        for key, inner in value.items():
-            if key[:1] != "_":
-                fault = self.add_key(key) or self.add_value(inner, depth + 1)
-                if fault:
-                    return fault
-        return None
+
+def _check_container(value: Mapping[str, Any] | list[Any], count: list[int], depth: int) -> str | None:
+    if depth >= MAX_DEPTH:
+        return _DEPTH_FAULT
+    if not isinstance(value, list):
+        return _check_members(value, _NONE, count, depth + 1)
+    for inner in value:
+        # A member of an array is checked as that of an object would be, without a name.
+        fault = (
+            _check_container(inner, count, depth + 1)
+            if isinstance(inner, dict | list)
+            else _check_members({"a": inner}, _NONE, count, depth)
+        )
+        if fault is not None:
+            return fault
+    return None

@@ -13,6 +13,7 @@ every machine.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ MAX_PAIRS = 262_144
 """Most pairs of tokens in one request: some 10 ms of work."""
 
 _REMEMBERED_TOKENS = 32_768
+_REMEMBERED_SIZES = 64
 _PRIME = np.uint64(0x100000001B3)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _SHIFTS = tuple(map(np.uint64, (30, 27, 31)))
@@ -100,7 +102,7 @@ class OpenEncoder:
         count, columns = len(candidates), self.columns
         outer, inner = self._context.get_hashes(context_names), self._candidate.get_hashes(names)
         outer_values, inner_values = np.array(context_values), np.array(values)
-        rows = np.repeat(np.arange(count) * columns, lengths)
+        rows = np.repeat(_get_row_starts(count, columns), lengths)
         # First the candidates' own tokens, then each token of the context with all of them.
         hashes = np.concatenate([inner[None], _pair_hashes(outer, inner)])
         place, weights = self._find_columns(hashes)
@@ -208,8 +210,18 @@ def _pair_hashes(context: _Hashes, candidate: _Hashes) -> _Hashes:
 def _compute_lengths(x: FloatArray) -> FloatArray:
     """Return the length of each row, summed column by column in their order."""
     count, columns = x.shape
-    squares = np.bincount(np.repeat(np.arange(count), columns), np.square(x).ravel(), count)
+    squares = np.bincount(_get_row_numbers(count, columns), np.square(x).ravel(), count)
     return np.asarray(np.sqrt(squares), np.float64)
+
+
+@lru_cache(_REMEMBERED_SIZES)
+def _get_row_starts(count: int, columns: int) -> npt.NDArray[np.int64]:
+    return np.arange(count) * columns
+
+
+@lru_cache(_REMEMBERED_SIZES)
+def _get_row_numbers(count: int, columns: int) -> npt.NDArray[np.int64]:
+    return np.repeat(np.arange(count), columns)
 
 
 def _name_tokens(side: str, tokens: Tokens) -> tuple[list[str], list[float]]:
