@@ -26,6 +26,7 @@ length = 2
 kind = "linucb"
 schema = "anything"
 alpha = 0.5
+prior = "standard"
 
 [schemas.messages]
 version = 1
@@ -39,6 +40,7 @@ encoding = "text"
 [policies.messages-v1]
 kind = "linucb"
 schema = "messages"
+prior = "standard"
 """
 MEALS: list[dict[str, Any]] = [
     {"id": name, "content": f"Try {name}.", "source": "menu", "features": {"dish": {"kind": name}, "price": price}}
