@@ -112,12 +112,13 @@ def iter_daily(seed: int, events: int) -> Iterator[Event]:
     for number in range(events):
         if number % _A_DAY == 0:
             articles = [_write_article(rng) for _ in range(100)]
+        segment = rng.choice(_SEGMENTS)
         context = {
-            "reader": {"segment": rng.choice(_SEGMENTS), "device": rng.choice(("phone", "tablet", "desktop"))},
+            "reader": {"segment": segment, "device": rng.choice(("phone", "tablet", "desktop"))},
             "time_of_day": rng.choice(("morning", "noon", "evening")),
             "weekday": rng.choice(("mon", "tue", "wed", "thu", "fri", "sat", "sun")),
         }
-        likes = liked[context["reader"]["segment"]]
+        likes = liked[segment]
         yield Event(
             context,
             articles,

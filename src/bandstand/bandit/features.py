@@ -168,7 +168,8 @@ class FeatureSchema:
         count, width = len(candidates), self.dimension
         self._check_cell_count(count)
         if self._open is not None:
-            return self._encode_open([context], candidates, (1, count))[0]
+            alone: FloatArray = self._encode_open([context], candidates, (1, count))[0]
+            return alone
         cells = self._build_context_cells(context, count)
         self._fill_candidate_cells(cells, candidates)
         # Packing the list into bytes takes half the time of np.array on it.

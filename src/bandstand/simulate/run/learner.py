@@ -97,7 +97,7 @@ class LocalLearner:
         self._tracker = tracker
         self._x = episode.slates.encode(policy.schema)
         self._draws = episode.policy_draws.tolist()
-        self._times = episode.times.tolist()
+        self._times: list[float] = episode.times.tolist()
         self._key = (policy.name, policy.schema.name)
         self._seq = 0
 
