@@ -1,5 +1,6 @@
 FROM python:3.13-slim AS build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1
+# The system's certificates, as pip takes them: where a proxy has its own, it is enough to put it there.
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 UV_SYSTEM_CERTS=1
 WORKDIR /build
 COPY requirements/uv.txt requirements/uv.txt
 RUN python -m venv /opt/uv && /opt/uv/bin/pip install --quiet --require-hashes -r requirements/uv.txt
@@ -21,7 +22,8 @@ RUN mkdir /data && chown 10001:10001 /data
 VOLUME /data
 USER 10001:10001
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --start-interval=1s --retries=3 \
+# Without --start-interval, which older buildahs refuse; the composition has it.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import http.client, sys; probe = http.client.HTTPConnection('127.0.0.1', 8000, timeout=2); probe.request('GET', '/health'); sys.exit(probe.getresponse().status != 200)"]
 # Without API_KEYS this refuses to start, unless ALLOW_OPEN=1 says that something in front decides who may call.
 CMD ["bandstand", "serve", "--host", "0.0.0.0", "--port", "8000"]

@@ -21,7 +21,7 @@ LITELLM := .venv-litellm
 INSTALLED_LITELLM := $(LITELLM)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types contracts pytest slow python313 bench browser litellm openapi client settings lock locked clean
+.PHONY: help install run test lint types contracts pytest slow python313 bench browser proxies litellm openapi client settings lock locked clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -57,11 +57,16 @@ python313: $(UV) ## types, and every test that is not slow with coverage, under 
 bench: $(INSTALLED_TEST) ## measure the served process against its floors, as ratios
 	$(BIN)/python benchmarks/serving.py $(ARGS)
 
+# One at a time: apt-get refuses to run beside itself.
+APT_INSTALL = if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; \
+    exec 9> "$${TMPDIR:-/tmp}/bandstand-apt.lock" && flock 9 && $$SUDO apt-get update -qq && \
+    $$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
+
 browser: ## install Chromium for the browser tests, by apt-get, where it is missing
-	@command -v chromium > /dev/null || { \
-	    if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; \
-	    $$SUDO apt-get update -qq && $$SUDO env DEBIAN_FRONTEND=noninteractive \
-	        apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
+	@command -v chromium > /dev/null || { $(APT_INSTALL) chromium fonts-dejavu-core; }
+
+proxies: ## install nginx and HAProxy for the tests behind them, by apt-get, where one is missing
+	@PATH="$$PATH:/usr/sbin"; command -v nginx > /dev/null && command -v haproxy > /dev/null || { $(APT_INSTALL) nginx-light haproxy; }
 
 litellm: $(INSTALLED_LITELLM) ## make .venv-litellm with a LiteLLM gateway, for the tests that start one
 
@@ -71,8 +76,9 @@ openapi: $(INSTALLED) ## write docs/openapi.json from the routes
 client: $(INSTALLED_TEST) ## write the client's answers from docs/openapi.json, and its calls for event loops
 	@$(BIN)/python clients/python/tools/write_client.py
 
-settings: $(INSTALLED) ## write docs/settings.md from the settings
+settings: $(INSTALLED) ## write docs/settings.md and .env.example from the settings
 	@$(BIN)/bandstand settings > docs/settings.md
+	@$(BIN)/bandstand settings --env > .env.example
 
 lock: $(UV) ## resolve pyproject.toml into requirements/ again; LOCK=--upgrade takes newer versions
 	$(COMPILE) pyproject.toml --group build --output-file requirements/base.txt

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +43,41 @@ async def test_one_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) 
 async def test_one_that_cannot_start_says_so() -> None:
     with pytest.raises(OSError, match="No such file"):
         await start_idle_child(["/nowhere/at-all"], stdout=asyncio.subprocess.DEVNULL)
+
+
+PARENT = """
+import asyncio, sys
+from bandstand.child_process import start_idle_child
+
+async def start() -> None:
+    process = await start_idle_child([sys.executable, "-c", sys.argv[1]], stdout=asyncio.subprocess.PIPE)
+    assert await process.stdout.readline() == b"up\\n"
+    print(process.pid, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(start())
+"""
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"  # ended, whether or not somebody has asked how
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the end of its input has to tell it")
+async def test_a_parent_that_is_killed_leaves_no_child_behind_that_hangs() -> None:
+    hangs = f"from bandstand.child_process import end_with_parent; end_with_parent(); {NEVER_ENDS}"
+    parent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PARENT, hangs), stdout=asyncio.subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    child = int(await asyncio.wait_for(parent.stdout.readline(), 60))
+    assert is_alive(child)
+    parent.kill()
+    await parent.wait()
+    async with asyncio.timeout(60):
+        while is_alive(child):  # noqa: ASYNC110 (it is nobody's child now)
+            await asyncio.sleep(0.01)

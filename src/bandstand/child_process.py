@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -11,6 +13,7 @@ STOP_TIMEOUT_S: Final = 5.0
 """Seconds that a child has to end by itself."""
 
 _LOWEST_PRIORITY = 19
+_PR_SET_PDEATHSIG = 1
 
 
 def build_python_command(*words: str) -> list[str]:
@@ -49,6 +52,16 @@ async def start_idle_child(
     )
     _set_lowest_priority(process.pid)
     return process
+
+
+def end_with_parent() -> None:
+    """For a child: be killed when its parent, or the thread there that started it, ends, whatever is under way.
+
+    On Linux. Elsewhere, and of a parent that died before this, the end of its input has to tell the child.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def close_input(process: asyncio.subprocess.Process) -> None:

@@ -186,6 +186,6 @@ REFUSED: dict[str, Refusal] = {
     "one segment too many": Refusal("/score/linucb/more", score().encode(), 404, "not-found", ()),
     "an empty segment": Refusal("//score", score().encode(), 404, "not-found", ()),
     "an encoded route": Refusal("/sc%6Fre", score().encode(), 404, "not-found", ()),
-    "the root": Refusal("/", b"{}", 404, "not-found", ()),
+    "the root": Refusal("/", b"{}", 405, "method-not-allowed", ()),
 }
 """By a name for the test."""

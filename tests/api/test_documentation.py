@@ -22,7 +22,7 @@ ANYWHERE = {
     "invalid-request",
     "internal",
 }
-NO_ROUTE_S_OWN = {"not-found", "method-not-allowed", "client-gone"}
+NO_ROUTE_S_OWN = {"not-found", "method-not-allowed", "client-gone", "request-timeout"}
 
 
 def read_page(name: str) -> str:

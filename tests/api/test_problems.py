@@ -113,7 +113,7 @@ async def test_head_is_get_without_the_body(shared: Service, path: str) -> None:
         assert head.header("content-length") == str(len(got.body))
 
 
-@pytest.mark.parametrize("target", [b"/", b"*", b"", b"/redoc", b"/stats/", b"/stats/a/b/c", b"/Score", b"/users/a/b"])
+@pytest.mark.parametrize("target", [b"//", b"*", b"", b"/redoc", b"/stats/", b"/stats/a/b/c", b"/Score", b"/users/a/b"])
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 @pytest.mark.asyncio(loop_scope="module")
 async def test_another_path_is_a_404(shared: Service, method: str, target: bytes) -> None:

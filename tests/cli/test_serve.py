@@ -98,6 +98,24 @@ def test_what_the_app_refuses_while_starting_or_stopping_is_one_line_and_exit_co
     assert (process.returncode, out, err) == (2, "", line)
 
 
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST."])
+def test_localhost_is_both_loopbacks_on_one_port(host: str) -> None:
+    with start_serve("plain", "--host", host) as process:
+        port = port_of(process)
+        for address in ["127.0.0.1", "::1"] if has_ipv6_loopback() else ["127.0.0.1"]:
+            with contextlib.closing(http.client.HTTPConnection(address, port, timeout=20)) as connection:
+                connection.request("GET", "/")
+                assert connection.getresponse().read() == b"ok"
+
+
+def has_ipv6_loopback() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_a_port_in_use_is_one_line_and_exit_code_2() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -127,13 +145,23 @@ def test_it_serves_a_loopback_address_and_gives_the_signals_back(host: str, capf
 
 
 @pytest.mark.usefixtures("_scripted")
-def test_an_ipv6_address_is_written_as_a_url_wants_it(capfd: pytest.CaptureFixture[str]) -> None:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError as error:
-        pytest.skip(f"this machine has no IPv6 loopback: {error.strerror}")
-    serve(host="::1", port="0", state_dir="stops-itself")
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_address_is_written_as_a_url_wants_it(host: str, capfd: pytest.CaptureFixture[str]) -> None:
+    if not has_ipv6_loopback():
+        pytest.skip("this machine has no IPv6 loopback")
+    serve(host=host, port="0", state_dir="stops-itself")
     assert "http://[::1]:" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("_scripted")
+def test_a_variable_that_is_nearly_a_setting_is_said_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JUDGE_MDOEL", "c4n4ry")
+    serve(port="0", state_dir="stops-itself")
+    line, _ = capfd.readouterr().err.splitlines()
+    assert '"variable": "JUDGE_MDOEL", "did_you_mean": "JUDGE_MODEL"' in line
+    assert "c4n4ry" not in line
 
 
 @pytest.mark.usefixtures("_scripted")

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import assume, given
@@ -20,6 +21,28 @@ def get_refusal(**flags: object) -> str:
     with pytest.raises(ConfigurationError) as caught:
         read_settings(**flags)
     return caught.value.detail
+
+
+PATHS = sorted(
+    name for name, field in Settings.model_fields.items() if Path in (field.annotation, *get_args(field.annotation))
+)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_home_in_a_path_is_found_as_a_shell_finds_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(name.upper(), "~/place")
+    assert getattr(read_settings(), name) == tmp_path / "place"
+    assert getattr(read_settings(**{name: "~"}), name) == tmp_path
+    assert getattr(read_settings(**{name: "a/~b"}), name) == Path("a/~b")
+    monkeypatch.setenv(name.upper(), "~nobody-at-all/place")
+    assert get_refusal().startswith(f"{name.upper()}='~nobody-at-all/place' is not allowed (this machine does not know")
+
+
+def test_every_path_is_among_them() -> None:
+    assert PATHS == ["bandstand_config", "prompts_dir", "state_dir"]
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
@@ -46,6 +69,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         ("ALLOW_OPEN", "1", True),
         ("ALLOW_OPEN", "no", False),
         ("ALLOWED_HOSTS", "Dev.Example, box_1,::1", ("dev.example", "box_1", "::1")),
+        ("ALLOWED_HOSTS", "*, .Example.com,*.lan,10.0.0.0/8", ("*", ".example.com", "*.lan", "10.0.0.0/8")),
         ("DURABILITY", "process", "process"),
         ("MAX_WARM_USERS", "1", 1),
         ("MAX_PENDING", "7", 7),
@@ -96,7 +120,11 @@ def test_settings_cannot_be_changed_once_read() -> None:
         ("ALLOW_OPEN", "maybe"),
         ("ALLOWED_HOSTS", "http://dev.example"),
         ("ALLOWED_HOSTS", "dev.example:8000"),
-        ("ALLOWED_HOSTS", "*"),
+        ("ALLOWED_HOSTS", "dev.*"),
+        ("ALLOWED_HOSTS", "*dev"),
+        ("ALLOWED_HOSTS", "."),
+        ("ALLOWED_HOSTS", "10.0.0.1/8"),
+        ("ALLOWED_HOSTS", "10.0.0.0/33"),
         ("ALLOWED_HOSTS", "a,,b"),
         ("DURABILITY", "fast"),
         ("MAX_WARM_USERS", "0"),

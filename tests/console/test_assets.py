@@ -21,7 +21,7 @@ def test_every_file_a_template_asks_for_is_there() -> None:
     for name in asked:
         asset = assets.get(name)
         assert asset is not None, name
-        assert assets.get_url(name).endswith(asset.digest[:12])
+        assert assets.get_path(name).endswith(asset.digest[:12])
 
 
 async def test_a_file_is_served_packed_or_not_and_kept_for_good(person: Person) -> None:

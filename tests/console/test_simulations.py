@@ -61,12 +61,18 @@ async def test_a_run_is_started_followed_looked_at_compared_and_deleted(person: 
     assert row[1].startswith(f"{told['policies']['linucb-v2']['mean_reward']:.4f}".replace("-", "−"))
     figures = (await person.open("/simulations/1/figures.json")).response.json()
     assert set(figures) == {"reward", "regret", "actions", "personas"}
-    await start(person, policies="thompson-v1")
+    await start(person, policies=["thompson-v1", "linucb-v2"], days="4")
     await wait_until_ended(person, 2)
     listed = await person.open("/simulations")
     assert [row[1] for row in listed.rows()[1:]] == ["2", "1"]
     both = await person.open("/simulations/compare?run=2&run=1&run=2")
     assert both.text.index("Simulation 2") < both.text.index("Simulation 1")
+    (difference,) = [row for row in both.rows() if row[:3] == ["linucb-v2", "1", "2"]]
+    first, second = [
+        (await person.service.get(f"/simulations/{run}")).json()["policies"]["linucb-v2"] for run in (2, 1)
+    ]
+    assert difference[3].startswith(f"{second['expected_reward'] - first['expected_reward']:.4f}".replace("-", "−"))
+    assert difference[4] in ("earns more", "earns less", "not told apart")
     curves = (await person.open("/simulations/compare.json?run=2&run=1")).response.json()["reward"]["data"]
     assert {"linucb-v1 (run 1)", "thompson-v1 (run 2)"} <= {each.get("name") for each in curves}
     asked = await person.open("/simulations/1/delete")

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,15 @@ _SECONDS = 60.0
 class Server:
     """A running service.
 
+    Args:
+        wrapper: what runs the command, such as a shell with limits; nothing does if left out.
+
     Attributes:
         port: where it listens, on loopback.
     """
 
-    def __init__(self, state_dir: Path, log: Path, **settings: str) -> None:
-        words = [sys.executable, "-m", "bandstand", "serve", "--port", "0", "--state-dir", str(state_dir)]
+    def __init__(self, state_dir: Path, log: Path, wrapper: Sequence[str] = (), **settings: str) -> None:
+        words = [*wrapper, sys.executable, "-m", "bandstand", "serve", "--port", "0", "--state-dir", str(state_dir)]
         self._log = log
         with log.open("wb") as stderr:
             self._process = subprocess.Popen(words, stderr=stderr, env=os.environ | settings)
@@ -58,9 +61,9 @@ class Server:
 
 
 @contextmanager
-def start_server(state_dir: Path, **settings: str) -> Iterator[Server]:
+def start_server(state_dir: Path, wrapper: Sequence[str] = (), **settings: str) -> Iterator[Server]:
     """A service over a state directory; killed at the end if it still runs."""
-    server = Server(state_dir, state_dir.with_suffix(".log"), **settings)
+    server = Server(state_dir, state_dir.with_suffix(".log"), wrapper, **settings)
     try:
         yield server
     finally:

@@ -262,11 +262,15 @@ async def test_a_full_disk_refuses_with_507_keeps_what_it_has_and_recovers(
                 while (refusal := await connection.send_request("POST", "/reward", legacy(1.0)))[0] == 200:
                     rewards += 1
                 assert is_full(refusal)
-                for target in ("/health", "/ready", "/stats/user-0", f"/decisions/large-{kept[0]}"):
+                for target in ("/health", "/stats/user-0", f"/decisions/large-{kept[0]}"):
                     assert (await connection.send_request("GET", target))[0] == 200
+                status, answer = await connection.send_request("GET", "/ready")
+                assert status == (200 if score_when_full == "1" else 503)
+                assert score_when_full == "1" or answer["detail"] == "the disk is full"
                 _, health = await connection.send_request("GET", "/health")
                 assert "full" in health["last_error"]
                 filler.unlink()
+                assert (await connection.send_request("GET", "/ready"))[0] == 200, "and nobody need score for it"
                 assert await is_recovered(connection)
                 status, _ = await connection.send_request("POST", "/reward", reward(f"large-{kept[0]}", 1.0))
                 assert status == 200

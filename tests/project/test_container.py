@@ -1,18 +1,50 @@
 """The image and the composition, as far as they can be judged without an engine."""
 
+import os
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
-from bandstand.config.settings import Settings
+from bandstand.cli.settings import render_env_file
+from bandstand.config.settings import Settings, read_settings
 from tests.project.checkout import ROOT, tool
 from tests.project.dockerfile import Instruction, read_dockerfile
 
 STAGES = read_dockerfile(ROOT / "Dockerfile")
 COMPOSITION: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICE: dict[str, Any] = COMPOSITION["services"]["bandstand"]
+
+
+def read_environment(**given: str) -> dict[str, str]:
+    """The service's environment as compose makes it of what the shell or a file .env gives."""
+
+    def fill(match: re.Match[str]) -> str:
+        name, kind, other = match.groups()
+        value = given.get(name, "")
+        return (value or other) if kind == ":-" else (other if value else "")
+
+    pattern = re.compile(r"\$\{([A-Z_]+)(:-|:\+)([^${}]*)\}")
+    filled = {}
+    for name, value in SERVICE["environment"].items():
+        text = str(value)
+        while (inner := pattern.sub(fill, text)) != text:
+            text = inner
+        filled[name] = text
+    return filled
+
+
+def read_settings_from(environment: dict[str, str]) -> Settings:
+    """The settings of a process that has this environment and no other."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name in os.environ:
+            patched.delenv(name)
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        return read_settings()
 
 
 def get_last(name: str) -> Instruction:
@@ -69,8 +101,8 @@ def test_nothing_is_copied_that_the_docker_context_leaves_out() -> None:
 
 
 def test_the_service_is_open_but_published_on_loopback_only() -> None:
-    assert SERVICE["environment"]["ALLOW_OPEN"] == "1"
-    assert SERVICE["ports"] == ["127.0.0.1:8000:8000"]
+    assert read_environment()["ALLOW_OPEN"] == "1"
+    assert SERVICE["ports"] == ["127.0.0.1:${PORT:-8000}:8000"]
     for service in COMPOSITION["services"].values():
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
@@ -85,7 +117,53 @@ def test_the_service_s_health_check_is_the_image_s() -> None:
     image, service = get_last("HEALTHCHECK"), SERVICE["healthcheck"]
     assert service["test"] == ["CMD", *image.command]
     timing = {key.replace("-", "_"): value for key, value in image.flags.items()}
-    assert {key: str(value) for key, value in service.items() if key != "test"} == timing
+    assert {key: str(value) for key, value in service.items() if key not in {"test", "start_interval"}} == timing
+
+
+def test_the_image_s_health_check_has_no_flag_that_an_older_builder_refuses() -> None:
+    assert get_last("HEALTHCHECK").flags.keys() <= {"interval", "timeout", "start-period", "retries"}
+
+
+def test_without_any_file_tips_come_from_templates_and_with_the_profile_from_the_gateway() -> None:
+    plain = read_environment()
+    assert read_settings_from(plain).litellm_url is None
+    assert read_settings_from(plain).generator == "auto"
+    for given in ({"COMPOSE_PROFILES": "gateway"}, {"LITELLM_URL": "http://litellm:4000"}):
+        assert read_settings_from(read_environment(**given)).litellm_url == "http://litellm:4000"
+    gateway = SERVICE["depends_on"]["litellm"]
+    assert gateway == {"condition": "service_started", "required": False}
+
+
+def test_a_profile_that_is_given_as_a_flag_is_found_by_the_gateway_s_name(tmp_path: Path) -> None:
+    """The command is run with a getent and a bandstand of the test's own."""
+    shell, flag, script = (word.replace("$$", "$") for word in SERVICE["command"])
+    (tmp_path / "bandstand").write_text('#!/bin/sh\necho "$LITELLM_URL $*"\n', encoding="utf-8")
+    for status, given, expected in (
+        ("0", "", "http://litellm:4000"),
+        ("2", "", ""),
+        ("0", "http://mine", "http://mine"),
+    ):
+        (tmp_path / "getent").write_text(f"#!/bin/sh\nexit {status}\n", encoding="utf-8")
+        for name in ("bandstand", "getent"):
+            (tmp_path / name).chmod(0o755)
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "LITELLM_URL": given}
+        done = subprocess.run([shell, flag, script], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout == f"{expected} {' '.join(get_last('CMD').command[1:])}\n"
+
+
+def test_every_setting_may_stand_in_a_file_beside_the_composition() -> None:
+    assert SERVICE["env_file"] == [{"path": ".env", "required": False}]
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    assert example == render_env_file(), "make settings"
+    assert set(re.findall(r"^#([A-Z_]+)=", example, re.MULTILINE)) == {
+        *(name.upper() for name in Settings.model_fields),
+        "COMPOSE_PROFILES",
+    }
+    assert all(line.startswith("#") or not line for line in example.splitlines()), "it changes nothing as it is"
+    for name, default in re.findall(r"^#([A-Z_]+)=(.+)$", example, re.MULTILINE):
+        if name != "COMPOSE_PROFILES":
+            field = name.lower()
+            assert getattr(read_settings_from({name: default}), field) == Settings.model_fields[field].default
 
 
 def test_the_service_gets_more_time_to_stop_than_it_takes() -> None:

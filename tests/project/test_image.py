@@ -4,6 +4,8 @@ Every stage builds into one folder that stands for the root of the file system. 
 copies from another keeps its path, which is checked. What remains untested is the base image and the user.
 """
 
+import http.client
+import json
 import os
 import re
 import shlex
@@ -13,12 +15,16 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.api.given import TWO
 from tests.project.checkout import ROOT, tool
 from tests.project.dockerfile import Instruction, read_dockerfile
+from tests.project.test_container import SERVICE, read_environment
 
 IMAGE_PATH = re.compile(r"(?<![\w./-])/(?=(?:opt|build|data)\b)")
 
@@ -121,21 +127,40 @@ def test_the_image_refuses_to_serve_the_network_without_keys(image: Image) -> No
     assert len(err.splitlines()) == 1
 
 
-def test_the_image_serves_turns_healthy_keeps_its_state_on_the_volume_and_stops_with_0(image: Image) -> None:
-    port = free_port()
-    assert not is_healthy(image, port)
-    with run_in(image, image.command, port, ALLOW_OPEN="1") as service:
-        try:
-            deadline = time.monotonic() + 60
-            while not is_healthy(image, port):
-                assert service.poll() is None, service.communicate()
-                assert time.monotonic() < deadline, shlex.join(image.command)
-            service.send_signal(signal.SIGTERM)
-            service.communicate(timeout=60)
-        finally:
-            service.kill()
-    assert service.returncode == 0
+def test_the_image_serves_as_the_composition_has_it_keeps_its_state_and_stops_in_time(image: Image) -> None:
+    """Health, a score, tips, a restart on the same volume; the grace period is the composition's."""
+    grace = float(SERVICE["stop_grace_period"].removesuffix("s"))
+    environment = {**read_environment(), "STATE_DIR": str(image.root / "data")}
+    for round_number in (1, 2):
+        port = free_port()
+        assert not is_healthy(image, port)
+        with run_in(image, [word.replace("$$", "$") for word in SERVICE["command"]], port, **environment) as service:
+            try:
+                deadline = time.monotonic() + 60
+                while not is_healthy(image, port):
+                    assert service.poll() is None, service.communicate()
+                    assert time.monotonic() < deadline, shlex.join(image.command)
+                assert ask(port, "/score", {"user_id": "ada", "candidates": TWO})["decision_id"]
+                assert ask(port, "/stats/ada")["pulls"] == round_number
+                tips = ask(port, "/generate", {"user_id": "ada", "context": {"tasks": [{"title": "Call"}]}})
+                assert (tips["model"], len(tips["candidates"])) == ("template", 1)
+                service.send_signal(signal.SIGTERM)
+                service.communicate(timeout=grace)
+            finally:
+                service.kill()
+        assert service.returncode == 0
     assert (image.root / "data" / "ledger.db").exists()
+
+
+def ask(port: int, path: str, body: object = None) -> Any:
+    """The service's JSON answer."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        content = None if body is None else json.dumps(body)
+        headers = {} if body is None else {"content-type": "application/json"}
+        connection.request("GET" if body is None else "POST", path, content, headers)
+        response = connection.getresponse()
+        assert response.status == 200
+        return json.loads(response.read())
 
 
 def test_the_installed_package_is_not_this_checkout(image: Image) -> None:

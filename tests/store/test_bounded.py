@@ -41,7 +41,7 @@ QUESTIONS: dict[str, Question] = {
     "a user's newest rewards": lambda _, sight, __: sight.list_rewards(1, A_PAGE),
     "all judgements": lambda store, _, __: store.list_judgements(STATES, EVERYTHING, A_PAGE),
     "scored judgements": lambda store, _, __: store.list_judgements(STATES[:2], EVERYTHING, A_PAGE),
-    "older judgements": lambda store, _, now: store.list_judgements(STATES, first_seq_at(now - 60 * DAY), A_PAGE),
+    "older judgements": lambda store, _, now: store.list_judgements(STATES, first_seq_at(now - 20 * DAY), A_PAGE),
     "totals of judgements": lambda store, _, __: store.load_turn_totals(),
 }
 

@@ -36,6 +36,12 @@ class Connection:
                 raise self._no_room()
         return self._connection.execute(statement, *values)
 
+    def executemany(self, statement: str, values: Any) -> sqlite3.Cursor:
+        self.room -= 1
+        if self.room < 0:
+            raise self._no_room()
+        return self._connection.executemany(statement, values)
+
     def _no_room(self) -> sqlite3.Error:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")  # as SQLite may have done by itself
@@ -143,8 +149,8 @@ async def test_a_refused_reset_forgets_nothing_and_holds_back_no_reward(tmp_path
         assert (await subject.store.load_profile("anna")).policies == {}
 
 
-@pytest.mark.parametrize("room", range(10))
-async def test_a_refused_erasure_takes_nothing_and_can_be_asked_again(tmp_path: Path, disk: Disk, room: int) -> None:
+@pytest.mark.parametrize("room", range(16))
+async def test_a_refused_erasure_takes_nothing_or_is_finished_later(tmp_path: Path, disk: Disk, room: int) -> None:
     async with Subject(make_embedded(tmp_path)) as subject:
         decision = await subject.decide("anna", own_id="mine")
         await subject.reward(decision, 0.5, key=("route", "key"))
@@ -153,12 +159,22 @@ async def test_a_refused_erasure_takes_nothing_and_can_be_asked_again(tmp_path: 
         try:
             erasure = await subject.store.erase("anna", "tests")
         except StorageFullError:
-            assert_same(live, await subject.store.load_profile("anna"))
-            assert (await subject.reward(decision, 0.5, key=("route", "key"))).match == "key"
+            has_begun = await subject.store.count_users() == 0
+            if has_begun:
+                with pytest.raises(StorageFullError):
+                    await subject.store.load_profile("anna")
+            else:
+                assert_same(live, await subject.store.load_profile("anna"))
+                assert (await subject.reward(decision, 0.5, key=("route", "key"))).match == "key"
             disk.fill(room=math.inf)
             erasure = await subject.store.erase("anna", "tests")
-        assert (erasure.decisions, erasure.rewards) == (1, 1)
+            assert erasure.decisions == (not has_begun)
+        else:
+            assert (erasure.decisions, erasure.rewards) == (1, 1)
         assert (await subject.store.load_profile("anna")).policies == {}
+    with ledger_of(tmp_path) as ledger:
+        for table in ("decisions", "rewards", "decision_ids", "idempotency", "erasures"):
+            assert ledger.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)  # noqa: S608 (constants)
 
 
 @pytest.mark.parametrize("room", range(10))

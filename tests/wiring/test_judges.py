@@ -13,6 +13,9 @@ from bandstand.judge.turn import Turn
 from bandstand.judge.verdict import Judged, Unscored, Verdict
 from bandstand.judging import configuration, gate, llm_host, local_judges, open_judges
 from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedRequest, ScriptedServer, Wire
+from bandstand.wiring.app import create_app
+from bandstand.wiring.llm_clients import open_persona_model
+from tests.llm.given import request_of
 
 TURN = Turn("Ideas for dinner?", "Try a lentil soup.", "isn't that rather a lot of work?")
 NO = json.dumps({"rationale": "They object.", "label": "neg_correction", "confidence": 0.9})
@@ -129,6 +132,36 @@ async def test_the_providers_themselves_are_asked_where_no_url_is_set(
         assert isinstance(await judge_with(chosen), Verdict)
     assert first.called
     assert second.called
+
+
+async def test_anthropic_s_api_may_be_elsewhere_for_the_judge_and_for_personas(
+    tmp_path: Path, provider: respx.MockRouter
+) -> None:
+    answer = {"content": [{"type": "text", "text": NO}], "stop_reason": "end_turn"}
+    asked = provider.post("https://mirror.example/v1/messages").respond(json=answer)
+    place = {"judge_provider": "anthropic", "anthropic_base_url": "https://mirror.example"}
+    chosen = settings(tmp_path, judge="llm", judge_model="tiny", **place)
+    assert llm_host(chosen) == "mirror.example"
+    assert isinstance(await judge_with(chosen), Verdict)
+    async with open_persona_model(chosen, "tiny", None) as connection:
+        assert connection is not None
+        assert connection.host == "mirror.example"
+        await connection.build_client().complete(request_of())
+    assert asked.call_count == 2
+
+
+def test_a_proxy_that_cannot_be_used_ends_the_start_where_a_judge_would_need_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks4://127.0.0.1:9")
+    create_app(settings(tmp_path))
+    create_app(settings(tmp_path, judge_model="m", judge_url="http://127.0.0.1:9"))
+    for needing in (
+        {"judge_model": "m", "judge_url": "http://judge.example.org/v1"},
+        {"generator": "llm", "litellm_url": "http://gw.example.org"},
+    ):
+        with pytest.raises(ConfigurationError, match="ALL_PROXY"):
+            create_app(settings(tmp_path, **needing))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from bandstand.api.asgi.access import Access
 from bandstand.api.asgi.fast_path import HotPath
 from bandstand.api.asgi.front import FrontController
 from bandstand.api.asgi.metrics import Metrics
+from bandstand.api.asgi.path_prefix import PathPrefix
 from bandstand.api.openapi import build_schema
 from bandstand.api.problems import from_http_exception, from_query_errors
 from bandstand.api.routes.generation import build_generation_router
@@ -33,7 +34,7 @@ _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
 
-def build_application(
+def build_application(  # noqa: PLR0913 (the parts that are joined, most of them by name)
     deployment: ServiceContext,
     access: Access,
     metrics: Metrics,
@@ -41,6 +42,7 @@ def build_application(
     extra_routers: Iterable[APIRouter],
     *,
     lifespan: Lifespan | None = None,
+    root_path: str = "",
     log_requests: bool = False,
     hot_path: bool = True,
 ) -> FrontController:
@@ -53,6 +55,7 @@ def build_application(
         writing: how it writes tips.
         extra_routers: further routes, and pages.
         lifespan: opens and closes what is underneath.
+        root_path: under which a proxy shows it, as :func:`bandstand.api.asgi.path_prefix.parse_prefix` makes it.
         log_requests: one log line for every request.
         hot_path: answer score and reward in the gate; off, the framework's routes do (the same behaviour, slower).
     """
@@ -83,7 +86,14 @@ def build_application(
     framework.openapi = lambda: build_schema(framework, wire)  # type: ignore[method-assign]  # FastAPI's documented way
     for kind in (HTTPException, RequestValidationError, Exception):
         framework.add_exception_handler(kind, _raise_error)
-    return FrontController(framework, access, metrics, hot if hot_path else None, log_requests=log_requests)
+    return FrontController(
+        framework,
+        access,
+        metrics,
+        hot if hot_path else None,
+        prefix=PathPrefix(root_path),
+        log_requests=log_requests,
+    )
 
 
 _NO_TELEMETRY: TelemetryConfig = {

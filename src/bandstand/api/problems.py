@@ -49,6 +49,12 @@ class HostRefusedError(BandstandError):
     code = "host-refused"
 
 
+class RequestTimeoutError(BandstandError):
+    """The request did not come whole in time; the connection is closed."""
+
+    code = "request-timeout"
+
+
 class TooLargeError(BandstandError):
     """The body is larger than is read."""
 
@@ -123,6 +129,7 @@ STATUS: dict[type[BandstandError], tuple[int, str]] = {
     UnauthorizedError: (401, "An API key is needed"),
     ForbiddenError: (403, "Not allowed"),
     HostRefusedError: (400, "Unknown host name"),
+    RequestTimeoutError: (408, "The request came too slowly"),
     TooLargeError: (413, "The body is too large"),
     UnsupportedMediaError: (415, "Unsupported media type"),
     NotFoundError: (404, "No such route"),

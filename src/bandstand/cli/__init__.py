@@ -1,8 +1,9 @@
 """The ``bandstand`` command: one module for each command, errors as one line on stderr."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
 from bandstand import __version__
 from bandstand.cli import blas_threads  # noqa: F401 (before whatever imports numpy)
@@ -14,10 +15,13 @@ from bandstand.cli.serve import serve
 from bandstand.cli.settings import print_settings
 from bandstand.cli.simulate.commands import simulate
 from bandstand.cli.state.commands import state
+from bandstand.cli.streams import close_streams, prepare_streams, write_error_line
 from bandstand.errors import BandstandError
 
 EXIT_REFUSED = 2
 """The exit code of a command that would not start: a wrong setting, a state directory in use, an address taken."""
+
+EXIT_FAILED = 1
 
 command = typer.Typer(
     name="bandstand",
@@ -56,9 +60,41 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; anything Bandstand refuses ends as one line on stderr and exit code 2."""
+    """Run the command line; what does not work ends as one line on stderr, what Bandstand refuses with exit code 2."""
+    prepare_streams()
     try:
-        command()
+        code = _run_command()
     except BandstandError as error:
-        typer.echo(f"bandstand: {' '.join(error.detail.splitlines())}", err=True)
-        raise SystemExit(EXIT_REFUSED) from None
+        write_error_line(f"bandstand: {' '.join(error.detail.splitlines())}")
+        code = EXIT_REFUSED
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # the reader of our output has had enough
+            place = f"{error.filename!r}: " if error.filename else ""
+            write_error_line(f"bandstand: {place}{error.strerror or type(error).__name__}")
+        code = EXIT_FAILED
+    finally:
+        close_streams()
+    raise SystemExit(code)
+
+
+def _run_command() -> int:
+    """The exit code of the command that the arguments name."""
+    try:
+        code = command(standalone_mode=False)
+    except typer.Abort:
+        write_error_line("bandstand: stopped")
+        return EXIT_FAILED
+    except TyperException as error:
+        _show_usage_error(error)
+        return int(getattr(error, "exit_code", EXIT_REFUSED))
+    return code if isinstance(code, int) else 0
+
+
+def _show_usage_error(error: Any) -> None:
+    """Say in one line what is wrong with the arguments; without any, the help is what is wanted."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return
+    context = getattr(error, "ctx", None)
+    see = f" (see `{context.command_path} --help`)" if context is not None else ""
+    write_error_line(f"bandstand: {' '.join(error.format_message().split())}{see}")

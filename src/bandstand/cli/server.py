@@ -8,31 +8,36 @@ import asyncio
 import gc
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
 from uvicorn.server import HANDLED_SIGNALS
 
+from bandstand.api.asgi.connections import IDLE_SECONDS, ConnectionLimits, ConnectionWatch, raise_descriptor_limit
 from bandstand.api.asgi.http_protocol import HttpProtocol
 
 Message = MutableMapping[str, Any]
 ASGIApp = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 _YOUNG_OBJECTS, _YOUNG_ROUNDS, _NO_FULL_ROUND = 10_000, 10, 1_000_000
-_KEEP_ALIVE_SECONDS = 75
-"""Longer than the usual client or proxy keeps an idle connection, so that the client is the one who closes it."""
 
 
 def run(
-    app: ASGIApp, listener: socket.socket, *, backlog: int, shutdown_seconds: int, on_started: Callable[[], None]
+    app: ASGIApp,
+    listeners: Sequence[socket.socket],
+    *,
+    backlog: int,
+    shutdown_seconds: int,
+    on_started: Callable[[], None],
 ) -> None:
-    """Serve ``app`` on ``listener`` until SIGTERM or SIGINT has stopped it in good order.
+    """Serve ``app`` on all ``listeners`` until SIGTERM or SIGINT has stopped it in good order.
 
     Args:
         app: an ASGI application that speaks the lifespan protocol.
-        listener: a bound socket; closed at the end.
+        listeners: bound sockets; closed at the end.
         backlog: connections the kernel may hold while none is accepted.
         shutdown_seconds: how long running requests may take to end.
         on_started: called once requests are taken.
@@ -40,10 +45,11 @@ def run(
     Raises:
         Exception: whatever the app's lifespan raised, as it raised it.
     """
+    watch = ConnectionWatch(ConnectionLimits.from_descriptors(raise_descriptor_limit()))
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=HttpProtocol,
+        http=partial(HttpProtocol, watch=watch),  # type: ignore[arg-type]  # it is only called
         ws="none",
         log_config=None,  # the app configures logging
         access_log=False,
@@ -52,15 +58,15 @@ def run(
         forwarded_allow_ips="",  # left out, uvicorn would look into the environment
         backlog=backlog,
         workers=1,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=shutdown_seconds,
     )
     _configure_gc()
     config.load()
     config.lifespan_class = _Lifespan
-    server = _Server(config, on_started)
+    server = _Server(config, watch, on_started)
     with _handle_signals(server):
-        server.run(sockets=[listener])
+        server.run(sockets=list(listeners))
 
 
 def _configure_gc() -> None:
@@ -76,13 +82,18 @@ def _configure_gc() -> None:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, watch: ConnectionWatch, on_started: Callable[[], None]) -> None:
         super().__init__(config)
+        self._watch = watch
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._watch.hurry()
+        await super().shutdown(sockets)
 
 
 @contextmanager

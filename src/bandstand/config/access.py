@@ -73,14 +73,14 @@ def _parse_hosts(value: object) -> object:
         return value
     hosts = tuple(host.strip().lower() for host in value.split(",")) if value else ()
     for number, host in enumerate(hosts, start=1):
-        if not _is_host(host):
-            raise ValueError(f"entry {number} is neither a host name nor an address")
+        if host != "*" and not _is_host(host.removeprefix("*.").removeprefix(".")):
+            raise ValueError(f"entry {number} is neither a host name nor an address, a .suffix, a network or *")
     return hosts
 
 
 def _is_host(host: str) -> bool:
     try:
-        ipaddress.ip_address(host)
+        ipaddress.ip_network(host)
     except ValueError:
         return _HOST_NAME.fullmatch(host) is not None
     return True
@@ -98,7 +98,7 @@ class AccessSettings(BaseModel):
         "Serve a network without API keys; only where something in front decides who may call.", SWITCH, default=False
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = make_setting(
-        "Names other than loopback that a request's `Host` may carry while there are no API keys.",
-        "a comma list of host names or addresses, without ports",
+        "Names other than loopback that a request's `Host` may carry while there are no API keys; `*` is any.",
+        "a comma list of host names, addresses, .suffixes, networks such as 10.0.0.0/8, or *; without ports",
         default=(),
     )

@@ -1,6 +1,7 @@
 """What the groups of settings share: how a setting is declared, and how common kinds of text are read."""
 
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +30,21 @@ def not_blank(value: object) -> object:
     """Refuse text of spaces."""
     if isinstance(value, str) and not value.strip():
         raise ValueError("is blank")
+    return value
+
+
+def expand_home(value: object) -> object:
+    """Read a ``~`` at the beginning of a path as a shell does, which an environment file and a service manager do not.
+
+    Raises:
+        ValueError: it is blank, or names the home of somebody whom this machine does not know.
+    """
+    not_blank(value)
+    if isinstance(value, str) and value.startswith("~"):
+        try:
+            return Path(value).expanduser()
+        except RuntimeError:
+            raise ValueError("this machine does not know whose home that is") from None
     return value
 
 

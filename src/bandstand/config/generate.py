@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, SecretStr
 
-from bandstand.config.fields import make_setting, not_blank, to_lower, validate_secret, validate_url
+from bandstand.config.fields import expand_home, make_setting, not_blank, to_lower, validate_secret, validate_url
 
 
 class GenerateSettings(BaseModel):
@@ -46,6 +46,6 @@ class GenerateSettings(BaseModel):
         "auto, or a version or comma list of versions in the prompts folder",
         default=None,
     )
-    prompts_dir: Annotated[Path | None, BeforeValidator(not_blank)] = make_setting(
+    prompts_dir: Annotated[Path | None, BeforeValidator(expand_home)] = make_setting(
         "The deployment's own folder of prompts, in place of those that ship.", "a path", default=None
     )

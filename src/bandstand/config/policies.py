@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic_settings import NoDecode
 
 from bandstand.bandit.experiment import Experiment
-from bandstand.config.fields import make_setting, not_blank, parse_names
+from bandstand.config.fields import expand_home, make_setting, not_blank, parse_names
 
 
 def _parse_experiment(value: object) -> object:
@@ -17,7 +17,7 @@ def _parse_experiment(value: object) -> object:
 class PolicySettings(BaseModel):
     """Which policies there are, and which one serves."""
 
-    bandstand_config: Annotated[Path | None, BeforeValidator(not_blank)] = make_setting(
+    bandstand_config: Annotated[Path | None, BeforeValidator(expand_home)] = make_setting(
         "The deployment's own feature schemas, policies, taxonomies and rules of the judge, beside those that ship.",
         "the path of a TOML file",
         default=None,

@@ -4,7 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator
 
+from bandstand.api.asgi.path_prefix import parse_prefix
 from bandstand.config.fields import SWITCH, make_setting, not_blank, to_lower
+
+
+def _parse_root_path(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    prefix = parse_prefix(value)
+    if prefix is None:
+        raise ValueError("it is no such path")
+    return prefix
 
 
 class AddressSettings(BaseModel):
@@ -17,6 +27,12 @@ class AddressSettings(BaseModel):
     )
     port: int = make_setting(
         "Port to listen on; 0 takes any free one.", "a whole number from 0 to 65535", default=8000, ge=0, le=65_535
+    )
+    root_path: Annotated[str, BeforeValidator(_parse_root_path)] = make_setting(
+        "The path under which a proxy shows the service, whether it cuts it off or not. A proxy that sends "
+        "`X-Forwarded-Prefix` needs none.",
+        "a path such as /bandit, of letters, digits and . _ ~ -",
+        default="",
     )
 
 

@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator
 
-from bandstand.config.fields import SWITCH, make_setting, not_blank, to_lower
+from bandstand.config.fields import SWITCH, expand_home, make_setting, to_lower
 
 
 class DirectorySettings(BaseModel):
     """Where the state is."""
 
-    state_dir: Annotated[Path, BeforeValidator(not_blank)] = make_setting(
+    state_dir: Annotated[Path, BeforeValidator(expand_home)] = make_setting(
         "Folder of the ledger and the users' documents; made if missing, owned by one process.",
         "a path",
         default=Path("state"),

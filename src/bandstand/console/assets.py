@@ -53,8 +53,8 @@ class Assets:
             self._read[name] = Asset(name, body)
         return self._read[name]
 
-    def get_url(self, name: str) -> str:
-        """Where a page finds the file; another address as soon as it has changed."""
+    def get_path(self, name: str) -> str:
+        """Where the file is; another place as soon as it has changed."""
         asset = self.get(name)
         return f"/console/static/{name}" if asset is None else f"/console/static/{name}?v={asset.digest[:12]}"
 

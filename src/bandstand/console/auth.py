@@ -3,7 +3,6 @@
 import hmac
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
-from urllib.parse import quote
 
 import structlog
 from fastapi import Request, Response
@@ -12,11 +11,11 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 
 from bandstand.console.form import Form, get_field, read_form
-from bandstand.console.pages import HEADERS, Pages
+from bandstand.console.pages import HEADERS, Pages, build_link, set_prefix
 from bandstand.console.session import COOKIE, Sessions, Visit
 from bandstand.errors import BandstandError
 
-LOGIN = "/console/login"
+LOGIN = "/login"
 TOKEN = "token"  # noqa: S105 (the name of a field)
 
 _SERVER_ERROR = 500
@@ -59,6 +58,7 @@ class Guard:
 
     async def handle(self, request: Request, handler: Handler) -> Response:
         """What the handler answers, or what is to be said instead; with the headers that every answer carries."""
+        set_prefix(request.state.prefix)
         visit = self._sessions.find_visit(request.cookies.get(COOKIE))
         request.state.visit = visit
         try:
@@ -133,9 +133,9 @@ def _require_login(request: Request) -> Response:
     if request.url.path.endswith(_JSON):
         return JSONResponse({"detail": "log in again"}, 401)
     if request.method != "GET":
-        return RedirectResponse(LOGIN, 303)
+        return RedirectResponse(build_link(LOGIN), 303)
     wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return RedirectResponse(f"{LOGIN}?next={quote(wanted, safe='')}", 303)
+    return RedirectResponse(build_link(LOGIN, next=wanted), 303)
 
 
 async def _read_own_form(request: Request, token: str) -> Form:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -31,6 +32,7 @@ HEADERS: Mapping[str, str] = {
 
 _PLACEHOLDER = "–"
 _MINUS = "\N{MINUS SIGN}"
+_prefix: ContextVar[str] = ContextVar("prefix", default="")
 
 
 class Pages:
@@ -44,7 +46,12 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals |= {"asset": assets.get_url, "link": build_link, "version": __version__}
+        self._environment.globals |= {
+            "address": build_address,
+            "asset": lambda name: build_address(assets.get_path(name)),
+            "link": build_link,
+            "version": __version__,
+        }
         self._environment.filters |= {
             "count": format_count,
             "counted": format_capped_count,
@@ -62,10 +69,20 @@ class Pages:
         return HTMLResponse(text, status_code, {"cache-control": "no-store"})
 
 
+def set_prefix(prefix: str) -> None:
+    """Say what every address in the answer to this request begins with: the path under which a proxy shows us."""
+    _prefix.set(prefix)
+
+
+def build_address(path: str) -> str:
+    """The address of a path of ours, as the browser must ask for it."""
+    return _prefix.get() + path
+
+
 def build_link(path: str, **query: object) -> str:
     """An address under the console; what is None is left out of the query."""
     given = {name: value for name, value in query.items() if value is not None}
-    return f"/console{path}" + (f"?{urlencode(given)}" if given else "")
+    return build_address(f"/console{path}") + (f"?{urlencode(given)}" if given else "")
 
 
 def format_count(number: float | None) -> str:

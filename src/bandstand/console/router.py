@@ -19,10 +19,10 @@ from bandstand.console.evaluations import add_evaluation_routes
 from bandstand.console.form import get_field
 from bandstand.console.judge import add_judge_routes
 from bandstand.console.overview import add_overview_routes
-from bandstand.console.pages import Pages
+from bandstand.console.pages import Pages, build_address, build_link, set_prefix
 from bandstand.console.policies import add_policy_routes
 from bandstand.console.prompts import add_prompt_routes
-from bandstand.console.reference import add_reference_routes
+from bandstand.console.reference import AuthorizeReader, add_reference_routes
 from bandstand.console.session import COOKIE, SESSION_SECONDS, Sessions
 from bandstand.console.simulations import add_simulation_routes
 from bandstand.console.users import add_user_routes
@@ -48,13 +48,16 @@ class ConsoleContext:
     prompts: PromptService
 
 
-def build_console_router(context: ConsoleContext, sessions: Sessions, status_of: StatusOf) -> APIRouter:
+def build_console_router(
+    context: ConsoleContext, sessions: Sessions, status_of: StatusOf, authorize_reader: AuthorizeReader
+) -> APIRouter:
     """The console's routes, none of which OpenAPI shows.
 
     Args:
         context: the parts that the pages show.
         sessions: who may see them.
         status_of: the HTTP status of an error of the use cases.
+        authorize_reader: refuses a request whose key does not let it read.
     """
     assets = Assets()
     pages = Pages(assets)
@@ -72,14 +75,23 @@ def build_console_router(context: ConsoleContext, sessions: Sessions, status_of:
     if context.deployment.judge_worker is not None:
         add_judge_routes(guarded, pages, context.deployment.judge_worker, context.sight)
     add_prompt_routes(guarded, pages, context.deployment, context.prompts)
-    _add_fallback_route(guarded)
     reference = APIRouter(include_in_schema=False)
-    add_reference_routes(reference, pages)
+    add_reference_routes(reference, guarded, pages, sessions, authorize_reader)
+    _add_entrance_route(reference)
+    _add_fallback_route(guarded)
     router = APIRouter()
     router.include_router(public)
     router.include_router(reference)
     router.include_router(guarded)
     return router
+
+
+def _add_entrance_route(routes: APIRouter) -> None:
+    @routes.get("/")
+    async def show_console(request: Request) -> Response:
+        """Whoever opens the bare address in a browser is at the console."""
+        set_prefix(request.state.prefix)
+        return RedirectResponse(build_link(""), 303)
 
 
 def _add_static_routes(routes: APIRouter, assets: Assets) -> None:
@@ -115,7 +127,7 @@ def _add_login_routes(routes: APIRouter, pages: Pages, sessions: Sessions) -> No
     @routes.get("/login")
     async def show_login(request: Request, next: str = _PREFIX) -> Response:  # noqa: A002 (the name in the address)
         wanted = resolve_target(next)
-        return render_form(wanted) if request.state.visit is None else RedirectResponse(wanted, 303)
+        return render_form(wanted) if request.state.visit is None else RedirectResponse(build_address(wanted), 303)
 
     @routes.post("/login")
     async def login(request: Request) -> Response:
@@ -124,12 +136,12 @@ def _add_login_routes(routes: APIRouter, pages: Pages, sessions: Sessions) -> No
         cookie = sessions.login(get_field(given, "key").strip())
         if cookie is None:
             return render_form(wanted, refused=True)
-        response = RedirectResponse(wanted, 303)
+        response = RedirectResponse(build_address(wanted), 303)
         response.set_cookie(
             COOKIE,
             cookie,
             max_age=SESSION_SECONDS,
-            path=_PREFIX,
+            path=build_address(_PREFIX),
             secure=_is_https(request),
             httponly=True,
             samesite="strict",
@@ -138,8 +150,8 @@ def _add_login_routes(routes: APIRouter, pages: Pages, sessions: Sessions) -> No
 
     @routes.post("/logout")
     async def logout() -> Response:
-        response = RedirectResponse(LOGIN, 303)
-        response.delete_cookie(COOKIE, path=_PREFIX, httponly=True, samesite="strict")
+        response = RedirectResponse(build_link(LOGIN), 303)
+        response.delete_cookie(COOKIE, path=build_address(_PREFIX), httponly=True, samesite="strict")
         return response
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from calendar import day_name
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ _MAX_COMPARED = 4
 _MAX_RUN_ID = 2**62  # what a number of a run can be
 _LIVE_STATES = frozenset({"queued", "running"})
 _MIN_COMPARED = 2
+_Z_95 = 1.96
 Runs = Annotated[tuple[int, ...], Query()]
 
 
@@ -75,6 +77,17 @@ class _RunView:
     personas: str
     judge: str
     error: str | None
+
+
+class _RunDifference(NamedTuple):
+    """What a policy earned in one run more than in another, a decision; ``margin`` is half of the 95 % interval."""
+
+    policy: str
+    run: int
+    base: int
+    difference: float
+    margin: float
+    finding: str
 
 
 def add_simulation_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, runs: SimulationQueue) -> None:
@@ -191,10 +204,12 @@ def _add_comparison_routes(routes: APIRouter, pages: Pages, runs: SimulationQueu
         found, visit = [await _find_run(runs, number) for number in chosen], get_visit(request)
 
         def render_page() -> Response:
+            shown = [(_build_view(each), _parse_summary(each)) for each in found]
             return pages.render(
                 "simulation_compare.html",
                 visit,
-                runs=[(_build_view(each), _parse_summary(each)) for each in found],
+                runs=shown,
+                differences=_compute_differences({view.id: summary for view, summary in shown if summary}),
                 enough=len(found) >= _MIN_COMPARED,
                 most=_MAX_COMPARED,
                 left_out=len(wanted) - len(chosen),
@@ -212,6 +227,25 @@ def _add_comparison_routes(routes: APIRouter, pages: Pages, runs: SimulationQueu
             return JSONResponse({"reward": build_comparison(summaries)}, headers={"cache-control": "no-store"})
 
         return await asyncio.to_thread(render_figures)
+
+
+def _compute_differences(summaries: Mapping[int, Mapping[str, Any]]) -> list[_RunDifference]:
+    """Hold every run against the first, for each policy that both have; errors as if the runs were independent."""
+    numbers = list(summaries)
+    differences = []
+    for run in numbers[1:]:
+        first, other = summaries[numbers[0]]["policies"], summaries[run]["policies"]
+        for policy in first.keys() & other.keys():
+            earned, held = other[policy], first[policy]
+            if earned["expected_stderr"] is None or held["expected_stderr"] is None:
+                continue
+            difference = earned["expected_reward"] - held["expected_reward"]
+            margin = _Z_95 * math.hypot(earned["expected_stderr"], held["expected_stderr"])
+            finding = (
+                "earns more" if difference > margin else "earns less" if difference < -margin else "not told apart"
+            )
+            differences.append(_RunDifference(policy, run, numbers[0], difference, margin, finding))
+    return sorted(differences)
 
 
 async def _find_run(runs: SimulationQueue, run: int) -> RunRecord:

@@ -319,7 +319,7 @@ class PopulationPriorRefresher:
 
     def _load_prior(self, pool: _Pool) -> list[str] | None:
         """Believe the kept prior; returns the users it was learned from, ``None`` where there is no such file."""
-        document = None if self._files is None else self._files.read(pool.policy.name)
+        document = None if self._files is None else self._files.load(pool.policy.name)
         if document is None:
             return None
         try:

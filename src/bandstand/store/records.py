@@ -191,4 +191,5 @@ class StoreStatus:
     pending: int = 0
     quarantined: int = 0
     last_error: str | None = None
+    disk_is_full: bool = False
     details: dict[str, Any] = field(default_factory=dict)

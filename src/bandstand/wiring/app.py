@@ -1,7 +1,7 @@
 """The one place where the parts are joined; the lifespan owns every resource."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -9,7 +9,7 @@ import structlog
 
 from bandstand import __version__
 from bandstand.api.application import build_application
-from bandstand.api.asgi.access import Access
+from bandstand.api.asgi.access import OWN_SEGMENTS, Access
 from bandstand.api.asgi.front import FrontController
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.problems import status_of
@@ -22,6 +22,7 @@ from bandstand.config.catalogue import load_catalogue
 from bandstand.config.settings import Settings
 from bandstand.console.router import ConsoleContext, build_console_router
 from bandstand.console.session import Sessions
+from bandstand.errors import ConfigurationError
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.generate.generator import TipGenerator
 from bandstand.learning.population import PopulationPriorRefresher
@@ -53,6 +54,10 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
         ConfigurationError: the configuration file, the active policy or the default prompt is wrong; and, at start-up,
             when the state directory cannot be used.
     """
+    if OWN_SEGMENTS & set(settings.root_path.split("/")[1:2]):
+        raise ConfigurationError(
+            f"ROOT_PATH={settings.root_path!r} begins like a path of the service itself; use another"
+        )
     catalogue = load_catalogue(settings)
     metrics = Metrics()
     store = EmbeddedStore(
@@ -136,6 +141,10 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
     access = Access(settings.api_keys, settings.allowed_hosts)
     console = ConsoleContext(deployment, sight, simulations, evaluations, writing.prompts)
     sessions = Sessions(settings.api_keys, lambda: store.secret, clock=deployment.clock)
+
+    def authorize_reader(headers: Mapping[str, str]) -> None:
+        access.authorize({name.encode(): value.encode("latin-1") for name, value in headers.items()}, "read")
+
     return build_application(
         deployment,
         access,
@@ -146,9 +155,10 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
             build_evaluations_router(evaluations),
             build_opinions_router(judge_service, metrics),
             build_judgements_router(judging),
-            build_console_router(console, sessions, status_of),
+            build_console_router(console, sessions, status_of, authorize_reader),
         ],
         lifespan=lifespan,
+        root_path=settings.root_path,
         log_requests=settings.log_requests,
         hot_path=hot_path,
     )

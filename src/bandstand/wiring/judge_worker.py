@@ -20,6 +20,8 @@ from bandstand.judge_worker.stateless import MAX_CONCURRENT, StatelessJudge
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.llm.chat import TokenUsage
+from bandstand.loopback import is_loopback
+from bandstand.network_variables import check_network_variables
 from bandstand.store.protocol import Store
 from bandstand.store.tables.judgements import TurnTexts
 from bandstand.wiring.judges import build_judges, configuration, gate, load_judge_prompt
@@ -29,7 +31,7 @@ _GRACE_S: Final = 30.0
 _PROCESS_SETTINGS: Final = (
     *("judge", "judge_model", "judge_provider", "judge_url", "judge_prompt_version", "judge_deadline_s"),
     *("judge_max_concurrent", "judge_price", "bandstand_config", "prompts_dir", "state_dir", "log_level"),
-    *("openai_api_key", "anthropic_api_key"),
+    *("openai_api_key", "anthropic_api_key", "anthropic_base_url"),
 )
 """The settings that the process reads; its environment says them as the service has them, flags included."""
 
@@ -43,9 +45,13 @@ def build_judge_worker(
     """Make the judging of a service; it is opened after the store, and closed before.
 
     Raises:
-        ConfigurationError: a setting, or the deployment's file, is wrong.
+        ConfigurationError: a setting, the deployment's file or a variable of the environment's is wrong.
     """
     own = configuration(settings)
+    host = llm_host(settings)
+    if host is not None and not is_loopback(host):
+        # Here, and not in the process that asks: nobody would see why that does not come up.
+        check_network_variables(os.environ.get("SSL_CERT_FILE"))
     options = JudgeOptions(
         taxonomies=own.taxonomies,
         default_taxonomy=own.default_taxonomy,

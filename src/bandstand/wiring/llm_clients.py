@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from bandstand.llm.providers.base import ProviderClient
 
 OPENAI_URL = "https://api.openai.com/v1"
-ANTHROPIC_URL = "https://api.anthropic.com"
 GATEWAY_URL = "http://localhost:4000"
 """Where tips are asked for under ``GENERATOR=llm`` if no setting says."""
 MAX_TRIES = 3
@@ -135,7 +134,7 @@ async def open_persona_model(settings: Settings, model: str, url: str | None) ->
         connection = LlmConnection(_build_provider("openai", url=url, key=settings.openai_api_key, model=model))
     elif settings.anthropic_api_key is not None:
         key = settings.anthropic_api_key
-        connection = LlmConnection(_build_provider("anthropic", url=ANTHROPIC_URL, key=key, model=model))
+        connection = LlmConnection(_build_provider("anthropic", url=settings.anthropic_base_url, key=key, model=model))
     try:
         yield connection
     finally:
@@ -208,4 +207,4 @@ def _get_judge_key(settings: Settings) -> SecretStr | None:
 
 
 def _get_judge_url(settings: Settings) -> str:
-    return settings.judge_url or (ANTHROPIC_URL if settings.judge_provider == "anthropic" else OPENAI_URL)
+    return settings.judge_url or (settings.anthropic_base_url if settings.judge_provider == "anthropic" else OPENAI_URL)

@@ -13,7 +13,7 @@ from bandstand.api.asgi.access import get_required_role
 from tests.api.given import API_KEYS, FEATURES, KEYS, TWO, Answer, Service, read_ok, read_problem, run_service
 
 SERVE = {"score", "reward", "generate", "recommend", "judge", "classify", "arbitrate"}
-READ = {"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "docs", "openapi.json"}
+READ = {"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "openapi.json"}
 OPEN = {"health", "ready"}
 
 BODIES: dict[str, Any] = {
@@ -72,7 +72,10 @@ async def keyed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servi
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def named(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     """A service without keys that answers under two more names."""
-    async with run_service(tmp_path_factory.mktemp("named"), allowed_hosts="box.lan,10.1.2.3") as service:
+    async with run_service(
+        tmp_path_factory.mktemp("named"),
+        allowed_hosts="box.lan,10.1.2.3,.example.net,*.example.org,192.168.0.0/16,fd00::/8",
+    ) as service:
         yield service
 
 
@@ -209,6 +212,11 @@ async def get(service: Service, headers: dict[str, str], target: bytes = b"/stat
         "box.lan",
         "BOX.LAN:8000",
         "10.1.2.3:80",
+        "example.net",
+        "a.b.EXAMPLE.net:8000",
+        "bandit.example.org",
+        "192.168.7.7:8000",
+        "[fd12::7]:8000",
     ],
 )
 @pytest.mark.asyncio(loop_scope="module")
@@ -232,17 +240,45 @@ async def test_without_keys_it_answers_under_names_of_this_machine(named: Servic
         "[fe80::1]",
         "2130706433",
         "127.1",
+        "*",
         "localhost.",
         "[",
         "[]",
         ":8000",
     ],
 )
-@pytest.mark.parametrize("target", [b"/stats", b"/health", b"/openapi.json", b"/nothing"])
+@pytest.mark.parametrize("target", [b"/stats", b"/", b"/docs", b"/console", b"/openapi.json", b"/nothing"])
 @pytest.mark.asyncio(loop_scope="module")
 async def test_without_keys_another_name_is_a_400(shared: Service, host: str, target: bytes) -> None:
     """A web page may point its own name at this address (DNS rebinding), but the browser still says that name."""
     read_problem(await get(shared, {"host": host}, target), 400, "host-refused")
+
+
+@pytest.mark.parametrize("host", ["notexample.net", "192.169.0.1", "192.168.evil.org", "[fe00::1]", ".", "*", ""])
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_suffix_and_a_network_reach_no_further(named: Service, host: str) -> None:
+    read_problem(await get(named, {"host": host}), 400, "host-refused")
+
+
+@pytest.mark.parametrize("target", [b"/health", b"/ready"])
+@pytest.mark.parametrize("headers", [{}, {"host": ""}, {"host": "10.9.8.7:8000"}, {"host": "haproxy.example"}])
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_probe_is_answered_under_any_name(shared: Service, headers: dict[str, str], target: bytes) -> None:
+    assert (await get(shared, headers, target)).status == 200
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_who_names_no_host_is_no_browser(shared: Service) -> None:
+    assert (await get(shared, {})).status == 200
+    read_problem(await get(shared, {"origin": "https://example.com"}), 403, "forbidden")
+
+
+async def test_any_host_is_allowed_by_a_star_and_no_other_site_s_page(tmp_path: Path) -> None:
+    async with run_service(tmp_path, allowed_hosts="*") as service:
+        assert (await get(service, {"host": "whatever.example"})).status == 200
+        own = {"host": "whatever.example", "origin": "http://whatever.example"}
+        assert (await get(service, own)).status == 200
+        read_problem(await get(service, {**own, "origin": "https://evil.example"}), 403, "forbidden")
 
 
 @pytest.mark.parametrize(

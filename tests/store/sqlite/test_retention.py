@@ -11,10 +11,12 @@ from bandstand.store.embedded.state_directory import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners import replay
 from bandstand.store.learners.documents import Documents
+from bandstand.store.maintenance.offline import open_owned
 from bandstand.store.sqlite import retention
 from bandstand.store.sqlite.schema import connect
 from bandstand.store.tables.decisions import find_uid
 from bandstand.store.tables.policies import PolicyRegistry
+from bandstand.store.tables.undo import Selection
 from tests.store.given import DAY, NOON, QUICK, Subject, assert_same, documents_in, ledger_of, make_embedded
 from tests.store.populated import Served, catalogue_of, load_states, serve_users, trim_directory
 
@@ -242,3 +244,55 @@ async def test_retention_is_applied_by_itself(tmp_path: Path, monkeypatch: pytes
             while await subject.store.list_history("anna", 100):  # noqa: ASYNC110 (upkeep has no event to await)
                 await asyncio.sleep(0.01)
         assert (await subject.state("anna")).pulls == 1
+
+
+# ── in small transactions ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 4, 9])
+async def test_a_trim_that_a_killed_process_began_moves_no_state_and_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rounds: int
+) -> None:
+    monkeypatch.setattr("bandstand.store.sqlite.sweep._BUDGET_S", 0.0)
+    live = await serve_users(tmp_path, "anna", "bob")
+    with open_owned(tmp_path, catalogue_of()) as state:
+        uid = find_uid(state.connection, "anna")
+        assert uid is not None
+        cutoff = state.build_sequence().last
+        kept = replay.rebuild_profile(state.connection, state.registry, uid, "anna", cutoff)
+        retention.begin_trim(state.connection, uid, kept, cutoff, state.build_sequence().next(NOON), NOON)
+        sweeper = retention.build_trim_sweeper(uid, cutoff)
+        for _ in range(rounds):
+            sweeper.run(state.connection)
+    for path in documents_in(tmp_path):
+        path.unlink()
+    assert_same(live["anna"], load_states(tmp_path)["anna"])
+    async with Served(tmp_path) as served:
+        for user_id in ("anna", "bob"):
+            assert_same(live[user_id], await served.profile(user_id))
+        given = await served.store.select_rewards(Selection(client="tests"))
+        await served.store.revoke(given.revocable, cause="test", client="tests")  # of what is left, all can be read
+        taken_back = await served.profile("anna")
+    assert_same(taken_back, load_states(tmp_path)["anna"])
+    trim_directory(tmp_path, NOON + 400 * DAY)
+    assert_same(taken_back, load_states(tmp_path)["anna"])
+    assert count_rows(tmp_path, "decisions") == count_rows(tmp_path, "rewards") == 0
+    assert count_rows(tmp_path, "revocations") == 0
+
+
+async def test_others_have_their_turn_while_a_user_is_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bandstand.store.sqlite.sweep._BUDGET_S", 0.0)
+    async with Subject(make_embedded(tmp_path, FIVE_DAYS)) as subject:
+        for _ in range(60):
+            await subject.reward(await subject.decide("anna"), 0.5)
+        live = (await subject.store.load_profile("anna")).copy()
+        subject.clock.now += 10 * DAY
+        trimming, between = asyncio.create_task(store_of(subject).apply_retention()), 0
+        while not trimming.done():
+            await subject.decide("berta")
+            between += 1
+        assert await trimming == 1
+        assert between > 5
+        await subject.reopen()
+        assert_same(live, await subject.store.load_profile("anna"))
+        assert (await subject.state("berta")).pulls == between

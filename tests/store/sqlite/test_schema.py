@@ -9,16 +9,11 @@ import pytest
 from bandstand.errors import ConfigurationError
 from bandstand.store.protocol import Store
 from bandstand.store.records import Decision
-from bandstand.store.sqlite.schema import (
-    SCHEMA_VERSION,
-    Row,
-    build_decision_row,
-    build_reward_row,
-    connect,
-    create_tables,
-    find_last_seq,
-)
+from bandstand.store.sqlite import schema
+from bandstand.store.sqlite.schema import SCHEMA_VERSION, connect, create_tables, find_last_seq
+from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import loop_health
+from bandstand.store.tables.event_rows import build_decision_row, build_reward_row
 from bandstand.store.tables.policies import PolicyRegistry
 from bandstand.testing.memory_store import MemoryStore
 from tests.store.given import CATALOGUE, DAY, Subject, copy_as_killed, ledger_of, make_embedded
@@ -241,3 +236,23 @@ async def test_a_link_teaches_nothing_and_spends_nothing(tmp_path: Path) -> None
         assert receipt.reward is None
         assert (await subject.reward(decision)).match == "new"
         assert (await subject.state("anna")).reward_count == 2
+
+
+async def test_a_ledger_from_before_erasures_were_noted_erases_as_a_new_one(tmp_path: Path) -> None:
+    """It has none under way, and its file was not kept scrubbed."""
+    format_before = schema._SCRIPTS.index("erasures.sql")  # noqa: SLF001 (which format that was)
+    with ledger_of(tmp_path) as ledger:
+        for script in schema._SCRIPTS[:format_before]:  # noqa: SLF001 (as above)
+            ledger.executescript(files("bandstand.store.sqlite").joinpath("scripts", script).read_text("utf-8"))
+        ledger.execute("INSERT INTO meta (key, value) VALUES ('secret', ?)", (b"s" * 32,))
+        ledger.execute(f"PRAGMA user_version = {format_before}")
+    async with Subject(make_embedded(tmp_path)) as subject:
+        for user_id in ("anna", "berta"):
+            await subject.reward(await subject.decide(user_id))
+        receipt = await subject.store.erase("anna", "tests")
+        assert (receipt.decisions, receipt.rewards, receipt.log_emptied) == (1, 1, True)
+        assert (await subject.state("berta")).reward_count == 1
+    with ledger_of(tmp_path) as ledger:
+        assert ledger.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+        assert ledger.execute("SELECT count(*) FROM erasures").fetchone() == (0,)
+        assert ledger.execute("SELECT value FROM meta WHERE key = 'scrubbed'").fetchone() == (b"\1",)

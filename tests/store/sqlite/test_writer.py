@@ -20,7 +20,7 @@ from bandstand.errors import (
 from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.log_sync import LogSync
 from bandstand.store.sqlite.schema import EVER
-from bandstand.store.sqlite.writer import Operation, Writer, make_done_callback
+from bandstand.store.sqlite.writer import Operation, Tally, Writer, make_done_callback
 from tests.store.given import hold_calls
 
 INSERT = "INSERT INTO things VALUES "
@@ -342,7 +342,7 @@ async def test_tallies_are_summed_by_hour_and_policy(connection: sqlite3.Connect
     expected: dict[tuple[int, int], list[float]] = {}
     futures = []
     for number in range(200):
-        tally = (random.randrange(3), random.randrange(2), 1, random.randrange(2), 1, random.choice([-1.0, 0.5]))
+        tally = Tally(random.randrange(3), random.randrange(2), 1, random.randrange(2), 1, random.choice([-1.0, 0.5]))
         for hour in (EVER, tally[0]):
             sums = expected.setdefault((hour, tally[1]), [0, 0, 0, 0.0])
             for position, amount in enumerate(tally[2:]):
@@ -354,7 +354,7 @@ async def test_tallies_are_summed_by_hour_and_policy(connection: sqlite3.Connect
             await asyncio.sleep(0.001)
     refused: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     bench.writer.submit(
-        Operation([(INSERT, (0, ""))], make_done_callback(refused), durable=False, tally=(0, 0, 9, 9, 9, 9.0))
+        Operation([(INSERT, (0, ""))], make_done_callback(refused), durable=False, tally=Tally(0, 0, 9, 9, 9, 9.0))
     )
     outcomes = await asyncio.gather(*futures, refused, return_exceptions=True)
     assert isinstance(outcomes[-1], sqlite3.IntegrityError)

@@ -6,7 +6,8 @@ from pathlib import Path
 from random import Random
 
 from bandstand.store.records import PolicyRef, Reward, first_seq_at
-from bandstand.store.sqlite.schema import EVER, INSERT_REWARD, build_reward_row, connect, create_tables
+from bandstand.store.sqlite.schema import EVER, connect, create_tables
+from bandstand.store.tables.event_rows import INSERT_REWARD, build_reward_row
 from bandstand.store.tables.loop_health import LAST_BUCKET, build_arrival
 
 NOW = 1_790_000_000.0

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LOG = logging.getLogger("bandstand_client")
-_OK, _REDIRECT, _TOO_MANY, _UNAVAILABLE, _BROKEN = 200, 300, 429, 503, 500
+_OK, _REDIRECT, _TOO_SLOW, _TOO_MANY, _UNAVAILABLE, _BROKEN = 200, 300, 408, 429, 503, 500
 _GATEWAY = frozenset({502, 504})
 _URLS_KEPT = 64
 
@@ -281,7 +281,7 @@ class Core:
         if isinstance(error, ProblemError):
             # An error that came back did nothing, so that every call may be repeated; a proxy's own word is no such
             # promise.
-            asked_again = error.status in {_UNAVAILABLE, _TOO_MANY}
+            asked_again = error.status in {_UNAVAILABLE, _TOO_MANY, _TOO_SLOW}
             if not asked_again and not (error.status in _GATEWAY and not error.code and call.repeatable):
                 return None
             retry_after_s = error.retry_after_s

@@ -23,7 +23,7 @@ _FIRST_DEFER_S, _LONGEST_DEFER_S = 1.0, 600.0
 _DOUBLINGS = 10
 _SERVER_FAULT, _TOO_MANY = 500, 429
 _OPERATORS = frozenset({"unauthorized", "forbidden", "host-refused", "not-found", "method-not-allowed", ""})
-_LATER = frozenset({"reward-pending", "internal"})
+_LATER = frozenset({"reward-pending", "internal", "request-timeout"})
 
 Fate = Literal["delivered", "refused", "later", "down"]
 

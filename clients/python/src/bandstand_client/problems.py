@@ -17,6 +17,7 @@ PROBLEMS: Mapping[str, type[ProblemError]] = {
         refusals.ForbiddenError,
         refusals.NotFoundError,
         refusals.MethodNotAllowedError,
+        refusals.RequestTimeoutError,
         refusals.TooLargeError,
         refusals.UnsupportedMediaTypeError,
         refusals.InvalidRequestError,

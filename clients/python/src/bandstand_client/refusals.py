@@ -73,6 +73,20 @@ class MethodNotAllowedError(ProblemError):
     code = "method-not-allowed"
 
 
+class RequestTimeoutError(ProblemError):
+    """The request did not come whole in time.
+
+    Example:
+        >>> with fake.refusing("request-timeout"):
+        ...     fake_client.health()
+        Traceback (most recent call last):
+            ...
+        bandstand_client.refusals.RequestTimeoutError: request-timeout: the fake refuses
+    """
+
+    code = "request-timeout"
+
+
 class TooLargeError(ProblemError):
     """The request is over 1 MiB: send fewer or shorter candidates.
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from bandstand_client.learning_answers import RankedCandidate
 
 _SCORE_FIELDS = frozenset({"tip_id", "score", "policy", "decision_id", "propensity", "exploring", "ranking"})
-_TOO_MANY, _BROKEN, _UNAVAILABLE = 429, 500, 503
+_TOO_SLOW, _TOO_MANY, _BROKEN, _UNAVAILABLE = 408, 429, 500, 503
 
 
 def parse_scored(answer: Any, ids: list[str], asked_id: str) -> Scored:
@@ -55,5 +55,5 @@ def find_fallback_reason(error: BandstandError) -> FallbackReason | None:
     if isinstance(error, ProblemError):
         if error.status in {_UNAVAILABLE, _TOO_MANY}:
             return "overloaded"
-        return "failed" if error.status >= _BROKEN else None
+        return "failed" if error.status >= _BROKEN or error.status == _TOO_SLOW else None
     return "failed"

@@ -6,20 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
+from bandstand.api.asgi.host_patterns import HostPatterns
 from bandstand.api.problems import ForbiddenError, HostRefusedError, UnauthorizedError
 from bandstand.loopback import is_loopback
 
-Role = Literal["open", "serve", "read", "admin"]
+Role = Literal["open", "page", "serve", "read", "admin"]
+"""What a request needs: nothing (``open``), nothing but a page asks for a key itself (``page``), or a key's role."""
 Headers = Mapping[bytes, bytes]
 
 ANONYMOUS = "anonymous"
 
 _OPEN = frozenset({"health", "ready"})
-_CONSOLE = "console"  # asks for a key itself: a browser sends none
+_PAGES = frozenset({"", "console", "docs"})  # they ask for a key themselves: a browser sends none
 _SERVE = frozenset({"score", "reward", "generate", "recommend", "judge", "classify", "arbitrate"})
-_READ = frozenset(
-    {"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "docs", "openapi.json"}
-)
+_READ = frozenset({"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "openapi.json"})
+_ADMIN = frozenset({"reset", "users", "simulations", "evaluations", "revocations"})
+OWN_SEGMENTS = (_OPEN | _PAGES | _SERVE | _READ | _ADMIN) - {""}
+"""With which the service's own paths begin."""
 
 
 class AccessKey(Protocol):
@@ -41,9 +44,11 @@ class AccessKey(Protocol):
 def get_required_role(method: str, path: str) -> Role:
     """The role a request needs, by its first path segment; what is not named here is for admins."""
     first = path.split("/", 2)[1] if path.startswith("/") else ""
-    if first == _CONSOLE:
-        return "open"
+    if first == "console":
+        return "page"
     if method in ("GET", "HEAD"):
+        if first in _PAGES:
+            return "page"
         if first in _OPEN:
             return "open"
         if first in _READ:
@@ -58,12 +63,13 @@ class Access:
 
     Args:
         keys: the configured API keys; with none, everybody on this machine is admitted.
-        allowed_hosts: names under which a keyless service may be called, beside loopback.
+        allowed_hosts: under which a keyless service may be called, beside loopback; see
+            :class:`bandstand.api.asgi.host_patterns.HostPatterns`.
     """
 
     def __init__(self, keys: Sequence[AccessKey], allowed_hosts: Sequence[str] = ()) -> None:
         self._keys = tuple(keys)
-        self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._allowed_hosts = HostPatterns(allowed_hosts)
 
     def authorize(self, headers: Headers, role: Role) -> str:
         """The name of the caller.
@@ -74,9 +80,9 @@ class Access:
             HostRefusedError: a keyless service was called by a strange name.
         """
         if not self._keys:
-            self._check_local(headers)
+            self._check_local(headers, is_probe=role == "open")
             return ANONYMOUS
-        if role == "open":
+        if role in {"open", "page"}:
             return ANONYMOUS
         key = self._find_key(headers)
         if key is None:
@@ -99,13 +105,18 @@ class Access:
                 found = key
         return found
 
-    def _check_local(self, headers: Headers) -> None:
-        host = headers.get(b"host", b"").decode("latin-1")
-        if not self._is_own_host(_parse_host_name(host)):
+    def _check_local(self, headers: Headers, *, is_probe: bool) -> None:
+        """Refuse what a web page may have caused, be it by a name of its own for our address.
+
+        No browser leaves the ``Host`` out, and a balancer's probe comes under whatever name.
+        """
+        host = headers.get(b"host")
+        named = "" if host is None else host.decode("latin-1")
+        if not (host is None or is_probe or self._is_own_host(_parse_host_name(named))):
             message = "without API keys this service answers only on loopback names and those in ALLOWED_HOSTS"
             raise HostRefusedError(message)
         origin = headers.get(b"origin")
-        foreign = origin is not None and not self._is_own_origin(origin.decode("latin-1"), host)
+        foreign = origin is not None and not self._is_own_origin(origin.decode("latin-1"), named)
         if foreign or headers.get(b"sec-fetch-site") == b"cross-site":
             message = "requests from other sites' pages are refused while there are no API keys"
             raise ForbiddenError(message)
@@ -115,10 +126,12 @@ class Access:
             parts = urlsplit(origin)
         except ValueError:
             return False
-        return parts.netloc.lower() == host.lower() or (parts.hostname or "") in self._allowed_hosts
+        if parts.netloc.lower() == host.lower() and host:
+            return True
+        return self._allowed_hosts.matches(parts.hostname or "")
 
     def _is_own_host(self, name: str) -> bool:
-        return name in self._allowed_hosts or is_loopback(name)
+        return is_loopback(name) or self._allowed_hosts.allows_any or self._allowed_hosts.matches(name)
 
 
 def _parse_host_name(host: str) -> str:

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,8 +22,9 @@ from bandstand.api.asgi.admission import AdmissionQueue
 from bandstand.api.asgi.bodies import read_json_body
 from bandstand.api.asgi.fast_path import EncodedResponse, HotPath, RequestMetadata
 from bandstand.api.asgi.metrics import Metrics
+from bandstand.api.asgi.path_prefix import PathPrefix
 from bandstand.api.asgi.raw_path import decode_segment, validate_query
-from bandstand.api.problems import InternalError, render_problem, status_of
+from bandstand.api.problems import InternalError, RequestTimeoutError, render_problem, status_of
 from bandstand.errors import BandstandError
 
 Handler = Callable[[bytes, RequestMetadata], Awaitable[EncodedResponse]]
@@ -32,6 +33,8 @@ _MAX_REQUEST_ID = 128
 _SERVER_ERROR = 500
 _HEAVY = frozenset({"/generate", "/recommend"})
 _SEGMENTS_OF_NAMED = 3  # "", "score", policy
+
+OPENAPI_PATH = "/openapi.json"
 
 _JSON = (b"content-type", b"application/json")
 
@@ -62,15 +65,24 @@ class FrontController:
         access: who may do what.
         metrics: where requests are counted.
         hot: answers score and reward at once; ``None`` leaves them to the application too.
+        prefix: the path under which a proxy shows the service.
         log_requests: write one line for every request, not only for failed ones.
     """
 
     def __init__(
-        self, app: ASGIApp, access: Access, metrics: Metrics, hot: HotPath | None, *, log_requests: bool = False
+        self,
+        app: ASGIApp,
+        access: Access,
+        metrics: Metrics,
+        hot: HotPath | None,
+        *,
+        prefix: PathPrefix | None = None,
+        log_requests: bool = False,
     ) -> None:
         self._app = app
         self._access = access
         self._metrics = metrics
+        self._prefix = prefix or PathPrefix()
         self._log_requests = log_requests
         self._handlers: dict[str, Handler] = (
             {} if hot is None else {"score": hot.handle_score, "reward": hot.handle_reward}
@@ -84,7 +96,7 @@ class FrontController:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = scope["raw_path"].decode("latin-1")
+        path = self._prefix.strip(scope["raw_path"].decode("latin-1"))
         if scope["method"] == "POST" and self.is_hot(path):
             headers = dict(scope["headers"])
             read_body = partial(read_json_body, receive, headers)
@@ -130,6 +142,14 @@ class FrontController:
         self._record("POST", route, status, started, request_id, client)
         return response
 
+    def refuse_slow_request(self) -> Response:
+        """Answer a request that did not come whole in time, of which nothing more is known."""
+        request_id = self._resolve_request_id({})
+        error = RequestTimeoutError("the request did not come whole in time")
+        status, problem_headers, body = render_problem(error, request_id)
+        self._record("other", "unmatched", status, perf_counter(), request_id, ANONYMOUS)
+        return Response(status, problem_headers, body, request_id)
+
     async def _forward(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
         """Let the framework's application answer."""
         started = perf_counter()
@@ -145,7 +165,8 @@ class FrontController:
             query = validate_query(scope["query_string"], allow_repeats=path.startswith("/console/"))
             if path in _HEAVY:
                 await self._admission.wait_turn()
-            passed = _ForwardedRequest(scope, path, query, client, request_id, self._admission)
+            state = {"client": client, "request_id": request_id, "enter": self._admission.wait_turn}
+            passed = _ForwardedRequest(scope, path, query, {**state, "prefix": self._prefix.find(headers)})
             status = await passed.dispatch(self._app, receive, send)
         except Exception as error:
             problem = _to_problem(error, request_id, client)
@@ -185,14 +206,18 @@ class _ForwardedRequest:
         status: of the answer; 0 until it has begun.
     """
 
-    def __init__(
-        self, scope: Scope, path: str, query: bytes, client: str, request_id: str, admission: AdmissionQueue
-    ) -> None:
+    def __init__(self, scope: Scope, path: str, query: bytes, state: dict[str, Any]) -> None:
         self.status = 0
-        self._tag = (b"x-request-id", request_id.encode())
-        state = {**scope.get("state", {}), "client": client, "request_id": request_id, "enter": admission.wait_turn}
+        self._tag = (b"x-request-id", state["request_id"].encode())
         method = "GET" if scope["method"] == "HEAD" else scope["method"]  # whoever may GET may ask for the head alone
-        self._scope: Scope = {**scope, "method": method, "path": path, "query_string": query, "state": state}
+        self._scope: Scope = {
+            **scope,
+            "method": method,
+            "path": path,
+            "query_string": query,
+            "root_path": state["prefix"] if path == OPENAPI_PATH else "",  # where the framework takes servers from
+            "state": {**scope.get("state", {}), **state},
+        }
 
     async def dispatch(self, app: ASGIApp, receive: Receive, send: Send) -> int:
         """Let the application answer; returns the status."""

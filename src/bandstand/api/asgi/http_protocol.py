@@ -8,12 +8,13 @@ the shutdown.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from bandstand.api.asgi.bodies import validate_body_headers
+from bandstand.api.asgi.connections import BODY_SECONDS, HEAD_SECONDS, IDLE_SECONDS, STALLED_SECONDS, ConnectionWatch
 from bandstand.api.asgi.front import FrontController, Response
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _HOT_PREFIXES = (b"/score", b"/reward")
 _CLOSE = b"connection: close\r\n"
+
+_Part = Literal["head", "body"]
 
 
 class _Signal:
@@ -60,24 +63,119 @@ class _HotCycle:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection.
+
+    Args:
+        watch: of the server's connections.
+    """
 
     _head: tuple["Sequence[tuple[bytes, bytes]]", bytes] = ((), b"")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, watch: ConnectionWatch, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._front = self.app if isinstance(self.app, FrontController) else None
+        self._watch = watch
+        self._incoming: _Part | None = None  # which part of a request has begun and not ended
+        self._has_deadline = False  # that part
+        self._is_watched = True  # for want of a whole request
+
+    # ── what the transport calls ──────────────────────────────────────────────────────────────────────────────────
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class has it
+        """Take a connection, if there is room for it."""
+        super().connection_made(transport)
+        connections: Any = self.connections  # all of them are of this class
+        self._watch.admit(self, connections, len(connections))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._watch.release(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; what is not whole yet has a deadline."""
+        super().data_received(data)
+        incoming = self._incoming
+        cycle: Any = self.cycle  # none before the first request
+        if incoming is not None:
+            if not self._has_deadline:
+                self._watch.watch(self, HEAD_SECONDS if incoming == "head" else BODY_SECONDS)
+                self._has_deadline = self._is_watched = True
+        elif cycle is not None:
+            if self._is_watched:
+                self._watch.release(self)
+                self._is_watched = False
+            if cycle.response_complete and not self.timeout_keep_alive_task:
+                self._watch.watch(self, IDLE_SECONDS)  # an empty line has stopped the base class's clock
+                self._is_watched = True
+
+    def pause_writing(self) -> None:
+        """Wait for the reader, but not for ever."""
+        super().pause_writing()
+        self._watch.watch(self, STALLED_SECONDS)
+
+    def resume_writing(self) -> None:
+        """Go on: the reader does."""
+        super().resume_writing()
+        if not (self._is_watched or self.transport.is_closing()):
+            self._watch.release(self)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, whose last answer may never have been read."""
+        super().timeout_keep_alive_handler()
+        self._watch.watch(self, STALLED_SECONDS)
+
+    # ── what the watch calls ──────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a request of which nothing has come."""
+        cycle: Any = self.cycle  # none before the first request
+        return self._incoming is None and (cycle is None or cycle.response_complete)
+
+    def expire(self) -> float | None:
+        """End, with 408 if a request is on its way; or say how many more seconds it has."""
+        cycle: Any = self.cycle
+        if self.flow.write_paused or self.transport.is_closing():
+            self.transport.abort()
+        elif cycle is None or cycle.response_complete:
+            if self._incoming == "head":
+                self._refuse_slow_request()
+            self.transport.close()
+        elif self._incoming != "body":
+            return HEAD_SECONDS  # its turn has not come: an earlier request is being answered
+        elif self.flow.read_paused or getattr(cycle, "waiting_for_100_continue", False):
+            return BODY_SECONDS  # the application keeps it waiting
+        else:
+            if not getattr(cycle, "response_started", False):
+                self._refuse_slow_request()
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self.transport.close()
+        return None
+
+    def drop(self) -> None:
+        """End at once."""
+        self.transport.abort()
+
+    def _refuse_slow_request(self) -> None:
+        if self._front is not None:
+            self.transport.write(self._render(self._front.refuse_slow_request(), _CLOSE))
 
     # ── what the parser calls ─────────────────────────────────────────────────────────────────────────────────────
 
     def on_message_begin(self) -> None:
         """Begin a request; what only ASGI needs is made once it is known to go there."""
+        self._incoming = "head"
+        self._has_deadline = False
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
     def on_headers_complete(self) -> None:
         """Decide which way a request goes."""
+        self._incoming = "body"
+        self._has_deadline = False
         cycle = self._build_hot_cycle()
         if cycle is None:
             self._begin_asgi()
@@ -100,6 +198,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Answer a hot request that is whole, once it is its turn."""
+        self._incoming = None
         cycle: Any = self.cycle
         if not isinstance(cycle, _HotCycle):
             super().on_message_complete()
@@ -169,22 +268,21 @@ class HttpProtocol(HttpToolsProtocol):
         self.on_response_complete()
 
     def _write(self, cycle: _HotCycle, response: Response) -> None:
-        head = b"".join(b"%b: %b\r\n" % header for header in response.headers)
-        close = b"" if cycle.keep_alive else _CLOSE
-        self.transport.write(
-            b"%b%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
-            % (
-                STATUS_LINE[response.status],
-                self._build_default_head(),
-                head,
-                close,
-                len(response.body),
-                response.request_id.encode(),
-                response.body,
-            )
-        )
+        self.transport.write(self._render(response, b"" if cycle.keep_alive else _CLOSE))
         if not cycle.keep_alive:
             self.transport.close()
+
+    def _render(self, response: Response, close: bytes) -> bytes:
+        head = b"".join(b"%b: %b\r\n" % header for header in response.headers)
+        return b"%b%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (
+            STATUS_LINE[response.status],
+            self._build_default_head(),
+            head,
+            close,
+            len(response.body),
+            response.request_id.encode(),
+            response.body,
+        )
 
     def _build_default_head(self) -> bytes:
         """The headers that the server gives every answer; it makes a new list of them when one changes."""

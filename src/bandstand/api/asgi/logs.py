@@ -5,7 +5,10 @@ places, not its message and not local variables, both of which may hold a user's
 the first line of the template, not the arguments.
 """
 
+import json
 import logging
+import os
+import select
 import sys
 from collections.abc import Iterator
 from traceback import walk_tb
@@ -60,13 +63,48 @@ def configure_logging(level: str) -> None:
 
 
 class _Stderr:
-    """The stderr of the moment: whoever exchanges it means the log too."""
+    """The stderr of the moment: whoever exchanges it means the log too.
+
+    A line that it does not take at once (a disk that is full, a pipe that nobody reads, a terminal that was halted) is
+    lost, and counted: nobody waits for the log.
+    """
+
+    def __init__(self) -> None:
+        self._lost = 0
 
     def write(self, text: str) -> None:
-        sys.stderr.write(text)
+        stream = sys.stderr
+        if stream is None:
+            return
+        try:
+            descriptor = stream.fileno()
+        except (OSError, ValueError):  # no file at all: somebody's buffer
+            stream.write(text)
+            return
+        if self._lost:
+            note = json.dumps({"event": "log lines lost", "lines": self._lost, "level": "warning"})
+            if not _write_at_once(descriptor, f"{note}\n".encode()):
+                self._lost += 1
+                return
+            self._lost = 0
+        self._lost += not _write_at_once(descriptor, text.encode("utf-8", "backslashreplace"))
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        """Nothing is held back."""
+
+
+def _write_at_once(descriptor: int, data: bytes) -> bool:
+    """Write all of it without waiting; whether that could be done."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    try:
+        while data:
+            if not poll.poll(0):
+                return False
+            data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]  # what fits where there is room at all
+    except OSError:
+        return False
+    return True
 
 
 def _truncate_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

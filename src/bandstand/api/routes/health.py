@@ -38,10 +38,13 @@ def build_health_router(deployment: ServiceContext, metrics: Metrics) -> APIRout
 
     @routes.get("/ready", openapi_extra=describe_operation(NotReadyError))
     async def ready() -> Ready:
-        """The store takes events."""
+        """The store takes events, and its disk has room for them (or `SCORE_WHEN_FULL` does without)."""
         status = deployment.store.status()
         if status.state != "ready":
             message = f"the store is {status.state}"
+            raise NotReadyError(message)
+        if status.disk_is_full and not deployment.score_when_full:
+            message = "the disk is full"
             raise NotReadyError(message)
         return Ready(ready=True)
 

@@ -13,6 +13,7 @@ import typer
 from bandstand.cli.state.directory import StateLocation
 from bandstand.errors import ConfigurationError, InvalidRequestError, StorageUnavailableError
 from bandstand.loopback import is_loopback
+from bandstand.network_variables import check_network_variables
 from bandstand.service.context import ServiceContext
 from bandstand.store.embedded.state_directory import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
@@ -100,9 +101,11 @@ def call_service(url: str, api_key: str | None, method: str, path: str, **reques
     headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
     try:
         base = httpx.URL(url)
+        if not is_loopback(base.host):
+            check_network_variables()
         with httpx.Client(base_url=base, trust_env=not is_loopback(base.host), timeout=_SECONDS) as client:
             response = client.request(method, path, headers=headers, **request)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError, ImportError) as error:
         raise ConfigurationError(f"--url {url}: {str(error) or type(error).__name__}") from error
     try:
         answer = response.json()

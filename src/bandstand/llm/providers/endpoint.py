@@ -13,6 +13,7 @@ from bandstand.errors import ConfigurationError
 from bandstand.llm.errors import ChatStatusError, ChatTimeoutError, ChatUnreachableError
 from bandstand.llm.providers.plain_http import PlainHTTPTransport
 from bandstand.loopback import is_loopback
+from bandstand.network_variables import check_network_variables, to_configuration_error
 
 _CONNECT_S = 5.0
 
@@ -31,7 +32,7 @@ class Endpoint:
         wall_clock: seconds since the epoch, for dates in ``Retry-After``.
 
     Raises:
-        ConfigurationError: the URL is not one.
+        ConfigurationError: the URL is not one, or the environment's proxies or certificates cannot be used.
     """
 
     def __init__(
@@ -50,12 +51,17 @@ class Endpoint:
         self._clock = clock
         self._wall_clock = wall_clock
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.http = httpx2.AsyncClient(
-            transport=PlainHTTPTransport(max_connections) if _is_near(base_url, host) else None,
-            trust_env=not is_local(host),
-            follow_redirects=False,
-            limits=httpx2.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
-        )
+        if not is_local(host):
+            check_network_variables()
+        try:
+            self.http = httpx2.AsyncClient(
+                transport=PlainHTTPTransport(max_connections) if _is_near(base_url, host) else None,
+                trust_env=not is_local(host),
+                follow_redirects=False,
+                limits=httpx2.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
+            )
+        except (ImportError, ValueError, OSError, httpx2.InvalidURL) as error:  # of whatever the environment says
+            raise to_configuration_error(error) from error
 
     @asynccontextmanager
     async def call(self, deadline: float) -> AsyncIterator[httpx2.Timeout]:

@@ -8,15 +8,19 @@ from bandstand.store.embedded.state_directory import EventCollisionError, EventF
 from bandstand.store.learners.open_decisions import OpenDecision
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.records import Decision
-from bandstand.store.sqlite.schema import (
+from bandstand.store.sqlite.statements import Row
+from bandstand.store.sqlite.writer import Tally
+from bandstand.store.tables import decisions, loop_health, updates
+from bandstand.store.tables.event_rows import (
     INSERT_DECISION,
     INSERT_DECISION_ID,
     INSERT_ENROLMENT,
     INSERT_LINEAGE,
-    Row,
+    EnrolmentInsert,
+    LineageLookup,
+    OwnIdInsert,
     build_decision_row,
 )
-from bandstand.store.tables import decisions, loop_health, updates
 
 _MAX_RECENT_DECISIONS = 50_000
 """Decisions kept in memory; others are read from the ledger."""
@@ -66,13 +70,13 @@ class EmbeddedDecisions:
         policy_id = self._directory.registry.get_id(decision.policy)
         rows: list[tuple[str, Row]] = [(INSERT_DECISION, build_decision_row(decision, policy_id))]
         if decision.own_id:
-            rows.append((INSERT_DECISION_ID, (decision.decision_id, decision.seq)))
+            rows.append((INSERT_DECISION_ID, OwnIdInsert(decision.decision_id, decision.seq)))
         if user.has_tips:
-            rows.append((INSERT_LINEAGE, (decision.seq, decision.uid, decision.tip_id)))
+            rows.append((INSERT_LINEAGE, LineageLookup(decision.seq, decision.uid, decision.tip_id)))
         if decision.experiment and user.enrolled != (enrolment := (decision.experiment, decision.policy.name)):
-            rows.append((INSERT_ENROLMENT, (decision.uid, *enrolment)))
+            rows.append((INSERT_ENROLMENT, EnrolmentInsert(decision.uid, *enrolment)))
             user.enrolled = enrolment
-        tally = (int(decision.ts // 3600), policy_id, 1, int(decision.exploring), 0, 0.0)
+        tally = Tally(int(decision.ts // 3600), policy_id, 1, int(decision.exploring))
         part, amounts = loop_health.compute_draw_sums(decision)
         sums = ((loop_health.UPSERT_DRAWS, (loop_health.to_day(decision.seq), policy_id, part), amounts),)
 

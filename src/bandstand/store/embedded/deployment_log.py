@@ -8,6 +8,7 @@ from bandstand.bandit.profile import StateKey
 from bandstand.store.embedded.state_directory import StateDirectory
 from bandstand.store.learners import replay
 from bandstand.store.records import Decision, PolicyRef, PolicyTotals
+from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import decisions, loop_health, memories, promotions, shadows
 from bandstand.store.tables.loop_health import LoopSums
 from bandstand.store.tables.memories import MemoryChange
@@ -79,7 +80,9 @@ class EmbeddedDeployment:
     def log_shadows(self, decision: Decision, shadow_picks: Collection[Shadow]) -> None:
         """Log what policies in the shadow would have done with a decision that was handed over."""
         registry = self._directory.registry
-        rows = [(INSERT_SHADOW, each.build_row(decision.seq, registry.get_id(each.policy))) for each in shadow_picks]
+        rows: list[tuple[str, Row]] = [
+            (INSERT_SHADOW, each.build_row(decision.seq, registry.get_id(each.policy))) for each in shadow_picks
+        ]
 
         def on_done(_: object, error: BaseException | None) -> None:
             if error is not None:

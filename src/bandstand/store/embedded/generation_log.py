@@ -3,7 +3,7 @@
 from bandstand.store.embedded.state_directory import StateDirectory, noop
 from bandstand.store.embedded.user_admin import EmbeddedUsers
 from bandstand.store.records import Decision
-from bandstand.store.sqlite.schema import Row
+from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import generations
 from bandstand.store.tables.generations import (
     INSERT_GENERATION,
@@ -28,7 +28,7 @@ class EmbeddedGenerations:
         if self._users.was_erased_since(generation.user_id, generation.seq):
             return False
         prompt = directory.prompts.get_row(generation.prompt)
-        row = generations.build_generation_row(generation, directory.ensure_uid(user), prompt[0])
+        row = generations.build_generation_row(generation, directory.ensure_uid(user), prompt.id)
         rows: list[tuple[str, Row]] = [(INSERT_PROMPT, prompt), (INSERT_GENERATION, row)]
 
         def on_committed() -> None:

@@ -3,10 +3,11 @@
 from typing import Protocol, TypeVar
 
 from bandstand.errors import IdempotencyMismatchError
-from bandstand.store.embedded.state_directory import StateDirectory
+from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
 from bandstand.store.records import Reward
-from bandstand.store.sqlite.schema import INSERT_IDEMPOTENCY_KEY, Row
+from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import decisions, judgement_queries
+from bandstand.store.tables.event_rows import INSERT_IDEMPOTENCY_KEY, KeyInsert
 from bandstand.store.tables.judgements import JudgedTurn
 
 
@@ -36,11 +37,14 @@ class IdempotencyKeys:
 
     async def find_reward(self, key: tuple[str, str]) -> Reward | None:
         """The reward that came with the key; ``None`` too where a turn did."""
-        in_flight = self.rewards.get(key)
-        if in_flight is None:
-            return await self._directory.read(decisions.find_reward_by_key, self._directory.registry, *key)
-        await self._directory.wait_committed(in_flight.seq)
-        return in_flight
+        if (in_flight := self.rewards.get(key)) is not None:
+            try:
+                await self._directory.wait_committed(in_flight.seq)
+            except EventCollisionError:  # another that came with the key was committed before it
+                pass
+            else:
+                return in_flight
+        return await self._directory.read(decisions.find_reward_by_key, self._directory.registry, *key)
 
     async def find_turn(self, key: tuple[str, str]) -> JudgedTurn | None:
         """The turn that came with the key; ``None`` too where a reward did."""
@@ -79,7 +83,7 @@ def add_key_row(rows: list[tuple[str, Row]], event: KeyedEvent, in_flight: dict[
     """Spend the key of an event with its rows, if it has one; the event is in flight from here on."""
     key = event.idempotency
     if key is not None:
-        rows.append((INSERT_IDEMPOTENCY_KEY, (*key, event.body_hash, event.seq, event.ts)))
+        rows.append((INSERT_IDEMPOTENCY_KEY, KeyInsert(*key, event.body_hash, event.seq, event.ts)))
         in_flight[key] = event
 
 

@@ -12,22 +12,29 @@ from bandstand.store.embedded.state_directory import EventFuture, StateDirectory
 from bandstand.store.learners.open_decisions import OpenDecisions
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.records import Array, Decision, Reward, first_seq_at
-from bandstand.store.sqlite.schema import (
+from bandstand.store.sqlite.statements import Row
+from bandstand.store.sqlite.writer import Tally
+from bandstand.store.tables import judgement_queries, updates
+from bandstand.store.tables.event_rows import (
     INSERT_LEGACY_REWARD,
+    INSERT_REPLACEMENT_REWARD,
     INSERT_REWARD,
     LEGACY_LINK_SECONDS,
-    Row,
-    build_legacy_reward_row,
+    build_linked_reward_row,
     build_reward_row,
 )
-from bandstand.store.tables import judgement_queries, judgements, updates
-from bandstand.store.tables.judgements import (
+from bandstand.store.tables.judgement_rows import (
     INSERT_CONCLUSION,
-    INSERT_REPLACEMENT_REWARD,
     INSERT_VERDICT,
     SETTLE_RESERVATION,
     UPDATE_JUDGEMENT,
     UPSERT_TOTAL,
+    build_conclusion_row,
+    build_total_row,
+    build_update_row,
+    build_verdict_row,
+)
+from bandstand.store.tables.judgements import (
     Conclusion,
     JudgedTurn,
     JudgementExpiredError,
@@ -175,7 +182,7 @@ class EmbeddedJudgements:
         tally = None
         if reward is not None:
             rows.append(_build_reward_row(reward, judgement, user.uid, policy_id))
-            tally = (int(reward.ts // 3600), policy_id, 0, 0, 1, reward.value)
+            tally = Tally(int(reward.ts // 3600), policy_id, rewards=1, reward_sum=reward.value)
         seq = directory.next_seq(ts)
         rows += _build_conclusion_rows(seq, judgement, after, conclusion, policy_id, ts)
         held = 0
@@ -250,24 +257,24 @@ class EmbeddedJudgements:
 def _build_reward_row(reward: Reward, judgement: JudgedTurn, uid: int, policy_id: int) -> tuple[str, Row]:
     """The row of a turn's reward: its first one as any other's, a later one in the place of the one before."""
     if judgement.reward_seq is not None:
-        return INSERT_REPLACEMENT_REWARD, build_legacy_reward_row(reward, uid, policy_id, judgement.reward_seq)
+        return INSERT_REPLACEMENT_REWARD, build_linked_reward_row(reward, uid, policy_id, judgement.reward_seq)
     if reward.decision_seq is not None:
         return INSERT_REWARD, build_reward_row(reward, uid, policy_id)
     linkable_after = first_seq_at(judgement.ts - LEGACY_LINK_SECONDS)
-    return INSERT_LEGACY_REWARD, build_legacy_reward_row(reward, uid, policy_id, linkable_after)
+    return INSERT_LEGACY_REWARD, build_linked_reward_row(reward, uid, policy_id, linkable_after)
 
 
 def _build_conclusion_rows(
     seq: int, before: JudgedTurn, after: JudgedTurn, conclusion: Conclusion, policy_id: int, ts: float
 ) -> list[tuple[str, Row]]:
     rows: list[tuple[str, Row]] = [
-        (INSERT_CONCLUSION, judgements.build_conclusion_row(seq, after, conclusion, ts)),
-        (UPDATE_JUDGEMENT, (after.seq, after.state, after.reason, after.rounds, after.verdict_seq, after.reward_seq)),
-        (UPSERT_TOTAL, before.build_total_row(policy_id, -1)),
-        (UPSERT_TOTAL, after.build_total_row(policy_id, 1)),
+        (INSERT_CONCLUSION, build_conclusion_row(seq, after, conclusion, ts)),
+        (UPDATE_JUDGEMENT, build_update_row(after)),
+        (UPSERT_TOTAL, build_total_row(before, policy_id, -1)),
+        (UPSERT_TOTAL, build_total_row(after, policy_id, 1)),
     ]
     if conclusion.verdict is not None and after.verdict_seq is not None:
-        rows.append((INSERT_VERDICT, judgements.build_verdict_row(after.verdict_seq, after, conclusion, ts)))
+        rows.append((INSERT_VERDICT, build_verdict_row(after.verdict_seq, after, conclusion, ts)))
     if conclusion.settlement is not None:
-        rows.append((SETTLE_RESERVATION, tuple(conclusion.settlement)))
+        rows.append((SETTLE_RESERVATION, conclusion.settlement))
     return rows

@@ -33,17 +33,19 @@ class EmbeddedRetention:
         """Apply retention now; returns how many users were touched."""
         directory, options = self._directory, self._directory.options
         now = directory.clock()
-        await directory.run_exclusively(partial(judgement_queries.delete_old_spending, today=int(now // _DAY)))
+        spent = partial(judgement_queries.delete_old_spending, today=int(now // _DAY))
+        while await directory.run_exclusively(spent, durable=False):
+            pass
         if options.turn_retention_days:
             cutoff = first_seq_at(now - options.turn_retention_days * _DAY)
-            while await directory.run_exclusively(partial(judgement_queries.delete_expired_texts, cutoff=cutoff)):
-                pass
-        await directory.run_exclusively(partial(retention.delete_old_keys, now=now))
+            await directory.sweep(judgement_queries.build_text_sweeper(cutoff))
+        while await directory.run_exclusively(partial(retention.delete_old_keys, now=now), durable=False):
+            pass
+        await directory.sweep(retention.build_key_sweeper())
         if not options.retention_days:
             return 0
         cutoff = directory.horizon = first_seq_at(now - options.retention_days * _DAY)
-        while await directory.run_exclusively(partial(generations.delete_expired, cutoff=cutoff)):
-            pass
+        await directory.sweep(generations.build_sweeper(cutoff))
         return await self._trim_users(cutoff, now)
 
     async def _trim_users(self, cutoff: int, now: float) -> int:
@@ -53,6 +55,7 @@ class EmbeddedRetention:
         for uid, user_id in uids:
             state = await directory.read(replay.rebuild_profile, directory.registry, uid, user_id, cutoff)
             seq = directory.next_seq(directory.clock())
-            trim = partial(retention.trim_user, uid=uid, state=state, cutoff=cutoff, seq=seq, ts=now)
-            await directory.run_exclusively(trim)
+            begin = partial(retention.begin_trim, uid=uid, state=state, cutoff=cutoff, seq=seq, ts=now)
+            await directory.run_exclusively(begin)
+            await directory.sweep(retention.build_trim_sweeper(uid, cutoff))
         return len(uids)

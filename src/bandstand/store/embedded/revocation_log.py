@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
 from bandstand.store.learners.user_cache import CachedUser
-from bandstand.store.sqlite.schema import INSERT_MARK, Row
+from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import revocations, undo
+from bandstand.store.tables.event_rows import INSERT_MARK
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 

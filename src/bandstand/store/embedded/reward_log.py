@@ -10,10 +10,11 @@ from bandstand.store.learners.open_decisions import OpenDecision, read_open_deci
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.protocol import require_made_by
 from bandstand.store.records import AcceptedReward, Decision, Reward, first_seq_at
-from bandstand.store.sqlite.schema import (
+from bandstand.store.sqlite.statements import Row
+from bandstand.store.sqlite.writer import Tally
+from bandstand.store.tables.event_rows import (
     INSERT_REWARD,
     LEGACY_LINK_SECONDS,
-    Row,
     build_reward_row,
 )
 from bandstand.store.tables.judgements import RewardPendingError
@@ -120,7 +121,7 @@ class EmbeddedRewards:
             if key is not None:
                 self._keys.rewards.pop(key, None)
 
-        tally = (int(reward.ts // 3600), policy_id, 0, 0, 1, reward.value)
+        tally = Tally(int(reward.ts // 3600), policy_id, 0, 0, 1, reward.value)
         answered = reward.decision_seq if linked is None else linked.seq
         sums = (build_arrival(reward, policy_id, answered),)
         return directory.submit(user, reward.seq, rows, on_committed, on_rejected, durable=True, tally=tally, sums=sums)

@@ -16,26 +16,36 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.errors import ConfigurationError, StorageUnavailableError
+from bandstand.errors import ConfigurationError, StorageFullError, StorageUnavailableError
 from bandstand.store.learners.documents import Documents
+from bandstand.store.learners.erasure import UnfinishedErasures, compute_tombstone
 from bandstand.store.learners.user_cache import CachedUser, UserCache, read_user
 from bandstand.store.records import Sequence, StoreStatus
-from bandstand.store.sqlite.errors import is_disk_full, to_storage_error
+from bandstand.store.sqlite.disk_room import DiskRoom
+from bandstand.store.sqlite.errors import find_way_out, to_storage_error
 from bandstand.store.sqlite.log_sync import LogSync
 from bandstand.store.sqlite.ownership import Ownership
 from bandstand.store.sqlite.reader import LedgerReader
-from bandstand.store.sqlite.schema import INSERT_USER, Row, connect, create_tables, find_last_seq
+from bandstand.store.sqlite.schema import connect, create_tables, find_last_seq, is_kept_scrubbed
+from bandstand.store.sqlite.scrub import LedgerFile
+from bandstand.store.sqlite.statements import Row
+from bandstand.store.sqlite.sweep import Sweeper
 from bandstand.store.sqlite.wal import WriteAheadLog, truncate_log
 from bandstand.store.sqlite.writer import (
     CommitObserver,
     DoneCallback,
     Operation,
     SumIncrements,
+    Tally,
     Writer,
     make_done_callback,
 )
+from bandstand.store.tables.event_rows import INSERT_USER, UserInsert
 from bandstand.store.tables.generations import PromptIds
 from bandstand.store.tables.policies import PolicyRegistry
+
+_ROUNDS_OF_LOG = 16
+"""Rounds of a sweep, some hundred kilobytes of log each, after which the log begins anew."""
 
 T = TypeVar("T")
 EventFuture = asyncio.Future[object]
@@ -82,6 +92,7 @@ class StateDirectory:
         registry: policies by the ids that rows use.
         prompts: prompts by the ids that rows use.
         users: the users in memory.
+        erasures: those that have begun and not ended.
         horizon: number of the newest event that retention has taken.
         secret: keys the draws and the tombstones of this deployment.
     """
@@ -106,9 +117,11 @@ class StateDirectory:
         self._documents = Documents(state_dir)
         max_users = self.options.max_warm_users
         self.users = UserCache(self._documents, self._read_user, max_users=max_users, on_error=self.record_error)
+        self.erasures = UnfinishedErasures(self._sweep_erased)
         self._in_flight: dict[int, EventFuture] = {}  # by event number: submitted and not yet settled
         self._state: str = "closed"
         self._last_error: str | None = None
+        self._room = DiskRoom(self._dir)
 
     # ── opening and closing ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -138,9 +151,12 @@ class StateDirectory:
             max_pending=self.options.max_pending,
             observe=self._observe,
         )
-        self._log = WriteAheadLog(self._dir / "ledger.db", self._writer)
+        self._log = WriteAheadLog(
+            self._dir / "ledger.db", self._file, self._writer, is_scrubbed=is_kept_scrubbed(self._connection)
+        )
         self._background_tasks = [
             asyncio.create_task(self.users.run_checkpoints(self.options.checkpoint_seconds)),
+            asyncio.create_task(self.erasures.run()),
             asyncio.create_task(self._log.run_upkeep()),
             *(asyncio.create_task(run()) for run in upkeep),
         ]
@@ -151,17 +167,22 @@ class StateDirectory:
         try:
             connection = connect(path)
             try:
-                self._prepare(connection)
+                self._file = LedgerFile(path)
             except BaseException:
                 connection.close()
                 raise
-        except sqlite3.Error as error:
-            way_out = "make room on the disk" if is_disk_full(error) else "restore a backup, or name another STATE_DIR"
-            message = f"{path} cannot be opened: {error}; {way_out}"
-            raise ConfigurationError(message) from error
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                self._file.close()
+                raise
+        except (sqlite3.Error, OSError) as error:
+            raise ConfigurationError(f"{path} cannot be opened: {error}; {find_way_out(error)}") from error
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
+        self._file.scrub_log()  # a process that was killed may have moved these pages; the first write lets them go
         create_tables(connection)
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # done beside the writer: see the WriteAheadLog
@@ -171,7 +192,9 @@ class StateDirectory:
         self.secret = bytes(connection.execute("SELECT value FROM meta WHERE key = 'secret'").fetchone()[0])
         self._sequence = Sequence(find_last_seq(connection))
         self.prompts.load(connection)
-        self._next_uid = connection.execute("SELECT coalesce(max(uid), 0) + 1 FROM users").fetchone()[0]
+        self.erasures.load(connection)
+        query = "SELECT coalesce(max(uid), 0) + 1 FROM (SELECT uid FROM users UNION ALL SELECT uid FROM erasures)"
+        self._next_uid = connection.execute(query).fetchone()[0]  # no new user inherits from one who is being erased
 
     async def close(self) -> None:
         """Commit what was accepted, write the checkpoints, let the directory go."""
@@ -189,8 +212,9 @@ class StateDirectory:
         await self.users.close()
         self._reader.close()
         with suppress(sqlite3.Error):
-            truncate_log(self._connection)
+            truncate_log(self._connection, self._file)
         self._connection.close()
+        self._file.close()
         self._ownership.release()
         self._state = "closed"
 
@@ -206,6 +230,7 @@ class StateDirectory:
             pending=len(self._in_flight),
             quarantined=self._documents.quarantined,
             last_error=self._last_error,
+            disk_is_full=self._room.is_full(),
         )
 
     def record_error(self, reason: str) -> None:
@@ -213,6 +238,8 @@ class StateDirectory:
         self._last_error = reason
 
     async def _read_user(self, user_id: str) -> CachedUser:
+        if self.erasures:  # nobody is answered about a user whom a process that died was about to erase
+            await self.erasures.finish(compute_tombstone(self.secret, user_id))
         return await self.read(read_user, self._documents, self.registry, self.secret, user_id)
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -258,7 +285,7 @@ class StateDirectory:
         on_rejected: Callable[[], None],
         *,
         durable: bool,
-        tally: tuple[int, int, int, int, int, float] | None = None,
+        tally: Tally | None = None,
         sums: SumIncrements = (),
     ) -> EventFuture:
         """Give the rows of a user's event to the writer; after the commit move what is in memory and settle the future.
@@ -277,7 +304,7 @@ class StateDirectory:
             OverloadedError, StorageUnavailableError: nothing was submitted; ``on_rejected`` was called.
         """
         if not user.registered:
-            rows.append((INSERT_USER, (user.uid, user.profile.user_id)))
+            rows.append((INSERT_USER, UserInsert(user.uid, user.profile.user_id)))
         future: EventFuture = self._loop.create_future()
         settle_future = make_done_callback(future)
 
@@ -296,6 +323,7 @@ class StateDirectory:
                 error = EventCollisionError("the event collided with another; try again")
             if error is not None:
                 self._last_error = str(error)
+            self._room.record(full=isinstance(error, StorageFullError))
             self.users.drop_if_stale(user)
             settle_future(None, error)
 
@@ -324,9 +352,21 @@ class StateDirectory:
         self.submit_rows(rows, make_done_callback(future))
         await future
 
-    async def run_exclusively(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``function(connection)`` on a thread, in its turn and in no group, synced."""
-        return await self._writer.call(function)
+    async def run_exclusively(self, function: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
+        """Run ``function(connection)`` on a thread, in its turn and in no group; then sync, if ``durable``."""
+        return await self._writer.call(function, durable=durable)
+
+    async def sweep(self, sweeper: Sweeper) -> None:
+        """Delete everything that a sweeper finds, some milliseconds at a time; others have their turn in between."""
+        rounds = 0
+        while not await self.run_exclusively(sweeper.run, durable=False):
+            rounds += 1
+            if rounds % _ROUNDS_OF_LOG == 0:
+                await self._log.shorten()
+
+    async def _sweep_erased(self, sweeper: Sweeper) -> None:
+        await self.sweep(sweeper)
+        self._log.request_emptying()  # whether or not somebody waits for it
 
     async def wait_committed(self, seq: int) -> None:
         """Wait for the commit of an event in flight; raises what its commit raised."""

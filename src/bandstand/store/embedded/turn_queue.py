@@ -12,19 +12,19 @@ from bandstand.store.ids import format_id, get_nonce
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.protocol import require_made_by
 from bandstand.store.records import Decision
-from bandstand.store.sqlite.schema import Row
+from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import judgement_queries
-from bandstand.store.tables.judgements import (
+from bandstand.store.tables.judgement_rows import (
     COUNT_ATTEMPT,
     INSERT_RESERVATION,
     REQUEUE_JUDGEMENT,
     SETTLE_RESERVATION,
     UPSERT_TOTAL,
-    AcceptedTurn,
-    JudgedTurn,
-    RewardPendingError,
-    Settlement,
+    ReservationInsert,
+    build_total_row,
+    build_turn_rows,
 )
+from bandstand.store.tables.judgements import AcceptedTurn, JudgedTurn, RewardPendingError, Settlement
 
 
 class EmbeddedTurns:
@@ -94,7 +94,7 @@ class EmbeddedTurns:
         if decision is not None:
             judgement.decision_seq = decision.seq
             decision.pending_turn_seq = seq
-        rows = judgement.build_rows(directory.registry.get_id(judgement.policy))
+        rows = build_turn_rows(judgement, directory.registry.get_id(judgement.policy))
         key = judgement.idempotency
         add_key_row(rows, judgement, self._keys.turns)
 
@@ -132,8 +132,8 @@ class EmbeddedTurns:
         after = replace(judgement, state="waiting", reason=None)
         rows: list[tuple[str, Row]] = [
             (REQUEUE_JUDGEMENT, (judgement.seq,)),
-            (UPSERT_TOTAL, judgement.build_total_row(policy_id, -1)),
-            (UPSERT_TOTAL, after.build_total_row(policy_id, 1)),
+            (UPSERT_TOTAL, build_total_row(judgement, policy_id, -1)),
+            (UPSERT_TOTAL, build_total_row(after, policy_id, 1)),
         ]
 
         def on_rejected() -> None:
@@ -167,7 +167,7 @@ class EmbeddedTurns:
 
     async def settle(self, settlement: Settlement) -> None:
         """Replace a reservation by what it came to."""
-        await self._directory.write_rows([(SETTLE_RESERVATION, tuple(settlement))])
+        await self._directory.write_rows([(SETTLE_RESERVATION, settlement)])
 
     async def load_spending(self, day: int) -> tuple[int, float]:
         """Tokens and US dollars of a day, with what is still reserved."""
@@ -175,4 +175,6 @@ class EmbeddedTurns:
 
 
 def _build_reservation(reservation: Settlement, day: int) -> tuple[str, Row]:
-    return INSERT_RESERVATION, (reservation.seq, day, reservation.tokens, reservation.usd, 0)
+    return INSERT_RESERVATION, ReservationInsert(
+        reservation.seq, day, reservation.tokens, reservation.usd, settled=False
+    )

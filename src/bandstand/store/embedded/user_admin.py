@@ -1,5 +1,6 @@
 """Users: their profiles, and what operators do to them: list, reset, erase."""
 
+import asyncio
 from dataclasses import replace
 from functools import partial
 
@@ -8,8 +9,8 @@ from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.state_directory import StateDirectory
 from bandstand.store.learners import erasure
 from bandstand.store.records import Erasure, UserPage, first_seq_at
-from bandstand.store.sqlite.schema import INSERT_MARK
 from bandstand.store.tables import decisions
+from bandstand.store.tables.event_rows import INSERT_MARK, MarkInsert
 
 _MAX_GENERATION_S = 3600.0
 """Seconds; `GENERATE_DEADLINE_S` allows no more."""
@@ -48,7 +49,7 @@ class EmbeddedUsers:
             return
         ts = directory.clock()
         seq = user.reset_seq = directory.next_seq(ts)
-        row = (seq, directory.ensure_uid(user), "reset", ts, client, None)
+        row = MarkInsert(seq, directory.ensure_uid(user), "reset", ts, client, None)
 
         def on_committed() -> None:
             user.profile.apply_reset(seq)
@@ -62,6 +63,9 @@ class EmbeddedUsers:
 
     async def erase(self, user_id: str, client: str) -> Erasure:
         """Delete everything about the user and leave a tombstone. Idempotent."""
+        return await asyncio.shield(self._erase(user_id, client))  # once it has begun, whoever asked may go
+
+    async def _erase(self, user_id: str, client: str) -> Erasure:
         directory = self._directory
         user = await directory.users.get_or_load(user_id)
         with directory.users.exclude(user):  # from here on; before the first await
@@ -71,12 +75,15 @@ class EmbeddedUsers:
             documents = await directory.users.delete_document(user_id)
             ts = directory.clock()
             seq, digest = directory.next_seq(ts), self._compute_tombstone(user_id)
-            erase = partial(erasure.delete_user, uid=user.uid, tombstone=digest, seq=seq, ts=ts, client=client)
-            counts = await directory.run_exclusively(erase)
+            begin = partial(erasure.begin_erasure, uid=user.uid, tombstone=digest, seq=seq, ts=ts, client=client)
+            begun, enrolments = await directory.run_exclusively(begin)
             under_way = first_seq_at(ts - _MAX_GENERATION_S)
             self._erased = {key: at for key, at in self._erased.items() if at > under_way} | {digest: seq}
+            if begun:
+                directory.erasures.add(digest, user.uid)
+            counts = await directory.erasures.finish(digest)
             log_emptied = await directory.empty_log()
-        return replace(counts, documents=documents, log_emptied=log_emptied)
+        return replace(erasure.to_erasure(counts, enrolments), documents=documents, log_emptied=log_emptied)
 
     def was_erased_since(self, user_id: str, seq: int) -> bool:
         """Whether the user was erased after an event that began within the last hour."""

@@ -85,9 +85,11 @@ class Documents:
             path.replace(target)
 
     def delete(self, user_id: str) -> int:
-        """Delete the user's document, its temporary file and its quarantined forms; returns how many files went."""
-        path = self.path(user_id)
-        targets = [path, path.with_suffix(".tmp"), *self._quarantine.glob(f"{path.stem}*.json")]
+        """Delete the user's document, its temporary file and what was set aside of them; returns how many went."""
+        path, name = self.path(user_id), json.dumps(user_id).encode("ascii")
+        aside = self.list_quarantined()
+        named = [each for each in aside if each.stem.startswith(path.stem) or _contains(each, name)]
+        targets = [path, path.with_suffix(".tmp"), *named]
         gone = 0
         for target in targets:
             with contextlib.suppress(FileNotFoundError):
@@ -102,6 +104,13 @@ class Documents:
     def list_quarantined(self) -> list[Path]:
         """Every file set aside so far."""
         return sorted(self._quarantine.glob("*"))
+
+
+def _contains(path: Path, name: bytes) -> bool:
+    """Whether a file holds a user's id: a learned prior that was set aside names those it was learned from."""
+    with contextlib.suppress(OSError):
+        return name in path.read_bytes()
+    return False
 
 
 def render(profile: Profile) -> bytes:

@@ -29,6 +29,11 @@ class PriorFiles:
         """The policies that have a file."""
         return {path.stem for path in self._folder.glob("*.json")}
 
+    def load(self, policy: str) -> dict[str, Any] | None:
+        """Read it as the process starts: what another was writing as it was killed, which names users, goes first."""
+        self.path(policy).with_suffix(".tmp").unlink(missing_ok=True)
+        return self.read(policy)
+
     def read(self, policy: str) -> dict[str, Any] | None:
         """What was written for the policy, with its ``checksum``; ``None`` where there is none that can be trusted."""
         path = self.path(policy)

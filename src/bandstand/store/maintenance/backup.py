@@ -12,6 +12,7 @@ from bandstand.errors import ConfigurationError, StorageUnavailableError
 from bandstand.store.maintenance.offline import find_ledger
 from bandstand.store.sqlite.errors import storage_errors
 from bandstand.store.sqlite.schema import connect
+from bandstand.store.sqlite.scrub import LedgerFile
 
 _PAGES_PER_STEP = 1000
 """Pages a step: 8 MB between two signs of progress."""
@@ -56,6 +57,7 @@ def create_backup(state_dir: Path, destination: Path, progress: Progress = lambd
         partial = destination / "ledger.db.partial"
         try:
             _copy_ledger(source, partial, progress)
+            _scrub_copy(partial)
             users = _check_copy(partial)
             _sync(partial)
             populations = _copy_files(state_dir / "population", destination, "*.json")
@@ -77,6 +79,15 @@ def _copy_ledger(source: Path, target: Path, progress: Progress) -> None:
         origin.backup(
             copy, pages=_PAGES_PER_STEP, progress=lambda _, remaining, total: progress(total - remaining, total)
         )
+
+
+def _scrub_copy(path: Path) -> None:
+    """Leave out what the pages hold outside of what is in use: the source's log may still name some of them."""
+    file = LedgerFile(path)
+    try:
+        file.scrub_all()
+    finally:
+        file.close()
 
 
 def _check_copy(path: Path) -> int:

@@ -29,11 +29,13 @@ _REWARD = f"""(SELECT value FROM rewards AS r
       AND {_NOT_REVOKED.format(last="?4")} ORDER BY seq DESC LIMIT 1)"""  # noqa: S608 (constants)
 _DECISIONS = f"""SELECT seq, uid, policy, ts, seed, pick, propensity, body, numbers,
         coalesce({_REWARD.format(column="decision_seq")}, {_REWARD.format(column="linked_seq")})
-    FROM decisions AS d WHERE seq > ?1 AND seq <= ?2 AND seq >= ?3"""  # noqa: S608 (constants)
+    FROM decisions AS d WHERE seq > ?1 AND seq <= ?2 AND seq >= ?3
+      AND EXISTS (SELECT 1 FROM users AS u WHERE u.uid = d.uid)"""  # noqa: S608 (constants)
 _REWARDS = f"""SELECT r.seq, r.uid, r.ts, r.value, r.weight, r.features,
         CASE WHEN r.features IS NULL THEN d.seq END, d.body, d.pick
     FROM rewards AS r LEFT JOIN decisions AS d ON d.seq = coalesce(r.decision_seq, r.linked_seq)
-    WHERE r.seq > ?1 AND r.seq <= ?2 AND r.applied AND {_NOT_REVOKED.format(last="?3")}"""  # noqa: S608 (constants)
+    WHERE r.seq > ?1 AND r.seq <= ?2 AND r.applied AND EXISTS (SELECT 1 FROM users AS u WHERE u.uid = r.uid)
+      AND {_NOT_REVOKED.format(last="?3")}"""  # noqa: S608 (constants)
 _MARKS = """SELECT seq, uid, kind, document FROM marks
     WHERE seq > ? AND seq <= ? AND kind IN ('reset', 'import') AND uid IS NOT NULL"""
 _NTH = "SELECT seq FROM {table} WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET ?"

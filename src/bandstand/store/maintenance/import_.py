@@ -13,8 +13,8 @@ from bandstand.store.learners import erasure
 from bandstand.store.maintenance.export import ImportSource
 from bandstand.store.maintenance.offline import OpenedDirectory, Tick, no_tick
 from bandstand.store.records import Array
-from bandstand.store.sqlite.schema import INSERT_MARK, INSERT_USER
 from bandstand.store.tables import decisions
+from bandstand.store.tables.event_rows import INSERT_ONE_MARK, MarkInsert
 
 CLIENT = "command line"
 """Who caused an event that no API key did."""
@@ -162,18 +162,20 @@ class _Importer:
         for name, digest in source.schemas.items():
             if name not in self._hashes:  # so that a schema configured later under that name is compared with it
                 self._hashes[name] = digest
-                self._state.connection.execute("INSERT INTO schemas VALUES (?, ?)", (name, digest))
+                self._state.connection.execute("INSERT INTO schemas (name, hash) VALUES (?, ?)", (name, digest))
 
     def _insert_import(self, profile: Profile) -> None:
         connection = self._state.connection
         uid = decisions.find_uid(connection, profile.user_id)
         if uid is None:
-            uid = connection.execute(f"{INSERT_USER} (NULL, ?) RETURNING uid", (profile.user_id,)).fetchone()[0]
+            uid = connection.execute(
+                "INSERT INTO users (user_id) VALUES (?) RETURNING uid", (profile.user_id,)
+            ).fetchone()[0]
         elif self._merge:
             profile.policies = self._state.rebuild_profile(uid, profile.user_id).policies | profile.policies
         profile.seq, profile.reset_seq = self._sequence.next(self._now), 0
         document = json.dumps(profile.to_json(), separators=(",", ":"), allow_nan=False)
-        connection.execute(f"{INSERT_MARK} (?, ?, 'import', ?, ?, ?)", (profile.seq, uid, self._now, CLIENT, document))
+        connection.execute(INSERT_ONE_MARK, MarkInsert(profile.seq, uid, "import", self._now, CLIENT, document))
         self.imported.users += 1
         self.imported_users.append((uid, profile.user_id))
 

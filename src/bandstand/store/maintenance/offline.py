@@ -9,12 +9,12 @@ from pathlib import Path
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import Profile
 from bandstand.errors import ConfigurationError
-from bandstand.store.learners import replay
+from bandstand.store.learners import erasure, replay
 from bandstand.store.learners.documents import Documents
 from bandstand.store.records import Sequence
 from bandstand.store.sqlite.errors import storage_errors
 from bandstand.store.sqlite.ownership import Ownership
-from bandstand.store.sqlite.schema import SCHEMA_VERSION, connect, create_tables, find_last_seq
+from bandstand.store.sqlite.schema import SCHEMA_VERSION, SCRUBBED_KEY, connect, create_tables, find_last_seq
 from bandstand.store.sqlite.transaction import snapshot, transaction
 from bandstand.store.tables.policies import PolicyRegistry
 
@@ -109,6 +109,8 @@ def open_owned(
             create_tables(connection)
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("DELETE FROM meta WHERE key = ?", (SCRUBBED_KEY,))  # the next service scrubs it all
+            erasure.finish_all(connection)
             registry = PolicyRegistry(catalogue)
             registry.load(connection)
             if not migrating:

@@ -39,12 +39,45 @@ def storage_errors(place: Path) -> Iterator[None]:
             raise StorageFullError(f"the disk of {str(place)!r} is full") from error
         if isinstance(error, OSError):
             raise StorageUnavailableError(f"{str(error.filename or place)!r}: {error.strerror}") from error
-        raise StorageUnavailableError(f"the ledger in {str(place)!r} cannot be used: {error}") from error
+        way_out = "" if get_sqlite_code(error) == sqlite3.SQLITE_BUSY else f"; {find_way_out(error)}"
+        raise StorageUnavailableError(f"the ledger in {str(place)!r} cannot be used: {error}{way_out}") from error
+
+
+_NO_SHARED_MEMORY = frozenset(
+    {
+        sqlite3.SQLITE_IOERR_SHMMAP,
+        sqlite3.SQLITE_IOERR_SHMOPEN,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+        sqlite3.SQLITE_IOERR_SHMLOCK,
+    }
+)
+_NOT_WRITABLE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH})
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+
+
+def find_way_out(error: sqlite3.Error | OSError) -> str:
+    """What to do about a ledger that cannot be opened: a backup is of use only where the file itself is at fault."""
+    code = int(getattr(error, "sqlite_errorcode", None) or 0)
+    if is_disk_full(error):
+        return "make room on the disk"
+    if code in _NO_SHARED_MEMORY or code & 0xFF == sqlite3.SQLITE_PROTOCOL:
+        return (
+            "its file system has no shared memory maps, which the ledger needs (network file systems and folders that "
+            "are shared with a virtual machine often lack them); name a STATE_DIR on a local disk, or in a volume"
+        )
+    if code & 0xFF in _NOT_WRITABLE:
+        return "let the user of this process write to the folder and to all files in it, or name a copy of it"
+    if code & 0xFF in _DAMAGED:
+        return "restore a backup, or name another STATE_DIR"
+    return "look at the disk and its file system, or name another STATE_DIR"
 
 
 def is_disk_full(error: BaseException) -> bool:
     """Whether the disk, or the database on it, had no room."""
-    return get_sqlite_code(error) == sqlite3.SQLITE_FULL or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
+    return get_sqlite_code(error) == sqlite3.SQLITE_FULL or (isinstance(error, OSError) and error.errno in _FULL)
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def get_sqlite_code(error: BaseException) -> int:

@@ -4,43 +4,72 @@ import json
 import sqlite3
 
 from bandstand.bandit.profile import Profile
+from bandstand.store.sqlite.sweep import Sweep, Sweeper
 from bandstand.store.sqlite.transaction import transaction
 
 KEY_SECONDS = 7 * 86_400
 _USERS_PER_ROUND = 10_000
 
-# A reward is replayed after the cutoff ?1 if it came after it, or is taken back after it; then its decision is needed.
-_IS_REPLAYED = "(r.seq > ?1 OR EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq AND v.seq > ?1))"
+_KEYS_PER_ROUND = 200
+
+# A reward is replayed after the cutoff {cutoff} if it came after it, or is taken back after it; then its decision is
+# needed.
+_IS_REPLAYED = """(r.seq > {cutoff} OR EXISTS (SELECT 1 FROM revocations AS v
+    WHERE v.reward_seq = r.seq AND v.seq > {cutoff}))"""
 _IS_REWARDED = f"""(EXISTS (SELECT 1 FROM rewards AS r WHERE r.decision_seq = d.seq AND {_IS_REPLAYED})
     OR EXISTS (SELECT 1 FROM rewards AS r WHERE r.linked_seq = d.seq AND r.features IS NULL AND {_IS_REPLAYED}))"""  # noqa: S608 (constants)
 
-
 _HAS_KEY = "EXISTS (SELECT 1 FROM idempotency AS k WHERE k.reward_seq = r.seq)"
-_PAST_REWARD = """r.seq, r.uid, r.policy, r.value, r.applied AND v.seq IS NULL, iif(v.seq IS NULL, r.reason, 'revoked')
-    FROM rewards AS r LEFT JOIN revocations AS v ON v.reward_seq = r.seq"""
+_KEEP_ANSWER = f"""INSERT INTO past_rewards (seq, uid, policy, value, applied, reason)
+    SELECT r.seq, r.uid, r.policy, r.value, r.applied AND v.seq IS NULL, iif(v.seq IS NULL, r.reason, 'revoked')
+    FROM rewards AS r LEFT JOIN revocations AS v ON v.reward_seq = r.seq
+    WHERE r.{{key}} = ? AND {_HAS_KEY}"""  # noqa: S608 (constants)
+_OF_USER = "uid = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4"
+_TRIM_SWEEPS = (
+    Sweep(
+        f"SELECT seq, NOT {_IS_REWARDED.format(cutoff='?3')} FROM decisions AS d WHERE {_OF_USER}",  # noqa: S608 (constants)
+        {
+            "answers": _KEEP_ANSWER.format(key="decision_seq"),
+            "rewards": "DELETE FROM rewards WHERE decision_seq = ?",
+            # What stands in for another has no features of its own: nobody can read it without the decision.
+            "linked answers": _KEEP_ANSWER.format(key="features IS NULL AND r.linked_seq"),
+            "linked rewards": "DELETE FROM rewards WHERE features IS NULL AND linked_seq = ?",
+            "decision_ids": "DELETE FROM decision_ids WHERE seq = ?",
+            "decisions": "DELETE FROM decisions WHERE seq = ?",
+        },
+    ),
+    Sweep(
+        f"SELECT seq, NOT {_IS_REPLAYED.format(cutoff='?3')} FROM rewards AS r WHERE {_OF_USER}",  # noqa: S608 (constants)
+        {"answers": _KEEP_ANSWER.format(key="seq"), "rewards": "DELETE FROM rewards WHERE seq = ?"},
+    ),
+    Sweep(f"SELECT seq, 1 FROM revocations WHERE {_OF_USER}", {"revocations": "DELETE FROM revocations WHERE seq = ?"}),  # noqa: S608 (constants)
+)
 
 
-def delete_old_keys(connection: sqlite3.Connection, now: float) -> int:
-    """Drop Idempotency-Keys older than seven days, and how past rewards were answered that came with them."""
-    keys = connection.execute("DELETE FROM idempotency WHERE ts < ?", (now - KEY_SECONDS,)).rowcount
-    connection.execute(f"DELETE FROM past_rewards AS r WHERE NOT {_HAS_KEY}")  # noqa: S608 (a constant)
-    return keys
+def build_key_sweeper() -> Sweeper:
+    """What deletes how past rewards were answered whose Idempotency-Key is gone."""
+    find = f"SELECT seq, NOT {_HAS_KEY} FROM past_rewards AS r WHERE seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4"  # noqa: S608 (a constant)
+    return Sweeper([Sweep(find, {"past_rewards": "DELETE FROM past_rewards WHERE seq = ?"})])
+
+
+def delete_old_keys(connection: sqlite3.Connection, now: float) -> bool:
+    """Drop some Idempotency-Keys older than seven days; returns whether there may be more."""
+    old = "SELECT scope, key FROM idempotency WHERE ts < ? LIMIT ?"
+    delete = f"DELETE FROM idempotency WHERE (scope, key) IN ({old})"  # noqa: S608 (constants)
+    return connection.execute(delete, (now - KEY_SECONDS, _KEYS_PER_ROUND)).rowcount == _KEYS_PER_ROUND
 
 
 def find_overdue_users(connection: sqlite3.Connection, cutoff: int) -> list[tuple[int, str]]:
     """Users with decisions or rewards at or before ``cutoff`` that retention may trim."""
+    is_rewarded, is_replayed = _IS_REWARDED.format(cutoff="?1"), _IS_REPLAYED.format(cutoff="?1")
     query = f"""SELECT uid, user_id FROM users AS u WHERE
-        EXISTS (SELECT 1 FROM decisions AS d WHERE d.uid = u.uid AND d.seq <= ?1 AND NOT {_IS_REWARDED})
-        OR EXISTS (SELECT 1 FROM rewards AS r WHERE r.uid = u.uid AND NOT {_IS_REPLAYED}) LIMIT ?2"""  # noqa: S608 (constants)
+        EXISTS (SELECT 1 FROM decisions AS d WHERE d.uid = u.uid AND d.seq <= ?1 AND NOT {is_rewarded})
+        OR EXISTS (SELECT 1 FROM rewards AS r WHERE r.uid = u.uid AND NOT {is_replayed}) LIMIT ?2"""  # noqa: S608 (constants)
     return connection.execute(query, (cutoff, _USERS_PER_ROUND)).fetchall()
 
 
-def trim_user(connection: sqlite3.Connection, uid: int, state: Profile, cutoff: int, seq: int, ts: float) -> None:
-    """Put ``state`` (as of ``cutoff``) in the place of the user's events up to there.
-
-    A reward that is taken back after the cutoff stays until that goes too, and so does a decision whose reward stays or
-    came after the cutoff: they are replayed from these.
-    """
+def begin_trim(connection: sqlite3.Connection, uid: int, state: Profile, cutoff: int, seq: int, ts: float) -> None:
+    """Put ``state`` (as of ``cutoff``) in the place of the user's events up to there: nothing replays them any more."""
     state.seq = cutoff
     document = json.dumps(state.to_json(), separators=(",", ":"))
     with transaction(connection):
@@ -49,14 +78,23 @@ def trim_user(connection: sqlite3.Connection, uid: int, state: Profile, cutoff: 
         connection.execute(f"DELETE FROM marks WHERE {gone}", (uid, cutoff))  # noqa: S608 (a constant)
         # The user may have been erased since the state was read: then no word of them may come back.
         connection.execute(
-            "INSERT INTO marks SELECT ?1, uid, 'baseline', ?3, 'retention', ?4 FROM users WHERE uid = ?2",
+            """INSERT INTO marks (seq, uid, kind, ts, client, document)
+                SELECT ?1, uid, 'baseline', ?3, 'retention', ?4 FROM users WHERE uid = ?2""",
             (seq, uid, ts, document),
         )
-        past = f"SELECT seq FROM decisions AS d WHERE uid = ?2 AND seq <= ?1 AND NOT {_IS_REWARDED}"  # noqa: S608 (a constant)
-        connection.execute(f"DELETE FROM decision_ids WHERE seq IN ({past})", (cutoff, uid))  # noqa: S608 (a constant)
-        connection.execute(f"DELETE FROM decisions WHERE seq IN ({past})", (cutoff, uid))  # noqa: S608 (a constant)
-        past = f"SELECT seq FROM rewards AS r WHERE uid = ?2 AND NOT {_IS_REPLAYED}"  # noqa: S608 (a constant)
-        keyed = f"SELECT {_PAST_REWARD} WHERE r.seq IN ({past}) AND {_HAS_KEY}"
-        connection.execute(f"INSERT INTO past_rewards {keyed}", (cutoff, uid))
-        connection.execute(f"DELETE FROM rewards WHERE seq IN ({past})", (cutoff, uid))  # noqa: S608 (a constant)
-        connection.execute("DELETE FROM revocations WHERE uid = ? AND seq <= ?", (uid, cutoff))
+
+
+def build_trim_sweeper(uid: int, cutoff: int) -> Sweeper:
+    """What deletes a user's events up to ``cutoff``, once a baseline stands in their place.
+
+    A reward that is taken back after the cutoff stays until that goes too, and so does a decision whose reward stays or
+    came after the cutoff: they are replayed from these. A decision goes in one transaction with its reward, or it could
+    be rewarded again; a revocation after the reward that it takes back, or that could be taken back again.
+    """
+    return Sweeper(_TRIM_SWEEPS, owner=uid, until=cutoff)
+
+
+def trim_user(connection: sqlite3.Connection, uid: int, state: Profile, cutoff: int, seq: int, ts: float) -> None:
+    """Trim a user, for who has the ledger to themselves."""
+    begin_trim(connection, uid, state, cutoff, seq, ts)
+    build_trim_sweeper(uid, cutoff).run_all(connection)

@@ -1,4 +1,4 @@
-"""The ledger's file: opening, its schema, and the rows that events become.
+"""The ledger's file: opening it, and its schema.
 
 SQLite in WAL mode. A commit without a sync survives ``kill -9`` (the page cache is the kernel's); once the log
 is synced after it, it survives a power cut as far as the disk tells the truth.
@@ -11,8 +11,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from bandstand.errors import ConfigurationError
-from bandstand.store.records import Decision, Reward
-from bandstand.store.sqlite.packing import pack_body
 
 _SCRIPTS = (
     "schema.sql",
@@ -23,63 +21,51 @@ _SCRIPTS = (
     "past_rewards.sql",
     "all_time.sql",
     "client_arrivals.sql",
+    "erasures.sql",
 )
 """The nth of them brings a ledger from format n - 1 to format n.
 
 One that ledgers were made with makes the same for ever: a change is a script of its own.
 """
 SCHEMA_VERSION = len(_SCRIPTS)
+SCRUBBED_KEY = "scrubbed"
+"""In ``meta``: the file is kept free of what SQLite leaves on its pages (:mod:`bandstand.store.sqlite.scrub`)."""
 EVER = -1
 """The day of the rows that sum all days, and the hour of those that sum all hours."""
-LEGACY_LINK_SECONDS = 24 * 3600
-
-_MAX_LEGACY_CANDIDATES = 1000
-"""A legacy reward is linked among the user's newest thousand decisions: a bound on one insert's work."""
-
-Row = tuple[object, ...]
-
-INSERT_DECISION = "INSERT INTO decisions VALUES "
-INSERT_DECISION_ID = "INSERT INTO decision_ids VALUES "
-INSERT_USER = "INSERT OR IGNORE INTO users VALUES "
-INSERT_REWARD = "INSERT INTO rewards VALUES "
-INSERT_IDEMPOTENCY_KEY = "INSERT INTO idempotency VALUES "
-INSERT_MARK = "INSERT INTO marks VALUES "
-INSERT_ENROLMENT = "INSERT OR IGNORE INTO enrolments VALUES "
-
-INSERT_LEGACY_REWARD = f"""
-INSERT INTO rewards VALUES (?1, ?2, ?3, NULL, (
-    SELECT seq FROM (
-        SELECT seq, policy, tip_id FROM decisions
-        WHERE uid = ?2 AND seq < ?1 AND seq > ?14 ORDER BY seq DESC LIMIT {_MAX_LEGACY_CANDIDATES}
-    ) AS recent
-    WHERE tip_id = ?4 AND policy IN (SELECT id FROM policies WHERE name = (SELECT name FROM policies WHERE id = ?3))
-      AND NOT EXISTS (SELECT 1 FROM rewards WHERE decision_seq = recent.seq)
-      AND NOT EXISTS (SELECT 1 FROM rewards WHERE linked_seq = recent.seq)
-    ORDER BY seq DESC LIMIT 1
-), ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
-"""  # noqa: S608 (a constant number)
-
-INSERT_LINEAGE = """
-INSERT OR IGNORE INTO lineage SELECT ?1, generation, prompt FROM generated_tips
-    WHERE uid = ?2 AND tip_id = ?3 AND generation < ?1 ORDER BY generation DESC LIMIT 1
-"""
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open the ledger in autocommit mode, with the pragmas every connection of ours wants."""
     if not (read_only or _is_writable(path)):
-        raise sqlite3.OperationalError("attempt to write a readonly database")
-    uri = f"{path.absolute().as_uri()}{'?mode=ro' if read_only else ''}"
+        raise _build_error("attempt to write a readonly database", sqlite3.SQLITE_READONLY)
+    mode = ("?mode=ro&immutable=1" if _is_at_rest(path) else "?mode=ro") if read_only else ""
+    uri = f"{path.absolute().as_uri()}{mode}"
     connection = sqlite3.connect(
         uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=30
     )
     try:
         connection.execute("PRAGMA cache_size = -16000")
         connection.execute("PRAGMA mmap_size = 268435456")
+        connection.execute("PRAGMA temp_store = MEMORY")  # no word of a user in a file that nobody knows of
     except BaseException:  # the first statement is where SQLite finds that the file is no database
         connection.close()
         raise
     return connection
+
+
+def _is_at_rest(path: Path) -> bool:
+    """Whether a ledger is read from where nothing can be written, and all of it is in its file, as in a backup.
+
+    A reader else needs an index beside the ledger, which SQLite makes where there is none.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    return not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
+
+
+def _build_error(message: str, code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(message)
+    error.sqlite_errorcode = code
+    return error
 
 
 def _is_writable(path: Path) -> bool:
@@ -94,7 +80,9 @@ def create_tables(connection: sqlite3.Connection) -> None:
         ConfigurationError: the file was made by a newer Bandstand.
     """
     connection.execute("PRAGMA page_size = 8192")
-    connection.execute("PRAGMA journal_mode = WAL")
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise _build_error("a write-ahead log cannot be kept", sqlite3.SQLITE_IOERR_SHMMAP)
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
         message = f"ledger.db has format {version}; this version of Bandstand reads up to {SCHEMA_VERSION}"
@@ -103,9 +91,16 @@ def create_tables(connection: sqlite3.Connection) -> None:
         scripts = files("bandstand.store.sqlite").joinpath("scripts")
         tables = "\n".join(scripts.joinpath(name).read_text("utf-8") for name in _SCRIPTS[version:])
         if version == 0:
-            tables += f"INSERT INTO meta VALUES ('secret', x'{secrets.token_hex(32)}');"  # noqa: S608 (digits of ours)
+            secret = f"('secret', x'{secrets.token_hex(32)}')"
+            tables += f"INSERT INTO meta (key, value) VALUES {secret}, ('{SCRUBBED_KEY}', x'01');"  # noqa: S608 (ours)
         connection.executescript(f"BEGIN IMMEDIATE;\n{tables}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;")
     connection.execute("DELETE FROM meta WHERE key = ''")  # what can only be read fails here, not at the first event
+
+
+def is_kept_scrubbed(connection: sqlite3.Connection) -> bool:
+    """Whether whoever wrote to the ledger has scrubbed what it moved into the file."""
+    query = "SELECT EXISTS (SELECT 1 FROM meta WHERE key = ?)"
+    return bool(connection.execute(query, (SCRUBBED_KEY,)).fetchone()[0])
 
 
 def find_last_seq(connection: sqlite3.Connection) -> int:
@@ -118,66 +113,3 @@ def find_last_seq(connection: sqlite3.Connection) -> int:
                           coalesce((SELECT max(seq) FROM conclusions), 0),
                           coalesce((SELECT max(seq) FROM judge_spending), 0))"""
     return int(connection.execute(query).fetchone()[0])
-
-
-def build_decision_row(decision: Decision, policy_id: int) -> Row:
-    """A decision as a row of ``decisions``."""
-    numbers = decision.numbers
-    return (
-        decision.seq,
-        None if decision.own_id else decision.decision_id[16:],
-        decision.uid,
-        policy_id,
-        decision.client,
-        decision.ts,
-        decision.tip_id,
-        decision.pick,
-        decision.exploring,
-        decision.seed,
-        decision.score,
-        decision.propensity,
-        decision.floor,
-        pack_body(decision.body),
-        b"" if numbers is None else numbers.tobytes(),
-    )
-
-
-def build_reward_row(reward: Reward, uid: int, policy_id: int, linked_seq: int | None = None) -> Row:
-    """A reward as a row of ``rewards``; one that names no decision may be linked to one."""
-    return (
-        reward.seq,
-        uid,
-        policy_id,
-        reward.decision_seq,
-        linked_seq,
-        reward.tip_id,
-        reward.value,
-        reward.weight,
-        reward.applied,
-        reward.reason,
-        reward.source,
-        reward.features,
-        reward.body_hash,
-        reward.client,
-        reward.ts,
-    )
-
-
-def build_legacy_reward_row(reward: Reward, uid: int, policy_id: int, linkable_after: int) -> Row:
-    """The parameters of ``INSERT_LEGACY_REWARD``, of a turn without a decision: the link is looked up at the insert."""
-    return (
-        reward.seq,
-        uid,
-        policy_id,
-        reward.tip_id,
-        reward.value,
-        reward.weight,
-        reward.applied,
-        reward.reason,
-        reward.source,
-        reward.features,
-        reward.body_hash,
-        reward.client,
-        reward.ts,
-        linkable_after,
-    )

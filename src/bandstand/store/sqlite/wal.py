@@ -1,23 +1,32 @@
 """The write-ahead log: kept short beside the writer, and emptied once it must not remember what was erased.
 
 SQLite would move the log into the database inside some unlucky commit. It can only start over once it has been moved
-completely, and no reader may then be in the middle of it.
+completely, and no reader may then be in the middle of it. Whatever is moved is scrubbed before it starts over: see
+:mod:`bandstand.store.sqlite.scrub`.
 """
 
 import asyncio
 import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from bandstand.errors import BandstandError
-from bandstand.store.sqlite.schema import connect
+from bandstand.store.sqlite.schema import SCRUBBED_KEY, connect
+from bandstand.store.sqlite.scrub import LedgerFile
 from bandstand.store.sqlite.writer import Writer
 
 _LIMIT = 32 * 1024 * 1024
 _INTERVAL = 0.25
-_BUSY_TIMEOUT_MS = 20
+_BUSY_TIMEOUT_MS = 8
 """How long the writer, and every commit behind it, waits for readers at a time."""
+_RETRY_S = 0.02  # for the commits that have gathered behind the writer
 _MAX_TRIES = 10
+_FEW_FRAMES = 128
+"""Frames that the writer moves and scrubs itself, in some milliseconds; more are moved beside it first."""
+_MAX_MOVES = 3
+_PAGES_PER_STEP = 2048
 
 
 class WriteAheadLog:
@@ -25,58 +34,131 @@ class WriteAheadLog:
 
     Args:
         ledger: the ledger's file.
+        file: the same, below SQLite.
         writer: its writer, which alone can see to it that nothing is added meanwhile.
+        is_scrubbed: the file holds nothing outside of what is in use, but on pages that the log names.
     """
 
-    def __init__(self, ledger: Path, writer: Writer) -> None:
+    def __init__(self, ledger: Path, file: LedgerFile, writer: Writer, *, is_scrubbed: bool) -> None:
         self._ledger = ledger
-        self._file = ledger.with_name(f"{ledger.name}-wal")
+        self._file = file
+        self._log_file = ledger.with_name(f"{ledger.name}-wal")
         self._writer = writer
-        self._needs_truncation = True  # a process that was killed may have left an erasure's log behind
+        self._lock = asyncio.Lock()
+        self._is_scrubbed = is_scrubbed
+        self._wanted, self._emptied = 1, 0  # a process that was killed may have left an erasure's log behind
 
     async def run_upkeep(self) -> None:
         """Keep it short, and see to it that it gets emptied where readers were in the way."""
         while True:
             with suppress(OSError, sqlite3.Error, BandstandError):
-                if self._needs_truncation:
-                    await self._try_empty()
-                elif self._file.stat().st_size > _LIMIT:
-                    await asyncio.to_thread(_checkpoint_separately, self._ledger)
-                    await self._writer.call(_checkpoint)
+                async with self._lock:
+                    if self._emptied < self._wanted:
+                        await self._try_empty()
+                    elif self._log_file.stat().st_size > _LIMIT:
+                        await self._move()
             await asyncio.sleep(_INTERVAL)
+
+    async def shorten(self) -> None:
+        """Let it begin anew in the midst of many deletions: to cut a long one to nothing takes the kernel long."""
+        async with self._lock:
+            await self._move()
+
+    def request_emptying(self) -> None:
+        """Have it forget what was deleted, as soon as may be."""
+        self._wanted += 1
 
     async def empty(self) -> bool:
         """Forget what was deleted; False where readers keep it for now: then it is done once they have finished."""
-        self._needs_truncation = True
+        self._wanted = wanted = self._wanted + 1
         for number in range(_MAX_TRIES):
             if number:
-                await asyncio.sleep(_BUSY_TIMEOUT_MS / 1000)  # the commits that have gathered behind the writer
-            if await self._try_empty():
-                return True
+                await asyncio.sleep(_RETRY_S)
+            async with self._lock:
+                if self._emptied < wanted:  # nobody was quicker
+                    await self._try_empty()
+                if self._emptied >= wanted:
+                    return True
         return False
 
-    async def _try_empty(self) -> bool:
-        if await self._writer.call(truncate_log):
-            self._needs_truncation = False
-        return not self._needs_truncation
+    async def _move(self) -> None:
+        await asyncio.to_thread(_move_beside, self._ledger, self._file)
+        await self._writer.call(partial(_move_rest, file=self._file), durable=False)
+
+    async def _try_empty(self) -> None:
+        if not self._is_scrubbed:
+            await self._scrub_all()
+        left = self._file.count_frames()
+        for _ in range(_MAX_MOVES):
+            if left <= _FEW_FRAMES:
+                break
+            before, left = left, await asyncio.to_thread(_move_beside, self._ledger, self._file)
+            if left >= before:  # a reader keeps the rest
+                break
+        wanted = self._wanted  # before it is done: who asks meanwhile may have deleted something after it
+        if await self._writer.call(partial(truncate_log, file=self._file)):
+            self._emptied = wanted
+
+    async def _scrub_all(self) -> None:
+        """Scrub a file that was made, or written to, by what did not."""
+        first = 1
+        while await asyncio.to_thread(_scrub_pages, self._file, first):
+            first += _PAGES_PER_STEP
+        await self._writer.call(_note_scrubbed)
+        self._is_scrubbed = True
 
 
-def _checkpoint_separately(path: Path) -> None:
-    # Its own connection: who gives up waiting must not close it under the thread that uses it.
-    with closing(connect(path)) as connection:
-        _checkpoint(connection)
+def truncate_log(connection: sqlite3.Connection, file: LedgerFile) -> bool:
+    """Move the whole log into the database, scrub it and cut the log to nothing; False where a reader was in the way.
+
+    What the connection has in its cache is forgotten too: it would write it again, with what was scrubbed.
+    """
+    with file.lock, _patience(connection):
+        busy, frames, moved = connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        file.scrub_log(moved)
+        if busy or moved < frames:
+            return False
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            return False
+        connection.execute("PRAGMA shrink_memory")
+    return True
 
 
-def _checkpoint(connection: sqlite3.Connection) -> object:
-    return connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-
-
-def truncate_log(connection: sqlite3.Connection) -> bool:
-    """Move the whole log into the database and cut it to nothing; False where a reader was in the way."""
+@contextmanager
+def _patience(connection: sqlite3.Connection) -> Iterator[None]:
     (usual,) = connection.execute("PRAGMA busy_timeout").fetchone()
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
     try:
-        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        yield
     finally:
         connection.execute(f"PRAGMA busy_timeout = {usual}")
-    return not busy
+
+
+def _move_beside(ledger: Path, file: LedgerFile) -> int:
+    """Move most of the log while the writer goes on; returns how many frames readers kept from it.
+
+    On connections of its own: who gives up waiting must not close them under the thread that uses them. One of them
+    reads, so that the log cannot begin anew, and forget which pages it named, before these are scrubbed.
+    """
+    with file.lock, closing(connect(ledger, read_only=True)) as reader, closing(connect(ledger)) as mover:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM meta").fetchone()
+        _, frames, moved = mover.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        file.scrub_log(moved)
+    return int(frames - moved)
+
+
+def _move_rest(connection: sqlite3.Connection, file: LedgerFile) -> None:
+    with file.lock:
+        _, _, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        file.scrub_log(moved)
+
+
+def _scrub_pages(file: LedgerFile, first: int) -> bool:
+    with file.lock:
+        return file.scrub_pages(first, _PAGES_PER_STEP)
+
+
+def _note_scrubbed(connection: sqlite3.Connection) -> None:
+    connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (SCRUBBED_KEY, b"\1"))

@@ -19,12 +19,13 @@ from collections.abc import Callable
 from functools import partial
 from operator import add
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from bandstand.errors import OverloadedError, StorageUnavailableError
 from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.log_sync import LogSync
-from bandstand.store.sqlite.schema import EVER, Row
+from bandstand.store.sqlite.schema import EVER
+from bandstand.store.sqlite.statements import Row, build_upsert
 from bandstand.store.sqlite.transaction import transaction
 
 _MAX_GROUP = 256
@@ -38,10 +39,6 @@ _ROW_ERRORS = (
     OverflowError,
     UnicodeError,
 )
-_UPSERT_ROLLUP = """INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hour, policy) DO UPDATE SET
-    decisions = decisions + excluded.decisions, explores = explores + excluded.explores,
-    rewards = rewards + excluded.rewards, reward_sum = reward_sum + excluded.reward_sum"""
-
 T = TypeVar("T")
 DoneCallback = Callable[[object, BaseException | None], None]
 AcknowledgeCallback = Callable[[BaseException | None], None]
@@ -51,12 +48,26 @@ CommitObserver = Callable[[int, float, bool], None]
 """Told of each commit: operations in it, seconds it took, whether it synced."""
 
 
+class Tally(NamedTuple):
+    """What the rows of an operation add to the hourly counts of a policy, by its row's id."""
+
+    hour: int
+    policy: int
+    decisions: int = 0
+    explores: int = 0
+    rewards: int = 0
+    reward_sum: float = 0.0
+
+
+_UPSERT_ROLLUP = build_upsert("rollups", Tally, key=2)
+
+
 class Operation:
     """Rows to insert in one commit, or an exclusive function that manages its own transaction.
 
     Args:
         rows: (statement, row) pairs; a statement that ends in VALUES takes many rows at once, any other one by one.
-        tally: what the rows add to the hourly counts: (hour, policy id, decisions, explores, rewards, reward).
+        tally: what the rows add to the hourly counts.
         sums: what they add to other sums: a statement, its key, and amounts, which are added up over a group first. A
             key begins with an hour or a day; the sums of ``EVER`` are kept with them, and so are those of the tally.
         durable: must be synced before it is acknowledged.
@@ -72,7 +83,7 @@ class Operation:
         done: DoneCallback,
         *,
         durable: bool,
-        tally: tuple[int, int, int, int, int, float] | None = None,
+        tally: Tally | None = None,
         sums: SumIncrements = (),
         exclusive: ExclusiveFunction | None = None,
         acknowledge: AcknowledgeCallback | None = None,
@@ -119,6 +130,7 @@ class Writer:
         self._idle.set()
         self._closed = False
         self._exclusive: SimpleQueue[Operation | None] = SimpleQueue()
+        self._inserts: dict[tuple[str, int], str] = {}  # complete statements, by their beginning and how many rows
         connection.execute("PRAGMA synchronous = NORMAL")
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
@@ -157,8 +169,8 @@ class Writer:
         self._pending_functions += operation.exclusive is not None
         self._schedule()
 
-    async def call(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``function(connection)`` in its turn, outside any group, synced; return what it returns."""
+    async def call(self, function: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
+        """Run ``function(connection)`` in its turn, outside any group, then sync; return what it returns."""
         future: asyncio.Future[T] = self._loop.create_future()
         results: list[T] = []
 
@@ -174,7 +186,7 @@ class Writer:
             else:
                 future.set_result(results[0])
 
-        self.submit(Operation([], on_done, durable=True, exclusive=function, acknowledge=acknowledge))
+        self.submit(Operation([], on_done, durable=durable, exclusive=function, acknowledge=acknowledge))
         return await future
 
     async def drain(self) -> None:
@@ -325,12 +337,14 @@ class Writer:
                 self._connection.execute(statement, (stretch, *key[1:], *sums))
 
     def _insert_rows(self, statement: str, rows: list[Row]) -> None:
-        placeholder = f"({', '.join('?' * len(rows[0]))})"
         start = 0
         for size in _CHUNKS:
             while len(rows) - start >= size:
-                values = [value for row in rows[start : start + size] for value in row]
-                self._connection.execute(statement + ", ".join([placeholder] * size), values)
+                insert = self._inserts.get((statement, size))
+                if insert is None:
+                    placeholders = f"({', '.join('?' * len(rows[0]))})"
+                    insert = self._inserts[statement, size] = statement + ", ".join([placeholders] * size)
+                self._connection.execute(insert, [value for row in rows[start : start + size] for value in row])
                 start += size
 
 

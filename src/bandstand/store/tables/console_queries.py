@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bandstand.errors import StorageUnavailableError
-from bandstand.store.ids import build_id_sql, format_id
+from bandstand.store.ids import build_id_sql, format_id, parse_event_id
 from bandstand.store.records import LAST_SEQ, to_time
 from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.reader import LedgerReader
@@ -163,7 +163,7 @@ class ConsoleQueries:
 
     async def load_verdicts(self, judgement_ids: Sequence[str]) -> dict[str, VerdictRow]:
         """What stands of judgements, by id; those without a verdict are left out."""
-        return await self._run_query(_load_verdicts, [int(each[:16], 16) for each in judgement_ids])
+        return await self._run_query(_load_verdicts, [parse_event_id(each) for each in judgement_ids])
 
     async def close(self) -> None:
         """Answer what was asked, and let go of the ledger."""

@@ -9,10 +9,11 @@ from bandstand.store.ids import format_id, parse_event_id
 from bandstand.store.records import Decision, PolicyTotals, Reward, UserPage
 from bandstand.store.sqlite.packing import unpack_body
 from bandstand.store.sqlite.schema import EVER
+from bandstand.store.sqlite.statements import build_columns
+from bandstand.store.tables.event_rows import DecisionInsert
 from bandstand.store.tables.policies import PolicyRegistry
 
-_DECISION_COLUMNS = """d.seq, d.nonce, i.decision_id, u.user_id, d.uid, d.policy, d.client, d.ts, d.tip_id, d.pick,
-    d.exploring, d.seed, d.score, d.propensity, d.floor, d.body, d.numbers"""
+_DECISION_COLUMNS = f"i.decision_id, u.user_id, {build_columns('d', DecisionInsert)}"
 _DECISION = f"""SELECT {_DECISION_COLUMNS} FROM decisions AS d JOIN users AS u ON u.uid = d.uid
     LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq WHERE d.seq = ?"""  # noqa: S608 (constants)
 _HISTORY = f"""SELECT {_DECISION_COLUMNS} FROM decisions AS d JOIN users AS u ON u.uid = d.uid
@@ -93,44 +94,27 @@ def find_uid(connection: sqlite3.Connection, user_id: str) -> int | None:
 
 
 def _to_decision(row: tuple[Any, ...], registry: PolicyRegistry) -> Decision:
-    (
-        seq,
-        nonce,
-        own_id,
-        user_id,
-        uid,
-        policy,
-        client,
-        ts,
-        tip_id,
-        pick,
-        exploring,
-        seed,
-        score,
-        propensity,
-        floor,
-        body,
-        raw,
-    ) = row
+    own_id, user_id, *columns = row
+    stored = DecisionInsert(*columns)
     return Decision(
-        decision_id=own_id if nonce is None else format_id(seq, nonce),
-        own_id=nonce is None,
-        seq=seq,
+        decision_id=own_id if stored.nonce is None else format_id(stored.seq, stored.nonce),
+        own_id=stored.nonce is None,
+        seq=stored.seq,
         user_id=user_id,
-        policy=registry.get_ref(policy),
-        client=client,
-        ts=ts,
-        tip_id=tip_id,
-        pick=pick,
-        exploring=bool(exploring),
-        seed=seed,
-        score=score,
-        propensity=propensity,
-        floor=floor,
-        body=unpack_body(body),
-        numbers=np.frombuffer(raw, dtype=np.float64).reshape(4, -1),
+        policy=registry.get_ref(stored.policy),
+        client=stored.client,
+        ts=stored.ts,
+        tip_id=stored.tip_id,
+        pick=stored.pick,
+        exploring=bool(stored.exploring),
+        seed=stored.seed,
+        score=stored.score,
+        propensity=stored.propensity,
+        floor=stored.floor,
+        body=unpack_body(stored.body),
+        numbers=np.frombuffer(stored.numbers, dtype=np.float64).reshape(4, -1),
         x=None,
-        uid=uid,
+        uid=stored.uid,
     )
 
 

@@ -8,25 +8,22 @@ writer looks up the first step, and the triggers of ``generations.sql`` keep the
 import json
 import sqlite3
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bandstand.bandit.arms import RewardSums
-from bandstand.store.ids import format_id
-from bandstand.store.sqlite.schema import Row
-
-INSERT_GENERATION = "INSERT INTO generations VALUES "
-INSERT_PROMPT = "INSERT OR IGNORE INTO prompts VALUES "
+from bandstand.store.ids import format_id, get_nonce
+from bandstand.store.sqlite.statements import build_insert
+from bandstand.store.sqlite.sweep import Sweep, Sweeper
 
 _TOTALS = """SELECT p.name, p.version, p.digest, t.generations, t.tips, t.decisions, t.rewards, t.reward_sum,
     t.reward_squares FROM prompt_totals AS t JOIN prompts AS p ON p.id = t.prompt ORDER BY p.id"""
 _ORIGIN = """SELECT p.name, p.version, p.digest, g.seq, g.nonce, g.model
     FROM lineage AS l JOIN prompts AS p ON p.id = l.prompt LEFT JOIN generations AS g ON g.seq = l.generation
     WHERE l.decision = ?"""
-_DELETE_EXPIRED = (
-    "DELETE FROM generations WHERE seq IN (SELECT seq FROM generations WHERE seq <= ? ORDER BY seq LIMIT ?)"
+_EXPIRED = Sweep(
+    "SELECT seq, 1 FROM generations WHERE seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4",
+    {"generations": "DELETE FROM generations WHERE seq = ?"},
 )
-_BATCH_SIZE = 1000
-
 
 Chooser = Literal["request", "default", "auto"]
 """Who chose a generation's prompt: the request named it, the deployment's default drew it, or its bandit."""
@@ -108,6 +105,40 @@ class PromptTotals:
     reward_sums: RewardSums = field(default_factory=RewardSums)
 
 
+class PromptInsert(NamedTuple):
+    """A row of ``prompts``."""
+
+    id: int
+    name: str
+    version: str
+    digest: str
+
+
+class GenerationInsert(NamedTuple):
+    """A row of ``generations``; see ``generations.sql`` for each column."""
+
+    seq: int
+    nonce: str
+    uid: int
+    prompt: int
+    chosen: Chooser
+    propensity: float | None
+    source: str
+    model: str
+    requested: int
+    tips: str
+    prompt_tokens: int
+    completion_tokens: int
+    tries: int
+    tasks_left_out: int
+    client: str
+    ts: float
+
+
+INSERT_PROMPT = build_insert("prompts", PromptInsert, verb="INSERT OR IGNORE")
+INSERT_GENERATION = build_insert("generations", GenerationInsert)
+
+
 class PromptIds:
     """Row ids of prompts, handed out as they are first used."""
 
@@ -119,33 +150,33 @@ class PromptIds:
         query = "SELECT name, version, digest, id FROM prompts"
         self._ids = {PromptRef(*ref): row_id for *ref, row_id in connection.execute(query)}
 
-    def get_row(self, prompt: PromptRef) -> Row:
+    def get_row(self, prompt: PromptRef) -> PromptInsert:
         """The row of ``prompts``; to go with every generation, so that a commit that failed leaves no gap."""
         row_id = self._ids.get(prompt)
         if row_id is None:
             row_id = self._ids[prompt] = max(self._ids.values(), default=0) + 1
-        return row_id, prompt.name, prompt.version, prompt.digest
+        return PromptInsert(row_id, prompt.name, prompt.version, prompt.digest)
 
 
-def build_generation_row(generation: LoggedGeneration, uid: int, prompt_id: object) -> Row:
+def build_generation_row(generation: LoggedGeneration, uid: int, prompt_id: int) -> GenerationInsert:
     """A generation as a row of ``generations``."""
-    return (
-        generation.seq,
-        generation.generation_id[16:],
-        uid,
-        prompt_id,
-        generation.chosen,
-        generation.propensity,
-        generation.source,
-        generation.model,
-        generation.requested,
-        json.dumps(generation.tips, ensure_ascii=False),
-        generation.prompt_tokens,
-        generation.completion_tokens,
-        generation.tries,
-        generation.tasks_left_out,
-        generation.client,
-        generation.ts,
+    return GenerationInsert(
+        seq=generation.seq,
+        nonce=get_nonce(generation.generation_id),
+        uid=uid,
+        prompt=prompt_id,
+        chosen=generation.chosen,
+        propensity=generation.propensity,
+        source=generation.source,
+        model=generation.model,
+        requested=generation.requested,
+        tips=json.dumps(generation.tips, ensure_ascii=False),
+        prompt_tokens=generation.prompt_tokens,
+        completion_tokens=generation.completion_tokens,
+        tries=generation.tries,
+        tasks_left_out=generation.tasks_left_out,
+        client=generation.client,
+        ts=generation.ts,
     )
 
 
@@ -172,6 +203,6 @@ def has_generated_tips(connection: sqlite3.Connection, uid: int) -> bool:
     return bool(connection.execute(query, (uid,)).fetchone()[0])
 
 
-def delete_expired(connection: sqlite3.Connection, cutoff: int) -> bool:
-    """Delete a thousand generations up to ``cutoff``, the oldest first; returns whether there may be more."""
-    return connection.execute(_DELETE_EXPIRED, (cutoff, _BATCH_SIZE)).rowcount == _BATCH_SIZE
+def build_sweeper(cutoff: int) -> Sweeper:
+    """What deletes the generations up to ``cutoff``."""
+    return Sweeper([_EXPIRED], until=cutoff)

@@ -6,17 +6,32 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from bandstand.store.ids import build_id_sql, format_id, parse_event_id
-from bandstand.store.sqlite.transaction import transaction
+from bandstand.store.sqlite.statements import build_columns
+from bandstand.store.sqlite.sweep import Sweep, Sweeper
+from bandstand.store.tables.judgement_rows import JudgementInsert
 from bandstand.store.tables.judgements import JudgedTurn, JudgementState, TurnPage, TurnTotals
 from bandstand.store.tables.policies import PolicyRegistry
 
 _SPENDING_DAYS = 35
-_CHUNK = 5_000
-_SELECT_JUDGEMENT = f"""SELECT j.seq, j.nonce, j.uid, u.user_id, j.policy, j.decision_seq,
-        coalesce(i.decision_id, {build_id_sql("d")}), j.tip_id, j.features, j.taxonomy, j.body_hash,
-        j.client, j.ts, j.state, j.reason, j.tries, j.rounds, j.verdict_seq, j.reward_seq
+_ROWS_PER_ROUND = 500
+_TEXTS = (
+    Sweep(
+        "SELECT judgement, 1 FROM turns WHERE judgement > ?2 AND judgement <= ?3 ORDER BY judgement LIMIT ?4",
+        {"turns": "DELETE FROM turns WHERE judgement = ?"},
+    ),
+    Sweep(
+        """SELECT judgement, 1 FROM verdicts WHERE quotes IS NOT NULL AND judgement > ?2 AND judgement <= ?3
+            ORDER BY judgement LIMIT ?4""",
+        {"quotes": "UPDATE verdicts SET quotes = NULL WHERE judgement = ?"},
+    ),
+)
+_SELECT_JUDGEMENT = f"""SELECT u.user_id, coalesce(i.decision_id, {build_id_sql("d")}),
+        {build_columns("j", JudgementInsert)}
     FROM judgements AS j JOIN users AS u ON u.uid = j.uid LEFT JOIN decisions AS d ON d.seq = j.decision_seq
     LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq WHERE"""  # noqa: S608 (constants)
+
+_HAS_USER = "EXISTS (SELECT 1 FROM users WHERE uid = judgements.uid)"
+"""Not one of a user who is gone, which is yet to be deleted."""
 
 
 def find_judgement(connection: sqlite3.Connection, registry: PolicyRegistry, judgement_id: str) -> JudgedTurn | None:
@@ -93,7 +108,8 @@ def list_judgements(
 ) -> TurnPage:
     """Judgements in any of ``states``, newest first, from the cursor ``before``."""
     # The newest of each state, by its index; several states at once would all be sorted first.
-    newest = "SELECT seq FROM (SELECT seq FROM judgements WHERE state = ? AND seq < ? ORDER BY seq DESC LIMIT ?)"
+    newest = f"""SELECT seq FROM (SELECT seq FROM judgements WHERE state = ? AND seq < ? AND {_HAS_USER}
+        ORDER BY seq DESC LIMIT ?)"""  # noqa: S608 (a constant)
     query = f"{_SELECT_JUDGEMENT} j.seq IN ({' UNION ALL '.join([newest] * len(states))}) ORDER BY j.seq DESC LIMIT ?"
     values = [value for state in states for value in (state, before, limit + 1)]
     rows = connection.execute(query, (*values, limit + 1)).fetchall()
@@ -105,9 +121,9 @@ def list_judgement_ids(
     connection: sqlite3.Connection, states: Collection[JudgementState], since: int, reason: str | None
 ) -> list[str]:
     """Ids of the judgements in any of ``states``, taken from event ``since`` on, oldest first."""
-    marks = ", ".join("?" * len(states))
+    marks, reason_at = ", ".join("?" * len(states)), len(states) + 2
     query = f"""SELECT {build_id_sql("judgements")} FROM judgements
-        WHERE state IN ({marks}) AND seq >= ? AND (?{len(states) + 2} IS NULL OR reason = ?{len(states) + 2})
+        WHERE {_HAS_USER} AND state IN ({marks}) AND seq >= ? AND (?{reason_at} IS NULL OR reason = ?{reason_at})
         ORDER BY seq"""  # noqa: S608 (marks)
     return [row[0] for row in connection.execute(query, (*states, since, reason))]
 
@@ -182,19 +198,16 @@ def load_spending(connection: sqlite3.Connection, day: int) -> tuple[int, float]
     return int(tokens), float(usd)
 
 
-def delete_expired_texts(connection: sqlite3.Connection, cutoff: int) -> int:
-    """Delete words of turns taken at or before ``cutoff`` and what quotes them; returns how many, of a chunk."""
-    with transaction(connection):
-        old = f"SELECT judgement FROM turns WHERE judgement <= ? LIMIT {_CHUNK}"  # noqa: S608 (a constant)
-        gone = connection.execute(f"DELETE FROM turns WHERE judgement IN ({old})", (cutoff,)).rowcount  # noqa: S608 (a constant)
-        old = f"SELECT seq FROM verdicts WHERE judgement <= ? AND quotes IS NOT NULL LIMIT {_CHUNK}"  # noqa: S608 (a constant)
-        gone += connection.execute(f"UPDATE verdicts SET quotes = NULL WHERE seq IN ({old})", (cutoff,)).rowcount  # noqa: S608 (a constant)
-    return gone
+def build_text_sweeper(cutoff: int) -> Sweeper:
+    """What deletes the words of turns taken at or before ``cutoff``, and what quotes them."""
+    return Sweeper(_TEXTS, until=cutoff)
 
 
-def delete_old_spending(connection: sqlite3.Connection, today: int) -> int:
-    """Drop what was spent more than a month ago."""
-    return connection.execute("DELETE FROM judge_spending WHERE day < ?", (today - _SPENDING_DAYS,)).rowcount
+def delete_old_spending(connection: sqlite3.Connection, today: int) -> bool:
+    """Drop some of what was spent more than a month ago; returns whether there may be more."""
+    old = "SELECT seq FROM judge_spending WHERE day < ? LIMIT ?"
+    delete = f"DELETE FROM judge_spending WHERE seq IN ({old})"  # noqa: S608 (a constant)
+    return connection.execute(delete, (today - _SPENDING_DAYS, _ROWS_PER_ROUND)).rowcount == _ROWS_PER_ROUND
 
 
 def _iter_verdicts(connection: sqlite3.Connection, seq: int) -> Iterator[tuple[int, str, float, dict[str, Any]]]:
@@ -205,26 +218,26 @@ def _iter_verdicts(connection: sqlite3.Connection, seq: int) -> Iterator[tuple[i
 
 
 def _to_judged_turn(row: tuple[Any, ...], registry: PolicyRegistry) -> JudgedTurn:
-    seq, nonce, uid, user_id, policy, decision_seq, decision_id, tip_id, features, *rest = row
-    taxonomy, body_hash, client, ts, state, reason, tries, rounds, verdict_seq, reward_seq = rest
+    user_id, decision_id, *columns = row
+    stored = JudgementInsert(*columns)
     return JudgedTurn(
-        judgement_id=format_id(seq, nonce),
-        seq=seq,
+        judgement_id=format_id(stored.seq, stored.nonce),
+        seq=stored.seq,
         user_id=user_id,
-        policy=registry.get_ref(policy),
-        tip_id=tip_id,
-        taxonomy=taxonomy,
-        body_hash=body_hash,
-        client=client,
-        ts=ts,
-        decision_seq=decision_seq,
+        policy=registry.get_ref(stored.policy),
+        tip_id=stored.tip_id,
+        taxonomy=stored.taxonomy,
+        body_hash=stored.body_hash,
+        client=stored.client,
+        ts=stored.ts,
+        decision_seq=stored.decision_seq,
         decision_id=decision_id,
-        features=features,
-        uid=uid,
-        state=state,
-        reason=reason,
-        tries=tries,
-        rounds=rounds,
-        verdict_seq=verdict_seq,
-        reward_seq=reward_seq,
+        features=stored.features,
+        uid=stored.uid,
+        state=stored.state,
+        reason=stored.reason,
+        tries=stored.tries,
+        rounds=stored.rounds,
+        verdict_seq=stored.verdict_seq,
+        reward_seq=stored.reward_seq,
     )

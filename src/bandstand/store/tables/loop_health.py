@@ -12,7 +12,8 @@ from operator import mul
 from typing import Any, NamedTuple
 
 from bandstand.store.records import Decision, Reward, to_time
-from bandstand.store.sqlite.schema import EVER, Row
+from bandstand.store.sqlite.schema import EVER
+from bandstand.store.sqlite.statements import Row, RowType, build_columns, build_upsert
 
 BINS = 10
 NO_DECISION = -1
@@ -24,18 +25,6 @@ LAST_BUCKET = 106
 _DAY = 86_400
 _STEP = 1.1892071150027210667  # the fourth root of 2, written as the ledger's scripts write it
 _BELOW = [factor - 1.0 for factor in accumulate([_STEP] * LAST_BUCKET, mul)]  # the table `delays`, but for its last row
-
-UPSERT_DRAWS = """INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (day, policy, bin) DO UPDATE SET decisions = decisions + excluded.decisions,
-    explores = explores + excluded.explores, floor = floor + excluded.floor,
-    floor_variance = floor_variance + excluded.floor_variance, picked = picked + excluded.picked,
-    likeliest = likeliest + excluded.likeliest, variance = variance + excluded.variance,
-    weight = weight + excluded.weight, weight_squares = weight_squares + excluded.weight_squares,
-    support = support + excluded.support"""
-
-
-UPSERT_ARRIVALS = """INSERT INTO arrivals VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (day, policy, source, bucket)
-    DO UPDATE SET rewards = rewards + excluded.rewards, reward_sum = reward_sum + excluded.reward_sum"""
 
 SumIncrement = tuple[str, Row, tuple[float, ...]]
 """A statement, its key and the amounts, as the writer takes them."""
@@ -70,6 +59,10 @@ class Arrivals(NamedTuple):
     reward_sum: float
 
 
+UPSERT_DRAWS = build_upsert("draws", Draws, key=3)
+UPSERT_ARRIVALS = build_upsert("arrivals", Arrivals, key=4)
+
+
 class LoopSums(NamedTuple):
     """Everything that is summed: over all days, and by day for the newest."""
 
@@ -83,7 +76,7 @@ def to_day(seq: int) -> int:
 
 
 def compute_draw_sums(decision: Decision) -> tuple[int, tuple[float, ...]]:
-    """What a decision adds to ``draws``: its bin, and the amounts in their order."""
+    """What a decision adds to ``draws``: its bin, and the amounts in the order of :class:`Draws`."""
     assert decision.numbers is not None  # noqa: S101 (a decision is handed over in full)
     p = decision.numbers[3]
     count, top, floor = len(p), int(p.argmax()), decision.floor
@@ -124,13 +117,14 @@ def compute_delay(bucket: int) -> float:
 
 def load_loop_sums(connection: sqlite3.Connection, since: int) -> LoopSums:
     """The sums over all days, and by day from the day ``since`` on; a policy that was redefined has some for each."""
-    draws = [Draws(*row) for row in _read_sums(connection, "draws", since)]
-    arrivals = [Arrivals(*row) for row in _read_sums(connection, "arrivals", since)]
+    draws = [Draws(*row) for row in _read_sums(connection, "draws", Draws, since)]
+    arrivals = [Arrivals(*row) for row in _read_sums(connection, "arrivals", Arrivals, since)]
     return LoopSums(draws, arrivals)
 
 
-def _read_sums(connection: sqlite3.Connection, table: str, since: int) -> Iterator[tuple[Any, ...]]:
+def _read_sums(connection: sqlite3.Connection, table: str, row: RowType, since: int) -> Iterator[tuple[Any, ...]]:
     names = dict(connection.execute("SELECT id, name FROM policies"))
-    query = f"SELECT * FROM {table} WHERE day = ? UNION ALL SELECT * FROM {table} WHERE day >= ?"  # noqa: S608 (constants)
+    select = f"SELECT {build_columns(table, row)} FROM {table}"  # noqa: S608 (constants)
+    query = f"{select} WHERE day = ? UNION ALL {select} WHERE day >= ?"
     for day, policy, *sums in connection.execute(query, (EVER, max(0, since))):
         yield (None if day == EVER else day, names[policy], *sums)

@@ -5,8 +5,8 @@ import sqlite3
 from typing import NamedTuple
 
 from bandstand.bandit.memory import Memory
+from bandstand.store.tables.event_rows import INSERT_ONE_MARK, MarkInsert
 
-_INSERT = "INSERT INTO marks VALUES (?, NULL, 'memory', ?, 'evidence', ?)"
 _SELECT = "SELECT ts, document FROM marks WHERE uid IS NULL AND kind = 'memory' ORDER BY seq"
 
 
@@ -29,7 +29,7 @@ class MemoryChange(NamedTuple):
 def log_memory_change(connection: sqlite3.Connection, *, seq: int, change: MemoryChange) -> None:
     """Write a change down."""
     document = {"policy": change.policy, **change.memory._asdict(), "gain": change.gain}
-    connection.execute(_INSERT, (seq, change.ts, json.dumps(document)))
+    connection.execute(INSERT_ONE_MARK, MarkInsert(seq, None, "memory", change.ts, "evidence", json.dumps(document)))
 
 
 def list_memory_changes(connection: sqlite3.Connection) -> list[MemoryChange]:

@@ -55,7 +55,7 @@ class PolicyRegistry:
             schema = policy.schema
             if (policy.name, policy.hash, schema.name) not in self._ids:
                 connection.execute(
-                    "INSERT INTO policies VALUES (NULL, ?, ?, ?, ?, ?)",
+                    "INSERT INTO policies (name, hash, schema, schema_hash, schema_definition) VALUES (?, ?, ?, ?, ?)",
                     (policy.name, policy.hash, schema.name, schema.hash, json.dumps(schema.definition)),
                 )
         self.load(connection)
@@ -72,7 +72,7 @@ class PolicyRegistry:
     def record_schemas(self, connection: sqlite3.Connection, names: Iterable[str]) -> None:
         """Record the configured encodings of ``names`` as the ones their sums are kept under."""
         rows = [(name, self._catalogue.schemas[name].hash) for name in names]
-        connection.executemany("INSERT OR REPLACE INTO schemas VALUES (?, ?)", rows)
+        connection.executemany("INSERT OR REPLACE INTO schemas (name, hash) VALUES (?, ?)", rows)
 
     def require_unchanged(self, connection: sqlite3.Connection) -> None:
         """End start-up where a schema changed under its name.

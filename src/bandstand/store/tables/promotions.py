@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from bandstand.store.tables.event_rows import INSERT_ONE_MARK, MarkInsert
+
 Action = Literal["promote", "demote"]
 
 _KINDS: dict[Action, str] = {"promote": "promotion", "demote": "demotion"}
 _ACTIONS: dict[str, Action] = {kind: action for action, kind in _KINDS.items()}
 _EXPERIMENT = "experiment"
-_INSERT_MARK = "INSERT INTO marks VALUES (?, NULL, ?, ?, ?, ?)"
 _PROMOTIONS = (
     "SELECT kind, ts, client, document FROM marks WHERE uid IS NULL AND kind IN ('promotion', 'demotion') ORDER BY seq"
 )
@@ -50,7 +51,8 @@ class ExperimentStart:
 def log_promotion(connection: sqlite3.Connection, *, seq: int, promotion: Promotion) -> None:
     """Write down a promotion or a demotion."""
     document = json.dumps({"policy": promotion.policy, "instead_of": promotion.instead_of})
-    connection.execute(_INSERT_MARK, (seq, _KINDS[promotion.action], promotion.ts, promotion.client, document))
+    kind = _KINDS[promotion.action]
+    connection.execute(INSERT_ONE_MARK, MarkInsert(seq, None, kind, promotion.ts, promotion.client, document))
 
 
 def list_promotions(connection: sqlite3.Connection) -> list[Promotion]:
@@ -76,7 +78,7 @@ def is_experiment_running(connection: sqlite3.Connection) -> bool:
 
 def log_experiment(connection: sqlite3.Connection, *, seq: int, ts: float, definition: str | None) -> None:
     """Write down that an experiment begins, and with it that any other ends; or, without a definition, only that."""
-    connection.execute(_INSERT_MARK, (seq, _EXPERIMENT, ts, "settings", definition))
+    connection.execute(INSERT_ONE_MARK, MarkInsert(seq, None, _EXPERIMENT, ts, "settings", definition))
 
 
 def count_enrolled(connection: sqlite3.Connection, experiment: int) -> Mapping[str, int]:

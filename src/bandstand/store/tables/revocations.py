@@ -9,16 +9,13 @@ import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from bandstand.bandit.profile import Profile
 from bandstand.store.records import Array, PolicyRef, Updates
-from bandstand.store.sqlite.schema import Row
+from bandstand.store.sqlite.statements import Row, build_insert, number_fields
 from bandstand.store.tables.policies import PolicyRegistry
 from bandstand.store.tables.updates import build_updates
-
-INSERT_REVOCATION = "INSERT INTO revocations VALUES "
-SUBTRACT_REWARD = """UPDATE rollups SET rewards = rewards - 1, reward_sum = reward_sum - ?3
-    WHERE hour IN (-1, ?1) AND policy = ?2"""
 
 _PAGE_SIZE = 500
 _REVOCABLE = """SELECT r.seq, u.user_id, r.uid, r.policy, r.ts, r.value, r.weight, r.features, d.body, d.pick
@@ -27,6 +24,33 @@ _REVOCABLE = """SELECT r.seq, u.user_id, r.uid, r.policy, r.ts, r.value, r.weigh
     WHERE r.seq IN ({seqs}) AND r.applied AND NOT EXISTS (SELECT 1 FROM revocations WHERE reward_seq = r.seq)
       AND r.seq > coalesce((SELECT max(seq) FROM marks WHERE uid = r.uid AND kind IN ('reset', 'import')), 0)
     ORDER BY r.seq"""
+
+
+class RevocationInsert(NamedTuple):
+    """A row of ``revocations``."""
+
+    seq: int
+    uid: int
+    reward_seq: int
+    cause: str
+    client: str
+    ts: float
+
+
+class RewardSubtraction(NamedTuple):
+    """What is taken out of the hourly counts."""
+
+    hour: int
+    policy: int
+    value: float
+
+
+INSERT_REVOCATION = build_insert("revocations", RevocationInsert)
+SUBTRACT_REWARD = number_fields(
+    """UPDATE rollups SET rewards = rewards - 1, reward_sum = reward_sum - :value
+    WHERE hour IN (-1, :hour) AND policy = :policy""",
+    RewardSubtraction,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,8 +78,8 @@ class RevocableReward:
     def build_rows(self, seq: int, *, cause: str, client: str, ts: float) -> list[tuple[str, Row]]:
         """What the ledger is told when event ``seq`` takes it back."""
         return [
-            (INSERT_REVOCATION, (seq, self.uid, self.seq, cause, client, ts)),
-            (SUBTRACT_REWARD, (int(self.ts // 3600), self.policy_id, self.value)),
+            (INSERT_REVOCATION, RevocationInsert(seq, self.uid, self.seq, cause, client, ts)),
+            (SUBTRACT_REWARD, RewardSubtraction(int(self.ts // 3600), self.policy_id, self.value)),
         ]
 
     def apply_revocation(self, seq: int, profile: Profile) -> bool:

@@ -9,17 +9,35 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from bandstand.store.records import Array, PolicyRef
-from bandstand.store.sqlite.schema import Row
+from bandstand.store.sqlite.statements import number_fields
+from bandstand.store.tables.event_rows import INSERT_ONE_MARK, MarkInsert
 
-# A decision that was refused, or erased meanwhile, has no shadow. Its columns' order is that of `shadows.sql`.
-INSERT_SHADOW = """INSERT INTO shadows SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL
-    WHERE EXISTS (SELECT 1 FROM decisions WHERE seq = ?1)"""
-
-_INSERT_MARK = "INSERT INTO marks VALUES (?, NULL, 'shadow', ?, 'settings', ?)"
 _OF_DECISION = (
     "SELECT policy, pick, exploring, agrees, propensity, weight, probabilities FROM shadows WHERE decision = ?"
 )
 _SUMS = "SELECT policy, decisions, agreed, rewarded, r, rr, w, ww, wr, wwr, wrr, wwrr FROM shadow_sums"
+
+
+class ShadowInsert(NamedTuple):
+    """A row of ``shadows``, whose reward is looked up when it is there."""
+
+    decision: int
+    policy: int
+    pick: int
+    exploring: bool
+    agrees: bool
+    propensity: float
+    weight: float
+    probabilities: bytes
+
+
+INSERT_SHADOW = number_fields(
+    """INSERT INTO shadows (decision, policy, pick, exploring, agrees, propensity, weight, probabilities)
+    SELECT :decision, :policy, :pick, :exploring, :agrees, :propensity, :weight, :probabilities
+    WHERE EXISTS (SELECT 1 FROM decisions WHERE seq = :decision)""",
+    ShadowInsert,
+)
+"""A decision that was refused, or erased meanwhile, has no shadow."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,9 +61,9 @@ class Shadow:
     weight: float
     probabilities: Array
 
-    def build_row(self, decision_seq: int, policy_id: int) -> Row:
-        """The parameters of ``SHADOW``."""
-        return (
+    def build_row(self, decision_seq: int, policy_id: int) -> ShadowInsert:
+        """The shadow of a decision as a row."""
+        return ShadowInsert(
             decision_seq,
             policy_id,
             self.pick,
@@ -85,7 +103,7 @@ class ShadowSums(NamedTuple):
 
 def log_shadow_policies(connection: sqlite3.Connection, *, seq: int, ts: float, policy_ids: Sequence[int]) -> None:
     """Write down which policies are in the shadow from now on."""
-    connection.execute(_INSERT_MARK, (seq, ts, json.dumps(policy_ids)))
+    connection.execute(INSERT_ONE_MARK, MarkInsert(seq, None, "shadow", ts, "settings", json.dumps(policy_ids)))
 
 
 def load_shadows(connection: sqlite3.Connection, refs: Mapping[int, PolicyRef], seq: int) -> list[Shadow]:

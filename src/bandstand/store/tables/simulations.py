@@ -8,6 +8,12 @@ from bandstand.store.tables.run_table import RunClaim, RunProgress, RunTable
 
 Row = tuple[object, ...]
 
+_PLAY_COLUMNS = "seed, user, policy, picks, actions, dwells, judged, judges, heard"
+_EVENT_COLUMNS = (
+    "seed, user, policy, step, persona, tip_id, hour_of_day, day_of_week, priority, is_overdue, task_age_days, score, "
+    "propensity, exploring, action, dwell_ms, reward, expected_reward, best_reward, judge, fallback, heard, taught"
+)
+
 
 class Simulations(RunTable):
     """The simulations of one state directory."""
@@ -25,8 +31,8 @@ class Simulations(RunTable):
         Args:
             claim: the right to do so.
             progress: how far the run is.
-            plays: rows of ``sim_plays`` without the run; a play replaces what was kept of it before.
-            events: rows of ``sim_events`` without the run.
+            plays: rows of ``sim_plays`` in the order of ``_PLAY_COLUMNS``; a play replaces what was kept of it before.
+            events: rows of ``sim_events`` in the order of ``_EVENT_COLUMNS``.
             now: seconds since the epoch.
 
         Returns:
@@ -35,22 +41,20 @@ class Simulations(RunTable):
         with self.open() as connection, transaction(connection):
             if not self.write_progress(connection, claim, progress, now):
                 return False
-            for table, width, rows in (("sim_plays", 9, plays), ("sim_events", 23, events)):
-                marks = ", ".join("?" * width)
-                insert = f"INSERT OR REPLACE INTO {table} VALUES ({claim.run}, {marks})"  # noqa: S608 (ours)
+            for table, columns, rows in (("sim_plays", _PLAY_COLUMNS, plays), ("sim_events", _EVENT_COLUMNS, events)):
+                marks = ", ".join("?" * len(columns.split(", ")))
+                insert = f"INSERT OR REPLACE INTO {table} (run, {columns}) VALUES ({claim.run}, {marks})"  # noqa: S608 (ours)
                 connection.executemany(insert, rows)
         return True
 
     def iter_plays(self, run: int) -> Iterator[Row]:
         """Rows of ``sim_plays`` without the run, in the order of their key."""
-        query = """SELECT seed, user, policy, picks, actions, dwells, judged, judges, heard FROM sim_plays
-            WHERE run = ? ORDER BY seed, user, policy"""
+        query = f"SELECT {_PLAY_COLUMNS} FROM sim_plays WHERE run = ? ORDER BY seed, user, policy"  # noqa: S608 (constant)
         with self.open() as connection:
             yield from connection.execute(query, (run,))
 
     def iter_events(self, run: int) -> Iterator[Row]:
         """Rows of ``sim_events`` without the run, in the order of their key."""
-        query = "SELECT * FROM sim_events WHERE run = ? ORDER BY seed, user, policy, step"
+        query = f"SELECT {_EVENT_COLUMNS} FROM sim_events WHERE run = ? ORDER BY seed, user, policy, step"  # noqa: S608 (constant)
         with self.open() as connection:
-            for row in connection.execute(query, (run,)):
-                yield row[1:]
+            yield from connection.execute(query, (run,))

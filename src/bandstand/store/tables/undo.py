@@ -9,8 +9,8 @@ from typing import Self
 
 from bandstand.errors import UnknownDecisionError
 from bandstand.store.records import LAST_SEQ, first_seq_at, to_time
-from bandstand.store.sqlite.schema import Row
 from bandstand.store.tables import decisions
+from bandstand.store.tables.event_rows import MarkInsert
 from bandstand.store.tables.policies import PolicyRegistry
 from bandstand.store.tables.revocations import RevocableReward
 
@@ -22,7 +22,8 @@ _SELECT_REWARDS = """SELECT r.seq, r.uid, p.name, CASE
         WHEN EXISTS (SELECT 1 FROM revocations WHERE reward_seq = r.seq) THEN 'already'
         WHEN r.seq <= (SELECT max(seq) FROM marks WHERE uid = r.uid AND kind IN ('reset', 'import')) THEN 'forgotten'
         ELSE 'held' END
-    FROM rewards AS r JOIN policies AS p ON p.id = r.policy WHERE {conditions} ORDER BY r.seq"""
+    FROM rewards AS r JOIN policies AS p ON p.id = r.policy
+    WHERE {conditions} AND EXISTS (SELECT 1 FROM users WHERE uid = r.uid) ORDER BY r.seq"""
 # A judge's reward that stands in for another of its decision is linked to that, and has no features of its own.
 _BY_DECISION = "(r.decision_seq = :decision OR r.linked_seq = :decision AND r.features IS NULL)"
 _BY_CLIENT = "r.client = :client"
@@ -167,12 +168,12 @@ def select_rewards(connection: sqlite3.Connection, registry: PolicyRegistry, sel
 
 def build_undo_row(
     seq: int, selection: Selection, revoked: Sequence[RevocableReward], *, client: str, ts: float
-) -> Row:
+) -> MarkInsert:
     """The mark that says what was meant and how much it was; of one decision it is its user's, and goes with them."""
     undo = asdict(UndoRecord.from_rewards(seq, selection, revoked, client=client, ts=ts))
     document = {name: undo[name] for name in ("selection", "rewards", "users", "policies")}
     uid = revoked[0].uid if selection.decision_id is not None else None
-    return (seq, uid, MARK_KIND, ts, client, json.dumps(document, separators=(",", ":")))
+    return MarkInsert(seq, uid, MARK_KIND, ts, client, json.dumps(document, separators=(",", ":")))
 
 
 def list_undos(connection: sqlite3.Connection, before: int, limit: int) -> list[UndoRecord]:

@@ -12,6 +12,7 @@ STATUSES: Mapping[str, int] = {
     "forbidden": 403,
     "not-found": 404,
     "method-not-allowed": 405,
+    "request-timeout": 408,
     "too-large": 413,
     "unsupported-media-type": 415,
     "invalid-request": 422,
