@@ -94,6 +94,7 @@ def receipt(deployment: FakeDeployment, request: FakeRequest) -> Any:
                 "width": 0.0,
                 "score": 0.0,
                 "probability": find_propensity(decision, index),
+                "explanation": None,
             }
             for index, each in enumerate(decision.candidates)
         ],
@@ -218,6 +219,7 @@ def _show_deployment(deployment: FakeDeployment) -> dict[str, Any]:
                 {"day": day, "all": _show_condition(by_day[day]), "policies": {}}
                 for day in sorted(by_day, reverse=True)
             ],
+            "drift": [],
         },
     }
 
