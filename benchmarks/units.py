@@ -38,7 +38,7 @@ SCALINGS: dict[str, tuple[str, float, float]] = {
 GRID = [(1.0 / ridge, width) for ridge in (0.03, 0.1, 0.3, 1.0, 3.0, 10.0) for width in (0.05, 0.1, 0.2, 0.4, 0.8)]
 """Variance and alpha, at a noise of 1."""
 
-_RIVALS = Path(__file__).parent / "rivals" / "units.py"
+_RIVALS = Path(__file__).parent / "rivals" / "units_rivals.py"
 
 Features = NDArray[np.float64]
 Labels = NDArray[np.int64]

@@ -1,7 +1,7 @@
 """Vowpal Wabbit and MABWiser on what benchmarks/units.py plays; run by it in their environment.
 
-    python units.py data FILE.npz SET...             write sets
-    python units.py play SET SHUFFLES ROWS SCALINGS  print every rival's mean rewards by scaling, as JSON
+    python units_rivals.py data FILE.npz SET...             write sets
+    python units_rivals.py play SET SHUFFLES ROWS SCALINGS  print every rival's mean rewards by scaling, as JSON
 
 The rivals are as they come, in the shuffles that ours meets. MABWiser has a constant beside the features and meets the
 first row with a random arm, as it must; VW crosses features with arms and is told the negative reward as its cost.

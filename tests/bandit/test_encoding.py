@@ -124,6 +124,7 @@ def test_hash_spreads_values_and_two_features_collide_apart() -> None:
         ({"encoding": "onehot", "values": ["a", "b", "c"]}, ["b", "?"]),
         ({"encoding": "hash", "buckets": 4}, ["b", "c"]),
         ({"encoding": "text", "columns": 6}, ["Sit down.", ""]),
+        ({"encoding": "vector", "length": 2}, [[1.5, -2.0], [0, 7]]),
     ],
     ids=lambda value: value["encoding"] if isinstance(value, dict) else "",
 )
@@ -172,7 +173,7 @@ def test_every_encoding_is_documented_where_a_deployment_copies_from() -> None:
     from importlib import resources  # noqa: PLC0415, only this test reads the comments
 
     comments = resources.files("bandstand").joinpath("defaults.toml").read_text("utf-8")
-    assert all(f" {kind} " in comments for kind in (*ENCODINGS, "interaction"))
+    assert all(f" {kind} " in comments for kind in (*ENCODINGS, "interaction", "open"))
 
 
 def test_schemas_of_each_encoding_read_their_own_definition_back() -> None:

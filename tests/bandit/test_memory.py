@@ -7,6 +7,7 @@ from bandstand.bandit.memory import (
     ENDLESS,
     SECONDS_PER_DAY,
     Memory,
+    MemoryTracker,
     TaughtReward,
     choose_memory,
     list_memories,
@@ -107,3 +108,54 @@ def test_a_reward_from_before_is_counted_and_not_learned_and_can_be_taken_back()
     assert again.since == 10.0
     assert state.unlearn(x, 1.0, 1.0, 5.0)
     assert (state.ridge.count, state.reward_count, state.cumulative_reward) == (1, 1, 0.5)
+
+
+def track(taught: list[list[TaughtReward]], *, has_blocks: bool = False) -> list[tuple[int, Memory]]:
+    """Return on which days a tracker changed, and to what."""
+    tracker, changes = MemoryTracker(has_blocks=has_blocks), []
+    for number in range(len(taught[0])):
+        ts = taught[0][number].ts
+        if tracker.check_day(PRIOR, ts):
+            changes.append((int(ts // SECONDS_PER_DAY), tracker.memory))
+        for user, history in enumerate(taught):
+            tracker.record_reward(str(user), history[number])
+    return changes
+
+
+def test_a_tracker_looks_once_a_day_and_begins_again_where_tastes_turn_round() -> None:
+    assert track(histories(16)) == []
+    changes = track(histories(34, turn=30))
+    assert changes[-1][1] == Memory(since=30 * SECONDS_PER_DAY)
+    assert all(day >= 30 for day, _ in changes)
+    assert len(changes) == len({day for day, _ in changes})
+
+
+def test_the_blocks_of_a_user_are_tracked_as_so_many_models() -> None:
+    blocked = [
+        [taught._replace(x=np.append(taught.x, 2e7 + number % 2)) for number, taught in enumerate(history)]
+        for history in histories(36, turn=30)
+    ]
+    assert track(blocked, has_blocks=True)[-1][1].since >= 29 * SECONDS_PER_DAY
+
+
+def test_who_is_removed_is_not_looked_at() -> None:
+    tracker = MemoryTracker(has_blocks=False)
+    for user, history in enumerate(histories(2, users=3)):
+        tracker.record_reward(str(user), history[0])
+    tracker.remove_user("1")
+    tracker.remove_user("nobody")
+    assert [user for user, _ in tracker.iter_histories()] == ["0", "2"]
+
+
+def test_relearning_is_having_learned_under_that_memory() -> None:
+    (history,) = histories(8, users=1)
+    state = PolicyState()
+    for taught in history:
+        state.learn(taught.x, taught.reward, taught.weight, taught.ts)
+    for memory in (Memory(3.0), Memory(since=4 * SECONDS_PER_DAY), ENDLESS):
+        other = PolicyState()
+        for taught in history:
+            other.learn(taught.x, taught.reward, taught.weight, taught.ts, *memory)
+        state.relearn(history, memory)
+        assert state.to_json() == other.to_json()
+        np.testing.assert_array_equal(state.get_posterior(PRIOR).mean, other.get_posterior(PRIOR).mean)

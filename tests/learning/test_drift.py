@@ -10,9 +10,12 @@ from bandstand.bandit.memory import Memory
 from bandstand.bandit.profile import PolicyState
 from bandstand.learning.drift import DriftWatcher
 from bandstand.learning.population import PopulationPriorRefresher
+from bandstand.service.context import ServiceContext
+from bandstand.service.loop import DriftFinding, load_loop_health
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.protocol import Store
 from bandstand.store.records import Reward
+from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.policies import to_policy_ref
 from bandstand.testing.memory_store import MemoryStore
 from tests.bandit.given import SHIPPED
@@ -98,3 +101,17 @@ async def test_where_nothing_was_taught_nothing_changes() -> None:
     (status,) = watcher.list_statuses()
     assert (status.memory, status.change) == (Memory(), None)
     assert await store.list_memory_changes() == []
+
+
+async def test_the_loops_health_says_the_day_on_which_a_change_was_found() -> None:
+    clock = Clock()
+    clock.now = 20_000.5 * DAY  # 2024-10-04
+    store = MemoryStore(CATALOGUE, clock=clock)
+    await store.open()
+    deployment = ServiceContext(CATALOGUE, store, clock=clock)
+    assert (await load_loop_health(deployment)).drift == []
+    await store.set_memory(MemoryChange(POLICY.name, clock.now - DAY, Memory(since=clock.now - 3 * DAY), 4.5))
+    await deployment.drift.open()
+    [found] = (await load_loop_health(deployment)).drift
+    await deployment.drift.close()
+    assert found == DriftFinding(policy=POLICY.name, day="2024-10-03", half_life_days=None, since="2024-10-01")

@@ -20,6 +20,7 @@ from bandstand.bandit.experiment import Experiment
 from bandstand.service import attention as attention_service
 from bandstand.service import evaluations as evaluation_service
 from bandstand.service import experiment as experiment_service
+from bandstand.service import explanation as explanation_service
 from bandstand.service import generate as generate_service
 from bandstand.service import history as history_service
 from bandstand.service import judgements as judgement_service
@@ -50,6 +51,7 @@ RESPONSES: Mapping[type, type[BaseModel]] = {
     attention_service.AttentionItem: learning.HealthWarning,
     evaluation_service.EvaluationReport: evaluations.EvaluationResult,
     experiment_service.ExperimentStatus: stats.ExperimentStanding,
+    explanation_service.CandidateExplanation: learning.Explanation,
     generate_service.WrittenTips: generation.GenerateResponse,
     history_service.DecisionReceipt: learning.Receipt,
     history_service.UserHistory: learning.History,

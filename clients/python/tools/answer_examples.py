@@ -18,6 +18,11 @@ EXAMPLES: dict[str, list[str]] = {
         SCORE,
         "[each.tip_id for each in decision.get_receipt().candidates]  # -> ['tea', 'coffee']",
     ],
+    "FeatureContribution": [
+        SCORE,
+        "[each.explanation for each in decision.get_receipt().candidates]  # -> [None, None]",
+    ],
+    "CandidateExplanation": [SCORE, "client.receipt(decision.id).candidates[0].explanation is None  # -> True"],
     "LoggedReward": [
         SCORE,
         "decision.reward(0.5).applied  # -> True",
@@ -47,6 +52,7 @@ EXAMPLES: dict[str, list[str]] = {
     "WeightCheck": [SCORE, "client.deployment_stats().loop.all.weight.mean > 0.0  # -> True"],
     "DrawCheck": [SCORE, "client.deployment_stats().loop.all.draws.freedom >= 0  # -> True"],
     "LoopCondition": [SCORE, "client.deployment_stats().loop.all.decisions >= 1  # -> True"],
+    "LoopDrift": ["client.deployment_stats().loop.drift  # -> ()"],
     "LoopHealth": [SCORE, 'client.deployment_stats().loop.policies["linucb-v2"].decisions >= 1  # -> True'],
     "LoopDay": [SCORE, "client.deployment_stats().loop.days[0].all.decisions >= 1  # -> True"],
     "MemoryScore": ["[each.scores for each in client.deployment_stats().memory.values()]  # -> []"],

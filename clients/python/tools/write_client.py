@@ -25,6 +25,8 @@ ANSWERS: dict[str, dict[str, str]] = {
         "UserStats": "UserStats",
         "Scoring": "LoggedDecision",
         "History": "History",
+        "FeatureContribution": "FeatureContribution",
+        "Explanation": "CandidateExplanation",
         "Considered": "ConsideredCandidate",
         "DecisionTurn": "DecisionTurn",
         "TipSource": "TipSource",
@@ -42,6 +44,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         "LikeliestPicked": "DrawCheck",
         "Condition": "LoopCondition",
         "LoopDay": "LoopDay",
+        "LoopDrift": "LoopDrift",
         "Loop": "LoopHealth",
     },
     "stats": {

@@ -32,6 +32,11 @@ class Catalogue:
     context_fields: Mapping[str, Field]
     candidate_fields: Mapping[str, Field]
 
+    @property
+    def is_open(self) -> bool:
+        """Whether some schema reads whatever context and candidates have."""
+        return any(schema.is_open for schema in self.schemas.values())
+
     @classmethod
     def parse(
         cls,

@@ -4,10 +4,11 @@ import math
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from bandstand.bandit.encoding import ENCODINGS, BlockEncoding, Encoder, Encoding, FieldType
+from bandstand.bandit.encoding import ENCODINGS, MAX_COLUMNS, BlockEncoding, Vector
+from bandstand.bandit.encoding_base import Encoder, Encoding, FieldType
 from bandstand.definition import DefinitionTable, describe_unknown, is_integer, is_number
 from bandstand.errors import FieldError
 
@@ -15,11 +16,14 @@ MAX_MAGNITUDE = 1e6
 """Largest |x| a model may be taught: beyond it the sums of squares swallow the ridge's 1."""
 
 Source = Literal["context", "candidate"]
-Scalar = int | float | bool | str
+RawValue = int | float | bool | str | tuple[float, ...]
 
 INTERCEPT = "intercept"
 BLOCK = "block"
 OTHER = "other"
+OPEN = "open"
+
+_OPEN_COLUMNS = 127
 
 _MAX_WEIGHTS = 1 << 18  # numbers in the sums of one user: 2 MB
 _INTERACTION = "interaction"
@@ -31,8 +35,10 @@ _RAW_TYPES: dict[FieldType, frozenset[type]] = {
     "number": frozenset({int, float}),
     "boolean": frozenset({bool}),
     "string": frozenset({str}),
+    "vector": frozenset({list, tuple}),
 }
-_IMPLIED_DEFAULTS: dict[FieldType, Scalar] = {"integer": 0, "number": 0.0, "boolean": False, "string": ""}
+_IMPLIED_DEFAULTS: dict[FieldType, RawValue] = {"integer": 0, "number": 0.0, "boolean": False, "string": ""}
+_NUMERIC = frozenset({"integer", "number", "vector"})
 
 
 @dataclass(frozen=True)
@@ -42,18 +48,20 @@ class Field:
     Args:
         name: its key in the context or in a candidate's features.
         source: which of the two it is read from.
-        type: ``integer``, ``number``, ``boolean`` or ``string``.
+        type: ``integer``, ``number``, ``boolean``, ``string`` or ``vector``, a list of numbers.
         default: the value of a field that is missing.
-        minimum: least value allowed, None for no limit.
-        maximum: greatest value allowed, None for no limit.
+        minimum: least value allowed, of a vector of each number; None for no limit.
+        maximum: greatest value allowed, likewise.
+        length: how many numbers a vector has; None of the others.
     """
 
     name: str
     source: Source
     type: FieldType
-    default: Scalar
+    default: RawValue
     minimum: float | None = None
     maximum: float | None = None
+    length: int | None = None
 
     def is_valid(self, value: object) -> bool:
         """Whether a raw value is one of its type and within its limits."""
@@ -63,7 +71,11 @@ class Field:
         """Whether all raw values are: of its type, where they are numbers also finite, and within its limits."""
         if not _RAW_TYPES[self.type].issuperset(map(type, values)):
             return False
-        if self.type not in {"integer", "number"}:
+        if self.type == "vector":
+            numbers = [number for value in values for number in value]
+            alike = all(len(value) == self.length for value in values)
+            return alike and replace(self, type="number").are_valid(numbers)
+        if self.type not in _NUMERIC:
             return True
         low = -_LARGEST_FLOAT if self.minimum is None else self.minimum
         high = _LARGEST_FLOAT if self.maximum is None else self.maximum
@@ -82,6 +94,7 @@ class Feature(NamedTuple):
         encode: from a list of raw values to the columns; None for an interaction.
         products: of an interaction, for each column the two earlier columns multiplied and the centre.
         block_labels: of what tells the block, a label for each.
+        open_columns: of an open feature, how many columns all the rest of the context and of a candidate fill.
     """
 
     name: str
@@ -92,6 +105,7 @@ class Feature(NamedTuple):
     encode: Encoder | None = None
     products: tuple[tuple[int, int, float], ...] = ()
     block_labels: tuple[str, ...] = ()
+    open_columns: int = 0
 
 
 class FeatureReader:
@@ -117,17 +131,24 @@ class FeatureReader:
         name = table.read_text("name") or table.path
         if name != table.path and not _FEATURE_NAME.fullmatch(name):
             table.add_fault("name", f"must match {_FEATURE_NAME.pattern}")
-        kind = table.read_text("encoding", choices=(*ENCODINGS, _INTERACTION))
+        kind = table.read_text("encoding", choices=(*ENCODINGS, _INTERACTION, OPEN))
         if not kind:
             return
-        feature = self._read_interaction(table, name) if kind == _INTERACTION else self._read_encoded(table, name, kind)
+        if kind == OPEN:
+            feature = self._read_open(table, name)
+        elif kind == _INTERACTION:
+            feature = self._read_interaction(table, name)
+        else:
+            feature = self._read_encoded(table, name, kind)
         table.check_unknown_keys()
         self._require_new(table, feature)
         start = self.dimension
         self._labels += feature.labels
         self._bounds += feature.bounds
-        self._columns |= {label: (start + offset,) for offset, label in enumerate(feature.labels)}
-        self._columns[name] = tuple(range(start, start + len(feature.labels)))
+        # An open feature's columns are taken names, and nothing that an interaction could multiply.
+        columns = () if feature.open_columns else tuple(range(start, start + len(feature.labels)))
+        self._columns |= {label: columns[offset : offset + 1] for offset, label in enumerate(feature.labels)}
+        self._columns[name] = columns
         if len(self._faults) == before:
             self.features.append(feature)
 
@@ -150,7 +171,9 @@ class FeatureReader:
 
     def _read_encoded(self, table: DefinitionTable, name: str, kind: str) -> Feature:
         encoding = ENCODINGS[kind].parse(table)
-        field = self._read_field(table, encoding.field_types())
+        field = self._read_field(
+            table, encoding.field_types(), encoding.length if isinstance(encoding, Vector) else None
+        )
         labels, centre = _read_columns(table, [name + suffix for suffix in encoding.label_suffixes()])
         limits = (
             -math.inf if field.minimum is None else field.minimum,
@@ -166,6 +189,17 @@ class FeatureReader:
         }
         return Feature(name, labels, bounds, definition, field, encoding.build_encoder(centre, name))
 
+    def _read_open(self, table: DefinitionTable, name: str) -> Feature:
+        """Read what takes all that no other feature of the schema reads."""
+        if any(feature.open_columns for feature in self.features):
+            table.add_fault("encoding", "is open a second time; one takes everything")
+        columns = _OPEN_COLUMNS
+        if table.read_value("columns") is not None:
+            columns = table.read_integer("columns", minimum=2, maximum=MAX_COLUMNS)
+        labels = tuple(f"{name}~{column}" for column in range(columns))
+        definition: dict[str, object] = {"name": name, "encoding": OPEN, "columns": columns}
+        return Feature(name, labels, (1.0,) * columns, definition, open_columns=columns)
+
     def _read_interaction(self, table: DefinitionTable, name: str) -> Feature:
         of = table.read_texts("of") or ()
         if len(of) != 2:  # noqa: PLR2004, a product of two
@@ -176,6 +210,8 @@ class FeatureReader:
                 table.add_fault(
                     "of", f"{describe_unknown(part, self._columns)} (only earlier features and columns can be named)"
                 )
+            elif not self._columns[part]:
+                table.add_fault("of", f"{part} is open, and multiplies context and candidate by itself")
         left, right = (self._columns.get(part, ()) for part in of) if of else ((), ())
         pairs = [(a, b) for a in left for b in right]
         labels, centre = _read_columns(table, [f"{self._labels[a]}:{self._labels[b]}" for a, b in pairs])
@@ -192,7 +228,7 @@ class FeatureReader:
         products = tuple((a, b, shift) for (a, b), shift in zip(pairs, centre, strict=True))
         return Feature(name, labels, bounds, definition, products=products)
 
-    def _read_field(self, table: DefinitionTable, types: Sequence[FieldType]) -> Field:
+    def _read_field(self, table: DefinitionTable, types: Sequence[FieldType], length: int | None = None) -> Field:
         """Read which field is meant; all features of one field must agree about it."""
         source = table.read_text("source")
         match = _SOURCE.fullmatch(source)
@@ -200,10 +236,9 @@ class FeatureReader:
             table.add_fault("source", "must be context.NAME or candidate.NAME")
         chosen = table.read_text("type", types[0], types)
         kind = next(kind for kind in types if kind == chosen)
-        default = _read_scalar(table, "default", kind)
-        limits = (
-            [_read_scalar(table, key, kind) for key in ("minimum", "maximum")] if kind in {"integer", "number"} else []
-        )
+        default = _read_vector(table, length) if length else _read_raw_value(table, "default", kind)
+        limit_kind: FieldType = "number" if kind == "vector" else kind
+        limits = [_read_raw_value(table, key, limit_kind) for key in ("minimum", "maximum")] if kind in _NUMERIC else []
         minimum, maximum = (limit if is_number(limit) else None for limit in limits or (None, None))
         field = Field(
             name=match[2] if match else "",
@@ -212,8 +247,9 @@ class FeatureReader:
             default=_IMPLIED_DEFAULTS[kind] if default is None else default,
             minimum=minimum,
             maximum=maximum,
+            length=length,
         )
-        if is_number(field.default) and not _is_within(field.default, minimum, maximum):
+        if kind in _NUMERIC and not field.is_valid(field.default):
             table.add_fault("default", "must lie within minimum and maximum")
         known = self._fields.setdefault(field.name, field) if match else field
         if known.source != field.source:
@@ -239,7 +275,7 @@ def _to_definition(field: Field, encoding: Encoding) -> dict[str, object]:
     return {
         "source": f"{field.source}.{field.name}",
         "type": field.type,
-        "default": field.default,
+        "default": list(field.default) if isinstance(field.default, tuple) else field.default,
         **{key: getattr(field, key) for key in ("minimum", "maximum") if getattr(field, key) is not None},
         **encoding.options(),
     }
@@ -262,7 +298,7 @@ def _read_columns(table: DefinitionTable, implied: Sequence[str]) -> tuple[tuple
     return labels, (0.0,) * len(implied)
 
 
-def _read_scalar(table: DefinitionTable, key: str, kind: FieldType) -> Scalar | None:
+def _read_raw_value(table: DefinitionTable, key: str, kind: FieldType) -> RawValue | None:
     """Read an optional value of a field's own type."""
     value = table.read_value(key)
     if value is None:
@@ -277,5 +313,12 @@ def _read_scalar(table: DefinitionTable, key: str, kind: FieldType) -> Scalar | 
     return None
 
 
-def _is_within(value: float, minimum: float | None, maximum: float | None) -> bool:
-    return (minimum is None or minimum <= value) and (maximum is None or value <= maximum)
+def _read_vector(table: DefinitionTable, length: int) -> tuple[float, ...]:
+    """Read the default of a vector: zeros where it is not given."""
+    value = table.read_value("default")
+    if value is None:
+        return (0.0,) * length
+    if isinstance(value, list | tuple) and len(value) == length and all(is_number(number) for number in value):
+        return tuple(float(number) for number in value)
+    table.add_fault("default", f"must be a list of {length} numbers")
+    return (0.0,) * length

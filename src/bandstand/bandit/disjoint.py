@@ -33,6 +33,11 @@ def has_block(x: FloatArray) -> bool:
     return bool(x.size and x[-1] >= BLOCK_MARKER)
 
 
+def get_block(x: FloatArray) -> int:
+    """Return which block a row x that belongs to one, (d + 1,), is of."""
+    return int(x[-1]) % BLOCK_MARKER
+
+
 def state_from_json(document: Mapping[str, Any]) -> RidgeState:
     """Read the sums of either form back.
 
@@ -167,6 +172,13 @@ class DisjointState(RidgeState):
         gram, b = self.gram.copy(), self.b.copy()
         gram[block], b[block] = state.gram, state.b
         return type(self)(read_only(gram), read_only(b), state.rr, state.weight, state.count)
+
+
+def compute_block_prior(prior: Prior) -> Prior:
+    """Return what is believed of a block that nothing is known of; a prior without blocks is that itself."""
+    if not isinstance(prior, DisjointPrior):
+        return prior
+    return Prior(prior.mean.mean(axis=0), prior.covariance.mean(axis=0), prior.noise)
 
 
 def to_disjoint_posterior(posterior: Posterior, blocks: int) -> Posterior:

@@ -6,21 +6,15 @@ of a request, plain Python over lists is quicker than a numpy call per column.
 
 import hashlib
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, Self
 
 from bandstand.bandit.disjoint import BLOCK_MARKER
+from bandstand.bandit.encoding_base import Encoder, Encoding, FieldType
 from bandstand.bandit.text import hash_text
 from bandstand.definition import DefinitionTable, is_integer
-
-FieldType = Literal["integer", "number", "boolean", "string"]
-FIELD_TYPES: tuple[FieldType, ...] = get_args(FieldType)
-
-Encoder = Callable[[list[Any]], list[list[float]]]
-"""n raw values -> one list of n floats per column."""
 
 MAX_COLUMNS = 256
 MAX_TEXT_COLUMNS = 64
@@ -28,40 +22,6 @@ MAX_TEXT_COLUMNS = 64
 _NUMERIC: tuple[FieldType, ...] = ("number", "integer")
 _CACHED_BUCKETS = 4096
 _CACHED_TEXTS = 2048
-
-
-@dataclass(frozen=True)
-class Encoding(ABC):
-    """One way from raw values to columns; its fields are its options in the schema's definition."""
-
-    name: ClassVar[str]
-
-    @classmethod
-    def parse(cls, table: DefinitionTable) -> Self:
-        """Read the encoding's own options."""
-        del table
-        return cls()
-
-    @abstractmethod
-    def field_types(self) -> tuple[FieldType, ...]:
-        """Return the field types it can encode, the implied one first."""
-
-    def label_suffixes(self) -> tuple[str, ...]:
-        """Return what each column's label adds to the feature's name."""
-        return ("",)
-
-    def compute_bound(self, minimum: float, maximum: float) -> float:
-        """Return the largest absolute value a column can take, before centring, for values in [minimum, maximum]."""
-        del minimum, maximum
-        return 1.0
-
-    @abstractmethod
-    def build_encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
-        """Return the function from values to columns, each less its ``centre``; ``key`` is the feature's name."""
-
-    def options(self) -> dict[str, object]:
-        """Return the options as they stand in a definition, as JSON values."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -359,6 +319,41 @@ class Text(Encoding):
         return encode
 
 
+@dataclass(frozen=True)
+class Vector(Encoding):
+    """A list of numbers of one length, as it is: an embedding."""
+
+    name = "vector"
+    length: int
+
+    @classmethod
+    def parse(cls, table: DefinitionTable) -> Self:
+        """Read ``length``."""
+        return cls(table.read_integer("length", minimum=1, maximum=MAX_COLUMNS))
+
+    def field_types(self) -> tuple[FieldType, ...]:
+        """Return vector."""
+        return ("vector",)
+
+    def label_suffixes(self) -> tuple[str, ...]:
+        """Return the places in the list, each in brackets."""
+        return tuple(f"[{place}]" for place in range(self.length))
+
+    def compute_bound(self, minimum: float, maximum: float) -> float:
+        """Return the bound of the interval."""
+        return max(abs(minimum), abs(maximum))
+
+    def build_encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
+        """Return the numbers less their centres."""
+        del key
+
+        def encode(values: list[Any]) -> list[list[float]]:
+            columns = zip(*values, strict=True) if values else [()] * len(centre)
+            return [[value - shift for value in column] for column, shift in zip(columns, centre, strict=True)]
+
+        return encode
+
+
 def _build_indicator_encoder(column_of: Callable[[Any], int | None], centre: tuple[float, ...]) -> Encoder:
     absent = [0.0 - shift for shift in centre]
     present = [1.0 - shift for shift in centre]
@@ -375,6 +370,6 @@ def _build_indicator_encoder(column_of: Callable[[Any], int | None], centre: tup
 
 
 ENCODINGS: dict[str, type[Encoding]] = {
-    kind.name: kind for kind in (Cyclic, Flag, Clip, Scale, Number, Onehot, Hash, Text)
+    kind.name: kind for kind in (Cyclic, Flag, Clip, Scale, Number, Onehot, Hash, Text, Vector)
 }
-"""The encodings of one field; ``interaction``, the product of two features, is the schema's own."""
+"""The encodings of one field; ``interaction``, the product of two features, and ``open`` are the schema's own."""

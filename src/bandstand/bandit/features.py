@@ -14,8 +14,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from bandstand.bandit.arrays import FloatArray, read_only
-from bandstand.bandit.columns import BLOCK, INTERCEPT, MAX_MAGNITUDE, Feature, FeatureReader, Field, Scalar, Source
-from bandstand.bandit.encoding import MAX_COLUMNS, Encoder
+from bandstand.bandit.columns import BLOCK, INTERCEPT, MAX_MAGNITUDE, Feature, FeatureReader, Field, RawValue, Source
+from bandstand.bandit.encoding import MAX_COLUMNS
+from bandstand.bandit.encoding_base import Encoder
+from bandstand.bandit.open_features import NamedPart, OpenEncoder, TokenCounts
 from bandstand.definition import NAME_PATTERN, DefinitionTable, hash_definition, is_name, to_configuration_error
 from bandstand.errors import FieldError, InvalidRequestError
 
@@ -37,7 +39,7 @@ class _ContextStep(NamedTuple):
     """The columns of one feature of the context: one value a request."""
 
     field: str
-    default: Scalar
+    default: RawValue
     columns: slice
     encode_one: Callable[[Any], tuple[float, ...]]
 
@@ -46,7 +48,7 @@ class _CandidateStep(NamedTuple):
     """The columns of one feature of the candidates: one value for each."""
 
     field: str
-    default: Scalar
+    default: RawValue
     start: int
     encode: Encoder
 
@@ -69,6 +71,7 @@ class FeatureSchema:
         weight_labels: a name for each of all weights, block by block.
         context_fields: what it reads from the context, by name.
         candidate_fields: what it reads from a candidate's features, by name.
+        is_open: whether it reads whatever else context and candidates have.
     """
 
     def __init__(
@@ -92,13 +95,18 @@ class FeatureSchema:
         self._context_steps: list[_ContextStep] = []
         self._candidate_steps: list[_CandidateStep] = []
         self._products: list[tuple[int, int, int, float]] = []
+        self._open: tuple[slice, OpenEncoder] | None = None
         for feature in columns:
             start = len(labels)
             field, encode = feature.field, feature.encode
+            if feature.open_columns:
+                skipped = frozenset(self.context_fields), frozenset({*self.candidate_fields, CONTENT})
+                encoder = OpenEncoder(feature.name, feature.open_columns, *skipped)
+                self._open = slice(start, start + feature.open_columns), encoder
             if field and encode and field.source == "context":
                 filled = slice(start, start + len(feature.labels))
                 self._context_steps.append(
-                    _ContextStep(field.name, field.default, filled, _build_value_encoder(encode))
+                    _ContextStep(field.name, field.default, filled, _build_value_encoder(encode, field))
                 )
             elif field and encode:
                 self._candidate_steps.append(_CandidateStep(field.name, field.default, start, encode))
@@ -108,6 +116,7 @@ class FeatureSchema:
         self.labels = tuple(labels)
         self.dimension = len(labels)
         self.has_intercept = intercept
+        self.is_open = self._open is not None
         self._blank_row = [1.0] * intercept + [0.0] * (self.dimension - intercept)
         self.block_count = 0 if block is None else len(block.block_labels)
         self.weight_count = self.dimension - (block is not None)
@@ -158,6 +167,9 @@ class FeatureSchema:
         """
         count, width = len(candidates), self.dimension
         self._check_cell_count(count)
+        if self._open is not None:
+            alone: FloatArray = self._encode_open([context], candidates, (1, count))[0]
+            return alone
         cells = self._build_context_cells(context, count)
         self._fill_candidate_cells(cells, candidates)
         # Packing the list into bytes takes half the time of np.array on it.
@@ -176,14 +188,38 @@ class FeatureSchema:
         """
         count = len(candidates[0])
         self._check_cell_count(count)
+        everybody = [features for offered in candidates for features in offered]
+        if self._open is not None:
+            return self._encode_open(contexts, everybody, (len(contexts), count))
         cells: list[float] = []
         for context in contexts:
             cells += self._build_context_cells(context, count)
-        self._fill_candidate_cells(cells, [features for offered in candidates for features in offered])
+        self._fill_candidate_cells(cells, everybody)
         x: FloatArray = np.frombuffer(array("d", cells).tobytes()).reshape(len(contexts), count, self.dimension)
         if self._unbounded:
             self._check_magnitude(x.reshape(-1, self.dimension))
         return x
+
+    def _encode_open(
+        self,
+        contexts: Sequence[Mapping[str, object]],
+        candidates: Sequence[Mapping[str, object]],
+        shape: tuple[int, int],
+    ) -> FloatArray:
+        """Encode n requests of K candidates, the candidates one request after the other: x of shape (n, K, d)."""
+        assert self._open is not None  # noqa: S101 (whoever calls has looked)
+        columns, encoder = self._open
+        context_columns = {
+            name: [each.get(name, field.default) for each in contexts] for name, field in self.context_fields.items()
+        }
+        candidate_columns = {
+            name: [each.get(name, field.default) for each in candidates]
+            for name, field in self.candidate_fields.items()
+        }
+        x, count = self._encode_fields(context_columns, candidate_columns, shape), shape[1]
+        for number, context in enumerate(contexts):
+            x[number, :, columns] = encoder.encode(context, candidates[number * count : (number + 1) * count])
+        return read_only(x)
 
     def _build_context_cells(self, context: Mapping[str, object], count: int) -> list[float]:
         row = self._blank_row.copy()
@@ -216,7 +252,8 @@ class FeatureSchema:
         Bit for bit what ``encode`` makes of them one by one, at a fifth of its time: for logs and simulations.
 
         Args:
-            context: n values of each field; a missing field takes its default everywhere.
+            context: n values of each field; a missing field takes its default everywhere. An open schema reads all
+                that is given.
             candidates: n·K values of each field, request by request.
             shape: (n, K).
 
@@ -225,6 +262,19 @@ class FeatureSchema:
         """
         requests, count = shape
         self._check_cell_count(count)
+        if self._open is not None:
+            whole = _transpose_columns(context, requests), _transpose_columns(candidates, requests * count)
+            return self._encode_open(*whole, shape)
+        return read_only(self._encode_fields(context, candidates, shape))
+
+    def _encode_fields(
+        self,
+        context: Mapping[str, Sequence[object]],
+        candidates: Mapping[str, Sequence[object]],
+        shape: tuple[int, int],
+    ) -> FloatArray:
+        """Return what :meth:`encode_columns` does, with zeros in an open feature's columns."""
+        requests, count = shape
         x: FloatArray = np.tile(np.array(self._blank_row), (requests, count, 1))
         for name, default, columns, encode_one in self._context_steps:
             x[:, :, columns] = np.array([encode_one(value) for value in context.get(name, [default] * requests)])[
@@ -238,7 +288,7 @@ class FeatureSchema:
             cells[:, column] = cells[:, left] * cells[:, right] - centre
         if self._unbounded:
             self._check_magnitude(cells)
-        return read_only(x)
+        return x
 
     def read_candidates(self, candidates: Sequence[Mapping[str, Any]]) -> list[Mapping[str, object]]:
         """Return the raw values of a request's candidates, as :meth:`encode` takes them; see :func:`read_features`."""
@@ -247,10 +297,37 @@ class FeatureSchema:
         return [candidate.get("features", _NO_FEATURES) for candidate in candidates]
 
     def raw_values(self, context: Mapping[str, object], features: Mapping[str, object]) -> dict[str, object]:
-        """Return the raw values behind one row of x by field name, defaults filled in and nothing else."""
-        values = {name: context.get(name, field.default) for name, field in self.context_fields.items()}
+        """Return the raw values behind one row of x by field name, defaults filled in and nothing else.
+
+        Of an open schema all that the context and the candidate have.
+        """
+        values = {**features, **context} if self.is_open else {}
+        values |= {name: context.get(name, field.default) for name, field in self.context_fields.items()}
         values.update((name, features.get(name, field.default)) for name, field in self.candidate_fields.items())
         return values
+
+    def list_parts(self, context: Mapping[str, object], candidate: Mapping[str, object]) -> list[NamedPart]:
+        """Return what the row of one candidate is made of: its parts, which add up to x by column.
+
+        Of most columns one part by its label; of an open feature's, one for each token and each pair of tokens.
+        """
+        row = self.encode(context, [candidate])[0, : self.weight_count].tolist()
+        columns, encoder = (slice(0), None) if self._open is None else self._open
+        taken = range(*columns.indices(len(row)))
+        parts = [
+            NamedPart(label, column, value)
+            for column, (label, value) in enumerate(zip(self.labels, row, strict=False))
+            if column not in taken
+        ]
+        if encoder is not None:
+            parts += [
+                part._replace(column=part.column + columns.start) for part in encoder.list_parts(context, candidate)
+            ]
+        return parts
+
+    def count_tokens(self) -> TokenCounts | None:
+        """Return how the tokens of an open feature met its columns in this process; None where there is none."""
+        return None if self._open is None else self._open[1].count_tokens()
 
     def _check_cell_count(self, count: int) -> None:
         if count * self.dimension > MAX_CELLS:
@@ -274,14 +351,19 @@ def read_features(candidate: Mapping[str, Any]) -> Mapping[str, object]:
     return {CONTENT: candidate[CONTENT], **features}
 
 
-def _build_value_encoder(encode: Encoder) -> Callable[[Any], tuple[float, ...]]:
+def _build_value_encoder(encode: Encoder, field: Field) -> Callable[[Any], tuple[float, ...]]:
     """Encode one value at a time, remembering: a context is an hour, a weekday, a country, over and over."""
 
-    @lru_cache(_REMEMBERED_VALUES, typed=True)
     def encode_one(value: object) -> tuple[float, ...]:
         return tuple(cell for (cell,) in encode([value]))
 
-    return encode_one
+    return encode_one if field.type == "vector" else lru_cache(_REMEMBERED_VALUES, typed=True)(encode_one)
+
+
+def _transpose_columns(columns: Mapping[str, Sequence[object]], count: int) -> list[Mapping[str, object]]:
+    if not columns:
+        return [_NO_FEATURES] * count
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 @lru_cache(_REMEMBERED_SIZES)

@@ -14,7 +14,7 @@ evidence (MacKay 1992), so a memory that forgets what still holds pays for it, a
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +28,9 @@ HALF_LIVES = (90.0, 30.0, 14.0, 7.0, 3.0)
 
 CHANGES = (1, 2, 3, 5, 8, 13, 21, 34)
 """Ages in days of the changes that are looked for."""
+
+MAX_USERS = 200
+"""Whose rewards are looked at."""
 
 _FADE = 4.0  # days in which the score of a reward counts half
 _WINDOW = 20.0  # days that are scored: what is older weighs less than 1/32
@@ -100,6 +103,67 @@ def choose_memory(memories: Sequence[Memory], scores: FloatArray) -> Memory:
     begun = memories[0].since
     bonus = np.array([_BONUS * (not each.half_life and each.since in {0.0, begun}) for each in memories])
     return memories[int((scores + bonus).argmax())]
+
+
+def split_blocks(histories: Sequence[Sequence[TaughtReward]]) -> list[list[TaughtReward]]:
+    """Return the rewards of each user's blocks as those of so many users: each has a θ of its own."""
+    parts: list[list[TaughtReward]] = []
+    for history in histories:
+        blocks: dict[float, list[TaughtReward]] = {}
+        for taught in history:
+            blocks.setdefault(float(taught.x[-1]), []).append(taught._replace(x=taught.x[:-1]))
+        parts += blocks.values()
+    return parts
+
+
+class MemoryTracker:
+    """The memory of one policy in a log or a world that is played: looked at once a day, as serving does.
+
+    Args:
+        has_blocks: whether rows end in the block that they are of.
+
+    Attributes:
+        memory: which rewards count.
+    """
+
+    def __init__(self, *, has_blocks: bool) -> None:
+        self.memory = ENDLESS
+        self._has_blocks = has_blocks
+        self._histories: dict[str, list[TaughtReward]] = {}
+        self._day: int | None = None
+
+    def record_reward(self, user_id: str, taught: TaughtReward) -> None:
+        """Take note of a reward, in the order of time."""
+        self._histories.setdefault(user_id, []).append(taught)
+
+    def remove_user(self, user_id: str) -> None:
+        """Forget a user."""
+        self._histories.pop(user_id, None)
+
+    def iter_histories(self) -> Iterator[tuple[str, Sequence[TaughtReward]]]:
+        """Yield every user's rewards, the oldest first."""
+        yield from self._histories.items()
+
+    def check_day(self, prior: Prior, now: float) -> bool:
+        """Compare the memories where a day has begun; return whether another one counts from now on.
+
+        Args:
+            prior: what is believed of a user before their first reward, of a block where there are some.
+            now: seconds since the epoch.
+        """
+        day, before = int(now // SECONDS_PER_DAY), self._day
+        self._day = day
+        if before is None or day == before:
+            return False
+        step = max(1, math.ceil(len(self._histories) / MAX_USERS))
+        histories: Sequence[Sequence[TaughtReward]] = list(self._histories.values())[::step]
+        if self._has_blocks:
+            histories = split_blocks(histories)
+        memories = list_memories(self.memory, now)
+        best = choose_memory(memories, score_memories(histories, prior, memories, now))
+        changed = best != self.memory
+        self.memory = best
+        return changed
 
 
 def _score_user(

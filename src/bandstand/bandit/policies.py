@@ -205,7 +205,7 @@ _FLOOR = ParameterLimits(0.0, 0.0, 1.0)
 _HALF_LIFE = ParameterLimits(0.0, 0.0, 36_500.0)
 _AUTO = "auto"
 _STANDARD = "standard"
-_PRIOR = (_STANDARD, "population", _AUTO)
+_PRIOR = (_AUTO, "population", _STANDARD)
 _PRIOR_KINDS: Mapping[str, PriorKind] = {"auto": "auto", "standard": "standard", "population": "population"}
 """``population`` learns what users have in common from the standard prior on; ``auto`` finds the units too."""
 

@@ -94,6 +94,9 @@ class PopulationPrior:
         before = previous if previous is not None and previous.users else None
         if form is not None and form.block_count:
             parts = _fit_blocks(members, base, before, steps, form.block_count)
+        elif form is not None and len(members) == 1:
+            # One user has nobody to learn from. A model for everybody may be wide, and EM would take all its time.
+            parts = base, base, MappingProxyType(dict.fromkeys(members, base))
         else:
             parts = _fit_models(members, base, before, steps)
         return cls(*parts, len(members), rewards)

@@ -9,14 +9,14 @@ or raises before any of them, so a refused event leaves the profile as it was. T
 what makes :meth:`Profile.copy` a snapshot at the price of a few references.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bandstand.bandit.disjoint import create_empty_state, state_from_json
-from bandstand.bandit.memory import SECONDS_PER_DAY
+from bandstand.bandit.memory import SECONDS_PER_DAY, Memory, TaughtReward
 from bandstand.bandit.ridge import Posterior, Prior, RidgeState, update_posterior
 
 DOCUMENT_VERSION = 1
@@ -165,6 +165,14 @@ class PolicyState:
         self._posterior = None
         self._discount(reward)
         return self._peak <= _EXACTNESS_RATIO * float(after.gram.max())
+
+    def relearn(self, rewards: Iterable[TaughtReward], memory: Memory) -> None:
+        """Fold all rewards again, the oldest first, under another memory; what was counted stays."""
+        fresh = PolicyState()
+        for taught in rewards:
+            fresh.learn(taught.x, taught.reward, taught.weight, taught.ts, *memory)
+        self.ridge, self.half_life, self.as_of, self.since = fresh.ridge, fresh.half_life, fresh.as_of, fresh.since
+        self._peak, self._posterior = 0.0, None
 
     def _discount(self, reward: float) -> None:
         self.reward_count -= 1

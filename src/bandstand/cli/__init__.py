@@ -6,6 +6,7 @@ import typer
 from typer.exceptions import TyperException
 
 from bandstand import __version__
+from bandstand.cli import blas_threads  # noqa: F401 (before whatever imports numpy)
 from bandstand.cli.demo import demo, play_demo_users
 from bandstand.cli.evaluate.commands import evaluate, evaluate_run
 from bandstand.cli.judge.commands import judge

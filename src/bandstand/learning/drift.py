@@ -15,12 +15,13 @@ import structlog
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import (
+    MAX_USERS,
     SECONDS_PER_DAY,
     Memory,
-    TaughtReward,
     choose_memory,
     list_memories,
     score_memories,
+    split_blocks,
 )
 from bandstand.bandit.policies import Policy
 from bandstand.errors import BandstandError
@@ -28,7 +29,6 @@ from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.store.protocol import Store
 from bandstand.store.tables.memories import MemoryChange
 
-_MAX_USERS = 200
 _LONGEST_WAIT_S = 3600.0
 
 log = structlog.get_logger("bandstand")
@@ -113,11 +113,11 @@ class DriftWatcher:
     async def check_policy(self, policy: Policy) -> MemoryChange | None:
         """Compare the memories of one policy, and change to the best; not twice in a day."""
         now, current = self._clock(), self.get_memory(policy)
-        users = await self._population.select_sample(_MAX_USERS)
+        users = await self._population.select_sample(MAX_USERS)
         key = (policy.name, policy.schema.name)
         histories = [await self._store.list_taught_rewards(user_id, key) for user_id in users]
         if policy.schema.block_count:
-            histories = _split_blocks(histories)
+            histories = split_blocks(histories)
         memories, prior = list_memories(current, now), self._population.get_shared_prior(policy)
         scores = await asyncio.to_thread(score_memories, histories, prior, memories, now)
         self._scores[policy.name] = (now, list(zip(memories, scores.tolist(), strict=True)))
@@ -143,17 +143,6 @@ class DriftWatcher:
                     except (BandstandError, ValueError, ArithmeticError):
                         log.exception("memory not compared", policy=policy.name)
             await asyncio.sleep(min(_LONGEST_WAIT_S, (_to_day(now) + 1) * SECONDS_PER_DAY - now + 1.0))
-
-
-def _split_blocks(histories: list[list[TaughtReward]]) -> list[list[TaughtReward]]:
-    """Return the rewards of each user's blocks as those of so many users: each has a θ of its own."""
-    parts: list[list[TaughtReward]] = []
-    for history in histories:
-        blocks: dict[float, list[TaughtReward]] = {}
-        for taught in history:
-            blocks.setdefault(float(taught.x[-1]), []).append(taught._replace(x=taught.x[:-1]))
-        parts += blocks.values()
-    return parts
 
 
 def _to_day(ts: float) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.disjoint import DisjointPrior
+from bandstand.bandit.disjoint import compute_block_prior
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.population import PopulationPrior
 from bandstand.bandit.profile import Profile, StateKey
@@ -150,10 +150,7 @@ class PopulationPriorRefresher:
 
     def get_shared_prior(self, policy: Policy) -> Prior:
         """What is believed of a model that nobody has met: of blocks, of one that nothing is known of."""
-        prior = self.get_prior(policy, "")
-        if isinstance(prior, DisjointPrior):
-            prior = Prior(prior.mean.mean(axis=0), prior.covariance.mean(axis=0), prior.noise)
-        return prior
+        return compute_block_prior(self.get_prior(policy, ""))
 
     def build_summary(self) -> dict[str, dict[str, Any]]:
         """Which prior each policy has now: its generation (0 for none yet), and from what it was learned."""

@@ -1,17 +1,20 @@
 """History: a user's newest decisions, and the receipt of one."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bandstand.errors import UnknownDecisionError
-from bandstand.service.context import ServiceContext, format_time
+from bandstand.service.context import ServiceContext, format_time, format_whole_seconds
+from bandstand.service.explanation import CandidateExplanation, explain_candidate, load_theta
 from bandstand.service.judgements import STATUS_OF_STATE, JudgementStatus
 from bandstand.store.records import Decision, Reward
 from bandstand.store.tables.shadows import Shadow
 
 HISTORY_LENGTH = 100
+EGREEDY_V1 = "egreedy-v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +22,9 @@ class HistoryEntry:
     """One decision in a user's history.
 
     Attributes:
-        features: the raw values that the pick was made on, defaults filled in.
+        ts: in whole seconds.
+        features: the raw values that the pick was made on, defaults filled in; under the contract's ε-greedy policy
+            also whether the pick explored.
         day_of_week: ``None`` where the policy's schema has no such number.
     """
 
@@ -50,6 +55,7 @@ class ReceiptCandidate:
         content: what was shown; ``None`` where the request left it out, as ``source`` and ``source_id``.
         raw_features: as they were sent.
         features: x; ``None`` where its schema is no longer configured.
+        explanation: what its mean is made of now; ``None`` where nobody asked, or its policy is no longer configured.
     """
 
     tip_id: str
@@ -62,6 +68,7 @@ class ReceiptCandidate:
     width: float
     score: float
     probability: float
+    explanation: CandidateExplanation | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,11 +155,16 @@ async def load_history(deployment: ServiceContext, user_id: str) -> UserHistory:
     return UserHistory(user_id=user_id, history=[_build_entry(deployment, decision) for decision in decisions])
 
 
-async def load_receipt(deployment: ServiceContext, decision_id: str) -> DecisionReceipt:
+async def load_receipt(deployment: ServiceContext, decision_id: str, *, explain: bool = False) -> DecisionReceipt:
     """Everything a decision was made of, enough to make the same pick again.
 
     With K candidates, probability p, ``floor`` δ and ``seed`` u: where u < δ the pick is candidate ⌊K·u/δ⌋; else the
     exploit branch g = (p − δ/K)/(1−δ) is inverted at (u−δ)/(1−δ).
+
+    Args:
+        deployment: where.
+        decision_id: which.
+        explain: say too what each candidate's mean is made of, by feature, as the user is believed to be now.
 
     Raises:
         UnknownDecisionError: no such decision.
@@ -165,10 +177,17 @@ async def load_receipt(deployment: ServiceContext, decision_id: str) -> Decision
     candidates = request["candidates"]
     schema = deployment.catalogue.schemas.get(decision.policy.schema)
     if schema is not None and schema.hash == decision.policy.schema_hash:
-        features = schema.encode(_get_context(request), schema.read_candidates(candidates))
-        encoded, labels = features.tolist(), list(schema.labels)
+        x = schema.encode(_get_context(request), schema.read_candidates(candidates))
+        encoded, labels = x.tolist(), list(schema.labels)
     else:  # the encoding it was made under is no longer configured
         encoded, labels = [None] * len(candidates), None
+    explanations: Sequence[CandidateExplanation | None] = [None] * len(candidates)
+    theta = await load_theta(deployment, decision) if explain else None
+    if theta is not None and schema is not None:
+        context, features = _get_context(request), schema.read_candidates(candidates)
+        explanations = await asyncio.to_thread(
+            lambda: [explain_candidate(schema, theta, context, each) for each in features]
+        )
     shadows = await deployment.store.load_shadows(decision)
     return DecisionReceipt(
         decision_id=decision.decision_id,
@@ -194,14 +213,15 @@ async def load_receipt(deployment: ServiceContext, decision_id: str) -> Decision
                 source=candidate.get("source"),
                 source_id=candidate.get("source_id"),
                 raw_features=candidate.get("features", {}),
-                features=x,
+                features=row,
                 mean=mean,
                 width=width,
                 score=score,
                 probability=p,
+                explanation=explanation,
             )
-            for candidate, x, (mean, width, score, p) in zip(
-                candidates, encoded, decision.numbers.T.tolist(), strict=True
+            for candidate, row, (mean, width, score, p), explanation in zip(
+                candidates, encoded, decision.numbers.T.tolist(), explanations, strict=True
             )
         ],
         reward=None if decision.reward is None else _build_reward(decision.reward),
@@ -224,8 +244,10 @@ def _build_entry(deployment: ServiceContext, decision: Decision) -> HistoryEntry
     else:
         features = schema.raw_values(context, schema.read_candidates([candidate])[0])
     day = features.get("day_of_week")  # a deployment's own schema may not have it, or mean a name by it
+    if decision.policy.name == EGREEDY_V1:  # the contract's first implementation kept it there, for this policy alone
+        features = {**features, "exploring": decision.exploring}
     return HistoryEntry(
-        ts=format_time(decision.ts),
+        ts=format_whole_seconds(decision.ts),
         features=features,
         score=decision.score,
         tip_id=decision.tip_id,

@@ -99,16 +99,47 @@ class DayConditions(LoopConditions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DriftFinding:
+    """What a policy's users want has changed, and which of their rewards count since.
+
+    Attributes:
+        day: on which it was found, in UTC.
+        half_life_days: in which a reward loses half of its weight; ``None`` for never.
+        since: the day from which on rewards count; ``None`` where all do.
+    """
+
+    policy: str
+    day: str
+    half_life_days: float | None
+    since: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoopHealth(LoopConditions):
-    """The health of the learning loop; of the newest days those with events, the newest first."""
+    """The health of the learning loop; of the newest days those with events, the newest first.
+
+    Attributes:
+        drift: the newest change of each policy that finds out which rewards count, where there was one.
+    """
 
     days: Sequence[DayConditions]
+    drift: Sequence[DriftFinding]
 
 
 async def load_loop_health(deployment: ServiceContext, days: int = DAYS) -> LoopHealth:
     """The loop's health over all time and by day for the newest ``days``, of all policies together and of each."""
     sums = await deployment.store.load_loop_sums(days)
-    return await asyncio.to_thread(_build_health, sums)  # not between two requests
+    drift = [
+        DriftFinding(
+            policy=status.policy,
+            day=_format_date(int(status.change.ts // _SECONDS_PER_DAY)),
+            half_life_days=status.memory.half_life or None,
+            since=_format_date(int(status.memory.since // _SECONDS_PER_DAY)) if status.memory.since else None,
+        )
+        for status in deployment.drift.list_statuses()
+        if status.change is not None
+    ]
+    return await asyncio.to_thread(_build_health, sums, drift)  # not between two requests
 
 
 def compute_condition(draws: Iterable[Draws], arrivals: Iterable[Arrivals]) -> LoopCondition:
@@ -151,7 +182,7 @@ def compute_condition(draws: Iterable[Draws], arrivals: Iterable[Arrivals]) -> L
     )
 
 
-def _build_health(sums: LoopSums) -> LoopHealth:
+def _build_health(sums: LoopSums, drift: Sequence[DriftFinding]) -> LoopHealth:
     draws, arrivals = _group_by_day(sums.draws), _group_by_day(sums.arrivals)
     days = sorted((draws.keys() | arrivals.keys()) - {None}, reverse=True, key=lambda day: day or 0)
     return LoopHealth(
@@ -166,6 +197,7 @@ def _build_health(sums: LoopSums) -> LoopHealth:
             for day in days
             if day is not None
         ],
+        drift=drift,
     )
 
 

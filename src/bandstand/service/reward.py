@@ -175,6 +175,9 @@ def _build_legacy(
     if missing:
         message = "without a decision_id, user_id, tip_id and features are required"
         raise InvalidRequestError(message, [FieldError(name, "required without a decision_id") for name in missing])
+    if policy.schema.is_open:
+        message = f"{policy.name} reads all of a context and a candidate, which this form does not tell apart"
+        raise InvalidRequestError(message, [FieldError("decision_id", "required by a policy with open features")])
     features = request["features"]
     context = {name: features[name] for name in policy.schema.context_fields if name in features}
     if "day_of_week" in request:

@@ -157,7 +157,7 @@ def _make_decisions(
     policy = group[0].policy
     requests = [each.request for each in group]
     candidates = [request["candidates"] for request in requests]
-    features = [[candidate.get("features", _EMPTY) for candidate in offered] for offered in candidates]
+    features = [policy.schema.read_candidates(offered) for offered in candidates]
     x = policy.schema.encode_requests([request.get("context", _EMPTY) for request in requests], features)
     ts, store = deployment.clock(), deployment.store
     seqs = [store.next_seq(ts) for _ in group]

@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.memory import SECONDS_PER_DAY
 from bandstand.bandit.population import PopulationPrior
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import RidgeState
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
-from tests.bandit.given import CATALOGUE, random_rows
+from tests.bandit.given import CATALOGUE, SHIPPED, random_rows
 from tests.evaluate.world import FloatArray
 
 POLICY = CATALOGUE.policies["thompson-v1"]
@@ -100,3 +102,21 @@ def test_a_state_from_elsewhere_replaces_what_was_learned() -> None:
     adopting.import_profile(0, Profile("anna"))
     adopting.refresh()
     np.testing.assert_array_equal(answer(adopting, 0), answer(CandidatePolicy(POLICY), 0))
+
+
+def test_a_policy_that_adapts_its_memory_forgets_what_a_day_turned_round() -> None:
+    """As serving does: once a day, over what its users taught, and whoever is erased is forgotten there too."""
+    definition = {"kind": "linucb", "schema": "tips-v2", "half_life": "auto", "variance": 1.0}
+    policy = Catalogue.parse(SHIPPED, {"policies": {"adaptive": definition}}).policies["adaptive"]
+    candidate = CandidatePolicy(policy)
+    rng, tastes = np.random.default_rng(5), np.random.default_rng(6).normal(size=(12, X.shape[1]))
+    candidate.learn(99, X[0], 0.0, 1.0, 0.0)
+    candidate.remove_user(99)
+    for number in range(4 * 33):
+        ts, sign = number / 4 * SECONDS_PER_DAY, -1.0 if number >= 4 * 30 else 1.0
+        for user, taste in enumerate(tastes):
+            x = X[rng.integers(len(X))]
+            candidate.learn(user, x, float(sign * (x @ taste) + 0.3 * rng.normal()), 1.0, ts)
+    for user, taste in enumerate(tastes):
+        believed = candidate.distribution(user, X, 0.3, 33 * SECONDS_PER_DAY).mean
+        assert np.corrcoef(believed, -X @ taste)[0, 1] > 0.5

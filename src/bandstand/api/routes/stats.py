@@ -20,6 +20,8 @@ _READ = describe_operation(StorageUnavailableError)
 UserId = Annotated[str | None, Query(description="Any user id, also one that a path cannot hold")]
 PolicyName = Annotated[str | None, Query(description="A policy or alias; the active one if left out")]
 
+Explain = Annotated[bool, Query(description="Also take each candidate's mean apart by feature, as believed now")]
+
 
 def build_stats_router(deployment: ServiceContext) -> APIRouter:
     """The routes over one deployment."""
@@ -59,9 +61,9 @@ def build_stats_router(deployment: ServiceContext) -> APIRouter:
         response_model=Receipt,
         openapi_extra=describe_operation(UnknownDecisionError, StorageUnavailableError),
     )
-    async def decision(decision_id: str) -> DecisionReceipt:
+    async def decision(decision_id: str, explain: Explain = False) -> DecisionReceipt:  # noqa: FBT002 (FastAPI's form of a query parameter)
         """The receipt of a decision, from which its pick can be computed again."""
-        return await load_receipt(deployment, validate_id(decision_id, "decision_id"))
+        return await load_receipt(deployment, validate_id(decision_id, "decision_id"), explain=explain)
 
     @routes.get("/policies", response_model=Policies)
     async def policy_list() -> PolicyOverview:

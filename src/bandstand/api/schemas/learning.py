@@ -90,6 +90,22 @@ class History(AnswerBody):
     history: list[Scoring]
 
 
+class FeatureContribution(AnswerBody):
+    """What one feature adds to a candidate's mean."""
+
+    name: str = Field(description="A column's label; of open features a token, or two, as path=value")
+    value: float = Field(description="Its part of x")
+    weight: float = Field(description="The weight of its column now")
+    contribution: float = Field(description="Their product")
+
+
+class Explanation(AnswerBody):
+    """What a candidate's mean is made of now."""
+
+    mean: float = Field(description="The sum of all contributions")
+    contributions: list[FeatureContribution] = Field(description="The 50 largest in size, the largest first")
+
+
 class Considered(AnswerBody):
     """One candidate, as the user saw it and as the policy did."""
 
@@ -103,6 +119,7 @@ class Considered(AnswerBody):
     width: float
     score: float
     probability: float
+    explanation: Explanation | None = Field(description="With explain=true, while its policy is configured")
 
 
 class ShadowPick(AnswerBody):

@@ -24,6 +24,7 @@ from bandstand.api.schemas.examples import (
 )
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.features import Field as FeatureField
+from bandstand.bandit.json_tokens import MAX_DEPTH, MAX_TEXT, MAX_TOKENS, find_open_fault
 from bandstand.errors import FieldError
 
 MAX_ID = 256
@@ -88,8 +89,9 @@ class Wire:
     """The request bodies that depend on the catalogue's features."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        context = _make_fields_dict("Context", catalogue.context_fields)
-        features = _make_fields_dict("Features", {**catalogue.context_fields, **catalogue.candidate_fields})
+        make_fields = _make_open_dict if catalogue.is_open else _make_fields_dict
+        context = make_fields("Context", catalogue.context_fields)
+        features = make_fields("Features", {**catalogue.context_fields, **catalogue.candidate_fields})
         candidate = _make_typed_dict(
             "Candidate",
             {
@@ -194,13 +196,37 @@ def _make_fields_dict(name: str, fields: Mapping[str, FeatureField]) -> Any:
     return _make_typed_dict(name, {key: NotRequired[_to_annotation(field)] for key, field in fields.items()})
 
 
+def _make_open_dict(name: str, fields: Mapping[str, FeatureField]) -> Any:
+    """The fields that schemas name, held to their rules, and beside them any JSON, within limits."""
+    typed_dict = _make_fields_dict(name, fields)
+    description = (
+        f"These fields, and any other JSON: at most {MAX_TOKENS} values, nested {MAX_DEPTH} deep, names and strings "
+        f"of at most {MAX_TEXT} characters; names that begin with an underscore are not read"
+    )
+    config = ConfigDict(**_STRICT, extra="allow", json_schema_extra={"description": description})
+    typed_dict.__pydantic_config__ = config
+
+    def validate_open(value: dict[str, Any]) -> dict[str, Any]:
+        fault = find_open_fault(value, fields)
+        if fault is not None:
+            raise PydanticCustomError("open_features", "{fault}", {"fault": fault})
+        return value
+
+    return Annotated[typed_dict, AfterValidator(validate_open)]
+
+
 def _to_annotation(field: FeatureField) -> Any:
-    kinds = {"integer": int, "number": float, "boolean": bool, "string": str}
+    kinds = {"integer": int, "number": float, "boolean": bool, "string": str, "vector": float}
     bounds = {"ge": field.minimum, "le": field.maximum}
     constraints: dict[str, Any] = {name: bound for name, bound in bounds.items() if bound is not None}
+    default: Any = list(field.default) if isinstance(field.default, tuple) else field.default
+    if field.type == "vector":
+        number = Annotated[float, Field(**constraints)]
+        constraints = {"min_length": field.length, "max_length": field.length}
+        return Annotated[list[number], Field(json_schema_extra={"default": default}, **constraints)]
     if field.type == "string":
         constraints["max_length"] = MAX_ID
-    return Annotated[kinds[field.type], Field(json_schema_extra={"default": field.default}, **constraints)]
+    return Annotated[kinds[field.type], Field(json_schema_extra={"default": default}, **constraints)]
 
 
 def _make_typed_dict(name: str, fields: dict[str, Any]) -> Any:

@@ -90,10 +90,20 @@ class LoopDay(LoopScope):
     day: str
 
 
+class LoopDrift(AnswerBody):
+    """What a policy's users want has changed, and which of their rewards count since."""
+
+    policy: str
+    day: str = Field(description="On which it was found, in UTC")
+    half_life_days: float | None = Field(description="In which a reward loses half of its weight; null for never")
+    since: str | None = Field(description="The day from which on rewards count; null where all do")
+
+
 class Loop(LoopScope):
     """The health of the learning loop."""
 
     days: list[LoopDay] = Field(description="Of the newest 31 days those with events, the newest first")
+    drift: list[LoopDrift] = Field(description='The newest change of each policy with half_life = "auto"')
 
 
 class TurnCoverage(AnswerBody):

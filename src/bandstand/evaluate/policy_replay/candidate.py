@@ -3,7 +3,9 @@
 import math
 
 from bandstand.bandit.arrays import FloatArray
+from bandstand.bandit.disjoint import compute_block_prior
 from bandstand.bandit.distribution import Distribution, extract_second_uniform
+from bandstand.bandit.memory import MemoryTracker, TaughtReward
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.population import PopulationPrior, count_new_rewards
 from bandstand.bandit.profile import PolicyState, Profile
@@ -16,6 +18,9 @@ _REFRESH_SHARE = 0.1
 
 class CandidatePolicy:
     """A policy, and what every user of a log has taught it; memory grows with users, not with decisions.
+
+    But of a policy with ``half_life = "auto"`` all rewards are kept: it finds out once a day which of them count, and
+    folds them again where others do, as serving does.
 
     A policy that learns its prior learns it from the same users, as serving does; where ``refresh_rewards`` is given,
     after so many of their rewards, or a tenth more than before where that is more.
@@ -33,9 +38,12 @@ class CandidatePolicy:
         self._reservoir = Reservoir(compute_capacity(policy.schema.dimension), _SAMPLE) if policy.learns_prior else None
         self._refresh_rewards = refresh_rewards or policy.refresh_rewards
         self._fitted = 0
+        has_blocks = bool(policy.schema.block_count)
+        self._tracker = MemoryTracker(has_blocks=has_blocks) if policy.adapts_memory else None
 
     def distribution(self, user: int, x: FloatArray, seed: float, now: float) -> Distribution:
         """Return what the policy would do with the candidates x, (K, d), of this user."""
+        self._follow_drift(now)
         state = self._states.get(user)
         prior = self._population.get_prior(str(user))
         posterior = prior.to_posterior() if state is None else state.get_posterior(prior, now)
@@ -46,7 +54,12 @@ class CandidatePolicy:
         state = self._states.get(user)
         if state is None:
             state = self._states[user] = PolicyState()
-        state.learn(x, reward, weight, ts, self.policy.half_life)
+        memory = self.policy.memory
+        if self._tracker is not None:
+            self._follow_drift(ts)
+            memory = self._tracker.memory
+            self._tracker.record_reward(str(user), TaughtReward(ts, x.copy(), reward, weight))
+        state.learn(x, reward, weight, ts, *memory)
         self.rewards += 1
         self._add_to_reservoir(user, state)
         if self.rewards - self._fitted >= self._count_needed():
@@ -60,6 +73,8 @@ class CandidatePolicy:
     def remove_user(self, user: int) -> None:
         """Forget a user; their share in the population prior goes with its next refit."""
         self._states.pop(user, None)
+        if self._tracker is not None:
+            self._tracker.remove_user(str(user))
         if self._reservoir is not None:
             self._reservoir.remove(str(user))
 
@@ -76,6 +91,17 @@ class CandidatePolicy:
         self._fitted = self.rewards
         if self._reservoir is not None:
             self._population = self.policy.fit_prior(self._reservoir.members(), self._population)
+
+    def _follow_drift(self, now: float) -> None:
+        """Look once a day which rewards count; an imported state is no rewards, and stays as it is."""
+        tracker = self._tracker
+        if tracker is None or not tracker.check_day(compute_block_prior(self._population.shared), now):
+            return
+        for user, history in tracker.iter_histories():
+            state = self._states[int(user)]
+            if state.reward_count == len(history):
+                state.relearn(history, tracker.memory)
+                self._add_to_reservoir(int(user), state)
 
     def _add_to_reservoir(self, user: int, state: PolicyState) -> None:
         if self._reservoir is not None and state.ridge is not None:

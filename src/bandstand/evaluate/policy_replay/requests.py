@@ -86,6 +86,8 @@ def _encode_batch(schema: FeatureSchema, requests: Sequence[LoggedRequest], coun
         )
         for name, field in schema.candidate_fields.items()
     }
+    if schema.is_open:
+        return schema.encode_requests([request.context for request in requests], [each.features for each in requests])
     return schema.encode_columns(context, candidates, (len(requests), count))
 
 
@@ -109,7 +111,13 @@ def _find_error(schema: FeatureSchema, requests: Sequence[LoggedRequest], count:
 
 
 def _describe_field(field: Field) -> str:
-    kind = {"integer": "a whole number", "number": "a finite number", "boolean": "true or false", "string": "text"}
+    kind = {
+        "integer": "a whole number",
+        "number": "a finite number",
+        "boolean": "true or false",
+        "string": "text",
+        "vector": f"a list of {field.length} finite numbers",
+    }
     limits = [
         f"{word} {limit:g}"
         for word, limit in (("from", field.minimum), ("to", field.maximum))

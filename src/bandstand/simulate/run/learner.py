@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from bandstand.bandit.choice import choose
+from bandstand.bandit.disjoint import compute_block_prior
+from bandstand.bandit.memory import Memory, MemoryTracker, TaughtReward
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.profile import Profile
 from bandstand.simulate.run.population import SimulatedPopulation
@@ -76,6 +78,7 @@ class LocalLearner:
         episode: the user's n decisions; its draws are the same for every policy.
         user_id: the user's name.
         population: what the users of this world teach about each other; None where the policy does not ask.
+        tracker: which rewards count, of a policy that finds out; None of others.
     """
 
     is_persistent = False
@@ -86,13 +89,15 @@ class LocalLearner:
         episode: Episode,
         user_id: str = "simulated",
         population: SimulatedPopulation | None = None,
+        tracker: MemoryTracker | None = None,
     ) -> None:
         self.profile = Profile(user_id)
         self._policy = policy
         self._population = population
+        self._tracker = tracker
         self._x = episode.slates.encode(policy.schema)
         self._draws = episode.policy_draws.tolist()
-        self._times = episode.times.tolist()
+        self._times: list[float] = episode.times.tolist()
         self._key = (policy.name, policy.schema.name)
         self._seq = 0
 
@@ -109,11 +114,27 @@ class LocalLearner:
 
     async def learn(self, reaction: Reaction, feedback: ChatFeedback | None = None) -> None:  # noqa: ARG002 (where users talk)
         """Teach the reward of the last pick."""
-        profile, policy = self.profile, self._policy
+        profile, memory = self.profile, self._policy.memory
         self._seq += 1
-        profile.apply_reward(self._seq, self._key, self._now, self._picked, reaction.reward, 1.0, policy.half_life)
+        if self._tracker is not None:
+            memory = self._tracker.memory
+            taught = TaughtReward(self._now, self._picked.copy(), reaction.reward)
+            self._tracker.record_reward(profile.user_id, taught)
+        profile.apply_reward(self._seq, self._key, self._now, self._picked, reaction.reward, 1.0, *memory)
         if self._population is not None:
             self._population.update(profile.user_id, profile.policies[self._key].ridge)
+
+    def relearn(self, rewards: Sequence[TaughtReward], memory: Memory) -> None:
+        """Fold the user's rewards again under another memory."""
+        state = self.profile.policies[self._key]
+        state.relearn(rewards, memory)
+        if self._population is not None:
+            self._population.replace_sums(self.profile.user_id, state.ridge)
+
+    @property
+    def now(self) -> float:
+        """When the last decision was made, seconds since the epoch."""
+        return self._now
 
 
 class LocalCohort:
@@ -125,12 +146,25 @@ class LocalCohort:
     """
 
     def __init__(self, policy: Policy, episodes: Sequence[Episode]) -> None:
+        self._policy = policy
         self._population = SimulatedPopulation(policy) if policy.learns_prior else None
+        has_blocks = bool(policy.schema.block_count)
+        self._tracker = MemoryTracker(has_blocks=has_blocks) if policy.adapts_memory else None
         self.learners = [
-            LocalLearner(policy, episode, f"user-{user}", self._population) for user, episode in enumerate(episodes)
+            LocalLearner(policy, episode, f"user-{user}", self._population, self._tracker)
+            for user, episode in enumerate(episodes)
         ]
 
     def end_round(self) -> None:
-        """Let the users' common prior follow what they taught."""
+        """Let the users' common prior follow what they taught, and once a day the memory too."""
         if self._population is not None:
             self._population.refresh()
+        if self._tracker is not None:
+            self._follow_drift(self._tracker)
+
+    def _follow_drift(self, tracker: MemoryTracker) -> None:
+        prior = self._policy.prior if self._population is None else self._population.get_shared_prior()
+        if tracker.check_day(compute_block_prior(prior), max(learner.now for learner in self.learners)):
+            histories = dict(tracker.iter_histories())
+            for learner in self.learners:
+                learner.relearn(histories.get(learner.profile.user_id, ()), tracker.memory)

@@ -34,6 +34,15 @@ class SimulatedPopulation:
             self._reservoir.add(user_id, sums)
             self._new += 1
 
+    def replace_sums(self, user_id: str, sums: RidgeState | None) -> None:
+        """Take a user's sums under another memory: nothing new was taught."""
+        if sums is not None:
+            self._reservoir.add(user_id, sums)
+
+    def get_shared_prior(self) -> Prior:
+        """What is believed of somebody whom nobody has met."""
+        return self._prior.shared
+
     def refresh(self) -> None:
         """Estimate the prior anew, where enough rewards have come."""
         if self._new >= (self._refresh_rewards or count_new_rewards(self._prior.rewards)):

@@ -49,9 +49,11 @@ def build_shadow_updates(
     """The policies in the shadow that the reward ``seq`` of the policy ``ref`` taught too.
 
     A request was held to the fields that were configured when it came. One in the shadow that cannot read what it finds
-    there learns nothing from it.
+    there learns nothing from it, nor does an open one that cannot tell the context from the candidate.
     """
     shadows = registry.find_shadows(ref, seq)
+    if features is not None:
+        shadows = [shadow for shadow in shadows if not registry.get_schema(shadow).is_open]
     if not shadows:
         return ()
     values = _parse_values(features, body, pick)

@@ -57,8 +57,12 @@ class AsyncSightCalls(AsyncSender):
         """
         return await self.send(build_get("/features", build_parser(answers.History), user_id=user_id))
 
-    async def receipt(self, decision_id: str) -> answers.Receipt:
+    async def receipt(self, decision_id: str, *, explain: bool = False) -> answers.Receipt:
         """Everything that a decision was made of, and the reward that stands for it.
+
+        Args:
+            decision_id: which.
+            explain: say too what each candidate's mean is made of by feature, as the user is believed to be now.
 
         Raises:
             UnknownDecisionError: no such decision, or it was erased, or is too old.
@@ -69,8 +73,10 @@ class AsyncSightCalls(AsyncSender):
             >>> len(receipt.candidates), receipt.reward
             (2, None)
         """
-        ids = {"decision_id": decision_id}
-        return await self.send(build_get("/decisions/{decision_id}", build_parser(answers.Receipt), ids=ids))
+        ids, asked = {"decision_id": decision_id}, "true" if explain else None
+        return await self.send(
+            build_get("/decisions/{decision_id}", build_parser(answers.Receipt), ids=ids, explain=asked)
+        )
 
     async def policies(self) -> answers.Policies:
         """The configured policies, which one is active, and how that came about.

@@ -125,11 +125,32 @@ class LoopDay(Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoopDrift(Answer):
+    """What a policy's users want has changed, and which of their rewards count since.
+
+    Attributes:
+        day: on which it was found, in UTC.
+        half_life_days: in which a reward loses half of its weight; null for never.
+        since: the day from which on rewards count; null where all do.
+
+    Example:
+        >>> client.deployment_stats().loop.drift
+        ()
+    """
+
+    policy: str
+    day: str
+    half_life_days: float | None = None
+    since: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoopHealth(Answer):
     """The health of the learning loop.
 
     Attributes:
         days: of the newest 31 days those with events, the newest first.
+        drift: the newest change of each policy with half_life = "auto".
 
     Example:
         >>> decision = client.score("ada", ["tea", "coffee"])
@@ -140,3 +161,4 @@ class LoopHealth(Answer):
     all: LoopCondition
     policies: Mapping[str, LoopCondition]
     days: tuple[LoopDay, ...]
+    drift: tuple[LoopDrift, ...]

@@ -79,6 +79,46 @@ class History(Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeatureContribution(Answer):
+    """What one feature adds to a candidate's mean.
+
+    Attributes:
+        name: A column's label; of open features a token, or two, as path=value.
+        value: its part of x.
+        weight: the weight of its column now.
+        contribution: their product.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> [each.explanation for each in decision.get_receipt().candidates]
+        [None, None]
+    """
+
+    name: str
+    value: float
+    weight: float
+    contribution: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateExplanation(Answer):
+    """What a candidate's mean is made of now.
+
+    Attributes:
+        mean: the sum of all contributions.
+        contributions: the 50 largest in size, the largest first.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> client.receipt(decision.id).candidates[0].explanation is None
+        True
+    """
+
+    mean: float
+    contributions: tuple[FeatureContribution, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConsideredCandidate(Answer):
     """One candidate, as the user saw it and as the policy did.
 
@@ -86,6 +126,7 @@ class ConsideredCandidate(Answer):
         content: what was shown; null where the request left it out, as the next two.
         raw_features: as they were sent.
         features: x; null once its schema is no longer configured.
+        explanation: with explain=true, while its policy is configured.
 
     Example:
         >>> decision = client.score("ada", ["tea", "coffee"])
@@ -103,6 +144,7 @@ class ConsideredCandidate(Answer):
     width: float
     score: float
     probability: float
+    explanation: CandidateExplanation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ def stats(deployment: FakeDeployment, request: FakeRequest) -> Any:
         "cumulative_reward": sum(rewards),
         "estimated_mean_reward": sum(rewards) / len(rewards) if rewards else 0.0,
         "theta": [],
-        "last_updated": max(moments, default=None),
+        "last_updated": _format_whole_seconds(max(moments)) if moments else None,
         "policy": policy,
         "exploration_rate": 0.0,
         "feature_labels": [],
@@ -94,6 +94,7 @@ def receipt(deployment: FakeDeployment, request: FakeRequest) -> Any:
                 "width": 0.0,
                 "score": 0.0,
                 "probability": find_propensity(decision, index),
+                "explanation": None,
             }
             for index, each in enumerate(decision.candidates)
         ],
@@ -158,10 +159,17 @@ def show_active(deployment: FakeDeployment) -> dict[str, Any]:
     }
 
 
+def _format_whole_seconds(moment: str) -> str:
+    """A time as these two calls have it: without a fraction, and with Z for the zone."""
+    return moment[:19] + "Z"
+
+
 def _show_logged(decision: FakeDecision) -> dict[str, Any]:
     features = {**decision.candidates[decision.picked].get("features", {}), **decision.context}
+    if decision.policy == "egreedy-v1":
+        features["exploring"] = False
     return {
-        "ts": decision.ts,
+        "ts": _format_whole_seconds(decision.ts),
         "features": features,
         "score": 0.0,
         "tip_id": decision.tip_id,
@@ -211,6 +219,7 @@ def _show_deployment(deployment: FakeDeployment) -> dict[str, Any]:
                 {"day": day, "all": _show_condition(by_day[day]), "policies": {}}
                 for day in sorted(by_day, reverse=True)
             ],
+            "drift": [],
         },
     }
 
