@@ -69,7 +69,7 @@ def requests_until(is_over: Callable[[], bool], path: str, name: str) -> Iterato
     while not is_over():
         number += 1
         user = f"{name}-{number % 1000}"
-        body = {"user_id": user, "candidates": _TIPS}
+        body: dict[str, object] = {"user_id": user, "candidates": _TIPS}
         if path == "/reward":
             body = {"user_id": user, "tip_id": "tip-1", "reward": 0.5, "features": _FEATURES}
         yield post(path, json.dumps(body).encode(), _HEADERS)

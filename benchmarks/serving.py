@@ -167,6 +167,7 @@ async def main(options: argparse.Namespace) -> None:
                     server, started = row.start(directory), row.start
                 assert server is not None  # noqa: S101 (it was started above)
                 measured.append(await measure(row, server, bare, options))
+                print(*measured[-1].build_row(), sep="\t", flush=True)  # whatever becomes of the rest
             if server is not None:
                 server.stop()
         table = Table(title=f"{CONNECTIONS} connections, {options.users:,} users, {BODY_BYTES:,}-byte bodies")

@@ -43,7 +43,7 @@ def port_of(process: subprocess.Popen[str]) -> int:
 
 
 def send_request(port: int) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     with contextlib.closing(connection):
         connection.request("GET", "/")
         response = connection.getresponse()
@@ -57,7 +57,7 @@ def test_a_signal_ends_it_with_exit_code_0_after_the_app_has_saved(number: signa
     with start_serve("plain") as process:
         assert send_request(port_of(process)) == (200, b"ok")
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (0, "asked\nsaved\n", "")
 
 
@@ -70,15 +70,15 @@ def test_a_running_request_is_answered_before_the_end() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "asked\n"
         process.send_signal(signal.SIGTERM)
-        asking.join(timeout=20)
-        out, err = process.communicate(timeout=20)
+        asking.join(timeout=120)
+        out, err = process.communicate(timeout=120)
     assert answers == [(200, b"ok")]
     assert (process.returncode, out, err) == (0, "saved\n", "")
 
 
 def test_a_signal_during_start_up_ends_it_in_good_order_too() -> None:
     with start_serve("stopped-early") as process:
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=120)
     assert (process.returncode, out) == (0, "saved\n")
 
 
@@ -94,7 +94,7 @@ def test_what_the_app_refuses_while_starting_or_stopping_is_one_line_and_exit_co
         if script == "unsaved":
             port_of(process)
             process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (2, "", line)
 
 
@@ -120,7 +120,7 @@ def test_a_port_in_use_is_one_line_and_exit_code_2() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with start_serve("plain", "--port", str(port)) as process:
-            out, err = process.communicate(timeout=20)
+            out, err = process.communicate(timeout=120)
     line = f"bandstand: HOST='127.0.0.1' PORT={port} cannot be listened on: address already in use\n"
     assert (process.returncode, out, err) == (2, "", line)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 _GREETING = re.compile(r"^bandstand \S+ serves http://127\.0\.0\.1:(\d+) with its state in .*$", re.MULTILINE)
-_SECONDS = 60.0
+_SECONDS = 180.0
 
 
 class Server:

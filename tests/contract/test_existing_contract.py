@@ -1,5 +1,6 @@
 """Contract A1 to A4, field by field: what a product backend that speaks it already may rely on."""
 
+import re
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,6 +11,7 @@ from tests.api.given import FEATURES, TWO, Service, read_ok, read_problem, run_s
 from tests.contract.textbook import Textbook
 
 ROUNDS = 120
+WHOLE_SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 def candidates_of(random: Random) -> list[dict[str, Any]]:
@@ -185,7 +187,8 @@ async def test_last_updated_moves_on_score_and_on_reward(v1: Service) -> None:
     seen.append((await v1.stats())["last_updated"])
     await v1.score()
     seen.append((await v1.stats())["last_updated"])
-    assert seen == sorted(set(seen))
+    assert seen == sorted(seen)
+    assert all(WHOLE_SECONDS.fullmatch(each) for each in seen)
 
 
 async def test_reward_and_reward_egreedy_teach_their_own_policy_alone(v1: Service) -> None:
@@ -205,6 +208,7 @@ async def test_features_are_the_newest_100_scorings_oldest_first_all_policies_mi
     history = await v1.history()
     assert [entry["tip_id"] for entry in history] == [f"tip-{number}" for number in range(3, 103)]
     assert [entry["ts"] for entry in history] == sorted(entry["ts"] for entry in history)
+    assert all(WHOLE_SECONDS.fullmatch(entry["ts"]) for entry in history)
     assert {entry["policy"] for entry in history} == {"linucb-v1", "egreedy-v1", "linucb-v2"}
     for number, entry in enumerate(history, start=3):
         raw = {"hour_of_day": number % 24, "is_overdue": False, "task_age_days": number, "priority": 1}
@@ -212,6 +216,7 @@ async def test_features_are_the_newest_100_scorings_oldest_first_all_policies_mi
         assert isinstance(entry["score"], float)
         if entry["policy"] == "egreedy-v1":
             assert isinstance(entry["exploring"], bool)
+        assert entry["features"].get("exploring") == (entry["exploring"] if entry["policy"] == "egreedy-v1" else None)
         looks_at_the_day = entry["policy"] != "linucb-v1"
         assert entry["day_of_week"] == (3 if looks_at_the_day else None)
         assert ("day_of_week" in entry["features"]) == looks_at_the_day

@@ -106,7 +106,7 @@ async def test_pipelined_requests_of_both_kinds_are_answered_in_order(server: Se
     health = b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
     kinds = [hot, health, hot, slow, hot, hot, health, slow]
     whole = b"".join(kinds)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as stream:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as stream:
         step = cut or len(whole)
         for start in range(0, len(whole), step):
             stream.sendall(whole[start : start + step])
@@ -116,14 +116,14 @@ async def test_pipelined_requests_of_both_kinds_are_answered_in_order(server: Se
 
 
 async def test_a_connection_that_is_to_close_closes(server: Server) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as stream:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as stream:
         stream.sendall(build("/score", SCORE, JSON, "connection: close"))
         assert read_answers(stream, 1)[0][0] == 200
         assert stream.recv(1) == b""
 
 
 async def test_who_expects_100_is_told_to_go_on(server: Server) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as stream:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as stream:
         request = build("/score", SCORE, JSON, "expect: 100-continue")
         head = request[: -len(SCORE)]
         stream.sendall(head)
@@ -137,14 +137,14 @@ async def test_an_upgrade_and_an_old_version_are_the_base_classs(server: Server)
         (build("/score", SCORE, JSON, "connection: upgrade", "upgrade: h2c"), 422),  # which reads no body after it
         (build("/score", SCORE, JSON).replace(b"HTTP/1.1", b"HTTP/1.0"), 200),
     ):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as stream:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=120) as stream:
             stream.sendall(request)
             assert read_answers(stream, 1)[0][0] == expected
 
 
 async def test_a_client_that_hangs_up_has_its_decision_all_the_same(server: Server, connection: Connection) -> None:
     body = json.dumps({"user_id": "hasty", "candidates": TWO, "decision_id": "hung-up"}).encode()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as stream:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as stream:
         stream.sendall(build("/score", body, JSON))
     status, answer = await connection.send_request("POST", "/score", json.loads(body))
     assert (status, answer["decision_id"]) == (200, "hung-up")

@@ -129,7 +129,7 @@ def build_key_header(key: str) -> tuple[str, ...]:
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
     whole = [sys.executable, "-m", "bandstand", *words]
-    return subprocess.run(whole, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(whole, capture_output=True, text=True, check=False, timeout=120)
 
 
 # ── together ──────────────────────────────────────────────────────────────────────────────────────────────────────────

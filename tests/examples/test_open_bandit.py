@@ -208,7 +208,7 @@ def test_the_schema_is_the_deployments_own_and_leaves_room(monkeypatch: pytest.M
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with served() as address, httpx.Client(base_url=address, timeout=30, trust_env=False) as client:
+    with served() as address, httpx.Client(base_url=address, timeout=120, trust_env=False) as client:
         yield client
 
 

@@ -5,18 +5,16 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedServer
+from tests.contract.server import start_server
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "examples" / "tips"
@@ -30,28 +28,13 @@ SUMMARY = re.compile(r"\S+: \d+ tips, \d+ picked, \d+ rewarded, mean [+-]\d\.\d\
 @contextmanager
 def start_service(state_dir: Path, **environment: str) -> Iterator[str]:
     """A service in a process of its own; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "bandstand", "serve", "--port", str(port), "--state-dir", str(state_dir)]
-    url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.DEVNULL) as service:
-        try:
-            for _ in range(400):
-                try:
-                    httpx.get(f"{url}/ready", trust_env=False).raise_for_status()
-                except httpx.HTTPError:
-                    time.sleep(0.05)
-                else:
-                    break
-            yield url
-        finally:
-            service.terminate()
+    with start_server(state_dir, **environment) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 def run_shell(*command: str, **environment: str) -> list[str]:
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, **environment}
+        command, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **environment}
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

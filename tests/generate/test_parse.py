@@ -105,12 +105,28 @@ def test_fences_and_one_wrapping_object_change_nothing(answer: list[dict[str, An
         assert parse_tips(text, 50) == expected
 
 
+@given(answers)
+def test_thoughts_and_prose_around_the_tips_change_nothing(answer: list[dict[str, Any]]) -> None:
+    answer = [*answer, {"content": "x"}]
+    expected = parse_tips(json.dumps(answer), 50)
+    wrapped = json.dumps({"tips": answer})
+    for text in (
+        f"<think>[1, 2] or {{}}?</think>{wrapped}",
+        f'I could write [{{"content": "no"}}].\n</think>\n{wrapped}',
+        f"<think>{wrapped}",
+        f"Here are {{your}} [3] tips:\n```json\n{json.dumps(answer)}\n```\nEnjoy!",
+        f"Sure! {wrapped} Is that [what] you wanted?",
+    ):
+        assert parse_tips(text, 50) == expected
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("", "empty"),
         ("Here are your tips: []", "not JSON"),
-        ('Sure!\n```json\n[{"content": "x"}]\n```', "not JSON"),
+        ("<think>[1, 2]</think>", "not JSON"),
+        ('Sure, see [{"content": 1}].', "not JSON"),
         ('[{"content": "x"}', "not JSON"),
         ('[{"content": NaN}]', "NaN is not JSON"),
         ("7", "neither an array"),

@@ -4,17 +4,15 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+
+from tests.contract.server import start_server
 
 README = Path(__file__).parents[2] / "README.md"
 _SESSION = re.compile(r"^\$ (curl .*?)\n(\{.*?\})(?=\n\$ |\s*\Z)", re.MULTILINE | re.DOTALL)
@@ -36,21 +34,9 @@ def parse_sessions() -> list[tuple[str, dict[str, Any]]]:
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """A service on its embedded default, as `make run` starts it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "bandstand", "serve", "--port", str(port), "--state-dir", str(tmp_path)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as service:
-        for _ in range(200):
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/ready", trust_env=False).raise_for_status()
-            except httpx.HTTPError:
-                time.sleep(0.05)
-            else:
-                break
-        yield f"localhost:{port}"
-        service.send_signal(signal.SIGTERM)
-        assert service.wait(20) == 0
+    with start_server(tmp_path / "state") as server:
+        yield f"localhost:{server.port}"
+        assert server.terminate() == 0
 
 
 def test_the_session_is_as_shown(address: str) -> None:
@@ -62,7 +48,7 @@ def test_the_session_is_as_shown(address: str) -> None:
     assert len(shown) == 11
     for command, expected in shown:
         run = subprocess.run(
-            ["/bin/sh", "-c", command.replace(_SHOWN_ADDRESS, address)], capture_output=True, check=True, timeout=20
+            ["/bin/sh", "-c", command.replace(_SHOWN_ADDRESS, address)], capture_output=True, check=True, timeout=120
         )
         answer = json.loads(run.stdout)
         assert answer.keys() == expected.keys(), command
@@ -73,7 +59,7 @@ def test_the_session_is_as_shown(address: str) -> None:
     assert len(snippets) == 1
     for snippet, printed in snippets:
         words = [sys.executable, "-c", snippet.replace(_SHOWN_ADDRESS, address)]
-        run = subprocess.run(words, capture_output=True, check=True, timeout=60)
+        run = subprocess.run(words, capture_output=True, check=True, timeout=120)
         assert run.stdout.decode() == printed
 
 
@@ -86,7 +72,7 @@ def test_the_judge_s_table_is_as_shown(tmp_path: Path) -> None:
     text = README.read_text(encoding="utf-8")
     ((words, table),) = re.findall(r"^\$ bandstand (judge evaluate \S+)\n(.*?)```", text, re.DOTALL | re.MULTILINE)
     command = [sys.executable, "-m", "bandstand", *words.split(), "--state-dir", str(tmp_path)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=README.parent)
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, cwd=README.parent)
     printed = "\n".join(line.rstrip() for line in run.stdout.splitlines())
     assert table.strip() in printed
     assert run.stderr == ""

@@ -32,7 +32,7 @@ def build_day(day: str, decisions: int, answered: int, *warnings: str) -> DayCon
 
 
 def build_health(*days: DayConditions, total: LoopCondition = QUIET) -> LoopHealth:
-    return LoopHealth(all=total, policies={}, days=days)
+    return LoopHealth(all=total, policies={}, drift=(), days=days)
 
 
 def test_a_check_that_failed_is_said_with_its_numbers_and_its_first_day() -> None:

@@ -128,7 +128,7 @@ async def test_an_entry_holds_the_raw_values_of_the_pick(service: Service) -> No
     assert (entry.day_of_week, entry.policy, entry.exploring) == (None, "linucb-v1", False)
     await service.score({"user_id": "anna", "candidates": [candidate], "context": context}, policy="egreedy")
     _, entry = (await load_history(service.deployment, "anna")).history
-    assert entry.features == FEATURES | context
+    assert entry.features == FEATURES | context | {"exploring": entry.exploring}
     assert (entry.day_of_week, entry.policy) == (5, "egreedy-v1"), "shown by policies that look at it"
 
 
@@ -139,7 +139,9 @@ async def test_an_entry_without_values_shows_the_defaults(service: Service) -> N
     without, entry = (await load_history(service.deployment, "anna")).history
     defaults = {"hour_of_day": 12, "is_overdue": False, "task_age_days": 0, "priority": 1}
     assert (without.features, without.day_of_week) == (defaults, None)
-    assert (entry.features, entry.day_of_week) == ({**defaults, "day_of_week": 0}, 0)
+    more = {"day_of_week": 0, "exploring": entry.exploring}
+    assert (entry.features, entry.day_of_week) == ({**defaults, **more}, 0)
+    assert entry.ts == "2025-06-15T15:06:40Z"
 
 
 async def test_a_reset_ends_the_history_and_keeps_the_receipts(service: Service) -> None:

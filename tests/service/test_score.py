@@ -178,6 +178,26 @@ async def test_another_request_under_the_same_id_is_a_conflict(service: Service,
     assert (await service.deployment.store.load_policy_totals())["linucb-v2"].decisions == 1
 
 
+async def test_an_id_that_the_service_gave_names_that_decision_for_ever(service: Service) -> None:
+    first = await service.score()
+    for _ in range(2):
+        with pytest.raises(DecisionConflictError):
+            await service.score(decision_id=first.decision_id)
+        await service.reopen()
+    assert (await service.deployment.store.load_policy_totals())["linucb-v2"].decisions == 1
+
+
+async def test_a_repeated_id_fails_none_of_its_neighbours(service: Service) -> None:
+    request = service.request(decision_id="mine")
+    first = await service.score(request)
+    await service.reopen()
+    others = [service.score(user_id=f"user-{number}") for number in range(8)]
+    again, *scored = await asyncio.gather(service.score(request), *others)
+    assert (again.repeated, again.tip_id) == (True, first.tip_id)
+    assert not any(each.repeated for each in scored)
+    assert (await service.deployment.store.load_policy_totals())["linucb-v2"].decisions == 9
+
+
 async def test_another_policy_under_the_same_id_is_a_conflict(service: Service) -> None:
     request = service.request(decision_id="mine")
     await service.score(request, policy="linucb")

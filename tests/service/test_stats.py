@@ -58,11 +58,11 @@ async def test_the_exploration_rate_is_what_was_drawn(service: Service) -> None:
 
 async def test_it_moves_on_score_and_on_reward(service: Service) -> None:
     scored = await service.score()
-    assert (await load_user_stats(service.deployment, "anna")).last_updated == "2025-06-15T15:06:40+00:00"
+    assert (await load_user_stats(service.deployment, "anna")).last_updated == "2025-06-15T15:06:40Z"
     service.clock.now = NOON + 1.5
     await service.reward({"decision_id": scored.decision_id, "reward": 0.5})
     stats = await load_user_stats(service.deployment, "anna")
-    assert stats.last_updated == "2025-06-15T15:06:41.500000+00:00"
+    assert stats.last_updated == "2025-06-15T15:06:41Z"
     assert (stats.pulls, stats.reward_count, stats.estimated_mean_reward) == (1, 1, 0.5)
 
 

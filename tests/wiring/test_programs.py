@@ -3,8 +3,10 @@
 import asyncio
 import json
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,15 @@ from bandstand.errors import ConfigurationError
 from bandstand.judge.llm.cache import VerdictCache
 from bandstand.judge.turn import Turn
 from bandstand.judge_worker.stateless import UnscoredError
-from bandstand.judging import classify_feedback, estimate_reward_llm, estimate_rewards_batch, judge, judge_batch
+from bandstand.judging import (
+    LLMRewardClient,
+    LLMRewardConfig,
+    classify_feedback,
+    estimate_reward_llm,
+    estimate_rewards_batch,
+    judge,
+    judge_batch,
+)
 from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedRequest, ScriptedServer
 from bandstand.wiring import programs
 
@@ -24,6 +34,8 @@ def answer_request(request: ScriptedRequest) -> ScriptedAnswer:
     word = request.message_texts[0].split("<message>\n")[1].split()[0]
     if word == "broken":
         return ScriptedAnswer(status=400)
+    if word == "busy":
+        return ScriptedAnswer(raw=b'{"error": {"message": "overloaded"}}')
     label, confidence = LABELS.get(word, ("neutral", 0.9))
     return ScriptedAnswer(json.dumps({"rationale": word, "label": label, "confidence": confidence}))
 
@@ -51,6 +63,7 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ScriptedServer]:
     monkeypatch.setattr(programs, "_verdicts", VerdictCache())
+    monkeypatch.setattr(programs, "_clients", OrderedDict())
     with Server() as running:
         monkeypatch.setenv("JUDGE_URL", running.url)
         monkeypatch.setenv("STATE_DIR", str(tmp_path))
@@ -120,7 +133,7 @@ async def test_those_who_ask_at_once_share_a_client_and_leave_nothing_behind(ser
     assert [one.label for one in [*others, *both]] == ["pos_praise"] * 3 + ["neg_correction"]
     assert len(server.requests) == 2
     assert steps == [(1, 2), (2, 2)]
-    assert programs._shared == {}  # noqa: SLF001 - a client left open would be seen nowhere else
+    assert not any(client._shared for client in programs._clients.values())  # noqa: SLF001 - it shows nowhere else
 
 
 async def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -129,7 +142,7 @@ async def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path:
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
         await judge(turn("great"))
-    assert programs._shared == {}  # noqa: SLF001 - as above
+    assert not any(client._shared for client in programs._clients.values())  # noqa: SLF001 - as above
 
 
 async def test_corrections_are_classified_without_a_model(server: ScriptedServer) -> None:
@@ -150,3 +163,105 @@ async def test_a_correction_that_the_model_cannot_say_is_an_error(
     with pytest.raises(UnscoredError, match="unknown_label"):
         await classify_feedback("wrong indeed", "It is Sydney.")
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"query_t": "q", "answer_t": "a", "query_t1": "no"}],
+        [Turn("q", "a", "no"), None],
+        [("q", "a", "no")],
+        "no",
+        None,
+        Turn("q", "a", "no"),
+    ],
+)
+def test_what_is_no_turn_is_a_type_error_and_never_a_zero(server: ScriptedServer, turns: Any) -> None:
+    with pytest.raises(TypeError, match=r"must be a (list of )?Turn, not"):
+        estimate_rewards_batch(turns)
+    with pytest.raises(TypeError, match=r"must be a (list of )?Turn, not"):
+        asyncio.run(judge_batch(turns))
+    for one in turns if isinstance(turns, list) else [turns]:
+        if not isinstance(one, Turn):
+            with pytest.raises(TypeError, match="must be a Turn, not"):
+                estimate_reward_llm(one)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("texts", [(None, "a", "m"), ("q", 7, "m"), ("q", "a", b"m"), ("q", "a", None)])
+def test_a_turn_holds_text(texts: Any) -> None:
+    with pytest.raises(TypeError, match=r"^(query_t|answer_t|query_t1) must be a str, not "):
+        Turn(*texts)
+
+
+async def test_feedback_is_text() -> None:
+    for texts in ((None, "a"), ("m", 7)):
+        with pytest.raises(TypeError, match="must be a str, not"):
+            await classify_feedback(*texts)
+
+
+def test_a_config_goes_before_the_settings(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("JUDGE_TAU", "0.2")
+    config = LLMRewardConfig(
+        model="tiny", api_key="sk-1", base_url=server.url, confidence_threshold=0.95, max_completion_tokens=64
+    )
+    assert estimate_reward_llm(turn("great"), config) == (0.0, False), "0.9 is below its threshold"
+    assert estimate_rewards_batch([turn("great"), turn("great")], config) == [(0.0, False)] * 2
+    [request] = server.requests
+    assert (request.body["model"], request.body["max_completion_tokens"]) == ("tiny", 64)
+    assert request.headers["authorization"] == "Bearer sk-1"
+    assert "sk-1" not in repr(config)
+
+
+@pytest.mark.parametrize(("cache", "calls"), [(True, 1), (False, 3)])
+def test_a_cache_may_be_off(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, cache: bool, calls: int) -> None:
+    config = LLMRewardConfig(cache=cache)
+    assert [*estimate_rewards_batch([turn("great")] * 2, config), estimate_reward_llm(turn("great"), config)] == [
+        (0.8, True)
+    ] * 3
+    assert len(server.requests) == calls
+    monkeypatch.setenv("JUDGE_CACHE", "true" if cache else "false")
+    assert estimate_rewards_batch([turn("wrong")] * 3) == [(-0.8, True)] * 3
+    assert len(server.requests) == 2 * calls
+
+
+async def test_a_client_keeps_its_connection_from_call_to_call(server: ScriptedServer) -> None:
+    async with LLMRewardClient(LLMRewardConfig(base_url=server.url, max_concurrent=2)) as client:
+        assert (await client.judge(turn("great"))).reward == 0.8
+        found = await client.judge_batch([turn("wrong"), turn("great")])
+        assert [each.reward for each in found] == [-0.8, 0.8]
+        with pytest.raises(RuntimeError, match=r"await client\.judge\(turn\)"):
+            client.estimate_reward(turn("great"))
+    assert client._shared == {}  # noqa: SLF001 - as above
+
+
+def test_a_client_is_called_without_a_loop_as_often_as_one_likes(server: ScriptedServer) -> None:
+    client = LLMRewardClient()
+    for _ in range(2):
+        assert client.estimate_reward(turn("great")) == (0.8, True)
+    assert client.estimate_rewards_batch([turn("great")]) == [(0.8, True)]
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"model": 7}, {"api_key": b"k"}, {"max_tries": "3"}, {"max_tries": 2.5}, {"timeout_s": True}, {"cache": "yes"}],
+)
+def test_an_option_of_another_type_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=f"^{next(iter(options))} must be"):
+        LLMRewardConfig(**options)
+    with pytest.raises(TypeError, match="config must be an LLMRewardConfig, not dict"):
+        LLMRewardClient(options)  # type: ignore[arg-type]  # as a program that mypy does not see
+
+
+@pytest.mark.usefixtures("server")
+def test_an_option_out_of_range_names_the_setting_behind_it() -> None:
+    with pytest.raises(ConfigurationError, match=r"judge-tries=0 is not allowed; expected a whole number from 1 to 10"):
+        estimate_reward_llm(turn("great"), LLMRewardConfig(max_tries=0))
+
+
+def test_tries_and_delays_are_options(server: ScriptedServer) -> None:
+    config = LLMRewardConfig(max_tries=2, base_delay_s=0.0, timeout_s=5)
+    assert estimate_reward_llm(turn("busy"), config) == (0.0, False)
+    assert len(server.requests) == 2

@@ -90,8 +90,11 @@ class DistributionBatch:
 
     def compute_numbers(self) -> FloatArray:
         """Return mean, width, score and probability of every candidate: shape (n, 4, K)."""
-        probability = (1.0 - self.floor) * self.greedy + self.floor / self.greedy.shape[1]
-        return np.stack((self.mean, self.width, self.score, probability), axis=1)
+        requests, count = self.mean.shape
+        numbers = np.empty((requests, 4, count))
+        numbers[:, 0], numbers[:, 1], numbers[:, 2] = self.mean, self.width, self.score
+        numbers[:, 3] = (1.0 - self.floor) * self.greedy + self.floor / count
+        return numbers
 
     def draw(self, uniforms: Sequence[float]) -> list[Pick]:
         """Draw once from each row, as :meth:`Distribution.draw` does."""
@@ -128,11 +131,12 @@ def compute_greedy_rows(score: FloatArray) -> FloatArray:
     Raises:
         ValueError: there is no candidate, or the largest score of a row is not finite.
     """
-    largest = score.max(axis=1, keepdims=True)
-    if not np.isfinite(largest).all():
+    # The ufuncs themselves: what numpy wraps around them costs as much as they do for a handful of rows.
+    largest = np.maximum.reduce(score, axis=1, keepdims=True)
+    if not np.logical_and.reduce(np.isfinite(largest), axis=None):
         raise ValueError("scores must be finite")
     tied = score >= largest - TIE_TOLERANCE * np.maximum(1.0, np.abs(largest))
-    shares: FloatArray = tied / np.count_nonzero(tied, axis=1, keepdims=True)
+    shares: FloatArray = tied / np.add.reduce(tied, axis=1, dtype=np.float64, keepdims=True)
     return shares
 
 

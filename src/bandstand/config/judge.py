@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator
 from pydantic_settings import NoDecode
 
-from bandstand.config.fields import make_setting, not_blank, to_lower, validate_url
+from bandstand.config.fields import SWITCH, make_setting, not_blank, to_lower, validate_url
 
 
 class JudgePrice(NamedTuple):
@@ -63,6 +63,39 @@ class JudgeSettings(BaseModel):
         default=180,
         gt=0,
         le=3600,
+    )
+    judge_tries: int = make_setting(
+        "Calls made of the LLM for one question at most, the first included.",
+        "a whole number from 1 to 10",
+        default=3,
+        ge=1,
+        le=10,
+    )
+    judge_base_delay_s: float = make_setting(
+        "Seconds before the second of these calls; before each further one twice as many, and up to half more.",
+        "a number from 0 to 60",
+        default=1.0,
+        ge=0,
+        le=60,
+    )
+    judge_call_timeout_s: float = make_setting(
+        "Seconds that one call of the LLM may take.",
+        "a number above 0, up to 3600",
+        default=60.0,
+        gt=0,
+        le=3600,
+    )
+    judge_max_tokens: int = make_setting(
+        "Tokens that the LLM may write for a verdict, its thinking included; four times as many where that is too few.",
+        "a whole number from 16 to 100000",
+        default=2048,
+        ge=16,
+        le=100_000,
+    )
+    judge_cache: bool = make_setting(
+        "Whether the LLM is asked about the same turn, under the same prompt and labels, only once.",
+        SWITCH,
+        default=True,
     )
     judge_max_concurrent: int = make_setting(
         "Questions that the LLM is asked at once, of turns and of opinions.",

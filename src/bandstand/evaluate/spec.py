@@ -1,11 +1,11 @@
 """What is asked of a log, and how the answer is got from rows or from decisions."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from bandstand.evaluate.estimators.evaluation import Evaluation, EvaluationResult
+from bandstand.evaluate.estimators.evaluation import Evaluation, EvaluationResult, EvaluationWarning
 from bandstand.evaluate.estimators.formulas import Formula
 from bandstand.evaluate.files.columns import Columns
 from bandstand.evaluate.files.row_file import name_file_in_errors, read_rows
@@ -40,15 +40,23 @@ class EvaluationSpec:
         return Evaluation(self.formulas, missing_reward=self.missing_reward, interval=self.interval, level=self.level)
 
 
-def evaluate_rows(spec: EvaluationSpec, path: Path, columns: Columns | None = None) -> EvaluationResult:
+def evaluate_rows(
+    spec: EvaluationSpec, path: Path, columns: Columns | None = None, *, name: str | None = None
+) -> EvaluationResult:
     """Evaluate the one policy whose probabilities stand in a file of rows.
+
+    Args:
+        spec: the estimates.
+        path: the file, or a folder of files.
+        columns: what its columns are called; if left out, what they are usually.
+        name: what an error calls it; if left out, its path.
 
     Raises:
         EvaluationError: the file, a column or a row is not as it must be; names it.
         ConfigurationError: the file is Parquet and pyarrow is not installed.
     """
     evaluation = spec.build_evaluation()
-    with name_file_in_errors(path, columns):
+    with name_file_in_errors(name or str(path), columns):
         for chunk in read_rows(path, columns, model=spec.uses_model):
             evaluation.add(chunk)
         return evaluation.result()
@@ -85,4 +93,11 @@ def evaluate_decisions(
         for evaluation, chunk in zip(evaluations, replay.replay_page(page), strict=True):
             evaluation.add(chunk)
         on_page()
-    return replay.summary, [evaluation.result() for evaluation in evaluations]
+    results = []
+    for candidate, evaluation in zip(candidates, evaluations, strict=True):
+        result = evaluation.result()
+        policy = candidate.policy  # one that believes nothing looks at no feature
+        lack = None if policy.prior_kind is None else replay.coverage.describe_lack(policy.schema)
+        doubts = () if lack is None else (EvaluationWarning(lack),)
+        results.append(replace(result, warnings=(*doubts, *result.warnings)))
+    return replay.summary, results

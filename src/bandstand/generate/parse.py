@@ -1,7 +1,8 @@
 """Reads what a model wrote as tips: strictly in shape, forgivingly in what a product can be spared.
 
-The text must be JSON: an array of ``{id?, content, rationale?, task_id?}``, or an object that wraps exactly one array;
-a code fence around the whole is taken off. Anything else is refused with a reason the model can act on. Ids are made to
+The text must hold JSON: an array of ``{id?, content, rationale?, task_id?}``, or an object that wraps exactly one
+array; of several the last that is tips counts, after what the model thought aloud. A code fence, or prose, around it
+does no harm. Anything else is refused with a reason the model can act on. Ids are made to
 be there, unique and fit for ``/score``; empty tips are dropped, long ones cut, and what cannot be seen is taken out. A
 task's id that the model was not shown is dropped.
 """
@@ -14,6 +15,7 @@ from typing import NamedTuple, NoReturn
 
 from bandstand.generate.quote import strip_hidden, truncate_end
 from bandstand.generate.tips import GeneratedTip
+from bandstand.llm.reply_json import iter_json_values, iter_passages
 
 MAX_CONTENT_CHARS = 2_000
 MAX_ID_CHARS = 256
@@ -42,6 +44,7 @@ TIPS_SCHEMA: Mapping[str, object] = {
 }
 """The answer's shape, for gateways that enforce one; strict modes want every field required and an object around it."""
 
+_MAX_READ_CHARS = 262_144
 _FENCE = re.compile(r"```[a-zA-Z0-9_-]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
 
 
@@ -67,8 +70,7 @@ def parse_tips(text: str, n: int, task_ids: Collection[str] = ()) -> tuple[Gener
     Raises:
         NotTipsError: the text has another shape.
     """
-    items = _find_array(_parse_json(_strip_fence(text)))
-    drafts = [_parse_draft(item, position) for position, item in enumerate(items, 1)]
+    drafts = _find_drafts(text)
     drafts = [draft for draft in drafts if draft.content][:n]
     ids = _make_unique([draft.id for draft in drafts])
     return tuple(
@@ -80,6 +82,32 @@ def parse_tips(text: str, n: int, task_ids: Collection[str] = ()) -> tuple[Gener
         )
         for tip_id, draft in zip(ids, drafts, strict=True)
     )
+
+
+def _find_drafts(text: str) -> list[_Draft]:
+    """Read the whole text as tips, or the last tips that stand somewhere in it."""
+    try:
+        value = _parse_json(_strip_fence(text))
+    except NotTipsError:
+        for passage in iter_passages(text):
+            values = iter_json_values(passage, "[{", max_chars=_MAX_READ_CHARS, constants=False)
+            found = [drafts for each in values if (drafts := _try_drafts(each))]
+            if found:
+                return found[-1]
+        raise
+    return _parse_drafts(value)
+
+
+def _try_drafts(value: object) -> list[_Draft]:
+    """Return tips; none where the value is something else, as much of prose is."""
+    try:
+        return _parse_drafts(value)
+    except NotTipsError:
+        return []
+
+
+def _parse_drafts(value: object) -> list[_Draft]:
+    return [_parse_draft(item, position) for position, item in enumerate(_find_array(value), 1)]
 
 
 def _strip_fence(text: str) -> str:

@@ -22,10 +22,19 @@ _DIGITS: Final = 12
 
 
 class RuleSignal(NamedTuple):
-    """What a rule says: an intent's id and how sure the rule is, in [0, 1]."""
+    """What a rule says: an intent's id and how sure the rule is, in [0, 1].
+
+    Attributes:
+        rule_id: the intent.
+        score: how sure.
+        name: the intent's name, if known.
+        description: what it means, if known.
+    """
 
     rule_id: str
     score: float
+    name: str = ""
+    description: str = ""
 
 
 class IntentCandidate(NamedTuple):
@@ -150,6 +159,18 @@ def should_trigger(
     return Trigger(triggered=False, reason="")
 
 
+def merge_candidates(rule: RuleSignal | None, semantic: Sequence[IntentCandidate]) -> list[IntentCandidate]:
+    """Return every intent that may be chosen: the rule's first, where it is none of the semantic candidates.
+
+    Args:
+        rule: what the rules say, if anything.
+        semantic: the candidates, best first.
+    """
+    if rule is None or any(candidate.id == rule.rule_id for candidate in semantic):
+        return list(semantic)
+    return [IntentCandidate(rule.rule_id, rule.name or rule.rule_id, rule.description, rule.score), *semantic]
+
+
 def not_triggered(
     rule: RuleSignal | None, semantic: Sequence[IntentCandidate], reason: TriggerReason = ""
 ) -> Arbitration:
@@ -160,7 +181,7 @@ def not_triggered(
         semantic: the candidates, best first.
         reason: from :func:`should_trigger`.
     """
-    names = {candidate.id: candidate.name for candidate in semantic}
+    names = {candidate.id: candidate.name for candidate in merge_candidates(rule, semantic)}
     if rule and (not semantic or rule.score >= semantic[0].score):
         intent_id, score, reasoning = rule.rule_id, rule.score, "the rule's score is the higher"
     elif semantic:

@@ -102,8 +102,10 @@ class CascadeJudge:
 
         Raises:
             JudgeOffError: the mode is off.
+            TypeError: it is no turn.
         """
         self.require_enabled()
+        _require_turn(turn)
         cut = turn.cut(self._limits) if isinstance(turn, Turn) else turn
         if self._llm is None or not allow_llm:
             return self._local.verdict(cut)
@@ -127,8 +129,12 @@ class CascadeJudge:
 
         Raises:
             JudgeOffError: the mode is off.
+            TypeError: one is no turn; none is judged then.
         """
         self.require_enabled()
+        turns = list(turns)
+        for turn in turns:
+            _require_turn(turn)
         slots = asyncio.Semaphore(self._concurrency)
         done = 0
 
@@ -184,7 +190,14 @@ class CascadeJudge:
                 self._cache.put(key, judged)
             return judged
 
+        if not self._cache.size:  # nothing is shared then, not even a call under way
+            return await call_llm()
         return await self._flights.run(key, call_llm)
+
+
+def _require_turn(turn: object) -> None:
+    if not isinstance(turn, Turn | CutTurn):
+        raise TypeError(f"a turn must be a Turn, not {type(turn).__name__}: Turn(query_t, answer_t, query_t1)")
 
 
 def _build_evidence(rules: Rules, turn: CutTurn) -> Evidence:

@@ -44,11 +44,20 @@ class Turn:
         query_t: the user's question.
         answer_t: the answer that is being judged.
         query_t1: the user's next message.
+
+    Raises:
+        TypeError: one is no string; nothing that was not said is judged.
     """
 
     query_t: str
     answer_t: str
     query_t1: str
+
+    def __post_init__(self) -> None:
+        for name in _TEXTS:
+            text = getattr(self, name)
+            if not isinstance(text, str):
+                raise TypeError(f"{name} must be a str, not {type(text).__name__}")
 
     @classmethod
     def parse(cls, fields: object) -> Self:

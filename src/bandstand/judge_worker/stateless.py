@@ -140,6 +140,10 @@ async def classify_message(
     return ClassifiedFeedback(to_correction(judged, threshold), judged)
 
 
+def _to_signal(rule: Mapping[str, Any]) -> RuleSignal:
+    return RuleSignal(rule["rule_id"], rule["score"], rule.get("name") or "", rule.get("description") or "")
+
+
 async def arbitrate(stateless_judge: StatelessJudge, request: Mapping[str, Any]) -> Arbitration:
     """Decide which intent a message has (contract A7).
 
@@ -155,7 +159,7 @@ async def arbitrate(stateless_judge: StatelessJudge, request: Mapping[str, Any])
         return await stateless_judge.intents.arbitrate(
             request["tenant_id"],
             request["message"],
-            RuleSignal(rule["rule_id"], rule["score"]) if rule else None,
+            _to_signal(rule) if rule else None,
             [
                 IntentCandidate(entry["id"], entry["name"], entry.get("description", ""), entry["score"])
                 for entry in request.get("semantic", ())

@@ -1,8 +1,8 @@
 """The judge as settings have it, and as Python programs call it.
 
 ``judge``, ``judge_batch`` and ``classify_feedback`` are awaited, ``estimate_reward_llm`` and ``estimate_rewards_batch``
-called where no event loop runs; all five take their settings from the environment. The others are for whoever has
-settings.
+called where no event loop runs; all five take their settings from the environment, the first two and the last two also
+an ``LLMRewardConfig``. An ``LLMRewardClient`` keeps connections open. The others are for whoever has settings.
 """
 
 from bandstand.judge.cascade import CascadeJudge as Judge
@@ -17,10 +17,13 @@ from bandstand.wiring.programs import (
     judge,
     judge_batch,
 )
+from bandstand.wiring.reward_client import LLMRewardClient, LLMRewardConfig
 
 __all__ = [
     "Judge",
     "Judgement",
+    "LLMRewardClient",
+    "LLMRewardConfig",
     "Turn",
     "classify_feedback",
     "configuration",

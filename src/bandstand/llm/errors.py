@@ -53,9 +53,17 @@ class ChatStatusError(ChatError):
 
 
 class ChatMalformedError(ChatError):
-    """The provider answered 200 with something that is no chat completion."""
+    """The provider answered 200 with something that is no chat completion: an error, or some page.
+
+    What stands there was not up to its task just now: it may be asked again, and it counts as the provider's failure.
+    """
 
     code = "llm-malformed"
+
+    @property
+    def retryable(self) -> bool:
+        """An overloaded gateway may recover."""
+        return True
 
 
 class ChatUnreachableError(ChatError):

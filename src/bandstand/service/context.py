@@ -141,3 +141,16 @@ def format_time(ts: float | None) -> str | None: ...
 def format_time(ts: float | None) -> str | None:
     """A time as the wire has it: ISO 8601 in UTC."""
     return None if ts is None else datetime.fromtimestamp(ts, UTC).isoformat()
+
+
+@overload
+def format_whole_seconds(ts: float) -> str: ...
+@overload
+def format_whole_seconds(ts: float | None) -> str | None: ...
+def format_whole_seconds(ts: float | None) -> str | None:
+    """A time as the contract's first routes have it: ISO 8601 in UTC, whole seconds, and Z for the zone.
+
+    >>> format_whole_seconds(1_750_000_000.75)
+    '2025-06-15T15:06:40Z'
+    """
+    return None if ts is None else datetime.fromtimestamp(ts, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

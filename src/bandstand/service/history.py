@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from bandstand.errors import UnknownDecisionError
-from bandstand.service.context import ServiceContext, format_time
+from bandstand.service.context import ServiceContext, format_time, format_whole_seconds
 from bandstand.service.explanation import CandidateExplanation, explain_candidate, load_theta
 from bandstand.service.judgements import STATUS_OF_STATE, JudgementStatus
 from bandstand.store.records import Decision, Reward
 from bandstand.store.tables.shadows import Shadow
 
 HISTORY_LENGTH = 100
+EGREEDY_V1 = "egreedy-v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,9 @@ class HistoryEntry:
     """One decision in a user's history.
 
     Attributes:
-        features: the raw values that the pick was made on, defaults filled in.
+        ts: in whole seconds.
+        features: the raw values that the pick was made on, defaults filled in; under the contract's ε-greedy policy
+            also whether the pick explored.
         day_of_week: ``None`` where the policy's schema has no such number.
     """
 
@@ -241,8 +244,10 @@ def _build_entry(deployment: ServiceContext, decision: Decision) -> HistoryEntry
     else:
         features = schema.raw_values(context, schema.read_candidates([candidate])[0])
     day = features.get("day_of_week")  # a deployment's own schema may not have it, or mean a name by it
+    if decision.policy.name == EGREEDY_V1:  # the contract's first implementation kept it there, for this policy alone
+        features = {**features, "exploring": decision.exploring}
     return HistoryEntry(
-        ts=format_time(decision.ts),
+        ts=format_whole_seconds(decision.ts),
         features=features,
         score=decision.score,
         tip_id=decision.tip_id,

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import to_json
+
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.rewards import compute_reaction_reward, validate_reward
 from bandstand.errors import (
@@ -189,5 +191,5 @@ def _build_legacy(
         ts=deployment.clock(),
         body_hash=hash_body(request),
         x=policy.schema.encode(context, [features])[0],
-        features=json.dumps({"context": context, "features": features}).encode(),
+        features=to_json({"context": context, "features": features}),
     )

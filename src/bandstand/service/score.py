@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from bandstand.errors import DecisionConflictError, StorageFullError
+from bandstand.bandit.policies import Policy
+from bandstand.errors import DecisionConflictError, OverloadedError, StorageFullError, StorageUnavailableError
 from bandstand.service.context import ServiceContext
+from bandstand.service.score_batch import MadeDecision
+from bandstand.store.ids import parse_event_id
 from bandstand.store.records import Array, Decision
 
 
@@ -59,30 +62,48 @@ async def score(
         DecisionConflictError: the caller's ``decision_id`` names another request.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
-    user_id: str = request["user_id"]
-    chosen = deployment.get_policy(policy, user_id)
-    store = deployment.store
-    own_id: str | None = request.get("decision_id")
-    if own_id is not None and (earlier := await store.find_receipt(own_id)) is not None:
-        return _return_earlier(earlier, body, policy and chosen.name)
+    chosen = deployment.get_policy(policy, request["user_id"])
+    named = None if policy is None else chosen.name
+    # An id that the service may have given is looked up: the ledger would not refuse it.
+    may_be_ours = "decision_id" in request and parse_event_id(request["decision_id"]) is not None
+    if may_be_ours and (earlier := await _find_earlier(deployment, request)) is not None:
+        return _return_earlier(earlier, body, named)
+    # Any other id of the caller's own is most often new, so it is not looked up first: the ledger takes it once.
+    while True:
+        made: MadeDecision | None = None
+        try:
+            made = await _decide(deployment, request, body, client, chosen, is_named=policy is not None)
+            stands = await made.stands
+        except (OverloadedError, StorageFullError, StorageUnavailableError) as error:
+            if (earlier := await _find_earlier(deployment, request)) is not None:
+                return _return_earlier(earlier, body, named)
+            if made is None or not (deployment.score_when_full and isinstance(error, StorageFullError)):
+                raise
+            return _build_result(made.decision, made.numbers, logged=False)
+        if stands is made.decision:
+            if made.captured is not None and deployment.shadows is not None:
+                deployment.shadows.enqueue(made.captured)
+            return _build_result(made.decision, made.numbers)
+        if (earlier := await _find_earlier(deployment, request)) is not None:
+            return _return_earlier(earlier, body, named)
+        # What stood there has been erased meanwhile: the id is free again.
 
-    made = None
+
+async def _decide(
+    deployment: ServiceContext, request: Mapping[str, Any], body: bytes, client: str, policy: Policy, *, is_named: bool
+) -> MadeDecision:
+    """Have it decided with its neighbours, once its user is in memory."""
+    made, store = None, deployment.store
     while made is None:
-        if store.get_cached_profile(user_id) is None:
-            await store.load_profile(user_id)
-        made = await deployment.scoring.submit(request, body, client, chosen, is_named=policy is not None)
-    decision = made.decision
-    try:
-        stands = await made.stands
-    except StorageFullError:
-        if not deployment.score_when_full:
-            raise
-        return _build_result(decision, made.numbers, logged=False)
-    if stands is not decision:  # somebody else's came first, and may even be erased again: look once more
-        return await score(deployment, request, body=body, client=client, policy=policy)
-    if made.captured is not None and deployment.shadows is not None:
-        deployment.shadows.enqueue(made.captured)
-    return _build_result(decision, made.numbers)
+        if store.get_cached_profile(request["user_id"]) is None:
+            await store.load_profile(request["user_id"])
+        made = await deployment.scoring.submit(request, body, client, policy, is_named=is_named)
+    return made
+
+
+async def _find_earlier(deployment: ServiceContext, request: Mapping[str, Any]) -> Decision | None:
+    own_id: str | None = request.get("decision_id")
+    return None if own_id is None else await deployment.store.find_receipt(own_id)
 
 
 def _return_earlier(earlier: Decision, body: bytes, policy: str | None) -> ScoreResult:

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from bandstand.bandit.choice import choose_batch
 from bandstand.bandit.distribution import hash_to_uniform
 from bandstand.bandit.policies import Policy
@@ -163,8 +165,8 @@ def _make_decisions(
     seeds = [hash_to_uniform(store.secret, decision_id) for decision_id in ids]
     priors = [deployment.get_prior(policy, profile.user_id) for profile in profiles]
     numbers, picks, floor = choose_batch(policy, profiles, x, seeds, priors=priors, now=ts)
-    rows, columns = range(len(group)), [pick.index for pick in picks]
-    scores, propensities = numbers[rows, 2, columns].tolist(), numbers[rows, 3, columns].tolist()
+    rows, columns = np.arange(len(group)), [pick.index for pick in picks]
+    drawn = numbers[rows, :, columns].tolist()  # mean, width, score and probability of each pick
     picked = x[rows, columns]
     ref = deployment.policy_refs[policy.name]
     decisions = [
@@ -180,8 +182,8 @@ def _make_decisions(
             pick=columns[row],
             exploring=picks[row].exploring,
             seed=seeds[row],
-            score=scores[row],
-            propensity=propensities[row],
+            score=drawn[row][2],
+            propensity=drawn[row][3],
             floor=floor,
             body=each.body,
             numbers=numbers[row],

@@ -8,7 +8,7 @@ import numpy as np
 from bandstand.bandit.profile import PolicyState
 from bandstand.learning.drift import MemoryStatus
 from bandstand.service import experiment, judgements, loop, shadow_value
-from bandstand.service.context import ServiceContext, format_time
+from bandstand.service.context import ServiceContext, format_time, format_whole_seconds
 from bandstand.store.records import PolicyTotals
 
 
@@ -122,7 +122,7 @@ async def load_user_stats(deployment: ServiceContext, user_id: str, policy: str 
         cumulative_reward=state.cumulative_reward,
         estimated_mean_reward=state.cumulative_reward / state.reward_count if state.reward_count else 0.0,
         theta=np.broadcast_to(theta, chosen.schema.shape).ravel().tolist(),
-        last_updated=format_time(state.last_updated),
+        last_updated=format_whole_seconds(state.last_updated),
         policy=chosen.name,
         exploration_rate=state.explores / state.pulls if state.pulls else 0.0,
         feature_labels=list(chosen.schema.weight_labels),

@@ -25,11 +25,12 @@ from bandstand.network_variables import check_network_variables
 from bandstand.store.protocol import Store
 from bandstand.store.tables.judgements import TurnTexts
 from bandstand.wiring.judges import build_judges, configuration, gate, load_judge_prompt
-from bandstand.wiring.llm_clients import MAX_TRIES, get_daily_caps, llm_host
+from bandstand.wiring.llm_clients import get_daily_caps, llm_host
 
 _GRACE_S: Final = 30.0
 _PROCESS_SETTINGS: Final = (
     *("judge", "judge_model", "judge_provider", "judge_url", "judge_prompt_version", "judge_deadline_s"),
+    *("judge_tries", "judge_base_delay_s", "judge_call_timeout_s", "judge_max_tokens", "judge_cache"),
     *("judge_max_concurrent", "judge_price", "bandstand_config", "prompts_dir", "state_dir", "log_level"),
     *("openai_api_key", "anthropic_api_key", "anthropic_base_url"),
 )
@@ -80,7 +81,7 @@ def build_stateless_judge(settings: Settings, worker: JudgeWorker) -> StatelessJ
     retrying = urgent = None
     if llm_host(settings) is not None:
         model = settings.judge_model or ""
-        retrying = worker.calls.build_client(model, tries=MAX_TRIES)
+        retrying = worker.calls.build_client(model, tries=settings.judge_tries)
         urgent = worker.calls.build_client(
             model, tries=1, urgent=True
         )  # an intent's deadline leaves no time to try again
@@ -116,7 +117,13 @@ def _build_turn_bound(settings: Settings, taxonomies: Mapping[str, Taxonomy]) ->
     prompts = {name: load_judge_prompt(settings, _get_prompt_version(name, settings)) for name in taxonomies}
 
     def compute_bound(texts: TurnTexts, taxonomy: str) -> TokenUsage:
-        return compute_turn_bound(prompts[taxonomy], taxonomies[taxonomy], CutTurn(*texts), tries=MAX_TRIES)
+        return compute_turn_bound(
+            prompts[taxonomy],
+            taxonomies[taxonomy],
+            CutTurn(*texts),
+            tries=settings.judge_tries,
+            max_tokens=settings.judge_max_tokens,
+        )
 
     return compute_bound
 

@@ -101,7 +101,7 @@ def build_judges(
         ConfigurationError: see :func:`configuration`; or the prompt is missing or broken.
     """
     own = configuration(settings)
-    verdict_cache = VerdictCache() if cache is None else cache
+    verdict_cache = (VerdictCache() if cache is None else cache) if settings.judge_cache else VerdictCache(0)
     judges = {}
     for name, taxonomy in own.taxonomies.items():
         corrects = name == correction.TAXONOMY.name
@@ -115,6 +115,7 @@ def build_judges(
                 prompt,
                 deadline_s=settings.judge_deadline_s,
                 cost=get_cost_function(settings),
+                max_tokens=settings.judge_max_tokens,
                 clamp=corrects,  # contract A6 wants it there, and A5 a failure
             )
         judges[name] = CascadeJudge(

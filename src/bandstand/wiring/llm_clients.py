@@ -6,6 +6,7 @@ cost, the day's budget, the circuit breaker, the retries.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
@@ -33,6 +34,7 @@ MAX_TRIES = 3
 _GATEWAY_CALL_SECONDS = 30.0
 _CALL_SECONDS = 60.0
 _MAX_CONNECTIONS = 100
+_LONGEST_WAIT_S = 30.0
 
 
 class LlmConnection:
@@ -41,25 +43,31 @@ class LlmConnection:
     Args:
         provider: carries the calls.
         caps: of a day, as this process knows it; none if left out.
+        backoff: how often a call is made, and how long is waited in between.
 
     Attributes:
         host: where text goes to.
     """
 
-    def __init__(self, provider: "ProviderClient", caps: DailyCaps | None = None) -> None:
+    def __init__(
+        self, provider: "ProviderClient", caps: DailyCaps | None = None, backoff: Backoff | None = None
+    ) -> None:
         self.host = provider.host
         self._provider = provider
         self._breaker = CircuitBreaker()
         self._budget = DailyBudget(caps or DailyCaps())
+        self._backoff = backoff or Backoff(tries=MAX_TRIES)
 
-    def build_client(self, tries: int = MAX_TRIES) -> ChatClient:
+    def build_client(self, tries: int | None = None) -> ChatClient:
         """Return a client that tries again what may pass, within the day's caps.
 
         Args:
-            tries: at most, of one call; :func:`bandstand.llm.middleware.usage.track_usage` counts them all.
+            tries: at most, of one call, in place of the connection's own;
+                :func:`bandstand.llm.middleware.usage.track_usage` counts them all.
         """
+        backoff = self._backoff if tries is None else replace(self._backoff, tries=tries)
         budgeted = BudgetedClient(CountingClient(self._provider), self._budget)
-        return RetryingClient(BreakerClient(budgeted, self._breaker), backoff=Backoff(tries=tries))
+        return RetryingClient(BreakerClient(budgeted, self._breaker), backoff=backoff)
 
     async def aclose(self) -> None:
         """Hang up; calls under way fail."""
@@ -169,9 +177,15 @@ def _connect_judge(settings: Settings) -> LlmConnection:
         url=_get_judge_url(settings),
         key=_get_judge_key(settings),
         model=settings.judge_model or "",
+        call_timeout_s=settings.judge_call_timeout_s,
         max_connections=settings.judge_max_concurrent,
     )
-    return LlmConnection(provider, get_daily_caps(settings))
+    backoff = Backoff(
+        tries=settings.judge_tries,
+        first_s=settings.judge_base_delay_s,
+        longest_s=max(_LONGEST_WAIT_S, settings.judge_base_delay_s),
+    )
+    return LlmConnection(provider, get_daily_caps(settings), backoff)
 
 
 def _build_provider(

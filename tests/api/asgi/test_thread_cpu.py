@@ -16,8 +16,8 @@ def test_the_threads_of_one_pool_are_counted_together() -> None:
     met = threading.Barrier(3)
     with ThreadPoolExecutor(2, thread_name_prefix="crowd") as pool:
         for _ in range(2):
-            pool.submit(met.wait, 10)
-        met.wait(10)
+            pool.submit(met.wait, 60)
+        met.wait(60)
         names = read_thread_seconds().keys()
     assert {"loop", "crowd"} <= names
     assert not any(name.startswith("crowd_") for name in names)

@@ -1,6 +1,8 @@
 """``bandstand evaluate``: candidates judged on a real ledger and on files, as tables, as JSON and as a page."""
 
 import asyncio
+import gzip
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -249,7 +251,7 @@ DECISION = '{"user_id": "a", "candidates": [{}], "action": 0, "propensity": 1, "
         ({}, ["--policy", "linucb-v2"], "holds no ledger.db"),
         ({}, ["--from", "log.csv"], "log.csv: No such file or directory"),
         ({}, ["--from", "log"], "log: No such file or directory"),
-        ({"log.txt": ""}, ["--from", "log.txt"], "log.txt: a log is a state directory or a file that ends in .csv"),
+        ({"log.txt": ""}, ["--from", "log.txt"], "log.txt: it is empty"),
         ({"log.csv": "a,b\n1,2\n"}, ["--from", "log.csv"], "log.csv: there is no column 'reward'; there are a, b"),
         ({"log.csv": ROWS + "x,1,1\n"}, ["--from", "log.csv"], "log.csv: line 3, column 'reward': not a number"),
         ({"log.csv": ROWS}, ["--from", "log.csv", "--columns", "a=b"], "columns: 'a' is none of ours"),
@@ -306,3 +308,87 @@ def test_a_time_is_iso_8601(evaluate: Evaluate, flag: str) -> None:
     assert evaluate("--policy", "linucb-v2", flag, late if flag == "--until" else early).code == 0
     refused = evaluate("--policy", "linucb-v2", flag, early if flag == "--until" else late)
     assert (refused.code, refused.err) == (2, "bandstand: the log holds no decision to evaluate\n")
+
+
+# ── as other tools write them ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def dsjson_line(number: int) -> str:
+    action = number % 2
+    ranked = [action + 1, 2 - action]
+    event = {"_label_cost": float(-action), "_label_probability": 0.75, "a": ranked, "p": [0.75, 0.25]}
+    shared = {"User": {"hour_of_day": 9}, "_multi": [{"i": {"priority": 1}}, {"i": {"priority": 4}}]}
+    return json.dumps({**event, "c": shared, "Timestamp": "2026-01-01T00:00:00Z"}) + "\n"
+
+
+DSJSON = "".join(map(dsjson_line, range(40)))
+
+
+@pytest.mark.parametrize("form", ["auto", "dsjson"])
+def test_standard_input_is_read_as_its_content_has_it(
+    evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    for text in (DSJSON, gzip.compress(DSJSON.encode())):
+        piped = text if isinstance(text, bytes) else text.encode()
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(piped)))
+        said = evaluate("--from", "-", "--policy", "uniform-v1", "--format", form, "--json")
+        assert said.code == 0, said.err
+        assert (said.json["source"], said.json["log"]["decisions"]) == ("standard input", 40)
+        assert said.json["log"]["mean_reward"] == 0.5
+
+
+def test_a_policy_that_reads_nothing_of_the_log_is_said_to(evaluate: Evaluate, tmp_path: Path) -> None:
+    file = tmp_path / "log.dsjson"
+    file.write_text(DSJSON.replace("priority", "taste"))
+    lack = "no candidate of the log has a field that the schema tips-v2 reads (is_overdue, "
+    said = evaluate("--from", file, "--policy", "linucb-v2").out
+    assert f"! {lack}" in said
+    assert "their features are taste" in said
+    assert lack not in evaluate("--from", file, "--policy", "uniform-v1").out
+    file.write_text(DSJSON)
+    assert lack not in evaluate("--from", file, "--policy", "linucb-v2").out
+
+
+def test_rows_may_come_from_standard_input_or_a_folder(
+    evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = "sep=;\nreward;propensity;target\n1;0,5;0,25\nNA;1;1\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    piped = values(evaluate("--from", "-", "--json"))
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "part-0.csv").write_text(text)
+    (tmp_path / "parts" / "_SUCCESS").touch()
+    assert values(evaluate("--from", tmp_path / "parts", "--json")) == piped
+    assert piped["target"]["ips"]["value"] == 0.5
+
+
+def test_a_folder_of_decisions_is_one_log_and_a_fault_names_its_part(evaluate: Evaluate, tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    for day in ("01", "02"):
+        (folder / f"{day}.dsjson").write_text(DSJSON)
+    said = evaluate("--from", folder, "--policy", "uniform-v1", "--json")
+    assert said.json["log"]["decisions"] == 80
+    with (folder / "02.dsjson").open("a") as file:
+        file.write(dsjson_line(1).replace("0.75, 0.25", "0.25, 0.75"))
+    refused = evaluate("--from", folder, "--policy", "uniform-v1")
+    assert refused.code == 2
+    assert refused.err.endswith(
+        "logs: 02.dsjson, line 41: propensity is 0.75, and that of the pick in propensities 0.25\n"
+    )
+
+
+def test_a_form_can_be_named_and_must_be_the_file_s(evaluate: Evaluate, tmp_path: Path) -> None:
+    file = tmp_path / "log.json"
+    file.write_text(DSJSON)
+    assert "there is no column 'propensity'" in evaluate("--from", file, "--format", "rows").err
+    refused = evaluate("--from", file, "--format", "personalizer", "--policy", "uniform-v1")
+    assert "line 1: is neither a rank call" in refused.err
+    assert "--format goes with a file only" in evaluate("--format", "dsjson", "--policy", "uniform-v1").err
+
+
+def test_a_folder_that_is_neither_is_a_state_directory_without_a_ledger(evaluate: Evaluate, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    refused = evaluate("--from", tmp_path / "empty", "--policy", "uniform-v1")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "ledger.db" in refused.err

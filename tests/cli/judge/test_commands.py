@@ -158,8 +158,8 @@ def test_a_bad_row_is_named_by_its_line_and_skipped_or_refused(judge: Judge, tmp
 
 
 def test_a_file_of_another_kind_does_not_fill_the_screen(judge: Judge, tmp_path: Path, file: Path) -> None:
-    other = tmp_path / "other.csv"
-    other.write_text("a,b\n" * 500 + file.read_text())
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(f'{{"other{number}": 1}}\n' for number in range(500)) + file.read_text())
     assert len(judge("evaluate", other, "--json").err.splitlines()) == 21
 
 

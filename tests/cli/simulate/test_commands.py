@@ -148,7 +148,7 @@ def test_interrupted_it_keeps_what_is_done_and_resumed_it_ends_as_if_never_stopp
     with begin_run(tmp_path / "one", *LONG, "--json") as process:
         wait_until_underway(tmp_path / "one", 1)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert err == "Interrupted; to go on: bandstand simulate --resume 1\n"
     half = json.loads(out)
@@ -167,7 +167,7 @@ def test_killed_in_the_middle_it_goes_on_from_what_was_written(tmp_path: Path, m
     with begin_run(tmp_path, *flags) as process:
         wait_until_underway(tmp_path, 8)
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
     kept = Simulations(tmp_path).get(1, time.time())
     assert kept is not None
     code, _, err = run_simulate(tmp_path, "--resume", "1")
@@ -185,7 +185,7 @@ def test_a_run_is_taken_from_under_it_by_a_cancel(tmp_path: Path) -> None:
     with begin_run(tmp_path, *LONG) as process:
         wait_until_underway(tmp_path, 1)
         Simulations(tmp_path).cancel(1, time.time())
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (2, "")
     assert err.startswith("bandstand: The run was cancelled, deleted or continued elsewhere")
 
@@ -357,7 +357,7 @@ def test_a_stopped_conversation_goes_on_as_if_it_never_was(tmp_path: Path) -> No
     with begin_run(tmp_path / "stopped", *flags) as process:
         wait_until_underway(tmp_path / "stopped", 300)
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert process.returncode == 130, out + err
     went_on, whole = read_result(tmp_path / "stopped", "--resume", "last"), read_result(tmp_path / "whole", *flags)
     assert is_close(outcome(went_on), outcome(whole))

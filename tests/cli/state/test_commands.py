@@ -183,7 +183,7 @@ def test_a_service_starts_on_a_restored_backup_and_knows_what_it_knew(bandstand:
     with service(tmp_path / "copy") as (url, process):
         stats = httpx.get(f"{url}/stats/linucb/anna", trust_env=False).json()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=120) == 0
     known = before["anna"].policies["linucb-v1", "tips-5"]
     assert (stats["pulls"], stats["reward_count"]) == (known.pulls, known.reward_count)
     assert {user: extract_learned(profile) for user, profile in load_states(tmp_path / "copy").items()} == {

@@ -164,8 +164,14 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(name: str, interval: 
         ({"level": 0.0}, "level must be"),
         ({"level": 1.0}, "level must be"),
         ({"level": math.nan}, "level must be"),
-        ({"interval": "bootstrap", "resamples": 99}, "resamples must be at least 100"),
-        ({"interval": "bootstrap", "seed": -1}, "seed must be 0 or more"),
+        ({"level": "0.95"}, "level must be"),
+        ({"level": True}, "level must be"),
+        ({"interval": "bootstrap", "resamples": 99}, "resamples must be a whole number of at least 100"),
+        ({"interval": "bootstrap", "resamples": 100.5}, "resamples must be a whole number"),
+        ({"interval": "bootstrap", "resamples": None}, "resamples must be a whole number"),
+        ({"interval": "bootstrap", "seed": -1}, "seed must be a whole number of 0 or more"),
+        ({"interval": "bootstrap", "seed": 0.5}, "seed must be a whole number of 0 or more"),
+        ({"interval": "bootstrap", "seed": True}, "seed must be a whole number of 0 or more"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
@@ -306,3 +312,14 @@ def test_resamples_without_weight_are_counted() -> None:
     estimate = replay(np.arange(4.0), None, np.full(4, 0.5), [1.0, 1.0, 0.0, 0.0], interval="bootstrap")
     assert has_warning(estimate, "of 1000 resamples held no weight")
     assert (estimate.low, estimate.high) == (0, 1)
+
+
+def test_no_seed_is_a_fresh_one() -> None:
+    rows = LoggedRows.of([0.0, 1.0] * 50, None, [0.5] * 100, [0.25, 0.75] * 50)
+    found = set()
+    seeds: list[Any] = [None, None, np.int64(3), 3]
+    for seed in seeds:
+        accumulator = Accumulator(Formula.named("snips"), interval="bootstrap", seed=seed)
+        accumulator.add(rows)
+        found.add(accumulator.estimate().low)
+    assert len(found) == 3

@@ -1,6 +1,7 @@
 """A log of decisions from elsewhere: replayed as a ledger's is."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from bandstand.evaluate import EvaluationError
-from bandstand.evaluate.files.decision_file import format_location, is_decision_file, read_decisions
+from bandstand.evaluate.files.decision_file import DecisionFile
 from bandstand.store.maintenance.decision_log import LoggedDecision, LoggedEvent, LoggedReward
 from tests.evaluate.ledgers import pages_of, persona_world, play_world, replay_log
 
@@ -32,9 +33,17 @@ def events(path: Path, page: int = 1000) -> list[LoggedEvent]:
     return [event for events in read_decisions(path, page) for event in events]
 
 
+def read_decisions(path: Path, page: int = 1000) -> Iterator[list[LoggedEvent]]:
+    found = DecisionFile.open(path)
+    assert found is not None
+    return found.read_events(page)
+
+
 def test_a_line_is_a_decision_and_its_reward(tmp_path: Path) -> None:
     path = write_file(tmp_path, LINE, LINE | {"user_id": "bob", "tip_id": None, "action": 0, "reward": None, "ts": 7.5})
-    first, reward, second = events(path)
+    found = DecisionFile.open(path)
+    assert found is not None
+    [[first, reward, second]] = found.read_events()
     assert isinstance(first, LoggedDecision)
     assert isinstance(reward, LoggedReward)
     assert isinstance(second, LoggedDecision)
@@ -44,16 +53,15 @@ def test_a_line_is_a_decision_and_its_reward(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (second.pick, second.reward, second.ts) == (0, None, 7.5)
     assert second.uid != first.uid
-    assert [format_location(event.seq) for event in (first, reward, second)] == ["line 1", "line 1", "line 2"]
+    assert [found.format_location(event.seq) for event in (first, reward, second)] == ["line 1", "line 1", "line 2"]
     assert 0 <= first.seed < 1
     assert first.seed != second.seed
     assert json.loads(first.body)["context"] == {"hour_of_day": 9}
 
 
 def test_only_objects_with_candidates_are_decisions(tmp_path: Path) -> None:
-    assert is_decision_file(write_file(tmp_path, LINE))
-    assert not is_decision_file(write_file(tmp_path, {"reward": 1, "propensity": 1, "target": 1}))
-    assert not is_decision_file(write_file(tmp_path))
+    assert DecisionFile.open(write_file(tmp_path, LINE)) is not None
+    assert DecisionFile.open(write_file(tmp_path, {"reward": 1, "propensity": 1, "target": 1})) is None
 
 
 @pytest.mark.parametrize("page", [1, 3, 1000])

@@ -86,11 +86,43 @@ async def test_a_request_may_move_the_thresholds_and_nothing_else() -> None:
     assert client.calls == []
 
 
-async def test_nothing_to_choose_from_is_not_asked_about() -> None:
-    judge, client = build_arbiter(choice())
-    found = await judge.arbitrate("acme", "out", RuleSignal("cancel", 0.5), [])
-    assert (found.intent_id, found.triggered, found.trigger_reason) == (None, True, "gray_zone")
-    assert client.calls == []
+async def test_a_rule_alone_in_the_gray_zone_is_asked_about() -> None:
+    judge, client = build_arbiter(choice(), choice("refund"))
+    rule = RuleSignal("cancel", 0.5, "退订", "不想再续费")
+    found = await judge.arbitrate("acme", "out", rule, [])
+    assert (found.intent_id, found.intent_name, found.score) == ("cancel", "退订", 0.9)
+    assert (found.triggered, found.trigger_reason) == (True, "gray_zone")
+    assert "不想再续费" in client.calls[0].messages[1]["content"]
+    denied = await judge.arbitrate("acme", "out", rule, [])
+    assert (denied.intent_id, denied.triggered) == (None, True)
+
+
+async def test_the_rule_s_intent_may_be_chosen_where_the_search_did_not_find_it() -> None:
+    for rule, name in ((RuleSignal("delete", 0.6), "delete"), (RuleSignal("delete", 0.6, "Löschen"), "Löschen")):
+        judge, client = build_arbiter(choice("delete"), choice("refund"))
+        found = await judge.arbitrate("acme", "out", rule, BOTH)
+        assert (found.intent_id, found.intent_name, found.trigger_reason) == (
+            "delete",
+            name,
+            "rule_semantic_conflict",
+        )
+        assert f'"id": "delete", "name": "{name}"' in client.calls[0].messages[1]["content"]
+        assert (await judge.arbitrate("acme", "out", rule, BOTH)).intent_id == "refund"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        choice(score="0.9"),
+        choice(extra=1),
+        '{"intent_id": "cancel", "score": 0.9}',
+        f"<think>{choice('refund')}</think>{choice()}",
+        f"I think:\n```json\n{choice()}\n```\nas {{they}} say.",
+    ],
+)
+async def test_what_is_no_part_of_the_choice_costs_none(text: str) -> None:
+    found = await arbitrate_conflict(text)
+    assert (found.intent_id, found.score) == ("cancel", 0.9)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +137,7 @@ async def test_nothing_to_choose_from_is_not_asked_about() -> None:
         choice(["cancel"]),
         choice(score=float("nan")),
         choice(score=1.5),
-        choice(score="0.9"),
-        choice(extra=1),
+        choice(score="high"),
         ChatReply(text=choice(), model="m", refusal="no", finish_reason="refusal"),
         ChatTimeoutError("c4n4ry"),
         ChatUnreachableError("c4n4ry"),

@@ -131,7 +131,7 @@ async def test_a_reply_cut_off_twice_is_unscored_whatever_it_holds() -> None:
         (ChatStatusError(500), "unavailable"),
         (ChatStatusError(400), "rejected"),
         (ChatStatusError(401), "rejected"),
-        (ChatMalformedError("what?"), "bad_json"),
+        (ChatMalformedError("what?"), "unavailable"),
         (CircuitOpenError(retry_after_s=3), "circuit_open"),
         (BudgetExceededError("spent"), "over_budget"),
     ],

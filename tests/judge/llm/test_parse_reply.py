@@ -1,4 +1,4 @@
-"""A model's reply is read strictly: one shape, the last valid one, and a reason where there is none."""
+"""A model's reply is read: one shape, the last valid one, and a reason where there is none."""
 
 import json
 import time
@@ -45,10 +45,25 @@ def parse_reason(text: str) -> str:
         f"{build_reply()} and not {build_reply('fine')}",
         f"{build_reply()} and not {build_reply('pos_praise', 1, verdict='final')}",
         json.dumps({"rationale": "They say no.", "confidence": 0.9, "label": "neg_correction"}),
+        f"<think>{build_reply('pos_praise', 1)}</think>{build_reply()}",
+        f"They say no, see {build_reply('pos_praise', 1)}\n</think>\n\n{build_reply()}",
+        f"<think>It is {build_reply()}",
+        f"{build_reply()}<think>and so it is</think>",
+        f"The verdict:\n```json\n{build_reply()}\n```\nI hope that helps {{you}}.",
+        build_reply(language="en"),
+        build_reply(confidence="0.9"),
+        build_reply(confidence=" 0.90 "),
+        build_reply(label=" NEG_Correction\n"),
     ],
 )
 def test_the_last_valid_verdict_counts(text: str) -> None:
     assert parse_verdict(text, FOLLOWUP) == GOOD
+
+
+@pytest.mark.parametrize("rationale", [None, 7, ["no"]])
+def test_a_rationale_that_is_missing_costs_no_verdict(rationale: object) -> None:
+    for text in (build_reply(rationale=rationale), '{"label": "neg_correction", "confidence": 0.9}'):
+        assert parse_verdict(text, FOLLOWUP) == GOOD._replace(rationale="")
 
 
 @pytest.mark.parametrize("confidence", [0, 1, 0.0, 1.0])
@@ -67,7 +82,7 @@ def test_a_confidence_beyond_the_range_is_a_failure_unless_it_is_to_be_clamped(
     assert confidence == clamped or parse_reason(build_reply(confidence=confidence)) == "bad_confidence"
 
 
-@pytest.mark.parametrize("confidence", [float("nan"), True, "0.9", None])
+@pytest.mark.parametrize("confidence", [float("nan"), True, "high", "NaN", "0_9", "90%", None])
 def test_what_is_no_number_is_no_confidence_clamped_or_not(confidence: Any) -> None:
     with pytest.raises(BadReplyError, match="bad_confidence"):
         parse_verdict(build_reply(confidence=confidence), FOLLOWUP, clamp=True)
@@ -90,21 +105,20 @@ def test_the_rationale_is_one_visible_line() -> None:
         ("{", "bad_json"),
         ("{}", "bad_json"),
         (build_reply()[:-2], "bad_json"),
-        (build_reply(extra=1), "bad_json"),
-        ('{"label": "neutral", "confidence": 0.9}', "bad_json"),
+        ('{"label": "neutral"}', "bad_confidence"),
         (build_reply(label=None), "bad_json"),
         (build_reply(label=["neutral"]), "bad_json"),
-        (build_reply(rationale=None), "bad_json"),
         (json.dumps({"answer": json.loads(build_reply())}), "bad_json"),
         (build_reply(label="angry"), "unknown_label"),
-        (build_reply(label="NEUTRAL"), "unknown_label"),
-        (build_reply(label="neutral "), "unknown_label"),
+        (build_reply(label="neutral!"), "unknown_label"),
+        (f"<think>{build_reply('angry')}</think>", "unknown_label"),
         (build_reply(confidence=float("nan")), "bad_confidence"),
         (build_reply(confidence=float("inf")), "bad_confidence"),
         (build_reply(confidence=1.0001), "bad_confidence"),
         (build_reply(confidence=-0.1), "bad_confidence"),
         (build_reply(confidence=90), "bad_confidence"),
-        (build_reply(confidence="0.9"), "bad_confidence"),
+        (build_reply(confidence="90"), "bad_confidence"),
+        (build_reply(confidence="1e999"), "bad_confidence"),
         (build_reply(confidence=True), "bad_confidence"),
         (build_reply(confidence=None), "bad_confidence"),
         (build_reply().replace("0.9", "9" * 5_000), "bad_json"),

@@ -32,7 +32,7 @@ def test_good_rows_carry_whatever_is_known() -> None:
     given = [
         build_line(label="pos_praise"),
         "",
-        build_line(polarity="negative"),
+        build_line(polarity="negative", query_t1="no"),
         "  \n",
         build_line(topic_shift=True, id=7),
     ]

@@ -11,6 +11,7 @@ from bandstand.llm.chat import ChatReply, ChatRequest
 from bandstand.llm.errors import (
     BudgetExceededError,
     ChatError,
+    ChatMalformedError,
     ChatStatusError,
     ChatTimeoutError,
     ChatUnreachableError,
@@ -71,7 +72,10 @@ async def test_an_answer_shows_that_the_provider_is_alive(error: ChatError) -> N
     assert state_of(breaker) == "closed"
 
 
-@pytest.mark.parametrize("error", [ChatUnreachableError("gone"), ChatTimeoutError("slow"), ChatStatusError(503)])
+@pytest.mark.parametrize(
+    "error",
+    [ChatUnreachableError("gone"), ChatTimeoutError("slow"), ChatStatusError(503), ChatMalformedError("<html>")],
+)
 async def test_silence_and_server_errors_are_failures(error: ChatError) -> None:
     breaker = breaker_of(Clock())
     for _ in range(3):

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from bandstand.llm.chat import ChatReply
 from bandstand.llm.errors import (
     BudgetExceededError,
-    ChatMalformedError,
     ChatStatusError,
     ChatUnreachableError,
     CircuitOpenError,
@@ -66,7 +65,7 @@ async def test_the_last_error_is_raised_when_the_tries_are_used_up() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [ChatStatusError(400), ChatStatusError(401), ChatMalformedError("not a completion"), BudgetExceededError("spent")],
+    [ChatStatusError(400), ChatStatusError(401), BudgetExceededError("spent")],
 )
 async def test_what_will_not_pass_is_not_tried_again(error: Exception) -> None:
     clock = Clock()

@@ -118,6 +118,8 @@ async def test_error_answers_are_typed_and_silent(provider: respx.MockRouter, st
         b"",
         b"[]",
         b'{"type": "message"}',
+        b'{"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}',
+        b"<html>gateway</html>",
         b'{"content": [{"text": 1}]}',
         b'{"content": [], "usage": {"input_tokens": 1, "output_tokens": 10000000000}}',
     ],
@@ -125,8 +127,9 @@ async def test_error_answers_are_typed_and_silent(provider: respx.MockRouter, st
 async def test_what_is_no_message_is_malformed(provider: respx.MockRouter, body: bytes) -> None:
     provider.post(URL).respond(content=body)
     async with client() as llm:
-        with pytest.raises(ChatMalformedError):
+        with pytest.raises(ChatMalformedError) as caught:
             await llm.complete(request_of())
+    assert caught.value.retryable
 
 
 async def test_a_gateway_without_structured_output_is_asked_without(provider: respx.MockRouter) -> None:

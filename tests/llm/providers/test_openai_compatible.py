@@ -107,7 +107,6 @@ async def test_a_passing_error_says_so_and_the_sdk_does_not_retry(provider: resp
         b"",
         b"<html>gateway</html>",
         b"[]",
-        b'{"error": {"message": "quota"}}',
         b'{"choices": []}',
         b'{"choices": [{"message": null}]}',
         b'{"choices": [{"message": {"content": 7}}]}',
@@ -121,7 +120,42 @@ async def test_what_is_no_completion_is_malformed(provider: respx.MockRouter, bo
     async with client() as llm:
         with pytest.raises(ChatMalformedError) as caught:
             await llm.complete(request_of())
-    assert caught.value.sent
+    assert (caught.value.sent, caught.value.retryable) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error": {"message": "overloaded"}}',
+        b'{"error": "overloaded"}',
+        b'{"error": {"code": "rate_limit", "message": "slow"}, "choices": null}',
+        b'{"object": "error", "message": "busy"}',
+        b'{"choices": [{"error": {"message": "lost"}, "finish_reason": "error", "message": {"content": ""}}]}',
+    ],
+)
+async def test_an_error_under_status_200_is_malformed_and_cost_nothing(provider: respx.MockRouter, body: bytes) -> None:
+    provider.post(f"{URL}/chat/completions").respond(content=body)
+    async with client() as llm:
+        with pytest.raises(ChatMalformedError) as caught:
+            await llm.complete(request_of())
+    assert (caught.value.sent, caught.value.retryable) == (False, True)
+
+
+@pytest.mark.parametrize(("code", "retryable"), [(429, True), (502, True), (401, False)])
+async def test_an_error_under_status_200_that_names_a_status_is_one(
+    provider: respx.MockRouter, code: int, *, retryable: bool
+) -> None:
+    bodies = [
+        {"error": {"code": code, "message": "x"}},
+        {"choices": [{"error": {"code": code}, "message": {"content": "x"}}]},
+        {"object": "error", "code": code},
+    ]
+    for body in bodies:
+        provider.post(f"{URL}/chat/completions").respond(json=body)
+        async with client() as llm:
+            with pytest.raises(ChatStatusError) as caught:
+                await llm.complete(request_of())
+        assert (caught.value.status, caught.value.retryable) == (code, retryable)
 
 
 async def test_a_bare_completion_is_enough(provider: respx.MockRouter) -> None:
@@ -138,6 +172,8 @@ async def test_a_bare_completion_is_enough(provider: respx.MockRouter) -> None:
         ({"content": None}, "content_filter", ("", "refusal", "")),
         ({"content": None, "refusal": "I will not."}, "stop", ("", "refusal", "I will not.")),
         ({"content": "x"}, "tool_calls", ("x", "other", None)),
+        ({"content": [{"type": "text", "text": "Re"}, {"text": "st."}]}, "stop", ("Rest.", "stop", None)),
+        ({"content": [{"type": "thinking", "thinking": "no"}, {"text": "x"}]}, "stop", ("x", "stop", None)),
     ],
 )
 async def test_finish_reasons_and_refusals(

@@ -50,7 +50,7 @@ class Gateway:
 async def run_gateway(gateway: Gateway, connections: int = 10) -> AsyncIterator[tuple[str, httpx2.AsyncClient]]:
     server = await asyncio.start_server(gateway.serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/x?y=1"
-    async with httpx2.AsyncClient(transport=PlainHTTPTransport(connections), timeout=5) as client:
+    async with httpx2.AsyncClient(transport=PlainHTTPTransport(connections), timeout=60) as client:
         yield url, client
     server.close()
     await wait_until(lambda: gateway.connections == gateway.over)

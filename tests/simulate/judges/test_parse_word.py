@@ -78,3 +78,8 @@ def test_a_flood_of_text_is_read_from_its_end() -> None:
 
 def test_the_examples_in_the_docstring_hold() -> None:
     assert doctest.testmod(parse_word).failed == 0
+
+
+@pytest.mark.parametrize("text", ["<think>done, or dismiss it?</think>snooze", "not done\n</think>\n**Snooze**"])
+def test_what_was_thought_aloud_does_not_count(text: str) -> None:
+    assert read_word(text) == "snooze"

@@ -1,5 +1,9 @@
 """Decisions without a reward: the newest of a policy and tip is linked, each once, wherever it was known from."""
 
+from random import Random
+
+import pytest
+
 from bandstand.store.learners.open_decisions import MAX_OPEN, OpenDecision, OpenDecisions
 
 
@@ -60,3 +64,31 @@ def test_memory_holds_the_newest_hundred() -> None:
         known.add(each)
     taken = [take(known) for _ in range(MAX_OPEN + 1)]
     assert taken == [*range(3 * MAX_OPEN - 1, 2 * MAX_OPEN - 1, -1), None]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_order_of_calls_finds_what_a_walk_over_all_of_them_finds(seed: int) -> None:
+    random = Random(seed)
+    known, walked = OpenDecisions(is_loaded=True), list[OpenDecision]()
+    taken: list[OpenDecision] = []
+    for seq in range(1, 1000):
+        match random.choice(("add", "add", "answer", "take", "give back")):
+            case "add":
+                decision = OpenDecision(seq, "linucb-v2", random.choice("abc"))
+                known.add(decision)
+                walked = [*walked, decision][-MAX_OPEN:]
+            case "answer":
+                answered = random.randint(max(1, seq - 2 * MAX_OPEN), seq)
+                known.answer(answered)
+                walked = [each for each in walked if each.seq != answered]
+            case "take":
+                tip, after = random.choice("abcd"), seq - random.randint(1, MAX_OPEN)
+                found = known.take("linucb-v2", tip, after)
+                matching = [each for each in walked if each.tip_id == tip and each.seq > after]
+                assert found == (matching[-1] if matching else None)
+                if found is not None:
+                    walked.remove(found)
+                    taken.append(found)
+            case _ if taken:
+                known.give_back(taken[-1])
+                walked = sorted([*walked, taken.pop()])[-MAX_OPEN:]

@@ -73,7 +73,7 @@ async def test_what_the_file_had_learned_is_served_whatever_the_file_is_called(
     np.testing.assert_allclose(stats.theta, np.linalg.solve(file["A"], file["b"]), rtol=0, atol=1e-12)
     assert (stats.pulls, stats.reward_count, stats.cumulative_reward) == (12, 9, -1.25)
     assert stats.exploration_rate == 2 / 12
-    assert stats.last_updated == datetime.fromtimestamp(NOON, UTC).isoformat()
+    assert stats.last_updated == datetime.fromtimestamp(NOON, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     (state,) = profile.policies.values()
     assert state.ridge is not None
     np.testing.assert_allclose(state.ridge.gram, np.array(file["A"]) - np.eye(d), rtol=0, atol=1e-15)

@@ -21,6 +21,7 @@ from bandstand.api.asgi.access import ANONYMOUS, Access, Headers, get_required_r
 from bandstand.api.asgi.admission import AdmissionQueue
 from bandstand.api.asgi.bodies import read_json_body
 from bandstand.api.asgi.fast_path import EncodedResponse, HotPath, RequestMetadata
+from bandstand.api.asgi.gathering import Gathering
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.asgi.path_prefix import PathPrefix
 from bandstand.api.asgi.raw_path import decode_segment, validate_query
@@ -67,6 +68,9 @@ class FrontController:
         hot: answers score and reward at once; ``None`` leaves them to the application too.
         prefix: the path under which a proxy shows the service.
         log_requests: write one line for every request, not only for failed ones.
+
+    Attributes:
+        gathering: where a server that parses hot requests itself has them begin.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class FrontController:
         self._handlers: dict[str, Handler] = (
             {} if hot is None else {"score": hot.handle_score, "reward": hot.handle_reward}
         )
+        self.gathering = Gathering()
         self._admission = AdmissionQueue()
         self._id_prefix = secrets.token_hex(4)
         self._id_counter = itertools.count(1)

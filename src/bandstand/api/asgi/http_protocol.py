@@ -205,7 +205,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         cycle.complete = True
         if cycle.started:
-            self._start(cycle)
+            self._gather(cycle)
 
     def _build_hot_cycle(self) -> _HotCycle | None:
         front, parser = self._front, self.parser
@@ -245,7 +245,11 @@ class HttpProtocol(HttpToolsProtocol):
             return
         cycle.started = True
         if cycle.complete:
-            self._start(cycle)
+            self._gather(cycle)
+
+    def _gather(self, cycle: _HotCycle) -> None:
+        assert self._front is not None  # noqa: S101 (there is no hot cycle without)
+        self._front.gathering.submit(self._start, cycle)
 
     def _start(self, cycle: _HotCycle) -> None:
         task = self.loop.create_task(self._answer(cycle))

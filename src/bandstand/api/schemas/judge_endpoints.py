@@ -115,6 +115,8 @@ class RuleFields(TypedDict):
 
     rule_id: Annotated[Id, Field(description="The intent it stands for")]
     score: Share
+    name: NotRequired[Annotated[str, Field(description="Its name, where the candidates do not have it")]]
+    description: NotRequired[Annotated[str, Field(description="What it means, likewise")]]
 
 
 class IntentFields(TypedDict):

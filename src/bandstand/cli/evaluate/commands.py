@@ -18,6 +18,18 @@ class Interval(StrEnum):
     BOOTSTRAP = "bootstrap"
 
 
+class LogForm(StrEnum):
+    """How a log is written."""
+
+    AUTO = "auto"
+    ROWS = "rows"
+    DECISIONS = "decisions"
+    DSJSON = "dsjson"
+    PERSONALIZER = "personalizer"
+    OBP = "obp"
+    RECOGYM = "recogym"
+
+
 def _make_option(help_: str, *names: str, metavar: str | None = None) -> Any:
     return typer.Option(*names, help=help_, metavar=metavar, show_default=False)
 
@@ -34,7 +46,8 @@ def evaluate(  # noqa: PLR0913 (each is a flag)
     source: Annotated[
         Path | None,
         _make_option(
-            "The log: a state directory, or a .csv, .jsonl or .parquet file. Default: the state directory's ledger.",
+            "The log: a state directory, a file (CSV, JSON, Parquet, NumPy), a folder of files, or - for standard "
+            "input. Default: the state directory's ledger.",
             "--from",
             metavar="PATH",
         ),
@@ -62,6 +75,10 @@ def evaluate(  # noqa: PLR0913 (each is a flag)
         str | None,
         _make_option("What a file's columns are called: reward=click,propensity=pscore.", metavar="NAME=COLUMN,…"),
     ] = None,
+    form: Annotated[
+        LogForm,
+        _make_option("How the log is written; auto tells by what is in it.", "--format"),
+    ] = LogForm.AUTO,
     html: Annotated[
         Path | None, _make_option("Also write a report that opens anywhere, offline too.", metavar="FILE")
     ] = None,
@@ -86,6 +103,7 @@ def evaluate(  # noqa: PLR0913 (each is a flag)
         missing_reward=missing_reward,
         interval=interval.value,
         columns=columns,
+        form=form.value,
         state_dir=state_dir,
     )
     result = evaluate_log(flags)

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bandstand.bandit.policies import Policy
+from bandstand.cli.log_input import LogInput, open_log
 from bandstand.cli.report import show_progress
 from bandstand.cli.state.directory import StateLocation, resolve_location
 from bandstand.cli.times import parse_time
@@ -18,8 +19,10 @@ from bandstand.config.settings import read_settings
 from bandstand.definition import describe_unknown
 from bandstand.errors import InvalidRequestError
 from bandstand.evaluate import Formula
-from bandstand.evaluate.files import decision_file
 from bandstand.evaluate.files.columns import Columns
+from bandstand.evaluate.files.decision_file import DecisionFile
+from bandstand.evaluate.files.forms.score_request import ScoreRequestForm
+from bandstand.evaluate.files.log_table import find_parts, open_table
 from bandstand.evaluate.files.row_file import name_file_in_errors
 from bandstand.evaluate.page import COLUMN_HEADINGS, format_heading, format_rows, format_summary, format_warnings
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
@@ -35,6 +38,8 @@ _WITH_MODEL = "ips,snips,dr"
 _LEDGER = "ledger.db"
 _UNNAMED = "target"
 _WIDTH = 120
+_AUTO = "auto"
+_ROWS = "rows"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,7 @@ class EvaluationFlags:
     missing_reward: float | None
     interval: Literal["normal", "bootstrap"]
     columns: str | None
+    form: str
     state_dir: str | None
 
     def build_question(self, default: str) -> EvaluationSpec:
@@ -72,14 +78,32 @@ def evaluate_log(flags: EvaluationFlags) -> dict[str, Any]:
         BandstandError: a flag, the configuration or the log is not as it must be.
     """
     source = flags.source
-    if source is None or source.is_dir() or source.name == _LEDGER:
+    if source is None or source.name == _LEDGER or _is_state_directory(source):
+        if flags.form != _AUTO:
+            raise InvalidRequestError("--format goes with a file only")
         return _evaluate_ledger(flags)
-    if source.suffixes[-1:] == [".jsonl"] or source.suffixes[-2:] == [".jsonl", ".gz"]:
-        with name_file_in_errors(source):
-            decisions = decision_file.is_decision_file(source)
-        if decisions:
-            return _evaluate_decisions(flags, source)
-    return _evaluate_rows(flags, source)
+    with open_log(source) as log:
+        decisions = _open_decisions(flags, log)
+        return _evaluate_rows(flags, log) if decisions is None else _evaluate_decisions(flags, log, decisions)
+
+
+def _is_state_directory(source: Path) -> bool:
+    return source.is_dir() and ((source / _LEDGER).exists() or not find_parts(source))
+
+
+def _open_decisions(flags: EvaluationFlags, log: LogInput) -> DecisionFile | None:
+    """Open a log as decisions; None where it holds rows."""
+    if flags.form == _ROWS:
+        return None
+    with name_file_in_errors(log.name):
+        if flags.form != _AUTO:
+            return DecisionFile.open(log.path, flags.form)
+        decisions = DecisionFile.open(log.path)
+        if decisions is None or decisions.form is ScoreRequestForm:
+            return decisions
+        header = open_table(log.path).read_header()
+        rows = flags.columns is not None or Columns.recognise(header.names).is_row_log(header)
+        return None if rows else decisions
 
 
 def show_report(result: Mapping[str, Any]) -> None:
@@ -131,32 +155,33 @@ def _evaluate_ledger(flags: EvaluationFlags) -> dict[str, Any]:
     return _build_report(flags, str(location.directory / _LEDGER), question, candidates, evaluated, log)
 
 
-def _evaluate_decisions(flags: EvaluationFlags, source: Path) -> dict[str, Any]:
+def _evaluate_decisions(flags: EvaluationFlags, log: LogInput, decisions: DecisionFile) -> dict[str, Any]:
     flags.reject_flags("columns", why="goes with a file of rows only")
     flags.reject_flags("since", "until", why="goes with a ledger only")
     question = flags.build_question(_WITH_MODEL)
     candidates = _select_candidates(flags, resolve_location(flags.state_dir))
-    with name_file_in_errors(source), show_progress("pages of the log") as steps:
-        log, evaluated = evaluate_decisions(
+    with name_file_in_errors(log.name), show_progress("pages of the log") as steps:
+        summary, evaluated = evaluate_decisions(
             question,
-            decision_file.read_decisions(source),
+            decisions.read_events(),
             candidates,
-            decision_file.format_location,
+            decisions.format_location,
             frozen_from=1 if flags.frozen else None,
             on_page=steps.advance,
         )
-    return _build_report(flags, str(source), question, candidates, evaluated, log)
+    return _build_report(flags, log.name, question, candidates, evaluated, summary)
 
 
-def _evaluate_rows(flags: EvaluationFlags, source: Path) -> dict[str, Any]:
+def _evaluate_rows(flags: EvaluationFlags, log: LogInput) -> dict[str, Any]:
     flags.reject_flags("frozen", "since", "until", why="goes with decisions, not with rows that hold the probabilities")
     if len(flags.policies) > 1:
         raise InvalidRequestError("a file of rows holds the probabilities of one policy; give --policy once, or not")
     question = flags.build_question(_ESTIMATORS)
-    evaluated = evaluate_rows(question, source, None if flags.columns is None else Columns.parse(flags.columns))
+    columns = None if flags.columns is None else Columns.parse(flags.columns)
+    evaluated = evaluate_rows(question, log.path, columns, name=log.name)
     name = flags.policies[0] if flags.policies else _UNNAMED
     return build_report(
-        str(source), question, [PolicyResult(name, "as its probabilities in the file have it", None, evaluated)]
+        log.name, question, [PolicyResult(name, "as its probabilities in the file have it", None, evaluated)]
     )
 
 

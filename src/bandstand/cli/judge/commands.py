@@ -10,19 +10,20 @@ from typing import Annotated, Any
 import typer
 
 from bandstand.cli.judge.turns import reapply, retry, work
-from bandstand.cli.report import AsJson
+from bandstand.cli.report import AsJson, show_result
 from bandstand.cli.state.directory import StateDir
 from bandstand.config.settings import read_settings
 
 judge = typer.Typer(
     name="judge",
     help="Measure the judge of what users say next, and teach it from labelled turns.",
-    epilog="A file of labelled turns has one JSON object a line: "
-    "{query_t, answer_t, query_t1, label?|polarity?|topic_shift?}.",
+    epilog="A file of turns is JSON, CSV or Parquet (gz too, or - for standard input): query_t, answer_t, query_t1 and "
+    "label, polarity or topic_shift; or OpenAI messages, ShareGPT conversations, exports of Langfuse or LangSmith.",
     no_args_is_help=True,
 )
 
-File = Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Labelled turns, one JSON object a line.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="Labelled turns; - for standard input.")]
+Turns = Annotated[Path, typer.Argument(metavar="FILE", help="Turns; - for standard input.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse the file for one bad line, instead of skipping it.")]
 
 
@@ -142,6 +143,40 @@ def train(
             return await train_judge(turns, chosen_judge.taxonomy, settings, name=name)
 
     _show_result(asyncio.run(run_training()), show_training, as_json=as_json)
+
+
+@judge.command()
+def label(
+    file: Turns,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Where to write. Default: beside the file, as NAME.labelled.jsonl.", show_default=False
+        ),
+    ] = None,
+    tier: TierOption = TierName.AUTO,
+    taxonomy: TaxonomyName = None,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge the turns of a file, and write verdict, confidence and reward beside each.
+
+    A run that was ended is taken up where it was; turns that no LLM could be asked about are judged again.
+    """
+    from bandstand.cli.judge.label import get_output_path, label_file  # noqa: PLC0415 - as above
+    from bandstand.cli.judge.labelled_files import open_judge  # noqa: PLC0415 - as above
+    from bandstand.judging import gate  # noqa: PLC0415 - as above
+
+    settings = read_settings(state_dir=state_dir)
+
+    async def run_labelling() -> dict[str, Any]:
+        async with open_judge(tier.value, taxonomy, settings) as chosen_judge:
+            return await label_file(file, output or get_output_path(file), chosen_judge, gate(settings))
+
+    result = asyncio.run(run_labelling())
+    skipped = result if as_json else result | {"skipped": len(result["skipped"])}
+    show_result("Labelled turns", skipped, as_json=as_json)
 
 
 judge.command(hidden=True)(work)

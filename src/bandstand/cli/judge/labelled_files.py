@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from bandstand.cli.judge.turn_files import describe_other_form, open_records, report_faults
 from bandstand.cli.report import show_progress
 from bandstand.config.settings import Settings
 from bandstand.errors import InvalidRequestError
@@ -20,16 +21,13 @@ from bandstand.judge.gate import Gate
 from bandstand.judge.local.classifier import shipped_weights
 from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES, Taxonomy
 from bandstand.judge.training.cross_validation import evaluate_calibration, evaluate_training
-from bandstand.judge.training.dataset import LabelledTurns, parse_rows
+from bandstand.judge.training.dataset import LabelledTurns, parse_records
 from bandstand.judge.training.evaluation import JudgedRow, build_judge_report, build_report, judge_rows, scored_outcomes
 from bandstand.judge.training.tier import Tier
 from bandstand.judge.training.train import train_own
 from bandstand.judge.verdict import Verdict
 from bandstand.judging import configuration, llm_host, open_judges
 from bandstand.judging import gate as judge_gate
-
-_MAX_NAMED = 20
-"""Most bad lines that are named on stderr; a file of another kind has thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +53,11 @@ def read_labelled_file(file: Path, taxonomy: Taxonomy, *, strict: bool) -> Label
     Raises:
         InvalidRequestError: the file cannot be read, holds no labelled turn, or with ``strict`` a bad line.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise InvalidRequestError(f"{str(file)!r}: {reason}") from error
-    rows = parse_rows(text.split("\n"), taxonomy, strict=strict)  # splitlines would split at what stands in a turn
-    for at, reason in rows.bad[:_MAX_NAMED]:
-        typer.echo(f"{file}, {at}: {reason}; skipped", err=True)
-    if len(rows.bad) > _MAX_NAMED:
-        typer.echo(f"{file}: {len(rows.bad) - _MAX_NAMED:,} more lines skipped", err=True)
+    with open_records(file) as records:
+        rows = parse_records(records, taxonomy, strict=strict)
     if not rows.rows:
-        raise InvalidRequestError(f"{str(file)!r} holds no labelled turns")
+        raise InvalidRequestError(describe_other_form(file, rows.bad))
+    report_faults(file, rows.bad)
     return LabelledFile(file, rows)
 
 

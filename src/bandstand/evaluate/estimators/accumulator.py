@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from statistics import NormalDist
 from typing import Literal, TypedDict
 
@@ -52,13 +53,13 @@ class IntervalOptions(TypedDict, total=False):
         interval: "normal" (default), value ± z·stderr; or "bootstrap", percentiles of a Poisson bootstrap.
         level: coverage aimed at, in (0, 1); 0.95.
         resamples: bootstrap resamples, at least 100; 1,000.
-        seed: seed of the bootstrap's draws; 0.
+        seed: seed of the bootstrap's draws; 0. None for a fresh one.
     """
 
     interval: Literal["normal", "bootstrap"]
     level: float
     resamples: int
-    seed: int
+    seed: int | None
 
 
 class Accumulator:
@@ -73,7 +74,7 @@ class Accumulator:
         interval: "normal" or "bootstrap", see ``IntervalOptions``.
         level: coverage aimed at, in (0, 1).
         resamples: bootstrap resamples, at least 100.
-        seed: seed of the bootstrap's draws, 0 or more.
+        seed: seed of the bootstrap's draws, 0 or more; None for a fresh one.
 
     Raises:
         EvaluationError: an option is not allowed.
@@ -86,19 +87,19 @@ class Accumulator:
         interval: Literal["normal", "bootstrap"] = "normal",
         level: float = 0.95,
         resamples: int = 1000,
-        seed: int = 0,
+        seed: int | None = 0,
     ) -> None:
         if interval not in {"normal", "bootstrap"}:
             raise EvaluationError("interval must be 'normal' or 'bootstrap'")
-        if not 0 < level < 1:
-            raise EvaluationError("level must be between 0 and 1")
-        if resamples < _MIN_RESAMPLES:
-            raise EvaluationError(f"resamples must be at least {_MIN_RESAMPLES}")
-        if seed < 0:
-            raise EvaluationError("seed must be 0 or more")
+        if not (_is_number(level, Real) and 0 < level < 1):
+            raise EvaluationError("level must be a number between 0 and 1")
+        if not (_is_number(resamples, Integral) and resamples >= _MIN_RESAMPLES):
+            raise EvaluationError(f"resamples must be a whole number of at least {_MIN_RESAMPLES}")
+        if seed is not None and not (_is_number(seed, Integral) and seed >= 0):
+            raise EvaluationError("seed must be a whole number of 0 or more, or None for a fresh one")
         self._formula = formula
         self._level = level
-        self._bootstrap = PoissonBootstrap(resamples, seed) if interval == "bootstrap" else None
+        self._bootstrap = PoissonBootstrap(int(resamples), seed) if interval == "bootstrap" else None
         self._moments = Moments(4)
         self._logged_counts: FloatArray = np.zeros(0)
         self._target_counts: FloatArray = np.zeros(0)
@@ -215,3 +216,7 @@ class Accumulator:
 def _effective_size(moments: Moments, variable: int) -> float:
     square = float(moments.mean_square[variable])
     return moments.n * float(moments.mean[variable]) ** 2 / square if square > 0 else 0.0
+
+
+def _is_number(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -28,7 +28,7 @@ class PoissonBootstrap:
     the rows in order, so the answer does not depend on how a log is cut into chunks.
     """
 
-    def __init__(self, resamples: int, seed: int) -> None:
+    def __init__(self, resamples: int, seed: int | None) -> None:
         self.resamples = resamples
         self._bits = np.random.PCG64(seed)
         self._table = _build_poisson_table()

@@ -87,6 +87,8 @@ class Formula:
         'clipped_ips(clip=20)'
         """
         name, colon, value = (word.strip() for word in text.partition(":"))
+        if "_" in value:  # Python would read 1_0 as ten
+            raise EvaluationError(f"{name}: its parameter must be a number")
         try:
             return cls.named(name, float(value) if colon else None)
         except ValueError as error:

@@ -27,6 +27,7 @@ RowLocator = Callable[[int], str]
 """What an error calls a row, from its index in a chunk."""
 
 _ROUNDING = 1e-9
+_SLOTTED = 3  # (n, k, slots): the Open Bandit Pipeline's arrays have an axis of slots, mostly of one
 _CELLS_PER_CHUNK = 131_072
 _ROWS_PER_CHUNK = (512, 8192)  # beyond, OpenBLAS puts threads to every dot product, at five times the processor's time
 
@@ -77,7 +78,8 @@ class LoggedRows:
                 ``target`` has shape (n,).
             propensity: probability with which the logger drew that action, in (0, 1], (n,).
             target: π(a|x_i) of the policy to evaluate, (n, k), each row ≥ 0 and summing to 1 within 1e-5; or (n,), its
-                probability of the logged action alone, which is all that estimators without a model need.
+                probability of the logged action alone, which is all that estimators without a model need. A third
+                axis of length 1, as in the Open Bandit Pipeline's arrays, is passed over.
             q_hat: modelled mean reward of every action, (n, k), finite; None for estimators without a model.
             first_row: number of rows before this chunk; errors count rows from there.
             locate: what errors call a row of this chunk, from its index; by default "row N" counted from 0.
@@ -184,6 +186,8 @@ def _to_array(name: str, values: ArrayLike) -> NDArray[Any]:
 
 def _to_floats(name: str, values: ArrayLike, dimensions: tuple[int, ...]) -> FloatArray:
     array = _to_array(name, values)
+    if array.ndim == _SLOTTED and array.shape[2] == 1 and max(dimensions) == _SLOTTED - 1:
+        array = array[:, :, 0]
     if array.ndim not in dimensions:
         allowed = " or ".join("(n,)" if wanted == 1 else "(n, k)" for wanted in dimensions)
         raise EvaluationError(f"{name} has shape {array.shape}, not {allowed}")

@@ -1,112 +1,129 @@
-"""A log of decisions from elsewhere, as JSON Lines: what was offered, what was picked how likely, what came of it.
-
-Each line is a score request (``user_id``, ``context``, ``candidates`` with their ``features``) and besides it
-``tip_id`` (the id of the picked candidate) or ``action`` (its index), ``propensity``, ``reward`` (null or missing where
-none came), and, if known, ``policy``, ``ts`` in seconds since the epoch, and ``propensities`` of all candidates. A
-reward teaches at once, before the next line.
-"""
+"""A log of decisions from elsewhere: recognised by what is in it, and read as a ledger's events."""
 
 import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Final, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bandstand.bandit.distribution import hash_to_uniform
 from bandstand.evaluate.errors import EvaluationError
-from bandstand.evaluate.files.jsonl_table import read_objects
-from bandstand.evaluate.files.table import open_text
+from bandstand.evaluate.files.forms.dsjson import DsjsonForm
+from bandstand.evaluate.files.forms.form import Decision, DecisionForm
+from bandstand.evaluate.files.forms.open_bandit import OpenBanditForm
+from bandstand.evaluate.files.forms.personalizer import PersonalizerForm
+from bandstand.evaluate.files.forms.recogym import RecogymForm
+from bandstand.evaluate.files.forms.score_request import ScoreRequestForm
+from bandstand.evaluate.files.log_table import open_table
+from bandstand.evaluate.files.propensities import check_pick
+from bandstand.evaluate.files.table import Record, RowTable
 from bandstand.store.maintenance.decision_log import PAGE, LoggedDecision, LoggedEvent, LoggedReward
-from bandstand.store.maintenance.export import describe_error
 
-_DRAWS = b"evaluate"
-_UNKNOWN = "unknown"
+FORMS: Final[tuple[type[DecisionForm], ...]] = (
+    ScoreRequestForm,
+    DsjsonForm,
+    PersonalizerForm,
+    RecogymForm,
+    OpenBanditForm,
+)
+"""In the order in which a log is asked whether it is theirs."""
 
-_Probability = Annotated[float, Field(ge=0, le=1)]
-
-
-class _DecisionLine(BaseModel):
-    model_config = ConfigDict(strict=True, allow_inf_nan=False, hide_input_in_errors=True)
-
-    user_id: str
-    candidates: Annotated[list[dict[str, Any]], Field(min_length=1)]
-    propensity: Annotated[_Probability, Field(gt=0)]
-    tip_id: str | None = None
-    action: int | None = None
-    reward: Annotated[float, Field(ge=-1e6, le=1e6)] | None = None
-    policy: str = _UNKNOWN
-    ts: Annotated[float, Field(ge=0)] = 0.0
-    propensities: list[_Probability] | None = None
-
-    @model_validator(mode="after")
-    def _check_pick(self) -> Self:
-        count = len(self.candidates)
-        if (self.tip_id is None) == (self.action is None):
-            raise ValueError("give one of tip_id and action")
-        if self.pick not in range(count):
-            raise ValueError("the pick is none of the candidates")
-        if self.propensities is not None and len(self.propensities) != count:
-            raise ValueError(f"there are {len(self.propensities)} propensities and {count} candidates")
-        return self
-
-    @property
-    def pick(self) -> int:
-        if self.action is not None:
-            return self.action
-        ids = [candidate.get("id") for candidate in self.candidates]
-        return ids.index(self.tip_id) if self.tip_id in ids else -1
+_DRAWS: Final = b"evaluate"
 
 
-def is_decision_file(path: Path) -> bool:
-    """Tell whether the first line of a JSON Lines file is a decision, not a row of numbers.
+class DecisionFile:
+    """Decisions and their rewards as a ledger has them, whatever form their file has.
 
-    Raises:
-        EvaluationError: it cannot be read.
+    Args:
+        table: the file.
+        form: how it writes decisions down.
     """
-    with open_text(path) as file:
-        _, first = next(read_objects(file), (0, {}))
-    return "candidates" in first
+
+    def __init__(self, table: RowTable, form: type[DecisionForm]) -> None:
+        self._table = table
+        self.form = form
+
+    @classmethod
+    def open(cls, path: Path, form: str | None = None) -> Self | None:
+        """Open a file or a folder as decisions; None where it holds none.
+
+        Args:
+            path: where it is.
+            form: the name of its form; if left out, its first record tells.
+
+        Raises:
+            EvaluationError: it cannot be read.
+            ConfigurationError: it is Parquet and pyarrow is not installed.
+        """
+        table = open_table(path)
+        if form is not None:
+            return cls(table, next(each for each in FORMS if each.name == form))
+        names = table.read_header().names
+        found = next((each for each in FORMS if each.recognises(names)), None)
+        return None if found is None else cls(table, found)
+
+    def format_location(self, seq: int) -> str:
+        """Say which row an event of :meth:`read_events` comes from."""
+        return self._table.format_location(seq // 2 - 1)
+
+    def read_events(self, page: int = PAGE) -> Iterator[list[LoggedEvent]]:
+        """Read the decisions and their rewards, a page of records at a time.
+
+        Raises:
+            EvaluationError: a record is not of the file's form, or contradicts itself; names it.
+        """
+        form = self.form()
+        form.survey(record for _, record in self._table.read_records())
+        users: dict[str, int] = {}
+        waiting: dict[str, LoggedDecision] = {}
+        records = self._table.read_records()
+        while batch := list(islice(records, page)):
+            yield [event for record in batch for event in self._read_record(form, record, users, waiting)]
+
+    def _read_record(
+        self, form: DecisionForm, record: Record, users: dict[str, int], waiting: dict[str, LoggedDecision]
+    ) -> Iterator[LoggedEvent]:
+        number, value = record
+        seq = 2 * (number + 1)  # a reward's is one more, and none is 0, which is before any log
+        try:
+            for event in form.parse(value):
+                if isinstance(event, Decision):
+                    yield from self._to_events(seq, event, users, waiting)
+                elif (decision := waiting.pop(event.event_id, None)) is not None:
+                    yield _to_reward(seq + 1, decision, event.value, event.ts or decision.ts)
+        except EvaluationError as error:
+            raise EvaluationError(f"{self._table.format_location(number)}: {error.detail}") from None
+
+    def _to_events(
+        self, seq: int, decision: Decision, users: dict[str, int], waiting: dict[str, LoggedDecision]
+    ) -> Iterator[LoggedEvent]:
+        propensities = np.array(decision.propensities, dtype=np.float64)
+        if propensities.size and propensities.size != len(decision.candidates):
+            raise EvaluationError(
+                f"there are {propensities.size} propensities and {len(decision.candidates)} candidates"
+            )
+        if propensities.size:
+            check_pick(decision.propensity, decision.pick, propensities)
+        logged = LoggedDecision(
+            seq=seq,
+            uid=users.setdefault(decision.user_id, len(users)),
+            policy=decision.policy,
+            ts=decision.ts,
+            seed=hash_to_uniform(_DRAWS, str(seq // 2)),
+            pick=decision.pick,
+            propensity=decision.propensity,
+            probabilities=propensities,
+            body=json.dumps({"context": decision.context, "candidates": decision.candidates}).encode(),
+            reward=decision.reward,
+        )
+        yield logged
+        if decision.rewarded_later is not None:
+            waiting[decision.rewarded_later] = logged
+        elif decision.reward is not None:
+            yield _to_reward(seq + 1, logged, decision.reward, decision.ts)
 
 
-def format_location(number: int) -> str:
-    """Say which line an event of :func:`read_decisions` comes from."""
-    return f"line {number // 2}"
-
-
-def read_decisions(path: Path, page: int = PAGE) -> Iterator[list[LoggedEvent]]:
-    """Read decisions and their rewards as a ledger has them, a page at a time.
-
-    Raises:
-        EvaluationError: a line is not as the module describes.
-    """
-    users: dict[str, int] = {}
-    with open_text(path) as file:
-        lines = read_objects(file)
-        while batch := list(islice(lines, page)):
-            yield [event for number, value in batch for event in _read_events(number, value, users)]
-
-
-def _read_events(number: int, value: dict[str, Any], users: dict[str, int]) -> Iterator[LoggedEvent]:
-    try:
-        line = _DecisionLine.model_validate(value)
-    except ValidationError as error:
-        raise EvaluationError(f"line {number}: {describe_error(error)}") from None
-    user = users.setdefault(line.user_id, len(users))
-    body = json.dumps({"context": value.get("context", {}), "candidates": line.candidates}).encode()
-    yield LoggedDecision(
-        seq=2 * number,
-        uid=user,
-        policy=line.policy,
-        ts=line.ts,
-        seed=hash_to_uniform(_DRAWS, str(number)),
-        pick=line.pick,
-        propensity=line.propensity,
-        probabilities=np.array(line.propensities or ()),
-        body=body,
-        reward=line.reward,
-    )
-    if line.reward is not None:
-        yield LoggedReward(2 * number + 1, user, line.ts, line.reward, 1.0, 2 * number, line.pick, body)
+def _to_reward(seq: int, decision: LoggedDecision, value: float, ts: float) -> LoggedReward:
+    return LoggedReward(seq, decision.uid, ts, value, 1.0, decision.seq, decision.pick, decision.body)

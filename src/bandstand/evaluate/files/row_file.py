@@ -11,39 +11,42 @@ from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.estimators.chunk import Chunk
 from bandstand.evaluate.estimators.logged_rows import FloatArray, RowLocator
 from bandstand.evaluate.files.columns import Columns, Layout
-from bandstand.evaluate.files.csv_table import CsvTable
-from bandstand.evaluate.files.jsonl_table import JsonlTable
-from bandstand.evaluate.files.parquet_table import ParquetTable
-from bandstand.evaluate.files.table import Batch, RowTable
+from bandstand.evaluate.files.log_table import open_table
+from bandstand.evaluate.files.propensities import check_picks
+from bandstand.evaluate.files.table import Batch, TextArray
 
-FORMATS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
-"""What a file of rows may end in."""
+_MAX_LISTED = 12
 
 
 def read_rows(path: Path, columns: Columns | None = None, *, model: bool = False) -> Iterator[Chunk]:
     """Read a log of rows, a bounded number at a time.
 
     Args:
-        path: the file; its ending says what it is.
-        columns: what its columns are called.
+        path: the file, or a folder of files.
+        columns: what its columns are called; if left out, as they are usually, or as the tool that wrote it calls them.
         model: read ``q_hat`` too, for estimators with a model.
 
     Raises:
         EvaluationError: the file cannot be read, or a column or a cell is not as it must be. ``named`` says which file.
         ConfigurationError: it is Parquet and pyarrow is not installed.
     """
-    columns = columns or Columns()
     table = open_table(path)
     header = table.read_header()
-    if isinstance(table, JsonlTable):  # the first object may be one without a reward
-        header = [*header, columns.reward]
+    columns = columns or Columns.recognise(header.names)
     layout = columns.find_layout(header, model=model)
-    for batch in table.read_batches(layout.column_names):
-        yield _build_chunk(batch, layout, columns)
+    labels = () if layout.action is None or not layout.names else (layout.action,)
+    try:
+        for batch in table.read_batches(layout.column_names, labels):
+            yield _build_chunk(batch, layout, columns)
+    except EvaluationError as error:
+        if layout.action is None or layout.names or f"column {layout.action!r}" not in error.detail:
+            raise
+        hint = f"actions that have names are those of columns {columns.target}_NAME"
+        raise EvaluationError(f"{error.detail}; {hint}", error.errors) from None
 
 
 @contextmanager
-def name_file_in_errors(path: Path, columns: Columns | None = None) -> Iterator[None]:
+def name_file_in_errors(name: str, columns: Columns | None = None) -> Iterator[None]:
     """Put the file's name before what is wrong with it, and its own names for our columns into it."""
     try:
         yield
@@ -52,44 +55,51 @@ def name_file_in_errors(path: Path, columns: Columns | None = None) -> Iterator[
         if columns is not None and error.errors:
             field = error.errors[0].field
             detail = columns.describe_column(field) + detail.removeprefix(field)
-        raise EvaluationError(f"{path}: {detail}", error.errors) from None
-
-
-def open_table(path: Path) -> RowTable:
-    """Choose the reader by the file's ending.
-
-    Raises:
-        EvaluationError: it has none of ``FORMATS``, or there is no such file.
-        ConfigurationError: it is Parquet and pyarrow is not installed.
-    """
-    match [suffix.lower() for suffix in path.suffixes]:
-        case [*_, ".csv"] | [*_, ".csv", ".gz"]:
-            return CsvTable(path)
-        case [*_, ".jsonl"] | [*_, ".jsonl", ".gz"]:
-            return JsonlTable(path)
-        case [*_, ".parquet"]:
-            return ParquetTable(path)
-    if not path.exists():
-        raise EvaluationError("No such file or directory")
-    raise EvaluationError(f"a log is a state directory or a file that ends in {', '.join(FORMATS)}")
+        raise EvaluationError(f"{name}: {detail}", error.errors) from None
 
 
 def _build_chunk(batch: Batch, layout: Layout, columns: Columns) -> Chunk:
     read = batch.columns
-    if layout.action is None:
-        action, target = None, read[layout.target[0]]
+    propensity = read[layout.propensity]
+    action = q_hat = None
+    target = read[layout.target[0]]
+    if layout.action is not None:
+        if layout.names:
+            action = _find_names(batch.labels[layout.action], layout, batch.locate)
+        else:
+            action = _to_indexes(read[layout.action], columns.describe_column("action"), batch.locate)
+        if layout.propensities:
+            check_picks(propensity, action, _stack(read, layout.propensities), batch.locate)
+    if layout.q_hat:
+        q_hat = _stack(read, layout.q_hat)
+    if len(layout.target) > 1 or target.ndim > 1:
+        target = _stack(read, layout.target)
     else:
-        action = _to_indexes(read[layout.action], columns.describe_column("action"), batch.locate)
-        target = np.stack([read[name] for name in layout.target], axis=1)
-    q_hat: FloatArray | None = np.stack([read[name] for name in layout.q_hat], axis=1) if layout.q_hat else None
+        action = None  # it was needed for the check alone
     return Chunk(
         reward=read[layout.reward],
-        propensity=read[layout.propensity],
+        propensity=propensity,
         target=target,
         action=action,
         q_hat=q_hat,
         locate=batch.locate,
     )
+
+
+def _stack(read: dict[str, FloatArray], names: tuple[str, ...]) -> FloatArray:
+    """Return (n, k) of the k columns, or of the one that holds lists."""
+    columns = [read[name] for name in names]
+    return columns[0] if columns[0].ndim > 1 else np.stack(columns, axis=1)
+
+
+def _find_names(column: TextArray, layout: Layout, locate: RowLocator) -> NDArray[np.intp]:
+    indexes = {name: index for index, name in enumerate(layout.names)}
+    found = np.array([indexes.get(name, -1) for name in column], dtype=np.intp)
+    if found.min(initial=0) < 0:
+        row = int(found.argmin())
+        known = ", ".join(layout.names[:_MAX_LISTED]) + (", …" if len(layout.names) > _MAX_LISTED else "")
+        raise EvaluationError(f"{locate(row)}, column {layout.action!r}: {column[row]!r} is none of {known}")
+    return found
 
 
 def _to_indexes(column: FloatArray, name: str, locate: RowLocator) -> NDArray[np.intp]:

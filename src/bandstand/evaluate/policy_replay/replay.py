@@ -17,6 +17,7 @@ from bandstand.evaluate.estimators.chunk import Chunk
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.policy_replay.requests import LoggedRequest, encode_requests
 from bandstand.evaluate.policy_replay.reward_model import RewardModel
+from bandstand.evaluate.policy_replay.unread_features import FeatureCoverage
 from bandstand.store.maintenance.decision_log import LoggedDecision, LoggedEvent, LoggedReset, LoggedReward, LoggedState
 
 _MAX_PENDING = 50_000
@@ -81,6 +82,7 @@ class PolicyReplay:
 
     Attributes:
         summary: of the decisions so far.
+        coverage: whether the candidates have anything that the policies' schemas read.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class PolicyReplay:
         self._schemas = {candidate.policy.schema.name: candidate.policy.schema for candidate in candidates}
         self._models = {name: RewardModel(schema) for name, schema in self._schemas.items()} if model else {}
         self._frozen_from = frozen_from
+        self.coverage = FeatureCoverage(self._schemas)
         self._started = False
         self._pending: dict[int, LoggedRequest] = {}
 
@@ -127,6 +130,7 @@ class PolicyReplay:
         requests = {
             event.seq: self._read_request(event) for event in page if isinstance(event, LoggedDecision | LoggedReward)
         }
+        self.coverage.add(requests.values())
         return {
             name: dict(zip(requests, encode_requests(schema, list(requests.values())), strict=True))
             for name, schema in self._schemas.items()

@@ -31,7 +31,7 @@ class VerdictCache:
     """
 
     def __init__(self, size: int = 4096) -> None:
-        self._size = size
+        self.size = size
         self._verdicts: OrderedDict[CacheKey, Verdict] = OrderedDict()
 
     def get(self, key: CacheKey) -> Verdict | None:
@@ -45,7 +45,7 @@ class VerdictCache:
         """Keep a verdict."""
         self._verdicts[key] = replace(verdict, usage=Usage())
         self._verdicts.move_to_end(key)
-        while len(self._verdicts) > self._size:
+        while len(self._verdicts) > self.size:
             self._verdicts.popitem(last=False)
 
     def __len__(self) -> int:

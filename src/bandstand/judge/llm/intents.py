@@ -15,16 +15,18 @@ from bandstand.judge.arbiter import (
     RuleSignal,
     TriggerReason,
     decided,
+    merge_candidates,
     not_triggered,
     should_trigger,
     undecided,
 )
 from bandstand.judge.llm.llm_judge import to_unscored_reason
-from bandstand.judge.llm.parse_reply import build_object_schema, iter_objects, to_one_line
+from bandstand.judge.llm.parse_reply import build_object_schema, iter_objects, read_number, to_one_line
 from bandstand.judge.text import escape_markup, strip_hidden, truncate_middle, wrap_in_fence
 from bandstand.judge.verdict import UnscoredReason
 from bandstand.llm.chat import ChatClient, ChatReply, ChatRequest, build_messages
 from bandstand.llm.errors import BudgetExceededError, ChatError
+from bandstand.llm.reply_json import iter_passages
 from bandstand.prompts.library import Prompt
 
 MAX_TOKENS: Final = 200
@@ -112,8 +114,6 @@ class IntentArbiter:
         trigger = should_trigger(rule, semantic, settings)
         if not trigger.triggered or self._client is None:
             return not_triggered(rule, semantic, trigger.reason)
-        if not semantic:
-            return undecided(trigger.reason, "there is no candidate to choose", 0.0)
         began = self._clock()
         seconds = settings.llm_judge_timeout_ms / 1000
         try:
@@ -124,7 +124,8 @@ class IntentArbiter:
         except (ChatError, BudgetExceededError) as error:
             why = _FAILURE_REASONS.get(to_unscored_reason(error), "the model could not be asked")
             return undecided(trigger.reason, why, self._compute_elapsed_ms(began))
-        return _parse_choice(reply, semantic, trigger.reason, self._compute_elapsed_ms(began))
+        candidates = merge_candidates(rule, semantic)
+        return _parse_choice(reply, candidates, trigger.reason, self._compute_elapsed_ms(began))
 
     def _build_request(
         self, message: str, rule: RuleSignal | None, semantic: Sequence[IntentCandidate], deadline: float
@@ -167,8 +168,12 @@ class _Tenant:
 def build_intent_values(
     message: str, rule: RuleSignal | None, semantic: Sequence[IntentCandidate]
 ) -> dict[str, object]:
-    """Return what the prompt is rendered with: a value for each of :data:`PARAMETERS`; the 20 best candidates."""
-    names = {candidate.id: candidate.name for candidate in semantic}
+    """Return what the prompt is rendered with: a value for each of :data:`PARAMETERS`; the 20 best candidates.
+
+    The rule's intent is one of them, first if the semantic search did not find it.
+    """
+    candidates = merge_candidates(rule, semantic)
+    names = {candidate.id: candidate.name for candidate in candidates}
     found = (
         {"id": rule.rule_id, "name": _truncate_text(names.get(rule.rule_id, ""), _MAX_NAME), "score": rule.score}
         if rule
@@ -176,7 +181,7 @@ def build_intent_values(
     )
     return {
         "candidates": wrap_in_fence(
-            "candidates", "\n".join(_format_candidate(candidate) for candidate in semantic[:_MAX_CANDIDATES])
+            "candidates", "\n".join(_format_candidate(candidate) for candidate in candidates[:_MAX_CANDIDATES])
         ),
         "rule": wrap_in_fence("rule", json.dumps(found, ensure_ascii=False)) if found else "",
         "message": wrap_in_fence("message", _truncate_text(message, _MAX_MESSAGE)),
@@ -196,24 +201,28 @@ def _truncate_text(text: str, limit: int) -> str:
 
 
 def _parse_choice(
-    reply: ChatReply, semantic: Sequence[IntentCandidate], reason: TriggerReason, duration_ms: float
+    reply: ChatReply, candidates: Sequence[IntentCandidate], reason: TriggerReason, duration_ms: float
 ) -> Arbitration:
     tokens = (reply.prompt_tokens or 0) + (reply.completion_tokens or 0)
     if reply.refusal is not None:
         return undecided(reason, "the model declined to choose", duration_ms, tokens)
     # In the prompt an id is escaped, and a model may give it back as it stands there.
-    ids = {escape_markup(candidate.id): candidate.id for candidate in semantic[:_MAX_CANDIDATES]}
+    ids = {escape_markup(candidate.id): candidate.id for candidate in candidates[:_MAX_CANDIDATES]}
     last = undecided(reason, "the model's reply was not the JSON asked for", duration_ms, tokens)
-    for found in iter_objects(reply.text, {"reasoning", "intent_id", "score"}):
-        intent_id, words = found["intent_id"], found["reasoning"]
-        outcome = decided(
-            semantic,
-            ids.get(intent_id, intent_id) if isinstance(intent_id, str) else None,
-            found["score"],
-            to_one_line(words) if isinstance(words, str) else "",
-            reason=reason,
-            duration_ms=duration_ms,
-            tokens_used=tokens,
-        )
-        last = outcome if outcome.intent_id is not None or last.intent_id is None else last
+    for passage in iter_passages(reply.text):
+        for found in iter_objects(passage, "intent_id"):
+            intent_id, words = found["intent_id"], found.get("reasoning")
+            named = str(intent_id) if isinstance(intent_id, int) and not isinstance(intent_id, bool) else intent_id
+            outcome = decided(
+                candidates,
+                ids.get(named, named) if isinstance(named, str) else None,
+                read_number(found.get("score")),
+                to_one_line(words) if isinstance(words, str) else "",
+                reason=reason,
+                duration_ms=duration_ms,
+                tokens_used=tokens,
+            )
+            last = outcome if outcome.intent_id is not None or last.intent_id is None else last
+        if last.intent_id is not None:
+            break
     return last

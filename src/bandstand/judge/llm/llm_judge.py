@@ -15,7 +15,7 @@ from bandstand.llm.errors import ChatError
 from bandstand.prompts.library import Prompt
 
 MAX_TOKENS: Final = 2_048
-RETRY_MAX_TOKENS: Final = 8_192
+RETRY_FACTOR: Final = 4
 """For the one more try after a reply that ended for want of room."""
 DEADLINE_S: Final = 180.0
 
@@ -33,7 +33,7 @@ _REASONS: Final[Mapping[str, UnscoredReason]] = {
     "llm-timeout": UnscoredReason.TIMEOUT,
     "llm-circuit-open": UnscoredReason.CIRCUIT_OPEN,
     "llm-over-budget": UnscoredReason.OVER_BUDGET,
-    "llm-malformed": UnscoredReason.BAD_JSON,
+    "llm-malformed": UnscoredReason.UNAVAILABLE,
 }
 """By the code of a client's error; any other is told apart by its attributes."""
 
@@ -56,6 +56,8 @@ class LlmTier:
         deadline_s: the longest one turn may take, over all tries.
         cost: the model's price.
         clamp: take a confidence beyond [0, 1] for the nearest in it, rather than for a failure.
+        max_tokens: the most that a verdict may take; a reply that ends for want of room is asked for again with four
+            times as many.
         clock: monotonic seconds, the client's.
     """
 
@@ -70,6 +72,7 @@ class LlmTier:
         deadline_s: float = DEADLINE_S,
         cost: CostFunction = get_unknown_cost,
         clamp: bool = False,
+        max_tokens: int = MAX_TOKENS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.taxonomy = taxonomy
@@ -78,6 +81,7 @@ class LlmTier:
         self._deadline_s = deadline_s
         self._cost = cost
         self._clamp = clamp
+        self._max_tokens = max_tokens
         self._clock = clock
 
     @property
@@ -94,7 +98,10 @@ class LlmTier:
         """Return the model's verdict, or why there is none; see :class:`bandstand.judge.training.tier.Tier`."""
         usage = Usage()
         reply: ChatReply | None = None
-        for request in build_requests(self._prompt, self.taxonomy, turn, deadline=self._clock() + self._deadline_s):
+        deadline = self._clock() + self._deadline_s
+        for request in build_requests(
+            self._prompt, self.taxonomy, turn, deadline=deadline, max_tokens=self._max_tokens
+        ):
             bound = request.compute_token_bound()
             try:
                 reply = await self._client.complete(request)
@@ -158,19 +165,24 @@ def build_prompt_values(taxonomy: Taxonomy, turn: CutTurn) -> dict[str, object]:
     }
 
 
-def build_requests(prompt: Prompt, taxonomy: Taxonomy, turn: CutTurn, *, deadline: float) -> list[ChatRequest]:
+def build_requests(
+    prompt: Prompt, taxonomy: Taxonomy, turn: CutTurn, *, deadline: float, max_tokens: int = MAX_TOKENS
+) -> list[ChatRequest]:
     """Return what a model is asked about a turn, and what it is asked if that reply ends for want of room."""
     rendered = prompt.render(build_prompt_values(taxonomy, turn))
     messages, schema = build_messages(rendered.system, rendered.user), build_verdict_schema(taxonomy)
     return [
-        ChatRequest(messages=messages, max_tokens=max_tokens, deadline=deadline, schema=schema)
-        for max_tokens in (MAX_TOKENS, RETRY_MAX_TOKENS)
+        ChatRequest(messages=messages, max_tokens=most, deadline=deadline, schema=schema)
+        for most in (max_tokens, RETRY_FACTOR * max_tokens)
     ]
 
 
-def compute_turn_bound(prompt: Prompt, taxonomy: Taxonomy, turn: CutTurn, *, tries: int) -> TokenUsage:
+def compute_turn_bound(
+    prompt: Prompt, taxonomy: Taxonomy, turn: CutTurn, *, tries: int, max_tokens: int = MAX_TOKENS
+) -> TokenUsage:
     """Return the most tokens that a turn can cost: every request of it, each as often as its client tries."""
-    bounds = (each.compute_token_bound() for each in build_requests(prompt, taxonomy, turn, deadline=0.0))
+    requests = build_requests(prompt, taxonomy, turn, deadline=0.0, max_tokens=max_tokens)
+    bounds = (each.compute_token_bound() for each in requests)
     return sum(bounds, TokenUsage()) * tries
 
 

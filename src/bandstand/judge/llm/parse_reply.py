@@ -1,24 +1,23 @@
-"""What a model replied, read strictly: JSON of one shape, and of several the last that keeps it.
+"""What a model replied: JSON of one shape, and of several the last that keeps it.
 
 Where a gateway enforces the schema the reply is one such object. Where it does not, a model may think aloud, or quote
-what it was shown, before it answers; so what comes last counts.
+what it was shown, before it answers; so what comes last counts. A verdict is paid for, so what is no part of it costs
+none: where no object has just the keys that were asked for, one counts that lacks the rationale or has more of them.
 """
 
-import json
 from collections.abc import Iterator, Mapping
-from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
 from bandstand.definition import is_integer, is_number
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.text import strip_hidden, truncate_middle
 from bandstand.judge.verdict import UnscoredReason
+from bandstand.llm.reply_json import iter_json_values, iter_passages
 
 MAX_RATIONALE_CHARS: Final = 500
 
-_MAX_READ_CHARS: Final = 32_768
-_MAX_OBJECTS: Final = 256
-_DECODER: Final = json.JSONDecoder()
+_VERDICT_KEYS: Final = frozenset({"rationale", "label", "confidence"})
+_MAX_NUMBER_CHARS: Final = 32
 
 
 class BadReplyError(ValueError):
@@ -76,45 +75,53 @@ def parse_verdict(text: str, taxonomy: Taxonomy, *, clamp: bool = False) -> Pars
         BadReplyError: there is none; the reason is that of the last object.
     """
     wrong = UnscoredReason.BAD_JSON if text.strip() else UnscoredReason.EMPTY
-    parsed: ParsedVerdict | None = None
-    for found in iter_objects(text, {"rationale", "label", "confidence"}):
-        label, confidence, rationale = found["label"], found["confidence"], found["rationale"]
-        if clamp and (is_integer(confidence) or isinstance(confidence, float)):
-            confidence = min(max(confidence, 0), 1)  # NaN, which compares with nothing, stays
-        if not isinstance(label, str) or not isinstance(rationale, str):
-            wrong = UnscoredReason.BAD_JSON
-        elif label not in taxonomy.label_names:
-            wrong = UnscoredReason.UNKNOWN_LABEL
-        elif not (is_number(confidence) and 0 <= confidence <= 1):
-            wrong = UnscoredReason.BAD_CONFIDENCE
-        else:
-            parsed = ParsedVerdict(label, float(confidence), to_one_line(rationale))
-    if parsed is None:
-        raise BadReplyError(wrong)
-    return parsed
+    for passage in iter_passages(text):
+        exact: ParsedVerdict | None = None
+        loose: ParsedVerdict | None = None
+        for found in iter_objects(passage, "label"):
+            parsed = _parse_object(found, taxonomy, clamp=clamp)
+            if isinstance(parsed, UnscoredReason):
+                wrong = parsed
+            elif found.keys() == _VERDICT_KEYS:
+                exact = parsed
+            else:
+                loose = parsed
+        chosen = exact or loose
+        if chosen is not None:
+            return chosen
+    raise BadReplyError(wrong)
 
 
-def iter_objects(text: str, keys: AbstractSet[str]) -> Iterator[Mapping[str, Any]]:
-    """Yield every JSON object of a text that has just these keys, none of them inside another, first to last.
+def _parse_object(found: Mapping[str, Any], taxonomy: Taxonomy, *, clamp: bool) -> ParsedVerdict | UnscoredReason:
+    label, confidence = found["label"], read_number(found.get("confidence"))
+    rationale = found.get("rationale")
+    if not isinstance(label, str):
+        return UnscoredReason.BAD_JSON
+    name = label if label in taxonomy.label_names else label.strip().lower()
+    if name not in taxonomy.label_names:
+        return UnscoredReason.UNKNOWN_LABEL
+    if clamp and (is_integer(confidence) or isinstance(confidence, float)):
+        confidence = min(max(confidence, 0), 1)  # NaN, which compares with nothing, stays
+    if not (is_number(confidence) and 0 <= confidence <= 1):
+        return UnscoredReason.BAD_CONFIDENCE
+    return ParsedVerdict(name, float(confidence), to_one_line(rationale) if isinstance(rationale, str) else "")
 
-    Only the last 32,768 characters are read, and at most 256 braces of them tried.
-    """
-    text = text[-_MAX_READ_CHARS:]
-    start = text.find("{")
-    starts = []
-    while start >= 0:
-        starts.append(start)
-        start = text.find("{", start + 1)
-    after = 0
-    for start in starts[-_MAX_OBJECTS:]:
-        if start < after:
-            continue
-        try:
-            found, after = _DECODER.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            continue
-        if found.keys() == keys:
+
+def iter_objects(text: str, key: str) -> Iterator[Mapping[str, Any]]:
+    """Yield every JSON object of a text that has this key, none of them inside another, first to last."""
+    for found in iter_json_values(text):
+        if isinstance(found, dict) and key in found:
             yield found
+
+
+def read_number(value: Any) -> Any:
+    """Return a number that a model wrote as text; anything else as it is."""
+    if isinstance(value, str) and len(value) <= _MAX_NUMBER_CHARS and value.isascii() and "_" not in value:
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
 
 
 def to_one_line(text: str) -> str:

@@ -1,16 +1,17 @@
-"""Labelled turns, one JSON object a line: what judges are measured on, calibrated with, and trained on."""
+"""Labelled turns: what judges are measured on, calibrated with, and trained on."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from bandstand.definition import describe_unknown
 from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.judge.taxonomy import POLARITIES, Polarity, Taxonomy
+from bandstand.judge.training.transcripts import SourceRecord, parse_json_lines, to_turn_fields
 from bandstand.judge.turn import Turn
 
 _MAX_LISTED = 20
+_TOPIC_SHIFT = "topic_shift"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class LabelledTurns(NamedTuple):
 
 
 def parse_rows(lines: Iterable[str], taxonomy: Taxonomy, *, strict: bool = False) -> LabelledTurns:
-    """Read lines of ``{query_t, answer_t, query_t1, label?|polarity?|topic_shift?}``; other keys do not matter.
+    """Read a JSON object a line: :func:`parse_records` of them.
 
     Args:
         lines: JSON objects; empty lines are skipped.
@@ -55,23 +56,46 @@ def parse_rows(lines: Iterable[str], taxonomy: Taxonomy, *, strict: bool = False
     Raises:
         InvalidRequestError: with ``strict``, if a line is bad; names each.
     """
-    rows, bad = [], []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
+    return parse_records(parse_json_lines(lines), taxonomy, strict=strict)
+
+
+def parse_records(records: Iterable[SourceRecord], taxonomy: Taxonomy, *, strict: bool = False) -> LabelledTurns:
+    """Read records of ``{query_t, answer_t, query_t1, label?|polarity?|topic_shift?}``, or of other tools' forms.
+
+    Args:
+        records: see :mod:`bandstand.judge.training.transcripts`; other keys do not matter.
+        taxonomy: whose labels they may have.
+        strict: refuse everything for one bad record, instead of going on without it.
+
+    Raises:
+        InvalidRequestError: with ``strict``, if a record is bad; names each.
+    """
+    rows: list[LabelledTurn] = []
+    bad: list[FieldError] = []
+    known: dict[Turn, tuple[str, tuple[object, ...]]] = {}
+    for record in to_turn_fields(records):
+        if record.fault is not None:
+            bad.append(FieldError(record.at, record.fault))
             continue
         try:
-            rows.append(_parse_row(number, json.loads(line), taxonomy))
-        except json.JSONDecodeError as error:
-            bad.append(FieldError(f"line {number}", f"is not JSON: {error.msg} at column {error.colno}"))
-        except RecursionError:
-            bad.append(FieldError(f"line {number}", "is nested too deeply"))
+            row = _parse_row(record.number, record.value, taxonomy)
         except InvalidRequestError as error:
             faults = "; ".join(f"{field} {message}" for field, message in error.errors)
-            bad.append(FieldError(f"line {number}", faults or error.detail))
+            bad.append(FieldError(record.at, faults or error.detail))
+            continue
+        first, truth = known.setdefault(row.turn, (record.at, _get_truth(row)))
+        if any(None not in pair and pair[0] != pair[1] for pair in zip(truth, _get_truth(row), strict=True)):
+            bad.append(FieldError(record.at, f"the same turn is labelled otherwise in {first}"))
+        else:
+            rows.append(row)
     if strict and bad:
         listed = "; ".join(f"{field}: {message}" for field, message in bad[:_MAX_LISTED])
         raise InvalidRequestError(f"{len(bad)} bad rows: {listed}", bad)
-    return LabelledTurns(tuple(rows), tuple(bad))
+    return LabelledTurns(tuple(sorted(rows, key=lambda row: row.line)), tuple(bad))
+
+
+def _get_truth(row: LabelledTurn) -> tuple[object, ...]:
+    return row.label, row.polarity, row.topic_shift
 
 
 def _parse_row(number: int, fields: object, taxonomy: Taxonomy) -> LabelledTurn:
@@ -87,6 +111,8 @@ def _parse_row(number: int, fields: object, taxonomy: Taxonomy) -> LabelledTurn:
         faults.append(FieldError("polarity", f"must be one of {', '.join(POLARITIES)}"))
     if topic_shift is not None and not isinstance(topic_shift, bool):
         faults.append(FieldError("topic_shift", "must be true or false"))
+    if not faults:
+        faults = list(_find_contradictions(taxonomy, label, polarity, topic_shift=topic_shift))
     if label is None and polarity is None and topic_shift is None:
         faults.append(FieldError("label", "is missing, and so are polarity and topic_shift"))
     if faults:
@@ -94,3 +120,18 @@ def _parse_row(number: int, fields: object, taxonomy: Taxonomy) -> LabelledTurn:
     return LabelledTurn(
         number, turn, label, polarity or (taxonomy.label(label).polarity if label else None), topic_shift
     )
+
+
+def _find_contradictions(
+    taxonomy: Taxonomy, label: str | None, polarity: Polarity | None, *, topic_shift: bool | None
+) -> Iterator[FieldError]:
+    """Yield what cannot be true together: a sign with the other, or a shift of topic with a label of none."""
+    if label is None:
+        return
+    known = taxonomy.label(label)
+    signs = {polarity, known.polarity} - {"other", None}
+    unlike = polarity == "other" and known.polarity != "other" and known.updates
+    if len(signs) > 1 or unlike:
+        yield FieldError("polarity", f"is {polarity}, and the label {label} is {known.polarity}")
+    if topic_shift is not None and _TOPIC_SHIFT in taxonomy.label_names and topic_shift != (label == _TOPIC_SHIFT):
+        yield FieldError("topic_shift", f"is {str(topic_shift).lower()}, and the label is {label}")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from bandstand.llm.chat import ChatClient, ChatReply, ChatRequest
-from bandstand.llm.errors import ChatError, ChatStatusError, CircuitOpenError
+from bandstand.llm.errors import ChatError, ChatMalformedError, ChatStatusError, CircuitOpenError
 
 _FIRST_SERVER_ERROR = 500
 _PROBE_S = 1.0
@@ -93,8 +93,8 @@ class CircuitBreaker:
 class BreakerClient:
     """Asks ``inner`` as long as ``breaker`` lets it.
 
-    An unreachable provider, a call that ran out of time and a 5xx are failures of the provider; any other answer,
-    a 400 or a 429 too, shows that it is alive.
+    An unreachable provider, a call that ran out of time, a 5xx, and a 200 with something else than an answer are
+    failures of the provider; any other answer, a 400 or a 429 too, shows that it is alive.
 
     Args:
         inner: the client to ask.
@@ -136,4 +136,4 @@ class BreakerClient:
 def _is_provider_failure(error: ChatError) -> bool:
     if isinstance(error, ChatStatusError):
         return error.status >= _FIRST_SERVER_ERROR
-    return not error.reached
+    return isinstance(error, ChatMalformedError) or not error.reached

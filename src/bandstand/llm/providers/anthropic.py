@@ -11,8 +11,7 @@ import anthropic
 from pydantic import BaseModel, Field, ValidationError
 
 from bandstand.llm.chat import MAX_NAME_CHARS, MAX_REPORTED_TOKENS, ChatReply, ChatRequest, FinishReason
-from bandstand.llm.errors import ChatMalformedError
-from bandstand.llm.providers.base import ProviderClient
+from bandstand.llm.providers.base import ProviderClient, to_malformed_error
 from bandstand.llm.providers.endpoint import Endpoint
 
 ANTHROPIC_URL = "https://api.anthropic.com"
@@ -119,7 +118,7 @@ def _parse_reply(content: bytes, model: str) -> ChatReply:
     try:
         reply = _Reply.model_validate_json(content)
     except ValidationError:
-        raise ChatMalformedError("The model provider's answer is not a message.") from None
+        raise to_malformed_error(content, "The model provider's answer is not a message.") from None
     finish = _FINISH_REASONS.get(reply.stop_reason, "other")
     explanation = reply.stop_details.explanation if reply.stop_details else None
     return ChatReply(

@@ -6,6 +6,7 @@ negotiated (see ``negotiation``), and because the typed method costs the event l
 1.45 ms a call on the machine it was measured on).
 """
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from types import MappingProxyType, ModuleType, TracebackType
@@ -14,8 +15,12 @@ from typing import Any, Self
 import httpx2
 
 from bandstand.llm.chat import ChatReply, ChatRequest
+from bandstand.llm.errors import ChatError, ChatMalformedError, ChatStatusError
 from bandstand.llm.providers.endpoint import Endpoint
 from bandstand.llm.providers.negotiation import ParameterNegotiation
+
+_FIRST_ERROR = 400
+_LAST_ERROR = 599
 
 
 class ProviderClient(ABC):
@@ -103,3 +108,26 @@ class ProviderClient(ABC):
             except self._package.APIConnectionError as error:
                 raise self._endpoint.to_unreachable_error(error) from None
         return response
+
+
+def to_malformed_error(content: bytes, detail: str) -> ChatError:
+    """Return what an answer with status 200 means that is none: the status that it names, or that it is malformed.
+
+    Args:
+        content: the body.
+        detail: one sentence for a body that names no status.
+    """
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return ChatMalformedError(detail)
+    choices = body.get("choices") if isinstance(body, dict) else None
+    places = [body, *(choices if isinstance(choices, list) else [])]
+    errors = [place.get("error") for place in places if isinstance(place, dict)]
+    if isinstance(body, dict) and body.get("object") == "error":
+        errors.append(body)
+    error = next((each for each in errors if each), None)
+    status = error.get("code") if isinstance(error, dict) else None
+    if isinstance(status, int) and not isinstance(status, bool) and _FIRST_ERROR <= status <= _LAST_ERROR:
+        return ChatStatusError(status)
+    return ChatMalformedError(detail, sent=error is None)

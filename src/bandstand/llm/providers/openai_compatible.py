@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import openai
 from pydantic import BaseModel, Field, ValidationError
 
 from bandstand.llm.chat import MAX_NAME_CHARS, MAX_REPORTED_TOKENS, ChatReply, ChatRequest, FinishReason
-from bandstand.llm.errors import ChatError, ChatMalformedError
-from bandstand.llm.providers.base import ProviderClient
+from bandstand.llm.providers.base import ProviderClient, to_malformed_error
 from bandstand.llm.providers.endpoint import Endpoint
 
+_MALFORMED = "The model provider's answer is not a chat completion."
+_SPOKEN = frozenset({"text", "output_text"})
 _FINISH_REASONS: Mapping[str | None, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
 
 
@@ -82,14 +84,20 @@ def _build_response_format(schema: Mapping[str, object]) -> dict[str, object]:
     return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": dict(schema)}}
 
 
+class _Part(BaseModel):
+    type: str = "text"
+    text: str = ""
+
+
 class _Message(BaseModel):
-    content: str | None = None
+    content: str | list[_Part] | None = None
     refusal: str | None = None
 
 
 class _Choice(BaseModel):
     message: _Message
     finish_reason: str | None = None
+    error: Any = None
 
 
 class _Usage(BaseModel):
@@ -107,15 +115,17 @@ def _parse_reply(content: bytes, model: str) -> ChatReply:
     try:
         completion = _Completion.model_validate_json(content)
     except ValidationError:
-        raise _make_malformed_error() from None
+        raise to_malformed_error(content, _MALFORMED) from None
     choice = completion.choices[0]
+    if choice.error is not None or choice.finish_reason == "error":
+        raise to_malformed_error(content, _MALFORMED)
     usage = completion.usage or _Usage()
     finish = _FINISH_REASONS.get(choice.finish_reason, "other")
     refusal = choice.message.refusal
     if refusal is None and finish == "refusal":
         refusal = ""
     return ChatReply(
-        text=choice.message.content or "",
+        text=_join_parts(choice.message.content),
         model=completion.model or model,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
@@ -124,5 +134,8 @@ def _parse_reply(content: bytes, model: str) -> ChatReply:
     )
 
 
-def _make_malformed_error() -> ChatError:
-    return ChatMalformedError("The model provider's answer is not a chat completion.")
+def _join_parts(content: str | list[_Part] | None) -> str:
+    """Return the words of a reply, which some gateways send in parts; what a part has thought is none of them."""
+    if isinstance(content, list):
+        return "".join(part.text for part in content if part.type in _SPOKEN)
+    return content or ""

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from bandstand.llm.reply_json import iter_passages
+
 _FORMS = {
     "done": "done",
     "snooze": "snooze",
@@ -21,11 +23,16 @@ def read_word(text: str) -> str | None:
     r"""Give the action that a text means, None where it does not mean exactly one.
 
     A text that is nothing but an action, whatever its case, punctuation and markup, is that action; so is one whose
-    last line is. Any other text means an action if it names only that one and denies nothing.
+    last line is. Any other text means an action if it names only that one and denies nothing. What was thought aloud
+    before does not count.
 
     >>> read_word("**Done**."), read_word("They are busy.\nsnooze"), read_word("done or snooze"), read_word("not done")
     ('done', 'snooze', None, None)
     """
+    return next((action for passage in iter_passages(text) if (action := _read_passage(passage))), None)
+
+
+def _read_passage(text: str) -> str | None:
     lines = [words for line in text[-_LONGEST:].lower().splitlines() if (words := _WORD.findall(line))]
     if not lines:
         return None

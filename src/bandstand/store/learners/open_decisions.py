@@ -6,7 +6,7 @@ are read once, when the first such reward comes.
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from bandstand.store.records import LAST_SEQ
@@ -32,58 +32,82 @@ class OpenDecision(NamedTuple):
 class OpenDecisions:
     """Those of one user.
 
+    No call takes longer for a user who has many of them: they are found by their number, and the newest by its policy
+    and tip.
+
     Attributes:
         is_loaded: what the ledger had before the user came into memory is here too.
         first_seq: the first decision that was added; everything before it is the ledger's to say.
     """
 
-    __slots__ = ("_answered", "_open", "first_seq", "is_loaded")
+    __slots__ = ("_answered", "_by_tip", "_open", "first_seq", "is_loaded")
 
     def __init__(self, *, is_loaded: bool) -> None:
         self.is_loaded = is_loaded
         self.first_seq = LAST_SEQ
-        self._open: list[OpenDecision] = []  # in the order of their numbers
+        self._open: dict[int, tuple[str, str]] = {}  # policy and tip by number, the oldest first
+        # The same by policy and tip, the newest last; made when the first legacy reward comes, for most never get one.
+        self._by_tip: dict[tuple[str, str], list[int]] | None = None
         self._answered: set[int] = set()  # rewarded since the user came into memory, of those not loaded yet
 
     def add(self, decision: OpenDecision) -> None:
         """Note a decision that was made."""
-        self.first_seq = min(self.first_seq, decision.seq)
-        self._open.append(decision)
+        seq, policy, tip_id = decision
+        self.first_seq = min(self.first_seq, seq)
+        self._insert(seq, (policy, tip_id))
         if len(self._open) > MAX_OPEN:
-            del self._open[0]
+            self._remove(next(iter(self._open)))
 
     def load(self, before: Iterable[OpenDecision]) -> None:
         """Take in what the ledger has from before the first that was added."""
         missing = [each for each in before if each.seq < self.first_seq and each.seq not in self._answered]
-        self._open = [*missing, *self._open][-MAX_OPEN:]
+        self._replace([*missing, *self._list()])
         self.is_loaded = True
         self._answered.clear()
 
     def answer(self, seq: int) -> None:
         """Take out a decision that is being rewarded."""
-        for position, each in enumerate(self._open):
-            if each.seq == seq:
-                del self._open[position]
-                return
-        if not self.is_loaded:
+        if seq in self._open:
+            self._remove(seq)
+        elif not self.is_loaded:
             self._answered.add(seq)
 
     def take(self, policy: str, tip_id: str, after: int) -> OpenDecision | None:
         """Take out the newest decision of a policy and tip that came after the event ``after``; ``None`` for none."""
-        for position in range(len(self._open) - 1, -1, -1):
-            each = self._open[position]
-            if each.seq <= after:
-                del self._open[: position + 1]  # and all before it: they are too old for any reward to come
-                return None
-            if each.tip_id == tip_id and each.policy == policy:
-                del self._open[position]
-                return each
-        return None
+        if self._by_tip is None:
+            self._by_tip = {}
+            for seq, tip in self._open.items():
+                self._by_tip.setdefault(tip, []).append(seq)
+        seqs = self._by_tip.get((policy, tip_id))
+        if seqs is None or seqs[-1] <= after:
+            return None
+        newest = seqs[-1]
+        self._remove(newest)
+        return OpenDecision(newest, policy, tip_id)
 
     def give_back(self, decision: OpenDecision) -> None:
         """Put back what was taken for a reward that was refused."""
-        self._open.append(decision)
-        self._open.sort()
+        self._replace(sorted([*self._list(), decision]))
+
+    def _list(self) -> list[OpenDecision]:
+        return [OpenDecision(seq, *tip) for seq, tip in self._open.items()]
+
+    def _replace(self, decisions: Sequence[OpenDecision]) -> None:
+        self._open = {seq: (policy, tip_id) for seq, policy, tip_id in decisions[-MAX_OPEN:]}
+        self._by_tip = None
+
+    def _insert(self, seq: int, tip: tuple[str, str]) -> None:
+        self._open[seq] = tip
+        if self._by_tip is not None:
+            self._by_tip.setdefault(tip, []).append(seq)
+
+    def _remove(self, seq: int) -> None:
+        tip = self._open.pop(seq)
+        if self._by_tip is not None:
+            seqs = self._by_tip[tip]
+            seqs.remove(seq)
+            if not seqs:
+                del self._by_tip[tip]
 
 
 def read_open_decisions(connection: sqlite3.Connection, uid: int, after: int, before: int) -> list[OpenDecision]:

@@ -332,9 +332,12 @@ class Writer:
                     self._connection.execute(statement, row)
             else:
                 self._insert_rows(statement, tables[statement])
+        upserts: dict[str, list[Row]] = {}
         for (statement, key), sums in added.items():
-            for stretch in (key[0], EVER):
-                self._connection.execute(statement, (stretch, *key[1:], *sums))
+            rows = upserts.setdefault(statement, [])
+            rows += ((*key, *sums), (EVER, *key[1:], *sums))
+        for statement, rows in upserts.items():
+            self._connection.executemany(statement, rows)
 
     def _insert_rows(self, statement: str, rows: list[Row]) -> None:
         start = 0

@@ -34,7 +34,7 @@ def stats(deployment: FakeDeployment, request: FakeRequest) -> Any:
         "cumulative_reward": sum(rewards),
         "estimated_mean_reward": sum(rewards) / len(rewards) if rewards else 0.0,
         "theta": [],
-        "last_updated": max(moments, default=None),
+        "last_updated": _format_whole_seconds(max(moments)) if moments else None,
         "policy": policy,
         "exploration_rate": 0.0,
         "feature_labels": [],
@@ -159,10 +159,17 @@ def show_active(deployment: FakeDeployment) -> dict[str, Any]:
     }
 
 
+def _format_whole_seconds(moment: str) -> str:
+    """A time as these two calls have it: without a fraction, and with Z for the zone."""
+    return moment[:19] + "Z"
+
+
 def _show_logged(decision: FakeDecision) -> dict[str, Any]:
     features = {**decision.candidates[decision.picked].get("features", {}), **decision.context}
+    if decision.policy == "egreedy-v1":
+        features["exploring"] = False
     return {
-        "ts": decision.ts,
+        "ts": _format_whole_seconds(decision.ts),
         "features": features,
         "score": 0.0,
         "tip_id": decision.tip_id,

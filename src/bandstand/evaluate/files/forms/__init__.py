@@ -1,0 +1,1 @@
+"""How other systems write decisions down: one reader a form, behind one interface."""
