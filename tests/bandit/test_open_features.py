@@ -18,7 +18,11 @@ from tests.bandit.test_json_tokens import OBJECTS
 
 OPEN = {"name": "all", "encoding": "open", "columns": 31}
 CONTEXT = {"reader": {"segment": "student", "age": 23}, "place": "west"}
-MEALS: list[dict[str, object]] = [{"cuisine": "thai", "price": 9.5, "hot": True}, {"cuisine": "greek", "tags": ["new", "mild"]}, {}]
+MEALS: list[dict[str, object]] = [
+    {"cuisine": "thai", "price": 9.5, "hot": True},
+    {"cuisine": "greek", "tags": ["new", "mild"]},
+    {},
+]
 
 
 def _build_schema(*more: dict[str, Any]) -> FeatureSchema:
