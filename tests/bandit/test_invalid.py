@@ -262,7 +262,7 @@ LINUCB = {"kind": "linucb", "schema": "tips-5"}
         (
             {"policies": {"p": {**LINUCB, "prior": True}}},
             "policies.p.prior",
-            "unknown 'True'; allowed: standard, population, auto",
+            "unknown 'True'; allowed: auto, population, standard",
         ),
         (
             {"policies": {"p": {**LINUCB, "half_life": -1}}},
