@@ -17,6 +17,7 @@ MIN_DECISIONS = 100
 
 _DAYS = 14
 _KEPT_S = 60.0
+_LONGEST_WAIT_S = 0.25
 _UNSCORED_SHARE = 0.2
 _DROP = 0.25  # of the arrival rate before
 _CHECKS = {
@@ -53,7 +54,7 @@ class AttentionItem:
 
 
 class AttentionList:
-    """What needs attention in a deployment, at most a minute old.
+    """What needs attention in a deployment, about a minute old at most; nobody waits long for it.
 
     Args:
         deployment: which.
@@ -63,20 +64,30 @@ class AttentionList:
         self._deployment = deployment
         self._found: Sequence[AttentionItem] = ()
         self._until = 0.0
-        self._lock = asyncio.Lock()
+        self._refreshing: asyncio.Task[None] | None = None
 
     async def load(self) -> Sequence[AttentionItem]:
-        """What needs attention; what cannot be read now is left out."""
-        async with self._lock:
-            if time.monotonic() >= self._until:
-                self._found = await load_items(self._deployment)
-                self._until = time.monotonic() + _KEPT_S
+        """What needs attention: as of now, or, where the ledger takes long or cannot be read, as of before."""
+        if self._refreshing is None and time.monotonic() >= self._until:
+            self._refreshing = asyncio.create_task(self._refresh())
+        if self._refreshing is not None:
+            await asyncio.wait({self._refreshing}, timeout=_LONGEST_WAIT_S)
         return self._found
+
+    async def _refresh(self) -> None:
+        try:
+            self._found = await load_items(self._deployment)
+        finally:
+            self._until = time.monotonic() + _KEPT_S
+            self._refreshing = None
 
 
 async def load_items(deployment: ServiceContext) -> Sequence[AttentionItem]:
     """What needs attention now."""
-    found = find_store_items(deployment.store.status())
+    status = deployment.store.status()
+    found = find_store_items(status)
+    if status.state != "ready":  # there is nothing to read from, and /ready says so
+        return found
     with suppress(StorageUnavailableError):
         found += find_loop_items(await load_loop_health(deployment, _DAYS))
         if deployment.judge_worker is not None:
