@@ -9,6 +9,7 @@ import numpy as np
 
 from bandstand.errors import DecisionConflictError, StorageFullError
 from bandstand.service.context import ServiceContext
+from bandstand.service.request_identity import is_same_score_request
 from bandstand.store.records import Array, Decision
 
 
@@ -64,7 +65,7 @@ async def score(
     store = deployment.store
     own_id: str | None = request.get("decision_id")
     if own_id is not None and (earlier := await store.find_receipt(own_id)) is not None:
-        return _return_earlier(earlier, body, policy and chosen.name)
+        return _return_earlier(deployment, earlier, request, policy and chosen.name)
 
     made = None
     while made is None:
@@ -85,9 +86,12 @@ async def score(
     return _build_result(decision, made.numbers)
 
 
-def _return_earlier(earlier: Decision, body: bytes, policy: str | None) -> ScoreResult:
-    """The first answer again, where the request is the same again."""
-    if (policy is not None and policy != earlier.policy.name) or json.loads(earlier.body) != json.loads(body):
+def _return_earlier(
+    deployment: ServiceContext, earlier: Decision, request: Mapping[str, Any], policy: str | None
+) -> ScoreResult:
+    """The first answer again, where the request reads the same again."""
+    is_same = is_same_score_request(deployment.catalogue, json.loads(earlier.body), request)
+    if (policy is not None and policy != earlier.policy.name) or not is_same:
         message = "this decision_id already names another request"
         raise DecisionConflictError(message)
     return _build_result(earlier, earlier.numbers, repeated=True)

@@ -50,7 +50,7 @@ class HotPath:
 
     async def handle_score(self, body: bytes, metadata: RequestMetadata) -> EncodedResponse:
         """Answer ``POST /score`` and ``POST /score/{policy}``."""
-        request = self._wire.score.parse(body)
+        request, body = self._wire.score.read(body)
         scored = await score.score(self._deployment, request, body=body, client=metadata.client, policy=metadata.policy)
         if not scored.repeated:
             self._metrics.record_decision(scored.policy, exploring=scored.exploring)

@@ -2,16 +2,18 @@
 
 Requests are typed dictionaries, validated from JSON by pydantic in one pass (a third faster than model instances, and
 the learning core takes mappings). Numbers are strict: no ``true``, no ``"0.5"``. Unknown fields are ignored and kept in
-the ledger with the rest of the body.
+the ledger with the rest of the body. What is not strict and plainly meant is read in a second pass
+(:mod:`bandstand.api.schemas.tolerance`), and the ledger keeps what that made of it, so that whoever reads the ledger
+need not be tolerant.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NoReturn, NotRequired
+from functools import cached_property
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, from_json, to_json
 from typing_extensions import TypedDict
 
 from bandstand.api.problems import from_field_errors, from_validation_error
@@ -22,9 +24,10 @@ from bandstand.api.schemas.examples import (
     REWARD_EXAMPLES,
     SCORE_EXAMPLES,
 )
+from bandstand.api.schemas.tolerance import Normaliser, build_normaliser, repair_text
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.features import Field as FeatureField
-from bandstand.errors import FieldError
+from bandstand.errors import FieldError, InvalidRequestError
 
 MAX_ID = 256
 MAX_CANDIDATES = 1000
@@ -54,7 +57,7 @@ def validate_id(value: str, field: str) -> str:
         raise problem from None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RequestBody:
     """A JSON request body: what validates it, and what OpenAPI shows of it.
 
@@ -74,13 +77,38 @@ class RequestBody:
         Raises:
             InvalidRequestError: names the fields at fault.
         """
+        return self.read(body)[0]
+
+    def read(self, body: bytes) -> tuple[dict[str, Any], bytes]:
+        """A validated request, and JSON that says the same in strict form: the body itself where it is strict.
+
+        Raises:
+            InvalidRequestError: names the fields at fault.
+        """
         try:
             request: dict[str, Any] = self.adapter.validate_json(body)
         except ValidationError as error:
-            raise from_validation_error(error) from None
+            return self._read_tolerantly(body, error)
         if b"NaN" in body or b"Infinity" in body:  # pydantic reads them as numbers, also where it ignores the field
             _require_json(body)
-        return request
+        return request, body
+
+    def _read_tolerantly(self, body: bytes, refusal: ValidationError) -> tuple[dict[str, Any], bytes]:
+        try:
+            value = from_json(repair_text(body), allow_inf_nan=False)
+        except ValueError:
+            if refusal.errors()[0]["type"] == "json_invalid":
+                raise from_validation_error(refusal) from None
+            raise _build_constant_error() from None
+        body = to_json(self._normaliser(value))
+        try:
+            return self.adapter.validate_json(body), body
+        except ValidationError as error:
+            raise from_validation_error(error) from None
+
+    @cached_property
+    def _normaliser(self) -> Normaliser:
+        return build_normaliser(self.adapter.json_schema())
 
 
 class Wire:
@@ -159,10 +187,14 @@ class Wire:
 
 
 def _require_json(body: bytes) -> None:
-    def reject_constant(_: str) -> NoReturn:
-        raise from_field_errors(FieldError("body", "NaN and Infinity are not JSON"))
+    try:
+        from_json(body, allow_inf_nan=False)
+    except ValueError:
+        raise _build_constant_error() from None
 
-    json.loads(body, parse_constant=reject_constant)
+
+def _build_constant_error() -> InvalidRequestError:
+    return from_field_errors(FieldError("body", "NaN and Infinity are not JSON"))
 
 
 def _make_generate_request(name: str, fields: Mapping[str, FeatureField]) -> Any:
