@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field, replace
-from datetime import UTC, datetime
 from typing import overload
 
 from bandstand.bandit.catalogue import Catalogue
@@ -23,6 +22,7 @@ from bandstand.store.protocol import Store
 from bandstand.store.records import PolicyRef
 from bandstand.store.tables.policies import to_policy_ref
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
+from bandstand.times import format_timestamp
 
 DEFAULT_POLICY = "linucb-v2"
 
@@ -140,4 +140,4 @@ def format_time(ts: float) -> str: ...
 def format_time(ts: float | None) -> str | None: ...
 def format_time(ts: float | None) -> str | None:
     """A time as the wire has it: ISO 8601 in UTC."""
-    return None if ts is None else datetime.fromtimestamp(ts, UTC).isoformat()
+    return None if ts is None else format_timestamp(ts)

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError, from_json, to_json
 from typing_extensions import TypedDict
 
@@ -28,14 +37,33 @@ from bandstand.api.schemas.tolerance import Normaliser, build_normaliser, repair
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.features import Field as FeatureField
 from bandstand.errors import FieldError, InvalidRequestError
+from bandstand.times import parse_bound
 
 MAX_ID = 256
 MAX_CANDIDATES = 1000
 MAX_TIPS = 50
 _STRICT = ConfigDict(strict=True, cache_strings="keys", allow_inf_nan=False)
 
+
+def _parse_time(value: object) -> float:
+    try:
+        return parse_bound(value)
+    except ValueError as error:
+        kind = "time"
+        raise PydanticCustomError(kind, "{meant}", {"meant": str(error)}) from None
+
+
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """An identifier: 1 to 256 characters, any but control characters."""
+
+Time = Annotated[
+    float,
+    BeforeValidator(_parse_time),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}, {"type": "number"}]}
+    ),
+]
+"""A moment: ISO 8601, in UTC unless it has a zone, or seconds or milliseconds since 1970. Read as seconds."""
 
 _ID = TypeAdapter(Id, config=_STRICT)
 ID_SCHEMA = _ID.json_schema()
