@@ -173,7 +173,7 @@ RIDGE = (*STATE, "ridge")
             "policies.linucb-v2.cumulative_reward: Input should be a f",
         ),
         (put(*STATE, "last_updated", value=float("inf")), "policies.linucb-v2.last_updated: must be a time"),
-        (put(*STATE, "last_updated", value="now"), "policies.linucb-v2.last_updated: must be a time"),
+        (put(*STATE, "last_updated", value="now"), "policies.linucb-v2.last_updated: must be a time: ISO"),
         (put(*RIDGE, "b", 0, value=float("nan")), "policies.linucb-v2.ridge.b.0: Input should be a finite number"),
         (put(*RIDGE, "b", value=[0.0] * 7), "linucb-v2.ridge: gram of 36 numbers does not fit b of 7"),
         (put(*RIDGE, "gram", value=[0.5]), "linucb-v2.ridge: gram of 1 numbers does not fit b of"),

@@ -46,6 +46,7 @@ class CandidatePolicy:
         state = self._states.get(user)
         if state is None:
             state = self._states[user] = PolicyState()
+        state.set_clock_back(ts)  # events come in the order of their numbers
         state.learn(x, reward, weight, ts, self.policy.half_life)
         self.rewards += 1
         self._add_to_reservoir(user, state)

@@ -9,13 +9,14 @@ import sqlite3
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from bandstand.store.records import LAST_SEQ
+from bandstand.store.records import LAST_SEQ, first_seq_at
 
 MAX_OPEN = 100
 """Decisions of a user that are looked among, the newest: a bound on memory and on the work of a reward."""
 
-_SELECT_OPEN = """SELECT d.seq, p.name, d.tip_id FROM (
-        SELECT seq, policy, tip_id FROM decisions WHERE uid = ? AND seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?
+_SELECT_OPEN = """SELECT d.seq, p.name, d.tip_id, d.ts FROM (
+        SELECT seq, policy, tip_id, ts FROM decisions
+        WHERE uid = ? AND seq > ? AND seq < ? AND ts > ? ORDER BY seq DESC LIMIT ?
     ) AS d JOIN policies AS p ON p.id = d.policy
     WHERE NOT EXISTS (SELECT 1 FROM rewards WHERE decision_seq = d.seq)
       AND NOT EXISTS (SELECT 1 FROM rewards WHERE linked_seq = d.seq) ORDER BY d.seq"""
@@ -27,6 +28,7 @@ class OpenDecision(NamedTuple):
     seq: int
     policy: str
     tip_id: str
+    ts: float
 
 
 class OpenDecisions:
@@ -68,11 +70,11 @@ class OpenDecisions:
         if not self.is_loaded:
             self._answered.add(seq)
 
-    def take(self, policy: str, tip_id: str, after: int) -> OpenDecision | None:
-        """Take out the newest decision of a policy and tip that came after the event ``after``; ``None`` for none."""
+    def take(self, policy: str, tip_id: str, after: float) -> OpenDecision | None:
+        """Take out the newest decision of a policy and tip that was made after ``after``; ``None`` for none."""
         for position in range(len(self._open) - 1, -1, -1):
             each = self._open[position]
-            if each.seq <= after:
+            if each.ts <= after:
                 del self._open[: position + 1]  # and all before it: they are too old for any reward to come
                 return None
             if each.tip_id == tip_id and each.policy == policy:
@@ -86,6 +88,7 @@ class OpenDecisions:
         self._open.sort()
 
 
-def read_open_decisions(connection: sqlite3.Connection, uid: int, after: int, before: int) -> list[OpenDecision]:
-    """A user's decisions without a reward between two event numbers, the oldest first."""
-    return [OpenDecision(*row) for row in connection.execute(_SELECT_OPEN, (uid, after, before, MAX_OPEN))]
+def read_open_decisions(connection: sqlite3.Connection, uid: int, after: float, before: int) -> list[OpenDecision]:
+    """A user's decisions without a reward from after a time and before an event number, the oldest first."""
+    values = (uid, first_seq_at(after), before, after, MAX_OPEN)
+    return [OpenDecision(*row) for row in connection.execute(_SELECT_OPEN, values)]

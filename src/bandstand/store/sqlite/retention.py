@@ -4,7 +4,10 @@ import json
 import sqlite3
 
 from bandstand.bandit.profile import Profile
+from bandstand.store.records import first_seq_at, to_time
+from bandstand.store.sqlite.schema import find_last_seq
 from bandstand.store.sqlite.transaction import transaction
+from bandstand.times import CLOCK_SLACK_S, is_ahead
 
 KEY_SECONDS = 7 * 86_400
 _USERS_PER_ROUND = 10_000
@@ -15,13 +18,35 @@ _IS_REWARDED = f"""(EXISTS (SELECT 1 FROM rewards AS r WHERE r.decision_seq = d.
     OR EXISTS (SELECT 1 FROM rewards AS r WHERE r.linked_seq = d.seq AND r.features IS NULL AND {_IS_REPLAYED}))"""  # noqa: S608 (constants)
 
 
+_LAST_BEFORE = (
+    "SELECT max(seq) FROM decisions WHERE seq > ? AND ts < ?",
+    "SELECT max(seq) FROM rewards WHERE seq > ? AND ts < ?",
+    "SELECT max(seq) FROM judgements WHERE seq > ? AND ts < ?",
+)
 _HAS_KEY = "EXISTS (SELECT 1 FROM idempotency AS k WHERE k.reward_seq = r.seq)"
 _PAST_REWARD = """r.seq, r.uid, r.policy, r.value, r.applied AND v.seq IS NULL, iif(v.seq IS NULL, r.reason, 'revoked')
     FROM rewards AS r LEFT JOIN revocations AS v ON v.reward_seq = r.seq"""
 
 
+def find_cutoff(connection: sqlite3.Connection, ts: float, now: float) -> int:
+    """The number of the last event from before ``ts``.
+
+    Event numbers follow the clock, and so tell; but while they run ahead of one that was set back, the events' own
+    times do.
+    """
+    cutoff = first_seq_at(ts)
+    if not is_ahead(to_time(find_last_seq(connection)), now):
+        return cutoff
+    found = (connection.execute(query, (cutoff, ts)).fetchone()[0] for query in _LAST_BEFORE)
+    return max(cutoff, *(seq or 0 for seq in found))
+
+
 def delete_old_keys(connection: sqlite3.Connection, now: float) -> int:
-    """Drop Idempotency-Keys older than seven days, and how past rewards were answered that came with them."""
+    """Drop Idempotency-Keys older than seven days, and how past rewards were answered that came with them.
+
+    One that a clock was ahead for is of now from here on.
+    """
+    connection.execute("UPDATE idempotency SET ts = ?1 WHERE ts > ?1 + ?2", (now, CLOCK_SLACK_S))
     keys = connection.execute("DELETE FROM idempotency WHERE ts < ?", (now - KEY_SECONDS,)).rowcount
     connection.execute(f"DELETE FROM past_rewards AS r WHERE NOT {_HAS_KEY}")  # noqa: S608 (a constant)
     return keys

@@ -23,6 +23,7 @@ _SCRIPTS = (
     "past_rewards.sql",
     "all_time.sql",
     "client_arrivals.sql",
+    "own_times.sql",
 )
 """The nth of them brings a ledger from format n - 1 to format n.
 
