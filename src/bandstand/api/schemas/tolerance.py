@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bandstand.definition import to_integer
+
 Normaliser = Callable[[Any], Any]
 """From a JSON value to what is meant by it, in place where it is an object or a list."""
 
@@ -55,7 +57,7 @@ def _build(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Normali
     if "anyOf" in schema:
         return _build_any([_build(each, definitions) for each in schema["anyOf"]])
     if schema.get("type") == "integer":
-        return _to_integer
+        return to_integer
     if schema.get("type") == "array":
         items = _build(schema.get("items", {}), definitions)
         return None if items is None else _build_list(items)
@@ -101,10 +103,6 @@ def _build_object(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> 
         return value
 
     return normalise
-
-
-def _to_integer(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _replace_half(match: re.Match[bytes]) -> bytes:
