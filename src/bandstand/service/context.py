@@ -15,6 +15,7 @@ from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.drift import DriftWatcher
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowRunner
+from bandstand.service.feature_health import FeatureHealth
 from bandstand.service.score_batch import ScoreBatch
 from bandstand.store.ids import DecisionIds
 from bandstand.store.learners.prior_file import PriorFiles
@@ -37,6 +38,7 @@ class ServiceContext:
         shadow_policies: names of the policies in the shadow.
         pinned_by: the setting that says which policy is active, so that no promotion can.
         score_when_full: answer ``/score`` without logging while the disk is full, instead of refusing.
+        strict_features: refuse features that no schema reads.
         judge_worker: what becomes of turns; ``None`` takes none.
         shared_population: the learned priors where others have them too; made here if left out.
         prior_files: where learned priors are kept, if they are made here.
@@ -48,6 +50,7 @@ class ServiceContext:
         running_experiment: when the experiment began.
         shadows: looks at decisions; ``None`` where no policy is in the shadow.
         scoring: decides requests together.
+        feature_health: looks at what requests bring.
     """
 
     catalogue: Catalogue
@@ -57,6 +60,7 @@ class ServiceContext:
     shadow_policies: tuple[str, ...] = ()
     pinned_by: str | None = None
     score_when_full: bool = False
+    strict_features: bool = False
     clock: Callable[[], float] = time.time
     decision_ids: DecisionIds = field(default_factory=DecisionIds)
     judge_worker: JudgeWorker | None = None
@@ -72,6 +76,7 @@ class ServiceContext:
     running_experiment: ExperimentStart | None = field(init=False, default=None)
     shadows: ShadowRunner | None = field(init=False, default=None)
     scoring: ScoreBatch = field(init=False)
+    feature_health: FeatureHealth = field(init=False)
     _split: Split | None = field(init=False, default=None)
 
     def __post_init__(
@@ -81,6 +86,7 @@ class ServiceContext:
         prior_refresh_rewards: int | None,
     ) -> None:
         self.scoring = ScoreBatch(self)
+        self.feature_health = FeatureHealth(self.catalogue)
         self.population = shared_population or PopulationPriorRefresher(
             self.catalogue, self.store, prior_files, refresh_rewards=prior_refresh_rewards, clock=self.clock
         )

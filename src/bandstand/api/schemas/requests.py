@@ -43,6 +43,7 @@ MAX_ID = 256
 MAX_CANDIDATES = 1000
 MAX_TIPS = 50
 _STRICT = ConfigDict(strict=True, cache_strings="keys", allow_inf_nan=False)
+_CLOSED = ConfigDict(strict=True, cache_strings="keys", allow_inf_nan=False, extra="forbid")
 
 
 def _parse_time(value: object) -> float:
@@ -140,11 +141,17 @@ class RequestBody:
 
 
 class Wire:
-    """The request bodies that depend on the catalogue's features."""
+    """The request bodies that depend on the catalogue's features.
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        context = _make_fields_dict("Context", catalogue.context_fields)
-        features = _make_fields_dict("Features", {**catalogue.context_fields, **catalogue.candidate_fields})
+    Args:
+        catalogue: whose fields are read.
+        strict_features: refuse what no schema reads among features and in a context.
+    """
+
+    def __init__(self, catalogue: Catalogue, *, strict_features: bool = False) -> None:
+        read = {**catalogue.context_fields, **catalogue.candidate_fields}
+        context = _make_fields_dict("Context", catalogue.context_fields, closed=strict_features)
+        features = _make_fields_dict("Features", read, closed=strict_features)
         candidate = _make_typed_dict(
             "Candidate",
             {
@@ -205,7 +212,7 @@ class Wire:
         reward = _make_typed_dict("RewardRequest", reward_fields)
         reset = _make_typed_dict("ResetRequest", {"user_id": Id})
         generate = _make_generate_request("Generate", {})
-        recommend = _make_generate_request("Recommend", catalogue.context_fields)
+        recommend = _make_generate_request("Recommend", catalogue.context_fields, closed=strict_features)
         self.score = RequestBody("ScoreRequest", TypeAdapter(score), SCORE_EXAMPLES)
         self.reward = RequestBody("RewardRequest", TypeAdapter(reward), REWARD_EXAMPLES)
         self.reset = RequestBody("ResetRequest", TypeAdapter(reset), RESET_EXAMPLES)
@@ -225,7 +232,7 @@ def _build_constant_error() -> InvalidRequestError:
     return from_field_errors(FieldError("body", "NaN and Infinity are not JSON"))
 
 
-def _make_generate_request(name: str, fields: Mapping[str, FeatureField]) -> Any:
+def _make_generate_request(name: str, fields: Mapping[str, FeatureField], *, closed: bool = False) -> Any:
     """What writes tips: the user's moment, and beside it the context ``fields`` of whoever picks among them."""
     task = Annotated[dict[str, Any], Field(description="Any object; it is read as untrusted text")]
     context = _make_typed_dict(
@@ -237,6 +244,7 @@ def _make_generate_request(name: str, fields: Mapping[str, FeatureField]) -> Any
             "tasks": NotRequired[Annotated[list[task], Field(description="The 200 most urgent are looked at")]],
             "extra": NotRequired[Annotated[dict[str, Any], Field(description="What else the product knows")]],
         },
+        closed=closed,
     )
     request = {
         "user_id": Id,
@@ -249,8 +257,9 @@ def _make_generate_request(name: str, fields: Mapping[str, FeatureField]) -> Any
     return _make_typed_dict(f"{name}Request", request)
 
 
-def _make_fields_dict(name: str, fields: Mapping[str, FeatureField]) -> Any:
-    return _make_typed_dict(name, {key: NotRequired[_to_annotation(field)] for key, field in fields.items()})
+def _make_fields_dict(name: str, fields: Mapping[str, FeatureField], *, closed: bool) -> Any:
+    annotations = {key: NotRequired[_to_annotation(field)] for key, field in fields.items()}
+    return _make_typed_dict(name, annotations, closed=closed)
 
 
 def _to_annotation(field: FeatureField) -> Any:
@@ -262,9 +271,9 @@ def _to_annotation(field: FeatureField) -> Any:
     return Annotated[kinds[field.type], Field(json_schema_extra={"default": field.default}, **constraints)]
 
 
-def _make_typed_dict(name: str, fields: dict[str, Any]) -> Any:
+def _make_typed_dict(name: str, fields: dict[str, Any], *, closed: bool = False) -> Any:
     typed_dict = TypedDict(name, fields)  # type: ignore[misc]  # fields are known at run time only
-    typed_dict.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]  # pydantic's documented hook
+    typed_dict.__pydantic_config__ = _CLOSED if closed else _STRICT  # type: ignore[attr-defined]  # pydantic's documented hook
     return typed_dict
 
 
