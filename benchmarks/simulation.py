@@ -21,7 +21,8 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.simulate.judges.judge import RuleJudge
 from bandstand.simulate.plan import Events, Plan
 from bandstand.simulate.run.runner import LocalPlayers, Row, Runner, configure_gc
-from bandstand.store.tables.simulations import RunClaim, Simulations
+from bandstand.store.tables.run_table import RunClaim, RunProgress
+from bandstand.store.tables.simulations import Simulations
 
 _DEFAULT = ("linucb-v1", "egreedy-v1", "linucb-v2-alone", "linucb-v2")
 _ALONE = {"kind": "linucb", "schema": "tips-v2", "alpha": 0.5, "floor": 0.02, "prior": "standard"}
@@ -36,9 +37,8 @@ class Journal:
 
     def save(self, plays: list[Row], events: list[Row], done: int, summary: str) -> bool:
         """Write what was played since the last time."""
-        return self._simulations.save(
-            self._claim, plays=plays, events=events, done=done, summary=summary, now=time.time()
-        )
+        progress = RunProgress(done=done, summary=summary)
+        return self._simulations.save(self._claim, progress, plays=plays, events=events, now=time.time())
 
 
 def rates(plan: Plan, catalogue: Catalogue, directory: Path) -> tuple[float, float]:

@@ -28,6 +28,9 @@ def test_help_names_every_command_with_what_it_does(words: list[str]) -> None:
         assert registered.callback is not None
         name = registered.name or registered.callback.__name__
         assert registered.callback.__doc__ is not None
+        if registered.hidden:  # a child of a service, which nobody types
+            assert f" {name} " not in output
+            continue
         assert f" {name} " in output
         assert registered.callback.__doc__.splitlines()[0][:40] in output
 

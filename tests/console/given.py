@@ -18,6 +18,7 @@ from bandstand.simulate.judges.judge import RuleJudge
 from bandstand.simulate.plan import ChatPlan, Plan
 from bandstand.simulate.run.listener import ChatPlayers, JudgeListener
 from bandstand.simulate.run.runner import LocalPlayers, Runner
+from bandstand.store.tables.run_table import RunProgress
 from bandstand.store.tables.simulations import Simulations
 from tests.api.given import KEYS, Service, run_service
 from tests.judge.given import local
@@ -124,4 +125,5 @@ def keep(state_dir: Path, plan: Plan, summary: dict[str, Any]) -> None:
     claim = simulations.claim(run, now=0.0)
     assert claim is not None
     told = json.dumps(summary)
-    assert simulations.save(claim, plays=[], events=[], done=plan.total, summary=told, now=1.0, state="done")
+    progress = RunProgress(done=plan.total, summary=told, state="done")
+    assert simulations.save(claim, progress, plays=[], events=[], now=1.0)

@@ -37,6 +37,8 @@ async def test_a_user_of_any_id_is_listed_found_and_shown(person: Person, user_i
     receipt = await person.open("/decision", id=decision["decision_id"])
     assert user_id in receipt.text
     assert "picked" in receipt.text
+    assert "Send the tax return." in receipt.text
+    assert "Water the plants." in receipt.text
 
 
 async def test_users_are_found_by_how_their_id_begins(person: Person) -> None:

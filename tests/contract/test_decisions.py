@@ -214,6 +214,47 @@ async def test_a_receipt_shows_what_the_policy_saw_and_how_it_judged(v1: Service
     assert {**rewarded, "reward": None} == receipt
 
 
+async def test_a_receipt_shows_what_the_user_saw(service: Service) -> None:
+    answer = await service.score()
+    receipt = await service.receipt(answer["decision_id"])
+    for sent, kept in zip(TWO, receipt["candidates"], strict=True):
+        assert {name: kept[name] for name in ("content", "source", "source_id")} == {
+            name: sent[name] for name in ("content", "source", "source_id")
+        }
+        assert kept["raw_features"] == sent["features"]
+    assert (receipt["judgement"], receipt["generation"]) == (None, None)
+
+
+async def test_a_receipt_names_the_turn_that_rewards_it(service: Service) -> None:
+    answer = await service.score()
+    turn = {"query_t": "What now?", "answer_t": "Send the tax return.", "query_t1": "no, that is wrong"}
+    taken = (await service.post("/reward", {"decision_id": answer["decision_id"], "turn": turn})).json()
+    judged = read_ok(await service.get(f"/judgements/{taken['judgement_id']}"))
+    while judged["status"] == "waiting":
+        await asyncio.sleep(0.05)
+        judged = read_ok(await service.get(f"/judgements/{taken['judgement_id']}"))
+    receipt = await service.receipt(answer["decision_id"])
+    assert receipt["judgement"] == {
+        "judgement_id": taken["judgement_id"],
+        "status": "scored",
+        "label": judged["verdict"]["label"],
+        "confidence": judged["verdict"]["confidence"],
+    }
+    assert "no, that is wrong" not in json.dumps(receipt), "words are for those who may read judgements"
+
+
+async def test_a_receipt_names_the_generation_of_its_pick(service: Service) -> None:
+    tasks = [{"id": "rent", "title": "Pay the rent", "priority": 4}]
+    best = read_ok(await service.post("/recommend", {"user_id": "ada", "context": {"tasks": tasks}, "n": 1}))
+    receipt = await service.receipt(best["decision_id"])
+    assert receipt["generation"] == {
+        "generation_id": best["generation_id"],
+        "prompt_version": "template",
+        "model": "template",
+    }
+    assert receipt["candidates"][0]["content"] == best["candidates"][0]["content"]
+
+
 async def test_a_receipt_stays_the_same_whatever_is_learned_and_after_a_restart(tmp_path: Path) -> None:
     async with run_service(tmp_path) as service:
         decision_id = (await service.score(candidates=build_candidates(4)))["decision_id"]

@@ -15,8 +15,9 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_json
 
 from bandstand import service as services
-from bandstand.api.schemas import generation, judgements, learning, revocations, simulations, stats
+from bandstand.api.schemas import evaluations, generation, judgements, learning, revocations, simulations, stats
 from bandstand.bandit.experiment import Experiment
+from bandstand.service import evaluations as evaluation_service
 from bandstand.service import experiment as experiment_service
 from bandstand.service import generate as generate_service
 from bandstand.service import history as history_service
@@ -26,11 +27,12 @@ from bandstand.service import policies as policy_service
 from bandstand.service import promotion as promotion_service
 from bandstand.service import prompts as prompt_service
 from bandstand.service import recommend as recommend_service
+from bandstand.service import runs as run_service
 from bandstand.service import shadow_value as shadow_service
-from bandstand.service import simulations as simulation_service
 from bandstand.service import stats as stats_service
 from bandstand.service import undo as undo_service
 from bandstand.service import users as user_service
+from bandstand.store.tables.run_table import RunProgress
 from bandstand.store.tables.simulations import Simulations
 from bandstand.store.tables.undo import Selection
 from tests.judge_worker.test_worker import Place
@@ -44,6 +46,7 @@ MODULES = [
 ]
 
 RESPONSES: Mapping[type, type[BaseModel]] = {
+    evaluation_service.EvaluationReport: evaluations.EvaluationResult,
     experiment_service.ExperimentStatus: stats.ExperimentStanding,
     generate_service.WrittenTips: generation.GenerateResponse,
     history_service.DecisionReceipt: learning.Receipt,
@@ -64,7 +67,7 @@ RESPONSES: Mapping[type, type[BaseModel]] = {
     prompt_service.PromptReport: generation.PromptStats,
     recommend_service.RecommendResult: generation.RecommendResponse,
     shadow_service.ShadowComparison: stats.ShadowStanding,
-    simulation_service.SimulationStatus: simulations.Simulation,
+    run_service.RunStatus: simulations.Simulation,
     stats_service.DeploymentSummary: stats.DeploymentStats,
     stats_service.UserPolicyStats: learning.UserStats,
     undo_service.UndoList: revocations.Revocations,
@@ -223,9 +226,9 @@ def test_simulations_fit(tmp_path: Path, done: int) -> None:
     if done:
         claim = store.claim(number, now=2.0)
         assert claim is not None
-        store.save(claim, plays=[], events=[], done=done, summary="{}", now=4.0)
+        store.save(claim, RunProgress(done=done, summary="{}"), plays=[], events=[], now=4.0)
     run = store.get(number, 5.0)
     assert run is not None
-    status = simulation_service.build_status(run)
+    status = run_service.build_status(run)
     assert status.progress.seconds_left == (2.0 if done else None)
     assert_fits(status)

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
+from bandstand import background_runs
 from bandstand.errors import InvalidRequestError, OverloadedError, UnknownPolicyError
-from bandstand.simulate import background
-from bandstand.simulate.background import BackgroundRuns
+from bandstand.simulate.background import SimulationQueue
 from bandstand.simulate.errors import UnknownRunError
 from bandstand.simulate.plan import Plan
 from bandstand.simulate.run.play import PackedPlay, decode_steps
 from bandstand.simulate.run.runner import build_tally
-from bandstand.store.tables.simulations import SimulationRun, Simulations
+from bandstand.store.tables.run_table import RunRecord
+from bandstand.store.tables.simulations import Simulations
 from tests.simulate.given import CATALOGUE, play_plan
 
 SHORT: dict[str, Any] = {"policies": ["linucb"], "personas": 3, "days": 2, "seeds": 2, "events": "all"}
@@ -25,8 +26,8 @@ ENDLESS: dict[str, Any] = {"policies": ["linucb-v1"], "personas": 100, "days": 1
 
 
 @asynccontextmanager
-async def running(state_dir: Path) -> AsyncIterator[BackgroundRuns]:
-    runs = BackgroundRuns(Simulations(state_dir), state_dir, CATALOGUE)
+async def running(state_dir: Path) -> AsyncIterator[SimulationQueue]:
+    runs = SimulationQueue(Simulations(state_dir), state_dir, CATALOGUE)
     await runs.open()
     try:
         yield runs
@@ -34,7 +35,7 @@ async def running(state_dir: Path) -> AsyncIterator[BackgroundRuns]:
         await runs.close()
 
 
-async def wait_until(runs: BackgroundRuns, run: int, *states: str, done: int = 0) -> SimulationRun:
+async def wait_until(runs: SimulationQueue, run: int, *states: str, done: int = 0) -> RunRecord:
     """Wait for a run to be in one of some states, and so far."""
     found = await runs.get(run)
     for _ in range(2400):
@@ -45,7 +46,7 @@ async def wait_until(runs: BackgroundRuns, run: int, *states: str, done: int = 0
     raise AssertionError(f"run {run} did not become {states}")
 
 
-def child_of(runs: BackgroundRuns) -> int:
+def child_of(runs: SimulationQueue) -> int:
     assert runs._child is not None  # noqa: SLF001 (there is no other way to ask for it)
     return runs._child[1].pid  # noqa: SLF001
 
@@ -171,7 +172,7 @@ async def test_what_cannot_be_played_is_refused_at_once(tmp_path: Path, monkeypa
         with pytest.raises(InvalidRequestError, match="judge"):
             await runs.start({**SHORT, "judge": "command"}, "ops")
         assert await runs.list_page(before=None, limit=9) == []
-        monkeypatch.setattr(background, "MAX_WAITING", 1)
+        monkeypatch.setattr(background_runs, "MAX_WAITING", 1)
         first = await runs.start(ENDLESS, "ops")
         await wait_until(runs, first.id, "running")
         await runs.start(SHORT, "ops")

@@ -89,6 +89,22 @@ async def a_turn_of_a_policy_that_did_not_decide_is_refused(subject: Subject) ->
     assert (await subject.store.accept(subject.turn(decision))).match == "new", "nothing holds it"
 
 
+async def a_decision_knows_the_newest_turn_that_was_to_reward_it(subject: Subject) -> None:
+    decision, other = await subject.decide("anna"), await subject.decide("anna")
+    assert await subject.store.find_decision_turn(decision) is None
+    first = (await subject.store.accept(subject.turn(decision))).judgement
+    await subject.build_conclusion(first, teach=None)
+    second = (await subject.store.accept(subject.turn(decision, body="another"))).judgement
+    for _ in range(2):
+        found = await subject.store.find_decision_turn(decision)
+        assert found is not None
+        assert (found.judgement_id, found.state) == (second.judgement_id, "waiting")
+        assert await subject.store.find_decision_turn(other) is None
+        await subject.reopen()
+    await subject.store.erase("anna", "tests")
+    assert await subject.store.find_decision_turn(decision) is None
+
+
 async def a_judgement_is_concluded_once_a_round(subject: Subject) -> None:
     taken = (await subject.store.accept(subject.turn(await subject.decide("anna")))).judgement
     stale = await subject.store.get_judgement(taken.judgement_id)

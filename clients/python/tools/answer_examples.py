@@ -7,6 +7,8 @@ JUDGED = 'judged = client.score("ada", ["tea"]).turn(*turn, wait=True)'
 TASKS = 'tasks = [{"id": "rent", "title": "Pay the rent", "priority": 4}]'
 RUN = 'run = client.start_simulation(["first-v1"], days=1, personas=1, seeds=1)'
 FORGET = "client.delete_simulation(run.id)"
+EVALUATION = 'run = client.start_evaluation(["first-v1"])'
+FORGET_EVALUATION = "client.delete_evaluation(run.id)"
 
 EXAMPLES: dict[str, list[str]] = {
     "UserStats": [REWARD, 'client.stats("ada").cumulative_reward  # -> 0.5'],
@@ -21,6 +23,8 @@ EXAMPLES: dict[str, list[str]] = {
         "decision.reward(0.5).applied  # -> True",
         "decision.get_receipt().reward.reward  # -> 0.5",
     ],
+    "DecisionTurn": [SCORE, "decision.get_receipt().judgement is None  # -> True"],
+    "TipSource": [SCORE, "decision.get_receipt().generation is None  # -> True"],
     "ShadowPick": [SCORE, "decision.get_receipt().shadows  # -> ()"],
     "Receipt": [SCORE, "decision.get_receipt().propensity == decision.propensity  # -> True"],
     "Health": ["client.health().active_policy  # -> 'linucb-v2'"],
@@ -111,8 +115,15 @@ EXAMPLES: dict[str, list[str]] = {
     "JudgementPage": ["len(client.judgements(limit=1).judgements) <= 1  # -> True"],
     "RetriedJudgements": ['client.retry_judgements(reason="timeout").left  # -> 0'],
     "ReappliedJudgements": ['client.reapply_judgements("2999-01-01T00:00:00+00:00").changed  # -> 0'],
-    "SimulationProgress": [RUN, "client.simulation(run.id).progress.total >= 0  # -> True", FORGET],
+    "RunProgress": [RUN, "client.simulation(run.id).progress.total >= 0  # -> True", FORGET],
     "Simulation": [RUN, 'run.plan["days"]  # -> 1', FORGET],
     "SimulationList": [RUN, "client.simulations().simulations[0].id == run.id  # -> True", FORGET],
     "SimulationResult": [RUN, "client.simulation(run.id).error is None  # -> True", FORGET],
+    "Evaluation": [EVALUATION, "run.plan[\"policies\"]  # -> ['first-v1']", FORGET_EVALUATION],
+    "EvaluationList": [
+        EVALUATION,
+        "client.evaluations().evaluations[0].id == run.id  # -> True",
+        FORGET_EVALUATION,
+    ],
+    "EvaluationResult": [EVALUATION, "client.evaluation(run.id).id == run.id  # -> True", FORGET_EVALUATION],
 }

@@ -26,6 +26,8 @@ ANSWERS: dict[str, dict[str, str]] = {
         "Scoring": "LoggedDecision",
         "History": "History",
         "Considered": "ConsideredCandidate",
+        "DecisionTurn": "DecisionTurn",
+        "TipSource": "TipSource",
         "RewardTaken": "LoggedReward",
         "ShadowPick": "ShadowPick",
         "Receipt": "Receipt",
@@ -102,10 +104,15 @@ ANSWERS: dict[str, dict[str, str]] = {
         "Reapplied": "ReappliedJudgements",
     },
     "simulations": {
-        "Progress": "SimulationProgress",
+        "Progress": "RunProgress",
         "Simulation": "Simulation",
         "SimulationList": "SimulationList",
         "SimulationResult": "SimulationResult",
+    },
+    "evaluations": {
+        "Evaluation": "Evaluation",
+        "EvaluationList": "EvaluationList",
+        "EvaluationResult": "EvaluationResult",
     },
 }
 HERE = {"Ranked": "RankedCandidate"}  # written by hand, beside the calls that a product makes all day
@@ -121,6 +128,7 @@ DOCS = {
     "opinions": "What the judge said when it was asked.",
     "judgements": "What became of turns.",
     "simulations": "Policies against personas.",
+    "evaluations": "Policies on the log.",
 }
 NOTE = "Written by ``tools/write_client.py`` from the service's ``openapi.json``."
 TRIPLE = '"""'

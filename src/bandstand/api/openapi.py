@@ -22,13 +22,14 @@ from bandstand.api.problems import (
     UnauthorizedError,
     UnsupportedMediaError,
 )
-from bandstand.api.schemas import judge_endpoints, judgements, revocations, simulations
+from bandstand.api.schemas import evaluations, judge_endpoints, judgements, revocations, simulations
 from bandstand.api.schemas.learning import Problem
 from bandstand.api.schemas.requests import ID_SCHEMA, RequestBody, Wire
 from bandstand.errors import BandstandError, InvalidRequestError, UnknownPolicyError
 
 OTHER_BODIES = (
     *simulations.REQUEST_BODIES,
+    *evaluations.REQUEST_BODIES,
     *revocations.REQUEST_BODIES,
     *judge_endpoints.REQUEST_BODIES,
     *judgements.REQUEST_BODIES,

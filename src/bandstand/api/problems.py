@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from bandstand import errors
 from bandstand.errors import BandstandError, FieldError
+from bandstand.evaluate.errors import UnknownEvaluationError
 from bandstand.generate import errors as generating
 from bandstand.judge.cascade import JudgeOffError
 from bandstand.judge_worker.stateless import UnscoredError
@@ -112,6 +113,7 @@ STATUS: dict[type[BandstandError], tuple[int, str]] = {
     PromptError: (500, "The prompt cannot be used"),
     generating.UnknownPromptError: (404, "No such prompt"),
     generating.PromptsKeptError: (409, "The prompts were not reloaded"),
+    UnknownEvaluationError: (404, "No such evaluation"),
     simulating.UnknownRunError: (404, "No such simulation"),
     JudgeOffError: (409, "Nothing is judged here"),
     judging.RewardPendingError: (409, "The decision waits for a judgement"),

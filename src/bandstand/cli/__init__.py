@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from bandstand import __version__
-from bandstand.cli.evaluate.commands import evaluate
+from bandstand.cli.demo import demo, play_demo_users
+from bandstand.cli.evaluate.commands import evaluate, evaluate_run
 from bandstand.cli.judge.commands import judge
 from bandstand.cli.openapi import print_openapi
 from bandstand.cli.serve import serve
@@ -26,8 +27,11 @@ command = typer.Typer(
     pretty_exceptions_enable=False,  # its tracebacks print local variables, and among those may be secrets
 )
 command.command()(serve)
+command.command()(demo)
+command.command("demo-users", hidden=True)(play_demo_users)
 command.command()(simulate)
 command.command()(evaluate)
+command.command("evaluate-run", hidden=True)(evaluate_run)
 command.command("settings")(print_settings)
 command.command("openapi")(print_openapi)
 command.add_typer(judge)

@@ -15,6 +15,7 @@ from bandstand.console.auth import (
     get_form,
     resolve_target,
 )
+from bandstand.console.evaluations import add_evaluation_routes
 from bandstand.console.form import get_field
 from bandstand.console.judge import add_judge_routes
 from bandstand.console.overview import add_overview_routes
@@ -25,9 +26,10 @@ from bandstand.console.reference import add_reference_routes
 from bandstand.console.session import COOKIE, SESSION_SECONDS, Sessions
 from bandstand.console.simulations import add_simulation_routes
 from bandstand.console.users import add_user_routes
+from bandstand.evaluate.background import EvaluationQueue
 from bandstand.service.context import ServiceContext
 from bandstand.service.prompts import PromptService
-from bandstand.simulate.background import BackgroundRuns
+from bandstand.simulate.background import SimulationQueue
 from bandstand.store.tables.console_queries import ConsoleQueries
 
 _PREFIX = "/console"
@@ -41,7 +43,8 @@ class ConsoleContext:
 
     deployment: ServiceContext
     sight: ConsoleQueries
-    runs: BackgroundRuns
+    simulations: SimulationQueue
+    evaluations: EvaluationQueue
     prompts: PromptService
 
 
@@ -64,7 +67,8 @@ def build_console_router(context: ConsoleContext, sessions: Sessions, status_of:
     add_overview_routes(guarded, pages, context.deployment, context.sight)
     add_user_routes(guarded, pages, context.deployment, context.sight)
     add_policy_routes(guarded, pages, context.deployment)
-    add_simulation_routes(guarded, pages, context.deployment, context.runs)
+    add_simulation_routes(guarded, pages, context.deployment, context.simulations)
+    add_evaluation_routes(guarded, pages, context.deployment, context.evaluations)
     if context.deployment.judge_worker is not None:
         add_judge_routes(guarded, pages, context.deployment.judge_worker, context.sight)
     add_prompt_routes(guarded, pages, context.deployment, context.prompts)

@@ -16,13 +16,13 @@ from bandstand.console.form import Form, get_field
 from bandstand.console.pages import Pages, build_link
 from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.service.context import ServiceContext
-from bandstand.service.simulations import compute_seconds_left
-from bandstand.simulate.background import BackgroundRuns
+from bandstand.service.runs import compute_seconds_left
+from bandstand.simulate.background import SimulationQueue
 from bandstand.simulate.errors import UnknownRunError
 from bandstand.simulate.figures import build_figures
 from bandstand.simulate.limits import DEFAULT_POLICIES, LIMITS, NumberLimit
 from bandstand.simulate.report import describe_judge, describe_personas, describe_world
-from bandstand.store.tables.simulations import RunState, SimulationRun
+from bandstand.store.tables.run_table import RunRecord, RunState
 
 _PAGE = 25
 _MAX_COMPARED = 4
@@ -77,7 +77,7 @@ class _RunView:
     error: str | None
 
 
-def add_simulation_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, runs: BackgroundRuns) -> None:
+def add_simulation_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, runs: SimulationQueue) -> None:
     """Add the pages about simulations."""
     _add_list_routes(routes, pages, runs)
     _add_start_routes(routes, pages, deployment, runs)
@@ -85,7 +85,7 @@ def add_simulation_routes(routes: APIRouter, pages: Pages, deployment: ServiceCo
     _add_comparison_routes(routes, pages, runs)
 
 
-def _add_list_routes(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> None:
+def _add_list_routes(routes: APIRouter, pages: Pages, runs: SimulationQueue) -> None:
     @routes.get("/simulations")
     async def list_simulations(request: Request, before: int | None = None, done: str = "") -> Response:
         found = await runs.list_page(before=before, limit=_PAGE + 1)
@@ -101,7 +101,7 @@ def _add_list_routes(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> N
         )
 
 
-def _add_start_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, runs: BackgroundRuns) -> None:
+def _add_start_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, runs: SimulationQueue) -> None:
     names = list(deployment.catalogue.policies)
     blank: Form = {
         "policies": [name for name in DEFAULT_POLICIES if name in names],
@@ -136,7 +136,7 @@ def _add_start_routes(routes: APIRouter, pages: Pages, deployment: ServiceContex
         return RedirectResponse(build_link(f"/simulations/{run.id}"), 303)
 
 
-def _add_run_routes(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> None:
+def _add_run_routes(routes: APIRouter, pages: Pages, runs: SimulationQueue) -> None:
     @routes.get("/simulations/{run:int}")
     async def show_simulation(request: Request, run: int) -> Response:
         found, visit = await _find_run(runs, run), get_visit(request)
@@ -183,7 +183,7 @@ def _add_run_routes(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> No
         return RedirectResponse(build_link("/simulations", done="deleted"), 303)
 
 
-def _add_comparison_routes(routes: APIRouter, pages: Pages, runs: BackgroundRuns) -> None:
+def _add_comparison_routes(routes: APIRouter, pages: Pages, runs: SimulationQueue) -> None:
     @routes.get("/simulations/compare")
     async def show_comparison(request: Request, run: Runs = ()) -> Response:
         wanted = list(dict.fromkeys(run))
@@ -214,7 +214,7 @@ def _add_comparison_routes(routes: APIRouter, pages: Pages, runs: BackgroundRuns
         return await asyncio.to_thread(render_figures)
 
 
-async def _find_run(runs: BackgroundRuns, run: int) -> SimulationRun:
+async def _find_run(runs: SimulationQueue, run: int) -> RunRecord:
     if not 0 < run < _MAX_RUN_ID:
         raise PageNotFoundError("there is no simulation of that number")
     try:
@@ -250,7 +250,7 @@ def _parse_form(form: Form) -> dict[str, Any]:
     return document
 
 
-def _build_view(run: SimulationRun) -> _RunView:
+def _build_view(run: RunRecord) -> _RunView:
     plan = json.loads(run.plan)
     return _RunView(
         id=run.id,
@@ -272,6 +272,6 @@ def _build_view(run: SimulationRun) -> _RunView:
     )
 
 
-def _parse_summary(run: SimulationRun) -> dict[str, Any] | None:
+def _parse_summary(run: RunRecord) -> dict[str, Any] | None:
     summary: dict[str, Any] | None = json.loads(run.summary) if run.summary else None
     return summary

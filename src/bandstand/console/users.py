@@ -109,7 +109,8 @@ def _add_detail_routes(routes: APIRouter, pages: Pages, deployment: ServiceConte
             entry = await load_receipt(deployment, id)
         except UnknownDecisionError:
             raise PageNotFoundError("there is no decision of that id: trimmed by retention, or never made") from None
-        return pages.render("decision.html", get_visit(request), receipt=entry)
+        scale = max(abs(each.mean) + each.width for each in entry.candidates) or 1.0
+        return pages.render("decision.html", get_visit(request), receipt=entry, scale=scale)
 
 
 def _add_erasure_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleQueries) -> None:

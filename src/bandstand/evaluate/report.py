@@ -1,7 +1,7 @@
 """What a log says of policies, as JSON values: what a machine reads, and what tables and figures are made of."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -11,6 +11,21 @@ from bandstand.evaluate.spec import EvaluationSpec
 from bandstand.times import to_datetime
 
 AS_TRAINED = "as trained on this log"
+
+ASSUMPTIONS: Mapping[str, str] = {
+    "ips": "unbiased if the logged propensities are right; a few rows of large weight can carry it",
+    "snips": "as ips, divided by the sum of weights: steadier, with a bias that vanishes as the log grows",
+    "dm": "right only if the reward model is; it uses no propensity",
+    "dr": "unbiased if the propensities or the reward model are right; the model takes out noise",
+    "sndr": "as dr, with weights divided by their sum",
+    "switch_dr": "as dr, but trusts the model alone where a weight is above tau",
+    "dr_os": "as dr, with weights shrunk towards 0 to trade bias for variance",
+    "clipped_ips": "as ips, with weights cut at a bound: biased towards 0, steadier",
+    "clipped_dr": "as dr, with weights cut at a bound",
+    "sg_ips": "as ips, with weights shrunk smoothly instead of cut",
+    "replay": "counts only decisions where the policy would have picked the same; needs a log that explored evenly",
+}
+"""What each estimator takes for granted, in one line."""
 
 
 class PolicyResult(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Any
 
 from bandstand.errors import UnknownDecisionError
 from bandstand.service.context import ServiceContext, format_time
+from bandstand.service.judgements import STATUS_OF_STATE, JudgementStatus
 from bandstand.store.records import Decision, Reward
 from bandstand.store.tables.shadows import Shadow
 
@@ -43,9 +44,19 @@ class UserHistory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptCandidate:
-    """One candidate as the policy saw it; no features where its schema is no longer configured."""
+    """One candidate as the user saw it and as the policy did.
+
+    Attributes:
+        content: what was shown; ``None`` where the request left it out, as ``source`` and ``source_id``.
+        raw_features: as they were sent.
+        features: x; ``None`` where its schema is no longer configured.
+    """
 
     tip_id: str
+    content: str | None
+    source: str | None
+    source_id: str | None
+    raw_features: Mapping[str, Any]
     features: Sequence[float] | None
     mean: float
     width: float
@@ -63,6 +74,25 @@ class ReceiptReward:
     source: str
     ts: str
     client: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptJudgement:
+    """The turn that was taken as the decision's reward; label and confidence once there is a verdict."""
+
+    judgement_id: str
+    status: JudgementStatus
+    label: str | None
+    confidence: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptGeneration:
+    """Where the pick was written; no id and no model where retention has taken the generation."""
+
+    generation_id: str | None
+    prompt_version: str
+    model: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +137,8 @@ class DecisionReceipt:
     feature_labels: Sequence[str] | None
     candidates: Sequence[ReceiptCandidate]
     reward: ReceiptReward | None
+    judgement: ReceiptJudgement | None
+    generation: ReceiptGeneration | None
     shadows: Sequence[ReceiptShadow]
 
 
@@ -156,12 +188,25 @@ async def load_receipt(deployment: ServiceContext, decision_id: str) -> Decision
         context=_get_context(request),
         feature_labels=labels,
         candidates=[
-            ReceiptCandidate(tip_id=candidate["id"], features=x, mean=mean, width=width, score=score, probability=p)
+            ReceiptCandidate(
+                tip_id=candidate["id"],
+                content=candidate.get("content"),
+                source=candidate.get("source"),
+                source_id=candidate.get("source_id"),
+                raw_features=candidate.get("features", {}),
+                features=x,
+                mean=mean,
+                width=width,
+                score=score,
+                probability=p,
+            )
             for candidate, x, (mean, width, score, p) in zip(
                 candidates, encoded, decision.numbers.T.tolist(), strict=True
             )
         ],
         reward=None if decision.reward is None else _build_reward(decision.reward),
+        judgement=await _load_judgement(deployment, decision),
+        generation=await _load_generation(deployment, decision),
         shadows=[
             _build_shadow(shadow, candidates[shadow.pick]["id"])
             for shadow in sorted(shadows, key=lambda shadow: shadow.policy.name)
@@ -200,6 +245,28 @@ def _build_reward(reward: Reward) -> ReceiptReward:
         source=reward.source,
         ts=format_time(reward.ts),
         client=reward.client,
+    )
+
+
+async def _load_judgement(deployment: ServiceContext, decision: Decision) -> ReceiptJudgement | None:
+    turn = await deployment.store.find_decision_turn(decision)
+    if turn is None:
+        return None
+    verdict = await deployment.store.find_verdict(turn) or {}
+    return ReceiptJudgement(
+        judgement_id=turn.judgement_id,
+        status=STATUS_OF_STATE[turn.state],
+        label=verdict.get("label"),
+        confidence=verdict.get("confidence"),
+    )
+
+
+async def _load_generation(deployment: ServiceContext, decision: Decision) -> ReceiptGeneration | None:
+    origin = await deployment.store.find_origin(decision)
+    if origin is None:
+        return None
+    return ReceiptGeneration(
+        generation_id=origin.generation_id, prompt_version=origin.prompt.version, model=origin.model
     )
 
 

@@ -40,7 +40,7 @@ STATUSES: Mapping[str, tuple[JudgementState, ...]] = {
 
 JudgementStatus = Literal["waiting", "scored", "unscored"]
 
-_STATUS_OF_STATE: Mapping[JudgementState, JudgementStatus] = {
+STATUS_OF_STATE: Mapping[JudgementState, JudgementStatus] = {
     "waiting": "waiting",
     "taught": "scored",
     "withheld": "scored",
@@ -86,7 +86,7 @@ class JudgementSummary:
             taxonomy=judgement.taxonomy,
             client=judgement.client,
             ts=format_time(judgement.ts),
-            status=_STATUS_OF_STATE[judgement.state],
+            status=STATUS_OF_STATE[judgement.state],
             taught=judgement.state == "taught",
             reason=judgement.reason,
             **details,

@@ -43,7 +43,7 @@ class ServicePlayers:
     def __init__(self, url: str, api_key: str | None, users: str) -> None:
         self._url = url
         self._users = users
-        self._client = _build_client(url, api_key)
+        self._client = build_client(url, api_key)
 
     async def __aenter__(self) -> Self:
         return self
@@ -86,7 +86,7 @@ class _ServiceLearner:
     async def decide(self, step: int) -> ScoredPick:
         """Ask ``/score`` with the policy's name."""
         candidates = self._slates.get_candidates(step)
-        decision = await _call(
+        decision = await call_service(
             f"/score/{quote(self._policy, safe='')}",
             self._url,
             self._client.score(
@@ -116,10 +116,15 @@ class _ServiceLearner:
         if self._decision is None:
             raise RuntimeError("learning comes after a decision")
         told = {"action": reaction.action, "dwell_ms": reaction.dwell_ms}
-        await _call("/reward", self._url, self._client.send_reward(self._decision.id, {"reaction": told}))
+        await call_service("/reward", self._url, self._client.send_reward(self._decision.id, {"reaction": told}))
 
 
-def _build_client(url: str, api_key: str | None) -> "AsyncBandstand":
+def build_client(url: str, api_key: str | None) -> "AsyncBandstand":
+    """A client with the patience of a simulation.
+
+    Raises:
+        ConfigurationError: the URL or the key is none, or the Python client is not installed.
+    """
     try:
         # The service is installed without it: it is needed here alone.
         from bandstand_client import AsyncBandstand, Breaker, Retry  # noqa: PLC0415
@@ -138,7 +143,12 @@ def _build_client(url: str, api_key: str | None) -> "AsyncBandstand":
         raise ConfigurationError(f"--url must start with http:// or https:// and name a host: {error}") from error
 
 
-async def _call(path: str, url: str, call: Awaitable[T]) -> T:
+async def call_service(path: str, url: str, call: Awaitable[T]) -> T:
+    """Make a call of a client.
+
+    Raises:
+        ServiceError: it was refused, or stayed without an answer; names the path.
+    """
     from bandstand_client import BandstandError  # noqa: PLC0415 (whoever calls has a client)
 
     try:

@@ -19,7 +19,7 @@ from bandstand.store.records import (
     StoreStatus,
     UserPage,
 )
-from bandstand.store.tables.generations import LoggedGeneration, PromptTotals
+from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
 from bandstand.store.tables.judgements import (
     AcceptedTurn,
     Conclusion,
@@ -160,6 +160,9 @@ class GenerationLog(Protocol):
     async def load_prompt_totals(self) -> list[PromptTotals]:
         """What each prompt came to, in order of first use."""
 
+    async def find_origin(self, decision: Decision) -> TipOrigin | None:
+        """The generation that the decision's pick came from; ``None`` where it came from none."""
+
 
 class DeploymentLog(Protocol):
     """What is no single user's: promotions, experiments, policies in the shadow, counts over all users."""
@@ -295,6 +298,9 @@ class JudgementLog(Protocol):
         Raises:
             UnknownJudgementError: there is none.
         """
+
+    async def find_decision_turn(self, decision: Decision) -> JudgedTurn | None:
+        """The newest turn that was taken as the decision's reward; ``None`` where none was."""
 
     async def list_judgements(self, states: Collection[JudgementState], before: int, limit: int) -> TurnPage:
         """Judgements in any of ``states``, newest first."""

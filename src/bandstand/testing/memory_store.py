@@ -22,7 +22,7 @@ from bandstand.store.records import (
     UserPage,
     to_time,
 )
-from bandstand.store.tables.generations import LoggedGeneration, PromptTotals
+from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
 from bandstand.store.tables.judgements import (
     AcceptedTurn,
     Conclusion,
@@ -203,6 +203,10 @@ class MemoryStore(Store):
         """What each prompt came to, in order of first use."""
         return self._events.sums.prompts.get_totals()
 
+    async def find_origin(self, decision: Decision) -> TipOrigin | None:
+        """The generation that the decision's pick came from."""
+        return self._events.sums.prompts.get_origin(decision)
+
     async def reset(self, user_id: str, client: str) -> None:  # noqa: ARG002 (there is no ledger to name the client in)
         """Forget what every policy learned about the user. Idempotent."""
         user = self._events.users.get(user_id)
@@ -368,6 +372,10 @@ class MemoryStore(Store):
     async def get_judgement(self, judgement_id: str) -> JudgedTurn:
         """The judgement of that id."""
         return await self._turns.get_judgement(judgement_id)
+
+    async def find_decision_turn(self, decision: Decision) -> JudgedTurn | None:
+        """The newest turn that was taken as the decision's reward."""
+        return await self._turns.find_decision_turn(decision)
 
     async def list_judgements(self, states: Collection[JudgementState], before: int, limit: int) -> TurnPage:
         """Judgements in any of ``states``, newest first."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from bandstand.bandit.arms import RewardSums
 from bandstand.store.records import Decision, PolicyRef, PolicyTotals, Reward
-from bandstand.store.tables.generations import LoggedGeneration, PromptRef, PromptTotals
+from bandstand.store.tables.generations import LoggedGeneration, PromptRef, PromptTotals, TipOrigin
 from bandstand.store.tables.loop_health import (
     BUCKETS_PER_DOUBLING,
     LAST_BUCKET,
@@ -95,7 +95,7 @@ class MemoryPrompts:
 
     def __init__(self) -> None:
         self._generations: dict[str, list[LoggedGeneration]] = {}  # by user, oldest first
-        self._prompts: dict[int, PromptRef] = {}  # by decision
+        self._origins: dict[int, TipOrigin] = {}  # by decision
         self._totals: dict[PromptRef, PromptTotals] = {}
 
     def add_generation(self, generation: LoggedGeneration) -> None:
@@ -112,23 +112,27 @@ class MemoryPrompts:
         """Find where a decision's pick comes from."""
         for generation in reversed(self._generations.get(decision.user_id, ())):
             if generation.seq < decision.seq and decision.tip_id in generation.tips:
-                self._prompts[decision.seq] = generation.prompt
+                self._origins[decision.seq] = TipOrigin(generation.prompt, generation.generation_id, generation.model)
                 total = self._get_total(generation.prompt)
                 self._totals[generation.prompt] = replace(total, decisions=total.decisions + 1)
                 return
 
     def add_reward(self, decision_seq: int | None, reward_sums: RewardSums) -> None:
         """Credit the prompt whose tip a decision picked."""
-        prompt = None if decision_seq is None else self._prompts.get(decision_seq)
-        if prompt is not None:
-            total = self._get_total(prompt)
-            self._totals[prompt] = replace(total, reward_sums=total.reward_sums + reward_sums)
+        origin = None if decision_seq is None else self._origins.get(decision_seq)
+        if origin is not None:
+            total = self._get_total(origin.prompt)
+            self._totals[origin.prompt] = replace(total, reward_sums=total.reward_sums + reward_sums)
 
     def remove_user(self, user_id: str, decision_seqs: Collection[int]) -> int:
         """Forget a user; returns how many generations went."""
         for seq in decision_seqs:
-            self._prompts.pop(seq, None)
+            self._origins.pop(seq, None)
         return len(self._generations.pop(user_id, ()))
+
+    def get_origin(self, decision: Decision) -> TipOrigin | None:
+        """The generation that a decision's pick came from."""
+        return self._origins.get(decision.seq)
 
     def get_totals(self) -> list[PromptTotals]:
         """What each prompt came to, in order of first use."""

@@ -236,6 +236,11 @@ class MemoryTurns:
                 return self._copy(each.seq)
         raise UnknownJudgementError("no such judgement")
 
+    async def find_decision_turn(self, decision: Decision) -> JudgedTurn | None:
+        """The newest turn that was taken as the decision's reward."""
+        found = [seq for seq, each in self._turns.items() if each.decision_seq == decision.seq]
+        return self._copy(max(found)) if found else None
+
     async def list_judgements(self, states: Collection[JudgementState], before: int, limit: int) -> TurnPage:
         """Judgements in any of ``states``, newest first."""
         found = [

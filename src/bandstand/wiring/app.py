@@ -13,6 +13,7 @@ from bandstand.api.asgi.access import Access
 from bandstand.api.asgi.front import FrontController
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.problems import status_of
+from bandstand.api.routes.evaluations import build_evaluations_router
 from bandstand.api.routes.generation import log_prompts
 from bandstand.api.routes.judge_endpoints import build_opinions_router
 from bandstand.api.routes.judgements import build_judgements_router
@@ -21,17 +22,19 @@ from bandstand.config.catalogue import load_catalogue
 from bandstand.config.settings import Settings
 from bandstand.console.router import ConsoleContext, build_console_router
 from bandstand.console.session import Sessions
+from bandstand.evaluate.background import EvaluationQueue
 from bandstand.generate.generator import TipGenerator
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.prompts.library import prompts_directory
 from bandstand.service.context import DEFAULT_POLICY, ServiceContext
 from bandstand.service.generate import TipWriting
 from bandstand.service.prompts import PromptService
-from bandstand.simulate.background import BackgroundRuns
+from bandstand.simulate.background import SimulationQueue
 from bandstand.store.embedded.state_directory import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.tables.console_queries import ConsoleQueries
+from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.simulations import Simulations
 from bandstand.wiring.judge_worker import build_judge_worker, build_stateless_judge
 from bandstand.wiring.llm_clients import LlmConnection, connect_gateway, llm_host
@@ -88,7 +91,8 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
         metrics.register_shadows(deployment.shadows.get_status)
     gateway = connect_gateway(settings)
     writing = _build_tip_writing(settings, gateway)
-    runs = BackgroundRuns(Simulations(settings.state_dir), settings.state_dir, catalogue)
+    simulations = SimulationQueue(Simulations(settings.state_dir), settings.state_dir, catalogue)
+    evaluations = EvaluationQueue(Evaluations(settings.state_dir), settings.state_dir, catalogue)
     sight = ConsoleQueries(settings.state_dir)
     judge_service = build_stateless_judge(settings, judging)
 
@@ -124,12 +128,14 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
             opened.push_async_callback(_cancel_task, learning)
             await judging.open()
             opened.push_async_callback(judging.close)
-            await runs.open()
-            opened.push_async_callback(runs.close)
+            for queue in (simulations, evaluations):
+                await queue.open()
+                opened.push_async_callback(queue.close)
             yield
         log.info("stopped")
 
     access = Access(settings.api_keys, settings.allowed_hosts)
+    console = ConsoleContext(deployment, sight, simulations, evaluations, writing.prompts)
     sessions = Sessions(settings.api_keys, lambda: store.secret, clock=deployment.clock)
     return build_application(
         deployment,
@@ -137,10 +143,11 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
         metrics,
         writing,
         [
-            build_simulations_router(runs),
+            build_simulations_router(simulations),
+            build_evaluations_router(evaluations),
             build_opinions_router(judge_service, metrics),
             build_judgements_router(judging),
-            build_console_router(ConsoleContext(deployment, sight, runs, writing.prompts), sessions, status_of),
+            build_console_router(console, sessions, status_of),
         ],
         lifespan=lifespan,
         log_requests=settings.log_requests,

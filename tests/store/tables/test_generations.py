@@ -13,7 +13,7 @@ from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.ids import DecisionIds
 from bandstand.store.records import Decision, Erasure
 from bandstand.store.sqlite.schema import SCHEMA_VERSION
-from bandstand.store.tables.generations import LoggedGeneration, PromptRef, PromptTotals
+from bandstand.store.tables.generations import LoggedGeneration, PromptRef, PromptTotals, TipOrigin
 from tests.store.given import (
     DAY,
     NOON,
@@ -84,6 +84,17 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> MakeStore:
 
 
 class TestEveryStore:
+    async def test_a_decision_knows_the_generation_that_its_pick_came_from(self, make_store: MakeStore) -> None:
+        async with Subject(make_store) as subject:
+            generation = await generate(subject, "anna", V1, "tip-1")
+            picked, another = await decide_tip(subject, "anna", "tip-1"), await decide_tip(subject, "anna", "tip-9")
+            for _ in range(2):
+                assert await subject.store.find_origin(picked) == TipOrigin(V1, generation.generation_id, "m-1")
+                assert await subject.store.find_origin(another) is None
+                await subject.reopen()
+            await subject.store.erase("anna", "tests")
+            assert await subject.store.find_origin(picked) is None
+
     async def test_a_reward_is_credited_to_the_newest_generation_that_holds_the_tip(
         self, make_store: MakeStore
     ) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bandstand.errors import ConfigurationError, StorageUnavailableError
-from bandstand.store.tables.simulations import STALE_SECONDS, RunClaim, SimulationRun, Simulations
+from bandstand.store.tables.run_table import STALE_SECONDS, RunClaim, RunProgress, RunRecord
+from bandstand.store.tables.simulations import Simulations
 
 
 @pytest.fixture
@@ -27,15 +28,16 @@ def claim_run(simulations: Simulations, run: int, now: float = 20.0) -> RunClaim
     return claim
 
 
-def find_run(simulations: Simulations, run: int, now: float = 20.0) -> SimulationRun:
+def find_run(simulations: Simulations, run: int, now: float = 20.0) -> RunRecord:
     row = simulations.get(run, now)
     assert row is not None
     return row
 
 
 def save(simulations: Simulations, claim: RunClaim, *, plays: Sequence[Any] = (), **more: Any) -> bool:
-    values: dict[str, Any] = {"events": [], "done": 7, "summary": "{}", "now": 21.0, **more}
-    return simulations.save(claim, plays=plays, **values)
+    now, events = more.pop("now", 21.0), more.pop("events", [])
+    progress = RunProgress(**{"done": 7, "summary": "{}", **more})
+    return simulations.save(claim, progress, plays=plays, events=events, now=now)
 
 
 def a_play(seed: int, user: int, policy: str = "p", picks: bytes = b"\x01\x00") -> tuple[Any, ...]:
@@ -49,7 +51,7 @@ def an_event(seed: int, user: int, step: int) -> tuple[Any, ...]:
 
 def test_a_run_is_told_as_it_was_made(simulations: Simulations) -> None:
     run = create_run(simulations)
-    assert find_run(simulations, run) == SimulationRun(
+    assert find_run(simulations, run) == RunRecord(
         id=run,
         state="queued",
         origin="command",

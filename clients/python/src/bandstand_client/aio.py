@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import anyio
 import httpx
 
+from bandstand_client.aio_areas.evaluations import AsyncEvaluationCalls
 from bandstand_client.aio_areas.generation import AsyncGenerationCalls
 from bandstand_client.aio_areas.judgements import AsyncJudgementCalls
 from bandstand_client.aio_areas.operators import AsyncOperatorCalls
@@ -49,6 +50,7 @@ class AsyncBandstand(
     AsyncOpinionCalls,
     AsyncJudgementCalls,
     AsyncSimulationCalls,
+    AsyncEvaluationCalls,
 ):
     """A client of a Bandstand service, for programs with an event loop: a :class:`Bandstand` whose calls are awaited.
 

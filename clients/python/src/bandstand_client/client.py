@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import httpx
 
+from bandstand_client.areas.evaluations import EvaluationCalls
 from bandstand_client.areas.generation import GenerationCalls
 from bandstand_client.areas.judgements import JudgementCalls
 from bandstand_client.areas.operators import OperatorCalls
@@ -39,7 +40,9 @@ SCORE_DEADLINE_S = 0.25
 DEADLINE_S = 10.0
 
 
-class Bandstand(SightCalls, OperatorCalls, GenerationCalls, OpinionCalls, JudgementCalls, SimulationCalls):
+class Bandstand(
+    SightCalls, OperatorCalls, GenerationCalls, OpinionCalls, JudgementCalls, SimulationCalls, EvaluationCalls
+):
     """A client of a Bandstand service, for programs without an event loop; threads may share it, and forks keep it.
 
     Every call has one deadline, over all its tries. Calls bring their own ids, so that they may be repeated.

@@ -311,6 +311,20 @@ class UnknownSimulationError(ProblemError):
     code = "unknown-simulation"
 
 
+class UnknownEvaluationError(ProblemError):
+    """No evaluation of that number, or it was deleted.
+
+    Example:
+        >>> with fake.refusing("unknown-evaluation"):
+        ...     fake_client.health()
+        Traceback (most recent call last):
+            ...
+        bandstand_client.refusals.UnknownEvaluationError: unknown-evaluation: the fake refuses
+    """
+
+    code = "unknown-evaluation"
+
+
 class ClientGoneError(ProblemError):
     """The service saw the caller hang up; only its log shows this.
 

@@ -73,9 +73,9 @@ class Proxy:
             while data := upstream.recv(65_536):
                 plan = self.plan
                 if plan.passed is None:
-                    client.sendall(data)
                     whole += data
-                    self.answer = whole
+                    self.answer = whole  # before it is passed on: who has the answer may then ask for it here
+                    client.sendall(data)
                     continue
                 passing = data[: max(0, plan.passed - sent)]
                 rest = data[len(passing) :]

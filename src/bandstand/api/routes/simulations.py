@@ -16,11 +16,12 @@ from bandstand.api.schemas.simulations import (
     SimulationResult,
 )
 from bandstand.errors import OverloadedError, StorageFullError, StorageUnavailableError, UnknownPolicyError
-from bandstand.service.simulations import SimulationPage, SimulationStatus, build_status
-from bandstand.simulate.background import BackgroundRuns
+from bandstand.service.runs import RunStatus, build_status
+from bandstand.service.simulations import SimulationPage
+from bandstand.simulate.background import SimulationQueue
 from bandstand.simulate.errors import UnknownRunError
 from bandstand.simulate.limits import DEFAULT_POLICIES, LIMITS
-from bandstand.store.tables.simulations import SimulationRun
+from bandstand.store.tables.run_table import RunRecord
 
 _MAX_RUN_ID = 2**62  # what a number of a run can be
 _PAGE = 200
@@ -29,14 +30,14 @@ RunNumber = Annotated[int, Path(ge=1, le=_MAX_RUN_ID)]
 _KEEPING = (StorageUnavailableError, StorageFullError)
 
 
-def build_simulations_router(runs: BackgroundRuns) -> APIRouter:
+def build_simulations_router(runs: SimulationQueue) -> APIRouter:
     """The routes over one service's runs."""
     routes = APIRouter(tags=["simulations"])
     start_extra = describe_operation(OverloadedError, UnknownPolicyError, *_KEEPING, body=SIMULATION)
     run_extra = describe_operation(UnknownRunError, *_KEEPING)
 
     @routes.post("/simulations", status_code=202, response_model=Simulation, openapi_extra=start_extra)
-    async def start_simulation(request: Request, response: Response) -> SimulationStatus:
+    async def start_simulation(request: Request, response: Response) -> RunStatus:
         """Queue a simulation; it is played beside the serving, one after the other."""
         body = await parse_request(request, SIMULATION)
         run = await runs.start(_DEFAULTS | body, get_client(request))
@@ -62,7 +63,7 @@ def build_simulations_router(runs: BackgroundRuns) -> APIRouter:
         return Response(body, media_type="application/json")
 
     @routes.post("/simulations/{run}/cancel", response_model=Simulation, openapi_extra=run_extra)
-    async def cancel_simulation(run: RunNumber) -> SimulationStatus:
+    async def cancel_simulation(run: RunNumber) -> RunStatus:
         """End a simulation and keep what is done; one that has ended stays as it is."""
         return build_status(await runs.cancel(run))
 
@@ -75,6 +76,6 @@ def build_simulations_router(runs: BackgroundRuns) -> APIRouter:
     return routes
 
 
-def _render_result(run: SimulationRun) -> bytes:
+def _render_result(run: RunRecord) -> bytes:
     summary = {"policies": {}, "baselines": {}, "personas": {}} | json.loads(run.summary or "{}")
     return json.dumps(asdict(build_status(run)) | summary).encode()

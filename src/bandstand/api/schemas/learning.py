@@ -91,9 +91,13 @@ class History(AnswerBody):
 
 
 class Considered(AnswerBody):
-    """One candidate, as the policy saw it."""
+    """One candidate, as the user saw it and as the policy did."""
 
     tip_id: str
+    content: str | None = Field(description="What was shown; null where the request left it out, as the next two")
+    source: str | None
+    source_id: str | None
+    raw_features: dict[str, Any] = Field(description="As they were sent")
     features: list[float] | None = Field(description="x; null once its schema is no longer configured")
     mean: float
     width: float
@@ -125,6 +129,23 @@ class RewardTaken(AnswerBody):
     client: str
 
 
+class DecisionTurn(AnswerBody):
+    """The turn that was taken as the decision's reward."""
+
+    judgement_id: str
+    status: Literal["waiting", "scored", "unscored"]
+    label: str | None = Field(description="Of the verdict that stands")
+    confidence: float | None
+
+
+class TipSource(AnswerBody):
+    """Where the pick was written."""
+
+    generation_id: str | None = Field(description="Null, as the model, once retention has taken the generation")
+    prompt_version: str
+    model: str | None
+
+
 class Receipt(AnswerBody):
     """Everything a decision was made of: enough to make the same pick again."""
 
@@ -146,6 +167,8 @@ class Receipt(AnswerBody):
     feature_labels: list[str] | None
     candidates: list[Considered]
     reward: RewardTaken | None
+    judgement: DecisionTurn | None
+    generation: TipSource | None
     shadows: list[ShadowPick]
 
 

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from bandstand.api.schemas.requests import Id, RequestBody
+from bandstand.api.schemas.runs import Run
 from bandstand.simulate.limits import LIMITS
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -79,28 +80,8 @@ SIMULATION = RequestBody("SimulationRequest", TypeAdapter(SimulationRequest), SI
 REQUEST_BODIES = (SIMULATION,)
 
 
-class Progress(BaseModel):
-    """How far a run is."""
-
-    done: int = Field(description="Decisions")
-    total: int
-    seconds_left: float | None = Field(description="While it is played, if it goes on as it has")
-
-
-class Simulation(BaseModel):
+class Simulation(Run):
     """A run."""
-
-    model_config = ConfigDict(extra="allow")
-
-    id: int
-    state: Literal["queued", "running", "done", "interrupted", "cancelled", "failed"]
-    client: str = Field(description="The key that asked for it; `-` is the command line")
-    created: str
-    started: str | None
-    ended: str | None
-    progress: Progress
-    plan: dict[str, Any]
-    error: str | None = Field(description="Why it failed")
 
 
 class SimulationResult(Simulation):

@@ -99,3 +99,10 @@ def evaluate(  # noqa: PLR0913 (each is a flag)
         typer.echo(json.dumps(result, allow_nan=False))
     else:
         show_report(result)
+
+
+def evaluate_run(run: int, *, state_dir: StateDir = None) -> None:
+    """Make an evaluation that a service queued; ends when standard input does."""
+    from bandstand.cli.evaluate.background import play_evaluation  # noqa: PLC0415 (the other commands need none of it)
+
+    play_evaluation(run, state_dir)

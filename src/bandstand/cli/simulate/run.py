@@ -33,7 +33,8 @@ from bandstand.simulate.run.runner import (
     require_policies,
 )
 from bandstand.simulate.world.persona import PERSONA_SETS, parse_personas
-from bandstand.store.tables.simulations import RunClaim, RunState, Simulations
+from bandstand.store.tables.run_table import RunClaim, RunProgress, RunState
+from bandstand.store.tables.simulations import Simulations
 
 _CLIENT = "-"
 
@@ -154,22 +155,13 @@ class _Journal:
     def save(self, plays: list[tuple[object, ...]], events: list[tuple[object, ...]], done: int, summary: str) -> bool:
         """Write what was played since the last time."""
         self._done, self._summary = done, summary
-        return self._simulations.save(
-            self._claim, plays=plays, events=events, done=done, summary=summary, now=time.time()
-        )
+        progress = RunProgress(done=done, summary=summary)
+        return self._simulations.save(self._claim, progress, plays=plays, events=events, now=time.time())
 
     def end(self, state: RunState, error: str | None = None) -> None:
         """Give the run back."""
-        self._simulations.save(
-            self._claim,
-            plays=[],
-            events=[],
-            done=self._done,
-            summary=self._summary,
-            now=time.time(),
-            state=state,
-            error=error,
-        )
+        progress = RunProgress(done=self._done, summary=self._summary, state=state, error=error)
+        self._simulations.save(self._claim, progress, plays=[], events=[], now=time.time())
 
 
 def _load_plays(simulations: Simulations, run: int) -> list[tuple[PlayKey, PackedPlay]]:

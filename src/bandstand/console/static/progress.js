@@ -1,10 +1,11 @@
-// Follows a simulation while it is played: the bar every second, tables and figures with the page when it ends.
+// Follows a simulation or an evaluation while it runs: the bar every second, tables and figures with the page when it ends.
 "use strict";
 
 const section = document.querySelector("[data-progress]");
 const bar = section.querySelector("progress");
 const words = section.querySelector("[data-words]");
 const first = !document.querySelector("[data-live]");
+const unit = section.dataset.unit || "decisions";
 const numbers = new Intl.NumberFormat("en");
 const EVERY = 1000;
 const REDRAWN = 3;
@@ -22,7 +23,7 @@ function tell(run) {
     return;
   }
   const left = run.left === null ? "" : `, ${length(run.left)} left`;
-  words.textContent = `${numbers.format(run.done)} of ${numbers.format(run.total)} decisions${left}.`;
+  words.textContent = `${numbers.format(run.done)} of ${numbers.format(run.total)} ${unit}${left}.`;
 }
 
 async function look() {

@@ -2,9 +2,16 @@
 
 from bandstand.store.embedded.state_directory import StateDirectory, noop
 from bandstand.store.embedded.user_admin import EmbeddedUsers
+from bandstand.store.records import Decision
 from bandstand.store.sqlite.schema import Row
 from bandstand.store.tables import generations
-from bandstand.store.tables.generations import INSERT_GENERATION, INSERT_PROMPT, LoggedGeneration, PromptTotals
+from bandstand.store.tables.generations import (
+    INSERT_GENERATION,
+    INSERT_PROMPT,
+    LoggedGeneration,
+    PromptTotals,
+    TipOrigin,
+)
 
 
 class EmbeddedGenerations:
@@ -33,3 +40,7 @@ class EmbeddedGenerations:
     async def load_prompt_totals(self) -> list[PromptTotals]:
         """What each prompt came to, in order of first use."""
         return await self._directory.read(generations.load_prompt_totals)
+
+    async def find_origin(self, decision: Decision) -> TipOrigin | None:
+        """The generation that the decision's pick came from."""
+        return await self._directory.read(generations.find_origin, decision.seq)

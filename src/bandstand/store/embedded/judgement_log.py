@@ -210,6 +210,11 @@ class EmbeddedJudgements:
             raise UnknownJudgementError("no such judgement")
         return found
 
+    async def find_decision_turn(self, decision: Decision) -> JudgedTurn | None:
+        """The newest turn that was taken as the decision's reward."""
+        registry = self._directory.registry
+        return await self._directory.read(judgement_queries.find_newest_of_decision, registry, decision.seq)
+
     async def list_judgements(self, states: Collection[JudgementState], before: int, limit: int) -> TurnPage:
         """Judgements in any of ``states``, newest first."""
         registry = self._directory.registry

@@ -31,7 +31,7 @@ from bandstand.store.records import (
     UserPage,
 )
 from bandstand.store.sqlite.writer import CommitObserver
-from bandstand.store.tables.generations import LoggedGeneration, PromptTotals
+from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
 from bandstand.store.tables.judgements import (
     AcceptedTurn,
     Conclusion,
@@ -176,6 +176,9 @@ class EmbeddedStore(Store):
     async def load_prompt_totals(self) -> list[PromptTotals]:
         return await self._generations.load_prompt_totals()
 
+    async def find_origin(self, decision: Decision) -> TipOrigin | None:
+        return await self._generations.find_origin(decision)
+
     # ── the deployment as a whole ─────────────────────────────────────────────────────────────────────────────────────
 
     async def log_promotion(self, promotion: Promotion) -> None:
@@ -255,6 +258,9 @@ class EmbeddedStore(Store):
 
     async def get_judgement(self, judgement_id: str) -> JudgedTurn:
         return await self._judgements.get_judgement(judgement_id)
+
+    async def find_decision_turn(self, decision: Decision) -> JudgedTurn | None:
+        return await self._judgements.find_decision_turn(decision)
 
     async def list_judgements(self, states: Collection[JudgementState], before: int, limit: int) -> TurnPage:
         return await self._judgements.list_judgements(states, before, limit)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bandstand.bandit.arms import RewardSums
+from bandstand.store.ids import format_id
 from bandstand.store.sqlite.schema import Row
 
 INSERT_GENERATION = "INSERT INTO generations VALUES "
@@ -18,6 +19,9 @@ INSERT_PROMPT = "INSERT OR IGNORE INTO prompts VALUES "
 
 _TOTALS = """SELECT p.name, p.version, p.digest, t.generations, t.tips, t.decisions, t.rewards, t.reward_sum,
     t.reward_squares FROM prompt_totals AS t JOIN prompts AS p ON p.id = t.prompt ORDER BY p.id"""
+_ORIGIN = """SELECT p.name, p.version, p.digest, g.seq, g.nonce, g.model
+    FROM lineage AS l JOIN prompts AS p ON p.id = l.prompt LEFT JOIN generations AS g ON g.seq = l.generation
+    WHERE l.decision = ?"""
 _DELETE_EXPIRED = (
     "DELETE FROM generations WHERE seq IN (SELECT seq FROM generations WHERE seq <= ? ORDER BY seq LIMIT ?)"
 )
@@ -70,6 +74,20 @@ class LoggedGeneration:
     completion_tokens: int
     tries: int
     tasks_left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class TipOrigin:
+    """Where a decision's pick came from.
+
+    Attributes:
+        generation_id: None where retention has taken the generation.
+        model: what wrote it; None as well.
+    """
+
+    prompt: PromptRef
+    generation_id: str | None
+    model: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +147,15 @@ def build_generation_row(generation: LoggedGeneration, uid: int, prompt_id: obje
         generation.client,
         generation.ts,
     )
+
+
+def find_origin(connection: sqlite3.Connection, decision_seq: int) -> TipOrigin | None:
+    """The generation that a decision's pick came from."""
+    row = connection.execute(_ORIGIN, (decision_seq,)).fetchone()
+    if row is None:
+        return None
+    name, version, digest, seq, nonce, model = row
+    return TipOrigin(PromptRef(name, version, digest), None if seq is None else format_id(seq, nonce), model)
 
 
 def load_prompt_totals(connection: sqlite3.Connection) -> list[PromptTotals]:

@@ -36,6 +36,16 @@ def find_by_decision(
     return None if row is None else _to_judged_turn(row, registry)
 
 
+def find_newest_of_decision(
+    connection: sqlite3.Connection, registry: PolicyRegistry, decision_seq: int
+) -> JudgedTurn | None:
+    """The newest judgement that was to reward a decision."""
+    row = connection.execute(
+        f"{_SELECT_JUDGEMENT} j.decision_seq = ? ORDER BY j.seq DESC LIMIT 1", (decision_seq,)
+    ).fetchone()
+    return None if row is None else _to_judged_turn(row, registry)
+
+
 def find_by_key(connection: sqlite3.Connection, registry: PolicyRegistry, scope: str, key: str) -> JudgedTurn | None:
     """The judgement that was asked for with that Idempotency-Key."""
     query = f"{_SELECT_JUDGEMENT} j.seq = (SELECT reward_seq FROM idempotency WHERE scope = ? AND key = ?)"  # noqa: S608 (constants)

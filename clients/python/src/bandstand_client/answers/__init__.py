@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bandstand_client.answers.evaluations import Evaluation, EvaluationList, EvaluationResult
     from bandstand_client.answers.generation import (
         BrokenPrompt,
         Generation,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from bandstand_client.answers.policies import ActivePolicy, Policies, PolicyChange, PolicyEntry
     from bandstand_client.answers.sight import (
         ConsideredCandidate,
+        DecisionTurn,
         Health,
         History,
         LoggedDecision,
@@ -58,9 +60,10 @@ if TYPE_CHECKING:
         Ready,
         Receipt,
         ShadowPick,
+        TipSource,
         UserStats,
     )
-    from bandstand_client.answers.simulations import Simulation, SimulationList, SimulationProgress, SimulationResult
+    from bandstand_client.answers.simulations import RunProgress, Simulation, SimulationList, SimulationResult
     from bandstand_client.answers.stats import (
         DeploymentStats,
         Estimate,
@@ -84,11 +87,15 @@ __all__ = [
     "Arbitration",
     "BrokenPrompt",
     "ConsideredCandidate",
+    "DecisionTurn",
     "Delays",
     "DeploymentStats",
     "DrawCheck",
     "Erasure",
     "Estimate",
+    "Evaluation",
+    "EvaluationList",
+    "EvaluationResult",
     "Experiment",
     "ExperimentArm",
     "ExplorationCheck",
@@ -134,13 +141,14 @@ __all__ = [
     "RevocationRecord",
     "RevocationSelection",
     "Revocations",
+    "RunProgress",
     "ShadowPick",
     "ShadowPolicy",
     "Simulation",
     "SimulationList",
-    "SimulationProgress",
     "SimulationResult",
     "Tip",
+    "TipSource",
     "TurnCoverage",
     "TurnJudgement",
     "TurnJudgements",
@@ -155,11 +163,15 @@ _MODULES = {
     "Arbitration": "opinions",
     "BrokenPrompt": "generation",
     "ConsideredCandidate": "sight",
+    "DecisionTurn": "sight",
     "Delays": "loop",
     "DeploymentStats": "stats",
     "DrawCheck": "loop",
     "Erasure": "operators",
     "Estimate": "stats",
+    "Evaluation": "evaluations",
+    "EvaluationList": "evaluations",
+    "EvaluationResult": "evaluations",
     "Experiment": "stats",
     "ExperimentArm": "stats",
     "ExplorationCheck": "loop",
@@ -205,13 +217,14 @@ _MODULES = {
     "RevocationRecord": "operators",
     "RevocationSelection": "operators",
     "Revocations": "operators",
+    "RunProgress": "simulations",
     "ShadowPick": "sight",
     "ShadowPolicy": "stats",
     "Simulation": "simulations",
     "SimulationList": "simulations",
-    "SimulationProgress": "simulations",
     "SimulationResult": "simulations",
     "Tip": "generation",
+    "TipSource": "sight",
     "TurnCoverage": "stats",
     "TurnJudgement": "opinions",
     "TurnJudgements": "opinions",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from bandstand_client.reading import Answer
 
@@ -80,9 +80,11 @@ class History(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class ConsideredCandidate(Answer):
-    """One candidate, as the policy saw it.
+    """One candidate, as the user saw it and as the policy did.
 
     Attributes:
+        content: what was shown; null where the request left it out, as the next two.
+        raw_features: as they were sent.
         features: x; null once its schema is no longer configured.
 
     Example:
@@ -92,11 +94,52 @@ class ConsideredCandidate(Answer):
     """
 
     tip_id: str
+    content: str | None = None
+    source: str | None = None
+    source_id: str | None = None
+    raw_features: Mapping[str, Any]
     features: tuple[float, ...] | None = None
     mean: float
     width: float
     score: float
     probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionTurn(Answer):
+    """The turn that was taken as the decision's reward.
+
+    Attributes:
+        label: of the verdict that stands.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> decision.get_receipt().judgement is None
+        True
+    """
+
+    judgement_id: str
+    status: Literal["waiting", "scored", "unscored"]
+    label: str | None = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TipSource(Answer):
+    """Where the pick was written.
+
+    Attributes:
+        generation_id: null, as the model, once retention has taken the generation.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> decision.get_receipt().generation is None
+        True
+    """
+
+    generation_id: str | None = None
+    prompt_version: str
+    model: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +223,8 @@ class Receipt(Answer):
     feature_labels: tuple[str, ...] | None = None
     candidates: tuple[ConsideredCandidate, ...]
     reward: LoggedReward | None = None
+    judgement: DecisionTurn | None = None
+    generation: TipSource | None = None
     shadows: tuple[ShadowPick, ...]
 
 

@@ -13,11 +13,11 @@ from bandstand_client.reading import Answer
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulationProgress(Answer):
+class RunProgress(Answer):
     """How far a run is.
 
     Attributes:
-        done: decisions.
+        done: decisions of a simulation, events of the log for an evaluation.
         seconds_left: while it is played, if it goes on as it has.
 
     Example:
@@ -53,7 +53,7 @@ class Simulation(Answer):
     created: str
     started: str | None = None
     ended: str | None = None
-    progress: SimulationProgress
+    progress: RunProgress
     plan: Mapping[str, Any]
     error: str | None = None
 
@@ -94,7 +94,7 @@ class SimulationResult(Answer):
     created: str
     started: str | None = None
     ended: str | None = None
-    progress: SimulationProgress
+    progress: RunProgress
     plan: Mapping[str, Any]
     error: str | None = None
     policies: Mapping[str, Mapping[str, Any]]

@@ -68,6 +68,7 @@ class FakeDeployment:
     promotions: list[dict[str, str]] = field(default_factory=list)
     revocations: list[dict[str, Any]] = field(default_factory=list)
     simulations: dict[int, dict[str, Any]] = field(default_factory=dict)
+    evaluations: dict[int, dict[str, Any]] = field(default_factory=dict)
     tips: int = 0
     made: int = 0
 

@@ -12,7 +12,7 @@ import httpx
 from bandstand_client.aio import AsyncBandstand
 from bandstand_client.client import Bandstand
 from bandstand_client.retry import Retry
-from bandstand_client.testing import generation, learning, operators, opinions, sight
+from bandstand_client.testing import generation, learning, operators, opinions, runs, sight
 from bandstand_client.testing.deployment import FakeDeployment, Picker
 from bandstand_client.testing.request import FakeProblem, FakeRequest, Handler
 
@@ -58,11 +58,16 @@ _ROUTES = [
     _route("POST", "/judgements/reapply", opinions.reapply),
     _route("GET", "/judgements/{}", opinions.show),
     _route("POST", "/judgements/{}/override", opinions.override),
-    _route("POST", "/simulations", operators.start_simulation),
-    _route("GET", "/simulations", operators.list_simulations),
-    _route("GET", "/simulations/{}", operators.show_simulation),
-    _route("POST", "/simulations/{}/cancel", operators.cancel_simulation),
-    _route("DELETE", "/simulations/{}", operators.delete_simulation),
+    _route("POST", "/simulations", runs.start_simulation),
+    _route("GET", "/simulations", runs.list_simulations),
+    _route("GET", "/simulations/{}", runs.show_simulation),
+    _route("POST", "/simulations/{}/cancel", runs.cancel_simulation),
+    _route("DELETE", "/simulations/{}", runs.delete_simulation),
+    _route("POST", "/evaluations", runs.start_evaluation),
+    _route("GET", "/evaluations", runs.list_evaluations),
+    _route("GET", "/evaluations/{}", runs.show_evaluation),
+    _route("POST", "/evaluations/{}/cancel", runs.cancel_evaluation),
+    _route("DELETE", "/evaluations/{}", runs.delete_evaluation),
 ]
 
 
@@ -244,7 +249,9 @@ class FakeBandstand(httpx.BaseTransport, httpx.AsyncBaseTransport):
                     answer = handler(self._deployment, asked)
                 if answer is None:
                     return _NO_CONTENT, b""
-                accepted = path == "/simulations" or (path.startswith("/reward") and "judgement_id" in answer)
+                accepted = path in ("/simulations", "/evaluations") or (
+                    path.startswith("/reward") and "judgement_id" in answer
+                )
                 status = _ACCEPTED if accepted and method == "POST" and "verdict" not in answer else _OK
                 return status, json.dumps(answer).encode()
         raise FakeProblem("not-found", "no such route")

@@ -100,57 +100,6 @@ def list_revocations(deployment: FakeDeployment, request: FakeRequest) -> Any:
     return {"revocations": page, "next": before + limit if more else None}
 
 
-def start_simulation(deployment: FakeDeployment, request: FakeRequest) -> Any:
-    """Queue a simulation, which the fake never plays."""
-    for policy in request.body.get("policies", []):
-        deployment.find_policy(policy)
-    number = deployment.make_number()
-    deployment.simulations[number] = {
-        "id": number,
-        "state": "queued",
-        "client": "fake",
-        "created": format_now(),
-        "started": None,
-        "ended": None,
-        "progress": {"done": 0, "total": 0, "seconds_left": None},
-        "plan": dict(request.body),
-        "error": None,
-    }
-    return deployment.simulations[number]
-
-
-def list_simulations(deployment: FakeDeployment, request: FakeRequest) -> Any:
-    """A page of simulations, newest first."""
-    limit = read_limit(request.query, 200, 50)
-    found = list(reversed(deployment.simulations.values()))
-    return {"simulations": found[:limit], "next": None}
-
-
-def show_simulation(deployment: FakeDeployment, request: FakeRequest) -> Any:
-    """One simulation."""
-    return {**_find_simulation(deployment, request), "policies": {}, "baselines": {}, "personas": {}}
-
-
-def cancel_simulation(deployment: FakeDeployment, request: FakeRequest) -> Any:
-    """End one."""
-    found = _find_simulation(deployment, request)
-    found["state"] = "cancelled"
-    return found
-
-
-def delete_simulation(deployment: FakeDeployment, request: FakeRequest) -> Any:
-    """Forget one."""
-    del deployment.simulations[_find_simulation(deployment, request)["id"]]
-
-
-def _find_simulation(deployment: FakeDeployment, request: FakeRequest) -> dict[str, Any]:
-    number = request.ids[0]
-    found = deployment.simulations.get(int(number)) if number.isdecimal() else None
-    if found is None:
-        raise FakeProblem("unknown-simulation", "no such simulation")
-    return found
-
-
 def _change(deployment: FakeDeployment, action: str, policy: str) -> None:
     change = {"ts": format_now(), "action": action, "policy": policy, "instead_of": deployment.active or DEFAULT_POLICY}
     deployment.promotions.append(change)

@@ -29,6 +29,7 @@ STATUSES: Mapping[str, int] = {
     "prompts-kept": 409,
     "judge-off": 409,
     "unknown-simulation": 404,
+    "unknown-evaluation": 404,
     "client-gone": 499,
     "internal": 500,
     "prompt": 500,

@@ -62,6 +62,9 @@ def receipt(deployment: FakeDeployment, request: FakeRequest) -> Any:
             "ts": stands.ts,
             "client": "fake",
         }
+    turn = None
+    if decision.judgement_id is not None:
+        turn = {"judgement_id": decision.judgement_id, "status": "waiting", "label": None, "confidence": None}
     return {
         "decision_id": decision.id,
         "user_id": decision.user_id,
@@ -82,6 +85,10 @@ def receipt(deployment: FakeDeployment, request: FakeRequest) -> Any:
         "candidates": [
             {
                 "tip_id": each["id"],
+                "content": each.get("content"),
+                "source": each.get("source"),
+                "source_id": each.get("source_id"),
+                "raw_features": each.get("features", {}),
                 "features": None,
                 "mean": 0.0,
                 "width": 0.0,
@@ -91,6 +98,8 @@ def receipt(deployment: FakeDeployment, request: FakeRequest) -> Any:
             for index, each in enumerate(decision.candidates)
         ],
         "reward": given,
+        "judgement": turn,
+        "generation": None,
         "shadows": [],
     }
 

@@ -1,0 +1,59 @@
+"""``bandstand demo``: a scratch deployment that simulated people use, to look at."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from bandstand.child_process import build_python_command
+from bandstand.cli.serve import serve
+from bandstand.config.settings import read_settings
+from bandstand.errors import BandstandError
+
+_FOR_EVER = 10**9
+
+
+def demo(
+    port: Annotated[str | None, typer.Option(metavar="PORT", help="Overrides PORT, whose default is 8000.")] = None,
+) -> None:
+    """Serve a scratch deployment while simulated people use it, until Ctrl-C; then forget it all.
+
+    Open /console in a browser: within a minute every page has something to show. Where API_KEYS is set, the people use
+    the key in BANDSTAND_API_KEY, an admin's.
+    """
+    url = f"http://127.0.0.1:{read_settings(port=port).port}"
+    with TemporaryDirectory(prefix="bandstand-demo-") as directory:
+        users = subprocess.Popen(  # noqa: S603 (our own words)
+            build_python_command("demo-users", "--url", url), stdin=subprocess.PIPE, start_new_session=True
+        )
+        typer.echo(f"A demonstration: open {url}/console in a browser; Ctrl-C ends it and forgets it all.", err=True)
+        try:
+            serve("127.0.0.1", port, str(Path(directory) / "state"))
+        finally:
+            users.kill()
+            users.communicate()
+
+
+def play_demo_users(
+    url: Annotated[str, typer.Option(metavar="URL")],
+    api_key: Annotated[str | None, typer.Option(metavar="SECRET", envvar="BANDSTAND_API_KEY")] = None,
+) -> None:
+    """Use a service as people would, until standard input ends or the service is gone."""
+    from bandstand.simulate.demo import DemoUsers  # noqa: PLC0415 (the other commands need none of it)
+
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    try:
+        asyncio.run(DemoUsers(url, api_key).play(_FOR_EVER))
+    except BandstandError as error:
+        typer.echo(f"bandstand: the simulated people have left: {error.detail}", err=True)
+
+
+def _end_with_input() -> None:
+    sys.stdin.buffer.read()
+    signal.raise_signal(signal.SIGTERM)

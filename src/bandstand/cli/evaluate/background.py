@@ -1,0 +1,123 @@
+"""``bandstand evaluate-run``: an evaluation that a service queued, made by a child of it."""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+
+from bandstand.cli.state.directory import StateLocation, resolve_location
+from bandstand.config.settings import read_settings
+from bandstand.errors import BandstandError
+from bandstand.evaluate.errors import UnknownEvaluationError
+from bandstand.evaluate.plan import EvaluationPlan, to_timestamp
+from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
+from bandstand.evaluate.report import AS_TRAINED, PolicyResult, build_report
+from bandstand.evaluate.spec import evaluate_decisions
+from bandstand.store.maintenance import decision_log
+from bandstand.store.maintenance.decision_log import LoggedEvent
+from bandstand.store.maintenance.offline import open_read_only
+from bandstand.store.records import first_seq_at
+from bandstand.store.tables.evaluations import Evaluations
+from bandstand.store.tables.run_table import RunClaim, RunProgress
+
+_SAVE_EVERY_S = 0.5
+_SOURCE = "the ledger"  # a caller need not know where it lies
+
+
+class EvaluationStoppedError(BandstandError):
+    """The service stopped this evaluation, or is gone."""
+
+    code = "evaluation-stopped"
+
+
+def play_evaluation(run: int, state_dir: str | None) -> None:
+    """Make an evaluation that waits in evaluations.db; ends when standard input does.
+
+    Raises:
+        UnknownEvaluationError: it does not wait.
+    """
+    location = resolve_location(state_dir)
+    evaluations = Evaluations(location.directory)
+    record = evaluations.get(run, time.time())
+    claim = evaluations.claim(run, now=time.time(), only_queued=True)
+    if record is None or claim is None:
+        raise UnknownEvaluationError(f"evaluation {run} does not wait to be made")
+    log = _SupervisedLog(evaluations, claim)
+    try:
+        with evaluations.keep_open():
+            report = _evaluate(EvaluationPlan.from_json(record.plan), location, log)
+    except EvaluationStoppedError:
+        log.end(RunProgress(done=log.done, state="interrupted"))
+    except BandstandError as error:
+        log.end(RunProgress(done=log.done, state="failed", error=error.detail))
+    else:
+        log.end(RunProgress(done=log.total, summary=json.dumps(report, allow_nan=False), state="done"))
+
+
+class _SupervisedLog:
+    """Pages of the log on their way to the estimators, as a supervised reader passes them on.
+
+    Attributes:
+        done: events passed on.
+        total: events of the log.
+    """
+
+    def __init__(self, evaluations: Evaluations, claim: RunClaim) -> None:
+        self.done = 0
+        self.total = 0
+        self._evaluations = evaluations
+        self._claim = claim
+        self._saved_at = 0.0
+        self._stopped = threading.Event()
+        threading.Thread(target=self._wait_for_end_of_input, daemon=True).start()
+
+    def pass_on(self, pages: Iterable[list[LoggedEvent]]) -> Iterator[list[LoggedEvent]]:
+        """Each page, with how far it brings us written down first.
+
+        Raises:
+            EvaluationStoppedError: nobody wants the rest.
+        """
+        for page in pages:
+            if self._stopped.is_set() or not self._save_sometimes():
+                raise EvaluationStoppedError("stopped by the service")
+            yield page
+            self.done += len(page)
+
+    def end(self, progress: RunProgress) -> None:
+        """Write the last of it."""
+        self._evaluations.save(self._claim, progress, time.time())
+
+    def _save_sometimes(self) -> bool:
+        now = time.time()
+        if now - self._saved_at < _SAVE_EVERY_S:
+            return True
+        self._saved_at = now
+        return self._evaluations.save(self._claim, RunProgress(done=self.done, total=self.total), now)
+
+    def _wait_for_end_of_input(self) -> None:
+        while sys.stdin.buffer.read(1):
+            pass
+        self._stopped.set()
+
+
+def _evaluate(plan: EvaluationPlan, location: StateLocation, log: _SupervisedLog) -> dict[str, object]:
+    spec = plan.build_spec()
+    since, until = to_timestamp(plan.since), to_timestamp(plan.until)
+    refresh_rewards = read_settings().prior_refresh_rewards
+    candidates = [CandidatePolicy(location.catalogue.get_policy(name), refresh_rewards) for name in plan.policies]
+    with open_read_only(location.directory, location.catalogue) as state:
+        log.total = decision_log.count_events(state)
+        summary, results = evaluate_decisions(
+            spec,
+            log.pass_on(decision_log.read_events(state, since=since, until=until)),
+            candidates,
+            lambda number: f"the decision of event {number}",
+            frozen_from=max(1, 0 if since is None else first_seq_at(since)) if plan.frozen else None,
+        )
+    how = f"frozen as of {plan.since or 'the start of the log'}" if plan.frozen else AS_TRAINED
+    answers = [
+        PolicyResult(candidate.policy.name, how, candidate.rewards, result)
+        for candidate, result in zip(candidates, results, strict=True)
+    ]
+    return build_report(_SOURCE, spec, answers, summary)

@@ -1,0 +1,58 @@
+"""Evaluations that a service makes beside its serving; the child is ``bandstand evaluate-run RUN``."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bandstand.background_runs import RunKind, RunQueue
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.evaluate.errors import UnknownEvaluationError
+from bandstand.evaluate.plan import EvaluationPlan
+from bandstand.store.tables.evaluations import Evaluations
+from bandstand.store.tables.run_table import RunRecord
+
+
+class EvaluationQueue(RunQueue):
+    """The evaluations of one service.
+
+    Args:
+        evaluations: where they are kept.
+        state_dir: handed to the children, which read its ledger.
+        catalogue: the configured policies.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        evaluations: Evaluations,
+        state_dir: Path,
+        catalogue: Catalogue,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._catalogue = catalogue
+        super().__init__(
+            evaluations,
+            RunKind(
+                "evaluation",
+                UnknownEvaluationError,
+                lambda run: ("evaluate-run", str(run), "--state-dir", str(state_dir)),
+            ),
+            clock=clock,
+        )
+
+    async def start(self, document: Mapping[str, Any], client: str) -> RunRecord:
+        """Queue an evaluation.
+
+        Args:
+            document: fields of an `EvaluationPlan`.
+            client: name of the API key.
+
+        Raises:
+            UnknownPolicyError: a policy is not configured.
+            InvalidRequestError: there is no such estimator, or its parameter is wrong.
+            OverloadedError: too many evaluations wait.
+        """
+        plan = EvaluationPlan.from_document(document, self._catalogue)
+        return await self.enqueue(plan.to_json(), 0, client)

@@ -1,0 +1,83 @@
+"""What a service is asked to evaluate, as it waits for its turn."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.errors import FieldError, InvalidRequestError
+from bandstand.evaluate.errors import EvaluationError
+from bandstand.evaluate.estimators.formulas import Formula
+from bandstand.evaluate.spec import EvaluationSpec
+
+DEFAULT_ESTIMATORS = ("ips", "snips", "dr")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationPlan:
+    """Which policies, over which part of the log, by which estimators.
+
+    Attributes:
+        policies: names of configured policies, none of them an alias.
+        estimators: as :meth:`Formula.parse` reads them.
+        since: decisions from here on are evaluated, and earlier ones only teach; ISO 8601, or None for all.
+        until: nothing after this is read; ISO 8601, or None for all.
+        missing_reward: what a decision without a reward is worth; None leaves such decisions out.
+        interval: how intervals are made.
+        frozen: whether the policies stay as they were at ``since``.
+    """
+
+    policies: tuple[str, ...]
+    estimators: tuple[str, ...] = DEFAULT_ESTIMATORS
+    since: str | None = None
+    until: str | None = None
+    missing_reward: float | None = None
+    interval: Literal["normal", "bootstrap"] = "normal"
+    frozen: bool = False
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], catalogue: Catalogue) -> "EvaluationPlan":
+        """Read what was asked, whose fields are of the right types.
+
+        Raises:
+            UnknownPolicyError: a policy is not configured.
+            InvalidRequestError: there is no such estimator, or its parameter is wrong.
+        """
+        names = dict.fromkeys(catalogue.get_policy(name).name for name in document["policies"])
+        estimators = dict.fromkeys(document.get("estimators", DEFAULT_ESTIMATORS))
+        for text in estimators:
+            try:
+                Formula.parse(text)
+            except EvaluationError as error:
+                raise InvalidRequestError(error.detail, [FieldError("estimators", error.detail)]) from None
+        return cls(**{**document, "policies": tuple(names), "estimators": tuple(estimators)})
+
+    @classmethod
+    def from_json(cls, text: str) -> "EvaluationPlan":
+        """Read what ``to_json`` wrote."""
+        document = json.loads(text)
+        lists = {name: tuple(document[name]) for name in ("policies", "estimators")}
+        return cls(**{**document, **lists})
+
+    def to_json(self) -> str:
+        """The plan as JSON."""
+        return json.dumps(asdict(self))
+
+    def build_spec(self) -> EvaluationSpec:
+        """The estimates to make, each once."""
+        formulas = {formula.label: formula for formula in map(Formula.parse, self.estimators)}
+        return EvaluationSpec(tuple(formulas.values()), missing_reward=self.missing_reward, interval=self.interval)
+
+
+def to_timestamp(text: str | None) -> float | None:
+    """Seconds since the epoch of a time in ISO 8601; without a zone it is UTC.
+
+    >>> to_timestamp("1970-01-01T01:00+01:00")
+    0.0
+    """
+    if text is None:
+        return None
+    time = datetime.fromisoformat(text)
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
