@@ -51,11 +51,25 @@ def test_what_is_no_time_of_ours_is_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "bound"), [("2999-12-31", LATEST), ("9999-12-31T23:59:59-14:00", LATEST), ("0001-01-01", 0.0)]
+    ("value", "bound"),
+    [
+        ("2999-12-31", 32503593600.0),
+        ("9999-12-31T23:59:59-14:00", 253402351199.0),
+        ("0001-01-01T00:00:00+01:00", -62135600400.0),
+        ("20260101", NEW_YEAR),
+        (1767225600000, NEW_YEAR),
+    ],
 )
-def test_a_range_may_reach_beyond_all_times(value: str, bound: float) -> None:
+def test_a_range_may_reach_beyond_all_times(value: object, bound: float) -> None:
     assert parse_bound(value) == bound
-    assert parse_bound("2026-01-01") == parse_bound(1767225600000) == NEW_YEAR
+    assert isinstance(format_timestamp(bound), str)
+
+
+def test_a_bound_may_have_to_say_its_zone() -> None:
+    assert parse_bound("2026-01-01T00:00Z", needs_zone=True) == parse_bound("1767225600", needs_zone=True) == NEW_YEAR
+    for value in ("2026-01-01", "2026-01-01T00:00:00"):
+        with pytest.raises(ValueError, match="must say its zone"):
+            parse_bound(value, needs_zone=True)
     with pytest.raises(ValueError, match="must be a time"):
         parse_bound("yesterday")
 
@@ -67,7 +81,7 @@ def test_what_is_written_is_read_again(ts: float) -> None:
 
 @given(st.floats())
 def test_anything_can_be_written(ts: float) -> None:
-    assert 0.0 <= parse_time(format_timestamp(ts)) <= LATEST
+    assert -62135596800.0 <= parse_bound(format_timestamp(ts)) <= 253402300799.0
 
 
 @given(st.floats(-1e10, 1e10), st.floats(-1e10, 1e10))

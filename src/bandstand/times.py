@@ -2,7 +2,7 @@
 
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 EARLIEST: Final = 0.0
@@ -14,6 +14,8 @@ CLOCK_SLACK_S: Final = 60.0
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_MILLISECOND: Final = datetime(2000, 1, 1, tzinfo=UTC).timestamp() * 1000.0
+_FIRST_SECOND: Final = -62_135_596_800.0  # of year 1
+_LAST_SECOND: Final = 253_402_300_799.0  # of year 9999
 _NUMBER: Final = re.compile(r"[0-9]{9,16}(\.[0-9]{1,9})?")
 """A text of fewer digits is a date: 20260101."""
 
@@ -42,17 +44,25 @@ def parse_time(value: object) -> float:
     return seconds
 
 
-def parse_bound(value: object) -> float:
-    """Read where a range of time begins or ends: any year will do, for nothing of ours lies outside of the sensible.
+def parse_bound(value: object, *, needs_zone: bool = False) -> float:
+    """Read where a range of time begins or ends, as seconds since the epoch: a date of any year will do.
+
+    Args:
+        value: as :func:`parse_time` reads it.
+        needs_zone: refuse a date or a time that does not say where; otherwise it is UTC.
 
     Raises:
-        ValueError: it is no time.
+        ValueError: it is no time, or has no zone.
 
-    >>> parse_bound("2999-12-31") == LATEST, parse_bound("0001-01-01")
-    (True, 0.0)
+    >>> parse_bound("2999-12-31"), parse_bound("0001-01-01")
+    (32503593600.0, -62135596800.0)
     """
-    seconds = _parse_iso(value.strip()) if isinstance(value, str) else math.nan
-    return parse_time(value) if math.isnan(seconds) else min(max(seconds, EARLIEST), LATEST)
+    moment = _read_iso(value.strip()) if isinstance(value, str) else None
+    if moment is None:
+        return parse_time(value)
+    if needs_zone and moment.tzinfo is None:
+        raise ValueError("must say its zone: 2026-01-31T12:00:00Z")
+    return _to_seconds(moment)
 
 
 def format_timestamp(ts: float) -> str:
@@ -61,8 +71,8 @@ def format_timestamp(ts: float) -> str:
 
 
 def to_datetime(ts: float) -> datetime:
-    """A time in UTC; one of no sensible year, in a ledger from before such were refused, as the nearest that is."""
-    return datetime.fromtimestamp(EARLIEST if math.isnan(ts) else min(max(ts, EARLIEST), LATEST), UTC)
+    """A time in UTC; one that no calendar has, in a ledger from before such were refused, as the nearest."""
+    return _EPOCH + timedelta(seconds=0.0 if math.isnan(ts) else min(max(ts, _FIRST_SECOND), _LAST_SECOND))
 
 
 def compute_age(ts: float, now: float) -> float:
@@ -85,14 +95,17 @@ def _judge_by_size(number: float) -> float:
 def _parse_text(text: str) -> float:
     if _NUMBER.fullmatch(text):
         return _judge_by_size(float(text))
-    return _parse_iso(text)
+    moment = _read_iso(text)
+    return math.nan if moment is None else _to_seconds(moment)
 
 
-def _parse_iso(text: str) -> float:
+def _read_iso(text: str) -> datetime | None:
+    if _NUMBER.fullmatch(text):
+        return None
     try:
-        return _to_seconds(datetime.fromisoformat(text))
+        return datetime.fromisoformat(text)
     except ValueError:
-        return math.nan
+        return None
 
 
 def _to_seconds(moment: datetime) -> float:

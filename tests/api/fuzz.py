@@ -89,7 +89,9 @@ class Stranger:
         skip: paths that are left alone.
     """
 
-    def __init__(self, document: Mapping[str, Any], seed: int, skip: tuple[str, ...] = ("/simulations",)) -> None:
+    def __init__(
+        self, document: Mapping[str, Any], seed: int, skip: tuple[str, ...] = ("/simulations", "/evaluations")
+    ) -> None:
         self._random = Random(seed)
         self._schemas = document["components"]["schemas"]
         self._operations = [

@@ -48,11 +48,13 @@ _CLOSED = ConfigDict(strict=True, cache_strings="keys", allow_inf_nan=False, ext
 
 def _parse_time(value: object) -> float:
     try:
-        return parse_bound(value)
+        return parse_bound(value, needs_zone=True)
     except ValueError as error:
         kind = "time"
         raise PydanticCustomError(kind, "{meant}", {"meant": str(error)}) from None
 
+
+_NAMED_FAULTS = frozenset({"json_invalid", "finite_number"})  # of what can be no JSON, those whose place is known
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """An identifier: 1 to 256 characters, any but control characters."""
@@ -60,11 +62,9 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=r
 Time = Annotated[
     float,
     BeforeValidator(_parse_time),
-    WithJsonSchema(
-        {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}, {"type": "number"}]}
-    ),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}),
 ]
-"""A moment: ISO 8601, in UTC unless it has a zone, or seconds or milliseconds since 1970. Read as seconds."""
+"""A moment: ISO 8601 with its zone, or seconds or milliseconds since 1970. Read as seconds."""
 
 _ID = TypeAdapter(Id, config=_STRICT)
 ID_SCHEMA = _ID.json_schema()
@@ -126,7 +126,7 @@ class RequestBody:
         try:
             value = from_json(repair_text(body), allow_inf_nan=False)
         except ValueError:
-            if refusal.errors()[0]["type"] == "json_invalid":
+            if any(fault["type"] in _NAMED_FAULTS for fault in refusal.errors(include_url=False, include_input=False)):
                 raise from_validation_error(refusal) from None
             raise _build_constant_error() from None
         body = to_json(self._normaliser(value))
