@@ -9,7 +9,7 @@ from tests.api.given import Service, read_ok, run_service
 
 async def wait_for_shadows(service: Service, decision_id: str) -> list[dict[str, Any]]:
     """The shadows of a decision, once they have been looked at and logged."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (found := (await service.receipt(decision_id))["shadows"]):  # noqa: ASYNC110 (nobody is told)
             await asyncio.sleep(0.005)
     return list(found)

@@ -1,12 +1,23 @@
 """The pages of the judge: turns and their verdicts, corrected by a person."""
 
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+
+import pytest
+import pytest_asyncio
 
 from tests.console.given import Person, visit_console
 
 TURN = {"query_t": "How do I boil an egg?", "answer_t": "Eight minutes.", "query_t1": "Thank you, that worked!"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def visitor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Person]:
+    """Somebody at a console whose judge is started once, for tests that look at turns of their own."""
+    async with visit_console(tmp_path_factory.mktemp("judge")) as visiting:
+        yield visiting
 
 
 async def send_turn(person: Person, user_id: str = "ada", **turn: str) -> dict[str, Any]:
@@ -46,28 +57,30 @@ async def test_a_verdict_is_listed_shown_and_corrected(person: Person) -> None:
     assert len([row for row in seen.rows() if row[-1] == "receipt"]) == 1, "one decision stays one row"
 
 
-async def test_a_label_that_is_none_changes_nothing(person: Person) -> None:
-    told = await send_turn(person)
-    token = (await person.open("/judgement", id=told["judgement_id"])).token
-    page = await person.send("/judgement/override", id=told["judgement_id"], label="nonsense", token=token)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_label_that_is_none_changes_nothing(visitor: Person) -> None:
+    told = await send_turn(visitor)
+    token = (await visitor.open("/judgement", id=told["judgement_id"])).token
+    page = await visitor.send("/judgement/override", id=told["judgement_id"], label="nonsense", token=token)
     assert page.status == 409
     assert "Nothing was changed" in page.text
-    assert (await person.send("/judgement/override", id="0" * 32, label="x", token=token)).status == 404
-    assert (await person.open("/judgement", id="nothing")).status == 404
+    assert (await visitor.send("/judgement/override", id="0" * 32, label="x", token=token)).status == 404
+    assert (await visitor.open("/judgement", id="nothing")).status == 404
 
 
-async def test_turns_are_listed_by_their_status(person: Person) -> None:
-    await send_turn(person)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_turns_are_listed_by_their_status(visitor: Person) -> None:
+    await send_turn(visitor)
     for status in ("waiting", "scored", "taught", "withheld", "unscored", "nonsense"):
         expected = (
-            await person.service.get("/judgements", **({"status": status} if status != "nonsense" else {}))
+            await visitor.service.get("/judgements", **({"status": status} if status != "nonsense" else {}))
         ).json()
-        page = await person.open("/judge", status=status)
+        page = await visitor.open("/judge", status=status)
         assert page.status == 200
         rows = [row for row in page.rows() if row[-1] == "turn"]
         assert len(rows) == len(expected["judgements"]), status
-    token = (await person.open("/prompts")).token
-    retried = await person.send("/judge/retry", token=token)
+    token = (await visitor.open("/prompts")).token
+    retried = await visitor.send("/judge/retry", token=token)
     assert retried.response.headers["location"] == "/console/judge?retried=0"
 
 
@@ -79,9 +92,10 @@ async def test_what_was_spent_is_told_with_what_may_be(tmp_path: Path) -> None:
     assert re.search(r"Tokens today [\d,]+ of 50,000 Dollars today [\d.]+ of 1\.50", page.text)
 
 
-async def test_what_a_user_said_is_escaped(person: Person) -> None:
-    told = await send_turn(person, query_t1="<script>alert(1)</script> thanks")
-    page = await person.open("/judgement", id=told["judgement_id"])
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_a_user_said_is_escaped(visitor: Person) -> None:
+    told = await send_turn(visitor, query_t1="<script>alert(1)</script> thanks")
+    page = await visitor.open("/judgement", id=told["judgement_id"])
     assert "<script>alert(1)</script> thanks" in page.text
     assert "<script>alert" not in page.html
 

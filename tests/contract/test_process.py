@@ -40,6 +40,12 @@ class Load:
         """Go on until the service is gone, or says that it is about to be."""
         await asyncio.gather(*(self._send_load(port) for _ in range(connections)))
 
+    async def wait_for(self, count: int) -> None:
+        """Wait until so many rewards were acknowledged, however fast the machine is."""
+        async with asyncio.timeout(60):
+            while len(self.kept) < count:  # noqa: ASYNC110 (the load is what goes on)
+                await asyncio.sleep(0.001)
+
     async def _send_load(self, port: int) -> None:
         try:
             async with connect_to(port) as connection:
@@ -158,11 +164,10 @@ async def test_sigterm_under_load_ends_with_0_and_keeps_everything(tmp_path: Pat
     load = Load(seed=1)
     with start_server(tmp_path / "state") as server:
         running = asyncio.create_task(load.run(server.port, connections=16))
-        await asyncio.sleep(0.7)
+        await load.wait_for(50)
         assert await asyncio.to_thread(server.terminate) == 0
         await running
         assert "Traceback" not in server.logged()
-    assert len(load.kept) > 20
     assert load.statuses <= {200, 503}
     assert command("state", "verify", "--state-dir", str(tmp_path / "state")).returncode == 0
     with start_server(tmp_path / "state") as server:
@@ -172,16 +177,14 @@ async def test_sigterm_under_load_ends_with_0_and_keeps_everything(tmp_path: Pat
 async def kill_under_load(state_dir: Path, trials: int, connections: int) -> None:
     """Load, kill -9 at some moment, restart, look; again and again over the same state."""
     random = Random(connections)
-    rewarded = 0
     for trial in range(trials):
         load = Load(seed=connections * 1000 + trial)
         users = state_dir / str(trial)
         with start_server(users) as server:
             running = asyncio.create_task(load.run(server.port, connections))
-            await asyncio.sleep(random.uniform(0.1, 0.8))
+            await load.wait_for(random.randrange(1, 200))
             server.kill()
             await running
-        rewarded += len(load.kept)
         with start_server(users) as server:
             await load.check(server.port)
             server.kill()  # once more, after the retries
@@ -189,7 +192,6 @@ async def kill_under_load(state_dir: Path, trials: int, connections: int) -> Non
             await load.check(server.port)
             assert server.terminate() == 0
         assert command("state", "verify", "--state-dir", str(users)).returncode == 0
-    assert rewarded > 5 * trials
 
 
 async def test_kill_9_in_the_middle_of_a_stream_loses_nothing_acknowledged(tmp_path: Path) -> None:
@@ -295,7 +297,7 @@ def is_full(refusal: tuple[int, Any]) -> bool:
 
 
 async def is_recovered(connection: Connection) -> bool:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         status, answer = await connection.send_request("POST", "/score", build_large_request(1_000))
         if status == 200 and answer["decision_id"] is not None:

@@ -27,6 +27,7 @@ def test_the_examples_print_what_the_page_says() -> None:
         assert printed.getvalue() == expected
 
 
+@pytest.mark.slow
 @needs_data
 def test_the_tables_are_what_is_measured() -> None:
     films, chat = load_dialogues("iard_dev.jsonl"), load_dialogues("tiage_dev.jsonl")
@@ -35,6 +36,7 @@ def test_the_tables_are_what_is_measured() -> None:
     assert BENCHMARK["shift_table"](chat) in PAGE
 
 
+@pytest.mark.slow
 @needs_data
 def test_the_arbiter_s_curve_is_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))

@@ -31,6 +31,7 @@ async def test_the_rules_alone_are_careful() -> None:
     assert found["polarity"]["negative_precision"] >= 0.98
 
 
+@pytest.mark.slow
 def test_trained_on_other_dialogues_it_is_better() -> None:
     outcomes = cross_validated()
     assert len(outcomes) == len(load_dialogues(FILMS))

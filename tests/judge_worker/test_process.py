@@ -78,7 +78,7 @@ async def test_a_start_that_is_cancelled_leaves_no_process_behind(monkeypatch: p
     monkeypatch.setattr(asyncio, "create_subprocess_exec", record_process)
     child = JudgeProcess([sys.executable, "-c", "import time; time.sleep(600)"], os.environ, timeout_s=1)
     starting = asyncio.create_task(child.start())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not made:  # noqa: ASYNC110 (a process has no event for its start)
             await asyncio.sleep(0.005)
         starting.cancel()
@@ -121,13 +121,13 @@ async def call(child: JudgeProcess, word: str) -> PendingQuestion:
 
 async def test_for_want_of_a_last_word_no_process_is_ended_that_answers_others(odd: JudgeProcess, asked: Path) -> None:
     mute, fine = await call(odd, "mute"), await call(odd, "fine")
-    await asyncio.wait_for(fine.answer, 20)
+    await asyncio.wait_for(fine.answer, 60)
     await wait_until_settled(lambda: "mute" in asked.read_text())
     odd.cancel(mute)
     assert await odd.final_usage(mute) is None
     again = await call(odd, "fine")
     assert again.process is fine.process
-    assert (await asyncio.wait_for(again.answer, 20))["reply"]["text"] == "fine"
+    assert (await asyncio.wait_for(again.answer, 60))["reply"]["text"] == "fine"
     assert odd.deaths == 0
 
 

@@ -314,7 +314,7 @@ async def test_a_fit_under_way_when_a_user_is_erased_does_not_bring_them_back(
     await service.teach_policy(users=6, each=3)
     with hold_calls(monkeypatch, PopulationPrior, "fit") as gate:
         fitting = asyncio.create_task(service.deployment.population.refresh_prior("linucb-v2"))
-        await asyncio.to_thread(gate.reached.wait, 10)
+        await asyncio.to_thread(gate.reached.wait, 60)
         erasing = asyncio.create_task(users_service.erase(service.deployment, "user-2", "tests"))
         await asyncio.sleep(0.05)
     await asyncio.gather(fitting, erasing)

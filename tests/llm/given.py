@@ -32,7 +32,7 @@ def get_deadline() -> float:
 
 async def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for something that another task is about to bring about."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event to await
             await asyncio.sleep(0.005)
 

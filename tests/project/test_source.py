@@ -35,5 +35,5 @@ def test_ci_runs_the_whole_suite() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     lines = script.read_text(encoding="utf-8").splitlines()
-    assert lines.index("make test") < lines.index("make slow")
+    assert lines.index("make test") < lines.index("make slow") < lines.index("make python313 ARGS=pytest")
     assert "set -euo pipefail" in lines

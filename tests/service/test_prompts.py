@@ -166,7 +166,7 @@ class _Totals(MemoryStore):
 
 async def _until_learned(prompts: PromptService, store: _Totals) -> None:
     learning = asyncio.create_task(prompts.run_updates(store, seconds=0))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await store.asked.wait()
         await asyncio.sleep(0)
     learning.cancel()

@@ -17,6 +17,7 @@ from pydantic_core import to_json
 from bandstand import service as services
 from bandstand.api.schemas import evaluations, generation, judgements, learning, revocations, simulations, stats
 from bandstand.bandit.experiment import Experiment
+from bandstand.service import attention as attention_service
 from bandstand.service import evaluations as evaluation_service
 from bandstand.service import experiment as experiment_service
 from bandstand.service import generate as generate_service
@@ -46,6 +47,7 @@ MODULES = [
 ]
 
 RESPONSES: Mapping[type, type[BaseModel]] = {
+    attention_service.AttentionItem: learning.HealthWarning,
     evaluation_service.EvaluationReport: evaluations.EvaluationResult,
     experiment_service.ExperimentStatus: stats.ExperimentStanding,
     generate_service.WrittenTips: generation.GenerateResponse,

@@ -143,7 +143,7 @@ async def test_whoever_hangs_up_does_not_leave_the_prior_behind(learning: Learni
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     expected = await batch_fit(learning, 5)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not is_same(learning.prior(), expected.shared, 1e-6):  # noqa: ASYNC110 (nobody is told when it is done)
             await asyncio.sleep(0.01)
 

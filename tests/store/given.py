@@ -314,7 +314,7 @@ class Gate:
 
     def wait(self) -> None:
         self.reached.set()
-        assert self.opened.wait(10)
+        assert self.opened.wait(60)
 
 
 @contextmanager
@@ -337,7 +337,7 @@ def hold_calls(monkeypatch: pytest.MonkeyPatch, owner: object, function: str) ->
 
 async def wait_until_settled(condition: Callable[[], bool]) -> None:
     """Wait for what a store does in the background."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 (upkeep has no event to await)
             await asyncio.sleep(0.005)
 

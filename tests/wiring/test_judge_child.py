@@ -109,7 +109,7 @@ async def test_a_call_is_tried_as_often_as_it_says(tmp_path: Path) -> None:
 
 
 async def test_a_call_that_is_let_go_is_hung_up_and_says_what_it_may_have_cost(tmp_path: Path) -> None:
-    async with run_child(tmp_path, ScriptedAnswer(SAID, delay_s=60)) as (process, server):
+    async with run_child(tmp_path, ScriptedAnswer(SAID, delay_s=600)) as (process, server):
         process.call(7, "hello")
         await wait_until_settled(lambda: len(server.requests) == 1)
         process.send_line(let_go=99)
@@ -131,7 +131,7 @@ async def test_what_is_let_go_before_it_has_begun_is_answered_too_and_has_cost_n
 
 
 async def test_it_ends_with_its_input_in_silence(tmp_path: Path) -> None:
-    async with run_child(tmp_path, ScriptedAnswer(SAID, delay_s=60)) as (process, server):
+    async with run_child(tmp_path, ScriptedAnswer(SAID, delay_s=600)) as (process, server):
         process.call(1, "hello")
         await wait_until_settled(lambda: len(server.requests) == 1)
         inside = process.process

@@ -85,7 +85,7 @@ async def test_what_will_not_pass_is_not_tried_again(tmp_path: Path, status: int
 
 
 async def test_one_deadline_bounds_all_tries(tmp_path: Path) -> None:
-    async with ScriptedServer(ScriptedAnswer(NO, delay_s=30)) as server:
+    async with ScriptedServer(ScriptedAnswer(NO, delay_s=600)) as server:
         found = await judge_with(
             settings(tmp_path, judge="llm", judge_model="tiny", judge_url=server.url, judge_deadline_s=0.2)
         )

@@ -31,6 +31,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         "RewardTaken": "LoggedReward",
         "ShadowPick": "ShadowPick",
         "Receipt": "Receipt",
+        "HealthWarning": "HealthWarning",
         "Health": "Health",
         "Ready": "Ready",
     },

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from bandstand.console.auth import get_visit
 from bandstand.console.figures import build_activity_figures
 from bandstand.console.pages import Pages
+from bandstand.service.attention import load_items
 from bandstand.service.context import ServiceContext
 from bandstand.service.judgements import load_coverage
 from bandstand.service.stats import DeploymentSummary, load_deployment_stats
@@ -78,6 +79,7 @@ def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
             active=deployment.active_policy,
             store=deployment.store.status(),
             judged=judged,
+            attention=await load_items(deployment),
         )
 
     @routes.get("/overview.json")

@@ -198,16 +198,16 @@ class JudgeProcess:
         ready = b""
         try:
             if process.stdout is not None:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_START_TIMEOUT_S):  # wait_for loses a cancellation that meets the answer
-                        ready = await process.stdout.readline()
+                async with asyncio.timeout(_START_TIMEOUT_S):  # wait_for loses a cancellation that meets the answer
+                    ready = await process.stdout.readline()
+        except TimeoutError:
+            kill(process)
         except asyncio.CancelledError:
             kill(process)
             await process.wait()
             raise
         if not ready:
-            kill(process)
-            code = await process.wait()
+            code = await wait_or_kill(process)
             raise JudgeProcessNotStartedError(f"the judge's process ended at its start, with exit code {code}")
         return process
 

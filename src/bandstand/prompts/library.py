@@ -19,6 +19,7 @@ import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -230,7 +231,7 @@ def _read_prompt(path: Path, offered: Collection[str] | None) -> Prompt:
         parameters=parameters,
         text=text,
         digest=sha256(text.encode()).hexdigest(),
-        template=_build_template(body, parameters),
+        template=_build_template(body, frozenset(parameters)),
     )
 
 
@@ -273,7 +274,8 @@ def _find_line(lines: list[str], key: str) -> int:
     return next((number for number, line in enumerate(lines, 1) if line.lstrip(" [").startswith(key)), 1)
 
 
-def _build_template(body: str, parameters: Collection[str]) -> Template:
+@lru_cache(maxsize=64)  # each taxonomy's judge and the tips read the same files, and so does every reload
+def _build_template(body: str, parameters: frozenset[str]) -> Template:
     try:
         tree = _JINJA.parse(body)
         _check_tree(tree, parameters)

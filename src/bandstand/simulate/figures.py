@@ -6,6 +6,7 @@ from typing import Any
 from bandstand.reporting.figure import COLOURS, GREY, Figure, build_banded_line, build_figure, build_line
 
 _DASHES = ("solid", "dash", "dot", "dashdot")  # one for each time that the colours start over
+_BASELINES = {"random": "dot", "oracle": "dash"}
 _ACTIONS = {"done": "#009e73", "snooze": "#e69f00", "dismiss": GREY, "neutral": GREY, "topic_shift": "#bbbbbb"}
 
 
@@ -22,7 +23,7 @@ def build_figures(summary: Mapping[str, Any]) -> dict[str, Figure]:
 def build_reward_curve(summary: Mapping[str, Any]) -> Figure:
     """Draw the expected reward by decision with a band of one standard error, between random and the oracle."""
     traces = [
-        build_line(name, known["decision"], known["mean_reward"], {"color": GREY, "dash": "dot", "width": 1})
+        build_line(name, known["decision"], known["mean_reward"], _style_baseline(name))
         for name, known in ((name, bound["by_decision"]) for name, bound in summary["baselines"].items())
     ]
     for style, name, known in _get_curves(summary):
@@ -79,6 +80,11 @@ def build_persona_gaps(summary: Mapping[str, Any]) -> Figure:
         "hovertemplate": "%{y}, %{x}: %{z:.0%}<extra></extra>",
     }
     return build_figure([heat], "", "")
+
+
+def _style_baseline(name: str) -> Figure:
+    """Tell random from the oracle by the dashes; of several runs, the name begins with either."""
+    return {"color": GREY, "dash": _BASELINES.get(name.partition(" ")[0], "dashdot"), "width": 1.5}
 
 
 def _get_curves(summary: Mapping[str, Any]) -> list[tuple[Figure, str, Mapping[str, Any]]]:

@@ -72,7 +72,7 @@ def test_an_exception_is_where_it_came_from_and_not_what_it_said(capsys: pytest.
     assert (outer["type"], inner["type"]) == ("builtins.KeyError", "builtins.ValueError")
     assert [re.sub(r":\d+", "", frame) for frame in outer["frames"]] == [
         f"{__name__} test_an_exception_is_where_it_came_from_and_not_what_it_said",
-        f"{__name__} failing",
+        f"{__name__} fail_to_parse",
     ]
     assert set(outer) == set(inner) == {"type", "frames"}
 

@@ -42,11 +42,20 @@ async def wait_until(service: Service, run: int, *states: str, done: int = 0) ->
     raise AssertionError(f"run {run} did not become {states}")
 
 
-async def test_a_run_is_queued_played_and_told(service: Service) -> None:
+async def test_a_run_is_queued_played_and_told_and_its_answers_fit_their_schemas(service: Service) -> None:
+    document = read_ok(await service.get("/openapi.json"))
+
+    def check_fits(answer: Any, method: str, path: str, status: str) -> None:
+        operation = document["paths"][path][method]
+        schema = operation["responses"][status]["content"]["application/json"]["schema"]
+        Draft202012Validator({**schema, "components": document["components"]}).validate(answer)
+
     run = await start(service, **SHORT)
     assert (run["state"], run["client"], run["error"]) == ("queued", "anonymous", None)
     assert run["progress"] == {"done": 0, "total": 96, "seconds_left": None}
     assert run["plan"]["policies"] == ["linucb-v1", "linucb-v2"]
+    check_fits(run, "post", "/simulations", "202")
+    check_fits(read_ok(await service.get(f"/simulations/{run['id']}")), "get", "/simulations/{run}", "200")
     ended = await wait_until(service, run["id"], "done")
     assert ended["progress"] == {"done": 96, "total": 96, "seconds_left": None}
     assert ended["created"] <= ended["started"] <= ended["ended"]
@@ -57,21 +66,7 @@ async def test_a_run_is_queued_played_and_told(service: Service) -> None:
         assert len(policy["by_decision"]["expected_reward"]) == 8
         assert set(ended["personas"][name]) == set(ended["personas"]["linucb-v1"])
     assert set(ended["baselines"]) == {"random", "oracle"}
-
-
-async def test_answers_fit_their_schemas(service: Service) -> None:
-    document = read_ok(await service.get("/openapi.json"))
-
-    def check_fits(answer: Any, method: str, path: str, status: str) -> None:
-        operation = document["paths"][path][method]
-        schema = operation["responses"][status]["content"]["application/json"]["schema"]
-        Draft202012Validator({**schema, "components": document["components"]}).validate(answer)
-
-    run = await start(service, **SHORT)
-    check_fits(run, "post", "/simulations", "202")
-    check_fits(read_ok(await service.get(f"/simulations/{run['id']}")), "get", "/simulations/{run}", "200")
-    await wait_until(service, run["id"], "done")
-    check_fits(read_ok(await service.get(f"/simulations/{run['id']}")), "get", "/simulations/{run}", "200")
+    check_fits(ended, "get", "/simulations/{run}", "200")
     check_fits(read_ok(await service.get("/simulations")), "get", "/simulations", "200")
     check_fits(
         read_ok(await service.post(f"/simulations/{run['id']}/cancel")), "post", "/simulations/{run}/cancel", "200"
@@ -101,7 +96,7 @@ async def test_what_is_left_out_has_its_default(service: Service) -> None:
     assert (await service.client.delete(f"/simulations/{run['id']}")).status_code == 204
 
 
-async def test_a_run_shows_its_progress_and_is_cancelled(service: Service) -> None:
+async def test_a_run_shows_its_progress_and_is_cancelled_and_a_deleted_one_is_gone(service: Service) -> None:
     run = (await start(service, **ENDLESS))["id"]
     half = await wait_until(service, run, "running", done=1)
     assert half["progress"]["seconds_left"] > 0
@@ -110,16 +105,14 @@ async def test_a_run_shows_its_progress_and_is_cancelled(service: Service) -> No
     assert cancelled["state"] == "cancelled"
     assert read_ok(await service.post(f"/simulations/{run}/cancel"))["ended"] == cancelled["ended"]
     assert (await wait_until(service, run, "cancelled"))["policies"]["linucb-v1"]["decisions"] > 0
-
-
-async def test_deleted_it_is_gone(service: Service) -> None:
-    run = (await start(service, **ENDLESS))["id"]
-    await wait_until(service, run, "running")
-    deleted = await service.client.delete(f"/simulations/{run}")
-    assert (deleted.status_code, deleted.content) == (204, b"")
-    read_problem(await service.get(f"/simulations/{run}"), 404, "unknown-simulation")
-    read_problem(await service.client.delete(f"/simulations/{run}"), 404, "unknown-simulation")
-    read_problem(await service.post(f"/simulations/{run}/cancel"), 404, "unknown-simulation")
+    other = (await start(service, **ENDLESS))["id"]
+    await wait_until(service, other, "running")
+    for each in (run, other):
+        deleted = await service.client.delete(f"/simulations/{each}")
+        assert (deleted.status_code, deleted.content) == (204, b"")
+        read_problem(await service.get(f"/simulations/{each}"), 404, "unknown-simulation")
+        read_problem(await service.client.delete(f"/simulations/{each}"), 404, "unknown-simulation")
+        read_problem(await service.post(f"/simulations/{each}/cancel"), 404, "unknown-simulation")
     assert read_ok(await service.get("/simulations"))["simulations"] == []
 
 
@@ -178,10 +171,12 @@ async def test_a_policy_that_is_not_there_and_a_run_that_is_none_are_404(shared:
         read_problem(await shared.get(f"/simulations/{number}"), 422, "invalid-request", "run")
 
 
-async def test_personas_may_come_with_the_request(service: Service) -> None:
-    run = await start(service, **SHORT, world={"personas": [PERSONA, {**PERSONA, "name": "Bea"}]})
+async def test_personas_may_come_with_the_request_and_without_a_key_the_rule_judges(service: Service) -> None:
+    run = await start(service, **SHORT, world={"personas": [PERSONA, {**PERSONA, "name": "Bea"}]}, judge="llm")
     ended = await wait_until(service, run["id"], "done")
     assert set(ended["personas"]["linucb-v1"]) == {"Ada", "Bea"}
+    for policy in ended["policies"].values():
+        assert policy["judges"] == [{"judge": "rule", "fallback": "no-key", "decisions": policy["decisions"]}]
     twice = {**SHORT, "world": {"personas": [PERSONA, PERSONA]}}
     assert "same name" in read_problem(await service.post("/simulations", twice), 422, "invalid-request")["detail"]
 
@@ -201,13 +196,6 @@ async def test_only_an_admin_may_simulate(tmp_path: Path) -> None:
             assert statuses == ([202, 200, 200, 200, 204] if role == "admin" else [403] * 5), name
             if role == "admin":
                 assert answers[0].json()["client"] == name
-
-
-async def test_without_a_key_the_llm_judge_falls_back_to_the_rule_and_says_so(service: Service) -> None:
-    run = await start(service, **SHORT, judge="llm")
-    ended = await wait_until(service, run["id"], "done")
-    for policy in ended["policies"].values():
-        assert policy["judges"] == [{"judge": "rule", "fallback": "no-key", "decisions": 48}]
 
 
 async def test_a_killed_service_leaves_an_interrupted_run_and_no_child(tmp_path: Path) -> None:

@@ -1,7 +1,11 @@
-"""``bandstand simulate`` as a process: what it prints is what was played, and neither a signal nor a kill loses it."""
+"""``bandstand simulate``: what it prints is what was played, and neither a signal nor a kill loses it.
+
+What needs a process of its own, to be stopped or beside an event loop of the test's, gets one. The others are run here.
+"""
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import re
@@ -11,11 +15,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bandstand.cli import main
 from bandstand.simulate.figures import build_figures
 from bandstand.simulate.plan import Plan
 from bandstand.simulate.run.result import build_result
@@ -25,8 +31,8 @@ from tests.contract.server import start_server
 from tests.simulate.given import is_close, play_plan
 
 SMALL = ("--policy", "linucb-v1", "--policy", "linucb-v2", "--personas", "3", "--days", "4", "--seeds", "2")
-LONG = ("--policy", "linucb-v1", "--policy", "egreedy-v1", "--personas", "10", "--days", "60", "--seeds", "20")
-SLOW = f"{sys.executable} -S -c \"import time; time.sleep(0.05); print('done')\""
+LONG = ("--policy", "linucb-v1", "--policy", "egreedy-v1", "--personas", "10", "--days", "60", "--seeds", "10")
+SLOW = "sh -c 'sleep 0.05; echo done'"
 
 
 @contextlib.contextmanager
@@ -41,9 +47,28 @@ def begin_run(state: Path, *flags: str, **environment: str) -> Iterator[subproce
 
 
 def run_simulate(state: Path, *flags: str, **environment: str) -> tuple[int, str, str]:
-    with begin_run(state, *flags, **environment) as process:
-        out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
+    """Run the command here; its exit code and what it wrote."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["bandstand", "simulate", "--state-dir", str(state), *flags])
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code, out.getvalue(), err.getvalue()
+
+
+async def run_beside(state: Path, *flags: str, **environment: str) -> tuple[int, str, str]:
+    """The same in a process of its own, while this event loop goes on."""
+
+    def communicate() -> tuple[int, str, str]:
+        with begin_run(state, *flags, **environment) as process:
+            out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    return await asyncio.to_thread(communicate)
 
 
 def read_result(state: Path, *flags: str, **environment: str) -> dict[str, Any]:
@@ -72,7 +97,9 @@ def wait_until_underway(state: Path, decisions: int) -> None:
 
 
 async def test_the_json_is_what_the_same_plan_comes_to_in_any_process(tmp_path: Path) -> None:
-    answer = await asyncio.to_thread(read_result, tmp_path, *SMALL)
+    code, out, err = await run_beside(tmp_path, *SMALL, "--json")
+    assert (code, err) == (0, "")
+    answer = json.loads(out)
     plan = Plan.from_document(answer["plan"])
     expected = build_result(plan, (await play_plan(plan)).tally, run=1, state="done", seconds=answer["seconds"])
     assert answer == json.loads(json.dumps(expected))
@@ -117,13 +144,10 @@ def test_the_windows_of_the_table_add_up_the_curves(tmp_path: Path) -> None:
         assert re.search(rf"│ {name} +│ +{cells[0]} │ +{cells[1]} │", out), out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_keeps_what_is_done_and_resumed_it_ends_as_if_never_stopped(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_interrupted_it_keeps_what_is_done_and_resumed_it_ends_as_if_never_stopped(tmp_path: Path) -> None:
     with begin_run(tmp_path / "one", *LONG, "--json") as process:
         wait_until_underway(tmp_path / "one", 1)
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err == "Interrupted; to go on: bandstand simulate --resume 1\n"
@@ -234,7 +258,7 @@ async def test_a_model_judges_over_the_openai_wire(tmp_path: Path) -> None:
     flags = ("--policy", "first-v1", "--personas", "3", "--days", "2", "--judge", "llm", "--judge-model", "tiny")
     async with ScriptedServer(answer) as server:
         run = (tmp_path, *flags, "--judge-url", server.url, "--json")
-        code, out, err = await asyncio.to_thread(run_simulate, *run, OPENAI_API_KEY="s3cret")
+        code, out, err = await run_beside(*run, OPENAI_API_KEY="s3cret")
     assert code == 0, err
     assert err == "tiny at 127.0.0.1 is asked up to 24 questions\n"
     (policy,) = json.loads(out)["policies"].values()
@@ -329,10 +353,10 @@ def test_the_gate_and_its_threshold_are_flags_or_settings(tmp_path: Path) -> Non
 
 
 def test_a_stopped_conversation_goes_on_as_if_it_never_was(tmp_path: Path) -> None:
-    flags = ("--policy", "linucb-v1", "--personas", "6", "--days", "60", "--seeds", "10", "--chat", "rules")
+    flags = ("--policy", "linucb-v1", "--personas", "6", "--days", "60", "--seeds", "6", "--chat", "rules")
     with begin_run(tmp_path / "stopped", *flags) as process:
-        wait_until_underway(tmp_path / "stopped", 700)
-        process.send_signal(signal.SIGINT)
+        wait_until_underway(tmp_path / "stopped", 300)
+        process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     went_on, whole = read_result(tmp_path / "stopped", "--resume", "last"), read_result(tmp_path / "whole", *flags)
@@ -353,7 +377,7 @@ async def test_an_llm_may_read_what_users_say(tmp_path: Path) -> None:
     async with ScriptedServer(ScriptedAnswer(verdict)) as server:
         run = ("--policy", "first-v1", "--personas", "2", "--days", "1", "--seeds", "1", "--chat", "llm", "--json")
         environment = {"JUDGE_MODEL": "tiny", "JUDGE_URL": server.url}
-        code, out, err = await asyncio.to_thread(run_simulate, tmp_path, *run, **environment)
+        code, out, err = await run_beside(tmp_path, *run, **environment)
     assert (code, err) == (0, "tiny at 127.0.0.1 may be asked about 8 turns\n")
     heard = json.loads(out)["hearing"]["first-v1"]
     assert (heard["turns"], heard["unscored"], heard["coverage"]) == (8, 0, 1.0)

@@ -124,10 +124,12 @@ async def test_what_retention_kept_is_known_at_the_start(tmp_path: Path) -> None
     assert chunk.target.tolist() == pytest.approx([decision.propensity], rel=1e-9)
 
 
-@pytest.fixture
-def uniform_log(tmp_path: Path) -> list[list[LoggedEvent]]:
-    play_world(tmp_path, persona_world(users=6, days=10), "my-uniform")
-    return pages_of(tmp_path)
+@pytest.fixture(scope="module")
+def uniform_log(tmp_path_factory: pytest.TempPathFactory) -> list[list[LoggedEvent]]:
+    """One log for all tests, which only read it."""
+    state_dir = tmp_path_factory.mktemp("uniform")
+    play_world(state_dir, persona_world(users=6, days=10), "my-uniform")
+    return pages_of(state_dir)
 
 
 @pytest.mark.parametrize("policy", ["my-linucb", "my-thompson", "my-squarecb", "linucb-v2", "thompson-v1"])
@@ -181,11 +183,13 @@ LOGGERS = [(("my-uniform",), 1), (("my-squarecb",), 3), (("my-thompson", "my-uni
 def test_estimates_are_within_three_errors_of_the_true_value(
     tmp_path: Path, loggers: tuple[str, ...], seed: int
 ) -> None:
-    """A world whose true rewards are known; ten policies, 800 decisions, all within 3.3 standard errors."""
+    """A world whose true rewards are known; up to ten policies, 800 decisions, all within 3.3 standard errors."""
     catalogue = build_catalogue()
     true = play_world(tmp_path, persona_world(users=10, days=20, seed=seed), *loggers)
     pages = pages_of(tmp_path)
     names = [*POLICIES, "linucb-v1", "linucb-v2", "thompson-v1"]
+    if loggers != ("my-uniform",):
+        names = names[::2]
     for name, chunk in zip(names, replay_log(pages, *names, model=True), strict=True):
         exact = compute_truth(pages, true, name, catalogue)
         errors = {}
@@ -223,8 +227,8 @@ def test_memory_grows_with_users_and_not_with_decisions() -> None:
         assert sum(logger.decisions for logger in replay.summary.logging_policies.values()) == 20 * count
         return most
 
-    measure_peak(20)  # what is imported and cached at first is not the log's
-    assert measure_peak(200) < 1.2 * measure_peak(20) + 20_000
+    measure_peak(10)  # what is imported and cached at first is not the log's
+    assert measure_peak(60) < 1.2 * measure_peak(10) + 20_000
 
 
 def test_what_the_logger_could_not_do_shows_in_the_support(tmp_path: Path) -> None:

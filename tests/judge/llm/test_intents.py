@@ -140,7 +140,7 @@ async def test_an_id_may_hold_anything_that_a_fence_escapes() -> None:
 
 async def test_a_model_that_never_answers_meets_the_hard_deadline() -> None:
     judge = IntentArbiter(_Never(), judge_prompt("arbitrate-v1"), settings=ArbiterSettings(llm_judge_timeout_ms=30))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         found = await judge.arbitrate("acme", "out", CONFLICT, BOTH)
     assert (found.intent_id, found.reasoning) == (None, "the model did not answer in time")
     assert found.duration_ms >= 29

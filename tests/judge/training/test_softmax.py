@@ -30,7 +30,7 @@ def test_sparse_products_are_the_dense_ones() -> None:
 
 
 def test_the_gradient_vanishes_where_the_fit_ends() -> None:
-    weights, bias = fit(DESIGN, ALLOWED, COUNTS, decay=0.1, iterations=2_000)
+    weights, bias = fit(DESIGN, ALLOWED, COUNTS, decay=0.1, iterations=300)
     slopes = compute_softmax(DESIGN.compute_product(np.ascontiguousarray(weights.T)) + bias) - ALLOWED
     assert np.abs(DESIGN.compute_transposed_product(slopes) + 0.1 * weights.T).max() < 1e-6
     assert np.abs(slopes.sum(axis=0)).max() < 1e-6
@@ -39,7 +39,7 @@ def test_the_gradient_vanishes_where_the_fit_ends() -> None:
 def test_more_steps_never_fit_worse_in_the_end() -> None:
     values = [
         compute_objective(*fit(DESIGN, ALLOWED, COUNTS, decay=0.1, iterations=iterations), ALLOWED, 0.1)
-        for iterations in (0, 10, 50, 300, 1_000)
+        for iterations in (0, 10, 50, 100)
     ]
     assert values == sorted(values, reverse=True)
     assert values[0] == pytest.approx(len(MESSAGES) * np.log(3))
@@ -57,8 +57,8 @@ def test_an_example_that_weighs_double_counts_as_two() -> None:
     twice = DesignMatrix.from_features(
         [extract_features(normalise_message(message)) for message in [*MESSAGES, MESSAGES[0]]]
     )
-    weighted = fit(DESIGN, ALLOWED, np.array([2.0, *COUNTS[1:]]), decay=0.5, iterations=1_000)
-    doubled = fit(twice, np.vstack([ALLOWED, ALLOWED[:1]]), np.ones(len(MESSAGES) + 1), decay=0.5, iterations=1_000)
+    weighted = fit(DESIGN, ALLOWED, np.array([2.0, *COUNTS[1:]]), decay=0.5, iterations=200)
+    doubled = fit(twice, np.vstack([ALLOWED, ALLOWED[:1]]), np.ones(len(MESSAGES) + 1), decay=0.5, iterations=200)
     np.testing.assert_allclose(weighted[0], doubled[0], atol=1e-6)
 
 

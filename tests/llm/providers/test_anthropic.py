@@ -150,7 +150,7 @@ async def test_a_real_conversation_over_sockets() -> None:
 
 async def test_silence_and_broken_connections_are_typed() -> None:
     async with (
-        ScriptedServer(ScriptedAnswer("late", delay_s=20)) as slow,
+        ScriptedServer(ScriptedAnswer("late", delay_s=600)) as slow,
         client(slow.url, call_timeout_s=0.05) as llm,
     ):
         with pytest.raises(ChatTimeoutError):

@@ -220,12 +220,12 @@ class TestSockets:
                 await llm.complete(request_of())
         assert (caught.value.retryable, caught.value.sent) == (True, True)
 
-    @pytest.mark.parametrize(("call_timeout_s", "seconds_left"), [(0.05, 30.0), (30.0, 0.05)])
+    @pytest.mark.parametrize(("call_timeout_s", "seconds_left"), [(1.0, 60.0), (60.0, 1.0)])
     async def test_a_hanging_model_is_left_and_the_call_cancelled(
         self, call_timeout_s: float, seconds_left: float
     ) -> None:
         async with (
-            ScriptedServer(ScriptedAnswer("late", delay_s=20)) as server,
+            ScriptedServer(ScriptedAnswer("late", delay_s=600)) as server,
             client(server.url, call_timeout_s=call_timeout_s) as llm,
         ):
             with pytest.raises(ChatTimeoutError) as caught:
@@ -241,7 +241,7 @@ class TestSockets:
         assert not caught.value.sent
 
     async def test_cancelling_the_caller_cancels_the_call(self) -> None:
-        async with ScriptedServer(ScriptedAnswer("late", delay_s=20)) as server, client(server.url) as llm:
+        async with ScriptedServer(ScriptedAnswer("late", delay_s=600)) as server, client(server.url) as llm:
             task = asyncio.create_task(llm.complete(request_of()))
             await wait_until(lambda: len(server.requests) == 1)
             task.cancel()

@@ -159,7 +159,7 @@ class TestConnections:
             holding = asyncio.create_task(client.post(url))
             await asyncio.sleep(0.01)
             with pytest.raises(httpx2.PoolTimeout):
-                await client.post(url, timeout=0.05)
+                await client.post(url, timeout=httpx2.Timeout(60, read=0.05, pool=0.05))
             holding.cancel()
 
     @pytest.mark.parametrize("extra", [b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx", b"stray"])
@@ -205,7 +205,7 @@ class TestConnections:
             waiting.cancel()
             await wait_until(lambda: gateway.lost == 1)
             with pytest.raises(httpx2.ReadTimeout):
-                await client.post(url, timeout=0.05)
+                await client.post(url, timeout=httpx2.Timeout(60, read=0.05, pool=0.05))
             await wait_until(lambda: gateway.lost == 2)
 
     async def test_closing_the_client_ends_what_is_under_way(self) -> None:

@@ -78,7 +78,7 @@ async def test_no_document_of_an_erased_user_comes_back(tmp_path: Path, monkeypa
             await subject.store.load_profile(name)
         with hold_calls(monkeypatch, Documents, "write") as gate:
             await asyncio.gather(*(subject.decide(name) for name in names))
-            await asyncio.to_thread(gate.reached.wait, 10)
+            await asyncio.to_thread(gate.reached.wait, 60)
             erasures = [asyncio.create_task(subject.store.erase(name, "tests")) for name in names]
             await asyncio.sleep(0.01)
         await asyncio.gather(*erasures)
@@ -93,7 +93,7 @@ async def test_a_key_spent_while_a_user_was_loading_is_honoured(
         await subject.store.load_profile("anna")
         with hold_calls(monkeypatch, Documents, "read") as gate:
             late = asyncio.create_task(subject.reward_legacy("berta", key=("route", "key")))
-            await asyncio.to_thread(gate.reached.wait, 10)
+            await asyncio.to_thread(gate.reached.wait, 60)
             first = await subject.reward_legacy("anna", key=("route", "key"))
         outcome = await late
         assert (outcome.match, outcome.reward.seq) == ("key", first.reward.seq)
@@ -126,7 +126,7 @@ async def test_a_reward_that_waited_teaches_who_is_in_memory_then(
         await subject.reopen()
         with hold_calls(monkeypatch, decisions, "find_decision") as gate:
             reward = asyncio.create_task(subject.reward(decision, 0.5))
-            await asyncio.to_thread(gate.reached.wait, 10)
+            await asyncio.to_thread(gate.reached.wait, 60)
             await subject.store.load_profile("berta")
             await subject.store.load_profile("carla")
             await wait_until_settled(lambda: subject.store.get_cached_profile("anna") is None)
@@ -145,7 +145,7 @@ async def test_a_reward_that_waited_finds_an_erased_decision_gone(
         await subject.store.load_profile("anna")
         with hold_calls(monkeypatch, decisions, "find_decision") as gate:
             reward = asyncio.create_task(subject.reward(decision, 0.5))
-            await asyncio.to_thread(gate.reached.wait, 10)
+            await asyncio.to_thread(gate.reached.wait, 60)
             await subject.store.erase("anna", "tests")
             await subject.reward_legacy("anna", 0.25)
         with pytest.raises(UnknownDecisionError):
@@ -172,7 +172,7 @@ async def test_a_decision_spent_while_it_was_looked_up_gives_its_reward(
 
         monkeypatch.setattr(decisions, "find_decision", held_once)
         late = asyncio.create_task(subject.reward(decision, 0.5))
-        await asyncio.to_thread(gate.reached.wait, 10)
+        await asyncio.to_thread(gate.reached.wait, 60)
         first = await subject.reward(decision, 0.5)
         await subject.decide("anna")
         gate.opened.set()

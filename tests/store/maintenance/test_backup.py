@@ -45,7 +45,7 @@ async def test_a_backup_holds_one_moment_while_writing_goes_on(tmp_path: Path, m
         def on_step(done: int, _total: int) -> None:
             steps.append(done)
             if len(steps) <= 12:
-                assert events.acquire(timeout=10)  # an event for every step
+                assert events.acquire(timeout=60)  # an event for every step
 
         copying = asyncio.create_task(asyncio.to_thread(create_backup, tmp_path / "state", tmp_path / "copy", on_step))
         while not copying.done():

@@ -128,7 +128,7 @@ async def test_verifying_a_directory_in_use_needs_no_lock_and_finds_it_right(tmp
     async with Served(tmp_path, options=options) as served:
         for number in range(4):
             await served.live_history(f"user-{number}", rounds=3)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(documents_in(tmp_path)) < 4:
                 await served.live_history("user-0", rounds=1)
         await served.live_history("user-0", rounds=9)  # its document lags now, or is just being replaced

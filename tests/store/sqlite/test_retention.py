@@ -242,7 +242,7 @@ async def test_retention_is_applied_by_itself(tmp_path: Path, monkeypatch: pytes
     subject = Subject(make_embedded(tmp_path, FIVE_DAYS))
     subject.clock.now += 10 * DAY
     async with subject:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await subject.store.list_history("anna", 100):  # noqa: ASYNC110 (upkeep has no event to await)
                 await asyncio.sleep(0.01)
         assert (await subject.state("anna")).pulls == 1

@@ -14,7 +14,7 @@ def is_in_wal(state_dir: Path) -> bool:
 
 
 async def until_forgotten(state_dir: Path) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while is_in_wal(state_dir):  # noqa: ASYNC110 (a file tells nobody)
             await asyncio.sleep(0.02)
 

@@ -115,7 +115,7 @@ async def test_operations_are_settled_in_the_order_of_the_hand_over(connection: 
 async def test_groups_grow_with_the_load(connection: sqlite3.Connection) -> None:
     bench = Bench(connection)
     gate = threading.Event()
-    blocked = asyncio.create_task(bench.writer.call(lambda _: gate.wait(10)))
+    blocked = asyncio.create_task(bench.writer.call(lambda _: gate.wait(60)))
     await asyncio.sleep(0.01)
     futures = [bench.submit((number, "")) for number in range(100)]
     assert bench.writer.pending == 100
@@ -192,7 +192,7 @@ async def test_the_loop_goes_on_while_the_disk_syncs(
     bench = Bench(connection, log_sync=LogSync(log))
     with hold_calls(monkeypatch, LogSync, "sync") as gate:
         durable = bench.submit((1, ""), durable=True)
-        await asyncio.to_thread(gate.reached.wait, 10)
+        await asyncio.to_thread(gate.reached.wait, 60)
         await bench.submit((2, ""))
         assert bench.list_things() == [(1, ""), (2, "")]
         assert not durable.done(), "it is committed, and not acknowledged"
@@ -214,7 +214,7 @@ async def test_what_gathers_during_a_sync_waits_for_the_next(
     monkeypatch.setattr(LogSync, "sync", count)
     with hold_calls(monkeypatch, LogSync, "sync") as gate:
         futures = [bench.submit((0, ""), durable=True)]
-        await asyncio.to_thread(gate.reached.wait, 10)
+        await asyncio.to_thread(gate.reached.wait, 60)
         for number in range(1, 50):
             futures.append(bench.submit((number, ""), durable=True))
             await asyncio.sleep(0)
@@ -377,7 +377,7 @@ async def test_too_many_waiting_are_refused(connection: sqlite3.Connection) -> N
 async def test_closing_commits_what_was_accepted_and_takes_no_more(connection: sqlite3.Connection) -> None:
     bench = Bench(connection)
     gate = threading.Event()
-    blocked = asyncio.create_task(bench.writer.call(lambda _: gate.wait(10)))
+    blocked = asyncio.create_task(bench.writer.call(lambda _: gate.wait(60)))
     await asyncio.sleep(0.01)
     futures = [bench.submit((number, "")) for number in range(500)]
     closing = asyncio.create_task(bench.writer.close())

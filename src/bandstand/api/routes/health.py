@@ -1,6 +1,7 @@
 """The routes that tell whether a service lives, takes events, and how it fares."""
 
 from contextlib import suppress
+from dataclasses import asdict
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
@@ -9,8 +10,9 @@ from bandstand import __version__
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.openapi import describe_operation
 from bandstand.api.problems import NotReadyError
-from bandstand.api.schemas.learning import Health, Ready
+from bandstand.api.schemas.learning import Health, HealthWarning, Ready
 from bandstand.errors import StorageUnavailableError
+from bandstand.service.attention import AttentionList
 from bandstand.service.context import ServiceContext
 from bandstand.service.experiment import load_experiment_status
 
@@ -18,10 +20,11 @@ from bandstand.service.experiment import load_experiment_status
 def build_health_router(deployment: ServiceContext, metrics: Metrics) -> APIRouter:
     """The routes over one deployment."""
     routes = APIRouter(tags=["operations"])
+    attention = AttentionList(deployment)
 
     @routes.get("/health")
     async def health() -> Health:
-        """The process lives."""
+        """The process lives, and what needs a person's attention."""
         status = deployment.store.status()
         return Health(
             ok=True,
@@ -30,6 +33,7 @@ def build_health_router(deployment: ServiceContext, metrics: Metrics) -> APIRout
             durability=status.durability,
             quarantined=status.quarantined,
             last_error=status.last_error,
+            warnings=[HealthWarning(**asdict(item)) for item in await attention.load()],
         )
 
     @routes.get("/ready", openapi_extra=describe_operation(NotReadyError))

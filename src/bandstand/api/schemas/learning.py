@@ -217,6 +217,15 @@ class Policies(ActivePolicy):
     policies: list[PolicyEntry]
 
 
+class HealthWarning(AnswerBody):
+    """Something that needs a person's attention."""
+
+    code: str = Field(description="What kind, for machines")
+    message: str = Field(description="What is wrong")
+    since: str | None = Field(description="The UTC day from which on; null where that is not known")
+    advice: str = Field(description="What helps")
+
+
 class Health(AnswerBody):
     """The process lives."""
 
@@ -226,6 +235,7 @@ class Health(AnswerBody):
     durability: str
     quarantined: int = Field(description="Users' documents set aside since the start")
     last_error: str | None = Field(description="Of the store")
+    warnings: list[HealthWarning] = Field(description="What needs a person's attention, at most a minute old")
 
 
 class Ready(AnswerBody):

@@ -229,12 +229,34 @@ class Receipt(Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HealthWarning(Answer):
+    """Something that needs a person's attention.
+
+    Attributes:
+        code: what kind, for machines.
+        message: what is wrong.
+        since: the UTC day from which on; null where that is not known.
+        advice: what helps.
+
+    Example:
+        >>> client.health().warnings
+        ()
+    """
+
+    code: str
+    message: str
+    since: str | None = None
+    advice: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Health(Answer):
     """The process lives.
 
     Attributes:
         quarantined: users' documents set aside since the start.
         last_error: of the store.
+        warnings: what needs a person's attention, at most a minute old.
 
     Example:
         >>> client.health().active_policy
@@ -247,6 +269,7 @@ class Health(Answer):
     durability: str
     quarantined: int
     last_error: str | None = None
+    warnings: tuple[HealthWarning, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

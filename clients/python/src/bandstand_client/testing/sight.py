@@ -138,6 +138,7 @@ def health(deployment: FakeDeployment, _: FakeRequest) -> Any:
         "durability": "process",
         "quarantined": 0,
         "last_error": None,
+        "warnings": [],
     }
 
 

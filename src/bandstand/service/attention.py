@@ -1,0 +1,192 @@
+"""What needs a person's attention, in words: what is wrong, since when, and what helps."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from bandstand.errors import StorageUnavailableError
+from bandstand.service.context import ServiceContext
+from bandstand.service.judgements import CoverageReport, load_coverage
+from bandstand.service.loop import DayConditions, LoopCondition, LoopHealth, load_loop_health
+from bandstand.store.records import StoreStatus
+
+MIN_DECISIONS = 100
+"""Fewer say nothing of whether rewards still come."""
+
+_DAYS = 14
+_KEPT_S = 60.0
+_UNSCORED_SHARE = 0.2
+_DROP = 0.25  # of the arrival rate before
+_CHECKS = {
+    "exploration": (
+        "the uniform share of the picks was drawn {rate:.1%} of the time and not {expected:.1%}",
+        "look for a change of the floor or of the deployment's secret since then",
+    ),
+    "weight": (
+        "the mean of 1/(K·p) over the picks is {mean:.3f}, where {weight_expected:.3f} is right",
+        "do not trust what the log says of other policies until this is explained",
+    ),
+    "draws": (
+        "the likeliest candidate was not picked as often as its probability says",
+        "do not trust what the log says of other policies until this is explained",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionItem:
+    """One thing that needs attention.
+
+    Attributes:
+        code: what kind, for machines.
+        message: what is wrong, one sentence.
+        since: the day from which on, in UTC; ``None`` where that is not known.
+        advice: what helps.
+    """
+
+    code: str
+    message: str
+    since: str | None
+    advice: str
+
+
+class AttentionList:
+    """What needs attention in a deployment, at most a minute old.
+
+    Args:
+        deployment: which.
+    """
+
+    def __init__(self, deployment: ServiceContext) -> None:
+        self._deployment = deployment
+        self._found: Sequence[AttentionItem] = ()
+        self._until = 0.0
+        self._lock = asyncio.Lock()
+
+    async def load(self) -> Sequence[AttentionItem]:
+        """What needs attention; what cannot be read now is left out."""
+        async with self._lock:
+            if time.monotonic() >= self._until:
+                self._found = await load_items(self._deployment)
+                self._until = time.monotonic() + _KEPT_S
+        return self._found
+
+
+async def load_items(deployment: ServiceContext) -> Sequence[AttentionItem]:
+    """What needs attention now."""
+    found = find_store_items(deployment.store.status())
+    with suppress(StorageUnavailableError):
+        found += find_loop_items(await load_loop_health(deployment, _DAYS))
+        if deployment.judge_worker is not None:
+            found += find_judge_items(await load_coverage(deployment.judge_worker))
+    return found
+
+
+def find_store_items(status: StoreStatus) -> list[AttentionItem]:
+    """What the store has met."""
+    found = []
+    if status.last_error:
+        found.append(
+            AttentionItem(
+                code="store-error",
+                message=f"the store's last write failed: {status.last_error}",
+                since=None,
+                advice="look at the disk of the state directory: whether it is full, read-only or gone",
+            )
+        )
+    if status.quarantined:
+        documents = "one user's document" if status.quarantined == 1 else f"{status.quarantined:,} users' documents"
+        found.append(
+            AttentionItem(
+                code="quarantined",
+                message=f"{documents} could not be trusted and went into quarantine/",
+                since=None,
+                advice="they were made again from the ledger; check the disk, then delete the folder",
+            )
+        )
+    return found
+
+
+def find_loop_items(health: LoopHealth) -> list[AttentionItem]:
+    """Whether decisions are drawn as they are logged, and whether their rewards still come.
+
+    Of each check that failed over all time, the day is the first of the newest days on which it failed by itself.
+    """
+    exploration, weight = health.all.exploration, health.all.weight
+    numbers = {
+        "rate": exploration.rate or 0.0,
+        "expected": exploration.expected or 0.0,
+        "mean": weight.mean or 0.0,
+        "weight_expected": weight.expected or 0.0,
+    }
+    found = []
+    for check in health.all.warnings:
+        message, advice = _CHECKS[check]
+        failed = [day.day for day in health.days if check in day.all.warnings]
+        found.append(
+            AttentionItem(
+                code=f"loop-{check}",
+                message=message.format(**numbers),
+                since=min(failed, default=None),
+                advice=advice,
+            )
+        )
+    return found + _find_missing_rewards(health.days)
+
+
+def find_judge_items(coverage: CoverageReport) -> list[AttentionItem]:
+    """Whether turns are judged."""
+    found = []
+    if coverage.today.over_budget:
+        found.append(
+            AttentionItem(
+                code="judge-budget",
+                message=f"{coverage.today.over_budget:,} turns or calls since the start had no budget left for an LLM",
+                since=None,
+                advice="raise JUDGE_DAILY_TOKENS or JUDGE_DAILY_USD, or let the local judge decide",
+            )
+        )
+    for name, policy in coverage.policies.items():
+        unscored = sum(policy.unscored.values())
+        if policy.turns >= MIN_DECISIONS and unscored > _UNSCORED_SHARE * policy.turns:
+            reason = max(policy.unscored, key=lambda reason: policy.unscored[reason])
+            found.append(
+                AttentionItem(
+                    code="judge-unscored",
+                    message=f"{unscored / policy.turns:.0%} of the turns of {name} could not be judged, most often for"
+                    f" {reason}",
+                    since=None,
+                    advice="see the judge's page; `bandstand judge retry` lets them wait for the judge again",
+                )
+            )
+    return found
+
+
+def _find_missing_rewards(days: Sequence[DayConditions]) -> list[AttentionItem]:
+    """Whether rewards have stopped, or nearly: the newest full day against those before it.
+
+    Today is left out, whose rewards are on their way.
+    """
+    if len(days) < 3:  # noqa: PLR2004 (today, the day to look at, and one to hold it against)
+        return []
+    _, newest, *before = days
+    earlier, rewarded = sum(day.all.decisions for day in before), sum(day.all.answered for day in before)
+    if newest.all.decisions < MIN_DECISIONS or earlier < MIN_DECISIONS or not rewarded:
+        return []
+    rate, usual = _compute_arrival_rate(newest.all), rewarded / earlier
+    if rate >= _DROP * usual:
+        return []
+    return [
+        AttentionItem(
+            code="rewards-missing",
+            message=f"{rate:.1%} of the decisions of {newest.day} were rewarded, where {usual:.1%} were before",
+            since=newest.day,
+            advice="check that the product still calls /reward, with the decision_id that /score gave",
+        )
+    ]
+
+
+def _compute_arrival_rate(condition: LoopCondition) -> float:
+    return condition.answered / condition.decisions if condition.decisions else 0.0

@@ -1,0 +1,112 @@
+"""What needs a person: said in words, with its day and what helps; and nothing said of a sound deployment."""
+
+from dataclasses import replace
+
+import pytest
+
+from bandstand.service.attention import (
+    AttentionList,
+    find_judge_items,
+    find_loop_items,
+    find_store_items,
+    load_items,
+)
+from bandstand.service.judgements import CoverageReport, DaySpending, PolicyCoverage
+from bandstand.service.loop import (
+    DayConditions,
+    ExplorationCheck,
+    LoopCondition,
+    LoopHealth,
+    WeightCheck,
+    compute_condition,
+)
+from bandstand.store.records import StoreStatus
+from tests.service.given import Service
+
+QUIET = compute_condition([], [])
+
+
+def build_day(day: str, decisions: int, answered: int, *warnings: str) -> DayConditions:
+    condition = replace(QUIET, decisions=decisions, answered=answered, warnings=list(warnings))
+    return DayConditions(day=day, all=condition, policies={})
+
+
+def build_health(*days: DayConditions, total: LoopCondition = QUIET) -> LoopHealth:
+    return LoopHealth(all=total, policies={}, days=days)
+
+
+def test_a_check_that_failed_is_said_with_its_numbers_and_its_first_day() -> None:
+    total = replace(
+        QUIET,
+        exploration=ExplorationCheck(rate=0.05, expected=0.02, p_value=1e-9),
+        weight=WeightCheck(mean=1.5, stderr=0.01, expected=1.0, p_value=1e-9),
+        warnings=["exploration", "weight", "draws"],
+    )
+    days = (build_day("2026-03-02", 50, 0, "exploration"), build_day("2026-03-01", 50, 0, "exploration", "draws"))
+    exploration, weight, draws = find_loop_items(build_health(*days, total=total))
+    assert "drawn 5.0% of the time and not 2.0%" in exploration.message
+    assert "1.500, where 1.000 is right" in weight.message
+    assert [item.code for item in (exploration, weight, draws)] == ["loop-exploration", "loop-weight", "loop-draws"]
+    assert [item.since for item in (exploration, weight, draws)] == ["2026-03-01", None, "2026-03-01"]
+    assert all(item.advice for item in (exploration, weight, draws))
+
+
+@pytest.mark.parametrize(
+    ("today", "newest", "before", "said"),
+    [
+        ((100, 0), (200, 0), (400, 280), True),
+        ((100, 0), (200, 30), (400, 280), True),
+        ((100, 0), (200, 60), (400, 280), False),
+        ((500, 0), (200, 140), (400, 280), False),
+        ((100, 0), (99, 0), (400, 280), False),
+        ((100, 0), (200, 0), (99, 90), False),
+        ((100, 0), (200, 0), (400, 0), False),
+    ],
+    ids=["none", "few", "enough", "today is under way", "too few to tell", "too few before", "never any"],
+)
+def test_rewards_that_stop_are_said(
+    today: tuple[int, int], newest: tuple[int, int], before: tuple[int, int], *, said: bool
+) -> None:
+    health = build_health(
+        build_day("2026-03-03", *today), build_day("2026-03-02", *newest), build_day("2026-03-01", *before)
+    )
+    items = find_loop_items(health)
+    assert [(item.code, item.since) for item in items] == ([("rewards-missing", "2026-03-02")] if said else [])
+
+
+def test_what_the_store_met_is_said() -> None:
+    assert find_store_items(StoreStatus()) == []
+    error, one = find_store_items(StoreStatus(last_error="disk I/O error", quarantined=1))
+    assert error.message == "the store's last write failed: disk I/O error"
+    assert one.message.startswith("one user's document")
+    (many,) = find_store_items(StoreStatus(quarantined=1200))
+    assert many.message.startswith("1,200 users' documents")
+
+
+def test_turns_that_nobody_could_judge_are_said() -> None:
+    def build_coverage(unscored: dict[str, int], over_budget: int = 0) -> CoverageReport:
+        policy = PolicyCoverage(turns=100, waiting=0, scored=60, taught=50, withheld={}, unscored=unscored)
+        today = DaySpending(tokens=0, usd=0.0, over_budget=over_budget)
+        return CoverageReport(waiting=0, today=today, policies={"linucb-v2": policy})
+
+    assert find_judge_items(build_coverage({"timeout": 20})) == []
+    (unscored,) = find_judge_items(build_coverage({"timeout": 30, "refusal": 10}))
+    assert unscored.message == "40% of the turns of linucb-v2 could not be judged, most often for timeout"
+    (budget,) = find_judge_items(build_coverage({}, over_budget=3))
+    assert budget.code == "judge-budget"
+
+
+async def test_of_a_sound_deployment_nothing_is_said(service: Service) -> None:
+    for number in range(20):
+        scored = await service.score(user_id=f"user-{number}")
+        await service.reward({"decision_id": scored.decision_id, "reward": 0.5})
+    assert await load_items(service.deployment) == []
+
+
+async def test_what_was_found_is_kept_for_a_minute(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    attention = AttentionList(service.deployment)
+    assert await attention.load() == []
+    monkeypatch.setattr(service.deployment.store, "status", lambda: StoreStatus(quarantined=1))
+    assert await attention.load() == []
+    (item,) = await AttentionList(service.deployment).load()
+    assert item.code == "quarantined"
