@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.features import CONTENT, FeatureSchema, Field
+from bandstand.bandit.features import CONTENT, FeatureSchema, Field, read_features
 from bandstand.bandit.policies import Policy
 
 Location = Literal["request", "context", "candidate", "features", "reward features"]
 
 _ALL_UNTIL = 1000
-_STEP = 16
+_STEP = 64
 _MAX_NAMES = 100
 _MAX_SHAPES = 512
 _MIN_REQUESTS = 20
@@ -164,9 +164,9 @@ class FeatureHealth:
         counts.requests += weight
         counts.candidates += weight * len(candidates)
         _count_sent(counts, policy.schema.context_fields, [context], weight)
-        read = policy.schema.read_candidates(
-            [{**each, "features": given} for each, given in zip(candidates, features, strict=True)]
-        )
+        read: Sequence[Mapping[str, Any]] = features
+        if CONTENT in policy.schema.candidate_fields:
+            read = [read_features({**each, "features": of}) for each, of in zip(candidates, features, strict=True)]
         _count_sent(counts, policy.schema.candidate_fields, read, weight)
         if len(candidates) > 1:
             names = policy.schema.candidate_fields

@@ -202,7 +202,7 @@ class FeatureStats(AnswerBody):
     """What callers send, and what of it is read, since the start of the process."""
 
     requests: int
-    looked_at: int = Field(description="The first 1,000 requests, then each sixteenth, which counts for sixteen")
+    looked_at: int = Field(description="The first 1,000 requests, then each sixty-fourth, which counts for all of them")
     unread: list[UnreadFeature]
     fields: list[ReadFeature] = Field(description="Of each policy that decided")
     contrasts: list[Contrast]

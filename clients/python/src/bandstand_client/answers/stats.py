@@ -283,7 +283,7 @@ class FeatureStats(Answer):
     """What callers send, and what of it is read, since the start of the process.
 
     Attributes:
-        looked_at: the first 1,000 requests, then each sixteenth, which counts for sixteen.
+        looked_at: the first 1,000 requests, then each sixty-fourth, which counts for all of them.
         fields: of each policy that decided.
         warnings: what is off, in sentences.
 
