@@ -73,9 +73,20 @@ def test_a_feature_that_never_varies_is_named() -> None:
             "candidates": [candidate(each, priority=2, is_overdue=each > 0, task_age_days=number) for each in range(2)]
         },
     )
-    assert report.warnings == [
-        "`priority` was 2 wherever it came, in 60 candidates: linucb-v2 can learn nothing from it."
-    ]
+    assert report.warnings == ["`priority` was 2 in all of 60 candidates: linucb-v2 can learn nothing from it."]
+
+
+def test_what_comes_now_and_then_varies_by_that() -> None:
+    report = observe(
+        30,
+        lambda number: {
+            "candidates": [
+                candidate(each, priority=each + 1, task_age_days=number, **({"is_overdue": True} if each else {}))
+                for each in range(2)
+            ]
+        },
+    )
+    assert report.warnings == []
 
 
 def test_a_few_requests_are_no_ground_to_say_what_is_missing() -> None:

@@ -55,7 +55,7 @@ class ReadField:
     Attributes:
         where: ``context`` or ``features``.
         share: of the requests, or candidates, that came with it.
-        is_constant: it came with one value only, or never.
+        is_constant: it had one value only, the default where it did not come.
     """
 
     policy: str
@@ -225,13 +225,15 @@ class FeatureHealth:
 def _count_sent(
     counts: _PolicyCounts, fields: Mapping[str, Field], given: Sequence[Mapping[str, Any]], weight: int
 ) -> None:
-    for name in fields:
+    for name, known in fields.items():
         for values in given:
             value = values.get(name)
-            if value is not None:
+            if value is None:
+                value = known.default
+            else:
                 counts.sent[name] += weight
-                if counts.values.setdefault(name, value) != value:
-                    counts.values[name] = _VARIES
+            if counts.values.setdefault(name, value) != value:
+                counts.values[name] = _VARIES
 
 
 def _list_fields(policy: str, counts: _PolicyCounts) -> list[ReadField]:
@@ -261,9 +263,7 @@ def _describe_policy(policy: str, counts: _PolicyCounts) -> list[str]:
             sentences.append(f"{policy} reads `{each.name}` from `{each.where}`, and none of {of} came with it.")
         elif each.is_constant and each.where == "features" and each.name != CONTENT:
             value = counts.values[each.name]
-            sentences.append(
-                f"`{each.name}` was {value!r} wherever it came, in {of}: {policy} can learn nothing from it."
-            )
+            sentences.append(f"`{each.name}` was {value!r} in all of {of}: {policy} can learn nothing from it.")
     if counts.contrasted >= _MIN_REQUESTS and counts.alike >= _SHARE_ALIKE * counts.contrasted:
         sentences.append(
             f"{policy} could not tell the candidates apart in {counts.alike:,} of {counts.contrasted:,} requests: "

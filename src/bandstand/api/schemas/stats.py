@@ -187,7 +187,7 @@ class ReadFeature(AnswerBody):
     where: Literal["context", "features"]
     name: str
     share: float = Field(description="Of the requests, or candidates, that came with it")
-    is_constant: bool = Field(description="It came with one value only, or never")
+    is_constant: bool = Field(description="It had one value only, the default where it did not come")
 
 
 class Contrast(AnswerBody):

@@ -246,7 +246,7 @@ class ReadFeature(Answer):
 
     Attributes:
         share: of the requests, or candidates, that came with it.
-        is_constant: it came with one value only, or never.
+        is_constant: it had one value only, the default where it did not come.
 
     Example:
         >>> client.deployment_stats().features.fields
