@@ -14,7 +14,7 @@ from tests.api.given import Service, read_ok
 from tests.contract.server import start_server
 
 DOCUMENT = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text(encoding="utf-8"))
-IN_SHORT = 1_500
+IN_SHORT = 800
 IN_FULL = int(os.environ.get("FUZZ_REQUESTS", "20000"))
 HANGS_AFTER_S = 60.0
 

@@ -10,11 +10,12 @@ from bandstand.judge_worker.update_rate_limit import UpdateRateLimit
 from bandstand.store.embedded.retention import ClockWatch
 from bandstand.store.maintenance.decision_log import LoggedDecision, read_events
 from bandstand.store.maintenance.offline import open_read_only
+from bandstand.store.maintenance.rebuild_verify import verify
 from bandstand.store.records import Reward
 from bandstand.store.tables.loop_health import Arrivals, Draws
 from bandstand.store.tables.undo import Selection
 from tests.store.given import CATALOGUE, DAY, NOON, QUICK, Clock, Subject, assert_same, make_embedded
-from tests.store.test_forgetting import rewards, state_of, store
+from tests.store.test_forgetting import catalogue, rewards, state_of, store
 
 YEAR = 365 * DAY
 
@@ -36,6 +37,9 @@ async def live_through(state_dir: Path, events: list[Reward], half_life: float, 
         clock.now = reward.ts
         await live.reward(replace(reward))
     await live.close()
+    verified = verify(state_dir, catalogue(half_life))
+    assert not verified.faults
+    assert not verified.damage
 
 
 @pytest.mark.parametrize("restarts", [False, True], ids=["live", "restarted"])
