@@ -138,7 +138,8 @@ class Stranger:
         return "/".join(parts).encode()
 
     def _build_query(self, operation: Mapping[str, Any]) -> bytes:
-        random, pairs = self._random, []
+        random = self._random
+        pairs: list[str] = []
         for parameter in operation.get("parameters", ()):
             if parameter["in"] == "query" and (parameter.get("required") or random.random() < 0.5):
                 values = ("ada", "1", "2.0", "", "null", "0", "1000", "9" * 30, "-1", "é", "taught", "%F0%9F", "linucb")

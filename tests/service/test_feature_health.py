@@ -1,6 +1,7 @@
 """What callers send and nobody reads, what a schema reads and nobody sends, and what never differs, is said."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from bandstand.service.feature_health import FeatureHealth, FeatureReport
@@ -21,7 +22,7 @@ def observe(requests: int, build: Callable[[int], dict[str, Any]]) -> FeatureRep
     health = FeatureHealth(CATALOGUE)
     for number in range(requests):
         request = {"user_id": "ada", "context": {"hour_of_day": number % 24, "day_of_week": number % 7}} | build(number)
-        health.observe(POLICY, lambda request=request: request)  # type: ignore[misc]  # bound now
+        health.observe(POLICY, partial(dict, request))
     return health.build_report()
 
 
@@ -119,7 +120,9 @@ def test_only_so_many_names_are_kept_and_none_that_is_no_name() -> None:
 
 def test_whatever_a_request_holds_it_can_be_counted() -> None:
     health = FeatureHealth(CATALOGUE)
-    for features in (None, {}, {"": 1, "x" * 10_000: 2, "a\nb": [], "priority": None, "content": {"a": []}}):
-        health.observe(POLICY, lambda features=features: {"candidates": [{"features": features}] * 2, "context": None})  # type: ignore[misc]  # bound now
-        health.observe_reward(lambda features=features: {"features": features or {}})  # type: ignore[misc]  # bound now
+    odd: list[dict[str, Any] | None] = [None, {}, {"": 1, "x" * 10_000: 2, "a\nb": [], "priority": None, "content": {}}]
+    for features in odd:
+        request = {"candidates": [{"features": features}] * 2, "context": None, "features": features or {}}
+        health.observe(POLICY, partial(dict, request))
+        health.observe_reward(partial(dict, request))
     assert health.build_report().requests == 3

@@ -237,8 +237,10 @@ def _count_sent(
 
 
 def _list_fields(policy: str, counts: _PolicyCounts) -> list[ReadField]:
-    parts = (("context", counts.schema.context_fields, counts.requests),)
-    parts += (("features", counts.schema.candidate_fields, counts.candidates),)
+    parts = (
+        ("context", counts.schema.context_fields, counts.requests),
+        ("features", counts.schema.candidate_fields, counts.candidates),
+    )
     return [
         ReadField(
             policy=policy,

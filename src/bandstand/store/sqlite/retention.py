@@ -37,8 +37,8 @@ def find_cutoff(connection: sqlite3.Connection, ts: float, now: float) -> int:
     cutoff = first_seq_at(ts)
     if not is_ahead(to_time(find_last_seq(connection)), now):
         return cutoff
-    found = (connection.execute(query, (cutoff, ts)).fetchone()[0] for query in _LAST_BEFORE)
-    return max(cutoff, *(seq or 0 for seq in found))
+    found = [connection.execute(query, (cutoff, ts)).fetchone()[0] for query in _LAST_BEFORE]
+    return max([cutoff, *(int(seq) for seq in found if seq is not None)])
 
 
 def delete_old_keys(connection: sqlite3.Connection, now: float) -> int:
