@@ -4,6 +4,7 @@ Made from a seed, so that a request that fails can be made again. Ids that earli
 lies behind them is reached too.
 """
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
@@ -181,7 +182,8 @@ class Stranger:
         }
         if "properties" not in schema:
             built = {
-                random.choice(("title", "priority", "is_overdue", "id", "x")): random.choice(_ODD) for _ in range(3)
+                random.choice(("title", "priority", "is_overdue", "id", "x")): copy.deepcopy(random.choice(_ODD))
+                for _ in range(3)
             }
         if "id" in built and random.random() < 0.8:
             built["id"] = f"t{random.randrange(100)}"
@@ -197,11 +199,11 @@ class Stranger:
             holder, key = random.choice(places)
             match random.randrange(4):
                 case 0:
-                    holder[key] = random.choice(_ODD)
+                    holder[key] = copy.deepcopy(random.choice(_ODD))
                 case 1 if isinstance(holder, dict):
                     del holder[key]
                 case 2 if isinstance(holder, dict):
-                    holder[random.choice(_UNKNOWN)] = random.choice(_ODD)
+                    holder[random.choice(_UNKNOWN)] = copy.deepcopy(random.choice(_ODD))
                 case _:
                     inner = holder[key]
                     whole = isinstance(inner, int) and not isinstance(inner, bool) and abs(inner) < 2**53
