@@ -55,6 +55,11 @@ def is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def to_integer(value: object) -> object:
+    """Return a whole number as an integer, as JSON has it: 2.0 is 2. Anything else stays as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def is_number(value: object) -> TypeGuard[int | float]:
     """Tell a finite number from everything else, true and false included."""
     return is_integer(value) or (isinstance(value, float) and math.isfinite(value))

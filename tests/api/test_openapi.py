@@ -213,9 +213,10 @@ async def test_a_deployment_s_own_features_are_shown_and_held_to(tmp_path: Path)
         document = await document_of(service)
         schemas = document["components"]["schemas"]
         country, price = schemas["Context"]["properties"]["country"], schemas["Features"]["properties"]["price"]
-        assert (country["type"], country["default"], country["maxLength"]) == ("string", "de", 256)
-        assert (price["type"], price["minimum"], price["maximum"], price["default"]) == ("number", 0, 1000, 10)
-        assert schemas["Features"]["properties"]["new"]["type"] == "boolean"
+        assert (country["type"], country["default"], country["maxLength"]) == (["string", "null"], "de", 256)
+        assert (price["type"], price["default"]) == (["number", "null"], 10)
+        assert (price["minimum"], price["maximum"]) == (0, 1000)
+        assert schemas["Features"]["properties"]["new"]["type"] == ["boolean", "null"]
         assert "hour_of_day" in schemas["Context"]["properties"], "those that ship are still served"
         request = validator(document, {"$ref": "#/components/schemas/ScoreRequest"})
         cases: list[tuple[dict[str, Any], dict[str, Any], str | None]] = [

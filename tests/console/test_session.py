@@ -51,6 +51,12 @@ def test_a_cookie_ends_after_twelve_hours() -> None:
     assert build_sessions(key(), now=NOW + SESSION_SECONDS).find_visit(given) is None
 
 
+def test_a_cookie_of_a_clock_that_was_ahead_is_none() -> None:
+    given = cookie()
+    assert build_sessions(key(), now=NOW - 30).find_visit(given) is not None
+    assert build_sessions(key(), now=NOW - 86_400).find_visit(given) is None
+
+
 def test_a_cookie_ends_with_its_key() -> None:
     given = cookie()
     assert build_sessions(key("other")).find_visit(given) is None

@@ -113,7 +113,6 @@ async def test_the_order_of_keys_and_white_space_do_not_make_another_request(ser
         {"candidates": TWO[:1]},
         {"candidates": TWO[::-1]},
         {"context": {"hour_of_day": 8}},
-        {"ranking": True},
     ],
 )
 async def test_another_request_under_the_same_id_is_a_409(service: Service, change: dict[str, Any]) -> None:

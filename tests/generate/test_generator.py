@@ -27,7 +27,7 @@ from bandstand.testing.scripted_llm_server import ScriptedAnswer, ScriptedServer
 from tests.generate.given import REQUEST, load_shipped
 
 GOOD = json.dumps({"tips": [{"id": "tip-1", "content": "Pay the rent.", "rationale": None}]})
-PAID = GeneratedTip(id="tip-1", content="Pay the rent.")
+PAID = GeneratedTip(id="tip-1", content="Pay the rent.", task=0)  # it names the task
 
 
 def build_reply(text: str, prompt: int | None = 100, completion: int | None = 10, **more: Any) -> ChatReply:

@@ -86,7 +86,7 @@ def test_other_names_and_numbers(raw: dict[str, Any], expected: Task) -> None:
         {"title": ["Pay"]},
         {"priority": 0},
         {"priority": 5},
-        {"priority": 2.0},
+        {"priority": 2.5},
         {"priority": True},
         {"priority": "high"},
         {"is_overdue": 1},
@@ -129,3 +129,7 @@ def test_what_is_left_out_is_never_more_urgent_than_what_is_kept(raw: list[dict[
 
 def test_at_most_two_hundred() -> None:
     assert len(select_most_urgent([{}] * 500)) == MAX_TASKS == 200
+
+
+def test_a_whole_number_is_an_integer() -> None:
+    assert read_task({"id": 7.0, "priority": 4.0}) == Task(id="7", priority=4)

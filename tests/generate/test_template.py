@@ -57,7 +57,7 @@ def test_overdue_first_then_by_priority_then_by_age() -> None:
     ],
 )
 def test_says_what_the_task_says(task: dict[str, object], content: str, rationale: str | None) -> None:
-    assert tips_of(task) == (GeneratedTip(id="tip-1", content=content, rationale=rationale, source="template"),)
+    assert tips_of(task) == (GeneratedTip(id="tip-1", content=content, rationale=rationale, source="template", task=0),)
 
 
 def test_tasks_without_a_title_are_passed_over() -> None:

@@ -53,6 +53,11 @@ def test_the_digest_is_of_the_content_alone(tmp_path: Path) -> None:
     assert generate.digest == judge.digest != other.digest
 
 
+def test_a_byte_order_mark_is_no_part_of_a_prompt(tmp_path: Path) -> None:
+    write(tmp_path, b"\xef\xbb\xbf" + GOOD.encode())
+    assert get_only(PromptLibrary.load(tmp_path)).text == GOOD
+
+
 def test_names_are_folders_and_versions_their_files(tmp_path: Path) -> None:
     for file in ("generate/v2.md", "generate/v1.md", "judge/v1.md"):
         write(tmp_path, GOOD.replace('"v1"', f'"{Path(file).stem}"'), file)

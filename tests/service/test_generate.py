@@ -244,3 +244,46 @@ async def test_stats_by_version(service: Service) -> None:
     assert (v3.share, v3.generations, v3.reaction_rate, v3.mean_reward) == (0.0, 0, None, None)
     assert (template.in_service, template.share, template.tips) == (False, None, 3)
     assert json.dumps(asdict(told), allow_nan=False)
+
+
+# ── a tip carries the features of the task it was made of ─────────────────────────────────────────────────────────────
+
+LATE = {"title": "Late and urgent", "priority": 4.0, "is_overdue": True, "task_age_days": None}
+LOW = {"title": "Low and fresh", "priority": 1, "task_age_days": 2}
+WANTED = [{"priority": 4, "is_overdue": True}, {"priority": 1, "task_age_days": 2}]
+IDS: list[tuple[object, object]] = [
+    (None, None),
+    ("same", "same"),
+    (7, "7"),
+    (7.0, 8.0),
+    (True, []),
+    ("", "x" * 300),
+    ("zero\u200bwidth", "line\nbreak"),
+    ("task-2", None),
+]
+
+
+@pytest.mark.parametrize("ids", IDS, ids=str)
+@pytest.mark.parametrize("is_model", [False, True], ids=["template", "model"])
+async def test_no_task_loses_its_features(service: Service, ids: tuple[object, object], *, is_model: bool) -> None:
+    tasks = [{**task, "id": identity} for task, identity in zip((LATE, LOW), ids, strict=True)]
+
+    def answer(asked: ChatRequest) -> str:
+        """A model that names each task by the id it reads."""
+        lines = asked.messages[1]["content"].partition("<tasks>\n")[2].partition("\n</tasks>")[0].split("\n")
+        quoted = [json.loads(line) for line in lines]
+        return json.dumps([{"content": f"Tip {number}", "task_id": each["id"]} for number, each in enumerate(quoted)])
+
+    writing = by_model(answer)[0] if is_model else by_template()
+    written = await generate(service.deployment, writing, request(context={"tasks": tasks}), client="shop")
+    assert [tip.features for tip in written.candidates] == WANTED
+    own = [str(int(each)) if isinstance(each, float) else each for each in ids]
+    for tip, identity in zip(written.candidates, own, strict=True):
+        assert tip.source_id in (None, str(identity)[:256])
+
+
+async def test_a_tip_without_a_task_s_id_has_the_features_of_the_one_task_it_names(service: Service) -> None:
+    tips = [{"content": "Begin with late AND urgent."}, {"content": "Do both: Late and urgent, Low and fresh."}]
+    writing, _ = by_model(lambda _: json.dumps(tips))
+    written = await generate(service.deployment, writing, request(context={"tasks": [LATE, LOW]}), client="shop")
+    assert [tip.features for tip in written.candidates] == [WANTED[0], {}]

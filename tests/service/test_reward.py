@@ -71,7 +71,6 @@ async def test_the_same_again_gets_the_first_answer_and_another_is_refused(servi
         assert (again.policy, again.reward, again.applied) == (first.policy, first.reward, first.applied)
         for other in (
             request | {"reward": 0.25},
-            request | {"tip_id": scored.tip_id},
             {"decision_id": scored.decision_id, "reaction": {"action": "dismiss"}},
         ):
             with pytest.raises(AlreadyRewardedError):

@@ -165,7 +165,6 @@ async def test_the_same_request_again_gets_the_same_answer(service: Service) -> 
         {"context": {"hour_of_day": 23}},
         {"context": {}},
         {"candidates": [{"id": "tip-0", "content": "…", "source": "tests"}]},
-        {"ranking": True},
     ],
 )
 async def test_another_request_under_the_same_id_is_a_conflict(service: Service, change: dict[str, object]) -> None:

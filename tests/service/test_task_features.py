@@ -17,7 +17,7 @@ NAMES = st.sampled_from([*FIELDS, "title", "hour_of_day"])
 
 
 def features(task: dict[str, Any]) -> dict[str, object]:
-    return build_task_features(FIELDS, [{**task, "id": "t"}], ["t"])["t"]
+    return build_task_features(FIELDS, task)
 
 
 def test_the_fields_that_the_schemas_read_are_taken_and_no_others() -> None:
@@ -30,7 +30,7 @@ def test_the_fields_that_the_schemas_read_are_taken_and_no_others() -> None:
     [
         {"priority": 5},
         {"priority": 0},
-        {"priority": 2.0},
+        {"priority": 2.5},
         {"priority": True},
         {"priority": "4"},
         {"is_overdue": 1},
@@ -56,14 +56,10 @@ def test_a_text_is_taken_up_to_the_length_of_a_request_s() -> None:
     fields = {"list": Field("list", "candidate", "string", "")}
     taken: dict[object, dict[str, object]] = {"home": {"list": "home"}, "x" * 256: {"list": "x" * 256}}
     for text in ("home", "x" * 256, "x" * 257, 7):
-        task: dict[str, object] = {"id": "t", "list": text}
-        assert build_task_features(fields, [task], {"t"})["t"] == taken.get(text, {})
+        assert build_task_features(fields, {"list": text}) == taken.get(text, {})
 
 
-def test_of_two_tasks_with_one_id_the_first_counts() -> None:
-    tasks: list[dict[str, object]] = [{"id": 7, "priority": 1}, {"id": "7", "priority": 4}, {"id": "8", "priority": 2}]
-    assert build_task_features(FIELDS, tasks, {"7", "9"}) == {"7": {"priority": 1}}
-
-
-def test_nothing_is_read_where_nothing_is_asked() -> None:
-    assert build_task_features(FIELDS, [{"id": "t", "priority": 1}], ()) == {}
+def test_a_whole_number_is_an_integer_where_one_is_meant() -> None:
+    read = features({"priority": 4.0, "task_age_days": 3, "is_overdue": True})
+    assert read == {"priority": 4, "task_age_days": 3, "is_overdue": True}
+    assert type(read["priority"]) is int

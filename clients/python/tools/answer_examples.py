@@ -57,6 +57,10 @@ EXAMPLES: dict[str, list[str]] = {
     "LoopDay": [SCORE, "client.deployment_stats().loop.days[0].all.decisions >= 1  # -> True"],
     "MemoryScore": ["[each.scores for each in client.deployment_stats().memory.values()]  # -> []"],
     "PolicyMemory": ["dict(client.deployment_stats().memory)  # -> {}"],
+    "UnreadFeature": ["client.deployment_stats().features.unread  # -> ()"],
+    "ReadFeature": ["client.deployment_stats().features.fields  # -> ()"],
+    "PolicyContrast": ["client.deployment_stats().features.contrasts  # -> ()"],
+    "FeatureStats": ["client.deployment_stats().features.warnings  # -> ()"],
     "DeploymentStats": [SCORE, "client.deployment_stats().users >= 1  # -> True"],
     "ActivePolicy": [
         'client.promote("thompson-v1").pinned_by is None  # -> True',

@@ -58,6 +58,10 @@ ANSWERS: dict[str, dict[str, str]] = {
         "JudgeCoverage": "JudgeCoverage",
         "MemoryScore": "MemoryScore",
         "MemoryStanding": "PolicyMemory",
+        "UnreadFeature": "UnreadFeature",
+        "ReadFeature": "ReadFeature",
+        "Contrast": "PolicyContrast",
+        "FeatureStats": "FeatureStats",
         "DeploymentStats": "DeploymentStats",
     },
     "policies": {

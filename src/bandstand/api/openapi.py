@@ -27,7 +27,7 @@ from bandstand.api.schemas.learning import Problem
 from bandstand.api.schemas.requests import ID_SCHEMA, RequestBody, Wire
 from bandstand.errors import BandstandError, InvalidRequestError, UnknownPolicyError
 
-_REQUEST_BODIES = (
+OTHER_BODIES = (
     *simulations.REQUEST_BODIES,
     *evaluations.REQUEST_BODIES,
     *revocations.REQUEST_BODIES,
@@ -36,6 +36,7 @@ _REQUEST_BODIES = (
 )
 _IDS = ("user_id", "decision_id")
 _REFERENCE = "#/components/schemas/{model}"
+_ANNOTATIONS = ("title", "description", "default")
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
 
 
@@ -58,11 +59,13 @@ def build_schema(framework: FastAPI, wire: Wire) -> dict[str, Any]:
             routes=framework.routes,
         )
         mode: JsonSchemaMode = "validation"
-        inputs = [(body.name, mode, body.adapter) for body in (*wire.bodies, *_REQUEST_BODIES)]
-        inputs.append((Problem.__name__, mode, TypeAdapter(Problem)))
+        inputs = [(body.name, mode, body.adapter) for body in (*wire.bodies, *OTHER_BODIES)]
         _, definitions = TypeAdapter.json_schemas(inputs, ref_template=_REFERENCE)
+        problem = [(Problem.__name__, mode, TypeAdapter(Problem))]
+        _, of_problems = TypeAdapter.json_schemas(problem, ref_template=_REFERENCE)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas.update(definitions["$defs"])
+        schemas.update({name: _allow_null(schema) for name, schema in definitions["$defs"].items()})
+        schemas.update(of_problems["$defs"])
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         for path, operations in document["paths"].items():
@@ -75,6 +78,24 @@ def build_schema(framework: FastAPI, wire: Wire) -> dict[str, Any]:
         document["security"] = [{"bearer": []}, {"key": []}, {}]
         framework.openapi_schema = document
     return framework.openapi_schema
+
+
+def _allow_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A request's schema as it is read: ``null`` is an optional field left out (:mod:`.schemas.tolerance`)."""
+    required = schema.get("required", ())
+    properties = schema.get("properties", {})
+    nullable = {name: field if name in required else _to_nullable(field) for name, field in properties.items()}
+    return {**schema, "properties": nullable} if properties else schema
+
+
+def _to_nullable(field: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(field.get("type"), str) and "enum" not in field and "const" not in field:
+        return {**field, "type": [field["type"], "null"]}
+    choices = field.get("anyOf", [{name: value for name, value in field.items() if name not in _ANNOTATIONS}])
+    if {"type": "null"} in choices:
+        return field
+    annotations = {name: field[name] for name in _ANNOTATIONS if name in field}
+    return {"anyOf": [*choices, {"type": "null"}], **annotations}
 
 
 def _complete_operation(operation: dict[str, Any], method: str, path: str) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bandstand.bandit.disjoint import create_empty_state, state_from_json
 from bandstand.bandit.memory import SECONDS_PER_DAY, Memory, TaughtReward
 from bandstand.bandit.ridge import Posterior, Prior, RidgeState, update_posterior
+from bandstand.times import CLOCK_SLACK_S
 
 DOCUMENT_VERSION = 1
 
@@ -142,6 +143,19 @@ class PolicyState:
         self.reward_count += 1
         self.cumulative_reward += reward
 
+    def set_clock_back(self, ts: float) -> bool:
+        """Let sums that have decayed to a time after ``ts`` count as of ``ts``, which a later event is dated.
+
+        Returns:
+            Whether there was no need to, and the sums are what they would be under a clock that was never wrong. Others
+            are better made again from the rewards.
+        """
+        if not self.half_life or ts >= self.as_of - CLOCK_SLACK_S:
+            return True
+        self.as_of = ts
+        self._posterior = None
+        return False
+
     def unlearn(self, x: NDArray[np.float64], reward: float, weight: float, ts: float = 0.0) -> bool:
         """Take back one reward that ``learn`` folded in: out of the sums, with the weight it still has, and the counts.
 
@@ -254,13 +268,18 @@ class Profile:
             state = self.policies[key] = PolicyState()
         return state
 
-    def apply_decision(self, seq: int, key: StateKey, ts: float, *, exploring: bool) -> None:
-        """Fold a decision: it counts as a pull and teaches nothing yet."""
+    def apply_decision(self, seq: int, key: StateKey, ts: float, *, exploring: bool) -> bool:
+        """Fold a decision: it counts as a pull and teaches nothing yet.
+
+        Returns:
+            As :meth:`PolicyState.set_clock_back`.
+        """
         state = self.get_state(key)
         state.pulls += 1
         state.explores += exploring
         state.last_updated = ts
         self.seq = seq
+        return state.set_clock_back(ts)
 
     def apply_reward(
         self,
@@ -272,12 +291,18 @@ class Profile:
         weight: float,
         half_life: float = 0.0,
         since: float = 0.0,
-    ) -> None:
-        """Fold a reward for features ``x`` of shape (d,); of a policy that forgets, with its :class:`Memory`."""
+    ) -> bool:
+        """Fold a reward for features ``x`` of shape (d,); of a policy that forgets, with its :class:`Memory`.
+
+        Returns:
+            As :meth:`PolicyState.set_clock_back`.
+        """
         state = self.get_state(key)
+        exact = state.set_clock_back(ts)
         state.learn(x, reward, weight, ts, half_life, since)
         state.last_updated = ts
         self.seq = seq
+        return exact
 
     def apply_revocation(
         self, seq: int, key: StateKey, ts: float, x: NDArray[np.float64], reward: float, weight: float

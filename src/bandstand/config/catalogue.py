@@ -75,7 +75,7 @@ def _load_with_deployment(shipped: Mapping[str, object], path: Path) -> Catalogu
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"cannot be read ({error.strerror})") from None
     except ValueError as error:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic_settings import NoDecode
 
 from bandstand.bandit.experiment import Experiment
-from bandstand.config.fields import expand_home, make_setting, not_blank, parse_names
+from bandstand.config.fields import SWITCH, expand_home, make_setting, not_blank, parse_names
 
 
 def _parse_experiment(value: object) -> object:
@@ -36,6 +36,11 @@ class PolicySettings(BaseModel):
         "Policies that look at every decision of another, learn from its reward, and are compared with it.",
         "a comma list of configured policies",
         default=(),
+    )
+    strict_features: bool = make_setting(
+        "Refuse a `context` or `features` that holds a field which no schema reads, instead of counting it.",
+        SWITCH,
+        default=False,
     )
 
 

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -24,6 +23,7 @@ from bandstand.evaluate.report import ASSUMPTIONS
 from bandstand.service.context import ServiceContext
 from bandstand.service.runs import compute_seconds_left
 from bandstand.store.tables.run_table import RunRecord, RunState
+from bandstand.times import format_timestamp, parse_bound
 
 _PAGE = 25
 _MAX_RUN_ID = 2**62  # what a number of a run can be
@@ -194,11 +194,9 @@ def _parse_form(form: Form) -> dict[str, Any]:
     for name in _TIMES:
         text = get_field(form, name).strip()
         try:
-            time = datetime.fromisoformat(text) if text else None
+            document[name] = format_timestamp(parse_bound(text)) if text else None
         except ValueError:
             faults.append(FieldError(name, "write 2026-01-31 or 2026-01-31T12:00, in UTC"))
-        else:
-            document[name] = None if time is None else (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()
     missing = get_field(form, "missing")
     if missing not in _MISSING:
         faults.append(FieldError("missing", "choose one of the two"))

@@ -1,11 +1,11 @@
 """The console's own figures as Plotly reads them; the script that draws them puts in the colours of the page."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from bandstand.simulate.figures import build_reward_curve
 from bandstand.store.tables.console_queries import PolicyActivity
+from bandstand.times import to_datetime
 
 Figure = dict[str, Any]
 
@@ -128,4 +128,4 @@ def _format_hour(hour: int) -> str:
 
 
 def _format_time(ts: float) -> str:
-    return datetime.fromtimestamp(ts, UTC).strftime("%Y-%m-%d %H:%M")
+    return to_datetime(ts).strftime("%Y-%m-%d %H:%M")

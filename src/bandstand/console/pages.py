@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +15,7 @@ from bandstand import __version__
 from bandstand.console.assets import Assets
 from bandstand.console.session import Visit
 from bandstand.store.tables.console_queries import MAX_COUNTED
+from bandstand.times import to_datetime
 
 HEADERS: Mapping[str, str] = {
     "content-security-policy": (
@@ -109,7 +110,7 @@ def format_time(ts: float | str | None) -> str:
     """A time, in UTC, from seconds since the epoch or from ISO 8601."""
     if ts is None:
         return _PLACEHOLDER
-    at = datetime.fromisoformat(ts) if isinstance(ts, str) else datetime.fromtimestamp(ts, UTC)
+    at = datetime.fromisoformat(ts) if isinstance(ts, str) else to_datetime(ts)
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S}")
 
 
@@ -117,7 +118,7 @@ def format_minute(ts: float | None) -> str:
     """A time to the minute, in UTC, from seconds since the epoch."""
     if ts is None:
         return _PLACEHOLDER
-    at = datetime.fromtimestamp(ts, UTC)
+    at = to_datetime(ts)
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), f"{at:%Y-%m-%d %H:%M}")
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from bandstand.times import is_ahead
+
 COOKIE = "bandstand_console"
 SESSION_SECONDS = 12 * 3600
 
@@ -108,6 +110,8 @@ class Sessions:
         expiry = parts[1]
         if not expiry.isdigit() or len(expiry) > _MAX_DIGITS or int(expiry) <= self._clock():
             return None, ""
+        if is_ahead(int(expiry) - SESSION_SECONDS, self._clock()):
+            return None, ""  # begun under a clock that was ahead, it would last for too long
         name = _decode_name(parts[0])
         for key in self._keys:
             if key.name == name and key.role == _ROLE:

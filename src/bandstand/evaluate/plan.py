@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from bandstand.bandit.catalogue import Catalogue
@@ -11,6 +10,7 @@ from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.estimators.formulas import Formula
 from bandstand.evaluate.spec import EvaluationSpec
+from bandstand.times import parse_bound
 
 DEFAULT_ESTIMATORS = ("ips", "snips", "dr")
 
@@ -77,7 +77,4 @@ def to_timestamp(text: str | None) -> float | None:
     >>> to_timestamp("1970-01-01T01:00+01:00")
     0.0
     """
-    if text is None:
-        return None
-    time = datetime.fromisoformat(text)
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    return None if text is None else parse_bound(text)

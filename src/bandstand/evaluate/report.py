@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from bandstand.evaluate.estimators.evaluation import WEIGHT_BINS, EvaluationResult
 from bandstand.evaluate.policy_replay.replay import LogSummary
 from bandstand.evaluate.spec import EvaluationSpec
+from bandstand.times import to_datetime
 
 AS_TRAINED = "as trained on this log"
 
@@ -116,4 +116,4 @@ def _finite_or_none(value: float) -> float | None:
 
 
 def _format_time(ts: float | None) -> str | None:
-    return datetime.fromtimestamp(ts, UTC).isoformat(timespec="seconds") if ts else None
+    return to_datetime(ts).isoformat(timespec="seconds") if ts else None

@@ -2,14 +2,15 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from bandstand.errors import OverloadedError
 from bandstand.generate.errors import GatewayError, GatewayUnreachableError, NotJsonError
-from bandstand.generate.parse import TIPS_SCHEMA, NotTipsError, parse_tips
+from bandstand.generate.parse import MAX_ID_CHARS, TIPS_SCHEMA, NotTipsError, parse_tips
 from bandstand.generate.quote import QuotedTasks, quote_extra, quote_tasks
-from bandstand.generate.tips import Generation, TipRequest
+from bandstand.generate.tasks import read_task, task_id
+from bandstand.generate.tips import GeneratedTip, Generation, TipRequest
 from bandstand.llm.chat import ChatClient, ChatReply, ChatRequest, Message, build_messages
 from bandstand.llm.errors import ChatError
 from bandstand.prompts.library import Prompt
@@ -35,6 +36,8 @@ PARAMETERS: Mapping[str, str] = {
     "period": "morning, midday, afternoon, evening or night",
 }
 """Every value a ``generate`` prompt may ask for."""
+
+_MIN_TITLE_CHARS = 4  # of a shorter one, a tip may have the letters by chance
 
 _CORRECTION = (
     "Your answer could not be used. {reason} Answer again with nothing but the JSON object that was asked for: "
@@ -105,12 +108,12 @@ class TipGenerator:
             prompt_tokens += reply.prompt_tokens or 0
             completion_tokens += reply.completion_tokens or 0
             try:
-                tips = parse_tips(reply.text, request.n, quoted.ids)
+                tips = parse_tips(reply.text, request.n, quoted.places)
             except NotTipsError as error:
                 asked = replace(asked, messages=asked.messages + _build_correction(reply, str(error)))
             else:
                 return Generation(
-                    tips=tips,
+                    tips=tuple(_find_task(tip, request.tasks, quoted.places) for tip in tips),
                     requested=request.n,
                     model=reply.model,
                     prompt_version=prompt.version,
@@ -136,6 +139,22 @@ class TipGenerator:
         if reply.refusal is not None:
             raise GatewayError("The model declined to write tips.")
         return reply
+
+
+def _find_task(tip: GeneratedTip, tasks: Sequence[Mapping[str, object]], places: Mapping[str, int]) -> GeneratedTip:
+    """Say which task a tip is about: the one it was told to be, else the only one whose title it names."""
+    if tip.source_id is not None:
+        place = places[tip.source_id]
+        own = task_id(tasks[place])
+        return replace(tip, task=place, source_id=own if own and len(own) <= MAX_ID_CHARS else None)
+    words = f"{tip.content} {tip.rationale or ''}".casefold()
+    named = [place for place in places.values() if _is_named(read_task(tasks[place]).title, words)]
+    return replace(tip, task=named[0] if len(named) == 1 else None)
+
+
+def _is_named(title: str, words: str) -> bool:
+    title = " ".join(title.casefold().split())
+    return len(title) >= _MIN_TITLE_CHARS and title in words
 
 
 def build_prompt_values(request: TipRequest, quoted: QuotedTasks) -> dict[str, object]:

@@ -9,6 +9,8 @@ import json
 import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
+from operator import itemgetter
+from types import MappingProxyType
 from typing import NamedTuple
 
 from bandstand.generate.tasks import Task, select_most_urgent
@@ -37,12 +39,13 @@ class QuotedTasks(NamedTuple):
     Attributes:
         text: the fenced tasks, one JSON object a line; an empty fence where there are none.
         left_out: how many tasks did not fit.
-        ids: the ids of those that did, but for ids that are not quoted as they are.
+        places: by the id that each of those that did is quoted with, where it stands among all. A task has its own id
+            there, or, where that is missing, another's too, or unfit to be quoted, one that is made up.
     """
 
     text: str
     left_out: int
-    ids: Collection[str] = frozenset()
+    places: Mapping[str, int] = MappingProxyType({})
 
 
 def quote_tasks(raw: Sequence[Mapping[str, object]], characters: int = MAX_TASKS_CHARS) -> QuotedTasks:
@@ -55,17 +58,17 @@ def quote_tasks(raw: Sequence[Mapping[str, object]], characters: int = MAX_TASKS
         characters: how long the lines may be together, fence excluded.
     """
     kept: list[tuple[int, str]] = []
-    ids: set[str] = set()
     room = characters
-    for position, task in select_most_urgent(raw):
-        line = _format_task(task)
+    tasks = select_most_urgent(raw)
+    ids = _choose_ids(tasks)
+    for position, task in tasks:
+        line = _format_task(task, ids[position])
         room -= len(line) + 1
         if room < 0:
             break
         kept.append((position, line))
-        if task.id.isprintable() and 0 < len(task.id) <= _MAX_ID_CHARS:
-            ids.add(task.id)
-    return QuotedTasks(wrap_in_fence("tasks", [line for _, line in sorted(kept)]), len(raw) - len(kept), ids)
+    places = {ids[position]: position for position, _ in kept}
+    return QuotedTasks(wrap_in_fence("tasks", [line for _, line in sorted(kept)]), len(raw) - len(kept), places)
 
 
 def quote_extra(extra: Mapping[str, object], characters: int = MAX_EXTRA_CHARS) -> str:
@@ -132,9 +135,28 @@ class _Copier:
         return text
 
 
-def _format_task(task: Task) -> str:
+def _choose_ids(tasks: Sequence[tuple[int, Task]]) -> dict[int, str]:
+    """An id for each task, by its position, that no other has; its own, if it is the first that has it."""
+    own = {task.id for _, task in tasks}
+    chosen: dict[int, str] = {}
+    seen: set[str] = set()
+    for position, task in sorted(tasks, key=itemgetter(0)):
+        fits = task.id.isprintable() and 0 < len(task.id) <= _MAX_ID_CHARS
+        chosen[position] = task.id if fits and task.id not in seen else _make_up_id(position, own)
+        seen.add(chosen[position])
+    return chosen
+
+
+def _make_up_id(position: int, taken: Collection[str]) -> str:
+    made_up = f"task-{position + 1}"
+    while made_up in taken:
+        made_up += "*"
+    return made_up
+
+
+def _format_task(task: Task, quoted_id: str) -> str:
     fields: dict[str, object] = {
-        "id": strip_hidden(truncate_end(task.id, _MAX_ID_CHARS)),
+        "id": quoted_id,
         "title": strip_hidden(truncate_end(task.title, _MAX_TEXT_CHARS)),
         "description": strip_hidden(truncate_end(task.description, _MAX_TEXT_CHARS)),
         "due": strip_hidden(truncate_end(task.due, _MAX_ID_CHARS)),

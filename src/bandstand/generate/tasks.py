@@ -7,6 +7,8 @@ field of the wrong type, is kept under the task's ``extra`` and nowhere else. No
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bandstand.definition import to_integer
+
 MAX_TASKS = 200
 
 _PRIORITIES = range(1, 5)
@@ -66,7 +68,7 @@ def read_task(raw: Mapping[str, object]) -> Task:
 
 def task_id(raw: Mapping[str, object]) -> str | None:
     """A task's id as a text; None where it has none, or one of another type."""
-    value = raw.get("id")
+    value = to_integer(raw.get("id"))
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MAX_ID:
         return str(value)
     return value if isinstance(value, str) else None
@@ -107,7 +109,7 @@ def _take_text(rest: dict[str, object], names: Sequence[str]) -> str:
 
 
 def _parse_priority(raw: Mapping[str, object]) -> int | None:
-    value = raw.get("priority")
+    value = to_integer(raw.get("priority"))
     return value if type(value) is int and value in _PRIORITIES else None
 
 

@@ -21,10 +21,11 @@ class TemplateTipGenerator:
 
     def generate(self, request: TipRequest) -> Generation:
         """Write at most ``request.n`` tips; fewer where there are fewer tasks."""
-        tasks = [task for _, task in select_most_urgent(request.tasks)]
-        chosen = sorted(filter(_get_title, tasks), key=_get_sort_key)[: request.n]
+        tasks = select_most_urgent(request.tasks)
+        titled = [(place, task) for place, task in tasks if _get_title(task)]
+        chosen = sorted(titled, key=lambda each: _get_sort_key(each[1]))[: request.n]
         return Generation(
-            tips=tuple(_build_tip(task, position) for position, task in enumerate(chosen, 1)),
+            tips=tuple(_build_tip(task, place, number) for number, (place, task) in enumerate(chosen, 1)),
             requested=request.n,
             model=TEMPLATE,
             prompt_version=TEMPLATE,
@@ -40,13 +41,14 @@ def _get_title(task: Task) -> str:
     return " ".join(strip_hidden(truncate_end(task.title, _MAX_TITLE_CHARS)).split())
 
 
-def _build_tip(task: Task, position: int) -> GeneratedTip:
+def _build_tip(task: Task, place: int, number: int) -> GeneratedTip:
     return GeneratedTip(
-        id=f"tip-{position}",
+        id=f"tip-{number}",
         content=_format_content(task),
         rationale=_format_rationale(task),
         source="template",
         source_id=task.id if 0 < len(task.id) <= MAX_ID_CHARS else None,
+        task=place,
     )
 
 

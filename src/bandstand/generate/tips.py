@@ -35,7 +35,8 @@ class GeneratedTip:
         content: what the user reads; not empty, at most 2,000 characters.
         rationale: why, or None.
         source: what wrote it.
-        source_id: the id of the task it is about, as the request has it, where that is known.
+        source_id: the id of the task it is about, as the request has it, where that is known and it has one.
+        task: where the task it is about stands among the request's, from 0; None where that is not known.
     """
 
     id: str
@@ -43,6 +44,7 @@ class GeneratedTip:
     rationale: str | None = None
     source: TipSource = "llm"
     source_id: str | None = None
+    task: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 
 from bandstand.store.protocol import Store
+from bandstand.times import is_ahead
 
 _WINDOW_S = 3600.0
 _MAX_USERS = 10_000
@@ -26,16 +27,19 @@ class UpdateRateLimit:
 
     async def load_user(self, user_id: str) -> None:
         """Make sure that :meth:`allow_update` knows the user."""
+        now = self._clock()
+        if any(is_ahead(ts, now) for ts in self._update_times.get(user_id, ())):
+            del self._update_times[user_id]  # the clock was ahead, and what came before has been let go
         if user_id not in self._update_times:
-            earlier = await self._store.list_update_times(user_id, self._clock() - _WINDOW_S)
-            self._update_times.setdefault(user_id, deque(earlier))
+            earlier = await self._store.list_update_times(user_id, now - _WINDOW_S)
+            self._update_times.setdefault(user_id, deque(ts for ts in earlier if _is_within(ts, now)))
             if len(self._update_times) > _MAX_USERS:
                 self._remove_idle_users(user_id)
 
     def allow_update(self, user_id: str) -> bool:
         """Whether one more turn of the user may teach; if it may, it is counted."""
         taught, now = self._update_times.setdefault(user_id, deque()), self._clock()
-        while taught and taught[0] <= now - _WINDOW_S:
+        while taught and not _is_within(taught[0], now):
             taught.popleft()
         if len(taught) >= self._max_updates:
             return False
@@ -48,3 +52,8 @@ class UpdateRateLimit:
         for user_id in quiet:
             if user_id != except_user:
                 del self._update_times[user_id]
+
+
+def _is_within(ts: float, now: float) -> bool:
+    """Whether a time is in the last hour; one that a clock was ahead for is in none."""
+    return now - _WINDOW_S < ts and not is_ahead(ts, now)

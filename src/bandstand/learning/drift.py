@@ -28,6 +28,7 @@ from bandstand.errors import BandstandError
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.store.protocol import Store
 from bandstand.store.tables.memories import MemoryChange
+from bandstand.times import is_ahead
 
 _LONGEST_WAIT_S = 3600.0
 
@@ -113,6 +114,10 @@ class DriftWatcher:
     async def check_policy(self, policy: Policy) -> MemoryChange | None:
         """Compare the memories of one policy, and change to the best; not twice in a day."""
         now, current = self._clock(), self.get_memory(policy)
+        if (earlier := self._changes.get(policy.name)) is not None and is_ahead(earlier.ts, now):
+            return await self._change_memory(
+                MemoryChange(policy.name, now, policy.memory, 0.0)
+            )  # no rewards foretold it
         users = await self._population.select_sample(MAX_USERS)
         key = (policy.name, policy.schema.name)
         histories = [await self._store.list_taught_rewards(user_id, key) for user_id in users]
@@ -121,14 +126,21 @@ class DriftWatcher:
         memories, prior = list_memories(current, now), self._population.get_shared_prior(policy)
         scores = await asyncio.to_thread(score_memories, histories, prior, memories, now)
         self._scores[policy.name] = (now, list(zip(memories, scores.tolist(), strict=True)))
-        best, earlier = choose_memory(memories, scores), self._changes.get(policy.name)
+        best = choose_memory(memories, scores)
         if best == current or (earlier is not None and _to_day(earlier.ts) == _to_day(now)):
             return None
-        change = MemoryChange(policy.name, now, best, float(scores[memories.index(best)] - scores[0]))
+        return await self._change_memory(
+            MemoryChange(policy.name, now, best, float(scores[memories.index(best)] - scores[0]))
+        )
+
+    async def _change_memory(self, change: MemoryChange) -> MemoryChange:
         await self._store.set_memory(change)
-        self._changes[policy.name] = change
-        log.info("memory changed", policy=policy.name, half_life=best.half_life, since=best.since, gain=change.gain)
-        await self._population.reload_members(policy.name)
+        self._changes[change.policy] = change
+        memory = change.memory
+        log.info(
+            "memory changed", policy=change.policy, half_life=memory.half_life, since=memory.since, gain=change.gain
+        )
+        await self._population.reload_members(change.policy)
         return change
 
     async def _run(self) -> None:

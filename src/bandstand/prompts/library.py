@@ -202,7 +202,7 @@ def _list_prompt_files(directory: Path) -> list[Path]:
 
 def _read_prompt(path: Path, offered: Collection[str] | None) -> Prompt:
     try:
-        text = path.read_text("utf-8").replace("\r\n", "\n")
+        text = path.read_text("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise _BrokenFileError(line, "is not UTF-8") from None

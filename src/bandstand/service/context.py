@@ -1,10 +1,10 @@
 """What every use case works with: the configured policies, the store, the clock."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field, replace
-from datetime import UTC, datetime
 from typing import overload
 
 from bandstand.bandit.catalogue import Catalogue
@@ -16,6 +16,7 @@ from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.drift import DriftWatcher
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowRunner
+from bandstand.service.feature_health import FeatureHealth
 from bandstand.service.score_batch import ScoreBatch
 from bandstand.store.ids import DecisionIds
 from bandstand.store.learners.prior_file import PriorFiles
@@ -23,6 +24,7 @@ from bandstand.store.protocol import Store
 from bandstand.store.records import PolicyRef
 from bandstand.store.tables.policies import to_policy_ref
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
+from bandstand.times import format_timestamp
 
 DEFAULT_POLICY = "linucb-v2"
 
@@ -37,6 +39,7 @@ class ServiceContext:
         shadow_policies: names of the policies in the shadow.
         pinned_by: the setting that says which policy is active, so that no promotion can.
         score_when_full: answer ``/score`` without logging while the disk is full, instead of refusing.
+        strict_features: refuse features that no schema reads.
         judge_worker: what becomes of turns; ``None`` takes none.
         shared_population: the learned priors where others have them too; made here if left out.
         prior_files: where learned priors are kept, if they are made here.
@@ -48,6 +51,7 @@ class ServiceContext:
         running_experiment: when the experiment began.
         shadows: looks at decisions; ``None`` where no policy is in the shadow.
         scoring: decides requests together.
+        feature_health: looks at what requests bring.
     """
 
     catalogue: Catalogue
@@ -57,6 +61,7 @@ class ServiceContext:
     shadow_policies: tuple[str, ...] = ()
     pinned_by: str | None = None
     score_when_full: bool = False
+    strict_features: bool = False
     clock: Callable[[], float] = time.time
     decision_ids: DecisionIds = field(default_factory=DecisionIds)
     judge_worker: JudgeWorker | None = None
@@ -72,6 +77,7 @@ class ServiceContext:
     running_experiment: ExperimentStart | None = field(init=False, default=None)
     shadows: ShadowRunner | None = field(init=False, default=None)
     scoring: ScoreBatch = field(init=False)
+    feature_health: FeatureHealth = field(init=False)
     _split: Split | None = field(init=False, default=None)
 
     def __post_init__(
@@ -81,6 +87,7 @@ class ServiceContext:
         prior_refresh_rewards: int | None,
     ) -> None:
         self.scoring = ScoreBatch(self)
+        self.feature_health = FeatureHealth(self.catalogue)
         self.population = shared_population or PopulationPriorRefresher(
             self.catalogue, self.store, prior_files, refresh_rewards=prior_refresh_rewards, clock=self.clock
         )
@@ -140,7 +147,7 @@ def format_time(ts: float) -> str: ...
 def format_time(ts: float | None) -> str | None: ...
 def format_time(ts: float | None) -> str | None:
     """A time as the wire has it: ISO 8601 in UTC."""
-    return None if ts is None else datetime.fromtimestamp(ts, UTC).isoformat()
+    return None if ts is None else format_timestamp(ts)
 
 
 @overload
@@ -153,4 +160,4 @@ def format_whole_seconds(ts: float | None) -> str | None:
     >>> format_whole_seconds(1_750_000_000.75)
     '2025-06-15T15:06:40Z'
     """
-    return None if ts is None else datetime.fromtimestamp(ts, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if ts is None else format_timestamp(math.floor(ts)).replace("+00:00", "Z")

@@ -157,8 +157,7 @@ def _get_chooser(writing: TipWriting, requested_version: str | None) -> Chooser:
 def _build_candidates(
     deployment: ServiceContext, tip_request: TipRequest, tips: Sequence[GeneratedTip]
 ) -> list[TipCandidate]:
-    task_ids = {tip.source_id for tip in tips} - {None}
-    features = build_task_features(deployment.catalogue.candidate_fields, tip_request.tasks, task_ids)
+    fields = deployment.catalogue.candidate_fields
     return [
         TipCandidate(
             id=tip.id,
@@ -166,7 +165,7 @@ def _build_candidates(
             source=tip.source,
             source_id=tip.source_id,
             rationale=tip.rationale,
-            features=features.get(tip.source_id, {}),
+            features={} if tip.task is None else build_task_features(fields, tip_request.tasks[tip.task]),
         )
         for tip in tips
     ]

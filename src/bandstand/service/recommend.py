@@ -9,6 +9,8 @@ from bandstand.service.context import ServiceContext
 from bandstand.service.generate import TipWriting, WrittenTips, generate
 from bandstand.service.score import score
 
+_FOR_PROMPTS = frozenset({"tasks", "extra"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class TipPick:
@@ -60,3 +62,13 @@ async def recommend(
         exploring=scored.exploring,
         ranking=scored.build_ranking(candidates),
     )
+
+
+def observe_recommendation(deployment: ServiceContext, request: Mapping[str, Any], result: RecommendResult) -> None:
+    """Count what tasks and context brought of what the policy reads; the rest of a task is for the prompt."""
+    if result.policy is None:
+        return
+    context = {name: value for name, value in request.get("context", {}).items() if name not in _FOR_PROMPTS}
+    candidates = [{"content": tip.content, "features": tip.features} for tip in result.candidates]
+    policy = deployment.catalogue.policies[result.policy]
+    deployment.feature_health.observe(policy, lambda: {"candidates": candidates, "context": context})

@@ -1,7 +1,5 @@
 """Reward: find what is being rewarded, log it once, teach it."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +17,8 @@ from bandstand.errors import (
     WrongPolicyError,
 )
 from bandstand.service.context import ServiceContext
+from bandstand.service.request_identity import hash_body, hash_reward_request, is_about
 from bandstand.store.records import AcceptedReward, Reward
-
-_to_canonical_json = json.JSONEncoder(sort_keys=True).encode  # made once: json.dumps would make one for each call
 
 
 @dataclass(slots=True)
@@ -78,7 +75,7 @@ async def reward(
     else:
         outcome = await deployment.store.reward(event)
     stands = outcome.reward
-    if stands.body_hash != hash_body(request):
+    if outcome.match != "new" and not _is_same_request(deployment, stands, request):
         if outcome.match == "key":
             message = "this Idempotency-Key came with another body before"
             raise IdempotencyMismatchError(message)
@@ -123,9 +120,10 @@ async def build_reward_event(
     return event
 
 
-def hash_body(request: Mapping[str, Any]) -> bytes:
-    """What tells a retry of a request from a contradiction: 16 bytes, whatever the order of its fields."""
-    return hashlib.blake2b(_to_canonical_json(request).encode(), digest_size=16).digest()
+def _is_same_request(deployment: ServiceContext, stands: Reward, request: Mapping[str, Any]) -> bool:
+    if stands.body_hash == hash_reward_request(deployment.catalogue, request):
+        return is_about(request, stands.user_id, stands.tip_id)
+    return stands.body_hash == hash_body(request)  # it was logged when whole bodies were compared
 
 
 def _parse_value(request: Mapping[str, Any]) -> float:
@@ -162,7 +160,7 @@ async def _build_from_decision(
         value=value,
         client=client,
         ts=deployment.clock(),
-        body_hash=hash_body(request),
+        body_hash=hash_reward_request(deployment.catalogue, request),
         x=None,
         decision_id=decision.decision_id,
     )
@@ -189,7 +187,7 @@ def _build_legacy(
         value=value,
         client=client,
         ts=deployment.clock(),
-        body_hash=hash_body(request),
+        body_hash=hash_reward_request(deployment.catalogue, request),
         x=policy.schema.encode(context, [features])[0],
         features=to_json({"context": context, "features": features}),
     )

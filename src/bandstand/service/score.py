@@ -10,6 +10,7 @@ import numpy as np
 from bandstand.bandit.policies import Policy
 from bandstand.errors import DecisionConflictError, OverloadedError, StorageFullError, StorageUnavailableError
 from bandstand.service.context import ServiceContext
+from bandstand.service.request_identity import is_same_score_request
 from bandstand.service.score_batch import MadeDecision
 from bandstand.store.ids import parse_event_id
 from bandstand.store.records import Array, Decision
@@ -67,7 +68,7 @@ async def score(
     # An id that the service may have given is looked up: the ledger would not refuse it.
     may_be_ours = "decision_id" in request and parse_event_id(request["decision_id"]) is not None
     if may_be_ours and (earlier := await _find_earlier(deployment, request)) is not None:
-        return _return_earlier(earlier, body, named)
+        return _return_earlier(deployment, earlier, request, named)
     # Any other id of the caller's own is most often new, so it is not looked up first: the ledger takes it once.
     while True:
         made: MadeDecision | None = None
@@ -76,7 +77,7 @@ async def score(
             stands = await made.stands
         except (OverloadedError, StorageFullError, StorageUnavailableError) as error:
             if (earlier := await _find_earlier(deployment, request)) is not None:
-                return _return_earlier(earlier, body, named)
+                return _return_earlier(deployment, earlier, request, named)
             if made is None or not (deployment.score_when_full and isinstance(error, StorageFullError)):
                 raise
             return _build_result(made.decision, made.numbers, logged=False)
@@ -85,7 +86,7 @@ async def score(
                 deployment.shadows.enqueue(made.captured)
             return _build_result(made.decision, made.numbers)
         if (earlier := await _find_earlier(deployment, request)) is not None:
-            return _return_earlier(earlier, body, named)
+            return _return_earlier(deployment, earlier, request, named)
         # What stood there has been erased meanwhile: the id is free again.
 
 
@@ -106,9 +107,12 @@ async def _find_earlier(deployment: ServiceContext, request: Mapping[str, Any]) 
     return None if own_id is None else await deployment.store.find_receipt(own_id)
 
 
-def _return_earlier(earlier: Decision, body: bytes, policy: str | None) -> ScoreResult:
-    """The first answer again, where the request is the same again."""
-    if (policy is not None and policy != earlier.policy.name) or json.loads(earlier.body) != json.loads(body):
+def _return_earlier(
+    deployment: ServiceContext, earlier: Decision, request: Mapping[str, Any], policy: str | None
+) -> ScoreResult:
+    """The first answer again, where the request reads the same again."""
+    is_same = is_same_score_request(deployment.catalogue, json.loads(earlier.body), request)
+    if (policy is not None and policy != earlier.policy.name) or not is_same:
         message = "this decision_id already names another request"
         raise DecisionConflictError(message)
     return _build_result(earlier, earlier.numbers, repeated=True)

@@ -9,6 +9,7 @@ from bandstand.bandit.profile import PolicyState
 from bandstand.learning.drift import MemoryStatus
 from bandstand.service import experiment, judgements, loop, shadow_value
 from bandstand.service.context import ServiceContext, format_time, format_whole_seconds
+from bandstand.service.feature_health import FeatureReport
 from bandstand.store.records import PolicyTotals
 
 
@@ -90,6 +91,7 @@ class DeploymentSummary:
         shadows: by name; ``None`` where no policy is in the shadow.
         judge: what became of turns; ``None`` where none are taken.
         memory: by name, of policies that adapt theirs.
+        features: what callers send, and what of it is read.
     """
 
     users: int
@@ -101,6 +103,7 @@ class DeploymentSummary:
     loop: loop.LoopHealth
     judge: judgements.CoverageReport | None
     memory: Mapping[str, MemorySummary]
+    features: FeatureReport
 
 
 async def load_user_stats(deployment: ServiceContext, user_id: str, policy: str | None = None) -> UserPolicyStats:
@@ -142,6 +145,7 @@ async def load_deployment_stats(deployment: ServiceContext, *, days: int = loop.
         loop=await loop.load_loop_health(deployment, days),
         judge=None if deployment.judge_worker is None else await judgements.load_coverage(deployment.judge_worker),
         memory={each.policy: _build_memory(each) for each in deployment.drift.list_statuses()},
+        features=deployment.feature_health.build_report(),
     )
 
 

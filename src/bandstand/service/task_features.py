@@ -1,35 +1,28 @@
 """The features of a tip: what the task that it is about says under the names that the deployment's schemas read."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 
 from bandstand.bandit.columns import MAX_MAGNITUDE, Field
-from bandstand.generate.tasks import task_id
+from bandstand.definition import to_integer
 
 _MAX_TEXT_CHARS = 256
 
 
-def build_task_features(
-    fields: Mapping[str, Field], tasks: Sequence[Mapping[str, object]], ids: Collection[str | None]
-) -> dict[str | None, dict[str, object]]:
-    """Candidate features of the tasks with these ids; of two tasks with one id the first counts.
+def build_task_features(fields: Mapping[str, Field], task: Mapping[str, object]) -> dict[str, object]:
+    """Candidate features of a task.
 
     A task is untrusted: a value that its field would not take in a request is left out, and the field's default counts.
 
     Args:
         fields: the candidates' fields of all configured schemas, by name.
-        tasks: the request's tasks.
-        ids: which of them.
+        task: as the request has it.
     """
-    found: dict[str | None, dict[str, object]] = {}
-    for task in tasks:
-        if len(found) == len(ids):
-            break
-        identity = task_id(task)
-        if identity in ids and identity not in found:
-            found[identity] = {
-                name: task[name] for name, field in fields.items() if name in task and _is_valid(task[name], field)
-            }
-    return found
+    values = {name: _read_value(task[name], field) for name, field in fields.items() if name in task}
+    return {name: value for name, value in values.items() if _is_valid(value, fields[name])}
+
+
+def _read_value(value: object, field: Field) -> object:
+    return to_integer(value) if field.type == "integer" else value
 
 
 def _is_valid(value: object, field: Field) -> bool:

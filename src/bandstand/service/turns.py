@@ -8,7 +8,8 @@ from bandstand.errors import FieldError, IdempotencyMismatchError, InvalidReques
 from bandstand.judge.turn import Turn
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.service.context import ServiceContext
-from bandstand.service.reward import build_reward_event, hash_body
+from bandstand.service.request_identity import hash_reward_request, is_about
+from bandstand.service.reward import build_reward_event
 from bandstand.store.ids import format_id
 from bandstand.store.tables.judgements import AcceptedTurn, JudgedTurn
 
@@ -49,9 +50,8 @@ async def accept(
     texts = request["turn"]
     taxonomy = worker.get_taxonomy(texts.get("taxonomy"))
     cut = Turn.parse(texts).cut()
-    turn_request = {
-        name: value for name, value in request.items() if name != "wait"
-    }  # to wait or not is no other request
+    is_default = taxonomy.name == worker.get_taxonomy(None).name  # to name it is no other request
+    turn_request = {**request, "turn": {**texts, "taxonomy": None if is_default else taxonomy.name}}
     try:
         event = await build_reward_event(
             deployment, turn_request, 0.0, client=client, policy=policy, idempotency=idempotency
@@ -60,7 +60,8 @@ async def accept(
         earlier = None if idempotency is None else await worker.store.find_turn_by_key(idempotency)
         if earlier is None:
             raise
-        if earlier.body_hash != hash_body(turn_request):
+        is_same = earlier.body_hash == hash_reward_request(deployment.catalogue, turn_request)
+        if not (is_same and is_about(request, earlier.user_id, earlier.tip_id)):
             raise IdempotencyMismatchError("this Idempotency-Key came with another body before") from None
         return AcceptedTurn(earlier, "key")
     return await worker.accept(

@@ -15,7 +15,6 @@ CAUSE = "undo"
 
 
 _TIMES = ("since", "until")
-_FIRST, _LAST = -62_135_596_800.0, 253_402_300_799.0  # years 1 to 9999: a zone may reach beyond
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +141,7 @@ async def list_undos(deployment: ServiceContext, before: int, limit: int) -> Und
 
 def _build_entry(undone: UndoRecord) -> UndoEntry:
     selection = {
-        name: format_time(min(max(value, _FIRST), _LAST)) if name in _TIMES and isinstance(value, float) else value
+        name: format_time(value) if name in _TIMES and isinstance(value, float) else value
         for name, value in undone.selection.items()
     }
     return UndoEntry(

@@ -20,6 +20,7 @@ from bandstand.store.records import (
     Reward,
     StoreStatus,
     UserPage,
+    to_time,
 )
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
 from bandstand.store.tables.judgements import (
@@ -261,7 +262,9 @@ class MemoryStore(Store):
 
     async def load_loop_sums(self, days: int) -> LoopSums:
         """Sums that tell whether the learning loop is sound."""
-        return self._events.sums.load_loop_sums(to_day(self._events.sequence.last) - days + 1)
+        return self._events.sums.load_loop_sums(
+            to_day(min(to_time(self._events.sequence.last), self._clock())) - days + 1
+        )
 
     async def log_promotion(self, promotion: Promotion) -> None:
         """Log a change of the active policy."""

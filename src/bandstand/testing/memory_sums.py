@@ -8,7 +8,7 @@ from operator import add
 from typing import Any
 
 from bandstand.bandit.arms import RewardSums
-from bandstand.store.records import Decision, PolicyRef, PolicyTotals, Reward, to_time
+from bandstand.store.records import Decision, PolicyRef, PolicyTotals, Reward
 from bandstand.store.tables.generations import LoggedGeneration, PromptRef, PromptTotals, TipOrigin
 from bandstand.store.tables.loop_health import (
     BUCKETS_PER_DOUBLING,
@@ -21,6 +21,7 @@ from bandstand.store.tables.loop_health import (
     to_day,
 )
 from bandstand.store.tables.shadows import Shadow, ShadowSums
+from bandstand.times import compute_age
 
 
 class MemorySums:
@@ -39,12 +40,14 @@ class MemorySums:
         self._answered: dict[int, int | None] = {}  # by reward: the decision that it names or stands in for
         self._draws: dict[tuple[int, str, int], list[float]] = {}
         self._arrivals: dict[tuple[int, str, str, int], list[float]] = {}
+        self._decided: dict[int, float] = {}
 
     def add_decision(self, decision: Decision) -> None:
         """Count a decision."""
         self._add_totals(decision.policy.name, PolicyTotals(decisions=1, explores=int(decision.exploring)))
         part, amounts = compute_draw_sums(decision)
-        _add_amounts(self._draws, (to_day(decision.seq), decision.policy.name, part), amounts)
+        self._decided[decision.seq] = decision.ts
+        _add_amounts(self._draws, (to_day(decision.ts), decision.policy.name, part), amounts)
         self.prompts.add_decision(decision)
 
     def add_reward(self, reward: Reward, answered: int | None) -> None:
@@ -52,7 +55,7 @@ class MemorySums:
         self._answered[reward.seq] = answered
         self.shadows.set_reward(answered, reward.value)
         self._add_totals(reward.policy.name, PolicyTotals(rewards=1, reward_sum=reward.value))
-        _add_amounts(self._arrivals, _build_arrival_key(reward, answered), (1, reward.value))
+        _add_amounts(self._arrivals, _build_arrival_key(reward, self._decided.get(answered or 0)), (1, reward.value))
         if reward.applied:
             self.prompts.add_reward(answered, RewardSums(1, reward.value, reward.value * reward.value))
 
@@ -61,7 +64,7 @@ class MemorySums:
         answered = self._answered[reward.seq]
         self.shadows.set_reward(answered, None)
         self._add_totals(reward.policy.name, PolicyTotals(rewards=-1, reward_sum=-reward.value))
-        _add_amounts(self._arrivals, _build_arrival_key(reward, answered), (-1, -reward.value))
+        _add_amounts(self._arrivals, _build_arrival_key(reward, self._decided.get(answered or 0)), (-1, -reward.value))
         self.prompts.add_reward(answered, RewardSums(-1, -reward.value, -reward.value * reward.value))
 
     def load_loop_sums(self, since: int) -> LoopSums:
@@ -181,11 +184,11 @@ class MemoryShadows:
         return sum(len(self._shadows.pop(seq, ())) for seq in decision_seqs)
 
 
-def _build_arrival_key(reward: Reward, answered: int | None) -> tuple[int, str, str, int]:
-    """Where a reward is counted: day, policy, source and bucket of its delay."""
+def _build_arrival_key(reward: Reward, answered: float | None) -> tuple[int, str, str, int]:
+    """Where a reward of a decision made at ``answered`` is counted: day, policy, source and bucket of its delay."""
     if answered is None:
-        return to_day(reward.seq), reward.policy.name, reward.source, NO_DECISION
-    delay = max(0.0, reward.ts - to_time(answered))
+        return to_day(reward.ts), reward.policy.name, reward.source, NO_DECISION
+    delay = compute_age(answered, reward.ts)
     bucket = min(int(BUCKETS_PER_DOUBLING * math.log2(1.0 + delay)), LAST_BUCKET)
     return to_day(answered), reward.policy.name, reward.source, bucket
 

@@ -9,7 +9,7 @@ from typing import Any
 from bandstand.errors import AlreadyRewardedError, IdempotencyMismatchError, UnknownDecisionError
 from bandstand.store.ids import format_id, get_nonce
 from bandstand.store.protocol import require_made_by
-from bandstand.store.records import Decision, Reward, first_seq_at
+from bandstand.store.records import Decision, Reward
 from bandstand.store.tables.judgements import (
     AcceptedTurn,
     Conclusion,
@@ -255,7 +255,7 @@ class MemoryTurns:
         return [
             each.judgement_id
             for each in self._turns.values()
-            if each.state in states and each.seq >= first_seq_at(since) and reason in (None, each.reason)
+            if each.state in states and each.ts >= since and reason in (None, each.reason)
         ]
 
     async def load_detail(self, judgement: JudgedTurn) -> dict[str, Any]:
@@ -283,8 +283,7 @@ class MemoryTurns:
         """When turns of the user taught, since ``ts``."""
         user = self._events.users.get(user_id)
         rewards = () if user is None else user.rewards
-        since = first_seq_at(ts)
-        return [each.ts for each in rewards if each.seq >= since and each.source == "judge" and each.applied]
+        return [each.ts for each in rewards if each.ts >= ts and each.source == "judge" and each.applied]
 
     async def load_turn_totals(self) -> list[TurnTotals]:
         """How many judgements stand where, by policy."""

@@ -86,6 +86,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
         shadow_policies=settings.shadow,
         pinned_by="ACTIVE_POLICY" if settings.active_policy else None,
         score_when_full=settings.score_when_full,
+        strict_features=settings.strict_features,
         judge_worker=judging,
         shared_population=population,
     )

@@ -8,7 +8,7 @@ from bandstand.store.learners.open_decisions import MAX_OPEN, OpenDecision, Open
 
 
 def build(*seqs: int, tip: str = "a") -> list[OpenDecision]:
-    return [OpenDecision(seq, "linucb-v2", tip) for seq in seqs]
+    return [OpenDecision(seq, "linucb-v2", tip, float(seq)) for seq in seqs]
 
 
 def take(known: OpenDecisions, tip: str = "a", after: int = 0) -> int | None:
@@ -35,7 +35,7 @@ def test_another_policy_and_what_is_too_old_are_passed_over() -> None:
 
 def test_what_the_ledger_had_comes_before_what_was_made_since() -> None:
     known = OpenDecisions(is_loaded=False)
-    known.add(OpenDecision(10, "linucb-v2", "a"))
+    known.add(OpenDecision(10, "linucb-v2", "a", 10.0))
     known.load(build(1, 2, 10))  # the ledger has the new one by now, too
     assert [take(known) for _ in range(4)] == [10, 2, 1, None]
 
@@ -53,7 +53,7 @@ def test_a_refused_reward_gives_its_decision_back_in_its_place() -> None:
         known.add(each)
     taken = known.take("linucb-v2", "a", 0)
     assert taken is not None
-    known.add(OpenDecision(4, "linucb-v2", "a"))
+    known.add(OpenDecision(4, "linucb-v2", "a", 4.0))
     known.give_back(taken)
     assert [take(known) for _ in range(4)] == [4, 3, 2, 1]
 
@@ -74,7 +74,7 @@ def test_any_order_of_calls_finds_what_a_walk_over_all_of_them_finds(seed: int) 
     for seq in range(1, 1000):
         match random.choice(("add", "add", "answer", "take", "give back")):
             case "add":
-                decision = OpenDecision(seq, "linucb-v2", random.choice("abc"))
+                decision = OpenDecision(seq, "linucb-v2", random.choice("abc"), float(seq))
                 known.add(decision)
                 walked = [*walked, decision][-MAX_OPEN:]
             case "answer":

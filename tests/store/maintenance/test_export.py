@@ -9,6 +9,7 @@ import pytest
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.errors import ConfigurationError, InvalidRequestError
+from bandstand.service.stats import load_user_stats
 from bandstand.store.learners.documents import Documents
 from bandstand.store.maintenance.export import export, read_lines
 from bandstand.store.maintenance.import_ import ImportResult, import_states
@@ -60,6 +61,36 @@ async def test_export_then_import_brings_every_user_over_to_the_last_bit(tmp_pat
         user_id: extract_learned(profile) for user_id, profile in live.items()
     }
     assert verify(tmp_path / "to", CATALOGUE) == Verification(users=len(HOSTILE_IDS), equal=len(HOSTILE_IDS))
+
+
+def date_states(line: str, **moments: object) -> str:
+    document = json.loads(line)
+    for state in document["policies"].values():
+        state.update(moments)
+    return json.dumps(document)
+
+
+@pytest.mark.parametrize("moment", [NOON, NOON * 1000, str(int(NOON)), "2025-06-15T15:06:40Z"], ids=str)
+async def test_times_are_read_however_they_are_written(tmp_path: Path, moment: object) -> None:
+    await serve_users(tmp_path / "from", "anna")
+    lines = [
+        date_states(line, last_updated=moment, as_of=moment, since=moment) for line in export_lines(tmp_path / "from")
+    ]
+    assert import_files(tmp_path / "to", ["\ufeff" + lines[0]]) == ImportResult(users=1)
+    async with Served(tmp_path / "to") as served:
+        states = (await served.profile("anna")).policies.values()
+        assert {state.last_updated for state in states} == {NOON}
+        stats = await load_user_stats(served.deployment, "anna")
+        assert stats.last_updated == "2025-06-15T15:06:40+00:00"
+
+
+@pytest.mark.parametrize("name", ["last_updated", "as_of", "since", "half_life"])
+@pytest.mark.parametrize("moment", [-1e300, -1, "soon", [], True], ids=str)
+async def test_a_number_that_would_break_a_later_read_is_refused(tmp_path: Path, name: str, moment: object) -> None:
+    await serve_users(tmp_path / "from", "anna")
+    lines = [date_states(line, **{name: moment}) for line in export_lines(tmp_path / "from")]
+    with pytest.raises(InvalidRequestError, match=rf"policies\.[^:]+\.{name}: "):
+        import_files(tmp_path / "to", lines)
 
 
 async def test_an_export_is_the_ledger_s_word_where_documents_lag_or_lie(tmp_path: Path) -> None:
@@ -172,8 +203,8 @@ RIDGE = (*STATE, "ridge")
             put(*STATE, "cumulative_reward", value=float("nan")),
             "policies.linucb-v2.cumulative_reward: Input should be a f",
         ),
-        (put(*STATE, "last_updated", value=float("inf")), "policies.linucb-v2.last_updated: Input should be a finite"),
-        (put(*STATE, "last_updated", value="now"), "policies.linucb-v2.last_updated: Input should be a valid number"),
+        (put(*STATE, "last_updated", value=float("inf")), "policies.linucb-v2.last_updated: must be a time"),
+        (put(*STATE, "last_updated", value="now"), "policies.linucb-v2.last_updated: must be a time: ISO"),
         (put(*RIDGE, "b", 0, value=float("nan")), "policies.linucb-v2.ridge.b.0: Input should be a finite number"),
         (put(*RIDGE, "b", value=[0.0] * 7), "linucb-v2.ridge: gram of 36 numbers does not fit b of 7"),
         (put(*RIDGE, "gram", value=[0.5]), "linucb-v2.ridge: gram of 1 numbers does not fit b of"),

@@ -122,6 +122,8 @@ async def test_what_other_policies_know_of_the_user_stays(tmp_path: Path) -> Non
         ({"last_updated": "2025-06-15T17:06:40+02:00"}, (0, 0, 0.0, NOON)),
         ({"last_updated": "2025-06-15T15:06:40"}, (0, 0, 0.0, NOON)),
         ({"last_updated": 1_750_000_000}, (0, 0, 0.0, NOON)),
+        ({"last_updated": 1_750_000_000_000}, (0, 0, 0.0, NOON)),
+        ({"last_updated": "1750000000000"}, (0, 0, 0.0, NOON)),
         ({"last_updated": None, "cumulative_reward": 2}, (0, 0, 2.0, None)),
     ],
 )
@@ -132,6 +134,19 @@ async def test_counters_are_taken_where_they_are(tmp_path: Path, meta: dict[str,
     assert (state.pulls, state.reward_count, state.cumulative_reward, state.last_updated) == expected
     assert state.ridge is not None
     assert state.ridge.count == 9
+
+
+@pytest.mark.parametrize("moment", [1e300, 253402300800, -1, "soon", True, "9999-12-31", 10**400, [], "1e9"], ids=str)
+async def test_a_time_that_is_none_is_refused_by_name(tmp_path: Path, moment: object) -> None:
+    path = write(tmp_path / "anna.json", file_of(5, last_updated=moment))
+    with pytest.raises(InvalidRequestError, match=r"meta\.last_updated: must be a time"):
+        import_files(tmp_path / "state", path)
+
+
+async def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    path = write(tmp_path / "anna.json", file_of(5))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert import_files(tmp_path / "state", path) == ImportResult(users=1)
 
 
 async def test_a_file_without_meta_and_without_rewards_is_fine(tmp_path: Path) -> None:

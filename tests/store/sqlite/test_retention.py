@@ -237,9 +237,13 @@ async def test_a_key_outlives_the_reward_that_it_came_with(tmp_path: Path) -> No
 
 async def test_retention_is_applied_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bandstand.store.embedded.retention._INTERVAL_S", 0.01)
-    async with Subject(make_embedded(tmp_path, FIVE_DAYS)) as subject:
+    async with Subject(make_embedded(tmp_path, QUICK)) as subject:
         await subject.decide("anna")
         subject.clock.now += 10 * DAY
+        await subject.decide("bob")
+    subject = Subject(make_embedded(tmp_path, FIVE_DAYS))
+    subject.clock.now += 10 * DAY
+    async with subject:
         async with asyncio.timeout(60):
             while await subject.store.list_history("anna", 100):  # noqa: ASYNC110 (upkeep has no event to await)
                 await asyncio.sleep(0.01)

@@ -106,7 +106,7 @@ def fill_ledger(ledger: sqlite3.Connection, decisions: list[Decision]) -> None:
         policy_id, (part, amounts) = registry.get_id(decision.policy), loop_health.compute_draw_sums(decision)
         decision.uid = 1
         insert(ledger, "decisions", build_decision_row(decision, policy_id))
-        ledger.execute(loop_health.UPSERT_DRAWS, (loop_health.to_day(decision.seq), policy_id, part, *amounts))
+        ledger.execute(loop_health.UPSERT_DRAWS, (loop_health.to_day(decision.ts), policy_id, part, *amounts))
         hour = int(decision.ts // 3600)
         insert(ledger, "rollups", (hour, policy_id, 1, int(decision.exploring), 0, 0.0))
         if decision.reward is not None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from bandstand.store.records import PolicyRef, Reward, first_seq_at
+from bandstand.store.records import PolicyRef, Reward, first_seq_at, to_time
 from bandstand.store.sqlite.schema import EVER, connect, create_tables
 from bandstand.store.tables.event_rows import INSERT_REWARD, build_reward_row
 from bandstand.store.tables.loop_health import LAST_BUCKET, build_arrival
@@ -38,7 +38,7 @@ def test_both_ways_of_counting_come_to_the_same(tmp_path: Path) -> None:
             row = build_reward_row(reward, 1, 7, answered)
             ledger.execute(f"{INSERT_REWARD}({placeholders})", row)  # (constants)
             if reward.source == "client":
-                statement, key, amounts = build_arrival(reward, 7, answered)
+                statement, key, amounts = build_arrival(reward, 7, None if answered is None else to_time(answered))
                 for day in (key[0], EVER):
                     ledger.execute(statement, (day, *key[1:], *amounts))
     query = "SELECT day, policy, bucket, rewards, reward_sum FROM arrivals WHERE source = ? ORDER BY day, bucket"

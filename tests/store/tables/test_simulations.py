@@ -116,6 +116,14 @@ def test_a_holder_who_is_heard_of_no_more_loses_the_claim(simulations: Simulatio
     assert save(simulations, claim, plays=[a_play(0, 0)])
 
 
+def test_a_holder_whose_clock_was_ahead_loses_the_claim_too(simulations: Simulations) -> None:
+    run = create_run(simulations)
+    assert simulations.claim(run, now=10_000.0) is not None
+    assert find_run(simulations, run, 9_990.0).state == "running", "a clock may be off by some seconds"
+    assert find_run(simulations, run, 20.0).state == "interrupted"
+    assert simulations.claim(run, now=20.0) is not None
+
+
 def test_a_run_that_has_been_played_is_not_begun_anew(simulations: Simulations) -> None:
     run = create_run(simulations, "service")
     assert simulations.cancel(run, 11.0)

@@ -6,9 +6,10 @@ routes, which OpenAPI describes. So there is one schema, one behaviour, one form
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any, NamedTuple
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.schemas.requests import Wire, validate_id
@@ -50,10 +51,13 @@ class HotPath:
 
     async def handle_score(self, body: bytes, metadata: RequestMetadata) -> EncodedResponse:
         """Answer ``POST /score`` and ``POST /score/{policy}``."""
-        request = self._wire.score.parse(body)
-        scored = await score.score(self._deployment, request, body=body, client=metadata.client, policy=metadata.policy)
+        request, body = self._wire.score.read(body)
+        deployment = self._deployment
+        scored = await score.score(deployment, request, body=body, client=metadata.client, policy=metadata.policy)
         if not scored.repeated:
             self._metrics.record_decision(scored.policy, exploring=scored.exploring)
+            decided_by = deployment.catalogue.policies[scored.policy]
+            deployment.feature_health.observe(decided_by, partial(from_json, body))
         answer: dict[str, Any] = {
             "tip_id": scored.tip_id,
             "score": scored.score,
@@ -68,8 +72,10 @@ class HotPath:
 
     async def handle_reward(self, body: bytes, metadata: RequestMetadata) -> EncodedResponse:
         """Answer ``POST /reward`` and ``POST /reward/{policy}``."""
-        request = self._wire.reward.parse(body)
+        request, body = self._wire.reward.read(body)
         client, policy = metadata.client, metadata.policy
+        if "features" in request and "decision_id" not in request:
+            self._deployment.feature_health.observe_reward(partial(from_json, body))
         idempotency = None
         if (key := metadata.headers.get(b"idempotency-key")) is not None:
             scope = f"{client} /reward/{policy}" if policy else f"{client} /reward"

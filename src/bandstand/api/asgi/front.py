@@ -22,6 +22,7 @@ from bandstand.api.asgi.admission import AdmissionQueue
 from bandstand.api.asgi.bodies import read_json_body
 from bandstand.api.asgi.fast_path import EncodedResponse, HotPath, RequestMetadata
 from bandstand.api.asgi.gathering import Gathering
+from bandstand.api.asgi.headers import trim_values
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.asgi.path_prefix import PathPrefix
 from bandstand.api.asgi.raw_path import decode_segment, validate_query
@@ -102,6 +103,7 @@ class FrontController:
             await self._app(scope, receive, send)
             return
         path = self._prefix.strip(scope["raw_path"].decode("latin-1"))
+        scope = {**scope, "headers": trim_values(scope["headers"])}
         if scope["method"] == "POST" and self.is_hot(path):
             headers = dict(scope["headers"])
             read_body = partial(read_json_body, receive, headers)

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from bandstand.api.asgi.bodies import validate_body_headers
 from bandstand.api.asgi.connections import BODY_SECONDS, HEAD_SECONDS, IDLE_SECONDS, STALLED_SECONDS, ConnectionWatch
 from bandstand.api.asgi.front import FrontController, Response
+from bandstand.api.asgi.headers import trim_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,7 +212,7 @@ class HttpProtocol(HttpToolsProtocol):
         front, parser = self._front, self.parser
         if front is None or not self.url.startswith(_HOT_PREFIXES) or parser.get_method() != b"POST":
             return None
-        headers = dict(self.headers)
+        headers = dict(trim_values(self.headers))
         length = headers.get(b"content-length", b"")
         if not (
             length.isdigit()

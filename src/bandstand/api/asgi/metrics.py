@@ -11,6 +11,7 @@ from bandstand.api.asgi.thread_cpu import ThreadCpuCollector
 from bandstand.judge_worker.options import JudgeStatus
 from bandstand.learning.shadows import ShadowStatus
 from bandstand.service.experiment import ExperimentStatus
+from bandstand.service.feature_health import FeatureReport
 from bandstand.store.records import StoreStatus
 
 KeyT = TypeVar("KeyT", bound=tuple[str, ...])
@@ -91,6 +92,10 @@ class Metrics:
     def register_store(self, get_status: Callable[[], StoreStatus]) -> None:
         """Show the store's state, asked at each scrape."""
         self._registry.register(_StoreCollector(get_status))
+
+    def register_features(self, get_report: Callable[[], FeatureReport]) -> None:
+        """Show what callers send and nobody reads, and the reverse, asked at each scrape."""
+        self._registry.register(_FeatureCollector(get_report))
 
     def record_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request; methods that no route has share one label, since a caller may invent any."""
@@ -200,6 +205,34 @@ class _ShadowCollector(Collector):
             status.dropped,
         )
         yield CounterMetricFamily("bandstand_shadow_failed", "Looks that came to no answer.", status.failed)
+
+
+class _FeatureCollector(Collector):
+    def __init__(self, get_report: Callable[[], FeatureReport]) -> None:
+        self._get_report = get_report
+
+    def collect(self) -> Iterator[Metric]:
+        report = self._get_report()
+        unread = CounterMetricFamily(
+            "bandstand_unread_fields", "Fields that came and no schema reads.", labels=("location", "field")
+        )
+        for field in report.unread:
+            unread.add_metric((field.where, field.name), field.count)
+        yield unread
+        sent = GaugeMetricFamily(
+            "bandstand_field_share",
+            "Share of requests, or candidates, that brought a field the policy reads.",
+            labels=("policy", "location", "field"),
+        )
+        for read in report.fields:
+            sent.add_metric((read.policy, read.where, read.name), read.share)
+        yield sent
+        alike = CounterMetricFamily(
+            "bandstand_alike_requests", "Requests whose candidates all read the same.", labels=("policy",)
+        )
+        for contrast in report.contrasts:
+            alike.add_metric((contrast.policy,), contrast.alike)
+        yield alike
 
 
 class _StoreCollector(Collector):

@@ -1,7 +1,6 @@
 """The routes that have policies evaluated on the log, beside the serving."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -14,9 +13,11 @@ from bandstand.evaluate.background import EvaluationQueue
 from bandstand.evaluate.errors import UnknownEvaluationError
 from bandstand.service.evaluations import EvaluationPage, EvaluationReport, build_report
 from bandstand.service.runs import RunStatus, build_status
+from bandstand.times import format_timestamp
 
 _MAX_RUN_ID = 2**62  # what a number of a run can be
 _PAGE = 200
+_TIMES = frozenset({"since", "until"})
 RunNumber = Annotated[int, Path(ge=1, le=_MAX_RUN_ID)]
 _KEEPING = (StorageUnavailableError, StorageFullError)
 
@@ -66,4 +67,4 @@ def build_evaluations_router(runs: EvaluationQueue) -> APIRouter:
 
 
 def _to_document(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in body.items()}
+    return {name: format_timestamp(value) if name in _TIMES else value for name, value in body.items()}

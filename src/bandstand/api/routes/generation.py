@@ -22,7 +22,7 @@ from bandstand.service import prompts
 from bandstand.service.context import ServiceContext
 from bandstand.service.generate import TipWriting, WrittenTips, generate
 from bandstand.service.prompts import PromptDetail, PromptListing, PromptReport
-from bandstand.service.recommend import recommend
+from bandstand.service.recommend import observe_recommendation, recommend
 
 _WRITING = (GatewayError, NotJsonError, GatewayUnreachableError, PromptError)
 log = structlog.get_logger("bandstand")
@@ -52,6 +52,7 @@ def build_generation_router(deployment: ServiceContext, writing: TipWriting, wir
         _count_generation(metrics, recommended)
         if recommended.policy is not None:
             metrics.record_decision(recommended.policy, exploring=bool(recommended.exploring))
+            observe_recommendation(deployment, body, recommended)
         return to_json_response(recommended)
 
     @routes.get("/prompts", response_model=PromptList, openapi_extra=describe_operation())

@@ -61,13 +61,13 @@ def build_judgements_router(judging: JudgeWorker) -> APIRouter:
     async def retry(request: Request) -> RetryResult:
         """Let unscored turns wait for the judge again."""
         body = await parse_request(request, RETRY)
-        since = body.pop("since").timestamp() if "since" in body else 0.0
+        since = body.pop("since", 0.0)
         return await judgements.retry(judging, get_client(request), since=since, **body)
 
     @routes.post("/judgements/reapply", response_model=Reapplied, openapi_extra=reapply_extra)
     async def reapply(request: Request) -> ReapplyResult:
         """Hold old verdicts to the gate as it is now, with no call of any judge."""
         body = await parse_request(request, REAPPLY)
-        return await judgements.reapply_gate(judging, get_client(request), since=body["since"].timestamp())
+        return await judgements.reapply_gate(judging, get_client(request), since=body["since"])
 
     return routes

@@ -1,8 +1,5 @@
 """The routes that take rewards back, and tell what was taken back."""
 
-from datetime import UTC, datetime
-from typing import Any
-
 from fastapi import APIRouter, Request
 
 from bandstand.api.openapi import describe_operation
@@ -13,8 +10,6 @@ from bandstand.service.context import ServiceContext
 from bandstand.service.undo import UndoList, UndoResult, list_undos, undo
 from bandstand.store.records import LAST_SEQ
 from bandstand.store.tables.undo import Selection
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def build_revocations_router(deployment: ServiceContext) -> APIRouter:
@@ -27,7 +22,7 @@ def build_revocations_router(deployment: ServiceContext) -> APIRouter:
         """Take rewards back out of what they taught, all or none, and learn the priors again without them."""
         body = await parse_request(request, REVOCATION)
         dry_run = body.pop("dry_run", False)
-        selection = Selection(**{name: _to_seconds(value) for name, value in body.items()})
+        selection = Selection(**body)
         return await undo(deployment, selection, get_client(request), dry_run=dry_run)
 
     @routes.get(
@@ -41,9 +36,3 @@ def build_revocations_router(deployment: ServiceContext) -> APIRouter:
         return await list_undos(deployment, before, limit)
 
     return routes
-
-
-def _to_seconds(value: str | datetime) -> Any:
-    """A time as seconds since the epoch; text as it is."""
-    # Not timestamp(): a year that no clock of ours can show would be an error of the platform's.
-    return (value - _EPOCH).total_seconds() if isinstance(value, datetime) else value

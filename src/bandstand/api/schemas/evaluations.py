@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from bandstand.api.schemas.requests import Id, RequestBody
+from bandstand.api.schemas.requests import Id, RequestBody, Time
 from bandstand.api.schemas.runs import Run
 
 EVALUATION_EXAMPLES: dict[str, Any] = {
@@ -37,10 +37,8 @@ class EvaluationRequest(TypedDict):
             ),
         ]
     ]
-    since: NotRequired[
-        Annotated[AwareDatetime, Field(description="Evaluate decisions from here on; earlier ones only teach")]
-    ]
-    until: NotRequired[Annotated[AwareDatetime, Field(description="Read nothing after this")]]
+    since: NotRequired[Annotated[Time, Field(description="Evaluate decisions from here on; earlier ones only teach")]]
+    until: NotRequired[Annotated[Time, Field(description="Read nothing after this")]]
     missing_reward: NotRequired[
         Annotated[
             float,

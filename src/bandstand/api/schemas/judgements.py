@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from bandstand.api.schemas.learning import AnswerBody
-from bandstand.api.schemas.requests import Id, RequestBody
+from bandstand.api.schemas.requests import Id, RequestBody, Time
 
 MAX_RETRIED = 1000
 
@@ -26,7 +26,7 @@ REAPPLY_EXAMPLES: dict[str, Any] = {
     "since": {"summary": "Turns taken since a time", "value": {"since": "2026-01-30T00:00:00Z"}}
 }
 
-Since = Annotated[AwareDatetime, Field(description="Turns taken then or later")]
+Since = Annotated[Time, Field(description="Turns taken then or later")]
 
 
 class OverrideRequest(TypedDict):

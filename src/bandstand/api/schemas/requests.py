@@ -2,16 +2,27 @@
 
 Requests are typed dictionaries, validated from JSON by pydantic in one pass (a third faster than model instances, and
 the learning core takes mappings). Numbers are strict: no ``true``, no ``"0.5"``. Unknown fields are ignored and kept in
-the ledger with the rest of the body.
+the ledger with the rest of the body. What is not strict and plainly meant is read in a second pass
+(:mod:`bandstand.api.schemas.tolerance`), and the ledger keeps what that made of it, so that whoever reads the ledger
+need not be tolerant.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NoReturn, NotRequired
+from functools import cached_property
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError, from_json, to_json
 from typing_extensions import TypedDict
 
 from bandstand.api.problems import from_field_errors, from_validation_error
@@ -22,18 +33,39 @@ from bandstand.api.schemas.examples import (
     REWARD_EXAMPLES,
     SCORE_EXAMPLES,
 )
+from bandstand.api.schemas.tolerance import Normaliser, build_normaliser, repair_text
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.features import Field as FeatureField
 from bandstand.bandit.json_tokens import MAX_DEPTH, MAX_TEXT, MAX_TOKENS, find_open_fault
-from bandstand.errors import FieldError
+from bandstand.errors import FieldError, InvalidRequestError
+from bandstand.times import parse_bound
 
 MAX_ID = 256
 MAX_CANDIDATES = 1000
 MAX_TIPS = 50
 _STRICT = ConfigDict(strict=True, cache_strings="keys", allow_inf_nan=False)
+_CLOSED = ConfigDict(strict=True, cache_strings="keys", allow_inf_nan=False, extra="forbid")
+
+
+def _parse_time(value: object) -> float:
+    try:
+        return parse_bound(value, needs_zone=True)
+    except ValueError as error:
+        kind = "time"
+        raise PydanticCustomError(kind, "{meant}", {"meant": str(error)}) from None
+
+
+_NAMED_FAULTS = frozenset({"json_invalid", "finite_number"})  # of what can be no JSON, those whose place is known
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """An identifier: 1 to 256 characters, any but control characters."""
+
+Time = Annotated[
+    float,
+    BeforeValidator(_parse_time),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}),
+]
+"""A moment: ISO 8601 with its zone, or seconds or milliseconds since 1970. Read as seconds."""
 
 _ID = TypeAdapter(Id, config=_STRICT)
 ID_SCHEMA = _ID.json_schema()
@@ -55,7 +87,7 @@ def validate_id(value: str, field: str) -> str:
         raise problem from None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RequestBody:
     """A JSON request body: what validates it, and what OpenAPI shows of it.
 
@@ -75,23 +107,56 @@ class RequestBody:
         Raises:
             InvalidRequestError: names the fields at fault.
         """
+        return self.read(body)[0]
+
+    def read(self, body: bytes) -> tuple[dict[str, Any], bytes]:
+        """A validated request, and JSON that says the same in strict form: the body itself where it is strict.
+
+        Raises:
+            InvalidRequestError: names the fields at fault.
+        """
         try:
             request: dict[str, Any] = self.adapter.validate_json(body)
         except ValidationError as error:
-            raise from_validation_error(error) from None
+            return self._read_tolerantly(body, error)
         # pydantic reads NaN and Infinity as numbers, also where it ignores the field. One letter is found much sooner.
         if (b"N" in body and b"NaN" in body) or (b"I" in body and b"Infinity" in body):
             _require_json(body)
-        return request
+        return request, body
+
+    def _read_tolerantly(self, body: bytes, refusal: ValidationError) -> tuple[dict[str, Any], bytes]:
+        try:
+            value = from_json(repair_text(body), allow_inf_nan=False)
+        except ValueError:
+            if any(fault["type"] in _NAMED_FAULTS for fault in refusal.errors(include_url=False, include_input=False)):
+                raise from_validation_error(refusal) from None
+            raise _build_constant_error() from None
+        body = to_json(self._normaliser(value))
+        try:
+            return self.adapter.validate_json(body), body
+        except ValidationError as error:
+            raise from_validation_error(error) from None
+
+    @cached_property
+    def _normaliser(self) -> Normaliser:
+        return build_normaliser(self.adapter.json_schema())
 
 
 class Wire:
-    """The request bodies that depend on the catalogue's features."""
+    """The request bodies that depend on the catalogue's features.
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        make_fields = _make_open_dict if catalogue.is_open else _make_fields_dict
-        context = make_fields("Context", catalogue.context_fields)
-        features = make_fields("Features", {**catalogue.context_fields, **catalogue.candidate_fields})
+    Args:
+        catalogue: whose fields are read.
+        strict_features: refuse what no schema reads among features and in a context.
+    """
+
+    def __init__(self, catalogue: Catalogue, *, strict_features: bool = False) -> None:
+        read = {**catalogue.context_fields, **catalogue.candidate_fields}
+        if catalogue.is_open:  # which reads everything
+            context, features = _make_open_dict("Context", catalogue.context_fields), _make_open_dict("Features", read)
+        else:
+            context = _make_fields_dict("Context", catalogue.context_fields, closed=strict_features)
+            features = _make_fields_dict("Features", read, closed=strict_features)
         candidate = _make_typed_dict(
             "Candidate",
             {
@@ -152,7 +217,7 @@ class Wire:
         reward = _make_typed_dict("RewardRequest", reward_fields)
         reset = _make_typed_dict("ResetRequest", {"user_id": Id})
         generate = _make_generate_request("Generate", {})
-        recommend = _make_generate_request("Recommend", catalogue.context_fields)
+        recommend = _make_generate_request("Recommend", catalogue.context_fields, closed=strict_features)
         self.score = RequestBody("ScoreRequest", TypeAdapter(score), SCORE_EXAMPLES)
         self.reward = RequestBody("RewardRequest", TypeAdapter(reward), REWARD_EXAMPLES)
         self.reset = RequestBody("ResetRequest", TypeAdapter(reset), RESET_EXAMPLES)
@@ -162,13 +227,17 @@ class Wire:
 
 
 def _require_json(body: bytes) -> None:
-    def reject_constant(_: str) -> NoReturn:
-        raise from_field_errors(FieldError("body", "NaN and Infinity are not JSON"))
+    try:
+        from_json(body, allow_inf_nan=False)
+    except ValueError:
+        raise _build_constant_error() from None
 
-    json.loads(body, parse_constant=reject_constant)
+
+def _build_constant_error() -> InvalidRequestError:
+    return from_field_errors(FieldError("body", "NaN and Infinity are not JSON"))
 
 
-def _make_generate_request(name: str, fields: Mapping[str, FeatureField]) -> Any:
+def _make_generate_request(name: str, fields: Mapping[str, FeatureField], *, closed: bool = False) -> Any:
     """What writes tips: the user's moment, and beside it the context ``fields`` of whoever picks among them."""
     task = Annotated[dict[str, Any], Field(description="Any object; it is read as untrusted text")]
     context = _make_typed_dict(
@@ -180,6 +249,7 @@ def _make_generate_request(name: str, fields: Mapping[str, FeatureField]) -> Any
             "tasks": NotRequired[Annotated[list[task], Field(description="The 200 most urgent are looked at")]],
             "extra": NotRequired[Annotated[dict[str, Any], Field(description="What else the product knows")]],
         },
+        closed=closed,
     )
     request = {
         "user_id": Id,
@@ -192,13 +262,14 @@ def _make_generate_request(name: str, fields: Mapping[str, FeatureField]) -> Any
     return _make_typed_dict(f"{name}Request", request)
 
 
-def _make_fields_dict(name: str, fields: Mapping[str, FeatureField]) -> Any:
-    return _make_typed_dict(name, {key: NotRequired[_to_annotation(field)] for key, field in fields.items()})
+def _make_fields_dict(name: str, fields: Mapping[str, FeatureField], *, closed: bool) -> Any:
+    annotations = {key: NotRequired[_to_annotation(field)] for key, field in fields.items()}
+    return _make_typed_dict(name, annotations, closed=closed)
 
 
 def _make_open_dict(name: str, fields: Mapping[str, FeatureField]) -> Any:
     """The fields that schemas name, held to their rules, and beside them any JSON, within limits."""
-    typed_dict = _make_fields_dict(name, fields)
+    typed_dict = _make_fields_dict(name, fields, closed=False)
     description = (
         f"These fields, and any other JSON: at most {MAX_TOKENS} values, nested {MAX_DEPTH} deep, names and strings "
         f"of at most {MAX_TEXT} characters; names that begin with an underscore are not read"
@@ -229,9 +300,9 @@ def _to_annotation(field: FeatureField) -> Any:
     return Annotated[kinds[field.type], Field(json_schema_extra={"default": default}, **constraints)]
 
 
-def _make_typed_dict(name: str, fields: dict[str, Any]) -> Any:
+def _make_typed_dict(name: str, fields: dict[str, Any], *, closed: bool = False) -> Any:
     typed_dict = TypedDict(name, fields)  # type: ignore[misc]  # fields are known at run time only
-    typed_dict.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]  # pydantic's documented hook
+    typed_dict.__pydantic_config__ = _CLOSED if closed else _STRICT  # type: ignore[attr-defined]  # pydantic's documented hook
     return typed_dict
 
 

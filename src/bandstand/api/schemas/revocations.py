@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, NotRequired
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from bandstand.api.schemas.requests import MAX_ID, Id, RequestBody
+from bandstand.api.schemas.requests import MAX_ID, Id, RequestBody, Time
 
 REVOCATION_EXAMPLES: dict[str, Any] = {
     "client": {
@@ -32,8 +32,8 @@ class RevocationRequest(TypedDict):
     judge_version: NotRequired[
         Annotated[str, Field(min_length=1, max_length=MAX_ID, description="Model or prompt hash of a verdict")]
     ]
-    since: NotRequired[Annotated[AwareDatetime, Field(description="Given then or later")]]
-    until: NotRequired[Annotated[AwareDatetime, Field(description="Given before")]]
+    since: NotRequired[Annotated[Time, Field(description="Given then or later")]]
+    until: NotRequired[Annotated[Time, Field(description="Given before")]]
     dry_run: NotRequired[Annotated[bool, Field(description="Change nothing, and answer what would be")]]
 
 

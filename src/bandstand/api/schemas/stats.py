@@ -181,6 +181,44 @@ class MemoryStanding(AnswerBody):
     scores: list[MemoryScore]
 
 
+class UnreadFeature(AnswerBody):
+    """Something that callers send and no schema reads."""
+
+    where: Literal["request", "context", "candidate", "features", "reward features"]
+    name: str = Field(description="As it was sent; `(other)` for what is no name, and beyond the first hundred")
+    count: int = Field(description="With how many requests, candidates or rewards it came")
+    sentence: str = Field(description="What to make of it")
+
+
+class ReadFeature(AnswerBody):
+    """A field that a policy's schema reads."""
+
+    policy: str
+    where: Literal["context", "features"]
+    name: str
+    share: float = Field(description="Of the requests, or candidates, that came with it")
+    is_constant: bool = Field(description="It had one value only, the default where it did not come")
+
+
+class Contrast(AnswerBody):
+    """How often a policy could not tell the candidates apart."""
+
+    policy: str
+    requests: int = Field(description="With more than one candidate")
+    alike: int = Field(description="Of these, those in which all candidates read the same")
+
+
+class FeatureStats(AnswerBody):
+    """What callers send, and what of it is read, since the start of the process."""
+
+    requests: int
+    looked_at: int = Field(description="The first 1,000 requests, then each sixty-fourth, which counts for all of them")
+    unread: list[UnreadFeature]
+    fields: list[ReadFeature] = Field(description="Of each policy that decided")
+    contrasts: list[Contrast]
+    warnings: list[str] = Field(description="What is off, in sentences")
+
+
 class DeploymentStats(AnswerBody):
     """What all policies did for all users."""
 
@@ -193,3 +231,4 @@ class DeploymentStats(AnswerBody):
     judge: JudgeCoverage | None = Field(description="What became of turns; null where none are taken")
     loop: Loop
     memory: dict[str, MemoryStanding] = Field(description='Of each policy with `half_life = "auto"`')
+    features: FeatureStats

@@ -208,7 +208,7 @@ def _resolve_policy(context: RunContext, name: str, values: Mapping[str, Any]) -
 
 def _read_file(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
         sets = ", ".join(PERSONA_SETS)

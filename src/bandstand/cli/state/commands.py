@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +29,7 @@ from bandstand.store.maintenance.import_ import ImportedUser, ImportResult, impo
 from bandstand.store.maintenance.legacy_import import read_ids, read_user_ids, read_v1, read_v1_of_users
 from bandstand.store.maintenance.offline import open_owned, open_read_only
 from bandstand.store.sqlite.errors import storage_errors
+from bandstand.times import to_datetime
 
 EXIT_MISMATCH = 1
 """The exit code of a verification that found something to repair."""
@@ -278,4 +278,4 @@ state.command()(revoke)
 
 
 def _format_date(ts: float | None) -> str | None:
-    return None if ts is None else datetime.fromtimestamp(ts, UTC).isoformat(timespec="seconds")
+    return None if ts is None else to_datetime(ts).isoformat(timespec="seconds")

@@ -59,6 +59,7 @@ class CandidatePolicy:
             self._follow_drift(ts)
             memory = self._tracker.memory
             self._tracker.record_reward(str(user), TaughtReward(ts, x.copy(), reward, weight))
+        state.set_clock_back(ts)  # events come in the order of their numbers
         state.learn(x, reward, weight, ts, *memory)
         self.rewards += 1
         self._add_to_reservoir(user, state)

@@ -78,11 +78,13 @@ class EmbeddedDecisions:
             user.enrolled = enrolment
         tally = Tally(int(decision.ts // 3600), policy_id, 1, int(decision.exploring))
         part, amounts = loop_health.compute_draw_sums(decision)
-        sums = ((loop_health.UPSERT_DRAWS, (loop_health.to_day(decision.seq), policy_id, part), amounts),)
+        sums = ((loop_health.UPSERT_DRAWS, (loop_health.to_day(decision.ts), policy_id, part), amounts),)
 
         def on_committed() -> None:
-            user.profile.apply_decision(decision.seq, decision.policy.key, decision.ts, exploring=decision.exploring)
-            user.open_decisions.add(OpenDecision(decision.seq, decision.policy.name, decision.tip_id))
+            key, exploring = decision.policy.key, decision.exploring
+            if not user.profile.apply_decision(decision.seq, key, decision.ts, exploring=exploring):
+                user.stale = True
+            user.open_decisions.add(OpenDecision(decision.seq, decision.policy.name, decision.tip_id, decision.ts))
             decision.body, decision.numbers = b"", None  # the ledger has them; a reward needs only x
 
         def on_rejected() -> None:

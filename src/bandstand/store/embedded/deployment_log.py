@@ -7,7 +7,7 @@ from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import StateKey
 from bandstand.store.embedded.state_directory import StateDirectory
 from bandstand.store.learners import replay
-from bandstand.store.records import Decision, PolicyRef, PolicyTotals
+from bandstand.store.records import Decision, PolicyRef, PolicyTotals, to_time
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import decisions, loop_health, memories, promotions, shadows
 from bandstand.store.tables.loop_health import LoopSums
@@ -106,5 +106,6 @@ class EmbeddedDeployment:
 
     async def load_loop_sums(self, days: int) -> LoopSums:
         """Sums that tell whether the learning loop is sound, by policy, and by day for the newest ``days``."""
-        newest = loop_health.to_day(self._directory.last_seq)
+        # Numbers may run ahead of a clock that was set back.
+        newest = loop_health.to_day(min(to_time(self._directory.last_seq), self._directory.clock()))
         return await self._directory.read(loop_health.load_loop_sums, newest - days + 1)

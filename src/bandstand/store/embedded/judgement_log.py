@@ -196,7 +196,7 @@ class EmbeddedJudgements:
         def on_committed() -> None:
             revocation.on_committed()
             if reward is not None:
-                updates.apply_reward(self._directory.registry, user.profile, reward)
+                user.stale = not updates.apply_reward(self._directory.registry, user.profile, reward) or user.stale
                 user.open_decisions = OpenDecisions(is_loaded=False)  # the ledger knows what this one was linked to
 
         def on_rejected() -> None:
@@ -231,7 +231,7 @@ class EmbeddedJudgements:
         self, states: Collection[JudgementState], since: float, reason: str | None = None
     ) -> list[str]:
         """Ids of the judgements in any of ``states``, taken since a time, oldest first."""
-        return await self._directory.read(judgement_queries.list_judgement_ids, states, first_seq_at(since), reason)
+        return await self._directory.read(judgement_queries.list_judgement_ids, states, since, reason)
 
     async def load_detail(self, judgement: JudgedTurn) -> dict[str, Any]:
         """Its verdicts, and what was made of them."""
@@ -247,7 +247,7 @@ class EmbeddedJudgements:
 
     async def list_update_times(self, user_id: str, ts: float) -> list[float]:
         """When turns of the user taught, since ``ts``."""
-        return await self._directory.read(judgement_queries.list_update_times, user_id, first_seq_at(ts))
+        return await self._directory.read(judgement_queries.list_update_times, user_id, ts)
 
     async def load_turn_totals(self) -> list[TurnTotals]:
         """How many judgements stand where, by policy."""

@@ -1,19 +1,58 @@
 """Retention: once an hour, what is past its days is deleted, and users' earlier events become baselines."""
 
 import asyncio
+import math
 import sqlite3
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
 from bandstand.errors import BandstandError
 from bandstand.store.embedded.state_directory import StateDirectory
 from bandstand.store.learners import replay
-from bandstand.store.records import first_seq_at
+from bandstand.store.records import to_time
 from bandstand.store.sqlite import retention
 from bandstand.store.tables import generations, judgement_queries
 
 _INTERVAL_S = 3600.0
 _DAY = 86_400
+_MAX_JUMP_S = 3600.0
+_LONG_PAUSE_S = 86_400.0
+
+
+class ClockWatch:
+    """Tells whether the wall clock can be believed when it says that something is old.
+
+    It is doubted for a day after it went ahead by more than an hour beside the machine's own count of seconds; and for
+    the first day of a process that finds it more than a day after the newest event, for then it may have been off, or
+    nobody may have set it yet.
+
+    Args:
+        monotonic: seconds that no one sets.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._last: tuple[float, float] | None = None  # the wall clock and the count, when last looked at
+        self._doubted_until = -math.inf  # by the count
+
+    def is_steady(self, now: float, newest: float | None) -> bool:
+        """Whether ``now`` is a time to delete by.
+
+        Args:
+            now: seconds since the epoch.
+            newest: when the newest event happened; ``None`` for no event.
+        """
+        counted = self._monotonic()
+        if self._last is None:
+            jumped = newest is not None and now > newest + _LONG_PAUSE_S
+        else:
+            jumped = now - self._last[0] > counted - self._last[1] + _MAX_JUMP_S
+        self._last = now, counted
+        if jumped:
+            self._doubted_until = counted + _DAY
+        return counted >= self._doubted_until
 
 
 class EmbeddedRetention:
@@ -21,12 +60,15 @@ class EmbeddedRetention:
 
     def __init__(self, directory: StateDirectory) -> None:
         self._directory = directory
+        self._watch = ClockWatch(time.monotonic)
 
     async def run(self) -> None:
-        """Apply retention every hour."""
+        """Apply retention every hour, unless the clock has just jumped: what is deleted does not come back."""
         while True:
             with suppress(sqlite3.Error, BandstandError):
-                await self.apply_retention()
+                newest = to_time(self._directory.last_seq) if self._directory.last_seq else None
+                if self._watch.is_steady(self._directory.clock(), newest):
+                    await self.apply_retention()
             await asyncio.sleep(_INTERVAL_S)
 
     async def apply_retention(self) -> int:
@@ -37,14 +79,15 @@ class EmbeddedRetention:
         while await directory.run_exclusively(spent, durable=False):
             pass
         if options.turn_retention_days:
-            cutoff = first_seq_at(now - options.turn_retention_days * _DAY)
+            cutoff = await directory.read(retention.find_cutoff, now - options.turn_retention_days * _DAY, now)
             await directory.sweep(judgement_queries.build_text_sweeper(cutoff))
         while await directory.run_exclusively(partial(retention.delete_old_keys, now=now), durable=False):
             pass
         await directory.sweep(retention.build_key_sweeper())
         if not options.retention_days:
             return 0
-        cutoff = directory.horizon = first_seq_at(now - options.retention_days * _DAY)
+        cutoff = await directory.read(retention.find_cutoff, now - options.retention_days * _DAY, now)
+        directory.horizon = cutoff
         await directory.sweep(generations.build_sweeper(cutoff))
         return await self._trim_users(cutoff, now)
 

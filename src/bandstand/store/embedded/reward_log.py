@@ -9,7 +9,7 @@ from bandstand.store.embedded.state_directory import EventCollisionError, EventF
 from bandstand.store.learners.open_decisions import OpenDecision, read_open_decisions
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.protocol import require_made_by
-from bandstand.store.records import AcceptedReward, Decision, Reward, first_seq_at
+from bandstand.store.records import AcceptedReward, Decision, Reward
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.sqlite.writer import Tally
 from bandstand.store.tables.event_rows import (
@@ -86,7 +86,7 @@ class EmbeddedRewards:
 
     async def _load_open_decisions(self, user: CachedUser, ts: float) -> None:
         open_decisions = user.open_decisions
-        after, before = first_seq_at(ts - LEGACY_LINK_SECONDS), open_decisions.first_seq
+        after, before = ts - LEGACY_LINK_SECONDS, open_decisions.first_seq
         open_decisions.load(await self._directory.read(read_open_decisions, user.uid, after, before))
 
     def _submit(self, user: CachedUser, reward: Reward, decision: Decision | None) -> EventFuture:
@@ -100,15 +100,14 @@ class EmbeddedRewards:
             decision.reward = reward
             user.open_decisions.answer(decision.seq)
         else:
-            linkable_after = first_seq_at(reward.ts - LEGACY_LINK_SECONDS)
-            linked = user.open_decisions.take(reward.policy.name, reward.tip_id, linkable_after)
+            linked = user.open_decisions.take(reward.policy.name, reward.tip_id, reward.ts - LEGACY_LINK_SECONDS)
         row = build_reward_row(reward, uid, policy_id, None if linked is None else linked.seq)
         rows: list[tuple[str, Row]] = [(INSERT_REWARD, row)]
         key = reward.idempotency
         add_key_row(rows, reward, self._keys.rewards)
 
         def on_committed() -> None:
-            apply_reward(self._directory.registry, user.profile, reward)
+            user.stale = not apply_reward(self._directory.registry, user.profile, reward) or user.stale
             if key is not None:
                 self._keys.rewards.pop(key, None)
 
@@ -122,6 +121,6 @@ class EmbeddedRewards:
                 self._keys.rewards.pop(key, None)
 
         tally = Tally(int(reward.ts // 3600), policy_id, 0, 0, 1, reward.value)
-        answered = reward.decision_seq if linked is None else linked.seq
+        answered = (None if decision is None else decision.ts) if linked is None else linked.ts
         sums = (build_arrival(reward, policy_id, answered),)
         return directory.submit(user, reward.seq, rows, on_committed, on_rejected, durable=True, tally=tally, sums=sums)

@@ -9,16 +9,20 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from bandstand.store.records import LAST_SEQ
+from bandstand.store.records import LAST_SEQ, first_seq_at
 
 MAX_OPEN = 100
 """Decisions of a user that are looked among, the newest: a bound on memory and on the work of a reward."""
 
-_SELECT_OPEN = """SELECT d.seq, p.name, d.tip_id FROM (
-        SELECT seq, policy, tip_id FROM decisions WHERE uid = ? AND seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?
+_SELECT_OPEN = """SELECT d.seq, p.name, d.tip_id, d.ts FROM (
+        SELECT seq, policy, tip_id, ts FROM decisions
+        WHERE uid = ? AND seq > ? AND seq < ? AND ts > ? ORDER BY seq DESC LIMIT ?
     ) AS d JOIN policies AS p ON p.id = d.policy
     WHERE NOT EXISTS (SELECT 1 FROM rewards WHERE decision_seq = d.seq)
       AND NOT EXISTS (SELECT 1 FROM rewards WHERE linked_seq = d.seq) ORDER BY d.seq"""
+
+
+_Tip = tuple[str, str]  # a policy and a candidate's id
 
 
 class OpenDecision(NamedTuple):
@@ -27,6 +31,7 @@ class OpenDecision(NamedTuple):
     seq: int
     policy: str
     tip_id: str
+    ts: float
 
 
 class OpenDecisions:
@@ -45,16 +50,16 @@ class OpenDecisions:
     def __init__(self, *, is_loaded: bool) -> None:
         self.is_loaded = is_loaded
         self.first_seq = LAST_SEQ
-        self._open: dict[int, tuple[str, str]] = {}  # policy and tip by number, the oldest first
+        self._open: dict[int, tuple[_Tip, float]] = {}  # policy and tip, and when, by number, the oldest first
         # The same by policy and tip, the newest last; made when the first legacy reward comes, for most never get one.
-        self._by_tip: dict[tuple[str, str], list[int]] | None = None
+        self._by_tip: dict[_Tip, list[int]] | None = None
         self._answered: set[int] = set()  # rewarded since the user came into memory, of those not loaded yet
 
     def add(self, decision: OpenDecision) -> None:
         """Note a decision that was made."""
-        seq, policy, tip_id = decision
+        seq, policy, tip_id, ts = decision
         self.first_seq = min(self.first_seq, seq)
-        self._insert(seq, (policy, tip_id))
+        self._insert(seq, (policy, tip_id), ts)
         if len(self._open) > MAX_OPEN:
             self._remove(next(iter(self._open)))
 
@@ -72,37 +77,40 @@ class OpenDecisions:
         elif not self.is_loaded:
             self._answered.add(seq)
 
-    def take(self, policy: str, tip_id: str, after: int) -> OpenDecision | None:
-        """Take out the newest decision of a policy and tip that came after the event ``after``; ``None`` for none."""
+    def take(self, policy: str, tip_id: str, after: float) -> OpenDecision | None:
+        """Take out the newest decision of a policy and tip, if it was made after ``after``; ``None`` for none."""
         if self._by_tip is None:
             self._by_tip = {}
-            for seq, tip in self._open.items():
+            for seq, (tip, _) in self._open.items():
                 self._by_tip.setdefault(tip, []).append(seq)
         seqs = self._by_tip.get((policy, tip_id))
-        if seqs is None or seqs[-1] <= after:
+        if seqs is None:
             return None
         newest = seqs[-1]
+        _, ts = self._open[newest]
+        if ts <= after:
+            return None
         self._remove(newest)
-        return OpenDecision(newest, policy, tip_id)
+        return OpenDecision(newest, policy, tip_id, ts)
 
     def give_back(self, decision: OpenDecision) -> None:
         """Put back what was taken for a reward that was refused."""
         self._replace(sorted([*self._list(), decision]))
 
     def _list(self) -> list[OpenDecision]:
-        return [OpenDecision(seq, *tip) for seq, tip in self._open.items()]
+        return [OpenDecision(seq, *tip, ts) for seq, (tip, ts) in self._open.items()]
 
     def _replace(self, decisions: Sequence[OpenDecision]) -> None:
-        self._open = {seq: (policy, tip_id) for seq, policy, tip_id in decisions[-MAX_OPEN:]}
+        self._open = {seq: ((policy, tip_id), ts) for seq, policy, tip_id, ts in decisions[-MAX_OPEN:]}
         self._by_tip = None
 
-    def _insert(self, seq: int, tip: tuple[str, str]) -> None:
-        self._open[seq] = tip
+    def _insert(self, seq: int, tip: _Tip, ts: float) -> None:
+        self._open[seq] = tip, ts
         if self._by_tip is not None:
             self._by_tip.setdefault(tip, []).append(seq)
 
     def _remove(self, seq: int) -> None:
-        tip = self._open.pop(seq)
+        tip, _ = self._open.pop(seq)
         if self._by_tip is not None:
             seqs = self._by_tip[tip]
             seqs.remove(seq)
@@ -110,6 +118,7 @@ class OpenDecisions:
                 del self._by_tip[tip]
 
 
-def read_open_decisions(connection: sqlite3.Connection, uid: int, after: int, before: int) -> list[OpenDecision]:
-    """A user's decisions without a reward between two event numbers, the oldest first."""
-    return [OpenDecision(*row) for row in connection.execute(_SELECT_OPEN, (uid, after, before, MAX_OPEN))]
+def read_open_decisions(connection: sqlite3.Connection, uid: int, after: float, before: int) -> list[OpenDecision]:
+    """A user's decisions without a reward from after a time and before an event number, the oldest first."""
+    values = (uid, first_seq_at(after), before, after, MAX_OPEN)
+    return [OpenDecision(*row) for row in connection.execute(_SELECT_OPEN, values)]

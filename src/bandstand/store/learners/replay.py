@@ -9,6 +9,7 @@ from typing import Any
 
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
+from bandstand.store.learners.event_times import EventTimes
 from bandstand.store.records import LAST_SEQ, PolicyRef, Updates
 from bandstand.store.tables.decisions import find_uid
 from bandstand.store.tables.policies import PolicyRegistry
@@ -69,21 +70,26 @@ def replay_events(
     """
     _restart_memories(registry, profile)
     start, cold = profile.seq, {key for key, state in profile.policies.items() if state.ridge is None}
+    times = EventTimes(connection, uid, start)
     for event in _iter_events(connection, uid, start, until):
         match event:
             case (seq, "decision", policy, ts, exploring):
-                profile.apply_decision(seq, registry.get_ref(policy).key, ts, exploring=bool(exploring))
+                key = registry.get_ref(policy).key
+                profile.apply_decision(seq, key, times.get_time(seq, ts), exploring=bool(exploring))
+                profile.get_state(key).last_updated = ts
             case (seq, "reward", policy, ts, value, weight, *raw):
                 updates = build_updates(registry, registry.get_ref(policy), seq, *raw)
-                _apply_updates(registry, profile, updates, (seq, ts, value, weight))
+                _apply_updates(registry, profile, updates, (seq, times.get_time(seq, ts), value, weight))
+                _set_last_updated(profile, (learner for learner, _ in updates), ts)
             case (seq, "reward revoked", policy, ts, _, _, *raw):
                 learners = list_learners(registry, registry.get_ref(policy), seq, *raw)
-                _skip_reward(registry, profile, learners, seq, ts)
+                _skip_reward(registry, profile, learners, seq, times.get_time(seq, ts))
+                _set_last_updated(profile, learners, ts)
             case (seq, "revocation", policy, ts, value, weight, *raw, reward_seq) if reward_seq <= start:
                 updates = build_updates(registry, registry.get_ref(policy), reward_seq, *raw)
                 # A migration has taken the sums of what is cold out of the baseline.
                 held = tuple(lesson for lesson in updates if lesson[0].key not in cold)
-                _apply_revocation(profile, held, seq, ts, value, weight)
+                _apply_revocation(profile, held, seq, times.get_time(reward_seq, ts), value, weight)
             case (seq, "revocation", *_):
                 profile.seq = seq  # what it takes back was passed over
             case (seq, "reset", _):
@@ -100,6 +106,12 @@ def _apply_updates(
     seq, ts, value, weight = reward
     for learner, x in updates:
         profile.apply_reward(seq, learner.key, ts, x, value, weight, *registry.get_memory(learner.name))
+
+
+def _set_last_updated(profile: Profile, learners: Iterable[PolicyRef], ts: float) -> None:
+    """What is shown of an event is how it is dated, whatever time it counts as of."""
+    for learner in learners:
+        profile.get_state(learner.key).last_updated = ts
 
 
 def _skip_reward(
@@ -120,12 +132,14 @@ def list_taught_rewards(
 ) -> list[TaughtReward]:
     """What a policy was taught of a user since the last reset, the oldest first, but for what was taken back."""
     uid = find_uid(connection, user_id)
+    times = None if uid is None else EventTimes(connection, uid, 0)
     taught: list[TaughtReward] = []
     for event in () if uid is None else _iter_events(connection, uid, 0, LAST_SEQ):
         match event:
             case (seq, "reward", policy, ts, value, weight, *raw):
                 updates = build_updates(registry, registry.get_ref(policy), seq, *raw)
-                taught += [TaughtReward(ts, x, value, weight) for learner, x in updates if learner.key == key]
+                at = ts if times is None else times.get_time(seq, ts)
+                taught += [TaughtReward(at, x, value, weight) for learner, x in updates if learner.key == key]
             case (_, "reset" | "import", *_):
                 taught.clear()
     return taught

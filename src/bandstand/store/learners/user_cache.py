@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 from bandstand.bandit.profile import Profile
-from bandstand.store.learners import erasure, replay
+from bandstand.store.learners import erasure, event_times, replay
 from bandstand.store.learners.documents import DocumentError, Documents
 from bandstand.store.learners.open_decisions import OpenDecisions
 from bandstand.store.tables import decisions, generations
@@ -85,6 +85,8 @@ def read_user(
         document = None  # what counts has changed: the ledger's events are folded again, under the new memory
     if document is not None and uid is not None and replay.has_revocation_since(connection, uid, document.seq):
         document = None  # something in it was taken back: what is left is exact where it is folded again
+    if document is not None and uid is not None and event_times.is_dated_ahead(connection, uid, document):
+        document = None  # its sums had decayed to a time that had not come yet
     if uid is None:
         return CachedUser(Profile(user_id), 0, registered=False, changed=False)
     before = 0 if document is None else document.seq

@@ -5,6 +5,7 @@ service never keeps the write-ahead log from being emptied, and holds a page in 
 """
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator, Mapping
 from operator import attrgetter
@@ -23,21 +24,24 @@ PAGE = 1000
 
 # A reward that a reset kept from teaching was given all the same. One that names its decision is surer than a link.
 # One that was taken back, for another or for none, never stood.
-_NOT_REVOKED = "NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq AND v.seq <= {last})"
+_NOT_REVOKED = (
+    "NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq AND v.seq <= {last} AND v.ts <= {end})"
+)
 _REWARD = f"""(SELECT value FROM rewards AS r
-    WHERE r.{{column}} = d.seq AND r.seq <= ?4 AND (r.applied OR r.reason = 'reset')
-      AND {_NOT_REVOKED.format(last="?4")} ORDER BY seq DESC LIMIT 1)"""  # noqa: S608 (constants)
+    WHERE r.{{column}} = d.seq AND r.seq <= ?4 AND r.ts <= ?6 AND (r.applied OR r.reason = 'reset')
+      AND {_NOT_REVOKED.format(last="?4", end="?6")} ORDER BY seq DESC LIMIT 1)"""  # noqa: S608 (constants)
 _DECISIONS = f"""SELECT seq, uid, policy, ts, seed, pick, propensity, body, numbers,
         coalesce({_REWARD.format(column="decision_seq")}, {_REWARD.format(column="linked_seq")})
-    FROM decisions AS d WHERE seq > ?1 AND seq <= ?2 AND seq >= ?3
+    FROM decisions AS d WHERE seq > ?1 AND seq <= ?2 AND seq >= ?3 AND ts >= ?5 AND ts <= ?6
       AND EXISTS (SELECT 1 FROM users AS u WHERE u.uid = d.uid)"""  # noqa: S608 (constants)
 _REWARDS = f"""SELECT r.seq, r.uid, r.ts, r.value, r.weight, r.features,
         CASE WHEN r.features IS NULL THEN d.seq END, d.body, d.pick
     FROM rewards AS r LEFT JOIN decisions AS d ON d.seq = coalesce(r.decision_seq, r.linked_seq)
-    WHERE r.seq > ?1 AND r.seq <= ?2 AND r.applied AND EXISTS (SELECT 1 FROM users AS u WHERE u.uid = r.uid)
-      AND {_NOT_REVOKED.format(last="?3")}"""  # noqa: S608 (constants)
+    WHERE r.seq > ?1 AND r.seq <= ?2 AND r.applied AND r.ts <= ?4
+      AND EXISTS (SELECT 1 FROM users AS u WHERE u.uid = r.uid)
+      AND {_NOT_REVOKED.format(last="?3", end="?4")}"""  # noqa: S608 (constants)
 _MARKS = """SELECT seq, uid, kind, document FROM marks
-    WHERE seq > ? AND seq <= ? AND kind IN ('reset', 'import') AND uid IS NOT NULL"""
+    WHERE seq > ? AND seq <= ? AND ts <= ? AND kind IN ('reset', 'import') AND uid IS NOT NULL"""
 _NTH = "SELECT seq FROM {table} WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET ?"
 _BASELINES = """SELECT seq, uid, document FROM marks WHERE kind = 'baseline' AND seq > ? ORDER BY seq LIMIT ?"""
 
@@ -120,12 +124,12 @@ def read_events(
         page: most events of one kind in a list.
     """
     connection = state.connection
+    # An event's number is never before its time, and may be long after it: a clock that was ahead, and set back.
     first = 0 if since is None else first_seq_at(since)
+    begin, end = -math.inf if since is None else since, math.inf if until is None else until
     with state.snapshot():
         last = find_last_seq(connection)
         state.registry.load(connection)  # a policy may be newer than the registry, but not than its decisions
-    if until is not None:
-        last = min(last, first_seq_at(until))
     kept = dict[int, int]()
     for baselines in _read_baselines(state, page):
         kept.update((each.uid, each.profile.seq) for each in baselines)
@@ -135,9 +139,9 @@ def read_events(
     while after < last:
         with state.snapshot():
             bound = _find_page_end(connection, after, last, page)
-            decisions = connection.execute(_DECISIONS, (after, bound, first, last)).fetchall()
-            rewards = connection.execute(_REWARDS, (after, bound, last)).fetchall()
-            marks = connection.execute(_MARKS, (after, bound)).fetchall()
+            decisions = connection.execute(_DECISIONS, (after, bound, first, last, begin, end)).fetchall()
+            rewards = connection.execute(_REWARDS, (after, bound, last, end)).fetchall()
+            marks = connection.execute(_MARKS, (after, bound, end)).fetchall()
         events: list[LoggedEvent] = [_to_decision(row, names) for row in decisions if row[0] > kept.get(row[1], 0)]
         events += [_to_reward(row) for row in rewards if row[0] > kept.get(row[1], 0)]
         events += [_to_mark_event(row) for row in marks if row[0] > kept.get(row[1], 0)]

@@ -6,20 +6,27 @@ made under one encoding mean nothing under another of the same name.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from bandstand.bandit.encoding import MAX_COLUMNS
 from bandstand.bandit.profile import Profile
 from bandstand.definition import NAME_PATTERN
 from bandstand.store.maintenance.offline import OpenedDirectory, Tick, no_tick
 from bandstand.store.tables import decisions
+from bandstand.times import parse_time
 
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """A user's id as the wire takes it."""
 
+Moment = Annotated[float, BeforeValidator(parse_time)]
+"""A time however it is written, as seconds since the epoch."""
+
+BOM = b"\xef\xbb\xbf"
+
 _Name = Annotated[str, StringConstraints(pattern=f"^{NAME_PATTERN}$")]
+_READ_VALUES = ("last_updated", "half_life", "as_of", "since")
 _Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -55,17 +62,24 @@ def export(state: OpenedDirectory, tick: Tick = no_tick) -> Iterator[str]:
 def read_lines(lines: Iterable[bytes]) -> Iterator[ImportSource]:
     """Read exported lines; an empty one is passed over."""
     for number, line in enumerate(lines, start=1):
-        if line.strip():
+        text = line.removeprefix(BOM) if number == 1 else line
+        if text.strip():
             location = f"line {number}"
             try:
-                read = _ExportedLine.model_validate_json(line)
-                profile = Profile.from_json(json.loads(line))
+                read = _ExportedLine.model_validate_json(text)
+                profile = _to_profile(json.loads(text), read)
             except ValidationError as error:
                 yield ImportSource(location, fault=describe_error(error))
             except (ValueError, RecursionError) as error:
                 yield ImportSource(location, fault=f"is not a state: {error}")
             else:
                 yield ImportSource(location, profile, schemas=read.schemas)
+
+
+def _to_profile(document: dict[str, Any], read: "_ExportedLine") -> Profile:
+    for name, state in read.policies.items():
+        document["policies"][name] |= {key: getattr(state, key) for key in _READ_VALUES}
+    return Profile.from_json(document)
 
 
 class _Part(BaseModel):
@@ -95,7 +109,10 @@ class _State(_Part):
     explores: _Count
     reward_count: _Count
     cumulative_reward: float
-    last_updated: float | None
+    last_updated: Moment | None
+    half_life: Annotated[float, Field(ge=0)] = 0.0
+    as_of: Moment = 0.0
+    since: Moment = 0.0
 
 
 class _ExportedLine(_Part):

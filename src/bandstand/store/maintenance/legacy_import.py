@@ -8,7 +8,6 @@ folded into file names (``a.b`` and ``a_b`` shared one), so a list of the real i
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from bandstand.bandit.profile import PolicyState, Profile, StateKey
 from bandstand.bandit.ridge import RidgeState
 from bandstand.errors import InvalidRequestError
-from bandstand.store.maintenance.export import ImportSource, UserId, describe_error
+from bandstand.store.maintenance.export import BOM, ImportSource, Moment, UserId, describe_error
 from bandstand.store.maintenance.import_ import is_positive_semidefinite
 
 _KEY_BY_SIZE: dict[int, StateKey] = {5: ("linucb-v1", "tips-5"), 7: ("egreedy-v1", "tips-7")}
@@ -37,7 +36,7 @@ class _Meta(BaseModel):
     explore_count: _Count = 0
     reward_count: _Count = 0
     cumulative_reward: float = 0.0
-    last_updated: float | datetime | None = None
+    last_updated: Moment | None = None
 
 
 class _File(BaseModel):
@@ -191,7 +190,7 @@ def _find_files(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _read_file(path: Path) -> tuple[StateKey, PolicyState]:
-    file = _File.model_validate_json(path.read_bytes())
+    file = _File.model_validate_json(path.read_bytes().removeprefix(BOM))
     d = len(file.b)
     if d not in _KEY_BY_SIZE:
         raise ValueError(f"b has {d} numbers; linucb-v1 has 5 and egreedy-v1 has 7")
@@ -221,14 +220,8 @@ def _build_state(gram: Any, b: Any, meta: _Meta) -> PolicyState:
     state.explores = meta.explore_count
     state.reward_count = meta.reward_count
     state.cumulative_reward = meta.cumulative_reward
-    state.last_updated = _to_seconds(meta.last_updated)
+    state.last_updated = meta.last_updated
     # sin² + cos² = 1: the hour's two columns have counted the rewards in the sums, whatever the counters say.
     weight = max(0.0, float(gram[0, 0] + gram[1, 1]))
     state.ridge = RidgeState.from_sums(gram, b, None, weight, round(weight))
     return state
-
-
-def _to_seconds(moment: float | datetime | None) -> float | None:
-    if isinstance(moment, datetime):
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    return moment

@@ -14,7 +14,7 @@ import numpy as np
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import PolicyState, Profile
 from bandstand.errors import StorageUnavailableError
-from bandstand.store.learners import documents, erasure, replay
+from bandstand.store.learners import documents, erasure, event_times, replay
 from bandstand.store.learners.documents import DocumentError
 from bandstand.store.maintenance.offline import OpenedDirectory, Tick, no_tick, open_read_only
 from bandstand.store.records import Array, to_time
@@ -214,7 +214,8 @@ def _compare_document(state: OpenedDirectory, path: Path) -> str:
             return "belongs to a user erased since" if tombstoned else "belongs to nobody the ledger knows"
         start = replay.load_baseline(state.connection, uid)
         trimmed = start is not None and document.seq <= start.seq
-        if trimmed or not state.registry.has_matching_memories(document):
+        ahead = event_times.is_dated_ahead(state.connection, uid, document)
+        if trimmed or ahead or not state.registry.has_matching_memories(document):
             return _SUPERSEDED  # where what counts has changed since, users are read from the ledger when they are met
         if not replay.has_event(state.connection, uid, document.seq):
             return "knows events that the ledger does not"

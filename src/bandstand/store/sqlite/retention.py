@@ -4,8 +4,11 @@ import json
 import sqlite3
 
 from bandstand.bandit.profile import Profile
+from bandstand.store.records import first_seq_at, to_time
+from bandstand.store.sqlite.schema import find_last_seq
 from bandstand.store.sqlite.sweep import Sweep, Sweeper
 from bandstand.store.sqlite.transaction import transaction
+from bandstand.times import CLOCK_SLACK_S, is_ahead
 
 KEY_SECONDS = 7 * 86_400
 _USERS_PER_ROUND = 10_000
@@ -19,6 +22,12 @@ _IS_REPLAYED = """(r.seq > {cutoff} OR EXISTS (SELECT 1 FROM revocations AS v
 _IS_REWARDED = f"""(EXISTS (SELECT 1 FROM rewards AS r WHERE r.decision_seq = d.seq AND {_IS_REPLAYED})
     OR EXISTS (SELECT 1 FROM rewards AS r WHERE r.linked_seq = d.seq AND r.features IS NULL AND {_IS_REPLAYED}))"""  # noqa: S608 (constants)
 
+
+_LAST_BEFORE = (
+    "SELECT max(seq) FROM decisions WHERE seq > ? AND ts < ?",
+    "SELECT max(seq) FROM rewards WHERE seq > ? AND ts < ?",
+    "SELECT max(seq) FROM judgements WHERE seq > ? AND ts < ?",
+)
 _HAS_KEY = "EXISTS (SELECT 1 FROM idempotency AS k WHERE k.reward_seq = r.seq)"
 _KEEP_ANSWER = f"""INSERT INTO past_rewards (seq, uid, policy, value, applied, reason)
     SELECT r.seq, r.uid, r.policy, r.value, r.applied AND v.seq IS NULL, iif(v.seq IS NULL, r.reason, 'revoked')
@@ -52,8 +61,25 @@ def build_key_sweeper() -> Sweeper:
     return Sweeper([Sweep(find, {"past_rewards": "DELETE FROM past_rewards WHERE seq = ?"})])
 
 
+def find_cutoff(connection: sqlite3.Connection, ts: float, now: float) -> int:
+    """The number of the last event from before ``ts``.
+
+    Event numbers follow the clock, and so tell; but while they run ahead of one that was set back, the events' own
+    times do.
+    """
+    cutoff = first_seq_at(ts)
+    if not is_ahead(to_time(find_last_seq(connection)), now):
+        return cutoff
+    found = [connection.execute(query, (cutoff, ts)).fetchone()[0] for query in _LAST_BEFORE]
+    return max([cutoff, *(int(seq) for seq in found if seq is not None)])
+
+
 def delete_old_keys(connection: sqlite3.Connection, now: float) -> bool:
-    """Drop some Idempotency-Keys older than seven days; returns whether there may be more."""
+    """Drop some Idempotency-Keys older than seven days; returns whether there may be more.
+
+    One that a clock was ahead for is of now from here on.
+    """
+    connection.execute("UPDATE idempotency SET ts = ?1 WHERE ts > ?1 + ?2", (now, CLOCK_SLACK_S))
     old = "SELECT scope, key FROM idempotency WHERE ts < ? LIMIT ?"
     delete = f"DELETE FROM idempotency WHERE (scope, key) IN ({old})"  # noqa: S608 (constants)
     return connection.execute(delete, (now - KEY_SECONDS, _KEYS_PER_ROUND)).rowcount == _KEYS_PER_ROUND

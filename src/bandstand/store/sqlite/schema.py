@@ -22,6 +22,7 @@ _SCRIPTS = (
     "all_time.sql",
     "client_arrivals.sql",
     "erasures.sql",
+    "own_times.sql",
 )
 """The nth of them brings a ledger from format n - 1 to format n.
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from bandstand.errors import StorageUnavailableError
 from bandstand.store.ids import build_id_sql, format_id, parse_event_id
-from bandstand.store.records import LAST_SEQ, to_time
+from bandstand.store.records import LAST_SEQ
 from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.reader import LedgerReader
 
@@ -27,8 +27,8 @@ _ACTIVITY = """SELECT r.hour / ?1 * ?1, p.name, sum(r.decisions), sum(r.explores
     FROM rollups AS r JOIN policies AS p ON p.id = r.policy WHERE r.hour >= ?2 AND r.hour < ?3
     GROUP BY 1, 2 ORDER BY 1, 2"""
 _USER_COLUMNS = f"""uid, user_id,
-    (SELECT max(seq) FROM decisions WHERE uid = users.uid),
-    (SELECT max(seq) FROM rewards WHERE uid = users.uid),
+    (SELECT ts FROM decisions WHERE uid = users.uid ORDER BY seq DESC LIMIT 1),
+    (SELECT ts FROM rewards WHERE uid = users.uid ORDER BY seq DESC LIMIT 1),
     (SELECT count(*) FROM (SELECT 1 FROM decisions WHERE uid = users.uid LIMIT {MAX_COUNTED})),
     (SELECT count(*) FROM (SELECT 1 FROM rewards WHERE uid = users.uid LIMIT {MAX_COUNTED}))"""  # noqa: S608 (a number of ours)
 _USERS_NEWEST_FIRST = f"SELECT {_USER_COLUMNS} FROM users WHERE uid < ? ORDER BY uid DESC LIMIT ?"  # noqa: S608 (constants)
@@ -36,7 +36,7 @@ _USERS_BY_PREFIX = (
     f"SELECT {_USER_COLUMNS} FROM users WHERE user_id >= ?1 AND user_id < ?2 AND user_id > ?3 ORDER BY user_id LIMIT ?4"  # noqa: S608 (constants)
 )
 _USER_BY_ID = f"SELECT {_USER_COLUMNS} FROM users WHERE user_id = ?"  # noqa: S608 (constants)
-_LAST_RESET = "SELECT max(seq) FROM marks WHERE uid = ? AND kind = 'reset'"
+_LAST_RESET = "SELECT max(ts) FROM marks WHERE uid = ? AND kind = 'reset'"
 _DECISIONS = """SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score, d.propensity, d.exploring, d.ts,
         r.value, r.applied AND v.seq IS NULL, coalesce(v.cause, r.reason)
     FROM decisions AS d JOIN policies AS p ON p.id = d.policy
@@ -191,9 +191,8 @@ def _list_users(connection: sqlite3.Connection, query: str, *values: object) -> 
     ]
 
 
-def _latest_time(*seqs: int | None) -> float | None:
-    known = [seq for seq in seqs if seq is not None]
-    return to_time(max(known)) if known else None
+def _latest_time(*times: float | None) -> float | None:
+    return max((ts for ts in times if ts is not None), default=None)
 
 
 def _find_last_reset(connection: sqlite3.Connection, uid: int) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from bandstand.store.ids import build_id_sql, format_id, parse_event_id
+from bandstand.store.records import first_seq_at
 from bandstand.store.sqlite.statements import build_columns
 from bandstand.store.sqlite.sweep import Sweep, Sweeper
 from bandstand.store.tables.judgement_rows import JudgementInsert
@@ -118,14 +119,15 @@ def list_judgements(
 
 
 def list_judgement_ids(
-    connection: sqlite3.Connection, states: Collection[JudgementState], since: int, reason: str | None
+    connection: sqlite3.Connection, states: Collection[JudgementState], since: float, reason: str | None
 ) -> list[str]:
-    """Ids of the judgements in any of ``states``, taken from event ``since`` on, oldest first."""
-    marks, reason_at = ", ".join("?" * len(states)), len(states) + 2
+    """Ids of the judgements in any of ``states``, taken since a time, oldest first."""
+    marks, reason_at = ", ".join("?" * len(states)), len(states) + 3
     query = f"""SELECT {build_id_sql("judgements")} FROM judgements
-        WHERE {_HAS_USER} AND state IN ({marks}) AND seq >= ? AND (?{reason_at} IS NULL OR reason = ?{reason_at})
+        WHERE {_HAS_USER} AND state IN ({marks}) AND seq >= ? AND ts >= ?
+            AND (?{reason_at} IS NULL OR reason = ?{reason_at})
         ORDER BY seq"""  # noqa: S608 (marks)
-    return [row[0] for row in connection.execute(query, (*states, since, reason))]
+    return [row[0] for row in connection.execute(query, (*states, first_seq_at(since), since, reason))]
 
 
 def load_detail(connection: sqlite3.Connection, judgement: JudgedTurn) -> dict[str, Any]:
@@ -177,11 +179,11 @@ def find_last_applied(connection: sqlite3.Connection, judgement: JudgedTurn) -> 
     return None if row is None or row[0] is None else json.loads(row[0])
 
 
-def list_update_times(connection: sqlite3.Connection, user_id: str, since: int) -> list[float]:
-    """When the user's turns taught, from event ``since`` on."""
+def list_update_times(connection: sqlite3.Connection, user_id: str, since: float) -> list[float]:
+    """When the user's turns taught, since a time."""
     query = """SELECT r.ts FROM rewards AS r WHERE r.uid = (SELECT uid FROM users WHERE user_id = ?) AND r.seq >= ?
-        AND r.source = 'judge' AND r.applied ORDER BY r.seq"""
-    return [row[0] for row in connection.execute(query, (user_id, since))]
+        AND r.ts >= ? AND r.source = 'judge' AND r.applied ORDER BY r.seq"""
+    return [row[0] for row in connection.execute(query, (user_id, first_seq_at(since), since))]
 
 
 def load_turn_totals(connection: sqlite3.Connection) -> list[TurnTotals]:

@@ -11,9 +11,10 @@ from itertools import accumulate
 from operator import mul
 from typing import Any, NamedTuple
 
-from bandstand.store.records import Decision, Reward, to_time
+from bandstand.store.records import Decision, Reward
 from bandstand.store.sqlite.schema import EVER
 from bandstand.store.sqlite.statements import Row, RowType, build_columns, build_upsert
+from bandstand.times import compute_age
 
 BINS = 10
 NO_DECISION = -1
@@ -70,9 +71,9 @@ class LoopSums(NamedTuple):
     arrivals: list[Arrivals]
 
 
-def to_day(seq: int) -> int:
+def to_day(ts: float) -> int:
     """The day of an event, in days since the epoch."""
-    return int(to_time(seq) // _DAY)
+    return int(ts // _DAY)
 
 
 def compute_draw_sums(decision: Decision) -> tuple[int, tuple[float, ...]]:
@@ -97,17 +98,22 @@ def compute_draw_sums(decision: Decision) -> tuple[int, tuple[float, ...]]:
     )
 
 
-def build_arrival(reward: Reward, policy_id: int, answered: int | None) -> SumIncrement:
+def build_arrival(reward: Reward, policy_id: int, answered: float | None) -> SumIncrement:
     """What a reward adds to ``arrivals``, just as the trigger would.
 
     Args:
         reward: which.
         policy_id: its policy's key in the ledger.
-        answered: the decision that it names or is linked to; ``None`` for none.
+        answered: when the decision was made that it names or is linked to; ``None`` for none.
     """
-    bucket = NO_DECISION if answered is None else bisect_right(_BELOW, reward.ts - to_time(answered))
-    day = to_day(reward.seq if answered is None else answered)
+    bucket = NO_DECISION if answered is None else find_bucket(reward.ts, answered)
+    day = to_day(reward.ts if answered is None else answered)
     return UPSERT_ARRIVALS, (day, policy_id, reward.source, bucket), (1, reward.value)
+
+
+def find_bucket(ts: float, answered: float) -> int:
+    """The bucket of a reward's delay, which is never negative."""
+    return bisect_right(_BELOW, compute_age(answered, ts))
 
 
 def compute_delay(bucket: int) -> float:

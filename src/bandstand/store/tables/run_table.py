@@ -19,6 +19,7 @@ from bandstand.errors import ConfigurationError
 from bandstand.store.sqlite.errors import storage_errors
 from bandstand.store.sqlite.schema import connect
 from bandstand.store.sqlite.transaction import transaction
+from bandstand.times import CLOCK_SLACK_S, is_ahead
 
 RunState = Literal["queued", "running", "done", "interrupted", "cancelled", "failed"]
 
@@ -142,11 +143,17 @@ class RunTable:
         free = (
             "state = 'queued'"
             if only_queued
-            else "state NOT IN ('running', 'done') OR (state = 'running' AND heartbeat < :stale)"
+            else "state NOT IN ('running', 'done') OR (state = 'running' AND heartbeat NOT BETWEEN :stale AND :soon)"
         )
         query = f"""UPDATE {self.table} SET state = 'running', claim = :claim, heartbeat = :now, ended = NULL,
             error = NULL, started = coalesce(started, :now) WHERE id = :id AND ({free})"""  # noqa: S608 (constants)
-        values = {"id": run, "claim": claim.token, "now": now, "stale": now - STALE_SECONDS}
+        values = {
+            "id": run,
+            "claim": claim.token,
+            "now": now,
+            "stale": now - STALE_SECONDS,
+            "soon": now + CLOCK_SLACK_S,
+        }
         with self.open() as connection:
             return claim if connection.execute(query, values).rowcount else None
 
@@ -235,6 +242,7 @@ class RunTable:
 
 def _to_run(row: tuple[object, ...], now: float) -> RunRecord:
     values = dict(zip(_RUN_COLUMNS.split(", "), row, strict=True))
-    if values["state"] == "running" and float(str(values["heartbeat"])) < now - STALE_SECONDS:
+    heartbeat = float(str(values["heartbeat"] or 0.0))
+    if values["state"] == "running" and (heartbeat < now - STALE_SECONDS or is_ahead(heartbeat, now)):
         values["state"] = "interrupted"
     return RunRecord(**values)  # type: ignore[arg-type]  # the table is STRICT and holds these types

@@ -76,12 +76,19 @@ def get_shadow_updates(
     return () if decision is None else decision.shadow_updates or ()
 
 
-def apply_reward(registry: PolicyRegistry, profile: Profile, reward: Reward) -> None:
-    """Fold a reward into what its policy, and those in the shadow, know of its user; one that is not applied, not."""
+def apply_reward(registry: PolicyRegistry, profile: Profile, reward: Reward) -> bool:
+    """Fold a reward into what its policy, and those in the shadow, know of its user; one that is not applied, not.
+
+    Returns:
+        As :meth:`bandstand.bandit.profile.PolicyState.set_clock_back`.
+    """
+    exact = True
     if reward.applied and reward.x is not None:
         seq, ts, value, weight = reward.seq, reward.ts, reward.value, reward.weight
         for ref, x in ((reward.policy, reward.x), *reward.shadow_updates):
-            profile.apply_reward(seq, ref.key, ts, x, value, weight, *registry.get_memory(ref.name))
+            memory = registry.get_memory(ref.name)
+            exact = profile.apply_reward(seq, ref.key, ts, x, value, weight, *memory) and exact
+    return exact
 
 
 def _parse_values(features: bytes | None, body: bytes | None, pick: int | None) -> tuple[_Values, _Values]:

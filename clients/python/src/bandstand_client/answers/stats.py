@@ -221,6 +221,86 @@ class PolicyMemory(Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnreadFeature(Answer):
+    """Something that callers send and no schema reads.
+
+    Attributes:
+        name: as it was sent; `(other)` for what is no name, and beyond the first hundred.
+        count: with how many requests, candidates or rewards it came.
+        sentence: what to make of it.
+
+    Example:
+        >>> client.deployment_stats().features.unread
+        ()
+    """
+
+    where: Literal["request", "context", "candidate", "features", "reward features"]
+    name: str
+    count: int
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadFeature(Answer):
+    """A field that a policy's schema reads.
+
+    Attributes:
+        share: of the requests, or candidates, that came with it.
+        is_constant: it had one value only, the default where it did not come.
+
+    Example:
+        >>> client.deployment_stats().features.fields
+        ()
+    """
+
+    policy: str
+    where: Literal["context", "features"]
+    name: str
+    share: float
+    is_constant: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyContrast(Answer):
+    """How often a policy could not tell the candidates apart.
+
+    Attributes:
+        requests: with more than one candidate.
+        alike: of these, those in which all candidates read the same.
+
+    Example:
+        >>> client.deployment_stats().features.contrasts
+        ()
+    """
+
+    policy: str
+    requests: int
+    alike: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureStats(Answer):
+    """What callers send, and what of it is read, since the start of the process.
+
+    Attributes:
+        looked_at: the first 1,000 requests, then each sixty-fourth, which counts for all of them.
+        fields: of each policy that decided.
+        warnings: what is off, in sentences.
+
+    Example:
+        >>> client.deployment_stats().features.warnings
+        ()
+    """
+
+    requests: int
+    looked_at: int
+    unread: tuple[UnreadFeature, ...]
+    fields: tuple[ReadFeature, ...]
+    contrasts: tuple[PolicyContrast, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeploymentStats(Answer):
     """What all policies did for all users.
 
@@ -245,3 +325,4 @@ class DeploymentStats(Answer):
     judge: JudgeCoverage | None = None
     loop: LoopHealth
     memory: Mapping[str, PolicyMemory]
+    features: FeatureStats

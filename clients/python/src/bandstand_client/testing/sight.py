@@ -212,6 +212,14 @@ def _show_deployment(deployment: FakeDeployment) -> dict[str, Any]:
             },
         },
         "memory": {},
+        "features": {
+            "requests": len(decisions),
+            "looked_at": 0,
+            "unread": [],
+            "fields": [],
+            "contrasts": [],
+            "warnings": [],
+        },
         "loop": {
             "all": _show_condition(decisions),
             "policies": conditions,

@@ -1,0 +1,81 @@
+"""What makes two requests the same: what is read of them, and nothing else.
+
+Fields that nobody reads, defaults that are spelt out, a ``null``, the wish for a ranking, or a candidate's text that no
+schema reads make no other request.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.features import Field, read_features
+
+_EMPTY: Mapping[str, Any] = {}
+_VALUES = ("reward", "reaction", "turn")
+_to_canonical_json = json.JSONEncoder(sort_keys=True).encode  # made once: json.dumps would make one for each call
+
+
+def is_same_score_request(catalogue: Catalogue, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two requests to ``/score`` under one id read the same: user, context, candidates in their order."""
+    return _read_score_request(catalogue, one) == _read_score_request(catalogue, other)
+
+
+def hash_reward_request(catalogue: Catalogue, request: Mapping[str, Any]) -> bytes:
+    """What tells a retry of a reward from a contradiction: 16 bytes over what is read of it.
+
+    With a ``decision_id`` the features are the decision's, and ``user_id`` and ``tip_id`` only have to agree with it
+    (:func:`is_about`). Without one they are read, and so is what the features say beyond their defaults.
+    """
+    read = {name: _drop_nulls(request[name]) for name in _VALUES if request.get(name) is not None}
+    if request.get("decision_id") is not None:
+        read["decision_id"] = request["decision_id"]
+        return hash_body(read)
+    read |= {name: request[name] for name in ("user_id", "tip_id") if request.get(name) is not None}
+    features = request.get("features") or _EMPTY
+    day = request.get("day_of_week")
+    given = features if day is None else {**features, "day_of_week": day}
+    read["features"] = {
+        **_drop_unread(catalogue, catalogue.context_fields, given),
+        **_drop_unread(catalogue, catalogue.candidate_fields, features),
+    }
+    return hash_body(read)
+
+
+def is_about(request: Mapping[str, Any], user_id: str, tip_id: str) -> bool:
+    """Whether the user and the pick that a reward names, if it names any, are these; the pick is "" once it is gone."""
+    return request.get("user_id", user_id) == user_id and (not tip_id or request.get("tip_id", tip_id) == tip_id)
+
+
+def hash_body(request: Mapping[str, Any]) -> bytes:
+    """16 bytes over a whole request, whatever the order of its fields; ledgers hold such of rewards from before."""
+    return hashlib.blake2b(_to_canonical_json(request).encode(), digest_size=16).digest()
+
+
+def _read_score_request(catalogue: Catalogue, request: Mapping[str, Any]) -> object:
+    fields = catalogue.candidate_fields
+    candidates = []
+    for candidate in request["candidates"]:
+        given = {**candidate, "features": candidate.get("features") or _EMPTY}
+        candidates.append((candidate["id"], _drop_unread(catalogue, fields, read_features(given))))
+    context = _drop_unread(catalogue, catalogue.context_fields, request.get("context") or _EMPTY)
+    return request.get("decision_id"), request["user_id"], context, candidates
+
+
+def _drop_unread(catalogue: Catalogue, fields: Mapping[str, Field], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is read of the values: of an open schema, all of them."""
+    read = _drop_defaults(fields, values)
+    return _drop_nulls({**values, **dict.fromkeys(fields), **read}) if catalogue.is_open else read
+
+
+def _drop_defaults(fields: Mapping[str, Field], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the values say under the fields' names beyond their defaults."""
+    read = {name: values[name] for name in fields if values.get(name) is not None}
+    return {name: value for name, value in read.items() if value != fields[name].default}
+
+
+def _drop_nulls(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {name: inner for name, inner in value.items() if inner is not None}
