@@ -59,10 +59,11 @@ async def test_the_absolute_form_and_the_asterisk_form_are_answered(connection: 
     assert (status, headers["content-type"]) == (404, "application/problem+json")
 
 
-async def test_a_host_is_required(server: Server, connection: Connection) -> None:
-    assert (await connection.send_bytes(request("GET /health HTTP/1.1")))[0] == 400
+async def test_a_balancer_s_probe_without_a_host_is_answered(server: Server, connection: Connection) -> None:
+    """No browser sends a request without one, so that no foreign page can."""
+    assert (await connection.send_bytes(request("GET /health HTTP/1.1")))[0] == 200
     async with connect_to(server.port) as old:
-        assert (await old.send_bytes(request("GET /health HTTP/1.0")))[0] == 400
+        assert (await old.send_bytes(request("GET /health HTTP/1.0")))[0] == 200
 
 
 async def test_a_foreign_page_is_refused(connection: Connection) -> None:

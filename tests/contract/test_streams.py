@@ -7,13 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 COMMAND = [sys.executable, "-m", "bandstand"]
 _SECONDS = 60.0
+
+
+def list_links(folder: Path) -> list[str]:
+    """What a process has open; what it closes meanwhile is passed over."""
+    found = []
+    for link in folder.iterdir():
+        with suppress(FileNotFoundError):
+            found.append(str(link.readlink()))
+    return found
 
 
 def find_port(process: subprocess.Popen[bytes]) -> int:
@@ -24,7 +33,7 @@ def find_port(process: subprocess.Popen[bytes]) -> int:
     until = time.monotonic() + _SECONDS
     while time.monotonic() < until:
         assert process.poll() is None, process.returncode
-        links = [str(link.readlink()) for link in (folder / "fd").iterdir() if link.is_symlink()]
+        links = list_links(folder / "fd")
         sockets = {match[1] for link in links if (match := re.fullmatch(r"socket:\[(\d+)\]", link))}
         for line in (folder / "net" / "tcp").read_text(encoding="ascii").splitlines()[1:]:
             fields = line.split()

@@ -6,6 +6,7 @@ Work is counted in steps of SQLite's virtual machine, so that no machine's speed
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,10 @@ async def count_steps(monkeypatch: pytest.MonkeyPatch, state_dir: Path, question
 
     monkeypatch.setattr(reader, "connect", connect_counted)
     sight = ConsoleQueries(state_dir)
-    async with Subject(lambda clock: EmbeddedStore(state_dir, CATALOGUE, options=QUICK, clock=clock)) as subject:
+    kept = replace(QUICK, retention_days=0, turn_retention_days=0)  # retention would read at the same time
+    async with Subject(lambda clock: EmbeddedStore(state_dir, CATALOGUE, options=kept, clock=clock)) as subject:
         assert isinstance(subject.store, EmbeddedStore)
+        subject.clock.now = NOON + (days - 1) * DAY
         before = steps
         await question(subject.store, sight, NOON + (days - 1) * DAY)
         taken = steps - before

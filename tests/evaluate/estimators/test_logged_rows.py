@@ -50,7 +50,7 @@ def test_the_good_log_is_good() -> None:
         ("target", [[1.0, 0.0], [np.nan, 0.5], [0.1, 0.9]], "^target does not sum to 1 in row 1$"),
         ("target", [[1.0, 0.0], [0.5, 0.5]], "^target has 2 rows, reward 3$"),
         ("target", [[1.0, 0.0], [1.0], [0.1, 0.9]], "^target is not an array"),
-        ("target", [[[1.0]], [[1.0]], [[1.0]]], r"^target has shape \(3, 1, 1\), not \(n,\) or \(n, k\)$"),
+        ("target", [[[0.5, 0.5]]] * 3, r"^target has shape \(3, 1, 2\), not \(n,\) or \(n, k\)$"),
         ("target", [0.5, 0.5, 0.5], "^q_hat needs a target of shape"),
         ("q_hat", [[0.5, 0.0], [0.2, np.inf], [0.0, 0.5]], "^q_hat is not finite.* in row 1$"),
         ("q_hat", [[0.5], [0.2], [0.0]], r"^q_hat has shape \(3, 1\), target \(3, 2\)$"),

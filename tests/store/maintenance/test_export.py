@@ -81,7 +81,7 @@ async def test_times_are_read_however_they_are_written(tmp_path: Path, moment: o
         states = (await served.profile("anna")).policies.values()
         assert {state.last_updated for state in states} == {NOON}
         stats = await load_user_stats(served.deployment, "anna")
-        assert stats.last_updated == "2025-06-15T15:06:40+00:00"
+        assert stats.last_updated == "2025-06-15T15:06:40Z"
 
 
 @pytest.mark.parametrize("name", ["last_updated", "as_of", "since", "half_life"])

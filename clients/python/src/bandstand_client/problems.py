@@ -35,6 +35,7 @@ PROBLEMS: Mapping[str, type[ProblemError]] = {
         refusals.PromptsKeptError,
         refusals.JudgeOffError,
         refusals.UnknownSimulationError,
+        refusals.UnknownEvaluationError,
         refusals.ClientGoneError,
         failures.InternalError,
         failures.PromptError,

@@ -7,6 +7,7 @@ the ledger with the rest of the body. What is not strict and plainly meant is re
 need not be tolerant.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,7 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError, from_json, to_json
+from pydantic_core import ErrorDetails, PydanticCustomError, from_json, to_json
 from typing_extensions import TypedDict
 
 from bandstand.api.problems import from_field_errors, from_validation_error
@@ -54,8 +55,6 @@ def _parse_time(value: object) -> float:
         kind = "time"
         raise PydanticCustomError(kind, "{meant}", {"meant": str(error)}) from None
 
-
-_NAMED_FAULTS = frozenset({"json_invalid", "finite_number"})  # of what can be no JSON, those whose place is known
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """An identifier: 1 to 256 characters, any but control characters."""
@@ -128,7 +127,7 @@ class RequestBody:
         try:
             value = from_json(repair_text(body), allow_inf_nan=False)
         except ValueError:
-            if any(fault["type"] in _NAMED_FAULTS for fault in refusal.errors(include_url=False, include_input=False)):
+            if any(map(_is_no_json, refusal.errors(include_url=False))):
                 raise from_validation_error(refusal) from None
             raise _build_constant_error() from None
         body = to_json(self._normaliser(value))
@@ -140,6 +139,12 @@ class RequestBody:
     @cached_property
     def _normaliser(self) -> Normaliser:
         return build_normaliser(self.adapter.json_schema())
+
+
+def _is_no_json(fault: ErrorDetails) -> bool:
+    """Whether a fault names the place of what can be no JSON: NaN and its kin, where a schema looks."""
+    value = fault["input"]
+    return fault["type"] == "json_invalid" or (isinstance(value, float) and not math.isfinite(value))
 
 
 class Wire:
