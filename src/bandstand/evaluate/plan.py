@@ -10,7 +10,6 @@ from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.estimators.formulas import Formula
 from bandstand.evaluate.spec import EvaluationSpec
-from bandstand.times import parse_bound
 
 DEFAULT_ESTIMATORS = ("ips", "snips", "dr")
 
@@ -69,12 +68,3 @@ class EvaluationPlan:
         """The estimates to make, each once."""
         formulas = {formula.label: formula for formula in map(Formula.parse, self.estimators)}
         return EvaluationSpec(tuple(formulas.values()), missing_reward=self.missing_reward, interval=self.interval)
-
-
-def to_timestamp(text: str | None) -> float | None:
-    """Seconds since the epoch of a time in ISO 8601; without a zone it is UTC.
-
-    >>> to_timestamp("1970-01-01T01:00+01:00")
-    0.0
-    """
-    return None if text is None else parse_bound(text)

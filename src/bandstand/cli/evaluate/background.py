@@ -10,7 +10,7 @@ from bandstand.cli.state.directory import StateLocation, resolve_location
 from bandstand.config.settings import read_settings
 from bandstand.errors import BandstandError
 from bandstand.evaluate.errors import UnknownEvaluationError
-from bandstand.evaluate.plan import EvaluationPlan, to_timestamp
+from bandstand.evaluate.plan import EvaluationPlan
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.report import AS_TRAINED, PolicyResult, build_report
 from bandstand.evaluate.spec import evaluate_decisions
@@ -20,6 +20,7 @@ from bandstand.store.maintenance.offline import open_read_only
 from bandstand.store.records import first_seq_at
 from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.run_table import RunClaim, RunProgress
+from bandstand.times import parse_bound
 
 _SAVE_EVERY_S = 0.5
 _SOURCE = "the ledger"  # a caller need not know where it lies
@@ -103,7 +104,7 @@ class _SupervisedLog:
 
 def _evaluate(plan: EvaluationPlan, location: StateLocation, log: _SupervisedLog) -> dict[str, object]:
     spec = plan.build_spec()
-    since, until = to_timestamp(plan.since), to_timestamp(plan.until)
+    since, until = (None if text is None else parse_bound(text) for text in (plan.since, plan.until))
     refresh_rewards = read_settings().prior_refresh_rewards
     candidates = [CandidatePolicy(location.catalogue.get_policy(name), refresh_rewards) for name in plan.policies]
     with open_read_only(location.directory, location.catalogue) as state:

@@ -4,17 +4,16 @@ import contextlib
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Protocol
 
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.files.cells import is_missing
+from bandstand.times import parse_time
 
 EVERYBODY: Final = "everybody"
 """The user of a log that tells none apart."""
 UNKNOWN_POLICY: Final = "unknown"
 
-_LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
 _MAX_DEPTH: Final = 8
 _MAX_FEATURES: Final = 1_000
 
@@ -122,29 +121,10 @@ def parse_timestamp(value: object, name: str = "ts") -> float:
     """
     if is_missing(value):
         return 0.0
-    seconds = math.nan
-    if isinstance(value, str):
-        try:
-            seconds = float(value) if "_" not in value else math.nan
-        except ValueError:
-            seconds = _parse_iso(value)
-    elif isinstance(value, datetime):
-        seconds = _parse_iso(value.isoformat())
-    elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63:
-        seconds = float(value)
-    if seconds > _LATEST:
-        seconds /= 1000
-    if not 0 <= seconds <= _LATEST:
-        raise EvaluationError(f"{name}: is no time in seconds or milliseconds since 1970, nor as ISO 8601")
-    return seconds
-
-
-def _parse_iso(text: str) -> float:
     try:
-        time = datetime.fromisoformat(text.strip())
+        return parse_time(value)
     except ValueError:
-        return math.nan
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+        raise EvaluationError(f"{name}: is no time in seconds or milliseconds since 1970, nor as ISO 8601") from None
 
 
 def flatten(values: object) -> dict[str, Any]:
