@@ -30,6 +30,7 @@ KEY = "sk-of-the-test"
 MODELS = {
     "tip-generator": json.dumps({"tips": TIPS}),
     "chatty": f"Here you are:\n{json.dumps(TIPS)}",
+    "talker": "I would pay the rent first.",
     "fenced": f"```json\n{json.dumps(TIPS)}\n```",
     "failing": "litellm.InternalServerError",
     "limited": "litellm.RateLimitError",
@@ -137,8 +138,15 @@ async def test_it_answers_whole_and_takes_all_that_we_send(proxy: Proxy) -> None
     assert (reply.text, reply.finish_reason) == (MODELS["tip-generator"], "stop")
 
 
-async def test_a_chatty_model_is_corrected_and_then_given_up(proxy: Proxy, tmp_path: Path) -> None:
+async def test_a_chatty_model_is_read_past_its_words(proxy: Proxy, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"litellm_url": proxy.url, "litellm_master_key": KEY, "generate_model": "chatty"}
+    async with run_service(tmp_path, **settings) as service:
+        told = read_ok(await service.post("/generate", build_request()))
+    assert (len(told["candidates"]), told["tries"]) == (len(TIPS), 1)
+
+
+async def test_a_model_that_only_talks_is_corrected_and_then_given_up(proxy: Proxy, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"litellm_url": proxy.url, "litellm_master_key": KEY, "generate_model": "talker"}
     async with run_service(tmp_path, **settings) as service:
         read_problem(await service.post("/generate", build_request()), 502, "gateway-not-json")
 

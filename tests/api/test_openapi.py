@@ -280,7 +280,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.slow
-@described.exclude(path_regex="^/simulations").parametrize()  # each that is started would be played
+@described.exclude(path_regex="^/(simulations|evaluations)").parametrize()  # each that is started would be played
 @hypothesis.settings(
     max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(hypothesis.HealthCheck), database=None
 )
