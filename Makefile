@@ -33,8 +33,8 @@ run: $(INSTALLED) ## serve on http://127.0.0.1:8000 with the state in state/
 
 test: lint types contracts pytest ## lint, types, import contracts, then every test that is not slow
 
-pytest: $(INSTALLED_TEST) ## every test that is not slow; COVERAGE=--cov says what of the source they reach
-	$(BIN)/pytest --numprocesses auto --dist worksteal $(COVERAGE)
+pytest: $(INSTALLED_TEST) ## every test that is not slow, or those in TESTS; COVERAGE=--cov says what of the source they reach
+	$(BIN)/pytest --numprocesses auto --dist worksteal $(COVERAGE) $(TESTS)
 
 lint: $(INSTALLED_TEST) ## ruff: rules and format
 	$(BIN)/ruff check
@@ -52,7 +52,7 @@ slow: $(INSTALLED_TEST) ## the tests that take minutes, and those in a browser
 # Coverage is measured here, where the interpreter counts lines by itself: it costs 3 % instead of half as much again.
 python313: $(UV) ## types, and every test that is not slow with coverage, under Python 3.13 in an environment of its own
 	@python=$$(.ci/python313) && { [ -z "$$python" ] || COVERAGE_CORE=sysmon \
-	    $(MAKE) --no-print-directory VENV=.venv-3.13 PYTHON="$$python" COVERAGE=--cov $(or $(ARGS),types pytest); }
+	    $(MAKE) --no-print-directory VENV=.venv-3.13 PYTHON="$$python" COVERAGE=$(if $(TESTS),,--cov) $(or $(ARGS),types pytest); }
 
 bench: $(INSTALLED_TEST) ## measure the served process against its floors, as ratios
 	$(BIN)/python benchmarks/serving.py $(ARGS)
