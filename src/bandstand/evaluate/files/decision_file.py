@@ -11,7 +11,7 @@ import numpy as np
 from bandstand.bandit.distribution import hash_to_uniform
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.files.forms.dsjson import DsjsonForm
-from bandstand.evaluate.files.forms.form import Decision, DecisionForm
+from bandstand.evaluate.files.forms.form import DecisionForm, RecordedDecision
 from bandstand.evaluate.files.forms.open_bandit import OpenBanditForm
 from bandstand.evaluate.files.forms.personalizer import PersonalizerForm
 from bandstand.evaluate.files.forms.recogym import RecogymForm
@@ -89,7 +89,7 @@ class DecisionFile:
         seq = 2 * (number + 1)  # a reward's is one more, and none is 0, which is before any log
         try:
             for event in form.parse(value):
-                if isinstance(event, Decision):
+                if isinstance(event, RecordedDecision):
                     yield from self._to_events(seq, event, users, waiting)
                 elif (decision := waiting.pop(event.event_id, None)) is not None:
                     yield _to_reward(seq + 1, decision, event.value, event.ts or decision.ts)
@@ -97,7 +97,7 @@ class DecisionFile:
             raise EvaluationError(f"{self._table.format_location(number)}: {error.detail}") from None
 
     def _to_events(
-        self, seq: int, decision: Decision, users: dict[str, int], waiting: dict[str, LoggedDecision]
+        self, seq: int, decision: RecordedDecision, users: dict[str, int], waiting: dict[str, LoggedDecision]
     ) -> Iterator[LoggedEvent]:
         propensities = np.array(decision.propensities, dtype=np.float64)
         if propensities.size and propensities.size != len(decision.candidates):

@@ -61,7 +61,7 @@ class SourceRecord(NamedTuple):
     fault: str | None = None
 
 
-class Message(NamedTuple):
+class TranscriptMessage(NamedTuple):
     """Who said what: ``role`` is "user", "assistant" or anything else."""
 
     role: str
@@ -74,7 +74,7 @@ def to_turn_fields(records: Iterable[SourceRecord]) -> Iterator[SourceRecord]:
     Texts that are there are left alone; a record that holds no conversation has a fault that says so. Records of
     sessions are read to their end first.
     """
-    sessions: defaultdict[str, list[tuple[str, SourceRecord, list[Message]]]] = defaultdict(list)
+    sessions: defaultdict[str, list[tuple[str, SourceRecord, list[TranscriptMessage]]]] = defaultdict(list)
     for record in records:
         if record.fault is not None or not isinstance(record.value, Mapping):
             yield record
@@ -99,12 +99,12 @@ def to_turn_fields(records: Iterable[SourceRecord]) -> Iterator[SourceRecord]:
         yield from _pair_session(sorted(parts, key=lambda part: part[0]))
 
 
-def find_messages(record: Mapping[str, Any]) -> list[Message]:
+def find_messages(record: Mapping[str, Any]) -> list[TranscriptMessage]:
     """Return the messages of a conversation, first to last; those of its answer after those of its question."""
     asked = next((found for name in _LISTS if (found := _to_messages(_decode(record.get(name))))), [])
     if not asked:
         words = next((text for name in _QUESTIONS if (text := _to_text(_decode(record.get(name))))), "")
-        asked = [Message("user", words)] if words else []
+        asked = [TranscriptMessage("user", words)] if words else []
     if _ends_with_answer(asked):
         return asked
     for name in ("output", "outputs"):
@@ -115,15 +115,15 @@ def find_messages(record: Mapping[str, Any]) -> list[Message]:
         if messages:
             return [*asked, *messages]
         if words := _to_text(answered):
-            return [*asked, Message("assistant", words)]
+            return [*asked, TranscriptMessage("assistant", words)]
     return asked
 
 
-def _pair_session(parts: list[tuple[str, SourceRecord, list[Message]]]) -> Iterator[SourceRecord]:
+def _pair_session(parts: list[tuple[str, SourceRecord, list[TranscriptMessage]]]) -> Iterator[SourceRecord]:
     """Give every record but a session's last the message that the next one begins with."""
     for (_, record, messages), (_, _, following) in pairwise(parts):
         said = next((each.text for each in reversed(following) if each.role == "user"), "")
-        turn = _find_last_turn([*messages, Message("user", said)])
+        turn = _find_last_turn([*messages, TranscriptMessage("user", said)])
         fault = None if turn else _describe_lack(record.value, messages)
         yield record._replace(value=_with_turn(record.value, turn or {}), fault=fault)
 
@@ -134,14 +134,14 @@ def _with_turn(record: Mapping[str, Any], turn: Mapping[str, str]) -> dict[str, 
     return {**rest, **turn, **_read_known(record)}
 
 
-def _find_last_turn(messages: list[Message]) -> dict[str, str] | None:
+def _find_last_turn(messages: list[TranscriptMessage]) -> dict[str, str] | None:
     """Return the last user, assistant, user of a conversation; messages of tools between them do not count."""
-    spoken: list[Message] = []
+    spoken: list[TranscriptMessage] = []
     for message in messages:
         if message.role not in {"user", "assistant"} or not message.text.strip():
             continue
         if spoken and spoken[-1].role == message.role:  # two in a row are one, as a reader takes them
-            spoken[-1] = Message(message.role, f"{spoken[-1].text}\n{message.text}")
+            spoken[-1] = TranscriptMessage(message.role, f"{spoken[-1].text}\n{message.text}")
         else:
             spoken.append(message)
     if spoken and spoken[-1].role == "assistant":
@@ -152,12 +152,12 @@ def _find_last_turn(messages: list[Message]) -> dict[str, str] | None:
     return dict(zip(TEXTS, (each.text for each in last), strict=True))
 
 
-def _ends_with_answer(messages: list[Message]) -> bool:
+def _ends_with_answer(messages: list[TranscriptMessage]) -> bool:
     spoken = [each.role for each in messages if each.role in {"user", "assistant"}]
     return spoken[-1:] == ["assistant"] and "user" in spoken
 
 
-def _to_messages(value: object, depth: int = 0) -> list[Message]:
+def _to_messages(value: object, depth: int = 0) -> list[TranscriptMessage]:
     """Return the messages in a list of them, or in an object that holds one."""
     if depth > _MAX_DEPTH:
         return []
@@ -173,21 +173,21 @@ def _to_messages(value: object, depth: int = 0) -> list[Message]:
     return [message for each in value if (message := _to_message(each)) is not None]
 
 
-def _to_message(value: object) -> Message | None:
+def _to_message(value: object) -> TranscriptMessage | None:
     if isinstance(value, list) and len(value) == 2 and all(isinstance(each, str) for each in value):  # noqa: PLR2004
-        return Message(_to_role(value[0]), value[1])  # ["human", "text"]
+        return TranscriptMessage(_to_role(value[0]), value[1])  # ["human", "text"]
     if not isinstance(value, Mapping):
         return None
     inner = value.get("kwargs") or value.get("data")
     if isinstance(inner, Mapping):  # LangChain's serialised message: its class is the last part of its id
         named = value.get("id")
         role = named[-1] if isinstance(named, list) and named else value.get("type", inner.get("type"))
-        return Message(_to_role(role), _to_text(inner.get("content")))
+        return TranscriptMessage(_to_role(role), _to_text(inner.get("content")))
     role = value.get("role", value.get("from", value.get("type")))
     if role is None:
         return None
     words = next((value[name] for name in ("content", "value", "text", "parts") if value.get(name) is not None), "")
-    return Message(_to_role(role), _to_text(words))
+    return TranscriptMessage(_to_role(role), _to_text(words))
 
 
 def _to_role(name: object) -> str:
@@ -288,7 +288,7 @@ def _to_flag(value: object) -> object:
     return bool(value) if value in (0, 1) else value
 
 
-def _describe_lack(record: Mapping[str, Any], messages: list[Message]) -> str:
+def _describe_lack(record: Mapping[str, Any], messages: list[TranscriptMessage]) -> str:
     """Say why a record holds no turn: in the same words for every record of the same form."""
     if messages:
         return "holds no question, answer and next message in this order"

@@ -1,4 +1,4 @@
-"""Vowpal Wabbit's decision service JSON (dsjson), as the Azure Decision Service and Personalizer wrote it too.
+"""Vowpal Wabbit's decision service JSON (dsjson), as the Azure RecordedDecision Service and Personalizer wrote it too.
 
 ``a`` holds the actions' numbers from 1 in the order in which they were ranked, the pick first, and ``p`` their
 probabilities *in that order*; ``c._multi`` holds the actions themselves in the order of their numbers. The label is a
@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Final
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.files.forms.form import (
     EVERYBODY,
-    Decision,
     LateReward,
+    RecordedDecision,
     flatten,
     parse_timestamp,
     read_index,
@@ -45,7 +45,7 @@ class DsjsonForm:
     def survey(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Every record stands for itself."""
 
-    def parse(self, record: Mapping[str, Any]) -> Iterator[Decision | LateReward]:
+    def parse(self, record: Mapping[str, Any]) -> Iterator[RecordedDecision | LateReward]:
         """Read a decision with its cost; an event without a decision gives nothing.
 
         Raises:
@@ -74,7 +74,7 @@ class DsjsonForm:
             raise EvaluationError("_label_probability: is not in (0, 1]")
         cost = next((read_number(record, name) for name in _COST if record.get(name) is not None), None)
         shared = {name: value for name, value in context.items() if name not in record or not name.startswith("_label")}
-        yield Decision(
+        yield RecordedDecision(
             user_id=EVERYBODY,
             context=flatten({name: value for name, value in shared.items() if not name.startswith(_NO_CONTEXT)}),
             candidates=[_to_candidate(action, number) for number, action in enumerate(actions)],

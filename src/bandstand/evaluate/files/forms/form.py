@@ -19,7 +19,7 @@ _MAX_FEATURES: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class RecordedDecision:
     """A decision as its log has it.
 
     Attributes:
@@ -75,7 +75,7 @@ class DecisionForm(Protocol):
     def survey(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Read the whole log once before it is parsed, where one record cannot be read without the others."""
 
-    def parse(self, record: Mapping[str, Any]) -> Iterable[Decision | LateReward]:
+    def parse(self, record: Mapping[str, Any]) -> Iterable[RecordedDecision | LateReward]:
         """Read one record; what it says nothing of a decision in gives nothing.
 
         Raises:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.files.cells import is_missing, parse_list, read_vector
-from bandstand.evaluate.files.forms.form import EVERYBODY, Decision, parse_timestamp, read_index, read_number
+from bandstand.evaluate.files.forms.form import EVERYBODY, RecordedDecision, parse_timestamp, read_index, read_number
 
 _LOGGER: Final = "logged"
 _NAMES: Final = (
@@ -51,7 +51,7 @@ class OpenBanditForm:
                 self._count = 1
             self._count = max(self._count, 1 + read_index(record, self._names["action"]))
 
-    def parse(self, record: Mapping[str, Any]) -> Iterator[Decision]:
+    def parse(self, record: Mapping[str, Any]) -> Iterator[RecordedDecision]:
         """Read a row.
 
         Raises:
@@ -72,7 +72,7 @@ class OpenBanditForm:
         vector = _read_list(record.get("context")) or ()
         if self._features is None:
             self._features = self._read_features(record)
-        yield Decision(
+        yield RecordedDecision(
             user_id=str(record.get("user_id") or EVERYBODY),
             context=context | {f"context_{number}": each for number, each in enumerate(vector)},
             candidates=[{"id": str(number), "features": each} for number, each in enumerate(self._features)],

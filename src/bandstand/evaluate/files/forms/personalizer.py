@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Final
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.files.forms.form import (
     EVERYBODY,
-    Decision,
     LateReward,
+    RecordedDecision,
     flatten,
     parse_timestamp,
     read_number,
@@ -51,7 +51,7 @@ class PersonalizerForm:
                 if reward is not None:
                     self._rewards.setdefault(str(merged["eventId"]), reward)
 
-    def parse(self, record: Mapping[str, Any]) -> Iterator[Decision | LateReward]:
+    def parse(self, record: Mapping[str, Any]) -> Iterator[RecordedDecision | LateReward]:
         """Read a rank call, or the first reward of an event.
 
         Raises:
@@ -78,7 +78,7 @@ class PersonalizerForm:
         yield replace(_to_decision(merged), reward=reward, rewarded_later=event_id if comes_later else None)
 
 
-def _to_decision(merged: Mapping[str, Any]) -> Decision:
+def _to_decision(merged: Mapping[str, Any]) -> RecordedDecision:
     ids, candidates = _read_actions(merged)
     ranking = merged.get("ranking")
     if not isinstance(ranking, list) or not ranking:
@@ -94,7 +94,7 @@ def _to_decision(merged: Mapping[str, Any]) -> Decision:
     pick = ids.index(picked)
     if not 0 < propensities[pick] <= 1:
         raise EvaluationError("ranking: the picked action's probability is not in (0, 1]")
-    return Decision(
+    return RecordedDecision(
         user_id=str(merged.get("userId") or EVERYBODY),
         context=flatten(merged.get("contextFeatures") or {}),
         candidates=candidates,

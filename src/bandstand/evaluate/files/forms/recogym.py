@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.files.cells import is_missing, parse_list, read_vector, to_text
-from bandstand.evaluate.files.forms.form import Decision, read_index, read_number
+from bandstand.evaluate.files.forms.form import RecordedDecision, read_index, read_number
 
 _COLUMNS: Final = {"u", "z", "v", "a", "c", "ps"}
 _ORGANIC, _BANDIT = "organic", "bandit"
@@ -44,7 +44,7 @@ class RecogymForm:
                 if not is_missing(record.get(name)):
                     self._products = max(self._products, 1 + read_index(record, name))
 
-    def parse(self, record: Mapping[str, Any]) -> Iterator[Decision]:
+    def parse(self, record: Mapping[str, Any]) -> Iterator[RecordedDecision]:
         """Read a row; an organic one gives nothing, and is counted.
 
         Raises:
@@ -62,7 +62,7 @@ class RecogymForm:
             raise EvaluationError(f"a: is not in [0, {self._products})")
         if not 0 < propensity <= 1:
             raise EvaluationError("ps: is not in (0, 1]")
-        yield Decision(
+        yield RecordedDecision(
             user_id=user,
             context={"views": sum(views.values())},
             candidates=[

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bandstand.evaluate.errors import EvaluationError
-from bandstand.evaluate.files.forms.form import UNKNOWN_POLICY, Decision, parse_timestamp
+from bandstand.evaluate.files.forms.form import UNKNOWN_POLICY, RecordedDecision, parse_timestamp
 from bandstand.store.maintenance.export import describe_error
 
 _Probability = Annotated[float, Field(ge=0, le=1)]
@@ -72,7 +72,7 @@ class ScoreRequestForm:
     def survey(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Every record stands for itself."""
 
-    def parse(self, record: Mapping[str, Any]) -> Iterator[Decision]:
+    def parse(self, record: Mapping[str, Any]) -> Iterator[RecordedDecision]:
         """Read a decision with its reward.
 
         Raises:
@@ -82,7 +82,7 @@ class ScoreRequestForm:
             line = _DecisionLine.model_validate(record)
         except ValidationError as error:
             raise EvaluationError(describe_error(error)) from None
-        yield Decision(
+        yield RecordedDecision(
             user_id=line.user_id,
             context=line.context or {},
             candidates=line.candidates,
