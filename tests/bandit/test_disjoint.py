@@ -21,7 +21,7 @@ from bandstand.bandit.distribution import extract_second_uniform, hash_to_unifor
 from bandstand.bandit.features import FeatureSchema
 from bandstand.bandit.memory import SECONDS_PER_DAY
 from bandstand.bandit.policies import KINDS, LinUCB, Policy, Thompson
-from bandstand.bandit.profile import PolicyState
+from bandstand.bandit.policy_state import PolicyState
 from bandstand.bandit.ridge import Posterior, Prior, RidgeState, compute_posterior
 from bandstand.errors import ConfigurationError, FieldError, InvalidRequestError
 from tests.bandit import checks

@@ -13,7 +13,7 @@ from bandstand.bandit.memory import (
     list_memories,
     score_memories,
 )
-from bandstand.bandit.profile import PolicyState
+from bandstand.bandit.policy_state import PolicyState
 from bandstand.bandit.ridge import Prior
 
 D = 3

@@ -9,7 +9,8 @@ import pytest
 from bandstand.bandit.choice import choose
 from bandstand.bandit.memory import SECONDS_PER_DAY
 from bandstand.bandit.policies import LinUCB
-from bandstand.bandit.profile import PolicyState, Profile
+from bandstand.bandit.policy_state import PolicyState
+from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import Prior, RidgeState, compute_posterior
 from tests.bandit.given import FloatArray, random_prior, schema_of
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from bandstand.bandit.profile import PolicyState
+from bandstand.bandit.policy_state import PolicyState
 from bandstand.errors import AlreadyRewardedError, OverloadedError, StorageFullError, StorageUnavailableError
 from bandstand.judge.gate import Gate
 from bandstand.judge.taxonomy import shipped_taxonomy

@@ -7,7 +7,7 @@ import numpy as np
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import Memory
-from bandstand.bandit.profile import PolicyState
+from bandstand.bandit.policy_state import PolicyState
 from bandstand.learning.drift import DriftWatcher
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.service.context import ServiceContext

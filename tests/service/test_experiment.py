@@ -111,7 +111,7 @@ async def test_sound_splits_are_flagged_as_rarely_as_is_said() -> None:
         deployment = ServiceContext(CATALOGUE, store, experiment=Experiment.parse(SPLIT))
         await deployment.start()
         met = [deployment.get_policy(None, user_id).name for user_id in USERS]
-        store._enrolments = {  # noqa: SLF001 (as if each had been scored)
+        store._deployment._enrolments = {  # noqa: SLF001 (as if each had been scored)
             (deployment.running_experiment.seq if deployment.running_experiment else 0, policy): {
                 user_id for user_id, own in zip(USERS, met, strict=True) if own == policy
             }

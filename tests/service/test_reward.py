@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bandstand.bandit.profile import PolicyState
+from bandstand.bandit.policy_state import PolicyState
 from bandstand.errors import (
     AlreadyRewardedError,
     IdempotencyMismatchError,

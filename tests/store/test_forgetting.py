@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.profile import PolicyState, Profile
+from bandstand.bandit.policy_state import PolicyState
+from bandstand.bandit.profile import Profile
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.records import Reward
 from bandstand.store.tables.policies import to_policy_ref

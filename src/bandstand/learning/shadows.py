@@ -15,7 +15,8 @@ import structlog
 
 from bandstand.bandit.choice import choose
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.profile import PolicyState, Profile
+from bandstand.bandit.policy_state import PolicyState
+from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import Prior
 from bandstand.errors import BandstandError
 from bandstand.store.protocol import Store

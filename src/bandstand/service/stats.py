@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bandstand.bandit.profile import PolicyState
+from bandstand.bandit.policy_state import PolicyState
 from bandstand.learning.drift import MemoryStatus
 from bandstand.service import experiment, judgements, loop, shadow_value
 from bandstand.service.context import ServiceContext, format_time, format_whole_seconds

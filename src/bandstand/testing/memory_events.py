@@ -6,7 +6,8 @@ from operator import attrgetter
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import TaughtReward
-from bandstand.bandit.profile import PolicyState, Profile, StateKey
+from bandstand.bandit.policy_state import PolicyState
+from bandstand.bandit.profile import Profile, StateKey
 from bandstand.store.records import Decision, Reward, Sequence
 from bandstand.store.tables import updates
 from bandstand.store.tables.judgements import JudgedTurn

@@ -40,6 +40,7 @@ from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
+from bandstand.testing.memory_deployment import MemoryDeployment
 from bandstand.testing.memory_events import MemoryEvents
 from bandstand.testing.memory_selection import select_rewards
 from bandstand.testing.memory_turns import MemoryTurns
@@ -61,10 +62,7 @@ class MemoryStore(Store):
         self._turns = MemoryTurns(self._events)
         self._undos: list[tuple[str | None, UndoRecord]] = []  # beside whose it is, of one decision's reward
         self._erased: dict[str, int] = {}
-        self._promotions: list[Promotion] = []
-        self._memory_changes: list[MemoryChange] = []
-        self._experiment: tuple[str | None, ExperimentStart | None] = (None, None)
-        self._enrolments: dict[tuple[int, str], set[str]] = {}
+        self._deployment = MemoryDeployment(self._events, clock)
 
     async def open(self) -> None:
         """Nothing to own."""
@@ -106,8 +104,7 @@ class MemoryStore(Store):
         self._events.decisions[decision.decision_id] = decision
         user.decisions.append(decision)
         user.profile.apply_decision(decision.seq, decision.policy.key, decision.ts, exploring=decision.exploring)
-        if decision.experiment:
-            self._enrolments.setdefault((decision.experiment, decision.policy.name), set()).add(decision.user_id)
+        self._deployment.enrol(decision)
         self._events.sums.add_decision(decision)
         return decision
 
@@ -225,9 +222,6 @@ class MemoryStore(Store):
         for reward in user.rewards:
             if reward.idempotency is not None:
                 self._events.rewards_by_key.pop(reward.idempotency, None)
-        enrolments = sum(user_id in users for users in self._enrolments.values())
-        for users in self._enrolments.values():
-            users.discard(user_id)
         undone = [(whose, record) for whose, record in self._undos if whose != user_id]
         user.marks += len(self._undos) - len(undone)
         self._undos = undone
@@ -241,7 +235,7 @@ class MemoryStore(Store):
             user.marks,
             generations=generations,
             revocations=len(user.revoked),
-            enrolments=enrolments,
+            enrolments=self._deployment.remove_user(user_id),
             shadows=shadows,
             turns=turns,
             verdicts=verdicts,
@@ -268,40 +262,31 @@ class MemoryStore(Store):
 
     async def log_promotion(self, promotion: Promotion) -> None:
         """Log a change of the active policy."""
-        self._promotions.append(promotion)
+        await self._deployment.log_promotion(promotion)
 
     async def list_promotions(self) -> list[Promotion]:
         """Every change of the active policy, the oldest first."""
-        return list(self._promotions)
+        return await self._deployment.list_promotions()
 
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
         """Say which experiment runs from now on, if any."""
-        if self._experiment[0] != definition:
-            ts = self._clock()
-            self._experiment = (
-                definition,
-                None if definition is None else ExperimentStart(self._events.sequence.next(ts), ts),
-            )
-        return self._experiment[1]
+        return await self._deployment.set_experiment(definition)
 
     async def count_enrolled(self, experiment: int) -> Mapping[str, int]:
         """How many users each arm of an experiment has decided for."""
-        return {arm: len(users) for (begun, arm), users in self._enrolments.items() if begun == experiment and users}
+        return await self._deployment.count_enrolled(experiment)
 
     async def set_shadows(self, policies: Collection[PolicyRef]) -> None:
         """Say which policies are in the shadow from now on."""
-        if list(policies) != self._events.registry.get_shadows():
-            self._events.registry.record_shadows(self._events.sequence.next(self._clock()), policies)
+        await self._deployment.set_shadows(policies)
 
     async def set_memory(self, change: MemoryChange) -> None:
         """Take note of a policy's memory, and fold everybody's rewards again."""
-        self._memory_changes.append(change)
-        self._events.registry.record_memory(change)
-        self._events.refold(change.policy)
+        await self._deployment.set_memory(change)
 
     async def list_memory_changes(self) -> list[MemoryChange]:
         """Every change of a policy's memory, the oldest first."""
-        return list(self._memory_changes)
+        return await self._deployment.list_memory_changes()
 
     async def list_taught_rewards(self, user_id: str, key: StateKey) -> list[TaughtReward]:
         """What a policy was taught of a user since the last reset, the oldest first."""

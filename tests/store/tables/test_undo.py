@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.profile import PolicyState, Profile
+from bandstand.bandit.policy_state import PolicyState
+from bandstand.bandit.profile import Profile
 from bandstand.errors import UnknownDecisionError
 from bandstand.store.embedded.state_directory import StateDirectory
 from bandstand.store.embedded.store import EmbeddedStore

@@ -7,8 +7,9 @@ from bandstand.bandit.disjoint import compute_block_prior
 from bandstand.bandit.distribution import Distribution, extract_second_uniform
 from bandstand.bandit.memory import MemoryTracker, TaughtReward
 from bandstand.bandit.policies import Policy
+from bandstand.bandit.policy_state import PolicyState
 from bandstand.bandit.population import PopulationPrior, count_new_rewards
-from bandstand.bandit.profile import PolicyState, Profile
+from bandstand.bandit.profile import Profile
 from bandstand.bandit.reservoir import Reservoir, compute_capacity
 
 _SAMPLE = b"evaluate"

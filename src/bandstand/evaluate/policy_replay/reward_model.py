@@ -3,7 +3,7 @@
 from bandstand.bandit.arrays import FloatArray
 from bandstand.bandit.disjoint import to_disjoint_posterior
 from bandstand.bandit.features import FeatureSchema
-from bandstand.bandit.profile import PolicyState
+from bandstand.bandit.policy_state import PolicyState
 from bandstand.bandit.ridge import Prior
 
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from bandstand.bandit.profile import PolicyState, Profile, StateKey
+from bandstand.bandit.policy_state import PolicyState
+from bandstand.bandit.profile import Profile, StateKey
 from bandstand.bandit.ridge import RidgeState
 from bandstand.errors import InvalidRequestError
 from bandstand.store.maintenance.export import BOM, ImportSource, Moment, UserId, describe_error

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.profile import PolicyState, Profile
+from bandstand.bandit.policy_state import PolicyState
+from bandstand.bandit.profile import Profile
 from bandstand.errors import StorageUnavailableError
 from bandstand.store.learners import documents, erasure, event_times, replay
 from bandstand.store.learners.documents import DocumentError

@@ -80,7 +80,7 @@ def apply_reward(registry: PolicyRegistry, profile: Profile, reward: Reward) -> 
     """Fold a reward into what its policy, and those in the shadow, know of its user; one that is not applied, not.
 
     Returns:
-        As :meth:`bandstand.bandit.profile.PolicyState.set_clock_back`.
+        As :meth:`bandstand.bandit.policy_state.PolicyState.set_clock_back`.
     """
     exact = True
     if reward.applied and reward.x is not None:
