@@ -333,6 +333,18 @@ def test_to_pass_a_reward_over_is_to_learn_it_and_take_it_back(half_life: float,
     np.testing.assert_allclose(one.ridge.b, other.ridge.b, rtol=0, atol=1e-9)
 
 
+def test_sums_that_forget_say_when_a_clock_went_back_and_others_need_not() -> None:
+    forgetful, endless = Profile("ada"), Profile("ada")
+    latest, back = 0.0, []
+    for seq, (ts, x, reward, weight) in enumerate(events(), start=1):
+        assert endless.apply_reward(seq, KEY, ts, x, reward, weight), "order is all that endless sums need"
+        exact = forgetful.apply_reward(seq, KEY, ts, x, reward, weight, HALF_LIFE)
+        assert exact == (ts >= latest), seq
+        back.append(not exact)
+        latest = ts
+    assert sum(back) >= 2, "both times"
+
+
 def test_the_only_reward_taken_back_leaves_nothing_and_so_does_passing_it_over() -> None:
     taken, passed = Profile("ada"), Profile("ada")
     taken.apply_reward(1, KEY, 5.0, np.ones(D), 0.1, 1.0)

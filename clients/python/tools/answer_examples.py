@@ -57,10 +57,19 @@ EXAMPLES: dict[str, list[str]] = {
     "LoopDay": [SCORE, "client.deployment_stats().loop.days[0].all.decisions >= 1  # -> True"],
     "MemoryScore": ["[each.scores for each in client.deployment_stats().memory.values()]  # -> []"],
     "PolicyMemory": ["dict(client.deployment_stats().memory)  # -> {}"],
-    "UnreadFeature": ["len(client.deployment_stats().features.unread) >= 0  # -> True"],
-    "ReadFeature": ["len(client.deployment_stats().features.fields) >= 0  # -> True"],
-    "PolicyContrast": ["len(client.deployment_stats().features.contrasts) >= 0  # -> True"],
-    "FeatureStats": ["client.deployment_stats().features.requests >= 0  # -> True"],
+    "UnreadFeature": [
+        SCORE,
+        '[each.name for each in client.deployment_stats().features.unread if each.name == "id"]  # -> []',
+    ],
+    "ReadFeature": [
+        SCORE,
+        '{each.where for each in client.deployment_stats().features.fields} <= {"context", "features"}  # -> True',
+    ],
+    "PolicyContrast": [
+        SCORE,
+        "all(each.alike <= each.requests for each in client.deployment_stats().features.contrasts)  # -> True",
+    ],
+    "FeatureStats": [SCORE, "client.deployment_stats().features.requests >= 1  # -> True"],
     "DeploymentStats": [SCORE, "client.deployment_stats().users >= 1  # -> True"],
     "ActivePolicy": [
         'client.promote("thompson-v1").pinned_by is None  # -> True',
@@ -122,7 +131,7 @@ EXAMPLES: dict[str, list[str]] = {
     "JudgementPage": ["len(client.judgements(limit=1).judgements) <= 1  # -> True"],
     "RetriedJudgements": ['client.retry_judgements(reason="timeout").left  # -> 0'],
     "ReappliedJudgements": ['client.reapply_judgements("2999-01-01T00:00:00+00:00").changed  # -> 0'],
-    "RunProgress": [RUN, "client.simulation(run.id).progress.total >= 0  # -> True", FORGET],
+    "RunProgress": [RUN, "client.simulation(run.id).progress.done <= run.progress.total  # -> True", FORGET],
     "Simulation": [RUN, 'run.plan["days"]  # -> 1', FORGET],
     "SimulationList": [RUN, "client.simulations().simulations[0].id == run.id  # -> True", FORGET],
     "SimulationResult": [RUN, "client.simulation(run.id).error is None  # -> True", FORGET],

@@ -22,7 +22,7 @@ class RunProgress(Answer):
 
     Example:
         >>> run = client.start_simulation(["first-v1"], days=1, personas=1, seeds=1)
-        >>> client.simulation(run.id).progress.total >= 0
+        >>> client.simulation(run.id).progress.done <= run.progress.total
         True
         >>> client.delete_simulation(run.id)
     """

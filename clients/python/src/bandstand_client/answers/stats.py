@@ -230,8 +230,9 @@ class UnreadFeature(Answer):
         sentence: what to make of it.
 
     Example:
-        >>> len(client.deployment_stats().features.unread) >= 0
-        True
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> [each.name for each in client.deployment_stats().features.unread if each.name == "id"]
+        []
     """
 
     where: Literal["request", "context", "candidate", "features", "reward features"]
@@ -249,7 +250,8 @@ class ReadFeature(Answer):
         is_constant: it had one value only, the default where it did not come.
 
     Example:
-        >>> len(client.deployment_stats().features.fields) >= 0
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> {each.where for each in client.deployment_stats().features.fields} <= {"context", "features"}
         True
     """
 
@@ -269,7 +271,8 @@ class PolicyContrast(Answer):
         alike: of these, those in which all candidates read the same.
 
     Example:
-        >>> len(client.deployment_stats().features.contrasts) >= 0
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> all(each.alike <= each.requests for each in client.deployment_stats().features.contrasts)
         True
     """
 
@@ -288,7 +291,8 @@ class FeatureStats(Answer):
         warnings: what is off, in sentences.
 
     Example:
-        >>> client.deployment_stats().features.requests >= 0
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> client.deployment_stats().features.requests >= 1
         True
     """
 
