@@ -43,13 +43,13 @@ class RunQueue:
 
     Args:
         runs: where they are kept.
-        kind: what they are, and what plays them.
+        kind: what they are, and what plays them; also an attribute.
         clock: seconds since the epoch.
     """
 
     def __init__(self, runs: RunTable, kind: RunKind, *, clock: Callable[[], float] = time.time) -> None:
         self._runs = runs
-        self._kind = kind
+        self.kind = kind
         self._clock = clock
         self._child: tuple[int, asyncio.subprocess.Process] | None = None
         self._starting = asyncio.Lock()
@@ -119,11 +119,11 @@ class RunQueue:
         gone = await asyncio.to_thread(self._runs.delete, run)
         self._close_child_input(run)
         if not gone:
-            raise self._kind.unknown(f"no such {self._kind.noun}")
+            raise self.kind.unknown(f"no such {self.kind.noun}")
 
     def _require(self, found: RunRecord | None) -> RunRecord:
         if found is None:
-            raise self._kind.unknown(f"no such {self._kind.noun}")
+            raise self.kind.unknown(f"no such {self.kind.noun}")
         return found
 
     async def _interrupt_all(self) -> None:
@@ -132,11 +132,11 @@ class RunQueue:
             try:
                 await asyncio.to_thread(self._runs.interrupt_all, self._clock())
             except BandstandError as error:
-                log.warning("runs cannot be used", kind=self._kind.noun, reason=error.detail)
+                log.warning("runs cannot be used", kind=self.kind.noun, reason=error.detail)
 
     def _create_run(self, plan: str, total: int, client: str) -> RunRecord:
         if len(self._runs.list_queued()) >= MAX_WAITING:
-            raise OverloadedError(f"{MAX_WAITING} {self._kind.noun}s wait already")
+            raise OverloadedError(f"{MAX_WAITING} {self.kind.noun}s wait already")
         now = self._clock()
         run = self._runs.create(plan, total, origin="service", client=client, now=now)
         return self._require(self._runs.get(run, now))
@@ -150,7 +150,7 @@ class RunQueue:
                 for run in waiting:
                     await self._run_child(run)
             except BandstandError as error:
-                log.warning("runs stand still", kind=self._kind.noun, reason=error.detail)
+                log.warning("runs stand still", kind=self.kind.noun, reason=error.detail)
                 await asyncio.sleep(_PAUSE_S)
             else:
                 await self._wakeup.wait()
@@ -162,11 +162,11 @@ class RunQueue:
         why = await _read_last_line(child)
         self._child = None
         if await asyncio.to_thread(self._runs.fail, run, why, self._clock()):
-            log.error("run failed", kind=self._kind.noun, run=run, reason=why)
+            log.error("run failed", kind=self.kind.noun, run=run, reason=why)
 
     async def _start_child(self, run: int) -> asyncio.subprocess.Process:
         return await start_idle_child(
-            build_python_command(*self._kind.build_arguments(run)),
+            build_python_command(*self.kind.build_arguments(run)),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -1,7 +1,6 @@
 """The pages of evaluations: asked for, watched, read."""
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,44 +8,23 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from bandstand.console.auth import PageNotFoundError, get_form, get_visit
+from bandstand.console.auth import get_form, get_visit
 from bandstand.console.form import Form, get_field
 from bandstand.console.pages import Pages, build_link
+from bandstand.console.runs import add_progress_routes, build_view, find_run, parse_summary
 from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.evaluate.background import EvaluationQueue
-from bandstand.evaluate.errors import UnknownEvaluationError
 from bandstand.evaluate.estimators.formulas import FORMULAS
 from bandstand.evaluate.figures import build_figures
 from bandstand.evaluate.page import COLUMN_HEADINGS, format_heading, format_rows, format_summary, format_warnings
 from bandstand.evaluate.plan import DEFAULT_ESTIMATORS
 from bandstand.evaluate.report import ASSUMPTIONS
 from bandstand.service.context import ServiceContext
-from bandstand.service.runs import compute_seconds_left
-from bandstand.store.tables.run_table import RunRecord, RunState
 from bandstand.times import format_timestamp, parse_bound
 
 _PAGE = 25
-_MAX_RUN_ID = 2**62  # what a number of a run can be
-_LIVE_STATES = frozenset({"queued", "running"})
 _TIMES = ("since", "until")
 _MISSING = {"": None, "0": 0.0}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _EvaluationView:
-    """An evaluation as the pages show it; times in seconds, ``created`` since the epoch."""
-
-    id: int
-    state: RunState
-    alive: bool
-    client: str
-    created: float
-    done: int
-    total: int
-    share: float
-    left: float | None
-    plan: Mapping[str, Any]
-    error: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +61,7 @@ def _add_list_routes(routes: APIRouter, pages: Pages, runs: EvaluationQueue) -> 
         return pages.render(
             "evaluations.html",
             get_visit(request),
-            runs=[_build_view(run) for run in shown],
+            runs=[build_view(run) for run in shown],
             onward=build_link("/evaluations", before=shown[-1].id) if len(found) > _PAGE else None,
             first_page=before is None,
             note="The evaluation is gone." if done == "deleted" else None,
@@ -131,12 +109,12 @@ def _add_start_routes(routes: APIRouter, pages: Pages, deployment: ServiceContex
 def _add_run_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, runs: EvaluationQueue) -> None:
     @routes.get("/evaluations/{run:int}")
     async def show_evaluation(request: Request, run: int) -> Response:
-        found = await _find_run(runs, run)
-        report = _parse_report(found)
+        found = await find_run(runs, run)
+        report = parse_summary(found)
         return pages.render(
             "evaluation.html",
             get_visit(request),
-            run=_build_view(found),
+            run=build_view(found),
             summary=None if report is None else format_summary(report),
             policies=[] if report is None else [_build_policy_view(each, report) for each in report["policies"]],
             columns=COLUMN_HEADINGS,
@@ -144,40 +122,13 @@ def _add_run_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext,
             active=deployment.active_policy,
         )
 
-    @routes.get("/evaluations/{run:int}/progress.json")
-    async def get_evaluation_progress(run: int) -> Response:
-        view = _build_view(await _find_run(runs, run))
-        return JSONResponse(
-            {name: getattr(view, name) for name in ("state", "alive", "done", "total", "share", "left")},
-            headers={"cache-control": "no-store"},
-        )
-
     @routes.get("/evaluations/{run:int}/figures.json")
     async def get_evaluation_figures(run: int) -> Response:
-        report = _parse_report(await _find_run(runs, run))
+        report = parse_summary(await find_run(runs, run))
         figures = {} if report is None else await asyncio.to_thread(build_figures, report)
         return JSONResponse(figures, headers={"cache-control": "no-store"})
 
-    @routes.post("/evaluations/{run:int}/cancel")
-    async def cancel_evaluation(run: int) -> Response:
-        await _find_run(runs, run)
-        await runs.cancel(run)
-        return RedirectResponse(build_link(f"/evaluations/{run}"), 303)
-
-    @routes.post("/evaluations/{run:int}/delete")
-    async def delete_evaluation(run: int) -> Response:
-        await _find_run(runs, run)
-        await runs.delete(run)
-        return RedirectResponse(build_link("/evaluations", done="deleted"), 303)
-
-
-async def _find_run(runs: EvaluationQueue, run: int) -> RunRecord:
-    if not 0 < run < _MAX_RUN_ID:
-        raise PageNotFoundError("there is no evaluation of that number")
-    try:
-        return await runs.get(run)
-    except UnknownEvaluationError:
-        raise PageNotFoundError("there is no evaluation of that number: deleted, or never started") from None
+    add_progress_routes(routes, runs, "/evaluations")
 
 
 def _parse_form(form: Form) -> dict[str, Any]:
@@ -203,22 +154,6 @@ def _parse_form(form: Form) -> dict[str, Any]:
     if faults:
         raise InvalidRequestError(faults[0].message, faults)
     return {**document, "missing_reward": _MISSING[missing]}
-
-
-def _build_view(run: RunRecord) -> _EvaluationView:
-    return _EvaluationView(
-        id=run.id,
-        state=run.state,
-        alive=run.state in _LIVE_STATES,
-        client=run.client,
-        created=run.created,
-        done=run.done,
-        total=run.total,
-        share=min(1.0, run.done / run.total) if run.total else 0.0,
-        left=compute_seconds_left(run),
-        plan=json.loads(run.plan),
-        error=run.error,
-    )
 
 
 def _build_policy_view(policy: Mapping[str, Any], report: Mapping[str, Any]) -> _PolicyView:
@@ -252,8 +187,3 @@ def _format_finding(policy: Mapping[str, Any], logged: float) -> str:
 def _list_assumptions(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = dict.fromkeys(each["estimator"].partition("(")[0] for each in report["policies"][0]["estimates"])
     return [(name, ASSUMPTIONS[name]) for name in names]
-
-
-def _parse_report(run: RunRecord) -> dict[str, Any] | None:
-    report: dict[str, Any] | None = json.loads(run.summary) if run.summary else None
-    return report

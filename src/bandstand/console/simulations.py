@@ -1,36 +1,36 @@
 """The pages of simulations: started, watched, looked at, compared."""
 
 import asyncio
-import json
 import math
 from calendar import day_name
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from bandstand.console.auth import PageNotFoundError, get_form, get_visit
+from bandstand.console.auth import get_form, get_visit
 from bandstand.console.figures import build_comparison
 from bandstand.console.form import Form, get_field
 from bandstand.console.pages import Pages, build_link
+from bandstand.console.runs import LIVE_STATES, add_progress_routes, build_view, find_run, parse_summary
 from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.service.context import ServiceContext
-from bandstand.service.runs import compute_seconds_left
 from bandstand.simulate.background import SimulationQueue
-from bandstand.simulate.errors import UnknownRunError
 from bandstand.simulate.figures import build_figures
 from bandstand.simulate.limits import DEFAULT_POLICIES, LIMITS, NumberLimit
 from bandstand.simulate.report import describe_judge, describe_personas, describe_world
-from bandstand.store.tables.run_table import RunRecord, RunState
 
 _PAGE = 25
 _MAX_COMPARED = 4
-_MAX_RUN_ID = 2**62  # what a number of a run can be
-_LIVE_STATES = frozenset({"queued", "running"})
 _MIN_COMPARED = 2
 _Z_95 = 1.96
+_IN_WORDS: dict[str, Any] = {
+    "describe_world": describe_world,
+    "describe_personas": describe_personas,
+    "describe_judge": describe_judge,
+}
+"""What the templates say of a plan."""
 Runs = Annotated[tuple[int, ...], Query()]
 
 
@@ -55,28 +55,6 @@ _CHOICES = {
     "judge": ("rule", "llm"),
     "events": ("sample", "none", "all"),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _RunView:
-    """A run as the pages show it; times in seconds, ``created`` since the epoch."""
-
-    id: int
-    state: RunState
-    alive: bool
-    client: str
-    origin: str
-    created: float
-    seconds: float | None
-    done: int
-    total: int
-    share: float
-    left: float | None
-    plan: Mapping[str, Any]
-    world: str
-    personas: str
-    judge: str
-    error: str | None
 
 
 class _RunDifference(NamedTuple):
@@ -106,10 +84,11 @@ def _add_list_routes(routes: APIRouter, pages: Pages, runs: SimulationQueue) -> 
         return pages.render(
             "simulations.html",
             get_visit(request),
-            runs=[_build_view(run) for run in shown],
+            runs=[build_view(run) for run in shown],
+            **_IN_WORDS,
             onward=build_link("/simulations", before=shown[-1].id) if len(found) > _PAGE else None,
             first_page=before is None,
-            alive=any(run.state in _LIVE_STATES for run in shown),
+            alive=any(run.state in LIVE_STATES for run in shown),
             note="The simulation is gone." if done == "deleted" else None,
         )
 
@@ -152,48 +131,32 @@ def _add_start_routes(routes: APIRouter, pages: Pages, deployment: ServiceContex
 def _add_run_routes(routes: APIRouter, pages: Pages, runs: SimulationQueue) -> None:
     @routes.get("/simulations/{run:int}")
     async def show_simulation(request: Request, run: int) -> Response:
-        found, visit = await _find_run(runs, run), get_visit(request)
+        found, visit = await find_run(runs, run), get_visit(request)
 
         def render_page() -> Response:
-            return pages.render("simulation.html", visit, run=_build_view(found), summary=_parse_summary(found))
+            return pages.render(
+                "simulation.html", visit, run=build_view(found), summary=parse_summary(found), **_IN_WORDS
+            )
 
         return await asyncio.to_thread(render_page)  # a large summary is not read between two requests of the product
 
-    @routes.get("/simulations/{run:int}/progress.json")
-    async def get_progress(run: int) -> Response:
-        view = _build_view(await _find_run(runs, run))
-        return JSONResponse(
-            {name: getattr(view, name) for name in ("state", "alive", "done", "total", "share", "left")},
-            headers={"cache-control": "no-store"},
-        )
-
     @routes.get("/simulations/{run:int}/figures.json")
     async def get_run_figures(run: int) -> Response:
-        found = await _find_run(runs, run)
+        found = await find_run(runs, run)
 
         def render_figures() -> Response:
-            summary = _parse_summary(found)
+            summary = parse_summary(found)
             return JSONResponse(
                 {} if summary is None else build_figures(summary), headers={"cache-control": "no-store"}
             )
 
         return await asyncio.to_thread(render_figures)
 
-    @routes.post("/simulations/{run:int}/cancel")
-    async def cancel_simulation(run: int) -> Response:
-        await _find_run(runs, run)
-        await runs.cancel(run)
-        return RedirectResponse(build_link(f"/simulations/{run}"), 303)
-
     @routes.get("/simulations/{run:int}/delete")
     async def show_delete_form(request: Request, run: int) -> Response:
-        return pages.render("simulation_delete.html", get_visit(request), run=_build_view(await _find_run(runs, run)))
+        return pages.render("simulation_delete.html", get_visit(request), run=build_view(await find_run(runs, run)))
 
-    @routes.post("/simulations/{run:int}/delete")
-    async def delete_simulation(run: int) -> Response:
-        await _find_run(runs, run)
-        await runs.delete(run)
-        return RedirectResponse(build_link("/simulations", done="deleted"), 303)
+    add_progress_routes(routes, runs, "/simulations")
 
 
 def _add_comparison_routes(routes: APIRouter, pages: Pages, runs: SimulationQueue) -> None:
@@ -201,14 +164,15 @@ def _add_comparison_routes(routes: APIRouter, pages: Pages, runs: SimulationQueu
     async def show_comparison(request: Request, run: Runs = ()) -> Response:
         wanted = list(dict.fromkeys(run))
         chosen = wanted[:_MAX_COMPARED]
-        found, visit = [await _find_run(runs, number) for number in chosen], get_visit(request)
+        found, visit = [await find_run(runs, number) for number in chosen], get_visit(request)
 
         def render_page() -> Response:
-            shown = [(_build_view(each), _parse_summary(each)) for each in found]
+            shown = [(build_view(each), parse_summary(each)) for each in found]
             return pages.render(
                 "simulation_compare.html",
                 visit,
                 runs=shown,
+                **_IN_WORDS,
                 differences=_compute_differences({view.id: summary for view, summary in shown if summary}),
                 enough=len(found) >= _MIN_COMPARED,
                 most=_MAX_COMPARED,
@@ -220,10 +184,10 @@ def _add_comparison_routes(routes: APIRouter, pages: Pages, runs: SimulationQueu
 
     @routes.get("/simulations/compare.json")
     async def get_comparison_figures(run: Runs = ()) -> Response:
-        found = [await _find_run(runs, number) for number in list(dict.fromkeys(run))[:_MAX_COMPARED]]
+        found = [await find_run(runs, number) for number in list(dict.fromkeys(run))[:_MAX_COMPARED]]
 
         def render_figures() -> Response:
-            summaries = {each.id: summary for each in found if (summary := _parse_summary(each)) is not None}
+            summaries = {each.id: summary for each in found if (summary := parse_summary(each)) is not None}
             return JSONResponse({"reward": build_comparison(summaries)}, headers={"cache-control": "no-store"})
 
         return await asyncio.to_thread(render_figures)
@@ -246,15 +210,6 @@ def _compute_differences(summaries: Mapping[int, Mapping[str, Any]]) -> list[_Ru
             )
             differences.append(_RunDifference(policy, run, numbers[0], difference, margin, finding))
     return sorted(differences)
-
-
-async def _find_run(runs: SimulationQueue, run: int) -> RunRecord:
-    if not 0 < run < _MAX_RUN_ID:
-        raise PageNotFoundError("there is no simulation of that number")
-    try:
-        return await runs.get(run)
-    except UnknownRunError:
-        raise PageNotFoundError("there is no simulation of that number: deleted, or never started") from None
 
 
 def _parse_form(form: Form) -> dict[str, Any]:
@@ -282,30 +237,3 @@ def _parse_form(form: Form) -> dict[str, Any]:
         raise InvalidRequestError(faults[0].message, faults)
     document["day_of_week"] = int(document["day_of_week"]) if document["day_of_week"] else None
     return document
-
-
-def _build_view(run: RunRecord) -> _RunView:
-    plan = json.loads(run.plan)
-    return _RunView(
-        id=run.id,
-        state=run.state,
-        alive=run.state in _LIVE_STATES,
-        client=run.client,
-        origin=run.origin,
-        created=run.created,
-        seconds=None if run.started is None or run.ended is None else run.ended - run.started,
-        done=run.done,
-        total=run.total,
-        share=run.done / run.total if run.total else 0.0,
-        left=compute_seconds_left(run),
-        plan=plan,
-        world=describe_world(plan),
-        personas=describe_personas(plan),
-        judge=describe_judge(plan),
-        error=run.error,
-    )
-
-
-def _parse_summary(run: RunRecord) -> dict[str, Any] | None:
-    summary: dict[str, Any] | None = json.loads(run.summary) if run.summary else None
-    return summary

@@ -13,12 +13,12 @@ from bandstand.evaluate.background import EvaluationQueue
 from bandstand.evaluate.errors import UnknownEvaluationError
 from bandstand.service.evaluations import EvaluationPage, EvaluationReport, build_report
 from bandstand.service.runs import RunStatus, build_status
+from bandstand.store.tables.run_table import MAX_RUN_ID
 from bandstand.times import format_timestamp
 
-_MAX_RUN_ID = 2**62  # what a number of a run can be
 _PAGE = 200
 _TIMES = frozenset({"since", "until"})
-RunNumber = Annotated[int, Path(ge=1, le=_MAX_RUN_ID)]
+RunNumber = Annotated[int, Path(ge=1, le=MAX_RUN_ID)]
 _KEEPING = (StorageUnavailableError, StorageFullError)
 
 
@@ -38,7 +38,7 @@ def build_evaluations_router(runs: EvaluationQueue) -> APIRouter:
 
     @routes.get("/evaluations", response_model=EvaluationList, openapi_extra=describe_operation(*_KEEPING))
     async def list_evaluations(
-        before: Annotated[int | None, Query(ge=1, le=_MAX_RUN_ID)] = None,
+        before: Annotated[int | None, Query(ge=1, le=MAX_RUN_ID)] = None,
         limit: Annotated[int, Query(ge=1, le=_PAGE)] = 50,
     ) -> EvaluationPage:
         """Evaluations, newest first."""

@@ -21,12 +21,11 @@ from bandstand.service.simulations import SimulationPage
 from bandstand.simulate.background import SimulationQueue
 from bandstand.simulate.errors import UnknownRunError
 from bandstand.simulate.limits import DEFAULT_POLICIES, LIMITS
-from bandstand.store.tables.run_table import RunRecord
+from bandstand.store.tables.run_table import MAX_RUN_ID, RunRecord
 
-_MAX_RUN_ID = 2**62  # what a number of a run can be
 _PAGE = 200
 _DEFAULTS = {"policies": list(DEFAULT_POLICIES), "seeds": LIMITS["seeds"].default}
-RunNumber = Annotated[int, Path(ge=1, le=_MAX_RUN_ID)]
+RunNumber = Annotated[int, Path(ge=1, le=MAX_RUN_ID)]
 _KEEPING = (StorageUnavailableError, StorageFullError)
 
 
@@ -46,7 +45,7 @@ def build_simulations_router(runs: SimulationQueue) -> APIRouter:
 
     @routes.get("/simulations", response_model=SimulationList, openapi_extra=describe_operation(*_KEEPING))
     async def list_simulations(
-        before: Annotated[int | None, Query(ge=1, le=_MAX_RUN_ID)] = None,
+        before: Annotated[int | None, Query(ge=1, le=MAX_RUN_ID)] = None,
         limit: Annotated[int, Query(ge=1, le=_PAGE)] = 50,
     ) -> SimulationPage:
         """Simulations, newest first, those of the command line included."""

@@ -24,6 +24,8 @@ from bandstand.times import CLOCK_SLACK_S, is_ahead
 RunState = Literal["queued", "running", "done", "interrupted", "cancelled", "failed"]
 
 STALE_SECONDS = 15.0
+MAX_RUN_ID = 2**62
+"""What the number of a run can be."""
 
 _RUN_COLUMNS = "id, state, origin, client, created, started, ended, heartbeat, plan, done, total, summary, error"
 
@@ -122,7 +124,7 @@ class RunTable:
         columns = _RUN_COLUMNS.replace("summary", "NULL")
         query = f"SELECT {columns} FROM {self.table} WHERE id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608 (constants)
         with self.open() as connection:
-            rows = connection.execute(query, (2**62 if before is None else before, limit)).fetchall()
+            rows = connection.execute(query, (MAX_RUN_ID if before is None else before, limit)).fetchall()
         return [_to_run(row, now) for row in rows]
 
     def list_queued(self) -> list[int]:
