@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from bandstand.child_process import build_python_command
-from bandstand.cli.serve import serve
+from bandstand.cli.serve import serve_settings
+from bandstand.cli.streams import write_error_line
 from bandstand.config.settings import read_settings
 from bandstand.errors import BandstandError
 
@@ -27,17 +28,22 @@ def demo(
     Open /console in a browser: within a minute every page has something to show. Where API_KEYS is set, the people use
     the key in BANDSTAND_API_KEY, an admin's.
     """
-    url = f"http://127.0.0.1:{read_settings(port=port).port}"
+    people: list[subprocess.Popen[bytes]] = []
+
+    def start_people(url: str) -> None:
+        """Let them come when it is this service that answers there, and no other that had the port before."""
+        command = build_python_command("demo-users", "--url", url)
+        people.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))  # noqa: S603 (our own words)
+        write_error_line(f"A demonstration: open {url}/console in a browser; Ctrl-C ends it and forgets it all.")
+
     with TemporaryDirectory(prefix="bandstand-demo-") as directory:
-        users = subprocess.Popen(  # noqa: S603 (our own words)
-            build_python_command("demo-users", "--url", url), stdin=subprocess.PIPE, start_new_session=True
-        )
-        typer.echo(f"A demonstration: open {url}/console in a browser; Ctrl-C ends it and forgets it all.", err=True)
         try:
-            serve("127.0.0.1", port, str(Path(directory) / "state"))
+            settings = read_settings(host="127.0.0.1", port=port, state_dir=str(Path(directory) / "state"))
+            serve_settings(settings, on_started=start_people)
         finally:
-            users.kill()
-            users.communicate()
+            for each in people:
+                each.kill()
+                each.communicate()
 
 
 def play_demo_users(
@@ -51,7 +57,7 @@ def play_demo_users(
     try:
         asyncio.run(DemoUsers(url, api_key).play(_FOR_EVER))
     except BandstandError as error:
-        typer.echo(f"bandstand: the simulated people have left: {error.detail}", err=True)
+        write_error_line(f"bandstand: the simulated people have left: {error.detail}")
 
 
 def _end_with_input() -> None:

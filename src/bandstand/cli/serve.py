@@ -4,7 +4,7 @@ import contextlib
 import errno
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, NamedTuple
 
 import structlog
@@ -46,16 +46,28 @@ def serve(
 
     `bandstand settings` lists the environment variables that set the rest.
     """
-    settings = read_settings(host=host, port=port, state_dir=state_dir)
+    serve_settings(read_settings(host=host, port=port, state_dir=state_dir))
+
+
+def serve_settings(settings: Settings, *, on_started: Callable[[str], None] = lambda _: None) -> None:
+    """Serve by these settings until a signal ends it.
+
+    Args:
+        settings: the configuration.
+        on_started: called with the service's URL once it takes requests.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or the address cannot be listened on.
+    """
     endpoints = _resolve(settings)
     for endpoint in endpoints:
         _reject_open_network(settings, endpoint)
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(listener) for listener in _listen(endpoints)]
-        _run_server(settings, listeners)
+        _run_server(settings, listeners, on_started)
 
 
-def _run_server(settings: Settings, listeners: Sequence[socket.socket]) -> None:
+def _run_server(settings: Settings, listeners: Sequence[socket.socket], on_started: Callable[[str], None]) -> None:
     # Imported here, because the other commands need neither the web framework nor the server.
     from bandstand.api.asgi.logs import configure_logging  # noqa: PLC0415
     from bandstand.cli.server import run  # noqa: PLC0415
@@ -64,6 +76,11 @@ def _run_server(settings: Settings, listeners: Sequence[socket.socket]) -> None:
     host, port = listeners[0].getsockname()[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     greeting = f"bandstand {__version__} serves http://{address} with its state in {settings.state_dir}"
+
+    def greet() -> None:
+        write_error_line(greeting)
+        on_started(f"http://{address}")
+
     configure_logging(settings.log_level)
     for variable, setting in find_misspelt_settings():
         log.warning("a variable is no setting, but nearly one", variable=variable, did_you_mean=setting)
@@ -72,7 +89,7 @@ def _run_server(settings: Settings, listeners: Sequence[socket.socket]) -> None:
         listeners,
         backlog=_BACKLOG,
         shutdown_seconds=settings.shutdown_seconds,
-        on_started=lambda: write_error_line(greeting),
+        on_started=greet,
     )
 
 
