@@ -1,6 +1,6 @@
 """Every store keeps every law of the contract suite."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,9 @@ from bandstand.testing.memory_store import MemoryStore
 from tests.store import checks, turn_checks
 from tests.store.checks import Law, check_store, find_laws
 from tests.store.given import CATALOGUE, QUICK, Clock, MakeStore, make_embedded
+from tests.store.postgres.shared import empty_ledger, make_alternating, make_shared, run_law_server
+
+LAWS = find_laws(checks) + find_laws(turn_checks)
 
 
 def memory(_: Path) -> MakeStore:
@@ -27,6 +30,19 @@ def on_disk(directory: Path) -> MakeStore:
 
 
 @pytest.mark.parametrize("make_store", [memory, on_disk])
-@pytest.mark.parametrize("law", find_laws(checks) + find_laws(turn_checks), ids=lambda law: law.__name__)
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 async def test_law(law: Law, make_store: Callable[[Path], MakeStore], tmp_path: Path) -> None:
     await check_store(make_store(tmp_path), law)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with run_law_server() as url:
+        yield url
+
+
+@pytest.mark.parametrize("make_store", [make_shared, make_alternating], ids=["postgres", "alternating"])
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+async def test_law_of_shared_stores(law: Law, make_store: Callable[[str], MakeStore], database: str) -> None:
+    await empty_ledger(database)
+    await check_store(make_store(database), law)

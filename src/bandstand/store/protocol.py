@@ -38,6 +38,10 @@ from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 
 
+class MovedError(Exception):
+    """A decision was made from a state that another process has moved; what is in memory has caught up: make it anew."""
+
+
 class UserRegister(Protocol):
     """Users: what is known of each, and what operators do to them."""
 
@@ -76,6 +80,7 @@ class DecisionLog(Protocol):
             one already there.
 
         Raises:
+            MovedError: the state that it was made from does not stand any more; nothing was logged.
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
 
@@ -166,6 +171,9 @@ class GenerationLog(Protocol):
 
 class DeploymentLog(Protocol):
     """What is no single user's: promotions, experiments, policies in the shadow, counts over all users."""
+
+    def subscribe(self, on_change: Callable[[], Awaitable[None]]) -> None:
+        """Have a function called after another process has changed what all decisions are made under."""
 
     async def log_promotion(self, promotion: Promotion) -> None:
         """Log a change of the active policy, synced."""

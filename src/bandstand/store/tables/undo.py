@@ -3,8 +3,8 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
 from bandstand.errors import UnknownDecisionError
@@ -151,9 +151,20 @@ def select_rewards(connection: sqlite3.Connection, registry: PolicyRegistry, sel
         if value is not None
     ]
     rows = connection.execute(_SELECT_REWARDS.format(conditions=" AND ".join(conditions)), values).fetchall()
-    fates = Counter(fate for *_, fate in rows)
-    revocable = [(seq, uid, policy) for seq, uid, policy, fate in rows if fate == "held"]
     out_of_reach, reach = (0, None) if decision else connection.execute(_BASELINES, (values["first"],)).fetchone()
+    return replace(
+        count_selected(rows), out_of_reach=out_of_reach, out_of_reach_until=None if reach is None else to_time(reach)
+    )
+
+
+def count_selected(rows: Iterable[tuple[int, int, str, str]]) -> SelectedRewards:
+    """The rewards that are meant, by event number, user, policy and fate: void, already, forgotten or held."""
+    fates: Counter[str] = Counter()
+    revocable = []
+    for seq, uid, policy, fate in rows:
+        fates[fate] += 1
+        if fate == "held":
+            revocable.append((seq, uid, policy))
     return SelectedRewards(
         revocable=[seq for seq, _, _ in revocable],
         users=len({uid for _, uid, _ in revocable}),
@@ -161,8 +172,6 @@ def select_rewards(connection: sqlite3.Connection, registry: PolicyRegistry, sel
         revoked_before=fates["already"],
         forgotten=fates["forgotten"],
         never_taught=fates["void"],
-        out_of_reach=out_of_reach,
-        out_of_reach_until=None if reach is None else to_time(reach),
     )
 
 
