@@ -13,7 +13,7 @@ from bandstand.service.attention import load_items
 from bandstand.service.context import ServiceContext
 from bandstand.service.judgements import load_coverage
 from bandstand.service.stats import DeploymentSummary, load_deployment_stats
-from bandstand.store.tables.console_queries import ConsoleQueries, PolicyActivity
+from bandstand.store.tables.console_queries import ConsoleSource, PolicyActivity
 
 _HOUR = 3600
 
@@ -51,7 +51,7 @@ _SPANS = {
 _DEFAULT = "7d"
 
 
-def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleQueries) -> None:
+def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource) -> None:
     """Add the first page and its figures."""
 
     def get_hours(span: _TimeSpan) -> range:

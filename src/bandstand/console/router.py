@@ -30,7 +30,7 @@ from bandstand.evaluate.background import EvaluationQueue
 from bandstand.service.context import ServiceContext
 from bandstand.service.prompts import PromptService
 from bandstand.simulate.background import SimulationQueue
-from bandstand.store.tables.console_queries import ConsoleQueries
+from bandstand.store.tables.console_queries import ConsoleSource
 
 _PREFIX = "/console"
 _A_YEAR = "public, max-age=31536000, immutable"
@@ -42,7 +42,7 @@ class ConsoleContext:
     """What the console shows."""
 
     deployment: ServiceContext
-    sight: ConsoleQueries
+    sight: ConsoleSource
     simulations: SimulationQueue
     evaluations: EvaluationQueue
     prompts: PromptService

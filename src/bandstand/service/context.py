@@ -115,6 +115,19 @@ class ServiceContext:
             self._split = Split(self.experiment, self.store.secret)
         in_shadow = () if self.shadows is None else self.shadows.policies
         await self.store.set_shadows([self.policy_refs[policy.name] for policy in in_shadow])
+        self._activate_promoted()
+        self.store.subscribe(self.refresh)
+
+    async def refresh(self) -> None:
+        """Take up which policy another process has made active.
+
+        Raises:
+            ConfigurationError: it is not configured here.
+        """
+        self.promotions = await self.store.list_promotions()
+        self._activate_promoted()
+
+    def _activate_promoted(self) -> None:
         promoted = self.promotions[-1].policy if self.promotions else None
         if self.pinned_by is None and promoted is not None:
             if promoted not in self.catalogue.policies:
@@ -123,6 +136,8 @@ class ServiceContext:
                 )
                 raise ConfigurationError(message)
             self.active_policy = promoted
+        elif self.pinned_by is None:
+            self.active_policy = self.default_policy
 
     def get_policy(self, name: str | None, user_id: str | None = None) -> Policy:
         """The policy of that name or alias; where none is named, the user's arm of the experiment, or the active one.

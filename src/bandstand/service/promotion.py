@@ -102,7 +102,8 @@ def _require_unpinned(deployment: ServiceContext) -> None:
 
 async def _apply_promotion(deployment: ServiceContext, promotion: Promotion) -> None:
     await deployment.store.log_promotion(promotion)
-    deployment.promotions.append(promotion)
+    if deployment.promotions[-1:] != [promotion]:  # a store of many processes has told of it already
+        deployment.promotions.append(promotion)
     deployment.active_policy = promotion.policy or deployment.default_policy
 
 

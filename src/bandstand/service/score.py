@@ -13,7 +13,11 @@ from bandstand.service.context import ServiceContext
 from bandstand.service.request_identity import is_same_score_request
 from bandstand.service.score_batch import MadeDecision
 from bandstand.store.ids import parse_event_id
+from bandstand.store.protocol import MovedError
 from bandstand.store.records import Array, Decision
+
+_MAX_TRIES = 10
+"""A store takes the third try unless its user was reset meanwhile: more than this is no accident."""
 
 
 @dataclass(slots=True)
@@ -70,11 +74,16 @@ async def score(
     if may_be_ours and (earlier := await _find_earlier(deployment, request)) is not None:
         return _return_earlier(deployment, earlier, request, named)
     # Any other id of the caller's own is most often new, so it is not looked up first: the ledger takes it once.
+    tries = 0
     while True:
         made: MadeDecision | None = None
         try:
-            made = await _decide(deployment, request, body, client, chosen, is_named=policy is not None)
+            made = await _decide(deployment, request, body, client, chosen, is_named=policy is not None, tries=tries)
             stands = await made.stands
+        except MovedError:  # another process has taught its user, or changed what all decide by
+            tries = _count_try(tries)
+            chosen = deployment.get_policy(policy, request["user_id"])
+            continue
         except (OverloadedError, StorageFullError, StorageUnavailableError) as error:
             if (earlier := await _find_earlier(deployment, request)) is not None:
                 return _return_earlier(deployment, earlier, request, named)
@@ -90,15 +99,28 @@ async def score(
         # What stood there has been erased meanwhile: the id is free again.
 
 
+def _count_try(tries: int) -> int:
+    if tries == _MAX_TRIES:
+        raise OverloadedError("this user's state moves faster than it can be decided on; try again")
+    return tries + 1
+
+
 async def _decide(
-    deployment: ServiceContext, request: Mapping[str, Any], body: bytes, client: str, policy: Policy, *, is_named: bool
+    deployment: ServiceContext,
+    request: Mapping[str, Any],
+    body: bytes,
+    client: str,
+    policy: Policy,
+    *,
+    is_named: bool,
+    tries: int,
 ) -> MadeDecision:
     """Have it decided with its neighbours, once its user is in memory."""
     made, store = None, deployment.store
     while made is None:
         if store.get_cached_profile(request["user_id"]) is None:
             await store.load_profile(request["user_id"])
-        made = await deployment.scoring.submit(request, body, client, policy, is_named=is_named)
+        made = await deployment.scoring.submit(request, body, client, policy, is_named=is_named, tries=tries)
     return made
 
 

@@ -52,6 +52,7 @@ class ScoreRequest:
         policy: who decides.
         is_named: the request names its policy, and so takes no part in an experiment.
         made: what came of it.
+        tries: how often it was decided before, from a state that had moved.
     """
 
     request: Mapping[str, Any]
@@ -60,6 +61,7 @@ class ScoreRequest:
     policy: Policy
     is_named: bool
     made: "asyncio.Future[MadeDecision | None]"
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +89,14 @@ class ScoreBatch:
         self._waiting: list[ScoreRequest] = []
 
     def submit(
-        self, request: Mapping[str, Any], body: bytes, client: str, policy: Policy, *, is_named: bool
+        self, request: Mapping[str, Any], body: bytes, client: str, policy: Policy, *, is_named: bool, tries: int = 0
     ) -> "asyncio.Future[MadeDecision | None]":
         """Have a request decided with its neighbours; ``None`` comes of it where its user has left memory meanwhile."""
         loop = asyncio.get_running_loop()
         made: asyncio.Future[MadeDecision | None] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._decide_waiting)
-        self._waiting.append(ScoreRequest(request, body, client, policy, is_named, made))
+        self._waiting.append(ScoreRequest(request, body, client, policy, is_named, made, tries))
         return made
 
     def _decide_waiting(self) -> None:
@@ -188,6 +190,7 @@ def _make_decisions(
             body=each.body,
             numbers=numbers[row],
             x=picked[row].copy(),  # a view would keep its neighbours in memory for as long
+            tries=each.tries,
         )
         for row, each in enumerate(group)
     ]

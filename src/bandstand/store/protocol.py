@@ -39,7 +39,7 @@ from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 
 
 class MovedError(Exception):
-    """A decision was made from a state that another process has moved; what is in memory has caught up: make it anew."""
+    """A decision was made from a state that another process has moved; memory has caught up: make it anew."""
 
 
 class UserRegister(Protocol):
@@ -173,7 +173,10 @@ class DeploymentLog(Protocol):
     """What is no single user's: promotions, experiments, policies in the shadow, counts over all users."""
 
     def subscribe(self, on_change: Callable[[], Awaitable[None]]) -> None:
-        """Have a function called after another process has changed what all decisions are made under."""
+        """Have a function called after another process has changed what all decisions are made under.
+
+        Where there is no other process, it never is.
+        """
 
     async def log_promotion(self, promotion: Promotion) -> None:
         """Log a change of the active policy, synced."""
@@ -261,6 +264,17 @@ class TurnQueue(Protocol):
 
     async def load_waiting(self, seqs: Collection[int]) -> list[JudgedTurn]:
         """Those of the judgements that still wait, each with its turn."""
+
+    async def claim_turns(self, seqs: Collection[int]) -> list[JudgedTurn]:
+        """Those of the judgements that still wait and that no other process judges, each with its turn.
+
+        From here on they are this process's to judge, for as long as it lives. Where it is the only one, all are.
+        """
+        return await self.load_waiting(seqs)
+
+    async def list_abandoned(self) -> list[tuple[int, str, int]]:
+        """Turns that wait and that no living process has, as :meth:`list_waiting` tells them; none, of one process."""
+        return []
 
     async def record_attempt(self, judgement: JudgedTurn, reservation: Settlement | None, day: int) -> None:
         """Log that a turn is about to be judged, and what that may cost on that day (days since the epoch)."""

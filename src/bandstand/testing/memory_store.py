@@ -260,9 +260,6 @@ class MemoryStore(Store):
             to_day(min(to_time(self._events.sequence.last), self._clock())) - days + 1
         )
 
-    def subscribe(self, on_change: Callable[[], Awaitable[None]]) -> None:
-        """No other process changes anything."""
-
     async def log_promotion(self, promotion: Promotion) -> None:
         """Log a change of the active policy."""
         await self._deployment.log_promotion(promotion)

@@ -31,12 +31,9 @@ from bandstand.service.context import DEFAULT_POLICY, ServiceContext
 from bandstand.service.generate import TipWriting
 from bandstand.service.prompts import PromptService
 from bandstand.simulate.background import SimulationQueue
-from bandstand.store.embedded.state_directory import StoreOptions
-from bandstand.store.embedded.store import EmbeddedStore
-from bandstand.store.learners.prior_file import PriorFiles
-from bandstand.store.tables.console_queries import ConsoleQueries
 from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.simulations import Simulations
+from bandstand.wiring.engine import build_engine
 from bandstand.wiring.judge_worker import build_judge_worker, build_stateless_judge
 from bandstand.wiring.llm_clients import LlmConnection, connect_gateway, llm_host
 
@@ -60,22 +57,10 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
         )
     catalogue = load_catalogue(settings)
     metrics = Metrics()
-    store = EmbeddedStore(
-        settings.state_dir,
-        catalogue,
-        options=StoreOptions(
-            sync=settings.durability == "full",
-            max_warm_users=settings.max_warm_users,
-            max_pending=settings.max_pending,
-            checkpoint_seconds=settings.checkpoint_seconds,
-            retention_days=settings.decision_retention_days,
-            turn_retention_days=settings.turn_retention_days,
-            close_seconds=settings.shutdown_seconds / 2,
-        ),
-        observe=metrics.record_commit,
-    )
+    engine = build_engine(settings, catalogue, metrics.record_commit)
+    store, sight = engine.store, engine.sight
     population = PopulationPriorRefresher(
-        catalogue, store, PriorFiles(settings.state_dir), refresh_rewards=settings.prior_refresh_rewards
+        catalogue, store, engine.prior_files, refresh_rewards=settings.prior_refresh_rewards
     )
     judging = build_judge_worker(settings, store, population)
     deployment = ServiceContext(
@@ -97,8 +82,8 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
     gateway = connect_gateway(settings)
     writing = _build_tip_writing(settings, gateway)
     simulations = SimulationQueue(Simulations(settings.state_dir), settings.state_dir, catalogue)
-    evaluations = EvaluationQueue(Evaluations(settings.state_dir), settings.state_dir, catalogue)
-    sight = ConsoleQueries(settings.state_dir)
+    evaluated = settings.state_dir if engine.has_directory else None
+    evaluations = EvaluationQueue(Evaluations(settings.state_dir), evaluated, catalogue)
     judge_service = build_stateless_judge(settings, judging)
 
     @asynccontextmanager

@@ -181,9 +181,6 @@ class EmbeddedStore(Store):
 
     # ── the deployment as a whole ─────────────────────────────────────────────────────────────────────────────────────
 
-    def subscribe(self, on_change: Callable[[], Awaitable[None]]) -> None:
-        """No other process changes anything: one owns the directory."""
-
     async def log_promotion(self, promotion: Promotion) -> None:
         await self._deployment.log_promotion(promotion)
 

@@ -11,7 +11,6 @@ from bandstand.errors import StorageUnavailableError
 from bandstand.store.ids import format_id, get_nonce, parse_event_id
 from bandstand.store.postgres.connections import Channel, GroupLane
 from bandstand.store.postgres.decision_statements import (
-    DECISION_COLUMNS,
     FIND_LOGGED,
     FIND_USERS,
     LOG_DECISIONS,
@@ -45,7 +44,7 @@ REWARD_FIELDS = """r.seq, u.user_id, r.policy, r.tip_id, r.value, r.client, r.ts
     r.weight, r.applied AND v.seq IS NULL AS applied, CASE WHEN v.seq IS NULL THEN r.reason ELSE 'revoked' END AS reason
     FROM rewards AS r JOIN users AS u ON u.uid = r.uid LEFT JOIN revocations AS v ON v.reward_seq = r.seq"""
 _REWARD_OF_DECISION = f"""SELECT {REWARD_FIELDS} WHERE r.decision_seq = $1 OR r.linked_seq = $1 AND r.features IS NULL
-    ORDER BY r.seq DESC LIMIT 1"""  # noqa: S608 (constants)
+    ORDER BY r.seq DESC LIMIT 1"""
 _PENDING_TURN = "SELECT coalesce(max(seq), 0) FROM judgements WHERE decision_seq = $1 AND state = 'waiting'"
 _NUMBERS = 4
 

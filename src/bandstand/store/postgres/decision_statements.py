@@ -143,8 +143,9 @@ def build_arrival_counts(source: str, stripe: int) -> str:
     """What a CTE of new rewards adds to the totals of how late rewards come."""
     return build_striped_upsert(
         "arrivals",
-        f"""SELECT CASE WHEN ever THEN -1 ELSE floor(coalesce(g.decided, g.ts) / 86400)::integer END, g.policy, g.source,
-            CASE WHEN g.decided IS NULL THEN -1 ELSE {_BUCKET} END, ${stripe}::smallint, count(*), sum(g.value)
+        f"""SELECT CASE WHEN ever THEN -1 ELSE floor(coalesce(g.decided, g.ts) / 86400)::integer END, g.policy,
+            g.source, CASE WHEN g.decided IS NULL THEN -1 ELSE {_BUCKET} END, ${stripe}::smallint, count(*),
+            sum(g.value)
             FROM {source} AS g CROSS JOIN {_EVER} GROUP BY 1, 2, 3, 4""",  # noqa: S608 (constants)
     )
 
@@ -170,7 +171,8 @@ def build_prompt_counts(source: str, stripe: int) -> str:
 
 _REWARD_STRIPE = len(REWARD_COLUMNS) + 1
 LOG_REWARDS = f"""WITH given AS MATERIALIZED (
-    SELECT g.*, d.seq AS decision_seq, d.uid, d.version AS made_at, d.picked, d.ts AS decided, NULL::bigint AS linked_seq
+    SELECT g.*, d.seq AS decision_seq, d.uid, d.version AS made_at, d.picked, d.ts AS decided,
+        NULL::bigint AS linked_seq
     FROM {_unnest(REWARD_COLUMNS, ordinality=True)} LEFT JOIN decision_ids AS i ON i.decision_id = g.decision_id
     JOIN decisions AS d ON d.seq = coalesce(i.seq, g.parsed) AND (i.seq IS NOT NULL OR d.nonce = g.nonce)
     WHERE d.policy = g.policy
@@ -187,8 +189,8 @@ numbered AS MATERIALIZED (
         g.made_at >= l.reset_version AS applied, l.is_shadowed
     FROM given AS g JOIN claimed AS c ON c.holder = g.seq JOIN locked AS l ON l.uid = g.uid),
 added AS (
-    INSERT INTO rewards (seq, uid, n, policy, decision_seq, decided, tip_id, value, weight, applied, reason, source, picked,
-        shadow_set, body_hash, client, ts)
+    INSERT INTO rewards (seq, uid, n, policy, decision_seq, decided, tip_id, value, weight, applied, reason, source,
+        picked, shadow_set, body_hash, client, ts)
     SELECT seq, uid, n, policy, decision_seq, decided, tip_id, value, weight, applied,
         CASE WHEN applied THEN NULL ELSE 'reset' END, source, picked, (SELECT shadow_set FROM deployment), body_hash,
         client, ts FROM numbered RETURNING seq, shadow_set),
@@ -205,8 +207,8 @@ SELECT g.seq, g.uid, g.n, g.decision_seq, g.applied, g.picked, g.is_shadowed, a.
 FROM numbered AS g JOIN added AS a USING (seq) ORDER BY g.n"""  # noqa: S608 (constants)
 """Returns nothing of a reward that is not logged: why, a second question tells."""
 
-FIND_REWARDED = """SELECT seq, uid, n, decision_seq, applied, picked, shadow_set FROM rewards WHERE seq = ANY ($1::bigint[])
-    ORDER BY n"""
+FIND_REWARDED = """SELECT seq, uid, n, decision_seq, applied, picked, shadow_set FROM rewards
+    WHERE seq = ANY ($1::bigint[]) ORDER BY n"""
 SETTLE_SHADOWS = f"""WITH touched AS MATERIALIZED (
     SELECT s.decision, s.policy, s.weight AS w, s.reward AS old, standing_reward(s.decision) AS new
     FROM shadows AS s WHERE s.decision = ANY ($1::bigint[])),
@@ -220,7 +222,8 @@ summed AS ({
     build_striped_upsert(
         "shadow_sums",
         '''SELECT policy, $2::smallint, 0, 0, sum(sign), sum(sign * r), sum(sign * r * r), sum(sign * w),
-            sum(sign * w * w), sum(sign * w * r), sum(sign * w * w * r), sum(sign * w * r * r), sum(sign * w * w * r * r)
+            sum(sign * w * w), sum(sign * w * r), sum(sign * w * w * r), sum(sign * w * r * r),
+            sum(sign * w * w * r * r)
             FROM terms GROUP BY 1''',
     )
 })

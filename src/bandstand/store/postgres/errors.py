@@ -22,12 +22,6 @@ REPEATABLE_ERRORS = (
 """What may go by: the same is asked again, until its time is up."""
 
 
-class UnsupportedByEngineError(BandstandError):
-    """The engine that keeps this deployment's state cannot do it; the embedded store can."""
-
-    code = "unsupported-by-engine"
-
-
 def to_storage_error(error: BaseException) -> BaseException:
     """The error that a running service answers with."""
     if isinstance(error, BandstandError):

@@ -32,25 +32,38 @@ def fold_events(registry: PolicyRegistry, profile: Profile, events: Iterable[Eve
             continue
         match event["kind"]:
             case "reward":
-                for learner, x in _read_updates(registry, event):
-                    memory = registry.get_memory(learner.name)
-                    profile.apply_reward(n, learner.key, event["ts"], x, event["value"], event["weight"], *memory)
+                _apply_reward(registry, profile, event)
             case "reward revoked":
-                ref, raw = registry.get_ref(event["policy"]), (event["features"], event["picked"], _PICK)
-                for learner in list_learners(registry, ref, event["shadow_set"], *raw):
-                    memory = registry.get_memory(learner.name)
-                    profile.apply_skipped_reward(n, learner.key, event["ts"], *memory)
+                _skip_reward(registry, profile, event)
             case "revocation" if event["held"] <= start:
-                for learner, x in _read_updates(registry, event):
-                    if learner.key in profile.policies:
-                        revoked = (event["ts"], x, event["value"], event["weight"])
-                        exact = profile.apply_revocation(n, learner.key, *revoked) and exact
+                exact = _apply_revocation(registry, profile, event) and exact
             case "reset":
                 profile.apply_reset(n)
                 exact = True
             case "import":
                 profile.apply_import(n, Profile.from_json(json.loads(event["document"])))
         profile.seq = n
+    return exact
+
+
+def _apply_reward(registry: PolicyRegistry, profile: Profile, event: Event) -> None:
+    for learner, x in _read_updates(registry, event):
+        memory = registry.get_memory(learner.name)
+        profile.apply_reward(event["n"], learner.key, event["ts"], x, event["value"], event["weight"], *memory)
+
+
+def _skip_reward(registry: PolicyRegistry, profile: Profile, event: Event) -> None:
+    ref, raw = registry.get_ref(event["policy"]), (event["features"], event["picked"], _PICK)
+    for learner in list_learners(registry, ref, event["shadow_set"], *raw):
+        profile.apply_skipped_reward(event["n"], learner.key, event["ts"], *registry.get_memory(learner.name))
+
+
+def _apply_revocation(registry: PolicyRegistry, profile: Profile, event: Event) -> bool:
+    exact = True
+    for learner, x in _read_updates(registry, event):
+        if learner.key in profile.policies:
+            revoked = (event["ts"], x, event["value"], event["weight"])
+            exact = profile.apply_revocation(event["n"], learner.key, *revoked) and exact
     return exact
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bandstand.errors import AlreadyRewardedError, StorageUnavailableError
 from bandstand.store.ids import format_id, parse_event_id
 from bandstand.store.postgres.connections import Channel
 from bandstand.store.postgres.decision_log import SharedDecisions
@@ -19,9 +18,9 @@ from bandstand.store.postgres.judgement_rows import (
     to_judged_turn,
 )
 from bandstand.store.postgres.ledger import SharedLedger
+from bandstand.store.postgres.revocation_log import SharedRevocations, take_back
 from bandstand.store.postgres.reward_log import find_link, insert_reward
 from bandstand.store.postgres.reward_statements import LOCK_USER
-from bandstand.store.postgres.revocation_log import SharedRevocations, take_back
 from bandstand.store.postgres.turn_queue import count_judgements, require_free
 from bandstand.store.records import Decision, Reward, first_seq_at
 from bandstand.store.tables.event_rows import LEGACY_LINK_SECONDS
@@ -31,6 +30,7 @@ from bandstand.store.tables.judgements import (
     JudgedTurn,
     JudgementExpiredError,
     JudgementState,
+    RewardPendingError,
     TurnOutcome,
     TurnPage,
     TurnTotals,
@@ -41,22 +41,23 @@ from bandstand.store.tables.updates import build_updates
 
 _STANDING = """SELECT j.rounds, j.version, d.version AS made_at, d.picked, d.ts AS decided,
         EXISTS (SELECT 1 FROM rewards WHERE decision_seq = d.seq) AS is_rewarded,
-        EXISTS (SELECT 1 FROM claims AS c WHERE c.uid = d.uid AND c.decision_seq = d.seq AND c.holder <> j.seq) AS is_held
+        EXISTS (SELECT 1 FROM claims AS c
+            WHERE c.uid = d.uid AND c.decision_seq = d.seq AND c.holder <> j.seq) AS is_held
     FROM judgements AS j LEFT JOIN decisions AS d ON d.seq = j.decision_seq WHERE j.seq = $1"""
-_OUT_OF_REACH = """SELECT r.applied AND v.seq IS NULL FROM rewards AS r LEFT JOIN revocations AS v ON v.reward_seq = r.seq
-    WHERE r.seq = $1"""
+_OUT_OF_REACH = """SELECT r.applied AND v.seq IS NULL FROM rewards AS r
+    LEFT JOIN revocations AS v ON v.reward_seq = r.seq WHERE r.seq = $1"""
 _SAME_DECISION = "SELECT coalesce(decision_seq, linked_seq), decided FROM rewards WHERE seq = $1"
 _UPDATE = """UPDATE judgements SET state = $2, reason = $3, rounds = $4, verdict_seq = $5, reward_seq = $6,
-    claimed_by = NULL, claimed_until = NULL WHERE seq = $1"""
+    claimed_by = NULL WHERE seq = $1"""
 _RELEASE = "DELETE FROM claims WHERE uid = $1 AND decision_seq = $2 AND holder = $3"
-_PASS_ON = "UPDATE claims SET holder = $3 WHERE uid = $1 AND decision_seq = $2"
+_HAND_OVER = "UPDATE claims SET holder = $3 WHERE uid = $1 AND decision_seq = $2"
 _IS_CONCLUDED = "SELECT EXISTS (SELECT 1 FROM conclusions WHERE seq = $1)"
 _NEWEST_OF_DECISION = f"{SELECT_JUDGEMENT} j.decision_seq = $1 ORDER BY j.seq DESC LIMIT 1"
 _BY_SEQ = f"{SELECT_JUDGEMENT} j.seq = $1"
 _PAGE = f"""{SELECT_JUDGEMENT} j.seq IN (
     SELECT n.seq FROM unnest($1::text[]) AS s(state) CROSS JOIN LATERAL (
         SELECT seq FROM judgements WHERE state = s.state AND seq < $2 ORDER BY seq DESC LIMIT $3) AS n)
-    ORDER BY j.seq DESC LIMIT $3"""
+    ORDER BY j.seq DESC LIMIT $3"""  # noqa: S608 (constants)
 _IDS = """SELECT seq, nonce FROM judgements WHERE state = ANY ($1::text[]) AND seq >= $2 AND ts >= $3
     AND ($4::text IS NULL OR reason = $4) ORDER BY seq"""
 _VERDICTS = "SELECT seq, client, ts, document, quotes FROM verdicts WHERE judgement = $1 ORDER BY seq"
@@ -145,9 +146,11 @@ class SharedJudgements:
             is_lost = await session.fetchval(_OUT_OF_REACH, before)
             if is_lost or is_lost is None:
                 raise JudgementExpiredError("what this judgement taught cannot be told from the rest any more")
-        state, reason, reward = self._decide_update(concluding, revocable, allow_update)
+        state, reason, reward = self._decide_update(concluding, allow_update)
         if standing["rounds"] != judgement.rounds:
-            raise StorageUnavailableError("the judgement was concluded by another process meanwhile")
+            if conclusion.cause == "judge":
+                return None  # another process has judged it, for this one was away for too long
+            raise RewardPendingError("this judgement was concluded by somebody else at the same moment")
         await self._take_back(channel, concluding, revocable)
         if reward is not None:
             await self._teach(channel, concluding, reward)
@@ -165,7 +168,7 @@ class SharedJudgements:
         return TurnOutcome(after, reward, revocable)
 
     def _decide_update(
-        self, concluding: _Concluding, revocable: list[RevocableReward], allow_update: Callable[[], bool]
+        self, concluding: _Concluding, allow_update: Callable[[], bool]
     ) -> tuple[JudgementState, str | None, Reward | None]:
         """How the judgement stands after this, and the reward that it gives."""
         conclusion, judgement, standing = concluding.conclusion, concluding.judgement, concluding.standing
@@ -220,7 +223,7 @@ class SharedJudgements:
             after = judgement.ts - LEGACY_LINK_SECONDS
             linked, decided = await find_link(channel, uid, after, judgement.tip_id, judgement.policy.name)
         elif not (await session.execute(ADD_CLAIM, uid, judgement.decision_seq, reward.seq)).endswith(" 1"):
-            await session.execute(_PASS_ON, uid, judgement.decision_seq, reward.seq)
+            await session.execute(_HAND_OVER, uid, judgement.decision_seq, reward.seq)
         row = await insert_reward(
             channel,
             reward,

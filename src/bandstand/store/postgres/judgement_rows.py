@@ -15,7 +15,7 @@ def _build_insert(table: str, fields: tuple[str, ...]) -> str:
 
 
 _FIELDS = JudgementInsert._fields
-ADD_JUDGEMENT = _build_insert("judgements", (*_FIELDS, "version"))
+ADD_JUDGEMENT = _build_insert("judgements", (*_FIELDS, "version", "claimed_by"))
 ADD_TEXTS = _build_insert("turns", ("judgement", "query_t", "answer_t", "query_t1"))
 ADD_VERDICT = _build_insert("verdicts", VerdictInsert._fields)
 ADD_CONCLUSION = _build_insert("conclusions", ConclusionInsert._fields)

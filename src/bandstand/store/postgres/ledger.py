@@ -179,7 +179,10 @@ class SharedLedger:
             if await self.policies.load(self.readers):
                 self.users.drop_all()  # what counts has changed: everybody is folded again
             if self.epoch and self._on_change is not None:
-                await self._on_change()
+                try:
+                    await self._on_change()
+                except ConfigurationError as error:  # nothing is decided here until it is configured
+                    raise StorageUnavailableError(error.detail) from error
             self.epoch = row["epoch"]  # the last: what is decided before is decided under the old one, and refused
 
     async def prepare_events(self, events: list[Any]) -> None:

@@ -1,7 +1,7 @@
 """Event numbers of many processes: each gives out its own, and none that somebody may have given before.
 
-``seq = milliseconds · 2²⁰ + slot · 2¹² + counter``. A process that sees a higher number goes on from there, so that what
-follows from an event has a higher number than it, whatever their clocks say.
+``seq = milliseconds · 2²⁰ + slot · 2¹² + counter``. A process that sees a higher number goes on from there, so that
+what follows from an event has a higher number than it, whatever their clocks say.
 """
 
 _SLOT_SHIFT = 12

@@ -32,8 +32,8 @@ _SELECT = """SELECT r.seq, r.uid, p.name, CASE
 _ADD_UNDO = """INSERT INTO marks (seq, uid, kind, ts, client, document) VALUES ($1, $2, $3, $4, $5, $6)"""
 _LIST_UNDOS = """SELECT seq, ts, client, document FROM marks WHERE kind = 'revocation' AND seq < $1
     ORDER BY seq DESC LIMIT $2"""
-_FIND_DONE = """SELECT v.n, r.seq AS reward_seq, r.uid, u.user_id, r.policy, r.ts, r.value, r.weight, r.features, r.picked,
-        r.shadow_set, r.decision_seq, r.linked_seq
+_FIND_DONE = """SELECT v.n, r.seq AS reward_seq, r.uid, u.user_id, r.policy, r.ts, r.value, r.weight, r.features,
+        r.picked, r.shadow_set, r.decision_seq, r.linked_seq
     FROM revocations AS v JOIN rewards AS r ON r.seq = v.reward_seq JOIN users AS u ON u.uid = r.uid
     WHERE v.seq = ANY ($1::bigint[]) ORDER BY r.seq"""
 

@@ -34,9 +34,9 @@ from bandstand.store.tables.updates import build_updates
 _WORKERS = 2
 _MAX_TRIES = 3
 _REWARD_BY_KEY = (
-    f"SELECT {REWARD_FIELDS} JOIN idempotency AS k ON k.reward_seq = r.seq WHERE k.scope = $1 AND k.key = $2"  # noqa: S608 (constants)
+    f"SELECT {REWARD_FIELDS} JOIN idempotency AS k ON k.reward_seq = r.seq WHERE k.scope = $1 AND k.key = $2"
 )
-_OWN_REWARD = f"SELECT {REWARD_FIELDS} WHERE r.seq = $1"  # noqa: S608 (constants)
+_OWN_REWARD = f"SELECT {REWARD_FIELDS} WHERE r.seq = $1"
 
 
 class SharedRewards:

@@ -63,8 +63,8 @@ FIND_OWN_REWARD = """SELECT seq, uid, n, policy, decision_seq, linked_seq, appli
 
 LOCK_REWARDED_USERS = """SELECT uid FROM users WHERE uid IN (SELECT uid FROM rewards WHERE seq = ANY ($1::bigint[]))
     ORDER BY uid FOR NO KEY UPDATE"""
-_REVOCABLE = """SELECT r.seq AS reward_seq, r.uid, u.user_id, r.n AS reward_n, r.policy, r.ts, r.decided, r.value, r.weight,
-        r.source, r.features, r.picked, r.shadow_set, r.decision_seq, r.linked_seq, u.version
+_REVOCABLE = """SELECT r.seq AS reward_seq, r.uid, u.user_id, r.n AS reward_n, r.policy, r.ts, r.decided, r.value,
+        r.weight, r.source, r.features, r.picked, r.shadow_set, r.decision_seq, r.linked_seq, u.version
     FROM rewards AS r JOIN users AS u ON u.uid = r.uid
     WHERE r.seq = ANY ($1::bigint[]) AND r.applied AND r.n > u.reset_version
         AND NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq)"""

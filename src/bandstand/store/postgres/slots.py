@@ -12,7 +12,7 @@ LEASE_S = 30.0
 RENEWAL_S = 10.0
 MAX_SKEW_S = 5.0
 _MARGIN_S = 10.0
-"""How long a slot rests after its lease: a process that was paused may give a few numbers before it looks at its lease."""
+"""How long a slot rests after its lease: a process that was paused may give a few numbers before it looks at it."""
 
 _TAKE = """UPDATE slots SET holder = $1, until = clock_timestamp() + make_interval(secs => $2)
     WHERE slot = (SELECT slot FROM slots WHERE until IS NULL OR until < clock_timestamp() - make_interval(secs => $3)

@@ -102,6 +102,11 @@ class SharedStore(Store):
     def status(self) -> StoreStatus:
         return self._ledger.status(self._decisions.lane.pending + self._rewards.lane.pending)
 
+    @property
+    def ledger(self) -> SharedLedger:
+        """What a console's questions go through."""
+        return self._ledger
+
     # ── users ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def get_cached_profile(self, user_id: str) -> Profile | None:
@@ -234,6 +239,12 @@ class SharedStore(Store):
 
     async def load_waiting(self, seqs: Collection[int]) -> list[JudgedTurn]:
         return await self._turns.load_waiting(seqs)
+
+    async def claim_turns(self, seqs: Collection[int]) -> list[JudgedTurn]:
+        return await self._turns.claim_turns(seqs)
+
+    async def list_abandoned(self) -> list[tuple[int, str, int]]:
+        return await self._turns.list_abandoned()
 
     async def record_attempt(self, judgement: JudgedTurn, reservation: Settlement | None, day: int) -> None:
         await self._turns.record_attempt(judgement, reservation, day)

@@ -42,8 +42,14 @@ _WAITING = """SELECT j.seq, u.user_id, j.tries FROM judgements AS j JOIN users A
     WHERE j.state = 'waiting' ORDER BY j.seq"""
 _LOAD_WAITING = f"{SELECT_JUDGEMENT} j.seq = ANY ($1::bigint[]) AND j.state = 'waiting' ORDER BY j.seq"
 _TEXTS = "SELECT judgement, query_t, answer_t, query_t1 FROM turns WHERE judgement = ANY ($1::bigint[])"
-_REQUEUE = """UPDATE judgements SET state = 'waiting', reason = NULL, tries = 0, claimed_by = NULL, claimed_until = NULL
+_REQUEUE = """UPDATE judgements SET state = 'waiting', reason = NULL, tries = 0, claimed_by = $2
     WHERE seq = $1 AND state = 'unscored' RETURNING seq"""
+_IS_FREE = """NOT EXISTS (SELECT 1 FROM processes AS p WHERE p.holder = j.claimed_by
+    AND p.seen > clock_timestamp() - interval '60 seconds')"""
+_CLAIM = f"""UPDATE judgements AS j SET claimed_by = $2 WHERE j.seq = ANY ($1::bigint[]) AND j.state = 'waiting'
+    AND (j.claimed_by = $2 OR {_IS_FREE}) RETURNING j.seq"""  # noqa: S608 (constants)
+_ABANDONED = f"""SELECT j.seq, u.user_id, j.tries FROM judgements AS j JOIN users AS u ON u.uid = j.uid
+    WHERE j.state = 'waiting' AND {_IS_FREE} ORDER BY j.seq LIMIT 1000"""  # noqa: S608 (constants)
 _COUNT_ATTEMPT = "UPDATE judgements SET tries = tries + 1 WHERE seq = $1"
 _SPENDING = "SELECT coalesce(sum(tokens), 0)::bigint, coalesce(sum(usd), 0) FROM judge_spending WHERE day = $1"
 
@@ -126,6 +132,7 @@ class SharedTurns:
             judgement.verdict_seq,
             judgement.reward_seq,
             user["version"],
+            self._ledger.lease.holder,
         )
         await count_judgements(channel, policy_id, [(judgement, 1)])
         if judgement.texts is not None:
@@ -166,7 +173,7 @@ class SharedTurns:
             if judgement.decision_seq is not None:
                 decision = await find_claimable(channel, judgement.decision_id or "")
                 self._require_rewardable(decision, user["uid"], judgement)
-            if await session.fetchval(_REQUEUE, judgement.seq) is None:
+            if await session.fetchval(_REQUEUE, judgement.seq, self._ledger.lease.holder) is None:
                 return False
             if judgement.decision_seq is not None:
                 await session.execute(ADD_CLAIM, judgement.uid, judgement.decision_seq, judgement.seq)
@@ -181,6 +188,19 @@ class SharedTurns:
             return True
 
         return await self._ledger.writers.transact(requeue)
+
+    async def claim_turns(self, seqs: Collection[int]) -> list[JudgedTurn]:
+        """Those of the judgements that still wait and that no other living process has, which are this one's now."""
+
+        async def claim(channel: Channel, _: int) -> list[int]:
+            rows = await channel.session.fetch(_CLAIM, list(seqs), self._ledger.lease.holder)
+            return [row["seq"] for row in rows]
+
+        return await self.load_waiting(await self._ledger.writers.transact(claim))
+
+    async def list_abandoned(self) -> list[tuple[int, str, int]]:
+        """Turns that wait and that no living process has."""
+        return [tuple(row) for row in await self._ledger.readers.fetch(_ABANDONED)]
 
     # ── the judge's work ──────────────────────────────────────────────────────────────────────────────────────────
 

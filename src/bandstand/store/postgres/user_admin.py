@@ -126,4 +126,4 @@ class SharedUsers:
 
 async def _delete(session: Any, table: str, uid: int) -> int:
     tag: str = await session.execute(f"DELETE FROM {table} WHERE uid = $1", uid)  # noqa: S608 (constants)
-    return int(tag.split()[-1])
+    return int(tag.rsplit(maxsplit=1)[-1])

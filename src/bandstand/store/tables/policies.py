@@ -52,7 +52,8 @@ class PolicyRegistry:
         """Take up what a ledger holds.
 
         Args:
-            policies: id, name, hash, schema, schema's hash and definition; the form of a schema that counts comes first.
+            policies: id, name, hash, schema, schema's hash and definition; of a schema, the form that counts comes
+                first.
             shadow_marks: event number, and the ids of who is in the shadow from there on, as a JSON array; in order.
             memory_changes: the oldest first.
         """

@@ -262,8 +262,7 @@ CREATE TABLE judgements (
     verdict_seq   BIGINT,
     reward_seq    BIGINT,
     version       BIGINT NOT NULL,      -- of its user, as it was taken
-    claimed_by    TEXT,                 -- which process has handed it to its judge
-    claimed_until TIMESTAMPTZ
+    claimed_by    TEXT                  -- the process whose it is to judge, while that lives
 );
 CREATE INDEX judgements_by_user ON judgements (uid, seq);
 CREATE INDEX judgements_by_state ON judgements (state, seq);

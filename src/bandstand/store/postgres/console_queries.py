@@ -1,0 +1,107 @@
+"""What a person looks at in a shared ledger: pages of it, each asked for in bounded work."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bandstand.store.ids import format_id, parse_event_id
+from bandstand.store.postgres.ledger import SharedLedger
+from bandstand.store.records import LAST_SEQ
+from bandstand.store.tables.console_queries import (
+    MAX_COUNTED,
+    ConsoleSource,
+    DecisionRow,
+    PolicyActivity,
+    UserRow,
+    VerdictRow,
+)
+
+_ACTIVITY = """SELECT (r.hour / $1) * $1 AS since, p.name, sum(r.decisions)::bigint, sum(r.explores)::bigint,
+        sum(r.rewards)::bigint, sum(r.reward_sum)
+    FROM rollups_s AS r JOIN policies AS p ON p.id = r.policy WHERE r.hour >= $2 AND r.hour < $3
+    GROUP BY 1, 2 ORDER BY 1, 2"""
+_USER_COLUMNS = f"""u.uid, u.user_id, greatest(
+        (SELECT ts FROM decisions WHERE uid = u.uid ORDER BY seq DESC LIMIT 1),
+        (SELECT ts FROM rewards WHERE uid = u.uid ORDER BY n DESC LIMIT 1)) AS last_seen,
+    (SELECT count(*) FROM (SELECT 1 FROM decisions WHERE uid = u.uid LIMIT {MAX_COUNTED}) AS d) AS decisions,
+    (SELECT count(*) FROM (SELECT 1 FROM rewards WHERE uid = u.uid LIMIT {MAX_COUNTED}) AS r) AS rewards"""  # noqa: S608 (a number of ours)
+_NEWEST = f"SELECT {_USER_COLUMNS} FROM users AS u WHERE u.uid < $1 ORDER BY u.uid DESC LIMIT $2"  # noqa: S608 (constants)
+_BY_PREFIX = f"""SELECT {_USER_COLUMNS} FROM users AS u WHERE starts_with(u.user_id, $1) AND u.user_id >= $1
+    AND u.user_id > $2 ORDER BY u.user_id LIMIT $3"""  # noqa: S608 (constants)
+_BY_ID = f"SELECT {_USER_COLUMNS} FROM users AS u WHERE u.user_id = $1"  # noqa: S608 (constants)
+_LAST_RESET = "SELECT max(ts) FROM marks WHERE uid = $1 AND kind = 'reset'"
+_DECISIONS = """SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score, d.propensity, d.exploring, d.ts,
+        r.value, r.applied AND v.seq IS NULL AS applied, coalesce(v.cause, r.reason) AS reason
+    FROM decisions AS d JOIN policies AS p ON p.id = d.policy
+    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
+    LEFT JOIN rewards AS r ON r.seq = greatest(
+        (SELECT max(seq) FROM rewards WHERE decision_seq = d.seq),
+        (SELECT max(seq) FROM rewards WHERE linked_seq = d.seq))
+    LEFT JOIN revocations AS v ON v.reward_seq = r.seq
+    WHERE d.uid = $1 AND d.seq < $2 ORDER BY d.seq DESC LIMIT $3"""
+_REWARDS = """SELECT ts, value FROM (SELECT n, ts, value FROM rewards WHERE uid = $1 ORDER BY n DESC LIMIT $2) AS r
+    ORDER BY n"""
+_TURN = "SELECT query_t, answer_t, query_t1 FROM turns WHERE judgement = $1"
+_VERDICTS = """SELECT j.seq, j.nonce, v.document::json ->> 'label' AS label, v.document::json ->> 'tier' AS tier
+    FROM judgements AS j JOIN verdicts AS v ON v.seq = j.verdict_seq WHERE j.seq = ANY ($1::bigint[])"""
+
+
+class SharedConsoleQueries(ConsoleSource):
+    """Looks into a shared ledger, over the connections of the store that is open on it.
+
+    Args:
+        ledger: the store's.
+    """
+
+    def __init__(self, ledger: SharedLedger) -> None:
+        self._readers = ledger.readers
+
+    async def load_activity(self, since: int, until: int, width: int) -> list[PolicyActivity]:
+        """What every policy did from hour ``since`` to before hour ``until``, summed over ``width`` hours each."""
+        return [PolicyActivity(*row) for row in await self._readers.fetch(_ACTIVITY, width, since, until)]
+
+    async def list_newest_users(self, before: int | None, limit: int) -> list[UserRow]:
+        """Users, the last met first, from the cursor ``before``: a ``uid``."""
+        return await self._list_users(_NEWEST, LAST_SEQ if before is None else before, limit)
+
+    async def list_users_by_prefix(self, prefix: str, after: str, limit: int) -> list[UserRow]:
+        """Users whose id starts with ``prefix``, in the order of their ids, from the cursor ``after``: an id."""
+        return await self._list_users(_BY_PREFIX, prefix, after, limit)
+
+    async def find_user(self, user_id: str) -> UserRow | None:
+        """One user."""
+        found = await self._list_users(_BY_ID, user_id)
+        return found[0] if found else None
+
+    async def find_last_reset(self, uid: int) -> float | None:
+        """When the user was last reset, in seconds since the epoch."""
+        ts: float | None = (await self._readers.fetch_one(_LAST_RESET, uid))[0]
+        return ts
+
+    async def list_decisions(self, uid: int, before: int | None, limit: int) -> list[DecisionRow]:
+        """A user's decisions, newest first, those before the last reset included; from the cursor ``before``: a seq."""
+        rows = await self._readers.fetch(_DECISIONS, uid, LAST_SEQ if before is None else before, limit)
+        return [
+            DecisionRow(seq, own_id if nonce is None else format_id(seq, nonce), *rest)
+            for seq, nonce, own_id, *rest in rows
+        ]
+
+    async def list_rewards(self, uid: int, limit: int) -> list[tuple[float, float]]:
+        """Time and value of a user's newest rewards, oldest first."""
+        return [(ts, value) for ts, value in await self._readers.fetch(_REWARDS, uid, limit)]
+
+    async def find_turn(self, seq: int) -> tuple[str, str, str] | None:
+        """The words of the turn that was taken as event ``seq``: question, answer, next message; None once deleted."""
+        row = await self._readers.fetch_one(_TURN, seq)
+        return None if row is None else (row[0], row[1], row[2])
+
+    async def load_verdicts(self, judgement_ids: Sequence[str]) -> dict[str, VerdictRow]:
+        """What stands of judgements, by id; those without a verdict are left out."""
+        seqs = [parse_event_id(each) for each in judgement_ids]
+        rows = await self._readers.fetch(_VERDICTS, seqs)
+        return {format_id(row["seq"], row["nonce"]): VerdictRow(row["label"], row["tier"]) for row in rows}
+
+    async def close(self) -> None:
+        """The connections are the store's to close."""
+
+    async def _list_users(self, query: str, *values: Any) -> list[UserRow]:
+        return [UserRow(*row) for row in await self._readers.fetch(query, *values)]

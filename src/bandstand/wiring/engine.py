@@ -1,0 +1,111 @@
+"""Which engine keeps the state: a directory of this process's own, or a PostgreSQL for many."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.config.settings import Settings
+from bandstand.errors import ConfigurationError
+from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.learners.prior_file import PriorFiles
+from bandstand.store.protocol import Store
+from bandstand.store.sqlite.writer import CommitObserver
+from bandstand.store.tables.console_queries import ConsoleQueries, ConsoleSource
+
+_SHARED_SETTINGS = (
+    "active_policy",
+    "experiment",
+    "shadow",
+    "durability",
+    "decision_retention_days",
+    "judge",
+    "judge_tau",
+)
+"""Settings that processes over one ledger should agree on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What an engine brings.
+
+    Attributes:
+        store: the ledger, and the users in memory.
+        sight: what the console looks into.
+        prior_files: where learned priors are kept; ``None`` where each process learns its own anew.
+        has_directory: whether the ledger is in ``STATE_DIR``.
+    """
+
+    store: Store
+    sight: ConsoleSource
+    prior_files: PriorFiles | None
+    has_directory: bool
+
+
+def build_engine(settings: Settings, catalogue: Catalogue, observe: CommitObserver) -> Engine:
+    """The engine that the settings name, not yet open.
+
+    Raises:
+        ConfigurationError: the settings do not go together, or the engine is not installed.
+    """
+    if (url := read_state_url(settings)) is not None:
+        return _build_shared_engine(settings, catalogue, observe, url)
+    if settings.durability == "strict":
+        raise ConfigurationError("DURABILITY=strict needs STATE_URL; a state directory takes full or process")
+    options = StoreOptions(
+        sync=settings.durability == "full",
+        max_warm_users=settings.max_warm_users,
+        max_pending=settings.max_pending,
+        checkpoint_seconds=settings.checkpoint_seconds,
+        retention_days=settings.decision_retention_days,
+        turn_retention_days=settings.turn_retention_days,
+        close_seconds=settings.shutdown_seconds / 2,
+    )
+    store = EmbeddedStore(settings.state_dir, catalogue, options=options, observe=observe)
+    return Engine(store, ConsoleQueries(settings.state_dir), PriorFiles(settings.state_dir), has_directory=True)
+
+
+def read_state_url(settings: Settings) -> str | None:
+    """The URL of the ledger, from its setting or its file; ``None`` for a state directory.
+
+    Raises:
+        ConfigurationError: both are given, or the file cannot be read.
+    """
+    url = None if settings.state_url is None else settings.state_url.get_secret_value()
+    if settings.state_url_file is None:
+        return url
+    if url is not None:
+        raise ConfigurationError("STATE_URL and STATE_URL_FILE are both set: unset one")
+    try:
+        return settings.state_url_file.read_text("utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigurationError(f"STATE_URL_FILE={str(settings.state_url_file)!r} cannot be read: {reason}") from None
+
+
+def _build_shared_engine(settings: Settings, catalogue: Catalogue, observe: CommitObserver, url: str) -> Engine:
+    try:  # the driver is an extra
+        from bandstand.store.postgres.address import LedgerAddress  # noqa: PLC0415
+        from bandstand.store.postgres.console_queries import SharedConsoleQueries  # noqa: PLC0415
+        from bandstand.store.postgres.ledger import SharedStoreOptions  # noqa: PLC0415
+        from bandstand.store.postgres.store import SharedStore  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        raise ConfigurationError("STATE_URL needs the driver: pip install 'bandstand[postgres]'") from None
+    options = SharedStoreOptions(
+        durability=settings.durability,
+        max_warm_users=settings.max_warm_users,
+        max_pending=settings.max_pending,
+        config_hash=compute_config_hash(settings, catalogue),
+    )
+    store = SharedStore(LedgerAddress.parse(url), catalogue, options=options, observe=observe)
+    return Engine(store, SharedConsoleQueries(store.ledger), None, has_directory=False)
+
+
+def compute_config_hash(settings: Settings, catalogue: Catalogue) -> str:
+    """A hash of what processes over one ledger should agree on."""
+    shared = {name: str(getattr(settings, name)) for name in _SHARED_SETTINGS}
+    policies = {name: (policy.hash, policy.schema.hash) for name, policy in catalogue.policies.items()}
+    return hashlib.sha256(json.dumps([shared, policies], sort_keys=True).encode()).hexdigest()[:16]
