@@ -3,10 +3,12 @@
 import secrets
 import time
 from collections.abc import Callable
+from typing import Any
 
 from bandstand.errors import ConfigurationError, StorageUnavailableError
 from bandstand.store.postgres.connections import Channel, ConnectionPool
 from bandstand.store.postgres.numbers import SlotSequence
+from bandstand.store.records import first_seq_at
 
 LEASE_S = 30.0
 RENEWAL_S = 10.0
@@ -14,10 +16,11 @@ MAX_SKEW_S = 5.0
 _MARGIN_S = 10.0
 """How long a slot rests after its lease: a process that was paused may give a few numbers before it looks at it."""
 
-_TAKE = """UPDATE slots SET holder = $1, until = clock_timestamp() + make_interval(secs => $2)
-    WHERE slot = (SELECT slot FROM slots WHERE until IS NULL OR until < clock_timestamp() - make_interval(secs => $3)
-        ORDER BY until NULLS FIRST, slot LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING slot, last_seq, extract(epoch FROM clock_timestamp())::float8 AS now"""
+_TAKE = """UPDATE slots AS s SET holder = $1, until = clock_timestamp() + make_interval(secs => $2)
+    FROM (SELECT slot, until FROM slots WHERE until IS NULL OR until < clock_timestamp() - make_interval(secs => $3)
+        ORDER BY until NULLS FIRST, slot LIMIT 1 FOR UPDATE SKIP LOCKED) AS free WHERE s.slot = free.slot
+    RETURNING s.slot, s.last_seq, extract(epoch FROM clock_timestamp())::float8 AS now,
+        free.until IS NOT NULL AS was_lost"""
 _RENEW = """UPDATE slots SET until = clock_timestamp() + make_interval(secs => $3), last_seq = greatest(last_seq, $4)
     WHERE slot = $1 AND holder = $2 RETURNING extract(epoch FROM clock_timestamp())::float8 AS now"""
 _GIVE_BACK = """UPDATE slots SET holder = NULL, until = NULL, last_seq = greatest(last_seq, $3)
@@ -65,7 +68,7 @@ class SlotLease:
         """
         asked = self._monotonic()
 
-        async def take(channel: Channel, _: int) -> object:
+        async def take(channel: Channel, _: int) -> Any:
             values = (self.holder, LEASE_S, _MARGIN_S)
             row = await channel.session.fetchrow(_TAKE, *values)
             if row is not None:
@@ -74,11 +77,12 @@ class SlotLease:
                 )
             return row
 
-        row: object = await self._pool.transact(take)
+        row = await self._pool.transact(take)
         if row is None:
             raise ConfigurationError("256 processes use this ledger already, or have until half a minute ago")
-        slot, last_seq, now = row  # type: ignore[misc]  # a record of three
-        self.sequence = SlotSequence(slot, last_seq)
+        slot, last_seq, now, was_lost = row
+        # Who died may have given numbers that nobody wrote down, none of them after their lease.
+        self.sequence = SlotSequence(slot, max(last_seq, first_seq_at(now)) if was_lost else last_seq)
         self._note(asked, now)
 
     async def renew(self) -> None:
