@@ -79,6 +79,7 @@ class ProfileCache:
         self._users: OrderedDict[str, CachedProfile] = OrderedDict()  # least recently met first
         self._due: dict[int, CachedProfile] = {}  # whose checkpoint is to be made
         self._is_due = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     def __len__(self) -> int:
         """How many are in memory."""
@@ -170,7 +171,11 @@ class ProfileCache:
                 await self.write_checkpoints()
 
     async def write_checkpoints(self) -> None:
-        """Write the checkpoints that are due."""
+        """Write the checkpoints that are due, and wait for those that are being written."""
+        async with self._writing:
+            await self._write_due()
+
+    async def _write_due(self) -> None:
         while self._due:
             uid, user = self._due.popitem()
             snapshot = user.profile.copy()

@@ -50,7 +50,8 @@ _CLAIM = f"""UPDATE judgements AS j SET claimed_by = $2 WHERE j.seq = ANY ($1::b
     AND (j.claimed_by = $2 OR {_IS_FREE}) RETURNING j.seq"""  # noqa: S608 (constants)
 _ABANDONED = f"""SELECT j.seq, u.user_id, j.tries FROM judgements AS j JOIN users AS u ON u.uid = j.uid
     WHERE j.state = 'waiting' AND {_IS_FREE} ORDER BY j.seq LIMIT 1000"""  # noqa: S608 (constants)
-_COUNT_ATTEMPT = "UPDATE judgements SET tries = tries + 1 WHERE seq = $1"
+_IS_MINE = "SELECT EXISTS (SELECT 1 FROM judgements WHERE seq = $1 AND state = 'waiting' AND claimed_by = $2)"
+_COUNT_ATTEMPT = "UPDATE judgements SET tries = $2 WHERE seq = $1"
 _SPENDING = "SELECT coalesce(sum(tokens), 0)::bigint, coalesce(sum(usd), 0) FROM judge_spending WHERE day = $1"
 
 
@@ -165,8 +166,10 @@ class SharedTurns:
             return False
         policy_id = self._ledger.registry.get_id(judgement.policy)
 
-        async def requeue(channel: Channel, _: int) -> bool:
+        async def requeue(channel: Channel, tries: int) -> bool:
             session = channel.session
+            if tries and await session.fetchval(_IS_MINE, judgement.seq, self._ledger.lease.holder):
+                return True  # it is done, and its answer was lost
             user = await session.fetchrow(LOCK_USER, judgement.user_id)
             if user is None or user["uid"] != judgement.uid:
                 return False
@@ -222,7 +225,7 @@ class SharedTurns:
         """Log that a turn is about to be judged, and what that may cost."""
 
         async def record(channel: Channel, _: int) -> None:
-            await channel.session.execute(_COUNT_ATTEMPT, judgement.seq)
+            await channel.session.execute(_COUNT_ATTEMPT, judgement.seq, judgement.tries + 1)
             if reservation is not None:
                 await _reserve(channel, reservation, day)
 

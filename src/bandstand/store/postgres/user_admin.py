@@ -89,9 +89,12 @@ class SharedUsers:
         ledger = self._ledger
         ts = ledger.clock()
         seq, tombstone = ledger.next_seq(ts), compute_tombstone(ledger.secret, user_id)
+        counted: list[dict[str, int]] = []
 
-        async def erase(channel: Channel, _: int) -> dict[str, int] | None:
+        async def erase(channel: Channel, tries: int) -> dict[str, int] | None:
             session = channel.session
+            if tries and counted and await session.fetchval(_IS_MARKED, seq):
+                return counted[-1]  # it is done, and its answer was lost
             uid = await session.fetchval(_LOCK_TO_ERASE, user_id)
             if uid is None:
                 return None
@@ -103,6 +106,7 @@ class SharedUsers:
             await session.execute("DELETE FROM users WHERE uid = $1", uid)
             await session.execute(_ADD_TOMBSTONE, tombstone, seq, ts)
             await session.execute(_ADD_MARK, seq, ts, client)
+            counted.append(counts)
             return counts
 
         counts = await ledger.writers.transact(erase, is_long=True)

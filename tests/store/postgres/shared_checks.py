@@ -1,0 +1,233 @@
+"""Laws of stores that share a ledger: two of them, as two processes have them."""
+
+import asyncio
+from collections.abc import Callable
+
+import asyncpg
+import pytest
+
+from bandstand.bandit.memory import Memory
+from bandstand.errors import UnknownDecisionError
+from bandstand.store.postgres.profiles import CHECKPOINT_EVENTS
+from bandstand.store.postgres.store import SharedStore
+from bandstand.store.protocol import MovedError
+from bandstand.store.records import Decision
+from bandstand.store.tables.judgements import Conclusion
+from bandstand.store.tables.memories import MemoryChange
+from bandstand.store.tables.promotions import Promotion
+from tests.store.checks import list_refs
+from tests.store.given import NOON, Subject, assert_same
+
+
+class SharedSubjects:
+    """Two stores over one ledger, each with its own events, and the ledger's rows."""
+
+    def __init__(self, make_store: Callable[[int], Subject], session: asyncpg.Connection) -> None:
+        self.first, self.second = make_store(1), make_store(2)
+        self.session = session
+
+    async def count(self, table: str, **where: object) -> int:
+        """How many rows of a table have these values."""
+        conditions = " AND ".join(f"{name} = ${number}" for number, name in enumerate(where, start=1)) or "true"
+        found: int = await self.session.fetchval(f"SELECT count(*) FROM {table} WHERE {conditions}", *where.values())  # noqa: S608 (a test's own words)
+        return found
+
+
+async def decide_stale(subject: Subject, user_id: str = "anna", **values: object) -> Decision:
+    """Have a decision logged that was made from what is in memory."""
+    return await subject.store.decide(subject.build_decision(user_id, **values))
+
+
+async def a_reward_taken_by_one_counts_in_the_next_decision_of_the_other(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    decision = await other.decide("anna")
+    await one.store.load_profile("anna")
+    for number in range(1, 11):
+        await other.reward(decision, 0.5)
+        stale = one.build_decision("anna")
+        with pytest.raises(MovedError):
+            await one.store.decide(stale)
+        assert await subjects.count("decisions", seq=stale.seq) == 0, "a stale decision is never logged"
+        profile = one.store.get_cached_profile("anna")
+        assert profile is not None
+        assert profile.policies["linucb-v2", "tips-v2"].reward_count == number
+        decision = await decide_stale(one)
+        one, other = other, one
+        await one.store.load_profile("anna")
+
+
+async def a_reset_by_one_holds_in_the_next_decision_of_the_other_however_often_it_tried(
+    subjects: SharedSubjects,
+) -> None:
+    one, other = subjects.first, subjects.second
+    early = await other.decide("anna")
+    await other.reward(await other.decide("anna"))
+    await one.store.load_profile("anna")
+    await other.store.reset("anna", "tests")
+    stale = one.build_decision("anna")
+    stale.tries = 2
+    with pytest.raises(MovedError):
+        await one.store.decide(stale)
+    profile = one.store.get_cached_profile("anna")
+    assert profile is not None
+    assert profile.policies == {}
+    await decide_stale(one)
+    assert not (await one.reward(early)).reward.applied
+
+
+async def a_decision_is_taken_on_the_third_try_though_its_user_was_rewarded(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    first, second = await other.decide("anna"), await other.decide("anna")
+    await one.store.load_profile("anna")
+    await other.reward(first)
+    stale = one.build_decision("anna")
+    stale.tries = 2
+    assert await one.store.decide(stale) is stale
+    await other.reward(second)
+    assert (await other.reward(stale)).reward.applied
+
+
+async def an_erasure_by_one_is_an_unknown_user_to_the_other(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    decision = await one.decide("anna")
+    await other.store.erase("anna", "tests")
+    with pytest.raises(MovedError):
+        await decide_stale(one)
+    assert await one.store.find_decision(decision.decision_id) is None
+    with pytest.raises(UnknownDecisionError):
+        await one.reward(decision)
+    assert (await one.store.load_profile("anna")).policies == {}
+
+
+async def an_erasure_in_the_middle_of_scores_and_rewards_leaves_nothing(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    decisions = [await one.decide("anna") for _ in range(10)]
+    uid = await subjects.session.fetchval("SELECT uid FROM users WHERE user_id = 'anna'")
+    for subject in (one, other):
+        await subject.store.load_profile("anna")
+    scores = [decide_stale((one, other)[number % 2]) for number in range(40)]
+    rewards = [other.reward(decision) for decision in decisions]
+    await asyncio.gather(
+        *scores[:20], *rewards, other.store.erase("anna", "tests"), *scores[20:], return_exceptions=True
+    )
+    for table in ("users", "decisions", "rewards", "claims", "checkpoints", "decision_ids"):
+        assert await subjects.count(table, uid=uid) == 0
+
+
+async def what_one_makes_active_all_decide_by(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    told: list[str | None] = []
+
+    async def listen() -> None:
+        told.append((await one.store.list_promotions())[-1].policy)
+
+    await one.store.load_profile("anna")
+    one.store.subscribe(listen)
+    await other.store.log_promotion(Promotion("promote", "egreedy-v1", "linucb-v2", NOON, "tests"))
+    with pytest.raises(MovedError):
+        await decide_stale(one)
+    assert told == ["egreedy-v1"]
+    await decide_stale(one)
+
+
+async def an_experiment_begun_by_one_is_the_other_s(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    begun = await one.store.set_experiment("half and half")
+    assert begun is not None
+    assert await other.store.set_experiment("half and half") == begun
+    assert await one.store.set_experiment(None) is None
+    again = await other.store.set_experiment("half and half")
+    assert again is not None
+    assert again.seq > begun.seq
+
+
+async def shadows_and_memories_of_one_are_the_other_s(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    await one.store.set_shadows(list_refs("thompson-v1"))
+    await other.reward(await other.decide("anna"), 0.5)
+    for subject in (one, other):
+        assert (await subject.state("anna", "thompson-v1")).reward_count == 1
+    change = MemoryChange("linucb-v2", NOON, Memory(0.0, NOON), 0.1)
+    await other.store.set_memory(change)
+    assert await one.store.list_memory_changes() == [change]
+
+
+async def the_same_reward_key_or_id_through_both_at_once_counts_once(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    decision = await one.decide("anna")
+    same = await asyncio.gather(*(subject.reward(decision, 0.5) for subject in (one, other) * 10))
+    assert sorted(outcome.match for outcome in same) == ["decision"] * 19 + ["new"]
+    assert len({outcome.reward.seq for outcome in same}) == 1
+    keyed = await asyncio.gather(
+        *(subject.reward_legacy("berta", 0.5, key=("route", "key")) for subject in (one, other) * 10)
+    )
+    assert sorted(outcome.match for outcome in keyed) == ["key"] * 19 + ["new"]
+    chosen = await asyncio.gather(*(subject.decide("carla", own_id="mine") for subject in (one, other) * 10))
+    assert len({each.seq for each in chosen}) == 1
+    for subject in (one, other):
+        counts = [(await subject.state(user_id)).reward_count for user_id in ("anna", "berta")]
+        assert counts == [1, 1]
+        assert (await subject.state("carla")).pulls == 1
+
+
+async def a_turn_is_one_process_s_to_judge_and_another_s_when_that_is_gone(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    taken = await one.take_turn()
+    assert await other.store.claim_turns([taken.seq]) == []
+    assert await other.store.list_abandoned() == []
+    (mine,) = await one.store.claim_turns([taken.seq])
+    assert mine.texts == ("q", "a", "m")
+    await subjects.session.execute("UPDATE processes SET seen = seen - interval '2 minutes'")
+    assert [seq for seq, _, _ in await other.store.list_abandoned()] == [taken.seq]
+    (theirs,) = await other.store.claim_turns([taken.seq])
+    assert await one.store.claim_turns([taken.seq, 1]) != [], "it has not heard that it was given up"
+    await other.build_conclusion(theirs, 0.5)
+    nothing = Conclusion(cause="judge", client="tests", state="unscored", reason="timeout")
+    late = await one.store.apply_conclusion(mine, nothing)
+    assert late is None, "it came too late, and is told that there is nothing to tell"
+    assert (await one.state("anna")).reward_count == 1
+
+
+async def totals_do_not_depend_on_who_counted(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    for subject in (one, other, one, other):
+        await subject.reward(await subject.decide("anna"), 0.5)
+    assert await one.store.load_policy_totals() == await other.store.load_policy_totals()
+    assert (await one.store.load_policy_totals())["linucb-v2"].rewards == 4
+    mine, theirs = await one.store.load_loop_sums(2), await other.store.load_loop_sums(2)
+    assert mine == theirs
+    assert {sums.decisions for sums in mine.draws} == {4}
+
+
+async def no_two_give_the_same_number(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    seqs = [subject.store.next_seq(NOON) for _ in range(5000) for subject in (one, other)]
+    assert len(set(seqs)) == len(seqs)
+    await one.reopen()
+    assert one.store.next_seq(NOON) not in set(seqs)
+
+
+async def what_is_read_from_a_checkpoint_is_what_all_events_make(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    await one.store.load_profile("anna")
+    for _ in range(CHECKPOINT_EVENTS + 6):
+        await one.reward_legacy("anna", one.random.uniform(-1, 1))
+    store = one.store
+    assert isinstance(store, SharedStore)
+    await store.ledger.users.write_checkpoints()
+    assert await subjects.count("checkpoints") == 1
+    from_checkpoint = (await other.store.load_profile("anna")).copy()
+    await subjects.session.execute("DELETE FROM checkpoints")
+    await other.reopen()
+    assert_same(await other.store.load_profile("anna"), from_checkpoint)
+
+
+async def a_number_that_a_lost_lease_would_give_is_refused(subjects: SharedSubjects) -> None:
+    store = subjects.first.store
+    assert isinstance(store, SharedStore)
+    await subjects.session.execute("UPDATE slots SET holder = 'another' WHERE holder IS NOT NULL")
+    with pytest.raises(Exception, match="away for too long"):
+        await store.ledger.lease.renew()
+    with pytest.raises(Exception, match="too long to number"):
+        store.next_seq(NOON)
+    assert store.status().state == "failed"
