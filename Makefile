@@ -21,7 +21,7 @@ LITELLM := .venv-litellm
 INSTALLED_LITELLM := $(LITELLM)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types contracts pytest slow python313 bench browser proxies litellm openapi client settings lock locked clean
+.PHONY: help install run test lint types contracts pytest slow python313 bench chaos browser proxies databases litellm openapi client settings lock locked clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -67,6 +67,12 @@ browser: ## install Chromium for the browser tests, by apt-get, where it is miss
 
 proxies: ## install nginx and HAProxy for the tests behind them, by apt-get, where one is missing
 	@PATH="$$PATH:/usr/sbin"; command -v nginx > /dev/null && command -v haproxy > /dev/null || { $(APT_INSTALL) nginx-light haproxy; }
+
+databases: ## install PostgreSQL for the tests of its engine, by apt-get, where it is missing
+	@ls /usr/lib/postgresql/*/bin/postgres > /dev/null 2>&1 || command -v postgres > /dev/null || { $(APT_INSTALL) postgresql; }
+
+chaos: $(INSTALLED_TEST) ## kill processes and databases under load, for as long as it takes; CHAOS=N times the short form
+	BANDSTAND_CHAOS=$(or $(CHAOS),25) $(BIN)/pytest -q -m slow tests/store/postgres
 
 litellm: $(INSTALLED_LITELLM) ## make .venv-litellm with a LiteLLM gateway, for the tests that start one
 

@@ -98,6 +98,8 @@ def _build_shared_engine(settings: Settings, catalogue: Catalogue, observe: Comm
         durability=settings.durability,
         max_warm_users=settings.max_warm_users,
         max_pending=settings.max_pending,
+        retention_days=settings.decision_retention_days,
+        turn_retention_days=settings.turn_retention_days,
         config_hash=compute_config_hash(settings, catalogue),
     )
     store = SharedStore(LedgerAddress.parse(url), catalogue, options=options, observe=observe)

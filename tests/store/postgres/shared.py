@@ -10,6 +10,7 @@ import asyncpg
 from bandstand.bandit.profile import Profile
 from bandstand.store.ids import format_id, get_nonce
 from bandstand.store.postgres.address import LedgerAddress
+from bandstand.store.postgres.ledger import SharedStoreOptions
 from bandstand.store.postgres.store import SharedStore
 from bandstand.store.protocol import Store
 from bandstand.store.records import AcceptedReward, Decision, Reward, StoreStatus
@@ -53,7 +54,8 @@ async def empty_ledger(url: str, schema: str = "bandstand") -> None:
 
 def make_shared(url: str) -> MakeStore:
     """Make stores over one ledger."""
-    return lambda clock: SharedStore(LedgerAddress.parse(url), CATALOGUE, clock=clock)
+    options = SharedStoreOptions(retention_days=90.0, turn_retention_days=30.0, may_lead=False)
+    return lambda clock: SharedStore(LedgerAddress.parse(url), CATALOGUE, options=options, clock=clock)
 
 
 class AlternatingStore:

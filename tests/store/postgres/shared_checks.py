@@ -10,13 +10,14 @@ from bandstand.bandit.memory import Memory
 from bandstand.errors import UnknownDecisionError
 from bandstand.store.postgres.profiles import CHECKPOINT_EVENTS
 from bandstand.store.postgres.store import SharedStore
+from bandstand.store.postgres.upkeep import NoLeaderError
 from bandstand.store.protocol import MovedError
 from bandstand.store.records import Decision
 from bandstand.store.tables.judgements import Conclusion
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import Promotion
 from tests.store.checks import list_refs
-from tests.store.given import NOON, Subject, assert_same
+from tests.store.given import DAY, NOON, Subject, assert_same
 
 
 class SharedSubjects:
@@ -231,3 +232,48 @@ async def a_number_that_a_lost_lease_would_give_is_refused(subjects: SharedSubje
     with pytest.raises(Exception, match="too long to number"):
         store.next_seq(NOON)
     assert store.status().state == "failed"
+
+
+async def what_retention_takes_leaves_what_it_taught(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    old = [await one.decide("anna", exploring=number == 0) for number in range(6)]
+    for decision in old[:4]:
+        await one.reward(decision, one.random.uniform(-1, 1))
+    taken = (await one.reward_legacy("anna", 0.25)).reward
+    await one.store.revoke([taken.seq], cause="test", client="tests")
+    for subject in (one, other):
+        subject.clock.now += 30 * DAY
+    await other.reward(await other.decide("anna"), 0.5)
+    before = (await one.store.load_profile("anna")).copy()
+    store = other.store
+    assert isinstance(store, SharedStore)
+    for subject in (one, other):
+        subject.clock.now += 70 * DAY
+    await subjects.session.execute("DELETE FROM leases")
+    await store.upkeep.try_to_lead()
+    await store.upkeep.apply_retention()
+    assert (await subjects.count("decisions"), await subjects.count("rewards")) == (1, 1)
+    for _ in range(2):
+        for subject in (one, other):
+            assert_same(await subject.store.load_profile("anna"), before)
+            assert await subject.store.find_decision(old[0].decision_id) is None
+            await subject.reopen()
+    await one.store.reset("anna", "tests")
+    assert (await other.state("anna")).pulls == 0
+
+
+async def a_leader_that_was_paused_writes_nothing(subjects: SharedSubjects) -> None:
+    one, other = subjects.first.store, subjects.second.store
+    assert isinstance(one, SharedStore)
+    assert isinstance(other, SharedStore)
+    await subjects.session.execute("DELETE FROM leases")
+    await one.upkeep.try_to_lead()
+    await other.upkeep.try_to_lead()
+    assert (one.upkeep.is_leader, other.upkeep.is_leader) == (True, False)
+    await subjects.session.execute("UPDATE leases SET until = clock_timestamp() - interval '1 second'")
+    await other.upkeep.try_to_lead()
+    assert other.upkeep.is_leader
+    with pytest.raises(NoLeaderError):
+        await one.upkeep.apply_retention()
+    assert not one.upkeep.is_leader
+    await other.upkeep.apply_retention()

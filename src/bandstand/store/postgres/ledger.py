@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -40,13 +40,19 @@ class SharedStoreOptions:
         durability: ``full`` syncs what operators and users did, ``strict`` decisions too, ``process`` nothing.
         max_warm_users: profiles kept in memory.
         max_pending: events that may wait for a connection.
+        retention_days: decisions and rewards older than this are trimmed; 0 keeps all.
+        turn_retention_days: the texts of turns older than this are deleted; 0 keeps them.
         config_hash: of the settings that all processes should share.
+        may_lead: whether it does what one process does for all, where no other does.
     """
 
     durability: str = "full"
     max_warm_users: int = 100_000
     max_pending: int = 10_000
+    retention_days: float = 0.0
+    turn_retention_days: float = 0.0
     config_hash: str = ""
+    may_lead: bool = True
 
 
 class SharedLedger:
@@ -67,6 +73,7 @@ class SharedLedger:
         users: the users in memory.
         lease: the slot that numbers come from.
         epoch: what decisions are made under.
+        has_real_clock: whether the clock may be held to the database's.
         secret: keys the draws and the tombstones of this deployment.
     """
 
@@ -81,6 +88,7 @@ class SharedLedger:
     ) -> None:
         self.options = options
         self.clock = clock
+        self.has_real_clock = clock is time.time
         self.secret = b""
         self.epoch = 0
         self._address = address
@@ -109,8 +117,11 @@ class SharedLedger:
 
     # ── opening and closing ───────────────────────────────────────────────────────────────────────────────────────
 
-    async def open(self) -> None:
+    async def open(self, *upkeep: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Reach the ledger, make its tables if need be, and take a slot.
+
+        Args:
+            upkeep: what runs from now on until the ledger closes.
 
         Raises:
             ConfigurationError: the database cannot be used as it is configured.
@@ -133,6 +144,7 @@ class SharedLedger:
         self._background_tasks = [
             asyncio.create_task(self._poll()),
             asyncio.create_task(self.users.run_checkpoints()),
+            *(asyncio.create_task(run()) for run in upkeep),
         ]
         self._state = "ready"
 
@@ -246,6 +258,6 @@ class SharedLedger:
             return "the database has not answered for five seconds"
         if not self.lease.is_valid:
             return "the lease of this process's numbers has run out"
-        if abs(self.lease.skew_s) > MAX_SKEW_S and self.clock is time.time:
+        if abs(self.lease.skew_s) > MAX_SKEW_S and self.has_real_clock:
             return "the clock of this machine is more than five seconds from the database's"
         return None

@@ -22,10 +22,12 @@ _USER = """SELECT u.uid, u.version, u.reset_version, greatest(
     FROM users AS u WHERE u.user_id = $1"""
 _CHECKPOINT = """SELECT c.version, c.document FROM checkpoints AS c WHERE c.uid = $1 AND NOT EXISTS (
     SELECT 1 FROM revocations AS v WHERE v.uid = c.uid AND v.n > c.version AND v.reward_n <= c.version)"""
+BASELINE = "SELECT version, document FROM baselines WHERE uid = $1"
 # What was taken back from a checkpoint is exact where it is folded again without it.
 EVENTS = f"SELECT {EVENT_COLUMNS} FROM events_of($1, $2)"  # noqa: S608 (constants)
 _COUNTERS = """SELECT policy, count(*) AS pulls, count(*) FILTER (WHERE exploring) AS explores, max(ts) AS last
-    FROM decisions WHERE uid = $1 AND version >= $2 GROUP BY policy"""
+    FROM decisions WHERE uid = $1 AND version >= $2 GROUP BY policy
+    UNION ALL SELECT policy, pulls, explores, last FROM pulls WHERE uid = $1"""
 _WRITE_CHECKPOINT = """INSERT INTO checkpoints (uid, version, document)
     SELECT uid, $2, $3 FROM (SELECT uid FROM users WHERE uid = $1 AND version >= $2 FOR KEY SHARE) AS u
     ON CONFLICT (uid) DO UPDATE SET version = excluded.version, document = excluded.document
@@ -110,15 +112,14 @@ class ProfileCache:
             row = await session.fetchrow(_USER, user_id)
             if row is None:
                 return None
-            checkpoint = None
-            if user is None or user.uid != row["uid"]:
-                checkpoint = await session.fetchrow(_CHECKPOINT, row["uid"])
-            after = 0
+            start, after = None, 0
             if user is not None and user.uid == row["uid"]:
                 after = user.profile.seq
-            start = _read_checkpoint(checkpoint, user_id, self._registry)
-            if start is not None:
-                after = start.seq
+            else:
+                checkpoint = await session.fetchrow(_CHECKPOINT, row["uid"])
+                baseline = await session.fetchrow(BASELINE, row["uid"])
+                start = _read_start(checkpoint, baseline, user_id, self._registry)
+                after = 0 if start is None else start.seq
             events = [] if row["version"] <= after else await session.fetch(EVENTS, row["uid"], after)
             counters = await session.fetch(_COUNTERS, row["uid"], row["reset_version"])
             return row, start, events, counters
@@ -211,6 +212,16 @@ class ProfileCache:
             state = profile.get_state(key)
             state.pulls, state.explores = pulls, explores
             state.last_updated = max(state.last_updated or 0.0, last)
+
+
+def _read_start(checkpoint: Any, baseline: Any, user_id: str, registry: PolicyRegistry) -> Profile | None:
+    """What events are folded into: the checkpoint, or what retention left, or ``None`` for nothing."""
+    profile = _read_checkpoint(checkpoint, user_id, registry)
+    if baseline is not None and (profile is None or profile.seq < baseline["version"]):
+        profile = parse(baseline["document"])
+        for key in profile.policies:
+            profile.restart(key, registry.get_memory(key[0]).since)
+    return profile
 
 
 def _read_checkpoint(row: Any, user_id: str, registry: PolicyRegistry) -> Profile | None:

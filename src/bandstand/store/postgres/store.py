@@ -16,6 +16,7 @@ from bandstand.store.postgres.ledger import ObserveCommit, SharedLedger, SharedS
 from bandstand.store.postgres.revocation_log import SharedRevocations
 from bandstand.store.postgres.reward_log import SharedRewards
 from bandstand.store.postgres.turn_queue import SharedTurns
+from bandstand.store.postgres.upkeep import Upkeep
 from bandstand.store.postgres.user_admin import SharedUsers
 from bandstand.store.protocol import Store
 from bandstand.store.records import (
@@ -58,6 +59,9 @@ class SharedStore(Store):
         options: how it behaves.
         clock: seconds since the epoch.
         observe: called after each group of events.
+
+    Attributes:
+        upkeep: what this process does for all while it leads.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class SharedStore(Store):
     ) -> None:
         options = options or SharedStoreOptions()
         self._ledger = SharedLedger(address, catalogue, options=options, clock=clock, observe=observe)
+        self.upkeep = Upkeep(self._ledger)
         self._decisions = SharedDecisions(self._ledger)
         self._rewards = SharedRewards(self._ledger, self._decisions)
         self._revocations = SharedRevocations(self._ledger, self._decisions)
@@ -91,12 +96,13 @@ class SharedStore(Store):
         self._ledger.secret = secret
 
     async def open(self) -> None:
-        await self._ledger.open()
+        await self._ledger.open(*([self.upkeep.run] if self._ledger.options.may_lead else []))
 
     async def close(self) -> None:
         for lane in (self._decisions.lane, self._rewards.lane):
             await lane.close()
         await self._deployment.close()
+        await self.upkeep.step_down()
         await self._ledger.close()
 
     def status(self) -> StoreStatus:

@@ -28,6 +28,7 @@ _DELETE_TEXTS = "DELETE FROM turns WHERE judgement IN (SELECT seq FROM judgement
 _TABLES_OF_A_USER = (
     *("marks", "revocations", "claims", "rewards", "shadows", "lineage", "decision_ids", "decisions"),
     *("verdicts", "conclusions", "judgements", "generated_tips", "generations", "enrolments", "checkpoints"),
+    *("baselines", "pulls"),
 )
 _ADD_TOMBSTONE = """INSERT INTO tombstones (user_hash, seq, ts) VALUES ($1, $2, $3)
     ON CONFLICT (user_hash) DO UPDATE SET seq = excluded.seq, ts = excluded.ts"""
@@ -76,6 +77,7 @@ class SharedUsers:
                 n = user["version"] + 1
                 await session.execute(_ADD_RESET, seq, user["uid"], n, ts, client)
                 await session.execute(_NOTE_RESET, user["uid"], n)
+                await session.execute("DELETE FROM pulls WHERE uid = $1", user["uid"])
 
         await ledger.writers.transact(reset)
         ledger.users.drop(user_id)
@@ -117,7 +119,7 @@ class SharedUsers:
             decisions=counts["decisions"],
             rewards=counts["rewards"],
             marks=counts["marks"],
-            documents=counts["checkpoints"],
+            documents=counts["checkpoints"] + counts["baselines"],
             generations=counts["generations"],
             revocations=counts["revocations"],
             enrolments=counts["enrolments"],

@@ -171,6 +171,23 @@ CREATE TABLE checkpoints (
     document BYTEA NOT NULL             -- the profile's JSON with its checksum, as the embedded store's documents
 );
 
+-- The state that retention kept in place of the events that it took.
+CREATE TABLE baselines (
+    uid      BIGINT PRIMARY KEY,
+    version  BIGINT NOT NULL,
+    document BYTEA NOT NULL
+);
+
+-- What decisions counted that retention took, since the last reset.
+CREATE TABLE pulls (
+    uid      BIGINT NOT NULL,
+    policy   INTEGER NOT NULL,
+    pulls    BIGINT NOT NULL,
+    explores BIGINT NOT NULL,
+    last     DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (uid, policy)
+);
+
 CREATE TABLE tombstones (
     user_hash BYTEA PRIMARY KEY,
     seq       BIGINT NOT NULL,
@@ -422,6 +439,9 @@ RETURNS TABLE (n BIGINT, kind TEXT, policy INTEGER, ts DOUBLE PRECISION, value D
     UNION ALL
     SELECT m.n, m.kind, NULL, m.ts, NULL, NULL, NULL, NULL, NULL, NULL, m.document
         FROM marks AS m WHERE m.uid = of_uid AND m.n > after_n AND m.kind IN ('reset', 'import')
+    UNION ALL
+    SELECT u.version, 'void', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+        FROM users AS u WHERE u.uid = of_uid AND u.version > after_n -- though retention has taken the last of them
     ORDER BY 1
 $$;
 
