@@ -143,7 +143,7 @@ async def _build_from_decision(
     value: float,
     client: str,
 ) -> Reward:
-    decision = await deployment.store.find_decision(request["decision_id"])
+    decision = await deployment.store.recall_decision(request["decision_id"])
     if decision is None or request.get("user_id", decision.user_id) != decision.user_id:
         message = "no such decision of this user"
         raise UnknownDecisionError(message)

@@ -87,6 +87,13 @@ class DecisionLog(Protocol):
     async def find_decision(self, decision_id: str) -> Decision | None:
         """The decision of that id with its reward; ``body`` and ``numbers`` may be absent."""
 
+    async def recall_decision(self, decision_id: str) -> Decision | None:
+        """What a reward has to know of the decision of that id before it is submitted: whose it is, and of what.
+
+        It may be from memory, and the decision gone since: :meth:`RewardLog.reward` finds out.
+        """
+        return await self.find_decision(decision_id)
+
     async def find_receipt(self, decision_id: str) -> Decision | None:
         """The decision of that id in full, as logged."""
 

@@ -18,9 +18,9 @@ import asyncpg
 import pytest
 
 from bandstand.store.postgres.address import LedgerAddress
+from bandstand.testing.postgres_server import PostgresServer
 from tests.store.given import Subject, assert_same
-from tests.store.postgres.server import PostgresServer, run_server
-from tests.store.postgres.shared import make_shared
+from tests.store.postgres.shared import make_shared, run_test_server
 from tests.store.postgres.stream import USERS
 
 pytestmark = pytest.mark.slow
@@ -106,7 +106,7 @@ async def require_same_states(url: str, session: asyncpg.Connection) -> None:
 
 async def test_every_acknowledged_reward_survives_killed_processes_and_none_counts_twice() -> None:
     random, words = Random(1), list[list[str]]()
-    with run_server() as server:
+    with run_test_server() as server:
         url = server.build_url()
         with run_streamers(url, 2) as streamers:
             for kill in range(KILLS):
@@ -119,7 +119,7 @@ async def test_every_acknowledged_reward_survives_killed_processes_and_none_coun
 
 async def test_every_acknowledged_reward_survives_a_killed_database_and_none_counts_twice() -> None:
     random, words = Random(2), list[list[str]]()
-    with run_server({"autovacuum": "off"}) as server:
+    with run_test_server({"autovacuum": "off"}) as server:
         url = server.build_url()
         with run_streamers(url, 2) as streamers:
             for _ in range(KILLS // 2):
@@ -137,7 +137,7 @@ def kill_and_restart(server: PostgresServer) -> None:
     for _ in range(100):
         try:
             server.start()
-        except AssertionError:  # what was killed has not let go of its memory yet
+        except RuntimeError:  # what was killed has not let go of its memory yet
             time.sleep(0.1)
         else:
             return

@@ -54,7 +54,7 @@ class SharedDecisions:
 
     def __init__(self, ledger: SharedLedger) -> None:
         self._ledger = ledger
-        self._features: OrderedDict[int, Array] = OrderedDict()  # of picks made here, for the rewards that are to come
+        self._recent: OrderedDict[str, Decision] = OrderedDict()  # made here, for the rewards that are to come
         self.lane = GroupLane(
             ledger.decisions,
             self._send,
@@ -103,10 +103,9 @@ class SharedDecisions:
         state.pulls += 1
         state.explores += decision.exploring
         decision.uid, decision.body, decision.numbers = user.uid, b"", None  # the ledger has them
-        if decision.x is not None:
-            self._features[decision.seq] = decision.x
-            if len(self._features) > _MAX_RECENT:
-                self._features.popitem(last=False)
+        self._recent[decision.decision_id] = decision
+        if len(self._recent) > _MAX_RECENT:
+            self._recent.popitem(last=False)
 
     def _build_row(self, decision: Decision, user: CachedProfile) -> tuple[Any, ...]:
         numbers = decision.numbers
@@ -161,9 +160,10 @@ class SharedDecisions:
             found |= {answer["seq"]: answer for answer in answers}
         return [found.get(row[0]) for row, _ in events]
 
-    def get_features(self, decision_seq: int) -> Array | None:
+    def get_features(self, decision_id: str | None, seq: int) -> Array | None:
         """The features of a decision's pick, if it was made here and lately."""
-        return self._features.get(decision_seq)
+        recent = self._recent.get(decision_id or "")
+        return None if recent is None or recent.seq != seq else recent.x
 
     # ── finding them ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -171,11 +171,15 @@ class SharedDecisions:
         """The decision of that id with its reward, and the features that it was made from."""
         decision = await self.find_receipt(decision_id)
         if decision is not None:
-            decision.x = self._features.get(decision.seq)
+            decision.x = self.get_features(decision_id, decision.seq)
             if decision.x is None:
                 registry = self._ledger.registry
                 decision.x = encode_picked_features(registry, decision.policy, decision.body, decision.pick)
         return decision
+
+    async def recall_decision(self, decision_id: str) -> Decision | None:
+        """The decision of that id, from memory where it was made here and lately."""
+        return self._recent.get(decision_id) or await self.find_receipt(decision_id)
 
     async def find_receipt(self, decision_id: str) -> Decision | None:
         """The decision of that id in full, as logged."""

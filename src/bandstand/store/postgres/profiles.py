@@ -18,12 +18,15 @@ CHECKPOINT_EVENTS = 64
 
 _USER = """SELECT u.uid, u.version, u.reset_version, greatest(
         (SELECT max(seq) FROM decisions WHERE uid = u.uid),
-        (SELECT seq FROM rewards WHERE uid = u.uid ORDER BY n DESC LIMIT 1)) AS last_seq
-    FROM users AS u WHERE u.user_id = $1"""
-_CHECKPOINT = """SELECT c.version, c.document FROM checkpoints AS c WHERE c.uid = $1 AND NOT EXISTS (
-    SELECT 1 FROM revocations AS v WHERE v.uid = c.uid AND v.n > c.version AND v.reward_n <= c.version)"""
+        (SELECT seq FROM rewards WHERE uid = u.uid ORDER BY n DESC LIMIT 1)) AS last_seq,
+        c.version AS checkpoint_version, c.document AS checkpoint, b.version AS baseline_version, b.document AS baseline
+    FROM users AS u LEFT JOIN baselines AS b ON b.uid = u.uid AND u.uid <> $2
+    LEFT JOIN checkpoints AS c ON c.uid = u.uid AND u.uid <> $2 AND NOT EXISTS (
+        SELECT 1 FROM revocations AS v WHERE v.uid = c.uid AND v.n > c.version AND v.reward_n <= c.version)
+    WHERE u.user_id = $1"""
+"""No checkpoint is read of a user who is in memory, nor one from which something was taken back since."""
 BASELINE = "SELECT version, document FROM baselines WHERE uid = $1"
-# What was taken back from a checkpoint is exact where it is folded again without it.
+
 EVENTS = f"SELECT {EVENT_COLUMNS} FROM events_of($1, $2)"  # noqa: S608 (constants)
 _COUNTERS = """SELECT policy, count(*) AS pulls, count(*) FILTER (WHERE exploring) AS explores, max(ts) AS last
     FROM decisions WHERE uid = $1 AND version >= $2 GROUP BY policy
@@ -109,16 +112,14 @@ class ProfileCache:
 
         async def read(channel: Channel, _: int) -> Any:
             session = channel.session
-            row = await session.fetchrow(_USER, user_id)
+            row = await session.fetchrow(_USER, user_id, 0 if user is None else user.uid)
             if row is None:
                 return None
             start, after = None, 0
             if user is not None and user.uid == row["uid"]:
                 after = user.profile.seq
             else:
-                checkpoint = await session.fetchrow(_CHECKPOINT, row["uid"])
-                baseline = await session.fetchrow(BASELINE, row["uid"])
-                start = _read_start(checkpoint, baseline, user_id, self._registry)
+                start = _read_start(row, user_id, self._registry)
                 after = 0 if start is None else start.seq
             events = [] if row["version"] <= after else await session.fetch(EVENTS, row["uid"], after)
             counters = await session.fetch(_COUNTERS, row["uid"], row["reset_version"])
@@ -214,11 +215,11 @@ class ProfileCache:
             state.last_updated = max(state.last_updated or 0.0, last)
 
 
-def _read_start(checkpoint: Any, baseline: Any, user_id: str, registry: PolicyRegistry) -> Profile | None:
+def _read_start(row: Any, user_id: str, registry: PolicyRegistry) -> Profile | None:
     """What events are folded into: the checkpoint, or what retention left, or ``None`` for nothing."""
-    profile = _read_checkpoint(checkpoint, user_id, registry)
-    if baseline is not None and (profile is None or profile.seq < baseline["version"]):
-        profile = parse(baseline["document"])
+    profile = _read_checkpoint(row, user_id, registry)
+    if row["baseline"] is not None and (profile is None or profile.seq < row["baseline_version"]):
+        profile = parse(row["baseline"])
         for key in profile.policies:
             profile.restart(key, registry.get_memory(key[0]).since)
     return profile
@@ -226,11 +227,11 @@ def _read_start(checkpoint: Any, baseline: Any, user_id: str, registry: PolicyRe
 
 def _read_checkpoint(row: Any, user_id: str, registry: PolicyRegistry) -> Profile | None:
     """The checkpoint's profile, where it can be trusted and what counts has not changed."""
-    if row is None:
+    if row["checkpoint"] is None:
         return None
     try:
-        profile = parse(row["document"])
+        profile = parse(row["checkpoint"])
     except DocumentError:
         return None
     matches = registry.has_matching_shapes(profile) and registry.has_matching_memories(profile)
-    return profile if matches and profile.user_id == user_id and profile.seq == row["version"] else None
+    return profile if matches and profile.user_id == user_id and profile.seq == row["checkpoint_version"] else None

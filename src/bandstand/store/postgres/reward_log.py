@@ -139,7 +139,9 @@ class SharedRewards:
         await ledger.prepare_events([{"policy": None, "shadow_set": row["shadow_set"]}])
         if not reward.applied:
             return
-        known = None if reward.decision_seq is None else self._decisions.get_features(reward.decision_seq)
+        known = None
+        if reward.decision_seq is not None:
+            known = self._decisions.get_features(reward.decision_id, reward.decision_seq)
         if known is not None and not row["shadow_set"]:
             reward.x = known
         else:

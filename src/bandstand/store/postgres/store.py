@@ -144,6 +144,9 @@ class SharedStore(Store):
     async def find_decision(self, decision_id: str) -> Decision | None:
         return await self._decisions.find_decision(decision_id)
 
+    async def recall_decision(self, decision_id: str) -> Decision | None:
+        return await self._decisions.recall_decision(decision_id)
+
     async def find_receipt(self, decision_id: str) -> Decision | None:
         return await self._decisions.find_receipt(decision_id)
 

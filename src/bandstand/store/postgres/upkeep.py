@@ -185,7 +185,8 @@ class Upkeep:
         keys, sums = STRIPED[table]
         added = ", ".join(f"{name} = {table}_s.{name} + excluded.{name}" for name in sums)
         statement = f"""WITH gone AS (
-                DELETE FROM {table}_s WHERE {keys[0]} >= 0 AND {keys[0]} < $1 AND stripe <> {_FOLDED_STRIPE} RETURNING *)
+                DELETE FROM {table}_s WHERE {keys[0]} >= 0 AND {keys[0]} < $1 AND stripe <> {_FOLDED_STRIPE}
+                RETURNING *)
             INSERT INTO {table}_s ({", ".join((*keys, "stripe", *sums))})
             SELECT {", ".join(keys)}, {_FOLDED_STRIPE}, {", ".join(f"sum({name})" for name in sums)} FROM gone
             GROUP BY {", ".join(keys)}

@@ -1,4 +1,4 @@
-"""PostgreSQL servers that tests start themselves: on a socket in a temporary folder, by a user who is not root."""
+"""PostgreSQL servers for tests and benchmarks: on a socket in a temporary folder, by a user who is not root."""
 
 import os
 import pwd
@@ -7,11 +7,9 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
-
-import pytest
 
 QUICK_SETTINGS = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 """Of a server that need not survive anything."""
@@ -25,15 +23,6 @@ def find_programs() -> Path | None:
     return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 
 
-def require_programs() -> Path:
-    """The same; without one the test is skipped, and in CI it fails."""
-    programs = find_programs()
-    if programs is None:
-        assert not os.environ.get("CI"), "CI must have postgresql: make databases"
-        pytest.skip("PostgreSQL is not installed: make databases")
-    return programs
-
-
 class PostgresServer:
     """A server in a folder of its own.
 
@@ -44,7 +33,10 @@ class PostgresServer:
 
     def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
         self.folder = folder
-        self._programs = require_programs()
+        programs = find_programs()
+        if programs is None:
+            raise FileNotFoundError("PostgreSQL is not installed: make databases")
+        self._programs = programs
         self._data = folder / "data"
         self._user = None if os.geteuid() else next(name for name in _USERS if _has_user(name))
         self._settings = {
@@ -70,37 +62,46 @@ class PostgresServer:
         """Stop it at once."""
         self._run("pg_ctl", "-D", str(self._data), "-w", "-m", "immediate", "stop")
 
-    def kill(self) -> None:
-        """Kill every process of it, as a machine that loses its power does."""
+    def list_processes(self) -> list[int]:
+        """Its processes' numbers, the one that starts the others first."""
         postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
         children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-        for process in (postmaster, *map(int, children)):
-            try:
+        return [postmaster, *map(int, children)]
+
+    def kill(self) -> None:
+        """Kill every process of it, as a machine that loses its power does."""
+        for process in self.list_processes():
+            with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+
+    def cpu(self) -> float:
+        """Processor seconds that its living processes have used."""
+        used = 0
+        for process in self.list_processes():
+            with suppress(OSError):
+                used += int(Path(f"/proc/{process}/schedstat").read_text().split()[0])
+        return used / 1e9
 
     def build_url(self, schema: str = "bandstand") -> str:
         """The URL of a ledger in a schema of its own."""
         return f"postgresql://bandstand@/postgres?host={quote(str(self.folder), safe='')}&schema={schema}"
 
     def _run(self, program: str, *arguments: str) -> None:
-        prefix = (
-            ()
-            if self._user is None
-            else ("setpriv", "--reuid", self._user, "--regid", str(_get_group(self._user)), "--clear-groups")
-        )
+        prefix: tuple[str, ...] = ()
+        if self._user is not None:
+            group = str(pwd.getpwnam(self._user).pw_gid)
+            prefix = ("setpriv", "--reuid", self._user, "--regid", group, "--clear-groups")
         command = [*prefix, str(self._programs / program), *arguments]
         # A server that is left running would keep a pipe open: its words go to a file.
         with (self.folder / "commands").open("ab") as words:
-            done = subprocess.run(command, stdout=words, stderr=subprocess.STDOUT, cwd=self.folder, check=False)
-        assert done.returncode == 0, (self.folder / "commands").read_text(errors="replace")[-2000:]
+            done = subprocess.run(command, stdout=words, stderr=subprocess.STDOUT, cwd=self.folder, check=False)  # noqa: S603 (its own programs)
+        if done.returncode:
+            raise RuntimeError((self.folder / "commands").read_text(errors="replace")[-2000:])
 
 
 @contextmanager
 def run_server(settings: dict[str, str] | None = None) -> Iterator[PostgresServer]:
     """A server for the block."""
-    require_programs()
     folder = Path(tempfile.mkdtemp(prefix="bandstand-pg-"))  # a socket's path must be short
     folder.chmod(0o755)
     try:
@@ -120,7 +121,3 @@ def _has_user(name: str) -> bool:
     except KeyError:
         return False
     return True
-
-
-def _get_group(name: str) -> int:
-    return pwd.getpwnam(name).pw_gid
