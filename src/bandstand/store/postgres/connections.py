@@ -59,9 +59,20 @@ class ConnectionPool:
         self.last_round_trip_s: float | None = None
 
     async def connect(self) -> Session:
-        """A new connection, with the settings that all of its kind have."""
+        """A new connection, with the settings that all of its kind have; behind a pooler they are the role's."""
+        settings = {"application_name": "bandstand"}
+        if not self._address.has_transaction_pooler:
+            settings |= self._build_settings()
+        return await asyncpg.connect(
+            self._address.dsn,
+            timeout=_CONNECT_S,
+            server_settings=settings,
+            statement_cache_size=0 if self._address.has_transaction_pooler else 200,
+            target_session_attrs="read-write",
+        )
+
+    def _build_settings(self) -> dict[str, str]:
         settings = {
-            "application_name": "bandstand",
             "search_path": self._address.schema,
             "synchronous_commit": "on" if self._durable else "off",
             "plan_cache_mode": "force_generic_plan",  # a group of any size is planned once
@@ -74,13 +85,7 @@ class ConnectionPool:
                 "lock_timeout": str(int(self._statement_s * 500)),
                 "idle_in_transaction_session_timeout": "10000",
             }
-        return await asyncpg.connect(
-            self._address.dsn,
-            timeout=_CONNECT_S,
-            server_settings=settings,
-            statement_cache_size=0 if self._address.has_transaction_pooler else 200,
-            target_session_attrs="read-write",
-        )
+        return settings
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Channel]:
