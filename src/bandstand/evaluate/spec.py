@@ -68,7 +68,7 @@ def evaluate_decisions(
     candidates: Sequence[CandidatePolicy],
     locate: Callable[[int], str],
     *,
-    frozen_from: int | None = None,
+    frozen_since: float | None = None,
     on_page: Callable[[], None] = lambda: None,
 ) -> tuple[LogSummary, list[EvaluationResult]]:
     """Evaluate configured policies over logged decisions, each as :class:`PolicyReplay` lets it decide.
@@ -78,7 +78,7 @@ def evaluate_decisions(
         pages: the log, as :func:`bandstand.store.maintenance.decision_log.read_events` reads it.
         candidates: the policies, which are taught by it.
         locate: what an error calls an event, from its number.
-        frozen_from: event number from which nothing teaches the candidates any more.
+        frozen_since: time from which nothing teaches the candidates any more, in seconds since the epoch.
         on_page: called for each page.
 
     Returns:
@@ -87,7 +87,7 @@ def evaluate_decisions(
     Raises:
         EvaluationError: an event is not as it must be, or there is no decision to evaluate.
     """
-    replay = PolicyReplay(candidates, locate, model=spec.uses_model, frozen_from=frozen_from)
+    replay = PolicyReplay(candidates, locate, model=spec.uses_model, frozen_since=frozen_since)
     evaluations = [spec.build_evaluation() for _ in candidates]
     for page in pages:
         for evaluation, chunk in zip(evaluations, replay.replay_page(page), strict=True):

@@ -31,7 +31,6 @@ from bandstand.evaluate.report import AS_TRAINED, PolicyResult, build_report
 from bandstand.evaluate.spec import EvaluationSpec, evaluate_decisions, evaluate_rows
 from bandstand.store.maintenance import decision_log
 from bandstand.store.maintenance.offline import open_read_only
-from bandstand.store.records import first_seq_at
 
 _ESTIMATORS = "ips,snips"
 _WITH_MODEL = "ips,snips,dr"
@@ -149,7 +148,7 @@ def _evaluate_ledger(flags: EvaluationFlags) -> dict[str, Any]:
             decision_log.read_events(state, since=since, until=until),
             candidates,
             lambda number: f"the decision of event {number}",
-            frozen_from=max(1, 0 if since is None else first_seq_at(since)) if flags.frozen else None,
+            frozen_since=(since or 0.0) if flags.frozen else None,
             on_page=steps.advance,
         )
     return _build_report(flags, str(location.directory / _LEDGER), question, candidates, evaluated, log)
@@ -166,7 +165,7 @@ def _evaluate_decisions(flags: EvaluationFlags, log: LogInput, decisions: Decisi
             decisions.read_events(),
             candidates,
             decisions.format_location,
-            frozen_from=1 if flags.frozen else None,
+            frozen_since=0.0 if flags.frozen else None,
             on_page=steps.advance,
         )
     return _build_report(flags, log.name, question, candidates, evaluated, summary)
