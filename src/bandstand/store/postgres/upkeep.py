@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from bandstand.bandit.profile import Profile
-from bandstand.errors import BandstandError
+from bandstand.errors import BandstandError, StorageUnavailableError
 from bandstand.store.learners.documents import parse, render
 from bandstand.store.postgres.connections import Channel
 from bandstand.store.postgres.folding import fold_events
@@ -210,7 +210,5 @@ class Upkeep:
         return await self._ledger.writers.transact(do, is_long=True)
 
 
-class NoLeaderError(BandstandError):
+class NoLeaderError(StorageUnavailableError):
     """This process does not lead, or not any more."""
-
-    code = "no-leader"
