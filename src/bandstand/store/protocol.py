@@ -42,6 +42,19 @@ class MovedError(Exception):
     """A decision was made from a state that another process has moved; memory has caught up: make it anew."""
 
 
+class DepartureListener(Protocol):
+    """Who keeps something of users beside the store: the learned priors."""
+
+    def list_members(self) -> Collection[str]:
+        """The users of whom something is kept."""
+
+    def apply_reset(self, user_id: str) -> None:
+        """Let go of a user who was reset."""
+
+    async def apply_erasure(self, user_id: str) -> int:
+        """Let go of a user who was erased; returns how much was made again without them."""
+
+
 class UserRegister(Protocol):
     """Users: what is known of each, and what operators do to them."""
 
@@ -62,6 +75,9 @@ class UserRegister(Protocol):
 
     async def erase(self, user_id: str, client: str) -> Erasure:
         """Delete everything about the user and leave a tombstone. Idempotent."""
+
+    def subscribe_departures(self, listener: DepartureListener) -> None:
+        """Have somebody told of users whom another process has reset or erased; where there is none, of nobody."""
 
 
 class DecisionLog(Protocol):

@@ -115,6 +115,38 @@ async def an_erasure_in_the_middle_of_scores_and_rewards_leaves_nothing(subjects
         assert await subjects.count(table, uid=uid) == 0
 
 
+class KeptPriors:
+    """What keeps something of a few users beside a store."""
+
+    def __init__(self, *user_ids: str) -> None:
+        self.kept = set(user_ids)
+
+    def list_members(self) -> set[str]:
+        return self.kept
+
+    def apply_reset(self, user_id: str) -> None:
+        self.kept.discard(user_id)
+
+    async def apply_erasure(self, user_id: str) -> int:
+        self.kept.discard(user_id)
+        return 1
+
+
+async def whoever_one_resets_or_erases_the_other_s_priors_let_go_of(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    for user_id in ("anna", "berta", "carla"):
+        await one.decide(user_id)
+    store, priors = one.store, KeptPriors("anna", "berta", "carla")
+    assert isinstance(store, SharedStore)
+    store.subscribe_departures(priors)
+    await other.store.reset("anna", "tests")
+    await other.store.erase("berta", "tests")
+    for _ in range(2):
+        await store.ledger.departures.look(store.secret, store.next_seq(NOON))
+        await store.ledger.departures.close()
+        assert priors.kept == {"carla"}
+
+
 async def what_one_makes_active_all_decide_by(subjects: SharedSubjects) -> None:
     one, other = subjects.first, subjects.second
     told: list[str | None] = []

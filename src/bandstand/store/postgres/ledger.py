@@ -14,6 +14,7 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.errors import BandstandError, ConfigurationError, StorageUnavailableError
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import ConnectionPool
+from bandstand.store.postgres.departures import Departures
 from bandstand.store.postgres.errors import REPEATABLE_ERRORS, describe
 from bandstand.store.postgres.profiles import ProfileCache
 from bandstand.store.postgres.registry import LedgerPolicies
@@ -71,6 +72,7 @@ class SharedLedger:
         readers: connections that read.
         policies: policies by the ids that rows use, and which of them are in the shadow.
         users: the users in memory.
+        departures: who is told of users that other processes reset or erase.
         lease: the slot that numbers come from.
         epoch: what decisions are made under.
         has_real_clock: whether the clock may be held to the database's.
@@ -108,6 +110,7 @@ class SharedLedger:
             observe_seq=self.observe_seq,
             max_users=options.max_warm_users,
         )
+        self.departures = Departures(self.readers)
         self._on_change: Callable[[], Awaitable[None]] | None = None
         self._reload_lock = asyncio.Lock()
         self._state = "closed"
@@ -166,6 +169,7 @@ class SharedLedger:
         for task in self._background_tasks:
             task.cancel()
         await asyncio.gather(*self._background_tasks, return_exceptions=True)
+        await self.departures.close()
         with suppress(BandstandError):
             await self.lease.give_back()
         await self._close_pools()
@@ -188,7 +192,8 @@ class SharedLedger:
             if row["epoch"] == self.epoch:
                 return
             self.observe_seq(row["shadow_set"])
-            if await self.policies.load(self.readers):
+            await self.policies.load(self.readers)
+            if self.policies.take_memory_changes():
                 self.users.drop_all()  # what counts has changed: everybody is folded again
             if self.epoch and self._on_change is not None:
                 try:
@@ -208,6 +213,7 @@ class SharedLedger:
             await asyncio.sleep(_POLL_S)
             try:
                 await self.reload()
+                await self.departures.look(self.secret, self.lease.sequence.last)
                 if time.monotonic() - renewed >= RENEWAL_S:
                     renewed = time.monotonic()
                     await self.lease.renew()

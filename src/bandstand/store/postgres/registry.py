@@ -32,6 +32,7 @@ class LedgerPolicies:
         self._catalogue = catalogue
         self.registry = PolicyRegistry(catalogue)
         self._shadow_set = 0
+        self._has_new_memories = False
 
     async def register(self, pool: ConnectionPool) -> None:
         """Add rows for configured policies that have none, and say under which encodings sums are kept.
@@ -66,15 +67,20 @@ class LedgerPolicies:
         await pool.transact(write)
         await self.load(pool)
 
-    async def load(self, pool: ConnectionPool) -> bool:
-        """Read what the ledger holds; returns whether some policy's rewards count differently from before."""
+    async def load(self, pool: ConnectionPool) -> None:
+        """Read what the ledger holds."""
         policies = await pool.fetch(_POLICIES)
         shadows = await pool.fetch(_SHADOWS)
         memories = [parse_memory_change(*row) for row in await pool.fetch(_MEMORIES)]
         before = self._list_memories()
         self.registry.restore(policies, shadows, memories)
         self._shadow_set = max((row["seq"] for row in shadows), default=0)
-        return self._list_memories() != before
+        self._has_new_memories |= self._list_memories() != before
+
+    def take_memory_changes(self) -> bool:
+        """Whether some policy's rewards count differently since this was asked last."""
+        changed, self._has_new_memories = self._has_new_memories, False
+        return changed
 
     def has_all(self, rows: Iterable[Any]) -> bool:
         """Whether every policy that rows name is known, and so is every set of those in the shadow."""

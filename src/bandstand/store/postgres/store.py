@@ -18,7 +18,7 @@ from bandstand.store.postgres.reward_log import SharedRewards
 from bandstand.store.postgres.turn_queue import SharedTurns
 from bandstand.store.postgres.upkeep import Upkeep
 from bandstand.store.postgres.user_admin import SharedUsers
-from bandstand.store.protocol import Store
+from bandstand.store.protocol import DepartureListener, Store
 from bandstand.store.records import (
     AcceptedReward,
     Decision,
@@ -132,6 +132,9 @@ class SharedStore(Store):
 
     async def erase(self, user_id: str, client: str) -> Erasure:
         return await self._users.erase(user_id, client)
+
+    def subscribe_departures(self, listener: DepartureListener) -> None:
+        self._ledger.departures.subscribe(listener)
 
     # ── decisions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -162,6 +162,7 @@ CREATE TABLE marks (
 );
 CREATE INDEX marks_by_user ON marks (uid, seq);
 CREATE INDEX marks_of_nobody ON marks (kind, seq) WHERE uid IS NULL;
+CREATE INDEX marks_of_resets ON marks (seq) WHERE kind = 'reset';
 CREATE INDEX marks_of_undos ON marks (seq) WHERE kind = 'revocation';
 
 -- A user's state as of a version: whoever has folded enough events past it writes it anew, and it never goes back.
@@ -193,6 +194,7 @@ CREATE TABLE tombstones (
     seq       BIGINT NOT NULL,
     ts        DOUBLE PRECISION NOT NULL
 );
+CREATE INDEX tombstones_by_seq ON tombstones (seq);
 
 CREATE TABLE enrolments (
     uid        BIGINT NOT NULL,
