@@ -76,6 +76,7 @@ class ConnectionPool:
             "search_path": self._address.schema,
             "synchronous_commit": "on" if self._durable else "off",
             "plan_cache_mode": "force_generic_plan",  # a group of any size is planned once
+            "enable_seqscan": "off",  # a plan made while tables were small would stay as they grow
             "jit": "off",
             "timezone": "UTC",
         }

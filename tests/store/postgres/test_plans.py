@@ -1,0 +1,49 @@
+"""Hot statements are planned for large ledgers, though they are planned once, while the ledger is small."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from bandstand.store.postgres import profiles, reward_statements
+from bandstand.store.postgres.address import LedgerAddress
+from bandstand.store.postgres.connections import ConnectionPool
+from bandstand.store.postgres.decision_statements import FIND_LOGGED, LOG_DECISIONS, LOG_REWARDS, SETTLE_SHADOWS
+from bandstand.store.postgres.schema import create_tables
+from tests.store.postgres.shared import run_law_server
+
+GROWING = {
+    *("users", "decisions_rest", "decision_ids", "rewards", "claims", "idempotency", "revocations", "marks"),
+    *("checkpoints", "lineage", "generated_tips", "shadows", "enrolments"),
+}
+STATEMENTS = {
+    "decisions": LOG_DECISIONS,
+    "rewards": LOG_REWARDS,
+    "repeat": FIND_LOGGED,
+    "shadows": SETTLE_SHADOWS,
+    "one reward": reward_statements.INSERT_REWARD,
+    "link": reward_statements.FIND_LINK,
+    "undo": reward_statements.REVOKE,
+    "events": profiles.EVENTS,
+}
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with run_law_server() as url:
+        yield url
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+async def test_no_hot_statement_reads_a_growing_table_from_end_to_end(name: str, database: str) -> None:
+    statement = STATEMENTS[name]
+    pool = ConnectionPool(LedgerAddress.parse(database), 1, durable=False)
+    await create_tables(pool, "bandstand")
+    values = ", ".join(["NULL"] * max(int(number) for number in re.findall(r"\$(\d+)", statement)))
+    async with pool.use() as channel:
+        await channel.session.execute(f"PREPARE hot AS {statement}")
+        plan = [line for (line,) in await channel.session.fetch(f"EXPLAIN EXECUTE hot ({values})")]
+    await pool.close()
+    read = {table for line in plan for table in re.findall(r"Seq Scan on (\w+)", line)}
+    assert not read & GROWING, "\n".join(plan)
+    assert len(plan) > 3, "it was planned with its arguments unknown"
