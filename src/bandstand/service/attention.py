@@ -107,6 +107,15 @@ def find_store_items(status: StoreStatus) -> list[AttentionItem]:
                 advice="look at the disk of the state directory: whether it is full, read-only or gone",
             )
         )
+    if (configurations := status.details.get("configurations", 1)) > 1:
+        found.append(
+            AttentionItem(
+                code="configurations",
+                message=f"{status.details['processes']} processes share the ledger under {configurations} settings",
+                since=None,
+                advice="give all of them the same policies, experiment, shadows, retention and judge",
+            )
+        )
     if status.quarantined:
         documents = "one user's document" if status.quarantined == 1 else f"{status.quarantined:,} users' documents"
         found.append(

@@ -255,6 +255,8 @@ class SharedLedger:
             details={
                 "store": "postgresql",
                 "slot": self.lease.sequence.slot,
+                "processes": self.lease.processes,
+                "configurations": self.lease.configurations,
                 "last_round_trip_ms": None if seconds is None else round(seconds * 1000, 3),
             },
         )

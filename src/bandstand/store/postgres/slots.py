@@ -27,6 +27,8 @@ _GIVE_BACK = """UPDATE slots SET holder = NULL, until = NULL, last_seq = greates
     WHERE slot = $1 AND holder = $2"""
 _NOTE_PROCESS = """INSERT INTO processes (holder, slot, seen, software, config_hash)
     VALUES ($1, $2, clock_timestamp(), $3, $4) ON CONFLICT (holder) DO UPDATE SET seen = excluded.seen"""
+_COUNT_PROCESSES = """SELECT count(*), count(DISTINCT config_hash) FROM processes
+    WHERE seen > clock_timestamp() - interval '30 seconds'"""
 _FORGET_PROCESSES = "DELETE FROM processes WHERE holder = $1 OR seen < clock_timestamp() - interval '60 seconds'"
 
 
@@ -39,6 +41,13 @@ class SlotLease:
         config_hash: of the settings that all processes should share.
         clock: seconds since the epoch, by which events are dated.
         monotonic: seconds that no one sets.
+
+    Attributes:
+        holder: the name of this process, by chance.
+        sequence: gives the numbers.
+        skew_s: by how much this clock is ahead of the database's.
+        processes: how many share the ledger, as of the last renewal.
+        configurations: how many different settings these have.
     """
 
     def __init__(
@@ -59,6 +68,7 @@ class SlotLease:
         self.holder = secrets.token_hex(8)
         self.sequence = SlotSequence(0)
         self.skew_s = 0.0
+        self.processes = self.configurations = 1
 
     async def take(self) -> None:
         """Take a slot that nobody holds.
@@ -99,6 +109,7 @@ class SlotLease:
             await channel.session.execute(
                 _NOTE_PROCESS, self.holder, self.sequence.slot, self._software, self._config_hash
             )
+            self.processes, self.configurations = await channel.session.fetchrow(_COUNT_PROCESSES)
             return now
 
         now = await self._pool.transact(renew)
