@@ -97,6 +97,7 @@ class Subject:
             try:
                 return await self.store.decide(decision)
             except MovedError:
+                assert decision.tries < 20
                 decision.tries += 1
 
     def build_decision(

@@ -36,6 +36,5 @@ def test_two_slots_never_give_the_same(one: int, other: int, ts: float) -> None:
 def test_a_number_tells_its_time_and_more_than_fit_a_millisecond_run_ahead() -> None:
     sequence = SlotSequence(7)
     assert to_time(sequence.next(1_750_000_000.123)) == 1_750_000_000.123
-    for _ in range(4096):
-        last = sequence.next(1_750_000_000.123)
-    assert to_time(last) == 1_750_000_000.124
+    seqs = [sequence.next(1_750_000_000.123) for _ in range(4096)]
+    assert to_time(seqs[-1]) == 1_750_000_000.124

@@ -207,6 +207,7 @@ class GroupLane:
         self._on_error = on_error
         self._waiting: deque[tuple[Any, asyncio.Future[Any]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._running = 0  # of these, those that look again before they end
         self._closed = False
 
     @property
@@ -226,7 +227,8 @@ class GroupLane:
             raise OverloadedError(f"{self._max_pending} events are waiting for the ledger; try again shortly")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((event, future))
-        if len(self._tasks) < self._workers:
+        if self._running < self._workers:
+            self._running += 1
             task = asyncio.create_task(self._run())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -239,10 +241,13 @@ class GroupLane:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self) -> None:
-        await asyncio.sleep(0)  # let this turn of the loop gather its neighbours
-        while self._waiting:
-            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))]
-            await self._settle(group)
+        try:
+            await asyncio.sleep(0)  # let this turn of the loop gather its neighbours
+            while self._waiting:
+                group = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))]
+                await self._settle(group)
+        finally:
+            self._running -= 1  # in the same turn as the last look: nobody comes between
 
     async def _settle(self, group: list[tuple[Any, "asyncio.Future[Any]"]]) -> None:
         events, started = [event for event, _ in group], time.perf_counter()
