@@ -77,7 +77,8 @@ class UserRegister(Protocol):
         """Delete everything about the user and leave a tombstone. Idempotent."""
 
     def subscribe_departures(self, listener: DepartureListener) -> None:
-        """Have somebody told of users whom another process has reset or erased; where there is none, of nobody."""
+        """Have somebody told of users whom another process has reset or erased."""
+        del listener  # of a store of one process: there is no other
 
 
 class DecisionLog(Protocol):
@@ -196,10 +197,8 @@ class DeploymentLog(Protocol):
     """What is no single user's: promotions, experiments, policies in the shadow, counts over all users."""
 
     def subscribe(self, on_change: Callable[[], Awaitable[None]]) -> None:
-        """Have a function called after another process has changed what all decisions are made under.
-
-        Where there is no other process, it never is.
-        """
+        """Have a function called after another process has changed what all decisions are made under."""
+        del on_change  # of a store of one process: there is no other
 
     async def log_promotion(self, promotion: Promotion) -> None:
         """Log a change of the active policy, synced."""

@@ -34,9 +34,9 @@ class SharedSubjects:
         return found
 
 
-async def decide_stale(subject: Subject, user_id: str = "anna", **values: object) -> Decision:
-    """Have a decision logged that was made from what is in memory."""
-    return await subject.store.decide(subject.build_decision(user_id, **values))
+async def decide_stale(subject: Subject) -> Decision:
+    """Have a decision about anna logged that was made from what is in memory."""
+    return await subject.store.decide(subject.build_decision("anna"))
 
 
 async def a_reward_taken_by_one_counts_in_the_next_decision_of_the_other(subjects: SharedSubjects) -> None:
