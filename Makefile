@@ -87,7 +87,7 @@ settings: $(INSTALLED) ## write docs/settings.md and .env.example from the setti
 	@$(BIN)/bandstand settings --env > .env.example
 
 lock: $(UV) ## resolve pyproject.toml into requirements/ again; LOCK=--upgrade takes newer versions
-	$(COMPILE) pyproject.toml --group build --output-file requirements/base.txt
+	$(COMPILE) pyproject.toml --extra postgres --group build --output-file requirements/base.txt
 	$(COMPILE) pyproject.toml requirements/base.txt --group test --output-file requirements/test.txt
 	$(COMPILE) requirements/litellm.in --output-file requirements/litellm.txt
 	$(COMPILE) requirements/uv.in --output-file requirements/uv.txt
