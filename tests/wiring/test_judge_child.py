@@ -50,7 +50,7 @@ async def run_child(
     async with ScriptedServer(script) as server:
         given = Settings(state_dir=state_dir, judge="llm", judge_model="tiny", judge_url=server.url, log_level="error")
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bandstand", "judge", "work"),
+            *(sys.executable, "-m", "bandstand", "judge-turns"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -35,6 +35,7 @@ COMMANDS = {
     "settings": CommandSource("bandstand.cli.settings", "print_settings"),
     "openapi": CommandSource("bandstand.cli.openapi", "print_openapi"),
     "judge": CommandSource("bandstand.cli.judge.commands", "judge"),
+    "judge-turns": CommandSource("bandstand.cli.judge.worker", "judge_turns", hidden=True),
     "state": CommandSource("bandstand.cli.state.commands", "state"),
 }
 """Every command by its name, in the order in which help lists them."""
