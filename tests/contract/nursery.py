@@ -74,7 +74,7 @@ class ForkedProcess:
 @functools.cache
 def _start_nursery() -> subprocess.Popen[str]:
     """The nursery of this test process, which ends with it."""
-    words = [sys.executable, str(Path(__file__).resolve())]
+    words = [sys.executable, "-P", str(Path(__file__).resolve())]
     return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

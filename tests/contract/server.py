@@ -27,6 +27,7 @@ class Server:
 
     Attributes:
         port: where it listens, on loopback.
+        url: its address.
     """
 
     def __init__(self, state_dir: Path, log: Path, wrapper: Sequence[str] = (), **settings: str) -> None:
@@ -40,6 +41,7 @@ class Server:
         else:
             self._process = ForkedProcess(words, log, os.environ | settings)
         self.port = self._port()
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def _port(self) -> int:
         until = time.monotonic() + _SECONDS

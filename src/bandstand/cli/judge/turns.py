@@ -1,6 +1,5 @@
 """``bandstand judge retry`` and ``reapply``: turns that were taken as rewards, in a service or in a directory."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
