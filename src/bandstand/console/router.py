@@ -133,7 +133,7 @@ def _add_login_routes(routes: APIRouter, pages: Pages, sessions: Sessions) -> No
     async def login(request: Request) -> Response:
         given = get_form(request)
         wanted = resolve_target(get_field(given, "next"))
-        cookie = sessions.login(get_field(given, "key").strip())
+        cookie = sessions.login(get_field(given, "key").strip(), get_field(given, "person"))
         if cookie is None:
             return render_form(wanted, refused=True)
         response = RedirectResponse(build_address(wanted), 303)
