@@ -336,6 +336,24 @@ async def test_a_failing_function_fails_alone(connection: sqlite3.Connection) ->
     await bench.writer.close()
 
 
+async def test_whole_statements_follow_the_rows_of_a_group_in_the_order_in_which_they_came(
+    connection: sqlite3.Connection,
+) -> None:
+    """Each may look for what one before it has made, whichever operation used the same statement earlier."""
+    bench = Bench(connection)
+    copy = "INSERT INTO things (id, name) SELECT id + 100, name FROM things WHERE id = ?1"
+    rename = "UPDATE things SET name = name || '!' WHERE id = ?1"
+    futures = []
+    for rows in ([(INSERT, (1, "a")), (rename, (1,))], [(copy, (2,)), (rename, (102,))], [(INSERT, (2, "b"))]):
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        bench.writer.submit(Operation(rows, make_done_callback(future), durable=False))
+        futures.append(future)
+    await asyncio.gather(*futures)
+    assert bench.commits == [(3, False)]
+    assert bench.list_things() == [(1, "a!"), (2, "b"), (102, "b!")]
+    await bench.writer.close()
+
+
 async def test_tallies_are_summed_by_hour_and_policy(connection: sqlite3.Connection) -> None:
     bench = Bench(connection)
     random = Random(0)

@@ -46,6 +46,7 @@ from bandstand.store.tables.judgements import (
     UnknownJudgementError,
 )
 from bandstand.store.tables.revocations import RevocableReward
+from bandstand.store.tables.reward_sums import COUNT_ARRIVAL, build_sum_rows
 
 
 class EmbeddedJudgements:
@@ -182,6 +183,8 @@ class EmbeddedJudgements:
         tally = None
         if reward is not None:
             rows.append(_build_reward_row(reward, judgement, user.uid, policy_id))
+            rows.append((COUNT_ARRIVAL, (reward.seq,)))
+            rows += build_sum_rows(reward, directory.prompts, directory.registry)
             tally = Tally(int(reward.ts // 3600), policy_id, rewards=1, reward_sum=reward.value)
         seq = directory.next_seq(ts)
         rows += _build_conclusion_rows(seq, judgement, after, conclusion, policy_id, ts)

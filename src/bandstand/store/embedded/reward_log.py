@@ -12,7 +12,6 @@ from bandstand.store.learners.open_decisions import OpenDecision, read_open_deci
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.protocol import require_made_by
 from bandstand.store.records import AcceptedReward, Decision, Reward
-from bandstand.store.sqlite.statements import Row
 from bandstand.store.sqlite.writer import Tally
 from bandstand.store.tables.event_rows import (
     INSERT_REWARD,
@@ -21,6 +20,7 @@ from bandstand.store.tables.event_rows import (
 )
 from bandstand.store.tables.judgements import RewardPendingError
 from bandstand.store.tables.loop_health import build_arrival
+from bandstand.store.tables.reward_sums import build_sum_rows
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
 
 
@@ -140,7 +140,7 @@ class EmbeddedRewards:
         else:
             linked = user.open_decisions.take(reward.policy.name, reward.tip_id, reward.ts - LEGACY_LINK_SECONDS)
         row = build_reward_row(reward, uid, policy_id, None if linked is None else linked.seq)
-        rows: list[tuple[str, Row]] = [(INSERT_REWARD, row)]
+        rows = [(INSERT_REWARD, row), *build_sum_rows(reward, directory.prompts, directory.registry)]
         key = reward.idempotency
         add_key_row(rows, reward, self._keys.rewards)
 

@@ -44,6 +44,7 @@ from bandstand.store.sqlite.writer import (
 from bandstand.store.tables.event_rows import INSERT_USER, UserInsert
 from bandstand.store.tables.generations import PromptIds
 from bandstand.store.tables.policies import PolicyRegistry
+from bandstand.store.tables.shadows import has_shadow_sums
 
 _ROUNDS_OF_LOG = 16
 """Rounds of a sweep, some hundred kilobytes of log each, after which the log begins anew."""
@@ -188,6 +189,7 @@ class StateDirectory:
         self.registry.load(connection)
         self.registry.require_unchanged(connection)
         self.registry.register(connection)
+        self.registry.has_shadow_rows = has_shadow_sums(connection)
         self.secret = bytes(connection.execute("SELECT value FROM meta WHERE key = 'secret'").fetchone()[0])
         self._sequence = Sequence(find_last_seq(connection))
         self.prompts.load(connection)
