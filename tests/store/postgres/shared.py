@@ -128,7 +128,10 @@ class AlternatingStore:
             decision.decision_id = format_id(decision.seq, get_nonce(decision.decision_id))
         return await store.decide(decision)
 
-    async def reward(self, reward: Reward) -> AcceptedReward:
+    def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
+        return self._reward(reward)
+
+    async def _reward(self, reward: Reward) -> AcceptedReward:
         store = self._take_turn()
         if reward.decision_id is not None:  # as the service does
             await store.find_decision(reward.decision_id)

@@ -14,6 +14,14 @@ from bandstand.store.tables.console_queries import (
     UserRow,
     VerdictRow,
 )
+from bandstand.store.tables.reviews import (
+    MAX_LABELLED,
+    MAX_SEARCHED,
+    LabelPair,
+    ReviewFilter,
+    ReviewPage,
+    to_reviewed_turn,
+)
 
 _ACTIVITY = """SELECT (r.hour / $1) * $1 AS since, p.name, sum(r.decisions)::bigint, sum(r.explores)::bigint,
         sum(r.rewards)::bigint, sum(r.reward_sum)
@@ -43,6 +51,30 @@ _REWARDS = """SELECT ts, value FROM (SELECT n, ts, value FROM rewards WHERE uid 
 _TURN = "SELECT query_t, answer_t, query_t1 FROM turns WHERE judgement = $1"
 _VERDICTS = """SELECT j.seq, j.nonce, v.document::json ->> 'label' AS label, v.document::json ->> 'tier' AS tier
     FROM judgements AS j JOIN verdicts AS v ON v.seq = j.verdict_seq WHERE j.seq = ANY ($1::bigint[])"""
+
+_JUDGES_VERDICT = """(SELECT w.document FROM verdicts AS w WHERE w.judgement = j.seq
+    AND w.document::json ->> 'tier' IS DISTINCT FROM 'person' ORDER BY w.seq DESC LIMIT 1)"""
+_SEARCHED = f"""SELECT seq FROM judgements WHERE seq < $1
+    AND ($2::text IS NULL OR uid = (SELECT uid FROM users WHERE user_id = $2)) ORDER BY seq DESC LIMIT {MAX_SEARCHED}"""  # noqa: S608 (a number of ours)
+_REVIEWS = f"""SELECT j.seq, j.nonce, u.user_id, j.tip_id, p.name, j.taxonomy, j.ts, j.state, j.reason,
+        (SELECT r.value FROM rewards AS r WHERE r.seq = j.reward_seq), v.document, v.quotes, {_JUDGES_VERDICT},
+        t.query_t, t.answer_t, t.query_t1
+    FROM ({_SEARCHED}) AS s JOIN judgements AS j ON j.seq = s.seq JOIN users AS u ON u.uid = j.uid
+    JOIN policies AS p ON p.id = j.policy LEFT JOIN verdicts AS v ON v.seq = j.verdict_seq
+    LEFT JOIN turns AS t ON t.judgement = j.seq
+    WHERE j.state <> 'waiting' AND CASE coalesce($3::text, 'any') WHEN 'any' THEN true
+            WHEN 'open' THEN v.document::json ->> 'tier' IS DISTINCT FROM 'person'
+            WHEN 'reviewed' THEN v.document::json ->> 'tier' = 'person' ELSE j.state = $3 END
+        AND ($4::text IS NULL OR v.document::json ->> 'label' = $4)
+        AND ($5::float8 IS NULL OR (v.document::json ->> 'confidence')::float8 <= $5)
+    ORDER BY j.seq DESC LIMIT $6"""  # noqa: S608 (constants)
+_LAST_SEARCHED = f"SELECT min(seq), count(*) FROM ({_SEARCHED}) AS s"  # noqa: S608 (constants)
+_PEOPLE = """FROM conclusions AS c JOIN judgements AS j ON j.seq = c.judgement AND j.verdict_seq = c.verdict_seq
+    JOIN verdicts AS v ON v.seq = c.verdict_seq"""
+_PAIRS = f"""SELECT j.taxonomy, v.document::json ->> 'label', {_JUDGES_VERDICT}::json ->> 'label' {_PEOPLE}
+    WHERE c.cause = 'override' ORDER BY c.seq DESC LIMIT {MAX_LABELLED}"""
+_LABELLED = f"""SELECT t.query_t, t.answer_t, t.query_t1, v.document::json ->> 'label' AS label, j.taxonomy {_PEOPLE}
+    JOIN turns AS t ON t.judgement = j.seq WHERE c.cause = 'override' AND j.taxonomy = $1 ORDER BY c.seq"""
 
 
 class SharedConsoleQueries(ConsoleSource):
@@ -99,6 +131,24 @@ class SharedConsoleQueries(ConsoleSource):
         seqs = [parse_event_id(each) for each in judgement_ids]
         rows = await self._readers.fetch(_VERDICTS, seqs)
         return {format_id(row["seq"], row["nonce"]): VerdictRow(row["label"], row["tier"]) for row in rows}
+
+    async def list_reviews(self, wanted: ReviewFilter, before: int | None, limit: int) -> ReviewPage:
+        """Turns that fit, newest first, from the cursor ``before``."""
+        searched = (LAST_SEQ if before is None else before, wanted.user_id)
+        given = (wanted.state, wanted.label, wanted.max_confidence, limit + 1)
+        found = [to_reviewed_turn(row) for row in await self._readers.fetch(_REVIEWS, *searched, *given)]
+        if len(found) > limit:
+            return ReviewPage(found[:limit], found[limit - 1].seq)
+        last, count = await self._readers.fetch_one(_LAST_SEARCHED, *searched)
+        return ReviewPage(found, last if count == MAX_SEARCHED else None)
+
+    async def load_label_pairs(self) -> list[LabelPair]:
+        """People's newest verdicts that stand, each beside what the judge had said of the turn."""
+        return [LabelPair(*row) for row in await self._readers.fetch(_PAIRS)]
+
+    async def list_labelled_turns(self, taxonomy: str) -> list[dict[str, str]]:
+        """Turns that a person has labelled and whose words are there, oldest first."""
+        return [dict(row) for row in await self._readers.fetch(_LABELLED, taxonomy)]
 
     async def close(self) -> None:
         """The connections are the store's to close."""

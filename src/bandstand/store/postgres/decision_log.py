@@ -177,9 +177,9 @@ class SharedDecisions:
                 decision.x = encode_picked_features(registry, decision.policy, decision.body, decision.pick)
         return decision
 
-    async def recall_decision(self, decision_id: str) -> Decision | None:
-        """The decision of that id, from memory where it was made here and lately."""
-        return self._recent.get(decision_id) or await self.find_receipt(decision_id)
+    def get_cached_decision(self, decision_id: str) -> Decision | None:
+        """The decision of that id, if it was made here and lately; it may have been erased by another process since."""
+        return self._recent.get(decision_id)
 
     async def find_receipt(self, decision_id: str) -> Decision | None:
         """The decision of that id in full, as logged."""

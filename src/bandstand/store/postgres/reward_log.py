@@ -1,5 +1,6 @@
 """Rewards: numbered under their user's lock in groups, once for their decision and once for their key."""
 
+from collections.abc import Awaitable
 from typing import Any
 
 import asyncpg
@@ -54,15 +55,21 @@ class SharedRewards:
             on_error=ledger.record_error,
         )
 
-    async def reward(self, reward: Reward) -> AcceptedReward:
-        """Log a reward and teach it, once."""
-        for _ in range(_MAX_TRIES):
+    def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
+        """Log a reward and teach it, once: one of a decision is submitted now, and there once it is awaited."""
+        return self._wait(reward, None if reward.decision_id is None else self._submit(reward))
+
+    def _submit(self, reward: Reward) -> Awaitable[Any]:
+        reward.seq = self._ledger.next_seq(reward.ts)
+        return self.lane.submit(reward)
+
+    async def _wait(self, reward: Reward, submitted: Awaitable[Any] | None) -> AcceptedReward:
+        for tries in range(_MAX_TRIES):
             try:
-                if reward.decision_id is None:
+                if submitted is None:
                     row = await self._log_legacy(reward)
                 else:
-                    reward.seq = self._ledger.next_seq(reward.ts)
-                    row = await self.lane.submit(reward)
+                    row = await (self._submit(reward) if tries else submitted)
             except asyncpg.UniqueViolationError:  # its key was spent at the same moment
                 row = None
             if row is not None:

@@ -147,8 +147,8 @@ class SharedStore(Store):
     async def find_decision(self, decision_id: str) -> Decision | None:
         return await self._decisions.find_decision(decision_id)
 
-    async def recall_decision(self, decision_id: str) -> Decision | None:
-        return await self._decisions.recall_decision(decision_id)
+    def get_cached_decision(self, decision_id: str) -> Decision | None:
+        return self._decisions.get_cached_decision(decision_id)
 
     async def find_receipt(self, decision_id: str) -> Decision | None:
         return await self._decisions.find_receipt(decision_id)
@@ -158,8 +158,8 @@ class SharedStore(Store):
 
     # ── rewards ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def reward(self, reward: Reward) -> AcceptedReward:
-        return await self._rewards.reward(reward)
+    def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
+        return self._rewards.reward(reward)
 
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         return await self._rewards.find_reward_by_key(key)

@@ -322,6 +322,7 @@ CREATE TABLE conclusions (
     UNIQUE (judgement, round)
 );
 CREATE INDEX conclusions_by_user ON conclusions (uid);
+CREATE INDEX conclusions_by_people ON conclusions (seq) WHERE cause = 'override';
 CREATE INDEX conclusions_by_reward ON conclusions (reward_seq) WHERE reward_seq IS NOT NULL;
 
 CREATE TABLE judge_spending (
