@@ -25,7 +25,7 @@ class Departures:
     def __init__(self, readers: ConnectionPool) -> None:
         self._readers = readers
         self._listener: DepartureListener | None = None
-        self._after = 0  # the newest number that was looked at
+        self._after = 0  # the newest number so far
         self._told: set[int] = set()  # of the last minute's numbers
         self._background = BackgroundTasks()
 
@@ -33,26 +33,37 @@ class Departures:
         """Tell this one from now on."""
         self._listener = listener
 
-    async def look(self, secret: bytes, newest: int) -> None:
-        """Tell of those who went since the last look; at the first one, of nobody.
+    async def begin(self, now: int) -> None:
+        """Take note of who has gone already: nothing is kept of them here.
+
+        Args:
+            now: the event number that the clock would give.
+        """
+        self._after = now
+        await self._find_departures()
+
+    async def look(self, secret: bytes) -> None:
+        """Tell of those who went since the last look.
 
         Args:
             secret: the deployment's, which tombstones are made with.
-            newest: the newest event number of this process.
         """
-        after, self._after = self._after, max(self._after, newest)
+        resets, erasures = await self._find_departures()
         if self._listener is None:
             return
-        since = max(0, (after or newest) - _LOOK_BACK)
-        resets = [row for row in await self._readers.fetch(_RESETS, since) if row["seq"] not in self._told]
-        erasures = [row for row in await self._readers.fetch(_ERASURES, since) if row["seq"] not in self._told]
-        self._told = {seq for seq in self._told if seq > since} | {row["seq"] for row in (*resets, *erasures)}
-        for row in (*resets, *erasures):
-            self._after = max(self._after, row["seq"])
         for row in resets:
             self._listener.apply_reset(row["user_id"])
         if erasures:
             self._tell_of_erasures(self._listener, erasures, self._listener.list_members(), secret)
+
+    async def _find_departures(self) -> tuple[list[Any], list[Any]]:
+        since = max(0, self._after - _LOOK_BACK)
+        resets = [row for row in await self._readers.fetch(_RESETS, since) if row["seq"] not in self._told]
+        erasures = [row for row in await self._readers.fetch(_ERASURES, since) if row["seq"] not in self._told]
+        found = {row["seq"] for row in (*resets, *erasures)}
+        self._after = max(self._after, *found, 0)
+        self._told = {seq for seq in self._told if seq > since} | found
+        return resets, erasures
 
     def _tell_of_erasures(
         self, listener: DepartureListener, erasures: list[Any], members: Collection[str], secret: bytes

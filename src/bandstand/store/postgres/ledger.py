@@ -19,8 +19,8 @@ from bandstand.store.postgres.errors import REPEATABLE_ERRORS, describe
 from bandstand.store.postgres.profiles import ProfileCache
 from bandstand.store.postgres.registry import LedgerPolicies
 from bandstand.store.postgres.schema import create_tables
-from bandstand.store.postgres.slots import MAX_SKEW_S, RENEWAL_S, SlotLease
-from bandstand.store.records import StoreStatus
+from bandstand.store.postgres.slots import MAX_SKEW_S, RENEWAL_S, LostLeaseError, SlotLease
+from bandstand.store.records import StoreStatus, first_seq_at
 
 _CONNECTIONS = 2
 """Of each kind: six a process."""
@@ -132,17 +132,16 @@ class SharedLedger:
         try:
             await self._reach()
             self.secret = await create_tables(self.writers, self._address.schema)
-            await self.lease.take()
+            await self.take_slot()
             await self.policies.register(self.writers)
             await self.reload()
+            await self.departures.begin(max(self.lease.sequence.last, first_seq_at(self.clock())))
         except StorageUnavailableError as error:
             await self._close_pools()
             raise ConfigurationError(f"STATE_URL: {error.detail}") from error
         except BaseException:
             await self._close_pools()
             raise
-        for pool, kind in ((self.decisions, 0), (self.writers, _CONNECTIONS)):
-            pool.first_stripe = self.lease.sequence.slot * _STRIPES + kind
         self._polled_at = time.monotonic()
         self._background_tasks = [
             asyncio.create_task(self._poll()),
@@ -150,6 +149,12 @@ class SharedLedger:
             *(asyncio.create_task(run()) for run in upkeep),
         ]
         self._state = "ready"
+
+    async def take_slot(self) -> None:
+        """Take a slot to number events by, and the stripes of totals that go with it."""
+        await self.lease.take()
+        for pool, kind in ((self.decisions, 0), (self.writers, _CONNECTIONS)):
+            pool.first_stripe = self.lease.sequence.slot * _STRIPES + kind
 
     async def _reach(self) -> None:
         """Connect once, so that what is wrong with the address is said as what it is."""
@@ -213,13 +218,19 @@ class SharedLedger:
             await asyncio.sleep(_POLL_S)
             try:
                 await self.reload()
-                await self.departures.look(self.secret, self.lease.sequence.last)
+                await self.departures.look(self.secret)
                 if time.monotonic() - renewed >= RENEWAL_S:
                     renewed = time.monotonic()
-                    await self.lease.renew()
+                    await self._renew_slot()
                 self._polled_at = time.monotonic()
             except BandstandError as error:
                 self.record_error(error.detail)
+
+    async def _renew_slot(self) -> None:
+        try:
+            await self.lease.renew()
+        except LostLeaseError:  # it was away for so long that another has the slot
+            await self.take_slot()
 
     # ── numbers and status ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -26,10 +26,15 @@ _RENEW = """UPDATE slots SET until = clock_timestamp() + make_interval(secs => $
 _GIVE_BACK = """UPDATE slots SET holder = NULL, until = NULL, last_seq = greatest(last_seq, $3)
     WHERE slot = $1 AND holder = $2"""
 _NOTE_PROCESS = """INSERT INTO processes (holder, slot, seen, software, config_hash)
-    VALUES ($1, $2, clock_timestamp(), $3, $4) ON CONFLICT (holder) DO UPDATE SET seen = excluded.seen"""
+    VALUES ($1, $2, clock_timestamp(), $3, $4) ON CONFLICT (holder) DO UPDATE
+    SET seen = excluded.seen, slot = excluded.slot"""
 _COUNT_PROCESSES = """SELECT count(*), count(DISTINCT config_hash) FROM processes
     WHERE seen > clock_timestamp() - interval '30 seconds'"""
 _FORGET_PROCESSES = "DELETE FROM processes WHERE holder = $1 OR seen < clock_timestamp() - interval '60 seconds'"
+
+
+class LostLeaseError(StorageUnavailableError):
+    """Another process has the slot by now."""
 
 
 class SlotLease:
@@ -92,14 +97,15 @@ class SlotLease:
             raise ConfigurationError("256 processes use this ledger already, or have until half a minute ago")
         slot, last_seq, now, was_lost = row
         # Who died may have given numbers that nobody wrote down, none of them after their lease.
-        self.sequence = SlotSequence(slot, max(last_seq, first_seq_at(now)) if was_lost else last_seq)
+        last = max(last_seq, self.sequence.last)
+        self.sequence = SlotSequence(slot, max(last, first_seq_at(now)) if was_lost else last)
         self._note(asked, now)
 
     async def renew(self) -> None:
         """Renew the lease, and write down which numbers are spent.
 
         Raises:
-            StorageUnavailableError: somebody else has it by now.
+            LostLeaseError: somebody else has it by now.
         """
         asked = self._monotonic()
 
@@ -115,7 +121,7 @@ class SlotLease:
         now = await self._pool.transact(renew)
         if now is None:
             self._valid_until = 0.0
-            raise StorageUnavailableError("this process was away for too long, and must be started again")
+            raise LostLeaseError("this process was away for too long, and needs another slot")
         self._note(asked, now)
 
     async def give_back(self) -> None:
