@@ -1,0 +1,63 @@
+"""Two services over one PostgreSQL answer as one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.given import Service, run_service
+from tests.store.postgres.shared import run_law_server
+
+PAGES = (
+    "/health",
+    "/ready",
+    "/metrics",
+    "/stats",
+    "/policies",
+    "/users",
+    "/revocations",
+    "/judgements",
+    "/console/users",
+)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with run_law_server() as url:
+        yield url
+
+
+async def read_reward_count(service: Service, user_id: str) -> int:
+    """What a service says that the active policy was taught of a user."""
+    count: int = (await service.get(f"/stats/{user_id}")).json()["reward_count"]
+    return count
+
+
+@pytest.mark.slow
+async def test_two_services_over_one_database_answer_as_one(tmp_path: Path, database: str) -> None:
+    one_place, other_place = tmp_path / "one", tmp_path / "other"
+    shared = {"state_url": database, "durability": "full"}
+    async with run_service(one_place, **shared) as one, run_service(other_place, **shared) as other:
+        for number in range(1, 7):
+            decision = (await one.score("ada"))["decision_id"]
+            taken = await other.post("/reward", {"decision_id": decision, "reward": 0.5})
+            assert (taken.status_code, taken.json()["ok"]) == (200, True)
+            again = await one.post("/reward", {"decision_id": decision, "reward": -0.5})
+            assert again.status_code == 409
+            assert await read_reward_count(one, "ada") == await read_reward_count(other, "ada") == number
+            one, other = other, one  # noqa: PLW2901 (they take turns)
+        assert (await one.post("/policies/egreedy-v1/promote")).json()["active"] == "egreedy-v1"
+        assert (await other.score("ada"))["policy"] == "egreedy-v1"
+        assert (await other.post("/policies/egreedy-v1/demote")).json()["active"] == "linucb-v2"
+        assert (await one.score("ada"))["policy"] == "linucb-v2"
+        for page in PAGES:
+            for service in (one, other):
+                assert (await service.get(page)).status_code == 200, page
+        refused = await one.post("/evaluations", {"policies": ["linucb-v2"]})
+        assert (refused.status_code, refused.json()["type"]) == (501, "urn:bandstand:problem:unsupported-by-engine")
+        decision = (await one.score("ada"))["decision_id"]
+        await other.client.delete("/users/ada")
+        gone = await one.post("/reward", {"decision_id": decision, "reward": 0.5})
+        assert gone.status_code == 404, "though this process has the decision in memory"
+        assert await read_reward_count(one, "ada") == 0
+    assert not (one_place / "ledger.db").exists()
