@@ -24,6 +24,8 @@ _CACHED_MESSAGES: Final = 16
 """Features, target and stand of one turn all ask for its words."""
 _MAX_CHARACTERS: Final = 5
 _SHORT: Final = 12
+_VERY: Final = frozenset({"特别"})
+"""Ends with what negates elsewhere."""
 _CHINESE_NEGATORS: Final = frozenset("不没别无")
 
 
@@ -206,7 +208,7 @@ def _find_characters(text: str, after: int) -> list[tuple[int, list[WordKind]]]:
         for length in range(_MAX_CHARACTERS, 0, -1):
             kinds = entries.get(text[place : place + length])
             if kinds:
-                negated = place > 0 and text[place - 1] in _CHINESE_NEGATORS
+                negated = place > 0 and text[place - 1] in _CHINESE_NEGATORS and text[place - 2 : place] not in _VERY
                 # Far enough apart that a negation of one word does not reach the next.
                 found.append(
                     (
