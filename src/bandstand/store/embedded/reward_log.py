@@ -1,7 +1,8 @@
 """Rewards: logged once for their decision and once for their key, and folded into what the policies know."""
 
 from collections.abc import Awaitable
-from typing import NamedTuple
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 from bandstand.errors import BandstandError, StorageFullError, StorageUnavailableError, UnknownDecisionError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
@@ -22,6 +23,10 @@ from bandstand.store.tables.judgements import RewardPendingError
 from bandstand.store.tables.loop_health import build_arrival
 from bandstand.store.tables.reward_sums import build_sum_rows
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
+
+_MAX_COLLISIONS: Final = 3
+"""How often a reward is looked at anew since its key or its decision was spent between the look-up and the commit. The
+event that it then waits for may have collided too."""
 
 
 class _TakenReward(NamedTuple):
@@ -65,10 +70,10 @@ class EmbeddedRewards:
                 except (StorageFullError, StorageUnavailableError) as error:
                     if reward.idempotency is None and not isinstance(error, EventCollisionError):
                         raise
-            try:
-                return await (await self._look_up(reward)).wait()
-            except EventCollisionError:  # its key or its decision was spent between the look-up and the commit
-                return await (await self._look_up(reward)).wait()
+            for _ in range(_MAX_COLLISIONS):
+                with suppress(EventCollisionError):
+                    return await (await self._look_up(reward)).wait()
+            return await (await self._look_up(reward)).wait()
         except (EventCollisionError, UnknownDecisionError):
             if not await self._keys.is_used(reward.idempotency):
                 raise
