@@ -10,6 +10,7 @@ from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import ConnectionPool
 from bandstand.store.postgres.decision_statements import FIND_LOGGED, LOG_DECISIONS, LOG_REWARDS, SETTLE_SHADOWS
 from bandstand.store.postgres.schema import create_tables
+from bandstand.store.postgres.user_admin import TABLES_OF_A_USER
 from tests.store.postgres.shared import run_law_server
 
 GROWING = {
@@ -47,3 +48,14 @@ async def test_no_hot_statement_reads_a_growing_table_from_end_to_end(name: str,
     read = {table for line in plan for table in re.findall(r"Seq Scan on (\w+)", line)}
     assert not read & GROWING, "\n".join(plan)
     assert len(plan) > 3, "it was planned with its arguments unknown"
+
+
+async def test_every_table_with_rows_of_a_user_is_erased(database: str) -> None:
+    pool = ConnectionPool(LedgerAddress.parse(database), 1, durable=False)
+    await create_tables(pool, "bandstand")
+    query = """SELECT DISTINCT c.table_name FROM information_schema.columns AS c
+        JOIN pg_class AS t ON t.oid = to_regclass('bandstand.' || c.table_name) AND NOT t.relispartition
+        WHERE c.table_schema = 'bandstand' AND c.column_name = 'uid'"""
+    found = {name for (name,) in await pool.fetch(query)}
+    await pool.close()
+    assert found == {"users", *TABLES_OF_A_USER}

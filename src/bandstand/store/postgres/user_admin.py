@@ -25,11 +25,12 @@ _UNCOUNT_WAITING = build_striped_upsert(
 _DELETE_KEYS = """DELETE FROM idempotency WHERE reward_seq IN (
     SELECT seq FROM rewards WHERE uid = $1 UNION ALL SELECT seq FROM judgements WHERE uid = $1)"""
 _DELETE_TEXTS = "DELETE FROM turns WHERE judgement IN (SELECT seq FROM judgements WHERE uid = $1)"
-_TABLES_OF_A_USER = (
+TABLES_OF_A_USER = (
     *("marks", "revocations", "claims", "rewards", "shadows", "lineage", "decision_ids", "decisions"),
     *("verdicts", "conclusions", "judgements", "generated_tips", "generations", "enrolments", "checkpoints"),
     *("baselines", "pulls"),
 )
+"""Every table with rows of a user; what hangs on these by other keys goes before."""
 _ADD_TOMBSTONE = """INSERT INTO tombstones (user_hash, seq, ts) VALUES ($1, $2, $3)
     ON CONFLICT (user_hash) DO UPDATE SET seq = excluded.seq, ts = excluded.ts"""
 _ADD_MARK = "INSERT INTO marks (seq, uid, kind, ts, client) VALUES ($1, NULL, 'erasure', $2, $3)"
@@ -104,7 +105,7 @@ class SharedUsers:
                 await session.execute(statement, uid, channel.stripe)
             for statement in (_DELETE_KEYS, _DELETE_TEXTS):
                 await session.execute(statement, uid)
-            counts = {name: await _delete(session, name, uid) for name in _TABLES_OF_A_USER}
+            counts = {name: await _delete(session, name, uid) for name in TABLES_OF_A_USER}
             await session.execute("DELETE FROM users WHERE uid = $1", uid)
             await session.execute(_ADD_TOMBSTONE, tombstone, seq, ts)
             await session.execute(_ADD_MARK, seq, ts, client)
