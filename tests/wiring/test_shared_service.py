@@ -36,8 +36,10 @@ async def read_reward_count(service: Service, user_id: str) -> int:
 @pytest.mark.slow
 async def test_two_services_over_one_database_answer_as_one(tmp_path: Path, database: str) -> None:
     one_place, other_place = tmp_path / "one", tmp_path / "other"
-    shared = {"state_url": database, "durability": "full"}
-    async with run_service(one_place, **shared) as one, run_service(other_place, **shared) as other:
+    async with (
+        run_service(one_place, state_url=database, durability="full") as one,
+        run_service(other_place, state_url=database, durability="full") as other,
+    ):
         for number in range(1, 7):
             decision = (await one.score("ada"))["decision_id"]
             taken = await other.post("/reward", {"decision_id": decision, "reward": 0.5})

@@ -209,7 +209,7 @@ async def a_turn_is_one_process_s_to_judge_and_another_s_when_that_is_gone(subje
     assert await other.store.claim_turns([taken.seq]) == []
     assert await other.store.list_abandoned() == []
     (mine,) = await one.store.claim_turns([taken.seq])
-    assert mine.texts == ("q", "a", "m")
+    assert mine.texts == ("q", "a", "m", "hints first")
     await subjects.session.execute("UPDATE processes SET seen = seen - interval '2 minutes'")
     assert [seq for seq, _, _ in await other.store.list_abandoned()] == [taken.seq]
     (theirs,) = await other.store.claim_turns([taken.seq])

@@ -14,6 +14,7 @@ from bandstand.store.tables.console_queries import (
     UserRow,
     VerdictRow,
 )
+from bandstand.store.tables.judgements import TurnTexts
 from bandstand.store.tables.reviews import (
     MAX_LABELLED,
     MAX_SEARCHED,
@@ -48,7 +49,7 @@ _DECISIONS = """SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score,
     WHERE d.uid = $1 AND d.seq < $2 ORDER BY d.seq DESC LIMIT $3"""
 _REWARDS = """SELECT ts, value FROM (SELECT n, ts, value FROM rewards WHERE uid = $1 ORDER BY n DESC LIMIT $2) AS r
     ORDER BY n"""
-_TURN = "SELECT query_t, answer_t, query_t1 FROM turns WHERE judgement = $1"
+_TURN = "SELECT query_t, answer_t, query_t1, about FROM turns WHERE judgement = $1"
 _VERDICTS = """SELECT j.seq, j.nonce, v.document::json ->> 'label' AS label, v.document::json ->> 'tier' AS tier
     FROM judgements AS j JOIN verdicts AS v ON v.seq = j.verdict_seq WHERE j.seq = ANY ($1::bigint[])"""
 
@@ -58,7 +59,7 @@ _SEARCHED = f"""SELECT seq FROM judgements WHERE seq < $1
     AND ($2::text IS NULL OR uid = (SELECT uid FROM users WHERE user_id = $2)) ORDER BY seq DESC LIMIT {MAX_SEARCHED}"""  # noqa: S608 (a number of ours)
 _REVIEWS = f"""SELECT j.seq, j.nonce, u.user_id, j.tip_id, p.name, j.taxonomy, j.ts, j.state, j.reason,
         (SELECT r.value FROM rewards AS r WHERE r.seq = j.reward_seq), v.document, v.quotes, {_JUDGES_VERDICT},
-        t.query_t, t.answer_t, t.query_t1
+        t.query_t, t.answer_t, t.query_t1, t.about
     FROM ({_SEARCHED}) AS s JOIN judgements AS j ON j.seq = s.seq JOIN users AS u ON u.uid = j.uid
     JOIN policies AS p ON p.id = j.policy LEFT JOIN verdicts AS v ON v.seq = j.verdict_seq
     LEFT JOIN turns AS t ON t.judgement = j.seq
@@ -73,8 +74,9 @@ _PEOPLE = """FROM conclusions AS c JOIN judgements AS j ON j.seq = c.judgement A
     JOIN verdicts AS v ON v.seq = c.verdict_seq"""
 _PAIRS = f"""SELECT j.taxonomy, v.document::json ->> 'label', {_JUDGES_VERDICT}::json ->> 'label' {_PEOPLE}
     WHERE c.cause = 'override' ORDER BY c.seq DESC LIMIT {MAX_LABELLED}"""
-_LABELLED = f"""SELECT t.query_t, t.answer_t, t.query_t1, v.document::json ->> 'label' AS label, j.taxonomy {_PEOPLE}
-    JOIN turns AS t ON t.judgement = j.seq WHERE c.cause = 'override' AND j.taxonomy = $1 ORDER BY c.seq"""
+_LABELLED = f"""SELECT t.query_t, t.answer_t, t.query_t1, v.document::json ->> 'label' AS label, j.taxonomy,
+        t.about {_PEOPLE} JOIN turns AS t ON t.judgement = j.seq
+    WHERE c.cause = 'override' AND j.taxonomy = $1 ORDER BY c.seq"""
 
 
 class SharedConsoleQueries(ConsoleSource):
@@ -121,10 +123,10 @@ class SharedConsoleQueries(ConsoleSource):
         """Time and value of a user's newest rewards, oldest first."""
         return [(ts, value) for ts, value in await self._readers.fetch(_REWARDS, uid, limit)]
 
-    async def find_turn(self, seq: int) -> tuple[str, str, str] | None:
-        """The words of the turn that was taken as event ``seq``: question, answer, next message; None once deleted."""
+    async def find_turn(self, seq: int) -> TurnTexts | None:
+        """The words of the turn that was taken as event ``seq``; None once they are deleted."""
         row = await self._readers.fetch_one(_TURN, seq)
-        return None if row is None else (row[0], row[1], row[2])
+        return None if row is None else (row[0], row[1], row[2], row[3])
 
     async def load_verdicts(self, judgement_ids: Sequence[str]) -> dict[str, VerdictRow]:
         """What stands of judgements, by id; those without a verdict are left out."""
@@ -148,7 +150,8 @@ class SharedConsoleQueries(ConsoleSource):
 
     async def list_labelled_turns(self, taxonomy: str) -> list[dict[str, str]]:
         """Turns that a person has labelled and whose words are there, oldest first."""
-        return [dict(row) for row in await self._readers.fetch(_LABELLED, taxonomy)]
+        rows = [dict(row) for row in await self._readers.fetch(_LABELLED, taxonomy)]
+        return [{name: text for name, text in row.items() if name != "about" or text} for row in rows]
 
     async def close(self) -> None:
         """The connections are the store's to close."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from bandstand.store.ids import format_id
 from bandstand.store.postgres.schema import build_striped_upsert
-from bandstand.store.tables.judgement_rows import ConclusionInsert, JudgementInsert, VerdictInsert
+from bandstand.store.tables.judgement_rows import ConclusionInsert, JudgementInsert, TurnInsert, VerdictInsert
 from bandstand.store.tables.judgements import JudgedTurn
 from bandstand.store.tables.policies import PolicyRegistry
 
@@ -16,7 +16,7 @@ def _build_insert(table: str, fields: tuple[str, ...]) -> str:
 
 _FIELDS = JudgementInsert._fields
 ADD_JUDGEMENT = _build_insert("judgements", (*_FIELDS, "version", "claimed_by"))
-ADD_TEXTS = _build_insert("turns", ("judgement", "query_t", "answer_t", "query_t1"))
+ADD_TEXTS = _build_insert("turns", TurnInsert._fields)
 ADD_VERDICT = _build_insert("verdicts", VerdictInsert._fields)
 ADD_CONCLUSION = _build_insert("conclusions", ConclusionInsert._fields)
 ADD_RESERVATION = f"""{_build_insert("judge_spending", ("seq", "day", "tokens", "usd", "settled"))}

@@ -41,7 +41,7 @@ _BY_SEQ = f"{SELECT_JUDGEMENT} j.seq = $1"
 _WAITING = """SELECT j.seq, u.user_id, j.tries FROM judgements AS j JOIN users AS u ON u.uid = j.uid
     WHERE j.state = 'waiting' ORDER BY j.seq"""
 _LOAD_WAITING = f"{SELECT_JUDGEMENT} j.seq = ANY ($1::bigint[]) AND j.state = 'waiting' ORDER BY j.seq"
-_TEXTS = "SELECT judgement, query_t, answer_t, query_t1 FROM turns WHERE judgement = ANY ($1::bigint[])"
+_TEXTS = "SELECT judgement, query_t, answer_t, query_t1, about FROM turns WHERE judgement = ANY ($1::bigint[])"
 _REQUEUE = """UPDATE judgements SET state = 'waiting', reason = NULL, tries = 0, claimed_by = $2
     WHERE seq = $1 AND state = 'unscored' RETURNING seq"""
 _IS_FREE = """NOT EXISTS (SELECT 1 FROM processes AS p WHERE p.holder = j.claimed_by

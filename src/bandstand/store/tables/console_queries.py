@@ -145,8 +145,8 @@ class ConsoleSource(Protocol):
     async def list_rewards(self, uid: int, limit: int) -> list[tuple[float, float]]:
         """Time and value of a user's newest rewards, oldest first."""
 
-    async def find_turn(self, seq: int) -> tuple[str, str, str] | None:
-        """The words of the turn that was taken as event ``seq``: question, answer, next message; None once deleted."""
+    async def find_turn(self, seq: int) -> TurnTexts | None:
+        """The words of the turn that was taken as event ``seq``; None once they are deleted."""
 
     async def load_verdicts(self, judgement_ids: Sequence[str]) -> dict[str, VerdictRow]:
         """What stands of judgements, by id; those without a verdict are left out."""

@@ -291,7 +291,8 @@ CREATE TABLE turns (
     judgement BIGINT PRIMARY KEY,
     query_t   TEXT NOT NULL,
     answer_t  TEXT NOT NULL,
-    query_t1  TEXT NOT NULL
+    query_t1  TEXT NOT NULL,
+    about     TEXT NOT NULL
 );
 
 CREATE TABLE verdicts (
