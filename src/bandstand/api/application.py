@@ -75,7 +75,7 @@ def build_application(  # noqa: PLR0913 (the parts that are joined, most of them
     )
     own_routers = (
         build_generation_router(deployment, writing, wire, metrics),
-        build_learning_router(wire, hot),
+        build_learning_router(deployment, wire, hot),
         build_health_router(deployment, metrics),
         build_stats_router(deployment),
         build_operators_router(deployment, wire),

@@ -10,6 +10,7 @@ from typing import overload
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.experiment import Arm, Experiment, Split
 from bandstand.bandit.policies import Policy
+from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.bandit.ridge import Prior
 from bandstand.errors import ConfigurationError
 from bandstand.judge_worker.worker import JudgeWorker
@@ -40,6 +41,7 @@ class ServiceContext:
         pinned_by: the setting that says which policy is active, so that no promotion can.
         score_when_full: answer ``/score`` without logging while the disk is full, instead of refusing.
         strict_features: refuse features that no schema reads.
+        reward_settings: what becomes of rewards over time; ``None`` where a decision is rewarded once, whenever.
         judge_worker: what becomes of turns; ``None`` takes none.
         shared_population: the learned priors where others have them too; made here if left out.
         prior_files: where learned priors are kept, if they are made here.
@@ -62,6 +64,7 @@ class ServiceContext:
     pinned_by: str | None = None
     score_when_full: bool = False
     strict_features: bool = False
+    reward_settings: RewardSettings | None = None
     clock: Callable[[], float] = time.time
     decision_ids: DecisionIds = field(default_factory=DecisionIds)
     judge_worker: JudgeWorker | None = None
