@@ -108,15 +108,21 @@ class EmbeddedDecisions:
             found = await directory.read(decisions.find_decision, registry, decision_id)
             if found is None:
                 return None
-            decision = self._recent.get(decision_id)  # somebody else may have been quicker
-            if decision is None:
-                found.x = updates.encode_picked_features(registry, found.policy, found.body, found.pick)
-                found.body, found.numbers = b"", None
-                decision = found
-                self._cache(decision)
+            decision = self.keep(found)
         await directory.wait_committed(decision.seq)
         if decision.shadow_updates is None and registry.get_shadows():
             decision.shadow_updates = await directory.read(updates.load_shadow_updates, registry, decision.seq)
+        return decision
+
+    def keep(self, found: Decision) -> Decision:
+        """The decision that was read from the ledger, in memory from here on; or what memory has, if it was quicker."""
+        decision = self._recent.get(found.decision_id)
+        if decision is None:
+            registry = self._directory.registry
+            found.x = updates.encode_picked_features(registry, found.policy, found.body, found.pick)
+            found.body, found.numbers = b"", None
+            decision = found
+            self._cache(decision)
         return decision
 
     async def find_receipt(self, decision_id: str) -> Decision | None:

@@ -21,7 +21,7 @@ from bandstand.store.protocol import require_made_by
 from bandstand.store.records import AcceptedReward, Decision, Reward
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.sqlite.writer import SumIncrements, Tally
-from bandstand.store.tables import windows
+from bandstand.store.tables import decisions, windows
 from bandstand.store.tables.event_rows import (
     INSERT_REPLACEMENT_REWARD,
     INSERT_REWARD,
@@ -30,11 +30,10 @@ from bandstand.store.tables.event_rows import (
 )
 from bandstand.store.tables.judgements import RewardPendingError
 from bandstand.store.tables.loop_health import build_arrival
-from bandstand.store.tables.revocations import RevocableReward
+from bandstand.store.tables.revocations import REVISION, RevocableReward
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
-from bandstand.store.tables.windows import Activation, ClosedWindows, DueWindow
+from bandstand.store.tables.windows import Activation, ClosedWindows
 
-_CAUSE = "revision"
 _NOTHING_REVOKED = PendingRevocation([], noop, noop, ())
 
 
@@ -142,13 +141,13 @@ class EmbeddedParts:
     async def close_windows(self, limit: int) -> ClosedWindows:
         """Look at windows that have ended, in the order of their ends, and teach what silence comes to."""
         ts = self._directory.clock()
-        due = await self._directory.read(windows.list_due, ts, limit)
+        due = await self._directory.read(decisions.list_due, self._directory.registry, ts, limit)
         taught: list[Reward] = []
         commits: list[Awaitable[object]] = []
-        for each in due:
-            if each.held or each.rewarded:
-                self._settle(each)
-            elif (reward := await self._teach_silence(each, commits)) is not None:
+        for decision, is_settled in due:
+            if is_settled:
+                self._settle(decision)
+            elif (reward := await self._teach_silence(self._decisions.keep(decision), commits)) is not None:
                 taught.append(reward)
         outcomes = await asyncio.gather(*commits, return_exceptions=True)
         for outcome in outcomes:
@@ -157,14 +156,14 @@ class EmbeddedParts:
         stands = [reward for reward, outcome in zip(taught, outcomes, strict=True) if outcome is None]
         return ClosedWindows(len(due), stands)
 
-    def _settle(self, due: DueWindow) -> None:
-        row = windows.WindowUpdate(due.decision_seq, awaits=False)
+    def _settle(self, decision: Decision) -> None:
+        row = windows.WindowUpdate(decision.seq, awaits=False)
         self._directory.submit_rows([(windows.SETTLE_WINDOW, row)], lambda _result, _error: None)
 
-    async def _teach_silence(self, due: DueWindow, commits: list[Awaitable[object]]) -> Reward | None:
+    async def _teach_silence(self, silent: Decision, commits: list[Awaitable[object]]) -> Reward | None:
         """Submit the reward of silence of a decision, unless something is on its way to it."""
         try:
-            user, decision, _ = await self._find_settled(due.user_id, due.decision_id)
+            user, decision, _ = await self._find_settled(silent.user_id, silent.decision_id)
         except UnknownDecisionError:
             return None  # erased meanwhile, and its window with it
         window = decision.window
@@ -228,7 +227,7 @@ class EmbeddedParts:
         """Take out what the decision has taught; numbered before what is taught instead."""
         if taught is None:
             return _NOTHING_REVOKED
-        return self._revocations.build_revocation([taught], cause=_CAUSE, client=reward.client, ts=reward.ts)
+        return self._revocations.build_revocation([taught], cause=REVISION, client=reward.client, ts=reward.ts)
 
     def _submit(
         self,
