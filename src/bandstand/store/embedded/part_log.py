@@ -14,8 +14,9 @@ from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import BandstandError, UnknownDecisionError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys, add_key_row
+from bandstand.store.embedded.in_flight import EventInFlight
 from bandstand.store.embedded.revocation_log import EmbeddedRevocations, PendingRevocation
-from bandstand.store.embedded.state_directory import EventCollisionError, EventFuture, StateDirectory, noop
+from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory, noop
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.protocol import require_made_by
 from bandstand.store.records import AcceptedReward, Decision, Reward
@@ -31,6 +32,7 @@ from bandstand.store.tables.event_rows import (
 from bandstand.store.tables.judgements import RewardPendingError
 from bandstand.store.tables.loop_health import build_arrival
 from bandstand.store.tables.revocations import REVISION, RevocableReward
+from bandstand.store.tables.reward_sums import COUNT_ARRIVAL, build_sum_rows
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
 from bandstand.store.tables.windows import Activation, ClosedWindows
 
@@ -72,12 +74,12 @@ class EmbeddedParts:
         standing = decision.reward
         if standing is not None and windows.is_final(standing, reward.settings):
             return AcceptedReward(standing, "decision")
-        await asyncio.shield(self._submit_part(user, decision, reward, taught))  # others may wait for it too
+        await self._submit_part(user, decision, reward, taught)
         return AcceptedReward(reward, "new")
 
     def _submit_part(
         self, user: CachedUser, decision: Decision, reward: Reward, taught: RevocableReward | None
-    ) -> EventFuture:
+    ) -> EventInFlight:
         standing, parts = decision.reward, decision.parts
         reason = windows.find_reason(decision, reward.ts, reset_seq=user.reset_seq, is_revisable=taught is not None)
         teaches = windows.take_part(decision, reward, reason) and (taught is None or taught.value != reward.value)
@@ -130,8 +132,8 @@ class EmbeddedParts:
             decision.window = window
             decision.reward = kept
 
-        future = self._submit(user, decision, reward, rows, _NOTHING_REVOKED, teaches=teaches, on_rejected=on_rejected)
-        await asyncio.shield(future)
+        event = self._submit(user, decision, reward, rows, _NOTHING_REVOKED, teaches=teaches, on_rejected=on_rejected)
+        await event
         return Activation(
             activated=True, reason=windows.RESET if forgotten else None, reward=reward if teaches else None
         )
@@ -240,7 +242,7 @@ class EmbeddedParts:
         teaches: bool,
         on_rejected: Callable[[], None],
         is_durable: bool = True,
-    ) -> EventFuture:
+    ) -> EventInFlight:
         """Submit a change of a decision, and with it what it teaches now."""
         directory, key = self._directory, reward.idempotency
         reward.decision_seq, reward.x = decision.seq, decision.x
@@ -251,9 +253,12 @@ class EmbeddedParts:
             policy_id = directory.registry.get_id(reward.policy)
             reward.shadow_updates = get_shadow_updates(directory.registry, reward.policy, None, decision)
             rows += [*revocation.rows, _build_reward_row(reward, user.uid, policy_id, revocation)]
+            rows += build_sum_rows(reward, directory.prompts, directory.registry)
             tally = Tally(int(reward.ts // 3600), policy_id, 0, 0, 1, reward.value)
             if reward.source == "client":
                 sums = (build_arrival(reward, policy_id, decision.ts),)
+            else:
+                rows.append((COUNT_ARRIVAL, (reward.seq,)))
             user.open_decisions.answer(decision.seq)
 
         def on_committed() -> None:
