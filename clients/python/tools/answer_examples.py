@@ -32,6 +32,7 @@ EXAMPLES: dict[str, list[str]] = {
     "TipSource": [SCORE, "decision.get_receipt().generation is None  # -> True"],
     "ShadowPick": [SCORE, "decision.get_receipt().shadows  # -> ()"],
     "Receipt": [SCORE, "decision.get_receipt().propensity == decision.propensity  # -> True"],
+    "Activation": [SCORE, "client.activate(decision.id).activated  # -> True"],
     "HealthWarning": ["client.health().warnings  # -> ()"],
     "Health": ["client.health().active_policy  # -> 'linucb-v2'"],
     "Ready": ["client.ready().ready  # -> True"],
@@ -69,6 +70,8 @@ EXAMPLES: dict[str, list[str]] = {
         SCORE,
         "all(each.alike <= each.requests for each in client.deployment_stats().features.contrasts)  # -> True",
     ],
+    "MetricAverage": [SCORE, "client.deployment_stats().metrics  # -> {}"],
+    "MetricStanding": [SCORE, "client.deployment_stats().metrics  # -> {}"],
     "FeatureStats": [SCORE, "client.deployment_stats().features.requests >= 1  # -> True"],
     "DeploymentStats": [SCORE, "client.deployment_stats().users >= 1  # -> True"],
     "ActivePolicy": [

@@ -33,6 +33,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         "RewardTaken": "LoggedReward",
         "ShadowPick": "ShadowPick",
         "Receipt": "Receipt",
+        "Activated": "Activation",
         "HealthWarning": "HealthWarning",
         "Health": "Health",
         "Ready": "Ready",
@@ -62,6 +63,8 @@ ANSWERS: dict[str, dict[str, str]] = {
         "ReadFeature": "ReadFeature",
         "Contrast": "PolicyContrast",
         "FeatureStats": "FeatureStats",
+        "MetricAverage": "MetricAverage",
+        "MetricStanding": "MetricStanding",
         "DeploymentStats": "DeploymentStats",
     },
     "policies": {

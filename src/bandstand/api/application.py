@@ -59,7 +59,7 @@ def build_application(  # noqa: PLR0913 (the parts that are joined, most of them
         log_requests: one log line for every request.
         hot_path: answer score and reward in the gate; off, the framework's routes do (the same behaviour, slower).
     """
-    wire = Wire(deployment.catalogue, strict_features=deployment.strict_features)
+    wire = Wire(deployment.catalogue, strict_features=deployment.strict_features, rewards=deployment.reward_settings)
     metrics.register_features(deployment.feature_health.build_report)
     hot = HotPath(deployment, wire, metrics)
     framework = FastAPI(
@@ -75,7 +75,7 @@ def build_application(  # noqa: PLR0913 (the parts that are joined, most of them
     )
     own_routers = (
         build_generation_router(deployment, writing, wire, metrics),
-        build_learning_router(wire, hot),
+        build_learning_router(deployment, wire, hot),
         build_health_router(deployment, metrics),
         build_stats_router(deployment),
         build_operators_router(deployment, wire),

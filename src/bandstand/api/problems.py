@@ -109,6 +109,7 @@ STATUS: dict[type[BandstandError], tuple[int, str]] = {
     errors.UnknownDecisionError: (404, "No such decision"),
     errors.AlreadyRewardedError: (409, "The decision is already rewarded"),
     errors.PromotionRefusedError: (409, "The active policy cannot be changed so"),
+    errors.DecisionHeldError: (409, "The decision was not activated"),
     errors.DecisionConflictError: (409, "The decision_id names another request"),
     errors.OverloadedError: (503, "Overloaded"),
     errors.StorageUnavailableError: (503, "The store is unavailable"),

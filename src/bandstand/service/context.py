@@ -10,12 +10,14 @@ from typing import overload
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.experiment import Arm, Experiment, Split
 from bandstand.bandit.policies import Policy
+from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.bandit.ridge import Prior
 from bandstand.errors import ConfigurationError
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.drift import DriftWatcher
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowRunner
+from bandstand.learning.windows import WindowCloser
 from bandstand.service.feature_health import FeatureHealth
 from bandstand.service.reward_batch import RewardBatch
 from bandstand.service.score_batch import ScoreBatch
@@ -41,6 +43,7 @@ class ServiceContext:
         pinned_by: the setting that says which policy is active, so that no promotion can.
         score_when_full: answer ``/score`` without logging while the disk is full, instead of refusing.
         strict_features: refuse features that no schema reads.
+        reward_settings: how rewards count.
         judge_worker: what becomes of turns; ``None`` takes none.
         shared_population: the learned priors where others have them too; made here if left out.
         prior_files: where learned priors are kept, if they are made here.
@@ -54,6 +57,7 @@ class ServiceContext:
         scoring: decides requests together.
         rewarding: logs rewards together.
         feature_health: looks at what requests bring.
+        windows: teaches silence; opened after the population, and closed before it.
     """
 
     catalogue: Catalogue
@@ -64,6 +68,7 @@ class ServiceContext:
     pinned_by: str | None = None
     score_when_full: bool = False
     strict_features: bool = False
+    reward_settings: RewardSettings = CONTRACT
     clock: Callable[[], float] = time.time
     decision_ids: DecisionIds = field(default_factory=DecisionIds)
     judge_worker: JudgeWorker | None = None
@@ -81,6 +86,7 @@ class ServiceContext:
     scoring: ScoreBatch = field(init=False)
     rewarding: RewardBatch = field(init=False)
     feature_health: FeatureHealth = field(init=False)
+    windows: WindowCloser = field(init=False)
     _split: Split | None = field(init=False, default=None)
 
     def __post_init__(
@@ -94,6 +100,9 @@ class ServiceContext:
         self.feature_health = FeatureHealth(self.catalogue)
         self.population = shared_population or PopulationPriorRefresher(
             self.catalogue, self.store, prior_files, refresh_rewards=prior_refresh_rewards, clock=self.clock
+        )
+        self.windows = WindowCloser(
+            self.store, self.population.apply_reward, needs_polling=lambda: self.reward_settings.window is not None
         )
         self.drift = DriftWatcher(self.catalogue, self.store, self.population, clock=self.clock)
         self.active_policy = self.default_policy = self.catalogue.get_policy(self.active_policy).name

@@ -6,6 +6,7 @@ name) takes it another way, and one that is refused is refused alone.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,10 +15,12 @@ from pydantic_core import to_json
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.policies import Policy
+from bandstand.bandit.reward_formula import validate_metrics
+from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import FieldError, InvalidRequestError, UnknownDecisionError, WrongPolicyError
 from bandstand.service.request_identity import hash_reward_request
 from bandstand.store.protocol import Store
-from bandstand.store.records import AcceptedReward, Decision, PolicyRef, Reward
+from bandstand.store.records import AcceptedReward, Decision, PolicyRef, Reward, RewardPart
 
 
 class RewardingContext(Protocol):
@@ -26,6 +29,7 @@ class RewardingContext(Protocol):
     catalogue: Catalogue
     store: Store
     policy_refs: Mapping[str, PolicyRef]
+    reward_settings: RewardSettings
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -152,6 +156,7 @@ def _build_from_decision(deployment: RewardingContext, each: RewardRequest, deci
     if request.get("tip_id", decision.tip_id) != decision.tip_id:
         message = "the decision picked another candidate"
         raise InvalidRequestError(message, [FieldError("tip_id", message)])
+    settings = deployment.reward_settings
     return Reward(
         user_id=decision.user_id,
         policy=decision.policy,
@@ -163,7 +168,17 @@ def _build_from_decision(deployment: RewardingContext, each: RewardRequest, deci
         x=None,
         decision_id=decision.decision_id,
         idempotency=each.idempotency,
+        settings=None if settings == CONTRACT else settings,
+        part=_build_part(each, settings) if request.get("metrics") is not None else None,
     )
+
+
+def _build_part(each: RewardRequest, settings: RewardSettings) -> RewardPart:
+    """What a reward with metrics brings: it is one part of what its decision is taught."""
+    makes_value = "reward" not in each.request and each.request.get("reaction") is None
+    formula = settings.formula.hash if makes_value and settings.formula is not None else None
+    document = json.dumps(validate_metrics(each.request["metrics"]), separators=(",", ":"))
+    return RewardPart(each.value, metrics=document, formula=formula)
 
 
 def _build_legacy(deployment: RewardingContext, each: RewardRequest, ts: float) -> Reward:

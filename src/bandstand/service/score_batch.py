@@ -13,13 +13,15 @@ import numpy as np
 
 from bandstand.bandit.choice import choose_batch
 from bandstand.bandit.distribution import hash_to_uniform
+from bandstand.bandit.eligibility import Indices, find_eligible
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.profile import Profile
+from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.bandit.ridge import Prior
 from bandstand.learning.shadows import CapturedDecision, ShadowRunner
 from bandstand.store.ids import DecisionIds
 from bandstand.store.protocol import Store
-from bandstand.store.records import Array, Decision, PolicyRef
+from bandstand.store.records import Array, Decision, PolicyRef, RewardWindow
 from bandstand.store.tables.promotions import ExperimentStart
 
 _EMPTY: dict[str, object] = {}
@@ -33,6 +35,7 @@ class ScoringContext(Protocol):
     policy_refs: Mapping[str, PolicyRef]
     running_experiment: ExperimentStart | None
     shadows: ShadowRunner | None
+    reward_settings: RewardSettings
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -52,6 +55,7 @@ class ScoreRequest:
         policy: who decides.
         is_named: the request names its policy, and so takes no part in an experiment.
         made: what came of it.
+        eligible: places of the candidates that may be picked; ``None`` for all.
     """
 
     request: Mapping[str, Any]
@@ -60,6 +64,13 @@ class ScoreRequest:
     policy: Policy
     is_named: bool
     made: "asyncio.Future[MadeDecision | None]"
+    eligible: Indices | None = None
+
+    @property
+    def shape(self) -> tuple[str, int, int]:
+        """Who decides, among how many candidates, of which how many may be picked: what shares the arithmetic."""
+        count = len(self.request["candidates"])
+        return self.policy.name, count, count if self.eligible is None else len(self.eligible)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +100,25 @@ class ScoreBatch:
     def submit(
         self, request: Mapping[str, Any], body: bytes, client: str, policy: Policy, *, is_named: bool
     ) -> "asyncio.Future[MadeDecision | None]":
-        """Have a request decided with its neighbours; ``None`` comes of it where its user has left memory meanwhile."""
+        """Have a request decided with its neighbours; ``None`` comes of it where its user has left memory meanwhile.
+
+        Raises:
+            InvalidRequestError: it excludes what is no candidate, or all of them.
+        """
+        eligible = find_eligible(request)
         loop = asyncio.get_running_loop()
         made: asyncio.Future[MadeDecision | None] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._decide_waiting)
-        self._waiting.append(ScoreRequest(request, body, client, policy, is_named, made))
+        self._waiting.append(ScoreRequest(request, body, client, policy, is_named, made, eligible))
         return made
 
     def _decide_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
-        groups: dict[tuple[str, int], list[ScoreRequest]] = {}
+        groups: dict[tuple[str, int, int], list[ScoreRequest]] = {}
         for each in waiting:
             if not each.made.done():  # whoever asked may have gone
-                groups.setdefault((each.policy.name, len(each.request["candidates"])), []).append(each)
+                groups.setdefault(each.shape, []).append(each)
         for group in groups.values():
             try:
                 self._decide(group)
@@ -164,11 +180,13 @@ def _make_decisions(
     ids = [_get_decision_id(deployment, *each) for each in zip(requests, seqs, strict=True)]
     seeds = [hash_to_uniform(store.secret, decision_id) for decision_id in ids]
     priors = [deployment.get_prior(policy, profile.user_id) for profile in profiles]
-    numbers, picks, floor = choose_batch(policy, profiles, x, seeds, priors=priors, now=ts)
+    eligible = _get_eligible(group)
+    numbers, picks, floor = choose_batch(policy, profiles, x, seeds, priors=priors, now=ts, eligible=eligible)
     rows, columns = np.arange(len(group)), [pick.index for pick in picks]
     drawn = numbers[rows, :, columns].tolist()  # mean, width, score and probability of each pick
     picked = x[rows, columns]
     ref = deployment.policy_refs[policy.name]
+    excluded = 0 if eligible is None else x.shape[1] - len(eligible[0])
     decisions = [
         Decision(
             decision_id=ids[row],
@@ -188,10 +206,26 @@ def _make_decisions(
             body=each.body,
             numbers=numbers[row],
             x=picked[row].copy(),  # a view would keep its neighbours in memory for as long
+            excluded=excluded,
+            window=_build_window(deployment.reward_settings, each.request, ts),
         )
         for row, each in enumerate(group)
     ]
     return list(zip(decisions, profiles, strict=True))
+
+
+def _build_window(settings: RewardSettings, request: Mapping[str, Any], ts: float) -> RewardWindow | None:
+    """Until when rewards of a decision made at ``ts`` count; ``None`` where its first one settles it, whenever."""
+    held = bool(request.get("defer"))
+    if settings.window is None:
+        return RewardWindow(held) if held else None
+    return RewardWindow(held, ts + settings.window, settings.default_reward)
+
+
+def _get_eligible(group: Sequence[ScoreRequest]) -> list[Indices] | None:
+    """Places of the candidates that may be picked, of each; ``None`` where all may. A group has equally many."""
+    places = [each.eligible for each in group if each.eligible is not None]
+    return places or None
 
 
 def _get_decision_id(deployment: ScoringContext, request: Mapping[str, Any], seq: int) -> str:

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
-from bandstand.errors import WrongPolicyError
+from bandstand.bandit.reward_settings import RewardSettings
+from bandstand.errors import DecisionHeldError, WrongPolicyError
 from bandstand.store.records import (
     AcceptedReward,
     Decision,
@@ -36,6 +37,7 @@ from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
+from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
 
 
 class UserRegister(Protocol):
@@ -98,6 +100,8 @@ class RewardLog(Protocol):
     def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
         """Log a reward and teach it, once: submitted by the call where its user and decision are in memory.
 
+        With settings it is one part of what its decision is taught.
+
         It is committed once what this returns has been awaited. Rewards whose calls follow each other are committed
         together.
 
@@ -115,6 +119,32 @@ class RewardLog(Protocol):
         Raises:
             IdempotencyMismatchError: what came with it was no such reward.
         """
+
+    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
+        """Let a decision that was held back count as shown, and teach what was kept for it. Idempotent.
+
+        Args:
+            decision_id: which; one that was not held back is activated already.
+            settings: what the parts that were kept come to; ``None`` for the first of them.
+            client: name of the API key.
+
+        Raises:
+            UnknownDecisionError: there is no such decision, or no longer.
+            OverloadedError, StorageFullError, StorageUnavailableError: it was not.
+        """
+
+    async def close_windows(self, limit: int) -> ClosedWindows:
+        """Teach what silence comes to, once, for at most ``limit`` windows that have ended, in the order of their ends.
+
+        Raises:
+            OverloadedError, StorageFullError, StorageUnavailableError: some of them still await it.
+        """
+
+    async def load_metric_sums(self) -> list[MetricSums]:
+        """Sums over the metrics of the parts that count, by policy and candidate."""
+
+    async def has_awaiting_windows(self) -> bool:
+        """Whether any window is to be closed, now or when it ends."""
 
 
 class UndoLog(Protocol):
@@ -235,6 +265,7 @@ class TurnQueue(Protocol):
             WrongPolicyError: another policy made it.
             AlreadyRewardedError: it has a reward.
             RewardPendingError: another turn holds it.
+            DecisionHeldError: it was held back, and not activated.
             IdempotencyMismatchError: the key was spent on something else than a turn.
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
@@ -370,3 +401,13 @@ def require_made_by(decision: Decision, policy: PolicyRef) -> None:
     """
     if decision.policy != policy:
         raise WrongPolicyError(f"the decision was made by {decision.policy.name}")
+
+
+def require_activated(decision: Decision) -> None:
+    """Refuse a turn about what nobody was shown.
+
+    Raises:
+        DecisionHeldError: the decision was held back, and not activated.
+    """
+    if decision.window is not None and decision.window.held:
+        raise DecisionHeldError("the decision was held back: activate it first")

@@ -18,7 +18,7 @@ from bandstand.api.routes.generation import log_prompts
 from bandstand.api.routes.judge_endpoints import build_opinions_router
 from bandstand.api.routes.judgements import build_judgements_router
 from bandstand.api.routes.simulations import build_simulations_router
-from bandstand.config.catalogue import load_catalogue
+from bandstand.config.catalogue import load_catalogue, load_reward_settings
 from bandstand.config.settings import Settings
 from bandstand.console.router import ConsoleContext, build_console_router
 from bandstand.console.session import Sessions
@@ -87,6 +87,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
         pinned_by="ACTIVE_POLICY" if settings.active_policy else None,
         score_when_full=settings.score_when_full,
         strict_features=settings.strict_features,
+        reward_settings=load_reward_settings(settings),
         judge_worker=judging,
         shared_population=population,
     )
@@ -112,10 +113,9 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
             await deployment.start()
             if deployment.shadows is not None:
                 opened.callback(deployment.shadows.close)
-            await deployment.population.open()
-            opened.push_async_callback(deployment.population.close)
-            await deployment.drift.open()
-            opened.push_async_callback(deployment.drift.close)
+            for learner in (deployment.population, deployment.drift, deployment.windows):
+                await learner.open()
+                opened.push_async_callback(learner.close)
             log.info(
                 "serving",
                 version=__version__,

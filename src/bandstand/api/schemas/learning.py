@@ -31,7 +31,9 @@ class ScoreResponse(AnswerBody):
     decision_id: str | None = Field(description="Reward it by this id; null if it could not be logged")
     propensity: float = Field(description="Probability with which this candidate was picked, as drawn and logged")
     exploring: bool
-    ranking: list[Ranked] | None = Field(default=None, description="On request: all candidates, best score first")
+    ranking: list[Ranked] | None = Field(
+        default=None, description="On request: all candidates, best score first; an excluded one keeps its place"
+    )
 
 
 class RewardResponse(AnswerBody):
@@ -41,8 +43,22 @@ class RewardResponse(AnswerBody):
     policy: str = Field(description="The policy it belongs to")
     reward: float = Field(description="The value taken, also from a reaction")
     applied: bool = Field(description="Whether it taught the policy")
-    reason: str | None = Field(description="Why it did not: `reset` where the user was reset after the decision")
+    reason: str | None = Field(description="Why it did not: see docs/rewards.md")
     decision_id: str | None
+    aggregate: float | None = Field(
+        default=None, description="Of rewards over time: what the decision has taught with this one"
+    )
+
+
+class Activated(AnswerBody):
+    """What came of an activation."""
+
+    ok: Literal[True]
+    decision_id: str
+    activated: bool = Field(description="Whether the decision counts as shown")
+    applied: bool = Field(description="Whether a reward that came before has taught its policy now")
+    reward: float | None = Field(description="What that came to")
+    reason: str | None = Field(description="`window_ended` where it came too late; `reset` where the user was reset")
 
 
 class UserStats(AnswerBody):
@@ -119,6 +135,7 @@ class Considered(AnswerBody):
     width: float
     score: float
     probability: float
+    excluded: bool = Field(description="The request did not let it be picked")
     explanation: Explanation | None = Field(description="With explain=true, while its policy is configured")
 
 
@@ -187,6 +204,8 @@ class Receipt(AnswerBody):
     judgement: DecisionTurn | None
     generation: TipSource | None
     shadows: list[ShadowPick]
+    held: bool = Field(description="It was held back, and not activated: its rewards are kept, and teach nothing")
+    window_ends: str | None = Field(description="Until when its rewards count; null for ever")
 
 
 class PolicyEntry(AnswerBody):

@@ -21,6 +21,7 @@ from bandstand.store.tables.event_rows import (
     OwnIdInsert,
     build_decision_row,
 )
+from bandstand.store.tables.windows import INSERT_WINDOW, build_window_row
 
 _MAX_RECENT_DECISIONS = 50_000
 """Decisions kept in memory; others are read from the ledger."""
@@ -63,6 +64,8 @@ class EmbeddedDecisions:
         decision.uid = self._directory.ensure_uid(user)
         policy_id = self._directory.registry.get_id(decision.policy)
         rows: list[tuple[str, Row]] = [(INSERT_DECISION, build_decision_row(decision, policy_id))]
+        if decision.window is not None:
+            rows.append((INSERT_WINDOW, build_window_row(decision, decision.window)))
         if decision.own_id:
             rows.append((INSERT_DECISION_ID, OwnIdInsert(decision.decision_id, decision.seq)))
         if user.has_tips:
@@ -108,15 +111,21 @@ class EmbeddedDecisions:
             found = await directory.read(decisions.find_decision, registry, decision_id)
             if found is None:
                 return None
-            decision = self._recent.get(decision_id)  # somebody else may have been quicker
-            if decision is None:
-                found.x = updates.encode_picked_features(registry, found.policy, found.body, found.pick)
-                found.body, found.numbers = b"", None
-                decision = found
-                self._cache(decision)
+            decision = self.keep(found)
         await directory.wait_committed(decision.seq)
         if decision.shadow_updates is None and registry.get_shadows():
             decision.shadow_updates = await directory.read(updates.load_shadow_updates, registry, decision.seq)
+        return decision
+
+    def keep(self, found: Decision) -> Decision:
+        """The decision that was read from the ledger, in memory from here on; or what memory has, if it was quicker."""
+        decision = self._recent.get(found.decision_id)
+        if decision is None:
+            registry = self._directory.registry
+            found.x = updates.encode_picked_features(registry, found.policy, found.body, found.pick)
+            found.body, found.numbers = b"", None
+            decision = found
+            self._cache(decision)
         return decision
 
     async def find_receipt(self, decision_id: str) -> Decision | None:
@@ -153,6 +162,6 @@ class EmbeddedDecisions:
         while len(self._recent) > _MAX_RECENT_DECISIONS:
             decision_id, oldest = self._recent.popitem(last=False)
             reward_seq = 0 if oldest.reward is None else oldest.reward.seq
-            if self._directory.is_in_flight(oldest.seq, reward_seq, oldest.pending_turn_seq):
+            if self._directory.is_in_flight(oldest.seq, reward_seq, oldest.pending_turn_seq, oldest.part_seq):
                 self._recent[decision_id] = oldest
                 break

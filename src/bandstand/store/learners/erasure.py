@@ -26,6 +26,7 @@ def _build_sweep(table: str, deletes: Mapping[str, str], key: str = "seq") -> Sw
 
 
 _DELETE_KEY = "DELETE FROM idempotency WHERE reward_seq = ?"
+_DELETE_PART_KEYS = "DELETE FROM idempotency WHERE reward_seq IN (SELECT seq FROM reward_parts WHERE decision = ?)"
 _SWEEPS = (
     _build_sweep("marks", {}),
     _build_sweep("rewards", {"keys": _DELETE_KEY}),
@@ -33,6 +34,9 @@ _SWEEPS = (
     _build_sweep(
         "decisions",
         {
+            "part keys": _DELETE_PART_KEYS,
+            "parts": "DELETE FROM reward_parts WHERE decision = ?",
+            "windows": "DELETE FROM windows WHERE decision = ?",
             "decision_ids": "DELETE FROM decision_ids WHERE seq = ?",
             "shadows": "DELETE FROM shadows WHERE decision = ?",
         },
@@ -104,6 +108,7 @@ def to_erasure(counts: Mapping[str, int], enrolments: int) -> Erasure:
         verdicts=counts["verdicts"],
         enrolments=enrolments,
         shadows=counts["shadows"],
+        parts=counts["parts"],
     )
 
 

@@ -33,7 +33,8 @@ _REWARD = f"""(SELECT value FROM rewards AS r
 _DECISIONS = f"""SELECT seq, uid, policy, ts, seed, pick, propensity, body, numbers,
         coalesce({_REWARD.format(column="decision_seq")}, {_REWARD.format(column="linked_seq")})
     FROM decisions AS d WHERE seq > ?1 AND seq <= ?2 AND seq >= ?3 AND ts >= ?5 AND ts <= ?6
-      AND EXISTS (SELECT 1 FROM users AS u WHERE u.uid = d.uid)"""  # noqa: S608 (constants)
+      AND EXISTS (SELECT 1 FROM users AS u WHERE u.uid = d.uid)
+      AND NOT EXISTS (SELECT 1 FROM windows AS w WHERE w.decision = d.seq AND w.held)"""  # noqa: S608 (constants)
 _REWARDS = f"""SELECT r.seq, r.uid, r.ts, r.value, r.weight, r.features,
         CASE WHEN r.features IS NULL THEN d.seq END, d.body, d.pick
     FROM rewards AS r LEFT JOIN decisions AS d ON d.seq = coalesce(r.decision_seq, r.linked_seq)

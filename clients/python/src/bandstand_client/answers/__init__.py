@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from bandstand_client.answers.opinions import Arbitration, FeedbackClassification, TurnJudgement, TurnJudgements
     from bandstand_client.answers.policies import ActivePolicy, Policies, PolicyChange, PolicyEntry
     from bandstand_client.answers.sight import (
+        Activation,
         CandidateExplanation,
         ConsideredCandidate,
         DecisionTurn,
@@ -77,6 +78,8 @@ if TYPE_CHECKING:
         JudgeCoverage,
         JudgeSpending,
         MemoryScore,
+        MetricAverage,
+        MetricStanding,
         PolicyContrast,
         PolicyMemory,
         PolicyStats,
@@ -87,6 +90,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Activation",
     "ActivePolicy",
     "Arbitration",
     "BrokenPrompt",
@@ -125,6 +129,8 @@ __all__ = [
     "LoopDrift",
     "LoopHealth",
     "MemoryScore",
+    "MetricAverage",
+    "MetricStanding",
     "Ok",
     "OutOfReach",
     "PassedOver",
@@ -167,6 +173,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Activation": "sight",
     "ActivePolicy": "policies",
     "Arbitration": "opinions",
     "BrokenPrompt": "generation",
@@ -205,6 +212,8 @@ _MODULES = {
     "LoopDrift": "loop",
     "LoopHealth": "loop",
     "MemoryScore": "stats",
+    "MetricAverage": "stats",
+    "MetricStanding": "stats",
     "Ok": "operators",
     "OutOfReach": "operators",
     "PassedOver": "operators",
