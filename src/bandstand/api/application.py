@@ -13,6 +13,7 @@ from starlette.routing import Match
 from bandstand import __version__
 from bandstand.api.asgi.access import Access
 from bandstand.api.asgi.fast_path import HotPath
+from bandstand.api.asgi.foreign_wire import ForeignWire
 from bandstand.api.asgi.front import FrontController
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.asgi.path_prefix import PathPrefix
@@ -43,6 +44,7 @@ def build_application(  # noqa: PLR0913 (the parts that are joined, most of them
     *,
     lifespan: Lifespan | None = None,
     root_path: str = "",
+    foreign: ForeignWire | None = None,
     log_requests: bool = False,
     hot_path: bool = True,
 ) -> FrontController:
@@ -56,6 +58,7 @@ def build_application(  # noqa: PLR0913 (the parts that are joined, most of them
         extra_routers: further routes, and pages.
         lifespan: opens and closes what is underneath.
         root_path: under which a proxy shows it, as :func:`bandstand.api.asgi.path_prefix.parse_prefix` makes it.
+        foreign: another wire under a path of its own.
         log_requests: one log line for every request.
         hot_path: answer score and reward in the gate; off, the framework's routes do (the same behaviour, slower).
     """
@@ -93,6 +96,7 @@ def build_application(  # noqa: PLR0913 (the parts that are joined, most of them
         metrics,
         hot if hot_path else None,
         prefix=PathPrefix(root_path),
+        foreign=foreign,
         log_requests=log_requests,
     )
 

@@ -26,6 +26,8 @@ from bandstand.errors import ConfigurationError
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.generate.generator import TipGenerator
 from bandstand.learning.population import PopulationPriorRefresher
+from bandstand.personalizer.loop import PersonalizerLoop
+from bandstand.personalizer.wire import PersonalizerWire
 from bandstand.prompts.library import prompts_directory
 from bandstand.service.context import DEFAULT_POLICY, ServiceContext
 from bandstand.service.generate import TipWriting
@@ -160,6 +162,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
         ],
         lifespan=lifespan,
         root_path=settings.root_path,
+        foreign=PersonalizerWire(PersonalizerLoop(deployment), metrics),
         log_requests=settings.log_requests,
         hot_path=hot_path,
     )

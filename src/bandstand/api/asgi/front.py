@@ -21,6 +21,7 @@ from bandstand.api.asgi.access import ANONYMOUS, Access, Headers, get_required_r
 from bandstand.api.asgi.admission import AdmissionQueue
 from bandstand.api.asgi.bodies import read_json_body
 from bandstand.api.asgi.fast_path import EncodedResponse, HotPath, RequestMetadata
+from bandstand.api.asgi.foreign_wire import ForeignRequest, ForeignWire
 from bandstand.api.asgi.gathering import Gathering
 from bandstand.api.asgi.headers import trim_values
 from bandstand.api.asgi.metrics import Metrics
@@ -68,6 +69,7 @@ class FrontController:
         metrics: where requests are counted.
         hot: answers score and reward at once; ``None`` leaves them to the application too.
         prefix: the path under which a proxy shows the service.
+        foreign: another wire under a path of its own.
         log_requests: write one line for every request, not only for failed ones.
 
     Attributes:
@@ -82,12 +84,14 @@ class FrontController:
         hot: HotPath | None,
         *,
         prefix: PathPrefix | None = None,
+        foreign: ForeignWire | None = None,
         log_requests: bool = False,
     ) -> None:
         self._app = app
         self._access = access
         self._metrics = metrics
         self._prefix = prefix or PathPrefix()
+        self._foreign = foreign
         self._log_requests = log_requests
         self._handlers: dict[str, Handler] = (
             {} if hot is None else {"score": hot.handle_score, "reward": hot.handle_reward}
@@ -109,6 +113,8 @@ class FrontController:
             read_body = partial(read_json_body, receive, headers)
             response = await self.answer(path, headers, scope["query_string"], read_body)
             await _send_response(send, response)
+        elif self._foreign is not None and self._foreign.owns(path):
+            await _send_response(send, await self._answer_foreign(self._foreign, scope, path, receive))
         else:
             await self._forward(scope, path, receive, send)
 
@@ -148,6 +154,27 @@ class FrontController:
             response = Response(status, problem_headers, body, request_id)
         self._record("POST", route, status, started, request_id, client)
         return response
+
+    async def _answer_foreign(self, foreign: ForeignWire, scope: Scope, path: str, receive: Receive) -> Response:
+        """Answer a call of another wire as that wire would have it."""
+        started = perf_counter()
+        headers = foreign.to_own_headers(dict(scope["headers"]))
+        request_id = self._resolve_request_id(headers)
+        method: str = scope["method"]
+        client, route = ANONYMOUS, "unmatched"
+        try:
+            call = foreign.find_call(method, path, scope["query_string"])
+            client = self._access.authorize(headers, call.role)
+            route = call.route
+            self._admission.start_light_request()
+            try:
+                answer = await call.answer(ForeignRequest(headers, scope["query_string"], client, receive, request_id))
+            finally:
+                self._admission.end_light_request()
+        except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
+            answer = foreign.render_error(_to_problem(error, request_id, client), headers)
+        self._record(method, route, answer.status, started, request_id, client)
+        return Response(*answer, request_id)
 
     def refuse_slow_request(self) -> Response:
         """Answer a request that did not come whole in time, of which nothing more is known."""

@@ -37,6 +37,12 @@ class Metrics:
         )
         decisions = Counter("bandstand_decisions", "Decisions made.", ("policy", "exploring"), registry=self._registry)
         rewards = Counter("bandstand_rewards", "Rewards taken.", ("policy", "applied"), registry=self._registry)
+        self._unknown_events = Counter(
+            "bandstand_personalizer_unknown_events",
+            "Calls of Personalizer's wire about an event that is not known.",
+            ("call",),
+            registry=self._registry,
+        )
         self._requests = _Children[tuple[str, str, str], Histogram](requests.labels)
         self._decisions = _Children[tuple[str, str], Counter](decisions.labels)
         self._rewards = _Children[tuple[str, str], Counter](rewards.labels)
@@ -108,6 +114,10 @@ class Metrics:
     def record_reward(self, policy: str, *, applied: bool) -> None:
         """Count a reward."""
         self._rewards[policy, "true" if applied else "false"].inc()
+
+    def record_unknown_event(self, call: str) -> None:
+        """Count a call of Personalizer's wire about an event that is not known."""
+        self._unknown_events.labels(call).inc()
 
     def record_generation(self, prompt_version: str, tips: int, prompt_tokens: int, completion_tokens: int) -> None:
         """Count a generation, its tips and its tokens."""

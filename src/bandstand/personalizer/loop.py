@@ -1,0 +1,75 @@
+"""The loop behind the wire: the one decision point that a Personalizer resource was."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bandstand.bandit.features import Field
+from bandstand.personalizer.configuration import ServiceConfiguration
+from bandstand.personalizer.explanation import build_explanation
+from bandstand.personalizer.rank import refuse_rank
+from bandstand.service.context import ServiceContext
+from bandstand.service.explanation import load_user_theta
+
+EVERYBODY = "default"
+"""Whose model answers where no user is named."""
+
+
+class PersonalizerLoop:
+    """What the calls need of a loop.
+
+    Attributes:
+        deployment: what decides and learns.
+        configuration: what an admin has made of it.
+        everybody: the user that all callers are who name none.
+    """
+
+    def __init__(self, deployment: ServiceContext) -> None:
+        self.deployment = deployment
+        self.configuration = ServiceConfiguration()
+        self.everybody = EVERYBODY
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Seconds since the epoch."""
+        return self.deployment.clock
+
+    @property
+    def explains(self) -> bool:
+        """Whether answers say why."""
+        return self.configuration.explains
+
+    @property
+    def reward_wait_s(self) -> float:
+        """Seconds for which a reward is waited for."""
+        return self.configuration.reward_wait_s
+
+    async def activate(self, event_id: str, client: str) -> bool:
+        """Say that a decision was shown; whether there is such a decision."""
+        return await self.deployment.store.find_decision(event_id) is not None
+
+    def check_fields(self, request: Mapping[str, Any]) -> None:
+        """Hold features to the rules of the fields that the loop's schema names.
+
+        Raises:
+            PersonalizerError: one does not fit its field.
+        """
+        schema = self.deployment.get_policy(None, request["user_id"]).schema
+        _check_values("contextFeatures", schema.context_fields, request["context"])
+        for number, candidate in enumerate(request["candidates"]):
+            _check_values(f"actions[{number}].features", schema.candidate_fields, candidate["features"])
+
+    async def explain_pick(self, request: Mapping[str, Any], action_id: str) -> list[dict[str, Any]]:
+        """Why an action of a request is thought to be worth what it is, as the wire has it."""
+        policy = self.deployment.get_policy(None, request["user_id"])
+        theta = await load_user_theta(self.deployment, policy, request["user_id"])
+        (candidate,) = [each for each in request["candidates"] if each["id"] == action_id]
+        (features,) = policy.schema.read_candidates([candidate])
+        explained = await asyncio.to_thread(build_explanation, policy.schema, theta, request["context"], features)
+        return [{"id": action_id, "features": explained}]
+
+
+def _check_values(place: str, fields: Mapping[str, Field], values: Mapping[str, Any]) -> None:
+    for name, field in fields.items():
+        if name in values and not field.are_valid([values[name]]):
+            raise refuse_rank(f"{place}: {name} does not fit what the loop's schema says of it")

@@ -1,0 +1,61 @@
+"""Personalizer's wire as the gate serves it: all calls of one loop, joined."""
+
+from bandstand.api.asgi.access import Headers
+from bandstand.api.asgi.foreign_wire import ForeignCall, ForeignResponse
+from bandstand.api.asgi.metrics import Metrics
+from bandstand.errors import BandstandError
+from bandstand.personalizer.errors import PersonalizerError, render_error
+from bandstand.personalizer.events import EventCalls
+from bandstand.personalizer.loop import PersonalizerLoop
+from bandstand.personalizer.orphans import OrphanRewards
+from bandstand.personalizer.routing import SEGMENT, PersonalizerRequest, Route, RouteTable
+
+_PREFIX = f"/{SEGMENT}/"
+_KEY = b"ocp-apim-subscription-key"
+_OWN_KEY = b"x-api-key"
+
+
+class PersonalizerWire:
+    """The calls of one loop; see :class:`bandstand.api.asgi.foreign_wire.ForeignWire`."""
+
+    def __init__(self, loop: PersonalizerLoop, metrics: Metrics) -> None:
+        events = EventCalls(loop, metrics, OrphanRewards())
+        self._table = RouteTable(
+            [
+                Route("POST", "rank", "serve", events.rank),
+                Route("POST", "events/{id}/reward", "serve", events.reward),
+                Route("POST", "events/{id}/activate", "serve", events.activate),
+                Route("POST", "logs/interactions", "serve", refuse_access),
+                Route("POST", "logs/observations", "serve", refuse_access),
+            ]
+        )
+
+    def owns(self, path: str) -> bool:
+        """Whether a raw path is one of its own."""
+        return path.startswith(_PREFIX)
+
+    def find_call(self, method: str, path: str, query: bytes) -> ForeignCall:
+        """The call of a method and a raw path.
+
+        Raises:
+            NotFoundError, MethodNotAllowedError: there is none.
+        """
+        return self._table.find_call(method, path, query)
+
+    def to_own_headers(self, headers: Headers) -> Headers:
+        """The headers with a subscription key in the place of ours; one of ours that is there too goes before it."""
+        key = headers.get(_KEY)
+        return headers if key is None or _OWN_KEY in headers else {**headers, _OWN_KEY: key}
+
+    def render_error(self, error: BandstandError, headers: Headers) -> ForeignResponse:
+        """An error in Personalizer's form."""
+        return render_error(error, headers)
+
+
+async def refuse_access(_: PersonalizerRequest) -> ForeignResponse:
+    """What only the original's own C++ client calls.
+
+    Raises:
+        PersonalizerError: always.
+    """
+    raise PersonalizerError(403, "InvalidApiAccess", "interactions are logged by rank calls here")
