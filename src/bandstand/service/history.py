@@ -55,6 +55,7 @@ class ReceiptCandidate:
         content: what was shown; ``None`` where the request left it out, as ``source`` and ``source_id``.
         raw_features: as they were sent.
         features: x; ``None`` where its schema is no longer configured.
+        excluded: the request did not let it be picked.
         explanation: what its mean is made of now; ``None`` where nobody asked, or its policy is no longer configured.
     """
 
@@ -68,6 +69,7 @@ class ReceiptCandidate:
     width: float
     score: float
     probability: float
+    excluded: bool
     explanation: CandidateExplanation | None
 
 
@@ -158,8 +160,8 @@ async def load_history(deployment: ServiceContext, user_id: str) -> UserHistory:
 async def load_receipt(deployment: ServiceContext, decision_id: str, *, explain: bool = False) -> DecisionReceipt:
     """Everything a decision was made of, enough to make the same pick again.
 
-    With K candidates, probability p, ``floor`` δ and ``seed`` u: where u < δ the pick is candidate ⌊K·u/δ⌋; else the
-    exploit branch g = (p − δ/K)/(1−δ) is inverted at (u−δ)/(1−δ).
+    With K candidates that are not excluded, probability p, ``floor`` δ and ``seed`` u: where u < δ the pick is the one
+    at ⌊K·u/δ⌋ among these; else the exploit branch g = (p − δ/K)/(1−δ) is inverted at (u−δ)/(1−δ).
 
     Args:
         deployment: where.
@@ -174,7 +176,7 @@ async def load_receipt(deployment: ServiceContext, decision_id: str, *, explain:
         message = "no such decision"
         raise UnknownDecisionError(message)
     request = json.loads(decision.body)
-    candidates = request["candidates"]
+    candidates, excluded = request["candidates"], frozenset(request.get("exclude") or ())
     schema = deployment.catalogue.schemas.get(decision.policy.schema)
     if schema is not None and schema.hash == decision.policy.schema_hash:
         x = schema.encode(_get_context(request), schema.read_candidates(candidates))
@@ -218,6 +220,7 @@ async def load_receipt(deployment: ServiceContext, decision_id: str, *, explain:
                 width=width,
                 score=score,
                 probability=p,
+                excluded=candidate["id"] in excluded,
                 explanation=explanation,
             )
             for candidate, row, (mean, width, score, p), explanation in zip(

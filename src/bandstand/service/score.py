@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bandstand.bandit.eligibility import Indices, find_eligible
 from bandstand.bandit.policies import Policy
 from bandstand.errors import DecisionConflictError, OverloadedError, StorageFullError, StorageUnavailableError
 from bandstand.service.context import ServiceContext
@@ -24,6 +25,7 @@ class ScoreResult:
         decision_id: ``None`` where the decision could not be logged (``SCORE_WHEN_FULL``) and takes no reward.
         numbers: mean, width, score and probability of every candidate: shape (4, K).
         repeated: an earlier decision answers again, for the same request.
+        eligible: places of the candidates that could be picked; ``None`` for all.
     """
 
     decision_id: str | None
@@ -34,12 +36,16 @@ class ScoreResult:
     exploring: bool
     numbers: Array | None
     repeated: bool = False
+    eligible: Indices | None = None
 
     def build_ranking(self, candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """All candidates, best score first; equals keep the caller's order."""
+        """All candidates, best score first, equals in the caller's order; an excluded one keeps its place."""
         assert self.numbers is not None  # noqa: S101 (the store gave the decision in full)
         _, _, scores, probabilities = self.numbers
         order = np.argsort(-scores, kind="stable")
+        if self.eligible is not None:
+            ranked, order = order[np.isin(order, self.eligible)], np.arange(len(scores))
+            order[self.eligible] = ranked
         return [
             {"tip_id": candidates[i]["id"], "score": float(scores[i]), "propensity": float(probabilities[i])}
             for i in order
@@ -60,6 +66,7 @@ async def score(
 
     Raises:
         UnknownPolicyError: no such policy.
+        InvalidRequestError: what is excluded is no candidate, or all of them.
         DecisionConflictError: the caller's ``decision_id`` names another request.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
@@ -80,11 +87,11 @@ async def score(
                 return _return_earlier(deployment, earlier, request, named)
             if made is None or not (deployment.score_when_full and isinstance(error, StorageFullError)):
                 raise
-            return _build_result(made.decision, made.numbers, logged=False)
+            return _build_result(request, made.decision, made.numbers, logged=False)
         if stands is made.decision:
             if made.captured is not None and deployment.shadows is not None:
                 deployment.shadows.enqueue(made.captured)
-            return _build_result(made.decision, made.numbers)
+            return _build_result(request, made.decision, made.numbers)
         if (earlier := await _find_earlier(deployment, request)) is not None:
             return _return_earlier(deployment, earlier, request, named)
         # What stood there has been erased meanwhile: the id is free again.
@@ -115,11 +122,16 @@ def _return_earlier(
     if (policy is not None and policy != earlier.policy.name) or not is_same:
         message = "this decision_id already names another request"
         raise DecisionConflictError(message)
-    return _build_result(earlier, earlier.numbers, repeated=True)
+    return _build_result(request, earlier, earlier.numbers, repeated=True)
 
 
 def _build_result(
-    decision: Decision, numbers: Array | None, *, logged: bool = True, repeated: bool = False
+    request: Mapping[str, Any],
+    decision: Decision,
+    numbers: Array | None,
+    *,
+    logged: bool = True,
+    repeated: bool = False,
 ) -> ScoreResult:
     return ScoreResult(
         decision_id=decision.decision_id if logged else None,
@@ -130,4 +142,5 @@ def _build_result(
         exploring=decision.exploring,
         numbers=numbers,
         repeated=repeated,
+        eligible=find_eligible(request),
     )

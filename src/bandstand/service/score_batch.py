@@ -13,6 +13,7 @@ import numpy as np
 
 from bandstand.bandit.choice import choose_batch
 from bandstand.bandit.distribution import hash_to_uniform
+from bandstand.bandit.eligibility import Indices, find_eligible
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import Prior
@@ -52,6 +53,7 @@ class ScoreRequest:
         policy: who decides.
         is_named: the request names its policy, and so takes no part in an experiment.
         made: what came of it.
+        eligible: places of the candidates that may be picked; ``None`` for all.
     """
 
     request: Mapping[str, Any]
@@ -60,6 +62,13 @@ class ScoreRequest:
     policy: Policy
     is_named: bool
     made: "asyncio.Future[MadeDecision | None]"
+    eligible: Indices | None = None
+
+    @property
+    def shape(self) -> tuple[str, int, int]:
+        """Who decides, among how many candidates, of which how many may be picked: what shares the arithmetic."""
+        count = len(self.request["candidates"])
+        return self.policy.name, count, count if self.eligible is None else len(self.eligible)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +98,25 @@ class ScoreBatch:
     def submit(
         self, request: Mapping[str, Any], body: bytes, client: str, policy: Policy, *, is_named: bool
     ) -> "asyncio.Future[MadeDecision | None]":
-        """Have a request decided with its neighbours; ``None`` comes of it where its user has left memory meanwhile."""
+        """Have a request decided with its neighbours; ``None`` comes of it where its user has left memory meanwhile.
+
+        Raises:
+            InvalidRequestError: it excludes what is no candidate, or all of them.
+        """
+        eligible = find_eligible(request)
         loop = asyncio.get_running_loop()
         made: asyncio.Future[MadeDecision | None] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._decide_waiting)
-        self._waiting.append(ScoreRequest(request, body, client, policy, is_named, made))
+        self._waiting.append(ScoreRequest(request, body, client, policy, is_named, made, eligible))
         return made
 
     def _decide_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
-        groups: dict[tuple[str, int], list[ScoreRequest]] = {}
+        groups: dict[tuple[str, int, int], list[ScoreRequest]] = {}
         for each in waiting:
             if not each.made.done():  # whoever asked may have gone
-                groups.setdefault((each.policy.name, len(each.request["candidates"])), []).append(each)
+                groups.setdefault(each.shape, []).append(each)
         for group in groups.values():
             try:
                 self._decide(group)
@@ -164,11 +178,13 @@ def _make_decisions(
     ids = [_get_decision_id(deployment, *each) for each in zip(requests, seqs, strict=True)]
     seeds = [hash_to_uniform(store.secret, decision_id) for decision_id in ids]
     priors = [deployment.get_prior(policy, profile.user_id) for profile in profiles]
-    numbers, picks, floor = choose_batch(policy, profiles, x, seeds, priors=priors, now=ts)
+    eligible = _get_eligible(group)
+    numbers, picks, floor = choose_batch(policy, profiles, x, seeds, priors=priors, now=ts, eligible=eligible)
     rows, columns = np.arange(len(group)), [pick.index for pick in picks]
     drawn = numbers[rows, :, columns].tolist()  # mean, width, score and probability of each pick
     picked = x[rows, columns]
     ref = deployment.policy_refs[policy.name]
+    excluded = 0 if eligible is None else x.shape[1] - len(eligible[0])
     decisions = [
         Decision(
             decision_id=ids[row],
@@ -188,10 +204,17 @@ def _make_decisions(
             body=each.body,
             numbers=numbers[row],
             x=picked[row].copy(),  # a view would keep its neighbours in memory for as long
+            excluded=excluded,
         )
         for row, each in enumerate(group)
     ]
     return list(zip(decisions, profiles, strict=True))
+
+
+def _get_eligible(group: Sequence[ScoreRequest]) -> list[Indices] | None:
+    """Places of the candidates that may be picked, of each; ``None`` where all may. A group has equally many."""
+    places = [each.eligible for each in group if each.eligible is not None]
+    return places or None
 
 
 def _get_decision_id(deployment: ScoringContext, request: Mapping[str, Any], seq: int) -> str:

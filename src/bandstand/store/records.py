@@ -109,6 +109,7 @@ class Decision:
         reward: the one that stands, pending or committed.
         uid: the store's key of the user.
         pending_turn_seq: event number of the turn that waits to reward it, 0 for none.
+        excluded: how many of its candidates could not be picked; what is told of it when it is made.
     """
 
     decision_id: str
@@ -133,6 +134,7 @@ class Decision:
     reward: Reward | None = None
     uid: int = 0
     pending_turn_seq: int = 0
+    excluded: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,9 @@ class ScoreResponse(AnswerBody):
     decision_id: str | None = Field(description="Reward it by this id; null if it could not be logged")
     propensity: float = Field(description="Probability with which this candidate was picked, as drawn and logged")
     exploring: bool
-    ranking: list[Ranked] | None = Field(default=None, description="On request: all candidates, best score first")
+    ranking: list[Ranked] | None = Field(
+        default=None, description="On request: all candidates, best score first; an excluded one keeps its place"
+    )
 
 
 class RewardResponse(AnswerBody):
@@ -119,6 +121,7 @@ class Considered(AnswerBody):
     width: float
     score: float
     probability: float
+    excluded: bool = Field(description="The request did not let it be picked")
     explanation: Explanation | None = Field(description="With explain=true, while its policy is configured")
 
 

@@ -185,6 +185,15 @@ class Wire:
                 "context": NotRequired[context],
                 "decision_id": NotRequired[Annotated[Id, Field(description="The caller's own id for this decision")]],
                 "ranking": NotRequired[Annotated[bool, Field(description="Also return all candidates, best first")]],
+                "exclude": NotRequired[
+                    Annotated[
+                        list[Id],
+                        Field(max_length=MAX_CANDIDATES, description="Candidates, by id, that must not be picked"),
+                    ]
+                ],
+                "defer": NotRequired[
+                    Annotated[bool, Field(description="Nothing is taught until the decision is activated")]
+                ],
             },
         )
         reaction = _make_typed_dict(
