@@ -237,6 +237,22 @@ async def a_chosen_id_stands_under_concurrency(subject: Subject) -> None:
     assert sum([(await subject.state(f"user-{n}")).pulls for n in range(3)]) == 1
 
 
+async def decisions_that_belong_together_are_logged_together_or_not(subject: Subject) -> None:
+    await subject.decide("anna", own_id="page#2")
+    for name, expected in (("page", False), ("other", True), ("other", False)):
+        made = [subject.build_decision("anna", own_id=f"{name}#{number}") for number in range(3)]
+        assert await subject.store.decide_together(made) is expected
+    for _ in range(2):
+        assert (await subject.state("anna")).pulls == 4
+        assert await subject.store.find_receipt("page#0") is None
+        assert await subject.store.find_decision("other#2") is not None
+        await subject.reopen()
+    await subject.store.load_profile("anna")
+    made = [subject.build_decision("anna", own_id=f"other#{number}") for number in (3, 2)]
+    assert not await subject.store.decide_together(made), "memory had forgotten one of them"
+    assert await subject.store.find_receipt("other#3") is None
+
+
 async def history_is_the_newest_oldest_first(subject: Subject) -> None:
     made: list[Decision] = []
     for number in range(12):

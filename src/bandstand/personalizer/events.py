@@ -60,7 +60,7 @@ class EventCalls:
         if self._loop.explains:
             answer["inferenceExplanation"] = await self._loop.explain_pick(asked, ids[order[0]])
         if call.is_own_id and not scored.repeated:
-            await self._teach_orphans(call.event_id)
+            await self.teach_orphans(call.event_id, {"": call.event_id})
         return request.answer(201, answer)
 
     async def reward(self, request: PersonalizerRequest) -> ForeignResponse:
@@ -89,27 +89,37 @@ class EventCalls:
         try:
             await self._teach(event_id, given)
         except UnknownDecisionError:
-            self._metrics.record_unknown_event("reward")
-            self._orphans.add(event_id, given)
+            self.keep_orphan(event_id, given)
 
-    async def _teach_orphans(self, event_id: str) -> None:
-        """Teach what came before the event did."""
+    def keep_orphan(self, event_id: str, given: OrphanReward) -> None:
+        """Keep a reward of an unknown event for a while."""
+        self._metrics.record_unknown_event("reward")
+        self._orphans.add(event_id, given)
+
+    async def teach_orphans(self, event_id: str, decisions: Mapping[str, str]) -> None:
+        """Teach what came before an event did.
+
+        Args:
+            event_id: the event.
+            decisions: ids of its decisions by slot; of an event without, the one of "".
+        """
         for given in self._orphans.take(event_id, self._loop.clock()):
             try:
-                await self._teach(event_id, given)
+                if given.slot in decisions:
+                    await self._teach(decisions[given.slot], given)
             except BandstandError as error:  # the rank call is answered all the same
                 log.warning("a reward that came first is lost", code=error.code)
 
-    async def _teach(self, event_id: str, given: OrphanReward) -> None:
-        """Teach a reward of a known event, once for its client's request id.
+    async def _teach(self, decision_id: str, given: OrphanReward) -> None:
+        """Teach a reward of a known decision, once for its client's request id.
 
         Raises:
             UnknownDecisionError: there is no such event.
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
-        scope = f"{given.client} /personalizer/events/{event_id}"
+        scope = f"{given.client} /personalizer/events/{decision_id}"
         idempotency = (scope, given.request_id) if given.request_id else None
-        asked = {"decision_id": event_id, "reward": given.value}
+        asked = {"decision_id": decision_id, "reward": given.value}
         deployment = self._loop.deployment
         try:
             taught = await reward.reward(deployment, asked, client=given.client, idempotency=idempotency)

@@ -9,6 +9,7 @@ from bandstand.personalizer.events import EventCalls
 from bandstand.personalizer.loop import PersonalizerLoop
 from bandstand.personalizer.orphans import OrphanRewards
 from bandstand.personalizer.routing import SEGMENT, PersonalizerRequest, Route, RouteTable
+from bandstand.personalizer.slot_events import SlotEventCalls
 
 _PREFIX = f"/{SEGMENT}/"
 _KEY = b"ocp-apim-subscription-key"
@@ -20,11 +21,15 @@ class PersonalizerWire:
 
     def __init__(self, loop: PersonalizerLoop, metrics: Metrics) -> None:
         events = EventCalls(loop, metrics, OrphanRewards())
+        slots = SlotEventCalls(loop, metrics, events)
         self._table = RouteTable(
             [
                 Route("POST", "rank", "serve", events.rank),
                 Route("POST", "events/{id}/reward", "serve", events.reward),
                 Route("POST", "events/{id}/activate", "serve", events.activate),
+                Route("POST", "multislot/rank", "serve", slots.rank),
+                Route("POST", "multislot/events/{id}/reward", "serve", slots.reward),
+                Route("POST", "multislot/events/{id}/activate", "serve", slots.activate),
                 Route("POST", "logs/interactions", "serve", refuse_access),
                 Route("POST", "logs/observations", "serve", refuse_access),
             ]

@@ -165,6 +165,25 @@ class ScoreBatch:
         return MadeDecision(decision, numbers, deployment.store.decide(decision), captured)
 
 
+def make_decision(
+    deployment: ScoringContext,
+    request: Mapping[str, Any],
+    body: bytes,
+    client: str,
+    policy: Policy,
+    profile: Profile,
+) -> Decision:
+    """Number a request, draw for it under what its user's profile holds, and submit nothing.
+
+    Raises:
+        InvalidRequestError: it cannot be encoded, or excludes what it may not.
+    """
+    made: asyncio.Future[MadeDecision | None] = asyncio.Future()
+    asked = ScoreRequest(request, body, client, policy, is_named=False, made=made, eligible=find_eligible(request))
+    ((decision, _),) = _make_decisions(deployment, [asked], [profile])
+    return decision
+
+
 def _make_decisions(
     deployment: ScoringContext, group: Sequence[ScoreRequest], profiles: Sequence[Profile]
 ) -> list[tuple[Decision, Profile]]:

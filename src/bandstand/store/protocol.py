@@ -3,7 +3,7 @@
 A second engine implements :class:`Store` in another way and keeps the same laws (``tests/store/checks.py``).
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from bandstand.bandit.memory import TaughtReward
@@ -74,6 +74,18 @@ class DecisionLog(Protocol):
         Returns:
             To be awaited: the decision that stands under its id, which is the given one, or, for a caller's own id, the
             one already there.
+
+        Raises:
+            OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
+        """
+
+    async def decide_together(self, decisions: Sequence[Decision]) -> bool:
+        """Log decisions of one user, each under an id of the caller's own: all of them in one commit, or none.
+
+        The user must be in memory, and no await may lie between numbering the first and this call.
+
+        Returns:
+            Whether they were logged; they are not where one of their ids is taken.
 
         Raises:
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.

@@ -1,7 +1,7 @@
 """The memory store: a reference model of what a store promises, for tests; it lives as long as its process."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import islice
 from time import time
 from typing import Any
@@ -95,6 +95,13 @@ class MemoryStore(Store):
             return stands
 
         return get_standing()
+
+    async def decide_together(self, decisions: Sequence[Decision]) -> bool:
+        """Log decisions, all or none."""
+        is_free = self._events.decisions.keys().isdisjoint(each.decision_id for each in decisions)
+        for each in decisions if is_free else ():
+            self._log_decision(each)
+        return is_free
 
     def _log_decision(self, decision: Decision) -> Decision:
         earlier = self._events.decisions.get(decision.decision_id)

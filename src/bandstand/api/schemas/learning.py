@@ -22,6 +22,17 @@ class Ranked(AnswerBody):
     propensity: float
 
 
+class SlotPick(AnswerBody):
+    """What one slot shows."""
+
+    slot: str
+    tip_id: str
+    score: float
+    decision_id: str = Field(description="Reward the slot by this id")
+    propensity: float = Field(description="Probability of this candidate, given what the slots before it show")
+    exploring: bool
+
+
 class ScoreResponse(AnswerBody):
     """The pick."""
 
@@ -33,6 +44,9 @@ class ScoreResponse(AnswerBody):
     exploring: bool
     ranking: list[Ranked] | None = Field(
         default=None, description="On request: all candidates, best score first; an excluded one keeps its place"
+    )
+    slots: list[SlotPick] | None = Field(
+        default=None, description="Of a request with slots: what each shows; the fields above are those of the first"
     )
 
 

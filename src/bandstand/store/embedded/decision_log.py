@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 from bandstand.store.embedded.state_directory import EventCollisionError, EventFuture, StateDirectory
 from bandstand.store.learners.open_decisions import OpenDecision
@@ -10,7 +10,8 @@ from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.records import Decision
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.sqlite.writer import Tally
-from bandstand.store.tables import decisions, loop_health, updates
+from bandstand.store.tables import decisions as decision_rows
+from bandstand.store.tables import loop_health, updates
 from bandstand.store.tables.event_rows import (
     INSERT_DECISION,
     INSERT_DECISION_ID,
@@ -41,6 +42,18 @@ class EmbeddedDecisions:
         if decision.own_id and (earlier := self._recent.get(decision.decision_id)) is not None:
             return self._wait_for_earlier(earlier)
         return self._wait_for_commit(decision, self._submit(decision))
+
+    async def decide_together(self, decisions: Sequence[Decision]) -> bool:
+        """Log decisions of one user, with ids of the caller's own, all of them in one commit or none."""
+        if any(each.decision_id in self._recent for each in decisions):
+            return False
+        with self._directory.submit_together():
+            futures = [self._submit(each) for each in decisions]
+        outcomes = await asyncio.shield(asyncio.gather(*futures, return_exceptions=True))
+        error = next((each for each in outcomes if isinstance(each, BaseException)), None)
+        if error is not None and not isinstance(error, EventCollisionError):
+            raise error
+        return error is None
 
     async def _wait_for_earlier(self, earlier: Decision) -> Decision:
         try:
@@ -102,7 +115,7 @@ class EmbeddedDecisions:
         directory, registry = self._directory, self._directory.registry
         decision = self._recent.get(decision_id)
         if decision is None:
-            found = await directory.read(decisions.find_decision, registry, decision_id)
+            found = await directory.read(decision_rows.find_decision, registry, decision_id)
             if found is None:
                 return None
             decision = self._recent.get(decision_id)  # somebody else may have been quicker
@@ -120,11 +133,11 @@ class EmbeddedDecisions:
         """The decision of that id in full, as logged."""
         if (recent := self._recent.get(decision_id)) is not None:
             await self._directory.wait_committed(recent.seq)
-        return await self._directory.read(decisions.find_decision, self._directory.registry, decision_id)
+        return await self._directory.read(decision_rows.find_decision, self._directory.registry, decision_id)
 
     async def list_history(self, user_id: str, limit: int) -> list[Decision]:
         """The user's newest decisions after the last reset, oldest first."""
-        return await self._directory.read(decisions.list_history, self._directory.registry, user_id, limit)
+        return await self._directory.read(decision_rows.list_history, self._directory.registry, user_id, limit)
 
     def is_unchanged(self, user: CachedUser, decision: Decision | None) -> bool:
         """Whether the user and the decision that were found before an await are still the ones in memory."""

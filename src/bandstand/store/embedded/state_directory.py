@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from bandstand.store.learners.user_cache import CachedUser, UserCache, read_user
 from bandstand.store.records import Sequence, StoreStatus
 from bandstand.store.sqlite.disk_room import DiskRoom
 from bandstand.store.sqlite.errors import find_way_out, to_storage_error
+from bandstand.store.sqlite.joined_writer import JoinedWriter
 from bandstand.store.sqlite.log_sync import LogSync
 from bandstand.store.sqlite.ownership import Ownership
 from bandstand.store.sqlite.reader import LedgerReader
@@ -151,6 +152,7 @@ class StateDirectory:
             max_pending=self.options.max_pending,
             observe=self._observe,
         )
+        self._joined_writer = JoinedWriter(self._writer)
         self._log = WriteAheadLog(
             self._dir / "ledger.db", self._file, self._writer, is_scrubbed=is_kept_scrubbed(self._connection)
         )
@@ -328,7 +330,7 @@ class StateDirectory:
             settle_future(None, error)
 
         try:
-            self._writer.submit(
+            self._joined_writer.submit(
                 Operation(rows, on_done, durable=durable, tally=tally, sums=sums, acknowledge=acknowledge)
             )
         except BaseException:
@@ -337,6 +339,10 @@ class StateDirectory:
         user.pending += 1
         self._in_flight[seq] = future
         return future
+
+    def submit_together(self) -> AbstractContextManager[None]:
+        """Have the events that are submitted inside committed whole or not at all."""
+        return self._joined_writer.join()
 
     def submit_rows(self, rows: list[tuple[str, Row]], on_done: DoneCallback) -> None:
         """Give rows to the writer that are no user's event; not synced.

@@ -1,7 +1,7 @@
 """The store that serves from a state directory: the parts of the embedded engine behind one protocol."""
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,9 @@ class EmbeddedStore(Store):
 
     def decide(self, decision: Decision) -> Awaitable[Decision]:
         return self._decisions.decide(decision)
+
+    async def decide_together(self, decisions: Sequence[Decision]) -> bool:
+        return await self._decisions.decide_together(decisions)
 
     async def find_decision(self, decision_id: str) -> Decision | None:
         return await self._decisions.find_decision(decision_id)
