@@ -92,8 +92,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
     )
     metrics.register_store(store.status)
     metrics.register_judging(judging.get_status)
-    if deployment.shadows is not None:
-        metrics.register_shadows(deployment.shadows.get_status)
+    metrics.register_shadows(lambda: None if deployment.shadows is None else deployment.shadows.get_status())
     gateway = connect_gateway(settings)
     writing = _build_tip_writing(settings, gateway)
     simulations = SimulationQueue(Simulations(settings.state_dir), settings.state_dir, catalogue)
@@ -110,8 +109,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
             opened.push_async_callback(store.close)
             opened.push_async_callback(sight.close)
             await deployment.start()
-            if deployment.shadows is not None:
-                opened.callback(deployment.shadows.close)
+            opened.callback(deployment.close_shadows)
             await deployment.population.open()
             opened.push_async_callback(deployment.population.close)
             await deployment.drift.open()

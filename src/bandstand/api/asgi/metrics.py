@@ -85,7 +85,7 @@ class Metrics:
         """Show what becomes of turns, asked at each scrape."""
         self._registry.register(_JudgeCollector(get_status))
 
-    def register_shadows(self, get_status: Callable[[], ShadowStatus]) -> None:
+    def register_shadows(self, get_status: Callable[[], ShadowStatus | None]) -> None:
         """Show how policies in the shadow keep up, asked at each scrape."""
         self._registry.register(_ShadowCollector(get_status))
 
@@ -191,11 +191,13 @@ class _JudgeCollector(Collector):
 
 
 class _ShadowCollector(Collector):
-    def __init__(self, get_status: Callable[[], ShadowStatus]) -> None:
+    def __init__(self, get_status: Callable[[], ShadowStatus | None]) -> None:
         self._get_status = get_status
 
     def collect(self) -> Iterator[Metric]:
         status = self._get_status()
+        if status is None:
+            return
         yield GaugeMetricFamily(
             "bandstand_shadow_waiting", "Decisions that policies in the shadow have yet to look at.", status.waiting
         )
