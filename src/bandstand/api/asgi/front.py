@@ -10,9 +10,10 @@ the answer without ASGI (:meth:`FrontController.answer`).
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,6 +30,9 @@ from bandstand.api.asgi.raw_path import decode_segment, validate_query
 from bandstand.api.problems import InternalError, RequestTimeoutError, render_problem, status_of
 from bandstand.errors import BandstandError
 
+if TYPE_CHECKING:
+    from bandstand.api.asgi.loop_mounts import LoopMounts
+
 Handler = Callable[[bytes, RequestMetadata], Awaitable[EncodedResponse]]
 
 _MAX_REQUEST_ID = 128
@@ -41,6 +45,9 @@ OPENAPI_PATH = "/openapi.json"
 _JSON = (b"content-type", b"application/json")
 
 log = structlog.get_logger("bandstand.request")
+
+LOOPS = "/loops/"
+"""With what the address of everything in a named loop begins."""
 
 BodyReader = Callable[[], Awaitable[bytes]]
 
@@ -69,8 +76,12 @@ class FrontController:
         hot: answers score and reward at once; ``None`` leaves them to the application too.
         prefix: the path under which a proxy shows the service.
         log_requests: write one line for every request, not only for failed ones.
+        admission: where heavy requests wait for their turn, one queue for all loops; one of its own if left out.
+        loop: which one it is, for the log; nothing of the default one.
 
     Attributes:
+        admission: as above.
+        mounts: the way to other loops; ``None`` where there are none.
         gathering: where a server that parses hot requests itself has them begin.
     """
 
@@ -83,9 +94,13 @@ class FrontController:
         *,
         prefix: PathPrefix | None = None,
         log_requests: bool = False,
+        admission: AdmissionQueue | None = None,
+        loop: str | None = None,
     ) -> None:
         self._app = app
         self._access = access
+        self.mounts: LoopMounts | None = None
+        self._loop = {} if loop is None else {"loop": loop}
         self._metrics = metrics
         self._prefix = prefix or PathPrefix()
         self._log_requests = log_requests
@@ -93,7 +108,7 @@ class FrontController:
             {} if hot is None else {"score": hot.handle_score, "reward": hot.handle_reward}
         )
         self.gathering = Gathering()
-        self._admission = AdmissionQueue()
+        self.admission = admission or AdmissionQueue()
         self._id_prefix = secrets.token_hex(4)
         self._id_counter = itertools.count(1)
 
@@ -104,6 +119,20 @@ class FrontController:
             return
         path = self._prefix.strip(scope["raw_path"].decode("latin-1"))
         scope = {**scope, "headers": trim_values(scope["headers"])}
+        if self.mounts is not None and self.mounts.may_concern(path):
+            await self._dispatch(self.mounts, scope, path, receive, send)
+        else:
+            await self.serve(scope, path, receive, send)
+
+    async def serve(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
+        """Answer a request of this loop.
+
+        Args:
+            scope: of it, its headers trimmed.
+            path: the raw path, without what stands before the loop's own.
+            receive: as ASGI has it.
+            send: the same.
+        """
         if scope["method"] == "POST" and self.is_hot(path):
             headers = dict(scope["headers"])
             read_body = partial(read_json_body, receive, headers)
@@ -114,6 +143,8 @@ class FrontController:
 
     def is_hot(self, path: str) -> bool:
         """Whether a POST to a raw path is answered by :meth:`answer`."""
+        if path.startswith(LOOPS):
+            path = path[path.find("/", len(LOOPS)) :] if self.mounts is not None else ""
         segments = path.split("/")
         return 1 < len(segments) <= _SEGMENTS_OF_NAMED and segments[1] in self._handlers and segments[-1] != ""
 
@@ -126,6 +157,12 @@ class FrontController:
             query_string: as it came.
             read_body: reads the body within its limits, once everything else is known to be right.
         """
+        if self.mounts is not None and self.mounts.may_concern(path):
+            return await self._answer_elsewhere(self.mounts, path, headers, query_string, read_body)
+        return await self.answer_here(path, headers, query_string, read_body)
+
+    async def answer_here(self, path: str, headers: Headers, query_string: bytes, read_body: BodyReader) -> Response:
+        """Answer a hot request of this loop, as :meth:`answer`."""
         started = perf_counter()
         request_id = self._resolve_request_id(headers)
         client = ANONYMOUS
@@ -137,17 +174,49 @@ class FrontController:
             policy = decode_segment(rest[0]) if rest else None
             route = f"/{name}/{{policy}}" if rest else f"/{name}"
             content = await read_body()
-            self._admission.start_light_request()
+            self.admission.start_light_request()
             try:
                 status, body = await self._handlers[name](content, RequestMetadata(headers, query, client, policy))
             finally:
-                self._admission.end_light_request()
+                self.admission.end_light_request()
             response = Response(status, [_JSON], body, request_id)
         except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
             status, problem_headers, body = render_problem(_to_problem(error, request_id, client), request_id)
             response = Response(status, problem_headers, body, request_id)
         self._record("POST", route, status, started, request_id, client)
         return response
+
+    async def _answer_elsewhere(
+        self, mounts: "LoopMounts", path: str, headers: Headers, query_string: bytes, read_body: BodyReader
+    ) -> Response:
+        """Let the loop that a hot request is for answer it."""
+        started = perf_counter()
+        async with AsyncExitStack() as stack:
+            try:
+                front, inner = await stack.enter_async_context(mounts.enter(path, headers, "POST", self))
+            except BandstandError as error:
+                return self._refuse(error, "POST", started, headers)
+            return await front.answer_here(inner, headers, query_string, read_body)
+
+    async def _dispatch(self, mounts: "LoopMounts", scope: Scope, path: str, receive: Receive, send: Send) -> None:
+        """Let the loop that a request is for serve it."""
+        started = perf_counter()
+        headers = dict(scope["headers"])
+        async with AsyncExitStack() as stack:
+            try:
+                front, inner = await stack.enter_async_context(mounts.enter(path, headers, scope["method"], self))
+            except BandstandError as error:
+                send = _drop_body(send) if scope["method"] == "HEAD" else send
+                await _send_response(send, self._refuse(error, scope["method"], started, headers))
+            else:
+                await front.serve(scope, inner, receive, send)
+
+    def _refuse(self, error: BandstandError, method: str, started: float, headers: Headers) -> Response:
+        """The answer to a request that reached no loop."""
+        request_id = self._resolve_request_id(headers)
+        status, problem_headers, body = render_problem(_to_problem(error, request_id, ANONYMOUS), request_id)
+        self._record(method, "unmatched", status, started, request_id, ANONYMOUS)
+        return Response(status, problem_headers, body, request_id)
 
     def refuse_slow_request(self) -> Response:
         """Answer a request that did not come whole in time, of which nothing more is known."""
@@ -171,8 +240,8 @@ class FrontController:
             client = self._access.authorize(headers, get_required_role(method, path))
             query = validate_query(scope["query_string"], allow_repeats=path.startswith("/console/"))
             if path in _HEAVY:
-                await self._admission.wait_turn()
-            state = {"client": client, "request_id": request_id, "enter": self._admission.wait_turn}
+                await self.admission.wait_turn()
+            state = {"client": client, "request_id": request_id, "enter": self.admission.wait_turn}
             passed = _ForwardedRequest(scope, path, query, {**state, "prefix": self._prefix.find(headers)})
             status = await passed.dispatch(self._app, receive, send)
         except Exception as error:
@@ -195,6 +264,7 @@ class FrontController:
                 status=status,
                 client=client,
                 ms=round(seconds * 1000, 3),
+                **self._loop,
             )
 
     def _resolve_request_id(self, headers: Headers) -> str:
