@@ -29,6 +29,7 @@ from bandstand.errors import (
     OverloadedError,
     StorageFullError,
     StorageUnavailableError,
+    UnknownLoopError,
     UnknownPolicyError,
 )
 
@@ -65,6 +66,7 @@ _CODES: Mapping[type[BandstandError], tuple[int, str]] = {
     UnauthorizedError: (401, "401"),
     ForbiddenError: (403, "InvalidApiAccess"),
     NotFoundError: (404, "ResourceNotFound"),
+    UnknownLoopError: (404, "ResourceNotFound"),
     UnknownPolicyError: (404, "LearningSettingsNotFound"),
     MethodNotAllowedError: (405, "BadRequest"),
     RequestTimeoutError: (408, "BadRequest"),

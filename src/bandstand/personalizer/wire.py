@@ -1,7 +1,7 @@
 """Personalizer's wire as the gate serves it: all calls of one loop, joined."""
 
 from bandstand.api.asgi.access import Headers
-from bandstand.api.asgi.foreign_wire import ForeignCall, ForeignResponse
+from bandstand.api.asgi.foreign_wire import ForeignCall, ForeignResponse, HeaderList
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.errors import BandstandError
 from bandstand.personalizer.errors import PersonalizerError, render_error
@@ -47,10 +47,10 @@ class PersonalizerWire:
         """
         return self._table.find_call(method, path, query)
 
-    def to_own_headers(self, headers: Headers) -> Headers:
+    def to_own_headers(self, headers: HeaderList) -> HeaderList:
         """The headers with a subscription key in the place of ours; one of ours that is there too goes before it."""
-        key = headers.get(_KEY)
-        return headers if key is None or _OWN_KEY in headers else {**headers, _OWN_KEY: key}
+        given = dict(headers)
+        return headers if _KEY not in given or _OWN_KEY in given else [*headers, (_OWN_KEY, given[_KEY])]
 
     def render_error(self, error: BandstandError, headers: Headers) -> ForeignResponse:
         """An error in Personalizer's form."""

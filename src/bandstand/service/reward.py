@@ -73,6 +73,8 @@ async def reward(
             raise
         outcome = AcceptedReward(earlier, "key")
     else:
+        if deployment.mode == "logging":
+            event.applied, event.reason = False, "logging_only"
         outcome = await deployment.store.reward(event)
     stands = outcome.reward
     if outcome.match != "new" and not _is_same_request(deployment, stands, request):
@@ -114,7 +116,7 @@ async def build_reward_event(
     if "decision_id" in request:
         event = await _build_from_decision(deployment, request, named, value, client)
     else:
-        chosen = named or deployment.get_policy(None, request.get("user_id"))
+        chosen = named or deployment.choose_policy(None, request.get("user_id"))
         event = _build_legacy(deployment, request, chosen, value, client)
     event.idempotency = idempotency
     return event

@@ -67,10 +67,11 @@ async def score(
     Raises:
         UnknownPolicyError: no such policy.
         InvalidRequestError: what is excluded is no candidate, or all of them.
+        LearningModeError: another than the baseline is asked, and only that serves.
         DecisionConflictError: the caller's ``decision_id`` names another request.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
-    chosen = deployment.get_policy(policy, request["user_id"])
+    chosen = deployment.choose_policy(policy, request["user_id"])
     named = None if policy is None else chosen.name
     # An id that the service may have given is looked up: the ledger would not refuse it.
     may_be_ours = "decision_id" in request and parse_event_id(request["decision_id"]) is not None

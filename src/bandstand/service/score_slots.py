@@ -64,11 +64,12 @@ async def score_slots(
 
     Raises:
         UnknownPolicyError: no such policy.
+        LearningModeError: another than the baseline is asked, and only that serves.
         InvalidRequestError: the slots cannot all be filled, or name a candidate that is none.
         DecisionConflictError: the caller's ``decision_id`` names another request.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
-    chosen = deployment.get_policy(policy, request["user_id"])
+    chosen = deployment.choose_policy(policy, request["user_id"])
     slots = _read_slots(request)
     own_id: str | None = request.get("decision_id")
     named = None if policy is None else chosen.name

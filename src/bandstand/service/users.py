@@ -1,6 +1,6 @@
 """Users: list them, reset one, erase one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -36,11 +36,17 @@ class ErasureReceipt:
     Attributes:
         erased: how much of each kind went.
         unreachable: what may still hold something and cannot be reached from here.
+        loops: how much of it in which loop; ``None`` where there is none but the default one.
     """
 
     ok: Literal[True] = True
     erased: Mapping[str, int]
     unreachable: Sequence[str]
+    loops: Mapping[str, Mapping[str, int]] | None = None
+
+
+Erase = Callable[[str, str], Awaitable[ErasureReceipt]]
+"""Erases a user, by id, for an API key, by name."""
 
 
 async def list_users(deployment: ServiceContext, prefix: str, after: int, limit: int) -> UserList:

@@ -31,6 +31,7 @@ from bandstand.store.tables.judgements import (
     TurnTotals,
 )
 from bandstand.store.tables.loop_health import LoopSums
+from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
@@ -230,6 +231,25 @@ class DeploymentLog(Protocol):
         """Sums that tell whether the learning loop is sound, by policy, and by day for the newest ``days``."""
 
 
+class LoopLog(Protocol):
+    """Loops beside the default one, which are in its log; and erasures that go over all of them."""
+
+    async def log_loop_change(self, change: LoopChange) -> None:
+        """Log that a loop was made, changed or deleted, synced."""
+
+    async def list_loop_changes(self) -> list[LoopChange]:
+        """Every change of a loop, the oldest first."""
+
+    async def note_erasure(self, user_id: str, client: str) -> None:
+        """Log, synced, that a user is being erased in every loop, so that it is gone on with after a crash."""
+
+    async def list_erasure_notes(self) -> list[tuple[str, str]]:
+        """The users of whom that is so, each with the name of the API key that asked for it."""
+
+    async def delete_erasure_note(self, user_id: str) -> bool:
+        """Forget that; returns whether the log has forgotten it too, as :class:`Erasure` has it."""
+
+
 class TurnQueue(Protocol):
     """Turns that wait for a judge, and what their judging costs."""
 
@@ -345,6 +365,7 @@ class Store(
     UndoLog,
     GenerationLog,
     DeploymentLog,
+    LoopLog,
     TurnQueue,
     JudgementLog,
     Protocol,

@@ -42,11 +42,12 @@ from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.testing.memory_deployment import MemoryDeployment
 from bandstand.testing.memory_events import MemoryEvents
+from bandstand.testing.memory_loops import MemoryLoops
 from bandstand.testing.memory_selection import select_rewards
 from bandstand.testing.memory_turns import MemoryTurns
 
 
-class MemoryStore(Store):
+class MemoryStore(MemoryLoops, Store):
     """Profiles and events in dictionaries; every method settles at once.
 
     Args:
@@ -58,7 +59,7 @@ class MemoryStore(Store):
     def __init__(self, catalogue: Catalogue, *, clock: Callable[[], float] = time, secret: bytes | None = None) -> None:
         self.secret = secret or secrets.token_bytes(32)
         self._clock = clock
-        self._events = MemoryEvents(catalogue, clock)
+        super().__init__(MemoryEvents(catalogue, clock))
         self._turns = MemoryTurns(self._events)
         self._undos: list[tuple[str | None, UndoRecord]] = []  # beside whose it is, of one decision's reward
         self._erased: dict[str, int] = {}

@@ -12,6 +12,8 @@ from starlette.types import Receive
 from bandstand.api.asgi.access import Headers, Role
 from bandstand.errors import BandstandError
 
+HeaderList = list[tuple[bytes, bytes]]
+
 
 class ForeignRequest(NamedTuple):
     """A request whose call and caller are known.
@@ -35,7 +37,7 @@ class ForeignResponse(NamedTuple):
     """A whole answer; the gate adds its length and the request id."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    headers: HeaderList
     body: bytes
 
 
@@ -66,7 +68,7 @@ class ForeignWire(Protocol):
             NotFoundError, MethodNotAllowedError: there is none.
         """
 
-    def to_own_headers(self, headers: Headers) -> Headers:
+    def to_own_headers(self, headers: HeaderList) -> HeaderList:
         """The headers with the key where :class:`bandstand.api.asgi.access.Access` looks for it."""
 
     def render_error(self, error: BandstandError, headers: Headers) -> ForeignResponse:

@@ -297,6 +297,9 @@ class Erased(AnswerBody):
     ok: Literal[True]
     erased: dict[str, int] = Field(description="How much of each kind went")
     unreachable: list[str] = Field(description="What may still hold something and cannot be reached from here")
+    loops: dict[str, dict[str, int]] | None = Field(
+        None, description="The same by loop, where there are others than the default one"
+    )
 
 
 class Ok(AnswerBody):

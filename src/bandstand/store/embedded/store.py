@@ -13,6 +13,7 @@ from bandstand.store.embedded.deployment_log import EmbeddedDeployment
 from bandstand.store.embedded.generation_log import EmbeddedGenerations
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys
 from bandstand.store.embedded.judgement_log import EmbeddedJudgements
+from bandstand.store.embedded.loop_log import EmbeddedLoops
 from bandstand.store.embedded.retention import EmbeddedRetention
 from bandstand.store.embedded.revocation_log import EmbeddedRevocations
 from bandstand.store.embedded.reward_log import EmbeddedRewards
@@ -43,6 +44,7 @@ from bandstand.store.tables.judgements import (
     TurnTotals,
 )
 from bandstand.store.tables.loop_health import LoopSums
+from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
@@ -80,6 +82,7 @@ class EmbeddedStore(Store):
         self._users = EmbeddedUsers(self._directory, self._decisions)
         self._generations = EmbeddedGenerations(self._directory, self._users)
         self._deployment = EmbeddedDeployment(self._directory)
+        self._loops = EmbeddedLoops(self._directory)
         self._turns = EmbeddedTurns(self._directory, self._decisions, keys)
         self._judgements = EmbeddedJudgements(self._directory, self._decisions, self._revocations)
         self._retention = EmbeddedRetention(self._directory)
@@ -222,6 +225,23 @@ class EmbeddedStore(Store):
 
     async def load_loop_sums(self, days: int) -> LoopSums:
         return await self._deployment.load_loop_sums(days)
+
+    # ── loops ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def log_loop_change(self, change: LoopChange) -> None:
+        await self._loops.log_loop_change(change)
+
+    async def list_loop_changes(self) -> list[LoopChange]:
+        return await self._loops.list_loop_changes()
+
+    async def note_erasure(self, user_id: str, client: str) -> None:
+        await self._loops.note_erasure(user_id, client)
+
+    async def list_erasure_notes(self) -> list[tuple[str, str]]:
+        return await self._loops.list_erasure_notes()
+
+    async def delete_erasure_note(self, user_id: str) -> bool:
+        return await self._loops.delete_erasure_note(user_id)
 
     # ── turns that wait ───────────────────────────────────────────────────────────────────────────────────────────────
 
