@@ -21,7 +21,16 @@ schema = "anything"
 epsilon = 0.2
 """
 
+LOOP: dict[str, Any] = {
+    "scope": "loop",
+    "include": [],
+    "policy": "menu",
+    "policies": {"menu": {"kind": "egreedy", "schema": "anything", "epsilon": 0.2}},
+    "schemas": {"anything": {"version": 1, "intercept": True, "features": [{"name": "all", "encoding": "open"}]}},
+}
+
 BASE = "/personalizer/v1.0"
+LOOP_BASE = f"/loops/menu{BASE}"
 ACTIONS: list[dict[str, Any]] = [
     {"id": "pasta", "features": [{"taste": "salty", "grams": [400, 800]}, {"nutrition": {"level": 5}}]},
     {"id": "ice cream", "features": [{"taste": "sweet"}]},
@@ -41,8 +50,14 @@ async def rank(service: Service, base: str = BASE, **fields: Any) -> dict[str, A
     return dict(answer.json())
 
 
-async def reward(service: Service, event_id: str, value: object, **headers: str) -> httpx.Response:
-    return await service.post(f"{BASE}/events/{event_id}/reward", {"value": value}, **headers)
+async def reward(service: Service, event_id: str, value: object, base: str = BASE, **headers: str) -> httpx.Response:
+    return await service.post(f"{base}/events/{event_id}/reward", {"value": value}, **headers)
+
+
+async def make_loop(service: Service) -> None:
+    """Make the loop ``menu``, with a policy that reads any JSON and one model for everybody."""
+    answer = await service.client.put("/loops/menu", json=LOOP)
+    assert answer.status_code == 201, answer.text
 
 
 def read_error(answer: httpx.Response | Answer, status: int, code: str) -> str:

@@ -1,7 +1,7 @@
 """What a loop is, as data: a named decision point with its policies, its models' scope, its mode and its rewards."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Self, get_args
 
 from bandstand.bandit.reward_settings import RewardSettings
@@ -20,7 +20,7 @@ ModelScope = Literal["user", "loop"]
 
 _SCOPES: tuple[str, ...] = get_args(ModelScope)
 _MODES: tuple[str, ...] = get_args(LearningMode)
-_TABLES = ("schemas", "policies")
+_TABLES = ("schemas", "policies", "personalizer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,7 @@ class LoopDefinition:
         include: names of the service's policies that this loop has too; ``None`` for all.
         schemas: feature schemas of its own, by name, as the deployment's file has them.
         policies: policies of its own, the same.
+        personalizer: what only Personalizer's wire knows of it, as that wire wrote it.
         rewards: how rewards count.
     """
 
@@ -47,6 +48,7 @@ class LoopDefinition:
     include: tuple[str, ...] | None = None
     schemas: Mapping[str, Any] = field(default_factory=dict)
     policies: Mapping[str, Any] = field(default_factory=dict)
+    personalizer: Mapping[str, Any] = field(default_factory=dict)
     rewards: RewardSettings = field(default_factory=RewardSettings)
 
     @classmethod
@@ -81,6 +83,10 @@ class LoopDefinition:
         if faults:
             raise to_configuration_error(faults)
         return definition
+
+    def apply_to(self, other: "LoopDefinition") -> "LoopDefinition":
+        """The other with what of this one can change while a loop runs."""
+        return replace(other, mode=self.mode, rewards=self.rewards, personalizer=self.personalizer)
 
     def to_document(self) -> dict[str, object]:
         """The table of which :meth:`parse` makes an equal value; what is as it is by default is left out."""

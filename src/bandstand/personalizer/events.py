@@ -58,7 +58,7 @@ class EventCalls:
             "exploring": scored.exploring,
         }
         if self._loop.explains:
-            answer["inferenceExplanation"] = await self._loop.explain_pick(asked, ids[order[0]])
+            answer["inferenceExplanation"] = await self._loop.explain_pick(asked, scored.tip_id)
         if call.is_own_id and not scored.repeated:
             await self.teach_orphans(call.event_id, {"": call.event_id})
         return request.answer(201, answer)

@@ -5,11 +5,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bandstand.bandit.features import Field
+from bandstand.bandit.loop_definition import LoopDefinition
+from bandstand.bandit.policies import Policy
+from bandstand.errors import LoopRefusedError
 from bandstand.personalizer.configuration import ServiceConfiguration
 from bandstand.personalizer.explanation import build_explanation
 from bandstand.personalizer.rank import refuse_rank
+from bandstand.personalizer.settings import read_configuration
 from bandstand.service.context import ServiceContext
 from bandstand.service.explanation import load_user_theta
+from bandstand.service.loops import Loops
 
 EVERYBODY = "default"
 """Whose model answers where no user is named."""
@@ -18,16 +23,19 @@ EVERYBODY = "default"
 class PersonalizerLoop:
     """What the calls need of a loop.
 
-    Attributes:
+    Args:
         deployment: what decides and learns.
-        configuration: what an admin has made of it.
+        loops: the service's, where this one can be changed.
+
+    Attributes:
+        deployment: as above.
         everybody: the user that all callers are who name none.
     """
 
-    def __init__(self, deployment: ServiceContext) -> None:
+    def __init__(self, deployment: ServiceContext, loops: Loops | None) -> None:
         self.deployment = deployment
-        self.configuration = ServiceConfiguration()
         self.everybody = EVERYBODY
+        self._loops = loops
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -35,14 +43,36 @@ class PersonalizerLoop:
         return self.deployment.clock
 
     @property
+    def policy(self) -> Policy:
+        """The active policy; of an apprentice, what learns."""
+        return self.deployment.catalogue.policies[self.deployment.active_policy]
+
+    @property
+    def configuration(self) -> ServiceConfiguration:
+        """What an admin has made of it."""
+        edited = None if self._loops is None else self._loops.get(self.deployment.definition.name).changed_at
+        return read_configuration(self.deployment.definition, self.policy, edited)
+
+    @property
     def explains(self) -> bool:
         """Whether answers say why."""
-        return self.configuration.explains
+        return bool(self.deployment.definition.personalizer.get("explains"))
 
     @property
     def reward_wait_s(self) -> float:
         """Seconds for which a reward is waited for."""
         return self.configuration.reward_wait_s
+
+    async def change(self, definition: LoopDefinition, client: str) -> None:
+        """Give the loop another definition.
+
+        Raises:
+            InvalidRequestError, LoopRefusedError: it cannot be so, and all is as before.
+            OverloadedError, StorageFullError, StorageUnavailableError: nothing has changed.
+        """
+        if self._loops is None:
+            raise LoopRefusedError("this loop cannot be changed while it is served")
+        await self._loops.change(definition, client)
 
     async def activate(self, event_id: str, client: str) -> bool:
         """Say that a decision was shown; whether there is such a decision."""

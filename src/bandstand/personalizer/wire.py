@@ -4,6 +4,7 @@ from bandstand.api.asgi.access import Headers
 from bandstand.api.asgi.foreign_wire import ForeignCall, ForeignResponse, HeaderList
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.errors import BandstandError
+from bandstand.personalizer.admin import AdminCalls
 from bandstand.personalizer.errors import PersonalizerError, render_error
 from bandstand.personalizer.events import EventCalls
 from bandstand.personalizer.loop import PersonalizerLoop
@@ -22,6 +23,7 @@ class PersonalizerWire:
     def __init__(self, loop: PersonalizerLoop, metrics: Metrics) -> None:
         events = EventCalls(loop, metrics, OrphanRewards())
         slots = SlotEventCalls(loop, metrics, events)
+        admin = AdminCalls(loop)
         self._table = RouteTable(
             [
                 Route("POST", "rank", "serve", events.rank),
@@ -30,6 +32,11 @@ class PersonalizerWire:
                 Route("POST", "multislot/rank", "serve", slots.rank),
                 Route("POST", "multislot/events/{id}/reward", "serve", slots.reward),
                 Route("POST", "multislot/events/{id}/activate", "serve", slots.activate),
+                Route("GET", "configurations/service", "read", admin.get_service),
+                Route("PUT", "configurations/service", "admin", admin.put_service),
+                Route("GET", "configurations/policy", "read", admin.get_policy),
+                Route("PUT", "configurations/policy", "admin", admin.put_policy),
+                Route("DELETE", "configurations/policy", "admin", admin.reset_policy),
                 Route("POST", "logs/interactions", "serve", refuse_access),
                 Route("POST", "logs/observations", "serve", refuse_access),
             ]

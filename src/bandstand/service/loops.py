@@ -99,7 +99,7 @@ class Loops:
         definition = LoopDefinition.parse(change.name, change.after)
         loop = self._loops.setdefault(change.name, Loop(definition))
         if change.name == DEFAULT_LOOP:  # what else it is, the settings say
-            definition = replace(self._default.definition, mode=definition.mode, rewards=definition.rewards)
+            definition = definition.apply_to(self._default.definition)
         loop.definition, loop.changed_at, loop.changed_by = definition, change.ts, change.client
 
     def _discard_deleted(self) -> None:
@@ -128,7 +128,7 @@ class Loops:
         ]
         if faults:
             raise ConfigurationError(f"{faults[0].field}: {faults[0].message}", faults)
-        return replace(before, mode=wanted.mode, rewards=wanted.rewards)
+        return wanted.apply_to(before)
 
     async def _open(self, loop: Loop) -> None:
         """Open a loop, or say why that cannot be."""
@@ -242,10 +242,7 @@ class Loops:
             if definition == before and loop.runtime is not None:
                 return loop
             change = self._build_change(definition.name, loop, definition, client)
-            if (
-                loop.runtime is not None
-                and replace(before, mode=definition.mode, rewards=definition.rewards) == definition
-            ):
+            if loop.runtime is not None and definition.apply_to(before) == definition:
                 await loop.deployment.apply_definition(definition)
                 await self._log_or(change, lambda: loop.deployment.apply_definition(before))
             else:

@@ -225,7 +225,7 @@ class RunningLoop:
                 *routers,
                 build_console_router(console, sessions, status_of, authorize_reader),
             ],
-            replace(options, foreign=PersonalizerWire(PersonalizerLoop(deployment), self.metrics)),
+            replace(options, foreign=PersonalizerWire(PersonalizerLoop(deployment, loops), self.metrics)),
         )
         return self.front
 

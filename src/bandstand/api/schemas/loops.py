@@ -23,6 +23,7 @@ class LoopDocument(TypedDict):
     schemas: NotRequired[Annotated[Any, Field(description="Feature schemas of its own, by name")]]
     policies: NotRequired[Annotated[Any, Field(description="Policies of its own, by name")]]
     rewards: NotRequired[Annotated[Any, Field(description="How rewards count")]]
+    personalizer: NotRequired[Annotated[Any, Field(description="What only Personalizer's wire knows of it")]]
 
 
 class LoopState(AnswerBody):

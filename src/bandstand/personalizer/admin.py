@@ -1,0 +1,87 @@
+"""What an admin of a Personalizer resource calls: its service configuration and its policy."""
+
+from collections.abc import Callable
+
+from bandstand.api.asgi.foreign_wire import ForeignResponse
+from bandstand.bandit.loop_definition import LoopDefinition
+from bandstand.errors import BandstandError, ConfigurationError, InvalidRequestError, LoopRefusedError
+from bandstand.personalizer.errors import PersonalizerError
+from bandstand.personalizer.loop import PersonalizerLoop
+from bandstand.personalizer.policy_arguments import DEFAULT_EXPLORATION, PolicyArguments, build_default_arguments
+from bandstand.personalizer.routing import PersonalizerRequest
+from bandstand.personalizer.settings import get_exploration, read_policy, write_configuration, write_policy
+
+_INVALID_SERVICE = "InvalidServiceConfiguration"
+_INVALID_POLICY = "InvalidPolicyConfiguration"
+_REFUSALS = (ConfigurationError, InvalidRequestError, LoopRefusedError)
+
+
+class AdminCalls:
+    """Answers the calls about what a loop is.
+
+    What they change is in the ledger, as every change of a loop is; nothing that was learned is lost by it.
+    """
+
+    def __init__(self, loop: PersonalizerLoop) -> None:
+        self._loop = loop
+
+    async def get_service(self, request: PersonalizerRequest) -> ForeignResponse:
+        """``GET …/configurations/service``."""
+        return request.answer(200, self._loop.configuration.to_wire())
+
+    async def put_service(self, request: PersonalizerRequest) -> ForeignResponse:
+        """``PUT …/configurations/service``."""
+        before = self._loop.configuration
+        after = before.change(await request.read_object(_INVALID_SERVICE), self._loop.clock())
+
+        def write(definition: LoopDefinition) -> LoopDefinition:
+            return write_configuration(definition, self._loop.policy, before, after)
+
+        await self._change(write, request.inner.client, _INVALID_SERVICE)
+        return request.answer(200, after.to_wire())
+
+    async def get_policy(self, request: PersonalizerRequest) -> ForeignResponse:
+        """``GET …/configurations/policy``."""
+        asked = read_policy(self._loop.deployment.definition)
+        default = (self._loop.policy.name, build_default_arguments(get_exploration(self._loop.policy)))
+        return _answer_policy(request, *(asked or default))
+
+    async def put_policy(self, request: PersonalizerRequest) -> ForeignResponse:
+        """``PUT …/configurations/policy``."""
+        asked = PolicyArguments.parse_body(await request.read_object("InvalidPolicyContract"))
+        await self.change_policy(asked, request.inner.client)
+        return _answer_policy(request, asked.name, asked.text)
+
+    async def reset_policy(self, request: PersonalizerRequest) -> ForeignResponse:
+        """``DELETE …/configurations/policy``: Personalizer's own default."""
+        await self.change_policy(None, request.inner.client)
+        return _answer_policy(request, self._loop.policy.name, build_default_arguments(DEFAULT_EXPLORATION))
+
+    async def change_policy(self, asked: PolicyArguments | None, client: str) -> None:
+        """Have the loop decide as was asked for, or by the default.
+
+        Raises:
+            PersonalizerError: the loop refuses.
+        """
+
+        def write(definition: LoopDefinition) -> LoopDefinition:
+            return write_policy(definition, self._loop.policy, asked)
+
+        await self._change(write, client, _INVALID_POLICY)
+
+    async def _change(self, write: Callable[[LoopDefinition], LoopDefinition], client: str, wire_code: str) -> None:
+        try:
+            await self._loop.change(write(self._loop.deployment.definition), client)
+        except _REFUSALS as error:
+            raise PersonalizerError(400, wire_code, _explain(error)) from None
+
+
+def _answer_policy(request: PersonalizerRequest, name: str, arguments: str) -> ForeignResponse:
+    return request.answer(200, {"name": name, "arguments": arguments})
+
+
+def _explain(error: BandstandError) -> str:
+    """Why a loop refused, and what to do about it where the loop is the default one."""
+    if any(fault.field in {"policies", "schemas"} for fault in error.errors):
+        return f"{error.detail}; make a loop (PUT /loops/NAME), and serve clients below /loops/NAME"
+    return error.detail
