@@ -42,7 +42,7 @@ class AdminCalls:
 
     async def get_policy(self, request: PersonalizerRequest) -> ForeignResponse:
         """``GET …/configurations/policy``."""
-        asked = read_policy(self._loop.deployment.definition)
+        asked = read_policy(self._loop.definition)
         default = (self._loop.policy.name, build_default_arguments(get_exploration(self._loop.policy)))
         return _answer_policy(request, *(asked or default))
 
@@ -57,21 +57,26 @@ class AdminCalls:
         await self.change_policy(None, request.inner.client)
         return _answer_policy(request, self._loop.policy.name, build_default_arguments(DEFAULT_EXPLORATION))
 
-    async def change_policy(self, asked: PolicyArguments | None, client: str) -> None:
+    async def change_policy(self, asked: PolicyArguments | None, client: str, evaluation: str | None = None) -> None:
         """Have the loop decide as was asked for, or by the default.
+
+        Args:
+            asked: what it is to be; the default for ``None``.
+            client: name of the API key.
+            evaluation: id of the evaluation that it is taken from, if it is from one.
 
         Raises:
             PersonalizerError: the loop refuses.
         """
 
         def write(definition: LoopDefinition) -> LoopDefinition:
-            return write_policy(definition, self._loop.policy, asked)
+            return write_policy(definition, self._loop.policy, asked, evaluation)
 
         await self._change(write, client, _INVALID_POLICY)
 
     async def _change(self, write: Callable[[LoopDefinition], LoopDefinition], client: str, wire_code: str) -> None:
         try:
-            await self._loop.change(write(self._loop.deployment.definition), client)
+            await self._loop.change(write(self._loop.definition), client)
         except _REFUSALS as error:
             raise PersonalizerError(400, wire_code, _explain(error)) from None
 

@@ -43,6 +43,12 @@ class PersonalizerLoop:
         return self.deployment.clock
 
     @property
+    def definition(self) -> LoopDefinition:
+        """What the loop is now."""
+        definition = self.deployment.definition
+        return definition if self._loops is None else self._loops.get(definition.name).definition
+
+    @property
     def policy(self) -> Policy:
         """The active policy; of an apprentice, what learns."""
         return self.deployment.catalogue.policies[self.deployment.active_policy]
@@ -51,7 +57,7 @@ class PersonalizerLoop:
     def configuration(self) -> ServiceConfiguration:
         """What an admin has made of it."""
         edited = None if self._loops is None else self._loops.get(self.deployment.definition.name).changed_at
-        return read_configuration(self.deployment.definition, self.policy, edited)
+        return read_configuration(self.definition, self.policy, edited)
 
     @property
     def explains(self) -> bool:

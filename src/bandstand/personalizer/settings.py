@@ -16,6 +16,7 @@ from bandstand.personalizer.policy_arguments import DEFAULT_EXPLORATION, PolicyA
 
 TABLE = "personalizer"
 _POLICY = "policy"
+_EVALUATION = "evaluation"
 _SAID_BY_LOOP = frozenset({"reward_wait_s", "default_reward", "aggregation", "exploration", "learning_mode", "edited"})
 _EXPLORATION = ("epsilon", "floor")
 """The parameter of each kind of policy that is its share of uniform picks."""
@@ -83,8 +84,23 @@ def read_policy(definition: LoopDefinition) -> tuple[str, str] | None:
     return None if asked is None else (asked["name"], asked["arguments"])
 
 
-def write_policy(definition: LoopDefinition, policy: Policy, asked: PolicyArguments | None) -> LoopDefinition:
-    """The definition of a loop whose active policy is what was asked for; the default of this wire for ``None``.
+def read_applied(definition: LoopDefinition) -> str | None:
+    """Id of the evaluation that the policy was last taken from, if it was from one."""
+    table: Mapping[str, Any] = definition.to_document().get(TABLE, {})  # type: ignore[assignment]  # a table
+    applied: str | None = table.get(_POLICY, {}).get(_EVALUATION)
+    return applied
+
+
+def write_policy(
+    definition: LoopDefinition, policy: Policy, asked: PolicyArguments | None, evaluation: str | None = None
+) -> LoopDefinition:
+    """The definition of a loop whose active policy is what was asked for.
+
+    Args:
+        definition: of the loop.
+        policy: the active one.
+        asked: what it is to be; the default of this wire for ``None``.
+        evaluation: id of the evaluation that it is taken from, if it is from one.
 
     Raises:
         ConfigurationError: the loop cannot be so.
@@ -96,7 +112,8 @@ def write_policy(definition: LoopDefinition, policy: Policy, asked: PolicyArgume
     if asked is None:
         changed: dict[str, Any] = {"kind": "egreedy", "epsilon": DEFAULT_EXPLORATION}
     else:
-        table[_POLICY] = {"name": asked.name, "arguments": asked.text}
+        source = {} if evaluation is None else {_EVALUATION: evaluation}
+        table[_POLICY] = {"name": asked.name, "arguments": asked.text, **source}
         changed = {"kind": asked.kind}
         if asked.kind == "squarecb":
             changed |= {"floor": exploration} | ({} if asked.gamma is None else {"gamma": asked.gamma})
@@ -123,14 +140,14 @@ def _replace_policy(document: Mapping[str, Any], policy: Policy, changes: Mappin
     It keeps its name, and with it what it has learned.
     """
     own: Mapping[str, Any] = document.get("policies", {})
-    table = dict(own.get(policy.name) or _describe_policy(policy))
+    table = dict(own.get(policy.name) or describe_policy(policy))
     if changes.get("kind", table["kind"]) != table["kind"]:
         shared = ("schema", "prior", "variance", "noise", "half_life")
         table = {name: value for name, value in table.items() if name in shared}
     return {**own, policy.name: {**table, **changes}}
 
 
-def _describe_policy(policy: Policy) -> dict[str, Any]:
+def describe_policy(policy: Policy) -> dict[str, Any]:
     """A policy as a table of a configuration file has it."""
     table: dict[str, Any] = {"kind": policy.kind, "schema": policy.schema.name, **policy.parameters}
     if policy.prior_kind is not None:

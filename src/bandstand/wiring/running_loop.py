@@ -1,6 +1,7 @@
 """One loop, joined from its parts: its store, what learns from it, what judges its turns, its application."""
 
 import asyncio
+import gzip
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
@@ -40,6 +41,8 @@ from bandstand.simulate.background import SimulationQueue
 from bandstand.store.embedded.state_directory import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
+from bandstand.store.maintenance.export import export
+from bandstand.store.maintenance.offline import open_read_only
 from bandstand.store.tables.console_queries import ConsoleQueries
 from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.simulations import Simulations
@@ -89,7 +92,7 @@ class RunningLoop:
         self._shared = shared
         self.name = definition.name
         self._is_default = self.name == DEFAULT_LOOP
-        directory = get_loop_directory(settings, self.name)
+        self._directory = directory = get_loop_directory(settings, self.name)
         self.metrics = Metrics(of_process=self._is_default)
         self.store = EmbeddedStore(
             directory, catalogue, options=_build_store_options(settings), observe=self.metrics.record_commit
@@ -225,9 +228,17 @@ class RunningLoop:
                 *routers,
                 build_console_router(console, sessions, status_of, authorize_reader),
             ],
-            replace(options, foreign=PersonalizerWire(PersonalizerLoop(deployment, loops), self.metrics)),
+            replace(options, foreign=self._build_personalizer(loops)),
         )
         return self.front
+
+    def _build_personalizer(self, loops: Loops | None) -> PersonalizerWire:
+        loop = PersonalizerLoop(self.deployment, loops)
+        return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, self._export_states)
+
+    def _export_states(self) -> bytes:
+        with open_read_only(self._directory, self.deployment.catalogue) as state:
+            return gzip.compress("".join(f"{line}\n" for line in export(state)).encode())
 
 
 def _build_store_options(settings: Settings) -> StoreOptions:

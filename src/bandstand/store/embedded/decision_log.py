@@ -139,6 +139,10 @@ class EmbeddedDecisions:
         """The user's newest decisions after the last reset, oldest first."""
         return await self._directory.read(decision_rows.list_history, self._directory.registry, user_id, limit)
 
+    async def find_times(self, since: float | None, until: float | None) -> tuple[float, float] | None:
+        """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+        return await self._directory.read(decision_rows.find_decision_times, since, until)
+
     def is_unchanged(self, user: CachedUser, decision: Decision | None) -> bool:
         """Whether the user and the decision that were found before an await are still the ones in memory."""
         return self._directory.users.is_current(user) and (

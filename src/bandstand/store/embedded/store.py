@@ -110,6 +110,16 @@ class EmbeddedStore(Store):
         """Apply retention now, which is else done every hour; returns how many users were touched."""
         return await self._retention.apply_retention()
 
+    async def delete_log(self) -> None:
+        """Delete every decision and reward until now; what was learned stays."""
+        await self._retention.delete_log()
+
+    async def find_decision_times(
+        self, since: float | None = None, until: float | None = None
+    ) -> tuple[float, float] | None:
+        """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+        return await self._decisions.find_times(since, until)
+
     # ── users ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def get_cached_profile(self, user_id: str) -> Profile | None:

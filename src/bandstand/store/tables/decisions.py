@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bandstand.store.ids import format_id, parse_event_id
-from bandstand.store.records import Decision, PolicyTotals, Reward, UserPage
+from bandstand.store.records import LAST_SEQ, Decision, PolicyTotals, Reward, UserPage, first_seq_at
 from bandstand.store.sqlite.packing import unpack_body
 from bandstand.store.sqlite.schema import EVER
 from bandstand.store.sqlite.statements import build_columns
@@ -136,3 +136,19 @@ def _to_reward(row: tuple[Any, ...], registry: PolicyRegistry) -> Reward:
         reason=reason,
         seq=seq,
     )
+
+
+def find_decision_times(
+    connection: sqlite3.Connection, since: float | None = None, until: float | None = None
+) -> tuple[float, float] | None:
+    """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+    after = 0 if since is None else first_seq_at(since)
+    before = LAST_SEQ if until is None else first_seq_at(until)
+    found = [
+        connection.execute(
+            f"SELECT ts FROM decisions WHERE seq >= ? AND seq < ? ORDER BY seq {order} LIMIT 1",  # noqa: S608 (constants)
+            (after, before),
+        ).fetchone()
+        for order in ("ASC", "DESC")
+    ]
+    return None if found[0] is None else (float(found[0][0]), float(found[1][0]))
