@@ -10,12 +10,14 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bandstand.errors import UnknownDecisionError, WrongPolicyError
 from bandstand.store.records import Decision, Erasure, PolicyRef, PolicyTotals, Reward, UserPage
+from bandstand.store.tables.loops import LoopAction, LoopChange
 from bandstand.store.tables.policies import to_policy_ref
 from bandstand.store.tables.shadows import Shadow
 from bandstand.store.tables.undo import Selection
@@ -141,6 +143,42 @@ async def users_are_paged_in_the_order_of_first_sight(subject: Subject) -> None:
                 after = page.next
             assert found == expected
     assert await store.count_users() == len(names)
+
+
+# ── loops ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def changes_of_loops_are_kept_in_their_order(subject: Subject) -> None:
+    one, other = {"mode": "online"}, {"mode": "logging", "shadow": ["é"]}
+    told: list[tuple[LoopAction, dict[str, Any] | None, dict[str, Any] | None]] = [
+        ("create", None, one),
+        ("change", one, other),
+        ("delete", other, None),
+    ]
+    for action, before, after in told:
+        change = LoopChange(
+            name="menu", action=action, before=before, after=after, ts=subject.clock.now, client="operator"
+        )
+        await subject.store.log_loop_change(change)
+        subject.clock.now += 1
+    for _ in range(2):
+        found = await subject.store.list_loop_changes()
+        assert [(each.action, each.before, each.after) for each in found] == told
+        assert [(each.name, each.client, each.ts) for each in found] == [
+            ("menu", "operator", NOON + number) for number in range(3)
+        ]
+        assert 0 < found[0].seq < found[1].seq < found[2].seq
+        await subject.reopen()
+
+
+async def an_erasure_over_all_loops_is_noted_until_it_is_done(subject: Subject) -> None:
+    for user_id in ("anna", 'bé"n', "anna"):
+        await subject.store.note_erasure(user_id, "operator")
+    await subject.reopen()
+    assert set(await subject.store.list_erasure_notes()) == {("anna", "operator"), ('bé"n', "operator")}
+    await subject.store.delete_erasure_note("anna")
+    await subject.reopen()
+    assert await subject.store.list_erasure_notes() == [('bé"n', "operator")]
 
 
 # ── decisions ─────────────────────────────────────────────────────────────────────────────────────────────────────────

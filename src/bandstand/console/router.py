@@ -25,7 +25,7 @@ from bandstand.console.pages import Pages, build_address, build_link, build_root
 from bandstand.console.policies import add_policy_routes
 from bandstand.console.prompts import add_prompt_routes
 from bandstand.console.reference import AuthorizeReader, add_reference_routes
-from bandstand.console.session import COOKIE, SESSION_SECONDS, Sessions
+from bandstand.console.session import COOKIE, LOOP_COOKIE, SESSION_SECONDS, Sessions
 from bandstand.console.simulations import add_simulation_routes
 from bandstand.console.users import add_user_routes
 from bandstand.evaluate.background import EvaluationQueue
@@ -126,9 +126,9 @@ def _add_static_routes(routes: APIRouter, assets: Assets) -> None:
 
 
 def _add_login_routes(routes: APIRouter, pages: Pages, sessions: Sessions, own: str) -> None:
-    def list_cookie_paths() -> list[str]:
-        """Where a log-in counts: at the console of every loop."""
-        return [build_root(own) + path for path in (_PREFIX, _LOOPS)]
+    def list_cookies() -> list[tuple[str, str]]:
+        """Where a log-in counts, at the console of every loop: names of cookies, and their paths."""
+        return [(name, build_root(own) + path) for name, path in ((COOKIE, _PREFIX), (LOOP_COOKIE, _LOOPS))]
 
     def render_form(wanted: str, *, refused: bool = False) -> Response:
         return pages.render(
@@ -153,9 +153,9 @@ def _add_login_routes(routes: APIRouter, pages: Pages, sessions: Sessions, own: 
         if cookie is None:
             return render_form(wanted, refused=True)
         response = RedirectResponse(build_address(wanted), 303)
-        for path in list_cookie_paths():
+        for name, path in list_cookies():
             response.set_cookie(
-                COOKIE,
+                name,
                 cookie,
                 max_age=SESSION_SECONDS,
                 path=path,
@@ -168,8 +168,8 @@ def _add_login_routes(routes: APIRouter, pages: Pages, sessions: Sessions, own: 
     @routes.post("/logout")
     async def logout() -> Response:
         response = RedirectResponse(build_link(LOGIN), 303)
-        for path in list_cookie_paths():
-            response.delete_cookie(COOKIE, path=path, httponly=True, samesite="strict")
+        for name, path in list_cookies():
+            response.delete_cookie(name, path=path, httponly=True, samesite="strict")
         return response
 
 

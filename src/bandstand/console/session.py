@@ -18,6 +18,9 @@ from bandstand.bandit.loop_definition import DEFAULT_LOOP
 from bandstand.times import is_ahead
 
 COOKIE = "bandstand_console"
+LOOP_COOKIE = "bandstand_loops"
+"""The same log-in below ``/loops``: a cookie has one path."""
+
 SESSION_SECONDS = 12 * 3600
 
 ANONYMOUS = "anonymous"
@@ -84,6 +87,11 @@ class Sessions:
         self._loop = loop
         self._secret = secret
         self._clock = clock
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie that this console reads."""
+        return COOKIE if self._loop == DEFAULT_LOOP else LOOP_COOKIE
 
     @property
     def requires_key(self) -> bool:

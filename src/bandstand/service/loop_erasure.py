@@ -1,7 +1,6 @@
 """Erasure over all loops: one after the other, noted before the first, so that a crash in between is gone on with."""
 
-from collections import Counter
-from collections.abc import Mapping
+from dataclasses import replace
 
 from bandstand.bandit.loop_definition import DEFAULT_LOOP
 from bandstand.errors import StorageUnavailableError
@@ -25,25 +24,18 @@ async def erase_everywhere(loops: Loops, user_id: str, client: str) -> ErasureRe
     if len(loops) == 1:
         return await users.erase(default, user_id, client)
     await default.store.note_erasure(user_id, client)
-    erased: dict[str, Mapping[str, int]] = {}
-    unreachable: dict[str, None] = {}  # in order, each once
-    missed = False
+    receipts: dict[str, ErasureReceipt] = {}
+    left: list[str] = []
     for loop in loops:
         receipt = await _erase_in(loop, loops, user_id, client)
         if receipt is None:
-            missed = True
-            unreachable[
-                f"the loop {loop.name}, which is not open; it goes from there once the service starts with it"
-            ] = None
+            left.append(f"the loop {loop.name}, which is not open; it goes from there once the service starts with it")
         else:
-            erased[loop.name] = receipt.erased
-            unreachable |= dict.fromkeys(receipt.unreachable)
-    if not missed and not await default.store.delete_erasure_note(user_id):
-        unreachable[UNREACHABLE_LOG] = None
-    total: Counter[str] = Counter()
-    for counts in erased.values():
-        total.update(counts)
-    return ErasureReceipt(erased=dict(total), unreachable=list(unreachable), loops=erased)
+            receipts[loop.name] = receipt
+    if not left and not await default.store.delete_erasure_note(user_id):
+        left.append(UNREACHABLE_LOG)
+    receipt = users.sum_receipts(receipts)
+    return replace(receipt, unreachable=list(dict.fromkeys((*receipt.unreachable, *left))))
 
 
 async def resume_erasures(loops: Loops) -> None:

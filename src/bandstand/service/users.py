@@ -1,5 +1,6 @@
 """Users: list them, reset one, erase one."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -43,6 +44,18 @@ class ErasureReceipt:
     erased: Mapping[str, int]
     unreachable: Sequence[str]
     loops: Mapping[str, Mapping[str, int]] | None = None
+
+
+def sum_receipts(receipts: Mapping[str, ErasureReceipt]) -> ErasureReceipt:
+    """One receipt of the erasures of a user in several loops, by name."""
+    total: Counter[str] = Counter()
+    for receipt in receipts.values():
+        total.update(receipt.erased)
+    return ErasureReceipt(
+        erased=dict(total),
+        unreachable=list(dict.fromkeys(each for receipt in receipts.values() for each in receipt.unreachable)),
+        loops={name: receipt.erased for name, receipt in receipts.items()},
+    )
 
 
 Erase = Callable[[str, str], Awaitable[ErasureReceipt]]

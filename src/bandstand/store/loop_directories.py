@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+_FOLDER = "loops"
 _TRASH = ".deleted-"
 
 
@@ -14,7 +15,13 @@ class LoopDirectories:
     """
 
     def __init__(self, state_dir: Path) -> None:
-        self._folder = state_dir / "loops"
+        self._folder = state_dir / _FOLDER
+
+    @staticmethod
+    def find_outer(directory: Path) -> Path | None:
+        """The state directory in which this is a loop's; ``None`` where it is none."""
+        outer = directory.parent.parent
+        return outer if directory.parent.name == _FOLDER and (outer / "ledger.db").is_file() else None
 
     def get_path(self, name: str) -> Path:
         """Where the state of a loop is."""

@@ -10,10 +10,10 @@ the answer without ASGI (:meth:`FrontController.answer`).
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,9 +30,6 @@ from bandstand.api.asgi.path_prefix import PathPrefix
 from bandstand.api.asgi.raw_path import decode_segment, validate_query
 from bandstand.api.problems import InternalError, RequestTimeoutError, render_problem, status_of
 from bandstand.errors import BandstandError
-
-if TYPE_CHECKING:
-    from bandstand.api.asgi.loop_mounts import LoopMounts
 
 Handler = Callable[[bytes, RequestMetadata], Awaitable[EncodedResponse]]
 
@@ -51,6 +48,18 @@ LOOPS = "/loops/"
 """With what the address of everything in a named loop begins."""
 
 BodyReader = Callable[[], Awaitable[bytes]]
+
+
+class Mounts(Protocol):
+    """The way to other loops; see :class:`bandstand.api.asgi.loop_mounts.LoopMounts`."""
+
+    def may_concern(self, path: str) -> bool:
+        """Whether a request may be for another loop than the default one."""
+
+    def enter(
+        self, path: str, headers: Headers, method: str, default: "FrontController"
+    ) -> AbstractAsyncContextManager[tuple["FrontController", str]]:
+        """Give the gate of the loop that a request is for, and the path inside."""
 
 
 class Response(NamedTuple):
@@ -101,7 +110,7 @@ class FrontController:
     ) -> None:
         self._app = app
         self._access = access
-        self.mounts: LoopMounts | None = None
+        self.mounts: Mounts | None = None
         self.foreign: ForeignWire | None = None
         self._loop = {} if loop is None else {"loop": loop}
         self._metrics = metrics
@@ -215,7 +224,7 @@ class FrontController:
         return Response(*answer, request_id)
 
     async def _answer_elsewhere(
-        self, mounts: "LoopMounts", path: str, headers: Headers, query_string: bytes, read_body: BodyReader
+        self, mounts: Mounts, path: str, headers: Headers, query_string: bytes, read_body: BodyReader
     ) -> Response:
         """Let the loop that a hot request is for answer it."""
         started = perf_counter()
@@ -226,7 +235,7 @@ class FrontController:
                 return self._refuse(error, "POST", started, headers)
             return await front.answer_here(inner, headers, query_string, read_body)
 
-    async def _dispatch(self, mounts: "LoopMounts", scope: Scope, path: str, receive: Receive, send: Send) -> None:
+    async def _dispatch(self, mounts: Mounts, scope: Scope, path: str, receive: Receive, send: Send) -> None:
         """Let the loop that a request is for serve it."""
         started = perf_counter()
         headers = dict(scope["headers"])

@@ -15,6 +15,7 @@ from bandstand.errors import (
     AlreadyRewardedError,
     DecisionConflictError,
     IdempotencyMismatchError,
+    LearningModeError,
     UnknownDecisionError,
     WrongPolicyError,
 )
@@ -32,6 +33,7 @@ def build_learning_router(wire: Wire, hot: HotPath) -> APIRouter:
     """Score and reward, as the framework and OpenAPI know them; the gate answers them itself, by the same handlers."""
     routes = APIRouter(tags=["learning"])
     score_extra = describe_operation(DecisionConflictError, *WRITE_ERRORS, body=wire.score)
+    named_extra = describe_operation(DecisionConflictError, LearningModeError, *WRITE_ERRORS, body=wire.score)
     reward_extra = describe_operation(*_REWARDING, *_JUDGING, *WRITE_ERRORS, body=wire.reward)
 
     @routes.post("/score", response_model=ScoreResponse, openapi_extra=score_extra)
@@ -39,7 +41,7 @@ def build_learning_router(wire: Wire, hot: HotPath) -> APIRouter:
         """Pick one of the candidates with the active policy."""
         return await handle_score(request, None)
 
-    @routes.post("/score/{policy:id}", response_model=ScoreResponse, openapi_extra=score_extra)
+    @routes.post("/score/{policy:id}", response_model=ScoreResponse, openapi_extra=named_extra)
     async def score_with(request: Request, policy: str) -> Response:
         """Pick one of the candidates with a named policy (`linucb` and `egreedy` always mean v1)."""
         return await handle_score(request, policy)

@@ -9,7 +9,7 @@ from bandstand.api.schemas.learning import AnswerBody
 from bandstand.api.schemas.requests import RequestBody
 
 
-class LoopDocument(TypedDict):
+class LoopRequest(TypedDict):
     """What a loop is, as a table of the configuration file says it; what is left out is as it is by default."""
 
     # What it says is read by LoopDefinition, which knows what was probably meant by what it does not know.
@@ -84,5 +84,5 @@ _EXAMPLES: dict[str, Any] = {
         },
     },
 }
-LOOP = RequestBody("LoopDocument", TypeAdapter(LoopDocument), _EXAMPLES)
+LOOP = RequestBody("LoopRequest", TypeAdapter(LoopRequest), _EXAMPLES)
 REQUEST_BODIES = (LOOP,)
