@@ -41,6 +41,9 @@ class ScoringContext(Protocol):
     def get_prior(self, policy: Policy, user_id: str) -> Prior:
         """What a policy believes of a user before their first reward."""
 
+    def get_owner(self, user_id: str) -> str:
+        """The user whose model it is that decides for a user."""
+
 
 @dataclass(slots=True, eq=False)
 class ScoreRequest:
@@ -127,7 +130,7 @@ class ScoreBatch:
         profiles: list[Profile] = []
         present: list[ScoreRequest] = []
         for each in group:
-            profile = deployment.store.get_cached_profile(each.request["user_id"])
+            profile = _find_profile(deployment, each.request["user_id"])
             if profile is None:
                 each.made.set_result(None)
             else:
@@ -149,6 +152,13 @@ class ScoreBatch:
         shadows = deployment.shadows
         captured = None if shadows is None else shadows.capture(decision, profile, each.request)
         return MadeDecision(decision, numbers, deployment.store.decide(decision), captured)
+
+
+def _find_profile(deployment: ScoringContext, user_id: str) -> Profile | None:
+    """The profile that decides for a user, if both are in memory: theirs, or everybody's."""
+    profile = deployment.store.get_cached_profile(user_id)
+    owner = deployment.get_owner(user_id)
+    return profile if owner == user_id or profile is None else deployment.store.get_cached_profile(owner)
 
 
 def _make_decisions(
@@ -175,6 +185,7 @@ def _make_decisions(
             own_id="decision_id" in each.request,
             seq=seqs[row],
             user_id=profiles[row].user_id,
+            subject=None if each.request["user_id"] == profiles[row].user_id else each.request["user_id"],
             policy=ref,
             client=each.client,
             ts=ts,

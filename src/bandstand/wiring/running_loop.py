@@ -18,7 +18,7 @@ from bandstand.api.routes.judge_endpoints import build_opinions_router
 from bandstand.api.routes.judgements import build_judgements_router
 from bandstand.api.routes.simulations import build_simulations_router
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
+from bandstand.bandit.loop_definition import DEFAULT_LOOP, EVERYBODY, LoopDefinition
 from bandstand.config.loops import get_loop_directory, resolve_policy
 from bandstand.config.settings import Settings
 from bandstand.console.router import ConsoleContext, build_console_router
@@ -90,7 +90,7 @@ class RunningLoop:
         directory = get_loop_directory(settings, self.name)
         self.metrics = Metrics(of_process=self._is_default)
         self.store = EmbeddedStore(
-            directory, catalogue, options=_build_store_options(settings), observe=self.metrics.record_commit
+            directory, catalogue, options=_build_store_options(settings, definition), observe=self.metrics.record_commit
         )
         population = PopulationPriorRefresher(
             catalogue, self.store, PriorFiles(directory), refresh_rewards=settings.prior_refresh_rewards
@@ -228,7 +228,7 @@ class RunningLoop:
         return self.front
 
 
-def _build_store_options(settings: Settings) -> StoreOptions:
+def _build_store_options(settings: Settings, definition: LoopDefinition) -> StoreOptions:
     return StoreOptions(
         sync=settings.durability == "full",
         max_warm_users=settings.max_warm_users,
@@ -237,6 +237,7 @@ def _build_store_options(settings: Settings) -> StoreOptions:
         retention_days=settings.decision_retention_days,
         turn_retention_days=settings.turn_retention_days,
         close_seconds=settings.shutdown_seconds / 2,
+        shared_user=EVERYBODY if definition.scope == "loop" else None,
     )
 
 
