@@ -48,6 +48,7 @@ class ServiceContext:
         pinned_by: the setting that says which policy is active, so that no promotion can.
         score_when_full: answer ``/score`` without logging while the disk is full, instead of refusing.
         strict_features: refuse features that no schema reads.
+        list_closed_loops: gives other loops that take no requests, and why.
         judge_worker: what becomes of turns; ``None`` takes none.
         shared_population: the learned priors where others have them too; made here if left out.
         prior_files: where learned priors are kept, if they are made here.
@@ -72,6 +73,7 @@ class ServiceContext:
     score_when_full: bool = False
     strict_features: bool = False
     definition: LoopDefinition = field(default_factory=lambda: LoopDefinition(name=DEFAULT_LOOP))
+    list_closed_loops: Callable[[], Mapping[str, str]] = dict
     clock: Callable[[], float] = time.time
     decision_ids: DecisionIds = field(default_factory=DecisionIds)
     judge_worker: JudgeWorker | None = None

@@ -26,6 +26,7 @@ from bandstand.console.session import Sessions
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.generate.generator import TipGenerator
 from bandstand.judge_worker.stateless import StatelessJudge
+from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowStatus
 from bandstand.prompts.library import prompts_directory
@@ -95,7 +96,7 @@ class RunningLoop:
         population = PopulationPriorRefresher(
             catalogue, self.store, PriorFiles(directory), refresh_rewards=settings.prior_refresh_rewards
         )
-        self._judging = build_judge_worker(
+        self._judging: JudgeWorker = build_judge_worker(
             settings,
             self.store,
             population,

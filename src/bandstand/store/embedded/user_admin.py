@@ -134,6 +134,7 @@ class EmbeddedUsers:
                 owner.stale = owner.stale or not exact
 
         await directory.submit(owner, seq, [(INSERT_MARK, row)], on_committed, noop, durable=True)
+        await directory.users.delete_document(owner.profile.user_id)  # the next checkpoint writes one without them
 
     def was_erased_since(self, user_id: str, seq: int) -> bool:
         """Whether the user was erased after an event that began within the last hour."""

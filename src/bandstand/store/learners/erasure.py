@@ -138,8 +138,8 @@ def count_pulls(connection: sqlite3.Connection, uid: int) -> list[PartedPulls]:
 
 def log_parting(connection: sqlite3.Connection, *, uid: int, seq: int, ts: float, client: str) -> None:
     """Write down, for every model that learned from this user as one of many, that they are gone."""
-    for owner in connection.execute(_OWNERS, (uid,)).fetchall():
-        connection.execute(INSERT_ONE_MARK, MarkInsert(seq, *owner, PARTING, ts, client, None))
+    for (owner,) in connection.execute(_OWNERS, (uid,)).fetchall():
+        connection.execute(INSERT_ONE_MARK, MarkInsert(seq, owner, PARTING, ts, client, None))
 
 
 def has_parting_since(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
