@@ -16,6 +16,7 @@ from bandstand.errors import (
     StorageUnavailableError,
     UnknownLoopError,
 )
+from bandstand.service.attention import load_items
 from bandstand.service.context import ServiceContext
 from bandstand.service.loop_erasure import erase_everywhere, resume_erasures
 from bandstand.service.loops import MAX_LOOPS, Loops
@@ -171,9 +172,13 @@ async def test_a_loop_that_cannot_be_opened_keeps_no_other_from_serving() -> Non
     assert loops.get("shelf").runtime is not None
     with pytest.raises(StorageUnavailableError, match="this loop is not open: the disk answers with errors"):
         loops.get("menu").require_runtime()
+    default = loops.get("default").deployment
+    (item,) = [item for item in await load_items(default) if item.code == "loop-closed"]
+    assert item.message == "the loop menu takes no requests: the disk answers with errors"
     disk.fault.clear()
     await loops.change(LoopDefinition(name="menu", policy="linucb-v1"), "ops")
     assert loops.get("menu").runtime is not None
+    assert not [item for item in await load_items(default) if item.code == "loop-closed"]
 
 
 async def test_a_mode_changes_at_once_and_a_policy_by_opening_again_once_those_inside_are_gone() -> None:

@@ -8,6 +8,9 @@ from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.definition import NAME_PATTERN, DefinitionTable, is_name, to_configuration_error
 from bandstand.errors import FieldError
 
+EVERYBODY: Final = "(everybody)"
+"""The user whose model is that of all users of a loop of the scope ``loop``."""
+
 DEFAULT_LOOP: Final = "default"
 """The loop of the addresses without a prefix; its policies and schemas come from the settings."""
 

@@ -41,7 +41,7 @@ class LedgerBudget:
         self._store = store
         self._compute_bound = compute_bound
         self._book = None if shares is None else book
-        self._daily = (
+        self._daily: DailyBudget = (
             DailyBudget(
                 caps, clock=clock, load_spending=self._load_spending, next_number=lambda: store.next_seq(clock())
             )

@@ -65,7 +65,7 @@ class JudgeWorker:
     ) -> None:
         self.store = store
         self.options = options
-        self.budget = LedgerBudget(
+        self.budget: LedgerBudget = LedgerBudget(
             store,
             options.caps,
             clock,
@@ -75,7 +75,7 @@ class JudgeWorker:
         )
         update_limit = UpdateRateLimit(store, options.max_updates, clock)
         self.conclusions = Conclusions(store, options.gate, update_limit, population)
-        self._child = make_process() if shares is None else shares._child  # noqa: SLF001 (of the same class)
+        self._child: JudgeProcess = make_process() if shares is None else shares._child  # noqa: SLF001 (of the same class)
         self._owns_child = shares is None
         self._isolated = make_process()
         self._wake = asyncio.Event()

@@ -9,10 +9,16 @@ from typing import overload
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.experiment import Arm, Experiment, Split
-from bandstand.bandit.loop_definition import DEFAULT_LOOP, LearningMode, LoopDefinition
+from bandstand.bandit.loop_definition import DEFAULT_LOOP, EVERYBODY, LearningMode, LoopDefinition
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.ridge import Prior
-from bandstand.errors import ConfigurationError, LearningModeError, LoopRefusedError
+from bandstand.errors import (
+    ConfigurationError,
+    FieldError,
+    InvalidRequestError,
+    LearningModeError,
+    LoopRefusedError,
+)
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.drift import DriftWatcher
 from bandstand.learning.population import PopulationPriorRefresher
@@ -42,6 +48,7 @@ class ServiceContext:
         pinned_by: the setting that says which policy is active, so that no promotion can.
         score_when_full: answer ``/score`` without logging while the disk is full, instead of refusing.
         strict_features: refuse features that no schema reads.
+        list_closed_loops: gives other loops that take no requests, and why.
         judge_worker: what becomes of turns; ``None`` takes none.
         shared_population: the learned priors where others have them too; made here if left out.
         prior_files: where learned priors are kept, if they are made here.
@@ -66,6 +73,7 @@ class ServiceContext:
     score_when_full: bool = False
     strict_features: bool = False
     definition: LoopDefinition = field(default_factory=lambda: LoopDefinition(name=DEFAULT_LOOP))
+    list_closed_loops: Callable[[], Mapping[str, str]] = dict
     clock: Callable[[], float] = time.time
     decision_ids: DecisionIds = field(default_factory=DecisionIds)
     judge_worker: JudgeWorker | None = None
@@ -131,6 +139,24 @@ class ServiceContext:
     def mode(self) -> LearningMode:
         """How the loop learns."""
         return self.definition.mode
+
+    @property
+    def has_one_model(self) -> bool:
+        """Whether all users have one model."""
+        return self.definition.scope == "loop"
+
+    def get_owner(self, user_id: str) -> str:
+        """The user whose model it is that decides for a user: their own, or everybody's.
+
+        Raises:
+            InvalidRequestError: it is a user's own name that everybody's model has.
+        """
+        if self.definition.scope == "user":
+            return user_id
+        if user_id == EVERYBODY:
+            message = "is the name of the model of all users"
+            raise InvalidRequestError(f"user_id: {message}", [FieldError("user_id", message)])
+        return EVERYBODY
 
     async def apply_definition(self, definition: LoopDefinition) -> None:
         """Go on in the mode, and with the reward settings, of a definition; what else it says takes a new start.

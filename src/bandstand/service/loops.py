@@ -55,6 +55,7 @@ class Loops:
         self._files = files
         self._store: Store = deployment.store
         self._clock = deployment.clock
+        deployment.list_closed_loops = self._list_closed
         self._lock = asyncio.Lock()  # held by whoever makes, changes or deletes a loop
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -164,6 +165,9 @@ class Loops:
     def __len__(self) -> int:
         """How many there are."""
         return len(self._loops)
+
+    def _list_closed(self) -> dict[str, str]:
+        return {loop.name: loop.fault or "" for loop in self._others() if loop.runtime is None and loop.gate.is_open}
 
     def _others(self) -> list[Loop]:
         return [loop for loop in self if loop is not self._default]

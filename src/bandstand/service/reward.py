@@ -124,7 +124,9 @@ async def build_reward_event(
 
 def _is_same_request(deployment: ServiceContext, stands: Reward, request: Mapping[str, Any]) -> bool:
     if stands.body_hash == hash_reward_request(deployment.catalogue, request):
-        return is_about(request, stands.user_id, stands.tip_id)
+        # In a loop with one model, whose decision it is was looked at when that was found.
+        user_id = request.get("user_id", "") if deployment.has_one_model else stands.user_id
+        return is_about(request, user_id, stands.tip_id)
     return stands.body_hash == hash_body(request)  # it was logged when whole bodies were compared
 
 
@@ -146,7 +148,7 @@ async def _build_from_decision(
     client: str,
 ) -> Reward:
     decision = await deployment.store.find_decision(request["decision_id"])
-    if decision is None or request.get("user_id", decision.user_id) != decision.user_id:
+    if decision is None or request.get("user_id", decision.person) != decision.person:
         message = "no such decision of this user"
         raise UnknownDecisionError(message)
     if named is not None and named.name != decision.policy.name:
@@ -175,6 +177,9 @@ def _build_legacy(
     if missing:
         message = "without a decision_id, user_id, tip_id and features are required"
         raise InvalidRequestError(message, [FieldError(name, "required without a decision_id") for name in missing])
+    if deployment.has_one_model:
+        message = "in a loop with one model for everybody, a reward names its decision"
+        raise InvalidRequestError(message, [FieldError("decision_id", "required in a loop with one model")])
     if policy.schema.is_open:
         message = f"{policy.name} reads all of a context and a candidate, which this form does not tell apart"
         raise InvalidRequestError(message, [FieldError("decision_id", "required by a policy with open features")])

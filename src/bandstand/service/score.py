@@ -103,9 +103,12 @@ async def _decide(
 ) -> MadeDecision:
     """Have it decided with its neighbours, once its user is in memory."""
     made, store = None, deployment.store
+    user_id = request["user_id"]
+    owner = deployment.get_owner(user_id)
     while made is None:
-        if store.get_cached_profile(request["user_id"]) is None:
-            await store.load_profile(request["user_id"])
+        for needed in (user_id,) if owner == user_id else (user_id, owner):
+            if store.get_cached_profile(needed) is None:
+                await store.load_profile(needed)
         made = await deployment.scoring.submit(request, body, client, policy, is_named=is_named)
     return made
 

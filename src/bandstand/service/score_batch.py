@@ -42,6 +42,9 @@ class ScoringContext(Protocol):
     def get_prior(self, policy: Policy, user_id: str) -> Prior:
         """What a policy believes of a user before their first reward."""
 
+    def get_owner(self, user_id: str) -> str:
+        """The user whose model it is that decides for a user."""
+
 
 @dataclass(slots=True, eq=False)
 class ScoreRequest:
@@ -141,7 +144,7 @@ class ScoreBatch:
         profiles: list[Profile] = []
         present: list[ScoreRequest] = []
         for each in group:
-            profile = deployment.store.get_cached_profile(each.request["user_id"])
+            profile = find_profile(deployment, each.request["user_id"])
             if profile is None:
                 each.made.set_result(None)
             else:
@@ -184,6 +187,13 @@ def make_decision(
     return decision
 
 
+def find_profile(deployment: ScoringContext, user_id: str) -> Profile | None:
+    """The profile that decides for a user, if both are in memory: theirs, or everybody's."""
+    profile = deployment.store.get_cached_profile(user_id)
+    owner = deployment.get_owner(user_id)
+    return profile if owner == user_id or profile is None else deployment.store.get_cached_profile(owner)
+
+
 def _make_decisions(
     deployment: ScoringContext, group: Sequence[ScoreRequest], profiles: Sequence[Profile]
 ) -> list[tuple[Decision, Profile]]:
@@ -210,6 +220,7 @@ def _make_decisions(
             own_id="decision_id" in each.request,
             seq=seqs[row],
             user_id=profiles[row].user_id,
+            subject=None if each.request["user_id"] == profiles[row].user_id else each.request["user_id"],
             policy=ref,
             client=each.client,
             ts=ts,

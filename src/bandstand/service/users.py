@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from bandstand.errors import LoopRefusedError
 from bandstand.service.context import ServiceContext
 
 UNREACHABLE = (
@@ -70,14 +71,21 @@ async def list_users(deployment: ServiceContext, prefix: str, after: int, limit:
 
 async def reset(deployment: ServiceContext, user_id: str, client: str) -> None:
     """Make every policy forget the user; decisions made before teach nothing any more. Idempotent."""
+    if deployment.has_one_model:
+        deployment.get_owner(user_id)
+        raise LoopRefusedError("in a loop with one model for everybody, no single user can be forgotten but by erasure")
     await deployment.store.reset(user_id, client)
     deployment.population.apply_reset(user_id)
 
 
 async def erase(deployment: ServiceContext, user_id: str, client: str) -> ErasureReceipt:
     """Delete everything held about the user; the receipt counts what went and names what this cannot reach."""
-    erasure = await deployment.store.erase(user_id, client)
+    owner = deployment.get_owner(user_id)
+    store = deployment.store
+    erasure = await store.erase(user_id, client)
     priors = await deployment.population.apply_erasure(user_id)
+    if owner != user_id:
+        priors += len(await deployment.population.apply_revocation([owner], store.next_seq(deployment.clock())))
     counts = asdict(erasure)
     log_emptied = counts.pop("log_emptied")
     return ErasureReceipt(

@@ -107,6 +107,7 @@ class Decision:
         shadow_updates: policies in the shadow, and their features of it; ``None`` until a reward asks.
         experiment: event number of the beginning of the experiment that chose the policy; 0 for none.
         reward: the one that stands, pending or committed.
+        subject: whom it was made for, where all users of a loop have one model, which is ``user_id``'s.
         uid: the store's key of the user.
         pending_turn_seq: event number of the turn that waits to reward it, 0 for none.
         excluded: how many of its candidates could not be picked; what is told of it when it is made.
@@ -132,9 +133,15 @@ class Decision:
     shadow_updates: Updates | None = None
     experiment: int = 0
     reward: Reward | None = None
+    subject: str | None = None
     uid: int = 0
     pending_turn_seq: int = 0
     excluded: int = 0
+
+    @property
+    def person(self) -> str:
+        """Whom it was made for."""
+        return self.user_id if self.subject is None else self.subject
 
 
 @dataclass(frozen=True, slots=True)

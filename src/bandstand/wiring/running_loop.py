@@ -19,7 +19,7 @@ from bandstand.api.routes.judge_endpoints import build_opinions_router
 from bandstand.api.routes.judgements import build_judgements_router
 from bandstand.api.routes.simulations import build_simulations_router
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
+from bandstand.bandit.loop_definition import DEFAULT_LOOP, EVERYBODY, LoopDefinition
 from bandstand.config.loops import get_loop_directory, resolve_policy
 from bandstand.config.settings import Settings
 from bandstand.console.router import ConsoleContext, build_console_router
@@ -27,6 +27,7 @@ from bandstand.console.session import Sessions
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.generate.generator import TipGenerator
 from bandstand.judge_worker.stateless import StatelessJudge
+from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowStatus
 from bandstand.personalizer.loop import PersonalizerLoop
@@ -95,12 +96,12 @@ class RunningLoop:
         self._directory = directory = get_loop_directory(settings, self.name)
         self.metrics = Metrics(of_process=self._is_default)
         self.store = EmbeddedStore(
-            directory, catalogue, options=_build_store_options(settings), observe=self.metrics.record_commit
+            directory, catalogue, options=_build_store_options(settings, definition), observe=self.metrics.record_commit
         )
         population = PopulationPriorRefresher(
             catalogue, self.store, PriorFiles(directory), refresh_rewards=settings.prior_refresh_rewards
         )
-        self._judging = build_judge_worker(
+        self._judging: JudgeWorker = build_judge_worker(
             settings,
             self.store,
             population,
@@ -241,7 +242,7 @@ class RunningLoop:
             return gzip.compress("".join(f"{line}\n" for line in export(state)).encode())
 
 
-def _build_store_options(settings: Settings) -> StoreOptions:
+def _build_store_options(settings: Settings, definition: LoopDefinition) -> StoreOptions:
     return StoreOptions(
         sync=settings.durability == "full",
         max_warm_users=settings.max_warm_users,
@@ -250,6 +251,7 @@ def _build_store_options(settings: Settings) -> StoreOptions:
         retention_days=settings.decision_retention_days,
         turn_retention_days=settings.turn_retention_days,
         close_seconds=settings.shutdown_seconds / 2,
+        shared_user=EVERYBODY if definition.scope == "loop" else None,
     )
 
 

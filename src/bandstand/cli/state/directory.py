@@ -7,7 +7,7 @@ from urllib.parse import quote
 import typer
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.loop_definition import DEFAULT_LOOP
+from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
 from bandstand.config.catalogue import load_catalogue
 from bandstand.config.loops import get_loop_directory, load_loop_catalogue, load_loops
 from bandstand.config.settings import Settings, read_settings
@@ -22,10 +22,11 @@ LoopName = Annotated[str | None, typer.Option("--loop", metavar="NAME", help="In
 
 
 class StateLocation(NamedTuple):
-    """Where the state is and what is configured for it."""
+    """Where the state is, what is configured for it, and which loop's it is."""
 
     directory: Path
     catalogue: Catalogue
+    definition: LoopDefinition = LoopDefinition(name=DEFAULT_LOOP)
 
 
 def resolve_location(state_dir: str | None, loop: str | None = None) -> StateLocation:
@@ -46,7 +47,7 @@ def resolve_location(state_dir: str | None, loop: str | None = None) -> StateLoc
     definition = read_loop_definition(settings.state_dir, loop) or load_loops(settings).get(loop)
     if definition is None:
         raise ConfigurationError(f"STATE_DIR {str(settings.state_dir)!r} knows no loop {loop!a}")
-    return StateLocation(get_loop_directory(settings, loop), load_loop_catalogue(settings, definition))
+    return StateLocation(get_loop_directory(settings, loop), load_loop_catalogue(settings, definition), definition)
 
 
 def build_path(path: str, loop: str | None) -> str:

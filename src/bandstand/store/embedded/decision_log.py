@@ -17,9 +17,13 @@ from bandstand.store.tables.event_rows import (
     INSERT_DECISION_ID,
     INSERT_ENROLMENT,
     INSERT_LINEAGE,
+    INSERT_SUBJECT,
+    INSERT_USER,
     EnrolmentInsert,
     LineageLookup,
     OwnIdInsert,
+    SubjectInsert,
+    UserInsert,
     build_decision_row,
 )
 
@@ -84,16 +88,23 @@ class EmbeddedDecisions:
         rows: list[tuple[str, Row]] = [(INSERT_DECISION, build_decision_row(decision, policy_id))]
         if decision.own_id:
             rows.append((INSERT_DECISION_ID, OwnIdInsert(decision.decision_id, decision.seq)))
-        if user.has_tips:
-            rows.append((INSERT_LINEAGE, LineageLookup(decision.seq, decision.uid, decision.tip_id)))
+        person = user if decision.subject is None else self._add_subject(decision.seq, decision.subject, rows)
+        if person.has_tips:
+            rows.append((INSERT_LINEAGE, LineageLookup(decision.seq, person.uid, decision.tip_id)))
         if decision.experiment and user.enrolled != (enrolment := (decision.experiment, decision.policy.name)):
             rows.append((INSERT_ENROLMENT, EnrolmentInsert(decision.uid, *enrolment)))
             user.enrolled = enrolment
+        if person is not user:
+            person.pending += 1  # they stay in memory, too
+
         tally = Tally(int(decision.ts // 3600), policy_id, 1, int(decision.exploring))
         part, amounts = loop_health.compute_draw_sums(decision)
         sums = ((loop_health.UPSERT_DRAWS, (loop_health.to_day(decision.ts), policy_id, part), amounts),)
 
         def on_committed() -> None:
+            if person is not user:
+                person.pending -= 1
+                person.registered = True
             key, exploring = decision.policy.key, decision.exploring
             if not user.profile.apply_decision(decision.seq, key, decision.ts, exploring=exploring):
                 user.stale = True
@@ -101,6 +112,8 @@ class EmbeddedDecisions:
             decision.body, decision.numbers = b"", None  # the ledger has them; a reward needs only x
 
         def on_rejected() -> None:
+            if person is not user:
+                person.pending -= 1
             self._recent.pop(decision.decision_id, None)
             user.enrolled = None
 
@@ -109,6 +122,15 @@ class EmbeddedDecisions:
         )
         self._cache(decision)
         return future
+
+    def _add_subject(self, seq: int, subject: str, rows: list[tuple[str, Row]]) -> CachedUser:
+        """Add the rows that say whom a decision was made for, where that is not whose model it is."""
+        person = self._directory.users[subject]
+        uid = self._directory.ensure_uid(person)
+        if not person.registered:
+            rows.append((INSERT_USER, UserInsert(uid, subject)))
+        rows.append((INSERT_SUBJECT, SubjectInsert(seq, uid)))
+        return person
 
     async def find_decision(self, decision_id: str) -> Decision | None:
         """The decision of that id, for its reward."""
@@ -159,7 +181,9 @@ class EmbeddedDecisions:
 
     def forget_user(self, user_id: str) -> None:
         """Drop the user's decisions from memory."""
-        for decision_id in [key for key, decision in self._recent.items() if decision.user_id == user_id]:
+        for decision_id in [
+            key for key, decision in self._recent.items() if user_id in {decision.user_id, decision.subject}
+        ]:
             del self._recent[decision_id]
 
     def _cache(self, decision: Decision) -> None:

@@ -79,7 +79,7 @@ class EmbeddedStore(Store):
         self._decisions = EmbeddedDecisions(self._directory)
         self._rewards = EmbeddedRewards(self._directory, self._decisions, keys)
         self._revocations = EmbeddedRevocations(self._directory)
-        self._users = EmbeddedUsers(self._directory, self._decisions)
+        self._users = EmbeddedUsers(self._directory, self._decisions, self._revocations)
         self._generations = EmbeddedGenerations(self._directory, self._users)
         self._deployment = EmbeddedDeployment(self._directory)
         self._loops = EmbeddedLoops(self._directory)

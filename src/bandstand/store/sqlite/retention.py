@@ -44,6 +44,7 @@ _TRIM_SWEEPS = (
             "linked answers": _KEEP_ANSWER.format(key="features IS NULL AND r.linked_seq"),
             "linked rewards": "DELETE FROM rewards WHERE features IS NULL AND linked_seq = ?",
             "decision_ids": "DELETE FROM decision_ids WHERE seq = ?",
+            "subjects": "DELETE FROM subjects WHERE seq = ?",
             "decisions": "DELETE FROM decisions WHERE seq = ?",
         },
     ),
