@@ -66,6 +66,12 @@ class AlreadyRewardedError(BandstandError):
     code = "already-rewarded"
 
 
+class DecisionHeldError(BandstandError):
+    """The decision was held back and never activated, so that nobody can have said anything about it."""
+
+    code = "decision-held"
+
+
 class DecisionConflictError(BandstandError):
     """The caller's ``decision_id`` already names another request."""
 

@@ -93,8 +93,7 @@ async def test_an_evaluation_says_what_ours_says_and_is_applied(service: Service
     assert created.status_code == 201
     location = created.headers["location"]
     assert location.endswith(created.json()["id"])
-    while (found := read_ok(await service.get(f"/loops/menu{location}")))["status"] == "pending":
-        await asyncio.sleep(0.2)
+    found = await wait_for(service, f"/loops/menu{location}")
     assert found["status"] == "completed"
     results = {each["name"]: each for each in found["policyResults"]}
     assert {each["policySource"] for each in results.values()} == {
@@ -135,6 +134,16 @@ async def test_an_evaluation_says_what_ours_says_and_is_applied(service: Service
     again = await service.client.put(f"/loops/menu/personalizer/evaluations/{found['id']}?{QUERY}", json=body)
     read_error(again, 400, "EvaluationAlreadyExists")
     assert (await service.client.delete(f"/loops/menu{location}")).status_code == 204
+
+
+async def wait_for(service: Service, location: str) -> dict[str, Any]:
+    """An evaluation, once it is made."""
+    for _ in range(1000):
+        found = read_ok(await service.get(location))
+        if found["status"] != "pending":
+            return found
+        await asyncio.sleep(0.1)
+    raise AssertionError("it is not made")
 
 
 def read_ok_list(answer: Any) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from bandstand.errors import (
 )
 from bandstand.service.history import load_receipt
 from bandstand.store.embedded import state_directory
-from tests.service.given import FEATURES, Make, Service, on_disk
+from tests.service.given import FEATURES, Make, Request, Service, on_disk
 from tests.store.given import CATALOGUE
 from tests.store.test_full_disk import Disk
 
@@ -307,7 +307,8 @@ async def test_a_retry_excludes_the_same(service: Service) -> None:
     first = await service.score(request)
     again = await service.score(request, exclude=["tip-1", "tip-0"])
     assert (again.tip_id, again.repeated) == (first.tip_id, True)
-    for changed in ({"exclude": ["tip-0"]}, {"exclude": []}, {"defer": True}):
+    others: list[Request] = [{"exclude": ["tip-0"]}, {"exclude": []}, {"defer": True}]
+    for changed in others:
         with pytest.raises(DecisionConflictError):
             await service.score(request, **changed)
 

@@ -32,6 +32,7 @@ EXAMPLES: dict[str, list[str]] = {
     "TipSource": [SCORE, "decision.get_receipt().generation is None  # -> True"],
     "ShadowPick": [SCORE, "decision.get_receipt().shadows  # -> ()"],
     "Receipt": [SCORE, "decision.get_receipt().propensity == decision.propensity  # -> True"],
+    "Activation": [SCORE, "client.activate(decision.id).activated  # -> True"],
     "HealthWarning": ["client.health().warnings  # -> ()"],
     "Health": ["client.health().active_policy  # -> 'linucb-v2'"],
     "Ready": ["client.ready().ready  # -> True"],

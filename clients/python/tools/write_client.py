@@ -33,6 +33,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         "RewardTaken": "LoggedReward",
         "ShadowPick": "ShadowPick",
         "Receipt": "Receipt",
+        "Activated": "Activation",
         "HealthWarning": "HealthWarning",
         "Health": "Health",
         "Ready": "Ready",

@@ -99,7 +99,7 @@ def build_application(
     )
     own_routers = (
         build_generation_router(deployment, writing, wire, metrics),
-        build_learning_router(wire, hot),
+        build_learning_router(deployment, wire, hot),
         build_health_router(deployment, metrics),
         build_stats_router(deployment),
         build_operators_router(deployment, wire, options.erase or partial(users.erase, deployment)),

@@ -112,6 +112,7 @@ STATUS: dict[type[BandstandError], tuple[int, str]] = {
     errors.LearningModeError: (409, "Only the baseline serves"),
     errors.UnknownLoopError: (404, "No such loop"),
     errors.LoopRefusedError: (409, "The loop cannot be changed so"),
+    errors.DecisionHeldError: (409, "The decision was not activated"),
     errors.DecisionConflictError: (409, "The decision_id names another request"),
     errors.OverloadedError: (503, "Overloaded"),
     errors.StorageUnavailableError: (503, "The store is unavailable"),

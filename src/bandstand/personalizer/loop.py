@@ -7,11 +7,12 @@ from typing import Any
 from bandstand.bandit.features import Field
 from bandstand.bandit.loop_definition import LoopDefinition
 from bandstand.bandit.policies import Policy
-from bandstand.errors import LoopRefusedError
+from bandstand.errors import LoopRefusedError, UnknownDecisionError
 from bandstand.personalizer.configuration import ServiceConfiguration
 from bandstand.personalizer.explanation import build_explanation
 from bandstand.personalizer.rank import refuse_rank
 from bandstand.personalizer.settings import read_configuration
+from bandstand.service import activation
 from bandstand.service.context import ServiceContext
 from bandstand.service.explanation import load_user_theta
 from bandstand.service.loops import Loops
@@ -82,7 +83,11 @@ class PersonalizerLoop:
 
     async def activate(self, event_id: str, client: str) -> bool:
         """Say that a decision was shown; whether there is such a decision."""
-        return await self.deployment.store.find_decision(event_id) is not None
+        try:
+            await activation.activate(self.deployment, event_id, client)
+        except UnknownDecisionError:
+            return False
+        return True
 
     def check_fields(self, request: Mapping[str, Any]) -> None:
         """Hold features to the rules of the fields that the loop's schema names.
@@ -98,7 +103,8 @@ class PersonalizerLoop:
     async def explain_pick(self, request: Mapping[str, Any], action_id: str) -> list[dict[str, Any]]:
         """Why an action of a request is thought to be worth what it is, as the wire has it."""
         policy = self.deployment.get_policy(None, request["user_id"])
-        theta = await load_user_theta(self.deployment, policy, request["user_id"])
+        owner = self.deployment.get_owner(request["user_id"])
+        theta = await load_user_theta(self.deployment, policy, owner)
         (candidate,) = [each for each in request["candidates"] if each["id"] == action_id]
         (features,) = policy.schema.read_candidates([candidate])
         explained = await asyncio.to_thread(build_explanation, policy.schema, theta, request["context"], features)

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bandstand.api.asgi.foreign_wire import ForeignResponse
+from bandstand.bandit.loop_definition import EVERYBODY
 from bandstand.personalizer.configuration import format_date
 from bandstand.personalizer.errors import PersonalizerError, build_headers
 from bandstand.personalizer.loop import PersonalizerLoop
 from bandstand.personalizer.routing import PersonalizerRequest
-from bandstand.service import users
 
 _PAGE = 1000
 _GZIP = b"\x1f\x8b"
@@ -77,13 +77,20 @@ class ResourceCalls:
 
     async def reset_model(self, request: PersonalizerRequest) -> ForeignResponse:
         """``DELETE …/model``: everybody's model begins anew."""
+        deployment = self._loop.deployment
+        for owner in [EVERYBODY] if deployment.has_one_model else await self._list_users():
+            await deployment.store.reset(owner, request.inner.client)
+            deployment.population.apply_reset(owner)
+        return request.answer(204)
+
+    async def _list_users(self) -> list[str]:
+        found: list[str] = []
         after: int | None = 0
         while after is not None:
             page = await self._loop.deployment.store.list_users("", after, _PAGE)
-            for user_id in page.users:
-                await users.reset(self._loop.deployment, user_id, request.inner.client)
+            found += page.users
             after = page.next
-        return request.answer(204)
+        return found
 
     async def get_model_properties(self, request: PersonalizerRequest) -> ForeignResponse:
         """``GET …/model/properties``."""

@@ -11,6 +11,7 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.experiment import Arm, Experiment, Split
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, EVERYBODY, LearningMode, LoopDefinition
 from bandstand.bandit.policies import Policy
+from bandstand.bandit.reward_settings import ONCE, RewardSettings
 from bandstand.bandit.ridge import Prior
 from bandstand.errors import (
     ConfigurationError,
@@ -49,6 +50,7 @@ class ServiceContext:
         score_when_full: answer ``/score`` without logging while the disk is full, instead of refusing.
         strict_features: refuse features that no schema reads.
         list_closed_loops: gives other loops that take no requests, and why.
+        reward_settings: what becomes of rewards over time; ``None`` where a decision is rewarded once, whenever.
         judge_worker: what becomes of turns; ``None`` takes none.
         shared_population: the learned priors where others have them too; made here if left out.
         prior_files: where learned priors are kept, if they are made here.
@@ -74,6 +76,7 @@ class ServiceContext:
     strict_features: bool = False
     definition: LoopDefinition = field(default_factory=lambda: LoopDefinition(name=DEFAULT_LOOP))
     list_closed_loops: Callable[[], Mapping[str, str]] = dict
+    reward_settings: RewardSettings | None = None
     clock: Callable[[], float] = time.time
     decision_ids: DecisionIds = field(default_factory=DecisionIds)
     judge_worker: JudgeWorker | None = None
@@ -99,6 +102,9 @@ class ServiceContext:
         prior_files: PriorFiles | None,
         prior_refresh_rewards: int | None,
     ) -> None:
+        if self.reward_settings is not None:
+            self.definition = replace(self.definition, rewards=self.reward_settings)
+        self._apply_rewards()
         self.scoring = ScoreBatch(self)
         self.feature_health = FeatureHealth(self.catalogue)
         self.population = shared_population or PopulationPriorRefresher(
@@ -174,8 +180,12 @@ class ServiceContext:
             raise LoopRefusedError(f"the mode {definition.mode} needs a policy of the kind first, and a floor of 0")
         await self._set_shadows(definition.mode)
         self.definition, self.serves_baseline = definition, serves_baseline
+        self._apply_rewards()
         if self.judge_worker is not None:
             self.judge_worker.conclusions.teaches = definition.mode != "logging"
+
+    def _apply_rewards(self) -> None:
+        self.reward_settings = None if self.definition.rewards == ONCE else self.definition.rewards
 
     async def update_shadows(self) -> None:
         """Put into the shadow who belongs there, after another policy was made active."""

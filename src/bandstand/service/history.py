@@ -126,6 +126,8 @@ class DecisionReceipt:
         seed: the uniform draw u in [0, 1).
         floor: δ, the share of uniform picks.
         feature_labels: ``None`` where the schema is no longer configured.
+        held: it was held back, and not activated.
+        window_ends: until when its rewards count; ``None`` for ever.
     """
 
     decision_id: str
@@ -149,6 +151,8 @@ class DecisionReceipt:
     judgement: ReceiptJudgement | None
     generation: ReceiptGeneration | None
     shadows: Sequence[ReceiptShadow]
+    held: bool
+    window_ends: str | None
 
 
 async def load_history(deployment: ServiceContext, user_id: str) -> UserHistory:
@@ -234,6 +238,8 @@ async def load_receipt(deployment: ServiceContext, decision_id: str, *, explain:
             _build_shadow(shadow, candidates[shadow.pick]["id"])
             for shadow in sorted(shadows, key=lambda shadow: shadow.policy.name)
         ],
+        held=decision.window is not None and decision.window.held,
+        window_ends=None if decision.window is None else format_time(decision.window.due),
     )
 
 

@@ -16,11 +16,12 @@ from bandstand.bandit.distribution import hash_to_uniform
 from bandstand.bandit.eligibility import Indices, find_eligible
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.profile import Profile
+from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.bandit.ridge import Prior
 from bandstand.learning.shadows import CapturedDecision, ShadowRunner
 from bandstand.store.ids import DecisionIds
 from bandstand.store.protocol import Store
-from bandstand.store.records import Array, Decision, PolicyRef
+from bandstand.store.records import Array, Decision, PolicyRef, RewardWindow
 from bandstand.store.tables.promotions import ExperimentStart
 
 _EMPTY: dict[str, object] = {}
@@ -34,6 +35,7 @@ class ScoringContext(Protocol):
     policy_refs: Mapping[str, PolicyRef]
     running_experiment: ExperimentStart | None
     shadows: ShadowRunner | None
+    reward_settings: RewardSettings | None
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -235,10 +237,19 @@ def _make_decisions(
             numbers=numbers[row],
             x=picked[row].copy(),  # a view would keep its neighbours in memory for as long
             excluded=excluded,
+            window=_build_window(deployment.reward_settings, each.request, ts),
         )
         for row, each in enumerate(group)
     ]
     return list(zip(decisions, profiles, strict=True))
+
+
+def _build_window(settings: RewardSettings | None, request: Mapping[str, Any], ts: float) -> RewardWindow | None:
+    """Until when rewards of a decision made at ``ts`` count; ``None`` where its first one settles it, whenever."""
+    held = bool(request.get("defer"))
+    if settings is None or settings.window is None:
+        return RewardWindow(held) if held else None
+    return RewardWindow(held, ts + settings.window, settings.default_reward)
 
 
 def _get_eligible(group: Sequence[ScoreRequest]) -> list[Indices] | None:

@@ -14,7 +14,7 @@ from bandstand.errors import DecisionConflictError, FieldError, InvalidRequestEr
 from bandstand.learning.shadows import CapturedDecision
 from bandstand.service.context import ServiceContext
 from bandstand.service.request_identity import is_same_score_request
-from bandstand.service.score_batch import make_decision
+from bandstand.service.score_batch import find_profile, make_decision
 from bandstand.store.records import Decision
 
 SLOT = "slot"
@@ -181,8 +181,9 @@ async def _fill(
 
 
 async def _load_profile(deployment: ServiceContext, user_id: str) -> Profile:
-    while (profile := deployment.store.get_cached_profile(user_id)) is None:
-        await deployment.store.load_profile(user_id)
+    while (profile := find_profile(deployment, user_id)) is None:
+        for needed in dict.fromkeys((user_id, deployment.get_owner(user_id))):
+            await deployment.store.load_profile(needed)
     return profile
 
 

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
-from bandstand.errors import WrongPolicyError
+from bandstand.bandit.reward_settings import RewardSettings
+from bandstand.errors import DecisionHeldError, WrongPolicyError
 from bandstand.store.records import (
     AcceptedReward,
     Decision,
@@ -37,6 +38,7 @@ from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
+from bandstand.store.tables.windows import Activation, ClosedWindows
 
 
 class UserRegister(Protocol):
@@ -106,7 +108,7 @@ class RewardLog(Protocol):
     """Rewards, once for their decision and once for their Idempotency-Key."""
 
     async def reward(self, reward: Reward) -> AcceptedReward:
-        """Log a reward and teach it, once.
+        """Log a reward and teach it, once; with settings, as one part of what its decision is taught.
 
         Raises:
             UnknownDecisionError: the decision is gone (erased meanwhile), or another user's.
@@ -122,6 +124,29 @@ class RewardLog(Protocol):
         Raises:
             IdempotencyMismatchError: what came with it was no such reward.
         """
+
+    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
+        """Let a decision that was held back count as shown, and teach what was kept for it. Idempotent.
+
+        Args:
+            decision_id: which; one that was not held back is activated already.
+            settings: what the parts that were kept come to; ``None`` for the first of them.
+            client: name of the API key.
+
+        Raises:
+            UnknownDecisionError: there is no such decision, or no longer.
+            OverloadedError, StorageFullError, StorageUnavailableError: it was not.
+        """
+
+    async def close_windows(self, limit: int) -> ClosedWindows:
+        """Teach what silence comes to, once, for at most ``limit`` windows that have ended, in the order of their ends.
+
+        Raises:
+            OverloadedError, StorageFullError, StorageUnavailableError: some of them still await it.
+        """
+
+    async def has_awaiting_windows(self) -> bool:
+        """Whether any window is to be closed, now or when it ends."""
 
 
 class UndoLog(Protocol):
@@ -261,6 +286,7 @@ class TurnQueue(Protocol):
             WrongPolicyError: another policy made it.
             AlreadyRewardedError: it has a reward.
             RewardPendingError: another turn holds it.
+            DecisionHeldError: it was held back, and not activated.
             IdempotencyMismatchError: the key was spent on something else than a turn.
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
@@ -397,3 +423,13 @@ def require_made_by(decision: Decision, policy: PolicyRef) -> None:
     """
     if decision.policy != policy:
         raise WrongPolicyError(f"the decision was made by {decision.policy.name}")
+
+
+def require_activated(decision: Decision) -> None:
+    """Refuse a turn about what nobody was shown.
+
+    Raises:
+        DecisionHeldError: the decision was held back, and not activated.
+    """
+    if decision.window is not None and decision.window.held:
+        raise DecisionHeldError("the decision was held back: activate it first")

@@ -23,9 +23,10 @@ class MemoryUser:
         number: order of first sight; 0 until the first event.
         revoked: event numbers of rewards that were taken back.
         marks: how many resets.
+        parts: of rewards that take time.
     """
 
-    __slots__ = ("decisions", "marks", "number", "profile", "revoked", "rewards")
+    __slots__ = ("decisions", "marks", "number", "parts", "profile", "revoked", "rewards")
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
@@ -34,6 +35,7 @@ class MemoryUser:
         self.rewards: list[Reward] = []
         self.revoked: set[int] = set()
         self.marks = 0
+        self.parts: list[Reward] = []
 
 
 class MemoryEvents:

@@ -9,8 +9,8 @@ from typing import Any
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
-from bandstand.errors import IdempotencyMismatchError, UnknownDecisionError
-from bandstand.store.protocol import Store, require_made_by
+from bandstand.bandit.reward_settings import RewardSettings
+from bandstand.store.protocol import Store
 from bandstand.store.records import (
     AcceptedReward,
     Decision,
@@ -28,7 +28,6 @@ from bandstand.store.tables.judgements import (
     Conclusion,
     JudgedTurn,
     JudgementState,
-    RewardPendingError,
     Settlement,
     TurnOutcome,
     TurnPage,
@@ -40,9 +39,11 @@ from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
+from bandstand.store.tables.windows import Activation, ClosedWindows
 from bandstand.testing.memory_deployment import MemoryDeployment
 from bandstand.testing.memory_events import MemoryEvents
 from bandstand.testing.memory_loops import MemoryLoops
+from bandstand.testing.memory_rewards import MemoryRewards
 from bandstand.testing.memory_selection import select_rewards
 from bandstand.testing.memory_turns import MemoryTurns
 
@@ -64,6 +65,7 @@ class MemoryStore(MemoryLoops, Store):
         self._undos: list[tuple[str | None, UndoRecord]] = []  # beside whose it is, of one decision's reward
         self._erased: dict[str, int] = {}
         self._deployment = MemoryDeployment(self._events, clock)
+        self._rewards = MemoryRewards(self._events, clock)
 
     async def open(self) -> None:
         """Nothing to own."""
@@ -118,38 +120,23 @@ class MemoryStore(MemoryLoops, Store):
 
     async def reward(self, reward: Reward) -> AcceptedReward:
         """Log a reward and teach it, once."""
-        events, key = self._events, reward.idempotency
-        if key is not None and (known := events.rewards_by_key.get(key)) is not None:
-            return AcceptedReward(known, "key")
-        decision = None
-        if reward.decision_id is not None:
-            decision = events.decisions.get(reward.decision_id)
-            if decision is None or decision.user_id != reward.user_id:
-                self._require_unused(key)
-                message = "no such decision"
-                raise UnknownDecisionError(message)
-            require_made_by(decision, reward.policy)
-            if decision.reward is not None:
-                return AcceptedReward(decision.reward, "decision")
-            if decision.pending_turn_seq:
-                raise RewardPendingError("a turn that is still being judged holds this decision")
-        self._require_unused(key)
-        if decision is not None:
-            reward.decision_seq = decision.seq
-            reward.x = decision.x
-            if decision.seq <= events.get_user(reward.user_id).profile.reset_seq:
-                reward.applied, reward.reason = False, "reset"
-        events.log_reward(reward, decision)
-        return AcceptedReward(reward, "new")
-
-    def _require_unused(self, key: tuple[str, str] | None) -> None:
-        if key in self._events.turns_by_key:
-            raise IdempotencyMismatchError("this Idempotency-Key came with another body before")
+        return self._rewards.log(reward)
 
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         """The reward that came with that Idempotency-Key."""
-        self._require_unused(key)
-        return self._events.rewards_by_key.get(key)
+        return self._rewards.find_by_key(key)
+
+    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
+        """Let a decision that was held back count as shown."""
+        return self._rewards.activate(decision_id, settings, client)
+
+    async def close_windows(self, limit: int) -> ClosedWindows:
+        """Teach what silence comes to."""
+        return self._rewards.close_windows(limit)
+
+    async def has_awaiting_windows(self) -> bool:
+        """Whether any window is to be closed."""
+        return self._rewards.has_awaiting_windows()
 
     async def select_rewards(self, selection: Selection) -> SelectedRewards:
         """The rewards that an operator means, and what of them can be taken back."""
@@ -227,7 +214,7 @@ class MemoryStore(MemoryLoops, Store):
             return Erasure()
         for decision in user.decisions:
             del self._events.decisions[decision.decision_id]
-        for reward in user.rewards:
+        for reward in (*user.rewards, *user.parts):
             if reward.idempotency is not None:
                 self._events.rewards_by_key.pop(reward.idempotency, None)
         undone = [(whose, record) for whose, record in self._undos if whose != user_id]
@@ -247,6 +234,7 @@ class MemoryStore(MemoryLoops, Store):
             shadows=shadows,
             turns=turns,
             verdicts=verdicts,
+            parts=len(user.parts),
         )
 
     async def list_users(self, prefix: str, after: int, limit: int) -> UserPage:
@@ -304,7 +292,9 @@ class MemoryStore(MemoryLoops, Store):
         """Log what policies in the shadow would have done."""
         if self._events.decisions.get(decision.decision_id) is decision:
             stands = (
-                decision.reward is not None and decision.reward.seq not in self._events.users[decision.user_id].revoked
+                decision.reward is not None
+                and (decision.reward.part is None or decision.reward.part.taught is not None)
+                and decision.reward.seq not in self._events.users[decision.user_id].revoked
             )
             self._events.sums.shadows.add(
                 decision.seq, shadow_picks, decision.reward.value if decision.reward and stands else None

@@ -24,6 +24,7 @@ PROBLEMS: Mapping[str, type[ProblemError]] = {
         refusals.UnknownPolicyError,
         refusals.UnknownDecisionError,
         refusals.DecisionConflictError,
+        refusals.DecisionHeldError,
         refusals.PromotionRefusedError,
         refusals.AlreadyRewardedError,
         refusals.RewardPendingError,

@@ -171,6 +171,20 @@ class DecisionConflictError(ProblemError):
     code = "decision-conflict"
 
 
+class DecisionHeldError(ProblemError):
+    """The decision was held back and not activated, so that nothing can have been said about it.
+
+    Example:
+        >>> with fake.refusing("decision-held"):
+        ...     fake_client.health()
+        Traceback (most recent call last):
+            ...
+        bandstand_client.refusals.DecisionHeldError: decision-held: the fake refuses
+    """
+
+    code = "decision-held"
+
+
 class PromotionRefusedError(ProblemError):
     """A setting says which policy is active, or there is nothing to go back to.
 

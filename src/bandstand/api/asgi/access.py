@@ -60,7 +60,7 @@ def get_required_role(method: str, path: str) -> Role:
             return "open"
         if first in _READ:
             return "read"
-    elif method == "POST" and first in _SERVE:
+    elif method == "POST" and (first in _SERVE or (first == "decisions" and path.endswith("/activate"))):
         return "serve"
     return "admin"
 

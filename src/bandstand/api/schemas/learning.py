@@ -57,8 +57,19 @@ class RewardResponse(AnswerBody):
     policy: str = Field(description="The policy it belongs to")
     reward: float = Field(description="The value taken, also from a reaction")
     applied: bool = Field(description="Whether it taught the policy")
-    reason: str | None = Field(description="Why it did not: `reset` where the user was reset after the decision")
+    reason: str | None = Field(description="Why it did not: see docs/rewards.md")
     decision_id: str | None
+
+
+class Activated(AnswerBody):
+    """What came of an activation."""
+
+    ok: Literal[True]
+    decision_id: str
+    activated: bool = Field(description="Whether the decision counts as shown")
+    applied: bool = Field(description="Whether a reward that came before has taught its policy now")
+    reward: float | None = Field(description="What that came to")
+    reason: str | None = Field(description="`window_ended` where it came too late; `reset` where the user was reset")
 
 
 class UserStats(AnswerBody):
@@ -204,6 +215,8 @@ class Receipt(AnswerBody):
     judgement: DecisionTurn | None
     generation: TipSource | None
     shadows: list[ShadowPick]
+    held: bool = Field(description="It was held back, and not activated: its rewards are kept, and teach nothing")
+    window_ends: str | None = Field(description="Until when its rewards count; null for ever")
 
 
 class PolicyEntry(AnswerBody):

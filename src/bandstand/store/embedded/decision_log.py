@@ -26,6 +26,7 @@ from bandstand.store.tables.event_rows import (
     UserInsert,
     build_decision_row,
 )
+from bandstand.store.tables.windows import INSERT_WINDOW, build_window_row
 
 _MAX_RECENT_DECISIONS = 50_000
 """Decisions kept in memory; others are read from the ledger."""
@@ -85,9 +86,7 @@ class EmbeddedDecisions:
         user = self._directory.users[decision.user_id]
         decision.uid = self._directory.ensure_uid(user)
         policy_id = self._directory.registry.get_id(decision.policy)
-        rows: list[tuple[str, Row]] = [(INSERT_DECISION, build_decision_row(decision, policy_id))]
-        if decision.own_id:
-            rows.append((INSERT_DECISION_ID, OwnIdInsert(decision.decision_id, decision.seq)))
+        rows = _build_own_rows(decision, policy_id)
         person = user if decision.subject is None else self._add_subject(decision.seq, decision.subject, rows)
         if person.has_tips:
             rows.append((INSERT_LINEAGE, LineageLookup(decision.seq, person.uid, decision.tip_id)))
@@ -191,6 +190,16 @@ class EmbeddedDecisions:
         while len(self._recent) > _MAX_RECENT_DECISIONS:
             decision_id, oldest = self._recent.popitem(last=False)
             reward_seq = 0 if oldest.reward is None else oldest.reward.seq
-            if self._directory.is_in_flight(oldest.seq, reward_seq, oldest.pending_turn_seq):
+            if self._directory.is_in_flight(oldest.seq, reward_seq, oldest.pending_turn_seq, oldest.part_seq):
                 self._recent[decision_id] = oldest
                 break
+
+
+def _build_own_rows(decision: Decision, policy_id: int) -> list[tuple[str, Row]]:
+    """The rows of a decision, its window and its id."""
+    rows: list[tuple[str, Row]] = [(INSERT_DECISION, build_decision_row(decision, policy_id))]
+    if decision.window is not None:
+        rows.append((INSERT_WINDOW, build_window_row(decision, decision.window)))
+    if decision.own_id:
+        rows.append((INSERT_DECISION_ID, OwnIdInsert(decision.decision_id, decision.seq)))
+    return rows

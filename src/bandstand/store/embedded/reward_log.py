@@ -5,6 +5,7 @@ import asyncio
 from bandstand.errors import UnknownDecisionError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys, add_key_row, build_mismatch_error
+from bandstand.store.embedded.part_log import EmbeddedParts
 from bandstand.store.embedded.state_directory import EventCollisionError, EventFuture, StateDirectory
 from bandstand.store.learners.open_decisions import OpenDecision, read_open_decisions
 from bandstand.store.learners.user_cache import CachedUser
@@ -25,9 +26,12 @@ from bandstand.store.tables.updates import apply_reward, get_shadow_updates
 class EmbeddedRewards:
     """The rewards of a state directory, as :class:`bandstand.store.protocol.RewardLog` has them."""
 
-    def __init__(self, directory: StateDirectory, decisions: EmbeddedDecisions, keys: IdempotencyKeys) -> None:
+    def __init__(
+        self, directory: StateDirectory, decisions: EmbeddedDecisions, parts: EmbeddedParts, keys: IdempotencyKeys
+    ) -> None:
         self._directory = directory
         self._decisions = decisions
+        self._parts = parts
         self._keys = keys
 
     async def reward(self, reward: Reward) -> AcceptedReward:
@@ -57,6 +61,8 @@ class EmbeddedRewards:
             if decision is None or decision.uid != user.uid or self._decisions.is_expired(decision):
                 message = "no such decision"
                 raise UnknownDecisionError(message)
+            if reward.settings is not None or decision.window is not None:
+                return await self._parts.add(reward)
             require_made_by(decision, reward.policy)
             if decision.reward is not None:
                 existing = decision.reward

@@ -8,12 +8,14 @@ from typing import Any
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
+from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.deployment_log import EmbeddedDeployment
 from bandstand.store.embedded.generation_log import EmbeddedGenerations
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys
 from bandstand.store.embedded.judgement_log import EmbeddedJudgements
 from bandstand.store.embedded.loop_log import EmbeddedLoops
+from bandstand.store.embedded.part_log import EmbeddedParts
 from bandstand.store.embedded.retention import EmbeddedRetention
 from bandstand.store.embedded.revocation_log import EmbeddedRevocations
 from bandstand.store.embedded.reward_log import EmbeddedRewards
@@ -32,6 +34,7 @@ from bandstand.store.records import (
     UserPage,
 )
 from bandstand.store.sqlite.writer import CommitObserver
+from bandstand.store.tables import windows
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
 from bandstand.store.tables.judgements import (
     AcceptedTurn,
@@ -50,6 +53,7 @@ from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
+from bandstand.store.tables.windows import Activation, ClosedWindows
 
 
 class EmbeddedStore(Store):
@@ -77,8 +81,9 @@ class EmbeddedStore(Store):
         self._directory = StateDirectory(state_dir, catalogue, options=options, clock=clock, observe=observe)
         keys = IdempotencyKeys(self._directory)
         self._decisions = EmbeddedDecisions(self._directory)
-        self._rewards = EmbeddedRewards(self._directory, self._decisions, keys)
         self._revocations = EmbeddedRevocations(self._directory)
+        self._parts = EmbeddedParts(self._directory, self._decisions, self._revocations, keys)
+        self._rewards = EmbeddedRewards(self._directory, self._decisions, self._parts, keys)
         self._users = EmbeddedUsers(self._directory, self._decisions, self._revocations)
         self._generations = EmbeddedGenerations(self._directory, self._users)
         self._deployment = EmbeddedDeployment(self._directory)
@@ -167,6 +172,15 @@ class EmbeddedStore(Store):
 
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         return await self._rewards.find_reward_by_key(key)
+
+    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
+        return await self._parts.activate(decision_id, settings, client)
+
+    async def close_windows(self, limit: int) -> ClosedWindows:
+        return await self._parts.close_windows(limit)
+
+    async def has_awaiting_windows(self) -> bool:
+        return await self._directory.read(windows.has_awaiting)
 
     # ── undo ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -10,7 +10,7 @@ from bandstand.store.embedded.idempotency_keys import IdempotencyKeys, add_key_r
 from bandstand.store.embedded.state_directory import EventCollisionError, EventFuture, StateDirectory, noop
 from bandstand.store.ids import format_id, get_nonce
 from bandstand.store.learners.user_cache import CachedUser
-from bandstand.store.protocol import require_made_by
+from bandstand.store.protocol import require_activated, require_made_by
 from bandstand.store.records import Decision
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import judgement_queries
@@ -85,6 +85,7 @@ class EmbeddedTurns:
             raise AlreadyRewardedError("this decision already has another reward")
         if decision.pending_turn_seq:
             raise RewardPendingError("a turn that is still being judged holds this decision")
+        require_activated(decision)
 
     def _submit(self, user: CachedUser, judgement: JudgedTurn, decision: Decision | None) -> EventFuture:
         directory = self._directory

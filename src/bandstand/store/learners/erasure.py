@@ -50,6 +50,7 @@ def _build_delete(table: str, column: str, query: str) -> str:
 _DELETE_KEY = "DELETE FROM idempotency WHERE reward_seq = ?"
 _SUBJECT_REWARDS = "SELECT seq FROM rewards WHERE decision_seq = ?1 OR linked_seq = ?1 AND features IS NULL"
 _SUBJECT_TURNS = "SELECT seq FROM judgements WHERE decision_seq = ?1"
+_DELETE_PART_KEYS = "DELETE FROM idempotency WHERE reward_seq IN (SELECT seq FROM reward_parts WHERE decision = ?)"
 _SWEEPS = (
     _build_sweep("marks", {}),
     _build_sweep("rewards", {"keys": _DELETE_KEY}),
@@ -57,6 +58,9 @@ _SWEEPS = (
     _build_sweep(
         "decisions",
         {
+            "part keys": _DELETE_PART_KEYS,
+            "parts": "DELETE FROM reward_parts WHERE decision = ?",
+            "windows": "DELETE FROM windows WHERE decision = ?",
             "decision_ids": "DELETE FROM decision_ids WHERE seq = ?",
             "shadows": "DELETE FROM shadows WHERE decision = ?",
         },
@@ -87,6 +91,9 @@ _SWEEPS = (
             "totals": """UPDATE judgement_totals SET count = count - 1 WHERE state = 'waiting'
                 AND policy = (SELECT policy FROM judgements WHERE decision_seq = ? AND state = 'waiting')""",
             "judgements": "DELETE FROM judgements WHERE decision_seq = ?",
+            "part keys": _DELETE_PART_KEYS,
+            "parts": "DELETE FROM reward_parts WHERE decision = ?",
+            "windows": "DELETE FROM windows WHERE decision = ?",
             "decision_ids": "DELETE FROM decision_ids WHERE seq = ?",
             "shadows": "DELETE FROM shadows WHERE decision = ?",
             "decisions": "DELETE FROM decisions WHERE seq = ?",
@@ -177,6 +184,7 @@ def to_erasure(counts: Mapping[str, int], enrolments: int) -> Erasure:
         verdicts=counts["verdicts"],
         enrolments=enrolments,
         shadows=counts["shadows"],
+        parts=counts["parts"],
     )
 
 

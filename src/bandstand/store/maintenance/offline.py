@@ -15,7 +15,14 @@ from bandstand.store.learners.documents import Documents
 from bandstand.store.records import Sequence
 from bandstand.store.sqlite.errors import storage_errors
 from bandstand.store.sqlite.ownership import Ownership
-from bandstand.store.sqlite.schema import SCHEMA_VERSION, SCRUBBED_KEY, connect, create_tables, find_last_seq
+from bandstand.store.sqlite.schema import (
+    SCHEMA_VERSION,
+    SCRUBBED_KEY,
+    add_empty_tables,
+    connect,
+    create_tables,
+    find_last_seq,
+)
 from bandstand.store.sqlite.transaction import snapshot, transaction
 from bandstand.store.tables.policies import PolicyRegistry
 
@@ -136,6 +143,8 @@ def open_read_only(state_dir: Path, catalogue: Catalogue) -> Iterator[OpenedDire
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if not 0 < version <= SCHEMA_VERSION:
             raise ConfigurationError(f"{path} has format {version}; this version of Bandstand reads {SCHEMA_VERSION}")
+        if version < SCHEMA_VERSION:
+            add_empty_tables(connection)
         registry = PolicyRegistry(catalogue)
         registry.load(connection)
         if changed := registry.find_changed_schemas(connection):

@@ -10,6 +10,7 @@ from bandstand.store.records import LAST_SEQ, Decision, PolicyTotals, Reward, Us
 from bandstand.store.sqlite.packing import unpack_body
 from bandstand.store.sqlite.schema import EVER
 from bandstand.store.sqlite.statements import build_columns
+from bandstand.store.tables import windows
 from bandstand.store.tables.event_rows import DecisionInsert
 from bandstand.store.tables.policies import PolicyRegistry
 
@@ -60,11 +61,14 @@ def find_decision(connection: sqlite3.Connection, registry: PolicyRegistry, deci
     if reward is not None:
         decision.reward = _to_reward(reward, registry)
     decision.pending_turn_seq = connection.execute(_PENDING_TURN, (decision.seq,)).fetchone()[0]
+    windows.complete_decision(connection, registry, decision)
     return decision
 
 
 def find_reward_by_key(connection: sqlite3.Connection, registry: PolicyRegistry, scope: str, key: str) -> Reward | None:
     """The reward that was given with that Idempotency-Key; of one that retention took, no more than its answer."""
+    if (part := windows.find_part_by_key(connection, registry, scope, key)) is not None:
+        return part
     row = connection.execute(_REWARD_BY_KEY, (scope, key)).fetchone()
     return None if row is None else _to_reward(row, registry)
 

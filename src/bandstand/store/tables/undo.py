@@ -26,7 +26,10 @@ _SELECT_REWARDS = """SELECT r.seq, r.uid, p.name, CASE
     WHERE {conditions} AND EXISTS (SELECT 1 FROM users WHERE uid = r.uid) ORDER BY r.seq"""
 # A judge's reward that stands in for another of its decision is linked to that, and has no features of its own.
 _BY_DECISION = "(r.decision_seq = :decision OR r.linked_seq = :decision AND r.features IS NULL)"
-_BY_CLIENT = "r.client = :client"
+# What several clients' rewards of a decision came to cannot be told apart: it is of each of them.
+_BY_CLIENT = """(r.client = :client OR EXISTS (SELECT 1 FROM reward_parts AS p WHERE p.client = :client
+    AND p.decision = coalesce(r.decision_seq, r.linked_seq) AND r.features IS NULL AND p.seq <= r.seq
+    AND (p.reason IS NULL OR p.reason = 'not_first')))"""
 _BY_JUDGE = """r.seq IN (SELECT c.reward_seq FROM conclusions AS c JOIN verdicts AS v ON v.seq = c.verdict_seq
     WHERE :judge IN (json_extract(v.document, '$.model'), json_extract(v.document, '$.prompt_hash')))"""
 _SINCE = "r.seq >= :first AND r.ts >= :since"  # numbers follow the clock, and run ahead of one that went back

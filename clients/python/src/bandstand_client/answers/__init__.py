@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from bandstand_client.answers.opinions import Arbitration, FeedbackClassification, TurnJudgement, TurnJudgements
     from bandstand_client.answers.policies import ActivePolicy, Policies, PolicyChange, PolicyEntry
     from bandstand_client.answers.sight import (
+        Activation,
         CandidateExplanation,
         ConsideredCandidate,
         DecisionTurn,
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Activation",
     "ActivePolicy",
     "Arbitration",
     "BrokenPrompt",
@@ -167,6 +169,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Activation": "sight",
     "ActivePolicy": "policies",
     "Arbitration": "opinions",
     "BrokenPrompt": "generation",

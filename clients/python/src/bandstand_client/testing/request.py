@@ -19,6 +19,7 @@ STATUSES: Mapping[str, int] = {
     "unknown-policy": 404,
     "unknown-decision": 404,
     "decision-conflict": 409,
+    "decision-held": 409,
     "promotion-refused": 409,
     "already-rewarded": 409,
     "reward-pending": 409,

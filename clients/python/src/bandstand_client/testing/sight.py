@@ -94,10 +94,13 @@ def receipt(deployment: FakeDeployment, request: FakeRequest) -> Any:
                 "width": 0.0,
                 "score": 0.0,
                 "probability": find_propensity(decision, index),
+                "excluded": each["id"] in decision.excluded,
                 "explanation": None,
             }
             for index, each in enumerate(decision.candidates)
         ],
+        "held": decision.held,
+        "window_ends": None,
         "reward": given,
         "judgement": turn,
         "generation": None,
