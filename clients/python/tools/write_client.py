@@ -63,6 +63,8 @@ ANSWERS: dict[str, dict[str, str]] = {
         "ReadFeature": "ReadFeature",
         "Contrast": "PolicyContrast",
         "FeatureStats": "FeatureStats",
+        "MetricAverage": "MetricAverage",
+        "MetricStanding": "MetricStanding",
         "DeploymentStats": "DeploymentStats",
     },
     "policies": {

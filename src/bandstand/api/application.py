@@ -83,7 +83,7 @@ def build_application(
         extra_routers: further routes, and pages.
         options: how it is served.
     """
-    wire = Wire(deployment.catalogue, strict_features=deployment.strict_features)
+    wire = Wire(deployment.catalogue, strict_features=deployment.strict_features, rewards=deployment.reward_settings)
     metrics.register_features(deployment.feature_health.build_report)
     hot = HotPath(deployment, wire, metrics)
     framework = FastAPI(

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, Self, get_args
 
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.definition import NAME_PATTERN, DefinitionTable, is_name, to_configuration_error
-from bandstand.errors import ConfigurationError, FieldError
+from bandstand.errors import FieldError
 
 EVERYBODY: Final = "(everybody)"
 """The user whose model is that of all users of a loop of the scope ``loop``."""
@@ -80,7 +80,7 @@ class LoopDefinition:
             shadow=table.read_texts("shadow") or (),
             include=table.read_texts("include"),
             **{key: _read_mapping(table, key) for key in _TABLES},
-            rewards=_read_rewards(table, faults),
+            rewards=RewardSettings.parse(table.read_value("rewards") or {}, f"{table.path}.rewards", faults),
         )
         table.check_unknown_keys()
         if faults:
@@ -104,19 +104,6 @@ class LoopDefinition:
         if rewards := self.rewards.to_document():
             document["rewards"] = rewards
         return document
-
-
-def _read_rewards(table: DefinitionTable, faults: list[FieldError]) -> RewardSettings:
-    value = table.read_value("rewards")
-    if not isinstance(value, Mapping):
-        if value is not None:
-            table.add_fault("rewards", "must be a table")
-        return RewardSettings()
-    try:
-        return RewardSettings.parse(value, f"{table.path}.rewards")
-    except ConfigurationError as error:
-        faults += error.errors
-        return RewardSettings()
 
 
 def _read_policy(table: DefinitionTable) -> str | None:

@@ -11,7 +11,7 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.experiment import Arm, Experiment, Split
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, EVERYBODY, LearningMode, LoopDefinition
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.reward_settings import ONCE, RewardSettings
+from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.bandit.ridge import Prior
 from bandstand.errors import (
     ConfigurationError,
@@ -24,6 +24,7 @@ from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.drift import DriftWatcher
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowRunner
+from bandstand.learning.windows import WindowCloser
 from bandstand.service.feature_health import FeatureHealth
 from bandstand.service.score_batch import ScoreBatch
 from bandstand.store.ids import DecisionIds
@@ -50,7 +51,7 @@ class ServiceContext:
         score_when_full: answer ``/score`` without logging while the disk is full, instead of refusing.
         strict_features: refuse features that no schema reads.
         list_closed_loops: gives other loops that take no requests, and why.
-        reward_settings: what becomes of rewards over time; ``None`` where a decision is rewarded once, whenever.
+        reward_settings: how rewards count.
         judge_worker: what becomes of turns; ``None`` takes none.
         shared_population: the learned priors where others have them too; made here if left out.
         prior_files: where learned priors are kept, if they are made here.
@@ -64,6 +65,7 @@ class ServiceContext:
         serves_baseline: whether the learning mode has the first candidate served, whatever was learned.
         scoring: decides requests together.
         feature_health: looks at what requests bring.
+        windows: teaches silence; opened after the population, and closed before it.
     """
 
     catalogue: Catalogue
@@ -76,7 +78,7 @@ class ServiceContext:
     strict_features: bool = False
     definition: LoopDefinition = field(default_factory=lambda: LoopDefinition(name=DEFAULT_LOOP))
     list_closed_loops: Callable[[], Mapping[str, str]] = dict
-    reward_settings: RewardSettings | None = None
+    reward_settings: RewardSettings = CONTRACT
     clock: Callable[[], float] = time.time
     decision_ids: DecisionIds = field(default_factory=DecisionIds)
     judge_worker: JudgeWorker | None = None
@@ -94,6 +96,7 @@ class ServiceContext:
     serves_baseline: bool = field(init=False, default=False)
     scoring: ScoreBatch = field(init=False)
     feature_health: FeatureHealth = field(init=False)
+    windows: WindowCloser = field(init=False)
     _split: Split | None = field(init=False, default=None)
 
     def __post_init__(
@@ -102,13 +105,16 @@ class ServiceContext:
         prior_files: PriorFiles | None,
         prior_refresh_rewards: int | None,
     ) -> None:
-        if self.reward_settings is not None:
+        if self.reward_settings != CONTRACT:
             self.definition = replace(self.definition, rewards=self.reward_settings)
-        self._apply_rewards()
+        self.reward_settings = self.definition.rewards
         self.scoring = ScoreBatch(self)
         self.feature_health = FeatureHealth(self.catalogue)
         self.population = shared_population or PopulationPriorRefresher(
             self.catalogue, self.store, prior_files, refresh_rewards=prior_refresh_rewards, clock=self.clock
+        )
+        self.windows = WindowCloser(
+            self.store, self.population.apply_reward, needs_polling=lambda: self.reward_settings.window is not None
         )
         self.drift = DriftWatcher(self.catalogue, self.store, self.population, clock=self.clock)
         self.active_policy = self.default_policy = self.catalogue.get_policy(self.active_policy).name
@@ -180,12 +186,9 @@ class ServiceContext:
             raise LoopRefusedError(f"the mode {definition.mode} needs a policy of the kind first, and a floor of 0")
         await self._set_shadows(definition.mode)
         self.definition, self.serves_baseline = definition, serves_baseline
-        self._apply_rewards()
+        self.reward_settings = definition.rewards
         if self.judge_worker is not None:
             self.judge_worker.conclusions.teaches = definition.mode != "logging"
-
-    def _apply_rewards(self) -> None:
-        self.reward_settings = None if self.definition.rewards == ONCE else self.definition.rewards
 
     async def update_shadows(self) -> None:
         """Put into the shadow who belongs there, after another policy was made active."""

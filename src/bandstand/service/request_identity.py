@@ -13,7 +13,7 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.features import Field, read_features
 
 _EMPTY: Mapping[str, Any] = {}
-_VALUES = ("reward", "reaction", "turn")
+_VALUES = ("reward", "reaction", "turn", "metrics")
 _to_canonical_json = json.JSONEncoder(sort_keys=True).encode  # made once: json.dumps would make one for each call
 
 

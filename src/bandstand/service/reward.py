@@ -1,5 +1,6 @@
 """Reward: find what is being rewarded, log it once, teach it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 from pydantic_core import to_json
 
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.rewards import compute_reaction_reward, validate_reward
+from bandstand.bandit.reward_formula import validate_metrics
+from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
+from bandstand.bandit.rewards import compute_reaction_reward
 from bandstand.errors import (
     AlreadyRewardedError,
     FieldError,
@@ -18,7 +21,7 @@ from bandstand.errors import (
 )
 from bandstand.service.context import ServiceContext
 from bandstand.service.request_identity import hash_body, hash_reward_request, is_about
-from bandstand.store.records import AcceptedReward, Reward
+from bandstand.store.records import AcceptedReward, Reward, RewardPart
 
 
 @dataclass(slots=True)
@@ -28,6 +31,7 @@ class RewardResult:
     Attributes:
         applied: whether it taught its policy; ``reason`` says why not.
         repeated: an earlier reward answers again, for the same request.
+        aggregate: what the decision has taught with it; ``None`` where that is nothing, or this reward alone.
     """
 
     policy: str
@@ -36,6 +40,7 @@ class RewardResult:
     reason: str | None
     decision_id: str | None
     repeated: bool
+    aggregate: float | None = None
 
 
 async def reward(
@@ -56,17 +61,21 @@ async def reward(
         idempotency: scope (key name and route) and ``Idempotency-Key``.
 
     Raises:
-        InvalidRequestError: not exactly one of ``reward`` and ``reaction``, or legacy fields missing.
+        InvalidRequestError: not exactly one of ``reward`` and ``reaction``, or of metrics that a formula reads; or
+            legacy fields missing.
         UnknownPolicyError, UnknownDecisionError, WrongPolicyError: what it names is not there, or not so.
         AlreadyRewardedError: the decision has another reward.
         IdempotencyMismatchError: the key came with another body before.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
-    value = _parse_value(request)
+    settings = deployment.reward_settings
+    value = _parse_value(request, settings)
     try:
         event = await build_reward_event(
             deployment, request, value, client=client, policy=policy, idempotency=idempotency
         )
+        if event.decision_id is not None:
+            _join_parts(event, request, settings)
     except UnknownDecisionError:
         earlier = None if idempotency is None else await deployment.store.find_reward_by_key(idempotency)
         if earlier is None:
@@ -85,13 +94,15 @@ async def reward(
         raise AlreadyRewardedError(message)
     if outcome.match == "new":
         deployment.population.apply_reward(stands)
+    part = stands.part
     return RewardResult(
         stands.policy.name,
-        stands.value,
+        stands.value if part is None else part.value,
         stands.applied,
         stands.reason,
         request.get("decision_id"),
         repeated=outcome.match != "new",
+        aggregate=None if part is None else part.taught,
     )
 
 
@@ -130,14 +141,31 @@ def _is_same_request(deployment: ServiceContext, stands: Reward, request: Mappin
     return stands.body_hash == hash_body(request)  # it was logged when whole bodies were compared
 
 
-def _parse_value(request: Mapping[str, Any]) -> float:
-    reaction = request.get("reaction")
+def _parse_value(request: Mapping[str, Any], settings: RewardSettings) -> float:
+    """What a request gives: its reward, what its reaction is worth, or else what its metrics come to."""
+    reaction, metrics = request.get("reaction"), request.get("metrics")
+    if metrics is not None and "decision_id" not in request:
+        message = "need a decision_id"
+        raise InvalidRequestError(f"metrics {message}.", [FieldError("metrics", message)])
+    if metrics is not None and "reward" not in request and reaction is None:
+        return settings.compute_reward(metrics)
     if ("reward" in request) == (reaction is not None):
         message = "give exactly one of reward, reaction and turn"
         raise InvalidRequestError(message, [FieldError("reward", message), FieldError("reaction", message)])
     if reaction is None:
-        return validate_reward(request["reward"])
-    return compute_reaction_reward(reaction["action"], reaction.get("dwell_ms"))
+        return settings.validate_reward(request["reward"])
+    worth = compute_reaction_reward(reaction["action"], reaction.get("dwell_ms"))
+    return min(max(worth, settings.minimum), settings.maximum)
+
+
+def _join_parts(event: Reward, request: Mapping[str, Any], settings: RewardSettings) -> None:
+    """Let a reward be one part of what its decision is taught, where the settings or its metrics make it one."""
+    if settings != CONTRACT:
+        event.settings = settings
+    if (metrics := request.get("metrics")) is not None:
+        formula = None if settings.formula is None or "reward" in request else settings.formula.hash
+        document = json.dumps(validate_metrics(metrics), separators=(",", ":"))
+        event.part = RewardPart(event.value, metrics=document, formula=formula)
 
 
 async def _build_from_decision(

@@ -35,7 +35,7 @@ class ScoringContext(Protocol):
     policy_refs: Mapping[str, PolicyRef]
     running_experiment: ExperimentStart | None
     shadows: ShadowRunner | None
-    reward_settings: RewardSettings | None
+    reward_settings: RewardSettings
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -244,10 +244,10 @@ def _make_decisions(
     return list(zip(decisions, profiles, strict=True))
 
 
-def _build_window(settings: RewardSettings | None, request: Mapping[str, Any], ts: float) -> RewardWindow | None:
+def _build_window(settings: RewardSettings, request: Mapping[str, Any], ts: float) -> RewardWindow | None:
     """Until when rewards of a decision made at ``ts`` count; ``None`` where its first one settles it, whenever."""
     held = bool(request.get("defer"))
-    if settings is None or settings.window is None:
+    if settings.window is None:
         return RewardWindow(held) if held else None
     return RewardWindow(held, ts + settings.window, settings.default_reward)
 

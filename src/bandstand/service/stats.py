@@ -7,7 +7,7 @@ import numpy as np
 
 from bandstand.bandit.policy_state import PolicyState
 from bandstand.learning.drift import MemoryStatus
-from bandstand.service import experiment, judgements, loop, shadow_value
+from bandstand.service import experiment, judgements, loop, metrics, shadow_value
 from bandstand.service.context import ServiceContext, format_time, format_whole_seconds
 from bandstand.service.feature_health import FeatureReport
 from bandstand.store.records import PolicyTotals
@@ -92,6 +92,7 @@ class DeploymentSummary:
         judge: what became of turns; ``None`` where none are taken.
         memory: by name, of policies that adapt theirs.
         features: what callers send, and what of it is read.
+        metrics: by policy and name; empty where no reward brought any.
     """
 
     users: int
@@ -104,6 +105,7 @@ class DeploymentSummary:
     judge: judgements.CoverageReport | None
     memory: Mapping[str, MemorySummary]
     features: FeatureReport
+    metrics: Mapping[str, Mapping[str, metrics.MetricSummary]]
 
 
 async def load_user_stats(deployment: ServiceContext, user_id: str, policy: str | None = None) -> UserPolicyStats:
@@ -147,6 +149,7 @@ async def load_deployment_stats(deployment: ServiceContext, *, days: int = loop.
         judge=None if deployment.judge_worker is None else await judgements.load_coverage(deployment.judge_worker),
         memory={each.policy: _build_memory(each) for each in deployment.drift.list_statuses()},
         features=deployment.feature_health.build_report(),
+        metrics=await metrics.load_metrics(deployment),
     )
 
 

@@ -38,7 +38,7 @@ from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
-from bandstand.store.tables.windows import Activation, ClosedWindows
+from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
 
 
 class UserRegister(Protocol):
@@ -144,6 +144,9 @@ class RewardLog(Protocol):
         Raises:
             OverloadedError, StorageFullError, StorageUnavailableError: some of them still await it.
         """
+
+    async def load_metric_sums(self) -> list[MetricSums]:
+        """Sums over the metrics of the parts that count, by policy and candidate."""
 
     async def has_awaiting_windows(self) -> bool:
         """Whether any window is to be closed, now or when it ends."""

@@ -1,15 +1,16 @@
 """Rewards in memory: once for their decision and their key, or over time in parts, until windows end."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
-from bandstand.bandit.reward_settings import ONCE, RewardSettings
+from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import IdempotencyMismatchError, UnknownDecisionError
 from bandstand.store.protocol import require_made_by
 from bandstand.store.records import AcceptedReward, Decision, Reward
 from bandstand.store.tables import windows
 from bandstand.store.tables.judgements import RewardPendingError
-from bandstand.store.tables.windows import Activation, ClosedWindows
+from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
 from bandstand.testing.memory_events import MemoryEvents
 
 
@@ -38,7 +39,7 @@ class MemoryRewards:
                 message = "no such decision"
                 raise UnknownDecisionError(message)
             require_made_by(decision, reward.policy)
-            takes_time = reward.settings is not None or decision.window is not None
+            takes_time = windows.takes_time(reward, decision)
             if decision.reward is not None and not takes_time:
                 return AcceptedReward(decision.reward, "decision")
             if decision.pending_turn_seq:
@@ -99,7 +100,7 @@ class MemoryRewards:
             return Activation(activated=True, reason=windows.RESET)
         if not decision.parts.count:
             return Activation(activated=True)
-        reward = windows.build_kept(decision, (settings or ONCE).compute_taught(decision.parts), client, ts)
+        reward = windows.build_kept(decision, (settings or CONTRACT).compute_taught(decision.parts), client, ts)
         self._teach(reward, decision)
         return Activation(activated=True, reward=reward)
 
@@ -127,6 +128,23 @@ class MemoryRewards:
                 self._teach(reward, decision)
                 taught.append(reward)
         return ClosedWindows(min(len(awaiting), limit), taught)
+
+    def load_metric_sums(self) -> list[MetricSums]:
+        """Sums over the metrics of the parts that count, by policy and candidate."""
+        found: dict[tuple[str, str, str], list[float]] = {}
+        for reward in (part for user in self._events.users.values() for part in user.parts):
+            decision = self._events.decisions.get(reward.decision_id or "")
+            released = reward.reason == windows.HELD and decision is not None and not self._is_held(decision)
+            if reward.part is None or not (released or reward.reason in {None, windows.NOT_FIRST}):
+                continue
+            for name, value in json.loads(reward.part.metrics or "{}").items():
+                sums = found.setdefault((reward.policy.name, name, reward.tip_id), [0, 0.0, 0.0])
+                sums[:] = [sums[0] + 1, sums[1] + value, sums[2] + value * value]
+        return [MetricSums(*key, int(parts), total, squares) for key, (parts, total, squares) in found.items()]
+
+    @staticmethod
+    def _is_held(decision: Decision) -> bool:
+        return decision.window is not None and decision.window.held
 
     def has_awaiting_windows(self) -> bool:
         """Whether any window is to be closed."""

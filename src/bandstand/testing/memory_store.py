@@ -39,7 +39,7 @@ from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
-from bandstand.store.tables.windows import Activation, ClosedWindows
+from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
 from bandstand.testing.memory_deployment import MemoryDeployment
 from bandstand.testing.memory_events import MemoryEvents
 from bandstand.testing.memory_loops import MemoryLoops
@@ -133,6 +133,10 @@ class MemoryStore(MemoryLoops, Store):
     async def close_windows(self, limit: int) -> ClosedWindows:
         """Teach what silence comes to."""
         return self._rewards.close_windows(limit)
+
+    async def load_metric_sums(self) -> list[MetricSums]:
+        """Sums over the metrics of the parts that count."""
+        return self._rewards.load_metric_sums()
 
     async def has_awaiting_windows(self) -> bool:
         """Whether any window is to be closed."""

@@ -165,10 +165,9 @@ class RunningLoop:
         opened.push_async_callback(self._sight.close)
         await deployment.start()
         opened.callback(deployment.close_shadows)
-        await deployment.population.open()
-        opened.push_async_callback(deployment.population.close)
-        await deployment.drift.open()
-        opened.push_async_callback(deployment.drift.close)
+        for learner in (deployment.population, deployment.drift, deployment.windows):
+            await learner.open()
+            opened.push_async_callback(learner.close)
         if not self._is_default:
             log.info("loop open", loop=self.name, active_policy=deployment.active_policy, mode=deployment.mode)
         prompts = self.writing.prompts

@@ -101,19 +101,17 @@ class HotPath:
         taught = await reward.reward(self._deployment, request, client=client, policy=policy, idempotency=idempotency)
         if not taught.repeated:
             self._metrics.record_reward(taught.policy, applied=taught.applied)
-        return EncodedResponse(
-            _OK,
-            to_json(
-                {
-                    "ok": True,
-                    "policy": taught.policy,
-                    "reward": taught.reward,
-                    "applied": taught.applied,
-                    "reason": taught.reason,
-                    "decision_id": taught.decision_id,
-                }
-            ),
-        )
+        answer = {
+            "ok": True,
+            "policy": taught.policy,
+            "reward": taught.reward,
+            "applied": taught.applied,
+            "reason": taught.reason,
+            "decision_id": taught.decision_id,
+        }
+        if taught.aggregate is not None:
+            answer["aggregate"] = taught.aggregate
+        return EncodedResponse(_OK, to_json(answer))
 
     async def _accept_turn(
         self, request: dict[str, Any], metadata: RequestMetadata, idempotency: tuple[str, str] | None

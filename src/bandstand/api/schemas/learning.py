@@ -59,6 +59,9 @@ class RewardResponse(AnswerBody):
     applied: bool = Field(description="Whether it taught the policy")
     reason: str | None = Field(description="Why it did not: see docs/rewards.md")
     decision_id: str | None
+    aggregate: float | None = Field(
+        default=None, description="Of rewards over time: what the decision has taught with this one"
+    )
 
 
 class Activated(AnswerBody):

@@ -38,6 +38,8 @@ from bandstand.api.schemas.tolerance import Normaliser, build_normaliser, repair
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.features import Field as FeatureField
 from bandstand.bandit.json_tokens import MAX_DEPTH, MAX_TEXT, MAX_TOKENS, find_open_fault
+from bandstand.bandit.reward_formula import MAX_METRICS
+from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.times import parse_bound
 
@@ -59,6 +61,9 @@ def _parse_time(value: object) -> float:
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """An identifier: 1 to 256 characters, any but control characters."""
+
+Metric = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
+"""The name of a metric."""
 
 Time = Annotated[
     float,
@@ -154,9 +159,12 @@ class Wire:
     Args:
         catalogue: whose fields are read.
         strict_features: refuse what no schema reads among features and in a context.
+        rewards: the range that a reward must be in.
     """
 
-    def __init__(self, catalogue: Catalogue, *, strict_features: bool = False) -> None:
+    def __init__(
+        self, catalogue: Catalogue, *, strict_features: bool = False, rewards: RewardSettings = CONTRACT
+    ) -> None:
         read = {**catalogue.context_fields, **catalogue.candidate_fields}
         if catalogue.is_open:  # which reads everything
             context, features = _make_open_dict("Context", catalogue.context_fields), _make_open_dict("Features", read)
@@ -244,8 +252,14 @@ class Wire:
             ],
             "user_id": NotRequired[Id],
             "tip_id": NotRequired[Id],
-            "reward": NotRequired[Annotated[float, Field(ge=-1, le=1)]],
+            "reward": NotRequired[Annotated[float, Field(ge=rewards.minimum, le=rewards.maximum)]],
             "reaction": NotRequired[reaction],
+            "metrics": NotRequired[
+                Annotated[
+                    dict[Metric, float],
+                    Field(max_length=MAX_METRICS, description="Of a decision, by name: a formula may make its reward"),
+                ]
+            ],
             "features": NotRequired[features],
             "turn": NotRequired[turn],
             "wait": NotRequired[

@@ -219,6 +219,22 @@ class FeatureStats(AnswerBody):
     warnings: list[str] = Field(description="What is off, in sentences")
 
 
+class MetricAverage(AnswerBody):
+    """The mean of a metric over the rewards that brought it, and its normal interval of 95 %."""
+
+    rewards: int = Field(description="How many brought it")
+    mean: float
+    low: float | None = Field(description="Null where fewer than two brought it, as high")
+    high: float | None
+
+
+class MetricStanding(AnswerBody):
+    """A metric of one policy's decisions."""
+
+    all: MetricAverage
+    candidates: dict[str, MetricAverage] = Field(description="By the pick; the 50 with the most rewards")
+
+
 class DeploymentStats(AnswerBody):
     """What all policies did for all users."""
 
@@ -232,3 +248,4 @@ class DeploymentStats(AnswerBody):
     loop: Loop
     memory: dict[str, MemoryStanding] = Field(description='Of each policy with `half_life = "auto"`')
     features: FeatureStats
+    metrics: dict[str, dict[str, MetricStanding]] = Field(description="What rewards brought, by policy and name")

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from bandstand.bandit.reward_settings import ONCE, RewardSettings
+from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import BandstandError, UnknownDecisionError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys, add_key_row
@@ -84,7 +84,12 @@ class EmbeddedParts:
         teaches = windows.take_part(decision, reward, reason) and (taught is None or taught.value != reward.value)
         revocation = self._revoke_taught(taught if teaches else None, reward)
         reward.seq = self._directory.next_seq(reward.ts)
-        rows: list[tuple[str, Row]] = [(windows.INSERT_PART, windows.build_part_row(reward, decision))]
+        rows: list[tuple[str, Row]] = [
+            (
+                windows.INSERT_PART,
+                windows.build_part_row(reward, decision, self._directory.registry.get_id(reward.policy)),
+            )
+        ]
         add_key_row(rows, reward, self._keys.rewards)
         if teaches and taught is None and decision.window is not None:
             rows.append((windows.SETTLE_WINDOW, windows.WindowUpdate(decision.seq, awaits=False)))
@@ -111,7 +116,7 @@ class EmbeddedParts:
             return Activation(activated=False, reason="window_ended")
         kept, forgotten = decision.reward, decision.seq <= user.reset_seq
         teaches = decision.parts.count > 0 and not forgotten
-        taught = (settings or ONCE).compute_taught(decision.parts) if teaches else None
+        taught = (settings or CONTRACT).compute_taught(decision.parts) if teaches else None
         awaits = not teaches and not forgotten and window.due is not None and window.fallback is not None
         reward = windows.build_kept(decision, taught or 0.0, client, ts)
         reward.seq = self._directory.next_seq(ts)

@@ -21,6 +21,7 @@ from bandstand.store.tables.event_rows import (
 from bandstand.store.tables.judgements import RewardPendingError
 from bandstand.store.tables.loop_health import build_arrival
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
+from bandstand.store.tables.windows import takes_time
 
 
 class EmbeddedRewards:
@@ -61,7 +62,7 @@ class EmbeddedRewards:
             if decision is None or decision.uid != user.uid or self._decisions.is_expired(decision):
                 message = "no such decision"
                 raise UnknownDecisionError(message)
-            if reward.settings is not None or decision.window is not None:
+            if takes_time(reward, decision):
                 return await self._parts.add(reward)
             require_made_by(decision, reward.policy)
             if decision.reward is not None:

@@ -53,7 +53,7 @@ from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
-from bandstand.store.tables.windows import Activation, ClosedWindows
+from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
 
 
 class EmbeddedStore(Store):
@@ -178,6 +178,9 @@ class EmbeddedStore(Store):
 
     async def close_windows(self, limit: int) -> ClosedWindows:
         return await self._parts.close_windows(limit)
+
+    async def load_metric_sums(self) -> list[MetricSums]:
+        return await self._directory.read(windows.load_metric_sums)
 
     async def has_awaiting_windows(self) -> bool:
         return await self._directory.read(windows.has_awaiting)

@@ -32,7 +32,7 @@ One that ledgers were made with makes the same for ever: a change is a script of
 """
 _YOUNG_TABLES = {
     "windows": "decision, held, due, fallback, awaits",
-    "reward_parts": "seq, decision, value, taught, reason, metrics, formula, body_hash, client, ts",
+    "reward_parts": "seq, decision, policy, tip_id, value, taught, reason, metrics, formula, body_hash, client, ts",
 }
 """What readers look into, and ledgers of older formats lack."""
 SCHEMA_VERSION = len(_SCRIPTS)

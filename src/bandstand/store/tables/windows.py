@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from bandstand.bandit.aggregation import PartSums
-from bandstand.bandit.reward_settings import ONCE, RewardSettings
+from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.store.ids import build_id_sql
 from bandstand.store.records import Decision, Reward, RewardPart, RewardWindow
 from bandstand.store.sqlite.statements import build_columns, build_insert, number_fields
@@ -35,6 +35,8 @@ class PartInsert(NamedTuple):
 
     seq: int
     decision: int
+    policy: int
+    tip_id: str
     value: float
     taught: float | None
     reason: str | None
@@ -72,7 +74,7 @@ RELEASE_PARTS = number_fields(
 
 _WINDOW = "SELECT held, due, fallback FROM windows WHERE decision = ?"
 _VALUES = f"SELECT value FROM reward_parts WHERE decision = ? AND {_COUNTED} ORDER BY seq"  # noqa: S608 (constants)
-_PART = f"SELECT u.user_id, d.policy, d.tip_id, {build_columns('p', PartInsert)}"
+_PART = f"SELECT u.user_id, {build_columns('p', PartInsert)}"
 _OF_DECISION = "JOIN decisions AS d ON d.seq = p.decision JOIN users AS u ON u.uid = d.uid"
 _FIRST_PART = f"{_PART} FROM reward_parts AS p {_OF_DECISION} WHERE p.decision = ? ORDER BY p.seq LIMIT 1"
 _PART_BY_KEY = f"""{_PART} FROM idempotency AS k JOIN reward_parts AS p ON p.seq = k.reward_seq {_OF_DECISION}
@@ -85,6 +87,8 @@ _DUE = f"""SELECT w.decision, u.user_id, coalesce(i.decision_id, {build_id_sql("
     WHERE w.awaits = 1 AND w.due <= ?
         AND NOT EXISTS (SELECT 1 FROM judgements AS j WHERE j.decision_seq = w.decision AND j.state = 'waiting')
     ORDER BY w.due, w.decision LIMIT ?"""  # noqa: S608 (constants)
+_METRICS = """SELECT p.name, m.metric, m.tip_id, m.parts, m.total, m.squares
+    FROM metric_sums AS m JOIN policies AS p ON p.id = m.policy"""
 _HAS_AWAITING = "SELECT EXISTS (SELECT 1 FROM windows WHERE awaits = 1)"
 
 
@@ -102,6 +106,23 @@ class DueWindow(NamedTuple):
     decision_id: str
     held: bool
     rewarded: bool
+
+
+class MetricSums(NamedTuple):
+    """Sums over the parts that brought a metric m, of one policy and one candidate.
+
+    Attributes:
+        parts: how many.
+        total: Σ m.
+        squares: Σ m².
+    """
+
+    policy: str
+    metric: str
+    tip_id: str
+    parts: int
+    total: float
+    squares: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +153,17 @@ class ClosedWindows:
     taught: Sequence[Reward] = ()
 
 
+def takes_time(reward: Reward, decision: Decision) -> bool:
+    """Whether a reward is a part of what its decision is taught, and not all of it."""
+    return reward.settings is not None or reward.part is not None or decision.window is not None
+
+
 def is_final(standing: Reward, settings: RewardSettings | None) -> bool:
     """Whether what stands for a decision is all that it takes: a judged turn, or where a decision is rewarded once."""
-    return standing.source not in {"client", "default"} or (settings is None and standing.source == "client")
+    is_once = settings is None or settings.aggregation == "once"
+    return standing.source not in {"client", "default"} or (
+        is_once and standing.source == "client" and not is_only_kept(standing)
+    )
 
 
 def is_only_kept(reward: Reward) -> bool:
@@ -210,12 +239,12 @@ def take_part(decision: Decision, reward: Reward, reason: str | None) -> bool:
 
     What the reward comes to is noted in it; what the decision has taught so far is not touched.
     """
-    settings, before = reward.settings or ONCE, decision.parts
+    settings, before = reward.settings or CONTRACT, decision.parts
     part, taught = reward.part or RewardPart(reward.value), None
     if reason in {None, HELD}:
         decision.parts = before.add(part.value)
     if reason is None:
-        reason = NOT_FIRST if settings.aggregation == "first" and before.count else None
+        reason = NOT_FIRST if settings.aggregation in {"first", "once"} and before.count else None
         taught = settings.compute_taught(decision.parts)
     reward.part = replace(part, reason=reason, taught=taught)
     reward.value = part.value if taught is None else taught
@@ -229,13 +258,15 @@ def build_window_row(decision: Decision, window: RewardWindow) -> WindowInsert:
     return WindowInsert(decision.seq, window.held, window.due, window.fallback, awaits)
 
 
-def build_part_row(reward: Reward, decision: Decision) -> PartInsert:
+def build_part_row(reward: Reward, decision: Decision, policy_id: int) -> PartInsert:
     """A part of a decision's reward as a row."""
     part = reward.part
     assert part is not None  # noqa: S101 (it was given for a decision with parts)
     return PartInsert(
         reward.seq,
         decision.seq,
+        policy_id,
+        reward.tip_id,
         part.value,
         part.taught,
         part.reason,
@@ -268,6 +299,11 @@ def list_due(connection: sqlite3.Connection, ts: float, limit: int) -> list[DueW
     return [DueWindow(*row[:3], *map(bool, row[3:])) for row in connection.execute(_DUE, (ts, limit))]
 
 
+def load_metric_sums(connection: sqlite3.Connection) -> list[MetricSums]:
+    """Sums of every metric, by policy and candidate; a policy that was redefined has some for each definition."""
+    return [MetricSums(*row) for row in connection.execute(_METRICS)]
+
+
 def has_awaiting(connection: sqlite3.Connection) -> bool:
     """Whether any window awaits its end."""
     return bool(connection.execute(_HAS_AWAITING).fetchone()[0])
@@ -275,12 +311,12 @@ def has_awaiting(connection: sqlite3.Connection) -> bool:
 
 def _to_reward(row: tuple[Any, ...], registry: PolicyRegistry) -> Reward:
     """A part as the reward that it was given as."""
-    user_id, policy, tip_id, *columns = row
+    user_id, *columns = row
     stored = PartInsert(*columns)
     return Reward(
         user_id=user_id,
-        policy=registry.get_ref(policy),
-        tip_id=tip_id,
+        policy=registry.get_ref(stored.policy),
+        tip_id=stored.tip_id,
         value=stored.value if stored.taught is None else stored.taught,
         client=stored.client,
         ts=stored.ts,

@@ -305,6 +305,43 @@ class FeatureStats(Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetricAverage(Answer):
+    """The mean of a metric over the rewards that brought it, and its normal interval of 95 %.
+
+    Attributes:
+        rewards: how many brought it.
+        low: null where fewer than two brought it, as high.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> client.deployment_stats().metrics
+        {}
+    """
+
+    rewards: int
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricStanding(Answer):
+    """A metric of one policy's decisions.
+
+    Attributes:
+        candidates: by the pick; the 50 with the most rewards.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> client.deployment_stats().metrics
+        {}
+    """
+
+    all: MetricAverage
+    candidates: Mapping[str, MetricAverage]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeploymentStats(Answer):
     """What all policies did for all users.
 
@@ -313,6 +350,7 @@ class DeploymentStats(Answer):
         shadows: by policy; null where none is in the shadow.
         judge: what became of turns; null where none are taken.
         memory: of each policy with `half_life = "auto"`.
+        metrics: what rewards brought, by policy and name.
 
     Example:
         >>> decision = client.score("ada", ["tea", "coffee"])
@@ -330,3 +368,4 @@ class DeploymentStats(Answer):
     loop: LoopHealth
     memory: Mapping[str, PolicyMemory]
     features: FeatureStats
+    metrics: Mapping[str, Mapping[str, MetricStanding]]

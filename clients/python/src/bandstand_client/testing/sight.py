@@ -215,6 +215,7 @@ def _show_deployment(deployment: FakeDeployment) -> dict[str, Any]:
             },
         },
         "memory": {},
+        "metrics": {},
         "features": {
             "requests": len(decisions),
             "looked_at": 0,
