@@ -124,8 +124,8 @@ ANSWERS: dict[str, dict[str, str]] = {
 }
 HERE = {"Ranked": "RankedCandidate"}  # written by hand, beside the calls that a product makes all day
 BY_HAND = {"Ranked", "RewardResponse", "ScoreResponse", "TurnTaken", "UnscoredReason", "Problem", "Fault"}
-NOT_ASKED = {"LoopState", "LoopList", "LoopEvent", "LoopDetail"}
-"""Of routes that the client does not call: loops are an operator's; a client is given the address of one."""
+NOT_ASKED = {"LoopState", "LoopList", "LoopEvent", "LoopDetail", "SlotPick"}
+"""Of what the client does not ask for: loops are an operator's, a client is given the address of one; and no slots."""
 NAMES = {wire: name for names in ANSWERS.values() for wire, name in names.items()} | HERE
 DOCS = {
     "sight": "What the service knows of users, decisions and itself.",
