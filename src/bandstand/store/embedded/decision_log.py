@@ -52,7 +52,7 @@ class EmbeddedDecisions:
         """Log decisions of one user, with ids of the caller's own, all of them in one commit or none."""
         if any(each.decision_id in self._recent for each in decisions):
             return False
-        with self._directory.submit_together():
+        with self._directory.joined_writer.join():
             futures = [self._submit(each) for each in decisions]
         outcomes = await asyncio.shield(asyncio.gather(*futures, return_exceptions=True))
         error = next((each for each in outcomes if isinstance(each, BaseException)), None)

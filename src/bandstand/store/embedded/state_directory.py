@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -97,6 +97,7 @@ class StateDirectory:
         users: the users in memory.
         erasures: those that have begun and not ended.
         part: takes what a user, by their key, taught out of a model that is not theirs; ``None`` where all have one.
+        joined_writer: what events are given to; several can be one there.
         horizon: number of the newest event that retention has taken.
         secret: keys the draws and the tombstones of this deployment.
     """
@@ -156,7 +157,7 @@ class StateDirectory:
             max_pending=self.options.max_pending,
             observe=self._observe,
         )
-        self._joined_writer = JoinedWriter(self._writer)
+        self.joined_writer = JoinedWriter(self._writer)
         self._log = WriteAheadLog(
             self._dir / "ledger.db", self._file, self._writer, is_scrubbed=is_kept_scrubbed(self._connection)
         )
@@ -336,7 +337,7 @@ class StateDirectory:
             settle_future(None, error)
 
         try:
-            self._joined_writer.submit(
+            self.joined_writer.submit(
                 Operation(rows, on_done, durable=durable, tally=tally, sums=sums, acknowledge=acknowledge)
             )
         except BaseException:
@@ -345,10 +346,6 @@ class StateDirectory:
         user.pending += 1
         self._in_flight[seq] = future
         return future
-
-    def submit_together(self) -> AbstractContextManager[None]:
-        """Have the events that are submitted inside committed whole or not at all."""
-        return self._joined_writer.join()
 
     def submit_rows(self, rows: list[tuple[str, Row]], on_done: DoneCallback) -> None:
         """Give rows to the writer that are no user's event; not synced.
