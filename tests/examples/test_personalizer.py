@@ -50,9 +50,9 @@ def test_microsofts_quickstart_learns(tmp_path: Path) -> None:
         pytest.skip("Personalizer's clients are not installed: run `make personalizer`")
     settings = {"BANDSTAND_CONFIG": str(FOLDER / "bandstand.toml"), "DURABILITY": "process"}
     with start_server(tmp_path / "state", API_KEYS=f"ops:admin:{KEY}", **settings) as server:
-        words = [FOLDER / "quickstart.py", f"http://127.0.0.1:{server.port}/loops/menu", KEY, "120"]
+        words = [str(FOLDER / "quickstart.py"), f"http://127.0.0.1:{server.port}/loops/menu", KEY, "120"]
         done = subprocess.run(
-            [CLIENT, "-W", "ignore", *words], capture_output=True, text=True, check=False, timeout=300
+            [str(CLIENT), "-W", "ignore", *words], capture_output=True, text=True, check=False, timeout=300
         )
     assert done.returncode == 0, done.stderr
     lines = [LINE.fullmatch(line) for line in done.stdout.splitlines()]

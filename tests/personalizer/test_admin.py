@@ -8,6 +8,7 @@ from tests.api.given import Service, read_ok
 from tests.personalizer.given import LOOP_BASE, make_loop, rank, read_error, reward
 
 PUT_SERVICE = f"{LOOP_BASE}/configurations/service"
+QUERY = {"api-version": "2022-09-01-preview"}
 PUT_POLICY = f"{LOOP_BASE}/configurations/policy"
 
 
@@ -103,6 +104,12 @@ async def test_an_apprentice_serves_the_first_action_that_is_not_excluded(servic
         answer = await rank(service, LOOP_BASE, excludedActions=["pasta"])
         assert answer["rewardActionId"] == "ice cream"
         assert [each["probability"] for each in answer["ranking"]] == [0.0, 1.0, 0.0]
+        await reward(service, answer["eventId"], 0.5, LOOP_BASE)
+    newer = read_ok(await service.get("/loops/menu/personalizer/configurations/service", **QUERY))
+    metrics = newer["latestApprenticeModeMetrics"]
+    assert (metrics["numberOfEvents"], metrics["sumOfRewards"]) == (5, 2.5)
+    assert 0 <= metrics["numberOfImitatedEvents"] <= 5
+    assert "latestApprenticeModeMetrics" not in await get_service(service)
 
 
 async def test_a_policy_is_kept_as_it_came_and_read_as_far_as_it_has_a_meaning(service: Service) -> None:

@@ -19,7 +19,7 @@ from tests.service.given import Service, on_disk
 
 WAIT, DEFAULT = 600.0, -0.5
 SETTINGS = {
-    aggregation: RewardSettings(window=WAIT, default_reward=DEFAULT, aggregation=aggregation)  # type: ignore[arg-type]  # two of them
+    aggregation: RewardSettings(window=WAIT, default_reward=DEFAULT, aggregation=aggregation)
     for aggregation in ("first", "sum")
 }
 

@@ -152,6 +152,7 @@ class BusyThenServed(BaseHTTPRequestHandler):
         is_reward = self.path.split("?")[0].endswith("/reward")
         if is_reward:
             self.seen.append(self.headers.get("x-ms-client-request-id"))
+        status, content = 503, b""
         if not is_reward or len(self.seen) > 1:
             connection = HTTPConnection("127.0.0.1", self.port, timeout=_SECONDS)
             connection.request("POST", self.path, body, dict(self.headers))

@@ -1,10 +1,12 @@
 """What an admin of a Personalizer resource calls: its service configuration and its policy."""
 
 from collections.abc import Callable
+from typing import Any
 
 from bandstand.api.asgi.foreign_wire import ForeignResponse
 from bandstand.bandit.loop_definition import LoopDefinition
 from bandstand.errors import BandstandError, ConfigurationError, InvalidRequestError, LoopRefusedError
+from bandstand.personalizer.configuration import format_date
 from bandstand.personalizer.errors import PersonalizerError
 from bandstand.personalizer.loop import PersonalizerLoop
 from bandstand.personalizer.policy_arguments import DEFAULT_EXPLORATION, PolicyArguments, build_default_arguments
@@ -26,8 +28,23 @@ class AdminCalls:
         self._loop = loop
 
     async def get_service(self, request: PersonalizerRequest) -> ForeignResponse:
-        """``GET …/configurations/service``."""
-        return request.answer(200, self._loop.configuration.to_wire())
+        """``GET …/configurations/service``; of an apprentice, the newer version says too how it does."""
+        configuration = self._loop.configuration
+        answer = configuration.to_wire()
+        if request.shape == "query" and configuration.learning_mode == "Apprentice":
+            answer["latestApprenticeModeMetrics"] = await self._build_apprentice_metrics(configuration.edited)
+        return request.answer(200, answer)
+
+    async def _build_apprentice_metrics(self, since: float | None) -> dict[str, Any]:
+        sums = await self._loop.load_apprentice_sums()
+        found = {
+            "numberOfEvents": sums.decisions,
+            "numberOfImitatedEvents": sums.agreed,
+            "sumOfRewards": sums.r,
+            "sumOfImitatedRewards": sums.wr,  # each reward by the probability that the policy would have done the same
+        }
+        start, now = format_date(since or 0.0), format_date(self._loop.clock())
+        return {**found, "startTime": start, "lastProcessedEventTime": now, "lastBatchMetrics": found}
 
     async def put_service(self, request: PersonalizerRequest) -> ForeignResponse:
         """``PUT …/configurations/service``."""

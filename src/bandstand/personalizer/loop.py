@@ -16,6 +16,7 @@ from bandstand.service import activation
 from bandstand.service.context import ServiceContext
 from bandstand.service.explanation import load_user_theta
 from bandstand.service.loops import Loops
+from bandstand.store.tables.shadows import ShadowSums
 
 EVERYBODY = "default"
 """Whose model answers where no user is named."""
@@ -80,6 +81,11 @@ class PersonalizerLoop:
         if self._loops is None:
             raise LoopRefusedError("this loop cannot be changed while it is served")
         await self._loops.change(definition, client)
+
+    async def load_apprentice_sums(self) -> ShadowSums:
+        """What the policy would have done with the decisions of the baseline, and what came of them."""
+        ref = self.deployment.policy_refs[self.policy.name]
+        return (await self.deployment.store.load_shadow_sums()).get(ref, ShadowSums())
 
     async def activate(self, event_id: str, client: str) -> bool:
         """Say that a decision was shown; whether there is such a decision."""
