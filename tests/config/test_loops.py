@@ -68,6 +68,14 @@ def test_a_wrong_loop_ends_the_start_with_one_line(tmp_path: Path, text: str, to
     assert "\n" not in caught.value.detail
 
 
+def test_the_page_s_own_file_is_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "loops.md").read_text(encoding="utf-8")
+    settings = write(tmp_path, page.partition("```toml\n")[2].partition("```")[0])
+    loops = load_loops(settings)
+    assert list(loops) == ["shelf", "default"]
+    assert list(load_loop_catalogue(settings, loops["shelf"]).policies) == ["shelf", "baseline"]
+
+
 def test_a_key_may_be_bound_to_a_loop() -> None:
     keys = read_settings(api_keys="shop:serve:s3cret,menu-ops@menu:admin:other").api_keys
     assert [(key.name, key.role, key.loop) for key in keys] == [

@@ -15,10 +15,11 @@ from bandstand.service import users
 from bandstand.service.history import load_history, load_receipt
 from bandstand.service.stats import load_user_stats
 from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.maintenance import rebuild_verify
 from bandstand.store.maintenance.offline import open_owned
 from tests.service.given import Service
-from tests.store.given import CATALOGUE, make_embedded
+from tests.store.given import CATALOGUE, DAY, make_embedded
 
 ONE_MODEL = LoopDefinition(name="menu", scope="loop")
 QUICK = StoreOptions(sync=False, checkpoint_seconds=3600, shared_user=EVERYBODY)
@@ -133,6 +134,29 @@ async def test_who_is_erased_was_never_there(open_service: Open, tmp_path: Path,
     assert "anna" not in left
     await service.reopen()
     require_equal(await load_model(service), expected)
+
+
+async def test_what_retention_took_into_a_baseline_stays_and_the_rest_goes(open_service: Open, tmp_path: Path) -> None:
+    service = await open_service("with")
+    for number in range(1, 9):
+        await teach(service, "anna", number)
+        await teach(service, "berta", number)
+    service.clock.now += 91 * DAY
+    later = [await teach(service, "anna", number) for number in range(11, 15)]
+    store = service.deployment.store
+    assert isinstance(store, EmbeddedStore)
+    await store.apply_retention()
+    model = (await load_model(service)).policies["linucb-v2", "tips-v2"]
+    assert (model.pulls, model.reward_count) == (20, 18)
+    await users.erase(service.deployment, "anna", "ops")
+    for _ in range(2):
+        model = (await load_model(service)).policies["linucb-v2", "tips-v2"]
+        assert (model.pulls, model.reward_count) == (16, 14), "what is in a baseline is in one sum with the others"
+        await service.reopen()
+    assert await service.deployment.store.find_decision(later[0]) is None
+    await service.deployment.store.close()
+    assert rebuild_verify.verify(tmp_path / "with", CATALOGUE).is_sound
+    await service.reopen()
 
 
 def _taught(decision_id: str) -> bool:

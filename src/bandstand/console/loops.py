@@ -8,6 +8,7 @@ from bandstand.console.auth import PageNotFoundError, get_form, get_visit
 from bandstand.console.form import get_field
 from bandstand.console.pages import Pages, build_link, build_loop_address
 from bandstand.errors import LoopRefusedError, UnknownLoopError
+from bandstand.service.loop_runtime import Loop
 from bandstand.service.loop_status import LoopEntry, list_loop_entries, list_loops
 from bandstand.service.loops import Loops
 
@@ -45,16 +46,26 @@ def add_loop_routes(routes: APIRouter, pages: Pages, loops: Loops, own: str) -> 
     async def show_loops(request: Request, done: str = "") -> Response:
         return render_loops(request, note=_NOTES.get(done))
 
+    def find_change(name: str, mode: str) -> tuple[Loop, LearningMode]:
+        try:
+            loop, wanted = loops.get(name), _MODES[mode]
+        except (UnknownLoopError, KeyError):
+            raise PageNotFoundError("there is no such loop, or no such mode") from None
+        if only not in {None, name}:
+            raise PageNotFoundError("there is no such loop, or no such mode")
+        return loop, wanted
+
+    @routes.get("/loops/mode")
+    async def show_mode_change(request: Request, name: str, mode: str) -> Response:
+        loop, wanted = find_change(name, mode)
+        return pages.render("loop_mode.html", get_visit(request), loop=loop.definition, mode=wanted)
+
     @routes.post("/loops/mode")
     async def change_mode(request: Request) -> Response:
         form = get_form(request)
-        name, mode = get_field(form, "name"), _MODES.get(get_field(form, "mode"))
-        if mode is None or only not in {None, name}:
-            raise PageNotFoundError("there is no such loop, or no such mode")
+        loop, mode = find_change(get_field(form, "name"), get_field(form, "mode"))
         try:
-            await loops.set_mode(name, mode, get_visit(request).client)
-        except UnknownLoopError as error:
-            raise PageNotFoundError(error.detail) from None
+            await loops.set_mode(loop.name, mode, get_visit(request).client)
         except LoopRefusedError as error:
             return render_loops(request, refused=error.detail, status=409)
         return RedirectResponse(build_link("/loops", done="changed"), 303)

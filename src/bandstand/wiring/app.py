@@ -19,13 +19,13 @@ from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
 from bandstand.config.catalogue import load_catalogue, load_reward_settings
 from bandstand.config.loops import load_loop_catalogue, load_loops
 from bandstand.config.settings import Settings
-from bandstand.errors import ConfigurationError
+from bandstand.errors import BandstandError, ConfigurationError
 from bandstand.generate.generator import TipGenerator
 from bandstand.service.loop_erasure import erase_everywhere, resume_erasures
 from bandstand.service.loops import Loops
 from bandstand.store.loop_directories import LoopDirectories
 from bandstand.wiring.llm_clients import LlmConnection, connect_gateway, llm_host
-from bandstand.wiring.running_loop import RunningLoop, SharedParts
+from bandstand.wiring.running_loop import RunningLoop, SharedParts, cancel_task
 
 log = structlog.get_logger("bandstand")
 
@@ -81,8 +81,8 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
             _log_start(settings, default, gateway)
             opened.push_async_callback(loops.close)
             await loops.open(configured)
-            resuming = asyncio.create_task(resume_erasures(loops))
-            opened.push_async_callback(_end_task, resuming)
+            resuming = asyncio.create_task(_resume_erasures(loops))
+            opened.push_async_callback(cancel_task, resuming)
             yield
         log.info("stopped")
 
@@ -100,11 +100,12 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
     return front
 
 
-async def _end_task(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    (error,) = await asyncio.gather(task, return_exceptions=True)
-    if isinstance(error, Exception):
-        log.error("erasures that a process left could not be finished; they are at the next start", exc_info=error)
+async def _resume_erasures(loops: Loops) -> None:
+    """Finish erasures over all loops that a process which died has left."""
+    try:
+        await resume_erasures(loops)
+    except BandstandError as error:
+        log.error("an erasure over all loops goes on at the next start", reason=error.detail)  # noqa: TRY400 (it says all)
 
 
 def _log_start(settings: Settings, default: RunningLoop, gateway: LlmConnection | None) -> None:

@@ -173,7 +173,7 @@ class RunningLoop:
         prompts = self.writing.prompts
         prompts.update_shares(await store.load_prompt_totals())
         learning = asyncio.create_task(prompts.run_updates(store))
-        opened.push_async_callback(_cancel_task, learning)
+        opened.push_async_callback(cancel_task, learning)
         await self._judging.open()
         opened.push_async_callback(self._judging.close)
         for queue in (self._simulations, self._evaluations):
@@ -254,7 +254,8 @@ def _build_store_options(settings: Settings, definition: LoopDefinition) -> Stor
     )
 
 
-async def _cancel_task(task: asyncio.Task[None]) -> None:
+async def cancel_task(task: asyncio.Task[None]) -> None:
+    """End a task that nobody waits for."""
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

@@ -134,12 +134,13 @@ def find_taught(connection: sqlite3.Connection, uid: int) -> list[int]:
 
 
 def count_pulls(connection: sqlite3.Connection, uid: int) -> list[PartedPulls]:
-    """What the decisions made for this user count for in models of others, since those were reset."""
+    """What decisions made for this user count for in models of others, as far as single ones are told apart there."""
     query = """SELECT u.user_id, p.name, p.schema, count(*), sum(d.exploring), max(d.ts)
         FROM subjects AS s JOIN decisions AS d ON d.seq = s.seq JOIN policies AS p ON p.id = d.policy
         JOIN users AS u ON u.uid = d.uid
-        WHERE s.uid = ? AND d.seq > coalesce((SELECT max(seq) FROM marks
-            WHERE uid = d.uid AND kind IN ('reset', 'import')), 0) GROUP BY d.uid, p.name, p.schema"""
+        WHERE s.uid = ? AND d.seq > coalesce((SELECT max(iif(kind = 'baseline', document ->> '$.ledger_seq', seq))
+            FROM marks WHERE uid = d.uid AND kind IN ('reset', 'import', 'baseline')), 0)
+        GROUP BY d.uid, p.name, p.schema"""
     return [PartedPulls(*row) for row in connection.execute(query, (uid,))]
 
 
