@@ -1,6 +1,8 @@
 """Rewards: logged once for their decision and once for their key, and folded into what the policies know."""
 
 import asyncio
+from contextlib import suppress
+from typing import Final
 
 from bandstand.errors import UnknownDecisionError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
@@ -23,6 +25,10 @@ from bandstand.store.tables.loop_health import build_arrival
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
 from bandstand.store.tables.windows import takes_time
 
+_MAX_COLLISIONS: Final = 3
+"""How often a reward is looked at anew since its key or its decision was spent between the look-up and the commit. The
+event that it then waits for may have collided too."""
+
 
 class EmbeddedRewards:
     """The rewards of a state directory, as :class:`bandstand.store.protocol.RewardLog` has them."""
@@ -38,10 +44,10 @@ class EmbeddedRewards:
     async def reward(self, reward: Reward) -> AcceptedReward:
         """Log a reward and teach it, once."""
         try:
-            try:
-                return await self._log(reward)
-            except EventCollisionError:  # its key or its decision was spent between the look-up and the commit
-                return await self._log(reward)
+            for _ in range(_MAX_COLLISIONS):
+                with suppress(EventCollisionError):
+                    return await self._log(reward)
+            return await self._log(reward)
         except (EventCollisionError, UnknownDecisionError):
             if not await self._keys.is_used(reward.idempotency):
                 raise

@@ -23,6 +23,7 @@ _SCRIPTS = (
     "client_arrivals.sql",
     "erasures.sql",
     "own_times.sql",
+    "reviews.sql",
     "subjects.sql",
     "reward_windows.sql",
 )
