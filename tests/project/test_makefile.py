@@ -86,7 +86,7 @@ def test_a_changed_test_lock_does_not_concern_who_only_runs_the_service(checkout
 def test_every_install_from_a_lock_checks_the_hashes(checkout: Path) -> None:
     for folder in checkout.glob(".venv*"):
         shutil.rmtree(folder)
-    planned = make(checkout, "--dry-run", "test", "litellm").stdout
+    planned = make(checkout, "--dry-run", "test", "litellm", "personalizer").stdout
     installs = [line for line in planned.splitlines() if "pip" in line and ".txt" in line]
     assert [re.findall(r"requirements/\w+\.txt", line) for line in installs] == [[lock] for lock in LOCKS]
     assert all("--require-hashes" in line for line in installs)
