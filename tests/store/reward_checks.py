@@ -35,7 +35,8 @@ async def what_is_taught_is_always_the_aggregate_so_far(subject: Subject) -> Non
             assert accepted.reward.part is not None
             assert accepted.reward.part.taught == pytest.approx(expected, abs=1e-12)
             for _ in range(2):
-                assert await subject.load_sums() == (before[0] + 1, before[1].expected + expected)
+                count_and_total = await subject.load_sums()
+                assert count_and_total == (before[0] + 1, before[1].expected + expected)
                 assert (await subject.load_standing(decision))[0] == pytest.approx(expected, abs=1e-12)
                 await subject.reopen()
 
@@ -67,10 +68,12 @@ async def a_shadow_and_the_totals_follow_every_revision(subject: Subject) -> Non
     for number in range(4):
         await subject.reward(decision, 0.25, settings=SUM, body=str(number))
     totals = (await subject.store.load_policy_totals())["linucb-v2"]
-    assert (totals.rewards, totals.reward_sum) == (1, pytest.approx(1.0))
+    assert totals.rewards == 1
+    assert totals.reward_sum == pytest.approx(1.0)
     sums = await subject.store.load_loop_sums(1)
     [arrived] = [each for each in sums.arrivals if each.day is None and each.rewards]
-    assert (arrived.rewards, arrived.reward_sum) == (1, pytest.approx(1.0))
+    assert arrived.rewards == 1
+    assert arrived.reward_sum == pytest.approx(1.0)
 
 
 async def what_an_operator_took_back_is_not_revised(subject: Subject) -> None:

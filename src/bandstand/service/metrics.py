@@ -46,9 +46,9 @@ async def load_metrics(deployment: ServiceContext) -> Mapping[str, Mapping[str, 
 def summarise_metrics(sums: Iterable[MetricSums]) -> dict[str, dict[str, MetricSummary]]:
     """Means and intervals of metrics, by policy and by name."""
     grouped: dict[tuple[str, str], dict[str, tuple[int, float, float]]] = {}
-    for policy, metric, tip_id, *amounts in sorted(sums):
+    for policy, metric, tip_id, *more in sorted(sums):
         candidates = grouped.setdefault((policy, metric), {})
-        candidates[tip_id] = _add(candidates.get(tip_id, (0, 0.0, 0.0)), amounts)  # of another definition of the policy
+        candidates[tip_id] = _add(candidates.get(tip_id, (0, 0.0, 0.0)), more)  # of another definition of the policy
     found: dict[str, dict[str, MetricSummary]] = {}
     for (policy, metric), candidates in grouped.items():
         total = (0, 0.0, 0.0)
