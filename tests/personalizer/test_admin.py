@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.api.given import Service, read_ok
-from tests.personalizer.given import LOOP_BASE, make_loop, rank, read_error, reward
+from tests.personalizer.given import LOOP, LOOP_BASE, make_loop, rank, read_error, reward
 
 PUT_SERVICE = f"{LOOP_BASE}/configurations/service"
 QUERY = {"api-version": "2022-09-01-preview"}
@@ -140,3 +140,11 @@ async def test_the_default_loop_s_policy_is_the_settings_to_say(service: Service
 
 async def test_a_loop_that_is_not_there_is_unknown_in_its_own_form(service: Service) -> None:
     read_error(await service.get("/loops/nowhere/personalizer/v1.0/configurations/service"), 404, "ResourceNotFound")
+
+
+async def test_a_loop_may_take_less_than_the_wire_does(service: Service) -> None:
+    answer = await service.client.put("/loops/menu", json=LOOP | {"rewards": {"minimum": 0.0}})
+    assert answer.status_code == 201, answer.text
+    await rank(service, LOOP_BASE, eventId="e")
+    read_error(await reward(service, "e", -0.5, LOOP_BASE), 400, "InvalidRewardRequest")
+    assert (await reward(service, "e", 0.5, LOOP_BASE)).status_code == 204

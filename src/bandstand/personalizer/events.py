@@ -115,6 +115,7 @@ class EventCalls:
 
         Raises:
             UnknownDecisionError: there is no such event.
+            PersonalizerError: the loop takes no such reward.
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
         scope = f"{given.client} /personalizer/events/{decision_id}"
@@ -125,6 +126,8 @@ class EventCalls:
             taught = await reward.reward(deployment, asked, client=given.client, idempotency=idempotency)
         except _SETTLED:  # a second reward is answered, and changes nothing
             return
+        except InvalidRequestError as error:  # the loop's own range may be narrower
+            raise PersonalizerError(400, "InvalidRewardRequest", error.detail) from None
         if not taught.repeated:
             self._metrics.record_reward(taught.policy, applied=taught.applied)
 
