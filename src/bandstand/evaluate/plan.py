@@ -12,6 +12,7 @@ from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.estimators.formulas import Formula
 from bandstand.evaluate.spec import EvaluationSpec
 
+_RARE = frozenset({"definitions", "note"})
 DEFAULT_ESTIMATORS = ("ips", "snips", "dr")
 
 
@@ -69,8 +70,9 @@ class EvaluationPlan:
         return cls(**{**document, **lists})
 
     def to_json(self) -> str:
-        """The plan as JSON."""
-        return json.dumps(asdict(self))
+        """The plan as JSON, without what few have."""
+        document = asdict(self)
+        return json.dumps({key: value for key, value in document.items() if value or key not in _RARE})
 
     def build_policies(self, catalogue: Catalogue) -> list[Policy]:
         """The policies, configured ones and those of its own.
