@@ -15,6 +15,7 @@ HELD = RewardWindow(held=True)
 HOUR = RewardWindow(due=NOON + 3600)
 SILENCE = RewardWindow(due=NOON + 3600, fallback=-0.5)
 SUM = RewardSettings(aggregation="sum")
+FIRST = RewardSettings(aggregation="first")
 
 
 # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -57,8 +58,8 @@ async def parts_that_come_together_all_count_once(subject: Subject) -> None:
 
 async def only_the_first_counts_where_the_first_does(subject: Subject) -> None:
     decision = await subject.decide("anna")
-    first = await subject.reward(decision, 0.5, settings=RewardSettings())
-    second = await subject.reward(decision, -1.0, settings=RewardSettings())
+    first = await subject.reward(decision, 0.5, settings=FIRST)
+    second = await subject.reward(decision, -1.0, settings=FIRST)
     assert (first.reward.applied, second.reward.applied, second.reward.reason) == (True, False, "not_first")
     assert await subject.load_sums() == (1, 0.5)
 

@@ -26,6 +26,7 @@ from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowRunner
 from bandstand.learning.windows import WindowCloser
 from bandstand.service.feature_health import FeatureHealth
+from bandstand.service.reward_batch import RewardBatch
 from bandstand.service.score_batch import ScoreBatch
 from bandstand.store.ids import DecisionIds
 from bandstand.store.learners.prior_file import PriorFiles
@@ -64,6 +65,7 @@ class ServiceContext:
         shadows: looks at decisions; ``None`` where no policy is in the shadow.
         serves_baseline: whether the learning mode has the first candidate served, whatever was learned.
         scoring: decides requests together.
+        rewarding: logs rewards together.
         feature_health: looks at what requests bring.
         windows: teaches silence; opened after the population, and closed before it.
     """
@@ -95,6 +97,7 @@ class ServiceContext:
     shadows: ShadowRunner | None = field(init=False, default=None)
     serves_baseline: bool = field(init=False, default=False)
     scoring: ScoreBatch = field(init=False)
+    rewarding: RewardBatch = field(init=False)
     feature_health: FeatureHealth = field(init=False)
     windows: WindowCloser = field(init=False)
     _split: Split | None = field(init=False, default=None)
@@ -109,6 +112,7 @@ class ServiceContext:
             self.definition = replace(self.definition, rewards=self.reward_settings)
         self.reward_settings = self.definition.rewards
         self.scoring = ScoreBatch(self)
+        self.rewarding = RewardBatch(self)
         self.feature_health = FeatureHealth(self.catalogue)
         self.population = shared_population or PopulationPriorRefresher(
             self.catalogue, self.store, prior_files, refresh_rewards=prior_refresh_rewards, clock=self.clock

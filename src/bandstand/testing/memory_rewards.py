@@ -75,7 +75,7 @@ class MemoryRewards:
         reason = windows.find_reason(decision, reward.ts, reset_seq=user.profile.reset_seq, is_revisable=bool(found))
         teaches = windows.take_part(decision, reward, reason)
         if teaches and not (found and found[0].value == reward.value):
-            events.revoke(found)
+            events.revoke(found, is_revision=True)
             self._teach(reward, decision)
         else:
             reward.seq = events.sequence.next(reward.ts)

@@ -118,9 +118,14 @@ class MemoryStore(MemoryLoops, Store):
         self._events.sums.add_decision(decision)
         return decision
 
-    async def reward(self, reward: Reward) -> AcceptedReward:
+    def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
         """Log a reward and teach it, once."""
-        return self._rewards.log(reward)
+        accepted = self._rewards.log(reward)
+
+        async def get_standing() -> AcceptedReward:
+            return accepted
+
+        return get_standing()
 
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         """The reward that came with that Idempotency-Key."""
@@ -171,6 +176,10 @@ class MemoryStore(MemoryLoops, Store):
     async def list_undos(self, before: int, limit: int) -> list[UndoRecord]:
         """Records of undos, the newest first, from before the event ``before``."""
         return [record for _, record in reversed(self._undos) if record.seq < before][:limit]
+
+    def get_cached_decision(self, decision_id: str) -> Decision | None:
+        """The decision of that id."""
+        return self._events.decisions.get(decision_id)
 
     async def find_decision(self, decision_id: str) -> Decision | None:
         """The decision of that id."""

@@ -1,10 +1,10 @@
 """Decisions: logged and counted, found again for their reward, kept in memory for the reward that is likely to come."""
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
 
-from bandstand.store.embedded.state_directory import EventCollisionError, EventFuture, StateDirectory
+from bandstand.store.embedded.in_flight import EventInFlight
+from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
 from bandstand.store.learners.open_decisions import OpenDecision
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.records import Decision
@@ -45,7 +45,7 @@ class EmbeddedDecisions:
         The user must be in memory, and no await may lie between numbering the decision and this call.
         """
         if decision.own_id and (earlier := self._recent.get(decision.decision_id)) is not None:
-            return self._wait_for_earlier(earlier)
+            return self._wait_for_commit(earlier, self._directory.get_in_flight(earlier.seq))
         return self._wait_for_commit(decision, self._submit(decision))
 
     async def decide_together(self, decisions: Sequence[Decision]) -> bool:
@@ -53,23 +53,18 @@ class EmbeddedDecisions:
         if any(each.decision_id in self._recent for each in decisions):
             return False
         with self._directory.joined_writer.join():
-            futures = [self._submit(each) for each in decisions]
-        outcomes = await asyncio.shield(asyncio.gather(*futures, return_exceptions=True))
-        error = next((each for each in outcomes if isinstance(each, BaseException)), None)
-        if error is not None and not isinstance(error, EventCollisionError):
-            raise error
-        return error is None
-
-    async def _wait_for_earlier(self, earlier: Decision) -> Decision:
+            events = [self._submit(each) for each in decisions]
         try:
-            await self._directory.wait_committed(earlier.seq)
+            for event in events:
+                await event
         except EventCollisionError:
-            return await self._find_existing(earlier)
-        return earlier
+            return False
+        return True
 
-    async def _wait_for_commit(self, decision: Decision, future: EventFuture) -> Decision:
+    async def _wait_for_commit(self, decision: Decision, event: EventInFlight | None) -> Decision:
         try:
-            await (asyncio.shield(future) if decision.own_id else future)  # others may wait for it too
+            if event is not None:
+                await event
         except EventCollisionError:
             return await self._find_existing(decision)
         return decision
@@ -82,7 +77,7 @@ class EmbeddedDecisions:
             raise EventCollisionError(message)
         return existing
 
-    def _submit(self, decision: Decision) -> EventFuture:
+    def _submit(self, decision: Decision) -> EventInFlight:
         user = self._directory.users[decision.user_id]
         decision.uid = self._directory.ensure_uid(user)
         policy_id = self._directory.registry.get_id(decision.policy)
@@ -116,11 +111,20 @@ class EmbeddedDecisions:
             self._recent.pop(decision.decision_id, None)
             user.enrolled = None
 
-        future = self._directory.submit(
+        event = self._directory.submit(
             user, decision.seq, rows, on_committed, on_rejected, durable=False, tally=tally, sums=sums
         )
         self._cache(decision)
-        return future
+        return event
+
+    def get_cached_decision(self, decision_id: str) -> Decision | None:
+        """The decision of that id, if all that its reward needs is in memory."""
+        decision = self._recent.get(decision_id)
+        if decision is None or self._directory.is_in_flight(decision.seq):
+            return None
+        if decision.shadow_updates is None and self._directory.registry.get_shadows():
+            return None
+        return decision
 
     def _add_subject(self, seq: int, subject: str, rows: list[tuple[str, Row]]) -> CachedUser:
         """Add the rows that say whom a decision was made for, where that is not whose model it is."""
@@ -139,15 +143,21 @@ class EmbeddedDecisions:
             found = await directory.read(decision_rows.find_decision, registry, decision_id)
             if found is None:
                 return None
-            decision = self._recent.get(decision_id)  # somebody else may have been quicker
-            if decision is None:
-                found.x = updates.encode_picked_features(registry, found.policy, found.body, found.pick)
-                found.body, found.numbers = b"", None
-                decision = found
-                self._cache(decision)
+            decision = self.keep(found)
         await directory.wait_committed(decision.seq)
         if decision.shadow_updates is None and registry.get_shadows():
             decision.shadow_updates = await directory.read(updates.load_shadow_updates, registry, decision.seq)
+        return decision
+
+    def keep(self, found: Decision) -> Decision:
+        """The decision that was read from the ledger, in memory from here on; or what memory has, if it was quicker."""
+        decision = self._recent.get(found.decision_id)
+        if decision is None:
+            registry = self._directory.registry
+            found.x = updates.encode_picked_features(registry, found.policy, found.body, found.pick)
+            found.body, found.numbers = b"", None
+            decision = found
+            self._cache(decision)
         return decision
 
     async def find_receipt(self, decision_id: str) -> Decision | None:

@@ -14,14 +14,15 @@ from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import BandstandError, UnknownDecisionError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys, add_key_row
+from bandstand.store.embedded.in_flight import EventInFlight
 from bandstand.store.embedded.revocation_log import EmbeddedRevocations, PendingRevocation
-from bandstand.store.embedded.state_directory import EventCollisionError, EventFuture, StateDirectory, noop
+from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory, noop
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.protocol import require_made_by
 from bandstand.store.records import AcceptedReward, Decision, Reward
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.sqlite.writer import SumIncrements, Tally
-from bandstand.store.tables import windows
+from bandstand.store.tables import decisions, windows
 from bandstand.store.tables.event_rows import (
     INSERT_REPLACEMENT_REWARD,
     INSERT_REWARD,
@@ -30,11 +31,11 @@ from bandstand.store.tables.event_rows import (
 )
 from bandstand.store.tables.judgements import RewardPendingError
 from bandstand.store.tables.loop_health import build_arrival
-from bandstand.store.tables.revocations import RevocableReward
+from bandstand.store.tables.revocations import REVISION, RevocableReward
+from bandstand.store.tables.reward_sums import COUNT_ARRIVAL, build_sum_rows
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
-from bandstand.store.tables.windows import Activation, ClosedWindows, DueWindow
+from bandstand.store.tables.windows import Activation, ClosedWindows
 
-_CAUSE = "revision"
 _NOTHING_REVOKED = PendingRevocation([], noop, noop, ())
 
 
@@ -73,12 +74,12 @@ class EmbeddedParts:
         standing = decision.reward
         if standing is not None and windows.is_final(standing, reward.settings):
             return AcceptedReward(standing, "decision")
-        await asyncio.shield(self._submit_part(user, decision, reward, taught))  # others may wait for it too
+        await self._submit_part(user, decision, reward, taught)
         return AcceptedReward(reward, "new")
 
     def _submit_part(
         self, user: CachedUser, decision: Decision, reward: Reward, taught: RevocableReward | None
-    ) -> EventFuture:
+    ) -> EventInFlight:
         standing, parts = decision.reward, decision.parts
         reason = windows.find_reason(decision, reward.ts, reset_seq=user.reset_seq, is_revisable=taught is not None)
         teaches = windows.take_part(decision, reward, reason) and (taught is None or taught.value != reward.value)
@@ -131,8 +132,8 @@ class EmbeddedParts:
             decision.window = window
             decision.reward = kept
 
-        future = self._submit(user, decision, reward, rows, _NOTHING_REVOKED, teaches=teaches, on_rejected=on_rejected)
-        await asyncio.shield(future)
+        event = self._submit(user, decision, reward, rows, _NOTHING_REVOKED, teaches=teaches, on_rejected=on_rejected)
+        await event
         return Activation(
             activated=True, reason=windows.RESET if forgotten else None, reward=reward if teaches else None
         )
@@ -142,13 +143,13 @@ class EmbeddedParts:
     async def close_windows(self, limit: int) -> ClosedWindows:
         """Look at windows that have ended, in the order of their ends, and teach what silence comes to."""
         ts = self._directory.clock()
-        due = await self._directory.read(windows.list_due, ts, limit)
+        due = await self._directory.read(decisions.list_due, self._directory.registry, ts, limit)
         taught: list[Reward] = []
         commits: list[Awaitable[object]] = []
-        for each in due:
-            if each.held or each.rewarded:
-                self._settle(each)
-            elif (reward := await self._teach_silence(each, commits)) is not None:
+        for decision, is_settled in due:
+            if is_settled:
+                self._settle(decision)
+            elif (reward := await self._teach_silence(self._decisions.keep(decision), commits)) is not None:
                 taught.append(reward)
         outcomes = await asyncio.gather(*commits, return_exceptions=True)
         for outcome in outcomes:
@@ -157,14 +158,14 @@ class EmbeddedParts:
         stands = [reward for reward, outcome in zip(taught, outcomes, strict=True) if outcome is None]
         return ClosedWindows(len(due), stands)
 
-    def _settle(self, due: DueWindow) -> None:
-        row = windows.WindowUpdate(due.decision_seq, awaits=False)
+    def _settle(self, decision: Decision) -> None:
+        row = windows.WindowUpdate(decision.seq, awaits=False)
         self._directory.submit_rows([(windows.SETTLE_WINDOW, row)], lambda _result, _error: None)
 
-    async def _teach_silence(self, due: DueWindow, commits: list[Awaitable[object]]) -> Reward | None:
+    async def _teach_silence(self, silent: Decision, commits: list[Awaitable[object]]) -> Reward | None:
         """Submit the reward of silence of a decision, unless something is on its way to it."""
         try:
-            user, decision, _ = await self._find_settled(due.user_id, due.decision_id)
+            user, decision, _ = await self._find_settled(silent.user_id, silent.decision_id)
         except UnknownDecisionError:
             return None  # erased meanwhile, and its window with it
         window = decision.window
@@ -228,7 +229,7 @@ class EmbeddedParts:
         """Take out what the decision has taught; numbered before what is taught instead."""
         if taught is None:
             return _NOTHING_REVOKED
-        return self._revocations.build_revocation([taught], cause=_CAUSE, client=reward.client, ts=reward.ts)
+        return self._revocations.build_revocation([taught], cause=REVISION, client=reward.client, ts=reward.ts)
 
     def _submit(
         self,
@@ -241,7 +242,7 @@ class EmbeddedParts:
         teaches: bool,
         on_rejected: Callable[[], None],
         is_durable: bool = True,
-    ) -> EventFuture:
+    ) -> EventInFlight:
         """Submit a change of a decision, and with it what it teaches now."""
         directory, key = self._directory, reward.idempotency
         reward.decision_seq, reward.x = decision.seq, decision.x
@@ -252,9 +253,12 @@ class EmbeddedParts:
             policy_id = directory.registry.get_id(reward.policy)
             reward.shadow_updates = get_shadow_updates(directory.registry, reward.policy, None, decision)
             rows += [*revocation.rows, _build_reward_row(reward, user.uid, policy_id, revocation)]
+            rows += build_sum_rows(reward, directory.prompts, directory.registry)
             tally = Tally(int(reward.ts // 3600), policy_id, 0, 0, 1, reward.value)
             if reward.source == "client":
                 sums = (build_arrival(reward, policy_id, decision.ts),)
+            else:
+                rows.append((COUNT_ARRIVAL, (reward.seq,)))
             user.open_decisions.answer(decision.seq)
 
         def on_committed() -> None:

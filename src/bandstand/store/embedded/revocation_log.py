@@ -1,6 +1,5 @@
 """Revocations: rewards taken back out of sums and counters, by a judge's second verdict or by an operator's undo."""
 
-import asyncio
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
@@ -77,7 +76,7 @@ class EmbeddedRevocations:
                     revocation.rows.append(
                         (INSERT_MARK, undo.build_undo_row(seq, selection, revocable, client=client, ts=ts))
                     )
-                await asyncio.shield(directory.submit(user, seq, *revocation[:3], durable=True))
+                await directory.submit(user, seq, *revocation[:3], durable=True)
         finally:
             for user in users.values():
                 user.pending -= 1

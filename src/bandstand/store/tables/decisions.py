@@ -6,13 +6,22 @@ from typing import Any
 import numpy as np
 
 from bandstand.store.ids import format_id, parse_event_id
-from bandstand.store.records import LAST_SEQ, Decision, PolicyTotals, Reward, UserPage, first_seq_at
+from bandstand.store.records import (
+    LAST_SEQ,
+    Decision,
+    PolicyTotals,
+    Reward,
+    RewardWindow,
+    UserPage,
+    first_seq_at,
+)
 from bandstand.store.sqlite.packing import unpack_body
 from bandstand.store.sqlite.schema import EVER
 from bandstand.store.sqlite.statements import build_columns
 from bandstand.store.tables import windows
 from bandstand.store.tables.event_rows import DecisionInsert
 from bandstand.store.tables.policies import PolicyRegistry
+from bandstand.store.tables.windows import DueDecision
 
 _DECISION_COLUMNS = f"i.decision_id, u.user_id, w.user_id, {build_columns('d', DecisionInsert)}"
 # The decisions of a subject who has been erased are not found, while they go.
@@ -41,6 +50,15 @@ _REWARD_OF_DECISION = f"""SELECT * FROM ({_REWARD} r.decision_seq = ?1
     UNION ALL {_REWARD} r.linked_seq = ?1 AND r.features IS NULL) ORDER BY 1 DESC LIMIT 1"""  # noqa: S608 (constants)
 """The reward of a decision; of one that was taken back for another, that other."""
 _PENDING_TURN = "SELECT coalesce(max(seq), 0) FROM judgements WHERE decision_seq = ? AND state = 'waiting'"
+_DUE = f"""SELECT {_DECISION_COLUMNS}, w.held, w.due, w.fallback,
+        EXISTS (SELECT 1 FROM rewards AS r WHERE r.decision_seq = w.decision)
+        OR EXISTS (SELECT 1 FROM rewards AS r WHERE r.linked_seq = w.decision),
+        EXISTS (SELECT 1 FROM reward_parts AS p WHERE p.decision = w.decision)
+    FROM windows AS w JOIN decisions AS d ON d.seq = w.decision JOIN users AS u ON u.uid = d.uid
+    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
+    WHERE w.awaits = 1 AND w.due <= ?
+        AND NOT EXISTS (SELECT 1 FROM judgements AS j WHERE j.decision_seq = w.decision AND j.state = 'waiting')
+    ORDER BY w.due, w.decision LIMIT ?"""  # noqa: S608 (constants)
 _OWN_ID = "SELECT seq FROM decision_ids WHERE decision_id = ?"
 
 
@@ -63,6 +81,21 @@ def find_decision(connection: sqlite3.Connection, registry: PolicyRegistry, deci
     decision.pending_turn_seq = connection.execute(_PENDING_TURN, (decision.seq,)).fetchone()[0]
     windows.complete_decision(connection, registry, decision)
     return decision
+
+
+def list_due(connection: sqlite3.Connection, registry: PolicyRegistry, ts: float, limit: int) -> list[DueDecision]:
+    """Decisions whose windows have ended by ``ts`` and await somebody, in the order of their ends.
+
+    Each is as :func:`find_decision` has it. One that a turn holds is not among them.
+    """
+    due: list[DueDecision] = []
+    for *columns, held, end, fallback, is_rewarded, has_parts in connection.execute(_DUE, (ts, limit)).fetchall():
+        decision = _to_decision(tuple(columns), registry)
+        decision.window = RewardWindow(bool(held), end, fallback)
+        if has_parts:
+            windows.complete_decision(connection, registry, decision)
+        due.append(DueDecision(decision, is_settled=bool(held or is_rewarded)))
+    return due
 
 
 def find_reward_by_key(connection: sqlite3.Connection, registry: PolicyRegistry, scope: str, key: str) -> Reward | None:

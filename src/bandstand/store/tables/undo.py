@@ -12,7 +12,7 @@ from bandstand.store.records import LAST_SEQ, first_seq_at, to_time
 from bandstand.store.tables import decisions
 from bandstand.store.tables.event_rows import MarkInsert
 from bandstand.store.tables.policies import PolicyRegistry
-from bandstand.store.tables.revocations import RevocableReward
+from bandstand.store.tables.revocations import REVISION, RevocableReward
 
 MARK_KIND = "revocation"
 """The kind of the mark that records an undo: who, when, what was meant, how much it was."""
@@ -39,7 +39,8 @@ _BASELINES = """SELECT count(DISTINCT uid), max(reach) FROM
 _SELECT_UNDOS = (
     "SELECT seq, ts, client, document FROM marks WHERE kind = 'revocation' AND seq < ? ORDER BY seq DESC LIMIT ?"
 )
-_REVOKED_SINCE = "SELECT EXISTS (SELECT 1 FROM revocations WHERE seq > ?)"
+_REVOKED_SINCE = f"SELECT EXISTS (SELECT 1 FROM revocations WHERE seq > ? AND cause <> '{REVISION}')"  # noqa: S608 (a constant)
+"""Where a reward over time was revised, another stands in its place, and its user is looked at again for that."""
 
 
 @dataclass(frozen=True, slots=True)

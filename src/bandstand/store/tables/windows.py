@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from bandstand.bandit.aggregation import PartSums
 from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
-from bandstand.store.ids import build_id_sql
 from bandstand.store.records import Decision, Reward, RewardPart, RewardWindow
 from bandstand.store.sqlite.statements import build_columns, build_insert, number_fields
 from bandstand.store.tables.policies import PolicyRegistry
@@ -79,33 +78,20 @@ _OF_DECISION = "JOIN decisions AS d ON d.seq = p.decision JOIN users AS u ON u.u
 _FIRST_PART = f"{_PART} FROM reward_parts AS p {_OF_DECISION} WHERE p.decision = ? ORDER BY p.seq LIMIT 1"
 _PART_BY_KEY = f"""{_PART} FROM idempotency AS k JOIN reward_parts AS p ON p.seq = k.reward_seq {_OF_DECISION}
     WHERE k.scope = ? AND k.key = ?"""
-_DUE = f"""SELECT w.decision, u.user_id, coalesce(i.decision_id, {build_id_sql("d")}), w.held,
-        EXISTS (SELECT 1 FROM rewards AS r WHERE r.decision_seq = w.decision)
-        OR EXISTS (SELECT 1 FROM rewards AS r WHERE r.linked_seq = w.decision)
-    FROM windows AS w JOIN decisions AS d ON d.seq = w.decision JOIN users AS u ON u.uid = d.uid
-    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
-    WHERE w.awaits = 1 AND w.due <= ?
-        AND NOT EXISTS (SELECT 1 FROM judgements AS j WHERE j.decision_seq = w.decision AND j.state = 'waiting')
-    ORDER BY w.due, w.decision LIMIT ?"""  # noqa: S608 (constants)
 _METRICS = """SELECT p.name, m.metric, m.tip_id, m.parts, m.total, m.squares
     FROM metric_sums AS m JOIN policies AS p ON p.id = m.policy"""
 _HAS_AWAITING = "SELECT EXISTS (SELECT 1 FROM windows WHERE awaits = 1)"
 
 
-class DueWindow(NamedTuple):
-    """A window that has ended, and that nobody has looked at since.
+class DueDecision(NamedTuple):
+    """A decision whose window has ended, and that nobody has looked at since.
 
     Attributes:
-        decision_seq: event number of its decision.
-        held: the decision was never activated.
-        rewarded: it has a reward, or has one linked.
+        is_settled: nothing is to be taught: it was never activated, or it has a reward, or has one linked.
     """
 
-    decision_seq: int
-    user_id: str
-    decision_id: str
-    held: bool
-    rewarded: bool
+    decision: Decision
+    is_settled: bool
 
 
 class MetricSums(NamedTuple):
@@ -292,11 +278,6 @@ def find_part_by_key(connection: sqlite3.Connection, registry: PolicyRegistry, s
     """The part of a reward that was given with that Idempotency-Key."""
     row = connection.execute(_PART_BY_KEY, (scope, key)).fetchone()
     return None if row is None else _to_reward(row, registry)
-
-
-def list_due(connection: sqlite3.Connection, ts: float, limit: int) -> list[DueWindow]:
-    """Windows that have ended by ``ts`` and await somebody, in the order of their ends; none that a turn holds."""
-    return [DueWindow(*row[:3], *map(bool, row[3:])) for row in connection.execute(_DUE, (ts, limit))]
 
 
 def load_metric_sums(connection: sqlite3.Connection) -> list[MetricSums]:
