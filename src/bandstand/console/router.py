@@ -25,6 +25,7 @@ from bandstand.console.pages import Pages, build_address, build_link, build_root
 from bandstand.console.policies import add_policy_routes
 from bandstand.console.prompts import add_prompt_routes
 from bandstand.console.reference import AuthorizeReader, add_reference_routes
+from bandstand.console.reviews import add_review_routes
 from bandstand.console.session import COOKIE, LOOP_COOKIE, SESSION_SECONDS, Sessions
 from bandstand.console.simulations import add_simulation_routes
 from bandstand.console.users import add_user_routes
@@ -84,6 +85,7 @@ def build_console_router(
     add_evaluation_routes(guarded, pages, context.deployment, context.evaluations)
     if context.deployment.judge_worker is not None:
         add_judge_routes(guarded, pages, context.deployment.judge_worker, context.sight)
+        add_review_routes(guarded, pages, context.deployment.judge_worker, context.sight)
     add_prompt_routes(guarded, pages, context.deployment, context.prompts)
     if context.loops is not None:
         add_loop_routes(guarded, pages, context.loops, own)
@@ -149,7 +151,7 @@ def _add_login_routes(routes: APIRouter, pages: Pages, sessions: Sessions, own: 
     async def login(request: Request) -> Response:
         given = get_form(request)
         wanted = resolve_target(get_field(given, "next"))
-        cookie = sessions.login(get_field(given, "key").strip())
+        cookie = sessions.login(get_field(given, "key").strip(), get_field(given, "person"))
         if cookie is None:
             return render_form(wanted, refused=True)
         response = RedirectResponse(build_address(wanted), 303)

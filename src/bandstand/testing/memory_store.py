@@ -36,7 +36,7 @@ from bandstand.store.tables.judgements import (
 )
 from bandstand.store.tables.loop_health import LoopSums, to_day
 from bandstand.store.tables.memories import MemoryChange
-from bandstand.store.tables.promotions import ExperimentStart, Promotion
+from bandstand.store.tables.promotions import ExperimentStart
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
@@ -109,8 +109,16 @@ class MemoryStore(MemoryLoops, Store):
         self._events.sums.add_decision(decision)
         return decision
 
-    async def reward(self, reward: Reward) -> AcceptedReward:
+    def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
         """Log a reward and teach it, once."""
+        accepted = self._log_reward(reward)
+
+        async def get_standing() -> AcceptedReward:
+            return accepted
+
+        return get_standing()
+
+    def _log_reward(self, reward: Reward) -> AcceptedReward:
         events, key = self._events, reward.idempotency
         if key is not None and (known := events.rewards_by_key.get(key)) is not None:
             return AcceptedReward(known, "key")
@@ -173,6 +181,10 @@ class MemoryStore(MemoryLoops, Store):
     async def list_undos(self, before: int, limit: int) -> list[UndoRecord]:
         """Records of undos, the newest first, from before the event ``before``."""
         return [record for _, record in reversed(self._undos) if record.seq < before][:limit]
+
+    def get_cached_decision(self, decision_id: str) -> Decision | None:
+        """The decision of that id."""
+        return self._events.decisions.get(decision_id)
 
     async def find_decision(self, decision_id: str) -> Decision | None:
         """The decision of that id."""
@@ -260,14 +272,6 @@ class MemoryStore(MemoryLoops, Store):
         return self._events.sums.load_loop_sums(
             to_day(min(to_time(self._events.sequence.last), self._clock())) - days + 1
         )
-
-    async def log_promotion(self, promotion: Promotion) -> None:
-        """Log a change of the active policy."""
-        await self._deployment.log_promotion(promotion)
-
-    async def list_promotions(self) -> list[Promotion]:
-        """Every change of the active policy, the oldest first."""
-        return await self._deployment.list_promotions()
 
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
         """Say which experiment runs from now on, if any."""

@@ -23,6 +23,8 @@ _SCRIPTS = (
     "client_arrivals.sql",
     "erasures.sql",
     "own_times.sql",
+    "reviews.sql",
+    "reward_sums.sql",
     "subjects.sql",
 )
 """The nth of them brings a ledger from format n - 1 to format n.
