@@ -1,13 +1,14 @@
-"""What the memory store knows of loops beside the default one."""
+"""What the memory store knows of loops: of others beside the default one, and which policy was active in its own."""
 
 from dataclasses import replace
 
 from bandstand.store.tables.loops import LoopChange
+from bandstand.store.tables.promotions import Promotion
 from bandstand.testing.memory_events import MemoryEvents
 
 
 class MemoryLoops:
-    """The part of the memory store that is a :class:`bandstand.store.protocol.LoopLog`.
+    """The part of the memory store that is a :class:`bandstand.store.protocol.LoopLog`, and keeps promotions.
 
     Args:
         events: what happened.
@@ -17,6 +18,15 @@ class MemoryLoops:
         self._events = events
         self._loop_changes: list[LoopChange] = []
         self._erasure_notes: dict[str, str] = {}
+        self._promotions: list[Promotion] = []
+
+    async def log_promotion(self, promotion: Promotion) -> None:
+        """Log a change of the active policy."""
+        self._promotions.append(promotion)
+
+    async def list_promotions(self) -> list[Promotion]:
+        """Every change of the active policy, the oldest first."""
+        return list(self._promotions)
 
     async def log_loop_change(self, change: LoopChange) -> None:
         """Log that a loop was made, changed or deleted."""

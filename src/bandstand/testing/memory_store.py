@@ -35,7 +35,7 @@ from bandstand.store.tables.judgements import (
 )
 from bandstand.store.tables.loop_health import LoopSums, to_day
 from bandstand.store.tables.memories import MemoryChange
-from bandstand.store.tables.promotions import ExperimentStart, Promotion
+from bandstand.store.tables.promotions import ExperimentStart
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
@@ -268,14 +268,6 @@ class MemoryStore(MemoryLoops, Store):
         return self._events.sums.load_loop_sums(
             to_day(min(to_time(self._events.sequence.last), self._clock())) - days + 1
         )
-
-    async def log_promotion(self, promotion: Promotion) -> None:
-        """Log a change of the active policy."""
-        await self._deployment.log_promotion(promotion)
-
-    async def list_promotions(self) -> list[Promotion]:
-        """Every change of the active policy, the oldest first."""
-        return await self._deployment.list_promotions()
 
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
         """Say which experiment runs from now on, if any."""

@@ -24,8 +24,8 @@ _SCRIPTS = (
     "erasures.sql",
     "own_times.sql",
     "reviews.sql",
-    "subjects.sql",
     "reward_sums.sql",
+    "subjects.sql",
     "reward_windows.sql",
 )
 """The nth of them brings a ledger from format n - 1 to format n.
