@@ -90,6 +90,24 @@ class PromotionRefusedError(BandstandError):
     code = "promotion-refused"
 
 
+class LearningModeError(BandstandError):
+    """The loop's learning mode lets only the baseline serve."""
+
+    code = "learning-mode"
+
+
+class UnknownLoopError(BandstandError):
+    """No loop of that name."""
+
+    code = "unknown-loop"
+
+
+class LoopRefusedError(BandstandError):
+    """A loop cannot be made, changed or deleted so."""
+
+    code = "loop-refused"
+
+
 class OverloadedError(BandstandError):
     """A bounded queue is full; try again after ``retry_after`` seconds."""
 

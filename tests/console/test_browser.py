@@ -44,6 +44,8 @@ PAGES = (
     "/simulations/2",
     "/simulations/compare?run=1&run=2",
     "/prompts",
+    "/loops",
+    "/loops/mode?name=default&mode=apprentice",
     "/prompt?name=generate&version=v1",
     "/nowhere",
 )

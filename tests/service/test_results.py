@@ -15,7 +15,16 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_json
 
 from bandstand import service as services
-from bandstand.api.schemas import evaluations, generation, judgements, learning, revocations, simulations, stats
+from bandstand.api.schemas import (
+    evaluations,
+    generation,
+    judgements,
+    learning,
+    loops,
+    revocations,
+    simulations,
+    stats,
+)
 from bandstand.bandit.experiment import Experiment
 from bandstand.service import attention as attention_service
 from bandstand.service import evaluations as evaluation_service
@@ -25,6 +34,7 @@ from bandstand.service import generate as generate_service
 from bandstand.service import history as history_service
 from bandstand.service import judgements as judgement_service
 from bandstand.service import loop as loop_service
+from bandstand.service import loop_status as loop_status_service
 from bandstand.service import policies as policy_service
 from bandstand.service import promotion as promotion_service
 from bandstand.service import prompts as prompt_service
@@ -62,6 +72,10 @@ RESPONSES: Mapping[type, type[BaseModel]] = {
     judgement_service.RetryResult: judgements.Retried,
     loop_service.LoopCondition: stats.Condition,
     loop_service.LoopHealth: stats.Loop,
+    loop_status_service.LoopDescription: loops.LoopDetail,
+    loop_status_service.LoopEntry: loops.LoopEvent,
+    loop_status_service.LoopListing: loops.LoopList,
+    loop_status_service.LoopStatus: loops.LoopState,
     policy_service.PolicyDescription: learning.PolicyEntry,
     policy_service.PolicyOverview: learning.Policies,
     promotion_service.ActivePolicyStatus: learning.ActivePolicy,

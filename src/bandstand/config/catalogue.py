@@ -15,7 +15,7 @@ from bandstand.errors import ConfigurationError, FieldError
 
 _DAY = 86_400.0
 
-OTHER_TABLES = ("judge", "taxonomies", "rewards")
+OTHER_TABLES = ("judge", "taxonomies", "loops", "rewards")
 """Tables of the deployment's file that are no schemas and no policies."""
 
 
@@ -25,7 +25,7 @@ def load_catalogue(settings: Settings) -> Catalogue:
     Raises:
         ConfigurationError: the file cannot be read or says something wrong, or the policy is not configured.
     """
-    shipped = tomllib.loads(resources.files("bandstand").joinpath("defaults.toml").read_text(encoding="utf-8"))
+    shipped = read_shipped_tables()
     path = settings.bandstand_config
     catalogue = Catalogue.parse(shipped) if path is None else _load_with_deployment(shipped, path)
     names = (*catalogue.policies, *catalogue.aliases)
@@ -56,6 +56,11 @@ def _require_distinct(setting: str, policies: Iterable[str], catalogue: Catalogu
         if name in seen:
             raise ConfigurationError(f"{setting}: it names {name!r} twice")
         seen.add(name)
+
+
+def read_shipped_tables() -> dict[str, Any]:
+    """Read the schemas and policies that ship."""
+    return tomllib.loads(resources.files("bandstand").joinpath("defaults.toml").read_text(encoding="utf-8"))
 
 
 def read_deployment_tables(settings: Settings) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bandstand import __version__
+from bandstand.bandit.loop_definition import DEFAULT_LOOP
 from bandstand.console.assets import Assets
 from bandstand.console.session import Visit
 from bandstand.store.tables.console_queries import MAX_COUNTED
@@ -34,12 +35,18 @@ HEADERS: Mapping[str, str] = {
 _PLACEHOLDER = "–"
 _MINUS = "\N{MINUS SIGN}"
 _prefix: ContextVar[str] = ContextVar("prefix", default="")
+_LOOPS = "/loops/"
 
 
 class Pages:
-    """Renders templates."""
+    """Renders templates.
 
-    def __init__(self, assets: Assets) -> None:
+    Args:
+        assets: the files that pages need.
+        loop: whose pages they are.
+    """
+
+    def __init__(self, assets: Assets, loop: str = DEFAULT_LOOP) -> None:
         self._environment = Environment(
             loader=PackageLoader("bandstand.console"),
             autoescape=True,
@@ -51,6 +58,7 @@ class Pages:
             "address": build_address,
             "asset": lambda name: build_address(assets.get_path(name)),
             "link": build_link,
+            "loop_name": lambda: loop,
             "version": __version__,
         }
         self._environment.filters |= {
@@ -78,6 +86,16 @@ def set_prefix(prefix: str) -> None:
 def build_address(path: str) -> str:
     """The address of a path of ours, as the browser must ask for it."""
     return _prefix.get() + path
+
+
+def build_root(own: str) -> str:
+    """With what the addresses of the service begin, of whose loop this is the console."""
+    return _prefix.get() if own == DEFAULT_LOOP else _prefix.get().removesuffix(f"{_LOOPS}{own}")
+
+
+def build_loop_address(loop: str, own: str) -> str:
+    """The address of a loop's console, as the browser must ask for it."""
+    return build_root(own) + ("" if loop == DEFAULT_LOOP else f"{_LOOPS}{loop}") + "/console"
 
 
 def build_link(path: str, **query: object) -> str:

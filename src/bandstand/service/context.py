@@ -3,16 +3,23 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from typing import overload
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.experiment import Arm, Experiment, Split
+from bandstand.bandit.loop_definition import DEFAULT_LOOP, EVERYBODY, LearningMode, LoopDefinition
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.bandit.ridge import Prior
-from bandstand.errors import ConfigurationError
+from bandstand.errors import (
+    ConfigurationError,
+    FieldError,
+    InvalidRequestError,
+    LearningModeError,
+    LoopRefusedError,
+)
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.drift import DriftWatcher
 from bandstand.learning.population import PopulationPriorRefresher
@@ -34,15 +41,17 @@ DEFAULT_POLICY = "linucb-v2"
 
 @dataclass(slots=True)
 class ServiceContext:
-    """One running Bandstand.
+    """One running loop.
 
     Attributes:
+        definition: what it is; mode and reward settings may change while it runs.
         active_policy: the policy that un-named requests mean; during an experiment, its arm of the largest weight.
         experiment: splits the users of un-named requests between policies.
         shadow_policies: names of the policies in the shadow.
         pinned_by: the setting that says which policy is active, so that no promotion can.
         score_when_full: answer ``/score`` without logging while the disk is full, instead of refusing.
         strict_features: refuse features that no schema reads.
+        list_closed_loops: gives other loops that take no requests, and why.
         reward_settings: how rewards count.
         judge_worker: what becomes of turns; ``None`` takes none.
         shared_population: the learned priors where others have them too; made here if left out.
@@ -54,6 +63,7 @@ class ServiceContext:
         promotion_lock: held by whoever changes the active policy.
         running_experiment: when the experiment began.
         shadows: looks at decisions; ``None`` where no policy is in the shadow.
+        serves_baseline: whether the learning mode has the first candidate served, whatever was learned.
         scoring: decides requests together.
         rewarding: logs rewards together.
         feature_health: looks at what requests bring.
@@ -68,6 +78,8 @@ class ServiceContext:
     pinned_by: str | None = None
     score_when_full: bool = False
     strict_features: bool = False
+    definition: LoopDefinition = field(default_factory=lambda: LoopDefinition(name=DEFAULT_LOOP))
+    list_closed_loops: Callable[[], Mapping[str, str]] = dict
     reward_settings: RewardSettings = CONTRACT
     clock: Callable[[], float] = time.time
     decision_ids: DecisionIds = field(default_factory=DecisionIds)
@@ -83,6 +95,7 @@ class ServiceContext:
     promotion_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     running_experiment: ExperimentStart | None = field(init=False, default=None)
     shadows: ShadowRunner | None = field(init=False, default=None)
+    serves_baseline: bool = field(init=False, default=False)
     scoring: ScoreBatch = field(init=False)
     rewarding: RewardBatch = field(init=False)
     feature_health: FeatureHealth = field(init=False)
@@ -95,6 +108,9 @@ class ServiceContext:
         prior_files: PriorFiles | None,
         prior_refresh_rewards: int | None,
     ) -> None:
+        if self.reward_settings != CONTRACT:
+            self.definition = replace(self.definition, rewards=self.reward_settings)
+        self.reward_settings = self.definition.rewards
         self.scoring = ScoreBatch(self)
         self.rewarding = RewardBatch(self)
         self.feature_health = FeatureHealth(self.catalogue)
@@ -111,9 +127,8 @@ class ServiceContext:
             self.experiment = replace(self.experiment, arms=arms).validate()
             self.active_policy, self.pinned_by = self.experiment.leading_policy, "EXPERIMENT"
         self.policy_refs = {name: to_policy_ref(policy) for name, policy in self.catalogue.policies.items()}
-        if self.shadow_policies:
-            policies = [self.catalogue.get_policy(name) for name in self.shadow_policies]
-            self.shadows = ShadowRunner(policies, self.policy_refs, self.store, self.get_prior)
+        self.shadow_policies = tuple(self.catalogue.get_policy(name).name for name in self.shadow_policies)
+        self._run_shadows(self._list_shadows(self.mode))
 
     async def start(self) -> None:
         """Begin or go on with experiment and shadows, and make active what was promoted last; the store must be open.
@@ -126,8 +141,6 @@ class ServiceContext:
         self.running_experiment = await self.store.set_experiment(definition)
         if self.experiment is not None:
             self._split = Split(self.experiment, self.store.secret)
-        in_shadow = () if self.shadows is None else self.shadows.policies
-        await self.store.set_shadows([self.policy_refs[policy.name] for policy in in_shadow])
         promoted = self.promotions[-1].policy if self.promotions else None
         if self.pinned_by is None and promoted is not None:
             if promoted not in self.catalogue.policies:
@@ -136,6 +149,96 @@ class ServiceContext:
                 )
                 raise ConfigurationError(message)
             self.active_policy = promoted
+        await self.apply_definition(self.definition)
+
+    @property
+    def mode(self) -> LearningMode:
+        """How the loop learns."""
+        return self.definition.mode
+
+    @property
+    def has_one_model(self) -> bool:
+        """Whether all users have one model."""
+        return self.definition.scope == "loop"
+
+    def get_owner(self, user_id: str) -> str:
+        """The user whose model it is that decides for a user: their own, or everybody's.
+
+        Raises:
+            InvalidRequestError: it is a user's own name that everybody's model has.
+        """
+        if self.definition.scope == "user":
+            return user_id
+        if user_id == EVERYBODY:
+            message = "is the name of the model of all users"
+            raise InvalidRequestError(f"user_id: {message}", [FieldError("user_id", message)])
+        return EVERYBODY
+
+    async def apply_definition(self, definition: LoopDefinition) -> None:
+        """Go on in the mode, and with the reward settings, of a definition; what else it says takes a new start.
+
+        Raises:
+            LoopRefusedError: the mode needs a baseline that is not configured, or an experiment runs.
+            OverloadedError, StorageFullError, StorageUnavailableError: the loop goes on as before.
+        """
+        serves_baseline = definition.mode != "online"
+        if serves_baseline and self.experiment is not None:
+            raise LoopRefusedError(
+                f"while EXPERIMENT splits the users, the mode {definition.mode} serves none of its arms"
+            )
+        if serves_baseline and self._find_baseline() is None:
+            raise LoopRefusedError(f"the mode {definition.mode} needs a policy of the kind first, and a floor of 0")
+        await self._set_shadows(definition.mode)
+        self.definition, self.serves_baseline = definition, serves_baseline
+        self.reward_settings = definition.rewards
+        if self.judge_worker is not None:
+            self.judge_worker.conclusions.teaches = definition.mode != "logging"
+
+    async def update_shadows(self) -> None:
+        """Put into the shadow who belongs there, after another policy was made active."""
+        await self._set_shadows(self.mode)
+
+    def close_shadows(self) -> None:
+        """Look at what still waits; the store must be open."""
+        if self.shadows is not None:
+            self.shadows.close()
+
+    async def _set_shadows(self, mode: LearningMode) -> None:
+        names = self._list_shadows(mode)
+        await self.store.set_shadows([self.policy_refs[name] for name in names])
+        if names != ([] if self.shadows is None else [policy.name for policy in self.shadows.policies]):
+            self.close_shadows()
+            self._run_shadows(names)
+
+    def _run_shadows(self, names: Sequence[str]) -> None:
+        policies = [self.catalogue.policies[name] for name in names]
+        self.shadows = ShadowRunner(policies, self.policy_refs, self.store, self.get_prior) if policies else None
+
+    def _list_shadows(self, mode: LearningMode) -> list[str]:
+        """Who is in the shadow: of an apprentice the active policy too, and nobody where nothing is taught."""
+        if mode == "logging":
+            return []
+        return list(dict.fromkeys((*([self.active_policy] if mode == "apprentice" else ()), *self.shadow_policies)))
+
+    def _find_baseline(self) -> Policy | None:
+        schema = self.catalogue.policies[self.active_policy].schema.name
+        return self.catalogue.find_baseline(schema) or self.catalogue.find_baseline()
+
+    def choose_policy(self, name: str | None, user_id: str | None = None) -> Policy:
+        """The policy that decides: :meth:`get_policy`'s, or the baseline where the learning mode has it served.
+
+        Raises:
+            UnknownPolicyError: none is configured under that name.
+            LearningModeError: another than the baseline is named, and only that serves.
+        """
+        chosen = self.get_policy(name, user_id)
+        if not self.serves_baseline:
+            return chosen
+        baseline = self._find_baseline()
+        assert baseline is not None  # noqa: S101 (the mode was refused without)
+        if name is not None and chosen is not baseline:
+            raise LearningModeError(f"in the learning mode {self.mode} only {baseline.name} serves")
+        return baseline
 
     def get_policy(self, name: str | None, user_id: str | None = None) -> Policy:
         """The policy of that name or alias; where none is named, the user's arm of the experiment, or the active one.

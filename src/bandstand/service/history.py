@@ -197,7 +197,7 @@ async def load_receipt(deployment: ServiceContext, decision_id: str, *, explain:
     shadows = await deployment.store.load_shadows(decision)
     return DecisionReceipt(
         decision_id=decision.decision_id,
-        user_id=decision.user_id,
+        user_id=decision.person,
         ts=format_time(decision.ts),
         client=decision.client,
         policy=decision.policy.name,

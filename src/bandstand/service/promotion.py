@@ -104,6 +104,7 @@ async def _apply_promotion(deployment: ServiceContext, promotion: Promotion) -> 
     await deployment.store.log_promotion(promotion)
     deployment.promotions.append(promotion)
     deployment.active_policy = promotion.policy or deployment.default_policy
+    await deployment.update_shadows()
 
 
 def _build_stack(promotions: list[Promotion]) -> list[str]:

@@ -99,7 +99,9 @@ async def reward(
 
 def _is_same_request(deployment: ServiceContext, stands: Reward, request: Mapping[str, Any]) -> bool:
     if stands.body_hash == hash_reward_request(deployment.catalogue, request):
-        return is_about(request, stands.user_id, stands.tip_id)
+        # In a loop with one model, whose decision it is was looked at when that was found.
+        user_id = request.get("user_id", "") if deployment.has_one_model else stands.user_id
+        return is_about(request, user_id, stands.tip_id)
     return stands.body_hash == hash_body(request)  # it was logged when whole bodies were compared
 
 

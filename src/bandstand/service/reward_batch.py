@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from pydantic_core import to_json
 
 from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.loop_definition import LearningMode
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.reward_formula import validate_metrics
 from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
@@ -35,7 +36,15 @@ class RewardingContext(Protocol):
     def clock(self) -> Callable[[], float]:
         """Seconds since the epoch."""
 
-    def get_policy(self, name: str | None, user_id: str | None = None) -> Policy:
+    @property
+    def mode(self) -> LearningMode:
+        """How the loop learns."""
+
+    @property
+    def has_one_model(self) -> bool:
+        """Whether all users have one model."""
+
+    def choose_policy(self, name: str | None, user_id: str | None = None) -> Policy:
         """The policy of that name or alias, or the one that decides for the user."""
 
 
@@ -90,6 +99,8 @@ class RewardBatch:
             if isinstance(reward, Exception):
                 taken.set_exception(reward)
                 continue
+            if self._deployment.mode == "logging":
+                reward.applied, reward.reason = False, "logging_only"
             try:
                 taken.set_result(self._deployment.store.reward(reward))
             except Exception as error:  # noqa: BLE001 (whoever asked has it)
@@ -148,7 +159,7 @@ def build_rewards(deployment: RewardingContext, requests: Sequence[RewardRequest
 
 def _build_from_decision(deployment: RewardingContext, each: RewardRequest, decision: Decision, ts: float) -> Reward:
     request = each.request
-    if request.get("user_id", decision.user_id) != decision.user_id:
+    if request.get("user_id", decision.person) != decision.person:
         raise _build_unknown_error()
     if each.policy is not None and each.policy.name != decision.policy.name:
         message = f"the decision was made by {decision.policy.name}"
@@ -184,11 +195,14 @@ def _build_part(each: RewardRequest, settings: RewardSettings) -> RewardPart:
 def _build_legacy(deployment: RewardingContext, each: RewardRequest, ts: float) -> Reward:
     """A reward in the legacy form, not encoded yet."""
     request = each.request
-    policy = each.policy or deployment.get_policy(None, request.get("user_id"))
+    policy = each.policy or deployment.choose_policy(None, request.get("user_id"))
     missing = [name for name in ("user_id", "tip_id", "features") if name not in request]
     if missing:
         message = "without a decision_id, user_id, tip_id and features are required"
         raise InvalidRequestError(message, [FieldError(name, "required without a decision_id") for name in missing])
+    if deployment.has_one_model:
+        message = "in a loop with one model for everybody, a reward names its decision"
+        raise InvalidRequestError(message, [FieldError("decision_id", "required in a loop with one model")])
     if policy.schema.is_open:
         message = f"{policy.name} reads all of a context and a candidate, which this form does not tell apart"
         raise InvalidRequestError(message, [FieldError("decision_id", "required by a policy with open features")])

@@ -67,10 +67,11 @@ async def score(
     Raises:
         UnknownPolicyError: no such policy.
         InvalidRequestError: what is excluded is no candidate, or all of them.
+        LearningModeError: another than the baseline is asked, and only that serves.
         DecisionConflictError: the caller's ``decision_id`` names another request.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
-    chosen = deployment.get_policy(policy, request["user_id"])
+    chosen = deployment.choose_policy(policy, request["user_id"])
     named = None if policy is None else chosen.name
     # An id that the service may have given is looked up: the ledger would not refuse it.
     may_be_ours = "decision_id" in request and parse_event_id(request["decision_id"]) is not None
@@ -102,9 +103,12 @@ async def _decide(
 ) -> MadeDecision:
     """Have it decided with its neighbours, once its user is in memory."""
     made, store = None, deployment.store
+    user_id = request["user_id"]
+    owner = deployment.get_owner(user_id)
     while made is None:
-        if store.get_cached_profile(request["user_id"]) is None:
-            await store.load_profile(request["user_id"])
+        for needed in (user_id,) if owner == user_id else (user_id, owner):
+            if store.get_cached_profile(needed) is None:
+                await store.load_profile(needed)
         made = await deployment.scoring.submit(request, body, client, policy, is_named=is_named)
     return made
 

@@ -44,6 +44,9 @@ class ScoringContext(Protocol):
     def get_prior(self, policy: Policy, user_id: str) -> Prior:
         """What a policy believes of a user before their first reward."""
 
+    def get_owner(self, user_id: str) -> str:
+        """The user whose model it is that decides for a user."""
+
 
 @dataclass(slots=True, eq=False)
 class ScoreRequest:
@@ -143,7 +146,7 @@ class ScoreBatch:
         profiles: list[Profile] = []
         present: list[ScoreRequest] = []
         for each in group:
-            profile = deployment.store.get_cached_profile(each.request["user_id"])
+            profile = find_profile(deployment, each.request["user_id"])
             if profile is None:
                 each.made.set_result(None)
             else:
@@ -165,6 +168,32 @@ class ScoreBatch:
         shadows = deployment.shadows
         captured = None if shadows is None else shadows.capture(decision, profile, each.request)
         return MadeDecision(decision, numbers, deployment.store.decide(decision), captured)
+
+
+def make_decision(
+    deployment: ScoringContext,
+    request: Mapping[str, Any],
+    body: bytes,
+    client: str,
+    policy: Policy,
+    profile: Profile,
+) -> Decision:
+    """Number a request, draw for it under what its user's profile holds, and submit nothing.
+
+    Raises:
+        InvalidRequestError: it cannot be encoded, or excludes what it may not.
+    """
+    made: asyncio.Future[MadeDecision | None] = asyncio.Future()
+    asked = ScoreRequest(request, body, client, policy, is_named=False, made=made, eligible=find_eligible(request))
+    ((decision, _),) = _make_decisions(deployment, [asked], [profile])
+    return decision
+
+
+def find_profile(deployment: ScoringContext, user_id: str) -> Profile | None:
+    """The profile that decides for a user, if both are in memory: theirs, or everybody's."""
+    profile = deployment.store.get_cached_profile(user_id)
+    owner = deployment.get_owner(user_id)
+    return profile if owner == user_id or profile is None else deployment.store.get_cached_profile(owner)
 
 
 def _make_decisions(
@@ -193,6 +222,7 @@ def _make_decisions(
             own_id="decision_id" in each.request,
             seq=seqs[row],
             user_id=profiles[row].user_id,
+            subject=None if each.request["user_id"] == profiles[row].user_id else each.request["user_id"],
             policy=ref,
             client=each.client,
             ts=ts,

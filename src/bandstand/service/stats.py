@@ -115,10 +115,11 @@ async def load_user_stats(deployment: ServiceContext, user_id: str, policy: str 
         UnknownPolicyError: no such policy.
     """
     chosen = deployment.get_policy(policy, user_id)
-    profile = await deployment.store.load_profile(user_id)
+    owner = deployment.get_owner(user_id)
+    profile = await deployment.store.load_profile(owner)
     known = profile.policies.get((chosen.name, chosen.schema.name))
     state = known or PolicyState()
-    prior, now = deployment.get_prior(chosen, user_id), deployment.clock()
+    prior, now = deployment.get_prior(chosen, owner), deployment.clock()
     theta = np.zeros(chosen.schema.shape) if known is None else known.get_posterior(prior, now).mean
     return UserPolicyStats(
         user_id=user_id,

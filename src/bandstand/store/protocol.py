@@ -3,8 +3,8 @@
 A second engine implements :class:`Store` in another way and keeps the same laws (``tests/store/checks.py``).
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from typing import Protocol
 
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
@@ -21,23 +21,15 @@ from bandstand.store.records import (
     UserPage,
 )
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
-from bandstand.store.tables.judgements import (
-    AcceptedTurn,
-    Conclusion,
-    JudgedTurn,
-    JudgementState,
-    Settlement,
-    TurnOutcome,
-    TurnPage,
-    TurnTotals,
-)
 from bandstand.store.tables.loop_health import LoopSums
+from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
+from bandstand.store.turn_protocol import JudgementLog, TurnQueue
 
 
 class UserRegister(Protocol):
@@ -76,6 +68,18 @@ class DecisionLog(Protocol):
         Returns:
             To be awaited: the decision that stands under its id, which is the given one, or, for a caller's own id, the
             one already there.
+
+        Raises:
+            OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
+        """
+
+    async def decide_together(self, decisions: Sequence[Decision]) -> bool:
+        """Log decisions of one user, each under an id of the caller's own: all of them in one commit, or none.
+
+        The user must be in memory, and no await may lie between numbering the first and this call.
+
+        Returns:
+            Whether they were logged; they are not where one of their ids is taken.
 
         Raises:
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
@@ -254,113 +258,23 @@ class DeploymentLog(Protocol):
         """Sums that tell whether the learning loop is sound, by policy, and by day for the newest ``days``."""
 
 
-class TurnQueue(Protocol):
-    """Turns that wait for a judge, and what their judging costs."""
+class LoopLog(Protocol):
+    """Loops beside the default one, which are in its log; and erasures that go over all of them."""
 
-    async def accept(self, judgement: JudgedTurn) -> AcceptedTurn:
-        """Log a turn, once for its request; it is synced when this returns, and holds its decision.
+    async def log_loop_change(self, change: LoopChange) -> None:
+        """Log that a loop was made, changed or deleted, synced."""
 
-        Raises:
-            UnknownDecisionError: the decision is gone, or another user's.
-            WrongPolicyError: another policy made it.
-            AlreadyRewardedError: it has a reward.
-            RewardPendingError: another turn holds it.
-            DecisionHeldError: it was held back, and not activated.
-            IdempotencyMismatchError: the key was spent on something else than a turn.
-            OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
-        """
+    async def list_loop_changes(self) -> list[LoopChange]:
+        """Every change of a loop, the oldest first."""
 
-    async def find_turn_by_key(self, key: tuple[str, str]) -> JudgedTurn | None:
-        """The turn that came with that Idempotency-Key, named by scope and key; nothing is logged.
+    async def note_erasure(self, user_id: str, client: str) -> None:
+        """Log, synced, that a user is being erased in every loop, so that it is gone on with after a crash."""
 
-        Raises:
-            IdempotencyMismatchError: what came with it was no turn.
-        """
+    async def list_erasure_notes(self) -> list[tuple[str, str]]:
+        """The users of whom that is so, each with the name of the API key that asked for it."""
 
-    async def retry_judgement(self, judgement: JudgedTurn) -> bool:
-        """Let an unscored turn wait for the judge again; returns whether it does.
-
-        Raises:
-            AlreadyRewardedError, RewardPendingError: its decision is not free any more.
-            OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
-        """
-
-    async def list_waiting(self) -> list[tuple[int, str, int]]:
-        """Every turn that waits, oldest first: its event number, its user, how often it was tried."""
-
-    async def load_waiting(self, seqs: Collection[int]) -> list[JudgedTurn]:
-        """Those of the judgements that still wait, each with its turn."""
-
-    async def record_attempt(self, judgement: JudgedTurn, reservation: Settlement | None, day: int) -> None:
-        """Log that a turn is about to be judged, and what that may cost on that day (days since the epoch)."""
-
-    async def reserve(self, reservation: Settlement, day: int) -> None:
-        """Log what a call may cost."""
-
-    async def settle(self, settlement: Settlement) -> None:
-        """Replace a reservation by what it came to."""
-
-    async def load_spending(self, day: int) -> tuple[int, float]:
-        """Tokens and US dollars of a day, with what is still reserved."""
-
-
-class JudgementLog(Protocol):
-    """What is made of turns."""
-
-    async def apply_conclusion(
-        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: Callable[[], bool] = lambda: True
-    ) -> TurnOutcome | None:
-        """Log what is made of a judgement, teach it, and take back what it taught before, all in one commit.
-
-        A judgement is concluded by one caller at a time.
-
-        Args:
-            judgement: as it stands in the ledger.
-            conclusion: what is made of it.
-            allow_update: asked last, before a reward that would teach is submitted.
-
-        Returns:
-            What became of it; ``None`` where its user has been erased.
-
-        Raises:
-            AlreadyRewardedError: it would teach, and its decision has got another reward meanwhile.
-            RewardPendingError: or is held by another turn.
-            JudgementExpiredError: what it taught cannot be taken back any more.
-            OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
-        """
-
-    async def get_judgement(self, judgement_id: str) -> JudgedTurn:
-        """The judgement of that id.
-
-        Raises:
-            UnknownJudgementError: there is none.
-        """
-
-    async def find_decision_turn(self, decision: Decision) -> JudgedTurn | None:
-        """The newest turn that was taken as the decision's reward; ``None`` where none was."""
-
-    async def list_judgements(self, states: Collection[JudgementState], before: int, limit: int) -> TurnPage:
-        """Judgements in any of ``states``, newest first."""
-
-    async def list_judgement_ids(
-        self, states: Collection[JudgementState], since: float, reason: str | None = None
-    ) -> list[str]:
-        """Ids of the judgements in any of ``states``, taken since a time, oldest first."""
-
-    async def load_detail(self, judgement: JudgedTurn) -> dict[str, Any]:
-        """Its verdicts, and what was made of them."""
-
-    async def find_verdict(self, judgement: JudgedTurn) -> dict[str, Any] | None:
-        """The verdict that stands."""
-
-    async def find_last_applied(self, judgement: JudgedTurn) -> dict[str, Any] | None:
-        """What the verdict that stands was last held to."""
-
-    async def list_update_times(self, user_id: str, ts: float) -> list[float]:
-        """When turns of the user taught, since ``ts``."""
-
-    async def load_turn_totals(self) -> list[TurnTotals]:
-        """How many judgements stand where, by policy."""
+    async def delete_erasure_note(self, user_id: str) -> bool:
+        """Forget that; returns whether the log has forgotten it too, as :class:`Erasure` has it."""
 
 
 class Store(
@@ -370,6 +284,7 @@ class Store(
     UndoLog,
     GenerationLog,
     DeploymentLog,
+    LoopLog,
     TurnQueue,
     JudgementLog,
     Protocol,

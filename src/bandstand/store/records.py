@@ -151,6 +151,7 @@ class Decision:
         shadow_updates: policies in the shadow, and their features of it; ``None`` until a reward asks.
         experiment: event number of the beginning of the experiment that chose the policy; 0 for none.
         reward: the one that stands, pending or committed; where only parts were kept and nothing was taught, the first.
+        subject: whom it was made for, where all users of a loop have one model, which is ``user_id``'s.
         uid: the store's key of the user.
         pending_turn_seq: event number of the turn that waits to reward it, 0 for none.
         excluded: how many of its candidates could not be picked; what is told of it when it is made.
@@ -179,12 +180,18 @@ class Decision:
     shadow_updates: Updates | None = None
     experiment: int = 0
     reward: Reward | None = None
+    subject: str | None = None
     uid: int = 0
     pending_turn_seq: int = 0
     excluded: int = 0
     window: RewardWindow | None = None
     parts: PartSums = field(default_factory=PartSums)
     part_seq: int = 0
+
+    @property
+    def person(self) -> str:
+        """Whom it was made for."""
+        return self.user_id if self.subject is None else self.subject
 
 
 @dataclass(frozen=True, slots=True)

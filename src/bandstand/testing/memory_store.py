@@ -1,7 +1,7 @@
 """The memory store: a reference model of what a store promises, for tests; it lives as long as its process."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import islice
 from time import time
 from typing import Any
@@ -35,19 +35,20 @@ from bandstand.store.tables.judgements import (
 )
 from bandstand.store.tables.loop_health import LoopSums, to_day
 from bandstand.store.tables.memories import MemoryChange
-from bandstand.store.tables.promotions import ExperimentStart, Promotion
+from bandstand.store.tables.promotions import ExperimentStart
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
 from bandstand.testing.memory_deployment import MemoryDeployment
 from bandstand.testing.memory_events import MemoryEvents
+from bandstand.testing.memory_loops import MemoryLoops
 from bandstand.testing.memory_rewards import MemoryRewards
 from bandstand.testing.memory_selection import select_rewards
 from bandstand.testing.memory_turns import MemoryTurns
 
 
-class MemoryStore(Store):
+class MemoryStore(MemoryLoops, Store):
     """Profiles and events in dictionaries; every method settles at once.
 
     Args:
@@ -59,7 +60,7 @@ class MemoryStore(Store):
     def __init__(self, catalogue: Catalogue, *, clock: Callable[[], float] = time, secret: bytes | None = None) -> None:
         self.secret = secret or secrets.token_bytes(32)
         self._clock = clock
-        self._events = MemoryEvents(catalogue, clock)
+        super().__init__(MemoryEvents(catalogue, clock))
         self._turns = MemoryTurns(self._events)
         self._undos: list[tuple[str | None, UndoRecord]] = []  # beside whose it is, of one decision's reward
         self._erased: dict[str, int] = {}
@@ -97,6 +98,13 @@ class MemoryStore(Store):
             return stands
 
         return get_standing()
+
+    async def decide_together(self, decisions: Sequence[Decision]) -> bool:
+        """Log decisions, all or none."""
+        is_free = self._events.decisions.keys().isdisjoint(each.decision_id for each in decisions)
+        for each in decisions if is_free else ():
+            self._log_decision(each)
+        return is_free
 
     def _log_decision(self, decision: Decision) -> Decision:
         earlier = self._events.decisions.get(decision.decision_id)
@@ -260,14 +268,6 @@ class MemoryStore(Store):
         return self._events.sums.load_loop_sums(
             to_day(min(to_time(self._events.sequence.last), self._clock())) - days + 1
         )
-
-    async def log_promotion(self, promotion: Promotion) -> None:
-        """Log a change of the active policy."""
-        await self._deployment.log_promotion(promotion)
-
-    async def list_promotions(self) -> list[Promotion]:
-        """Every change of the active policy, the oldest first."""
-        return await self._deployment.list_promotions()
 
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
         """Say which experiment runs from now on, if any."""

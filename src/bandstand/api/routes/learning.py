@@ -16,6 +16,7 @@ from bandstand.errors import (
     DecisionConflictError,
     DecisionHeldError,
     IdempotencyMismatchError,
+    LearningModeError,
     UnknownDecisionError,
     WrongPolicyError,
 )
@@ -35,6 +36,7 @@ def build_learning_router(deployment: ServiceContext, wire: Wire, hot: HotPath) 
     """Score and reward, as the framework and OpenAPI know them; the gate answers them itself, by the same handlers."""
     routes = APIRouter(tags=["learning"])
     score_extra = describe_operation(DecisionConflictError, *WRITE_ERRORS, body=wire.score)
+    named_extra = describe_operation(DecisionConflictError, LearningModeError, *WRITE_ERRORS, body=wire.score)
     activate_extra = describe_operation(UnknownDecisionError, *WRITE_ERRORS)
     reward_extra = describe_operation(*_REWARDING, *_JUDGING, *WRITE_ERRORS, body=wire.reward)
 
@@ -43,7 +45,7 @@ def build_learning_router(deployment: ServiceContext, wire: Wire, hot: HotPath) 
         """Pick one of the candidates with the active policy."""
         return await handle_score(request, None)
 
-    @routes.post("/score/{policy:id}", response_model=ScoreResponse, openapi_extra=score_extra)
+    @routes.post("/score/{policy:id}", response_model=ScoreResponse, openapi_extra=named_extra)
     async def score_with(request: Request, policy: str) -> Response:
         """Pick one of the candidates with a named policy (`linucb` and `egreedy` always mean v1)."""
         return await handle_score(request, policy)

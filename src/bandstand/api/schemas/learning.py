@@ -22,6 +22,17 @@ class Ranked(AnswerBody):
     propensity: float
 
 
+class SlotPick(AnswerBody):
+    """What one slot shows."""
+
+    slot: str
+    tip_id: str
+    score: float
+    decision_id: str = Field(description="Reward the slot by this id")
+    propensity: float = Field(description="Probability of this candidate, given what the slots before it show")
+    exploring: bool
+
+
 class ScoreResponse(AnswerBody):
     """The pick."""
 
@@ -33,6 +44,9 @@ class ScoreResponse(AnswerBody):
     exploring: bool
     ranking: list[Ranked] | None = Field(
         default=None, description="On request: all candidates, best score first; an excluded one keeps its place"
+    )
+    slots: list[SlotPick] | None = Field(
+        default=None, description="Of a request with slots: what each shows; the fields above are those of the first"
     )
 
 
@@ -299,6 +313,9 @@ class Erased(AnswerBody):
     ok: Literal[True]
     erased: dict[str, int] = Field(description="How much of each kind went")
     unreachable: list[str] = Field(description="What may still hold something and cannot be reached from here")
+    loops: dict[str, dict[str, int]] | None = Field(
+        None, description="The same by loop, where there are others than the default one"
+    )
 
 
 class Ok(AnswerBody):

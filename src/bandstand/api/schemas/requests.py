@@ -45,6 +45,7 @@ from bandstand.times import parse_bound
 
 MAX_ID = 256
 MAX_CANDIDATES = 1000
+MAX_SLOTS = 50
 MAX_TIPS = 50
 _STRICT = ConfigDict(strict=True, cache_strings="keys", allow_inf_nan=False)
 _CLOSED = ConfigDict(strict=True, cache_strings="keys", allow_inf_nan=False, extra="forbid")
@@ -187,6 +188,21 @@ class Wire:
             Field(min_length=1, max_length=MAX_CANDIDATES),
             AfterValidator(_validate_distinct),
         ]
+        slot = _make_typed_dict(
+            "Slot",
+            {
+                "id": Id,
+                "context": NotRequired[
+                    Annotated[context, Field(description="Fields of the context that are this slot's own")]
+                ],
+                "exclude": NotRequired[
+                    Annotated[list[Id], Field(max_length=MAX_CANDIDATES, description="Must not be shown here")]
+                ],
+                "baseline": NotRequired[
+                    Annotated[Id, Field(description="The candidate that stands here without any policy")]
+                ],
+            },
+        )
         score = _make_typed_dict(
             "ScoreRequest",
             {
@@ -203,6 +219,16 @@ class Wire:
                 ],
                 "defer": NotRequired[
                     Annotated[bool, Field(description="Nothing is taught until the decision is activated")]
+                ],
+                "slots": NotRequired[
+                    Annotated[
+                        list[slot],  # type: ignore[valid-type]  # made at run time
+                        Field(
+                            min_length=1,
+                            max_length=MAX_SLOTS,
+                            description="To be filled in this order, each with a candidate of its own",
+                        ),
+                    ]
                 ],
             },
         )

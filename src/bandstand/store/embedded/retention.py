@@ -91,6 +91,15 @@ class EmbeddedRetention:
         await directory.sweep(generations.build_sweeper(cutoff))
         return await self._trim_users(cutoff, now)
 
+    async def delete_log(self) -> None:
+        """Delete every decision and reward until now; what was learned stays."""
+        directory = self._directory
+        now = directory.clock()
+        directory.horizon = cutoff = directory.last_seq
+        await directory.sweep(generations.build_sweeper(cutoff))
+        while await self._trim_users(cutoff, now) == retention.USERS_PER_ROUND:
+            pass
+
     async def _trim_users(self, cutoff: int, now: float) -> int:
         """Replace decisions up to ``cutoff`` by baselines; returns of how many users."""
         directory = self._directory

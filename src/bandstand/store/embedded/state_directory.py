@@ -8,7 +8,7 @@ on the one thread that writes documents. State in memory moves only when the wri
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from bandstand.store.learners.user_cache import CachedUser, UserCache, read_user
 from bandstand.store.records import Sequence, StoreStatus
 from bandstand.store.sqlite.disk_room import DiskRoom
 from bandstand.store.sqlite.errors import find_way_out, to_storage_error
+from bandstand.store.sqlite.joined_writer import JoinedWriter
 from bandstand.store.sqlite.log_sync import LogSync
 from bandstand.store.sqlite.ownership import Ownership
 from bandstand.store.sqlite.reader import LedgerReader
@@ -63,6 +64,7 @@ class StoreOptions:
         checkpoint_seconds: between two rounds of writing changed documents.
         retention_days: decisions older than this are trimmed; 0 keeps all.
         turn_retention_days: the texts of turns older than this are deleted; 0 keeps them.
+        shared_user: whose model is everybody's; ``None`` where each has their own.
         close_seconds: how long closing may spend on checkpoints (what is left is replayed at the next start).
     """
 
@@ -72,6 +74,7 @@ class StoreOptions:
     checkpoint_seconds: float = 30.0
     retention_days: float = 90.0
     turn_retention_days: float = 30.0
+    shared_user: str | None = None
     close_seconds: float = 10.0
 
 
@@ -93,6 +96,8 @@ class StateDirectory:
         prompts: prompts by the ids that rows use.
         users: the users in memory.
         erasures: those that have begun and not ended.
+        part: takes what a user, by their key, taught out of a model that is not theirs; ``None`` where all have one.
+        joined_writer: what events are given to; several can be one there.
         horizon: number of the newest event that retention has taken.
         secret: keys the draws and the tombstones of this deployment.
     """
@@ -117,7 +122,8 @@ class StateDirectory:
         self._documents = Documents(state_dir)
         max_users = self.options.max_warm_users
         self.users = UserCache(self._documents, self._read_user, max_users=max_users, on_error=self.record_error)
-        self.erasures = UnfinishedErasures(self._sweep_erased)
+        self.erasures = UnfinishedErasures(self._sweep_erased, self._part)
+        self.part: Callable[[int], Awaitable[None]] | None = None
         self._in_flight: dict[int, EventInFlight] = {}  # by event number: submitted and not yet settled
         self._state: str = "closed"
         self._last_error: str | None = None
@@ -151,6 +157,7 @@ class StateDirectory:
             max_pending=self.options.max_pending,
             observe=self._observe,
         )
+        self.joined_writer = JoinedWriter(self._writer)
         self._log = WriteAheadLog(
             self._dir / "ledger.db", self._file, self._writer, is_scrubbed=is_kept_scrubbed(self._connection)
         )
@@ -241,6 +248,8 @@ class StateDirectory:
     async def _read_user(self, user_id: str) -> CachedUser:
         if self.erasures:  # nobody is answered about a user whom a process that died was about to erase
             await self.erasures.finish(compute_tombstone(self.secret, user_id))
+            if user_id == self.options.shared_user:
+                await self.erasures.finish_all()
         return await self.read(read_user, self._documents, self.registry, self.secret, user_id)
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -328,7 +337,7 @@ class StateDirectory:
             event.settle(error)
 
         try:
-            self._writer.submit(
+            self.joined_writer.submit(
                 Operation(rows, on_done, durable=durable, tally=tally, sums=sums, acknowledge=acknowledge)
             )
         except BaseException:
@@ -363,6 +372,10 @@ class StateDirectory:
             rounds += 1
             if rounds % _ROUNDS_OF_LOG == 0:
                 await self._log.shorten()
+
+    async def _part(self, uid: int) -> None:
+        if self.part is not None:
+            await self.part(uid)
 
     async def _sweep_erased(self, sweeper: Sweeper) -> None:
         await self.sweep(sweeper)

@@ -1,7 +1,7 @@
 """The store that serves from a state directory: the parts of the embedded engine behind one protocol."""
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from bandstand.store.embedded.deployment_log import EmbeddedDeployment
 from bandstand.store.embedded.generation_log import EmbeddedGenerations
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys
 from bandstand.store.embedded.judgement_log import EmbeddedJudgements
+from bandstand.store.embedded.loop_log import EmbeddedLoops
 from bandstand.store.embedded.part_log import EmbeddedParts
 from bandstand.store.embedded.retention import EmbeddedRetention
 from bandstand.store.embedded.revocation_log import EmbeddedRevocations
@@ -46,6 +47,7 @@ from bandstand.store.tables.judgements import (
     TurnTotals,
 )
 from bandstand.store.tables.loop_health import LoopSums
+from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
@@ -82,9 +84,10 @@ class EmbeddedStore(Store):
         self._revocations = EmbeddedRevocations(self._directory)
         self._parts = EmbeddedParts(self._directory, self._decisions, self._revocations, keys)
         self._rewards = EmbeddedRewards(self._directory, self._decisions, self._parts, keys)
-        self._users = EmbeddedUsers(self._directory, self._decisions)
+        self._users = EmbeddedUsers(self._directory, self._decisions, self._revocations)
         self._generations = EmbeddedGenerations(self._directory, self._users)
         self._deployment = EmbeddedDeployment(self._directory)
+        self._loops = EmbeddedLoops(self._directory)
         self._turns = EmbeddedTurns(self._directory, self._decisions, keys)
         self._judgements = EmbeddedJudgements(self._directory, self._decisions, self._revocations)
         self._retention = EmbeddedRetention(self._directory)
@@ -111,6 +114,16 @@ class EmbeddedStore(Store):
     async def apply_retention(self) -> int:
         """Apply retention now, which is else done every hour; returns how many users were touched."""
         return await self._retention.apply_retention()
+
+    async def delete_log(self) -> None:
+        """Delete every decision and reward until now; what was learned stays."""
+        await self._retention.delete_log()
+
+    async def find_decision_times(
+        self, since: float | None = None, until: float | None = None
+    ) -> tuple[float, float] | None:
+        """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+        return await self._decisions.find_times(since, until)
 
     # ── users ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -139,6 +152,9 @@ class EmbeddedStore(Store):
 
     def decide(self, decision: Decision) -> Awaitable[Decision]:
         return self._decisions.decide(decision)
+
+    async def decide_together(self, decisions: Sequence[Decision]) -> bool:
+        return await self._decisions.decide_together(decisions)
 
     def get_cached_decision(self, decision_id: str) -> Decision | None:
         return self._decisions.get_cached_decision(decision_id)
@@ -239,6 +255,23 @@ class EmbeddedStore(Store):
 
     async def load_loop_sums(self, days: int) -> LoopSums:
         return await self._deployment.load_loop_sums(days)
+
+    # ── loops ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def log_loop_change(self, change: LoopChange) -> None:
+        await self._loops.log_loop_change(change)
+
+    async def list_loop_changes(self) -> list[LoopChange]:
+        return await self._loops.list_loop_changes()
+
+    async def note_erasure(self, user_id: str, client: str) -> None:
+        await self._loops.note_erasure(user_id, client)
+
+    async def list_erasure_notes(self) -> list[tuple[str, str]]:
+        return await self._loops.list_erasure_notes()
+
+    async def delete_erasure_note(self, user_id: str) -> bool:
+        return await self._loops.delete_erasure_note(user_id)
 
     # ── turns that wait ───────────────────────────────────────────────────────────────────────────────────────────────
 

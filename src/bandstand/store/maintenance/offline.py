@@ -1,6 +1,7 @@
 """A state directory opened for maintenance: owned, or only observed while a service runs on it."""
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def open_owned(
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("DELETE FROM meta WHERE key = ?", (SCRUBBED_KEY,))  # the next service scrubs it all
-            erasure.finish_all(connection)
+            erasure.finish_all(connection, Sequence(find_last_seq(connection)), time.time())
             registry = PolicyRegistry(catalogue)
             registry.load(connection)
             if not migrating:

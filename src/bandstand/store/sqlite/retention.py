@@ -11,7 +11,7 @@ from bandstand.store.sqlite.transaction import transaction
 from bandstand.times import CLOCK_SLACK_S, is_ahead
 
 KEY_SECONDS = 7 * 86_400
-_USERS_PER_ROUND = 10_000
+USERS_PER_ROUND = 10_000
 
 _KEYS_PER_ROUND = 200
 
@@ -48,6 +48,7 @@ _TRIM_SWEEPS = (
             "linked rewards": "DELETE FROM rewards WHERE features IS NULL AND linked_seq = ?",
             "part answers": _KEEP_PART_ANSWER,
             "decision_ids": "DELETE FROM decision_ids WHERE seq = ?",
+            "subjects": "DELETE FROM subjects WHERE seq = ?",
             "decisions": "DELETE FROM decisions WHERE seq = ?",
         },
     ),
@@ -95,7 +96,7 @@ def find_overdue_users(connection: sqlite3.Connection, cutoff: int) -> list[tupl
     query = f"""SELECT uid, user_id FROM users AS u WHERE
         EXISTS (SELECT 1 FROM decisions AS d WHERE d.uid = u.uid AND d.seq <= ?1 AND NOT {is_rewarded})
         OR EXISTS (SELECT 1 FROM rewards AS r WHERE r.uid = u.uid AND NOT {is_replayed}) LIMIT ?2"""  # noqa: S608 (constants)
-    return connection.execute(query, (cutoff, _USERS_PER_ROUND)).fetchall()
+    return connection.execute(query, (cutoff, USERS_PER_ROUND)).fetchall()
 
 
 def begin_trim(connection: sqlite3.Connection, uid: int, state: Profile, cutoff: int, seq: int, ts: float) -> None:

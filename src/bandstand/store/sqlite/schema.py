@@ -26,6 +26,7 @@ _SCRIPTS = (
     "reviews.sql",
     "reward_sums.sql",
     "turn_about.sql",
+    "subjects.sql",
     "reward_windows.sql",
 )
 """The nth of them brings a ledger from format n - 1 to format n.

@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 
 from bandstand.store.ids import format_id, parse_event_id
-from bandstand.store.records import Decision, PolicyTotals, Reward, RewardWindow, UserPage
+from bandstand.store.records import (
+    LAST_SEQ,
+    Decision,
+    PolicyTotals,
+    Reward,
+    RewardWindow,
+    UserPage,
+    first_seq_at,
+)
 from bandstand.store.sqlite.packing import unpack_body
 from bandstand.store.sqlite.schema import EVER
 from bandstand.store.sqlite.statements import build_columns
@@ -15,14 +23,22 @@ from bandstand.store.tables.event_rows import DecisionInsert
 from bandstand.store.tables.policies import PolicyRegistry
 from bandstand.store.tables.windows import DueDecision
 
-_DECISION_COLUMNS = f"i.decision_id, u.user_id, {build_columns('d', DecisionInsert)}"
-_DECISION = f"""SELECT {_DECISION_COLUMNS} FROM decisions AS d JOIN users AS u ON u.uid = d.uid
-    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq WHERE d.seq = ?"""  # noqa: S608 (constants)
-_HISTORY = f"""SELECT {_DECISION_COLUMNS} FROM decisions AS d JOIN users AS u ON u.uid = d.uid
+_DECISION_COLUMNS = f"i.decision_id, u.user_id, w.user_id, {build_columns('d', DecisionInsert)}"
+# The decisions of a subject who has been erased are not found, while they go.
+_NAMED = """FROM decisions AS d JOIN users AS u ON u.uid = d.uid
     LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
-    WHERE d.uid = (SELECT uid FROM users WHERE user_id = ?1) AND d.seq > coalesce(
+    LEFT JOIN subjects AS s ON s.seq = d.seq LEFT JOIN users AS w ON w.uid = s.uid
+    WHERE (s.uid IS NULL OR w.uid IS NOT NULL)"""
+_DECISION = f"SELECT {_DECISION_COLUMNS} {_NAMED} AND d.seq = ?"
+_HISTORY = f"""SELECT {_DECISION_COLUMNS} {_NAMED}
+    AND d.uid = (SELECT uid FROM users WHERE user_id = ?1) AND d.seq > coalesce(
         (SELECT max(seq) FROM marks WHERE uid = d.uid AND kind = 'reset'), 0)
     ORDER BY d.seq DESC LIMIT ?2"""  # noqa: S608 (constants)
+_SUBJECT_HISTORY = f"""SELECT {_DECISION_COLUMNS} {_NAMED}
+    AND d.seq IN (SELECT seq FROM subjects WHERE uid = (SELECT uid FROM users WHERE user_id = ?1)
+        ORDER BY seq DESC LIMIT ?2) AND d.seq > coalesce(
+        (SELECT max(seq) FROM marks WHERE uid = d.uid AND kind = 'reset'), 0)
+    ORDER BY d.seq DESC"""  # noqa: S608 (constants)
 _REWARD = """SELECT r.seq, u.user_id, r.policy, r.tip_id, r.value, r.client, r.ts, r.body_hash, r.decision_seq,
     r.source, r.weight, r.applied AND v.seq IS NULL, iif(v.seq IS NULL, r.reason, 'revoked')
     FROM rewards AS r JOIN users AS u ON u.uid = r.uid LEFT JOIN revocations AS v ON v.reward_seq = r.seq WHERE"""
@@ -93,6 +109,7 @@ def find_reward_by_key(connection: sqlite3.Connection, registry: PolicyRegistry,
 def list_history(connection: sqlite3.Connection, registry: PolicyRegistry, user_id: str, limit: int) -> list[Decision]:
     """The user's newest decisions since the last reset, oldest first."""
     rows = connection.execute(_HISTORY, (user_id, limit)).fetchall()
+    rows = rows or connection.execute(_SUBJECT_HISTORY, (user_id, limit)).fetchall()
     return [_to_decision(row, registry) for row in reversed(rows)]
 
 
@@ -123,7 +140,7 @@ def find_uid(connection: sqlite3.Connection, user_id: str) -> int | None:
 
 
 def _to_decision(row: tuple[Any, ...], registry: PolicyRegistry) -> Decision:
-    own_id, user_id, *columns = row
+    own_id, user_id, subject, *columns = row
     stored = DecisionInsert(*columns)
     return Decision(
         decision_id=own_id if stored.nonce is None else format_id(stored.seq, stored.nonce),
@@ -143,6 +160,7 @@ def _to_decision(row: tuple[Any, ...], registry: PolicyRegistry) -> Decision:
         body=unpack_body(stored.body),
         numbers=np.frombuffer(stored.numbers, dtype=np.float64).reshape(4, -1),
         x=None,
+        subject=subject,
         uid=stored.uid,
     )
 
@@ -165,3 +183,19 @@ def _to_reward(row: tuple[Any, ...], registry: PolicyRegistry) -> Reward:
         reason=reason,
         seq=seq,
     )
+
+
+def find_decision_times(
+    connection: sqlite3.Connection, since: float | None = None, until: float | None = None
+) -> tuple[float, float] | None:
+    """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+    after = 0 if since is None else first_seq_at(since)
+    before = LAST_SEQ if until is None else first_seq_at(until)
+    found = [
+        connection.execute(
+            f"SELECT ts FROM decisions WHERE seq >= ? AND seq < ? ORDER BY seq {order} LIMIT 1",  # noqa: S608 (constants)
+            (after, before),
+        ).fetchone()
+        for order in ("ASC", "DESC")
+    ]
+    return None if found[0] is None else (float(found[0][0]), float(found[1][0]))
