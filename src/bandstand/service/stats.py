@@ -7,7 +7,7 @@ import numpy as np
 
 from bandstand.bandit.policy_state import PolicyState
 from bandstand.learning.drift import MemoryStatus
-from bandstand.service import experiment, judgements, loop, shadow_value
+from bandstand.service import experiment, gain, judgements, loop, shadow_value
 from bandstand.service.context import ServiceContext, format_time, format_whole_seconds
 from bandstand.service.feature_health import FeatureReport
 from bandstand.store.records import PolicyTotals
@@ -87,6 +87,7 @@ class DeploymentSummary:
 
     Attributes:
         policies: by name.
+        gain: whether it pays.
         experiment: ``None`` while none runs.
         shadows: by name; ``None`` where no policy is in the shadow.
         judge: what became of turns; ``None`` where none are taken.
@@ -98,6 +99,7 @@ class DeploymentSummary:
     decisions: int
     rewards: int
     policies: Mapping[str, PolicyUsage]
+    gain: gain.GainReport
     experiment: experiment.ExperimentStatus | None
     shadows: Mapping[str, shadow_value.ShadowComparison] | None
     loop: loop.LoopHealth
@@ -140,6 +142,7 @@ async def load_deployment_stats(deployment: ServiceContext, *, days: int = loop.
         decisions=sum(total.decisions for total in totals.values()),
         rewards=sum(total.rewards for total in totals.values()),
         policies={name: _build_usage(total) for name, total in sorted(totals.items())},
+        gain=await gain.load_gain_report(deployment, days=days),
         experiment=await experiment.load_experiment_status(deployment),
         shadows=await shadow_value.load_shadow_values(deployment),
         loop=await loop.load_loop_health(deployment, days),

@@ -19,6 +19,7 @@ from bandstand.store.records import (
     StoreStatus,
     UserPage,
 )
+from bandstand.store.tables.gains import GainSums
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
 from bandstand.store.tables.judgements import (
     AcceptedTurn,
@@ -218,6 +219,16 @@ class DeploymentLog(Protocol):
         """Sums that tell whether the learning loop is sound, by policy, and by day for the newest ``days``."""
 
 
+class GainLog(Protocol):
+    """What decisions earned beside random and the caller's first candidate, summed a little behind the commits."""
+
+    async def follow_gains(self) -> None:
+        """Take in what is committed by now, which is else done within seconds."""
+
+    async def load_gain_sums(self) -> GainSums:
+        """The sums by day and policy, as far as they have come."""
+
+
 class TurnQueue(Protocol):
     """Turns that wait for a judge, and what their judging costs."""
 
@@ -333,6 +344,7 @@ class Store(
     UndoLog,
     GenerationLog,
     DeploymentLog,
+    GainLog,
     TurnQueue,
     JudgementLog,
     Protocol,

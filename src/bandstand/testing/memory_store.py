@@ -22,6 +22,7 @@ from bandstand.store.records import (
     UserPage,
     to_time,
 )
+from bandstand.store.tables.gains import GainSums
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
 from bandstand.store.tables.judgements import (
     AcceptedTurn,
@@ -42,6 +43,7 @@ from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.testing.memory_deployment import MemoryDeployment
 from bandstand.testing.memory_events import MemoryEvents
+from bandstand.testing.memory_gains import compute_gain_sums
 from bandstand.testing.memory_selection import select_rewards
 from bandstand.testing.memory_turns import MemoryTurns
 
@@ -256,9 +258,8 @@ class MemoryStore(Store):
 
     async def load_loop_sums(self, days: int) -> LoopSums:
         """Sums that tell whether the learning loop is sound."""
-        return self._events.sums.load_loop_sums(
-            to_day(min(to_time(self._events.sequence.last), self._clock())) - days + 1
-        )
+        newest = min(to_time(self._events.sequence.last), self._clock())
+        return self._events.sums.load_loop_sums(to_day(newest) - days + 1)
 
     async def log_promotion(self, promotion: Promotion) -> None:
         """Log a change of the active policy."""
@@ -309,6 +310,13 @@ class MemoryStore(Store):
     async def load_shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
         """What came of it, of every definition of a policy that was ever in the shadow."""
         return dict(self._events.sums.shadows.sums)
+
+    async def follow_gains(self) -> None:
+        """Nothing to catch up with."""
+
+    async def load_gain_sums(self) -> GainSums:
+        """The sums by day and policy."""
+        return compute_gain_sums(self._events.users.values(), self._events.sequence.last)
 
     # ── turns ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

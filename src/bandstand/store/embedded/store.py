@@ -10,6 +10,7 @@ from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.deployment_log import EmbeddedDeployment
+from bandstand.store.embedded.gain_follower import GainFollower
 from bandstand.store.embedded.generation_log import EmbeddedGenerations
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys
 from bandstand.store.embedded.judgement_log import EmbeddedJudgements
@@ -31,6 +32,7 @@ from bandstand.store.records import (
     UserPage,
 )
 from bandstand.store.sqlite.writer import CommitObserver
+from bandstand.store.tables.gains import GainSums
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
 from bandstand.store.tables.judgements import (
     AcceptedTurn,
@@ -82,7 +84,8 @@ class EmbeddedStore(Store):
         self._deployment = EmbeddedDeployment(self._directory)
         self._turns = EmbeddedTurns(self._directory, self._decisions, keys)
         self._judgements = EmbeddedJudgements(self._directory, self._decisions, self._revocations)
-        self._retention = EmbeddedRetention(self._directory)
+        self._gains = GainFollower(self._directory)
+        self._retention = EmbeddedRetention(self._directory, self._gains)
 
     # ── opening and closing ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -95,7 +98,7 @@ class EmbeddedStore(Store):
         self._directory.secret = secret
 
     async def open(self) -> None:
-        await self._directory.open(self._retention.run)
+        await self._directory.open(self._retention.run, self._gains.run)
 
     async def close(self) -> None:
         await self._directory.close()
@@ -219,6 +222,14 @@ class EmbeddedStore(Store):
 
     async def load_loop_sums(self, days: int) -> LoopSums:
         return await self._deployment.load_loop_sums(days)
+
+    # ── gains ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def follow_gains(self) -> None:
+        await self._gains.follow_until(self._directory.last_seq)
+
+    async def load_gain_sums(self) -> GainSums:
+        return await self._gains.load()
 
     # ── turns that wait ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -23,6 +23,7 @@ _SCRIPTS = (
     "client_arrivals.sql",
     "erasures.sql",
     "own_times.sql",
+    "gains.sql",
 )
 """The nth of them brings a ledger from format n - 1 to format n.
 
