@@ -6,7 +6,7 @@ together, with the same probability: one may look every day, and stop when one l
 
 import math
 
-DEFAULT_SCALE = 0.05
+DEFAULT_SCALE = 0.1
 """The size of a difference of mean rewards, which lie in [-1, 1], for which intervals are about as narrow as can be."""
 
 _LEVEL = 0.95
@@ -38,7 +38,7 @@ def find_factor(variance: float, half_width: float, *, scale: float = DEFAULT_SC
     """How many times as many observations make the interval so narrow, where V falls as 1/n; infinite for width 0."""
     if half_width <= 0.0:
         return math.inf
-    low, high = -_STEPS, _STEPS  # of the factor's logarithm to base 2
+    low, high = float(-_STEPS), float(_STEPS)  # of the factor's logarithm to base 2
     for _ in range(_STEPS):
         middle = (low + high) / 2.0
         if compute_half_width(variance * 2.0**-middle, scale=scale, level=level) > half_width:

@@ -9,6 +9,7 @@ from bandstand import __version__
 from bandstand.cli import blas_threads  # noqa: F401 (before whatever imports numpy)
 from bandstand.cli.demo import demo, play_demo_users
 from bandstand.cli.evaluate.commands import evaluate, evaluate_run
+from bandstand.cli.gain import report
 from bandstand.cli.judge.commands import judge
 from bandstand.cli.openapi import print_openapi
 from bandstand.cli.serve import serve
@@ -36,6 +37,7 @@ command.command()(demo)
 command.command("demo-users", hidden=True)(play_demo_users)
 command.command()(simulate)
 command.command()(evaluate)
+command.command()(report)
 command.command("evaluate-run", hidden=True)(evaluate_run)
 command.command("settings")(print_settings)
 command.command("openapi")(print_openapi)

@@ -1,7 +1,7 @@
 """Settings of which policies there are, which one serves, and how they learn."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator
 from pydantic_settings import NoDecode
@@ -31,6 +31,19 @@ class PolicySettings(BaseModel):
         "Splits the users of the un-named routes between policies, by weight; not beside `ACTIVE_POLICY`.",
         "a comma list of policy:weight, with name= before it to tell it from an earlier one of the same policies",
         default=None,
+    )
+    holdout: float | None = make_setting(
+        "The share of the users, always the same ones, whom a control serves in place of the bandit, for an "
+        "honest comparison.",
+        "a number above 0 and below 1",
+        default=None,
+        gt=0.0,
+        lt=1.0,
+    )
+    holdout_control: Literal["random", "first"] = make_setting(
+        "What users in the `HOLDOUT` get: a random candidate, or the caller's first.",
+        "random or first",
+        default="random",
     )
     shadow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_names)] = make_setting(
         "Policies that look at every decision of another, learn from its reward, and are compared with it.",

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bandstand.reporting.figure import build_banded_line
+from bandstand.service.gain import GainDayReport
 from bandstand.simulate.figures import build_reward_curve
 from bandstand.store.tables.console_queries import PolicyActivity
 from bandstand.times import to_datetime
@@ -60,6 +62,40 @@ def build_activity_figures(
     for figure in figures.values():
         figure["layout"]["xaxis"]["range"] = [_format_hour(hours.start), _format_hour(hours.stop)]
     return figures
+
+
+def build_gain_figure(days: Sequence[GainDayReport], promotions: Sequence[tuple[float, str]]) -> Figure:
+    """Draw the sum of all that was gained over random and over the caller's first, each in its band, and zero.
+
+    Args:
+        days: the oldest first.
+        promotions: when which policy became the active one.
+    """
+    x = [each.until for each in days]
+    traces: list[Figure] = []
+    for target, name, colour, dash in (
+        ("random", "over random", _COLOURS[0], "solid"),
+        ("first", "over the caller's first", _COLOURS[1], "dash"),
+    ):
+        values = [each.cumulative[target] for each in days]
+        halves = [None if each.high is None else each.high - each.value for each in values]
+        style = {"color": colour, "width": 2, "dash": dash}
+        traces += build_banded_line(name, x, [each.value for each in values], halves, style)
+        traces[-1] |= {"mode": "lines+markers", "marker": {"size": 5, "color": colour}, "hovertemplate": "%{y:.1f}"}
+    figure = _make_figure(traces)
+    layout = figure["layout"]
+    layout["yaxis"] |= {"title": {"text": "Gained so far"}, "zeroline": True, "zerolinewidth": 2}
+    layout["xaxis"] |= {"type": "date"}
+    marks = [(_format_time(ts)[:10], policy) for ts, policy in promotions if days and _format_time(ts)[:10] >= x[0]]
+    layout["shapes"] = [
+        {"type": "line", "x0": day, "x1": day, "y0": 0, "y1": 1, "yref": "paper", "line": {"dash": "dot", "width": 1}}
+        for day, _ in marks
+    ]
+    layout["annotations"] = [
+        {"x": day, "y": 1, "yref": "paper", "text": policy, "showarrow": False, "xanchor": "left", "yanchor": "top"}
+        for day, policy in marks
+    ]
+    return figure
 
 
 def build_running_mean(rewards: Sequence[tuple[float, float]]) -> Figure:

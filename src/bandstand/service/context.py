@@ -9,6 +9,7 @@ from typing import overload
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.experiment import Arm, Experiment, Split
+from bandstand.bandit.holdout import Holdout, HoldoutSplit
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.ridge import Prior
 from bandstand.errors import ConfigurationError
@@ -24,6 +25,7 @@ from bandstand.store.protocol import Store
 from bandstand.store.records import PolicyRef
 from bandstand.store.tables.policies import to_policy_ref
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
+from bandstand.store.tables.splits import HoldoutStart
 from bandstand.times import format_timestamp
 
 DEFAULT_POLICY = "linucb-v2"
@@ -36,6 +38,7 @@ class ServiceContext:
     Attributes:
         active_policy: the policy that un-named requests mean; during an experiment, its arm of the largest weight.
         experiment: splits the users of un-named requests between policies.
+        holdout: keeps a share of the users from the bandit.
         shadow_policies: names of the policies in the shadow.
         pinned_by: the setting that says which policy is active, so that no promotion can.
         score_when_full: answer ``/score`` without logging while the disk is full, instead of refusing.
@@ -49,6 +52,7 @@ class ServiceContext:
         promotions: every change of the active policy, the oldest first; read by ``start``.
         promotion_lock: held by whoever changes the active policy.
         running_experiment: when the experiment began.
+        running_holdout: when the holdout began.
         shadows: looks at decisions; ``None`` where no policy is in the shadow.
         scoring: decides requests together.
         feature_health: looks at what requests bring.
@@ -58,6 +62,7 @@ class ServiceContext:
     store: Store
     active_policy: str = DEFAULT_POLICY
     experiment: Experiment | None = None
+    holdout: Holdout | None = None
     shadow_policies: tuple[str, ...] = ()
     pinned_by: str | None = None
     score_when_full: bool = False
@@ -75,10 +80,12 @@ class ServiceContext:
     promotions: list[Promotion] = field(init=False, default_factory=list)
     promotion_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     running_experiment: ExperimentStart | None = field(init=False, default=None)
+    running_holdout: HoldoutStart | None = field(init=False, default=None)
     shadows: ShadowRunner | None = field(init=False, default=None)
     scoring: ScoreBatch = field(init=False)
     feature_health: FeatureHealth = field(init=False)
     _split: Split | None = field(init=False, default=None)
+    _held_out: HoldoutSplit | None = field(init=False, default=None)
 
     def __post_init__(
         self,
@@ -113,6 +120,11 @@ class ServiceContext:
         self.running_experiment = await self.store.set_experiment(definition)
         if self.experiment is not None:
             self._split = Split(self.experiment, self.store.secret)
+        self.running_holdout = await self.store.set_holdout(
+            None if self.holdout is None else self.holdout.to_canonical_json()
+        )
+        if self.holdout is not None:
+            self._held_out = HoldoutSplit(self.holdout, self.store.secret)
         in_shadow = () if self.shadows is None else self.shadows.policies
         await self.store.set_shadows([self.policy_refs[policy.name] for policy in in_shadow])
         promoted = self.promotions[-1].policy if self.promotions else None
@@ -125,16 +137,22 @@ class ServiceContext:
             self.active_policy = promoted
 
     def get_policy(self, name: str | None, user_id: str | None = None) -> Policy:
-        """The policy of that name or alias; where none is named, the user's arm of the experiment, or the active one.
+        """The policy of that name or alias; where none is named, what the user has: control, arm, or the active one.
 
         Raises:
             UnknownPolicyError: none is configured under that name.
         """
         if name is not None:
             return self.catalogue.get_policy(name)
+        if self._held_out is not None and user_id is not None and self._held_out.is_control(user_id):
+            return self.catalogue.policies[self._held_out.holdout.policy]
         if self._split is not None and user_id is not None:
             return self.catalogue.policies[self._split.assign_policy(user_id)]
         return self.catalogue.policies[self.active_policy]
+
+    def is_held_out(self, user_id: str) -> bool:
+        """Whether the user is kept from the bandit, and so from any experiment."""
+        return self._held_out is not None and self._held_out.is_control(user_id)
 
     def get_prior(self, policy: Policy, user_id: str) -> Prior:
         """What a policy believes of a user before their first reward."""

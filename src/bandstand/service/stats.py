@@ -89,6 +89,7 @@ class DeploymentSummary:
         policies: by name.
         gain: whether it pays.
         experiment: ``None`` while none runs.
+        holdout: ``None`` where nobody is held out.
         shadows: by name; ``None`` where no policy is in the shadow.
         judge: what became of turns; ``None`` where none are taken.
         memory: by name, of policies that adapt theirs.
@@ -100,6 +101,7 @@ class DeploymentSummary:
     rewards: int
     policies: Mapping[str, PolicyUsage]
     gain: gain.GainReport
+    holdout: experiment.HoldoutStatus | None
     experiment: experiment.ExperimentStatus | None
     shadows: Mapping[str, shadow_value.ShadowComparison] | None
     loop: loop.LoopHealth
@@ -144,6 +146,7 @@ async def load_deployment_stats(deployment: ServiceContext, *, days: int = loop.
         policies={name: _build_usage(total) for name, total in sorted(totals.items())},
         gain=await gain.load_gain_report(deployment, days=days),
         experiment=await experiment.load_experiment_status(deployment),
+        holdout=await experiment.load_holdout_status(deployment),
         shadows=await shadow_value.load_shadow_values(deployment),
         loop=await loop.load_loop_health(deployment, days),
         judge=None if deployment.judge_worker is None else await judgements.load_coverage(deployment.judge_worker),

@@ -19,6 +19,7 @@ from bandstand.store.records import (
     StoreStatus,
     UserPage,
 )
+from bandstand.store.tables.arms import ArmHistory
 from bandstand.store.tables.gains import GainSums
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
 from bandstand.store.tables.judgements import (
@@ -36,6 +37,7 @@ from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
+from bandstand.store.tables.splits import HoldoutStart
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 
 
@@ -220,13 +222,23 @@ class DeploymentLog(Protocol):
 
 
 class GainLog(Protocol):
-    """What decisions earned beside random and the caller's first candidate, summed a little behind the commits."""
+    """What decisions earned beside what else could have been, summed a little behind the commits."""
+
+    async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
+        """Say who is held out from now on, if anybody; a holdout of the same definition as the last goes on.
+
+        Returns:
+            Its beginning, which an earlier start may have been; ``None`` for no holdout.
+        """
 
     async def follow_gains(self) -> None:
         """Take in what is committed by now, which is else done within seconds."""
 
     async def load_gain_sums(self) -> GainSums:
         """The sums by day and policy, as far as they have come."""
+
+    async def load_arms(self, split: int) -> ArmHistory:
+        """What came of the users of each arm of a split, by the number of the event that began it, as far as that."""
 
 
 class TurnQueue(Protocol):

@@ -22,7 +22,6 @@ from bandstand.store.records import (
     UserPage,
     to_time,
 )
-from bandstand.store.tables.gains import GainSums
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
 from bandstand.store.tables.judgements import (
     AcceptedTurn,
@@ -43,12 +42,12 @@ from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.testing.memory_deployment import MemoryDeployment
 from bandstand.testing.memory_events import MemoryEvents
-from bandstand.testing.memory_gains import compute_gain_sums
+from bandstand.testing.memory_gains import MemoryGains
 from bandstand.testing.memory_selection import select_rewards
 from bandstand.testing.memory_turns import MemoryTurns
 
 
-class MemoryStore(Store):
+class MemoryStore(MemoryGains, Store):
     """Profiles and events in dictionaries; every method settles at once.
 
     Args:
@@ -60,7 +59,7 @@ class MemoryStore(Store):
     def __init__(self, catalogue: Catalogue, *, clock: Callable[[], float] = time, secret: bytes | None = None) -> None:
         self.secret = secret or secrets.token_bytes(32)
         self._clock = clock
-        self._events = MemoryEvents(catalogue, clock)
+        super().__init__(MemoryEvents(catalogue, clock), clock)
         self._turns = MemoryTurns(self._events)
         self._undos: list[tuple[str | None, UndoRecord]] = []  # beside whose it is, of one decision's reward
         self._erased: dict[str, int] = {}
@@ -271,7 +270,9 @@ class MemoryStore(Store):
 
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
         """Say which experiment runs from now on, if any."""
-        return await self._deployment.set_experiment(definition)
+        begun = await self._deployment.set_experiment(definition)
+        self.record_split("experiment", begun, definition)
+        return begun
 
     async def count_enrolled(self, experiment: int) -> Mapping[str, int]:
         """How many users each arm of an experiment has decided for."""
@@ -310,13 +311,6 @@ class MemoryStore(Store):
     async def load_shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
         """What came of it, of every definition of a policy that was ever in the shadow."""
         return dict(self._events.sums.shadows.sums)
-
-    async def follow_gains(self) -> None:
-        """Nothing to catch up with."""
-
-    async def load_gain_sums(self) -> GainSums:
-        """The sums by day and policy."""
-        return compute_gain_sums(self._events.users.values(), self._events.sequence.last)
 
     # ── turns ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -18,6 +18,7 @@ from bandstand.api.routes.generation import log_prompts
 from bandstand.api.routes.judge_endpoints import build_opinions_router
 from bandstand.api.routes.judgements import build_judgements_router
 from bandstand.api.routes.simulations import build_simulations_router
+from bandstand.bandit.holdout import Holdout
 from bandstand.config.catalogue import load_catalogue
 from bandstand.config.settings import Settings
 from bandstand.console.router import ConsoleContext, build_console_router
@@ -83,6 +84,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
         store,
         active_policy=settings.active_policy or DEFAULT_POLICY,
         experiment=settings.experiment,
+        holdout=None if settings.holdout is None else Holdout(settings.holdout, settings.holdout_control),
         shadow_policies=settings.shadow,
         pinned_by="ACTIVE_POLICY" if settings.active_policy else None,
         score_when_full=settings.score_when_full,

@@ -88,7 +88,7 @@ async def test_pages_of_any_size_add_up_to_the_same(tmp_path: Path) -> None:
         with sqlite3.connect(tmp_path / "ledger.db", isolation_level=None) as ledger:
             forget_sums(ledger)
             pages = 0
-            while (page := gains.read_page(ledger, size)) is not None:
+            while (page := gains.read_page(ledger, size, b"")) is not None:
                 assert gains.apply_page(ledger, page)
                 assert not gains.apply_page(ledger, page)  # once, whoever tries again
                 pages += 1
@@ -104,7 +104,7 @@ async def test_a_user_erased_since_a_page_was_read_adds_nothing(tmp_path: Path) 
         await live(served, "ben")
     with sqlite3.connect(tmp_path / "ledger.db", isolation_level=None) as ledger:
         forget_sums(ledger)
-        page = gains.read_page(ledger, 100)
+        page = gains.read_page(ledger, 100, b"")
         assert page is not None
         begin_erasure(ledger, uid=2, tombstone=b"ben", seq=page.until + 1, ts=served.clock(), client="tests")
         assert gains.apply_page(ledger, page)

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from bandstand.api.schemas.gains import Gains
 from bandstand.api.schemas.learning import AnswerBody, PolicyStats
+from bandstand.api.schemas.readouts import ArmsReadout, HoldoutStanding
 from bandstand.api.schemas.values import Valued
 
 
@@ -27,6 +28,7 @@ class ExperimentStanding(AnswerBody):
     chi_square: float | None = Field(description="Null while fewer than 5 users are expected in some arm")
     p_value: float | None
     mismatch: bool = Field(description="p < 0.001: the split is broken, and the arms cannot be compared")
+    readout: ArmsReadout = Field(description="Who wins; the control is the arm of the largest share")
 
 
 class Exploration(AnswerBody):
@@ -221,6 +223,7 @@ class DeploymentStats(AnswerBody):
     policies: dict[str, PolicyStats]
     gain: Gains = Field(description="Whether what is served earns more than random, or the caller's first")
     experiment: ExperimentStanding | None = Field(description="Null while none runs")
+    holdout: HoldoutStanding | None = Field(description="Null where nobody is held out")
     shadows: dict[str, ShadowStanding] | None = Field(description="By policy; null where none is in the shadow")
     judge: JudgeCoverage | None = Field(description="What became of turns; null where none are taken")
     loop: Loop

@@ -12,7 +12,8 @@ from functools import partial
 
 from bandstand.errors import BandstandError
 from bandstand.store.embedded.state_directory import StateDirectory
-from bandstand.store.tables import gains
+from bandstand.store.tables import arms, gains
+from bandstand.store.tables.arms import ArmHistory
 from bandstand.store.tables.gains import GainPage, GainSums
 
 _PAGE_SIZE = 128
@@ -47,6 +48,10 @@ class GainFollower:
         """The sums, as far as they have come."""
         return await self._directory.read(gains.load_gain_sums)
 
+    async def load_arms(self, split: int) -> ArmHistory:
+        """The arms of a split, as far as they have come."""
+        return await self._directory.read(arms.load_arms, split)
+
     async def _follow_slowly(self) -> float:
         """Take a step; returns after how many seconds the next one is due."""
         started = time.perf_counter()
@@ -58,7 +63,7 @@ class GainFollower:
 
     async def _take_step(self) -> GainPage | None:
         async with self._lock:
-            page = await self._directory.read(gains.read_page, _PAGE_SIZE)
+            page = await self._directory.read(gains.read_page, _PAGE_SIZE, self._directory.secret)
             if page is not None:
                 await self._directory.run_exclusively(partial(gains.apply_page, page=page), durable=False)
             return page

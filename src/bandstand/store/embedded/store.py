@@ -32,6 +32,7 @@ from bandstand.store.records import (
     UserPage,
 )
 from bandstand.store.sqlite.writer import CommitObserver
+from bandstand.store.tables.arms import ArmHistory
 from bandstand.store.tables.gains import GainSums
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
 from bandstand.store.tables.judgements import (
@@ -49,6 +50,7 @@ from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
+from bandstand.store.tables.splits import HoldoutStart
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 
 
@@ -196,6 +198,9 @@ class EmbeddedStore(Store):
     async def count_enrolled(self, experiment: int) -> Mapping[str, int]:
         return await self._deployment.count_enrolled(experiment)
 
+    async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
+        return await self._deployment.set_holdout(definition)
+
     async def set_shadows(self, policies: Collection[PolicyRef]) -> None:
         await self._deployment.set_shadows(policies)
 
@@ -230,6 +235,9 @@ class EmbeddedStore(Store):
 
     async def load_gain_sums(self) -> GainSums:
         return await self._gains.load()
+
+    async def load_arms(self, split: int) -> ArmHistory:
+        return await self._gains.load_arms(split)
 
     # ── turns that wait ───────────────────────────────────────────────────────────────────────────────────────────────
 

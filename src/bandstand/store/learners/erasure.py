@@ -15,8 +15,8 @@ from bandstand.errors import BandstandError
 from bandstand.store.records import Erasure
 from bandstand.store.sqlite.sweep import Sweep, Sweeper
 from bandstand.store.sqlite.transaction import transaction
+from bandstand.store.tables import arms, gains
 from bandstand.store.tables.event_rows import INSERT_ONE_MARK, MarkInsert
-from bandstand.store.tables.gains import ERASE_SWEEP
 
 _RETRY_S = 1.0
 
@@ -28,7 +28,8 @@ def _build_sweep(table: str, deletes: Mapping[str, str], key: str = "seq") -> Sw
 
 _DELETE_KEY = "DELETE FROM idempotency WHERE reward_seq = ?"
 _SWEEPS = (
-    ERASE_SWEEP,
+    gains.ERASE_SWEEP,
+    arms.ERASE_SWEEP,
     _build_sweep("marks", {}),
     _build_sweep("rewards", {"keys": _DELETE_KEY}),
     _build_sweep("past_rewards", {"keys": _DELETE_KEY}),

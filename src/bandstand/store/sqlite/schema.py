@@ -24,6 +24,7 @@ _SCRIPTS = (
     "erasures.sql",
     "own_times.sql",
     "gains.sql",
+    "arms.sql",
 )
 """The nth of them brings a ledger from format n - 1 to format n.
 

@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bandstand.store.records import Array
+from bandstand.store.records import Array, to_time
 from bandstand.store.sqlite.schema import find_last_seq
 from bandstand.store.sqlite.statements import build_columns, build_upsert
 from bandstand.store.sqlite.sweep import Sweep
 from bandstand.store.sqlite.transaction import transaction
+from bandstand.store.tables.arms import ArmChange, ArmChanges, apply_changes
 from bandstand.store.tables.loop_health import to_day
+from bandstand.store.tables.splits import read_splits
 
 TARGETS = ("random", "first")
 """What the served policies are compared with: a uniform pick, and the candidate that the caller put first."""
@@ -39,13 +41,16 @@ _STANDING_BEFORE, _STANDING_AFTER = (
     f"coalesce({_STANDING.format(column='decision_seq', seq=seq)}, {_STANDING.format(column='linked_seq', seq=seq)})"
     for seq in ("?1", "?2")
 )
-_TOUCHED = f"""SELECT d.seq, d.uid, d.policy, d.ts, d.pick, d.propensity, d.numbers,
+_TOUCHED = f"""SELECT d.seq, d.uid, d.policy, d.ts, d.pick, d.propensity, d.numbers, u.user_id, p.name,
         {_STANDING_BEFORE}, {_STANDING_AFTER}
     FROM (SELECT coalesce(decision_seq, linked_seq) AS seq FROM rewards WHERE seq > ?1 AND seq <= ?2
         UNION SELECT coalesce(r.decision_seq, r.linked_seq)
         FROM revocations AS v JOIN rewards AS r ON r.seq = v.reward_seq
         WHERE v.seq > ?1 AND v.seq <= ?2) AS touched
-    JOIN decisions AS d ON d.seq = touched.seq"""  # noqa: S608 (constants)
+    JOIN decisions AS d ON d.seq = touched.seq JOIN users AS u ON u.uid = d.uid
+    JOIN policies AS p ON p.id = d.policy"""  # noqa: S608 (constants)
+_DECIDED = """SELECT d.seq, d.uid, u.user_id, p.name FROM decisions AS d JOIN users AS u ON u.uid = d.uid
+    JOIN policies AS p ON p.id = d.policy WHERE d.seq > ? AND d.seq <= ?"""
 
 
 class GainDay(NamedTuple):
@@ -132,12 +137,14 @@ class GainPage:
         until: number of its last event.
         is_last: there was nothing after it.
         amounts: by user, day and policy's row, in the order of :class:`GainDay`.
+        arms: what it adds to the users of each arm.
     """
 
     after: int
     until: int
     is_last: bool
     amounts: dict[tuple[int, int, int], Array] = field(default_factory=dict)
+    arms: ArmChanges = field(default_factory=lambda: defaultdict(ArmChange))
 
 
 def compute_terms(means: Array, picks: Array, propensities: Array, rewards: Array) -> Array:
@@ -171,18 +178,36 @@ def read_position(connection: sqlite3.Connection) -> int:
     return int(connection.execute(query, (_FOLLOWER,)).fetchone()[0])
 
 
-def read_page(connection: sqlite3.Connection, size: int) -> GainPage | None:
-    """What the next events add, no more than about ``size`` rewards and as many revocations; ``None`` for no event."""
+def read_page(connection: sqlite3.Connection, size: int, secret: bytes) -> GainPage | None:
+    """What the next events add, no more than ``size`` of a kind; ``None`` for no event.
+
+    Args:
+        connection: to the ledger.
+        size: events of a kind.
+        secret: of the deployment, which says who is in which arm.
+    """
     after, last = read_position(connection), find_last_seq(connection)
     if last <= after:
         return None
-    ends = [connection.execute(_NTH.format(table=table), (after, size - 1)).fetchone() for table in _FOLLOWED]
+    splits = read_splits(connection, secret)
+    has_splits = splits.is_any_after(after)
+    followed = (*_FOLLOWED, "decisions") if has_splits else _FOLLOWED
+    ends = [connection.execute(_NTH.format(table=table), (after, size - 1)).fetchone() for table in followed]
     until = min([last, *(int(end[0]) for end in ends if end is not None)])
     page = GainPage(after, until, is_last=until == last)
     touched = connection.execute(_TOUCHED, (after, until)).fetchall()
     for key, terms in _compute_changes(touched):
         so_far = page.amounts.get(key)
         page.amounts[key] = terms if so_far is None else so_far + terms
+    if has_splits:
+        for seq, uid, user_id, policy in connection.execute(_DECIDED, (after, until)):
+            for split, arm in splits.find_arms(user_id, policy, seq):
+                page.arms[split, uid, arm].decisions += 1
+    for seq, uid, *_, user_id, policy, before, now in touched:
+        for split, arm in splits.find_arms(user_id, policy, seq):
+            change = page.arms[split, uid, arm]
+            change.n += (now is not None) - (before is not None)
+            change.total += (now or 0.0) - (before or 0.0)
     return page
 
 
@@ -192,7 +217,7 @@ _FOLLOWED = ("rewards", "revocations")
 def _compute_changes(touched: Iterable[tuple[Any, ...]]) -> Iterator[tuple[tuple[int, int, int], Array]]:
     """What each decision adds: the term of the reward that stands now less that of the one that stood before."""
     groups: dict[int, list[tuple[tuple[int, int, int], int, int, float, bytes, float]]] = defaultdict(list)
-    for _, uid, policy, ts, pick, propensity, numbers, before, now in touched:
+    for _, uid, policy, ts, pick, propensity, numbers, _, _, before, now in touched:
         if before == now or not numbers:
             continue
         key = (uid, to_day(ts), policy)
@@ -214,7 +239,7 @@ def apply_page(connection: sqlite3.Connection, page: GainPage) -> bool:
     with transaction(connection):
         if read_position(connection) != page.after:
             return False
-        present = _find_users(connection, {uid for uid, _, _ in page.amounts})
+        present = _find_users(connection, {uid for uid, _, _ in page.amounts} | {uid for _, uid, _ in page.arms})
         days: dict[tuple[int, int], Array] = {}
         for (uid, *rest), amounts in page.amounts.items():
             if uid in present:
@@ -224,6 +249,7 @@ def apply_page(connection: sqlite3.Connection, page: GainPage) -> bool:
                 days[day, policy] = amounts if so_far is None else so_far + amounts
         for key, amounts in days.items():
             connection.execute(_UPSERT_DAY, (*key, *_to_row(amounts)))
+        apply_changes(connection, page.arms, present, to_day(to_time(page.until)))
         connection.execute(_UPDATE_POSITION, (page.until, _FOLLOWER))
     return True
 
