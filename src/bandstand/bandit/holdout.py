@@ -58,6 +58,5 @@ class HoldoutSplit:
     def is_control(self, user_id: str) -> bool:
         """Whether the user is held out: the same for ever, under the same secret and share."""
         name = user_id.encode("utf-8", "surrogatepass")
-        return (
-            int.from_bytes(hashlib.blake2b(name, key=self._key, digest_size=8, person=b"holdout").digest()) < self._end
-        )
+        digest = hashlib.blake2b(name, key=self._key, digest_size=8, person=b"holdout").digest()
+        return int.from_bytes(digest) < self._end

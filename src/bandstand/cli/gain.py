@@ -3,15 +3,21 @@
 import json
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from bandstand.bandit.experiment import Experiment
+from bandstand.bandit.holdout import Holdout
 from bandstand.cli.report import AsJson, show_rows
 from bandstand.cli.state.directory import StateDir, resolve_location
+from bandstand.config.settings import read_settings
 from bandstand.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from bandstand.service.readout import Readout
 
 _SECONDS_PER_DAY = 86_400
 _TARGETS = {"random": "a random pick", "first": "the caller's first"}
@@ -38,15 +44,27 @@ def report(
 
     location = resolve_location(state_dir)
     first, last = (_parse_day(flag, day) for flag, day in (("--since", since), ("--until", until)))
+    settings = read_settings(state_dir=state_dir)
+    holdout = None if settings.holdout is None else Holdout(settings.holdout, settings.holdout_control)
     with open_read_only(location.directory, location.catalogue) as opened:
         sums = load_gain_sums(opened.connection)
-    today = int(time.time() // _SECONDS_PER_DAY)
-    found = build_gain_report(sums, today=today, days=days, since=first, until=last)
+        splits = _load_readouts(opened.connection, settings.experiment, holdout)
+    found = build_gain_report(
+        sums,
+        today=int(time.time() // _SECONDS_PER_DAY),
+        days=days,
+        since=first,
+        until=last,
+        control=None if holdout is None else holdout.policy,
+    )
     if as_json:
-        typer.echo(json.dumps(asdict(found), allow_nan=False))
+        typer.echo(json.dumps({**asdict(found), **{name: asdict(each) for name, each in splits.items()}}))
         return
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(found.sentence, style="bold"))
+    for name, each in splits.items():
+        console.print(Text(f"{name.capitalize()}: {each.sentence}", style="bold"))
+        _show_arms(each)
     if found.all is None:
         return
     spans = {"all": found.all, **found.policies}
@@ -61,7 +79,7 @@ def report(
                 f"{each.value:.4f}",
                 f"{each.gain:+.4f}",
                 _format_interval(each.low, each.high),
-                f"{each.ess:,.0f}",
+                f"{each.expected_ess:,.0f}",
             ]
             for name, span in spans.items()
             for target, each in span.targets.items()
@@ -84,6 +102,44 @@ def report(
                 for each in found.days
             ],
         )
+
+
+def _load_readouts(connection: Any, experiment: Experiment | None, holdout: Holdout | None) -> dict[str, "Readout"]:
+    """What the arms of the experiment and of the holdout that run came to."""
+    from bandstand.service.readout import build_readout  # noqa: PLC0415 (as above)
+    from bandstand.store.tables.arms import load_arms  # noqa: PLC0415 (as above)
+    from bandstand.store.tables.promotions import find_running_experiment  # noqa: PLC0415 (as above)
+    from bandstand.store.tables.splits import BANDIT_ARM, CONTROL_ARM, find_running_holdout  # noqa: PLC0415 (as above)
+
+    found = {}
+    if experiment is not None and (begun := find_running_experiment(connection, experiment.to_canonical_json())):
+        arms, control = list(experiment.compute_shares()), experiment.leading_policy
+        history = load_arms(connection, begun.seq)
+        found["experiment"] = build_readout(history, arms, control, since=begun.ts, now=time.time())
+    if holdout is not None and (held := find_running_holdout(connection, holdout.to_canonical_json())):
+        history = load_arms(connection, held.seq)
+        both = (BANDIT_ARM, CONTROL_ARM)
+        found["holdout"] = build_readout(history, both, CONTROL_ARM, since=held.ts, now=time.time())
+    return found
+
+
+def _show_arms(readout: "Readout") -> None:
+    show_rows(
+        ["arm", "users", "decisions", "rewarded", "mean reward", "a user", "difference", "95 %, every day"],
+        [
+            [
+                name,
+                f"{arm.users:,}",
+                f"{arm.decisions:,}",
+                f"{arm.rewarded:,}",
+                "–" if arm.mean_reward is None else _format_mean(arm.mean_reward.value, arm.mean_reward.high),
+                "–" if arm.reward_per_user is None else f"{arm.reward_per_user.value:.4f}",
+                "–" if arm.difference is None else f"{arm.difference.value:+.4f}",
+                "–" if arm.difference is None else _format_interval(arm.difference.low, arm.difference.high),
+            ]
+            for name, arm in readout.arms.items()
+        ],
+    )
 
 
 def _parse_day(flag: str, day: str | None) -> int | None:

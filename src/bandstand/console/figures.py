@@ -5,6 +5,7 @@ from typing import Any
 
 from bandstand.reporting.figure import build_banded_line
 from bandstand.service.gain import GainDayReport
+from bandstand.service.readout import ReadoutDay
 from bandstand.simulate.figures import build_reward_curve
 from bandstand.store.tables.console_queries import PolicyActivity
 from bandstand.times import to_datetime
@@ -95,6 +96,27 @@ def build_gain_figure(days: Sequence[GainDayReport], promotions: Sequence[tuple[
         {"x": day, "y": 1, "yref": "paper", "text": policy, "showarrow": False, "xanchor": "left", "yanchor": "top"}
         for day, policy in marks
     ]
+    return figure
+
+
+def build_difference_figure(days: Sequence[ReadoutDay]) -> Figure:
+    """Draw the difference of each arm to the control in its band, which narrows, and zero.
+
+    Args:
+        days: the oldest first.
+    """
+    arms = dict.fromkeys(arm for each in days for arm in each.differences)
+    traces: list[Figure] = []
+    for index, arm in enumerate(arms):
+        known = [(each.day, each.differences[arm]) for each in days if arm in each.differences]
+        colour = _COLOURS[index % len(_COLOURS)]
+        halves = [None if each.high is None else each.high - each.value for _, each in known]
+        values = [each.value for _, each in known]
+        traces += build_banded_line(arm, [day for day, _ in known], values, halves, {"color": colour, "width": 2})
+        traces[-1] |= {"mode": "lines+markers", "marker": {"size": 5, "color": colour}, "hovertemplate": "%{y:.3f}"}
+    figure = _make_figure(traces)
+    figure["layout"]["yaxis"] |= {"title": {"text": "Difference a decision"}, "zeroline": True, "zerolinewidth": 2}
+    figure["layout"]["xaxis"] |= {"type": "date"}
     return figure
 
 

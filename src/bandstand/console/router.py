@@ -16,6 +16,7 @@ from bandstand.console.auth import (
     resolve_target,
 )
 from bandstand.console.evaluations import add_evaluation_routes
+from bandstand.console.experiment import add_experiment_routes
 from bandstand.console.form import get_field
 from bandstand.console.judge import add_judge_routes
 from bandstand.console.overview import add_overview_routes
@@ -70,6 +71,7 @@ def build_console_router(
     add_overview_routes(guarded, pages, context.deployment, context.sight)
     add_user_routes(guarded, pages, context.deployment, context.sight)
     add_policy_routes(guarded, pages, context.deployment)
+    add_experiment_routes(guarded, pages, context.deployment)
     add_simulation_routes(guarded, pages, context.deployment, context.simulations)
     add_evaluation_routes(guarded, pages, context.deployment, context.evaluations)
     if context.deployment.judge_worker is not None:

@@ -18,6 +18,8 @@ MIN_ESS = 30.0
 MIN_ESS_SHARE = 0.01
 RATE_DAYS = 7
 _FARTHEST_DAYS = 730.0
+_MAX_SIGMAS = 3.0
+_ROUNDING = 1e-9
 _SECONDS_PER_DAY = 86_400
 
 Verdict = Literal["more", "less", "early"]
@@ -32,9 +34,11 @@ class TargetGain:
         gain: mean(r − φ).
         stderr: its standard error; like the interval, ``None`` for fewer than two decisions.
         low: lower end of an interval that may be looked at every day, 95 % for all looks together.
-        ess: (Σ w)²/Σ w² of the weights π(A)/p: on so many decisions the estimate rests.
+        ess: (Σ w)²/Σ w² of the weights π(A)/p.
+        expected_ess: n²/Σ v with v = Σ π²/p, what w² was to be expected: on so many decisions the estimate rests.
         mean_weight: should be 1.
-        verdict: ``more`` or ``less`` where the interval is on one side of 0, and ``ess`` suffices.
+        supported: everything that the target does had a chance; else the log cannot tell.
+        verdict: ``more`` or ``less`` where the interval is on one side of 0, supported, and ``expected_ess`` is 30.
         known_in_days: until it is one of these, at the rate of the newest days and if the gain is as it looks now; 0
             where it is one; ``None`` where that is not within two years, or nothing is known of the rate.
         warnings: in words.
@@ -46,7 +50,9 @@ class TargetGain:
     low: float | None
     high: float | None
     ess: float
+    expected_ess: float
     mean_weight: float
+    supported: bool
     verdict: Verdict
     known_in_days: float | None
     warnings: Sequence[str]
@@ -105,11 +111,19 @@ async def load_gain_report(deployment: ServiceContext, *, days: int, span_days: 
     """The gain over all time, or over the newest ``span_days``, and by day for the newest ``days``."""
     today = int(deployment.clock() // _SECONDS_PER_DAY)
     sums = await deployment.store.load_gain_sums()
-    return build_gain_report(sums, today=today, days=days, since=None if span_days is None else today - span_days + 1)
+    control = None if deployment.holdout is None else deployment.holdout.policy
+    since = None if span_days is None else today - span_days + 1
+    return build_gain_report(sums, today=today, days=days, since=since, control=control)
 
 
 def build_gain_report(
-    sums: GainSums, *, today: int, days: int, since: int | None = None, until: int | None = None
+    sums: GainSums,
+    *,
+    today: int,
+    days: int,
+    since: int | None = None,
+    until: int | None = None,
+    control: str | None = None,
 ) -> GainReport:
     """What sums say.
 
@@ -119,13 +133,15 @@ def build_gain_report(
         days: how many of the newest are told one by one.
         since: the first day that counts; ``None`` for the first there is.
         until: the last; ``None`` for the last there is.
+        control: the policy that serves a holdout: what it decided is not the bandit's, and left out of the whole.
     """
     counted = [
         each
         for each in sums.days
         if each.rewarded > 0 and (since is None or each.day >= since) and (until is None or each.day <= until)
     ]
-    whole = build_span(counted, today)
+    bandit = [each for each in counted if each.policy != control]
+    whole = build_span(bandit, today)
     by_policy: dict[str, list[GainDay]] = defaultdict(list)
     for each in counted:
         by_policy[each.policy].append(each)
@@ -134,7 +150,7 @@ def build_gain_report(
         as_of=format_time(to_time(sums.seq)) if sums.seq else None,
         all=whole,
         policies={name: span for name in sorted(by_policy) if (span := build_span(by_policy[name], today)) is not None},
-        days=_build_days(counted, today)[-days:] if days else [],
+        days=_build_days(bandit, today)[-days:] if days else [],
     )
 
 
@@ -210,6 +226,8 @@ def _describe_lean(target: TargetGain) -> str:
 
 
 def _describe_wait(target: TargetGain) -> str:
+    if not target.supported:
+        return "the log cannot tell, for some candidates had no chance"
     if target.known_in_days is None:
         return "at this rate it will not be known within two years"
     days = math.ceil(target.known_in_days)
@@ -217,13 +235,24 @@ def _describe_wait(target: TargetGain) -> str:
 
 
 def _build_target(days: Sequence[GainDay], target: str, n: int, r: float, rr: float, rate: float | None) -> TargetGain:
-    phi, squares, cross, w, ww = _sum_target(days, target)
+    """One target.
+
+    The variance of the mean is that of the terms (1 − w)(r − q(A)) + q(A) − q_π, but not less than what the chances
+    of the picks alone make of the first of them, (v̄ − 1) · mean (r − q)², v = Σ π²/p: before a pick of large weight has
+    come, the terms themselves do not know of it. Nor do the weights, so what suffices is judged by n²/Σ v.
+    """
+    phi, squares, cross, w, ww, v, lost = _sum_target(days, target)
     gain = (r - phi) / n
-    variance = max(0.0, rr - 2.0 * cross + squares - n * gain * gain) / (n - 1) / n if n > 1 else None
+    variance = None
+    if n > 1:
+        of_terms = max(0.0, rr - 2.0 * cross + squares - n * gain * gain) / (n - 1)
+        of_picks = max(0.0, v / n - 1.0) * math.fsum(each.residuals for each in days) / n
+        variance = max(of_terms, of_picks) / n
     half = None if variance is None else compute_half_width(variance)
-    ess = w * w / ww if ww > 0.0 else 0.0
+    expected_ess = n * n / v if v > 0.0 else 0.0
+    supported = lost <= _ROUNDING * n
     verdict: Verdict = "early"
-    if half is not None and ess >= MIN_ESS and abs(gain) > half:
+    if half is not None and supported and expected_ess >= MIN_ESS and abs(gain) > half:
         verdict = "more" if gain > 0.0 else "less"
     return TargetGain(
         value=phi / n,
@@ -231,19 +260,22 @@ def _build_target(days: Sequence[GainDay], target: str, n: int, r: float, rr: fl
         stderr=None if variance is None else math.sqrt(variance),
         low=None if half is None else gain - half,
         high=None if half is None else gain + half,
-        ess=ess,
+        ess=w * w / ww if ww > 0.0 else 0.0,
+        expected_ess=expected_ess,
         mean_weight=w / n,
+        supported=supported,
         verdict=verdict,
-        known_in_days=0.0 if verdict != "early" else _compute_wait(gain, variance, n, ess, rate),
-        warnings=_collect_warnings(n, w, ww, ess),
+        known_in_days=0.0
+        if verdict != "early"
+        else _compute_wait(gain, variance, n, expected_ess, rate if supported else None),
+        warnings=_collect_warnings(n, w, ww, expected_ess, lost),
     )
 
 
-def _sum_target(days: Iterable[GainDay], target: str) -> tuple[float, float, float, float, float]:
-    """Σ φ, Σ φ², Σ φ r, Σ w, Σ w²."""
-    names = (target, f"{target}_squares", f"{target}_r", f"{target}_w", f"{target}_ww")
-    phi, squares, cross, w, ww = (math.fsum(getattr(each, name) for each in days) for name in names)
-    return phi, squares, cross, w, ww
+def _sum_target(days: Iterable[GainDay], target: str) -> tuple[float, ...]:
+    """Σ φ, Σ φ², Σ φ r, Σ w, Σ w², Σ v, and what had no chance."""
+    names = (target, *(f"{target}_{name}" for name in ("squares", "r", "w", "ww", "v", "lost")))
+    return tuple(math.fsum(getattr(each, name) for each in days) for name in names)
 
 
 def _compute_wait(gain: float, variance: float | None, n: int, ess: float, rate: float | None) -> float | None:
@@ -264,25 +296,22 @@ def _compute_rate(days: Sequence[GainDay], today: int) -> float | None:
     return sum(each.rewarded for each in days if since <= each.day < today) / (today - since)
 
 
-def _collect_warnings(n: int, w: float, ww: float, ess: float) -> list[str]:
+def _collect_warnings(n: int, w: float, ww: float, ess: float, lost: float) -> list[str]:
     warnings = []
-    if ess < MIN_ESS:
+    if lost > _ROUNDING * n:
         warnings.append(
-            f"it rests on {ess:,.0f} effective decisions of {n:,}, and nothing is said below {MIN_ESS:.0f}: what is"
-            " served differs too much from it; a larger floor, or a holdout, tells sooner"
+            f"{lost / n:.1%} of its picks had no chance here, so that the log cannot tell how they do: only a floor, or"
+            " a holdout, can"
         )
-    elif ess < MIN_ESS_SHARE * n:
+    if ess < MIN_ESS or ess < MIN_ESS_SHARE * n:
+        nothing = f", and nothing is said below {MIN_ESS:.0f}" if ess < MIN_ESS else ""
         warnings.append(
-            f"it rests on {ess:,.0f} effective decisions of {n:,}: a larger floor, or a holdout, tells sooner"
+            f"it rests on about {ess:,.0f} effective decisions of {n:,}{nothing}: a larger floor, or a holdout, tells"
+            " sooner"
         )
-    if n > 1:
-        mean = w / n
-        error = math.sqrt(max(0.0, ww - n * mean * mean) / (n - 1) / n)
-        if abs(mean - 1.0) > 3.0 * error + 1e-9:
-            warnings.append(
-                f"the mean weight is {mean:.3f} and should be 1: candidates were offered that had no chance, or picks"
-                " were not drawn as they were logged"
-            )
+    mean, error = w / n, math.sqrt(max(0.0, ww - w * w / n) / max(n - 1, 1) / n)
+    if lost <= _ROUNDING * n and ess >= MIN_ESS and abs(mean - 1.0) > _MAX_SIGMAS * error + _ROUNDING:
+        warnings.append(f"the mean weight is {mean:.3f} and should be 1: picks were not drawn as they were logged")
     return warnings
 
 

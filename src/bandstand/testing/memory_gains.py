@@ -60,8 +60,8 @@ class MemoryGains(GainLog):
                 reward, numbers = _find_standing(user, decision), decision.numbers
                 if reward is None or numbers is None:
                     continue
-                picks, propensities = np.array([decision.pick]), np.array([decision.propensity])
-                terms = compute_terms(numbers[:1], picks, propensities, np.array([reward]))[0].tolist()
+                pick, value = np.array([decision.pick]), np.array([reward])
+                terms = compute_terms(numbers[:1], numbers[3:], pick, value)[0].tolist()
                 key = (to_day(decision.ts), decision.policy.name)
                 days[key] = [so_far + term for so_far, term in zip(days[key] or [0.0] * len(terms), terms, strict=True)]
         rows = [GainDay(*key, int(rewarded), *sums) for key, (rewarded, *sums) in sorted(days.items())]
@@ -73,8 +73,16 @@ class MemoryGains(GainLog):
         for user_id, user in self._events.users.items():
             for arm, (decisions, n, total) in self._sum_user(log, split, user_id, user).items():
                 sums = arms.get(arm) or ArmSums(split, arm, REWARD)
-                more = (1, int(n > 0), decisions, n, total, n * n, n * total, total * total)
-                arms[arm] = ArmSums(*sums[:3], *(a + b for a, b in zip(sums[3:], more, strict=True)))
+                arms[arm] = sums._replace(
+                    users=sums.users + 1,
+                    rewarded=sums.rewarded + (n > 0),
+                    decisions=sums.decisions + decisions,
+                    n=sums.n + n,
+                    total=sums.total + total,
+                    nn=sums.nn + n * n,
+                    nt=sums.nt + n * total,
+                    tt=sums.tt + total * total,
+                )
         day = to_day(self._clock())
         return ArmHistory({REWARD: arms} if arms else {}, [(day, arms)] if arms else [])
 

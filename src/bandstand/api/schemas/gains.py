@@ -16,10 +16,12 @@ class GainOverTarget(AnswerBody):
     stderr: float | None
     low: float | None = Field(description="Of an interval that may be looked at every day: 95 % for all looks together")
     high: float | None
-    ess: float = Field(description="(Σ w)²/Σ w²: on so many effective decisions it rests")
+    ess: float = Field(description="(Σ w)²/Σ w² of the weights that came")
+    expected_ess: float = Field(description="The same of those to be expected: on so many effective decisions it rests")
     mean_weight: float = Field(description="Should be 1")
+    supported: bool = Field(description="All that the target does had a chance; else the log cannot tell")
     verdict: Literal["more", "less", "early"] = Field(
-        description="more or less where the interval is on one side of 0 and ess is 30 or more"
+        description="more or less where the interval is on one side of 0, expected_ess is 30 or more, and supported"
     )
     known_in_days: float | None = Field(
         description="Until it is one of these, at the newest days' rate and if it is as it looks; null beyond two years"

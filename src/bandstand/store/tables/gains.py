@@ -41,7 +41,7 @@ _STANDING_BEFORE, _STANDING_AFTER = (
     f"coalesce({_STANDING.format(column='decision_seq', seq=seq)}, {_STANDING.format(column='linked_seq', seq=seq)})"
     for seq in ("?1", "?2")
 )
-_TOUCHED = f"""SELECT d.seq, d.uid, d.policy, d.ts, d.pick, d.propensity, d.numbers, u.user_id, p.name,
+_TOUCHED = f"""SELECT d.seq, d.uid, d.policy, d.ts, d.pick, d.numbers, u.user_id, p.name,
         {_STANDING_BEFORE}, {_STANDING_AFTER}
     FROM (SELECT coalesce(decision_seq, linked_seq) AS seq FROM rewards WHERE seq > ?1 AND seq <= ?2
         UNION SELECT coalesce(r.decision_seq, r.linked_seq)
@@ -61,16 +61,21 @@ class GainDay(NamedTuple):
     rewarded: int
     r: float
     rr: float
+    residuals: float
     random: float
     random_squares: float
     random_r: float
     random_w: float
     random_ww: float
+    random_v: float
+    random_lost: float
     first: float
     first_squares: float
     first_r: float
     first_w: float
     first_ww: float
+    first_v: float
+    first_lost: float
 
 
 class GainUser(NamedTuple):
@@ -82,16 +87,21 @@ class GainUser(NamedTuple):
     rewarded: int
     r: float
     rr: float
+    residuals: float
     random: float
     random_squares: float
     random_r: float
     random_w: float
     random_ww: float
+    random_v: float
+    random_lost: float
     first: float
     first_squares: float
     first_r: float
     first_w: float
     first_ww: float
+    first_v: float
+    first_lost: float
 
 
 _AMOUNTS = GainDay._fields[2:]
@@ -147,27 +157,30 @@ class GainPage:
     arms: ArmChanges = field(default_factory=lambda: defaultdict(ArmChange))
 
 
-def compute_terms(means: Array, picks: Array, propensities: Array, rewards: Array) -> Array:
+def compute_terms(means: Array, probabilities: Array, picks: Array, rewards: Array) -> Array:
     """What rewarded decisions of equally many candidates add to the sums.
 
     Args:
         means: q of each candidate, (n, K).
+        probabilities: p of each, (n, K).
         picks: index of the picked one, (n,).
-        propensities: its probability, (n,).
         rewards: (n,).
 
     Returns:
-        The amounts in the order of :class:`GainDay`, (n, 13).
+        The amounts in the order of :class:`GainDay`, (n, 18).
     """
     n, count = means.shape
-    residuals = rewards - means[np.arange(n), picks]
-    columns = [np.ones(n), rewards, rewards * rewards]
-    for weight, baseline in (
-        (1.0 / count / propensities, means.mean(axis=1)),
-        ((picks == 0) / propensities, means[:, 0]),
+    rows = np.arange(n)
+    residuals, propensities = rewards - means[rows, picks], probabilities[rows, picks]
+    has_chance = probabilities > 0.0
+    inverse = np.divide(1.0, probabilities, out=np.zeros((n, count)), where=has_chance)
+    columns = [np.ones(n), rewards, rewards * rewards, residuals * residuals]
+    for weight, baseline, expected, lost in (
+        (1.0 / count / propensities, means.mean(axis=1), inverse.sum(axis=1) / count**2, 1.0 - has_chance.mean(axis=1)),
+        ((picks == 0) / propensities, means[:, 0], inverse[:, 0], 1.0 - has_chance[:, 0]),
     ):
         phi = baseline + weight * residuals
-        columns += [phi, phi * phi, phi * rewards, weight, weight * weight]
+        columns += [phi, phi * phi, phi * rewards, weight, weight * weight, expected, lost]
     terms: Array = np.stack(columns, axis=1)
     return terms
 
@@ -216,18 +229,18 @@ _FOLLOWED = ("rewards", "revocations")
 
 def _compute_changes(touched: Iterable[tuple[Any, ...]]) -> Iterator[tuple[tuple[int, int, int], Array]]:
     """What each decision adds: the term of the reward that stands now less that of the one that stood before."""
-    groups: dict[int, list[tuple[tuple[int, int, int], int, int, float, bytes, float]]] = defaultdict(list)
-    for _, uid, policy, ts, pick, propensity, numbers, _, _, before, now in touched:
+    groups: dict[int, list[tuple[tuple[int, int, int], int, int, bytes, float]]] = defaultdict(list)
+    for _, uid, policy, ts, pick, numbers, _, _, before, now in touched:
         if before == now or not numbers:
             continue
         key = (uid, to_day(ts), policy)
         for reward, sign in ((before, -1), (now, 1)):
             if reward is not None:
-                groups[len(numbers)].append((key, sign, pick, propensity, numbers, reward))
+                groups[len(numbers)].append((key, sign, pick, numbers, reward))
     for rows in groups.values():
-        keys, signs, picks, propensities, numbers, rewards = zip(*rows, strict=True)
-        means = np.frombuffer(b"".join(numbers)).reshape(len(rows), 4, -1)[:, 0]
-        terms = compute_terms(means, np.array(picks), np.array(propensities), np.array(rewards))
+        keys, signs, picks, numbers, rewards = zip(*rows, strict=True)
+        logged = np.frombuffer(b"".join(numbers)).reshape(len(rows), 4, -1)
+        terms = compute_terms(logged[:, 0], logged[:, 3], np.array(picks), np.array(rewards))
         yield from zip(keys, np.array(signs)[:, np.newaxis] * terms, strict=True)
 
 

@@ -7,16 +7,21 @@ CREATE TABLE gain_days (
     rewarded       INTEGER NOT NULL,
     r              REAL NOT NULL,
     rr             REAL NOT NULL,
+    residuals      REAL NOT NULL,     -- of (r - q(A))^2
     random         REAL NOT NULL,     -- sum of phi
     random_squares REAL NOT NULL,     -- of phi^2
     random_r       REAL NOT NULL,     -- of phi r
     random_w       REAL NOT NULL,
     random_ww      REAL NOT NULL,
+    random_v       REAL NOT NULL,     -- of what w^2 was to be expected: sum over a of pi(a)^2/p(a)
+    random_lost    REAL NOT NULL,     -- of pi over the candidates with p = 0
     first          REAL NOT NULL,
     first_squares  REAL NOT NULL,
     first_r        REAL NOT NULL,
     first_w        REAL NOT NULL,
     first_ww       REAL NOT NULL,
+    first_v        REAL NOT NULL,
+    first_lost     REAL NOT NULL,
     PRIMARY KEY (day, policy)
 ) WITHOUT ROWID;
 
@@ -29,16 +34,21 @@ CREATE TABLE gain_users (
     rewarded       INTEGER NOT NULL,
     r              REAL NOT NULL,
     rr             REAL NOT NULL,
+    residuals      REAL NOT NULL,
     random         REAL NOT NULL,
     random_squares REAL NOT NULL,
     random_r       REAL NOT NULL,
     random_w       REAL NOT NULL,
     random_ww      REAL NOT NULL,
+    random_v       REAL NOT NULL,
+    random_lost    REAL NOT NULL,
     first          REAL NOT NULL,
     first_squares  REAL NOT NULL,
     first_r        REAL NOT NULL,
     first_w        REAL NOT NULL,
     first_ww       REAL NOT NULL,
+    first_v        REAL NOT NULL,
+    first_lost     REAL NOT NULL,
     UNIQUE (uid, day, policy)
 );
 
