@@ -1,7 +1,8 @@
-"""How often what may be looked at every day is wrong: gains, experiments.
+"""How often what may be looked at every day is wrong: gains, experiments, launches.
 
     python benchmarks/daily_looks.py gain [--runs 1000] [--days 40] [--a-day 250] [--floor 0.02]
     python benchmarks/daily_looks.py experiment [--runs 1000] [--days 60]
+    python benchmarks/daily_looks.py launch [--runs 1000] [--days 60]
 
 *gain*: logs of a policy that learns while it serves. K = 5 candidates come each from one of 12 kinds, in the caller's
 order, better kinds somewhat sooner; a kind's mean reward lies in [-1, 1] and moves over the day and from day to day;
@@ -12,6 +13,10 @@ look at which it rests on enough effective decisions.
 *experiment*: A/A. Users come over the days (a third on the first), return for as long as they like, differ lastingly in
 how they reward, and their decisions have a daily cycle in common. The readout is made at the end of every day; an alarm
 at any of them is a false one.
+
+*launch*: the ladder 1, 10, 50, 100 % of 20,000 such users, of whom the control earns 0.4 a decision, by a policy that
+earns a tenth less, the same, or a tenth more. A user stays with what a smaller share gave them, as in serving, and the
+rule of :mod:`bandstand.service.launch` is asked at the end of every day.
 """
 
 import argparse
@@ -21,10 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandstand.service.gain import MIN_ESS, build_span
+from bandstand.service.launch import MAX_UNPROVEN_PERCENT, decide_step
 from bandstand.service.readout import compare_arms, judge_difference
 from bandstand.service.shadow_value import ValueEstimate
-from bandstand.store.tables.arms import REWARD, ArmSums
+from bandstand.store.tables.arms import REWARD, ArmHistory, ArmSums
 from bandstand.store.tables.gains import TARGETS, GainDay, compute_terms
+from bandstand.store.tables.launches import LaunchPlan
 
 FloatArray = NDArray[np.float64]
 
@@ -189,10 +196,50 @@ def find_verdict(sums: dict[str, ArmSums]) -> tuple[str, bool]:
     return verdict, is_usual
 
 
+def play_launch(rng: np.random.Generator, plan: LaunchPlan, days: int, users: int, effect: float) -> tuple[str, float]:
+    """Play a launch; returns how it ended (or that it goes on), and the largest share of the users that it got."""
+    number, taste, often = rng.random(users), rng.normal(0.0, 0.35, users), rng.gamma(0.7, 0.6, users)
+    step, largest = 0, 0.0
+    n, total, decisions = np.zeros(users), np.zeros(users), np.zeros(users)
+    for day in range(days):
+        arm = number < plan.steps[step] / 100.0
+        largest = max(largest, plan.steps[step])
+        made = rng.poisson(often)
+        mean = np.clip(0.4 + 0.05 * math.sin(day) + taste + effect * arm, -1.0, 1.0)
+        happy = rng.binomial(made, (1.0 + mean) / 2.0)
+        decisions += made
+        n += made
+        total += 2.0 * happy - made
+        sums = {name: sum_arm(name, decisions, n, total, arm == side) for side, name in enumerate(("old", "new"))}
+        decided = decide_step(plan, step, ArmHistory({REWARD: sums}))
+        if decided.move == "rollback":
+            return "back", largest
+        if decided.move == "advance":
+            step += 1
+            if plan.steps[step] >= 100.0:  # noqa: PLR2004 (percent)
+                return "through", 100.0
+            n, total, decisions = np.zeros(users), np.zeros(users), np.zeros(users)
+    return "waits", largest
+
+
+def measure_launch(runs: int, days: int) -> None:
+    """Count how launches end."""
+    plan = LaunchPlan(policy="new", control="old", steps=(1.0, 10.0, 50.0, 100.0), min_decisions=500)
+    print(f"{runs:,} launches of at most {days} days over 20,000 users")
+    print("the policy earns   taken back   before a fifth of the users   went through   still waits")
+    for effect in (-0.04, 0.0, 0.04):
+        ends = [play_launch(np.random.default_rng([7, run]), plan, days, 20_000, effect) for run in range(runs)]
+        back = [largest for end, largest in ends if end == "back"]
+        early = sum(largest < MAX_UNPROVEN_PERCENT for largest in back)
+        through, waits = (sum(end == name for end, _ in ends) for name in ("through", "waits"))
+        shares = f"{len(back) / runs:>11.1%} {early / runs:>29.1%} {through / runs:>14.1%} {waits / runs:>13.1%}"
+        print(f"{effect / 0.4:>+16.0%} {shares}")
+
+
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("gain", "experiment"))
+    parser.add_argument("what", choices=("gain", "experiment", "launch"))
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--days", type=int, default=40)
     parser.add_argument("--a-day", type=int, default=250)
@@ -200,8 +247,10 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.what == "gain":
         measure_gain(asked.runs, asked.days, asked.a_day, asked.floor)
-    else:
+    elif asked.what == "experiment":
         measure_experiment(asked.runs, asked.days)
+    else:
+        measure_launch(asked.runs, asked.days)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from bandstand.api.schemas import (
     gains,
     generation,
     judgements,
+    launches,
     learning,
     readouts,
     revocations,
@@ -36,6 +37,7 @@ from bandstand.service import gain as gain_service
 from bandstand.service import generate as generate_service
 from bandstand.service import history as history_service
 from bandstand.service import judgements as judgement_service
+from bandstand.service import launch as launch_service
 from bandstand.service import loop as loop_service
 from bandstand.service import policies as policy_service
 from bandstand.service import promotion as promotion_service
@@ -76,6 +78,7 @@ RESPONSES: Mapping[type, type[BaseModel]] = {
     judgement_service.JudgementList: judgements.JudgementPage,
     judgement_service.ReapplyResult: judgements.Reapplied,
     judgement_service.RetryResult: judgements.Retried,
+    launch_service.LaunchStatus: launches.Launch,
     loop_service.LoopCondition: stats.Condition,
     loop_service.LoopHealth: stats.Loop,
     policy_service.PolicyDescription: learning.PolicyEntry,
@@ -104,6 +107,7 @@ NOT_SENT_AS_THEY_ARE = {
     "AcceptedTurn": "the fast path writes it",
     "Reward": "an event of the ledger",
     "PromptRef": "a key of the ledger",
+    "LadderDecision": "what the ladder does",
     "ArmSums": "sums of the ledger",
     "TipRequest": "what the tip generators read",
 }

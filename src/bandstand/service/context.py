@@ -23,6 +23,7 @@ from bandstand.store.ids import DecisionIds
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
 from bandstand.store.records import PolicyRef
+from bandstand.store.tables.launches import LaunchEvent
 from bandstand.store.tables.policies import to_policy_ref
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.splits import HoldoutStart
@@ -50,6 +51,7 @@ class ServiceContext:
         drift: what counts of policies that adapt their memory; opened after the population, and closed before it.
         default_policy: the active policy where none was ever promoted.
         promotions: every change of the active policy, the oldest first; read by ``start``.
+        launches: every event of every launch, the oldest first; read by ``start``.
         promotion_lock: held by whoever changes the active policy.
         running_experiment: when the experiment began.
         running_holdout: when the holdout began.
@@ -78,6 +80,7 @@ class ServiceContext:
     policy_refs: Mapping[str, PolicyRef] = field(init=False)
     default_policy: str = field(init=False)
     promotions: list[Promotion] = field(init=False, default_factory=list)
+    launches: list[LaunchEvent] = field(init=False, default_factory=list)
     promotion_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     running_experiment: ExperimentStart | None = field(init=False, default=None)
     running_holdout: HoldoutStart | None = field(init=False, default=None)
@@ -135,6 +138,20 @@ class ServiceContext:
                 )
                 raise ConfigurationError(message)
             self.active_policy = promoted
+        self.launches = list(await self.store.list_launches())
+        self.apply_launch()
+
+    def apply_launch(self) -> None:
+        """Split the users as the newest launch has it; where a setting says who serves, it waits."""
+        if self.pinned_by is not None:
+            return
+        newest = self.launches[-1] if self.launches else None
+        configured = newest is not None and {newest.plan.policy, newest.plan.control} <= self.catalogue.policies.keys()
+        if newest is None or not newest.is_serving or not configured:
+            self._split = self.running_experiment = None
+            return
+        self._split = Split(newest.build_experiment(), self.store.secret)
+        self.running_experiment = ExperimentStart(newest.since, newest.ts)
 
     def get_policy(self, name: str | None, user_id: str | None = None) -> Policy:
         """The policy of that name or alias; where none is named, what the user has: control, arm, or the active one.

@@ -119,7 +119,7 @@ def compare_arms(arm: ArmSums, control: ArmSums, level: float = _LEVEL) -> Value
     mixture applies: it is the mSPRT of Johari, Koomen, Pekelis and Walsh (2022), "Always valid inference", as a
     confidence sequence.
     """
-    one, other = _estimate_mean(arm), _estimate_mean(control)
+    one, other = estimate_mean(arm), estimate_mean(control)
     if one is None or other is None or not math.isfinite(one[1] + other[1]) or one[1] + other[1] <= 0.0:
         return None
     value, variance = one[0] - other[0], one[1] + other[1]
@@ -136,6 +136,17 @@ def judge_difference(arm: ArmSums, control: ArmSums, difference: ValueEstimate |
     return "better" if difference.low > 0.0 else "worse" if difference.high < 0.0 else "early"
 
 
+def estimate_mean(sums: ArmSums) -> tuple[float, float] | None:
+    """The mean a decision and its variance by user; infinite where there are fewer than two."""
+    if sums.n <= 0:
+        return None
+    mean, users = sums.total / sums.n, sums.rewarded
+    if users < 2:  # noqa: PLR2004 (a variance takes two)
+        return mean, math.inf
+    squares = max(0.0, sums.tt - 2.0 * mean * sums.nt + mean * mean * sums.nn)
+    return mean, squares / sums.n**2 * users / (users - 1)
+
+
 def _build_arm(
     history: ArmHistory, sums: Mapping[str, ArmSums], arm: str, control: str, level: float, days: float
 ) -> ArmReadout:
@@ -146,7 +157,7 @@ def _build_arm(
         users=mine.users,
         decisions=mine.decisions,
         rewarded=mine.n,
-        mean_reward=_to_estimate(_estimate_mean(mine)),
+        mean_reward=_to_estimate(estimate_mean(mine)),
         reward_per_user=_to_estimate(_estimate_per_user(mine)),
         difference=difference,
         verdict=verdict,
@@ -154,22 +165,9 @@ def _build_arm(
         metrics={
             metric: estimate
             for metric, by_arm in history.now.items()
-            if metric != REWARD
-            and arm in by_arm
-            and (estimate := _to_estimate(_estimate_mean(by_arm[arm]))) is not None
+            if metric != REWARD and arm in by_arm and (estimate := _to_estimate(estimate_mean(by_arm[arm]))) is not None
         },
     )
-
-
-def _estimate_mean(sums: ArmSums) -> tuple[float, float] | None:
-    """The mean a decision and its variance by user; infinite where there are fewer than two."""
-    if sums.n <= 0:
-        return None
-    mean, users = sums.total / sums.n, sums.rewarded
-    if users < 2:  # noqa: PLR2004 (a variance takes two)
-        return mean, math.inf
-    squares = max(0.0, sums.tt - 2.0 * mean * sums.nt + mean * mean * sums.nn)
-    return mean, squares / sums.n**2 * users / (users - 1)
 
 
 def _estimate_per_user(sums: ArmSums) -> tuple[float, float] | None:

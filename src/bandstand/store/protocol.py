@@ -3,7 +3,7 @@
 A second engine implements :class:`Store` in another way and keeps the same laws (``tests/store/checks.py``).
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from bandstand.bandit.memory import TaughtReward
@@ -32,6 +32,7 @@ from bandstand.store.tables.judgements import (
     TurnPage,
     TurnTotals,
 )
+from bandstand.store.tables.launches import LaunchEvent
 from bandstand.store.tables.loop_health import LoopSums
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
@@ -230,6 +231,12 @@ class GainLog(Protocol):
         Returns:
             Its beginning, which an earlier start may have been; ``None`` for no holdout.
         """
+
+    async def log_launch(self, event: LaunchEvent) -> LaunchEvent:
+        """Log an event of a launch, synced; returns it with its number, which one that begins a step begins it with."""
+
+    async def list_launches(self) -> Sequence[LaunchEvent]:
+        """Every event of every launch, the oldest first."""
 
     async def follow_gains(self) -> None:
         """Take in what is committed by now, which is else done within seconds."""

@@ -1,7 +1,7 @@
 """What decisions earned beside what else could have been, added up anew at each question."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from bandstand.store.protocol import GainLog
 from bandstand.store.records import Decision
 from bandstand.store.tables.arms import REWARD, ArmHistory, ArmSums
 from bandstand.store.tables.gains import GainDay, GainSums, compute_terms
+from bandstand.store.tables.launches import LaunchEvent, number_event
 from bandstand.store.tables.loop_health import to_day
 from bandstand.store.tables.promotions import ExperimentStart
 from bandstand.store.tables.splits import HOLDOUT, HoldoutStart, SplitLog
@@ -33,6 +34,7 @@ class MemoryGains(GainLog):
         self._clock = clock
         self._splits: list[tuple[int, str, str | None]] = []
         self._holdout: HoldoutStart | None = None
+        self._launches: list[LaunchEvent] = []
 
     def record_split(self, kind: str, begun: ExperimentStart | HoldoutStart | None, definition: str | None) -> None:
         """Take note of a split that begins, or goes on, or ends."""
@@ -48,6 +50,19 @@ class MemoryGains(GainLog):
             self._holdout = HoldoutStart(self._events.sequence.next(ts), ts)
             self.record_split(HOLDOUT, self._holdout, definition)
         return None if definition is None else self._holdout
+
+    async def log_launch(self, event: LaunchEvent) -> LaunchEvent:
+        """Log an event of a launch."""
+        kept = number_event(event, self._events.sequence.next(event.ts))
+        self._launches.append(kept)
+        if kept.since == kept.seq or not kept.is_serving:
+            definition = kept.build_experiment().to_canonical_json() if kept.is_serving else None
+            self._splits.append((kept.seq, "launch", definition))
+        return kept
+
+    async def list_launches(self) -> Sequence[LaunchEvent]:
+        """Every event of every launch, the oldest first."""
+        return list(self._launches)
 
     async def follow_gains(self) -> None:
         """Nothing to catch up with."""

@@ -30,6 +30,7 @@ from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.prompts.library import prompts_directory
 from bandstand.service.context import DEFAULT_POLICY, ServiceContext
 from bandstand.service.generate import TipWriting
+from bandstand.service.launch import run_launches
 from bandstand.service.prompts import PromptService
 from bandstand.simulate.background import SimulationQueue
 from bandstand.store.embedded.state_directory import StoreOptions
@@ -133,6 +134,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
             writing.prompts.update_shares(await store.load_prompt_totals())
             learning = asyncio.create_task(writing.prompts.run_updates(store))
             opened.push_async_callback(_cancel_task, learning)
+            opened.push_async_callback(_cancel_task, asyncio.create_task(run_launches(deployment)))
             await judging.open()
             opened.push_async_callback(judging.close)
             for queue in (simulations, evaluations):

@@ -1,7 +1,7 @@
 """The store that serves from a state directory: the parts of the embedded engine behind one protocol."""
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ from bandstand.store.tables.judgements import (
     TurnPage,
     TurnTotals,
 )
+from bandstand.store.tables.launches import LaunchEvent
 from bandstand.store.tables.loop_health import LoopSums
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
@@ -191,6 +192,12 @@ class EmbeddedStore(Store):
 
     async def list_promotions(self) -> list[Promotion]:
         return await self._deployment.list_promotions()
+
+    async def log_launch(self, event: LaunchEvent) -> LaunchEvent:
+        return await self._deployment.log_launch(event)
+
+    async def list_launches(self) -> Sequence[LaunchEvent]:
+        return await self._deployment.list_launches()
 
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
         return await self._deployment.set_experiment(definition)
