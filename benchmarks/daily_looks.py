@@ -14,7 +14,7 @@ look at which it rests on enough effective decisions.
 how they reward, and their decisions have a daily cycle in common. The readout is made at the end of every day; an alarm
 at any of them is a false one.
 
-*launch*: the ladder 1, 10, 50, 100 % of 20,000 such users, of whom the control earns 0.4 a decision, by a policy that
+*launch*: the ladder 1, 10, 50, 100 % of 100,000 such users, of whom the control earns 0.4 a decision, by a policy that
 earns a tenth less, the same, or a tenth more. A user stays with what a smaller share gave them, as in serving, and the
 rule of :mod:`bandstand.service.launch` is asked at the end of every day.
 """
@@ -198,7 +198,7 @@ def find_verdict(sums: dict[str, ArmSums]) -> tuple[str, bool]:
 
 def play_launch(rng: np.random.Generator, plan: LaunchPlan, days: int, users: int, effect: float) -> tuple[str, float]:
     """Play a launch; returns how it ended (or that it goes on), and the largest share of the users that it got."""
-    number, taste, often = rng.random(users), rng.normal(0.0, 0.35, users), rng.gamma(0.7, 0.6, users)
+    number, taste, often = rng.random(users), rng.normal(0.0, 0.35, users), rng.gamma(0.7, 1.0, users)
     step, largest = 0, 0.0
     n, total, decisions = np.zeros(users), np.zeros(users), np.zeros(users)
     for day in range(days):
@@ -225,10 +225,10 @@ def play_launch(rng: np.random.Generator, plan: LaunchPlan, days: int, users: in
 def measure_launch(runs: int, days: int) -> None:
     """Count how launches end."""
     plan = LaunchPlan(policy="new", control="old", steps=(1.0, 10.0, 50.0, 100.0), min_decisions=500)
-    print(f"{runs:,} launches of at most {days} days over 20,000 users")
+    print(f"{runs:,} launches of at most {days} days over 100,000 users")
     print("the policy earns   taken back   before a fifth of the users   went through   still waits")
     for effect in (-0.04, 0.0, 0.04):
-        ends = [play_launch(np.random.default_rng([7, run]), plan, days, 20_000, effect) for run in range(runs)]
+        ends = [play_launch(np.random.default_rng([7, run]), plan, days, 100_000, effect) for run in range(runs)]
         back = [largest for end, largest in ends if end == "back"]
         early = sum(largest < MAX_UNPROVEN_PERCENT for largest in back)
         through, waits = (sum(end == name for end, _ in ends) for name in ("through", "waits"))
