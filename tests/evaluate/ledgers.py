@@ -18,7 +18,6 @@ from bandstand.simulate.world.world import Episode, World
 from bandstand.store.maintenance import decision_log
 from bandstand.store.maintenance.decision_log import LoggedEvent
 from bandstand.store.maintenance.offline import open_read_only
-from bandstand.store.records import first_seq_at
 from tests.evaluate.world import FloatArray
 from tests.store.populated import Served, catalogue_of
 
@@ -89,20 +88,15 @@ def replay_log(
     pages: Sequence[list[LoggedEvent]],
     *policies: str,
     catalogue: Catalogue | None = None,
-    frozen_from: int | None = None,
+    frozen_since: float | None = None,
     model: bool = False,
 ) -> list[Chunk]:
     """The whole log under each policy."""
     configured = catalogue or build_catalogue()
     candidates = [CandidatePolicy(configured.get_policy(name)) for name in policies]
-    replay = PolicyReplay(candidates, str, model=model, frozen_from=frozen_from)
+    replay = PolicyReplay(candidates, str, model=model, frozen_since=frozen_since)
     chunks = [replay.replay_page(page) for page in pages]
     return [_join_chunks([chunk[index] for chunk in chunks]) for index in range(len(policies))]
-
-
-def start_of(since: float | None) -> int:
-    """From which event a policy is frozen that is frozen from a time on."""
-    return 1 if since is None else first_seq_at(since)
 
 
 def _join_chunks(chunks: Sequence[Chunk]) -> Chunk:

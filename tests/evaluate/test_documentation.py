@@ -1,15 +1,19 @@
 import contextlib
 import io
+import math
 import re
 import shlex
+import sqlite3
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bandstand import evaluate
 from bandstand.cli import main
-from bandstand.evaluate import FORMULAS
+from bandstand.evaluate import FORMULAS, ips, snips
+from tests.evaluate.world import World
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "evaluate.md").read_text()
 
@@ -41,6 +45,28 @@ def test_the_command_prints_what_the_page_says(
     assert ended.value.code == 0
     printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert "\n".join(printed).strip() == console[1].strip()
+
+
+def test_the_query_says_what_the_estimators_say() -> None:
+    (query,) = re.findall(r"```sql\n(.*?)```", PAGE, flags=re.DOTALL)
+    log = World().draw_log(2000, seed=61)
+    target = log.target[np.arange(2000), log.action]
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        database.create_function("sqrt", 1, math.sqrt)  # which SQLite may be built without
+        database.execute("CREATE TABLE clicks (reward, propensity, target)")
+        rows = np.stack([log.reward, log.propensity, target], 1).tolist()
+        database.executemany("INSERT INTO clicks VALUES (?, ?, ?)", [*rows, [None, 0.5, 0.5]])
+        (found,) = database.execute(query.replace("'clicks/*.parquet'", "clicks"))
+    weighted, normalised = (estimate(log.reward, None, log.propensity, target) for estimate in (ips, snips))
+    expected = (
+        weighted.value,
+        weighted.stderr,
+        normalised.value,
+        normalised.stderr,
+        normalised.ess,
+        normalised.mean_weight,
+    )
+    assert found == pytest.approx(expected, rel=1e-9)
 
 
 def test_every_estimator_is_on_the_page_with_its_default_parameter() -> None:

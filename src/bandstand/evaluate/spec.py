@@ -1,14 +1,19 @@
 """What is asked of a log, and how the answer is got from rows or from decisions."""
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
+from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.estimators.evaluation import Evaluation, EvaluationResult, EvaluationWarning
 from bandstand.evaluate.estimators.formulas import Formula
 from bandstand.evaluate.files.columns import Columns
-from bandstand.evaluate.files.row_file import name_file_in_errors, read_rows
+from bandstand.evaluate.files.log_table import PartedTable, find_parts, open_table
+from bandstand.evaluate.files.row_file import RowReader, name_file_in_errors, read_rows
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.policy_replay.replay import LogSummary, PolicyReplay
 from bandstand.store.maintenance.decision_log import LoggedEvent
@@ -35,31 +40,66 @@ class EvaluationSpec:
         """Whether an estimator wants a model of the rewards."""
         return any(formula.uses_model for formula in self.formulas)
 
-    def build_evaluation(self) -> Evaluation:
-        """Begin an answer."""
-        return Evaluation(self.formulas, missing_reward=self.missing_reward, interval=self.interval, level=self.level)
+    def build_evaluation(self, part: int = 0) -> Evaluation:
+        """Begin an answer, over the log or a part of it: each part's bootstrap draws are its own."""
+        return Evaluation(
+            self.formulas, missing_reward=self.missing_reward, interval=self.interval, level=self.level, seed=part
+        )
 
 
 def evaluate_rows(
-    spec: EvaluationSpec, path: Path, columns: Columns | None = None, *, name: str | None = None
+    spec: EvaluationSpec, path: Path, columns: Columns | None = None, *, name: str | None = None, jobs: int = 1
 ) -> EvaluationResult:
     """Evaluate the one policy whose probabilities stand in a file of rows.
 
     Args:
         spec: the estimates.
-        path: the file, or a folder of files.
+        path: the file, a folder of files, or a pattern that files match.
         columns: what its columns are called; if left out, what they are usually.
         name: what an error calls it; if left out, its path.
+        jobs: processes, each of which reads one file at a time; a bootstrap's draws then follow each file.
 
     Raises:
         EvaluationError: the file, a column or a row is not as it must be; names it.
         ConfigurationError: the file is Parquet and pyarrow is not installed.
     """
-    evaluation = spec.build_evaluation()
     with name_file_in_errors(name or str(path), columns):
+        if jobs > 1:
+            return evaluate_parts(spec, path, columns, jobs).result()
+        evaluation = spec.build_evaluation()
         for chunk in read_rows(path, columns, model=spec.uses_model):
             evaluation.add(chunk)
         return evaluation.result()
+
+
+def evaluate_parts(spec: EvaluationSpec, path: Path, columns: Columns | None, jobs: int) -> Evaluation:
+    """Evaluate each file of a log in a process of its own, and sum up in the order of the files.
+
+    The arguments and errors are those of :func:`evaluate_rows`, but that errors do not name the log.
+    """
+    reader = RowReader.build(open_table(path), columns, model=spec.uses_model)
+    parts = find_parts(path)
+    whole = spec.build_evaluation()
+    # A fork would copy whatever locks this process's threads hold.
+    pool = ProcessPoolExecutor(min(jobs, len(parts)), get_context("spawn"))
+    try:
+        tasks = [
+            pool.submit(_evaluate_part, spec, reader, name, parts[name], index) for index, name in enumerate(parts)
+        ]
+        for task in tasks:
+            whole.merge(task.result())
+    except BrokenProcessPool:
+        raise EvaluationError("a process that read it was killed; is there memory for so many?") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return whole
+
+
+def _evaluate_part(spec: EvaluationSpec, reader: RowReader, name: str, path: Path, index: int) -> Evaluation:
+    evaluation = spec.build_evaluation(index)
+    for chunk in reader.read_chunks(PartedTable({name: open_table(path)})):
+        evaluation.add(chunk)
+    return evaluation
 
 
 def evaluate_decisions(
@@ -68,7 +108,7 @@ def evaluate_decisions(
     candidates: Sequence[CandidatePolicy],
     locate: Callable[[int], str],
     *,
-    frozen_from: int | None = None,
+    frozen_since: float | None = None,
     on_page: Callable[[], None] = lambda: None,
 ) -> tuple[LogSummary, list[EvaluationResult]]:
     """Evaluate configured policies over logged decisions, each as :class:`PolicyReplay` lets it decide.
@@ -78,7 +118,7 @@ def evaluate_decisions(
         pages: the log, as :func:`bandstand.store.maintenance.decision_log.read_events` reads it.
         candidates: the policies, which are taught by it.
         locate: what an error calls an event, from its number.
-        frozen_from: event number from which nothing teaches the candidates any more.
+        frozen_since: time from which nothing teaches the candidates any more, in seconds since the epoch.
         on_page: called for each page.
 
     Returns:
@@ -87,7 +127,7 @@ def evaluate_decisions(
     Raises:
         EvaluationError: an event is not as it must be, or there is no decision to evaluate.
     """
-    replay = PolicyReplay(candidates, locate, model=spec.uses_model, frozen_from=frozen_from)
+    replay = PolicyReplay(candidates, locate, model=spec.uses_model, frozen_since=frozen_since)
     evaluations = [spec.build_evaluation() for _ in candidates]
     for page in pages:
         for evaluation, chunk in zip(evaluations, replay.replay_page(page), strict=True):

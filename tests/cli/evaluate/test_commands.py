@@ -260,6 +260,8 @@ DECISION = '{"user_id": "a", "candidates": [{}], "action": 0, "propensity": 1, "
         ({"log.csv": ROWS}, ["--from", "log.csv", "--estimators", "sg_ips:2"], "lambda_ of sg_ips must be in [0, 1]"),
         ({"log.csv": ROWS}, ["--from", "log.csv", "--estimators", "ips:x"], "ips: its parameter must be a number"),
         ({"log.csv": ROWS}, ["--from", "log.csv", "--frozen"], "--frozen goes with decisions"),
+        ({"log.csv": ROWS}, ["--from", "2*.csv"], "2*.csv: no file matches the pattern"),
+        ({"log.jsonl": DECISION}, ["--from", "log.jsonl", "--jobs", "2"], "--jobs goes with a file of rows only"),
         ({"log.csv": ROWS}, ["--from", "log.csv", "--policy", "a", "--policy", "b"], "of one policy"),
         ({"log.csv": ROWS}, ["--from", "log.csv", "--missing-reward", "nan"], "must be a finite number"),
         ({"log.jsonl": DECISION}, ["--from", "log.jsonl"], "name a policy with --policy; configured are linucb-v1"),

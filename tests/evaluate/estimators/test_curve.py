@@ -43,6 +43,25 @@ def test_it_does_not_matter_how_the_log_is_cut(step: int) -> None:
         assert one == pytest.approx(other)
 
 
+@pytest.mark.parametrize("cuts", [[1], [4900], [700, 700, 2300], [10, 20, 30]])
+def test_merged_curves_hold_the_same_rows_in_the_same_order(cuts: list[int]) -> None:
+    merged = Curve()
+    for part in np.split(np.arange(5000), cuts):
+        curve = Curve()
+        if len(part):
+            curve.add(select_part(slice(part[0], part[-1] + 1)))
+        merged.merge(curve)
+    points = merged.to_points()
+    assert len(points) <= MAX_SLICES
+    assert points[-1].until == 5000
+    start = 0
+    for point in points:
+        rows = slice(start, point.until)
+        exact = snips(LOG.reward[rows], LOG.action[rows], LOG.propensity[rows], LOG.target[rows])
+        assert point.value == pytest.approx(exact.value)
+        start = point.until
+
+
 @pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 64, 65, 1000])
 def test_a_log_of_any_length_has_few_points_and_ends_at_its_end(n: int) -> None:
     curve = Curve()

@@ -39,6 +39,37 @@ def test_every_estimator_says_what_it_says_of_arrays() -> None:
             assert (estimate.value, estimate.stderr) == pytest.approx((expected.value, expected.stderr), rel=1e-12)
 
 
+@pytest.mark.parametrize("missing_reward", [None, 0.25])
+def test_parts_that_are_merged_say_what_the_whole_says(missing_reward: float | None) -> None:
+    supported = np.random.default_rng(6).random(2000)
+    log = chunk(lost=LOST, supported=supported)
+    whole = Evaluation(parse_formulas(*FORMULAS), missing_reward=missing_reward)
+    whole.add(log)
+    merged = Evaluation(parse_formulas(*FORMULAS), missing_reward=missing_reward)
+    for rows in np.split(np.arange(2000), [0, 1, 700]):  # the first part is empty
+        part = Evaluation(parse_formulas(*FORMULAS), missing_reward=missing_reward)
+        part.add(log.select_rows(np.isin(np.arange(2000), rows)))
+        merged.merge(part)
+    expected, found = whole.result(), merged.result()
+    for name, estimate in expected.estimates.items():
+        for field in ("value", "stderr", "low", "high", "ess", "mean_weight"):
+            assert getattr(found.estimates[name], field) == pytest.approx(
+                getattr(estimate, field), rel=1e-9, nan_ok=True
+            ), (name, field)
+    for field in ("decisions", "rewarded", "warnings", "weights"):
+        assert getattr(found, field) == getattr(expected, field)
+    assert found.supported_share == pytest.approx(expected.supported_share)
+    assert (found.logged_mean, found.logged_stderr) == pytest.approx((expected.logged_mean, expected.logged_stderr))
+
+
+def test_parts_of_unequal_width_are_refused() -> None:
+    one, other = Evaluation(parse_formulas("ips")), Evaluation(parse_formulas("ips"))
+    one.add(chunk())
+    other.add(Chunk(np.ones(1), np.ones(1), np.ones((1, 1)), np.zeros(1, np.intp)))
+    with pytest.raises(EvaluationError, match="number of actions"):
+        one.merge(other)
+
+
 def test_decisions_without_a_reward_are_left_out_and_counted() -> None:
     evaluation = Evaluation(parse_formulas("snips", "dr"))
     evaluation.add(chunk(lost=LOST))

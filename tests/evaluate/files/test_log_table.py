@@ -69,6 +69,20 @@ def test_a_folder_is_its_parts_in_order(tmp_path: Path) -> None:
     assert found.tolist() == [1.0, 2.0, 3.0]
 
 
+def test_a_pattern_is_the_files_and_folders_that_match_it(tmp_path: Path) -> None:
+    for month in ("2026-01", "2026-02", "2027-01"):
+        (tmp_path / month / "day").mkdir(parents=True)
+        (tmp_path / month / "day" / "log.csv").write_bytes(CSV)
+        (tmp_path / month / "day" / "notes.md").touch()
+    assert evaluate_rows(IPS, tmp_path / "2026-*/*/log.[a-c]sv").decisions == 2
+    assert evaluate_rows(IPS, tmp_path / "**/log.csv").decisions == 3
+    assert evaluate_rows(IPS, tmp_path / "2026-*").decisions == 2
+    (tmp_path / "log[1].csv").write_bytes(CSV)
+    assert evaluate_rows(IPS, tmp_path / "log[1].csv").decisions == 1
+    with pytest.raises(EvaluationError, match="no file matches the pattern"):
+        open_table(tmp_path / "2025-*.csv")
+
+
 def test_parts_may_be_of_several_formats_and_empty(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(CSV)
     (tmp_path / "b.csv").touch()

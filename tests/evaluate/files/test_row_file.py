@@ -249,3 +249,24 @@ def test_a_file_is_read_a_bounded_number_of_rows_at_a_time(
 
     measure_peak(1000)  # what is imported and cached at the first reading is not the log's
     assert measure_peak(10_000) < 1.2 * measure_peak(1000) + 20_000
+
+
+def test_files_that_are_read_side_by_side_say_what_they_say_in_a_row(tmp_path: Path) -> None:
+    for number, rows in enumerate(np.split(np.arange(3000), [1, 1200])):
+        folder = tmp_path / f"day={number}"
+        folder.mkdir()
+        write_parquet(folder, {name: column[rows] for name, column in WIDE.items()})
+    (tmp_path / "empty.csv").touch()
+    spec = build_question("snips", "dr")
+    expected, found = evaluate_rows(spec, tmp_path), evaluate_rows(spec, tmp_path, jobs=2)
+    for name in ("snips", "dr"):
+        one, other = expected.estimates[name], found.estimates[name]
+        assert (other.value, other.stderr, other.ess) == pytest.approx((one.value, one.stderr, one.ess), rel=1e-9)
+    assert found.decisions == 3000
+    bootstrap = build_question("snips", interval="bootstrap")
+    two, three = (evaluate_rows(bootstrap, tmp_path, jobs=jobs).estimates["snips"] for jobs in (2, 3))
+    assert (two.low, two.high) == (three.low, three.high)
+    assert two.low < expected.estimates["snips"].value < two.high
+    write_csv(tmp_path / "day=2", {**SHORT, "propensity": np.zeros(3000)})
+    with pytest.raises(EvaluationError, match=r"day=2/log.csv: there is no column 'action', which other parts have"):
+        evaluate_rows(spec, tmp_path, jobs=2)

@@ -15,7 +15,7 @@ from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.policy_replay.replay import PolicyReplay
 from bandstand.evaluate.policy_replay.requests import LoggedRequest, encode_requests
 from bandstand.store.maintenance.decision_log import LoggedDecision, LoggedEvent, LoggedReset, LoggedReward
-from tests.evaluate.ledgers import KINDS, build_catalogue, pages_of, persona_world, play_world, replay_log, start_of
+from tests.evaluate.ledgers import KINDS, build_catalogue, pages_of, persona_world, play_world, replay_log
 from tests.evaluate.world import FloatArray
 from tests.store.given import DAY, NOON
 from tests.store.populated import Served, trim_directory
@@ -80,7 +80,7 @@ async def test_the_frozen_logger_gives_the_mean_of_what_it_did_while_nobody_taug
         for decision_id, reward in zip(made, rewards, strict=True):
             await served.reward(decision_id, reward)
     pages = pages_of(tmp_path, since=since)
-    [frozen] = replay_log(pages, policy, frozen_from=start_of(since))
+    [frozen] = replay_log(pages, policy, frozen_since=since)
     for name in ("ips", "snips"):
         accumulator = Accumulator(Formula.named(name))
         accumulator.add(frozen.to_logged_rows())
@@ -95,20 +95,34 @@ async def test_a_frozen_policy_knows_the_start_and_stays_there(tmp_path: Path) -
         await serve_history(served, "my-uniform", 60)
     pages = pages_of(tmp_path)
     nobody = CandidatePolicy(build_catalogue().get_policy("my-linucb"))
-    [unmoved] = replay_log(pages, "my-linucb", frozen_from=start_of(None))
+    [unmoved] = replay_log(pages, "my-linucb", frozen_since=0.0)
     assert unmoved.target.tolist() == pytest.approx(
         [compute_chosen(nobody, event) for event in decisions_of(pages)], rel=1e-12
     )
     since = NOON + 5 * DAY
     early, late = (
-        replay_log(pages_of(tmp_path, since=since), "my-squarecb", frozen_from=at)[0]
-        for at in (start_of(None), start_of(since))
+        replay_log(pages_of(tmp_path, since=since), "my-squarecb", frozen_since=at)[0] for at in (0.0, since)
     )
     assert len(early) == len(late) == 60
     assert np.abs(early.target - late.target).max() > 0.01
     trim_directory(tmp_path, since, build_catalogue())
-    [kept] = replay_log(pages_of(tmp_path), "my-uniform", frozen_from=start_of(None))
+    [kept] = replay_log(pages_of(tmp_path), "my-uniform", frozen_since=0.0)
     assert len(kept) == 60
+
+
+async def test_a_policy_is_frozen_as_of_a_time_also_where_a_clock_was_ahead(tmp_path: Path) -> None:
+    async with Served(tmp_path, build_catalogue()) as served:
+        served.clock.now += 10 * DAY
+        await serve_history(served, "my-uniform", 3)
+        served.clock.now -= 10 * DAY  # set right: numbers go on from where they were
+        await serve_history(served, "my-uniform", 60)
+        served.clock.now += DAY
+        await serve_history(served, "my-uniform", 60)
+    since = NOON + DAY
+    untaught, taught = (
+        replay_log(pages_of(tmp_path, since=since), "my-squarecb", frozen_since=at)[0] for at in (0.0, since)
+    )
+    assert np.abs(untaught.target - taught.target).max() > 0.01
 
 
 async def test_what_retention_kept_is_known_at_the_start(tmp_path: Path) -> None:
@@ -120,7 +134,7 @@ async def test_what_retention_kept_is_known_at_the_start(tmp_path: Path) -> None
         decision = await served.store.find_receipt(made)
     assert decision is not None
     trim_directory(tmp_path, NOON + 5 * DAY, build_catalogue())
-    [chunk] = replay_log(pages_of(tmp_path), "my-squarecb", frozen_from=start_of(None))
+    [chunk] = replay_log(pages_of(tmp_path), "my-squarecb", frozen_since=0.0)
     assert chunk.target.tolist() == pytest.approx([decision.propensity], rel=1e-9)
 
 
@@ -287,7 +301,7 @@ def test_a_reset_forgets_one_user(uniform_log: list[list[LoggedEvent]]) -> None:
     flat = [event for page in uniform_log for event in page]
     at = len(flat) // 2
     uid = flat[at - 1].uid
-    forgotten = [*flat[:at], LoggedReset(flat[at - 1].seq, uid), *flat[at:]]
+    forgotten = [*flat[:at], LoggedReset(flat[at - 1].seq, uid, NOON), *flat[at:]]
     [without], [with_reset] = replay_log([flat], "my-squarecb"), replay_log([forgotten], "my-squarecb")
     decisions = decisions_of([flat])
     moved = without.target != with_reset.target

@@ -17,7 +17,6 @@ from bandstand.evaluate.spec import evaluate_decisions
 from bandstand.store.maintenance import decision_log
 from bandstand.store.maintenance.decision_log import LoggedEvent
 from bandstand.store.maintenance.offline import open_read_only
-from bandstand.store.records import first_seq_at
 from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.run_table import RunClaim, RunProgress
 from bandstand.times import parse_bound
@@ -114,7 +113,7 @@ def _evaluate(plan: EvaluationPlan, location: StateLocation, log: _SupervisedLog
             log.pass_on(decision_log.read_events(state, since=since, until=until)),
             candidates,
             lambda number: f"the decision of event {number}",
-            frozen_from=max(1, 0 if since is None else first_seq_at(since)) if plan.frozen else None,
+            frozen_since=(since or 0.0) if plan.frozen else None,
         )
     how = f"frozen as of {plan.since or 'the start of the log'}" if plan.frozen else AS_TRAINED
     answers = [

@@ -46,8 +46,8 @@ def evaluate(  # noqa: PLR0913 (each is a flag)
     source: Annotated[
         Path | None,
         _make_option(
-            "The log: a state directory, a file (CSV, JSON, Parquet, NumPy), a folder of files, or - for standard "
-            "input. Default: the state directory's ledger.",
+            "The log: a state directory, a file (CSV, JSON, Parquet, NumPy), a folder of files, a pattern in quotes "
+            "('logs/2026-*/*.parquet'), or - for standard input. Default: the state directory's ledger.",
             "--from",
             metavar="PATH",
         ),
@@ -79,6 +79,10 @@ def evaluate(  # noqa: PLR0913 (each is a flag)
         LogForm,
         _make_option("How the log is written; auto tells by what is in it.", "--format"),
     ] = LogForm.AUTO,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that read the files of a log of rows, one each.", show_default=False),
+    ] = None,
     html: Annotated[
         Path | None, _make_option("Also write a report that opens anywhere, offline too.", metavar="FILE")
     ] = None,
@@ -104,6 +108,7 @@ def evaluate(  # noqa: PLR0913 (each is a flag)
         interval=interval.value,
         columns=columns,
         form=form.value,
+        jobs=jobs,
         state_dir=state_dir,
     )
     result = evaluate_log(flags)

@@ -22,7 +22,7 @@ from bandstand.evaluate import Formula
 from bandstand.evaluate.files.columns import Columns
 from bandstand.evaluate.files.decision_file import DecisionFile
 from bandstand.evaluate.files.forms.score_request import ScoreRequestForm
-from bandstand.evaluate.files.log_table import find_parts, open_table
+from bandstand.evaluate.files.log_table import list_log_files, open_table
 from bandstand.evaluate.files.row_file import name_file_in_errors
 from bandstand.evaluate.page import COLUMN_HEADINGS, format_heading, format_rows, format_summary, format_warnings
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
@@ -31,7 +31,6 @@ from bandstand.evaluate.report import AS_TRAINED, PolicyResult, build_report
 from bandstand.evaluate.spec import EvaluationSpec, evaluate_decisions, evaluate_rows
 from bandstand.store.maintenance import decision_log
 from bandstand.store.maintenance.offline import open_read_only
-from bandstand.store.records import first_seq_at
 
 _ESTIMATORS = "ips,snips"
 _WITH_MODEL = "ips,snips,dr"
@@ -56,6 +55,7 @@ class EvaluationFlags:
     interval: Literal["normal", "bootstrap"]
     columns: str | None
     form: str
+    jobs: int | None
     state_dir: str | None
 
     def build_question(self, default: str) -> EvaluationSpec:
@@ -88,7 +88,7 @@ def evaluate_log(flags: EvaluationFlags) -> dict[str, Any]:
 
 
 def _is_state_directory(source: Path) -> bool:
-    return source.is_dir() and ((source / _LEDGER).exists() or not find_parts(source))
+    return source.is_dir() and ((source / _LEDGER).exists() or not list_log_files(source))
 
 
 def _open_decisions(flags: EvaluationFlags, log: LogInput) -> DecisionFile | None:
@@ -132,7 +132,7 @@ def show_report(result: Mapping[str, Any]) -> None:
 
 
 def _evaluate_ledger(flags: EvaluationFlags) -> dict[str, Any]:
-    flags.reject_flags("columns", why="goes with a file of rows only")
+    flags.reject_flags("columns", "jobs", why="goes with a file of rows only")
     source = flags.source
     location = resolve_location(
         flags.state_dir if source is None else str(source if source.is_dir() else source.parent)
@@ -149,14 +149,14 @@ def _evaluate_ledger(flags: EvaluationFlags) -> dict[str, Any]:
             decision_log.read_events(state, since=since, until=until),
             candidates,
             lambda number: f"the decision of event {number}",
-            frozen_from=max(1, 0 if since is None else first_seq_at(since)) if flags.frozen else None,
+            frozen_since=(since or 0.0) if flags.frozen else None,
             on_page=steps.advance,
         )
     return _build_report(flags, str(location.directory / _LEDGER), question, candidates, evaluated, log)
 
 
 def _evaluate_decisions(flags: EvaluationFlags, log: LogInput, decisions: DecisionFile) -> dict[str, Any]:
-    flags.reject_flags("columns", why="goes with a file of rows only")
+    flags.reject_flags("columns", "jobs", why="goes with a file of rows only")
     flags.reject_flags("since", "until", why="goes with a ledger only")
     question = flags.build_question(_WITH_MODEL)
     candidates = _select_candidates(flags, resolve_location(flags.state_dir))
@@ -166,7 +166,7 @@ def _evaluate_decisions(flags: EvaluationFlags, log: LogInput, decisions: Decisi
             decisions.read_events(),
             candidates,
             decisions.format_location,
-            frozen_from=1 if flags.frozen else None,
+            frozen_since=0.0 if flags.frozen else None,
             on_page=steps.advance,
         )
     return _build_report(flags, log.name, question, candidates, evaluated, summary)
@@ -178,7 +178,7 @@ def _evaluate_rows(flags: EvaluationFlags, log: LogInput) -> dict[str, Any]:
         raise InvalidRequestError("a file of rows holds the probabilities of one policy; give --policy once, or not")
     question = flags.build_question(_ESTIMATORS)
     columns = None if flags.columns is None else Columns.parse(flags.columns)
-    evaluated = evaluate_rows(question, log.path, columns, name=log.name)
+    evaluated = evaluate_rows(question, log.path, columns, name=log.name, jobs=flags.jobs or 1)
     name = flags.policies[0] if flags.policies else _UNNAMED
     return build_report(
         log.name, question, [PolicyResult(name, "as its probabilities in the file have it", None, evaluated)]

@@ -111,10 +111,22 @@ class Accumulator:
             EvaluationError: the estimator needs ``q_hat`` and the chunk has none, or its number of actions is another.
         """
         terms = self._formula.compute_terms(rows)
-        self._count_actions(rows)
+        self._count_actions(rows.logged_counts, rows.target_counts)
         self._moments.add(terms)
         if self._bootstrap is not None:
             self._bootstrap.add(terms)
+
+    def merge(self, later: "Accumulator") -> None:
+        """Take in the sums over another part of the log, of the same estimator with the same options.
+
+        Raises:
+            EvaluationError: its number of actions is another.
+        """
+        if later._moments.n:
+            self._count_actions(later._logged_counts, later._target_counts)
+            self._moments.merge(later._moments)
+        if self._bootstrap is not None and later._bootstrap is not None:
+            self._bootstrap.merge(later._bootstrap)
 
     def estimate(self) -> Estimate:
         """Return the estimate over everything added so far.
@@ -139,14 +151,14 @@ class Accumulator:
             warnings=(*self._collect_warnings(value, ess), *unusable),
         )
 
-    def _count_actions(self, rows: LoggedRows) -> None:
+    def _count_actions(self, logged: FloatArray, target: FloatArray) -> None:
         if self._moments.n == 0:
-            self._logged_counts, self._target_counts = rows.logged_counts, rows.target_counts
-        elif len(rows.logged_counts) != len(self._logged_counts):
+            self._logged_counts, self._target_counts = logged, target
+        elif len(logged) != len(self._logged_counts):
             raise EvaluationError("chunks differ in their number of actions")
         else:
-            self._logged_counts = self._logged_counts + rows.logged_counts
-            self._target_counts = self._target_counts + rows.target_counts
+            self._logged_counts = self._logged_counts + logged
+            self._target_counts = self._target_counts + target
 
     def _compute_value(self, ess: float) -> tuple[float, float]:
         means = self._moments.mean

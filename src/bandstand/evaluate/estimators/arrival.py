@@ -32,6 +32,11 @@ class RewardArrival:
         else:
             self._came.add(weight[np.newaxis])
 
+    def merge(self, later: "RewardArrival") -> None:
+        """Take in the counts of another part of the log."""
+        self._came.merge(later._came)
+        self._missing.merge(later._missing)
+
     @property
     def rewarded_count(self) -> int:
         """Decisions with a reward."""

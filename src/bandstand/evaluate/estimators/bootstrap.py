@@ -42,6 +42,10 @@ class PoissonBootstrap:
             block = rows[:, start : start + step]
             self._sums += block @ self._draw_counts(block.shape[1])
 
+    def merge(self, later: "PoissonBootstrap") -> None:
+        """Take in the resamples of another part of the log, whose draws must be others: of another seed."""
+        self._sums = self._sums + later._sums
+
     def values(self) -> FloatArray:
         """Return the estimate of each resample, (resamples,), without those that hold no weight at all."""
         numerator, denominator, baseline, n = self._sums

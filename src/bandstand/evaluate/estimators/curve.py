@@ -40,10 +40,7 @@ class Curve:
     def add(self, rows: LoggedRows) -> None:
         """Take in a chunk."""
         after = self._rows + len(rows)
-        while after > MAX_SLICES * self._width:
-            joined = self._sums.reshape(_SUMS, MAX_SLICES // 2, 2).sum(axis=2)
-            self._sums = np.hstack((joined, np.zeros_like(joined)))
-            self._width *= 2
+        self._widen(after)
         slices = np.arange(self._rows, after) // self._width
         r, w = rows.reward, rows.weight
         squared = w * w
@@ -51,13 +48,31 @@ class Curve:
         self._sums += [np.bincount(slices, column, MAX_SLICES) for column in columns]
         self._rows = after
 
+    def merge(self, later: "Curve") -> None:
+        """Take in the part of the log that follows; its slices stay whole, so that these may be of unequal length."""
+        after = self._rows + later._rows
+        self._widen(after)
+        while self._width < later._width:
+            self._join_neighbours()
+        starts = self._rows + np.arange(MAX_SLICES) * later._width
+        middles = (starts + np.minimum(starts + later._width, after)) // 2
+        slices = np.clip(middles // self._width, 0, MAX_SLICES - 1)
+        self._sums += [np.bincount(slices, column, MAX_SLICES) for column in later._sums]
+        self._rows = after
+
+    def _widen(self, rows: int) -> None:
+        while rows > MAX_SLICES * self._width:
+            self._join_neighbours()
+
+    def _join_neighbours(self) -> None:
+        joined = self._sums.reshape(_SUMS, MAX_SLICES // 2, 2).sum(axis=2)
+        self._sums = np.hstack((joined, np.zeros_like(joined)))
+        self._width *= 2
+
     def to_points(self) -> list[CurvePoint]:
         """Return the slices so far; the last may be a short one."""
-        return [
-            self._build_point(min((index + 1) * self._width, self._rows), *sums)
-            for index, sums in enumerate(self._sums.T.tolist())
-            if sums[0]
-        ]
+        ends = np.cumsum(self._sums[0]).astype(int).tolist()
+        return [self._build_point(end, *sums) for end, sums in zip(ends, self._sums.T.tolist(), strict=True) if sums[0]]
 
     @staticmethod
     def _build_point(

@@ -108,6 +108,21 @@ class Evaluation:
         bins = np.where(rows.weight == 0, 0, np.clip(powers + _HIGHEST_POWER, 1, len(WEIGHT_BINS) - 1))
         self._weights += np.bincount(bins, minlength=len(WEIGHT_BINS))
 
+    def merge(self, later: "Evaluation") -> None:
+        """Take in the part of the log that follows, asked the same.
+
+        Raises:
+            EvaluationError: its number of actions is another.
+        """
+        for label, accumulator in self._accumulators.items():
+            accumulator.merge(later._accumulators[label])
+        self._arrival.merge(later._arrival)
+        self._supported += later._supported
+        self._support_known &= later._support_known
+        self._logged.merge(later._logged)
+        self._curve.merge(later._curve)
+        self._weights += later._weights
+
     def result(self) -> EvaluationResult:
         """Return what the log says so far.
 

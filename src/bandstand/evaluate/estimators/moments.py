@@ -24,9 +24,17 @@ class Moments:
             return
         mean = columns.mean(axis=1)
         centred = columns - mean[:, np.newaxis]
+        self._merge(n, mean, np.vecdot(centred[:, np.newaxis], centred))
+
+    def merge(self, later: "Moments") -> None:
+        """Take in what others were summed to."""
+        if later.n:
+            self._merge(later.n, later.mean, later._comoment)
+
+    def _merge(self, n: int, mean: FloatArray, comoment: FloatArray) -> None:
         gap = mean - self.mean
         total = self.n + n
-        self._comoment += np.vecdot(centred[:, np.newaxis], centred) + np.outer(gap, gap) * (self.n * n / total)
+        self._comoment += comoment + np.outer(gap, gap) * (self.n * n / total)
         self.mean = mean if self.n == 0 else self.mean + gap * (n / total)
         self.n = total
 

@@ -1,5 +1,6 @@
 """Which reader a log has: by its ending, by its first bytes, or, for a folder, by those of its parts."""
 
+import glob
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -39,17 +40,15 @@ _PART_BITS: Final = 40
 
 
 def open_table(path: Path) -> RowTable:
-    """Choose the reader of a file, or of the parts of a folder.
+    """Choose the reader of a file, or of the parts of a folder or pattern.
 
     Raises:
-        EvaluationError: there is no such file, or a folder has no parts.
+        EvaluationError: there is no such file, or a folder has no parts, or no file matches a pattern.
         ConfigurationError: it is Parquet and pyarrow is not installed.
     """
-    if path.is_dir():
-        parts = find_parts(path)
-        if not parts:
-            raise EvaluationError("the folder holds no log: no file that ends in " + ", ".join(ENDINGS))
-        return PartedTable({str(part.relative_to(path)): open_table(part) for part in parts})
+    parts = find_parts(path)
+    if list(parts.values()) != [path]:
+        return PartedTable({name: open_table(part) for name, part in parts.items()})
     ending = [suffix for suffix in (each.lower() for each in path.suffixes) if suffix != ".gz"][-1:]
     if ending and ending[0] in ENDINGS:
         return ENDINGS[ending[0]](path)
@@ -60,11 +59,32 @@ def open_table(path: Path) -> RowTable:
     return next((table for first, table in _STARTS if start.startswith(first)), CsvTable)(path)
 
 
-def find_parts(folder: Path) -> list[Path]:
-    """Return the files of a folder, and of folders in it, that are parts of a log.
+def find_parts(path: Path) -> dict[str, Path]:
+    """Return the files that are parts of a log, in order, by what errors call them.
 
-    As elsewhere, files and folders whose names begin with ``.`` or ``_`` (such as ``_SUCCESS``) are none.
+    A file is its own part. Of a folder, they are its files and those of folders in it; as elsewhere, files and folders
+    whose names begin with ``.`` or ``_`` (such as ``_SUCCESS``) are none. A path with ``*``, ``?`` or ``[…]`` that is
+    no file is a pattern, ``**`` for folders at any depth; of a folder that matches, its files are parts.
+
+    Raises:
+        EvaluationError: a folder has no parts, or no file matches a pattern.
     """
+    if path.is_dir():
+        parts = {str(part.relative_to(path)): part for part in list_log_files(path)}
+        if not parts:
+            raise EvaluationError("the folder holds no log: no file that ends in " + ", ".join(ENDINGS))
+        return parts
+    if path.exists() or not glob.has_magic(str(path)):
+        return {str(path): path}
+    matches = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    files = [file for match in matches for file in (list_log_files(match) if match.is_dir() else [match])]
+    if not files:
+        raise EvaluationError("no file matches the pattern")
+    return {str(file): file for file in files}
+
+
+def list_log_files(folder: Path) -> list[Path]:
+    """Return the files of a folder, and of folders in it, whose endings are those of logs."""
     found = []
     for path in sorted(folder.rglob("*")):
         names = path.relative_to(folder).parts

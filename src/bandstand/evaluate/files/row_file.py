@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from bandstand.evaluate.estimators.logged_rows import FloatArray, RowLocator
 from bandstand.evaluate.files.columns import Columns, Layout
 from bandstand.evaluate.files.log_table import open_table
 from bandstand.evaluate.files.propensities import check_picks
-from bandstand.evaluate.files.table import Batch, TextArray
+from bandstand.evaluate.files.table import Batch, RowTable, TextArray
 
 _MAX_LISTED = 12
 
@@ -22,7 +24,7 @@ def read_rows(path: Path, columns: Columns | None = None, *, model: bool = False
     """Read a log of rows, a bounded number at a time.
 
     Args:
-        path: the file, or a folder of files.
+        path: the file, a folder of files, or a pattern that files match.
         columns: what its columns are called; if left out, as they are usually, or as the tool that wrote it calls them.
         model: read ``q_hat`` too, for estimators with a model.
 
@@ -31,18 +33,44 @@ def read_rows(path: Path, columns: Columns | None = None, *, model: bool = False
         ConfigurationError: it is Parquet and pyarrow is not installed.
     """
     table = open_table(path)
-    header = table.read_header()
-    columns = columns or Columns.recognise(header.names)
-    layout = columns.find_layout(header, model=model)
-    labels = () if layout.action is None or not layout.names else (layout.action,)
-    try:
-        for batch in table.read_batches(layout.column_names, labels):
-            yield _build_chunk(batch, layout, columns)
-    except EvaluationError as error:
-        if layout.action is None or layout.names or f"column {layout.action!r}" not in error.detail:
-            raise
-        hint = f"actions that have names are those of columns {columns.target}_NAME"
-        raise EvaluationError(f"{error.detail}; {hint}", error.errors) from None
+    yield from RowReader.build(table, columns, model=model).read_chunks(table)
+
+
+@dataclass(frozen=True, slots=True)
+class RowReader:
+    """How the rows of a log are read, the same in all of its files.
+
+    Attributes:
+        columns: what they are called.
+        layout: which are read, by the columns of the first file.
+    """
+
+    columns: Columns
+    layout: Layout
+
+    @classmethod
+    def build(cls, table: RowTable, columns: Columns | None = None, *, model: bool = False) -> Self:
+        """Find out what a log has; the arguments and errors are those of :func:`read_rows`."""
+        header = table.read_header()
+        columns = columns or Columns.recognise(header.names)
+        return cls(columns, columns.find_layout(header, model=model))
+
+    def read_chunks(self, table: RowTable) -> Iterator[Chunk]:
+        """Read a log, or a part of it.
+
+        Raises:
+            EvaluationError: a column is missing, or a cell is not as it must be.
+        """
+        columns, layout = self.columns, self.layout
+        labels = () if layout.action is None or not layout.names else (layout.action,)
+        try:
+            for batch in table.read_batches(layout.column_names, labels):
+                yield _build_chunk(batch, layout, columns)
+        except EvaluationError as error:
+            if layout.action is None or layout.names or f"column {layout.action!r}" not in error.detail:
+                raise
+            hint = f"actions that have names are those of columns {columns.target}_NAME"
+            raise EvaluationError(f"{error.detail}; {hint}", error.errors) from None
 
 
 @contextmanager

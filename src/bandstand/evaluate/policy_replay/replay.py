@@ -77,8 +77,9 @@ class PolicyReplay:
         candidates: who is asked.
         locate: what an error calls an event, from its number.
         model: also model the rewards, for estimators that want it.
-        frozen_from: event number from which nothing teaches the candidates any more; None for never. The reward model
-            goes on learning: it is the estimator's, not the policy's.
+        frozen_since: time from which nothing teaches the candidates any more, in seconds since the epoch; None for
+            never. What retention took was always before. The reward model goes on learning: it is the estimator's,
+            not the policy's.
 
     Attributes:
         summary: of the decisions so far.
@@ -91,14 +92,14 @@ class PolicyReplay:
         locate: Callable[[int], str],
         *,
         model: bool = False,
-        frozen_from: int | None = None,
+        frozen_since: float | None = None,
     ) -> None:
         self.summary = LogSummary()
         self._candidates = candidates
         self._locate = locate
         self._schemas = {candidate.policy.schema.name: candidate.policy.schema for candidate in candidates}
         self._models = {name: RewardModel(schema) for name, schema in self._schemas.items()} if model else {}
-        self._frozen_from = frozen_from
+        self._frozen_since = frozen_since
         self.coverage = FeatureCoverage(self._schemas)
         self._started = False
         self._pending: dict[int, LoggedRequest] = {}
@@ -190,7 +191,10 @@ class PolicyReplay:
                 candidate.import_profile(event.uid, event.profile)
 
     def _is_teaching(self, event: LoggedEvent) -> bool:
-        return self._frozen_from is None or event.seq < self._frozen_from
+        if self._frozen_since is None:
+            return True
+        is_baseline = isinstance(event, LoggedState) and not event.seq
+        return is_baseline or event.ts < self._frozen_since
 
 
 class _CandidateDecisions:

@@ -40,7 +40,7 @@ _REWARDS = f"""SELECT r.seq, r.uid, r.ts, r.value, r.weight, r.features,
     WHERE r.seq > ?1 AND r.seq <= ?2 AND r.applied AND r.ts <= ?4
       AND EXISTS (SELECT 1 FROM users AS u WHERE u.uid = r.uid)
       AND {_NOT_REVOKED.format(last="?3", end="?4")}"""  # noqa: S608 (constants)
-_MARKS = """SELECT seq, uid, kind, document FROM marks
+_MARKS = """SELECT seq, uid, ts, kind, document FROM marks
     WHERE seq > ? AND seq <= ? AND ts <= ? AND kind IN ('reset', 'import') AND uid IS NOT NULL"""
 _NTH = "SELECT seq FROM {table} WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET ?"
 _BASELINES = """SELECT seq, uid, document FROM marks WHERE kind = 'baseline' AND seq > ? ORDER BY seq LIMIT ?"""
@@ -98,13 +98,20 @@ class LoggedReset(NamedTuple):
 
     seq: int
     uid: int
+    ts: float
 
 
 class LoggedState(NamedTuple):
-    """A user's state was put in place of what was learned: by an import, or (seq 0) by retention for what it took."""
+    """A user's state was put in place of what was learned: by an import, or by retention for what it took.
+
+    Attributes:
+        seq: number of the import; 0 of what retention took.
+        ts: when it was imported; 0.0 of what retention took.
+    """
 
     seq: int
     uid: int
+    ts: float
     profile: Profile
 
 
@@ -161,7 +168,7 @@ def count_events(state: OpenedDirectory) -> int:
 def _read_baselines(state: OpenedDirectory, page: int) -> Iterator[list[LoggedState]]:
     after = 0
     while rows := state.connection.execute(_BASELINES, (after, page)).fetchall():
-        yield [LoggedState(0, uid, Profile.from_json(json.loads(document))) for _, uid, document in rows]
+        yield [LoggedState(0, uid, 0.0, Profile.from_json(json.loads(document))) for _, uid, document in rows]
         after = rows[-1][0]
 
 
@@ -192,7 +199,7 @@ def _to_reward(row: tuple[Any, ...]) -> LoggedReward:
 
 
 def _to_mark_event(row: tuple[Any, ...]) -> LoggedReset | LoggedState:
-    seq, uid, kind, document = row
+    seq, uid, ts, kind, document = row
     if kind == "reset":
-        return LoggedReset(seq, uid)
-    return LoggedState(seq, uid, Profile.from_json(json.loads(document)))
+        return LoggedReset(seq, uid, ts)
+    return LoggedState(seq, uid, ts, Profile.from_json(json.loads(document)))
