@@ -64,6 +64,16 @@ ANSWERS: dict[str, dict[str, str]] = {
         "FeatureStats": "FeatureStats",
         "DeploymentStats": "DeploymentStats",
     },
+    "gains": {
+        "GainOverTarget": "GainOverTarget",
+        "Gain": "GainOfSpan",
+        "GainOfDay": "GainOfDay",
+        "Gains": "GainReport",
+        "ArmResult": "ArmResult",
+        "ReadoutDay": "ReadoutDay",
+        "ArmsReadout": "ArmsReadout",
+        "HoldoutStanding": "Holdout",
+    },
     "policies": {
         "ActivePolicy": "ActivePolicy",
         "Change": "PolicyChange",
@@ -120,12 +130,23 @@ ANSWERS: dict[str, dict[str, str]] = {
     },
 }
 HERE = {"Ranked": "RankedCandidate"}  # written by hand, beside the calls that a product makes all day
-BY_HAND = {"Ranked", "RewardResponse", "ScoreResponse", "TurnTaken", "UnscoredReason", "Problem", "Fault"}
+BY_HAND = {
+    "Launch",  # operators launch from the console, or by curl
+    "LaunchChange",
+    "Ranked",
+    "RewardResponse",
+    "ScoreResponse",
+    "TurnTaken",
+    "UnscoredReason",
+    "Problem",
+    "Fault",
+}
 NAMES = {wire: name for names in ANSWERS.values() for wire, name in names.items()} | HERE
 DOCS = {
     "sight": "What the service knows of users, decisions and itself.",
     "loop": "The health of the learning loop.",
     "stats": "The numbers of a whole deployment.",
+    "gains": "Whether it pays: what is earned beside what else could have been.",
     "policies": "Which policies there are, and which one is active.",
     "operators": "What operators are answered.",
     "generation": "Tips and the prompts that write them.",
