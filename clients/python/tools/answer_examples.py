@@ -43,7 +43,9 @@ EXAMPLES: dict[str, list[str]] = {
     "GainOverTarget": ["client.deployment_stats().gain.all is None  # -> True"],
     "GainOfSpan": ["client.deployment_stats().gain.all is None  # -> True"],
     "GainOfDay": ["client.deployment_stats().gain.days  # -> ()"],
-    "GainReport": ["client.deployment_stats().gain.sentence  # -> 'Nothing can be told yet: no decision has a reward.'"],
+    "GainReport": [
+        "client.deployment_stats().gain.sentence  # -> 'Nothing can be told yet: no decision has a reward.'"
+    ],
     "ArmResult": ["client.deployment_stats().holdout is None  # -> True"],
     "ReadoutDay": ["client.deployment_stats().holdout is None  # -> True"],
     "ArmsReadout": ["client.deployment_stats().holdout is None  # -> True"],

@@ -19,6 +19,7 @@ from bandstand.console.evaluations import add_evaluation_routes
 from bandstand.console.experiment import add_experiment_routes
 from bandstand.console.form import get_field
 from bandstand.console.judge import add_judge_routes
+from bandstand.console.launches import add_launch_routes
 from bandstand.console.overview import add_overview_routes
 from bandstand.console.pages import Pages, build_address, build_link, set_prefix
 from bandstand.console.policies import add_policy_routes
@@ -70,6 +71,7 @@ def build_console_router(
     guarded = APIRouter(prefix=_PREFIX, include_in_schema=False, route_class=guarded_route)
     add_overview_routes(guarded, pages, context.deployment, context.sight)
     add_user_routes(guarded, pages, context.deployment, context.sight)
+    add_launch_routes(guarded, pages, context.deployment)
     add_policy_routes(guarded, pages, context.deployment)
     add_experiment_routes(guarded, pages, context.deployment)
     add_simulation_routes(guarded, pages, context.deployment, context.simulations)
