@@ -29,7 +29,7 @@ def add_launch_routes(routes: APIRouter, pages: Pages, deployment: ServiceContex
     ) -> Response:
         if policy not in deployment.catalogue.policies:
             raise PageNotFoundError("no policy of that name is configured")
-        found = await _find_launch(deployment, policy)
+        found = await launch.find_launch_status(deployment, policy)
         is_free = not (deployment.launches and deployment.launches[-1].is_serving)
         return pages.render(
             "launch.html",
@@ -72,15 +72,11 @@ def add_launch_routes(routes: APIRouter, pages: Pages, deployment: ServiceContex
         return RedirectResponse(build_link("/policies/launch", policy=policy), 303)
 
 
-async def _find_launch(deployment: ServiceContext, policy: str) -> LaunchStatus | None:
-    """The newest launch of a policy; ``None`` where it was never launched."""
-    try:
-        return await launch.load_launch_status(deployment, policy)
-    except PromotionRefusedError:
-        return None
-
-
 async def find_running_launch(deployment: ServiceContext) -> LaunchStatus | None:
     """The launch that is under way; ``None`` for none."""
     newest = deployment.launches[-1] if deployment.launches else None
-    return None if newest is None or not newest.is_serving else await _find_launch(deployment, newest.plan.policy)
+    return (
+        None
+        if newest is None or not newest.is_serving
+        else await launch.find_launch_status(deployment, newest.plan.policy)
+    )

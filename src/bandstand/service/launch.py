@@ -119,7 +119,7 @@ async def start_launch(
             margin=float(request.get("margin", DEFAULT_MARGIN)),
         )
         await _move_to_step(deployment, plan, 0, "start", client, "begun by hand", {})
-    return await load_launch_status(deployment, name)
+    return await _load_status(deployment, name)
 
 
 async def act_on_launch(deployment: ServiceContext, policy: str, action: HandAction, client: str) -> LaunchStatus:
@@ -151,21 +151,20 @@ async def act_on_launch(deployment: ServiceContext, policy: str, action: HandAct
         elif (action == "hold") == (newest.state == "running"):
             held: LaunchState = "held" if action == "hold" else "running"
             await _log(deployment, newest, action, held, client, "by hand", figures)
-    return await load_launch_status(deployment, name)
+    return await _load_status(deployment, name)
 
 
-async def load_launch_status(deployment: ServiceContext, policy: str) -> LaunchStatus:
-    """How the newest launch of a policy stands.
+async def find_launch_status(deployment: ServiceContext, policy: str) -> LaunchStatus | None:
+    """How the newest launch of a policy stands; ``None`` where it was never launched.
 
     Raises:
         UnknownPolicyError: no such policy.
-        PromotionRefusedError: it was never launched.
     """
     name = deployment.catalogue.get_policy(policy).name
     events = [each for each in deployment.launches if each.plan.policy == name]
     first = max((at for at, each in enumerate(events) if each.action == "start"), default=None)
     if first is None:
-        raise PromotionRefusedError(f"{name} was never launched")
+        return None
     newest = events[-1]
     decided = await _decide(deployment, newest) if newest.is_serving else LadderDecision("hold", newest.reason, {})
     plan = newest.plan
@@ -262,6 +261,12 @@ async def run_launches(deployment: ServiceContext) -> None:
         await asyncio.sleep(_LOOK_SECONDS)
         with suppress(BandstandError):
             await check_launch(deployment)
+
+
+async def _load_status(deployment: ServiceContext, policy: str) -> LaunchStatus:
+    found = await find_launch_status(deployment, policy)
+    assert found is not None  # noqa: S101 (the caller has launched it)
+    return found
 
 
 async def _decide(deployment: ServiceContext, newest: LaunchEvent) -> LadderDecision:

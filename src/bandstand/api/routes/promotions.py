@@ -14,7 +14,7 @@ from bandstand.service.promotion import ActivePolicyStatus
 
 _CHANGES = describe_operation(PromotionRefusedError, *WRITE_ERRORS)
 _STARTS = describe_operation(PromotionRefusedError, *WRITE_ERRORS, body=LAUNCH)
-_LOOKS = describe_operation(PromotionRefusedError, StorageUnavailableError)
+_LOOKS = describe_operation(StorageUnavailableError)
 
 
 def build_promotions_router(deployment: ServiceContext) -> APIRouter:
@@ -37,10 +37,10 @@ def build_promotions_router(deployment: ServiceContext) -> APIRouter:
         body = await parse_request(request, LAUNCH)
         return await launch.start_launch(deployment, policy, body, get_client(request))
 
-    @routes.get("/policies/{policy:id}/launch", response_model=Launch, openapi_extra=_LOOKS)
-    async def show_launch(policy: str) -> LaunchStatus:
-        """How the newest launch of a policy stands, and each of its steps with its figures."""
-        return await launch.load_launch_status(deployment, policy)
+    @routes.get("/policies/{policy:id}/launch", response_model=Launch | None, openapi_extra=_LOOKS)
+    async def show_launch(policy: str) -> LaunchStatus | None:
+        """How the newest launch of a policy stands, and its steps with their figures; null where there was none."""
+        return await launch.find_launch_status(deployment, policy)
 
     @routes.post("/policies/{policy:id}/launch/{action}", response_model=Launch, openapi_extra=_CHANGES)
     async def act_on_launch(request: Request, policy: str, action: HandAction) -> LaunchStatus:
