@@ -42,3 +42,10 @@ async def v1(tmp_path: Path) -> AsyncIterator[Service]:
     """A service pinned to the contract's own policy."""
     async with run_service(tmp_path / "v1", active_policy="linucb-v1") as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_v1(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
+    """The same, one for all tests of a module that leave nothing behind which another counts."""
+    async with run_service(tmp_path_factory.mktemp("shared-v1"), active_policy="linucb-v1") as running:
+        yield running

@@ -49,12 +49,14 @@ def examples_in(operation: dict[str, Any]) -> dict[str, Any]:
     return {name: example["value"] for name, example in content.get("examples", {}).items()}
 
 
-async def test_the_committed_document_is_the_served_one(service: Service) -> None:
-    assert json.loads(COMMITTED.read_text(encoding="utf-8")) == await document_of(service), "run `make openapi`"
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_committed_document_is_the_served_one(shared: Service) -> None:
+    assert json.loads(COMMITTED.read_text(encoding="utf-8")) == await document_of(shared), "run `make openapi`"
 
 
-async def test_every_operation_says_what_it_does_who_may_and_what_may_go_wrong(service: Service) -> None:
-    document = await document_of(service)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_every_operation_says_what_it_does_who_may_and_what_may_go_wrong(shared: Service) -> None:
+    document = await document_of(shared)
     seen: set[str] = set()
     for method, path, operation in operations_in(document):
         where = f"{method} {path}"
@@ -80,8 +82,9 @@ async def test_every_operation_says_what_it_does_who_may_and_what_may_go_wrong(s
                 assert (f"`{code}`" in response["description"]) == (str(CODES[code]) == status), where
 
 
-async def test_every_schema_is_one_and_every_reference_leads_somewhere(service: Service) -> None:
-    document = await document_of(service)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_every_schema_is_one_and_every_reference_leads_somewhere(shared: Service) -> None:
+    document = await document_of(shared)
     assert document["openapi"].startswith("3.1")
     for schema in document["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
@@ -91,9 +94,10 @@ async def test_every_schema_is_one_and_every_reference_leads_somewhere(service: 
         assert name in document["components"]["schemas"]
 
 
-async def test_no_two_schemas_have_one_name(service: Service) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_no_two_schemas_have_one_name(shared: Service) -> None:
     """The requests' come from the features, the answers' from their models; OpenAPI has one place for both."""
-    framework = service.app._app  # type: ignore[attr-defined]  # noqa: SLF001 (the application behind the gate)
+    framework = shared.app._app  # type: ignore[attr-defined]  # noqa: SLF001 (the application behind the gate)
     answers = set(get_openapi(title="", version="", routes=framework.routes)["components"]["schemas"])
     inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
         (body.name, "validation", body.adapter) for body in Wire(load_catalogue(Settings())).bodies
@@ -102,8 +106,9 @@ async def test_no_two_schemas_have_one_name(service: Service) -> None:
     assert not answers & set(definitions["$defs"])
 
 
-async def test_every_example_fits_its_schema(service: Service) -> None:
-    document = await document_of(service)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_every_example_fits_its_schema(shared: Service) -> None:
+    document = await document_of(shared)
     found = 0
     for _, path, operation in operations_in(document):
         if "requestBody" in operation:
@@ -151,14 +156,15 @@ async def test_what_is_looked_up_fits_its_schema(service: Service) -> None:
     assert looked > 10
 
 
-async def test_what_is_no_200_fits_the_schema_of_problems(service: Service) -> None:
-    document = await document_of(service)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_is_no_200_fits_the_schema_of_problems(shared: Service) -> None:
+    document = await document_of(shared)
     problems = validator(document, {"$ref": "#/components/schemas/Problem"})
     for response in (
-        await service.post("/score", {}),
-        await service.get("/nothing"),
-        await service.client.put("/users"),
-        await service.get("/decisions/nothing"),
+        await shared.post("/score", {}),
+        await shared.get("/nothing"),
+        await shared.client.put("/users"),
+        await shared.get("/decisions/nothing"),
     ):
         problems.validate(response.json())
 

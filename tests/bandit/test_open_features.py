@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bandstand.bandit.features import FeatureSchema
@@ -30,7 +30,7 @@ def _build_schema(*more: dict[str, Any]) -> FeatureSchema:
 
 
 @given(context=OBJECTS, candidates=st.lists(OBJECTS, min_size=1, max_size=4))
-@LAW
+@settings(LAW, max_examples=40)
 def test_rows_have_length_one_beside_the_intercept(context: dict[str, Any], candidates: list[dict[str, Any]]) -> None:
     x = _build_schema().encode(context, candidates)
     lengths = np.linalg.norm(x[:, 1:], axis=1)

@@ -65,11 +65,8 @@ def _world(rng: np.random.Generator, count: int) -> tuple[Values, list[Values]]:
 
 
 @pytest.mark.parametrize(("name", "weekday", "alpha"), [("linucb-v1", False, 1.0), ("egreedy-v1", True, 0.0)])
-@pytest.mark.parametrize("seed", [1, 2])
-def test_v1_scores_equal_the_textbook_to_1e9_over_long_histories(
-    name: str, weekday: bool, alpha: float, seed: int
-) -> None:
-    policy, textbook, rng = CATALOGUE.get_policy(name), Textbook(weekday=weekday), np.random.default_rng(seed)
+def test_v1_scores_equal_the_textbook_to_1e9_over_long_histories(name: str, weekday: bool, alpha: float) -> None:
+    policy, textbook, rng = CATALOGUE.get_policy(name), Textbook(weekday=weekday), np.random.default_rng(1)
     state = RidgeState.empty(policy.schema.dimension)
     for _ in range(3_000):
         context, candidates = _world(rng, int(rng.integers(1, 12)))

@@ -161,8 +161,14 @@ def simulate_earnings(prior: str, world: str, users: int, seed: int, rounds: int
     return total / (rounds * users)
 
 
-@pytest.mark.parametrize("users", [10, 30])
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize(
+    ("world", "users"),
+    [
+        pytest.param(world, users, marks=[pytest.mark.slow] if (world, users) != ("alike", 30) else [])
+        for world in WORLDS
+        for users in (10, 30)
+    ],
+)
 def test_in_no_world_do_users_get_less_with_it_than_without_beyond_noise(world: str, users: int) -> None:
     """The mean difference over six seeds, paired, is not below nought by two of its standard errors; where 30 users are
     alike it is above by two.

@@ -39,6 +39,7 @@ PAGES = (
     "/policies/launch?policy=thompson-v1",
     "/experiment",
     "/judge",
+    "/judge/review",
     "/simulations",
     "/simulations/new",
     "/simulations/1",
@@ -190,6 +191,17 @@ def test_a_user_is_found_and_reset_by_keyboard_alone(page: Page) -> None:
     tab_to(page, "Reset")
     expect(page.get_by_role("status")).to_contain_text("starts anew")
     expect(page.get_by_text("Nothing since the reset")).to_be_visible()
+
+
+def test_a_turn_is_reviewed_by_one_key(page: Page) -> None:
+    page.goto("/console/judge/review?user=chat")
+    expect(page.get_by_text(TURN["query_t1"])).to_be_visible()
+    page.keyboard.press("k")
+    with page.expect_navigation():
+        page.keyboard.press("a")
+    expect(page.get_by_role("status")).to_contain_text("Kept")
+    page.goto("/console/judge/review?user=chat&state=reviewed")
+    expect(page.get_by_text("by a person")).to_be_visible()
 
 
 def tab_to(page: Page, name: str) -> None:

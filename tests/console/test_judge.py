@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.console.given import Person, visit_console
+from tests.api.given import API_KEYS
+from tests.console.given import ADMIN, Person, visit_console
 
 TURN = {"query_t": "How do I boil an egg?", "answer_t": "Eight minutes.", "query_t1": "Thank you, that worked!"}
 
@@ -82,6 +83,18 @@ async def test_turns_are_listed_by_their_status(visitor: Person) -> None:
     token = (await visitor.open("/prompts")).token
     retried = await visitor.send("/judge/retry", token=token)
     assert retried.response.headers["location"] == "/console/judge?retried=0"
+
+
+async def test_a_persons_verdict_is_theirs_and_not_their_keys(tmp_path: Path) -> None:
+    async with visit_console(tmp_path, key=ADMIN, api_keys=API_KEYS) as person:
+        told = await send_turn(person)
+        await person.log_in(person="Grace Hopper")
+        token = (await person.open("/judgement", id=told["judgement_id"])).token
+        await person.send("/judgement/override", id=told["judgement_id"], label="neg_correction", token=token)
+        page = await person.open("/judgement", id=told["judgement_id"])
+        kept = (await person.service.get(f"/judgements/{told['judgement_id']}")).json()
+    assert [row[2] for row in page.rows() if row[1] == "override"] == ["Grace Hopper"]
+    assert (kept["verdict"]["model"], kept["history"][-1]["client"]) == ("Grace Hopper", "ops")
 
 
 async def test_what_was_spent_is_told_with_what_may_be(tmp_path: Path) -> None:

@@ -32,6 +32,20 @@ def test_a_key_opens_a_visit_that_knows_its_name() -> None:
         assert (visit.client, visit.keyed) == (name, True)
 
 
+@pytest.mark.parametrize(
+    ("said", "person", "author"),
+    [("Grace Hopper", "Grace Hopper", "Grace Hopper"), ("  é\n. ", "é .", "é ."), ("", "", "a person")],
+)
+def test_a_visit_knows_who_has_the_key_in_hand(said: str, person: str, author: str) -> None:
+    given = build_sessions(key()).login("k3y", said)
+    visit = build_sessions(key()).find_visit(given)
+    assert visit is not None
+    assert (visit.client, visit.person, visit.author) == ("ops", person, author)
+    longest = build_sessions(key()).find_visit(build_sessions(key()).login("k3y", "x" * 500))
+    assert longest is not None
+    assert longest.person == "x" * 64
+
+
 @pytest.mark.parametrize("secret", ["", "k3y ", "K3Y", "k3", hashlib.sha256(b"k3y").hexdigest()])
 def test_a_wrong_key_opens_none(secret: str) -> None:
     assert build_sessions(key()).login(secret) is None
@@ -77,7 +91,9 @@ def test_no_character_of_a_cookie_can_be_changed() -> None:
                 assert build_sessions(key()).find_visit(forged) is None, (place, other)
 
 
-@pytest.mark.parametrize("text", [None, "", ".", "...", "a.b.c.d", "é.1.2.3", f"b3Bz.{'9' * 5000}.a.b", "ops.²³.a.b"])
+@pytest.mark.parametrize(
+    "text", [None, "", ".", "....", "a.b.c.d.e", "é.1.2.3.4", f"b3Bz..{'9' * 5000}.a.b", "ops..²³.a.b"]
+)
 def test_what_is_no_cookie_opens_nothing(text: str | None) -> None:
     assert build_sessions(key()).find_visit(text) is None
 

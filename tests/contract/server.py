@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.contract.nursery import ForkedProcess
+
 _GREETING = re.compile(r"^bandstand \S+ serves http://127\.0\.0\.1:(\d+) with its state in .*$", re.MULTILINE)
 _SECONDS = 180.0
 
@@ -25,14 +27,21 @@ class Server:
 
     Attributes:
         port: where it listens, on loopback.
+        url: its address.
     """
 
     def __init__(self, state_dir: Path, log: Path, wrapper: Sequence[str] = (), **settings: str) -> None:
-        words = [*wrapper, sys.executable, "-m", "bandstand", "serve", "--port", "0", "--state-dir", str(state_dir)]
+        words = ["serve", "--port", "0", "--state-dir", str(state_dir)]
         self._log = log
-        with log.open("wb") as stderr:
-            self._process = subprocess.Popen(words, stderr=stderr, env=os.environ | settings)
+        self._process: ForkedProcess | subprocess.Popen[bytes]
+        if wrapper:
+            command = [*wrapper, sys.executable, "-m", "bandstand", *words]
+            with log.open("wb") as stderr:
+                self._process = subprocess.Popen(command, stderr=stderr, env=os.environ | settings)
+        else:
+            self._process = ForkedProcess(words, log, os.environ | settings)
         self.port = self._port()
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def _port(self) -> int:
         until = time.monotonic() + _SECONDS

@@ -42,9 +42,10 @@ def picked_again(receipt: dict[str, Any]) -> tuple[str, bool]:
 # ── the answer ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("policy", POLICIES)
-async def test_an_answer_names_its_decision_and_how_likely_it_was(service: Service, policy: str) -> None:
-    answer = await service.score(policy=policy, candidates=build_candidates(5))
+async def test_an_answer_names_its_decision_and_how_likely_it_was(shared: Service, policy: str) -> None:
+    answer = await shared.score(policy=policy, candidates=build_candidates(5))
     assert answer["policy"] == policy
     assert isinstance(answer["decision_id"], str)
     assert 0 < answer["propensity"] <= 1
@@ -52,15 +53,17 @@ async def test_an_answer_names_its_decision_and_how_likely_it_was(service: Servi
     assert "ranking" not in answer
 
 
-async def test_every_decision_has_an_id_of_its_own(service: Service) -> None:
-    answers = await asyncio.gather(*(service.score() for _ in range(50)))
+@pytest.mark.asyncio(loop_scope="module")
+async def test_every_decision_has_an_id_of_its_own(shared: Service) -> None:
+    answers = await asyncio.gather(*(shared.score() for _ in range(50)))
     assert len({answer["decision_id"] for answer in answers}) == 50
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("policy", POLICIES)
-async def test_the_ranking_is_all_candidates_best_first_and_their_probabilities(service: Service, policy: str) -> None:
-    await service.reward_legacy(policy=policy)
-    answer = await service.score(policy=policy, candidates=build_candidates(20), ranking=True)
+async def test_the_ranking_is_all_candidates_best_first_and_their_probabilities(shared: Service, policy: str) -> None:
+    await shared.reward_legacy(policy=policy)
+    answer = await shared.score(policy=policy, candidates=build_candidates(20), ranking=True)
     ranking = answer["ranking"]
     scores = [each["score"] for each in ranking]
     assert sorted(each["tip_id"] for each in ranking) == sorted(each["id"] for each in build_candidates(20))
@@ -139,20 +142,22 @@ async def test_another_named_policy_under_the_same_id_is_a_409(service: Service)
     assert read_ok(await service.post("/score", request)) == first, "no policy named is no contradiction"
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("own_id", ["0" * 32, "7" + "f" * 31, "f" * 32, "A" * 32])
-async def test_an_own_id_that_looks_like_ours_is_the_caller_s(service: Service, own_id: str) -> None:
+async def test_an_own_id_that_looks_like_ours_is_the_caller_s(shared: Service, own_id: str) -> None:
     request = {"user_id": "ada", "candidates": TWO, "decision_id": own_id}
-    first = read_ok(await service.post("/score", request))
+    first = read_ok(await shared.post("/score", request))
     assert first["decision_id"] == own_id
-    assert read_ok(await service.post("/score", request)) == first
-    assert (await service.receipt(own_id))["user_id"] == "ada"
-    assert (await service.reward(decision_id=own_id, reward=0.5))["applied"] is True
+    assert read_ok(await shared.post("/score", request)) == first
+    assert (await shared.receipt(own_id))["user_id"] == "ada"
+    assert (await shared.reward(decision_id=own_id, reward=0.5))["applied"] is True
 
 
-async def test_our_id_as_another_s_own_is_a_409(service: Service) -> None:
-    ours = (await service.score())["decision_id"]
+@pytest.mark.asyncio(loop_scope="module")
+async def test_our_id_as_another_s_own_is_a_409(shared: Service) -> None:
+    ours = (await shared.score())["decision_id"]
     read_problem(
-        await service.post("/score", {"user_id": "ada", "candidates": TWO, "decision_id": ours}),
+        await shared.post("/score", {"user_id": "ada", "candidates": TWO, "decision_id": ours}),
         409,
         "decision-conflict",
     )
@@ -284,10 +289,11 @@ async def test_an_unknown_decision_has_no_receipt(service: Service) -> None:
         read_problem(await service.get(f"/decisions/{name}"), 404, "unknown-decision")
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("decision_id", ["a/b", "..", "?", "#", "a+b", "a%25b", "🦊" * 256, " "])
-async def test_a_receipt_is_found_under_any_id(service: Service, decision_id: str) -> None:
-    answer = await service.score(decision_id=decision_id)
-    receipt = await service.receipt(decision_id)
+async def test_a_receipt_is_found_under_any_id(shared: Service, decision_id: str) -> None:
+    answer = await shared.score(decision_id=decision_id)
+    receipt = await shared.receipt(decision_id)
     assert (receipt["decision_id"], receipt["tip_id"]) == (decision_id, answer["tip_id"])
 
 

@@ -94,8 +94,9 @@ async def test_the_score_response_is_the_pick_its_score_and_the_policy(v1: Servi
         assert answer["policy"] == policy
 
 
-async def test_health_says_ok(v1: Service) -> None:
-    assert read_ok(await v1.get("/health"))["ok"] is True
+@pytest.mark.asyncio(loop_scope="module")
+async def test_health_says_ok(shared_v1: Service) -> None:
+    assert read_ok(await shared_v1.get("/health"))["ok"] is True
 
 
 @pytest.mark.parametrize("policy", ["linucb", "egreedy"])
@@ -247,19 +248,24 @@ async def test_reset_forgets_all_policies_and_the_history_of_that_user_and_is_id
     assert answer["score"] == pytest.approx(fresh, rel=0, abs=1e-9)
 
 
-async def test_no_candidates_are_a_422(v1: Service) -> None:
-    read_problem(await v1.post("/score", {"user_id": "ada", "candidates": []}), 422, "invalid-request", "candidates")
-    read_problem(await v1.post("/score/egreedy", {"user_id": "ada"}), 422, "invalid-request", "candidates")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_no_candidates_are_a_422(shared_v1: Service) -> None:
+    read_problem(
+        await shared_v1.post("/score", {"user_id": "ada", "candidates": []}), 422, "invalid-request", "candidates"
+    )
+    read_problem(await shared_v1.post("/score/egreedy", {"user_id": "ada"}), 422, "invalid-request", "candidates")
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("left_out", ["user_id", "tip_id", "features"])
-async def test_a_reward_without_a_decision_needs_its_fields(v1: Service, left_out: str) -> None:
+async def test_a_reward_without_a_decision_needs_its_fields(shared_v1: Service, left_out: str) -> None:
     whole = {"user_id": "ada", "tip_id": "tip-1", "reward": 1.0, "features": FEATURES}
     del whole[left_out]
     for path in ("/reward", "/reward/egreedy"):
-        read_problem(await v1.post(path, whole), 422, "invalid-request", left_out)
+        read_problem(await shared_v1.post(path, whole), 422, "invalid-request", left_out)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("action", "dwell_ms", "reward"),
     [
@@ -278,21 +284,25 @@ async def test_a_reward_without_a_decision_needs_its_fields(v1: Service, left_ou
     ],
 )
 async def test_a_reaction_becomes_the_contract_s_reward(
-    v1: Service, action: str, dwell_ms: float | None, reward: float
+    shared_v1: Service, action: str, dwell_ms: float | None, reward: float
 ) -> None:
     reaction = {"action": action} if dwell_ms is None else {"action": action, "dwell_ms": dwell_ms}
-    by_decision = await v1.reward(decision_id=(await v1.score())["decision_id"], reaction=reaction)
-    legacy = await v1.reward(user_id="bob", tip_id="tip-1", features=FEATURES, reaction=reaction)
+    by_decision = await shared_v1.reward(decision_id=(await shared_v1.score())["decision_id"], reaction=reaction)
+    user = f"{action} {dwell_ms}"
+    legacy = await shared_v1.reward(user_id=user, tip_id="tip-1", features=FEATURES, reaction=reaction)
     assert by_decision["reward"] == legacy["reward"] == reward
-    assert (await v1.stats("bob"))["cumulative_reward"] == reward
+    assert (await shared_v1.stats(user))["cumulative_reward"] == reward
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     "reaction", [{"action": "done"}, {"action": "done", "dwell_ms": None}, {"action": "done", "dwell_ms": -1}]
 )
-async def test_done_without_a_dwell_or_with_a_negative_one_is_a_422(v1: Service, reaction: dict[str, object]) -> None:
-    decision = await v1.score()
-    answer = await v1.post("/reward", {"decision_id": decision["decision_id"], "reaction": reaction})
+async def test_done_without_a_dwell_or_with_a_negative_one_is_a_422(
+    shared_v1: Service, reaction: dict[str, object]
+) -> None:
+    decision = await shared_v1.score()
+    answer = await shared_v1.post("/reward", {"decision_id": decision["decision_id"], "reaction": reaction})
     read_problem(answer, 422, "invalid-request", "reaction.dwell_ms")
 
 

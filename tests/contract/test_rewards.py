@@ -55,19 +55,21 @@ async def test_a_reward_by_decision_teaches_the_policy_that_decided(service: Ser
     assert (await service.stats("ada"))["reward_count"] == 0
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("extra", [{"user_id": "ada"}, {"tip_id": "tip-1"}, {"user_id": "ada", "tip_id": "tip-1"}])
-async def test_the_other_fields_may_be_given_if_they_agree(service: Service, extra: dict[str, str]) -> None:
-    answer = await service.score(candidates=TWO[:1])
-    assert (await service.reward(decision_id=answer["decision_id"], reward=1, **extra))["applied"] is True
+async def test_the_other_fields_may_be_given_if_they_agree(shared: Service, extra: dict[str, str]) -> None:
+    answer = await shared.score(candidates=TWO[:1])
+    assert (await shared.reward(decision_id=answer["decision_id"], reward=1, **extra))["applied"] is True
 
 
-async def test_another_user_s_decision_is_a_404_as_is_an_unknown_one(service: Service) -> None:
-    decision_id = await score_once(service)
-    mistaken = await service.post("/reward", {"decision_id": decision_id, "user_id": "bob", "reward": 1})
-    unknown = await service.post("/reward", {"decision_id": "nothing", "reward": 1})
+@pytest.mark.asyncio(loop_scope="module")
+async def test_another_user_s_decision_is_a_404_as_is_an_unknown_one(shared: Service) -> None:
+    decision_id = await score_once(shared)
+    mistaken = await shared.post("/reward", {"decision_id": decision_id, "user_id": "bob", "reward": 1})
+    unknown = await shared.post("/reward", {"decision_id": "nothing", "reward": 1})
     told = [read_problem(answer, 404, "unknown-decision") for answer in (mistaken, unknown)]
     assert told[0]["detail"] == told[1]["detail"], "one cannot tell a stranger's decision from none"
-    assert (await service.receipt(decision_id))["reward"] is None
+    assert (await shared.receipt(decision_id))["reward"] is None
 
 
 async def test_another_tip_than_the_picked_one_is_a_422(service: Service) -> None:
@@ -107,9 +109,10 @@ async def test_exactly_one_of_reward_and_reaction_is_given(service: Service, bot
     assert (await service.stats())["reward_count"] == 0
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("reward", [-1, -1.0, 0, 1, 1.0, 1e-300])
-async def test_rewards_reach_from_minus_one_to_one(service: Service, reward: float) -> None:
-    assert (await service.reward(decision_id=await score_once(service), reward=reward))["reward"] == reward
+async def test_rewards_reach_from_minus_one_to_one(shared: Service, reward: float) -> None:
+    assert (await shared.reward(decision_id=await score_once(shared), reward=reward))["reward"] == reward
 
 
 # ── once ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -213,9 +216,10 @@ async def test_a_decision_s_reward_may_have_a_key_too(service: Service) -> None:
     assert (await service.stats())["reward_count"] == 1
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("key", ["", "x" * 257, "tab\there"])
-async def test_a_key_is_held_to_the_rules_of_ids(service: Service, key: str) -> None:
-    answer = await service.post("/reward", LEGACY, idempotency_key=key)
+async def test_a_key_is_held_to_the_rules_of_ids(shared: Service, key: str) -> None:
+    answer = await shared.post("/reward", LEGACY, idempotency_key=key)
     read_problem(answer, 422, "invalid-request", "Idempotency-Key")
 
 

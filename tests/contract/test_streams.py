@@ -52,7 +52,7 @@ def send_many(port: int, count: int) -> None:
             assert answer.status == 200
 
 
-@pytest.mark.parametrize("streams", ["2> /dev/full", "2>&-", "<&- >&- 2>&-", "> /dev/full 2>&1"])
+@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "> /dev/full 2>&1"])
 def test_a_service_starts_serves_and_stops_without_a_log(tmp_path: Path, streams: str) -> None:
     words = [*COMMAND, "serve", "--port", "0", "--state-dir", str(tmp_path / "state")]
     script = f'exec "$@" {streams}'
@@ -86,7 +86,7 @@ def test_a_log_that_nobody_reads_holds_nobody_up_and_says_later_what_it_lost(tmp
     assert all(line.startswith((b"{", b"bandstand ")) for line in first.splitlines()[:100])
 
 
-@pytest.mark.parametrize("streams", ["2> /dev/full", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("streams", ["2> /dev/full", ">&- 2>&-"])
 def test_a_command_that_cannot_say_why_it_refuses_still_has_its_exit_code(tmp_path: Path, streams: str) -> None:
     words = [*COMMAND, "state", "verify", "--state-dir", str(tmp_path)]
     done = subprocess.run(["/bin/sh", "-c", f'exec "$@" {streams}', "sh", *words], check=False, timeout=_SECONDS)

@@ -48,7 +48,7 @@ def test_a_service_out_of_the_wheel_has_its_prompts_policies_and_pages(wheel: zi
     words = [sys.executable, "-c", "import bandstand; print(bandstand.__file__)"]
     found = subprocess.run(words, check=True, capture_output=True, text=True, env=os.environ | path, timeout=60)
     assert Path(found.stdout.strip()).is_relative_to(tmp_path)
-    with start_server(tmp_path / "state", **path) as server:
+    with start_server(tmp_path / "state", wrapper=("env",), **path) as server:
         with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False, timeout=60) as client:
             prompts = client.get("/prompts").raise_for_status().json()
             assert {each["version"] for each in prompts["prompts"] if each["name"] == "generate"} >= {"v1", "v2-mentor"}

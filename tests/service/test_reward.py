@@ -15,9 +15,10 @@ from bandstand.errors import (
     UnknownPolicyError,
     WrongPolicyError,
 )
+from bandstand.service.reward import RewardResult
 from bandstand.store.records import Decision
 from tests.service.given import FEATURES, Service
-from tests.store.given import CATALOGUE, DAY
+from tests.store.given import CATALOGUE, DAY, random_features
 
 
 async def state(service: Service, policy: str = "linucb-v2", user_id: str = "anna") -> PolicyState:
@@ -403,3 +404,54 @@ async def test_retries_under_one_key_at_once_teach_once(service: Service) -> Non
     answers = await asyncio.gather(*(service.reward(service.legacy(), key="key") for _ in range(20)))
     assert sum(not answer.repeated for answer in answers) == 1
     assert (await state(service)).reward_count == 1
+
+
+# ── one turn of the loop ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_rewards_taken_together_teach_what_they_teach_one_by_one(service: Service) -> None:
+    policies = sorted(CATALOGUE.policies)
+    for policy in policies:
+        given = [
+            service.legacy(reward=number / 10, features=random_features(service.random), day_of_week=number)
+            for number in range(7)
+        ]
+        await asyncio.gather(*(service.reward(request, policy=policy) for request in given))
+        for request in given:
+            await service.reward(request | {"user_id": "berta"}, policy=policy)
+    for _ in range(2):
+        for policy in policies:
+            together, apart = await state(service, policy), await state(service, policy, "berta")
+            assert together.ridge is not None
+            assert apart.ridge is not None
+            np.testing.assert_array_equal(together.ridge.gram, apart.ridge.gram)
+            np.testing.assert_array_equal(together.ridge.b, apart.ridge.b)
+        await service.reopen()
+
+
+async def test_a_refused_reward_fails_none_of_its_neighbours(service: Service) -> None:
+    scored = [await service.score(user_id=f"user-{number}") for number in range(3)]
+    first = await service.reward(service.legacy(), key="key")
+    await service.reopen()
+    refused = [
+        service.reward({"decision_id": "nobody's", "reward": 1.0}),
+        service.reward({"decision_id": scored[0].decision_id, "tip_id": "zebra", "reward": 1.0}),
+        service.reward({"decision_id": scored[1].decision_id, "reward": 1.0}, policy="egreedy"),
+        service.reward({"user_id": "anna", "reward": 1.0}),
+        service.reward(service.legacy(reward=-1.0), key="key"),
+    ]
+    taken = [
+        service.reward(service.legacy(), key="key"),
+        *(service.reward({"decision_id": each.decision_id, "reward": 0.5}) for each in scored),
+        *(service.reward(service.legacy(user_id=f"user-{number}")) for number in range(3)),
+    ]
+    answers = await asyncio.gather(*refused, *taken, return_exceptions=True)
+    errors = (UnknownDecisionError, InvalidRequestError, WrongPolicyError, InvalidRequestError)
+    for answer, error in zip(answers, (*errors, IdempotencyMismatchError), strict=False):
+        assert isinstance(answer, error)
+    again, *others = answers[len(refused) :]
+    assert isinstance(again, RewardResult)
+    assert (again.repeated, again.reward) == (True, first.reward)
+    assert all(isinstance(answer, RewardResult) and not answer.repeated for answer in others)
+    for number in range(3):
+        assert (await state(service, user_id=f"user-{number}")).reward_count == 2

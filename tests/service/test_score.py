@@ -258,7 +258,7 @@ async def test_a_full_disk_refuses_or_scores_without_a_log(
     monkeypatch.setattr(state_directory, "connect", disk.connect)
     service = Service(on_disk(tmp_path), score_when_full=score_when_full)
     await service.deployment.store.open()
-    await service.reward(service.legacy(reward=1.0))
+    await service.reward(service.legacy(reward=1.0), key="key")
     request = service.request()
     logged = await service.score(request | {"decision_id": "mine"})
     disk.fill()
@@ -275,6 +275,7 @@ async def test_a_full_disk_refuses_or_scores_without_a_log(
     assert (await service.score(request, decision_id="mine")).repeated, "what is logged is still answered"
     with pytest.raises(StorageFullError):
         await service.reward({"decision_id": logged.decision_id, "reward": 1.0})
+    assert (await service.reward(service.legacy(reward=1.0), key="key")).repeated
     disk.fill(room=math.inf)
     assert (await service.score(request)).decision_id is not None
     assert (await service.deployment.store.load_policy_totals())["linucb-v2"].decisions == 2

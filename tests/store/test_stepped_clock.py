@@ -42,9 +42,20 @@ async def live_through(state_dir: Path, events: list[Reward], half_life: float, 
     assert not verified.damage
 
 
-@pytest.mark.parametrize("restarts", [False, True], ids=["live", "restarted"])
-@pytest.mark.parametrize("seconds", [YEAR, 10 * YEAR, 3600.0])
-@pytest.mark.parametrize("places", [range(1), range(4, 5), range(3, 7), range(0, 11, 3)], ids=str)
+@pytest.mark.parametrize(
+    ("places", "seconds", "restarts"),
+    [
+        (range(1), YEAR, False),
+        (range(1), 3600.0, True),
+        (range(4, 5), 10 * YEAR, True),
+        (range(4, 5), YEAR, False),
+        (range(3, 7), 10 * YEAR, False),
+        (range(3, 7), 3600.0, True),
+        (range(0, 11, 3), YEAR, True),
+        (range(0, 11, 3), 3600.0, False),
+    ],
+    ids=str,
+)
 async def test_what_was_rewarded_under_a_clock_ahead_counts_as_of_when_it_was_right_again(
     tmp_path: Path, places: range, seconds: float, *, restarts: bool
 ) -> None:
@@ -153,6 +164,7 @@ async def test_a_cap_counts_what_was_taught_in_the_last_hour(tmp_path: Path) -> 
 async def test_a_key_of_a_clock_that_was_ahead_is_kept_for_seven_days_and_no_longer(tmp_path: Path) -> None:
     key = ("tests", "k")
     async with Subject(make_embedded(tmp_path)) as subject:
+        await subject.store.apply_retention()  # type: ignore[attr-defined]  # and so the hourly one reads NOON too
         subject.clock.now = NOON + YEAR
         await subject.store.reward(subject.legacy("anna", key=key))
         for day, is_kept in ((0, True), (6, True), (8, False)):

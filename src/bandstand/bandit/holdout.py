@@ -53,7 +53,7 @@ class HoldoutSplit:
     def __init__(self, holdout: Holdout, secret: bytes) -> None:
         self.holdout = holdout
         self._key = secret[:_KEY_BYTES]
-        self._end = round(holdout.share * 2**_BITS)
+        self._end: int = round(holdout.share * (1 << _BITS))
 
     def is_control(self, user_id: str) -> bool:
         """Whether the user is held out: the same for ever, under the same secret and share."""

@@ -7,15 +7,7 @@ from typer.exceptions import TyperException
 
 from bandstand import __version__
 from bandstand.cli import blas_threads  # noqa: F401 (before whatever imports numpy)
-from bandstand.cli.demo import demo, play_demo_users
-from bandstand.cli.evaluate.commands import evaluate, evaluate_run
-from bandstand.cli.gain import report
-from bandstand.cli.judge.commands import judge
-from bandstand.cli.openapi import print_openapi
-from bandstand.cli.serve import serve
-from bandstand.cli.settings import print_settings
-from bandstand.cli.simulate.commands import simulate
-from bandstand.cli.state.commands import state
+from bandstand.cli.lazy_group import LazyGroup
 from bandstand.cli.streams import close_streams, prepare_streams, write_error_line
 from bandstand.errors import BandstandError
 
@@ -26,23 +18,13 @@ EXIT_FAILED = 1
 
 command = typer.Typer(
     name="bandstand",
+    cls=LazyGroup,
     help="A contextual-bandit service: picks among candidates, learns from rewards, loses nothing it acknowledged.",
     epilog="Every setting is an environment variable: see `bandstand settings`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # its tracebacks print local variables, and among those may be secrets
 )
-command.command()(serve)
-command.command()(demo)
-command.command("demo-users", hidden=True)(play_demo_users)
-command.command()(simulate)
-command.command()(evaluate)
-command.command()(report)
-command.command("evaluate-run", hidden=True)(evaluate_run)
-command.command("settings")(print_settings)
-command.command("openapi")(print_openapi)
-command.add_typer(judge)
-command.add_typer(state)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value

@@ -62,9 +62,9 @@ def report(
         return
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(found.sentence, style="bold"))
-    for name, each in splits.items():
-        console.print(Text(f"{name.capitalize()}: {each.sentence}", style="bold"))
-        _show_arms(each)
+    for name, readout in splits.items():
+        console.print(Text(f"{name.capitalize()}: {readout.sentence}", style="bold"))
+        _show_arms(readout)
     if found.all is None:
         return
     spans = {"all": found.all, **found.policies}

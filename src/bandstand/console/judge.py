@@ -53,7 +53,8 @@ def add_judge_routes(routes: APIRouter, pages: Pages, judging: JudgeWorker, sigh
         form = get_form(request)
         judgement_id = get_field(form, "id")
         try:
-            await service.override(judging, judgement_id, get_field(form, "label"), get_visit(request).client)
+            visit = get_visit(request)
+            await service.override(judging, judgement_id, get_field(form, "label"), visit.client, author=visit.author)
         except _REJECTED as error:
             return await render_judgement(request, judgement_id, refused=error.detail, status=409)
         except UnknownJudgementError:

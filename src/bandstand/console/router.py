@@ -25,6 +25,7 @@ from bandstand.console.pages import Pages, build_address, build_link, set_prefix
 from bandstand.console.policies import add_policy_routes
 from bandstand.console.prompts import add_prompt_routes
 from bandstand.console.reference import AuthorizeReader, add_reference_routes
+from bandstand.console.reviews import add_review_routes
 from bandstand.console.session import COOKIE, SESSION_SECONDS, Sessions
 from bandstand.console.simulations import add_simulation_routes
 from bandstand.console.users import add_user_routes
@@ -78,6 +79,7 @@ def build_console_router(
     add_evaluation_routes(guarded, pages, context.deployment, context.evaluations)
     if context.deployment.judge_worker is not None:
         add_judge_routes(guarded, pages, context.deployment.judge_worker, context.sight)
+        add_review_routes(guarded, pages, context.deployment.judge_worker, context.sight)
     add_prompt_routes(guarded, pages, context.deployment, context.prompts)
     reference = APIRouter(include_in_schema=False)
     add_reference_routes(reference, guarded, pages, sessions, authorize_reader)
@@ -137,7 +139,7 @@ def _add_login_routes(routes: APIRouter, pages: Pages, sessions: Sessions) -> No
     async def login(request: Request) -> Response:
         given = get_form(request)
         wanted = resolve_target(get_field(given, "next"))
-        cookie = sessions.login(get_field(given, "key").strip())
+        cookie = sessions.login(get_field(given, "key").strip(), get_field(given, "person"))
         if cookie is None:
             return render_form(wanted, refused=True)
         response = RedirectResponse(build_address(wanted), 303)

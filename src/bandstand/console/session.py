@@ -1,8 +1,8 @@
 """Who is at the console: a key given once, then a signed cookie; and the token that every form must carry.
 
-A cookie is ``name.expiry.nonce.signature``. The signature is keyed by the deployment's secret and covers the digest of
-the API key, so that a cookie ends when it expires, when its key leaves the settings and when the key's secret changes;
-nothing is kept on the server. A form's token is another signature over the same visit.
+A cookie is ``name.person.expiry.nonce.signature``. The signature is keyed by the deployment's secret and covers the
+digest of the API key, so that a cookie ends when it expires, when its key leaves the settings and when the key's secret
+changes; nothing is kept on the server. A form's token is another signature over the same visit.
 """
 
 import hashlib
@@ -22,7 +22,10 @@ SESSION_SECONDS = 12 * 3600
 ANONYMOUS = "anonymous"
 
 _ROLE = "admin"
-_PARTS = 4
+_PARTS = 5
+MAX_PERSON = 64
+"""Characters of a person's name."""
+
 _MAX_DIGITS = 12
 
 
@@ -47,14 +50,21 @@ class Visit:
     """A person at the console.
 
     Attributes:
-        client: the name that events they cause are given.
+        client: the name that events they cause are given: that of their key.
         token: what their forms carry.
+        person: what they said they are called; empty where they did not.
         keyed: whether they gave a key; else there is none to give, and nothing to log out of.
     """
 
     client: str
     token: str
     keyed: bool
+    person: str = ""
+
+    @property
+    def author(self) -> str:
+        """Who a verdict of theirs is by: never the key, which several people may use."""
+        return self.person or "a person"
 
 
 class Sessions:
@@ -78,8 +88,8 @@ class Sessions:
         """Whether a key is needed."""
         return bool(self._keys)
 
-    def login(self, secret: str) -> str | None:
-        """The cookie for the admin key of that secret; None where there is none."""
+    def login(self, secret: str, person: str = "") -> str | None:
+        """The cookie for the admin key of that secret, in the hand of that person; None where there is none."""
         digest = hashlib.sha256(secret.encode()).digest()
         found = None
         for key in self._keys:  # all of them, whichever matches: the time tells nothing
@@ -87,8 +97,9 @@ class Sessions:
                 found = key
         if found is None:
             return None
-        name = urlsafe_b64encode(found.name.encode()).decode().rstrip("=")
-        visit = f"{name}.{int(self._clock()) + SESSION_SECONDS}.{secrets.token_hex(8)}"
+        shown = " ".join(person.split())[:MAX_PERSON]
+        names = ".".join(urlsafe_b64encode(each.encode()).decode().rstrip("=") for each in (found.name, shown))
+        visit = f"{names}.{int(self._clock()) + SESSION_SECONDS}.{secrets.token_hex(8)}"
         return f"{visit}.{self._sign('visit', visit, found.digest)}"
 
     def find_visit(self, cookie: str | None) -> Visit | None:
@@ -96,7 +107,10 @@ class Sessions:
         if not self._keys:
             return Visit(ANONYMOUS, self._sign("form", ANONYMOUS), keyed=False)
         key, visit = self._verify_cookie(cookie or "")
-        return None if key is None else Visit(key.name, self._sign("form", visit, key.digest), keyed=True)
+        if key is None:
+            return None
+        person = _decode_name(visit.split(".")[1]) or ""
+        return Visit(key.name, self._sign("form", visit, key.digest), keyed=True, person=person)
 
     def get_login_token(self) -> str:
         """What the log-in form carries."""
@@ -107,7 +121,7 @@ class Sessions:
         parts = cookie.split(".")
         if len(parts) != _PARTS or not cookie.isascii():
             return None, ""
-        expiry = parts[1]
+        expiry = parts[2]
         if not expiry.isdigit() or len(expiry) > _MAX_DIGITS or int(expiry) <= self._clock():
             return None, ""
         if is_ahead(int(expiry) - SESSION_SECONDS, self._clock()):

@@ -18,6 +18,7 @@ from bandstand.learning.drift import DriftWatcher
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowRunner
 from bandstand.service.feature_health import FeatureHealth
+from bandstand.service.reward_batch import RewardBatch
 from bandstand.service.score_batch import ScoreBatch
 from bandstand.store.ids import DecisionIds
 from bandstand.store.learners.prior_file import PriorFiles
@@ -57,6 +58,7 @@ class ServiceContext:
         running_holdout: when the holdout began.
         shadows: looks at decisions; ``None`` where no policy is in the shadow.
         scoring: decides requests together.
+        rewarding: logs rewards together.
         feature_health: looks at what requests bring.
     """
 
@@ -86,6 +88,7 @@ class ServiceContext:
     running_holdout: HoldoutStart | None = field(init=False, default=None)
     shadows: ShadowRunner | None = field(init=False, default=None)
     scoring: ScoreBatch = field(init=False)
+    rewarding: RewardBatch = field(init=False)
     feature_health: FeatureHealth = field(init=False)
     _split: Split | None = field(init=False, default=None)
     _held_out: HoldoutSplit | None = field(init=False, default=None)
@@ -97,6 +100,7 @@ class ServiceContext:
         prior_refresh_rewards: int | None,
     ) -> None:
         self.scoring = ScoreBatch(self)
+        self.rewarding = RewardBatch(self)
         self.feature_health = FeatureHealth(self.catalogue)
         self.population = shared_population or PopulationPriorRefresher(
             self.catalogue, self.store, prior_files, refresh_rewards=prior_refresh_rewards, clock=self.clock

@@ -232,8 +232,17 @@ async def list_page(worker: JudgeWorker, status: str | None, before: int, limit:
     return JudgementList(judgements=summaries, next=found.next)
 
 
-async def override(worker: JudgeWorker, judgement_id: str, label: str, client: str) -> JudgementDetail:
+async def override(
+    worker: JudgeWorker, judgement_id: str, label: str, client: str, *, author: str | None = None
+) -> JudgementDetail:
     """Put a person's verdict in the place of the judge's: what that taught is taken back, what this teaches is taught.
+
+    Args:
+        worker: of the judgement.
+        judgement_id: which.
+        label: what the person says.
+        client: name of the API key.
+        author: who the verdict is by; the key, where nothing else is known.
 
     Raises:
         UnknownJudgementError: there is none.
@@ -255,7 +264,7 @@ async def override(worker: JudgeWorker, judgement_id: str, label: str, client: s
             fault = FieldError("label", describe_unknown(label, taxonomy.label_names))
             raise InvalidRequestError(f"{fault.field}: {fault.message}", [fault])
         verdict = Verdict(
-            taxonomy=taxonomy.name, label=label, confidence=1.0, rationale="", tier="person", model=client
+            taxonomy=taxonomy.name, label=label, confidence=1.0, rationale="", tier="person", model=author or client
         )
         conclusion = worker.conclusions.build_conclusion(verdict, taxonomy, cause="override", client=client)
         await worker.conclusions.apply_conclusion(judgement, conclusion, capped=False)

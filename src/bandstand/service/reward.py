@@ -1,12 +1,9 @@
-"""Reward: find what is being rewarded, log it once, teach it."""
+"""Reward: have the request logged with its neighbours of the same turn of the loop, and answer after the sync."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import to_json
-
-from bandstand.bandit.policies import Policy
 from bandstand.bandit.rewards import compute_reaction_reward, validate_reward
 from bandstand.errors import (
     AlreadyRewardedError,
@@ -14,10 +11,10 @@ from bandstand.errors import (
     IdempotencyMismatchError,
     InvalidRequestError,
     UnknownDecisionError,
-    WrongPolicyError,
 )
 from bandstand.service.context import ServiceContext
 from bandstand.service.request_identity import hash_body, hash_reward_request, is_about
+from bandstand.service.reward_batch import RewardRequest, find_rewarded
 from bandstand.store.records import AcceptedReward, Reward
 
 
@@ -63,17 +60,17 @@ async def reward(
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
     value = _parse_value(request)
+    named = None if policy is None else deployment.get_policy(policy)
     try:
-        event = await build_reward_event(
-            deployment, request, value, client=client, policy=policy, idempotency=idempotency
-        )
+        decision = await find_rewarded(deployment, request)
+        taken = await deployment.rewarding.submit(RewardRequest(request, value, client, named, decision, idempotency))
     except UnknownDecisionError:
         earlier = None if idempotency is None else await deployment.store.find_reward_by_key(idempotency)
         if earlier is None:
             raise
         outcome = AcceptedReward(earlier, "key")
     else:
-        outcome = await deployment.store.reward(event)
+        outcome = await taken
     stands = outcome.reward
     if outcome.match != "new" and not _is_same_request(deployment, stands, request):
         if outcome.match == "key":
@@ -93,33 +90,6 @@ async def reward(
     )
 
 
-async def build_reward_event(
-    deployment: ServiceContext,
-    request: Mapping[str, Any],
-    value: float,
-    *,
-    client: str,
-    policy: str | None,
-    idempotency: tuple[str, str] | None,
-) -> Reward:
-    """The reward that a request means, by ``decision_id`` or by the legacy fields; nothing is logged yet.
-
-    With an ``Idempotency-Key``, what came with it before goes before an unknown decision: the caller looks it up then.
-
-    Raises:
-        InvalidRequestError: legacy fields are missing, or the decision picked another candidate.
-        UnknownPolicyError, UnknownDecisionError, WrongPolicyError: what it names is not there, or not so.
-    """
-    named = None if policy is None else deployment.get_policy(policy)
-    if "decision_id" in request:
-        event = await _build_from_decision(deployment, request, named, value, client)
-    else:
-        chosen = named or deployment.get_policy(None, request.get("user_id"))
-        event = _build_legacy(deployment, request, chosen, value, client)
-    event.idempotency = idempotency
-    return event
-
-
 def _is_same_request(deployment: ServiceContext, stands: Reward, request: Mapping[str, Any]) -> bool:
     if stands.body_hash == hash_reward_request(deployment.catalogue, request):
         return is_about(request, stands.user_id, stands.tip_id)
@@ -134,60 +104,3 @@ def _parse_value(request: Mapping[str, Any]) -> float:
     if reaction is None:
         return validate_reward(request["reward"])
     return compute_reaction_reward(reaction["action"], reaction.get("dwell_ms"))
-
-
-async def _build_from_decision(
-    deployment: ServiceContext,
-    request: Mapping[str, Any],
-    named: Policy | None,
-    value: float,
-    client: str,
-) -> Reward:
-    decision = await deployment.store.find_decision(request["decision_id"])
-    if decision is None or request.get("user_id", decision.user_id) != decision.user_id:
-        message = "no such decision of this user"
-        raise UnknownDecisionError(message)
-    if named is not None and named.name != decision.policy.name:
-        message = f"the decision was made by {decision.policy.name}"
-        raise WrongPolicyError(message)
-    if request.get("tip_id", decision.tip_id) != decision.tip_id:
-        message = "the decision picked another candidate"
-        raise InvalidRequestError(message, [FieldError("tip_id", message)])
-    return Reward(
-        user_id=decision.user_id,
-        policy=decision.policy,
-        tip_id=decision.tip_id,
-        value=value,
-        client=client,
-        ts=deployment.clock(),
-        body_hash=hash_reward_request(deployment.catalogue, request),
-        x=None,
-        decision_id=decision.decision_id,
-    )
-
-
-def _build_legacy(
-    deployment: ServiceContext, request: Mapping[str, Any], policy: Policy, value: float, client: str
-) -> Reward:
-    missing = [name for name in ("user_id", "tip_id", "features") if name not in request]
-    if missing:
-        message = "without a decision_id, user_id, tip_id and features are required"
-        raise InvalidRequestError(message, [FieldError(name, "required without a decision_id") for name in missing])
-    if policy.schema.is_open:
-        message = f"{policy.name} reads all of a context and a candidate, which this form does not tell apart"
-        raise InvalidRequestError(message, [FieldError("decision_id", "required by a policy with open features")])
-    features = request["features"]
-    context = {name: features[name] for name in policy.schema.context_fields if name in features}
-    if "day_of_week" in request:
-        context["day_of_week"] = request["day_of_week"]
-    return Reward(
-        user_id=request["user_id"],
-        policy=deployment.policy_refs[policy.name],
-        tip_id=request["tip_id"],
-        value=value,
-        client=client,
-        ts=deployment.clock(),
-        body_hash=hash_reward_request(deployment.catalogue, request),
-        x=policy.schema.encode(context, [features])[0],
-        features=to_json({"context": context, "features": features}),
-    )

@@ -9,7 +9,7 @@ from bandstand.judge.turn import Turn
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.service.context import ServiceContext
 from bandstand.service.request_identity import hash_reward_request, is_about
-from bandstand.service.reward import build_reward_event
+from bandstand.service.reward_batch import RewardRequest, build_rewards, find_rewarded
 from bandstand.store.ids import format_id
 from bandstand.store.tables.judgements import AcceptedTurn, JudgedTurn
 
@@ -52,10 +52,12 @@ async def accept(
     cut = Turn.parse(texts).cut()
     is_default = taxonomy.name == worker.get_taxonomy(None).name  # to name it is no other request
     turn_request = {**request, "turn": {**texts, "taxonomy": None if is_default else taxonomy.name}}
+    named = None if policy is None else deployment.get_policy(policy)
     try:
-        event = await build_reward_event(
-            deployment, turn_request, 0.0, client=client, policy=policy, idempotency=idempotency
-        )
+        decision = await find_rewarded(deployment, turn_request)
+        (event,) = build_rewards(deployment, [RewardRequest(turn_request, 0.0, client, named, decision, idempotency)])
+        if isinstance(event, Exception):
+            raise event
     except UnknownDecisionError:
         earlier = None if idempotency is None else await worker.store.find_turn_by_key(idempotency)
         if earlier is None:

@@ -83,6 +83,9 @@ class DecisionLog(Protocol):
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
 
+    def get_cached_decision(self, decision_id: str) -> Decision | None:
+        """The decision of that id, if it is in memory with all that its reward needs."""
+
     async def find_decision(self, decision_id: str) -> Decision | None:
         """The decision of that id with its reward; ``body`` and ``numbers`` may be absent."""
 
@@ -96,8 +99,11 @@ class DecisionLog(Protocol):
 class RewardLog(Protocol):
     """Rewards, once for their decision and once for their Idempotency-Key."""
 
-    async def reward(self, reward: Reward) -> AcceptedReward:
-        """Log a reward and teach it, once.
+    def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
+        """Log a reward and teach it, once: submitted by the call where its user and decision are in memory.
+
+        It is committed once what this returns has been awaited. Rewards whose calls follow each other are committed
+        together.
 
         Raises:
             UnknownDecisionError: the decision is gone (erased meanwhile), or another user's.

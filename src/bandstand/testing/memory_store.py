@@ -109,8 +109,16 @@ class MemoryStore(MemoryGains, Store):
         self._events.sums.add_decision(decision)
         return decision
 
-    async def reward(self, reward: Reward) -> AcceptedReward:
+    def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
         """Log a reward and teach it, once."""
+        accepted = self._log_reward(reward)
+
+        async def get_standing() -> AcceptedReward:
+            return accepted
+
+        return get_standing()
+
+    def _log_reward(self, reward: Reward) -> AcceptedReward:
         events, key = self._events, reward.idempotency
         if key is not None and (known := events.rewards_by_key.get(key)) is not None:
             return AcceptedReward(known, "key")
@@ -173,6 +181,10 @@ class MemoryStore(MemoryGains, Store):
     async def list_undos(self, before: int, limit: int) -> list[UndoRecord]:
         """Records of undos, the newest first, from before the event ``before``."""
         return [record for _, record in reversed(self._undos) if record.seq < before][:limit]
+
+    def get_cached_decision(self, decision_id: str) -> Decision | None:
+        """The decision of that id."""
+        return self._events.decisions.get(decision_id)
 
     async def find_decision(self, decision_id: str) -> Decision | None:
         """The decision of that id."""

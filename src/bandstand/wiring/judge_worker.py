@@ -66,7 +66,7 @@ def build_judge_worker(
     )
 
     def make_process() -> JudgeProcess:
-        command = build_python_command("judge", "work")
+        command = build_python_command("judge-turns")
         return JudgeProcess(command, build_environment(settings), timeout_s=settings.judge_deadline_s + _GRACE_S)
 
     return JudgeWorker(store, population, make_process, options, clock)

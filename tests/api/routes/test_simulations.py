@@ -1,6 +1,7 @@
 """Simulations over HTTP: asked for, watched, cancelled, deleted; what only a command line may say is refused."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from jsonschema import Draft202012Validator
 from tests.api.given import API_KEYS, CANARY, KEYS, Service, client_of, read_ok, read_problem, run_service
 from tests.contract.server import connect_to, start_server
 
+DOCUMENT = json.loads((Path(__file__).parents[3] / "docs" / "openapi.json").read_text(encoding="utf-8"))
 SHORT: dict[str, Any] = {"policies": ["linucb", "linucb-v2"], "personas": 3, "days": 2, "seeds": 2}
 ENDLESS: dict[str, Any] = {"policies": ["linucb-v1"], "personas": 100, "days": 100, "seeds": 100, "events": "none"}
 PERSONA: dict[str, Any] = {"name": "Ada", "prefers_high_priority": 0.5, "prefers_overdue": 0.1}
@@ -43,12 +45,10 @@ async def wait_until(service: Service, run: int, *states: str, done: int = 0) ->
 
 
 async def test_a_run_is_queued_played_and_told_and_its_answers_fit_their_schemas(service: Service) -> None:
-    document = read_ok(await service.get("/openapi.json"))
-
     def check_fits(answer: Any, method: str, path: str, status: str) -> None:
-        operation = document["paths"][path][method]
+        operation = DOCUMENT["paths"][path][method]
         schema = operation["responses"][status]["content"]["application/json"]["schema"]
-        Draft202012Validator({**schema, "components": document["components"]}).validate(answer)
+        Draft202012Validator({**schema, "components": DOCUMENT["components"]}).validate(answer)
 
     run = await start(service, **SHORT)
     assert (run["state"], run["client"], run["error"]) == ("queued", "anonymous", None)
@@ -73,18 +73,20 @@ async def test_a_run_is_queued_played_and_told_and_its_answers_fit_their_schemas
     )
 
 
-async def test_every_example_can_be_played(service: Service) -> None:
-    document = read_ok(await service.get("/openapi.json"))
-    body = document["paths"]["/simulations"]["post"]["requestBody"]["content"]["application/json"]
+async def test_every_example_is_taken(service: Service) -> None:
+    body = DOCUMENT["paths"]["/simulations"]["post"]["requestBody"]["content"]["application/json"]
     assert body["examples"]
     for example in body["examples"].values():
         run = await start(service, **example["value"])
-        assert (await wait_until(service, run["id"], "done"))["progress"]["done"] == run["progress"]["total"]
+        assert run["progress"]["total"] > 0
+        assert (await service.client.delete(f"/simulations/{run['id']}")).status_code == 204
 
 
-async def test_what_is_left_out_has_its_default(service: Service) -> None:
-    run = await start(service)
-    plan = run["plan"]
+async def test_what_is_left_out_has_its_default_and_a_run_shows_its_progress_until_it_is_cancelled_and_deleted(
+    service: Service,
+) -> None:
+    started = await start(service)
+    run, plan = started["id"], started["plan"]
     assert plan["policies"] == ["linucb-v1", "egreedy-v1", "linucb-v2"]
     assert (plan["world"], plan["personas"], plan["days"], plan["seeds"], plan["judge"]["kind"]) == (
         "shipped",
@@ -93,26 +95,18 @@ async def test_what_is_left_out_has_its_default(service: Service) -> None:
         20,
         "rule",
     )
-    assert (await service.client.delete(f"/simulations/{run['id']}")).status_code == 204
-
-
-async def test_a_run_shows_its_progress_and_is_cancelled_and_a_deleted_one_is_gone(service: Service) -> None:
-    run = (await start(service, **ENDLESS))["id"]
     half = await wait_until(service, run, "running", done=1)
     assert half["progress"]["seconds_left"] > 0
-    assert half["policies"]["linucb-v1"]["decisions"] == half["progress"]["done"]
+    assert sum(policy["decisions"] for policy in half["policies"].values()) == half["progress"]["done"]
     cancelled = read_ok(await service.post(f"/simulations/{run}/cancel"))
     assert cancelled["state"] == "cancelled"
     assert read_ok(await service.post(f"/simulations/{run}/cancel"))["ended"] == cancelled["ended"]
-    assert (await wait_until(service, run, "cancelled"))["policies"]["linucb-v1"]["decisions"] > 0
-    other = (await start(service, **ENDLESS))["id"]
-    await wait_until(service, other, "running")
-    for each in (run, other):
-        deleted = await service.client.delete(f"/simulations/{each}")
-        assert (deleted.status_code, deleted.content) == (204, b"")
-        read_problem(await service.get(f"/simulations/{each}"), 404, "unknown-simulation")
-        read_problem(await service.client.delete(f"/simulations/{each}"), 404, "unknown-simulation")
-        read_problem(await service.post(f"/simulations/{each}/cancel"), 404, "unknown-simulation")
+    assert (await wait_until(service, run, "cancelled"))["progress"]["done"] > 0
+    deleted = await service.client.delete(f"/simulations/{run}")
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    read_problem(await service.get(f"/simulations/{run}"), 404, "unknown-simulation")
+    read_problem(await service.client.delete(f"/simulations/{run}"), 404, "unknown-simulation")
+    read_problem(await service.post(f"/simulations/{run}/cancel"), 404, "unknown-simulation")
     assert read_ok(await service.get("/simulations"))["simulations"] == []
 
 

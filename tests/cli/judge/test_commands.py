@@ -192,12 +192,6 @@ def test_a_calibration_is_used_from_then_on_and_named(judge: Judge, team: Path, 
     assert again["calibrations"][0]["before"] == one["before"], "the old calibration has no part in the new one"
 
 
-def test_a_calibration_of_other_weights_is_not_used(judge: Judge, team: Path) -> None:
-    judge("calibrate", team)
-    judge("train", team)
-    assert judge("evaluate", team, "--json").json["judge"]["calibrations"] == {}
-
-
 def test_too_few_verdicts_calibrate_nothing(judge: Judge, file: Path, tmp_path: Path) -> None:
     said = judge("calibrate", file)
     assert said.code == 2
@@ -231,11 +225,14 @@ def test_training_needs_enough_rows(judge: Judge, file: Path, tmp_path: Path) ->
     assert not get_weights_path(tmp_path / "state", FOLLOWUP).exists()
 
 
-def test_a_person_is_told_what_it_is_worth_on_rows_that_were_kept_back(judge: Judge, team: Path) -> None:
+def test_a_person_is_told_what_it_is_worth_and_a_calibration_of_other_weights_is_not_used(
+    judge: Judge, team: Path
+) -> None:
     for command in ("calibrate", "train"):
         shown = judge(command, team).out
         assert "other four fifths" in shown
         assert "a service uses it from its next start" in shown
+    assert judge("evaluate", team, "--json").json["judge"]["calibrations"] == {}, "these are not the weights it was of"
 
 
 # ── with an LLM ───────────────────────────────────────────────────────────────────────────────────────────────────────

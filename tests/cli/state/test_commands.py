@@ -1,14 +1,10 @@
 """``bandstand state`` as an operator uses it: over real directories, and beside a real service."""
 
 import asyncio
-import contextlib
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +20,7 @@ from bandstand.cli.state.commands import state as state_commands
 from bandstand.cli.state.directory import resolve_location
 from bandstand.service.context import ServiceContext
 from bandstand.store.learners.documents import Documents
+from tests.contract.server import start_server
 from tests.store.given import DAY, NOON, documents_in, ledger_of
 from tests.store.populated import (
     Served,
@@ -36,7 +33,6 @@ from tests.store.populated import (
     trim_directory,
 )
 
-GREETING = re.compile(r"serves http://127\.0\.0\.1:(\d+) ")
 SECRET = "an-admin-s-secret"
 OWNING = [
     "rebuild",
@@ -92,24 +88,6 @@ def bandstand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     return Bandstand(tmp_path / "state", monkeypatch, capsys)
 
 
-@contextlib.contextmanager
-def service(state_dir: Path, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A served state directory: its address and its process, which is killed at the end."""
-    words = [sys.executable, "-m", "bandstand", "serve", "--port", "0", "--state-dir", str(state_dir)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(words, stderr=pipe, stdout=pipe, text=True, env=os.environ | environment) as process:
-        try:
-            assert process.stderr is not None
-            read = ""
-            while not (greeting := GREETING.search(read)):
-                line = process.stderr.readline()
-                assert line, read
-                read += line
-            yield f"http://127.0.0.1:{greeting[1]}", process
-        finally:
-            process.kill()
-
-
 def play_product(url: str, *user_ids: str, rounds: int = 5) -> None:
     """Be a product: score and reward over HTTP."""
     with httpx.Client(base_url=url, trust_env=False, headers={"X-API-Key": SECRET}) as client:
@@ -128,7 +106,8 @@ def play_product(url: str, *user_ids: str, rounds: int = 5) -> None:
 
 
 def test_beside_a_service_readers_read_owners_refuse_and_operators_ask(bandstand: Bandstand, tmp_path: Path) -> None:
-    with service(bandstand.directory, API_KEYS=f"ops:admin:{SECRET}", CHECKPOINT_SECONDS="0.05") as (url, process):
+    with start_server(bandstand.directory, API_KEYS=f"ops:admin:{SECRET}", CHECKPOINT_SECONDS="0.05") as server:
+        url = server.url
         play_product(url, "anna", "bob", "carol")
 
         assert bandstand("verify").code == 0
@@ -164,8 +143,7 @@ def test_beside_a_service_readers_read_owners_refuse_and_operators_ask(bandstand
         assert load_states(bandstand.directory)["carol"].policies["linucb-v2", "tips-v2"].reward_count == 0
 
         play_product(url, "anna", "carol", rounds=20)
-        process.kill()
-        process.wait()
+        server.kill()
     assert bandstand("verify").code == 0
     live = load_states(bandstand.directory)
     assert bandstand("rebuild").code == 0
@@ -180,10 +158,9 @@ def test_a_service_starts_on_a_restored_backup_and_knows_what_it_knew(bandstand:
     bandstand.serve_users("anna", "bob")
     before = load_states(bandstand.directory)
     assert bandstand("backup", tmp_path / "copy").code == 0
-    with service(tmp_path / "copy") as (url, process):
-        stats = httpx.get(f"{url}/stats/linucb/anna", trust_env=False).json()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=120) == 0
+    with start_server(tmp_path / "copy") as server:
+        stats = httpx.get(f"{server.url}/stats/linucb/anna", trust_env=False).json()
+        assert server.terminate() == 0
     known = before["anna"].policies["linucb-v1", "tips-5"]
     assert (stats["pulls"], stats["reward_count"]) == (known.pulls, known.reward_count)
     assert {user: extract_learned(profile) for user, profile in load_states(tmp_path / "copy").items()} == {
@@ -203,12 +180,12 @@ def test_an_address_where_no_service_is_is_refused_in_one_line(bandstand: Bandst
 def test_a_proxy_of_the_environment_is_not_asked_about_this_machine(
     bandstand: Bandstand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with service(bandstand.directory) as (url, _):
+    with start_server(bandstand.directory) as server:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, "http://127.0.0.1:1")
         for name in ("NO_PROXY", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
-        assert bandstand("reset", "anna", "--url", url).code == 0
+        assert bandstand("reset", "anna", "--url", server.url).code == 0
 
 
 # ── on a directory that nobody uses ───────────────────────────────────────────────────────────────────────────────────
@@ -419,8 +396,8 @@ def test_migrate_lets_the_service_start_again(
     assert result["rewards"] > 0
     assert "Nothing to migrate" in bandstand("migrate", "--schema", "shop").out
     assert bandstand("verify").code == 0
-    with service(bandstand.directory) as (url, _):
-        stats = httpx.get(f"{url}/stats/shop/anna", trust_env=False).json()
+    with start_server(bandstand.directory) as server:
+        stats = httpx.get(f"{server.url}/stats/shop/anna", trust_env=False).json()
     assert stats["feature_labels"] == ["intercept", "overdue"]
 
 

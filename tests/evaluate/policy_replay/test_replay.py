@@ -190,7 +190,11 @@ def compute_truth(pages: list[list[LoggedEvent]], true: FloatArray, policy: str,
     return float(np.mean(values))
 
 
-LOGGERS = [(("my-uniform",), 1), (("my-squarecb",), 3), (("my-thompson", "my-uniform", "my-egreedy"), 4)]
+LOGGERS = [
+    (("my-uniform",), 1),
+    pytest.param(("my-squarecb",), 3, marks=pytest.mark.slow),
+    pytest.param(("my-thompson", "my-uniform", "my-egreedy"), 4, marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(("loggers", "seed"), LOGGERS)

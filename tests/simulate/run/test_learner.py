@@ -104,8 +104,8 @@ class TurningJudge:
 async def test_a_policy_that_adapts_its_memory_finds_out_once_a_day_and_folds_everybody_again() -> None:
     parameters = {"half_life": "auto", "alpha": 0.5, "floor": 0.5}
     policy = LinUCB("adaptive", CATALOGUE.schemas["tips-v2"], parameters)
-    world = replace(WORLD, personas=make_personas("uniform", 10, 0), days=22)
-    episodes = [world.build_episode(user) for user in range(10)]
+    world = replace(WORLD, personas=make_personas("uniform", 4, 0), days=22)
+    episodes = [world.build_episode(user) for user in range(4)]
     cohort = LocalCohort(policy, episodes)
     await play_cohort(episodes, cohort, TurningJudge(18), [Play() for _ in episodes])
     states = [learner.profile.policies["adaptive", "tips-v2"] for learner in cohort.learners]

@@ -92,19 +92,17 @@ async def assert_replayed(subject: Subject, state_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [QUICK, EVICTING, TRIMMING], ids=["warm", "evicting", "trimming"])
-@pytest.mark.parametrize("seed", range(3))
-async def test_a_random_history_is_replayed_to_the_same_state(tmp_path: Path, seed: int, options: StoreOptions) -> None:
-    async with Subject(make_embedded(tmp_path, options), seed) as subject:
+async def test_a_random_history_is_replayed_to_the_same_state(tmp_path: Path, options: StoreOptions) -> None:
+    async with Subject(make_embedded(tmp_path, options)) as subject:
         for _ in range(3):
             await play_history(subject, 120)
             await assert_replayed(subject, tmp_path)
 
 
 @pytest.mark.parametrize("options", [QUICK, EVICTING, TRIMMING], ids=["warm", "evicting", "trimming"])
-@pytest.mark.parametrize("seed", range(2))
-async def test_disk_and_memory_come_to_the_same_state(tmp_path: Path, seed: int, options: StoreOptions) -> None:
+async def test_disk_and_memory_come_to_the_same_state(tmp_path: Path, options: StoreOptions) -> None:
     kept = MemoryStore(CATALOGUE)
-    async with Subject(lambda _: kept, seed) as memory, Subject(make_embedded(tmp_path, options), seed) as disk:
+    async with Subject(lambda _: kept) as memory, Subject(make_embedded(tmp_path, options)) as disk:
         await play_history(memory, 400)
         await play_history(disk, 400)
         assert (await memory.store.list_users("", 0, 100)).users == (await disk.store.list_users("", 0, 100)).users

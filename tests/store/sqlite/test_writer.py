@@ -20,6 +20,7 @@ from bandstand.errors import (
 from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.log_sync import LogSync
 from bandstand.store.sqlite.schema import EVER
+from bandstand.store.sqlite.statements import Row
 from bandstand.store.sqlite.writer import Operation, Tally, Writer, make_done_callback
 from tests.store.given import hold_calls
 
@@ -333,6 +334,29 @@ async def test_a_failing_function_fails_alone(connection: sqlite3.Connection) ->
         await call
     await asyncio.gather(before, after)
     assert len(bench.list_things()) == 2
+    await bench.writer.close()
+
+
+async def test_whole_statements_follow_the_rows_of_a_group_in_the_order_in_which_they_came(
+    connection: sqlite3.Connection,
+) -> None:
+    """Each may look for what one before it has made, whichever operation used the same statement earlier."""
+    bench = Bench(connection)
+    copy = "INSERT INTO things (id, name) SELECT id + 100, name FROM things WHERE id = ?1"
+    rename = "UPDATE things SET name = name || '!' WHERE id = ?1"
+    operations: list[list[tuple[str, Row]]] = [
+        [(INSERT, (1, "a")), (rename, (1,))],
+        [(copy, (2,)), (rename, (102,))],
+        [(INSERT, (2, "b"))],
+    ]
+    futures = []
+    for rows in operations:
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        bench.writer.submit(Operation(rows, make_done_callback(future), durable=False))
+        futures.append(future)
+    await asyncio.gather(*futures)
+    assert bench.commits == [(3, False)]
+    assert bench.list_things() == [(1, "a!"), (2, "b"), (102, "b!")]
     await bench.writer.close()
 
 

@@ -9,6 +9,7 @@ from bandstand.store.records import PolicyRef, Reward, first_seq_at, to_time
 from bandstand.store.sqlite.schema import EVER, connect, create_tables
 from bandstand.store.tables.event_rows import INSERT_REWARD, build_reward_row
 from bandstand.store.tables.loop_health import LAST_BUCKET, build_arrival
+from bandstand.store.tables.reward_sums import COUNT_ARRIVAL
 
 NOW = 1_790_000_000.0
 _DAYS = 86_400.0
@@ -37,7 +38,9 @@ def test_both_ways_of_counting_come_to_the_same(tmp_path: Path) -> None:
         for reward in (judged, replace_source(judged, number)):
             row = build_reward_row(reward, 1, 7, answered)
             ledger.execute(f"{INSERT_REWARD}({placeholders})", row)  # (constants)
-            if reward.source == "client":
+            if reward.source == "judge":
+                ledger.execute(COUNT_ARRIVAL, (reward.seq,))
+            else:
                 statement, key, amounts = build_arrival(reward, 7, None if answered is None else to_time(answered))
                 for day in (key[0], EVER):
                     ledger.execute(statement, (day, *key[1:], *amounts))

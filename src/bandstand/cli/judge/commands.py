@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bandstand.cli.judge.turns import reapply, retry, work
+from bandstand.cli.judge.turns import reapply, retry
 from bandstand.cli.report import AsJson, show_result
 from bandstand.cli.state.directory import StateDir
 from bandstand.config.settings import read_settings
@@ -179,7 +179,6 @@ def label(
     show_result("Labelled turns", skipped, as_json=as_json)
 
 
-judge.command(hidden=True)(work)
 judge.command()(retry)
 judge.command()(reapply)
 

@@ -1,13 +1,11 @@
 """``bandstand judge retry`` and ``reapply``: turns that were taken as rewards, in a service or in a directory."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from bandstand.child_process import end_with_parent
 from bandstand.cli.report import AsJson, show_result
 from bandstand.cli.state.access import ApiKey, Url, call_service, run_on_store
 from bandstand.cli.state.directory import StateDir, StateLocation
@@ -77,17 +75,6 @@ def reapply(
         )
         answer = asdict(held)
     show_result("Held to the gate again", answer, as_json=as_json)
-
-
-def work() -> None:
-    """Judge turns from standard input: the process that a service starts for itself."""
-    end_with_parent()
-    from bandstand.api.asgi.logs import configure_logging  # noqa: PLC0415 (the other commands log nothing)
-    from bandstand.wiring.judge_child import run_judge_process as judge_input  # noqa: PLC0415 (it takes the judge's modules to import)
-
-    settings = read_settings()
-    configure_logging(settings.log_level)
-    asyncio.run(judge_input(settings))
 
 
 def _run_on_directory(settings: Settings, use_case: Callable[[JudgeWorker], Awaitable[T]]) -> T:

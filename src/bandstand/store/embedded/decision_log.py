@@ -1,10 +1,10 @@
 """Decisions: logged and counted, found again for their reward, kept in memory for the reward that is likely to come."""
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable
 
-from bandstand.store.embedded.state_directory import EventCollisionError, EventFuture, StateDirectory
+from bandstand.store.embedded.in_flight import EventInFlight
+from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
 from bandstand.store.learners.open_decisions import OpenDecision
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.records import Decision
@@ -39,19 +39,13 @@ class EmbeddedDecisions:
         The user must be in memory, and no await may lie between numbering the decision and this call.
         """
         if decision.own_id and (earlier := self._recent.get(decision.decision_id)) is not None:
-            return self._wait_for_earlier(earlier)
+            return self._wait_for_commit(earlier, self._directory.get_in_flight(earlier.seq))
         return self._wait_for_commit(decision, self._submit(decision))
 
-    async def _wait_for_earlier(self, earlier: Decision) -> Decision:
+    async def _wait_for_commit(self, decision: Decision, event: EventInFlight | None) -> Decision:
         try:
-            await self._directory.wait_committed(earlier.seq)
-        except EventCollisionError:
-            return await self._find_existing(earlier)
-        return earlier
-
-    async def _wait_for_commit(self, decision: Decision, future: EventFuture) -> Decision:
-        try:
-            await (asyncio.shield(future) if decision.own_id else future)  # others may wait for it too
+            if event is not None:
+                await event
         except EventCollisionError:
             return await self._find_existing(decision)
         return decision
@@ -64,7 +58,7 @@ class EmbeddedDecisions:
             raise EventCollisionError(message)
         return existing
 
-    def _submit(self, decision: Decision) -> EventFuture:
+    def _submit(self, decision: Decision) -> EventInFlight:
         user = self._directory.users[decision.user_id]
         decision.uid = self._directory.ensure_uid(user)
         policy_id = self._directory.registry.get_id(decision.policy)
@@ -91,11 +85,20 @@ class EmbeddedDecisions:
             self._recent.pop(decision.decision_id, None)
             user.enrolled = None
 
-        future = self._directory.submit(
+        event = self._directory.submit(
             user, decision.seq, rows, on_committed, on_rejected, durable=False, tally=tally, sums=sums
         )
         self._cache(decision)
-        return future
+        return event
+
+    def get_cached_decision(self, decision_id: str) -> Decision | None:
+        """The decision of that id, if all that its reward needs is in memory."""
+        decision = self._recent.get(decision_id)
+        if decision is None or self._directory.is_in_flight(decision.seq):
+            return None
+        if decision.shadow_updates is None and self._directory.registry.get_shadows():
+            return None
+        return decision
 
     async def find_decision(self, decision_id: str) -> Decision | None:
         """The decision of that id, for its reward."""

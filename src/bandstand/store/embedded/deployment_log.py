@@ -104,6 +104,7 @@ class EmbeddedDeployment:
     def log_shadows(self, decision: Decision, shadow_picks: Collection[Shadow]) -> None:
         """Log what policies in the shadow would have done with a decision that was handed over."""
         registry = self._directory.registry
+        registry.has_shadow_rows = True
         rows: list[tuple[str, Row]] = [
             (INSERT_SHADOW, each.build_row(decision.seq, registry.get_id(each.policy))) for each in shadow_picks
         ]

@@ -1,14 +1,14 @@
 """Judgements: what is made of a turn, logged and taught in one commit, and looked up afterwards."""
 
-import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
 from bandstand.errors import AlreadyRewardedError, BandstandError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
+from bandstand.store.embedded.in_flight import EventInFlight
 from bandstand.store.embedded.revocation_log import EmbeddedRevocations, PendingRevocation
-from bandstand.store.embedded.state_directory import EventFuture, StateDirectory
+from bandstand.store.embedded.state_directory import StateDirectory
 from bandstand.store.learners.open_decisions import OpenDecisions
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.records import Array, Decision, Reward, first_seq_at
@@ -46,6 +46,7 @@ from bandstand.store.tables.judgements import (
     UnknownJudgementError,
 )
 from bandstand.store.tables.revocations import RevocableReward
+from bandstand.store.tables.reward_sums import COUNT_ARRIVAL, build_sum_rows
 
 
 class EmbeddedJudgements:
@@ -91,7 +92,7 @@ class EmbeddedJudgements:
         except BandstandError:
             revocation.on_rejected()
             raise
-        await asyncio.shield(self._submit(user, judgement, conclusion, decision, outcome, revocation))
+        await self._submit(user, judgement, conclusion, decision, outcome, revocation)
         return outcome
 
     def _build_outcome(
@@ -174,7 +175,7 @@ class EmbeddedJudgements:
         decision: Decision | None,
         outcome: TurnOutcome,
         revocation: PendingRevocation,
-    ) -> EventFuture:
+    ) -> EventInFlight:
         directory = self._directory
         ts, after, reward = directory.clock(), outcome.judgement, outcome.reward
         rows = [*revocation.rows]
@@ -182,6 +183,8 @@ class EmbeddedJudgements:
         tally = None
         if reward is not None:
             rows.append(_build_reward_row(reward, judgement, user.uid, policy_id))
+            rows.append((COUNT_ARRIVAL, (reward.seq,)))
+            rows += build_sum_rows(reward, directory.prompts, directory.registry)
             tally = Tally(int(reward.ts // 3600), policy_id, rewards=1, reward_sum=reward.value)
         seq = directory.next_seq(ts)
         rows += _build_conclusion_rows(seq, judgement, after, conclusion, policy_id, ts)

@@ -1,6 +1,5 @@
 """Revocations: rewards taken back out of sums and counters, by a judge's second verdict or by an operator's undo."""
 
-import asyncio
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
@@ -76,7 +75,7 @@ class EmbeddedRevocations:
                     revocation.rows.append(
                         (INSERT_MARK, undo.build_undo_row(seq, selection, revocable, client=client, ts=ts))
                     )
-                await asyncio.shield(directory.submit(user, seq, *revocation, durable=True))
+                await directory.submit(user, seq, *revocation, durable=True)
         finally:
             for user in users.values():
                 user.pending -= 1

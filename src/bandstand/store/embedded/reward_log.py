@@ -1,16 +1,18 @@
 """Rewards: logged once for their decision and once for their key, and folded into what the policies know."""
 
-import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Final, NamedTuple
 
-from bandstand.errors import UnknownDecisionError
+from bandstand.errors import BandstandError, StorageFullError, StorageUnavailableError, UnknownDecisionError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys, add_key_row, build_mismatch_error
-from bandstand.store.embedded.state_directory import EventCollisionError, EventFuture, StateDirectory
+from bandstand.store.embedded.in_flight import EventInFlight
+from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
 from bandstand.store.learners.open_decisions import OpenDecision, read_open_decisions
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.protocol import require_made_by
 from bandstand.store.records import AcceptedReward, Decision, Reward
-from bandstand.store.sqlite.statements import Row
 from bandstand.store.sqlite.writer import Tally
 from bandstand.store.tables.event_rows import (
     INSERT_REWARD,
@@ -19,7 +21,25 @@ from bandstand.store.tables.event_rows import (
 )
 from bandstand.store.tables.judgements import RewardPendingError
 from bandstand.store.tables.loop_health import build_arrival
+from bandstand.store.tables.reward_sums import build_sum_rows
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
+
+_MAX_COLLISIONS: Final = 3
+"""How often a reward is looked at anew since its key or its decision was spent between the look-up and the commit. The
+event that it then waits for may have collided too."""
+
+
+class _TakenReward(NamedTuple):
+    """What stands for a reward, and its event while that is in flight."""
+
+    accepted: AcceptedReward
+    event: EventInFlight | None
+
+    async def wait(self) -> AcceptedReward:
+        """What stands, once it is committed."""
+        if self.event is not None:
+            await self.event
+        return self.accepted
 
 
 class EmbeddedRewards:
@@ -30,13 +50,30 @@ class EmbeddedRewards:
         self._decisions = decisions
         self._keys = keys
 
-    async def reward(self, reward: Reward) -> AcceptedReward:
-        """Log a reward and teach it, once."""
+    def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
+        """Log a reward and teach it, once: submitted now if what it is for is in memory, there once it is awaited."""
+        taken = None
         try:
-            try:
-                return await self._log(reward)
-            except EventCollisionError:  # its key or its decision was spent between the look-up and the commit
-                return await self._log(reward)
+            taken = self._submit_if_loaded(reward)
+        except BandstandError:
+            if reward.idempotency is None:
+                raise
+        if taken is not None and taken.accepted.match == "decision" and reward.idempotency is not None:
+            taken = None
+        return self._finish(reward, taken)  # what came with its key goes before a refusal, and is looked up then
+
+    async def _finish(self, reward: Reward, taken: _TakenReward | None) -> AcceptedReward:
+        try:
+            if taken is not None:
+                try:
+                    return await taken.wait()
+                except (StorageFullError, StorageUnavailableError) as error:
+                    if reward.idempotency is None and not isinstance(error, EventCollisionError):
+                        raise
+            for _ in range(_MAX_COLLISIONS):
+                with suppress(EventCollisionError):
+                    return await (await self._look_up(reward)).wait()
+            return await (await self._look_up(reward)).wait()
         except (EventCollisionError, UnknownDecisionError):
             if not await self._keys.is_used(reward.idempotency):
                 raise
@@ -46,50 +83,56 @@ class EmbeddedRewards:
         """The reward that came with that Idempotency-Key."""
         return await self._keys.find_reward_only(key)
 
-    async def _log(self, reward: Reward) -> AcceptedReward:
+    async def _look_up(self, reward: Reward) -> _TakenReward:
+        """What stands for a reward, once all that it depends on has been read; it is submitted if nothing does."""
+        directory = self._directory
         if reward.idempotency is not None and (known := await self._keys.find_reward(reward.idempotency)) is not None:
-            return AcceptedReward(known, "key")
-        user, decision = await self._find_rewarded(reward)  # from here to the submission there is no await
-        if reward.idempotency is not None and (flying := self._keys.rewards.get(reward.idempotency)) is not None:
-            await self._directory.wait_committed(flying.seq)
-            return AcceptedReward(flying, "key")
-        if reward.decision_id is not None:
-            if decision is None or decision.uid != user.uid or self._decisions.is_expired(decision):
-                message = "no such decision"
-                raise UnknownDecisionError(message)
+            return _TakenReward(AcceptedReward(known, "key"), None)
+        while (taken := self._submit_if_loaded(reward)) is None:
+            user = await directory.users.get_or_load(reward.user_id)
+            if reward.decision_id is None:
+                if not user.open_decisions.is_loaded:
+                    await self._load_open_decisions(user, reward.ts)
+            elif await self._decisions.find_decision(reward.decision_id) is None:
+                raise _build_unknown_error()
+        return taken
+
+    def _submit_if_loaded(self, reward: Reward) -> _TakenReward | None:
+        """What stands for a reward, submitted if nothing did; ``None`` where its user or decision is not in memory."""
+        directory, key = self._directory, reward.idempotency
+        if key is not None and (flying := self._keys.rewards.get(key)) is not None:
+            return _TakenReward(AcceptedReward(flying, "key"), directory.get_in_flight(flying.seq))
+        user = directory.users.get(reward.user_id)
+        if user is None:
+            return None
+        decision = None
+        if reward.decision_id is None:
+            if not user.open_decisions.is_loaded:
+                return None
+        else:
+            decision = self._decisions.get_cached_decision(reward.decision_id)
+            if decision is None:
+                return None
+            if decision.uid != user.uid or self._decisions.is_expired(decision):
+                raise _build_unknown_error()
             require_made_by(decision, reward.policy)
             if decision.reward is not None:
                 existing = decision.reward
-                await self._directory.wait_committed(existing.seq)
-                return AcceptedReward(existing, "decision")
+                return _TakenReward(AcceptedReward(existing, "decision"), directory.get_in_flight(existing.seq))
             if decision.pending_turn_seq:
                 raise RewardPendingError("a turn that is still being judged holds this decision")
             reward.decision_seq = decision.seq
             reward.x = decision.x
             if decision.seq <= user.reset_seq:
                 reward.applied, reward.reason = False, "reset"
-        await asyncio.shield(self._submit(user, reward, decision))  # others may wait for it too
-        return AcceptedReward(reward, "new")
-
-    async def _find_rewarded(self, reward: Reward) -> tuple[CachedUser, Decision | None]:
-        """The user and the decision that a reward is for, neither of which moved while the other was waited for."""
-        while True:
-            user = await self._directory.users.get_or_load(reward.user_id)
-            decision = None
-            if reward.decision_id is not None:
-                decision = await self._decisions.find_decision(reward.decision_id)
-            elif not user.open_decisions.is_loaded:
-                await self._load_open_decisions(user, reward.ts)
-            can_link = reward.decision_id is not None or user.open_decisions.is_loaded
-            if can_link and self._decisions.is_unchanged(user, decision):
-                return user, decision
+        return _TakenReward(AcceptedReward(reward, "new"), self._submit(user, reward, decision))
 
     async def _load_open_decisions(self, user: CachedUser, ts: float) -> None:
         open_decisions = user.open_decisions
         after, before = ts - LEGACY_LINK_SECONDS, open_decisions.first_seq
         open_decisions.load(await self._directory.read(read_open_decisions, user.uid, after, before))
 
-    def _submit(self, user: CachedUser, reward: Reward, decision: Decision | None) -> EventFuture:
+    def _submit(self, user: CachedUser, reward: Reward, decision: Decision | None) -> EventInFlight:
         directory = self._directory
         reward.seq = directory.next_seq(reward.ts)
         uid = directory.ensure_uid(user)
@@ -102,7 +145,7 @@ class EmbeddedRewards:
         else:
             linked = user.open_decisions.take(reward.policy.name, reward.tip_id, reward.ts - LEGACY_LINK_SECONDS)
         row = build_reward_row(reward, uid, policy_id, None if linked is None else linked.seq)
-        rows: list[tuple[str, Row]] = [(INSERT_REWARD, row)]
+        rows = [(INSERT_REWARD, row), *build_sum_rows(reward, directory.prompts, directory.registry)]
         key = reward.idempotency
         add_key_row(rows, reward, self._keys.rewards)
 
@@ -124,3 +167,7 @@ class EmbeddedRewards:
         answered = (None if decision is None else decision.ts) if linked is None else linked.ts
         sums = (build_arrival(reward, policy_id, answered),)
         return directory.submit(user, reward.seq, rows, on_committed, on_rejected, durable=True, tally=tally, sums=sums)
+
+
+def _build_unknown_error() -> UnknownDecisionError:
+    return UnknownDecisionError("no such decision")

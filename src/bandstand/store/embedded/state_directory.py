@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.errors import ConfigurationError, StorageFullError, StorageUnavailableError
+from bandstand.store.embedded.in_flight import EventInFlight
 from bandstand.store.learners.documents import Documents
 from bandstand.store.learners.erasure import UnfinishedErasures, compute_tombstone
 from bandstand.store.learners.user_cache import CachedUser, UserCache, read_user
@@ -43,13 +44,12 @@ from bandstand.store.sqlite.writer import (
 from bandstand.store.tables.event_rows import INSERT_USER, UserInsert
 from bandstand.store.tables.generations import PromptIds
 from bandstand.store.tables.policies import PolicyRegistry
+from bandstand.store.tables.shadows import has_shadow_sums
 
 _ROUNDS_OF_LOG = 16
 """Rounds of a sweep, some hundred kilobytes of log each, after which the log begins anew."""
 
 T = TypeVar("T")
-EventFuture = asyncio.Future[object]
-"""Settled once the rows of an event are committed or refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class StateDirectory:
         max_users = self.options.max_warm_users
         self.users = UserCache(self._documents, self._read_user, max_users=max_users, on_error=self.record_error)
         self.erasures = UnfinishedErasures(self._sweep_erased)
-        self._in_flight: dict[int, EventFuture] = {}  # by event number: submitted and not yet settled
+        self._in_flight: dict[int, EventInFlight] = {}  # by event number: submitted and not yet settled
         self._state: str = "closed"
         self._last_error: str | None = None
         self._room = DiskRoom(self._dir)
@@ -189,6 +189,7 @@ class StateDirectory:
         self.registry.load(connection)
         self.registry.require_unchanged(connection)
         self.registry.register(connection)
+        self.registry.has_shadow_rows = has_shadow_sums(connection)
         self.secret = bytes(connection.execute("SELECT value FROM meta WHERE key = 'secret'").fetchone()[0])
         self._sequence = Sequence(find_last_seq(connection))
         self.prompts.load(connection)
@@ -287,8 +288,8 @@ class StateDirectory:
         durable: bool,
         tally: Tally | None = None,
         sums: SumIncrements = (),
-    ) -> EventFuture:
-        """Give the rows of a user's event to the writer; after the commit move what is in memory and settle the future.
+    ) -> EventInFlight:
+        """Give the rows of a user's event to the writer; after the commit move what is in memory and settle the event.
 
         Args:
             user: whose event it is; not evicted until it is settled.
@@ -296,7 +297,7 @@ class StateDirectory:
             rows: as :class:`bandstand.store.sqlite.writer.Operation` has them; the user's own row is added if need be.
             on_committed: moves the state in memory.
             on_rejected: takes back what was noted in memory when the event was submitted.
-            durable: synced before the future is settled.
+            durable: synced before the event is settled.
             tally: as in an ``Operation``.
             sums: as in an ``Operation``.
 
@@ -305,8 +306,7 @@ class StateDirectory:
         """
         if not user.registered:
             rows.append((INSERT_USER, UserInsert(user.uid, user.profile.user_id)))
-        future: EventFuture = self._loop.create_future()
-        settle_future = make_done_callback(future)
+        event = EventInFlight()
 
         def on_done(_: object, error: BaseException | None) -> None:
             if error is None:
@@ -325,7 +325,7 @@ class StateDirectory:
                 self._last_error = str(error)
             self._room.record(full=isinstance(error, StorageFullError))
             self.users.drop_if_stale(user)
-            settle_future(None, error)
+            event.settle(error)
 
         try:
             self._writer.submit(
@@ -335,8 +335,8 @@ class StateDirectory:
             on_rejected()
             raise
         user.pending += 1
-        self._in_flight[seq] = future
-        return future
+        self._in_flight[seq] = event
+        return event
 
     def submit_rows(self, rows: list[tuple[str, Row]], on_done: DoneCallback) -> None:
         """Give rows to the writer that are no user's event; not synced.
@@ -368,11 +368,14 @@ class StateDirectory:
         await self.sweep(sweeper)
         self._log.request_emptying()  # whether or not somebody waits for it
 
+    def get_in_flight(self, seq: int) -> EventInFlight | None:
+        """The event of that number, if it is in flight."""
+        return self._in_flight.get(seq)
+
     async def wait_committed(self, seq: int) -> None:
-        """Wait for the commit of an event in flight; raises what its commit raised."""
-        if (flying := self._in_flight.get(seq)) is not None:
-            await asyncio.wait([flying])
-            flying.result()
+        """Wait for the commit of an event if it is in flight; raises what its commit raised."""
+        if (event := self._in_flight.get(seq)) is not None:
+            await event
 
     def is_in_flight(self, *seqs: int) -> bool:
         """Whether any of these events is submitted and not yet settled."""

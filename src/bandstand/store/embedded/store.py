@@ -141,6 +141,9 @@ class EmbeddedStore(Store):
     def decide(self, decision: Decision) -> Awaitable[Decision]:
         return self._decisions.decide(decision)
 
+    def get_cached_decision(self, decision_id: str) -> Decision | None:
+        return self._decisions.get_cached_decision(decision_id)
+
     async def find_decision(self, decision_id: str) -> Decision | None:
         return await self._decisions.find_decision(decision_id)
 
@@ -152,8 +155,8 @@ class EmbeddedStore(Store):
 
     # ── rewards ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def reward(self, reward: Reward) -> AcceptedReward:
-        return await self._rewards.reward(reward)
+    def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
+        return self._rewards.reward(reward)
 
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         return await self._rewards.find_reward_by_key(key)

@@ -1,13 +1,13 @@
 """Turns that wait for the judge: logged once, holding their decision, until something is made of them."""
 
-import asyncio
 from collections.abc import Collection
 from dataclasses import replace
 
 from bandstand.errors import AlreadyRewardedError, UnknownDecisionError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys, add_key_row, build_mismatch_error
-from bandstand.store.embedded.state_directory import EventCollisionError, EventFuture, StateDirectory, noop
+from bandstand.store.embedded.in_flight import EventInFlight
+from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory, noop
 from bandstand.store.ids import format_id, get_nonce
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.protocol import require_made_by
@@ -71,7 +71,7 @@ class EmbeddedTurns:
                 break  # nothing moved while we waited: from here to the submission there is no await
         if judgement.decision_id is not None:
             self._require_rewardable(user, decision, judgement)
-        await asyncio.shield(self._submit(user, judgement, decision))  # others may wait for it too
+        await self._submit(user, judgement, decision)
         return AcceptedTurn(judgement, "new")
 
     async def _find_decision(self, judgement: JudgedTurn) -> Decision | None:
@@ -86,7 +86,7 @@ class EmbeddedTurns:
         if decision.pending_turn_seq:
             raise RewardPendingError("a turn that is still being judged holds this decision")
 
-    def _submit(self, user: CachedUser, judgement: JudgedTurn, decision: Decision | None) -> EventFuture:
+    def _submit(self, user: CachedUser, judgement: JudgedTurn, decision: Decision | None) -> EventInFlight:
         directory = self._directory
         seq = judgement.seq = directory.next_seq(judgement.ts)
         judgement.judgement_id = format_id(seq, get_nonce(judgement.judgement_id))
@@ -141,7 +141,7 @@ class EmbeddedTurns:
                 decision.pending_turn_seq = 0
 
         seq = directory.next_seq(directory.clock())
-        await asyncio.shield(directory.submit(user, seq, rows, noop, on_rejected, durable=True))
+        await directory.submit(user, seq, rows, noop, on_rejected, durable=True)
         return True
 
     # ── the judge's work ──────────────────────────────────────────────────────────────────────────────────────────

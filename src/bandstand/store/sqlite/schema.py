@@ -23,6 +23,8 @@ _SCRIPTS = (
     "client_arrivals.sql",
     "erasures.sql",
     "own_times.sql",
+    "reviews.sql",
+    "reward_sums.sql",
     "gains.sql",
     "arms.sql",
 )

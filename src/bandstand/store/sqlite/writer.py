@@ -314,24 +314,24 @@ class Writer:
 
     def _insert(self, operations: list[Operation]) -> None:
         tables: dict[str, list[Row]] = {}
+        complete: list[tuple[str, Row]] = []  # these last, in their order: they look for rows that the others insert
         added: dict[tuple[str, Row], list[float]] = {}
         for operation in operations:
             for statement, row in operation.rows:
                 rows = tables.get(statement)
                 if rows is None:
+                    if _is_complete_statement(statement):
+                        complete.append((statement, row))
+                        continue
                     rows = tables[statement] = []
                 rows.append(row)
             for statement, key, amounts in operation.sums:
                 so_far = added.get((statement, key))
                 added[statement, key] = list(amounts) if so_far is None else list(map(add, so_far, amounts))
-        for statement in sorted(
-            tables, key=_is_complete_statement
-        ):  # those last: they look for rows that the others insert
-            if _is_complete_statement(statement):
-                for row in tables[statement]:
-                    self._connection.execute(statement, row)
-            else:
-                self._insert_rows(statement, tables[statement])
+        for statement, rows in tables.items():
+            self._insert_rows(statement, rows)
+        for statement, row in complete:
+            self._connection.execute(statement, row)
         upserts: dict[str, list[Row]] = {}
         for (statement, key), sums in added.items():
             rows = upserts.setdefault(statement, [])

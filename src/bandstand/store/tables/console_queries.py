@@ -17,6 +17,8 @@ from bandstand.store.ids import build_id_sql, format_id, parse_event_id
 from bandstand.store.records import LAST_SEQ
 from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.reader import LedgerReader
+from bandstand.store.tables import reviews
+from bandstand.store.tables.reviews import LabelPair, ReviewFilter, ReviewPage
 
 T = TypeVar("T")
 
@@ -165,6 +167,18 @@ class ConsoleQueries:
         """What stands of judgements, by id; those without a verdict are left out."""
         return await self._run_query(_load_verdicts, [parse_event_id(each) for each in judgement_ids])
 
+    async def list_reviews(self, wanted: ReviewFilter, before: int | None, limit: int) -> ReviewPage:
+        """Turns that fit, newest first, from the cursor ``before``."""
+        return await self._run_query(reviews.list_reviews, wanted, before, limit)
+
+    async def load_label_pairs(self) -> list[LabelPair]:
+        """People's newest verdicts that stand, each beside what the judge had said of the turn."""
+        return await self._run_query(reviews.load_label_pairs)
+
+    async def list_labelled_turns(self, taxonomy: str) -> list[dict[str, str]]:
+        """Turns that a person has labelled and whose words are there, oldest first."""
+        return await self._run_query(_list_labelled_turns, taxonomy)
+
     async def close(self) -> None:
         """Answer what was asked, and let go of the ledger."""
         await asyncio.to_thread(self._thread.shutdown)
@@ -227,6 +241,10 @@ def _list_rewards(connection: sqlite3.Connection, uid: int, limit: int) -> list[
 def _find_turn(connection: sqlite3.Connection, seq: int) -> tuple[str, str, str] | None:
     found: tuple[str, str, str] | None = connection.execute(_TURN, (seq,)).fetchone()
     return found
+
+
+def _list_labelled_turns(connection: sqlite3.Connection, taxonomy: str) -> list[dict[str, str]]:
+    return list(reviews.iter_labelled_turns(connection, taxonomy))
 
 
 def _load_verdicts(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[str, VerdictRow]:

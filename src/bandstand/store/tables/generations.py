@@ -150,6 +150,11 @@ class PromptIds:
         query = "SELECT name, version, digest, id FROM prompts"
         self._ids = {PromptRef(*ref): row_id for *ref, row_id in connection.execute(query)}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever generated."""
+        return not self._ids
+
     def get_row(self, prompt: PromptRef) -> PromptInsert:
         """The row of ``prompts``; to go with every generation, so that a commit that failed leaves no gap."""
         row_id = self._ids.get(prompt)

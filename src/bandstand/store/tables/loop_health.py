@@ -1,7 +1,7 @@
 """Sums that tell whether the learning loop is sound, kept up in the commit of the events that they are of.
 
 What a decision or a client's reward adds is worked out here, when it is submitted; the rewards of judges and persons
-are counted by a trigger (``client_arrivals.sql``).
+are counted once their row is there (:mod:`bandstand.store.tables.reward_sums`).
 """
 
 import sqlite3
@@ -20,7 +20,7 @@ BINS = 10
 NO_DECISION = -1
 """The bucket of a reward that answers no decision."""
 BUCKETS_PER_DOUBLING = 4
-"""Of 1 s + the delay of a reward; the triggers count by the bounds in the table ``delays``."""
+"""Of 1 s + the delay of a reward; the ledger counts by the bounds in the table ``delays``."""
 LAST_BUCKET = 106
 
 _DAY = 86_400
@@ -99,7 +99,7 @@ def compute_draw_sums(decision: Decision) -> tuple[int, tuple[float, ...]]:
 
 
 def build_arrival(reward: Reward, policy_id: int, answered: float | None) -> SumIncrement:
-    """What a reward adds to ``arrivals``, just as the trigger would.
+    """What a reward adds to ``arrivals``, just as ``COUNT_ARRIVAL`` would.
 
     Args:
         reward: which.

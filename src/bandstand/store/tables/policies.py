@@ -22,13 +22,18 @@ def to_policy_ref(policy: Policy) -> PolicyRef:
 
 
 class PolicyRegistry:
-    """Policy rows by id and ids by policy, as of the last :meth:`load`."""
+    """Policy rows by id and ids by policy, as of the last :meth:`load`.
+
+    Attributes:
+        has_shadow_rows: a policy in the shadow was ever written down for a decision, as far as its owner has noted.
+    """
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._refs: dict[int, PolicyRef] = {}
         self._ids: dict[tuple[str, str, str], int] = {}  # a renamed schema leaves the policy's hash as it was
         self._schemas: dict[str, FeatureSchema] = dict(catalogue.schemas)
+        self.has_shadow_rows = False
         self._shadows: list[tuple[int, list[PolicyRef]]] = []  # since which event, in order
         self._memories = {name: policy.memory for name, policy in catalogue.policies.items()}
 

@@ -114,6 +114,11 @@ def load_shadows(connection: sqlite3.Connection, refs: Mapping[int, PolicyRef], 
     ]
 
 
+def has_shadow_sums(connection: sqlite3.Connection) -> bool:
+    """Whether a policy in the shadow ever looked at a decision."""
+    return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM shadow_sums)").fetchone()[0])
+
+
 def load_shadow_sums(connection: sqlite3.Connection, refs: Mapping[int, PolicyRef]) -> dict[PolicyRef, ShadowSums]:
     """The sums of every definition of a policy that was ever in the shadow."""
     return {refs[policy]: ShadowSums(*values) for policy, *values in connection.execute(_SUMS)}

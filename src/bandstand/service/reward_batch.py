@@ -1,0 +1,217 @@
+"""Rewards taken together: what arrives in one turn of the event loop is built, encoded and logged at once.
+
+A reward on its own is a batch of one. Of a reward by ``decision_id`` the decision has the features; those of the legacy
+form are encoded together, policy by policy. Nothing that one of them is or brings (its key, its source, its policy by
+name) takes it another way, and one that is refused is refused alone.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic_core import to_json
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.policies import Policy
+from bandstand.errors import FieldError, InvalidRequestError, UnknownDecisionError, WrongPolicyError
+from bandstand.service.request_identity import hash_reward_request
+from bandstand.store.protocol import Store
+from bandstand.store.records import AcceptedReward, Decision, PolicyRef, Reward
+
+
+class RewardingContext(Protocol):
+    """What taking rewards needs of a deployment; see :class:`bandstand.service.context.ServiceContext`."""
+
+    catalogue: Catalogue
+    store: Store
+    policy_refs: Mapping[str, PolicyRef]
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Seconds since the epoch."""
+
+    def get_policy(self, name: str | None, user_id: str | None = None) -> Policy:
+        """The policy of that name or alias, or the one that decides for the user."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RewardRequest:
+    """A reward request, and what it is for.
+
+    Attributes:
+        value: what it is worth, in [-1, 1].
+        client: name of the API key.
+        policy: the policy that the route names, if it names one.
+        decision: what it rewards; ``None`` in the legacy form.
+        idempotency: scope (key name and route) and ``Idempotency-Key``.
+    """
+
+    request: Mapping[str, Any]
+    value: float
+    client: str
+    policy: Policy | None
+    decision: Decision | None
+    idempotency: tuple[str, str] | None
+
+
+_Taken = asyncio.Future[Awaitable[AcceptedReward]]
+
+
+class RewardBatch:
+    """Gathers a deployment's rewards and logs them at the end of the loop's turn."""
+
+    def __init__(self, deployment: RewardingContext) -> None:
+        self._deployment = deployment
+        self._waiting: list[tuple[RewardRequest, _Taken]] = []
+
+    def submit(self, request: RewardRequest) -> _Taken:
+        """Have a reward logged with its neighbours.
+
+        Returns:
+            The reward that stands, once that is awaited too: then it is committed and synced.
+        """
+        loop = asyncio.get_running_loop()
+        taken: _Taken = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._log_waiting)
+        self._waiting.append((request, taken))
+        return taken
+
+    def _log_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        present = [each for each in waiting if not each[1].done()]  # whoever asked may have gone
+        built = build_rewards(self._deployment, [request for request, _ in present])
+        for (_, taken), reward in zip(present, built, strict=True):
+            if isinstance(reward, Exception):
+                taken.set_exception(reward)
+                continue
+            try:
+                taken.set_result(self._deployment.store.reward(reward))
+            except Exception as error:  # noqa: BLE001 (whoever asked has it)
+                taken.set_exception(error)
+
+
+async def find_rewarded(deployment: RewardingContext, request: Mapping[str, Any]) -> Decision | None:
+    """The decision that a reward request names; ``None`` in the legacy form.
+
+    Raises:
+        UnknownDecisionError: there is none of that id.
+    """
+    decision_id = request.get("decision_id")
+    if decision_id is None:
+        return None
+    store = deployment.store
+    decision = store.get_cached_decision(decision_id) or await store.find_decision(decision_id)
+    if decision is None:
+        raise _build_unknown_error()
+    return decision
+
+
+def build_rewards(deployment: RewardingContext, requests: Sequence[RewardRequest]) -> list[Reward | Exception]:
+    """The reward that each request means, or why it means none; nothing is logged yet.
+
+    Of the errors, ``InvalidRequestError`` says that legacy fields are missing or too large, or that the decision picked
+    another candidate; ``UnknownDecisionError`` and ``WrongPolicyError``, that it was another user's, or of another
+    policy.
+    """
+    ts = deployment.clock()
+    built: list[Reward | Exception] = []
+    legacy: dict[str, list[int]] = {}  # by policy
+    for number, each in enumerate(requests):
+        try:
+            if each.decision is None:
+                reward = _build_legacy(deployment, each, ts)
+                legacy.setdefault(reward.policy.name, []).append(number)
+            else:
+                reward = _build_from_decision(deployment, each, each.decision, ts)
+        except Exception as error:  # noqa: BLE001 (whoever asked has it)
+            built.append(error)
+        else:
+            built.append(reward)
+    for name, numbers in legacy.items():
+        policy = deployment.catalogue.policies[name]
+        try:
+            _encode(policy, requests, built, numbers)
+        except Exception:  # noqa: BLE001 (one of them is at fault: each is tried alone)
+            for number in numbers:
+                try:
+                    _encode(policy, requests, built, [number])
+                except Exception as error:  # noqa: BLE001 (whoever asked has it)
+                    built[number] = error
+    return built
+
+
+def _build_from_decision(deployment: RewardingContext, each: RewardRequest, decision: Decision, ts: float) -> Reward:
+    request = each.request
+    if request.get("user_id", decision.user_id) != decision.user_id:
+        raise _build_unknown_error()
+    if each.policy is not None and each.policy.name != decision.policy.name:
+        message = f"the decision was made by {decision.policy.name}"
+        raise WrongPolicyError(message)
+    if request.get("tip_id", decision.tip_id) != decision.tip_id:
+        message = "the decision picked another candidate"
+        raise InvalidRequestError(message, [FieldError("tip_id", message)])
+    return Reward(
+        user_id=decision.user_id,
+        policy=decision.policy,
+        tip_id=decision.tip_id,
+        value=each.value,
+        client=each.client,
+        ts=ts,
+        body_hash=hash_reward_request(deployment.catalogue, request),
+        x=None,
+        decision_id=decision.decision_id,
+        idempotency=each.idempotency,
+    )
+
+
+def _build_legacy(deployment: RewardingContext, each: RewardRequest, ts: float) -> Reward:
+    """A reward in the legacy form, not encoded yet."""
+    request = each.request
+    policy = each.policy or deployment.get_policy(None, request.get("user_id"))
+    missing = [name for name in ("user_id", "tip_id", "features") if name not in request]
+    if missing:
+        message = "without a decision_id, user_id, tip_id and features are required"
+        raise InvalidRequestError(message, [FieldError(name, "required without a decision_id") for name in missing])
+    if policy.schema.is_open:
+        message = f"{policy.name} reads all of a context and a candidate, which this form does not tell apart"
+        raise InvalidRequestError(message, [FieldError("decision_id", "required by a policy with open features")])
+    return Reward(
+        user_id=request["user_id"],
+        policy=deployment.policy_refs[policy.name],
+        tip_id=request["tip_id"],
+        value=each.value,
+        client=each.client,
+        ts=ts,
+        body_hash=hash_reward_request(deployment.catalogue, request),
+        x=None,
+        features=to_json({"context": _read_context(policy, request), "features": request["features"]}),
+        idempotency=each.idempotency,
+    )
+
+
+def _encode(
+    policy: Policy, requests: Sequence[RewardRequest], built: Sequence[Reward | Exception], numbers: Sequence[int]
+) -> None:
+    """Give rewards of one policy in the legacy form their features."""
+    given = [requests[number].request for number in numbers]
+    contexts = [_read_context(policy, request) for request in given]
+    x = policy.schema.encode_requests(contexts, [[request["features"]] for request in given])
+    for number, (row,) in zip(numbers, x, strict=True):
+        reward = built[number]
+        assert isinstance(reward, Reward)  # noqa: S101 (others have no number here)
+        reward.x = row.copy()  # a view would keep its neighbours in memory for as long
+
+
+def _read_context(policy: Policy, request: Mapping[str, Any]) -> dict[str, Any]:
+    """What the legacy form's features say of the context."""
+    features = request["features"]
+    context = {name: features[name] for name in policy.schema.context_fields if name in features}
+    if "day_of_week" in request:
+        context["day_of_week"] = request["day_of_week"]
+    return context
+
+
+def _build_unknown_error() -> UnknownDecisionError:
+    return UnknownDecisionError("no such decision of this user")
