@@ -133,6 +133,7 @@ HERE = {"Ranked": "RankedCandidate"}  # written by hand, beside the calls that a
 BY_HAND = {
     "Launch",  # operators launch from the console, or by curl
     "LaunchChange",
+    "NewestLaunch",
     "Ranked",
     "RewardResponse",
     "ScoreResponse",

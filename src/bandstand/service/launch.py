@@ -77,6 +77,13 @@ class LaunchStatus:
     events: Sequence[LaunchEntry]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchAnswer:
+    """The newest launch of a policy; ``None`` where it was never launched."""
+
+    launch: LaunchStatus | None
+
+
 @dataclass(frozen=True, slots=True)
 class LadderDecision:
     """What is to be done at a step, why, and on what figures."""

@@ -3,12 +3,13 @@
 A second engine implements :class:`Store` in another way and keeps the same laws (``tests/store/checks.py``).
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
 from bandstand.errors import WrongPolicyError
+from bandstand.store.gain_log import GainLog
 from bandstand.store.records import (
     AcceptedReward,
     Decision,
@@ -19,8 +20,6 @@ from bandstand.store.records import (
     StoreStatus,
     UserPage,
 )
-from bandstand.store.tables.arms import ArmHistory
-from bandstand.store.tables.gains import GainSums
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
 from bandstand.store.tables.judgements import (
     AcceptedTurn,
@@ -32,13 +31,11 @@ from bandstand.store.tables.judgements import (
     TurnPage,
     TurnTotals,
 )
-from bandstand.store.tables.launches import LaunchEvent
 from bandstand.store.tables.loop_health import LoopSums
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
-from bandstand.store.tables.splits import HoldoutStart
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 
 
@@ -226,32 +223,6 @@ class DeploymentLog(Protocol):
 
     async def load_loop_sums(self, days: int) -> LoopSums:
         """Sums that tell whether the learning loop is sound, by policy, and by day for the newest ``days``."""
-
-
-class GainLog(Protocol):
-    """What decisions earned beside what else could have been, summed a little behind the commits."""
-
-    async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
-        """Say who is held out from now on, if anybody; a holdout of the same definition as the last goes on.
-
-        Returns:
-            Its beginning, which an earlier start may have been; ``None`` for no holdout.
-        """
-
-    async def log_launch(self, event: LaunchEvent) -> LaunchEvent:
-        """Log an event of a launch, synced; returns it with its number, which one that begins a step begins it with."""
-
-    async def list_launches(self) -> Sequence[LaunchEvent]:
-        """Every event of every launch, the oldest first."""
-
-    async def follow_gains(self) -> None:
-        """Take in what is committed by now, which is else done within seconds."""
-
-    async def load_gain_sums(self) -> GainSums:
-        """The sums by day and policy, as far as they have come."""
-
-    async def load_arms(self, split: int) -> ArmHistory:
-        """What came of the users of each arm of a split, by the number of the event that began it, as far as that."""
 
 
 class TurnQueue(Protocol):

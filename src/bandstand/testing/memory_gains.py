@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bandstand.store.protocol import GainLog
+from bandstand.store.gain_log import GainLog
 from bandstand.store.records import Decision
 from bandstand.store.tables.arms import REWARD, ArmHistory, ArmSums
 from bandstand.store.tables.gains import GainDay, GainSums, compute_terms

@@ -38,16 +38,16 @@ from bandstand.store.tables.loop_health import LoopSums, to_day
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
-from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.testing.memory_deployment import MemoryDeployment
 from bandstand.testing.memory_events import MemoryEvents
 from bandstand.testing.memory_gains import MemoryGains
 from bandstand.testing.memory_selection import select_rewards
+from bandstand.testing.memory_shadows import MemoryShadowLog
 from bandstand.testing.memory_turns import MemoryTurns
 
 
-class MemoryStore(MemoryGains, Store):
+class MemoryStore(MemoryGains, MemoryShadowLog, Store):
     """Profiles and events in dictionaries; every method settles at once.
 
     Args:
@@ -305,24 +305,6 @@ class MemoryStore(MemoryGains, Store):
     async def list_taught_rewards(self, user_id: str, key: StateKey) -> list[TaughtReward]:
         """What a policy was taught of a user since the last reset, the oldest first."""
         return self._events.list_taught_rewards(user_id, key)
-
-    def log_shadows(self, decision: Decision, shadow_picks: Collection[Shadow]) -> None:
-        """Log what policies in the shadow would have done."""
-        if self._events.decisions.get(decision.decision_id) is decision:
-            stands = (
-                decision.reward is not None and decision.reward.seq not in self._events.users[decision.user_id].revoked
-            )
-            self._events.sums.shadows.add(
-                decision.seq, shadow_picks, decision.reward.value if decision.reward and stands else None
-            )
-
-    async def load_shadows(self, decision: Decision) -> list[Shadow]:
-        """What policies in the shadow would have done with a decision."""
-        return self._events.sums.shadows.get_shadows(decision.seq)
-
-    async def load_shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
-        """What came of it, of every definition of a policy that was ever in the shadow."""
-        return dict(self._events.sums.shadows.sums)
 
     # ── turns ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

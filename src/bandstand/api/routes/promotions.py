@@ -4,12 +4,12 @@ from fastapi import APIRouter, Request
 
 from bandstand.api.openapi import describe_operation
 from bandstand.api.routes.helpers import WRITE_ERRORS, get_client, parse_request
-from bandstand.api.schemas.launches import LAUNCH, Launch
+from bandstand.api.schemas.launches import LAUNCH, Launch, NewestLaunch
 from bandstand.api.schemas.learning import ActivePolicy
 from bandstand.errors import PromotionRefusedError, StorageUnavailableError
 from bandstand.service import launch, promotion
 from bandstand.service.context import ServiceContext
-from bandstand.service.launch import HandAction, LaunchStatus
+from bandstand.service.launch import HandAction, LaunchAnswer, LaunchStatus
 from bandstand.service.promotion import ActivePolicyStatus
 
 _CHANGES = describe_operation(PromotionRefusedError, *WRITE_ERRORS)
@@ -37,10 +37,10 @@ def build_promotions_router(deployment: ServiceContext) -> APIRouter:
         body = await parse_request(request, LAUNCH)
         return await launch.start_launch(deployment, policy, body, get_client(request))
 
-    @routes.get("/policies/{policy:id}/launch", response_model=Launch | None, openapi_extra=_LOOKS)
-    async def show_launch(policy: str) -> LaunchStatus | None:
+    @routes.get("/policies/{policy:id}/launch", response_model=NewestLaunch, openapi_extra=_LOOKS)
+    async def show_launch(policy: str) -> LaunchAnswer:
         """How the newest launch of a policy stands, and its steps with their figures; null where there was none."""
-        return await launch.find_launch_status(deployment, policy)
+        return LaunchAnswer(launch=await launch.find_launch_status(deployment, policy))
 
     @routes.post("/policies/{policy:id}/launch/{action}", response_model=Launch, openapi_extra=_CHANGES)
     async def act_on_launch(request: Request, policy: str, action: HandAction) -> LaunchStatus:

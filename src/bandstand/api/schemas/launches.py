@@ -93,3 +93,9 @@ class Launch(AnswerBody):
     waits_for: str = Field(description="What the next step waits for")
     figures: dict[str, float | None] = Field(description="Of this step, as of now")
     events: list[LaunchChange]
+
+
+class NewestLaunch(AnswerBody):
+    """The newest launch of a policy."""
+
+    launch: Launch | None = Field(description="Null where it was never launched")
