@@ -22,7 +22,7 @@ from bandstand.store.tables.launches import LaunchPlan
 from tests.service.given import Make, Service, in_memory, on_disk
 
 PLAN = LaunchPlan(policy="new", control="old", steps=(1.0, 10.0, 50.0, 100.0), min_decisions=500)
-LADDER = {"steps": [20.0, 50.0, 100.0], "min_decisions": 30}
+LADDER = {"steps": [20.0, 50.0, 100.0], "min_decisions": 20}
 
 
 @pytest.fixture(params=[in_memory, on_disk])
@@ -55,11 +55,11 @@ async def test_a_better_policy_climbs_to_its_promotion(service: Service) -> None
     started = await start_launch(service.deployment, "thompson-v1", LADDER, "ops")
     assert (started.state, started.share, started.control) == ("running", 20.0, "linucb-v2")
     assert await check_launch(service.deployment) == "hold"
-    await live(service, 160, new=0.5, old=0.2)
+    await live(service, 240, new=0.5, old=0.2)
     assert await check_launch(service.deployment) == "advance"
     await service.reopen()  # it goes on where it was
     assert (await look(service.deployment)).share == 50.0
-    await live(service, 160, new=0.5, old=0.2)
+    await live(service, 240, new=0.5, old=0.2)
     assert await check_launch(service.deployment) == "advance"
     ended = await look(service.deployment)
     assert (ended.state, ended.share) == ("finished", 100.0)
@@ -76,7 +76,7 @@ async def test_a_better_policy_climbs_to_its_promotion(service: Service) -> None
 
 async def test_a_worse_policy_is_taken_back(service: Service) -> None:
     await start_launch(service.deployment, "thompson-v1", LADDER, "ops")
-    await live(service, 160, new=0.0, old=0.4)
+    await live(service, 240, new=0.0, old=0.4)
     assert await check_launch(service.deployment) == "rollback"
     ended = await look(service.deployment)
     assert (ended.state, ended.share, ended.events[-1].by) == ("rolled_back", 0.0, "launch")
@@ -88,7 +88,7 @@ async def test_by_hand_it_is_held_let_go_on_and_cancelled(service: Service) -> N
     deployment = service.deployment
     await start_launch(deployment, "thompson-v1", LADDER, "ops")
     assert (await act_on_launch(deployment, "thompson-v1", "hold", "ops")).state == "held"
-    await live(service, 160, new=0.5, old=0.2)
+    await live(service, 240, new=0.5, old=0.2)
     assert await check_launch(deployment) is None
     await service.reopen()
     deployment = service.deployment

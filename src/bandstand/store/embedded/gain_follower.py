@@ -19,7 +19,6 @@ from bandstand.store.tables.gains import GainPage, GainSums
 _PAGE_SIZE = 128
 """Rewards in a step: two or three milliseconds, of which about one is the writer's."""
 _CPU_SHARE = 0.05
-_PAUSE_S = 1.0
 
 
 class GainFollower:
@@ -32,12 +31,14 @@ class GainFollower:
 
     async def run(self) -> None:
         """Follow what is committed, for as long as the directory is open."""
-        while True:
-            pause = _PAUSE_S
+        usual = self._directory.options.follow_seconds
+        pause = usual
+        while usual:
+            await asyncio.sleep(pause)
+            pause = usual
             if self._directory.last_seq > self._position:
                 with suppress(sqlite3.Error, BandstandError):
-                    pause = await self._follow_slowly()
-            await asyncio.sleep(pause)
+                    pause = await self._follow_slowly(usual)
 
     async def follow_until(self, seq: int) -> None:
         """Take in every event up to ``seq`` that is committed, in small steps."""
@@ -52,14 +53,14 @@ class GainFollower:
         """The arms of a split, as far as they have come."""
         return await self._directory.read(arms.load_arms, split)
 
-    async def _follow_slowly(self) -> float:
+    async def _follow_slowly(self, usual: float) -> float:
         """Take a step; returns after how many seconds the next one is due."""
         started = time.perf_counter()
         page = await self._take_step()
         if page is None:
-            return _PAUSE_S
+            return usual
         self._position = page.until
-        return _PAUSE_S if page.is_last else (time.perf_counter() - started) / _CPU_SHARE
+        return usual if page.is_last else (time.perf_counter() - started) / _CPU_SHARE
 
     async def _take_step(self) -> GainPage | None:
         async with self._lock:

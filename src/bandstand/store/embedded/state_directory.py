@@ -63,6 +63,7 @@ class StoreOptions:
         checkpoint_seconds: between two rounds of writing changed documents.
         retention_days: decisions older than this are trimmed; 0 keeps all.
         turn_retention_days: the texts of turns older than this are deleted; 0 keeps them.
+        follow_seconds: between two looks at what was committed, for the sums behind it; 0 looks only where asked to.
         close_seconds: how long closing may spend on checkpoints (what is left is replayed at the next start).
     """
 
@@ -73,6 +74,7 @@ class StoreOptions:
     retention_days: float = 90.0
     turn_retention_days: float = 30.0
     close_seconds: float = 10.0
+    follow_seconds: float = 1.0
 
 
 class EventCollisionError(StorageUnavailableError):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bandstand_client.answers.gains import (
         ArmResult,
         ArmsReadout,
+        Estimate,
         GainOfDay,
         GainOfSpan,
         GainOverTarget,
@@ -80,7 +81,6 @@ if TYPE_CHECKING:
     from bandstand_client.answers.simulations import RunProgress, Simulation, SimulationList, SimulationResult
     from bandstand_client.answers.stats import (
         DeploymentStats,
-        Estimate,
         Experiment,
         ExperimentArm,
         FeatureStats,
@@ -197,7 +197,7 @@ _MODULES = {
     "DeploymentStats": "stats",
     "DrawCheck": "loop",
     "Erasure": "operators",
-    "Estimate": "stats",
+    "Estimate": "gains",
     "Evaluation": "evaluations",
     "EvaluationList": "evaluations",
     "EvaluationResult": "evaluations",

@@ -9,8 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from bandstand_client.answers.stats import Estimate
 from bandstand_client.reading import Answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate(Answer):
+    """An estimate of the mean reward, and its normal interval of 95 %; null where there are too few rewards.
+
+    Example:
+        >>> client.deployment_stats().shadows is None
+        True
+    """
+
+    value: float
+    stderr: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

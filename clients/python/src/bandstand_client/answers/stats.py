@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from bandstand_client.answers.gains import ArmsReadout, GainReport, Holdout
+from bandstand_client.answers.gains import ArmsReadout, Estimate, GainReport, Holdout
 from bandstand_client.answers.loop import LoopHealth
 from bandstand_client.reading import Answer
 
@@ -71,21 +71,6 @@ class Experiment(Answer):
     p_value: float | None = None
     mismatch: bool
     readout: ArmsReadout
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate(Answer):
-    """An estimate of the mean reward, and its normal interval of 95 %; null where there are too few rewards.
-
-    Example:
-        >>> client.deployment_stats().shadows is None
-        True
-    """
-
-    value: float
-    stderr: float | None = None
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
