@@ -25,6 +25,7 @@ _SCRIPTS = (
     "own_times.sql",
     "reviews.sql",
     "reward_sums.sql",
+    "turn_about.sql",
     "gains.sql",
     "arms.sql",
 )
