@@ -36,6 +36,8 @@ PAGES = (
     "/decision?id=first",
     "/policies",
     "/policies/promote?policy=thompson-v1",
+    "/policies/launch?policy=thompson-v1",
+    "/experiment",
     "/judge",
     "/judge/review",
     "/simulations",

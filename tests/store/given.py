@@ -35,7 +35,7 @@ NOON = 1_750_000_000.0
 DAY = 86_400.0
 
 # A store of the tests keeps no sync it need not keep, and writes documents when it closes or must evict.
-QUICK = StoreOptions(sync=False, checkpoint_seconds=3600.0, retention_days=0)
+QUICK = StoreOptions(sync=False, checkpoint_seconds=3600.0, retention_days=0, follow_seconds=0.0)
 
 BUSY = replace(QUICK, checkpoint_seconds=0.01)
 """The same, with documents written and users evicted all the while."""

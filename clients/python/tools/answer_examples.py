@@ -41,6 +41,16 @@ EXAMPLES: dict[str, list[str]] = {
     "Experiment": ["client.deployment_stats().experiment is None  # -> True"],
     "Estimate": ["client.deployment_stats().shadows is None  # -> True"],
     "ShadowPolicy": ["client.deployment_stats().shadows is None  # -> True"],
+    "GainOverTarget": ["client.deployment_stats().gain.all is None  # -> True"],
+    "GainOfSpan": ["client.deployment_stats().gain.all is None  # -> True"],
+    "GainOfDay": ["client.deployment_stats().gain.days  # -> ()"],
+    "GainReport": [
+        "client.deployment_stats().gain.sentence  # -> 'Nothing can be told yet: no decision has a reward.'"
+    ],
+    "ArmResult": ["client.deployment_stats().holdout is None  # -> True"],
+    "ReadoutDay": ["client.deployment_stats().holdout is None  # -> True"],
+    "ArmsReadout": ["client.deployment_stats().holdout is None  # -> True"],
+    "Holdout": ["client.deployment_stats().holdout is None  # -> True"],
     "JudgeSpending": ["client.deployment_stats().judge.today.tokens  # -> 0"],
     "TurnCoverage": [
         TURN,

@@ -48,11 +48,21 @@ ANSWERS: dict[str, dict[str, str]] = {
         "LoopDrift": "LoopDrift",
         "Loop": "LoopHealth",
     },
+    "gains": {
+        "Valued": "Estimate",
+        "GainOverTarget": "GainOverTarget",
+        "Gain": "GainOfSpan",
+        "GainOfDay": "GainOfDay",
+        "Gains": "GainReport",
+        "ArmResult": "ArmResult",
+        "ReadoutDay": "ReadoutDay",
+        "ArmsReadout": "ArmsReadout",
+        "HoldoutStanding": "Holdout",
+    },
     "stats": {
         "PolicyStats": "PolicyStats",
         "ArmStanding": "ExperimentArm",
         "ExperimentStanding": "Experiment",
-        "Valued": "Estimate",
         "ShadowStanding": "ShadowPolicy",
         "JudgeSpending": "JudgeSpending",
         "TurnCoverage": "TurnCoverage",
@@ -124,13 +134,23 @@ ANSWERS: dict[str, dict[str, str]] = {
 }
 HERE = {"Ranked": "RankedCandidate"}  # written by hand, beside the calls that a product makes all day
 BY_HAND = {"Ranked", "RewardResponse", "ScoreResponse", "TurnTaken", "UnscoredReason", "Problem", "Fault"}
-NOT_ASKED = {"LoopState", "LoopList", "LoopEvent", "LoopDetail", "SlotPick"}
-"""Of what the client does not ask for: loops are an operator's, a client is given the address of one; and no slots."""
+NOT_ASKED = {
+    "LoopState",
+    "LoopList",
+    "LoopEvent",
+    "LoopDetail",
+    "SlotPick",
+    "Launch",
+    "LaunchChange",
+    "NewestLaunch",
+}
+"""Of what the client does not ask for: loops and launches are an operator's, a client is given a loop's address; no slots."""
 NAMES = {wire: name for names in ANSWERS.values() for wire, name in names.items()} | HERE
 DOCS = {
     "sight": "What the service knows of users, decisions and itself.",
     "loop": "The health of the learning loop.",
     "stats": "The numbers of a whole deployment.",
+    "gains": "Whether it pays: what is earned beside what else could have been.",
     "policies": "Which policies there are, and which one is active.",
     "operators": "What operators are answered.",
     "generation": "Tips and the prompts that write them.",

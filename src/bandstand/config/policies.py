@@ -33,6 +33,19 @@ class PolicySettings(BaseModel):
         "a comma list of policy:weight, with name= before it to tell it from an earlier one of the same policies",
         default=None,
     )
+    holdout: float | None = make_setting(
+        "The share of the users, always the same ones, whom a control serves in place of the bandit, for an "
+        "honest comparison.",
+        "a number above 0 and below 1",
+        default=None,
+        gt=0.0,
+        lt=1.0,
+    )
+    holdout_control: Literal["random", "first"] = make_setting(
+        "What users in the `HOLDOUT` get: a random candidate, or the caller's first.",
+        "random or first",
+        default="random",
+    )
     shadow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_names)] = make_setting(
         "Policies that look at every decision of another, learn from its reward, and are compared with it.",
         "a comma list of configured policies",

@@ -65,6 +65,7 @@ class Pages:
             "count": format_count,
             "counted": format_capped_count,
             "decimal": format_decimal,
+            "signed": format_signed,
             "percent": format_percent,
             "moment": format_time,
             "minute": format_minute,
@@ -117,6 +118,13 @@ def format_capped_count(number: int) -> str:
 def format_decimal(number: float | None, digits: int = 3) -> str:
     """A number with so many decimals, and a minus that is as wide as a plus."""
     return _PLACEHOLDER if number is None else f"{number:.{digits}f}".replace("-", _MINUS)
+
+
+def format_signed(number: float | None, digits: int = 3) -> str:
+    """The same with its sign; what rounds to 0 has none."""
+    if number is None:
+        return _PLACEHOLDER
+    return format_decimal(0.0, digits) if round(number, digits) == 0 else f"{number:+.{digits}f}".replace("-", _MINUS)
 
 
 def format_percent(share: float | None, digits: int = 1) -> str:

@@ -17,8 +17,10 @@ from bandstand.console.auth import (
     resolve_target,
 )
 from bandstand.console.evaluations import add_evaluation_routes
+from bandstand.console.experiment import add_experiment_routes
 from bandstand.console.form import get_field
 from bandstand.console.judge import add_judge_routes
+from bandstand.console.launches import add_launch_routes
 from bandstand.console.loops import add_loop_routes
 from bandstand.console.overview import add_overview_routes
 from bandstand.console.pages import Pages, build_address, build_link, build_root, set_prefix
@@ -80,7 +82,9 @@ def build_console_router(
     add_user_routes(
         guarded, pages, context.deployment, context.sight, context.erase or partial(erase, context.deployment)
     )
+    add_launch_routes(guarded, pages, context.deployment)
     add_policy_routes(guarded, pages, context.deployment)
+    add_experiment_routes(guarded, pages, context.deployment)
     add_simulation_routes(guarded, pages, context.deployment, context.simulations)
     add_evaluation_routes(guarded, pages, context.deployment, context.evaluations)
     if context.deployment.judge_worker is not None:

@@ -9,6 +9,7 @@ from typing import overload
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.experiment import Arm, Experiment, Split
+from bandstand.bandit.holdout import Holdout, HoldoutSplit
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, EVERYBODY, LearningMode, LoopDefinition
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
@@ -32,8 +33,10 @@ from bandstand.store.ids import DecisionIds
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
 from bandstand.store.records import PolicyRef
+from bandstand.store.tables.launches import LaunchEvent
 from bandstand.store.tables.policies import to_policy_ref
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
+from bandstand.store.tables.splits import HoldoutStart
 from bandstand.times import format_timestamp
 
 DEFAULT_POLICY = "linucb-v2"
@@ -47,6 +50,7 @@ class ServiceContext:
         definition: what it is; mode and reward settings may change while it runs.
         active_policy: the policy that un-named requests mean; during an experiment, its arm of the largest weight.
         experiment: splits the users of un-named requests between policies.
+        holdout: keeps a share of the users from the bandit.
         shadow_policies: names of the policies in the shadow.
         pinned_by: the setting that says which policy is active, so that no promotion can.
         score_when_full: answer ``/score`` without logging while the disk is full, instead of refusing.
@@ -60,8 +64,10 @@ class ServiceContext:
         drift: what counts of policies that adapt their memory; opened after the population, and closed before it.
         default_policy: the active policy where none was ever promoted.
         promotions: every change of the active policy, the oldest first; read by ``start``.
+        launches: every event of every launch, the oldest first; read by ``start``.
         promotion_lock: held by whoever changes the active policy.
         running_experiment: when the experiment began.
+        running_holdout: when the holdout began.
         shadows: looks at decisions; ``None`` where no policy is in the shadow.
         serves_baseline: whether the learning mode has the first candidate served, whatever was learned.
         scoring: decides requests together.
@@ -74,6 +80,7 @@ class ServiceContext:
     store: Store
     active_policy: str = DEFAULT_POLICY
     experiment: Experiment | None = None
+    holdout: Holdout | None = None
     shadow_policies: tuple[str, ...] = ()
     pinned_by: str | None = None
     score_when_full: bool = False
@@ -92,8 +99,10 @@ class ServiceContext:
     policy_refs: Mapping[str, PolicyRef] = field(init=False)
     default_policy: str = field(init=False)
     promotions: list[Promotion] = field(init=False, default_factory=list)
+    launches: list[LaunchEvent] = field(init=False, default_factory=list)
     promotion_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     running_experiment: ExperimentStart | None = field(init=False, default=None)
+    running_holdout: HoldoutStart | None = field(init=False, default=None)
     shadows: ShadowRunner | None = field(init=False, default=None)
     serves_baseline: bool = field(init=False, default=False)
     scoring: ScoreBatch = field(init=False)
@@ -101,6 +110,7 @@ class ServiceContext:
     feature_health: FeatureHealth = field(init=False)
     windows: WindowCloser = field(init=False)
     _split: Split | None = field(init=False, default=None)
+    _held_out: HoldoutSplit | None = field(init=False, default=None)
 
     def __post_init__(
         self,
@@ -141,6 +151,11 @@ class ServiceContext:
         self.running_experiment = await self.store.set_experiment(definition)
         if self.experiment is not None:
             self._split = Split(self.experiment, self.store.secret)
+        self.running_holdout = await self.store.set_holdout(
+            None if self.holdout is None else self.holdout.to_canonical_json()
+        )
+        if self.holdout is not None:
+            self._held_out = HoldoutSplit(self.holdout, self.store.secret)
         promoted = self.promotions[-1].policy if self.promotions else None
         if self.pinned_by is None and promoted is not None:
             if promoted not in self.catalogue.policies:
@@ -149,7 +164,21 @@ class ServiceContext:
                 )
                 raise ConfigurationError(message)
             self.active_policy = promoted
+        self.launches = list(await self.store.list_launches())
+        self.apply_launch()
         await self.apply_definition(self.definition)
+
+    def apply_launch(self) -> None:
+        """Split the users as the newest launch has it; where a setting says who serves, it waits."""
+        if self.pinned_by is not None:
+            return
+        newest = self.launches[-1] if self.launches else None
+        configured = newest is not None and {newest.plan.policy, newest.plan.control} <= self.catalogue.policies.keys()
+        if newest is None or not newest.is_serving or not configured:
+            self._split = self.running_experiment = None
+            return
+        self._split = Split(newest.build_experiment(), self.store.secret)
+        self.running_experiment = ExperimentStart(newest.since, newest.ts)
 
     @property
     def mode(self) -> LearningMode:
@@ -241,16 +270,22 @@ class ServiceContext:
         return baseline
 
     def get_policy(self, name: str | None, user_id: str | None = None) -> Policy:
-        """The policy of that name or alias; where none is named, the user's arm of the experiment, or the active one.
+        """The policy of that name or alias; where none is named, what the user has: control, arm, or the active one.
 
         Raises:
             UnknownPolicyError: none is configured under that name.
         """
         if name is not None:
             return self.catalogue.get_policy(name)
+        if self._held_out is not None and user_id is not None and self._held_out.is_control(user_id):
+            return self.catalogue.policies[self._held_out.holdout.policy]
         if self._split is not None and user_id is not None:
             return self.catalogue.policies[self._split.assign_policy(user_id)]
         return self.catalogue.policies[self.active_policy]
+
+    def is_held_out(self, user_id: str) -> bool:
+        """Whether the user is kept from the bandit, and so from any experiment."""
+        return self._held_out is not None and self._held_out.is_control(user_id)
 
     def get_prior(self, policy: Policy, user_id: str) -> Prior:
         """What a policy believes of a user before their first reward."""

@@ -73,6 +73,7 @@ async def score(
     """
     chosen = deployment.choose_policy(policy, request["user_id"])
     named = None if policy is None else chosen.name
+    is_named = policy is not None or deployment.is_held_out(request["user_id"])
     # An id that the service may have given is looked up: the ledger would not refuse it.
     may_be_ours = "decision_id" in request and parse_event_id(request["decision_id"]) is not None
     if may_be_ours and (earlier := await _find_earlier(deployment, request)) is not None:
@@ -81,7 +82,7 @@ async def score(
     while True:
         made: MadeDecision | None = None
         try:
-            made = await _decide(deployment, request, body, client, chosen, is_named=policy is not None)
+            made = await _decide(deployment, request, body, client, chosen, is_named=is_named)
             stands = await made.stands
         except (OverloadedError, StorageFullError, StorageUnavailableError) as error:
             if (earlier := await _find_earlier(deployment, request)) is not None:

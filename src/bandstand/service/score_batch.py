@@ -56,7 +56,7 @@ class ScoreRequest:
         body: the request as it came.
         client: name of the API key.
         policy: who decides.
-        is_named: the request names its policy, and so takes no part in an experiment.
+        is_named: the request names its policy, or its user is held out, and so takes no part in an experiment.
         made: what came of it.
         eligible: places of the candidates that may be picked; ``None`` for all.
     """

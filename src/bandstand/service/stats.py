@@ -7,7 +7,7 @@ import numpy as np
 
 from bandstand.bandit.policy_state import PolicyState
 from bandstand.learning.drift import MemoryStatus
-from bandstand.service import experiment, judgements, loop, metrics, shadow_value
+from bandstand.service import experiment, gain, judgements, loop, metrics, shadow_value
 from bandstand.service.context import ServiceContext, format_time, format_whole_seconds
 from bandstand.service.feature_health import FeatureReport
 from bandstand.store.records import PolicyTotals
@@ -87,7 +87,9 @@ class DeploymentSummary:
 
     Attributes:
         policies: by name.
+        gain: whether it pays.
         experiment: ``None`` while none runs.
+        holdout: ``None`` where nobody is held out.
         shadows: by name; ``None`` where no policy is in the shadow.
         judge: what became of turns; ``None`` where none are taken.
         memory: by name, of policies that adapt theirs.
@@ -99,6 +101,8 @@ class DeploymentSummary:
     decisions: int
     rewards: int
     policies: Mapping[str, PolicyUsage]
+    gain: gain.GainReport
+    holdout: experiment.HoldoutStatus | None
     experiment: experiment.ExperimentStatus | None
     shadows: Mapping[str, shadow_value.ShadowComparison] | None
     loop: loop.LoopHealth
@@ -143,7 +147,9 @@ async def load_deployment_stats(deployment: ServiceContext, *, days: int = loop.
         decisions=sum(total.decisions for total in totals.values()),
         rewards=sum(total.rewards for total in totals.values()),
         policies={name: _build_usage(total) for name, total in sorted(totals.items())},
+        gain=await gain.load_gain_report(deployment, days=days),
         experiment=await experiment.load_experiment_status(deployment),
+        holdout=await experiment.load_holdout_status(deployment),
         shadows=await shadow_value.load_shadow_values(deployment),
         loop=await loop.load_loop_health(deployment, days),
         judge=None if deployment.judge_worker is None else await judgements.load_coverage(deployment.judge_worker),

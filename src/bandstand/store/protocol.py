@@ -10,6 +10,7 @@ from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.errors import DecisionHeldError, WrongPolicyError
+from bandstand.store.gain_log import GainLog
 from bandstand.store.records import (
     AcceptedReward,
     Decision,
@@ -285,6 +286,7 @@ class Store(
     GenerationLog,
     DeploymentLog,
     LoopLog,
+    GainLog,
     TurnQueue,
     JudgementLog,
     Protocol,

@@ -1,6 +1,7 @@
 """What the memory store knows of loops: of others beside the default one, and which policy was active in its own."""
 
 from dataclasses import replace
+from typing import Any
 
 from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.promotions import Promotion
@@ -8,14 +9,12 @@ from bandstand.testing.memory_events import MemoryEvents
 
 
 class MemoryLoops:
-    """The part of the memory store that is a :class:`bandstand.store.protocol.LoopLog`, and keeps promotions.
+    """The part of the memory store that is a :class:`bandstand.store.protocol.LoopLog`, and keeps promotions."""
 
-    Args:
-        events: what happened.
-    """
+    _events: MemoryEvents
 
-    def __init__(self, events: MemoryEvents) -> None:
-        self._events = events
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
         self._loop_changes: list[LoopChange] = []
         self._erasure_notes: dict[str, str] = {}
         self._promotions: list[Promotion] = []

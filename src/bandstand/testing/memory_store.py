@@ -37,18 +37,19 @@ from bandstand.store.tables.loop_health import LoopSums, to_day
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart
 from bandstand.store.tables.revocations import RevocableReward
-from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
 from bandstand.testing.memory_deployment import MemoryDeployment
 from bandstand.testing.memory_events import MemoryEvents
+from bandstand.testing.memory_gains import MemoryGains
 from bandstand.testing.memory_loops import MemoryLoops
 from bandstand.testing.memory_rewards import MemoryRewards
 from bandstand.testing.memory_selection import select_rewards
+from bandstand.testing.memory_shadows import MemoryShadowLog
 from bandstand.testing.memory_turns import MemoryTurns
 
 
-class MemoryStore(MemoryLoops, Store):
+class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, Store):
     """Profiles and events in dictionaries; every method settles at once.
 
     Args:
@@ -60,7 +61,7 @@ class MemoryStore(MemoryLoops, Store):
     def __init__(self, catalogue: Catalogue, *, clock: Callable[[], float] = time, secret: bytes | None = None) -> None:
         self.secret = secret or secrets.token_bytes(32)
         self._clock = clock
-        super().__init__(MemoryEvents(catalogue, clock))
+        super().__init__(MemoryEvents(catalogue, clock), clock)
         self._turns = MemoryTurns(self._events)
         self._undos: list[tuple[str | None, UndoRecord]] = []  # beside whose it is, of one decision's reward
         self._erased: dict[str, int] = {}
@@ -265,13 +266,14 @@ class MemoryStore(MemoryLoops, Store):
 
     async def load_loop_sums(self, days: int) -> LoopSums:
         """Sums that tell whether the learning loop is sound."""
-        return self._events.sums.load_loop_sums(
-            to_day(min(to_time(self._events.sequence.last), self._clock())) - days + 1
-        )
+        newest = min(to_time(self._events.sequence.last), self._clock())
+        return self._events.sums.load_loop_sums(to_day(newest) - days + 1)
 
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
         """Say which experiment runs from now on, if any."""
-        return await self._deployment.set_experiment(definition)
+        begun = await self._deployment.set_experiment(definition)
+        self.record_split("experiment", begun, definition)
+        return begun
 
     async def count_enrolled(self, experiment: int) -> Mapping[str, int]:
         """How many users each arm of an experiment has decided for."""
@@ -292,26 +294,6 @@ class MemoryStore(MemoryLoops, Store):
     async def list_taught_rewards(self, user_id: str, key: StateKey) -> list[TaughtReward]:
         """What a policy was taught of a user since the last reset, the oldest first."""
         return self._events.list_taught_rewards(user_id, key)
-
-    def log_shadows(self, decision: Decision, shadow_picks: Collection[Shadow]) -> None:
-        """Log what policies in the shadow would have done."""
-        if self._events.decisions.get(decision.decision_id) is decision:
-            stands = (
-                decision.reward is not None
-                and (decision.reward.part is None or decision.reward.part.taught is not None)
-                and decision.reward.seq not in self._events.users[decision.user_id].revoked
-            )
-            self._events.sums.shadows.add(
-                decision.seq, shadow_picks, decision.reward.value if decision.reward and stands else None
-            )
-
-    async def load_shadows(self, decision: Decision) -> list[Shadow]:
-        """What policies in the shadow would have done with a decision."""
-        return self._events.sums.shadows.get_shadows(decision.seq)
-
-    async def load_shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
-        """What came of it, of every definition of a policy that was ever in the shadow."""
-        return dict(self._events.sums.shadows.sums)
 
     # ── turns ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

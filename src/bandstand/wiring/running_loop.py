@@ -19,6 +19,7 @@ from bandstand.api.routes.judge_endpoints import build_opinions_router
 from bandstand.api.routes.judgements import build_judgements_router
 from bandstand.api.routes.simulations import build_simulations_router
 from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.holdout import Holdout
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, EVERYBODY, LoopDefinition
 from bandstand.config.loops import get_loop_directory, resolve_policy
 from bandstand.config.settings import Settings
@@ -35,6 +36,7 @@ from bandstand.personalizer.wire import PersonalizerWire
 from bandstand.prompts.library import prompts_directory
 from bandstand.service.context import DEFAULT_POLICY, ServiceContext
 from bandstand.service.generate import TipWriting
+from bandstand.service.launch import run_launches
 from bandstand.service.loops import Loops
 from bandstand.service.prompts import PromptService
 from bandstand.service.users import Erase
@@ -114,6 +116,7 @@ class RunningLoop:
             self.store,
             active_policy=(pinned or DEFAULT_POLICY) if self._is_default else resolve_policy(definition),
             experiment=settings.experiment if self._is_default else None,
+            holdout=_build_holdout(settings) if self._is_default else None,
             shadow_policies=definition.shadow,
             pinned_by="ACTIVE_POLICY" if pinned else None,
             score_when_full=settings.score_when_full,
@@ -174,6 +177,7 @@ class RunningLoop:
         prompts.update_shares(await store.load_prompt_totals())
         learning = asyncio.create_task(prompts.run_updates(store))
         opened.push_async_callback(cancel_task, learning)
+        opened.push_async_callback(cancel_task, asyncio.create_task(run_launches(deployment)))
         await self._judging.open()
         opened.push_async_callback(self._judging.close)
         for queue in (self._simulations, self._evaluations):
@@ -239,6 +243,10 @@ class RunningLoop:
     def _export_states(self) -> bytes:
         with open_read_only(self._directory, self.deployment.catalogue) as state:
             return gzip.compress("".join(f"{line}\n" for line in export(state)).encode())
+
+
+def _build_holdout(settings: Settings) -> Holdout | None:
+    return None if settings.holdout is None else Holdout(settings.holdout, settings.holdout_control)
 
 
 def _build_store_options(settings: Settings, definition: LoopDefinition) -> StoreOptions:

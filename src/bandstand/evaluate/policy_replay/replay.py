@@ -175,6 +175,8 @@ class PolicyReplay:
             if modelled:
                 rewards = modelled[schema]
                 answer.model.append((rewards[pick], probability.dot(rewards)))
+            if decision.means.size:
+                answer.means.append((decision.means[pick], probability.dot(decision.means)))
 
     def _replay_reward(self, reward: LoggedReward, rows: _EncodedRows) -> None:
         for name, model in self._models.items():
@@ -207,6 +209,7 @@ class _CandidateDecisions:
         self.chosen: list[float] = []
         self.supported: list[float] = []
         self.model: list[tuple[float, float]] = []
+        self.means: list[tuple[float, float]] = []
 
     def to_chunk(self, reward: FloatArray, propensity: FloatArray, locate: Callable[[int], str]) -> Chunk:
         return Chunk(
@@ -215,5 +218,6 @@ class _CandidateDecisions:
             target=np.minimum(np.array(self.chosen), 1.0),  # a sum of shares may round to a little more
             model=np.array(self.model).T if self.model else None,
             supported=np.array(self.supported) if len(self.supported) == len(self.chosen) else None,
+            means=np.array(self.means).T if self.means and len(self.means) == len(self.chosen) else None,
             locate=locate,
         )

@@ -65,6 +65,7 @@ class StoreOptions:
         retention_days: decisions older than this are trimmed; 0 keeps all.
         turn_retention_days: the texts of turns older than this are deleted; 0 keeps them.
         shared_user: whose model is everybody's; ``None`` where each has their own.
+        follow_seconds: between two looks at what was committed, for the sums behind it; 0 looks only where asked to.
         close_seconds: how long closing may spend on checkpoints (what is left is replayed at the next start).
     """
 
@@ -76,6 +77,7 @@ class StoreOptions:
     turn_retention_days: float = 30.0
     shared_user: str | None = None
     close_seconds: float = 10.0
+    follow_seconds: float = 1.0
 
 
 class EventCollisionError(StorageUnavailableError):

@@ -11,6 +11,7 @@ from bandstand.bandit.profile import Profile, StateKey
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.deployment_log import EmbeddedDeployment
+from bandstand.store.embedded.gain_follower import GainFollower
 from bandstand.store.embedded.generation_log import EmbeddedGenerations
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys
 from bandstand.store.embedded.judgement_log import EmbeddedJudgements
@@ -35,6 +36,8 @@ from bandstand.store.records import (
 )
 from bandstand.store.sqlite.writer import CommitObserver
 from bandstand.store.tables import windows
+from bandstand.store.tables.arms import ArmHistory
+from bandstand.store.tables.gains import GainSums
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
 from bandstand.store.tables.judgements import (
     AcceptedTurn,
@@ -46,12 +49,14 @@ from bandstand.store.tables.judgements import (
     TurnPage,
     TurnTotals,
 )
+from bandstand.store.tables.launches import LaunchEvent
 from bandstand.store.tables.loop_health import LoopSums
 from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
+from bandstand.store.tables.splits import HoldoutStart
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
 
@@ -90,7 +95,8 @@ class EmbeddedStore(Store):
         self._loops = EmbeddedLoops(self._directory)
         self._turns = EmbeddedTurns(self._directory, self._decisions, keys)
         self._judgements = EmbeddedJudgements(self._directory, self._decisions, self._revocations)
-        self._retention = EmbeddedRetention(self._directory)
+        self._gains = GainFollower(self._directory)
+        self._retention = EmbeddedRetention(self._directory, self._gains)
 
     # ── opening and closing ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -103,7 +109,7 @@ class EmbeddedStore(Store):
         self._directory.secret = secret
 
     async def open(self) -> None:
-        await self._directory.open(self._retention.run)
+        await self._directory.open(self._retention.run, self._gains.run)
 
     async def close(self) -> None:
         await self._directory.close()
@@ -223,11 +229,20 @@ class EmbeddedStore(Store):
     async def list_promotions(self) -> list[Promotion]:
         return await self._deployment.list_promotions()
 
+    async def log_launch(self, event: LaunchEvent) -> LaunchEvent:
+        return await self._deployment.log_launch(event)
+
+    async def list_launches(self) -> Sequence[LaunchEvent]:
+        return await self._deployment.list_launches()
+
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
         return await self._deployment.set_experiment(definition)
 
     async def count_enrolled(self, experiment: int) -> Mapping[str, int]:
         return await self._deployment.count_enrolled(experiment)
+
+    async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
+        return await self._deployment.set_holdout(definition)
 
     async def set_shadows(self, policies: Collection[PolicyRef]) -> None:
         await self._deployment.set_shadows(policies)
@@ -272,6 +287,17 @@ class EmbeddedStore(Store):
 
     async def delete_erasure_note(self, user_id: str) -> bool:
         return await self._loops.delete_erasure_note(user_id)
+
+    # ── gains ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def follow_gains(self) -> None:
+        await self._gains.follow_until(self._directory.last_seq)
+
+    async def load_gain_sums(self) -> GainSums:
+        return await self._gains.load()
+
+    async def load_arms(self, split: int) -> ArmHistory:
+        return await self._gains.load_arms(split)
 
     # ── turns that wait ───────────────────────────────────────────────────────────────────────────────────────────────
 

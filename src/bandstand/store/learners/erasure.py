@@ -16,6 +16,7 @@ from bandstand.errors import BandstandError
 from bandstand.store.records import Erasure, Sequence
 from bandstand.store.sqlite.sweep import Sweep, Sweeper
 from bandstand.store.sqlite.transaction import transaction
+from bandstand.store.tables import arms, gains
 from bandstand.store.tables.event_rows import INSERT_ONE_MARK, MarkInsert
 
 _RETRY_S = 1.0
@@ -52,6 +53,8 @@ _SUBJECT_REWARDS = "SELECT seq FROM rewards WHERE decision_seq = ?1 OR linked_se
 _SUBJECT_TURNS = "SELECT seq FROM judgements WHERE decision_seq = ?1"
 _DELETE_PART_KEYS = "DELETE FROM idempotency WHERE reward_seq IN (SELECT seq FROM reward_parts WHERE decision = ?)"
 _SWEEPS = (
+    gains.ERASE_SWEEP,
+    arms.ERASE_SWEEP,
     _build_sweep("marks", {}),
     _build_sweep("rewards", {"keys": _DELETE_KEY}),
     _build_sweep("past_rewards", {"keys": _DELETE_KEY}),

@@ -59,6 +59,7 @@ class LoggedDecision(NamedTuple):
         probabilities: of all candidates, shape (K,).
         body: the score request as it came.
         reward: the value; None where no reward came.
+        means: what its policy expected of each candidate, shape (K,); empty where that is not known.
     """
 
     seq: int
@@ -71,6 +72,7 @@ class LoggedDecision(NamedTuple):
     probabilities: Array
     body: bytes
     reward: float | None
+    means: Array = np.zeros(0)
 
 
 class LoggedReward(NamedTuple):
@@ -182,9 +184,9 @@ def _find_page_end(connection: sqlite3.Connection, after: int, last: int, page: 
 
 def _to_decision(row: tuple[Any, ...], names: Mapping[int, str]) -> LoggedDecision:
     seq, uid, policy, ts, seed, pick, propensity, body, numbers, reward = row
-    probabilities = np.frombuffer(numbers, dtype=np.float64).reshape(4, -1)[3]
+    means, _, _, probabilities = np.frombuffer(numbers, dtype=np.float64).reshape(4, -1)
     request = unpack_body(body)
-    return LoggedDecision(seq, uid, names[policy], ts, seed, pick, propensity, probabilities, request, reward)
+    return LoggedDecision(seq, uid, names[policy], ts, seed, pick, propensity, probabilities, request, reward, means)
 
 
 def _to_reward(row: tuple[Any, ...]) -> LoggedReward:

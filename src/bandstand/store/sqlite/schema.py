@@ -28,6 +28,8 @@ _SCRIPTS = (
     "turn_about.sql",
     "subjects.sql",
     "reward_windows.sql",
+    "gains.sql",
+    "arms.sql",
 )
 """The nth of them brings a ledger from format n - 1 to format n.
 

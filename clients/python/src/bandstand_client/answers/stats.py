@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from bandstand_client.answers.gains import ArmsReadout, Estimate, GainReport, Holdout
 from bandstand_client.answers.loop import LoopHealth
 from bandstand_client.reading import Answer
 
@@ -55,6 +56,7 @@ class Experiment(Answer):
     Attributes:
         chi_square: null while fewer than 5 users are expected in some arm.
         mismatch: p < 0.001: the split is broken, and the arms cannot be compared.
+        readout: who wins; the control is the arm of the largest share.
 
     Example:
         >>> client.deployment_stats().experiment is None
@@ -68,21 +70,7 @@ class Experiment(Answer):
     chi_square: float | None = None
     p_value: float | None = None
     mismatch: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate(Answer):
-    """An estimate of the mean reward, and its normal interval of 95 %; null where there are too few rewards.
-
-    Example:
-        >>> client.deployment_stats().shadows is None
-        True
-    """
-
-    value: float
-    stderr: float | None = None
-    low: float | None = None
-    high: float | None = None
+    readout: ArmsReadout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -346,7 +334,9 @@ class DeploymentStats(Answer):
     """What all policies did for all users.
 
     Attributes:
+        gain: whether what is served earns more than random, or the caller's first.
         experiment: null while none runs.
+        holdout: null where nobody is held out.
         shadows: by policy; null where none is in the shadow.
         judge: what became of turns; null where none are taken.
         memory: of each policy with `half_life = "auto"`.
@@ -362,7 +352,9 @@ class DeploymentStats(Answer):
     decisions: int
     rewards: int
     policies: Mapping[str, PolicyStats]
+    gain: GainReport
     experiment: Experiment | None = None
+    holdout: Holdout | None = None
     shadows: Mapping[str, ShadowPolicy] | None = None
     judge: JudgeCoverage | None = None
     loop: LoopHealth

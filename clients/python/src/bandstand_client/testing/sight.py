@@ -196,6 +196,14 @@ def _show_deployment(deployment: FakeDeployment) -> dict[str, Any]:
         "decisions": len(decisions),
         "rewards": len(rewards),
         "policies": {name: _show_policy(each) for name, each in by_policy.items()},
+        "gain": {
+            "sentence": "Nothing can be told yet: no decision has a reward.",
+            "as_of": None,
+            "all": None,
+            "policies": {},
+            "days": [],
+        },
+        "holdout": None,
         "experiment": None,
         "shadows": None,
         "judge": {
