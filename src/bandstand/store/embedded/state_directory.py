@@ -96,8 +96,8 @@ class StateDirectory:
         prompts: prompts by the ids that rows use.
         users: the users in memory.
         erasures: those that have begun and not ended.
-        part: takes what a user, by their key, taught out of a model that is not theirs; ``None`` where all have one.
-        joined_writer: what events are given to; several can be one there.
+        part: takes what a user, by their key, taught out of a model that is not theirs, where there is one.
+        joined_writer: takes events, several as one.
         horizon: number of the newest event that retention has taken.
         secret: keys the draws and the tombstones of this deployment.
     """
@@ -122,8 +122,8 @@ class StateDirectory:
         self._documents = Documents(state_dir)
         max_users = self.options.max_warm_users
         self.users = UserCache(self._documents, self._read_user, max_users=max_users, on_error=self.record_error)
-        self.erasures = UnfinishedErasures(self._sweep_erased, self._part)
-        self.part: Callable[[int], Awaitable[None]] | None = None
+        self.erasures = UnfinishedErasures(self._sweep_erased, lambda uid: self.part(uid))
+        self.part: Callable[[int], Awaitable[None]] = _part_nothing
         self._in_flight: dict[int, EventInFlight] = {}  # by event number: submitted and not yet settled
         self._state: str = "closed"
         self._last_error: str | None = None
@@ -336,10 +336,9 @@ class StateDirectory:
             self.users.drop_if_stale(user)
             event.settle(error)
 
+        operation = Operation(rows, on_done, durable=durable, tally=tally, sums=sums, acknowledge=acknowledge)
         try:
-            self.joined_writer.submit(
-                Operation(rows, on_done, durable=durable, tally=tally, sums=sums, acknowledge=acknowledge)
-            )
+            self.joined_writer.submit(operation)
         except BaseException:
             on_rejected()
             raise
@@ -373,10 +372,6 @@ class StateDirectory:
             if rounds % _ROUNDS_OF_LOG == 0:
                 await self._log.shorten()
 
-    async def _part(self, uid: int) -> None:
-        if self.part is not None:
-            await self.part(uid)
-
     async def _sweep_erased(self, sweeper: Sweeper) -> None:
         await self.sweep(sweeper)
         self._log.request_emptying()  # whether or not somebody waits for it
@@ -401,3 +396,7 @@ class StateDirectory:
 
 def noop() -> None:
     """What is done on a commit or a refusal where nothing in memory has to move."""
+
+
+async def _part_nothing(_: int) -> None:
+    """What is parted where all have a model of their own."""
