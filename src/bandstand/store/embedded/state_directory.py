@@ -96,8 +96,7 @@ class StateDirectory:
         prompts: prompts by the ids that rows use.
         users: the users in memory.
         erasures: those that have begun and not ended.
-        part: takes what a user, by their key, taught out of a model that is not theirs, where there is one.
-        joined_writer: takes events, several as one.
+        part: takes what a user, by their key, taught out of a model that is not theirs; ``None`` where all have one.
         horizon: number of the newest event that retention has taken.
         secret: keys the draws and the tombstones of this deployment.
     """
@@ -122,8 +121,8 @@ class StateDirectory:
         self._documents = Documents(state_dir)
         max_users = self.options.max_warm_users
         self.users = UserCache(self._documents, self._read_user, max_users=max_users, on_error=self.record_error)
-        self.erasures = UnfinishedErasures(self._sweep_erased, lambda uid: self.part(uid))
-        self.part: Callable[[int], Awaitable[None]] = _part_nothing
+        self.erasures = UnfinishedErasures(self._sweep_erased, self._part)
+        self.part: Callable[[int], Awaitable[None]] | None = None
         self._in_flight: dict[int, EventInFlight] = {}  # by event number: submitted and not yet settled
         self._state: str = "closed"
         self._last_error: str | None = None
@@ -228,9 +227,8 @@ class StateDirectory:
 
     def status(self) -> StoreStatus:
         """How the store is doing now."""
-        state = {"ready": "ready", "draining": "draining"}.get(self._state, "failed")
-        if self._state == "ready" and self._writer.has_failed:
-            state = "failed"
+        is_well = not self._writer.has_failed if self._state == "ready" else self._state == "draining"
+        state = self._state if is_well else "failed"
         return StoreStatus(
             state=state,  # type: ignore[arg-type]  # the three literals above
             durability="full" if self.options.sync else "process",
@@ -267,6 +265,10 @@ class StateDirectory:
         except RuntimeError as error:  # the executor has been shut down
             message = "the service is shutting down"
             raise StorageUnavailableError(message) from error
+
+    async def _part(self, uid: int) -> None:
+        if self.part is not None:
+            await self.part(uid)
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -396,7 +398,3 @@ class StateDirectory:
 
 def noop() -> None:
     """What is done on a commit or a refusal where nothing in memory has to move."""
-
-
-async def _part_nothing(_: int) -> None:
-    """What is parted where all have a model of their own."""
