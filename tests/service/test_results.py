@@ -17,6 +17,7 @@ from pydantic_core import to_json
 from bandstand import service as services
 from bandstand.api.schemas import evaluations, generation, judgements, learning, revocations, simulations, stats
 from bandstand.bandit.experiment import Experiment
+from bandstand.service import activation as activation_service
 from bandstand.service import attention as attention_service
 from bandstand.service import evaluations as evaluation_service
 from bandstand.service import experiment as experiment_service
@@ -25,6 +26,7 @@ from bandstand.service import generate as generate_service
 from bandstand.service import history as history_service
 from bandstand.service import judgements as judgement_service
 from bandstand.service import loop as loop_service
+from bandstand.service import metrics as metric_service
 from bandstand.service import policies as policy_service
 from bandstand.service import promotion as promotion_service
 from bandstand.service import prompts as prompt_service
@@ -48,6 +50,7 @@ MODULES = [
 ]
 
 RESPONSES: Mapping[type, type[BaseModel]] = {
+    activation_service.ActivationResult: learning.Activated,
     attention_service.AttentionItem: learning.HealthWarning,
     evaluation_service.EvaluationReport: evaluations.EvaluationResult,
     experiment_service.ExperimentStatus: stats.ExperimentStanding,
@@ -62,6 +65,8 @@ RESPONSES: Mapping[type, type[BaseModel]] = {
     judgement_service.RetryResult: judgements.Retried,
     loop_service.LoopCondition: stats.Condition,
     loop_service.LoopHealth: stats.Loop,
+    metric_service.MetricMean: stats.MetricAverage,
+    metric_service.MetricSummary: stats.MetricStanding,
     policy_service.PolicyDescription: learning.PolicyEntry,
     policy_service.PolicyOverview: learning.Policies,
     promotion_service.ActivePolicyStatus: learning.ActivePolicy,
@@ -84,6 +89,7 @@ NOT_SENT_AS_THEY_ARE = {
     "ScoreResult": "the fast path writes it",
     "RewardResult": "the fast path writes it",
     "AcceptedTurn": "the fast path writes it",
+    "Decision": "an event of the ledger",
     "Reward": "an event of the ledger",
     "PromptRef": "a key of the ledger",
     "TipRequest": "what the tip generators read",
