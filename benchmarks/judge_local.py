@@ -23,7 +23,8 @@ from bandstand.judge.local.normalise import normalise_turn
 from bandstand.judge.local.rulebook import load_shipped_rules
 from bandstand.judge.taxonomy import POLARITIES, shipped_taxonomy
 from bandstand.judge.training.dataset import LabelledTurn, parse_rows
-from bandstand.judge.training.evaluation import JudgedRow, build_report, evaluate, judge_rows
+from bandstand.judge.training.evaluation import build_report, evaluate, judge_rows
+from bandstand.judge.training.judged_row import JudgedRow
 from bandstand.judge.training.tier import LocalTier
 from bandstand.judge.training.train import train_own
 from bandstand.judge.turn import Turn

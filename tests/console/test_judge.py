@@ -106,6 +106,14 @@ async def test_what_was_spent_is_told_with_what_may_be(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_what_was_chosen_and_what_the_message_speaks_of_are_shown(visitor: Person) -> None:
+    told = await send_turn(visitor, about="terse: <b>one</b> sentence")
+    page = await visitor.open("/judgement", id=told["judgement_id"])
+    assert "Chosen terse: <b>one</b> sentence" in page.text
+    assert "Speaks of behaviour" in page.text
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_what_a_user_said_is_escaped(visitor: Person) -> None:
     told = await send_turn(visitor, query_t1="<script>alert(1)</script> thanks")
     page = await visitor.open("/judgement", id=told["judgement_id"])

@@ -12,7 +12,7 @@ from bandstand.judge.local.local_judge import Local
 from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
 from bandstand.judge.taxonomy import shipped_taxonomy
 from bandstand.judge.training.dataset import LabelledTurn
-from bandstand.judge.training.evaluation import JudgedRow
+from bandstand.judge.training.judged_row import JudgedRow
 from bandstand.judge.turn import Turn
 from bandstand.judge.verdict import Unscored, UnscoredReason, Verdict
 from bandstand.prompts.library import Prompt, PromptLibrary, prompts_directory

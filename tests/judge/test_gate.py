@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -6,8 +7,8 @@ from hypothesis import strategies as st
 
 from bandstand.errors import ConfigurationError
 from bandstand.judge.calibration import Calibration, Calibrations
-from bandstand.judge.gate import TAU, Gate, applied
-from bandstand.judge.verdict import UnscoredReason
+from bandstand.judge.gate import GATE_REASONS, TAU, Gate, GateMode, WithheldReason, applied
+from bandstand.judge.verdict import TARGETS, Target, UnscoredReason
 from tests.judge.given import CORRECTION, FOLLOWUP, LAW, unscored, verdict
 
 DOUBTING = Calibration(
@@ -114,3 +115,26 @@ def test_a_calibrations_own_tau_goes_before_the_gates() -> None:
     taught = gate.apply(verdict("pos_praise", 0.9), FOLLOWUP)
     assert (taught.tau, taught.confidence, taught.reward) == (0.4, 0.45, 0.8)
     assert Gate(tau=0.99).apply(verdict("pos_praise", 0.9), FOLLOWUP).withheld == "below_tau"
+
+
+@pytest.mark.parametrize("mode", ["hard", "soft"])
+def test_where_a_turn_says_what_was_chosen_only_the_taxonomy_s_targets_teach(mode: GateMode) -> None:
+    for target in TARGETS:
+        judged = verdict("pos_praise", 0.9, target=target, about=True)
+        result = applied(judged, FOLLOWUP, mode=mode)
+        assert result.withheld == ("" if target == "behaviour" else "off_target")
+        assert result.should_update == (target in FOLLOWUP.taught_targets)
+        assert result.reward == (pytest.approx(0.8, abs=0.1) if target == "behaviour" else 0)
+
+
+@pytest.mark.parametrize("target", [*TARGETS, None])
+def test_elsewhere_no_target_withholds_a_verdict(target: Target | None) -> None:
+    assert applied(verdict("pos_praise", 0.9, target=target), FOLLOWUP).should_update
+
+
+def test_a_tier_that_says_no_target_teaches_as_ever() -> None:
+    assert applied(verdict("pos_praise", 0.9, about=True), FOLLOWUP).should_update
+
+
+def test_what_a_gate_withholds_for_another_may_not() -> None:
+    assert set(get_args(WithheldReason)) == {"", "unscored", *GATE_REASONS}

@@ -37,6 +37,7 @@ def test_what_a_caller_is_told_holds_no_raw_reply() -> None:
         "reward": -0.8,
         "should_update": True,
         "unscored": None,
+        "target": None,
         "withheld": "",
         "taxonomy": "followup-v1",
         "tier": "local",

@@ -18,8 +18,8 @@ async def test_the_shipped_local_tier_names_polarities_and_its_gated_negatives_a
     found = await evaluate(
         local(), [row for dialogue, row in load_dialogues(FILMS) if part == "all" or is_held_out(dialogue)]
     )
-    assert found["polarity"]["macro_f1"] >= 0.70
-    assert found["gated"]["polarity"]["negative_precision"] >= 0.80
+    assert found["polarity"]["macro_f1"] >= (0.75 if part == "all" else 0.72)
+    assert found["gated"]["polarity"]["negative_precision"] >= 0.82
     assert found["polarity"]["accuracy"] > found["polarity"]["always_other"]
     assert found["gated"]["sign_flip_rate"] <= 0.02
     assert found["coverage"] >= 0.7
@@ -37,8 +37,8 @@ def test_trained_on_other_dialogues_it_is_better() -> None:
     assert len(outcomes) == len(load_dialogues(FILMS))
     every = build_report([outcome for _, outcome in outcomes], FOLLOWUP)
     unread = build_report([outcome for dialogue, outcome in outcomes if is_held_out(dialogue)], FOLLOWUP)
-    assert every["polarity"]["macro_f1"] >= 0.80
-    assert unread["polarity"]["macro_f1"] >= 0.77
+    assert every["polarity"]["macro_f1"] >= 0.79
+    assert unread["polarity"]["macro_f1"] >= 0.75
     assert every["gated"]["polarity"]["negative_precision"] >= 0.80
 
 

@@ -101,3 +101,25 @@ def test_an_unknown_name_says_what_was_probably_meant() -> None:
         FOLLOWUP.label("neg_corection")
     with pytest.raises(ConfigurationError, match="did you mean 'followup-v1'"):
         shipped_taxonomy("followup-v2")
+
+
+@pytest.mark.parametrize("name", SHIPPED_TAXONOMIES)
+def test_the_shipped_taxonomies_teach_by_the_behaviour_alone(name: str) -> None:
+    assert shipped_taxonomy(name).taught_targets == {"behaviour"}
+
+
+def test_so_does_one_without_a_table_and_another_says_it_itself() -> None:
+    assert Taxonomy.parse(OWN).taught_targets == {"behaviour"}
+    both = Taxonomy.parse(OWN | {"targets": {"behaviour": True, "content": True, "none": False}})
+    assert both.taught_targets == {"behaviour", "content"}
+    assert both.hash != Taxonomy.parse(OWN).hash
+
+
+@pytest.mark.parametrize(
+    ("targets", "field"),
+    [({"tone": True}, "mood.targets.tone"), ({"content": 1}, "mood.targets.content"), ([], "mood.targets")],
+)
+def test_a_wrong_table_of_targets_is_named(targets: object, field: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Taxonomy.parse(OWN | {"targets": targets}, "mood")
+    assert field in [fault.field for fault in caught.value.errors]

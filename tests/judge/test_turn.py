@@ -10,7 +10,8 @@ TEXTS = st.text(max_size=100)
 
 
 def test_the_limits_are_the_contracts() -> None:
-    assert FOLLOWUP_LIMITS == (2_000, 4_000, 2_000)
+    assert FOLLOWUP_LIMITS[:3] == (2_000, 4_000, 2_000)
+    assert FOLLOWUP_LIMITS.about == 500
     assert (CORRECTION_LIMITS.query_t1, CORRECTION_LIMITS.answer_t) == (1_000, 500)
 
 
@@ -42,3 +43,14 @@ def test_a_turn_without_its_texts_names_each(fields: object) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         Turn.parse(fields)
     assert [error.field for error in caught.value.errors] == ["query_t", "answer_t", "query_t1"]
+
+
+def test_what_was_chosen_is_optional_a_string_and_cut() -> None:
+    fields = {"query_t": "q", "answer_t": "a", "query_t1": "m"}
+    assert Turn.parse(fields) == Turn("q", "a", "m") == Turn.parse(fields | {"about": None})
+    assert Turn.parse(fields | {"about": "hints first"}).about == "hints first"
+    assert len(Turn("q", "a", "m", "x" * 9_999).cut().about) == 500
+    assert not Turn("q", "a", "m", " \u200b ").cut().about
+    with pytest.raises(InvalidRequestError) as caught:
+        Turn.parse(fields | {"about": 1})
+    assert [fault.field for fault in caught.value.errors] == ["about"]

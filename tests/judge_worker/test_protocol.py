@@ -33,7 +33,7 @@ def relayed(result: AnswerResult) -> Answer:
 
 
 def test_a_turn_arrives_as_it_was_sent() -> None:
-    question = TurnQuestion(("q\n", "ä", "\ud800"), "followup-v1", allow_llm=False)
+    question = TurnQuestion(("q\n", "ä", "\ud800", "hints first"), "followup-v1", allow_llm=False)
     line = encode_question(3, question)
     assert line.count(b"\n") == 1, "one line, whatever the texts hold"
     assert parse_line(line) == (3, question)

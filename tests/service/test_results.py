@@ -98,6 +98,7 @@ NOT_SENT_AS_THEY_ARE = {
     "ScoreResult": "the fast path writes it",
     "RewardResult": "the fast path writes it",
     "AcceptedTurn": "the fast path writes it",
+    "Decision": "an event of the ledger",
     "Reward": "an event of the ledger",
     "PromptRef": "a key of the ledger",
     "TipRequest": "what the tip generators read",

@@ -221,7 +221,7 @@ class Subject:
             client="tests",
             ts=self.clock(),
             decision_id=decision.decision_id,
-            texts=("q", "a", "m"),
+            texts=("q", "a", "m", "hints first"),
             idempotency=key,
         )
 

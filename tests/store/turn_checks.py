@@ -233,7 +233,7 @@ async def an_unscored_turn_may_wait_again_and_holds_its_decision_then(subject: S
     for _ in range(2):
         assert await subject.store.list_waiting() == [(taken.seq, "anna", 0)]
         (waiting,) = await subject.store.load_waiting([taken.seq, 1])
-        assert (waiting.texts, waiting.state, waiting.reason) == (("q", "a", "m"), "waiting", None)
+        assert (waiting.texts, waiting.state, waiting.reason) == (("q", "a", "m", "hints first"), "waiting", None)
         with pytest.raises(RewardPendingError):
             await subject.reward(decision)
         await subject.reopen()

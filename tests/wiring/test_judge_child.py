@@ -100,8 +100,8 @@ async def test_turns_and_calls_are_answered_in_any_order(shared: Shared) -> None
     before = len(server.requests)
     script.answer = lambda request: ScriptedAnswer(SAID, delay_s=1.0 if request.message_texts[-1] == "slow" else 0.0)
     process.call(1, "slow")
-    process.send_line(id=2, turn=["q", "a", "hm?"], taxonomy="followup-v1", allow_llm=True)
-    process.send_line(id=3, turn=["q", "a", "hm?"], taxonomy="nobody's", allow_llm=True)
+    process.send_line(id=2, turn=["q", "a", "hm?", ""], taxonomy="followup-v1", allow_llm=True)
+    process.send_line(id=3, turn=["q", "a", "hm?", ""], taxonomy="nobody's", allow_llm=True)
     found = {answer["id"]: answer for answer in [await process.read_line() for _ in range(3)]}
     assert found[1]["reply"]["text"] == SAID
     assert found[1]["spent"] == [found[1]["reply"]["prompt_tokens"], found[1]["reply"]["completion_tokens"]]
@@ -119,7 +119,7 @@ async def test_every_try_is_paid_for_of_a_call_and_of_a_turn(shared: Shared) -> 
     process.call(11, "hello")
     found = await process.read_line()
     assert found["spent"][1] > 100, "the one that broke off may have been written to its end"
-    process.send_line(id=12, turn=["q", "a", "pardon?"], taxonomy="followup-v1", allow_llm=True)
+    process.send_line(id=12, turn=["q", "a", "pardon?", ""], taxonomy="followup-v1", allow_llm=True)
     found = await process.read_line()
     assert found["spent"][1] > 2_048 > found["judged"]["usage"]["completion_tokens"]
 

@@ -46,7 +46,8 @@ def test_what_a_turn_may_cost_is_bound_by_its_words(tmp_path: Path) -> None:
     judging = build_judge_worker(chosen, store, population, clock)
     bound = judging.options.compute_bound
     assert bound is not None
-    short, long = bound(("q", "a", "m"), "followup-v1"), bound(("q", "a", "你" * 2000), "followup-v1")
+    short = bound(("q", "a", "m", "hints first"), "followup-v1")
+    long = bound(("q", "a", "你" * 2000, "hints first"), "followup-v1")
     assert long.prompt_tokens - short.prompt_tokens == 3 * 2 * (3 * 2000 - 1), (
         "a token a byte, every request, every try"
     )

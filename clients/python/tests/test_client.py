@@ -19,6 +19,7 @@ from bandstand_client import (
     Retry,
     UnauthorizedError,
 )
+from bandstand_client.decision import build_turn
 from bandstand_client.testing import FakeBandstand
 
 TWO = ["tea", "coffee"]
@@ -198,6 +199,13 @@ def test_a_slow_or_broken_llm_does_not_open_the_breaker(code: str) -> None:
     with fake.failing("deadline"), pytest.raises(Exception, match="ReadTimeout"):
         client.judge("a", "b", "c")
     assert client.breaker.state == "closed"
+
+
+def test_what_was_chosen_goes_with_a_turn_where_it_is_said() -> None:
+    assert build_turn("q", "a", "m", "hints first", None) == {
+        "turn": {"query_t": "q", "answer_t": "a", "query_t1": "m", "about": "hints first"}
+    }
+    assert build_turn("q", "a", "m", None, "mood-v1")["turn"].keys() == {"query_t", "answer_t", "query_t1", "taxonomy"}
 
 
 def test_a_refusal_is_an_answer_and_closes_the_breaker() -> None:

@@ -55,7 +55,7 @@ class JudgeSettings(BaseModel):
         default=None,
     )
     judge_prompt_version: Annotated[str, BeforeValidator(not_blank)] = make_setting(
-        "The prompt of the judge's LLM.", "a version in the folder `judge` of the prompts", default="v1"
+        "The prompt of the judge's LLM.", "a version in the folder `judge` of the prompts", default="v2"
     )
     judge_deadline_s: float = make_setting(
         "Seconds that the LLM may take over one turn, over all tries.",

@@ -12,6 +12,7 @@ from bandstand.judge.llm.cache import SingleFlight, VerdictCache, cache_key
 from bandstand.judge.llm.llm_judge import LlmTier
 from bandstand.judge.local.local_judge import Evidence, Local
 from bandstand.judge.local.rules import Rules
+from bandstand.judge.local.signal import has_signal, report_no_signal
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.turn import FOLLOWUP_LIMITS, CutTurn, Turn, TurnLimits
 from bandstand.judge.verdict import Judged, Unscored, UnscoredReason, Verdict
@@ -107,6 +108,8 @@ class CascadeJudge:
         self.require_enabled()
         _require_turn(turn)
         cut = turn.cut(self._limits) if isinstance(turn, Turn) else turn
+        if not has_signal(cut):
+            return report_no_signal(taxonomy=self.taxonomy.name, tier=self._local.name, model=self._local.model)
         if self._llm is None or not allow_llm:
             return self._local.verdict(cut)
         verdict, worth_asking = self._compute_local_verdict(cut)

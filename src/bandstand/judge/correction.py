@@ -64,6 +64,13 @@ def build_correction(kind: str, confidence: float, reasoning: str, threshold: fl
     return Correction(is_correction=corrects, kind=kind, confidence=confidence, reasoning=reasoning)
 
 
+def build_empty_correction() -> Correction:
+    """Return what a message that says nothing is: no correction, and surely none."""
+    return Correction(
+        is_correction=False, kind=TAXONOMY.neutral.name, confidence=1.0, reasoning="the message says nothing"
+    )
+
+
 def to_correction(verdict: Verdict, threshold: float = TAU) -> Correction:
     """Judge a verdict under ``correction-v1`` by the contract's rules; see :func:`build_correction`.
 

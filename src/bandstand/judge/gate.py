@@ -9,9 +9,11 @@ from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.verdict import Judged, Verdict
 
 GateMode = Literal["hard", "soft"]
-WithheldReason = Literal["", "unscored", "below_tau", "never_updates"]
+WithheldReason = Literal["", "unscored", "below_tau", "never_updates", "off_target"]
 
 TAU: Final = 0.6
+GATE_REASONS: Final[frozenset[WithheldReason]] = frozenset({"below_tau", "never_updates", "off_target"})
+"""Why a gate withholds a verdict; another gate, or another map, may not."""
 
 _UNSCORED: Final[WithheldReason] = "unscored"
 
@@ -85,6 +87,8 @@ def applied(
     soft: Σ p(label) · reward(label), whatever the confidence, so that no turn is selected away; a label that never
     updates still teaches nothing where it is the verdict. A verdict without probabilities gives its label the
     confidence and the rest to reward 0.
+    both: where the turn says what was chosen, a verdict that speaks of a target which the taxonomy leaves out teaches
+    nothing.
 
     Args:
         judged: a verdict, or the reason why there is none.
@@ -125,6 +129,8 @@ def _get_withheld_reason(
 ) -> WithheldReason:
     if not taxonomy.label(verdict.label).updates:
         return "never_updates"
+    if verdict.about and verdict.target is not None and verdict.target not in taxonomy.taught_targets:
+        return "off_target"
     if mode == "hard" and confidence < tau:
         return "below_tau"
     return ""

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from bandstand.judge.gate import GateResult
-from bandstand.judge.verdict import Judged, Unscored, Verdict
+from bandstand.judge.verdict import Judged, Target, Unscored, Verdict
 
 
 class GatedVerdict(NamedTuple):
@@ -47,6 +47,11 @@ class GatedVerdict(NamedTuple):
         """Why there is no verdict; None where there is one."""
         return self.judged.reason.value if isinstance(self.judged, Unscored) else None
 
+    @property
+    def target(self) -> Target | None:
+        """What the message speaks of; None where the tier does not say, or there is no verdict."""
+        return self.judged.target if isinstance(self.judged, Verdict) else None
+
     def as_json(self) -> dict[str, Any]:
         """Return what a caller is told: never the raw reply."""
         judged, applied = self.judged, self.applied
@@ -57,6 +62,7 @@ class GatedVerdict(NamedTuple):
             "reward": self.reward,
             "should_update": self.should_update,
             "unscored": self.unscored,
+            "target": self.target,
             "withheld": applied.withheld,
             "taxonomy": judged.taxonomy,
             "tier": judged.tier,

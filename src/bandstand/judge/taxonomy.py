@@ -17,11 +17,14 @@ from bandstand.definition import (
     to_configuration_error,
 )
 from bandstand.errors import ConfigurationError, FieldError
+from bandstand.judge.verdict import TARGETS, Target
 
 Polarity = Literal["negative", "positive", "other"]
 
 POLARITIES: Final[tuple[Polarity, ...]] = get_args(Polarity)
 SHIPPED_TAXONOMIES: Final = ("followup-v1", "correction-v1")
+
+DEFAULT_TAUGHT_TARGETS: Final[frozenset[Target]] = frozenset({"behaviour"})
 
 _LABEL: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -53,17 +56,21 @@ class Taxonomy:
         name: how verdicts, settings and requests refer to it.
         labels: at least two, in the order of the definition.
         hash: of the whole definition; stored with every reward it made.
+        taught_targets: what a message must speak of to teach, where its turn says what was chosen.
     """
 
     name: str
     labels: tuple[Label, ...]
     hash: str
+    taught_targets: frozenset[Target] = DEFAULT_TAUGHT_TARGETS
 
     @classmethod
     def parse(cls, definition: object, path: str = "taxonomy") -> Self:
-        """Read a definition: ``name`` and ``labels.NAME = {reward, means, polarity?, updates?}``.
+        """Read a definition: ``name``, ``labels.NAME = {reward, means, polarity?, updates?}`` and ``targets?``.
 
-        Without a polarity, the reward's sign decides it; without ``updates``, the label teaches.
+        Without a polarity, the reward's sign decides it; without ``updates``, the label teaches. ``targets.NAME`` says
+        of each target whether it teaches where a turn says what was chosen; those left out do not, and without the
+        table the behaviour alone does.
 
         Args:
             definition: the parsed TOML table.
@@ -78,10 +85,11 @@ class Taxonomy:
         if name and not is_name(name):
             table.add_fault("name", "must be lower-case letters, digits, '.', '_' and '-'")
         labels = _read_labels(table, faults)
+        targets = _read_targets(table, faults)
         table.check_unknown_keys()
         if faults:
             raise to_configuration_error(faults)
-        return cls(name=name, labels=labels, hash=hash_definition(definition))
+        return cls(name=name, labels=labels, hash=hash_definition(definition), taught_targets=targets)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -121,6 +129,16 @@ def shipped_taxonomy(name: str) -> Taxonomy:
         raise ConfigurationError(f"taxonomy: {describe_unknown(name, SHIPPED_TAXONOMIES)}")
     source = resources.files("bandstand.judge").joinpath("data", "taxonomies", f"{name}.toml")
     return Taxonomy.parse(tomllib.loads(source.read_text(encoding="utf-8")), name)
+
+
+def _read_targets(table: DefinitionTable, faults: list[FieldError]) -> frozenset[Target]:
+    entries = table.read_value("targets")
+    if entries is None:
+        return DEFAULT_TAUGHT_TARGETS
+    targets = DefinitionTable(entries, f"{table.path}.targets", faults)
+    taught = frozenset(target for target in TARGETS if targets.read_boolean(target, default=False))
+    targets.check_unknown_keys()
+    return taught
 
 
 def _read_labels(table: DefinitionTable, faults: list[FieldError]) -> tuple[Label, ...]:

@@ -4,10 +4,25 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self, get_args
 
 VERSION: Final = 1
 """Of the JSON form; a later version must still read this one."""
+
+Target = Literal["behaviour", "content", "quoted", "historical", "other_person", "none"]
+"""What a message speaks of; see :data:`TARGET_MEANINGS`."""
+
+TARGETS: Final[tuple[Target, ...]] = get_args(Target)
+
+TARGET_MEANINGS: Final[Mapping[Target, str]] = {
+    "behaviour": "what was chosen, or how the answer was: its manner, length, form or tone, or the answer as a whole",
+    "content": "whether what the answer says is right, or what it leaves out",
+    "quoted": "something that the user quotes, translates or asks about",
+    "historical": "something another day, or an earlier answer",
+    "other_person": "what somebody else thinks, says or likes",
+    "none": "none of these: the user goes on, asks, answers, supposes or says nothing of it",
+}
+"""One phrase each, for people and prompts."""
 
 _SLACK: Final = 1e-6
 
@@ -37,6 +52,10 @@ class UnscoredReason(StrEnum):
     """The reply named a label that the taxonomy does not have."""
     BAD_CONFIDENCE = "bad_confidence"
     """The reply's confidence was no number in [0, 1]."""
+    NO_SIGNAL = "no_signal"
+    """The message says nothing: it is empty, or an emoji of no known meaning."""
+    UNKNOWN_TARGET = "unknown_target"
+    """The reply named a target that there is not."""
     INTERNAL = "internal"
     """The judge itself failed; the log says where."""
 
@@ -64,6 +83,8 @@ class Verdict:
         model: what exactly judged: a rule set, weights or a model, with its hash or version.
         probabilities: of every label, where the tier has them; they sum to 1.
         rule: the rule that fired, if one did.
+        target: what the message speaks of; None where the tier does not say.
+        about: whether the turn said what was chosen; only then does the target decide whether the verdict teaches.
         prompt_hash: of the prompt, where there was one.
         raw: the reply as it came, where there was one; deleted with the turn.
         usage: what it cost.
@@ -80,6 +101,8 @@ class Verdict:
     model: str
     probabilities: tuple[tuple[str, float], ...] = ()
     rule: str | None = None
+    target: Target | None = None
+    about: bool = False
     prompt_hash: str | None = None
     raw: str | None = None
     usage: Usage = field(default_factory=Usage)

@@ -95,7 +95,7 @@ class TurnPipeline:
             return _build_unscored(turn, reason)
         if turn.tries >= _SUSPECT_TRIES and not alone:
             return Outcome.ISOLATE
-        texts, taxonomy = turn.texts or ("", "", ""), self._taxonomies[turn.taxonomy]
+        texts, taxonomy = turn.texts or ("", "", "", ""), self._taxonomies[turn.taxonomy]
         reserved = await self._budget.reserve_turn(texts, turn.taxonomy)  # reserve
         try:
             await self._budget.record_attempt(turn, reserved)  # record the attempt

@@ -2,7 +2,8 @@
 
 The process says ``{"ready": true}`` once. Then it is sent questions, and answers them in any order:
 
-- a turn, ``{"id", "turn": [query_t, answer_t, query_t1], "taxonomy", "allow_llm"}``: ``{"id", "judged", "spent"}``;
+- a turn, ``{"id", "turn": [query_t, answer_t, query_t1, about], "taxonomy", "allow_llm"}``: ``{"id", "judged",
+  "spent"}``;
 - a call of the LLM for somebody who waits, ``{"id", "call": {messages, max_tokens, temperature, schema, tries,
   seconds}}``: ``{"id", "reply", "spent"}`` or ``{"id", "fault", "spent"}``;
 - any question that the process fails over itself: ``{"id", "failed", "spent"}`` with the name of the error.
@@ -33,12 +34,12 @@ class TurnQuestion:
     """A turn to judge.
 
     Attributes:
-        texts: its question, its answer, and what the user said next.
+        texts: its question, its answer, what the user said next, and what had been chosen.
         taxonomy: the labels it is judged by.
         allow_llm: whether the LLM may be asked.
     """
 
-    texts: tuple[str, str, str]
+    texts: tuple[str, str, str, str]
     taxonomy: str
     allow_llm: bool
 
@@ -171,8 +172,9 @@ def parse_line(line: bytes) -> tuple[int, Question | None]:
             schema=call["schema"],
         )
         return document["id"], CallQuestion(request, call["tries"])
-    query_t, answer_t, query_t1 = document["turn"]
-    return document["id"], TurnQuestion((query_t, answer_t, query_t1), document["taxonomy"], document["allow_llm"])
+    query_t, answer_t, query_t1, about = document["turn"]
+    texts = (query_t, answer_t, query_t1, about)
+    return document["id"], TurnQuestion(texts, document["taxonomy"], document["allow_llm"])
 
 
 def encode_answer(number: int, answer: Answer) -> bytes:

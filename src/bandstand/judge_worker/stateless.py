@@ -10,13 +10,13 @@ from typing import Any, Final, Literal
 from bandstand.errors import BandstandError, OverloadedError
 from bandstand.judge.arbiter import Arbitration, IntentCandidate, RuleSignal
 from bandstand.judge.correction import TAXONOMY as CORRECTIONS
-from bandstand.judge.correction import Correction, build_correction_turn, to_correction
+from bandstand.judge.correction import Correction, build_correction_turn, build_empty_correction, to_correction
 from bandstand.judge.deployed import JudgeRegistry
 from bandstand.judge.gate import TAU, Gate
 from bandstand.judge.gated_verdict import GatedVerdict
 from bandstand.judge.llm.intents import IntentArbiter
 from bandstand.judge.turn import CutTurn, Turn
-from bandstand.judge.verdict import Judged, Unscored
+from bandstand.judge.verdict import Judged, Unscored, UnscoredReason
 
 MAX_CONCURRENT: Final = 1000
 """Turns with corrections, or intents, under way; more could hardly be answered within the judge's deadline."""
@@ -135,6 +135,8 @@ async def classify_message(
     """Say whether a message corrects the reply before it, and how; see :func:`classify_feedback`."""
     turn: CutTurn = build_correction_turn(message, previous_reply)
     judged = await judges.get_judge(CORRECTIONS.name).judge(turn)
+    if isinstance(judged, Unscored) and judged.reason is UnscoredReason.NO_SIGNAL:
+        return ClassifiedFeedback(build_empty_correction(), judged)
     if isinstance(judged, Unscored):
         raise UnscoredError(f"The judge could not say: {judged.reason.value}.")
     return ClassifiedFeedback(to_correction(judged, threshold), judged)

@@ -92,6 +92,8 @@ class ChatReply:
         finish_reason: ``stop``; ``length`` when the token limit cut the answer; ``refusal`` when the model or a
             filter declined; ``other`` for anything else.
         refusal: the words of a refusal (empty where there are none), or None where the model did not refuse.
+        token_probabilities: each token of the text with its probability; None where they were not asked for, or the
+            provider gives none.
     """
 
     text: str
@@ -100,6 +102,7 @@ class ChatReply:
     completion_tokens: int | None = None
     finish_reason: FinishReason = "stop"
     refusal: str | None = None
+    token_probabilities: tuple[tuple[str, float], ...] | None = None
 
     def compute_usage(self, bound: TokenUsage) -> TokenUsage:
         """The tokens that the provider reports; those of ``bound`` where it reports none."""

@@ -15,6 +15,7 @@ from bandstand.errors import (
     InvalidRequestError,
     UnknownDecisionError,
 )
+from bandstand.judge.gate import GATE_REASONS
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.verdict import Verdict, parse_judged
 from bandstand.judge_worker.worker import JudgeWorker
@@ -331,7 +332,7 @@ async def _apply_gate(worker: JudgeWorker, judgement: JudgedTurn, client: str) -
     taxonomy = worker.options.taxonomies.get(judgement.taxonomy)
     document = await worker.store.find_verdict(judgement)
     before = await worker.store.find_last_applied(judgement)
-    kept = judgement.state == "withheld" and judgement.reason not in {"below_tau", "never_updates"}
+    kept = judgement.state == "withheld" and judgement.reason not in GATE_REASONS
     if taxonomy is None or document is None or before is None or kept:
         return False
     conclusion = _build_reapplied_conclusion(worker, document, taxonomy, client)

@@ -79,7 +79,7 @@ async def accept(
             ts=event.ts,
             decision_id=event.decision_id,
             features=event.features,
-            texts=(cut.query_t, cut.answer_t, cut.query_t1),
+            texts=(cut.query_t, cut.answer_t, cut.query_t1, cut.about),
             idempotency=event.idempotency,
         )
     )

@@ -179,6 +179,7 @@ def _connect_judge(settings: Settings) -> LlmConnection:
         model=settings.judge_model or "",
         call_timeout_s=settings.judge_call_timeout_s,
         max_connections=settings.judge_max_concurrent,
+        token_probabilities=True,
     )
     backoff = Backoff(
         tries=settings.judge_tries,
@@ -196,6 +197,7 @@ def _build_provider(
     model: str,
     call_timeout_s: float = _CALL_SECONDS,
     max_connections: int = _MAX_CONNECTIONS,
+    token_probabilities: bool = False,
 ) -> "ProviderClient":
     # Imported here: the providers' packages take half a second or more, and most processes ask no model.
     secret = None if key is None else key.get_secret_value()
@@ -212,7 +214,12 @@ def _build_provider(
     from bandstand.llm.providers.openai_compatible import OpenAICompatibleClient  # noqa: PLC0415 - see above
 
     return OpenAICompatibleClient(
-        base_url=url, api_key=secret, model=model, call_timeout_s=call_timeout_s, max_connections=max_connections
+        base_url=url,
+        api_key=secret,
+        model=model,
+        token_probabilities=token_probabilities,
+        call_timeout_s=call_timeout_s,
+        max_connections=max_connections,
     )
 
 

@@ -18,7 +18,7 @@ from tests.store.given import wait_until_settled
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # most share one service, one model and one judge's process
 
 WRONG = {"query_t": "Capital of Australia?", "answer_t": "It is Sydney.", "query_t1": "no, that is wrong"}
-UNSURE = {"query_t": "Dinner?", "answer_t": "A lentil soup.", "query_t1": "isn't that rather a lot of work?"}
+UNSURE = {"query_t": "Dinner?", "answer_t": "A lentil soup.", "query_t1": "that seems to be quite some work"}
 INTENTS = [
     {"id": "refund", "name": "Refund", "description": "Wants money back", "score": 0.55},
     {"id": "cancel", "name": "退订", "description": "", "score": 0.5},
@@ -109,6 +109,19 @@ async def test_one_turn_has_a_verdict_and_what_the_gate_would_apply(shared: Serv
     assert (found["label"], found["reward"], found["should_update"]) == ("neg_correction", -0.8, True)
     assert (found["unscored"], found["withheld"], found["tier"]) == (None, "", "local")
     assert (found["taxonomy"], found["gate"], found["tau"]) == ("followup-v1", "hard", 0.6)
+
+
+async def test_what_was_chosen_decides_which_targets_teach(shared: Service) -> None:
+    fact = {"query_t": "When was that?", "answer_t": "In 1917.", "query_t1": "That's wrong, it was 1916."}
+    apart, told = await list_judgements(shared, {"turns": [fact, {**fact, "about": "terse: one short sentence"}]})
+    assert (apart["target"], apart["should_update"]) == ("content", True)
+    assert (told["target"], told["should_update"], told["withheld"]) == ("content", False, "off_target")
+
+
+@pytest.mark.parametrize("message", ["", "  ", "🧶"])
+async def test_a_message_that_says_nothing_teaches_nothing(shared: Service, message: str) -> None:
+    (found,) = await list_judgements(shared, {"query_t": "q", "answer_t": "a", "query_t1": message})
+    assert (found["label"], found["unscored"], found["should_update"]) == (None, "no_signal", False)
 
 
 async def test_many_turns_are_answered_in_their_order(shared: Service) -> None:
@@ -222,7 +235,7 @@ async def test_the_model_is_asked_by_all_three(asked: Asked) -> None:
     before = [await read_metric(service, name) for name in counted]
     (turn,) = await list_judgements(service, unsure("three"))
     assert (turn["label"], turn["tier"], turn["model"]) == ("neg_confusion", "llm", "tiny")
-    assert turn["prompt"].startswith("judge/v1@")
+    assert turn["prompt"].startswith("judge/v2@")
     feedback = read_ok(await service.post("/classify/feedback", {"message": "hm", "previous_reply": "So, three."}))
     assert (feedback["kind"], feedback["tier"]) == ("explicit_rejection", "llm")
     intent = read_ok(await service.post("/arbitrate", {**CONFLICT, "tenant_id": "all-three"}))

@@ -217,3 +217,14 @@ async def test_erasure_takes_turns_and_judgements(shared: Service, user: str) ->
     assert (erased["turns"], erased["verdicts"]) == (1, 1)
     gone: httpx.Response = await shared.get(f"/judgements/{found['judgement_id']}")
     read_problem(gone, 404, "unknown-judgement")
+
+
+async def test_a_verdict_off_the_target_is_kept_and_frees_its_decision(shared: Service, user: str) -> None:
+    decision = await shared.score(user)
+    fact = {"query_t": "When was that?", "answer_t": "In 1917.", "query_t1": "That's wrong, it was 1916."}
+    found = await wait_for_judged(
+        shared, {**fact, "about": "terse: one short sentence"}, decision_id=decision["decision_id"]
+    )
+    assert (found["taught"], found["reason"]) == (False, "off_target")
+    assert (found["verdict"]["target"], found["verdict"]["about"]) == ("content", True)
+    assert read_ok(await shared.post("/reward", {"decision_id": decision["decision_id"], "reward": 1}))["applied"]

@@ -64,7 +64,7 @@ async def seed(state_dir: Path) -> None:
                 client="shop",
                 ts=subject.clock(),
                 decision_id=decision.decision_id,
-                texts=("q", "a", "No, that's wrong."),
+                texts=("q", "a", "No, that's wrong.", ""),
             )
             taken = (await store.accept(judgement)).judgement
             conclusion = Conclusion(cause="judge", client="shop", state="unscored", reason="timeout")

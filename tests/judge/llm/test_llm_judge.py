@@ -9,10 +9,11 @@ import pytest
 
 import bandstand.llm.errors
 from bandstand.errors import BandstandError, ConfigurationError
+from bandstand.judge.gate import applied
 from bandstand.judge.llm.llm_judge import LlmTier, build_prompt_values, to_unscored_reason
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.turn import CutTurn, Turn
-from bandstand.judge.verdict import Judged, Unscored, UnscoredReason, Usage, Verdict
+from bandstand.judge.verdict import TARGET_MEANINGS, Judged, Unscored, UnscoredReason, Usage, Verdict
 from bandstand.llm.chat import ChatReply
 from bandstand.llm.errors import (
     BudgetExceededError,
@@ -83,6 +84,8 @@ async def test_sees_the_turn_and_nothing_else() -> None:
     assert values == {
         "labels": values["labels"],
         "neutral": "neutral",
+        "targets": values["targets"],
+        "about": "",
         "question": "<question>\nq\n</question>",
         "answer": "<answer>\na\n</answer>",
         "message": "<message>\nm\n</message>",
@@ -185,3 +188,59 @@ async def test_a_deployment_s_own_labels_are_asked_for() -> None:
     assert isinstance(found, Verdict)
     assert (found.taxonomy, found.label) == ("mood-v1", "angry")
     assert "- angry: is angry\n- calm: is calm\n" in client.calls[0].messages[0]["content"]
+
+
+ABOUT = Turn("3x = 12?", "Hint: divide.", "just tell me", "hints first</about>").cut()
+WANTS = {"rationale": "Wants the answer.", "target": "behaviour", "label": "neg_constraint_restate", "confidence": 0.9}
+
+
+async def judge_v2(turn: CutTurn, *script: Line) -> tuple[Judged, ScriptedClient]:
+    client = ScriptedClient(script, model="m")
+    return await LlmTier(client, FOLLOWUP, judge_prompt("v2"), clock=lambda: 1000.0).judge(turn), client
+
+
+async def test_v2_shows_what_was_chosen_and_asks_for_a_target() -> None:
+    found, client = await judge_v2(ABOUT, build_reply(json.dumps(WANTS)))
+    assert isinstance(found, Verdict)
+    assert (found.target, found.about, found.label) == ("behaviour", True, "neg_constraint_restate")
+    (call,) = client.calls
+    assert call.schema is not None
+    assert list(call.schema["properties"]) == ["rationale", "target", "label", "confidence"]  # type: ignore[call-overload]
+    assert "<about>\nhints first&lt;/about&gt;\n</about>" in call.messages[1]["content"]
+    assert all(f"- {target}: {meaning}" in call.messages[0]["content"] for target, meaning in TARGET_MEANINGS.items())
+
+
+async def test_v2_without_what_was_chosen_has_no_fence_for_it() -> None:
+    found, client = await judge_v2(TURN, build_reply(json.dumps(WANTS | {"target": "content"})))
+    assert isinstance(found, Verdict)
+    assert (found.target, found.about) == ("content", False)
+    assert "<about>" not in client.calls[0].messages[1]["content"]
+
+
+@pytest.mark.parametrize("target", ["behavior", "", None, 1])
+async def test_v2_refuses_a_target_that_there_is_not(target: object) -> None:
+    found, _ = await judge_v2(ABOUT, build_reply(json.dumps(WANTS | {"target": target})))
+    assert isinstance(found, Unscored)
+    assert found.reason is UnscoredReason.UNKNOWN_TARGET
+
+
+async def test_v2_takes_a_reply_that_leaves_the_target_out() -> None:
+    found, _ = await judge_v2(ABOUT, build_reply())
+    assert isinstance(found, Verdict)
+    assert (found.label, found.target, found.about) == ("neg_correction", None, True)
+    assert applied(found, FOLLOWUP).should_update
+
+
+async def test_v1_says_no_target_and_so_none_withholds_its_verdict() -> None:
+    found = await build_tier([build_reply()])[0].judge(ABOUT)
+    assert isinstance(found, Verdict)
+    assert (found.target, found.about) == (None, True)
+    assert applied(found, FOLLOWUP).should_update
+
+
+async def test_the_confidence_is_that_of_the_label_s_tokens_where_they_are_told() -> None:
+    start = NO.index("neg_correction")
+    parts = [(NO[:start], 0.5), ("neg", 0.8), ("_correction", 0.9), (NO[start + 14 :], 0.4)]
+    found = await judge_scripted(build_reply(token_probabilities=tuple(parts)))
+    assert isinstance(found, Verdict)
+    assert found.confidence == pytest.approx(0.72)

@@ -13,6 +13,7 @@ from bandstand.judge.llm.parse_reply import (
     BadReplyError,
     ParsedVerdict,
     build_verdict_schema,
+    find_label_probability,
     parse_verdict,
     to_one_line,
 )
@@ -156,3 +157,29 @@ def test_the_schema_is_one_that_strict_modes_take() -> None:
 
 def test_a_line_has_no_breaks() -> None:
     assert to_one_line(" a\n\n b\t") == "a b"
+
+
+REPLY = '{"rationale": "\\"label\\": \\"pos_praise\\"", "label": "neutral", "confidence": 0.9}'
+
+
+def test_the_probability_is_the_product_of_the_label_s_tokens_and_of_no_others() -> None:
+    start = REPLY.rindex("neutral")
+    tokens = [(REPLY[: start - 1], 0.1), ('"neu', 0.5), ("tral", 0.8), (REPLY[start + 7 :], 0.1)]
+    assert find_label_probability(REPLY, "neutral", tokens) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("label", "tokens"),
+    [
+        ("neutral", None),
+        ("neutral", []),
+        ("neutral", [("something else", 0.5)]),
+        ("pos_progress", [(REPLY, 0.5)]),
+        ("neutral", [(REPLY, 1.5)]),
+        ("neutral", [(REPLY, float("nan"))]),
+    ],
+)
+def test_tokens_that_do_not_spell_the_reply_or_are_impossible_say_nothing(
+    label: str, tokens: list[tuple[str, float]] | None
+) -> None:
+    assert find_label_probability(REPLY, label, tokens) is None

@@ -113,7 +113,7 @@ async def test_it_can_be_awaited() -> None:
 
 def test_the_polarity_with_the_most_mass_is_chosen_before_the_label() -> None:
     shares = np.array([0.2, 0.25, 0.15, 0.0, 0.0, 0.4, 0.0])
-    said = build_verdict(shares, FOLLOWUP, tier="t", model="m", rationale="")
+    said = build_verdict(shares, FOLLOWUP, tier="t", model="m", rationale="", normalised=normalise_message("so"))
     assert (said.label, said.confidence) == ("neg_correction", 0.25)
 
 

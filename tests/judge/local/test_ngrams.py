@@ -1,9 +1,22 @@
+from dataclasses import replace
+from itertools import accumulate
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.judge.local.ngrams import BUCKETS, CHARS, WORDS, Features, extract_features
+from bandstand.judge.local.ngrams import (
+    BUCKETS,
+    CHARS,
+    CUES,
+    DECISIVE_WORDS,
+    SIDE,
+    TURN_FEATURES,
+    WORDS,
+    Features,
+    extract_features,
+)
 from tests.judge.given import LAW, OFFERED, TOLD, normalise_message
 
 ANY_TEXT = st.text(st.characters(codec=None, categories=None, exclude_categories=()), max_size=200)
@@ -17,11 +30,15 @@ def shared(one: Features, other: Features) -> float:
 @LAW
 @given(ANY_TEXT, ANY_TEXT, ANY_TEXT)
 def test_each_family_is_a_set_of_its_own_buckets(query: str, answer: str, message: str) -> None:
-    features = extract_features(normalise_message(message, answer, query))
-    for ids, first, end in zip(features, (0, CHARS, CHARS + WORDS), (CHARS, CHARS + WORDS, BUCKETS), strict=True):
-        assert np.all(np.diff(ids) > 0)
-        assert np.all((first <= ids) & (ids < end))
-    assert len(features.turn_features) >= 3
+    ends = list(accumulate((CHARS, WORDS, TURN_FEATURES, DECISIVE_WORDS, CUES)))
+    assert 2 * ends[-1] == 2 * SIDE == BUCKETS
+    plain = normalise_message(message, answer, query)
+    for side, turn in ((0, plain), (SIDE, replace(plain, about=("terse",)))):
+        features = extract_features(turn)
+        for ids, first, end in zip(features, (0, *ends), ends, strict=False):
+            assert np.all(np.diff(ids) > 0)
+            assert np.all((side + first <= ids) & (ids < side + end))
+        assert len(features.turn_features) >= 3
 
 
 @LAW
@@ -35,7 +52,7 @@ def test_the_same_turn_has_the_same_features(message: str) -> None:
 
 def test_the_buckets_are_these_on_every_machine() -> None:
     features = extract_features(normalise_message("Das ist falsch, 不对", OFFERED, "wie spät?"))
-    assert [int(ids.sum()) for ids in features] == [1005699, 481844, 306195]
+    assert [int(ids.sum()) for ids in features] == [1005699, 481844, 356085, 0, 0]
 
 
 def test_a_spelling_mistake_leaves_most_characters_as_they_were() -> None:

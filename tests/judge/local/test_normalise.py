@@ -6,9 +6,8 @@ from bandstand.judge.local.normalise import (
     WINDOW,
     compute_similarity,
     has_closing_question,
-    normalise_text,
-    split_tokens,
 )
+from bandstand.judge.local.tokens import normalise_text, split_tokens
 from bandstand.judge.turn import Turn
 from tests.judge.given import LAW, normalise_message
 

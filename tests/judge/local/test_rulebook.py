@@ -4,7 +4,7 @@ import pytest
 
 from bandstand.errors import ConfigurationError
 from bandstand.judge.local.rulebook import LANGUAGES, NO_RULE, load_shipped_precision, load_shipped_rules, parse_rules
-from bandstand.judge.local.rules import RepetitionRule
+from bandstand.judge.local.rules import RatingRule, RepetitionRule
 from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES, Taxonomy, shipped_taxonomy
 from tests.judge.given import FOLLOWUP, normalise_message
 
@@ -16,7 +16,7 @@ def test_every_shipped_rule_carries_its_measured_precision(name: str) -> None:
     taxonomy = shipped_taxonomy(name)
     measured = load_shipped_precision(name)
     rules = load_shipped_rules(taxonomy).rules
-    assert {rule.rule_id for rule in rules} | {NO_RULE, RepetitionRule.rule_id} == set(measured)
+    assert {rule.rule_id for rule in rules} | {NO_RULE, RatingRule.rule_id, RepetitionRule.rule_id} == set(measured)
     assert all(rule.score == measured[rule.rule_id] for rule in rules)
     assert all(0 < score < 1 for score in measured.values())
 

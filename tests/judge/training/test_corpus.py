@@ -1,8 +1,8 @@
 import re
 from collections import Counter
 
-from bandstand.judge.local.normalise import normalise_text, split_tokens
 from bandstand.judge.local.rulebook import LANGUAGES
+from bandstand.judge.local.tokens import normalise_text, split_tokens
 from bandstand.judge.training.corpus import generate_examples
 from tests.judge.given import CORRECTION, FOLLOWUP, load_dialogues, needs_data
 

@@ -8,7 +8,8 @@ from bandstand.judge.local.classifier import Weights
 from bandstand.judge.local.local_judge import Local
 from bandstand.judge.training.cross_validation import FOLDS, evaluate_calibration, evaluate_training, split
 from bandstand.judge.training.dataset import LabelledTurn
-from bandstand.judge.training.evaluation import JudgedRow, build_report
+from bandstand.judge.training.evaluation import build_report
+from bandstand.judge.training.judged_row import JudgedRow
 from bandstand.judge.turn import Turn
 from tests.judge.given import FOLLOWUP, TOLD, verdict
 

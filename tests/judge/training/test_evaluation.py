@@ -9,7 +9,8 @@ from bandstand.judge.calibration import Calibrations, fit_calibration
 from bandstand.judge.gate import Gate, applied
 from bandstand.judge.taxonomy import Polarity, Taxonomy
 from bandstand.judge.training.dataset import LabelledTurn, parse_rows
-from bandstand.judge.training.evaluation import JudgedRow, build_report, evaluate, judge_rows, scored_outcomes
+from bandstand.judge.training.evaluation import build_report, evaluate, judge_rows, scored_outcomes
+from bandstand.judge.training.judged_row import JudgedRow
 from bandstand.judge.turn import CutTurn, Turn
 from bandstand.judge.verdict import Judged, Unscored, UnscoredReason, Usage, Verdict
 from tests.judge.given import FOLLOWUP, TOLD, local, verdict
@@ -84,7 +85,13 @@ async def test_the_numbers_are_those_of_the_rows() -> None:
     assert (polarity["negative_precision"], polarity["negative_recall"]) == (1.0, 2 / 3)
     assert (found["labels"]["n"], found["labels"]["accuracy"]) == (6, 2 / 6)
     assert found["sign_flip_rate"] == 1 / 7
-    assert found["topic_shift"] == {"n": 1, "precision": 1.0, "recall": 1.0}
+    assert found["topic_shift"] == {
+        "n": 1,
+        "f1": 1.0,
+        "precision": 1.0,
+        "recall": 1.0,
+        "false_alarms": None,
+    }
     assert found["called"] == {"negative": 2 / 7, "positive": 2 / 7, "other": 3 / 7}
     assert found["judge"] == {
         "tier": "scripted",

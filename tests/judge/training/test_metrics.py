@@ -25,6 +25,10 @@ def test_a_worked_example() -> None:
     assert metrics.compute_recall(TRUTH, SAID, "o") == 0.75
     assert metrics.compute_macro_f1(TRUTH, SAID) == pytest.approx((2 / 3 + 3 / 4 + 2 / 3) / 3)
     assert metrics.compute_kappa(TRUTH, SAID) == pytest.approx((0.7 - 0.34) / (1 - 0.34))
+    assert metrics.compute_f1(TRUTH, SAID, "o") == pytest.approx(3 / 4)
+    assert metrics.compute_false_alarm_rate(TRUTH, SAID, "o") == pytest.approx(1 / 6)
+    assert metrics.compute_f1(TRUTH, SAID, "x") is None
+    assert metrics.compute_false_alarm_rate(["n"], ["o"], "n") is None
 
 
 def test_macro_f1_counts_names_that_were_only_said() -> None:

@@ -6,7 +6,6 @@ import pytest
 
 from bandstand.errors import ConfigurationError, InvalidRequestError
 from bandstand.judge.local.classifier import Classifier, shipped_weights
-from bandstand.judge.local.ngrams import extract_features
 from bandstand.judge.local.normalise import normalise_turn
 from bandstand.judge.taxonomy import Polarity, Taxonomy
 from bandstand.judge.training import train
@@ -95,8 +94,8 @@ def test_the_shipped_precision_is_what_is_measured() -> None:
 
 def test_training_on_part_of_the_corpus_is_seeded_too() -> None:
     corpus = list(generate_examples(train.SEED, 1))[::40]
-    features = [extract_features(normalise_turn(example.turn.cut())) for example in corpus]
-    one, other = (train.train_shipped(FOLLOWUP, corpus, features).to_bytes() for _ in range(2))
+    readings = [normalise_turn(example.turn.cut()) for example in corpus]
+    one, other = (train.train_shipped(FOLLOWUP, corpus, readings).to_bytes() for _ in range(2))
     assert one == other
 
 

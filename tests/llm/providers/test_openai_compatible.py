@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import socket
 import time
 from collections.abc import Iterator
@@ -326,3 +327,39 @@ def closed_port() -> Iterator[int]:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield reserved.getsockname()[1]
+
+
+def probable_client(base_url: str = URL) -> OpenAICompatibleClient:
+    return OpenAICompatibleClient(base_url=base_url, api_key="k", model="tiny", token_probabilities=True)
+
+
+async def test_asks_for_the_probability_of_every_token_where_it_is_wanted(provider: respx.MockRouter) -> None:
+    tokens = [{"token": "Re", "logprob": math.log(0.5)}, {"token": "st.", "logprob": 0.0}]
+    answer = build_completion()
+    answer["choices"][0]["logprobs"] = {"content": tokens}
+    route = provider.post(f"{URL}/chat/completions").respond(json=answer)
+    async with probable_client() as llm:
+        reply = await llm.complete(request_of())
+    assert send_call(route)["logprobs"] is True
+    assert reply.token_probabilities is not None
+    assert dict(reply.token_probabilities) == pytest.approx({"Re": 0.5, "st.": 1.0})
+
+
+@pytest.mark.parametrize("logprobs", [None, {}, {"content": None}, "none", {"content": [{"token": 1}]}, []])
+async def test_an_answer_without_them_is_an_answer(provider: respx.MockRouter, logprobs: object) -> None:
+    answer = build_completion()
+    answer["choices"][0]["logprobs"] = logprobs
+    provider.post(f"{URL}/chat/completions").respond(json=answer)
+    async with probable_client() as llm:
+        reply = await llm.complete(request_of())
+    assert (reply.text, reply.token_probabilities) == ("Rest.", None)
+
+
+async def test_a_gateway_that_refuses_them_is_asked_without(provider: respx.MockRouter) -> None:
+    refusal = {"error": {"message": "logprobs is not supported with this model", "param": "logprobs"}}
+    route = provider.post(f"{URL}/chat/completions")
+    route.side_effect = [httpx.Response(400, json=refusal), *[httpx.Response(200, json=build_completion())] * 2]
+    async with probable_client() as llm:
+        for _ in range(2):
+            assert (await llm.complete(request_of())).text == "Rest."
+    assert ["logprobs" in send_call(route, call) for call in range(3)] == [True, False, False]

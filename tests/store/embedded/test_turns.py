@@ -35,7 +35,7 @@ async def test_a_crash_after_the_answer_loses_nothing(turns: Subject, tmp_path: 
     async with Subject(make_embedded(before)) as crashed:
         assert [seq for seq, _, _ in await crashed.store.list_waiting()] == [taken.seq]
         (found,) = await crashed.store.load_waiting([taken.seq])
-        assert found.texts == ("q", "a", "m")
+        assert found.texts == ("q", "a", "m", "hints first")
     async with Subject(make_embedded(after)) as crashed:
         assert await crashed.store.list_waiting() == []
         assert (await crashed.state("anna")).cumulative_reward == 0.8

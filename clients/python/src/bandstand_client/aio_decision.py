@@ -52,16 +52,37 @@ class _AsyncRewarding:
 
     @overload
     async def turn(
-        self, query: str, answer: str, next_message: str, *, taxonomy: str | None = None, wait: Literal[False] = False
+        self,
+        query: str,
+        answer: str,
+        next_message: str,
+        *,
+        about: str | None = None,
+        taxonomy: str | None = None,
+        wait: Literal[False] = False,
     ) -> TurnTaken: ...
 
     @overload
     async def turn(
-        self, query: str, answer: str, next_message: str, *, taxonomy: str | None = None, wait: bool
+        self,
+        query: str,
+        answer: str,
+        next_message: str,
+        *,
+        about: str | None = None,
+        taxonomy: str | None = None,
+        wait: bool,
     ) -> TurnTaken | Judgement: ...
 
     async def turn(
-        self, query: str, answer: str, next_message: str, *, taxonomy: str | None = None, wait: bool = False
+        self,
+        query: str,
+        answer: str,
+        next_message: str,
+        *,
+        about: str | None = None,
+        taxonomy: str | None = None,
+        wait: bool = False,
     ) -> TurnTaken | Judgement:
         """Let the judge read the user's next message as the reward.
 
@@ -69,6 +90,8 @@ class _AsyncRewarding:
             query: what the user asked; may be empty.
             answer: what was answered, on which the pick had its part.
             next_message: what the user said next.
+            about: what was chosen and what it is meant to do, such as "hints first"; what else it speaks of
+                teaches nothing then.
             taxonomy: the labels to judge by; the deployment's own if left out.
             wait: answer with the judgement, if there is one in time.
 
@@ -78,7 +101,9 @@ class _AsyncRewarding:
             >>> taken.reason is None
             True
         """
-        return await self._client.send_turn(self.id, build_turn(query, answer, next_message, taxonomy), wait=wait)
+        return await self._client.send_turn(
+            self.id, build_turn(query, answer, next_message, about, taxonomy), wait=wait
+        )
 
     async def get_receipt(self) -> Receipt:
         """Everything that the decision was made of, and its reward.

@@ -52,16 +52,37 @@ class _Rewarding:
 
     @overload
     def turn(
-        self, query: str, answer: str, next_message: str, *, taxonomy: str | None = None, wait: Literal[False] = False
+        self,
+        query: str,
+        answer: str,
+        next_message: str,
+        *,
+        about: str | None = None,
+        taxonomy: str | None = None,
+        wait: Literal[False] = False,
     ) -> TurnTaken: ...
 
     @overload
     def turn(
-        self, query: str, answer: str, next_message: str, *, taxonomy: str | None = None, wait: bool
+        self,
+        query: str,
+        answer: str,
+        next_message: str,
+        *,
+        about: str | None = None,
+        taxonomy: str | None = None,
+        wait: bool,
     ) -> TurnTaken | Judgement: ...
 
     def turn(
-        self, query: str, answer: str, next_message: str, *, taxonomy: str | None = None, wait: bool = False
+        self,
+        query: str,
+        answer: str,
+        next_message: str,
+        *,
+        about: str | None = None,
+        taxonomy: str | None = None,
+        wait: bool = False,
     ) -> TurnTaken | Judgement:
         """Let the judge read the user's next message as the reward.
 
@@ -69,6 +90,8 @@ class _Rewarding:
             query: what the user asked; may be empty.
             answer: what was answered, on which the pick had its part.
             next_message: what the user said next.
+            about: what was chosen and what it is meant to do, such as "hints first"; what else it speaks of
+                teaches nothing then.
             taxonomy: the labels to judge by; the deployment's own if left out.
             wait: answer with the judgement, if there is one in time.
 
@@ -77,7 +100,7 @@ class _Rewarding:
             >>> taken.reason is None
             True
         """
-        return self._client.send_turn(self.id, build_turn(query, answer, next_message, taxonomy), wait=wait)
+        return self._client.send_turn(self.id, build_turn(query, answer, next_message, about, taxonomy), wait=wait)
 
     def get_receipt(self) -> Receipt:
         """Everything that the decision was made of, and its reward.
@@ -150,7 +173,7 @@ def build_reaction(action: Action, dwell: Dwell | None) -> dict[str, Any]:
     return {"reaction": reaction}
 
 
-def build_turn(query: str, answer: str, next_message: str, taxonomy: str | None) -> dict[str, Any]:
+def build_turn(query: str, answer: str, next_message: str, about: str | None, taxonomy: str | None) -> dict[str, Any]:
     """Build a turn as the wire has it."""
-    turn = {"query_t": query, "answer_t": answer, "query_t1": next_message}
-    return {"turn": turn if taxonomy is None else {**turn, "taxonomy": taxonomy}}
+    turn = {"query_t": query, "answer_t": answer, "query_t1": next_message, "about": about, "taxonomy": taxonomy}
+    return {"turn": {name: value for name, value in turn.items() if value is not None}}

@@ -178,7 +178,14 @@ class Outbox:
         self._accept(decision, build_reaction(action, dwell))
 
     def turn(
-        self, decision: AnyDecision, query: str, answer: str, next_message: str, *, taxonomy: str | None = None
+        self,
+        decision: AnyDecision,
+        query: str,
+        answer: str,
+        next_message: str,
+        *,
+        about: str | None = None,
+        taxonomy: str | None = None,
     ) -> None:
         """Accept a turn, for the judge to read.
 
@@ -191,7 +198,7 @@ class Outbox:
             >>> outbox.counts.delivered
             1
         """
-        self._accept(decision, build_turn(query, answer, next_message, taxonomy))
+        self._accept(decision, build_turn(query, answer, next_message, about, taxonomy))
 
     def flush(self, deadline: float | None = None) -> bool:
         """Wait until nothing waits; False if some still does after ``deadline`` seconds.

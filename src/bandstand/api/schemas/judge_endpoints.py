@@ -7,10 +7,10 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from bandstand.api.schemas.learning import AnswerBody
-from bandstand.api.schemas.requests import Id, RequestBody
+from bandstand.api.schemas.requests import ABOUT, Id, RequestBody
 from bandstand.judge.arbiter import TriggerReason
 from bandstand.judge.gate import GateMode, WithheldReason
-from bandstand.judge.verdict import UnscoredReason
+from bandstand.judge.verdict import Target, UnscoredReason
 
 MAX_TURNS = 100
 MAX_INTENTS = 100
@@ -30,6 +30,12 @@ JUDGE_EXAMPLES: dict[str, Any] = {
         "value": {
             "turns": [
                 {"query_t": "", "answer_t": "Done. Would you like more examples?", "query_t1": "no"},
+                {
+                    "query_t": "How do I solve 3x = 6?",
+                    "answer_t": "Hint: divide both sides.",
+                    "query_t1": "just give me the answer",
+                    "about": "hints first",
+                },
                 {"query_t": "推荐电影", "answer_t": "推荐你看《海港灯火》。", "query_t1": "听起来不错，今晚就看"},
             ]
         },
@@ -83,6 +89,7 @@ class JudgeTurn(TypedDict):
     query_t: Annotated[str, Field(description="What the user asked; may be empty")]
     answer_t: Annotated[str, Field(description="What was answered")]
     query_t1: Annotated[str, Field(description="What the user said next")]
+    about: NotRequired[Annotated[str, Field(description=ABOUT)]]
     taxonomy: NotRequired[Annotated[Id, Field(description="Left out, the deployment's own choice")]]
 
 
@@ -94,6 +101,7 @@ class JudgeRequest(TypedDict):
     query_t: NotRequired[str]
     answer_t: NotRequired[str]
     query_t1: NotRequired[str]
+    about: NotRequired[str]
     taxonomy: NotRequired[Id]
     turns: NotRequired[Annotated[list[JudgeTurn], Field(min_length=1, max_length=MAX_TURNS)]]
 
@@ -190,6 +198,7 @@ class JudgementOfTurn(AnswerBody):
     reward: float = Field(description="What it would teach")
     should_update: bool = Field(description="Whether it would teach")
     unscored: UnscoredReason | None = Field(description="Why there is no verdict")
+    target: Target | None = Field(description="What the message speaks of; null where the tier does not say")
     withheld: WithheldReason = Field(description="Why it would not teach; empty where it would")
     taxonomy: str
     tier: str

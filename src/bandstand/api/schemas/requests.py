@@ -66,6 +66,8 @@ Time = Annotated[
 ]
 """A moment: ISO 8601 with its zone, or seconds or milliseconds since 1970. Read as seconds."""
 
+ABOUT = 'What was chosen and what it is meant to do, such as "hints first"; the verdict then says what it speaks of'
+
 _ID = TypeAdapter(Id, config=_STRICT)
 ID_SCHEMA = _ID.json_schema()
 """The same rule, as OpenAPI shows it."""
@@ -200,6 +202,7 @@ class Wire:
                 "query_t": Annotated[str, Field(description="What the user asked; may be empty")],
                 "answer_t": Annotated[str, Field(description="What was answered")],
                 "query_t1": Annotated[str, Field(description="What the user said next")],
+                "about": NotRequired[Annotated[str, Field(description=ABOUT)]],
                 "taxonomy": NotRequired[Annotated[Id, Field(description="Left out, the deployment's own choice")]],
             },
         )

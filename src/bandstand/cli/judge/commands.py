@@ -36,6 +36,14 @@ class TierName(StrEnum):
     AUTO = "auto"
 
 
+class Half(StrEnum):
+    """Which turns of the balanced set."""
+
+    ALL = "all"
+    BUILT = "built"
+    KEPT = "kept"
+
+
 class MethodName(StrEnum):
     """How confidence is mapped."""
 
@@ -79,6 +87,48 @@ def evaluate(
             )
 
     _show_result(asyncio.run(run_evaluation()), show_evaluation, as_json=as_json)
+
+
+@judge.command()
+def symmetry(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE.jsonl]", help="Labelled turns. Left out: the balanced set that ships.", show_default=False
+        ),
+    ] = None,
+    *,
+    half: Annotated[
+        Half, typer.Option(help="Of the balanced set: what rules were written against, or what was kept back.")
+    ] = Half.ALL,
+    tier: TierOption = TierName.AUTO,
+    taxonomy: TaxonomyName = None,
+    strict: Strict = False,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how many praises and how many complaints teach, and what bias the gate gives to a mean."""
+    from bandstand.cli.judge.labelled_files import (  # noqa: PLC0415 - as above
+        evaluate_judge,
+        open_judge,
+        read_balanced,
+        read_labelled_file,
+    )
+    from bandstand.cli.judge.tables import show_symmetry  # noqa: PLC0415 - as above
+
+    settings = read_settings(state_dir=state_dir)
+
+    async def run_evaluation() -> dict[str, Any]:
+        async with open_judge(tier.value, taxonomy, settings) as chosen_judge:
+            labels = chosen_judge.taxonomy
+            turns = (
+                read_balanced(labels, None if half is Half.ALL else half.value)
+                if file is None
+                else read_labelled_file(file, labels, strict=strict)
+            )
+            return await evaluate_judge(turns, chosen_judge, settings)
+
+    _show_result(asyncio.run(run_evaluation()), show_symmetry, as_json=as_json)
 
 
 @judge.command()

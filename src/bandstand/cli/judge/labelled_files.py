@@ -21,8 +21,10 @@ from bandstand.judge.gate import Gate
 from bandstand.judge.local.classifier import shipped_weights
 from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES, Taxonomy
 from bandstand.judge.training.cross_validation import evaluate_calibration, evaluate_training
-from bandstand.judge.training.dataset import LabelledTurns, parse_records
-from bandstand.judge.training.evaluation import JudgedRow, build_judge_report, build_report, judge_rows, scored_outcomes
+from bandstand.judge.training.dataset import LabelledTurns, parse_records, parse_rows
+from bandstand.judge.training.evaluation import build_judge_report, build_report, judge_rows, scored_outcomes
+from bandstand.judge.training.judged_row import JudgedRow
+from bandstand.judge.training.symmetry import read_balanced_set
 from bandstand.judge.training.tier import Tier
 from bandstand.judge.training.train import train_own
 from bandstand.judge.verdict import Verdict
@@ -59,6 +61,11 @@ def read_labelled_file(file: Path, taxonomy: Taxonomy, *, strict: bool) -> Label
         raise InvalidRequestError(describe_other_form(file, rows.bad))
     report_faults(file, rows.bad)
     return LabelledFile(file, rows)
+
+
+def read_balanced(taxonomy: Taxonomy, half: str | None) -> LabelledFile:
+    """Read the balanced set that ships, or one of its halves."""
+    return LabelledFile(Path("the balanced set"), parse_rows(read_balanced_set(half), taxonomy, strict=True))
 
 
 @asynccontextmanager

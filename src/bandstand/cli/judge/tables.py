@@ -35,6 +35,54 @@ def show_evaluation(result: Mapping[str, Any]) -> None:
                 _build_confusion_table(f"{name.capitalize()}: {result[name]['n']:,} turns", result[name], order)
             )
     console.print(build_measures_table({"every verdict": result, "above the gate": result["gated"]}))
+    errors = {_ERROR_TITLES[name]: f"± {error:.3f}" for name, error in result["errors"].items() if error is not None}
+    _show_facts(console, "Standard errors, by bootstrap", errors)
+
+
+def show_symmetry(result: Mapping[str, Any]) -> None:
+    """Print what becomes of praise, of complaints and of turns that are neither, by kind and by language."""
+    console, judge, found = _make_console(), result["judge"], result["symmetry"]
+    _show_facts(
+        console,
+        "Judge symmetry",
+        {
+            "file": f"{result['file']}: {found['n']:,} turns, {len(result['skipped']):,} lines skipped",
+            "judge": f"{judge['tier']}, {judge['model']}",
+            "gate": f"{judge['gate']}, τ = {judge['tau']:g}, calibration {', '.join(judge['calibrations']) or 'none'}",
+        },
+    )
+    rows = {"all": found, **found["kinds"], **found["languages"]}
+    table = Table(title=Text("Turns that teach as they should", style="bold"), title_justify="left", box=SIMPLE)
+    table.add_column("")
+    for name in ("praise", "complaint"):
+        table.add_column(name, justify="right")
+        table.add_column("wrong way", justify="right")
+    table.add_column("neither: silent", justify="right")
+    for name, counts in rows.items():
+        cells = [
+            _format_share(counts[stand], key) for stand in ("praise", "complaint") for key in ("right", "wrong_way")
+        ]
+        table.add_row(name, *cells, _format_share(counts["none"], "right"))
+    console.print(table)
+    measures = Table(box=SIMPLE)
+    for head in ("", "value", "± error"):
+        measures.add_column(head, justify="right" if head else "left")
+    for title, key in _SYMMETRY_MEASURES:
+        measures.add_row(title, *(_PLACEHOLDER if v is None else f"{v:.3f}" for v in found[key].values()))
+    console.print(measures)
+
+
+_SYMMETRY_MEASURES = (
+    ("feedback that teaches its own sign", "right"),
+    ("turns that teach the opposite sign", "wrong_way"),
+    ("turns without feedback that teach", "false_teaching"),
+    ("bias of the gate to a mean", "gate_bias"),
+    ("bias of what is taught", "bias"),
+)
+
+
+def _format_share(counts: Mapping[str, int], key: str) -> str:
+    return f"{counts[key]}/{counts['n']}" if counts["n"] else _PLACEHOLDER
 
 
 def show_calibrations(result: Mapping[str, Any]) -> None:
@@ -91,11 +139,21 @@ _MEASURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Cohen's κ, polarity", ("polarity", "kappa")),
     ("calibration error (ECE)", ("ece",)),
     ("sign flips", ("sign_flip_rate",)),
+    ("topic shifts: F1", ("topic_shift", "f1")),
     ("topic shifts: precision", ("topic_shift", "precision")),
     ("topic shifts: recall", ("topic_shift", "recall")),
+    ("topic shifts: others called so", ("topic_shift", "false_alarms")),
     ("called negative", ("called", "negative")),
     ("coverage (taught)", ("coverage",)),
 )
+
+
+_ERROR_TITLES = {
+    "macro_f1": "macro-F1, polarity",
+    "gated_negative_precision": "negative precision, above the gate",
+    "topic_shift_f1": "topic shifts: F1",
+    "topic_shift_false_alarms": "topic shifts: others called so",
+}
 
 
 def _build_comparison_table(result: Mapping[str, Any], after: str) -> Table:

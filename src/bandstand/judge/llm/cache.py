@@ -15,7 +15,7 @@ CacheKey = bytes
 
 def cache_key(model: str, prompt_hash: str, taxonomy_hash: str, turn: CutTurn) -> CacheKey:
     """Return the key of a verdict: the model, the prompt, the labels and the cut turn; never a threshold."""
-    parts = (model, prompt_hash, taxonomy_hash, turn.query_t, turn.answer_t, turn.query_t1)
+    parts = (model, prompt_hash, taxonomy_hash, turn.query_t, turn.answer_t, turn.query_t1, turn.about)
     digest = hashlib.sha256()
     for part in parts:
         encoded = part.encode()

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from bandstand.errors import BandstandError
-from bandstand.judge.llm.parse_reply import BadReplyError, build_verdict_schema, parse_verdict
+from bandstand.judge.llm.parse_reply import BadReplyError, build_verdict_schema, find_label_probability, parse_verdict
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.text import wrap_in_fence
 from bandstand.judge.turn import CutTurn
-from bandstand.judge.verdict import Judged, Unscored, UnscoredReason, Usage, Verdict
+from bandstand.judge.verdict import TARGET_MEANINGS, Judged, Unscored, UnscoredReason, Usage, Verdict
 from bandstand.llm.chat import ChatClient, ChatReply, ChatRequest, TokenUsage, build_messages
 from bandstand.llm.errors import ChatError
 from bandstand.prompts.library import Prompt
@@ -23,6 +23,8 @@ PROMPT_NAME: Final = "judge"
 PARAMETERS: Final[Mapping[str, str]] = {
     "labels": "the labels, one a line, each with what it means",
     "neutral": "the label that says nothing either way",
+    "targets": "what a message may speak of, one a line, each with what it means",
+    "about": "what was chosen and what it is meant to do, quoted and fenced; empty where nobody says",
     "question": "what the user asked, quoted and fenced",
     "answer": "what was answered, quoted and fenced",
     "message": "what the user said next, quoted and fenced",
@@ -83,6 +85,8 @@ class LlmTier:
         self._clamp = clamp
         self._max_tokens = max_tokens
         self._clock = clock
+        # A prompt that does not speak of targets is asked for none, and its verdicts teach whatever they speak of.
+        self._with_target = _has_targets(prompt)
 
     @property
     def model(self) -> str:
@@ -111,24 +115,27 @@ class LlmTier:
                 return self._build_unscored(to_unscored_reason(error), None, usage)
             usage = self._add_call(usage, reply.compute_usage(bound))
             if reply.finish_reason != "length":
-                return self._build_verdict(reply, usage)
+                return self._build_verdict(turn, reply, usage)
         return self._build_unscored(UnscoredReason.TRUNCATED, reply, usage)
 
-    def _build_verdict(self, reply: ChatReply, usage: Usage) -> Judged:
+    def _build_verdict(self, turn: CutTurn, reply: ChatReply, usage: Usage) -> Judged:
         if reply.refusal is not None:
             return self._build_unscored(UnscoredReason.REFUSAL, reply, usage)
         try:
-            parsed = parse_verdict(reply.text, self.taxonomy, clamp=self._clamp)
+            parsed = parse_verdict(reply.text, self.taxonomy, clamp=self._clamp, with_target=self._with_target)
         except BadReplyError as error:
             return self._build_unscored(error.reason, reply, usage)
+        probability = find_label_probability(reply.text, parsed.label, reply.token_probabilities)
         return Verdict(
             taxonomy=self.taxonomy.name,
             label=parsed.label,
-            confidence=parsed.confidence,
+            confidence=parsed.confidence if probability is None else probability,
             rationale=parsed.rationale,
             tier=self.name,
             model=self.model,
             prompt_hash=self.prompt_hash,
+            target=parsed.target,
+            about=bool(turn.about),
             raw=reply.text,
             usage=usage,
         )
@@ -159,6 +166,8 @@ def build_prompt_values(taxonomy: Taxonomy, turn: CutTurn) -> dict[str, object]:
     return {
         "labels": "\n".join(f"- {label.name}: {label.means}" for label in taxonomy.labels),
         "neutral": taxonomy.neutral.name,
+        "targets": "\n".join(f"- {target}: {meaning}" for target, meaning in TARGET_MEANINGS.items()),
+        "about": wrap_in_fence("about", turn.about) if turn.about else "",
         "question": wrap_in_fence("question", turn.query_t),
         "answer": wrap_in_fence("answer", turn.answer_t),
         "message": wrap_in_fence("message", turn.query_t1),
@@ -170,11 +179,16 @@ def build_requests(
 ) -> list[ChatRequest]:
     """Return what a model is asked about a turn, and what it is asked if that reply ends for want of room."""
     rendered = prompt.render(build_prompt_values(taxonomy, turn))
-    messages, schema = build_messages(rendered.system, rendered.user), build_verdict_schema(taxonomy)
+    messages = build_messages(rendered.system, rendered.user)
+    schema = build_verdict_schema(taxonomy, with_target=_has_targets(prompt))
     return [
         ChatRequest(messages=messages, max_tokens=most, deadline=deadline, schema=schema)
         for most in (max_tokens, RETRY_FACTOR * max_tokens)
     ]
+
+
+def _has_targets(prompt: Prompt) -> bool:
+    return "targets" in prompt.parameters
 
 
 def compute_turn_bound(

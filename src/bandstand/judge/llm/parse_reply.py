@@ -5,13 +5,13 @@ what it was shown, before it answers; so what comes last counts. A verdict is pa
 none: where no object has just the keys that were asked for, one counts that lacks the rationale or has more of them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from bandstand.definition import is_integer, is_number
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.text import strip_hidden, truncate_middle
-from bandstand.judge.verdict import UnscoredReason
+from bandstand.judge.verdict import TARGETS, Target, UnscoredReason
 from bandstand.llm.reply_json import iter_json_values, iter_passages
 
 MAX_RATIONALE_CHARS: Final = 500
@@ -38,14 +38,22 @@ class ParsedVerdict(NamedTuple):
     label: str
     confidence: float
     rationale: str
+    target: Target | None = None
 
 
-def build_verdict_schema(taxonomy: Taxonomy) -> dict[str, object]:
-    """Return the JSON schema of a verdict; the reason stands before the label, so that it is thought of first."""
+def build_verdict_schema(taxonomy: Taxonomy, *, with_target: bool = False) -> dict[str, object]:
+    """Return the JSON schema of a verdict; the reason stands before the label, so that it is thought of first.
+
+    Args:
+        taxonomy: whose labels it may give.
+        with_target: whether it must say what the message speaks of.
+    """
+    target = {"target": {"type": "string", "enum": list(TARGETS)}} if with_target else {}
     return build_object_schema(
         "verdict",
         {
             "rationale": {"type": "string"},
+            **target,
             "label": {"type": "string", "enum": list(taxonomy.label_names)},
             "confidence": {"type": "number"},
         },
@@ -63,26 +71,29 @@ def build_object_schema(title: str, properties: Mapping[str, object]) -> dict[st
     }
 
 
-def parse_verdict(text: str, taxonomy: Taxonomy, *, clamp: bool = False) -> ParsedVerdict:
+def parse_verdict(text: str, taxonomy: Taxonomy, *, clamp: bool = False, with_target: bool = False) -> ParsedVerdict:
     """Read the last valid verdict of a reply.
 
     Args:
         text: the reply.
         taxonomy: whose labels it may give.
         clamp: take a confidence beyond [0, 1] for the nearest in it; NaN is none either way.
+        with_target: whether it was asked what the message speaks of. A reply that leaves that out does not say it; one
+            that says what there is not is no verdict.
 
     Raises:
         BadReplyError: there is none; the reason is that of the last object.
     """
     wrong = UnscoredReason.BAD_JSON if text.strip() else UnscoredReason.EMPTY
+    optional = {"target"} if with_target else set()
     for passage in iter_passages(text):
         exact: ParsedVerdict | None = None
         loose: ParsedVerdict | None = None
         for found in iter_objects(passage, "label"):
-            parsed = _parse_object(found, taxonomy, clamp=clamp)
+            parsed = _parse_object(found, taxonomy, clamp=clamp, with_target=with_target)
             if isinstance(parsed, UnscoredReason):
                 wrong = parsed
-            elif found.keys() == _VERDICT_KEYS:
+            elif found.keys() - optional == _VERDICT_KEYS:
                 exact = parsed
             else:
                 loose = parsed
@@ -92,7 +103,9 @@ def parse_verdict(text: str, taxonomy: Taxonomy, *, clamp: bool = False) -> Pars
     raise BadReplyError(wrong)
 
 
-def _parse_object(found: Mapping[str, Any], taxonomy: Taxonomy, *, clamp: bool) -> ParsedVerdict | UnscoredReason:
+def _parse_object(
+    found: Mapping[str, Any], taxonomy: Taxonomy, *, clamp: bool, with_target: bool
+) -> ParsedVerdict | UnscoredReason:
     label, confidence = found["label"], read_number(found.get("confidence"))
     rationale = found.get("rationale")
     if not isinstance(label, str):
@@ -100,11 +113,45 @@ def _parse_object(found: Mapping[str, Any], taxonomy: Taxonomy, *, clamp: bool) 
     name = label if label in taxonomy.label_names else label.strip().lower()
     if name not in taxonomy.label_names:
         return UnscoredReason.UNKNOWN_LABEL
+    target = next((each for each in TARGETS if with_target and each == found.get("target")), None)
+    if with_target and target is None and "target" in found:
+        return UnscoredReason.UNKNOWN_TARGET
     if clamp and (is_integer(confidence) or isinstance(confidence, float)):
         confidence = min(max(confidence, 0), 1)  # NaN, which compares with nothing, stays
     if not (is_number(confidence) and 0 <= confidence <= 1):
         return UnscoredReason.BAD_CONFIDENCE
-    return ParsedVerdict(name, float(confidence), to_one_line(rationale) if isinstance(rationale, str) else "")
+    words = to_one_line(rationale) if isinstance(rationale, str) else ""
+    return ParsedVerdict(name, float(confidence), words, target)
+
+
+def find_label_probability(
+    text: str, label: str, token_probabilities: Sequence[tuple[str, float]] | None
+) -> float | None:
+    """Return the probability that the model gave to the tokens of its label: the product of theirs.
+
+    It is a better confidence than the number that the model writes, which is mostly 0.9 or 0.95. Tokens that do not
+    spell the reply, and those of no or an impossible probability, say nothing.
+
+    Args:
+        text: the reply.
+        label: the label that was read from it.
+        token_probabilities: each token of the reply with its probability, where the provider says so.
+
+    Returns:
+        The probability, in [0, 1]; None where it cannot be told.
+    """
+    if not token_probabilities or "".join(token for token, _ in token_probabilities) != text:
+        return None
+    key = text.rfind('"label"')
+    start = text.find(f'"{label}"', key + len('"label"')) + 1 if key >= 0 else 0
+    if start <= 0:
+        return None
+    end, position, probability = start + len(label), 0, 1.0
+    for token, each in token_probabilities:
+        if position < end and position + len(token) > start:
+            probability *= each
+        position += len(token)
+    return probability if 0 <= probability <= 1 else None
 
 
 def iter_objects(text: str, key: str) -> Iterator[Mapping[str, Any]]:

@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandstand.errors import ConfigurationError
-from bandstand.judge.local.ngrams import BUCKETS, SCALES, VERSION, Features, extract_features
+from bandstand.judge.local.ngrams import BUCKETS, SCALES, VERSION, Buckets, extract_buckets
 from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
-from bandstand.judge.taxonomy import Taxonomy, shipped_taxonomy
+from bandstand.judge.local.signal import has_signal, report_no_signal
+from bandstand.judge.local.target import find_target
+from bandstand.judge.taxonomy import POLARITIES, Polarity, Taxonomy, shipped_taxonomy
 from bandstand.judge.turn import CutTurn
-from bandstand.judge.verdict import Verdict
+from bandstand.judge.verdict import Judged, Target, Verdict
 
 Floats = NDArray[np.float64]
 
@@ -28,6 +30,7 @@ FORMAT: Final = 1
 """Of the weights file; a later version must still read this one."""
 
 _STEPS: Final = 127
+_SCALES: Final = np.array(SCALES)
 _HASH_DIGITS: Final = 16
 
 
@@ -157,10 +160,11 @@ class Classifier:
         weights.require_labels_of(taxonomy)
         self.taxonomy = taxonomy
         self.model = f"{weights.name}@{weights.hash[:8]}"
-        self._table = weights.table
+        self._table = np.ascontiguousarray(weights.table)
         steps = weights.steps.astype(np.float64) / weights.temperature
         self._bias = weights.bias.astype(np.float64) / weights.temperature
-        self._scales = tuple(scale * steps for scale in SCALES)
+        self._takes_stand = np.array([label.polarity != "other" for label in taxonomy.labels])
+        self._steps = steps
 
     @classmethod
     def shipped(cls, taxonomy: str) -> Self:
@@ -168,32 +172,41 @@ class Classifier:
         return cls(shipped_weights(taxonomy), shipped_taxonomy(taxonomy))
 
     def predict_probabilities(self, normalised: NormalisedTurn) -> Floats:
-        """Return the probability of every label, shape (labels,), in the taxonomy's order; sums to 1."""
-        logits = self._compute_logits(extract_features(normalised))
+        """Return the probability of every label, shape (labels,), in the taxonomy's order; sums to 1.
+
+        Where nothing of a message speaks of the answer, no label takes a stand.
+        """
+        logits = self._compute_logits(extract_buckets(normalised))
+        if normalised.is_aside:
+            logits = np.where(self._takes_stand, -np.inf, logits)
         odds = np.exp(logits - logits.max())
         return np.asarray(odds / odds.sum())
 
     def verdict(self, turn: CutTurn) -> Verdict:
         """Return the most probable label with its probability."""
+        normalised = normalise_turn(turn)
         return build_verdict(
-            self.predict_probabilities(normalise_turn(turn)),
+            self.predict_probabilities(normalised),
             self.taxonomy,
             tier=self.name,
             model=self.model,
             rationale="by its wording",
+            normalised=normalised,
         )
 
-    async def judge(self, turn: CutTurn) -> Verdict:
-        """Return :meth:`verdict`, as every tier does."""
+    async def judge(self, turn: CutTurn) -> Judged:
+        """Return :meth:`verdict`, as every tier does; no verdict where the message says nothing."""
+        if not has_signal(turn):
+            return report_no_signal(taxonomy=self.taxonomy.name, tier=self.name, model=self.model)
         return self.verdict(turn)
 
-    def _compute_logits(self, features: Features) -> Floats:
-        logits = self._bias
-        for ids, scale in zip(features, self._scales, strict=True):
-            # Integers are summed exactly, so the order of the buckets cannot matter.
-            if len(ids):
-                logits = logits + self._table[ids].sum(axis=0, dtype=np.int64) * (scale / len(ids) ** 0.5)
-        return logits
+    def _compute_logits(self, buckets: Buckets) -> Floats:
+        # Integers are summed exactly, so the order of the buckets cannot matter.
+        ids, starts, lengths = buckets
+        filled = lengths > 0
+        sums = np.add.reduceat(self._table.take(ids, axis=0), starts[filled], axis=0, dtype=np.int64)
+        weights = _SCALES[filled] / np.sqrt(lengths[filled])
+        return np.asarray(self._bias + (sums * weights[:, None]).sum(axis=0) * self._steps)
 
 
 def shipped_weights(taxonomy: str) -> Weights:
@@ -202,18 +215,36 @@ def shipped_weights(taxonomy: str) -> Weights:
 
 
 def build_verdict(
-    probabilities: Floats, taxonomy: Taxonomy, *, tier: str, model: str, rationale: str, rule: str | None = None
+    probabilities: Floats,
+    taxonomy: Taxonomy,
+    *,
+    tier: str,
+    model: str,
+    rationale: str,
+    normalised: NormalisedTurn,
+    rule: str | None = None,
+    stated: Target | None = None,
 ) -> Verdict:
     """Make a verdict of label probabilities: the polarity with the most mass, and within it the likeliest label.
 
     Polarity goes first because the sign of a reward matters more than its size: three negative labels at 0.2 each
     outweigh a neutral at 0.4.
+
+    Args:
+        probabilities: shape (labels,), in the taxonomy's order.
+        taxonomy: whose labels they are.
+        tier: who says so.
+        model: what exactly.
+        rationale: why, in one line.
+        normalised: the turn, which tells the target.
+        rule: the rule that counts, if there is one.
+        stated: the target that a rule states, if one does.
     """
     pairs = tuple(zip(taxonomy.label_names, probabilities.tolist(), strict=True))
     mass = {"negative": 0.0, "positive": 0.0, "other": 0.0}
     for label, (_, p) in zip(taxonomy.labels, pairs, strict=True):
         mass[label.polarity] += p
-    polarity = max(mass, key=lambda side: mass[side])
+    polarity: Polarity = max(POLARITIES, key=lambda side: mass[side])
     choices = [pair for label, pair in zip(taxonomy.labels, pairs, strict=True) if label.polarity == polarity]
     chosen, confidence = max(choices, key=lambda pair: pair[1])
     return Verdict(
@@ -225,4 +256,6 @@ def build_verdict(
         model=model,
         probabilities=tuple((name, min(p, 1.0)) for name, p in pairs),
         rule=rule,
+        target=find_target(normalised, polarity, stated),
+        about=bool(normalised.about),
     )

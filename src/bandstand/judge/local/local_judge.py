@@ -1,20 +1,43 @@
 """The local tier: rules and text model as one judge that needs no key, no network and no waiting."""
 
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Self
 
 import numpy as np
 
 from bandstand.judge.arbiter import IntentCandidate, RuleSignal
 from bandstand.judge.local.classifier import Classifier, Floats, Weights, build_verdict
-from bandstand.judge.local.normalise import normalise_turn
+from bandstand.judge.local.lexicon import (
+    WordKind,
+    contradicts_stand,
+    find_decisive_stand,
+    find_stand,
+    supports_stand,
+)
+from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
 from bandstand.judge.local.rulebook import load_shipped_rules
-from bandstand.judge.local.rules import RuleMatch, Rules, format_match
-from bandstand.judge.taxonomy import Taxonomy, shipped_taxonomy
+from bandstand.judge.local.rules import RuleMatch, Rules, format_match, get_stated_target
+from bandstand.judge.local.signal import has_signal, report_no_signal
+from bandstand.judge.local.topic_shift import compute_shift_probability, may_shift
+from bandstand.judge.taxonomy import Polarity, Taxonomy, shipped_taxonomy
 from bandstand.judge.turn import CutTurn
-from bandstand.judge.verdict import Verdict
+from bandstand.judge.verdict import Judged, Verdict
 
 _MAX_RULE_SCORE: Final = 0.98
 """No rule is believed beyond this, however few its measured mistakes."""
+
+
+_OVERTAKEN_RANK: Final = 2
+_MAX_DOUBTED: Final = 0.25
+_MAX_UNSUPPORTED: Final = 0.5
+_TINY: Final = 1e-9
+_WORDING_SHARE: Final = 0.65
+_WORD_ODDS: Final = 4.0
+_OPPOSITES: Final[Mapping[Polarity, Polarity]] = {"negative": "positive", "positive": "negative"}
+_SIDES: Final[Mapping[Polarity, WordKind]] = {"negative": "complaint", "positive": "praise"}
+_SHIFT_THRESHOLD: Final = 0.5
+_HALF: Final = 0.5
+_SHIFT_LABELS: Final[Mapping[str, str]] = {"followup-v1": "topic_shift"}
 
 
 class Evidence(NamedTuple):
@@ -35,7 +58,11 @@ class Local:
     """Rules and text model together; itself the tier "local".
 
     A product of experts: p(l) ∝ p_model(l) · p_rule(l), where the rule that counts gives its label its score s and
-    every other label (1 − s)/(L − 1). Where no rule fires the model speaks alone (Hinton 2002, for the form).
+    every other label (1 − s)/(L − 1). Where no rule fires the model speaks alone (Hinton 2002, for the form), but for a
+    topic shift, which the form of a message tells better than its words (:mod:`bandstand.judge.local.topic_shift`).
+
+    Where the turn says what was chosen, the question is whether that was welcome: the likeliest label of a stand then
+    has the mass of all labels of that stand, since whether "shorter, please" repeats or corrects is beside the point.
 
     Args:
         rules: the rules.
@@ -54,6 +81,13 @@ class Local:
         self.model = f"{rules.model}+{classifier.model}"
         self._rules = rules
         self._classifier = classifier
+        self._quiet = np.array([label.polarity == "other" for label in self.taxonomy.labels])
+        self._stands = {
+            kind: np.array([label.polarity == polarity for label in self.taxonomy.labels])
+            for kind, polarity in (("praise", "positive"), ("complaint", "negative"))
+        }
+        label = _SHIFT_LABELS.get(self.taxonomy.name)
+        self._shift = self.taxonomy.label_names.index(label) if label else None
 
     @classmethod
     def shipped(cls, taxonomy: Taxonomy | None = None, weights: Weights | None = None) -> Self:
@@ -74,41 +108,169 @@ class Local:
 
     def verdict(self, turn: CutTurn) -> Verdict:
         """Return the polarity with the most mass and its likeliest label, with that label's probability."""
-        reading = normalise_turn(turn)
-        return self._combine_parts(self._rules.find_best(reading), self._classifier.predict_probabilities(reading))
+        normalised = normalise_turn(turn)
+        stated = self._classifier.predict_probabilities(normalised)
+        return self._combine_parts(normalised, self._rules.matches(normalised), stated)
 
     def evidence(self, turn: CutTurn) -> Evidence:
         """Return the verdict together with what each part says, for the arbiter."""
-        reading = normalise_turn(turn)
-        match = self._rules.find_best(reading)
-        stated = self._classifier.predict_probabilities(reading)
+        normalised = normalise_turn(turn)
+        matches = self._rules.matches(normalised)
+        stated = self._classifier.predict_probabilities(normalised)
         order = np.argsort(-stated, kind="stable")
         labels = self.taxonomy.labels
         return Evidence(
-            rule=RuleSignal(match.label, match.score) if match else None,
+            rule=RuleSignal(matches[0].label, matches[0].score) if matches else None,
             semantic=tuple(
                 IntentCandidate(labels[i].name, labels[i].name, labels[i].means, float(stated[i]))
                 for i in order.tolist()
             ),
-            verdict=self._combine_parts(match, stated),
+            verdict=self._combine_parts(normalised, matches, stated),
         )
 
-    async def judge(self, turn: CutTurn) -> Verdict:
-        """Return :meth:`verdict`, as every tier does."""
+    async def judge(self, turn: CutTurn) -> Judged:
+        """Return :meth:`verdict`, as every tier does; no verdict where the message says nothing."""
+        if not has_signal(turn):
+            return report_no_signal(taxonomy=self.taxonomy.name, tier=self.name, model=self.model)
         return self.verdict(turn)
 
-    def _combine_parts(self, match: RuleMatch | None, stated: Floats) -> Verdict:
-        if match is None:
-            return build_verdict(stated, self.taxonomy, tier=self.name, model=self.model, rationale="by its wording")
-        score = min(match.score, _MAX_RULE_SCORE)
-        expert = np.full(len(stated), (1 - score) / (len(stated) - 1))
-        expert[self.taxonomy.label_names.index(match.label)] = score
-        joined = stated * expert
+    def _combine_parts(self, normalised: NormalisedTurn, matches: Sequence[RuleMatch], stated: Floats) -> Verdict:
+        match = matches[0] if matches else None
+        joined, rationale, is_overtaken = stated, "by its wording", False
+        if match is not None and self._is_overtaken(normalised, match):
+            joined, match, is_overtaken = self._doubt(stated, match), None, True
+        elif match is not None:
+            joined = self._yield_to_decisive(stated, normalised, match) * self._build_expert(match)
+            opposed = self._find_opposed(match, matches)
+            if opposed is not None:
+                joined = joined * self._build_expert(opposed)
+            joined = joined / joined.sum()
+            rationale = f"{format_match(match)}, and by its wording"
+        elif self._shift is not None and may_shift(normalised) and joined[self._quiet].sum() > _HALF:
+            shift = compute_shift_probability(normalised)
+            if shift >= _SHIFT_THRESHOLD:
+                joined, rationale = self._move_to_shift(joined, shift), "by its form, a topic of its own"
+        if normalised.about:
+            joined = self._pool_stands(joined)
+            if match is None and normalised.rating is None:
+                joined = self._weigh_wording(joined, normalised)
+        elif match is None and normalised.rating is None and not is_overtaken:
+            joined = self._doubt_contradicted(joined, normalised)
         return build_verdict(
-            joined / joined.sum(),
+            joined,
             self.taxonomy,
             tier=self.name,
             model=self.model,
-            rationale=f"{format_match(match)}, and by its wording",
-            rule=match.rule_id,
+            rationale=rationale,
+            normalised=normalised,
+            rule=match.rule_id if match else None,
+            stated=get_stated_target(matches),
         )
+
+    def _build_expert(self, match: RuleMatch) -> Floats:
+        """Return what a rule says of every label."""
+        score = min(match.score, _MAX_RULE_SCORE)
+        expert = np.full(len(self.taxonomy.labels), (1 - score) / (len(self.taxonomy.labels) - 1))
+        expert[self.taxonomy.label_names.index(match.label)] = score
+        return expert
+
+    def _is_overtaken(self, normalised: NormalisedTurn, match: RuleMatch) -> bool:
+        """Tell whether a stand is followed by a "but" and words that no rule knows, and that ask for nothing."""
+        decisive = normalised.scope.decisive
+        takes_stand = self.taxonomy.label(match.label).polarity != "other"
+        return match.rank == _OVERTAKEN_RANK and takes_stand and bool(decisive) and "?" not in decisive
+
+    def _yield_to_decisive(self, stated: Floats, normalised: NormalisedTurn, match: RuleMatch) -> Floats:
+        """Take from the opposite stand what a "but" takes back, where the rule that counts stands behind it."""
+        opposite = _OPPOSITES.get(self.taxonomy.label(match.label).polarity)
+        if opposite is None or match.rank != 1 or not normalised.scope.decisive:
+            return stated
+        return self._cap(stated, opposite)
+
+    def _doubt(self, stated: Floats, match: RuleMatch) -> Floats:
+        """Doubt the stand before a "but": what follows most likely takes it back."""
+        return self._cap(stated, self.taxonomy.label(match.label).polarity)
+
+    def _cap(self, stated: Floats, polarity: Polarity) -> Floats:
+        """Leave a stand no more than a quarter of the mass."""
+        same = np.array([label.polarity == polarity for label in self.taxonomy.labels])
+        mass = float(stated[same].sum())
+        if mass <= _MAX_DOUBTED:
+            return stated
+        return np.where(same, stated * _MAX_DOUBTED / mass, stated * (1 - _MAX_DOUBTED) / max(1 - mass, _TINY))
+
+    def _find_opposed(self, match: RuleMatch, matches: Sequence[RuleMatch]) -> RuleMatch | None:
+        """Return the first rule of the same rank that takes the opposite stand; both then have their say."""
+        opposite = _OPPOSITES.get(self.taxonomy.label(match.label).polarity)
+        return next(
+            (
+                other
+                for other in matches
+                if other.rank == match.rank and self.taxonomy.label(other.label).polarity == opposite
+            ),
+            None,
+        )
+
+    def _pool_stands(self, stated: Floats) -> Floats:
+        """Give the likeliest label of each stand the mass of all its labels."""
+        pooled = stated.copy()
+        for stand in ("negative", "positive"):
+            labels = [place for place, label in enumerate(self.taxonomy.labels) if label.polarity == stand]
+            if labels:
+                best = max(labels, key=lambda place: float(stated[place]))
+                pooled[labels], pooled[best] = 0.0, stated[labels].sum()
+        return pooled
+
+    def _weigh_wording(self, stated: Floats, normalised: NormalisedTurn) -> Floats:
+        """Weigh a stand heard by wording alone by the words that are known to praise or complain.
+
+        Where all of them are on one side, that side's odds are multiplied. Elsewhere a stand keeps about two thirds of
+        its mass, and at most half where no word bears it out: what was pooled from several labels must be surer than
+        one label before it teaches.
+        """
+        words, side = self._find_side(normalised)
+        if side is not None and not normalised.is_aside:
+            weighed = np.where(self._stands[side], stated * _WORD_ODDS, stated)
+            return np.asarray(weighed / weighed.sum())
+        place = int(np.argmax(stated))
+        polarity = self.taxonomy.labels[place].polarity
+        if polarity == "other":
+            return stated
+        doubted = stated.copy()
+        doubted[place] *= _WORDING_SHARE
+        if not supports_stand(words, is_praise=polarity == "positive"):
+            doubted[place] = min(doubted[place], _MAX_UNSUPPORTED)
+        rest = stated.sum() - stated[place]
+        doubted[np.arange(len(stated)) != place] *= (1 - doubted[place]) / rest
+        return np.asarray(doubted)
+
+    @staticmethod
+    def _find_side(normalised: NormalisedTurn) -> tuple[tuple[str, ...], WordKind | None]:
+        """Return the words that decide, and the side that they are on."""
+        decisive = normalised.scope.decisive
+        if not decisive:
+            return normalised.judged_tokens, find_stand(normalised.judged_tokens)
+        return decisive, find_decisive_stand(decisive, normalised.judged_tokens[: -len(decisive)])
+
+    def _doubt_contradicted(self, stated: Floats, normalised: NormalisedTurn) -> Floats:
+        """Doubt a stand heard by wording alone that the words known to praise or complain speak against."""
+        words, side = self._find_side(normalised)
+        polarity = self.taxonomy.labels[int(np.argmax(stated))].polarity
+        if polarity == "other":
+            return stated
+        is_taken_back = (
+            polarity == "positive" and normalised.scope.decisive and not supports_stand(words, is_praise=True)
+        )
+        if is_taken_back or contradicts_stand(words, side, _SIDES[polarity]):
+            return self._cap(stated, polarity)
+        return stated
+
+    def _move_to_shift(self, stated: Floats, shift: float) -> Floats:
+        """Give the label for a new topic this share of the mass of all labels that take no stand."""
+        mass = stated[self._quiet].sum()
+        others = self._quiet.copy()
+        others[self._shift] = False
+        moved = stated.copy()
+        moved[others] *= (1 - shift) * mass / stated[others].sum()
+        moved[self._shift] = shift * mass
+        return np.asarray(moved / moved.sum())

@@ -4,13 +4,13 @@ Both ends of the user's message are read and no more, because people say how the
 stands in between is often pasted. So the time a local verdict takes does not grow with the message.
 """
 
-import re
-import unicodedata
-from dataclasses import dataclass
-from importlib import resources
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
+from bandstand.judge.local.ratings import parse_rating
+from bandstand.judge.local.scope import Scope, find_scope
+from bandstand.judge.local.tokens import normalise_text, split_tokens
 from bandstand.judge.text import truncate_middle
 from bandstand.judge.turn import CutTurn
 
@@ -23,21 +23,6 @@ REPETITION_THRESHOLD: Final = 0.8
 _MAX_CLOSING_CHARS: Final = 40
 """A question still closes an answer if no more than this follows it, such as "Let me know!"."""
 
-_EASTERN: Final = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_EMOJI: Final = "\u2600-\u27bf\U0001f300-\U0001faff"
-# One class a branch and no branch inside another: the time is linear in the text, whatever the text.
-_TOKEN: Final = re.compile(f"[{_EASTERN}]|[^\\W_{_EASTERN}]+|[{_EMOJI}]|[?]")
-_MARKS: Final = re.compile("[\u0300-\u036f]")
-_DIGITS: Final = re.compile("[0-9]+")
-_APOSTROPHES: Final = re.compile("['’‘ʼ`´]")
-# Common traditional characters, each before its simplified form.
-_TRADITIONAL: Final = str.maketrans(
-    {
-        pair[0]: pair[1]
-        for pair in resources.files("bandstand.judge").joinpath("data", "traditional.txt").read_text("utf-8").split()
-    }
-)
-_ANY_TRADITIONAL: Final = re.compile(f"[{''.join(map(chr, _TRADITIONAL))}]")
 _QUESTION_PARTICLES: Final = ("吗", "呢", "么")
 _MIN_PAIRS: Final = 5
 
@@ -51,46 +36,60 @@ class NormalisedTurn:
         tokens: its words, single Chinese or Japanese characters, emoji, and question marks.
         after_question: whether the answer closed with a question, so that "no" is an answer and no complaint.
         similarity: how much the message repeats the user's own question, in [0, 1]; see :func:`compute_similarity`.
+        scope: which part of the message speaks of the answer.
+        about: the words of what was chosen; none where the turn does not say.
+        rating: the rating that the message is, from −1 to 1; None where it is none.
+        question: the user's question, normalised, both ends of it.
+        answer: the answer as it is, since few turns need it read.
     """
 
     text: str
     tokens: tuple[str, ...]
     after_question: bool
     similarity: float
+    scope: Scope = field(default_factory=Scope)
+    about: tuple[str, ...] = ()
+    rating: float | None = None
+    question: str = ""
+    answer: str = ""
+
+    @property
+    def judged_tokens(self) -> tuple[str, ...]:
+        """The words that are judged: those in scope; where none is, all, of which only the subject is then told."""
+        return self.scope.tokens or self.tokens
+
+    @property
+    def judged_text(self) -> str:
+        """The text of :attr:`judged_tokens`."""
+        return self.scope.text if self.scope.tokens else self.text
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether nothing of the message speaks of the answer."""
+        return bool(self.tokens) and not self.scope.tokens
 
 
 def normalise_turn(turn: CutTurn) -> NormalisedTurn:
     """Read a turn."""
-    text = _extract_window(turn.query_t1)
+    text, question = extract_window(turn.query_t1), extract_window(turn.query_t)
     tokens = split_tokens(text)
     return NormalisedTurn(
         text,
         tokens,
         has_closing_question(turn.answer_t),
-        compute_similarity(split_tokens(_extract_window(turn.query_t)), tokens),
+        compute_similarity(split_tokens(question), tokens),
+        find_scope(text, has_about=bool(turn.about)),
+        split_tokens(extract_window(turn.about)) if turn.about else (),
+        parse_rating(turn.query_t1),
+        question,
+        turn.answer_t,
     )
 
 
-def normalise_text(text: str) -> str:
-    """Fold what makes no difference to the meaning: case, accents, widths, apostrophes, digits, traditional characters.
-
-    >>> normalise_text("Don’t  CAFÉ ２０１７ 說")
-    'dont  cafe 0 说'
-    """
-    if not text.isascii():
-        text = _MARKS.sub("", unicodedata.normalize("NFKD", text))
-        if _ANY_TRADITIONAL.search(text):
-            text = text.translate(_TRADITIONAL)
-    return _DIGITS.sub("0", _APOSTROPHES.sub("", text.lower()))
-
-
-def split_tokens(text: str) -> tuple[str, ...]:
-    """Split normalised text into words, single Chinese and Japanese characters, emoji, and question marks.
-
-    >>> split_tokens("no, 再说一遍!")
-    ('no', '再', '说', '一', '遍')
-    """
-    return tuple(_TOKEN.findall(text))
+def extract_window(text: str) -> str:
+    """Normalise both ends of a text, and leave out what stands between."""
+    # Cut again, because decomposition can make eighteen characters of one.
+    return truncate_middle(normalise_text(truncate_middle(text, WINDOW)), WINDOW)
 
 
 def has_closing_question(answer: str) -> bool:
@@ -118,11 +117,6 @@ def compute_similarity(question: tuple[str, ...], message: tuple[str, ...]) -> f
     if len(question_pairs) < _MIN_PAIRS:
         return 0.0
     return 2 * len(question_pairs & message_pairs) / (len(question_pairs) + len(message_pairs))
-
-
-def _extract_window(text: str) -> str:
-    # Cut again, because decomposition can make eighteen characters of one.
-    return truncate_middle(normalise_text(truncate_middle(text, WINDOW)), WINDOW)
 
 
 def _build_pairs(tokens: tuple[str, ...]) -> set[tuple[str, str]]:

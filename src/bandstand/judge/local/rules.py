@@ -4,18 +4,23 @@ Nothing here is a pattern. Phrases are looked up word by word in one tree, so th
 many rules there are, and no message can make a rule slow.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Final, Literal, NamedTuple
 
 from bandstand.definition import hash_definition
+from bandstand.judge.local.lexicon import is_negated
 from bandstand.judge.local.normalise import REPETITION_THRESHOLD, NormalisedTurn, normalise_turn
+from bandstand.judge.local.ratings import PRAISE_FROM
+from bandstand.judge.local.signal import has_signal, report_no_signal
+from bandstand.judge.local.target import find_target
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.turn import CutTurn
-from bandstand.judge.verdict import Verdict
+from bandstand.judge.verdict import Judged, Target, Unscored, Verdict
 
 RulePosition = Literal["anywhere", "start", "whole"]
 AnswerKind = Literal["any", "question", "statement"]
+AboutKind = Literal["any", "given", "absent"]
 Phrase = tuple[str, ...]
 
 _SILENT: Final = frozenset("?")
@@ -35,6 +40,12 @@ class Rule:
         where: "anywhere"; "start": nothing but fillers before it; "whole": nothing but fillers around it.
         after: "question" or "statement": how the answer must have closed; or "any".
         outranks: whether it counts before any rule that does not.
+        about: "given" or "absent": whether the turn must say what was chosen; or "any".
+        unless_aside: whether it is silent where something was quoted, past or supposed: "what does that mean" asks
+            about that then.
+        target: what it says that the message speaks of, if it does.
+        praise: in the place of ``label`` where what was chosen has one of the words of ``pole``: "keep it short".
+        pole: those words.
         fillers: words that say nothing, such as "oh".
     """
 
@@ -46,7 +57,29 @@ class Rule:
     where: RulePosition = "anywhere"
     after: AnswerKind = "any"
     outranks: bool = False
+    about: AboutKind = "any"
+    unless_aside: bool = False
+    target: Target | None = None
+    praise: str | None = None
+    pole: frozenset[str] = frozenset()
     fillers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class RatingRule:
+    """The rule for ratings, such as "1/5": those below the middle complain as surely as those above it praise.
+
+    Attributes:
+        praise: what a good one says.
+        complaint: what a bad one says.
+        score: the probability that it is right when it fires.
+    """
+
+    praise: str
+    complaint: str
+    score: float
+
+    rule_id: ClassVar[str] = "any.rating"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +105,16 @@ class RuleMatch(NamedTuple):
         label: what it says.
         score: how often it is right when it fires.
         phrase: the words that made it fire; a literal of the rule's own.
+        target: what it says that the message speaks of, if it does.
+        rank: 0 for a rule that outranks, 1 for one that stands where no "but" takes it back, 2 for any other.
     """
 
     rule_id: str
     label: str
     score: float
     phrase: str
+    target: Target | None = None
+    rank: int = 1
 
 
 class _Hit(NamedTuple):
@@ -100,13 +137,15 @@ class _TrieNode:
 class Rules:
     """All rules of a taxonomy; itself the tier "rules".
 
-    Where phrases overlap, the longest counts: "i was wrong" is no "wrong". Then a rule that outranks comes first (users
-    who correct themselves are believed), a complaint outweighs praise, and the higher score wins.
+    Only what is in scope is looked at. Where phrases overlap, the longest counts: "i was wrong" is no "wrong". Then a
+    rule that outranks comes first (users who correct themselves are believed), what stands after the last "but" counts
+    before what stands ahead of it, a complaint outweighs praise, and the higher score wins.
 
     Args:
         rules: the rules.
         taxonomy: whose labels they give.
         repetition: what a repeated question means, if anything.
+        rating: what ratings mean, if anything.
         unmatched: the probability that a turn is neutral where no rule fires.
     """
 
@@ -118,11 +157,13 @@ class Rules:
         taxonomy: Taxonomy,
         *,
         repetition: RepetitionRule | None = None,
+        rating: RatingRule | None = None,
         unmatched: float = 0.5,
     ) -> None:
         self.rules = tuple(rules)
         self.taxonomy = taxonomy
         self._repetition = repetition
+        self._rating = rating
         self._unmatched = unmatched
         self._neutral = taxonomy.neutral.name
         self._root = _TrieNode()
@@ -136,26 +177,44 @@ class Rules:
             rule.rule_id: (not rule.outranks, taxonomy.label(rule.label).polarity != "negative", -rule.score)
             for rule in self.rules
         }
+        self._takes_stand = {
+            rule.rule_id: rule.outranks or taxonomy.label(rule.label).polarity != "other" for rule in self.rules
+        }
         if repetition:
             self._rank[repetition.rule_id] = (True, False, -repetition.score)
         self.model = f"rules@{self._hash()}"
 
     def matches(self, normalised: NormalisedTurn) -> list[RuleMatch]:
         """Return every rule that fires, the one that counts first; none twice."""
-        hits = list(self._find_hits(normalised.tokens))
+        tokens = normalised.scope.tokens
+        hits = list(self._find_hits(tokens))
         silenced = {hit.rule.rule_id for hit in hits if not hit.fires}
         spoken = _filter_hits([hit for hit in hits if hit.fires and hit.rule.rule_id not in silenced], normalised)
-        spoken.sort(key=lambda hit: (self._rank[hit.rule.rule_id], hit.start - hit.end))
+        scope = normalised.scope
+        taken_back = range(scope.contrasted_from, len(tokens) - len(scope.decisive)) if scope.decisive else range(0)
+        ranked = sorted(
+            ((self._rank_hit(hit, taken_back), hit) for hit in spoken),
+            key=lambda pair: (pair[0], self._rank[pair[1].rule.rule_id], pair[1].start - pair[1].end),
+        )
         found: dict[str, RuleMatch] = {}
-        for hit in spoken:
-            words = normalised.tokens[hit.start : hit.end]
-            phrase = (" " if words[0].isascii() else "").join(words)
-            found.setdefault(hit.rule.rule_id, RuleMatch(hit.rule.rule_id, hit.rule.label, hit.rule.score, phrase))
-        again = self._repetition
-        if again and normalised.similarity >= REPETITION_THRESHOLD:
-            found[again.rule_id] = RuleMatch(again.rule_id, again.label, again.score, "the question again")
-            return sorted(found.values(), key=lambda match: self._rank[match.rule_id])
+        for match in (*self._match_computed(normalised), *(_to_match(hit, normalised, rank) for rank, hit in ranked)):
+            found.setdefault(match.rule_id, match)
         return list(found.values())
+
+    def _rank_hit(self, hit: _Hit, taken_back: range) -> int:
+        if hit.rule.outranks:
+            return 0
+        return 1 if hit.start not in taken_back and self._takes_stand[hit.rule.rule_id] else 2
+
+    def _match_computed(self, normalised: NormalisedTurn) -> Iterator[RuleMatch]:
+        """Match the two rules without phrases, which say more than any phrase."""
+        again, rating = self._repetition, self._rating
+        if again and normalised.similarity >= REPETITION_THRESHOLD:
+            yield RuleMatch(again.rule_id, again.label, again.score, "the question again")
+        if rating and normalised.rating is not None:
+            good, bad = normalised.rating >= PRAISE_FROM, normalised.rating <= -PRAISE_FROM
+            label = rating.praise if good else rating.complaint if bad else self._neutral
+            yield RuleMatch(rating.rule_id, label, rating.score, "a rating")
 
     def find_best(self, normalised: NormalisedTurn) -> RuleMatch | None:
         """Return the rule that counts, None where none fires."""
@@ -164,20 +223,28 @@ class Rules:
 
     def verdict(self, turn: CutTurn) -> Verdict:
         """Return what the rules alone say: neutral where none fires, at the share of such turns that was measured."""
-        match = self.find_best(normalise_turn(turn))
+        normalised = normalise_turn(turn)
+        matches = self.matches(normalised)
+        match = matches[0] if matches else None
+        label = match.label if match else self._neutral
         return Verdict(
             taxonomy=self.taxonomy.name,
-            label=match.label if match else self._neutral,
+            label=label,
             confidence=match.score if match else self._unmatched,
             rationale=format_match(match) if match else "no rule fired",
             tier=self.name,
             model=self.model,
             rule=match.rule_id if match else None,
+            target=find_target(normalised, self.taxonomy.label(label).polarity, get_stated_target(matches)),
+            about=bool(normalised.about),
         )
 
-    async def judge(self, turn: CutTurn) -> Verdict:
-        """Return :meth:`verdict`, as every tier does."""
-        return self.verdict(turn)
+    async def judge(self, turn: CutTurn) -> Judged:
+        """Return :meth:`verdict`, as every tier does; no verdict where the message says nothing."""
+        return self.verdict(turn) if has_signal(turn) else self._report_no_signal()
+
+    def _report_no_signal(self) -> Unscored:
+        return report_no_signal(taxonomy=self.taxonomy.name, tier=self.name, model=self.model)
 
     def _insert(self, phrase: Phrase, rule: Rule, *, fires: bool) -> None:
         word = self._root
@@ -199,13 +266,28 @@ class Rules:
                 end += 1
 
     def _hash(self) -> str:
-        definitions = [asdict(rule) | {"fillers": sorted(rule.fillers)} for rule in self.rules]
-        again = asdict(self._repetition) if self._repetition else None
-        return hash_definition([self.taxonomy.hash, definitions, again, self._unmatched])[:_HASH_DIGITS]
+        definitions = [
+            asdict(rule) | {"fillers": sorted(rule.fillers), "pole": sorted(rule.pole)} for rule in self.rules
+        ]
+        computed = [asdict(rule) if rule else None for rule in (self._repetition, self._rating)]
+        return hash_definition([self.taxonomy.hash, definitions, *computed, self._unmatched])[:_HASH_DIGITS]
 
 
 def _is_equivalent(rule: Rule, other: Rule) -> bool:
-    return (rule.label, rule.where, rule.after) == (other.label, other.where, other.after)
+    return (rule.label, rule.where, rule.after, rule.about) == (other.label, other.where, other.after, other.about)
+
+
+def _to_match(hit: _Hit, normalised: NormalisedTurn, rank: int) -> RuleMatch:
+    rule = hit.rule
+    words = normalised.scope.tokens[hit.start : hit.end]
+    label = rule.praise if rule.praise and not rule.pole.isdisjoint(normalised.about) else rule.label
+    phrase = (" " if words[-1].isascii() else "").join(words)
+    return RuleMatch(rule.rule_id, label, rule.score, phrase, rule.target, rank)
+
+
+def get_stated_target(matches: Sequence[RuleMatch]) -> Target | None:
+    """Return what the first rule that says so says that a message speaks of."""
+    return next((match.target for match in matches if match.target), None)
 
 
 def format_match(match: RuleMatch) -> str:
@@ -214,26 +296,42 @@ def format_match(match: RuleMatch) -> str:
 
 
 def _filter_hits(hits: list[_Hit], normalised: NormalisedTurn) -> list[_Hit]:
-    """Keep the hits that stand where their rule wants them and that no longer one overlaps."""
-    margins: dict[frozenset[str], tuple[int, int]] = {}
+    """Keep the hits that stand where their rule wants them, that nothing negates and that no longer one overlaps."""
     answer_kind: AnswerKind = "question" if normalised.after_question else "statement"
-    placed = []
-    for hit in hits:
-        rule = hit.rule
-        if rule.after not in {"any", answer_kind}:
-            continue
-        if rule.where != "anywhere":
-            if rule.fillers not in margins:
-                margins[rule.fillers] = _find_margins(normalised.tokens, rule.fillers)
-            lead, trail = margins[rule.fillers]
-            if hit.start > lead or (rule.where == "whole" and hit.end < trail):
-                continue
-        placed.append(hit)
-    longest = [0] * len(normalised.tokens)
+    about_kind: AboutKind = "given" if normalised.about else "absent"
+    tokens, is_whole = normalised.scope.tokens, not normalised.scope.aside
+    chosen = [
+        hit
+        for hit in hits
+        if hit.rule.after in {"any", answer_kind}
+        and hit.rule.about in {"any", about_kind}
+        and (is_whole or not hit.rule.unless_aside)
+    ]
+    margins = {
+        fillers: _find_margins(tokens, fillers)
+        for fillers in {hit.rule.fillers for hit in chosen if hit.rule.where != "anywhere"}
+    }
+    whole = {hit.rule.rule_id: hit.rule for hit in chosen if hit.rule.where == "whole"}
+    fills = {name: _fills_message(rule, chosen, tokens, margins[rule.fillers]) for name, rule in whole.items()}
+    placed = [
+        hit
+        for hit in chosen
+        if (hit.rule.where != "start" or hit.start <= margins[hit.rule.fillers][0])
+        and fills.get(hit.rule.rule_id, True)
+        and not is_negated(tokens, hit.start)
+    ]
+    longest = [0] * len(tokens)
     for hit in placed:
         for position in range(hit.start, hit.end):
             longest[position] = max(longest[position], hit.end - hit.start)
     return [hit for hit in placed if max(longest[hit.start : hit.end]) == hit.end - hit.start]
+
+
+def _fills_message(rule: Rule, hits: Iterable[_Hit], tokens: Phrase, margins: tuple[int, int]) -> bool:
+    """Tell whether a rule's phrases, one after another, are all that a message says: "no", or 😡🙄."""
+    covered = {place for hit in hits if hit.rule is rule for place in range(hit.start, hit.end)}
+    lead, trail = margins
+    return all(place in covered or tokens[place] in rule.fillers for place in range(lead, trail))
 
 
 def _find_margins(tokens: Phrase, fillers: frozenset[str]) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from bandstand.judge.local.rulebook import LANGUAGES
 from bandstand.judge.turn import Turn
+from bandstand.judge.verdict import Target
 
 _SLOT_LIMIT: Final = 8
 _OPENING, _ASIDE, _MIXED, _CLOSING = 0.25, 0.12, 0.3, 0.15
@@ -41,19 +42,21 @@ class Example:
         labels: by taxonomy.
         language: of the message.
         source: the sentence it was made from; examples of one belong all in a training set or all in its test set.
+        target: what the message speaks of, where the corpus says so.
     """
 
     turn: Turn
     labels: Mapping[str, str]
     language: str
     source: str
+    target: Target | None = None
 
 
 def generate_examples(seed: int, per_sentence: int = 4) -> Iterator[Example]:
     """Make examples of every sentence, so many of each; the same seed makes the same examples."""
-    for language in LANGUAGES:
-        text = resources.files("bandstand.judge").joinpath("data", "corpus", f"{language}.toml").read_text("utf-8")
-        yield from _Writer(tomllib.loads(text), Random(f"{seed}/{language}")).write(per_sentence)
+    for name in (*LANGUAGES, *(f"behaviour-{language}" for language in LANGUAGES)):
+        text = resources.files("bandstand.judge").joinpath("data", "corpus", f"{name}.toml").read_text("utf-8")
+        yield from _Writer(tomllib.loads(text), Random(f"{seed}/{name}")).write(per_sentence)
 
 
 class _Writer:
@@ -81,7 +84,9 @@ class _Writer:
                     message = self._add_variation(
                         self._add_phrases(self._fill_slots(sentence), self._pick_others(after, group["label"]))
                     )
-                    yield Example(Turn(question, answer, message), labels, self._document["language"], sentence)
+                    about = self._fill_slots(self._pick_choice(context["about"])) if "about" in context else ""
+                    turn = Turn(question, answer, message, about)
+                    yield Example(turn, labels, self._document["language"], sentence, group.get("target"))
         yield from self._write_repetitions(per_sentence)
 
     def _write_repetitions(self, per_sentence: int) -> Iterator[Example]:

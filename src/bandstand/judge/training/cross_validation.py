@@ -13,7 +13,8 @@ from bandstand.judge.gate import Gate
 from bandstand.judge.local.classifier import Weights
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.training.dataset import LabelledTurn
-from bandstand.judge.training.evaluation import JudgedRow, judge_rows, scored_outcomes
+from bandstand.judge.training.evaluation import judge_rows, scored_outcomes
+from bandstand.judge.training.judged_row import JudgedRow
 from bandstand.judge.training.tier import Tier
 from bandstand.judge.training.train import MIN_ROWS, train_own
 

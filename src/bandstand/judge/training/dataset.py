@@ -9,6 +9,7 @@ from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.judge.taxonomy import POLARITIES, Polarity, Taxonomy
 from bandstand.judge.training.transcripts import SourceRecord, parse_json_lines, to_turn_fields
 from bandstand.judge.turn import Turn
+from bandstand.judge.verdict import TARGETS, Target
 
 _MAX_LISTED = 20
 _TOPIC_SHIFT = "topic_shift"
@@ -24,6 +25,9 @@ class LabelledTurn:
         label: the true label, if known.
         polarity: the true polarity: as given, else the label's, if known.
         topic_shift: whether the message starts a new topic, if known.
+        target: what the message speaks of, if known.
+        kind: of which kind it is, for reports; empty where nobody says.
+        language: of the message, likewise.
     """
 
     line: int
@@ -31,6 +35,9 @@ class LabelledTurn:
     label: str | None
     polarity: Polarity | None
     topic_shift: bool | None
+    target: Target | None = None
+    kind: str = ""
+    language: str = ""
 
 
 class LabelledTurns(NamedTuple):
@@ -103,6 +110,7 @@ def _parse_row(number: int, fields: object, taxonomy: Taxonomy) -> LabelledTurn:
         raise InvalidRequestError("is not a JSON object")
     turn = Turn.parse(fields)
     label, polarity, topic_shift = fields.get("label"), fields.get("polarity"), fields.get("topic_shift")
+    target, kind, language = fields.get("target"), fields.get("kind", ""), fields.get("language", "")
     faults = []
     if label is not None and label not in taxonomy.label_names:
         known = describe_unknown(label, taxonomy.label_names) if isinstance(label, str) else "must be a string"
@@ -111,15 +119,21 @@ def _parse_row(number: int, fields: object, taxonomy: Taxonomy) -> LabelledTurn:
         faults.append(FieldError("polarity", f"must be one of {', '.join(POLARITIES)}"))
     if topic_shift is not None and not isinstance(topic_shift, bool):
         faults.append(FieldError("topic_shift", "must be true or false"))
+    if target is not None and target not in TARGETS:
+        faults.append(FieldError("target", f"must be one of {', '.join(TARGETS)}"))
+    faults += [
+        FieldError(name, "must be a string")
+        for name, value in (("kind", kind), ("language", language))
+        if not isinstance(value, str)
+    ]
     if not faults:
         faults = list(_find_contradictions(taxonomy, label, polarity, topic_shift=topic_shift))
     if label is None and polarity is None and topic_shift is None:
         faults.append(FieldError("label", "is missing, and so are polarity and topic_shift"))
     if faults:
         raise InvalidRequestError("a labelled turn is wrong", faults)
-    return LabelledTurn(
-        number, turn, label, polarity or (taxonomy.label(label).polarity if label else None), topic_shift
-    )
+    known_polarity = polarity or (taxonomy.label(label).polarity if label else None)
+    return LabelledTurn(number, turn, label, known_polarity, topic_shift, target, kind, language)
 
 
 def _find_contradictions(

@@ -3,31 +3,24 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from bandstand.errors import InvalidRequestError
 from bandstand.judge.calibration import CalibrationExample
-from bandstand.judge.gate import Gate, GateResult
+from bandstand.judge.gate import Gate
 from bandstand.judge.taxonomy import POLARITIES, Taxonomy
 from bandstand.judge.training import metrics
+from bandstand.judge.training.bootstrap import estimate_error
 from bandstand.judge.training.dataset import LabelledTurn
+from bandstand.judge.training.judged_row import JudgedRow
+from bandstand.judge.training.symmetry import measure_symmetry
 from bandstand.judge.training.tier import Tier
-from bandstand.judge.verdict import Judged, Unscored, Verdict
+from bandstand.judge.verdict import Unscored, Verdict
 
 CONCURRENCY: Final = 32
 
 Progress = Callable[[int, int], None]
 """Called with how many rows are done, and of how many."""
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedRow:
-    """One row, what the judge said of it, and what that would teach."""
-
-    row: LabelledTurn
-    judged: Judged
-    applied: GateResult
 
 
 async def judge_rows(
@@ -101,8 +94,10 @@ def build_report(outcomes: Sequence[JudgedRow], taxonomy: Taxonomy) -> dict[str,
     """Return one JSON object of everything measured; a ratio of nothing to nothing is null.
 
     ``polarity`` and ``labels`` compare verdicts with truth where it is known, ``gated`` holds the same over the turns
-    that would teach, ``coverage`` is their share, ``called`` the share of verdicts by polarity, and ``unscored`` counts
-    failures by reason. Confidences are those after calibration.
+    that would teach, ``coverage`` is their share, ``called`` the share of verdicts by polarity, ``symmetry`` what
+    becomes of praise and of complaints, and ``unscored`` counts failures by reason. Confidences are those after
+    calibration.
+    ``errors`` has the standard errors of the chief measures, by bootstrap over turns.
     """
     failures = Counter(outcome.judged.reason.value for outcome in outcomes if isinstance(outcome.judged, Unscored))
     taught = [outcome for outcome in outcomes if outcome.applied.should_update]
@@ -112,10 +107,27 @@ def build_report(outcomes: Sequence[JudgedRow], taxonomy: Taxonomy) -> dict[str,
         **_compute_agreement(outcomes, taxonomy),
         "coverage": len(taught) / len(outcomes) if outcomes else None,
         "gated": _compute_agreement(taught, taxonomy),
+        "symmetry": measure_symmetry(outcomes, taxonomy),
+        "errors": _estimate_errors(outcomes, taxonomy),
         "unscored": dict(sorted(failures.items())),
         "llm_calls": sum(outcome.judged.usage.llm_calls for outcome in outcomes),
         "llm_calls_saved": sum(outcome.judged.usage.llm_calls == 0 for outcome in outcomes),
         "cost": sum(cost for cost in costs if cost is not None) if None not in costs else None,
+    }
+
+
+def _estimate_errors(outcomes: Sequence[JudgedRow], taxonomy: Taxonomy) -> dict[str, float | None]:
+    def pick(section: str, measure: str, *, gated: bool = False) -> float | None:
+        return estimate_error(
+            [outcome for outcome in outcomes if not gated or outcome.applied.should_update],
+            lambda drawn: _compute_agreement(drawn, taxonomy)[section].get(measure),
+        )
+
+    return {
+        "macro_f1": pick("polarity", "macro_f1"),
+        "gated_negative_precision": pick("polarity", "negative_precision", gated=True),
+        "topic_shift_f1": pick("topic_shift", "f1"),
+        "topic_shift_false_alarms": pick("topic_shift", "false_alarms"),
     }
 
 
@@ -193,8 +205,10 @@ def _compute_shift_metrics(pairs: Sequence[tuple[bool, str]]) -> dict[str, Any]:
     predicted = [label if label == "topic_shift" else "same" for _, label in pairs]
     return {
         "n": len(pairs),
+        "f1": metrics.compute_f1(truth, predicted, "topic_shift"),
         "precision": metrics.compute_precision(truth, predicted, "topic_shift"),
         "recall": metrics.compute_recall(truth, predicted, "topic_shift"),
+        "false_alarms": metrics.compute_false_alarm_rate(truth, predicted, "topic_shift"),
     }
 
 

@@ -37,12 +37,21 @@ def compute_recall(truth: Names, predicted: Names, name: str) -> float | None:
     return _compute_ratio(_count_hits(truth, predicted, name), sum(word == name for word in truth))
 
 
+def compute_f1(truth: Names, predicted: Names, name: str) -> float | None:
+    """Return F1 = 2·TP/(2·TP + FP + FN) of ``name``; None where it is neither true nor said anywhere."""
+    hits = _count_hits(truth, predicted, name)
+    return _compute_ratio(2 * hits, sum(word == name for word in truth) + sum(word == name for word in predicted))
+
+
+def compute_false_alarm_rate(truth: Names, predicted: Names, name: str) -> float | None:
+    """Return the share of those that are not ``name`` that were called so."""
+    others = [called for true, called in zip(truth, predicted, strict=True) if true != name]
+    return _compute_ratio(sum(called == name for called in others), len(others))
+
+
 def compute_macro_f1(truth: Names, predicted: Names) -> float | None:
     """Return the mean over names of F1 = 2·TP/(2·TP + FP + FN), over every name that is true or was said somewhere."""
-    scores = []
-    for name in {*truth, *predicted}:
-        hits = _count_hits(truth, predicted, name)
-        scores.append(2 * hits / (sum(word == name for word in truth) + sum(word == name for word in predicted)))
+    scores = [compute_f1(truth, predicted, name) or 0.0 for name in {*truth, *predicted}]
     return _compute_ratio(sum(sorted(scores)), len(scores))
 
 

@@ -83,6 +83,7 @@ def fit(
     decay: float,
     iterations: int,
     start: tuple[Floats, Floats] | None = None,
+    learns_bias: bool = True,
 ) -> tuple[Floats, Floats]:
     """Fit weights and bias.
 
@@ -93,6 +94,7 @@ def fit(
         decay: λ.
         iterations: how many gradient steps.
         start: W₀ of shape (BUCKETS, labels) and its bias; zeros where there is none. The bias is not drawn back.
+        learns_bias: whether the bias moves at all.
 
     Returns:
         Weights of shape (BUCKETS, labels) and bias of shape (labels,).
@@ -108,7 +110,7 @@ def fit(
         target = np.where(allowed, p, 0.0)
         slopes = (p - target / target.sum(axis=1, keepdims=True)) * counts[:, None]
         slope = design.compute_transposed_product(slopes) + decay * (ahead - origin)
-        slope_bias = slopes.sum(axis=0)
+        slope_bias = slopes.sum(axis=0) if learns_bias else np.zeros(labels)
         next_weights, next_bias = ahead - step * slope, ahead_bias - step * slope_bias
         moved, moved_bias = next_weights - weights, next_bias - bias
         uphill = (slope * moved).sum() + (slope_bias * moved_bias).sum() > 0

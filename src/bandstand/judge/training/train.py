@@ -9,6 +9,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from bandstand.errors import InvalidRequestError
 from bandstand.judge.local.classifier import Floats, Weights
-from bandstand.judge.local.ngrams import Features, extract_features
+from bandstand.judge.local.ngrams import SIDE, Features, extract_features
 from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
 from bandstand.judge.local.rulebook import NO_RULE, load_shipped_rules
 from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES, Taxonomy, shipped_taxonomy
@@ -30,8 +31,12 @@ SEED: Final = 20_240_501
 PER_SENTENCE: Final = 3
 MIN_ROWS: Final = 20
 
+_ABOUT_SHARE: Final = 0.3
+"""How much a turn that says what was chosen teaches about those that do not."""
 _DECAY: Final = 1.0
 _ITERATIONS: Final = 300
+_TEMPERATURE_ITERATIONS: Final = 150
+"""For the weights that only the temperature is fitted with."""
 _OWN_ITERATIONS: Final = 100
 _HELD_OUT: Final = 5
 """One sentence in so many is kept from the weights that the temperature is fitted with."""
@@ -61,27 +66,57 @@ _LABEL_SHARES: Final[Mapping[str, Mapping[str, float]]] = {
 _Mask = NDArray[np.bool_]
 
 
-def train_shipped(taxonomy: Taxonomy, corpus: Sequence[Example], features: Sequence[Features]) -> Weights:
+def train_shipped(taxonomy: Taxonomy, corpus: Sequence[Example], readings: Sequence[NormalisedTurn]) -> Weights:
     """Train the model that ships for a taxonomy; the same corpus always gives the same weights.
 
-    The temperature is fitted to sentences that the weights it divides were not, then the weights to all.
+    First the side of turns that do not say what was chosen, from all turns as if none did, those that do at a share of
+    their weight: what users say of a behaviour is little of what they say of an answer. Then the other side, from
+    where the first has come to, by the turns that do. The temperature is fitted to sentences of the first kind that the
+    weights it divides were not, then the weights to all.
 
     Args:
         taxonomy: a shipped one.
         corpus: from :func:`bandstand.judge.training.corpus.generate_examples`.
-        features: of each example's turn.
+        readings: of each example's turn.
     """
     labels = [example.labels[taxonomy.name] for example in corpus]
     allowed = np.array([[name == label for name in taxonomy.label_names] for label in labels])
-    shares = np.array([_LABEL_SHARES[taxonomy.name][name] for name in taxonomy.label_names])
-    counts = (allowed * (shares / allowed.sum(axis=0))).sum(axis=1) * len(corpus)
+    has_about = np.array([bool(example.turn.about) for example in corpus])
     held_out = np.array([crc32(example.source.encode()) % _HELD_OUT == 0 for example in corpus])
-    design = DesignMatrix.from_features(_select_features(features, ~held_out))
-    weights, bias = fit(design, allowed[~held_out], counts[~held_out], decay=_DECAY, iterations=_ITERATIONS)
-    unseen = DesignMatrix.from_features(_select_features(features, held_out)).compute_product(weights.T) + bias
-    temperature = find_best_temperature(unseen, allowed[held_out], counts[held_out])
-    weights, bias = fit(DesignMatrix.from_features(features), allowed, counts, decay=_DECAY, iterations=_ITERATIONS)
+    shares = np.array([_LABEL_SHARES[taxonomy.name][name] for name in taxonomy.label_names])
+    counts = np.zeros(len(corpus))
+    for side in (has_about, ~has_about):
+        counts[side] = _compute_counts(allowed[side], shares)
+    plain_counts = np.where(has_about, _ABOUT_SHARE, 1.0) * counts
+    plain = [extract_features(replace(reading, about=())) for reading in readings]
+    about = [extract_features(reading) for reading in readings if reading.about]
+
+    def fit_plain(chosen: _Mask, iterations: int) -> tuple[Floats, Floats]:
+        design = DesignMatrix.from_features(_select_features(plain, chosen))
+        return fit(design, allowed[chosen], plain_counts[chosen], decay=_DECAY, iterations=iterations)
+
+    weights, bias = fit_plain(~held_out, _TEMPERATURE_ITERATIONS)
+    asked = held_out & ~has_about
+    unseen = DesignMatrix.from_features(_select_features(plain, asked)).compute_product(weights.T) + bias
+    temperature = find_best_temperature(unseen, allowed[asked], counts[asked])
+    weights, bias = fit_plain(np.ones(len(corpus), dtype=np.bool_), _ITERATIONS)
+    weights, bias = fit(
+        DesignMatrix.from_features(about),
+        allowed[has_about],
+        counts[has_about],
+        decay=_DECAY,
+        iterations=_ITERATIONS,
+        start=(np.concatenate([weights[:SIDE], weights[:SIDE]]), bias),
+        learns_bias=False,
+    )
     return Weights.from_floats(weights, bias, name=f"{taxonomy.name}-local", taxonomy=taxonomy, temperature=temperature)
+
+
+def _compute_counts(allowed: _Mask, shares: Floats) -> Floats:
+    """Return how much each example weighs, so that every label has its share and all together their number."""
+    found = allowed.sum(axis=0)
+    wanted = np.where(found > 0, shares, 0.0)
+    return np.asarray((allowed * (wanted / wanted.sum() / np.maximum(found, 1))).sum(axis=1) * len(allowed))
 
 
 def train_own(rows: Sequence[LabelledTurn], taxonomy: Taxonomy, *, name: str, start: Weights | None = None) -> Weights:
@@ -132,10 +167,10 @@ def find_best_temperature(logits: Floats, allowed: _Mask, counts: Floats) -> flo
 def compute_rule_precision(
     taxonomy: Taxonomy, corpus: Sequence[Example], readings: Sequence[NormalisedTurn]
 ) -> dict[str, Any]:
-    """Measure every shipped rule on the corpus: of the turns where it counts, the share with its label.
+    """Measure every shipped rule on the corpus: of the turns where it counts, the share where it is right.
 
-    Laplace's (right + 1)/(fires + 2), so that a rule seen twice is not certain. ``none`` is the share of neutral turns
-    among those where no rule fires.
+    A rule that takes a stand is right about the polarity, any other about the label. Laplace's (right + 1)/(fires + 2),
+    so that a rule seen twice is not certain. ``none`` is the share of neutral turns among those where no rule fires.
     """
     rules = load_shipped_rules(taxonomy, precision={})
     fires: Counter[str] = Counter()
@@ -144,7 +179,7 @@ def compute_rule_precision(
         match = rules.find_best(reading)
         rule_id, label = (match.rule_id, match.label) if match else (NO_RULE, taxonomy.neutral.name)
         fires[rule_id] += 1
-        right[rule_id] += label == example.labels[taxonomy.name]
+        right[rule_id] += _agrees(taxonomy, label, example.labels[taxonomy.name])
     return {
         rule_id: {
             "fires": fires[rule_id],
@@ -163,9 +198,8 @@ def build_shipped_files() -> Iterator[tuple[str, bytes]]:
     precision = {taxonomy.name: compute_rule_precision(taxonomy, corpus, readings) for taxonomy in taxonomies}
     document = {"seed": SEED, "examples": len(corpus), "taxonomies": precision}
     yield "rules/precision.json", f"{json.dumps(document, indent=1)}\n".encode()
-    features = [extract_features(reading) for reading in readings]
     for taxonomy in taxonomies:
-        yield f"{taxonomy.name}.npz", train_shipped(taxonomy, corpus, features).to_bytes()
+        yield f"{taxonomy.name}.npz", train_shipped(taxonomy, corpus, readings).to_bytes()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -185,6 +219,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         state = "the same" if same else "differs" if options.check else "written"
         sys.stdout.write(f"{name}: {len(content):,} bytes, {state}\n")
     return 1 if options.check and differing else 0
+
+
+def _agrees(taxonomy: Taxonomy, said: str, true: str) -> bool:
+    """Tell whether a rule is right: where it takes a stand, in its polarity; else in its label."""
+    polarity = taxonomy.label(said).polarity
+    return said == true or (polarity != "other" and polarity == taxonomy.label(true).polarity)
 
 
 def _compute_allowed(row: LabelledTurn, taxonomy: Taxonomy) -> list[bool]:

@@ -1,5 +1,6 @@
 """Chat completions over the OpenAI wire: OpenAI, LiteLLM, vLLM, Ollama and whatever else speaks it."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,13 +20,14 @@ _FINISH_REASONS: Mapping[str | None, FinishReason] = {"stop": "stop", "length": 
 class OpenAICompatibleClient(ProviderClient):
     """A chat model behind ``POST {base_url}/chat/completions``.
 
-    A schema is sent as ``response_format`` with ``strict``; a gateway that refuses it, ``temperature`` or
+    A schema is sent as ``response_format`` with ``strict``; a gateway that refuses it, ``temperature``, ``logprobs`` or
     ``max_completion_tokens`` (then ``max_tokens``) is asked again without, and from then on never with it.
 
     Args:
         base_url: such as ``https://api.openai.com/v1`` or ``http://localhost:4000``.
         api_key: None for a gateway that wants none (it is sent the word ``none``, since the SDK insists on a key).
         model: the model or alias to ask for.
+        token_probabilities: whether to ask for the probability of every token, where the gateway has it.
         call_timeout_s: the longest one call may take.
         max_connections: how many calls may be on the wire at once.
         clock: monotonic seconds, the scale of every deadline.
@@ -41,6 +43,7 @@ class OpenAICompatibleClient(ProviderClient):
         base_url: str,
         api_key: str | None,
         model: str,
+        token_probabilities: bool = False,
         call_timeout_s: float = 60.0,
         max_connections: int = 100,
         clock: Callable[[], float] = time.monotonic,
@@ -56,12 +59,13 @@ class OpenAICompatibleClient(ProviderClient):
         sdk = openai.AsyncOpenAI(base_url=base_url, api_key=api_key or "none", max_retries=0, http_client=endpoint.http)
         # The SDK reads these from the environment, and here only the settings do.
         sdk.organization = sdk.project = sdk.admin_api_key = None
+        self._token_probabilities = token_probabilities
         super().__init__(
             model=model,
             endpoint=endpoint,
             package=openai,
             sdk=sdk,
-            optional={"response_format", "temperature", "max_completion_tokens"},
+            optional={"response_format", "temperature", "max_completion_tokens", "logprobs"},
             renamed={"max_completion_tokens": "max_tokens"},
         )
 
@@ -76,6 +80,8 @@ class OpenAICompatibleClient(ProviderClient):
             wanted["temperature"] = request.temperature
         if request.schema is not None:
             wanted["response_format"] = _build_response_format(request.schema)
+        if self._token_probabilities:
+            wanted["logprobs"] = True
         return _parse_reply(await self._request_content("/chat/completions", wanted, request.deadline), self._model)
 
 
@@ -94,8 +100,18 @@ class _Message(BaseModel):
     refusal: str | None = None
 
 
+class _Token(BaseModel):
+    token: str
+    logprob: float
+
+
+class _Logprobs(BaseModel):
+    content: list[_Token] | None = None
+
+
 class _Choice(BaseModel):
     message: _Message
+    logprobs: object = None
     finish_reason: str | None = None
     error: Any = None
 
@@ -131,7 +147,17 @@ def _parse_reply(content: bytes, model: str) -> ChatReply:
         completion_tokens=usage.completion_tokens,
         finish_reason="refusal" if refusal is not None else finish,
         refusal=refusal,
+        token_probabilities=_parse_token_probabilities(choice.logprobs),
     )
+
+
+def _parse_token_probabilities(logprobs: object) -> tuple[tuple[str, float], ...] | None:
+    """Read what a gateway says of its tokens; what is not as OpenAI writes it is no reason to lose the answer."""
+    try:
+        tokens = _Logprobs.model_validate(logprobs).content
+    except ValidationError:
+        return None
+    return None if tokens is None else tuple((each.token, math.exp(min(each.logprob, 0.0))) for each in tokens)
 
 
 def _join_parts(content: str | list[_Part] | None) -> str:

@@ -25,6 +25,7 @@ _SCRIPTS = (
     "own_times.sql",
     "reviews.sql",
     "reward_sums.sql",
+    "turn_about.sql",
     "subjects.sql",
 )
 """The nth of them brings a ledger from format n - 1 to format n.

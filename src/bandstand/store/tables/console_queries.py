@@ -18,6 +18,7 @@ from bandstand.store.records import LAST_SEQ
 from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.reader import LedgerReader
 from bandstand.store.tables import reviews
+from bandstand.store.tables.judgements import TurnTexts
 from bandstand.store.tables.reviews import LabelPair, ReviewFilter, ReviewPage
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ _DECISIONS = """SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score,
     WHERE d.uid = ? AND d.seq < ? ORDER BY d.seq DESC LIMIT ?"""
 _REWARDS = """SELECT ts, value FROM (SELECT seq, ts, value FROM rewards WHERE uid = ? ORDER BY seq DESC LIMIT ?)
     ORDER BY seq"""
-_TURN = "SELECT query_t, answer_t, query_t1 FROM turns WHERE judgement = ?"
+_TURN = "SELECT query_t, answer_t, query_t1, about FROM turns WHERE judgement = ?"
 _VERDICTS = f"""SELECT {build_id_sql("j")}, v.document ->> 'label', v.document ->> 'tier'
     FROM judgements AS j JOIN verdicts AS v ON v.seq = j.verdict_seq WHERE j.seq IN ({{seqs}})"""  # noqa: S608 (constants)
 _LAST_CHARACTER = "\U0010ffff"
@@ -159,7 +160,7 @@ class ConsoleQueries:
         """Time and value of a user's newest rewards, oldest first."""
         return await self._run_query(_list_rewards, uid, limit)
 
-    async def find_turn(self, seq: int) -> tuple[str, str, str] | None:
+    async def find_turn(self, seq: int) -> TurnTexts | None:
         """The words of the turn that was taken as event ``seq``: question, answer, next message; None once deleted."""
         return await self._run_query(_find_turn, seq)
 
@@ -238,8 +239,8 @@ def _list_rewards(connection: sqlite3.Connection, uid: int, limit: int) -> list[
     return connection.execute(_REWARDS, (uid, limit)).fetchall()
 
 
-def _find_turn(connection: sqlite3.Connection, seq: int) -> tuple[str, str, str] | None:
-    found: tuple[str, str, str] | None = connection.execute(_TURN, (seq,)).fetchone()
+def _find_turn(connection: sqlite3.Connection, seq: int) -> TurnTexts | None:
+    found: TurnTexts | None = connection.execute(_TURN, (seq,)).fetchone()
     return found
 
 

@@ -89,9 +89,9 @@ def load_waiting(connection: sqlite3.Connection, registry: PolicyRegistry, seqs:
         for row in connection.execute(f"{_SELECT_JUDGEMENT} j.seq IN ({marks}) AND j.state = 'waiting'", tuple(seqs))
     ]
     texts = {
-        seq: (query_t, answer_t, query_t1)
-        for seq, query_t, answer_t, query_t1 in connection.execute(
-            f"SELECT judgement, query_t, answer_t, query_t1 FROM turns WHERE judgement IN ({marks})",  # noqa: S608 (marks)
+        seq: (query_t, answer_t, query_t1, about)
+        for seq, query_t, answer_t, query_t1, about in connection.execute(
+            f"SELECT judgement, query_t, answer_t, query_t1, about FROM turns WHERE judgement IN ({marks})",  # noqa: S608
             tuple(seqs),
         )
     }

@@ -50,6 +50,7 @@ class TurnInsert(NamedTuple):
     query_t: str
     answer_t: str
     query_t1: str
+    about: str
 
 
 class TotalInsert(NamedTuple):

@@ -12,8 +12,8 @@ from bandstand.store.tables.revocations import RevocableReward
 
 JudgementState = Literal["waiting", "taught", "withheld", "unscored"]
 Cause = Literal["judge", "override", "reapply"]
-TurnTexts = tuple[str, str, str]
-"""query_t, answer_t and query_t1, as they may be judged."""
+TurnTexts = tuple[str, str, str, str]
+"""query_t, answer_t, query_t1 and about, as they may be judged."""
 
 
 class UnknownJudgementError(BandstandError):

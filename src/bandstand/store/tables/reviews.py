@@ -35,7 +35,7 @@ _SEARCHED = """SELECT seq FROM judgements WHERE seq < :before {of_user}
     AND EXISTS (SELECT 1 FROM users AS u WHERE u.uid = judgements.uid) ORDER BY seq DESC LIMIT :searched"""
 _REVIEWS = """SELECT j.seq, j.nonce, u.user_id, j.tip_id, p.name, j.taxonomy, j.ts, j.state, j.reason,
         (SELECT r.value FROM rewards AS r WHERE r.seq = j.reward_seq), v.document, v.quotes, {judges},
-        t.query_t, t.answer_t, t.query_t1
+        t.query_t, t.answer_t, t.query_t1, t.about
     FROM judgements AS j JOIN users AS u ON u.uid = j.uid JOIN policies AS p ON p.id = j.policy
     LEFT JOIN verdicts AS v ON v.seq = j.verdict_seq LEFT JOIN turns AS t ON t.judgement = j.seq
     WHERE j.seq IN ({searched}) AND {condition} ORDER BY j.seq DESC LIMIT :limit"""
@@ -44,7 +44,7 @@ _PEOPLE = """FROM conclusions AS c JOIN judgements AS j ON j.seq = c.judgement A
     JOIN verdicts AS v ON v.seq = c.verdict_seq"""
 _PAIRS = f"""SELECT j.taxonomy, v.document ->> 'label', {_JUDGES_VERDICT} ->> 'label' {_PEOPLE}
     WHERE c.cause = 'override' ORDER BY c.seq DESC LIMIT ?"""
-_LABELLED = f"""SELECT j.taxonomy, v.document ->> 'label', t.query_t, t.answer_t, t.query_t1 {_PEOPLE}
+_LABELLED = f"""SELECT j.taxonomy, v.document ->> 'label', t.query_t, t.answer_t, t.query_t1, t.about {_PEOPLE}
     JOIN turns AS t ON t.judgement = j.seq WHERE c.cause = 'override' AND j.taxonomy = ? ORDER BY c.seq"""
 
 
@@ -142,8 +142,9 @@ def load_label_pairs(connection: sqlite3.Connection) -> list[LabelPair]:
 
 def iter_labelled_turns(connection: sqlite3.Connection, taxonomy: str) -> Iterator[dict[str, str]]:
     """Turns that a person has labelled and whose words are there, oldest first, as ``bandstand judge`` reads them."""
-    for name, label, query_t, answer_t, query_t1 in connection.execute(_LABELLED, (taxonomy,)):
-        yield {"query_t": query_t, "answer_t": answer_t, "query_t1": query_t1, "label": label, "taxonomy": name}
+    for name, label, query_t, answer_t, query_t1, about in connection.execute(_LABELLED, (taxonomy,)):
+        turn = {"query_t": query_t, "answer_t": answer_t, "query_t1": query_t1, "label": label, "taxonomy": name}
+        yield turn | {"about": about} if about else turn
 
 
 def _to_reviewed_turn(row: tuple[Any, ...]) -> ReviewedTurn:
@@ -164,5 +165,5 @@ def _to_reviewed_turn(row: tuple[Any, ...]) -> ReviewedTurn:
         verdict=verdict,
         rationale="" if quotes is None else json.loads(quotes).get("rationale", ""),
         judged_label=json.loads(judged).get("label") if by_person and judged is not None else None,
-        texts=None if texts[0] is None else (texts[0], texts[1], texts[2]),
+        texts=None if texts[0] is None else (texts[0], texts[1], texts[2], texts[3]),
     )

@@ -22,7 +22,7 @@ class AsyncOpinionCalls(AsyncSender):
     """Calls that ask for an opinion."""
 
     async def judge(
-        self, query: str, answer: str, next_message: str, *, taxonomy: str | None = None
+        self, query: str, answer: str, next_message: str, *, about: str | None = None, taxonomy: str | None = None
     ) -> answers.TurnJudgement:
         """Say how a user took an answer.
 
@@ -30,6 +30,7 @@ class AsyncOpinionCalls(AsyncSender):
             query: what the user asked; may be empty.
             answer: what was answered.
             next_message: what the user said next.
+            about: what was chosen and what it is meant to do, such as "hints first".
             taxonomy: the labels to judge by; the deployment's own if left out.
 
         Raises:
@@ -39,7 +40,7 @@ class AsyncOpinionCalls(AsyncSender):
             >>> (await client.judge("Remind me to call mum.", "Done. Anything else?", "no")).label
             'neutral'
         """
-        turn = {"query_t": query, "answer_t": answer, "query_t1": next_message, "taxonomy": taxonomy}
+        turn = {"query_t": query, "answer_t": answer, "query_t1": next_message, "about": about, "taxonomy": taxonomy}
         parse = build_parser(answers.TurnJudgements)
         return (await self.send(build_post("/judge", parse, turn, seconds=LONG_S))).judgements[0]
 
@@ -47,7 +48,7 @@ class AsyncOpinionCalls(AsyncSender):
         """Say the same of up to 100 turns, in their order.
 
         Args:
-            turns: each with ``query_t``, ``answer_t``, ``query_t1`` and, if wanted, ``taxonomy``.
+            turns: each with ``query_t``, ``answer_t``, ``query_t1`` and, if wanted, ``about`` and ``taxonomy``.
 
         Example:
             >>> turn = {"query_t": "Remind me to call mum.", "answer_t": "Done. Anything else?", "query_t1": "no"}

@@ -21,6 +21,7 @@ class TurnJudgement(Answer):
         reward: what it would teach.
         should_update: whether it would teach.
         unscored: why there is no verdict.
+        target: what the message speaks of; null where the tier does not say.
         withheld: why it would not teach; empty where it would.
         prompt: the prompt that the LLM was asked with, and its hash.
 
@@ -47,11 +48,14 @@ class TurnJudgement(Answer):
             "bad_json",
             "unknown_label",
             "bad_confidence",
+            "no_signal",
+            "unknown_target",
             "internal",
         ]
         | None
     ) = None
-    withheld: Literal["", "unscored", "below_tau", "never_updates"]
+    target: Literal["behaviour", "content", "quoted", "historical", "other_person", "none"] | None = None
+    withheld: Literal["", "unscored", "below_tau", "never_updates", "off_target"]
     taxonomy: str
     tier: str
     model: str

@@ -159,6 +159,7 @@ def _judge_turn(turn: Any) -> dict[str, Any]:
         "reward": REWARDS[label],
         "should_update": label != "topic_shift",
         "unscored": None,
+        "target": None,
         "withheld": "never_updates" if label == "topic_shift" else "",
         "taxonomy": _TAXONOMY,
         "tier": "rules",
