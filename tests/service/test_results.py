@@ -30,6 +30,7 @@ from bandstand.api.schemas import (
     values,
 )
 from bandstand.bandit.experiment import Experiment
+from bandstand.service import activation as activation_service
 from bandstand.service import attention as attention_service
 from bandstand.service import evaluations as evaluation_service
 from bandstand.service import experiment as experiment_service
@@ -41,6 +42,7 @@ from bandstand.service import judgements as judgement_service
 from bandstand.service import launch as launch_service
 from bandstand.service import loop as loop_service
 from bandstand.service import loop_status as loop_status_service
+from bandstand.service import metrics as metric_service
 from bandstand.service import policies as policy_service
 from bandstand.service import promotion as promotion_service
 from bandstand.service import prompts as prompt_service
@@ -65,6 +67,7 @@ MODULES = [
 ]
 
 RESPONSES: Mapping[type, type[BaseModel]] = {
+    activation_service.ActivationResult: learning.Activated,
     attention_service.AttentionItem: learning.HealthWarning,
     evaluation_service.EvaluationReport: evaluations.EvaluationResult,
     experiment_service.ExperimentStatus: stats.ExperimentStanding,
@@ -88,6 +91,8 @@ RESPONSES: Mapping[type, type[BaseModel]] = {
     loop_status_service.LoopEntry: loops.LoopEvent,
     loop_status_service.LoopListing: loops.LoopList,
     loop_status_service.LoopStatus: loops.LoopState,
+    metric_service.MetricMean: stats.MetricAverage,
+    metric_service.MetricSummary: stats.MetricStanding,
     policy_service.PolicyDescription: learning.PolicyEntry,
     policy_service.PolicyOverview: learning.Policies,
     promotion_service.ActivePolicyStatus: learning.ActivePolicy,
@@ -110,6 +115,7 @@ RESPONSES: Mapping[type, type[BaseModel]] = {
 NOT_SENT_AS_THEY_ARE = {
     "PolicyCoefficients": "only the console shows them",
     "ScoreResult": "the fast path writes it",
+    "SlotsResult": "the fast path writes it",
     "RewardResult": "the fast path writes it",
     "AcceptedTurn": "the fast path writes it",
     "Decision": "an event of the ledger",

@@ -9,7 +9,7 @@ from typing import Protocol
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
 from bandstand.bandit.reward_settings import RewardSettings
-from bandstand.errors import DecisionHeldError, WrongPolicyError
+from bandstand.errors import WrongPolicyError
 from bandstand.store.gain_log import GainLog
 from bandstand.store.records import (
     AcceptedReward,
@@ -126,12 +126,7 @@ class RewardLog(Protocol):
         """
 
     async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
-        """Let a decision that was held back count as shown, and teach what was kept for it. Idempotent.
-
-        Args:
-            decision_id: which; one that was not held back is activated already.
-            settings: what the parts that were kept come to; ``None`` for the first of them.
-            client: name of the API key.
+        """Let a decision that was held back count as shown, and teach what its parts come to. Idempotent.
 
         Raises:
             UnknownDecisionError: there is no such decision, or no longer.
@@ -318,13 +313,3 @@ def require_made_by(decision: Decision, policy: PolicyRef) -> None:
     """
     if decision.policy != policy:
         raise WrongPolicyError(f"the decision was made by {decision.policy.name}")
-
-
-def require_activated(decision: Decision) -> None:
-    """Refuse a turn about what nobody was shown.
-
-    Raises:
-        DecisionHeldError: the decision was held back, and not activated.
-    """
-    if decision.window is not None and decision.window.held:
-        raise DecisionHeldError("the decision was held back: activate it first")

@@ -8,7 +8,7 @@ from typing import Any
 
 from bandstand.errors import AlreadyRewardedError, IdempotencyMismatchError, UnknownDecisionError
 from bandstand.store.ids import format_id, get_nonce
-from bandstand.store.protocol import require_activated, require_made_by
+from bandstand.store.protocol import require_made_by
 from bandstand.store.records import Decision, Reward
 from bandstand.store.tables.judgements import (
     AcceptedTurn,
@@ -23,7 +23,7 @@ from bandstand.store.tables.judgements import (
     UnknownJudgementError,
 )
 from bandstand.store.tables.updates import encode_rewarded_features
-from bandstand.store.tables.windows import LATE, is_too_late
+from bandstand.store.tables.windows import LATE, is_too_late, require_activated
 from bandstand.testing.memory_events import MemoryEvents, MemoryUser
 
 _QUOTED_FIELDS = {"rationale": "", "raw": None}

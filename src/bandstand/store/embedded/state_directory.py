@@ -99,7 +99,6 @@ class StateDirectory:
         users: the users in memory.
         erasures: those that have begun and not ended.
         part: takes what a user, by their key, taught out of a model that is not theirs; ``None`` where all have one.
-        joined_writer: what events are given to; several can be one there.
         horizon: number of the newest event that retention has taken.
         secret: keys the draws and the tombstones of this deployment.
     """
@@ -230,9 +229,8 @@ class StateDirectory:
 
     def status(self) -> StoreStatus:
         """How the store is doing now."""
-        state = {"ready": "ready", "draining": "draining"}.get(self._state, "failed")
-        if self._state == "ready" and self._writer.has_failed:
-            state = "failed"
+        is_well = not self._writer.has_failed if self._state == "ready" else self._state == "draining"
+        state = self._state if is_well else "failed"
         return StoreStatus(
             state=state,  # type: ignore[arg-type]  # the three literals above
             durability="full" if self.options.sync else "process",
@@ -269,6 +267,10 @@ class StateDirectory:
         except RuntimeError as error:  # the executor has been shut down
             message = "the service is shutting down"
             raise StorageUnavailableError(message) from error
+
+    async def _part(self, uid: int) -> None:
+        if self.part is not None:
+            await self.part(uid)
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -338,10 +340,9 @@ class StateDirectory:
             self.users.drop_if_stale(user)
             event.settle(error)
 
+        operation = Operation(rows, on_done, durable=durable, tally=tally, sums=sums, acknowledge=acknowledge)
         try:
-            self.joined_writer.submit(
-                Operation(rows, on_done, durable=durable, tally=tally, sums=sums, acknowledge=acknowledge)
-            )
+            self.joined_writer.submit(operation)
         except BaseException:
             on_rejected()
             raise
@@ -374,10 +375,6 @@ class StateDirectory:
             rounds += 1
             if rounds % _ROUNDS_OF_LOG == 0:
                 await self._log.shorten()
-
-    async def _part(self, uid: int) -> None:
-        if self.part is not None:
-            await self.part(uid)
 
     async def _sweep_erased(self, sweeper: Sweeper) -> None:
         await self.sweep(sweeper)

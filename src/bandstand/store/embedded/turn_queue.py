@@ -10,7 +10,7 @@ from bandstand.store.embedded.in_flight import EventInFlight
 from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory, noop
 from bandstand.store.ids import format_id, get_nonce
 from bandstand.store.learners.user_cache import CachedUser
-from bandstand.store.protocol import require_activated, require_made_by
+from bandstand.store.protocol import require_made_by
 from bandstand.store.records import Decision
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import judgement_queries
@@ -25,6 +25,7 @@ from bandstand.store.tables.judgement_rows import (
     build_turn_rows,
 )
 from bandstand.store.tables.judgements import AcceptedTurn, JudgedTurn, RewardPendingError, Settlement
+from bandstand.store.tables.windows import require_activated
 
 
 class EmbeddedTurns:

@@ -23,12 +23,12 @@ from bandstand.store.tables.event_rows import DecisionInsert
 from bandstand.store.tables.policies import PolicyRegistry
 from bandstand.store.tables.windows import DueDecision
 
-_DECISION_COLUMNS = f"i.decision_id, u.user_id, w.user_id, {build_columns('d', DecisionInsert)}"
+_DECISION_COLUMNS = f"i.decision_id, u.user_id, whom.user_id, {build_columns('d', DecisionInsert)}"
 # The decisions of a subject who has been erased are not found, while they go.
 _NAMED = """FROM decisions AS d JOIN users AS u ON u.uid = d.uid
     LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
-    LEFT JOIN subjects AS s ON s.seq = d.seq LEFT JOIN users AS w ON w.uid = s.uid
-    WHERE (s.uid IS NULL OR w.uid IS NOT NULL)"""
+    LEFT JOIN subjects AS s ON s.seq = d.seq LEFT JOIN users AS whom ON whom.uid = s.uid
+    WHERE (s.uid IS NULL OR whom.uid IS NOT NULL)"""
 _DECISION = f"SELECT {_DECISION_COLUMNS} {_NAMED} AND d.seq = ?"
 _HISTORY = f"""SELECT {_DECISION_COLUMNS} {_NAMED}
     AND d.uid = (SELECT uid FROM users WHERE user_id = ?1) AND d.seq > coalesce(
@@ -56,7 +56,8 @@ _DUE = f"""SELECT {_DECISION_COLUMNS}, w.held, w.due, w.fallback,
         EXISTS (SELECT 1 FROM reward_parts AS p WHERE p.decision = w.decision)
     FROM windows AS w JOIN decisions AS d ON d.seq = w.decision JOIN users AS u ON u.uid = d.uid
     LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
-    WHERE w.awaits = 1 AND w.due <= ?
+    LEFT JOIN subjects AS s ON s.seq = d.seq LEFT JOIN users AS whom ON whom.uid = s.uid
+    WHERE w.awaits = 1 AND w.due <= ? AND (s.uid IS NULL OR whom.uid IS NOT NULL)
         AND NOT EXISTS (SELECT 1 FROM judgements AS j WHERE j.decision_seq = w.decision AND j.state = 'waiting')
     ORDER BY w.due, w.decision LIMIT ?"""  # noqa: S608 (constants)
 _OWN_ID = "SELECT seq FROM decision_ids WHERE decision_id = ?"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from bandstand.bandit.aggregation import PartSums
 from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
+from bandstand.errors import DecisionHeldError
 from bandstand.store.records import Decision, Reward, RewardPart, RewardWindow
 from bandstand.store.sqlite.statements import build_columns, build_insert, number_fields
 from bandstand.store.tables.policies import PolicyRegistry
@@ -155,6 +156,16 @@ def is_final(standing: Reward, settings: RewardSettings | None) -> bool:
 def is_only_kept(reward: Reward) -> bool:
     """Whether a reward that came for a decision taught nothing, and will not."""
     return reward.part is not None and reward.part.reason in {LATE, RESET}
+
+
+def require_activated(decision: Decision) -> None:
+    """Refuse a turn about what nobody was shown.
+
+    Raises:
+        DecisionHeldError: the decision was held back, and not activated.
+    """
+    if decision.window is not None and decision.window.held:
+        raise DecisionHeldError("the decision was held back: activate it first")
 
 
 def is_too_late(decision: Decision, ts: float) -> bool:
