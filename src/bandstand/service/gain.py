@@ -1,5 +1,6 @@
 """Gain: whether what is served earns more than random, or than the caller's first candidate, would have."""
 
+import asyncio
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -113,7 +114,8 @@ async def load_gain_report(deployment: ServiceContext, *, days: int, span_days: 
     sums = await deployment.store.load_gain_sums()
     control = None if deployment.holdout is None else deployment.holdout.policy
     since = None if span_days is None else today - span_days + 1
-    return build_gain_report(sums, today=today, days=days, since=since, control=control)
+    # Not between two requests: the sums of a year take a tenth of a second.
+    return await asyncio.to_thread(build_gain_report, sums, today=today, days=days, since=since, control=control)
 
 
 def build_gain_report(
