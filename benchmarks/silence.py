@@ -21,7 +21,7 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.service.context import ServiceContext
 from bandstand.service.score import score
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.sqlite.schema import connect
 

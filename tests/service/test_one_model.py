@@ -13,7 +13,7 @@ from bandstand.errors import InvalidRequestError, LoopRefusedError, StorageUnava
 from bandstand.service import users
 from bandstand.service.history import load_history, load_receipt
 from bandstand.service.stats import load_user_stats
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.maintenance import rebuild_verify
 from bandstand.store.maintenance.offline import open_owned

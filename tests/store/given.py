@@ -22,7 +22,7 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.policy_state import PolicyState
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.reward_settings import RewardSettings
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.ids import DecisionIds
 from bandstand.store.protocol import Store

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from bandstand.bandit.reward_settings import RewardSettings
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.records import RewardWindow
 from bandstand.store.tables.policies import to_policy_ref
 from tests.store.given import CATALOGUE, Subject, make_embedded

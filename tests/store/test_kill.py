@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from bandstand.bandit.profile import Profile
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from tests.store import revoking
 from tests.store.given import Subject, assert_same, documents_in, ledger_of, make_embedded
 from tests.store.stream import SHADOW, USERS

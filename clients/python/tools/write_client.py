@@ -144,7 +144,7 @@ NOT_ASKED = {
     "LaunchChange",
     "NewestLaunch",
 }
-"""Of what the client does not ask for: loops and launches are an operator's, a client is given a loop's address; no slots."""
+"""Of what the client does not ask for: loops and launches are an operator's; a client is given a loop's address."""
 NAMES = {wire: name for names in ANSWERS.values() for wire, name in names.items()} | HERE
 DOCS = {
     "sight": "What the service knows of users, decisions and itself.",

@@ -10,7 +10,7 @@ import pytest
 
 from bandstand.bandit.aggregation import AGGREGATIONS
 from bandstand.bandit.reward_settings import RewardSettings
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.records import Decision, Reward, RewardWindow
 from bandstand.testing.memory_store import MemoryStore

@@ -16,7 +16,7 @@ from bandstand.errors import ConfigurationError, InvalidRequestError, StorageUna
 from bandstand.loopback import is_loopback
 from bandstand.network_variables import check_network_variables
 from bandstand.service.context import DEFAULT_POLICY, ServiceContext
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.maintenance.offline import find_ledger

@@ -11,13 +11,13 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.errors import ConfigurationError, StorageFullError, StorageUnavailableError
 from bandstand.store.embedded.in_flight import EventInFlight
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.learners.documents import Documents
 from bandstand.store.learners.erasure import UnfinishedErasures, compute_tombstone
 from bandstand.store.learners.user_cache import CachedUser, UserCache, read_user
@@ -51,33 +51,6 @@ _ROUNDS_OF_LOG = 16
 """Rounds of a sweep, some hundred kilobytes of log each, after which the log begins anew."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class StoreOptions:
-    """How an embedded store behaves; ``settings`` documents each.
-
-    Attributes:
-        sync: rewards, resets, erasures and turns are synced to disk before they are acknowledged.
-        max_warm_users: profiles kept in memory.
-        max_pending: events that may wait for a commit.
-        checkpoint_seconds: between two rounds of writing changed documents.
-        retention_days: decisions older than this are trimmed; 0 keeps all.
-        turn_retention_days: the texts of turns older than this are deleted; 0 keeps them.
-        shared_user: whose model is everybody's; ``None`` where each has their own.
-        follow_seconds: between two looks at what was committed, for the sums behind it; 0 looks only where asked to.
-        close_seconds: how long closing may spend on checkpoints (what is left is replayed at the next start).
-    """
-
-    sync: bool = True
-    max_warm_users: int = 100_000
-    max_pending: int = 10_000
-    checkpoint_seconds: float = 30.0
-    retention_days: float = 90.0
-    turn_retention_days: float = 30.0
-    shared_user: str | None = None
-    close_seconds: float = 10.0
-    follow_seconds: float = 1.0
 
 
 class EventCollisionError(StorageUnavailableError):

@@ -16,11 +16,12 @@ from bandstand.store.embedded.generation_log import EmbeddedGenerations
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys
 from bandstand.store.embedded.judgement_log import EmbeddedJudgements
 from bandstand.store.embedded.loop_log import EmbeddedLoops
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.part_log import EmbeddedParts
 from bandstand.store.embedded.retention import EmbeddedRetention
 from bandstand.store.embedded.revocation_log import EmbeddedRevocations
 from bandstand.store.embedded.reward_log import EmbeddedRewards
-from bandstand.store.embedded.state_directory import StateDirectory, StoreOptions
+from bandstand.store.embedded.state_directory import StateDirectory
 from bandstand.store.embedded.turn_queue import EmbeddedTurns
 from bandstand.store.embedded.user_admin import EmbeddedUsers
 from bandstand.store.protocol import Store
