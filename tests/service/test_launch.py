@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bandstand.errors import InvalidRequestError, PromotionRefusedError
+from bandstand.errors import InvalidRequestError, LoopRefusedError, PromotionRefusedError
 from bandstand.service.context import ServiceContext
 from bandstand.service.launch import (
     LaunchStatus,
@@ -126,6 +126,19 @@ async def test_what_is_no_ladder_or_comes_in_between_is_refused(service: Service
         await start_launch(deployment, "squarecb-v1", {}, "ops")
     with pytest.raises(PromotionRefusedError, match="under way"):
         await promote(deployment, "squarecb-v1", "ops")
+
+
+async def test_where_the_baseline_serves_nothing_is_launched_and_the_other_way_round(service: Service) -> None:
+    deployment = service.deployment
+    apprentice = replace(deployment.definition, mode="apprentice")
+    await deployment.apply_definition(apprentice)
+    with pytest.raises(PromotionRefusedError, match="apprentice"):
+        await start_launch(deployment, "thompson-v1", LADDER, "ops")
+    await deployment.apply_definition(replace(apprentice, mode="online"))
+    await start_launch(deployment, "thompson-v1", LADDER, "ops")
+    with pytest.raises(LoopRefusedError, match="while a launch splits the users"):
+        await deployment.apply_definition(apprentice)
+    assert deployment.mode == "online"
 
 
 def sums(arm: str, mean: float, users: int) -> ArmSums:

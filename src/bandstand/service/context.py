@@ -211,9 +211,10 @@ class ServiceContext:
             OverloadedError, StorageFullError, StorageUnavailableError: the loop goes on as before.
         """
         serves_baseline = definition.mode != "online"
-        if serves_baseline and self.experiment is not None:
+        if serves_baseline and self._split is not None:
+            cause = "a launch" if self.experiment is None else "EXPERIMENT"
             raise LoopRefusedError(
-                f"while EXPERIMENT splits the users, the mode {definition.mode} serves none of its arms"
+                f"while {cause} splits the users, the mode {definition.mode} serves none of its arms"
             )
         if serves_baseline and self._find_baseline() is None:
             raise LoopRefusedError(f"the mode {definition.mode} needs a policy of the kind first, and a floor of 0")

@@ -101,7 +101,8 @@ async def start_launch(
     Raises:
         UnknownPolicyError: no such policy.
         InvalidRequestError: the steps do not grow to 100.
-        PromotionRefusedError: a setting says which policy is active, it is active already, or a launch is under way.
+        PromotionRefusedError: a setting says which policy is active, it is active already, a launch is under way, or
+            the loop has one model for everybody or serves its baseline.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing has changed.
     """
     name = deployment.catalogue.get_policy(policy).name
@@ -115,6 +116,10 @@ async def start_launch(
     async with deployment.promotion_lock:
         require_unpinned(deployment)
         _require_idle(deployment)
+        if deployment.mode != "online":
+            raise PromotionRefusedError(f"in the learning mode {deployment.mode} the baseline serves everybody")
+        if deployment.has_one_model:
+            raise PromotionRefusedError("a launch compares users, and this loop has one model for all of them")
         if name == deployment.active_policy:
             raise PromotionRefusedError("it is the active policy already")
         plan = LaunchPlan(
