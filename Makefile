@@ -23,9 +23,12 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_TEST := $(VENV)/.installed-test
 LITELLM := .venv-litellm
 INSTALLED_LITELLM := $(LITELLM)/.installed
+PERSONALIZER := .venv-personalizer
+INSTALLED_PERSONALIZER := $(PERSONALIZER)/.installed
+PERSONALIZER_LOCKS := requirements/personalizer.txt requirements/personalizer/package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types contracts pytest slow python313 bench chaos browser proxies databases litellm openapi client settings lock locked clean
+.PHONY: help install run test lint types contracts pytest slow python313 bench chaos browser proxies databases litellm personalizer openapi client settings lock locked clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -80,6 +83,8 @@ chaos: $(INSTALLED_TEST) ## kill processes and databases under load, for as long
 
 litellm: $(INSTALLED_LITELLM) ## make .venv-litellm with a LiteLLM gateway, for the tests that start one
 
+personalizer: $(INSTALLED_PERSONALIZER) ## make .venv-personalizer with clients of Azure Personalizer, for the tests that run them; installs Node.js by apt-get
+
 openapi: $(INSTALLED) ## write docs/openapi.json from the routes
 	@env -i PATH="$$PATH" $(BIN)/bandstand openapi > docs/openapi.json
 
@@ -94,13 +99,15 @@ lock: $(UV) ## resolve pyproject.toml into requirements/ again; LOCK=--upgrade t
 	$(COMPILE) pyproject.toml --extra postgres --group build --output-file requirements/base.txt
 	$(COMPILE) pyproject.toml requirements/base.txt --group test --output-file requirements/test.txt
 	$(COMPILE) requirements/litellm.in --output-file requirements/litellm.txt
+	$(COMPILE) requirements/personalizer.in --output-file requirements/personalizer.txt
+	npm --prefix requirements/personalizer install --package-lock-only --omit-lockfile-registry-resolved
 	$(COMPILE) requirements/uv.in --output-file requirements/uv.txt
 
 locked: $(INSTALLED_TEST) ## install every lock by itself, and check that nothing in it asks for more
 	$(BIN)/python requirements/check_locks.py $(UV) requirements/*.txt
 
 clean: ## remove .venv, caches and builds, but no state
-	rm -rf $(VENV) .venv-3.13 $(LITELLM) .venv-uv dist build htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-3.13 $(LITELLM) $(PERSONALIZER) .venv-uv dist build htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(INSTALLED_TEST): requirements/test.txt $(INSTALLED)
 	$(SYNC) $(BIN)/python requirements/test.txt
@@ -116,6 +123,15 @@ $(INSTALLED): requirements/base.txt pyproject.toml $(CREATED)
 $(INSTALLED_LITELLM): requirements/litellm.txt $(CREATED)
 	@$(CREATE) $(BIN)/python $(LITELLM)
 	$(SYNC) $(LITELLM)/bin/python requirements/litellm.txt
+	@touch $@
+
+# Theirs too. npm installs into the same folder, beside what Python has there.
+$(INSTALLED_PERSONALIZER): $(PERSONALIZER_LOCKS) $(CREATED)
+	@command -v npm > /dev/null || { $(APT_INSTALL) nodejs npm; }
+	@$(CREATE) $(BIN)/python $(PERSONALIZER)
+	$(SYNC) $(PERSONALIZER)/bin/python requirements/personalizer.txt
+	@cp requirements/personalizer/package.json requirements/personalizer/package-lock.json $(PERSONALIZER)
+	npm --prefix $(PERSONALIZER) ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 $(CREATED): | $(UV)

@@ -19,7 +19,7 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.service.context import ServiceContext
 from bandstand.service.reward import reward
 from bandstand.service.score import score
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 
 _BODY = {

@@ -28,7 +28,7 @@ from bandstand.service.reward import reward
 from bandstand.service.score import score
 from bandstand.simulate.world.persona import make_personas
 from bandstand.simulate.world.world import Episode, World
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.maintenance import decision_log
 from bandstand.store.maintenance.offline import open_read_only

@@ -66,6 +66,12 @@ class AlreadyRewardedError(BandstandError):
     code = "already-rewarded"
 
 
+class DecisionHeldError(BandstandError):
+    """The decision was held back and never activated, so that nobody can have said anything about it."""
+
+    code = "decision-held"
+
+
 class DecisionConflictError(BandstandError):
     """The caller's ``decision_id`` already names another request."""
 
@@ -82,6 +88,24 @@ class PromotionRefusedError(BandstandError):
     """Which policy is active is not for a promotion or a demotion to change now."""
 
     code = "promotion-refused"
+
+
+class LearningModeError(BandstandError):
+    """The loop's learning mode lets only the baseline serve."""
+
+    code = "learning-mode"
+
+
+class UnknownLoopError(BandstandError):
+    """No loop of that name."""
+
+    code = "unknown-loop"
+
+
+class LoopRefusedError(BandstandError):
+    """A loop cannot be made, changed or deleted so."""
+
+    code = "loop-refused"
 
 
 class OverloadedError(BandstandError):

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from bandstand.bandit.experiment import Experiment
+from bandstand.bandit.reward_settings import CONTRACT
 from bandstand.config.access import ApiKey
-from bandstand.config.catalogue import load_catalogue
+from bandstand.config.catalogue import load_catalogue, load_reward_settings
 from bandstand.config.settings import Settings, get_allowed, read_settings
 from bandstand.errors import ConfigurationError
 
@@ -326,3 +327,17 @@ def test_no_two_groups_declare_one_setting_and_every_group_counts() -> None:
     declared = [name for group in groups for name in group.model_fields]
     assert len(declared) == len(set(declared))
     assert set(declared) == set(Settings.model_fields)
+
+
+def test_rewards_over_time_come_from_the_table_and_the_settings_that_replace_it(tmp_path: Path) -> None:
+    config = tmp_path / "bandstand.toml"
+    config.write_text(
+        '[rewards]\nwindow = 60\naggregation = "mean"\n[rewards.metrics]\nclick = 0.5\n', encoding="utf-8"
+    )
+    rewards = load_reward_settings(Settings(bandstand_config=config, reward_aggregation="sum", default_reward=-0.5))
+    assert (rewards.window, rewards.aggregation, rewards.default_reward) == (60.0, "sum", -0.5)
+    assert rewards.formula is not None
+    assert load_reward_settings(Settings()) == CONTRACT
+    for wrong in ({"default_reward": 0.5}, {"reward_window": 86_400.0, "decision_retention_days": 1}):
+        with pytest.raises(ConfigurationError, match="rewards"):
+            load_reward_settings(Settings(**wrong))  # type: ignore[arg-type]  # as the environment has them

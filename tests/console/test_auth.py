@@ -11,7 +11,7 @@ from bandstand.store.tables.console_queries import ConsoleQueries
 from tests.api.given import API_KEYS, KEYS
 from tests.console.given import ADMIN, Page, Person, visit_console
 
-PAGES = ("", "/users", "/policies", "/simulations", "/simulations/new", "/simulations/compare", "/prompts")
+PAGES = ("", "/users", "/policies", "/simulations", "/simulations/new", "/simulations/compare", "/prompts", "/loops")
 FIGURES = ("/overview.json", "/simulations/1/progress.json")
 FORMS = ("/user/reset", "/user/erase", "/simulations/new", "/simulations/1/cancel", "/prompts/reload", "/logout")
 

@@ -36,6 +36,8 @@ PAGES = (
     "/decision?id=first",
     "/policies",
     "/policies/promote?policy=thompson-v1",
+    "/policies/launch?policy=thompson-v1",
+    "/experiment",
     "/judge",
     "/judge/review",
     "/simulations",
@@ -44,6 +46,8 @@ PAGES = (
     "/simulations/2",
     "/simulations/compare?run=1&run=2",
     "/prompts",
+    "/loops",
+    "/loops/mode?name=default&mode=apprentice",
     "/prompt?name=generate&version=v1",
     "/nowhere",
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from bandstand.evaluate.estimators.formulas import FORMULAS
+from bandstand.evaluate.estimators.formulas import FORMULAS, LEDGER_FORMULAS
 from bandstand.evaluate.report import ASSUMPTIONS
 from tests.console.given import Page, Person, visit_console
 from tests.evaluate.ledgers import persona_world, play_world
@@ -108,4 +108,4 @@ async def test_a_number_that_is_none_is_no_page(person: Person) -> None:
 
 
 def test_every_estimator_says_what_it_takes_for_granted() -> None:
-    assert set(ASSUMPTIONS) == set(FORMULAS)
+    assert set(ASSUMPTIONS) == {*FORMULAS, *LEDGER_FORMULAS}

@@ -28,7 +28,7 @@ async def test_it_counts_what_was_decided_and_rewarded(person: Person) -> None:
             await person.service.reward(decision_id=decision["decision_id"], reward=(-1.0, 1.0, 0.5)[number - 1])
     await person.service.score("user-0", policy="first-v1")
     page = await person.open(span="24h")
-    assert page.rows()[1:3] == [
+    assert page.rows()[-2:] == [
         ["linucb-v1", "4", "80.0 %", "0.0 %", "3", "75.0 %", "0.167"],
         ["first-v1", "1", "20.0 %", "0.0 %", "0", "0.0 %", "–"],
     ]
@@ -42,7 +42,7 @@ async def test_any_span_is_answered(person: Person) -> None:
     await person.service.score("ada")
     for span in ("24h", "7d", "30d", "90d", "nonsense", ""):
         page = await person.open(span=span)
-        assert page.rows()[1][:2] == ["linucb-v2", "1"], span
+        assert page.rows()[-1][:2] == ["linucb-v2", "1"], span
         assert (await person.open("/overview.json", span=span)).status == 200
 
 

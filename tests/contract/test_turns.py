@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from tests.contract.server import Connection, connect_to, start_server
 from tests.store.given import Subject, assert_same, copy_as_killed, make_embedded, rebuild_profile
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bandstand.bandit.choice import choose
+from bandstand.bandit.eligibility import spread
 from bandstand.errors import StorageFullError
 from bandstand.evaluate import ips, snips
 from bandstand.learning.shadows import ShadowRunner
@@ -71,8 +72,8 @@ def value_of(estimate: ValueEstimate | None) -> ValueEstimate:
 
 async def test_a_receipt_says_what_each_shadow_would_have_done(shadowed: Service) -> None:
     await shadowed.reward(shadowed.legacy(reward=-0.5))
-    for _ in range(4):
-        request = shadowed.request()
+    for excluding in (False, True, False, True):
+        request = shadowed.request(exclude=["tip-0"] if excluding else [])
         profile = (await shadowed.deployment.store.load_profile("anna")).copy()
         scored = await shadowed.score(request)
         await wait_until_looked(shadowed)
@@ -81,14 +82,16 @@ async def test_a_receipt_says_what_each_shadow_would_have_done(shadowed: Service
         for each in logged.shadows:
             policy = CATALOGUE.policies[each.policy]
             x = policy.schema.encode(request["context"], [tip["features"] for tip in request["candidates"]])
-            answer = choose(policy, profile, x, logged.seed, now=shadowed.clock())
-            p = answer.distribution.probability
+            among = np.arange(excluding, len(x))
+            answer = choose(policy, profile, x[among], logged.seed, now=shadowed.clock())
+            p = spread(answer.distribution.probability, among, len(x))
+            pick = among[answer.pick]
             served = next(at for at, tip in enumerate(request["candidates"]) if tip["id"] == scored.tip_id)
             assert each.probabilities == pytest.approx(p.tolist(), abs=1e-12)
-            assert each.tip_id == request["candidates"][answer.pick]["id"]
+            assert each.tip_id == request["candidates"][pick]["id"]
             assert each.agrees == (each.tip_id == scored.tip_id)
             assert each.exploring == answer.exploring
-            assert each.propensity == pytest.approx(p[answer.pick])
+            assert each.propensity == pytest.approx(p[pick])
             assert each.weight == pytest.approx(p[served] / scored.propensity)
             assert each.policy_hash == policy.hash
         await shadowed.reward({"decision_id": scored.decision_id, "reward": 0.5})

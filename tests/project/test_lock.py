@@ -1,5 +1,6 @@
 """The locks: every package pinned and hashed, no index named, and nothing that pyproject.toml asks for is missing."""
 
+import json
 import re
 import tomllib
 
@@ -10,7 +11,7 @@ from packaging.utils import canonicalize_name
 from tests.project.checkout import ROOT
 
 LOCKS = ("base", "test")
-OTHER_LOCKS = ("litellm", "uv")
+OTHER_LOCKS = ("litellm", "personalizer", "uv")
 """Of programs that are started, each in an environment of its own."""
 ENTRY = re.compile(r"[a-z0-9.-]+(\[[a-z0-9,-]+\])?==\S+( ; [^\\]+?)?( --hash=sha256:[0-9a-f]{64})+")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -43,6 +44,15 @@ def parse_requirements(lock: str) -> list[Requirement]:
 def test_a_lock_names_no_index_and_no_place(lock: str) -> None:
     text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
     assert not re.search(r"://|@ |^-|file:|index-url|find-links", text, re.MULTILINE)
+
+
+def test_the_lock_of_javascript_names_no_registry_and_hashes_every_package() -> None:
+    text = (ROOT / "requirements" / "personalizer" / "package-lock.json").read_text(encoding="utf-8")
+    packages = json.loads(text)["packages"]
+    assert all("integrity" in package for name, package in packages.items() if name)
+    assert not any("resolved" in package for package in packages.values())
+    told = [{key: value for key, value in package.items() if key != "funding"} for package in packages.values()]
+    assert "://" not in json.dumps(told)
 
 
 @pytest.mark.parametrize("lock", LOCKS + OTHER_LOCKS)

@@ -11,11 +11,13 @@ import pytest
 
 from tests.project.checkout import ROOT, tool
 
-LOCKS = tuple(f"requirements/{name}.txt" for name in ("uv", "base", "test", "litellm"))
-FILES = ("Makefile", "pyproject.toml", *LOCKS)
+LOCKS = tuple(f"requirements/{name}.txt" for name in ("uv", "base", "test", "litellm", "personalizer"))
+NODE_LOCKS = tuple(f"requirements/personalizer/{name}.json" for name in ("package", "package-lock"))
+FILES = ("Makefile", "pyproject.toml", *LOCKS, *NODE_LOCKS)
 STAMPS = (
     *(".venv-uv/bin/uv", ".venv/bin/python", ".venv/pyvenv.cfg"),
     *(".venv/.installed", ".venv/.installed-test", ".venv-litellm/.installed"),
+    ".venv-personalizer/.installed",
 )
 INSTALLS = re.compile(r"(?:bin/uv|-m) (?:venv|pip)\b")
 OURS = ("MAKE", "MFLAGS", "PYTHON", "VENV")
@@ -47,7 +49,9 @@ def make(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-@pytest.mark.parametrize("target", ["install", "run", "test", "slow", "bench", "openapi", "settings", "litellm"])
+@pytest.mark.parametrize(
+    "target", ["install", "run", "test", "slow", "bench", "openapi", "settings", "litellm", "personalizer"]
+)
 def test_a_second_run_installs_nothing(checkout: Path, target: str) -> None:
     planned = make(checkout, "--dry-run", target)
     assert planned.returncode == 0, planned.stderr
@@ -63,6 +67,8 @@ def test_a_second_run_installs_nothing(checkout: Path, target: str) -> None:
         ("requirements/test.txt", "test", ["pip sync", "requirements/test.txt", "--editable ."]),
         ("requirements/base.txt", "test", ["requirements/base.txt", "requirements/test.txt", "--editable ."]),
         ("requirements/litellm.txt", "litellm", ["uv venv", "requirements/litellm.txt"]),
+        ("requirements/personalizer.txt", "personalizer", ["uv venv", "requirements/personalizer.txt", "npm"]),
+        ("requirements/personalizer/package-lock.json", "personalizer", ["uv venv", "npm"]),
     ],
 )
 def test_a_changed_lock_is_installed_again(checkout: Path, changed: str, target: str, installs: list[str]) -> None:
@@ -80,7 +86,7 @@ def test_a_changed_test_lock_does_not_concern_who_only_runs_the_service(checkout
 def test_every_install_from_a_lock_checks_the_hashes(checkout: Path) -> None:
     for folder in checkout.glob(".venv*"):
         shutil.rmtree(folder)
-    planned = make(checkout, "--dry-run", "test", "litellm").stdout
+    planned = make(checkout, "--dry-run", "test", "litellm", "personalizer").stdout
     installs = [line for line in planned.splitlines() if "pip" in line and ".txt" in line]
     assert [re.findall(r"requirements/\w+\.txt", line) for line in installs] == [[lock] for lock in LOCKS]
     assert all("--require-hashes" in line for line in installs)

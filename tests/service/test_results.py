@@ -15,19 +15,38 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_json
 
 from bandstand import service as services
-from bandstand.api.schemas import evaluations, generation, judgements, learning, revocations, simulations, stats
+from bandstand.api.schemas import (
+    evaluations,
+    gains,
+    generation,
+    judgements,
+    launches,
+    learning,
+    loops,
+    readouts,
+    revocations,
+    simulations,
+    stats,
+    values,
+)
 from bandstand.bandit.experiment import Experiment
+from bandstand.service import activation as activation_service
 from bandstand.service import attention as attention_service
 from bandstand.service import evaluations as evaluation_service
 from bandstand.service import experiment as experiment_service
 from bandstand.service import explanation as explanation_service
+from bandstand.service import gain as gain_service
 from bandstand.service import generate as generate_service
 from bandstand.service import history as history_service
 from bandstand.service import judgements as judgement_service
+from bandstand.service import launch as launch_service
 from bandstand.service import loop as loop_service
+from bandstand.service import loop_status as loop_status_service
+from bandstand.service import metrics as metric_service
 from bandstand.service import policies as policy_service
 from bandstand.service import promotion as promotion_service
 from bandstand.service import prompts as prompt_service
+from bandstand.service import readout as readout_service
 from bandstand.service import recommend as recommend_service
 from bandstand.service import runs as run_service
 from bandstand.service import shadow_value as shadow_service
@@ -48,10 +67,14 @@ MODULES = [
 ]
 
 RESPONSES: Mapping[type, type[BaseModel]] = {
+    activation_service.ActivationResult: learning.Activated,
     attention_service.AttentionItem: learning.HealthWarning,
     evaluation_service.EvaluationReport: evaluations.EvaluationResult,
     experiment_service.ExperimentStatus: stats.ExperimentStanding,
+    experiment_service.HoldoutStatus: readouts.HoldoutStanding,
     explanation_service.CandidateExplanation: learning.Explanation,
+    gain_service.GainReport: gains.Gains,
+    gain_service.GainSpan: gains.Gain,
     generate_service.WrittenTips: generation.GenerateResponse,
     history_service.DecisionReceipt: learning.Receipt,
     history_service.UserHistory: learning.History,
@@ -60,8 +83,16 @@ RESPONSES: Mapping[type, type[BaseModel]] = {
     judgement_service.JudgementList: judgements.JudgementPage,
     judgement_service.ReapplyResult: judgements.Reapplied,
     judgement_service.RetryResult: judgements.Retried,
+    launch_service.LaunchAnswer: launches.NewestLaunch,
+    launch_service.LaunchStatus: launches.Launch,
     loop_service.LoopCondition: stats.Condition,
     loop_service.LoopHealth: stats.Loop,
+    loop_status_service.LoopDescription: loops.LoopDetail,
+    loop_status_service.LoopEntry: loops.LoopEvent,
+    loop_status_service.LoopListing: loops.LoopList,
+    loop_status_service.LoopStatus: loops.LoopState,
+    metric_service.MetricMean: stats.MetricAverage,
+    metric_service.MetricSummary: stats.MetricStanding,
     policy_service.PolicyDescription: learning.PolicyEntry,
     policy_service.PolicyOverview: learning.Policies,
     promotion_service.ActivePolicyStatus: learning.ActivePolicy,
@@ -69,7 +100,9 @@ RESPONSES: Mapping[type, type[BaseModel]] = {
     prompt_service.PromptDetail: generation.PromptText,
     prompt_service.PromptListing: generation.PromptList,
     prompt_service.PromptReport: generation.PromptStats,
+    readout_service.Readout: readouts.ArmsReadout,
     recommend_service.RecommendResult: generation.RecommendResponse,
+    shadow_service.ValueEstimate: values.Valued,
     shadow_service.ShadowComparison: stats.ShadowStanding,
     run_service.RunStatus: simulations.Simulation,
     stats_service.DeploymentSummary: stats.DeploymentStats,
@@ -82,10 +115,14 @@ RESPONSES: Mapping[type, type[BaseModel]] = {
 NOT_SENT_AS_THEY_ARE = {
     "PolicyCoefficients": "only the console shows them",
     "ScoreResult": "the fast path writes it",
+    "SlotsResult": "the fast path writes it",
     "RewardResult": "the fast path writes it",
     "AcceptedTurn": "the fast path writes it",
+    "Decision": "an event of the ledger",
     "Reward": "an event of the ledger",
     "PromptRef": "a key of the ledger",
+    "LadderDecision": "what the ladder does",
+    "ArmSums": "sums of the ledger",
     "TipRequest": "what the tip generators read",
 }
 

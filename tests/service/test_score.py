@@ -15,8 +15,9 @@ from bandstand.errors import (
     StorageFullError,
     UnknownPolicyError,
 )
+from bandstand.service.history import load_receipt
 from bandstand.store.embedded import state_directory
-from tests.service.given import FEATURES, Make, Service, on_disk
+from tests.service.given import FEATURES, Make, Request, Service, on_disk
 from tests.store.given import CATALOGUE
 from tests.store.test_full_disk import Disk
 
@@ -280,3 +281,42 @@ async def test_a_full_disk_refuses_or_scores_without_a_log(
     assert (await service.score(request)).decision_id is not None
     assert (await service.deployment.store.load_policy_totals())["linucb-v2"].decisions == 2
     await service.deployment.store.close()
+
+
+async def test_excluded_candidates_keep_their_places_and_have_no_chance(service: Service) -> None:
+    for number in range(20):
+        scored = await service.score(count=5, exclude=["tip-0", "tip-3"], ranking=True, decision_id=f"mine-{number}")
+        assert scored.tip_id in {"tip-1", "tip-2", "tip-4"}
+        ranking = scored.build_ranking([{"id": f"tip-{place}"} for place in range(5)])
+        assert [ranking[place]["tip_id"] for place in (0, 3)] == ["tip-0", "tip-3"]
+        assert [ranking[place]["propensity"] for place in (0, 3)] == [0.0, 0.0]
+        assert sum(each["propensity"] for each in ranking) == pytest.approx(1.0, abs=1e-12)
+        scores = [ranking[place]["score"] for place in (1, 2, 4)]
+        assert scores == sorted(scores, reverse=True)
+        receipt = await load_receipt(service.deployment, f"mine-{number}")
+        assert [each.excluded for each in receipt.candidates] == [True, False, False, True, False]
+
+
+async def test_the_first_that_may_be_picked_is_the_baseline(service: Service) -> None:
+    assert (await service.score(policy="first-v1", exclude=["tip-0", "tip-1"])).tip_id == "tip-2"
+    [draws] = [each for each in (await service.deployment.store.load_loop_sums(0)).draws if each.day is None]
+    assert (draws.weight, draws.support) == (0.5, 0.5)  # of two candidates, not of four
+
+
+async def test_a_retry_excludes_the_same(service: Service) -> None:
+    request = service.request(decision_id="mine", exclude=["tip-0", "tip-1"])
+    first = await service.score(request)
+    again = await service.score(request, exclude=["tip-1", "tip-0"])
+    assert (again.tip_id, again.repeated) == (first.tip_id, True)
+    others: list[Request] = [{"exclude": ["tip-0"]}, {"exclude": []}, {"defer": True}]
+    for changed in others:
+        with pytest.raises(DecisionConflictError):
+            await service.score(request, **changed)
+
+
+async def test_what_excludes_nobody_known_or_everybody_is_refused(service: Service) -> None:
+    for exclude in (["nobody"], [f"tip-{number}" for number in range(4)]):
+        with pytest.raises(InvalidRequestError) as refused:
+            await service.score(exclude=exclude)
+        assert [fault.field for fault in refused.value.errors] == ["exclude"]
+    assert await service.deployment.store.count_users() == 0

@@ -10,12 +10,14 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bandstand.errors import UnknownDecisionError, WrongPolicyError
 from bandstand.store.records import Decision, Erasure, PolicyRef, PolicyTotals, Reward, UserPage
+from bandstand.store.tables.loops import LoopAction, LoopChange
 from bandstand.store.tables.policies import to_policy_ref
 from bandstand.store.tables.shadows import Shadow
 from bandstand.store.tables.undo import Selection
@@ -143,6 +145,42 @@ async def users_are_paged_in_the_order_of_first_sight(subject: Subject) -> None:
     assert await store.count_users() == len(names)
 
 
+# ── loops ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def changes_of_loops_are_kept_in_their_order(subject: Subject) -> None:
+    one, other = {"mode": "online"}, {"mode": "logging", "shadow": ["é"]}
+    told: list[tuple[LoopAction, dict[str, Any] | None, dict[str, Any] | None]] = [
+        ("create", None, one),
+        ("change", one, other),
+        ("delete", other, None),
+    ]
+    for action, before, after in told:
+        change = LoopChange(
+            name="menu", action=action, before=before, after=after, ts=subject.clock.now, client="operator"
+        )
+        await subject.store.log_loop_change(change)
+        subject.clock.now += 1
+    for _ in range(2):
+        found = await subject.store.list_loop_changes()
+        assert [(each.action, each.before, each.after) for each in found] == told
+        assert [(each.name, each.client, each.ts) for each in found] == [
+            ("menu", "operator", NOON + number) for number in range(3)
+        ]
+        assert 0 < found[0].seq < found[1].seq < found[2].seq
+        await subject.reopen()
+
+
+async def an_erasure_over_all_loops_is_noted_until_it_is_done(subject: Subject) -> None:
+    for user_id in ("anna", 'bé"n', "anna"):
+        await subject.store.note_erasure(user_id, "operator")
+    await subject.reopen()
+    assert set(await subject.store.list_erasure_notes()) == {("anna", "operator"), ('bé"n', "operator")}
+    await subject.store.delete_erasure_note("anna")
+    await subject.reopen()
+    assert await subject.store.list_erasure_notes() == [('bé"n', "operator")]
+
+
 # ── decisions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -235,6 +273,22 @@ async def a_chosen_id_stands_under_concurrency(subject: Subject) -> None:
     decisions = await asyncio.gather(*(subject.decide(f"user-{n % 3}", own_id="mine") for n in range(30)))
     assert len({decision.seq for decision in decisions}) == 1
     assert sum([(await subject.state(f"user-{n}")).pulls for n in range(3)]) == 1
+
+
+async def decisions_that_belong_together_are_logged_together_or_not(subject: Subject) -> None:
+    await subject.decide("anna", own_id="page#2")
+    for name, expected in (("page", False), ("other", True), ("other", False)):
+        made = [subject.build_decision("anna", own_id=f"{name}#{number}") for number in range(3)]
+        assert await subject.store.decide_together(made) is expected
+    for _ in range(2):
+        assert (await subject.state("anna")).pulls == 4
+        assert await subject.store.find_receipt("page#0") is None
+        assert await subject.store.find_decision("other#2") is not None
+        await subject.reopen()
+    await subject.store.load_profile("anna")
+    made = [subject.build_decision("anna", own_id=f"other#{number}") for number in (3, 2)]
+    assert not await subject.store.decide_together(made), "memory had forgotten one of them"
+    assert await subject.store.find_receipt("other#3") is None
 
 
 async def history_is_the_newest_oldest_first(subject: Subject) -> None:

@@ -21,11 +21,12 @@ import pytest
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.policy_state import PolicyState
 from bandstand.bandit.profile import Profile
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.bandit.reward_settings import RewardSettings
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.ids import DecisionIds
 from bandstand.store.protocol import MovedError, Store
-from bandstand.store.records import AcceptedReward, Decision, Reward
+from bandstand.store.records import AcceptedReward, Decision, Reward, RewardWindow
 from bandstand.store.tables.generations import LoggedGeneration, PromptRef
 from bandstand.store.tables.judgements import Conclusion, JudgedTurn, TurnOutcome
 from bandstand.store.tables.policies import to_policy_ref
@@ -34,7 +35,7 @@ NOON = 1_750_000_000.0
 DAY = 86_400.0
 
 # A store of the tests keeps no sync it need not keep, and writes documents when it closes or must evict.
-QUICK = StoreOptions(sync=False, checkpoint_seconds=3600.0, retention_days=0)
+QUICK = StoreOptions(sync=False, checkpoint_seconds=3600.0, retention_days=0, follow_seconds=0.0)
 
 BUSY = replace(QUICK, checkpoint_seconds=0.01)
 """The same, with documents written and users evicted all the while."""
@@ -108,6 +109,7 @@ class Subject:
         own_id: str | None = None,
         tip_id: str | None = None,
         exploring: bool = False,
+        window: RewardWindow | None = None,
     ) -> Decision:
         """A decision about random candidates, numbered now."""
         chosen = CATALOGUE.policies[policy]
@@ -133,6 +135,7 @@ class Subject:
             body=json.dumps(request).encode(),
             numbers=np.arange(4.0 * len(x)).reshape(4, len(x)),
             x=x[pick].copy(),
+            window=window,
         )
 
     async def reward(self, decision: Decision, value: float = 1.0, **values: Any) -> AcceptedReward:
@@ -147,16 +150,19 @@ class Subject:
         user_id: str | None = None,
         key: tuple[str, str] | None = None,
         body: str = "",
+        client: str = "tests",
+        settings: RewardSettings | None = None,
     ) -> Reward:
-        """A reward that names a decision; its request is ``body`` and the value."""
+        """A reward that names a decision; its request is ``body`` and the value. With settings it is one part of it."""
         return Reward(
             user_id=user_id or decision.user_id,
             policy=decision.policy,
             tip_id=decision.tip_id,
             value=value,
-            client="tests",
+            client=client,
             ts=self.clock(),
             body_hash=hash_body(f"{body}{value}"),
+            settings=settings,
             x=None,
             decision_id=decision.decision_id,
             idempotency=key,
@@ -251,6 +257,18 @@ class Subject:
         made = await self.store.apply_conclusion(standing, conclusion)
         assert made is not None
         return made
+
+    async def load_sums(self, user_id: str = "anna") -> tuple[int, Any]:
+        """How many rewards a policy holds of a user, and their sum, to be compared to 1e-9."""
+        state = await self.state(user_id)
+        return state.reward_count, pytest.approx(state.cumulative_reward, abs=1e-9)
+
+    async def load_standing(self, decision: Decision) -> tuple[Any, bool, str | None]:
+        """The reward that stands for a decision."""
+        receipt = await self.store.find_receipt(decision.decision_id)
+        assert receipt is not None
+        assert receipt.reward is not None
+        return pytest.approx(receipt.reward.value, abs=1e-9), receipt.reward.applied, receipt.reward.reason
 
     async def state(self, user_id: str, policy: str = "linucb-v2") -> PolicyState:
         """What a policy knows of a user; an empty state if nothing."""

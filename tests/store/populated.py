@@ -3,6 +3,7 @@
 import copy
 import json
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from random import Random
@@ -13,7 +14,7 @@ from bandstand.bandit.profile import Profile
 from bandstand.service.context import ServiceContext
 from bandstand.service.reward import reward
 from bandstand.service.score import score
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners import replay
 from bandstand.store.maintenance.offline import open_owned, open_read_only
@@ -86,13 +87,17 @@ class Served:
     async def __aexit__(self, *_: object) -> None:
         await self.store.close()
 
-    async def decide(self, user_id: str, policy: str | None = None, **features: Any) -> str:
-        """Score two to four random candidates; returns the decision's id."""
+    async def decide(
+        self, user_id: str, policy: str | None = None, *, exclude: Sequence[str] = (), **features: Any
+    ) -> str:
+        """Score two to four random candidates, "0" to "3"; returns the decision's id."""
         candidates = [
             {"id": str(number), "features": random_features(self.random) | features}
             for number in range(self.random.randint(2, 4))
         ]
         request = {"user_id": user_id, "context": random_context(self.random), "candidates": candidates}
+        if exclude:
+            request["exclude"] = list(exclude)
         self.clock.now += 1.0
         body = json.dumps(request).encode()
         scored = await score(self.deployment, request, body=body, client="tests", policy=policy)

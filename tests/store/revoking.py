@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.tables.undo import Selection
 from tests.store.given import Subject, make_embedded
 

@@ -8,11 +8,14 @@ import os
 import sys
 from pathlib import Path
 
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.bandit.reward_settings import RewardSettings
+from bandstand.store.embedded.options import StoreOptions
+from bandstand.store.records import RewardWindow
 from bandstand.store.tables.policies import to_policy_ref
 from tests.store.given import CATALOGUE, Subject, make_embedded
 
 USERS = 5
+SUM = RewardSettings(aggregation="sum")
 SHADOW = "linucb-v1"
 OPTIONS = StoreOptions(checkpoint_seconds=0.02, max_warm_users=3)
 """Synced as in production; with documents written and users evicted all the while."""
@@ -25,6 +28,18 @@ async def stream(subject: Subject, name: str) -> None:
         number += 1
         key = f"{name}-{number}"
         user_id = f"user-{number % USERS}"
+        if number % 5 == 1:  # in two parts of a sum, each sent twice, of a decision that was held back
+            decision = await subject.decide(user_id, window=RewardWindow(held=True))
+            for part in ("", "+"):
+                for _ in range(2):
+                    await subject.reward(decision, 0.25, key=("stream", key + part), settings=SUM)
+                write_acknowledgement("reward", key + part)
+                await subject.store.activate(decision.decision_id, SUM, "tests")
+            continue
+        if number % 5 == 2:  # silence, which another client's turn may close
+            await subject.decide(user_id, window=RewardWindow(due=subject.clock(), fallback=-0.5))
+            await subject.store.close_windows(3)
+            continue
         if number % 3:
             decision = await subject.decide(user_id)
             write_acknowledgement("decision", decision.decision_id)

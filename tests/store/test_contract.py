@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from bandstand.testing.memory_store import MemoryStore
-from tests.store import checks, turn_checks
+from tests.store import checks, reward_checks, turn_checks
 from tests.store.checks import Law, check_store, find_laws
 from tests.store.given import CATALOGUE, QUICK, Clock, MakeStore, make_embedded
 from tests.store.postgres.shared import empty_ledger, make_alternating, make_shared, run_law_server
 
-LAWS = find_laws(checks) + find_laws(turn_checks)
+SHARED_LAWS = find_laws(checks) + find_laws(turn_checks)
+LAWS = SHARED_LAWS + find_laws(reward_checks)
 
 
 def memory(_: Path) -> MakeStore:
@@ -42,7 +43,7 @@ def database() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("make_store", [make_shared, make_alternating], ids=["postgres", "alternating"])
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("law", SHARED_LAWS, ids=lambda law: law.__name__)
 async def test_law_of_shared_stores(law: Law, make_store: Callable[[str], MakeStore], database: str) -> None:
     await empty_ledger(database)
     await check_store(make_store(database), law)

@@ -13,7 +13,7 @@ import pytest
 
 from bandstand.errors import BandstandError, ConfigurationError, StorageFullError
 from bandstand.store.embedded import state_directory
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.sqlite.schema import connect
 from tests.store.given import DAY, QUICK, Subject, assert_same, ledger_of, make_embedded

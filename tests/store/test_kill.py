@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from bandstand.bandit.profile import Profile
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from tests.store import revoking
 from tests.store.given import Subject, assert_same, documents_in, ledger_of, make_embedded
 from tests.store.stream import SHADOW, USERS
@@ -19,6 +19,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 TRIALS = 8
+_STANDING = """FROM rewards AS r JOIN users USING (uid)
+    WHERE NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq)"""
 READING = StoreOptions(sync=False, checkpoint_seconds=3600.0, retention_days=0)
 
 
@@ -58,10 +60,15 @@ async def test_every_acknowledged_reward_survives_a_kill_and_none_counts_twice(
         with ledger_of(tmp_path) as ledger:
             keys = Counter(key for (key,) in ledger.execute("SELECT key FROM idempotency"))
             seqs = Counter(seq for (seq,) in ledger.execute("SELECT reward_seq FROM idempotency"))
-            count = ledger.execute("SELECT count(*) FROM rewards").fetchone()[0]
-            applied = dict(
-                ledger.execute("SELECT user_id, count(*) FROM rewards JOIN users USING (uid) GROUP BY user_id")
+            count = ledger.execute("SELECT count(*) FROM idempotency").fetchone()[0]
+            query = f"SELECT user_id, count(*) {_STANDING} GROUP BY user_id"
+            applied = dict(ledger.execute(query))
+            query = f"SELECT count(*) {_STANDING} GROUP BY coalesce(decision_seq, linked_seq, seq)"
+            assert {several for (several,) in ledger.execute(query)} == {1}, "no decision is taught twice"
+            query = (
+                "SELECT count(*) FROM windows AS w WHERE awaits = (w.decision IN (SELECT decision_seq FROM rewards))"
             )
+            assert ledger.execute(f"{query} AND fallback IS NOT NULL").fetchone() == (0,), "silence teaches just once"
             assert ledger.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert acknowledged <= keys.keys(), "every acknowledged reward is there"
         assert set(keys.values()) == set(seqs.values()) == {1}, "and none twice"

@@ -108,7 +108,7 @@ async def test_a_start_that_fails_half_way_closes_what_it_had_opened(
         raise ConfigurationError("not today")
 
     with monkeypatch.context() as patch:
-        patch.setattr("bandstand.wiring.app.SimulationQueue.open", fail)
+        patch.setattr("bandstand.wiring.running_loop.SimulationQueue.open", fail)
         with pytest.raises(ConfigurationError, match="not today"):
             async with run_service(tmp_path):
                 pass

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from bandstand.bandit.loop_definition import LoopDefinition
+from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.config.settings import read_settings
-from bandstand.errors import ConfigurationError
+from bandstand.errors import ConfigurationError, UnsupportedByEngineError
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.postgres.store import SharedStore
-from bandstand.wiring.engine import build_engine, compute_config_hash, read_state_url
+from bandstand.wiring.engine import build_engine, compute_config_hash, read_state_url, require_loops
 from tests.store.given import CATALOGUE
 
 URL = "postgresql://someone:s3cret@db.example/ledger"
@@ -22,10 +24,10 @@ def observe(*_: object) -> None:
 def test_a_directory_is_the_default_and_a_url_an_engine_for_many(tmp_path: Path) -> None:
     embedded = build_engine(read_settings(state_dir=str(tmp_path)), CATALOGUE, observe)
     assert isinstance(embedded.store, EmbeddedStore)
-    assert (embedded.has_directory, embedded.prior_files is None) == (True, False)
+    assert (embedded.directory, embedded.prior_files is None) == (tmp_path, False)
     shared = build_engine(read_settings(state_dir=str(tmp_path), state_url=URL), CATALOGUE, observe)
     assert isinstance(shared.store, SharedStore)
-    assert (shared.has_directory, shared.prior_files) == (False, None)
+    assert (shared.directory, shared.prior_files) == (None, None)
 
 
 def test_a_url_may_come_from_a_file_and_not_from_both(tmp_path: Path) -> None:
@@ -50,6 +52,27 @@ def test_strict_durability_is_for_a_url() -> None:
     with pytest.raises(ConfigurationError, match="STATE_URL"):
         build_engine(read_settings(durability="strict"), CATALOGUE, observe)
     build_engine(read_settings(durability="strict", state_url=URL), CATALOGUE, observe)
+
+
+def test_another_loop_has_a_directory_of_its_own_and_none_in_a_shared_ledger(tmp_path: Path) -> None:
+    menu = LoopDefinition(name="menu")
+    embedded = build_engine(read_settings(state_dir=str(tmp_path)), CATALOGUE, observe, menu)
+    assert embedded.directory == tmp_path / "loops" / "menu"
+    settings = read_settings(state_dir=str(tmp_path), state_url=URL)
+    with pytest.raises(UnsupportedByEngineError, match="default loop alone"):
+        build_engine(settings, CATALOGUE, observe, menu)
+    with pytest.raises(ConfigurationError, match=r"loops\.menu: .* default loop alone"):
+        require_loops(settings, ["menu"])
+    require_loops(settings, [])
+    require_loops(read_settings(state_dir=str(tmp_path)), ["menu"])
+
+
+def test_what_a_shared_ledger_does_not_keep_is_refused_at_the_start() -> None:
+    with pytest.raises(ConfigurationError, match="HOLDOUT"):
+        build_engine(read_settings(holdout="0.1", state_url=URL), CATALOGUE, observe)
+    over_time = LoopDefinition(name="default", rewards=RewardSettings(window=3600.0))
+    with pytest.raises(ConfigurationError, match="REWARD_WINDOW"):
+        build_engine(read_settings(state_url=URL), CATALOGUE, observe, over_time)
 
 
 def test_without_the_driver_a_url_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.api.given import Service, run_service
+from tests.api.given import TWO, Service, run_service
 from tests.store.postgres.shared import run_law_server
 
 PAGES = (
@@ -18,6 +19,15 @@ PAGES = (
     "/revocations",
     "/judgements",
     "/console/users",
+)
+
+UNSUPPORTED = "urn:bandstand:problem:unsupported-by-engine"
+REFUSED: tuple[tuple[str, str, Any], ...] = (
+    ("POST", "/evaluations", {"policies": ["linucb-v2"]}),
+    ("POST", "/score", {"user_id": "ada", "candidates": TWO, "defer": True}),
+    ("PUT", "/loops/menu", {}),
+    ("PUT", "/loops/default", {"mode": "logging"}),
+    ("POST", "/policies/egreedy-v1/launch", {}),
 )
 
 
@@ -55,8 +65,19 @@ async def test_two_services_over_one_database_answer_as_one(tmp_path: Path, data
         for page in PAGES:
             for service in (one, other):
                 assert (await service.get(page)).status_code == 200, page
-        refused = await one.post("/evaluations", {"policies": ["linucb-v2"]})
-        assert (refused.status_code, refused.json()["type"]) == (501, "urn:bandstand:problem:unsupported-by-engine")
+        slots = {"user_id": "ada", "candidates": TWO, "slots": [{"id": "top"}, {"id": "side"}]}
+        for service in (one, other):
+            shown = (await service.post("/score", slots)).json()
+            assert len({each["tip_id"] for each in shown["slots"]}) == 2
+            assert (await other.post("/reward", {"decision_id": shown["slots"][1]["decision_id"], "reward": 1})).json()[
+                "ok"
+            ]
+        for call in REFUSED:
+            refused = await one.client.request(*call[:2], json=call[2])
+            assert (refused.status_code, refused.json()["type"]) == (501, UNSUPPORTED), call
+        for page in ("gain", "metrics"):
+            assert page in (await one.get("/stats")).json()
+        assert "keeps no sums" in (await one.get("/stats")).json()["gain"]["sentence"]
         decision = (await one.score("ada"))["decision_id"]
         await other.client.delete("/users/ada")
         gone = await one.post("/reward", {"decision_id": decision, "reward": 0.5})

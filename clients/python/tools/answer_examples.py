@@ -32,6 +32,7 @@ EXAMPLES: dict[str, list[str]] = {
     "TipSource": [SCORE, "decision.get_receipt().generation is None  # -> True"],
     "ShadowPick": [SCORE, "decision.get_receipt().shadows  # -> ()"],
     "Receipt": [SCORE, "decision.get_receipt().propensity == decision.propensity  # -> True"],
+    "Activation": [SCORE, "client.activate(decision.id).activated  # -> True"],
     "HealthWarning": ["client.health().warnings  # -> ()"],
     "Health": ["client.health().active_policy  # -> 'linucb-v2'"],
     "Ready": ["client.ready().ready  # -> True"],
@@ -40,6 +41,16 @@ EXAMPLES: dict[str, list[str]] = {
     "Experiment": ["client.deployment_stats().experiment is None  # -> True"],
     "Estimate": ["client.deployment_stats().shadows is None  # -> True"],
     "ShadowPolicy": ["client.deployment_stats().shadows is None  # -> True"],
+    "GainOverTarget": ["client.deployment_stats().gain.all is None  # -> True"],
+    "GainOfSpan": ["client.deployment_stats().gain.all is None  # -> True"],
+    "GainOfDay": ["client.deployment_stats().gain.days  # -> ()"],
+    "GainReport": [
+        "client.deployment_stats().gain.sentence  # -> 'Nothing can be told yet: no decision has a reward.'"
+    ],
+    "ArmResult": ["client.deployment_stats().holdout is None  # -> True"],
+    "ReadoutDay": ["client.deployment_stats().holdout is None  # -> True"],
+    "ArmsReadout": ["client.deployment_stats().holdout is None  # -> True"],
+    "Holdout": ["client.deployment_stats().holdout is None  # -> True"],
     "JudgeSpending": ["client.deployment_stats().judge.today.tokens  # -> 0"],
     "TurnCoverage": [
         TURN,
@@ -69,6 +80,8 @@ EXAMPLES: dict[str, list[str]] = {
         SCORE,
         "all(each.alike <= each.requests for each in client.deployment_stats().features.contrasts)  # -> True",
     ],
+    "MetricAverage": [SCORE, "client.deployment_stats().metrics  # -> {}"],
+    "MetricStanding": [SCORE, "client.deployment_stats().metrics  # -> {}"],
     "FeatureStats": [SCORE, "client.deployment_stats().features.requests >= 1  # -> True"],
     "DeploymentStats": [SCORE, "client.deployment_stats().users >= 1  # -> True"],
     "ActivePolicy": [

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 from fastapi import APIRouter, FastAPI, Request
@@ -12,8 +14,10 @@ from starlette.routing import Match
 
 from bandstand import __version__
 from bandstand.api.asgi.access import Access
+from bandstand.api.asgi.admission import AdmissionQueue
 from bandstand.api.asgi.fast_path import HotPath
-from bandstand.api.asgi.front import FrontController
+from bandstand.api.asgi.foreign_wire import ForeignWire
+from bandstand.api.asgi.front import LOOPS, FrontController
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.asgi.path_prefix import PathPrefix
 from bandstand.api.openapi import build_schema
@@ -26,25 +30,48 @@ from bandstand.api.routes.promotions import build_promotions_router
 from bandstand.api.routes.revocations import build_revocations_router
 from bandstand.api.routes.stats import build_stats_router
 from bandstand.api.schemas.requests import Wire
+from bandstand.service import users
 from bandstand.service.context import ServiceContext
 from bandstand.service.generate import TipWriting
+from bandstand.service.users import Erase
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
 
-def build_application(  # noqa: PLR0913 (the parts that are joined, most of them by name)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationOptions:
+    """How a loop is served.
+
+    Attributes:
+        lifespan: opens and closes what is underneath, where the server is to see to it.
+        root_path: under which a proxy shows it, as :func:`bandstand.api.asgi.path_prefix.parse_prefix` makes it.
+        log_requests: one log line for every request.
+        hot_path: answer score and reward in the gate; off, the framework's routes do (the same behaviour, slower).
+        loop: its name, but for the default one.
+        admission: where heavy requests wait for their turn; of its own if left out.
+        erase: erases a user; in this loop alone if left out.
+        foreign: another wire under a path of its own.
+    """
+
+    lifespan: Lifespan | None = None
+    root_path: str = ""
+    log_requests: bool = False
+    hot_path: bool = True
+    loop: str | None = None
+    admission: AdmissionQueue | None = None
+    erase: Erase | None = None
+    foreign: ForeignWire | None = None
+
+
+def build_application(
     deployment: ServiceContext,
     access: Access,
     metrics: Metrics,
     writing: TipWriting,
     extra_routers: Iterable[APIRouter],
-    *,
-    lifespan: Lifespan | None = None,
-    root_path: str = "",
-    log_requests: bool = False,
-    hot_path: bool = True,
+    options: ApplicationOptions,
 ) -> FrontController:
     """The ASGI application.
 
@@ -54,19 +81,16 @@ def build_application(  # noqa: PLR0913 (the parts that are joined, most of them
         metrics: where it counts.
         writing: how it writes tips.
         extra_routers: further routes, and pages.
-        lifespan: opens and closes what is underneath.
-        root_path: under which a proxy shows it, as :func:`bandstand.api.asgi.path_prefix.parse_prefix` makes it.
-        log_requests: one log line for every request.
-        hot_path: answer score and reward in the gate; off, the framework's routes do (the same behaviour, slower).
+        options: how it is served.
     """
-    wire = Wire(deployment.catalogue, strict_features=deployment.strict_features)
+    wire = Wire(deployment.catalogue, strict_features=deployment.strict_features, rewards=deployment.reward_settings)
     metrics.register_features(deployment.feature_health.build_report)
     hot = HotPath(deployment, wire, metrics)
     framework = FastAPI(
         title="Bandstand",
         version=__version__,
         summary="Contextual bandits, one model per user.",
-        lifespan=lifespan,
+        lifespan=options.lifespan,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
         docs_url=None,  # the framework's pages load their scripts from elsewhere; the console has one
@@ -75,10 +99,10 @@ def build_application(  # noqa: PLR0913 (the parts that are joined, most of them
     )
     own_routers = (
         build_generation_router(deployment, writing, wire, metrics),
-        build_learning_router(wire, hot),
+        build_learning_router(deployment, wire, hot),
         build_health_router(deployment, metrics),
         build_stats_router(deployment),
-        build_operators_router(deployment, wire),
+        build_operators_router(deployment, wire, options.erase or partial(users.erase, deployment)),
         build_promotions_router(deployment),
         build_revocations_router(deployment),
     )
@@ -87,14 +111,18 @@ def build_application(  # noqa: PLR0913 (the parts that are joined, most of them
     framework.openapi = lambda: build_schema(framework, wire)  # type: ignore[method-assign]  # FastAPI's documented way
     for kind in (HTTPException, RequestValidationError, Exception):
         framework.add_exception_handler(kind, _raise_error)
-    return FrontController(
+    front = FrontController(
         framework,
         access,
         metrics,
-        hot if hot_path else None,
-        prefix=PathPrefix(root_path),
-        log_requests=log_requests,
+        hot if options.hot_path else None,
+        prefix=PathPrefix(options.root_path, "" if options.loop is None else f"{LOOPS}{options.loop}"),
+        log_requests=options.log_requests,
+        admission=options.admission,
+        loop=options.loop,
     )
+    front.foreign = options.foreign
+    return front
 
 
 _NO_TELEMETRY: TelemetryConfig = {

@@ -22,7 +22,7 @@ from bandstand.api.problems import (
     UnauthorizedError,
     UnsupportedMediaError,
 )
-from bandstand.api.schemas import evaluations, judge_endpoints, judgements, revocations, simulations
+from bandstand.api.schemas import evaluations, judge_endpoints, judgements, launches, loops, revocations, simulations
 from bandstand.api.schemas.learning import Problem
 from bandstand.api.schemas.requests import ID_SCHEMA, RequestBody, Wire
 from bandstand.errors import BandstandError, InvalidRequestError, UnknownPolicyError
@@ -33,6 +33,8 @@ OTHER_BODIES = (
     *revocations.REQUEST_BODIES,
     *judge_endpoints.REQUEST_BODIES,
     *judgements.REQUEST_BODIES,
+    *loops.REQUEST_BODIES,
+    *launches.REQUEST_BODIES,
 )
 _IDS = ("user_id", "decision_id")
 _REFERENCE = "#/components/schemas/{model}"

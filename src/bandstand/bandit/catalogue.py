@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Self
 
 from bandstand.bandit.features import FeatureSchema, Field
-from bandstand.bandit.policies import KINDS, Policy
+from bandstand.bandit.policies import KINDS, First, Policy
 from bandstand.definition import NAME_PATTERN, DefinitionTable, describe_unknown, is_name, to_configuration_error
 from bandstand.errors import ConfigurationError, FieldError, UnknownPolicyError
 
@@ -80,6 +80,17 @@ class Catalogue:
         if policy is None:
             raise UnknownPolicyError("No policy of that name is configured.")
         return policy
+
+    def find_baseline(self, schema: str | None = None) -> Policy | None:
+        """Return the first policy that serves the first candidate with probability 1, of those that read a schema."""
+        return next(
+            (
+                policy
+                for policy in self.policies.values()
+                if isinstance(policy, First) and not policy.parameters["floor"] and schema in {None, policy.schema.name}
+            ),
+            None,
+        )
 
 
 def _read_tables(

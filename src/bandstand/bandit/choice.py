@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from bandstand.bandit.arrays import FloatArray
 from bandstand.bandit.distribution import Distribution, Pick, extract_second_uniform
+from bandstand.bandit.eligibility import Indices
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import Posterior, Prior
@@ -71,6 +74,7 @@ def choose_batch(
     *,
     priors: Sequence[Prior],
     now: float,
+    eligible: Sequence[Indices] | None = None,
 ) -> BatchChoice:
     """Do for n requests what :func:`choose` does for one.
 
@@ -81,11 +85,24 @@ def choose_batch(
         seeds: the draw of each.
         priors: what was believed of the user of each before.
         now: seconds since the epoch.
+        eligible: of each, equally many candidates that may be picked; all of them where it is not given. The policy
+            decides among these alone; what it thinks of the others is what it would if they had come too.
     """
     posteriors = [_get_posterior(policy, *each, now) for each in zip(profiles, priors, strict=True)]
     spares = [extract_second_uniform(seed) for seed in seeds]
     distributions = policy.compute_distributions(posteriors, x, spares)
-    return BatchChoice(distributions.compute_numbers(), distributions.draw(seeds), distributions.floor)
+    numbers = distributions.compute_numbers()
+    if eligible is None:
+        return BatchChoice(numbers, distributions.draw(seeds), distributions.floor)
+    rows, places = np.arange(len(x))[:, None], np.stack(eligible)
+    distributions = policy.compute_distributions(posteriors, x[rows, places], spares)
+    numbers[:, 3] = 0.0
+    numbers[rows, :, places] = distributions.compute_numbers().transpose(0, 2, 1)
+    picks = [
+        Pick(int(among[pick.index]), pick.exploring)
+        for among, pick in zip(eligible, distributions.draw(seeds), strict=True)
+    ]
+    return BatchChoice(numbers, picks, distributions.floor)
 
 
 def _get_posterior(policy: Policy, profile: Profile, prior: Prior, now: float | None) -> Posterior:

@@ -98,6 +98,18 @@ class Profile:
         self.seq = seq
         return exact
 
+    def apply_parting(self, seq: int, key: StateKey, pulls: int, explores: int, newest: float) -> bool:
+        """Fold that decisions are gone without a trace, of somebody who was one of many; rewards are taken back apart.
+
+        Returns:
+            Whether all is as it would be had they never been; where the newest is among them, that is not known.
+        """
+        state = self.get_state(key)
+        state.pulls -= pulls
+        state.explores -= explores
+        self.seq = seq
+        return state.last_updated is not None and state.last_updated > newest
+
     def apply_skipped_reward(
         self, seq: int, key: StateKey, ts: float, half_life: float = 0.0, since: float = 0.0
     ) -> None:

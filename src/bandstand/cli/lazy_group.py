@@ -32,6 +32,7 @@ COMMANDS = {
     "simulate": CommandSource("bandstand.cli.simulate.commands", "simulate"),
     "evaluate": CommandSource("bandstand.cli.evaluate.commands", "evaluate"),
     "evaluate-run": CommandSource("bandstand.cli.evaluate.commands", "evaluate_run", hidden=True),
+    "report": CommandSource("bandstand.cli.gain", "report"),
     "settings": CommandSource("bandstand.cli.settings", "print_settings"),
     "openapi": CommandSource("bandstand.cli.openapi", "print_openapi"),
     "judge": CommandSource("bandstand.cli.judge.commands", "judge"),

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic_settings import NoDecode
 
 from bandstand.config.fields import HEADER_TEXT, SWITCH, make_setting
+from bandstand.definition import is_name
 
 Role = Literal["serve", "read", "admin"]
 """What an API key opens: ``serve`` the product's calls, ``read`` the looking, ``admin`` everything."""
@@ -22,21 +23,29 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One caller: the name stored on its events, what it may do, and the SHA-256 of its secret (never the secret)."""
+    """One caller: the name stored on its events, what it may do, and the SHA-256 of its secret (never the secret).
+
+    Attributes:
+        loop: the one that it is bound to; ``None`` for all.
+    """
 
     name: str
     role: Role
     digest: bytes = field(repr=False)
+    loop: str | None = None
 
 
 def _parse_key(entry: str) -> ApiKey:
     # What a mistaken order puts into a name's or a role's place may be the secret: no part is ever shown.
-    name, _, rest = entry.partition(":")
+    caller, _, rest = entry.partition(":")
+    name, bound, loop = caller.partition("@")
     role_name, _, secret = rest.partition(":")
     if not secret:
         raise ValueError("it has fewer than three parts")
     if not _KEY_NAME.fullmatch(name):
         raise ValueError("its name must be 1 to 64 of A-Z a-z 0-9 . _ -")
+    if bound and not is_name(loop):
+        raise ValueError("after its name and @ must stand the name of a loop")
     role = _ROLES.get(role_name)
     if role is None:
         raise ValueError(f"its role must be one of {', '.join(_ROLES)}")
@@ -44,10 +53,10 @@ def _parse_key(entry: str) -> ApiKey:
         hexadecimal = secret.removeprefix("sha256:")
         if not _KEY_DIGEST.fullmatch(hexadecimal):
             raise ValueError("sha256: must be followed by 64 hexadecimal digits")
-        return ApiKey(name, role, bytes.fromhex(hexadecimal))
+        return ApiKey(name, role, bytes.fromhex(hexadecimal), loop or None)
     if not HEADER_TEXT.fullmatch(secret):
         raise ValueError("its secret must be printable ASCII without spaces, to fit into a header")
-    return ApiKey(name, role, hashlib.sha256(secret.encode()).digest())
+    return ApiKey(name, role, hashlib.sha256(secret.encode()).digest(), loop or None)
 
 
 def _parse_keys(value: object) -> object:
@@ -91,7 +100,8 @@ class AccessSettings(BaseModel):
 
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_keys)] = make_setting(
         "Who may call, from `Authorization: Bearer` or `X-API-Key`; unset, everyone on this machine.",
-        f"a comma list of name:role:secret or name:role:sha256:hex, where role is one of {', '.join(_ROLES)}",
+        f"a comma list of name:role:secret or name:role:sha256:hex, where role is one of {', '.join(_ROLES)}; "
+        "name@loop binds a key to a loop",
         default=(),
     )
     allow_open: bool = make_setting(

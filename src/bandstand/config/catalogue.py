@@ -8,11 +8,14 @@ from typing import Any
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.experiment import Experiment
+from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.config.settings import Settings, truncate_value
-from bandstand.definition import describe_unknown
-from bandstand.errors import ConfigurationError
+from bandstand.definition import describe_unknown, to_configuration_error
+from bandstand.errors import ConfigurationError, FieldError
 
-OTHER_TABLES = ("judge", "taxonomies")
+_DAY = 86_400.0
+
+OTHER_TABLES = ("judge", "taxonomies", "loops", "rewards")
 """Tables of the deployment's file that are no schemas and no policies."""
 
 
@@ -22,7 +25,7 @@ def load_catalogue(settings: Settings) -> Catalogue:
     Raises:
         ConfigurationError: the file cannot be read or says something wrong, or the policy is not configured.
     """
-    shipped = tomllib.loads(resources.files("bandstand").joinpath("defaults.toml").read_text(encoding="utf-8"))
+    shipped = read_shipped_tables()
     path = settings.bandstand_config
     catalogue = Catalogue.parse(shipped) if path is None else _load_with_deployment(shipped, path)
     names = (*catalogue.policies, *catalogue.aliases)
@@ -55,6 +58,11 @@ def _require_distinct(setting: str, policies: Iterable[str], catalogue: Catalogu
         seen.add(name)
 
 
+def read_shipped_tables() -> dict[str, Any]:
+    """Read the schemas and policies that ship."""
+    return tomllib.loads(resources.files("bandstand").joinpath("defaults.toml").read_text(encoding="utf-8"))
+
+
 def read_deployment_tables(settings: Settings) -> dict[str, Any]:
     """Read the tables of the deployment's own file; none where there is no file.
 
@@ -62,6 +70,29 @@ def read_deployment_tables(settings: Settings) -> dict[str, Any]:
         ConfigurationError: it cannot be read.
     """
     return {} if settings.bandstand_config is None else _read_toml(settings.bandstand_config)
+
+
+def load_reward_settings(settings: Settings) -> RewardSettings:
+    """How rewards count: the table ``rewards`` of the deployment's own file, and the settings that replace its values.
+
+    Raises:
+        ConfigurationError: the file or a value is wrong, or rewards count for longer than they are kept.
+    """
+    replaced = {
+        "window": settings.reward_window,
+        "default_reward": settings.default_reward,
+        "aggregation": settings.reward_aggregation,
+    }
+    table = read_deployment_tables(settings).get("rewards", {})
+    given = {key: value for key, value in replaced.items() if value is not None}
+    faults: list[FieldError] = []
+    rewards = RewardSettings.parse({**table, **given} if isinstance(table, Mapping) else table, "rewards", faults)
+    days = settings.decision_retention_days
+    if days and rewards.window is not None and rewards.window > (days - 1) * _DAY:
+        faults.append(FieldError("rewards.window", "must end a day before DECISION_RETENTION_DAYS takes its decisions"))
+    if faults:
+        raise to_configuration_error(faults)
+    return rewards
 
 
 def _load_with_deployment(shipped: Mapping[str, object], path: Path) -> Catalogue:

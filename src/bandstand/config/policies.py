@@ -1,12 +1,13 @@
 """Settings of which policies there are, which one serves, and how they learn."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator
 from pydantic_settings import NoDecode
 
 from bandstand.bandit.experiment import Experiment
+from bandstand.bandit.reward_settings import MAX_WINDOW
 from bandstand.config.fields import SWITCH, expand_home, make_setting, not_blank, parse_names
 
 
@@ -32,6 +33,19 @@ class PolicySettings(BaseModel):
         "a comma list of policy:weight, with name= before it to tell it from an earlier one of the same policies",
         default=None,
     )
+    holdout: float | None = make_setting(
+        "The share of the users, always the same ones, whom a control serves in place of the bandit, for an "
+        "honest comparison.",
+        "a number above 0 and below 1",
+        default=None,
+        gt=0.0,
+        lt=1.0,
+    )
+    holdout_control: Literal["random", "first"] = make_setting(
+        "What users in the `HOLDOUT` get: a random candidate, or the caller's first.",
+        "random or first",
+        default="random",
+    )
     shadow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_names)] = make_setting(
         "Policies that look at every decision of another, learn from its reward, and are compared with it.",
         "a comma list of configured policies",
@@ -41,6 +55,28 @@ class PolicySettings(BaseModel):
         "Refuse a `context` or `features` that holds a field which no schema reads, instead of counting it.",
         SWITCH,
         default=False,
+    )
+
+
+class RewardCountSettings(BaseModel):
+    """How rewards count, beside the table ``rewards`` of ``BANDSTAND_CONFIG``, whose values these replace."""
+
+    reward_window: float | None = make_setting(
+        "Seconds after a decision in which its rewards count; unset, they always do.",
+        "a number from 1 to 2592000",
+        default=None,
+        ge=1,
+        le=MAX_WINDOW,
+    )
+    default_reward: float | None = make_setting(
+        "What a decision without a reward is taught when its window ends; unset, nothing.",
+        "a number in the range of rewards; it needs REWARD_WINDOW",
+        default=None,
+    )
+    reward_aggregation: Literal["once", "first", "last", "sum", "mean", "min", "max"] | None = make_setting(
+        "What several rewards of one decision come to; unset or `once`, another than the first is refused.",
+        "once, first, last, sum, mean, min or max",
+        default=None,
     )
 
 

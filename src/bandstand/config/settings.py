@@ -15,7 +15,7 @@ from bandstand.config.access import AccessSettings
 from bandstand.config.generate import GenerateSettings
 from bandstand.config.judge import JudgeSettings
 from bandstand.config.llm import ProviderKeySettings
-from bandstand.config.policies import LearningSettings, PolicySettings
+from bandstand.config.policies import LearningSettings, PolicySettings, RewardCountSettings
 from bandstand.config.serving import AddressSettings, ProcessSettings
 from bandstand.config.storage import DirectorySettings, StorageSettings
 from bandstand.errors import ConfigurationError
@@ -30,6 +30,7 @@ class Settings(
     JudgeSettings,
     GenerateSettings,
     LearningSettings,
+    RewardCountSettings,
     StorageSettings,
     AccessSettings,
     PolicySettings,

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 
 from bandstand.console.form import Form, get_field, read_form
 from bandstand.console.pages import HEADERS, Pages, build_link, set_prefix
-from bandstand.console.session import COOKIE, Sessions, Visit
+from bandstand.console.session import Sessions, Visit
 from bandstand.errors import BandstandError
 
 LOGIN = "/login"
@@ -59,7 +59,7 @@ class Guard:
     async def handle(self, request: Request, handler: Handler) -> Response:
         """What the handler answers, or what is to be said instead; with the headers that every answer carries."""
         set_prefix(request.state.prefix)
-        visit = self._sessions.find_visit(request.cookies.get(COOKIE))
+        visit = self._sessions.find_visit(request.cookies.get(self._sessions.cookie))
         request.state.visit = visit
         try:
             if visit is None and not self._allow_anonymous:

@@ -14,7 +14,7 @@ from bandstand.console.pages import Pages, build_link
 from bandstand.console.runs import add_progress_routes, build_view, find_run, parse_summary
 from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.evaluate.background import EvaluationQueue
-from bandstand.evaluate.estimators.formulas import FORMULAS
+from bandstand.evaluate.estimators.formulas import FORMULAS, LEDGER_FORMULAS
 from bandstand.evaluate.figures import build_figures
 from bandstand.evaluate.page import COLUMN_HEADINGS, format_heading, format_rows, format_summary, format_warnings
 from bandstand.evaluate.plan import DEFAULT_ESTIMATORS
@@ -87,7 +87,7 @@ def _add_start_routes(routes: APIRouter, pages: Pages, deployment: ServiceContex
             faults={fault.field: fault.message for fault in faults},
             policies=names,
             active=deployment.active_policy,
-            estimators=[(name, ASSUMPTIONS[name]) for name in FORMULAS],
+            estimators=[(name, ASSUMPTIONS[name]) for name in (*FORMULAS, *LEDGER_FORMULAS)],
         )
 
     @routes.get("/evaluations/new")

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bandstand.reporting.figure import build_banded_line
+from bandstand.service.gain import GainDayReport
+from bandstand.service.readout import ReadoutDay
 from bandstand.simulate.figures import build_reward_curve
 from bandstand.store.tables.console_queries import PolicyActivity
 from bandstand.times import to_datetime
@@ -60,6 +63,61 @@ def build_activity_figures(
     for figure in figures.values():
         figure["layout"]["xaxis"]["range"] = [_format_hour(hours.start), _format_hour(hours.stop)]
     return figures
+
+
+def build_gain_figure(days: Sequence[GainDayReport], promotions: Sequence[tuple[float, str]]) -> Figure:
+    """Draw the sum of all that was gained over random and over the caller's first, each in its band, and zero.
+
+    Args:
+        days: the oldest first.
+        promotions: when which policy became the active one.
+    """
+    x = [each.until for each in days]
+    traces: list[Figure] = []
+    for target, name, colour, dash in (
+        ("random", "over random", _COLOURS[0], "solid"),
+        ("first", "over the caller's first", _COLOURS[1], "dash"),
+    ):
+        values = [each.cumulative[target] for each in days]
+        halves = [None if each.high is None else each.high - each.value for each in values]
+        style = {"color": colour, "width": 2, "dash": dash}
+        traces += build_banded_line(name, x, [each.value for each in values], halves, style)
+        traces[-1] |= {"mode": "lines+markers", "marker": {"size": 5, "color": colour}, "hovertemplate": "%{y:.1f}"}
+    figure = _make_figure(traces)
+    layout = figure["layout"]
+    layout["yaxis"] |= {"title": {"text": "Gained so far"}, "zeroline": True, "zerolinewidth": 2}
+    layout["xaxis"] |= {"type": "date"}
+    marks = [(_format_time(ts)[:10], policy) for ts, policy in promotions if days and _format_time(ts)[:10] >= x[0]]
+    layout["shapes"] = [
+        {"type": "line", "x0": day, "x1": day, "y0": 0, "y1": 1, "yref": "paper", "line": {"dash": "dot", "width": 1}}
+        for day, _ in marks
+    ]
+    layout["annotations"] = [
+        {"x": day, "y": 1, "yref": "paper", "text": policy, "showarrow": False, "xanchor": "left", "yanchor": "top"}
+        for day, policy in marks
+    ]
+    return figure
+
+
+def build_difference_figure(days: Sequence[ReadoutDay]) -> Figure:
+    """Draw the difference of each arm to the control in its band, which narrows, and zero.
+
+    Args:
+        days: the oldest first.
+    """
+    arms = dict.fromkeys(arm for each in days for arm in each.differences)
+    traces: list[Figure] = []
+    for index, arm in enumerate(arms):
+        known = [(each.day, each.differences[arm]) for each in days if arm in each.differences]
+        colour = _COLOURS[index % len(_COLOURS)]
+        halves = [None if each.high is None else each.high - each.value for _, each in known]
+        values = [each.value for _, each in known]
+        traces += build_banded_line(arm, [day for day, _ in known], values, halves, {"color": colour, "width": 2})
+        traces[-1] |= {"mode": "lines+markers", "marker": {"size": 5, "color": colour}, "hovertemplate": "%{y:.3f}"}
+    figure = _make_figure(traces)
+    figure["layout"]["yaxis"] |= {"title": {"text": "Difference a decision"}, "zeroline": True, "zerolinewidth": 2}
+    figure["layout"]["xaxis"] |= {"type": "date"}
+    return figure
 
 
 def build_running_mean(rewards: Sequence[tuple[float, float]]) -> Figure:

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from bandstand.console.auth import get_visit
-from bandstand.console.figures import build_activity_figures
+from bandstand.console.figures import build_activity_figures, build_gain_figure
 from bandstand.console.pages import Pages
 from bandstand.service.attention import load_items
 from bandstand.service.context import ServiceContext
+from bandstand.service.gain import load_gain_report
 from bandstand.service.judgements import load_coverage
 from bandstand.service.stats import DeploymentSummary, load_deployment_stats
 from bandstand.store.tables.console_queries import ConsoleSource, PolicyActivity
@@ -49,6 +50,8 @@ _SPANS = {
     "90d": _TimeSpan("90 days", 90 * 24, 24),
 }
 _DEFAULT = "7d"
+MAX_GAIN_DAYS = 366
+"""Days in the curve of what was gained, the newest."""
 
 
 def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource) -> None:
@@ -81,6 +84,12 @@ def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
             judged=judged,
             attention=await load_items(deployment),
         )
+
+    @routes.get("/gain.json")
+    async def get_gain_figure() -> Response:
+        report = await load_gain_report(deployment, days=MAX_GAIN_DAYS)
+        marks = [(each.ts, each.policy or deployment.default_policy) for each in deployment.promotions]
+        return JSONResponse({"random": build_gain_figure(report.days, marks)}, headers={"cache-control": "no-store"})
 
     @routes.get("/overview.json")
     async def get_overview_figures(span: str = _DEFAULT) -> Response:

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bandstand import __version__
+from bandstand.bandit.loop_definition import DEFAULT_LOOP
 from bandstand.console.assets import Assets
 from bandstand.console.session import Visit
 from bandstand.store.tables.console_queries import MAX_COUNTED
@@ -34,12 +35,18 @@ HEADERS: Mapping[str, str] = {
 _PLACEHOLDER = "–"
 _MINUS = "\N{MINUS SIGN}"
 _prefix: ContextVar[str] = ContextVar("prefix", default="")
+_LOOPS = "/loops/"
 
 
 class Pages:
-    """Renders templates."""
+    """Renders templates.
 
-    def __init__(self, assets: Assets) -> None:
+    Args:
+        assets: the files that pages need.
+        loop: whose pages they are.
+    """
+
+    def __init__(self, assets: Assets, loop: str = DEFAULT_LOOP) -> None:
         self._environment = Environment(
             loader=PackageLoader("bandstand.console"),
             autoescape=True,
@@ -51,12 +58,14 @@ class Pages:
             "address": build_address,
             "asset": lambda name: build_address(assets.get_path(name)),
             "link": build_link,
+            "loop_name": lambda: loop,
             "version": __version__,
         }
         self._environment.filters |= {
             "count": format_count,
             "counted": format_capped_count,
             "decimal": format_decimal,
+            "signed": format_signed,
             "percent": format_percent,
             "moment": format_time,
             "minute": format_minute,
@@ -80,6 +89,16 @@ def build_address(path: str) -> str:
     return _prefix.get() + path
 
 
+def build_root(own: str) -> str:
+    """With what the addresses of the service begin, of whose loop this is the console."""
+    return _prefix.get() if own == DEFAULT_LOOP else _prefix.get().removesuffix(f"{_LOOPS}{own}")
+
+
+def build_loop_address(loop: str, own: str) -> str:
+    """The address of a loop's console, as the browser must ask for it."""
+    return build_root(own) + ("" if loop == DEFAULT_LOOP else f"{_LOOPS}{loop}") + "/console"
+
+
 def build_link(path: str, **query: object) -> str:
     """An address under the console; what is None is left out of the query."""
     given = {name: value for name, value in query.items() if value is not None}
@@ -99,6 +118,13 @@ def format_capped_count(number: int) -> str:
 def format_decimal(number: float | None, digits: int = 3) -> str:
     """A number with so many decimals, and a minus that is as wide as a plus."""
     return _PLACEHOLDER if number is None else f"{number:.{digits}f}".replace("-", _MINUS)
+
+
+def format_signed(number: float | None, digits: int = 3) -> str:
+    """The same with its sign; what rounds to 0 has none."""
+    if number is None:
+        return _PLACEHOLDER
+    return format_decimal(0.0, digits) if round(number, digits) == 0 else f"{number:+.{digits}f}".replace("-", _MINUS)
 
 
 def format_percent(share: float | None, digits: int = 1) -> str:

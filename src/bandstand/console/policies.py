@@ -5,6 +5,7 @@ from fastapi.responses import RedirectResponse
 
 from bandstand.console.auth import PageNotFoundError, get_form, get_visit
 from bandstand.console.form import get_field
+from bandstand.console.launches import find_running_launch
 from bandstand.console.pages import Pages, build_link
 from bandstand.errors import PromotionRefusedError
 from bandstand.service import policies as service
@@ -31,6 +32,7 @@ def add_policy_routes(routes: APIRouter, pages: Pages, deployment: ServiceContex
             overview=overview,
             stats=stats.policies,
             experiment=stats.experiment,
+            launch=await find_running_launch(deployment),
             shadows=stats.shadows,
             former=sorted(set(stats.policies) - names),
             note=note,

@@ -1,6 +1,7 @@
 """All of the console under one roof: its pages behind the door, the log-in and the files in front of it."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
@@ -16,37 +17,45 @@ from bandstand.console.auth import (
     resolve_target,
 )
 from bandstand.console.evaluations import add_evaluation_routes
+from bandstand.console.experiment import add_experiment_routes
 from bandstand.console.form import get_field
 from bandstand.console.judge import add_judge_routes
+from bandstand.console.launches import add_launch_routes
+from bandstand.console.loops import add_loop_routes
 from bandstand.console.overview import add_overview_routes
-from bandstand.console.pages import Pages, build_address, build_link, set_prefix
+from bandstand.console.pages import Pages, build_address, build_link, build_root, set_prefix
 from bandstand.console.policies import add_policy_routes
 from bandstand.console.prompts import add_prompt_routes
 from bandstand.console.reference import AuthorizeReader, add_reference_routes
 from bandstand.console.reviews import add_review_routes
-from bandstand.console.session import COOKIE, SESSION_SECONDS, Sessions
+from bandstand.console.session import COOKIE, LOOP_COOKIE, SESSION_SECONDS, Sessions
 from bandstand.console.simulations import add_simulation_routes
 from bandstand.console.users import add_user_routes
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.service.context import ServiceContext
+from bandstand.service.loops import Loops
 from bandstand.service.prompts import PromptService
+from bandstand.service.users import Erase, erase
 from bandstand.simulate.background import SimulationQueue
 from bandstand.store.tables.console_queries import ConsoleSource
 
 _PREFIX = "/console"
+_LOOPS = "/loops"
 _A_YEAR = "public, max-age=31536000, immutable"
 _SMALL = 1024  # not worth packing
 
 
 @dataclass(frozen=True, slots=True)
 class ConsoleContext:
-    """What the console shows."""
+    """What the console shows, and where it erases: in this loop alone if left out."""
 
     deployment: ServiceContext
     sight: ConsoleSource
     simulations: SimulationQueue
     evaluations: EvaluationQueue
     prompts: PromptService
+    loops: Loops | None = None
+    erase: Erase | None = None
 
 
 def build_console_router(
@@ -61,22 +70,29 @@ def build_console_router(
         authorize_reader: refuses a request whose key does not let it read.
     """
     assets = Assets()
-    pages = Pages(assets)
+    own = context.deployment.definition.name
+    pages = Pages(assets, own)
     public_route = build_route_class(Guard(sessions, pages, status_of, allow_anonymous=True))
     public = APIRouter(prefix=_PREFIX, include_in_schema=False, route_class=public_route)
     _add_static_routes(public, assets)
-    _add_login_routes(public, pages, sessions)
+    _add_login_routes(public, pages, sessions, own)
     guarded_route = build_route_class(Guard(sessions, pages, status_of))
     guarded = APIRouter(prefix=_PREFIX, include_in_schema=False, route_class=guarded_route)
     add_overview_routes(guarded, pages, context.deployment, context.sight)
-    add_user_routes(guarded, pages, context.deployment, context.sight)
+    add_user_routes(
+        guarded, pages, context.deployment, context.sight, context.erase or partial(erase, context.deployment)
+    )
+    add_launch_routes(guarded, pages, context.deployment)
     add_policy_routes(guarded, pages, context.deployment)
+    add_experiment_routes(guarded, pages, context.deployment)
     add_simulation_routes(guarded, pages, context.deployment, context.simulations)
     add_evaluation_routes(guarded, pages, context.deployment, context.evaluations)
     if context.deployment.judge_worker is not None:
         add_judge_routes(guarded, pages, context.deployment.judge_worker, context.sight)
         add_review_routes(guarded, pages, context.deployment.judge_worker, context.sight)
     add_prompt_routes(guarded, pages, context.deployment, context.prompts)
+    if context.loops is not None:
+        add_loop_routes(guarded, pages, context.loops, own)
     reference = APIRouter(include_in_schema=False)
     add_reference_routes(reference, guarded, pages, sessions, authorize_reader)
     _add_entrance_route(reference)
@@ -115,7 +131,11 @@ def _add_static_routes(routes: APIRouter, assets: Assets) -> None:
         return Response(body, media_type=asset.content_type, headers=headers)
 
 
-def _add_login_routes(routes: APIRouter, pages: Pages, sessions: Sessions) -> None:
+def _add_login_routes(routes: APIRouter, pages: Pages, sessions: Sessions, own: str) -> None:
+    def list_cookies() -> list[tuple[str, str]]:
+        """Where a log-in counts, at the console of every loop: names of cookies, and their paths."""
+        return [(name, build_root(own) + path) for name, path in ((COOKIE, _PREFIX), (LOOP_COOKIE, _LOOPS))]
+
     def render_form(wanted: str, *, refused: bool = False) -> Response:
         return pages.render(
             "login.html",
@@ -139,21 +159,23 @@ def _add_login_routes(routes: APIRouter, pages: Pages, sessions: Sessions) -> No
         if cookie is None:
             return render_form(wanted, refused=True)
         response = RedirectResponse(build_address(wanted), 303)
-        response.set_cookie(
-            COOKIE,
-            cookie,
-            max_age=SESSION_SECONDS,
-            path=build_address(_PREFIX),
-            secure=_is_https(request),
-            httponly=True,
-            samesite="strict",
-        )
+        for name, path in list_cookies():
+            response.set_cookie(
+                name,
+                cookie,
+                max_age=SESSION_SECONDS,
+                path=path,
+                secure=_is_https(request),
+                httponly=True,
+                samesite="strict",
+            )
         return response
 
     @routes.post("/logout")
     async def logout() -> Response:
         response = RedirectResponse(build_link(LOGIN), 303)
-        response.delete_cookie(COOKIE, path=build_address(_PREFIX), httponly=True, samesite="strict")
+        for name, path in list_cookies():
+            response.delete_cookie(name, path=path, httponly=True, samesite="strict")
         return response
 
 

@@ -14,9 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from bandstand.bandit.loop_definition import DEFAULT_LOOP
 from bandstand.times import is_ahead
 
 COOKIE = "bandstand_console"
+LOOP_COOKIE = "bandstand_loops"
+"""The same log-in below ``/loops``: a cookie has one path."""
+
 SESSION_SECONDS = 12 * 3600
 
 ANONYMOUS = "anonymous"
@@ -43,6 +47,10 @@ class ConsoleKey(Protocol):
     @property
     def digest(self) -> bytes:
         """SHA-256 of the secret, 32 bytes."""
+
+    @property
+    def loop(self) -> str | None:
+        """The loop that it is bound to; ``None`` for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +82,26 @@ class Sessions:
         keys: the configured API keys; with none, everybody whom the gate admits is at home.
         secret: gives the deployment's secret, once the store is open.
         clock: seconds since the epoch.
+        loop: whose console it is.
     """
 
     def __init__(
-        self, keys: Sequence[ConsoleKey], secret: Callable[[], bytes], *, clock: Callable[[], float] = time.time
+        self,
+        keys: Sequence[ConsoleKey],
+        secret: Callable[[], bytes],
+        *,
+        clock: Callable[[], float] = time.time,
+        loop: str = DEFAULT_LOOP,
     ) -> None:
         self._keys = tuple(keys)
+        self._loop = loop
         self._secret = secret
         self._clock = clock
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie that this console reads."""
+        return COOKIE if self._loop == DEFAULT_LOOP else LOOP_COOKIE
 
     @property
     def requires_key(self) -> bool:
@@ -93,7 +113,7 @@ class Sessions:
         digest = hashlib.sha256(secret.encode()).digest()
         found = None
         for key in self._keys:  # all of them, whichever matches: the time tells nothing
-            if hmac.compare_digest(key.digest, digest) and key.role == _ROLE:
+            if hmac.compare_digest(key.digest, digest) and self._opens(key):
                 found = key
         if found is None:
             return None
@@ -116,6 +136,9 @@ class Sessions:
         """What the log-in form carries."""
         return self._sign("login", "")
 
+    def _opens(self, key: ConsoleKey) -> bool:
+        return key.role == _ROLE and key.loop in {None, self._loop}
+
     def _verify_cookie(self, cookie: str) -> tuple[ConsoleKey | None, str]:
         visit, _, signature = cookie.rpartition(".")
         parts = cookie.split(".")
@@ -128,7 +151,7 @@ class Sessions:
             return None, ""  # begun under a clock that was ahead, it would last for too long
         name = _decode_name(parts[0])
         for key in self._keys:
-            if key.name == name and key.role == _ROLE:
+            if key.name == name and self._opens(key):
                 known = hmac.compare_digest(self._sign("visit", visit, key.digest), signature)
                 return (key, visit) if known else (None, "")
         return None, ""

@@ -24,11 +24,22 @@ _MAX_WAIT_S = 0.1
 _NOTES = {"reset": "Every policy starts anew with this user. The log stays."}
 
 
-def add_user_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource) -> None:
-    """Add the pages about users."""
+def add_user_routes(
+    routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource, erase: service.Erase
+) -> None:
+    """Add the pages about users.
+
+    Args:
+        routes: where.
+        pages: renders them.
+        deployment: whose users.
+        sight: how they are found.
+        erase: erases one, here or in every loop.
+    """
     _add_list_routes(routes, pages, deployment, sight)
     _add_detail_routes(routes, pages, deployment, sight)
-    _add_erasure_routes(routes, pages, deployment, sight)
+    _add_reset_routes(routes, pages, deployment, sight)
+    _add_erasure_routes(routes, pages, sight, erase)
 
 
 def _add_list_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource) -> None:
@@ -113,7 +124,7 @@ def _add_detail_routes(routes: APIRouter, pages: Pages, deployment: ServiceConte
         return pages.render("decision.html", get_visit(request), receipt=entry, scale=scale)
 
 
-def _add_erasure_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource) -> None:
+def _add_reset_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource) -> None:
     @routes.get("/user/reset")
     async def show_reset_form(request: Request, id: str) -> Response:  # noqa: A002 (the name in the address)
         return pages.render("reset.html", get_visit(request), user=await _find_user(sight, id))
@@ -125,6 +136,8 @@ def _add_erasure_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
         await service.reset(deployment, user_id, get_visit(request).client)
         return RedirectResponse(build_link("/user", id=user_id, done="reset"), 303)
 
+
+def _add_erasure_routes(routes: APIRouter, pages: Pages, sight: ConsoleSource, erase: service.Erase) -> None:
     @routes.get("/user/erase")
     async def show_erase_form(request: Request, id: str) -> Response:  # noqa: A002 (the name in the address)
         return pages.render("erase.html", get_visit(request), user=await _find_user(sight, id), mistyped=False)
@@ -135,7 +148,7 @@ def _add_erasure_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
         seen = await _find_user(sight, get_field(form, "id"))
         if get_field(form, "typed") != seen.user_id:
             return pages.render("erase.html", get_visit(request), 422, user=seen, mistyped=True)
-        erased = await service.erase(deployment, seen.user_id, get_visit(request).client)
+        erased = await erase(seen.user_id, get_visit(request).client)
         return pages.render("erased.html", get_visit(request), user_id=seen.user_id, erased=erased)
 
 

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.policies import KINDS, Policy
 from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.estimators.formulas import Formula
 from bandstand.evaluate.spec import EvaluationSpec
 
+_RARE = frozenset({"definitions", "note"})
 DEFAULT_ESTIMATORS = ("ips", "snips", "dr")
 
 
@@ -26,6 +28,8 @@ class EvaluationPlan:
         missing_reward: what a decision without a reward is worth; None leaves such decisions out.
         interval: how intervals are made.
         frozen: whether the policies stay as they were at ``since``.
+        definitions: policies that are made for this evaluation alone, by name, as a configuration file has them.
+        note: what whoever asked wants to find with it again.
     """
 
     policies: tuple[str, ...]
@@ -35,6 +39,8 @@ class EvaluationPlan:
     missing_reward: float | None = None
     interval: Literal["normal", "bootstrap"] = "normal"
     frozen: bool = False
+    definitions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    note: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], catalogue: Catalogue) -> "EvaluationPlan":
@@ -44,7 +50,10 @@ class EvaluationPlan:
             UnknownPolicyError: a policy is not configured.
             InvalidRequestError: there is no such estimator, or its parameter is wrong.
         """
-        names = dict.fromkeys(catalogue.get_policy(name).name for name in document["policies"])
+        made = document.get("definitions", {})
+        names = dict.fromkeys(
+            name if name in made else catalogue.get_policy(name).name for name in document["policies"]
+        )
         estimators = dict.fromkeys(document.get("estimators", DEFAULT_ESTIMATORS))
         for text in estimators:
             try:
@@ -61,10 +70,28 @@ class EvaluationPlan:
         return cls(**{**document, **lists})
 
     def to_json(self) -> str:
-        """The plan as JSON."""
-        return json.dumps(asdict(self))
+        """The plan as JSON, without what few have."""
+        document = asdict(self)
+        return json.dumps({key: value for key, value in document.items() if value or key not in _RARE})
+
+    def build_policies(self, catalogue: Catalogue) -> list[Policy]:
+        """The policies, configured ones and those of its own.
+
+        Raises:
+            UnknownPolicyError: one is not configured.
+            ConfigurationError: one of its own is wrong.
+        """
+        return [
+            catalogue.get_policy(name) if definition is None else _build_policy(name, definition, catalogue)
+            for name, definition in ((name, self.definitions.get(name)) for name in self.policies)
+        ]
 
     def build_spec(self) -> EvaluationSpec:
         """The estimates to make, each once."""
         formulas = {formula.label: formula for formula in map(Formula.parse, self.estimators)}
         return EvaluationSpec(tuple(formulas.values()), missing_reward=self.missing_reward, interval=self.interval)
+
+
+def _build_policy(name: str, definition: Mapping[str, Any], catalogue: Catalogue) -> Policy:
+    parameters = {key: value for key, value in definition.items() if key not in {"kind", "schema"}}
+    return KINDS[definition["kind"]](name, catalogue.schemas[definition["schema"]], parameters)

@@ -17,6 +17,7 @@ ASSUMPTIONS: Mapping[str, str] = {
     "snips": "as ips, divided by the sum of weights: steadier, with a bias that vanishes as the log grows",
     "dm": "right only if the reward model is; it uses no propensity",
     "dr": "unbiased if the propensities or the reward model are right; the model takes out noise",
+    "dr_logged": "as dr, with the means that each policy had as it decided; what a service sums by itself",
     "sndr": "as dr, with weights divided by their sum",
     "switch_dr": "as dr, but trusts the model alone where a weight is above tau",
     "dr_os": "as dr, with weights shrunk towards 0 to trade bias for variance",

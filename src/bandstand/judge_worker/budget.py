@@ -24,15 +24,29 @@ class LedgerBudget:
         caps: of a day.
         clock: seconds since the epoch.
         compute_bound: the most that a turn can cost; ``None`` where no LLM is ever asked about turns.
+        shares: the budget of another ledger, whose caps are for both.
+        book: the name of this ledger in it.
     """
 
     def __init__(
-        self, store: Store, caps: DailyCaps, clock: Callable[[], float], *, compute_bound: TurnBound | None = None
+        self,
+        store: Store,
+        caps: DailyCaps,
+        clock: Callable[[], float],
+        *,
+        compute_bound: TurnBound | None = None,
+        shares: "LedgerBudget | None" = None,
+        book: str = "",
     ) -> None:
         self._store = store
         self._compute_bound = compute_bound
-        self._daily = DailyBudget(
-            caps, clock=clock, load_spending=self._load_spending, next_number=lambda: store.next_seq(clock())
+        self._book = None if shares is None else book
+        self._daily: DailyBudget = (
+            DailyBudget(
+                caps, clock=clock, load_spending=self._load_spending, next_number=lambda: store.next_seq(clock())
+            )
+            if shares is None
+            else shares._daily  # noqa: SLF001 (of the same class)
         )
 
     @property
@@ -47,7 +61,14 @@ class LedgerBudget:
 
     async def open(self) -> None:
         """Read what the day has cost before this process; the store must be open."""
+        if self._book is not None:
+            await self._daily.include(self._book, self._load_spending)
         await self._daily.refresh_day()
+
+    def close(self) -> None:
+        """Read this ledger no more."""
+        if self._book is not None:
+            self._daily.exclude(self._book)
 
     async def reserve_turn(self, texts: TurnTexts, taxonomy: str) -> Reservation | None:
         """Set aside the most that a turn can cost, once there is room; ``None`` where the LLM must not be asked."""

@@ -31,6 +31,7 @@ class Conclusions:
 
     Attributes:
         gate: as above; a new one is for verdicts from then on.
+        teaches: whether anything that is concluded teaches; where not, it is withheld as ``logging_only``.
         counts: judgements that the judge concluded since the start, by (policy, state, reason).
     """
 
@@ -38,6 +39,7 @@ class Conclusions:
         self, store: Store, gate: Gate, update_limit: UpdateRateLimit, population: PopulationPriorRefresher
     ) -> None:
         self.gate = gate
+        self.teaches = True
         self.counts: Counter[tuple[str, str, str]] = Counter()
         self._store = store
         self._update_limit = update_limit
@@ -74,6 +76,8 @@ class Conclusions:
         Raises:
             BandstandError: as :meth:`bandstand.store.protocol.Store.apply_conclusion`.
         """
+        if not self.teaches and conclusion.teach is not None:
+            conclusion = replace(conclusion, teach=None, state="withheld", reason="logging_only")
         may_teach: Callable[[], bool] = lambda: True  # noqa: E731 (the other one needs its user)
         if capped:
             await self._update_limit.load_user(judgement.user_id)

@@ -44,6 +44,8 @@ class JudgeWorker:
         make_process: makes a process to judge in; one for most, one for those that may have killed it.
         options: how.
         clock: seconds since the epoch.
+        shares: the worker of another loop, in whose process, and from whose budget, this one judges.
+        name: of this loop, then.
 
     Attributes:
         store: as above.
@@ -60,13 +62,25 @@ class JudgeWorker:
         make_process: Callable[[], JudgeProcess],
         options: JudgeOptions,
         clock: Callable[[], float],
+        *,
+        shares: "JudgeWorker | None" = None,
+        name: str = "",
     ) -> None:
         self.store = store
         self.options = options
-        self.budget = LedgerBudget(store, options.caps, clock, compute_bound=options.compute_bound)
+        self.budget: LedgerBudget = LedgerBudget(
+            store,
+            options.caps,
+            clock,
+            compute_bound=options.compute_bound,
+            shares=None if shares is None else shares.budget,
+            book=name,
+        )
         update_limit = UpdateRateLimit(store, options.max_updates, clock)
         self.conclusions = Conclusions(store, options.gate, update_limit, population)
-        self._child, self._isolated = make_process(), make_process()
+        self._child: JudgeProcess = make_process() if shares is None else shares._child  # noqa: SLF001 (of the same class)
+        self._owns_child = shares is None
+        self._isolated = make_process()
         self._wake = asyncio.Event()
         self._limiter = PriorityLimiter(options.max_concurrent, self._wake.set, self._count_ready)
         self.calls = LlmCalls(self.budget, self._child, self._limiter)
@@ -100,7 +114,8 @@ class JudgeWorker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.calls.close()
-        await asyncio.gather(self._child.close(), self._isolated.close())
+        await asyncio.gather(self._isolated.close(), *([self._child.close()] if self._owns_child else []))
+        self.budget.close()
         self._waiters.close()
 
     @property

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from bandstand.bandit.choice import choose
+from bandstand.bandit.eligibility import find_eligible, spread
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.policy_state import PolicyState
 from bandstand.bandit.profile import Profile
@@ -165,15 +166,17 @@ class ShadowRunner:
         if policy.schema.name not in encoded:
             features = policy.schema.read_candidates(captured.request["candidates"])
             encoded[policy.schema.name] = policy.schema.encode(captured.request.get("context", {}), features)
+        x, eligible = encoded[policy.schema.name], find_eligible(captured.request)
         distribution, pick, exploring = choose(
             policy,
             shadow_state.build_profile(decision.user_id),
-            encoded[policy.schema.name],
+            x if eligible is None else x[eligible],
             decision.seed,
             prior=shadow_state.prior,
             now=decision.ts,
         )
-        probabilities = distribution.probability
+        probabilities = spread(distribution.probability, eligible, len(x))
+        pick = pick if eligible is None else int(eligible[pick])
         return Shadow(
             policy=self._refs[policy.name],
             pick=pick,

@@ -9,13 +9,19 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # 
 GREY = "#888888"
 
 
-def build_line(name: str, x: Sequence[int], y: Sequence[float | None], style: Mapping[str, Any]) -> Figure:
+def build_line(
+    name: str, x: Sequence[int] | Sequence[str], y: Sequence[float | None], style: Mapping[str, Any]
+) -> Figure:
     """Draw a line; it has a gap where there is no value."""
     return {"type": "scatter", "mode": "lines", "name": name, "x": list(x), "y": list(y), "line": dict(style)}
 
 
 def build_banded_line(
-    name: str, x: Sequence[int], mean: Sequence[float | None], stderr: Sequence[float | None], style: Mapping[str, Any]
+    name: str,
+    x: Sequence[int] | Sequence[str],
+    mean: Sequence[float | None],
+    stderr: Sequence[float | None],
+    style: Mapping[str, Any],
 ) -> list[Figure]:
     """Draw a line of means, on a band of one standard error where both are known.
 
@@ -26,7 +32,8 @@ def build_banded_line(
         stderr: of each mean.
         style: of the line; its ``color`` is the band's too.
     """
-    known = [(at, m, s) for at, m, s in zip(x, mean, stderr, strict=True) if m is not None and s is not None]
+    points = zip(list[Any](x), mean, stderr, strict=True)
+    known = [(at, m, s) for at, m, s in points if m is not None and s is not None]
     around = [at for at, _, _ in known] + [at for at, _, _ in reversed(known)]
     edges = [m + s for _, m, s in known] + [m - s for _, m, s in reversed(known)]
     band = {

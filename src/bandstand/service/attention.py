@@ -85,7 +85,7 @@ class AttentionList:
 async def load_items(deployment: ServiceContext) -> Sequence[AttentionItem]:
     """What needs attention now."""
     status = deployment.store.status()
-    found = find_store_items(status)
+    found = [*find_store_items(status), *_find_closed_loops(deployment)]
     if status.state != "ready":  # there is nothing to read from, and /ready says so
         return found
     with suppress(StorageUnavailableError):
@@ -127,6 +127,19 @@ def find_store_items(status: StoreStatus) -> list[AttentionItem]:
             )
         )
     return found
+
+
+def _find_closed_loops(deployment: ServiceContext) -> list[AttentionItem]:
+    """Other loops that take no requests."""
+    return [
+        AttentionItem(
+            code="loop-closed",
+            message=f"the loop {name} takes no requests: {fault}",
+            since=None,
+            advice="mend that and start again, or PUT a definition that it can be opened with",
+        )
+        for name, fault in deployment.list_closed_loops().items()
+    ]
 
 
 def find_loop_items(health: LoopHealth) -> list[AttentionItem]:

@@ -3,19 +3,29 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from typing import overload
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.experiment import Arm, Experiment, Split
+from bandstand.bandit.holdout import Holdout, HoldoutSplit
+from bandstand.bandit.loop_definition import DEFAULT_LOOP, EVERYBODY, LearningMode, LoopDefinition
 from bandstand.bandit.policies import Policy
+from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.bandit.ridge import Prior
-from bandstand.errors import ConfigurationError
+from bandstand.errors import (
+    ConfigurationError,
+    FieldError,
+    InvalidRequestError,
+    LearningModeError,
+    LoopRefusedError,
+)
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.drift import DriftWatcher
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowRunner
+from bandstand.learning.windows import WindowCloser
 from bandstand.service.feature_health import FeatureHealth
 from bandstand.service.reward_batch import RewardBatch
 from bandstand.service.score_batch import ScoreBatch
@@ -23,8 +33,10 @@ from bandstand.store.ids import DecisionIds
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
 from bandstand.store.records import PolicyRef
+from bandstand.store.tables.launches import LaunchEvent
 from bandstand.store.tables.policies import to_policy_ref
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
+from bandstand.store.tables.splits import HoldoutStart
 from bandstand.times import format_timestamp
 
 DEFAULT_POLICY = "linucb-v2"
@@ -32,15 +44,19 @@ DEFAULT_POLICY = "linucb-v2"
 
 @dataclass(slots=True)
 class ServiceContext:
-    """One running Bandstand.
+    """One running loop.
 
     Attributes:
+        definition: what it is; mode and reward settings may change while it runs.
         active_policy: the policy that un-named requests mean; during an experiment, its arm of the largest weight.
         experiment: splits the users of un-named requests between policies.
+        holdout: keeps a share of the users from the bandit.
         shadow_policies: names of the policies in the shadow.
         pinned_by: the setting that says which policy is active, so that no promotion can.
         score_when_full: answer ``/score`` without logging while the disk is full, instead of refusing.
         strict_features: refuse features that no schema reads.
+        list_closed_loops: gives other loops that take no requests, and why.
+        reward_settings: how rewards count.
         judge_worker: what becomes of turns; ``None`` takes none.
         shared_population: the learned priors where others have them too; made here if left out.
         prior_files: where learned priors are kept, if they are made here.
@@ -48,22 +64,30 @@ class ServiceContext:
         drift: what counts of policies that adapt their memory; opened after the population, and closed before it.
         default_policy: the active policy where none was ever promoted.
         promotions: every change of the active policy, the oldest first; read by ``start``.
+        launches: every event of every launch, the oldest first; read by ``start``.
         promotion_lock: held by whoever changes the active policy.
         running_experiment: when the experiment began.
+        running_holdout: when the holdout began.
         shadows: looks at decisions; ``None`` where no policy is in the shadow.
+        serves_baseline: whether the learning mode has the first candidate served, whatever was learned.
         scoring: decides requests together.
         rewarding: logs rewards together.
         feature_health: looks at what requests bring.
+        windows: teaches silence; opened after the population, and closed before it.
     """
 
     catalogue: Catalogue
     store: Store
     active_policy: str = DEFAULT_POLICY
     experiment: Experiment | None = None
+    holdout: Holdout | None = None
     shadow_policies: tuple[str, ...] = ()
     pinned_by: str | None = None
     score_when_full: bool = False
     strict_features: bool = False
+    definition: LoopDefinition = field(default_factory=lambda: LoopDefinition(name=DEFAULT_LOOP))
+    list_closed_loops: Callable[[], Mapping[str, str]] = dict
+    reward_settings: RewardSettings = CONTRACT
     clock: Callable[[], float] = time.time
     decision_ids: DecisionIds = field(default_factory=DecisionIds)
     judge_worker: JudgeWorker | None = None
@@ -75,13 +99,18 @@ class ServiceContext:
     policy_refs: Mapping[str, PolicyRef] = field(init=False)
     default_policy: str = field(init=False)
     promotions: list[Promotion] = field(init=False, default_factory=list)
+    launches: list[LaunchEvent] = field(init=False, default_factory=list)
     promotion_lock: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     running_experiment: ExperimentStart | None = field(init=False, default=None)
+    running_holdout: HoldoutStart | None = field(init=False, default=None)
     shadows: ShadowRunner | None = field(init=False, default=None)
+    serves_baseline: bool = field(init=False, default=False)
     scoring: ScoreBatch = field(init=False)
     rewarding: RewardBatch = field(init=False)
     feature_health: FeatureHealth = field(init=False)
+    windows: WindowCloser = field(init=False)
     _split: Split | None = field(init=False, default=None)
+    _held_out: HoldoutSplit | None = field(init=False, default=None)
 
     def __post_init__(
         self,
@@ -89,11 +118,17 @@ class ServiceContext:
         prior_files: PriorFiles | None,
         prior_refresh_rewards: int | None,
     ) -> None:
+        if self.reward_settings != CONTRACT:
+            self.definition = replace(self.definition, rewards=self.reward_settings)
+        self.reward_settings = self.definition.rewards
         self.scoring = ScoreBatch(self)
         self.rewarding = RewardBatch(self)
         self.feature_health = FeatureHealth(self.catalogue)
         self.population = shared_population or PopulationPriorRefresher(
             self.catalogue, self.store, prior_files, refresh_rewards=prior_refresh_rewards, clock=self.clock
+        )
+        self.windows = WindowCloser(
+            self.store, self.population.apply_reward, needs_polling=lambda: self.reward_settings.window is not None
         )
         self.drift = DriftWatcher(self.catalogue, self.store, self.population, clock=self.clock)
         self.active_policy = self.default_policy = self.catalogue.get_policy(self.active_policy).name
@@ -102,9 +137,8 @@ class ServiceContext:
             self.experiment = replace(self.experiment, arms=arms).validate()
             self.active_policy, self.pinned_by = self.experiment.leading_policy, "EXPERIMENT"
         self.policy_refs = {name: to_policy_ref(policy) for name, policy in self.catalogue.policies.items()}
-        if self.shadow_policies:
-            policies = [self.catalogue.get_policy(name) for name in self.shadow_policies]
-            self.shadows = ShadowRunner(policies, self.policy_refs, self.store, self.get_prior)
+        self.shadow_policies = tuple(self.catalogue.get_policy(name).name for name in self.shadow_policies)
+        self._run_shadows(self._list_shadows(self.mode))
 
     async def start(self) -> None:
         """Begin or go on with experiment and shadows, and make active what was promoted last; the store must be open.
@@ -112,26 +146,27 @@ class ServiceContext:
         Raises:
             ConfigurationError: what was promoted last is not configured any more.
         """
-        self.promotions = await self.store.list_promotions()
         definition = None if self.experiment is None else self.experiment.to_canonical_json()
         self.running_experiment = await self.store.set_experiment(definition)
         if self.experiment is not None:
             self._split = Split(self.experiment, self.store.secret)
-        in_shadow = () if self.shadows is None else self.shadows.policies
-        await self.store.set_shadows([self.policy_refs[policy.name] for policy in in_shadow])
-        self._activate_promoted()
+        self.running_holdout = await self.store.set_holdout(
+            None if self.holdout is None else self.holdout.to_canonical_json()
+        )
+        if self.holdout is not None:
+            self._held_out = HoldoutSplit(self.holdout, self.store.secret)
+        await self.refresh()
+        await self.apply_definition(self.definition)
         self.store.subscribe(self.refresh)
 
     async def refresh(self) -> None:
-        """Take up which policy another process has made active.
+        """Take up which policy was made active, and what a launch has come to; another process may have done so.
 
         Raises:
-            ConfigurationError: it is not configured here.
+            ConfigurationError: what was promoted last is not configured here, or not any more.
         """
         self.promotions = await self.store.list_promotions()
-        self._activate_promoted()
-
-    def _activate_promoted(self) -> None:
+        self.launches = list(await self.store.list_launches())
         promoted = self.promotions[-1].policy if self.promotions else None
         if self.pinned_by is None and promoted is not None:
             if promoted not in self.catalogue.policies:
@@ -142,18 +177,127 @@ class ServiceContext:
             self.active_policy = promoted
         elif self.pinned_by is None:
             self.active_policy = self.default_policy
+        self.apply_launch()
+
+    def apply_launch(self) -> None:
+        """Split the users as the newest launch has it; where a setting says who serves, it waits."""
+        if self.pinned_by is not None:
+            return
+        newest = self.launches[-1] if self.launches else None
+        configured = newest is not None and {newest.plan.policy, newest.plan.control} <= self.catalogue.policies.keys()
+        if newest is None or not newest.is_serving or not configured:
+            self._split = self.running_experiment = None
+            return
+        self._split = Split(newest.build_experiment(), self.store.secret)
+        self.running_experiment = ExperimentStart(newest.since, newest.ts)
+
+    @property
+    def mode(self) -> LearningMode:
+        """How the loop learns."""
+        return self.definition.mode
+
+    @property
+    def has_one_model(self) -> bool:
+        """Whether all users have one model."""
+        return self.definition.scope == "loop"
+
+    def get_owner(self, user_id: str) -> str:
+        """The user whose model it is that decides for a user: their own, or everybody's.
+
+        Raises:
+            InvalidRequestError: it is a user's own name that everybody's model has.
+        """
+        if self.definition.scope == "user":
+            return user_id
+        if user_id == EVERYBODY:
+            message = "is the name of the model of all users"
+            raise InvalidRequestError(f"user_id: {message}", [FieldError("user_id", message)])
+        return EVERYBODY
+
+    async def apply_definition(self, definition: LoopDefinition) -> None:
+        """Go on in the mode, and with the reward settings, of a definition; what else it says takes a new start.
+
+        Raises:
+            LoopRefusedError: the mode needs a baseline that is not configured, or an experiment runs.
+            OverloadedError, StorageFullError, StorageUnavailableError: the loop goes on as before.
+        """
+        serves_baseline = definition.mode != "online"
+        if serves_baseline and self._split is not None:
+            cause = "a launch" if self.experiment is None else "EXPERIMENT"
+            raise LoopRefusedError(
+                f"while {cause} splits the users, the mode {definition.mode} serves none of its arms"
+            )
+        if serves_baseline and self._find_baseline() is None:
+            raise LoopRefusedError(f"the mode {definition.mode} needs a policy of the kind first, and a floor of 0")
+        await self._set_shadows(definition.mode)
+        self.definition, self.serves_baseline = definition, serves_baseline
+        self.reward_settings = definition.rewards
+        if self.judge_worker is not None:
+            self.judge_worker.conclusions.teaches = definition.mode != "logging"
+
+    async def update_shadows(self) -> None:
+        """Put into the shadow who belongs there, after another policy was made active."""
+        await self._set_shadows(self.mode)
+
+    def close_shadows(self) -> None:
+        """Look at what still waits; the store must be open."""
+        if self.shadows is not None:
+            self.shadows.close()
+
+    async def _set_shadows(self, mode: LearningMode) -> None:
+        names = self._list_shadows(mode)
+        await self.store.set_shadows([self.policy_refs[name] for name in names])
+        if names != ([] if self.shadows is None else [policy.name for policy in self.shadows.policies]):
+            self.close_shadows()
+            self._run_shadows(names)
+
+    def _run_shadows(self, names: Sequence[str]) -> None:
+        policies = [self.catalogue.policies[name] for name in names]
+        self.shadows = ShadowRunner(policies, self.policy_refs, self.store, self.get_prior) if policies else None
+
+    def _list_shadows(self, mode: LearningMode) -> list[str]:
+        """Who is in the shadow: of an apprentice the active policy too, and nobody where nothing is taught."""
+        if mode == "logging":
+            return []
+        return list(dict.fromkeys((*([self.active_policy] if mode == "apprentice" else ()), *self.shadow_policies)))
+
+    def _find_baseline(self) -> Policy | None:
+        schema = self.catalogue.policies[self.active_policy].schema.name
+        return self.catalogue.find_baseline(schema) or self.catalogue.find_baseline()
+
+    def choose_policy(self, name: str | None, user_id: str | None = None) -> Policy:
+        """The policy that decides: :meth:`get_policy`'s, or the baseline where the learning mode has it served.
+
+        Raises:
+            UnknownPolicyError: none is configured under that name.
+            LearningModeError: another than the baseline is named, and only that serves.
+        """
+        chosen = self.get_policy(name, user_id)
+        if not self.serves_baseline:
+            return chosen
+        baseline = self._find_baseline()
+        assert baseline is not None  # noqa: S101 (the mode was refused without)
+        if name is not None and chosen is not baseline:
+            raise LearningModeError(f"in the learning mode {self.mode} only {baseline.name} serves")
+        return baseline
 
     def get_policy(self, name: str | None, user_id: str | None = None) -> Policy:
-        """The policy of that name or alias; where none is named, the user's arm of the experiment, or the active one.
+        """The policy of that name or alias; where none is named, what the user has: control, arm, or the active one.
 
         Raises:
             UnknownPolicyError: none is configured under that name.
         """
         if name is not None:
             return self.catalogue.get_policy(name)
+        if self._held_out is not None and user_id is not None and self._held_out.is_control(user_id):
+            return self.catalogue.policies[self._held_out.holdout.policy]
         if self._split is not None and user_id is not None:
             return self.catalogue.policies[self._split.assign_policy(user_id)]
         return self.catalogue.policies[self.active_policy]
+
+    def is_held_out(self, user_id: str) -> bool:
+        """Whether the user is kept from the bandit, and so from any experiment."""
+        return self._held_out is not None and self._held_out.is_control(user_id)
 
     def get_prior(self, policy: Policy, user_id: str) -> Prior:
         """What a policy believes of a user before their first reward."""

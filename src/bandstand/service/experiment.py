@@ -1,10 +1,16 @@
 """Experiment: how the users of a split came out, against the shares that they should have come out in."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from bandstand.bandit.chi_square import MIN_EXPECTED, compute_p_value
+from bandstand.errors import UnsupportedByEngineError
 from bandstand.service.context import ServiceContext, format_time
+from bandstand.service.readout import Readout, build_readout
+from bandstand.store.tables.arms import ArmHistory
+from bandstand.store.tables.promotions import ExperimentStart
+from bandstand.store.tables.splits import BANDIT_ARM, CONTROL_ARM, HoldoutStart
 
 SIGNIFICANCE_LEVEL = 0.001
 
@@ -27,6 +33,7 @@ class ExperimentStatus:
         arms: by policy.
         chi_square: ``None``, like the p-value, while some arm should have met fewer than 5 users.
         mismatch: p < 0.001.
+        readout: who wins; the control is the arm of the largest share.
     """
 
     name: str
@@ -36,6 +43,29 @@ class ExperimentStatus:
     chi_square: float | None
     p_value: float | None
     mismatch: bool
+    readout: Readout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldoutStatus:
+    """A holdout, and how the users whom it keeps from the bandit compare with the others.
+
+    Attributes:
+        share: of the users, as configured.
+        control: what they get.
+        users: of both arms, with a decision.
+        p_value: of the sample ratio; ``None`` while some arm should have met fewer than 5 users.
+        mismatch: p < 0.001.
+        readout: of the arms ``bandit`` and ``control``.
+    """
+
+    share: float
+    control: Literal["random", "first"]
+    since: str
+    users: int
+    p_value: float | None
+    mismatch: bool
+    readout: Readout
 
 
 async def load_experiment_status(deployment: ServiceContext) -> ExperimentStatus | None:
@@ -54,9 +84,7 @@ async def load_experiment_status(deployment: ServiceContext) -> ExperimentStatus
     shares = experiment.compute_shares()
     total = sum(users.get(policy, 0) for policy in shares)
     expected = {policy: share * total for policy, share in shares.items()}
-    enough = min(expected.values()) >= MIN_EXPECTED
-    statistic = sum((users.get(policy, 0) - mean) ** 2 / mean for policy, mean in expected.items()) if enough else None
-    p_value = None if statistic is None else compute_p_value(statistic, len(expected) - 1)
+    statistic, p_value = _compute_ratio_p_value(users, shares)
     return ExperimentStatus(
         name=experiment.name,
         since=format_time(begun.ts),
@@ -68,4 +96,49 @@ async def load_experiment_status(deployment: ServiceContext) -> ExperimentStatus
         chi_square=statistic,
         p_value=p_value,
         mismatch=p_value is not None and p_value < SIGNIFICANCE_LEVEL,
+        readout=await _load_readout(deployment, begun, list(shares), experiment.leading_policy),
     )
+
+
+async def _load_readout(
+    deployment: ServiceContext, begun: ExperimentStart | HoldoutStart, arms: Sequence[str], control: str
+) -> Readout:
+    """What the arms of a split came to; where the engine sums nothing by arm, the sentence says so."""
+    history, refusal = ArmHistory(now={}), None
+    try:
+        history = await deployment.store.load_arms(begun.seq)
+    except UnsupportedByEngineError as error:
+        refusal = f"Nothing can be told: {error.detail}."
+    readout = build_readout(history, arms, control, since=begun.ts, now=deployment.clock())
+    return readout if refusal is None else replace(readout, sentence=refusal)
+
+
+async def load_holdout_status(deployment: ServiceContext) -> HoldoutStatus | None:
+    """The holdout that runs, and how its users fare; ``None`` for none."""
+    holdout, begun = deployment.holdout, deployment.running_holdout
+    if holdout is None or begun is None:
+        return None
+    readout = await _load_readout(deployment, begun, (BANDIT_ARM, CONTROL_ARM), CONTROL_ARM)
+    p_value = _compute_ratio_p_value(
+        {arm: each.users for arm, each in readout.arms.items()},
+        {BANDIT_ARM: 1.0 - holdout.share, CONTROL_ARM: holdout.share},
+    )[1]
+    return HoldoutStatus(
+        share=holdout.share,
+        control=holdout.control,
+        since=format_time(begun.ts),
+        users=sum(each.users for each in readout.arms.values()),
+        p_value=p_value,
+        mismatch=p_value is not None and p_value < SIGNIFICANCE_LEVEL,
+        readout=readout,
+    )
+
+
+def _compute_ratio_p_value(users: Mapping[str, int], shares: Mapping[str, float]) -> tuple[float | None, float | None]:
+    """χ² of users by arm against their shares, and its p-value; ``None`` while some arm should have met too few."""
+    total = sum(users.get(arm, 0) for arm in shares)
+    expected = {arm: share * total for arm, share in shares.items()}
+    if min(expected.values()) < MIN_EXPECTED:
+        return None, None
+    statistic = sum((users.get(arm, 0) - mean) ** 2 / mean for arm, mean in expected.items())
+    return statistic, compute_p_value(statistic, len(expected) - 1)

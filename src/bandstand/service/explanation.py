@@ -8,6 +8,7 @@ import numpy as np
 
 from bandstand.bandit.disjoint import get_block
 from bandstand.bandit.features import FeatureSchema
+from bandstand.bandit.policies import Policy
 from bandstand.service.context import ServiceContext
 from bandstand.store.records import Array, Decision
 
@@ -53,9 +54,14 @@ async def load_theta(deployment: ServiceContext, decision: Decision) -> Array | 
     policy = deployment.catalogue.policies.get(decision.policy.name)
     if policy is None or policy.schema.hash != decision.policy.schema_hash:
         return None
-    profile = await deployment.store.load_profile(decision.user_id)
+    return await load_user_theta(deployment, policy, decision.user_id)
+
+
+async def load_user_theta(deployment: ServiceContext, policy: Policy, user_id: str) -> Array:
+    """The posterior's mean of a policy for a user now, of the shape of its schema's weights."""
+    profile = await deployment.store.load_profile(user_id)
     state = profile.policies.get((policy.name, policy.schema.name))
-    prior = deployment.get_prior(policy, decision.user_id)
+    prior = deployment.get_prior(policy, user_id)
     mean = prior.mean if state is None else state.get_posterior(prior, deployment.clock()).mean
     return np.broadcast_to(mean, policy.schema.shape)
 

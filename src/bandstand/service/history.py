@@ -55,6 +55,7 @@ class ReceiptCandidate:
         content: what was shown; ``None`` where the request left it out, as ``source`` and ``source_id``.
         raw_features: as they were sent.
         features: x; ``None`` where its schema is no longer configured.
+        excluded: the request did not let it be picked.
         explanation: what its mean is made of now; ``None`` where nobody asked, or its policy is no longer configured.
     """
 
@@ -68,6 +69,7 @@ class ReceiptCandidate:
     width: float
     score: float
     probability: float
+    excluded: bool
     explanation: CandidateExplanation | None
 
 
@@ -124,6 +126,8 @@ class DecisionReceipt:
         seed: the uniform draw u in [0, 1).
         floor: δ, the share of uniform picks.
         feature_labels: ``None`` where the schema is no longer configured.
+        held: it was held back, and not activated.
+        window_ends: until when its rewards count; ``None`` for ever.
     """
 
     decision_id: str
@@ -147,6 +151,8 @@ class DecisionReceipt:
     judgement: ReceiptJudgement | None
     generation: ReceiptGeneration | None
     shadows: Sequence[ReceiptShadow]
+    held: bool
+    window_ends: str | None
 
 
 async def load_history(deployment: ServiceContext, user_id: str) -> UserHistory:
@@ -158,8 +164,8 @@ async def load_history(deployment: ServiceContext, user_id: str) -> UserHistory:
 async def load_receipt(deployment: ServiceContext, decision_id: str, *, explain: bool = False) -> DecisionReceipt:
     """Everything a decision was made of, enough to make the same pick again.
 
-    With K candidates, probability p, ``floor`` δ and ``seed`` u: where u < δ the pick is candidate ⌊K·u/δ⌋; else the
-    exploit branch g = (p − δ/K)/(1−δ) is inverted at (u−δ)/(1−δ).
+    With K candidates that are not excluded, probability p, ``floor`` δ and ``seed`` u: where u < δ the pick is the one
+    at ⌊K·u/δ⌋ among these; else the exploit branch g = (p − δ/K)/(1−δ) is inverted at (u−δ)/(1−δ).
 
     Args:
         deployment: where.
@@ -174,7 +180,7 @@ async def load_receipt(deployment: ServiceContext, decision_id: str, *, explain:
         message = "no such decision"
         raise UnknownDecisionError(message)
     request = json.loads(decision.body)
-    candidates = request["candidates"]
+    candidates, excluded = request["candidates"], frozenset(request.get("exclude") or ())
     schema = deployment.catalogue.schemas.get(decision.policy.schema)
     if schema is not None and schema.hash == decision.policy.schema_hash:
         x = schema.encode(_get_context(request), schema.read_candidates(candidates))
@@ -191,7 +197,7 @@ async def load_receipt(deployment: ServiceContext, decision_id: str, *, explain:
     shadows = await deployment.store.load_shadows(decision)
     return DecisionReceipt(
         decision_id=decision.decision_id,
-        user_id=decision.user_id,
+        user_id=decision.person,
         ts=format_time(decision.ts),
         client=decision.client,
         policy=decision.policy.name,
@@ -218,6 +224,7 @@ async def load_receipt(deployment: ServiceContext, decision_id: str, *, explain:
                 width=width,
                 score=score,
                 probability=p,
+                excluded=candidate["id"] in excluded,
                 explanation=explanation,
             )
             for candidate, row, (mean, width, score, p), explanation in zip(
@@ -231,6 +238,8 @@ async def load_receipt(deployment: ServiceContext, decision_id: str, *, explain:
             _build_shadow(shadow, candidates[shadow.pick]["id"])
             for shadow in sorted(shadows, key=lambda shadow: shadow.policy.name)
         ],
+        held=decision.window is not None and decision.window.held,
+        window_ends=None if decision.window is None else format_time(decision.window.due),
     )
 
 

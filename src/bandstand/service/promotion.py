@@ -39,9 +39,10 @@ async def promote(deployment: ServiceContext, policy: str, client: str) -> Activ
     """
     name = deployment.catalogue.get_policy(policy).name
     async with deployment.promotion_lock:
-        _require_unpinned(deployment)
+        require_unpinned(deployment)
+        _require_no_launch(deployment)
         if _build_stack(deployment.promotions)[-1:] != [name]:
-            await _apply_promotion(
+            await apply_promotion(
                 deployment, Promotion("promote", name, deployment.active_policy, deployment.clock(), client)
             )
         return get_active(deployment)
@@ -57,7 +58,8 @@ async def demote(deployment: ServiceContext, policy: str, client: str) -> Active
     """
     name = deployment.catalogue.get_policy(policy).name
     async with deployment.promotion_lock:
-        _require_unpinned(deployment)
+        require_unpinned(deployment)
+        _require_no_launch(deployment)
         if name == deployment.active_policy:
             earlier = _build_stack(deployment.promotions)
             if not earlier:
@@ -65,7 +67,7 @@ async def demote(deployment: ServiceContext, policy: str, client: str) -> Active
                 raise PromotionRefusedError(message)
             below = [other for other in earlier[:-1] if other in deployment.catalogue.policies]
             back_to = below[-1] if below else None
-            await _apply_promotion(deployment, Promotion("demote", back_to, name, deployment.clock(), client))
+            await apply_promotion(deployment, Promotion("demote", back_to, name, deployment.clock(), client))
         return get_active(deployment)
 
 
@@ -94,17 +96,30 @@ def list_promotions(deployment: ServiceContext, limit: int) -> list[PromotionEnt
     ]
 
 
-def _require_unpinned(deployment: ServiceContext) -> None:
+def require_unpinned(deployment: ServiceContext) -> None:
+    """Refuse where a setting says which policy is active.
+
+    Raises:
+        PromotionRefusedError: it does.
+    """
     if deployment.pinned_by is not None:
         message = f"{deployment.pinned_by} says which policy is active: unset it and start again"
         raise PromotionRefusedError(message)
 
 
-async def _apply_promotion(deployment: ServiceContext, promotion: Promotion) -> None:
+def _require_no_launch(deployment: ServiceContext) -> None:
+    if deployment.launches and deployment.launches[-1].is_serving:
+        message = f"the launch of {deployment.launches[-1].plan.policy} is under way: let it go on, or cancel it first"
+        raise PromotionRefusedError(message)
+
+
+async def apply_promotion(deployment: ServiceContext, promotion: Promotion) -> None:
+    """Log a change of the active policy, and make it; the caller holds the lock."""
     await deployment.store.log_promotion(promotion)
     if deployment.promotions[-1:] != [promotion]:  # a store of many processes has told of it already
         deployment.promotions.append(promotion)
     deployment.active_policy = promotion.policy or deployment.default_policy
+    await deployment.update_shadows()
 
 
 def _build_stack(promotions: list[Promotion]) -> list[str]:

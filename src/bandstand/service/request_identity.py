@@ -1,7 +1,7 @@
 """What makes two requests the same: what is read of them, and nothing else.
 
-Fields that nobody reads, defaults that are spelt out, a ``null``, the wish for a ranking, or a candidate's text that no
-schema reads make no other request.
+Fields that nobody reads, defaults that are spelt out, a ``null``, the wish for a ranking, the order in which candidates
+are excluded, or a candidate's text that no schema reads make no other request.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.features import Field, read_features
 
 _EMPTY: Mapping[str, Any] = {}
-_VALUES = ("reward", "reaction", "turn")
+_VALUES = ("reward", "reaction", "turn", "metrics")
 _to_canonical_json = json.JSONEncoder(sort_keys=True).encode  # made once: json.dumps would make one for each call
 
 
@@ -60,7 +60,8 @@ def _read_score_request(catalogue: Catalogue, request: Mapping[str, Any]) -> obj
         given = {**candidate, "features": candidate.get("features") or _EMPTY}
         candidates.append((candidate["id"], _drop_unread(catalogue, fields, read_features(given))))
     context = _drop_unread(catalogue, catalogue.context_fields, request.get("context") or _EMPTY)
-    return request.get("decision_id"), request["user_id"], context, candidates
+    meant = frozenset(request.get("exclude") or ()), bool(request.get("defer"))
+    return request.get("decision_id"), request["user_id"], context, candidates, *meant
 
 
 def _drop_unread(catalogue: Catalogue, fields: Mapping[str, Field], values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ name) takes it another way, and one that is refused is refused alone.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,11 +14,14 @@ from typing import Any, Protocol
 from pydantic_core import to_json
 
 from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.loop_definition import LearningMode
 from bandstand.bandit.policies import Policy
+from bandstand.bandit.reward_formula import validate_metrics
+from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import FieldError, InvalidRequestError, UnknownDecisionError, WrongPolicyError
 from bandstand.service.request_identity import hash_reward_request
 from bandstand.store.protocol import Store
-from bandstand.store.records import AcceptedReward, Decision, PolicyRef, Reward
+from bandstand.store.records import AcceptedReward, Decision, PolicyRef, Reward, RewardPart
 
 
 class RewardingContext(Protocol):
@@ -26,12 +30,21 @@ class RewardingContext(Protocol):
     catalogue: Catalogue
     store: Store
     policy_refs: Mapping[str, PolicyRef]
+    reward_settings: RewardSettings
 
     @property
     def clock(self) -> Callable[[], float]:
         """Seconds since the epoch."""
 
-    def get_policy(self, name: str | None, user_id: str | None = None) -> Policy:
+    @property
+    def mode(self) -> LearningMode:
+        """How the loop learns."""
+
+    @property
+    def has_one_model(self) -> bool:
+        """Whether all users have one model."""
+
+    def choose_policy(self, name: str | None, user_id: str | None = None) -> Policy:
         """The policy of that name or alias, or the one that decides for the user."""
 
 
@@ -86,6 +99,8 @@ class RewardBatch:
             if isinstance(reward, Exception):
                 taken.set_exception(reward)
                 continue
+            if self._deployment.mode == "logging":
+                reward.applied, reward.reason = False, "logging_only"
             try:
                 taken.set_result(self._deployment.store.reward(reward))
             except Exception as error:  # noqa: BLE001 (whoever asked has it)
@@ -144,7 +159,7 @@ def build_rewards(deployment: RewardingContext, requests: Sequence[RewardRequest
 
 def _build_from_decision(deployment: RewardingContext, each: RewardRequest, decision: Decision, ts: float) -> Reward:
     request = each.request
-    if request.get("user_id", decision.user_id) != decision.user_id:
+    if request.get("user_id", decision.person) != decision.person:
         raise _build_unknown_error()
     if each.policy is not None and each.policy.name != decision.policy.name:
         message = f"the decision was made by {decision.policy.name}"
@@ -152,6 +167,7 @@ def _build_from_decision(deployment: RewardingContext, each: RewardRequest, deci
     if request.get("tip_id", decision.tip_id) != decision.tip_id:
         message = "the decision picked another candidate"
         raise InvalidRequestError(message, [FieldError("tip_id", message)])
+    settings = deployment.reward_settings
     return Reward(
         user_id=decision.user_id,
         policy=decision.policy,
@@ -163,17 +179,30 @@ def _build_from_decision(deployment: RewardingContext, each: RewardRequest, deci
         x=None,
         decision_id=decision.decision_id,
         idempotency=each.idempotency,
+        settings=None if settings == CONTRACT else settings,
+        part=_build_part(each, settings) if request.get("metrics") is not None else None,
     )
+
+
+def _build_part(each: RewardRequest, settings: RewardSettings) -> RewardPart:
+    """What a reward with metrics brings: it is one part of what its decision is taught."""
+    makes_value = "reward" not in each.request and each.request.get("reaction") is None
+    formula = settings.formula.hash if makes_value and settings.formula is not None else None
+    document = json.dumps(validate_metrics(each.request["metrics"]), separators=(",", ":"))
+    return RewardPart(each.value, metrics=document, formula=formula)
 
 
 def _build_legacy(deployment: RewardingContext, each: RewardRequest, ts: float) -> Reward:
     """A reward in the legacy form, not encoded yet."""
     request = each.request
-    policy = each.policy or deployment.get_policy(None, request.get("user_id"))
+    policy = each.policy or deployment.choose_policy(None, request.get("user_id"))
     missing = [name for name in ("user_id", "tip_id", "features") if name not in request]
     if missing:
         message = "without a decision_id, user_id, tip_id and features are required"
         raise InvalidRequestError(message, [FieldError(name, "required without a decision_id") for name in missing])
+    if deployment.has_one_model:
+        message = "in a loop with one model for everybody, a reward names its decision"
+        raise InvalidRequestError(message, [FieldError("decision_id", "required in a loop with one model")])
     if policy.schema.is_open:
         message = f"{policy.name} reads all of a context and a candidate, which this form does not tell apart"
         raise InvalidRequestError(message, [FieldError("decision_id", "required by a policy with open features")])

@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from bandstand.bandit.eligibility import Indices, find_eligible
 from bandstand.bandit.policies import Policy
 from bandstand.errors import DecisionConflictError, OverloadedError, StorageFullError, StorageUnavailableError
 from bandstand.service.context import ServiceContext
 from bandstand.service.request_identity import is_same_score_request
-from bandstand.service.score_batch import MadeDecision
+from bandstand.service.score_batch import MadeDecision, count_try
 from bandstand.store.ids import parse_event_id
 from bandstand.store.protocol import MovedError
 from bandstand.store.records import Array, Decision
-
-_MAX_TRIES = 10
-"""A store takes the third try unless its user was reset meanwhile: more than this is no accident."""
 
 
 @dataclass(slots=True)
@@ -28,6 +26,7 @@ class ScoreResult:
         decision_id: ``None`` where the decision could not be logged (``SCORE_WHEN_FULL``) and takes no reward.
         numbers: mean, width, score and probability of every candidate: shape (4, K).
         repeated: an earlier decision answers again, for the same request.
+        eligible: places of the candidates that could be picked; ``None`` for all.
     """
 
     decision_id: str | None
@@ -38,12 +37,16 @@ class ScoreResult:
     exploring: bool
     numbers: Array | None
     repeated: bool = False
+    eligible: Indices | None = None
 
     def build_ranking(self, candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """All candidates, best score first; equals keep the caller's order."""
+        """All candidates, best score first, equals in the caller's order; an excluded one keeps its place."""
         assert self.numbers is not None  # noqa: S101 (the store gave the decision in full)
         _, _, scores, probabilities = self.numbers
         order = np.argsort(-scores, kind="stable")
+        if self.eligible is not None:
+            ranked, order = order[np.isin(order, self.eligible)], np.arange(len(scores))
+            order[self.eligible] = ranked
         return [
             {"tip_id": candidates[i]["id"], "score": float(scores[i]), "propensity": float(probabilities[i])}
             for i in order
@@ -64,11 +67,14 @@ async def score(
 
     Raises:
         UnknownPolicyError: no such policy.
+        InvalidRequestError: what is excluded is no candidate, or all of them.
+        LearningModeError: another than the baseline is asked, and only that serves.
         DecisionConflictError: the caller's ``decision_id`` names another request.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
-    chosen = deployment.get_policy(policy, request["user_id"])
+    chosen = deployment.choose_policy(policy, request["user_id"])
     named = None if policy is None else chosen.name
+    is_named = policy is not None or deployment.is_held_out(request["user_id"])
     # An id that the service may have given is looked up: the ledger would not refuse it.
     may_be_ours = "decision_id" in request and parse_event_id(request["decision_id"]) is not None
     if may_be_ours and (earlier := await _find_earlier(deployment, request)) is not None:
@@ -78,31 +84,25 @@ async def score(
     while True:
         made: MadeDecision | None = None
         try:
-            made = await _decide(deployment, request, body, client, chosen, is_named=policy is not None, tries=tries)
+            made = await _decide(deployment, request, body, client, chosen, is_named=is_named, tries=tries)
             stands = await made.stands
         except MovedError:  # another process has taught its user, or changed what all decide by
-            tries = _count_try(tries)
-            chosen = deployment.get_policy(policy, request["user_id"])
+            tries = count_try(tries)
+            chosen = deployment.choose_policy(policy, request["user_id"])
             continue
         except (OverloadedError, StorageFullError, StorageUnavailableError) as error:
             if (earlier := await _find_earlier(deployment, request)) is not None:
                 return _return_earlier(deployment, earlier, request, named)
             if made is None or not (deployment.score_when_full and isinstance(error, StorageFullError)):
                 raise
-            return _build_result(made.decision, made.numbers, logged=False)
+            return _build_result(request, made.decision, made.numbers, logged=False)
         if stands is made.decision:
             if made.captured is not None and deployment.shadows is not None:
                 deployment.shadows.enqueue(made.captured)
-            return _build_result(made.decision, made.numbers)
+            return _build_result(request, made.decision, made.numbers)
         if (earlier := await _find_earlier(deployment, request)) is not None:
             return _return_earlier(deployment, earlier, request, named)
         # What stood there has been erased meanwhile: the id is free again.
-
-
-def _count_try(tries: int) -> int:
-    if tries == _MAX_TRIES:
-        raise OverloadedError("this user's state moves faster than it can be decided on; try again")
-    return tries + 1
 
 
 async def _decide(
@@ -117,9 +117,12 @@ async def _decide(
 ) -> MadeDecision:
     """Have it decided with its neighbours, once its user is in memory."""
     made, store = None, deployment.store
+    user_id = request["user_id"]
+    owner = deployment.get_owner(user_id)
     while made is None:
-        if store.get_cached_profile(request["user_id"]) is None:
-            await store.load_profile(request["user_id"])
+        for needed in (user_id,) if owner == user_id else (user_id, owner):
+            if store.get_cached_profile(needed) is None:
+                await store.load_profile(needed)
         made = await deployment.scoring.submit(request, body, client, policy, is_named=is_named, tries=tries)
     return made
 
@@ -137,11 +140,16 @@ def _return_earlier(
     if (policy is not None and policy != earlier.policy.name) or not is_same:
         message = "this decision_id already names another request"
         raise DecisionConflictError(message)
-    return _build_result(earlier, earlier.numbers, repeated=True)
+    return _build_result(request, earlier, earlier.numbers, repeated=True)
 
 
 def _build_result(
-    decision: Decision, numbers: Array | None, *, logged: bool = True, repeated: bool = False
+    request: Mapping[str, Any],
+    decision: Decision,
+    numbers: Array | None,
+    *,
+    logged: bool = True,
+    repeated: bool = False,
 ) -> ScoreResult:
     return ScoreResult(
         decision_id=decision.decision_id if logged else None,
@@ -152,4 +160,5 @@ def _build_result(
         exploring=decision.exploring,
         numbers=numbers,
         repeated=repeated,
+        eligible=find_eligible(request),
     )

@@ -13,16 +13,21 @@ import numpy as np
 
 from bandstand.bandit.choice import choose_batch
 from bandstand.bandit.distribution import hash_to_uniform
+from bandstand.bandit.eligibility import Indices, find_eligible
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.profile import Profile
+from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.bandit.ridge import Prior
+from bandstand.errors import OverloadedError
 from bandstand.learning.shadows import CapturedDecision, ShadowRunner
 from bandstand.store.ids import DecisionIds
 from bandstand.store.protocol import Store
-from bandstand.store.records import Array, Decision, PolicyRef
+from bandstand.store.records import Array, Decision, PolicyRef, RewardWindow
 from bandstand.store.tables.promotions import ExperimentStart
 
 _EMPTY: dict[str, object] = {}
+_MAX_TRIES = 10
+"""A store takes the third try unless its user was reset meanwhile: more than this is no accident."""
 
 
 class ScoringContext(Protocol):
@@ -33,6 +38,7 @@ class ScoringContext(Protocol):
     policy_refs: Mapping[str, PolicyRef]
     running_experiment: ExperimentStart | None
     shadows: ShadowRunner | None
+    reward_settings: RewardSettings
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -40,6 +46,9 @@ class ScoringContext(Protocol):
 
     def get_prior(self, policy: Policy, user_id: str) -> Prior:
         """What a policy believes of a user before their first reward."""
+
+    def get_owner(self, user_id: str) -> str:
+        """The user whose model it is that decides for a user."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,8 +59,9 @@ class ScoreRequest:
         body: the request as it came.
         client: name of the API key.
         policy: who decides.
-        is_named: the request names its policy, and so takes no part in an experiment.
+        is_named: the request names its policy, or its user is held out, and so takes no part in an experiment.
         made: what came of it.
+        eligible: places of the candidates that may be picked; ``None`` for all.
         tries: how often it was decided before, from a state that had moved.
     """
 
@@ -61,7 +71,14 @@ class ScoreRequest:
     policy: Policy
     is_named: bool
     made: "asyncio.Future[MadeDecision | None]"
+    eligible: Indices | None = None
     tries: int = 0
+
+    @property
+    def shape(self) -> tuple[str, int, int]:
+        """Who decides, among how many candidates, of which how many may be picked: what shares the arithmetic."""
+        count = len(self.request["candidates"])
+        return self.policy.name, count, count if self.eligible is None else len(self.eligible)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +108,25 @@ class ScoreBatch:
     def submit(
         self, request: Mapping[str, Any], body: bytes, client: str, policy: Policy, *, is_named: bool, tries: int = 0
     ) -> "asyncio.Future[MadeDecision | None]":
-        """Have a request decided with its neighbours; ``None`` comes of it where its user has left memory meanwhile."""
+        """Have a request decided with its neighbours; ``None`` comes of it where its user has left memory meanwhile.
+
+        Raises:
+            InvalidRequestError: it excludes what is no candidate, or all of them.
+        """
+        eligible = find_eligible(request)
         loop = asyncio.get_running_loop()
         made: asyncio.Future[MadeDecision | None] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._decide_waiting)
-        self._waiting.append(ScoreRequest(request, body, client, policy, is_named, made, tries))
+        self._waiting.append(ScoreRequest(request, body, client, policy, is_named, made, eligible, tries))
         return made
 
     def _decide_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
-        groups: dict[tuple[str, int], list[ScoreRequest]] = {}
+        groups: dict[tuple[str, int, int], list[ScoreRequest]] = {}
         for each in waiting:
             if not each.made.done():  # whoever asked may have gone
-                groups.setdefault((each.policy.name, len(each.request["candidates"])), []).append(each)
+                groups.setdefault(each.shape, []).append(each)
         for group in groups.values():
             try:
                 self._decide(group)
@@ -129,7 +151,7 @@ class ScoreBatch:
         profiles: list[Profile] = []
         present: list[ScoreRequest] = []
         for each in group:
-            profile = deployment.store.get_cached_profile(each.request["user_id"])
+            profile = find_profile(deployment, each.request["user_id"])
             if profile is None:
                 each.made.set_result(None)
             else:
@@ -153,6 +175,43 @@ class ScoreBatch:
         return MadeDecision(decision, numbers, deployment.store.decide(decision), captured)
 
 
+def make_decision(
+    deployment: ScoringContext,
+    request: Mapping[str, Any],
+    body: bytes,
+    client: str,
+    policy: Policy,
+    profile: Profile,
+) -> Decision:
+    """Number a request, draw for it under what its user's profile holds, and submit nothing.
+
+    Raises:
+        InvalidRequestError: it cannot be encoded, or excludes what it may not.
+    """
+    made: asyncio.Future[MadeDecision | None] = asyncio.Future()
+    asked = ScoreRequest(request, body, client, policy, is_named=False, made=made, eligible=find_eligible(request))
+    ((decision, _),) = _make_decisions(deployment, [asked], [profile])
+    return decision
+
+
+def count_try(tries: int) -> int:
+    """One more try of a decision whose user's state had moved.
+
+    Raises:
+        OverloadedError: they were too many.
+    """
+    if tries == _MAX_TRIES:
+        raise OverloadedError("this user's state moves faster than it can be decided on; try again")
+    return tries + 1
+
+
+def find_profile(deployment: ScoringContext, user_id: str) -> Profile | None:
+    """The profile that decides for a user, if both are in memory: theirs, or everybody's."""
+    profile = deployment.store.get_cached_profile(user_id)
+    owner = deployment.get_owner(user_id)
+    return profile if owner == user_id or profile is None else deployment.store.get_cached_profile(owner)
+
+
 def _make_decisions(
     deployment: ScoringContext, group: Sequence[ScoreRequest], profiles: Sequence[Profile]
 ) -> list[tuple[Decision, Profile]]:
@@ -166,17 +225,20 @@ def _make_decisions(
     ids = [_get_decision_id(deployment, *each) for each in zip(requests, seqs, strict=True)]
     seeds = [hash_to_uniform(store.secret, decision_id) for decision_id in ids]
     priors = [deployment.get_prior(policy, profile.user_id) for profile in profiles]
-    numbers, picks, floor = choose_batch(policy, profiles, x, seeds, priors=priors, now=ts)
+    eligible = _get_eligible(group)
+    numbers, picks, floor = choose_batch(policy, profiles, x, seeds, priors=priors, now=ts, eligible=eligible)
     rows, columns = np.arange(len(group)), [pick.index for pick in picks]
     drawn = numbers[rows, :, columns].tolist()  # mean, width, score and probability of each pick
     picked = x[rows, columns]
     ref = deployment.policy_refs[policy.name]
+    excluded = 0 if eligible is None else x.shape[1] - len(eligible[0])
     decisions = [
         Decision(
             decision_id=ids[row],
             own_id="decision_id" in each.request,
             seq=seqs[row],
             user_id=profiles[row].user_id,
+            subject=None if each.request["user_id"] == profiles[row].user_id else each.request["user_id"],
             policy=ref,
             client=each.client,
             ts=ts,
@@ -191,10 +253,26 @@ def _make_decisions(
             numbers=numbers[row],
             x=picked[row].copy(),  # a view would keep its neighbours in memory for as long
             tries=each.tries,
+            excluded=excluded,
+            window=_build_window(deployment.reward_settings, each.request, ts),
         )
         for row, each in enumerate(group)
     ]
     return list(zip(decisions, profiles, strict=True))
+
+
+def _build_window(settings: RewardSettings, request: Mapping[str, Any], ts: float) -> RewardWindow | None:
+    """Until when rewards of a decision made at ``ts`` count; ``None`` where its first one settles it, whenever."""
+    held = bool(request.get("defer"))
+    if settings.window is None:
+        return RewardWindow(held) if held else None
+    return RewardWindow(held, ts + settings.window, settings.default_reward)
+
+
+def _get_eligible(group: Sequence[ScoreRequest]) -> list[Indices] | None:
+    """Places of the candidates that may be picked, of each; ``None`` where all may. A group has equally many."""
+    places = [each.eligible for each in group if each.eligible is not None]
+    return places or None
 
 
 def _get_decision_id(deployment: ScoringContext, request: Mapping[str, Any], seq: int) -> str:

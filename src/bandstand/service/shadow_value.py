@@ -100,18 +100,18 @@ def _compute_values(
     n = sums.rewarded
     live, ips = sums.r / n, sums.wr / n
     of_live, of_ips = sums.rr - n * live * live, sums.wwrr - n * ips * ips
-    without_weights = _compute_value(live, of_live, n), _compute_value(ips, of_ips, n)
+    without_weights = compute_estimate(live, of_live, n), compute_estimate(ips, of_ips, n)
     if sums.w <= _ZERO_WEIGHT * n:
         return *without_weights, None, None
     snips, mean_weight = sums.wr / sums.w, sums.w / n
     of_snips = (sums.wwrr - 2 * snips * sums.wwr + snips * snips * sums.ww) / mean_weight**2
     shared = (sums.wrr - (snips + live) * sums.wr + snips * live * sums.w) / mean_weight
-    gain = _compute_value(snips - live, of_snips - 2 * shared + of_live, n)
-    return *without_weights, _compute_value(snips, of_snips, n), gain
+    gain = compute_estimate(snips - live, of_snips - 2 * shared + of_live, n)
+    return *without_weights, compute_estimate(snips, of_snips, n), gain
 
 
-def _compute_value(value: float, squares: float, n: int) -> ValueEstimate:
-    """An estimate and its interval; ``squares`` is the sum of its n terms' squares, less their mean."""
+def compute_estimate(value: float, squares: float, n: int) -> ValueEstimate:
+    """A mean and its normal interval; ``squares`` is the sum of its n terms' squares, less their mean."""
     stderr = math.sqrt(max(0.0, squares) / (n - 1) / n) if n > 1 else None
     half = None if stderr is None else _NORMAL_QUANTILE * stderr
     return ValueEstimate(

@@ -7,7 +7,7 @@ import numpy as np
 
 from bandstand.bandit.policy_state import PolicyState
 from bandstand.learning.drift import MemoryStatus
-from bandstand.service import experiment, judgements, loop, shadow_value
+from bandstand.service import experiment, gain, judgements, loop, metrics, shadow_value
 from bandstand.service.context import ServiceContext, format_time, format_whole_seconds
 from bandstand.service.feature_health import FeatureReport
 from bandstand.store.records import PolicyTotals
@@ -87,23 +87,29 @@ class DeploymentSummary:
 
     Attributes:
         policies: by name.
+        gain: whether it pays.
         experiment: ``None`` while none runs.
+        holdout: ``None`` where nobody is held out.
         shadows: by name; ``None`` where no policy is in the shadow.
         judge: what became of turns; ``None`` where none are taken.
         memory: by name, of policies that adapt theirs.
         features: what callers send, and what of it is read.
+        metrics: by policy and name; empty where no reward brought any.
     """
 
     users: int
     decisions: int
     rewards: int
     policies: Mapping[str, PolicyUsage]
+    gain: gain.GainReport
+    holdout: experiment.HoldoutStatus | None
     experiment: experiment.ExperimentStatus | None
     shadows: Mapping[str, shadow_value.ShadowComparison] | None
     loop: loop.LoopHealth
     judge: judgements.CoverageReport | None
     memory: Mapping[str, MemorySummary]
     features: FeatureReport
+    metrics: Mapping[str, Mapping[str, metrics.MetricSummary]]
 
 
 async def load_user_stats(deployment: ServiceContext, user_id: str, policy: str | None = None) -> UserPolicyStats:
@@ -113,10 +119,11 @@ async def load_user_stats(deployment: ServiceContext, user_id: str, policy: str 
         UnknownPolicyError: no such policy.
     """
     chosen = deployment.get_policy(policy, user_id)
-    profile = await deployment.store.load_profile(user_id)
+    owner = deployment.get_owner(user_id)
+    profile = await deployment.store.load_profile(owner)
     known = profile.policies.get((chosen.name, chosen.schema.name))
     state = known or PolicyState()
-    prior, now = deployment.get_prior(chosen, user_id), deployment.clock()
+    prior, now = deployment.get_prior(chosen, owner), deployment.clock()
     theta = np.zeros(chosen.schema.shape) if known is None else known.get_posterior(prior, now).mean
     return UserPolicyStats(
         user_id=user_id,
@@ -140,12 +147,15 @@ async def load_deployment_stats(deployment: ServiceContext, *, days: int = loop.
         decisions=sum(total.decisions for total in totals.values()),
         rewards=sum(total.rewards for total in totals.values()),
         policies={name: _build_usage(total) for name, total in sorted(totals.items())},
+        gain=await gain.load_gain_report(deployment, days=days),
         experiment=await experiment.load_experiment_status(deployment),
+        holdout=await experiment.load_holdout_status(deployment),
         shadows=await shadow_value.load_shadow_values(deployment),
         loop=await loop.load_loop_health(deployment, days),
         judge=None if deployment.judge_worker is None else await judgements.load_coverage(deployment.judge_worker),
         memory={each.policy: _build_memory(each) for each in deployment.drift.list_statuses()},
         features=deployment.feature_health.build_report(),
+        metrics=await metrics.load_metrics(deployment),
     )
 
 

@@ -3,12 +3,14 @@
 A second engine implements :class:`Store` in another way and keeps the same laws (``tests/store/checks.py``).
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Protocol
 
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
+from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.errors import WrongPolicyError
+from bandstand.store.gain_log import GainLog
 from bandstand.store.records import (
     AcceptedReward,
     Decision,
@@ -20,22 +22,15 @@ from bandstand.store.records import (
     UserPage,
 )
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
-from bandstand.store.tables.judgements import (
-    AcceptedTurn,
-    Conclusion,
-    JudgedTurn,
-    JudgementState,
-    Settlement,
-    TurnOutcome,
-    TurnPage,
-    TurnTotals,
-)
 from bandstand.store.tables.loop_health import LoopSums
+from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
+from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
+from bandstand.store.turn_protocol import JudgementLog, TurnQueue
 
 
 class MovedError(Exception):
@@ -101,6 +96,19 @@ class DecisionLog(Protocol):
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
 
+    async def decide_together(self, decisions: Sequence[Decision]) -> bool:
+        """Log decisions of one user, each under an id of the caller's own: all of them in one commit, or none.
+
+        The user must be in memory, and no await may lie between numbering the first and this call.
+
+        Returns:
+            Whether they were logged; they are not where one of their ids is taken.
+
+        Raises:
+            MovedError: the state that they were made from does not stand any more; nothing was logged.
+            OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
+        """
+
     def get_cached_decision(self, decision_id: str) -> Decision | None:
         """The decision of that id, if it is in memory with all that its reward needs."""
 
@@ -120,6 +128,8 @@ class RewardLog(Protocol):
     def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
         """Log a reward and teach it, once: submitted by the call where its user and decision are in memory.
 
+        With settings it is one part of what its decision is taught.
+
         It is committed once what this returns has been awaited. Rewards whose calls follow each other are committed
         together.
 
@@ -137,6 +147,27 @@ class RewardLog(Protocol):
         Raises:
             IdempotencyMismatchError: what came with it was no such reward.
         """
+
+    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
+        """Let a decision that was held back count as shown, and teach what its parts come to. Idempotent.
+
+        Raises:
+            UnknownDecisionError: there is no such decision, or no longer.
+            OverloadedError, StorageFullError, StorageUnavailableError: it was not.
+        """
+
+    async def close_windows(self, limit: int) -> ClosedWindows:
+        """Teach what silence comes to, once, for at most ``limit`` windows that have ended, in the order of their ends.
+
+        Raises:
+            OverloadedError, StorageFullError, StorageUnavailableError: some of them still await it.
+        """
+
+    async def load_metric_sums(self) -> list[MetricSums]:
+        """Sums over the metrics of the parts that count, by policy and candidate."""
+
+    async def has_awaiting_windows(self) -> bool:
+        """Whether any window is to be closed, now or when it ends."""
 
 
 class UndoLog(Protocol):
@@ -250,123 +281,23 @@ class DeploymentLog(Protocol):
         """Sums that tell whether the learning loop is sound, by policy, and by day for the newest ``days``."""
 
 
-class TurnQueue(Protocol):
-    """Turns that wait for a judge, and what their judging costs."""
+class LoopLog(Protocol):
+    """Loops beside the default one, which are in its log; and erasures that go over all of them."""
 
-    async def accept(self, judgement: JudgedTurn) -> AcceptedTurn:
-        """Log a turn, once for its request; it is synced when this returns, and holds its decision.
+    async def log_loop_change(self, change: LoopChange) -> None:
+        """Log that a loop was made, changed or deleted, synced."""
 
-        Raises:
-            UnknownDecisionError: the decision is gone, or another user's.
-            WrongPolicyError: another policy made it.
-            AlreadyRewardedError: it has a reward.
-            RewardPendingError: another turn holds it.
-            IdempotencyMismatchError: the key was spent on something else than a turn.
-            OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
-        """
+    async def list_loop_changes(self) -> list[LoopChange]:
+        """Every change of a loop, the oldest first."""
 
-    async def find_turn_by_key(self, key: tuple[str, str]) -> JudgedTurn | None:
-        """The turn that came with that Idempotency-Key, named by scope and key; nothing is logged.
+    async def note_erasure(self, user_id: str, client: str) -> None:
+        """Log, synced, that a user is being erased in every loop, so that it is gone on with after a crash."""
 
-        Raises:
-            IdempotencyMismatchError: what came with it was no turn.
-        """
+    async def list_erasure_notes(self) -> list[tuple[str, str]]:
+        """The users of whom that is so, each with the name of the API key that asked for it."""
 
-    async def retry_judgement(self, judgement: JudgedTurn) -> bool:
-        """Let an unscored turn wait for the judge again; returns whether it does.
-
-        Raises:
-            AlreadyRewardedError, RewardPendingError: its decision is not free any more.
-            OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
-        """
-
-    async def list_waiting(self) -> list[tuple[int, str, int]]:
-        """Every turn that waits, oldest first: its event number, its user, how often it was tried."""
-
-    async def load_waiting(self, seqs: Collection[int]) -> list[JudgedTurn]:
-        """Those of the judgements that still wait, each with its turn."""
-
-    async def claim_turns(self, seqs: Collection[int]) -> list[JudgedTurn]:
-        """Those of the judgements that still wait and that no other process judges, each with its turn.
-
-        From here on they are this process's to judge, for as long as it lives. Where it is the only one, all are.
-        """
-        return await self.load_waiting(seqs)
-
-    async def list_abandoned(self) -> list[tuple[int, str, int]]:
-        """Turns that wait and that no living process has, as :meth:`list_waiting` tells them; none, of one process."""
-        return []
-
-    async def record_attempt(self, judgement: JudgedTurn, reservation: Settlement | None, day: int) -> None:
-        """Log that a turn is about to be judged, and what that may cost on that day (days since the epoch)."""
-
-    async def reserve(self, reservation: Settlement, day: int) -> None:
-        """Log what a call may cost."""
-
-    async def settle(self, settlement: Settlement) -> None:
-        """Replace a reservation by what it came to."""
-
-    async def load_spending(self, day: int) -> tuple[int, float]:
-        """Tokens and US dollars of a day, with what is still reserved."""
-
-
-class JudgementLog(Protocol):
-    """What is made of turns."""
-
-    async def apply_conclusion(
-        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: Callable[[], bool] = lambda: True
-    ) -> TurnOutcome | None:
-        """Log what is made of a judgement, teach it, and take back what it taught before, all in one commit.
-
-        A judgement is concluded by one caller at a time.
-
-        Args:
-            judgement: as it stands in the ledger.
-            conclusion: what is made of it.
-            allow_update: asked last, before a reward that would teach is submitted.
-
-        Returns:
-            What became of it; ``None`` where its user has been erased.
-
-        Raises:
-            AlreadyRewardedError: it would teach, and its decision has got another reward meanwhile.
-            RewardPendingError: or is held by another turn.
-            JudgementExpiredError: what it taught cannot be taken back any more.
-            OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
-        """
-
-    async def get_judgement(self, judgement_id: str) -> JudgedTurn:
-        """The judgement of that id.
-
-        Raises:
-            UnknownJudgementError: there is none.
-        """
-
-    async def find_decision_turn(self, decision: Decision) -> JudgedTurn | None:
-        """The newest turn that was taken as the decision's reward; ``None`` where none was."""
-
-    async def list_judgements(self, states: Collection[JudgementState], before: int, limit: int) -> TurnPage:
-        """Judgements in any of ``states``, newest first."""
-
-    async def list_judgement_ids(
-        self, states: Collection[JudgementState], since: float, reason: str | None = None
-    ) -> list[str]:
-        """Ids of the judgements in any of ``states``, taken since a time, oldest first."""
-
-    async def load_detail(self, judgement: JudgedTurn) -> dict[str, Any]:
-        """Its verdicts, and what was made of them."""
-
-    async def find_verdict(self, judgement: JudgedTurn) -> dict[str, Any] | None:
-        """The verdict that stands."""
-
-    async def find_last_applied(self, judgement: JudgedTurn) -> dict[str, Any] | None:
-        """What the verdict that stands was last held to."""
-
-    async def list_update_times(self, user_id: str, ts: float) -> list[float]:
-        """When turns of the user taught, since ``ts``."""
-
-    async def load_turn_totals(self) -> list[TurnTotals]:
-        """How many judgements stand where, by policy."""
+    async def delete_erasure_note(self, user_id: str) -> bool:
+        """Forget that; returns whether the log has forgotten it too, as :class:`Erasure` has it."""
 
 
 class Store(
@@ -376,6 +307,8 @@ class Store(
     UndoLog,
     GenerationLog,
     DeploymentLog,
+    LoopLog,
+    GainLog,
     TurnQueue,
     JudgementLog,
     Protocol,

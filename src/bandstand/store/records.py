@@ -6,7 +6,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bandstand.bandit.aggregation import PartSums
 from bandstand.bandit.profile import StateKey
+from bandstand.bandit.reward_settings import RewardSettings
 
 Array = NDArray[np.float64]
 
@@ -61,6 +63,44 @@ Updates = tuple[tuple[PolicyRef, Array], ...]
 """Who learns, and from which features x of shape (d,)."""
 
 
+@dataclass(frozen=True, slots=True)
+class RewardWindow:
+    """Until when rewards of a decision count.
+
+    Attributes:
+        held: nothing is taught before the decision is activated.
+        due: when it ends, seconds since the epoch; ``None`` for never.
+        fallback: what silence teaches then; ``None`` for nothing.
+    """
+
+    held: bool = False
+    due: float | None = None
+    fallback: float | None = None
+
+    def has_ended(self, ts: float) -> bool:
+        """Whether it is over at a time."""
+        return self.due is not None and ts >= self.due
+
+
+@dataclass(frozen=True, slots=True)
+class RewardPart:
+    """What was given for a decision whose reward is settled over time.
+
+    Attributes:
+        value: what this part comes to.
+        reason: why it does not count; ``None`` where it does.
+        taught: what the decision had taught after it; ``None`` for nothing.
+        metrics: JSON, as sent.
+        formula: hash of the formula that made the value of the metrics.
+    """
+
+    value: float
+    reason: str | None = None
+    taught: float | None = None
+    metrics: str | None = None
+    formula: str | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Reward:
     """A reward as the ledger keeps it.
@@ -71,6 +111,8 @@ class Reward:
         features: the legacy form's raw context and features; ``None`` where the decision holds them.
         body_hash: of the request, to tell a retry from a contradiction.
         shadow_updates: policies in the shadow, which learn from it too, each from its own features of the candidate.
+        settings: how it joins other rewards of its decision; ``None`` where a decision is rewarded once.
+        part: what was given, where that is not all that its decision is taught.
     """
 
     user_id: str
@@ -91,6 +133,8 @@ class Reward:
     reason: str | None = None
     seq: int = 0
     shadow_updates: Updates = ()
+    settings: RewardSettings | None = None
+    part: RewardPart | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -106,9 +150,14 @@ class Decision:
         x: features of the picked candidate, shape (d,).
         shadow_updates: policies in the shadow, and their features of it; ``None`` until a reward asks.
         experiment: event number of the beginning of the experiment that chose the policy; 0 for none.
-        reward: the one that stands, pending or committed.
+        reward: the one that stands, pending or committed; where only parts were kept and nothing was taught, the first.
+        subject: whom it was made for, where all users of a loop have one model, which is ``user_id``'s.
         uid: the store's key of the user.
         pending_turn_seq: event number of the turn that waits to reward it, 0 for none.
+        excluded: how many of its candidates could not be picked; what is told of it when it is made.
+        window: until when its rewards count; ``None`` for ever, or for the first of them.
+        parts: sums over the parts that count, or will once it is activated.
+        part_seq: event number of the newest change of its parts or its window that was submitted; 0 for none.
         tries: how often it was made before from a state that had moved meanwhile.
     """
 
@@ -132,9 +181,19 @@ class Decision:
     shadow_updates: Updates | None = None
     experiment: int = 0
     reward: Reward | None = None
+    subject: str | None = None
     uid: int = 0
     pending_turn_seq: int = 0
+    excluded: int = 0
+    window: RewardWindow | None = None
+    parts: PartSums = field(default_factory=PartSums)
+    part_seq: int = 0
     tries: int = 0
+
+    @property
+    def person(self) -> str:
+        """Whom it was made for."""
+        return self.user_id if self.subject is None else self.subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +221,7 @@ class Erasure:
     shadows: int = 0
     turns: int = 0
     verdicts: int = 0
+    parts: int = 0
     log_emptied: bool = True
 
 

@@ -1,10 +1,10 @@
-"""What the memory store knows of no single user: promotions, experiments, and the memories of policies."""
+"""What the memory store knows of no single user: experiments, and the memories of policies."""
 
 from collections.abc import Callable, Collection, Mapping
 
 from bandstand.store.records import Decision, PolicyRef
 from bandstand.store.tables.memories import MemoryChange
-from bandstand.store.tables.promotions import ExperimentStart, Promotion
+from bandstand.store.tables.promotions import ExperimentStart
 from bandstand.testing.memory_events import MemoryEvents
 
 
@@ -19,7 +19,6 @@ class MemoryDeployment:
     def __init__(self, events: MemoryEvents, clock: Callable[[], float]) -> None:
         self._events = events
         self._clock = clock
-        self._promotions: list[Promotion] = []
         self._memory_changes: list[MemoryChange] = []
         self._experiment: tuple[str | None, ExperimentStart | None] = (None, None)
         self._enrolments: dict[tuple[int, str], set[str]] = {}
@@ -35,14 +34,6 @@ class MemoryDeployment:
         for users in self._enrolments.values():
             users.discard(user_id)
         return enrolments
-
-    async def log_promotion(self, promotion: Promotion) -> None:
-        """Log a change of the active policy."""
-        self._promotions.append(promotion)
-
-    async def list_promotions(self) -> list[Promotion]:
-        """Every change of the active policy, the oldest first."""
-        return list(self._promotions)
 
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
         """Say which experiment runs from now on, if any."""

@@ -23,9 +23,10 @@ class MemoryUser:
         number: order of first sight; 0 until the first event.
         revoked: event numbers of rewards that were taken back.
         marks: how many resets.
+        parts: of rewards that take time.
     """
 
-    __slots__ = ("decisions", "marks", "number", "profile", "revoked", "rewards")
+    __slots__ = ("decisions", "marks", "number", "parts", "profile", "revoked", "rewards")
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
@@ -34,6 +35,7 @@ class MemoryUser:
         self.rewards: list[Reward] = []
         self.revoked: set[int] = set()
         self.marks = 0
+        self.parts: list[Reward] = []
 
 
 class MemoryEvents:
@@ -145,11 +147,12 @@ class MemoryEvents:
         ]
         return sorted(found, key=attrgetter("seq"))
 
-    def revoke(self, revocable: Collection[RevocableReward]) -> None:
-        """Take rewards back out of sums and counters."""
+    def revoke(self, revocable: Collection[RevocableReward], *, is_revision: bool = False) -> None:
+        """Take rewards back out of sums and counters, for good or for others in their place."""
         for each in revocable:
             user = self.users[each.user_id]
-            self.revoked_seq = self.sequence.next(self.clock())
-            each.apply_revocation(self.revoked_seq, user.profile)
+            seq = self.sequence.next(self.clock())
+            self.revoked_seq = self.revoked_seq if is_revision else seq
+            each.apply_revocation(seq, user.profile)
             user.revoked.add(each.seq)
             self.sums.remove_reward(next(reward for reward in user.rewards if reward.seq == each.seq))

@@ -3,8 +3,10 @@
 from collections import Counter
 
 from bandstand.errors import UnknownDecisionError
+from bandstand.store.records import Reward
 from bandstand.store.tables.undo import SelectedRewards, Selection
-from bandstand.testing.memory_events import MemoryEvents
+from bandstand.store.tables.windows import NOT_FIRST
+from bandstand.testing.memory_events import MemoryEvents, MemoryUser
 from bandstand.testing.memory_turns import MemoryTurns
 
 
@@ -21,7 +23,7 @@ def select_rewards(events: MemoryEvents, turns: MemoryTurns, selection: Selectio
         for user in events.users.values()
         for reward in user.rewards
         if (selection.decision_id is None or reward.decision_id == selection.decision_id)
-        and (selection.client is None or reward.client == selection.client)
+        and (selection.client is None or selection.client in _list_clients(user, reward))
         and (selection.judge_version is None or turns.is_judged_by(reward, selection.judge_version))
         and (selection.since is None or reward.ts >= selection.since)
         and (selection.until is None or reward.ts < selection.until)
@@ -37,3 +39,13 @@ def select_rewards(events: MemoryEvents, turns: MemoryTurns, selection: Selectio
         forgotten=len(not_revoked) - len(revocable),
         never_taught=len(meant) - len(taught),
     )
+
+
+def _list_clients(user: MemoryUser, reward: Reward) -> set[str]:
+    """Who gave a reward, or parts of what it came to."""
+    parts = [
+        each.client
+        for each in user.parts
+        if each.decision_id == reward.decision_id and each.seq <= reward.seq and each.reason in {None, NOT_FIRST}
+    ]
+    return {reward.client, *parts}

@@ -1,7 +1,7 @@
 """The memory store: a reference model of what a store promises, for tests; it lives as long as its process."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import islice
 from time import time
 from typing import Any
@@ -9,8 +9,8 @@ from typing import Any
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
-from bandstand.errors import IdempotencyMismatchError, UnknownDecisionError
-from bandstand.store.protocol import Store, require_made_by
+from bandstand.bandit.reward_settings import RewardSettings
+from bandstand.store.protocol import Store
 from bandstand.store.records import (
     AcceptedReward,
     Decision,
@@ -28,7 +28,6 @@ from bandstand.store.tables.judgements import (
     Conclusion,
     JudgedTurn,
     JudgementState,
-    RewardPendingError,
     Settlement,
     TurnOutcome,
     TurnPage,
@@ -36,17 +35,21 @@ from bandstand.store.tables.judgements import (
 )
 from bandstand.store.tables.loop_health import LoopSums, to_day
 from bandstand.store.tables.memories import MemoryChange
-from bandstand.store.tables.promotions import ExperimentStart, Promotion
+from bandstand.store.tables.promotions import ExperimentStart
 from bandstand.store.tables.revocations import RevocableReward
-from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
+from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
 from bandstand.testing.memory_deployment import MemoryDeployment
 from bandstand.testing.memory_events import MemoryEvents
+from bandstand.testing.memory_gains import MemoryGains
+from bandstand.testing.memory_loops import MemoryLoops
+from bandstand.testing.memory_rewards import MemoryRewards
 from bandstand.testing.memory_selection import select_rewards
+from bandstand.testing.memory_shadows import MemoryShadowLog
 from bandstand.testing.memory_turns import MemoryTurns
 
 
-class MemoryStore(Store):
+class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, Store):
     """Profiles and events in dictionaries; every method settles at once.
 
     Args:
@@ -58,11 +61,12 @@ class MemoryStore(Store):
     def __init__(self, catalogue: Catalogue, *, clock: Callable[[], float] = time, secret: bytes | None = None) -> None:
         self.secret = secret or secrets.token_bytes(32)
         self._clock = clock
-        self._events = MemoryEvents(catalogue, clock)
+        super().__init__(MemoryEvents(catalogue, clock), clock)
         self._turns = MemoryTurns(self._events)
         self._undos: list[tuple[str | None, UndoRecord]] = []  # beside whose it is, of one decision's reward
         self._erased: dict[str, int] = {}
         self._deployment = MemoryDeployment(self._events, clock)
+        self._rewards = MemoryRewards(self._events, clock)
 
     async def open(self) -> None:
         """Nothing to own."""
@@ -96,6 +100,13 @@ class MemoryStore(Store):
 
         return get_standing()
 
+    async def decide_together(self, decisions: Sequence[Decision]) -> bool:
+        """Log decisions, all or none."""
+        is_free = self._events.decisions.keys().isdisjoint(each.decision_id for each in decisions)
+        for each in decisions if is_free else ():
+            self._log_decision(each)
+        return is_free
+
     def _log_decision(self, decision: Decision) -> Decision:
         earlier = self._events.decisions.get(decision.decision_id)
         if earlier is not None:
@@ -110,46 +121,32 @@ class MemoryStore(Store):
 
     def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
         """Log a reward and teach it, once."""
-        accepted = self._log_reward(reward)
+        accepted = self._rewards.log(reward)
 
         async def get_standing() -> AcceptedReward:
             return accepted
 
         return get_standing()
 
-    def _log_reward(self, reward: Reward) -> AcceptedReward:
-        events, key = self._events, reward.idempotency
-        if key is not None and (known := events.rewards_by_key.get(key)) is not None:
-            return AcceptedReward(known, "key")
-        decision = None
-        if reward.decision_id is not None:
-            decision = events.decisions.get(reward.decision_id)
-            if decision is None or decision.user_id != reward.user_id:
-                self._require_unused(key)
-                message = "no such decision"
-                raise UnknownDecisionError(message)
-            require_made_by(decision, reward.policy)
-            if decision.reward is not None:
-                return AcceptedReward(decision.reward, "decision")
-            if decision.pending_turn_seq:
-                raise RewardPendingError("a turn that is still being judged holds this decision")
-        self._require_unused(key)
-        if decision is not None:
-            reward.decision_seq = decision.seq
-            reward.x = decision.x
-            if decision.seq <= events.get_user(reward.user_id).profile.reset_seq:
-                reward.applied, reward.reason = False, "reset"
-        events.log_reward(reward, decision)
-        return AcceptedReward(reward, "new")
-
-    def _require_unused(self, key: tuple[str, str] | None) -> None:
-        if key in self._events.turns_by_key:
-            raise IdempotencyMismatchError("this Idempotency-Key came with another body before")
-
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         """The reward that came with that Idempotency-Key."""
-        self._require_unused(key)
-        return self._events.rewards_by_key.get(key)
+        return self._rewards.find_by_key(key)
+
+    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
+        """Let a decision that was held back count as shown."""
+        return self._rewards.activate(decision_id, settings, client)
+
+    async def close_windows(self, limit: int) -> ClosedWindows:
+        """Teach what silence comes to."""
+        return self._rewards.close_windows(limit)
+
+    async def load_metric_sums(self) -> list[MetricSums]:
+        """Sums over the metrics of the parts that count."""
+        return self._rewards.load_metric_sums()
+
+    async def has_awaiting_windows(self) -> bool:
+        """Whether any window is to be closed."""
+        return self._rewards.has_awaiting_windows()
 
     async def select_rewards(self, selection: Selection) -> SelectedRewards:
         """The rewards that an operator means, and what of them can be taken back."""
@@ -231,7 +228,7 @@ class MemoryStore(Store):
             return Erasure()
         for decision in user.decisions:
             del self._events.decisions[decision.decision_id]
-        for reward in user.rewards:
+        for reward in (*user.rewards, *user.parts):
             if reward.idempotency is not None:
                 self._events.rewards_by_key.pop(reward.idempotency, None)
         undone = [(whose, record) for whose, record in self._undos if whose != user_id]
@@ -251,6 +248,7 @@ class MemoryStore(Store):
             shadows=shadows,
             turns=turns,
             verdicts=verdicts,
+            parts=len(user.parts),
         )
 
     async def list_users(self, prefix: str, after: int, limit: int) -> UserPage:
@@ -268,21 +266,14 @@ class MemoryStore(Store):
 
     async def load_loop_sums(self, days: int) -> LoopSums:
         """Sums that tell whether the learning loop is sound."""
-        return self._events.sums.load_loop_sums(
-            to_day(min(to_time(self._events.sequence.last), self._clock())) - days + 1
-        )
-
-    async def log_promotion(self, promotion: Promotion) -> None:
-        """Log a change of the active policy."""
-        await self._deployment.log_promotion(promotion)
-
-    async def list_promotions(self) -> list[Promotion]:
-        """Every change of the active policy, the oldest first."""
-        return await self._deployment.list_promotions()
+        newest = min(to_time(self._events.sequence.last), self._clock())
+        return self._events.sums.load_loop_sums(to_day(newest) - days + 1)
 
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
         """Say which experiment runs from now on, if any."""
-        return await self._deployment.set_experiment(definition)
+        begun = await self._deployment.set_experiment(definition)
+        self.record_split("experiment", begun, definition)
+        return begun
 
     async def count_enrolled(self, experiment: int) -> Mapping[str, int]:
         """How many users each arm of an experiment has decided for."""
@@ -303,24 +294,6 @@ class MemoryStore(Store):
     async def list_taught_rewards(self, user_id: str, key: StateKey) -> list[TaughtReward]:
         """What a policy was taught of a user since the last reset, the oldest first."""
         return self._events.list_taught_rewards(user_id, key)
-
-    def log_shadows(self, decision: Decision, shadow_picks: Collection[Shadow]) -> None:
-        """Log what policies in the shadow would have done."""
-        if self._events.decisions.get(decision.decision_id) is decision:
-            stands = (
-                decision.reward is not None and decision.reward.seq not in self._events.users[decision.user_id].revoked
-            )
-            self._events.sums.shadows.add(
-                decision.seq, shadow_picks, decision.reward.value if decision.reward and stands else None
-            )
-
-    async def load_shadows(self, decision: Decision) -> list[Shadow]:
-        """What policies in the shadow would have done with a decision."""
-        return self._events.sums.shadows.get_shadows(decision.seq)
-
-    async def load_shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
-        """What came of it, of every definition of a policy that was ever in the shadow."""
-        return dict(self._events.sums.shadows.sums)
 
     # ── turns ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

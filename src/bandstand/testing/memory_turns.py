@@ -23,6 +23,7 @@ from bandstand.store.tables.judgements import (
     UnknownJudgementError,
 )
 from bandstand.store.tables.updates import encode_rewarded_features
+from bandstand.store.tables.windows import LATE, is_too_late, require_activated
 from bandstand.testing.memory_events import MemoryEvents, MemoryUser
 
 _QUOTED_FIELDS = {"rationale": "", "raw": None}
@@ -78,6 +79,7 @@ class MemoryTurns:
             raise AlreadyRewardedError("this decision already has another reward")
         if decision.pending_turn_seq:
             raise RewardPendingError("a turn that is still being judged holds this decision")
+        require_activated(decision)
 
     async def find_turn_by_key(self, key: tuple[str, str]) -> JudgedTurn | None:
         """The turn that came with that Idempotency-Key."""
@@ -171,6 +173,8 @@ class MemoryTurns:
         forgotten = min(judgement.seq, judgement.decision_seq or judgement.seq) <= user.profile.reset_seq
         if x is None:
             return "withheld", "expired", None
+        if decision is not None and first and is_too_late(decision, judgement.ts):
+            return "withheld", LATE, None
         if not forgotten and not allow_update():
             return "withheld", "influence_cap", None
         if decision is not None and first:

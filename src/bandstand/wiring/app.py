@@ -1,41 +1,32 @@
 """The one place where the parts are joined; the lifespan owns every resource."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, cast
 
 import structlog
 
 from bandstand import __version__
-from bandstand.api.application import build_application
+from bandstand.api.application import ApplicationOptions
 from bandstand.api.asgi.access import OWN_SEGMENTS, Access
 from bandstand.api.asgi.front import FrontController
-from bandstand.api.asgi.metrics import Metrics
-from bandstand.api.problems import status_of
-from bandstand.api.routes.evaluations import build_evaluations_router
+from bandstand.api.asgi.loop_mounts import LoopMounts
 from bandstand.api.routes.generation import log_prompts
-from bandstand.api.routes.judge_endpoints import build_opinions_router
-from bandstand.api.routes.judgements import build_judgements_router
-from bandstand.api.routes.simulations import build_simulations_router
-from bandstand.config.catalogue import load_catalogue
+from bandstand.api.routes.loops import build_loops_router
+from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
+from bandstand.config.catalogue import load_catalogue, load_reward_settings
+from bandstand.config.loops import load_loop_catalogue, load_loops
 from bandstand.config.settings import Settings
-from bandstand.console.router import ConsoleContext, build_console_router
-from bandstand.console.session import Sessions
-from bandstand.errors import ConfigurationError
-from bandstand.evaluate.background import EvaluationQueue
+from bandstand.errors import BandstandError, ConfigurationError
 from bandstand.generate.generator import TipGenerator
-from bandstand.learning.population import PopulationPriorRefresher
-from bandstand.prompts.library import prompts_directory
-from bandstand.service.context import DEFAULT_POLICY, ServiceContext
-from bandstand.service.generate import TipWriting
-from bandstand.service.prompts import PromptService
-from bandstand.simulate.background import SimulationQueue
-from bandstand.store.tables.evaluations import Evaluations
-from bandstand.store.tables.simulations import Simulations
-from bandstand.wiring.engine import build_engine
-from bandstand.wiring.judge_worker import build_judge_worker, build_stateless_judge
+from bandstand.service.loop_erasure import erase_everywhere, resume_erasures
+from bandstand.service.loops import Loops
+from bandstand.store.loop_directories import LoopDirectories
+from bandstand.wiring.engine import NO_LOOPS, read_state_url, require_loops
 from bandstand.wiring.llm_clients import LlmConnection, connect_gateway, llm_host
+from bandstand.wiring.running_loop import RunningLoop, SharedParts, cancel_task
 
 log = structlog.get_logger("bandstand")
 
@@ -45,7 +36,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
 
     Args:
         settings: the configuration, already validated.
-        hot_path: see :func:`bandstand.api.application.build_application`.
+        hot_path: see :class:`bandstand.api.application.ApplicationOptions`.
 
     Raises:
         ConfigurationError: the configuration file, the active policy or the default prompt is wrong; and, at start-up,
@@ -56,113 +47,90 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
             f"ROOT_PATH={settings.root_path!r} begins like a path of the service itself; use another"
         )
     catalogue = load_catalogue(settings)
-    metrics = Metrics()
-    engine = build_engine(settings, catalogue, metrics.record_commit)
-    store, sight = engine.store, engine.sight
-    population = PopulationPriorRefresher(
-        catalogue, store, engine.prior_files, refresh_rewards=settings.prior_refresh_rewards
-    )
-    judging = build_judge_worker(settings, store, population)
-    deployment = ServiceContext(
-        catalogue,
-        store,
-        active_policy=settings.active_policy or DEFAULT_POLICY,
-        experiment=settings.experiment,
-        shadow_policies=settings.shadow,
-        pinned_by="ACTIVE_POLICY" if settings.active_policy else None,
-        score_when_full=settings.score_when_full,
-        strict_features=settings.strict_features,
-        judge_worker=judging,
-        shared_population=population,
-    )
-    metrics.register_store(store.status)
-    metrics.register_judging(judging.get_status)
-    if deployment.shadows is not None:
-        metrics.register_shadows(deployment.shadows.get_status)
+    configured = load_loops(settings)
+    require_loops(settings, configured)
     gateway = connect_gateway(settings)
-    writing = _build_tip_writing(settings, gateway)
-    simulations = SimulationQueue(Simulations(settings.state_dir), settings.state_dir, catalogue)
-    evaluated = settings.state_dir if engine.has_directory else None
-    evaluations = EvaluationQueue(Evaluations(settings.state_dir), evaluated, catalogue)
-    judge_service = build_stateless_judge(settings, judging)
+    shared = SharedParts(settings, _build_generator(settings, gateway))
+    definition = LoopDefinition(
+        name=DEFAULT_LOOP,
+        policy=settings.active_policy,
+        shadow=settings.shadow,
+        rewards=load_reward_settings(settings),
+    )
+    default = RunningLoop(shared, definition, catalogue)
+
+    def compose(other: LoopDefinition) -> RunningLoop:
+        loop = RunningLoop(shared, other, load_loop_catalogue(settings, other))
+        options = ApplicationOptions(
+            root_path=settings.root_path,
+            log_requests=settings.log_requests,
+            hot_path=hot_path,
+            loop=other.name,
+            admission=default.front.admission,
+        )
+        loop.build_front([build_loops_router(loops, only=other.name)], options, loops=loops)
+        return loop
+
+    unchangeable = None if read_state_url(settings) is None else NO_LOOPS
+    loops = Loops(default, compose, LoopDirectories(settings.state_dir), unchangeable=unchangeable)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
         async with AsyncExitStack() as opened:  # what was opened is closed, however far the start got
             if gateway is not None:
                 opened.push_async_callback(gateway.aclose)
-            await store.open()
-            opened.push_async_callback(store.close)
-            opened.push_async_callback(sight.close)
-            await deployment.start()
-            if deployment.shadows is not None:
-                opened.callback(deployment.shadows.close)
-            await deployment.population.open()
-            opened.push_async_callback(deployment.population.close)
-            await deployment.drift.open()
-            opened.push_async_callback(deployment.drift.close)
-            log.info(
-                "serving",
-                version=__version__,
-                active_policy=deployment.active_policy,
-                shadow=list(settings.shadow),
-                durability=settings.durability,
-                keys=len(settings.api_keys),
-                tips_from=gateway.host if gateway else "template",
-                judge=settings.judge,
-                turns_may_go_to=llm_host(settings) or "nobody",
-            )
-            log_prompts(writing.prompts)
-            writing.prompts.update_shares(await store.load_prompt_totals())
-            learning = asyncio.create_task(writing.prompts.run_updates(store))
-            opened.push_async_callback(_cancel_task, learning)
-            await judging.open()
-            opened.push_async_callback(judging.close)
-            for queue in (simulations, evaluations):
-                await queue.open()
-                opened.push_async_callback(queue.close)
+            await default.open()
+            opened.push_async_callback(default.close)
+            _log_start(settings, default, gateway)
+            opened.push_async_callback(loops.close)
+            await loops.open(configured)
+            resuming = asyncio.create_task(_resume_erasures(loops))
+            opened.push_async_callback(cancel_task, resuming)
             yield
         log.info("stopped")
 
-    access = Access(settings.api_keys, settings.allowed_hosts)
-    console = ConsoleContext(deployment, sight, simulations, evaluations, writing.prompts)
-    sessions = Sessions(settings.api_keys, lambda: store.secret, clock=deployment.clock)
-
-    def authorize_reader(headers: Mapping[str, str]) -> None:
-        access.authorize({name.encode(): value.encode("latin-1") for name, value in headers.items()}, "read")
-
-    return build_application(
-        deployment,
-        access,
-        metrics,
-        writing,
-        [
-            build_simulations_router(simulations),
-            build_evaluations_router(evaluations),
-            build_opinions_router(judge_service, metrics),
-            build_judgements_router(judging),
-            build_console_router(console, sessions, status_of, authorize_reader),
-        ],
+    erase = partial(erase_everywhere, loops)
+    options = ApplicationOptions(
         lifespan=lifespan,
         root_path=settings.root_path,
         log_requests=settings.log_requests,
         hot_path=hot_path,
+        erase=erase,
     )
+    front = default.build_front([build_loops_router(loops)], options, loops=loops, erase=erase)
+    access = Access(settings.api_keys, settings.allowed_hosts)
+    front.mounts = LoopMounts(loops, access, lambda runtime: cast("RunningLoop", runtime).front)
+    return front
 
 
-async def _cancel_task(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+async def _resume_erasures(loops: Loops) -> None:
+    """Finish erasures over all loops that a process which died has left."""
+    try:
+        await resume_erasures(loops)
+    except BandstandError as error:
+        log.error("an erasure over all loops goes on at the next start", reason=error.detail)  # noqa: TRY400 (it says all)
 
 
-def _build_tip_writing(settings: Settings, gateway: LlmConnection | None) -> TipWriting:
-    prompts = PromptService(settings.prompts_dir or prompts_directory(), settings.default_prompt_version or "")
+def _log_start(settings: Settings, default: RunningLoop, gateway: LlmConnection | None) -> None:
+    log.info(
+        "serving",
+        version=__version__,
+        active_policy=default.deployment.active_policy,
+        shadow=list(settings.shadow),
+        durability=settings.durability,
+        keys=len(settings.api_keys),
+        tips_from=gateway.host if gateway else "template",
+        judge=settings.judge,
+        turns_may_go_to=llm_host(settings) or "nobody",
+    )
+    log_prompts(default.writing.prompts)
+
+
+def _build_generator(settings: Settings, gateway: LlmConnection | None) -> TipGenerator | None:
     if gateway is None:
-        return TipWriting(prompts)
-    generator = TipGenerator(
+        return None
+    return TipGenerator(
         gateway.build_client(),
         deadline_s=settings.generate_deadline_s,
         max_concurrent=settings.generate_max_concurrent,
     )
-    return TipWriting(prompts, generator)

@@ -2,18 +2,26 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
 
 from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.loop_definition import DEFAULT_LOOP, EVERYBODY, LoopDefinition
+from bandstand.bandit.reward_settings import CONTRACT
+from bandstand.config.loops import get_loop_directory
 from bandstand.config.settings import Settings
-from bandstand.errors import ConfigurationError
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.errors import ConfigurationError, UnsupportedByEngineError
+from bandstand.personalizer.resource import ResourceLog
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
 from bandstand.store.sqlite.writer import CommitObserver
 from bandstand.store.tables.console_queries import ConsoleQueries, ConsoleSource
 
+NO_LOOPS: Final = "the ledger of STATE_URL keeps the default loop alone, as the settings have it, yet"
 _SHARED_SETTINGS = (
     "active_policy",
     "experiment",
@@ -26,30 +34,47 @@ _SHARED_SETTINGS = (
 """Settings that processes over one ledger should agree on."""
 
 
+class KeepsState(Store, ResourceLog, Protocol):
+    """A store, and what Personalizer's wire asks of a log."""
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What an engine brings.
+    """What an engine brings to a loop.
 
     Attributes:
         store: the ledger, and the users in memory.
         sight: what the console looks into.
         prior_files: where learned priors are kept; ``None`` where each process learns its own anew.
-        has_directory: whether the ledger is in ``STATE_DIR``.
+        directory: what holds the ledger; ``None`` where none does.
     """
 
-    store: Store
+    store: KeepsState
     sight: ConsoleSource
     prior_files: PriorFiles | None
-    has_directory: bool
+    directory: Path | None
 
 
-def build_engine(settings: Settings, catalogue: Catalogue, observe: CommitObserver) -> Engine:
+def build_engine(
+    settings: Settings, catalogue: Catalogue, observe: CommitObserver, definition: LoopDefinition | None = None
+) -> Engine:
     """The engine that the settings name, not yet open.
+
+    Args:
+        settings: the deployment's.
+        catalogue: the loop's policies and schemas.
+        observe: told of each commit.
+        definition: the loop; the default one if left out.
 
     Raises:
         ConfigurationError: the settings do not go together, or the engine is not installed.
+        UnsupportedByEngineError: the engine keeps no loop but the default one.
     """
+    definition = definition or LoopDefinition(name=DEFAULT_LOOP)
     if (url := read_state_url(settings)) is not None:
+        if definition.name != DEFAULT_LOOP:
+            raise UnsupportedByEngineError(NO_LOOPS)
+        _require_shared(settings, definition)
         return _build_shared_engine(settings, catalogue, observe, url)
     if settings.durability == "strict":
         raise ConfigurationError("DURABILITY=strict needs STATE_URL; a state directory takes full or process")
@@ -61,9 +86,32 @@ def build_engine(settings: Settings, catalogue: Catalogue, observe: CommitObserv
         retention_days=settings.decision_retention_days,
         turn_retention_days=settings.turn_retention_days,
         close_seconds=settings.shutdown_seconds / 2,
+        shared_user=EVERYBODY if definition.scope == "loop" else None,
     )
-    store = EmbeddedStore(settings.state_dir, catalogue, options=options, observe=observe)
-    return Engine(store, ConsoleQueries(settings.state_dir), PriorFiles(settings.state_dir), has_directory=True)
+    directory = get_loop_directory(settings, definition.name)
+    store = EmbeddedStore(directory, catalogue, options=options, observe=observe)
+    return Engine(store, ConsoleQueries(directory), PriorFiles(directory), directory)
+
+
+def require_loops(settings: Settings, configured: Collection[str]) -> None:
+    """Refuse loops of the configuration file that the engine does not keep.
+
+    Raises:
+        ConfigurationError: there are some.
+    """
+    if configured and read_state_url(settings) is not None:
+        raise ConfigurationError(f"loops.{min(configured)}: {NO_LOOPS}")
+
+
+def _require_shared(settings: Settings, definition: LoopDefinition) -> None:
+    """Refuse what a shared ledger does not keep yet."""
+    if settings.holdout is not None:
+        raise ConfigurationError("HOLDOUT needs a state directory: the ledger of STATE_URL keeps no holdout yet")
+    if definition.rewards != CONTRACT:
+        raise ConfigurationError(
+            "the table rewards, REWARD_WINDOW, DEFAULT_REWARD and REWARD_AGGREGATION need a state directory: the "
+            "ledger of STATE_URL takes one reward for a decision, whenever it comes"
+        )
 
 
 def read_state_url(settings: Settings) -> str | None:
@@ -103,7 +151,7 @@ def _build_shared_engine(settings: Settings, catalogue: Catalogue, observe: Comm
         config_hash=compute_config_hash(settings, catalogue),
     )
     store = SharedStore(LedgerAddress.parse(url), catalogue, options=options, observe=observe)
-    return Engine(store, SharedConsoleQueries(store.ledger), None, has_directory=False)
+    return Engine(store, SharedConsoleQueries(store.ledger), prior_files=None, directory=None)
 
 
 def compute_config_hash(settings: Settings, catalogue: Catalogue) -> str:

@@ -42,8 +42,19 @@ def build_judge_worker(
     store: Store,
     population: PopulationPriorRefresher,
     clock: Callable[[], float] = time.time,
+    *,
+    shares: JudgeWorker | None = None,
+    name: str = "",
 ) -> JudgeWorker:
-    """Make the judging of a service; it is opened after the store, and closed before.
+    """Make the judging of a loop; it is opened after the store, and closed before.
+
+    Args:
+        settings: the deployment's.
+        store: where turns wait.
+        population: hears of what they teach.
+        clock: seconds since the epoch.
+        shares: the default loop's, in whose process, and from whose budget, any other judges.
+        name: of the loop.
 
     Raises:
         ConfigurationError: a setting, the deployment's file or a variable of the environment's is wrong.
@@ -69,7 +80,7 @@ def build_judge_worker(
         command = build_python_command("judge-turns")
         return JudgeProcess(command, build_environment(settings), timeout_s=settings.judge_deadline_s + _GRACE_S)
 
-    return JudgeWorker(store, population, make_process, options, clock)
+    return JudgeWorker(store, population, make_process, options, clock, shares=shares, name=name)
 
 
 def build_stateless_judge(settings: Settings, worker: JudgeWorker) -> StatelessJudge:

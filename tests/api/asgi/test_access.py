@@ -13,7 +13,7 @@ from bandstand.api.asgi.access import get_required_role
 from tests.api.given import API_KEYS, FEATURES, KEYS, TWO, Answer, Service, read_ok, read_problem, run_service
 
 SERVE = {"score", "reward", "generate", "recommend", "judge", "classify", "arbitrate"}
-READ = {"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "openapi.json"}
+READ = {"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "openapi.json", "loops"}
 OPEN = {"health", "ready"}
 
 BODIES: dict[str, Any] = {
@@ -28,7 +28,7 @@ def role_of(method: str, path: str) -> str:
     first = path.split("/")[1]
     if method == "GET" and first in OPEN:
         return "open"
-    if method == "POST" and first in SERVE:
+    if method == "POST" and (first in SERVE or path == "/decisions/{decision_id}/activate"):
         return "serve"
     if method == "GET" and first in READ:
         return "read"

@@ -167,7 +167,10 @@ async def test_answers_hold_just_what_openapi_shows(service: Service) -> None:
     """The two routes write their JSON by hand; the schemas that describe it stand elsewhere."""
     schemas = (await service.get("/openapi.json")).json()["components"]["schemas"]
     scored = await service.score(ranking=True)
+    filled = await service.score(slots=[{"id": "top"}])
     rewarded = await service.reward(decision_id=scored["decision_id"], reward=1)
-    assert set(scored) == set(schemas["ScoreResponse"]["properties"])
+    assert set(scored) | {"slots"} == set(schemas["ScoreResponse"]["properties"])
+    assert set(filled) == set(scored) - {"ranking"} | {"slots"}
+    assert set(filled["slots"][0]) == set(schemas["SlotPick"]["properties"])
     assert set(scored["ranking"][0]) == set(schemas["Ranked"]["properties"])
-    assert set(rewarded) == set(schemas["RewardResponse"]["properties"])
+    assert set(rewarded) | {"aggregate"} == set(schemas["RewardResponse"]["properties"]), "that is of rewards over time"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.eligibility import spread
 from bandstand.evaluate import Accumulator, EvaluationError, Formula
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.policy_replay.replay import PolicyReplay
@@ -30,9 +31,11 @@ def decisions_of(pages: list[list[LoggedEvent]]) -> list[LoggedDecision]:
 
 def compute_chosen(candidate: CandidatePolicy, decision: LoggedDecision) -> float:
     """The probability with which a candidate would pick what was picked."""
-    [x] = encode_requests(candidate.policy.schema, [LoggedRequest.parse("", decision.body)])
-    distribution = candidate.distribution(decision.uid, x, decision.seed, decision.ts)
-    return float(distribution.probability[decision.pick])
+    request = LoggedRequest.parse("", decision.body)
+    [x] = encode_requests(candidate.policy.schema, [request])
+    offered = x if request.eligible is None else x[request.eligible]
+    distribution = candidate.distribution(decision.uid, offered, decision.seed, decision.ts)
+    return float(spread(distribution.probability, request.eligible, len(x))[decision.pick])
 
 
 async def serve_history(served: Served, policy: str, rounds: int) -> None:
@@ -40,7 +43,7 @@ async def serve_history(served: Served, policy: str, rounds: int) -> None:
     waiting = []
     for turn in range(rounds):
         user = USERS[turn % len(USERS)]
-        waiting.append(await served.decide(user, policy))
+        waiting.append(await served.decide(user, policy, exclude=["0"] if turn % 5 == 3 else ()))
         if turn % 4 == 2:
             await served.reward_legacy(user, policy)
         if turn % 3 == 1:

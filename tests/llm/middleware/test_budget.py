@@ -1,6 +1,7 @@
 """Laws of the day's budget: the caps hold whatever is under way, and what may have been charged counts."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 import pytest
@@ -180,6 +181,33 @@ async def test_a_new_day_begins_with_what_it_has_cost_already_and_forgets_yester
     await budget.reserve(TokenUsage(10, 0))
     budget.settle(reservation, TokenUsage(1, 1))
     assert budget.spent.tokens == 30
+
+
+async def test_books_count_together_and_each_once() -> None:
+    clock, asked = Clock(), list[str]()
+    budget = budget_of(1000, clock=clock)
+
+    def read_book(name: str, tokens: int) -> Callable[[int], Awaitable[Spending]]:
+        async def load(_: int) -> Spending:
+            asked.append(name)
+            return Spending(tokens)
+
+        return load
+
+    await budget.refresh_day()
+    await budget.include("menu", read_book("menu", 300))
+    await budget.include("shelf", read_book("shelf", 200))
+    assert budget.spent.tokens == 500
+    budget.exclude("menu")
+    await budget.include("menu", read_book("menu again", 999))
+    assert budget.spent.tokens == 500, "what it said counts already"
+    with pytest.raises(BudgetExceededError):
+        await budget.reserve(TokenUsage(501, 0))
+    budget.exclude("shelf")
+    clock.now += DAY_S
+    await budget.refresh_day()
+    assert asked == ["menu", "shelf", "menu again"], "of a new day, those that are open are asked"
+    assert budget.spent.tokens == 999
 
 
 def test_the_model_is_the_inner_one() -> None:

@@ -8,21 +8,25 @@ from random import Random
 import numpy as np
 import pytest
 
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.bandit.aggregation import AGGREGATIONS
+from bandstand.bandit.reward_settings import RewardSettings
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
-from bandstand.store.records import Decision, Reward
+from bandstand.store.records import Decision, Reward, RewardWindow
 from bandstand.testing.memory_store import MemoryStore
-from tests.store.given import CATALOGUE, DAY, QUICK, Subject, assert_same, documents_in, make_embedded
+from tests.store.given import CATALOGUE, DAY, QUICK, Clock, Subject, assert_same, documents_in, make_embedded
 
 USERS = ["anna", "berta", "../carla", "d" * 256, "\U0001f98a", "emil"]
 POLICIES = ["linucb-v1", "egreedy-v1", "linucb-v2"]
 EVENTS = ["decide"] * 8 + ["reward"] * 6 + ["teach"] * 3 + ["revoke"] * 2 + ["reset", "erase", "reopen", "wait"]
+EVENTS += ["part"] * 6 + ["activate"] * 2 + ["close"] * 2
+SETTINGS = [RewardSettings(aggregation=aggregation, minimum=-2.0, maximum=2.0) for aggregation in AGGREGATIONS]
 
 EVICTING = StoreOptions(sync=False, checkpoint_seconds=0.002, max_warm_users=2, retention_days=0)
 TRIMMING = StoreOptions(sync=False, checkpoint_seconds=0.002, max_warm_users=3, retention_days=5)
 
 
-async def play_history(subject: Subject, events: int) -> None:
+async def play_history(subject: Subject, events: int) -> None:  # noqa: C901 (one case for each kind of event)
     """A random history, the same for the same seed: decisions, rewards of both forms, resets, erasures, stops."""
     random = subject.random
     open_decisions: list[Decision] = []
@@ -33,10 +37,21 @@ async def play_history(subject: Subject, events: int) -> None:
         match random.choice(EVENTS):
             case "decide":
                 own_id = f"own-{number}" if random.random() < 0.2 else None
-                exploring = random.random() < 0.3
-                open_decisions.append(await subject.decide(user_id, policy, own_id=own_id, exploring=exploring))
+                exploring, window = random.random() < 0.3, random_window(subject)
+                open_decisions.append(
+                    await subject.decide(user_id, policy, own_id=own_id, exploring=exploring, window=window)
+                )
             case "reward" if open_decisions:
                 taught.append((await subject.reward(one_of(open_decisions, random), value)).reward)
+            case "part" if open_decisions:
+                decision, settings = random.choice(open_decisions), random.choice(SETTINGS)
+                key = ("part", str(random.randrange(200)))
+                tries = range(random.randint(1, 2))  # a retry, now and then
+                taught += [(await subject.reward(decision, value, key=key, settings=settings)).reward for _ in tries]
+            case "activate" if open_decisions:
+                await subject.store.activate(random.choice(open_decisions).decision_id, SETTINGS[2], "tests")
+            case "close":
+                await subject.store.close_windows(3)
             case "teach":
                 key = ("route", str(random.randrange(40)))
                 taught.append((await subject.reward_legacy(user_id, value, policy=policy, key=key)).reward)
@@ -52,6 +67,15 @@ async def play_history(subject: Subject, events: int) -> None:
             case "wait":
                 await let_time_pass(subject)
                 open_decisions = [decision for decision in open_decisions if decision.ts > subject.clock.now - 4 * DAY]
+
+
+def random_window(subject: Subject) -> RewardWindow | None:
+    """None, or one that ends within half a day or never; a third of them are of decisions that are held back."""
+    random = subject.random
+    if random.random() < 0.5:
+        return None
+    due = subject.clock.now + random.uniform(0, DAY / 2) if random.random() < 0.7 else None
+    return RewardWindow(random.random() < 0.3, due, random.uniform(-1, 1) if random.random() < 0.8 else None)
 
 
 def one_of(decisions: list[Decision], random: Random) -> Decision:
@@ -101,8 +125,14 @@ async def test_a_random_history_is_replayed_to_the_same_state(tmp_path: Path, op
 
 @pytest.mark.parametrize("options", [QUICK, EVICTING, TRIMMING], ids=["warm", "evicting", "trimming"])
 async def test_disk_and_memory_come_to_the_same_state(tmp_path: Path, options: StoreOptions) -> None:
-    kept = MemoryStore(CATALOGUE)
-    async with Subject(lambda _: kept) as memory, Subject(make_embedded(tmp_path, options)) as disk:
+    kept: list[MemoryStore] = []
+
+    def make_memory(clock: Clock) -> MemoryStore:
+        if not kept:
+            kept.append(MemoryStore(CATALOGUE, clock=clock))
+        return kept[0]
+
+    async with Subject(make_memory) as memory, Subject(make_embedded(tmp_path, options)) as disk:
         await play_history(memory, 400)
         await play_history(disk, 400)
         assert (await memory.store.list_users("", 0, 100)).users == (await disk.store.list_users("", 0, 100)).users

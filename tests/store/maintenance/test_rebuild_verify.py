@@ -10,7 +10,7 @@ import pytest
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import RidgeState
 from bandstand.errors import ConfigurationError
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.learners.documents import Documents, parse, render
 from bandstand.store.maintenance.offline import open_owned
 from bandstand.store.maintenance.rebuild_verify import RebuildResult, Verification, rebuild_documents, verify

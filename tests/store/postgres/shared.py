@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -127,6 +127,13 @@ class AlternatingStore:
         if not decision.own_id:
             decision.decision_id = format_id(decision.seq, get_nonce(decision.decision_id))
         return await store.decide(decision)
+
+    async def decide_together(self, decisions: Sequence[Decision]) -> bool:
+        store = self._take_turn()
+        await store.load_profile(decisions[0].user_id)
+        for each in decisions:
+            each.seq = store.next_seq(each.ts)
+        return await store.decide_together(decisions)
 
     def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
         return self._reward(reward)

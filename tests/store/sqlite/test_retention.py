@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bandstand.errors import UnknownDecisionError
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners import replay
 from bandstand.store.learners.documents import Documents

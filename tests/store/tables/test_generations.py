@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bandstand.bandit.arms import RewardSums
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.ids import DecisionIds
 from bandstand.store.records import Decision, Erasure

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bandstand.bandit.profile import Profile
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.records import Reward
 from bandstand.testing.memory_store import MemoryStore

@@ -8,7 +8,7 @@ import pytest
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.errors import ConfigurationError
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.maintenance.migrate_schema import migrate
 from bandstand.store.maintenance.offline import open_owned

@@ -155,6 +155,8 @@ class AsyncBandstand(
         context: Mapping[str, Any] | None = None,
         policy: str | None = None,
         ranking: bool = False,
+        exclude: Sequence[str] = (),
+        defer: bool = False,
         decision_id: str | None = None,
         deadline: float | None = None,
         encode: None = None,
@@ -169,6 +171,8 @@ class AsyncBandstand(
         context: Mapping[str, Any] | None = None,
         policy: str | None = None,
         ranking: bool = False,
+        exclude: Sequence[str] = (),
+        defer: bool = False,
         decision_id: str | None = None,
         deadline: float | None = None,
         encode: Encode[C],
@@ -182,6 +186,8 @@ class AsyncBandstand(
         context: Mapping[str, Any] | None = None,
         policy: str | None = None,
         ranking: bool = False,
+        exclude: Sequence[str] = (),
+        defer: bool = False,
         decision_id: str | None = None,
         deadline: float | None = None,
         encode: Encode[Any] | None = None,
@@ -195,6 +201,8 @@ class AsyncBandstand(
             context: what the deployment's feature schema reads of the moment.
             policy: a policy's name; the active one if left out.
             ranking: whether to answer with all candidates too.
+            exclude: ids of candidates that must not be picked; the first of the others is fallen back on.
+            defer: hold the decision back: nothing is taught until ``activate`` says that it was shown.
             decision_id: an id of the product's own; else a new UUIDv7. The same request again under one id gets the
                 same answer.
             deadline: seconds, in place of the client's.
@@ -219,6 +227,8 @@ class AsyncBandstand(
             context=context,
             policy=policy,
             ranking=ranking,
+            exclude=exclude,
+            defer=defer,
             decision_id=decision_id,
             encode=encode,
             deadline=ends,

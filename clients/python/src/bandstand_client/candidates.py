@@ -67,6 +67,17 @@ def encode_candidates(candidates: Sequence[Any], encode: Encode[Any] | None) -> 
     return [_encode(candidate if encode is None else encode(candidate)) for candidate in candidates]
 
 
+def find_first_eligible(candidates: Sequence[Any], encode: Encode[Any] | None, exclude: Sequence[str]) -> int:
+    """The place of the first candidate that may be picked; 0 where none may, for the service to refuse.
+
+    Raises:
+        TypeError: one of them is nothing that has an id.
+    """
+    excluded = set(exclude)
+    ids = [candidate["id"] for candidate in encode_candidates(candidates, encode)]
+    return next((place for place, each in enumerate(ids) if each not in excluded), 0)
+
+
 def _encode(candidate: Any) -> dict[str, Any]:
     if isinstance(candidate, str):
         return {"id": candidate, "content": candidate, "source": "product"}

@@ -153,6 +153,8 @@ class Bandstand(
         context: Mapping[str, Any] | None = None,
         policy: str | None = None,
         ranking: bool = False,
+        exclude: Sequence[str] = (),
+        defer: bool = False,
         decision_id: str | None = None,
         deadline: float | None = None,
         encode: None = None,
@@ -167,6 +169,8 @@ class Bandstand(
         context: Mapping[str, Any] | None = None,
         policy: str | None = None,
         ranking: bool = False,
+        exclude: Sequence[str] = (),
+        defer: bool = False,
         decision_id: str | None = None,
         deadline: float | None = None,
         encode: Encode[C],
@@ -180,6 +184,8 @@ class Bandstand(
         context: Mapping[str, Any] | None = None,
         policy: str | None = None,
         ranking: bool = False,
+        exclude: Sequence[str] = (),
+        defer: bool = False,
         decision_id: str | None = None,
         deadline: float | None = None,
         encode: Encode[Any] | None = None,
@@ -193,6 +199,8 @@ class Bandstand(
             context: what the deployment's feature schema reads of the moment.
             policy: a policy's name; the active one if left out.
             ranking: whether to answer with all candidates too.
+            exclude: ids of candidates that must not be picked; the first of the others is fallen back on.
+            defer: hold the decision back: nothing is taught until ``activate`` says that it was shown.
             decision_id: an id of the product's own; else a new UUIDv7. The same request again under one id gets the
                 same answer.
             deadline: seconds, in place of the client's.
@@ -217,6 +225,8 @@ class Bandstand(
             context=context,
             policy=policy,
             ranking=ranking,
+            exclude=exclude,
+            defer=defer,
             decision_id=decision_id,
             encode=encode,
             deadline=ends,

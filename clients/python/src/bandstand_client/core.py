@@ -18,7 +18,7 @@ import httpx
 
 from bandstand_client.breaker import Breaker
 from bandstand_client.call import LONG_S, Call, build_parser, encode_json, quote_id
-from bandstand_client.candidates import Encode, encode_candidates
+from bandstand_client.candidates import Encode, encode_candidates, find_first_eligible
 from bandstand_client.deadline import Deadline
 from bandstand_client.errors import (
     BandstandError,
@@ -179,6 +179,8 @@ class Core:
         context: Mapping[str, Any] | None,
         policy: str | None,
         ranking: bool,
+        exclude: Sequence[str],
+        defer: bool,
         decision_id: str | None,
         encode: Encode[Any] | None,
         deadline: Deadline,
@@ -191,14 +193,19 @@ class Core:
         if not candidates or isinstance(candidates, str):
             raise ValueError("score needs a list of at least one candidate")
         chosen_id = decision_id or make_id()
+        first = find_first_eligible(candidates, encode, exclude) if exclude else 0
         if not self.breaker.admit():
-            return self._fall_back(chosen_id, "circuit-open", None)
+            return self._fall_back(chosen_id, "circuit-open", None, first)
         offered = encode_candidates(candidates, encode)
         body: dict[str, Any] = {"user_id": user_id, "decision_id": chosen_id, "candidates": offered}
         if context is not None:
             body["context"] = dict(context)
         if ranking:
             body["ranking"] = True
+        if exclude:
+            body["exclude"] = list(exclude)
+        if defer:
+            body["defer"] = True
 
         def parse(answer: Any) -> Scored:
             return parse_scored(answer, [candidate["id"] for candidate in offered], chosen_id)
@@ -211,7 +218,7 @@ class Core:
             reason = find_fallback_reason(error)
             if reason is None:
                 raise
-            return self._fall_back(chosen_id, reason, error)
+            return self._fall_back(chosen_id, reason, error, first)
         return scored
 
     def reward(self, decision_id: str, body: Mapping[str, Any], key: str | None = None) -> "Steps[Rewarded]":
@@ -309,12 +316,12 @@ class Core:
         if self.on_event is not None:
             send_event(self.on_event, Event("call", call.name, outcome, self._clock() - started, tries))
 
-    def _fall_back(self, decision_id: str, reason: FallbackReason, error: BandstandError | None) -> Scored:
+    def _fall_back(self, decision_id: str, reason: FallbackReason, error: BandstandError | None, picked: int) -> Scored:
         self._count("fallbacks")
         _LOG.debug("score fell back: %s", reason)
         if self.on_event is not None:
             send_event(self.on_event, Event("fallback", "POST /score", reason))
-        return Scored(id=f"fallback-{decision_id}", picked=0, fallback=reason, error=error)
+        return Scored(id=f"fallback-{decision_id}", picked=picked, fallback=reason, error=error)
 
     def withhold(self, reason: str) -> None:
         """Let a reward go nowhere, and count it."""

@@ -33,9 +33,11 @@ class Rewarded(Answer):
         policy: the policy that it belongs to; None where the reward went nowhere.
         reward: the value taken, also from a reaction; None where it went nowhere.
         applied: whether it taught the policy.
-        reason: why not: ``reset`` (the user was reset after the decision), ``fallback`` (what was shown was no pick) or
+        reason: why not: ``reset`` (the user was reset after the decision), ``held``, ``late``, ``not_first`` or
+            ``revoked`` (see the service's page on rewards over time), ``fallback`` (what was shown was no pick) or
             ``unlogged`` (the service could not log the decision).
         decision_id: of what.
+        aggregate: of rewards over time, what the decision has taught with this one.
 
     Example:
         >>> client.score("ada", ["tea"]).reward(0.5).reward
@@ -48,6 +50,7 @@ class Rewarded(Answer):
     reason: str | None = None
     decision_id: str | None = None
     ok: bool = True
+    aggregate: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,6 +171,20 @@ class DecisionConflictError(ProblemError):
     code = "decision-conflict"
 
 
+class DecisionHeldError(ProblemError):
+    """The decision was held back and not activated, so that nothing can have been said about it.
+
+    Example:
+        >>> with fake.refusing("decision-held"):
+        ...     fake_client.health()
+        Traceback (most recent call last):
+            ...
+        bandstand_client.refusals.DecisionHeldError: decision-held: the fake refuses
+    """
+
+    code = "decision-held"
+
+
 class PromotionRefusedError(ProblemError):
     """A setting says which policy is active, or there is nothing to go back to.
 
@@ -337,6 +351,48 @@ class UnknownEvaluationError(ProblemError):
     """
 
     code = "unknown-evaluation"
+
+
+class LearningModeError(ProblemError):
+    """The loop's learning mode lets only the baseline serve, and another policy was named.
+
+    Example:
+        >>> with fake.refusing("learning-mode"):
+        ...     fake_client.health()
+        Traceback (most recent call last):
+            ...
+        bandstand_client.refusals.LearningModeError: learning-mode: the fake refuses
+    """
+
+    code = "learning-mode"
+
+
+class UnknownLoopError(ProblemError):
+    """No loop of that name.
+
+    Example:
+        >>> with fake.refusing("unknown-loop"):
+        ...     fake_client.health()
+        Traceback (most recent call last):
+            ...
+        bandstand_client.refusals.UnknownLoopError: unknown-loop: the fake refuses
+    """
+
+    code = "unknown-loop"
+
+
+class LoopRefusedError(ProblemError):
+    """The loop cannot be made, changed or deleted so.
+
+    Example:
+        >>> with fake.refusing("loop-refused"):
+        ...     fake_client.health()
+        Traceback (most recent call last):
+            ...
+        bandstand_client.refusals.LoopRefusedError: loop-refused: the fake refuses
+    """
+
+    code = "loop-refused"
 
 
 class ClientGoneError(ProblemError):

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from bandstand.api.asgi.host_patterns import HostPatterns
 from bandstand.api.problems import ForbiddenError, HostRefusedError, UnauthorizedError
+from bandstand.bandit.loop_definition import DEFAULT_LOOP
 from bandstand.loopback import is_loopback
 
 Role = Literal["open", "page", "serve", "read", "admin"]
@@ -19,9 +20,11 @@ ANONYMOUS = "anonymous"
 _OPEN = frozenset({"health", "ready"})
 _PAGES = frozenset({"", "console", "docs"})  # they ask for a key themselves: a browser sends none
 _SERVE = frozenset({"score", "reward", "generate", "recommend", "judge", "classify", "arbitrate"})
-_READ = frozenset({"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "openapi.json"})
+_SIGHT = frozenset({"stats", "features", "decisions", "judgements", "prompts", "policies", "loops"})
+_READ = _SIGHT | {"metrics", "openapi.json"}
 _ADMIN = frozenset({"reset", "users", "simulations", "evaluations", "revocations"})
-OWN_SEGMENTS = (_OPEN | _PAGES | _SERVE | _READ | _ADMIN) - {""}
+_FOREIGN = frozenset({"personalizer"})  # another wire, which says itself what its calls need
+OWN_SEGMENTS = (_OPEN | _PAGES | _SERVE | _READ | _ADMIN | _FOREIGN) - {""}
 """With which the service's own paths begin."""
 
 
@@ -40,6 +43,10 @@ class AccessKey(Protocol):
     def digest(self) -> bytes:
         """SHA-256 of the secret, 32 bytes."""
 
+    @property
+    def loop(self) -> str | None:
+        """The loop that it is bound to; ``None`` for all."""
+
 
 def get_required_role(method: str, path: str) -> Role:
     """The role a request needs, by its first path segment; what is not named here is for admins."""
@@ -53,22 +60,30 @@ def get_required_role(method: str, path: str) -> Role:
             return "open"
         if first in _READ:
             return "read"
-    elif method == "POST" and first in _SERVE:
+    elif method == "POST" and (first in _SERVE or (first == "decisions" and path.endswith("/activate"))):
         return "serve"
     return "admin"
 
 
 class Access:
-    """Admits requests.
+    """Admits requests to one loop.
 
     Args:
         keys: the configured API keys; with none, everybody on this machine is admitted.
         allowed_hosts: under which a keyless service may be called, beside loopback; see
             :class:`bandstand.api.asgi.host_patterns.HostPatterns`.
+        loop: to which requests are admitted.
+
+    Attributes:
+        binds_keys: whether some key is bound to a loop.
     """
 
-    def __init__(self, keys: Sequence[AccessKey], allowed_hosts: Sequence[str] = ()) -> None:
+    def __init__(
+        self, keys: Sequence[AccessKey], allowed_hosts: Sequence[str] = (), *, loop: str = DEFAULT_LOOP
+    ) -> None:
         self._keys = tuple(keys)
+        self._loop = loop
+        self.binds_keys = any(key.loop is not None for key in self._keys)
         self._allowed_hosts = HostPatterns(allowed_hosts)
 
     def authorize(self, headers: Headers, role: Role) -> str:
@@ -88,10 +103,18 @@ class Access:
         if key is None:
             message = "give an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
             raise UnauthorizedError(message)
+        if key.loop not in {None, self._loop}:
+            message = "this key is bound to another loop"
+            raise ForbiddenError(message)
         if key.role not in (role, "admin"):
             message = f"this needs the role {role}"
             raise ForbiddenError(message)
         return key.name
+
+    def find_bound_loop(self, headers: Headers) -> str | None:
+        """The loop that the caller's key is bound to; ``None`` where it is bound to none, or is none of ours."""
+        key = self._find_key(headers) if self.binds_keys else None
+        return None if key is None else key.loop
 
     def _find_key(self, headers: Headers) -> AccessKey | None:
         secret = headers.get(b"x-api-key", b"")

@@ -16,6 +16,7 @@ from bandstand.api.schemas.requests import Wire, validate_id
 from bandstand.judge.cascade import JudgeOffError
 from bandstand.service import judgements, reward, score, turns
 from bandstand.service.context import ServiceContext
+from bandstand.service.score_slots import score_slots
 
 _OK, _ACCEPTED = 200, 202
 
@@ -52,6 +53,8 @@ class HotPath:
     async def handle_score(self, body: bytes, metadata: RequestMetadata) -> EncodedResponse:
         """Answer ``POST /score`` and ``POST /score/{policy}``."""
         request, body = self._wire.score.read(body)
+        if "slots" in request:
+            return await self._fill_slots(request, body, metadata)
         deployment = self._deployment
         scored = await score.score(deployment, request, body=body, client=metadata.client, policy=metadata.policy)
         if not scored.repeated:
@@ -70,6 +73,19 @@ class HotPath:
             answer["ranking"] = scored.build_ranking(request["candidates"])
         return EncodedResponse(_OK, to_json(answer))
 
+    async def _fill_slots(self, request: dict[str, Any], body: bytes, metadata: RequestMetadata) -> EncodedResponse:
+        """Answer a score request with slots: the first one's pick, and all of them."""
+        deployment = self._deployment
+        filled = await score_slots(deployment, request, client=metadata.client, policy=metadata.policy)
+        if not filled.repeated:
+            for slot in filled.slots:
+                self._metrics.record_decision(filled.policy, exploring=slot.exploring)
+            decided_by = deployment.catalogue.policies[filled.policy]
+            deployment.feature_health.observe(decided_by, partial(from_json, body))
+        first = {name: value for name, value in asdict(filled.slots[0]).items() if name != "slot"}
+        slots = [asdict(slot) for slot in filled.slots]
+        return EncodedResponse(_OK, to_json({**first, "policy": filled.policy, "slots": slots}))
+
     async def handle_reward(self, body: bytes, metadata: RequestMetadata) -> EncodedResponse:
         """Answer ``POST /reward`` and ``POST /reward/{policy}``."""
         request, body = self._wire.reward.read(body)
@@ -85,19 +101,17 @@ class HotPath:
         taught = await reward.reward(self._deployment, request, client=client, policy=policy, idempotency=idempotency)
         if not taught.repeated:
             self._metrics.record_reward(taught.policy, applied=taught.applied)
-        return EncodedResponse(
-            _OK,
-            to_json(
-                {
-                    "ok": True,
-                    "policy": taught.policy,
-                    "reward": taught.reward,
-                    "applied": taught.applied,
-                    "reason": taught.reason,
-                    "decision_id": taught.decision_id,
-                }
-            ),
-        )
+        answer = {
+            "ok": True,
+            "policy": taught.policy,
+            "reward": taught.reward,
+            "applied": taught.applied,
+            "reason": taught.reason,
+            "decision_id": taught.decision_id,
+        }
+        if taught.aggregate is not None:
+            answer["aggregate"] = taught.aggregate
+        return EncodedResponse(_OK, to_json(answer))
 
     async def _accept_turn(
         self, request: dict[str, Any], metadata: RequestMetadata, idempotency: tuple[str, str] | None

@@ -10,9 +10,10 @@ the answer without ASGI (:meth:`FrontController.answer`).
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,6 +22,7 @@ from bandstand.api.asgi.access import ANONYMOUS, Access, Headers, get_required_r
 from bandstand.api.asgi.admission import AdmissionQueue
 from bandstand.api.asgi.bodies import read_json_body
 from bandstand.api.asgi.fast_path import EncodedResponse, HotPath, RequestMetadata
+from bandstand.api.asgi.foreign_wire import ForeignRequest, ForeignWire
 from bandstand.api.asgi.gathering import Gathering
 from bandstand.api.asgi.headers import trim_values
 from bandstand.api.asgi.metrics import Metrics
@@ -42,7 +44,22 @@ _JSON = (b"content-type", b"application/json")
 
 log = structlog.get_logger("bandstand.request")
 
+LOOPS = "/loops/"
+"""With what the address of everything in a named loop begins."""
+
 BodyReader = Callable[[], Awaitable[bytes]]
+
+
+class Mounts(Protocol):
+    """The way to other loops; see :class:`bandstand.api.asgi.loop_mounts.LoopMounts`."""
+
+    def may_concern(self, path: str) -> bool:
+        """Whether a request may be for another loop than the default one."""
+
+    def enter(
+        self, path: str, headers: Headers, method: str, default: "FrontController"
+    ) -> AbstractAsyncContextManager[tuple["FrontController", str]]:
+        """Give the gate of the loop that a request is for, and the path inside."""
 
 
 class Response(NamedTuple):
@@ -69,8 +86,13 @@ class FrontController:
         hot: answers score and reward at once; ``None`` leaves them to the application too.
         prefix: the path under which a proxy shows the service.
         log_requests: write one line for every request, not only for failed ones.
+        admission: where heavy requests wait for their turn, one queue for all loops; one of its own if left out.
+        loop: which one it is, for the log; nothing of the default one.
 
     Attributes:
+        admission: as above.
+        mounts: the way to other loops; ``None`` where there are none.
+        foreign: another wire under a path of its own.
         gathering: where a server that parses hot requests itself has them begin.
     """
 
@@ -83,9 +105,14 @@ class FrontController:
         *,
         prefix: PathPrefix | None = None,
         log_requests: bool = False,
+        admission: AdmissionQueue | None = None,
+        loop: str | None = None,
     ) -> None:
         self._app = app
         self._access = access
+        self.mounts: Mounts | None = None
+        self.foreign: ForeignWire | None = None
+        self._loop = {} if loop is None else {"loop": loop}
         self._metrics = metrics
         self._prefix = prefix or PathPrefix()
         self._log_requests = log_requests
@@ -93,7 +120,7 @@ class FrontController:
             {} if hot is None else {"score": hot.handle_score, "reward": hot.handle_reward}
         )
         self.gathering = Gathering()
-        self._admission = AdmissionQueue()
+        self.admission = admission or AdmissionQueue()
         self._id_prefix = secrets.token_hex(4)
         self._id_counter = itertools.count(1)
 
@@ -104,16 +131,36 @@ class FrontController:
             return
         path = self._prefix.strip(scope["raw_path"].decode("latin-1"))
         scope = {**scope, "headers": trim_values(scope["headers"])}
+        if (foreign := self._find_foreign(path)) is not None:
+            scope["headers"] = foreign.to_own_headers(scope["headers"])
+        if self.mounts is not None and self.mounts.may_concern(path):
+            await self._dispatch(self.mounts, scope, path, receive, send)
+        else:
+            await self.serve(scope, path, receive, send)
+
+    async def serve(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
+        """Answer a request of this loop.
+
+        Args:
+            scope: of it, its headers trimmed.
+            path: the raw path, without what stands before the loop's own.
+            receive: as ASGI has it.
+            send: the same.
+        """
         if scope["method"] == "POST" and self.is_hot(path):
             headers = dict(scope["headers"])
             read_body = partial(read_json_body, receive, headers)
             response = await self.answer(path, headers, scope["query_string"], read_body)
             await _send_response(send, response)
+        elif (foreign := self.foreign) is not None and foreign.owns(path):
+            await _send_response(send, await self._answer_foreign(foreign, scope, path, receive))
         else:
             await self._forward(scope, path, receive, send)
 
     def is_hot(self, path: str) -> bool:
         """Whether a POST to a raw path is answered by :meth:`answer`."""
+        if path.startswith(LOOPS):
+            path = path[path.find("/", len(LOOPS)) :] if self.mounts is not None else ""
         segments = path.split("/")
         return 1 < len(segments) <= _SEGMENTS_OF_NAMED and segments[1] in self._handlers and segments[-1] != ""
 
@@ -126,6 +173,12 @@ class FrontController:
             query_string: as it came.
             read_body: reads the body within its limits, once everything else is known to be right.
         """
+        if self.mounts is not None and self.mounts.may_concern(path):
+            return await self._answer_elsewhere(self.mounts, path, headers, query_string, read_body)
+        return await self.answer_here(path, headers, query_string, read_body)
+
+    async def answer_here(self, path: str, headers: Headers, query_string: bytes, read_body: BodyReader) -> Response:
+        """Answer a hot request of this loop, as :meth:`answer`."""
         started = perf_counter()
         request_id = self._resolve_request_id(headers)
         client = ANONYMOUS
@@ -137,17 +190,88 @@ class FrontController:
             policy = decode_segment(rest[0]) if rest else None
             route = f"/{name}/{{policy}}" if rest else f"/{name}"
             content = await read_body()
-            self._admission.start_light_request()
+            self.admission.start_light_request()
             try:
                 status, body = await self._handlers[name](content, RequestMetadata(headers, query, client, policy))
             finally:
-                self._admission.end_light_request()
+                self.admission.end_light_request()
             response = Response(status, [_JSON], body, request_id)
         except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
             status, problem_headers, body = render_problem(_to_problem(error, request_id, client), request_id)
             response = Response(status, problem_headers, body, request_id)
         self._record("POST", route, status, started, request_id, client)
         return response
+
+    async def _answer_foreign(self, foreign: ForeignWire, scope: Scope, path: str, receive: Receive) -> Response:
+        """Answer a call of another wire as that wire would have it."""
+        started = perf_counter()
+        headers = dict(scope["headers"])
+        request_id = self._resolve_request_id(headers)
+        method: str = scope["method"]
+        client, route = ANONYMOUS, "unmatched"
+        try:
+            call = foreign.find_call(method, path, scope["query_string"])
+            client = self._access.authorize(headers, call.role)
+            route = call.route
+            self.admission.start_light_request()
+            try:
+                answer = await call.answer(ForeignRequest(headers, scope["query_string"], client, receive, request_id))
+            finally:
+                self.admission.end_light_request()
+        except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
+            answer = foreign.render_error(_to_problem(error, request_id, client), headers)
+        self._record(method, route, answer.status, started, request_id, client)
+        return Response(*answer, request_id)
+
+    async def _answer_elsewhere(
+        self, mounts: Mounts, path: str, headers: Headers, query_string: bytes, read_body: BodyReader
+    ) -> Response:
+        """Let the loop that a hot request is for answer it."""
+        started = perf_counter()
+        async with AsyncExitStack() as stack:
+            try:
+                front, inner = await stack.enter_async_context(mounts.enter(path, headers, "POST", self))
+            except BandstandError as error:
+                return self._refuse(error, "POST", started, headers)
+            return await front.answer_here(inner, headers, query_string, read_body)
+
+    async def _dispatch(self, mounts: Mounts, scope: Scope, path: str, receive: Receive, send: Send) -> None:
+        """Let the loop that a request is for serve it."""
+        started = perf_counter()
+        headers = dict(scope["headers"])
+        async with AsyncExitStack() as stack:
+            try:
+                front, inner = await stack.enter_async_context(mounts.enter(path, headers, scope["method"], self))
+            except BandstandError as error:
+                send = _drop_body(send) if scope["method"] == "HEAD" else send
+                foreign = self._find_foreign(path)
+                await _send_response(send, self._refuse(error, scope["method"], started, headers, foreign))
+            else:
+                await front.serve(scope, inner, receive, send)
+
+    def _refuse(
+        self,
+        error: BandstandError,
+        method: str,
+        started: float,
+        headers: Headers,
+        foreign: ForeignWire | None = None,
+    ) -> Response:
+        """The answer to a request that reached no loop."""
+        request_id = self._resolve_request_id(headers)
+        problem = _to_problem(error, request_id, ANONYMOUS)
+        answer = render_problem(problem, request_id) if foreign is None else foreign.render_error(problem, headers)
+        self._record(method, "unmatched", answer[0], started, request_id, ANONYMOUS)
+        return Response(*answer, request_id)
+
+    def _find_foreign(self, path: str) -> ForeignWire | None:
+        """The other wire, where a raw path is one of its own in whichever loop."""
+        foreign = self.foreign
+        if foreign is None:
+            return None
+        if path.startswith(LOOPS):
+            path = path[path.find("/", len(LOOPS)) :]
+        return foreign if foreign.owns(path) else None
 
     def refuse_slow_request(self) -> Response:
         """Answer a request that did not come whole in time, of which nothing more is known."""
@@ -171,8 +295,8 @@ class FrontController:
             client = self._access.authorize(headers, get_required_role(method, path))
             query = validate_query(scope["query_string"], allow_repeats=path.startswith("/console/"))
             if path in _HEAVY:
-                await self._admission.wait_turn()
-            state = {"client": client, "request_id": request_id, "enter": self._admission.wait_turn}
+                await self.admission.wait_turn()
+            state = {"client": client, "request_id": request_id, "enter": self.admission.wait_turn}
             passed = _ForwardedRequest(scope, path, query, {**state, "prefix": self._prefix.find(headers)})
             status = await passed.dispatch(self._app, receive, send)
         except Exception as error:
@@ -195,6 +319,7 @@ class FrontController:
                 status=status,
                 client=client,
                 ms=round(seconds * 1000, 3),
+                **self._loop,
             )
 
     def _resolve_request_id(self, headers: Headers) -> str:

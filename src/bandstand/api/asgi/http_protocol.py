@@ -21,7 +21,7 @@ from bandstand.api.asgi.headers import trim_values
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_HOT_PREFIXES = (b"/score", b"/reward")
+_HOT_PREFIXES = (b"/score", b"/reward", b"/loops/")
 _CLOSE = b"connection: close\r\n"
 
 _Part = Literal["head", "body"]

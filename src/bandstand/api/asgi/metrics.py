@@ -24,9 +24,17 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Metrics:
-    """Counters and histograms, with the children looked up once (``labels`` costs more than ``inc``)."""
+    """Counters and histograms of one loop, with the children looked up once (``labels`` costs more than ``inc``).
 
-    def __init__(self) -> None:
+    Args:
+        of_process: show what is the whole process's too.
+
+    Attributes:
+        loops: those of other loops, by name, which are shown too, with a label.
+    """
+
+    def __init__(self, *, of_process: bool = True) -> None:
+        self.loops: dict[str, Metrics] = {}
         self._registry = CollectorRegistry()
         requests = Histogram(
             "bandstand_request_seconds",
@@ -37,6 +45,12 @@ class Metrics:
         )
         decisions = Counter("bandstand_decisions", "Decisions made.", ("policy", "exploring"), registry=self._registry)
         rewards = Counter("bandstand_rewards", "Rewards taken.", ("policy", "applied"), registry=self._registry)
+        self._unknown_events = Counter(
+            "bandstand_personalizer_unknown_events",
+            "Calls of Personalizer's wire about an event that is not known.",
+            ("call",),
+            registry=self._registry,
+        )
         self._requests = _Children[tuple[str, str, str], Histogram](requests.labels)
         self._decisions = _Children[tuple[str, str], Counter](decisions.labels)
         self._rewards = _Children[tuple[str, str], Counter](rewards.labels)
@@ -79,13 +93,14 @@ class Metrics:
             registry=self._registry,
         )
         self._synced = {synced: self._commit_seconds.labels(str(synced).lower()) for synced in (True, False)}
-        self._registry.register(ThreadCpuCollector())
+        if of_process:
+            self._registry.register(ThreadCpuCollector())
 
     def register_judging(self, get_status: Callable[[], JudgeStatus]) -> None:
         """Show what becomes of turns, asked at each scrape."""
         self._registry.register(_JudgeCollector(get_status))
 
-    def register_shadows(self, get_status: Callable[[], ShadowStatus]) -> None:
+    def register_shadows(self, get_status: Callable[[], ShadowStatus | None]) -> None:
         """Show how policies in the shadow keep up, asked at each scrape."""
         self._registry.register(_ShadowCollector(get_status))
 
@@ -108,6 +123,10 @@ class Metrics:
     def record_reward(self, policy: str, *, applied: bool) -> None:
         """Count a reward."""
         self._rewards[policy, "true" if applied else "false"].inc()
+
+    def record_unknown_event(self, call: str) -> None:
+        """Count a call of Personalizer's wire about an event that is not known."""
+        self._unknown_events.labels(call).inc()
 
     def record_generation(self, prompt_version: str, tips: int, prompt_tokens: int, completion_tokens: int) -> None:
         """Count a generation, its tips and its tokens."""
@@ -144,7 +163,27 @@ class Metrics:
 
     def render(self) -> bytes:
         """The text exposition format."""
-        return generate_latest(self._registry)
+        return generate_latest(_AllLoops(self) if self.loops else self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of this loop alone."""
+        yield from self._registry.collect()
+
+
+class _AllLoops(CollectorRegistry):
+    """The metrics of the default loop as ever, and those of each other one under the same names, with a label."""
+
+    def __init__(self, default: Metrics) -> None:
+        super().__init__()
+        self._default = default
+
+    def collect(self) -> Iterator[Metric]:
+        families = {family.name: family for family in self._default.collect()}
+        for name, metrics in self._default.loops.items():
+            for family in metrics.collect():
+                known = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                known.samples += [sample._replace(labels={**sample.labels, "loop": name}) for sample in family.samples]
+        yield from families.values()
 
 
 class _Children(dict[KeyT, ChildT]):
@@ -191,11 +230,13 @@ class _JudgeCollector(Collector):
 
 
 class _ShadowCollector(Collector):
-    def __init__(self, get_status: Callable[[], ShadowStatus]) -> None:
+    def __init__(self, get_status: Callable[[], ShadowStatus | None]) -> None:
         self._get_status = get_status
 
     def collect(self) -> Iterator[Metric]:
         status = self._get_status()
+        if status is None:
+            return
         yield GaugeMetricFamily(
             "bandstand_shadow_waiting", "Decisions that policies in the shadow have yet to look at.", status.waiting
         )

@@ -30,10 +30,12 @@ class PathPrefix:
 
     Args:
         root: the deployment's own, as :func:`parse_prefix` makes it.
+        below: what follows a prefix in the addresses of one part of the service, such as ``/loops/NAME``.
     """
 
-    def __init__(self, root: str = "") -> None:
+    def __init__(self, root: str = "", below: str = "") -> None:
         self._root = root
+        self._below = below
 
     def strip(self, path: str) -> str:
         """The raw path without the deployment's prefix, should the proxy have left it there."""
@@ -43,6 +45,9 @@ class PathPrefix:
 
     def find(self, headers: Mapping[bytes, bytes]) -> str:
         """What addresses must begin with in the answer; proxies behind one another each give a part of it."""
+        return self._find_outer(headers) + self._below
+
+    def _find_outer(self, headers: Mapping[bytes, bytes]) -> str:
         given = headers.get(b"x-forwarded-prefix")
         if given is None:
             return self._root

@@ -9,37 +9,46 @@ from bandstand.api.asgi.fast_path import EncodedResponse, HotPath, RequestMetada
 from bandstand.api.openapi import describe_operation
 from bandstand.api.routes.helpers import WRITE_ERRORS, get_client
 from bandstand.api.schemas.judgements import Judgement, TurnTaken
-from bandstand.api.schemas.learning import RewardResponse, ScoreResponse
-from bandstand.api.schemas.requests import Wire
+from bandstand.api.schemas.learning import Activated, RewardResponse, ScoreResponse
+from bandstand.api.schemas.requests import Wire, validate_id
 from bandstand.errors import (
     AlreadyRewardedError,
     DecisionConflictError,
+    DecisionHeldError,
     IdempotencyMismatchError,
+    LearningModeError,
     UnknownDecisionError,
+    UnsupportedByEngineError,
     WrongPolicyError,
 )
 from bandstand.judge.cascade import JudgeOffError
+from bandstand.service.activation import ActivationResult, activate
+from bandstand.service.context import ServiceContext
 from bandstand.store.tables.judgements import RewardPendingError
 
 _REWARDING = (UnknownDecisionError, WrongPolicyError, AlreadyRewardedError, IdempotencyMismatchError)
-_JUDGING = (RewardPendingError, JudgeOffError)
+_JUDGING = (RewardPendingError, DecisionHeldError, JudgeOffError)
 _TAKEN: dict[int | str, dict[str, Any]] = {
     202: {"model": TurnTaken, "description": "The turn is kept, and will be judged"}
 }
 
 
-def build_learning_router(wire: Wire, hot: HotPath) -> APIRouter:
+def build_learning_router(deployment: ServiceContext, wire: Wire, hot: HotPath) -> APIRouter:
     """Score and reward, as the framework and OpenAPI know them; the gate answers them itself, by the same handlers."""
     routes = APIRouter(tags=["learning"])
-    score_extra = describe_operation(DecisionConflictError, *WRITE_ERRORS, body=wire.score)
-    reward_extra = describe_operation(*_REWARDING, *_JUDGING, *WRITE_ERRORS, body=wire.reward)
+    score_extra = describe_operation(DecisionConflictError, UnsupportedByEngineError, *WRITE_ERRORS, body=wire.score)
+    named_extra = describe_operation(
+        DecisionConflictError, LearningModeError, UnsupportedByEngineError, *WRITE_ERRORS, body=wire.score
+    )
+    activate_extra = describe_operation(UnknownDecisionError, *WRITE_ERRORS)
+    reward_extra = describe_operation(*_REWARDING, *_JUDGING, UnsupportedByEngineError, *WRITE_ERRORS, body=wire.reward)
 
     @routes.post("/score", response_model=ScoreResponse, openapi_extra=score_extra)
     async def score(request: Request) -> Response:
         """Pick one of the candidates with the active policy."""
         return await handle_score(request, None)
 
-    @routes.post("/score/{policy:id}", response_model=ScoreResponse, openapi_extra=score_extra)
+    @routes.post("/score/{policy:id}", response_model=ScoreResponse, openapi_extra=named_extra)
     async def score_with(request: Request, policy: str) -> Response:
         """Pick one of the candidates with a named policy (`linucb` and `egreedy` always mean v1)."""
         return await handle_score(request, policy)
@@ -63,6 +72,11 @@ def build_learning_router(wire: Wire, hot: HotPath) -> APIRouter:
     async def reward_to(request: Request, policy: str) -> Response:
         """Teach a named policy; a decision of another policy is a 422."""
         return await handle_reward(request, policy)
+
+    @routes.post("/decisions/{decision_id:id}/activate", response_model=Activated, openapi_extra=activate_extra)
+    async def activate_decision(request: Request, decision_id: str) -> ActivationResult:
+        """Say that a decision that was held back has been shown: from now on its rewards teach. Idempotent."""
+        return await activate(deployment, validate_id(decision_id, "decision_id"), get_client(request))
 
     async def handle_score(request: Request, policy: str | None) -> Response:
         headers = dict(request.headers.raw)

@@ -9,11 +9,17 @@ from bandstand.api.schemas.requests import Wire, validate_id
 from bandstand.errors import StorageUnavailableError
 from bandstand.service import users
 from bandstand.service.context import ServiceContext
-from bandstand.service.users import ErasureReceipt, UserList
+from bandstand.service.users import Erase, ErasureReceipt, UserList
 
 
-def build_operators_router(deployment: ServiceContext, wire: Wire) -> APIRouter:
-    """The routes over one deployment."""
+def build_operators_router(deployment: ServiceContext, wire: Wire, erase_user: Erase) -> APIRouter:
+    """The routes over one deployment.
+
+    Args:
+        deployment: which.
+        wire: its bodies.
+        erase_user: erases a user, here or in every loop.
+    """
     routes = APIRouter(tags=["operators"])
     write_extra = describe_operation(*WRITE_ERRORS)
     reset_extra = describe_operation(*WRITE_ERRORS, body=wire.reset)
@@ -31,15 +37,17 @@ def build_operators_router(deployment: ServiceContext, wire: Wire) -> APIRouter:
         await users.reset(deployment, validate_id(user_id, "user_id"), get_client(request))
         return Ok(ok=True)
 
-    @routes.delete("/users", response_model=Erased, openapi_extra=write_extra)
+    @routes.delete("/users", response_model=Erased, response_model_exclude_none=True, openapi_extra=write_extra)
     async def erase_of(request: Request, user_id: str) -> ErasureReceipt:
         """Erase a user of any id."""
-        return await users.erase(deployment, validate_id(user_id, "user_id"), get_client(request))
+        return await erase_user(validate_id(user_id, "user_id"), get_client(request))
 
-    @routes.delete("/users/{user_id:id}", response_model=Erased, openapi_extra=write_extra)
+    @routes.delete(
+        "/users/{user_id:id}", response_model=Erased, response_model_exclude_none=True, openapi_extra=write_extra
+    )
     async def erase(request: Request, user_id: str) -> ErasureReceipt:
-        """Erase everything held about a user; the receipt counts what went."""
-        return await users.erase(deployment, validate_id(user_id, "user_id"), get_client(request))
+        """Erase everything held about a user, in every loop; the receipt counts what went."""
+        return await erase_user(validate_id(user_id, "user_id"), get_client(request))
 
     @routes.get("/users", response_model=Users, openapi_extra=describe_operation(StorageUnavailableError))
     async def user_list(prefix: str = "", after: EventCursor = 0, limit: PageSize = 100) -> UserList:

@@ -3,14 +3,18 @@
 from fastapi import APIRouter, Request
 
 from bandstand.api.openapi import describe_operation
-from bandstand.api.routes.helpers import WRITE_ERRORS, get_client
+from bandstand.api.routes.helpers import WRITE_ERRORS, get_client, parse_request
+from bandstand.api.schemas.launches import LAUNCH, Launch, NewestLaunch
 from bandstand.api.schemas.learning import ActivePolicy
-from bandstand.errors import PromotionRefusedError
-from bandstand.service import promotion
+from bandstand.errors import PromotionRefusedError, StorageUnavailableError, UnsupportedByEngineError
+from bandstand.service import launch, promotion
 from bandstand.service.context import ServiceContext
+from bandstand.service.launch import HandAction, LaunchAnswer, LaunchStatus
 from bandstand.service.promotion import ActivePolicyStatus
 
 _CHANGES = describe_operation(PromotionRefusedError, *WRITE_ERRORS)
+_STARTS = describe_operation(PromotionRefusedError, UnsupportedByEngineError, *WRITE_ERRORS, body=LAUNCH)
+_LOOKS = describe_operation(StorageUnavailableError)
 
 
 def build_promotions_router(deployment: ServiceContext) -> APIRouter:
@@ -26,5 +30,21 @@ def build_promotions_router(deployment: ServiceContext) -> APIRouter:
     async def demote(request: Request, policy: str) -> ActivePolicyStatus:
         """Go back from a policy to the one promoted before it, or to the default. Idempotent."""
         return await promotion.demote(deployment, policy, get_client(request))
+
+    @routes.post("/policies/{policy:id}/launch", response_model=Launch, openapi_extra=_STARTS)
+    async def start_launch(request: Request, policy: str) -> LaunchStatus:
+        """Give a policy a growing share of the users, by itself while what comes of it allows, up to its promotion."""
+        body = await parse_request(request, LAUNCH)
+        return await launch.start_launch(deployment, policy, body, get_client(request))
+
+    @routes.get("/policies/{policy:id}/launch", response_model=NewestLaunch, openapi_extra=_LOOKS)
+    async def show_launch(policy: str) -> LaunchAnswer:
+        """How the newest launch of a policy stands, and its steps with their figures; null where there was none."""
+        return LaunchAnswer(launch=await launch.find_launch_status(deployment, policy))
+
+    @routes.post("/policies/{policy:id}/launch/{action}", response_model=Launch, openapi_extra=_CHANGES)
+    async def act_on_launch(request: Request, policy: str, action: HandAction) -> LaunchStatus:
+        """By hand: hold it where it is, let it go on, go to the next step, go back, or cancel."""
+        return await launch.act_on_launch(deployment, policy, action, get_client(request))
 
     return routes

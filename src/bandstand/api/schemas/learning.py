@@ -22,6 +22,17 @@ class Ranked(AnswerBody):
     propensity: float
 
 
+class SlotPick(AnswerBody):
+    """What one slot shows."""
+
+    slot: str
+    tip_id: str
+    score: float
+    decision_id: str = Field(description="Reward the slot by this id")
+    propensity: float = Field(description="Probability of this candidate, given what the slots before it show")
+    exploring: bool
+
+
 class ScoreResponse(AnswerBody):
     """The pick."""
 
@@ -31,7 +42,12 @@ class ScoreResponse(AnswerBody):
     decision_id: str | None = Field(description="Reward it by this id; null if it could not be logged")
     propensity: float = Field(description="Probability with which this candidate was picked, as drawn and logged")
     exploring: bool
-    ranking: list[Ranked] | None = Field(default=None, description="On request: all candidates, best score first")
+    ranking: list[Ranked] | None = Field(
+        default=None, description="On request: all candidates, best score first; an excluded one keeps its place"
+    )
+    slots: list[SlotPick] | None = Field(
+        default=None, description="Of a request with slots: what each shows; the fields above are those of the first"
+    )
 
 
 class RewardResponse(AnswerBody):
@@ -41,8 +57,22 @@ class RewardResponse(AnswerBody):
     policy: str = Field(description="The policy it belongs to")
     reward: float = Field(description="The value taken, also from a reaction")
     applied: bool = Field(description="Whether it taught the policy")
-    reason: str | None = Field(description="Why it did not: `reset` where the user was reset after the decision")
+    reason: str | None = Field(description="Why it did not: see docs/rewards.md")
     decision_id: str | None
+    aggregate: float | None = Field(
+        default=None, description="Of rewards over time: what the decision has taught with this one"
+    )
+
+
+class Activated(AnswerBody):
+    """What came of an activation."""
+
+    ok: Literal[True]
+    decision_id: str
+    activated: bool = Field(description="Whether the decision counts as shown")
+    applied: bool = Field(description="Whether a reward that came before has taught its policy now")
+    reward: float | None = Field(description="What that came to")
+    reason: str | None = Field(description="`window_ended` where it came too late; `reset` where the user was reset")
 
 
 class UserStats(AnswerBody):
@@ -119,6 +149,7 @@ class Considered(AnswerBody):
     width: float
     score: float
     probability: float
+    excluded: bool = Field(description="The request did not let it be picked")
     explanation: Explanation | None = Field(description="With explain=true, while its policy is configured")
 
 
@@ -187,6 +218,8 @@ class Receipt(AnswerBody):
     judgement: DecisionTurn | None
     generation: TipSource | None
     shadows: list[ShadowPick]
+    held: bool = Field(description="It was held back, and not activated: its rewards are kept, and teach nothing")
+    window_ends: str | None = Field(description="Until when its rewards count; null for ever")
 
 
 class PolicyEntry(AnswerBody):
@@ -280,6 +313,9 @@ class Erased(AnswerBody):
     ok: Literal[True]
     erased: dict[str, int] = Field(description="How much of each kind went")
     unreachable: list[str] = Field(description="What may still hold something and cannot be reached from here")
+    loops: dict[str, dict[str, int]] | None = Field(
+        None, description="The same by loop, where there are others than the default one"
+    )
 
 
 class Ok(AnswerBody):

@@ -38,11 +38,14 @@ from bandstand.api.schemas.tolerance import Normaliser, build_normaliser, repair
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.features import Field as FeatureField
 from bandstand.bandit.json_tokens import MAX_DEPTH, MAX_TEXT, MAX_TOKENS, find_open_fault
+from bandstand.bandit.reward_formula import MAX_METRICS
+from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.times import parse_bound
 
 MAX_ID = 256
 MAX_CANDIDATES = 1000
+MAX_SLOTS = 50
 MAX_TIPS = 50
 _STRICT = ConfigDict(strict=True, cache_strings="keys", allow_inf_nan=False)
 _CLOSED = ConfigDict(strict=True, cache_strings="keys", allow_inf_nan=False, extra="forbid")
@@ -58,6 +61,9 @@ def _parse_time(value: object) -> float:
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """An identifier: 1 to 256 characters, any but control characters."""
+
+Metric = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
+"""The name of a metric."""
 
 Time = Annotated[
     float,
@@ -155,9 +161,12 @@ class Wire:
     Args:
         catalogue: whose fields are read.
         strict_features: refuse what no schema reads among features and in a context.
+        rewards: the range that a reward must be in.
     """
 
-    def __init__(self, catalogue: Catalogue, *, strict_features: bool = False) -> None:
+    def __init__(
+        self, catalogue: Catalogue, *, strict_features: bool = False, rewards: RewardSettings = CONTRACT
+    ) -> None:
         read = {**catalogue.context_fields, **catalogue.candidate_fields}
         if catalogue.is_open:  # which reads everything
             context, features = _make_open_dict("Context", catalogue.context_fields), _make_open_dict("Features", read)
@@ -179,6 +188,21 @@ class Wire:
             Field(min_length=1, max_length=MAX_CANDIDATES),
             AfterValidator(_validate_distinct),
         ]
+        slot = _make_typed_dict(
+            "Slot",
+            {
+                "id": Id,
+                "context": NotRequired[
+                    Annotated[context, Field(description="Fields of the context that are this slot's own")]
+                ],
+                "exclude": NotRequired[
+                    Annotated[list[Id], Field(max_length=MAX_CANDIDATES, description="Must not be shown here")]
+                ],
+                "baseline": NotRequired[
+                    Annotated[Id, Field(description="The candidate that stands here without any policy")]
+                ],
+            },
+        )
         score = _make_typed_dict(
             "ScoreRequest",
             {
@@ -187,6 +211,25 @@ class Wire:
                 "context": NotRequired[context],
                 "decision_id": NotRequired[Annotated[Id, Field(description="The caller's own id for this decision")]],
                 "ranking": NotRequired[Annotated[bool, Field(description="Also return all candidates, best first")]],
+                "exclude": NotRequired[
+                    Annotated[
+                        list[Id],
+                        Field(max_length=MAX_CANDIDATES, description="Candidates, by id, that must not be picked"),
+                    ]
+                ],
+                "defer": NotRequired[
+                    Annotated[bool, Field(description="Nothing is taught until the decision is activated")]
+                ],
+                "slots": NotRequired[
+                    Annotated[
+                        list[slot],  # type: ignore[valid-type]  # made at run time
+                        Field(
+                            min_length=1,
+                            max_length=MAX_SLOTS,
+                            description="To be filled in this order, each with a candidate of its own",
+                        ),
+                    ]
+                ],
             },
         )
         reaction = _make_typed_dict(
@@ -212,8 +255,14 @@ class Wire:
             ],
             "user_id": NotRequired[Id],
             "tip_id": NotRequired[Id],
-            "reward": NotRequired[Annotated[float, Field(ge=-1, le=1)]],
+            "reward": NotRequired[Annotated[float, Field(ge=rewards.minimum, le=rewards.maximum)]],
             "reaction": NotRequired[reaction],
+            "metrics": NotRequired[
+                Annotated[
+                    dict[Metric, float],
+                    Field(max_length=MAX_METRICS, description="Of a decision, by name: a formula may make its reward"),
+                ]
+            ],
             "features": NotRequired[features],
             "turn": NotRequired[turn],
             "wait": NotRequired[

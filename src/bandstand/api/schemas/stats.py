@@ -4,7 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from bandstand.api.schemas.gains import Gains
 from bandstand.api.schemas.learning import AnswerBody, PolicyStats
+from bandstand.api.schemas.readouts import ArmsReadout, HoldoutStanding
+from bandstand.api.schemas.values import Valued
 
 
 class ArmStanding(AnswerBody):
@@ -25,6 +28,7 @@ class ExperimentStanding(AnswerBody):
     chi_square: float | None = Field(description="Null while fewer than 5 users are expected in some arm")
     p_value: float | None
     mismatch: bool = Field(description="p < 0.001: the split is broken, and the arms cannot be compared")
+    readout: ArmsReadout = Field(description="Who wins; the control is the arm of the largest share")
 
 
 class Exploration(AnswerBody):
@@ -133,15 +137,6 @@ class JudgeCoverage(AnswerBody):
     policies: dict[str, TurnCoverage]
 
 
-class Valued(AnswerBody):
-    """An estimate of the mean reward, and its normal interval of 95 %; null where there are too few rewards."""
-
-    value: float
-    stderr: float | None
-    low: float | None
-    high: float | None
-
-
 class ShadowStanding(AnswerBody):
     """A policy in the shadow beside what was served, on the same decisions."""
 
@@ -219,6 +214,22 @@ class FeatureStats(AnswerBody):
     warnings: list[str] = Field(description="What is off, in sentences")
 
 
+class MetricAverage(AnswerBody):
+    """The mean of a metric over the rewards that brought it, and its normal interval of 95 %."""
+
+    rewards: int = Field(description="How many brought it")
+    mean: float
+    low: float | None = Field(description="Null where fewer than two brought it, as high")
+    high: float | None
+
+
+class MetricStanding(AnswerBody):
+    """A metric of one policy's decisions."""
+
+    all: MetricAverage
+    candidates: dict[str, MetricAverage] = Field(description="By the pick; the 50 with the most rewards")
+
+
 class DeploymentStats(AnswerBody):
     """What all policies did for all users."""
 
@@ -226,9 +237,12 @@ class DeploymentStats(AnswerBody):
     decisions: int
     rewards: int
     policies: dict[str, PolicyStats]
+    gain: Gains = Field(description="Whether what is served earns more than random, or the caller's first")
     experiment: ExperimentStanding | None = Field(description="Null while none runs")
+    holdout: HoldoutStanding | None = Field(description="Null where nobody is held out")
     shadows: dict[str, ShadowStanding] | None = Field(description="By policy; null where none is in the shadow")
     judge: JudgeCoverage | None = Field(description="What became of turns; null where none are taken")
     loop: Loop
     memory: dict[str, MemoryStanding] = Field(description='Of each policy with `half_life = "auto"`')
     features: FeatureStats
+    metrics: dict[str, dict[str, MetricStanding]] = Field(description="What rewards brought, by policy and name")

@@ -105,7 +105,7 @@ def _evaluate(plan: EvaluationPlan, location: StateLocation, log: _SupervisedLog
     spec = plan.build_spec()
     since, until = (None if text is None else parse_bound(text) for text in (plan.since, plan.until))
     refresh_rewards = read_settings().prior_refresh_rewards
-    candidates = [CandidatePolicy(location.catalogue.get_policy(name), refresh_rewards) for name in plan.policies]
+    candidates = [CandidatePolicy(policy, refresh_rewards) for policy in plan.build_policies(location.catalogue)]
     with open_read_only(location.directory, location.catalogue) as state:
         log.total = decision_log.count_events(state)
         summary, results = evaluate_decisions(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bandstand.cli.report import AsJson
-from bandstand.cli.state.directory import StateDir
+from bandstand.cli.state.directory import LoopName, StateDir
 
 
 class Interval(StrEnum):
@@ -87,6 +87,7 @@ def evaluate(  # noqa: PLR0913 (each is a flag)
         Path | None, _make_option("Also write a report that opens anywhere, offline too.", metavar="FILE")
     ] = None,
     state_dir: StateDir = None,
+    loop: LoopName = None,
     as_json: AsJson = False,
 ) -> None:
     """Estimate what policies would have earned on logged decisions, and say how far to trust it.
@@ -110,6 +111,7 @@ def evaluate(  # noqa: PLR0913 (each is a flag)
         form=form.value,
         jobs=jobs,
         state_dir=state_dir,
+        loop=loop,
     )
     result = evaluate_log(flags)
     if html is not None:

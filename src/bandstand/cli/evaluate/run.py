@@ -57,6 +57,7 @@ class EvaluationFlags:
     form: str
     jobs: int | None
     state_dir: str | None
+    loop: str | None
 
     def build_question(self, default: str) -> EvaluationSpec:
         """The estimates asked for, or those of ``default``."""
@@ -135,7 +136,7 @@ def _evaluate_ledger(flags: EvaluationFlags) -> dict[str, Any]:
     flags.reject_flags("columns", "jobs", why="goes with a file of rows only")
     source = flags.source
     location = resolve_location(
-        flags.state_dir if source is None else str(source if source.is_dir() else source.parent)
+        flags.state_dir if source is None else str(source if source.is_dir() else source.parent), flags.loop
     )
     question = flags.build_question(_WITH_MODEL)
     candidates = _select_candidates(flags, location)
@@ -159,7 +160,7 @@ def _evaluate_decisions(flags: EvaluationFlags, log: LogInput, decisions: Decisi
     flags.reject_flags("columns", "jobs", why="goes with a file of rows only")
     flags.reject_flags("since", "until", why="goes with a ledger only")
     question = flags.build_question(_WITH_MODEL)
-    candidates = _select_candidates(flags, resolve_location(flags.state_dir))
+    candidates = _select_candidates(flags, resolve_location(flags.state_dir, flags.loop))
     with name_file_in_errors(log.name), show_progress("pages of the log") as steps:
         summary, evaluated = evaluate_decisions(
             question,

@@ -8,10 +8,9 @@ import typer
 
 from bandstand.cli.report import AsJson, show_result
 from bandstand.cli.state.access import ApiKey, Url, call_service, run_on_store
-from bandstand.cli.state.directory import StateDir, StateLocation
+from bandstand.cli.state.directory import LoopName, StateDir, build_path, resolve_location
 from bandstand.cli.times import parse_time
-from bandstand.config.catalogue import load_catalogue
-from bandstand.config.settings import Settings, read_settings
+from bandstand.config.settings import read_settings
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.store.maintenance.import_ import CLIENT
 from bandstand.store.protocol import Store
@@ -27,6 +26,7 @@ def retry(
         str | None, typer.Option(metavar="REASON", help="Only turns unscored for that reason, such as timeout.")
     ] = None,
     state_dir: StateDir = None,
+    loop: LoopName = None,
     url: Url = None,
     api_key: ApiKey = None,
     *,
@@ -40,14 +40,12 @@ def retry(
     begin = None if since is None else parse_time("since", since)
     if url is not None:
         window = {} if begin is None else {"since": begin.isoformat()}
-        answer = call_service(url, api_key, "POST", "/judgements/retry", json=window | chosen)
+        answer = call_service(url, api_key, "POST", build_path("/judgements/retry", loop), json=window | chosen)
     else:
         from bandstand.service.judgements import retry as again  # noqa: PLC0415 (a command of its own name)
 
         seconds = 0.0 if begin is None else begin.timestamp()
-        result = _run_on_directory(
-            read_settings(state_dir=state_dir), lambda judging: again(judging, CLIENT, since=seconds, **chosen)
-        )
+        result = _run_on_directory(state_dir, loop, lambda judging: again(judging, CLIENT, since=seconds, **chosen))
         answer = asdict(result)
     show_result("Waiting for the judge again", answer, as_json=as_json)
 
@@ -55,6 +53,7 @@ def retry(
 def reapply(
     since: Annotated[str, typer.Option(metavar="TIME", help="Turns taken since then; in UTC unless it has a zone.")],
     state_dir: StateDir = None,
+    loop: LoopName = None,
     url: Url = None,
     api_key: ApiKey = None,
     *,
@@ -66,25 +65,25 @@ def reapply(
     """
     begin = parse_time("since", since)
     if url is not None:
-        answer = call_service(url, api_key, "POST", "/judgements/reapply", json={"since": begin.isoformat()})
+        path = build_path("/judgements/reapply", loop)
+        answer = call_service(url, api_key, "POST", path, json={"since": begin.isoformat()})
     else:
         from bandstand.service.judgements import reapply_gate as hold  # noqa: PLC0415 (a command of its own name)
 
-        held = _run_on_directory(
-            read_settings(state_dir=state_dir), lambda judging: hold(judging, CLIENT, since=begin.timestamp())
-        )
+        held = _run_on_directory(state_dir, loop, lambda judging: hold(judging, CLIENT, since=begin.timestamp()))
         answer = asdict(held)
     show_result("Held to the gate again", answer, as_json=as_json)
 
 
-def _run_on_directory(settings: Settings, use_case: Callable[[JudgeWorker], Awaitable[T]]) -> T:
+def _run_on_directory(state_dir: str | None, loop: str | None, use_case: Callable[[JudgeWorker], Awaitable[T]]) -> T:
     """Own the directory for one use case; nothing is judged."""
     from bandstand.api.asgi.logs import configure_logging  # noqa: PLC0415 (as above)
     from bandstand.learning.population import PopulationPriorRefresher  # noqa: PLC0415 (as above)
     from bandstand.wiring.judge_worker import build_judge_worker  # noqa: PLC0415 (as above)
 
+    settings = read_settings(state_dir=state_dir)
     configure_logging(settings.log_level)  # to stderr: what is printed is the answer
-    location = StateLocation(settings.state_dir, load_catalogue(settings))
+    location = resolve_location(state_dir, loop)
 
     async def run(store: Store) -> T:
         population = PopulationPriorRefresher(location.catalogue, store)

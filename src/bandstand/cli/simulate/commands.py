@@ -10,8 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bandstand.cli.report import AsJson
-from bandstand.cli.state.directory import StateDir
-from bandstand.config.catalogue import load_catalogue
+from bandstand.cli.state.directory import LoopName, StateDir, resolve_location
 from bandstand.config.settings import read_settings
 from bandstand.errors import InvalidRequestError
 from bandstand.simulate.limits import DEFAULT_POLICIES, LIMITS
@@ -121,6 +120,7 @@ def simulate(  # noqa: PLR0913 (each is a flag)
         Path | None, _make_option("Also write a report that opens anywhere, offline too.", metavar="FILE")
     ] = None,
     state_dir: StateDir = None,
+    loop: LoopName = None,
     as_json: AsJson = False,
     supervised: Annotated[bool, _make_option("Played for a service: ends when stdin does.", hidden=True)] = False,
 ) -> None:
@@ -159,8 +159,9 @@ def simulate(  # noqa: PLR0913 (each is a flag)
         _drop_missing(judging),
         _drop_missing({"tier": chat, "gate": gate, "tau": tau}),
     )
-    settings = read_settings(state_dir=state_dir)
-    setting = RunContext(settings, load_catalogue(settings), api_key=api_key, concurrency=concurrency)
+    location = resolve_location(state_dir, loop)
+    settings = read_settings(state_dir=str(location.directory))
+    setting = RunContext(settings, location.catalogue, api_key=api_key, concurrency=concurrency)
     if resume is not None:
         if given or asked or listening or policy:
             raise InvalidRequestError("--resume continues a run as it was planned: leave the other flags out")

@@ -10,12 +10,13 @@ from typing import Annotated, Any, TypeVar
 import structlog
 import typer
 
+from bandstand.bandit.loop_definition import EVERYBODY
 from bandstand.cli.state.directory import StateLocation
 from bandstand.errors import ConfigurationError, InvalidRequestError, StorageUnavailableError
 from bandstand.loopback import is_loopback
 from bandstand.network_variables import check_network_variables
-from bandstand.service.context import ServiceContext
-from bandstand.store.embedded.state_directory import StoreOptions
+from bandstand.service.context import DEFAULT_POLICY, ServiceContext
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.maintenance.offline import find_ledger
@@ -42,7 +43,13 @@ def run_on_directory(location: StateLocation, use_case: Callable[[ServiceContext
     """
 
     async def run(store: Store) -> T:
-        deployment = ServiceContext(location.catalogue, store, prior_files=PriorFiles(location.directory))
+        deployment = ServiceContext(
+            location.catalogue,
+            store,
+            active_policy=_get_policy(location),
+            definition=location.definition,
+            prior_files=PriorFiles(location.directory),
+        )
         await deployment.population.open()  # whoever goes, goes from the learned priors too
         try:
             return await use_case(deployment)
@@ -63,7 +70,8 @@ def run_on_store(location: StateLocation, use_case: Callable[[Store], Awaitable[
 
     async def run() -> T:
         # Retention is the service's to apply, by its own settings.
-        options = StoreOptions(retention_days=0, turn_retention_days=0)
+        shared_user = EVERYBODY if location.definition.scope == "loop" else None
+        options = StoreOptions(retention_days=0, turn_retention_days=0, shared_user=shared_user)
         store = EmbeddedStore(location.directory, location.catalogue, options=options)
         await store.open()
         try:
@@ -72,6 +80,12 @@ def run_on_store(location: StateLocation, use_case: Callable[[Store], Awaitable[
             await store.close()
 
     return asyncio.run(run())
+
+
+def _get_policy(location: StateLocation) -> str:
+    """A policy that there is: a loop may be without those of the service."""
+    named = location.definition.policy
+    return DEFAULT_POLICY if named is None else named
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import typer
 
 from bandstand.atomic_file import replace_file
 from bandstand.cli.report import AsJson, show_progress, show_result, show_rows
-from bandstand.cli.state.directory import StateDir, resolve_location
+from bandstand.cli.state.directory import LoopName, StateDir, resolve_location
 from bandstand.cli.state.undo import revoke
 from bandstand.cli.state.users import erase, reset
 from bandstand.errors import InvalidRequestError
@@ -43,13 +43,13 @@ state = typer.Typer(
 
 
 @state.command()
-def rebuild(state_dir: StateDir = None, *, as_json: AsJson = False) -> None:
+def rebuild(state_dir: StateDir = None, loop: LoopName = None, *, as_json: AsJson = False) -> None:
     """Make every user's document again from the ledger.
 
     A document is a checkpoint, so this is never needed for the service to be right; it is for when documents are gone,
     or are not to be trusted. The service must be stopped.
     """
-    location = resolve_location(state_dir)
+    location = resolve_location(state_dir, loop)
     with (
         open_owned(location.directory, location.catalogue) as opened,
         show_progress("users", opened.count_users()) as steps,
@@ -68,12 +68,12 @@ def rebuild(state_dir: StateDir = None, *, as_json: AsJson = False) -> None:
 
 
 @state.command()
-def verify(state_dir: StateDir = None, *, as_json: AsJson = False) -> None:
+def verify(state_dir: StateDir = None, loop: LoopName = None, *, as_json: AsJson = False) -> None:
     """Compare every document with the ledger, and check the ledger's file; exit 1 where anything is wrong.
 
     Needs no lock: it works while the service runs.
     """
-    location = resolve_location(state_dir)
+    location = resolve_location(state_dir, loop)
     with show_progress("documents") as steps:
         result = rebuild_verify.verify(location.directory, location.catalogue, steps.advance)
     if result.damage:
@@ -96,12 +96,13 @@ def export(
         Path | None, typer.Argument(metavar="FILE", help="Where to write; without it, stdout.", show_default=False)
     ] = None,
     state_dir: StateDir = None,
+    loop: LoopName = None,
 ) -> None:
     """Write every user's state as a line of JSON, as the ledger has it now.
 
     Needs no lock: it works while the service runs.
     """
-    location = resolve_location(state_dir)
+    location = resolve_location(state_dir, loop)
     with (
         open_read_only(location.directory, location.catalogue) as opened,
         show_progress("users", opened.count_users()) as steps,
@@ -130,12 +131,13 @@ class Format(StrEnum):
 
 
 @state.command("import")
-def import_(
+def import_(  # noqa: PLR0913 (each is a flag)
     sources: Annotated[
         list[Path],
         typer.Argument(metavar="FILE", help="What `export` wrote (- is stdin); with --format v1, files or folders."),
     ],
     state_dir: StateDir = None,
+    loop: LoopName = None,
     format_: Annotated[
         Format, typer.Option("--format", help="jsonl: what `export` wrote; v1: the first implementation's NAME.json.")
     ] = Format.JSONL,
@@ -157,7 +159,7 @@ def import_(
     With --format v1 only the policies in the files are replaced. The service must be stopped; a new directory is fine.
     """
     _check_import_options(format_, ids, users)
-    location = resolve_location(state_dir)
+    location = resolve_location(state_dir, loop)
     with ExitStack() as stack:
         if users is not None:
             incoming = read_v1_of_users(sources, read_user_ids(users))
@@ -221,6 +223,7 @@ def migrate(
         list[str], typer.Option(metavar="NAME", help="A schema whose definition has changed; may be given repeatedly.")
     ],
     state_dir: StateDir = None,
+    loop: LoopName = None,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would happen.")] = False,
     as_json: AsJson = False,
@@ -230,7 +233,7 @@ def migrate(
     The ledger holds raw contexts and candidates. Only what it holds as sums, baselines and imports, starts cold.
     Back up before. The service must be stopped.
     """
-    location = resolve_location(state_dir)
+    location = resolve_location(state_dir, loop)
     with open_owned(location.directory, location.catalogue, migrating=True) as opened:
         rounds = opened.count_users() * (1 if dry_run else 2)
         with show_progress("users", rounds) as steps:
@@ -255,7 +258,7 @@ def backup(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Copy the ledger and the learned priors, as of one moment, and check the copy.
+    """Copy the ledger and the learned priors of every loop, each as of one moment, and check the copies.
 
     Needs no lock: it works while the service runs. Never copy the files of a running service yourself.
     """

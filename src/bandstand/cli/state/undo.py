@@ -7,7 +7,7 @@ import typer
 
 from bandstand.cli.report import AsJson, show_result
 from bandstand.cli.state.access import ApiKey, Url, call_service, run_on_directory
-from bandstand.cli.state.directory import StateDir, resolve_location
+from bandstand.cli.state.directory import LoopName, StateDir, build_path, resolve_location
 from bandstand.cli.times import parse_time
 from bandstand.service.undo import undo
 from bandstand.store.maintenance.import_ import CLIENT
@@ -32,6 +32,7 @@ def revoke(  # noqa: PLR0913 (each is a flag)
     url: Url = None,
     api_key: ApiKey = None,
     *,
+    loop: LoopName = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would happen.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -45,12 +46,12 @@ def revoke(  # noqa: PLR0913 (each is a flag)
         texts = {"decision_id": decision, "client": client, "judge_version": judge_version}
         named = {name: text for name, text in texts.items() if text is not None}
         body = {**named, **{name: time.isoformat() for name, time in times.items()}, "dry_run": dry_run}
-        answer = call_service(url, api_key, "POST", "/revocations", json=body, timeout=_SECONDS)
+        answer = call_service(url, api_key, "POST", build_path("/revocations", loop), json=body, timeout=_SECONDS)
     else:
         seconds = {name: time.timestamp() for name, time in times.items()}
         selection = Selection(decision, client, judge_version, seconds.get("since"), seconds.get("until"))
         result = run_on_directory(
-            resolve_location(state_dir), lambda deployment: undo(deployment, selection, CLIENT, dry_run=dry_run)
+            resolve_location(state_dir, loop), lambda deployment: undo(deployment, selection, CLIENT, dry_run=dry_run)
         )
         answer = asdict(result)
     title = "Would be taken back (nothing was changed)" if dry_run else "Taken back"

@@ -22,6 +22,7 @@ class Chunk:
             action and the mean of all under π, (2, n), or None.
         supported: the target's probability of all actions that the logger could have taken, (n,); None where the log
             does not tell.
+        means: as ``model``, of the means that were logged with each decision, (2, n); None where none were.
         locate: what errors call a row.
     """
 
@@ -32,6 +33,7 @@ class Chunk:
     q_hat: FloatArray | None = None
     model: FloatArray | None = None
     supported: FloatArray | None = None
+    means: FloatArray | None = None
     locate: RowLocator | None = None
 
     def __len__(self) -> int:
@@ -46,9 +48,9 @@ class Chunk:
         """
         reward = np.where(np.isnan(self.reward), missing_reward, self.reward)
         rows = LoggedRows.of(reward, self.action, self.propensity, self.target, self.q_hat, locate=self.locate)
-        if self.model is None:
-            return rows
-        return replace(rows, model_logged=self.model[0], model_target=self.model[1])
+        if self.model is not None:
+            rows = replace(rows, model_logged=self.model[0], model_target=self.model[1])
+        return rows if self.means is None else replace(rows, means=self.means)
 
     def select_rows(self, mask: NDArray[np.bool_]) -> "Chunk":
         """Return some of the decisions, already checked."""
@@ -60,4 +62,5 @@ class Chunk:
             q_hat=None if self.q_hat is None else self.q_hat[mask],
             model=None if self.model is None else self.model[:, mask],
             supported=None if self.supported is None else self.supported[mask],
+            means=None if self.means is None else self.means[:, mask],
         )

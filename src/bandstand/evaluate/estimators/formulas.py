@@ -38,6 +38,7 @@ class Formula:
         name: the public function's name.
         reweight: f, from the rows and the parameter to (n,).
         uses_model: whether ``q_hat`` is needed.
+        uses_logged_means: whether the model is the means that were logged with each decision.
         self_normalised: whether the residuals are divided by Σ f(w), not by n.
         parameter: what the parameter is, or None for an estimator without one.
         value: the parameter's value; 0 without one.
@@ -46,6 +47,7 @@ class Formula:
     name: str
     reweight: Callable[[LoggedRows, float], FloatArray]
     uses_model: bool = False
+    uses_logged_means: bool = False
     self_normalised: bool = False
     parameter: Parameter | None = None
     value: float = 0.0
@@ -55,16 +57,17 @@ class Formula:
         """Return the estimator of that name.
 
         Args:
-            name: one of ``FORMULAS``.
+            name: one of ``FORMULAS``, or of ``LEDGER_FORMULAS``.
             value: its parameter; None for the default.
 
         Raises:
             EvaluationError: no such estimator, it has no parameter, or the parameter is out of range.
         """
-        formula = FORMULAS.get(name)
+        formula = FORMULAS.get(name) or LEDGER_FORMULAS.get(name)
         if formula is None:
-            close = difflib.get_close_matches(name, FORMULAS, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(FORMULAS)}"
+            names = (*FORMULAS, *LEDGER_FORMULAS)
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
             raise EvaluationError(f"no such estimator; {hint}")
         if formula.parameter is None:
             if value is not None:
@@ -105,11 +108,17 @@ class Formula:
         """Return what is summed, (4, n): f(w) (r − q), b, Σ_a π q̂, and the importance weight w itself.
 
         Raises:
-            EvaluationError: the formula has a model and the rows have no ``q_hat``.
+            EvaluationError: the formula has a model and the rows have no ``q_hat``, or wants logged means.
         """
         terms = np.empty((4, len(rows)))
         shrunk = self.reweight(rows, self.value)
-        if not self.uses_model:
+        if self.uses_logged_means:
+            if rows.means is None:
+                raise EvaluationError(f"{self.name} needs the means that a ledger keeps with each decision")
+            np.subtract(rows.reward, rows.means[0], out=terms[NUMERATOR])
+            terms[NUMERATOR] *= shrunk
+            terms[BASELINE] = rows.means[1]
+        elif not self.uses_model:
             np.multiply(shrunk, rows.reward, out=terms[NUMERATOR])
             terms[BASELINE] = 0.0
         elif rows.model_logged is None or rows.model_target is None:
@@ -177,3 +186,10 @@ FORMULAS = MappingProxyType(
     }
 )
 """Every estimator by name, with its parameter not yet set: ``Formula.named`` sets it."""
+
+LEDGER_FORMULAS = MappingProxyType({"dr_logged": Formula("dr_logged", _keep_weights, uses_logged_means=True)})
+"""Estimators that need what only a ledger keeps: the means that each policy had of its candidates as it decided.
+
+``dr_logged`` is ``dr`` with those for q̂. They were there before the reward, so each term is the target's value in
+expectation whatever was learned meanwhile: what a service sums as rewards come.
+"""

@@ -44,6 +44,7 @@ class LoggedRows:
         model_target: Σ_a π(a|x_i) q̂(x_i, a), (n,), or None without ``q_hat``.
         logged_counts: how often each action was logged, (k,); empty where ``target`` is (n,).
         target_counts: Σ_i π(a|x_i), how often the target would take each action, (k,); empty likewise.
+        means: of what was logged with each row, that of the logged action and that of all under π, (2, n), or None.
     """
 
     reward: FloatArray
@@ -53,6 +54,7 @@ class LoggedRows:
     model_target: FloatArray | None
     logged_counts: FloatArray
     target_counts: FloatArray
+    means: FloatArray | None = None
 
     def __len__(self) -> int:
         """Return n."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bandstand.bandit.arrays import FloatArray
+from bandstand.bandit.eligibility import Indices, spread
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.estimators.chunk import Chunk
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
@@ -103,6 +104,7 @@ class PolicyReplay:
         self.coverage = FeatureCoverage(self._schemas)
         self._started = False
         self._pending: dict[int, LoggedRequest] = {}
+        self._eligible: dict[int, Indices] = {}  # of the page's decisions that excluded candidates
 
     def replay_page(self, page: list[LoggedEvent]) -> list[Chunk]:
         """Replay the next events; returns their decisions as a chunk for each candidate.
@@ -132,6 +134,7 @@ class PolicyReplay:
             event.seq: self._read_request(event) for event in page if isinstance(event, LoggedDecision | LoggedReward)
         }
         self.coverage.add(requests.values())
+        self._eligible = {seq: each.eligible for seq, each in requests.items() if each.eligible is not None}
         return {
             name: dict(zip(requests, encode_requests(schema, list(requests.values())), strict=True))
             for name, schema in self._schemas.items()
@@ -158,18 +161,22 @@ class PolicyReplay:
                 candidate.refresh()
         possible = decision.probabilities > 0
         support_known, always = bool(possible.size), bool(possible.all())
-        pick = decision.pick
+        pick, eligible = decision.pick, self._eligible.get(decision.seq)
         modelled = {name: model.predict_rewards(rows[name][decision.seq]) for name, model in self._models.items()}
         for candidate, answer in zip(self._candidates, answers, strict=True):
             schema = candidate.policy.schema.name
             x = rows[schema][decision.seq]
-            probability = candidate.distribution(decision.uid, x, decision.seed, decision.ts).probability
+            offered = x if eligible is None else x[eligible]
+            distribution = candidate.distribution(decision.uid, offered, decision.seed, decision.ts)
+            probability = spread(distribution.probability, eligible, len(x))
             answer.chosen.append(probability[pick])
             if support_known:
                 answer.supported.append(1.0 if always else probability[possible].sum())
             if modelled:
                 rewards = modelled[schema]
                 answer.model.append((rewards[pick], probability.dot(rewards)))
+            if decision.means.size:
+                answer.means.append((decision.means[pick], probability.dot(decision.means)))
 
     def _replay_reward(self, reward: LoggedReward, rows: _EncodedRows) -> None:
         for name, model in self._models.items():
@@ -202,6 +209,7 @@ class _CandidateDecisions:
         self.chosen: list[float] = []
         self.supported: list[float] = []
         self.model: list[tuple[float, float]] = []
+        self.means: list[tuple[float, float]] = []
 
     def to_chunk(self, reward: FloatArray, propensity: FloatArray, locate: Callable[[int], str]) -> Chunk:
         return Chunk(
@@ -210,5 +218,6 @@ class _CandidateDecisions:
             target=np.minimum(np.array(self.chosen), 1.0),  # a sum of shares may round to a little more
             model=np.array(self.model).T if self.model else None,
             supported=np.array(self.supported) if len(self.supported) == len(self.chosen) else None,
+            means=np.array(self.means).T if self.means and len(self.means) == len(self.chosen) else None,
             locate=locate,
         )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bandstand.bandit.columns import Field
+from bandstand.bandit.eligibility import Indices, find_eligible
 from bandstand.bandit.features import FeatureSchema, read_features
 from bandstand.errors import InvalidRequestError
 from bandstand.evaluate.errors import EvaluationError
@@ -20,11 +21,13 @@ class LoggedRequest(NamedTuple):
         location: what an error calls it.
         context: raw values by field.
         features: of each candidate, raw values by field.
+        eligible: places of the candidates that could be picked; ``None`` for all.
     """
 
     location: str
     context: Mapping[str, object]
     features: Sequence[Mapping[str, object]]
+    eligible: Indices | None = None
 
     @classmethod
     def parse(cls, location: str, body: bytes | str, pick: int | None = None) -> "LoggedRequest":
@@ -38,15 +41,16 @@ class LoggedRequest(NamedTuple):
             candidates = request["candidates"] if pick is None else [request["candidates"][pick]]
             context = request.get("context", _EMPTY)
             features = [read_features(each) for each in candidates]
-        except (ValueError, LookupError, TypeError, AttributeError):
+            eligible = find_eligible(request) if pick is None else None
+        except (ValueError, LookupError, TypeError, AttributeError, InvalidRequestError):
             raise EvaluationError(f"{location}: not a score request") from None
         if not features or not all(isinstance(each, Mapping) for each in (context, *features)):
             raise EvaluationError(f"{location}: not a score request")
-        return cls(location, context, features)
+        return cls(location, context, features, eligible)
 
     def select_candidate(self, pick: int) -> "LoggedRequest":
         """Return the request as if that candidate had been alone."""
-        return self._replace(features=[self.features[pick]])
+        return self._replace(features=[self.features[pick]], eligible=None)
 
 
 def encode_requests(schema: FeatureSchema, requests: Sequence[LoggedRequest]) -> list[FloatArray]:

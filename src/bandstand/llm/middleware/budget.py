@@ -104,7 +104,8 @@ class DailyBudget:
         self.rejected = 0
         self._caps = caps
         self._clock = clock
-        self._load_spending = load_spending
+        self._loaders = {"": load_spending}  # of every book that is kept, by its name
+        self._included = {""}
         self._next_number = next_number or itertools.count().__next__
         self._day = -1
         self._spent = Spending()
@@ -122,8 +123,20 @@ class DailyBudget:
         async with self._day_lock:
             day = self._get_day()
             if day != self._day:
-                self._spent = await self._load_spending(day)
+                self._spent = sum([await load(day) for load in self._loaders.values()], Spending())
                 self._day = day
+
+    async def include(self, book: str, load_spending: Callable[[int], Awaitable[Spending]]) -> None:
+        """Let what another book says of the day count too, once for each name of a book."""
+        async with self._day_lock:
+            self._loaders[book] = load_spending
+            if book not in self._included and self._day == self._get_day():
+                self._spent += await load_spending(self._day)
+            self._included.add(book)
+
+    def exclude(self, book: str) -> None:
+        """Ask a book no more, which is being closed; what it said counts."""
+        self._loaders.pop(book, None)
 
     async def reserve(self, bound: TokenUsage, *, wait: bool = False) -> Reservation:
         """Set aside the most that a piece of work can cost.

@@ -1,7 +1,7 @@
 """Decisions: logged and counted, found again for their reward, kept in memory for the reward that is likely to come."""
 
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 from bandstand.store.embedded.in_flight import EventInFlight
 from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
@@ -10,17 +10,23 @@ from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.records import Decision
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.sqlite.writer import Tally
-from bandstand.store.tables import decisions, loop_health, updates
+from bandstand.store.tables import decisions as decision_rows
+from bandstand.store.tables import loop_health, updates
 from bandstand.store.tables.event_rows import (
     INSERT_DECISION,
     INSERT_DECISION_ID,
     INSERT_ENROLMENT,
     INSERT_LINEAGE,
+    INSERT_SUBJECT,
+    INSERT_USER,
     EnrolmentInsert,
     LineageLookup,
     OwnIdInsert,
+    SubjectInsert,
+    UserInsert,
     build_decision_row,
 )
+from bandstand.store.tables.windows import INSERT_WINDOW, build_window_row
 
 _MAX_RECENT_DECISIONS = 50_000
 """Decisions kept in memory; others are read from the ledger."""
@@ -42,6 +48,19 @@ class EmbeddedDecisions:
             return self._wait_for_commit(earlier, self._directory.get_in_flight(earlier.seq))
         return self._wait_for_commit(decision, self._submit(decision))
 
+    async def decide_together(self, decisions: Sequence[Decision]) -> bool:
+        """Log decisions of one user, with ids of the caller's own, all of them in one commit or none."""
+        if any(each.decision_id in self._recent for each in decisions):
+            return False
+        with self._directory.joined_writer.join():
+            events = [self._submit(each) for each in decisions]
+        try:
+            for event in events:
+                await event
+        except EventCollisionError:
+            return False
+        return True
+
     async def _wait_for_commit(self, decision: Decision, event: EventInFlight | None) -> Decision:
         try:
             if event is not None:
@@ -62,19 +81,24 @@ class EmbeddedDecisions:
         user = self._directory.users[decision.user_id]
         decision.uid = self._directory.ensure_uid(user)
         policy_id = self._directory.registry.get_id(decision.policy)
-        rows: list[tuple[str, Row]] = [(INSERT_DECISION, build_decision_row(decision, policy_id))]
-        if decision.own_id:
-            rows.append((INSERT_DECISION_ID, OwnIdInsert(decision.decision_id, decision.seq)))
-        if user.has_tips:
-            rows.append((INSERT_LINEAGE, LineageLookup(decision.seq, decision.uid, decision.tip_id)))
+        rows = _build_own_rows(decision, policy_id)
+        person = user if decision.subject is None else self._add_subject(decision.seq, decision.subject, rows)
+        if person.has_tips:
+            rows.append((INSERT_LINEAGE, LineageLookup(decision.seq, person.uid, decision.tip_id)))
         if decision.experiment and user.enrolled != (enrolment := (decision.experiment, decision.policy.name)):
             rows.append((INSERT_ENROLMENT, EnrolmentInsert(decision.uid, *enrolment)))
             user.enrolled = enrolment
+        if person is not user:
+            person.pending += 1  # they stay in memory, too
+
         tally = Tally(int(decision.ts // 3600), policy_id, 1, int(decision.exploring))
         part, amounts = loop_health.compute_draw_sums(decision)
         sums = ((loop_health.UPSERT_DRAWS, (loop_health.to_day(decision.ts), policy_id, part), amounts),)
 
         def on_committed() -> None:
+            if person is not user:
+                person.pending -= 1
+                person.registered = True
             key, exploring = decision.policy.key, decision.exploring
             if not user.profile.apply_decision(decision.seq, key, decision.ts, exploring=exploring):
                 user.stale = True
@@ -82,6 +106,8 @@ class EmbeddedDecisions:
             decision.body, decision.numbers = b"", None  # the ledger has them; a reward needs only x
 
         def on_rejected() -> None:
+            if person is not user:
+                person.pending -= 1
             self._recent.pop(decision.decision_id, None)
             user.enrolled = None
 
@@ -100,34 +126,53 @@ class EmbeddedDecisions:
             return None
         return decision
 
+    def _add_subject(self, seq: int, subject: str, rows: list[tuple[str, Row]]) -> CachedUser:
+        """Add the rows that say whom a decision was made for, where that is not whose model it is."""
+        person = self._directory.users[subject]
+        uid = self._directory.ensure_uid(person)
+        if not person.registered:
+            rows.append((INSERT_USER, UserInsert(uid, subject)))
+        rows.append((INSERT_SUBJECT, SubjectInsert(seq, uid)))
+        return person
+
     async def find_decision(self, decision_id: str) -> Decision | None:
         """The decision of that id, for its reward."""
         directory, registry = self._directory, self._directory.registry
         decision = self._recent.get(decision_id)
         if decision is None:
-            found = await directory.read(decisions.find_decision, registry, decision_id)
+            found = await directory.read(decision_rows.find_decision, registry, decision_id)
             if found is None:
                 return None
-            decision = self._recent.get(decision_id)  # somebody else may have been quicker
-            if decision is None:
-                found.x = updates.encode_picked_features(registry, found.policy, found.body, found.pick)
-                found.body, found.numbers = b"", None
-                decision = found
-                self._cache(decision)
+            decision = self.keep(found)
         await directory.wait_committed(decision.seq)
         if decision.shadow_updates is None and registry.get_shadows():
             decision.shadow_updates = await directory.read(updates.load_shadow_updates, registry, decision.seq)
+        return decision
+
+    def keep(self, found: Decision) -> Decision:
+        """The decision that was read from the ledger, in memory from here on; or what memory has, if it was quicker."""
+        decision = self._recent.get(found.decision_id)
+        if decision is None:
+            registry = self._directory.registry
+            found.x = updates.encode_picked_features(registry, found.policy, found.body, found.pick)
+            found.body, found.numbers = b"", None
+            decision = found
+            self._cache(decision)
         return decision
 
     async def find_receipt(self, decision_id: str) -> Decision | None:
         """The decision of that id in full, as logged."""
         if (recent := self._recent.get(decision_id)) is not None:
             await self._directory.wait_committed(recent.seq)
-        return await self._directory.read(decisions.find_decision, self._directory.registry, decision_id)
+        return await self._directory.read(decision_rows.find_decision, self._directory.registry, decision_id)
 
     async def list_history(self, user_id: str, limit: int) -> list[Decision]:
         """The user's newest decisions after the last reset, oldest first."""
-        return await self._directory.read(decisions.list_history, self._directory.registry, user_id, limit)
+        return await self._directory.read(decision_rows.list_history, self._directory.registry, user_id, limit)
+
+    async def find_times(self, since: float | None, until: float | None) -> tuple[float, float] | None:
+        """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+        return await self._directory.read(decision_rows.find_decision_times, since, until)
 
     def is_unchanged(self, user: CachedUser, decision: Decision | None) -> bool:
         """Whether the user and the decision that were found before an await are still the ones in memory."""
@@ -145,7 +190,9 @@ class EmbeddedDecisions:
 
     def forget_user(self, user_id: str) -> None:
         """Drop the user's decisions from memory."""
-        for decision_id in [key for key, decision in self._recent.items() if decision.user_id == user_id]:
+        for decision_id in [
+            key for key, decision in self._recent.items() if user_id in {decision.user_id, decision.subject}
+        ]:
             del self._recent[decision_id]
 
     def _cache(self, decision: Decision) -> None:
@@ -153,6 +200,16 @@ class EmbeddedDecisions:
         while len(self._recent) > _MAX_RECENT_DECISIONS:
             decision_id, oldest = self._recent.popitem(last=False)
             reward_seq = 0 if oldest.reward is None else oldest.reward.seq
-            if self._directory.is_in_flight(oldest.seq, reward_seq, oldest.pending_turn_seq):
+            if self._directory.is_in_flight(oldest.seq, reward_seq, oldest.pending_turn_seq, oldest.part_seq):
                 self._recent[decision_id] = oldest
                 break
+
+
+def _build_own_rows(decision: Decision, policy_id: int) -> list[tuple[str, Row]]:
+    """The rows of a decision, its window and its id."""
+    rows: list[tuple[str, Row]] = [(INSERT_DECISION, build_decision_row(decision, policy_id))]
+    if decision.window is not None:
+        rows.append((INSERT_WINDOW, build_window_row(decision, decision.window)))
+    if decision.own_id:
+        rows.append((INSERT_DECISION_ID, OwnIdInsert(decision.decision_id, decision.seq)))
+    return rows

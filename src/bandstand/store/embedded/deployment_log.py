@@ -1,6 +1,6 @@
 """What the deployment does as a whole: promotions, experiments, policies in the shadow, and counts over all users."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from bandstand.bandit.memory import TaughtReward
@@ -9,11 +9,13 @@ from bandstand.store.embedded.state_directory import StateDirectory
 from bandstand.store.learners import replay
 from bandstand.store.records import Decision, PolicyRef, PolicyTotals, to_time
 from bandstand.store.sqlite.statements import Row
-from bandstand.store.tables import decisions, loop_health, memories, promotions, shadows
+from bandstand.store.tables import decisions, launches, loop_health, memories, promotions, shadows, splits
+from bandstand.store.tables.launches import LaunchEvent, number_event
 from bandstand.store.tables.loop_health import LoopSums
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.shadows import INSERT_SHADOW, Shadow, ShadowSums
+from bandstand.store.tables.splits import HoldoutStart
 
 
 class EmbeddedDeployment:
@@ -33,6 +35,17 @@ class EmbeddedDeployment:
         """Every change of the active policy, the oldest first."""
         return await self._directory.read(promotions.list_promotions)
 
+    async def log_launch(self, event: LaunchEvent) -> LaunchEvent:
+        """Log an event of a launch, synced."""
+        seq = self._directory.next_seq(event.ts)
+        kept = number_event(event, seq)
+        await self._directory.run_exclusively(partial(launches.log_launch, event=kept))
+        return kept
+
+    async def list_launches(self) -> Sequence[LaunchEvent]:
+        """Every event of every launch, the oldest first."""
+        return await self._directory.read(launches.list_launches)
+
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
         """Say which experiment runs from now on, if any; one of the same definition as the last goes on."""
         directory = self._directory
@@ -47,6 +60,17 @@ class EmbeddedDeployment:
     async def count_enrolled(self, experiment: int) -> Mapping[str, int]:
         """How many users each arm of an experiment has decided for."""
         return await self._directory.read(promotions.count_enrolled, experiment)
+
+    async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
+        """Say who is held out from now on, if anybody; a holdout of the same definition as the last goes on."""
+        directory = self._directory
+        running = await directory.read(splits.find_running_holdout, definition)
+        if running is None and (definition is not None or await directory.read(splits.is_holdout_running)):
+            ts = directory.clock()
+            seq = directory.next_seq(ts)
+            await directory.run_exclusively(partial(splits.log_holdout, seq=seq, ts=ts, definition=definition))
+            running = None if definition is None else HoldoutStart(seq, ts)
+        return running
 
     # ── shadows ───────────────────────────────────────────────────────────────────────────────────────────────────
 

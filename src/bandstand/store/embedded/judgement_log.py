@@ -47,6 +47,7 @@ from bandstand.store.tables.judgements import (
 )
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.reward_sums import COUNT_ARRIVAL, build_sum_rows
+from bandstand.store.tables.windows import LATE, is_too_late
 
 
 class EmbeddedJudgements:
@@ -112,6 +113,8 @@ class EmbeddedJudgements:
             forgotten = min(judgement.seq, judgement.decision_seq or judgement.seq) <= user.reset_seq
             if x is None:
                 state, reason = "withheld", "expired"
+            elif decision is not None and judgement.reward_seq is None and is_too_late(decision, judgement.ts):
+                state, reason = "withheld", LATE
             elif not forgotten and not allow_update():
                 state, reason = "withheld", "influence_cap"
             else:

@@ -9,11 +9,14 @@ from contextlib import suppress
 from functools import partial
 
 from bandstand.errors import BandstandError
+from bandstand.store.embedded.gain_follower import GainFollower
 from bandstand.store.embedded.state_directory import StateDirectory
 from bandstand.store.learners import replay
 from bandstand.store.records import to_time
 from bandstand.store.sqlite import retention
+from bandstand.store.sqlite.sweep import Sweeper
 from bandstand.store.tables import generations, judgement_queries
+from bandstand.store.tables.gains import TRIM_SWEEP
 
 _INTERVAL_S = 3600.0
 _DAY = 86_400
@@ -58,8 +61,9 @@ class ClockWatch:
 class EmbeddedRetention:
     """Retention of a state directory, by the days that its options say."""
 
-    def __init__(self, directory: StateDirectory) -> None:
+    def __init__(self, directory: StateDirectory, gains: GainFollower) -> None:
         self._directory = directory
+        self._gains = gains
         self._watch = ClockWatch(time.monotonic)
 
     async def run(self) -> None:
@@ -87,9 +91,19 @@ class EmbeddedRetention:
         if not options.retention_days:
             return 0
         cutoff = await directory.read(retention.find_cutoff, now - options.retention_days * _DAY, now)
+        await self._gains.follow_until(cutoff)  # what goes is in the sums before
         directory.horizon = cutoff
         await directory.sweep(generations.build_sweeper(cutoff))
         return await self._trim_users(cutoff, now)
+
+    async def delete_log(self) -> None:
+        """Delete every decision and reward until now; what was learned stays."""
+        directory = self._directory
+        now = directory.clock()
+        directory.horizon = cutoff = directory.last_seq
+        await directory.sweep(generations.build_sweeper(cutoff))
+        while await self._trim_users(cutoff, now) == retention.USERS_PER_ROUND:
+            pass
 
     async def _trim_users(self, cutoff: int, now: float) -> int:
         """Replace decisions up to ``cutoff`` by baselines; returns of how many users."""
@@ -101,4 +115,5 @@ class EmbeddedRetention:
             begin = partial(retention.begin_trim, uid=uid, state=state, cutoff=cutoff, seq=seq, ts=now)
             await directory.run_exclusively(begin)
             await directory.sweep(retention.build_trim_sweeper(uid, cutoff))
+            await directory.sweep(Sweeper([TRIM_SWEEP], owner=uid, until=cutoff))
         return len(uids)

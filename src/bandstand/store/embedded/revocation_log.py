@@ -1,6 +1,6 @@
 """Revocations: rewards taken back out of sums and counters, by a judge's second verdict or by an operator's undo."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
@@ -23,6 +23,7 @@ class PendingRevocation(NamedTuple):
     rows: list[tuple[str, Row]]
     on_committed: Callable[[], None]
     on_rejected: Callable[[], None]
+    revoked: Sequence[RevocableReward]
 
 
 class EmbeddedRevocations:
@@ -75,7 +76,7 @@ class EmbeddedRevocations:
                     revocation.rows.append(
                         (INSERT_MARK, undo.build_undo_row(seq, selection, revocable, client=client, ts=ts))
                     )
-                await directory.submit(user, seq, *revocation, durable=True)
+                await directory.submit(user, seq, *revocation[:3], durable=True)
         finally:
             for user in users.values():
                 user.pending -= 1
@@ -121,4 +122,4 @@ class EmbeddedRevocations:
                     user.stale = user.stale or not exact
                     user.changed = True
 
-        return PendingRevocation(rows, on_committed, on_settled)
+        return PendingRevocation(rows, on_committed, on_settled, revocable)

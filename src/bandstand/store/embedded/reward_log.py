@@ -8,6 +8,7 @@ from bandstand.errors import BandstandError, StorageFullError, StorageUnavailabl
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys, add_key_row, build_mismatch_error
 from bandstand.store.embedded.in_flight import EventInFlight
+from bandstand.store.embedded.part_log import EmbeddedParts
 from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
 from bandstand.store.learners.open_decisions import OpenDecision, read_open_decisions
 from bandstand.store.learners.user_cache import CachedUser
@@ -23,6 +24,7 @@ from bandstand.store.tables.judgements import RewardPendingError
 from bandstand.store.tables.loop_health import build_arrival
 from bandstand.store.tables.reward_sums import build_sum_rows
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
+from bandstand.store.tables.windows import takes_time
 
 _MAX_COLLISIONS: Final = 3
 """How often a reward is looked at anew since its key or its decision was spent between the look-up and the commit. The
@@ -45,9 +47,12 @@ class _TakenReward(NamedTuple):
 class EmbeddedRewards:
     """The rewards of a state directory, as :class:`bandstand.store.protocol.RewardLog` has them."""
 
-    def __init__(self, directory: StateDirectory, decisions: EmbeddedDecisions, keys: IdempotencyKeys) -> None:
+    def __init__(
+        self, directory: StateDirectory, decisions: EmbeddedDecisions, parts: EmbeddedParts, keys: IdempotencyKeys
+    ) -> None:
         self._directory = directory
         self._decisions = decisions
+        self._parts = parts
         self._keys = keys
 
     def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
@@ -93,12 +98,17 @@ class EmbeddedRewards:
             if reward.decision_id is None:
                 if not user.open_decisions.is_loaded:
                     await self._load_open_decisions(user, reward.ts)
-            elif await self._decisions.find_decision(reward.decision_id) is None:
+            elif (decision := await self._decisions.find_decision(reward.decision_id)) is None:
                 raise _build_unknown_error()
+            elif takes_time(reward, decision):
+                return _TakenReward(await self._parts.add(reward), None)
         return taken
 
     def _submit_if_loaded(self, reward: Reward) -> _TakenReward | None:
-        """What stands for a reward, submitted if nothing did; ``None`` where its user or decision is not in memory."""
+        """What stands for a reward, submitted if nothing did.
+
+        ``None`` where its user or decision is not in memory, or it is a part of what that is taught over time.
+        """
         directory, key = self._directory, reward.idempotency
         if key is not None and (flying := self._keys.rewards.get(key)) is not None:
             return _TakenReward(AcceptedReward(flying, "key"), directory.get_in_flight(flying.seq))
@@ -111,7 +121,7 @@ class EmbeddedRewards:
                 return None
         else:
             decision = self._decisions.get_cached_decision(reward.decision_id)
-            if decision is None:
+            if decision is None or takes_time(reward, decision):
                 return None
             if decision.uid != user.uid or self._decisions.is_expired(decision):
                 raise _build_unknown_error()

@@ -8,22 +8,23 @@ on the one thread that writes documents. State in memory moves only when the wri
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.errors import ConfigurationError, StorageFullError, StorageUnavailableError
 from bandstand.store.embedded.in_flight import EventInFlight
+from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.learners.documents import Documents
 from bandstand.store.learners.erasure import UnfinishedErasures, compute_tombstone
 from bandstand.store.learners.user_cache import CachedUser, UserCache, read_user
 from bandstand.store.records import Sequence, StoreStatus
 from bandstand.store.sqlite.disk_room import DiskRoom
 from bandstand.store.sqlite.errors import find_way_out, to_storage_error
+from bandstand.store.sqlite.joined_writer import JoinedWriter
 from bandstand.store.sqlite.log_sync import LogSync
 from bandstand.store.sqlite.ownership import Ownership
 from bandstand.store.sqlite.reader import LedgerReader
@@ -52,29 +53,6 @@ _ROUNDS_OF_LOG = 16
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class StoreOptions:
-    """How an embedded store behaves; ``settings`` documents each.
-
-    Attributes:
-        sync: rewards, resets, erasures and turns are synced to disk before they are acknowledged.
-        max_warm_users: profiles kept in memory.
-        max_pending: events that may wait for a commit.
-        checkpoint_seconds: between two rounds of writing changed documents.
-        retention_days: decisions older than this are trimmed; 0 keeps all.
-        turn_retention_days: the texts of turns older than this are deleted; 0 keeps them.
-        close_seconds: how long closing may spend on checkpoints (what is left is replayed at the next start).
-    """
-
-    sync: bool = True
-    max_warm_users: int = 100_000
-    max_pending: int = 10_000
-    checkpoint_seconds: float = 30.0
-    retention_days: float = 90.0
-    turn_retention_days: float = 30.0
-    close_seconds: float = 10.0
-
-
 class EventCollisionError(StorageUnavailableError):
     """Another event stands where this one wanted to: under its id, for its decision or under its Idempotency-Key."""
 
@@ -93,6 +71,7 @@ class StateDirectory:
         prompts: prompts by the ids that rows use.
         users: the users in memory.
         erasures: those that have begun and not ended.
+        part: takes what a user, by their key, taught out of a model that is not theirs; ``None`` where all have one.
         horizon: number of the newest event that retention has taken.
         secret: keys the draws and the tombstones of this deployment.
     """
@@ -117,7 +96,8 @@ class StateDirectory:
         self._documents = Documents(state_dir)
         max_users = self.options.max_warm_users
         self.users = UserCache(self._documents, self._read_user, max_users=max_users, on_error=self.record_error)
-        self.erasures = UnfinishedErasures(self._sweep_erased)
+        self.erasures = UnfinishedErasures(self._sweep_erased, self._part)
+        self.part: Callable[[int], Awaitable[None]] | None = None
         self._in_flight: dict[int, EventInFlight] = {}  # by event number: submitted and not yet settled
         self._state: str = "closed"
         self._last_error: str | None = None
@@ -151,6 +131,7 @@ class StateDirectory:
             max_pending=self.options.max_pending,
             observe=self._observe,
         )
+        self.joined_writer = JoinedWriter(self._writer)
         self._log = WriteAheadLog(
             self._dir / "ledger.db", self._file, self._writer, is_scrubbed=is_kept_scrubbed(self._connection)
         )
@@ -221,9 +202,8 @@ class StateDirectory:
 
     def status(self) -> StoreStatus:
         """How the store is doing now."""
-        state = {"ready": "ready", "draining": "draining"}.get(self._state, "failed")
-        if self._state == "ready" and self._writer.has_failed:
-            state = "failed"
+        is_well = not self._writer.has_failed if self._state == "ready" else self._state == "draining"
+        state = self._state if is_well else "failed"
         return StoreStatus(
             state=state,  # type: ignore[arg-type]  # the three literals above
             durability="full" if self.options.sync else "process",
@@ -241,6 +221,8 @@ class StateDirectory:
     async def _read_user(self, user_id: str) -> CachedUser:
         if self.erasures:  # nobody is answered about a user whom a process that died was about to erase
             await self.erasures.finish(compute_tombstone(self.secret, user_id))
+            if user_id == self.options.shared_user:
+                await self.erasures.finish_all()
         return await self.read(read_user, self._documents, self.registry, self.secret, user_id)
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -258,6 +240,10 @@ class StateDirectory:
         except RuntimeError as error:  # the executor has been shut down
             message = "the service is shutting down"
             raise StorageUnavailableError(message) from error
+
+    async def _part(self, uid: int) -> None:
+        if self.part is not None:
+            await self.part(uid)
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -327,10 +313,9 @@ class StateDirectory:
             self.users.drop_if_stale(user)
             event.settle(error)
 
+        operation = Operation(rows, on_done, durable=durable, tally=tally, sums=sums, acknowledge=acknowledge)
         try:
-            self._writer.submit(
-                Operation(rows, on_done, durable=durable, tally=tally, sums=sums, acknowledge=acknowledge)
-            )
+            self.joined_writer.submit(operation)
         except BaseException:
             on_rejected()
             raise

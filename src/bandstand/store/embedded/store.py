@@ -1,22 +1,27 @@
 """The store that serves from a state directory: the parts of the embedded engine behind one protocol."""
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
+from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.deployment_log import EmbeddedDeployment
+from bandstand.store.embedded.gain_follower import GainFollower
 from bandstand.store.embedded.generation_log import EmbeddedGenerations
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys
 from bandstand.store.embedded.judgement_log import EmbeddedJudgements
+from bandstand.store.embedded.loop_log import EmbeddedLoops
+from bandstand.store.embedded.options import StoreOptions
+from bandstand.store.embedded.part_log import EmbeddedParts
 from bandstand.store.embedded.retention import EmbeddedRetention
 from bandstand.store.embedded.revocation_log import EmbeddedRevocations
 from bandstand.store.embedded.reward_log import EmbeddedRewards
-from bandstand.store.embedded.state_directory import StateDirectory, StoreOptions
+from bandstand.store.embedded.state_directory import StateDirectory
 from bandstand.store.embedded.turn_queue import EmbeddedTurns
 from bandstand.store.embedded.user_admin import EmbeddedUsers
 from bandstand.store.protocol import Store
@@ -31,6 +36,9 @@ from bandstand.store.records import (
     UserPage,
 )
 from bandstand.store.sqlite.writer import CommitObserver
+from bandstand.store.tables import windows
+from bandstand.store.tables.arms import ArmHistory
+from bandstand.store.tables.gains import GainSums
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
 from bandstand.store.tables.judgements import (
     AcceptedTurn,
@@ -42,12 +50,16 @@ from bandstand.store.tables.judgements import (
     TurnPage,
     TurnTotals,
 )
+from bandstand.store.tables.launches import LaunchEvent
 from bandstand.store.tables.loop_health import LoopSums
+from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
+from bandstand.store.tables.splits import HoldoutStart
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
+from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
 
 
 class EmbeddedStore(Store):
@@ -75,14 +87,17 @@ class EmbeddedStore(Store):
         self._directory = StateDirectory(state_dir, catalogue, options=options, clock=clock, observe=observe)
         keys = IdempotencyKeys(self._directory)
         self._decisions = EmbeddedDecisions(self._directory)
-        self._rewards = EmbeddedRewards(self._directory, self._decisions, keys)
         self._revocations = EmbeddedRevocations(self._directory)
-        self._users = EmbeddedUsers(self._directory, self._decisions)
+        self._parts = EmbeddedParts(self._directory, self._decisions, self._revocations, keys)
+        self._rewards = EmbeddedRewards(self._directory, self._decisions, self._parts, keys)
+        self._users = EmbeddedUsers(self._directory, self._decisions, self._revocations)
         self._generations = EmbeddedGenerations(self._directory, self._users)
         self._deployment = EmbeddedDeployment(self._directory)
+        self._loops = EmbeddedLoops(self._directory)
         self._turns = EmbeddedTurns(self._directory, self._decisions, keys)
         self._judgements = EmbeddedJudgements(self._directory, self._decisions, self._revocations)
-        self._retention = EmbeddedRetention(self._directory)
+        self._gains = GainFollower(self._directory)
+        self._retention = EmbeddedRetention(self._directory, self._gains)
 
     # ── opening and closing ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -95,7 +110,7 @@ class EmbeddedStore(Store):
         self._directory.secret = secret
 
     async def open(self) -> None:
-        await self._directory.open(self._retention.run)
+        await self._directory.open(self._retention.run, self._gains.run)
 
     async def close(self) -> None:
         await self._directory.close()
@@ -106,6 +121,16 @@ class EmbeddedStore(Store):
     async def apply_retention(self) -> int:
         """Apply retention now, which is else done every hour; returns how many users were touched."""
         return await self._retention.apply_retention()
+
+    async def delete_log(self) -> None:
+        """Delete every decision and reward until now; what was learned stays."""
+        await self._retention.delete_log()
+
+    async def find_decision_times(
+        self, since: float | None = None, until: float | None = None
+    ) -> tuple[float, float] | None:
+        """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+        return await self._decisions.find_times(since, until)
 
     # ── users ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -135,6 +160,9 @@ class EmbeddedStore(Store):
     def decide(self, decision: Decision) -> Awaitable[Decision]:
         return self._decisions.decide(decision)
 
+    async def decide_together(self, decisions: Sequence[Decision]) -> bool:
+        return await self._decisions.decide_together(decisions)
+
     def get_cached_decision(self, decision_id: str) -> Decision | None:
         return self._decisions.get_cached_decision(decision_id)
 
@@ -154,6 +182,18 @@ class EmbeddedStore(Store):
 
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         return await self._rewards.find_reward_by_key(key)
+
+    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
+        return await self._parts.activate(decision_id, settings, client)
+
+    async def close_windows(self, limit: int) -> ClosedWindows:
+        return await self._parts.close_windows(limit)
+
+    async def load_metric_sums(self) -> list[MetricSums]:
+        return await self._directory.read(windows.load_metric_sums)
+
+    async def has_awaiting_windows(self) -> bool:
+        return await self._directory.read(windows.has_awaiting)
 
     # ── undo ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -190,11 +230,20 @@ class EmbeddedStore(Store):
     async def list_promotions(self) -> list[Promotion]:
         return await self._deployment.list_promotions()
 
+    async def log_launch(self, event: LaunchEvent) -> LaunchEvent:
+        return await self._deployment.log_launch(event)
+
+    async def list_launches(self) -> Sequence[LaunchEvent]:
+        return await self._deployment.list_launches()
+
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
         return await self._deployment.set_experiment(definition)
 
     async def count_enrolled(self, experiment: int) -> Mapping[str, int]:
         return await self._deployment.count_enrolled(experiment)
+
+    async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
+        return await self._deployment.set_holdout(definition)
 
     async def set_shadows(self, policies: Collection[PolicyRef]) -> None:
         await self._deployment.set_shadows(policies)
@@ -222,6 +271,34 @@ class EmbeddedStore(Store):
 
     async def load_loop_sums(self, days: int) -> LoopSums:
         return await self._deployment.load_loop_sums(days)
+
+    # ── loops ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def log_loop_change(self, change: LoopChange) -> None:
+        await self._loops.log_loop_change(change)
+
+    async def list_loop_changes(self) -> list[LoopChange]:
+        return await self._loops.list_loop_changes()
+
+    async def note_erasure(self, user_id: str, client: str) -> None:
+        await self._loops.note_erasure(user_id, client)
+
+    async def list_erasure_notes(self) -> list[tuple[str, str]]:
+        return await self._loops.list_erasure_notes()
+
+    async def delete_erasure_note(self, user_id: str) -> bool:
+        return await self._loops.delete_erasure_note(user_id)
+
+    # ── gains ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def follow_gains(self) -> None:
+        await self._gains.follow_until(self._directory.last_seq)
+
+    async def load_gain_sums(self) -> GainSums:
+        return await self._gains.load()
+
+    async def load_arms(self, split: int) -> ArmHistory:
+        return await self._gains.load_arms(split)
 
     # ── turns that wait ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -25,6 +25,7 @@ from bandstand.store.tables.judgement_rows import (
     build_turn_rows,
 )
 from bandstand.store.tables.judgements import AcceptedTurn, JudgedTurn, RewardPendingError, Settlement
+from bandstand.store.tables.windows import require_activated
 
 
 class EmbeddedTurns:
@@ -85,6 +86,7 @@ class EmbeddedTurns:
             raise AlreadyRewardedError("this decision already has another reward")
         if decision.pending_turn_seq:
             raise RewardPendingError("a turn that is still being judged holds this decision")
+        require_activated(decision)
 
     def _submit(self, user: CachedUser, judgement: JudgedTurn, decision: Decision | None) -> EventInFlight:
         directory = self._directory

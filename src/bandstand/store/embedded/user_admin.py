@@ -6,7 +6,8 @@ from functools import partial
 
 from bandstand.bandit.profile import Profile
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
-from bandstand.store.embedded.state_directory import StateDirectory
+from bandstand.store.embedded.revocation_log import EmbeddedRevocations
+from bandstand.store.embedded.state_directory import StateDirectory, noop
 from bandstand.store.learners import erasure
 from bandstand.store.records import Erasure, UserPage, first_seq_at
 from bandstand.store.tables import decisions
@@ -19,8 +20,13 @@ _MAX_GENERATION_S = 3600.0
 class EmbeddedUsers:
     """The users of a state directory, as :class:`bandstand.store.protocol.UserRegister` has them."""
 
-    def __init__(self, directory: StateDirectory, decision_log: EmbeddedDecisions) -> None:
+    def __init__(
+        self, directory: StateDirectory, decision_log: EmbeddedDecisions, revocations: EmbeddedRevocations
+    ) -> None:
         self._directory = directory
+        self._revocations = revocations
+        if directory.options.shared_user is not None:
+            directory.part = self._part
         self._decision_log = decision_log
         self._erased: dict[bytes, int] = {}  # by tombstone: who was erased while a generation may have been under way
 
@@ -66,6 +72,18 @@ class EmbeddedUsers:
         return await asyncio.shield(self._erase(user_id, client))  # once it has begun, whoever asked may go
 
     async def _erase(self, user_id: str, client: str) -> Erasure:
+        shared = self._directory.options.shared_user
+        if shared is None:
+            return await self._erase_rows(user_id, client)
+        owner = await self._directory.users.get_or_load(shared)
+        owner.pending += 1  # so that what is taken out of it is taken out of this one
+        try:
+            return await self._erase_rows(user_id, client)
+        finally:
+            owner.pending -= 1
+            self._directory.users.drop_if_stale(owner)
+
+    async def _erase_rows(self, user_id: str, client: str) -> Erasure:
         directory = self._directory
         user = await directory.users.get_or_load(user_id)
         with directory.users.exclude(user):  # from here on; before the first await
@@ -79,11 +97,44 @@ class EmbeddedUsers:
             begun, enrolments = await directory.run_exclusively(begin)
             under_way = first_seq_at(ts - _MAX_GENERATION_S)
             self._erased = {key: at for key, at in self._erased.items() if at > under_way} | {digest: seq}
+            self._decision_log.forget_user(user_id)  # what was read meanwhile
             if begun:
                 directory.erasures.add(digest, user.uid)
             counts = await directory.erasures.finish(digest)
             log_emptied = await directory.empty_log()
         return replace(erasure.to_erasure(counts, enrolments), documents=documents, log_emptied=log_emptied)
+
+    async def _part(self, uid: int) -> None:
+        """Take what a user taught out of everybody's model: rewards as undo does, decisions from the counts.
+
+        A document of it from before is not believed from then on. While it is not in memory, it is read from the
+        ledger when it is asked for, after all of the user is gone.
+        """
+        directory = self._directory
+        ts = directory.clock()
+        # What was on its way to the ledger when the user became unknown is there now.
+        await directory.run_exclusively(lambda _: None, durable=False)
+        owner = directory.users.get(directory.options.shared_user or "")
+        if owner is None:
+            seq = directory.next_seq(ts)
+            await directory.run_exclusively(
+                partial(erasure.log_parting, uid=uid, seq=seq, ts=ts, client="erasure"), durable=False
+            )
+            return
+        if taught := await directory.read(erasure.find_taught, uid):
+            await self._revocations.revoke(taught, cause="erasure", client="erasure")
+        parted = await directory.read(erasure.count_pulls, uid)
+        seq = directory.next_seq(ts)
+        row = MarkInsert(seq, directory.ensure_uid(owner), erasure.PARTING, ts, "erasure", None)
+
+        def on_committed() -> None:
+            for each in parted:
+                key = each.policy, each.schema
+                exact = owner.profile.apply_parting(seq, key, each.pulls, each.explores, each.newest)
+                owner.stale = owner.stale or not exact
+
+        await directory.submit(owner, seq, [(INSERT_MARK, row)], on_committed, noop, durable=True)
+        await directory.users.delete_document(owner.profile.user_id)  # the next checkpoint writes one without them
 
     def was_erased_since(self, user_id: str, seq: int) -> bool:
         """Whether the user was erased after an event that began within the last hour."""

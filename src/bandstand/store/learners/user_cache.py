@@ -83,7 +83,7 @@ def read_user(
         document = None
     if document is not None and not registry.has_matching_memories(document):
         document = None  # what counts has changed: the ledger's events are folded again, under the new memory
-    if document is not None and uid is not None and replay.has_revocation_since(connection, uid, document.seq):
+    if document is not None and uid is not None and _has_lost_part(connection, uid, document.seq):
         document = None  # something in it was taken back: what is left is exact where it is folded again
     if document is not None and uid is not None and event_times.is_dated_ahead(connection, uid, document):
         document = None  # its sums had decayed to a time that had not come yet
@@ -96,6 +96,11 @@ def read_user(
         profile = replay.replay_events(connection, registry, uid, document)
     has_tips = generations.has_generated_tips(connection, uid)
     return CachedUser(profile, uid, registered=True, changed=profile.seq != before, has_tips=has_tips)
+
+
+def _has_lost_part(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
+    """Whether rewards were taken back since, or somebody was erased whom a model of many had learned from."""
+    return replay.has_revocation_since(connection, uid, seq) or erasure.has_parting_since(connection, uid, seq)
 
 
 class UserCache:

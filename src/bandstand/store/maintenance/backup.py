@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bandstand.errors import ConfigurationError, StorageUnavailableError
+from bandstand.store.loop_directories import LoopDirectories
 from bandstand.store.maintenance.offline import find_ledger
 from bandstand.store.sqlite.errors import storage_errors
 from bandstand.store.sqlite.schema import connect
@@ -31,6 +32,7 @@ class Backup:
         users: users in it.
         populations: files of learned priors copied beside it.
         judge: files of the judge's own weights and calibrations copied beside it.
+        loops: other loops that are in it too, and in these counts.
     """
 
     destination: Path
@@ -38,10 +40,13 @@ class Backup:
     users: int
     populations: int
     judge: int
+    loops: int = 0
 
 
 def create_backup(state_dir: Path, destination: Path, progress: Progress = lambda _done, _of: None) -> Backup:
     """Copy the ledger, learned priors and the judge's own files into a new directory, sync them and check the copy.
+
+    And those of every other loop, which is copied as of a later moment: nothing of one is in another.
 
     Documents are left out: they are checkpoints, and made again from the ledger.
 
@@ -62,13 +67,30 @@ def create_backup(state_dir: Path, destination: Path, progress: Progress = lambd
             _sync(partial)
             populations = _copy_files(state_dir / "population", destination, "*.json")
             judge = _copy_files(state_dir / "judge", destination, "*.json", "*.npz")
+            others = _copy_loops(state_dir, destination, progress)
             partial.replace(destination / source.name)
             _sync(destination)
         except BaseException:
             for leftover in destination.iterdir():
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             raise
-    return Backup(destination, (destination / source.name).stat().st_size, users, populations, judge)
+    return Backup(
+        destination,
+        (destination / source.name).stat().st_size + sum(each.bytes for each in others),
+        users + sum(each.users for each in others),
+        populations + sum(each.populations for each in others),
+        judge,
+        len(others),
+    )
+
+
+def _copy_loops(state_dir: Path, destination: Path, progress: Progress) -> list[Backup]:
+    """Copy every other loop, after the ledger that knows of them."""
+    source, target = LoopDirectories(state_dir), LoopDirectories(destination)
+    copied = [create_backup(source.get_path(name), target.get_path(name), progress) for name in source.list_names()]
+    if copied:
+        _sync(copied[0].destination.parent)
+    return copied
 
 
 def _copy_ledger(source: Path, target: Path, progress: Progress) -> None:

@@ -33,7 +33,8 @@ _REWARD = f"""(SELECT value FROM rewards AS r
 _DECISIONS = f"""SELECT seq, uid, policy, ts, seed, pick, propensity, body, numbers,
         coalesce({_REWARD.format(column="decision_seq")}, {_REWARD.format(column="linked_seq")})
     FROM decisions AS d WHERE seq > ?1 AND seq <= ?2 AND seq >= ?3 AND ts >= ?5 AND ts <= ?6
-      AND EXISTS (SELECT 1 FROM users AS u WHERE u.uid = d.uid)"""  # noqa: S608 (constants)
+      AND EXISTS (SELECT 1 FROM users AS u WHERE u.uid = d.uid)
+      AND NOT EXISTS (SELECT 1 FROM windows AS w WHERE w.decision = d.seq AND w.held)"""  # noqa: S608 (constants)
 _REWARDS = f"""SELECT r.seq, r.uid, r.ts, r.value, r.weight, r.features,
         CASE WHEN r.features IS NULL THEN d.seq END, d.body, d.pick
     FROM rewards AS r LEFT JOIN decisions AS d ON d.seq = coalesce(r.decision_seq, r.linked_seq)
@@ -58,6 +59,7 @@ class LoggedDecision(NamedTuple):
         probabilities: of all candidates, shape (K,).
         body: the score request as it came.
         reward: the value; None where no reward came.
+        means: what its policy expected of each candidate, shape (K,); empty where that is not known.
     """
 
     seq: int
@@ -70,6 +72,7 @@ class LoggedDecision(NamedTuple):
     probabilities: Array
     body: bytes
     reward: float | None
+    means: Array = np.zeros(0)
 
 
 class LoggedReward(NamedTuple):
@@ -181,9 +184,9 @@ def _find_page_end(connection: sqlite3.Connection, after: int, last: int, page: 
 
 def _to_decision(row: tuple[Any, ...], names: Mapping[int, str]) -> LoggedDecision:
     seq, uid, policy, ts, seed, pick, propensity, body, numbers, reward = row
-    probabilities = np.frombuffer(numbers, dtype=np.float64).reshape(4, -1)[3]
+    means, _, _, probabilities = np.frombuffer(numbers, dtype=np.float64).reshape(4, -1)
     request = unpack_body(body)
-    return LoggedDecision(seq, uid, names[policy], ts, seed, pick, propensity, probabilities, request, reward)
+    return LoggedDecision(seq, uid, names[policy], ts, seed, pick, propensity, probabilities, request, reward, means)
 
 
 def _to_reward(row: tuple[Any, ...]) -> LoggedReward:

@@ -1,6 +1,7 @@
 """A state directory opened for maintenance: owned, or only observed while a service runs on it."""
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,14 @@ from bandstand.store.learners.documents import Documents
 from bandstand.store.records import Sequence
 from bandstand.store.sqlite.errors import storage_errors
 from bandstand.store.sqlite.ownership import Ownership
-from bandstand.store.sqlite.schema import SCHEMA_VERSION, SCRUBBED_KEY, connect, create_tables, find_last_seq
+from bandstand.store.sqlite.schema import (
+    SCHEMA_VERSION,
+    SCRUBBED_KEY,
+    add_empty_tables,
+    connect,
+    create_tables,
+    find_last_seq,
+)
 from bandstand.store.sqlite.transaction import snapshot, transaction
 from bandstand.store.tables.policies import PolicyRegistry
 
@@ -110,7 +118,7 @@ def open_owned(
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("DELETE FROM meta WHERE key = ?", (SCRUBBED_KEY,))  # the next service scrubs it all
-            erasure.finish_all(connection)
+            erasure.finish_all(connection, Sequence(find_last_seq(connection)), time.time())
             registry = PolicyRegistry(catalogue)
             registry.load(connection)
             if not migrating:
@@ -135,6 +143,8 @@ def open_read_only(state_dir: Path, catalogue: Catalogue) -> Iterator[OpenedDire
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if not 0 < version <= SCHEMA_VERSION:
             raise ConfigurationError(f"{path} has format {version}; this version of Bandstand reads {SCHEMA_VERSION}")
+        if version < SCHEMA_VERSION:
+            add_empty_tables(connection)
         registry = PolicyRegistry(catalogue)
         registry.load(connection)
         if changed := registry.find_changed_schemas(connection):

@@ -215,7 +215,9 @@ def _compare_document(state: OpenedDirectory, path: Path) -> str:
             return "belongs to a user erased since" if tombstoned else "belongs to nobody the ledger knows"
         start = replay.load_baseline(state.connection, uid)
         trimmed = start is not None and document.seq <= start.seq
-        ahead = event_times.is_dated_ahead(state.connection, uid, document)
+        ahead = event_times.is_dated_ahead(state.connection, uid, document) or erasure.has_parting_since(
+            state.connection, uid, document.seq
+        )
         if trimmed or ahead or not state.registry.has_matching_memories(document):
             return _SUPERSEDED  # where what counts has changed since, users are read from the ledger when they are met
         if not replay.has_event(state.connection, uid, document.seq):

@@ -1,13 +1,14 @@
 """Decisions: compared and inserted in groups, and found again by any process."""
 
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from pydantic_core import from_json, to_json
 
-from bandstand.errors import StorageUnavailableError
+from bandstand.errors import StorageUnavailableError, UnsupportedByEngineError
 from bandstand.store.ids import format_id, get_nonce, parse_event_id
 from bandstand.store.postgres.connections import Channel, GroupLane
 from bandstand.store.postgres.decision_statements import (
@@ -20,7 +21,7 @@ from bandstand.store.postgres.decision_statements import (
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.profiles import CachedProfile
 from bandstand.store.protocol import MovedError
-from bandstand.store.records import Array, Decision, Reward
+from bandstand.store.records import LAST_SEQ, Array, Decision, Reward, first_seq_at
 from bandstand.store.sqlite.packing import pack_body, unpack_body
 from bandstand.store.tables.loop_health import compute_draw_sums
 from bandstand.store.tables.policies import PolicyRegistry
@@ -46,7 +47,18 @@ REWARD_FIELDS = """r.seq, u.user_id, r.policy, r.tip_id, r.value, r.client, r.ts
 _REWARD_OF_DECISION = f"""SELECT {REWARD_FIELDS} WHERE r.decision_seq = $1 OR r.linked_seq = $1 AND r.features IS NULL
     ORDER BY r.seq DESC LIMIT 1"""
 _PENDING_TURN = "SELECT coalesce(max(seq), 0) FROM judgements WHERE decision_seq = $1 AND state = 'waiting'"
+_ARE_TAKEN = "SELECT EXISTS (SELECT 1 FROM decision_ids WHERE decision_id = ANY ($1::text[]))"
+_TIMES = """SELECT (SELECT ts FROM decisions WHERE seq >= $1 AND seq < $2 ORDER BY seq LIMIT 1),
+    (SELECT ts FROM decisions WHERE seq >= $1 AND seq < $2 ORDER BY seq DESC LIMIT 1)"""
 _NUMBERS = 4
+
+
+class _NotLoggedError(Exception):
+    """Ends the transaction of decisions that belong together: some were not logged."""
+
+    def __init__(self, answers: list[Any]) -> None:
+        super().__init__()
+        self.answers = answers
 
 
 class SharedDecisions:
@@ -68,6 +80,7 @@ class SharedDecisions:
 
     def decide(self, decision: Decision) -> Awaitable[Decision]:
         """Log a decision if the state that it was made from still stands: submitted now, known once it is awaited."""
+        _require_kept(decision)
         user = self._ledger.users.get(decision.user_id)
         if user is None:
             raise StorageUnavailableError("the user has left memory; try again")
@@ -97,6 +110,46 @@ class SharedDecisions:
             self._note_logged(decision, user)
             return decision
         return existing
+
+    async def decide_together(self, decisions: Sequence[Decision]) -> bool:
+        """Log decisions of one user, with ids of the caller's own, all of them in one commit or none.
+
+        Raises:
+            MovedError: the state that they were made from does not stand any more; nothing was logged.
+        """
+        ledger, user = self._ledger, self._ledger.users.get(decisions[0].user_id)
+        if user is None:
+            raise StorageUnavailableError("the user has left memory; try again")
+        for each in decisions:
+            _require_kept(each)
+        events = [(self._build_row(each, user), user) for each in decisions]
+        try:
+            await ledger.decisions.transact(partial(self._send_together, events=events))
+        except _NotLoggedError as refused:
+            if not all(refused.answers):
+                ledger.users.drop(user.profile.user_id)
+                raise MovedError("the user was erased meanwhile; decide again") from None
+            if not all(answer["is_current"] for answer in refused.answers):
+                await ledger.reload()
+                raise MovedError("the deployment has changed meanwhile; decide again") from None
+            is_stale = any(answer["is_stale"] for answer in refused.answers)
+            if is_stale:
+                await ledger.users.catch_up(user)
+            if await self._is_any_taken(decisions):
+                return False
+            raise MovedError("the user was rewarded or reset meanwhile; decide again") from None
+        for each in decisions:
+            self._note_logged(each, user)
+        return True
+
+    async def _send_together(self, channel: Channel, tries: int, *, events: list[Any]) -> None:
+        answers = await self._send(channel, events, tries)
+        if not all(answer is not None and answer["is_logged"] for answer in answers):
+            raise _NotLoggedError(answers)
+
+    async def _is_any_taken(self, decisions: Sequence[Decision]) -> bool:
+        ids = [each.decision_id for each in decisions]
+        return bool((await self._ledger.readers.fetch_one(_ARE_TAKEN, ids))[0])
 
     def _note_logged(self, decision: Decision, user: CachedProfile) -> None:
         state = user.profile.get_state(decision.policy.key)
@@ -212,6 +265,25 @@ class SharedDecisions:
         rows = await self._ledger.readers.fetch(_HISTORY, user_id, limit)
         await self._ledger.prepare_events(rows)
         return [to_decision(row, self._ledger.registry) for row in reversed(rows)]
+
+    async def find_times(self, since: float | None, until: float | None) -> tuple[float, float] | None:
+        """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+        after = 0 if since is None else first_seq_at(since)
+        before = LAST_SEQ if until is None else first_seq_at(until)
+        first, last = await self._ledger.readers.fetch_one(_TIMES, after, before)
+        return None if first is None else (first, last)
+
+
+def _require_kept(decision: Decision) -> None:
+    """Refuse a decision of which the ledger would not keep all.
+
+    Raises:
+        UnsupportedByEngineError: it is held back, has a window, or was made for somebody by everybody's model.
+    """
+    if decision.window is not None:
+        raise UnsupportedByEngineError("the ledger of STATE_URL holds no decisions back, and no windows open, yet")
+    if decision.subject is not None:
+        raise UnsupportedByEngineError("the ledger of STATE_URL keeps a model a user, and none of everybody, yet")
 
 
 async def _register(session: Any, user_ids: list[str], users: list[CachedProfile]) -> None:

@@ -5,7 +5,12 @@ from typing import Any
 
 import asyncpg
 
-from bandstand.errors import IdempotencyMismatchError, StorageUnavailableError, UnknownDecisionError
+from bandstand.errors import (
+    IdempotencyMismatchError,
+    StorageUnavailableError,
+    UnknownDecisionError,
+    UnsupportedByEngineError,
+)
 from bandstand.store.ids import get_nonce, parse_event_id
 from bandstand.store.postgres.connections import Channel, GroupLane
 from bandstand.store.postgres.decision_log import REWARD_FIELDS, SharedDecisions, to_reward
@@ -56,7 +61,14 @@ class SharedRewards:
         )
 
     def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
-        """Log a reward and teach it, once: one of a decision is submitted now, and there once it is awaited."""
+        """Log a reward and teach it, once: one of a decision is submitted now, and there once it is awaited.
+
+        Raises:
+            UnsupportedByEngineError: it is a part of what its decision is to be taught.
+        """
+        if reward.settings is not None or reward.part is not None:
+            message = "the ledger of STATE_URL takes one reward for a decision, and no parts or metrics, yet"
+            raise UnsupportedByEngineError(message)
         return self._wait(reward, None if reward.decision_id is None else self._submit(reward))
 
     def _submit(self, reward: Reward) -> Awaitable[Any]:

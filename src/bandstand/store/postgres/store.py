@@ -1,18 +1,22 @@
 """The store of many processes: the parts of the PostgreSQL engine behind one protocol."""
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
+from bandstand.bandit.reward_settings import RewardSettings
+from bandstand.errors import UnknownDecisionError, UnsupportedByEngineError
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.decision_log import SharedDecisions
 from bandstand.store.postgres.deployment_log import SharedDeployment
+from bandstand.store.postgres.gain_log import SharedGains
 from bandstand.store.postgres.generation_log import SharedGenerations
 from bandstand.store.postgres.judgement_log import SharedJudgements
 from bandstand.store.postgres.ledger import ObserveCommit, SharedLedger, SharedStoreOptions
+from bandstand.store.postgres.loop_log import SharedLoops
 from bandstand.store.postgres.revocation_log import SharedRevocations
 from bandstand.store.postgres.reward_log import SharedRewards
 from bandstand.store.postgres.turn_queue import SharedTurns
@@ -29,6 +33,8 @@ from bandstand.store.records import (
     StoreStatus,
     UserPage,
 )
+from bandstand.store.tables.arms import ArmHistory
+from bandstand.store.tables.gains import GainSums
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
 from bandstand.store.tables.judgements import (
     AcceptedTurn,
@@ -40,12 +46,16 @@ from bandstand.store.tables.judgements import (
     TurnPage,
     TurnTotals,
 )
+from bandstand.store.tables.launches import LaunchEvent
 from bandstand.store.tables.loop_health import LoopSums
+from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
+from bandstand.store.tables.splits import HoldoutStart
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
+from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
 
 
 class SharedStore(Store):
@@ -82,6 +92,8 @@ class SharedStore(Store):
         self._users = SharedUsers(self._ledger)
         self._generations = SharedGenerations(self._ledger)
         self._deployment = SharedDeployment(self._ledger)
+        self._loops = SharedLoops(self._ledger)
+        self._gains = SharedGains()
         self._turns = SharedTurns(self._ledger, self._decisions, self._rewards)
         self._judgements = SharedJudgements(self._ledger, self._decisions, self._revocations)
 
@@ -147,6 +159,9 @@ class SharedStore(Store):
     async def find_decision(self, decision_id: str) -> Decision | None:
         return await self._decisions.find_decision(decision_id)
 
+    async def decide_together(self, decisions: Sequence[Decision]) -> bool:
+        return await self._decisions.decide_together(decisions)
+
     def get_cached_decision(self, decision_id: str) -> Decision | None:
         return self._decisions.get_cached_decision(decision_id)
 
@@ -156,6 +171,21 @@ class SharedStore(Store):
     async def list_history(self, user_id: str, limit: int) -> list[Decision]:
         return await self._decisions.list_history(user_id, limit)
 
+    async def find_decision_times(
+        self, since: float | None = None, until: float | None = None
+    ) -> tuple[float, float] | None:
+        """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+        return await self._decisions.find_times(since, until)
+
+    async def delete_log(self) -> None:
+        """Not done by a service: it is a ledger of several.
+
+        Raises:
+            UnsupportedByEngineError: always.
+        """
+        message = "the ledger of STATE_URL is not emptied on request: DECISION_RETENTION_DAYS says how long it keeps"
+        raise UnsupportedByEngineError(message)
+
     # ── rewards ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
@@ -163,6 +193,22 @@ class SharedStore(Store):
 
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         return await self._rewards.find_reward_by_key(key)
+
+    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
+        del settings, client  # no decision is held back here, so that all count as shown
+        if await self._decisions.find_receipt(decision_id) is None:
+            raise UnknownDecisionError("no such decision")
+        return Activation(activated=True)
+
+    async def close_windows(self, limit: int) -> ClosedWindows:
+        del limit  # no decision has one
+        return ClosedWindows()
+
+    async def has_awaiting_windows(self) -> bool:
+        return False
+
+    async def load_metric_sums(self) -> list[MetricSums]:
+        return []  # no reward brings any
 
     # ── undo ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -234,6 +280,43 @@ class SharedStore(Store):
 
     async def load_loop_sums(self, days: int) -> LoopSums:
         return await self._deployment.load_loop_sums(days)
+
+    # ── loops ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def log_loop_change(self, change: LoopChange) -> None:
+        await self._loops.log_loop_change(change)
+
+    async def list_loop_changes(self) -> list[LoopChange]:
+        return await self._loops.list_loop_changes()
+
+    async def note_erasure(self, user_id: str, client: str) -> None:
+        await self._loops.note_erasure(user_id, client)
+
+    async def list_erasure_notes(self) -> list[tuple[str, str]]:
+        return await self._loops.list_erasure_notes()
+
+    async def delete_erasure_note(self, user_id: str) -> bool:
+        return await self._loops.delete_erasure_note(user_id)
+
+    # ── gains ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
+        return await self._gains.set_holdout(definition)
+
+    async def log_launch(self, event: LaunchEvent) -> LaunchEvent:
+        return await self._gains.log_launch(event)
+
+    async def list_launches(self) -> Sequence[LaunchEvent]:
+        return await self._gains.list_launches()
+
+    async def follow_gains(self) -> None:
+        await self._gains.follow_gains()
+
+    async def load_gain_sums(self) -> GainSums:
+        return await self._gains.load_gain_sums()
+
+    async def load_arms(self, split: int) -> ArmHistory:
+        return await self._gains.load_arms(split)
 
     # ── turns that wait ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -11,7 +11,7 @@ from bandstand.store.sqlite.transaction import transaction
 from bandstand.times import CLOCK_SLACK_S, is_ahead
 
 KEY_SECONDS = 7 * 86_400
-_USERS_PER_ROUND = 10_000
+USERS_PER_ROUND = 10_000
 
 _KEYS_PER_ROUND = 200
 
@@ -33,6 +33,9 @@ _KEEP_ANSWER = f"""INSERT INTO past_rewards (seq, uid, policy, value, applied, r
     SELECT r.seq, r.uid, r.policy, r.value, r.applied AND v.seq IS NULL, iif(v.seq IS NULL, r.reason, 'revoked')
     FROM rewards AS r LEFT JOIN revocations AS v ON v.reward_seq = r.seq
     WHERE r.{{key}} = ? AND {_HAS_KEY}"""  # noqa: S608 (constants)
+_KEEP_PART_ANSWER = f"""INSERT OR REPLACE INTO past_rewards (seq, uid, policy, value, applied, reason)
+    SELECT r.seq, d.uid, d.policy, r.value, r.reason IS NULL, r.reason
+    FROM reward_parts AS r JOIN decisions AS d ON d.seq = r.decision WHERE r.decision = ? AND {_HAS_KEY}"""  # noqa: S608 (constants)
 _OF_USER = "uid = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4"
 _TRIM_SWEEPS = (
     Sweep(
@@ -43,7 +46,9 @@ _TRIM_SWEEPS = (
             # What stands in for another has no features of its own: nobody can read it without the decision.
             "linked answers": _KEEP_ANSWER.format(key="features IS NULL AND r.linked_seq"),
             "linked rewards": "DELETE FROM rewards WHERE features IS NULL AND linked_seq = ?",
+            "part answers": _KEEP_PART_ANSWER,
             "decision_ids": "DELETE FROM decision_ids WHERE seq = ?",
+            "subjects": "DELETE FROM subjects WHERE seq = ?",
             "decisions": "DELETE FROM decisions WHERE seq = ?",
         },
     ),
@@ -91,7 +96,7 @@ def find_overdue_users(connection: sqlite3.Connection, cutoff: int) -> list[tupl
     query = f"""SELECT uid, user_id FROM users AS u WHERE
         EXISTS (SELECT 1 FROM decisions AS d WHERE d.uid = u.uid AND d.seq <= ?1 AND NOT {is_rewarded})
         OR EXISTS (SELECT 1 FROM rewards AS r WHERE r.uid = u.uid AND NOT {is_replayed}) LIMIT ?2"""  # noqa: S608 (constants)
-    return connection.execute(query, (cutoff, _USERS_PER_ROUND)).fetchall()
+    return connection.execute(query, (cutoff, USERS_PER_ROUND)).fetchall()
 
 
 def begin_trim(connection: sqlite3.Connection, uid: int, state: Profile, cutoff: int, seq: int, ts: float) -> None:

@@ -26,11 +26,20 @@ _SCRIPTS = (
     "reviews.sql",
     "reward_sums.sql",
     "turn_about.sql",
+    "subjects.sql",
+    "reward_windows.sql",
+    "gains.sql",
+    "arms.sql",
 )
 """The nth of them brings a ledger from format n - 1 to format n.
 
 One that ledgers were made with makes the same for ever: a change is a script of its own.
 """
+_YOUNG_TABLES = {
+    "windows": "decision, held, due, fallback, awaits",
+    "reward_parts": "seq, decision, policy, tip_id, value, taught, reason, metrics, formula, body_hash, client, ts",
+}
+"""What readers look into, and ledgers of older formats lack."""
 SCHEMA_VERSION = len(_SCRIPTS)
 SCRUBBED_KEY = "scrubbed"
 """In ``meta``: the file is kept free of what SQLite leaves on its pages (:mod:`bandstand.store.sqlite.scrub`)."""
@@ -101,6 +110,13 @@ def create_tables(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM meta WHERE key = ''")  # what can only be read fails here, not at the first event
 
 
+def add_empty_tables(connection: sqlite3.Connection) -> None:
+    """Let a reader find nothing where a ledger of an older format lacks a table; the ledger itself is not touched."""
+    for table, columns in _YOUNG_TABLES.items():
+        if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchone():
+            connection.execute(f"CREATE TEMP TABLE {table} ({columns})")
+
+
 def is_kept_scrubbed(connection: sqlite3.Connection) -> bool:
     """Whether whoever wrote to the ledger has scrubbed what it moved into the file."""
     query = "SELECT EXISTS (SELECT 1 FROM meta WHERE key = ?)"
@@ -113,6 +129,7 @@ def find_last_seq(connection: sqlite3.Connection) -> int:
                           coalesce((SELECT max(seq) FROM marks), 0), coalesce((SELECT max(seq) FROM tombstones), 0),
                           coalesce((SELECT max(seq) FROM generations), 0),
                           coalesce((SELECT max(seq) FROM revocations), 0),
+                          coalesce((SELECT max(seq) FROM reward_parts), 0),
                           coalesce((SELECT max(seq) FROM judgements), 0),
                           coalesce((SELECT max(seq) FROM conclusions), 0),
                           coalesce((SELECT max(seq) FROM judge_spending), 0))"""

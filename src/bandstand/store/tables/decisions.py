@@ -6,21 +6,39 @@ from typing import Any
 import numpy as np
 
 from bandstand.store.ids import format_id, parse_event_id
-from bandstand.store.records import Decision, PolicyTotals, Reward, UserPage
+from bandstand.store.records import (
+    LAST_SEQ,
+    Decision,
+    PolicyTotals,
+    Reward,
+    RewardWindow,
+    UserPage,
+    first_seq_at,
+)
 from bandstand.store.sqlite.packing import unpack_body
 from bandstand.store.sqlite.schema import EVER
 from bandstand.store.sqlite.statements import build_columns
+from bandstand.store.tables import windows
 from bandstand.store.tables.event_rows import DecisionInsert
 from bandstand.store.tables.policies import PolicyRegistry
+from bandstand.store.tables.windows import DueDecision
 
-_DECISION_COLUMNS = f"i.decision_id, u.user_id, {build_columns('d', DecisionInsert)}"
-_DECISION = f"""SELECT {_DECISION_COLUMNS} FROM decisions AS d JOIN users AS u ON u.uid = d.uid
-    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq WHERE d.seq = ?"""  # noqa: S608 (constants)
-_HISTORY = f"""SELECT {_DECISION_COLUMNS} FROM decisions AS d JOIN users AS u ON u.uid = d.uid
+_DECISION_COLUMNS = f"i.decision_id, u.user_id, whom.user_id, {build_columns('d', DecisionInsert)}"
+# The decisions of a subject who has been erased are not found, while they go.
+_NAMED = """FROM decisions AS d JOIN users AS u ON u.uid = d.uid
     LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
-    WHERE d.uid = (SELECT uid FROM users WHERE user_id = ?1) AND d.seq > coalesce(
+    LEFT JOIN subjects AS s ON s.seq = d.seq LEFT JOIN users AS whom ON whom.uid = s.uid
+    WHERE (s.uid IS NULL OR whom.uid IS NOT NULL)"""
+_DECISION = f"SELECT {_DECISION_COLUMNS} {_NAMED} AND d.seq = ?"
+_HISTORY = f"""SELECT {_DECISION_COLUMNS} {_NAMED}
+    AND d.uid = (SELECT uid FROM users WHERE user_id = ?1) AND d.seq > coalesce(
         (SELECT max(seq) FROM marks WHERE uid = d.uid AND kind = 'reset'), 0)
     ORDER BY d.seq DESC LIMIT ?2"""  # noqa: S608 (constants)
+_SUBJECT_HISTORY = f"""SELECT {_DECISION_COLUMNS} {_NAMED}
+    AND d.seq IN (SELECT seq FROM subjects WHERE uid = (SELECT uid FROM users WHERE user_id = ?1)
+        ORDER BY seq DESC LIMIT ?2) AND d.seq > coalesce(
+        (SELECT max(seq) FROM marks WHERE uid = d.uid AND kind = 'reset'), 0)
+    ORDER BY d.seq DESC"""  # noqa: S608 (constants)
 _REWARD = """SELECT r.seq, u.user_id, r.policy, r.tip_id, r.value, r.client, r.ts, r.body_hash, r.decision_seq,
     r.source, r.weight, r.applied AND v.seq IS NULL, iif(v.seq IS NULL, r.reason, 'revoked')
     FROM rewards AS r JOIN users AS u ON u.uid = r.uid LEFT JOIN revocations AS v ON v.reward_seq = r.seq WHERE"""
@@ -32,6 +50,16 @@ _REWARD_OF_DECISION = f"""SELECT * FROM ({_REWARD} r.decision_seq = ?1
     UNION ALL {_REWARD} r.linked_seq = ?1 AND r.features IS NULL) ORDER BY 1 DESC LIMIT 1"""  # noqa: S608 (constants)
 """The reward of a decision; of one that was taken back for another, that other."""
 _PENDING_TURN = "SELECT coalesce(max(seq), 0) FROM judgements WHERE decision_seq = ? AND state = 'waiting'"
+_DUE = f"""SELECT {_DECISION_COLUMNS}, w.held, w.due, w.fallback,
+        EXISTS (SELECT 1 FROM rewards AS r WHERE r.decision_seq = w.decision)
+        OR EXISTS (SELECT 1 FROM rewards AS r WHERE r.linked_seq = w.decision),
+        EXISTS (SELECT 1 FROM reward_parts AS p WHERE p.decision = w.decision)
+    FROM windows AS w JOIN decisions AS d ON d.seq = w.decision JOIN users AS u ON u.uid = d.uid
+    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
+    LEFT JOIN subjects AS s ON s.seq = d.seq LEFT JOIN users AS whom ON whom.uid = s.uid
+    WHERE w.awaits = 1 AND w.due <= ? AND (s.uid IS NULL OR whom.uid IS NOT NULL)
+        AND NOT EXISTS (SELECT 1 FROM judgements AS j WHERE j.decision_seq = w.decision AND j.state = 'waiting')
+    ORDER BY w.due, w.decision LIMIT ?"""  # noqa: S608 (constants)
 _OWN_ID = "SELECT seq FROM decision_ids WHERE decision_id = ?"
 
 
@@ -52,11 +80,29 @@ def find_decision(connection: sqlite3.Connection, registry: PolicyRegistry, deci
     if reward is not None:
         decision.reward = _to_reward(reward, registry)
     decision.pending_turn_seq = connection.execute(_PENDING_TURN, (decision.seq,)).fetchone()[0]
+    windows.complete_decision(connection, registry, decision)
     return decision
+
+
+def list_due(connection: sqlite3.Connection, registry: PolicyRegistry, ts: float, limit: int) -> list[DueDecision]:
+    """Decisions whose windows have ended by ``ts`` and await somebody, in the order of their ends.
+
+    Each is as :func:`find_decision` has it. One that a turn holds is not among them.
+    """
+    due: list[DueDecision] = []
+    for *columns, held, end, fallback, is_rewarded, has_parts in connection.execute(_DUE, (ts, limit)).fetchall():
+        decision = _to_decision(tuple(columns), registry)
+        decision.window = RewardWindow(bool(held), end, fallback)
+        if has_parts:
+            windows.complete_decision(connection, registry, decision)
+        due.append(DueDecision(decision, is_settled=bool(held or is_rewarded)))
+    return due
 
 
 def find_reward_by_key(connection: sqlite3.Connection, registry: PolicyRegistry, scope: str, key: str) -> Reward | None:
     """The reward that was given with that Idempotency-Key; of one that retention took, no more than its answer."""
+    if (part := windows.find_part_by_key(connection, registry, scope, key)) is not None:
+        return part
     row = connection.execute(_REWARD_BY_KEY, (scope, key)).fetchone()
     return None if row is None else _to_reward(row, registry)
 
@@ -64,6 +110,7 @@ def find_reward_by_key(connection: sqlite3.Connection, registry: PolicyRegistry,
 def list_history(connection: sqlite3.Connection, registry: PolicyRegistry, user_id: str, limit: int) -> list[Decision]:
     """The user's newest decisions since the last reset, oldest first."""
     rows = connection.execute(_HISTORY, (user_id, limit)).fetchall()
+    rows = rows or connection.execute(_SUBJECT_HISTORY, (user_id, limit)).fetchall()
     return [_to_decision(row, registry) for row in reversed(rows)]
 
 
@@ -94,7 +141,7 @@ def find_uid(connection: sqlite3.Connection, user_id: str) -> int | None:
 
 
 def _to_decision(row: tuple[Any, ...], registry: PolicyRegistry) -> Decision:
-    own_id, user_id, *columns = row
+    own_id, user_id, subject, *columns = row
     stored = DecisionInsert(*columns)
     return Decision(
         decision_id=own_id if stored.nonce is None else format_id(stored.seq, stored.nonce),
@@ -114,6 +161,7 @@ def _to_decision(row: tuple[Any, ...], registry: PolicyRegistry) -> Decision:
         body=unpack_body(stored.body),
         numbers=np.frombuffer(stored.numbers, dtype=np.float64).reshape(4, -1),
         x=None,
+        subject=subject,
         uid=stored.uid,
     )
 
@@ -136,3 +184,19 @@ def _to_reward(row: tuple[Any, ...], registry: PolicyRegistry) -> Reward:
         reason=reason,
         seq=seq,
     )
+
+
+def find_decision_times(
+    connection: sqlite3.Connection, since: float | None = None, until: float | None = None
+) -> tuple[float, float] | None:
+    """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+    after = 0 if since is None else first_seq_at(since)
+    before = LAST_SEQ if until is None else first_seq_at(until)
+    found = [
+        connection.execute(
+            f"SELECT ts FROM decisions WHERE seq >= ? AND seq < ? ORDER BY seq {order} LIMIT 1",  # noqa: S608 (constants)
+            (after, before),
+        ).fetchone()
+        for order in ("ASC", "DESC")
+    ]
+    return None if found[0] is None else (float(found[0][0]), float(found[1][0]))

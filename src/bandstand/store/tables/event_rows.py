@@ -62,6 +62,13 @@ class LineageLookup(NamedTuple):
     tip_id: str
 
 
+class SubjectInsert(NamedTuple):
+    """A row of ``subjects``: whom a decision was made for, where that is not whose model it is."""
+
+    seq: int
+    uid: int
+
+
 class RewardInsert(NamedTuple):
     """A row of ``rewards``; see ``schema.sql`` for each column."""
 
@@ -130,6 +137,7 @@ INSERT_USER = build_insert("users", UserInsert, verb="INSERT OR IGNORE")
 INSERT_DECISION = build_insert("decisions", DecisionInsert)
 INSERT_DECISION_ID = build_insert("decision_ids", OwnIdInsert)
 INSERT_ENROLMENT = build_insert("enrolments", EnrolmentInsert, verb="INSERT OR IGNORE")
+INSERT_SUBJECT = build_insert("subjects", SubjectInsert)
 INSERT_REWARD = build_insert("rewards", RewardInsert)
 INSERT_IDEMPOTENCY_KEY = build_insert("idempotency", KeyInsert)
 INSERT_MARK = build_insert("marks", MarkInsert)

@@ -80,7 +80,7 @@ def compute_draw_sums(decision: Decision) -> tuple[int, tuple[float, ...]]:
     """What a decision adds to ``draws``: its bin, and the amounts in the order of :class:`Draws`."""
     assert decision.numbers is not None  # noqa: S101 (a decision is handed over in full)
     p = decision.numbers[3]
-    count, top, floor = len(p), int(p.argmax()), decision.floor
+    count, top, floor = len(p) - decision.excluded, int(p.argmax()), decision.floor
     likeliest = float(p[top])
     weight = 1.0 / (count * decision.propensity)
     support = 1.0 if floor > 0.0 else int((p > 0.0).sum()) / count

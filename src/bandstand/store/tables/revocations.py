@@ -17,6 +17,9 @@ from bandstand.store.sqlite.statements import Row, build_insert, number_fields
 from bandstand.store.tables.policies import PolicyRegistry
 from bandstand.store.tables.updates import build_updates
 
+REVISION = "revision"
+"""The cause of what a later part of a reward replaces."""
+
 _PAGE_SIZE = 500
 _REVOCABLE = """SELECT r.seq, u.user_id, r.uid, r.policy, r.ts, r.value, r.weight, r.features, d.body, d.pick
     FROM rewards AS r JOIN users AS u ON u.uid = r.uid

@@ -12,7 +12,7 @@ from bandstand.store.records import LAST_SEQ, first_seq_at, to_time
 from bandstand.store.tables import decisions
 from bandstand.store.tables.event_rows import MarkInsert
 from bandstand.store.tables.policies import PolicyRegistry
-from bandstand.store.tables.revocations import RevocableReward
+from bandstand.store.tables.revocations import REVISION, RevocableReward
 
 MARK_KIND = "revocation"
 """The kind of the mark that records an undo: who, when, what was meant, how much it was."""
@@ -26,7 +26,10 @@ _SELECT_REWARDS = """SELECT r.seq, r.uid, p.name, CASE
     WHERE {conditions} AND EXISTS (SELECT 1 FROM users WHERE uid = r.uid) ORDER BY r.seq"""
 # A judge's reward that stands in for another of its decision is linked to that, and has no features of its own.
 _BY_DECISION = "(r.decision_seq = :decision OR r.linked_seq = :decision AND r.features IS NULL)"
-_BY_CLIENT = "r.client = :client"
+# What several clients' rewards of a decision came to cannot be told apart: it is of each of them.
+_BY_CLIENT = """(r.client = :client OR EXISTS (SELECT 1 FROM reward_parts AS p WHERE p.client = :client
+    AND p.decision = coalesce(r.decision_seq, r.linked_seq) AND r.features IS NULL AND p.seq <= r.seq
+    AND (p.reason IS NULL OR p.reason = 'not_first')))"""
 _BY_JUDGE = """r.seq IN (SELECT c.reward_seq FROM conclusions AS c JOIN verdicts AS v ON v.seq = c.verdict_seq
     WHERE :judge IN (json_extract(v.document, '$.model'), json_extract(v.document, '$.prompt_hash')))"""
 _SINCE = "r.seq >= :first AND r.ts >= :since"  # numbers follow the clock, and run ahead of one that went back
@@ -36,7 +39,8 @@ _BASELINES = """SELECT count(DISTINCT uid), max(reach) FROM
 _SELECT_UNDOS = (
     "SELECT seq, ts, client, document FROM marks WHERE kind = 'revocation' AND seq < ? ORDER BY seq DESC LIMIT ?"
 )
-_REVOKED_SINCE = "SELECT EXISTS (SELECT 1 FROM revocations WHERE seq > ?)"
+_REVOKED_SINCE = f"SELECT EXISTS (SELECT 1 FROM revocations WHERE seq > ? AND cause <> '{REVISION}')"  # noqa: S608 (a constant)
+"""Where a reward over time was revised, another stands in its place, and its user is looked at again for that."""
 
 
 @dataclass(frozen=True, slots=True)

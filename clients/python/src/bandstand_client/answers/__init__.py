@@ -8,6 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bandstand_client.answers.evaluations import Evaluation, EvaluationList, EvaluationResult
+    from bandstand_client.answers.gains import (
+        ArmResult,
+        ArmsReadout,
+        Estimate,
+        GainOfDay,
+        GainOfSpan,
+        GainOverTarget,
+        GainReport,
+        Holdout,
+        ReadoutDay,
+    )
     from bandstand_client.answers.generation import (
         BrokenPrompt,
         Generation,
@@ -52,6 +63,7 @@ if TYPE_CHECKING:
     from bandstand_client.answers.opinions import Arbitration, FeedbackClassification, TurnJudgement, TurnJudgements
     from bandstand_client.answers.policies import ActivePolicy, Policies, PolicyChange, PolicyEntry
     from bandstand_client.answers.sight import (
+        Activation,
         CandidateExplanation,
         ConsideredCandidate,
         DecisionTurn,
@@ -70,13 +82,14 @@ if TYPE_CHECKING:
     from bandstand_client.answers.simulations import RunProgress, Simulation, SimulationList, SimulationResult
     from bandstand_client.answers.stats import (
         DeploymentStats,
-        Estimate,
         Experiment,
         ExperimentArm,
         FeatureStats,
         JudgeCoverage,
         JudgeSpending,
         MemoryScore,
+        MetricAverage,
+        MetricStanding,
         PolicyContrast,
         PolicyMemory,
         PolicyStats,
@@ -87,8 +100,11 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Activation",
     "ActivePolicy",
     "Arbitration",
+    "ArmResult",
+    "ArmsReadout",
     "BrokenPrompt",
     "CandidateExplanation",
     "ConsideredCandidate",
@@ -107,10 +123,15 @@ __all__ = [
     "FeatureContribution",
     "FeatureStats",
     "FeedbackClassification",
+    "GainOfDay",
+    "GainOfSpan",
+    "GainOverTarget",
+    "GainReport",
     "Generation",
     "Health",
     "HealthWarning",
     "History",
+    "Holdout",
     "JudgeCoverage",
     "JudgeSpending",
     "Judgement",
@@ -125,6 +146,8 @@ __all__ = [
     "LoopDrift",
     "LoopHealth",
     "MemoryScore",
+    "MetricAverage",
+    "MetricStanding",
     "Ok",
     "OutOfReach",
     "PassedOver",
@@ -140,6 +163,7 @@ __all__ = [
     "PromptText",
     "PromptVersionStats",
     "ReadFeature",
+    "ReadoutDay",
     "Ready",
     "ReappliedJudgements",
     "Receipt",
@@ -167,8 +191,11 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Activation": "sight",
     "ActivePolicy": "policies",
     "Arbitration": "opinions",
+    "ArmResult": "gains",
+    "ArmsReadout": "gains",
     "BrokenPrompt": "generation",
     "CandidateExplanation": "sight",
     "ConsideredCandidate": "sight",
@@ -177,7 +204,7 @@ _MODULES = {
     "DeploymentStats": "stats",
     "DrawCheck": "loop",
     "Erasure": "operators",
-    "Estimate": "stats",
+    "Estimate": "gains",
     "Evaluation": "evaluations",
     "EvaluationList": "evaluations",
     "EvaluationResult": "evaluations",
@@ -187,10 +214,15 @@ _MODULES = {
     "FeatureContribution": "sight",
     "FeatureStats": "stats",
     "FeedbackClassification": "opinions",
+    "GainOfDay": "gains",
+    "GainOfSpan": "gains",
+    "GainOverTarget": "gains",
+    "GainReport": "gains",
     "Generation": "generation",
     "Health": "sight",
     "HealthWarning": "sight",
     "History": "sight",
+    "Holdout": "gains",
     "JudgeCoverage": "stats",
     "JudgeSpending": "stats",
     "Judgement": "judgements",
@@ -205,6 +237,8 @@ _MODULES = {
     "LoopDrift": "loop",
     "LoopHealth": "loop",
     "MemoryScore": "stats",
+    "MetricAverage": "stats",
+    "MetricStanding": "stats",
     "Ok": "operators",
     "OutOfReach": "operators",
     "PassedOver": "operators",
@@ -220,6 +254,7 @@ _MODULES = {
     "PromptText": "generation",
     "PromptVersionStats": "generation",
     "ReadFeature": "stats",
+    "ReadoutDay": "gains",
     "Ready": "sight",
     "ReappliedJudgements": "judgements",
     "Receipt": "sight",

@@ -30,6 +30,7 @@ class Erasure(Answer):
     Attributes:
         erased: how much of each kind went.
         unreachable: what may still hold something and cannot be reached from here.
+        loops: the same by loop, where there are others than the default one.
 
     Example:
         >>> decision = client.score("ada", ["tea", "coffee"])
@@ -40,6 +41,7 @@ class Erasure(Answer):
     ok: bool
     erased: Mapping[str, int]
     unreachable: tuple[str, ...]
+    loops: Mapping[str, Mapping[str, int]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

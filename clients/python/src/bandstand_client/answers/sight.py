@@ -126,6 +126,7 @@ class ConsideredCandidate(Answer):
         content: what was shown; null where the request left it out, as the next two.
         raw_features: as they were sent.
         features: x; null once its schema is no longer configured.
+        excluded: the request did not let it be picked.
         explanation: with explain=true, while its policy is configured.
 
     Example:
@@ -144,6 +145,7 @@ class ConsideredCandidate(Answer):
     width: float
     score: float
     probability: float
+    excluded: bool
     explanation: CandidateExplanation | None = None
 
 
@@ -240,6 +242,8 @@ class Receipt(Answer):
         schema: name of the feature schema.
         seed: the uniform draw u in [0, 1); below the floor δ it explored.
         floor: δ, the share of uniform picks.
+        held: it was held back, and not activated: its rewards are kept, and teach nothing.
+        window_ends: until when its rewards count; null for ever.
 
     Example:
         >>> decision = client.score("ada", ["tea", "coffee"])
@@ -268,6 +272,32 @@ class Receipt(Answer):
     judgement: DecisionTurn | None = None
     generation: TipSource | None = None
     shadows: tuple[ShadowPick, ...]
+    held: bool
+    window_ends: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation(Answer):
+    """What came of an activation.
+
+    Attributes:
+        activated: whether the decision counts as shown.
+        applied: whether a reward that came before has taught its policy now.
+        reward: what that came to.
+        reason: `window_ended` where it came too late; `reset` where the user was reset.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> client.activate(decision.id).activated
+        True
+    """
+
+    ok: bool
+    decision_id: str
+    activated: bool
+    applied: bool
+    reward: float | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

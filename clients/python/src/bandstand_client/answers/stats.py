@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from bandstand_client.answers.gains import ArmsReadout, Estimate, GainReport, Holdout
 from bandstand_client.answers.loop import LoopHealth
 from bandstand_client.reading import Answer
 
@@ -55,6 +56,7 @@ class Experiment(Answer):
     Attributes:
         chi_square: null while fewer than 5 users are expected in some arm.
         mismatch: p < 0.001: the split is broken, and the arms cannot be compared.
+        readout: who wins; the control is the arm of the largest share.
 
     Example:
         >>> client.deployment_stats().experiment is None
@@ -68,21 +70,7 @@ class Experiment(Answer):
     chi_square: float | None = None
     p_value: float | None = None
     mismatch: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate(Answer):
-    """An estimate of the mean reward, and its normal interval of 95 %; null where there are too few rewards.
-
-    Example:
-        >>> client.deployment_stats().shadows is None
-        True
-    """
-
-    value: float
-    stderr: float | None = None
-    low: float | None = None
-    high: float | None = None
+    readout: ArmsReadout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,14 +293,54 @@ class FeatureStats(Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetricAverage(Answer):
+    """The mean of a metric over the rewards that brought it, and its normal interval of 95 %.
+
+    Attributes:
+        rewards: how many brought it.
+        low: null where fewer than two brought it, as high.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> client.deployment_stats().metrics
+        {}
+    """
+
+    rewards: int
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricStanding(Answer):
+    """A metric of one policy's decisions.
+
+    Attributes:
+        candidates: by the pick; the 50 with the most rewards.
+
+    Example:
+        >>> decision = client.score("ada", ["tea", "coffee"])
+        >>> client.deployment_stats().metrics
+        {}
+    """
+
+    all: MetricAverage
+    candidates: Mapping[str, MetricAverage]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeploymentStats(Answer):
     """What all policies did for all users.
 
     Attributes:
+        gain: whether what is served earns more than random, or the caller's first.
         experiment: null while none runs.
+        holdout: null where nobody is held out.
         shadows: by policy; null where none is in the shadow.
         judge: what became of turns; null where none are taken.
         memory: of each policy with `half_life = "auto"`.
+        metrics: what rewards brought, by policy and name.
 
     Example:
         >>> decision = client.score("ada", ["tea", "coffee"])
@@ -324,9 +352,12 @@ class DeploymentStats(Answer):
     decisions: int
     rewards: int
     policies: Mapping[str, PolicyStats]
+    gain: GainReport
     experiment: Experiment | None = None
+    holdout: Holdout | None = None
     shadows: Mapping[str, ShadowPolicy] | None = None
     judge: JudgeCoverage | None = None
     loop: LoopHealth
     memory: Mapping[str, PolicyMemory]
     features: FeatureStats
+    metrics: Mapping[str, Mapping[str, MetricStanding]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bandstand_client.areas.sender import Sender
-from bandstand_client.call import Call, build_get, build_parser
+from bandstand_client.call import Call, build_get, build_parser, build_post
 from bandstand_client.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -72,6 +72,22 @@ class SightCalls(Sender):
         """
         ids, asked = {"decision_id": decision_id}, "true" if explain else None
         return self.send(build_get("/decisions/{decision_id}", build_parser(answers.Receipt), ids=ids, explain=asked))
+
+    def activate(self, decision_id: str) -> answers.Activation:
+        """Say that a decision that was held back has been shown: from now on its rewards teach. May be repeated.
+
+        Raises:
+            UnknownDecisionError: no such decision, or it was erased, or is too old.
+
+        Example:
+            >>> decision = client.score("ada", ["tea", "coffee"], defer=True)
+            >>> decision.reward(0.5).reason
+            'held'
+            >>> client.activate(decision.id).reward
+            0.5
+        """
+        ids, parser = {"decision_id": decision_id}, build_parser(answers.Activation)
+        return self.send(build_post("/decisions/{decision_id}/activate", parser, ids=ids))
 
     def policies(self) -> answers.Policies:
         """The configured policies, which one is active, and how that came about.

@@ -44,6 +44,8 @@ class FakeDecision:
     propensity: float
     body: bytes
     ts: str
+    excluded: frozenset[str] = frozenset()
+    held: bool = False
     reset: bool = False
     reward: FakeReward | None = None
     judgement_id: str | None = None

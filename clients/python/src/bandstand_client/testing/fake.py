@@ -34,6 +34,7 @@ _ROUTES = [
     _route("GET", "/stats", sight.stats),
     _route("GET", "/features", sight.history),
     _route("GET", "/decisions/{}", sight.receipt),
+    _route("POST", "/decisions/{}/activate", learning.activate),
     _route("GET", "/policies", sight.policies),
     _route("GET", "/health", sight.health),
     _route("GET", "/ready", sight.ready),

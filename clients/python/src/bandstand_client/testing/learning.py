@@ -34,6 +34,7 @@ def score(deployment: FakeDeployment, request: FakeRequest) -> Any:
     body = request.body
     user_id = read_id(body, "user_id")
     candidates = _read_candidates(body)
+    excluded = _read_excluded(body, candidates)
     context = body.get("context", {})
     _check_moment(context, "context.")
     policy = deployment.find_policy(request.ids[0] if request.ids else None)
@@ -41,7 +42,8 @@ def score(deployment: FakeDeployment, request: FakeRequest) -> Any:
     hashed = hash_body({**body, "policy": policy if request.ids else None})
     decision = deployment.decisions.get(decision_id)
     if decision is None:
-        decision = _decide(deployment, decision_id, user_id, policy, candidates, context, hashed)
+        decision = _decide(deployment, decision_id, user_id, policy, candidates, context, hashed, excluded)
+        decision.held = bool(body.get("defer"))
     elif decision.body != hashed:
         raise FakeProblem("decision-conflict", "the decision_id names another request")
     answer = {
@@ -80,7 +82,7 @@ def reward(deployment: FakeDeployment, request: FakeRequest) -> Any:
         return take_turn(deployment, decision, body, hashed)
     stands = decision.reward
     if stands is None:
-        reason = "reset" if decision.reset else None
+        reason = "reset" if decision.reset else "held" if decision.held else None
         stands = FakeReward(value, reason is None, reason, given[0], hashed, format_now())
         decision.reward = stands
     elif stands.body != hashed:
@@ -95,8 +97,28 @@ def reward(deployment: FakeDeployment, request: FakeRequest) -> Any:
     }
 
 
+def activate(deployment: FakeDeployment, request: FakeRequest) -> Any:
+    """Let a decision count as shown, and teach what was kept for it."""
+    decision = deployment.find_decision(request.ids[0])
+    kept = decision.reward
+    teaches = decision.held and kept is not None and kept.reason == "held"
+    decision.held = False
+    if kept is not None and teaches:
+        kept.applied, kept.reason = True, None
+    return {
+        "ok": True,
+        "decision_id": decision.id,
+        "activated": True,
+        "applied": teaches,
+        "reward": kept.value if kept is not None and teaches else None,
+        "reason": None,
+    }
+
+
 def find_propensity(decision: FakeDecision, index: int) -> float:
     """With which probability a candidate would have been picked."""
+    if decision.candidates[index]["id"] in decision.excluded:
+        return 0.0
     if decision.propensity < 1.0:
         return decision.propensity
     return 1.0 if index == decision.picked else 0.0
@@ -110,16 +132,19 @@ def _decide(
     candidates: list[dict[str, Any]],
     context: dict[str, Any],
     hashed: bytes,
+    excluded: frozenset[str],
 ) -> FakeDecision:
     ids = [candidate["id"] for candidate in candidates]
+    eligible = [each for each in ids if each not in excluded]
     if policy == "first-v1":
-        picked, propensity = 0, 1.0
+        pick, propensity = eligible[0], 1.0
     elif deployment.picker is None:
-        picked, propensity = draw_index(decision_id, len(ids)), 1 / len(ids)
+        pick, propensity = eligible[draw_index(decision_id, len(eligible))], 1 / len(eligible)
     else:
-        picked, propensity = ids.index(deployment.picker(user_id, ids)), 1.0
+        pick, propensity = deployment.picker(user_id, eligible), 1.0
+    picked = ids.index(pick)
     decision = FakeDecision(
-        decision_id, user_id, policy, candidates, dict(context), picked, propensity, hashed, format_now()
+        decision_id, user_id, policy, candidates, dict(context), picked, propensity, hashed, format_now(), excluded
     )
     deployment.decisions[decision_id] = decision
     if user_id not in deployment.users:
@@ -141,6 +166,16 @@ def _read_candidates(body: Any) -> list[dict[str, Any]]:
     if len({candidate["id"] for candidate in candidates}) < len(candidates):
         raise refuse_field("candidates", "ids must differ")
     return candidates
+
+
+def _read_excluded(body: Any, candidates: list[dict[str, Any]]) -> frozenset[str]:
+    excluded = frozenset(body.get("exclude") or ())
+    ids = {candidate["id"] for candidate in candidates}
+    if not excluded <= ids:
+        raise refuse_field("exclude", "names no candidate")
+    if excluded == ids:
+        raise refuse_field("exclude", "leaves no candidate")
+    return excluded
 
 
 def _check_moment(features: Any, path: str) -> None:

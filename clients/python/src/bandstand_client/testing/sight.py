@@ -94,10 +94,13 @@ def receipt(deployment: FakeDeployment, request: FakeRequest) -> Any:
                 "width": 0.0,
                 "score": 0.0,
                 "probability": find_propensity(decision, index),
+                "excluded": each["id"] in decision.excluded,
                 "explanation": None,
             }
             for index, each in enumerate(decision.candidates)
         ],
+        "held": decision.held,
+        "window_ends": None,
         "reward": given,
         "judgement": turn,
         "generation": None,
@@ -193,6 +196,14 @@ def _show_deployment(deployment: FakeDeployment) -> dict[str, Any]:
         "decisions": len(decisions),
         "rewards": len(rewards),
         "policies": {name: _show_policy(each) for name, each in by_policy.items()},
+        "gain": {
+            "sentence": "Nothing can be told yet: no decision has a reward.",
+            "as_of": None,
+            "all": None,
+            "policies": {},
+            "days": [],
+        },
+        "holdout": None,
         "experiment": None,
         "shadows": None,
         "judge": {
@@ -212,6 +223,7 @@ def _show_deployment(deployment: FakeDeployment) -> dict[str, Any]:
             },
         },
         "memory": {},
+        "metrics": {},
         "features": {
             "requests": len(decisions),
             "looked_at": 0,

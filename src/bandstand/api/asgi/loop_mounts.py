@@ -1,0 +1,81 @@
+"""Which loop a request is for: the one that its path names, or that its key is bound to."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from bandstand.api.asgi.access import Access, Headers, get_required_role
+from bandstand.api.asgi.front import LOOPS, FrontController
+from bandstand.api.problems import ForbiddenError
+from bandstand.bandit.loop_definition import DEFAULT_LOOP
+from bandstand.errors import UnknownLoopError
+from bandstand.service.loop_runtime import Loop, LoopRuntime
+from bandstand.service.loops import Loops
+
+_OF_LOOP = frozenset({"promote"})
+"""What may follow a loop's name and is about the loop, not in it."""
+
+
+class LoopMounts:
+    """Finds the loop of a request, and lets the request in.
+
+    Args:
+        loops: which there are.
+        access: tells which loop a key is bound to, and whether a stranger asks.
+        get_front: the gate of a loop's own.
+    """
+
+    def __init__(self, loops: Loops, access: Access, get_front: Callable[[LoopRuntime], FrontController]) -> None:
+        self._loops = loops
+        self._access = access
+        self._get_front = get_front
+
+    def may_concern(self, path: str) -> bool:
+        """Whether a request may be for another loop than the default one."""
+        return path.startswith(LOOPS) or self._access.binds_keys
+
+    @asynccontextmanager
+    async def enter(
+        self, path: str, headers: Headers, method: str, default: FrontController
+    ) -> AsyncIterator[tuple[FrontController, str]]:
+        """Give the gate of the loop that a request is for, and the path inside; wait while it is closed for a moment.
+
+        Args:
+            path: the raw path.
+            headers: of the request.
+            method: the same.
+            default: the gate of the default loop.
+
+        Raises:
+            ForbiddenError: the key is bound to another loop.
+            UnauthorizedError: a stranger asks for a loop that there is not.
+            UnknownLoopError: there is none of that name.
+            StorageUnavailableError: it is not open.
+        """
+        name, inner = self._resolve(path, headers)
+        if name == DEFAULT_LOOP:
+            yield default, inner
+            return
+        if name not in {loop.name for loop in self._loops}:
+            self._access.authorize(headers, get_required_role(method, inner))
+        loop = await self._wait_open(name)
+        with loop.gate.enter():
+            yield self._get_front(loop.require_runtime()), inner
+
+    def _resolve(self, path: str, headers: Headers) -> tuple[str, str]:
+        bound = self._access.find_bound_loop(headers)
+        if not path.startswith(LOOPS):
+            return bound or DEFAULT_LOOP, path
+        name, slash, inside = path.removeprefix(LOOPS).partition("/")
+        if bound is not None and name != bound:
+            raise ForbiddenError("this key is bound to another loop")
+        if not slash or inside in _OF_LOOP:  # about the loop
+            return bound or DEFAULT_LOOP, path
+        return name, f"/{inside}"
+
+    async def _wait_open(self, name: str) -> Loop:
+        loop = self._loops.get(name)
+        while not loop.gate.is_open:
+            await loop.gate.wait_open()
+            if self._loops.get(name) is not loop:
+                raise UnknownLoopError("no loop of that name")
+        return loop

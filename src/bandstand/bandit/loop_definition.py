@@ -1,0 +1,118 @@
+"""What a loop is, as data: a named decision point with its policies, its models' scope, its mode and its rewards."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, Self, get_args
+
+from bandstand.bandit.reward_settings import RewardSettings
+from bandstand.definition import NAME_PATTERN, DefinitionTable, is_name, to_configuration_error
+from bandstand.errors import FieldError
+
+EVERYBODY: Final = "(everybody)"
+"""The user whose model is that of all users of a loop of the scope ``loop``."""
+
+DEFAULT_LOOP: Final = "default"
+"""The loop of the addresses without a prefix; its policies and schemas come from the settings."""
+
+LearningMode = Literal["online", "apprentice", "logging"]
+"""``online``: the policy serves and learns. ``apprentice``: the baseline, which is the first candidate, serves with
+probability 1, and the policy learns in the shadow. ``logging``: the baseline serves, and nothing is taught."""
+
+ModelScope = Literal["user", "loop"]
+"""Whose the models are: each user's own, or one for everybody."""
+
+_SCOPES: tuple[str, ...] = get_args(ModelScope)
+_MODES: tuple[str, ...] = get_args(LearningMode)
+_TABLES = ("schemas", "policies", "personalizer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopDefinition:
+    """A loop; make one of what somebody wrote with :meth:`parse`.
+
+    Attributes:
+        name: stands in paths, file names and logs.
+        scope: whose the models are; it is for good.
+        mode: how it learns.
+        policy: the one that un-named requests mean until another is promoted; ``None`` for the service's default.
+        shadow: policies that look on, as the setting ``SHADOW`` has it.
+        include: names of the service's policies that this loop has too; ``None`` for all.
+        schemas: feature schemas of its own, by name, as the deployment's file has them.
+        policies: policies of its own, the same.
+        personalizer: what only Personalizer's wire knows of it, as that wire wrote it.
+        rewards: how rewards count.
+    """
+
+    name: str
+    scope: ModelScope = "user"
+    mode: LearningMode = "online"
+    policy: str | None = None
+    shadow: tuple[str, ...] = ()
+    include: tuple[str, ...] | None = None
+    schemas: Mapping[str, Any] = field(default_factory=dict)
+    policies: Mapping[str, Any] = field(default_factory=dict)
+    personalizer: Mapping[str, Any] = field(default_factory=dict)
+    rewards: RewardSettings = field(default_factory=RewardSettings)
+
+    @classmethod
+    def parse(cls, name: str, document: object, path: str = "") -> Self:
+        """Read a loop's table, from the configuration file, a request or the ledger.
+
+        Schemas and policies are read with the catalogue that they make: :func:`bandstand.config.loops.load_catalogue`.
+
+        Args:
+            name: its name.
+            document: the table.
+            path: where it stands, for what is said of its faults, such as ``loops.NAME``.
+
+        Raises:
+            ConfigurationError: names every fault found, not only the first.
+        """
+        faults: list[FieldError] = []
+        if not is_name(name):
+            faults.append(FieldError(path or "name", f"a loop's name must match {NAME_PATTERN}"))
+        table = DefinitionTable(document, path or "loop", faults)
+        definition = cls(
+            name=name,
+            scope=table.read_text("scope", "user", _SCOPES),  # type: ignore[arg-type]  # one of the choices
+            mode=table.read_text("mode", "online", _MODES),  # type: ignore[arg-type]  # one of the choices
+            policy=_read_policy(table),
+            shadow=table.read_texts("shadow") or (),
+            include=table.read_texts("include"),
+            **{key: _read_mapping(table, key) for key in _TABLES},
+            rewards=RewardSettings.parse(table.read_value("rewards") or {}, f"{table.path}.rewards", faults),
+        )
+        table.check_unknown_keys()
+        if faults:
+            raise to_configuration_error(faults)
+        return definition
+
+    def apply_to(self, other: "LoopDefinition") -> "LoopDefinition":
+        """The other with what of this one can change while a loop runs."""
+        return replace(other, mode=self.mode, rewards=self.rewards, personalizer=self.personalizer)
+
+    def to_document(self) -> dict[str, object]:
+        """The table of which :meth:`parse` makes an equal value; what is as it is by default is left out."""
+        document: dict[str, object] = {"scope": self.scope, "mode": self.mode}
+        if self.policy is not None:
+            document["policy"] = self.policy
+        if self.shadow:
+            document["shadow"] = list(self.shadow)
+        if self.include is not None:
+            document["include"] = list(self.include)
+        document |= {key: dict(table) for key in _TABLES if (table := getattr(self, key))}
+        if rewards := self.rewards.to_document():
+            document["rewards"] = rewards
+        return document
+
+
+def _read_policy(table: DefinitionTable) -> str | None:
+    return None if table.read_value("policy") is None else table.read_text("policy")
+
+
+def _read_mapping(table: DefinitionTable, key: str) -> Mapping[str, Any]:
+    value = table.read_value(key)
+    if value is None or isinstance(value, Mapping):
+        return value or {}
+    table.add_fault(key, "must be a table")
+    return {}

@@ -1,0 +1,159 @@
+"""``bandstand report``: whether it pays, from the sums that the service keeps."""
+
+import json
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from bandstand.bandit.experiment import Experiment
+from bandstand.bandit.holdout import Holdout
+from bandstand.cli.report import AsJson, show_rows
+from bandstand.cli.state.directory import StateDir, resolve_location
+from bandstand.config.settings import read_settings
+from bandstand.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from bandstand.service.readout import Readout
+
+_SECONDS_PER_DAY = 86_400
+_TARGETS = {"random": "a random pick", "first": "the caller's first"}
+
+
+def report(
+    *,
+    since: Annotated[
+        str | None, typer.Option(metavar="DAY", help="Of decisions from this day on, in UTC: 2026-01-31.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="DAY", help="Of decisions up to this day.")] = None,
+    days: Annotated[int, typer.Option(min=0, help="How many of the newest days to tell one by one.")] = 14,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether what is served earns more than random, or than the caller's first candidate, would have.
+
+    Beside a running service too, whose sums it reads; they are a second or two behind.
+    """
+    # Imported here: the other commands need none of it.
+    from bandstand.service.gain import build_gain_report  # noqa: PLC0415
+    from bandstand.store.maintenance.offline import open_read_only  # noqa: PLC0415 (as above)
+    from bandstand.store.tables.gains import load_gain_sums  # noqa: PLC0415 (as above)
+
+    location = resolve_location(state_dir)
+    first, last = (_parse_day(flag, day) for flag, day in (("--since", since), ("--until", until)))
+    settings = read_settings(state_dir=state_dir)
+    holdout = None if settings.holdout is None else Holdout(settings.holdout, settings.holdout_control)
+    with open_read_only(location.directory, location.catalogue) as opened:
+        sums = load_gain_sums(opened.connection)
+        splits = _load_readouts(opened.connection, settings.experiment, holdout)
+    found = build_gain_report(
+        sums,
+        today=int(time.time() // _SECONDS_PER_DAY),
+        days=days,
+        since=first,
+        until=last,
+        control=None if holdout is None else holdout.policy,
+    )
+    if as_json:
+        typer.echo(json.dumps({**asdict(found), **{name: asdict(each) for name, each in splits.items()}}))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(Text(found.sentence, style="bold"))
+    for name, readout in splits.items():
+        console.print(Text(f"{name.capitalize()}: {readout.sentence}", style="bold"))
+        _show_arms(readout)
+    if found.all is None:
+        return
+    spans = {"all": found.all, **found.policies}
+    show_rows(
+        ["served by", "rewarded", "mean reward", "instead of", "would have earned", "gain", "95 %, every day", "ess"],
+        [
+            [
+                name,
+                f"{span.rewarded:,}",
+                _format_mean(span.mean_reward.value, span.mean_reward.high),
+                _TARGETS[target],
+                f"{each.value:.4f}",
+                f"{each.gain:+.4f}",
+                _format_interval(each.low, each.high),
+                f"{each.expected_ess:,.0f}",
+            ]
+            for name, span in spans.items()
+            for target, each in span.targets.items()
+        ],
+    )
+    for target, each in found.all.targets.items():
+        for warning in each.warnings:
+            console.print(Text(f"{_TARGETS[target]}: {warning}"))
+    if found.days:
+        show_rows(
+            ["day", "rewarded", "mean reward", "over random", "over the first", "gained over random so far"],
+            [
+                [
+                    each.since,
+                    f"{each.rewarded:,}",
+                    _format_mean(each.mean_reward.value, each.mean_reward.high),
+                    *(f"{target.gain:+.4f}" for target in each.targets.values()),
+                    f"{each.cumulative['random'].value:+,.1f}",
+                ]
+                for each in found.days
+            ],
+        )
+
+
+def _load_readouts(connection: Any, experiment: Experiment | None, holdout: Holdout | None) -> dict[str, "Readout"]:
+    """What the arms of the experiment and of the holdout that run came to."""
+    from bandstand.service.readout import build_readout  # noqa: PLC0415 (as above)
+    from bandstand.store.tables.arms import load_arms  # noqa: PLC0415 (as above)
+    from bandstand.store.tables.promotions import find_running_experiment  # noqa: PLC0415 (as above)
+    from bandstand.store.tables.splits import BANDIT_ARM, CONTROL_ARM, find_running_holdout  # noqa: PLC0415 (as above)
+
+    found = {}
+    if experiment is not None and (begun := find_running_experiment(connection, experiment.to_canonical_json())):
+        arms, control = list(experiment.compute_shares()), experiment.leading_policy
+        history = load_arms(connection, begun.seq)
+        found["experiment"] = build_readout(history, arms, control, since=begun.ts, now=time.time())
+    if holdout is not None and (held := find_running_holdout(connection, holdout.to_canonical_json())):
+        history = load_arms(connection, held.seq)
+        both = (BANDIT_ARM, CONTROL_ARM)
+        found["holdout"] = build_readout(history, both, CONTROL_ARM, since=held.ts, now=time.time())
+    return found
+
+
+def _show_arms(readout: "Readout") -> None:
+    show_rows(
+        ["arm", "users", "decisions", "rewarded", "mean reward", "a user", "difference", "95 %, every day"],
+        [
+            [
+                name,
+                f"{arm.users:,}",
+                f"{arm.decisions:,}",
+                f"{arm.rewarded:,}",
+                "–" if arm.mean_reward is None else _format_mean(arm.mean_reward.value, arm.mean_reward.high),
+                "–" if arm.reward_per_user is None else f"{arm.reward_per_user.value:.4f}",
+                "–" if arm.difference is None else f"{arm.difference.value:+.4f}",
+                "–" if arm.difference is None else _format_interval(arm.difference.low, arm.difference.high),
+            ]
+            for name, arm in readout.arms.items()
+        ],
+    )
+
+
+def _parse_day(flag: str, day: str | None) -> int | None:
+    from bandstand.service.gain import to_day_number  # noqa: PLC0415 (as above)
+
+    try:
+        return None if day is None else to_day_number(day)
+    except ValueError:
+        raise InvalidRequestError(f"{flag}: {day!r} is no day; write 2026-01-31") from None
+
+
+def _format_mean(value: float, high: float | None) -> str:
+    return f"{value:.4f}" + ("" if high is None else f" ± {high - value:.4f}")
+
+
+def _format_interval(low: float | None, high: float | None) -> str:
+    return "–" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"

@@ -1,0 +1,48 @@
+"""Activation: a decision that was held back has been shown, and from now on teaches what it is rewarded."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bandstand.service.context import ServiceContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivationResult:
+    """What came of an activation.
+
+    Attributes:
+        activated: the decision counts as shown; ``reason`` says why not.
+        applied: a reward that came before has taught its policy now.
+        reward: what it taught; ``None`` where nothing had come.
+    """
+
+    ok: Literal[True] = True
+    decision_id: str
+    activated: bool
+    applied: bool
+    reward: float | None
+    reason: str | None
+
+
+async def activate(deployment: ServiceContext, decision_id: str, client: str) -> ActivationResult:
+    """Let a decision count as shown. Idempotent, and no change for one that was not held back.
+
+    Args:
+        deployment: where.
+        decision_id: which.
+        client: name of the API key.
+
+    Raises:
+        UnknownDecisionError: there is no such decision, or no longer.
+        OverloadedError, StorageFullError, StorageUnavailableError: it was not.
+    """
+    activation = await deployment.store.activate(decision_id, deployment.reward_settings, client)
+    if activation.reward is not None:
+        deployment.population.apply_reward(activation.reward)
+    return ActivationResult(
+        decision_id=decision_id,
+        activated=activation.activated,
+        applied=activation.reward is not None,
+        reward=None if activation.reward is None else activation.reward.value,
+        reason=activation.reason,
+    )

@@ -1,0 +1,60 @@
+"""Erasure over all loops: one after the other, noted before the first, so that a crash in between is gone on with."""
+
+from dataclasses import replace
+
+from bandstand.bandit.loop_definition import DEFAULT_LOOP
+from bandstand.errors import StorageUnavailableError
+from bandstand.service import users
+from bandstand.service.loop_runtime import Loop
+from bandstand.service.loops import Loops
+from bandstand.service.users import UNREACHABLE_LOG, ErasureReceipt
+
+
+async def erase_everywhere(loops: Loops, user_id: str, client: str) -> ErasureReceipt:
+    """Delete everything held about a user in every loop; the receipt counts what went, in all and by loop.
+
+    Each loop has a ledger of its own, and no commit is of two. The default one's says first, synced, that the user is
+    being erased, and forgets it when all is done; whoever has it next goes on from there.
+
+    Raises:
+        OverloadedError, StorageFullError, StorageUnavailableError: it is not done, and goes on at the next start, or
+            when it is asked for again.
+    """
+    default = loops.get(DEFAULT_LOOP).deployment
+    if len(loops) == 1:
+        return await users.erase(default, user_id, client)
+    await default.store.note_erasure(user_id, client)
+    receipts: dict[str, ErasureReceipt] = {}
+    left: list[str] = []
+    for loop in loops:
+        receipt = await _erase_in(loop, loops, user_id, client)
+        if receipt is None:
+            left.append(f"the loop {loop.name}, which is not open; it goes from there once the service starts with it")
+        else:
+            receipts[loop.name] = receipt
+    if not left and not await default.store.delete_erasure_note(user_id):
+        left.append(UNREACHABLE_LOG)
+    receipt = users.sum_receipts(receipts)
+    return replace(receipt, unreachable=list(dict.fromkeys((*receipt.unreachable, *left))))
+
+
+async def resume_erasures(loops: Loops) -> None:
+    """Go on with what a process that died had begun."""
+    for user_id, client in await loops.get(DEFAULT_LOOP).deployment.store.list_erasure_notes():
+        await erase_everywhere(loops, user_id, client)
+
+
+async def _erase_in(loop: Loop, loops: Loops, user_id: str, client: str) -> ErasureReceipt | None:
+    """The receipt of one loop; ``None`` where it is not open."""
+    while not loop.gate.is_open:
+        await loop.gate.wait_open()
+    if loop.runtime is None:
+        is_gone = all(other is not loop for other in loops)
+        return ErasureReceipt(erased={}, unreachable=()) if is_gone else None
+    with loop.gate.enter():
+        try:
+            return await users.erase(loop.deployment, user_id, client)
+        except StorageUnavailableError:
+            if all(other is not loop for other in loops):
+                return ErasureReceipt(erased={}, unreachable=())
+            raise

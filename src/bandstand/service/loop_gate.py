@@ -1,0 +1,58 @@
+"""The way into a loop: requests pass while it runs, and wait for a moment while it is closed and opened again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
+
+DRAIN_SECONDS = 5.0
+"""How long requests under way have to end before a loop is closed under them."""
+
+_inside: ContextVar[frozenset[int]] = ContextVar("inside", default=frozenset())
+"""The gates that the request being answered has passed, by their identity."""
+
+
+class LoopGate:
+    """Counts who is inside, and closes."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._opened = asyncio.Event()
+        self._opened.set()
+        self._left = asyncio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has to wait."""
+        return self._opened.is_set()
+
+    async def wait_open(self) -> None:
+        """Wait until nobody has to."""
+        await self._opened.wait()
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Be inside; the gate must be open, and no await between the two."""
+        self._count += 1
+        token = _inside.set(_inside.get() | {id(self)})
+        try:
+            yield
+        finally:
+            _inside.reset(token)
+            self._count -= 1
+            self._left.set()
+
+    @asynccontextmanager
+    async def close(self) -> AsyncIterator[None]:
+        """Let nobody in, and wait for a while for those inside; who asks may be one of them."""
+        own = int(id(self) in _inside.get())
+        self._opened.clear()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_SECONDS):
+                    while self._count > own:
+                        self._left.clear()
+                        await self._left.wait()
+            yield
+        finally:
+            self._opened.set()

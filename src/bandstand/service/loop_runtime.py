@@ -1,0 +1,88 @@
+"""One loop of a service: what it is, what serves it, and what the service needs for that."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bandstand.bandit.loop_definition import LoopDefinition
+from bandstand.errors import StorageUnavailableError
+from bandstand.service.context import ServiceContext
+from bandstand.service.loop_gate import LoopGate
+
+
+class LoopRuntime(Protocol):
+    """What serves one loop.
+
+    Attributes:
+        deployment: its policies, its store, its clock.
+    """
+
+    deployment: ServiceContext
+
+    async def open(self) -> None:
+        """Own its state and be ready; nothing is left open where that fails."""
+
+    async def close(self) -> None:
+        """Commit what was accepted and let go."""
+
+
+ComposeLoop = Callable[[LoopDefinition], LoopRuntime]
+"""Joins the parts of a loop; it blocks for some hundred milliseconds, and raises ConfigurationError."""
+
+
+class LoopFiles(Protocol):
+    """Where the states of loops are."""
+
+    def is_taken(self, name: str) -> bool:
+        """Whether there is a state of that name."""
+
+    def discard(self, name: str) -> None:
+        """Delete the state of a loop; again does nothing."""
+
+    def sweep(self) -> None:
+        """Finish what a process that died was deleting."""
+
+
+@dataclass(slots=True)
+class Loop:
+    """A loop of the service.
+
+    Attributes:
+        definition: what it is.
+        changed_at: when it was last changed or made, seconds since the epoch; ``None`` for the default one as it began.
+        changed_by: name of the API key that did so.
+        runtime: what serves it; ``None`` while nothing does.
+        fault: why nothing does.
+        gate: which requests pass.
+    """
+
+    definition: LoopDefinition
+    changed_at: float | None = None
+    changed_by: str | None = None
+    runtime: LoopRuntime | None = None
+    fault: str | None = None
+    gate: LoopGate = field(default_factory=LoopGate)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.definition.name
+
+    @property
+    def deployment(self) -> ServiceContext:
+        """What serves it.
+
+        Raises:
+            StorageUnavailableError: nothing does.
+        """
+        return self.require_runtime().deployment
+
+    def require_runtime(self) -> LoopRuntime:
+        """What serves it.
+
+        Raises:
+            StorageUnavailableError: nothing does.
+        """
+        if self.runtime is None:
+            raise StorageUnavailableError(f"this loop is not open: {self.fault}")
+        return self.runtime

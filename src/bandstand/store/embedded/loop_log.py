@@ -1,0 +1,39 @@
+"""Loops beside the default one, in whose ledger they are; and erasures that go over all of them."""
+
+from functools import partial
+
+from bandstand.store.embedded.state_directory import StateDirectory
+from bandstand.store.tables import loops
+from bandstand.store.tables.loops import LoopChange
+
+
+class EmbeddedLoops:
+    """What a state directory holds of loops, as :class:`bandstand.store.protocol.LoopLog` has it."""
+
+    def __init__(self, directory: StateDirectory) -> None:
+        self._directory = directory
+
+    async def log_loop_change(self, change: LoopChange) -> None:
+        """Log that a loop was made, changed or deleted, synced."""
+        seq = self._directory.next_seq(change.ts)
+        await self._directory.run_exclusively(partial(loops.log_loop_change, seq=seq, change=change))
+
+    async def list_loop_changes(self) -> list[LoopChange]:
+        """Every change of a loop, the oldest first."""
+        return await self._directory.read(loops.list_loop_changes)
+
+    async def note_erasure(self, user_id: str, client: str) -> None:
+        """Log, synced, that a user is being erased in every loop."""
+        directory = self._directory
+        ts = directory.clock()
+        seq = directory.next_seq(ts)
+        await directory.run_exclusively(partial(loops.note_erasure, seq=seq, ts=ts, user_id=user_id, client=client))
+
+    async def list_erasure_notes(self) -> list[tuple[str, str]]:
+        """The users of whom that is so, and who asked for it."""
+        return await self._directory.read(loops.list_erasure_notes)
+
+    async def delete_erasure_note(self, user_id: str) -> bool:
+        """Forget that, in the write-ahead log too; False where readers keep it there for now."""
+        await self._directory.run_exclusively(partial(loops.delete_erasure_note, user_id=user_id))
+        return await self._directory.empty_log()

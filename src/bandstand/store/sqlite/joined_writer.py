@@ -1,0 +1,66 @@
+"""Operations that are committed whole or not at all: several events of one request."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from bandstand.errors import OverloadedError, StorageUnavailableError
+from bandstand.store.sqlite.writer import Operation, Writer
+
+
+class JoinedWriter:
+    """Gives operations to a writer, on their own or several as one."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._joined: list[Operation] | None = None
+
+    def submit(self, operation: Operation) -> None:
+        """Submit an operation, as :meth:`bandstand.store.sqlite.writer.Writer.submit` has it."""
+        if self._joined is None:
+            self._writer.submit(operation)
+        else:
+            self._joined.append(operation)
+
+    @contextmanager
+    def join(self) -> Iterator[None]:
+        """Have what is submitted inside committed as one operation; nothing may be awaited meanwhile.
+
+        Whoever waits for one of them hears what came of all, that the writer took none of them included.
+        """
+        joined: list[Operation] = []
+        self._joined = joined
+        try:
+            yield
+        finally:
+            self._joined = None
+            if joined:
+                self._submit_joined(join_operations(joined))
+
+    def _submit_joined(self, operation: Operation) -> None:
+        try:
+            self._writer.submit(operation)
+        except (OverloadedError, StorageUnavailableError) as error:
+            operation.done(None, error)
+            if operation.acknowledge is not None:
+                operation.acknowledge(error)
+
+
+def join_operations(operations: Sequence[Operation]) -> Operation:
+    """One operation that does what all of them do."""
+
+    def done(result: object, error: BaseException | None) -> None:
+        for each in operations:
+            each.done(result, error)
+
+    def acknowledge(error: BaseException | None) -> None:
+        for each in operations:
+            if each.acknowledge is not None:
+                each.acknowledge(error)
+
+    return Operation(
+        [row for each in operations for row in each.rows],
+        done,
+        durable=any(each.durable for each in operations),
+        sums=tuple(amounts for each in operations for amounts in each.sums),
+        acknowledge=acknowledge,
+    )

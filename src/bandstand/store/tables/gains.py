@@ -1,0 +1,285 @@
+"""Gains: what decisions earned beside what random and the caller's first candidate would have earned.
+
+Each decision keeps the means q that its policy had *before* the reward r, so the doubly robust term of a target π,
+φ = Σ π(a) q(a) + π(A)/p (r − q(A)), is the target's value in expectation, whatever was learned from earlier decisions:
+no model is fitted, and nothing is fitted twice. The sums are made behind the commits, a page of events at a time, and
+a page and its place in the log are committed at once. What a page adds to a decision is the term of the reward that
+stands after it less that of the one that stood before: so a reward, its revocation and what replaces it are one case.
+"""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bandstand.store.records import Array, to_time
+from bandstand.store.sqlite.schema import find_last_seq
+from bandstand.store.sqlite.statements import build_columns, build_upsert
+from bandstand.store.sqlite.sweep import Sweep
+from bandstand.store.sqlite.transaction import transaction
+from bandstand.store.tables.arms import ArmChange, ArmChanges, apply_changes
+from bandstand.store.tables.loop_health import to_day
+from bandstand.store.tables.splits import read_splits
+
+TARGETS = ("random", "first")
+"""What the served policies are compared with: a uniform pick, and the candidate that the caller put first."""
+
+_FOLLOWER = "gains"
+_UPDATE_POSITION = "UPDATE followers SET seq = ? WHERE name = ?"
+_NTH = "SELECT seq FROM {table} WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET ?"
+
+# A reward that a reset kept from teaching was given all the same, and one that names its decision is surer than a link:
+# as the decision log has it, as of an event.
+_STANDING = """(SELECT value FROM rewards AS r WHERE r.{column} = d.seq AND r.seq <= {seq}
+    AND (r.applied OR r.reason = 'reset')
+    AND NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq AND v.seq <= {seq})
+    ORDER BY r.seq DESC LIMIT 1)"""
+_STANDING_BEFORE, _STANDING_AFTER = (
+    f"coalesce({_STANDING.format(column='decision_seq', seq=seq)}, {_STANDING.format(column='linked_seq', seq=seq)})"
+    for seq in ("?1", "?2")
+)
+_TOUCHED = f"""SELECT d.seq, d.uid, d.policy, d.ts, d.pick, d.numbers, u.user_id, p.name,
+        {_STANDING_BEFORE}, {_STANDING_AFTER}
+    FROM (SELECT coalesce(decision_seq, linked_seq) AS seq FROM rewards WHERE seq > ?1 AND seq <= ?2
+        UNION SELECT coalesce(r.decision_seq, r.linked_seq)
+        FROM revocations AS v JOIN rewards AS r ON r.seq = v.reward_seq
+        WHERE v.seq > ?1 AND v.seq <= ?2) AS touched
+    JOIN decisions AS d ON d.seq = touched.seq JOIN users AS u ON u.uid = d.uid
+    JOIN policies AS p ON p.id = d.policy"""  # noqa: S608 (constants)
+_DECIDED = """SELECT d.seq, d.uid, u.user_id, p.name FROM decisions AS d JOIN users AS u ON u.uid = d.uid
+    JOIN policies AS p ON p.id = d.policy WHERE d.seq > ? AND d.seq <= ?"""
+
+
+class GainDay(NamedTuple):
+    """Sums over the rewarded decisions of one policy on one day; see ``gains.sql`` for each."""
+
+    day: int
+    policy: Any
+    rewarded: int
+    r: float
+    rr: float
+    residuals: float
+    random: float
+    random_squares: float
+    random_r: float
+    random_w: float
+    random_ww: float
+    random_v: float
+    random_lost: float
+    first: float
+    first_squares: float
+    first_r: float
+    first_w: float
+    first_ww: float
+    first_v: float
+    first_lost: float
+
+
+class GainUser(NamedTuple):
+    """The part of one user in a :class:`GainDay`."""
+
+    uid: int
+    day: int
+    policy: int
+    rewarded: int
+    r: float
+    rr: float
+    residuals: float
+    random: float
+    random_squares: float
+    random_r: float
+    random_w: float
+    random_ww: float
+    random_v: float
+    random_lost: float
+    first: float
+    first_squares: float
+    first_r: float
+    first_w: float
+    first_ww: float
+    first_v: float
+    first_lost: float
+
+
+_AMOUNTS = GainDay._fields[2:]
+_UPSERT_DAY = build_upsert("gain_days", GainDay, key=2)
+_UPSERT_USER = build_upsert("gain_users", GainUser, key=3)
+_SUBTRACT_USER = f"""UPDATE gain_days SET {", ".join(f"{name} = gain_days.{name} - g.{name}" for name in _AMOUNTS)}
+    FROM (SELECT * FROM gain_users WHERE id = ?) AS g
+    WHERE gain_days.day = g.day AND gain_days.policy = g.policy"""  # noqa: S608 (constants)
+_DELETE_USER = "DELETE FROM gain_users WHERE id = ?"
+
+ERASE_SWEEP = Sweep(
+    "SELECT id, 1 FROM gain_users WHERE uid = ?1 AND id > ?2 AND id <= ?3 ORDER BY id LIMIT ?4",
+    {"gain_days": _SUBTRACT_USER, "gain_users": _DELETE_USER},
+)
+"""Takes the part of an erased user out of the sums."""
+TRIM_SWEEP = Sweep(
+    """SELECT id, day < (?3 >> 20) / 86400000 FROM gain_users
+    WHERE uid = ?1 AND id > ?2 AND id <= ?3 ORDER BY id LIMIT ?4""",
+    {"gain_users": _DELETE_USER},
+)
+"""Lets go of whose part it was in the sums of days that retention takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class GainSums:
+    """What was summed, and how far.
+
+    Attributes:
+        days: by day and name of the policy, the oldest first; a policy that was redefined has one for each definition.
+        seq: number of the last event that is in them.
+    """
+
+    days: Sequence[GainDay]
+    seq: int
+
+
+@dataclass(slots=True)
+class GainPage:
+    """What a page of events adds.
+
+    Attributes:
+        after: number of the event before its first.
+        until: number of its last event.
+        is_last: there was nothing after it.
+        amounts: by user, day and policy's row, in the order of :class:`GainDay`.
+        arms: what it adds to the users of each arm.
+    """
+
+    after: int
+    until: int
+    is_last: bool
+    amounts: dict[tuple[int, int, int], Array] = field(default_factory=dict)
+    arms: ArmChanges = field(default_factory=lambda: defaultdict(ArmChange))
+
+
+def compute_terms(means: Array, probabilities: Array, picks: Array, rewards: Array) -> Array:
+    """What rewarded decisions of equally many candidates add to the sums.
+
+    Args:
+        means: q of each candidate, (n, K).
+        probabilities: p of each, (n, K).
+        picks: index of the picked one, (n,).
+        rewards: (n,).
+
+    Returns:
+        The amounts in the order of :class:`GainDay`, (n, 18).
+    """
+    n, count = means.shape
+    rows = np.arange(n)
+    residuals, propensities = rewards - means[rows, picks], probabilities[rows, picks]
+    has_chance = probabilities > 0.0
+    inverse = np.divide(1.0, probabilities, out=np.zeros((n, count)), where=has_chance)
+    columns = [np.ones(n), rewards, rewards * rewards, residuals * residuals]
+    for weight, baseline, expected, lost in (
+        (1.0 / count / propensities, means.mean(axis=1), inverse.sum(axis=1) / count**2, 1.0 - has_chance.mean(axis=1)),
+        ((picks == 0) / propensities, means[:, 0], inverse[:, 0], 1.0 - has_chance[:, 0]),
+    ):
+        phi = baseline + weight * residuals
+        columns += [phi, phi * phi, phi * rewards, weight, weight * weight, expected, lost]
+    terms: Array = np.stack(columns, axis=1)
+    return terms
+
+
+def read_position(connection: sqlite3.Connection) -> int:
+    """The number of the last event that is in the sums."""
+    query = "SELECT seq FROM followers WHERE name = ?"
+    return int(connection.execute(query, (_FOLLOWER,)).fetchone()[0])
+
+
+def read_page(connection: sqlite3.Connection, size: int, secret: bytes) -> GainPage | None:
+    """What the next events add, no more than ``size`` of a kind; ``None`` for no event.
+
+    Args:
+        connection: to the ledger.
+        size: events of a kind.
+        secret: of the deployment, which says who is in which arm.
+    """
+    after, last = read_position(connection), find_last_seq(connection)
+    if last <= after:
+        return None
+    splits = read_splits(connection, secret)
+    has_splits = splits.is_any_after(after)
+    followed = (*_FOLLOWED, "decisions") if has_splits else _FOLLOWED
+    ends = [connection.execute(_NTH.format(table=table), (after, size - 1)).fetchone() for table in followed]
+    until = min([last, *(int(end[0]) for end in ends if end is not None)])
+    page = GainPage(after, until, is_last=until == last)
+    touched = connection.execute(_TOUCHED, (after, until)).fetchall()
+    for key, terms in _compute_changes(touched):
+        so_far = page.amounts.get(key)
+        page.amounts[key] = terms if so_far is None else so_far + terms
+    if has_splits:
+        for seq, uid, user_id, policy in connection.execute(_DECIDED, (after, until)):
+            for split, arm in splits.find_arms(user_id, policy, seq):
+                page.arms[split, uid, arm].decisions += 1
+    for seq, uid, *_, user_id, policy, before, now in touched:
+        for split, arm in splits.find_arms(user_id, policy, seq):
+            change = page.arms[split, uid, arm]
+            change.n += (now is not None) - (before is not None)
+            change.total += (now or 0.0) - (before or 0.0)
+    return page
+
+
+_FOLLOWED = ("rewards", "revocations")
+
+
+def _compute_changes(touched: Iterable[tuple[Any, ...]]) -> Iterator[tuple[tuple[int, int, int], Array]]:
+    """What each decision adds: the term of the reward that stands now less that of the one that stood before."""
+    groups: dict[int, list[tuple[tuple[int, int, int], int, int, bytes, float]]] = defaultdict(list)
+    for _, uid, policy, ts, pick, numbers, _, _, before, now in touched:
+        if before == now or not numbers:
+            continue
+        key = (uid, to_day(ts), policy)
+        for reward, sign in ((before, -1), (now, 1)):
+            if reward is not None:
+                groups[len(numbers)].append((key, sign, pick, numbers, reward))
+    for rows in groups.values():
+        keys, signs, picks, numbers, rewards = zip(*rows, strict=True)
+        logged = np.frombuffer(b"".join(numbers)).reshape(len(rows), 4, -1)
+        terms = compute_terms(logged[:, 0], logged[:, 3], np.array(picks), np.array(rewards))
+        yield from zip(keys, np.array(signs)[:, np.newaxis] * terms, strict=True)
+
+
+def apply_page(connection: sqlite3.Connection, page: GainPage) -> bool:
+    """Add a page to the sums and move on, in one transaction; returns whether it did: another may have been quicker.
+
+    A user who was erased since the page was read adds nothing: no word of them may come back.
+    """
+    with transaction(connection):
+        if read_position(connection) != page.after:
+            return False
+        present = _find_users(connection, {uid for uid, _, _ in page.amounts} | {uid for _, uid, _ in page.arms})
+        days: dict[tuple[int, int], Array] = {}
+        for (uid, *rest), amounts in page.amounts.items():
+            if uid in present:
+                day, policy = rest
+                connection.execute(_UPSERT_USER, (uid, day, policy, *_to_row(amounts)))
+                so_far = days.get((day, policy))
+                days[day, policy] = amounts if so_far is None else so_far + amounts
+        for key, amounts in days.items():
+            connection.execute(_UPSERT_DAY, (*key, *_to_row(amounts)))
+        apply_changes(connection, page.arms, present, to_day(to_time(page.until)))
+        connection.execute(_UPDATE_POSITION, (page.until, _FOLLOWER))
+    return True
+
+
+def load_gain_sums(connection: sqlite3.Connection) -> GainSums:
+    """The sums of every day and policy."""
+    names = dict(connection.execute("SELECT id, name FROM policies"))
+    query = f"SELECT {build_columns('g', GainDay)} FROM gain_days AS g ORDER BY day, policy"  # noqa: S608 (constants)
+    days = [GainDay(day, names[policy], *amounts) for day, policy, *amounts in connection.execute(query)]
+    return GainSums(days, read_position(connection))
+
+
+def _to_row(amounts: Array) -> tuple[float, ...]:
+    rewarded, *sums = amounts.tolist()
+    return int(rewarded), *sums
+
+
+def _find_users(connection: sqlite3.Connection, uids: Iterable[int]) -> set[int]:
+    known = "SELECT EXISTS (SELECT 1 FROM users WHERE uid = ?)"
+    return {uid for uid in uids if connection.execute(known, (uid,)).fetchone()[0]}

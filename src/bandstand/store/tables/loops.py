@@ -1,0 +1,91 @@
+"""Loops in the ledger of the default one: who made, changed or deleted which, and when; before and after.
+
+And the erasures that go over all loops, for as long as they do: each has a ledger of its own, and no commit is of two.
+"""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bandstand.store.tables.event_rows import INSERT_ONE_MARK, MarkInsert
+
+LoopAction = Literal["create", "change", "delete"]
+
+_NOTE = "loop-erasure"
+_SELECT = "SELECT seq, ts, client, document FROM marks WHERE uid IS NULL AND kind = 'loop' ORDER BY seq"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopChange:
+    """A loop that is another, or there, or gone, from then on.
+
+    Attributes:
+        name: of the loop.
+        before: its definition until then; ``None`` where there was none.
+        after: its definition since; ``None`` where it is gone.
+        ts: seconds since the epoch.
+        client: name of the API key; ``settings`` for the configuration file.
+        seq: event number; 0 until it is logged.
+    """
+
+    name: str
+    action: LoopAction
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    ts: float
+    client: str
+    seq: int = 0
+
+
+def log_loop_change(connection: sqlite3.Connection, *, seq: int, change: LoopChange) -> None:
+    """Write a change down."""
+    connection.execute(INSERT_ONE_MARK, build_loop_row(seq, change))
+
+
+def build_loop_row(seq: int, change: LoopChange) -> MarkInsert:
+    """A change as its mark."""
+    document = {"loop": change.name, "action": change.action, "before": change.before, "after": change.after}
+    return MarkInsert(seq, None, "loop", change.ts, change.client, json.dumps(document))
+
+
+def list_loop_changes(connection: sqlite3.Connection) -> list[LoopChange]:
+    """Every change of a loop, the oldest first."""
+    return [parse_loop_change(*row) for row in connection.execute(_SELECT)]
+
+
+def parse_loop_change(seq: int, ts: float, client: str, document: str) -> LoopChange:
+    """The change of a mark."""
+    entry = json.loads(document)
+    return LoopChange(
+        name=entry["loop"],
+        action=entry["action"],
+        before=entry["before"],
+        after=entry["after"],
+        ts=float(ts),
+        client=client,
+        seq=seq,
+    )
+
+
+def note_erasure(connection: sqlite3.Connection, *, seq: int, ts: float, user_id: str, client: str) -> None:
+    """Write down that a user is being erased in every loop."""
+    connection.execute(INSERT_ONE_MARK, build_note_row(seq, ts, user_id, client))
+
+
+def build_note_row(seq: int, ts: float, user_id: str, client: str) -> MarkInsert:
+    """That a user is being erased in every loop, as a mark."""
+    return MarkInsert(seq, None, _NOTE, ts, client, json.dumps(user_id))
+
+
+def list_erasure_notes(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Users whose erasure over all loops has begun and not ended, and who asked for it."""
+    query = "SELECT document, client FROM marks WHERE uid IS NULL AND kind = ? ORDER BY seq"
+    return [(json.loads(document), client) for document, client in connection.execute(query, (_NOTE,))]
+
+
+def delete_erasure_note(connection: sqlite3.Connection, user_id: str) -> None:
+    """Forget that a user was being erased."""
+    query = "DELETE FROM marks WHERE uid IS NULL AND kind = ? AND document = ?"
+    connection.execute(query, (_NOTE, json.dumps(user_id)))

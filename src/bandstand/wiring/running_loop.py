@@ -1,0 +1,256 @@
+"""One loop, joined from its parts: its store, what learns from it, what judges its turns, its application."""
+
+import asyncio
+import gzip
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
+
+import structlog
+from fastapi import APIRouter
+
+from bandstand.api.application import ApplicationOptions, build_application
+from bandstand.api.asgi.access import Access
+from bandstand.api.asgi.front import FrontController
+from bandstand.api.asgi.metrics import Metrics
+from bandstand.api.problems import status_of
+from bandstand.api.routes.evaluations import build_evaluations_router
+from bandstand.api.routes.judge_endpoints import build_opinions_router
+from bandstand.api.routes.judgements import build_judgements_router
+from bandstand.api.routes.simulations import build_simulations_router
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.holdout import Holdout
+from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
+from bandstand.config.loops import get_loop_directory, resolve_policy
+from bandstand.config.settings import Settings
+from bandstand.console.router import ConsoleContext, build_console_router
+from bandstand.console.session import Sessions
+from bandstand.errors import UnsupportedByEngineError
+from bandstand.evaluate.background import EvaluationQueue
+from bandstand.generate.generator import TipGenerator
+from bandstand.judge_worker.stateless import StatelessJudge
+from bandstand.judge_worker.worker import JudgeWorker
+from bandstand.learning.population import PopulationPriorRefresher
+from bandstand.learning.shadows import ShadowStatus
+from bandstand.personalizer.loop import PersonalizerLoop
+from bandstand.personalizer.wire import PersonalizerWire
+from bandstand.prompts.library import prompts_directory
+from bandstand.service.context import DEFAULT_POLICY, ServiceContext
+from bandstand.service.generate import TipWriting
+from bandstand.service.launch import run_launches
+from bandstand.service.loops import Loops
+from bandstand.service.prompts import PromptService
+from bandstand.service.users import Erase
+from bandstand.simulate.background import SimulationQueue
+from bandstand.store.maintenance.export import export
+from bandstand.store.maintenance.offline import open_read_only
+from bandstand.store.tables.evaluations import Evaluations
+from bandstand.store.tables.simulations import Simulations
+from bandstand.wiring.engine import build_engine
+from bandstand.wiring.judge_worker import build_judge_worker, build_stateless_judge
+
+log = structlog.get_logger("bandstand")
+
+
+@dataclass(slots=True)
+class SharedParts:
+    """What the loops of one process have in common.
+
+    Attributes:
+        settings: the deployment's.
+        generator: writes tips; ``None`` where they are made without a model.
+        default: the default loop, once it is made.
+        opinions: gives opinions, in no loop.
+    """
+
+    settings: Settings
+    generator: TipGenerator | None
+    default: "RunningLoop | None" = None
+    opinions: StatelessJudge | None = None
+
+
+class RunningLoop:
+    """One loop of a process.
+
+    Args:
+        shared: what it has in common with the others; the default loop is made first.
+        definition: what it is.
+        catalogue: its policies and schemas.
+
+    Attributes:
+        deployment: its policies, its store, its clock.
+        front: its gate, once :meth:`build_front` has made it.
+        writing: how it writes tips.
+
+    Raises:
+        ConfigurationError: a setting, the policy or the default prompt is wrong.
+        UnsupportedByEngineError: the engine does not keep such a loop.
+    """
+
+    front: FrontController
+
+    def __init__(self, shared: SharedParts, definition: LoopDefinition, catalogue: Catalogue) -> None:
+        settings = shared.settings
+        self._shared = shared
+        self.name = definition.name
+        self._is_default = self.name == DEFAULT_LOOP
+        self.metrics = Metrics(of_process=self._is_default)
+        self._engine = engine = build_engine(settings, catalogue, self.metrics.record_commit, definition)
+        self.store = engine.store
+        population = PopulationPriorRefresher(
+            catalogue, self.store, engine.prior_files, refresh_rewards=settings.prior_refresh_rewards
+        )
+        self._judging: JudgeWorker = build_judge_worker(
+            settings,
+            self.store,
+            population,
+            shares=None if shared.default is None else shared.default._judging,  # noqa: SLF001 (of the same class)
+            name=self.name,
+        )
+        pinned = settings.active_policy if self._is_default else None
+        self.deployment = ServiceContext(
+            catalogue,
+            self.store,
+            active_policy=(pinned or DEFAULT_POLICY) if self._is_default else resolve_policy(definition),
+            experiment=settings.experiment if self._is_default else None,
+            holdout=_build_holdout(settings) if self._is_default else None,
+            shadow_policies=definition.shadow,
+            pinned_by="ACTIVE_POLICY" if pinned else None,
+            score_when_full=settings.score_when_full,
+            strict_features=settings.strict_features,
+            definition=definition,
+            judge_worker=self._judging,
+            shared_population=population,
+        )
+        self.metrics.register_store(self.store.status)
+        self.metrics.register_judging(self._judging.get_status)
+        self.metrics.register_shadows(self._get_shadow_status)
+        self.writing = TipWriting(
+            PromptService(settings.prompts_dir or prompts_directory(), settings.default_prompt_version or ""),
+            shared.generator,
+        )
+        directory = get_loop_directory(settings, self.name)
+        self._simulations = SimulationQueue(Simulations(directory), directory, catalogue)
+        self._evaluations = EvaluationQueue(Evaluations(directory), engine.directory, catalogue)
+        self._sight = engine.sight
+        if shared.opinions is None:
+            shared.opinions = build_stateless_judge(settings, self._judging)
+        if shared.default is None:
+            shared.default = self
+        self._opened = AsyncExitStack()
+
+    def _get_shadow_status(self) -> ShadowStatus | None:
+        return None if self.deployment.shadows is None else self.deployment.shadows.get_status()
+
+    # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def open(self) -> None:
+        """Own its state and be ready; what was opened is closed, however far that got.
+
+        Raises:
+            ConfigurationError: the state directory cannot be used.
+            StorageFullError, StorageUnavailableError: the disk refused.
+        """
+        async with AsyncExitStack() as opened:
+            await self._open(opened)
+            self._opened = opened.pop_all()
+
+    async def close(self) -> None:
+        """Commit what was accepted and let go."""
+        await self._opened.aclose()
+
+    async def _open(self, opened: AsyncExitStack) -> None:
+        deployment, store = self.deployment, self.store
+        await store.open()
+        opened.push_async_callback(store.close)
+        opened.push_async_callback(self._sight.close)
+        await deployment.start()
+        opened.callback(deployment.close_shadows)
+        for learner in (deployment.population, deployment.drift, deployment.windows):
+            await learner.open()
+            opened.push_async_callback(learner.close)
+        if not self._is_default:
+            log.info("loop open", loop=self.name, active_policy=deployment.active_policy, mode=deployment.mode)
+        prompts = self.writing.prompts
+        prompts.update_shares(await store.load_prompt_totals())
+        learning = asyncio.create_task(prompts.run_updates(store))
+        opened.push_async_callback(cancel_task, learning)
+        opened.push_async_callback(cancel_task, asyncio.create_task(run_launches(deployment)))
+        await self._judging.open()
+        opened.push_async_callback(self._judging.close)
+        for queue in (self._simulations, self._evaluations):
+            await queue.open()
+            opened.push_async_callback(queue.close)
+        if self._shared.default is not None and not self._is_default:
+            others = self._shared.default.metrics.loops
+            others[self.name] = self.metrics
+            opened.callback(others.pop, self.name, None)
+
+    # ── the application ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def build_front(
+        self,
+        routers: Iterable[APIRouter],
+        options: ApplicationOptions,
+        *,
+        loops: Loops | None,
+        erase: Erase | None = None,
+    ) -> FrontController:
+        """Make the application over this loop, and its gate.
+
+        Args:
+            routers: routes beside those that every loop has.
+            options: how it is served.
+            loops: for the console, which shows them.
+            erase: for the console; in this loop alone if left out.
+        """
+        settings, deployment = self._shared.settings, self.deployment
+        assert self._shared.default is not None  # noqa: S101 (the first to be made)
+        assert self._shared.opinions is not None  # noqa: S101 (the same)
+        secret_of = self._shared.default.store
+        access = Access(settings.api_keys, settings.allowed_hosts, loop=self.name)
+        console = ConsoleContext(
+            deployment, self._sight, self._simulations, self._evaluations, self.writing.prompts, loops, erase
+        )
+        sessions = Sessions(settings.api_keys, lambda: secret_of.secret, clock=deployment.clock, loop=self.name)
+
+        def authorize_reader(headers: Mapping[str, str]) -> None:
+            access.authorize({name.encode(): value.encode("latin-1") for name, value in headers.items()}, "read")
+
+        self.front = build_application(
+            deployment,
+            access,
+            self.metrics,
+            self.writing,
+            [
+                build_simulations_router(self._simulations),
+                build_evaluations_router(self._evaluations),
+                build_opinions_router(self._shared.opinions, self.metrics),
+                build_judgements_router(self._judging),
+                *routers,
+                build_console_router(console, sessions, status_of, authorize_reader),
+            ],
+            replace(options, foreign=self._build_personalizer(loops)),
+        )
+        return self.front
+
+    def _build_personalizer(self, loops: Loops | None) -> PersonalizerWire:
+        loop = PersonalizerLoop(self.deployment, loops)
+        return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, self._export_states)
+
+    def _export_states(self) -> bytes:
+        if self._engine.directory is None:
+            raise UnsupportedByEngineError("states are exported from a state directory, not from STATE_URL")
+        with open_read_only(self._engine.directory, self.deployment.catalogue) as state:
+            return gzip.compress("".join(f"{line}\n" for line in export(state)).encode())
+
+
+def _build_holdout(settings: Settings) -> Holdout | None:
+    return None if settings.holdout is None else Holdout(settings.holdout, settings.holdout_control)
+
+
+async def cancel_task(task: asyncio.Task[None]) -> None:
+    """End a task that nobody waits for."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

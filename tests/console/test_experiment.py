@@ -1,0 +1,59 @@
+"""The answers of the console: whether it pays, who wins, and how a launch goes."""
+
+from pathlib import Path
+
+from tests.console.given import Person, visit_console
+
+
+async def live(person: Person, users: int) -> None:
+    """Everybody decides once and is content."""
+    for number in range(users):
+        made = await person.service.score(f"user-{number}")
+        await person.service.reward(decision_id=made["decision_id"], reward=0.5 if number % 3 else -0.5)
+
+
+async def test_without_an_experiment_it_says_how_to_begin_one(person: Person) -> None:
+    assert "EXPERIMENT=linucb-v2:50,thompson-v1:50" in (await person.open("/experiment")).text
+
+
+async def test_an_experiment_and_a_holdout_are_read_out(tmp_path: Path) -> None:
+    settings = {"experiment": "linucb-v2:50,thompson-v1:50", "holdout": "0.3", "holdout_control": "first"}
+    async with visit_console(tmp_path, **settings) as person:
+        await live(person, 40)
+        page = await person.open("/experiment")
+        assert page.status == 200
+        assert "Who wins?" in page.text
+        assert "Too early to tell" in page.text
+        assert "30.0 % of the users get the caller's first candidate" in page.text
+        figures = (await person.open("/experiment.json")).response.json()
+        assert figures.keys() == {"experiment", "holdout"}
+        overview = await person.open()
+        assert "By the 30.0" in overview.text
+        assert "Does it pay?" in overview.text
+        assert (await person.open("/gain.json")).response.json().keys() == {"random"}
+        served = (await person.client.get("/stats")).json()["policies"]
+        assert {"first-v1", "linucb-v2", "thompson-v1"} == set(served)
+
+
+async def test_a_launch_is_begun_held_and_taken_back_from_its_page(person: Person) -> None:
+    page = await person.open("/policies/launch", policy="thompson-v1")
+    refused = await person.send(
+        "/policies/launch", policy="thompson-v1", steps="50, 20", min_decisions="10", token=page.token
+    )
+    assert refused.status == 409
+    nonsense = await person.send(
+        "/policies/launch", policy="thompson-v1", steps="half", min_decisions="10", token=page.token
+    )
+    assert nonsense.status == 422
+    begun = await person.send(
+        "/policies/launch", policy="thompson-v1", steps="50, 100", min_decisions="10", token=page.token
+    )
+    assert begun.status == 303
+    page = await person.open("/policies/launch", policy="thompson-v1")
+    assert "50 % of the users have it" in page.text
+    assert "is being launched" in (await person.open("/policies")).text
+    for action, words in (("hold", "It is held"), ("resume", "The next step waits"), ("rollback", "It was taken back")):
+        sent = await person.send(f"/policies/launch/{action}", policy="thompson-v1", token=page.token)
+        assert sent.status == 303, action
+        assert words in (await person.open("/policies/launch", policy="thompson-v1")).text
+    assert (await person.send("/policies/launch/advance", policy="thompson-v1", token=page.token)).status == 409

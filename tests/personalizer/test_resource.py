@@ -1,0 +1,151 @@
+"""Logs, models and evaluations on the wire."""
+
+import asyncio
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from tests.api.given import Service, read_ok
+from tests.personalizer.given import BASE, LOOP_BASE, make_loop, rank, read_error, reward
+
+RANGE = {"startTime": "2020-01-01T00:00:00Z", "endTime": "2100-01-01T00:00:00Z"}
+BOLD = {"name": "bold", "arguments": "--cb_explore_adf --epsilon 0.4"}
+QUERY = "api-version=2022-09-01-preview"
+
+
+async def use(service: Service, base: str = BASE, count: int = 30) -> None:
+    """Rank and reward some events; every third has no reward."""
+    for number in range(count):
+        answer = await rank(service, base, eventId=f"e{number}")
+        if number % 3:
+            await reward(service, f"e{number}", float(answer["rewardActionId"] == "salad"), base)
+
+
+async def test_logs_are_told_of_and_deleted_and_what_was_learned_stays(service: Service) -> None:
+    read_error(await service.get(f"{BASE}/logs/properties"), 404, "LogsPropertiesNotFound")
+    await use(service)
+    dates = read_ok(await service.get(f"{BASE}/logs/properties"))["dateRange"]
+    assert dates["from"] <= dates["to"]
+    before = await service.stats("default")
+    assert (await service.client.delete(f"{BASE}/logs")).status_code == 204
+    read_error(await service.get(f"{BASE}/logs/properties"), 404, "LogsPropertiesNotFound")
+    assert (await service.get("/decisions/e1")).status_code == 404
+    after = await service.stats("default")
+    assert after["theta"] == before["theta"]
+    assert (await reward(service, "e0", 1.0)).status_code == 204, "nobody knows it any more"
+    assert (await service.stats("default"))["reward_count"] == before["reward_count"]
+
+
+async def test_a_model_is_given_and_reset(service: Service) -> None:
+    await use(service)
+    given = await service.get(f"{BASE}/model?signed=true")
+    assert given.headers["content-type"] == "application/octet-stream"
+    (line,) = gzip.decompress(given.content).splitlines()
+    assert json.loads(line)["user_id"] == "default"
+    assert set(read_ok(await service.get(f"{BASE}/model/properties"))) == {"creationTime", "lastModifiedTime"}
+    read_error(await service.client.put(f"{BASE}/model", content=b"VW"), 400, "InvalidModelImportFormat")
+    read_error(await service.client.put(f"{BASE}/model", content=given.content), 503, "OperationNotAllowed")
+    assert (await service.client.delete(f"{BASE}/model")).status_code == 204
+    assert (await service.stats("default"))["reward_count"] == 0
+
+
+# ── evaluations ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({**RANGE, "policies": []}, "InvalidEvaluationContract"),
+        ({"name": "x", "policies": []}, "InvalidEvaluationContract"),
+        ({"name": "x", "startTime": "2026-01-02", "endTime": "2026-01-01"}, "InvalidEvaluationContract"),
+        ({"name": "x", **RANGE, "policies": [BOLD, BOLD]}, "DuplicateCustomPolicyNames"),
+        (
+            {"name": "x", **RANGE, "policies": [{**BOLD, "name": str(n)} for n in range(11)]},
+            "InvalidEvaluationContract",
+        ),
+        ({"name": "x", **RANGE, "policies": [{"name": "p", "arguments": "-q ::"}]}, "InvalidPolicyConfiguration"),
+        ({"name": "x", **RANGE, "policies": [None]}, "InvalidEvaluationContract"),
+        ({"name": "x", **RANGE, "policies": []}, "NoLogsExistInDateRange"),
+    ],
+)
+async def test_a_bad_evaluation_is_refused(shared: Service, body: dict[str, Any], code: str) -> None:
+    read_error(await shared.post(f"{BASE}/evaluations", body), 400, code)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_unknown_evaluation_is_not_found(shared: Service) -> None:
+    read_error(await shared.get(f"{BASE}/evaluations/none"), 404, "EvaluationNotFound")
+    read_error(await shared.client.delete(f"{BASE}/evaluations/none"), 404, "EvaluationNotFound")
+    applied = {"evaluationId": "none", "policyName": "x"}
+    read_error(await shared.post(f"{BASE}/configurations/applyFromEvaluation", applied), 404, "EvaluationNotFound")
+    read_error(await shared.get(f"/personalizer/featureImportances/x?{QUERY}"), 404, "FeatureImportanceNotFound")
+
+
+@pytest.mark.slow  # a child makes it
+async def test_an_evaluation_says_what_ours_says_and_is_applied(service: Service) -> None:
+    await make_loop(service)
+    await use(service, LOOP_BASE)
+    body = {"name": "first", **RANGE, "policies": [BOLD], "enableOfflineExperimentation": True}
+    created = await service.post(f"{LOOP_BASE}/evaluations", body)
+    assert created.status_code == 201
+    location = created.headers["location"]
+    assert location.endswith(created.json()["id"])
+    found = await wait_for(service, f"/loops/menu{location}")
+    assert found["status"] == "completed"
+    results = {each["name"]: each for each in found["policyResults"]}
+    assert {each["policySource"] for each in results.values()} == {
+        "Online",
+        "Baseline",
+        "Random",
+        "Custom",
+        "OfflineExperimentation",
+    }
+    assert found["optimalPolicy"] in results
+    report = read_ok(await service.get("/loops/menu/evaluations/1"))["report"]
+    ours = {each["policy"]: each["estimates"][0] for each in report["policies"]}
+    for name, key in (("bold", "custom-0"), ("Baseline", "baseline"), ("Random", "random")):
+        total, estimate = results[name]["totalSummary"], ours[key]
+        assert total["averageReward"] == estimate["value"]
+        assert total["confidenceInterval"] == pytest.approx(1.96 * estimate["stderr"])
+        assert total["ipsEstimatorNumerator"] / total["ipsEstimatorDenominator"] == pytest.approx(estimate["value"])
+        assert total["snipsEstimatorDenominator"] == pytest.approx(estimate["mean_weight"] * estimate["n"])
+    random = results["Random"]["totalSummary"]
+    assert random["nonZeroProbability"] == 30
+    online = results["Online"]["totalSummary"]
+    assert (online["ipsEstimatorDenominator"], online["nonZeroProbability"]) == (30, 30)
+    n, total_reward = 30, online["ipsEstimatorNumerator"]
+    assert online["sumOfSquares"] == pytest.approx(total_reward), "its rewards are 0 and 1"
+    variance = (online["sumOfSquares"] - total_reward**2 / n) / (n - 1) / n
+    assert online["confidenceInterval"] == pytest.approx(1.96 * variance**0.5)
+    applied = {"evaluationId": found["id"], "policyName": "bold"}
+    assert (await service.post(f"{LOOP_BASE}/configurations/applyFromEvaluation", applied)).status_code == 204
+    assert read_ok(await service.get(f"{LOOP_BASE}/configurations/policy")) == BOLD
+    listed = read_ok_list(await service.get(f"{LOOP_BASE}/evaluations"))
+    assert [each["status"] for each in listed] == ["optimalPolicyApplied"]
+    newer = read_ok(await service.get(f"/loops/menu/personalizer/evaluations?{QUERY}"))
+    assert ([each["status"] for each in newer["value"]], newer["nextLink"]) == (["OptimalPolicyApplied"], None)
+    unknown = {"evaluationId": found["id"], "policyName": "Baseline"}
+    read_error(
+        await service.post(f"{LOOP_BASE}/configurations/applyFromEvaluation", unknown), 404, "LearningSettingsNotFound"
+    )
+    again = await service.client.put(f"/loops/menu/personalizer/evaluations/{found['id']}?{QUERY}", json=body)
+    read_error(again, 400, "EvaluationAlreadyExists")
+    assert (await service.client.delete(f"/loops/menu{location}")).status_code == 204
+
+
+async def wait_for(service: Service, location: str) -> dict[str, Any]:
+    """An evaluation, once it is made."""
+    for _ in range(1000):
+        found = read_ok(await service.get(location))
+        if found["status"] != "pending":
+            return found
+        await asyncio.sleep(0.1)
+    raise AssertionError("it is not made")
+
+
+def read_ok_list(answer: Any) -> list[dict[str, Any]]:
+    assert answer.status_code == 200, answer.text
+    return list(answer.json())

@@ -1,0 +1,300 @@
+"""The loops of a service: each step is logged before it is done, so that a process that dies at any of them goes on."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextvars import Context
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bandstand.bandit.loop_definition import LoopDefinition
+from bandstand.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    LoopRefusedError,
+    StorageUnavailableError,
+    UnknownLoopError,
+)
+from bandstand.service.attention import load_items
+from bandstand.service.context import ServiceContext
+from bandstand.service.loop_erasure import erase_everywhere, resume_erasures
+from bandstand.service.loops import MAX_LOOPS, Loops
+from bandstand.testing.memory_store import MemoryStore
+from tests.store.given import CATALOGUE, NOON
+
+MENU = LoopDefinition(name="menu")
+
+
+class DiedError(Exception):
+    """The process died."""
+
+
+class Disk:
+    """What outlives a process: the stores, by loop, and which directories there are.
+
+    Attributes:
+        dies_at: the step at which the process dies.
+        fault: of the definition that cannot be opened, by policy.
+    """
+
+    def __init__(self) -> None:
+        self.stores: dict[str, MemoryStore] = {"default": MemoryStore(CATALOGUE, clock=lambda: NOON)}
+        self.steps: list[str] = []
+        self.dies_at: str | None = None
+        self.fault: dict[str, Exception] = {}
+
+    def take_step(self, step: str) -> None:
+        if step == self.dies_at:
+            raise DiedError(step)
+        self.steps.append(step)
+
+    # ── as LoopFiles ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def is_taken(self, name: str) -> bool:
+        return name in self.stores
+
+    def discard(self, name: str) -> None:
+        self.take_step(f"discard {name}")
+        self.stores.pop(name, None)
+
+    def sweep(self) -> None:
+        """Nothing is ever half gone here."""
+
+
+class Runtime:
+    """A loop over a memory store."""
+
+    def __init__(self, disk: Disk, definition: LoopDefinition) -> None:
+        self._disk = disk
+        self._definition = definition
+        store = disk.stores.get(definition.name) or MemoryStore(CATALOGUE, clock=lambda: NOON)
+        self.deployment = ServiceContext(CATALOGUE, store, definition=definition, clock=lambda: NOON)
+
+    async def open(self) -> None:
+        name = self._definition.name
+        self._disk.take_step(f"open {name}")
+        if (fault := self._disk.fault.get(self._definition.policy or "")) is not None:
+            raise fault
+        store = self.deployment.store
+        assert isinstance(store, MemoryStore)
+        self._disk.stores[name] = store
+        await self.deployment.start()
+
+    async def close(self) -> None:
+        self._disk.take_step(f"close {self._definition.name}")
+
+
+async def start(disk: Disk, configured: Mapping[str, LoopDefinition] | None = None) -> Loops:
+    """A process over what is on the disk."""
+    disk.dies_at = None
+    disk.steps.clear()
+    default = Runtime(disk, LoopDefinition(name="default"))
+    loops = Loops(default, lambda definition: Runtime(disk, definition), disk)
+    await loops.open(configured or {})
+    return loops
+
+
+def names(loops: Loops) -> list[str]:
+    return [loop.name for loop in loops]
+
+
+async def test_a_loop_is_there_from_its_making_to_its_deletion_and_who_did_so_is_kept() -> None:
+    disk = Disk()
+    loops = await start(disk)
+    await loops.put(MENU, "ops")
+    with pytest.raises(LoopRefusedError, match="there is a loop of that name"):
+        await loops.create(MENU, "ops")
+    await loops.put(replace(MENU, mode="logging"), "lead")
+    await loops.put(replace(MENU, mode="logging"), "lead")
+    loops = await start(disk)
+    assert names(loops) == ["default", "menu"]
+    menu = loops.get("menu")
+    assert (menu.definition.mode, menu.deployment.mode, menu.changed_by) == ("logging", "logging", "lead")
+    await loops.delete("menu", "ops")
+    with pytest.raises(UnknownLoopError):
+        loops.get("menu")
+    assert set(disk.stores) == {"default"}
+    loops = await start(disk)
+    assert names(loops) == ["default"]
+    told = [(change.action, change.client, change.before and change.before["mode"]) for change in loops.changes]
+    assert told == [("create", "ops", None), ("change", "lead", "online"), ("delete", "ops", "logging")]
+
+
+@pytest.mark.parametrize("step", ["open menu", "discard menu", "close menu"])
+async def test_a_process_that_dies_at_any_step_leaves_a_loop_that_is_there_or_one_that_is_not(step: str) -> None:
+    disk = Disk()
+    loops = await start(disk)
+    disk.dies_at = step
+    try:
+        await loops.create(MENU, "ops")
+        await loops.delete("menu", "ops")
+    except DiedError:
+        pass
+    else:
+        pytest.fail("it dies at a step that there is")
+    logged = loops.changes[-1].action if loops.changes else None
+    loops = await start(disk)
+    if step == "open menu":
+        assert logged == "create"
+        assert names(loops) == ["default", "menu"], "its event says so, and the next start makes it"
+        assert loops.get("menu").runtime is not None
+    else:
+        assert logged == "delete"
+        assert names(loops) == ["default"]
+        assert set(disk.stores) == {"default"}, "the next start finishes what was begun"
+
+
+async def test_what_cannot_be_opened_is_as_before() -> None:
+    disk = Disk()
+    loops = await start(disk)
+    disk.fault["linucb-v1"] = ConfigurationError("schema 'tips-5' has changed under the same name")
+    with pytest.raises(LoopRefusedError, match="has changed"):
+        await loops.create(replace(MENU, policy="linucb-v1"), "ops")
+    assert names(loops) == ["default"]
+    await loops.create(MENU, "ops")
+    with pytest.raises(LoopRefusedError, match="has changed"):
+        await loops.change(replace(MENU, policy="linucb-v1"), "ops")
+    menu = loops.get("menu")
+    assert menu.definition == MENU
+    assert menu.runtime is not None
+    assert menu.gate.is_open
+    assert [each.action for each in (await start(disk)).changes] == ["create", "delete", "create"]
+
+
+async def test_a_loop_that_cannot_be_opened_keeps_no_other_from_serving() -> None:
+    disk = Disk()
+    loops = await start(disk)
+    for name, policy in (("menu", "linucb-v1"), ("shelf", "linucb-v2")):
+        await loops.create(LoopDefinition(name=name, policy=policy), "ops")
+    disk.fault["linucb-v1"] = StorageUnavailableError("the disk answers with errors")
+    loops = await start(disk)
+    assert loops.get("shelf").runtime is not None
+    with pytest.raises(StorageUnavailableError, match="this loop is not open: the disk answers with errors"):
+        loops.get("menu").require_runtime()
+    default = loops.get("default").deployment
+    (item,) = [item for item in await load_items(default) if item.code == "loop-closed"]
+    assert item.message == "the loop menu takes no requests: the disk answers with errors"
+    disk.fault.clear()
+    await loops.change(LoopDefinition(name="menu", policy="linucb-v1"), "ops")
+    assert loops.get("menu").runtime is not None
+    assert not [item for item in await load_items(default) if item.code == "loop-closed"]
+
+
+async def test_a_mode_changes_at_once_and_a_policy_by_opening_again_once_those_inside_are_gone() -> None:
+    disk = Disk()
+    loops = await start(disk)
+    await loops.create(MENU, "ops")
+    menu, steps = loops.get("menu"), len(disk.steps)
+    before = menu.runtime
+    await loops.set_mode("menu", "apprentice", "ops")
+    assert (menu.runtime, menu.deployment.mode) == (before, "apprentice")
+    assert disk.steps[steps:] == []
+    with menu.gate.enter():
+        change = loops.change(replace(MENU, policy="linucb-v1"), "ops")
+        changing = asyncio.create_task(change, context=Context())  # somebody else's
+        async with asyncio.timeout(60):
+            while menu.gate.is_open:  # noqa: ASYNC110 (a gate has no event to await of its closing)
+                await asyncio.sleep(0)
+        assert menu.runtime is before, "somebody is inside"
+    await changing
+    assert disk.steps[steps:] == ["close menu", "open menu"]
+    with menu.gate.enter():
+        await loops.change(MENU, "ops")  # a request of the loop's own does not wait for itself
+    assert menu.deployment.mode == "online"
+
+
+async def test_the_file_is_applied_where_it_says_something_new_and_leaves_the_rest_alone() -> None:
+    disk = Disk()
+    configured = {"menu": replace(MENU, mode="apprentice"), "default": LoopDefinition(name="default", mode="logging")}
+    loops = await start(disk, configured)
+    assert loops.get("default").deployment.mode == "logging"
+    await loops.set_mode("menu", "online", "ops")
+    await loops.set_mode("default", "online", "ops")
+    loops = await start(disk, configured)
+    assert (loops.get("menu").definition.mode, loops.get("default").deployment.mode) == ("online", "online")
+    loops = await start(disk, configured | {"menu": replace(MENU, mode="logging")})
+    assert loops.get("menu").definition.mode == "logging"
+    loops = await start(disk, {})
+    assert names(loops) == ["default", "menu"], "no edit of a file deletes what was learned"
+    assert [change.client for change in loops.changes] == ["settings", "settings", "ops", "ops", "settings"]
+
+
+async def test_what_cannot_be_changed_is_refused_by_name() -> None:
+    loops = await start(Disk())
+    await loops.create(MENU, "ops")
+    refused: list[tuple[Callable[[], Any], str]] = [
+        (lambda: loops.change(replace(MENU, scope="loop"), "ops"), "scope: "),
+        (
+            lambda: loops.change(LoopDefinition(name="default", policy="linucb-v1"), "ops"),
+            "policy: of the default loop",
+        ),
+    ]
+    for change, told in refused:
+        with pytest.raises(InvalidRequestError, match=told):
+            await change()
+    with pytest.raises(LoopRefusedError, match="default loop cannot be deleted"):
+        await loops.delete("default", "ops")
+    with pytest.raises(ConfigurationError, match=r"loops\.default\.policy: "):
+        await start(Disk(), {"default": LoopDefinition(name="default", policy="linucb-v1")})
+
+
+async def test_loops_are_bounded_and_a_directory_that_nobody_knows_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk = Disk()
+    loops = await start(disk)
+    disk.stores["menu"] = MemoryStore(CATALOGUE)
+    with pytest.raises(LoopRefusedError, match="a state directory of that name"):
+        await loops.create(MENU, "ops")
+    assert MAX_LOOPS >= 10
+    monkeypatch.setattr("bandstand.service.loops.MAX_LOOPS", 1)
+    await loops.create(LoopDefinition(name="one"), "ops")
+    with pytest.raises(LoopRefusedError, match="there are 1 loops"):
+        await loops.create(LoopDefinition(name="two"), "ops")
+
+
+async def test_an_erasure_that_a_crash_cut_short_is_finished_in_every_loop() -> None:
+    disk = Disk()
+    loops = await start(disk)
+    for name in ("menu", "shelf"):
+        await loops.create(LoopDefinition(name=name), "ops")
+    erased: list[str] = []
+
+    def fail_in(broken: str) -> None:
+        for loop in loops:
+
+            async def erase(user_id: str, client: str, name: str = loop.name) -> Any:
+                if name == broken:
+                    raise DiedError
+                erased.append(name)
+                return await MemoryStore.erase(disk.stores[name], user_id, client)
+
+            setattr(loop.deployment.store, "erase", erase)  # noqa: B010 (a protocol's method cannot be assigned)
+
+    fail_in("shelf")
+    with pytest.raises(DiedError):
+        await erase_everywhere(loops, "anna", "ops")
+    assert erased == ["default", "menu"]
+    store = disk.stores["default"]
+    assert await store.list_erasure_notes() == [("anna", "ops")]
+    erased.clear()
+    fail_in("nothing")
+    await resume_erasures(loops)
+    assert erased == ["default", "menu", "shelf"]
+    assert await store.list_erasure_notes() == []
+
+
+async def test_an_erasure_names_the_loop_that_it_cannot_reach_and_is_finished_once_that_opens() -> None:
+    disk = Disk()
+    loops = await start(disk)
+    await loops.create(replace(MENU, policy="linucb-v1"), "ops")
+    disk.fault["linucb-v1"] = StorageUnavailableError("the disk answers with errors")
+    loops = await start(disk)
+    receipt = await erase_everywhere(loops, "anna", "ops")
+    assert any("the loop menu" in each for each in receipt.unreachable)
+    assert list(receipt.loops or ()) == ["default"]
+    disk.fault.clear()
+    loops = await start(disk)
+    await resume_erasures(loops)
+    assert await disk.stores["default"].list_erasure_notes() == []
