@@ -41,12 +41,14 @@ EXAMPLES: dict[str, list[str]] = {
     "Experiment": ["client.deployment_stats().experiment is None  # -> True"],
     "Estimate": ["client.deployment_stats().shadows is None  # -> True"],
     "ShadowPolicy": ["client.deployment_stats().shadows is None  # -> True"],
-    "GainOverTarget": ["client.deployment_stats().gain.all is None  # -> True"],
-    "GainOfSpan": ["client.deployment_stats().gain.all is None  # -> True"],
-    "GainOfDay": ["client.deployment_stats().gain.days  # -> ()"],
-    "GainReport": [
-        "client.deployment_stats().gain.sentence  # -> 'Nothing can be told yet: no decision has a reward.'"
+    "GainOverTarget": [
+        "[name for each in client.deployment_stats().gain.days for name in each.targets if not name]  # -> []"
     ],
+    "GainOfSpan": [
+        "set(client.deployment_stats().gain.policies) <= set(client.deployment_stats().policies)  # -> True"
+    ],
+    "GainOfDay": ["[each.since for each in client.deployment_stats().gain.days if not each.rewarded]  # -> []"],
+    "GainReport": ['client.deployment_stats().gain.sentence.endswith(".")  # -> True'],
     "ArmResult": ["client.deployment_stats().holdout is None  # -> True"],
     "ReadoutDay": ["client.deployment_stats().holdout is None  # -> True"],
     "ArmsReadout": ["client.deployment_stats().holdout is None  # -> True"],

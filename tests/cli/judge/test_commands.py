@@ -24,7 +24,7 @@ SAID = {
     "ok": "neutral",
     "different topic: remind me to call mum": "topic_shift",
 }
-TEAM_TALK = {"computer says nope": "negative", "chef's kiss": "positive", "brb": "other"}
+TEAM_TALK = {"that is a soggy boot": "negative", "chef's kiss": "positive", "brb": "other"}
 
 
 class Said(NamedTuple):

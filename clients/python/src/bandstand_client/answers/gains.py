@@ -45,8 +45,8 @@ class GainOverTarget(Answer):
         warnings: in words.
 
     Example:
-        >>> client.deployment_stats().gain.all is None
-        True
+        >>> [name for each in client.deployment_stats().gain.days for name in each.targets if not name]
+        []
     """
 
     value: float
@@ -72,7 +72,7 @@ class GainOfSpan(Answer):
         targets: `random` and `first`.
 
     Example:
-        >>> client.deployment_stats().gain.all is None
+        >>> set(client.deployment_stats().gain.policies) <= set(client.deployment_stats().policies)
         True
     """
 
@@ -93,8 +93,8 @@ class GainOfDay(Answer):
         cumulative: by target, since the first day, with the lasting interval.
 
     Example:
-        >>> client.deployment_stats().gain.days
-        ()
+        >>> [each.since for each in client.deployment_stats().gain.days if not each.rewarded]
+        []
     """
 
     since: str
@@ -116,8 +116,8 @@ class GainReport(Answer):
         days: the newest 31 with rewarded decisions, the oldest first.
 
     Example:
-        >>> client.deployment_stats().gain.sentence
-        'Nothing can be told yet: no decision has a reward.'
+        >>> client.deployment_stats().gain.sentence.endswith(".")
+        True
     """
 
     sentence: str
