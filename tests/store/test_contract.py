@@ -11,8 +11,7 @@ from tests.store.checks import Law, check_store, find_laws
 from tests.store.given import CATALOGUE, QUICK, Clock, MakeStore, make_embedded
 from tests.store.postgres.shared import empty_ledger, make_alternating, make_shared, run_law_server
 
-SHARED_LAWS = find_laws(checks) + find_laws(turn_checks)
-LAWS = SHARED_LAWS + find_laws(reward_checks)
+LAWS = find_laws(checks) + find_laws(turn_checks) + find_laws(reward_checks)
 
 
 def memory(_: Path) -> MakeStore:
@@ -43,7 +42,7 @@ def database() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("make_store", [make_shared, make_alternating], ids=["postgres", "alternating"])
-@pytest.mark.parametrize("law", SHARED_LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 async def test_law_of_shared_stores(law: Law, make_store: Callable[[str], MakeStore], database: str) -> None:
     await empty_ledger(database)
     await check_store(make_store(database), law)

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from bandstand.bandit.loop_definition import LoopDefinition
-from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.config.settings import read_settings
 from bandstand.errors import ConfigurationError, UnsupportedByEngineError
 from bandstand.store.embedded.store import EmbeddedStore
@@ -70,9 +69,6 @@ def test_another_loop_has_a_directory_of_its_own_and_none_in_a_shared_ledger(tmp
 def test_what_a_shared_ledger_does_not_keep_is_refused_at_the_start() -> None:
     with pytest.raises(ConfigurationError, match="HOLDOUT"):
         build_engine(read_settings(holdout="0.1", state_url=URL), CATALOGUE, observe)
-    over_time = LoopDefinition(name="default", rewards=RewardSettings(window=3600.0))
-    with pytest.raises(ConfigurationError, match="REWARD_WINDOW"):
-        build_engine(read_settings(state_url=URL), CATALOGUE, observe, over_time)
 
 
 def test_without_the_driver_a_url_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ from typing import Final, Protocol
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, EVERYBODY, LoopDefinition
-from bandstand.bandit.reward_settings import CONTRACT
 from bandstand.config.loops import get_loop_directory
 from bandstand.config.settings import Settings
 from bandstand.errors import ConfigurationError, UnsupportedByEngineError
@@ -74,7 +73,7 @@ def build_engine(
     if (url := read_state_url(settings)) is not None:
         if definition.name != DEFAULT_LOOP:
             raise UnsupportedByEngineError(NO_LOOPS)
-        _require_shared(settings, definition)
+        _require_shared(settings)
         return _build_shared_engine(settings, catalogue, observe, url)
     if settings.durability == "strict":
         raise ConfigurationError("DURABILITY=strict needs STATE_URL; a state directory takes full or process")
@@ -103,15 +102,10 @@ def require_loops(settings: Settings, configured: Collection[str]) -> None:
         raise ConfigurationError(f"loops.{min(configured)}: {NO_LOOPS}")
 
 
-def _require_shared(settings: Settings, definition: LoopDefinition) -> None:
+def _require_shared(settings: Settings) -> None:
     """Refuse what a shared ledger does not keep yet."""
     if settings.holdout is not None:
         raise ConfigurationError("HOLDOUT needs a state directory: the ledger of STATE_URL keeps no holdout yet")
-    if definition.rewards != CONTRACT:
-        raise ConfigurationError(
-            "the table rewards, REWARD_WINDOW, DEFAULT_REWARD and REWARD_AGGREGATION need a state directory: the "
-            "ledger of STATE_URL takes one reward for a decision, whenever it comes"
-        )
 
 
 def read_state_url(settings: Settings) -> str | None:

@@ -3,11 +3,12 @@
 from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic_core import from_json, to_json
 
+from bandstand.bandit.aggregation import PartSums
 from bandstand.errors import StorageUnavailableError, UnsupportedByEngineError
 from bandstand.store.ids import format_id, get_nonce, parse_event_id
 from bandstand.store.postgres.connections import Channel, GroupLane
@@ -19,9 +20,10 @@ from bandstand.store.postgres.decision_statements import (
     TOUCH_STRIPE,
 )
 from bandstand.store.postgres.ledger import SharedLedger
+from bandstand.store.postgres.part_statements import COUNTED_REASONS, PARTS_OF_DECISION, to_part_reward
 from bandstand.store.postgres.profiles import CachedProfile
 from bandstand.store.protocol import MovedError
-from bandstand.store.records import LAST_SEQ, Array, Decision, Reward, first_seq_at
+from bandstand.store.records import LAST_SEQ, Array, Decision, Reward, RewardWindow, first_seq_at
 from bandstand.store.sqlite.packing import pack_body, unpack_body
 from bandstand.store.tables.loop_health import compute_draw_sums
 from bandstand.store.tables.policies import PolicyRegistry
@@ -32,20 +34,22 @@ _MAX_RECENT = 50_000
 _FORCED_TRY = 2
 """The try that a decision is taken on as it is, where its user is rewarded faster than decided for."""
 _DECISION_FIELDS = """i.decision_id, u.user_id, d.seq, d.nonce, d.uid, d.policy, d.client, d.ts, d.tip_id, d.pick,
-    d.exploring, d.seed, d.score, d.propensity, d.floor, d.version, d.body, d.numbers"""
+    d.exploring, d.seed, d.score, d.propensity, d.floor, d.version, d.body, d.numbers, d.picked, w.held, w.due,
+    w.fallback, w.awaits"""
 _DECISION = f"""SELECT {_DECISION_FIELDS} FROM decisions AS d JOIN users AS u ON u.uid = d.uid
-    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
+    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq LEFT JOIN windows AS w ON w.decision = d.seq
     WHERE d.seq = $2 AND d.nonce = $3
     UNION ALL SELECT {_DECISION_FIELDS} FROM decision_ids AS i JOIN decisions AS d ON d.seq = i.seq
-    JOIN users AS u ON u.uid = d.uid WHERE i.decision_id = $1 LIMIT 1"""  # noqa: S608 (constants)
+    JOIN users AS u ON u.uid = d.uid LEFT JOIN windows AS w ON w.decision = d.seq
+    WHERE i.decision_id = $1 LIMIT 1"""  # noqa: S608 (constants)
 _HISTORY = f"""SELECT {_DECISION_FIELDS} FROM users AS u JOIN decisions AS d ON d.uid = u.uid
-    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
+    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq LEFT JOIN windows AS w ON w.decision = d.seq
     WHERE u.user_id = $1 AND d.version >= u.reset_version ORDER BY d.seq DESC LIMIT $2"""  # noqa: S608 (constants)
 REWARD_FIELDS = """r.seq, u.user_id, r.policy, r.tip_id, r.value, r.client, r.ts, r.body_hash, r.decision_seq, r.source,
     r.weight, r.applied AND v.seq IS NULL AS applied, CASE WHEN v.seq IS NULL THEN r.reason ELSE 'revoked' END AS reason
     FROM rewards AS r JOIN users AS u ON u.uid = r.uid LEFT JOIN revocations AS v ON v.reward_seq = r.seq"""
 _REWARD_OF_DECISION = f"""SELECT {REWARD_FIELDS} WHERE r.decision_seq = $1 OR r.linked_seq = $1 AND r.features IS NULL
-    ORDER BY r.seq DESC LIMIT 1"""
+    ORDER BY r.n DESC LIMIT 1"""
 _PENDING_TURN = "SELECT coalesce(max(seq), 0) FROM judgements WHERE decision_seq = $1 AND state = 'waiting'"
 _ARE_TAKEN = "SELECT EXISTS (SELECT 1 FROM decision_ids WHERE decision_id = ANY ($1::text[]))"
 _TIMES = """SELECT (SELECT ts FROM decisions WHERE seq >= $1 AND seq < $2 ORDER BY seq LIMIT 1),
@@ -59,6 +63,26 @@ class _NotLoggedError(Exception):
     def __init__(self, answers: list[Any]) -> None:
         super().__init__()
         self.answers = answers
+
+
+class ReadDecision(NamedTuple):
+    """The rows of a decision.
+
+    Attributes:
+        row: its own, with its window.
+        reward: of the one that stands.
+        parts: what was given for it over time, in order.
+        pending_turn: event number of the turn that waits to reward it, 0 for none.
+    """
+
+    row: Any
+    reward: Any
+    parts: list[Any]
+    pending_turn: int
+
+    def list_seqs(self) -> list[int]:
+        """The event numbers of what was given for it."""
+        return [each["seq"] for each in (*self.parts, *(() if self.reward is None else (self.reward,)))]
 
 
 class SharedDecisions:
@@ -161,7 +185,7 @@ class SharedDecisions:
             self._recent.popitem(last=False)
 
     def _build_row(self, decision: Decision, user: CachedProfile) -> tuple[Any, ...]:
-        numbers = decision.numbers
+        numbers, window = decision.numbers, decision.window
         part, sums = compute_draw_sums(decision)
         _, _, _, _, picked, likeliest, variance, weight, weight_squares, support = sums
         return (
@@ -194,6 +218,7 @@ class SharedDecisions:
             weight_squares,
             float(support),
             self._ledger.epoch,
+            *((None, None, None) if window is None else (window.held, window.due, window.fallback)),
         )
 
     async def _send(self, channel: Channel, events: list[Any], tries: int) -> list[Any]:
@@ -236,28 +261,36 @@ class SharedDecisions:
 
     async def find_receipt(self, decision_id: str) -> Decision | None:
         """The decision of that id in full, as logged."""
-        seq = parse_event_id(decision_id)
-        nonce = None if seq is None else get_nonce(decision_id)
         if "\0" in decision_id:
             return None
-
-        async def read(channel: Channel, _: int) -> Any:
-            session = channel.session
-            row = await session.fetchrow(_DECISION, decision_id, seq, nonce)
-            if row is None:
-                return None
-            reward = await session.fetchrow(_REWARD_OF_DECISION, row["seq"])
-            return row, reward, await session.fetchval(_PENDING_TURN, row["seq"])
-
-        found = await self._ledger.readers.run(read)
+        found = await self._ledger.readers.run(lambda channel, _: self.read(channel, decision_id))
         if found is None:
             return None
-        row, reward, pending = found
-        await self._ledger.prepare_events([row])
-        decision = to_decision(row, self._ledger.registry)
+        await self._ledger.prepare_events([found.row])
+        decision = self.build(found)
         self._ledger.observe_seq(decision.seq)
-        decision.reward = None if reward is None else to_reward(reward, self._ledger.registry)
-        decision.pending_turn_seq = pending
+        return decision
+
+    async def read(self, channel: Channel, decision_id: str) -> ReadDecision | None:
+        """The rows of a decision, as a channel sees them now."""
+        seq, session = parse_event_id(decision_id), channel.session
+        row = await session.fetchrow(_DECISION, decision_id, seq, None if seq is None else get_nonce(decision_id))
+        if row is None:
+            return None
+        reward = await session.fetchrow(_REWARD_OF_DECISION, row["seq"])
+        parts = await session.fetch(PARTS_OF_DECISION, row["seq"])
+        return ReadDecision(row, reward, parts, await session.fetchval(_PENDING_TURN, row["seq"]))
+
+    def build(self, read: ReadDecision) -> Decision:
+        """A decision in full, its reward, window and parts with it; its policy must be known."""
+        registry = self._ledger.registry
+        decision = to_decision(read.row, registry)
+        decision.pending_turn_seq = read.pending_turn
+        decision.parts = PartSums.from_values(each["value"] for each in read.parts if each["reason"] in COUNTED_REASONS)
+        if read.reward is not None:
+            decision.reward = to_reward(read.reward, registry)
+        elif read.parts:  # nothing was taught: the first of what was kept
+            decision.reward = to_part_reward(read.parts[0], registry)
         return decision
 
     async def list_history(self, user_id: str, limit: int) -> list[Decision]:
@@ -278,10 +311,8 @@ def _require_kept(decision: Decision) -> None:
     """Refuse a decision of which the ledger would not keep all.
 
     Raises:
-        UnsupportedByEngineError: it is held back, has a window, or was made for somebody by everybody's model.
+        UnsupportedByEngineError: it was made for somebody by everybody's model.
     """
-    if decision.window is not None:
-        raise UnsupportedByEngineError("the ledger of STATE_URL holds no decisions back, and no windows open, yet")
     if decision.subject is not None:
         raise UnsupportedByEngineError("the ledger of STATE_URL keeps a model a user, and none of everybody, yet")
 
@@ -300,10 +331,16 @@ def cut_request(body: bytes, pick: int) -> bytes:
     return to_json({"context": request.get("context", {}), "candidates": [request["candidates"][pick]]})
 
 
+def build_decision_id(row: Any) -> str:
+    """The id of a decision's row: the caller's own, or ours."""
+    decision_id: str = row["decision_id"] if row["nonce"] is None else format_id(row["seq"], row["nonce"])
+    return decision_id
+
+
 def to_decision(row: Any, registry: PolicyRegistry) -> Decision:
     """A decision of the ledger, without its reward."""
     return Decision(
-        decision_id=row["decision_id"] if row["nonce"] is None else format_id(row["seq"], row["nonce"]),
+        decision_id=build_decision_id(row),
         own_id=row["nonce"] is None,
         seq=row["seq"],
         user_id=row["user_id"],
@@ -321,6 +358,7 @@ def to_decision(row: Any, registry: PolicyRegistry) -> Decision:
         numbers=np.frombuffer(row["numbers"], dtype=np.float64).reshape(_NUMBERS, -1),
         x=None,
         uid=row["uid"],
+        window=None if row["held"] is None else RewardWindow(row["held"], row["due"], row["fallback"]),
     )
 
 

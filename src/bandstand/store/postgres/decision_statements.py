@@ -37,6 +37,9 @@ DECISION_COLUMNS = (
     ("weight_squares", "float8"),
     ("support", "float8"),
     ("epoch", "bigint"),
+    ("window_held", "boolean"),
+    ("window_due", "float8"),
+    ("window_fallback", "float8"),
 )
 """What a decision is sent as: an array for each, in this order, and then the stripe."""
 
@@ -110,6 +113,11 @@ logged AS (
     SELECT seq, nonce, uid, policy, client, ts, tip_id, pick, exploring, seed, score, propensity, floor, made_at, body,
         numbers, request_of_pick FROM ready WHERE own_id IS NULL OR seq IN (SELECT seq FROM claimed)
     ON CONFLICT (seq) DO NOTHING RETURNING seq),
+windowed AS (
+    INSERT INTO windows (decision, uid, held, due, fallback, awaits)
+    SELECT seq, uid, window_held, window_due, window_fallback,
+        window_due IS NOT NULL AND window_fallback IS NOT NULL
+    FROM logged JOIN given USING (seq) WHERE window_held IS NOT NULL),
 rolled AS ({_COUNT_DECISIONS}),
 drawn AS ({_COUNT_DRAWS}),
 enrolling AS (
@@ -175,7 +183,7 @@ LOG_REWARDS = f"""WITH given AS MATERIALIZED (
         NULL::bigint AS linked_seq
     FROM {_unnest(REWARD_COLUMNS, ordinality=True)} LEFT JOIN decision_ids AS i ON i.decision_id = g.decision_id
     JOIN decisions AS d ON d.seq = coalesce(i.seq, g.parsed) AND (i.seq IS NOT NULL OR d.nonce = g.nonce)
-    WHERE d.policy = g.policy
+    WHERE d.policy = g.policy AND NOT EXISTS (SELECT 1 FROM windows AS w WHERE w.decision = d.seq)
         AND NOT EXISTS (SELECT 1 FROM idempotency AS k WHERE k.scope = g.scope AND k.key = g.key)),
 locked AS MATERIALIZED (
     SELECT uid, user_id, version, reset_version, is_shadowed FROM users WHERE uid IN (SELECT uid FROM given)

@@ -19,7 +19,7 @@ from bandstand.store.postgres.judgement_rows import (
 )
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.revocation_log import SharedRevocations, take_back
-from bandstand.store.postgres.reward_log import find_link, insert_reward
+from bandstand.store.postgres.reward_rows import find_link, insert_reward
 from bandstand.store.postgres.reward_statements import LOCK_USER
 from bandstand.store.postgres.turn_queue import count_judgements, require_free
 from bandstand.store.records import Decision, Reward, first_seq_at
@@ -38,8 +38,10 @@ from bandstand.store.tables.judgements import (
 )
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.updates import build_updates
+from bandstand.store.tables.windows import LATE
 
 _STANDING = """SELECT j.rounds, j.version, d.version AS made_at, d.picked, d.ts AS decided,
+        (SELECT w.due FROM windows AS w WHERE w.decision = d.seq) AS due,
         EXISTS (SELECT 1 FROM rewards WHERE decision_seq = d.seq) AS is_rewarded,
         EXISTS (SELECT 1 FROM claims AS c
             WHERE c.uid = d.uid AND c.decision_seq = d.seq AND c.holder <> j.seq) AS is_held
@@ -177,6 +179,8 @@ class SharedJudgements:
         if judgement.features is None and standing["picked"] is None:
             return "withheld", "expired", None
         is_forgotten, is_first = concluding.is_forgotten, judgement.reward_seq is None
+        if is_first and standing["due"] is not None and judgement.ts >= standing["due"]:
+            return "withheld", LATE, None
         if not is_forgotten and not allow_update():
             return "withheld", "influence_cap", None
         if is_first and standing["picked"] is not None:

@@ -13,7 +13,7 @@ from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.reward_statements import FIND_REVOCABLE, LOCK_REWARDED_USERS, REVOKE
 from bandstand.store.records import first_seq_at
 from bandstand.store.tables.policies import PolicyRegistry
-from bandstand.store.tables.revocations import RevocableReward
+from bandstand.store.tables.revocations import REVISION, RevocableReward
 from bandstand.store.tables.undo import MARK_KIND, SelectedRewards, Selection, UndoRecord, count_selected
 from bandstand.store.tables.updates import build_updates
 
@@ -23,7 +23,9 @@ _SELECT = """SELECT r.seq, r.uid, p.name, CASE
         WHEN r.n <= u.reset_version THEN 'forgotten' ELSE 'held' END
     FROM rewards AS r JOIN policies AS p ON p.id = r.policy JOIN users AS u ON u.uid = r.uid
     WHERE ($1::bigint IS NULL OR r.decision_seq = $1 OR r.linked_seq = $1 AND r.features IS NULL)
-        AND ($2::text IS NULL OR r.client = $2)
+        AND ($2::text IS NULL OR r.client = $2 OR EXISTS (SELECT 1 FROM reward_parts AS p WHERE p.client = $2
+            AND p.decision = coalesce(r.decision_seq, r.linked_seq) AND r.features IS NULL AND p.seq <= r.seq
+            AND (p.reason IS NULL OR p.reason = 'not_first')))
         AND ($3::text IS NULL OR r.seq IN (SELECT c.reward_seq FROM conclusions AS c
             JOIN verdicts AS v ON v.seq = c.verdict_seq
             WHERE $3 IN (v.document::json ->> 'model', v.document::json ->> 'prompt_hash')))
@@ -59,7 +61,7 @@ class SharedRevocations:
 
     async def has_revocations_since(self, seq: int) -> bool:
         """Whether anything was taken back after the event ``seq``."""
-        query = "SELECT EXISTS (SELECT 1 FROM revocations WHERE seq > $1)"
+        query = f"SELECT EXISTS (SELECT 1 FROM revocations WHERE seq > $1 AND cause <> '{REVISION}')"  # noqa: S608 (a constant)
         return bool((await self._ledger.readers.fetch_one(query, seq))[0])
 
     async def list_undos(self, before: int, limit: int) -> list[UndoRecord]:

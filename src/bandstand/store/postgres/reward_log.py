@@ -9,7 +9,6 @@ from bandstand.errors import (
     IdempotencyMismatchError,
     StorageUnavailableError,
     UnknownDecisionError,
-    UnsupportedByEngineError,
 )
 from bandstand.store.ids import get_nonce, parse_event_id
 from bandstand.store.postgres.connections import Channel, GroupLane
@@ -23,16 +22,17 @@ from bandstand.store.postgres.decision_statements import (
 )
 from bandstand.store.postgres.errors import to_storage_error
 from bandstand.store.postgres.ledger import SharedLedger
+from bandstand.store.postgres.part_log import SharedParts
+from bandstand.store.postgres.part_statements import PART_BY_KEY, to_part_reward
+from bandstand.store.postgres.reward_rows import find_link, insert_reward
 from bandstand.store.postgres.reward_statements import (
-    FIND_LINK,
     FIND_OWN_REWARD,
-    INSERT_REWARD,
     IS_KEY_USED,
     LOCK_USER,
     SPEND_KEY,
 )
 from bandstand.store.protocol import require_made_by
-from bandstand.store.records import AcceptedReward, Reward, first_seq_at
+from bandstand.store.records import AcceptedReward, Reward
 from bandstand.store.tables.event_rows import LEGACY_LINK_SECONDS
 from bandstand.store.tables.judgements import RewardPendingError
 from bandstand.store.tables.updates import build_updates
@@ -48,9 +48,10 @@ _OWN_REWARD = f"SELECT {REWARD_FIELDS} WHERE r.seq = $1"
 class SharedRewards:
     """The rewards of a shared ledger, as :class:`bandstand.store.protocol.RewardLog` has them."""
 
-    def __init__(self, ledger: SharedLedger, decisions: SharedDecisions) -> None:
+    def __init__(self, ledger: SharedLedger, decisions: SharedDecisions, parts: SharedParts) -> None:
         self._ledger = ledger
         self._decisions = decisions
+        self._parts = parts
         self.lane = GroupLane(
             ledger.writers,
             self._send,
@@ -61,14 +62,9 @@ class SharedRewards:
         )
 
     def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
-        """Log a reward and teach it, once: one of a decision is submitted now, and there once it is awaited.
-
-        Raises:
-            UnsupportedByEngineError: it is a part of what its decision is to be taught.
-        """
+        """Log a reward and teach it, once: one of a decision is submitted now, and there once it is awaited."""
         if reward.settings is not None or reward.part is not None:
-            message = "the ledger of STATE_URL takes one reward for a decision, and no parts or metrics, yet"
-            raise UnsupportedByEngineError(message)
+            return self._add_part(reward)
         return self._wait(reward, None if reward.decision_id is None else self._submit(reward))
 
     def _submit(self, reward: Reward) -> Awaitable[Any]:
@@ -91,15 +87,31 @@ class SharedRewards:
                 return known
         raise StorageUnavailableError("the reward collided with others again and again; try again")
 
+    async def _add_part(self, reward: Reward) -> AcceptedReward:
+        """Log a part of what a decision is taught, once for its key."""
+        for _ in range(_MAX_TRIES):
+            key = reward.idempotency
+            if key is not None and (known := await self.find_reward_by_key(key)) is not None:
+                return AcceptedReward(known, "key")
+            try:
+                return await self._parts.add(reward)
+            except asyncpg.UniqueViolationError:  # its key was spent at the same moment
+                continue
+        raise StorageUnavailableError("the reward collided with others again and again; try again")
+
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         """The reward that came with that Idempotency-Key."""
-        row = await self._ledger.readers.fetch_one(_REWARD_BY_KEY, *key)
+        ledger = self._ledger
+        if (part := await ledger.readers.fetch_one(PART_BY_KEY, *key)) is not None:
+            await ledger.prepare_events([part])
+            return to_part_reward(part, ledger.registry)
+        row = await ledger.readers.fetch_one(_REWARD_BY_KEY, *key)
         if row is None:
             if await self.is_key_used(key):
                 raise build_mismatch_error()
             return None
-        await self._ledger.prepare_events([row])
-        return to_reward(row, self._ledger.registry)
+        await ledger.prepare_events([row])
+        return to_reward(row, ledger.registry)
 
     async def is_key_used(self, key: tuple[str, str] | None) -> bool:
         """Whether the key was spent, on whatever; ``None`` never is."""
@@ -189,6 +201,8 @@ class SharedRewards:
         decision = await self._decisions.find_receipt(reward.decision_id)
         if decision is None or decision.user_id != reward.user_id:
             raise UnknownDecisionError("no such decision")
+        if decision.window is not None:  # of such a decision any reward is a part
+            return await self._add_part(reward)
         require_made_by(decision, reward.policy)
         if decision.reward is not None:
             return AcceptedReward(decision.reward, "new" if decision.reward.seq == reward.seq else "decision")
@@ -236,58 +250,6 @@ class SharedRewards:
             raise
         except asyncpg.IntegrityConstraintViolationError as error:
             raise to_storage_error(error) from error
-
-
-async def find_link(
-    channel: Channel, uid: int, after: float, tip_id: str, policy: str
-) -> tuple[int | None, float | None]:
-    """What a reward in the legacy form is linked to, and when that was decided; under the user's lock."""
-    row = await channel.session.fetchrow(FIND_LINK, uid, first_seq_at(after), after, tip_id, policy)
-    return (None, None) if row is None else tuple(row)
-
-
-async def insert_reward(
-    channel: Channel,
-    reward: Reward,
-    *,
-    uid: int,
-    n: int,
-    policy_id: int,
-    linked: int | None = None,
-    decided: float | None = None,
-    picked: bytes | None = None,
-) -> dict[str, Any]:
-    """Insert a reward under its user's lock; returns what the fold needs of it."""
-    shadow_set = await channel.session.fetchval(
-        INSERT_REWARD,
-        reward.seq,
-        uid,
-        n,
-        policy_id,
-        reward.decision_seq,
-        linked,
-        decided,
-        reward.tip_id,
-        reward.value,
-        reward.weight,
-        reward.applied,
-        reward.reason,
-        reward.source,
-        reward.features,
-        picked,
-        reward.body_hash,
-        reward.client,
-        reward.ts,
-        channel.stripe,
-    )
-    return {
-        "uid": uid,
-        "n": n,
-        "decision_seq": reward.decision_seq,
-        "applied": reward.applied,
-        "picked": picked,
-        "shadow_set": shadow_set,
-    }
 
 
 def build_mismatch_error() -> IdempotencyMismatchError:

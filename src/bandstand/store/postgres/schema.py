@@ -29,6 +29,7 @@ STRIPED = {
     "arrivals": (("day", "policy", "source", "bucket"), ("rewards", "reward_sum")),
     "prompt_totals": (("prompt",), ("generations", "tips", "decisions", "rewards", "reward_sum", "reward_squares")),
     "enrolled": (("experiment", "arm"), ("users",)),
+    "metric_sums": (("policy", "metric", "tip_id"), ("parts", "total", "squares")),
     "judgement_totals": (("policy", "state", "reason"), ("count",)),
     "shadow_sums": (
         ("policy",),

@@ -8,7 +8,7 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
 from bandstand.bandit.reward_settings import RewardSettings
-from bandstand.errors import UnknownDecisionError, UnsupportedByEngineError
+from bandstand.errors import UnsupportedByEngineError
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.decision_log import SharedDecisions
 from bandstand.store.postgres.deployment_log import SharedDeployment
@@ -17,6 +17,7 @@ from bandstand.store.postgres.generation_log import SharedGenerations
 from bandstand.store.postgres.judgement_log import SharedJudgements
 from bandstand.store.postgres.ledger import ObserveCommit, SharedLedger, SharedStoreOptions
 from bandstand.store.postgres.loop_log import SharedLoops
+from bandstand.store.postgres.part_log import SharedParts
 from bandstand.store.postgres.revocation_log import SharedRevocations
 from bandstand.store.postgres.reward_log import SharedRewards
 from bandstand.store.postgres.turn_queue import SharedTurns
@@ -87,8 +88,9 @@ class SharedStore(Store):
         self._ledger = SharedLedger(address, catalogue, options=options, clock=clock, observe=observe)
         self.upkeep = Upkeep(self._ledger)
         self._decisions = SharedDecisions(self._ledger)
-        self._rewards = SharedRewards(self._ledger, self._decisions)
         self._revocations = SharedRevocations(self._ledger, self._decisions)
+        self._parts = SharedParts(self._ledger, self._decisions, self._revocations)
+        self._rewards = SharedRewards(self._ledger, self._decisions, self._parts)
         self._users = SharedUsers(self._ledger)
         self._generations = SharedGenerations(self._ledger)
         self._deployment = SharedDeployment(self._ledger)
@@ -195,20 +197,16 @@ class SharedStore(Store):
         return await self._rewards.find_reward_by_key(key)
 
     async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
-        del settings, client  # no decision is held back here, so that all count as shown
-        if await self._decisions.find_receipt(decision_id) is None:
-            raise UnknownDecisionError("no such decision")
-        return Activation(activated=True)
+        return await self._parts.activate(decision_id, settings, client)
 
     async def close_windows(self, limit: int) -> ClosedWindows:
-        del limit  # no decision has one
-        return ClosedWindows()
+        return await self._parts.close_windows(limit)
 
     async def has_awaiting_windows(self) -> bool:
-        return False
+        return await self._parts.has_awaiting_windows()
 
     async def load_metric_sums(self) -> list[MetricSums]:
-        return []  # no reward brings any
+        return await self._parts.load_metric_sums()
 
     # ── undo ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -30,10 +30,13 @@ from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.reward_log import SharedRewards, build_mismatch_error
 from bandstand.store.postgres.reward_statements import IS_KEY_USED, LOCK_USER, SPEND_KEY
 from bandstand.store.tables.judgements import AcceptedTurn, JudgedTurn, RewardPendingError, Settlement
+from bandstand.store.tables.windows import build_held_error
 
 _MAX_TRIES = 3
-_DECISION = """SELECT d.seq, d.uid, d.policy, EXISTS (SELECT 1 FROM rewards WHERE decision_seq = d.seq) AS is_rewarded,
-        EXISTS (SELECT 1 FROM claims AS c WHERE c.uid = d.uid AND c.decision_seq = d.seq) AS is_held
+_DECISION = """SELECT d.seq, d.uid, d.policy, EXISTS (SELECT 1 FROM rewards WHERE decision_seq = d.seq)
+            OR EXISTS (SELECT 1 FROM reward_parts WHERE decision = d.seq) AS is_rewarded,
+        EXISTS (SELECT 1 FROM claims AS c WHERE c.uid = d.uid AND c.decision_seq = d.seq) AS is_held,
+        EXISTS (SELECT 1 FROM windows AS w WHERE w.decision = d.seq AND w.held) AS is_unshown
     FROM decisions AS d WHERE d.seq = coalesce((SELECT seq FROM decision_ids WHERE decision_id = $1), $2)
         AND (d.nonce IS NULL OR d.nonce = $3)"""
 _BY_DECISION = f"{SELECT_JUDGEMENT} j.decision_seq = $1 AND j.body_hash = $2 AND j.uid = $3 ORDER BY j.seq LIMIT 1"
@@ -149,6 +152,8 @@ class SharedTurns:
         if made_by != judgement.policy:
             raise WrongPolicyError(f"the decision was made by {made_by.name}")
         require_free(decision)
+        if decision["is_unshown"]:
+            raise build_held_error()
 
     async def find_turn_by_key(self, key: tuple[str, str]) -> JudgedTurn | None:
         """The turn that came with that Idempotency-Key."""

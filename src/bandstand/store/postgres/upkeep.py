@@ -14,6 +14,7 @@ from bandstand.store.learners.documents import parse, render
 from bandstand.store.postgres.connections import Channel
 from bandstand.store.postgres.folding import fold_events
 from bandstand.store.postgres.ledger import SharedLedger
+from bandstand.store.postgres.part_statements import build_metric_counts
 from bandstand.store.postgres.profiles import BASELINE, EVENTS
 from bandstand.store.postgres.schema import STRIPED
 from bandstand.store.postgres.slots import MAX_SKEW_S
@@ -67,8 +68,14 @@ _DELETE_DECISIONS = """WITH old AS MATERIALIZED (
     ids AS (DELETE FROM decision_ids AS i USING old WHERE i.seq = old.seq),
     traced AS (DELETE FROM lineage AS l USING old WHERE l.decision = old.seq),
     shadowed AS (DELETE FROM shadows AS s USING old WHERE s.decision = old.seq),
+    windowed AS (DELETE FROM windows AS w USING old WHERE w.decision = old.seq),
     claimed AS (DELETE FROM claims AS c USING old WHERE c.uid = old.uid AND c.decision_seq = old.seq)
     DELETE FROM decisions AS d USING old WHERE d.seq = old.seq"""
+_DELETE_PARTS = f"""WITH old AS MATERIALIZED (
+        SELECT * FROM reward_parts AS p WHERE seq <= $1 AND NOT EXISTS (
+            SELECT 1 FROM decisions AS d WHERE d.seq = p.decision) ORDER BY seq LIMIT $2),
+    uncounted AS ({build_metric_counts("old", "-1", str(_FOLDED_STRIPE))})
+    DELETE FROM reward_parts AS p USING old WHERE p.seq = old.seq"""  # noqa: S608 (constants)
 _OVERDUE = """SELECT uid, max(n) AS n FROM rewards AS r WHERE seq <= $1 AND NOT EXISTS (
         SELECT 1 FROM revocations AS v WHERE v.uid = r.uid AND v.ts > $2)
     GROUP BY uid ORDER BY uid LIMIT 200"""
@@ -139,7 +146,9 @@ class Upkeep:
             await self._delete(_DELETE_GENERATIONS, cutoff)
             await self._delete(_DELETE_DECISIONS, cutoff)
             # The answer of a reward is kept for as long as its Idempotency-Key.
-            await self._trim_rewards(first_seq_at(now - max(options.retention_days, _KEY_DAYS) * _DAY), now)
+            answered = first_seq_at(now - max(options.retention_days, _KEY_DAYS) * _DAY)
+            await self._delete(_DELETE_PARTS, answered)
+            await self._trim_rewards(answered, now)
         for table, (keys, _) in STRIPED.items():
             if keys[0] in {"hour", "day"}:
                 await self._fold_stripes(table, int(now // (3600 if keys[0] == "hour" else _DAY)))

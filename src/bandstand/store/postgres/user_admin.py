@@ -6,6 +6,7 @@ from bandstand.bandit.profile import Profile
 from bandstand.store.learners.erasure import compute_tombstone
 from bandstand.store.postgres.connections import Channel
 from bandstand.store.postgres.ledger import SharedLedger
+from bandstand.store.postgres.part_statements import UNCOUNT_METRICS
 from bandstand.store.postgres.reward_statements import LOCK_USER
 from bandstand.store.postgres.schema import build_striped_upsert
 from bandstand.store.records import Erasure, UserPage
@@ -23,11 +24,21 @@ _UNCOUNT_WAITING = build_striped_upsert(
         WHERE uid = $1 AND state = 'waiting' GROUP BY 1, 2, 3""",
 )
 _DELETE_KEYS = """DELETE FROM idempotency WHERE reward_seq IN (
-    SELECT seq FROM rewards WHERE uid = $1 UNION ALL SELECT seq FROM judgements WHERE uid = $1)"""
+    SELECT seq FROM rewards WHERE uid = $1 UNION ALL SELECT seq FROM judgements WHERE uid = $1
+    UNION ALL SELECT seq FROM reward_parts WHERE uid = $1)"""
 _DELETE_TEXTS = "DELETE FROM turns WHERE judgement IN (SELECT seq FROM judgements WHERE uid = $1)"
 TABLES_OF_A_USER = (
-    *("marks", "revocations", "claims", "rewards", "shadows", "lineage", "decision_ids", "decisions"),
-    *("verdicts", "conclusions", "judgements", "generated_tips", "generations", "enrolments", "checkpoints"),
+    *("marks", "revocations", "claims", "reward_parts", "windows", "rewards", "shadows", "lineage", "decision_ids"),
+    *(
+        "decisions",
+        "verdicts",
+        "conclusions",
+        "judgements",
+        "generated_tips",
+        "generations",
+        "enrolments",
+        "checkpoints",
+    ),
     *("baselines", "pulls"),
 )
 """Every table with rows of a user; what hangs on these by other keys goes before."""
@@ -101,7 +112,7 @@ class SharedUsers:
             uid = await session.fetchval(_LOCK_TO_ERASE, user_id)
             if uid is None:
                 return None
-            for statement in (_UNCOUNT_ENROLLED, _UNCOUNT_WAITING):
+            for statement in (_UNCOUNT_ENROLLED, _UNCOUNT_WAITING, UNCOUNT_METRICS):
                 await session.execute(statement, uid, channel.stripe)
             for statement in (_DELETE_KEYS, _DELETE_TEXTS):
                 await session.execute(statement, uid)
@@ -127,6 +138,7 @@ class SharedUsers:
             shadows=counts["shadows"],
             turns=counts["judgements"],
             verdicts=counts["verdicts"],
+            parts=counts["reward_parts"],
             log_emptied=False,
         )
 

@@ -127,6 +127,38 @@ CREATE TABLE claims (
     PRIMARY KEY (uid, decision_seq)
 );
 
+-- Decisions whose reward is not settled by the first that comes: held ones, and those with a window.
+CREATE TABLE windows (
+    decision BIGINT PRIMARY KEY,
+    uid      BIGINT NOT NULL,
+    held     BOOLEAN NOT NULL,          -- nothing is taught before it is activated
+    due      DOUBLE PRECISION,          -- when its window ends, seconds since the epoch; NULL for never
+    fallback DOUBLE PRECISION,          -- what silence teaches then; NULL for nothing
+    awaits   BOOLEAN NOT NULL           -- somebody is to look at it then
+);
+CREATE INDEX windows_by_due ON windows (due, decision) WHERE awaits;
+CREATE INDEX windows_by_user ON windows (uid);
+
+-- What was given for decisions whose reward is settled over time, as it came, in the order of their numbers. What they
+-- taught are rows of `rewards`: the aggregate so far, each later one in the place of the one before.
+CREATE TABLE reward_parts (
+    seq       BIGINT PRIMARY KEY,       -- of the reward that it taught, too
+    uid       BIGINT NOT NULL,
+    decision  BIGINT NOT NULL,
+    policy    INTEGER NOT NULL,
+    tip_id    TEXT NOT NULL,
+    value     DOUBLE PRECISION NOT NULL,
+    taught    DOUBLE PRECISION,         -- what the decision had taught after it; NULL for nothing
+    reason    TEXT,                     -- why it does not count; NULL where it does
+    metrics   TEXT,                     -- JSON, as sent
+    formula   TEXT,                     -- hash of the formula that made the value of the metrics
+    body_hash BYTEA NOT NULL,
+    client    TEXT NOT NULL,
+    ts        DOUBLE PRECISION NOT NULL
+);
+CREATE INDEX reward_parts_by_decision ON reward_parts (decision, seq);
+CREATE INDEX reward_parts_by_user ON reward_parts (uid);
+
 CREATE TABLE idempotency (
     scope      TEXT NOT NULL,
     key        TEXT NOT NULL,
@@ -392,6 +424,18 @@ CREATE TABLE prompt_totals_s (
     reward_sum     DOUBLE PRECISION NOT NULL DEFAULT 0,
     reward_squares DOUBLE PRECISION NOT NULL DEFAULT 0,
     PRIMARY KEY (prompt, stripe)
+) WITH (fillfactor = 50);
+
+-- Metrics m of the parts that count; they are of the parts that the ledger has, and go with them.
+CREATE TABLE metric_sums_s (
+    policy  INTEGER NOT NULL,
+    metric  TEXT NOT NULL,
+    tip_id  TEXT NOT NULL,
+    stripe  SMALLINT NOT NULL,
+    parts   BIGINT NOT NULL,
+    total   DOUBLE PRECISION NOT NULL,  -- Σ m
+    squares DOUBLE PRECISION NOT NULL,  -- Σ m²
+    PRIMARY KEY (policy, metric, tip_id, stripe)
 ) WITH (fillfactor = 50);
 
 CREATE TABLE enrolled_s (
