@@ -24,7 +24,6 @@ PAGES = (
 UNSUPPORTED = "urn:bandstand:problem:unsupported-by-engine"
 REFUSED: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/evaluations", {"policies": ["linucb-v2"]}),
-    ("POST", "/score", {"user_id": "ada", "candidates": TWO, "defer": True}),
     ("PUT", "/loops/menu", {}),
     ("PUT", "/loops/default", {"mode": "logging"}),
     ("POST", "/policies/egreedy-v1/launch", {}),
@@ -72,6 +71,9 @@ async def test_two_services_over_one_database_answer_as_one(tmp_path: Path, data
             assert (await other.post("/reward", {"decision_id": shown["slots"][1]["decision_id"], "reward": 1})).json()[
                 "ok"
             ]
+        held = (await one.score("ada", defer=True))["decision_id"]
+        assert (await other.post("/reward", {"decision_id": held, "reward": 1})).json()["reason"] == "held"
+        assert (await one.post(f"/decisions/{held}/activate")).json()["applied"]
         for call in REFUSED:
             refused = await one.client.request(*call[:2], json=call[2])
             assert (refused.status_code, refused.json()["type"]) == (501, UNSUPPORTED), call

@@ -1,6 +1,7 @@
 """Laws of stores that share a ledger: two of them, as two processes have them."""
 
 import asyncio
+import json
 from collections.abc import Callable
 
 import asyncpg
@@ -12,12 +13,14 @@ from bandstand.store.postgres.profiles import CHECKPOINT_EVENTS
 from bandstand.store.postgres.store import SharedStore
 from bandstand.store.postgres.upkeep import NoLeaderError
 from bandstand.store.protocol import MovedError
-from bandstand.store.records import Decision
+from bandstand.store.records import Decision, RewardPart, RewardWindow
 from bandstand.store.tables.judgements import Conclusion
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import Promotion
+from bandstand.store.tables.windows import MetricSums
 from tests.store.checks import list_refs
 from tests.store.given import DAY, NOON, Subject, assert_same
+from tests.store.reward_checks import SUM
 
 
 class SharedSubjects:
@@ -313,3 +316,81 @@ async def a_leader_that_was_paused_writes_nothing(subjects: SharedSubjects) -> N
         await one.upkeep.apply_retention()
     assert not one.upkeep.is_leader
     await other.upkeep.apply_retention()
+
+
+# ── rewards over time ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def parts_that_come_to_both_at_once_come_to_one_sum(subjects: SharedSubjects) -> None:
+    decision = await subjects.first.decide("anna")
+    for subject in (subjects.first, subjects.second):
+        await subject.store.load_profile("anna")
+    keys = [("scope", str(number % 10)) for number in range(20)]
+    both = (subjects.first, subjects.second)
+    given = [
+        asyncio.gather(*(each.reward(decision, 0.0625, settings=SUM, key=key) for each in both), return_exceptions=True)
+        for key in keys
+    ]
+    assert not [each for pair in await asyncio.gather(*given) for each in pair if isinstance(each, BaseException)]
+    for subject in both:
+        assert await subject.load_sums() == (1, 0.625)
+        assert (await subject.load_standing(decision))[0] == 0.625
+    assert await subjects.count("reward_parts") == 10
+    assert await subjects.count("revocations", cause="revision") == 9
+    assert not await subjects.first.store.has_revocations_since(0), "a revision takes nothing from anybody"
+
+
+async def what_was_shown_through_one_takes_its_rewards_through_the_other(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    decision = await one.decide("anna", window=RewardWindow(held=True))
+    assert (await other.reward(decision, 0.5)).reward.reason == "held"
+    activations = await asyncio.gather(
+        *(each.store.activate(decision.decision_id, None, "tests") for each in (one, other))
+    )
+    assert [each.activated for each in activations] == [True, True]
+    assert sum(each.reward is not None for each in activations) == 1
+    for subject in (one, other):
+        assert await subject.load_sums() == (1, 0.5)
+
+
+async def silence_is_taught_once_though_both_look(subjects: SharedSubjects) -> None:
+    both = (subjects.first, subjects.second)
+    for _ in range(5):
+        await subjects.first.decide("anna", window=RewardWindow(due=NOON + 60, fallback=-0.5))
+    for subject in both:
+        subject.clock.now += 60
+    closed = await asyncio.gather(*(subject.store.close_windows(10) for subject in both))
+    assert sum(len(each.taught) for each in closed) == 5
+    for subject in both:
+        assert await subject.load_sums() == (5, -2.5)
+    assert not await subjects.second.store.has_awaiting_windows()
+
+
+async def metrics_are_of_the_parts_that_are_there(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    for number, user_id in enumerate(("anna", "berta", "berta")):
+        decision = await one.decide(user_id, tip_id="tip", window=RewardWindow(held=True) if number == 2 else None)
+        reward = other.reward_of(decision, 0.5, settings=SUM)
+        reward.part = RewardPart(0.5, metrics=json.dumps({"seconds": 3.0 + number, "é": 1}))
+        await other.store.reward(reward)
+        if number == 2:
+            assert await other.store.load_metric_sums() == expect_metrics(2, 7.0, 25.0)
+            await one.store.activate(decision.decision_id, SUM, "tests")
+    assert await one.store.load_metric_sums() == expect_metrics(3, 12.0, 50.0)
+    assert (await one.store.erase("berta", "tests")).parts == 2
+    assert await other.store.load_metric_sums() == expect_metrics(1, 3.0, 9.0)
+    store = one.store
+    assert isinstance(store, SharedStore)
+    for subject in (one, other):
+        subject.clock.now += 100 * DAY
+    await subjects.session.execute("DELETE FROM leases")
+    await store.upkeep.try_to_lead()
+    await store.upkeep.apply_retention()
+    assert await other.store.load_metric_sums() == []
+    assert (await subjects.count("reward_parts"), await subjects.count("windows")) == (0, 0)
+
+
+def expect_metrics(parts: int, total: float, squares: float) -> list[MetricSums]:
+    """The sums of the metrics that the law's parts bring."""
+    ones = MetricSums("linucb-v2", "é", "tip", parts, float(parts), float(parts))
+    return [MetricSums("linucb-v2", "seconds", "tip", parts, total, squares), ones]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bandstand.store.postgres import profiles, reward_statements
+from bandstand.store.postgres import part_statements, profiles, reward_statements
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import ConnectionPool
 from bandstand.store.postgres.decision_statements import FIND_LOGGED, LOG_DECISIONS, LOG_REWARDS, SETTLE_SHADOWS
@@ -15,7 +15,7 @@ from tests.store.postgres.shared import run_law_server
 
 GROWING = {
     *("users", "decisions_rest", "decision_ids", "rewards", "claims", "idempotency", "revocations", "marks"),
-    *("checkpoints", "lineage", "generated_tips", "shadows", "enrolments"),
+    *("checkpoints", "lineage", "generated_tips", "shadows", "enrolments", "reward_parts", "windows"),
 }
 STATEMENTS = {
     "decisions": LOG_DECISIONS,
@@ -26,6 +26,9 @@ STATEMENTS = {
     "link": reward_statements.FIND_LINK,
     "undo": reward_statements.REVOKE,
     "events": profiles.EVENTS,
+    "windows": part_statements.FIND_DUE,
+    "parts": part_statements.PARTS_OF_DECISION,
+    "metrics": part_statements.COUNT_METRICS,
 }
 
 

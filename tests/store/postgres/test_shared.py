@@ -9,7 +9,7 @@ import pytest
 from bandstand.store.postgres import connections
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import Channel, ConnectionPool
-from tests.store import checks, turn_checks
+from tests.store import checks, reward_checks, turn_checks
 from tests.store.checks import Law, check_store, find_laws
 from tests.store.given import Subject
 from tests.store.postgres import shared_checks
@@ -18,6 +18,7 @@ from tests.store.postgres.shared_checks import SharedSubjects
 
 T = TypeVar("T")
 SharedLaw = Callable[[SharedSubjects], Awaitable[None]]
+LAWS = find_laws(checks) + find_laws(turn_checks) + find_laws(reward_checks)
 SHARED_LAWS: list[Any] = [law for law in find_laws(shared_checks) if law.__name__ != "decide_stale"]
 
 
@@ -40,7 +41,7 @@ async def test_law_of_two_processes(law: SharedLaw, database: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("law", find_laws(checks) + find_laws(turn_checks), ids=lambda law: law.__name__)
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 async def test_law_where_every_first_answer_is_lost(law: Law, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was asked is done and committed, and nobody hears of it: it is asked again, and counts once."""
     run = ConnectionPool.run

@@ -50,7 +50,8 @@ def build_metric_counts(source: str, sign: str, stripe: str) -> str:
 COUNT_METRICS = build_metric_counts("(SELECT * FROM reward_parts WHERE seq = ANY ($1::bigint[]))", "1", "$2")
 UNCOUNT_METRICS = build_metric_counts("(SELECT * FROM reward_parts WHERE uid = $1)", "-1", "$2")
 LOAD_METRICS = """SELECT p.name, m.metric, m.tip_id, m.parts::bigint, m.total, m.squares
-    FROM metric_sums AS m JOIN policies AS p ON p.id = m.policy WHERE m.parts <> 0"""
+    FROM metric_sums AS m JOIN policies AS p ON p.id = m.policy WHERE m.parts <> 0
+    ORDER BY p.name COLLATE "C", m.metric COLLATE "C", m.tip_id COLLATE "C" """
 
 
 def to_part_reward(row: Any, registry: PolicyRegistry) -> Reward:

@@ -77,7 +77,7 @@ _DELETE_PARTS = f"""WITH old AS MATERIALIZED (
     uncounted AS ({build_metric_counts("old", "-1", str(_FOLDED_STRIPE))})
     DELETE FROM reward_parts AS p USING old WHERE p.seq = old.seq"""  # noqa: S608 (constants)
 _OVERDUE = """SELECT uid, max(n) AS n FROM rewards AS r WHERE seq <= $1 AND NOT EXISTS (
-        SELECT 1 FROM revocations AS v WHERE v.uid = r.uid AND v.ts > $2)
+        SELECT 1 FROM revocations AS v WHERE v.uid = r.uid AND v.ts > $2 AND v.reward_seq <= $1)
     GROUP BY uid ORDER BY uid LIMIT 200"""
 _LOCK = "SELECT user_id FROM users WHERE uid = $1 FOR NO KEY UPDATE"
 _WRITE_BASELINE = """INSERT INTO baselines (uid, version, document) VALUES ($1, $2, $3)
