@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bandstand.bandit.loop_definition import LoopDefinition
+from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.config.settings import read_settings
 from bandstand.errors import ConfigurationError, UnsupportedByEngineError
 from bandstand.store.embedded.store import EmbeddedStore
@@ -83,3 +84,4 @@ def test_processes_of_other_settings_have_another_hash() -> None:
     same = [compute_config_hash(read_settings(), CATALOGUE) for _ in range(2)]
     other = compute_config_hash(read_settings(active_policy="linucb-v1"), CATALOGUE)
     assert same[0] == same[1] != other
+    assert compute_config_hash(read_settings(), CATALOGUE, RewardSettings(window=60.0)) not in {same[0], other}

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, EVERYBODY, LoopDefinition
+from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.config.loops import get_loop_directory
 from bandstand.config.settings import Settings
 from bandstand.errors import ConfigurationError, UnsupportedByEngineError
@@ -74,7 +75,7 @@ def build_engine(
         if definition.name != DEFAULT_LOOP:
             raise UnsupportedByEngineError(NO_LOOPS)
         _require_shared(settings)
-        return _build_shared_engine(settings, catalogue, observe, url)
+        return _build_shared_engine(settings, catalogue, observe, url, definition.rewards)
     if settings.durability == "strict":
         raise ConfigurationError("DURABILITY=strict needs STATE_URL; a state directory takes full or process")
     options = StoreOptions(
@@ -126,7 +127,9 @@ def read_state_url(settings: Settings) -> str | None:
         raise ConfigurationError(f"STATE_URL_FILE={str(settings.state_url_file)!r} cannot be read: {reason}") from None
 
 
-def _build_shared_engine(settings: Settings, catalogue: Catalogue, observe: CommitObserver, url: str) -> Engine:
+def _build_shared_engine(
+    settings: Settings, catalogue: Catalogue, observe: CommitObserver, url: str, rewards: RewardSettings
+) -> Engine:
     try:  # the driver is an extra
         from bandstand.store.postgres.address import LedgerAddress  # noqa: PLC0415
         from bandstand.store.postgres.console_queries import SharedConsoleQueries  # noqa: PLC0415
@@ -142,14 +145,14 @@ def _build_shared_engine(settings: Settings, catalogue: Catalogue, observe: Comm
         max_pending=settings.max_pending,
         retention_days=settings.decision_retention_days,
         turn_retention_days=settings.turn_retention_days,
-        config_hash=compute_config_hash(settings, catalogue),
+        config_hash=compute_config_hash(settings, catalogue, rewards),
     )
     store = SharedStore(LedgerAddress.parse(url), catalogue, options=options, observe=observe)
     return Engine(store, SharedConsoleQueries(store.ledger), prior_files=None, directory=None)
 
 
-def compute_config_hash(settings: Settings, catalogue: Catalogue) -> str:
+def compute_config_hash(settings: Settings, catalogue: Catalogue, rewards: RewardSettings = CONTRACT) -> str:
     """A hash of what processes over one ledger should agree on."""
     shared = {name: str(getattr(settings, name)) for name in _SHARED_SETTINGS}
     policies = {name: (policy.hash, policy.schema.hash) for name, policy in catalogue.policies.items()}
-    return hashlib.sha256(json.dumps([shared, policies], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([shared, policies, repr(rewards)], sort_keys=True).encode()).hexdigest()[:16]
