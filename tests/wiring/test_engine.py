@@ -67,11 +67,6 @@ def test_another_loop_has_a_directory_of_its_own_and_none_in_a_shared_ledger(tmp
     require_loops(read_settings(state_dir=str(tmp_path)), ["menu"])
 
 
-def test_what_a_shared_ledger_does_not_keep_is_refused_at_the_start() -> None:
-    with pytest.raises(ConfigurationError, match="HOLDOUT"):
-        build_engine(read_settings(holdout="0.1", state_url=URL), CATALOGUE, observe)
-
-
 def test_without_the_driver_a_url_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [name for name in sys.modules if name.startswith("bandstand.store.postgres.")]:
         monkeypatch.delitem(sys.modules, module)

@@ -27,6 +27,8 @@ _SHARED_SETTINGS = (
     "experiment",
     "shadow",
     "durability",
+    "holdout",
+    "holdout_control",
     "decision_retention_days",
     "judge",
     "judge_tau",
@@ -74,7 +76,6 @@ def build_engine(
     if (url := read_state_url(settings)) is not None:
         if definition.name != DEFAULT_LOOP:
             raise UnsupportedByEngineError(NO_LOOPS)
-        _require_shared(settings)
         return _build_shared_engine(settings, catalogue, observe, url, definition.rewards)
     if settings.durability == "strict":
         raise ConfigurationError("DURABILITY=strict needs STATE_URL; a state directory takes full or process")
@@ -101,12 +102,6 @@ def require_loops(settings: Settings, configured: Collection[str]) -> None:
     """
     if configured and read_state_url(settings) is not None:
         raise ConfigurationError(f"loops.{min(configured)}: {NO_LOOPS}")
-
-
-def _require_shared(settings: Settings) -> None:
-    """Refuse what a shared ledger does not keep yet."""
-    if settings.holdout is not None:
-        raise ConfigurationError("HOLDOUT needs a state directory: the ledger of STATE_URL keeps no holdout yet")
 
 
 def read_state_url(settings: Settings) -> str | None:

@@ -48,7 +48,7 @@ async def empty_ledger(url: str, schema: str = "bandstand") -> None:
             row[0]
             for row in await session.fetch(
                 """SELECT tablename FROM pg_tables WHERE schemaname = $1 AND tablename <> ALL ($2::text[])
-                AND tablename NOT IN ('slots', 'deployment', 'decisions_rest')""",
+                AND tablename NOT IN ('slots', 'deployment', 'followers', 'decisions_rest')""",
                 schema,
                 list(_KEPT),
             )
@@ -59,6 +59,7 @@ async def empty_ledger(url: str, schema: str = "bandstand") -> None:
         statements = [f"DELETE FROM {table}" for table in tables]  # noqa: S608 (names from the catalogue)
         statements += ["UPDATE slots SET holder = NULL, until = NULL, last_seq = 0"]
         statements += ["UPDATE deployment SET epoch = epoch + 1, shadow_set = 0"]
+        statements += ["UPDATE followers SET seq = 0"]
         await session.execute(";".join(statements))
     finally:
         await session.close()
@@ -66,7 +67,7 @@ async def empty_ledger(url: str, schema: str = "bandstand") -> None:
 
 def make_shared(url: str) -> MakeStore:
     """Make stores over one ledger."""
-    options = SharedStoreOptions(retention_days=90.0, turn_retention_days=30.0, may_lead=False)
+    options = SharedStoreOptions(retention_days=90.0, turn_retention_days=30.0, settle_seconds=0.0, may_lead=False)
     return lambda clock: SharedStore(LedgerAddress.parse(url), CATALOGUE, options=options, clock=clock)
 
 

@@ -3,10 +3,12 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import asyncpg
 import pytest
 
+from bandstand.bandit.holdout import Holdout, HoldoutSplit
 from bandstand.bandit.memory import Memory
 from bandstand.errors import UnknownDecisionError
 from bandstand.store.postgres.profiles import CHECKPOINT_EVENTS
@@ -14,12 +16,14 @@ from bandstand.store.postgres.store import SharedStore
 from bandstand.store.postgres.upkeep import NoLeaderError
 from bandstand.store.protocol import MovedError
 from bandstand.store.records import Decision, RewardPart, RewardWindow
+from bandstand.store.tables.gains import GainSums
 from bandstand.store.tables.judgements import Conclusion
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import Promotion
 from bandstand.store.tables.windows import MetricSums
+from bandstand.testing.memory_store import MemoryStore
 from tests.store.checks import list_refs
-from tests.store.given import DAY, NOON, Subject, assert_same
+from tests.store.given import CATALOGUE, DAY, NOON, Subject, assert_same
 from tests.store.reward_checks import SUM
 
 
@@ -394,3 +398,67 @@ def expect_metrics(parts: int, total: float, squares: float) -> list[MetricSums]
     """The sums of the metrics that the law's parts bring."""
     ones = MetricSums("linucb-v2", "é", "tip", parts, float(parts), float(parts))
     return [MetricSums("linucb-v2", "seconds", "tip", parts, total, squares), ones]
+
+
+# ── gains ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def gains_and_arms_are_what_all_events_come_to(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    memory = Subject(lambda clock: MemoryStore(CATALOGUE, clock=clock), seed=1)  # draws as the first does
+    async with memory:
+        memory.store.secret = one.store.secret
+        holdout = Holdout(0.5, "random")
+        split = HoldoutSplit(holdout, one.store.secret)
+        begun = await one.store.set_holdout(holdout.to_canonical_json())
+        assert begun == await other.store.set_holdout(holdout.to_canonical_json()), "it goes on"
+        told = await memory.store.set_holdout(holdout.to_canonical_json())
+        assert begun is not None
+        assert told is not None
+        for number in range(24):
+            user_id = f"user-{number % 8}"
+            policy = holdout.policy if split.is_control(user_id) else "linucb-v2"
+            decision, twin = await one.decide(user_id, policy), await memory.decide(user_id, policy)
+            if number % 4:
+                for value in (0.25, 0.5)[: 1 + number % 2]:
+                    await other.reward(decision, value, settings=SUM)
+                    await memory.reward(twin, value, settings=SUM)
+            if number % 5 == 0:
+                await other.store.follow_gains()
+            for subject in (one, other, memory):
+                subject.clock.now += 20_000
+        for _ in range(2):
+            for subject in (one, other):
+                await subject.store.follow_gains()
+                assert_same_gains(await subject.store.load_gain_sums(), await memory.store.load_gain_sums())
+                sums = (await subject.store.load_arms(begun.seq)).now["reward"]
+                expected = (await memory.store.load_arms(told.seq)).now["reward"]
+                assert sums.keys() == expected.keys() == {"bandit", "control"}
+                for arm, counted in sums.items():
+                    assert list(counted[3:]) == pytest.approx(list(expected[arm][3:]), abs=1e-9)
+            await one.store.erase("user-3", "tests")
+            await memory.store.erase("user-3", "tests")
+    assert (await other.store.load_arms(begun.seq)).days
+
+
+async def no_event_is_summed_before_all_with_lower_numbers_are_there(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    for subject in (one, other):
+        await subject.reward(await subject.decide("anna"), 0.5)
+    store = one.store
+    assert isinstance(store, SharedStore)
+    store.ledger.options = replace(store.ledger.options, settle_seconds=60.0)
+    await one.store.follow_gains()
+    assert (await one.store.load_gain_sums()).days == []
+    one.clock.now += 61
+    await one.store.follow_gains()
+    [day] = (await other.store.load_gain_sums()).days
+    assert day.rewarded == 2
+
+
+def assert_same_gains(sums: GainSums, others: GainSums) -> None:
+    """Both hold the same of every day with rewarded decisions."""
+    mine, theirs = ({each[:2]: each[2:] for each in days if each.rewarded} for days in (sums.days, others.days))
+    assert mine.keys() == theirs.keys()
+    for key, amounts in mine.items():
+        assert list(amounts) == pytest.approx(list(theirs[key]), abs=1e-9)

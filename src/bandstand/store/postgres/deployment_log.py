@@ -22,6 +22,7 @@ from bandstand.store.tables.loop_health import Arrivals, Draws, LoopSums, to_day
 from bandstand.store.tables.memories import MemoryChange, parse_memory_change, to_document
 from bandstand.store.tables.promotions import ExperimentStart, Promotion, build_promotion_row, parse_promotion
 from bandstand.store.tables.shadows import Shadow, ShadowSums
+from bandstand.store.tables.splits import HOLDOUT, HoldoutStart
 
 _LOCK = "SELECT epoch, shadow_set FROM deployment FOR UPDATE"
 _RAISE_EPOCH = "UPDATE deployment SET epoch = epoch + 1"
@@ -32,7 +33,7 @@ _ADD_MARK = (
 _IS_MARKED = "SELECT EXISTS (SELECT 1 FROM marks WHERE seq = $1)"
 _PROMOTIONS = """SELECT kind, ts, client, document FROM marks
     WHERE uid IS NULL AND kind IN ('promotion', 'demotion') ORDER BY seq"""
-_NEWEST_EXPERIMENT = """SELECT seq, ts, document FROM marks WHERE uid IS NULL AND kind = 'experiment'
+_NEWEST_SPLIT = """SELECT seq, ts, document FROM marks WHERE uid IS NULL AND kind = $1
     ORDER BY seq DESC LIMIT 1"""
 _MEMORIES = "SELECT ts, document FROM marks WHERE uid IS NULL AND kind = 'memory' ORDER BY seq"
 _ENROLLED = "SELECT arm, users::bigint FROM enrolled WHERE experiment = $1 AND users <> 0"
@@ -84,25 +85,35 @@ class SharedDeployment:
 
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
         """Say which experiment runs from now on, if any; one of the same definition as the last goes on."""
+        begun = await self._begin_split("experiment", definition)
+        return None if begun is None else ExperimentStart(*begun)
+
+    async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
+        """Say who is held out from now on, if anybody; a holdout of the same definition as the last goes on."""
+        begun = await self._begin_split(HOLDOUT, definition)
+        return None if begun is None else HoldoutStart(*begun)
+
+    async def _begin_split(self, kind: str, definition: str | None) -> tuple[int, float] | None:
+        """The number and the time of the beginning of a split, which may have been earlier; ``None`` for none."""
         ledger = self._ledger
         ts = ledger.clock()
 
-        async def begin(channel: Channel, _: int) -> ExperimentStart | None:
+        async def begin(channel: Channel, _: int) -> tuple[int, float] | None:
             session = channel.session
             await session.fetchrow(_LOCK)
-            newest = await session.fetchrow(_NEWEST_EXPERIMENT)
+            newest = await session.fetchrow(_NEWEST_SPLIT, kind)
             running = None if newest is None else newest["document"]
             if running == definition:
-                return None if running is None else ExperimentStart(newest["seq"], newest["ts"])
+                return None if running is None else (newest["seq"], newest["ts"])
             ledger.observe_seq(0 if newest is None else newest["seq"])
             seq = ledger.next_seq(ts)
-            await session.execute(_ADD_MARK, *MarkInsert(seq, None, "experiment", ts, "settings", definition))
+            await session.execute(_ADD_MARK, *MarkInsert(seq, None, kind, ts, "settings", definition))
             await session.execute(_RAISE_EPOCH)
-            return None if definition is None else ExperimentStart(seq, ts)
+            return None if definition is None else (seq, ts)
 
-        started = await ledger.writers.transact(begin)
+        begun = await ledger.writers.transact(begin)
         await ledger.reload()
-        return started
+        return begun
 
     async def count_enrolled(self, experiment: int) -> Mapping[str, int]:
         """How many users each arm of an experiment has decided for."""

@@ -1,43 +1,185 @@
-"""Gains, which a shared ledger does not sum yet: what asks for them is refused in a sentence."""
+"""Gains: summed behind the commits, a page of events at a time, by whoever leads; each page and its place at once.
 
-from collections.abc import Sequence
-from typing import NoReturn
+Events of several processes are not committed in the order of their numbers. So a page ends well before now: what has a
+lower number than its last event is committed by then, or never will be.
+"""
 
-from bandstand.errors import UnsupportedByEngineError
-from bandstand.store.tables.arms import ArmHistory
-from bandstand.store.tables.gains import GainSums
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from bandstand.errors import BandstandError, UnsupportedByEngineError
+from bandstand.store.postgres.connections import Channel
+from bandstand.store.postgres.gain_statements import (
+    ADD_ARM_USERS,
+    ADD_ARMS,
+    ADD_DAYS,
+    ADD_USERS,
+    DECIDED,
+    FIND_ARM_USERS,
+    FIND_ENDS,
+    FIND_LAST,
+    KEEP_DAY,
+    LOAD_ARM_DAYS,
+    LOAD_ARMS,
+    LOAD_DAYS,
+    LOCK_POSITION,
+    LOCK_USERS,
+    MARKS,
+    MOVE,
+    POSITION,
+    TOUCHED,
+)
+from bandstand.store.postgres.ledger import SharedLedger
+from bandstand.store.records import LAST_SEQ, Array, first_seq_at, to_time
+from bandstand.store.tables.arms import REWARD, ArmHistory, ArmSums, compute_amounts
+from bandstand.store.tables.gains import GainDay, GainPage, GainSums, add_changes, add_decided, to_row
 from bandstand.store.tables.launches import LaunchEvent
-from bandstand.store.tables.splits import HoldoutStart
+from bandstand.store.tables.loop_health import to_day
+from bandstand.store.tables.splits import SPLIT_KINDS, SplitLog
+
+_PAGE_SIZE = 128
+_BUSY_SHARE = 0.1
 
 
 class SharedGains:
-    """No gains, as :class:`bandstand.store.gain_log.GainLog` would have them."""
+    """The gains of a shared ledger, as :class:`bandstand.store.gain_log.GainLog` has them."""
 
-    async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
-        """Nobody is held out."""
-        return None if definition is None else _refuse("the ledger of STATE_URL keeps no holdout yet")
+    def __init__(self, ledger: SharedLedger) -> None:
+        self._ledger = ledger
+        self._lock = asyncio.Lock()
+
+    # ── following ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, is_leader: Callable[[], bool]) -> None:
+        """Follow what is committed, for as long as the process lives and whenever it leads."""
+        pause = usual = self._ledger.options.follow_seconds
+        while True:
+            await asyncio.sleep(pause)
+            pause = usual
+            if is_leader():
+                try:
+                    pause = await self._follow_slowly(usual)
+                except BandstandError as error:
+                    self._ledger.record_error(error.detail)
+
+    async def follow_gains(self) -> None:
+        """Take in what is certain by now."""
+        while await self._take_step() is not None:
+            pass
+
+    async def follow_until(self, seq: int) -> None:
+        """Take in every event up to ``seq``, if that is certain by now."""
+        while await self._read_position() < seq and await self._take_step() is not None:
+            pass
+
+    async def _follow_slowly(self, usual: float) -> float:
+        """Take a step; returns after how many seconds the next one is due."""
+        started = time.perf_counter()
+        page = await self._take_step()
+        return usual if page is None or page.is_last else (time.perf_counter() - started) / _BUSY_SHARE
+
+    async def _take_step(self) -> GainPage | None:
+        async with self._lock:
+            page = await self._read_page()
+            if page is not None:
+                await self._ledger.writers.transact(lambda channel, _: _apply(channel, page))
+            return page
+
+    async def _read_position(self) -> int:
+        return int((await self._ledger.readers.fetch_one(POSITION))[0])
+
+    async def _read_page(self) -> GainPage | None:
+        """What the next events add, no more than some of a kind; ``None`` for no event."""
+        ledger, readers = self._ledger, self._ledger.readers
+        settle, after = ledger.options.settle_seconds, await self._read_position()
+        horizon = first_seq_at(ledger.clock() - settle) if settle else LAST_SEQ
+        last = (await readers.fetch_one(FIND_LAST, after, horizon))[0]
+        if last is None:
+            return None
+        splits = SplitLog((tuple(row) for row in await readers.fetch(MARKS, list(SPLIT_KINDS))), ledger.secret)
+        has_splits = splits.is_any_after(after)
+        ends = await readers.fetch_one(FIND_ENDS, after, _PAGE_SIZE - 1, has_splits)
+        until = min([last, *(end for end in ends if end is not None)])
+        page = GainPage(after, until, is_last=until == last)
+        add_changes(page, [tuple(row) for row in await readers.fetch(TOUCHED, after, until)], splits)
+        if has_splits:
+            add_decided(page, [tuple(row) for row in await readers.fetch(DECIDED, after, until)], splits)
+        return page
+
+    # ── what they come to ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def load_gain_sums(self) -> GainSums:
+        """The sums by day and policy, as far as they have come."""
+        days = [GainDay(*row) for row in await self._ledger.readers.fetch(LOAD_DAYS)]
+        return GainSums(days, await self._read_position())
+
+    async def load_arms(self, split: int) -> ArmHistory:
+        """What came of the users of each arm of a split, as far as that."""
+        now: dict[str, dict[str, ArmSums]] = {}
+        for row in await self._ledger.readers.fetch(LOAD_ARMS, split):
+            now.setdefault(row["metric"], {})[row["arm"]] = ArmSums(*row)
+        days: dict[int, dict[str, ArmSums]] = {}
+        for day, *sums in await self._ledger.readers.fetch(LOAD_ARM_DAYS, split, REWARD):
+            days.setdefault(day, {})[sums[1]] = ArmSums(*sums)
+        return ArmHistory(now, list(days.items()))
+
+    # ── launches ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def log_launch(self, event: LaunchEvent) -> LaunchEvent:
-        """Nothing is launched: what decides over a launch are sums of gains."""
+        """Nothing is launched: of several ladders each would take the same step.
+
+        Raises:
+            UnsupportedByEngineError: always.
+        """
         del event
-        return _refuse("the ledger of STATE_URL keeps no launches yet: promote the policy, or run an EXPERIMENT")
+        message = "the ledger of STATE_URL keeps no launches yet: promote the policy, or run an EXPERIMENT"
+        raise UnsupportedByEngineError(message)
 
     async def list_launches(self) -> Sequence[LaunchEvent]:
         """There are none."""
         return []
 
-    async def follow_gains(self) -> None:
-        """There is nothing to take in."""
 
-    async def load_gain_sums(self) -> GainSums:
-        """They are not summed."""
-        return _refuse("the ledger of STATE_URL keeps no sums of gains yet")
+async def _apply(channel: Channel, page: GainPage) -> None:
+    """Add a page to the sums and move on, unless another process was quicker.
 
-    async def load_arms(self, split: int) -> ArmHistory:
-        """They are not summed."""
-        del split
-        return _refuse("the ledger of STATE_URL keeps no sums by arm yet")
+    A user who was erased since the page was read adds nothing: no word of them may come back.
+    """
+    session = channel.session
+    uids = {uid for uid, _, _ in page.amounts} | {uid for _, uid, _ in page.arms}
+    # Users before sums, as an erasure has it: neither waits for the other.
+    present = {row["uid"] for row in await session.fetch(LOCK_USERS, sorted(uids))}
+    if await session.fetchval(LOCK_POSITION) != page.after:
+        return
+    days: dict[tuple[int, int], Array] = {}
+    users = []
+    for (uid, day, policy), amounts in page.amounts.items():
+        if uid in present:
+            users.append((uid, day, policy, *to_row(amounts)))
+            so_far = days.get((day, policy))
+            days[day, policy] = amounts if so_far is None else so_far + amounts
+    await session.executemany(ADD_USERS, users)
+    await session.executemany(ADD_DAYS, [(*key, *to_row(amounts)) for key, amounts in sorted(days.items())])
+    await _apply_arms(channel, page, present)
+    await session.execute(MOVE, page.until)
 
 
-def _refuse(reason: str) -> NoReturn:
-    raise UnsupportedByEngineError(reason)
+async def _apply_arms(channel: Channel, page: GainPage, present: set[int]) -> None:
+    session = channel.session
+    changes = {key: change for key, change in page.arms.items() if key[1] in present}
+    if not changes:
+        return
+    splits, uids = sorted({split for split, _, _ in changes}), sorted({uid for _, uid, _ in changes})
+    found = {tuple(row)[:3]: tuple(row)[3:] for row in await session.fetch(FIND_ARM_USERS, splits, uids)}
+    rows, sums = [], dict[tuple[int, str], list[float]]()
+    for key, change in sorted(changes.items()):
+        now, amounts = compute_amounts(found.get(key), change)
+        rows.append((*key, REWARD, *now))
+        split, _, arm = key
+        so_far = sums.get((split, arm))
+        sums[split, arm] = list(amounts) if so_far is None else [a + b for a, b in zip(so_far, amounts, strict=True)]
+    await session.executemany(ADD_ARM_USERS, rows)
+    await session.executemany(ADD_ARMS, [(*key, REWARD, *amounts) for key, amounts in sorted(sums.items())])
+    for split in splits:
+        await session.execute(KEEP_DAY, to_day(to_time(page.until)), split)

@@ -44,6 +44,8 @@ class SharedStoreOptions:
         retention_days: decisions and rewards older than this are trimmed; 0 keeps all.
         turn_retention_days: the texts of turns older than this are deleted; 0 keeps them.
         config_hash: of the settings that all processes should share.
+        follow_seconds: between two looks of the leader at what was committed, for the sums behind it.
+        settle_seconds: how old an event is before it is taken into them: none with a lower number comes any more.
         may_lead: whether it does what one process does for all, where no other does.
     """
 
@@ -53,6 +55,8 @@ class SharedStoreOptions:
     retention_days: float = 0.0
     turn_retention_days: float = 0.0
     config_hash: str = ""
+    follow_seconds: float = 1.0
+    settle_seconds: float = 60.0
     may_lead: bool = True
 
 

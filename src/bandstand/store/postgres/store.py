@@ -86,7 +86,8 @@ class SharedStore(Store):
     ) -> None:
         options = options or SharedStoreOptions()
         self._ledger = SharedLedger(address, catalogue, options=options, clock=clock, observe=observe)
-        self.upkeep = Upkeep(self._ledger)
+        self._gains = SharedGains(self._ledger)
+        self.upkeep = Upkeep(self._ledger, self._gains)
         self._decisions = SharedDecisions(self._ledger)
         self._revocations = SharedRevocations(self._ledger, self._decisions)
         self._parts = SharedParts(self._ledger, self._decisions, self._revocations)
@@ -95,7 +96,6 @@ class SharedStore(Store):
         self._generations = SharedGenerations(self._ledger)
         self._deployment = SharedDeployment(self._ledger)
         self._loops = SharedLoops(self._ledger)
-        self._gains = SharedGains()
         self._turns = SharedTurns(self._ledger, self._decisions, self._rewards)
         self._judgements = SharedJudgements(self._ledger, self._decisions, self._revocations)
 
@@ -110,7 +110,10 @@ class SharedStore(Store):
         self._ledger.secret = secret
 
     async def open(self) -> None:
-        await self._ledger.open(*([self.upkeep.run] if self._ledger.options.may_lead else []))
+        await self._ledger.open(*([self.upkeep.run, self._follow] if self._ledger.options.may_lead else []))
+
+    async def _follow(self) -> None:
+        await self._gains.run(lambda: self.upkeep.is_leader)
 
     async def close(self) -> None:
         for lane in (self._decisions.lane, self._rewards.lane):
@@ -299,7 +302,7 @@ class SharedStore(Store):
     # ── gains ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
-        return await self._gains.set_holdout(definition)
+        return await self._deployment.set_holdout(definition)
 
     async def log_launch(self, event: LaunchEvent) -> LaunchEvent:
         return await self._gains.log_launch(event)

@@ -13,12 +13,14 @@ from bandstand.errors import BandstandError, StorageUnavailableError
 from bandstand.store.learners.documents import parse, render
 from bandstand.store.postgres.connections import Channel
 from bandstand.store.postgres.folding import fold_events
+from bandstand.store.postgres.gain_log import SharedGains
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.part_statements import build_metric_counts
 from bandstand.store.postgres.profiles import BASELINE, EVENTS
 from bandstand.store.postgres.schema import STRIPED
 from bandstand.store.postgres.slots import MAX_SKEW_S
-from bandstand.store.records import first_seq_at
+from bandstand.store.records import first_seq_at, to_time
+from bandstand.store.tables.loop_health import to_day
 
 LEASE_S = 10.0
 _RENEWAL_S = 3.0
@@ -44,6 +46,9 @@ _DELETE_KEYS = """DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM idempotency WHERE ts < $1 LIMIT $2))"""
 _DELETE_SPENDING = """DELETE FROM judge_spending WHERE seq = ANY (ARRAY(
     SELECT seq FROM judge_spending WHERE day < $1 LIMIT $2))"""
+_DELETE_GAINS = """DELETE FROM gain_users WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM gain_users WHERE day < $1 LIMIT $2))"""
+"""Whose part it was in the sums of days that retention takes."""
 _DELETE_TEXTS = """DELETE FROM turns WHERE judgement = ANY (ARRAY(
     SELECT judgement FROM turns WHERE judgement <= $1 ORDER BY judgement LIMIT $2))"""
 _DELETE_QUOTES = """UPDATE verdicts SET quotes = NULL WHERE seq = ANY (ARRAY(
@@ -94,10 +99,12 @@ class Upkeep:
 
     Args:
         ledger: whose.
+        gains: sums up what goes, before it does.
     """
 
-    def __init__(self, ledger: SharedLedger) -> None:
+    def __init__(self, ledger: SharedLedger, gains: SharedGains) -> None:
         self._ledger = ledger
+        self._gains = gains
         self._fence: int | None = None
         self._done_at = -_INTERVAL_S
 
@@ -143,9 +150,11 @@ class Upkeep:
                 await self._delete(statement, cutoff)
         if options.retention_days:
             cutoff = first_seq_at(now - options.retention_days * _DAY)
+            await self._gains.follow_until(cutoff)
             await self._delete(_DELETE_GENERATIONS, cutoff)
             await self._delete(_DELETE_DECISIONS, cutoff)
             # The answer of a reward is kept for as long as its Idempotency-Key.
+            await self._delete(_DELETE_GAINS, to_day(to_time(cutoff)))
             answered = first_seq_at(now - max(options.retention_days, _KEY_DAYS) * _DAY)
             await self._delete(_DELETE_PARTS, answered)
             await self._trim_rewards(answered, now)

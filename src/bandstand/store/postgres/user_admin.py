@@ -5,6 +5,7 @@ from typing import Any
 from bandstand.bandit.profile import Profile
 from bandstand.store.learners.erasure import compute_tombstone
 from bandstand.store.postgres.connections import Channel
+from bandstand.store.postgres.gain_statements import LOCK_POSITION, SUBTRACT_ARMS, SUBTRACT_GAINS
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.part_statements import UNCOUNT_METRICS
 from bandstand.store.postgres.reward_statements import LOCK_USER
@@ -29,17 +30,8 @@ _DELETE_KEYS = """DELETE FROM idempotency WHERE reward_seq IN (
 _DELETE_TEXTS = "DELETE FROM turns WHERE judgement IN (SELECT seq FROM judgements WHERE uid = $1)"
 TABLES_OF_A_USER = (
     *("marks", "revocations", "claims", "reward_parts", "windows", "rewards", "shadows", "lineage", "decision_ids"),
-    *(
-        "decisions",
-        "verdicts",
-        "conclusions",
-        "judgements",
-        "generated_tips",
-        "generations",
-        "enrolments",
-        "checkpoints",
-    ),
-    *("baselines", "pulls"),
+    *("decisions", "verdicts", "conclusions", "judgements", "generated_tips", "generations", "enrolments"),
+    *("checkpoints", "baselines", "pulls", "gain_users", "arm_users"),
 )
 """Every table with rows of a user; what hangs on these by other keys goes before."""
 _ADD_TOMBSTONE = """INSERT INTO tombstones (user_hash, seq, ts) VALUES ($1, $2, $3)
@@ -114,6 +106,9 @@ class SharedUsers:
                 return None
             for statement in (_UNCOUNT_ENROLLED, _UNCOUNT_WAITING, UNCOUNT_METRICS):
                 await session.execute(statement, uid, channel.stripe)
+            await session.fetchval(LOCK_POSITION)  # one after the other: they change the same sums
+            for statement in (SUBTRACT_GAINS, SUBTRACT_ARMS):
+                await session.execute(statement, uid)
             for statement in (_DELETE_KEYS, _DELETE_TEXTS):
                 await session.execute(statement, uid)
             counts = {name: await _delete(session, name, uid) for name in TABLES_OF_A_USER}

@@ -84,23 +84,38 @@ def apply_changes(connection: sqlite3.Connection, changes: ArmChanges, present: 
         if uid not in present:
             continue
         row = connection.execute(_SELECT_USER, (split, uid, arm)).fetchone()
-        decisions, n, total = row or (0, 0, 0.0)
-        now = (max(decisions + change.decisions, 0), n + change.n, total + change.total)
+        now, amounts = compute_amounts(row, change)
         connection.execute(_UPSERT_USER, (split, uid, arm, *now))
-        amounts = (
-            int(row is None),
-            int(now[1] > 0) - int(n > 0),
-            now[0] - decisions,
-            change.n,
-            change.total,
-            now[1] * now[1] - n * n,
-            now[1] * now[2] - n * total,
-            now[2] * now[2] - total * total,
-        )
         connection.execute(_UPSERT_SUMS, (split, arm, REWARD, *amounts))
         touched.add(split)
     for split in touched:
         connection.execute(_KEEP_DAY, (day, split))
+
+
+def compute_amounts(
+    before: tuple[int, int, float] | None, change: ArmChange
+) -> tuple[tuple[int, int, float], tuple[float, ...]]:
+    """What a change makes of a user in an arm, and what it adds to the arm's sums.
+
+    Args:
+        before: decisions, n and total of the user; ``None`` where the arm has not met them.
+        change: what a page adds.
+
+    Returns:
+        The user's decisions, n and total; and the amounts of :class:`ArmSums`.
+    """
+    decisions, n, total = before or (0, 0, 0.0)
+    now = (max(decisions + change.decisions, 0), n + change.n, total + change.total)
+    return now, (
+        int(before is None),
+        int(now[1] > 0) - int(n > 0),
+        now[0] - decisions,
+        change.n,
+        change.total,
+        now[1] * now[1] - n * n,
+        now[1] * now[2] - n * total,
+        now[2] * now[2] - total * total,
+    )
 
 
 def load_arms(connection: sqlite3.Connection, split: int) -> ArmHistory:

@@ -22,7 +22,7 @@ from bandstand.store.sqlite.sweep import Sweep
 from bandstand.store.sqlite.transaction import transaction
 from bandstand.store.tables.arms import ArmChange, ArmChanges, apply_changes
 from bandstand.store.tables.loop_health import to_day
-from bandstand.store.tables.splits import read_splits
+from bandstand.store.tables.splits import SplitLog, read_splits
 
 TARGETS = ("random", "first")
 """What the served policies are compared with: a uniform pick, and the candidate that the caller put first."""
@@ -209,19 +209,37 @@ def read_page(connection: sqlite3.Connection, size: int, secret: bytes) -> GainP
     until = min([last, *(int(end[0]) for end in ends if end is not None)])
     page = GainPage(after, until, is_last=until == last)
     touched = connection.execute(_TOUCHED, (after, until)).fetchall()
+    add_changes(page, touched, splits)
+    if has_splits:
+        add_decided(page, connection.execute(_DECIDED, (after, until)), splits)
+    return page
+
+
+def add_changes(page: GainPage, touched: Iterable[tuple[Any, ...]], splits: SplitLog) -> None:
+    """Add what came of decisions to a page.
+
+    Args:
+        page: whose.
+        touched: number, user, policy's row, time, pick, numbers, user id, policy's name, and the reward that stood
+            before and the one that stands now.
+        splits: every split that there was.
+    """
+    touched = list(touched)
     for key, terms in _compute_changes(touched):
         so_far = page.amounts.get(key)
         page.amounts[key] = terms if so_far is None else so_far + terms
-    if has_splits:
-        for seq, uid, user_id, policy in connection.execute(_DECIDED, (after, until)):
-            for split, arm in splits.find_arms(user_id, policy, seq):
-                page.arms[split, uid, arm].decisions += 1
     for seq, uid, *_, user_id, policy, before, now in touched:
         for split, arm in splits.find_arms(user_id, policy, seq):
             change = page.arms[split, uid, arm]
             change.n += (now is not None) - (before is not None)
             change.total += (now or 0.0) - (before or 0.0)
-    return page
+
+
+def add_decided(page: GainPage, decided: Iterable[tuple[Any, ...]], splits: SplitLog) -> None:
+    """Add decisions, each with its number, user, user id and policy's name, to the arms that they belong to."""
+    for seq, uid, user_id, policy in decided:
+        for split, arm in splits.find_arms(user_id, policy, seq):
+            page.arms[split, uid, arm].decisions += 1
 
 
 _FOLLOWED = ("rewards", "revocations")
@@ -257,11 +275,11 @@ def apply_page(connection: sqlite3.Connection, page: GainPage) -> bool:
         for (uid, *rest), amounts in page.amounts.items():
             if uid in present:
                 day, policy = rest
-                connection.execute(_UPSERT_USER, (uid, day, policy, *_to_row(amounts)))
+                connection.execute(_UPSERT_USER, (uid, day, policy, *to_row(amounts)))
                 so_far = days.get((day, policy))
                 days[day, policy] = amounts if so_far is None else so_far + amounts
         for key, amounts in days.items():
-            connection.execute(_UPSERT_DAY, (*key, *_to_row(amounts)))
+            connection.execute(_UPSERT_DAY, (*key, *to_row(amounts)))
         apply_changes(connection, page.arms, present, to_day(to_time(page.until)))
         connection.execute(_UPDATE_POSITION, (page.until, _FOLLOWER))
     return True
@@ -275,7 +293,8 @@ def load_gain_sums(connection: sqlite3.Connection) -> GainSums:
     return GainSums(days, read_position(connection))
 
 
-def _to_row(amounts: Array) -> tuple[float, ...]:
+def to_row(amounts: Array) -> tuple[float, ...]:
+    """Amounts in the order of :class:`GainDay` as a row has them."""
     rewarded, *sums = amounts.tolist()
     return int(rewarded), *sums
 

@@ -472,6 +472,108 @@ CREATE TABLE shadow_sums_s (
     PRIMARY KEY (policy, stripe)
 ) WITH (fillfactor = 50);
 
+-- ── sums of gains and of arms, which a follower keeps up behind the commits; columns as in the embedded ledger ────────────
+CREATE TABLE gain_days (
+    day            INTEGER NOT NULL,
+    policy         INTEGER NOT NULL,
+    rewarded       BIGINT NOT NULL,
+    r              DOUBLE PRECISION NOT NULL,
+    rr             DOUBLE PRECISION NOT NULL,
+    residuals      DOUBLE PRECISION NOT NULL,
+    random         DOUBLE PRECISION NOT NULL,
+    random_squares DOUBLE PRECISION NOT NULL,
+    random_r       DOUBLE PRECISION NOT NULL,
+    random_w       DOUBLE PRECISION NOT NULL,
+    random_ww      DOUBLE PRECISION NOT NULL,
+    random_v       DOUBLE PRECISION NOT NULL,
+    random_lost    DOUBLE PRECISION NOT NULL,
+    first          DOUBLE PRECISION NOT NULL,
+    first_squares  DOUBLE PRECISION NOT NULL,
+    first_r        DOUBLE PRECISION NOT NULL,
+    first_w        DOUBLE PRECISION NOT NULL,
+    first_ww       DOUBLE PRECISION NOT NULL,
+    first_v        DOUBLE PRECISION NOT NULL,
+    first_lost     DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (day, policy)
+);
+
+-- The part of each user in it, so that an erasure can take it out; retention takes those of its days and leaves the sums.
+CREATE TABLE gain_users (
+    uid            BIGINT NOT NULL,
+    day            INTEGER NOT NULL,
+    policy         INTEGER NOT NULL,
+    rewarded       BIGINT NOT NULL,
+    r              DOUBLE PRECISION NOT NULL,
+    rr             DOUBLE PRECISION NOT NULL,
+    residuals      DOUBLE PRECISION NOT NULL,
+    random         DOUBLE PRECISION NOT NULL,
+    random_squares DOUBLE PRECISION NOT NULL,
+    random_r       DOUBLE PRECISION NOT NULL,
+    random_w       DOUBLE PRECISION NOT NULL,
+    random_ww      DOUBLE PRECISION NOT NULL,
+    random_v       DOUBLE PRECISION NOT NULL,
+    random_lost    DOUBLE PRECISION NOT NULL,
+    first          DOUBLE PRECISION NOT NULL,
+    first_squares  DOUBLE PRECISION NOT NULL,
+    first_r        DOUBLE PRECISION NOT NULL,
+    first_w        DOUBLE PRECISION NOT NULL,
+    first_ww       DOUBLE PRECISION NOT NULL,
+    first_v        DOUBLE PRECISION NOT NULL,
+    first_lost     DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (uid, day, policy)
+);
+CREATE INDEX gain_users_by_day ON gain_users (day);
+
+CREATE TABLE followers (
+    name TEXT PRIMARY KEY,
+    seq  BIGINT NOT NULL                -- the last event that is in its sums
+);
+INSERT INTO followers VALUES ('gains', 0);
+
+CREATE TABLE arm_users (
+    split     BIGINT NOT NULL,
+    uid       BIGINT NOT NULL,
+    arm       TEXT NOT NULL,
+    metric    TEXT NOT NULL,
+    decisions BIGINT NOT NULL,
+    n         BIGINT NOT NULL,
+    total     DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (split, uid, arm, metric)
+);
+CREATE INDEX arm_users_by_user ON arm_users (uid);
+
+CREATE TABLE arm_sums (
+    split     BIGINT NOT NULL,
+    arm       TEXT NOT NULL,
+    metric    TEXT NOT NULL,
+    users     BIGINT NOT NULL,
+    rewarded  BIGINT NOT NULL,
+    decisions BIGINT NOT NULL,
+    n         BIGINT NOT NULL,
+    total     DOUBLE PRECISION NOT NULL,
+    nn        BIGINT NOT NULL,
+    nt        DOUBLE PRECISION NOT NULL,
+    tt        DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (split, arm, metric)
+);
+
+-- The same as of the last event of each day.
+CREATE TABLE arm_days (
+    split     BIGINT NOT NULL,
+    day       INTEGER NOT NULL,
+    arm       TEXT NOT NULL,
+    metric    TEXT NOT NULL,
+    users     BIGINT NOT NULL,
+    rewarded  BIGINT NOT NULL,
+    decisions BIGINT NOT NULL,
+    n         BIGINT NOT NULL,
+    total     DOUBLE PRECISION NOT NULL,
+    nn        BIGINT NOT NULL,
+    nt        DOUBLE PRECISION NOT NULL,
+    tt        DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (split, day, arm, metric)
+);
+
 -- ── what is asked of many places ─────────────────────────────────────────────────────────────────────────────────────────
 -- A user's events after one, in order. `held` is the number of the reward that a revocation takes back.
 CREATE FUNCTION events_of(of_uid BIGINT, after_n BIGINT)
