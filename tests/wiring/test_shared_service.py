@@ -26,7 +26,7 @@ REFUSED: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/evaluations", {"policies": ["linucb-v2"]}),
     ("PUT", "/loops/menu", {}),
     ("PUT", "/loops/default", {"mode": "logging"}),
-    ("POST", "/policies/egreedy-v1/launch", {}),
+    ("POST", "/loops/default/promote", {}),
 )
 
 
@@ -74,6 +74,16 @@ async def test_two_services_over_one_database_answer_as_one(tmp_path: Path, data
         held = (await one.score("ada", defer=True))["decision_id"]
         assert (await other.post("/reward", {"decision_id": held, "reward": 1})).json()["reason"] == "held"
         assert (await one.post(f"/decisions/{held}/activate")).json()["applied"]
+        launch = "/policies/egreedy-v1/launch"
+        assert (await one.post(launch, {"steps": [50, 100]})).status_code == 200
+        refused = await other.post(launch, {})
+        assert refused.status_code == 409, "whether or not it has heard of the other"
+        assert (await other.get(launch)).json()["launch"]["share"] == 50
+        served = {(await other.score(f"user-{number}"))["policy"] for number in range(20)}
+        assert served == {"egreedy-v1", "linucb-v2"}
+        assert (await other.post(f"{launch}/cancel")).json()["state"] == "cancelled"
+        assert (await one.score("ada"))["policy"] == "linucb-v2"
+        assert (await one.get(launch)).json()["launch"]["state"] == "cancelled"
         for call in REFUSED:
             refused = await one.client.request(*call[:2], json=call[2])
             assert (refused.status_code, refused.json()["type"]) == (501, UNSUPPORTED), call

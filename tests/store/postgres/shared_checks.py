@@ -18,6 +18,7 @@ from bandstand.store.protocol import MovedError
 from bandstand.store.records import Decision, RewardPart, RewardWindow
 from bandstand.store.tables.gains import GainSums
 from bandstand.store.tables.judgements import Conclusion
+from bandstand.store.tables.launches import LaunchAction, LaunchEvent, LaunchPlan, LaunchState
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import Promotion
 from bandstand.store.tables.windows import MetricSums
@@ -454,6 +455,40 @@ async def no_event_is_summed_before_all_with_lower_numbers_are_there(subjects: S
     await one.store.follow_gains()
     [day] = (await other.store.load_gain_sums()).days
     assert day.rewarded == 2
+
+
+async def a_launch_is_changed_by_one_at_a_time(subjects: SharedSubjects) -> None:
+    both = (subjects.first.store, subjects.second.store)
+    plan = LaunchPlan(policy="egreedy-v1", control="linucb-v2", steps=(5.0, 100.0), min_decisions=1)
+    known = 0
+    told: list[tuple[LaunchAction, LaunchState]] = [("start", "running"), ("hold", "held"), ("cancel", "cancelled")]
+    for action, state in told:
+        event = LaunchEvent(
+            seq=0,
+            ts=NOON,
+            client="tests",
+            action=action,
+            state=state,
+            step=0,
+            since=known,
+            reason="by hand",
+            plan=plan,
+            figures={"share": 5.0},
+        )
+        done = await asyncio.gather(*(each.log_launch(event, after=known) for each in both), return_exceptions=True)
+        [logged] = [each for each in done if isinstance(each, LaunchEvent)]
+        assert [type(each) for each in done if each is not logged] == [MovedError]
+        assert logged.since == (known or logged.seq)
+        for store in both:
+            assert (await store.list_launches())[-1] == logged
+        known = logged.seq
+
+
+async def a_policy_that_both_promote_at_once_is_promoted_once(subjects: SharedSubjects) -> None:
+    both = (subjects.first.store, subjects.second.store)
+    promotion = Promotion("promote", "egreedy-v1", "linucb-v2", NOON, "tests")
+    await asyncio.gather(*(store.log_promotion(promotion) for store in both))
+    assert [await store.list_promotions() for store in both] == [[promotion], [promotion]]
 
 
 def assert_same_gains(sums: GainSums, others: GainSums) -> None:

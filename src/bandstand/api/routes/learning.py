@@ -18,7 +18,6 @@ from bandstand.errors import (
     IdempotencyMismatchError,
     LearningModeError,
     UnknownDecisionError,
-    UnsupportedByEngineError,
     WrongPolicyError,
 )
 from bandstand.judge.cascade import JudgeOffError
@@ -36,12 +35,10 @@ _TAKEN: dict[int | str, dict[str, Any]] = {
 def build_learning_router(deployment: ServiceContext, wire: Wire, hot: HotPath) -> APIRouter:
     """Score and reward, as the framework and OpenAPI know them; the gate answers them itself, by the same handlers."""
     routes = APIRouter(tags=["learning"])
-    score_extra = describe_operation(DecisionConflictError, UnsupportedByEngineError, *WRITE_ERRORS, body=wire.score)
-    named_extra = describe_operation(
-        DecisionConflictError, LearningModeError, UnsupportedByEngineError, *WRITE_ERRORS, body=wire.score
-    )
+    score_extra = describe_operation(DecisionConflictError, *WRITE_ERRORS, body=wire.score)
+    named_extra = describe_operation(DecisionConflictError, LearningModeError, *WRITE_ERRORS, body=wire.score)
     activate_extra = describe_operation(UnknownDecisionError, *WRITE_ERRORS)
-    reward_extra = describe_operation(*_REWARDING, *_JUDGING, UnsupportedByEngineError, *WRITE_ERRORS, body=wire.reward)
+    reward_extra = describe_operation(*_REWARDING, *_JUDGING, *WRITE_ERRORS, body=wire.reward)
 
     @routes.post("/score", response_model=ScoreResponse, openapi_extra=score_extra)
     async def score(request: Request) -> Response:

@@ -6,14 +6,14 @@ from bandstand.api.openapi import describe_operation
 from bandstand.api.routes.helpers import WRITE_ERRORS, get_client, parse_request
 from bandstand.api.schemas.launches import LAUNCH, Launch, NewestLaunch
 from bandstand.api.schemas.learning import ActivePolicy
-from bandstand.errors import PromotionRefusedError, StorageUnavailableError, UnsupportedByEngineError
+from bandstand.errors import PromotionRefusedError, StorageUnavailableError
 from bandstand.service import launch, promotion
 from bandstand.service.context import ServiceContext
 from bandstand.service.launch import HandAction, LaunchAnswer, LaunchStatus
 from bandstand.service.promotion import ActivePolicyStatus
 
 _CHANGES = describe_operation(PromotionRefusedError, *WRITE_ERRORS)
-_STARTS = describe_operation(PromotionRefusedError, UnsupportedByEngineError, *WRITE_ERRORS, body=LAUNCH)
+_STARTS = describe_operation(PromotionRefusedError, *WRITE_ERRORS, body=LAUNCH)
 _LOOKS = describe_operation(StorageUnavailableError)
 
 

@@ -16,8 +16,10 @@ from bandstand.store.postgres.folding import list_taught
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.profiles import EVENTS
 from bandstand.store.postgres.schema import STRIPED, build_striped_upsert
+from bandstand.store.protocol import MovedError
 from bandstand.store.records import Decision, PolicyRef, PolicyTotals
 from bandstand.store.tables.event_rows import MarkInsert
+from bandstand.store.tables.launches import LaunchEvent, build_launch_row, number_event, parse_launch
 from bandstand.store.tables.loop_health import Arrivals, Draws, LoopSums, to_day
 from bandstand.store.tables.memories import MemoryChange, parse_memory_change, to_document
 from bandstand.store.tables.promotions import ExperimentStart, Promotion, build_promotion_row, parse_promotion
@@ -33,6 +35,12 @@ _ADD_MARK = (
 _IS_MARKED = "SELECT EXISTS (SELECT 1 FROM marks WHERE seq = $1)"
 _PROMOTIONS = """SELECT kind, ts, client, document FROM marks
     WHERE uid IS NULL AND kind IN ('promotion', 'demotion') ORDER BY seq"""
+_NEWEST_PROMOTION = """SELECT seq, kind, ts, client, document FROM marks
+    WHERE uid IS NULL AND kind IN ('promotion', 'demotion') ORDER BY seq DESC LIMIT 1"""
+_LAUNCHES = """SELECT seq, ts, client, document FROM marks
+    WHERE uid IS NULL AND kind IN ('launch', 'launch-note') ORDER BY seq"""
+_NEWEST_LAUNCH = """SELECT coalesce(max(seq), 0) FROM marks
+    WHERE uid IS NULL AND kind IN ('launch', 'launch-note')"""
 _NEWEST_SPLIT = """SELECT seq, ts, document FROM marks WHERE uid IS NULL AND kind = $1
     ORDER BY seq DESC LIMIT 1"""
 _MEMORIES = "SELECT ts, document FROM marks WHERE uid IS NULL AND kind = 'memory' ORDER BY seq"
@@ -75,9 +83,25 @@ class SharedDeployment:
     # ── promotions and experiments ────────────────────────────────────────────────────────────────────────────────
 
     async def log_promotion(self, promotion: Promotion) -> None:
-        """Log a change of the active policy: whoever decides by the old one from here on is refused."""
-        seq = self._ledger.next_seq(promotion.ts)
-        await self._change(seq, build_promotion_row(seq, promotion))
+        """Log a change of the active policy: whoever decides by the old one from here on is refused.
+
+        Where another process has made the same policy active at the same moment, nothing is logged.
+        """
+        ledger = self._ledger
+
+        async def write(channel: Channel, _: int) -> None:
+            session = channel.session
+            await session.fetchrow(_LOCK)
+            newest = await session.fetchrow(_NEWEST_PROMOTION)
+            if newest is not None:
+                if parse_promotion(*newest[1:]).policy == promotion.policy:
+                    return  # or it is this one, whose answer was lost
+                ledger.observe_seq(newest["seq"])
+            await session.execute(_ADD_MARK, *build_promotion_row(ledger.next_seq(promotion.ts), promotion))
+            await session.execute(_RAISE_EPOCH)
+
+        await ledger.writers.transact(write)
+        await ledger.reload()
 
     async def list_promotions(self) -> list[Promotion]:
         """Every change of the active policy, the oldest first."""
@@ -114,6 +138,36 @@ class SharedDeployment:
         begun = await ledger.writers.transact(begin)
         await ledger.reload()
         return begun
+
+    async def log_launch(self, event: LaunchEvent, *, after: int) -> LaunchEvent:
+        """Log an event of a launch, if ``after`` is the newest there is.
+
+        Raises:
+            MovedError: another process has logged one since.
+        """
+        ledger, kept = self._ledger, list[LaunchEvent]()
+
+        async def write(channel: Channel, tries: int) -> LaunchEvent:
+            session = channel.session
+            await session.fetchrow(_LOCK)
+            newest = await session.fetchval(_NEWEST_LAUNCH)
+            if tries and kept and newest == kept[-1].seq:
+                return kept[-1]  # it is done, and its answer was lost
+            if newest != after:
+                raise MovedError("another process has changed a launch meanwhile")
+            ledger.observe_seq(newest)
+            kept.append(number_event(event, ledger.next_seq(event.ts)))
+            await session.execute(_ADD_MARK, *build_launch_row(kept[-1]))
+            await session.execute(_RAISE_EPOCH)
+            return kept[-1]
+
+        logged = await ledger.writers.transact(write)
+        await ledger.reload()
+        return logged
+
+    async def list_launches(self) -> list[LaunchEvent]:
+        """Every event of every launch, the oldest first."""
+        return [parse_launch(*row) for row in await self._ledger.readers.fetch(_LAUNCHES)]
 
     async def count_enrolled(self, experiment: int) -> Mapping[str, int]:
         """How many users each arm of an experiment has decided for."""

@@ -6,9 +6,9 @@ lower number than its last event is committed by then, or never will be.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from bandstand.errors import BandstandError, UnsupportedByEngineError
+from bandstand.errors import BandstandError
 from bandstand.store.postgres.connections import Channel
 from bandstand.store.postgres.gain_statements import (
     ADD_ARM_USERS,
@@ -34,7 +34,6 @@ from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.records import LAST_SEQ, Array, first_seq_at, to_time
 from bandstand.store.tables.arms import REWARD, ArmHistory, ArmSums, compute_amounts
 from bandstand.store.tables.gains import GainDay, GainPage, GainSums, add_changes, add_decided, to_row
-from bandstand.store.tables.launches import LaunchEvent
 from bandstand.store.tables.loop_health import to_day
 from bandstand.store.tables.splits import SPLIT_KINDS, SplitLog
 
@@ -43,7 +42,7 @@ _BUSY_SHARE = 0.1
 
 
 class SharedGains:
-    """The gains of a shared ledger, as :class:`bandstand.store.gain_log.GainLog` has them."""
+    """The gains of a shared ledger, but for their splits, as :class:`bandstand.store.gain_log.GainLog` has them."""
 
     def __init__(self, ledger: SharedLedger) -> None:
         self._ledger = ledger
@@ -123,22 +122,6 @@ class SharedGains:
         for day, *sums in await self._ledger.readers.fetch(LOAD_ARM_DAYS, split, REWARD):
             days.setdefault(day, {})[sums[1]] = ArmSums(*sums)
         return ArmHistory(now, list(days.items()))
-
-    # ── launches ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def log_launch(self, event: LaunchEvent) -> LaunchEvent:
-        """Nothing is launched: of several ladders each would take the same step.
-
-        Raises:
-            UnsupportedByEngineError: always.
-        """
-        del event
-        message = "the ledger of STATE_URL keeps no launches yet: promote the policy, or run an EXPERIMENT"
-        raise UnsupportedByEngineError(message)
-
-    async def list_launches(self) -> Sequence[LaunchEvent]:
-        """There are none."""
-        return []
 
 
 async def _apply(channel: Channel, page: GainPage) -> None:

@@ -304,11 +304,11 @@ class SharedStore(Store):
     async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
         return await self._deployment.set_holdout(definition)
 
-    async def log_launch(self, event: LaunchEvent) -> LaunchEvent:
-        return await self._gains.log_launch(event)
+    async def log_launch(self, event: LaunchEvent, *, after: int) -> LaunchEvent:
+        return await self._deployment.log_launch(event, after=after)
 
     async def list_launches(self) -> Sequence[LaunchEvent]:
-        return await self._gains.list_launches()
+        return await self._deployment.list_launches()
 
     async def follow_gains(self) -> None:
         await self._gains.follow_gains()
