@@ -50,8 +50,8 @@ _TOTALS = """SELECT p.name, sum(decisions)::bigint, sum(explores)::bigint, sum(r
 _SHADOW_POLICIES = "SELECT document FROM marks WHERE seq = $1"
 _LOCK_DECIDER = """SELECT u.uid, u.is_shadowed FROM users AS u JOIN decisions AS d ON d.uid = u.uid WHERE d.seq = $1
     FOR NO KEY UPDATE OF u"""
-_ADD_SHADOWS = """INSERT INTO shadows
-    (decision, policy, uid, pick, exploring, agrees, propensity, weight, probabilities)
+_ADD_SHADOWS = """INSERT INTO shadows (decision, policy, uid,
+        pick, exploring, agrees, propensity, weight, probabilities)
     SELECT $1, s.policy, $2, s.pick, s.exploring, s.agrees, s.propensity, s.weight, s.probabilities
     FROM unnest($3::integer[], $4::integer[], $5::boolean[], $6::boolean[], $7::float8[], $8::float8[], $9::bytea[])
         AS s(policy, pick, exploring, agrees, propensity, weight, probabilities)

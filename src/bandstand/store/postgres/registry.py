@@ -53,7 +53,8 @@ class LedgerPolicies:
                     )
                 if recorded.get(name) != schema.hash:
                     await session.execute(
-                        "INSERT INTO schemas VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET hash = excluded.hash",
+                        """INSERT INTO schemas (name, hash) VALUES ($1, $2)
+                        ON CONFLICT (name) DO UPDATE SET hash = excluded.hash""",
                         name,
                         schema.hash,
                     )
