@@ -263,6 +263,18 @@ async def what_is_read_from_a_checkpoint_is_what_all_events_make(subjects: Share
     assert_same(await other.store.load_profile("anna"), from_checkpoint)
 
 
+async def a_user_whose_state_has_gone_back_is_read_anew(subjects: SharedSubjects) -> None:
+    one = subjects.first
+    for _ in range(3):
+        await one.reward_legacy("anna", 0.5)
+    await one.store.load_profile("anna")
+    await subjects.session.execute("DELETE FROM rewards WHERE n > 1; UPDATE users SET version = 1")  # as a restore does
+    with pytest.raises(MovedError, match="gone back"):
+        await decide_stale(one)
+    await one.decide("anna")
+    assert await one.load_sums() == (1, 0.5)
+
+
 async def a_number_that_a_lost_lease_would_give_is_refused(subjects: SharedSubjects) -> None:
     store = subjects.first.store
     assert isinstance(store, SharedStore)

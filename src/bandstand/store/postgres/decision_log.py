@@ -123,6 +123,9 @@ class SharedDecisions:
         if not found["is_current"]:
             await self._ledger.reload()
             raise MovedError("the deployment has changed meanwhile; decide again")
+        if found["now"] < user.profile.seq:  # the database was restored to an earlier moment
+            users.drop(decision.user_id)
+            raise MovedError("the user's state has gone back; decide again")
         if found["is_stale"] and decision.tries < _FORCED_TRY:
             await users.catch_up(user)
             raise MovedError("the user has been rewarded meanwhile; decide again")
@@ -156,9 +159,10 @@ class SharedDecisions:
             if not all(answer["is_current"] for answer in refused.answers):
                 await ledger.reload()
                 raise MovedError("the deployment has changed meanwhile; decide again") from None
-            is_stale = any(answer["is_stale"] for answer in refused.answers)
-            if is_stale:
+            if any(answer["is_stale"] for answer in refused.answers):
                 await ledger.users.catch_up(user)
+            elif any(answer["now"] < user.profile.seq for answer in refused.answers):
+                ledger.users.drop(user.profile.user_id)  # the database was restored to an earlier moment
             if await self._is_any_taken(decisions):
                 return False
             raise MovedError("the user was rewarded or reset meanwhile; decide again") from None
