@@ -180,6 +180,10 @@ class ConsoleQueries:
         """Turns that a person has labelled and whose words are there, oldest first."""
         return await self._run_query(_list_labelled_turns, taxonomy)
 
+    async def count_labelled_turns(self) -> dict[str, int]:
+        """How many such turns there are of each taxonomy that has any."""
+        return await self._run_query(reviews.count_labelled_turns)
+
     async def close(self) -> None:
         """Answer what was asked, and let go of the ledger."""
         await asyncio.to_thread(self._thread.shutdown)
