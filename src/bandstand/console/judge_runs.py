@@ -24,7 +24,8 @@ _PAGE = "/judge/review"
 _ACTS = "In use since the service's last start."
 _WAITS = "Not in use yet: the service and its judge read it at their next start."
 _REPLACED = "Not in use: a newer one took its place."
-_OUTDATED = "Of little use: the judge was trained since, so calibrate again."
+_WORSE = "That is worse than before: more labels may help, or it is taken back."
+_OUTDATED = "It is of the judge before its newest training, so calibrate again."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,15 +117,19 @@ def _format_findings(plan: JudgeRunPlan, report: Mapping[str, Any]) -> Iterator[
         yield f"{report['skipped']:,} of the labels were left out: they contradict others, or their label is gone."
     if plan.kind == "train":
         yield f"{report['model']} was trained on {report['n']:,} labels."
-        yield from _format_comparison("Turns told right as praise, complaint or neither", report, "accuracy")
-        yield from _format_comparison("Of what it calls complaints, these are", report, "negative_precision")
-        yield from _format_comparison("Of the complaints, it finds", report, "negative_recall")
+        yield from _format_comparison("Praise, complaint or neither, told right", report, "accuracy")
+        yield from _format_comparison("What it calls a complaint is one", report, "negative_precision")
+        yield from _format_comparison("Complaints that it finds", report, "negative_recall")
+        if _is_less(_get_share(report, "after", "accuracy"), _get_share(report, "before", "accuracy")):
+            yield _WORSE
         return
     for each in report["calibrations"]:
         yield f"{each['tier']} ({each['model']}) was calibrated on {each['examples']:,} verdicts."
         before, after = each["before"]["ece"], (each["after"] or {}).get("ece")
         if before is not None and after is not None:
             yield f"How far its confidence is off, on average: {before:.3f} before, {after:.3f} after."
+            if before < after:
+                yield _WORSE
         elif before is not None:
             yield f"How far its confidence was off, on average: {before:.3f}. {_describe_missing_after()}"
         wanted = format_percent(each["target_precision"], 0)
@@ -136,12 +141,20 @@ def _format_findings(plan: JudgeRunPlan, report: Mapping[str, Any]) -> Iterator[
 
 
 def _format_comparison(what: str, report: Mapping[str, Any], measure: str) -> Iterator[str]:
-    before = report["before"]["polarity"][measure]
-    after = None if report["after"] is None else report["after"]["polarity"][measure]
+    before, after = (_get_share(report, when, measure) for when in ("before", "after"))
     if before is not None and after is not None:
         yield f"{what}: {format_percent(before, 0)} before, {format_percent(after, 0)} after."
     elif before is not None and measure == "accuracy":
         yield f"{what}: {format_percent(before, 0)} before. {_describe_missing_after()}"
+
+
+def _get_share(report: Mapping[str, Any], when: str, measure: str) -> float | None:
+    share: float | None = None if report[when] is None else report[when]["polarity"][measure]
+    return share
+
+
+def _is_less(one: float | None, other: float | None) -> bool:
+    return one is not None and other is not None and one < other
 
 
 def _describe_missing_after() -> str:

@@ -22,6 +22,9 @@ from bandstand.store.tables.judge_runs import JudgeRuns
 from bandstand.store.tables.reviews import iter_labelled_turns
 from bandstand.store.tables.run_table import RunClaim, RunProgress, RunState
 
+INPUT_THREAD = "end of input"
+"""Name of the thread that notices the end of standard input."""
+
 _SAVE_EVERY_S = 0.5
 _SOURCE = Path("people's labels")
 _TARGET_PRECISION = 0.8
@@ -78,7 +81,7 @@ class _SupervisedRun:
         self._ended = threading.Event()
         self._saver = threading.Thread(target=self._save_often, daemon=True)
         self._saver.start()
-        threading.Thread(target=self._wait_for_end_of_input, daemon=True).start()
+        threading.Thread(target=self._wait_for_end_of_input, name=INPUT_THREAD, daemon=True).start()
 
     def update(self, done: int, total: int) -> None:
         """So many turns of so many are judged.
