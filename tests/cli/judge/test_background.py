@@ -1,7 +1,7 @@
 """``bandstand judge-run``: learns from people's labels, keeps none of their words, and stops when nobody wants it."""
 
-import io
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -24,18 +24,6 @@ TAXONOMY = "followup-v1"
 WORDS = "zebra"
 
 
-class _LivingService(io.BytesIO):
-    """Standard input of a child whose service lives until the test is over."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.over = threading.Event()
-
-    def read(self, size: int | None = -1) -> bytes:
-        self.over.wait()
-        return super().read(size)
-
-
 def list_labels() -> Iterator[dict[str, str]]:
     for number in range(26):
         praise = number % 2
@@ -55,14 +43,23 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def state(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A state directory whose people gave labels, and whose judge has learned nothing yet."""
-    service = _LivingService()
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=service))
+    read_end, write_end = os.pipe()
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(fileno=lambda: read_end))
     monkeypatch.setattr(background, "iter_labelled_turns", lambda *_: list_labels())
     monkeypatch.setattr(train, "_OWN_ITERATIONS", 2)
     yield state_dir
-    service.over.set()
+    os.close(write_end)
+    join_input_threads()
+    os.close(read_end)
     for file in list_learned(state_dir):
         (state_dir / "judge" / file).unlink()
+
+
+def join_input_threads() -> None:
+    """Wait until the end of standard input has been noticed."""
+    for each in threading.enumerate():
+        if each.name == background.INPUT_THREAD:
+            each.join(60)
 
 
 def list_learned(state: Path) -> list[str]:
@@ -99,16 +96,18 @@ def test_a_run_teaches_and_keeps_figures_but_no_words(state: Path, kind: JudgeRu
 
 
 def test_it_is_interrupted_where_its_service_is_gone(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_end, write_end = os.pipe()
+    os.close(write_end)
+
     def list_after_the_end(*_: object) -> Iterator[dict[str, str]]:
-        for each in threading.enumerate():
-            if each.name == background.INPUT_THREAD:
-                each.join(60)
+        join_input_threads()
         return list_labels()
 
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO()))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(fileno=lambda: read_end))
     monkeypatch.setattr(background, "iter_labelled_turns", list_after_the_end)
     run = enqueue(state, "train")
     play_judge_run(run, str(state))
+    os.close(read_end)
     assert (find(state, run).state, find(state, run).summary) == ("interrupted", None)
     assert list_learned(state) == []
 

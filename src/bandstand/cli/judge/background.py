@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 import threading
 import time
@@ -125,7 +126,8 @@ class _SupervisedRun:
                 return
 
     def _wait_for_end_of_input(self) -> None:
-        while sys.stdin.buffer.read(1):
+        # Not through the buffer, whose lock this thread would hold when the interpreter ends and wants to close it.
+        while os.read(sys.stdin.fileno(), 1):
             pass
         self._stopped.set()
 
