@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import structlog
 
@@ -12,7 +12,8 @@ from bandstand.bandit.confidence_sequence import compute_half_width
 from bandstand.errors import BandstandError, FieldError, InvalidRequestError, PromotionRefusedError
 from bandstand.service.context import ServiceContext, format_time
 from bandstand.service.promotion import apply_promotion, require_unpinned
-from bandstand.service.readout import MIN_USERS, compare_arms, estimate_mean
+from bandstand.service.readout import MIN_USERS, compare_arms, estimate_mean, estimate_metric
+from bandstand.service.shadow_value import ValueEstimate
 from bandstand.store.tables.arms import REWARD, ArmHistory, ArmSums
 from bandstand.store.tables.launches import LaunchAction, LaunchEvent, LaunchPlan, LaunchState
 from bandstand.store.tables.promotions import Promotion
@@ -93,6 +94,15 @@ class LadderDecision:
     figures: Mapping[str, float | None]
 
 
+class _Guard(NamedTuple):
+    """How a guardrail stands: its mean, and why to go back, or what to wait for."""
+
+    metric: str
+    mean: float | None
+    breach: str | None = None
+    awaits: str | None = None
+
+
 async def start_launch(
     deployment: ServiceContext, policy: str, request: Mapping[str, Any], client: str
 ) -> LaunchStatus:
@@ -109,10 +119,6 @@ async def start_launch(
     steps = tuple(float(each) for each in request.get("steps", DEFAULT_STEPS))
     if any(low >= high for low, high in zip((0.0, *steps), steps, strict=False)) or steps[-1:] != (100.0,):
         raise InvalidRequestError("steps are no ladder", [FieldError("steps", "must grow from above 0 to 100")])
-    guardrails = dict(request.get("guardrails", {}))
-    if unknown := [metric for metric in guardrails if metric != REWARD]:
-        message = f"no such metric; there is {REWARD}"
-        raise InvalidRequestError(message, [FieldError(f"guardrails.{unknown[0]}", message)])
     async with deployment.promotion_lock:
         require_unpinned(deployment)
         _require_idle(deployment)
@@ -127,7 +133,7 @@ async def start_launch(
             control=deployment.active_policy,
             steps=steps,
             min_decisions=int(request.get("min_decisions", DEFAULT_MIN_DECISIONS)),
-            guardrails=guardrails,
+            guardrails=dict(request.get("guardrails", {})),
             margin=float(request.get("margin", DEFAULT_MARGIN)),
         )
         await _move_to_step(deployment, plan, 0, "start", client, "begun by hand", {})
@@ -211,8 +217,8 @@ def decide_step(plan: LaunchPlan, step: int, history: ArmHistory) -> LadderDecis
 
     Every step before the last is an experiment of its own, looked at as often as one likes at an error of 5 % over
     their number on the side that matters: together they take an equal policy back in at most 5 % of launches. It goes
-    back where it is surely worse, or surely below a guardrail; on where it has enough decisions, and, before more than
-    a fifth of the users, is surely not worse by more than the margin.
+    back where it is surely worse, or surely below a guardrail; on where it has enough decisions, rewards bring every
+    metric with a guardrail, and, before more than a fifth of the users, it is surely not worse by more than the margin.
     """
     level = 1.0 - 2.0 * _FALSE_ALARMS / max(1, len(plan.steps) - 1)
     sums = history.now.get(REWARD, {})
@@ -229,25 +235,55 @@ def decide_step(plan: LaunchPlan, step: int, history: ArmHistory) -> LadderDecis
         "low": None if difference is None else difference.low,
         "high": None if difference is None else difference.high,
     }
+    guards = [
+        _look_at_guardrail(metric, bound, history.now.get(metric, {}).get(plan.policy), level)
+        for metric, bound in plan.guardrails.items()
+        if metric != REWARD
+    ]
+    figures |= {f"guardrail:{each.metric}": each.mean for each in guards}
     enough_users = min(arm.rewarded, control.rewarded) >= MIN_USERS
-    if enough_users and difference is not None and difference.high is not None and difference.high < 0.0:
-        return LadderDecision("rollback", f"it earns {difference.value:+.3f} a decision, surely less", figures)
-    for metric, bound in plan.guardrails.items():
-        guarded = history.now.get(metric, {}).get(plan.policy)
-        found = None if guarded is None else estimate_mean(guarded)
-        if enough_users and found is not None and found[0] + compute_half_width(found[1], level=level) < bound:
-            return LadderDecision("rollback", f"{metric} is {found[0]:.3f} a decision, surely below {bound:g}", figures)
+    breach = _find_breach(plan, mean, difference, level) if enough_users else None
+    breach = breach or next((each.breach for each in guards if each.breach), None)
+    if breach is not None:
+        return LadderDecision("rollback", breach, figures)
     if arm.n < plan.min_decisions:
         missing = plan.min_decisions - arm.n
         return LadderDecision("hold", f"{missing:,} more rewarded decisions at this share", figures)
     if not enough_users or difference is None or difference.low is None or usual is None:
         return LadderDecision("hold", f"{MIN_USERS} users with a reward on either side", figures)
+    if awaited := next((each.awaits for each in guards if each.awaits), None):
+        return LadderDecision("hold", awaited, figures)
     following = plan.steps[min(step + 1, len(plan.steps) - 1)]
     if following > MAX_UNPROVEN_PERCENT and difference.low <= -plan.margin * abs(usual[0]):
         worst = plan.margin * abs(usual[0])
         reason = f"proof that it is not worse by {worst:.3f}: it may be by {-difference.low:.3f} as yet"
         return LadderDecision("hold", reason, figures)
     return LadderDecision("advance", f"it earns {difference.value:+.3f} a decision, over {arm.n:,}", figures)
+
+
+def _find_breach(
+    plan: LaunchPlan, mean: tuple[float, float] | None, difference: ValueEstimate | None, level: float
+) -> str | None:
+    """Why the rewards of enough users say that it goes back."""
+    if difference is not None and difference.high is not None and difference.high < 0.0:
+        return f"it earns {difference.value:+.3f} a decision, surely less"
+    bound = plan.guardrails.get(REWARD)
+    if bound is not None and mean is not None and mean[0] + compute_half_width(mean[1], level=level) < bound:
+        return f"{REWARD} is {mean[0]:.3f} a decision, surely below {bound:g}"
+    return None
+
+
+def _look_at_guardrail(metric: str, bound: float, sums: ArmSums | None, level: float) -> _Guard:
+    """What a guardrail on a metric of rewards says: a name that nothing brings guards nothing, so it is waited for."""
+    found = None if sums is None else estimate_metric(sums, level)
+    if sums is None or found is None:
+        return _Guard(metric, None, awaits=f"{metric}, which no reward has brought at this share")
+    mean, half = found
+    if sums.rewarded < MIN_USERS:
+        return _Guard(metric, mean, awaits=f"{MIN_USERS - sums.rewarded} more users whose rewards bring {metric}")
+    if mean + half < bound:
+        return _Guard(metric, mean, breach=f"{metric} is {mean:.3f} a decision, surely below {bound:g}")
+    return _Guard(metric, mean)
 
 
 async def check_launch(deployment: ServiceContext) -> Move | None:
