@@ -9,7 +9,10 @@ async def live(person: Person, users: int) -> None:
     """Everybody decides once and is content."""
     for number in range(users):
         made = await person.service.score(f"user-{number}")
-        await person.service.reward(decision_id=made["decision_id"], reward=0.5 if number % 3 else -0.5)
+        brought = {"clicks": float(number % 2)}
+        await person.service.reward(
+            decision_id=made["decision_id"], reward=0.5 if number % 3 else -0.5, metrics=brought
+        )
 
 
 async def test_without_an_experiment_it_says_how_to_begin_one(person: Person) -> None:
@@ -25,6 +28,8 @@ async def test_an_experiment_and_a_holdout_are_read_out(tmp_path: Path) -> None:
         assert "Who wins?" in page.text
         assert "Too early to tell" in page.text
         assert "30.0 % of the users get the caller's first candidate" in page.text
+        assert "What rewards brought by name" in page.text
+        assert "<td>clicks</td>" in page.response.text
         figures = (await person.open("/experiment.json")).response.json()
         assert figures.keys() == {"experiment", "holdout"}
         overview = await person.open()

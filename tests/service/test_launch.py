@@ -12,16 +12,12 @@ from bandstand.service.launch import (
     LaunchStatus,
     act_on_launch,
     check_launch,
-    decide_step,
     find_launch_status,
     start_launch,
 )
 from bandstand.service.promotion import promote
-from bandstand.store.tables.arms import REWARD, ArmHistory, ArmSums
-from bandstand.store.tables.launches import LaunchPlan
 from tests.service.given import Make, Service, in_memory, on_disk
 
-PLAN = LaunchPlan(policy="new", control="old", steps=(1.0, 10.0, 50.0, 100.0), min_decisions=500)
 LADDER = {"steps": [20.0, 50.0, 100.0], "min_decisions": 20}
 
 
@@ -154,28 +150,3 @@ async def test_where_the_baseline_serves_nothing_is_launched_and_the_other_way_r
     with pytest.raises(LoopRefusedError, match="while a launch splits the users"):
         await deployment.apply_definition(apprentice)
     assert deployment.mode == "online"
-
-
-def sums(arm: str, mean: float, users: int) -> ArmSums:
-    """Users of one decision each, who reward with 1 or -1."""
-    total = mean * users
-    return ArmSums(1, arm, REWARD, users, users, users, users, total, users, total, float(users))
-
-
-@pytest.mark.parametrize(
-    ("step", "mean", "users", "guardrail", "move"),
-    [
-        (0, 0.4, 499, None, "hold"),
-        (0, 0.4, 500, None, "advance"),
-        (0, 0.0, 499, None, "rollback"),
-        (0, 0.4, 500, 0.9, "rollback"),
-        (1, 0.4, 5_000, None, "hold"),  # before more than a fifth of the users it must be sure
-        (1, 0.4, 100_000, None, "advance"),
-        (1, 0.5, 5_000, None, "advance"),
-        (1, 0.36, 100_000, None, "rollback"),
-    ],
-)
-def test_the_rule(step: int, mean: float, users: int, guardrail: float | None, move: str) -> None:
-    plan = PLAN if guardrail is None else replace(PLAN, guardrails={REWARD: guardrail})
-    history = ArmHistory({REWARD: {"new": sums("new", mean, users), "old": sums("old", 0.4, 400_000)}})
-    assert decide_step(plan, step, history).move == move

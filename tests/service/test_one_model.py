@@ -211,3 +211,13 @@ async def test_what_is_gained_is_each_persons_own_and_goes_with_them(open_servic
         [owner] = ledger.execute("SELECT u.user_id FROM gain_users AS g JOIN users AS u USING (uid)").fetchall()
     ledger.close()
     assert owner == ("berta",)
+    service.clock.now += 100 * DAY
+    await teach(service, "cleo", 4)
+    assert isinstance(service.deployment.store, EmbeddedStore)
+    await load_gains(service)
+    await service.deployment.store.delete_log()
+    with sqlite3.connect(tmp_path / "gained" / "ledger.db") as ledger:
+        [owner] = ledger.execute("SELECT u.user_id FROM gain_users AS g JOIN users AS u USING (uid)").fetchall()
+    ledger.close()
+    assert owner == ("cleo",)  # of days that are gone the sums name nobody
+    assert [each.rewarded for each in await load_gains(service)] == [1, 1]
