@@ -1,5 +1,6 @@
 """The answers of the console: whether it pays, who wins, and how a launch goes."""
 
+import asyncio
 from pathlib import Path
 
 from tests.console.given import Person, visit_console
@@ -28,8 +29,11 @@ async def test_an_experiment_and_a_holdout_are_read_out(tmp_path: Path) -> None:
         assert "Who wins?" in page.text
         assert "Too early to tell" in page.text
         assert "30.0 % of the users get the caller's first candidate" in page.text
-        assert "What rewards brought by name" in page.text
-        assert "<td>clicks</td>" in page.response.text
+        async with asyncio.timeout(60):  # what was committed is summed within seconds
+            while "What rewards brought by name" not in page.text:
+                await asyncio.sleep(0.05)
+                page = await person.open("/experiment")
+        assert {row[1] for row in page.rows() if row[0] in {"linucb-v2", "thompson-v1"}} >= {"clicks"}
         figures = (await person.open("/experiment.json")).response.json()
         assert figures.keys() == {"experiment", "holdout"}
         overview = await person.open()

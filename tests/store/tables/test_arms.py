@@ -165,6 +165,13 @@ async def test_pages_of_any_size_and_retention_leave_them_as_they_are(tmp_path: 
     assert isinstance(store, EmbeddedStore)
     await store.apply_retention()
     await books.check()
+    await books.reward(await books.decide("eve"), 0.5, whim=1.0)
+    await store.follow_gains()
+    await store.erase("eve", "tests")
+    with sqlite3.connect(tmp_path / "ledger.db") as ledger:
+        names = {name for (name,) in ledger.execute("SELECT metric FROM arm_sums UNION SELECT metric FROM arm_days")}
+    ledger.close()
+    assert names == {REWARD, "click", "revenue", "complaints"}, "a name that only they brought goes with them"
     await service.deployment.store.close()
 
 
