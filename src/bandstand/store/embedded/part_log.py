@@ -31,6 +31,7 @@ from bandstand.store.tables.event_rows import (
 )
 from bandstand.store.tables.judgements import RewardPendingError
 from bandstand.store.tables.loop_health import build_arrival
+from bandstand.store.tables.reactions import add_reaction_row
 from bandstand.store.tables.revocations import REVISION, RevocableReward
 from bandstand.store.tables.reward_sums import COUNT_ARRIVAL, build_sum_rows
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
@@ -91,6 +92,7 @@ class EmbeddedParts:
                 windows.build_part_row(reward, decision, self._directory.registry.get_id(reward.policy)),
             )
         ]
+        add_reaction_row(rows, reward)
         add_key_row(rows, reward, self._keys.rewards)
         if teaches and taught is None and decision.window is not None:
             rows.append((windows.SETTLE_WINDOW, windows.WindowUpdate(decision.seq, awaits=False)))
