@@ -224,8 +224,9 @@ class Loops:
     async def change(self, definition: LoopDefinition, client: str) -> Loop:
         """Give a loop another definition. Idempotent.
 
-        Another mode, or other reward settings, are in effect at once, but for a table of reactions. For that and anything
-        else the loop is closed and opened again: requests wait for that moment, and nothing that it has learned is lost.
+        Another mode, or other reward settings, are in effect at once. For anything else, and for another table of
+        reactions, the loop is closed and opened again: requests wait for that moment, and nothing that it learned is
+        lost.
 
         Raises:
             UnknownLoopError: there is none of that name.
