@@ -18,7 +18,7 @@ def build_reactions_router(deployment: ServiceContext) -> APIRouter:
         response_model=Reapplication,
         openapi_extra=describe_operation(*WRITE_ERRORS, body=REAPPLICATION),
     )
-    async def reapply(request: Request) -> ReapplyResult:
+    async def reapply_table(request: Request) -> ReapplyResult:
         """Let reactions of the past teach what they are worth now; a dry run unless told otherwise."""
         body = await parse_request(request, REAPPLICATION)
         return await reapply_reactions(
