@@ -199,7 +199,7 @@ class ReactionTableUsed(Answer):
 
     Example:
         >>> client.reapply_reactions().table.name
-        "contract-v1"
+        'contract-v1'
     """
 
     name: str
