@@ -19,6 +19,7 @@ encoding = "open"
 kind = "egreedy"
 schema = "anything"
 epsilon = 0.2
+prior = "standard" # no test waits for one that is learned
 """
 
 LOOP: dict[str, Any] = {
