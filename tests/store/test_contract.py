@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bandstand.testing.memory_store import MemoryStore
-from tests.store import checks, reward_checks, turn_checks
+from tests.store import checks, reaction_checks, reward_checks, turn_checks
 from tests.store.checks import Law, check_store, find_laws
 from tests.store.given import CATALOGUE, QUICK, Clock, MakeStore, make_embedded
 
@@ -28,7 +28,9 @@ def on_disk(directory: Path) -> MakeStore:
 
 @pytest.mark.parametrize("make_store", [memory, on_disk])
 @pytest.mark.parametrize(
-    "law", find_laws(checks) + find_laws(turn_checks) + find_laws(reward_checks), ids=lambda law: law.__name__
+    "law",
+    find_laws(checks) + find_laws(turn_checks) + find_laws(reward_checks) + find_laws(reaction_checks),
+    ids=lambda law: law.__name__,
 )
 async def test_law(law: Law, make_store: Callable[[Path], MakeStore], tmp_path: Path) -> None:
     await check_store(make_store(tmp_path), law)

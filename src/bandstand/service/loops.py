@@ -127,6 +127,8 @@ class Loops:
             for key in ("scope", *_FROM_SETTINGS)
             if getattr(wanted, key) not in (getattr(before, key), getattr(unsaid, key))
         ]
+        if wanted.rewards.reactions not in (before.rewards.reactions, unsaid.rewards.reactions):
+            faults.append(FieldError("loops.default.rewards.reactions", _SAID_BY_SETTINGS))
         if faults:
             raise ConfigurationError(f"{faults[0].field}: {faults[0].message}", faults)
         return wanted.apply_to(before)
@@ -222,8 +224,9 @@ class Loops:
     async def change(self, definition: LoopDefinition, client: str) -> Loop:
         """Give a loop another definition. Idempotent.
 
-        Another mode, or other reward settings, are in effect at once. For anything else the loop is closed and opened
-        again: requests wait for that moment, and nothing that it has learned is lost.
+        Another mode, or other reward settings, are in effect at once. For anything else, and for another table of
+        reactions, the loop is closed and opened again: requests wait for that moment, and nothing that it learned is
+        lost.
 
         Raises:
             UnknownLoopError: there is none of that name.
@@ -246,7 +249,9 @@ class Loops:
             if definition == before and loop.runtime is not None:
                 return loop
             change = self._build_change(definition.name, loop, definition, client)
-            if loop.runtime is not None and definition.apply_to(before) == definition:
+            # The wire of a loop is made as it is opened, with the actions of its table.
+            same_wire = definition.rewards.reactions == before.rewards.reactions
+            if same_wire and loop.runtime is not None and definition.apply_to(before) == definition:
                 await loop.deployment.apply_definition(definition)
                 await self._log_or(change, lambda: loop.deployment.apply_definition(before))
             else:
@@ -334,6 +339,8 @@ def _find_fixed(before: LoopDefinition, after: LoopDefinition) -> list[FieldErro
     """What a definition says that cannot be changed in this loop."""
     faults = [FieldError("scope", _SCOPE_IS_FIXED)] if before.scope != after.scope else []
     if before.name == DEFAULT_LOOP:
+        if before.rewards.reactions != after.rewards.reactions:
+            faults.append(FieldError("rewards.reactions", _SAID_BY_SETTINGS))
         faults += [
             FieldError(key, _SAID_BY_SETTINGS) for key in _FROM_SETTINGS if getattr(before, key) != getattr(after, key)
         ]

@@ -91,7 +91,7 @@ class EmbeddedRetention:
             return 0
         cutoff = await directory.read(retention.find_cutoff, now - options.retention_days * _DAY, now)
         await self._follower.follow_until(cutoff)  # what goes is in the sums before
-        directory.horizon = cutoff
+        directory.horizon = max(directory.horizon, cutoff)  # what has gone stays gone, whichever run ends last
         await directory.sweep(generations.build_sweeper(cutoff))
         return await self._trim_users(cutoff, now)
 

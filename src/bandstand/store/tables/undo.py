@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Self
 
 from bandstand.errors import UnknownDecisionError
-from bandstand.store.records import LAST_SEQ, first_seq_at, to_time
+from bandstand.store.records import first_seq_at, to_time
 from bandstand.store.tables import decisions
 from bandstand.store.tables.event_rows import MarkInsert
 from bandstand.store.tables.policies import PolicyRegistry
@@ -139,7 +139,7 @@ def select_rewards(connection: sqlite3.Connection, registry: PolicyRegistry, sel
         "decision": decision,
         "client": selection.client,
         "judge": selection.judge_version,
-        "first": min(max(0, first_seq_at(selection.since or 0.0)), LAST_SEQ),
+        "first": first_seq_at(selection.since or 0.0),
         "since": selection.since,
         "until": selection.until,
     }
@@ -157,7 +157,7 @@ def select_rewards(connection: sqlite3.Connection, registry: PolicyRegistry, sel
     rows = connection.execute(_SELECT_REWARDS.format(conditions=" AND ".join(conditions)), values).fetchall()
     fates = Counter(fate for *_, fate in rows)
     revocable = [(seq, uid, policy) for seq, uid, policy, fate in rows if fate == "held"]
-    out_of_reach, reach = (0, None) if decision else connection.execute(_BASELINES, (values["first"],)).fetchone()
+    out_of_reach, until = (0, None) if decision else find_out_of_reach(connection, selection.since or 0.0)
     return SelectedRewards(
         revocable=[seq for seq, _, _ in revocable],
         users=len({uid for _, uid, _ in revocable}),
@@ -166,8 +166,14 @@ def select_rewards(connection: sqlite3.Connection, registry: PolicyRegistry, sel
         forgotten=fates["forgotten"],
         never_taught=fates["void"],
         out_of_reach=out_of_reach,
-        out_of_reach_until=None if reach is None else to_time(reach),
+        out_of_reach_until=until,
     )
+
+
+def find_out_of_reach(connection: sqlite3.Connection, since: float) -> tuple[int, float | None]:
+    """How many users have events from ``since`` or later in a baseline, and the time of the newest of those."""
+    users, reach = connection.execute(_BASELINES, (first_seq_at(since),)).fetchone()
+    return users, None if reach is None else to_time(reach)
 
 
 def build_undo_row(
