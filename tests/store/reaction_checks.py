@@ -30,14 +30,14 @@ async def react(
     return await subject.reward(decision, value, settings=given, reaction=sent, body=action, key=key)
 
 
-async def list_all(subject: Subject) -> list[LoggedReaction]:
+async def _list_all(subject: Subject) -> list[LoggedReaction]:
     return await subject.store.list_reactions(0, 0.0, 100)
 
 
-async def reapply_all(subject: Subject, settings: RewardSettings) -> list[bool]:
+async def _reapply_all(subject: Subject, settings: RewardSettings) -> list[bool]:
     return [
         await subject.store.reapply_reactions([each], settings, "the office")
-        for each in await list_all(subject)
+        for each in await _list_all(subject)
         if each.fate == "held"
     ]
 
@@ -49,7 +49,7 @@ async def a_reaction_is_kept_as_it_was_sent(subject: Subject) -> None:
     await subject.reward(await subject.decide("anna"), 1.0)  # a number was sent
     await react(subject)
     for _ in range(2):
-        [first, second] = await list_all(subject)
+        [first, second] = await _list_all(subject)
         assert (first.sent, first.value, first.fate) == (sent, 1.0, "held")
         assert (first.user_id, first.decision_id, first.is_part) == ("anna", "mine", False)
         assert (second.sent.action, second.sent.dwell_ms, second.decision_id) == ("dismiss", None, None)
@@ -66,11 +66,11 @@ async def another_table_takes_back_and_teaches_anew_once(subject: Subject) -> No
     await react(subject)
     assert await subject.load_sums() == (3, -1.9)
     subject.clock.now += 60.0
-    assert await reapply_all(subject, NOW) == [True, False, True]
+    assert await _reapply_all(subject, NOW) == [True, False, True]
     for _ in range(2):
         assert await subject.load_sums() == (3, -0.9)
         assert await subject.load_standing(decision) == (-0.5, True, None)
-        found = await list_all(subject)
+        found = await _list_all(subject)
         assert Counter((each.value, each.fate, each.sent.table) for each in found) == {
             (-0.5, "held", "shop"): 2,
             (0.1, "held", "contract-v1"): 1,
@@ -78,11 +78,11 @@ async def another_table_takes_back_and_teaches_anew_once(subject: Subject) -> No
         assert {each.sent.ts for each in found} == {subject.clock() - 60.0}  # when they were sent
         again = await react(subject, decision, key=key)
         assert (again.match, again.reward.value, again.reward.applied) == ("key", -0.5, True)
-        assert await reapply_all(subject, NOW) == [False, False, False]
+        assert await _reapply_all(subject, NOW) == [False, False, False]
         await subject.reopen()
     totals = (await subject.store.load_policy_totals())["linucb-v2"]
     assert (totals.rewards, round(totals.reward_sum, 9)) == (3, -0.9)
-    assert await reapply_all(subject, CONTRACT) == [False, True, True]  # and back
+    assert await _reapply_all(subject, CONTRACT) == [False, True, True]  # and back
     assert await subject.load_sums() == (3, -1.9)
 
 
@@ -92,11 +92,11 @@ async def parts_that_came_as_reactions_are_revised_together(subject: Subject) ->
         await react(subject, decision, action, SUM)
     await subject.reward(decision, 0.25, settings=SUM)
     assert await subject.load_sums() == (1, -0.65)
-    assert await reapply_all(subject, SUM_NOW) == [True, False]
+    assert await _reapply_all(subject, SUM_NOW) == [True, False]
     for _ in range(2):
         assert await subject.load_sums() == (1, -0.15)
         assert await subject.load_standing(decision) == (-0.15, True, None)
-        assert [(each.value, each.sent.table) for each in await list_all(subject)] == [
+        assert [(each.value, each.sent.table) for each in await _list_all(subject)] == [
             (-0.5, "shop"),
             (0.1, "contract-v1"),
         ]
@@ -108,7 +108,7 @@ async def parts_that_came_as_reactions_are_revised_together(subject: Subject) ->
 async def what_is_held_back_is_revised_before_it_is_taught(subject: Subject) -> None:
     decision = await subject.decide("anna", window=RewardWindow(held=True))
     await react(subject, decision, settings=SUM)
-    assert await reapply_all(subject, SUM_NOW) == [True]
+    assert await _reapply_all(subject, SUM_NOW) == [True]
     assert await subject.load_sums() == (0, 0.0)
     await subject.store.activate(decision.decision_id, SUM_NOW, "tests")
     for _ in range(2):
@@ -122,13 +122,13 @@ async def what_does_not_stand_is_left(subject: Subject) -> None:
     found = await subject.store.select_rewards(Selection(decision_id=taken_back.decision_id))
     await subject.store.revoke(found.revocable, cause="undo", client="tests")
     await react(subject, await subject.decide("anna"), settings=SUM)
-    before = await list_all(subject)
+    before = await _list_all(subject)
     await subject.store.reset("anna", "tests")
-    assert [each.fate for each in await list_all(subject)] == ["already", "forgotten"]
+    assert [each.fate for each in await _list_all(subject)] == ["already", "forgotten"]
     assert not any([await subject.store.reapply_reactions([each], SUM_NOW, "tests") for each in before])
     assert await subject.load_sums() == (0, 0.0)
     await react(subject, await subject.decide("bob"))
-    before = await list_all(subject)
+    before = await _list_all(subject)
     await subject.store.erase("anna", "tests")
-    assert [each.user_id for each in await list_all(subject)] == ["bob"]
+    assert [each.user_id for each in await _list_all(subject)] == ["bob"]
     assert not await subject.store.reapply_reactions(before[:1], NOW, "tests")

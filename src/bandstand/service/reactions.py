@@ -26,7 +26,7 @@ class AppliedTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReapplyResult:
+class ReactionRevision:
     """What came of it, or in a dry run would.
 
     Attributes:
@@ -64,7 +64,7 @@ _running_tasks = set["asyncio.Future[tuple[Counter[str], list[str]]]"]()  # the 
 
 async def reapply_reactions(
     deployment: ServiceContext, client: str, *, since: float | None = None, dry_run: bool = True
-) -> ReapplyResult:
+) -> ReactionRevision:
     """Let every reaction that stands teach what it is worth under the loop's present table.
 
     Each decision is revised in one commit, and counts as taught when that is. Idempotent: what stops half-way goes on
@@ -89,7 +89,7 @@ async def reapply_reactions(
         revising.add_done_callback(_running_tasks.discard)
         revised, priors = await asyncio.shield(revising)  # whoever hangs up must not leave the priors behind
     counts = survey.counts
-    return ReapplyResult(
+    return ReactionRevision(
         dry_run=dry_run,
         table=AppliedTable(name=table.name, version=table.version, hash=table.hash),
         reactions=counts.total(),

@@ -526,7 +526,18 @@ def test_every_command_explains_itself() -> None:
         assert "--state-dir" in page
         assert name == "export" or "--json" in page
         names.append(name)
-    assert names == ["rebuild", "verify", "export", "import", "migrate", "backup", "reset", "erase", "revoke"]
+    assert names == [
+        "rebuild",
+        "verify",
+        "export",
+        "import",
+        "migrate",
+        "backup",
+        "reset",
+        "erase",
+        "revoke",
+        "reapply-reactions",
+    ]
 
 
 def test_a_wrong_setting_is_refused_like_everywhere(bandstand: Bandstand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -539,8 +550,19 @@ def test_a_wrong_setting_is_refused_like_everywhere(bandstand: Bandstand, monkey
 
 def test_the_page_on_operations_names_every_command_and_no_flag_that_there_is_not() -> None:
     page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"bandstand state ([a-z]+)", page))
-    assert named == {"rebuild", "verify", "export", "import", "migrate", "backup", "reset", "erase", "revoke"}
+    named = set(re.findall(r"bandstand state ([a-z-]+)", page))
+    assert named == {
+        "rebuild",
+        "verify",
+        "export",
+        "import",
+        "migrate",
+        "backup",
+        "reset",
+        "erase",
+        "revoke",
+        "reapply-reactions",
+    }
     for words in re.findall(r"^(?:\S+=\S+ )?bandstand state ([^#\n]+)", page, re.MULTILINE):
         name, *rest = words.split()
         help_page = CliRunner().invoke(command, ["state", name, "--help"], env={"COLUMNS": "200"}).output

@@ -6,7 +6,7 @@ from bandstand.api.openapi import describe_operation
 from bandstand.api.routes.helpers import WRITE_ERRORS, get_client, parse_request
 from bandstand.api.schemas.reactions import REAPPLICATION, Reapplication
 from bandstand.service.context import ServiceContext
-from bandstand.service.reactions import ReapplyResult, reapply_reactions
+from bandstand.service.reactions import ReactionRevision, reapply_reactions
 
 
 def build_reactions_router(deployment: ServiceContext) -> APIRouter:
@@ -18,7 +18,7 @@ def build_reactions_router(deployment: ServiceContext) -> APIRouter:
         response_model=Reapplication,
         openapi_extra=describe_operation(*WRITE_ERRORS, body=REAPPLICATION),
     )
-    async def reapply_table(request: Request) -> ReapplyResult:
+    async def reapply_table(request: Request) -> ReactionRevision:
         """Let reactions of the past teach what they are worth now; a dry run unless told otherwise."""
         body = await parse_request(request, REAPPLICATION)
         return await reapply_reactions(
