@@ -21,7 +21,7 @@ from bandstand.errors import (
     LoopRefusedError,
     UnknownLoopError,
 )
-from bandstand.service.loop_runtime import ComposeLoop, Loop, LoopFiles, LoopRuntime
+from bandstand.service.loop_runtime import ComposeLoop, LoopFiles, LoopRuntime, ManagedLoop
 from bandstand.store.protocol import Store
 from bandstand.store.tables.loops import LoopAction, LoopChange
 
@@ -49,8 +49,8 @@ class Loops:
     def __init__(self, default: LoopRuntime, compose: ComposeLoop, files: LoopFiles) -> None:
         deployment = default.deployment
         self.changes: list[LoopChange] = []
-        self._default = Loop(deployment.definition, runtime=default)
-        self._loops: dict[str, Loop] = {DEFAULT_LOOP: self._default}
+        self._default = ManagedLoop(deployment.definition, runtime=default)
+        self._loops: dict[str, ManagedLoop] = {DEFAULT_LOOP: self._default}
         self._compose = compose
         self._files = files
         self._store: Store = deployment.store
@@ -98,7 +98,7 @@ class Loops:
             self._loops.pop(change.name, None)
             return
         definition = LoopDefinition.parse(change.name, change.after)
-        loop = self._loops.setdefault(change.name, Loop(definition))
+        loop = self._loops.setdefault(change.name, ManagedLoop(definition))
         if change.name == DEFAULT_LOOP:  # what else it is, the settings say
             definition = definition.apply_to(self._default.definition)
         loop.definition, loop.changed_at, loop.changed_by = definition, change.ts, change.client
@@ -133,7 +133,7 @@ class Loops:
             raise ConfigurationError(f"{faults[0].field}: {faults[0].message}", faults)
         return wanted.apply_to(before)
 
-    async def _open(self, loop: Loop) -> None:
+    async def _open(self, loop: ManagedLoop) -> None:
         """Open a loop, or say why that cannot be."""
         try:
             loop.runtime = await self._start(loop.definition)
@@ -149,7 +149,7 @@ class Loops:
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def get(self, name: str) -> Loop:
+    def get(self, name: str) -> ManagedLoop:
         """The loop of that name.
 
         Raises:
@@ -160,7 +160,7 @@ class Loops:
             raise UnknownLoopError("no loop of that name")
         return loop
 
-    def __iter__(self) -> Iterator[Loop]:
+    def __iter__(self) -> Iterator[ManagedLoop]:
         """Every loop, the default one first, then in order of their making."""
         return iter(list(self._loops.values()))
 
@@ -171,12 +171,12 @@ class Loops:
     def _list_closed(self) -> dict[str, str]:
         return {loop.name: loop.fault or "" for loop in self._others() if loop.runtime is None and loop.gate.is_open}
 
-    def _others(self) -> list[Loop]:
+    def _others(self) -> list[ManagedLoop]:
         return [loop for loop in self if loop is not self._default]
 
     # ── changing ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def put(self, definition: LoopDefinition, client: str) -> Loop:
+    async def put(self, definition: LoopDefinition, client: str) -> ManagedLoop:
         """Make a loop, or give one another definition. Idempotent.
 
         Raises:
@@ -188,7 +188,7 @@ class Loops:
             return await self.change(definition, client)
         return await self.create(definition, client)
 
-    async def create(self, definition: LoopDefinition, client: str) -> Loop:
+    async def create(self, definition: LoopDefinition, client: str) -> ManagedLoop:
         """Make a loop.
 
         Raises:
@@ -198,7 +198,7 @@ class Loops:
         """
         return await asyncio.shield(self._create(definition, client))  # once it has begun, whoever asked may go
 
-    async def _create(self, definition: LoopDefinition, client: str) -> Loop:
+    async def _create(self, definition: LoopDefinition, client: str) -> ManagedLoop:
         async with self._lock:
             if definition.name in self._loops:
                 raise LoopRefusedError("there is a loop of that name")
@@ -214,14 +214,14 @@ class Loops:
             try:
                 await runtime.open()
             except BandstandError as error:
-                await self._log_and_fold(self._build_change(definition.name, Loop(definition), None, client))
+                await self._log_and_fold(self._build_change(definition.name, ManagedLoop(definition), None, client))
                 await asyncio.to_thread(self._files.discard, definition.name)
                 raise _to_refusal(error) from error
             loop = self._loops[definition.name]
             loop.runtime = runtime
             return loop
 
-    async def change(self, definition: LoopDefinition, client: str) -> Loop:
+    async def change(self, definition: LoopDefinition, client: str) -> ManagedLoop:
         """Give a loop another definition. Idempotent.
 
         Another mode, or other reward settings, are in effect at once. For anything else, and for another table of
@@ -236,11 +236,11 @@ class Loops:
         """
         return await asyncio.shield(self._change(definition, client))
 
-    async def set_mode(self, name: str, mode: LearningMode, client: str) -> Loop:
+    async def set_mode(self, name: str, mode: LearningMode, client: str) -> ManagedLoop:
         """Have a loop learn in another way; ``online`` promotes an apprentice. As :meth:`change`."""
         return await self.change(replace(self.get(name).definition, mode=mode), client)
 
-    async def _change(self, definition: LoopDefinition, client: str) -> Loop:
+    async def _change(self, definition: LoopDefinition, client: str) -> ManagedLoop:
         async with self._lock:
             loop = self.get(definition.name)
             before = loop.definition
@@ -259,7 +259,7 @@ class Loops:
             self._fold(change)
             return loop
 
-    async def _restart(self, loop: Loop, definition: LoopDefinition, change: LoopChange) -> None:
+    async def _restart(self, loop: ManagedLoop, definition: LoopDefinition, change: LoopChange) -> None:
         runtime = await self._try_compose(definition)
         async with loop.gate.close():
             if loop.runtime is not None:
@@ -301,7 +301,9 @@ class Loops:
         except ConfigurationError as error:
             raise InvalidRequestError(error.detail, error.errors) from None
 
-    def _build_change(self, name: str, before: Loop | None, after: LoopDefinition | None, client: str) -> LoopChange:
+    def _build_change(
+        self, name: str, before: ManagedLoop | None, after: LoopDefinition | None, client: str
+    ) -> LoopChange:
         action: LoopAction = "create" if before is None else "delete" if after is None else "change"
         return LoopChange(
             name=name,

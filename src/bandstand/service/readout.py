@@ -52,7 +52,7 @@ class ArmReadout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadoutDay:
+class ReadoutPoint:
     """How each arm's difference to the control stood at the end of a day, in UTC."""
 
     day: str
@@ -74,7 +74,7 @@ class Readout:
     sentence: str
     control: str
     arms: Mapping[str, ArmReadout]
-    days: Sequence[ReadoutDay]
+    days: Sequence[ReadoutPoint]
     metrics_left_out: int
 
 
@@ -97,7 +97,7 @@ def build_readout(history: ArmHistory, arms: Sequence[str], control: str, *, sin
         control=control,
         arms=built,
         days=[
-            ReadoutDay(
+            ReadoutPoint(
                 day=format_day(day),
                 differences={
                     arm: difference

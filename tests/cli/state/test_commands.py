@@ -35,6 +35,18 @@ from tests.store.populated import (
 )
 
 SECRET = "an-admin-s-secret"
+COMMANDS = [
+    "rebuild",
+    "verify",
+    "export",
+    "import",
+    "migrate",
+    "backup",
+    "reset",
+    "erase",
+    "revoke",
+    "reapply-reactions",
+]
 OWNING = [
     "rebuild",
     "import FILE",
@@ -526,18 +538,7 @@ def test_every_command_explains_itself() -> None:
         assert "--state-dir" in page
         assert name == "export" or "--json" in page
         names.append(name)
-    assert names == [
-        "rebuild",
-        "verify",
-        "export",
-        "import",
-        "migrate",
-        "backup",
-        "reset",
-        "erase",
-        "revoke",
-        "reapply-reactions",
-    ]
+    assert names == COMMANDS
 
 
 def test_a_wrong_setting_is_refused_like_everywhere(bandstand: Bandstand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -551,18 +552,7 @@ def test_a_wrong_setting_is_refused_like_everywhere(bandstand: Bandstand, monkey
 def test_the_page_on_operations_names_every_command_and_no_flag_that_there_is_not() -> None:
     page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
     named = set(re.findall(r"bandstand state ([a-z-]+)", page))
-    assert named == {
-        "rebuild",
-        "verify",
-        "export",
-        "import",
-        "migrate",
-        "backup",
-        "reset",
-        "erase",
-        "revoke",
-        "reapply-reactions",
-    }
+    assert named == set(COMMANDS)
     for words in re.findall(r"^(?:\S+=\S+ )?bandstand state ([^#\n]+)", page, re.MULTILINE):
         name, *rest = words.split()
         help_page = CliRunner().invoke(command, ["state", name, "--help"], env={"COLUMNS": "200"}).output
