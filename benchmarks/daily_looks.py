@@ -16,7 +16,7 @@ at any of them is a false one.
 
 *launch*: the ladder 1, 10, 50, 100 % of 100,000 such users, of whom the control earns 0.4 a decision, by a policy that
 earns a tenth less, the same, or a tenth more. A user stays with what a smaller share gave them, as in serving, and the
-rule of :mod:`bandstand.service.launch` is asked at the end of every day.
+rule of :mod:`bandstand.service.ladder` is asked at the end of every day.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandstand.service.gain import MIN_ESS, build_span
-from bandstand.service.launch import MAX_UNPROVEN_PERCENT, decide_step
+from bandstand.service.ladder import MAX_UNPROVEN_PERCENT, decide_step
 from bandstand.service.readout import compare_arms, judge_difference
 from bandstand.service.shadow_value import ValueEstimate
 from bandstand.store.tables.arms import REWARD, ArmHistory, ArmSums

@@ -43,7 +43,11 @@ def describe_unknown(word: str, allowed: Collection[str]) -> str:
     "unknown 'cycilc', did you mean 'cyclic'?"
     >>> describe_unknown("x", ["cyclic", "flag"])
     "unknown 'x'; allowed: cyclic, flag"
+    >>> describe_unknown("x", [])
+    "unknown 'x'; there is none"
     """
+    if not allowed:
+        return f"unknown {word!r}; there is none"
     close = difflib.get_close_matches(word, allowed, n=1)
     return (
         f"unknown {word!r}, did you mean {close[0]!r}?" if close else f"unknown {word!r}; allowed: {', '.join(allowed)}"
@@ -98,12 +102,12 @@ class DefinitionTable:
         self._keys_read.append(key)
         return self._entries.get(key)
 
-    def read_text(self, key: str, default: str | None = None, choices: Collection[str] = ()) -> str:
-        """Return a string, one of ``choices`` if there are any; without a default it is required."""
+    def read_text(self, key: str, default: str | None = None, choices: Collection[str] | None = None) -> str:
+        """Return a string, one of ``choices`` where they are given; without a default it is required."""
         value = self._read_required(key, default)
-        if isinstance(value, str) and value and (not choices or value in choices):
+        if isinstance(value, str) and value and (choices is None or value in choices):
             return value
-        if isinstance(value, str) and choices:
+        if isinstance(value, str) and choices is not None:
             self.add_fault(key, describe_unknown(value, choices))
         elif value is not None:
             self.add_fault(key, "must be a string that is not empty")

@@ -57,6 +57,10 @@ def test_the_file_defines_loops_with_policies_of_their_own(tmp_path: Path) -> No
         ('[loops.menu]\npolicy = "linucb-v9"', "policy: unknown 'linucb-v9'"),
         ('[loops.menu]\ninclude = ["linucb-v9"]', "include: unknown 'linucb-v9'"),
         ("[loops.menu]\ninclude = []", "policy: unknown 'linucb-v2'"),
+        (
+            '[loops.menu]\ninclude = []\npolicy = "a"\n[loops.menu.policies.a]\nkind = "linucb"\nschema = "b"',
+            "schema: unknown 'b'; there is none",
+        ),
         ("loops = 3", "loops: must be a table"),
     ],
 )

@@ -1,5 +1,6 @@
 """The answers of the console: whether it pays, who wins, and how a launch goes."""
 
+import asyncio
 from pathlib import Path
 
 from tests.console.given import Person, visit_console
@@ -9,7 +10,10 @@ async def live(person: Person, users: int) -> None:
     """Everybody decides once and is content."""
     for number in range(users):
         made = await person.service.score(f"user-{number}")
-        await person.service.reward(decision_id=made["decision_id"], reward=0.5 if number % 3 else -0.5)
+        brought = {"clicks": float(number % 2)}
+        await person.service.reward(
+            decision_id=made["decision_id"], reward=0.5 if number % 3 else -0.5, metrics=brought
+        )
 
 
 async def test_without_an_experiment_it_says_how_to_begin_one(person: Person) -> None:
@@ -25,6 +29,11 @@ async def test_an_experiment_and_a_holdout_are_read_out(tmp_path: Path) -> None:
         assert "Who wins?" in page.text
         assert "Too early to tell" in page.text
         assert "30.0 % of the users get the caller's first candidate" in page.text
+        async with asyncio.timeout(60):  # what was committed is summed within seconds
+            while "What rewards brought by name" not in page.text:
+                await asyncio.sleep(0.05)
+                page = await person.open("/experiment")
+        assert {row[1] for row in page.rows() if row[0] in {"linucb-v2", "thompson-v1"}} >= {"clicks"}
         figures = (await person.open("/experiment.json")).response.json()
         assert figures.keys() == {"experiment", "holdout"}
         overview = await person.open()

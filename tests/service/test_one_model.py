@@ -17,6 +17,7 @@ from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.maintenance import rebuild_verify
 from bandstand.store.maintenance.offline import open_owned
+from bandstand.store.tables.gains import GainDay
 from tests.service.given import Service
 from tests.store.given import CATALOGUE, DAY, make_embedded
 
@@ -59,6 +60,11 @@ async def teach(service: Service, user_id: str, number: int) -> str:
 
 async def load_model(service: Service) -> Profile:
     return await service.deployment.store.load_profile(EVERYBODY)
+
+
+async def load_gains(service: Service) -> list[GainDay]:
+    await service.deployment.store.follow_gains()
+    return [each for each in (await service.deployment.store.load_gain_sums()).days if each.rewarded]
 
 
 def require_equal(model: Profile, other: Profile) -> None:
@@ -188,3 +194,30 @@ async def test_an_erasure_that_a_crash_cut_short_is_gone_from_the_model_at_the_n
     await service.reopen()
     require_equal(await load_model(service), await load_model(without))
     assert (await users.erase(service.deployment, "anna", "ops")).erased["decisions"] == 0
+
+
+async def test_what_is_gained_is_each_persons_own_and_goes_with_them(open_service: Open, tmp_path: Path) -> None:
+    service = await open_service("gained")
+    await teach(service, "berta", 7)
+    [before] = await load_gains(service)
+    for number in (1, 2, 3):
+        await teach(service, "anna", number)
+    assert (await load_gains(service))[0].rewarded == 4
+    await service.deployment.store.erase("anna", "tests")
+    [after] = await load_gains(service)
+    assert after.policy == before.policy
+    assert list(after[2:]) == pytest.approx(list(before[2:]), abs=1e-9)
+    with sqlite3.connect(tmp_path / "gained" / "ledger.db") as ledger:
+        [owner] = ledger.execute("SELECT u.user_id FROM gain_users AS g JOIN users AS u USING (uid)").fetchall()
+    ledger.close()
+    assert owner == ("berta",)
+    service.clock.now += 100 * DAY
+    await teach(service, "cleo", 4)
+    assert isinstance(service.deployment.store, EmbeddedStore)
+    await load_gains(service)
+    await service.deployment.store.delete_log()
+    with sqlite3.connect(tmp_path / "gained" / "ledger.db") as ledger:
+        [owner] = ledger.execute("SELECT u.user_id FROM gain_users AS g JOIN users AS u USING (uid)").fetchall()
+    ledger.close()
+    assert owner == ("cleo",)  # of days that are gone the sums name nobody
+    assert [each.rewarded for each in await load_gains(service)] == [1, 1]

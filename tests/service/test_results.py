@@ -23,6 +23,7 @@ from bandstand.api.schemas import (
     launches,
     learning,
     loops,
+    reactions,
     readouts,
     revocations,
     simulations,
@@ -46,6 +47,7 @@ from bandstand.service import metrics as metric_service
 from bandstand.service import policies as policy_service
 from bandstand.service import promotion as promotion_service
 from bandstand.service import prompts as prompt_service
+from bandstand.service import reactions as reaction_service
 from bandstand.service import readout as readout_service
 from bandstand.service import recommend as recommend_service
 from bandstand.service import runs as run_service
@@ -104,6 +106,8 @@ RESPONSES: Mapping[type, type[BaseModel]] = {
     recommend_service.RecommendResult: generation.RecommendResponse,
     shadow_service.ValueEstimate: values.Valued,
     shadow_service.ShadowComparison: stats.ShadowStanding,
+    reaction_service.ReactionRevision: reactions.Reapplication,
+    reaction_service.AppliedTable: reactions.TableApplied,
     run_service.RunStatus: simulations.Simulation,
     stats_service.DeploymentSummary: stats.DeploymentStats,
     stats_service.UserPolicyStats: learning.UserStats,

@@ -73,9 +73,9 @@ HOSTILE_IDS = [
 
 
 def find_laws(module: ModuleType) -> list[Law]:
-    """Every law of a module such as this, in the order in which they are written."""
-    found = [function for name, function in inspect.getmembers(module, inspect.iscoroutinefunction)]
-    own = (law for law in found if law.__module__ == module.__name__)
+    """Every law of a module such as this, in the order in which they are written; what helps them is private."""
+    found = inspect.getmembers(module, inspect.iscoroutinefunction)
+    own = (law for name, law in found if law.__module__ == module.__name__ and not name.startswith("_"))
     return sorted(own, key=lambda law: law.__code__.co_firstlineno)
 
 

@@ -21,6 +21,7 @@ import pytest
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.policy_state import PolicyState
 from bandstand.bandit.profile import Profile
+from bandstand.bandit.reaction_table import SentReaction
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
@@ -152,6 +153,7 @@ class Subject:
         body: str = "",
         client: str = "tests",
         settings: RewardSettings | None = None,
+        reaction: SentReaction | None = None,
     ) -> Reward:
         """A reward that names a decision; its request is ``body`` and the value. With settings it is one part of it."""
         return Reward(
@@ -166,6 +168,7 @@ class Subject:
             x=None,
             decision_id=decision.decision_id,
             idempotency=key,
+            reaction=reaction,
         )
 
     async def reward_legacy(self, user_id: str, value: float = 1.0, **values: Any) -> AcceptedReward:
@@ -180,6 +183,7 @@ class Subject:
         policy: str = "linucb-v2",
         tip_id: str = "tip",
         key: tuple[str, str] | None = None,
+        reaction: SentReaction | None = None,
     ) -> Reward:
         """A reward that brings its own features."""
         chosen = CATALOGUE.policies[policy]
@@ -195,6 +199,7 @@ class Subject:
             x=chosen.schema.encode(context, [features])[0].copy(),
             features=json.dumps({"context": context, "features": features}).encode(),
             idempotency=key,
+            reaction=reaction,
         )
 
     async def generate(self, user_id: str, *tips: str) -> bool:

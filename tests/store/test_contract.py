@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from bandstand.testing.memory_store import MemoryStore
-from tests.store import checks, reward_checks, turn_checks
+from tests.store import checks, reaction_checks, reward_checks, turn_checks
 from tests.store.checks import Law, check_store, find_laws
 from tests.store.given import CATALOGUE, QUICK, Clock, MakeStore, make_embedded
 from tests.store.postgres.shared import empty_ledger, make_alternating, make_shared, run_law_server
 
-LAWS = find_laws(checks) + find_laws(turn_checks) + find_laws(reward_checks)
+LAWS = find_laws(checks) + find_laws(turn_checks) + find_laws(reward_checks) + find_laws(reaction_checks)
 
 
 def memory(_: Path) -> MakeStore:

@@ -118,6 +118,8 @@ EXAMPLES: dict[str, list[str]] = {
         "client.revoke(decision_id=decision.id).rewards  # -> 1",
         "client.revocations().revocations[0].rewards  # -> 1",
     ],
+    "ReactionTableUsed": ["client.reapply_reactions().table.name  # -> 'contract-v1'"],
+    "ReactionsReapplied": ["client.reapply_reactions().revised  # -> 0"],
     "Revocations": ["len(client.revocations(limit=1).revocations) <= 1  # -> True"],
     "Tip": [TASKS, "client.generate(\"ada\", tasks, n=1).candidates[0].source  # -> 'template'"],
     "Generation": [TASKS, "client.generate(\"ada\", tasks, n=1).model  # -> 'template'"],

@@ -94,6 +94,8 @@ ANSWERS: dict[str, dict[str, str]] = {
         "Selected": "RevocationSelection",
         "Undone": "RevocationRecord",
         "Revocations": "Revocations",
+        "TableApplied": "ReactionTableUsed",
+        "Reapplication": "ReactionsReapplied",
     },
     "generation": {
         "Tip": "Tip",

@@ -27,6 +27,7 @@ from bandstand.api.routes.health import build_health_router
 from bandstand.api.routes.learning import build_learning_router
 from bandstand.api.routes.operators import build_operators_router
 from bandstand.api.routes.promotions import build_promotions_router
+from bandstand.api.routes.reactions import build_reactions_router
 from bandstand.api.routes.revocations import build_revocations_router
 from bandstand.api.routes.stats import build_stats_router
 from bandstand.api.schemas.requests import Wire
@@ -105,6 +106,7 @@ def build_application(
         build_operators_router(deployment, wire, options.erase or partial(users.erase, deployment)),
         build_promotions_router(deployment),
         build_revocations_router(deployment),
+        build_reactions_router(deployment),
     )
     for router in (*own_routers, *extra_routers):
         framework.include_router(router)

@@ -22,7 +22,16 @@ from bandstand.api.problems import (
     UnauthorizedError,
     UnsupportedMediaError,
 )
-from bandstand.api.schemas import evaluations, judge_endpoints, judgements, launches, loops, revocations, simulations
+from bandstand.api.schemas import (
+    evaluations,
+    judge_endpoints,
+    judgements,
+    launches,
+    loops,
+    reactions,
+    revocations,
+    simulations,
+)
 from bandstand.api.schemas.learning import Problem
 from bandstand.api.schemas.requests import ID_SCHEMA, RequestBody, Wire
 from bandstand.errors import BandstandError, InvalidRequestError, UnknownPolicyError
@@ -31,6 +40,7 @@ OTHER_BODIES = (
     *simulations.REQUEST_BODIES,
     *evaluations.REQUEST_BODIES,
     *revocations.REQUEST_BODIES,
+    *reactions.REQUEST_BODIES,
     *judge_endpoints.REQUEST_BODIES,
     *judgements.REQUEST_BODIES,
     *loops.REQUEST_BODIES,

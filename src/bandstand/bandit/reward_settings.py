@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from bandstand.bandit.aggregation import AGGREGATIONS, Aggregation, PartSums
+from bandstand.bandit.reaction_table import CONTRACT_REACTIONS, ReactionTable
 from bandstand.bandit.reward_formula import RewardFormula, validate_metrics
 from bandstand.definition import DefinitionTable, is_number
 from bandstand.errors import FieldError, InvalidRequestError
@@ -26,6 +27,7 @@ class RewardSettings:
         minimum: the least that a reward may be, and that is taught.
         maximum: the most.
         formula: makes the reward of metrics; ``None`` makes none.
+        reactions: makes the reward of a reaction.
     """
 
     window: float | None = None
@@ -34,6 +36,7 @@ class RewardSettings:
     minimum: float = -1.0
     maximum: float = 1.0
     formula: RewardFormula | None = None
+    reactions: ReactionTable = CONTRACT_REACTIONS
 
     @classmethod
     def parse(cls, entries: object, path: str, faults: list[FieldError]) -> Self:
@@ -51,12 +54,16 @@ class RewardSettings:
             for key in ("window", "default_reward")
         }
         metrics = table.read_value("metrics")
+        reactions = table.read_value("reactions")
         settings = cls(
             **optional,
             aggregation=table.read_text("aggregation", "once", ("once", *AGGREGATIONS)),  # type: ignore[arg-type]  # one of them
             minimum=table.read_number("minimum", -1.0),
             maximum=table.read_number("maximum", 1.0),
             formula=None if metrics is None else RewardFormula.parse(metrics, f"{path}.metrics", faults),
+            reactions=(
+                CONTRACT_REACTIONS if reactions is None else ReactionTable.parse(reactions, f"{path}.reactions", faults)
+            ),
         )
         table.check_unknown_keys()
         if len(faults) == known:
@@ -88,7 +95,22 @@ class RewardSettings:
         document = {key: value for key, value in given.items() if value != getattr(CONTRACT, key)}
         if self.formula is not None:
             document["metrics"] = self.formula.to_document()
+        if self.reactions != CONTRACT_REACTIONS:
+            document["reactions"] = self.reactions.to_document()
         return document
+
+    @property
+    def takes_parts(self) -> bool:
+        """Whether a reward is a part of what its decision is taught, whatever the decision says."""
+        once = (None, None, "once", -1.0, 1.0, None)
+        return (
+            self.window,
+            self.default_reward,
+            self.aggregation,
+            self.minimum,
+            self.maximum,
+            self.formula,
+        ) != once
 
     def compute_taught(self, parts: PartSums) -> float:
         """Return what parts of a decision teach: their aggregate, within the range of rewards."""
@@ -105,6 +127,14 @@ class RewardSettings:
             message = "no formula makes a reward of them here: give a reward beside them"
             raise InvalidRequestError(f"metrics: {message}", [FieldError("metrics", message)])
         return min(max(self.formula.compute(validate_metrics(metrics)), self.minimum), self.maximum)
+
+    def compute_reaction_reward(self, action: str, dwell_ms: float | None) -> float:
+        """Return what a reaction is worth, within the range of rewards.
+
+        Raises:
+            InvalidRequestError: as :meth:`ReactionTable.compute_reward`.
+        """
+        return min(max(self.reactions.compute_reward(action, dwell_ms), self.minimum), self.maximum)
 
     def validate_reward(self, value: object) -> float:
         """Return a reward as a float once it is known to be within the range.

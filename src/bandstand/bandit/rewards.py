@@ -1,17 +1,9 @@
 """What a user did, as a number a model can learn from (contract A4)."""
 
-import math
 from typing import TypeGuard
 
+from bandstand.bandit.reaction_table import CONTRACT_REACTIONS
 from bandstand.errors import FieldError, InvalidRequestError
-
-_DISMISS = -1.0
-_SNOOZE = 0.1
-# (dwell below this many ms, reward): the first row that fits a `done` counts.
-_DONE = ((15_000, -0.3), (120_000, 1.0), (600_000, 0.6), (math.inf, 0.3))
-
-_ACTION = "reaction.action"
-_DWELL = "reaction.dwell_ms"
 
 
 def compute_reaction_reward(action: str, dwell_ms: float | None = None) -> float:
@@ -27,17 +19,7 @@ def compute_reaction_reward(action: str, dwell_ms: float | None = None) -> float
     >>> compute_reaction_reward("done", 14_999), compute_reaction_reward("done", 15_000)
     (-0.3, 1.0)
     """
-    if dwell_ms is not None and not (_is_real(dwell_ms) and 0 <= dwell_ms < math.inf):
-        raise _build_error(_DWELL, "must be a finite number of milliseconds, not negative")
-    if action == "dismiss":
-        return _DISMISS
-    if action == "snooze":
-        return _SNOOZE
-    if action != "done":
-        raise _build_error(_ACTION, "must be dismiss, snooze or done")
-    if dwell_ms is None:
-        raise _build_error(_DWELL, "is required with done")
-    return next(reward for below, reward in _DONE if dwell_ms < below)
+    return CONTRACT_REACTIONS.compute_reward(action, dwell_ms)
 
 
 def validate_reward(value: object) -> float:

@@ -65,6 +65,7 @@ def report(
     for name, readout in splits.items():
         console.print(Text(f"{name.capitalize()}: {readout.sentence}", style="bold"))
         _show_arms(readout)
+        _show_metrics(console, readout)
     if found.all is None:
         return
     spans = {"all": found.all, **found.policies}
@@ -140,6 +141,29 @@ def _show_arms(readout: "Readout") -> None:
             for name, arm in readout.arms.items()
         ],
     )
+
+
+def _show_metrics(console: Console, readout: "Readout") -> None:
+    """What rewards brought by name, arm by arm."""
+    rows = [
+        [
+            metric,
+            name,
+            _format_mean(mean.value, mean.high),
+            "–" if compared is None else f"{compared.value:+.4f}",
+            "–" if compared is None else _format_interval(compared.low, compared.high),
+        ]
+        for metric in sorted({metric for arm in readout.arms.values() for metric in arm.metrics})
+        for name, arm in readout.arms.items()
+        if (mean := arm.metrics.get(metric)) is not None
+        for compared in [arm.metric_differences.get(metric)]
+    ]
+    if rows:
+        show_rows(["metric", "arm", "mean", "difference", "95 %, every day"], rows)
+    if readout.metrics_left_out:
+        console.print(
+            Text(f"{readout.metrics_left_out:,} values of further metrics are left out: 20 names have a place")
+        )
 
 
 def _parse_day(flag: str, day: str | None) -> int | None:

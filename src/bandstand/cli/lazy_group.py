@@ -37,6 +37,7 @@ COMMANDS = {
     "openapi": CommandSource("bandstand.cli.openapi", "print_openapi"),
     "judge": CommandSource("bandstand.cli.judge.commands", "judge"),
     "judge-turns": CommandSource("bandstand.cli.judge.worker", "judge_turns", hidden=True),
+    "judge-run": CommandSource("bandstand.cli.judge.background", "judge_run", hidden=True),
     "state": CommandSource("bandstand.cli.state.commands", "state"),
 }
 """Every command by its name, in the order in which help lists them."""

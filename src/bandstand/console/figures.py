@@ -5,7 +5,7 @@ from typing import Any
 
 from bandstand.reporting.figure import build_banded_line
 from bandstand.service.gain import GainDayReport
-from bandstand.service.readout import ReadoutDay
+from bandstand.service.readout import ReadoutPoint
 from bandstand.simulate.figures import build_reward_curve
 from bandstand.store.tables.console_queries import PolicyActivity
 from bandstand.times import to_datetime
@@ -99,7 +99,7 @@ def build_gain_figure(days: Sequence[GainDayReport], promotions: Sequence[tuple[
     return figure
 
 
-def build_difference_figure(days: Sequence[ReadoutDay]) -> Figure:
+def build_difference_figure(days: Sequence[ReadoutPoint]) -> Figure:
     """Draw the difference of each arm to the control in its band, which narrows, and zero.
 
     Args:

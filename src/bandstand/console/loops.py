@@ -8,7 +8,7 @@ from bandstand.console.auth import PageNotFoundError, get_form, get_visit
 from bandstand.console.form import get_field
 from bandstand.console.pages import Pages, build_link, build_loop_address
 from bandstand.errors import LoopRefusedError, UnknownLoopError
-from bandstand.service.loop_runtime import Loop
+from bandstand.service.loop_runtime import ManagedLoop
 from bandstand.service.loop_status import LoopEntry, list_loop_entries, list_loops
 from bandstand.service.loops import Loops
 
@@ -46,7 +46,7 @@ def add_loop_routes(routes: APIRouter, pages: Pages, loops: Loops, own: str) -> 
     async def show_loops(request: Request, done: str = "") -> Response:
         return render_loops(request, note=_NOTES.get(done))
 
-    def find_change(name: str, mode: str) -> tuple[Loop, LearningMode]:
+    def find_change(name: str, mode: str) -> tuple[ManagedLoop, LearningMode]:
         try:
             loop, wanted = loops.get(name), _MODES[mode]
         except (UnknownLoopError, KeyError):

@@ -10,11 +10,13 @@ from fastapi.responses import RedirectResponse
 
 from bandstand.console.auth import PageNotFoundError, get_form, get_visit
 from bandstand.console.form import Form, get_field
+from bandstand.console.judge_runs import list_judge_runs, load_lessons
 from bandstand.console.pages import Pages, build_link
 from bandstand.errors import AlreadyRewardedError, InvalidRequestError
 from bandstand.judge.training.agreement import Agreement, compute_agreement
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.service import judgements as service
+from bandstand.service.judge_runs import JudgeRunQueue
 from bandstand.store.tables.console_queries import ConsoleSource
 from bandstand.store.tables.judgements import JudgementExpiredError, RewardPendingError, UnknownJudgementError
 from bandstand.store.tables.reviews import MAX_SEARCHED, LabelPair, ReviewFilter, ReviewState
@@ -33,7 +35,9 @@ _DEFAULT_STATE: ReviewState = "open"
 _ALL = "all"
 
 
-def add_review_routes(routes: APIRouter, pages: Pages, judging: JudgeWorker, sight: ConsoleSource) -> None:
+def add_review_routes(
+    routes: APIRouter, pages: Pages, judging: JudgeWorker, sight: ConsoleSource, runs: JudgeRunQueue
+) -> None:
     """Add the review of turns, and its labels as a file."""
 
     @routes.get(_PATH)
@@ -99,6 +103,8 @@ def add_review_routes(routes: APIRouter, pages: Pages, judging: JudgeWorker, sig
             onward=None if page.next is None else build_link(_PATH, **chosen, before=page.next),
             first_page=build_link(_PATH, **chosen),
             searched=MAX_SEARCHED,
+            lessons=await load_lessons(judging, sight),
+            learned=await list_judge_runs(runs),
             agreements=await asyncio.to_thread(_compare_labels, pairs),
             refused=refused,
             done=request.query_params.get("done") == "yes",

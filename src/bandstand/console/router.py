@@ -20,6 +20,7 @@ from bandstand.console.evaluations import add_evaluation_routes
 from bandstand.console.experiment import add_experiment_routes
 from bandstand.console.form import get_field
 from bandstand.console.judge import add_judge_routes
+from bandstand.console.judge_runs import add_judge_run_routes
 from bandstand.console.launches import add_launch_routes
 from bandstand.console.loops import add_loop_routes
 from bandstand.console.overview import add_overview_routes
@@ -33,6 +34,7 @@ from bandstand.console.simulations import add_simulation_routes
 from bandstand.console.users import add_user_routes
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.service.context import ServiceContext
+from bandstand.service.judge_runs import JudgeRunQueue
 from bandstand.service.loops import Loops
 from bandstand.service.prompts import PromptService
 from bandstand.service.users import Erase, erase
@@ -53,6 +55,7 @@ class ConsoleContext:
     sight: ConsoleSource
     simulations: SimulationQueue
     evaluations: EvaluationQueue
+    judge_runs: JudgeRunQueue
     prompts: PromptService
     loops: Loops | None = None
     erase: Erase | None = None
@@ -89,7 +92,8 @@ def build_console_router(
     add_evaluation_routes(guarded, pages, context.deployment, context.evaluations)
     if context.deployment.judge_worker is not None:
         add_judge_routes(guarded, pages, context.deployment.judge_worker, context.sight)
-        add_review_routes(guarded, pages, context.deployment.judge_worker, context.sight)
+        add_review_routes(guarded, pages, context.deployment.judge_worker, context.sight, context.judge_runs)
+        add_judge_run_routes(guarded, context.deployment.judge_worker, context.sight, context.judge_runs)
     add_prompt_routes(guarded, pages, context.deployment, context.prompts)
     if context.loops is not None:
         add_loop_routes(guarded, pages, context.loops, own)

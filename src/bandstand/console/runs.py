@@ -1,4 +1,4 @@
-"""What the pages of simulations and of evaluations share: how a run stands, its progress, and how it is ended."""
+"""What the pages of runs share: how one stands, its progress, and how it is ended."""
 
 import json
 from collections.abc import Mapping
@@ -79,13 +79,14 @@ async def find_run(runs: RunQueue, run: int) -> RunRecord:
         raise PageNotFoundError(f"there is no {noun} of that number: deleted, or never started") from None
 
 
-def add_progress_routes(routes: APIRouter, runs: RunQueue, path: str) -> None:
+def add_progress_routes(routes: APIRouter, runs: RunQueue, path: str, page: str | None = None) -> None:
     """Add how far a run is, and the forms that stop it and delete it.
 
     Args:
         routes: where.
         runs: whose.
         path: of their list.
+        page: where they are all shown, if they have neither a list nor pages of their own.
     """
 
     @routes.get(f"{path}/{{run:int}}/progress.json")
@@ -100,10 +101,10 @@ def add_progress_routes(routes: APIRouter, runs: RunQueue, path: str) -> None:
     async def cancel_run(run: int) -> Response:
         await find_run(runs, run)
         await runs.cancel(run)
-        return RedirectResponse(build_link(f"{path}/{run}"), 303)
+        return RedirectResponse(build_link(page or f"{path}/{run}"), 303)
 
     @routes.post(f"{path}/{{run:int}}/delete")
     async def delete_run(run: int) -> Response:
         await find_run(runs, run)
         await runs.delete(run)
-        return RedirectResponse(build_link(path, done="deleted"), 303)
+        return RedirectResponse(build_link(page or path, done="deleted"), 303)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from bandstand.evaluate.estimators.evaluation import WEIGHT_BINS, EvaluationResult
+from bandstand.evaluate.estimators.evaluation import WEIGHT_BINS, LogEvaluationResult
 from bandstand.evaluate.policy_replay.replay import LogSummary
 from bandstand.evaluate.spec import EvaluationSpec
 from bandstand.times import to_datetime
@@ -42,7 +42,7 @@ class PolicyResult(NamedTuple):
     policy: str
     training: str
     rewards: int | None
-    result: EvaluationResult
+    result: LogEvaluationResult
 
 
 def build_report(
@@ -66,7 +66,7 @@ def build_report(
     }
 
 
-def _build_log(result: EvaluationResult, summary: LogSummary | None) -> dict[str, Any]:
+def _build_log(result: LogEvaluationResult, summary: LogSummary | None) -> dict[str, Any]:
     log: dict[str, Any] = {
         "decisions": result.decisions,
         "rewarded": result.rewarded,

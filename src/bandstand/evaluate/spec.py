@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from bandstand.evaluate.errors import EvaluationError
-from bandstand.evaluate.estimators.evaluation import Evaluation, EvaluationResult, EvaluationWarning
+from bandstand.evaluate.estimators.evaluation import EvaluationWarning, LogEvaluation, LogEvaluationResult
 from bandstand.evaluate.estimators.formulas import Formula
 from bandstand.evaluate.files.columns import Columns
 from bandstand.evaluate.files.log_table import PartedTable, find_parts, open_table
@@ -40,16 +40,16 @@ class EvaluationSpec:
         """Whether an estimator wants a model of the rewards."""
         return any(formula.uses_model for formula in self.formulas)
 
-    def build_evaluation(self, part: int = 0) -> Evaluation:
+    def build_evaluation(self, part: int = 0) -> LogEvaluation:
         """Begin an answer, over the log or a part of it: each part's bootstrap draws are its own."""
-        return Evaluation(
+        return LogEvaluation(
             self.formulas, missing_reward=self.missing_reward, interval=self.interval, level=self.level, seed=part
         )
 
 
 def evaluate_rows(
     spec: EvaluationSpec, path: Path, columns: Columns | None = None, *, name: str | None = None, jobs: int = 1
-) -> EvaluationResult:
+) -> LogEvaluationResult:
     """Evaluate the one policy whose probabilities stand in a file of rows.
 
     Args:
@@ -72,7 +72,7 @@ def evaluate_rows(
         return evaluation.result()
 
 
-def evaluate_parts(spec: EvaluationSpec, path: Path, columns: Columns | None, jobs: int) -> Evaluation:
+def evaluate_parts(spec: EvaluationSpec, path: Path, columns: Columns | None, jobs: int) -> LogEvaluation:
     """Evaluate each file of a log in a process of its own, and sum up in the order of the files.
 
     The arguments and errors are those of :func:`evaluate_rows`, but that errors do not name the log.
@@ -95,7 +95,7 @@ def evaluate_parts(spec: EvaluationSpec, path: Path, columns: Columns | None, jo
     return whole
 
 
-def _evaluate_part(spec: EvaluationSpec, reader: RowReader, name: str, path: Path, index: int) -> Evaluation:
+def _evaluate_part(spec: EvaluationSpec, reader: RowReader, name: str, path: Path, index: int) -> LogEvaluation:
     evaluation = spec.build_evaluation(index)
     for chunk in reader.read_chunks(PartedTable({name: open_table(path)})):
         evaluation.add(chunk)
@@ -110,7 +110,7 @@ def evaluate_decisions(
     *,
     frozen_since: float | None = None,
     on_page: Callable[[], None] = lambda: None,
-) -> tuple[LogSummary, list[EvaluationResult]]:
+) -> tuple[LogSummary, list[LogEvaluationResult]]:
     """Evaluate configured policies over logged decisions, each as :class:`PolicyReplay` lets it decide.
 
     Args:

@@ -29,7 +29,7 @@ _EXPERIMENTS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationRequest:
+class EvaluationCall:
     """A request, validated.
 
     Attributes:
@@ -48,7 +48,7 @@ class EvaluationRequest:
     experiments: Sequence[PolicyArguments]
 
     @classmethod
-    def parse(cls, body: Mapping[str, Any], own_id: str | None) -> "EvaluationRequest":
+    def parse(cls, body: Mapping[str, Any], own_id: str | None) -> "EvaluationCall":
         """Read a body.
 
         Raises:

@@ -11,7 +11,7 @@ from bandstand.personalizer.admin import AdminCalls
 from bandstand.personalizer.configuration import format_date
 from bandstand.personalizer.durations import format_duration
 from bandstand.personalizer.errors import PersonalizerError
-from bandstand.personalizer.evaluation_request import BASELINE, NOTE, RANDOM, EvaluationRequest
+from bandstand.personalizer.evaluation_request import BASELINE, NOTE, RANDOM, EvaluationCall
 from bandstand.personalizer.evaluation_summary import build_summary, find_best
 from bandstand.personalizer.loop import PersonalizerLoop
 from bandstand.personalizer.policy_arguments import PolicyArguments
@@ -105,7 +105,7 @@ class EvaluationCalls:
         return request.answer(204)
 
     async def _start(self, request: PersonalizerRequest, own_id: str | None) -> RunRecord:
-        asked = EvaluationRequest.parse(await request.read_object("InvalidEvaluationContract"), own_id)
+        asked = EvaluationCall.parse(await request.read_object("InvalidEvaluationContract"), own_id)
         if await self._log.find_decision_times(asked.start, asked.end) is None:
             raise PersonalizerError(400, "NoLogsExistInDateRange", "nothing was decided in that range")
         plan = asked.to_plan(self._loop.policy, self._loop.configuration.default_reward)

@@ -8,29 +8,22 @@ from typing import Any, Literal
 
 import structlog
 
-from bandstand.bandit.confidence_sequence import compute_half_width
 from bandstand.errors import BandstandError, FieldError, InvalidRequestError, PromotionRefusedError
 from bandstand.service.context import ServiceContext, format_time
+from bandstand.service.ladder import LadderDecision, Move, decide_step
 from bandstand.service.promotion import apply_promotion, require_unpinned
-from bandstand.service.readout import MIN_USERS, compare_arms, estimate_mean
 from bandstand.store.protocol import MovedError
-from bandstand.store.tables.arms import REWARD, ArmHistory, ArmSums
 from bandstand.store.tables.launches import LaunchAction, LaunchEvent, LaunchPlan, LaunchState
 from bandstand.store.tables.promotions import Promotion
 
 DEFAULT_STEPS = (1.0, 10.0, 50.0, 100.0)
 DEFAULT_MIN_DECISIONS = 500
 DEFAULT_MARGIN = 0.05
-MAX_UNPROVEN_PERCENT = 20.0
-"""A larger share only a policy gets that is surely not worse than the control by more than the margin."""
-
 LADDER = "launch"
 """Who did it, where nobody did by hand."""
 
-_FALSE_ALARMS = 0.05
 _LOOK_SECONDS = 30.0
 
-Move = Literal["hold", "advance", "rollback"]
 HandAction = Literal["hold", "resume", "advance", "rollback", "cancel"]
 
 log = structlog.get_logger("bandstand")
@@ -85,15 +78,6 @@ class LaunchAnswer:
     launch: LaunchStatus | None
 
 
-@dataclass(frozen=True, slots=True)
-class LadderDecision:
-    """What is to be done at a step, why, and on what figures."""
-
-    move: Move
-    reason: str
-    figures: Mapping[str, float | None]
-
-
 async def start_launch(
     deployment: ServiceContext, policy: str, request: Mapping[str, Any], client: str
 ) -> LaunchStatus:
@@ -110,10 +94,6 @@ async def start_launch(
     steps = tuple(float(each) for each in request.get("steps", DEFAULT_STEPS))
     if any(low >= high for low, high in zip((0.0, *steps), steps, strict=False)) or steps[-1:] != (100.0,):
         raise InvalidRequestError("steps are no ladder", [FieldError("steps", "must grow from above 0 to 100")])
-    guardrails = dict(request.get("guardrails", {}))
-    if unknown := [metric for metric in guardrails if metric != REWARD]:
-        message = f"no such metric; there is {REWARD}"
-        raise InvalidRequestError(message, [FieldError(f"guardrails.{unknown[0]}", message)])
     async with deployment.promotion_lock:
         require_unpinned(deployment)
         _require_idle(deployment)
@@ -128,7 +108,7 @@ async def start_launch(
             control=deployment.active_policy,
             steps=steps,
             min_decisions=int(request.get("min_decisions", DEFAULT_MIN_DECISIONS)),
-            guardrails=guardrails,
+            guardrails=dict(request.get("guardrails", {})),
             margin=float(request.get("margin", DEFAULT_MARGIN)),
         )
         await _move_to_step(deployment, plan, 0, "start", client, "begun by hand", {})
@@ -205,50 +185,6 @@ async def find_launch_status(deployment: ServiceContext, policy: str) -> LaunchS
             for each in events[first:]
         ],
     )
-
-
-def decide_step(plan: LaunchPlan, step: int, history: ArmHistory) -> LadderDecision:
-    """What the figures of a step say: go on, wait, or go back.
-
-    Every step before the last is an experiment of its own, looked at as often as one likes at an error of 5 % over
-    their number on the side that matters: together they take an equal policy back in at most 5 % of launches. It goes
-    back where it is surely worse, or surely below a guardrail; on where it has enough decisions, and, before more than
-    a fifth of the users, is surely not worse by more than the margin.
-    """
-    level = 1.0 - 2.0 * _FALSE_ALARMS / max(1, len(plan.steps) - 1)
-    sums = history.now.get(REWARD, {})
-    arm, control = (sums.get(name, ArmSums(0, name, REWARD)) for name in (plan.policy, plan.control))
-    difference = compare_arms(arm, control, level)
-    mean, usual = estimate_mean(arm), estimate_mean(control)
-    figures: dict[str, float | None] = {
-        "share": plan.steps[step],
-        "users": arm.users,
-        "rewarded": arm.n,
-        "mean_reward": None if mean is None else mean[0],
-        "control_mean_reward": None if usual is None else usual[0],
-        "difference": None if difference is None else difference.value,
-        "low": None if difference is None else difference.low,
-        "high": None if difference is None else difference.high,
-    }
-    enough_users = min(arm.rewarded, control.rewarded) >= MIN_USERS
-    if enough_users and difference is not None and difference.high is not None and difference.high < 0.0:
-        return LadderDecision("rollback", f"it earns {difference.value:+.3f} a decision, surely less", figures)
-    for metric, bound in plan.guardrails.items():
-        guarded = history.now.get(metric, {}).get(plan.policy)
-        found = None if guarded is None else estimate_mean(guarded)
-        if enough_users and found is not None and found[0] + compute_half_width(found[1], level=level) < bound:
-            return LadderDecision("rollback", f"{metric} is {found[0]:.3f} a decision, surely below {bound:g}", figures)
-    if arm.n < plan.min_decisions:
-        missing = plan.min_decisions - arm.n
-        return LadderDecision("hold", f"{missing:,} more rewarded decisions at this share", figures)
-    if not enough_users or difference is None or difference.low is None or usual is None:
-        return LadderDecision("hold", f"{MIN_USERS} users with a reward on either side", figures)
-    following = plan.steps[min(step + 1, len(plan.steps) - 1)]
-    if following > MAX_UNPROVEN_PERCENT and difference.low <= -plan.margin * abs(usual[0]):
-        worst = plan.margin * abs(usual[0])
-        reason = f"proof that it is not worse by {worst:.3f}: it may be by {-difference.low:.3f} as yet"
-        return LadderDecision("hold", reason, figures)
-    return LadderDecision("advance", f"it earns {difference.value:+.3f} a decision, over {arm.n:,}", figures)
 
 
 async def check_launch(deployment: ServiceContext) -> Move | None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from bandstand.bandit.loop_definition import DEFAULT_LOOP
 from bandstand.errors import StorageUnavailableError
 from bandstand.service import users
-from bandstand.service.loop_runtime import Loop
+from bandstand.service.loop_runtime import ManagedLoop
 from bandstand.service.loops import Loops
 from bandstand.service.users import UNREACHABLE_LOG, ErasureReceipt
 
@@ -44,7 +44,7 @@ async def resume_erasures(loops: Loops) -> None:
         await erase_everywhere(loops, user_id, client)
 
 
-async def _erase_in(loop: Loop, loops: Loops, user_id: str, client: str) -> ErasureReceipt | None:
+async def _erase_in(loop: ManagedLoop, loops: Loops, user_id: str, client: str) -> ErasureReceipt | None:
     """The receipt of one loop; ``None`` where it is not open."""
     while not loop.gate.is_open:
         await loop.gate.wait_open()

@@ -44,7 +44,7 @@ class LoopFiles(Protocol):
 
 
 @dataclass(slots=True)
-class Loop:
+class ManagedLoop:
     """A loop of the service.
 
     Attributes:

@@ -6,7 +6,7 @@ from typing import Any
 
 from bandstand.bandit.loop_definition import LearningMode, ModelScope
 from bandstand.service.context import format_time
-from bandstand.service.loop_runtime import Loop
+from bandstand.service.loop_runtime import ManagedLoop
 from bandstand.service.loops import Loops
 from bandstand.store.tables.loops import LoopAction
 
@@ -92,7 +92,7 @@ def list_loop_entries(loops: Loops, name: str | None = None) -> list[LoopEntry]:
     ]
 
 
-def build_loop_status(loop: Loop) -> LoopStatus:
+def build_loop_status(loop: ManagedLoop) -> LoopStatus:
     """A loop now."""
     definition = loop.definition
     return LoopStatus(

@@ -22,7 +22,7 @@ from bandstand.errors import (
     UnknownLoopError,
     UnsupportedByEngineError,
 )
-from bandstand.service.loop_runtime import ComposeLoop, Loop, LoopFiles, LoopRuntime
+from bandstand.service.loop_runtime import ComposeLoop, LoopFiles, LoopRuntime, ManagedLoop
 from bandstand.store.protocol import Store
 from bandstand.store.tables.loops import LoopAction, LoopChange
 
@@ -53,8 +53,8 @@ class Loops:
     ) -> None:
         deployment = default.deployment
         self.changes: list[LoopChange] = []
-        self._default = Loop(deployment.definition, runtime=default)
-        self._loops: dict[str, Loop] = {DEFAULT_LOOP: self._default}
+        self._default = ManagedLoop(deployment.definition, runtime=default)
+        self._loops: dict[str, ManagedLoop] = {DEFAULT_LOOP: self._default}
         self._compose = compose
         self._files = files
         self._unchangeable = unchangeable
@@ -103,7 +103,7 @@ class Loops:
             self._loops.pop(change.name, None)
             return
         definition = LoopDefinition.parse(change.name, change.after)
-        loop = self._loops.setdefault(change.name, Loop(definition))
+        loop = self._loops.setdefault(change.name, ManagedLoop(definition))
         if change.name == DEFAULT_LOOP:  # what else it is, the settings say
             definition = definition.apply_to(self._default.definition)
         loop.definition, loop.changed_at, loop.changed_by = definition, change.ts, change.client
@@ -132,11 +132,13 @@ class Loops:
             for key in ("scope", *_FROM_SETTINGS)
             if getattr(wanted, key) not in (getattr(before, key), getattr(unsaid, key))
         ]
+        if wanted.rewards.reactions not in (before.rewards.reactions, unsaid.rewards.reactions):
+            faults.append(FieldError("loops.default.rewards.reactions", _SAID_BY_SETTINGS))
         if faults:
             raise ConfigurationError(f"{faults[0].field}: {faults[0].message}", faults)
         return wanted.apply_to(before)
 
-    async def _open(self, loop: Loop) -> None:
+    async def _open(self, loop: ManagedLoop) -> None:
         """Open a loop, or say why that cannot be."""
         try:
             loop.runtime = await self._start(loop.definition)
@@ -152,7 +154,7 @@ class Loops:
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def get(self, name: str) -> Loop:
+    def get(self, name: str) -> ManagedLoop:
         """The loop of that name.
 
         Raises:
@@ -163,7 +165,7 @@ class Loops:
             raise UnknownLoopError("no loop of that name")
         return loop
 
-    def __iter__(self) -> Iterator[Loop]:
+    def __iter__(self) -> Iterator[ManagedLoop]:
         """Every loop, the default one first, then in order of their making."""
         return iter(list(self._loops.values()))
 
@@ -174,12 +176,12 @@ class Loops:
     def _list_closed(self) -> dict[str, str]:
         return {loop.name: loop.fault or "" for loop in self._others() if loop.runtime is None and loop.gate.is_open}
 
-    def _others(self) -> list[Loop]:
+    def _others(self) -> list[ManagedLoop]:
         return [loop for loop in self if loop is not self._default]
 
     # ── changing ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def put(self, definition: LoopDefinition, client: str) -> Loop:
+    async def put(self, definition: LoopDefinition, client: str) -> ManagedLoop:
         """Make a loop, or give one another definition. Idempotent.
 
         Raises:
@@ -192,7 +194,7 @@ class Loops:
             return await self.change(definition, client)
         return await self.create(definition, client)
 
-    async def create(self, definition: LoopDefinition, client: str) -> Loop:
+    async def create(self, definition: LoopDefinition, client: str) -> ManagedLoop:
         """Make a loop.
 
         Raises:
@@ -203,7 +205,7 @@ class Loops:
         """
         return await asyncio.shield(self._create(definition, client))  # once it has begun, whoever asked may go
 
-    async def _create(self, definition: LoopDefinition, client: str) -> Loop:
+    async def _create(self, definition: LoopDefinition, client: str) -> ManagedLoop:
         async with self._lock:
             self._require_changeable()
             if definition.name in self._loops:
@@ -220,18 +222,19 @@ class Loops:
             try:
                 await runtime.open()
             except BandstandError as error:
-                await self._log_and_fold(self._build_change(definition.name, Loop(definition), None, client))
+                await self._log_and_fold(self._build_change(definition.name, ManagedLoop(definition), None, client))
                 await asyncio.to_thread(self._files.discard, definition.name)
                 raise _to_refusal(error) from error
             loop = self._loops[definition.name]
             loop.runtime = runtime
             return loop
 
-    async def change(self, definition: LoopDefinition, client: str) -> Loop:
+    async def change(self, definition: LoopDefinition, client: str) -> ManagedLoop:
         """Give a loop another definition. Idempotent.
 
-        Another mode, or other reward settings, are in effect at once. For anything else the loop is closed and opened
-        again: requests wait for that moment, and nothing that it has learned is lost.
+        Another mode, or other reward settings, are in effect at once. For anything else, and for another table of
+        reactions, the loop is closed and opened again: requests wait for that moment, and nothing that it learned is
+        lost.
 
         Raises:
             UnknownLoopError: there is none of that name.
@@ -242,11 +245,11 @@ class Loops:
         """
         return await asyncio.shield(self._change(definition, client))
 
-    async def set_mode(self, name: str, mode: LearningMode, client: str) -> Loop:
+    async def set_mode(self, name: str, mode: LearningMode, client: str) -> ManagedLoop:
         """Have a loop learn in another way; ``online`` promotes an apprentice. As :meth:`change`."""
         return await self.change(replace(self.get(name).definition, mode=mode), client)
 
-    async def _change(self, definition: LoopDefinition, client: str) -> Loop:
+    async def _change(self, definition: LoopDefinition, client: str) -> ManagedLoop:
         async with self._lock:
             self._require_changeable()
             loop = self.get(definition.name)
@@ -256,7 +259,9 @@ class Loops:
             if definition == before and loop.runtime is not None:
                 return loop
             change = self._build_change(definition.name, loop, definition, client)
-            if loop.runtime is not None and definition.apply_to(before) == definition:
+            # The wire of a loop is made as it is opened, with the actions of its table.
+            same_wire = definition.rewards.reactions == before.rewards.reactions
+            if same_wire and loop.runtime is not None and definition.apply_to(before) == definition:
                 await loop.deployment.apply_definition(definition)
                 await self._log_or(change, lambda: loop.deployment.apply_definition(before))
             else:
@@ -264,7 +269,7 @@ class Loops:
             self._fold(change)
             return loop
 
-    async def _restart(self, loop: Loop, definition: LoopDefinition, change: LoopChange) -> None:
+    async def _restart(self, loop: ManagedLoop, definition: LoopDefinition, change: LoopChange) -> None:
         runtime = await self._try_compose(definition)
         async with loop.gate.close():
             if loop.runtime is not None:
@@ -312,7 +317,9 @@ class Loops:
         except ConfigurationError as error:
             raise InvalidRequestError(error.detail, error.errors) from None
 
-    def _build_change(self, name: str, before: Loop | None, after: LoopDefinition | None, client: str) -> LoopChange:
+    def _build_change(
+        self, name: str, before: ManagedLoop | None, after: LoopDefinition | None, client: str
+    ) -> LoopChange:
         action: LoopAction = "create" if before is None else "delete" if after is None else "change"
         return LoopChange(
             name=name,
@@ -350,6 +357,8 @@ def _find_fixed(before: LoopDefinition, after: LoopDefinition) -> list[FieldErro
     """What a definition says that cannot be changed in this loop."""
     faults = [FieldError("scope", _SCOPE_IS_FIXED)] if before.scope != after.scope else []
     if before.name == DEFAULT_LOOP:
+        if before.rewards.reactions != after.rewards.reactions:
+            faults.append(FieldError("rewards.reactions", _SAID_BY_SETTINGS))
         faults += [
             FieldError(key, _SAID_BY_SETTINGS) for key in _FROM_SETTINGS if getattr(before, key) != getattr(after, key)
         ]

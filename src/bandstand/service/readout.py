@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bandstand.bandit.confidence_sequence import compute_half_width, find_factor
+from bandstand.bandit.confidence_sequence import DEFAULT_SCALE, compute_half_width, find_factor
 from bandstand.service.gain import format_day
 from bandstand.service.shadow_value import ValueEstimate
 from bandstand.store.tables.arms import REWARD, ArmHistory, ArmSums
@@ -35,7 +35,8 @@ class ArmReadout:
             the control, and where too little is known.
         verdict: ``better`` or ``worse`` where that interval is on one side of 0 and both have 20 users with a reward.
         known_in_days: until it is one of these, at this rate and if it is as it looks; ``None`` beyond two years.
-        metrics: other metrics a decision, as ``mean_reward``.
+        metrics: other metrics a decision that brought them, as ``mean_reward``.
+        metric_differences: of these to the control's, as ``difference``; those of which enough is known.
     """
 
     users: int
@@ -47,10 +48,11 @@ class ArmReadout:
     verdict: ArmVerdict
     known_in_days: float | None
     metrics: Mapping[str, ValueEstimate]
+    metric_differences: Mapping[str, ValueEstimate]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadoutDay:
+class ReadoutPoint:
     """How each arm's difference to the control stood at the end of a day, in UTC."""
 
     day: str
@@ -66,12 +68,14 @@ class Readout:
         control: the arm that the others are compared with.
         arms: by name.
         days: the oldest first.
+        metrics_left_out: values of metrics that have no place among the first twenty.
     """
 
     sentence: str
     control: str
     arms: Mapping[str, ArmReadout]
-    days: Sequence[ReadoutDay]
+    days: Sequence[ReadoutPoint]
+    metrics_left_out: int
 
 
 def build_readout(history: ArmHistory, arms: Sequence[str], control: str, *, since: float, now: float) -> Readout:
@@ -93,7 +97,7 @@ def build_readout(history: ArmHistory, arms: Sequence[str], control: str, *, sin
         control=control,
         arms=built,
         days=[
-            ReadoutDay(
+            ReadoutPoint(
                 day=format_day(day),
                 differences={
                     arm: difference
@@ -106,6 +110,7 @@ def build_readout(history: ArmHistory, arms: Sequence[str], control: str, *, sin
             )
             for day, then in history.days
         ],
+        metrics_left_out=history.left_out,
     )
 
 
@@ -125,6 +130,30 @@ def compare_arms(arm: ArmSums, control: ArmSums, level: float = _LEVEL) -> Value
     value, variance = one[0] - other[0], one[1] + other[1]
     half = compute_half_width(variance, level=level)
     return ValueEstimate(value=value, stderr=math.sqrt(variance), low=value - half, high=value + half)
+
+
+def compare_metric(arm: ArmSums, control: ArmSums, level: float = _LEVEL) -> ValueEstimate | None:
+    """The difference of two arms' means of a metric, as :func:`compare_arms` has it of the reward.
+
+    A metric may be in any unit, where a reward is in [-1, 1]: the scale of the mixture is in deviations of a user.
+    """
+    one, other = estimate_mean(arm), estimate_mean(control)
+    if one is None or other is None or not math.isfinite(one[1] + other[1]) or one[1] + other[1] <= 0.0:
+        return None
+    value, variance = one[0] - other[0], one[1] + other[1]
+    unit = math.sqrt((one[1] * arm.rewarded + other[1] * control.rewarded) / 2.0)
+    half = compute_half_width(variance, scale=DEFAULT_SCALE * unit, level=level)
+    return ValueEstimate(value=value, stderr=math.sqrt(variance), low=value - half, high=value + half)
+
+
+def estimate_metric(sums: ArmSums, level: float) -> tuple[float, float] | None:
+    """The mean of a metric a decision that brought it, and how far it may be off, whenever one looks."""
+    found = estimate_mean(sums)
+    if found is None:
+        return None
+    mean, variance = found
+    unit = math.sqrt(variance * sums.rewarded)
+    return mean, compute_half_width(variance, scale=DEFAULT_SCALE * unit, level=level)
 
 
 def judge_difference(arm: ArmSums, control: ArmSums, difference: ValueEstimate | None) -> ArmVerdict:
@@ -153,6 +182,7 @@ def _build_arm(
     mine, theirs = sums[arm], sums[control]
     difference = None if arm == control else compare_arms(mine, theirs, level)
     verdict: ArmVerdict = "control" if arm == control else judge_difference(mine, theirs, difference)
+    metrics = {metric: by_arm for metric, by_arm in sorted(history.now.items()) if metric != REWARD}
     return ArmReadout(
         users=mine.users,
         decisions=mine.decisions,
@@ -164,8 +194,17 @@ def _build_arm(
         known_in_days=_compute_wait(difference, level, days) if verdict == "early" else 0.0,
         metrics={
             metric: estimate
-            for metric, by_arm in history.now.items()
-            if metric != REWARD and arm in by_arm and (estimate := _to_estimate(estimate_mean(by_arm[arm]))) is not None
+            for metric, by_arm in metrics.items()
+            if arm in by_arm and (estimate := _to_estimate(estimate_mean(by_arm[arm]))) is not None
+        },
+        metric_differences={
+            metric: compared
+            for metric, by_arm in metrics.items()
+            if arm != control
+            and arm in by_arm
+            and control in by_arm
+            and min(by_arm[arm].rewarded, by_arm[control].rewarded) >= MIN_USERS
+            and (compared := compare_metric(by_arm[arm], by_arm[control], level)) is not None
         },
     )
 

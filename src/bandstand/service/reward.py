@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bandstand.bandit.reward_settings import RewardSettings
-from bandstand.bandit.rewards import compute_reaction_reward
 from bandstand.errors import (
     AlreadyRewardedError,
     FieldError,
@@ -118,5 +117,4 @@ def _parse_value(request: Mapping[str, Any], settings: RewardSettings) -> float:
         raise InvalidRequestError(message, [FieldError("reward", message), FieldError("reaction", message)])
     if reaction is None:
         return settings.validate_reward(request["reward"])
-    worth = compute_reaction_reward(reaction["action"], reaction.get("dwell_ms"))
-    return min(max(worth, settings.minimum), settings.maximum)
+    return settings.compute_reaction_reward(reaction["action"], reaction.get("dwell_ms"))

@@ -16,8 +16,9 @@ from pydantic_core import to_json
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.loop_definition import LearningMode
 from bandstand.bandit.policies import Policy
+from bandstand.bandit.reaction_table import SentReaction
 from bandstand.bandit.reward_formula import validate_metrics
-from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
+from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.errors import FieldError, InvalidRequestError, UnknownDecisionError, WrongPolicyError
 from bandstand.service.request_identity import hash_reward_request
 from bandstand.store.protocol import Store
@@ -179,9 +180,16 @@ def _build_from_decision(deployment: RewardingContext, each: RewardRequest, deci
         x=None,
         decision_id=decision.decision_id,
         idempotency=each.idempotency,
-        settings=None if settings == CONTRACT else settings,
+        settings=settings if settings.takes_parts else None,
         part=_build_part(each, settings) if request.get("metrics") is not None else None,
+        reaction=_read_reaction(request, ts, settings),
     )
+
+
+def _read_reaction(request: Mapping[str, Any], ts: float, settings: RewardSettings) -> SentReaction | None:
+    """What came as a reaction, as it was sent."""
+    reaction = request.get("reaction")
+    return None if reaction is None else SentReaction.from_request(reaction, ts, settings.reactions)
 
 
 def _build_part(each: RewardRequest, settings: RewardSettings) -> RewardPart:
@@ -217,6 +225,7 @@ def _build_legacy(deployment: RewardingContext, each: RewardRequest, ts: float) 
         x=None,
         features=to_json({"context": _read_context(policy, request), "features": request["features"]}),
         idempotency=each.idempotency,
+        reaction=_read_reaction(request, ts, deployment.reward_settings),
     )
 
 

@@ -26,6 +26,7 @@ from bandstand.store.tables.loop_health import LoopSums
 from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
+from bandstand.store.tables.reactions import LoggedReaction
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
@@ -204,6 +205,28 @@ class UndoLog(Protocol):
 
     async def list_undos(self, before: int, limit: int) -> list[UndoRecord]:
         """Records of undos, the newest first, from before the event ``before``."""
+
+    async def find_out_of_reach(self, since: float) -> tuple[int, float | None]:
+        """How many users have events from ``since`` or later in a baseline, and the time of the newest of those."""
+
+    async def list_reactions(self, after: int, since: float, limit: int) -> list[LoggedReaction]:
+        """Reactions that came at ``since`` or later, in order, from after the event ``after``."""
+
+    async def reapply_reactions(self, found: Sequence[LoggedReaction], settings: RewardSettings, client: str) -> bool:
+        """Take back what reactions came to, and teach what they come to now, in one commit.
+
+        Args:
+            found: reactions of one decision, or one in the legacy form.
+            settings: with the table.
+            client: name of the API key.
+
+        Returns:
+            Whether anything was revised; it is not where it had changed, or gone, meanwhile.
+
+        Raises:
+            InvalidRequestError: the table says nothing of a reward that was given once.
+            OverloadedError, StorageFullError, StorageUnavailableError: nothing was.
+        """
 
 
 class GenerationLog(Protocol):

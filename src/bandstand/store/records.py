@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from bandstand.bandit.aggregation import PartSums
 from bandstand.bandit.profile import StateKey
+from bandstand.bandit.reaction_table import SentReaction
 from bandstand.bandit.reward_settings import RewardSettings
 
 Array = NDArray[np.float64]
@@ -112,6 +113,7 @@ class Reward:
         body_hash: of the request, to tell a retry from a contradiction.
         shadow_updates: policies in the shadow, which learn from it too, each from its own features of the candidate.
         settings: how it joins other rewards of its decision; ``None`` where a decision is rewarded once.
+        reaction: what was sent, where that was no number.
         part: what was given, where that is not all that its decision is taught.
     """
 
@@ -135,6 +137,7 @@ class Reward:
     shadow_updates: Updates = ()
     settings: RewardSettings | None = None
     part: RewardPart | None = None
+    reaction: SentReaction | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -1,13 +1,15 @@
 """What decisions earned beside what else could have been, added up anew at each question."""
 
+import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from bandstand.store.gain_log import GainLog
 from bandstand.store.records import Decision
-from bandstand.store.tables.arms import REWARD, ArmHistory, ArmSums
+from bandstand.store.tables import windows
+from bandstand.store.tables.arms import LEFT_OUT, REWARD, ArmHistory, ArmSums, build_history, find_place
 from bandstand.store.tables.gains import GainDay, GainSums, compute_terms
 from bandstand.store.tables.launches import LaunchEvent, number_event
 from bandstand.store.tables.loop_health import to_day
@@ -85,35 +87,69 @@ class MemoryGains(GainLog):
 
     async def load_arms(self, split: int) -> ArmHistory:
         """What came of the users of each arm of a split."""
-        log, arms = SplitLog(self._splits, self.secret), dict[str, ArmSums]()
-        for user_id, user in self._events.users.items():
-            for arm, (decisions, n, total) in self._sum_user(log, split, user_id, user).items():
-                sums = arms.get(arm) or ArmSums(split, arm, REWARD)
-                arms[arm] = sums._replace(
-                    users=sums.users + 1,
-                    rewarded=sums.rewarded + (n > 0),
-                    decisions=sums.decisions + decisions,
-                    n=sums.n + n,
-                    total=sums.total + total,
-                    nn=sums.nn + n * n,
-                    nt=sums.nt + n * total,
-                    tt=sums.tt + total * total,
-                )
+        log = SplitLog(self._splits, self.secret)
+        users: dict[tuple[str, str, str], tuple[int, int, float]] = {}
+        names = set[tuple[int, str]]()
+        metrics = list[tuple[str, str, str, float]]()
+        for user in self._events.users.values():
+            for decision in user.decisions:
+                reward, brought = _find_standing(user, decision), _sum_metrics(user, decision)
+                for arm in (arm for seq, arm in _find_arms(log, decision) if seq == split):
+                    _add(users, (REWARD, arm, decision.person), reward)
+                    names |= {(seq, metric) for metric, (seq, _) in brought.items() if metric != REWARD}
+                    if reward is not None:
+                        metrics += [(metric, arm, decision.person, total) for metric, (_, total) in brought.items()]
+        known: set[str] = set()
+        for _, metric in sorted(names):
+            find_place(metric, known)
+        for metric, arm, person, total in metrics:
+            has_place = metric in known
+            _add(users, (metric if has_place else LEFT_OUT, arm, person), total if has_place else 0.0)
+        sums: dict[str, dict[str, ArmSums]] = {}
+        for (metric, arm, _), (decisions, n, total) in users.items():
+            so_far = sums.setdefault(metric, {}).get(arm) or ArmSums(split, arm, metric)
+            sums[metric][arm] = so_far._replace(
+                users=so_far.users + 1,
+                rewarded=so_far.rewarded + (n > 0),
+                decisions=so_far.decisions + decisions,
+                n=so_far.n + n,
+                total=so_far.total + total,
+                nn=so_far.nn + n * n,
+                nt=so_far.nt + n * total,
+                tt=so_far.tt + total * total,
+            )
         day = to_day(self._clock())
-        return ArmHistory({REWARD: arms} if arms else {}, [(day, arms)] if arms else [])
+        return build_history(sums, [(day, sums[REWARD])] if sums else [])
 
-    @staticmethod
-    def _sum_user(log: SplitLog, split: int, user_id: str, user: MemoryUser) -> dict[str, tuple[int, int, float]]:
-        found: dict[str, tuple[int, int, float]] = {}
-        for decision in user.decisions:
-            reward = _find_standing(user, decision)
-            for seq, arm in log.find_arms(user_id, decision.policy.name, decision.seq):
-                if seq == split:
-                    decisions, n, total = found.get(arm, (0, 0, 0.0))
-                    found[arm] = (decisions + 1, n + (reward is not None), total + (reward or 0.0))
-        return found
+
+def _find_arms(log: SplitLog, decision: Decision) -> Iterator[tuple[int, str]]:
+    return log.find_arms(decision.person, decision.policy.name, decision.seq)
+
+
+def _add(
+    users: dict[tuple[str, str, str], tuple[int, int, float]], key: tuple[str, str, str], value: float | None
+) -> None:
+    decisions, rewarded, total = users.get(key, (0, 0, 0.0))
+    users[key] = decisions + 1, rewarded + (value is not None), total + (value or 0.0)
+
+
+def _has_taught(decision: Decision) -> bool:
+    reward = decision.reward
+    return reward is not None and reward.reason != windows.HELD and not windows.is_only_kept(reward)
 
 
 def _find_standing(user: MemoryUser, decision: Decision) -> float | None:
     reward = decision.reward
-    return None if reward is None or reward.seq in user.revoked else reward.value
+    return reward.value if reward is not None and _has_taught(decision) and reward.seq not in user.revoked else None
+
+
+def _sum_metrics(user: MemoryUser, decision: Decision) -> dict[str, tuple[int, float]]:
+    """What the parts of a decision that has taught brought: by name, the first of them and the sum."""
+    counted = {None, windows.NOT_FIRST, windows.HELD}  # it was held when it came
+    brought: dict[str, tuple[int, float]] = {}
+    for each in user.parts if _has_taught(decision) else ():
+        if each.decision_id == decision.decision_id and each.reason in counted and each.part is not None:
+            for metric, value in json.loads(each.part.metrics or "{}").items():
+                first, total = brought.get(metric, (each.seq, 0.0))
+                brought[metric] = first, total + value
+    return brought

@@ -36,6 +36,7 @@ from bandstand.store.tables.judgements import (
 from bandstand.store.tables.loop_health import LoopSums, to_day
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart
+from bandstand.store.tables.reactions import LoggedReaction
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
@@ -43,6 +44,7 @@ from bandstand.testing.memory_deployment import MemoryDeployment
 from bandstand.testing.memory_events import MemoryEvents
 from bandstand.testing.memory_gains import MemoryGains
 from bandstand.testing.memory_loops import MemoryLoops
+from bandstand.testing.memory_reactions import MemoryReactions
 from bandstand.testing.memory_rewards import MemoryRewards
 from bandstand.testing.memory_selection import select_rewards
 from bandstand.testing.memory_shadows import MemoryShadowLog
@@ -67,6 +69,7 @@ class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, Store):
         self._erased: dict[str, int] = {}
         self._deployment = MemoryDeployment(self._events, clock)
         self._rewards = MemoryRewards(self._events, clock)
+        self._reactions = MemoryReactions(self._events, clock)
 
     async def open(self) -> None:
         """Nothing to own."""
@@ -177,6 +180,23 @@ class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, Store):
     async def list_undos(self, before: int, limit: int) -> list[UndoRecord]:
         """Records of undos, the newest first, from before the event ``before``."""
         return [record for _, record in reversed(self._undos) if record.seq < before][:limit]
+
+    async def find_out_of_reach(self, since: float) -> tuple[int, float | None]:  # noqa: ARG002 (there are no baselines)
+        """How many users have later events in a baseline."""
+        return 0, None
+
+    async def list_reactions(self, after: int, since: float, limit: int) -> list[LoggedReaction]:
+        """Reactions that came at ``since`` or later, in order."""
+        return self._reactions.list_reactions(after, since, limit)
+
+    async def reapply_reactions(
+        self,
+        found: Sequence[LoggedReaction],
+        settings: RewardSettings,
+        client: str,  # noqa: ARG002 (there is no ledger to name the client in)
+    ) -> bool:
+        """Take back what reactions came to, and teach what they come to now."""
+        return self._reactions.reapply(found, settings)
 
     def get_cached_decision(self, decision_id: str) -> Decision | None:
         """The decision of that id."""

@@ -37,6 +37,7 @@ from bandstand.personalizer.wire import PersonalizerWire
 from bandstand.prompts.library import prompts_directory
 from bandstand.service.context import DEFAULT_POLICY, ServiceContext
 from bandstand.service.generate import TipWriting
+from bandstand.service.judge_runs import JudgeRunQueue
 from bandstand.service.launch import run_launches
 from bandstand.service.loops import Loops
 from bandstand.service.prompts import PromptService
@@ -45,6 +46,7 @@ from bandstand.simulate.background import SimulationQueue
 from bandstand.store.maintenance.export import export
 from bandstand.store.maintenance.offline import open_read_only
 from bandstand.store.tables.evaluations import Evaluations
+from bandstand.store.tables.judge_runs import JudgeRuns
 from bandstand.store.tables.simulations import Simulations
 from bandstand.wiring.engine import build_engine
 from bandstand.wiring.judge_worker import build_judge_worker, build_stateless_judge
@@ -132,6 +134,7 @@ class RunningLoop:
         directory = get_loop_directory(settings, self.name)
         self._simulations = SimulationQueue(Simulations(directory), directory, catalogue)
         self._evaluations = EvaluationQueue(Evaluations(directory), engine.directory, catalogue)
+        self._judge_runs = JudgeRunQueue(JudgeRuns(directory), engine.directory)
         self._sight = engine.sight
         if shared.opinions is None:
             shared.opinions = build_stateless_judge(settings, self._judging)
@@ -178,7 +181,7 @@ class RunningLoop:
         opened.push_async_callback(cancel_task, asyncio.create_task(run_launches(deployment)))
         await self._judging.open()
         opened.push_async_callback(self._judging.close)
-        for queue in (self._simulations, self._evaluations):
+        for queue in (self._simulations, self._evaluations, self._judge_runs):
             await queue.open()
             opened.push_async_callback(queue.close)
         if self._shared.default is not None and not self._is_default:
@@ -210,7 +213,14 @@ class RunningLoop:
         secret_of = self._shared.default.store
         access = Access(settings.api_keys, settings.allowed_hosts, loop=self.name)
         console = ConsoleContext(
-            deployment, self._sight, self._simulations, self._evaluations, self.writing.prompts, loops, erase
+            deployment,
+            self._sight,
+            self._simulations,
+            self._evaluations,
+            self._judge_runs,
+            self.writing.prompts,
+            loops,
+            erase,
         )
         sessions = Sessions(settings.api_keys, lambda: secret_of.secret, clock=deployment.clock, loop=self.name)
 

@@ -19,6 +19,7 @@ from bandstand.cli.state.access import run_on_directory
 from bandstand.cli.state.commands import state as state_commands
 from bandstand.cli.state.directory import resolve_location
 from bandstand.service.context import ServiceContext
+from bandstand.service.reward import reward
 from bandstand.store.learners.documents import Documents
 from tests.contract.server import start_server
 from tests.store.given import DAY, NOON, documents_in, ledger_of
@@ -34,6 +35,18 @@ from tests.store.populated import (
 )
 
 SECRET = "an-admin-s-secret"
+COMMANDS = [
+    "rebuild",
+    "verify",
+    "export",
+    "import",
+    "migrate",
+    "backup",
+    "reset",
+    "erase",
+    "revoke",
+    "reapply-reactions",
+]
 OWNING = [
     "rebuild",
     "import FILE",
@@ -41,6 +54,7 @@ OWNING = [
     "reset anna",
     "erase anna --yes",
     "revoke --client anonymous",
+    "reapply-reactions",
 ]
 
 
@@ -170,8 +184,8 @@ def test_a_service_starts_on_a_restored_backup_and_knows_what_it_knew(bandstand:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "nonsense", "http://[", "ftp://127.0.0.1:1"])
 def test_an_address_where_no_service_is_is_refused_in_one_line(bandstand: Bandstand, url: str) -> None:
-    for words in (("reset", "anna"), ("erase", "anna", "--yes"), ("revoke", "--client", "shop")):
-        refused = bandstand(*words, "--url", url)
+    for words in ("reset anna", "erase anna --yes", "revoke --client shop", "reapply-reactions"):
+        refused = bandstand(*words.split(), "--url", url)
         assert (refused.code, refused.out) == (2, "")
         assert refused.err.startswith(f"bandstand: --url {url}: ")
         assert refused.err.count("\n") == 1
@@ -346,6 +360,7 @@ def test_import_takes_the_first_implementation_s_files(bandstand: Bandstand, tmp
         (("reset", "anna"), "holds no ledger.db"),
         (("erase", "anna", "--yes"), "holds no ledger.db"),
         (("revoke", "--client", "shop"), "holds no ledger.db"),
+        (("reapply-reactions",), "holds no ledger.db"),
         (("revoke", "--since", "yesterday"), "--since: 'yesterday' is no time"),
     ],
 )
@@ -523,7 +538,7 @@ def test_every_command_explains_itself() -> None:
         assert "--state-dir" in page
         assert name == "export" or "--json" in page
         names.append(name)
-    assert names == ["rebuild", "verify", "export", "import", "migrate", "backup", "reset", "erase", "revoke"]
+    assert names == COMMANDS
 
 
 def test_a_wrong_setting_is_refused_like_everywhere(bandstand: Bandstand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -536,10 +551,73 @@ def test_a_wrong_setting_is_refused_like_everywhere(bandstand: Bandstand, monkey
 
 def test_the_page_on_operations_names_every_command_and_no_flag_that_there_is_not() -> None:
     page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"bandstand state ([a-z]+)", page))
-    assert named == {"rebuild", "verify", "export", "import", "migrate", "backup", "reset", "erase", "revoke"}
+    named = set(re.findall(r"bandstand state ([a-z-]+)", page))
+    assert named == set(COMMANDS)
     for words in re.findall(r"^(?:\S+=\S+ )?bandstand state ([^#\n]+)", page, re.MULTILINE):
         name, *rest = words.split()
         help_page = CliRunner().invoke(command, ["state", name, "--help"], env={"COLUMNS": "200"}).output
         for flag in (word for word in rest if word.startswith("--")):
             assert flag in help_page
+
+
+# ── reactions under another table ─────────────────────────────────────────────────────────────────────────────────────
+
+TABLE = """
+[rewards.reactions]
+name = "shop"
+version = {version}
+
+[rewards.reactions.rules]
+dismiss = {dismiss}
+done = [{{ below = 15000, reward = -0.3 }}, {{ reward = 0.75 }}]
+"""
+
+
+def test_reactions_of_the_past_are_taught_as_the_table_of_now_has_it(
+    bandstand: Bandstand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a directory, and by a service's address; then documents are as the ledger has it."""
+
+    async def serve() -> None:
+        async with Served(bandstand.directory) as served:
+            await served.live_history("bob")
+            for reaction in (
+                {"action": "dismiss"},
+                {"action": "done", "dwell_ms": 45_000},
+                {"action": "done", "dwell_ms": 5},
+                {"action": "snooze"},
+            ):
+                decision_id = await served.decide("anna", "linucb-v2")
+                await reward(served.deployment, {"decision_id": decision_id, "reaction": reaction}, client="tests")
+
+    def sum_anna() -> float:
+        state = load_states(bandstand.directory)["anna"].policies["linucb-v2", "tips-v2"]
+        assert state.reward_count == 4
+        return round(state.cumulative_reward, 9)
+
+    asyncio.run(serve())
+    assert bandstand("reapply-reactions", "--yes", "--json").json["unchanged"] == 4
+    config = tmp_path / "shop.toml"
+    config.write_text(TABLE.format(version=1, dismiss=-0.5), encoding="utf-8")
+    monkeypatch.setenv("BANDSTAND_CONFIG", str(config))
+    shown = bandstand("reapply-reactions")
+    assert (shown.code, sum_anna()) == (0, -0.2)
+    assert "nothing was changed; --yes does it" in shown.out
+    expected = {"reactions": 4, "revised": 2, "unchanged": 1, "unmapped": 1, "users": 1}
+    planned, done, again = (
+        bandstand("reapply-reactions", *words, "--json").json for words in ((), ("--yes",), ("--yes",))
+    )
+    assert [answer.pop("dry_run") for answer in (planned, done)] == [True, False]
+    assert planned | {"priors": done["priors"]} == done
+    assert {name: done[name] for name in expected} == expected
+    assert done["table"]["name"] == "shop"
+    assert (again["revised"], again["unchanged"], sum_anna()) == (0, 3, 0.05)
+    assert bandstand("verify").code == 0
+
+    config.write_text(TABLE.format(version=2, dismiss=-0.25), encoding="utf-8")
+    with start_server(bandstand.directory, BANDSTAND_CONFIG=str(config), API_KEYS=f"ops:admin:{SECRET}") as server:
+        asked = ("reapply-reactions", "--since", "2020-01-01", "--url", server.url, "--api-key", SECRET, "--json")
+        assert bandstand(*asked).json["revised"] == bandstand(*asked, "--yes").json["revised"] == 1
+        assert server.terminate() == 0
+    assert sum_anna() == 0.3
+    assert bandstand("verify").code == 0

@@ -9,7 +9,7 @@ import pytest
 from bandstand import evaluate
 from bandstand.evaluate import FORMULAS, EvaluationError, Formula, snips
 from bandstand.evaluate.estimators.chunk import Chunk
-from bandstand.evaluate.estimators.evaluation import WEIGHT_BINS, Evaluation
+from bandstand.evaluate.estimators.evaluation import WEIGHT_BINS, LogEvaluation
 from tests.evaluate.world import Log, World
 
 WORLD = World()
@@ -27,7 +27,7 @@ def parse_formulas(*names: str) -> list[Formula]:
 
 
 def test_every_estimator_says_what_it_says_of_arrays() -> None:
-    evaluation = Evaluation(parse_formulas(*FORMULAS))
+    evaluation = LogEvaluation(parse_formulas(*FORMULAS))
     evaluation.add(chunk())
     estimates = evaluation.result().estimates
     assert len(estimates) == len(FORMULAS)
@@ -43,11 +43,11 @@ def test_every_estimator_says_what_it_says_of_arrays() -> None:
 def test_parts_that_are_merged_say_what_the_whole_says(missing_reward: float | None) -> None:
     supported = np.random.default_rng(6).random(2000)
     log = chunk(lost=LOST, supported=supported)
-    whole = Evaluation(parse_formulas(*FORMULAS), missing_reward=missing_reward)
+    whole = LogEvaluation(parse_formulas(*FORMULAS), missing_reward=missing_reward)
     whole.add(log)
-    merged = Evaluation(parse_formulas(*FORMULAS), missing_reward=missing_reward)
+    merged = LogEvaluation(parse_formulas(*FORMULAS), missing_reward=missing_reward)
     for rows in np.split(np.arange(2000), [0, 1, 700]):  # the first part is empty
-        part = Evaluation(parse_formulas(*FORMULAS), missing_reward=missing_reward)
+        part = LogEvaluation(parse_formulas(*FORMULAS), missing_reward=missing_reward)
         part.add(log.select_rows(np.isin(np.arange(2000), rows)))
         merged.merge(part)
     expected, found = whole.result(), merged.result()
@@ -63,7 +63,7 @@ def test_parts_that_are_merged_say_what_the_whole_says(missing_reward: float | N
 
 
 def test_parts_of_unequal_width_are_refused() -> None:
-    one, other = Evaluation(parse_formulas("ips")), Evaluation(parse_formulas("ips"))
+    one, other = LogEvaluation(parse_formulas("ips")), LogEvaluation(parse_formulas("ips"))
     one.add(chunk())
     other.add(Chunk(np.ones(1), np.ones(1), np.ones((1, 1)), np.zeros(1, np.intp)))
     with pytest.raises(EvaluationError, match="number of actions"):
@@ -71,7 +71,7 @@ def test_parts_of_unequal_width_are_refused() -> None:
 
 
 def test_decisions_without_a_reward_are_left_out_and_counted() -> None:
-    evaluation = Evaluation(parse_formulas("snips", "dr"))
+    evaluation = LogEvaluation(parse_formulas("snips", "dr"))
     evaluation.add(chunk(lost=LOST))
     result = evaluation.result()
     kept = Log(LOG.reward[~LOST], LOG.action[~LOST], LOG.propensity[~LOST], LOG.target[~LOST], LOG.q_hat[~LOST])
@@ -83,7 +83,7 @@ def test_decisions_without_a_reward_are_left_out_and_counted() -> None:
 
 
 def test_or_they_count_as_the_reward_that_is_given_for_them() -> None:
-    evaluation = Evaluation(parse_formulas("snips"), missing_reward=-0.5)
+    evaluation = LogEvaluation(parse_formulas("snips"), missing_reward=-0.5)
     evaluation.add(chunk(lost=LOST))
     result = evaluation.result()
     filled = LOG._replace(reward=np.where(LOST, -0.5, LOG.reward))
@@ -94,7 +94,7 @@ def test_or_they_count_as_the_reward_that_is_given_for_them() -> None:
 
 def test_a_selective_arrival_is_said_unless_the_missing_are_given_a_value() -> None:
     for missing_reward, doubts in ((None, 1), (0.0, 0)):
-        evaluation = Evaluation(parse_formulas("snips"), missing_reward=missing_reward)
+        evaluation = LogEvaluation(parse_formulas("snips"), missing_reward=missing_reward)
         evaluation.add(chunk(lost=(LOG.action == 0) & LOST))
         found = [doubt for doubt in evaluation.result().warnings if "arrive selectively" in doubt.message]
         assert len(found) == doubts
@@ -106,11 +106,11 @@ def test_a_row_without_a_reward_is_checked_like_the_others(changed: dict[str, fl
     wrong = {"propensity": 0.5, "target": 0.5} | changed
     propensity, target = np.array([0.5, wrong["propensity"]]), np.array([0.5, wrong["target"]])
     with pytest.raises(EvaluationError, match=f"{message} is not in .* in row 1"):
-        Evaluation(parse_formulas("ips")).add(Chunk(np.array([1.0, np.nan]), propensity, target))
+        LogEvaluation(parse_formulas("ips")).add(Chunk(np.array([1.0, np.nan]), propensity, target))
 
 
 def test_a_warning_of_all_estimators_is_said_once_and_that_of_one_with_its_name() -> None:
-    evaluation = Evaluation(parse_formulas("ips", "snips", "replay"))
+    evaluation = LogEvaluation(parse_formulas("ips", "snips", "replay"))
     evaluation.add(chunk(LOG._replace(propensity=LOG.propensity * 0.8)))
     doubts = evaluation.result().warnings
     assert [doubt.estimators for doubt in doubts if "the mean weight" in doubt.message] == [()]
@@ -120,19 +120,19 @@ def test_a_warning_of_all_estimators_is_said_once_and_that_of_one_with_its_name(
 
 def test_what_had_no_chance_in_the_log_is_a_doubt() -> None:
     for supported, told in ((0.75, 1), (1.0, 0)):
-        evaluation = Evaluation(parse_formulas("ips"))
+        evaluation = LogEvaluation(parse_formulas("ips"))
         evaluation.add(chunk(supported=np.full(2000, supported)))
         result = evaluation.result()
         assert result.supported_share == pytest.approx(supported)
         assert len([doubt for doubt in result.warnings if "25.00% of what the target does" in doubt.message]) == told
-    evaluation = Evaluation(parse_formulas("ips"))
+    evaluation = LogEvaluation(parse_formulas("ips"))
     evaluation.add(chunk())
     assert evaluation.result().supported_share is None
 
 
 def test_weights_are_counted_by_powers_of_two() -> None:
     weight = np.array([0.0, 2.0**-9, 2.0**-7, 0.49, 0.5, 0.99, 1.0, 1.99, 2.0, 127.9, 128.0, 1e6])
-    evaluation = Evaluation(parse_formulas("ips"))
+    evaluation = LogEvaluation(parse_formulas("ips"))
     evaluation.add(Chunk(np.ones(12), np.full(12, 1e-6), np.minimum(weight * 1e-6, 1.0)))
     counts = dict(zip(WEIGHT_BINS, evaluation.result().weights, strict=True))
     found = {lower: count for lower, count in counts.items() if count}
@@ -140,7 +140,7 @@ def test_weights_are_counted_by_powers_of_two() -> None:
 
 
 def test_a_log_that_says_nothing_is_an_error() -> None:
-    evaluation = Evaluation(parse_formulas("ips"))
+    evaluation = LogEvaluation(parse_formulas("ips"))
     with pytest.raises(EvaluationError, match="no decision"):
         evaluation.result()
     evaluation.add(chunk(lost=np.ones(2000, bool)))
@@ -150,17 +150,17 @@ def test_a_log_that_says_nothing_is_an_error() -> None:
 
 def test_an_estimator_with_a_model_needs_one() -> None:
     with pytest.raises(EvaluationError, match="dr needs q_hat"):
-        Evaluation(parse_formulas("dr")).add(Chunk(np.ones(2), np.ones(2), np.ones(2)))
+        LogEvaluation(parse_formulas("dr")).add(Chunk(np.ones(2), np.ones(2), np.ones(2)))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_the_reward_of_the_unrewarded_is_a_number(value: float) -> None:
     with pytest.raises(EvaluationError, match="finite"):
-        Evaluation(parse_formulas("ips"), missing_reward=value)
+        LogEvaluation(parse_formulas("ips"), missing_reward=value)
 
 
 def test_one_row_has_no_errors_and_says_so() -> None:
-    evaluation = Evaluation(parse_formulas("ips"))
+    evaluation = LogEvaluation(parse_formulas("ips"))
     evaluation.add(Chunk(np.ones(1), np.full(1, 0.5), np.full(1, 0.5)))
     result = evaluation.result()
     assert math.isnan(result.logged_stderr)
@@ -179,7 +179,7 @@ def test_memory_does_not_grow_with_the_log(interval: Any) -> None:
 
     def measure_peak(chunks: int) -> int:
         tracemalloc.start()
-        evaluation = Evaluation(parse_formulas("ips", "snips"), interval=interval)
+        evaluation = LogEvaluation(parse_formulas("ips", "snips"), interval=interval)
         for each in stream(chunks):
             evaluation.add(each)
         assert evaluation.result().decisions == 2000 * chunks

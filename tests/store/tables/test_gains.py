@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bandstand.evaluate.estimators.evaluation import EvaluationResult
+from bandstand.evaluate.estimators.evaluation import LogEvaluationResult
 from bandstand.evaluate.estimators.formulas import Formula
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.spec import EvaluationSpec, evaluate_decisions
@@ -45,7 +45,7 @@ async def live(served: Served, *users: str, rounds: int = 4) -> list[str]:
     return rewarded
 
 
-def evaluate_ledger(served: Served, state_dir: Path) -> dict[str, EvaluationResult]:
+def evaluate_ledger(served: Served, state_dir: Path) -> dict[str, LogEvaluationResult]:
     """What ``bandstand evaluate`` says of the same log."""
     spec = EvaluationSpec((Formula.parse("dr_logged"),))
     candidates = [CandidatePolicy(served.catalogue.get_policy(name)) for name in TARGETS.values()]
@@ -54,7 +54,7 @@ def evaluate_ledger(served: Served, state_dir: Path) -> dict[str, EvaluationResu
     return dict(zip(TARGETS, results, strict=True))
 
 
-def assert_equal(span: GainSpan | None, evaluated: dict[str, EvaluationResult]) -> None:
+def assert_equal(span: GainSpan | None, evaluated: dict[str, LogEvaluationResult]) -> None:
     assert span is not None
     for name, target in span.targets.items():
         estimate = evaluated[name].estimates["dr_logged"]

@@ -22,7 +22,7 @@ _PAGES = frozenset({"", "console", "docs"})  # they ask for a key themselves: a 
 _SERVE = frozenset({"score", "reward", "generate", "recommend", "judge", "classify", "arbitrate"})
 _SIGHT = frozenset({"stats", "features", "decisions", "judgements", "prompts", "policies", "loops"})
 _READ = _SIGHT | {"metrics", "openapi.json"}
-_ADMIN = frozenset({"reset", "users", "simulations", "evaluations", "revocations"})
+_ADMIN = frozenset({"reset", "users", "simulations", "evaluations", "revocations", "reactions"})
 _FOREIGN = frozenset({"personalizer"})  # another wire, which says itself what its calls need
 OWN_SEGMENTS = (_OPEN | _PAGES | _SERVE | _READ | _ADMIN | _FOREIGN) - {""}
 """With which the service's own paths begin."""

@@ -8,7 +8,7 @@ from bandstand.api.asgi.front import LOOPS, FrontController
 from bandstand.api.problems import ForbiddenError
 from bandstand.bandit.loop_definition import DEFAULT_LOOP
 from bandstand.errors import UnknownLoopError
-from bandstand.service.loop_runtime import Loop, LoopRuntime
+from bandstand.service.loop_runtime import LoopRuntime, ManagedLoop
 from bandstand.service.loops import Loops
 
 _OF_LOOP = frozenset({"promote"})
@@ -72,7 +72,7 @@ class LoopMounts:
             return bound or DEFAULT_LOOP, path
         return name, f"/{inside}"
 
-    async def _wait_open(self, name: str) -> Loop:
+    async def _wait_open(self, name: str) -> ManagedLoop:
         loop = self._loops.get(name)
         while not loop.gate.is_open:
             await loop.gate.wait_open()

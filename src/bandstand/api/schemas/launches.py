@@ -44,7 +44,11 @@ class LaunchRequest(TypedDict):
     guardrails: NotRequired[
         Annotated[
             dict[Annotated[str, Field(min_length=1, max_length=100)], float],
-            Field(max_length=20, description="By metric, the mean a decision below which it goes back: `reward`"),
+            Field(
+                max_length=20,
+                description="By metric, the mean a decision below which it goes back: of `reward`, and of any that"
+                " rewards bring under `metrics`; the launch waits until they do",
+            ),
         ]
     ]
     margin: NotRequired[

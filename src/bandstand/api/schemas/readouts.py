@@ -23,7 +23,10 @@ class ArmResult(AnswerBody):
         description="better or worse where that interval is on one side of 0 and each arm has 20 users with a reward"
     )
     known_in_days: float | None = Field(description="At this rate, if it is as it looks; null beyond two years")
-    metrics: dict[str, Valued] = Field(description="Other metrics a decision")
+    metrics: dict[str, Valued] = Field(description="What rewards bring by name, a decision that brought it")
+    metric_differences: dict[str, Valued] = Field(
+        description="Of these to the control's, as difference, from 20 users in each arm on"
+    )
 
 
 class ReadoutDay(AnswerBody):
@@ -40,6 +43,7 @@ class ArmsReadout(AnswerBody):
     control: str
     arms: dict[str, ArmResult]
     days: list[ReadoutDay]
+    metrics_left_out: int = Field(description="Values of metrics beyond the first 20 names, counted and not added up")
 
 
 class HoldoutStanding(AnswerBody):

@@ -38,6 +38,7 @@ from bandstand.api.schemas.tolerance import Normaliser, build_normaliser, repair
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.features import Field as FeatureField
 from bandstand.bandit.json_tokens import MAX_DEPTH, MAX_TEXT, MAX_TOKENS, find_open_fault
+from bandstand.bandit.reaction_table import CONTRACT_REACTIONS, ReactionTable
 from bandstand.bandit.reward_formula import MAX_METRICS
 from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import FieldError, InvalidRequestError
@@ -235,7 +236,7 @@ class Wire:
         reaction = _make_typed_dict(
             "Reaction",
             {
-                "action": Literal["dismiss", "snooze", "done"],
+                "action": _build_action(rewards.reactions),
                 "dwell_ms": NotRequired[Annotated[float, Field(ge=0)] | None],
             },
         )
@@ -361,6 +362,13 @@ def _make_typed_dict(name: str, fields: dict[str, Any], *, closed: bool = False)
     typed_dict = TypedDict(name, fields)  # type: ignore[misc]  # fields are known at run time only
     typed_dict.__pydantic_config__ = _CLOSED if closed else _STRICT  # type: ignore[attr-defined]  # pydantic's documented hook
     return typed_dict
+
+
+def _build_action(table: ReactionTable) -> Any:
+    """What a reaction's action may be: the contract's own, or any name of which the loop's table then says whether."""
+    if table == CONTRACT_REACTIONS:
+        return Literal["dismiss", "snooze", "done"]
+    return Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
 def _validate_distinct(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:

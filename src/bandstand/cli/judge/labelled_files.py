@@ -1,10 +1,11 @@
 """What ``bandstand judge`` does with a file of labelled turns: measures, calibrates, trains."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,13 @@ from bandstand.judge.local.classifier import shipped_weights
 from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES, Taxonomy
 from bandstand.judge.training.cross_validation import evaluate_calibration, evaluate_training
 from bandstand.judge.training.dataset import LabelledTurns, parse_records, parse_rows
-from bandstand.judge.training.evaluation import build_judge_report, build_report, judge_rows, scored_outcomes
+from bandstand.judge.training.evaluation import (
+    Progress,
+    build_judge_report,
+    build_report,
+    judge_rows,
+    scored_outcomes,
+)
 from bandstand.judge.training.judged_row import JudgedRow
 from bandstand.judge.training.symmetry import read_balanced_set
 from bandstand.judge.training.tier import Tier
@@ -90,12 +97,28 @@ async def evaluate_judge(turns: LabelledFile, judge: Tier, settings: Settings) -
 
 
 async def calibrate_judge(
-    turns: LabelledFile, judge: Tier, settings: Settings, *, method: Method, target_precision: float
+    turns: LabelledFile,
+    judge: Tier,
+    settings: Settings,
+    *,
+    method: Method,
+    target_precision: float,
+    progress: Progress | None = None,
+    before_write: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Fit a calibration to the verdicts of each tier that gave enough of them, and keep them where they are used.
 
     ``before`` and ``after`` are what the tier's verdicts are worth without a calibration, and with one fitted to the
     other four fifths of them.
+
+    Args:
+        turns: labelled turns.
+        judge: whose verdicts are calibrated.
+        settings: the deployment's.
+        method: how confidence is mapped.
+        target_precision: of the negative verdicts above τ, how many must be right.
+        progress: called after each turn; shown on a terminal if left out.
+        before_write: called before the file is written; what it raises keeps it as it was.
 
     Raises:
         InvalidRequestError: no tier gave enough verdicts whose truth is known.
@@ -103,7 +126,7 @@ async def calibrate_judge(
     """
     taxonomy, bare = judge.taxonomy, replace(judge_gate(settings), calibrations=Calibrations())
     kept, told = read_calibrations(settings.state_dir), []
-    for (tier, model), outcomes in _group_by_tier(await _collect_outcomes(turns, judge, bare)).items():
+    for (tier, model), outcomes in _group_by_tier(await _collect_outcomes(turns, judge, bare, progress)).items():
         scored = scored_outcomes(outcomes, taxonomy)
         if len(scored) < MIN_EXAMPLES:
             typer.echo(f"{tier}: only {len(scored)} verdicts whose truth is known; not calibrated", err=True)
@@ -126,16 +149,34 @@ async def calibrate_judge(
         raise InvalidRequestError(
             f"a calibration needs at least {MIN_EXAMPLES} verdicts of a tier whose truth is known"
         )
+    if before_write is not None:
+        before_write()
     path = get_calibration_path(settings.state_dir)
     write_file(path, json.dumps(kept.as_json(), indent=1).encode())
     return turns.describe() | {"written": str(path), "calibrations": told}
 
 
-async def train_judge(turns: LabelledFile, taxonomy: Taxonomy, settings: Settings, *, name: str) -> dict[str, Any]:
+async def train_judge(
+    turns: LabelledFile,
+    taxonomy: Taxonomy,
+    settings: Settings,
+    *,
+    name: str,
+    progress: Progress | None = None,
+    before_write: Callable[[], None] | None = None,
+) -> dict[str, Any]:
     """Train the text model on a team's own labels, from the shipped weights on, and keep it where it is used.
 
     ``before`` and ``after`` are what the local tier is worth without it, and with weights trained on the other four
     fifths of the rows.
+
+    Args:
+        turns: labelled turns.
+        taxonomy: whose labels they have.
+        settings: the deployment's.
+        name: what verdicts call the weights.
+        progress: called after each turn that is judged, as it is before and by what was learned from the others.
+        before_write: called before the file is written; what it raises keeps it as it was.
 
     Raises:
         InvalidRequestError: too few rows have a label or a polarity.
@@ -145,8 +186,13 @@ async def train_judge(turns: LabelledFile, taxonomy: Taxonomy, settings: Setting
     start = shipped_weights(taxonomy.name) if taxonomy.name in SHIPPED_TAXONOMIES else None
     gate = replace(judge_gate(settings), calibrations=Calibrations())
     weights = train_own(rows, taxonomy, name=name, start=start)
-    before = await judge_rows(own.build_local(taxonomy.name), rows, gate=gate)
-    elsewhere = await evaluate_training(rows, taxonomy, partial(own.build_local, taxonomy.name), start=start, gate=gate)
+    step = None if progress is None else _count_steps(progress, 2 * len(rows))
+    before = await judge_rows(own.build_local(taxonomy.name), rows, gate=gate, progress=step)
+    elsewhere = await evaluate_training(
+        rows, taxonomy, partial(own.build_local, taxonomy.name), start=start, gate=gate, progress=step
+    )
+    if before_write is not None:
+        before_write()
     path = get_weights_path(settings.state_dir, taxonomy)
     write_file(path, weights.to_bytes())
     return turns.describe() | {
@@ -158,7 +204,17 @@ async def train_judge(turns: LabelledFile, taxonomy: Taxonomy, settings: Setting
     }
 
 
-async def _collect_outcomes(turns: LabelledFile, judge: Tier, gate: Gate) -> list[JudgedRow]:
+def _count_steps(progress: Progress, total: int) -> Progress:
+    """Count turns on over several rounds of judging, of which each counts its own."""
+    steps = count(1)
+    return lambda _done, _total: progress(next(steps), total)
+
+
+async def _collect_outcomes(
+    turns: LabelledFile, judge: Tier, gate: Gate, progress: Progress | None = None
+) -> list[JudgedRow]:
+    if progress is not None:
+        return await judge_rows(judge, turns.rows.rows, gate=gate, progress=progress)
     with show_progress("turns", len(turns.rows.rows)) as steps:
         return await judge_rows(judge, turns.rows.rows, gate=gate, progress=steps.update)
 

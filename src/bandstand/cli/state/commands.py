@@ -1,7 +1,7 @@
 """``bandstand state``: looking after a state directory.
 
 Commands that only read it (verify, export, backup) work while a service runs on it. The others own it, so the service
-must be stopped first; ``reset``, ``erase`` and ``revoke`` can also ask a running one.
+must be stopped first; ``reset``, ``erase``, ``revoke`` and ``reapply-reactions`` can also ask a running one.
 """
 
 import sys
@@ -19,6 +19,7 @@ import typer
 from bandstand.atomic_file import replace_file
 from bandstand.cli.report import AsJson, show_progress, show_result, show_rows
 from bandstand.cli.state.directory import LoopName, StateDir, resolve_location
+from bandstand.cli.state.reactions import reapply
 from bandstand.cli.state.undo import revoke
 from bandstand.cli.state.users import erase, reset
 from bandstand.errors import InvalidRequestError
@@ -278,6 +279,7 @@ def backup(
 state.command()(reset)
 state.command()(erase)
 state.command()(revoke)
+state.command("reapply-reactions")(reapply)
 
 
 def _format_date(ts: float | None) -> str | None:

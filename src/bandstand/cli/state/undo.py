@@ -59,7 +59,7 @@ def revoke(  # noqa: PLR0913 (each is a flag)
         title,
         answer if as_json else _flatten_answer(answer, dry_run=dry_run),
         as_json=as_json,
-        notes=_build_notes(answer),
+        notes=build_reach_notes(answer),
     )
 
 
@@ -76,7 +76,8 @@ def _flatten_answer(answer: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def _build_notes(answer: dict[str, Any]) -> list[str]:
+def build_reach_notes(answer: dict[str, Any]) -> list[str]:
+    """What an answer says is out of reach, for a person."""
     beyond = answer["out_of_reach"]
     if not beyond["users"]:
         return []

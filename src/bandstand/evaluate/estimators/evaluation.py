@@ -31,7 +31,7 @@ class EvaluationWarning(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationResult:
+class LogEvaluationResult:
     """What a log says about a policy.
 
     Attributes:
@@ -57,7 +57,7 @@ class EvaluationResult:
     weights: tuple[int, ...]
 
 
-class Evaluation:
+class LogEvaluation:
     """Estimates over a log that arrives in chunks; memory does not grow with the log.
 
     Args:
@@ -108,7 +108,7 @@ class Evaluation:
         bins = np.where(rows.weight == 0, 0, np.clip(powers + _HIGHEST_POWER, 1, len(WEIGHT_BINS) - 1))
         self._weights += np.bincount(bins, minlength=len(WEIGHT_BINS))
 
-    def merge(self, later: "Evaluation") -> None:
+    def merge(self, later: "LogEvaluation") -> None:
         """Take in the part of the log that follows, asked the same.
 
         Raises:
@@ -123,7 +123,7 @@ class Evaluation:
         self._curve.merge(later._curve)
         self._weights += later._weights
 
-    def result(self) -> EvaluationResult:
+    def result(self) -> LogEvaluationResult:
         """Return what the log says so far.
 
         Raises:
@@ -137,7 +137,7 @@ class Evaluation:
         estimates = {name: accumulator.estimate() for name, accumulator in self._accumulators.items()}
         supported = self._supported / arrival.decision_count if self._support_known else None
         variance = float(self._logged.covariance[0, 0])
-        return EvaluationResult(
+        return LogEvaluationResult(
             estimates=estimates,
             decisions=arrival.decision_count,
             rewarded=arrival.rewarded_count,

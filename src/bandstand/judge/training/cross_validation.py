@@ -13,7 +13,7 @@ from bandstand.judge.gate import Gate
 from bandstand.judge.local.classifier import Weights
 from bandstand.judge.taxonomy import Taxonomy
 from bandstand.judge.training.dataset import LabelledTurn
-from bandstand.judge.training.evaluation import judge_rows, scored_outcomes
+from bandstand.judge.training.evaluation import Progress, judge_rows, scored_outcomes
 from bandstand.judge.training.judged_row import JudgedRow
 from bandstand.judge.training.tier import Tier
 from bandstand.judge.training.train import MIN_ROWS, train_own
@@ -40,6 +40,7 @@ async def evaluate_training(
     *,
     start: Weights | None,
     gate: Gate | None = None,
+    progress: Progress | None = None,
 ) -> list[JudgedRow] | None:
     """Judge every part by weights trained on the other parts.
 
@@ -49,6 +50,7 @@ async def evaluate_training(
         judge_with: makes the judge of its weights.
         start: what training starts from; from nothing if None.
         gate: what the verdicts would teach by.
+        progress: called after each turn of a part, with how many of it are done.
 
     Returns:
         The outcomes in the rows' order; None where the other parts are too few to train with.
@@ -59,7 +61,7 @@ async def evaluate_training(
         if len(known) < MIN_ROWS:
             return None
         judge = judge_with(train_own(known, taxonomy, name="elsewhere", start=start))
-        outcomes += await judge_rows(judge, held_out, gate=gate)
+        outcomes += await judge_rows(judge, held_out, gate=gate, progress=progress)
     return outcomes
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandstand.errors import InvalidRequestError
+from bandstand.judge.calibration import MIN_EXAMPLES
 from bandstand.judge.local.classifier import Floats, Weights
 from bandstand.judge.local.ngrams import SIDE, Features, extract_features
 from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
@@ -29,7 +30,7 @@ from bandstand.judge.training.softmax import DesignMatrix, compute_softmax, fit
 
 SEED: Final = 20_240_501
 PER_SENTENCE: Final = 3
-MIN_ROWS: Final = 20
+MIN_ROWS: Final = MIN_EXAMPLES
 
 _ABOUT_SHARE: Final = 0.3
 """How much a turn that says what was chosen teaches about those that do not."""

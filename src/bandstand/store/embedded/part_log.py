@@ -31,6 +31,7 @@ from bandstand.store.tables.event_rows import (
 )
 from bandstand.store.tables.judgements import RewardPendingError
 from bandstand.store.tables.loop_health import build_arrival
+from bandstand.store.tables.reactions import add_reaction_row
 from bandstand.store.tables.revocations import REVISION, RevocableReward
 from bandstand.store.tables.reward_sums import COUNT_ARRIVAL, build_sum_rows
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
@@ -64,7 +65,7 @@ class EmbeddedParts:
             WrongPolicyError: another policy made it.
             RewardPendingError: a turn holds it.
         """
-        user, decision, taught = await self._find_settled(reward.user_id, reward.decision_id or "")
+        user, decision, taught = await self.find_settled(reward.user_id, reward.decision_id or "")
         if reward.idempotency is not None and (flying := self._keys.rewards.get(reward.idempotency)) is not None:
             await self._directory.wait_committed(flying.seq)
             return AcceptedReward(flying, "key")
@@ -91,6 +92,7 @@ class EmbeddedParts:
                 windows.build_part_row(reward, decision, self._directory.registry.get_id(reward.policy)),
             )
         ]
+        add_reaction_row(rows, reward)
         add_key_row(rows, reward, self._keys.rewards)
         if teaches and taught is None and decision.window is not None:
             rows.append((windows.SETTLE_WINDOW, windows.WindowUpdate(decision.seq, awaits=False)))
@@ -100,7 +102,7 @@ class EmbeddedParts:
         def on_rejected() -> None:
             decision.reward, decision.parts = standing, parts
 
-        return self._submit(user, decision, reward, rows, revocation, teaches=teaches, on_rejected=on_rejected)
+        return self.submit_change(user, decision, reward, rows, revocation, teaches=teaches, on_rejected=on_rejected)
 
     # ── decisions that were held back ─────────────────────────────────────────────────────────────────────────────
 
@@ -109,7 +111,7 @@ class EmbeddedParts:
         decision = await self._decisions.find_decision(decision_id)
         if decision is None:
             raise UnknownDecisionError("no such decision")
-        user, decision, _ = await self._find_settled(decision.user_id, decision_id)
+        user, decision, _ = await self.find_settled(decision.user_id, decision_id)
         window, ts = decision.window, self._directory.clock()
         if window is None or not window.held:
             return Activation(activated=True)
@@ -132,7 +134,9 @@ class EmbeddedParts:
             decision.window = window
             decision.reward = kept
 
-        event = self._submit(user, decision, reward, rows, _NOTHING_REVOKED, teaches=teaches, on_rejected=on_rejected)
+        event = self.submit_change(
+            user, decision, reward, rows, _NOTHING_REVOKED, teaches=teaches, on_rejected=on_rejected
+        )
         await event
         return Activation(
             activated=True, reason=windows.RESET if forgotten else None, reward=reward if teaches else None
@@ -165,7 +169,7 @@ class EmbeddedParts:
     async def _teach_silence(self, silent: Decision, commits: list[Awaitable[object]]) -> Reward | None:
         """Submit the reward of silence of a decision, unless something is on its way to it."""
         try:
-            user, decision, _ = await self._find_settled(silent.user_id, silent.decision_id)
+            user, decision, _ = await self.find_settled(silent.user_id, silent.decision_id)
         except UnknownDecisionError:
             return None  # erased meanwhile, and its window with it
         window = decision.window
@@ -183,7 +187,7 @@ class EmbeddedParts:
             decision.reward = standing
 
         commits.append(
-            self._submit(
+            self.submit_change(
                 user,
                 decision,
                 reward,
@@ -196,11 +200,13 @@ class EmbeddedParts:
         )
         return reward
 
+    def forget(self, decision: Decision) -> None:
+        """Have a decision read from the ledger again when it is asked for."""
+        self._decisions.forget(decision)
+
     # ── what they share ───────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _find_settled(
-        self, user_id: str, decision_id: str
-    ) -> tuple[CachedUser, Decision, RevocableReward | None]:
+    async def find_settled(self, user_id: str, decision_id: str) -> tuple[CachedUser, Decision, RevocableReward | None]:
         """The user, the decision and what it has taught, with nothing on its way; no await lies behind this.
 
         Raises:
@@ -231,7 +237,7 @@ class EmbeddedParts:
             return _NOTHING_REVOKED
         return self._revocations.build_revocation([taught], cause=REVISION, client=reward.client, ts=reward.ts)
 
-    def _submit(
+    def submit_change(
         self,
         user: CachedUser,
         decision: Decision,

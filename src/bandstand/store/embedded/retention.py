@@ -15,8 +15,7 @@ from bandstand.store.learners import replay
 from bandstand.store.records import to_time
 from bandstand.store.sqlite import retention
 from bandstand.store.sqlite.sweep import Sweeper
-from bandstand.store.tables import generations, judgement_queries
-from bandstand.store.tables.gains import TRIM_SWEEP
+from bandstand.store.tables import gains, generations, judgement_queries
 
 _INTERVAL_S = 3600.0
 _DAY = 86_400
@@ -61,9 +60,9 @@ class ClockWatch:
 class EmbeddedRetention:
     """Retention of a state directory, by the days that its options say."""
 
-    def __init__(self, directory: StateDirectory, gains: GainFollower) -> None:
+    def __init__(self, directory: StateDirectory, follower: GainFollower) -> None:
         self._directory = directory
-        self._gains = gains
+        self._follower = follower
         self._watch = ClockWatch(time.monotonic)
 
     async def run(self) -> None:
@@ -91,8 +90,8 @@ class EmbeddedRetention:
         if not options.retention_days:
             return 0
         cutoff = await directory.read(retention.find_cutoff, now - options.retention_days * _DAY, now)
-        await self._gains.follow_until(cutoff)  # what goes is in the sums before
-        directory.horizon = cutoff
+        await self._follower.follow_until(cutoff)  # what goes is in the sums before
+        directory.horizon = max(directory.horizon, cutoff)  # what has gone stays gone, whichever run ends last
         await directory.sweep(generations.build_sweeper(cutoff))
         return await self._trim_users(cutoff, now)
 
@@ -115,5 +114,8 @@ class EmbeddedRetention:
             begin = partial(retention.begin_trim, uid=uid, state=state, cutoff=cutoff, seq=seq, ts=now)
             await directory.run_exclusively(begin)
             await directory.sweep(retention.build_trim_sweeper(uid, cutoff))
-            await directory.sweep(Sweeper([TRIM_SWEEP], owner=uid, until=cutoff))
+            await directory.sweep(Sweeper([gains.TRIM_SWEEP], owner=uid, until=cutoff))
+        if uids and directory.options.shared_user is not None:  # the events were its; the parts are the people's
+            for uid in await directory.read(gains.find_overdue_users, cutoff):
+                await directory.sweep(Sweeper([gains.TRIM_SWEEP], owner=uid, until=cutoff))
         return len(uids)

@@ -22,6 +22,7 @@ from bandstand.store.tables.event_rows import (
 )
 from bandstand.store.tables.judgements import RewardPendingError
 from bandstand.store.tables.loop_health import build_arrival
+from bandstand.store.tables.reactions import add_reaction_row
 from bandstand.store.tables.reward_sums import build_sum_rows
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
 from bandstand.store.tables.windows import takes_time
@@ -157,6 +158,7 @@ class EmbeddedRewards:
         row = build_reward_row(reward, uid, policy_id, None if linked is None else linked.seq)
         rows = [(INSERT_REWARD, row), *build_sum_rows(reward, directory.prompts, directory.registry)]
         key = reward.idempotency
+        add_reaction_row(rows, reward)
         add_key_row(rows, reward, self._keys.rewards)
 
         def on_committed() -> None:

@@ -18,6 +18,7 @@ from bandstand.store.embedded.judgement_log import EmbeddedJudgements
 from bandstand.store.embedded.loop_log import EmbeddedLoops
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.part_log import EmbeddedParts
+from bandstand.store.embedded.reaction_log import EmbeddedReactions
 from bandstand.store.embedded.retention import EmbeddedRetention
 from bandstand.store.embedded.revocation_log import EmbeddedRevocations
 from bandstand.store.embedded.reward_log import EmbeddedRewards
@@ -55,6 +56,7 @@ from bandstand.store.tables.loop_health import LoopSums
 from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
+from bandstand.store.tables.reactions import LoggedReaction
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.splits import HoldoutStart
@@ -90,6 +92,7 @@ class EmbeddedStore(Store):
         self._revocations = EmbeddedRevocations(self._directory)
         self._parts = EmbeddedParts(self._directory, self._decisions, self._revocations, keys)
         self._rewards = EmbeddedRewards(self._directory, self._decisions, self._parts, keys)
+        self._reactions = EmbeddedReactions(self._directory, self._parts, self._revocations)
         self._users = EmbeddedUsers(self._directory, self._decisions, self._revocations)
         self._generations = EmbeddedGenerations(self._directory, self._users)
         self._deployment = EmbeddedDeployment(self._directory)
@@ -210,6 +213,15 @@ class EmbeddedStore(Store):
 
     async def list_undos(self, before: int, limit: int) -> list[UndoRecord]:
         return await self._revocations.list_undos(before, limit)
+
+    async def list_reactions(self, after: int, since: float, limit: int) -> list[LoggedReaction]:
+        return await self._reactions.list_reactions(after, since, limit)
+
+    async def find_out_of_reach(self, since: float) -> tuple[int, float | None]:
+        return await self._reactions.find_out_of_reach(since)
+
+    async def reapply_reactions(self, found: Sequence[LoggedReaction], settings: RewardSettings, client: str) -> bool:
+        return await self._reactions.reapply(found, settings, client)
 
     # ── generations ───────────────────────────────────────────────────────────────────────────────────────────────────
 

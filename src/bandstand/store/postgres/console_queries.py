@@ -78,6 +78,9 @@ _LABELLED = f"""SELECT t.query_t, t.answer_t, t.query_t1, v.document::json ->> '
         t.about {_PEOPLE} JOIN turns AS t ON t.judgement = j.seq
     WHERE c.cause = 'override' AND j.taxonomy = $1 ORDER BY c.seq"""
 
+_LABELLED_COUNTS = f"""SELECT j.taxonomy, count(*) {_PEOPLE} JOIN turns AS t ON t.judgement = j.seq
+    WHERE c.cause = 'override' GROUP BY j.taxonomy"""  # noqa: S608 (constants)
+
 
 class SharedConsoleQueries(ConsoleSource):
     """Looks into a shared ledger, over the connections of the store that is open on it.
@@ -152,6 +155,10 @@ class SharedConsoleQueries(ConsoleSource):
         """Turns that a person has labelled and whose words are there, oldest first."""
         rows = [dict(row) for row in await self._readers.fetch(_LABELLED, taxonomy)]
         return [{name: text for name, text in row.items() if name != "about" or text} for row in rows]
+
+    async def count_labelled_turns(self) -> dict[str, int]:
+        """How many such turns there are of each taxonomy that has any."""
+        return {taxonomy: count for taxonomy, count in await self._readers.fetch(_LABELLED_COUNTS)}
 
     async def close(self) -> None:
         """The connections are the store's to close."""

@@ -59,6 +59,12 @@ REWARD_COLUMNS = (
     ("ts", "float8"),
     ("scope", "text"),
     ("key", "text"),
+    ("action", "text"),
+    ("dwell_ms", "float8"),
+    ("acted", "float8"),
+    ("mapping", "text"),
+    ("mapping_version", "integer"),
+    ("mapping_hash", "text"),
 )
 """What a reward is sent as, and then the stripe."""
 
@@ -202,6 +208,10 @@ added AS (
     SELECT seq, uid, n, policy, decision_seq, decided, tip_id, value, weight, applied,
         CASE WHEN applied THEN NULL ELSE 'reset' END, source, picked, (SELECT shadow_set FROM deployment), body_hash,
         client, ts FROM numbered RETURNING seq, shadow_set),
+reacted AS (
+    INSERT INTO reactions (seq, uid, action, dwell_ms, ts, name, version, hash)
+    SELECT seq, uid, action, dwell_ms, acted, mapping, mapping_version, mapping_hash FROM numbered
+    WHERE action IS NOT NULL),
 spent AS (
     INSERT INTO idempotency (scope, key, body_hash, reward_seq, ts)
     SELECT scope, key, body_hash, seq, ts FROM numbered WHERE key IS NOT NULL),

@@ -6,6 +6,7 @@ lower number than its last event is committed by then, or never will be.
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
 from bandstand.errors import BandstandError
@@ -16,9 +17,11 @@ from bandstand.store.postgres.gain_statements import (
     ADD_DAYS,
     ADD_USERS,
     DECIDED,
+    DELETE_ARM_USERS,
     FIND_ARM_USERS,
     FIND_ENDS,
     FIND_LAST,
+    FIND_METRICS,
     KEEP_DAY,
     LOAD_ARM_DAYS,
     LOAD_ARMS,
@@ -26,13 +29,23 @@ from bandstand.store.postgres.gain_statements import (
     LOCK_POSITION,
     LOCK_USERS,
     MARKS,
+    METRICS,
     MOVE,
     POSITION,
     TOUCHED,
 )
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.records import LAST_SEQ, Array, first_seq_at, to_time
-from bandstand.store.tables.arms import REWARD, ArmHistory, ArmSums, compute_amounts
+from bandstand.store.tables.arms import (
+    REWARD,
+    ArmHistory,
+    ArmKey,
+    ArmSums,
+    UserAmounts,
+    build_history,
+    compute_amounts,
+    find_place,
+)
 from bandstand.store.tables.gains import GainDay, GainPage, GainSums, add_changes, add_decided, to_row
 from bandstand.store.tables.loop_health import to_day
 from bandstand.store.tables.splits import SPLIT_KINDS, SplitLog
@@ -101,9 +114,14 @@ class SharedGains:
         ends = await readers.fetch_one(FIND_ENDS, after, _PAGE_SIZE - 1, has_splits)
         until = min([last, *(end for end in ends if end is not None)])
         page = GainPage(after, until, is_last=until == last)
-        add_changes(page, [tuple(row) for row in await readers.fetch(TOUCHED, after, until)], splits)
         if has_splits:
             add_decided(page, [tuple(row) for row in await readers.fetch(DECIDED, after, until)], splits)
+        touched = [tuple(row) for row in await readers.fetch(TOUCHED, after, until)]
+        parts = defaultdict[int, list[tuple[int, str]]](list)
+        if has_splits:
+            for decision, *part in await readers.fetch(METRICS, [each[0] for each in touched], until):
+                parts[decision].append(tuple(part))
+        add_changes(page, touched, splits, parts.__getitem__)
         return page
 
     # ── what they come to ─────────────────────────────────────────────────────────────────────────────────────────
@@ -121,7 +139,7 @@ class SharedGains:
         days: dict[int, dict[str, ArmSums]] = {}
         for day, *sums in await self._ledger.readers.fetch(LOAD_ARM_DAYS, split, REWARD):
             days.setdefault(day, {})[sums[1]] = ArmSums(*sums)
-        return ArmHistory(now, list(days.items()))
+        return build_history(now, list(days.items()))
 
 
 async def _apply(channel: Channel, page: GainPage) -> None:
@@ -130,7 +148,7 @@ async def _apply(channel: Channel, page: GainPage) -> None:
     A user who was erased since the page was read adds nothing: no word of them may come back.
     """
     session = channel.session
-    uids = {uid for uid, _, _ in page.amounts} | {uid for _, uid, _ in page.arms}
+    uids = {uid for uid, _, _ in page.amounts} | {uid for _, uid, *_ in page.arms}
     # Users before sums, as an erasure has it: neither waits for the other.
     present = {row["uid"] for row in await session.fetch(LOCK_USERS, sorted(uids))}
     if await session.fetchval(LOCK_POSITION) != page.after:
@@ -150,19 +168,22 @@ async def _apply(channel: Channel, page: GainPage) -> None:
 
 async def _apply_arms(channel: Channel, page: GainPage, present: set[int]) -> None:
     session = channel.session
-    changes = {key: change for key, change in page.arms.items() if key[1] in present}
-    if not changes:
-        return
-    splits, uids = sorted({split for split, _, _ in changes}), sorted({uid for _, uid, _ in changes})
-    found = {tuple(row)[:3]: tuple(row)[3:] for row in await session.fetch(FIND_ARM_USERS, splits, uids)}
-    rows, sums = [], dict[tuple[int, str], list[float]]()
-    for key, change in sorted(changes.items()):
-        now, amounts = compute_amounts(found.get(key), change)
-        rows.append((*key, REWARD, *now))
-        split, _, arm = key
-        so_far = sums.get((split, arm))
-        sums[split, arm] = list(amounts) if so_far is None else [a + b for a, b in zip(so_far, amounts, strict=True)]
-    await session.executemany(ADD_ARM_USERS, rows)
-    await session.executemany(ADD_ARMS, [(*key, REWARD, *amounts) for key, amounts in sorted(sums.items())])
+    changes = sorted(page.arms.items(), key=lambda each: each[1].first_seq)
+    changes = [(key, change) for key, change in changes if key[1] in present and change]
+    splits, uids = sorted({key[0] for key in page.arms}), sorted({key[1] for key, _ in changes})
+    found = {tuple(row)[:4]: tuple(row)[4:] for row in await session.fetch(FIND_ARM_USERS, splits, uids)}
+    known = defaultdict[int, set[str]](set)
+    for split, metric in await session.fetch(FIND_METRICS, splits):
+        known[split].add(metric)
+    after, sums = dict[ArmKey, UserAmounts | None](), dict[tuple[int, str, str], list[float]]()
+    for (split, uid, arm, metric), change in changes:
+        key = (split, uid, arm, metric if metric == REWARD else find_place(metric, known[split]))
+        after[key], amounts = compute_amounts(key, after.get(key, found.get(key)), change)
+        so_far = sums.get((split, *key[2:]))
+        added = amounts if so_far is None else [a + b for a, b in zip(so_far, amounts, strict=True)]
+        sums[split, arm, key[3]] = list(added)
+    await session.executemany(DELETE_ARM_USERS, sorted(key for key, now in after.items() if now is None))
+    await session.executemany(ADD_ARM_USERS, sorted((*key, *now) for key, now in after.items() if now is not None))
+    await session.executemany(ADD_ARMS, [(*key, *amounts) for key, amounts in sorted(sums.items())])
     for split in splits:
         await session.execute(KEEP_DAY, to_day(to_time(page.until)), split)

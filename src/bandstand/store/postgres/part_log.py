@@ -27,6 +27,7 @@ from bandstand.store.postgres.part_statements import (
     RELEASE_PARTS,
     SETTLE_WINDOW,
 )
+from bandstand.store.postgres.reaction_rows import add_reaction
 from bandstand.store.postgres.revocation_log import SharedRevocations, take_back
 from bandstand.store.postgres.reward_rows import insert_reward
 from bandstand.store.postgres.reward_statements import LOCK_USER, SPEND_KEY
@@ -42,7 +43,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class _Locked:
+class LockedDecision:
     """A decision under the lock of its user.
 
     Attributes:
@@ -67,7 +68,7 @@ class _Locked:
         return self.decision.seq if self.is_forgotten else 0
 
 
-class SharedParts:
+class SharedRewardParts:
     """Rewards over time in a shared ledger, as :class:`bandstand.store.protocol.RewardLog` has them."""
 
     def __init__(self, ledger: SharedLedger, decisions: SharedDecisions, revocations: SharedRevocations) -> None:
@@ -88,7 +89,7 @@ class SharedParts:
         """
         given, accepted = (reward.value, reward.part), list[AcceptedReward]()
 
-        async def add(locked: _Locked, tries: int) -> AcceptedReward:
+        async def add(locked: LockedDecision, tries: int) -> AcceptedReward:
             if tries and accepted and await locked.channel.session.fetchval(IS_PART, reward.seq):
                 return accepted[-1]  # it is done, and its answer was lost
             reward.value, reward.part = given
@@ -97,12 +98,12 @@ class SharedParts:
             return accepted[-1]
 
         try:
-            return await self._change(reward.decision_id or "", add, user_id=reward.user_id)
+            return await self.change(reward.decision_id or "", add, user_id=reward.user_id)
         except BaseException:
             reward.value, reward.part = given
             raise
 
-    async def _add(self, locked: _Locked, reward: Reward) -> AcceptedReward:
+    async def _add(self, locked: LockedDecision, reward: Reward) -> AcceptedReward:
         channel, decision, key = locked.channel, locked.decision, reward.idempotency
         session, standing = channel.session, decision.reward
         require_made_by(decision, reward.policy)
@@ -110,24 +111,25 @@ class SharedParts:
             raise RewardPendingError("a turn that is still being judged holds this decision")
         if standing is not None and windows.is_final(standing, reward.settings):
             return AcceptedReward(standing, "decision")
-        taught = await self._find_taught(locked)
+        taught = await self.find_taught(locked)
         is_revisable = taught is not None
         reason = windows.find_reason(decision, reward.ts, reset_seq=locked.reset_seq, is_revisable=is_revisable)
         teaches = windows.take_part(decision, reward, reason) and (taught is None or taught.value != reward.value)
         part = windows.build_part_row(reward, decision, self._ledger.registry.get_id(reward.policy))
         await session.execute(ADD_PART, *part, decision.uid)
+        await add_reaction(channel, reward, decision.uid)
         if part.metrics is not None:
             await session.execute(COUNT_METRICS, [part.seq], channel.stripe)
         if key is not None:
             await session.execute(SPEND_KEY, *key, reward.body_hash, reward.seq, reward.ts)
         reward.decision_seq = decision.seq
         if teaches:
-            await self._teach(locked, reward, instead_of=taught)
+            await self.teach(locked, reward, instead_of=taught)
             if taught is None and decision.window is not None:
                 await session.execute(SETTLE_WINDOW, decision.seq)
         return AcceptedReward(reward, "new")
 
-    async def _find_taught(self, locked: _Locked) -> RevocableReward | None:
+    async def find_taught(self, locked: LockedDecision) -> RevocableReward | None:
         """What the decision has taught, if its user's sums hold it."""
         standing = locked.decision.reward
         if standing is None:
@@ -140,7 +142,7 @@ class SharedParts:
         """Let a decision that was held back count as shown, and teach what was kept for it."""
         ts, done = self._ledger.clock(), list[Activation]()
 
-        async def activate(locked: _Locked, tries: int) -> Activation:
+        async def activate(locked: LockedDecision, tries: int) -> Activation:
             window = locked.decision.window
             if window is None or not window.held:
                 return done[-1] if tries and done else Activation(activated=True)
@@ -149,9 +151,11 @@ class SharedParts:
             done.append(await self._activate(locked, settings, client, ts))
             return done[-1]
 
-        return await self._change(decision_id, activate)
+        return await self.change(decision_id, activate)
 
-    async def _activate(self, locked: _Locked, settings: RewardSettings | None, client: str, ts: float) -> Activation:
+    async def _activate(
+        self, locked: LockedDecision, settings: RewardSettings | None, client: str, ts: float
+    ) -> Activation:
         decision, window, session = locked.decision, locked.decision.window, locked.channel.session
         assert window is not None  # noqa: S101 (it was held back)
         teaches = decision.parts.count > 0 and not locked.is_forgotten
@@ -164,7 +168,7 @@ class SharedParts:
             return Activation(activated=True, reason=windows.RESET if locked.is_forgotten else None)
         reward = windows.build_kept(decision, taught or 0.0, client, ts)
         reward.seq = self._ledger.next_seq(ts)
-        await self._teach(locked, reward)
+        await self.teach(locked, reward)
         return Activation(activated=True, reward=reward)
 
     # ── windows that end ──────────────────────────────────────────────────────────────────────────────────────────
@@ -187,7 +191,7 @@ class SharedParts:
         """Teach the silence of a decision, unless something has come or another process was quicker."""
         done: list[Reward] = []
 
-        async def close(locked: _Locked, tries: int) -> Reward | None:
+        async def close(locked: LockedDecision, tries: int) -> Reward | None:
             session, decision, window = locked.channel.session, locked.decision, locked.decision.window
             if not locked.row["awaits"] or window is None or window.fallback is None or decision.pending_turn_seq:
                 is_own = tries and done and decision.reward is not None and decision.reward.seq == done[-1].seq
@@ -197,11 +201,11 @@ class SharedParts:
                 return None
             reward = windows.build_silence(decision, window.fallback, ts, reset_seq=locked.reset_seq)
             reward.seq = self._ledger.next_seq(ts)
-            await self._teach(locked, reward)
+            await self.teach(locked, reward)
             done.append(reward)
             return reward
 
-        return await self._change(decision_id, close)
+        return await self.change(decision_id, close)
 
     async def has_awaiting_windows(self) -> bool:
         """Whether any window is to be closed, now or when it ends."""
@@ -213,8 +217,8 @@ class SharedParts:
 
     # ── what they share ───────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _change(
-        self, decision_id: str, change: Callable[[_Locked, int], Awaitable[T]], *, user_id: str | None = None
+    async def change(
+        self, decision_id: str, change: Callable[[LockedDecision, int], Awaitable[T]], *, user_id: str | None = None
     ) -> T:
         """Change a decision in a transaction of its user's, and catch up.
 
@@ -233,7 +237,7 @@ class SharedParts:
             decision = self._decisions.build(read)
             for seq in read.list_seqs():
                 self._ledger.observe_seq(seq)
-            return await change(_Locked(channel, user, decision, read.row), tries)
+            return await change(LockedDecision(channel, user, decision, read.row), tries)
 
         done = await self._ledger.writers.transact(work)
         cached = self._ledger.users.get(found.user_id)
@@ -241,13 +245,22 @@ class SharedParts:
             await self._ledger.users.catch_up(cached)
         return done
 
-    async def _teach(self, locked: _Locked, reward: Reward, *, instead_of: RevocableReward | None = None) -> None:
+    async def teach(
+        self,
+        locked: LockedDecision,
+        reward: Reward,
+        *,
+        instead_of: RevocableReward | None = None,
+        client: str | None = None,
+    ) -> None:
         """Insert what the decision teaches now: the first names it, a later one stands in the place of that before."""
         ledger, channel, decision = self._ledger, locked.channel, locked.decision
         n = locked.user["version"] + 1
         if instead_of is not None:
             seqs = [ledger.next_seq(reward.ts)]
-            await take_back(channel, [instead_of.seq], seqs, cause=REVISION, client=reward.client, ts=reward.ts)
+            await take_back(
+                channel, [instead_of.seq], seqs, cause=REVISION, client=client or reward.client, ts=reward.ts
+            )
             n += 1
         else:
             await channel.session.execute(ADD_CLAIM, decision.uid, decision.seq, reward.seq)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from bandstand.errors import UnknownDecisionError
@@ -31,6 +31,7 @@ _SELECT = """SELECT r.seq, r.uid, p.name, CASE
             WHERE $3 IN (v.document::json ->> 'model', v.document::json ->> 'prompt_hash')))
         AND ($4::float8 IS NULL OR r.seq >= $6 AND r.ts >= $4) AND ($5::float8 IS NULL OR r.ts < $5)
     ORDER BY r.seq"""
+_BASELINES = "SELECT count(*), max(last) FROM baselines WHERE last >= $1"
 _ADD_UNDO = """INSERT INTO marks (seq, uid, kind, ts, client, document) VALUES ($1, $2, $3, $4, $5, $6)"""
 _LIST_UNDOS = """SELECT seq, ts, client, document FROM marks WHERE kind = 'revocation' AND seq < $1
     ORDER BY seq DESC LIMIT $2"""
@@ -57,7 +58,16 @@ class SharedRevocations:
             decision = found.seq
         first = first_seq_at(selection.since or 0.0)
         given = (decision, selection.client, selection.judge_version, selection.since, selection.until, first)
-        return count_selected(tuple(row) for row in await self._ledger.readers.fetch(_SELECT, *given))
+        found = count_selected(tuple(row) for row in await self._ledger.readers.fetch(_SELECT, *given))
+        if decision is not None:
+            return found
+        users, until = await self.find_out_of_reach(selection.since or 0.0)
+        return replace(found, out_of_reach=users, out_of_reach_until=until)
+
+    async def find_out_of_reach(self, since: float) -> tuple[int, float | None]:
+        """How many users have events from ``since`` or later in a baseline, and the time of the newest of those."""
+        users, last = await self._ledger.readers.fetch_one(_BASELINES, since)
+        return users, last
 
     async def has_revocations_since(self, seq: int) -> bool:
         """Whether anything was taken back after the event ``seq``."""

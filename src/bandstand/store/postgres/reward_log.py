@@ -22,8 +22,9 @@ from bandstand.store.postgres.decision_statements import (
 )
 from bandstand.store.postgres.errors import to_storage_error
 from bandstand.store.postgres.ledger import SharedLedger
-from bandstand.store.postgres.part_log import SharedParts
+from bandstand.store.postgres.part_log import SharedRewardParts
 from bandstand.store.postgres.part_statements import PART_BY_KEY, to_part_reward
+from bandstand.store.postgres.reaction_rows import add_reaction, to_reaction_columns
 from bandstand.store.postgres.reward_rows import find_link, insert_reward
 from bandstand.store.postgres.reward_statements import (
     FIND_OWN_REWARD,
@@ -48,7 +49,7 @@ _OWN_REWARD = f"SELECT {REWARD_FIELDS} WHERE r.seq = $1"
 class SharedRewards:
     """The rewards of a shared ledger, as :class:`bandstand.store.protocol.RewardLog` has them."""
 
-    def __init__(self, ledger: SharedLedger, decisions: SharedDecisions, parts: SharedParts) -> None:
+    def __init__(self, ledger: SharedLedger, decisions: SharedDecisions, parts: SharedRewardParts) -> None:
         self._ledger = ledger
         self._decisions = decisions
         self._parts = parts
@@ -160,6 +161,7 @@ class SharedRewards:
             reward.client,
             reward.ts,
             *(reward.idempotency or (None, None)),
+            *to_reaction_columns(reward),
         )
 
     async def _apply(self, reward: Reward, row: Any) -> None:
@@ -238,6 +240,7 @@ class SharedRewards:
                 linked=linked,
                 decided=decided,
             )
+            await add_reaction(channel, reward, user["uid"])
             if key is not None:
                 await session.execute(SPEND_KEY, *key, reward.body_hash, reward.seq, reward.ts)
             if linked is not None:

@@ -17,7 +17,8 @@ from bandstand.store.postgres.generation_log import SharedGenerations
 from bandstand.store.postgres.judgement_log import SharedJudgements
 from bandstand.store.postgres.ledger import ObserveCommit, SharedLedger, SharedStoreOptions
 from bandstand.store.postgres.loop_log import SharedLoops
-from bandstand.store.postgres.part_log import SharedParts
+from bandstand.store.postgres.part_log import SharedRewardParts
+from bandstand.store.postgres.reaction_log import SharedReactions
 from bandstand.store.postgres.revocation_log import SharedRevocations
 from bandstand.store.postgres.reward_log import SharedRewards
 from bandstand.store.postgres.turn_queue import SharedTurns
@@ -52,6 +53,7 @@ from bandstand.store.tables.loop_health import LoopSums
 from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
+from bandstand.store.tables.reactions import LoggedReaction
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.splits import HoldoutStart
@@ -90,7 +92,8 @@ class SharedStore(Store):
         self.upkeep = Upkeep(self._ledger, self._gains)
         self._decisions = SharedDecisions(self._ledger)
         self._revocations = SharedRevocations(self._ledger, self._decisions)
-        self._parts = SharedParts(self._ledger, self._decisions, self._revocations)
+        self._parts = SharedRewardParts(self._ledger, self._decisions, self._revocations)
+        self._reactions = SharedReactions(self._ledger, self._parts, self._revocations)
         self._rewards = SharedRewards(self._ledger, self._decisions, self._parts)
         self._users = SharedUsers(self._ledger)
         self._generations = SharedGenerations(self._ledger)
@@ -226,6 +229,15 @@ class SharedStore(Store):
 
     async def list_undos(self, before: int, limit: int) -> list[UndoRecord]:
         return await self._revocations.list_undos(before, limit)
+
+    async def find_out_of_reach(self, since: float) -> tuple[int, float | None]:
+        return await self._revocations.find_out_of_reach(since)
+
+    async def list_reactions(self, after: int, since: float, limit: int) -> list[LoggedReaction]:
+        return await self._reactions.list_reactions(after, since, limit)
+
+    async def reapply_reactions(self, found: Sequence[LoggedReaction], settings: RewardSettings, client: str) -> bool:
+        return await self._reactions.reapply(found, settings, client)
 
     # ── generations ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -79,16 +79,21 @@ _DELETE_DECISIONS = """WITH old AS MATERIALIZED (
 _DELETE_PARTS = f"""WITH old AS MATERIALIZED (
         SELECT * FROM reward_parts AS p WHERE seq <= $1 AND NOT EXISTS (
             SELECT 1 FROM decisions AS d WHERE d.seq = p.decision) ORDER BY seq LIMIT $2),
-    uncounted AS ({build_metric_counts("old", "-1", str(_FOLDED_STRIPE))})
+    uncounted AS ({build_metric_counts("old", "-1", str(_FOLDED_STRIPE))}),
+    reacted AS (DELETE FROM reactions AS x USING old WHERE x.seq = old.seq AND NOT EXISTS (
+        SELECT 1 FROM rewards AS r WHERE r.seq = x.seq))
     DELETE FROM reward_parts AS p USING old WHERE p.seq = old.seq"""  # noqa: S608 (constants)
 _OVERDUE = """SELECT uid, max(n) AS n FROM rewards AS r WHERE seq <= $1 AND NOT EXISTS (
         SELECT 1 FROM revocations AS v WHERE v.uid = r.uid AND v.ts > $2 AND v.reward_seq <= $1)
     GROUP BY uid ORDER BY uid LIMIT 200"""
 _LOCK = "SELECT user_id FROM users WHERE uid = $1 FOR NO KEY UPDATE"
-_WRITE_BASELINE = """INSERT INTO baselines (uid, version, document) VALUES ($1, $2, $3)
-    ON CONFLICT (uid) DO UPDATE SET version = excluded.version, document = excluded.document"""
+_WRITE_BASELINE = """INSERT INTO baselines (uid, version, last, document) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (uid) DO UPDATE SET version = excluded.version, document = excluded.document,
+        last = greatest(baselines.last, excluded.last)"""
 _FORGET_EVENTS = (
     "DELETE FROM revocations WHERE uid = $1 AND reward_n <= $2",
+    """DELETE FROM reactions AS x USING rewards AS r WHERE r.uid = $1 AND r.n <= $2 AND x.seq = r.seq
+        AND NOT EXISTS (SELECT 1 FROM reward_parts AS p WHERE p.seq = x.seq)""",
     "DELETE FROM rewards WHERE uid = $1 AND n <= $2",
     "DELETE FROM marks WHERE uid = $1 AND n <= $2 AND kind IN ('reset', 'import')",
 )
@@ -192,7 +197,8 @@ class Upkeep:
             events = [each for each in await session.fetch(EVENTS, uid, profile.seq) if each["n"] <= until]
             fold_events(registry, profile, events)
             profile.seq = until
-            await session.execute(_WRITE_BASELINE, uid, until, render(profile))
+            last = max((each["ts"] for each in events if each["ts"] is not None), default=0.0)
+            await session.execute(_WRITE_BASELINE, uid, until, last, render(profile))
             for statement in _FORGET_EVENTS:
                 await session.execute(statement, uid, until)
 

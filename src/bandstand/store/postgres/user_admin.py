@@ -5,7 +5,7 @@ from typing import Any
 from bandstand.bandit.profile import Profile
 from bandstand.store.learners.erasure import compute_tombstone
 from bandstand.store.postgres.connections import Channel
-from bandstand.store.postgres.gain_statements import LOCK_POSITION, SUBTRACT_ARMS, SUBTRACT_GAINS
+from bandstand.store.postgres.gain_statements import FREE_NAMES, LOCK_POSITION, SUBTRACT_ARMS, SUBTRACT_GAINS
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.part_statements import UNCOUNT_METRICS
 from bandstand.store.postgres.reward_statements import LOCK_USER
@@ -29,7 +29,18 @@ _DELETE_KEYS = """DELETE FROM idempotency WHERE reward_seq IN (
     UNION ALL SELECT seq FROM reward_parts WHERE uid = $1)"""
 _DELETE_TEXTS = "DELETE FROM turns WHERE judgement IN (SELECT seq FROM judgements WHERE uid = $1)"
 TABLES_OF_A_USER = (
-    *("marks", "revocations", "claims", "reward_parts", "windows", "rewards", "shadows", "lineage", "decision_ids"),
+    *(
+        "marks",
+        "revocations",
+        "claims",
+        "reactions",
+        "reward_parts",
+        "windows",
+        "rewards",
+        "shadows",
+        "lineage",
+        "decision_ids",
+    ),
     *("decisions", "verdicts", "conclusions", "judgements", "generated_tips", "generations", "enrolments"),
     *("checkpoints", "baselines", "pulls", "gain_users", "arm_users"),
 )
@@ -107,7 +118,7 @@ class SharedUsers:
             for statement in (_UNCOUNT_ENROLLED, _UNCOUNT_WAITING, UNCOUNT_METRICS):
                 await session.execute(statement, uid, channel.stripe)
             await session.fetchval(LOCK_POSITION)  # one after the other: they change the same sums
-            for statement in (SUBTRACT_GAINS, SUBTRACT_ARMS):
+            for statement in (SUBTRACT_GAINS, SUBTRACT_ARMS, FREE_NAMES):
                 await session.execute(statement, uid)
             for statement in (_DELETE_KEYS, _DELETE_TEXTS):
                 await session.execute(statement, uid)

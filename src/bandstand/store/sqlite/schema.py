@@ -30,6 +30,7 @@ _SCRIPTS = (
     "reward_windows.sql",
     "gains.sql",
     "arms.sql",
+    "reactions.sql",
 )
 """The nth of them brings a ledger from format n - 1 to format n.
 
@@ -38,6 +39,7 @@ One that ledgers were made with makes the same for ever: a change is a script of
 _YOUNG_TABLES = {
     "windows": "decision, held, due, fallback, awaits",
     "reward_parts": "seq, decision, policy, tip_id, value, taught, reason, metrics, formula, body_hash, client, ts",
+    "reactions": "seq, action, dwell_ms, ts, name, version, hash",
 }
 """What readers look into, and ledgers of older formats lack."""
 SCHEMA_VERSION = len(_SCRIPTS)

@@ -160,6 +160,9 @@ class ConsoleSource(Protocol):
     async def list_labelled_turns(self, taxonomy: str) -> list[dict[str, str]]:
         """Turns that a person has labelled and whose words are there, oldest first."""
 
+    async def count_labelled_turns(self) -> dict[str, int]:
+        """How many such turns there are of each taxonomy that has any."""
+
     async def close(self) -> None:
         """Answer what was asked, and let go of the ledger."""
 
@@ -226,6 +229,10 @@ class ConsoleQueries(ConsoleSource):
     async def list_labelled_turns(self, taxonomy: str) -> list[dict[str, str]]:
         """Turns that a person has labelled and whose words are there, oldest first."""
         return await self._run_query(_list_labelled_turns, taxonomy)
+
+    async def count_labelled_turns(self) -> dict[str, int]:
+        """How many such turns there are of each taxonomy that has any."""
+        return await self._run_query(reviews.count_labelled_turns)
 
     async def close(self) -> None:
         """Answer what was asked, and let go of the ledger."""

@@ -7,9 +7,10 @@ a page and its place in the log are committed at once. What a page adds to a dec
 stands after it less that of the one that stood before: so a reward, its revocation and what replaces it are one case.
 """
 
+import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,9 +21,10 @@ from bandstand.store.sqlite.schema import find_last_seq
 from bandstand.store.sqlite.statements import build_columns, build_upsert
 from bandstand.store.sqlite.sweep import Sweep
 from bandstand.store.sqlite.transaction import transaction
-from bandstand.store.tables.arms import ArmChange, ArmChanges, apply_changes
+from bandstand.store.tables.arms import LEFT_OUT, REWARD, ArmChange, ArmChanges, apply_changes
 from bandstand.store.tables.loop_health import to_day
 from bandstand.store.tables.splits import SplitLog, read_splits
+from bandstand.store.tables.windows import NOT_FIRST
 
 TARGETS = ("random", "first")
 """What the served policies are compared with: a uniform pick, and the candidate that the caller put first."""
@@ -41,16 +43,21 @@ _STANDING_BEFORE, _STANDING_AFTER = (
     f"coalesce({_STANDING.format(column='decision_seq', seq=seq)}, {_STANDING.format(column='linked_seq', seq=seq)})"
     for seq in ("?1", "?2")
 )
-_TOUCHED = f"""SELECT d.seq, d.uid, d.policy, d.ts, d.pick, d.numbers, u.user_id, p.name,
+# Whose it is: in a loop with one model for everybody, whom the decision was made for.
+_OF_PERSON = """LEFT JOIN subjects AS s ON s.seq = d.seq JOIN users AS u ON u.uid = coalesce(s.uid, d.uid)
+    JOIN policies AS p ON p.id = d.policy"""
+_TOUCHED = f"""SELECT d.seq, u.uid, d.policy, d.ts, d.pick, d.numbers, u.user_id, p.name,
         {_STANDING_BEFORE}, {_STANDING_AFTER}
     FROM (SELECT coalesce(decision_seq, linked_seq) AS seq FROM rewards WHERE seq > ?1 AND seq <= ?2
         UNION SELECT coalesce(r.decision_seq, r.linked_seq)
         FROM revocations AS v JOIN rewards AS r ON r.seq = v.reward_seq
-        WHERE v.seq > ?1 AND v.seq <= ?2) AS touched
-    JOIN decisions AS d ON d.seq = touched.seq JOIN users AS u ON u.uid = d.uid
-    JOIN policies AS p ON p.id = d.policy"""  # noqa: S608 (constants)
-_DECIDED = """SELECT d.seq, d.uid, u.user_id, p.name FROM decisions AS d JOIN users AS u ON u.uid = d.uid
-    JOIN policies AS p ON p.id = d.policy WHERE d.seq > ? AND d.seq <= ?"""
+        WHERE v.seq > ?1 AND v.seq <= ?2
+        UNION SELECT decision FROM reward_parts WHERE seq > ?1 AND seq <= ?2) AS touched
+    JOIN decisions AS d ON d.seq = touched.seq {_OF_PERSON}"""  # noqa: S608 (constants)
+_DECIDED = f"""SELECT d.seq, u.uid, u.user_id, p.name FROM decisions AS d {_OF_PERSON}
+    WHERE d.seq > ? AND d.seq <= ?"""  # noqa: S608 (constants)
+_METRICS = f"""SELECT seq, metrics FROM reward_parts WHERE decision = ? AND seq <= ? AND metrics IS NOT NULL
+    AND (reason IS NULL OR reason = '{NOT_FIRST}') ORDER BY seq"""  # noqa: S608 (constants)
 
 
 class GainDay(NamedTuple):
@@ -208,14 +215,19 @@ def read_page(connection: sqlite3.Connection, size: int, secret: bytes) -> GainP
     ends = [connection.execute(_NTH.format(table=table), (after, size - 1)).fetchone() for table in followed]
     until = min([last, *(int(end[0]) for end in ends if end is not None)])
     page = GainPage(after, until, is_last=until == last)
-    touched = connection.execute(_TOUCHED, (after, until)).fetchall()
-    add_changes(page, touched, splits)
     if has_splits:
         add_decided(page, connection.execute(_DECIDED, (after, until)), splits)
+    touched = connection.execute(_TOUCHED, (after, until)).fetchall()
+    add_changes(page, touched, splits, lambda seq: connection.execute(_METRICS, (seq, until)).fetchall())
     return page
 
 
-def add_changes(page: GainPage, touched: Iterable[tuple[Any, ...]], splits: SplitLog) -> None:
+def add_changes(
+    page: GainPage,
+    touched: Sequence[tuple[Any, ...]],
+    splits: SplitLog,
+    list_parts: Callable[[int], Sequence[tuple[int, str]]],
+) -> None:
     """Add what came of decisions to a page.
 
     Args:
@@ -223,26 +235,51 @@ def add_changes(page: GainPage, touched: Iterable[tuple[Any, ...]], splits: Spli
         touched: number, user, policy's row, time, pick, numbers, user id, policy's name, and the reward that stood
             before and the one that stands now.
         splits: every split that there was.
+        list_parts: the parts that count of a decision by now, and what each brought by name, in order.
     """
-    touched = list(touched)
     for key, terms in _compute_changes(touched):
         so_far = page.amounts.get(key)
         page.amounts[key] = terms if so_far is None else so_far + terms
     for seq, uid, *_, user_id, policy, before, now in touched:
-        for split, arm in splits.find_arms(user_id, policy, seq):
-            change = page.arms[split, uid, arm]
+        arms = list(splits.find_arms(user_id, policy, seq))
+        for split, arm in arms:
+            change = page.arms[split, uid, arm, REWARD]
             change.n += (now is not None) - (before is not None)
             change.total += (now or 0.0) - (before or 0.0)
+        if arms:
+            parts = list_parts(seq)
+            earlier = [part for part in parts if part[0] <= page.after]
+            _add_metrics(page, uid, arms, [] if before is None else earlier, -1)
+            _add_metrics(page, uid, arms, [] if now is None else parts, 1)
 
 
 def add_decided(page: GainPage, decided: Iterable[tuple[Any, ...]], splits: SplitLog) -> None:
     """Add decisions, each with its number, user, user id and policy's name, to the arms that they belong to."""
     for seq, uid, user_id, policy in decided:
         for split, arm in splits.find_arms(user_id, policy, seq):
-            page.arms[split, uid, arm].decisions += 1
+            page.arms[split, uid, arm, REWARD].decisions += 1
 
 
-_FOLLOWED = ("rewards", "revocations")
+_FOLLOWED = ("rewards", "revocations", "reward_parts")
+
+
+def _add_metrics(
+    page: GainPage, uid: int, arms: Sequence[tuple[int, str]], parts: Iterable[tuple[int, str]], sign: int
+) -> None:
+    """Add what the parts of a decision brought by name, or take it out: they stand while its reward does."""
+    brought: dict[str, tuple[int, float]] = {}
+    for seq, document in parts:
+        for metric, value in json.loads(document).items():
+            first, total = brought.get(metric, (seq, 0.0))
+            brought[metric] = (first, total + value)
+    for split, arm in arms:
+        for metric, (first, total) in brought.items():
+            place = LEFT_OUT if metric == REWARD else metric  # the name is taken
+            change = page.arms[split, uid, arm, place]
+            change.first_seq = min(change.first_seq or first, first)
+            change.decisions += sign
+            change.n += sign
+            change.total += sign * total
 
 
 def _compute_changes(touched: Iterable[tuple[Any, ...]]) -> Iterator[tuple[tuple[int, int, int], Array]]:
@@ -270,7 +307,7 @@ def apply_page(connection: sqlite3.Connection, page: GainPage) -> bool:
     with transaction(connection):
         if read_position(connection) != page.after:
             return False
-        present = _find_users(connection, {uid for uid, _, _ in page.amounts} | {uid for _, uid, _ in page.arms})
+        present = _find_users(connection, {uid for uid, _, _ in page.amounts} | {uid for _, uid, *_ in page.arms})
         days: dict[tuple[int, int], Array] = {}
         for (uid, *rest), amounts in page.amounts.items():
             if uid in present:
@@ -283,6 +320,12 @@ def apply_page(connection: sqlite3.Connection, page: GainPage) -> bool:
         apply_changes(connection, page.arms, present, to_day(to_time(page.until)))
         connection.execute(_UPDATE_POSITION, (page.until, _FOLLOWER))
     return True
+
+
+def find_overdue_users(connection: sqlite3.Connection, cutoff: int) -> list[int]:
+    """Users, by key, with a part in the sums of days before that of the event ``cutoff``."""
+    query = "SELECT DISTINCT uid FROM gain_users WHERE day < (? >> 20) / 86400000"
+    return [uid for (uid,) in connection.execute(query, (cutoff,))]
 
 
 def load_gain_sums(connection: sqlite3.Connection) -> GainSums:

@@ -47,6 +47,9 @@ _PAIRS = f"""SELECT j.taxonomy, v.document ->> 'label', {_JUDGES_VERDICT} ->> 'l
 _LABELLED = f"""SELECT j.taxonomy, v.document ->> 'label', t.query_t, t.answer_t, t.query_t1, t.about {_PEOPLE}
     JOIN turns AS t ON t.judgement = j.seq WHERE c.cause = 'override' AND j.taxonomy = ? ORDER BY c.seq"""
 
+_LABELLED_COUNTS = f"""SELECT j.taxonomy, count(*) {_PEOPLE}
+    JOIN turns AS t ON t.judgement = j.seq WHERE c.cause = 'override' GROUP BY j.taxonomy"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewFilter:
@@ -145,6 +148,11 @@ def iter_labelled_turns(connection: sqlite3.Connection, taxonomy: str) -> Iterat
     for name, label, query_t, answer_t, query_t1, about in connection.execute(_LABELLED, (taxonomy,)):
         turn = {"query_t": query_t, "answer_t": answer_t, "query_t1": query_t1, "label": label, "taxonomy": name}
         yield turn | {"about": about} if about else turn
+
+
+def count_labelled_turns(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many turns :func:`iter_labelled_turns` gives of each taxonomy that has any."""
+    return dict(connection.execute(_LABELLED_COUNTS))
 
 
 def to_reviewed_turn(row: Iterable[Any]) -> ReviewedTurn:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
 from bandstand.errors import UnknownDecisionError
-from bandstand.store.records import LAST_SEQ, first_seq_at, to_time
+from bandstand.store.records import first_seq_at, to_time
 from bandstand.store.tables import decisions
 from bandstand.store.tables.event_rows import MarkInsert
 from bandstand.store.tables.policies import PolicyRegistry
@@ -139,7 +139,7 @@ def select_rewards(connection: sqlite3.Connection, registry: PolicyRegistry, sel
         "decision": decision,
         "client": selection.client,
         "judge": selection.judge_version,
-        "first": min(max(0, first_seq_at(selection.since or 0.0)), LAST_SEQ),
+        "first": first_seq_at(selection.since or 0.0),
         "since": selection.since,
         "until": selection.until,
     }
@@ -155,10 +155,8 @@ def select_rewards(connection: sqlite3.Connection, registry: PolicyRegistry, sel
         if value is not None
     ]
     rows = connection.execute(_SELECT_REWARDS.format(conditions=" AND ".join(conditions)), values).fetchall()
-    out_of_reach, reach = (0, None) if decision else connection.execute(_BASELINES, (values["first"],)).fetchone()
-    return replace(
-        count_selected(rows), out_of_reach=out_of_reach, out_of_reach_until=None if reach is None else to_time(reach)
-    )
+    out_of_reach, until = (0, None) if decision else find_out_of_reach(connection, selection.since or 0.0)
+    return replace(count_selected(rows), out_of_reach=out_of_reach, out_of_reach_until=until)
 
 
 def count_selected(rows: Iterable[tuple[int, int, str, str]]) -> SelectedRewards:
@@ -177,6 +175,12 @@ def count_selected(rows: Iterable[tuple[int, int, str, str]]) -> SelectedRewards
         forgotten=fates["forgotten"],
         never_taught=fates["void"],
     )
+
+
+def find_out_of_reach(connection: sqlite3.Connection, since: float) -> tuple[int, float | None]:
+    """How many users have events from ``since`` or later in a baseline, and the time of the newest of those."""
+    users, reach = connection.execute(_BASELINES, (first_seq_at(since),)).fetchone()
+    return users, None if reach is None else to_time(reach)
 
 
 def build_undo_row(

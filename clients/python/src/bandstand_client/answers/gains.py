@@ -139,7 +139,8 @@ class ArmResult(Answer):
         difference: of mean_reward to the control's; its interval may be looked at every day. Null for the control.
         verdict: better or worse where that interval is on one side of 0 and each arm has 20 users with a reward.
         known_in_days: at this rate, if it is as it looks; null beyond two years.
-        metrics: other metrics a decision.
+        metrics: what rewards bring by name, a decision that brought it.
+        metric_differences: of these to the control's, as difference, from 20 users in each arm on.
 
     Example:
         >>> client.deployment_stats().holdout is None
@@ -155,6 +156,7 @@ class ArmResult(Answer):
     verdict: Literal["control", "better", "worse", "early"]
     known_in_days: float | None = None
     metrics: Mapping[str, Estimate]
+    metric_differences: Mapping[str, Estimate]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +176,9 @@ class ReadoutDay(Answer):
 class ArmsReadout(Answer):
     """Who wins, how sure, how much longer.
 
+    Attributes:
+        metrics_left_out: values of metrics beyond the first 20 names, counted and not added up.
+
     Example:
         >>> client.deployment_stats().holdout is None
         True
@@ -183,6 +188,7 @@ class ArmsReadout(Answer):
     control: str
     arms: Mapping[str, ArmResult]
     days: tuple[ReadoutDay, ...]
+    metrics_left_out: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -191,3 +191,46 @@ class Revocations(Answer):
 
     revocations: tuple[RevocationRecord, ...]
     next: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReactionTableUsed(Answer):
+    """The loop's present table of reactions.
+
+    Example:
+        >>> client.reapply_reactions().table.name
+        'contract-v1'
+    """
+
+    name: str
+    version: int
+    hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReactionsReapplied(Answer):
+    """What was revised, or in a dry run would be.
+
+    Attributes:
+        reactions: looked at.
+        revised: worth something else now: taken back, and taught so.
+        unmapped: of which the table says nothing; they stay as they are.
+        users: of those that were revised.
+        priors: policies whose population prior was learned again; none in a dry run.
+
+    Example:
+        >>> client.reapply_reactions().revised
+        0
+    """
+
+    ok: bool
+    dry_run: bool
+    table: ReactionTableUsed
+    reactions: int
+    revised: int
+    unchanged: int
+    unmapped: int
+    users: int
+    priors: tuple[str, ...]
+    passed_over: PassedOver
+    out_of_reach: OutOfReach

@@ -134,3 +134,20 @@ class OperatorCalls(Sender):
             True
         """
         return self.send(build_get("/revocations", build_parser(answers.Revocations), before=before, limit=limit))
+
+    def reapply_reactions(
+        self, *, since: datetime | str | None = None, dry_run: bool = True
+    ) -> answers.ReactionsReapplied:
+        """Let reactions of the past teach what they are worth under the loop's present table. Idempotent.
+
+        Args:
+            since: sent then or later, with its zone.
+            dry_run: change nothing, and answer what would be; false does it.
+
+        Example:
+            >>> client.reapply_reactions().revised
+            0
+        """
+        body = {"since": to_text(since), "dry_run": dry_run}
+        parse = build_parser(answers.ReactionsReapplied)
+        return self.send(build_post("/reactions/reapply", parse, body, seconds=LONG_S))

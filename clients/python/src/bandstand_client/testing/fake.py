@@ -45,6 +45,7 @@ _ROUTES = [
     _route("GET", "/users", operators.list_users),
     _route("POST", "/revocations", operators.revoke),
     _route("GET", "/revocations", operators.list_revocations),
+    _route("POST", "/reactions/reapply", operators.reapply_reactions),
     _route("POST", "/generate", generation.generate),
     _route("POST", "/recommend", generation.recommend),
     _route("GET", "/prompts", generation.list_prompts),

@@ -92,6 +92,23 @@ def revoke(deployment: FakeDeployment, request: FakeRequest) -> Any:
     }
 
 
+def reapply_reactions(_: FakeDeployment, request: FakeRequest) -> Any:
+    """The contract's table, under which every reaction is worth what it was."""
+    return {
+        "ok": True,
+        "dry_run": bool(request.body.get("dry_run", True)),
+        "table": {"name": "contract-v1", "version": 1, "hash": "e61e98293c63f035"},
+        "reactions": 0,
+        "revised": 0,
+        "unchanged": 0,
+        "unmapped": 0,
+        "users": 0,
+        "priors": [],
+        "passed_over": {"revoked_before": 0, "forgotten": 0, "never_taught": 0},
+        "out_of_reach": {"users": 0, "until": None},
+    }
+
+
 def list_revocations(deployment: FakeDeployment, request: FakeRequest) -> Any:
     """A page of what was taken back, the newest first."""
     before, limit = int(request.query.get("before", 0)), read_limit(request.query, 1000, 100)

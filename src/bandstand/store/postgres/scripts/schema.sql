@@ -159,6 +159,20 @@ CREATE TABLE reward_parts (
 CREATE INDEX reward_parts_by_decision ON reward_parts (decision, seq);
 CREATE INDEX reward_parts_by_user ON reward_parts (uid);
 
+-- Reactions as they were sent, by the reward or the part that each was taken as, and the table that made a number of it.
+-- They go with it.
+CREATE TABLE reactions (
+    seq      BIGINT PRIMARY KEY,
+    uid      BIGINT NOT NULL,
+    action   TEXT NOT NULL,
+    dwell_ms DOUBLE PRECISION,          -- milliseconds; NULL where none was sent
+    ts       DOUBLE PRECISION NOT NULL, -- when it came; of a reward that stands in for another, when that came
+    name     TEXT NOT NULL,             -- of the table
+    version  INTEGER NOT NULL,
+    hash     TEXT NOT NULL
+);
+CREATE INDEX reactions_by_user ON reactions (uid);
+
 CREATE TABLE idempotency (
     scope      TEXT NOT NULL,
     key        TEXT NOT NULL,
@@ -208,6 +222,7 @@ CREATE TABLE checkpoints (
 CREATE TABLE baselines (
     uid      BIGINT PRIMARY KEY,
     version  BIGINT NOT NULL,
+    last     DOUBLE PRECISION NOT NULL, -- when the newest of them was
     document BYTEA NOT NULL
 );
 

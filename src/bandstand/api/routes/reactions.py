@@ -1,0 +1,28 @@
+"""The route that applies the present table to reactions of the past."""
+
+from fastapi import APIRouter, Request
+
+from bandstand.api.openapi import describe_operation
+from bandstand.api.routes.helpers import WRITE_ERRORS, get_client, parse_request
+from bandstand.api.schemas.reactions import REAPPLICATION, Reapplication
+from bandstand.service.context import ServiceContext
+from bandstand.service.reactions import ReactionRevision, reapply_reactions
+
+
+def build_reactions_router(deployment: ServiceContext) -> APIRouter:
+    """The routes over one deployment."""
+    routes = APIRouter(tags=["operators"])
+
+    @routes.post(
+        "/reactions/reapply",
+        response_model=Reapplication,
+        openapi_extra=describe_operation(*WRITE_ERRORS, body=REAPPLICATION),
+    )
+    async def reapply_table(request: Request) -> ReactionRevision:
+        """Let reactions of the past teach what they are worth now; a dry run unless told otherwise."""
+        body = await parse_request(request, REAPPLICATION)
+        return await reapply_reactions(
+            deployment, get_client(request), since=body.get("since"), dry_run=body.get("dry_run", True)
+        )
+
+    return routes

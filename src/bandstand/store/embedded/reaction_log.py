@@ -1,0 +1,177 @@
+"""Reactions of the past under another table: what each came to is taken back, and taught as it comes to now."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from bandstand.bandit.reward_settings import RewardSettings
+from bandstand.errors import UnknownDecisionError
+from bandstand.store.embedded.part_log import EmbeddedParts
+from bandstand.store.embedded.revocation_log import EmbeddedRevocations
+from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
+from bandstand.store.records import Decision, Reward
+from bandstand.store.sqlite.statements import Row
+from bandstand.store.sqlite.writer import Tally
+from bandstand.store.tables import reactions, undo
+from bandstand.store.tables.event_rows import INSERT_REPLACEMENT_REWARD, build_linked_reward_row
+from bandstand.store.tables.reactions import KeyMove, LoggedReaction
+from bandstand.store.tables.revocations import REVISION
+from bandstand.store.tables.reward_sums import COUNT_ARRIVAL, build_sum_rows
+from bandstand.store.tables.updates import apply_reward, get_shadow_updates
+
+_MAX_TRIES: Final = 3
+"""How often what has changed meanwhile is looked up anew."""
+
+
+class EmbeddedReactions:
+    """The reactions of a state directory, as :class:`bandstand.store.protocol.UndoLog` has them."""
+
+    def __init__(self, directory: StateDirectory, parts: EmbeddedParts, revocations: EmbeddedRevocations) -> None:
+        self._directory = directory
+        self._parts = parts
+        self._revocations = revocations
+
+    async def list_reactions(self, after: int, since: float, limit: int) -> list[LoggedReaction]:
+        """Reactions that came at ``since`` or later, in order, from after the event ``after``."""
+        return await self._directory.read(reactions.list_reactions, after, since, limit)
+
+    async def find_out_of_reach(self, since: float) -> tuple[int, float | None]:
+        """How many users have later events in a baseline, and the time of the newest of those."""
+        return await self._directory.read(undo.find_out_of_reach, since)
+
+    async def reapply(self, found: Sequence[LoggedReaction], settings: RewardSettings, client: str) -> bool:
+        """Teach what reactions of one decision, or one in the legacy form, come to under a table."""
+        for _ in range(_MAX_TRIES - 1):
+            try:
+                return await self._reapply(found[0], settings, client)
+            except EventCollisionError:
+                pass
+        return await self._reapply(found[0], settings, client)
+
+    async def _reapply(self, first: LoggedReaction, settings: RewardSettings, client: str) -> bool:
+        try:
+            if first.decision_id is None:
+                return await self._reapply_legacy(first, settings, client)
+            if first.is_part:
+                return await self._reapply_parts(first, first.decision_id, settings, client)
+            return await self._reapply_once(first, first.decision_id, settings, client)
+        except UnknownDecisionError:
+            return False  # it went meanwhile
+
+    async def _reapply_once(
+        self, logged: LoggedReaction, decision_id: str, settings: RewardSettings, client: str
+    ) -> bool:
+        """Of a decision that is rewarded once."""
+        value = settings.compute_reaction_reward(logged.sent.action, logged.sent.dwell_ms)
+        user, decision, taught = await self._parts.find_settled(logged.user_id, decision_id)
+        standing = decision.reward
+        if standing is None or taught is None or taught.seq != logged.seq or taught.value == value:
+            return False
+        ts = self._directory.clock()
+        revocation = self._revocations.build_revocation([taught], cause=REVISION, client=client, ts=ts)
+        reward = self._build_replacement(decision, standing, value, ts)
+        rows: list[tuple[str, Row]] = [
+            reactions.build_remap_row(logged.seq, reward.seq, settings.reactions),
+            (reactions.MOVE_KEY, KeyMove(logged.seq, reward.seq)),
+        ]
+        decision.reward = reward
+
+        def on_rejected() -> None:
+            decision.reward = standing
+
+        await self._parts.submit_change(user, decision, reward, rows, revocation, teaches=True, on_rejected=on_rejected)
+        return True
+
+    async def _reapply_parts(
+        self, logged: LoggedReaction, decision_id: str, settings: RewardSettings, client: str
+    ) -> bool:
+        """Of a decision whose reward is made of parts: each that came as a reaction is worth something else now."""
+        for _ in range(_MAX_TRIES):
+            parts = await self._directory.read(reactions.list_parts, logged.decision_seq)
+            user, decision, taught = await self._parts.find_settled(logged.user_id, decision_id)
+            if reactions.add_up(parts) == decision.parts:
+                break
+        else:
+            return False
+        is_held = decision.window is not None and decision.window.held
+        standing, before = decision.reward, decision.parts
+        revised = reactions.revise_parts(parts, settings)
+        if standing is None or (taught is None and not is_held) or not revised.revisions:
+            return False
+        rows = [reactions.build_remap_row(seq, seq, settings.reactions) for seq in revised.remapped]
+        rows += [(reactions.REVISE_PART, revision) for revision in revised.revisions]
+        value, ts = settings.compute_taught(revised.sums), self._directory.clock()
+        teaches = taught is not None and taught.value != value
+        revoked = [taught] if taught is not None and teaches else []
+        revocation = self._revocations.build_revocation(revoked, cause=REVISION, client=client, ts=ts)
+        reward = self._build_replacement(decision, standing, value, ts)
+        decision.parts = revised.sums
+        decision.reward = reward if teaches else standing
+
+        def on_rejected() -> None:
+            decision.reward, decision.parts = standing, before
+
+        await self._parts.submit_change(
+            user, decision, reward, rows, revocation, teaches=teaches, on_rejected=on_rejected
+        )
+        if is_held:
+            self._parts.forget(decision)  # what was kept for it is read anew
+        return True
+
+    async def _reapply_legacy(self, logged: LoggedReaction, settings: RewardSettings, client: str) -> bool:
+        """Of a reward that names no decision, and has features of its own."""
+        directory = self._directory
+        value = settings.compute_reaction_reward(logged.sent.action, logged.sent.dwell_ms)
+        brought = await directory.read(reactions.load_legacy, logged.seq)
+        found = await self._revocations.find_revocable((logged.seq,))
+        user = await directory.users.get_or_load(logged.user_id)
+        taught = next((each for each in found if self._revocations.is_revocable(user, each)), None)
+        if brought is None or taught is None or taught.value == value:
+            return False
+        ts = directory.clock()
+        revocation = self._revocations.build_revocation([taught], cause=REVISION, client=client, ts=ts)
+        reward = Reward(
+            user_id=logged.user_id,
+            policy=taught.policy,
+            tip_id=brought.tip_id,
+            value=value,
+            client=brought.client,
+            ts=ts,
+            body_hash=brought.body_hash,
+            x=taught.x,
+            features=brought.features,
+            weight=taught.weight,
+            shadow_updates=get_shadow_updates(directory.registry, taught.policy, brought.features, None),
+            seq=directory.next_seq(ts),
+        )
+        row = build_linked_reward_row(reward, user.uid, taught.policy_id, taught.seq)
+        rows: list[tuple[str, Row]] = [
+            *revocation.rows,
+            (INSERT_REPLACEMENT_REWARD, row),
+            (COUNT_ARRIVAL, (reward.seq,)),
+            *build_sum_rows(reward, directory.prompts, directory.registry),
+            reactions.build_remap_row(logged.seq, reward.seq, settings.reactions),
+            (reactions.MOVE_KEY, KeyMove(logged.seq, reward.seq)),
+        ]
+
+        def on_committed() -> None:
+            revocation.on_committed()
+            user.stale = not apply_reward(directory.registry, user.profile, reward) or user.stale
+
+        tally = Tally(int(ts // 3600), taught.policy_id, 0, 0, 1, value)
+        await directory.submit(user, reward.seq, rows, on_committed, revocation.on_rejected, durable=True, tally=tally)
+        return True
+
+    def _build_replacement(self, decision: Decision, standing: Reward, value: float, ts: float) -> Reward:
+        """What a decision is taught instead; numbered after what takes the other back."""
+        return Reward(
+            user_id=decision.user_id,
+            policy=decision.policy,
+            tip_id=decision.tip_id,
+            value=value,
+            client=standing.client,
+            ts=ts,
+            body_hash=standing.body_hash,
+            x=decision.x,
+            decision_id=decision.decision_id,
+            seq=self._directory.next_seq(ts),
+        )
