@@ -79,7 +79,7 @@ _LABELLED = f"""SELECT t.query_t, t.answer_t, t.query_t1, v.document::json ->> '
     WHERE c.cause = 'override' AND j.taxonomy = $1 ORDER BY c.seq"""
 
 _LABELLED_COUNTS = f"""SELECT j.taxonomy, count(*) {_PEOPLE} JOIN turns AS t ON t.judgement = j.seq
-    WHERE c.cause = 'override' GROUP BY j.taxonomy"""  # noqa: S608 (constants)
+    WHERE c.cause = 'override' GROUP BY j.taxonomy"""
 
 
 class SharedConsoleQueries(ConsoleSource):
@@ -158,7 +158,7 @@ class SharedConsoleQueries(ConsoleSource):
 
     async def count_labelled_turns(self) -> dict[str, int]:
         """How many such turns there are of each taxonomy that has any."""
-        return {taxonomy: count for taxonomy, count in await self._readers.fetch(_LABELLED_COUNTS)}
+        return {row["taxonomy"]: row["count"] for row in await self._readers.fetch(_LABELLED_COUNTS)}
 
     async def close(self) -> None:
         """The connections are the store's to close."""
