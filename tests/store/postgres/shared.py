@@ -2,8 +2,9 @@
 
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
 import asyncpg
@@ -12,6 +13,7 @@ import pytest
 from bandstand.bandit.profile import Profile
 from bandstand.store.ids import format_id, get_nonce
 from bandstand.store.postgres.address import LedgerAddress
+from bandstand.store.postgres.connections import ConnectionPool
 from bandstand.store.postgres.ledger import SharedStoreOptions
 from bandstand.store.postgres.store import SharedStore
 from bandstand.store.protocol import Store
@@ -38,6 +40,40 @@ def run_law_server() -> Iterator[str]:
     """A quick server for laws; the URL of a ledger on it."""
     with run_test_server(QUICK_SETTINGS) as server:
         yield server.build_url()
+
+
+class KeptSession:
+    """A connection that whoever closes it leaves to the next, with all the statements that it has planned."""
+
+    def __init__(self, session: Any, kept: list[Any]) -> None:
+        self._session = session
+        self._kept = kept
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    async def close(self, **_: Any) -> None:
+        self._kept.append(self._session)
+
+
+@asynccontextmanager
+async def keep_sessions() -> AsyncIterator[None]:
+    """Hand the connections of stores on from one to the next for the block, which is of one loop."""
+    connect, kept = ConnectionPool.connect, defaultdict[str, list[Any]](list)
+
+    async def take(pool: ConnectionPool) -> Any:
+        alike = kept[f"{pool._address.dsn} {pool._build_settings()}"]  # noqa: SLF001 (what a session is made of)
+        while alike:
+            session = alike.pop()
+            if not session.is_closed():
+                return KeptSession(session, alike)
+        return KeptSession(await connect(pool), alike)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ConnectionPool, "connect", take)
+        yield
+    for session in (each for alike in kept.values() for each in alike):
+        await session.close()
 
 
 async def empty_ledger(url: str, schema: str = "bandstand") -> None:

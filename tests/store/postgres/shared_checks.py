@@ -4,23 +4,28 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import asyncpg
 import pytest
 
 from bandstand.bandit.holdout import Holdout, HoldoutSplit
 from bandstand.bandit.memory import Memory
+from bandstand.bandit.reaction_table import SentReaction
+from bandstand.bandit.reward_settings import CONTRACT
 from bandstand.errors import UnknownDecisionError
 from bandstand.store.postgres.profiles import CHECKPOINT_EVENTS
 from bandstand.store.postgres.store import SharedStore
 from bandstand.store.postgres.upkeep import NoLeaderError
 from bandstand.store.protocol import MovedError
 from bandstand.store.records import Decision, RewardPart, RewardWindow
+from bandstand.store.tables.arms import ArmHistory
 from bandstand.store.tables.gains import GainSums
 from bandstand.store.tables.judgements import Conclusion
 from bandstand.store.tables.launches import LaunchAction, LaunchEvent, LaunchPlan, LaunchState
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import Promotion
+from bandstand.store.tables.undo import Selection
 from bandstand.store.tables.windows import MetricSums
 from bandstand.testing.memory_store import MemoryStore
 from tests.store.checks import list_refs
@@ -211,6 +216,24 @@ async def the_same_reward_key_or_id_through_both_at_once_counts_once(subjects: S
         assert (await subject.state("carla")).pulls == 1
 
 
+async def a_key_that_is_spent_while_it_is_looked_for_contradicts_nothing(subjects: SharedSubjects) -> None:
+    one, other, key = subjects.first, subjects.second, ("scope", "1")
+    decision, store = await other.decide("anna"), one.store
+    assert isinstance(store, SharedStore)
+    fetch = store.ledger.readers.fetch_one
+
+    async def answer_late(query: str, *values: object) -> Any:
+        found = await fetch(query, *values)
+        await other.reward(decision, 0.5, key=key)
+        return found
+
+    store.ledger.readers.fetch_one = answer_late  # type: ignore[method-assign]
+    assert await store.find_reward_by_key(key) is None
+    found = await store.find_reward_by_key(key)
+    assert found is not None
+    assert found.value == 0.5
+
+
 async def a_turn_is_one_process_s_to_judge_and_another_s_when_that_is_gone(subjects: SharedSubjects) -> None:
     one, other = subjects.first, subjects.second
     taken = await one.take_turn()
@@ -294,7 +317,8 @@ async def what_retention_takes_leaves_what_it_taught(subjects: SharedSubjects) -
     one, other = subjects.first, subjects.second
     old = [await one.decide("anna", exploring=number == 0) for number in range(6)]
     for decision in old[:4]:
-        await one.reward(decision, one.random.uniform(-1, 1))
+        sent = SentReaction.from_request({"action": "done"}, one.clock(), CONTRACT.reactions)
+        await one.reward(decision, one.random.uniform(-1, 1), reaction=sent)
     taken = (await one.reward_legacy("anna", 0.25)).reward
     await one.store.revoke([taken.seq], cause="test", client="tests")
     for subject in (one, other):
@@ -308,7 +332,11 @@ async def what_retention_takes_leaves_what_it_taught(subjects: SharedSubjects) -
     await subjects.session.execute("DELETE FROM leases")
     await store.upkeep.try_to_lead()
     await store.upkeep.apply_retention()
-    assert (await subjects.count("decisions"), await subjects.count("rewards")) == (1, 1)
+    left = {table: await subjects.count(table) for table in ("decisions", "rewards", "reactions")}
+    assert left == {"decisions": 1, "rewards": 1, "reactions": 0}
+    assert await one.store.find_out_of_reach(0.0) == (1, taken.ts)
+    assert (await one.store.select_rewards(Selection(client="tests"))).out_of_reach == 1
+    assert await one.store.find_out_of_reach(taken.ts + 1) == (0, None)
     for _ in range(2):
         for subject in (one, other):
             assert_same(await subject.store.load_profile("anna"), before)
@@ -433,9 +461,12 @@ async def gains_and_arms_are_what_all_events_come_to(subjects: SharedSubjects) -
             policy = holdout.policy if split.is_control(user_id) else "linucb-v2"
             decision, twin = await one.decide(user_id, policy), await memory.decide(user_id, policy)
             if number % 4:
+                metrics = json.dumps({f"metric-{number}": 1.0, "minutes": 0.5, "reward": 2.0})
                 for value in (0.25, 0.5)[: 1 + number % 2]:
-                    await other.reward(decision, value, settings=SUM)
-                    await memory.reward(twin, value, settings=SUM)
+                    for subject, made in ((other, decision), (memory, twin)):
+                        reward = subject.reward_of(made, value, settings=SUM)
+                        reward.part = RewardPart(value, metrics=metrics)
+                        await subject.store.reward(reward)
             if number % 5 == 0:
                 await other.store.follow_gains()
             for subject in (one, other, memory):
@@ -444,14 +475,23 @@ async def gains_and_arms_are_what_all_events_come_to(subjects: SharedSubjects) -
             for subject in (one, other):
                 await subject.store.follow_gains()
                 assert_same_gains(await subject.store.load_gain_sums(), await memory.store.load_gain_sums())
-                sums = (await subject.store.load_arms(begun.seq)).now["reward"]
-                expected = (await memory.store.load_arms(told.seq)).now["reward"]
-                assert sums.keys() == expected.keys() == {"bandit", "control"}
-                for arm, counted in sums.items():
-                    assert list(counted[3:]) == pytest.approx(list(expected[arm][3:]), abs=1e-9)
+                arms, expected = await subject.store.load_arms(begun.seq), await memory.store.load_arms(told.seq)
+                assert arms.now["reward"].keys() == arms.now["minutes"].keys() == {"bandit", "control"}
+                assert _flatten(arms) == pytest.approx(_flatten(expected), abs=1e-9)
+                assert arms.left_out == expected.left_out > 0, "a metric of the reward's name has no place"
             await one.store.erase("user-3", "tests")
             await memory.store.erase("user-3", "tests")
     assert (await other.store.load_arms(begun.seq)).days
+
+
+def _flatten(arms: ArmHistory) -> dict[tuple[str, str, str], float]:
+    """The newest sums of every metric and arm, by name."""
+    return {
+        (metric, arm, name): value
+        for metric, by_arm in arms.now.items()
+        for arm, sums in by_arm.items()
+        for name, value in list(sums._asdict().items())[3:]
+    }
 
 
 async def no_event_is_summed_before_all_with_lower_numbers_are_there(subjects: SharedSubjects) -> None:

@@ -58,11 +58,11 @@ class SharedRevocations:
             decision = found.seq
         first = first_seq_at(selection.since or 0.0)
         given = (decision, selection.client, selection.judge_version, selection.since, selection.until, first)
-        found = count_selected(tuple(row) for row in await self._ledger.readers.fetch(_SELECT, *given))
+        selected = count_selected(tuple(row) for row in await self._ledger.readers.fetch(_SELECT, *given))
         if decision is not None:
-            return found
+            return selected
         users, until = await self.find_out_of_reach(selection.since or 0.0)
-        return replace(found, out_of_reach=users, out_of_reach_until=until)
+        return replace(selected, out_of_reach=users, out_of_reach_until=until)
 
     async def find_out_of_reach(self, since: float) -> tuple[int, float | None]:
         """How many users have events from ``since`` or later in a baseline, and the time of the newest of those."""

@@ -103,14 +103,14 @@ class SharedRewards:
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         """The reward that came with that Idempotency-Key."""
         ledger = self._ledger
+        if not await self.is_key_used(key):  # the first question: what is spent meanwhile is nobody's contradiction
+            return None
         if (part := await ledger.readers.fetch_one(PART_BY_KEY, *key)) is not None:
             await ledger.prepare_events([part])
             return to_part_reward(part, ledger.registry)
         row = await ledger.readers.fetch_one(_REWARD_BY_KEY, *key)
         if row is None:
-            if await self.is_key_used(key):
-                raise build_mismatch_error()
-            return None
+            raise build_mismatch_error()
         await ledger.prepare_events([row])
         return to_reward(row, ledger.registry)
 

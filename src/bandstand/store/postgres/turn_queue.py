@@ -157,11 +157,11 @@ class SharedTurns:
 
     async def find_turn_by_key(self, key: tuple[str, str]) -> JudgedTurn | None:
         """The turn that came with that Idempotency-Key."""
+        if not await self._rewards.is_key_used(key):
+            return None
         row = await self._ledger.readers.fetch_one(FIND_BY_KEY, *key)
         if row is None:
-            if await self._rewards.is_key_used(key):
-                raise build_mismatch_error()
-            return None
+            raise build_mismatch_error()
         await self._ledger.prepare_events([row])
         return to_judged_turn(row, self._ledger.registry)
 
