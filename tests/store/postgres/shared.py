@@ -46,6 +46,8 @@ class KeptSession:
     """A connection that whoever closes it leaves to the next, with all the statements that it has planned."""
 
     def __init__(self, session: Any, kept: list[Any]) -> None:
+        self.is_sound = False
+        """Whether it is none the worse for what it is ended for."""
         self._session = session
         self._kept = kept
 
@@ -54,6 +56,12 @@ class KeptSession:
 
     async def close(self, **_: Any) -> None:
         self._kept.append(self._session)
+
+    def terminate(self) -> None:
+        if self.is_sound:
+            self._kept.append(self._session)
+        else:
+            self._session.terminate()
 
 
 @asynccontextmanager

@@ -54,6 +54,7 @@ async def test_law_where_every_first_answer_is_lost(law: Law, database: str, mon
         async def lose(channel: Channel, tries: int) -> T:
             result = await work(channel, tries)
             if not tries:
+                channel.session.is_sound = True
                 raise ConnectionResetError
             return result
 
