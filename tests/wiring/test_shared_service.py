@@ -19,6 +19,8 @@ PAGES = (
     "/revocations",
     "/judgements",
     "/console/users",
+    "/console/judge/review",
+    "/console/experiment",
 )
 
 UNSUPPORTED = "urn:bandstand:problem:unsupported-by-engine"
@@ -88,6 +90,10 @@ async def test_two_services_over_one_database_answer_as_one(tmp_path: Path, data
             refused = await one.client.request(*call[:2], json=call[2])
             assert (refused.status_code, refused.json()["type"]) == (501, UNSUPPORTED), call
         assert (await one.get("/stats")).json()["gain"]["sentence"]
+        reaction = {"decision_id": (await one.score("ada"))["decision_id"], "reaction": {"action": "dismiss"}}
+        assert (await other.post("/reward", reaction)).json()["reward"] == -1.0
+        looked = (await one.post("/reactions/reapply", {"dry_run": False})).json()
+        assert (looked["reactions"], looked["unchanged"]) == (1, 1)
         decision = (await one.score("ada"))["decision_id"]
         await other.client.delete("/users/ada")
         gone = await one.post("/reward", {"decision_id": decision, "reward": 0.5})
