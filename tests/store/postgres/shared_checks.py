@@ -252,6 +252,24 @@ async def a_turn_is_one_process_s_to_judge_and_another_s_when_that_is_gone(subje
     assert (await one.state("anna")).reward_count == 1
 
 
+async def a_turn_that_is_concluded_while_it_is_read_is_read_as_it_was_or_is(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    taken, store = await one.take_turn(), one.store
+    assert isinstance(store, SharedStore)
+    fetch = store.ledger.readers.fetch
+
+    async def answer_late(query: str, *values: object) -> list[Any]:
+        rows = await fetch(query, *values)
+        store.ledger.readers.fetch = fetch  # type: ignore[method-assign]
+        await other.build_conclusion(taken, 0.5)
+        return rows
+
+    store.ledger.readers.fetch = answer_late  # type: ignore[method-assign]
+    for _ in range(2):
+        detail = await store.load_detail(taken)
+        assert {each["verdict"] for each in detail["conclusions"]} <= detail["verdicts"].keys()
+
+
 async def totals_do_not_depend_on_who_counted(subjects: SharedSubjects) -> None:
     one, other = subjects.first, subjects.second
     for subject in (one, other, one, other):

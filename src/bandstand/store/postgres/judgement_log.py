@@ -286,6 +286,8 @@ class SharedJudgements:
 
     async def load_detail(self, judgement: JudgedTurn) -> dict[str, Any]:
         """Its verdicts, and what was made of them."""
+        # Each verdict is there with its conclusion, so it is looked for after it; an erasure may have come between.
+        conclusions = await self._ledger.readers.fetch(_CONCLUSIONS, judgement.seq)
         verdicts = {seq: (client, ts, document) for seq, client, ts, document in await self._list_verdicts(judgement)}
         return {
             "verdicts": verdicts,
@@ -300,7 +302,8 @@ class SharedJudgements:
                     "reason": row["reason"],
                     "reward": row["value"] if row["state"] == "taught" else None,
                 }
-                for row in await self._ledger.readers.fetch(_CONCLUSIONS, judgement.seq)
+                for row in conclusions
+                if row["verdict_seq"] is None or row["verdict_seq"] in verdicts
             ],
         }
 
