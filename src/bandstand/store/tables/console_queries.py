@@ -19,7 +19,9 @@ from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.reader import LedgerReader
 from bandstand.store.tables import reviews
 from bandstand.store.tables.judgements import TurnTexts
+from bandstand.store.tables.picks import Pick, PickReader
 from bandstand.store.tables.reviews import LabelPair, ReviewFilter, ReviewPage
+from bandstand.store.tables.shown import MAX_SEARCHED, DecisionPage, DecisionSearch, search_decisions
 
 T = TypeVar("T")
 
@@ -130,6 +132,7 @@ class ConsoleQueries:
     def __init__(self, state_dir: Path) -> None:
         self._reader = LedgerReader(state_dir / "ledger.db")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-sight")
+        self._picks = PickReader()
 
     async def load_activity(self, since: int, until: int, width: int) -> list[PolicyActivity]:
         """What every policy did from hour ``since`` to before hour ``until``, summed over ``width`` hours each."""
@@ -159,6 +162,16 @@ class ConsoleQueries:
     async def list_rewards(self, uid: int, limit: int) -> list[tuple[float, float]]:
         """Time and value of a user's newest rewards, oldest first."""
         return await self._run_query(_list_rewards, uid, limit)
+
+    async def search_decisions(
+        self, wanted: DecisionSearch, before: int, limit: int, scanned: int = MAX_SEARCHED
+    ) -> DecisionPage:
+        """Decisions that fit, newest first, from the cursor ``before``, among ``scanned`` of them."""
+        return await self._run_query(search_decisions, wanted, before, limit, scanned)
+
+    async def list_picks(self) -> list[Pick]:
+        """The newest decisions with what was picked and what came of it."""
+        return await self._run_query(self._picks.read)
 
     async def find_turn(self, seq: int) -> TurnTexts | None:
         """The words of the turn that was taken as event ``seq``: question, answer, next message; None once deleted."""
