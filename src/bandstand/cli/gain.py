@@ -66,8 +66,8 @@ def report(
         control=None if holdout is None else holdout.policy,
     )
     if as_json:
-        parts = {**splits, **({} if picked is None else {"picks": picked})}
-        typer.echo(json.dumps({**asdict(found), **{name: asdict(each) for name, each in parts.items()}}))
+        told = {**asdict(found), **{name: asdict(each) for name, each in splits.items()}}
+        typer.echo(json.dumps(told if picked is None else {**told, "picks": asdict(picked)}))
         return
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(found.sentence, style="bold"))

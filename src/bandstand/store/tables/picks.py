@@ -77,7 +77,7 @@ class PickReader:
         for start in range(0, len(new), _AT_ONCE):
             self._known.update(_read_candidates(connection, new[start : start + _AT_ONCE]))
         self._known = {seq: self._known[seq] for seq, *_ in rows}  # of nobody who is gone, and of nothing older
-        return [Pick(*row, self._known[row[0]]) for row in rows]
+        return [Pick(seq, uid, ts, reward, self._known[seq]) for seq, uid, ts, reward in rows]
 
 
 def _read_candidates(connection: sqlite3.Connection, seqs: Sequence[int]) -> Iterator[tuple[int, PickedCandidate]]:
