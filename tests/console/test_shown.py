@@ -13,7 +13,7 @@ async def test_it_says_what_gets_picked_and_finds_what_was_shown(person: Person)
     assert "Of the newest 3 decisions" in page.text
     [row, *_] = [row for row in page.rows() if row[0] == made[0]["tip_id"]]
     assert row[1] == str(sum(each["tip_id"] == made[0]["tip_id"] for each in made))
-    assert ["task", "3", "100.0\N{NARROW NO-BREAK SPACE}%"] in [row[:3] for row in page.rows()]
+    assert ["task", "3", "100.0 %"] in [row[:3] for row in page.rows()]
     found = await person.open("/shown", words="PLANTS", among="offered")
     assert "3 of the 3 decisions looked at" in found.text
     assert [row[3] for row in found.rows()[1:]] == ["user-2", "user-1", "user-0"]

@@ -84,7 +84,7 @@ def report(
 def _show_spans(console: Console, found: "GainReport") -> None:
     """What was earned beside what would have been, by policy and by day."""
     assert found.all is not None  # noqa: S101 (whoever calls has looked)
-    spans = {"all": found.all, **found.policies}
+    spans = {"all": found.all, **{f"last {name}": each for name, each in found.spans.items()}, **found.policies}
     show_rows(
         ["served by", "rewarded", "mean reward", "instead of", "would have earned", "gain", "95 %, every day", "ess"],
         [

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bandstand.console.changes import DayMark
 from bandstand.reporting.figure import build_banded_line
 from bandstand.service.gain import GainDayReport
 from bandstand.service.readout import ReadoutPoint
@@ -14,6 +15,9 @@ Figure = dict[str, Any]
 
 _COLOURS = ("#2f7fc1", "#d9700f", "#1f9d74", "#c46a9d", "#b58900", "#6a6fd1", "#8a8f94")
 _HOUR = 3600
+_MAX_LABELS = 6
+_LABEL_ROWS = 3
+_MAX_WORDS = 8
 
 
 def build_activity_figures(
@@ -65,12 +69,12 @@ def build_activity_figures(
     return figures
 
 
-def build_gain_figure(days: Sequence[GainDayReport], promotions: Sequence[tuple[float, str]]) -> Figure:
+def build_gain_figure(days: Sequence[GainDayReport], marks: Mapping[str, Sequence[DayMark]]) -> Figure:
     """Draw the sum of all that was gained over random and over the caller's first, each in its band, and zero.
 
     Args:
         days: the oldest first.
-        promotions: when which policy became the active one.
+        marks: what changed, by day, the oldest first.
     """
     x = [each.until for each in days]
     traces: list[Figure] = []
@@ -87,16 +91,44 @@ def build_gain_figure(days: Sequence[GainDayReport], promotions: Sequence[tuple[
     layout = figure["layout"]
     layout["yaxis"] |= {"title": {"text": "Gained so far"}, "zeroline": True, "zerolinewidth": 2}
     layout["xaxis"] |= {"type": "date"}
-    marks = [(_format_time(ts)[:10], policy) for ts, policy in promotions if days and _format_time(ts)[:10] >= x[0]]
+    shown = {day: on_day for day, on_day in marks.items() if days and day >= x[0]}
+    if shown:
+        figure["data"].append(_build_mark_trace(shown))
+    labelled = {
+        day: labels for day, on_day in shown.items() if (labels := [each.label for each in on_day if each.label])
+    }
     layout["shapes"] = [
         {"type": "line", "x0": day, "x1": day, "y0": 0, "y1": 1, "yref": "paper", "line": {"dash": "dot", "width": 1}}
-        for day, _ in marks
+        for day in labelled
     ]
+    newest = list(labelled.items())[-_MAX_LABELS:]  # more would lie over one another: the others say it on hover
     layout["annotations"] = [
-        {"x": day, "y": 1, "yref": "paper", "text": policy, "showarrow": False, "xanchor": "left", "yanchor": "top"}
-        for day, policy in marks
+        {
+            "x": day,
+            "y": 1 - 0.09 * (place % _LABEL_ROWS),
+            "yref": "paper",
+            "text": labels[-1] + (f" +{len(labels) - 1}" if len(labels) > 1 else ""),
+            "showarrow": False,
+            "xanchor": "right" if day >= x[-1] else "left",
+            "yanchor": "top",
+        }
+        for place, (day, labels) in enumerate(newest)
     ]
     return figure
+
+
+def _build_mark_trace(marks: Mapping[str, Sequence[DayMark]]) -> Figure:
+    """What changed on each marked day, to read under the pointer: a row of small signs on the line of zero."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "what changed",
+        "x": list(marks),
+        "y": [0.0] * len(marks),
+        "text": ["<br>".join(each.words for each in on_day[:_MAX_WORDS]) for on_day in marks.values()],
+        "hovertemplate": "%{text}<extra>%{x}</extra>",
+        "marker": {"symbol": "diamond", "size": 8, "color": _COLOURS[6]},
+    }
 
 
 def build_difference_figure(days: Sequence[ReadoutPoint]) -> Figure:

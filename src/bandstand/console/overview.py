@@ -1,12 +1,14 @@
 """The first page: how much is decided, what comes of it, and whether the loop is sound."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from bandstand.console.auth import get_visit
+from bandstand.console.changes import DayMark, load_marks
 from bandstand.console.figures import build_activity_figures, build_gain_figure
 from bandstand.console.pages import Pages
 from bandstand.service.attention import load_items
@@ -50,6 +52,7 @@ _SPANS = {
     "90d": _TimeSpan("90 days", 90 * 24, 24),
 }
 _DEFAULT = "7d"
+_TABLE_DAYS = 14
 MAX_GAIN_DAYS = 366
 """Days in the curve of what was gained, the newest."""
 
@@ -68,13 +71,18 @@ def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
     @routes.get("")
     async def show_overview(request: Request, span: str = _DEFAULT) -> Response:
         chosen = span if span in _SPANS else _DEFAULT
-        stats, recent = await asyncio.gather(load_deployment_stats(deployment, days=0), load_activity(_SPANS[chosen]))
+        stats, recent, marks = await asyncio.gather(
+            load_deployment_stats(deployment, days=_TABLE_DAYS),
+            load_activity(_SPANS[chosen]),
+            load_marks(deployment, sight),
+        )
         judged = {} if deployment.judge_worker is None else (await load_coverage(deployment.judge_worker)).policies
         return pages.render(
             "overview.html",
             get_visit(request),
             address=str(request.base_url).rstrip("/"),
             stats=stats,
+            marks=_group_by_day(marks),
             totals=_compute_totals(stats),
             rows=_build_rows(recent),
             span=chosen,
@@ -88,7 +96,7 @@ def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
     @routes.get("/gain.json")
     async def get_gain_figure() -> Response:
         report = await load_gain_report(deployment, days=MAX_GAIN_DAYS)
-        marks = [(each.ts, each.policy or deployment.default_policy) for each in deployment.promotions]
+        marks = _group_by_day(await load_marks(deployment, sight))
         return JSONResponse({"random": build_gain_figure(report.days, marks)}, headers={"cache-control": "no-store"})
 
     @routes.get("/overview.json")
@@ -100,6 +108,13 @@ def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
         return JSONResponse(
             build_activity_figures(recent, names, get_hours(chosen)), headers={"cache-control": "no-store"}
         )
+
+
+def _group_by_day(marks: Sequence[DayMark]) -> dict[str, list[DayMark]]:
+    groups: dict[str, list[DayMark]] = {}
+    for each in marks:
+        groups.setdefault(each.day, []).append(each)
+    return groups
 
 
 def _compute_totals(stats: DeploymentSummary) -> _Totals:

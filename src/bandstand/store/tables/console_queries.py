@@ -41,6 +41,8 @@ _USERS_BY_PREFIX = (
     f"SELECT {_USER_COLUMNS} FROM users WHERE user_id >= ?1 AND user_id < ?2 AND user_id > ?3 ORDER BY user_id LIMIT ?4"  # noqa: S608 (constants)
 )
 _USER_BY_ID = f"SELECT {_USER_COLUMNS} FROM users WHERE user_id = ?"  # noqa: S608 (constants)
+_RESETS = f"""SELECT cast(ts / 86400 AS INTEGER), count(*)
+    FROM (SELECT kind, ts FROM marks ORDER BY seq DESC LIMIT {MAX_COUNTED}) WHERE kind = 'reset' GROUP BY 1"""  # noqa: S608 (a number of ours)
 _LAST_RESET = "SELECT max(ts) FROM marks WHERE uid = ? AND kind = 'reset'"
 _DECISIONS = """SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score, d.propensity, d.exploring, d.ts,
         r.value, r.applied AND v.seq IS NULL, coalesce(v.cause, r.reason)
@@ -163,6 +165,10 @@ class ConsoleQueries:
         """Time and value of a user's newest rewards, oldest first."""
         return await self._run_query(_list_rewards, uid, limit)
 
+    async def count_resets(self) -> dict[int, int]:
+        """How many users were reset on each day since the epoch, as far as the newest events of that kind reach."""
+        return await self._run_query(_count_resets)
+
     async def search_decisions(
         self, wanted: DecisionSearch, before: int, limit: int, scanned: int = MAX_SEARCHED
     ) -> DecisionPage:
@@ -229,6 +235,10 @@ def _latest_time(*times: float | None) -> float | None:
 
 def _find_last_reset(connection: sqlite3.Connection, uid: int) -> float | None:
     return _latest_time(connection.execute(_LAST_RESET, (uid,)).fetchone()[0])
+
+
+def _count_resets(connection: sqlite3.Connection) -> dict[int, int]:
+    return dict(connection.execute(_RESETS))
 
 
 def _list_decisions(connection: sqlite3.Connection, uid: int, before: int, limit: int) -> list[DecisionRow]:

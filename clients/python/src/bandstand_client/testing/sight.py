@@ -202,6 +202,7 @@ def _show_deployment(deployment: FakeDeployment) -> dict[str, Any]:
             "as_of": None,
             "all": None,
             "policies": {},
+            "spans": {},
             "days": [],
         },
         "holdout": None,
