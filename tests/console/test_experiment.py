@@ -93,7 +93,7 @@ async def test_a_launch_is_begun_held_and_taken_back_from_its_page(person: Perso
             figure = (await person.open("/gain.json")).response.json()["random"]
             marks = [trace for trace in figure["data"] if trace.get("name") == "what changed"]
     told = (
-        "the launch of thompson-v1 came to 50 % of the users",
+        "the launch of thompson-v1 came to 50 %",
         "rolled back",
         "first-v1 became the active",
         "was reset",

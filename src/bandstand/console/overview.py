@@ -13,12 +13,13 @@ from bandstand.console.figures import build_activity_figures, build_gain_figure
 from bandstand.console.pages import Pages
 from bandstand.service.attention import load_items
 from bandstand.service.context import ServiceContext
-from bandstand.service.gain import load_gain_report
+from bandstand.service.gain import GainReport, load_gain_report
 from bandstand.service.judgements import load_coverage
 from bandstand.service.stats import DeploymentSummary, load_deployment_stats
 from bandstand.store.tables.console_queries import ConsoleQueries, PolicyActivity
 
 _HOUR = 3600
+_DAY_HOURS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,13 @@ class _TimeSpan:
 class _Totals:
     mean_reward: float | None
     reward_rate: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RecentTotals:
+    decisions: int
+    rewards: int
+    mean_reward: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +93,8 @@ def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
             marks=_group_by_day(marks),
             totals=_compute_totals(stats),
             rows=_build_rows(recent),
+            recent=_compute_recent(recent),
+            daily={1: "an hour", 6: "six hours"}.get(_SPANS[chosen].width),
             span=chosen,
             spans={name: each.title for name, each in _SPANS.items()},
             active=deployment.active_policy,
@@ -102,12 +112,24 @@ def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
     @routes.get("/overview.json")
     async def get_overview_figures(span: str = _DEFAULT) -> Response:
         chosen = _SPANS.get(span, _SPANS[_DEFAULT])
-        recent = await load_activity(chosen)
+        points = get_hours(chosen)
+        since = points.start - (_DAY_HOURS if chosen.width < _DAY_HOURS else 0)
+        recent, gains = await asyncio.gather(
+            sight.load_activity(since, points.stop, points.step), load_gain_report(deployment, days=0)
+        )
         former = {each.policy for each in recent} - set(deployment.catalogue.policies)
         names = [*deployment.catalogue.policies, *sorted(former)]
-        return JSONResponse(
-            build_activity_figures(recent, names, get_hours(chosen)), headers={"cache-control": "no-store"}
-        )
+        figures = build_activity_figures(recent, names, points, _list_deviations(gains))
+        return JSONResponse(figures, headers={"cache-control": "no-store"})
+
+
+def _list_deviations(report: GainReport) -> dict[str, float]:
+    """The standard deviation of a reward, by policy."""
+    return {
+        name: span.mean_reward.stderr * span.rewarded**0.5
+        for name, span in report.policies.items()
+        if span.mean_reward.stderr is not None
+    }
 
 
 def _group_by_day(marks: Sequence[DayMark]) -> dict[str, list[DayMark]]:
@@ -122,6 +144,15 @@ def _compute_totals(stats: DeploymentSummary) -> _Totals:
     return _Totals(
         mean_reward=total / stats.rewards if stats.rewards else None,
         reward_rate=stats.rewards / stats.decisions if stats.decisions else None,
+    )
+
+
+def _compute_recent(activity: list[PolicyActivity]) -> _RecentTotals:
+    rewards, total = sum(each.rewards for each in activity), sum(each.reward_sum for each in activity)
+    return _RecentTotals(
+        decisions=sum(each.decisions for each in activity),
+        rewards=rewards,
+        mean_reward=total / rewards if rewards else None,
     )
 
 
