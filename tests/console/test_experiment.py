@@ -86,6 +86,7 @@ async def test_a_launch_is_begun_held_and_taken_back_from_its_page(person: Perso
     await person.service.reward(decision_id=(await person.service.score("ada"))["decision_id"], reward=0.5)
     await person.client.post("/reset/ada")
     await person.client.post("/policies/first-v1/promote")
+    figure: dict[str, Any] = {}
     marks: list[dict[str, Any]] = []
     async with asyncio.timeout(60):  # what was committed is summed within seconds
         while not marks:

@@ -15,7 +15,7 @@ from tests.store.given import Subject, make_embedded
 
 
 def pick(number: int, item: str, reward: float | None = None, *, uid: int | None = None, **features: Value) -> Pick:
-    candidate = PickedCandidate(item, None if item == "bare" else f"of-{item}", tuple(features.items()))
+    candidate = PickedCandidate(item, 2, None if item == "bare" else f"of-{item}", tuple(features.items()))
     return Pick(number, number if uid is None else uid, float(number), reward, candidate)
 
 

@@ -100,7 +100,7 @@ def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
             active=deployment.active_policy,
             store=deployment.store.status(),
             judged=judged,
-            attention=await load_items(deployment),
+            attention=await load_items(deployment, sight),
         )
 
     @routes.get("/gain.json")

@@ -244,7 +244,7 @@ class RunningLoop:
                 *routers,
                 build_console_router(console, sessions, status_of, authorize_reader),
             ],
-            replace(options, foreign=self._build_personalizer(loops)),
+            replace(options, foreign=self._build_personalizer(loops), sight=self._sight),
         )
         return self.front
 

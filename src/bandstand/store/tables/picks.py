@@ -37,9 +37,10 @@ _BODIES = "SELECT seq, pick, body FROM decisions WHERE seq IN ({seqs})"
 
 
 class PickedCandidate(NamedTuple):
-    """What a request said of the candidate that was picked."""
+    """What a request said of the candidate that was picked, and among how many it was."""
 
     tip_id: str
+    offered: int
     source: str | None
     features: tuple[tuple[str, Value], ...]
 
@@ -83,9 +84,10 @@ class PickReader:
 def _read_candidates(connection: sqlite3.Connection, seqs: Sequence[int]) -> Iterator[tuple[int, PickedCandidate]]:
     query = _BODIES.format(seqs=", ".join("?" * len(seqs)))
     for seq, pick, body in connection.execute(query, seqs):
-        candidate = from_json(unpack_body(body))["candidates"][pick]
+        candidates = from_json(unpack_body(body))["candidates"]
+        candidate = candidates[pick]
         features = tuple(_list_values("", candidate.get("features") or {}, _MAX_DEPTH))[:MAX_FEATURES]
-        yield seq, PickedCandidate(candidate["id"], candidate.get("source"), features)
+        yield seq, PickedCandidate(candidate["id"], len(candidates), candidate.get("source"), features)
 
 
 def _list_values(path: str, value: object, depth: int) -> Iterator[tuple[str, Value]]:
