@@ -39,17 +39,8 @@ def build_health(*days: DayConditions, total: LoopCondition = QUIET) -> LoopHeal
 
 def build_picks(*days: tuple[int, int, int], offered: int = 3) -> list[Pick]:
     """Picks of days, the newest first: of how many decisions how many went to the favourite."""
-    return [
-        Pick(
-            0,
-            number,
-            86_400.0 * day,
-            None,
-            PickedCandidate("same" if number < same else f"tip-{number}", offered, None, ()),
-        )
-        for day, made, same in days
-        for number in range(made)
-    ]
+    ids = [(day, "same" if at < same else f"tip-{at}") for day, made, same in days for at in range(made)]
+    return [Pick(0, 0, 86_400.0 * day, None, PickedCandidate(tip_id, offered, None, ())) for day, tip_id in ids]
 
 
 @pytest.mark.parametrize(
