@@ -74,7 +74,7 @@ async def test_a_configuration_is_the_loop_s_and_what_was_learned_stays(service:
         ({"rewardWaitTime": "P3D"}, "InvalidRewardWaitTime"),
         ({"rewardWaitTime": 600}, "InvalidRewardWaitTime"),
         ({"defaultReward": -2}, "InvalidServiceConfiguration"),
-        ({"rewardAggregation": "median"}, "InvalidServiceConfiguration"),
+        ({"rewardAggregation": "product"}, "InvalidServiceConfiguration"),
         ({"logRetentionDays": 1}, "InvalidLogRetentionDays"),
         ({"logRetentionDays": 0}, "InvalidLogRetentionDays"),
         ({"learningMode": "Off"}, "InvalidLearningModeServiceConfiguration"),

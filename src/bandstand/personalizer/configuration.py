@@ -13,6 +13,7 @@ AGGREGATIONS: Final[Mapping[str, str]] = {
     "earliest": "first",
     "sum": "sum",
     "average": "mean",
+    "median": "median",
     "min": "min",
     "max": "max",
 }

@@ -1,6 +1,7 @@
 """``bandstand evaluate-run``: an evaluation that a service queued, made by a child of it."""
 
 import json
+import os
 import sys
 import threading
 import time
@@ -20,6 +21,9 @@ from bandstand.store.maintenance.offline import open_read_only
 from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.run_table import RunClaim, RunProgress
 from bandstand.times import parse_bound
+
+INPUT_THREAD = "evaluate-run input"
+"""Name of the thread that waits for the end of standard input."""
 
 _SAVE_EVERY_S = 0.5
 _SOURCE = "the ledger"  # a caller need not know where it lies
@@ -70,7 +74,7 @@ class _SupervisedLog:
         self._claim = claim
         self._saved_at = 0.0
         self._stopped = threading.Event()
-        threading.Thread(target=self._wait_for_end_of_input, daemon=True).start()
+        threading.Thread(target=self._wait_for_end_of_input, name=INPUT_THREAD, daemon=True).start()
 
     def pass_on(self, pages: Iterable[list[LoggedEvent]]) -> Iterator[list[LoggedEvent]]:
         """Each page, with how far it brings us written down first.
@@ -96,7 +100,8 @@ class _SupervisedLog:
         return self._evaluations.save(self._claim, RunProgress(done=self.done, total=self.total), now)
 
     def _wait_for_end_of_input(self) -> None:
-        while sys.stdin.buffer.read(1):
+        # Not through the buffer, whose lock this thread would hold when the interpreter ends and wants to close it.
+        while os.read(sys.stdin.fileno(), 1):
             pass
         self._stopped.set()
 
