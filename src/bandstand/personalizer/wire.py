@@ -11,6 +11,7 @@ from bandstand.personalizer.admin import AdminCalls
 from bandstand.personalizer.errors import PersonalizerError, render_error
 from bandstand.personalizer.evaluations import EvaluationCalls
 from bandstand.personalizer.events import EventCalls
+from bandstand.personalizer.importances import ImportanceCalls
 from bandstand.personalizer.loop import PersonalizerLoop
 from bandstand.personalizer.orphans import OrphanRewards
 from bandstand.personalizer.resource import ResourceCalls, ResourceLog
@@ -48,6 +49,7 @@ class PersonalizerWire:
         admin = AdminCalls(loop)
         resource = ResourceCalls(loop, log, export_model)
         runs = EvaluationCalls(loop, evaluations, log, admin)
+        importances = ImportanceCalls(loop, evaluations, log)
         self._table = RouteTable(
             [
                 Route("POST", "rank", "serve", events.rank),
@@ -67,10 +69,10 @@ class PersonalizerWire:
                 Route("PUT", "evaluations/{id}", "admin", runs.put, _IN_QUERY),
                 Route("GET", "evaluations/{id}", "read", runs.get),
                 Route("DELETE", "evaluations/{id}", "admin", runs.delete),
-                Route("GET", "featureImportances", "read", list_no_importances, _IN_QUERY),
-                Route("PUT", "featureImportances/{id}", "admin", refuse_importance, _IN_QUERY),
-                Route("GET", "featureImportances/{id}", "read", refuse_importance, _IN_QUERY),
-                Route("DELETE", "featureImportances/{id}", "admin", refuse_importance, _IN_QUERY),
+                Route("GET", "featureImportances", "read", importances.list_all, _IN_QUERY),
+                Route("PUT", "featureImportances/{id}", "admin", importances.put, _IN_QUERY),
+                Route("GET", "featureImportances/{id}", "read", importances.get, _IN_QUERY),
+                Route("DELETE", "featureImportances/{id}", "admin", importances.delete, _IN_QUERY),
                 Route("GET", "logs/properties", "read", resource.get_log_properties),
                 Route("DELETE", "logs", "admin", resource.delete_logs),
                 Route("GET", "model", "admin", resource.get_model),
@@ -111,18 +113,3 @@ async def refuse_access(_: PersonalizerRequest) -> ForeignResponse:
         PersonalizerError: always.
     """
     raise PersonalizerError(403, "InvalidApiAccess", "interactions are logged by rank calls here")
-
-
-async def list_no_importances(request: PersonalizerRequest) -> ForeignResponse:
-    """``GET …/featureImportances``: there are none; a receipt and an inference explanation say more."""
-    return request.answer(200, {"value": [], "nextLink": None})
-
-
-async def refuse_importance(_: PersonalizerRequest) -> ForeignResponse:
-    """What else is asked of feature importances.
-
-    Raises:
-        PersonalizerError: always.
-    """
-    message = "feature importances are not computed here; turn on isInferenceExplainabilityEnabled"
-    raise PersonalizerError(404, "FeatureImportanceNotFound", message)
