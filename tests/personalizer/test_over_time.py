@@ -31,7 +31,7 @@ class Wire:
         self.service = service
         deployment = service.deployment
         store = cast("EmbeddedStore", deployment.store)
-        self._wire = PersonalizerWire(PersonalizerLoop(deployment, None), Metrics(), store, None, bytes)  # type: ignore[arg-type]  # nothing is evaluated
+        self._wire = PersonalizerWire(PersonalizerLoop(deployment, None), Metrics(), store, None, None)  # type: ignore[arg-type]  # nothing is evaluated or exported
 
     async def post(self, path: str, body: dict[str, Any] | None = None, request_id: str = "") -> int:
         content = b"" if body is None else to_json(body)

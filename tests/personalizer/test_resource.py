@@ -45,10 +45,53 @@ async def test_a_model_is_given_and_reset(service: Service) -> None:
     (line,) = gzip.decompress(given.content).splitlines()
     assert json.loads(line)["user_id"] == "default"
     assert set(read_ok(await service.get(f"{BASE}/model/properties"))) == {"creationTime", "lastModifiedTime"}
-    read_error(await service.client.put(f"{BASE}/model", content=b"VW"), 400, "InvalidModelImportFormat")
-    read_error(await service.client.put(f"{BASE}/model", content=given.content), 503, "OperationNotAllowed")
+    assert "make a loop" in read_error(
+        await service.client.put(f"{BASE}/model", content=given.content), 503, "OperationNotAllowed"
+    )
     assert (await service.client.delete(f"{BASE}/model")).status_code == 204
     assert (await service.stats("default"))["reward_count"] == 0
+
+
+async def load_sums(service: Service) -> dict[str, Any]:
+    """What everybody's model has learned, to the last bit."""
+    lines = gzip.decompress((await service.get(f"{LOOP_BASE}/model")).content).splitlines()
+    return {each["user_id"]: each["policies"] for each in map(json.loads, lines)}
+
+
+async def test_a_model_that_was_given_is_taken_back_as_it_was(service: Service) -> None:
+    await make_loop(service)
+    await use(service, LOOP_BASE, count=9)
+    before = await load_sums(service)
+    given = (await service.get(f"{LOOP_BASE}/model")).content
+    for number in range(9, 15):
+        await rank(service, LOOP_BASE, eventId=f"e{number}")
+        await reward(service, f"e{number}", -1.0, LOOP_BASE)
+    assert await load_sums(service) != before
+    for _ in range(2):
+        assert (await service.client.put(f"{LOOP_BASE}/model", content=given)).status_code == 204
+        assert await load_sums(service) == before
+    assert (await service.get("/loops/menu/decisions/e14")).status_code == 200, "the log stays"
+    await rank(service, LOOP_BASE, eventId="after")
+    await reward(service, "after", 1.0, LOOP_BASE)
+    stats = read_ok(await service.get("/loops/menu/stats/default"))
+    assert stats["reward_count"] == 7, "six were in the file, and it goes on from there"
+
+
+async def test_a_model_of_another_loop_is_refused_and_nothing_changes(service: Service) -> None:
+    await make_loop(service)
+    await use(service, LOOP_BASE, count=6)
+    before = await load_sums(service)
+    given = (await service.get(f"{LOOP_BASE}/model")).content
+    strange = gzip.compress(gzip.decompress(given).replace(b'"menu"', b'"other"'))
+    each_their_own = gzip.compress(gzip.decompress(given).replace(b"(everybody)", b"ada"))
+    recoded = gzip.compress(gzip.decompress(given).replace(b'"anything":"', b'"anything":"0'))
+    broken = [(b"", "no file"), (b"VW", "no file"), (given[: len(given) // 2], "no file")]
+    broken += [(gzip.compress(b"{}\n"), "line 1"), (gzip.compress(b"\xff\n"), "line 1")]
+    for body, reason in ((strange, "policy"), (each_their_own, "one model"), (recoded, "schema"), *broken):
+        answer = await service.client.put(f"{LOOP_BASE}/model", content=body)
+        assert reason in read_error(answer, 400, "InvalidModelImportFormat")
+    assert await load_sums(service) == before
+    assert (await service.client.put(f"{LOOP_BASE}/model", content=given)).status_code == 204
 
 
 # ── evaluations ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -82,6 +82,12 @@ class PersonalizerLoop:
             raise LoopRefusedError("this loop cannot be changed while it is served")
         await self._loops.change(definition, client)
 
+    async def run_closed(self, work: Callable[[], None]) -> None:
+        """Run what needs the loop's state for itself, while requests wait; see :meth:`Loops.run_closed`."""
+        if self._loops is None:
+            raise LoopRefusedError("this loop is not closed while it is served")
+        await self._loops.run_closed(self.deployment.definition.name, work)
+
     async def load_apprentice_sums(self) -> ShadowSums:
         """What the policy would have done with the decisions of the baseline, and what came of them."""
         ref = self.deployment.policy_refs[self.policy.name]

@@ -1,7 +1,5 @@
 """Personalizer's wire as the gate serves it: all calls of one loop, joined."""
 
-from collections.abc import Callable
-
 from bandstand.api.asgi.access import Headers
 from bandstand.api.asgi.foreign_wire import ForeignCall, ForeignResponse, HeaderList
 from bandstand.api.asgi.metrics import Metrics
@@ -17,6 +15,7 @@ from bandstand.personalizer.orphans import OrphanRewards
 from bandstand.personalizer.resource import ResourceCalls, ResourceLog
 from bandstand.personalizer.routing import SEGMENT, PersonalizerRequest, Route, RouteTable, Shape
 from bandstand.personalizer.slot_events import SlotEventCalls
+from bandstand.store.maintenance.model_file import ModelFiles
 
 _IN_PATH: frozenset[Shape] = frozenset({"path"})
 _IN_QUERY: frozenset[Shape] = frozenset({"query"})
@@ -33,7 +32,7 @@ class PersonalizerWire:
         metrics: where it counts.
         log: the loop's decisions and rewards.
         evaluations: has evaluations made.
-        export_model: gives the state of every user as lines of JSON, compressed; it blocks.
+        model: makes and takes files of what the loop has learned.
     """
 
     def __init__(
@@ -42,12 +41,12 @@ class PersonalizerWire:
         metrics: Metrics,
         log: ResourceLog,
         evaluations: EvaluationQueue,
-        export_model: Callable[[], bytes],
+        model: ModelFiles,
     ) -> None:
         events = EventCalls(loop, metrics, OrphanRewards())
         slots = SlotEventCalls(loop, metrics, events)
         admin = AdminCalls(loop)
-        resource = ResourceCalls(loop, log, export_model)
+        resource = ResourceCalls(loop, log, model)
         runs = EvaluationCalls(loop, evaluations, log, admin)
         importances = ImportanceCalls(loop, evaluations, log)
         self._table = RouteTable(

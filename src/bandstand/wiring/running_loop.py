@@ -1,7 +1,6 @@
 """One loop, joined from its parts: its store, what learns from it, what judges its turns, its application."""
 
 import asyncio
-import gzip
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
@@ -45,8 +44,7 @@ from bandstand.simulate.background import SimulationQueue
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
-from bandstand.store.maintenance.export import export
-from bandstand.store.maintenance.offline import open_read_only
+from bandstand.store.maintenance.model_file import ModelFiles
 from bandstand.store.tables.console_queries import ConsoleQueries
 from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.judge_runs import JudgeRuns
@@ -248,11 +246,8 @@ class RunningLoop:
 
     def _build_personalizer(self, loops: Loops | None) -> PersonalizerWire:
         loop = PersonalizerLoop(self.deployment, loops)
-        return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, self._export_states)
-
-    def _export_states(self) -> bytes:
-        with open_read_only(self._directory, self.deployment.catalogue) as state:
-            return gzip.compress("".join(f"{line}\n" for line in export(state)).encode())
+        model = ModelFiles(self._directory, self.deployment.catalogue, self.deployment.has_one_model)
+        return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model)
 
 
 def _build_holdout(settings: Settings) -> Holdout | None:
