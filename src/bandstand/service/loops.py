@@ -358,7 +358,7 @@ def _to_refusal(error: BandstandError) -> BandstandError:
 
 _SCOPE_IS_FIXED = "whose the models are is for good; make another loop"
 _SAID_BY_SETTINGS = "of the default loop the settings say it"
-_FROM_SETTINGS = ("policy", "shadow", "include", "schemas", "policies")
+_FROM_SETTINGS = ("policy", "shadow", "include", "schemas", "policies", "retention_days")
 
 
 def _find_fixed(before: LoopDefinition, after: LoopDefinition) -> list[FieldError]:

@@ -98,7 +98,7 @@ class RunningLoop:
         self._directory = directory = get_loop_directory(settings, self.name)
         self.metrics = Metrics(of_process=self._is_default)
         self.store = EmbeddedStore(
-            directory, catalogue, options=_build_store_options(settings, definition), observe=self.metrics.record_commit
+            directory, catalogue, options=build_store_options(settings, definition), observe=self.metrics.record_commit
         )
         population = PopulationPriorRefresher(
             catalogue, self.store, PriorFiles(directory), refresh_rewards=settings.prior_refresh_rewards
@@ -245,7 +245,8 @@ class RunningLoop:
         return self.front
 
     def _build_personalizer(self, loops: Loops | None) -> PersonalizerWire:
-        loop = PersonalizerLoop(self.deployment, loops)
+        days = _get_retention(self._shared.settings, self.deployment.definition)
+        loop = PersonalizerLoop(self.deployment, loops, retention_days=days)
         model = ModelFiles(self._directory, self.deployment.catalogue, self.deployment.has_one_model)
         return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model)
 
@@ -254,17 +255,23 @@ def _build_holdout(settings: Settings) -> Holdout | None:
     return None if settings.holdout is None else Holdout(settings.holdout, settings.holdout_control)
 
 
-def _build_store_options(settings: Settings, definition: LoopDefinition) -> StoreOptions:
+def build_store_options(settings: Settings, definition: LoopDefinition) -> StoreOptions:
+    """How the store of a loop behaves."""
     return StoreOptions(
         sync=settings.durability == "full",
         max_warm_users=settings.max_warm_users,
         max_pending=settings.max_pending,
         checkpoint_seconds=settings.checkpoint_seconds,
-        retention_days=settings.decision_retention_days,
+        retention_days=_get_retention(settings, definition),
         turn_retention_days=settings.turn_retention_days,
         close_seconds=settings.shutdown_seconds / 2,
         shared_user=EVERYBODY if definition.scope == "loop" else None,
     )
+
+
+def _get_retention(settings: Settings, definition: LoopDefinition) -> int:
+    own = definition.retention_days
+    return settings.decision_retention_days if own is None else own
 
 
 async def cancel_task(task: asyncio.Task[None]) -> None:
