@@ -44,9 +44,7 @@ def test_one_after_the_other_comes_to_what_all_at_once_do(values: list[float]) -
     sums = PartSums()
     for value in values:
         sums = sums.add(value)
-    for aggregation in AGGREGATIONS:
-        expected = PartSums.from_values(values).aggregate(aggregation)
-        assert sums.aggregate(aggregation) == pytest.approx(expected, rel=1e-9, abs=1e-6)
+    assert sums == PartSums.from_values(values)
 
 
 def test_nothing_has_no_aggregate() -> None:

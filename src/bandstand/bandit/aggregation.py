@@ -46,7 +46,9 @@ class PartSums(NamedTuple):
         packed = array(_FLOAT, values)
         if not packed:
             return cls()
-        total = math.fsum(packed)
+        total = 0.0
+        for value in packed:  # one after the other, as parts are added: the same to the last bit
+            total += value
         return cls(len(packed), total, packed[0], packed[-1], min(packed), max(packed), packed.tobytes())
 
     def add(self, value: float) -> Self:
