@@ -28,12 +28,14 @@ class EvaluationSpec:
         missing_reward: what a decision without a reward is worth; None leaves such decisions out.
         interval: how the interval of an estimate is made.
         level: its coverage.
+        window_s: length of the windows of time of which sums are kept too; None for none.
     """
 
     formulas: tuple[Formula, ...]
     missing_reward: float | None = None
     interval: Literal["normal", "bootstrap"] = "normal"
     level: float = 0.95
+    window_s: float | None = None
 
     @property
     def uses_model(self) -> bool:
@@ -43,7 +45,12 @@ class EvaluationSpec:
     def build_evaluation(self, part: int = 0) -> LogEvaluation:
         """Begin an answer, over the log or a part of it: each part's bootstrap draws are its own."""
         return LogEvaluation(
-            self.formulas, missing_reward=self.missing_reward, interval=self.interval, level=self.level, seed=part
+            self.formulas,
+            missing_reward=self.missing_reward,
+            window_s=self.window_s,
+            interval=self.interval,
+            level=self.level,
+            seed=part,
         )
 
 
