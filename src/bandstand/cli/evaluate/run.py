@@ -21,6 +21,7 @@ from bandstand.errors import InvalidRequestError
 from bandstand.evaluate import Formula
 from bandstand.evaluate.files.columns import Columns
 from bandstand.evaluate.files.decision_file import DecisionFile
+from bandstand.evaluate.files.event_files import EventFiles
 from bandstand.evaluate.files.forms.score_request import ScoreRequestForm
 from bandstand.evaluate.files.log_table import list_log_files, open_table
 from bandstand.evaluate.files.row_file import name_file_in_errors
@@ -84,12 +85,23 @@ def evaluate_log(flags: EvaluationFlags) -> dict[str, Any]:
             raise InvalidRequestError("--format goes with a file only")
         return _evaluate_ledger(flags)
     with open_log(source) as log:
+        events = _open_events(flags, log)
+        if events is not None:
+            return _evaluate_events(flags, log, events)
         decisions = _open_decisions(flags, log)
         return _evaluate_rows(flags, log) if decisions is None else _evaluate_decisions(flags, log, decisions)
 
 
 def _is_state_directory(source: Path) -> bool:
     return source.is_dir() and ((source / _LEDGER).exists() or not list_log_files(source))
+
+
+def _open_events(flags: EvaluationFlags, log: LogInput) -> EventFiles | None:
+    """Open a log as what `bandstand log export` wrote; None where it is none."""
+    if flags.form != _AUTO:
+        return None
+    with name_file_in_errors(log.name):
+        return EventFiles.open(log.path)
 
 
 def _open_decisions(flags: EvaluationFlags, log: LogInput) -> DecisionFile | None:
@@ -140,10 +152,7 @@ def _evaluate_ledger(flags: EvaluationFlags) -> dict[str, Any]:
     )
     question = flags.build_question(_WITH_MODEL)
     candidates = _select_candidates(flags, location)
-    since, until = (
-        None if text is None else parse_time(flag, text).timestamp()
-        for flag, text in (("since", flags.since), ("until", flags.until))
-    )
+    since, until = _parse_time("since", flags.since), _parse_time("until", flags.until)
     with open_read_only(location.directory, location.catalogue) as state, show_progress("pages of the log") as steps:
         log, evaluated = evaluate_decisions(
             question,
@@ -171,6 +180,28 @@ def _evaluate_decisions(flags: EvaluationFlags, log: LogInput, decisions: Decisi
             on_page=steps.advance,
         )
     return _build_report(flags, log.name, question, candidates, evaluated, summary)
+
+
+def _evaluate_events(flags: EvaluationFlags, log: LogInput, events: EventFiles) -> dict[str, Any]:
+    flags.reject_flags("columns", why="goes with a file of rows only")
+    flags.reject_flags("until", why="goes with a ledger only")
+    question = flags.build_question(_WITH_MODEL)
+    candidates = _select_candidates(flags, resolve_location(flags.state_dir, flags.loop))
+    since = _parse_time("since", flags.since)
+    with name_file_in_errors(log.name), show_progress("pages of the log") as steps:
+        summary, evaluated = evaluate_decisions(
+            question,
+            events.read_events(since=since),
+            candidates,
+            events.format_location,
+            frozen_since=(since or 0.0) if flags.frozen else None,
+            on_page=steps.advance,
+        )
+    return _build_report(flags, log.name, question, candidates, evaluated, summary)
+
+
+def _parse_time(flag: str, text: str | None) -> float | None:
+    return None if text is None else parse_time(flag, text).timestamp()
 
 
 def _evaluate_rows(flags: EvaluationFlags, log: LogInput) -> dict[str, Any]:
