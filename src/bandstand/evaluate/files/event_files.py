@@ -4,6 +4,7 @@ A reward may come days after its decision, and be taken back later still. So the
 that say which rewards stand in the end, then the events, a page at a time.
 """
 
+import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,8 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
-
-import json
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +34,19 @@ from bandstand.store.records import first_seq_at
 
 _PARQUET: Final = b"PAR1"
 _SURVEYED: Final = ("kind", "seq", "ts", "decision", "linked", "applied", "reward", "revoked", "held")
-_LEARNED: Final = ("kind", "seq", "uid", "ts", "reward", "weight", "decision", "legacy", "applied", "picked", "document")
+_LEARNED: Final = (
+    "kind",
+    "seq",
+    "uid",
+    "ts",
+    "reward",
+    "weight",
+    "decision",
+    "legacy",
+    "applied",
+    "picked",
+    "document",
+)
 
 _Numbers = NDArray[np.int64]
 
@@ -79,14 +90,16 @@ class StandingRewards:
 
     def settle(self) -> None:
         """Find what stands, of all that was taken in."""
-        columns = [np.concatenate(each) for each in zip(*self._parts, strict=True)] if self._parts else [np.zeros(0)] * 4
+        columns = (
+            [np.concatenate(each) for each in zip(*self._parts, strict=True)] if self._parts else [np.zeros(0)] * 4
+        )
         gone = np.concatenate(self._revoked) if self._revoked else np.zeros(0, np.int64)
         self.revoked = frozenset(gone.tolist())
         stands = ~np.isin(columns[0], gone)
         seq, decision, named, value = (column[stands] for column in columns)
         order = np.lexsort((seq, named, decision))
         decision, value = decision[order], value[order]
-        last = np.append(decision[1:] != decision[:-1], True)[: len(decision)]  # noqa: FBT003 (a value of the array)
+        last = np.append(decision[1:] != decision[:-1], True)[: len(decision)]
         self._decision, self._value = decision[last].astype(np.int64), value[last].astype(np.float64)
         self._parts.clear()
 
@@ -131,7 +144,7 @@ class EventFiles:
         """Open a file, a folder or a pattern as an exported log; None where its first file is none.
 
         Raises:
-            EvaluationError: a file is of another ledger, of a day that another one has too, damaged, or of another form.
+            EvaluationError: a file is damaged, of another form or ledger, or of a day that another one has too.
             ConfigurationError: pyarrow is not installed.
         """
         parts = find_parts(path)
