@@ -193,8 +193,8 @@ def evaluate_decisions(
     results = []
     for candidate, evaluation in zip(candidates, evaluations, strict=True):
         result = evaluation.result()
-        policy = candidate.policy  # one that believes nothing looks at no feature
-        lack = None if policy.prior_kind is None else replay.coverage.describe_lack(policy.schema)
+        schema = candidate.read_schema
+        lack = None if schema is None else replay.coverage.describe_lack(schema)
         doubts = () if lack is None else (EvaluationWarning(lack),)
         results.append(replace(result, warnings=(*doubts, *result.warnings)))
     return replay.summary, results

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,8 @@ from bandstand.evaluate.files.forms.score_request import ScoreRequestForm
 from bandstand.evaluate.files.log_table import list_log_files, open_table
 from bandstand.evaluate.files.row_file import name_file_in_errors
 from bandstand.evaluate.page import COLUMN_HEADINGS, format_heading, format_rows, format_summary, format_warnings
+from bandstand.evaluate.parts.event_jobs import evaluate_event_jobs
+from bandstand.evaluate.parts.event_parts import EventQuestion
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.policy_replay.replay import LogSummary
 from bandstand.evaluate.report import AS_TRAINED, PolicyResult, build_report
@@ -186,18 +189,32 @@ def _evaluate_events(flags: EvaluationFlags, log: LogInput, events: EventFiles) 
     flags.reject_flags("columns", why="goes with a file of rows only")
     flags.reject_flags("until", why="goes with a ledger only")
     question = flags.build_question(_WITH_MODEL)
-    candidates = _select_candidates(flags, resolve_location(flags.state_dir, flags.loop))
+    candidates = build_candidates(flags)
     since = _parse_time("since", flags.since)
+    frozen_since = (since or 0.0) if flags.frozen else None
+    if (flags.jobs or 1) > 1:
+        asked = EventQuestion(spec=question, since=since, frozen_since=frozen_since)
+        with name_file_in_errors(log.name):
+            sums = evaluate_event_jobs(asked, events, partial(build_candidates, flags), flags.jobs or 1)
+            results = sums.build_results([candidate.read_schema for candidate in candidates])
+        for candidate, rewards in zip(candidates, sums.rewards, strict=True):
+            candidate.rewards = rewards
+        return _build_report(flags, log.name, question, candidates, results, sums.summary)
     with name_file_in_errors(log.name), show_progress("pages of the log") as steps:
         summary, evaluated = evaluate_decisions(
             question,
             events.read_events(since=since),
             candidates,
             events.format_location,
-            frozen_since=(since or 0.0) if flags.frozen else None,
+            frozen_since=frozen_since,
             on_page=steps.advance,
         )
     return _build_report(flags, log.name, question, candidates, evaluated, summary)
+
+
+def build_candidates(flags: EvaluationFlags) -> list[CandidatePolicy]:
+    """The policies that the flags name, which nothing has taught yet; also in a process of its own."""
+    return _select_candidates(flags, resolve_location(flags.state_dir, flags.loop))
 
 
 def _parse_time(flag: str, text: str | None) -> float | None:

@@ -6,7 +6,7 @@ that say which rewards stand in the end, then the events, a page at a time.
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bandstand.bandit.profile import Profile
 from bandstand.evaluate.errors import EvaluationError
-from bandstand.evaluate.estimators.logged_rows import FloatArray
 from bandstand.evaluate.files.log_table import find_parts
+from bandstand.evaluate.files.standing_rewards import RewardColumns, StandingRewards
 from bandstand.store.event_files.day_reader import find_midnight
 from bandstand.store.event_files.form import Arrow, FileHeader
 from bandstand.store.maintenance.decision_log import (
@@ -44,12 +43,10 @@ _LEARNED: Final = (
     "decision",
     "legacy",
     "applied",
+    "held",
     "picked",
     "document",
 )
-
-_Numbers = NDArray[np.int64]
-
 
 class EventFile(NamedTuple):
     """One file.
@@ -70,48 +67,6 @@ class EventFile(NamedTuple):
         return first_seq_at(find_midnight(self.header.date + timedelta(days=1)))
 
 
-class StandingRewards:
-    """Which rewards stand at the end of a log, and of which decisions.
-
-    One that names its decision is surer than a link; of several, the last. One that was taken back never stood.
-    """
-
-    def __init__(self) -> None:
-        self._parts: list[tuple[_Numbers, _Numbers, _Numbers, FloatArray]] = []
-        self._revoked: list[_Numbers] = []
-        self.revoked: frozenset[int] = frozenset()
-        self._decision: _Numbers = np.zeros(0, np.int64)
-        self._value: FloatArray = np.zeros(0)
-
-    def add(self, seq: _Numbers, decision: _Numbers, named: _Numbers, value: FloatArray, revoked: _Numbers) -> None:
-        """Take in rewards, (n,) each, and the numbers of rewards that were taken back, (m,)."""
-        self._parts.append((seq, decision, named, value))
-        self._revoked.append(revoked)
-
-    def settle(self) -> None:
-        """Find what stands, of all that was taken in."""
-        columns = (
-            [np.concatenate(each) for each in zip(*self._parts, strict=True)] if self._parts else [np.zeros(0)] * 4
-        )
-        gone = np.concatenate(self._revoked) if self._revoked else np.zeros(0, np.int64)
-        self.revoked = frozenset(gone.tolist())
-        stands = ~np.isin(columns[0], gone)
-        seq, decision, named, value = (column[stands] for column in columns)
-        order = np.lexsort((seq, named, decision))
-        decision, value = decision[order], value[order]
-        last = np.append(decision[1:] != decision[:-1], True)[: len(decision)]
-        self._decision, self._value = decision[last].astype(np.int64), value[last].astype(np.float64)
-        self._parts.clear()
-
-    def find(self, decisions: _Numbers) -> FloatArray:
-        """The reward of each decision, (n,); NaN where none stands."""
-        if not len(self._decision):
-            return np.full(len(decisions), np.nan)
-        places = np.minimum(np.searchsorted(self._decision, decisions), len(self._decision) - 1)
-        found: FloatArray = np.where(self._decision[places] == decisions, self._value[places], np.nan)
-        return found
-
-
 @dataclass(slots=True)
 class FileCounts:
     """What is in a file.
@@ -130,14 +85,14 @@ class EventFiles:
 
     Args:
         files: its days, in order.
+        standing: the rewards that stand of what is in these files; found in them if left out.
     """
 
-    def __init__(self, files: Sequence[EventFile]) -> None:
+    def __init__(self, files: Sequence[EventFile], standing: StandingRewards | None = None) -> None:
         self._arrow = Arrow.load()
         self.files = tuple(files)
         self._ends = [file.end for file in self.files]
-        self._standing = StandingRewards()
-        self._is_surveyed = False
+        self._standing = standing
 
     @classmethod
     def open(cls, path: Path) -> Self | None:
@@ -147,7 +102,11 @@ class EventFiles:
             EvaluationError: a file is damaged, of another form or ledger, or of a day that another one has too.
             ConfigurationError: pyarrow is not installed.
         """
-        parts = find_parts(path)
+        return cls.open_parts(find_parts(path))
+
+    @classmethod
+    def open_parts(cls, parts: Mapping[str, Path], standing: StandingRewards | None = None) -> Self | None:
+        """Open files, by what errors call them; the rest is as of :meth:`open`."""
         first = next(iter(parts.values()))
         try:
             with first.open("rb") as file:
@@ -171,7 +130,7 @@ class EventFiles:
             if header.ledger != ledger:
                 raise EvaluationError(f"{name}: is of another ledger than the others")
             files[header.day] = EventFile(name, part, header)
-        return cls([files[day] for day in sorted(files)])
+        return cls([files[day] for day in sorted(files)], standing)
 
     def format_location(self, seq: int) -> str:
         """Say which event an error is about."""
@@ -203,28 +162,33 @@ class EventFiles:
                 for batch in opened.iter_batches(PAGE, columns=columns, use_threads=False):
                     yield _to_events(batch, standing, since)
 
+    def select_standing(self, files: Sequence[EventFile]) -> StandingRewards:
+        """Return what must be known of the rest of the log to read these files alone."""
+        standing, seqs = self._survey(), [self._read_columns(file)["seq"] for file in files]
+        return standing.select(np.concatenate(seqs) if seqs else np.zeros(0, np.int64))
+
     def _survey(self) -> StandingRewards:
-        standing = self._standing
-        if not self._is_surveyed:
-            for file in self.files:
-                columns = self._read_columns(file)
-                rewards = columns["kind"] == "reward"
-                standing.add(
-                    *(columns[name][rewards].astype(np.int64) for name in ("seq", "decision")),
-                    (~columns["linked"][rewards].astype(bool)).astype(np.int64),
-                    columns["reward"][rewards].astype(np.float64),
-                    columns["revoked"][columns["kind"] == "revocation"].astype(np.int64),
-                )
-            standing.settle()
-            self._is_surveyed = True
-        return standing
+        if self._standing is None:
+            self._standing = StandingRewards.find(map(self._read_rewards, self.files))
+        return self._standing
+
+    def _read_rewards(self, file: EventFile) -> RewardColumns:
+        columns = self._read_columns(file)
+        rewards, revocations = columns["kind"] == "reward", columns["kind"] == "revocation"
+        return RewardColumns(
+            columns["seq"][rewards].astype(np.int64),
+            columns["decision"][rewards].astype(np.int64),
+            ~columns["linked"][rewards].astype(np.bool_),
+            columns["reward"][rewards].astype(np.float64),
+            columns["revoked"][revocations].astype(np.int64),
+        )
 
     def _count_file(self, file: EventFile, standing: StandingRewards, since: float | None) -> FileCounts:
         columns = self._read_columns(file)
         made = columns["kind"] == "decision"
         if since is not None:
             made &= (columns["ts"] >= since) & (columns["seq"] >= first_seq_at(since))
-        rewarded = ~np.isnan(standing.find(columns["seq"][made].astype(np.int64)))
+        rewarded = ~np.isnan(standing.get_rewards(columns["seq"][made].astype(np.int64)))
         counted = rewarded | ~columns["held"][made].astype(bool)
         return FileCounts(int(counted.sum()), int((counted & rewarded).sum()))
 
@@ -258,7 +222,7 @@ def _file_errors(arrow: Arrow, name: str) -> Iterator[None]:
 
 def _to_events(batch: Any, standing: StandingRewards, since: float | None) -> list[LoggedEvent]:
     columns = {name: batch.column(name).to_pylist() for name in batch.schema.names}
-    rewards = standing.find(np.asarray(columns["seq"], np.int64)).tolist()
+    rewards = standing.get_rewards(np.asarray(columns["seq"], np.int64)).tolist()
     first = 0 if since is None else first_seq_at(since)
     events: list[LoggedEvent] = []
     for row, (kind, reward) in enumerate(zip(columns["kind"], rewards, strict=True)):

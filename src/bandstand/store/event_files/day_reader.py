@@ -25,7 +25,8 @@ _WHOLE: Final = "(s.seq IS NULL OR su.uid IS NOT NULL)"
 _STANDS: Final = """(SELECT value FROM rewards AS r WHERE r.{column} = d.seq AND (r.applied OR r.reason = 'reset')
     AND NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq) ORDER BY seq DESC LIMIT 1)"""
 _DECISIONS: Final = f"""SELECT d.seq, d.uid, coalesce(su.user_id, u.user_id), d.ts, d.policy, d.seed, d.pick,
-        d.propensity, d.body, d.numbers, coalesce({_STANDS.format(column="decision_seq")}, {_STANDS.format(column="linked_seq")}),
+        d.propensity, d.body, d.numbers,
+        coalesce({_STANDS.format(column="decision_seq")}, {_STANDS.format(column="linked_seq")}),
         EXISTS (SELECT 1 FROM windows AS w WHERE w.decision = d.seq AND w.held)
     FROM decisions AS d {_ABOUT.format(row="d", decision="d.seq")}
     WHERE d.seq > ?1 AND d.seq <= ?2 AND {_WHOLE}"""  # noqa: S608 (constants)
@@ -38,7 +39,8 @@ _REWARDS: Final = f"""SELECT r.seq, r.uid, coalesce(su.user_id, u.user_id), r.ts
 _REVOCATIONS: Final = """SELECT v.seq, v.uid, u.user_id, v.ts, v.reward_seq
     FROM revocations AS v JOIN users AS u ON u.uid = v.uid WHERE v.seq > ?1 AND v.seq <= ?2"""
 _MARKS: Final = """SELECT m.seq, m.uid, u.user_id, m.ts, m.kind, m.document
-    FROM marks AS m JOIN users AS u ON u.uid = m.uid WHERE m.seq > ?1 AND m.seq <= ?2 AND m.kind IN ('reset', 'import')"""
+    FROM marks AS m JOIN users AS u ON u.uid = m.uid
+    WHERE m.seq > ?1 AND m.seq <= ?2 AND m.kind IN ('reset', 'import')"""
 _BASELINES: Final = """SELECT m.uid, u.user_id, m.document FROM marks AS m JOIN users AS u ON u.uid = m.uid
     WHERE m.kind = 'baseline' AND m.uid > ? ORDER BY m.uid LIMIT ?"""
 _IDS: Final = ("user_id", "decision_id")
