@@ -185,7 +185,7 @@ async def test_a_folder_with_anything_else_in_it_is_refused(tmp_path: Path) -> N
         export(tmp_path / "one", tmp_path / "log", now=NOON + DAY)
     arrow = Arrow.load()
     arrow.parquet.write_table(arrow.core.table({"reward": [1.0]}), copy)
-    with pytest.raises(InvalidRequestError, match="copy.parquet: is no file of events"):
+    with pytest.raises(InvalidRequestError, match=r"copy.parquet: is no file of events"):
         export(tmp_path / "one", tmp_path / "log", now=NOON + DAY)
 
 

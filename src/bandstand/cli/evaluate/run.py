@@ -1,6 +1,6 @@
 """What ``bandstand evaluate`` does: finds the log, asks it, and shows what it says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,10 +36,13 @@ from bandstand.evaluate.spec import EvaluationSpec, evaluate_decisions, evaluate
 from bandstand.store.maintenance import decision_log
 from bandstand.store.maintenance.offline import open_read_only
 
-_ESTIMATORS = "ips,snips"
-_WITH_MODEL = "ips,snips,dr"
+ROW_ESTIMATORS = "ips,snips"
+"""Of rows, unless asked."""
+WITH_MODEL = "ips,snips,dr"
+"""Of decisions, unless asked."""
+AS_ROWS = "as its probabilities in the file have it"
+UNNAMED = "target"
 _LEDGER = "ledger.db"
-_UNNAMED = "target"
 _WIDTH = 120
 _AUTO = "auto"
 _ROWS = "rows"
@@ -153,9 +156,9 @@ def _evaluate_ledger(flags: EvaluationFlags) -> dict[str, Any]:
     location = resolve_location(
         flags.state_dir if source is None else str(source if source.is_dir() else source.parent), flags.loop
     )
-    question = flags.build_question(_WITH_MODEL)
+    question = flags.build_question(WITH_MODEL)
     candidates = _select_candidates(flags, location)
-    since, until = _parse_time("since", flags.since), _parse_time("until", flags.until)
+    since, until = parse_flag_time("since", flags.since), parse_flag_time("until", flags.until)
     with open_read_only(location.directory, location.catalogue) as state, show_progress("pages of the log") as steps:
         log, evaluated = evaluate_decisions(
             question,
@@ -171,7 +174,7 @@ def _evaluate_ledger(flags: EvaluationFlags) -> dict[str, Any]:
 def _evaluate_decisions(flags: EvaluationFlags, log: LogInput, decisions: DecisionFile) -> dict[str, Any]:
     flags.reject_flags("columns", "jobs", why="goes with a file of rows only")
     flags.reject_flags("since", "until", why="goes with a ledger only")
-    question = flags.build_question(_WITH_MODEL)
+    question = flags.build_question(WITH_MODEL)
     candidates = _select_candidates(flags, resolve_location(flags.state_dir, flags.loop))
     with name_file_in_errors(log.name), show_progress("pages of the log") as steps:
         summary, evaluated = evaluate_decisions(
@@ -188,9 +191,9 @@ def _evaluate_decisions(flags: EvaluationFlags, log: LogInput, decisions: Decisi
 def _evaluate_events(flags: EvaluationFlags, log: LogInput, events: EventFiles) -> dict[str, Any]:
     flags.reject_flags("columns", why="goes with a file of rows only")
     flags.reject_flags("until", why="goes with a ledger only")
-    question = flags.build_question(_WITH_MODEL)
+    question = flags.build_question(WITH_MODEL)
     candidates = build_candidates(flags)
-    since = _parse_time("since", flags.since)
+    since = parse_flag_time("since", flags.since)
     frozen_since = (since or 0.0) if flags.frozen else None
     if (flags.jobs or 1) > 1:
         asked = EventQuestion(spec=question, since=since, frozen_since=frozen_since)
@@ -217,36 +220,59 @@ def build_candidates(flags: EvaluationFlags) -> list[CandidatePolicy]:
     return _select_candidates(flags, resolve_location(flags.state_dir, flags.loop))
 
 
-def _parse_time(flag: str, text: str | None) -> float | None:
+def parse_flag_time(flag: str, text: str | None) -> float | None:
+    """Read the time that a flag gives, in seconds since the epoch; None where it is not given."""
     return None if text is None else parse_time(flag, text).timestamp()
 
 
 def _evaluate_rows(flags: EvaluationFlags, log: LogInput) -> dict[str, Any]:
+    reject_row_flags(flags)
+    question = flags.build_question(ROW_ESTIMATORS)
+    columns = None if flags.columns is None else Columns.parse(flags.columns)
+    evaluated = evaluate_rows(question, log.path, columns, name=log.name, jobs=flags.jobs or 1)
+    name = flags.policies[0] if flags.policies else UNNAMED
+    return build_report(log.name, question, [PolicyResult(name, AS_ROWS, None, evaluated)])
+
+
+def reject_row_flags(flags: EvaluationFlags) -> None:
+    """Refuse flags that mean nothing of rows.
+
+    Raises:
+        InvalidRequestError: one was given.
+    """
     flags.reject_flags("frozen", "since", "until", why="goes with decisions, not with rows that hold the probabilities")
     if len(flags.policies) > 1:
         raise InvalidRequestError("a file of rows holds the probabilities of one policy; give --policy once, or not")
-    question = flags.build_question(_ESTIMATORS)
-    columns = None if flags.columns is None else Columns.parse(flags.columns)
-    evaluated = evaluate_rows(question, log.path, columns, name=log.name, jobs=flags.jobs or 1)
-    name = flags.policies[0] if flags.policies else _UNNAMED
-    return build_report(
-        log.name, question, [PolicyResult(name, "as its probabilities in the file have it", None, evaluated)]
-    )
 
 
 def _select_candidates(flags: EvaluationFlags, location: StateLocation) -> list[CandidatePolicy]:
+    return load_candidates(flags.policies, location, read_settings().prior_refresh_rewards)
+
+
+def load_candidates(
+    policies: Sequence[str], location: StateLocation, refresh_rewards: int | None
+) -> list[CandidatePolicy]:
+    """The configured policies of these names, each once, which nothing has taught yet.
+
+    Raises:
+        InvalidRequestError: none is named, or one is not configured.
+    """
     names = (*location.catalogue.policies, *location.catalogue.aliases)
-    if not flags.policies:
+    if not policies:
         raise InvalidRequestError(f"name a policy with --policy; configured are {', '.join(names)}")
-    for name in flags.policies:
+    for name in policies:
         if name not in names:
             raise InvalidRequestError(f"--policy: {describe_unknown(name, names)}")
     chosen: dict[str, Policy] = {}
-    for name in flags.policies:
+    for name in policies:
         policy = location.catalogue.get_policy(name)
         chosen[policy.name] = policy
-    refresh_rewards = read_settings().prior_refresh_rewards
     return [CandidatePolicy(policy, refresh_rewards) for policy in chosen.values()]
+
+
+def describe_training(flags: EvaluationFlags) -> str:
+    """In what state policies are evaluated, in a few words."""
+    return f"frozen as of {flags.since or 'the start of the log'}" if flags.frozen else AS_TRAINED
 
 
 def _build_report(
@@ -257,9 +283,8 @@ def _build_report(
     evaluated: list[Any],
     log: LogSummary,
 ) -> dict[str, Any]:
-    how = f"frozen as of {flags.since or 'the start of the log'}" if flags.frozen else AS_TRAINED
     answers = [
-        PolicyResult(candidate.policy.name, how, candidate.rewards, each)
+        PolicyResult(candidate.policy.name, describe_training(flags), candidate.rewards, each)
         for candidate, each in zip(candidates, evaluated, strict=True)
     ]
     return build_report(source, question, answers, log)

@@ -48,6 +48,7 @@ _LEARNED: Final = (
     "document",
 )
 
+
 class EventFile(NamedTuple):
     """One file.
 
