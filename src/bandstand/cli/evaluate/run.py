@@ -151,7 +151,8 @@ def show_report(result: Mapping[str, Any]) -> None:
 
 
 def _evaluate_ledger(flags: EvaluationFlags) -> dict[str, Any]:
-    flags.reject_flags("columns", "jobs", why="goes with a file of rows only")
+    flags.reject_flags("columns", why="goes with a file of rows only")
+    flags.reject_flags("jobs", why="goes with files of rows, or of exported days, only")
     source = flags.source
     location = resolve_location(
         flags.state_dir if source is None else str(source if source.is_dir() else source.parent), flags.loop
@@ -172,8 +173,10 @@ def _evaluate_ledger(flags: EvaluationFlags) -> dict[str, Any]:
 
 
 def _evaluate_decisions(flags: EvaluationFlags, log: LogInput, decisions: DecisionFile) -> dict[str, Any]:
-    flags.reject_flags("columns", "jobs", why="goes with a file of rows only")
-    flags.reject_flags("since", "until", why="goes with a ledger only")
+    flags.reject_flags("columns", why="goes with a file of rows only")
+    flags.reject_flags("jobs", why="goes with files of rows, or of exported days, only")
+    flags.reject_flags("since", why="goes with a ledger, or with exported days, only")
+    flags.reject_flags("until", why="goes with a ledger only")
     question = flags.build_question(WITH_MODEL)
     candidates = _select_candidates(flags, resolve_location(flags.state_dir, flags.loop))
     with name_file_in_errors(log.name), show_progress("pages of the log") as steps:
