@@ -203,6 +203,8 @@ def fit_offline_prior(state: OpenedDirectory, plan: PriorPlan, policy: Policy, p
         raise InvalidRequestError(f"{parts} missing, of {len(plan.parts)}")
     seq = min(seqs)
     kept = {user_id: sums for user_id, sums in sorted(members.items()) if _is_there(state, user_id, seq)}
+    if not kept:
+        raise InvalidRequestError(f"no user has taught policy {policy.name} anything yet")
     generation = _install(state, policy, kept, seq)
     return FittedPrior(
         policy.name, generation, len(kept), sum(sums.count for sums in kept.values()), len(members) - len(kept)

@@ -40,8 +40,8 @@ def evaluate_in_parts(question: EventQuestion, log: ExportedLog, count: int, nam
         sums = evaluate_event_part(question, paths, part.first_row, learned, build_candidates(names))
         parts.append(EventSums.from_json(json.loads(json.dumps(sums.to_json())), question.spec))
     whole = parts[0]
-    for part in parts[1:]:
-        whole.merge(part)
+    for later in parts[1:]:
+        whole.merge(later)
     return whole
 
 

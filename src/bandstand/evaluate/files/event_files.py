@@ -240,7 +240,7 @@ def _to_events(batch: Any, standing: StandingRewards, since: float | None) -> li
             events.append(LoggedReset(seq, uid, ts))
         elif kind in {"state", "baseline"}:
             profile = Profile.from_json(json.loads(columns["document"][row]))
-            events.append(LoggedState(*((seq, uid, ts) if kind == "state" else (0, uid, 0.0)), profile))
+            events.append(LoggedState(seq, uid, ts, profile) if kind == "state" else LoggedState(0, uid, 0.0, profile))
     return events
 
 

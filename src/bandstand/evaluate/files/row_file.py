@@ -62,7 +62,7 @@ class RowReader:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read :meth:`to_json` back."""
-        layout = {
+        layout: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in document["layout"].items()
         }
         return cls(Columns(**document["columns"]), Layout(**layout))

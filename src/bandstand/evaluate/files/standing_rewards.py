@@ -50,15 +50,19 @@ class StandingRewards:
     @classmethod
     def find(cls, files: Iterable[RewardColumns]) -> Self:
         """Find what stands, of the rewards of all files."""
-        parts = [*files, RewardColumns(*(np.zeros(0, kind) for kind in ("i8", "i8", "?", "f8", "i8")))]
-        all_of = RewardColumns(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-        stands = ~np.isin(all_of.seq, all_of.revoked)
-        seq, decision, named, value = (column[stands] for column in all_of[:4])
-        order = np.lexsort((seq, named, decision))
-        decision, value = decision[order], value[order]
+        none = np.zeros(0, np.int64)
+        parts = [*files, RewardColumns(none, none, none.astype(np.bool_), none.astype(np.float64), none)]
+        seq = np.concatenate([each.seq for each in parts])
+        decision = np.concatenate([each.decision for each in parts])
+        named = np.concatenate([each.named for each in parts])
+        revoked = np.concatenate([each.revoked for each in parts])
+        stands = ~np.isin(seq, revoked)
+        order = np.lexsort((seq[stands], named[stands], decision[stands]))
+        decision = decision[stands][order]
+        value = np.concatenate([each.value for each in parts])[stands][order]
         is_last = np.ones(len(decision), np.bool_)
         is_last[:-1] = decision[1:] != decision[:-1]
-        return cls(decision[is_last], value[is_last], frozenset(all_of.revoked.tolist()))
+        return cls(decision[is_last], value[is_last], frozenset(revoked.tolist()))
 
     def get_rewards(self, decisions: Numbers) -> FloatArray:
         """The reward of each of these decisions, (n,); NaN where none stands."""

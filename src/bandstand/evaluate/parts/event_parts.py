@@ -201,7 +201,7 @@ def split_evenly(sizes: Sequence[int], count: int) -> list[range]:
     [range(0, 2), range(2, 5), range(5, 6)]
     """
     total, before, first = sum(sizes), 0, 0
-    stretches = []
+    stretches: list[range] = []
     for place, size in enumerate(sizes):
         before += size
         if before * count >= total * (len(stretches) + 1) and len(stretches) < count - 1:

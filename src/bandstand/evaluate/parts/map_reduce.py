@@ -187,8 +187,7 @@ def reduce_parts(plan: PartedPlan, paths: Sequence[Path]) -> dict[str, Any]:
     spec = plan.question.spec
     whole: EventSums | None = None
     for number in range(len(plan.parts)):
-        path, document = found[number]
-        sums_of_part = _read_sums(path, document, spec)
+        sums_of_part = _read_sums(*found[number], spec)
         if whole is None:
             whole = sums_of_part
         else:

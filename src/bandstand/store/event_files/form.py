@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from bandstand.bandit.arrays import FloatArray
 from bandstand.errors import ConfigurationError
 
 SUFFIX: Final = ".parquet"
@@ -52,8 +53,8 @@ class EventRow(NamedTuple):
     seed: float | None = None
     pick: int | None = None
     propensity: float | None = None
-    probabilities: Sequence[float] | None = None
-    means: Sequence[float] | None = None
+    probabilities: Sequence[float] | FloatArray | None = None
+    means: Sequence[float] | FloatArray | None = None
     request: str | None = None
     held: bool | None = None
     reward: float | None = None
@@ -114,7 +115,7 @@ class Arrow(NamedTuple):
         """
         try:
             import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415 (optional, and slow to import)
-            from pyarrow import compute, parquet  # type: ignore[import-untyped]  # noqa: PLC0415 (as above)
+            from pyarrow import compute, parquet  # noqa: PLC0415 (as above)
         except ImportError:
             raise ConfigurationError("Parquet needs pyarrow: pip install 'bandstand[parquet]'") from None
         return cls(pa, parquet, compute)

@@ -4,7 +4,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bandstand.store.sqlite.statements import build_columns, build_upsert
 from bandstand.store.sqlite.sweep import Sweep
@@ -34,7 +34,7 @@ class ArmSums(NamedTuple):
 
     def merge(self, other: "ArmSums") -> "ArmSums":
         """The sums over these users and others, of the same arm: no user may be in both, for squares are by user."""
-        amounts = (ours + theirs for ours, theirs in zip(self[3:], other[3:], strict=True))
+        amounts: Any = (ours + theirs for ours, theirs in zip(self[3:], other[3:], strict=True))
         return ArmSums(*self[:3], *amounts)
 
 

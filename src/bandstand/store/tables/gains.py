@@ -86,7 +86,7 @@ class GainDay(NamedTuple):
 
     def merge(self, other: "GainDay") -> "GainDay":
         """The sums over these decisions and others, of the same policy and day."""
-        amounts = (ours + theirs for ours, theirs in zip(self[2:], other[2:], strict=True))
+        amounts: Any = (ours + theirs for ours, theirs in zip(self[2:], other[2:], strict=True))
         return GainDay(self.day, self.policy, *amounts)
 
 
