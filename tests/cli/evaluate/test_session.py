@@ -92,6 +92,8 @@ def test_the_session_goes_as_the_page_says(run: Run, tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     plan.write_text(plan.read_text().replace("snips", "ips"))
     assert "plan.json: was changed since it was planned" in refuse("bandstand evaluate map plan.json 0")
+    assert "run `bandstand log export` first" in refuse("bandstand evaluate plan other.json --from state --policy a")
+    assert "nowhere" in refuse("bandstand evaluate plan nowhere/other.json --from logs --policy linucb-v2")
     assert "flags go after map" in refuse("bandstand evaluate --json map plan.json 0")
     assert "no file matches the pattern" in refuse("bandstand evaluate --from 'logs/2024-*' --policy linucb-v2")
     assert "--until goes with a ledger only" in refuse("bandstand evaluate --from logs --until 2026-01-01")
@@ -99,6 +101,10 @@ def test_the_session_goes_as_the_page_says(run: Run, tmp_path: Path) -> None:
     for line in ("evaluate --from logs --policy linucb-v2", "log export logs", "log forget logs"):
         assert f"is the day {days[0].stem}, as {days[0].name} is" in refuse(f"bandstand {line}")
     (tmp_path / "logs" / "twice.parquet").write_bytes(days[0].read_bytes()[:2000])
+    assert "twice.parquet: cannot be read: " in refuse("bandstand evaluate --from 'logs/*' --policy linucb-v2 --jobs 2")
+    (tmp_path / "logs" / "0.parquet").touch()
+    assert "0.parquet: cannot be read: " in refuse("bandstand evaluate --from logs --policy linucb-v2")
+    (tmp_path / "logs" / "0.parquet").unlink()
     assert "twice.parquet: cannot be read: " in refuse("bandstand evaluate --from logs --policy linucb-v2")
     arrow = Arrow.load()
     arrow.parquet.write_table(arrow.core.table({"reward": [1.0]}), tmp_path / "logs" / "twice.parquet")

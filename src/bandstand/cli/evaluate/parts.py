@@ -14,6 +14,7 @@ from bandstand.cli.evaluate.run import (
     WITH_MODEL,
     EvaluationFlags,
     describe_training,
+    is_ledger,
     load_candidates,
     parse_flag_time,
     reject_row_flags,
@@ -38,6 +39,8 @@ def plan_evaluation(flags: EvaluationFlags, source: Path, path: Path, count: int
     Raises:
         BandstandError: a flag, the configuration or the log is not as it must be.
     """
+    if is_ledger(source):
+        raise InvalidRequestError(f"{source}: is a ledger, and a plan is of files: run `bandstand log export` first")
     with name_file_in_errors(str(source)):
         events = EventFiles.open(source)
         plan = _plan_rows(flags, source, count) if events is None else _plan_events(flags, events, path, count)

@@ -86,7 +86,7 @@ def evaluate_log(flags: EvaluationFlags) -> dict[str, Any]:
         BandstandError: a flag, the configuration or the log is not as it must be.
     """
     source = flags.source
-    if source is None or source.name == _LEDGER or _is_state_directory(source):
+    if source is None or is_ledger(source):
         if flags.form != _AUTO:
             raise InvalidRequestError("--format goes with a file only")
         return _evaluate_ledger(flags)
@@ -98,8 +98,10 @@ def evaluate_log(flags: EvaluationFlags) -> dict[str, Any]:
         return _evaluate_rows(flags, log) if decisions is None else _evaluate_decisions(flags, log, decisions)
 
 
-def _is_state_directory(source: Path) -> bool:
-    return source.is_dir() and ((source / _LEDGER).exists() or not list_log_files(source))
+def is_ledger(source: Path) -> bool:
+    """Whether a path names a state directory, or the ledger in it."""
+    is_directory = source.is_dir() and ((source / _LEDGER).exists() or not list_log_files(source))
+    return source.name == _LEDGER or is_directory
 
 
 def _open_events(flags: EvaluationFlags, log: LogInput) -> EventFiles | None:

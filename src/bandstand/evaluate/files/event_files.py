@@ -108,29 +108,23 @@ class EventFiles:
     @classmethod
     def open_parts(cls, parts: Mapping[str, Path], standing: StandingRewards | None = None) -> Self | None:
         """Open files, by what errors call them; the rest is as of :meth:`open`."""
-        first = next(iter(parts.values()))
-        try:
-            with first.open("rb") as file:
-                if file.read(len(_PARQUET)) != _PARQUET:
-                    return None
-        except OSError as error:
-            raise EvaluationError(error.strerror or str(error)) from None
+        if not any(_is_parquet(part) for part in parts.values()):
+            return None
         arrow = Arrow.load()
+        headers = {name: _find_header(arrow, part) for name, part in parts.items()}
+        if not any(isinstance(header, FileHeader) for header in headers.values()):
+            return None
         files: dict[str, EventFile] = {}
         ledger = ""
-        for name, part in parts.items():
-            with _file_errors(arrow, name if len(parts) > 1 else ""):
-                header = arrow.read_header(part)
-            if header is None and not files:
-                return None
-            if header is None:
-                raise EvaluationError(f"{name}: is no day of an exported log, as the others are")
+        for name, header in headers.items():
+            if not isinstance(header, FileHeader):
+                raise EvaluationError(f"{name}: {header}")
             if (twice := files.get(header.day)) is not None:
                 raise EvaluationError(f"{name}: is the day {header.day}, as {twice.name} is")
             ledger = ledger or header.ledger
             if header.ledger != ledger:
                 raise EvaluationError(f"{name}: is of another ledger than the others")
-            files[header.day] = EventFile(name, part, header)
+            files[header.day] = EventFile(name, parts[name], header)
         return cls([files[day] for day in sorted(files)], standing)
 
     def format_location(self, seq: int) -> str:
@@ -210,6 +204,27 @@ class EventFiles:
         return found
 
 
+def _is_parquet(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_PARQUET)) == _PARQUET
+    except OSError:
+        return False  # whoever reads it next says what is wrong
+
+
+def _find_header(arrow: Arrow, path: Path) -> FileHeader | str:
+    """What a file says of itself; or, where it is no day of an exported log, why not."""
+    try:
+        header = arrow.read_header(path)
+    except (OSError, ValueError, KeyError, arrow.core.ArrowException) as error:
+        return f"cannot be read: {_describe(error)}"
+    return header or "is no day of an exported log, as the others are"
+
+
+def _describe(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).partition("\n")[0]
+
+
 @contextmanager
 def _file_errors(arrow: Arrow, name: str) -> Iterator[None]:
     try:
@@ -217,8 +232,7 @@ def _file_errors(arrow: Arrow, name: str) -> Iterator[None]:
     except (OSError, ValueError, KeyError, arrow.core.ArrowException) as error:
         if isinstance(error, EvaluationError):
             raise
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise EvaluationError(f"{name}: cannot be read: {reason}" if name else f"cannot be read: {reason}") from None
+        raise EvaluationError(f"{name}: cannot be read: {_describe(error)}") from None
 
 
 def _to_events(batch: Any, standing: StandingRewards, since: float | None) -> list[LoggedEvent]:

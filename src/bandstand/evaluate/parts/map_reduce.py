@@ -109,7 +109,7 @@ def plan_events(
     """
     folder = get_learned_path(path, 0).parent
     with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         for left in folder.glob("*.json.zst"):  # of an earlier plan of that name
             left.unlink()
     planned = []

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -91,7 +91,8 @@ def export_days(
         raise InvalidRequestError(f"the day {only} is not over; the last closed one is {end - timedelta(days=1)}")
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    present = set(list_days(arrow, folder, ledger))
+    files = list_days(arrow, folder, ledger)
+    present = frozenset(files)
     first = min(present, default=None) or reader.find_first_day()
     oldest = None if keep_days is None else end - timedelta(days=keep_days)
     wanted = [] if first is None else _list_missing(first, end, present, oldest) if only is None else [only]
@@ -101,12 +102,15 @@ def export_days(
     for day in wanted:
         if day not in present:
             pages = reader.read_day(day, baselines, is_first=not present and day == wanted[0] and only is None)
-            header = FileHeader(ledger, day.isoformat())
-            events, written = events + write_file(arrow, folder / f"{day}{SUFFIX}", header, pages), written + 1
+            header, files[day] = FileHeader(ledger, day.isoformat()), folder / f"{day}{SUFFIX}"
+            events, written = events + write_file(arrow, files[day], header, pages), written + 1
         tick()
-    forgotten = forget_erased(state, folder)
-    dropped = 0 if oldest is None else _drop_files(arrow, folder, ledger, oldest)
-    days = sorted(list_days(arrow, folder, ledger))
+    forgotten = _forget_in_files(arrow, state, files)
+    old = [] if oldest is None else [day for day in files if day < oldest]
+    with storage_errors(folder):
+        for day in old:
+            files.pop(day).unlink()
+    days = sorted(files)
     return ExportResult(
         days=written,
         events=events,
@@ -114,7 +118,7 @@ def export_days(
         first=days[0].isoformat() if days else None,
         last=days[-1].isoformat() if days else None,
         erased_events=forgotten.events,
-        dropped=dropped,
+        dropped=len(old),
         behind_retention=late,
     )
 
@@ -127,9 +131,15 @@ def forget_erased(state: OpenedDirectory, folder: Path, tick: Tick = no_tick) ->
         ConfigurationError: pyarrow is not installed.
         StorageFullError, StorageUnavailableError: the disk refused.
     """
-    arrow, ledger = Arrow.load(), compute_ledger_id(state)
+    arrow = Arrow.load()
+    return _forget_in_files(arrow, state, list_days(arrow, folder, compute_ledger_id(state)), tick)
+
+
+def _forget_in_files(
+    arrow: Arrow, state: OpenedDirectory, files: Mapping[date, Path], tick: Tick = no_tick
+) -> ForgetResult:
+    ledger = compute_ledger_id(state)
     erased = {user.hex(): seq for user, seq in state.connection.execute("SELECT user_hash, seq FROM tombstones")}
-    files = list_days(arrow, folder, ledger)
     rewritten = events = 0
     for day, path in files.items():
         gone = 0 if not erased else _forget_in_file(arrow, path, FileHeader(ledger, day.isoformat()), erased)
@@ -197,13 +207,13 @@ def _write_tables(arrow: Arrow, path: Path, schema: Any, tables: Iterator[Any]) 
     return events
 
 
-def _list_missing(first: date, end: date, present: set[date], oldest: date | None) -> list[date]:
+def _list_missing(first: date, end: date, present: Collection[date], oldest: date | None) -> list[date]:
     begin = max(first, max(present) + timedelta(days=1)) if present else first
     begin = begin if oldest is None else max(begin, oldest)
     return [begin + timedelta(days=number) for number in range((end - begin).days)]
 
 
-def _count_late(rows: list[EventRow], present: set[date], begin: int | None) -> int:
+def _count_late(rows: list[EventRow], present: Collection[date], begin: int | None) -> int:
     """Of how many users retention took events of days that are only written now."""
     return 0 if not present or begin is None else sum(row.seq >= begin for row in rows)
 
@@ -236,11 +246,3 @@ def _build_finder(arrow: Arrow, erased: Mapping[str, int]) -> Callable[[Any], An
         return arrow.compute.fill_null(after, fill_value=False)
 
     return find
-
-
-def _drop_files(arrow: Arrow, folder: Path, ledger: str, oldest: date) -> int:
-    old = [path for day, path in list_days(arrow, folder, ledger).items() if day < oldest]
-    with storage_errors(folder):
-        for path in old:
-            path.unlink()
-    return len(old)
