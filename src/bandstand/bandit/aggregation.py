@@ -74,3 +74,7 @@ class PartSums(NamedTuple):
                 return self.least
             case "max":
                 return self.most
+
+
+NO_PARTS = PartSums()
+"""Of no part at all."""
