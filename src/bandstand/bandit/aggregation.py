@@ -2,7 +2,7 @@
 
 import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import Final, Literal, NamedTuple, Self
 
@@ -71,22 +71,18 @@ class PartSums(NamedTuple):
         """
         if not self.count:
             raise ValueError("an aggregate needs a part")
-        match aggregation:
-            case "first":
-                return self.first
-            case "last":
-                return self.last
-            case "sum":
-                return self.total
-            case "mean":
-                return self.total / self.count
-            case "median":
-                return median(array(_FLOAT, self.packed))
-            case "min":
-                return self.least
-            case "max":
-                return self.most
+        return _COMPUTE[aggregation](self)
 
+
+_COMPUTE: Final[Mapping[Aggregation, Callable[[PartSums], float]]] = {
+    "first": lambda parts: parts.first,
+    "last": lambda parts: parts.last,
+    "sum": lambda parts: parts.total,
+    "mean": lambda parts: parts.total / parts.count,
+    "median": lambda parts: median(array(_FLOAT, parts.packed)),
+    "min": lambda parts: parts.least,
+    "max": lambda parts: parts.most,
+}
 
 NO_PARTS = PartSums()
 """Of no part at all."""
