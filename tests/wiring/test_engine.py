@@ -11,7 +11,13 @@ from bandstand.config.settings import read_settings
 from bandstand.errors import ConfigurationError, UnsupportedByEngineError
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.postgres.store import SharedStore
-from bandstand.wiring.engine import build_engine, compute_config_hash, read_state_url, require_loops
+from bandstand.wiring.engine import (
+    build_engine,
+    build_store_options,
+    compute_config_hash,
+    read_state_url,
+    require_loops,
+)
 from tests.store.given import CATALOGUE
 
 URL = "postgresql://someone:s3cret@db.example/ledger"
@@ -65,6 +71,12 @@ def test_another_loop_has_a_directory_of_its_own_and_none_in_a_shared_ledger(tmp
         require_loops(settings, ["menu"])
     require_loops(settings, [])
     require_loops(read_settings(state_dir=str(tmp_path)), ["menu"])
+
+
+@pytest.mark.parametrize(("own", "kept"), [(None, 60), (0, 0), (30, 30)])
+def test_a_loop_keeps_its_log_for_as_long_as_it_says_or_else_the_settings(own: int | None, kept: int) -> None:
+    definition = LoopDefinition(name="menu", retention_days=own)
+    assert build_store_options(read_settings(decision_retention_days=60), definition).retention_days == kept
 
 
 def test_without_the_driver_a_url_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

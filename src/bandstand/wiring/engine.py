@@ -76,22 +76,32 @@ def build_engine(
     if (url := read_state_url(settings)) is not None:
         if definition.name != DEFAULT_LOOP:
             raise UnsupportedByEngineError(NO_LOOPS)
-        return _build_shared_engine(settings, catalogue, observe, url, definition.rewards)
+        return _build_shared_engine(settings, catalogue, observe, url, definition)
     if settings.durability == "strict":
         raise ConfigurationError("DURABILITY=strict needs STATE_URL; a state directory takes full or process")
-    options = StoreOptions(
+    directory = get_loop_directory(settings, definition.name)
+    store = EmbeddedStore(directory, catalogue, options=build_store_options(settings, definition), observe=observe)
+    return Engine(store, ConsoleQueries(directory), PriorFiles(directory), directory)
+
+
+def build_store_options(settings: Settings, definition: LoopDefinition) -> StoreOptions:
+    """How the store of a loop behaves in a state directory."""
+    return StoreOptions(
         sync=settings.durability == "full",
         max_warm_users=settings.max_warm_users,
         max_pending=settings.max_pending,
         checkpoint_seconds=settings.checkpoint_seconds,
-        retention_days=settings.decision_retention_days,
+        retention_days=get_retention_days(settings, definition),
         turn_retention_days=settings.turn_retention_days,
         close_seconds=settings.shutdown_seconds / 2,
         shared_user=EVERYBODY if definition.scope == "loop" else None,
     )
-    directory = get_loop_directory(settings, definition.name)
-    store = EmbeddedStore(directory, catalogue, options=options, observe=observe)
-    return Engine(store, ConsoleQueries(directory), PriorFiles(directory), directory)
+
+
+def get_retention_days(settings: Settings, definition: LoopDefinition) -> int:
+    """How long a loop's decisions and rewards are kept: what it says itself, or else the settings; 0 for ever."""
+    own = definition.retention_days
+    return settings.decision_retention_days if own is None else own
 
 
 def require_loops(settings: Settings, configured: Collection[str]) -> None:
@@ -123,7 +133,7 @@ def read_state_url(settings: Settings) -> str | None:
 
 
 def _build_shared_engine(
-    settings: Settings, catalogue: Catalogue, observe: CommitObserver, url: str, rewards: RewardSettings
+    settings: Settings, catalogue: Catalogue, observe: CommitObserver, url: str, definition: LoopDefinition
 ) -> Engine:
     try:  # the driver is an extra
         from bandstand.store.postgres.address import LedgerAddress  # noqa: PLC0415
@@ -138,9 +148,9 @@ def _build_shared_engine(
         durability=settings.durability,
         max_warm_users=settings.max_warm_users,
         max_pending=settings.max_pending,
-        retention_days=settings.decision_retention_days,
+        retention_days=get_retention_days(settings, definition),
         turn_retention_days=settings.turn_retention_days,
-        config_hash=compute_config_hash(settings, catalogue, rewards),
+        config_hash=compute_config_hash(settings, catalogue, definition.rewards),
     )
     store = SharedStore(LedgerAddress.parse(url), catalogue, options=options, observe=observe)
     return Engine(store, SharedConsoleQueries(store.ledger), prior_files=None, directory=None)

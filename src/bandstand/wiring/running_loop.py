@@ -1,7 +1,6 @@
 """One loop, joined from its parts: its store, what learns from it, what judges its turns, its application."""
 
 import asyncio
-import gzip
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from bandstand.api.problems import status_of
 from bandstand.api.routes.evaluations import build_evaluations_router
 from bandstand.api.routes.judge_endpoints import build_opinions_router
 from bandstand.api.routes.judgements import build_judgements_router
+from bandstand.api.routes.shown import build_shown_router
 from bandstand.api.routes.simulations import build_simulations_router
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.holdout import Holdout
@@ -25,7 +25,6 @@ from bandstand.config.loops import get_loop_directory, resolve_policy
 from bandstand.config.settings import Settings
 from bandstand.console.router import ConsoleContext, build_console_router
 from bandstand.console.session import Sessions
-from bandstand.errors import UnsupportedByEngineError
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.generate.generator import TipGenerator
 from bandstand.judge_worker.stateless import StatelessJudge
@@ -43,12 +42,11 @@ from bandstand.service.loops import Loops
 from bandstand.service.prompts import PromptService
 from bandstand.service.users import Erase
 from bandstand.simulate.background import SimulationQueue
-from bandstand.store.maintenance.export import export
-from bandstand.store.maintenance.offline import open_read_only
+from bandstand.store.maintenance.model_file import ModelFiles
 from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.judge_runs import JudgeRuns
 from bandstand.store.tables.simulations import Simulations
-from bandstand.wiring.engine import build_engine
+from bandstand.wiring.engine import build_engine, get_retention_days
 from bandstand.wiring.judge_worker import build_judge_worker, build_stateless_judge
 
 log = structlog.get_logger("bandstand")
@@ -211,7 +209,7 @@ class RunningLoop:
         assert self._shared.default is not None  # noqa: S101 (the first to be made)
         assert self._shared.opinions is not None  # noqa: S101 (the same)
         secret_of = self._shared.default.store
-        access = Access(settings.api_keys, settings.allowed_hosts, loop=self.name)
+        access = Access(settings.api_keys, settings.allowed_hosts, loop=self.name, read_content=settings.read_content)
         console = ConsoleContext(
             deployment,
             self._sight,
@@ -237,22 +235,20 @@ class RunningLoop:
                 build_evaluations_router(self._evaluations),
                 build_opinions_router(self._shared.opinions, self.metrics),
                 build_judgements_router(self._judging),
+                build_shown_router(self._sight),
                 *routers,
                 build_console_router(console, sessions, status_of, authorize_reader),
             ],
-            replace(options, foreign=self._build_personalizer(loops)),
+            replace(options, foreign=self._build_personalizer(loops), sight=self._sight),
         )
         return self.front
 
     def _build_personalizer(self, loops: Loops | None) -> PersonalizerWire:
-        loop = PersonalizerLoop(self.deployment, loops)
-        return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, self._export_states)
-
-    def _export_states(self) -> bytes:
-        if self._engine.directory is None:
-            raise UnsupportedByEngineError("states are exported from a state directory, not from STATE_URL")
-        with open_read_only(self._engine.directory, self.deployment.catalogue) as state:
-            return gzip.compress("".join(f"{line}\n" for line in export(state)).encode())
+        deployment, directory = self.deployment, self._engine.directory
+        days = get_retention_days(self._shared.settings, deployment.definition)
+        loop = PersonalizerLoop(deployment, loops, retention_days=days)
+        model = None if directory is None else ModelFiles(directory, deployment.catalogue, deployment.has_one_model)
+        return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model)
 
 
 def _build_holdout(settings: Settings) -> Holdout | None:

@@ -5,6 +5,8 @@ from typing import Any
 
 from bandstand.store.ids import format_id, parse_event_id
 from bandstand.store.postgres.ledger import SharedLedger
+from bandstand.store.postgres.picks import SharedPickReader
+from bandstand.store.postgres.shown import search_shared_decisions
 from bandstand.store.records import LAST_SEQ
 from bandstand.store.tables.console_queries import (
     MAX_COUNTED,
@@ -15,6 +17,7 @@ from bandstand.store.tables.console_queries import (
     VerdictRow,
 )
 from bandstand.store.tables.judgements import TurnTexts
+from bandstand.store.tables.picks import Pick
 from bandstand.store.tables.reviews import (
     MAX_LABELLED,
     MAX_SEARCHED,
@@ -23,6 +26,8 @@ from bandstand.store.tables.reviews import (
     ReviewPage,
     to_reviewed_turn,
 )
+from bandstand.store.tables.shown import MAX_SEARCHED as MAX_DECISIONS_SEARCHED
+from bandstand.store.tables.shown import DecisionPage, DecisionSearch
 
 _ACTIVITY = """SELECT (r.hour / $1) * $1 AS since, p.name, sum(r.decisions)::bigint, sum(r.explores)::bigint,
         sum(r.rewards)::bigint, sum(r.reward_sum)
@@ -37,6 +42,8 @@ _NEWEST = f"SELECT {_USER_COLUMNS} FROM users AS u WHERE u.uid < $1 ORDER BY u.u
 _BY_PREFIX = f"""SELECT {_USER_COLUMNS} FROM users AS u WHERE starts_with(u.user_id, $1) AND u.user_id >= $1
     AND u.user_id > $2 ORDER BY u.user_id LIMIT $3"""  # noqa: S608 (constants)
 _BY_ID = f"SELECT {_USER_COLUMNS} FROM users AS u WHERE u.user_id = $1"  # noqa: S608 (constants)
+_RESETS = f"""SELECT floor(ts / 86400)::integer AS day, count(*) AS users
+    FROM (SELECT ts FROM marks WHERE kind = 'reset' ORDER BY seq DESC LIMIT {MAX_COUNTED}) AS m GROUP BY 1"""  # noqa: S608 (a number of ours)
 _LAST_RESET = "SELECT max(ts) FROM marks WHERE uid = $1 AND kind = 'reset'"
 _DECISIONS = """SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score, d.propensity, d.exploring, d.ts,
         r.value, r.applied AND v.seq IS NULL AS applied, coalesce(v.cause, r.reason) AS reason
@@ -91,6 +98,7 @@ class SharedConsoleQueries(ConsoleSource):
 
     def __init__(self, ledger: SharedLedger) -> None:
         self._readers = ledger.readers
+        self._picks = SharedPickReader(ledger.readers)
 
     async def load_activity(self, since: int, until: int, width: int) -> list[PolicyActivity]:
         """What every policy did from hour ``since`` to before hour ``until``, summed over ``width`` hours each."""
@@ -125,6 +133,20 @@ class SharedConsoleQueries(ConsoleSource):
     async def list_rewards(self, uid: int, limit: int) -> list[tuple[float, float]]:
         """Time and value of a user's newest rewards, oldest first."""
         return [(ts, value) for ts, value in await self._readers.fetch(_REWARDS, uid, limit)]
+
+    async def count_resets(self) -> dict[int, int]:
+        """How many users were reset on each day since the epoch, as far as the newest events of that kind reach."""
+        return {row["day"]: row["users"] for row in await self._readers.fetch(_RESETS)}
+
+    async def search_decisions(
+        self, wanted: DecisionSearch, before: int, limit: int, scanned: int = MAX_DECISIONS_SEARCHED
+    ) -> DecisionPage:
+        """Decisions that fit, newest first, from the cursor ``before``, among ``scanned`` of them."""
+        return await search_shared_decisions(self._readers, wanted, before, limit, scanned)
+
+    async def list_picks(self) -> list[Pick]:
+        """The newest decisions with what was picked and what came of it."""
+        return await self._picks.read()
 
     async def find_turn(self, seq: int) -> TurnTexts | None:
         """The words of the turn that was taken as event ``seq``; None once they are deleted."""

@@ -1,7 +1,7 @@
 """Statements of gains and arms: what a page of events touches, and the sums that it is added to."""
 
 from bandstand.store.tables.arms import LEFT_OUT, REWARD, ArmSums
-from bandstand.store.tables.gains import GainDay
+from bandstand.store.tables.gains import GainDay, build_standing_sql
 from bandstand.store.tables.windows import NOT_FIRST
 
 _AMOUNTS = GainDay._fields[2:]
@@ -33,14 +33,7 @@ FIND_ENDS = """SELECT
 """Where the nth event of each kind is; of decisions only where they count for an arm."""
 MARKS = "SELECT seq, kind, document FROM marks WHERE uid IS NULL AND kind = ANY ($1::text[]) ORDER BY seq"
 
-_STANDING = """(SELECT r.value FROM rewards AS r WHERE r.{column} = d.seq AND r.seq <= {seq}
-    AND (r.applied OR r.reason = 'reset')
-    AND NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq AND v.seq <= {seq})
-    ORDER BY r.seq DESC LIMIT 1)"""
-_BEFORE, _NOW = (
-    f"coalesce({_STANDING.format(column='decision_seq', seq=seq)}, {_STANDING.format(column='linked_seq', seq=seq)})"
-    for seq in ("$1", "$2")
-)
+_BEFORE, _NOW = build_standing_sql("$1"), build_standing_sql("$2")
 TOUCHED = f"""SELECT d.seq, d.uid, d.policy, d.ts, d.pick, d.numbers, u.user_id, p.name, {_BEFORE}, {_NOW}
     FROM (SELECT coalesce(decision_seq, linked_seq) AS seq FROM rewards WHERE seq > $1 AND seq <= $2
         UNION SELECT coalesce(r.decision_seq, r.linked_seq)
