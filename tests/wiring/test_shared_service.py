@@ -18,7 +18,16 @@ PAGES = (
     "/users",
     "/revocations",
     "/judgements",
+    "/decisions",
+    "/decisions?words=tax&among=offered",
+    "/picks",
+    "/console",
     "/console/users",
+    "/console/shown",
+    "/console/gain.json",
+    "/console/overview.json",
+    "/console/policies",
+    "/console/evaluations",
     "/console/judge/review",
     "/console/experiment",
 )
@@ -29,6 +38,15 @@ REFUSED: tuple[tuple[str, str, Any], ...] = (
     ("PUT", "/loops/menu", {}),
     ("PUT", "/loops/default", {"mode": "logging"}),
     ("POST", "/loops/default/promote", {}),
+)
+
+
+RUN = {"name": "run", "startTime": "2026-01-01T00:00:00Z", "endTime": "2026-02-01T00:00:00Z", "policies": []}
+REFUSED_ON_ANOTHER_WIRE: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("GET", "model", {}),
+    ("PUT", "model", {"content": b"any"}),
+    ("DELETE", "logs", {}),
+    ("POST", "evaluations", {"json": RUN}),
 )
 
 
@@ -89,6 +107,10 @@ async def test_two_services_over_one_database_answer_as_one(tmp_path: Path, data
         for call in REFUSED:
             refused = await one.client.request(*call[:2], json=call[2])
             assert (refused.status_code, refused.json()["type"]) == (501, UNSUPPORTED), call
+        for method, path, body in REFUSED_ON_ANOTHER_WIRE:
+            refused = await one.client.request(method, f"/personalizer/v1.0/{path}", **body)
+            assert refused.status_code == 501, path
+            assert "STATE_URL" in refused.json()["error"]["message"], path
         assert (await one.get("/stats")).json()["gain"]["sentence"]
         reaction = {"decision_id": (await one.score("ada"))["decision_id"], "reaction": {"action": "dismiss"}}
         assert (await other.post("/reward", reaction)).json()["reward"] == -1.0

@@ -1,20 +1,36 @@
 """What a person sees of a shared ledger is what they would see of a directory."""
 
+import json
 from collections.abc import Iterator
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bandstand.store.postgres import picks, shown
 from bandstand.store.postgres.console_queries import SharedConsoleQueries
 from bandstand.store.postgres.store import SharedStore
+from bandstand.store.records import LAST_SEQ, RewardWindow, first_seq_at
 from bandstand.store.tables.console_queries import ConsoleQueries, ConsoleSource
 from bandstand.store.tables.reviews import ReviewFilter
+from bandstand.store.tables.shown import DecisionSearch
 from tests.store.given import NOON, Subject, make_embedded
-from tests.store.postgres.shared import make_shared, run_law_server
+from tests.store.postgres.shared import empty_ledger, make_shared, run_law_server
 
 HOUR = int(NOON // 3600)
+CONTENTS = ("Send the TAX return.", 'Straße "fegen"', "给植物浇水", None)
+SEARCHES = (
+    DecisionSearch(),
+    DecisionSearch(words=["tax", "send"]),
+    DecisionSearch(words=["STRASSE"], among="offered"),
+    DecisionSearch(words=['"fegen"']),
+    DecisionSearch(candidate_id="tip-1"),
+    DecisionSearch(candidate_id="tip-1", among="offered"),
+    DecisionSearch(user_id="berta"),
+    DecisionSearch(user_id="nobody"),
+    DecisionSearch(since=first_seq_at(NOON + 4), until=first_seq_at(NOON + 8)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +106,67 @@ async def test_both_engines_show_the_same(tmp_path: Path, database: str) -> None
         found = await look(SharedConsoleQueries(shared.store.ledger), judgements)
     for name, value in expected.items():
         assert found[name] == value, name
+
+
+async def show(subject: Subject) -> None:
+    """Show some users something: with rewards, one of them taken back; one held, one erased, one reset."""
+    for number in range(13):
+        user_id = ("anna", "berta", "cleo", "dora")[number % 4]
+        await subject.store.load_profile(user_id)
+        decision = subject.build_decision(user_id, window=RewardWindow(held=True) if number == 5 else None)
+        request = json.loads(decision.body)
+        for place, candidate in enumerate(request["candidates"]):
+            candidate |= {"content": CONTENTS[(number + place) % 4], "source": f"source-{number % 3}"}
+        decision.body = json.dumps(request, ensure_ascii=bool(number % 2)).encode()
+        made = await subject.store.decide(decision)
+        subject.clock.now += 1
+        if number % 3 == 0:
+            await subject.reward(made, number / 16)
+        elif number == 1:
+            taken = await subject.reward(made, 0.5)
+            await subject.store.revoke([taken.reward.seq], cause="mistake", client="tests")
+    await subject.store.erase("cleo", "tests")
+    await subject.store.reset("anna", "tests")
+    subject.clock.now += 86_400
+    await subject.store.reset("anna", "tests")
+
+
+async def look_for(sight: ConsoleSource) -> dict[str, Any]:
+    """What searches, picks and days of resets come to, but for numbers, keys and our own ids."""
+    pages = []
+    for wanted in SEARCHES:
+        for limit, scanned in ((100, 100), (2, 100), (3, 4)):
+            before: int | None = LAST_SEQ
+            while before is not None:
+                page = await sight.search_decisions(wanted, before, limit, scanned)
+                told = [asdict(each) | {"seq": 0, "decision_id": ""} for each in page.decisions]
+                pages.append((wanted, told, page.searched, page.next is None, page.reached is None))
+                before = page.next
+    picked = await sight.list_picks()
+    assert await sight.list_picks() == picked, "a second look parses nothing"
+    people: dict[int, int] = {}
+    return {
+        "pages": pages,
+        "picks": [(people.setdefault(each.uid, len(people)), *each[2:]) for each in picked],
+        "resets": await sight.count_resets(),
+    }
+
+
+async def test_both_engines_find_the_same_of_what_was_shown(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (shown, picks):
+        monkeypatch.setattr(module, "_AT_ONCE", 3)
+    async with Subject(make_embedded(tmp_path), seed=6) as embedded:
+        await show(embedded)
+        sight = ConsoleQueries(tmp_path)
+        expected = await look_for(sight)
+        await sight.close()
+    assert len(expected["picks"]) == 9
+    assert len(expected["pages"]) > 3 * len(SEARCHES)
+    assert sorted(expected["resets"].values()) == [1, 1]
+    await empty_ledger(database)
+    async with Subject(make_shared(database), seed=6) as shared:
+        await show(shared)
+        assert isinstance(shared.store, SharedStore)
+        assert await look_for(SharedConsoleQueries(shared.store.ledger)) == expected

@@ -6,6 +6,7 @@ from typing import Any
 from bandstand.store.ids import format_id, parse_event_id
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.picks import SharedPickReader
+from bandstand.store.postgres.reward_statements import NEWEST_REWARD
 from bandstand.store.postgres.shown import search_shared_decisions
 from bandstand.store.records import LAST_SEQ
 from bandstand.store.tables.console_queries import (
@@ -45,15 +46,13 @@ _BY_ID = f"SELECT {_USER_COLUMNS} FROM users AS u WHERE u.user_id = $1"  # noqa:
 _RESETS = f"""SELECT floor(ts / 86400)::integer AS day, count(*) AS users
     FROM (SELECT ts FROM marks WHERE kind = 'reset' ORDER BY seq DESC LIMIT {MAX_COUNTED}) AS m GROUP BY 1"""  # noqa: S608 (a number of ours)
 _LAST_RESET = "SELECT max(ts) FROM marks WHERE uid = $1 AND kind = 'reset'"
-_DECISIONS = """SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score, d.propensity, d.exploring, d.ts,
+_DECISIONS = f"""SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score, d.propensity, d.exploring, d.ts,
         r.value, r.applied AND v.seq IS NULL AS applied, coalesce(v.cause, r.reason) AS reason
     FROM decisions AS d JOIN policies AS p ON p.id = d.policy
     LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
-    LEFT JOIN rewards AS r ON r.seq = greatest(
-        (SELECT max(seq) FROM rewards WHERE decision_seq = d.seq),
-        (SELECT max(seq) FROM rewards WHERE linked_seq = d.seq))
+    LEFT JOIN LATERAL ({NEWEST_REWARD}) AS r ON true
     LEFT JOIN revocations AS v ON v.reward_seq = r.seq
-    WHERE d.uid = $1 AND d.seq < $2 ORDER BY d.seq DESC LIMIT $3"""
+    WHERE d.uid = $1 AND d.seq < $2 ORDER BY d.seq DESC LIMIT $3"""  # noqa: S608 (constants)
 _REWARDS = """SELECT ts, value FROM (SELECT n, ts, value FROM rewards WHERE uid = $1 ORDER BY n DESC LIMIT $2) AS r
     ORDER BY n"""
 _TURN = "SELECT query_t, answer_t, query_t1, about FROM turns WHERE judgement = $1"

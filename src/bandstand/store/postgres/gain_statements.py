@@ -1,5 +1,6 @@
 """Statements of gains and arms: what a page of events touches, and the sums that it is added to."""
 
+from bandstand.store.postgres.reward_statements import REWARD_ORDER
 from bandstand.store.tables.arms import LEFT_OUT, REWARD, ArmSums
 from bandstand.store.tables.gains import GainDay, build_standing_sql
 from bandstand.store.tables.windows import NOT_FIRST
@@ -33,7 +34,7 @@ FIND_ENDS = """SELECT
 """Where the nth event of each kind is; of decisions only where they count for an arm."""
 MARKS = "SELECT seq, kind, document FROM marks WHERE uid IS NULL AND kind = ANY ($1::text[]) ORDER BY seq"
 
-_BEFORE, _NOW = build_standing_sql("$1"), build_standing_sql("$2")
+_BEFORE, _NOW = build_standing_sql("$1", REWARD_ORDER), build_standing_sql("$2", REWARD_ORDER)
 TOUCHED = f"""SELECT d.seq, d.uid, d.policy, d.ts, d.pick, d.numbers, u.user_id, p.name, {_BEFORE}, {_NOW}
     FROM (SELECT coalesce(decision_seq, linked_seq) AS seq FROM rewards WHERE seq > $1 AND seq <= $2
         UNION SELECT coalesce(r.decision_seq, r.linked_seq)

@@ -7,13 +7,14 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from bandstand.store.postgres.connections import ConnectionPool
+from bandstand.store.postgres.reward_statements import REWARD_ORDER
 from bandstand.store.records import LAST_SEQ
 from bandstand.store.tables.gains import build_standing_sql
 from bandstand.store.tables.picks import MAX_PICKS, Pick, PickedCandidate, to_picked_candidate
 
 _AT_ONCE: Final = 500
 """Candidates that are read by one statement."""
-_PICKS = f"""SELECT d.seq, d.uid, d.ts, {build_standing_sql(str(LAST_SEQ))} AS reward
+_PICKS = f"""SELECT d.seq, d.uid, d.ts, {build_standing_sql(str(LAST_SEQ), REWARD_ORDER)} AS reward
     FROM (SELECT seq, uid, ts FROM decisions WHERE seq < $1 ORDER BY seq DESC LIMIT $2) AS d
     JOIN users AS u ON u.uid = d.uid LEFT JOIN windows AS w ON w.decision = d.seq
     WHERE w.held IS NOT TRUE ORDER BY d.seq DESC"""  # noqa: S608 (constants)

@@ -23,6 +23,14 @@ FIND_LINK = f"""SELECT d.seq, d.ts FROM (
     ORDER BY d.seq DESC LIMIT 1"""  # noqa: S608 (constants)
 """The user's newest decision of a policy and tip that nothing has rewarded."""
 
+REWARD_ORDER = "r.seq + 0"
+"""Finds a decision's newest reward by the decision: for the bare column a plan without statistics walks all rewards."""
+NEWEST_REWARD = """SELECT * FROM (
+        SELECT seq, value, applied, reason FROM rewards WHERE decision_seq = d.seq
+        UNION ALL SELECT seq, value, applied, reason FROM rewards WHERE linked_seq = d.seq) AS given
+    ORDER BY seq + 0 DESC LIMIT 1"""
+"""The newest reward of a decision ``d``, found in the same way."""
+
 REWARD_VALUES = (
     ("seq", "bigint"),
     ("uid", "bigint"),

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from bandstand.store.ids import format_id
 from bandstand.store.postgres.connections import ConnectionPool
+from bandstand.store.postgres.reward_statements import NEWEST_REWARD
 from bandstand.store.tables.shown import DecisionMatcher, DecisionPage, DecisionSearch, FoundDecision, MatchedCandidates
 
 _AT_ONCE: Final = 200
@@ -14,17 +15,15 @@ _FIND_UID = "SELECT uid FROM users WHERE user_id = $1"
 _SCAN = """SELECT seq, tip_id, pick, body FROM decisions
     WHERE seq < $1 AND seq >= $2 {of_user} ORDER BY seq DESC LIMIT $3"""
 _SCAN_ALL, _SCAN_OF_USER = _SCAN.format(of_user=""), _SCAN.format(of_user="AND uid = $4")
-_DETAIL = """SELECT d.seq, d.nonce, i.decision_id, u.user_id, p.name AS policy, d.propensity, d.exploring, d.ts,
+_DETAIL = f"""SELECT d.seq, d.nonce, i.decision_id, u.user_id, p.name AS policy, d.propensity, d.exploring, d.ts,
         coalesce(w.held, false) AS held, r.value AS reward, r.applied AND v.seq IS NULL AS applied,
         coalesce(v.cause, r.reason) AS reason
     FROM decisions AS d JOIN users AS u ON u.uid = d.uid JOIN policies AS p ON p.id = d.policy
     LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
     LEFT JOIN windows AS w ON w.decision = d.seq
-    LEFT JOIN rewards AS r ON r.seq = greatest(
-        (SELECT max(seq) FROM rewards WHERE decision_seq = d.seq),
-        (SELECT max(seq) FROM rewards WHERE linked_seq = d.seq))
+    LEFT JOIN LATERAL ({NEWEST_REWARD}) AS r ON true
     LEFT JOIN revocations AS v ON v.reward_seq = r.seq
-    WHERE d.seq = ANY ($1::bigint[])"""
+    WHERE d.seq = ANY ($1::bigint[])"""  # noqa: S608 (constants)
 
 
 async def search_shared_decisions(

@@ -38,12 +38,17 @@ _NTH = "SELECT seq FROM {table} WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET ?"
 _STANDING = """(SELECT value FROM rewards AS r WHERE r.{column} = d.seq AND r.seq <= {seq}
     AND (r.applied OR r.reason = 'reset')
     AND NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq AND v.seq <= {seq})
-    ORDER BY r.seq DESC LIMIT 1)"""
+    ORDER BY {order} DESC LIMIT 1)"""
 
 
-def build_standing_sql(seq: str) -> str:
-    """The SQL expression of the value of the reward that stands for a decision ``d`` after the event ``seq``."""
-    columns = (_STANDING.format(column=column, seq=seq) for column in ("decision_seq", "linked_seq"))
+def build_standing_sql(seq: str, order: str = "r.seq") -> str:
+    """The SQL expression of the value of the reward that stands for a decision ``d`` after the event ``seq``.
+
+    Args:
+        seq: an expression.
+        order: what grows with a reward's number, for a planner that a bare column would lead astray.
+    """
+    columns = (_STANDING.format(column=column, seq=seq, order=order) for column in ("decision_seq", "linked_seq"))
     return f"coalesce({', '.join(columns)})"
 
 
