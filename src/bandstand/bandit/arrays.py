@@ -8,5 +8,5 @@ FloatArray = npt.NDArray[np.float64]
 
 def read_only(array: FloatArray) -> FloatArray:
     """Return the same array, no longer writable, so that values which share it cannot change each other."""
-    array.setflags(False)  # noqa: FBT003 (by its name it takes twice as long, and every reward freezes two)
+    array.setflags(write=False)
     return array
