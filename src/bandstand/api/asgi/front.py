@@ -326,7 +326,12 @@ class FrontController:
             query = validate_query(scope["query_string"], allow_repeats=path.startswith("/console/"))
             if path in _HEAVY:
                 await self.admission.wait_turn()
-            state = {"client": client, "request_id": request_id, "enter": self.admission.wait_turn}
+            state = {
+                "client": client,
+                "request_id": request_id,
+                "enter": self.admission.wait_turn,
+                "may_see_content": self._access.may_see_content(headers),
+            }
             passed = _ForwardedRequest(scope, path, query, {**state, "prefix": self._prefix.find(headers)})
             status = await passed.dispatch(self._app, receive, send)
         except Exception as error:

@@ -26,7 +26,7 @@ from bandstand.store.tables import decisions, windows
 from bandstand.store.tables.event_rows import (
     INSERT_REPLACEMENT_REWARD,
     INSERT_REWARD,
-    build_linked_reward_row,
+    build_replacement_row,
     build_reward_row,
 )
 from bandstand.store.tables.judgements import RewardPendingError
@@ -291,4 +291,4 @@ def _build_reward_row(reward: Reward, uid: int, policy_id: int, revocation: Pend
     """The row of what a decision teaches now: the first names it, a later one stands in the place of that before."""
     if not revocation.revoked:
         return INSERT_REWARD, build_reward_row(reward, uid, policy_id)
-    return INSERT_REPLACEMENT_REWARD, build_linked_reward_row(reward, uid, policy_id, revocation.revoked[0].seq)
+    return INSERT_REPLACEMENT_REWARD, build_replacement_row(reward, uid, policy_id, revocation.revoked[0].seq)
