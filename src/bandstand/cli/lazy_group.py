@@ -40,6 +40,8 @@ COMMANDS = {
     "judge-turns": CommandSource("bandstand.cli.judge.worker", "judge_turns", hidden=True),
     "judge-run": CommandSource("bandstand.cli.judge.background", "judge_run", hidden=True),
     "state": CommandSource("bandstand.cli.state.commands", "state"),
+    "log": CommandSource("bandstand.cli.event_log", "log"),
+    "population": CommandSource("bandstand.cli.population", "population"),
 }
 """Every command by its name, in the order in which help lists them."""
 

@@ -1,7 +1,6 @@
 """One loop, joined from its parts: its store, what learns from it, what judges its turns, its application."""
 
 import asyncio
-import gzip
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
@@ -46,8 +45,7 @@ from bandstand.simulate.background import SimulationQueue
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
-from bandstand.store.maintenance.export import export
-from bandstand.store.maintenance.offline import open_read_only
+from bandstand.store.maintenance.model_file import ModelFiles
 from bandstand.store.tables.console_queries import ConsoleQueries
 from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.judge_runs import JudgeRuns
@@ -101,7 +99,7 @@ class RunningLoop:
         self._directory = directory = get_loop_directory(settings, self.name)
         self.metrics = Metrics(of_process=self._is_default)
         self.store = EmbeddedStore(
-            directory, catalogue, options=_build_store_options(settings, definition), observe=self.metrics.record_commit
+            directory, catalogue, options=build_store_options(settings, definition), observe=self.metrics.record_commit
         )
         population = PopulationPriorRefresher(
             catalogue, self.store, PriorFiles(directory), refresh_rewards=settings.prior_refresh_rewards
@@ -249,29 +247,33 @@ class RunningLoop:
         return self.front
 
     def _build_personalizer(self, loops: Loops | None) -> PersonalizerWire:
-        loop = PersonalizerLoop(self.deployment, loops)
-        return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, self._export_states)
-
-    def _export_states(self) -> bytes:
-        with open_read_only(self._directory, self.deployment.catalogue) as state:
-            return gzip.compress("".join(f"{line}\n" for line in export(state)).encode())
+        days = _get_retention(self._shared.settings, self.deployment.definition)
+        loop = PersonalizerLoop(self.deployment, loops, retention_days=days)
+        model = ModelFiles(self._directory, self.deployment.catalogue, self.deployment.has_one_model)
+        return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model)
 
 
 def _build_holdout(settings: Settings) -> Holdout | None:
     return None if settings.holdout is None else Holdout(settings.holdout, settings.holdout_control)
 
 
-def _build_store_options(settings: Settings, definition: LoopDefinition) -> StoreOptions:
+def build_store_options(settings: Settings, definition: LoopDefinition) -> StoreOptions:
+    """How the store of a loop behaves."""
     return StoreOptions(
         sync=settings.durability == "full",
         max_warm_users=settings.max_warm_users,
         max_pending=settings.max_pending,
         checkpoint_seconds=settings.checkpoint_seconds,
-        retention_days=settings.decision_retention_days,
+        retention_days=_get_retention(settings, definition),
         turn_retention_days=settings.turn_retention_days,
         close_seconds=settings.shutdown_seconds / 2,
         shared_user=EVERYBODY if definition.scope == "loop" else None,
     )
+
+
+def _get_retention(settings: Settings, definition: LoopDefinition) -> int:
+    own = definition.retention_days
+    return settings.decision_retention_days if own is None else own
 
 
 async def cancel_task(task: asyncio.Task[None]) -> None:

@@ -9,7 +9,7 @@ stands after it less that of the one that stood before: so a reward, its revocat
 
 import json
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -89,6 +89,11 @@ class GainDay(NamedTuple):
     first_v: float
     first_lost: float
 
+    def merge(self, other: "GainDay") -> "GainDay":
+        """The sums over these decisions and others, of the same policy and day."""
+        amounts: Any = (ours + theirs for ours, theirs in zip(self[2:], other[2:], strict=True))
+        return GainDay(self.day, self.policy, *amounts)
+
 
 class GainUser(NamedTuple):
     """The part of one user in a :class:`GainDay`."""
@@ -148,6 +153,20 @@ class GainSums:
 
     days: Sequence[GainDay]
     seq: int
+
+    def merge(self, other: "GainSums") -> "GainSums":
+        """The sums over two parts of the decisions, up to the later event of the two.
+
+        A policy that was redefined has one entry for each definition, as it has in every part.
+        """
+        merged: dict[tuple[int, Any, int], GainDay] = {}
+        for days in (self.days, other.days):
+            seen = Counter[tuple[int, Any]]()
+            for each in days:
+                key = (each.day, each.policy, seen[each.day, each.policy])
+                seen[each.day, each.policy] += 1
+                merged[key] = merged[key].merge(each) if key in merged else each
+        return GainSums([merged[key] for key in sorted(merged)], max(self.seq, other.seq))
 
 
 @dataclass(slots=True)
