@@ -1,7 +1,7 @@
 """Picks: what gets picked of late, by item, by source and by feature value, and what comes of it."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -142,11 +142,11 @@ def build_pick_report(picks: Sequence[Pick], limit: int, *, shows_content: bool 
 
 
 def _build_features(outcomes: _Outcomes, picks: Sequence[Pick], limit: int) -> dict[str, PickTable]:
-    values: dict[str, list[tuple[int, Value]]] = {}
+    values = defaultdict[str, list[tuple[int, Value]]](list)
     for at, each in enumerate(picks):
         for name, value in each.candidate.features:
-            if name != CONTENT:
-                values.setdefault(name, []).append((at, value))
+            values[name].append((at, value))
+    values.pop(CONTENT, None)
     common = Counter({name: len(pairs) for name, pairs in values.items()}).most_common(MAX_TABLES)
     return {name: _build_table(outcomes, values[name], limit) for name in sorted(name for name, _ in common)}
 
