@@ -131,6 +131,18 @@ class LogEvaluation:
         self._curve.merge(later._curve)
         self._weights += later._weights
 
+    @property
+    def row_count(self) -> int:
+        """Decisions that count."""
+        return self._logged.n
+
+    def move_to(self, first_row: int) -> None:
+        """Let a part that was added as the log's first be the one before which so many decisions count.
+
+        The draws of a bootstrap stay those of the first rows.
+        """
+        self._curve.move_to(first_row)
+
     def to_json(self) -> dict[str, Any]:
         """Return the sums as JSON values, to the last bit."""
         return {
