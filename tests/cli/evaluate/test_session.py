@@ -102,7 +102,7 @@ def test_the_session_goes_as_the_page_says(run: Run, tmp_path: Path, monkeypatch
     assert "nowhere" in refuse("bandstand evaluate plan nowhere/other.json --from logs --policy linucb-v2")
     assert "flags go after map" in refuse("bandstand evaluate --json map plan.json 0")
     assert "no file matches the pattern" in refuse("bandstand evaluate --from 'logs/2024-*' --policy linucb-v2")
-    assert "--until goes with a ledger only" in refuse("bandstand evaluate --from logs --until 2026-01-01")
+    assert "--columns goes with a file of rows only" in refuse("bandstand evaluate --from logs --columns reward=r")
     (tmp_path / "logs" / "twice.parquet").write_bytes(days[0].read_bytes())
     for line in ("evaluate --from logs --policy linucb-v2", "log export logs", "log forget logs"):
         assert f"is the day {days[0].stem}, as {days[0].name} is" in refuse(f"bandstand {line}")
