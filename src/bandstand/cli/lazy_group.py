@@ -33,6 +33,7 @@ COMMANDS = {
     "evaluate": CommandSource("bandstand.cli.evaluate.commands", "evaluate"),
     "evaluate-run": CommandSource("bandstand.cli.evaluate.commands", "evaluate_run", hidden=True),
     "report": CommandSource("bandstand.cli.gain", "report"),
+    "shown": CommandSource("bandstand.cli.shown", "shown"),
     "settings": CommandSource("bandstand.cli.settings", "print_settings"),
     "openapi": CommandSource("bandstand.cli.openapi", "print_openapi"),
     "judge": CommandSource("bandstand.cli.judge.commands", "judge"),

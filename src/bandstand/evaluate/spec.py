@@ -30,12 +30,14 @@ class EvaluationSpec:
         missing_reward: what a decision without a reward is worth; None leaves such decisions out.
         interval: how the interval of an estimate is made.
         level: its coverage.
+        window_s: length of the windows of time of which sums are kept too; None for none.
     """
 
     formulas: tuple[Formula, ...]
     missing_reward: float | None = None
     interval: Literal["normal", "bootstrap"] = "normal"
     level: float = 0.95
+    window_s: float | None = None
 
     @property
     def uses_model(self) -> bool:
@@ -47,6 +49,7 @@ class EvaluationSpec:
         return LogEvaluation(
             self.formulas,
             missing_reward=self.missing_reward,
+            window_s=self.window_s,
             interval=self.interval,
             level=self.level,
             first_row=first_row,

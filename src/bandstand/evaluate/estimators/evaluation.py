@@ -15,6 +15,7 @@ from bandstand.evaluate.estimators.chunk import Chunk
 from bandstand.evaluate.estimators.curve import Curve, CurvePoint
 from bandstand.evaluate.estimators.formulas import Formula
 from bandstand.evaluate.estimators.moments import Moments
+from bandstand.evaluate.estimators.windows import TimeWindows, WindowSums
 
 _HIGHEST_POWER = 7
 WEIGHT_BINS = ("0", *(f"{2.0**power:g}" for power in range(-_HIGHEST_POWER, _HIGHEST_POWER + 1)))
@@ -44,6 +45,7 @@ class LogEvaluationResult:
         warnings: reasons to doubt the estimates.
         curve: how SNIPS moved as the log went on.
         weights: decisions that count by importance weight, in ``WEIGHT_BINS``.
+        windows: sums by window of time; none where they were not asked for.
     """
 
     estimates: dict[str, Estimate]
@@ -55,6 +57,7 @@ class LogEvaluationResult:
     warnings: tuple[EvaluationWarning, ...]
     curve: tuple[CurvePoint, ...]
     weights: tuple[int, ...]
+    windows: tuple[WindowSums, ...] = ()
 
 
 class LogEvaluation:
@@ -63,6 +66,7 @@ class LogEvaluation:
     Args:
         formulas: the estimators.
         missing_reward: what a decision without a reward is worth; None leaves such decisions out.
+        window_s: length of the windows of time of which sums are kept too, where the log tells times; None for none.
         first_row: decisions of the log that count before those that are added here, where they are a part of it.
         options: see ``IntervalOptions``.
 
@@ -75,6 +79,7 @@ class LogEvaluation:
         formulas: Sequence[Formula],
         *,
         missing_reward: float | None = None,
+        window_s: float | None = None,
         first_row: int = 0,
         **options: Unpack[IntervalOptions],
     ) -> None:
@@ -89,6 +94,7 @@ class LogEvaluation:
         self._supported = 0.0
         self._support_known = True
         self._curve = Curve(first_row)
+        self._windows = None if window_s is None else TimeWindows(window_s)
         self._weights: NDArray[np.int64] = np.zeros(len(WEIGHT_BINS), np.int64)
 
     def add(self, chunk: Chunk) -> None:
@@ -107,11 +113,14 @@ class LogEvaluation:
         else:
             self._supported += float(chunk.supported.sum())
         if self._missing_reward is None and missing.any():
-            rows = chunk.select_rows(~missing).to_logged_rows()
+            chunk = chunk.select_rows(~missing)
+            rows = chunk.to_logged_rows()
         for accumulator in self._accumulators.values():
             accumulator.add(rows)
         self._logged.add(rows.reward[np.newaxis])
         self._curve.add(rows)
+        if self._windows is not None and chunk.ts is not None:
+            self._windows.add(chunk.ts, rows)
         _, powers = np.frexp(rows.weight)  # w = m·2^power with m in [1/2, 1)
         bins = np.where(rows.weight == 0, 0, np.clip(powers + _HIGHEST_POWER, 1, len(WEIGHT_BINS) - 1))
         self._weights += np.bincount(bins, minlength=len(WEIGHT_BINS))
@@ -130,6 +139,8 @@ class LogEvaluation:
         self._logged.merge(later._logged)
         self._curve.merge(later._curve)
         self._weights += later._weights
+        if self._windows is not None and later._windows is not None:
+            self._windows.merge(later._windows)
 
     @property
     def row_count(self) -> int:
@@ -189,6 +200,7 @@ class LogEvaluation:
             warnings=(*self._collect_warnings(supported), *_merge_warnings(estimates)),
             curve=tuple(self._curve.to_points()),
             weights=tuple(self._weights.tolist()),
+            windows=() if self._windows is None else tuple(self._windows.to_sums()),
         )
 
     def _collect_warnings(self, supported: float | None) -> list[EvaluationWarning]:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from bandstand.bandit.arrays import FloatArray
 from bandstand.bandit.disjoint import compute_block_prior
 from bandstand.bandit.distribution import Distribution, extract_second_uniform
@@ -56,6 +58,13 @@ class CandidatePolicy:
         prior = self._population.get_prior(str(user))
         posterior = prior.to_posterior() if state is None else state.get_posterior(prior, now)
         return self.policy.distribution(posterior, x, extract_second_uniform(seed))
+
+    def get_mean(self, user: int, now: float) -> FloatArray:
+        """Return θ as the policy believes it to be for a user, of the shape of its schema's weights."""
+        state = self._states.get(user)
+        prior = self._population.get_prior(str(user))
+        posterior = prior.to_posterior() if state is None else state.get_posterior(prior, now)
+        return np.broadcast_to(posterior.mean, self.policy.schema.shape)
 
     def learn(self, user: int, x: FloatArray, reward: float, weight: float, ts: float) -> None:
         """Take in a reward of the features x, (d,)."""

@@ -147,8 +147,11 @@ class PolicyReplay:
                     self._replay_state_change(event)
         reward = np.array([np.nan if each.reward is None else each.reward for each in decisions])
         propensity = np.array([each.propensity for each in decisions])
+        ts = np.array([each.ts for each in decisions])
         numbers = [each.seq for each in decisions]
-        return [answer.to_chunk(reward, propensity, lambda index: self._locate(numbers[index])) for answer in answers]
+        return [
+            answer.to_chunk(reward, propensity, ts, lambda index: self._locate(numbers[index])) for answer in answers
+        ]
 
     def learn_page(self, page: list[LoggedEvent]) -> None:
         """Let the next events teach as :meth:`replay_page` does, and decide nothing.
@@ -271,7 +274,9 @@ class _CandidateDecisions:
         self.model: list[tuple[float, float]] = []
         self.means: list[tuple[float, float]] = []
 
-    def to_chunk(self, reward: FloatArray, propensity: FloatArray, locate: Callable[[int], str]) -> Chunk:
+    def to_chunk(
+        self, reward: FloatArray, propensity: FloatArray, ts: FloatArray, locate: Callable[[int], str]
+    ) -> Chunk:
         return Chunk(
             reward=reward,
             propensity=propensity,
@@ -279,5 +284,6 @@ class _CandidateDecisions:
             model=np.array(self.model).T if self.model else None,
             supported=np.array(self.supported) if len(self.supported) == len(self.chosen) else None,
             means=np.array(self.means).T if self.means and len(self.means) == len(self.chosen) else None,
+            ts=ts,
             locate=locate,
         )

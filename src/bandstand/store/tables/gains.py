@@ -39,10 +39,15 @@ _STANDING = """(SELECT value FROM rewards AS r WHERE r.{column} = d.seq AND r.se
     AND (r.applied OR r.reason = 'reset')
     AND NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq AND v.seq <= {seq})
     ORDER BY r.seq DESC LIMIT 1)"""
-_STANDING_BEFORE, _STANDING_AFTER = (
-    f"coalesce({_STANDING.format(column='decision_seq', seq=seq)}, {_STANDING.format(column='linked_seq', seq=seq)})"
-    for seq in ("?1", "?2")
-)
+
+
+def build_standing_sql(seq: str) -> str:
+    """The SQL expression of the value of the reward that stands for a decision ``d`` after the event ``seq``."""
+    columns = (_STANDING.format(column=column, seq=seq) for column in ("decision_seq", "linked_seq"))
+    return f"coalesce({', '.join(columns)})"
+
+
+_STANDING_BEFORE, _STANDING_AFTER = build_standing_sql("?1"), build_standing_sql("?2")
 # Whose it is: in a loop with one model for everybody, whom the decision was made for.
 _OF_PERSON = """LEFT JOIN subjects AS s ON s.seq = d.seq JOIN users AS u ON u.uid = coalesce(s.uid, d.uid)
     JOIN policies AS p ON p.id = d.policy"""
