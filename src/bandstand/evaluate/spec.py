@@ -66,6 +66,7 @@ class EvaluationSpec:
             "missing_reward": self.missing_reward,
             "interval": self.interval,
             "level": self.level,
+            "window_s": self.window_s,
         }
 
     @classmethod

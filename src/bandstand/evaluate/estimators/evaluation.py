@@ -164,6 +164,7 @@ class LogEvaluation:
             "logged": self._logged.to_json(),
             "curve": self._curve.to_json(),
             "weights": self._weights.tolist(),
+            "windows": None if self._windows is None else self._windows.to_json(),
         }
 
     def restore(self, document: Mapping[str, Any]) -> None:
@@ -175,6 +176,8 @@ class LogEvaluation:
         self._logged = Moments.from_json(document["logged"])
         self._curve = Curve.from_json(document["curve"])
         self._weights = np.array(document["weights"], np.int64)
+        if self._windows is not None:
+            self._windows.restore(document["windows"])
 
     def result(self) -> LogEvaluationResult:
         """Return what the log says so far.
