@@ -68,7 +68,8 @@ class EvaluationCalls:
         """``POST …/evaluations``."""
         run = await self._start(request, None)
         answer = request.answer(201, self._describe(request, run))
-        location = f"{request.path}/{self._runs.read_note(run)['id']}"
+        # Relative: the path that the caller sees may have a prefix, of a loop or of a proxy.
+        location = f"evaluations/{self._runs.read_note(run)['id']}"
         return answer._replace(headers=[*answer.headers, (b"location", location.encode())])
 
     async def put(self, request: PersonalizerRequest) -> ForeignResponse:
