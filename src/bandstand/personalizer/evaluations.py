@@ -23,6 +23,8 @@ from bandstand.personalizer.settings import read_applied
 from bandstand.store.tables.run_table import RunRecord
 
 _TYPE_FILTER: Final = re.compile(r"(?:metadata=)?evaluationType eq '(Manual|Auto)'")
+_DECISION_SECONDS: Final = 120.0
+"""After which an evaluation that the loop asked for itself is known to have led to nothing: it looks every minute."""
 _UNAVAILABLE: Final = (OverloadedError, StorageFullError, StorageUnavailableError)
 STATUSES: Final[Mapping[Shape, Mapping[str, str]]] = {
     "path": {
@@ -145,11 +147,13 @@ class EvaluationCalls:
         report = None if run.summary is None else json.loads(run.summary)
         results = [] if report is None else build_results(report, plan, note)
         summaries = {each["name"]: each["totalSummary"] for each in results if each["policySource"] in _APPLICABLE}
-        kind, state = note.get("kind", "Manual"), run.state
+        kind: str = note.get("kind", "Manual")
+        state: str = run.state
         if read_applied(self._loop.definition) == note["id"]:
             state = "applied"
         elif kind == "Auto" and run.state == "done":
-            state = "retained"
+            is_decided = self._loop.clock() > (run.ended or 0.0) + _DECISION_SECONDS
+            state = "retained" if is_decided else "running"
         return {
             "id": note["id"],
             "name": note["name"],
