@@ -83,3 +83,6 @@ _COMPUTE: Final[Mapping[Aggregation, Callable[[PartSums], float]]] = {
     "min": lambda parts: parts.least,
     "max": lambda parts: parts.most,
 }
+
+NO_PARTS = PartSums()
+"""Of no part at all."""

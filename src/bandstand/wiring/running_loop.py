@@ -17,6 +17,7 @@ from bandstand.api.problems import status_of
 from bandstand.api.routes.evaluations import build_evaluations_router
 from bandstand.api.routes.judge_endpoints import build_opinions_router
 from bandstand.api.routes.judgements import build_judgements_router
+from bandstand.api.routes.shown import build_shown_router
 from bandstand.api.routes.simulations import build_simulations_router
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.holdout import Holdout
@@ -218,7 +219,7 @@ class RunningLoop:
         assert self._shared.default is not None  # noqa: S101 (the first to be made)
         assert self._shared.opinions is not None  # noqa: S101 (the same)
         secret_of = self._shared.default.store
-        access = Access(settings.api_keys, settings.allowed_hosts, loop=self.name)
+        access = Access(settings.api_keys, settings.allowed_hosts, loop=self.name, read_content=settings.read_content)
         console = ConsoleContext(
             deployment,
             self._sight,
@@ -244,10 +245,11 @@ class RunningLoop:
                 build_evaluations_router(self._evaluations),
                 build_opinions_router(self._shared.opinions, self.metrics),
                 build_judgements_router(self._judging),
+                build_shown_router(self._sight),
                 *routers,
                 build_console_router(console, sessions, status_of, authorize_reader),
             ],
-            replace(options, foreign=self._build_personalizer(loops)),
+            replace(options, foreign=self._build_personalizer(loops), sight=self._sight),
         )
         return self.front
 

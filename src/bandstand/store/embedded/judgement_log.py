@@ -6,7 +6,7 @@ from typing import Any
 
 from bandstand.errors import AlreadyRewardedError, BandstandError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
-from bandstand.store.embedded.in_flight import EventInFlight
+from bandstand.store.embedded.in_flight import UserEvent
 from bandstand.store.embedded.revocation_log import EmbeddedRevocations, PendingRevocation
 from bandstand.store.embedded.state_directory import StateDirectory
 from bandstand.store.learners.open_decisions import OpenDecisions
@@ -179,7 +179,7 @@ class EmbeddedJudgements:
         decision: Decision | None,
         outcome: TurnOutcome,
         revocation: PendingRevocation,
-    ) -> EventInFlight:
+    ) -> UserEvent[None]:
         directory = self._directory
         ts, after, reward = directory.clock(), outcome.judgement, outcome.reward
         rows = [*revocation.rows]
