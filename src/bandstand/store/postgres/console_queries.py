@@ -18,7 +18,7 @@ from bandstand.store.tables.console_queries import (
     VerdictRow,
 )
 from bandstand.store.tables.judgements import TurnTexts
-from bandstand.store.tables.picks import Pick
+from bandstand.store.tables.picks import LoggedPick
 from bandstand.store.tables.reviews import (
     MAX_LABELLED,
     MAX_SEARCHED,
@@ -143,7 +143,7 @@ class SharedConsoleQueries(ConsoleSource):
         """Decisions that fit, newest first, from the cursor ``before``, among ``scanned`` of them."""
         return await search_shared_decisions(self._readers, wanted, before, limit, scanned)
 
-    async def list_picks(self) -> list[Pick]:
+    async def list_picks(self) -> list[LoggedPick]:
         """The newest decisions with what was picked and what came of it."""
         return await self._picks.read()
 

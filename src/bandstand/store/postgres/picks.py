@@ -10,7 +10,7 @@ from bandstand.store.postgres.connections import ConnectionPool
 from bandstand.store.postgres.reward_statements import REWARD_ORDER
 from bandstand.store.records import LAST_SEQ
 from bandstand.store.tables.gains import build_standing_sql
-from bandstand.store.tables.picks import MAX_PICKS, Pick, PickedCandidate, to_picked_candidate
+from bandstand.store.tables.picks import MAX_PICKS, LoggedPick, PickedCandidate, to_picked_candidate
 
 _AT_ONCE: Final = 500
 """Candidates that are read by one statement."""
@@ -36,7 +36,7 @@ class SharedPickReader:
         self._known: dict[int, PickedCandidate] = {}
         self._lock = asyncio.Lock()
 
-    async def read(self) -> list[Pick]:
+    async def read(self) -> list[LoggedPick]:
         """The decisions as they stand."""
         async with self._lock:  # who comes second finds what the first has parsed
             rows = await self._readers.fetch(_PICKS, LAST_SEQ, self._size)
@@ -47,7 +47,7 @@ class SharedPickReader:
                 known.update(await asyncio.to_thread(_parse, found))
             self._known = known  # of nobody who is gone, and of nothing older
         return [
-            Pick(row["seq"], row["uid"], row["ts"], row["reward"], known[row["seq"]])
+            LoggedPick(row["seq"], row["uid"], row["ts"], row["reward"], known[row["seq"]])
             for row in rows
             if row["seq"] in known  # its user may have been erased since
         ]
