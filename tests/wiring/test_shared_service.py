@@ -47,6 +47,7 @@ REFUSED_ON_ANOTHER_WIRE: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("PUT", "model", {"content": b"any"}),
     ("DELETE", "logs", {}),
     ("POST", "evaluations", {"json": RUN}),
+    ("PUT", "configurations/service", {"json": {"isAutoOptimizationEnabled": True}}),
 )
 
 
