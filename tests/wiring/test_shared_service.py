@@ -41,13 +41,14 @@ REFUSED: tuple[tuple[str, str, Any], ...] = (
 )
 
 
-RUN = {"name": "run", "startTime": "2026-01-01T00:00:00Z", "endTime": "2026-02-01T00:00:00Z", "policies": []}
+RUN = {"name": "run", "startTime": "2020-01-01T00:00:00Z", "endTime": "2100-01-01T00:00:00Z", "policies": []}
 REFUSED_ON_ANOTHER_WIRE: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("GET", "model", {}),
-    ("PUT", "model", {"content": b"any"}),
-    ("DELETE", "logs", {}),
-    ("POST", "evaluations", {"json": RUN}),
-    ("PUT", "configurations/service", {"json": {"isAutoOptimizationEnabled": True}}),
+    ("GET", "v1.0/model", {}),
+    ("PUT", "v1.0/model", {"content": b"any"}),
+    ("DELETE", "v1.0/logs", {}),
+    ("POST", "v1.0/evaluations", {"json": RUN}),
+    ("PUT", "featureImportances/run?api-version=2022-09-01-preview", {"json": RUN}),
+    ("PUT", "v1.0/configurations/service", {"json": {"learningMode": "apprentice"}}),
 )
 
 
@@ -109,7 +110,7 @@ async def test_two_services_over_one_database_answer_as_one(tmp_path: Path, data
             refused = await one.client.request(*call[:2], json=call[2])
             assert (refused.status_code, refused.json()["type"]) == (501, UNSUPPORTED), call
         for method, path, body in REFUSED_ON_ANOTHER_WIRE:
-            refused = await one.client.request(method, f"/personalizer/v1.0/{path}", **body)
+            refused = await one.client.request(method, f"/personalizer/{path}", **body)
             assert refused.status_code == 501, path
             assert "STATE_URL" in refused.json()["error"]["message"], path
         assert (await one.get("/stats")).json()["gain"]["sentence"]
