@@ -227,6 +227,8 @@ FROM numbered AS g JOIN added AS a USING (seq) ORDER BY g.n"""  # noqa: S608 (co
 
 FIND_REWARDED = """SELECT seq, uid, n, decision_seq, applied, picked, shadow_set FROM rewards
     WHERE seq = ANY ($1::bigint[]) ORDER BY n"""
+LOCK_DECIDERS = """SELECT uid FROM users WHERE uid IN (SELECT uid FROM decisions WHERE seq = ANY ($1::bigint[]))
+    ORDER BY uid FOR NO KEY UPDATE"""
 SETTLE_SHADOWS = f"""WITH touched AS MATERIALIZED (
     SELECT s.decision, s.policy, s.weight AS w, s.reward AS old, standing_reward(s.decision) AS new
     FROM shadows AS s WHERE s.decision = ANY ($1::bigint[])),

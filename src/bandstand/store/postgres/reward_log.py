@@ -15,6 +15,7 @@ from bandstand.store.postgres.connections import Channel, GroupLane
 from bandstand.store.postgres.decision_log import REWARD_FIELDS, SharedDecisions, to_reward
 from bandstand.store.postgres.decision_statements import (
     FIND_REWARDED,
+    LOCK_DECIDERS,
     LOG_REWARDS,
     REGISTER_USERS,
     SETTLE_SHADOWS,
@@ -139,7 +140,9 @@ class SharedRewards:
                 logged = await session.fetch(LOG_REWARDS, *columns, channel.stripe)
                 # The first to be in the shadow since this process last looked.
                 if shadowed := [row["decision_seq"] for row in logged if row["is_shadowed"]]:
-                    await session.execute(SETTLE_SHADOWS, shadowed, channel.stripe)
+                    async with session.transaction():  # whoever logs these shadows now settles them, too
+                        await session.execute(LOCK_DECIDERS, shadowed)
+                        await session.execute(SETTLE_SHADOWS, shadowed, channel.stripe)
             found |= {row["seq"]: row for row in logged}
         return [found.get(reward.seq) for reward in events]
 
