@@ -14,7 +14,7 @@ from bandstand.bandit.features import CONTENT
 from bandstand.service.context import format_time
 from bandstand.service.shadow_value import NORMAL_QUANTILE, ValueEstimate
 from bandstand.store.tables.console_queries import ConsoleQueries
-from bandstand.store.tables.picks import MAX_PICKS, Pick, Value
+from bandstand.store.tables.picks import MAX_PICKS, LoggedPick, Value
 
 MAX_TABLES = 20
 """Features that have a table, the most frequent ones."""
@@ -114,7 +114,7 @@ async def load_pick_report(sight: ConsoleQueries, limit: int, *, shows_content: 
     return await asyncio.to_thread(build_pick_report, picks, limit, shows_content=shows_content)
 
 
-def build_pick_report(picks: Sequence[Pick], limit: int, *, shows_content: bool = True) -> PickReport:
+def build_pick_report(picks: Sequence[LoggedPick], limit: int, *, shows_content: bool = True) -> PickReport:
     """What picks say, newest first; see :func:`load_pick_report`."""
     people: dict[int, int] = {}
     outcomes = _Outcomes(
@@ -141,7 +141,7 @@ def build_pick_report(picks: Sequence[Pick], limit: int, *, shows_content: bool 
     )
 
 
-def _build_features(outcomes: _Outcomes, picks: Sequence[Pick], limit: int) -> dict[str, PickTable]:
+def _build_features(outcomes: _Outcomes, picks: Sequence[LoggedPick], limit: int) -> dict[str, PickTable]:
     values = defaultdict[str, list[tuple[int, Value]]](list)
     for at, each in enumerate(picks):
         for name, value in each.candidate.features:

@@ -45,7 +45,7 @@ class PickedCandidate(NamedTuple):
     features: tuple[tuple[str, Value], ...]
 
 
-class Pick(NamedTuple):
+class LoggedPick(NamedTuple):
     """A decision and what came of it.
 
     Attributes:
@@ -71,7 +71,7 @@ class PickReader:
         self._size = size
         self._cache = PickCache()
 
-    def read(self, connection: sqlite3.Connection) -> list[Pick]:
+    def read(self, connection: sqlite3.Connection) -> list[LoggedPick]:
         """The decisions as they stand."""
         rows = connection.execute(_PICKS, (self._size,)).fetchall()
         new = self._cache.list_new(rows)
@@ -99,14 +99,14 @@ class PickCache:
             features = tuple(_list_values("", candidate.get("features") or {}, _MAX_DEPTH))[:MAX_FEATURES]
             self._known[seq] = PickedCandidate(candidate["id"], len(candidates), candidate.get("source"), features)
 
-    def build_picks(self, rows: Iterable[tuple[int, int, float, float | None]]) -> list[Pick]:
+    def build_picks(self, rows: Iterable[tuple[int, int, float, float | None]]) -> list[LoggedPick]:
         """Picks of rows, each the number, the user's key, the time and the reward; every other decision is forgotten.
 
         So nothing is kept of who is gone, and of nothing older. A row whose request has gone meanwhile is left out.
         """
         kept = [row for row in rows if row[0] in self._known]
         self._known = {seq: self._known[seq] for seq, *_ in kept}
-        return [Pick(seq, uid, ts, reward, self._known[seq]) for seq, uid, ts, reward in kept]
+        return [LoggedPick(seq, uid, ts, reward, self._known[seq]) for seq, uid, ts, reward in kept]
 
 
 def _list_values(path: str, value: object, depth: int) -> Iterator[tuple[str, Value]]:
