@@ -145,7 +145,7 @@ def search_decisions(
         limit: how many.
         scanned: how many decisions are looked at.
     """
-    matcher = _Matcher(wanted)
+    matcher = DecisionMatcher(wanted)
     found: list[FoundDecision] = []
     searched, reached = 0, None
     for seq, user_id, is_gone, tip_id, pick, body in _scan(connection, wanted, min(before, wanted.until), scanned):
@@ -195,8 +195,8 @@ def _load_detail(
     )
 
 
-class _Matcher:
-    """Says which candidates of a request fit."""
+class DecisionMatcher:
+    """Says which candidates of a request fit, whichever engine it comes from."""
 
     def __init__(self, wanted: DecisionSearch) -> None:
         self._words = [folded for word in wanted.words for folded in split_words(word)]
