@@ -148,6 +148,11 @@ def has_words_of(tokens: tuple[str, ...], kinds: frozenset[WordKind]) -> bool:
     return any(not kinds.isdisjoint(found) for _, found in _find_kinds(tokens))
 
 
+def is_known_word(word: str) -> bool:
+    """Tell whether a word by itself is of some kind."""
+    return (word,) in _load_entries().phrases or _find_beginning(word) is not None
+
+
 def _count_kinds(tokens: tuple[str, ...]) -> tuple[dict[WordKind, int], WordKind | None]:
     """Count the words of every kind, negated ones on the other side, and say which side the last is on."""
     counts: dict[WordKind, int] = dict.fromkeys(_KINDS, 0)

@@ -31,8 +31,6 @@ _OVERTAKEN_RANK: Final = 2
 _MAX_DOUBTED: Final = 0.25
 _MAX_UNSUPPORTED: Final = 0.5
 _TINY: Final = 1e-9
-_WORDING_SHARE: Final = 0.65
-_WORD_ODDS: Final = 4.0
 _OPPOSITES: Final[Mapping[Polarity, Polarity]] = {"negative": "positive", "positive": "negative"}
 _SIDES: Final[Mapping[Polarity, WordKind]] = {"negative": "complaint", "positive": "praise"}
 _SHIFT_THRESHOLD: Final = 0.5
@@ -222,26 +220,20 @@ class Local:
         return pooled
 
     def _weigh_wording(self, stated: Floats, normalised: NormalisedTurn) -> Floats:
-        """Weigh a stand heard by wording alone by the words that are known to praise or complain.
+        """Leave a stand heard by wording alone no more than half, unless the words known to judge agree with it.
 
-        Where all of them are on one side, that side's odds are multiplied. Elsewhere a stand keeps about two thirds of
-        its mass, and at most half where no word bears it out: what was pooled from several labels must be surer than
-        one label before it teaches.
+        What was pooled from several labels is surer than it should be, and text model and lexicon are wrong about
+        different messages: so both must hear the stand before it teaches, and no clause ahead may speak against it.
         """
-        words, side = self._find_side(normalised)
-        if side is not None and not normalised.is_aside:
-            weighed = np.where(self._stands[side], stated * _WORD_ODDS, stated)
-            return np.asarray(weighed / weighed.sum())
         place = int(np.argmax(stated))
         polarity = self.taxonomy.labels[place].polarity
         if polarity == "other":
             return stated
-        doubted = stated.copy()
-        doubted[place] *= _WORDING_SHARE
-        if not supports_stand(words, is_praise=polarity == "positive"):
-            doubted[place] = min(doubted[place], _MAX_UNSUPPORTED)
-        rest = stated.sum() - stated[place]
-        doubted[np.arange(len(stated)) != place] *= (1 - doubted[place]) / rest
+        _, side = self._find_side(normalised)
+        if side == _SIDES[polarity] or stated[place] <= _MAX_UNSUPPORTED:
+            return stated
+        doubted = stated * (1 - _MAX_UNSUPPORTED) / (1 - stated[place])
+        doubted[place] = _MAX_UNSUPPORTED
         return np.asarray(doubted)
 
     @staticmethod
