@@ -12,9 +12,11 @@ from typing import Final, Literal, get_args
 
 from bandstand.judge.local.tokens import normalise_text, split_tokens
 
-WordKind = Literal["praise", "complaint", "negator", "wish", "you", "me", "question", "thanks"]
+WordKind = Literal["praise", "complaint", "negator", "wish", "you", "me", "question", "thanks", "idle"]
 
 _KINDS: Final[tuple[WordKind, ...]] = get_args(WordKind)
+_TELLING: Final = _KINDS[:-1]
+"""All kinds but phrases that only look like one: "kind of", "good morning", "my mistake"."""
 _MAX_COUNTED: Final = 3
 _NEGATED_WORDS: Final = 4
 """How many words a negation reaches: "not a Star Wars fan"."""
@@ -50,7 +52,7 @@ def build_cues(tokens: tuple[str, ...], decisive: tuple[str, ...]) -> list[str]:
         decisive: those after the last "but"; none where there is none.
     """
     counts, last = _count_kinds(tokens)
-    names = [f"{kind}{min(counts[kind], _MAX_COUNTED)}" for kind in _KINDS if counts[kind]]
+    names = [f"{kind}{min(counts[kind], _MAX_COUNTED)}" for kind in _TELLING if counts[kind]]
     balance = max(-_MAX_COUNTED, min(_MAX_COUNTED, counts["praise"] - counts["complaint"]))
     wishes, asks = bool(counts["wish"]), is_question(tokens)
     names += [

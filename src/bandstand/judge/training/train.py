@@ -88,7 +88,8 @@ def train_shipped(taxonomy: Taxonomy, corpus: Sequence[Example], readings: Seque
     counts = np.zeros(len(corpus))
     for side in (has_about, ~has_about):
         counts[side] = _compute_counts(allowed[side], shares)
-    plain_counts = np.where(has_about, _ABOUT_SHARE, 1.0) * counts
+    plain_shares = np.array([example.plain_share for example in corpus])
+    plain_counts = np.where(has_about, _ABOUT_SHARE, 1.0) * plain_shares * counts
     plain = [extract_features(replace(reading, about=())) for reading in readings]
     about = [extract_features(reading) for reading in readings if reading.about]
 
