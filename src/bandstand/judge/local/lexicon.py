@@ -5,12 +5,14 @@ evidence for the text model; no word decides anything by itself.
 """
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
 from typing import Final, Literal, get_args
 
 from bandstand.judge.local.tokens import normalise_text, split_tokens
+from bandstand.judge.taxonomy import Polarity
 
 WordKind = Literal["praise", "complaint", "negator", "wish", "you", "me", "question", "thanks", "idle"]
 
@@ -108,6 +110,18 @@ def find_decisive_stand(decisive: tuple[str, ...], ahead: tuple[str, ...]) -> Wo
     return None if counts["praise"] else _FLIPPED.get(find_stand(ahead) or "question")
 
 
+def find_side(tokens: tuple[str, ...], decisive: tuple[str, ...]) -> tuple[tuple[str, ...], WordKind | None]:
+    """Return the words of a message that decide, and the side that they are on.
+
+    Args:
+        tokens: the words in scope.
+        decisive: those after the last "but"; none where there is none.
+    """
+    if not decisive:
+        return tokens, find_stand(tokens)
+    return decisive, find_decisive_stand(decisive, tokens[: -len(decisive)])
+
+
 def contradicts_stand(tokens: tuple[str, ...], side: WordKind | None, stand: WordKind) -> bool:
     """Tell whether the words of a short message speak against a stand: they are on the other side, or ask for a fact.
 
@@ -173,6 +187,8 @@ def _count_kinds(tokens: tuple[str, ...]) -> tuple[dict[WordKind, int], WordKind
 
 
 _FLIPPED: Final[dict[WordKind, WordKind]] = {"praise": "complaint", "complaint": "praise"}
+SIDES: Final[Mapping[Polarity, WordKind]] = {"negative": "complaint", "positive": "praise"}
+"""The side of each stand."""
 
 
 @lru_cache(maxsize=_CACHED_MESSAGES)

@@ -8,10 +8,9 @@ import numpy as np
 from bandstand.judge.arbiter import IntentCandidate, RuleSignal
 from bandstand.judge.local.classifier import Classifier, Floats, Weights, build_verdict
 from bandstand.judge.local.lexicon import (
-    WordKind,
+    SIDES,
     contradicts_stand,
-    find_decisive_stand,
-    find_stand,
+    find_side,
     supports_stand,
 )
 from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
@@ -30,9 +29,9 @@ _MAX_RULE_SCORE: Final = 0.98
 _OVERTAKEN_RANK: Final = 2
 _MAX_DOUBTED: Final = 0.25
 _MAX_UNSUPPORTED: Final = 0.5
+_VERY_SURE: Final = 0.85
 _TINY: Final = 1e-9
 _OPPOSITES: Final[Mapping[Polarity, Polarity]] = {"negative": "positive", "positive": "negative"}
-_SIDES: Final[Mapping[Polarity, WordKind]] = {"negative": "complaint", "positive": "praise"}
 _SHIFT_THRESHOLD: Final = 0.5
 _HALF: Final = 0.5
 _SHIFT_LABELS: Final[Mapping[str, str]] = {"followup-v1": "topic_shift"}
@@ -150,8 +149,8 @@ class Local:
                 joined, rationale = self._move_to_shift(joined, shift), "by its form, a topic of its own"
         if normalised.about:
             joined = self._pool_stands(joined)
-            if match is None and normalised.rating is None:
-                joined = self._weigh_wording(joined, normalised)
+            if normalised.rating is None:
+                joined = self._weigh_wording(joined, normalised, match)
         elif match is None and normalised.rating is None and not is_overtaken:
             joined = self._doubt_contradicted(joined, normalised)
         return build_verdict(
@@ -219,41 +218,38 @@ class Local:
                 pooled[labels], pooled[best] = 0.0, stated[labels].sum()
         return pooled
 
-    def _weigh_wording(self, stated: Floats, normalised: NormalisedTurn) -> Floats:
-        """Leave a stand heard by wording alone no more than half, unless the words known to judge agree with it.
+    def _weigh_wording(self, stated: Floats, normalised: NormalisedTurn, match: RuleMatch | None) -> Floats:
+        """Leave a stand heard by wording alone no more than half, unless the words known to judge bear it out.
 
-        What was pooled from several labels is surer than it should be, and text model and lexicon are wrong about
-        different messages: so both must hear the stand before it teaches, and no clause ahead may speak against it.
+        What was pooled from several labels is surer than it should be, and text model and lexicon err about different
+        messages: so both must hear the stand before it teaches, or the model very surely where the lexicon hears none.
+        A stand that the rule that counts speaks against teaches in no case.
         """
         place = int(np.argmax(stated))
         polarity = self.taxonomy.labels[place].polarity
-        if polarity == "other":
+        if polarity == "other" or stated[place] <= _MAX_UNSUPPORTED:
             return stated
-        _, side = self._find_side(normalised)
-        if side == _SIDES[polarity] or stated[place] <= _MAX_UNSUPPORTED:
+        if match is not None:
+            is_borne_out = self.taxonomy.label(match.label).polarity == polarity
+        else:
+            _, side = find_side(normalised.judged_tokens, normalised.scope.decisive)
+            is_borne_out = side == SIDES[polarity] or (side is None and stated[place] >= _VERY_SURE)
+        if is_borne_out:
             return stated
         doubted = stated * (1 - _MAX_UNSUPPORTED) / (1 - stated[place])
         doubted[place] = _MAX_UNSUPPORTED
         return np.asarray(doubted)
 
-    @staticmethod
-    def _find_side(normalised: NormalisedTurn) -> tuple[tuple[str, ...], WordKind | None]:
-        """Return the words that decide, and the side that they are on."""
-        decisive = normalised.scope.decisive
-        if not decisive:
-            return normalised.judged_tokens, find_stand(normalised.judged_tokens)
-        return decisive, find_decisive_stand(decisive, normalised.judged_tokens[: -len(decisive)])
-
     def _doubt_contradicted(self, stated: Floats, normalised: NormalisedTurn) -> Floats:
         """Doubt a stand heard by wording alone that the words known to praise or complain speak against."""
-        words, side = self._find_side(normalised)
+        words, side = find_side(normalised.judged_tokens, normalised.scope.decisive)
         polarity = self.taxonomy.labels[int(np.argmax(stated))].polarity
         if polarity == "other":
             return stated
         is_taken_back = (
             polarity == "positive" and normalised.scope.decisive and not supports_stand(words, is_praise=True)
         )
-        if is_taken_back or contradicts_stand(words, side, _SIDES[polarity]):
+        if is_taken_back or contradicts_stand(words, side, SIDES[polarity]):
             return self._cap(stated, polarity)
         return stated
 

@@ -2,25 +2,26 @@
 
 A message that takes no stand speaks of what was set aside of it, or of nothing. One that does speaks of the behaviour
 or of the content. Where a turn does not say what was chosen, a stand is about the content unless a rule says otherwise.
-Where it does, praise speaks of the behaviour, since that is what was chosen, unless a rule says otherwise; a complaint
-does where more speaks for that than against it:
+Where it does, enough more signs must speak for the behaviour than against it:
 
-    Σ over signs for the behaviour − Σ over signs for the content > 0
+    Σ signs for the behaviour − Σ signs for the content ≥ 2 for a complaint, ≥ 1 for praise
 
-Every sign counts alike (Dawes 1979), as in :mod:`bandstand.judge.local.topic_shift`. For the behaviour: a rule that
-says so, a word for a manner (``data/rules/targets.toml``), one of what was chosen, "you", "me", and a wish. For the
-content: a number, a word for a fault of fact, and up to two words that question or answer were about.
+since facts are put right far more often than they are praised. Every sign counts alike (Dawes 1979), as in
+:mod:`bandstand.judge.local.topic_shift`. For the behaviour: words that judge, all on the side of the stand; a word for
+a manner (``data/rules/targets.toml``); one of what was chosen; "you"; "me"; a wish; and no room for more, in a message
+of five words. A rule that says so counts for two. For the content: a number, a word for a fault of fact, and up to two
+words that question or answer were about. Emoji and ratings are of the behaviour.
 """
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import pairwise
 from typing import Final
 
-from bandstand.judge.local.lexicon import WordKind, has_words_of, is_known_word
+from bandstand.judge.local.lexicon import SIDES, WordKind, find_side, has_words_of, is_known_word
 from bandstand.judge.local.normalise import NormalisedTurn, extract_window
 from bandstand.judge.local.ratings import is_known_sign
 from bandstand.judge.local.tokens import normalise_text, split_tokens
@@ -33,6 +34,8 @@ _MIN_WORD: Final = 3
 _NUMBER: Final = "0"
 _PERSONAL: Final[tuple[frozenset[WordKind], ...]] = (frozenset({"you"}), frozenset({"me"}), frozenset({"wish"}))
 _MAX_SUBJECTS: Final = 2
+_SHORT: Final = 5
+_ENOUGH_SIGNS: Final[Mapping[Polarity, int]] = {"negative": 2, "positive": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +71,32 @@ def find_target(turn: NormalisedTurn, polarity: Polarity, stated: Target | None)
         return stated or "content"
     if stated not in {None, "behaviour"}:
         return stated
-    if polarity == "positive" or turn.rating is not None or any(map(is_known_sign, turn.judged_tokens)):
+    if turn.rating is not None or any(map(is_known_sign, turn.judged_tokens)):
         return "behaviour"
-    return "behaviour" if _weigh_signs(turn, is_stated=stated is not None) > 0 else "content"
+    balance = _weigh_signs(turn, polarity, is_stated=stated is not None)
+    return "behaviour" if balance >= _ENOUGH_SIGNS[polarity] else "content"
 
 
-def _weigh_signs(turn: NormalisedTurn, *, is_stated: bool) -> int:
-    """Return how many more signs there are that a complaint is about the behaviour than that it is about the facts."""
+def _weigh_signs(turn: NormalisedTurn, polarity: Polarity, *, is_stated: bool) -> int:
+    """Return how many more signs there are that a stand is about the behaviour than that it is about the content."""
     tokens = turn.judged_tokens
     stems, text = _find_stems(tokens), "".join(tokens)
     manner, substance = _load_words()
     signs_for = (
-        is_stated,
         manner.occur_in(stems, text),
         bool(_find_stems(turn.about) & stems),
         *(has_words_of(tokens, kinds) for kinds in _PERSONAL),
+        len(tokens) <= _SHORT,
     )
     signs_against = (_NUMBER in tokens, substance.occur_in(stems, text))
-    return sum(signs_for) - sum(signs_against) - min(_MAX_SUBJECTS, len(_find_subjects(turn, manner)))
+    is_judged = is_stated or find_side(tokens, turn.scope.decisive)[1] == SIDES[polarity]
+    return (
+        is_stated
+        + is_judged
+        + sum(signs_for)
+        - sum(signs_against)
+        - min(_MAX_SUBJECTS, len(_find_subjects(turn, manner)))
+    )
 
 
 def _find_subjects(turn: NormalisedTurn, manner: _Words) -> set[str]:

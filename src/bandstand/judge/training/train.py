@@ -171,6 +171,7 @@ def compute_rule_precision(
 ) -> dict[str, Any]:
     """Measure every shipped rule on the corpus: of the turns where it counts, the share where it is right.
 
+    Examples that plain turns do not learn from are left out: they are written against what rules do not hear.
     A rule that takes a stand is right about the polarity, any other about the label. Laplace's (right + 1)/(fires + 2),
     so that a rule seen twice is not certain. ``none`` is the share of neutral turns among those where no rule fires.
     """
@@ -178,6 +179,8 @@ def compute_rule_precision(
     fires: Counter[str] = Counter()
     right: Counter[str] = Counter()
     for example, reading in zip(corpus, readings, strict=True):
+        if not example.plain_share:
+            continue
         match = rules.find_best(reading)
         rule_id, label = (match.rule_id, match.label) if match else (NO_RULE, taxonomy.neutral.name)
         fires[rule_id] += 1
@@ -198,7 +201,8 @@ def build_shipped_files() -> Iterator[tuple[str, bytes]]:
     readings = [normalise_turn(example.turn.cut()) for example in corpus]
     taxonomies = [shipped_taxonomy(name) for name in SHIPPED_TAXONOMIES]
     precision = {taxonomy.name: compute_rule_precision(taxonomy, corpus, readings) for taxonomy in taxonomies}
-    document = {"seed": SEED, "examples": len(corpus), "taxonomies": precision}
+    counted = sum(example.plain_share > 0 for example in corpus)
+    document = {"seed": SEED, "examples": counted, "taxonomies": precision}
     yield "rules/precision.json", f"{json.dumps(document, indent=1)}\n".encode()
     for taxonomy in taxonomies:
         yield f"{taxonomy.name}.npz", train_shipped(taxonomy, corpus, readings).to_bytes()
