@@ -4,8 +4,8 @@ Their author knew the rules, had not seen what anything makes of these sentences
 the corpus happened to have word for word was left out. A hash of each turn's id says which part it is in: the *opened*
 part was measured next, and what went wrong in it was looked at; the *sealed* part was measured once, when everything
 else was done, and read after that. What a turn without ``about`` teaches is its stand. The paraphrased turns say in
-other words what went wrong in the opened part. The second set is of 41 contexts, all of which say what was chosen; a hash of
-the message splits it in the same way.
+other words what went wrong in the opened part. The second set is of 41 contexts, all of which say what was chosen; a
+hash of the message splits it in the same way.
 """
 
 import json
@@ -30,7 +30,8 @@ LINES, SECOND, PARAPHRASED = (
 
 
 @pytest.mark.parametrize(
-    ("lines", "digest", "count", "sealed"), [(LINES, "c56c825140321f3a", 311, 150), (SECOND, "4bba5b9d6668a857", 349, 173)]
+    ("lines", "digest", "count", "sealed"),
+    [(LINES, "c56c825140321f3a", 311, 150), (SECOND, "4bba5b9d6668a857", 349, 173)],
 )
 def test_they_are_the_turns_that_were_frozen(lines: list[str], digest: str, count: int, sealed: int) -> None:
     rows = [json.loads(line) for line in lines]

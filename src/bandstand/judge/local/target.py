@@ -73,30 +73,27 @@ def find_target(turn: NormalisedTurn, polarity: Polarity, stated: Target | None)
         return stated
     if turn.rating is not None or any(map(is_known_sign, turn.judged_tokens)):
         return "behaviour"
-    balance = _weigh_signs(turn, polarity, is_stated=stated is not None)
-    return "behaviour" if balance >= _ENOUGH_SIGNS[polarity] else "content"
+    is_behaviour = _has_enough_signs(turn, polarity, is_stated=stated is not None)
+    return "behaviour" if is_behaviour else "content"
 
 
-def _weigh_signs(turn: NormalisedTurn, polarity: Polarity, *, is_stated: bool) -> int:
-    """Return how many more signs there are that a stand is about the behaviour than that it is about the content."""
+def _has_enough_signs(turn: NormalisedTurn, polarity: Polarity, *, is_stated: bool) -> bool:
+    """Tell whether enough more signs say that a stand is about the behaviour than that it is about the content."""
     tokens = turn.judged_tokens
     stems, text = _find_stems(tokens), "".join(tokens)
     manner, substance = _load_words()
     signs_for = (
+        is_stated,
+        is_stated or find_side(tokens, turn.scope.decisive)[1] == SIDES[polarity],
         manner.occur_in(stems, text),
-        bool(_find_stems(turn.about) & stems),
+        not stems.isdisjoint(_find_stems(turn.about)),
         *(has_words_of(tokens, kinds) for kinds in _PERSONAL),
         len(tokens) <= _SHORT,
     )
     signs_against = (_NUMBER in tokens, substance.occur_in(stems, text))
-    is_judged = is_stated or find_side(tokens, turn.scope.decisive)[1] == SIDES[polarity]
-    return (
-        is_stated
-        + is_judged
-        + sum(signs_for)
-        - sum(signs_against)
-        - min(_MAX_SUBJECTS, len(_find_subjects(turn, manner)))
-    )
+    room = sum(signs_for) - sum(signs_against) - _ENOUGH_SIGNS[polarity]
+    # The answer is read only where that can still decide.
+    return room >= _MAX_SUBJECTS or (room >= 0 and room >= len(_find_subjects(turn, manner)))
 
 
 def _find_subjects(turn: NormalisedTurn, manner: _Words) -> set[str]:

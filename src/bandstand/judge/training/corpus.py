@@ -44,7 +44,7 @@ class Example:
         language: of the message.
         source: the sentence it was made from; examples of one belong all in a training set or all in its test set.
         target: what the message speaks of, where the corpus says so.
-        plain_share: how much of its weight it has where turns do not say what was chosen.
+        about_only: whether it teaches nothing of turns that do not say what was chosen.
     """
 
     turn: Turn
@@ -52,7 +52,7 @@ class Example:
     language: str
     source: str
     target: Target | None = None
-    plain_share: float = 1.0
+    about_only: bool = False
 
 
 def generate_examples(seed: int, per_sentence: int = 4) -> Iterator[Example]:
@@ -95,7 +95,7 @@ class _Writer:
                         self._document["language"],
                         sentence,
                         group.get("target"),
-                        self._document.get("plain_share", 1.0),
+                        self._document.get("about_only", False),
                     )
         yield from self._write_repetitions(per_sentence)
 
