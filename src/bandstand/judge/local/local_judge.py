@@ -29,6 +29,7 @@ _MAX_RULE_SCORE: Final = 0.98
 _OVERTAKEN_RANK: Final = 2
 _MAX_DOUBTED: Final = 0.25
 _MAX_UNSUPPORTED: Final = 0.5
+_SURE: Final = 0.8
 _VERY_SURE: Final = 0.9
 _TINY: Final = 1e-9
 _OPPOSITES: Final[Mapping[Polarity, Polarity]] = {"negative": "positive", "positive": "negative"}
@@ -233,7 +234,8 @@ class Local:
             is_borne_out = self.taxonomy.label(match.label).polarity == polarity
         else:
             _, side = find_side(normalised.judged_tokens, normalised.scope.decisive)
-            is_borne_out = side == SIDES[polarity] or (side is None and stated[place] >= _VERY_SURE)
+            needed = {SIDES[polarity]: _SURE, None: _VERY_SURE}.get(side, 1.0)
+            is_borne_out = stated[place] >= needed
         if is_borne_out:
             return stated
         doubted = stated * (1 - _MAX_UNSUPPORTED) / (1 - stated[place])
