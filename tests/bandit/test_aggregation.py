@@ -26,17 +26,25 @@ def test_any_order_and_any_duplicates_come_to_the_same(parts: dict[int, float], 
 @given(VALUES)
 def test_what_has_no_order_is_the_same_in_any(values: list[float]) -> None:
     shuffled = sorted(values)
-    for aggregation in ("sum", "mean", "min", "max"):
+    for aggregation in ("sum", "mean", "median", "min", "max"):
         one, other = (PartSums.from_values(each).aggregate(aggregation) for each in (values, shuffled))
         assert one == pytest.approx(other, rel=1e-9, abs=1e-6)
 
 
 @pytest.mark.parametrize(
     ("aggregation", "expected"),
-    [("first", 2.0), ("last", -1.0), ("sum", 4.0), ("mean", 1.0), ("min", -1.0), ("max", 3.0)],
+    [("first", 2.0), ("last", -1.0), ("sum", 4.0), ("mean", 1.0), ("median", 1.0), ("min", -1.0), ("max", 3.0)],
 )
 def test_each_is_what_its_name_says(aggregation: Aggregation, expected: float) -> None:
     assert PartSums.from_values([2.0, 0.0, 3.0, -1.0]).aggregate(aggregation) == expected
+
+
+@given(VALUES)
+def test_one_after_the_other_comes_to_what_all_at_once_do(values: list[float]) -> None:
+    sums = PartSums()
+    for value in values:
+        sums = sums.add(value)
+    assert sums == PartSums.from_values(values)
 
 
 def test_nothing_has_no_aggregate() -> None:

@@ -15,6 +15,9 @@ FULL: dict[str, Any] = {
     "include": ["linucb-v2"],
     "schemas": {"shelf": {"version": 1}},
     "policies": {"shelf": {"kind": "linucb", "schema": "shelf"}},
+    "personalizer": {"user": "user.id"},
+    "rewards": {"window": 60.0},
+    "retention_days": 2,
 }
 
 
@@ -35,6 +38,21 @@ def test_every_fault_is_named_at_once() -> None:
         *("name", "loop.mod", "loop.mode", "loop.scope", "loop.shadow", "loop.policies", "loop.policy")
     }
     assert "did you mean 'online'" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        ({"retention_days": -1}, "loop.retention_days"),
+        ({"retention_days": 2, "rewards": {"window": 86_401}}, "loop.retention_days"),
+        ({"personalizer": {"user": "user..id"}}, "loop.personalizer.user"),
+        ({"personalizer": {"user": 3}}, "loop.personalizer.user"),
+    ],
+)
+def test_what_does_not_fit_is_named(document: dict[str, Any], field: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        LoopDefinition.parse("menu", document)
+    assert [fault.field for fault in caught.value.errors] == [field]
 
 
 @pytest.mark.parametrize("document", [None, [], "online", 3])

@@ -50,6 +50,14 @@ def test_users_without_rewards_say_nothing() -> None:
     assert fitted.noise == pytest.approx(1.0)
 
 
+def test_it_does_not_matter_how_many_users_are_looked_at_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    users = stack_states(draw_population(5, 30, 6, random_prior(D, np.random.default_rng(5))))
+    whole = fit_prior(users, BASE)
+    for count in (1, 7):
+        monkeypatch.setattr("bandstand.bandit.prior._USERS_AT_ONCE", count)
+        assert compute_difference(fit_prior(users, BASE), whole) < 1e-9
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_log_posterior_is_that_of_the_rewards_themselves(seed: int) -> None:
     """Of one user: rewards are N(Xμ, XΣXᵀ + σ²I), and the hyperprior is a normal, an inverse Wishart and a gamma."""

@@ -43,7 +43,7 @@ def test_a_table_is_read_and_written_back() -> None:
         ({"window": "long"}, "rewards.window"),
         ({"window": None}, "rewards.default_reward"),
         ({"default_reward": 5}, "rewards.default_reward"),
-        ({"aggregation": "median"}, "rewards.aggregation"),
+        ({"aggregation": "product"}, "rewards.aggregation"),
         ({"minimum": 3.0}, "rewards.maximum"),
         ({"maximum": 1e9}, "rewards.maximum"),
         ({"metrics": {}}, "rewards.metrics"),

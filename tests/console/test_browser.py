@@ -30,6 +30,8 @@ PAGES = (
     "/login",
     "",
     "/users",
+    "/shown",
+    "/shown?words=tax&among=offered",
     "/user?id=ada",
     "/user/reset?id=ada",
     "/user/erase?id=ada",

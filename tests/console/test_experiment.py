@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from tests.console.given import Person, visit_console
 
@@ -54,11 +55,27 @@ async def test_a_launch_is_begun_held_and_taken_back_from_its_page(person: Perso
         "/policies/launch", policy="thompson-v1", steps="half", min_decisions="10", token=page.token
     )
     assert nonsense.status == 422
+    for metric, bound, words in (
+        ("revenue", "much", "the bound of revenue must be a number"),
+        ("revenue", "", "the bound of revenue must be a number"),
+        ("", "0.1", "a bound stands without the metric"),
+    ):
+        given = {"steps": "50, 100", "min_decisions": "10", "metric": metric, "bound": bound, "token": page.token}
+        wrong = await person.send("/policies/launch", policy="thompson-v1", **given)
+        assert (wrong.status, words in wrong.text) == (422, True), (metric, bound)
+        assert f'value="{metric or bound}"' in wrong.html, "what was filled in stays"
     begun = await person.send(
-        "/policies/launch", policy="thompson-v1", steps="50, 100", min_decisions="10", token=page.token
+        "/policies/launch",
+        policy="thompson-v1",
+        steps="50, 100",
+        min_decisions="10",
+        metric=["reward", "revenue", ""],
+        bound=["-0.5", "2.5", ""],
+        token=page.token,
     )
     assert begun.status == 303
     page = await person.open("/policies/launch", policy="thompson-v1")
+    assert "back where reward is surely below \N{MINUS SIGN}0.50; back where revenue is surely below 2.50" in page.text
     assert "50 % of the users have it" in page.text
     assert "is being launched" in (await person.open("/policies")).text
     for action, words in (("hold", "It is held"), ("resume", "The next step waits"), ("rollback", "It was taken back")):
@@ -66,3 +83,22 @@ async def test_a_launch_is_begun_held_and_taken_back_from_its_page(person: Perso
         assert sent.status == 303, action
         assert words in (await person.open("/policies/launch", policy="thompson-v1")).text
     assert (await person.send("/policies/launch/advance", policy="thompson-v1", token=page.token)).status == 409
+    await person.service.reward(decision_id=(await person.service.score("ada"))["decision_id"], reward=0.5)
+    await person.client.post("/reset/ada")
+    await person.client.post("/policies/first-v1/promote")
+    figure: dict[str, Any] = {}
+    marks: list[dict[str, Any]] = []
+    async with asyncio.timeout(60):  # what was committed is summed within seconds
+        while not marks:
+            await asyncio.sleep(0.05)
+            figure = (await person.open("/gain.json")).response.json()["random"]
+            marks = [trace for trace in figure["data"] if trace.get("name") == "what changed"]
+    told = (
+        "the launch of thompson-v1 came to 50 %",
+        "rolled back",
+        "first-v1 became the active",
+        "was reset",
+    )
+    assert all(words in marks[0]["text"][0] for words in told)
+    assert len(figure["layout"]["annotations"]) == 1
+    assert "first-v1 became the active policy" in (await person.open()).text

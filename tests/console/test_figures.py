@@ -21,10 +21,23 @@ def test_activity_is_drawn_by_policy_over_the_whole_span() -> None:
     b, a = figures["decisions"]["data"]
     assert (b["y"], a["y"]) == ([3], [10, 5])
     assert a["x"] == ["2024-10-04 00:00", "2024-10-04 06:00"]
-    b, a = figures["reward"]["data"]
+    b, a = (trace for trace in figures["reward"]["data"] if trace.get("mode") == "markers")
     assert (b["y"], a["y"]) == ([-0.5], [0.5]), "where no reward came there is no mean"
     for figure in figures.values():
         assert figure["layout"]["xaxis"]["range"] == ["2024-10-04 00:00", "2024-10-05 00:00"]
+
+
+def test_a_line_is_the_mean_of_the_day_that_ends_there() -> None:
+    activity = [PolicyActivity(480_000 + 6 * at, "a", 9, 0, 1 + at, (1 + at) * float(at)) for at in range(8)]
+    drawn = build_activity_figures(activity, ["a"], range(480_024, 480_048, 6), {"a": 2.0})["reward"]["data"]
+    band, line, points = drawn
+    assert points["y"] == [4.0, 5.0, 6.0, 7.0]
+    for at, mean in zip(range(4, 8), line["y"], strict=True):
+        day = range(at - 3, at + 1)
+        assert mean == pytest.approx(sum((1 + each) * each for each in day) / sum(1 + each for each in day))
+    assert band["y"][0] - line["y"][0] == pytest.approx(1.959963984540054 * 2.0 / (2 + 3 + 4 + 5) ** 0.5)
+    by_day = build_activity_figures(activity, ["a"], range(480_000, 480_048, 24), {})["reward"]["data"]
+    assert [trace.get("mode") for trace in by_day] == ["lines", "lines"], "a point is a day already"
 
 
 def test_nothing_is_drawn_of_nothing() -> None:

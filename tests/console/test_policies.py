@@ -27,7 +27,7 @@ async def test_shadow_and_live_stand_side_by_side(tmp_path: Path) -> None:
         page = await person.open("/policies")
         assert any(row[0] == "thompson-v1 shadow" for row in page.rows())
         (shadow,) = [row for row in page.rows() if row[0].startswith("thompson-v1") and "shadow" not in row[0]]
-        assert shadow[0].endswith("ess"), "three are too few to be believed"
+        assert shadow[0].endswith("too few effective decisions yet"), "three are too few to be believed"
         assert (shadow[1], shadow[3]) == ("3", "3")
         assert shadow[4].startswith("0.250")
         receipt = await person.open("/decision", id=ids[0])

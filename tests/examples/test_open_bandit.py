@@ -370,6 +370,7 @@ def test_a_real_log_gives_about_n_over_k_matches(client: httpx.Client, product: 
     assert load_learned(client, policy, f"real, {policy}") == (1464, outcome.matches, outcome.clicks)
 
 
+@pytest.mark.slow
 @REAL
 def test_the_readme_states_the_matches_to_expect() -> None:
     readme = (ROOT / "examples" / "open_bandit" / "README.md").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.api.given import Service, read_ok
-from tests.personalizer.given import LOOP, LOOP_BASE, make_loop, rank, read_error, reward
+from tests.personalizer.given import LOOP, LOOP_BASE, make_loop, rank, rank_body, read_error, reward
 
 PUT_SERVICE = f"{LOOP_BASE}/configurations/service"
 QUERY = {"api-version": "2022-09-01-preview"}
@@ -74,7 +74,7 @@ async def test_a_configuration_is_the_loop_s_and_what_was_learned_stays(service:
         ({"rewardWaitTime": "P3D"}, "InvalidRewardWaitTime"),
         ({"rewardWaitTime": 600}, "InvalidRewardWaitTime"),
         ({"defaultReward": -2}, "InvalidServiceConfiguration"),
-        ({"rewardAggregation": "median"}, "InvalidServiceConfiguration"),
+        ({"rewardAggregation": "product"}, "InvalidServiceConfiguration"),
         ({"logRetentionDays": 1}, "InvalidLogRetentionDays"),
         ({"logRetentionDays": 0}, "InvalidLogRetentionDays"),
         ({"learningMode": "Off"}, "InvalidLearningModeServiceConfiguration"),
@@ -94,6 +94,18 @@ async def test_a_bad_configuration_is_refused(shared: Service, body: object, cod
         **({"content": body, "headers": {"content-type": "application/json"}} if body == b"{" else {"json": body}),
     )
     read_error(answer, 400, code)
+
+
+async def test_logs_are_kept_for_as_long_as_the_loop_says(service: Service) -> None:
+    await make_loop(service)
+    for days, kept in ((30, 30), (-1, 0), (90, 90)):
+        assert read_ok(await put(service, PUT_SERVICE, {"logRetentionDays": days}))["logRetentionDays"] == days
+        assert (await get_service(service))["logRetentionDays"] == days
+        assert read_ok(await service.get("/loops/menu"))["definition"]["retention_days"] == kept
+    whole = read_ok(await service.get("/personalizer/v1.0/configurations/service"))
+    assert (await put(service, "/personalizer/v1.0/configurations/service", whole)).status_code == 200
+    answer = await put(service, "/personalizer/v1.0/configurations/service", {"logRetentionDays": 30})
+    assert "/loops/" in read_error(answer, 400, "InvalidServiceConfiguration")
 
 
 async def test_an_apprentice_serves_the_first_action_that_is_not_excluded(service: Service) -> None:
@@ -142,9 +154,19 @@ async def test_a_loop_that_is_not_there_is_unknown_in_its_own_form(service: Serv
     read_error(await service.get("/loops/nowhere/personalizer/v1.0/configurations/service"), 404, "ResourceNotFound")
 
 
-async def test_a_loop_may_take_less_than_the_wire_does(service: Service) -> None:
-    answer = await service.client.put("/loops/menu", json=LOOP | {"rewards": {"minimum": 0.0}})
+async def test_a_loop_may_find_users_in_the_context_and_take_less_than_the_wire_does(service: Service) -> None:
+    own = {"scope": "user", "rewards": {"minimum": 0.0}, "personalizer": {"user": "user.id"}}
+    answer = await service.client.put("/loops/menu", json=LOOP | own)
     assert answer.status_code == 201, answer.text
     await rank(service, LOOP_BASE, eventId="e")
+    for event, who, user in (("a", "ada", "ada"), ("b", 17, "17"), ("c", None, "default")):
+        await rank(service, LOOP_BASE, eventId=event, contextFeatures=[{"user": {"id": who, "kind": "new"}}])
+        assert read_ok(await service.get(f"/loops/menu/decisions/{event}"))["user_id"] == user
+    for wrong in ("", True, {"id": 1}):
+        body = rank_body(contextFeatures=[{"user": {"id": wrong}}])
+        message = read_error(await service.post(f"{LOOP_BASE}/rank", body), 400, "InvalidRankRequest")
+        assert "user.id" in message
+    assert (await put(service, PUT_SERVICE, {"modelExportFrequency": "PT1M"})).status_code == 200
+    assert read_ok(await service.get("/loops/menu"))["definition"]["personalizer"]["user"] == "user.id"
     read_error(await reward(service, "e", -0.5, LOOP_BASE), 400, "InvalidRewardRequest")
     assert (await reward(service, "e", 0.5, LOOP_BASE)).status_code == 204

@@ -1,76 +1,23 @@
 """Rewards over time by a clock of the test's own: what is taught of an event, and when."""
 
+import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
-from pydantic_core import to_json
 
-from bandstand.api.asgi.foreign_wire import ForeignRequest
-from bandstand.api.asgi.metrics import Metrics
-from bandstand.bandit.reward_settings import RewardSettings
-from bandstand.personalizer.errors import CLIENT_REQUEST_ID
-from bandstand.personalizer.loop import PersonalizerLoop
-from bandstand.personalizer.wire import PersonalizerWire
-from bandstand.store.embedded.store import EmbeddedStore
-from tests.personalizer.given import BASE, rank_body
+from tests.personalizer.timed_wire import DEFAULT, SETTINGS, WAIT, TimedWire
+from tests.project.checkout import ROOT
 from tests.service.given import Service, on_disk
-
-WAIT, DEFAULT = 600.0, -0.5
-SETTINGS = {
-    aggregation: RewardSettings(window=WAIT, default_reward=DEFAULT, aggregation=aggregation)
-    for aggregation in ("first", "sum")
-}
-
-
-class Wire:
-    """The wire of a loop whose clock is the test's."""
-
-    def __init__(self, service: Service) -> None:
-        self.service = service
-        deployment = service.deployment
-        store = cast("EmbeddedStore", deployment.store)
-        self._wire = PersonalizerWire(PersonalizerLoop(deployment, None), Metrics(), store, None, bytes)  # type: ignore[arg-type]  # nothing is evaluated
-
-    async def post(self, path: str, body: dict[str, Any] | None = None, request_id: str = "") -> int:
-        content = b"" if body is None else to_json(body)
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": content, "more_body": False}
-
-        headers = {b"content-type": b"application/json", CLIENT_REQUEST_ID: request_id.encode()}
-        call = self._wire.find_call("POST", f"{BASE}/{path}", b"")
-        answer = await call.answer(ForeignRequest(headers, b"", "tests", cast("Any", receive), "r"))
-        return answer.status
-
-    async def rank(self, event_id: str, *, deferred: bool = False) -> None:
-        assert await self.post("rank", rank_body(eventId=event_id, deferActivation=deferred)) == 201
-
-    async def reward(self, event_id: str, value: float, request_id: str = "") -> None:
-        assert await self.post(f"events/{event_id}/reward", {"value": value}, request_id) == 204
-
-    async def activate(self, event_id: str) -> None:
-        assert await self.post(f"events/{event_id}/activate") == 204
-
-    async def pass_time(self, seconds: float) -> None:
-        """Let time go by, and have the windows closed that ended."""
-        self.service.clock.now += seconds
-        while await self.service.deployment.windows.close_some():
-            pass
-
-    async def taught(self) -> list[float]:
-        """How often everybody's model was taught, and what in all."""
-        profile = await self.service.deployment.store.load_profile("default")
-        states = profile.policies.values()
-        return [sum(state.reward_count for state in states), sum(state.cumulative_reward for state in states)]
 
 
 @pytest.fixture
-async def wire(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Wire]:
+async def wire(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[TimedWire]:
     service = Service(on_disk(tmp_path), reward_settings=SETTINGS[request.param])
     await service.deployment.store.open()
-    yield Wire(service)
+    yield TimedWire(service)
     await service.deployment.store.close()
 
 
@@ -87,7 +34,7 @@ async def wire(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     ],
 )
 async def test_what_is_taught_of_an_event(
-    wire: Wire, deferred: bool, activated: bool, rewarded: bool, taught: list[float]
+    wire: TimedWire, deferred: bool, activated: bool, rewarded: bool, taught: list[float]
 ) -> None:
     await wire.rank("e", deferred=deferred)
     if rewarded:
@@ -101,11 +48,11 @@ async def test_what_is_taught_of_an_event(
     await wire.reward("e", -1.0)
     await wire.service.reopen()
     await wire.pass_time(WAIT)
-    assert await Wire(wire.service).taught() == taught, "what comes later is answered, and changes nothing"
+    assert await TimedWire(wire.service).taught() == taught, "what comes later is answered, and changes nothing"
 
 
 @pytest.mark.parametrize("wire", ["first"], indirect=True)
-async def test_the_earliest_reward_counts(wire: Wire) -> None:
+async def test_the_earliest_reward_counts(wire: TimedWire) -> None:
     await wire.rank("e")
     for value in (0.5, -1.0):
         await wire.reward("e", value)
@@ -113,7 +60,7 @@ async def test_the_earliest_reward_counts(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("wire", ["sum"], indirect=True)
-async def test_a_sum_counts_a_retry_once_and_teaches_no_more_than_one(wire: Wire) -> None:
+async def test_a_sum_counts_a_retry_once_and_teaches_no_more_than_one(wire: TimedWire) -> None:
     await wire.rank("e")
     for value, request_id in ((0.25, "a"), (0.25, "a"), (0.5, "b")):
         await wire.reward("e", value, request_id)
@@ -122,3 +69,18 @@ async def test_a_sum_counts_a_retry_once_and_teaches_no_more_than_one(wire: Wire
     assert await wire.taught() == [1, 1.0]
     await wire.reward("e", -1.0, "d")
     assert await wire.taught() == [1, 0.75]
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_commit_changes_nothing_of_what_is_taught(tmp_path: Path) -> None:
+    """Every row of the table and a sum with retries, killed before and after each commit, and gone on with."""
+    command = [sys.executable, "-m", "tests.personalizer.killed_events", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=600)
+    trials = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [trial for trial in trials if trial["taught"] != trial["expected"]] == []
+    assert {trial["scenario"] for trial in trials} == {
+        *("shown and rewarded", "shown and silent", "held and rewarded", "held and silent"),
+        *("activated and rewarded", "activated and silent", "rewarded, then activated", "a sum with retries"),
+    }
+    assert all(trial["signal"] == 9 for trial in trials)
+    assert {trial["when"] for trial in trials} == {"before", "after"}

@@ -101,7 +101,10 @@ def test_track_2_of_python(server: Server) -> None:
     assert evaluation["listed"] == ["mine"]
     assert evaluation["gone"] == [404, "EvaluationNotFound"]
     assert (met["logs"], met["model properties"]) == (["from", "to"], ["creationTime", "lastModifiedTime"])
-    assert met["model"] is True
+    assert met["model"] is None
+    assert all(1 <= hours <= 2 for hours in evaluation["hours"])
+    assert {"x", "time^x"} <= set(evaluation["features"])
+    assert evaluation["importances"] == ["which"]
     assert met["401"] == UNKNOWN_KEY
     assert met["400"] == [400, "InvalidRankRequest"]
     assert met["400 policy"] == [400, "InvalidPolicyConfiguration"]

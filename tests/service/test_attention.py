@@ -8,6 +8,7 @@ from bandstand.service.attention import (
     AttentionList,
     find_judge_items,
     find_loop_items,
+    find_pick_items,
     find_store_items,
     load_items,
 )
@@ -21,6 +22,7 @@ from bandstand.service.loop import (
     compute_condition,
 )
 from bandstand.store.records import StoreStatus
+from bandstand.store.tables.picks import Pick, PickedCandidate
 from tests.service.given import Service
 
 QUIET = compute_condition([], [])
@@ -33,6 +35,29 @@ def build_day(day: str, decisions: int, answered: int, *warnings: str) -> DayCon
 
 def build_health(*days: DayConditions, total: LoopCondition = QUIET) -> LoopHealth:
     return LoopHealth(all=total, policies={}, drift=(), days=days)
+
+
+def build_picks(*days: tuple[int, int, int], offered: int = 3) -> list[Pick]:
+    """Picks of days, the newest first: of how many decisions how many went to the favourite."""
+    ids = [(day, "same" if at < same else f"tip-{at}") for day, made, same in days for at in range(made)]
+    return [Pick(0, 0, 86_400.0 * day, None, PickedCandidate(tip_id, offered, None, ())) for day, tip_id in ids]
+
+
+@pytest.mark.parametrize(
+    ("days", "since"),
+    [
+        (((9, 300, 300), (8, 300, 298), (7, 300, 200)), "1970-01-09"),
+        (((9, 10, 10), (8, 300, 298)), "1970-01-09"),
+        (((9, 300, 290), (8, 300, 300)), None),
+        (((9, 150, 150), (8, 300, 100)), None),
+        (((9, 150, 150),), None),
+    ],
+)
+def test_it_is_said_where_all_get_the_same(days: tuple[tuple[int, int, int], ...], since: str | None) -> None:
+    found = find_pick_items(build_picks(*days))
+    assert [each.since for each in found] == ([] if since is None else [since])
+    assert find_pick_items(build_picks(*days, offered=1)) == [], "there was no choice"
+    assert all("same" not in each.message for each in found), "/health is open: no candidate is named there"
 
 
 def test_a_check_that_failed_is_said_with_its_numbers_and_its_first_day() -> None:

@@ -34,6 +34,25 @@ def test_of_sound_requests_nothing_is_said() -> None:
     assert [(each.requests, each.alike) for each in report.contrasts] == [(100, 0)]
 
 
+def test_what_processes_counted_is_what_one_would_have_in_whatever_order_it_is_merged() -> None:
+    def send(numbers: range) -> FeatureHealth:
+        health = FeatureHealth(CATALOGUE)
+        for number in numbers:
+            candidates = [candidate(number, priority=3, colour=number), candidate(1, priority=3)]
+            request = {"user_id": "ada", "context": {"hour": number % 2}, "candidates": candidates}
+            health.observe(POLICY, partial(dict, request))
+            health.observe_reward(lambda: {"features": {"mood": 1}})
+        return health
+
+    parts = (range(30), range(30, 31), range(31, 90))
+    whole = send(range(90)).build_report()
+    for order in ((0, 1, 2), (2, 0, 1)):
+        merged = FeatureHealth(CATALOGUE)
+        for index in order:
+            merged.merge(send(parts[index]))
+        assert merged.build_report() == whole
+
+
 def test_what_nobody_reads_is_counted_and_what_was_meant_is_said() -> None:
     report = observe(
         50,

@@ -54,7 +54,9 @@ async def test_an_apprentice_serves_the_first_and_learns_until_it_is_promoted(op
     values = await load_shadow_values(service.deployment)
     assert values is not None
     assert (values["linucb-v2"].decisions, values["linucb-v2"].rewarded) == (20, 20)
-    assert 0.0 < (values["linucb-v2"].agreement or 0.0) < 1.0
+    agreement = values["linucb-v2"].agreement  # of twenty picks one or two, now and then none
+    assert agreement is not None
+    assert 0.0 <= agreement < 1.0
     with pytest.raises(LearningModeError, match="only first-v1 serves"):
         await service.score(policy="linucb-v2")
     assert (await service.score(policy="first-v1")).policy == "first-v1"

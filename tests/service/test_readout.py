@@ -42,6 +42,40 @@ def test_a_user_who_decides_often_counts_as_one_source_of_chance() -> None:
     assert one[1] == pytest.approx(taste.var(ddof=1) / 200)
 
 
+def test_parts_of_the_users_read_as_all_of_them_in_whatever_order_they_are_merged() -> None:
+    rng = np.random.default_rng(3)
+    n, total = rng.integers(0, 5, (2, 400)), rng.normal(size=(2, 400))
+
+    def sum_part(*parts: slice, days: tuple[int, ...] = (1, 2, 4)) -> ArmHistory:
+        arms = {
+            name: sum_users(
+                name,
+                *([each for part in parts for each in values[arm, part].tolist()] for values in (n, total)),
+            )
+            for arm, name in enumerate(("a", "b"))
+        }
+        return ArmHistory({REWARD: arms}, [(day, arms) for day in days], left_out=len(parts))
+
+    cuts = [slice(0, 1), slice(1, 150), slice(150, 400)]
+    one, two, three = (sum_part(cut) for cut in cuts)
+    whole = sum_part(*cuts)
+    for merged in (one.merge(two).merge(three), three.merge(one.merge(two)), two.merge(three).merge(one)):
+        assert merged.left_out == whole.left_out
+        assert [day for day, _ in merged.days] == [1, 2, 4]
+        for arms, expected in [
+            (merged.now[REWARD], whole.now[REWARD]),
+            *((found, known) for (_, found), (_, known) in zip(merged.days, whole.days, strict=True)),
+        ]:
+            for name in ("a", "b"):
+                assert arms[name][3:] == pytest.approx(expected[name][3:], rel=1e-9)
+        found, known = (build_readout(each, ["a", "b"], "a", since=0.0, now=1e6) for each in (merged, whole))
+        assert found.sentence == known.sentence
+    late = sum_part(cuts[2], days=(4,))
+    [_, (_, second), (_, fourth)] = one.merge(late).days
+    assert second["a"] == one.now[REWARD]["a"]
+    assert fourth["a"] == one.now[REWARD]["a"].merge(late.now[REWARD]["a"])
+
+
 def test_it_says_who_wins_and_how_long_it_takes() -> None:
     rng = np.random.default_rng(2)
 

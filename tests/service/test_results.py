@@ -26,6 +26,7 @@ from bandstand.api.schemas import (
     reactions,
     readouts,
     revocations,
+    shown,
     simulations,
     stats,
     values,
@@ -44,6 +45,7 @@ from bandstand.service import launch as launch_service
 from bandstand.service import loop as loop_service
 from bandstand.service import loop_status as loop_status_service
 from bandstand.service import metrics as metric_service
+from bandstand.service import picks as pick_service
 from bandstand.service import policies as policy_service
 from bandstand.service import promotion as promotion_service
 from bandstand.service import prompts as prompt_service
@@ -52,6 +54,7 @@ from bandstand.service import readout as readout_service
 from bandstand.service import recommend as recommend_service
 from bandstand.service import runs as run_service
 from bandstand.service import shadow_value as shadow_service
+from bandstand.service import shown as shown_service
 from bandstand.service import stats as stats_service
 from bandstand.service import undo as undo_service
 from bandstand.service import users as user_service
@@ -95,6 +98,7 @@ RESPONSES: Mapping[type, type[BaseModel]] = {
     loop_status_service.LoopStatus: loops.LoopState,
     metric_service.MetricMean: stats.MetricAverage,
     metric_service.MetricSummary: stats.MetricStanding,
+    pick_service.PickReport: shown.Picks,
     policy_service.PolicyDescription: learning.PolicyEntry,
     policy_service.PolicyOverview: learning.Policies,
     promotion_service.ActivePolicyStatus: learning.ActivePolicy,
@@ -109,6 +113,7 @@ RESPONSES: Mapping[type, type[BaseModel]] = {
     reaction_service.ReactionRevision: reactions.Reapplication,
     reaction_service.AppliedTable: reactions.TableApplied,
     run_service.RunStatus: simulations.Simulation,
+    shown_service.DecisionMatches: shown.ShownDecisions,
     stats_service.DeploymentSummary: stats.DeploymentStats,
     stats_service.UserPolicyStats: learning.UserStats,
     undo_service.UndoList: revocations.Revocations,
@@ -125,6 +130,7 @@ NOT_SENT_AS_THEY_ARE = {
     "Decision": "an event of the ledger",
     "Reward": "an event of the ledger",
     "PromptRef": "a key of the ledger",
+    "DecisionSearch": "what is looked for in the ledger",
     "LadderDecision": "what the ladder does",
     "ArmSums": "sums of the ledger",
     "TipRequest": "what the tip generators read",

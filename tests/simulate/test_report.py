@@ -56,7 +56,7 @@ async def test_where_users_talk_the_report_tells_what_the_judge_heard() -> None:
 async def test_no_two_lines_of_a_figure_and_no_two_parts_of_a_bar_look_alike() -> None:
     summary = (await build_run_result(SMALL))["policies"]["linucb-v1"]
     many = {"policies": {f"policy-{number}": summary for number in range(16)}, "baselines": {}}
-    lines = [each["line"] for each in build_reward_curve(many)["data"] if each.get("mode") == "lines"]
+    lines = [each["line"] for each in build_reward_curve(many)["data"] if "name" in each]
     assert len({(line["color"], line["dash"]) for line in lines}) == 16
     meant = build_action_shares(await play_hostile_chat())["data"]
     assert len({trace["marker"]["color"] for trace in meant}) == len(load_taxonomy().label_names)
@@ -111,3 +111,11 @@ async def test_words_of_a_persona_cannot_leave_their_place() -> None:
 )
 def test_a_world_is_told_with_what_is_not_as_usual(more: dict[str, Any], told: str) -> None:
     assert told in describe_world(json.loads(replace(SMALL, **more).to_json()))
+
+
+async def test_curves_are_averaged_over_a_day_as_far_as_there_is_one() -> None:
+    outcome = await build_run_result(SMALL)
+    known = outcome["policies"]["linucb-v1"]["by_decision"]["expected_reward"]
+    [line] = [each for each in build_reward_curve(outcome, 4)["data"] if each.get("name") == "linucb-v1"]
+    for at, mean in enumerate(line["y"]):
+        assert mean == pytest.approx(sum(known[max(0, at - 3) : at + 1]) / min(at + 1, 4))

@@ -18,6 +18,7 @@ from bandstand.store.sqlite import reader
 from bandstand.store.sqlite.schema import connect
 from bandstand.store.tables import judgements
 from bandstand.store.tables.console_queries import ConsoleQueries
+from bandstand.store.tables.shown import DecisionSearch
 from tests.store.given import CATALOGUE, DAY, NOON, QUICK, Subject, ledger_of, make_embedded
 
 MONTHS, YEARS = 120, 1_200
@@ -40,6 +41,12 @@ QUESTIONS: dict[str, Question] = {
     "users by prefix": lambda _, sight, __: sight.list_users_by_prefix("user-", "user-00000", A_PAGE),
     "a user's newest decisions": lambda _, sight, __: sight.list_decisions(1, None, A_PAGE),
     "a user's newest rewards": lambda _, sight, __: sight.list_rewards(1, A_PAGE),
+    "what was shown, of some decisions": lambda _, sight, __: sight.search_decisions(
+        DecisionSearch(words=["unheard"]), EVERYTHING, A_PAGE, 100
+    ),
+    "what was shown to a user": lambda _, sight, __: sight.search_decisions(
+        DecisionSearch(user_id="user-00000"), EVERYTHING, A_PAGE, 100
+    ),
     "all judgements": lambda store, _, __: store.list_judgements(STATES, EVERYTHING, A_PAGE),
     "scored judgements": lambda store, _, __: store.list_judgements(STATES[:2], EVERYTHING, A_PAGE),
     "older judgements": lambda store, _, now: store.list_judgements(STATES, first_seq_at(now - 20 * DAY), A_PAGE),

@@ -11,7 +11,7 @@ import pytest
 
 from bandstand.bandit.profile import Profile
 from bandstand.store.embedded.options import StoreOptions
-from tests.store import revoking
+from tests.store import reapplying, revoking
 from tests.store.given import Subject, assert_same, documents_in, ledger_of, make_embedded
 from tests.store.stream import SHADOW, USERS
 
@@ -109,6 +109,35 @@ async def test_a_kill_in_the_middle_of_a_revocation_leaves_all_of_it_or_none(tmp
     async with Subject(make_embedded(tmp_path, READING)) as subject:
         live = {f"user-{n}": await subject.store.load_profile(f"user-{n}") for n in range(revoking.USERS)}
         assert subject.store.status().quarantined == 0
+    for path in documents_in(tmp_path):
+        path.unlink()
+    async with Subject(make_embedded(tmp_path, READING)) as subject:
+        for user_id, profile in live.items():
+            assert_same(profile, await subject.store.load_profile(user_id))
+
+
+async def test_a_kill_while_reactions_are_mapped_anew_leaves_each_decision_of_one_table(tmp_path: Path) -> None:
+    random, are_mixed = Random(11), False
+    live: dict[str, Profile] = {}
+    await reapplying.fill(tmp_path)
+    for trial in range(TRIALS // 2):
+        killed_after("reapplying", random.uniform(0.0, 0.1), str(tmp_path))
+        with ledger_of(tmp_path) as ledger:
+            query = f"SELECT count(*) {_STANDING} GROUP BY coalesce(decision_seq, linked_seq, seq)"
+            assert [count for (count,) in ledger.execute(query)] == [1] * reapplying.TAUGHT, "each teaches, and once"
+            standing = {value for (value,) in ledger.execute(f"SELECT value {_STANDING}")}
+            assert standing <= reapplying.WORTH[0] | reapplying.WORTH[1]
+            are_mixed |= standing not in reapplying.WORTH
+        async with Subject(make_embedded(tmp_path, READING)) as subject:
+            await reapplying.reapply_all(subject, trial % 2)  # what was cut short goes on
+            assert await reapplying.reapply_all(subject, trial % 2) == 0
+            live = {f"user-{n}": await subject.store.load_profile(f"user-{n}") for n in range(reapplying.USERS)}
+        taught = [state for profile in live.values() for state in profile.policies.values()]
+        assert sum(state.reward_count for state in taught) == reapplying.TAUGHT
+        assert sum(state.cumulative_reward for state in taught) == pytest.approx(reapplying.TOTAL[trial % 2], abs=1e-9)
+        with ledger_of(tmp_path) as ledger:
+            assert {value for (value,) in ledger.execute(f"SELECT value {_STANDING}")} == reapplying.WORTH[trial % 2]
+    assert are_mixed, "one was cut short"
     for path in documents_in(tmp_path):
         path.unlink()
     async with Subject(make_embedded(tmp_path, READING)) as subject:

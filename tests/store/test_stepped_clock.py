@@ -1,6 +1,8 @@
 """A clock that was ahead and is right again changes nothing that it should not."""
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,6 +161,23 @@ async def test_a_cap_counts_what_was_taught_in_the_last_hour(tmp_path: Path) -> 
         assert [await teach() for _ in range(3)] == [True, True, False]
         limit = UpdateRateLimit(subject.store, 2, subject.clock)
         assert not await teach(), "nor for another process"
+
+
+async def test_a_turn_in_the_legacy_form_is_linked_within_a_day_of_the_decision_s_own_time(tmp_path: Path) -> None:
+    async with Subject(make_embedded(tmp_path)) as subject:
+        subject.clock.now = NOON + YEAR
+        await subject.decide("anna")
+        expected: list[int | None] = []
+        for hours in (1.0, 23.0, 25.0, 72.0):
+            subject.clock.now = NOON  # set right: numbers go on from where they were
+            decision = await subject.decide("anna", tip_id=f"tip-{hours}")
+            subject.clock.now = NOON + 3600 * hours
+            features = subject.legacy("anna").features
+            turn = replace(subject.turn(decision, body=f"{hours}"), decision_id=None, features=features)
+            await subject.build_conclusion((await subject.store.accept(turn)).judgement)
+            expected.append(decision.seq if hours < 24 else None)
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger:
+        assert [linked for (linked,) in ledger.execute("SELECT linked_seq FROM rewards ORDER BY seq")] == expected
 
 
 async def test_a_key_of_a_clock_that_was_ahead_is_kept_for_seven_days_and_no_longer(tmp_path: Path) -> None:

@@ -90,6 +90,19 @@ def test_reactions_are_worth_what_the_table_says(
     assert client.score(user, TWO).react(action, dwell=dwell).reward == worth
 
 
+def test_metrics_are_kept_beside_a_reward(client: Any, user: str) -> None:
+    measured = client.score(user, TWO).measure({"click": 1, "seconds": 12.5}, value=0.25)
+    assert (measured.reward, measured.aggregate, measured.applied) == (0.25, 0.25, True)
+
+
+@pytest.mark.parametrize(("metrics", "value"), [({"click": 1}, None), ({"click": 1e10}, 0.5)])
+def test_metrics_that_make_no_reward_or_are_too_large_are_refused(
+    client: Any, user: str, metrics: dict[str, float], value: float | None
+) -> None:
+    with pytest.raises(InvalidRequestError):
+        client.score(user, TWO).measure(metrics, value=value)
+
+
 def test_done_needs_a_dwell(client: Any, user: str) -> None:
     with pytest.raises(InvalidRequestError):
         client.score(user, TWO).react("done")

@@ -82,8 +82,8 @@ EXAMPLES: dict[str, list[str]] = {
         SCORE,
         "all(each.alike <= each.requests for each in client.deployment_stats().features.contrasts)  # -> True",
     ],
-    "MetricAverage": [SCORE, "client.deployment_stats().metrics  # -> {}"],
-    "MetricStanding": [SCORE, "client.deployment_stats().metrics  # -> {}"],
+    "MetricAverage": [SCORE, 'sorted(client.deployment_stats().metrics) in ([], ["linucb-v2"])  # -> True'],
+    "MetricStanding": [SCORE, 'sorted(client.deployment_stats().metrics) in ([], ["linucb-v2"])  # -> True'],
     "FeatureStats": [SCORE, "client.deployment_stats().features.requests >= 1  # -> True"],
     "DeploymentStats": [SCORE, "client.deployment_stats().users >= 1  # -> True"],
     "ActivePolicy": [

@@ -145,8 +145,14 @@ NOT_ASKED = {
     "Launch",
     "LaunchChange",
     "NewestLaunch",
+    "ShownDecisions",
+    "ShownDecision",
+    "ShownCandidate",
+    "Picks",
+    "PickShares",
+    "PickShare",
 }
-"""Of what the client does not ask for: loops and launches are an operator's; a client is given a loop's address."""
+"""Of what the client does not ask for: loops, launches, searches are an operator's; a client has a loop's address."""
 NAMES = {wire: name for names in ANSWERS.values() for wire, name in names.items()} | HERE
 DOCS = {
     "sight": "What the service knows of users, decisions and itself.",

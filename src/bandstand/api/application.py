@@ -35,6 +35,7 @@ from bandstand.service import users
 from bandstand.service.context import ServiceContext
 from bandstand.service.generate import TipWriting
 from bandstand.service.users import Erase
+from bandstand.store.tables.console_queries import ConsoleQueries
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -54,6 +55,7 @@ class ApplicationOptions:
         admission: where heavy requests wait for their turn; of its own if left out.
         erase: erases a user; in this loop alone if left out.
         foreign: another wire under a path of its own.
+        sight: looks into its ledger; without, its health says nothing of what gets picked.
     """
 
     lifespan: Lifespan | None = None
@@ -64,6 +66,7 @@ class ApplicationOptions:
     admission: AdmissionQueue | None = None
     erase: Erase | None = None
     foreign: ForeignWire | None = None
+    sight: ConsoleQueries | None = None
 
 
 def build_application(
@@ -101,7 +104,7 @@ def build_application(
     own_routers = (
         build_generation_router(deployment, writing, wire, metrics),
         build_learning_router(deployment, wire, hot),
-        build_health_router(deployment, metrics),
+        build_health_router(deployment, metrics, options.sight),
         build_stats_router(deployment),
         build_operators_router(deployment, wire, options.erase or partial(users.erase, deployment)),
         build_promotions_router(deployment),

@@ -70,9 +70,12 @@ class DisjointPrior(Prior):
         blocks = tuple(
             Prior(mean, covariance, self.noise) for mean, covariance in zip(self.mean, self.covariance, strict=True)
         )
+        mean = read_only(np.array([each.mean for each in blocks]))
+        covariance = read_only(np.array([each.covariance for each in blocks]))
         object.__setattr__(self, "blocks", blocks)
-        object.__setattr__(self, "mean", read_only(np.array([each.mean for each in blocks])))
-        object.__setattr__(self, "covariance", read_only(np.array([each.covariance for each in blocks])))
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "covariance", covariance)
+        object.__setattr__(self, "posterior", DisjointPosterior(mean, covariance, noise=self.noise))
 
     @classmethod
     def from_blocks(cls, blocks: Sequence[Prior]) -> Self:
@@ -80,10 +83,6 @@ class DisjointPrior(Prior):
         return cls(
             np.array([each.mean for each in blocks]), np.array([each.covariance for each in blocks]), blocks[0].noise
         )
-
-    def to_posterior(self) -> "DisjointPosterior":
-        """Return the belief before the first reward, as :meth:`Prior.to_posterior`."""
-        return DisjointPosterior(self.mean, self.covariance, noise=self.noise)
 
     def to_json(self) -> dict[str, Any]:
         """Return the prior of every block as JSON values."""
@@ -198,7 +197,7 @@ def to_disjoint_posterior(posterior: Posterior, blocks: int) -> Posterior:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class DisjointPosterior(Posterior):
     """What is believed of the θ of each of B models: ``mean`` is (B, d), ``covariance`` (B, d, d)."""
 

@@ -24,6 +24,8 @@ ModelScope = Literal["user", "loop"]
 _SCOPES: tuple[str, ...] = get_args(ModelScope)
 _MODES: tuple[str, ...] = get_args(LearningMode)
 _TABLES = ("schemas", "policies", "personalizer")
+_DAY: Final = 86_400.0
+_MAX_DAYS: Final = 36_500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +41,10 @@ class LoopDefinition:
         include: names of the service's policies that this loop has too; ``None`` for all.
         schemas: feature schemas of its own, by name, as the deployment's file has them.
         policies: policies of its own, the same.
-        personalizer: what only Personalizer's wire knows of it, as that wire wrote it.
+        personalizer: what only Personalizer's wire knows of it, as that wire wrote it; and under ``user`` where in the
+            context of its calls a user's id stands, names joined by dots.
         rewards: how rewards count.
+        retention_days: how long decisions and rewards stay in its ledger, 0 for ever; ``None`` as the settings say.
     """
 
     name: str
@@ -53,6 +57,7 @@ class LoopDefinition:
     policies: Mapping[str, Any] = field(default_factory=dict)
     personalizer: Mapping[str, Any] = field(default_factory=dict)
     rewards: RewardSettings = field(default_factory=RewardSettings)
+    retention_days: int | None = None
 
     @classmethod
     def parse(cls, name: str, document: object, path: str = "") -> Self:
@@ -81,11 +86,23 @@ class LoopDefinition:
             include=table.read_texts("include"),
             **{key: _read_mapping(table, key) for key in _TABLES},
             rewards=RewardSettings.parse(table.read_value("rewards") or {}, f"{table.path}.rewards", faults),
+            retention_days=_read_days(table),
         )
         table.check_unknown_keys()
+        faults += definition.find_faults(table.path)
         if faults:
             raise to_configuration_error(faults)
         return definition
+
+    def find_faults(self, path: str) -> list[FieldError]:
+        """What of it does not fit together."""
+        days, window = self.retention_days, self.rewards.window
+        if days and window is not None and window > (days - 1) * _DAY:
+            return [FieldError(f"{path}.retention_days", "must be a day longer than rewards count")]
+        user = self.personalizer.get("user")
+        if user is not None and not (isinstance(user, str) and all(user.split("."))):
+            return [FieldError(f"{path}.personalizer.user", "must be names joined by dots, such as user.id")]
+        return []
 
     def apply_to(self, other: "LoopDefinition") -> "LoopDefinition":
         """The other with what of this one can change while a loop runs."""
@@ -103,11 +120,19 @@ class LoopDefinition:
         document |= {key: dict(table) for key in _TABLES if (table := getattr(self, key))}
         if rewards := self.rewards.to_document():
             document["rewards"] = rewards
+        if self.retention_days is not None:
+            document["retention_days"] = self.retention_days
         return document
 
 
 def _read_policy(table: DefinitionTable) -> str | None:
     return None if table.read_value("policy") is None else table.read_text("policy")
+
+
+def _read_days(table: DefinitionTable) -> int | None:
+    if table.read_value("retention_days") is None:
+        return None
+    return table.read_integer("retention_days", minimum=0, maximum=_MAX_DAYS)
 
 
 def _read_mapping(table: DefinitionTable, key: str) -> Mapping[str, Any]:

@@ -14,8 +14,8 @@ evidence (MacKay 1992), so a memory that forgets what still holds pays for it, a
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -143,6 +143,25 @@ class MemoryTracker:
     def iter_histories(self) -> Iterator[tuple[str, Sequence[TaughtReward]]]:
         """Yield every user's rewards, the oldest first."""
         yield from self._histories.items()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values, to the last bit."""
+        return {
+            "memory": list(self.memory),
+            "day": self._day,
+            "histories": {
+                user: [[each.ts, each.x.tolist(), each.reward, each.weight] for each in history]
+                for user, history in self._histories.items()
+            },
+        }
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Put what :meth:`to_json` returned in the place of what was seen."""
+        self.memory, self._day = Memory(*document["memory"]), document["day"]
+        self._histories = {
+            user: [TaughtReward(ts, np.array(x, np.float64), reward, weight) for ts, x, reward, weight in history]
+            for user, history in document["histories"].items()
+        }
 
     def check_day(self, prior: Prior, now: float) -> bool:
         """Compare the memories where a day has begun; return whether another one counts from now on.

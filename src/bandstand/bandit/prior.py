@@ -13,7 +13,7 @@ Bandits over such a prior: Hong, Kveton, Zaheer and Ghavamzadeh 2022, "Hierarchi
 estimates as it is done here, so their regret bounds are not claimed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -26,6 +26,9 @@ from bandstand.bandit.ridge import Prior, RidgeState, compute_ridge_inverse
 MAX_ITERATIONS = 1000
 TOLERANCE = 1e-8
 """EM stops where no entry moves further than this, in units of the standard deviations it states."""
+
+_USERS_AT_ONCE = 4096
+"""In a step of EM, which takes five times the memory of their sums."""
 
 _LOG_TWO_PI = float(np.log(2.0 * np.pi))
 
@@ -77,6 +80,12 @@ class UserSums:
     def select_users(self, mask: npt.NDArray[np.bool_]) -> Self:
         """Return the sums of the users for whom ``mask`` (U,) is true."""
         return type(self)(self.gram[mask], self.b[mask], self.rr[mask], self.weight[mask])
+
+    def split(self, count: int) -> Iterator[Self]:
+        """Yield the sums of at most so many users at a time, in order; views of these."""
+        for start in range(0, len(self), count):
+            part = slice(start, start + count)
+            yield type(self)(self.gram[part], self.b[part], self.rr[part], self.weight[part])
 
     def exclude_user(self, index: int) -> Self:
         """Return the sums of all users but one."""
@@ -189,29 +198,55 @@ def log_posterior(
 def _run_em_step(
     users: UserSums, current: _Estimate, base: Prior, hyperprior: Hyperprior, *, with_noise: bool
 ) -> _Estimate:
-    """Return the estimate after one step of EM, all users at once."""
+    """Return the estimate after one step of EM; what is as large as the users' sums, of some of them at a time."""
     count, d = users.b.shape
-    root, whitened, pull = _compute_whitened(users, current)
-    inverse = compute_ridge_inverse(whitened)  # (U, d, d): V_u = L · inverse · Lᵀ
-    offset = np.matvec(inverse, pull).dot(root.T)  # (U, d): m_u − μ
+    expected = [_expect(part, current) for part in users.split(_USERS_AT_ONCE)]
+    root, offset = expected[0].root, np.concatenate([each.offset for each in expected])
+    inverse_total = sum(each.inverse for each in expected[1:]) + expected[0].inverse
 
     total = offset.sum(axis=0)
     mean = (count * current.mean + total + hyperprior.mean * base.mean) / (count + hyperprior.mean)
     apart = offset + (current.mean - mean)
     shift = mean - base.mean
-    scatter = root.dot(inverse.sum(axis=0)).dot(root.T) + apart.T.dot(apart)
+    scatter = root.dot(inverse_total).dot(root.T) + apart.T.dot(apart)
     scatter += hyperprior.mean * np.multiply.outer(shift, shift) + hyperprior.users * base.covariance
     covariance = (scatter + scatter.T) / (2.0 * (count + hyperprior.users))
     if not with_noise:
         return _Estimate(mean, covariance, current.noise)
 
-    theirs = current.mean + offset
-    explained = np.vecdot(np.matvec(users.gram, theirs) - 2.0 * users.b, theirs)
     # tr(G V) = σ² tr(S (I + S)⁻¹) = σ² (d − tr (I + S)⁻¹)
-    leeway = current.noise * (count * d - inverse.trace(axis1=1, axis2=2).sum())
-    residual = max(0.0, float(users.rr.sum() + explained.sum() + leeway))
+    leeway = current.noise * (count * d - sum(each.trace for each in expected))
+    residual = max(0.0, float(users.rr.sum() + sum(each.explained for each in expected) + leeway))
     noise = (residual + hyperprior.rewards * base.noise) / (float(users.weight.sum()) + hyperprior.rewards)
     return _Estimate(mean, covariance, noise)
+
+
+class _Expectation(NamedTuple):
+    """What a step expects of some users.
+
+    Attributes:
+        root: L with Σ = L Lᵀ, (d, d).
+        offset: m_u − μ, (U, d).
+        inverse: Σ (I + S_u)⁻¹ over them, (d, d): V_u = L (I + S_u)⁻¹ Lᵀ.
+        trace: that of it.
+        explained: Σ m_u·(G_u m_u − 2 B_u) over them.
+    """
+
+    root: FloatArray
+    offset: FloatArray
+    inverse: FloatArray
+    trace: float
+    explained: float
+
+
+def _expect(users: UserSums, current: _Estimate) -> _Expectation:
+    root, whitened, pull = _compute_whitened(users, current)
+    inverse = compute_ridge_inverse(whitened)  # (U, d, d)
+    offset = np.matvec(inverse, pull).dot(root.T)
+    theirs = current.mean + offset
+    explained = np.vecdot(np.matvec(users.gram, theirs) - 2.0 * users.b, theirs)
+    trace = float(inverse.trace(axis1=1, axis2=2).sum())
+    return _Expectation(root, offset, inverse.sum(axis=0), trace, float(explained.sum()))
 
 
 def _compute_whitened(users: UserSums, current: _Estimate) -> tuple[FloatArray, FloatArray, FloatArray]:

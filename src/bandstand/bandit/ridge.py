@@ -29,9 +29,11 @@ _LARGEST_SUM, _ILL_CONDITIONED = 1e150, 1e8
 _RESIDUE, _SYMMETRY = 1e-6, 1e-9
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class RidgeState:
     """What the rewards so far taught one linear model; immutable, its arrays read-only.
+
+    Nobody sets its attributes; that Python should refuse it would take longer than the sums of a small model.
 
     Attributes:
         gram: G = Σ w x xᵀ, shape (d, d), without a ridge, symmetric to the last bit.
@@ -176,6 +178,8 @@ class Prior:
     """Whether this is the standard prior, whose posterior needs a little less arithmetic."""
     most: float = field(init=False, repr=False)
     """The largest entry of ridge + G with which an inverse is still exact enough."""
+    posterior: "Posterior" = field(init=False, repr=False)
+    """What :meth:`to_posterior` returns, made once."""
 
     def __post_init__(self) -> None:
         mean, covariance = np.array(self.mean, np.float64), np.array(self.covariance, np.float64)
@@ -208,6 +212,7 @@ class Prior:
             ("pull", read_only(pull)),
             ("standard_form", standard),
             ("most", most),
+            ("posterior", Posterior(read_only(mean), read_only(covariance), noise=self.noise)),
         ):
             object.__setattr__(self, name, value)
 
@@ -237,7 +242,7 @@ class Prior:
 
     def to_posterior(self) -> "Posterior":
         """Return the belief of somebody who has not given a reward: the prior itself."""
-        return Posterior(self.mean, self.covariance, noise=self.noise)
+        return self.posterior
 
     @classmethod
     def build_standard(cls, d: int) -> Self:
@@ -245,9 +250,9 @@ class Prior:
         return cls(np.zeros(d), np.eye(d), 1.0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Posterior:
-    """What is believed of θ now: N(m, V).
+    """What is believed of θ now: N(m, V); immutable as :class:`RidgeState` is.
 
     Attributes:
         mean: m, shape (d,).

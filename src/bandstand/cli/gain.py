@@ -11,12 +11,14 @@ from rich.text import Text
 
 from bandstand.bandit.experiment import Experiment
 from bandstand.bandit.holdout import Holdout
+from bandstand.cli.picks import show_picks
 from bandstand.cli.report import AsJson, show_rows
 from bandstand.cli.state.directory import StateDir, resolve_location
 from bandstand.config.settings import read_settings
 from bandstand.errors import InvalidRequestError
 
 if TYPE_CHECKING:
+    from bandstand.service.gain import GainReport
     from bandstand.service.readout import Readout
 
 _SECONDS_PER_DAY = 86_400
@@ -30,6 +32,9 @@ def report(
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="DAY", help="Of decisions up to this day.")] = None,
     days: Annotated[int, typer.Option(min=0, help="How many of the newest days to tell one by one.")] = 14,
+    picks: Annotated[
+        int, typer.Option(min=0, max=1000, help="Rows in each table of what gets picked; 0 for none.")
+    ] = 10,
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -39,8 +44,10 @@ def report(
     """
     # Imported here: the other commands need none of it.
     from bandstand.service.gain import build_gain_report  # noqa: PLC0415
+    from bandstand.service.picks import build_pick_report  # noqa: PLC0415 (as above)
     from bandstand.store.maintenance.offline import open_read_only  # noqa: PLC0415 (as above)
     from bandstand.store.tables.gains import load_gain_sums  # noqa: PLC0415 (as above)
+    from bandstand.store.tables.picks import PickReader  # noqa: PLC0415 (as above)
 
     location = resolve_location(state_dir)
     first, last = (_parse_day(flag, day) for flag, day in (("--since", since), ("--until", until)))
@@ -49,6 +56,7 @@ def report(
     with open_read_only(location.directory, location.catalogue) as opened:
         sums = load_gain_sums(opened.connection)
         splits = _load_readouts(opened.connection, settings.experiment, holdout)
+        picked = build_pick_report(PickReader().read(opened.connection), picks) if picks else None
     found = build_gain_report(
         sums,
         today=int(time.time() // _SECONDS_PER_DAY),
@@ -58,7 +66,8 @@ def report(
         control=None if holdout is None else holdout.policy,
     )
     if as_json:
-        typer.echo(json.dumps({**asdict(found), **{name: asdict(each) for name, each in splits.items()}}))
+        told = {**asdict(found), **{name: asdict(each) for name, each in splits.items()}}
+        typer.echo(json.dumps(told if picked is None else {**told, "picks": asdict(picked)}))
         return
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(found.sentence, style="bold"))
@@ -66,9 +75,16 @@ def report(
         console.print(Text(f"{name.capitalize()}: {readout.sentence}", style="bold"))
         _show_arms(readout)
         _show_metrics(console, readout)
-    if found.all is None:
-        return
-    spans = {"all": found.all, **found.policies}
+    if found.all is not None:
+        _show_spans(console, found)
+    if picked is not None:
+        show_picks(console, picked)
+
+
+def _show_spans(console: Console, found: "GainReport") -> None:
+    """What was earned beside what would have been, by policy and by day."""
+    assert found.all is not None  # noqa: S101 (whoever calls has looked)
+    spans = {"all": found.all, **{f"last {name}": each for name, each in found.spans.items()}, **found.policies}
     show_rows(
         ["served by", "rewarded", "mean reward", "instead of", "would have earned", "gain", "95 %, every day", "ess"],
         [

@@ -33,12 +33,15 @@ COMMANDS = {
     "evaluate": CommandSource("bandstand.cli.evaluate.commands", "evaluate"),
     "evaluate-run": CommandSource("bandstand.cli.evaluate.commands", "evaluate_run", hidden=True),
     "report": CommandSource("bandstand.cli.gain", "report"),
+    "shown": CommandSource("bandstand.cli.shown", "shown"),
     "settings": CommandSource("bandstand.cli.settings", "print_settings"),
     "openapi": CommandSource("bandstand.cli.openapi", "print_openapi"),
     "judge": CommandSource("bandstand.cli.judge.commands", "judge"),
     "judge-turns": CommandSource("bandstand.cli.judge.worker", "judge_turns", hidden=True),
     "judge-run": CommandSource("bandstand.cli.judge.background", "judge_run", hidden=True),
     "state": CommandSource("bandstand.cli.state.commands", "state"),
+    "log": CommandSource("bandstand.cli.event_log", "log"),
+    "population": CommandSource("bandstand.cli.population", "population"),
 }
 """Every command by its name, in the order in which help lists them."""
 

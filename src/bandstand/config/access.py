@@ -104,6 +104,11 @@ class AccessSettings(BaseModel):
         "name@loop binds a key to a loop",
         default=(),
     )
+    read_content: bool = make_setting(
+        "Let keys of the role `read` see contents, raw features and what quotes users' words; off, only `admin` does.",
+        SWITCH,
+        default=True,
+    )
     allow_open: bool = make_setting(
         "Serve a network without API keys; only where something in front decides who may call.", SWITCH, default=False
     )

@@ -73,9 +73,9 @@ class RewardCountSettings(BaseModel):
         "a number in the range of rewards; it needs REWARD_WINDOW",
         default=None,
     )
-    reward_aggregation: Literal["once", "first", "last", "sum", "mean", "min", "max"] | None = make_setting(
+    reward_aggregation: Literal["once", "first", "last", "sum", "mean", "median", "min", "max"] | None = make_setting(
         "What several rewards of one decision come to; unset or `once`, another than the first is refused.",
-        "once, first, last, sum, mean, min or max",
+        "once, first, last, sum, mean, median, min or max",
         default=None,
     )
 

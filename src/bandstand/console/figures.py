@@ -1,11 +1,14 @@
 """The console's own figures as Plotly reads them; the script that draws them puts in the colours of the page."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
+from bandstand.console.changes import DayMark
 from bandstand.reporting.figure import build_banded_line
-from bandstand.service.gain import GainDayReport
+from bandstand.service.gain import GainDayReport, to_day_number
 from bandstand.service.readout import ReadoutPoint
+from bandstand.service.shadow_value import NORMAL_QUANTILE
 from bandstand.simulate.figures import build_reward_curve
 from bandstand.store.tables.console_queries import PolicyActivity
 from bandstand.times import to_datetime
@@ -14,44 +17,44 @@ Figure = dict[str, Any]
 
 _COLOURS = ("#2f7fc1", "#d9700f", "#1f9d74", "#c46a9d", "#b58900", "#6a6fd1", "#8a8f94")
 _HOUR = 3600
+_DAY = 24
+_MAX_LABELS = 6
+_LABEL_ROWS = 3
+_MAX_WORDS = 8
 
 
 def build_activity_figures(
-    activity: Sequence[PolicyActivity], policies: Sequence[str], hours: range
+    activity: Sequence[PolicyActivity],
+    policies: Sequence[str],
+    hours: range,
+    deviations: Mapping[str, float] | None = None,
 ) -> dict[str, Figure]:
     """Draw what policies did over time: the mean reward of each, and how many decisions each made.
 
+    Stretches shorter than a day are drawn as points, and a line through the mean of the day that ends with each: what
+    people want goes by the hour. Its band is of 95 %.
+
     Args:
-        activity: sums by policy over stretches of hours.
+        activity: sums by policy over stretches of hours, those of a day before the first to be drawn too.
         policies: in the order of their colours; those that did nothing are left out.
-        hours: where each stretch begins, in hours since the epoch.
+        hours: where each stretch to be drawn begins, in hours since the epoch.
+        deviations: of a reward, by policy; without, there is no band.
     """
     rewards, decisions = [], []
     for index, policy in enumerate(policies):
         mine = [each for each in activity if each.policy == policy]
-        if not mine:
+        drawn = [each for each in mine if each.hour >= hours.start]
+        if not drawn:
             continue
         colour = _COLOURS[index % len(_COLOURS)]
-        taught = [each for each in mine if each.rewards]
-        rewards.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": policy,
-                "x": [_format_hour(each.hour) for each in taught],
-                "y": [each.reward_sum / each.rewards for each in taught],
-                "customdata": [each.rewards for each in taught],
-                "hovertemplate": "%{y:.3f} over %{customdata:,} rewards",
-                "line": {"color": colour, "width": 2},
-                "marker": {"color": colour, "size": 5},
-            }
-        )
+        deviation = None if deviations is None else deviations.get(policy)
+        rewards += _build_reward_traces(policy, mine, hours, colour, deviation)
         decisions.append(
             {
                 "type": "bar",
                 "name": policy,
-                "x": [_format_hour(each.hour) for each in mine],
-                "y": [each.decisions for each in mine],
+                "x": [_format_hour(each.hour) for each in drawn],
+                "y": [each.decisions for each in drawn],
                 "width": hours.step * _HOUR * 900,  # milliseconds: nine tenths of a stretch
                 "offset": 0,
                 "marker": {"color": colour},
@@ -65,12 +68,48 @@ def build_activity_figures(
     return figures
 
 
-def build_gain_figure(days: Sequence[GainDayReport], promotions: Sequence[tuple[float, str]]) -> Figure:
+def _build_reward_traces(
+    policy: str, activity: Sequence[PolicyActivity], hours: range, colour: str, deviation: float | None
+) -> list[Figure]:
+    taught = [each for each in activity if each.rewards]
+    drawn = [each for each in taught if each.hour >= hours.start]
+    means, halves = [], list[float | None]()
+    for each in drawn:
+        of_day = [other for other in taught if each.hour - _DAY + hours.step <= other.hour <= each.hour]
+        n = sum(other.rewards for other in of_day)
+        means.append(sum(other.reward_sum for other in of_day) / n)
+        halves.append(None if deviation is None else NORMAL_QUANTILE * deviation / n**0.5)
+    style = {"color": colour, "width": 2}
+    traces = build_banded_line(policy, [_format_hour(each.hour) for each in drawn], means, halves, style)
+    traces[-1] |= {
+        "customdata": [each.rewards for each in drawn],
+        "hovertemplate": "%{y:.3f} over a day" if hours.step < _DAY else "%{y:.3f} over %{customdata:,} rewards",
+        "mode": "lines" if len(drawn) > 1 else "lines+markers",
+    }
+    if hours.step < _DAY:
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": policy,
+                "legendgroup": policy,
+                "showlegend": False,
+                "x": [_format_hour(each.hour) for each in drawn],
+                "y": [each.reward_sum / each.rewards for each in drawn],
+                "customdata": [each.rewards for each in drawn],
+                "hovertemplate": "%{y:.3f} over %{customdata:,} rewards",
+                "marker": {"color": colour, "size": 5, "opacity": 0.5},
+            }
+        )
+    return traces
+
+
+def build_gain_figure(days: Sequence[GainDayReport], marks: Mapping[str, Sequence[DayMark]]) -> Figure:
     """Draw the sum of all that was gained over random and over the caller's first, each in its band, and zero.
 
     Args:
         days: the oldest first.
-        promotions: when which policy became the active one.
+        marks: what changed, by day, the oldest first.
     """
     x = [each.until for each in days]
     traces: list[Figure] = []
@@ -87,16 +126,48 @@ def build_gain_figure(days: Sequence[GainDayReport], promotions: Sequence[tuple[
     layout = figure["layout"]
     layout["yaxis"] |= {"title": {"text": "Gained so far"}, "zeroline": True, "zerolinewidth": 2}
     layout["xaxis"] |= {"type": "date"}
-    marks = [(_format_time(ts)[:10], policy) for ts, policy in promotions if days and _format_time(ts)[:10] >= x[0]]
+    if len(x) == 1:  # else the axis would be one of milliseconds
+        day = to_datetime(to_day_number(x[0]) * _DAY * _HOUR)
+        around = [(day + timedelta(days=each)).date().isoformat() for each in (-1, 1)]
+        layout["xaxis"] |= {"range": around, "tickformat": "%b %-d", "dtick": 86_400_000}
+    shown = {day: on_day for day, on_day in marks.items() if days and day >= x[0]}
+    if shown:
+        figure["data"].append(_build_mark_trace(shown))
+    labelled = {
+        day: labels for day, on_day in shown.items() if (labels := [each.label for each in on_day if each.label])
+    }
     layout["shapes"] = [
         {"type": "line", "x0": day, "x1": day, "y0": 0, "y1": 1, "yref": "paper", "line": {"dash": "dot", "width": 1}}
-        for day, _ in marks
+        for day in labelled
     ]
+    newest = list(labelled.items())[-_MAX_LABELS:]  # more would lie over one another: the others say it on hover
     layout["annotations"] = [
-        {"x": day, "y": 1, "yref": "paper", "text": policy, "showarrow": False, "xanchor": "left", "yanchor": "top"}
-        for day, policy in marks
+        {
+            "x": day,
+            "y": 1 - 0.09 * (place % _LABEL_ROWS),
+            "yref": "paper",
+            "text": labels[-1] + (f" +{len(labels) - 1}" if len(labels) > 1 else ""),
+            "showarrow": False,
+            "xanchor": "right" if day >= x[-1] else "left",
+            "yanchor": "top",
+        }
+        for place, (day, labels) in enumerate(newest)
     ]
     return figure
+
+
+def _build_mark_trace(marks: Mapping[str, Sequence[DayMark]]) -> Figure:
+    """What changed on each marked day, to read under the pointer: a row of small signs on the line of zero."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "what changed",
+        "x": list(marks),
+        "y": [0.0] * len(marks),
+        "text": ["<br>".join(each.words for each in on_day[:_MAX_WORDS]) for on_day in marks.values()],
+        "hovertemplate": "%{text}<extra>%{x}</extra>",
+        "marker": {"symbol": "diamond", "size": 8, "color": _COLOURS[6]},
+    }
 
 
 def build_difference_figure(days: Sequence[ReadoutPoint]) -> Figure:
@@ -153,11 +224,12 @@ def build_running_mean(rewards: Sequence[tuple[float, float]]) -> Figure:
     return _make_figure([given, mean], x="The newest rewards, oldest first")
 
 
-def build_comparison(summaries: Mapping[int, Mapping[str, Any]]) -> Figure:
+def build_comparison(summaries: Mapping[int, Mapping[str, Any]], per_day: int = 1) -> Figure:
     """Draw the reward curves of several runs into one figure.
 
     Args:
         summaries: by the number of the run.
+        per_day: decisions over which the curves are averaged.
     """
     return build_reward_curve(
         {
@@ -167,7 +239,8 @@ def build_comparison(summaries: Mapping[int, Mapping[str, Any]]) -> Figure:
                 for name, each in summary[kind].items()
             }
             for kind in ("policies", "baselines")
-        }
+        },
+        per_day,
     )
 
 

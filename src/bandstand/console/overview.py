@@ -1,22 +1,25 @@
 """The first page: how much is decided, what comes of it, and whether the loop is sound."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from bandstand.console.auth import get_visit
+from bandstand.console.changes import DayMark, load_marks
 from bandstand.console.figures import build_activity_figures, build_gain_figure
 from bandstand.console.pages import Pages
 from bandstand.service.attention import load_items
 from bandstand.service.context import ServiceContext
-from bandstand.service.gain import load_gain_report
+from bandstand.service.gain import GainReport, load_gain_report
 from bandstand.service.judgements import load_coverage
 from bandstand.service.stats import DeploymentSummary, load_deployment_stats
 from bandstand.store.tables.console_queries import ConsoleQueries, PolicyActivity
 
 _HOUR = 3600
+_DAY_HOURS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,13 @@ class _TimeSpan:
 class _Totals:
     mean_reward: float | None
     reward_rate: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RecentTotals:
+    decisions: int
+    rewards: int
+    mean_reward: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +60,7 @@ _SPANS = {
     "90d": _TimeSpan("90 days", 90 * 24, 24),
 }
 _DEFAULT = "7d"
+_TABLE_DAYS = 14
 MAX_GAIN_DAYS = 366
 """Days in the curve of what was gained, the newest."""
 
@@ -68,38 +79,64 @@ def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
     @routes.get("")
     async def show_overview(request: Request, span: str = _DEFAULT) -> Response:
         chosen = span if span in _SPANS else _DEFAULT
-        stats, recent = await asyncio.gather(load_deployment_stats(deployment, days=0), load_activity(_SPANS[chosen]))
+        stats, recent, marks = await asyncio.gather(
+            load_deployment_stats(deployment, days=_TABLE_DAYS),
+            load_activity(_SPANS[chosen]),
+            load_marks(deployment, sight),
+        )
         judged = {} if deployment.judge_worker is None else (await load_coverage(deployment.judge_worker)).policies
         return pages.render(
             "overview.html",
             get_visit(request),
             address=str(request.base_url).rstrip("/"),
             stats=stats,
+            marks=_group_by_day(marks),
             totals=_compute_totals(stats),
             rows=_build_rows(recent),
+            recent=_compute_recent(recent),
+            daily={1: "an hour", 6: "six hours"}.get(_SPANS[chosen].width),
             span=chosen,
             spans={name: each.title for name, each in _SPANS.items()},
             active=deployment.active_policy,
             store=deployment.store.status(),
             judged=judged,
-            attention=await load_items(deployment),
+            attention=await load_items(deployment, sight),
         )
 
     @routes.get("/gain.json")
     async def get_gain_figure() -> Response:
         report = await load_gain_report(deployment, days=MAX_GAIN_DAYS)
-        marks = [(each.ts, each.policy or deployment.default_policy) for each in deployment.promotions]
+        marks = _group_by_day(await load_marks(deployment, sight))
         return JSONResponse({"random": build_gain_figure(report.days, marks)}, headers={"cache-control": "no-store"})
 
     @routes.get("/overview.json")
     async def get_overview_figures(span: str = _DEFAULT) -> Response:
         chosen = _SPANS.get(span, _SPANS[_DEFAULT])
-        recent = await load_activity(chosen)
+        points = get_hours(chosen)
+        since = points.start - (_DAY_HOURS if chosen.width < _DAY_HOURS else 0)
+        recent, gains = await asyncio.gather(
+            sight.load_activity(since, points.stop, points.step), load_gain_report(deployment, days=0)
+        )
         former = {each.policy for each in recent} - set(deployment.catalogue.policies)
         names = [*deployment.catalogue.policies, *sorted(former)]
-        return JSONResponse(
-            build_activity_figures(recent, names, get_hours(chosen)), headers={"cache-control": "no-store"}
-        )
+        figures = build_activity_figures(recent, names, points, _list_deviations(gains))
+        return JSONResponse(figures, headers={"cache-control": "no-store"})
+
+
+def _list_deviations(report: GainReport) -> dict[str, float]:
+    """The standard deviation of a reward, by policy."""
+    return {
+        name: span.mean_reward.stderr * span.rewarded**0.5
+        for name, span in report.policies.items()
+        if span.mean_reward.stderr is not None
+    }
+
+
+def _group_by_day(marks: Sequence[DayMark]) -> dict[str, list[DayMark]]:
+    groups: dict[str, list[DayMark]] = {}
+    for each in marks:
+        groups.setdefault(each.day, []).append(each)
+    return groups
 
 
 def _compute_totals(stats: DeploymentSummary) -> _Totals:
@@ -107,6 +144,15 @@ def _compute_totals(stats: DeploymentSummary) -> _Totals:
     return _Totals(
         mean_reward=total / stats.rewards if stats.rewards else None,
         reward_rate=stats.rewards / stats.decisions if stats.decisions else None,
+    )
+
+
+def _compute_recent(activity: list[PolicyActivity]) -> _RecentTotals:
+    rewards, total = sum(each.rewards for each in activity), sum(each.reward_sum for each in activity)
+    return _RecentTotals(
+        decisions=sum(each.decisions for each in activity),
+        rewards=rewards,
+        mean_reward=total / rewards if rewards else None,
     )
 
 

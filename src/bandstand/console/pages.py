@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -63,6 +64,7 @@ class Pages:
         }
         self._environment.filters |= {
             "count": format_count,
+            "json": partial(json.dumps, ensure_ascii=False),
             "counted": format_capped_count,
             "decimal": format_decimal,
             "signed": format_signed,

@@ -30,6 +30,7 @@ from bandstand.console.prompts import add_prompt_routes
 from bandstand.console.reference import AuthorizeReader, add_reference_routes
 from bandstand.console.reviews import add_review_routes
 from bandstand.console.session import COOKIE, LOOP_COOKIE, SESSION_SECONDS, Sessions
+from bandstand.console.shown import add_shown_routes
 from bandstand.console.simulations import add_simulation_routes
 from bandstand.console.users import add_user_routes
 from bandstand.evaluate.background import EvaluationQueue
@@ -85,6 +86,7 @@ def build_console_router(
     add_user_routes(
         guarded, pages, context.deployment, context.sight, context.erase or partial(erase, context.deployment)
     )
+    add_shown_routes(guarded, pages, context.sight)
     add_launch_routes(guarded, pages, context.deployment)
     add_policy_routes(guarded, pages, context.deployment)
     add_experiment_routes(guarded, pages, context.deployment)

@@ -146,9 +146,8 @@ def _add_run_routes(routes: APIRouter, pages: Pages, runs: SimulationQueue) -> N
 
         def render_figures() -> Response:
             summary = parse_summary(found)
-            return JSONResponse(
-                {} if summary is None else build_figures(summary), headers={"cache-control": "no-store"}
-            )
+            figures = {} if summary is None else build_figures(summary, _get_per_day(build_view(found).plan))
+            return JSONResponse(figures, headers={"cache-control": "no-store"})
 
         return await asyncio.to_thread(render_figures)
 
@@ -188,9 +187,16 @@ def _add_comparison_routes(routes: APIRouter, pages: Pages, runs: SimulationQueu
 
         def render_figures() -> Response:
             summaries = {each.id: summary for each in found if (summary := parse_summary(each)) is not None}
-            return JSONResponse({"reward": build_comparison(summaries)}, headers={"cache-control": "no-store"})
+            per_day = max((_get_per_day(build_view(each).plan) for each in found), default=1)
+            return JSONResponse({"reward": build_comparison(summaries, per_day)}, headers={"cache-control": "no-store"})
 
         return await asyncio.to_thread(render_figures)
+
+
+def _get_per_day(plan: Mapping[str, Any]) -> int:
+    """Decisions of a user in a day."""
+    per_day: int = plan["decisions_per_day"]
+    return per_day
 
 
 def _compute_differences(summaries: Mapping[int, Mapping[str, Any]]) -> list[_RunDifference]:

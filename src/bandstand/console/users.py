@@ -94,6 +94,7 @@ def _add_detail_routes(routes: APIRouter, pages: Pages, deployment: ServiceConte
             get_visit(request),
             user=seen,
             learned=learned,
+            shadows=deployment.shadow_policies,
             scales={each.policy: _compute_scale(each.features) for each in learned or ()},
             decisions=shown,
             last_reset=last_reset,

@@ -12,7 +12,7 @@ from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.estimators.formulas import Formula
 from bandstand.evaluate.spec import EvaluationSpec
 
-_RARE = frozenset({"definitions", "note"})
+_RARE = frozenset({"definitions", "note", "window_s", "importance_of"})
 DEFAULT_ESTIMATORS = ("ips", "snips", "dr")
 
 
@@ -30,6 +30,8 @@ class EvaluationPlan:
         frozen: whether the policies stay as they were at ``since``.
         definitions: policies that are made for this evaluation alone, by name, as a configuration file has them.
         note: what whoever asked wants to find with it again.
+        window_s: length of the windows of time that sums are wanted of; None for none.
+        importance_of: the policy of which it is wanted what each feature adds; None for none.
     """
 
     policies: tuple[str, ...]
@@ -41,6 +43,8 @@ class EvaluationPlan:
     frozen: bool = False
     definitions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     note: Mapping[str, Any] = field(default_factory=dict)
+    window_s: float | None = None
+    importance_of: str | None = None
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], catalogue: Catalogue) -> "EvaluationPlan":
@@ -89,7 +93,12 @@ class EvaluationPlan:
     def build_spec(self) -> EvaluationSpec:
         """The estimates to make, each once."""
         formulas = {formula.label: formula for formula in map(Formula.parse, self.estimators)}
-        return EvaluationSpec(tuple(formulas.values()), missing_reward=self.missing_reward, interval=self.interval)
+        return EvaluationSpec(
+            tuple(formulas.values()),
+            missing_reward=self.missing_reward,
+            interval=self.interval,
+            window_s=self.window_s,
+        )
 
 
 def _build_policy(name: str, definition: Mapping[str, Any], catalogue: Catalogue) -> Policy:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from bandstand.evaluate.estimators.evaluation import WEIGHT_BINS, LogEvaluationResult
+from bandstand.evaluate.feature_importance import FeatureScore
 from bandstand.evaluate.policy_replay.replay import LogSummary
 from bandstand.evaluate.spec import EvaluationSpec
 from bandstand.times import to_datetime
@@ -46,7 +47,11 @@ class PolicyResult(NamedTuple):
 
 
 def build_report(
-    source: str, spec: EvaluationSpec, results: Sequence[PolicyResult], summary: LogSummary | None = None
+    source: str,
+    spec: EvaluationSpec,
+    results: Sequence[PolicyResult],
+    summary: LogSummary | None = None,
+    importance: Sequence[FeatureScore] | None = None,
 ) -> dict[str, Any]:
     """Put everything into one document; what is not a number is null.
 
@@ -55,7 +60,11 @@ def build_report(
         spec: what was asked.
         results: at least one.
         summary: what the log holds besides, if it is one of decisions.
+        importance: what each feature adds, where that was asked for.
     """
+    rare: dict[str, Any] = {} if importance is None else {"importance": [list(each) for each in importance]}
+    if spec.window_s is not None:
+        rare["window_s"] = spec.window_s
     return {
         "source": source,
         "missing_reward": spec.missing_reward,
@@ -63,6 +72,7 @@ def build_report(
         "level": spec.level,
         "log": _build_log(results[0].result, summary),
         "policies": [_build_policy(answer) for answer in results],
+        **rare,
     }
 
 
@@ -93,6 +103,7 @@ def _build_log(result: LogEvaluationResult, summary: LogSummary | None) -> dict[
 
 def _build_policy(result: PolicyResult) -> dict[str, Any]:
     evaluated = result.result
+    windows = {"windows": [list(each) for each in evaluated.windows]} if evaluated.windows else {}
     return {
         "policy": result.policy,
         "how": result.training,
@@ -109,6 +120,7 @@ def _build_policy(result: PolicyResult) -> dict[str, Any]:
         "doubts": [{"doubt": doubt.message, "estimators": list(doubt.estimators)} for doubt in evaluated.warnings],
         "curve": [{key: _finite_or_none(value) for key, value in point._asdict().items()} for point in evaluated.curve],
         "weights": dict(zip(WEIGHT_BINS, evaluated.weights, strict=True)),
+        **windows,
     }
 
 

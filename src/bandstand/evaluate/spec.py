@@ -1,12 +1,14 @@
 """What is asked of a log, and how the answer is got from rows or from decisions."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.estimators.evaluation import EvaluationWarning, LogEvaluation, LogEvaluationResult
@@ -28,23 +30,48 @@ class EvaluationSpec:
         missing_reward: what a decision without a reward is worth; None leaves such decisions out.
         interval: how the interval of an estimate is made.
         level: its coverage.
+        window_s: length of the windows of time of which sums are kept too; None for none.
     """
 
     formulas: tuple[Formula, ...]
     missing_reward: float | None = None
     interval: Literal["normal", "bootstrap"] = "normal"
     level: float = 0.95
+    window_s: float | None = None
 
     @property
     def uses_model(self) -> bool:
         """Whether an estimator wants a model of the rewards."""
         return any(formula.uses_model for formula in self.formulas)
 
-    def build_evaluation(self, part: int = 0) -> LogEvaluation:
-        """Begin an answer, over the log or a part of it: each part's bootstrap draws are its own."""
+    def build_evaluation(self, first_row: int = 0) -> LogEvaluation:
+        """Begin an answer, over the log or over a part of it, before which ``first_row`` decisions count."""
         return LogEvaluation(
-            self.formulas, missing_reward=self.missing_reward, interval=self.interval, level=self.level, seed=part
+            self.formulas,
+            missing_reward=self.missing_reward,
+            window_s=self.window_s,
+            interval=self.interval,
+            level=self.level,
+            first_row=first_row,
         )
+
+    def count_rows(self, decisions: int, rewarded: int) -> int:
+        """How many decisions of some count, of which so many got a reward."""
+        return rewarded if self.missing_reward is None else decisions
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "formulas": [formula.to_text() for formula in self.formulas],
+            "missing_reward": self.missing_reward,
+            "interval": self.interval,
+            "level": self.level,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read :meth:`to_json` back."""
+        return cls(**{**document, "formulas": tuple(map(Formula.parse, document["formulas"]))})
 
 
 def evaluate_rows(
@@ -57,7 +84,7 @@ def evaluate_rows(
         path: the file, a folder of files, or a pattern that files match.
         columns: what its columns are called; if left out, what they are usually.
         name: what an error calls it; if left out, its path.
-        jobs: processes, each of which reads one file at a time; a bootstrap's draws then follow each file.
+        jobs: processes, each of which reads one file at a time; the answer is the same.
 
     Raises:
         EvaluationError: the file, a column or a row is not as it must be; names it.
@@ -65,41 +92,74 @@ def evaluate_rows(
     """
     with name_file_in_errors(name or str(path), columns):
         if jobs > 1:
-            return evaluate_parts(spec, path, columns, jobs).result()
+            return evaluate_row_parts(spec, path, columns, jobs).result()
         evaluation = spec.build_evaluation()
         for chunk in read_rows(path, columns, model=spec.uses_model):
             evaluation.add(chunk)
         return evaluation.result()
 
 
-def evaluate_parts(spec: EvaluationSpec, path: Path, columns: Columns | None, jobs: int) -> LogEvaluation:
-    """Evaluate each file of a log in a process of its own, and sum up in the order of the files.
+def evaluate_row_parts(spec: EvaluationSpec, path: Path, columns: Columns | None, jobs: int) -> LogEvaluation:
+    """Evaluate each file of a log in a process of its own, once it is known how many rows come before it.
 
     The arguments and errors are those of :func:`evaluate_rows`, but that errors do not name the log.
     """
     reader = RowReader.build(open_table(path), columns, model=spec.uses_model)
-    parts = find_parts(path)
+    parts = [{name: part} for name, part in find_parts(path).items()]
     whole = spec.build_evaluation()
-    # A fork would copy whatever locks this process's threads hold.
-    pool = ProcessPoolExecutor(min(jobs, len(parts)), get_context("spawn"))
-    try:
+    with run_processes(min(jobs, len(parts))) as pool:
+        counts = [task.result() for task in [pool.submit(count_row_part, spec, reader, part) for part in parts]]
+        firsts = accumulate(counts[:-1], initial=0)
         tasks = [
-            pool.submit(_evaluate_part, spec, reader, name, parts[name], index) for index, name in enumerate(parts)
+            pool.submit(evaluate_row_part, spec, reader, part, first) for part, first in zip(parts, firsts, strict=True)
         ]
         for task in tasks:
             whole.merge(task.result())
+    return whole
+
+
+@contextmanager
+def run_processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Run tasks in processes of their own; those that have not begun are let go of where one fails.
+
+    Raises:
+        EvaluationError: one was killed.
+    """
+    # A fork would copy whatever locks this process's threads hold.
+    pool = ProcessPoolExecutor(count, get_context("spawn"))
+    try:
+        yield pool
     except BrokenProcessPool:
         raise EvaluationError("a process that read it was killed; is there memory for so many?") from None
     finally:
         pool.shutdown(cancel_futures=True)
-    return whole
 
 
-def _evaluate_part(spec: EvaluationSpec, reader: RowReader, name: str, path: Path, index: int) -> LogEvaluation:
-    evaluation = spec.build_evaluation(index)
-    for chunk in reader.read_chunks(PartedTable({name: open_table(path)})):
+def count_row_part(spec: EvaluationSpec, reader: RowReader, files: Mapping[str, Path]) -> int:
+    """How many rows of some files of a log count.
+
+    Raises:
+        EvaluationError: a file is not as it must be; names it.
+    """
+    return spec.count_rows(*reader.count_rows(_open_part(files)))
+
+
+def evaluate_row_part(
+    spec: EvaluationSpec, reader: RowReader, files: Mapping[str, Path], first_row: int
+) -> LogEvaluation:
+    """Evaluate some files of a log, by what errors call them, before which ``first_row`` rows count.
+
+    Raises:
+        EvaluationError: a file, or a row, is not as it must be; names it.
+    """
+    evaluation = spec.build_evaluation(first_row)
+    for chunk in reader.read_chunks(_open_part(files)):
         evaluation.add(chunk)
     return evaluation
+
+
+def _open_part(files: Mapping[str, Path]) -> PartedTable:
+    return PartedTable({name: open_table(path) for name, path in files.items()})
 
 
 def evaluate_decisions(
@@ -136,8 +196,8 @@ def evaluate_decisions(
     results = []
     for candidate, evaluation in zip(candidates, evaluations, strict=True):
         result = evaluation.result()
-        policy = candidate.policy  # one that believes nothing looks at no feature
-        lack = None if policy.prior_kind is None else replay.coverage.describe_lack(policy.schema)
+        schema = candidate.read_schema
+        lack = None if schema is None else replay.coverage.describe_lack(schema)
         doubts = () if lack is None else (EvaluationWarning(lack),)
         results.append(replace(result, warnings=(*doubts, *result.warnings)))
     return replay.summary, results

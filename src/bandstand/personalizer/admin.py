@@ -104,6 +104,6 @@ def _answer_policy(request: PersonalizerRequest, name: str, arguments: str) -> F
 
 def _explain(error: BandstandError) -> str:
     """Why a loop refused, and what to do about it where the loop is the default one."""
-    if any(fault.field in {"policies", "schemas"} for fault in error.errors):
+    if any(fault.field in {"policies", "schemas", "retention_days"} for fault in error.errors):
         return f"{error.detail}; make a loop (PUT /loops/NAME), and serve clients below /loops/NAME"
     return error.detail

@@ -13,12 +13,16 @@ AGGREGATIONS: Final[Mapping[str, str]] = {
     "earliest": "first",
     "sum": "sum",
     "average": "mean",
+    "median": "median",
     "min": "min",
     "max": "max",
 }
 """What each aggregation of Personalizer's is called here."""
 MODES: Final[Mapping[str, str]] = {"Online": "online", "Apprentice": "apprentice", "LoggingOnly": "logging"}
 """What each learning mode of Personalizer's is called here."""
+
+FOR_EVER: Final = -1
+"""Days that a log is kept which is never deleted."""
 
 _INVALID: Final = "InvalidServiceConfiguration"
 _INVALID_MODE: Final = "InvalidLearningModeServiceConfiguration"
@@ -86,7 +90,8 @@ class ServiceConfiguration:
             if body.get(name) is not None
         }
         changed = replace(self, **changes, edited=now)
-        _check_retention(changed)
+        if (self.log_retention_days, self.reward_wait_s) != (changed.log_retention_days, changed.reward_wait_s):
+            _check_retention(changed)
         _check_mode_change(self, changed)
         return changed
 
@@ -119,7 +124,7 @@ def format_date(ts: float) -> str:
 def _check_retention(configuration: ServiceConfiguration) -> None:
     days = configuration.log_retention_days
     least = int(-(-configuration.reward_wait_s // _DAY)) + 1
-    if days != -1 and days < least:
+    if days != FOR_EVER and days < least:
         message = f"logRetentionDays: must be -1 or at least {least}, a day more than rewards are waited for"
         raise _refuse(message, "InvalidLogRetentionDays")
 
@@ -170,7 +175,7 @@ def _read_choice(choices: Mapping[str, str], wire_code: str) -> Callable[[object
 
 
 def _read_days(value: object, name: str) -> int:
-    if not is_integer(value) or not -1 <= value <= _MAX_DAYS or value == 0:
+    if not is_integer(value) or not FOR_EVER <= value <= _MAX_DAYS or value == 0:
         raise _refuse(f"{name}: must be a whole number of days, or -1 for ever", "InvalidLogRetentionDays")
     return value
 

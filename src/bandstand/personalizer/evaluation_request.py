@@ -14,7 +14,7 @@ from bandstand.times import parse_bound
 
 NOTE: Final = "personalizer"
 """Under which a plan notes what was asked."""
-BASELINE, RANDOM = "baseline", "random"
+ACTIVE, BASELINE, RANDOM = "active", "baseline", "random"
 MAX_POLICIES: Final = 10
 
 _INVALID: Final = "InvalidEvaluationContract"
@@ -26,6 +26,8 @@ _EXPERIMENTS: Final = (
     "--cb_explore_adf --squarecb --gamma_scale 1000",
 )
 """What offline experimentation tries."""
+_EXPERIMENT_FLAGS: Final = ("enableOfflineExperimentation", "enablePolicyOptimization")
+"""How each version asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,7 @@ class EvaluationCall:
         name = body.get("name")
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
             raise _refuse(f"name: must be text of 1 to {MAX_NAME} characters")
-        start, end = (_parse_time(body.get(key), key) for key in ("startTime", "endTime"))
-        if end <= start:
-            raise _refuse("endTime: must be after startTime")
+        start, end = parse_range(body)
         asked = body.get("policies")
         if asked is not None and not (isinstance(asked, list) and all(isinstance(each, dict) for each in asked)):
             raise _refuse("policies: must be a list of objects")
@@ -68,19 +68,21 @@ class EvaluationCall:
             raise _refuse(f"policies: must be at most {MAX_POLICIES}")
         if len({each.name for each in custom}) < len(custom):
             raise PersonalizerError(400, "DuplicateCustomPolicyNames", "policies: names must differ from each other")
-        tried = _EXPERIMENTS if body.get("enableOfflineExperimentation") is True else ()
+        tried = _EXPERIMENTS if any(_read_flag(body, key) for key in _EXPERIMENT_FLAGS) else ()
         experiments = [PolicyArguments.parse(f"Hyper{number}", text) for number, text in enumerate(tried, 1)]
         return cls(own_id or str(uuid4()), name, start, end, custom, experiments)
 
-    def to_plan(self, policy: Policy, missing_reward: float) -> dict[str, Any]:
+    def to_plan(self, policy: Policy, missing_reward: float, window_s: float) -> dict[str, Any]:
         """The document of our plan, see :class:`bandstand.evaluate.plan.EvaluationPlan`.
 
         Args:
             policy: the active one, on which the others stand.
             missing_reward: what a decision without a reward is worth.
+            window_s: length of the windows of time of which summaries are wanted, in seconds.
         """
         schema = policy.schema.name
         definitions: dict[str, Any] = {
+            ACTIVE: describe_policy(policy),
             BASELINE: {"kind": "first", "schema": schema},
             RANDOM: {"kind": "uniform", "schema": schema},
         }
@@ -99,6 +101,8 @@ class EvaluationCall:
             "until": format_date(self.end),
             "missing_reward": missing_reward,
             "definitions": definitions,
+            "window_s": window_s,
+            "importance_of": ACTIVE,
             "note": {NOTE: asked},
         }
 
@@ -111,11 +115,35 @@ def _define(asked: PolicyArguments, policy: Policy) -> dict[str, Any]:
     return {**table, "kind": asked.kind, **{name: value for name, value in changes.items() if value is not None}}
 
 
-def _parse_time(value: object, name: str) -> float:
+def parse_range(body: Mapping[str, Any]) -> tuple[float, float]:
+    """``startTime`` and ``endTime``, seconds since the epoch.
+
+    Raises:
+        PersonalizerError: one is no time, or they are the wrong way round.
+    """
+    start, end = (parse_moment(body.get(key), key) for key in ("startTime", "endTime"))
+    if end <= start:
+        raise _refuse("endTime: must be after startTime")
+    return start, end
+
+
+def parse_moment(value: object, name: str) -> float:
+    """A date and a time, as seconds since the epoch.
+
+    Raises:
+        PersonalizerError: it is none.
+    """
     try:
         return parse_bound(value, needs_zone=False)
     except ValueError:
         raise _refuse(f"{name}: must be a date and a time") from None
+
+
+def _read_flag(body: Mapping[str, Any], name: str) -> bool:
+    value = body.get(name)
+    if value is None or isinstance(value, bool):
+        return value is True
+    raise _refuse(f"{name}: must be true or false")
 
 
 def _refuse(message: str) -> PersonalizerError:

@@ -1,6 +1,7 @@
 """The evaluation calls: our evaluations, which a child of the lowest priority makes, in Personalizer's form."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,21 +10,22 @@ from bandstand.errors import BandstandError, OverloadedError, StorageFullError, 
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.personalizer.admin import AdminCalls
 from bandstand.personalizer.configuration import format_date
-from bandstand.personalizer.durations import format_duration
 from bandstand.personalizer.errors import PersonalizerError
-from bandstand.personalizer.evaluation_request import BASELINE, NOTE, RANDOM, EvaluationCall
-from bandstand.personalizer.evaluation_summary import build_summary, find_best
+from bandstand.personalizer.evaluation_request import NOTE, EvaluationCall
+from bandstand.personalizer.evaluation_results import SeriesRange, build_content, build_importance, build_results
+from bandstand.personalizer.evaluation_summary import choose_width, find_best
 from bandstand.personalizer.loop import PersonalizerLoop
+from bandstand.personalizer.noted_runs import NotedRuns
 from bandstand.personalizer.policy_arguments import PolicyArguments
 from bandstand.personalizer.resource import DecisionTimes
 from bandstand.personalizer.routing import PersonalizerRequest, Shape
 from bandstand.personalizer.settings import read_applied
 from bandstand.store.tables.run_table import RunRecord
-from bandstand.times import parse_bound
 
-_PAGE: Final = 200
-_UNAVAILABLE = (OverloadedError, StorageFullError, StorageUnavailableError)
-_STATUSES: Final[Mapping[Shape, Mapping[str, str]]] = {
+_MANUAL: Final = "Manual"
+_TYPE_FILTER: Final = re.compile(r"(?:metadata=)?evaluationType eq '(Manual|Auto)'")
+_UNAVAILABLE: Final = (OverloadedError, StorageFullError, StorageUnavailableError)
+STATUSES: Final[Mapping[Shape, Mapping[str, str]]] = {
     "path": {
         "queued": "pending",
         "running": "pending",
@@ -43,7 +45,7 @@ _STATUSES: Final[Mapping[Shape, Mapping[str, str]]] = {
         "cancelled": "Canceled",
     },
 }
-"""How each version says how an evaluation stands."""
+"""How each version says how a run stands."""
 
 
 class EvaluationCalls:
@@ -58,7 +60,7 @@ class EvaluationCalls:
 
     def __init__(self, loop: PersonalizerLoop, runs: EvaluationQueue, log: DecisionTimes, admin: AdminCalls) -> None:
         self._loop = loop
-        self._runs = runs
+        self._runs = NotedRuns(runs, NOTE, "EvaluationNotFound")
         self._log = log
         self._admin = admin
 
@@ -66,35 +68,43 @@ class EvaluationCalls:
         """``POST …/evaluations``."""
         run = await self._start(request, None)
         answer = request.answer(201, self._describe(request, run))
-        location = f"{request.path}/{_read_note(run)['id']}"
+        location = f"{request.path}/{self._runs.read_note(run)['id']}"
         return answer._replace(headers=[*answer.headers, (b"location", location.encode())])
 
     async def put(self, request: PersonalizerRequest) -> ForeignResponse:
         """``PUT …/evaluations/{id}``."""
-        if await self._find(request.id) is not None:
-            raise PersonalizerError(400, "EvaluationAlreadyExists", "there is an evaluation of that id")
-        return request.answer(200, self._describe(request, await self._start(request, request.id)))
+        own_id = await self._runs.require_free(request.id, "an evaluation")
+        return request.answer(200, self._describe(request, await self._start(request, own_id)))
 
     async def list_all(self, request: PersonalizerRequest) -> ForeignResponse:
         """``GET …/evaluations``."""
-        listed = [self._describe(request, run) for run in await self._list_runs()]
+        wanted = request.get_parameter("filter")
+        found = None if wanted is None else _TYPE_FILTER.fullmatch(wanted)
+        if wanted is not None and found is None:
+            raise PersonalizerError(400, "BadRequest", "filter: must be like metadata=evaluationType eq 'Manual'")
+        runs = [] if found is not None and found[1] != _MANUAL else await self._runs.list_page(request)
+        listed = [self._describe(request, run) for run in runs]
         return request.answer(200, listed if request.shape == "path" else {"value": listed, "nextLink": None})
 
     async def get(self, request: PersonalizerRequest) -> ForeignResponse:
-        """``GET …/evaluations/{id}``."""
-        run = await self._runs.get((await self._require(request.id)).id)
-        return request.answer(200, self._describe(request, run))
+        """``GET …/evaluations/{id}``; the newer version may ask for a part of it, by other windows of time."""
+        run = await self._runs.require(request.id)
+        answer = self._describe(request, run)
+        if request.shape == "query":
+            span = SeriesRange.parse(request.get_parameter, json.loads(run.plan))
+            if run.summary is not None:
+                answer["content"] = build_content(json.loads(run.summary), self._runs.read_note(run), span)
+        return request.answer(200, answer)
 
     async def delete(self, request: PersonalizerRequest) -> ForeignResponse:
         """``DELETE …/evaluations/{id}``."""
-        await self._runs.delete((await self._require(request.id)).id)
+        await self._runs.delete(request.id)
         return request.answer(204)
 
     async def apply(self, request: PersonalizerRequest) -> ForeignResponse:
         """``POST …/configurations/applyFromEvaluation``."""
         body = await request.read_object("InvalidPolicyContract")
-        run = await self._require(str(body.get("evaluationId")))
-        note = _read_note(run)
+        note = self._runs.read_note(await self._runs.require(str(body.get("evaluationId"))))
         named = {each["name"]: each["arguments"] for each in (*note["custom"], *note["experiments"])}
         name = body.get("policyName")
         if not isinstance(name, str) or name not in named:
@@ -106,39 +116,22 @@ class EvaluationCalls:
 
     async def _start(self, request: PersonalizerRequest, own_id: str | None) -> RunRecord:
         asked = EvaluationCall.parse(await request.read_object("InvalidEvaluationContract"), own_id)
-        if await self._log.find_decision_times(asked.start, asked.end) is None:
+        times = await self._log.find_decision_times(asked.start, asked.end)
+        if times is None:
             raise PersonalizerError(400, "NoLogsExistInDateRange", "nothing was decided in that range")
-        plan = asked.to_plan(self._loop.policy, self._loop.configuration.default_reward)
+        loop = self._loop
+        plan = asked.to_plan(loop.policy, loop.configuration.default_reward, choose_width(*times))
         try:
-            return await self._runs.start(plan, request.inner.client)
+            return await self._runs.queue.start(plan, request.inner.client)
         except _UNAVAILABLE:
             raise
         except BandstandError as error:
             raise PersonalizerError(400, "InvalidEvaluationContract", error.detail) from None
 
-    async def _list_runs(self) -> list[RunRecord]:
-        """Every evaluation that was asked for over this wire, the newest first."""
-        found: list[RunRecord] = []
-        before: int | None = None
-        while True:
-            page = await self._runs.list_page(before=before, limit=_PAGE)
-            found += [run for run in page if _read_note(run)]
-            if len(page) < _PAGE:
-                return found
-            before = page[-1].id
-
-    async def _find(self, evaluation_id: str) -> RunRecord | None:
-        return next((run for run in await self._list_runs() if _read_note(run)["id"] == evaluation_id), None)
-
-    async def _require(self, evaluation_id: str) -> RunRecord:
-        run = await self._find(evaluation_id)
-        if run is None:
-            raise PersonalizerError(404, "EvaluationNotFound", "no such evaluation")
-        return run
-
     def _describe(self, request: PersonalizerRequest, run: RunRecord) -> dict[str, Any]:
-        plan, note = json.loads(run.plan), _read_note(run)
-        results = [] if run.summary is None else _build_results(json.loads(run.summary), plan, note)
+        plan, note = json.loads(run.plan), self._runs.read_note(run)
+        report = None if run.summary is None else json.loads(run.summary)
+        results = [] if report is None else build_results(report, plan, note)
         summaries = {each["name"]: each["totalSummary"] for each in results if each["policySource"] in _APPLICABLE}
         is_applied = read_applied(self._loop.definition) == note["id"]
         return {
@@ -147,47 +140,13 @@ class EvaluationCalls:
             "startTime": plan["since"],
             "endTime": plan["until"],
             "jobId": str(run.id),
-            "status": _STATUSES[request.shape]["applied" if is_applied else run.state],
+            "status": STATUSES[request.shape]["applied" if is_applied else run.state],
             "policyResults": results,
-            "featureImportance": [],
-            "evaluationType": "Manual",
+            "featureImportance": [] if report is None else build_importance(report),
+            "evaluationType": _MANUAL,
             "optimalPolicy": find_best(summaries),
             "creationTime": format_date(run.created),
         }
 
 
-_APPLICABLE = frozenset({"Custom", "OfflineExperimentation"})
-
-
-def _read_note(run: RunRecord) -> dict[str, Any]:
-    """What was asked over this wire; nothing where the evaluation was asked for in another way."""
-    note: dict[str, Any] = json.loads(run.plan).get("note", {}).get(NOTE, {})
-    return note
-
-
-def _build_results(report: Mapping[str, Any], plan: Mapping[str, Any], note: Mapping[str, Any]) -> list[dict[str, Any]]:
-    begins, ends = (parse_bound(plan[key]) for key in ("since", "until"))
-    found = {each["policy"]: each for each in report["policies"]}
-    window = format_duration(ends - begins)
-
-    def build(name: str, arguments: str, source: str, key: str | None) -> dict[str, Any]:
-        summary = build_summary(report["log"], None if key is None else found[key], plan["since"], window)
-        return {
-            "name": name,
-            "arguments": arguments,
-            "policySource": source,
-            "summary": [summary],
-            "totalSummary": summary,
-        }
-
-    results = [
-        build("Online", "", "Online", None),
-        build("Baseline", "", "Baseline", BASELINE),
-        build("Random", "", "Random", RANDOM),
-    ]
-    for source, prefix, listed in (
-        ("Custom", "custom", note["custom"]),
-        ("OfflineExperimentation", "hyper", note["experiments"]),
-    ):
-        results += [build(each["name"], each["arguments"], source, f"{prefix}-{n}") for n, each in enumerate(listed)]
-    return results
+_APPLICABLE: Final = frozenset({"Custom", "OfflineExperimentation"})

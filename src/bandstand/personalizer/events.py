@@ -44,7 +44,7 @@ class EventCalls:
     async def rank(self, request: PersonalizerRequest) -> ForeignResponse:
         """``POST …/rank``."""
         call = RankCall.parse(await request.read_object("InvalidRankRequest"))
-        asked = call.to_score_request(find_user(request, self._loop))
+        asked = call.to_score_request(find_user(request, self._loop, call.context))
         scored = await self._score(request, asked)
         assert scored.numbers is not None  # noqa: S101 (the store gave the decision in full)
         probabilities = scored.numbers[3].tolist()
@@ -147,15 +147,15 @@ class EventCalls:
         return scored
 
 
-def find_user(request: PersonalizerRequest, loop: PersonalizerLoop) -> str:
-    """Whose model answers: everybody's, or that of the user whom a header names.
+def find_user(request: PersonalizerRequest, loop: PersonalizerLoop, context: Mapping[str, Any]) -> str:
+    """Whose model answers: everybody's, or that of the user whom a header names, or else the context.
 
     Raises:
-        PersonalizerError: the header names nobody.
+        PersonalizerError: what should name a user names nobody.
     """
     named = request.inner.headers.get(_USER)
     if named is None:
-        return loop.everybody
+        return loop.find_user(context) or loop.everybody
     try:
         return validate_id(named.decode("utf-8"), "x-bandstand-user")
     except (UnicodeDecodeError, InvalidRequestError):

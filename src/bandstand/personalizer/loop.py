@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bandstand.api.schemas.requests import validate_id
 from bandstand.bandit.features import Field
 from bandstand.bandit.loop_definition import LoopDefinition
 from bandstand.bandit.policies import Policy
-from bandstand.errors import LoopRefusedError, UnknownDecisionError
+from bandstand.errors import InvalidRequestError, LoopRefusedError, UnknownDecisionError
 from bandstand.personalizer.configuration import ServiceConfiguration
 from bandstand.personalizer.explanation import build_explanation
 from bandstand.personalizer.rank import refuse_rank
@@ -28,16 +29,18 @@ class PersonalizerLoop:
     Args:
         deployment: what decides and learns.
         loops: the service's, where this one can be changed.
+        retention_days: how long its log is kept; 0 for ever.
 
     Attributes:
         deployment: as above.
         everybody: the user that all callers are who name none.
     """
 
-    def __init__(self, deployment: ServiceContext, loops: Loops | None) -> None:
+    def __init__(self, deployment: ServiceContext, loops: Loops | None, *, retention_days: int = 0) -> None:
         self.deployment = deployment
         self.everybody = EVERYBODY
         self._loops = loops
+        self._retention_days = retention_days
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -59,7 +62,7 @@ class PersonalizerLoop:
     def configuration(self) -> ServiceConfiguration:
         """What an admin has made of it."""
         edited = None if self._loops is None else self._loops.get(self.deployment.definition.name).changed_at
-        return read_configuration(self.definition, self.policy, edited)
+        return read_configuration(self.definition, self.policy, edited, self._retention_days)
 
     @property
     def explains(self) -> bool:
@@ -81,6 +84,12 @@ class PersonalizerLoop:
         if self._loops is None:
             raise LoopRefusedError("this loop cannot be changed while it is served")
         await self._loops.change(definition, client)
+
+    async def run_closed(self, work: Callable[[], None]) -> None:
+        """Run what needs the loop's state for itself, while requests wait; see :meth:`Loops.run_closed`."""
+        if self._loops is None:
+            raise LoopRefusedError("this loop is not closed while it is served")
+        await self._loops.run_closed(self.deployment.definition.name, work)
 
     async def load_apprentice_sums(self) -> ShadowSums:
         """What the policy would have done with the decisions of the baseline, and what came of them."""
@@ -105,6 +114,27 @@ class PersonalizerLoop:
         _check_values("contextFeatures", schema.context_fields, request["context"])
         for number, candidate in enumerate(request["candidates"]):
             _check_values(f"actions[{number}].features", schema.candidate_fields, candidate["features"])
+
+    def find_user(self, context: Mapping[str, Any]) -> str | None:
+        """The user whom a call's context names where the loop says it does; ``None`` for nobody.
+
+        Raises:
+            PersonalizerError: what stands there is no id.
+        """
+        path = self.deployment.definition.personalizer.get("user")
+        if path is None:
+            return None
+        value: Any = context
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value is None:
+            return None
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise refuse_rank(f"contextFeatures: {path} must be a user's id")
+        try:
+            return validate_id(str(value), f"contextFeatures: {path}")
+        except InvalidRequestError as error:
+            raise refuse_rank(error.detail) from None
 
     async def explain_pick(self, request: Mapping[str, Any], action_id: str) -> list[dict[str, Any]]:
         """Why an action of a request is thought to be worth what it is, as the wire has it."""

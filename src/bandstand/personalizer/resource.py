@@ -1,18 +1,20 @@
 """The calls about what a Personalizer resource holds: its logs and its model."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from bandstand.api.asgi.foreign_wire import ForeignResponse
+from bandstand.api.problems import TooLargeError
 from bandstand.bandit.loop_definition import EVERYBODY
+from bandstand.errors import InvalidRequestError, LoopRefusedError
 from bandstand.personalizer.configuration import format_date
 from bandstand.personalizer.errors import PersonalizerError, build_headers
 from bandstand.personalizer.loop import PersonalizerLoop
 from bandstand.personalizer.routing import PersonalizerRequest
+from bandstand.store.maintenance.model_file import ModelFiles, read_model
 
-_PAGE = 1000
-_GZIP = b"\x1f\x8b"
+_PAGE: Final = 1000
+_MAX_FILE: Final = 64 * 1024 * 1024
 
 
 class DecisionTimes(Protocol):
@@ -37,13 +39,13 @@ class ResourceCalls:
     Args:
         loop: whose they are.
         log: its decisions and rewards.
-        export_model: gives the state of every user as lines of JSON, compressed; it blocks.
+        model: makes and takes files of what it has learned.
     """
 
-    def __init__(self, loop: PersonalizerLoop, log: ResourceLog, export_model: Callable[[], bytes]) -> None:
+    def __init__(self, loop: PersonalizerLoop, log: ResourceLog, model: ModelFiles) -> None:
         self._loop = loop
         self._log = log
-        self._export_model = export_model
+        self._model = model
 
     async def get_log_properties(self, request: PersonalizerRequest) -> ForeignResponse:
         """``GET …/logs/properties``."""
@@ -59,21 +61,27 @@ class ResourceCalls:
         return request.answer(204)
 
     async def get_model(self, request: PersonalizerRequest) -> ForeignResponse:
-        """``GET …/model``: the states of all users, as `bandstand state import` takes them."""
-        body = await asyncio.to_thread(self._export_model)
+        """``GET …/model``: the states of all users."""
+        body = await asyncio.to_thread(self._model.export)
         return ForeignResponse(200, build_headers(request.inner.headers, b"application/octet-stream"), body)
 
     async def put_model(self, request: PersonalizerRequest) -> ForeignResponse:
-        """``PUT …/model``: an import needs the state for itself.
+        """``PUT …/model``: what a file of :meth:`get_model` holds, in the place of all that was learned.
 
         Raises:
-            PersonalizerError: always; says how it is done.
+            PersonalizerError: it is no such file, or not of this loop.
         """
-        event = await request.inner.receive()
-        if not event.get("body", b"").startswith(_GZIP):
-            raise PersonalizerError(400, "InvalidModelImportFormat", "this is no model that GET …/model has given")
-        message = "stop the service and run `bandstand state import` on what this file holds, unpacked"
-        raise PersonalizerError(503, "OperationNotAllowed", message)
+        packed = await _read_file(request)
+        now, client = self._loop.clock(), request.inner.client
+        try:
+            sources = await asyncio.to_thread(read_model, packed)
+            await self._loop.run_closed(lambda: self._model.replace(sources, now=now, client=client))
+        except InvalidRequestError as error:
+            raise PersonalizerError(400, "InvalidModelImportFormat", error.detail) from None
+        except LoopRefusedError as error:
+            message = f"{error.detail}; make a loop (PUT /loops/NAME), or stop it and run `bandstand state import`"
+            raise PersonalizerError(503, "OperationNotAllowed", message) from None
+        return request.answer(204)
 
     async def reset_model(self, request: PersonalizerRequest) -> ForeignResponse:
         """``DELETE …/model``: everybody's model begins anew."""
@@ -98,3 +106,25 @@ class ResourceCalls:
         now = self._loop.clock()
         first, last = map(format_date, found or (now, now))
         return request.answer(200, {"creationTime": first, "lastModifiedTime": last})
+
+
+async def _read_file(request: PersonalizerRequest) -> bytes:
+    """The body's bytes, of whatever type.
+
+    Raises:
+        PersonalizerError: the caller went away in the middle of it.
+        TooLargeError: over 64 MiB.
+    """
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        event = await request.inner.receive()
+        if event["type"] == "http.disconnect":
+            raise PersonalizerError(400, "InvalidModelImportFormat", "the file ended early")
+        parts.append(event.get("body", b""))
+        size += len(parts[-1])
+        if size > _MAX_FILE:
+            message = "a model may have up to 64 MiB here: use `bandstand state import`"
+            raise TooLargeError(message)
+        more = event.get("more_body", False)
+    return b"".join(parts)

@@ -57,6 +57,10 @@ class PersonalizerRequest:
             raise PersonalizerError(400, wire_code, "the body must be a JSON object")
         return value
 
+    def get_parameter(self, name: str) -> str | None:
+        """A parameter of the query; ``None`` where there is none, or not just one."""
+        return get_parameter(self.inner.query, name)
+
     def answer(self, status: int, content: object = None) -> ForeignResponse:
         """An answer of JSON, or an empty one."""
         headers = self.inner.headers

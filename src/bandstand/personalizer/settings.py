@@ -11,24 +11,38 @@ from typing import Any
 
 from bandstand.bandit.loop_definition import LoopDefinition
 from bandstand.bandit.policies import Policy
-from bandstand.personalizer.configuration import AGGREGATIONS, MODES, ServiceConfiguration
+from bandstand.personalizer.configuration import AGGREGATIONS, FOR_EVER, MODES, ServiceConfiguration
 from bandstand.personalizer.policy_arguments import DEFAULT_EXPLORATION, PolicyArguments
 
 TABLE = "personalizer"
 _POLICY = "policy"
 _EVALUATION = "evaluation"
-_SAID_BY_LOOP = frozenset({"reward_wait_s", "default_reward", "aggregation", "exploration", "learning_mode", "edited"})
+_KEPT = frozenset({_POLICY, "user"})
+_SAID_BY_LOOP = frozenset(
+    {
+        "reward_wait_s",
+        "default_reward",
+        "aggregation",
+        "exploration",
+        "learning_mode",
+        "log_retention_days",
+        "edited",
+    }
+)
 _EXPLORATION = ("epsilon", "floor")
 """The parameter of each kind of policy that is its share of uniform picks."""
 
 
-def read_configuration(definition: LoopDefinition, policy: Policy, edited: float | None) -> ServiceConfiguration:
+def read_configuration(
+    definition: LoopDefinition, policy: Policy, edited: float | None, retention_days: int
+) -> ServiceConfiguration:
     """The configuration that a loop has.
 
     Args:
         definition: of the loop.
         policy: the active one.
         edited: when the loop was last changed, seconds since the epoch.
+        retention_days: how long its log is kept; 0 for ever.
     """
     document = definition.to_document()
     own: Mapping[str, Any] = document.get(TABLE, {})  # type: ignore[assignment]  # a table, as it was read
@@ -43,6 +57,7 @@ def read_configuration(definition: LoopDefinition, policy: Policy, edited: float
         aggregation=aggregations.get(rewards.get("aggregation", "first"), "earliest"),
         exploration=get_exploration(policy),
         learning_mode=modes[definition.mode],
+        log_retention_days=retention_days or FOR_EVER,
         edited=edited,
     )
 
@@ -59,7 +74,7 @@ def write_configuration(
     own = {name: value for name, value in after.to_document().items() if name not in _SAID_BY_LOOP}
     unsaid = ServiceConfiguration().to_document()
     table: Mapping[str, Any] = document.get(TABLE, {})  # type: ignore[assignment]  # a table, as it was read
-    kept = {name: value for name, value in table.items() if name == _POLICY}
+    kept = {name: value for name, value in table.items() if name in _KEPT}
     document[TABLE] = {**kept, **{name: value for name, value in own.items() if value != unsaid[name]}}
     document["mode"] = MODES[after.learning_mode]
     rewards: dict[str, Any] = dict(document.get("rewards", {}))  # type: ignore[call-overload]  # the same
@@ -72,6 +87,8 @@ def write_configuration(
         rewards["window"] = after.reward_wait_s  # it is taught at the window's end
     if rewards:
         document["rewards"] = rewards
+    if after.log_retention_days != before.log_retention_days:
+        document["retention_days"] = max(after.log_retention_days, 0)
     if after.exploration != before.exploration:
         document["policies"] = _replace_policy(document, policy, {_get_parameter(policy): after.exploration})
     return LoopDefinition.parse(definition.name, document)

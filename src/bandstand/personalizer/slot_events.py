@@ -66,7 +66,7 @@ class SlotEventCalls:
         return request.answer(204)
 
     async def _fill(self, request: PersonalizerRequest, call: MultiSlotCall) -> SlotsResult:
-        asked = call.to_score_request(find_user(request, self._loop))
+        asked = call.to_score_request(find_user(request, self._loop, call.context))
         self._loop.check_fields(asked)
         deployment = self._loop.deployment
         try:

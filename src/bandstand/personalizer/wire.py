@@ -1,7 +1,5 @@
 """Personalizer's wire as the gate serves it: all calls of one loop, joined."""
 
-from collections.abc import Callable
-
 from bandstand.api.asgi.access import Headers
 from bandstand.api.asgi.foreign_wire import ForeignCall, ForeignResponse, HeaderList
 from bandstand.api.asgi.metrics import Metrics
@@ -11,11 +9,13 @@ from bandstand.personalizer.admin import AdminCalls
 from bandstand.personalizer.errors import PersonalizerError, render_error
 from bandstand.personalizer.evaluations import EvaluationCalls
 from bandstand.personalizer.events import EventCalls
+from bandstand.personalizer.importances import ImportanceCalls
 from bandstand.personalizer.loop import PersonalizerLoop
 from bandstand.personalizer.orphans import OrphanRewards
 from bandstand.personalizer.resource import ResourceCalls, ResourceLog
 from bandstand.personalizer.routing import SEGMENT, PersonalizerRequest, Route, RouteTable, Shape
 from bandstand.personalizer.slot_events import SlotEventCalls
+from bandstand.store.maintenance.model_file import ModelFiles
 
 _IN_PATH: frozenset[Shape] = frozenset({"path"})
 _IN_QUERY: frozenset[Shape] = frozenset({"query"})
@@ -32,7 +32,7 @@ class PersonalizerWire:
         metrics: where it counts.
         log: the loop's decisions and rewards.
         evaluations: has evaluations made.
-        export_model: gives the state of every user as lines of JSON, compressed; it blocks.
+        model: makes and takes files of what the loop has learned.
     """
 
     def __init__(
@@ -41,13 +41,14 @@ class PersonalizerWire:
         metrics: Metrics,
         log: ResourceLog,
         evaluations: EvaluationQueue,
-        export_model: Callable[[], bytes],
+        model: ModelFiles,
     ) -> None:
         events = EventCalls(loop, metrics, OrphanRewards())
         slots = SlotEventCalls(loop, metrics, events)
         admin = AdminCalls(loop)
-        resource = ResourceCalls(loop, log, export_model)
+        resource = ResourceCalls(loop, log, model)
         runs = EvaluationCalls(loop, evaluations, log, admin)
+        importances = ImportanceCalls(loop, evaluations, log)
         self._table = RouteTable(
             [
                 Route("POST", "rank", "serve", events.rank),
@@ -67,10 +68,10 @@ class PersonalizerWire:
                 Route("PUT", "evaluations/{id}", "admin", runs.put, _IN_QUERY),
                 Route("GET", "evaluations/{id}", "read", runs.get),
                 Route("DELETE", "evaluations/{id}", "admin", runs.delete),
-                Route("GET", "featureImportances", "read", list_no_importances, _IN_QUERY),
-                Route("PUT", "featureImportances/{id}", "admin", refuse_importance, _IN_QUERY),
-                Route("GET", "featureImportances/{id}", "read", refuse_importance, _IN_QUERY),
-                Route("DELETE", "featureImportances/{id}", "admin", refuse_importance, _IN_QUERY),
+                Route("GET", "featureImportances", "read", importances.list_all, _IN_QUERY),
+                Route("PUT", "featureImportances/{id}", "admin", importances.put, _IN_QUERY),
+                Route("GET", "featureImportances/{id}", "read", importances.get, _IN_QUERY),
+                Route("DELETE", "featureImportances/{id}", "admin", importances.delete, _IN_QUERY),
                 Route("GET", "logs/properties", "read", resource.get_log_properties),
                 Route("DELETE", "logs", "admin", resource.delete_logs),
                 Route("GET", "model", "admin", resource.get_model),
@@ -111,18 +112,3 @@ async def refuse_access(_: PersonalizerRequest) -> ForeignResponse:
         PersonalizerError: always.
     """
     raise PersonalizerError(403, "InvalidApiAccess", "interactions are logged by rank calls here")
-
-
-async def list_no_importances(request: PersonalizerRequest) -> ForeignResponse:
-    """``GET …/featureImportances``: there are none; a receipt and an inference explanation say more."""
-    return request.answer(200, {"value": [], "nextLink": None})
-
-
-async def refuse_importance(_: PersonalizerRequest) -> ForeignResponse:
-    """What else is asked of feature importances.
-
-    Raises:
-        PersonalizerError: always.
-    """
-    message = "feature importances are not computed here; turn on isInferenceExplainabilityEnabled"
-    raise PersonalizerError(404, "FeatureImportanceNotFound", message)

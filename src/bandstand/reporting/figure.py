@@ -38,6 +38,7 @@ def build_banded_line(
     edges = [m + s for _, m, s in known] + [m - s for _, m, s in reversed(known)]
     band = {
         "type": "scatter",
+        "mode": "lines",
         "x": around,
         "y": edges,
         "fill": "toself",
@@ -48,6 +49,19 @@ def build_banded_line(
         "legendgroup": name,
     }
     return [band, build_line(name, x, mean, style) | {"legendgroup": name}]
+
+
+def average_over(values: Sequence[float | None], window: int) -> list[float | None]:
+    """The mean of each value and those before it, ``window`` in all and as far as there are so many; of what is known.
+
+    >>> average_over([1.0, 2.0, None, 4.0], 2)
+    [1.0, 1.5, 2.0, 4.0]
+    """
+    means: list[float | None] = []
+    for end in range(1, len(values) + 1):
+        known = [value for value in values[max(0, end - window) : end] if value is not None]
+        means.append(sum(known) / len(known) if known else None)
+    return means
 
 
 def build_figure(traces: Sequence[Figure], x: str, y: str) -> Figure:

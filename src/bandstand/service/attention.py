@@ -2,19 +2,30 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from bandstand.errors import StorageUnavailableError
 from bandstand.service.context import ServiceContext
+from bandstand.service.gain import format_day
 from bandstand.service.judgements import CoverageReport, load_coverage
 from bandstand.service.loop import DayConditions, LoopCondition, LoopHealth, load_loop_health
 from bandstand.store.records import StoreStatus
+from bandstand.store.tables.console_queries import ConsoleQueries
+from bandstand.store.tables.loop_health import to_day
+from bandstand.store.tables.picks import Pick
 
 MIN_DECISIONS = 100
 """Fewer say nothing of whether rewards still come."""
 
+MIN_CHOICES = 200
+"""Fewer picks say nothing of whether all get the same."""
+
+_COLLAPSED = 0.99
 _DAYS = 14
 _KEPT_S = 60.0
 _LONGEST_WAIT_S = 0.25
@@ -58,10 +69,12 @@ class AttentionList:
 
     Args:
         deployment: which.
+        sight: its ledger; without, nothing is said of what gets picked.
     """
 
-    def __init__(self, deployment: ServiceContext) -> None:
+    def __init__(self, deployment: ServiceContext, sight: ConsoleQueries | None = None) -> None:
         self._deployment = deployment
+        self._sight = sight
         self._found: Sequence[AttentionItem] = ()
         self._until = 0.0
         self._refreshing: asyncio.Task[None] | None = None
@@ -76,20 +89,22 @@ class AttentionList:
 
     async def _refresh(self) -> None:
         try:
-            self._found = await load_items(self._deployment)
+            self._found = await load_items(self._deployment, self._sight)
         finally:
             self._until = time.monotonic() + _KEPT_S
             self._refreshing = None
 
 
-async def load_items(deployment: ServiceContext) -> Sequence[AttentionItem]:
-    """What needs attention now."""
+async def load_items(deployment: ServiceContext, sight: ConsoleQueries | None = None) -> Sequence[AttentionItem]:
+    """What needs attention now; without a look into the ledger, nothing of what gets picked."""
     status = deployment.store.status()
     found = [*find_store_items(status), *_find_closed_loops(deployment)]
     if status.state != "ready":  # there is nothing to read from, and /ready says so
         return found
     with suppress(StorageUnavailableError):
         found += find_loop_items(await load_loop_health(deployment, _DAYS))
+        if sight is not None:
+            found += find_pick_items(await sight.list_picks())
         if deployment.judge_worker is not None:
             found += find_judge_items(await load_coverage(deployment.judge_worker))
     return found
@@ -158,6 +173,36 @@ def find_loop_items(health: LoopHealth) -> list[AttentionItem]:
             )
         )
     return found + _find_missing_rewards(health.days)
+
+
+def find_pick_items(picks: Sequence[Pick]) -> list[AttentionItem]:
+    """Whether all get the same: one candidate nearly always, from a day on, though there was a choice.
+
+    Args:
+        picks: newest first.
+    """
+    choices = [(to_day(each.ts), each.candidate.tip_id) for each in picks if each.candidate.offered > 1]
+    if len(choices) < MIN_CHOICES:
+        return []
+    ((favourite, _),) = Counter(tip_id for _, tip_id in choices[:MIN_CHOICES]).most_common(1)
+    made = picked = 0
+    since = None
+    for day, of_day in groupby(choices, key=itemgetter(0)):
+        mine = [tip_id == favourite for _, tip_id in of_day]
+        if sum(mine) < _COLLAPSED * len(mine):
+            break
+        made, picked, since = made + len(mine), picked + sum(mine), format_day(day)
+    if made < MIN_CHOICES:
+        return []
+    return [
+        AttentionItem(
+            code="picks-collapsed",
+            message=f"{picked / made:.1%} of the {made:,} newest picks are one candidate, though there was a choice",
+            since=since,
+            advice="if people differ, see under /console/shown and in /stats which features the policy reads: a larger"
+            " floor, or a launch of another policy, says whether others would do better",
+        )
+    ]
 
 
 def find_judge_items(coverage: CoverageReport) -> list[AttentionItem]:

@@ -191,6 +191,28 @@ class FeatureHealth:
                 key = (where, _OTHER)
             self._unread[key] += weight
 
+    def merge(self, other: "FeatureHealth") -> None:
+        """Take in what another process has counted, of the same catalogue.
+
+        Which names are kept where there are too many, and who was looked at, is each process's own.
+        """
+        self.requests += other.requests
+        self.looked_at += other.looked_at
+        self._rewards += other._rewards
+        for key, count in other._unread.items():
+            is_new = key not in self._unread and len(self._unread) >= _MAX_NAMES
+            self._unread[(key[0], _OTHER) if is_new else key] += count
+        for name, theirs in other._policies.items():
+            ours = self._policies.setdefault(name, _PolicyCounts(theirs.schema))
+            ours.requests += theirs.requests
+            ours.candidates += theirs.candidates
+            ours.sent.update(theirs.sent)
+            ours.contrasted += theirs.contrasted
+            ours.alike += theirs.alike
+            for field_name, value in theirs.values.items():
+                if ours.values.setdefault(field_name, value) != value:
+                    ours.values[field_name] = _VARIES
+
     def build_report(self) -> FeatureReport:
         """What came so far, and what is off."""
         unread = [

@@ -18,6 +18,7 @@ MIN_ESS = 30.0
 """Below so many effective decisions, nothing is said: sums of so few are not normal."""
 MIN_ESS_SHARE = 0.01
 RATE_DAYS = 7
+SPAN_DAYS = (7, 30, 90)
 _FARTHEST_DAYS = 730.0
 _MAX_SIGMAS = 3.0
 _ROUNDING = 1e-9
@@ -98,6 +99,7 @@ class GainReport:
         as_of: until when events are in it.
         all: over everything; ``None`` where no decision has a reward.
         policies: by the policy that decided.
+        spans: the newest 7, 30 and 90 days, today among them: those with a rewarded decision.
         days: by day, the oldest first.
     """
 
@@ -105,17 +107,17 @@ class GainReport:
     as_of: str | None
     all: GainSpan | None
     policies: Mapping[str, GainSpan]
+    spans: Mapping[str, GainSpan]
     days: Sequence[GainDayReport]
 
 
-async def load_gain_report(deployment: ServiceContext, *, days: int, span_days: int | None = None) -> GainReport:
-    """The gain over all time, or over the newest ``span_days``, and by day for the newest ``days``."""
+async def load_gain_report(deployment: ServiceContext, *, days: int) -> GainReport:
+    """The gain over all time, and by day for the newest ``days``."""
     today = int(deployment.clock() // _SECONDS_PER_DAY)
     sums = await deployment.store.load_gain_sums()
     control = None if deployment.holdout is None else deployment.holdout.policy
-    since = None if span_days is None else today - span_days + 1
     # Not between two requests: the sums of a year take a tenth of a second.
-    return await asyncio.to_thread(build_gain_report, sums, today=today, days=days, since=since, control=control)
+    return await asyncio.to_thread(build_gain_report, sums, today=today, days=days, control=control)
 
 
 def build_gain_report(
@@ -152,6 +154,7 @@ def build_gain_report(
         as_of=format_time(to_time(sums.seq)) if sums.seq else None,
         all=whole,
         policies={name: span for name in sorted(by_policy) if (span := build_span(by_policy[name], today)) is not None},
+        spans=_build_spans(bandit, today),
         days=_build_days(bandit, today)[-days:] if days else [],
     )
 
@@ -315,6 +318,15 @@ def _collect_warnings(n: int, w: float, ww: float, ess: float, lost: float) -> l
     if lost <= _ROUNDING * n and ess >= MIN_ESS and abs(mean - 1.0) > _MAX_SIGMAS * error + _ROUNDING:
         warnings.append(f"the mean weight is {mean:.3f} and should be 1: picks were not drawn as they were logged")
     return warnings
+
+
+def _build_spans(counted: Sequence[GainDay], today: int) -> dict[str, GainSpan]:
+    found = {}
+    for length in SPAN_DAYS:
+        span = build_span([each for each in counted if each.day > today - length], today)
+        if span is not None:
+            found[f"{length}d"] = span
+    return found
 
 
 def _build_days(counted: Sequence[GainDay], today: int) -> list[GainDayReport]:

@@ -41,10 +41,11 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserHistory:
-    """A user's newest decisions, oldest first."""
+    """A user's newest decisions, oldest first; ``content_withheld`` where the caller may not see their features."""
 
     user_id: str
     history: Sequence[HistoryEntry]
+    content_withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +129,7 @@ class DecisionReceipt:
         feature_labels: ``None`` where the schema is no longer configured.
         held: it was held back, and not activated.
         window_ends: until when its rewards count; ``None`` for ever.
+        content_withheld: what was shown, and the features, are left out, for the caller may not see them.
     """
 
     decision_id: str
@@ -153,6 +155,7 @@ class DecisionReceipt:
     shadows: Sequence[ReceiptShadow]
     held: bool
     window_ends: str | None
+    content_withheld: bool = False
 
 
 async def load_history(deployment: ServiceContext, user_id: str) -> UserHistory:

@@ -116,12 +116,17 @@ class JudgementEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgementDetail(JudgementSummary):
-    """A judgement with the verdict that stands, what it was held to, and everything that was made of it."""
+    """A judgement with the verdict that stands, what it was held to, and everything that was made of it.
+
+    Attributes:
+        content_withheld: what quotes the turn is left out, for the caller may not see it.
+    """
 
     verdict: Mapping[str, Any] | None
     applied: Mapping[str, Any] | None
     reward: float | None
     history: Sequence[JudgementEvent]
+    content_withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,9 @@ from bandstand.bandit.chi_square import MIN_EXPECTED, compute_p_value
 from bandstand.service.context import ServiceContext
 from bandstand.store.tables.loop_health import NO_DECISION, Arrivals, Draws, LoopSums, compute_delay
 
+MIN_EFFECTIVE = 30.0
+"""Effective decisions below which a mean of weights is not normal: a few large ones make all of it."""
+
 DAYS = 31
 SIGNIFICANCE_LEVEL = 0.001
 
@@ -149,7 +152,8 @@ def compute_condition(draws: Iterable[Draws], arrivals: Iterable[Arrivals]) -> L
     of the candidates that had a chance at all: 1 under any floor. *Exploration*: the uniform share δ should have drawn
     Σ δ of the decisions. *Draws*: the likeliest candidate should have been picked Σ p times, in each tenth of p by
     itself; χ² = Σ (picked − Σ p)²/Σ p(1 − p) over the tenths where that variance is at least 5. Each is a sum of
-    martingale differences given what was logged, and so about normal, however the policy learned meanwhile. What is off
+    martingale differences given what was logged, and so about normal, however the policy learned meanwhile; the weights
+    from 30 effective decisions on. What is off
     by more than chance would allow once in 1,000 times is among ``warnings``.
     """
     draws, arrivals = list(draws), list(arrivals)
@@ -220,7 +224,8 @@ def _compute_weight(draws: list[Draws], decisions: int) -> WeightCheck:
     if mean is not None and expected is not None and decisions > 1:
         spread = max(0.0, _compute_sum(draws, "weight_squares") / decisions - mean * mean)
         error = math.sqrt(spread / (decisions - 1))
-        if error > 0.0 and decisions * spread >= MIN_EXPECTED:
+        effective = _compute_sum(draws, "weight") ** 2 / _compute_sum(draws, "weight_squares")
+        if error > 0.0 and decisions * spread >= MIN_EXPECTED and effective >= MIN_EFFECTIVE:
             p_value = compute_p_value(((mean - expected) / error) ** 2, 1)
     return WeightCheck(mean=mean, stderr=error, expected=expected, p_value=p_value)
 

@@ -273,6 +273,30 @@ class Loops:
                 raise _to_refusal(error) from error
             loop.runtime, loop.fault = runtime, None
 
+    async def run_closed(self, name: str, work: Callable[[], None]) -> None:
+        """Run what needs a loop's state for itself, on a thread, while the loop is closed; then open it again.
+
+        Raises:
+            UnknownLoopError: there is none of that name.
+            LoopRefusedError: it is the default one, which is never closed.
+            BandstandError: what ``work`` raised.
+        """
+        await asyncio.shield(self._run_closed(name, work))
+
+    async def _run_closed(self, name: str, work: Callable[[], None]) -> None:
+        async with self._lock:
+            loop = self.get(name)
+            if loop is self._default:
+                raise LoopRefusedError("the default loop is not closed while the service runs")
+            async with loop.gate.close():
+                if loop.runtime is not None:
+                    runtime, loop.runtime, loop.fault = loop.runtime, None, "its state is being replaced"
+                    await runtime.close()
+                try:
+                    await asyncio.to_thread(work)
+                finally:
+                    await self._open(loop)
+
     async def delete(self, name: str, client: str) -> None:
         """Delete a loop and all that it holds, for good.
 
@@ -334,7 +358,7 @@ def _to_refusal(error: BandstandError) -> BandstandError:
 
 _SCOPE_IS_FIXED = "whose the models are is for good; make another loop"
 _SAID_BY_SETTINGS = "of the default loop the settings say it"
-_FROM_SETTINGS = ("policy", "shadow", "include", "schemas", "policies")
+_FROM_SETTINGS = ("policy", "shadow", "include", "schemas", "policies", "retention_days")
 
 
 def _find_fixed(before: LoopDefinition, after: LoopDefinition) -> list[FieldError]:

@@ -1,5 +1,6 @@
 """Reward: have the request logged with its neighbours of the same turn of the loop, and answer after the sync."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from bandstand.errors import (
 from bandstand.service.context import ServiceContext
 from bandstand.service.request_identity import hash_body, hash_reward_request, is_about
 from bandstand.service.reward_batch import RewardRequest, find_rewarded
+from bandstand.store.outcomes import OutcomeCallback, make_callback, run
 from bandstand.store.records import AcceptedReward, Reward
 
 
@@ -45,11 +47,27 @@ async def reward(
     policy: str | None = None,
     idempotency: tuple[str, str] | None = None,
 ) -> RewardResult:
-    """Teach what the user did, by ``decision_id`` or by the legacy fields.
+    """Teach what the user did: as :func:`begin_reward`, to be awaited."""
+    future: asyncio.Future[RewardResult] = asyncio.get_running_loop().create_future()
+    begin_reward(deployment, request, make_callback(future), client=client, policy=policy, idempotency=idempotency)
+    return await future
+
+
+def begin_reward(
+    deployment: ServiceContext,
+    request: Mapping[str, Any],
+    done: OutcomeCallback[RewardResult],
+    *,
+    client: str,
+    policy: str | None = None,
+    idempotency: tuple[str, str] | None = None,
+) -> None:
+    """Have what the user did taught, by ``decision_id`` or by the legacy fields.
 
     Args:
         deployment: where.
         request: a validated reward request.
+        done: called with what came of it once it is committed and synced, or with what this would raise later on.
         client: name of the API key.
         policy: the policy named by the route, if one is.
         idempotency: scope (key name and route) and ``Idempotency-Key``.
@@ -62,38 +80,86 @@ async def reward(
         IdempotencyMismatchError: the key came with another body before.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
-    settings = deployment.reward_settings
-    value = _parse_value(request, settings)
+    value = _parse_value(request, deployment.reward_settings)
     named = None if policy is None else deployment.get_policy(policy)
-    try:
-        decision = await find_rewarded(deployment, request)
-        taken = await deployment.rewarding.submit(RewardRequest(request, value, client, named, decision, idempotency))
-    except UnknownDecisionError:
-        earlier = None if idempotency is None else await deployment.store.find_reward_by_key(idempotency)
-        if earlier is None:
-            raise
-        outcome = AcceptedReward(earlier, "key")
+    decision_id = request.get("decision_id")
+    decision = None if decision_id is None else deployment.store.get_cached_decision(decision_id)
+    call = _RewardCall(request, value, client, named, decision, idempotency)
+    call.deployment, call.done = deployment, done
+    if decision is None and decision_id is not None:
+        run(call.find_decision())
     else:
-        outcome = await taken
-    stands = outcome.reward
-    if outcome.match != "new" and not _is_same_request(deployment, stands, request):
-        if outcome.match == "key":
-            message = "this Idempotency-Key came with another body before"
-            raise IdempotencyMismatchError(message)
-        message = "this decision already has another reward"
-        raise AlreadyRewardedError(message)
-    if outcome.match == "new":
-        deployment.population.apply_reward(stands)
-    part = stands.part
-    return RewardResult(
-        stands.policy.name,
-        stands.value if part is None else part.value,
-        stands.applied,
-        stands.reason,
-        request.get("decision_id"),
-        repeated=outcome.match != "new",
-        aggregate=None if part is None else part.taught,
-    )
+        deployment.rewarding.submit(call)
+
+
+class _RewardCall(RewardRequest):
+    """A request on its way to its answer.
+
+    Attributes:
+        deployment: where.
+        done: called with the answer.
+    """
+
+    __slots__ = ("deployment", "done")
+
+    deployment: ServiceContext
+    done: OutcomeCallback[RewardResult]
+
+    async def find_decision(self) -> None:
+        """Read the decision that it names from the ledger, and have it taken then."""
+        try:
+            self.decision = await find_rewarded(self.deployment, self.request)
+        except Exception as failure:  # noqa: BLE001 (whoever asked has it)
+            self.conclude(None, failure)
+        else:
+            self.deployment.rewarding.submit(self)
+
+    def conclude(self, accepted: AcceptedReward | None, error: BaseException | None) -> None:
+        """Answer with the reward that stands."""
+        if accepted is None and isinstance(error, UnknownDecisionError) and self.idempotency is not None:
+            run(self._find_by_key(self.idempotency, error))
+        elif accepted is None:
+            self.done(None, error)
+        else:
+            try:
+                result = self._read_result(accepted)
+            except Exception as failure:  # noqa: BLE001 (whoever asked has it)
+                self.done(None, failure)
+            else:
+                self.done(result, None)
+
+    async def _find_by_key(self, key: tuple[str, str], error: UnknownDecisionError) -> None:
+        """Answer with what came with its key, where the decision that it names is not known any more."""
+        try:
+            earlier = await self.deployment.store.find_reward_by_key(key)
+        except Exception as failure:  # noqa: BLE001 (whoever asked has it)
+            self.done(None, failure)
+            return
+        if earlier is None:
+            self.done(None, error)
+        else:
+            self.conclude(AcceptedReward(earlier, "key"), None)
+
+    def _read_result(self, accepted: AcceptedReward) -> RewardResult:
+        deployment, request, stands, is_new = self.deployment, self.request, accepted.reward, accepted.match == "new"
+        if is_new:
+            deployment.population.apply_reward(stands)
+        elif not _is_same_request(deployment, stands, request):
+            if accepted.match == "key":
+                message = "this Idempotency-Key came with another body before"
+                raise IdempotencyMismatchError(message)
+            message = "this decision already has another reward"
+            raise AlreadyRewardedError(message)
+        part = stands.part
+        return RewardResult(
+            stands.policy.name,
+            stands.value if part is None else part.value,
+            stands.applied,
+            stands.reason,
+            request.get("decision_id"),
+            repeated=not is_new,
+            aggregate=None if part is None else part.taught,
+        )
 
 
 def _is_same_request(deployment: ServiceContext, stands: Reward, request: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ name) takes it another way, and one that is refused is refused alone.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from bandstand.bandit.reward_formula import validate_metrics
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.errors import FieldError, InvalidRequestError, UnknownDecisionError, WrongPolicyError
 from bandstand.service.request_identity import hash_reward_request
+from bandstand.store.outcomes import watch
 from bandstand.store.protocol import Store
 from bandstand.store.records import AcceptedReward, Decision, PolicyRef, Reward, RewardPart
 
@@ -49,7 +50,7 @@ class RewardingContext(Protocol):
         """The policy of that name or alias, or the one that decides for the user."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class RewardRequest:
     """A reward request, and what it is for.
 
@@ -68,8 +69,9 @@ class RewardRequest:
     decision: Decision | None
     idempotency: tuple[str, str] | None
 
-
-_Taken = asyncio.Future[Awaitable[AcceptedReward]]
+    def conclude(self, accepted: AcceptedReward | None, error: BaseException | None) -> None:
+        """Hear which reward stands, committed and synced, or why none does; for a class of whoever asks."""
+        raise NotImplementedError
 
 
 class RewardBatch:
@@ -77,35 +79,28 @@ class RewardBatch:
 
     def __init__(self, deployment: RewardingContext) -> None:
         self._deployment = deployment
-        self._waiting: list[tuple[RewardRequest, _Taken]] = []
+        self._waiting: list[RewardRequest] = []
 
-    def submit(self, request: RewardRequest) -> _Taken:
-        """Have a reward logged with its neighbours.
-
-        Returns:
-            The reward that stands, once that is awaited too: then it is committed and synced.
-        """
-        loop = asyncio.get_running_loop()
-        taken: _Taken = loop.create_future()
+    def submit(self, request: RewardRequest) -> None:
+        """Have a reward logged with its neighbours."""
         if not self._waiting:
-            loop.call_soon(self._log_waiting)
-        self._waiting.append((request, taken))
-        return taken
+            asyncio.get_running_loop().call_soon(self._log_waiting)
+        self._waiting.append(request)
 
     def _log_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
-        present = [each for each in waiting if not each[1].done()]  # whoever asked may have gone
-        built = build_rewards(self._deployment, [request for request, _ in present])
-        for (_, taken), reward in zip(present, built, strict=True):
+        for each, reward in zip(waiting, build_rewards(self._deployment, waiting), strict=True):
             if isinstance(reward, Exception):
-                taken.set_exception(reward)
+                each.conclude(None, reward)
                 continue
             if self._deployment.mode == "logging":
                 reward.applied, reward.reason = False, "logging_only"
             try:
-                taken.set_result(self._deployment.store.reward(reward))
-            except Exception as error:  # noqa: BLE001 (whoever asked has it)
-                taken.set_exception(error)
+                outcome = self._deployment.store.reward(reward)
+            except Exception as error:  # noqa: BLE001 (its neighbours are not to fail with it)
+                each.conclude(None, error)
+            else:
+                watch(outcome, each.conclude)
 
 
 async def find_rewarded(deployment: RewardingContext, request: Mapping[str, Any]) -> Decision | None:

@@ -1,5 +1,6 @@
 """Score: have the request decided with its neighbours of the same turn of the loop, and answer after the commit."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from bandstand.bandit.eligibility import Indices, find_eligible
-from bandstand.bandit.policies import Policy
 from bandstand.errors import DecisionConflictError, OverloadedError, StorageFullError, StorageUnavailableError
 from bandstand.service.context import ServiceContext
 from bandstand.service.request_identity import is_same_score_request
-from bandstand.service.score_batch import MadeDecision
+from bandstand.service.score_batch import ScoreRequest, find_profile
 from bandstand.store.ids import parse_event_id
+from bandstand.store.outcomes import OutcomeCallback, make_callback, run
 from bandstand.store.records import Array, Decision
+
+_NOT_LOGGED = (OverloadedError, StorageFullError, StorageUnavailableError)
 
 
 @dataclass(slots=True)
@@ -55,11 +58,27 @@ class ScoreResult:
 async def score(
     deployment: ServiceContext, request: Mapping[str, Any], *, body: bytes, client: str, policy: str | None = None
 ) -> ScoreResult:
-    """Pick one of ``request["candidates"]`` for ``request["user_id"]``.
+    """Pick one of ``request["candidates"]`` for ``request["user_id"]``: as :func:`begin_score`, to be awaited."""
+    future: asyncio.Future[ScoreResult] = asyncio.get_running_loop().create_future()
+    begin_score(deployment, request, make_callback(future), body=body, client=client, policy=policy)
+    return await future
+
+
+def begin_score(
+    deployment: ServiceContext,
+    request: Mapping[str, Any],
+    done: OutcomeCallback[ScoreResult],
+    *,
+    body: bytes,
+    client: str,
+    policy: str | None = None,
+) -> None:
+    """Have one of ``request["candidates"]`` picked for ``request["user_id"]``.
 
     Args:
         deployment: where.
         request: a validated score request.
+        done: called with the pick once it is committed, or with what this would raise later on.
         body: the same request as it came, for the ledger.
         client: name of the API key.
         policy: the policy to ask; ``None`` for the active one.
@@ -71,81 +90,128 @@ async def score(
         DecisionConflictError: the caller's ``decision_id`` names another request.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
-    chosen = deployment.choose_policy(policy, request["user_id"])
-    named = None if policy is None else chosen.name
-    is_named = policy is not None or deployment.is_held_out(request["user_id"])
-    # An id that the service may have given is looked up: the ledger would not refuse it.
-    may_be_ours = "decision_id" in request and parse_event_id(request["decision_id"]) is not None
-    if may_be_ours and (earlier := await _find_earlier(deployment, request)) is not None:
-        return _return_earlier(deployment, earlier, request, named)
-    # Any other id of the caller's own is most often new, so it is not looked up first: the ledger takes it once.
-    while True:
-        made: MadeDecision | None = None
-        try:
-            made = await _decide(deployment, request, body, client, chosen, is_named=is_named)
-            stands = await made.stands
-        except (OverloadedError, StorageFullError, StorageUnavailableError) as error:
-            if (earlier := await _find_earlier(deployment, request)) is not None:
-                return _return_earlier(deployment, earlier, request, named)
-            if made is None or not (deployment.score_when_full and isinstance(error, StorageFullError)):
-                raise
-            return _build_result(request, made.decision, made.numbers, logged=False)
-        if stands is made.decision:
-            if made.captured is not None and deployment.shadows is not None:
-                deployment.shadows.enqueue(made.captured)
-            return _build_result(request, made.decision, made.numbers)
-        if (earlier := await _find_earlier(deployment, request)) is not None:
-            return _return_earlier(deployment, earlier, request, named)
-        # What stood there has been erased meanwhile: the id is free again.
-
-
-async def _decide(
-    deployment: ServiceContext, request: Mapping[str, Any], body: bytes, client: str, policy: Policy, *, is_named: bool
-) -> MadeDecision:
-    """Have it decided with its neighbours, once its user is in memory."""
-    made, store = None, deployment.store
     user_id = request["user_id"]
-    owner = deployment.get_owner(user_id)
-    while made is None:
-        for needed in (user_id,) if owner == user_id else (user_id, owner):
-            if store.get_cached_profile(needed) is None:
-                await store.load_profile(needed)
-        made = await deployment.scoring.submit(request, body, client, policy, is_named=is_named)
-    return made
+    chosen = deployment.choose_policy(policy, user_id)
+    is_named = policy is not None or deployment.is_held_out(user_id)
+    call = _ScoreCall(request, body, client, chosen, is_named, find_eligible(request))
+    call.deployment, call.done, call.named = deployment, done, None if policy is None else chosen.name
+    # An id that the service may have given is looked up: the ledger would not refuse it. Any other id of the caller's
+    # own is most often new, so it is not looked up first: the ledger takes it once.
+    if "decision_id" in request and parse_event_id(request["decision_id"]) is not None:
+        run(call.look_up())
+    else:
+        call.begin()
 
 
-async def _find_earlier(deployment: ServiceContext, request: Mapping[str, Any]) -> Decision | None:
-    own_id: str | None = request.get("decision_id")
-    return None if own_id is None else await deployment.store.find_receipt(own_id)
+class _ScoreCall(ScoreRequest):
+    """A request on its way to its answer.
 
+    Attributes:
+        deployment: where.
+        done: called with the answer.
+        named: the policy that it names, if it names one.
+    """
 
-def _return_earlier(
-    deployment: ServiceContext, earlier: Decision, request: Mapping[str, Any], policy: str | None
-) -> ScoreResult:
-    """The first answer again, where the request reads the same again."""
-    is_same = is_same_score_request(deployment.catalogue, json.loads(earlier.body), request)
-    if (policy is not None and policy != earlier.policy.name) or not is_same:
-        message = "this decision_id already names another request"
-        raise DecisionConflictError(message)
-    return _build_result(request, earlier, earlier.numbers, repeated=True)
+    __slots__ = ("deployment", "done", "named")
+
+    deployment: ServiceContext
+    done: OutcomeCallback[ScoreResult]
+    named: str | None
+
+    def begin(self) -> None:
+        """Have it decided with its neighbours, once its user is in memory."""
+        if find_profile(self.deployment, self.request["user_id"]) is None:
+            run(self._load_user())
+        else:
+            self.deployment.scoring.submit(self)
+
+    def restart(self) -> None:
+        """Begin anew: its user has left memory."""
+        run(self._load_user())
+
+    def conclude(self, stands: Decision | None, error: BaseException | None) -> None:
+        """Answer with what was decided, if that stands."""
+        if stands is None or stands is not self.decision:
+            run(self._resolve(error))
+            return
+        if self.captured is not None and self.deployment.shadows is not None:
+            self.deployment.shadows.enqueue(self.captured)
+        self.done(_build_result(stands, self.numbers, self.eligible), None)
+
+    async def look_up(self) -> None:
+        """Answer with what was decided under its id before; decide where nothing was."""
+        try:
+            earlier = await self._find_earlier()
+        except Exception as failure:  # noqa: BLE001 (whoever asked has it)
+            self.done(None, failure)
+        else:
+            self._answer_or_begin(earlier)
+
+    async def _load_user(self) -> None:
+        store, user_id = self.deployment.store, self.request["user_id"]
+        try:
+            for needed in dict.fromkeys((user_id, self.deployment.get_owner(user_id))):
+                if store.get_cached_profile(needed) is None:
+                    await store.load_profile(needed)
+        except Exception as failure:  # noqa: BLE001 (whoever asked has it)
+            await self._resolve(failure)
+        else:
+            self.begin()
+
+    async def _resolve(self, error: BaseException | None) -> None:
+        """Answer where the decision does not stand: with an earlier one, or with the error."""
+        try:
+            answer = await self._find_answer(error)
+        except Exception as failure:  # noqa: BLE001 (whoever asked has it)
+            self.done(None, failure)
+        else:
+            self._answer_or_begin(answer)  # what stood there may have been erased: then the id is free again
+
+    async def _find_answer(self, error: BaseException | None) -> ScoreResult | None:
+        if error is not None and not isinstance(error, _NOT_LOGGED):
+            raise error
+        earlier = await self._find_earlier()
+        if earlier is not None or error is None:
+            return earlier
+        if self.decision is None or not (self.deployment.score_when_full and isinstance(error, StorageFullError)):
+            raise error
+        return _build_result(self.decision, self.numbers, self.eligible, logged=False)
+
+    def _answer_or_begin(self, earlier: ScoreResult | None) -> None:
+        if earlier is None:
+            self.begin()
+        else:
+            self.done(earlier, None)
+
+    async def _find_earlier(self) -> ScoreResult | None:
+        """The first answer under the caller's own id, where the request reads the same again."""
+        own_id: str | None = self.request.get("decision_id")
+        earlier = None if own_id is None else await self.deployment.store.find_receipt(own_id)
+        if earlier is None:
+            return None
+        is_same = is_same_score_request(self.deployment.catalogue, json.loads(earlier.body), self.request)
+        if (self.named is not None and self.named != earlier.policy.name) or not is_same:
+            message = "this decision_id already names another request"
+            raise DecisionConflictError(message)
+        return _build_result(earlier, earlier.numbers, self.eligible, repeated=True)
 
 
 def _build_result(
-    request: Mapping[str, Any],
     decision: Decision,
     numbers: Array | None,
+    eligible: Indices | None,
     *,
     logged: bool = True,
     repeated: bool = False,
 ) -> ScoreResult:
     return ScoreResult(
-        decision_id=decision.decision_id if logged else None,
-        tip_id=decision.tip_id,
-        score=decision.score,
-        policy=decision.policy.name,
-        propensity=decision.propensity,
-        exploring=decision.exploring,
-        numbers=numbers,
-        repeated=repeated,
-        eligible=find_eligible(request),
+        decision.decision_id if logged else None,
+        decision.tip_id,
+        decision.score,
+        decision.policy.name,
+        decision.propensity,
+        decision.exploring,
+        numbers,
+        repeated,
+        eligible,
     )

@@ -5,7 +5,7 @@ one of them is or brings (its id, a shadow, a split, a ranking) takes it another
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.bandit.ridge import Prior
 from bandstand.learning.shadows import CapturedDecision, ShadowRunner
 from bandstand.store.ids import DecisionIds
+from bandstand.store.outcomes import watch
 from bandstand.store.protocol import Store
 from bandstand.store.records import Array, Decision, PolicyRef, RewardWindow
 from bandstand.store.tables.promotions import ExperimentStart
@@ -50,15 +51,18 @@ class ScoringContext(Protocol):
 
 @dataclass(slots=True, eq=False)
 class ScoreRequest:
-    """A request whose user is in memory.
+    """A request whose user is in memory; a class of whoever asks says what follows.
 
     Attributes:
         body: the request as it came.
         client: name of the API key.
         policy: who decides.
         is_named: the request names its policy, or its user is held out, and so takes no part in an experiment.
-        made: what came of it.
         eligible: places of the candidates that may be picked; ``None`` for all.
+        decision: what was made of it and submitted.
+        numbers: mean, width, score and probability of every candidate, shape (4, K), which the decision itself lets go
+            of at its commit.
+        captured: what policies in the shadow believed.
     """
 
     request: Mapping[str, Any]
@@ -66,31 +70,18 @@ class ScoreRequest:
     client: str
     policy: Policy
     is_named: bool
-    made: "asyncio.Future[MadeDecision | None]"
-    eligible: Indices | None = None
+    eligible: Indices | None
+    decision: Decision | None = None
+    numbers: Array | None = None
+    captured: CapturedDecision | None = None
 
-    @property
-    def shape(self) -> tuple[str, int, int]:
-        """Who decides, among how many candidates, of which how many may be picked: what shares the arithmetic."""
-        count = len(self.request["candidates"])
-        return self.policy.name, count, count if self.eligible is None else len(self.eligible)
+    def conclude(self, stands: Decision | None, error: BaseException | None) -> None:
+        """Hear which decision stands under its id, or why none does."""
+        raise NotImplementedError
 
-
-@dataclass(frozen=True, slots=True)
-class MadeDecision:
-    """A decision that was submitted.
-
-    Attributes:
-        numbers: mean, width, score and probability of every candidate, shape (4, K), which the decision itself lets go
-            of at its commit.
-        stands: the decision that stands under its id, once it is committed.
-        captured: what policies in the shadow believed.
-    """
-
-    decision: Decision
-    numbers: Array
-    stands: Awaitable[Decision]
-    captured: CapturedDecision | None
+    def restart(self) -> None:
+        """Hear that its user has left memory meanwhile."""
+        raise NotImplementedError
 
 
 class ScoreBatch:
@@ -100,74 +91,57 @@ class ScoreBatch:
         self._deployment = deployment
         self._waiting: list[ScoreRequest] = []
 
-    def submit(
-        self, request: Mapping[str, Any], body: bytes, client: str, policy: Policy, *, is_named: bool
-    ) -> "asyncio.Future[MadeDecision | None]":
-        """Have a request decided with its neighbours; ``None`` comes of it where its user has left memory meanwhile.
-
-        Raises:
-            InvalidRequestError: it excludes what is no candidate, or all of them.
-        """
-        eligible = find_eligible(request)
-        loop = asyncio.get_running_loop()
-        made: asyncio.Future[MadeDecision | None] = loop.create_future()
+    def submit(self, request: ScoreRequest) -> None:
+        """Have a request decided with its neighbours."""
         if not self._waiting:
-            loop.call_soon(self._decide_waiting)
-        self._waiting.append(ScoreRequest(request, body, client, policy, is_named, made, eligible))
-        return made
+            asyncio.get_running_loop().call_soon(self._decide_waiting)
+        self._waiting.append(request)
 
     def _decide_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
-        groups: dict[tuple[str, int, int], list[ScoreRequest]] = {}
+        groups: dict[tuple[str, int, int], list[tuple[ScoreRequest, Profile]]] = {}
+        absent: list[ScoreRequest] = []
         for each in waiting:
-            if not each.made.done():  # whoever asked may have gone
-                groups.setdefault(each.shape, []).append(each)
-        for group in groups.values():
-            try:
-                self._decide(group)
-            except Exception:  # noqa: BLE001 (one of them is at fault: each is tried alone)
-                for each in group:
-                    self._decide_alone(each)
-
-    def _decide_alone(self, request: ScoreRequest) -> None:
-        if request.made.done():
-            return
-        try:
-            self._decide([request])
-        except Exception as error:  # noqa: BLE001 (whoever asked has it)
-            request.made.set_exception(error)
-
-    def _decide(self, group: Sequence[ScoreRequest]) -> None:
-        """Decide requests of one policy and equally many candidates.
-
-        No await lies between numbering a decision and submitting it, and nothing is submitted before all are scored.
-        """
-        deployment = self._deployment
-        profiles: list[Profile] = []
-        present: list[ScoreRequest] = []
-        for each in group:
-            profile = find_profile(deployment, each.request["user_id"])
+            profile = find_profile(self._deployment, each.request["user_id"])
             if profile is None:
-                each.made.set_result(None)
-            else:
-                profiles.append(profile)
-                present.append(each)
-        if not present:
-            return
-        for each, made in zip(present, _make_decisions(deployment, present, profiles), strict=True):
-            try:
-                each.made.set_result(self._submit_decision(each, *made))
-            except Exception as error:  # noqa: BLE001 (its neighbours are not to fail with it)
-                each.made.set_exception(error)
+                absent.append(each)
+                continue
+            count = len(each.request["candidates"])
+            shape = each.policy.name, count, count if each.eligible is None else len(each.eligible)
+            groups.setdefault(shape, []).append((each, profile))
+        for group in groups.values():
+            self._decide(group)
+        for each in absent:
+            each.restart()
 
-    def _submit_decision(self, each: ScoreRequest, decision: Decision, profile: Profile) -> MadeDecision:
-        deployment, numbers = self._deployment, decision.numbers
-        assert numbers is not None  # noqa: S101 (it was made with them)
-        if not each.is_named and deployment.running_experiment is not None:
-            decision.experiment = deployment.running_experiment.seq
-        shadows = deployment.shadows
-        captured = None if shadows is None else shadows.capture(decision, profile, each.request)
-        return MadeDecision(decision, numbers, deployment.store.decide(decision), captured)
+    def _decide(self, group: Sequence[tuple[ScoreRequest, Profile]]) -> None:
+        """Decide requests of one policy and equally many candidates, of which equally many may be picked."""
+        try:
+            decisions = _make_decisions(self._deployment, group)
+        except Exception as error:  # noqa: BLE001 (one of them is at fault: each is tried alone)
+            if len(group) == 1:
+                group[0][0].conclude(None, error)
+                return
+            for one in group:
+                self._decide([one])
+            return
+        for (each, profile), decision in zip(group, decisions, strict=True):
+            self._submit_decision(each, profile, decision)
+
+    def _submit_decision(self, each: ScoreRequest, profile: Profile, decision: Decision) -> None:
+        deployment = self._deployment
+        try:
+            if not each.is_named and deployment.running_experiment is not None:
+                decision.experiment = deployment.running_experiment.seq
+            if deployment.shadows is not None:
+                each.captured = deployment.shadows.capture(decision, profile, each.request)
+            numbers = decision.numbers
+            outcome = deployment.store.decide(decision)
+        except Exception as error:  # noqa: BLE001 (its neighbours are not to fail with it)
+            each.conclude(None, error)
+        else:
+            each.decision, each.numbers = decision, numbers
+            watch(outcome, each.conclude)
 
 
 def make_decision(
@@ -183,9 +157,8 @@ def make_decision(
     Raises:
         InvalidRequestError: it cannot be encoded, or excludes what it may not.
     """
-    made: asyncio.Future[MadeDecision | None] = asyncio.Future()
-    asked = ScoreRequest(request, body, client, policy, is_named=False, made=made, eligible=find_eligible(request))
-    ((decision, _),) = _make_decisions(deployment, [asked], [profile])
+    asked = ScoreRequest(request, body, client, policy, is_named=False, eligible=find_eligible(request))
+    (decision,) = _make_decisions(deployment, [(asked, profile)])
     return decision
 
 
@@ -196,11 +169,10 @@ def find_profile(deployment: ScoringContext, user_id: str) -> Profile | None:
     return profile if owner == user_id or profile is None else deployment.store.get_cached_profile(owner)
 
 
-def _make_decisions(
-    deployment: ScoringContext, group: Sequence[ScoreRequest], profiles: Sequence[Profile]
-) -> list[tuple[Decision, Profile]]:
-    policy = group[0].policy
-    requests = [each.request for each in group]
+def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreRequest, Profile]]) -> list[Decision]:
+    asked, profiles = [each for each, _ in group], [profile for _, profile in group]
+    policy = asked[0].policy
+    requests = [each.request for each in asked]
     candidates = [request["candidates"] for request in requests]
     features = [policy.schema.read_candidates(offered) for offered in candidates]
     x = policy.schema.encode_requests([request.get("context", _EMPTY) for request in requests], features)
@@ -209,14 +181,14 @@ def _make_decisions(
     ids = [_get_decision_id(deployment, *each) for each in zip(requests, seqs, strict=True)]
     seeds = [hash_to_uniform(store.secret, decision_id) for decision_id in ids]
     priors = [deployment.get_prior(policy, profile.user_id) for profile in profiles]
-    eligible = _get_eligible(group)
+    eligible = _get_eligible(asked)
     numbers, picks, floor = choose_batch(policy, profiles, x, seeds, priors=priors, now=ts, eligible=eligible)
     rows, columns = np.arange(len(group)), [pick.index for pick in picks]
     drawn = numbers[rows, :, columns].tolist()  # mean, width, score and probability of each pick
     picked = x[rows, columns]
     ref = deployment.policy_refs[policy.name]
     excluded = 0 if eligible is None else x.shape[1] - len(eligible[0])
-    decisions = [
+    return [
         Decision(
             decision_id=ids[row],
             own_id="decision_id" in each.request,
@@ -239,9 +211,8 @@ def _make_decisions(
             excluded=excluded,
             window=_build_window(deployment.reward_settings, each.request, ts),
         )
-        for row, each in enumerate(group)
+        for row, each in enumerate(asked)
     ]
-    return list(zip(decisions, profiles, strict=True))
 
 
 def _build_window(settings: RewardSettings, request: Mapping[str, Any], ts: float) -> RewardWindow | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bandstand.service.context import ServiceContext
 from bandstand.store.tables.shadows import ShadowSums
 
-_NORMAL_QUANTILE = 1.959963984540054
+NORMAL_QUANTILE = 1.959963984540054
 """The normal distribution's 97.5 % quantile."""
 
 _MIN_ESS = 30
@@ -113,7 +113,7 @@ def _compute_values(
 def compute_estimate(value: float, squares: float, n: int) -> ValueEstimate:
     """A mean and its normal interval; ``squares`` is the sum of its n terms' squares, less their mean."""
     stderr = math.sqrt(max(0.0, squares) / (n - 1) / n) if n > 1 else None
-    half = None if stderr is None else _NORMAL_QUANTILE * stderr
+    half = None if stderr is None else NORMAL_QUANTILE * stderr
     return ValueEstimate(
         value=value,
         stderr=stderr,

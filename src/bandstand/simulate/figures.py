@@ -3,39 +3,48 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bandstand.reporting.figure import COLOURS, GREY, Figure, build_banded_line, build_figure, build_line
+from bandstand.reporting.figure import COLOURS, GREY, Figure, average_over, build_banded_line, build_figure, build_line
 
 _DASHES = ("solid", "dash", "dot", "dashdot")  # one for each time that the colours start over
 _BASELINES = {"random": "dot", "oracle": "dash"}
 _ACTIONS = {"done": "#009e73", "snooze": "#e69f00", "dismiss": GREY, "neutral": GREY, "topic_shift": "#bbbbbb"}
 
 
-def build_figures(summary: Mapping[str, Any]) -> dict[str, Figure]:
-    """Draw everything that a summary holds: the reward and regret curves, the actions, the personas."""
+def build_figures(summary: Mapping[str, Any], per_day: int = 1) -> dict[str, Figure]:
+    """Draw everything that a summary holds: the reward and regret curves, the actions, the personas.
+
+    Args:
+        summary: of a run.
+        per_day: decisions of a user in a day, over which the curves are averaged: what a user wants goes by the hour.
+    """
     return {
-        "reward": build_reward_curve(summary),
-        "regret": build_regret_curve(summary),
+        "reward": build_reward_curve(summary, per_day),
+        "regret": build_regret_curve(summary, per_day),
         "actions": build_action_shares(summary),
         "personas": build_persona_gaps(summary),
     }
 
 
-def build_reward_curve(summary: Mapping[str, Any]) -> Figure:
-    """Draw the expected reward by decision with a band of one standard error, between random and the oracle."""
-    traces = [
-        build_line(name, known["decision"], known["mean_reward"], _style_baseline(name))
-        for name, known in ((name, bound["by_decision"]) for name, bound in summary["baselines"].items())
-    ]
+def build_reward_curve(summary: Mapping[str, Any], per_day: int = 1) -> Figure:
+    """Draw the expected reward by decision with a band of one standard error, between random and the oracle.
+
+    An average over a day has the mean of its standard errors, which is no less than its own.
+    """
+    traces = []
+    for name, bound in summary["baselines"].items():
+        known = bound["by_decision"]
+        means = average_over(known["mean_reward"], _find_window(known, per_day))
+        traces.append(build_line(name, known["decision"], means, _style_baseline(name)))
     for style, name, known in _get_curves(summary):
-        traces += build_banded_line(name, known["decision"], known["expected_reward"], known["expected_stderr"], style)
+        traces += _draw_curve(name, known, "expected_reward", "expected_stderr", style, per_day)
     return build_figure(traces, "Decision of a user", "Expected reward")
 
 
-def build_regret_curve(summary: Mapping[str, Any]) -> Figure:
+def build_regret_curve(summary: Mapping[str, Any], per_day: int = 1) -> Figure:
     """Draw the regret of each decision with a band of one standard error."""
     traces = []
     for style, name, known in _get_curves(summary):
-        traces += build_banded_line(name, known["decision"], known["regret"], known["regret_stderr"], style)
+        traces += _draw_curve(name, known, "regret", "regret_stderr", style, per_day)
     return build_figure(traces, "Decision of a user", "Regret a decision")
 
 
@@ -80,6 +89,22 @@ def build_persona_gaps(summary: Mapping[str, Any]) -> Figure:
         "hovertemplate": "%{y}, %{x}: %{z:.0%}<extra></extra>",
     }
     return build_figure([heat], "", "")
+
+
+def _draw_curve(
+    name: str, known: Mapping[str, Any], mean: str, error: str, style: Figure, per_day: int
+) -> list[Figure]:
+    window = _find_window(known, per_day)
+    return build_banded_line(
+        name, known["decision"], average_over(known[mean], window), average_over(known[error], window), style
+    )
+
+
+def _find_window(known: Mapping[str, Any], per_day: int) -> int:
+    """How many points of a curve make a day; a long run has several decisions in a point."""
+    decisions = known["decision"]
+    step = decisions[1] - decisions[0] if len(decisions) > 1 else per_day
+    return max(1, round(per_day / max(step, 1)))
 
 
 def _style_baseline(name: str) -> Figure:

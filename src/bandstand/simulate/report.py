@@ -15,8 +15,8 @@ from bandstand.reporting.page import (
 from bandstand.simulate.figures import build_figures
 
 _TITLES = {
-    "reward": "Expected reward by decision, ± one standard error",
-    "regret": "Regret by decision, ± one standard error",
+    "reward": "Expected reward by decision, averaged over a day, ± one standard error",
+    "regret": "Regret by decision, averaged over a day, ± one standard error",
     "actions": "What users did",
     "personas": "Gap closed, by persona",
 }
@@ -29,7 +29,7 @@ def render_report(result: Mapping[str, Any]) -> str:
         f"{_render_details(result)}<h2>Policies</h2>{_render_policies(result)}{render_placeholders(_TITLES)}{_render_agreement(result)}"
         f"<h2>Judges</h2>{_render_judges(result)}"
     )
-    return render_html_page(title, body, build_figures(result))
+    return render_html_page(title, body, build_figures(result, result["plan"]["decisions_per_day"]))
 
 
 def describe_world(plan: Mapping[str, Any]) -> str:

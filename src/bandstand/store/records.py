@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bandstand.bandit.aggregation import PartSums
+from bandstand.bandit.aggregation import NO_PARTS, PartSums
 from bandstand.bandit.profile import StateKey
 from bandstand.bandit.reaction_table import SentReaction
 from bandstand.bandit.reward_settings import RewardSettings
@@ -188,7 +188,7 @@ class Decision:
     pending_turn_seq: int = 0
     excluded: int = 0
     window: RewardWindow | None = None
-    parts: PartSums = field(default_factory=PartSums)
+    parts: PartSums = NO_PARTS
     part_seq: int = 0
 
     @property
@@ -197,7 +197,7 @@ class Decision:
         return self.user_id if self.subject is None else self.subject
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AcceptedReward:
     """The reward that stands for a request, and how it was found.
 

@@ -1,7 +1,6 @@
 """One loop, joined from its parts: its store, what learns from it, what judges its turns, its application."""
 
 import asyncio
-import gzip
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from bandstand.api.problems import status_of
 from bandstand.api.routes.evaluations import build_evaluations_router
 from bandstand.api.routes.judge_endpoints import build_opinions_router
 from bandstand.api.routes.judgements import build_judgements_router
+from bandstand.api.routes.shown import build_shown_router
 from bandstand.api.routes.simulations import build_simulations_router
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.holdout import Holdout
@@ -45,8 +45,7 @@ from bandstand.simulate.background import SimulationQueue
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
-from bandstand.store.maintenance.export import export
-from bandstand.store.maintenance.offline import open_read_only
+from bandstand.store.maintenance.model_file import ModelFiles
 from bandstand.store.tables.console_queries import ConsoleQueries
 from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.judge_runs import JudgeRuns
@@ -100,7 +99,7 @@ class RunningLoop:
         self._directory = directory = get_loop_directory(settings, self.name)
         self.metrics = Metrics(of_process=self._is_default)
         self.store = EmbeddedStore(
-            directory, catalogue, options=_build_store_options(settings, definition), observe=self.metrics.record_commit
+            directory, catalogue, options=build_store_options(settings, definition), observe=self.metrics.record_commit
         )
         population = PopulationPriorRefresher(
             catalogue, self.store, PriorFiles(directory), refresh_rewards=settings.prior_refresh_rewards
@@ -213,7 +212,7 @@ class RunningLoop:
         assert self._shared.default is not None  # noqa: S101 (the first to be made)
         assert self._shared.opinions is not None  # noqa: S101 (the same)
         secret_of = self._shared.default.store
-        access = Access(settings.api_keys, settings.allowed_hosts, loop=self.name)
+        access = Access(settings.api_keys, settings.allowed_hosts, loop=self.name, read_content=settings.read_content)
         console = ConsoleContext(
             deployment,
             self._sight,
@@ -239,37 +238,42 @@ class RunningLoop:
                 build_evaluations_router(self._evaluations),
                 build_opinions_router(self._shared.opinions, self.metrics),
                 build_judgements_router(self._judging),
+                build_shown_router(self._sight),
                 *routers,
                 build_console_router(console, sessions, status_of, authorize_reader),
             ],
-            replace(options, foreign=self._build_personalizer(loops)),
+            replace(options, foreign=self._build_personalizer(loops), sight=self._sight),
         )
         return self.front
 
     def _build_personalizer(self, loops: Loops | None) -> PersonalizerWire:
-        loop = PersonalizerLoop(self.deployment, loops)
-        return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, self._export_states)
-
-    def _export_states(self) -> bytes:
-        with open_read_only(self._directory, self.deployment.catalogue) as state:
-            return gzip.compress("".join(f"{line}\n" for line in export(state)).encode())
+        days = _get_retention(self._shared.settings, self.deployment.definition)
+        loop = PersonalizerLoop(self.deployment, loops, retention_days=days)
+        model = ModelFiles(self._directory, self.deployment.catalogue, self.deployment.has_one_model)
+        return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model)
 
 
 def _build_holdout(settings: Settings) -> Holdout | None:
     return None if settings.holdout is None else Holdout(settings.holdout, settings.holdout_control)
 
 
-def _build_store_options(settings: Settings, definition: LoopDefinition) -> StoreOptions:
+def build_store_options(settings: Settings, definition: LoopDefinition) -> StoreOptions:
+    """How the store of a loop behaves."""
     return StoreOptions(
         sync=settings.durability == "full",
         max_warm_users=settings.max_warm_users,
         max_pending=settings.max_pending,
         checkpoint_seconds=settings.checkpoint_seconds,
-        retention_days=settings.decision_retention_days,
+        retention_days=_get_retention(settings, definition),
         turn_retention_days=settings.turn_retention_days,
         close_seconds=settings.shutdown_seconds / 2,
         shared_user=EVERYBODY if definition.scope == "loop" else None,
     )
+
+
+def _get_retention(settings: Settings, definition: LoopDefinition) -> int:
+    own = definition.retention_days
+    return settings.decision_retention_days if own is None else own
 
 
 async def cancel_task(task: asyncio.Task[None]) -> None:

@@ -13,7 +13,18 @@ from bandstand.api.asgi.access import get_required_role
 from tests.api.given import API_KEYS, FEATURES, KEYS, TWO, Answer, Service, read_ok, read_problem, run_service
 
 SERVE = {"score", "reward", "generate", "recommend", "judge", "classify", "arbitrate"}
-READ = {"stats", "features", "decisions", "judgements", "prompts", "policies", "metrics", "openapi.json", "loops"}
+READ = {
+    "stats",
+    "picks",
+    "features",
+    "decisions",
+    "judgements",
+    "prompts",
+    "policies",
+    "metrics",
+    "openapi.json",
+    "loops",
+}
 OPEN = {"health", "ready"}
 
 BODIES: dict[str, Any] = {

@@ -1,7 +1,9 @@
 """``bandstand evaluate-run``: a child that stops when nobody wants its evaluation any more."""
 
-import io
 import itertools
+import os
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from bandstand.cli.evaluate.background import play_evaluation
+from bandstand.child_process import build_python_command
+from bandstand.cli.evaluate.background import INPUT_THREAD, play_evaluation
 from bandstand.evaluate.errors import UnknownEvaluationError
 from bandstand.evaluate.plan import EvaluationPlan
 from bandstand.store.maintenance import decision_log
@@ -20,22 +23,30 @@ from tests.evaluate.ledgers import persona_world, play_world
 from tests.store.populated import catalogue_of
 
 
-class _OpenPipe(io.BytesIO):
-    """Standard input of a child whose service lives."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        time.sleep(3600)
-        return super().read(size)
-
-
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     play_world(tmp_path, persona_world(users=1, days=1), "uniform-v1", catalogue=catalogue_of())
     return tmp_path
 
 
-def give_input(patch: pytest.MonkeyPatch, stream: io.BytesIO) -> None:
-    patch.setattr("sys.stdin", SimpleNamespace(buffer=stream))
+@pytest.fixture
+def service_pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Standard input of a child; the end that the service holds is in the list, and open until it is taken out."""
+    read_end, write_end = os.pipe()
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(fileno=lambda: read_end))
+    held = [write_end]
+    yield held
+    for each in held:
+        os.close(each)
+    join_input_thread()
+    os.close(read_end)
+
+
+def join_input_thread() -> None:
+    """Wait until the end of standard input has been noticed."""
+    for each in threading.enumerate():
+        if each.name == INPUT_THREAD:
+            each.join(60)
 
 
 def enqueue(evaluations: Evaluations) -> int:
@@ -49,8 +60,8 @@ def find(evaluations: Evaluations, run: int) -> RunRecord:
     return record
 
 
-def test_a_run_is_made_once(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    give_input(monkeypatch, _OpenPipe())
+@pytest.mark.usefixtures("service_pipe")
+def test_a_run_is_made_once(state: Path) -> None:
     evaluations = Evaluations(state)
     run = enqueue(evaluations)
     play_evaluation(run, str(state))
@@ -63,15 +74,27 @@ def test_a_run_is_made_once(state: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert find(evaluations, run) == made
 
 
-def test_it_is_interrupted_where_its_service_is_gone(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_interrupted_where_its_service_is_gone(
+    state: Path, monkeypatch: pytest.MonkeyPatch, service_pipe: list[int]
+) -> None:
     monkeypatch.setattr(decision_log, "read_events", lambda *_, **__: itertools.repeat([]))
-    give_input(monkeypatch, io.BytesIO())
+    os.close(service_pipe.pop())
     evaluations = Evaluations(state)
     run = enqueue(evaluations)
     play_evaluation(run, str(state))
     assert (find(evaluations, run).state, find(evaluations, run).summary) == ("interrupted", None)
 
 
+def test_the_child_ends_well_while_its_service_lives(state: Path) -> None:
+    """Standard input is still open when it ends."""
+    run = enqueue(Evaluations(state))
+    command = build_python_command("evaluate-run", str(run), "--state-dir", str(state))
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+        assert child.wait(300) == 0
+    assert find(Evaluations(state), run).state == "done"
+
+
+@pytest.mark.usefixtures("service_pipe")
 def test_it_ends_where_it_was_cancelled(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluations = Evaluations(state)
     run = enqueue(evaluations)
@@ -82,6 +105,5 @@ def test_it_ends_where_it_was_cancelled(state: Path, monkeypatch: pytest.MonkeyP
         yield from itertools.repeat([])
 
     monkeypatch.setattr(decision_log, "read_events", read_for_ever)
-    give_input(monkeypatch, _OpenPipe())
     play_evaluation(run, str(state))
     assert (find(evaluations, run).state, find(evaluations, run).ended) == ("cancelled", 5.0)

@@ -205,6 +205,7 @@ def test_a_target_out_of_range_is_refused(judge: Judge, team: Path) -> None:
     assert "target precision" in said.err
 
 
+@pytest.mark.slow
 def test_training_teaches_a_team_s_own_words_and_is_used_from_then_on(judge: Judge, team: Path, tmp_path: Path) -> None:
     before = judge("evaluate", team, "--json").json
     trained = judge("train", team, "--name", "ours", "--json").json
@@ -225,6 +226,7 @@ def test_training_needs_enough_rows(judge: Judge, file: Path, tmp_path: Path) ->
     assert not get_weights_path(tmp_path / "state", FOLLOWUP).exists()
 
 
+@pytest.mark.slow
 def test_a_person_is_told_what_it_is_worth_and_a_calibration_of_other_weights_is_not_used(
     judge: Judge, team: Path
 ) -> None:

@@ -352,6 +352,7 @@ def test_the_gate_and_its_threshold_are_flags_or_settings(tmp_path: Path) -> Non
     assert "--chat" in err
 
 
+@pytest.mark.slow
 def test_a_stopped_conversation_goes_on_as_if_it_never_was(tmp_path: Path) -> None:
     flags = ("--policy", "linucb-v1", "--personas", "6", "--days", "60", "--seeds", "6", "--chat", "rules")
     with begin_run(tmp_path / "stopped", *flags) as process:

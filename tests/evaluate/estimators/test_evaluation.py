@@ -1,7 +1,8 @@
+import json
 import math
 import tracemalloc
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from bandstand import evaluate
 from bandstand.evaluate import FORMULAS, EvaluationError, Formula, snips
 from bandstand.evaluate.estimators.chunk import Chunk
-from bandstand.evaluate.estimators.evaluation import WEIGHT_BINS, LogEvaluation
+from bandstand.evaluate.estimators.evaluation import WEIGHT_BINS, LogEvaluation, LogEvaluationResult
 from tests.evaluate.world import Log, World
 
 WORLD = World()
@@ -39,18 +40,43 @@ def test_every_estimator_says_what_it_says_of_arrays() -> None:
             assert (estimate.value, estimate.stderr) == pytest.approx((expected.value, expected.stderr), rel=1e-12)
 
 
+@pytest.mark.parametrize("interval", ["normal", "bootstrap"])
 @pytest.mark.parametrize("missing_reward", [None, 0.25])
-def test_parts_that_are_merged_say_what_the_whole_says(missing_reward: float | None) -> None:
-    supported = np.random.default_rng(6).random(2000)
-    log = chunk(lost=LOST, supported=supported)
-    whole = LogEvaluation(parse_formulas(*FORMULAS), missing_reward=missing_reward)
+def test_parts_say_what_the_whole_says_in_whatever_order_they_are_merged(
+    missing_reward: float | None, interval: Literal["normal", "bootstrap"]
+) -> None:
+    log = chunk(lost=LOST, supported=np.random.default_rng(6).random(2000))
+
+    def begin(first_row: int = 0) -> LogEvaluation:
+        formulas = parse_formulas(*FORMULAS)
+        return LogEvaluation(
+            formulas, missing_reward=missing_reward, first_row=first_row, interval=interval, resamples=100
+        )
+
+    whole, parts = begin(), []
     whole.add(log)
-    merged = LogEvaluation(parse_formulas(*FORMULAS), missing_reward=missing_reward)
-    for rows in np.split(np.arange(2000), [0, 1, 700]):  # the first part is empty
-        part = LogEvaluation(parse_formulas(*FORMULAS), missing_reward=missing_reward)
+    for rows in np.split(np.arange(2000), [0, 1, 700, 1650]):  # the first part is empty
+        before = np.arange(2000) < (rows[0] if len(rows) else 0)
+        part = begin(int((before & ~np.isnan(log.reward)).sum() if missing_reward is None else before.sum()))
         part.add(log.select_rows(np.isin(np.arange(2000), rows)))
-        merged.merge(part)
-    expected, found = whole.result(), merged.result()
+        stored = begin()
+        stored.restore(json.loads(json.dumps(part.to_json())))
+        parts.append(stored)
+    expected = whole.result()
+    for order in ((0, 1, 2, 3, 4), (4, 2, 0, 3, 1)):
+        merged = begin()
+        for index in order:
+            merged.merge(parts[index])
+        assert_same_result(merged.result(), expected)
+    left, right, merged = begin(), begin(), begin()  # (1 + 2) + (4 + 3)
+    for one, other in ((left, parts[1]), (left, parts[2]), (right, parts[4]), (right, parts[3])):
+        one.merge(other)
+    for each in (right, left, parts[0]):
+        merged.merge(each)
+    assert_same_result(merged.result(), expected)
+
+
+def assert_same_result(found: LogEvaluationResult, expected: LogEvaluationResult) -> None:
     for name, estimate in expected.estimates.items():
         for field in ("value", "stderr", "low", "high", "ess", "mean_weight"):
             assert getattr(found.estimates[name], field) == pytest.approx(
@@ -60,6 +86,9 @@ def test_parts_that_are_merged_say_what_the_whole_says(missing_reward: float | N
         assert getattr(found, field) == getattr(expected, field)
     assert found.supported_share == pytest.approx(expected.supported_share)
     assert (found.logged_mean, found.logged_stderr) == pytest.approx((expected.logged_mean, expected.logged_stderr))
+    assert len(found.curve) == len(expected.curve)
+    for one, other in zip(found.curve, expected.curve, strict=True):
+        assert one == pytest.approx(other, rel=1e-9, nan_ok=True)
 
 
 def test_parts_of_unequal_width_are_refused() -> None:

@@ -72,6 +72,7 @@ def build_labelled(count: int) -> list[LabelledTurn]:
     ]
 
 
+@pytest.mark.slow
 async def test_a_part_is_judged_by_weights_of_the_others() -> None:
     trained: list[Weights] = []
 

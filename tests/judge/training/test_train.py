@@ -6,10 +6,8 @@ import pytest
 
 from bandstand.errors import ConfigurationError, InvalidRequestError
 from bandstand.judge.local.classifier import Classifier, shipped_weights
-from bandstand.judge.local.normalise import normalise_turn
 from bandstand.judge.taxonomy import Polarity, Taxonomy
 from bandstand.judge.training import train
-from bandstand.judge.training.corpus import generate_examples
 from bandstand.judge.training.dataset import LabelledTurn
 from bandstand.judge.training.softmax import compute_softmax
 from bandstand.judge.turn import Turn
@@ -90,13 +88,6 @@ def test_the_shipped_precision_is_what_is_measured() -> None:
     name, content = next(train.build_shipped_files())
     assert name == "rules/precision.json"
     assert resources.files("bandstand.judge").joinpath("data", name).read_bytes() == content
-
-
-def test_training_on_part_of_the_corpus_is_seeded_too() -> None:
-    corpus = list(generate_examples(train.SEED, 1))[::40]
-    readings = [normalise_turn(example.turn.cut()) for example in corpus]
-    one, other = (train.train_shipped(FOLLOWUP, corpus, readings).to_bytes() for _ in range(2))
-    assert one == other
 
 
 @pytest.mark.slow

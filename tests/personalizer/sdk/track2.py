@@ -3,6 +3,7 @@
 usage: python track2.py KEY ENDPOINT...
 """
 
+import io
 import json
 import sys
 import time
@@ -35,19 +36,28 @@ def find_error(call: Callable[[], object]) -> list[Any] | None:
 def evaluate(admin: Any) -> dict[str, Any]:
     """Have policies evaluated, wait for it, apply one and forget the evaluation."""
     now = datetime.now(UTC)
+    span = {
+        "startTime": (now - timedelta(days=1)).isoformat(),
+        "endTime": (now + timedelta(days=1)).isoformat(),
+    }
     admin.create_evaluation(
         "mine",
         {
             "name": "first",
-            "startTime": (now - timedelta(days=1)).isoformat(),
-            "endTime": (now + timedelta(days=1)).isoformat(),
+            **span,
             "policies": [{"name": "bold", "arguments": "--cb_explore_adf --epsilon 0.4"}],
         },
     )
+    admin.create_feature_importance("which", {"name": "which", **span})
     bounds = {"start_time": now - timedelta(days=1), "end_time": now + timedelta(days=1)}
     until = time.monotonic() + _SECONDS
     while (found := admin.get_evaluation("mine", **bounds))["status"] == "Running" and time.monotonic() < until:
         time.sleep(0.1)
+    hourly = admin.get_evaluation("mine", **bounds, interval_in_minutes=60, window="Rolling")["content"]
+    while (which := admin.get_feature_importance("which"))["status"] == "Running" and time.monotonic() < until:
+        time.sleep(0.1)
+    importances = [each["id"] for each in admin.list_feature_importances()]
+    admin.delete_feature_importance("which")
     listed = [each["id"] for each in admin.list_evaluations()]
     admin.apply_from_evaluation({"evaluationId": "mine", "policyName": "bold"})
     applied = admin.get_evaluation("mine", **bounds)["status"]
@@ -56,10 +66,18 @@ def evaluate(admin: Any) -> dict[str, Any]:
         "status": found["status"],
         "sources": [each["policySource"] for each in found["policyResults"]],
         "online": found["policyResults"][0]["totalSummary"],
+        "hours": [len(each["timeseries"]["data"]) for each in hourly["value"]],
+        "features": [each["featureName"] for each in which["featureScores"]],
+        "importances": importances,
         "listed": listed,
         "applied": applied,
         "gone": find_error(lambda: admin.get_evaluation("mine", **bounds)),
     }
+
+
+def put_back(admin: Any) -> object:
+    """Take the model out and put it back."""
+    return admin.import_model(io.BytesIO(b"".join(admin.export_model())))
 
 
 def use(endpoint: str, key: str) -> dict[str, Any]:
@@ -86,7 +104,7 @@ def use(endpoint: str, key: str) -> dict[str, Any]:
         "reset": admin.reset_policy()["arguments"],
         "evaluation": evaluate(admin),
         "logs": sorted(admin.get_log_properties()["dateRange"]),
-        "model": len(b"".join(admin.export_model())) > 0,
+        "model": put_back(admin),
         "model properties": sorted(admin.get_model_properties()),
         "401": find_error(lambda: stranger.rank({"actions": ACTIONS})),
         "400": find_error(lambda: client.rank({"actions": []})),

@@ -167,6 +167,7 @@ def test_a_slip_never_breaks_a_message(where: float, kind: float) -> None:
         assert typed.strip()
 
 
+@pytest.mark.slow
 async def test_the_judge_hears_most_of_it_and_far_from_all() -> None:
     """Sentences that it has not seen: as on other unseen dialogues, about 0.72 by polarity; 1,600 turns."""
     episodes = [TALKING.build_episode(user) for user in range(len(TALKING.personas))]

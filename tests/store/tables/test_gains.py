@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bandstand.evaluate.estimators.evaluation import LogEvaluationResult
@@ -17,7 +18,7 @@ from bandstand.store.learners.erasure import begin_erasure
 from bandstand.store.maintenance.decision_log import read_events
 from bandstand.store.maintenance.offline import open_read_only
 from bandstand.store.tables import gains
-from bandstand.store.tables.gains import GainSums
+from bandstand.store.tables.gains import GainDay, GainSums
 from bandstand.store.tables.undo import Selection
 from tests.store.given import QUICK
 from tests.store.populated import Served
@@ -146,3 +147,24 @@ def count_rows(state_dir: Path, table: str) -> int:
         found = ledger.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 (ours)
     ledger.close()
     return int(found)
+
+
+def test_gains_of_parts_are_those_of_the_whole_in_whatever_order_they_are_merged() -> None:
+    rng = np.random.default_rng(7)
+    days = [
+        GainDay(day, policy, int(rng.integers(1, 9)), *rng.normal(size=len(GainDay._fields) - 3).tolist())
+        for day in (3, 4)
+        for policy in ("a", "b", "b")  # one was redefined
+        for _ in range(3)
+    ]
+    parts = [GainSums(days[part::3], seq) for part, seq in ((0, 30), (1, 10), (2, 20))]
+    one, two, three = parts
+    merged = [one.merge(two).merge(three), three.merge(one.merge(two)), two.merge(three.merge(one))]
+    for sums in merged:
+        assert sums.seq == 30
+        assert [(each.day, each.policy) for each in sums.days] == [
+            (day, policy) for day in (3, 4) for policy in ("a", "b", "b")
+        ]
+        for place, each in enumerate(sums.days):
+            expected = np.sum([day[2:] for day in days[3 * place : 3 * place + 3]], axis=0)
+            assert each[2:] == pytest.approx(expected, rel=1e-9)

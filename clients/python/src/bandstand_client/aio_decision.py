@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from bandstand_client.decision import Dwell, build_reaction, build_turn
+from bandstand_client.decision import Dwell, build_measures, build_reaction, build_turn
 from bandstand_client.errors import BandstandError
 from bandstand_client.learning import Action, FallbackReason
 
@@ -49,6 +49,25 @@ class _AsyncRewarding:
             1.0
         """
         return await self._client.send_reward(self.id, build_reaction(action, dwell))
+
+    async def measure(self, metrics: Mapping[str, float], *, value: float | None = None) -> Rewarded:
+        """Tell the service what the product measured; a loop with a formula makes the reward of it.
+
+        Each call is one part of the decision's reward where several count, and a retry of it none.
+
+        Args:
+            metrics: numbers by name, up to 50.
+            value: the reward itself; needed where no formula makes one, and then the metrics are kept beside it.
+
+        Raises:
+            ProblemError, NoAnswerError: it was not taken, or nobody knows; an outbox sees to that by itself.
+
+        Example:
+            >>> decision = await client.score("ada", ["tea", "coffee"])
+            >>> (await decision.measure({"click": 1, "seconds": 12}, value=0.5)).reward
+            0.5
+        """
+        return await self._client.send_reward(self.id, build_measures(metrics, value))
 
     @overload
     async def turn(

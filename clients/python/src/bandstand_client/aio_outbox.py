@@ -1,6 +1,7 @@
 """The outbox of a program with an event loop."""
 
 import asyncio
+from collections.abc import Mapping
 from types import TracebackType
 
 from bandstand_client.decision import Dwell
@@ -76,6 +77,24 @@ class AsyncOutbox:
             await asyncio.to_thread(self._outbox.react, decision, action, dwell=dwell)
         else:
             self._outbox.react(decision, action, dwell=dwell)
+
+    async def measure(self, decision: AnyDecision, metrics: Mapping[str, float], *, value: float | None = None) -> None:
+        """Accept what the product measured; ``value`` where no formula of the loop makes a reward of it.
+
+        Raises:
+            OutboxFullError, OutboxClosedError, OutboxError: it was not accepted.
+
+        Example:
+            >>> decision = await client.score("ada", ["tea"])
+            >>> async with client.outbox() as outbox:
+            ...     await outbox.measure(decision, {"click": 1}, value=0.25)
+            >>> (await decision.get_receipt()).reward.reward
+            0.25
+        """
+        if self._outbox.keeps_a_file:
+            await asyncio.to_thread(self._outbox.measure, decision, metrics, value=value)
+        else:
+            self._outbox.measure(decision, metrics, value=value)
 
     async def turn(
         self, decision: AnyDecision, query: str, answer: str, next_message: str, *, taxonomy: str | None = None

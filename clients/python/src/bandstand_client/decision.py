@@ -50,6 +50,24 @@ class _Rewarding:
         """
         return self._client.send_reward(self.id, build_reaction(action, dwell))
 
+    def measure(self, metrics: Mapping[str, float], *, value: float | None = None) -> Rewarded:
+        """Tell the service what the product measured; a loop with a formula makes the reward of it.
+
+        Each call is one part of the decision's reward where several count, and a retry of it none.
+
+        Args:
+            metrics: numbers by name, up to 50.
+            value: the reward itself; needed where no formula makes one, and then the metrics are kept beside it.
+
+        Raises:
+            ProblemError, NoAnswerError: it was not taken, or nobody knows; an outbox sees to that by itself.
+
+        Example:
+            >>> client.score("ada", ["tea", "coffee"]).measure({"click": 1, "seconds": 12}, value=0.5).reward
+            0.5
+        """
+        return self._client.send_reward(self.id, build_measures(metrics, value))
+
     @overload
     def turn(
         self,
@@ -171,6 +189,12 @@ def build_reaction(action: Action, dwell: Dwell | None) -> dict[str, Any]:
         seconds = dwell.total_seconds() if isinstance(dwell, timedelta) else dwell
         reaction["dwell_ms"] = seconds * 1000
     return {"reaction": reaction}
+
+
+def build_measures(metrics: Mapping[str, float], value: float | None) -> dict[str, Any]:
+    """Build a reward of metrics as the wire has it."""
+    body: dict[str, Any] = {"metrics": dict(metrics)}
+    return body if value is None else {**body, "reward": value}
 
 
 def build_turn(query: str, answer: str, next_message: str, about: str | None, taxonomy: str | None) -> dict[str, Any]:

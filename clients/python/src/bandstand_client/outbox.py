@@ -17,7 +17,7 @@ import httpx
 from bandstand_client.aio_decision import AsyncDecision, AsyncDecisionRef
 from bandstand_client.call import encode_json
 from bandstand_client.core import Core
-from bandstand_client.decision import Decision, DecisionRef, Dwell, build_reaction, build_turn
+from bandstand_client.decision import Decision, DecisionRef, Dwell, build_measures, build_reaction, build_turn
 from bandstand_client.delivery import DeliveryWorker, Fate
 from bandstand_client.errors import OutboxClosedError, OutboxFullError
 from bandstand_client.events import Event, send_event
@@ -176,6 +176,21 @@ class Outbox:
             -1.0
         """
         self._accept(decision, build_reaction(action, dwell))
+
+    def measure(self, decision: AnyDecision, metrics: Mapping[str, float], *, value: float | None = None) -> None:
+        """Accept what the product measured; ``value`` where no formula of the loop makes a reward of it.
+
+        Raises:
+            OutboxFullError, OutboxClosedError, OutboxError: it was not accepted.
+
+        Example:
+            >>> decision = client.score("ada", ["tea"])
+            >>> with client.outbox() as outbox:
+            ...     outbox.measure(decision, {"click": 1}, value=0.25)
+            >>> decision.get_receipt().reward.reward
+            0.25
+        """
+        self._accept(decision, build_measures(metrics, value))
 
     def turn(
         self,

@@ -20,7 +20,7 @@ ANONYMOUS = "anonymous"
 _OPEN = frozenset({"health", "ready"})
 _PAGES = frozenset({"", "console", "docs"})  # they ask for a key themselves: a browser sends none
 _SERVE = frozenset({"score", "reward", "generate", "recommend", "judge", "classify", "arbitrate"})
-_SIGHT = frozenset({"stats", "features", "decisions", "judgements", "prompts", "policies", "loops"})
+_SIGHT = frozenset({"stats", "picks", "features", "decisions", "judgements", "prompts", "policies", "loops"})
 _READ = _SIGHT | {"metrics", "openapi.json"}
 _ADMIN = frozenset({"reset", "users", "simulations", "evaluations", "revocations", "reactions"})
 _FOREIGN = frozenset({"personalizer"})  # another wire, which says itself what its calls need
@@ -73,16 +73,23 @@ class Access:
         allowed_hosts: under which a keyless service may be called, beside loopback; see
             :class:`bandstand.api.asgi.host_patterns.HostPatterns`.
         loop: to which requests are admitted.
+        read_content: whether the role ``read`` may see contents, raw features and what quotes users' words.
 
     Attributes:
         binds_keys: whether some key is bound to a loop.
     """
 
     def __init__(
-        self, keys: Sequence[AccessKey], allowed_hosts: Sequence[str] = (), *, loop: str = DEFAULT_LOOP
+        self,
+        keys: Sequence[AccessKey],
+        allowed_hosts: Sequence[str] = (),
+        *,
+        loop: str = DEFAULT_LOOP,
+        read_content: bool = True,
     ) -> None:
         self._keys = tuple(keys)
         self._loop = loop
+        self._read_content = read_content
         self.binds_keys = any(key.loop is not None for key in self._keys)
         self._allowed_hosts = HostPatterns(allowed_hosts)
 
@@ -110,6 +117,13 @@ class Access:
             message = f"this needs the role {role}"
             raise ForbiddenError(message)
         return key.name
+
+    def may_see_content(self, headers: Headers) -> bool:
+        """Whether an admitted caller may see contents, raw features and what quotes users' words."""
+        if self._read_content or not self._keys:
+            return True
+        key = self._find_key(headers)
+        return key is not None and key.role == "admin"
 
     def find_bound_loop(self, headers: Headers) -> str | None:
         """The loop that the caller's key is bound to; ``None`` where it is bound to none, or is none of ours."""

@@ -4,7 +4,7 @@ Both ways in use these: the gate, which calls them straight (:mod:`bandstand.api
 routes, which OpenAPI describes. So there is one schema, one behaviour, one form of error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,9 +14,12 @@ from pydantic_core import from_json, to_json
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.schemas.requests import Wire, validate_id
 from bandstand.judge.cascade import JudgeOffError
-from bandstand.service import judgements, reward, score, turns
+from bandstand.service import judgements, turns
 from bandstand.service.context import ServiceContext
+from bandstand.service.reward import RewardResult, begin_reward
+from bandstand.service.score import ScoreResult, begin_score
 from bandstand.service.score_slots import score_slots
+from bandstand.store.outcomes import OutcomeCallback, watch
 
 _OK, _ACCEPTED = 200, 202
 
@@ -42,36 +45,63 @@ class EncodedResponse(NamedTuple):
     body: bytes
 
 
+AnswerCallback = OutcomeCallback[EncodedResponse]
+Handler = Callable[[bytes, RequestMetadata, AnswerCallback], None]
+"""Begins a request, and tells of its answer."""
+
+
 class HotPath:
-    """The two calls that a product makes all day."""
+    """The two calls that a product makes all day.
+
+    Each is begun by a call, and its answer is told to a callback; what is wrong with it may be raised at once.
+    """
 
     def __init__(self, deployment: ServiceContext, wire: Wire, metrics: Metrics) -> None:
         self._deployment = deployment
         self._wire = wire
         self._metrics = metrics
 
-    async def handle_score(self, body: bytes, metadata: RequestMetadata) -> EncodedResponse:
+    def begin_score(self, body: bytes, metadata: RequestMetadata, done: AnswerCallback) -> None:
         """Answer ``POST /score`` and ``POST /score/{policy}``."""
         request, body = self._wire.score.read(body)
         if "slots" in request:
-            return await self._fill_slots(request, body, metadata)
-        deployment = self._deployment
-        scored = await score.score(deployment, request, body=body, client=metadata.client, policy=metadata.policy)
-        if not scored.repeated:
-            self._metrics.record_decision(scored.policy, exploring=scored.exploring)
-            decided_by = deployment.catalogue.policies[scored.policy]
-            deployment.feature_health.observe(decided_by, partial(from_json, body))
-        answer: dict[str, Any] = {
-            "tip_id": scored.tip_id,
-            "score": scored.score,
-            "policy": scored.policy,
-            "decision_id": scored.decision_id,
-            "propensity": scored.propensity,
-            "exploring": scored.exploring,
-        }
-        if request.get("ranking"):
-            answer["ranking"] = scored.build_ranking(request["candidates"])
-        return EncodedResponse(_OK, to_json(answer))
+            watch(self._fill_slots(request, body, metadata), done)
+            return
+        answer = partial(self._answer_score, request, body, done)
+        begin_score(self._deployment, request, answer, body=body, client=metadata.client, policy=metadata.policy)
+
+    def _answer_score(
+        self,
+        request: Mapping[str, Any],
+        body: bytes,
+        done: AnswerCallback,
+        scored: ScoreResult | None,
+        error: BaseException | None,
+    ) -> None:
+        if scored is None:
+            done(None, error)
+            return
+        try:
+            if not scored.repeated:
+                self._metrics.record_decision(scored.policy, exploring=scored.exploring)
+                deployment = self._deployment
+                decided_by = deployment.catalogue.policies[scored.policy]
+                deployment.feature_health.observe(decided_by, partial(from_json, body))
+            answer: dict[str, Any] = {
+                "tip_id": scored.tip_id,
+                "score": scored.score,
+                "policy": scored.policy,
+                "decision_id": scored.decision_id,
+                "propensity": scored.propensity,
+                "exploring": scored.exploring,
+            }
+            if request.get("ranking"):
+                answer["ranking"] = scored.build_ranking(request["candidates"])
+            encoded = EncodedResponse(_OK, to_json(answer))
+        except Exception as failure:  # noqa: BLE001 (whoever asked has it)
+            done(None, failure)
+        else:
+            done(encoded, None)
 
     async def _fill_slots(self, request: dict[str, Any], body: bytes, metadata: RequestMetadata) -> EncodedResponse:
         """Answer a score request with slots: the first one's pick, and all of them."""
@@ -86,7 +116,7 @@ class HotPath:
         slots = [asdict(slot) for slot in filled.slots]
         return EncodedResponse(_OK, to_json({**first, "policy": filled.policy, "slots": slots}))
 
-    async def handle_reward(self, body: bytes, metadata: RequestMetadata) -> EncodedResponse:
+    def begin_reward(self, body: bytes, metadata: RequestMetadata, done: AnswerCallback) -> None:
         """Answer ``POST /reward`` and ``POST /reward/{policy}``."""
         request, body = self._wire.reward.read(body)
         client, policy = metadata.client, metadata.policy
@@ -97,8 +127,15 @@ class HotPath:
             scope = f"{client} /reward/{policy}" if policy else f"{client} /reward"
             idempotency = (scope, validate_id(key.decode("latin-1"), "Idempotency-Key"))
         if "turn" in request:
-            return await self._accept_turn(request, metadata, idempotency)
-        taught = await reward.reward(self._deployment, request, client=client, policy=policy, idempotency=idempotency)
+            watch(self._accept_turn(request, metadata, idempotency), done)
+            return
+        answer = partial(self._answer_reward, done)
+        begin_reward(self._deployment, request, answer, client=client, policy=policy, idempotency=idempotency)
+
+    def _answer_reward(self, done: AnswerCallback, taught: RewardResult | None, error: BaseException | None) -> None:
+        if taught is None:
+            done(None, error)
+            return
         if not taught.repeated:
             self._metrics.record_reward(taught.policy, applied=taught.applied)
         answer = {
@@ -111,7 +148,7 @@ class HotPath:
         }
         if taught.aggregate is not None:
             answer["aggregate"] = taught.aggregate
-        return EncodedResponse(_OK, to_json(answer))
+        done(EncodedResponse(_OK, to_json(answer)), None)
 
     async def _accept_turn(
         self, request: dict[str, Any], metadata: RequestMetadata, idempotency: tuple[str, str] | None

@@ -4,34 +4,37 @@ A request id, admission, metrics, problems, the log of failures. ``POST /score``
 right here by :class:`bandstand.api.asgi.fast_path.HotPath`, without the framework's routing, dependency and response
 machinery (measured at more than half of a request's time); everything else goes on to the framework. Routes are
 matched on the raw path (:mod:`bandstand.api.asgi.raw_path`). A server that has parsed such a request itself asks for
-the answer without ASGI (:meth:`FrontController.answer`).
+the answer without ASGI (:meth:`FrontController.begin`).
 """
 
+import asyncio
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bandstand.api.asgi.access import ANONYMOUS, Access, Headers, get_required_role
 from bandstand.api.asgi.admission import AdmissionQueue
-from bandstand.api.asgi.bodies import read_json_body
-from bandstand.api.asgi.fast_path import EncodedResponse, HotPath, RequestMetadata
+from bandstand.api.asgi.bodies import give_json_body, read_json_body, validate_body_headers
+from bandstand.api.asgi.fast_path import EncodedResponse, Handler, HotPath, RequestMetadata
 from bandstand.api.asgi.foreign_wire import ForeignRequest, ForeignWire
 from bandstand.api.asgi.gathering import Gathering
 from bandstand.api.asgi.headers import trim_values
+from bandstand.api.asgi.hot_call import HotCall, Response
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.asgi.path_prefix import PathPrefix
 from bandstand.api.asgi.raw_path import decode_segment, validate_query
 from bandstand.api.problems import InternalError, RequestTimeoutError, render_problem, status_of
 from bandstand.errors import BandstandError
+from bandstand.store.outcomes import run
 
-Handler = Callable[[bytes, RequestMetadata], Awaitable[EncodedResponse]]
+_BoundHandler = tuple[Handler, RequestMetadata]
 
 _MAX_REQUEST_ID = 128
 _SERVER_ERROR = 500
@@ -60,20 +63,6 @@ class Mounts(Protocol):
         self, path: str, headers: Headers, method: str, default: "FrontController"
     ) -> AbstractAsyncContextManager[tuple["FrontController", str]]:
         """Give the gate of the loop that a request is for, and the path inside."""
-
-
-class Response(NamedTuple):
-    """A whole answer, for whoever writes it to the wire."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
-    request_id: str
-
-    def build_headers(self) -> list[tuple[bytes, bytes]]:
-        """All headers, with those that every answer has."""
-        length = (b"content-length", str(len(self.body)).encode())
-        return [*self.headers, length, (b"x-request-id", self.request_id.encode())]
 
 
 class FrontController:
@@ -117,7 +106,7 @@ class FrontController:
         self._prefix = prefix or PathPrefix()
         self._log_requests = log_requests
         self._handlers: dict[str, Handler] = (
-            {} if hot is None else {"score": hot.handle_score, "reward": hot.handle_reward}
+            {} if hot is None else {"score": hot.begin_score, "reward": hot.begin_reward}
         )
         self.gathering = Gathering()
         self.admission = admission or AdmissionQueue()
@@ -158,14 +147,14 @@ class FrontController:
             await self._forward(scope, path, receive, send)
 
     def is_hot(self, path: str) -> bool:
-        """Whether a POST to a raw path is answered by :meth:`answer`."""
+        """Whether a POST to a raw path is answered by :meth:`begin`."""
         if path.startswith(LOOPS):
             path = path[path.find("/", len(LOOPS)) :] if self.mounts is not None else ""
         segments = path.split("/")
         return 1 < len(segments) <= _SEGMENTS_OF_NAMED and segments[1] in self._handlers and segments[-1] != ""
 
     async def answer(self, path: str, headers: Headers, query_string: bytes, read_body: BodyReader) -> Response:
-        """Answer a POST that :meth:`is_hot`, whoever has read it from the wire.
+        """Answer a POST of this loop that :meth:`is_hot`: as :meth:`begin` does, to be awaited.
 
         Args:
             path: the raw path.
@@ -173,34 +162,67 @@ class FrontController:
             query_string: as it came.
             read_body: reads the body within its limits, once everything else is known to be right.
         """
-        if self.mounts is not None and self.mounts.may_concern(path):
-            return await self._answer_elsewhere(self.mounts, path, headers, query_string, read_body)
-        return await self.answer_here(path, headers, query_string, read_body)
-
-    async def answer_here(self, path: str, headers: Headers, query_string: bytes, read_body: BodyReader) -> Response:
-        """Answer a hot request of this loop, as :meth:`answer`."""
-        started = perf_counter()
-        request_id = self._resolve_request_id(headers)
-        client = ANONYMOUS
-        _, name, *rest = path.split("/")
-        route = "unmatched"
-        try:
-            client = self._access.authorize(headers, "serve")
-            query = validate_query(query_string) if query_string else b""
-            policy = decode_segment(rest[0]) if rest else None
-            route = f"/{name}/{{policy}}" if rest else f"/{name}"
-            content = await read_body()
-            self.admission.start_light_request()
+        call = _AwaitedCall(path, query_string, headers)
+        if (begin := self._admit(call)) is not None:
             try:
-                status, body = await self._handlers[name](content, RequestMetadata(headers, query, client, policy))
-            finally:
-                self.admission.end_light_request()
-            response = Response(status, [_JSON], body, request_id)
+                body = await read_body()
+            except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
+                self._refuse_call(call, error)
+            else:
+                self._begin(call, begin, body)
+        return await call.answered
+
+    def begin(self, call: HotCall, body: bytes) -> None:
+        """Answer a POST that :meth:`is_hot` and is all here, whoever has read it from the wire, by a call of it."""
+        if self.mounts is not None and self.mounts.may_concern(call.path):
+            run(self._answer_elsewhere(self.mounts, call, body))
+        elif (begin := self._admit(call)) is not None:
+            try:
+                validate_body_headers(call.headers)
+            except BandstandError as error:
+                self._refuse_call(call, error)
+            else:
+                self._begin(call, begin, body)
+
+    def _admit(self, call: HotCall) -> _BoundHandler | None:
+        """What begins a call of this loop; ``None`` where it was refused, and answered."""
+        call.started = perf_counter()
+        call.request_id = self._resolve_request_id(call.headers)
+        _, name, *rest = call.path.split("/")
+        try:
+            call.client = self._access.authorize(call.headers, "serve")
+            query = validate_query(call.query) if call.query else b""
+            policy = decode_segment(rest[0]) if rest else None
         except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
-            status, problem_headers, body = render_problem(_to_problem(error, request_id, client), request_id)
-            response = Response(status, problem_headers, body, request_id)
-        self._record("POST", route, status, started, request_id, client)
-        return response
+            self._refuse_call(call, error)
+            return None
+        call.route = f"/{name}/{{policy}}" if rest else f"/{name}"
+        return self._handlers[name], RequestMetadata(call.headers, query, call.client, policy)
+
+    def _begin(self, call: HotCall, begin: _BoundHandler, body: bytes) -> None:
+        handler, metadata = begin
+        self.admission.start_light_request()
+        done = partial(self._end, call)
+        try:
+            handler(body, metadata, done)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
+            done(None, error)
+
+    def _end(self, call: HotCall, encoded: EncodedResponse | None, error: BaseException | None) -> None:
+        self.admission.end_light_request()
+        if encoded is None:
+            self._refuse_call(call, error)
+            return
+        status, body = encoded
+        response = Response(status, [_JSON], body, call.request_id)
+        self._record("POST", call.route, status, call.started, call.request_id, call.client)
+        call.respond(response)
+
+    def _refuse_call(self, call: HotCall, error: BaseException | None) -> None:
+        problem = _to_problem(error, call.request_id, call.client)
+        response = Response(*render_problem(problem, call.request_id), call.request_id)
+        self._record("POST", call.route, response.status, call.started, call.request_id, call.client)
+        call.respond(response)
 
     async def _answer_foreign(self, foreign: ForeignWire, scope: Scope, path: str, receive: Receive) -> Response:
         """Answer a call of another wire as that wire would have it."""
@@ -223,17 +245,18 @@ class FrontController:
         self._record(method, route, answer.status, started, request_id, client)
         return Response(*answer, request_id)
 
-    async def _answer_elsewhere(
-        self, mounts: Mounts, path: str, headers: Headers, query_string: bytes, read_body: BodyReader
-    ) -> Response:
-        """Let the loop that a hot request is for answer it."""
+    async def _answer_elsewhere(self, mounts: Mounts, call: HotCall, body: bytes) -> None:
+        """Let the loop that a call is for answer it."""
         started = perf_counter()
         async with AsyncExitStack() as stack:
             try:
-                front, inner = await stack.enter_async_context(mounts.enter(path, headers, "POST", self))
+                front, inner = await stack.enter_async_context(mounts.enter(call.path, call.headers, "POST", self))
             except BandstandError as error:
-                return self._refuse(error, "POST", started, headers)
-            return await front.answer_here(inner, headers, query_string, read_body)
+                response = self._refuse(error, "POST", started, call.headers)
+            else:
+                read_body = partial(give_json_body, body, call.headers)
+                response = await front.answer(inner, call.headers, call.query, read_body)
+        call.respond(response)
 
     async def _dispatch(self, mounts: Mounts, scope: Scope, path: str, receive: Receive, send: Send) -> None:
         """Let the loop that a request is for serve it."""
@@ -296,7 +319,12 @@ class FrontController:
             query = validate_query(scope["query_string"], allow_repeats=path.startswith("/console/"))
             if path in _HEAVY:
                 await self.admission.wait_turn()
-            state = {"client": client, "request_id": request_id, "enter": self.admission.wait_turn}
+            state = {
+                "client": client,
+                "request_id": request_id,
+                "enter": self.admission.wait_turn,
+                "may_see_content": self._access.may_see_content(headers),
+            }
             passed = _ForwardedRequest(scope, path, query, {**state, "prefix": self._prefix.find(headers)})
             status = await passed.dispatch(self._app, receive, send)
         except Exception as error:
@@ -329,6 +357,20 @@ class FrontController:
             if text.isascii() and text.isprintable() and text:
                 return text
         return f"{self._id_prefix}{next(self._id_counter):08x}"
+
+
+class _AwaitedCall(HotCall):
+    """A call whose answer is awaited."""
+
+    __slots__ = ("answered",)
+
+    def __init__(self, path: str, query: bytes, headers: Headers) -> None:
+        super().__init__(path, query, headers)
+        self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    def respond(self, response: Response) -> None:
+        if not self.answered.done():  # whoever asked may have gone
+            self.answered.set_result(response)
 
 
 class _ForwardedRequest:
@@ -369,7 +411,7 @@ class _ForwardedRequest:
         return getattr(self._scope.get("route"), "path_format", "unmatched")
 
 
-def _to_problem(error: Exception, request_id: str, client: str) -> BandstandError:
+def _to_problem(error: BaseException | None, request_id: str, client: str) -> BandstandError:
     """The problem that answers for an error; a failure leaves one line in the log."""
     if not isinstance(error, BandstandError):
         log.error("request failed", exc_info=error, request_id=request_id, client=client)

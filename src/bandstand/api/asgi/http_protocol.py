@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol, with the hot calls answered from the parsed request.
 
 A ``POST /score`` or ``POST /reward`` whose body is announced and short needs no scope, no events and no cycle of
-receive and send: its head and body go to :meth:`bandstand.api.asgi.front.FrontController.answer`, and the answer is one
+receive and send: its head and body go to :meth:`bandstand.api.asgi.front.FrontController.begin`, and the answer is one
 write. Everything else (other routes, HTTP/1.0, bodies in chunks or large ones, ``Expect``, ``Upgrade``) is the base
 class's, as if this one were not there. So are keep-alive, the queue of pipelined requests, timeouts, flow control and
 the shutdown.
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from bandstand.api.asgi.bodies import validate_body_headers
 from bandstand.api.asgi.connections import BODY_SECONDS, HEAD_SECONDS, IDLE_SECONDS, STALLED_SECONDS, ConnectionWatch
-from bandstand.api.asgi.front import FrontController, Response
+from bandstand.api.asgi.front import FrontController
 from bandstand.api.asgi.headers import trim_values
+from bandstand.api.asgi.hot_call import HotCall, Response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,33 +34,33 @@ class _Signal:
         """Do nothing."""
 
 
-class _HotCycle:
-    """One hot request on its way; has the attributes that the base class looks at.
+class _HotCycle(HotCall):
+    """A hot call that this protocol has read; has the attributes that the base class looks at.
 
     Attributes:
+        body: what has come of it.
         keep_alive: cleared by the base class at a shutdown.
         disconnected: set by the base class.
-        started: it is this one's turn: the ones before it on the connection are answered.
+        is_next: it is this one's turn: the ones before it on the connection are answered.
         complete: the body is here.
     """
 
+    __slots__ = ("_protocol", "body", "complete", "disconnected", "is_next", "keep_alive", "response_complete")
+
     message_event = _Signal()
 
-    def __init__(self, path: str, query: bytes, headers: dict[bytes, bytes]) -> None:
-        self.path = path
-        self.query = query
-        self.headers = headers
+    def __init__(self, protocol: "HttpProtocol", path: str, query: bytes, headers: dict[bytes, bytes]) -> None:
+        super().__init__(path, query, headers)
+        self._protocol = protocol
         self.body = b""
         self.keep_alive = True
         self.disconnected = False
         self.response_complete = False
-        self.started = False
+        self.is_next = False
         self.complete = False
 
-    async def read_body(self) -> bytes:
-        """The body, which is all here; its headers are held to the same rules as any other's."""
-        validate_body_headers(self.headers)
-        return self.body
+    def respond(self, response: Response) -> None:
+        self._protocol.respond(self, response)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -184,7 +184,7 @@ class HttpProtocol(HttpToolsProtocol):
         earlier: Any = self.cycle
         self.cycle = cycle  # type: ignore[assignment]  # it has what the base class looks at
         if earlier is None or earlier.response_complete:
-            cycle.started = True
+            cycle.is_next = True
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))  # type: ignore[arg-type]  # comes back to _start_asgi_task
@@ -205,7 +205,7 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
             return
         cycle.complete = True
-        if cycle.started:
+        if cycle.is_next:
             self._gather(cycle)
 
     def _build_hot_cycle(self) -> _HotCycle | None:
@@ -228,7 +228,7 @@ class HttpProtocol(HttpToolsProtocol):
             return None
         raw_path, _, query = self.url.partition(b"?")
         path = raw_path.decode("latin-1")
-        return _HotCycle(path, query, headers) if front.is_hot(path) and b"#" not in self.url else None
+        return _HotCycle(self, path, query, headers) if front.is_hot(path) and b"#" not in self.url else None
 
     def _begin_asgi(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -244,7 +244,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not isinstance(cycle, _HotCycle):
             super()._start_asgi_task(cycle, app)
             return
-        cycle.started = True
+        cycle.is_next = True
         if cycle.complete:
             self._gather(cycle)
 
@@ -253,20 +253,28 @@ class HttpProtocol(HttpToolsProtocol):
         self._front.gathering.submit(self._start, cycle)
 
     def _start(self, cycle: _HotCycle) -> None:
-        task = self.loop.create_task(self._answer(cycle))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    async def _answer(self, cycle: _HotCycle) -> None:
         assert self._front is not None  # noqa: S101 (there is no hot cycle without)
+        self._front.begin(cycle, cycle.body)
+
+    def respond(self, cycle: _HotCycle, response: Response) -> None:
+        """Write the answer to a hot call, as soon as the client takes more."""
+        if self.flow.write_paused and not cycle.disconnected:
+            task = self.loop.create_task(self._drain(cycle, response))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+        else:
+            self._finish(cycle, response)
+
+    async def _drain(self, cycle: _HotCycle, response: Response) -> None:
         try:
-            response = await self._front.answer(cycle.path, cycle.headers, cycle.query, cycle.read_body)
-            if self.flow.write_paused and not cycle.disconnected:
-                await self.flow.drain()
+            await self.flow.drain()
         except asyncio.CancelledError:  # the server does not wait any longer
             cycle.response_complete = True
             self.transport.close()
             raise
+        self._finish(cycle, response)
+
+    def _finish(self, cycle: _HotCycle, response: Response) -> None:
         if not cycle.disconnected:
             self._write(cycle, response)
         cycle.response_complete = True

@@ -15,12 +15,13 @@ from bandstand.errors import StorageUnavailableError
 from bandstand.service.attention import AttentionList
 from bandstand.service.context import ServiceContext
 from bandstand.service.experiment import load_experiment_status
+from bandstand.store.tables.console_queries import ConsoleQueries
 
 
-def build_health_router(deployment: ServiceContext, metrics: Metrics) -> APIRouter:
-    """The routes over one deployment."""
+def build_health_router(deployment: ServiceContext, metrics: Metrics, sight: ConsoleQueries | None = None) -> APIRouter:
+    """The routes over one deployment, and a look into its ledger for what gets picked."""
     routes = APIRouter(tags=["operations"])
-    attention = AttentionList(deployment)
+    attention = AttentionList(deployment, sight)
 
     @routes.get("/health")
     async def health() -> Health:

@@ -51,6 +51,11 @@ def get_client(request: Request) -> str:
     return cast("str", request.state.client)
 
 
+def may_see_content(request: Request) -> bool:
+    """Whether the caller may see contents, raw features and what quotes users' words."""
+    return cast("bool", request.state.may_see_content)
+
+
 def get_admission(request: Request) -> Callable[[], Awaitable[None]]:
     """Where heavy work waits for its turn; see :mod:`bandstand.api.asgi.admission`."""
     return cast("Callable[[], Awaitable[None]]", request.state.enter)

@@ -5,7 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from bandstand.api.openapi import describe_operation
-from bandstand.api.routes.helpers import WRITE_ERRORS, EventCursor, PageSize, get_client, parse_request
+from bandstand.api.routes.helpers import (
+    WRITE_ERRORS,
+    EventCursor,
+    PageSize,
+    get_client,
+    may_see_content,
+    parse_request,
+)
 from bandstand.api.schemas.judgements import (
     OVERRIDE,
     REAPPLY,
@@ -20,6 +27,7 @@ from bandstand.api.schemas.requests import validate_id
 from bandstand.errors import AlreadyRewardedError, StorageUnavailableError
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.service import judgements
+from bandstand.service.content import withhold_quotes
 from bandstand.service.judgements import JudgementDetail, JudgementList, ReapplyResult, RetryResult
 from bandstand.store.records import LAST_SEQ
 from bandstand.store.tables.judgements import JudgementExpiredError, RewardPendingError, UnknownJudgementError
@@ -45,10 +53,11 @@ def build_judgements_router(judging: JudgeWorker) -> APIRouter:
         return await judgements.list_page(judging, status, before, limit)
 
     @routes.get("/judgements/{judgement_id:id}", response_model=Judgement, openapi_extra=judgement_extra)
-    async def judgement(judgement_id: str) -> JudgementDetail:
+    async def judgement(request: Request, judgement_id: str) -> JudgementDetail:
         """One turn's verdict, what it taught, and everything that was made of it."""
         found = await judging.store.get_judgement(validate_id(judgement_id, "judgement_id"))
-        return await judgements.load_detail(judging, found)
+        detail = await judgements.load_detail(judging, found)
+        return detail if may_see_content(request) else withhold_quotes(detail)
 
     @routes.post("/judgements/{judgement_id:id}/override", response_model=Judgement, openapi_extra=override_extra)
     async def override(request: Request, judgement_id: str) -> JudgementDetail:

@@ -1,11 +1,12 @@
 """The routes that a product calls all day: score and reward."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from bandstand.api.asgi.bodies import read_json_body
-from bandstand.api.asgi.fast_path import EncodedResponse, HotPath, RequestMetadata
+from bandstand.api.asgi.fast_path import EncodedResponse, Handler, HotPath, RequestMetadata
 from bandstand.api.openapi import describe_operation
 from bandstand.api.routes.helpers import WRITE_ERRORS, get_client
 from bandstand.api.schemas.judgements import Judgement, TurnTaken
@@ -23,6 +24,7 @@ from bandstand.errors import (
 from bandstand.judge.cascade import JudgeOffError
 from bandstand.service.activation import ActivationResult, activate
 from bandstand.service.context import ServiceContext
+from bandstand.store.outcomes import make_callback
 from bandstand.store.tables.judgements import RewardPendingError
 
 _REWARDING = (UnknownDecisionError, WrongPolicyError, AlreadyRewardedError, IdempotencyMismatchError)
@@ -43,12 +45,12 @@ def build_learning_router(deployment: ServiceContext, wire: Wire, hot: HotPath) 
     @routes.post("/score", response_model=ScoreResponse, openapi_extra=score_extra)
     async def score(request: Request) -> Response:
         """Pick one of the candidates with the active policy."""
-        return await handle_score(request, None)
+        return await answer(request, hot.begin_score, None)
 
     @routes.post("/score/{policy:id}", response_model=ScoreResponse, openapi_extra=named_extra)
     async def score_with(request: Request, policy: str) -> Response:
         """Pick one of the candidates with a named policy (`linucb` and `egreedy` always mean v1)."""
-        return await handle_score(request, policy)
+        return await answer(request, hot.begin_score, policy)
 
     @routes.post(
         "/reward",
@@ -58,7 +60,7 @@ def build_learning_router(deployment: ServiceContext, wire: Wire, hot: HotPath) 
     )
     async def reward(request: Request) -> Response:
         """Teach what the user did: by `decision_id`, or by the legacy fields (then the active policy learns)."""
-        return await handle_reward(request, None)
+        return await answer(request, hot.begin_reward, None)
 
     @routes.post(
         "/reward/{policy:id}",
@@ -68,22 +70,19 @@ def build_learning_router(deployment: ServiceContext, wire: Wire, hot: HotPath) 
     )
     async def reward_to(request: Request, policy: str) -> Response:
         """Teach a named policy; a decision of another policy is a 422."""
-        return await handle_reward(request, policy)
+        return await answer(request, hot.begin_reward, policy)
 
     @routes.post("/decisions/{decision_id:id}/activate", response_model=Activated, openapi_extra=activate_extra)
     async def activate_decision(request: Request, decision_id: str) -> ActivationResult:
         """Say that a decision that was held back has been shown: from now on its rewards teach. Idempotent."""
         return await activate(deployment, validate_id(decision_id, "decision_id"), get_client(request))
 
-    async def handle_score(request: Request, policy: str | None) -> Response:
+    async def answer(request: Request, begin: Handler, policy: str | None) -> Response:
         headers = dict(request.headers.raw)
         body = await read_json_body(request.receive, headers)
-        return _to_response(await hot.handle_score(body, _build_metadata(request, headers, policy)))
-
-    async def handle_reward(request: Request, policy: str | None) -> Response:
-        headers = dict(request.headers.raw)
-        body = await read_json_body(request.receive, headers)
-        return _to_response(await hot.handle_reward(body, _build_metadata(request, headers, policy)))
+        answered: asyncio.Future[EncodedResponse] = asyncio.get_running_loop().create_future()
+        begin(body, _build_metadata(request, headers, policy), make_callback(answered))
+        return _to_response(await answered)
 
     return routes
 

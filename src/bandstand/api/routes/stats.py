@@ -2,14 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from bandstand.api.openapi import describe_operation
 from bandstand.api.problems import from_field_errors
+from bandstand.api.routes.helpers import may_see_content
 from bandstand.api.schemas.learning import History, Policies, Receipt, UserStats
 from bandstand.api.schemas.requests import validate_id
 from bandstand.api.schemas.stats import DeploymentStats
 from bandstand.errors import FieldError, StorageUnavailableError, UnknownDecisionError
+from bandstand.service.content import withhold_features, withhold_shown
 from bandstand.service.context import ServiceContext
 from bandstand.service.history import DecisionReceipt, UserHistory, load_history, load_receipt
 from bandstand.service.policies import PolicyOverview, build_overview
@@ -47,23 +49,25 @@ def build_stats_router(deployment: ServiceContext) -> APIRouter:
         return await load_user_stats(deployment, validate_id(user_id, "user_id"), policy)
 
     @routes.get("/features", response_model=History, openapi_extra=_READ)
-    async def features_of(user_id: str) -> UserHistory:
+    async def features_of(request: Request, user_id: str) -> UserHistory:
         """The user's newest 100 decisions, oldest first."""
-        return await load_history(deployment, validate_id(user_id, "user_id"))
+        history = await load_history(deployment, validate_id(user_id, "user_id"))
+        return history if may_see_content(request) else withhold_features(history)
 
     @routes.get("/features/{user_id:id}", response_model=History, openapi_extra=_READ)
-    async def features(user_id: str) -> UserHistory:
+    async def features(request: Request, user_id: str) -> UserHistory:
         """The user's newest 100 decisions, oldest first."""
-        return await features_of(user_id)
+        return await features_of(request, user_id)
 
     @routes.get(
         "/decisions/{decision_id:id}",
         response_model=Receipt,
         openapi_extra=describe_operation(UnknownDecisionError, StorageUnavailableError),
     )
-    async def decision(decision_id: str, explain: Explain = False) -> DecisionReceipt:  # noqa: FBT002 (FastAPI's form of a query parameter)
+    async def decision(request: Request, decision_id: str, explain: Explain = False) -> DecisionReceipt:  # noqa: FBT002 (FastAPI's form of a query parameter)
         """The receipt of a decision, from which its pick can be computed again."""
-        return await load_receipt(deployment, validate_id(decision_id, "decision_id"), explain=explain)
+        receipt = await load_receipt(deployment, validate_id(decision_id, "decision_id"), explain=explain)
+        return receipt if may_see_content(request) else withhold_shown(receipt)
 
     @routes.get("/policies", response_model=Policies)
     async def policy_list() -> PolicyOverview:

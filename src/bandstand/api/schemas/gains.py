@@ -52,4 +52,5 @@ class Gains(AnswerBody):
     as_of: str | None = Field(description="Until when events are in it, a second or two behind")
     all: Gain | None = Field(description="Null where no decision has a reward")
     policies: dict[str, Gain] = Field(description="By the policy that decided")
+    spans: dict[str, Gain] = Field(description="Of the newest `7d`, `30d` and `90d`, those with a rewarded decision")
     days: list[GainOfDay] = Field(description="The newest 31 with rewarded decisions, the oldest first")

@@ -106,6 +106,7 @@ class Judgement(JudgementEntry):
     applied: dict[str, Any] | None
     reward: float | None
     history: list[Concluded] = Field(description="Oldest first; the first is the judge's own")
+    content_withheld: bool = Field(description="What quotes the turn is left out: this key may not see it")
 
 
 class JudgementPage(AnswerBody):

@@ -118,6 +118,7 @@ class History(AnswerBody):
 
     user_id: str
     history: list[Scoring]
+    content_withheld: bool = Field(description="The features are left out: this key may not see them")
 
 
 class FeatureContribution(AnswerBody):
@@ -220,6 +221,9 @@ class Receipt(AnswerBody):
     shadows: list[ShadowPick]
     held: bool = Field(description="It was held back, and not activated: its rewards are kept, and teach nothing")
     window_ends: str | None = Field(description="Until when its rewards count; null for ever")
+    content_withheld: bool = Field(
+        description="Contents, features, context and explanations are left out: this key may not see them"
+    )
 
 
 class PolicyEntry(AnswerBody):

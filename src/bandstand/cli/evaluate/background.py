@@ -1,6 +1,7 @@
 """``bandstand evaluate-run``: an evaluation that a service queued, made by a child of it."""
 
 import json
+import os
 import sys
 import threading
 import time
@@ -10,16 +11,20 @@ from bandstand.cli.state.directory import StateLocation, resolve_location
 from bandstand.config.settings import read_settings
 from bandstand.errors import BandstandError
 from bandstand.evaluate.errors import UnknownEvaluationError
+from bandstand.evaluate.feature_importance import FeatureImportance
 from bandstand.evaluate.plan import EvaluationPlan
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.report import AS_TRAINED, PolicyResult, build_report
 from bandstand.evaluate.spec import evaluate_decisions
 from bandstand.store.maintenance import decision_log
-from bandstand.store.maintenance.decision_log import LoggedEvent
+from bandstand.store.maintenance.decision_log import LoggedDecision, LoggedEvent
 from bandstand.store.maintenance.offline import open_read_only
 from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.run_table import RunClaim, RunProgress
 from bandstand.times import parse_bound
+
+INPUT_THREAD = "evaluate-run input"
+"""Name of the thread that waits for the end of standard input."""
 
 _SAVE_EVERY_S = 0.5
 _SOURCE = "the ledger"  # a caller need not know where it lies
@@ -70,7 +75,7 @@ class _SupervisedLog:
         self._claim = claim
         self._saved_at = 0.0
         self._stopped = threading.Event()
-        threading.Thread(target=self._wait_for_end_of_input, daemon=True).start()
+        threading.Thread(target=self._wait_for_end_of_input, name=INPUT_THREAD, daemon=True).start()
 
     def pass_on(self, pages: Iterable[list[LoggedEvent]]) -> Iterator[list[LoggedEvent]]:
         """Each page, with how far it brings us written down first.
@@ -96,7 +101,8 @@ class _SupervisedLog:
         return self._evaluations.save(self._claim, RunProgress(done=self.done, total=self.total), now)
 
     def _wait_for_end_of_input(self) -> None:
-        while sys.stdin.buffer.read(1):
+        # Not through the buffer, whose lock this thread would hold when the interpreter ends and wants to close it.
+        while os.read(sys.stdin.fileno(), 1):
             pass
         self._stopped.set()
 
@@ -106,11 +112,13 @@ def _evaluate(plan: EvaluationPlan, location: StateLocation, log: _SupervisedLog
     since, until = (None if text is None else parse_bound(text) for text in (plan.since, plan.until))
     refresh_rewards = read_settings().prior_refresh_rewards
     candidates = [CandidatePolicy(policy, refresh_rewards) for policy in plan.build_policies(location.catalogue)]
+    importance = FeatureImportance()
     with open_read_only(location.directory, location.catalogue) as state:
+        pages = log.pass_on(decision_log.read_events(state, since=since, until=until))
         log.total = decision_log.count_events(state)
         summary, results = evaluate_decisions(
             spec,
-            log.pass_on(decision_log.read_events(state, since=since, until=until)),
+            pages if plan.importance_of is None else _look_on(importance, pages),
             candidates,
             lambda number: f"the decision of event {number}",
             frozen_since=(since or 0.0) if plan.frozen else None,
@@ -120,4 +128,11 @@ def _evaluate(plan: EvaluationPlan, location: StateLocation, log: _SupervisedLog
         PolicyResult(candidate.policy.name, how, candidate.rewards, result)
         for candidate, result in zip(candidates, results, strict=True)
     ]
-    return build_report(_SOURCE, spec, answers, summary)
+    scores = [importance.compute_scores(each) for each in candidates if each.policy.name == plan.importance_of]
+    return build_report(_SOURCE, spec, answers, summary, scores[0] if scores else None)
+
+
+def _look_on(importance: FeatureImportance, pages: Iterable[list[LoggedEvent]]) -> Iterator[list[LoggedEvent]]:
+    for page in pages:
+        importance.add(event for event in page if isinstance(event, LoggedDecision))
+        yield page

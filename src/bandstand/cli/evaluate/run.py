@@ -1,7 +1,8 @@
 """What ``bandstand evaluate`` does: finds the log, asks it, and shows what it says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,10 +22,13 @@ from bandstand.errors import InvalidRequestError
 from bandstand.evaluate import Formula
 from bandstand.evaluate.files.columns import Columns
 from bandstand.evaluate.files.decision_file import DecisionFile
+from bandstand.evaluate.files.event_files import EventFiles
 from bandstand.evaluate.files.forms.score_request import ScoreRequestForm
 from bandstand.evaluate.files.log_table import list_log_files, open_table
 from bandstand.evaluate.files.row_file import name_file_in_errors
 from bandstand.evaluate.page import COLUMN_HEADINGS, format_heading, format_rows, format_summary, format_warnings
+from bandstand.evaluate.parts.event_jobs import evaluate_event_jobs
+from bandstand.evaluate.parts.event_parts import EventQuestion
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.policy_replay.replay import LogSummary
 from bandstand.evaluate.report import AS_TRAINED, PolicyResult, build_report
@@ -32,10 +36,13 @@ from bandstand.evaluate.spec import EvaluationSpec, evaluate_decisions, evaluate
 from bandstand.store.maintenance import decision_log
 from bandstand.store.maintenance.offline import open_read_only
 
-_ESTIMATORS = "ips,snips"
-_WITH_MODEL = "ips,snips,dr"
+ROW_ESTIMATORS = "ips,snips"
+"""Of rows, unless asked."""
+WITH_MODEL = "ips,snips,dr"
+"""Of decisions, unless asked."""
+AS_ROWS = "as its probabilities in the file have it"
+UNNAMED = "target"
 _LEDGER = "ledger.db"
-_UNNAMED = "target"
 _WIDTH = 120
 _AUTO = "auto"
 _ROWS = "rows"
@@ -79,17 +86,30 @@ def evaluate_log(flags: EvaluationFlags) -> dict[str, Any]:
         BandstandError: a flag, the configuration or the log is not as it must be.
     """
     source = flags.source
-    if source is None or source.name == _LEDGER or _is_state_directory(source):
+    if source is None or is_ledger(source):
         if flags.form != _AUTO:
             raise InvalidRequestError("--format goes with a file only")
         return _evaluate_ledger(flags)
     with open_log(source) as log:
+        events = _open_events(flags, log)
+        if events is not None:
+            return _evaluate_events(flags, log, events)
         decisions = _open_decisions(flags, log)
         return _evaluate_rows(flags, log) if decisions is None else _evaluate_decisions(flags, log, decisions)
 
 
-def _is_state_directory(source: Path) -> bool:
-    return source.is_dir() and ((source / _LEDGER).exists() or not list_log_files(source))
+def is_ledger(source: Path) -> bool:
+    """Whether a path names a state directory, or the ledger in it."""
+    is_directory = source.is_dir() and ((source / _LEDGER).exists() or not list_log_files(source))
+    return source.name == _LEDGER or is_directory
+
+
+def _open_events(flags: EvaluationFlags, log: LogInput) -> EventFiles | None:
+    """Open a log as what `bandstand log export` wrote; None where it is none."""
+    if flags.form != _AUTO:
+        return None
+    with name_file_in_errors(log.name):
+        return EventFiles.open(log.path)
 
 
 def _open_decisions(flags: EvaluationFlags, log: LogInput) -> DecisionFile | None:
@@ -133,17 +153,15 @@ def show_report(result: Mapping[str, Any]) -> None:
 
 
 def _evaluate_ledger(flags: EvaluationFlags) -> dict[str, Any]:
-    flags.reject_flags("columns", "jobs", why="goes with a file of rows only")
+    flags.reject_flags("columns", why="goes with a file of rows only")
+    flags.reject_flags("jobs", why="goes with files of rows, or of exported days, only")
     source = flags.source
     location = resolve_location(
         flags.state_dir if source is None else str(source if source.is_dir() else source.parent), flags.loop
     )
-    question = flags.build_question(_WITH_MODEL)
+    question = flags.build_question(WITH_MODEL)
     candidates = _select_candidates(flags, location)
-    since, until = (
-        None if text is None else parse_time(flag, text).timestamp()
-        for flag, text in (("since", flags.since), ("until", flags.until))
-    )
+    since, until = parse_flag_time("since", flags.since), parse_flag_time("until", flags.until)
     with open_read_only(location.directory, location.catalogue) as state, show_progress("pages of the log") as steps:
         log, evaluated = evaluate_decisions(
             question,
@@ -157,9 +175,11 @@ def _evaluate_ledger(flags: EvaluationFlags) -> dict[str, Any]:
 
 
 def _evaluate_decisions(flags: EvaluationFlags, log: LogInput, decisions: DecisionFile) -> dict[str, Any]:
-    flags.reject_flags("columns", "jobs", why="goes with a file of rows only")
-    flags.reject_flags("since", "until", why="goes with a ledger only")
-    question = flags.build_question(_WITH_MODEL)
+    flags.reject_flags("columns", why="goes with a file of rows only")
+    flags.reject_flags("jobs", why="goes with files of rows, or of exported days, only")
+    flags.reject_flags("since", why="goes with a ledger, or with exported days, only")
+    flags.reject_flags("until", why="goes with a ledger only")
+    question = flags.build_question(WITH_MODEL)
     candidates = _select_candidates(flags, resolve_location(flags.state_dir, flags.loop))
     with name_file_in_errors(log.name), show_progress("pages of the log") as steps:
         summary, evaluated = evaluate_decisions(
@@ -173,32 +193,91 @@ def _evaluate_decisions(flags: EvaluationFlags, log: LogInput, decisions: Decisi
     return _build_report(flags, log.name, question, candidates, evaluated, summary)
 
 
+def _evaluate_events(flags: EvaluationFlags, log: LogInput, events: EventFiles) -> dict[str, Any]:
+    flags.reject_flags("columns", why="goes with a file of rows only")
+    flags.reject_flags("until", why="goes with a ledger only")
+    question = flags.build_question(WITH_MODEL)
+    candidates = build_candidates(flags)
+    since = parse_flag_time("since", flags.since)
+    frozen_since = (since or 0.0) if flags.frozen else None
+    if (flags.jobs or 1) > 1:
+        asked = EventQuestion(spec=question, since=since, frozen_since=frozen_since)
+        with name_file_in_errors(log.name):
+            sums = evaluate_event_jobs(asked, events, partial(build_candidates, flags), flags.jobs or 1)
+            results = sums.build_results([candidate.read_schema for candidate in candidates])
+        for candidate, rewards in zip(candidates, sums.rewards, strict=True):
+            candidate.rewards = rewards
+        return _build_report(flags, log.name, question, candidates, results, sums.summary)
+    with name_file_in_errors(log.name), show_progress("pages of the log") as steps:
+        summary, evaluated = evaluate_decisions(
+            question,
+            events.read_events(since=since),
+            candidates,
+            events.format_location,
+            frozen_since=frozen_since,
+            on_page=steps.advance,
+        )
+    return _build_report(flags, log.name, question, candidates, evaluated, summary)
+
+
+def build_candidates(flags: EvaluationFlags) -> list[CandidatePolicy]:
+    """The policies that the flags name, which nothing has taught yet; also in a process of its own."""
+    return _select_candidates(flags, resolve_location(flags.state_dir, flags.loop))
+
+
+def parse_flag_time(flag: str, text: str | None) -> float | None:
+    """Read the time that a flag gives, in seconds since the epoch; None where it is not given."""
+    return None if text is None else parse_time(flag, text).timestamp()
+
+
 def _evaluate_rows(flags: EvaluationFlags, log: LogInput) -> dict[str, Any]:
+    reject_row_flags(flags)
+    question = flags.build_question(ROW_ESTIMATORS)
+    columns = None if flags.columns is None else Columns.parse(flags.columns)
+    evaluated = evaluate_rows(question, log.path, columns, name=log.name, jobs=flags.jobs or 1)
+    name = flags.policies[0] if flags.policies else UNNAMED
+    return build_report(log.name, question, [PolicyResult(name, AS_ROWS, None, evaluated)])
+
+
+def reject_row_flags(flags: EvaluationFlags) -> None:
+    """Refuse flags that mean nothing of rows.
+
+    Raises:
+        InvalidRequestError: one was given.
+    """
     flags.reject_flags("frozen", "since", "until", why="goes with decisions, not with rows that hold the probabilities")
     if len(flags.policies) > 1:
         raise InvalidRequestError("a file of rows holds the probabilities of one policy; give --policy once, or not")
-    question = flags.build_question(_ESTIMATORS)
-    columns = None if flags.columns is None else Columns.parse(flags.columns)
-    evaluated = evaluate_rows(question, log.path, columns, name=log.name, jobs=flags.jobs or 1)
-    name = flags.policies[0] if flags.policies else _UNNAMED
-    return build_report(
-        log.name, question, [PolicyResult(name, "as its probabilities in the file have it", None, evaluated)]
-    )
 
 
 def _select_candidates(flags: EvaluationFlags, location: StateLocation) -> list[CandidatePolicy]:
+    return load_candidates(flags.policies, location, read_settings().prior_refresh_rewards)
+
+
+def load_candidates(
+    policies: Sequence[str], location: StateLocation, refresh_rewards: int | None
+) -> list[CandidatePolicy]:
+    """The configured policies of these names, each once, which nothing has taught yet.
+
+    Raises:
+        InvalidRequestError: none is named, or one is not configured.
+    """
     names = (*location.catalogue.policies, *location.catalogue.aliases)
-    if not flags.policies:
+    if not policies:
         raise InvalidRequestError(f"name a policy with --policy; configured are {', '.join(names)}")
-    for name in flags.policies:
+    for name in policies:
         if name not in names:
             raise InvalidRequestError(f"--policy: {describe_unknown(name, names)}")
     chosen: dict[str, Policy] = {}
-    for name in flags.policies:
+    for name in policies:
         policy = location.catalogue.get_policy(name)
         chosen[policy.name] = policy
-    refresh_rewards = read_settings().prior_refresh_rewards
     return [CandidatePolicy(policy, refresh_rewards) for policy in chosen.values()]
+
+
+def describe_training(flags: EvaluationFlags) -> str:
+    """In what state policies are evaluated, in a few words."""
+    return f"frozen as of {flags.since or 'the start of the log'}" if flags.frozen else AS_TRAINED
 
 
 def _build_report(
@@ -209,9 +288,8 @@ def _build_report(
     evaluated: list[Any],
     log: LogSummary,
 ) -> dict[str, Any]:
-    how = f"frozen as of {flags.since or 'the start of the log'}" if flags.frozen else AS_TRAINED
     answers = [
-        PolicyResult(candidate.policy.name, how, candidate.rewards, each)
+        PolicyResult(candidate.policy.name, describe_training(flags), candidate.rewards, each)
         for candidate, each in zip(candidates, evaluated, strict=True)
     ]
     return build_report(source, question, answers, log)

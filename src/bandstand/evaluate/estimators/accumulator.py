@@ -1,10 +1,11 @@
 """From the terms of single rows to an estimate, all at once or chunk by chunk."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from statistics import NormalDist
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
@@ -75,6 +76,7 @@ class Accumulator:
         level: coverage aimed at, in (0, 1).
         resamples: bootstrap resamples, at least 100.
         seed: seed of the bootstrap's draws, 0 or more; None for a fresh one.
+        first_row: rows of the log before those that are added here, where they are a part of it.
 
     Raises:
         EvaluationError: an option is not allowed.
@@ -88,6 +90,7 @@ class Accumulator:
         level: float = 0.95,
         resamples: int = 1000,
         seed: int | None = 0,
+        first_row: int = 0,
     ) -> None:
         if interval not in {"normal", "bootstrap"}:
             raise EvaluationError("interval must be 'normal' or 'bootstrap'")
@@ -99,7 +102,7 @@ class Accumulator:
             raise EvaluationError("seed must be a whole number of 0 or more, or None for a fresh one")
         self._formula = formula
         self._level = level
-        self._bootstrap = PoissonBootstrap(int(resamples), seed) if interval == "bootstrap" else None
+        self._bootstrap = PoissonBootstrap(int(resamples), seed, first_row) if interval == "bootstrap" else None
         self._moments = Moments(4)
         self._logged_counts: FloatArray = np.zeros(0)
         self._target_counts: FloatArray = np.zeros(0)
@@ -127,6 +130,23 @@ class Accumulator:
             self._moments.merge(later._moments)
         if self._bootstrap is not None and later._bootstrap is not None:
             self._bootstrap.merge(later._bootstrap)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the sums as JSON values, to the last bit."""
+        return {
+            "moments": self._moments.to_json(),
+            "logged": self._logged_counts.tolist(),
+            "target": self._target_counts.tolist(),
+            "bootstrap": None if self._bootstrap is None else self._bootstrap.to_json(),
+        }
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Put the sums that :meth:`to_json` returned, of the same estimator with the same options, in their place."""
+        self._moments = Moments.from_json(document["moments"])
+        self._logged_counts = np.array(document["logged"], np.float64)
+        self._target_counts = np.array(document["target"], np.float64)
+        if self._bootstrap is not None:
+            self._bootstrap.restore(document["bootstrap"])
 
     def estimate(self) -> Estimate:
         """Return the estimate over everything added so far.

@@ -1,6 +1,8 @@
 """Which decisions got a reward, and whether that looks like chance."""
 
 import math
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,18 @@ class RewardArrival:
         """Take in the counts of another part of the log."""
         self._came.merge(later._came)
         self._missing.merge(later._missing)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as JSON values, to the last bit."""
+        return {"came": self._came.to_json(), "missing": self._missing.to_json()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read :meth:`to_json` back."""
+        arrival = cls()
+        arrival._came = Moments.from_json(document["came"])
+        arrival._missing = Moments.from_json(document["missing"])
+        return arrival
 
     @property
     def rewarded_count(self) -> int:

@@ -1,6 +1,7 @@
 """The Poisson bootstrap: resampled sums of rows that are seen once."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +26,18 @@ class PoissonBootstrap:
     Each row enters each resample Poisson(1) times, which is what drawing n of n rows with replacement tends to, and
     needs no n: Hanley & MacGibbon (2006), "Creating non-parametric bootstrap samples using Poisson frequencies";
     Chamandy, Muralidharan, Najmi & Naidu (2012), "Estimating uncertainty for massive data streams". The draws follow
-    the rows in order, so the answer does not depend on how a log is cut into chunks.
+    the rows by their numbers, so the answer does not depend on how a log is cut into chunks, or into parts.
+
+    Args:
+        resamples: how many.
+        seed: of the draws; None for a fresh one.
+        first_row: rows of the log before those that are added here.
     """
 
-    def __init__(self, resamples: int, seed: int | None) -> None:
+    def __init__(self, resamples: int, seed: int | None, first_row: int = 0) -> None:
         self.resamples = resamples
-        self._bits = np.random.PCG64(seed)
+        self._words = -(-resamples // 4)  # whole 64-bit words a row, four counts each
+        self._bits = np.random.PCG64(seed).advance(first_row * self._words)
         self._table = _build_poisson_table()
         self._sums: FloatArray = np.zeros((4, resamples))
 
@@ -43,8 +50,17 @@ class PoissonBootstrap:
             self._sums += block @ self._draw_counts(block.shape[1])
 
     def merge(self, later: "PoissonBootstrap") -> None:
-        """Take in the resamples of another part of the log, whose draws must be others: of another seed."""
+        """Take in the resamples of another part of the log, with the same seed and the number of its first row."""
         self._sums = self._sums + later._sums
+
+    def to_json(self) -> list[list[float]]:
+        """Return the sums as JSON values, to the last bit."""
+        sums: list[list[float]] = self._sums.tolist()
+        return sums
+
+    def restore(self, document: Sequence[Sequence[float]]) -> None:
+        """Put what :meth:`to_json` returned in the place of the sums."""
+        self._sums = np.array(document, np.float64).reshape(self._sums.shape)
 
     def values(self) -> FloatArray:
         """Return the estimate of each resample, (resamples,), without those that hold no weight at all."""
@@ -54,6 +70,6 @@ class PoissonBootstrap:
         return values
 
     def _draw_counts(self, rows: int) -> FloatArray:
-        # Whole 64-bit words a row, four counts each, keep the stream of draws independent of the block's size.
-        words = self._bits.random_raw((rows, -(-self.resamples // 4)))
+        # Whole words a row keep the stream of draws independent of the block's size.
+        words = self._bits.random_raw((rows, self._words))
         return self._table[words.view(np.uint16)[:, : self.resamples]].astype(np.float64)

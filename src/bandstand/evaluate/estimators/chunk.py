@@ -23,6 +23,7 @@ class Chunk:
         supported: the target's probability of all actions that the logger could have taken, (n,); None where the log
             does not tell.
         means: as ``model``, of the means that were logged with each decision, (2, n); None where none were.
+        ts: when each was made, seconds since the epoch, (n,); None where the log does not tell.
         locate: what errors call a row.
     """
 
@@ -34,6 +35,7 @@ class Chunk:
     model: FloatArray | None = None
     supported: FloatArray | None = None
     means: FloatArray | None = None
+    ts: FloatArray | None = None
     locate: RowLocator | None = None
 
     def __len__(self) -> int:
@@ -63,4 +65,5 @@ class Chunk:
             model=None if self.model is None else self.model[:, mask],
             supported=None if self.supported is None else self.supported[mask],
             means=None if self.means is None else self.means[:, mask],
+            ts=None if self.ts is None else self.ts[mask],
         )

@@ -1,7 +1,8 @@
 """How an estimate moved while its log went on, in memory that does not grow with the log."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -30,48 +31,86 @@ class CurvePoint(NamedTuple):
 
 
 class Curve:
-    """Sums over equal slices of a log of unknown length: where slices run out, neighbours are joined."""
+    """Sums over equal slices of a log of unknown length: where slices run out, neighbours are joined.
 
-    def __init__(self) -> None:
-        self._rows = 0
+    A slice of width w holds rows kw to (k+1)w of the *log*, so that parts of it have the same slices, or wider ones.
+
+    Args:
+        first_row: rows of the log before those that are added here.
+    """
+
+    def __init__(self, first_row: int = 0) -> None:
+        self._first = self._next = first_row
         self._width = 1
         self._sums: FloatArray = np.zeros((_SUMS, MAX_SLICES))  # of 1, r, w, w r, w², w² r, w² r²
 
+    @property
+    def _base(self) -> int:
+        """The number of the first slice that is kept."""
+        return self._first // self._width
+
     def add(self, rows: LoggedRows) -> None:
         """Take in a chunk."""
-        after = self._rows + len(rows)
-        self._widen(after)
-        slices = np.arange(self._rows, after) // self._width
+        after = self._next + len(rows)
+        self._widen(self._first, after)
+        slices = np.arange(self._next, after) // self._width - self._base
         r, w = rows.reward, rows.weight
         squared = w * w
         columns = (None, r, w, w * r, squared, squared * r, squared * r * r)
         self._sums += [np.bincount(slices, column, MAX_SLICES) for column in columns]
-        self._rows = after
+        self._next = after
 
-    def merge(self, later: "Curve") -> None:
-        """Take in the part of the log that follows; its slices stay whole, so that these may be of unequal length."""
-        after = self._rows + later._rows
-        self._widen(after)
-        while self._width < later._width:
-            self._join_neighbours()
-        starts = self._rows + np.arange(MAX_SLICES) * later._width
-        middles = (starts + np.minimum(starts + later._width, after)) // 2
-        slices = np.clip(middles // self._width, 0, MAX_SLICES - 1)
-        self._sums += [np.bincount(slices, column, MAX_SLICES) for column in later._sums]
-        self._rows = after
+    def merge(self, other: "Curve") -> None:
+        """Take in another part of the log."""
+        if other._next == other._first:
+            return
+        if self._next == self._first:
+            self._first, self._next, self._width, self._sums = (
+                other._first,
+                other._next,
+                other._width,
+                other._sums.copy(),
+            )
+            return
+        first, after = min(self._first, other._first), max(self._next, other._next)
+        while self._width < other._width:
+            self._join_neighbours(self._first)
+        self._widen(first, after)
+        places = (np.arange(MAX_SLICES) + other._base) * other._width // self._width - self._base
+        used = other._sums[0] > 0  # the others may lie beyond the last slice
+        self._sums += [np.bincount(places[used], column[used], MAX_SLICES) for column in other._sums]
+        self._next = after
 
-    def _widen(self, rows: int) -> None:
-        while rows > MAX_SLICES * self._width:
-            self._join_neighbours()
+    def _widen(self, first: int, after: int) -> None:
+        """Join slices until those from row ``first`` to ``after`` are few enough, and count them from the first."""
+        while after > (first // self._width + MAX_SLICES) * self._width:
+            self._join_neighbours(self._first)
+        if first < self._first:
+            moved = self._base - first // self._width
+            self._sums = np.hstack((np.zeros((_SUMS, moved)), self._sums[:, : MAX_SLICES - moved]))
+            self._first = first
 
-    def _join_neighbours(self) -> None:
-        joined = self._sums.reshape(_SUMS, MAX_SLICES // 2, 2).sum(axis=2)
-        self._sums = np.hstack((joined, np.zeros_like(joined)))
+    def _join_neighbours(self, first: int) -> None:
+        base = first // self._width
+        places = (np.arange(MAX_SLICES) + base) // 2 - base // 2
+        self._sums = np.array([np.bincount(places, column, MAX_SLICES) for column in self._sums])
         self._width *= 2
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the sums as JSON values, to the last bit."""
+        return {"first": self._first, "next": self._next, "width": self._width, "sums": self._sums.tolist()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read :meth:`to_json` back."""
+        curve = cls(int(document["first"]))
+        curve._next, curve._width = int(document["next"]), int(document["width"])
+        curve._sums = np.array(document["sums"], np.float64).reshape(curve._sums.shape)
+        return curve
 
     def to_points(self) -> list[CurvePoint]:
         """Return the slices so far; the last may be a short one."""
-        ends = np.cumsum(self._sums[0]).astype(int).tolist()
+        ends = (self._first + np.cumsum(self._sums[0])).astype(int).tolist()
         return [self._build_point(end, *sums) for end, sums in zip(ends, self._sums.T.tolist(), strict=True) if sums[0]]
 
     @staticmethod

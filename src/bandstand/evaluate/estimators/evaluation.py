@@ -1,9 +1,9 @@
 """One target policy over one log: the estimates asked for, and what speaks for and against them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from bandstand.evaluate.estimators.chunk import Chunk
 from bandstand.evaluate.estimators.curve import Curve, CurvePoint
 from bandstand.evaluate.estimators.formulas import Formula
 from bandstand.evaluate.estimators.moments import Moments
+from bandstand.evaluate.estimators.windows import TimeWindows, WindowSums
 
 _HIGHEST_POWER = 7
 WEIGHT_BINS = ("0", *(f"{2.0**power:g}" for power in range(-_HIGHEST_POWER, _HIGHEST_POWER + 1)))
@@ -44,6 +45,7 @@ class LogEvaluationResult:
         warnings: reasons to doubt the estimates.
         curve: how SNIPS moved as the log went on.
         weights: decisions that count by importance weight, in ``WEIGHT_BINS``.
+        windows: sums by window of time; none where they were not asked for.
     """
 
     estimates: dict[str, Estimate]
@@ -55,6 +57,7 @@ class LogEvaluationResult:
     warnings: tuple[EvaluationWarning, ...]
     curve: tuple[CurvePoint, ...]
     weights: tuple[int, ...]
+    windows: tuple[WindowSums, ...] = ()
 
 
 class LogEvaluation:
@@ -63,6 +66,8 @@ class LogEvaluation:
     Args:
         formulas: the estimators.
         missing_reward: what a decision without a reward is worth; None leaves such decisions out.
+        window_s: length of the windows of time of which sums are kept too, where the log tells times; None for none.
+        first_row: decisions of the log that count before those that are added here, where they are a part of it.
         options: see ``IntervalOptions``.
 
     Raises:
@@ -70,17 +75,26 @@ class LogEvaluation:
     """
 
     def __init__(
-        self, formulas: Sequence[Formula], *, missing_reward: float | None = None, **options: Unpack[IntervalOptions]
+        self,
+        formulas: Sequence[Formula],
+        *,
+        missing_reward: float | None = None,
+        window_s: float | None = None,
+        first_row: int = 0,
+        **options: Unpack[IntervalOptions],
     ) -> None:
         if missing_reward is not None and not math.isfinite(missing_reward):
             raise EvaluationError("the reward of a decision without one must be a finite number")
-        self._accumulators = {formula.label: Accumulator(formula, **options) for formula in formulas}
+        self._accumulators = {
+            formula.label: Accumulator(formula, first_row=first_row, **options) for formula in formulas
+        }
         self._missing_reward = missing_reward
         self._arrival = RewardArrival()
         self._logged = Moments(1)
         self._supported = 0.0
         self._support_known = True
-        self._curve = Curve()
+        self._curve = Curve(first_row)
+        self._windows = None if window_s is None else TimeWindows(window_s)
         self._weights: NDArray[np.int64] = np.zeros(len(WEIGHT_BINS), np.int64)
 
     def add(self, chunk: Chunk) -> None:
@@ -99,17 +113,20 @@ class LogEvaluation:
         else:
             self._supported += float(chunk.supported.sum())
         if self._missing_reward is None and missing.any():
-            rows = chunk.select_rows(~missing).to_logged_rows()
+            chunk = chunk.select_rows(~missing)
+            rows = chunk.to_logged_rows()
         for accumulator in self._accumulators.values():
             accumulator.add(rows)
         self._logged.add(rows.reward[np.newaxis])
         self._curve.add(rows)
+        if self._windows is not None and chunk.ts is not None:
+            self._windows.add(chunk.ts, rows)
         _, powers = np.frexp(rows.weight)  # w = m·2^power with m in [1/2, 1)
         bins = np.where(rows.weight == 0, 0, np.clip(powers + _HIGHEST_POWER, 1, len(WEIGHT_BINS) - 1))
         self._weights += np.bincount(bins, minlength=len(WEIGHT_BINS))
 
     def merge(self, later: "LogEvaluation") -> None:
-        """Take in the part of the log that follows, asked the same.
+        """Take in another part of the log, asked the same; in which order they are taken in makes no difference.
 
         Raises:
             EvaluationError: its number of actions is another.
@@ -122,6 +139,30 @@ class LogEvaluation:
         self._logged.merge(later._logged)
         self._curve.merge(later._curve)
         self._weights += later._weights
+        if self._windows is not None and later._windows is not None:
+            self._windows.merge(later._windows)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the sums as JSON values, to the last bit."""
+        return {
+            "estimators": {label: accumulator.to_json() for label, accumulator in self._accumulators.items()},
+            "arrival": self._arrival.to_json(),
+            "supported": self._supported,
+            "support_known": self._support_known,
+            "logged": self._logged.to_json(),
+            "curve": self._curve.to_json(),
+            "weights": self._weights.tolist(),
+        }
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Put the sums that :meth:`to_json` returned, of an evaluation that was asked the same, in their place."""
+        for label, accumulator in self._accumulators.items():
+            accumulator.restore(document["estimators"][label])
+        self._arrival = RewardArrival.from_json(document["arrival"])
+        self._supported, self._support_known = float(document["supported"]), bool(document["support_known"])
+        self._logged = Moments.from_json(document["logged"])
+        self._curve = Curve.from_json(document["curve"])
+        self._weights = np.array(document["weights"], np.int64)
 
     def result(self) -> LogEvaluationResult:
         """Return what the log says so far.
@@ -147,6 +188,7 @@ class LogEvaluation:
             warnings=(*self._collect_warnings(supported), *_merge_warnings(estimates)),
             curve=tuple(self._curve.to_points()),
             weights=tuple(self._weights.tolist()),
+            windows=() if self._windows is None else tuple(self._windows.to_sums()),
         )
 
     def _collect_warnings(self, supported: float | None) -> list[EvaluationWarning]:

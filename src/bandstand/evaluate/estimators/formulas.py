@@ -104,6 +104,14 @@ class Formula:
         """Its name, with the parameter if it has one."""
         return self.name if self.parameter is None else f"{self.name}({self.parameter.name}={self.value:g})"
 
+    def to_text(self) -> str:
+        """Return what :meth:`parse` reads as this formula.
+
+        >>> Formula.parse("clipped_ips:20").to_text()
+        'clipped_ips:20.0'
+        """
+        return self.name if self.parameter is None else f"{self.name}:{self.value!r}"
+
     def compute_terms(self, rows: LoggedRows) -> FloatArray:
         """Return what is summed, (4, n): f(w) (r − q), b, Σ_a π q̂, and the importance weight w itself.
 

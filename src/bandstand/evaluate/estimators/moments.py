@@ -1,5 +1,8 @@
 """Means and co-moments of columns that arrive in chunks."""
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 import numpy as np
 
 from bandstand.evaluate.estimators.logged_rows import FloatArray
@@ -37,6 +40,18 @@ class Moments:
         self._comoment += comoment + np.outer(gap, gap) * (self.n * n / total)
         self.mean = mean if self.n == 0 else self.mean + gap * (n / total)
         self.n = total
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the sums as JSON values, to the last bit."""
+        return {"n": self.n, "mean": self.mean.tolist(), "comoment": self._comoment.tolist()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read :meth:`to_json` back."""
+        moments = cls(len(document["mean"]))
+        moments.n, moments.mean = int(document["n"]), np.array(document["mean"], np.float64)
+        moments._comoment = np.array(document["comoment"], np.float64).reshape(moments._comoment.shape)
+        return moments
 
     @property
     def covariance(self) -> FloatArray:

@@ -1,6 +1,7 @@
 """Which reader a log has: by its ending, by its first bytes, or, for a folder, by those of its parts."""
 
 import glob
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -85,14 +86,17 @@ def find_parts(path: Path) -> dict[str, Path]:
 
 def list_log_files(folder: Path) -> list[Path]:
     """Return the files of a folder, and of folders in it, whose endings are those of logs."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        names = path.relative_to(folder).parts
-        if any(name.startswith((".", "_")) for name in names) or not path.is_file():
-            continue
-        if any(suffix.lower() in ENDINGS for suffix in path.suffixes[-2:]):
-            found.append(path)
-    return found
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]  # and nothing in them is looked at
+        shown = (Path(place, name) for name in files if not name.startswith((".", "_")))
+        found.extend(path for path in shown if is_log_name(path) and path.is_file())
+    return sorted(found)
+
+
+def is_log_name(path: Path) -> bool:
+    """Return whether the ending is one of a log's, also before that of a compression."""
+    return any(suffix.lower() in ENDINGS for suffix in path.suffixes[-2:])
 
 
 class PartedTable:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from bandstand.errors import ConfigurationError
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.estimators.logged_rows import FloatArray
 from bandstand.evaluate.files.cells import read_vector, stack_vectors, to_text
 from bandstand.evaluate.files.table import ROWS, Batch, Header, Record, TextArray
+from bandstand.store.event_files.form import Arrow
 
 _ROWS_READ = 4 * ROWS
 
@@ -24,14 +24,10 @@ class ParquetTable:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415 (it ships no types, and is optional)
-            from pyarrow import parquet  # noqa: PLC0415 (as above)
-        except ImportError:
-            raise ConfigurationError("Parquet needs pyarrow: pip install 'bandstand[parquet]'") from None
+        arrow = Arrow.load()
         self._path = path
-        self._arrow: Any = pa
-        self._parquet: Any = parquet
+        self._arrow = arrow.core
+        self._parquet = arrow.parquet
 
     def read_header(self) -> Header:
         """Return the names of the columns."""

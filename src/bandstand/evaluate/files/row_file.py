@@ -1,10 +1,10 @@
 """Rows of a file, CSV, JSON Lines or Parquet, made by whatever logged and whatever is to be evaluated."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,30 @@ class RowReader:
         header = table.read_header()
         columns = columns or Columns.recognise(header.names)
         return cls(columns, columns.find_layout(header, model=model))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {"columns": asdict(self.columns), "layout": self.layout._asdict()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read :meth:`to_json` back."""
+        layout: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in document["layout"].items()
+        }
+        return cls(Columns(**document["columns"]), Layout(**layout))
+
+    def count_rows(self, table: RowTable) -> tuple[int, int]:
+        """Count the rows of a log, or of a part of it, and those with a reward.
+
+        Raises:
+            EvaluationError: the column is missing, or a cell is not as it must be.
+        """
+        rows = rewarded = 0
+        for batch in table.read_batches([self.layout.reward]):
+            reward = batch.columns[self.layout.reward]
+            rows, rewarded = rows + len(reward), rewarded + int(np.count_nonzero(~np.isnan(reward)))
+        return rows, rewarded
 
     def read_chunks(self, table: RowTable) -> Iterator[Chunk]:
         """Read a log, or a part of it.

@@ -1,6 +1,10 @@
 """A configured policy that learns from somebody else's log."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 
 from bandstand.bandit.arrays import FloatArray
 from bandstand.bandit.disjoint import compute_block_prior
@@ -42,6 +46,11 @@ class CandidatePolicy:
         has_blocks = bool(policy.schema.block_count)
         self._tracker = MemoryTracker(has_blocks=has_blocks) if policy.adapts_memory else None
 
+    @property
+    def read_schema(self) -> str | None:
+        """The name of the schema that the policy reads; None of one that believes nothing, and looks at no feature."""
+        return None if self.policy.prior_kind is None else self.policy.schema.name
+
     def distribution(self, user: int, x: FloatArray, seed: float, now: float) -> Distribution:
         """Return what the policy would do with the candidates x, (K, d), of this user."""
         self._follow_drift(now)
@@ -49,6 +58,13 @@ class CandidatePolicy:
         prior = self._population.get_prior(str(user))
         posterior = prior.to_posterior() if state is None else state.get_posterior(prior, now)
         return self.policy.distribution(posterior, x, extract_second_uniform(seed))
+
+    def get_mean(self, user: int, now: float) -> FloatArray:
+        """Return θ as the policy believes it to be for a user, of the shape of its schema's weights."""
+        state = self._states.get(user)
+        prior = self._population.get_prior(str(user))
+        posterior = prior.to_posterior() if state is None else state.get_posterior(prior, now)
+        return np.broadcast_to(posterior.mean, self.policy.schema.shape)
 
     def learn(self, user: int, x: FloatArray, reward: float, weight: float, ts: float) -> None:
         """Take in a reward of the features x, (d,)."""
@@ -93,6 +109,31 @@ class CandidatePolicy:
         self._fitted = self.rewards
         if self._reservoir is not None:
             self._population = self.policy.fit_prior(self._reservoir.members(), self._population)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything that the log has taught so far as JSON values, to the last bit."""
+        return {
+            "rewards": self.rewards,
+            "fitted": self._fitted,
+            "states": {str(user): state.to_json() for user, state in self._states.items()},
+            "population": self._population.to_json(),
+            "reservoir": [] if self._reservoir is None else list(self._reservoir),
+            "tracker": None if self._tracker is None else self._tracker.to_json(),
+        }
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Go on where the candidate stood of which :meth:`to_json` returned this."""
+        self.rewards, self._fitted = int(document["rewards"]), int(document["fitted"])
+        self._states = {int(user): PolicyState.from_json(state) for user, state in document["states"].items()}
+        self._population = PopulationPrior.from_json(document["population"])
+        for user in document["reservoir"]:
+            self._add_to_reservoir(int(user), self._states[int(user)])
+        if self._tracker is not None:
+            self._tracker.restore(document["tracker"])
+
+    def follow_clock(self, now: float) -> None:
+        """Take note that a decision was made, as :meth:`distribution` does."""
+        self._follow_drift(now)
 
     def _follow_drift(self, now: float) -> None:
         """Look once a day which rewards count; an imported state is no rewards, and stays as it is."""

@@ -6,8 +6,9 @@ what is evaluated is the policy as trained on this log, by what others chose: no
 own choices. Since its distribution depends on the past alone, E[π(a|x)/p · r] is its value, decision by decision.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 import numpy as np
 
@@ -48,8 +49,8 @@ class LogSummary:
     """What a log holds.
 
     Attributes:
-        first: time of the first decision, seconds since the epoch; None where there is none.
-        last: time of the last.
+        first: the earliest time of a decision, seconds since the epoch; None where there is none.
+        last: the latest.
         logging_policies: by name of the policy that decided.
         users: who was decided for.
     """
@@ -61,14 +62,35 @@ class LogSummary:
 
     def add(self, decision: LoggedDecision) -> None:
         """Count a decision."""
-        self.first = decision.ts if self.first is None else self.first
-        self.last = decision.ts
+        self.first = decision.ts if self.first is None else min(self.first, decision.ts)
+        self.last = decision.ts if self.last is None else max(self.last, decision.ts)
         self.users.add(decision.uid)
         logger = self.logging_policies.setdefault(decision.policy, LoggingPolicy())
         logger.decisions += 1
         if decision.reward is not None:
             logger.rewarded += 1
             logger.reward_sum += decision.reward
+
+    def merge(self, other: "LogSummary") -> None:
+        """Take in what another part of the log holds."""
+        self.first = min((ts for ts in (self.first, other.first) if ts is not None), default=None)
+        self.last = max((ts for ts in (self.last, other.last) if ts is not None), default=None)
+        self.users |= other.users
+        for name, theirs in other.logging_policies.items():
+            ours = self.logging_policies.setdefault(name, LoggingPolicy())
+            ours.decisions += theirs.decisions
+            ours.rewarded += theirs.rewarded
+            ours.reward_sum += theirs.reward_sum
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values, to the last bit."""
+        return asdict(self) | {"users": sorted(self.users)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read :meth:`to_json` back."""
+        policies = {name: LoggingPolicy(**counts) for name, counts in document["logging_policies"].items()}
+        return cls(document["first"], document["last"], policies, set(document["users"]))
 
 
 class PolicyReplay:
@@ -125,8 +147,52 @@ class PolicyReplay:
                     self._replay_state_change(event)
         reward = np.array([np.nan if each.reward is None else each.reward for each in decisions])
         propensity = np.array([each.propensity for each in decisions])
+        ts = np.array([each.ts for each in decisions])
         numbers = [each.seq for each in decisions]
-        return [answer.to_chunk(reward, propensity, lambda index: self._locate(numbers[index])) for answer in answers]
+        return [
+            answer.to_chunk(reward, propensity, ts, lambda index: self._locate(numbers[index])) for answer in answers
+        ]
+
+    def learn_page(self, page: list[LoggedEvent]) -> None:
+        """Let the next events teach as :meth:`replay_page` does, and decide nothing.
+
+        Raises:
+            EvaluationError: what was rewarded cannot be encoded for a candidate.
+        """
+        rows = self._encode_page([event for event in page if isinstance(event, LoggedReward)])
+        for event in page:
+            match event:
+                case LoggedDecision():
+                    self._start()
+                    for candidate in self._candidates:
+                        candidate.follow_clock(event.ts)
+                case LoggedReward():
+                    self._replay_reward(event, rows)
+                case LoggedReset() | LoggedState():
+                    self._replay_state_change(event)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the log has taught so far as JSON values, to the last bit."""
+        return {
+            "started": self._started,
+            "candidates": [candidate.to_json() for candidate in self._candidates],
+            "models": {name: model.to_json() for name, model in self._models.items()},
+        }
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Go on where the replay stood of which :meth:`to_json` returned this."""
+        self._started = bool(document["started"])
+        for candidate, learned in zip(self._candidates, document["candidates"], strict=True):
+            candidate.restore(learned)
+        for name, model in self._models.items():
+            model.restore(document["models"][name])
+
+    def _start(self) -> None:
+        """Teach the population what baselines and warm-up have taught so far as well, at the first decision."""
+        if not self._started:
+            self._started = True
+            for candidate in self._candidates:
+                candidate.refresh()
 
     def _encode_page(self, page: list[LoggedEvent]) -> _EncodedRows:
         """Encode all requests of a page at once: a fifth of the time of one by one."""
@@ -155,10 +221,7 @@ class PolicyReplay:
         self, decision: LoggedDecision, rows: _EncodedRows, answers: Sequence["_CandidateDecisions"]
     ) -> None:
         self.summary.add(decision)
-        if not self._started:  # what baselines and warm-up have taught so far is taught to the population as well
-            self._started = True
-            for candidate in self._candidates:
-                candidate.refresh()
+        self._start()
         possible = decision.probabilities > 0
         support_known, always = bool(possible.size), bool(possible.all())
         pick, eligible = decision.pick, self._eligible.get(decision.seq)
@@ -211,7 +274,9 @@ class _CandidateDecisions:
         self.model: list[tuple[float, float]] = []
         self.means: list[tuple[float, float]] = []
 
-    def to_chunk(self, reward: FloatArray, propensity: FloatArray, locate: Callable[[int], str]) -> Chunk:
+    def to_chunk(
+        self, reward: FloatArray, propensity: FloatArray, ts: FloatArray, locate: Callable[[int], str]
+    ) -> Chunk:
         return Chunk(
             reward=reward,
             propensity=propensity,
@@ -219,5 +284,6 @@ class _CandidateDecisions:
             model=np.array(self.model).T if self.model else None,
             supported=np.array(self.supported) if len(self.supported) == len(self.chosen) else None,
             means=np.array(self.means).T if self.means and len(self.means) == len(self.chosen) else None,
+            ts=ts,
             locate=locate,
         )

@@ -1,5 +1,8 @@
 """A model of the rewards for the estimators that want one, never asked about a reward it has seen."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from bandstand.bandit.arrays import FloatArray
 from bandstand.bandit.disjoint import to_disjoint_posterior
 from bandstand.bandit.features import FeatureSchema
@@ -22,6 +25,14 @@ class RewardModel:
     def learn(self, x: FloatArray, reward: float) -> None:
         """Take in a reward of the features x, (d,)."""
         self._state.learn(x, reward, 1.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what it was taught as JSON values, to the last bit."""
+        return self._state.to_json()
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Put what :meth:`to_json` returned in the place of what it was taught."""
+        self._state = PolicyState.from_json(document)
 
     def predict_rewards(self, x: FloatArray) -> FloatArray:
         """Return the modelled reward of candidates x, (K, d): shape (K,)."""

@@ -2,14 +2,15 @@
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
+from typing import Any
 
-from bandstand.store.embedded.in_flight import EventInFlight
+from bandstand.store.embedded.in_flight import EventDirectory, UserEvent
 from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
 from bandstand.store.learners.open_decisions import OpenDecision
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.records import Decision
 from bandstand.store.sqlite.statements import Row
-from bandstand.store.sqlite.writer import Tally
+from bandstand.store.sqlite.writer import SumIncrements, build_tally
 from bandstand.store.tables import decisions as decision_rows
 from bandstand.store.tables import loop_health, updates
 from bandstand.store.tables.event_rows import (
@@ -46,7 +47,8 @@ class EmbeddedDecisions:
         """
         if decision.own_id and (earlier := self._recent.get(decision.decision_id)) is not None:
             return self._wait_for_commit(earlier, self._directory.get_in_flight(earlier.seq))
-        return self._wait_for_commit(decision, self._submit(decision))
+        event = self._submit(decision)
+        return self._wait_for_commit(decision, event) if decision.own_id else event
 
     async def decide_together(self, decisions: Sequence[Decision]) -> bool:
         """Log decisions of one user, with ids of the caller's own, all of them in one commit or none."""
@@ -61,7 +63,7 @@ class EmbeddedDecisions:
             return False
         return True
 
-    async def _wait_for_commit(self, decision: Decision, event: EventInFlight | None) -> Decision:
+    async def _wait_for_commit(self, decision: Decision, event: UserEvent[Any] | None) -> Decision:
         try:
             if event is not None:
                 await event
@@ -77,10 +79,11 @@ class EmbeddedDecisions:
             raise EventCollisionError(message)
         return existing
 
-    def _submit(self, decision: Decision) -> EventInFlight:
-        user = self._directory.users[decision.user_id]
-        decision.uid = self._directory.ensure_uid(user)
-        policy_id = self._directory.registry.get_id(decision.policy)
+    def _submit(self, decision: Decision) -> UserEvent[Decision]:
+        directory = self._directory
+        user = directory.users[decision.user_id]
+        decision.uid = directory.ensure_uid(user)
+        policy_id = directory.registry.get_id(decision.policy)
         rows = _build_own_rows(decision, policy_id)
         person = user if decision.subject is None else self._add_subject(decision.seq, decision.subject, rows)
         if person.has_tips:
@@ -90,30 +93,12 @@ class EmbeddedDecisions:
             user.enrolled = enrolment
         if person is not user:
             person.pending += 1  # they stay in memory, too
-
-        tally = Tally(int(decision.ts // 3600), policy_id, 1, int(decision.exploring))
         part, amounts = loop_health.compute_draw_sums(decision)
-        sums = ((loop_health.UPSERT_DRAWS, (loop_health.to_day(decision.ts), policy_id, part), amounts),)
-
-        def on_committed() -> None:
-            if person is not user:
-                person.pending -= 1
-                person.registered = True
-            key, exploring = decision.policy.key, decision.exploring
-            if not user.profile.apply_decision(decision.seq, key, decision.ts, exploring=exploring):
-                user.stale = True
-            user.open_decisions.add(OpenDecision(decision.seq, decision.policy.name, decision.tip_id, decision.ts))
-            decision.body, decision.numbers = b"", None  # the ledger has them; a reward needs only x
-
-        def on_rejected() -> None:
-            if person is not user:
-                person.pending -= 1
-            self._recent.pop(decision.decision_id, None)
-            user.enrolled = None
-
-        event = self._directory.submit(
-            user, decision.seq, rows, on_committed, on_rejected, durable=False, tally=tally, sums=sums
+        sums = (
+            (loop_health.UPSERT_DRAWS, (loop_health.to_day(decision.ts), policy_id, part), amounts),
+            build_tally(decision.ts, policy_id, 1, explores=int(decision.exploring)),
         )
+        event = directory.submit_event(_DecisionEvent(directory, user, person, decision, rows, sums, self._recent))
         self._cache(decision)
         return event
 
@@ -213,3 +198,46 @@ def _build_own_rows(decision: Decision, policy_id: int) -> list[tuple[str, Row]]
     if decision.own_id:
         rows.append((INSERT_DECISION_ID, OwnIdInsert(decision.decision_id, decision.seq)))
     return rows
+
+
+class _DecisionEvent(UserEvent[Decision]):
+    """A decision on its way.
+
+    Args:
+        person: whom it was made for, who may be the user.
+        recent: where it is kept for its reward.
+    """
+
+    __slots__ = ("_decision", "_person", "_recent")
+
+    def __init__(
+        self,
+        directory: EventDirectory,
+        user: CachedUser,
+        person: CachedUser,
+        decision: Decision,
+        rows: list[tuple[str, Row]],
+        sums: SumIncrements,
+        recent: OrderedDict[str, Decision],
+    ) -> None:
+        super().__init__(directory, user, decision.seq, decision, rows, sums, durable=False)
+        self._decision = decision
+        self._person = person
+        self._recent = recent
+
+    def apply(self) -> None:
+        user, person, decision = self.user, self._person, self._decision
+        if person is not user:
+            person.pending -= 1
+            person.registered = True
+        policy = decision.policy
+        if not user.profile.apply_decision(decision.seq, policy.key, decision.ts, exploring=decision.exploring):
+            user.stale = True
+        user.open_decisions.add(OpenDecision(decision.seq, policy.name, decision.tip_id, decision.ts))
+        decision.body, decision.numbers = b"", None  # the ledger has them; a reward needs only x
+
+    def take_back(self) -> None:
+        if self._person is not self.user:
+            self._person.pending -= 1
+        self._recent.pop(self._decision.decision_id, None)
+        self.user.enrolled = None

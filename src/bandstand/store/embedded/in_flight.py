@@ -1,35 +1,115 @@
 """Events on their way into the ledger: submitted, and not yet committed or refused."""
 
-import asyncio
-from collections.abc import Generator
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from bandstand.store.learners.user_cache import CachedUser
+from bandstand.store.outcomes import Outcome
+from bandstand.store.sqlite.statements import Row
+from bandstand.store.sqlite.writer import SumIncrements
+
+T = TypeVar("T")
 
 
-class EventInFlight:
-    """An event that was submitted; to be awaited, until its rows are committed or refused, by as many as want to.
+class EventDirectory(Protocol):
+    """What an event tells of its end; see :class:`bandstand.store.embedded.state_directory.StateDirectory`."""
 
-    Each who waits has a future of their own: that one of them goes is nothing to the event, nor to the others. Who
-    comes late hears at once what became of it.
+    def conclude(self, event: "UserEvent[Any]", error: BaseException | None) -> BaseException | None:
+        """Take note that an event is settled; returns the error as whoever waits hears it."""
+
+
+class UserEvent(Outcome[T]):
+    """An event of a user: what the writer takes of it, what follows its commit or its refusal, and who waits for it.
+
+    It is an operation of the writer (:class:`bandstand.store.sqlite.writer.WriterOperation`), and settled once its rows
+    are committed or refused.
+
+    Args:
+        directory: is told when it is settled.
+        user: whose it is; not evicted until then.
+        seq: its number.
+        value: what comes of it, where it is committed.
+        rows: as an operation has them.
+        sums: the same.
+        durable: synced before it is settled.
     """
 
-    __slots__ = ("_error", "_is_settled", "_waiting")
+    __slots__ = ("_committed", "_directory", "durable", "rows", "seq", "sums", "user")
 
-    def __init__(self) -> None:
-        self._is_settled = False
-        self._error: BaseException | None = None
-        self._waiting: list[asyncio.Future[None]] = []
+    exclusive = None
 
-    def settle(self, error: BaseException | None) -> None:
-        """Say what became of it: the error for which it was refused, if it was."""
-        self._is_settled, self._error = True, error
-        for future in self._waiting:
-            if not future.done():  # whoever waited may have gone
-                future.set_result(None)
+    def __init__(
+        self,
+        directory: EventDirectory,
+        user: CachedUser,
+        seq: int,
+        value: T,
+        rows: list[tuple[str, Row]],
+        sums: SumIncrements,
+        *,
+        durable: bool,
+    ) -> None:
+        super().__init__()
+        self._directory = directory
+        self._committed = value
+        self.user = user
+        self.seq = seq
+        self.rows = rows
+        self.sums = sums
+        self.durable = durable
 
-    def __await__(self) -> Generator[object, None, None]:
-        """Wait for it; raises what it was refused for."""
-        if not self._is_settled:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
-            yield from future
-        if self._error is not None:
-            raise self._error
+    def apply(self) -> None:
+        """Move the state in memory: it is committed."""
+
+    def take_back(self) -> None:
+        """Take back what was noted in memory when it was submitted: it is refused."""
+
+    def done(self, _: object, error: BaseException | None) -> None:
+        """Move what is in memory after the commit, as the writer calls it."""
+        if error is not None:
+            self.take_back()
+            return
+        user = self.user
+        user.registered = True
+        self.apply()
+        user.changed = user.profile.seq > 0  # a generation alone moves nothing that a document holds
+
+    def acknowledge(self, error: BaseException | None) -> None:
+        """Settle it, as the writer calls it after the commit or the sync."""
+        error = self._directory.conclude(self, error)
+        self.settle(self._committed if error is None else None, error)
+
+
+class CallbackEvent(UserEvent[None]):
+    """An event of which functions say what follows.
+
+    Args:
+        apply: see :meth:`UserEvent.apply`.
+        take_back: see :meth:`UserEvent.take_back`.
+    """
+
+    __slots__ = ("_apply", "_take_back")
+
+    def __init__(
+        self,
+        directory: EventDirectory,
+        user: CachedUser,
+        seq: int,
+        rows: list[tuple[str, Row]],
+        sums: SumIncrements,
+        *,
+        durable: bool,
+        apply: Callable[[], None],
+        take_back: Callable[[], None],
+    ) -> None:
+        super().__init__(directory, user, seq, None, rows, sums, durable=durable)
+        self._apply = apply
+        self._take_back = take_back
+
+    def apply(self) -> None:
+        """Move the state in memory."""
+        self._apply()
+
+    def take_back(self) -> None:
+        """Take back what was noted in memory."""
+        self._take_back()

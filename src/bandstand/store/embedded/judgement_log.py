@@ -6,12 +6,12 @@ from typing import Any
 
 from bandstand.errors import AlreadyRewardedError, BandstandError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
-from bandstand.store.embedded.in_flight import EventInFlight
+from bandstand.store.embedded.in_flight import UserEvent
 from bandstand.store.embedded.revocation_log import EmbeddedRevocations, PendingRevocation
 from bandstand.store.embedded.state_directory import StateDirectory
 from bandstand.store.learners.open_decisions import OpenDecisions
 from bandstand.store.learners.user_cache import CachedUser
-from bandstand.store.records import Array, Decision, Reward, first_seq_at
+from bandstand.store.records import Array, Decision, Reward
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.sqlite.writer import Tally
 from bandstand.store.tables import judgement_queries, updates
@@ -20,7 +20,8 @@ from bandstand.store.tables.event_rows import (
     INSERT_REPLACEMENT_REWARD,
     INSERT_REWARD,
     LEGACY_LINK_SECONDS,
-    build_linked_reward_row,
+    build_legacy_row,
+    build_replacement_row,
     build_reward_row,
 )
 from bandstand.store.tables.judgement_rows import (
@@ -178,7 +179,7 @@ class EmbeddedJudgements:
         decision: Decision | None,
         outcome: TurnOutcome,
         revocation: PendingRevocation,
-    ) -> EventInFlight:
+    ) -> UserEvent[None]:
         directory = self._directory
         ts, after, reward = directory.clock(), outcome.judgement, outcome.reward
         rows = [*revocation.rows]
@@ -263,11 +264,10 @@ class EmbeddedJudgements:
 def _build_reward_row(reward: Reward, judgement: JudgedTurn, uid: int, policy_id: int) -> tuple[str, Row]:
     """The row of a turn's reward: its first one as any other's, a later one in the place of the one before."""
     if judgement.reward_seq is not None:
-        return INSERT_REPLACEMENT_REWARD, build_linked_reward_row(reward, uid, policy_id, judgement.reward_seq)
+        return INSERT_REPLACEMENT_REWARD, build_replacement_row(reward, uid, policy_id, judgement.reward_seq)
     if reward.decision_seq is not None:
         return INSERT_REWARD, build_reward_row(reward, uid, policy_id)
-    linkable_after = first_seq_at(judgement.ts - LEGACY_LINK_SECONDS)
-    return INSERT_LEGACY_REWARD, build_linked_reward_row(reward, uid, policy_id, linkable_after)
+    return INSERT_LEGACY_REWARD, build_legacy_row(reward, uid, policy_id, judgement.ts - LEGACY_LINK_SECONDS)
 
 
 def _build_conclusion_rows(

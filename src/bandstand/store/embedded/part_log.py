@@ -14,7 +14,7 @@ from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import BandstandError, UnknownDecisionError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys, add_key_row
-from bandstand.store.embedded.in_flight import EventInFlight
+from bandstand.store.embedded.in_flight import UserEvent
 from bandstand.store.embedded.revocation_log import EmbeddedRevocations, PendingRevocation
 from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory, noop
 from bandstand.store.learners.user_cache import CachedUser
@@ -26,7 +26,7 @@ from bandstand.store.tables import decisions, windows
 from bandstand.store.tables.event_rows import (
     INSERT_REPLACEMENT_REWARD,
     INSERT_REWARD,
-    build_linked_reward_row,
+    build_replacement_row,
     build_reward_row,
 )
 from bandstand.store.tables.judgements import RewardPendingError
@@ -80,7 +80,7 @@ class EmbeddedParts:
 
     def _submit_part(
         self, user: CachedUser, decision: Decision, reward: Reward, taught: RevocableReward | None
-    ) -> EventInFlight:
+    ) -> UserEvent[None]:
         standing, parts = decision.reward, decision.parts
         reason = windows.find_reason(decision, reward.ts, reset_seq=user.reset_seq, is_revisable=taught is not None)
         teaches = windows.take_part(decision, reward, reason) and (taught is None or taught.value != reward.value)
@@ -248,7 +248,7 @@ class EmbeddedParts:
         teaches: bool,
         on_rejected: Callable[[], None],
         is_durable: bool = True,
-    ) -> EventInFlight:
+    ) -> UserEvent[None]:
         """Submit a change of a decision, and with it what it teaches now."""
         directory, key = self._directory, reward.idempotency
         reward.decision_seq, reward.x = decision.seq, decision.x
@@ -291,4 +291,4 @@ def _build_reward_row(reward: Reward, uid: int, policy_id: int, revocation: Pend
     """The row of what a decision teaches now: the first names it, a later one stands in the place of that before."""
     if not revocation.revoked:
         return INSERT_REWARD, build_reward_row(reward, uid, policy_id)
-    return INSERT_REPLACEMENT_REWARD, build_linked_reward_row(reward, uid, policy_id, revocation.revoked[0].seq)
+    return INSERT_REPLACEMENT_REWARD, build_replacement_row(reward, uid, policy_id, revocation.revoked[0].seq)

@@ -14,7 +14,7 @@ from bandstand.store.records import Decision, Reward
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.sqlite.writer import Tally
 from bandstand.store.tables import reactions, undo
-from bandstand.store.tables.event_rows import INSERT_REPLACEMENT_REWARD, build_linked_reward_row
+from bandstand.store.tables.event_rows import INSERT_REPLACEMENT_REWARD, build_replacement_row
 from bandstand.store.tables.reactions import KeyMove, LoggedPart, LoggedReaction, PartRevision
 from bandstand.store.tables.revocations import REVISION
 from bandstand.store.tables.reward_sums import COUNT_ARRIVAL, build_sum_rows
@@ -150,7 +150,7 @@ class EmbeddedReactions:
             shadow_updates=get_shadow_updates(directory.registry, taught.policy, brought.features, None),
             seq=directory.next_seq(ts),
         )
-        row = build_linked_reward_row(reward, user.uid, taught.policy_id, taught.seq)
+        row = build_replacement_row(reward, user.uid, taught.policy_id, taught.seq)
         rows: list[tuple[str, Row]] = [
             *revocation.rows,
             (INSERT_REPLACEMENT_REWARD, row),

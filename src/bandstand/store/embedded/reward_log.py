@@ -2,19 +2,22 @@
 
 from collections.abc import Awaitable
 from contextlib import suppress
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from bandstand.errors import BandstandError, StorageFullError, StorageUnavailableError, UnknownDecisionError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys, add_key_row, build_mismatch_error
-from bandstand.store.embedded.in_flight import EventInFlight
+from bandstand.store.embedded.in_flight import UserEvent
 from bandstand.store.embedded.part_log import EmbeddedParts
 from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
 from bandstand.store.learners.open_decisions import OpenDecision, read_open_decisions
 from bandstand.store.learners.user_cache import CachedUser
+from bandstand.store.outcomes import Outcome, watch
 from bandstand.store.protocol import require_made_by
 from bandstand.store.records import AcceptedReward, Decision, Reward
-from bandstand.store.sqlite.writer import Tally
+from bandstand.store.sqlite.statements import Row
+from bandstand.store.sqlite.writer import SumIncrements, build_tally
 from bandstand.store.tables.event_rows import (
     INSERT_REWARD,
     LEGACY_LINK_SECONDS,
@@ -36,7 +39,7 @@ class _TakenReward(NamedTuple):
     """What stands for a reward, and its event while that is in flight."""
 
     accepted: AcceptedReward
-    event: EventInFlight | None
+    event: UserEvent[Any] | None
 
     async def wait(self) -> AcceptedReward:
         """What stands, once it is committed."""
@@ -65,17 +68,35 @@ class EmbeddedRewards:
             if reward.idempotency is None:
                 raise
         if taken is not None and taken.accepted.match == "decision" and reward.idempotency is not None:
-            taken = None
-        return self._finish(reward, taken)  # what came with its key goes before a refusal, and is looked up then
+            taken = None  # what came with its key goes before a refusal, and is looked up
+        if taken is None:
+            return self._look_up_again(reward)
+        outcome: Outcome[AcceptedReward] = Outcome()
+        if taken.event is None:
+            outcome.settle(taken.accepted, None)
+        else:
+            taken.event.call_when_settled(partial(self._conclude, reward, taken.accepted, outcome))
+        return outcome
 
-    async def _finish(self, reward: Reward, taken: _TakenReward | None) -> AcceptedReward:
+    def _conclude(
+        self,
+        reward: Reward,
+        accepted: AcceptedReward,
+        outcome: Outcome[AcceptedReward],
+        _: object,
+        error: BaseException | None,
+    ) -> None:
+        if error is None:
+            outcome.settle(accepted, None)
+        elif isinstance(error, EventCollisionError) or (
+            reward.idempotency is not None and isinstance(error, (StorageFullError, StorageUnavailableError))
+        ):
+            watch(self._look_up_again(reward), outcome.settle)
+        else:
+            outcome.settle(None, error)
+
+    async def _look_up_again(self, reward: Reward) -> AcceptedReward:
         try:
-            if taken is not None:
-                try:
-                    return await taken.wait()
-                except (StorageFullError, StorageUnavailableError) as error:
-                    if reward.idempotency is None and not isinstance(error, EventCollisionError):
-                        raise
             for _ in range(_MAX_COLLISIONS):
                 with suppress(EventCollisionError):
                     return await (await self._look_up(reward)).wait()
@@ -143,7 +164,7 @@ class EmbeddedRewards:
         after, before = ts - LEGACY_LINK_SECONDS, open_decisions.first_seq
         open_decisions.load(await self._directory.read(read_open_decisions, user.uid, after, before))
 
-    def _submit(self, user: CachedUser, reward: Reward, decision: Decision | None) -> EventInFlight:
+    def _submit(self, user: CachedUser, reward: Reward, decision: Decision | None) -> UserEvent[AcceptedReward]:
         directory = self._directory
         reward.seq = directory.next_seq(reward.ts)
         uid = directory.ensure_uid(user)
@@ -157,28 +178,71 @@ class EmbeddedRewards:
             linked = user.open_decisions.take(reward.policy.name, reward.tip_id, reward.ts - LEGACY_LINK_SECONDS)
         row = build_reward_row(reward, uid, policy_id, None if linked is None else linked.seq)
         rows = [(INSERT_REWARD, row), *build_sum_rows(reward, directory.prompts, directory.registry)]
-        key = reward.idempotency
         add_reaction_row(rows, reward)
         add_key_row(rows, reward, self._keys.rewards)
-
-        def on_committed() -> None:
-            user.stale = not apply_reward(self._directory.registry, user.profile, reward) or user.stale
-            if key is not None:
-                self._keys.rewards.pop(key, None)
-
-        def on_rejected() -> None:
-            if decision is not None:
-                decision.reward = None
-                self._decisions.forget(decision)
-            if linked is not None:
-                user.open_decisions.give_back(linked)
-            if key is not None:
-                self._keys.rewards.pop(key, None)
-
-        tally = Tally(int(reward.ts // 3600), policy_id, 0, 0, 1, reward.value)
         answered = (None if decision is None else decision.ts) if linked is None else linked.ts
-        sums = (build_arrival(reward, policy_id, answered),)
-        return directory.submit(user, reward.seq, rows, on_committed, on_rejected, durable=True, tally=tally, sums=sums)
+        sums = (
+            build_arrival(reward, policy_id, answered),
+            build_tally(reward.ts, policy_id, rewards=1, reward_sum=reward.value),
+        )
+        event = _RewardEvent(directory, self, user, reward, rows, sums, decision=decision, linked=linked)
+        return directory.submit_event(event)
+
+    def fold(self, user: CachedUser, reward: Reward) -> None:
+        """Teach a reward that is committed."""
+        user.stale = not apply_reward(self._directory.registry, user.profile, reward) or user.stale
+        self._release_key(reward)
+
+    def take_back(
+        self, user: CachedUser, reward: Reward, decision: Decision | None, linked: OpenDecision | None
+    ) -> None:
+        """Take back what was noted of a reward that is refused."""
+        if decision is not None:
+            decision.reward = None
+            self._decisions.forget(decision)
+        if linked is not None:
+            user.open_decisions.give_back(linked)
+        self._release_key(reward)
+
+    def _release_key(self, reward: Reward) -> None:
+        if reward.idempotency is not None:
+            self._keys.rewards.pop(reward.idempotency, None)
+
+
+class _RewardEvent(UserEvent[AcceptedReward]):
+    """A reward on its way.
+
+    Args:
+        log: whose it is.
+        decision: that it names, if it names one.
+        linked: that it was linked to, in the legacy form.
+    """
+
+    __slots__ = ("_decision", "_linked", "_log", "_reward")
+
+    def __init__(
+        self,
+        directory: StateDirectory,
+        log: EmbeddedRewards,
+        user: CachedUser,
+        reward: Reward,
+        rows: list[tuple[str, Row]],
+        sums: SumIncrements,
+        *,
+        decision: Decision | None,
+        linked: OpenDecision | None,
+    ) -> None:
+        super().__init__(directory, user, reward.seq, AcceptedReward(reward, "new"), rows, sums, durable=True)
+        self._log = log
+        self._reward = reward
+        self._decision = decision
+        self._linked = linked
+
+    def apply(self) -> None:
+        self._log.fold(self.user, self._reward)
+
+    def take_back(self) -> None:
+        self._log.take_back(self.user, self._reward, self._decision, self._linked)
 
 
 def _build_unknown_error() -> UnknownDecisionError:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.errors import ConfigurationError, StorageFullError, StorageUnavailableError
-from bandstand.store.embedded.in_flight import EventInFlight
+from bandstand.store.embedded.in_flight import CallbackEvent, UserEvent
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.learners.documents import Documents
 from bandstand.store.learners.erasure import UnfinishedErasures, compute_tombstone
@@ -51,6 +51,7 @@ _ROUNDS_OF_LOG = 16
 """Rounds of a sweep, some hundred kilobytes of log each, after which the log begins anew."""
 
 T = TypeVar("T")
+EventT = TypeVar("EventT", bound=UserEvent[Any])
 
 
 class EventCollisionError(StorageUnavailableError):
@@ -98,7 +99,7 @@ class StateDirectory:
         self.users = UserCache(self._documents, self._read_user, max_users=max_users, on_error=self.record_error)
         self.erasures = UnfinishedErasures(self._sweep_erased, self._part)
         self.part: Callable[[int], Awaitable[None]] | None = None
-        self._in_flight: dict[int, EventInFlight] = {}  # by event number: submitted and not yet settled
+        self._in_flight: dict[int, UserEvent[Any]] = {}  # by event number: submitted and not yet settled
         self._state: str = "closed"
         self._last_error: str | None = None
         self._room = DiskRoom(self._dir)
@@ -274,7 +275,7 @@ class StateDirectory:
         durable: bool,
         tally: Tally | None = None,
         sums: SumIncrements = (),
-    ) -> EventInFlight:
+    ) -> UserEvent[None]:
         """Give the rows of a user's event to the writer; after the commit move what is in memory and settle the event.
 
         Args:
@@ -290,38 +291,38 @@ class StateDirectory:
         Raises:
             OverloadedError, StorageUnavailableError: nothing was submitted; ``on_rejected`` was called.
         """
+        sums = sums if tally is None else (*sums, tally.to_increment())
+        return self.submit_event(
+            CallbackEvent(self, user, seq, rows, sums, durable=durable, apply=on_committed, take_back=on_rejected)
+        )
+
+    def submit_event(self, event: EventT) -> EventT:
+        """The same of an event that says itself what follows."""
+        user = event.user
         if not user.registered:
-            rows.append((INSERT_USER, UserInsert(user.uid, user.profile.user_id)))
-        event = EventInFlight()
-
-        def on_done(_: object, error: BaseException | None) -> None:
-            if error is None:
-                user.registered = True
-                on_committed()
-                user.changed = user.profile.seq > 0  # a generation alone moves nothing that a document holds
-            else:
-                on_rejected()
-
-        def acknowledge(error: BaseException | None) -> None:
-            user.pending -= 1
-            del self._in_flight[seq]
-            if isinstance(error, sqlite3.IntegrityError):
-                error = EventCollisionError("the event collided with another; try again")
-            if error is not None:
-                self._last_error = str(error)
-            self._room.record(full=isinstance(error, StorageFullError))
-            self.users.drop_if_stale(user)
-            event.settle(error)
-
-        operation = Operation(rows, on_done, durable=durable, tally=tally, sums=sums, acknowledge=acknowledge)
+            event.rows.append((INSERT_USER, UserInsert(user.uid, user.profile.user_id)))
         try:
-            self.joined_writer.submit(operation)
+            self.joined_writer.submit(event)
         except BaseException:
-            on_rejected()
+            event.take_back()
             raise
         user.pending += 1
-        self._in_flight[seq] = event
+        self._in_flight[event.seq] = event
         return event
+
+    def conclude(self, event: UserEvent[Any], error: BaseException | None) -> BaseException | None:
+        """Take note that an event is settled; returns the error as whoever waits hears it."""
+        user = event.user
+        user.pending -= 1
+        del self._in_flight[event.seq]
+        if error is not None:
+            if isinstance(error, sqlite3.IntegrityError):
+                error = EventCollisionError("the event collided with another; try again")
+            self._last_error = str(error)
+        self._room.record(full=isinstance(error, StorageFullError))
+        if user.stale:
+            self.users.drop_if_stale(user)
+        return error
 
     def submit_rows(self, rows: list[tuple[str, Row]], on_done: DoneCallback) -> None:
         """Give rows to the writer that are no user's event; not synced.
@@ -353,7 +354,7 @@ class StateDirectory:
         await self.sweep(sweeper)
         self._log.request_emptying()  # whether or not somebody waits for it
 
-    def get_in_flight(self, seq: int) -> EventInFlight | None:
+    def get_in_flight(self, seq: int) -> UserEvent[Any] | None:
         """The event of that number, if it is in flight."""
         return self._in_flight.get(seq)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from bandstand.errors import AlreadyRewardedError, UnknownDecisionError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
 from bandstand.store.embedded.idempotency_keys import IdempotencyKeys, add_key_row, build_mismatch_error
-from bandstand.store.embedded.in_flight import EventInFlight
+from bandstand.store.embedded.in_flight import UserEvent
 from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory, noop
 from bandstand.store.ids import format_id, get_nonce
 from bandstand.store.learners.user_cache import CachedUser
@@ -88,7 +88,7 @@ class EmbeddedTurns:
             raise RewardPendingError("a turn that is still being judged holds this decision")
         require_activated(decision)
 
-    def _submit(self, user: CachedUser, judgement: JudgedTurn, decision: Decision | None) -> EventInFlight:
+    def _submit(self, user: CachedUser, judgement: JudgedTurn, decision: Decision | None) -> UserEvent[None]:
         directory = self._directory
         seq = judgement.seq = directory.next_seq(judgement.ts)
         judgement.judgement_id = format_id(seq, get_nonce(judgement.judgement_id))

@@ -81,43 +81,64 @@ def import_states(
     Raises:
         InvalidRequestError: something is wrong with a source; nothing was imported.
     """
-    importer = _Importer(state, now, merge=merge, listing=dry_run)
+    importer = StateImporter(state, now, merge=merge, listing=dry_run)
     with state.transaction(commit=not dry_run):
         for source in sources:
             importer.receive(source)
             tick()
         if importer.imported.skipped and not skip_bad:
-            raise InvalidRequestError(_format_faults(importer.imported.skipped))
+            raise InvalidRequestError(format_faults(importer.imported.skipped))
     if dry_run:
         return importer.imported
-    for uid, user_id in importer.imported_users:
-        with suppress(OSError):  # the ledger has it, and a document can be made at any time
-            state.documents.write(state.rebuild_profile(uid, user_id))
+    importer.write_documents()
     return importer.imported
 
 
-def _format_faults(faults: list[str]) -> str:
+def format_faults(faults: list[str]) -> str:
+    """What is wrong with sources, the first few of them, and that nothing was imported."""
     more = len(faults) - _MAX_LISTED_FAULTS
     listed = "; ".join(faults[:_MAX_LISTED_FAULTS])
     return f"nothing was imported: {listed}" + (f"; and {more} more" if more > 0 else "")
 
 
-class _Importer:
-    """Sources arriving in the ledger, inside one transaction."""
+class StateImporter:
+    """Sources arriving in the ledger, inside one transaction.
 
-    def __init__(self, state: OpenedDirectory, now: float, *, merge: bool, listing: bool) -> None:
+    Args:
+        state: an owned state directory.
+        now: seconds since the epoch, for the events.
+        merge: as :func:`import_states` has it.
+        listing: note each user.
+        client: who causes the events.
+
+    Attributes:
+        imported: what came of it so far.
+        imported_users: key and id of each user imported.
+    """
+
+    def __init__(
+        self,
+        state: OpenedDirectory,
+        now: float,
+        *,
+        merge: bool = False,
+        listing: bool = False,
+        client: str = CLIENT,
+    ) -> None:
         self.imported = ImportResult()
         self.imported_users: list[tuple[int, str]] = []
         self._state = state
         self._now = now
         self._merge = merge
         self._listing = listing
+        self._client = client
         self._secret = state.read_secret()
         self._sequence = state.build_sequence()
         self._hashes: dict[str, str] = dict(state.connection.execute("SELECT name, hash FROM schemas"))
         self._locations: dict[str, str] = {}
 
     def receive(self, source: ImportSource) -> None:
+        """Bring one in, or note why not."""
         fault = source.fault or self._find_fault(source)
         if fault or source.profile is None:
             self.imported.skipped.append(f"{source.location}: {fault}")
@@ -131,6 +152,20 @@ class _Importer:
             rewards = {policy: learned.reward_count for (policy, _), learned in profile.policies.items()}
             self.imported.found.append(ImportedUser(profile.user_id, source.location, rewards))
         self._insert_import(profile)
+
+    def write_documents(self) -> None:
+        """Write the documents of who was imported, once that is committed."""
+        for uid, user_id in self.imported_users:
+            with suppress(OSError):  # the ledger has it, and a document can be made at any time
+                self._state.documents.write(self._state.rebuild_profile(uid, user_id))
+
+    def reset_others(self) -> None:
+        """Let everybody who was not imported begin anew."""
+        imported = {uid for uid, _ in self.imported_users}
+        others = [uid for uid, _ in self._state.iter_users() if uid not in imported]
+        for uid in others:
+            row = MarkInsert(self._sequence.next(self._now), uid, "reset", self._now, self._client, None)
+            self._state.connection.execute(INSERT_ONE_MARK, row)
 
     def _find_fault(self, source: ImportSource) -> str:
         """What is wrong with a source that could be read; empty for nothing."""
@@ -175,7 +210,7 @@ class _Importer:
             profile.policies = self._state.rebuild_profile(uid, profile.user_id).policies | profile.policies
         profile.seq, profile.reset_seq = self._sequence.next(self._now), 0
         document = json.dumps(profile.to_json(), separators=(",", ":"), allow_nan=False)
-        connection.execute(INSERT_ONE_MARK, MarkInsert(profile.seq, uid, "import", self._now, CLIENT, document))
+        connection.execute(INSERT_ONE_MARK, MarkInsert(profile.seq, uid, "import", self._now, self._client, document))
         self.imported.users += 1
         self.imported_users.append((uid, profile.user_id))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from bandstand.errors import OverloadedError, StorageUnavailableError
-from bandstand.store.sqlite.writer import Operation, Writer
+from bandstand.store.sqlite.writer import Operation, Writer, WriterOperation
 
 
 class JoinedWriter:
@@ -12,9 +12,9 @@ class JoinedWriter:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._joined: list[Operation] | None = None
+        self._joined: list[WriterOperation] | None = None
 
-    def submit(self, operation: Operation) -> None:
+    def submit(self, operation: WriterOperation) -> None:
         """Submit an operation, as :meth:`bandstand.store.sqlite.writer.Writer.submit` has it."""
         if self._joined is None:
             self._writer.submit(operation)
@@ -27,7 +27,7 @@ class JoinedWriter:
 
         Whoever waits for one of them hears what came of all, that the writer took none of them included.
         """
-        joined: list[Operation] = []
+        joined: list[WriterOperation] = []
         self._joined = joined
         try:
             yield
@@ -36,16 +36,15 @@ class JoinedWriter:
             if joined:
                 self._submit_joined(join_operations(joined))
 
-    def _submit_joined(self, operation: Operation) -> None:
+    def _submit_joined(self, operation: WriterOperation) -> None:
         try:
             self._writer.submit(operation)
         except (OverloadedError, StorageUnavailableError) as error:
             operation.done(None, error)
-            if operation.acknowledge is not None:
-                operation.acknowledge(error)
+            operation.acknowledge(error)
 
 
-def join_operations(operations: Sequence[Operation]) -> Operation:
+def join_operations(operations: Sequence[WriterOperation]) -> Operation:
     """One operation that does what all of them do."""
 
     def done(result: object, error: BaseException | None) -> None:
@@ -54,8 +53,7 @@ def join_operations(operations: Sequence[Operation]) -> Operation:
 
     def acknowledge(error: BaseException | None) -> None:
         for each in operations:
-            if each.acknowledge is not None:
-                each.acknowledge(error)
+            each.acknowledge(error)
 
     return Operation(
         [row for each in operations for row in each.rows],

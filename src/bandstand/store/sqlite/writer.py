@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from operator import add
 from queue import SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from bandstand.errors import OverloadedError, StorageUnavailableError
 from bandstand.store.sqlite.errors import to_storage_error
@@ -43,7 +43,9 @@ T = TypeVar("T")
 DoneCallback = Callable[[object, BaseException | None], None]
 AcknowledgeCallback = Callable[[BaseException | None], None]
 ExclusiveFunction = Callable[[sqlite3.Connection], object]
-SumIncrements = tuple[tuple[str, Row, tuple[float, ...]], ...]
+SumIncrement = tuple[str, Row, tuple[float, ...]]
+"""A statement, its key, and the amounts that are added to the sums under that key."""
+SumIncrements = tuple[SumIncrement, ...]
 CommitObserver = Callable[[int, float, bool], None]
 """Told of each commit: operations in it, seconds it took, whether it synced."""
 
@@ -58,12 +60,49 @@ class Tally(NamedTuple):
     rewards: int = 0
     reward_sum: float = 0.0
 
+    def to_increment(self) -> SumIncrement:
+        """The same, as one of the sums of an operation."""
+        return _UPSERT_ROLLUP, self[:2], self[2:]
+
 
 _UPSERT_ROLLUP = build_upsert("rollups", Tally, key=2)
 
 
+def build_tally(
+    ts: float, policy_id: int, decisions: int = 0, explores: int = 0, rewards: int = 0, reward_sum: float = 0.0
+) -> SumIncrement:
+    """What an event at ``ts`` adds to the hourly counts of a policy: a :class:`Tally`, in less time."""
+    return _UPSERT_ROLLUP, (int(ts // 3600), policy_id), (decisions, explores, rewards, reward_sum)
+
+
+class WriterOperation(Protocol):
+    """Rows to insert in one commit, or an exclusive function that manages its own transaction; see :class:`Operation`.
+
+    Attributes:
+        rows: (statement, row) pairs.
+        sums: what the rows add to sums.
+    """
+
+    rows: list[tuple[str, Row]]
+    sums: SumIncrements
+
+    @property
+    def durable(self) -> bool:
+        """Whether it must be synced before it is acknowledged."""
+
+    @property
+    def exclusive(self) -> ExclusiveFunction | None:
+        """The function."""
+
+    def done(self, result: object, error: BaseException | None, /) -> None:
+        """Hear of the commit."""
+
+    def acknowledge(self, error: BaseException | None, /) -> None:
+        """Hear of the sync, or again of the commit."""
+
+
 class Operation:
-    """Rows to insert in one commit, or an exclusive function that manages its own transaction.
+    """An operation of which functions say what follows.
 
     Args:
         rows: (statement, row) pairs; a statement that ends in VALUES takes many rows at once, any other one by one.
@@ -91,12 +130,16 @@ class Operation:
         self.rows = rows
         self.done = done
         self.durable = durable
-        self.sums = sums if tally is None else (*sums, (_UPSERT_ROLLUP, tally[:2], tally[2:]))
+        self.sums = sums if tally is None else (*sums, tally.to_increment())
         self.exclusive = exclusive
-        self.acknowledge = acknowledge
+        self.acknowledge = acknowledge or _ignore
 
 
-_Outcome = tuple[Operation, object, BaseException | None]
+def _ignore(_: BaseException | None) -> None:
+    """Hear of a sync for which nobody waits."""
+
+
+_Outcome = tuple[WriterOperation, object, BaseException | None]
 
 
 class Writer:
@@ -122,14 +165,14 @@ class Writer:
         self._max_pending = max_pending
         self._observe = observe
         self._loop = asyncio.get_running_loop()
-        self._pending: deque[Operation] = deque()
+        self._pending: deque[WriterOperation] = deque()
         self._pending_functions = 0  # of these; they are the store's own and never refused
         self._scheduled = False  # the next group is about to be committed
         self._lent = False  # an exclusive function has the connection
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
-        self._exclusive: SimpleQueue[Operation | None] = SimpleQueue()
+        self._exclusive: SimpleQueue[WriterOperation | None] = SimpleQueue()
         self._inserts: dict[tuple[str, int], str] = {}  # complete statements, by their beginning and how many rows
         connection.execute("PRAGMA synchronous = NORMAL")
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
@@ -145,7 +188,7 @@ class Writer:
         """Whether a sync has failed: then nothing is written any more."""
         return self._log_sync is not None and self._log_sync.failure is not None
 
-    def submit(self, operation: Operation) -> None:
+    def submit(self, operation: WriterOperation) -> None:
         """Submit an operation; its ``done`` is called after its commit, its ``acknowledge`` after its sync.
 
         Raises:
@@ -216,7 +259,7 @@ class Writer:
             self._pending_functions -= 1
             self._lend_connection(pending.popleft())
             return
-        group: list[Operation] = []
+        group: list[WriterOperation] = []
         for _ in range(min(len(pending), _MAX_GROUP)):
             if pending[0].exclusive is not None:
                 break
@@ -237,7 +280,7 @@ class Writer:
                 self._loop.call_exception_handler({"message": "an event could not be folded in", "exception": failure})
             if operation.durable and error is None and self._log_sync is not None:
                 durable.append(outcome)
-            elif operation.acknowledge is not None:
+            else:
                 operation.acknowledge(error)
         if durable and self._log_sync is not None:
             self._log_sync.call_after(partial(self._acknowledge, durable, len(outcomes), started))
@@ -248,8 +291,7 @@ class Writer:
     def _acknowledge(self, durable: list[_Outcome], size: int, started: float, error: BaseException | None) -> None:
         failure = None if error is None else to_storage_error(error)
         for operation, _, _ in durable:
-            if operation.acknowledge is not None:
-                operation.acknowledge(failure)
+            operation.acknowledge(failure)
         self._report(size, started, synced=True)
         self._settle()
 
@@ -261,7 +303,7 @@ class Writer:
         if not (self._scheduled or self._lent) and (self._log_sync is None or self._log_sync.is_idle):
             self._idle.set()
 
-    def _lend_connection(self, operation: Operation) -> None:
+    def _lend_connection(self, operation: WriterOperation) -> None:
         self._lent = True
         self._exclusive.put(operation)
 
@@ -278,7 +320,7 @@ class Writer:
             outcome = self._run_exclusive(operation)
             self._loop.call_soon_threadsafe(self._return_connection, outcome, started)
 
-    def _run_exclusive(self, operation: Operation) -> _Outcome:
+    def _run_exclusive(self, operation: WriterOperation) -> _Outcome:
         assert operation.exclusive is not None  # noqa: S101 (no other is sent here)
         try:
             result = operation.exclusive(self._connection)
@@ -286,7 +328,7 @@ class Writer:
             return operation, None, to_storage_error(error)
         return operation, result, None
 
-    def _process_group(self, group: list[Operation]) -> list[_Outcome]:
+    def _process_group(self, group: list[WriterOperation]) -> list[_Outcome]:
         try:
             try:
                 self._commit(group)
@@ -297,11 +339,11 @@ class Writer:
             return [(operation, None, failure) for operation in group]
         return [(operation, None, None) for operation in group]
 
-    def _commit(self, operations: list[Operation]) -> None:
+    def _commit(self, operations: list[WriterOperation]) -> None:
         with transaction(self._connection):
             self._insert(operations)
 
-    def _commit_one_by_one(self, operations: list[Operation]) -> list[_Outcome]:
+    def _commit_one_by_one(self, operations: list[WriterOperation]) -> list[_Outcome]:
         outcomes: list[_Outcome] = []
         for operation in operations:
             try:
@@ -312,7 +354,7 @@ class Writer:
                 outcomes.append((operation, None, None))
         return outcomes
 
-    def _insert(self, operations: list[Operation]) -> None:
+    def _insert(self, operations: list[WriterOperation]) -> None:
         tables: dict[str, list[Row]] = {}
         complete: list[tuple[str, Row]] = []  # these last, in their order: they look for rows that the others insert
         added: dict[tuple[str, Row], list[float]] = {}

@@ -4,7 +4,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bandstand.store.sqlite.statements import build_columns, build_upsert
 from bandstand.store.sqlite.sweep import Sweep
@@ -31,6 +31,11 @@ class ArmSums(NamedTuple):
     nn: int = 0
     nt: float = 0.0
     tt: float = 0.0
+
+    def merge(self, other: "ArmSums") -> "ArmSums":
+        """The sums over these users and others, of the same arm: no user may be in both, for squares are by user."""
+        amounts: Any = (ours + theirs for ours, theirs in zip(self[3:], other[3:], strict=True))
+        return ArmSums(*self[:3], *amounts)
 
 
 _NAMES = ArmSums._fields
@@ -96,6 +101,24 @@ class ArmHistory:
     now: Mapping[str, Mapping[str, ArmSums]]
     days: Sequence[tuple[int, Mapping[str, ArmSums]]] = field(default_factory=list)
     left_out: int = 0
+
+    def merge(self, other: "ArmHistory") -> "ArmHistory":
+        """The arms over these users and others, none in both; of a day that one lacks, its day before."""
+        metrics = dict.fromkeys([*self.now, *other.now])
+        now = {name: _merge_arms(self.now.get(name, {}), other.now.get(name, {})) for name in metrics}
+        ours, theirs = dict(self.days), dict(other.days)
+        days, before = [], (dict[str, ArmSums](), dict[str, ArmSums]())
+        for day in sorted(ours.keys() | theirs.keys()):
+            before = (dict(ours.get(day, before[0])), dict(theirs.get(day, before[1])))
+            days.append((day, _merge_arms(*before)))
+        return ArmHistory(now, days, self.left_out + other.left_out)
+
+
+def _merge_arms(ours: Mapping[str, ArmSums], theirs: Mapping[str, ArmSums]) -> dict[str, ArmSums]:
+    merged = dict(ours)
+    for arm, sums in theirs.items():
+        merged[arm] = merged[arm].merge(sums) if arm in merged else sums
+    return merged
 
 
 def build_history(

@@ -19,7 +19,9 @@ from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.reader import LedgerReader
 from bandstand.store.tables import reviews
 from bandstand.store.tables.judgements import TurnTexts
+from bandstand.store.tables.picks import Pick, PickReader
 from bandstand.store.tables.reviews import LabelPair, ReviewFilter, ReviewPage
+from bandstand.store.tables.shown import MAX_SEARCHED, DecisionPage, DecisionSearch, search_decisions
 
 T = TypeVar("T")
 
@@ -39,6 +41,8 @@ _USERS_BY_PREFIX = (
     f"SELECT {_USER_COLUMNS} FROM users WHERE user_id >= ?1 AND user_id < ?2 AND user_id > ?3 ORDER BY user_id LIMIT ?4"  # noqa: S608 (constants)
 )
 _USER_BY_ID = f"SELECT {_USER_COLUMNS} FROM users WHERE user_id = ?"  # noqa: S608 (constants)
+_RESETS = f"""SELECT cast(ts / 86400 AS INTEGER), count(*)
+    FROM (SELECT kind, ts FROM marks ORDER BY seq DESC LIMIT {MAX_COUNTED}) WHERE kind = 'reset' GROUP BY 1"""  # noqa: S608 (a number of ours)
 _LAST_RESET = "SELECT max(ts) FROM marks WHERE uid = ? AND kind = 'reset'"
 _DECISIONS = """SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score, d.propensity, d.exploring, d.ts,
         r.value, r.applied AND v.seq IS NULL, coalesce(v.cause, r.reason)
@@ -130,6 +134,7 @@ class ConsoleQueries:
     def __init__(self, state_dir: Path) -> None:
         self._reader = LedgerReader(state_dir / "ledger.db")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-sight")
+        self._picks = PickReader()
 
     async def load_activity(self, since: int, until: int, width: int) -> list[PolicyActivity]:
         """What every policy did from hour ``since`` to before hour ``until``, summed over ``width`` hours each."""
@@ -159,6 +164,20 @@ class ConsoleQueries:
     async def list_rewards(self, uid: int, limit: int) -> list[tuple[float, float]]:
         """Time and value of a user's newest rewards, oldest first."""
         return await self._run_query(_list_rewards, uid, limit)
+
+    async def count_resets(self) -> dict[int, int]:
+        """How many users were reset on each day since the epoch, as far as the newest events of that kind reach."""
+        return await self._run_query(_count_resets)
+
+    async def search_decisions(
+        self, wanted: DecisionSearch, before: int, limit: int, scanned: int = MAX_SEARCHED
+    ) -> DecisionPage:
+        """Decisions that fit, newest first, from the cursor ``before``, among ``scanned`` of them."""
+        return await self._run_query(search_decisions, wanted, before, limit, scanned)
+
+    async def list_picks(self) -> list[Pick]:
+        """The newest decisions with what was picked and what came of it."""
+        return await self._run_query(self._picks.read)
 
     async def find_turn(self, seq: int) -> TurnTexts | None:
         """The words of the turn that was taken as event ``seq``: question, answer, next message; None once deleted."""
@@ -216,6 +235,10 @@ def _latest_time(*times: float | None) -> float | None:
 
 def _find_last_reset(connection: sqlite3.Connection, uid: int) -> float | None:
     return _latest_time(connection.execute(_LAST_RESET, (uid,)).fetchone()[0])
+
+
+def _count_resets(connection: sqlite3.Connection) -> dict[int, int]:
+    return dict(connection.execute(_RESETS))
 
 
 def _list_decisions(connection: sqlite3.Connection, uid: int, before: int, limit: int) -> list[DecisionRow]:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from bandstand.store.ids import get_nonce
-from bandstand.store.records import Decision, Reward
+from bandstand.store.records import Decision, Reward, first_seq_at
 from bandstand.store.sqlite.packing import pack_body
 from bandstand.store.sqlite.statements import Row, build_insert, build_single_insert, number_fields
 
@@ -92,8 +92,9 @@ class RewardInsert(NamedTuple):
 class LinkedRewardInsert(NamedTuple):
     """A row of ``rewards`` whose link is looked up as it is inserted.
 
-    ``after`` is the event after which a legacy reward is linked to a decision; or, of a judge's reward that stands in
-    for another, the number of that one, whose decision it is linked to.
+    A legacy reward is linked to a decision that was made after the time ``since``, and that helps to find it, with a
+    number above ``after``. Of a judge's reward that stands in for another, ``after`` is the number of that one, whose
+    decision it is linked to. It is the last field: whatever a statement uses of the others, it uses this one.
     """
 
     seq: int
@@ -109,6 +110,7 @@ class LinkedRewardInsert(NamedTuple):
     body_hash: bytes
     client: str
     ts: float
+    since: float
     after: int
 
 
@@ -156,7 +158,8 @@ _INSERT_LINKED_REWARD = """INSERT INTO rewards (seq, uid, policy, linked_seq, ti
     :reason, :source, :features, :body_hash, :client, :ts)"""
 _NEWEST_MATCH = f"""SELECT seq FROM (
         SELECT seq, policy, tip_id FROM decisions
-        WHERE uid = :uid AND seq < :seq AND seq > :after ORDER BY seq DESC LIMIT {_MAX_LEGACY_CANDIDATES}
+        WHERE uid = :uid AND seq < :seq AND seq > :after AND ts > :since
+        ORDER BY seq DESC LIMIT {_MAX_LEGACY_CANDIDATES}
     ) AS recent
     WHERE tip_id = :tip_id
       AND policy IN (SELECT id FROM policies WHERE name = (SELECT name FROM policies WHERE id = :policy))
@@ -213,8 +216,17 @@ def build_reward_row(reward: Reward, uid: int, policy_id: int, linked_seq: int |
     )
 
 
-def build_linked_reward_row(reward: Reward, uid: int, policy_id: int, after: int) -> LinkedRewardInsert:
-    """A reward for ``INSERT_LEGACY_REWARD`` or ``INSERT_REPLACEMENT_REWARD``, each with its own ``after``."""
+def build_replacement_row(reward: Reward, uid: int, policy_id: int, replaced_seq: int) -> LinkedRewardInsert:
+    """A reward for ``INSERT_REPLACEMENT_REWARD``: in the place of another, by its number."""
+    return _build_linked_row(reward, uid, policy_id, since=0.0, after=replaced_seq)
+
+
+def build_legacy_row(reward: Reward, uid: int, policy_id: int, since: float) -> LinkedRewardInsert:
+    """A reward for ``INSERT_LEGACY_REWARD``: of a decision that was made after a time."""
+    return _build_linked_row(reward, uid, policy_id, since=since, after=first_seq_at(since))
+
+
+def _build_linked_row(reward: Reward, uid: int, policy_id: int, *, since: float, after: int) -> LinkedRewardInsert:
     return LinkedRewardInsert(
         seq=reward.seq,
         uid=uid,
@@ -229,5 +241,6 @@ def build_linked_reward_row(reward: Reward, uid: int, policy_id: int, after: int
         body_hash=reward.body_hash,
         client=reward.client,
         ts=reward.ts,
+        since=since,
         after=after,
     )

@@ -9,7 +9,7 @@ stands after it less that of the one that stood before: so a reward, its revocat
 
 import json
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -39,10 +39,15 @@ _STANDING = """(SELECT value FROM rewards AS r WHERE r.{column} = d.seq AND r.se
     AND (r.applied OR r.reason = 'reset')
     AND NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq AND v.seq <= {seq})
     ORDER BY r.seq DESC LIMIT 1)"""
-_STANDING_BEFORE, _STANDING_AFTER = (
-    f"coalesce({_STANDING.format(column='decision_seq', seq=seq)}, {_STANDING.format(column='linked_seq', seq=seq)})"
-    for seq in ("?1", "?2")
-)
+
+
+def build_standing_sql(seq: str) -> str:
+    """The SQL expression of the value of the reward that stands for a decision ``d`` after the event ``seq``."""
+    columns = (_STANDING.format(column=column, seq=seq) for column in ("decision_seq", "linked_seq"))
+    return f"coalesce({', '.join(columns)})"
+
+
+_STANDING_BEFORE, _STANDING_AFTER = build_standing_sql("?1"), build_standing_sql("?2")
 # Whose it is: in a loop with one model for everybody, whom the decision was made for.
 _OF_PERSON = """LEFT JOIN subjects AS s ON s.seq = d.seq JOIN users AS u ON u.uid = coalesce(s.uid, d.uid)
     JOIN policies AS p ON p.id = d.policy"""
@@ -83,6 +88,11 @@ class GainDay(NamedTuple):
     first_ww: float
     first_v: float
     first_lost: float
+
+    def merge(self, other: "GainDay") -> "GainDay":
+        """The sums over these decisions and others, of the same policy and day."""
+        amounts: Any = (ours + theirs for ours, theirs in zip(self[2:], other[2:], strict=True))
+        return GainDay(self.day, self.policy, *amounts)
 
 
 class GainUser(NamedTuple):
@@ -143,6 +153,20 @@ class GainSums:
 
     days: Sequence[GainDay]
     seq: int
+
+    def merge(self, other: "GainSums") -> "GainSums":
+        """The sums over two parts of the decisions, up to the later event of the two.
+
+        A policy that was redefined has one entry for each definition, as it has in every part.
+        """
+        merged: dict[tuple[int, Any, int], GainDay] = {}
+        for days in (self.days, other.days):
+            seen = Counter[tuple[int, Any]]()
+            for each in days:
+                key = (each.day, each.policy, seen[each.day, each.policy])
+                seen[each.day, each.policy] += 1
+                merged[key] = merged[key].merge(each) if key in merged else each
+        return GainSums([merged[key] for key in sorted(merged)], max(self.seq, other.seq))
 
 
 @dataclass(slots=True)

@@ -113,6 +113,7 @@ class GainReport(Answer):
         as_of: until when events are in it, a second or two behind.
         all: null where no decision has a reward.
         policies: by the policy that decided.
+        spans: of the newest `7d`, `30d` and `90d`, those with a rewarded decision.
         days: the newest 31 with rewarded decisions, the oldest first.
 
     Example:
@@ -124,6 +125,7 @@ class GainReport(Answer):
     as_of: str | None = None
     all: GainOfSpan | None = None
     policies: Mapping[str, GainOfSpan]
+    spans: Mapping[str, GainOfSpan]
     days: tuple[GainOfDay, ...]
 
 

@@ -79,6 +79,7 @@ class Judgement(Answer):
         reason: why it is unscored, or why it does not teach.
         verdict: the one that stands.
         history: oldest first; the first is the judge's own.
+        content_withheld: what quotes the turn is left out: this key may not see it.
 
     Example:
         >>> turn = ("What now?", "Drink tea.", "Lovely, thank you!")
@@ -102,6 +103,7 @@ class Judgement(Answer):
     applied: Mapping[str, Any] | None = None
     reward: float | None = None
     history: tuple[JudgementStep, ...]
+    content_withheld: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,9 @@ class LoggedDecision(Answer):
 class History(Answer):
     """A user's newest decisions, oldest first.
 
+    Attributes:
+        content_withheld: the features are left out: this key may not see them.
+
     Example:
         >>> decision = client.score("ada", ["tea", "coffee"])
         >>> len(client.history("ada").history)
@@ -76,6 +79,7 @@ class History(Answer):
 
     user_id: str
     history: tuple[LoggedDecision, ...]
+    content_withheld: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +248,7 @@ class Receipt(Answer):
         floor: δ, the share of uniform picks.
         held: it was held back, and not activated: its rewards are kept, and teach nothing.
         window_ends: until when its rewards count; null for ever.
+        content_withheld: contents, features, context and explanations are left out: this key may not see them.
 
     Example:
         >>> decision = client.score("ada", ["tea", "coffee"])
@@ -274,6 +279,7 @@ class Receipt(Answer):
     shadows: tuple[ShadowPick, ...]
     held: bool
     window_ends: str | None = None
+    content_withheld: bool
 
 
 @dataclass(frozen=True, kw_only=True)

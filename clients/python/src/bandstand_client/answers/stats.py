@@ -302,8 +302,8 @@ class MetricAverage(Answer):
 
     Example:
         >>> decision = client.score("ada", ["tea", "coffee"])
-        >>> client.deployment_stats().metrics
-        {}
+        >>> sorted(client.deployment_stats().metrics) in ([], ["linucb-v2"])
+        True
     """
 
     rewards: int
@@ -321,8 +321,8 @@ class MetricStanding(Answer):
 
     Example:
         >>> decision = client.score("ada", ["tea", "coffee"])
-        >>> client.deployment_stats().metrics
-        {}
+        >>> sorted(client.deployment_stats().metrics) in ([], ["linucb-v2"])
+        True
     """
 
     all: MetricAverage

@@ -23,6 +23,7 @@ from bandstand_client.testing.request import (
 )
 
 _MOST_CANDIDATES = 1000
+_LARGEST_METRIC = 1e9
 _ONE = "give exactly one of reward, reaction and turn"
 _DWELLS = ((15_000, -0.3), (120_000, 1.0), (600_000, 0.6))
 _LONGEST_DWELL_REWARD = 0.3
@@ -66,6 +67,8 @@ def reward(deployment: FakeDeployment, request: FakeRequest) -> Any:
     """Take a reward, a reaction or a turn of a decision, once."""
     body = request.body
     given = [name for name in ("reward", "reaction", "turn") if name in body]
+    if "metrics" in body:
+        _check_metrics(body["metrics"], is_alone=not given)
     if len(given) != 1:
         raise FakeProblem("invalid-request", _ONE, ("reward", _ONE))
     value = _read_value(body, given[0])
@@ -94,6 +97,7 @@ def reward(deployment: FakeDeployment, request: FakeRequest) -> Any:
         "applied": stands.applied,
         "reason": stands.reason,
         "decision_id": decision.id,
+        "aggregate": stands.value if "metrics" in body and stands.applied else None,
     }
 
 
@@ -184,6 +188,15 @@ def _check_moment(features: Any, path: str) -> None:
     read_integer(features, "hour_of_day", 12, 0, 23, path)
     read_integer(features, "day_of_week", 0, 0, 6, path)
     read_integer(features, "priority", 1, 1, 4, path)
+
+
+def _check_metrics(metrics: Any, *, is_alone: bool) -> None:
+    if not isinstance(metrics, dict):
+        raise refuse_field("metrics", "must be an object")
+    for name in metrics:
+        read_number(metrics, name, -_LARGEST_METRIC, _LARGEST_METRIC)
+    if is_alone:
+        raise refuse_field("metrics", "no formula makes a reward of them here: give a reward beside them")
 
 
 def _read_value(body: Any, given: str) -> float | None:

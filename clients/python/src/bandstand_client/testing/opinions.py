@@ -144,7 +144,7 @@ def show_judgement(judgement: dict[str, Any]) -> dict[str, Any]:
 
 def show_entry(judgement: dict[str, Any]) -> dict[str, Any]:
     """A judgement as a page has it."""
-    left_out = {"hash", "verdict", "applied", "reward", "history"}
+    left_out = {"hash", "verdict", "applied", "reward", "history", "content_withheld"}
     return {name: value for name, value in judgement.items() if name not in left_out}
 
 
@@ -201,6 +201,7 @@ def _conclude(deployment: FakeDeployment, decision: FakeDecision, turn: Any, has
         "applied": None,
         "reward": None,
         "history": [],
+        "content_withheld": False,
         "hash": hashed,
     }
     _add_verdict(judgement, _find_label(turn["query_t1"]), "judge")

@@ -45,7 +45,7 @@ def history(deployment: FakeDeployment, request: FakeRequest) -> Any:
     """A user's newest decisions, oldest first."""
     user_id = read_id(request.query, "user_id")
     found = deployment.find_decisions(user_id)[-_HISTORY:]
-    return {"user_id": user_id, "history": [_show_logged(each) for each in found]}
+    return {"user_id": user_id, "history": [_show_logged(each) for each in found], "content_withheld": False}
 
 
 def receipt(deployment: FakeDeployment, request: FakeRequest) -> Any:
@@ -101,6 +101,7 @@ def receipt(deployment: FakeDeployment, request: FakeRequest) -> Any:
         ],
         "held": decision.held,
         "window_ends": None,
+        "content_withheld": False,
         "reward": given,
         "judgement": turn,
         "generation": None,
@@ -201,6 +202,7 @@ def _show_deployment(deployment: FakeDeployment) -> dict[str, Any]:
             "as_of": None,
             "all": None,
             "policies": {},
+            "spans": {},
             "days": [],
         },
         "holdout": None,

@@ -1,0 +1,51 @@
+"""A call of /score or /reward on its way through the gate."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from bandstand.api.asgi.access import ANONYMOUS
+
+
+class Response(NamedTuple):
+    """A whole answer, for whoever writes it to the wire."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    request_id: str
+
+    def build_headers(self) -> list[tuple[bytes, bytes]]:
+        """All headers, with those that every answer has."""
+        length = (b"content-length", str(len(self.body)).encode())
+        return [*self.headers, length, (b"x-request-id", self.request_id.encode())]
+
+
+class HotCall:
+    """What came, and what the gate notes of it until it is answered.
+
+    Args:
+        path: the raw path.
+        query: as it came.
+        headers: their names in lower case, their values trimmed.
+
+    Attributes:
+        request_id: under which it is logged.
+        client: name of the API key.
+        route: the path's template.
+        started: when, by the clock of performance counters.
+    """
+
+    __slots__ = ("client", "headers", "path", "query", "request_id", "route", "started")
+
+    def __init__(self, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> None:
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.client = ANONYMOUS
+        self.route = "unmatched"
+        self.request_id = ""
+        self.started = 0.0
+
+    def respond(self, response: Response) -> None:
+        """Send the answer; for a class of whoever has read the call."""
+        raise NotImplementedError

@@ -1,0 +1,71 @@
+"""``bandstand shown``: decisions by what they showed, from a ledger at rest or beside a service."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from bandstand.cli.report import AsJson, show_rows
+from bandstand.cli.state.directory import StateDir, resolve_location
+from bandstand.store.records import LAST_SEQ
+
+
+def shown(  # noqa: PLR0913 (the flags of a command)
+    *,
+    words: Annotated[str, typer.Option(help="All of them stand in one candidate's content.")] = "",
+    candidate: Annotated[str, typer.Option(metavar="ID", help="A candidate's id.")] = "",
+    among: Annotated[
+        Literal["picked", "offered"], typer.Option(help="Asked of what was picked, or of all that was offered.")
+    ] = "picked",
+    user: Annotated[str, typer.Option(metavar="ID", help="Whom it was for.")] = "",
+    since: Annotated[str, typer.Option(metavar="TIME", help="Decided at that time or later: ISO 8601.")] = "",
+    until: Annotated[str, typer.Option(metavar="TIME", help="Decided before that time.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, the newest.")] = 50,
+    before: Annotated[
+        int, typer.Option(min=0, max=LAST_SEQ, help="Where to look on: `next` of an earlier call.")
+    ] = LAST_SEQ,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find decisions by words of what they showed, by candidate, user or time, newest first.
+
+    Looks through the whole ledger, where `GET /decisions` looks at 10,000 decisions a call.
+    """
+    # Imported here: the other commands need none of it.
+    from bandstand.service.shown import SearchQuestion, build_matches, parse_question  # noqa: PLC0415
+    from bandstand.store.maintenance.offline import open_read_only  # noqa: PLC0415 (as above)
+    from bandstand.store.tables.shown import search_decisions  # noqa: PLC0415 (as above)
+
+    question = SearchQuestion(words=words, candidate_id=candidate, among=among, user_id=user, since=since, until=until)
+    wanted = parse_question(question)
+    location = resolve_location(state_dir)
+    with open_read_only(location.directory, location.catalogue) as opened:
+        found = build_matches(search_decisions(opened.connection, wanted, before, limit, LAST_SEQ))
+    if as_json:
+        typer.echo(json.dumps(asdict(found)))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    if not found.decisions:
+        console.print(Text(f"None of the {found.searched:,} decisions looked at fits."))
+        return
+    show_rows(
+        ["when", "decision", "user", "policy", "candidate", "probability", "reward", "content"],
+        [
+            [
+                each.ts[:19],
+                each.decision_id,
+                each.user_id,
+                each.policy,
+                each.tip_id,
+                f"{each.propensity:.1%}",
+                "–" if each.reward is None else f"{each.reward:.2f}",
+                "–" if each.content is None else " ".join(each.content.split()),
+            ]
+            for each in found.decisions
+        ],
+    )
+    if found.next is not None:
+        console.print(Text(f"There may be more: --before {found.next}"))

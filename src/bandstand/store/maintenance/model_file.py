@@ -1,0 +1,118 @@
+"""A loop's whole model as one file: what everybody has taught, taken out and put back exactly.
+
+The file is an export, compressed. To put it back replaces all that the loop has learned: who is in the file is as they
+were when it was made, and everybody else begins anew.
+"""
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.loop_definition import EVERYBODY
+from bandstand.bandit.profile import Profile
+from bandstand.errors import InvalidRequestError
+from bandstand.store.learners.prior_file import PriorFiles
+from bandstand.store.maintenance.export import ImportSource, export, read_lines
+from bandstand.store.maintenance.import_ import StateImporter, format_faults
+from bandstand.store.maintenance.offline import OpenedDirectory, open_owned, open_read_only
+
+MAX_UNPACKED: Final = 256 * 1024 * 1024
+"""Bytes of lines in a file; of more, `bandstand state import` is the way."""
+_GZIP: Final = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """Makes and takes such files.
+
+    Args:
+        directory: the loop's state.
+        catalogue: its policies and schemas.
+        has_one_model: everybody teaches one model.
+    """
+
+    directory: Path
+    catalogue: Catalogue
+    has_one_model: bool
+
+    def export(self) -> bytes:
+        """The file of now; a service may run on the directory meanwhile."""
+        with open_read_only(self.directory, self.catalogue) as state:
+            return gzip.compress("".join(f"{line}\n" for line in export(state)).encode())
+
+    def replace(self, sources: list[ImportSource], *, now: float, client: str) -> None:
+        """Put a file back, in one commit; nothing else may own the directory meanwhile.
+
+        Args:
+            sources: what :func:`read_model` read.
+            now: seconds since the epoch, for the events.
+            client: who causes them.
+
+        Raises:
+            InvalidRequestError: it is not of this loop, and nothing has changed.
+            ConfigurationError: another process owns the directory.
+            StorageFullError, StorageUnavailableError: the disk or the ledger refused.
+        """
+        with open_owned(self.directory, self.catalogue) as state:
+            priors = PriorFiles(self.directory)
+            importer = StateImporter(state, now, client=client)
+            with state.transaction():
+                for source in sources:
+                    if source.profile is not None:
+                        self._require_own(state, source.profile)
+                    importer.receive(source)
+                if importer.imported.skipped:
+                    raise InvalidRequestError(format_faults(importer.imported.skipped))
+                importer.reset_others()
+                for policy in priors.list_policies():  # they are learned anew from who is there then
+                    priors.delete(policy)
+            importer.write_documents()
+
+    def _require_own(self, state: OpenedDirectory, profile: Profile) -> None:
+        if not profile.policies:
+            return
+        if (profile.user_id == EVERYBODY) is not self.has_one_model:
+            whose = "one model for everybody" if self.has_one_model else "a model for each user"
+            raise InvalidRequestError(f"it is of another loop: this one has {whose}")
+        known = {(name, schema) for name, schema in state.connection.execute(_POLICIES)}
+        for policy, schema in profile.policies:
+            if (policy, schema) not in known:
+                raise InvalidRequestError(
+                    f"it is of another loop: this one never had policy {policy!a} over {schema!a}"
+                )
+
+
+_POLICIES: Final = "SELECT name, schema FROM policies"
+
+
+def read_model(packed: bytes) -> list[ImportSource]:
+    """Read a file.
+
+    Raises:
+        InvalidRequestError: it is no such file, a line of it is wrong, or it is too large.
+    """
+    foreign = InvalidRequestError("it is no file that this service has made")
+    if not packed.startswith(_GZIP):
+        raise foreign
+    try:
+        sources = list(read_lines(_unpack(packed)))
+    except (OSError, EOFError, zlib.error):
+        raise foreign from None
+    if faults := [f"{source.location}: {source.fault}" for source in sources if source.fault]:
+        raise InvalidRequestError(format_faults(faults))
+    return sources
+
+
+def _unpack(packed: bytes) -> Iterator[bytes]:
+    left = MAX_UNPACKED
+    with gzip.open(io.BytesIO(packed)) as file:
+        while line := file.readline(left + 1):
+            left -= len(line)
+            if left < 0:
+                raise InvalidRequestError(f"it holds more than {MAX_UNPACKED} bytes: use `bandstand state import`")
+            yield line

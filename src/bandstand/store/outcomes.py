@@ -1,0 +1,104 @@
+"""What comes of an event that was submitted: to be awaited, or to be called back with, which needs no task.
+
+A store may return whatever can be awaited. One that commits on the event loop's thread returns an :class:`Outcome`,
+which tells of its end itself: a batch of requests then goes on right there, without a task, a future and a turn of the
+loop for each.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+OutcomeCallback = Callable[[T | None, BaseException | None], None]
+"""Called with what came of something, or with the error for which nothing did."""
+
+_tasks: set[asyncio.Future[Any]] = set()  # a loop holds its tasks but weakly
+
+
+class Outcome(Generic[T]):
+    """What comes of an event, for as many as want to know.
+
+    That one of them goes is nothing to the event, nor to the others. Who comes late hears at once what became of it.
+    """
+
+    __slots__ = ("_error", "_is_settled", "_value", "_waiting")
+
+    def __init__(self) -> None:
+        self._is_settled = False
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self._waiting: list[OutcomeCallback[T]] = []
+
+    def settle(self, value: T | None, error: BaseException | None) -> None:
+        """Say what came of it, or the error for which nothing did."""
+        self._value, self._error, self._is_settled = value, error, True
+        for callback in self._waiting:
+            try:
+                callback(value, error)
+            except Exception as failure:  # noqa: BLE001 (the others must hear of it all the same)
+                context = {"message": "what came of an event could not be told", "exception": failure}
+                asyncio.get_running_loop().call_exception_handler(context)
+
+    def call_when_settled(self, callback: OutcomeCallback[T]) -> None:
+        """Have a callback called once it is settled, by whoever settles it; at once if it is."""
+        if self._is_settled:
+            callback(self._value, self._error)
+        else:
+            self._waiting.append(callback)
+
+    def __await__(self) -> Generator[object, None, T]:
+        """Wait for it; returns what came of it, or raises the error."""
+        if not self._is_settled:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(partial(_wake, future))
+            yield from future
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]  # there is one where there is no error
+
+
+def watch(awaited: Awaitable[T], callback: OutcomeCallback[T]) -> None:
+    """Have a callback called with what comes of something, in a task only if that cannot tell of its end itself."""
+    if isinstance(awaited, Outcome):
+        awaited.call_when_settled(callback)
+        return
+    future: asyncio.Future[T] = asyncio.ensure_future(awaited)
+    _tasks.add(future)
+    future.add_done_callback(partial(_tell, callback))
+
+
+def run(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine in a task of its own; it tells whoever waits for it itself."""
+    task = asyncio.get_running_loop().create_task(coroutine)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+
+
+def make_callback(future: "asyncio.Future[T]") -> OutcomeCallback[T]:
+    """The callback that settles a future, unless whoever waited has gone."""
+
+    def settle(value: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(value)  # type: ignore[arg-type]  # there is one where there is no error
+
+    return settle
+
+
+def _tell(callback: OutcomeCallback[T], future: "asyncio.Future[T]") -> None:
+    _tasks.discard(future)
+    error = asyncio.CancelledError() if future.cancelled() else future.exception()
+    if error is None:
+        callback(future.result(), None)
+    else:
+        callback(None, error)
+
+
+def _wake(future: "asyncio.Future[None]", *_: object) -> None:
+    if not future.done():  # whoever waited may have gone
+        future.set_result(None)

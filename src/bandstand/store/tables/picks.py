@@ -1,0 +1,109 @@
+"""What was picked lately, with what came of it: the rows that tables of items, sources and feature values are made of.
+
+Of the newest decisions alone, so that it is as much work in any ledger; and nothing is summed, so that nothing has to
+be taken out again. What a request said is kept in memory for as long as its decision is among these: a look parses
+only what is new since the last one.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from pydantic_core import from_json
+
+from bandstand.store.records import LAST_SEQ
+from bandstand.store.sqlite.packing import unpack_body
+from bandstand.store.tables.gains import build_standing_sql
+
+MAX_PICKS = 10_000
+"""The newest decisions that are looked at."""
+
+MAX_FEATURES = 40
+"""Values of one candidate that are looked at."""
+
+_MAX_DEPTH = 3
+_MAX_TEXT = 60
+_MAX_NUMBER = 1e300
+_AT_ONCE = 500
+
+Value = str | float
+"""Of a feature: a number as it is, anything else in words."""
+
+_PICKS = f"""SELECT d.seq, u.uid, d.ts, {build_standing_sql(str(LAST_SEQ))}
+    FROM (SELECT seq, uid, ts FROM decisions ORDER BY seq DESC LIMIT ?) AS d
+    LEFT JOIN subjects AS s ON s.seq = d.seq JOIN users AS u ON u.uid = coalesce(s.uid, d.uid)
+    LEFT JOIN windows AS w ON w.decision = d.seq WHERE w.held IS NOT 1 ORDER BY d.seq DESC"""  # noqa: S608 (constants)
+_BODIES = "SELECT seq, pick, body FROM decisions WHERE seq IN ({seqs})"
+
+
+class PickedCandidate(NamedTuple):
+    """What a request said of the candidate that was picked, and among how many it was."""
+
+    tip_id: str
+    offered: int
+    source: str | None
+    features: tuple[tuple[str, Value], ...]
+
+
+class Pick(NamedTuple):
+    """A decision and what came of it.
+
+    Attributes:
+        uid: the ledger's key of whom it was for.
+        reward: that stands; ``None`` for none.
+    """
+
+    seq: int
+    uid: int
+    ts: float
+    reward: float | None
+    candidate: PickedCandidate
+
+
+class PickReader:
+    """Reads the newest decisions, newest first; those that were held back and never shown are left out.
+
+    Args:
+        size: how many.
+    """
+
+    def __init__(self, size: int = MAX_PICKS) -> None:
+        self._size = size
+        self._known: dict[int, PickedCandidate] = {}
+
+    def read(self, connection: sqlite3.Connection) -> list[Pick]:
+        """The decisions as they stand."""
+        rows = connection.execute(_PICKS, (self._size,)).fetchall()
+        new = [seq for seq, *_ in rows if seq not in self._known]
+        for start in range(0, len(new), _AT_ONCE):
+            self._known.update(_read_candidates(connection, new[start : start + _AT_ONCE]))
+        self._known = {seq: self._known[seq] for seq, *_ in rows}  # of nobody who is gone, and of nothing older
+        return [Pick(seq, uid, ts, reward, self._known[seq]) for seq, uid, ts, reward in rows]
+
+
+def _read_candidates(connection: sqlite3.Connection, seqs: Sequence[int]) -> Iterator[tuple[int, PickedCandidate]]:
+    query = _BODIES.format(seqs=", ".join("?" * len(seqs)))
+    for seq, pick, body in connection.execute(query, seqs):
+        candidates = from_json(unpack_body(body))["candidates"]
+        candidate = candidates[pick]
+        features = tuple(_list_values("", candidate.get("features") or {}, _MAX_DEPTH))[:MAX_FEATURES]
+        yield seq, PickedCandidate(candidate["id"], len(candidates), candidate.get("source"), features)
+
+
+def _list_values(path: str, value: object, depth: int) -> Iterator[tuple[str, Value]]:
+    """The plain values inside a feature, each under its path; an element of a list is one of several of one path."""
+    match value:
+        case Mapping() if depth:
+            for name, inner in value.items():
+                yield from _list_values(f"{path}.{name}" if path else str(name), inner, depth - 1)
+        case list() if depth:
+            for inner in value:
+                yield from _list_values(path, inner, depth - 1)
+        case bool():
+            yield path, "true" if value else "false"
+        case int() | float():
+            yield path, float(value) if abs(value) < _MAX_NUMBER else str(value)[:_MAX_TEXT]
+        case str():
+            yield path, value if len(value) <= _MAX_TEXT else f"{value[:_MAX_TEXT]}…"
+        case None:
+            yield path, "null"
