@@ -5,7 +5,7 @@ the corpus happened to have word for word was left out. A hash of each turn's id
 part was measured next, and what went wrong in it was looked at; the *sealed* part was measured once, when everything
 else was done, and read after that. What a turn without ``about`` teaches is its stand. The paraphrased turns say in
 other words what went wrong in the opened part. The second set is of 41 contexts, all of which say what was chosen; a
-hash of the message splits it in the same way.
+hash of the message splits it in the same way. All of the third is sealed.
 """
 
 import json
@@ -23,15 +23,19 @@ from bandstand.judge.training.evaluation import judge_rows
 from bandstand.judge.training.symmetry import measure_symmetry
 from tests.judge.given import FOLLOWUP, local
 
-LINES, SECOND, PARAPHRASED = (
+LINES, SECOND, THIRD, PARAPHRASED = (
     Path(__file__).with_name(name).read_text("utf-8").splitlines()
-    for name in ("blind_turns.jsonl", "blind_turns_2.jsonl", "paraphrased_turns.jsonl")
+    for name in ("blind_turns.jsonl", "blind_turns_2.jsonl", "blind_turns_3.jsonl", "paraphrased_turns.jsonl")
 )
 
 
 @pytest.mark.parametrize(
     ("lines", "digest", "count", "sealed"),
-    [(LINES, "c56c825140321f3a", 311, 150), (SECOND, "4bba5b9d6668a857", 349, 173)],
+    [
+        (LINES, "c56c825140321f3a", 311, 150),
+        (SECOND, "4bba5b9d6668a857", 349, 173),
+        (THIRD, "cd59e6a8098b1ba3", 107, 107),
+    ],
 )
 def test_they_are_the_turns_that_were_frozen(lines: list[str], digest: str, count: int, sealed: int) -> None:
     rows = [json.loads(line) for line in lines]
@@ -43,12 +47,12 @@ def test_they_are_the_turns_that_were_frozen(lines: list[str], digest: str, coun
 
 def test_no_sentence_of_more_than_three_words_was_trained_with() -> None:
     known = {split_tokens(normalise_text(example.source)) for example in generate_examples(seed=1, per_sentence=1)}
-    messages = [json.loads(line)["query_t1"] for line in (*LINES, *SECOND, *PARAPHRASED)]
+    messages = [json.loads(line)["query_t1"] for line in (*LINES, *SECOND, *THIRD, *PARAPHRASED)]
     told = {split_tokens(normalise_text(message)) for message in messages if parse_rating(message) is None}
     assert {words for words in told & known if len(words) > 3} == set()
 
 
-@pytest.mark.parametrize(("lines", "right"), [([*LINES, *PARAPHRASED], 0.75), (SECOND, 0.6)])
+@pytest.mark.parametrize(("lines", "right"), [([*LINES, *PARAPHRASED], 0.75), ([*SECOND, *THIRD], 0.6)])
 async def test_nearly_nothing_teaches_the_wrong_way_and_most_feedback_teaches(lines: list[str], right: float) -> None:
     found = measure_symmetry(await judge_rows(local(), parse_rows(lines, FOLLOWUP, strict=True).rows), FOLLOWUP)
     assert found["right"]["value"] >= right
