@@ -52,7 +52,8 @@ _PARTS = {
 }
 
 
-async def _serve(state_dir: Path, catalogue: Catalogue, episodes: Sequence[Episode]) -> None:
+async def serve_world(state_dir: Path, catalogue: Catalogue, episodes: Sequence[Episode]) -> None:
+    """Let a uniform policy serve a world, every decision rewarded."""
     store = EmbeddedStore(state_dir, catalogue, options=StoreOptions(sync=False, retention_days=0))
     deployment = ServiceContext(catalogue, store, active_policy="uniform-v1")
 
@@ -106,7 +107,7 @@ def main() -> None:
     world = World(personas=make_personas("uniform", options.users, 0), seed=0, days=options.days)
     with tempfile.TemporaryDirectory() as folder:
         state_dir = Path(folder)
-        asyncio.run(_serve(state_dir, catalogue, [world.build_episode(user) for user in range(options.users)]))
+        asyncio.run(serve_world(state_dir, catalogue, [world.build_episode(user) for user in range(options.users)]))
         print(
             f"{options.users * world.decisions_per_user:,} decisions of {options.users} users; "
             "decisions a processor second"

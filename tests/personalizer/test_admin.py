@@ -80,7 +80,9 @@ async def test_a_configuration_is_the_loop_s_and_what_was_learned_stays(service:
         ({"learningMode": "Off"}, "InvalidLearningModeServiceConfiguration"),
         ({"learningMode": "Apprentice", "defaultReward": 1.0}, "InvalidLearningModeServiceConfiguration"),
         ({"logMirrorEnabled": True}, "InvalidServiceConfiguration"),
-        ({"isAutoOptimizationEnabled": True}, "InvalidServiceConfiguration"),
+        ({"isAutoOptimizationEnabled": True}, "InvalidServiceConfiguration"),  # the settings say which policy decides
+        ({"isAutoOptimizationEnabled": 1}, "InvalidServiceConfiguration"),
+        ({"autoOptimizationFrequency": "PT59M"}, "InvalidServiceConfiguration"),
         ({"isInferenceExplainabilityEnabled": "yes"}, "InvalidServiceConfiguration"),
         ({"autoOptimizationFrequency": "7 days"}, "InvalidServiceConfiguration"),
         ({"autoOptimizationStartDate": "soon"}, "InvalidServiceConfiguration"),

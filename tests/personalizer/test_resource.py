@@ -157,9 +157,9 @@ async def test_an_evaluation_says_what_ours_says_and_is_applied(service: Service
     body = {"name": "first", **RANGE, "policies": [BOLD], "enableOfflineExperimentation": True}
     created = await service.post(f"{LOOP_BASE}/evaluations", body)
     assert created.status_code == 201
-    location = created.headers["location"]
-    assert location.endswith(created.json()["id"])
-    found = await wait_for(service, f"/loops/menu{location}")
+    location = str(created.request.url.join(created.headers["location"]))
+    assert location.endswith(f"/loops/menu{BASE}/evaluations/{created.json()['id']}")
+    found = await wait_for(service, location)
     assert found["status"] == "completed"
     results = {each["name"]: each for each in found["policyResults"]}
     assert {each["policySource"] for each in results.values()} == {
@@ -203,7 +203,7 @@ async def test_an_evaluation_says_what_ours_says_and_is_applied(service: Service
     )
     again = await service.client.put(f"/loops/menu/personalizer/evaluations/{found['id']}?{QUERY}", json=body)
     read_error(again, 400, "EvaluationAlreadyExists")
-    assert (await service.client.delete(f"/loops/menu{location}")).status_code == 204
+    assert (await service.client.delete(location)).status_code == 204
 
 
 def check_windows(results: dict[str, dict[str, Any]]) -> None:

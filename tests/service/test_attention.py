@@ -22,7 +22,7 @@ from bandstand.service.loop import (
     compute_condition,
 )
 from bandstand.store.records import StoreStatus
-from bandstand.store.tables.picks import Pick, PickedCandidate
+from bandstand.store.tables.picks import LoggedPick, PickedCandidate
 from tests.service.given import Service
 
 QUIET = compute_condition([], [])
@@ -37,10 +37,10 @@ def build_health(*days: DayConditions, total: LoopCondition = QUIET) -> LoopHeal
     return LoopHealth(all=total, policies={}, drift=(), days=days)
 
 
-def build_picks(*days: tuple[int, int, int], offered: int = 3) -> list[Pick]:
+def build_picks(*days: tuple[int, int, int], offered: int = 3) -> list[LoggedPick]:
     """Picks of days, the newest first: of how many decisions how many went to the favourite."""
     ids = [(day, "same" if at < same else f"tip-{at}") for day, made, same in days for at in range(made)]
-    return [Pick(0, 0, 86_400.0 * day, None, PickedCandidate(tip_id, offered, None, ())) for day, tip_id in ids]
+    return [LoggedPick(0, 0, 86_400.0 * day, None, PickedCandidate(tip_id, offered, None, ())) for day, tip_id in ids]
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,16 @@ import pytest
 from bandstand.bandit.loop_definition import EVERYBODY, LoopDefinition
 from bandstand.bandit.profile import Profile
 from bandstand.errors import InvalidRequestError, LoopRefusedError, StorageUnavailableError, UnknownDecisionError
+from bandstand.evaluate.files.event_files import EventFiles
 from bandstand.service import users
 from bandstand.service.history import load_history, load_receipt
 from bandstand.service.stats import load_user_stats
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.event_files.export import export_days, forget_erased
 from bandstand.store.maintenance import rebuild_verify
-from bandstand.store.maintenance.offline import open_owned
+from bandstand.store.maintenance.decision_log import LoggedDecision, read_events
+from bandstand.store.maintenance.offline import open_owned, open_read_only
 from bandstand.store.tables.gains import GainDay
 from tests.service.given import Service
 from tests.store.given import CATALOGUE, DAY, make_embedded
@@ -221,3 +224,24 @@ async def test_what_is_gained_is_each_persons_own_and_goes_with_them(open_servic
     ledger.close()
     assert owner == ("cleo",)  # of days that are gone the sums name nobody
     assert [each.rewarded for each in await load_gains(service)] == [1, 1]
+
+
+async def test_whoever_is_erased_is_taken_out_of_exported_days_and_nobody_else(
+    open_service: Open, tmp_path: Path
+) -> None:
+    service = await open_service("one")
+    for number in range(8):
+        for user_id in ("ada", "bob"):
+            await teach(service, user_id, number)
+    with open_read_only(tmp_path / "one", CATALOGUE) as state:
+        export_days(state, tmp_path / "log", now=service.clock.now + DAY)
+    await users.erase(service.deployment, "ada", "tests")
+    with open_read_only(tmp_path / "one", CATALOGUE) as state:
+        assert forget_erased(state, tmp_path / "log").events > 0
+        ledger = [event for page in read_events(state) for event in page]
+    files = EventFiles.open(tmp_path / "log")
+    assert files is not None
+    left = [event for page in files.read_events() for event in page]
+    found, expected = ([each.seq for each in log if isinstance(each, LoggedDecision)] for log in (left, ledger))
+    assert found == expected
+    assert len(expected) == 8

@@ -10,13 +10,15 @@ import pytest
 from bandstand.service.picks import PickTable, build_pick_report
 from bandstand.store.records import RewardWindow
 from bandstand.store.tables.console_queries import ConsoleQueries
-from bandstand.store.tables.picks import Pick, PickedCandidate, Value
+from bandstand.store.tables.picks import LoggedPick, PickedCandidate, Value
 from tests.store.given import Subject, make_embedded
 
 
-def pick(number: int, item: str, reward: float | None = None, *, uid: int | None = None, **features: Value) -> Pick:
+def pick(
+    number: int, item: str, reward: float | None = None, *, uid: int | None = None, **features: Value
+) -> LoggedPick:
     candidate = PickedCandidate(item, 2, None if item == "bare" else f"of-{item}", tuple(features.items()))
-    return Pick(number, number if uid is None else uid, float(number), reward, candidate)
+    return LoggedPick(number, number if uid is None else uid, float(number), reward, candidate)
 
 
 def count_picks(table: PickTable) -> int:

@@ -56,6 +56,32 @@ async def parts_that_come_together_all_count_once(subject: Subject) -> None:
     assert await subject.load_sums() == (1, 0.625)
 
 
+async def parts_come_to_the_same_in_any_order_and_however_often_each_is_sent(subject: Subject) -> None:
+    values = [0.5, -0.75, 0.25, 0.125, -0.125]
+    for aggregation in AGGREGATIONS:
+        settings = RewardSettings(aggregation=aggregation)
+        stand = []
+        for _ in range(3):
+            decision, sent = await subject.decide("anna"), [*values, *values]
+            subject.random.shuffle(sent)
+            accepted = await asyncio.gather(
+                *(
+                    subject.reward(decision, each, settings=settings, key=(decision.decision_id, f"{each}"))
+                    for each in sent
+                )
+            )
+            in_order = sorted((each.reward for each in accepted), key=lambda each: each.seq)
+            given = dict.fromkeys(each.part.value for each in in_order if each.part is not None)
+            expected = PartSums.from_values(given).aggregate(aggregation)
+            assert (await subject.load_standing(decision))[0] == pytest.approx(expected, abs=1e-9)
+            stand.append(expected)
+        if aggregation not in {"first", "last"}:
+            assert stand == pytest.approx([stand[0]] * 3, abs=1e-9)
+    before = await subject.load_sums()
+    await subject.reopen()
+    assert await subject.load_sums() == before
+
+
 async def only_the_first_counts_where_the_first_does(subject: Subject) -> None:
     decision = await subject.decide("anna")
     first = await subject.reward(decision, 0.5, settings=FIRST)

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from bandstand.bandit.aggregation import AGGREGATIONS, Aggregation
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.records import RewardWindow
@@ -15,7 +16,8 @@ from bandstand.store.tables.policies import to_policy_ref
 from tests.store.given import CATALOGUE, Subject, make_embedded
 
 USERS = 5
-SUM = RewardSettings(aggregation="sum")
+PARTS = {"": 0.5, "+": -0.25}
+"""What the two parts of a decision are worth, by how their keys end."""
 SHADOW = "linucb-v1"
 OPTIONS = StoreOptions(checkpoint_seconds=0.02, max_warm_users=3)
 """Synced as in production; with documents written and users evicted all the while."""
@@ -28,13 +30,14 @@ async def stream(subject: Subject, name: str) -> None:
         number += 1
         key = f"{name}-{number}"
         user_id = f"user-{number % USERS}"
-        if number % 5 == 1:  # in two parts of a sum, each sent twice, of a decision that was held back
+        if number % 5 == 1:  # in two parts, each sent twice, of a decision that was held back
             decision = await subject.decide(user_id, window=RewardWindow(held=True))
-            for part in ("", "+"):
+            settings = RewardSettings(aggregation=choose_aggregation(number))
+            for part, value in PARTS.items():
                 for _ in range(2):
-                    await subject.reward(decision, 0.25, key=("stream", key + part), settings=SUM)
+                    await subject.reward(decision, value, key=("stream", key + part), settings=settings)
                 write_acknowledgement("reward", key + part)
-                await subject.store.activate(decision.decision_id, SUM, "tests")
+                await subject.store.activate(decision.decision_id, settings, "tests")
             continue
         if number % 5 == 2:  # silence, which another client's turn may close
             await subject.decide(user_id, window=RewardWindow(due=subject.clock(), fallback=-0.5))
@@ -47,6 +50,11 @@ async def stream(subject: Subject, name: str) -> None:
         else:
             await subject.reward_legacy(user_id, 0.5, key=("stream", key))
         write_acknowledgement("reward", key)
+
+
+def choose_aggregation(number: int) -> Aggregation:
+    """What the parts of a client's decision of that number come to."""
+    return AGGREGATIONS[number % len(AGGREGATIONS)]
 
 
 def write_acknowledgement(kind: str, name: str) -> None:

@@ -1,5 +1,6 @@
 """``kill -9`` in the middle of a stream of rewards: every acknowledged one is there, none twice."""
 
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -9,11 +10,12 @@ from random import Random
 
 import pytest
 
+from bandstand.bandit.aggregation import PartSums
 from bandstand.bandit.profile import Profile
 from bandstand.store.embedded.options import StoreOptions
 from tests.store import reapplying, revoking
 from tests.store.given import Subject, assert_same, documents_in, ledger_of, make_embedded
-from tests.store.stream import SHADOW, USERS
+from tests.store.stream import SHADOW, USERS, choose_aggregation
 
 pytestmark = pytest.mark.slow
 
@@ -70,6 +72,7 @@ async def test_every_acknowledged_reward_survives_a_kill_and_none_counts_twice(
             )
             assert ledger.execute(f"{query} AND fallback IS NOT NULL").fetchone() == (0,), "silence teaches just once"
             assert ledger.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            check_aggregates(ledger)
         assert acknowledged <= keys.keys(), "every acknowledged reward is there"
         assert set(keys.values()) == set(seqs.values()) == {1}, "and none twice"
         assert len(acknowledged) <= count <= len(acknowledged) + concurrency * (trial + 1)
@@ -90,6 +93,20 @@ async def test_every_acknowledged_reward_survives_a_kill_and_none_counts_twice(
     async with Subject(make_embedded(tmp_path, READING)) as subject:
         for user_id, profile in live.items():
             assert_same(profile, await subject.store.load_profile(user_id))
+
+
+def check_aggregates(ledger: sqlite3.Connection) -> None:
+    """What stands for a decision of parts is what those come to that are in the ledger, by its own aggregation."""
+    parts: dict[int, list[tuple[str, float]]] = {}
+    query = "SELECT decision, key, value FROM reward_parts AS p JOIN idempotency ON reward_seq = p.seq ORDER BY p.seq"
+    for decision, key, value in ledger.execute(query):
+        parts.setdefault(decision, []).append((key, value))
+    stands = dict(ledger.execute(f"SELECT coalesce(decision_seq, linked_seq), value {_STANDING}"))
+    for decision, given in parts.items():
+        aggregation = choose_aggregation(int(given[0][0].split("-")[-1]))
+        expected = PartSums.from_values(value for _, value in given).aggregate(aggregation)
+        assert decision not in stands or stands[decision] == pytest.approx(expected, abs=1e-9), (given, aggregation)
+    assert not parts or stands.keys() & parts.keys()
 
 
 async def test_a_kill_in_the_middle_of_a_revocation_leaves_all_of_it_or_none(tmp_path: Path) -> None:

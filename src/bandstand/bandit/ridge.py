@@ -148,7 +148,7 @@ class RidgeState:
         if not (w > 0.0 and math.isfinite(r) and float(x.dot(x)) * w < _LARGEST_SUM and w < _LARGEST_SUM):
             raise ValueError("x and r must be finite, w finite and positive")
         # Scaled after multiplying: (w x)ᵢ xⱼ and (w x)ⱼ xᵢ may differ in the last bit.
-        outer = np.multiply.outer(x, x)
+        outer = x[:, None] * x
         return (outer if w == 1.0 else outer * w), x * (r * w), r * r * w
 
 

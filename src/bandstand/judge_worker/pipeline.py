@@ -35,7 +35,7 @@ _MAX_TRIES = 6
 log = structlog.get_logger("bandstand")
 
 
-class Outcome(Enum):
+class PipelineOutcome(Enum):
     """What became of a turn in the pipeline."""
 
     CONCLUDED = "concluded"
@@ -69,7 +69,7 @@ class TurnPipeline:
         self._taxonomies = taxonomies
         self._deaths: Counter[int] = Counter()
 
-    async def run(self, turn: JudgedTurn, process: JudgeProcess, *, alone: bool = False) -> Outcome:
+    async def run(self, turn: JudgedTurn, process: JudgeProcess, *, alone: bool = False) -> PipelineOutcome:
         """Take a turn as far as it goes.
 
         Args:
@@ -82,19 +82,19 @@ class TurnPipeline:
                 before.
         """
         result = await self._judge(turn, process, alone=alone)
-        if isinstance(result, Outcome):
+        if isinstance(result, PipelineOutcome):
             return result
         self._deaths.pop(turn.seq, None)
         await self._conclusions.commit(turn, result)  # commit
         self._waiters.notify(turn.seq)  # notify
-        return Outcome.CONCLUDED
+        return PipelineOutcome.CONCLUDED
 
-    async def _judge(self, turn: JudgedTurn, process: JudgeProcess, *, alone: bool) -> Conclusion | Outcome:
+    async def _judge(self, turn: JudgedTurn, process: JudgeProcess, *, alone: bool) -> Conclusion | PipelineOutcome:
         """Return what is to be committed of a turn, or how it goes on without that."""
         if (reason := self._find_refusal(turn)) is not None:
             return _build_unscored(turn, reason)
         if turn.tries >= _SUSPECT_TRIES and not alone:
-            return Outcome.ISOLATE
+            return PipelineOutcome.ISOLATE
         texts, taxonomy = turn.texts or ("", "", "", ""), self._taxonomies[turn.taxonomy]
         reserved = await self._budget.reserve_turn(texts, turn.taxonomy)  # reserve
         try:
@@ -106,10 +106,10 @@ class TurnPipeline:
             return replace(conclusion, settlement=settlement)
         except (JudgeProcessDiedError, JudgeProcessNotStartedError):
             self._deaths[turn.seq] += alone
-            return Outcome.ISOLATE if self._deaths[turn.seq] < _MAX_DEATHS else _build_unscored(turn, "crashed")
+            return PipelineOutcome.ISOLATE if self._deaths[turn.seq] < _MAX_DEATHS else _build_unscored(turn, "crashed")
         except TurnFailedError as error:
             log.error("a turn could not be judged", judgement=turn.judgement_id, fault=error.detail)  # noqa: TRY400 (its traceback is the child's)
-            return Outcome.RETRY if turn.tries < _MAX_FAILURES else _build_unscored(turn, "failed")
+            return PipelineOutcome.RETRY if turn.tries < _MAX_FAILURES else _build_unscored(turn, "failed")
         finally:
             self._budget.keep(reserved)  # unless it is settled, nobody knows what the turn has cost
 

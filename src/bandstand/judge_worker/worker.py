@@ -19,7 +19,7 @@ from bandstand.judge_worker.conclusions import Conclusions
 from bandstand.judge_worker.fair_queue import FairQueue
 from bandstand.judge_worker.llm_calls import LlmCalls
 from bandstand.judge_worker.options import JudgeOptions, JudgeStatus
-from bandstand.judge_worker.pipeline import Outcome, TurnPipeline
+from bandstand.judge_worker.pipeline import PipelineOutcome, TurnPipeline
 from bandstand.judge_worker.priority_limiter import PriorityLimiter
 from bandstand.judge_worker.process import JudgeProcess
 from bandstand.judge_worker.rest import STORAGE_ERRORS, pause, retry_while_resting
@@ -230,11 +230,11 @@ class JudgeWorker:
             await pause(error, "a turn")
             self.enqueue(turn)
 
-    def _follow_up(self, turn: JudgedTurn, outcome: Outcome) -> None:
+    def _follow_up(self, turn: JudgedTurn, outcome: PipelineOutcome) -> None:
         """See to a turn that is not concluded."""
-        if outcome is Outcome.RETRY:
+        if outcome is PipelineOutcome.RETRY:
             self.enqueue(turn)
-        elif outcome is Outcome.ISOLATE:
+        elif outcome is PipelineOutcome.ISOLATE:
             self._suspects.append(turn)
             if self._isolation is None and not self._closing:
                 self._isolation = asyncio.create_task(self._run_suspects())

@@ -28,6 +28,7 @@ _INVALID: Final = "InvalidServiceConfiguration"
 _INVALID_MODE: Final = "InvalidLearningModeServiceConfiguration"
 _WAIT_LIMITS: Final = (5.0, 172_800.0)
 _DAY: Final = 86_400.0
+_LEAST_FREQUENCY: Final = 3_600.0
 _MAX_TEXT: Final = 256
 _BOUND_TO_MODE: Final = ("reward_wait_s", "default_reward", "aggregation")
 
@@ -45,8 +46,9 @@ class ServiceConfiguration:
         log_retention_days: -1 for ever.
         explains: whether rank answers say why.
         export_frequency: of a model that here needs no export; echoed.
-        optimization_frequency: of an optimization that nothing runs; echoed.
-        optimization_start: the same.
+        optimizes: whether a better policy is looked for, and applied, at times.
+        optimization_frequency: the time between two looks.
+        optimization_start: when the first of them is.
         retrain_days: echoed.
         edited: when it was last changed, in seconds since the epoch; ``None`` for never.
     """
@@ -59,6 +61,7 @@ class ServiceConfiguration:
     log_retention_days: int = 90
     explains: bool = False
     export_frequency: str = "PT5M"
+    optimizes: bool = False
     optimization_frequency: str = "P7D"
     optimization_start: str = "1970-01-01T00:00:00Z"
     retrain_days: int = 0
@@ -82,8 +85,6 @@ class ServiceConfiguration:
         """
         if body.get("logMirrorEnabled"):
             raise _refuse("logMirrorEnabled: logs are not mirrored here")
-        if body.get("isAutoOptimizationEnabled"):
-            raise _refuse("isAutoOptimizationEnabled: policies are promoted by an admin here")
         changes = {
             attribute: read(body[name], name)
             for name, (attribute, read) in _READERS.items()
@@ -108,7 +109,7 @@ class ServiceConfiguration:
             "logRetentionDays": self.log_retention_days,
             "lastConfigurationEditDate": format_date(self.edited or 0.0),
             "learningMode": self.learning_mode,
-            "isAutoOptimizationEnabled": False,
+            "isAutoOptimizationEnabled": self.optimizes,
             "autoOptimizationFrequency": self.optimization_frequency,
             "autoOptimizationStartDate": self.optimization_start,
             "isInferenceExplainabilityEnabled": self.explains,
@@ -151,6 +152,12 @@ def _read_wait(value: object, name: str) -> float:
 def _read_duration(value: object, name: str) -> str:
     if parse_duration(value) is None:
         raise _refuse(f"{name}: must be a duration, such as PT5M")
+    return str(value)
+
+
+def _read_frequency(value: object, name: str) -> str:
+    if (parse_duration(value) or 0.0) < _LEAST_FREQUENCY:
+        raise _refuse(f"{name}: must be a duration of an hour or more, such as P7D")
     return str(value)
 
 
@@ -209,7 +216,8 @@ _READERS: Final[Mapping[str, tuple[str, Callable[[object, str], Any]]]] = {
     "logRetentionDays": ("log_retention_days", _read_days),
     "learningMode": ("learning_mode", _read_choice(MODES, _INVALID_MODE)),
     "isInferenceExplainabilityEnabled": ("explains", _read_boolean),
-    "autoOptimizationFrequency": ("optimization_frequency", _read_duration),
+    "isAutoOptimizationEnabled": ("optimizes", _read_boolean),
+    "autoOptimizationFrequency": ("optimization_frequency", _read_frequency),
     "autoOptimizationStartDate": ("optimization_start", _read_date),
     "modelRetrainDays": ("retrain_days", _read_retrain_days),
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 from bandstand.bandit.policies import Policy
@@ -11,6 +11,8 @@ from bandstand.personalizer.errors import PersonalizerError
 from bandstand.personalizer.policy_arguments import MAX_NAME, PolicyArguments
 from bandstand.personalizer.settings import describe_policy
 from bandstand.times import parse_bound
+
+EvaluationKind = Literal["Manual", "Auto"]
 
 NOTE: Final = "personalizer"
 """Under which a plan notes what was asked."""
@@ -40,6 +42,7 @@ class EvaluationCall:
         end: its end.
         custom: policies that the caller wants to know of.
         experiments: policies that are tried because the caller wants to know what else there is.
+        kind: whether somebody asked for it, or the loop itself did.
     """
 
     id: str
@@ -48,6 +51,7 @@ class EvaluationCall:
     end: float
     custom: Sequence[PolicyArguments]
     experiments: Sequence[PolicyArguments]
+    kind: EvaluationKind = "Manual"
 
     @classmethod
     def parse(cls, body: Mapping[str, Any], own_id: str | None) -> "EvaluationCall":
@@ -68,9 +72,14 @@ class EvaluationCall:
             raise _refuse(f"policies: must be at most {MAX_POLICIES}")
         if len({each.name for each in custom}) < len(custom):
             raise PersonalizerError(400, "DuplicateCustomPolicyNames", "policies: names must differ from each other")
-        tried = _EXPERIMENTS if any(_read_flag(body, key) for key in _EXPERIMENT_FLAGS) else ()
-        experiments = [PolicyArguments.parse(f"Hyper{number}", text) for number, text in enumerate(tried, 1)]
+        experiments = build_experiments() if any(_read_flag(body, key) for key in _EXPERIMENT_FLAGS) else []
         return cls(own_id or str(uuid4()), name, start, end, custom, experiments)
+
+    @classmethod
+    def build_auto(cls, start: float, end: float) -> "EvaluationCall":
+        """What a loop that optimizes itself asks for."""
+        name = f"Auto optimization {format_date(end)}"
+        return cls(str(uuid4()), name, start, end, [], build_experiments(), "Auto")
 
     def to_plan(self, policy: Policy, missing_reward: float, window_s: float) -> dict[str, Any]:
         """The document of our plan, see :class:`bandstand.evaluate.plan.EvaluationPlan`.
@@ -91,6 +100,7 @@ class EvaluationCall:
         asked = {
             "id": self.id,
             "name": self.name,
+            "kind": self.kind,
             "custom": [{"name": each.name, "arguments": each.text} for each in self.custom],
             "experiments": [{"name": each.name, "arguments": each.text} for each in self.experiments],
         }
@@ -105,6 +115,11 @@ class EvaluationCall:
             "importance_of": ACTIVE,
             "note": {NOTE: asked},
         }
+
+
+def build_experiments() -> list[PolicyArguments]:
+    """The policies of offline experimentation."""
+    return [PolicyArguments.parse(f"Hyper{number}", text) for number, text in enumerate(_EXPERIMENTS, 1)]
 
 
 def _define(asked: PolicyArguments, policy: Policy) -> dict[str, Any]:

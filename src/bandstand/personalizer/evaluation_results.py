@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Self, get_args
+from typing import Any, Final, Self, get_args
 
 from bandstand.personalizer.configuration import format_date
 from bandstand.personalizer.durations import format_duration
@@ -50,7 +50,8 @@ class SeriesRange:
         return cls(start, end, _MINUTES[minutes], kind)  # type: ignore[arg-type]  # one of the kinds
 
 
-class _NamedPolicy(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class NamedPolicy:
     """A policy of an evaluation; ``report`` is what ours says of it, ``None`` of what served."""
 
     name: str
@@ -59,17 +60,18 @@ class _NamedPolicy(NamedTuple):
     report: Mapping[str, Any] | None
 
 
-def _iter_policies(report: Mapping[str, Any], note: Mapping[str, Any]) -> Iterator[_NamedPolicy]:
+def iter_policies(report: Mapping[str, Any], note: Mapping[str, Any]) -> Iterator[NamedPolicy]:
+    """Every policy of an evaluation, in the order of its results."""
     found = {each["policy"]: each for each in report["policies"]}
-    yield _NamedPolicy("Online", "", "Online", None)
-    yield _NamedPolicy("Baseline", "", "Baseline", found[BASELINE])
-    yield _NamedPolicy("Random", "", "Random", found[RANDOM])
+    yield NamedPolicy("Online", "", "Online", None)
+    yield NamedPolicy("Baseline", "", "Baseline", found[BASELINE])
+    yield NamedPolicy("Random", "", "Random", found[RANDOM])
     for source, prefix, listed in (
         ("Custom", "custom", note["custom"]),
         ("OfflineExperimentation", "hyper", note["experiments"]),
     ):
         for number, each in enumerate(listed):
-            yield _NamedPolicy(each["name"], each["arguments"], source, found[f"{prefix}-{number}"])
+            yield NamedPolicy(each["name"], each["arguments"], source, found[f"{prefix}-{number}"])
 
 
 def build_results(report: Mapping[str, Any], plan: Mapping[str, Any], note: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -83,14 +85,14 @@ def build_results(report: Mapping[str, Any], plan: Mapping[str, Any], note: Mapp
     begins, ends = (parse_bound(plan[key]) for key in ("since", "until"))
     length = format_duration(ends - begins)
     results = []
-    for name, arguments, source, policy in _iter_policies(report, note):
-        total = SummarySums.from_report(report["log"], policy).to_summary(plan["since"], length)
-        series = WindowSeries.from_report(report, policy)
+    for policy in iter_policies(report, note):
+        total = SummarySums.from_report(report["log"], policy.report).to_summary(plan["since"], length)
+        series = WindowSeries.from_report(report, policy.report)
         results.append(
             {
-                "name": name,
-                "arguments": arguments,
-                "policySource": source,
+                "name": policy.name,
+                "arguments": policy.arguments,
+                "policySource": policy.source,
                 "summary": series.to_summaries() or [total],
                 "totalSummary": total,
             }
@@ -101,17 +103,17 @@ def build_results(report: Mapping[str, Any], plan: Mapping[str, Any], note: Mapp
 def build_content(report: Mapping[str, Any], note: Mapping[str, Any], span: SeriesRange) -> dict[str, Any]:
     """``content`` as the newer version has it: expected rewards of a part of the range, and how they went."""
     values = []
-    for name, arguments, source, policy in _iter_policies(report, note):
-        series = WindowSeries.from_report(report, policy).cut(span.start, span.end)
+    for policy in iter_policies(report, note):
+        series = WindowSeries.from_report(report, policy.report).cut(span.start, span.end)
         data = [
             {"timeStamp": format_date(begins), **sums.to_expectation()}
             for begins, sums in series.join(span.width, span.kind)
         ]
         values.append(
             {
-                "name": name,
-                "arguments": arguments,
-                "policySource": source,
+                "name": policy.name,
+                "arguments": policy.arguments,
+                "policySource": policy.source,
                 "summary": series.sum_all().to_expectation(),
                 "timeseries": {"data": data},
             }

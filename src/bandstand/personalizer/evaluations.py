@@ -22,8 +22,9 @@ from bandstand.personalizer.routing import PersonalizerRequest, Shape
 from bandstand.personalizer.settings import read_applied
 from bandstand.store.tables.run_table import RunRecord
 
-_MANUAL: Final = "Manual"
 _TYPE_FILTER: Final = re.compile(r"(?:metadata=)?evaluationType eq '(Manual|Auto)'")
+_DECISION_SECONDS: Final = 120.0
+"""After which an evaluation that the loop asked for itself is known to have led to nothing: it looks every minute."""
 _UNAVAILABLE: Final = (OverloadedError, StorageFullError, StorageUnavailableError)
 STATUSES: Final[Mapping[Shape, Mapping[str, str]]] = {
     "path": {
@@ -31,6 +32,7 @@ STATUSES: Final[Mapping[Shape, Mapping[str, str]]] = {
         "running": "pending",
         "done": "completed",
         "applied": "optimalPolicyApplied",
+        "retained": "onlinePolicyRetained",
         "failed": "failed",
         "interrupted": "failed",
         "cancelled": "notSubmitted",
@@ -40,6 +42,7 @@ STATUSES: Final[Mapping[Shape, Mapping[str, str]]] = {
         "running": "Running",
         "done": "Succeeded",
         "applied": "OptimalPolicyApplied",
+        "retained": "OnlinePolicyRetained",
         "failed": "Failed",
         "interrupted": "Failed",
         "cancelled": "Canceled",
@@ -56,25 +59,31 @@ class EvaluationCalls:
         runs: has them made.
         log: tells whether there is anything to evaluate.
         admin: applies what was found.
+
+    Attributes:
+        runs: those that were asked for over this wire.
     """
 
     def __init__(self, loop: PersonalizerLoop, runs: EvaluationQueue, log: DecisionTimes, admin: AdminCalls) -> None:
         self._loop = loop
-        self._runs = NotedRuns(runs, NOTE, "EvaluationNotFound")
+        self.runs = NotedRuns(runs, NOTE, "EvaluationNotFound")
         self._log = log
         self._admin = admin
 
     async def create(self, request: PersonalizerRequest) -> ForeignResponse:
         """``POST …/evaluations``."""
-        run = await self._start(request, None)
+        asked = EvaluationCall.parse(await request.read_object("InvalidEvaluationContract"), None)
+        run = await self.start(asked, request.inner.client)
         answer = request.answer(201, self._describe(request, run))
-        location = f"{request.path}/{self._runs.read_note(run)['id']}"
+        # Relative: the path that the caller sees may have a prefix, of a loop or of a proxy.
+        location = f"evaluations/{self.runs.read_note(run)['id']}"
         return answer._replace(headers=[*answer.headers, (b"location", location.encode())])
 
     async def put(self, request: PersonalizerRequest) -> ForeignResponse:
         """``PUT …/evaluations/{id}``."""
-        own_id = await self._runs.require_free(request.id, "an evaluation")
-        return request.answer(200, self._describe(request, await self._start(request, own_id)))
+        own_id = await self.runs.require_free(request.id, "an evaluation")
+        asked = EvaluationCall.parse(await request.read_object("InvalidEvaluationContract"), own_id)
+        return request.answer(200, self._describe(request, await self.start(asked, request.inner.client)))
 
     async def list_all(self, request: PersonalizerRequest) -> ForeignResponse:
         """``GET …/evaluations``."""
@@ -82,29 +91,29 @@ class EvaluationCalls:
         found = None if wanted is None else _TYPE_FILTER.fullmatch(wanted)
         if wanted is not None and found is None:
             raise PersonalizerError(400, "BadRequest", "filter: must be like metadata=evaluationType eq 'Manual'")
-        runs = [] if found is not None and found[1] != _MANUAL else await self._runs.list_page(request)
-        listed = [self._describe(request, run) for run in runs]
+        kind = None if found is None else found[1]
+        listed = [self._describe(request, run) for run in await self.runs.list_page(request, kind)]
         return request.answer(200, listed if request.shape == "path" else {"value": listed, "nextLink": None})
 
     async def get(self, request: PersonalizerRequest) -> ForeignResponse:
         """``GET …/evaluations/{id}``; the newer version may ask for a part of it, by other windows of time."""
-        run = await self._runs.require(request.id)
+        run = await self.runs.require(request.id)
         answer = self._describe(request, run)
         if request.shape == "query":
             span = SeriesRange.parse(request.get_parameter, json.loads(run.plan))
             if run.summary is not None:
-                answer["content"] = build_content(json.loads(run.summary), self._runs.read_note(run), span)
+                answer["content"] = build_content(json.loads(run.summary), self.runs.read_note(run), span)
         return request.answer(200, answer)
 
     async def delete(self, request: PersonalizerRequest) -> ForeignResponse:
         """``DELETE …/evaluations/{id}``."""
-        await self._runs.delete(request.id)
+        await self.runs.delete(request.id)
         return request.answer(204)
 
     async def apply(self, request: PersonalizerRequest) -> ForeignResponse:
         """``POST …/configurations/applyFromEvaluation``."""
         body = await request.read_object("InvalidPolicyContract")
-        note = self._runs.read_note(await self._runs.require(str(body.get("evaluationId"))))
+        note = self.runs.read_note(await self.runs.require(str(body.get("evaluationId"))))
         named = {each["name"]: each["arguments"] for each in (*note["custom"], *note["experiments"])}
         name = body.get("policyName")
         if not isinstance(name, str) or name not in named:
@@ -114,36 +123,47 @@ class EvaluationCalls:
         )
         return request.answer(204)
 
-    async def _start(self, request: PersonalizerRequest, own_id: str | None) -> RunRecord:
-        asked = EvaluationCall.parse(await request.read_object("InvalidEvaluationContract"), own_id)
+    async def start(self, asked: EvaluationCall, client: str) -> RunRecord:
+        """Have an evaluation made.
+
+        Raises:
+            PersonalizerError: there is nothing to evaluate, or it cannot be.
+            OverloadedError, StorageFullError, StorageUnavailableError: not now.
+        """
         times = await self._log.find_decision_times(asked.start, asked.end)
         if times is None:
             raise PersonalizerError(400, "NoLogsExistInDateRange", "nothing was decided in that range")
         loop = self._loop
         plan = asked.to_plan(loop.policy, loop.configuration.default_reward, choose_width(*times))
         try:
-            return await self._runs.queue.start(plan, request.inner.client)
+            return await self.runs.queue.start(plan, client)
         except _UNAVAILABLE:
             raise
         except BandstandError as error:
             raise PersonalizerError(400, "InvalidEvaluationContract", error.detail) from None
 
     def _describe(self, request: PersonalizerRequest, run: RunRecord) -> dict[str, Any]:
-        plan, note = json.loads(run.plan), self._runs.read_note(run)
+        plan, note = json.loads(run.plan), self.runs.read_note(run)
         report = None if run.summary is None else json.loads(run.summary)
         results = [] if report is None else build_results(report, plan, note)
         summaries = {each["name"]: each["totalSummary"] for each in results if each["policySource"] in _APPLICABLE}
-        is_applied = read_applied(self._loop.definition) == note["id"]
+        kind: str = note.get("kind", "Manual")
+        state: str = run.state
+        if read_applied(self._loop.definition) == note["id"]:
+            state = "applied"
+        elif kind == "Auto" and run.state == "done":
+            is_decided = self._loop.clock() > (run.ended or 0.0) + _DECISION_SECONDS
+            state = "retained" if is_decided else "running"
         return {
             "id": note["id"],
             "name": note["name"],
             "startTime": plan["since"],
             "endTime": plan["until"],
             "jobId": str(run.id),
-            "status": STATUSES[request.shape]["applied" if is_applied else run.state],
+            "status": STATUSES[request.shape][state],
             "policyResults": results,
             "featureImportance": [] if report is None else build_importance(report),
-            "evaluationType": _MANUAL,
+            "evaluationType": kind,
             "optimalPolicy": find_best(summaries),
             "creationTime": format_date(run.created),
         }

@@ -44,15 +44,16 @@ class NotedRuns:
                 return found
             before = page[-1].id
 
-    async def list_page(self, request: PersonalizerRequest) -> list[RunRecord]:
-        """Those that a list asks for by ``top`` and ``skip``.
+    async def list_page(self, request: PersonalizerRequest, kind: str | None = None) -> list[RunRecord]:
+        """Those that a list asks for by ``top`` and ``skip``; with ``kind`` those that are noted to be of it.
 
         Raises:
             PersonalizerError: these are no numbers.
         """
         skip = _read_count(request, "skip") or 0
         top = _read_count(request, "top")
-        listed = (await self.list_all())[skip:]
+        found = await self.list_all()
+        listed = [run for run in found if kind is None or self.read_note(run).get("kind", "Manual") == kind][skip:]
         return listed if top is None else listed[:top]
 
     async def require_free(self, run_id: str, kind: str) -> str:

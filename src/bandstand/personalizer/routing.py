@@ -33,13 +33,11 @@ class PersonalizerRequest:
         inner: headers, body and caller.
         shape: where its version stands.
         id: what the path names: an event, an evaluation.
-        path: the raw path, for ``Location``.
     """
 
     inner: ForeignRequest
     shape: Shape
     id: str
-    path: str
 
     async def read_object(self, wire_code: str) -> dict[str, Any]:
         """The body, a JSON object.
@@ -113,7 +111,7 @@ class RouteTable:
 
         async def answer(request: ForeignRequest) -> ForeignResponse:
             try:
-                return await route.handler(PersonalizerRequest(request, shape, parameter, path))
+                return await route.handler(PersonalizerRequest(request, shape, parameter))
             except PersonalizerError as error:  # the gate knows nothing of its codes
                 return render_error(error, request.headers)
 

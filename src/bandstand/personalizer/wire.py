@@ -6,6 +6,7 @@ from bandstand.api.asgi.metrics import Metrics
 from bandstand.errors import BandstandError
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.personalizer.admin import AdminCalls
+from bandstand.personalizer.auto_optimization import AutoOptimizer
 from bandstand.personalizer.errors import PersonalizerError, render_error
 from bandstand.personalizer.evaluations import EvaluationCalls
 from bandstand.personalizer.events import EventCalls
@@ -33,6 +34,9 @@ class PersonalizerWire:
         log: the loop's decisions and rewards.
         evaluations: has evaluations made.
         model: makes and takes files of what the loop has learned.
+
+    Attributes:
+        optimizer: looks for a better policy at times, while somebody runs it.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class PersonalizerWire:
         resource = ResourceCalls(loop, log, model)
         runs = EvaluationCalls(loop, evaluations, log, admin)
         importances = ImportanceCalls(loop, evaluations, log)
+        self.optimizer = AutoOptimizer(loop, runs, admin)
         self._table = RouteTable(
             [
                 Route("POST", "rank", "serve", events.rank),

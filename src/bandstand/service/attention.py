@@ -17,7 +17,7 @@ from bandstand.service.loop import DayConditions, LoopCondition, LoopHealth, loa
 from bandstand.store.records import StoreStatus
 from bandstand.store.tables.console_queries import ConsoleQueries
 from bandstand.store.tables.loop_health import to_day
-from bandstand.store.tables.picks import Pick
+from bandstand.store.tables.picks import LoggedPick
 
 MIN_DECISIONS = 100
 """Fewer say nothing of whether rewards still come."""
@@ -175,7 +175,7 @@ def find_loop_items(health: LoopHealth) -> list[AttentionItem]:
     return found + _find_missing_rewards(health.days)
 
 
-def find_pick_items(picks: Sequence[Pick]) -> list[AttentionItem]:
+def find_pick_items(picks: Sequence[LoggedPick]) -> list[AttentionItem]:
     """Whether all get the same: one candidate nearly always, from a day on, though there was a choice.
 
     Args:

@@ -1,7 +1,7 @@
 """Picks: what gets picked of late, by item, by source and by feature value, and what comes of it."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +14,7 @@ from bandstand.bandit.features import CONTENT
 from bandstand.service.context import format_time
 from bandstand.service.shadow_value import NORMAL_QUANTILE, ValueEstimate
 from bandstand.store.tables.console_queries import ConsoleQueries
-from bandstand.store.tables.picks import MAX_PICKS, Pick, Value
+from bandstand.store.tables.picks import MAX_PICKS, LoggedPick, Value
 
 MAX_TABLES = 20
 """Features that have a table, the most frequent ones."""
@@ -114,7 +114,7 @@ async def load_pick_report(sight: ConsoleQueries, limit: int, *, shows_content: 
     return await asyncio.to_thread(build_pick_report, picks, limit, shows_content=shows_content)
 
 
-def build_pick_report(picks: Sequence[Pick], limit: int, *, shows_content: bool = True) -> PickReport:
+def build_pick_report(picks: Sequence[LoggedPick], limit: int, *, shows_content: bool = True) -> PickReport:
     """What picks say, newest first; see :func:`load_pick_report`."""
     people: dict[int, int] = {}
     outcomes = _Outcomes(
@@ -141,12 +141,12 @@ def build_pick_report(picks: Sequence[Pick], limit: int, *, shows_content: bool 
     )
 
 
-def _build_features(outcomes: _Outcomes, picks: Sequence[Pick], limit: int) -> dict[str, PickTable]:
-    values: dict[str, list[tuple[int, Value]]] = {}
+def _build_features(outcomes: _Outcomes, picks: Sequence[LoggedPick], limit: int) -> dict[str, PickTable]:
+    values = defaultdict[str, list[tuple[int, Value]]](list)
     for at, each in enumerate(picks):
         for name, value in each.candidate.features:
-            if name != CONTENT:
-                values.setdefault(name, []).append((at, value))
+            values[name].append((at, value))
+    values.pop(CONTENT, None)
     common = Counter({name: len(pairs) for name, pairs in values.items()}).most_common(MAX_TABLES)
     return {name: _build_table(outcomes, values[name], limit) for name in sorted(name for name, _ in common)}
 

@@ -13,14 +13,13 @@ class DecisionIds:
     """Hands out ids with random nonces of 64 bits, so that nobody can guess another's."""
 
     def __init__(self) -> None:
-        self._pool = ""
+        self._nonces: list[str] = []
 
     def next(self, seq: int) -> str:
         """A fresh id for the event ``seq``: 32 hex digits."""
-        if not self._pool:
-            self._pool = os.urandom(_NONCE_BYTES * 256).hex()  # one system call for 256 ids
-        nonce, self._pool = self._pool[: 2 * _NONCE_BYTES], self._pool[2 * _NONCE_BYTES :]
-        return format_id(seq, nonce)
+        if not self._nonces:
+            self._nonces = os.urandom(_NONCE_BYTES * 256).hex(" ", _NONCE_BYTES).split()  # one system call for 256 ids
+        return format_id(seq, self._nonces.pop())
 
 
 def format_id(seq: int, nonce: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
+from contextvars import Context
 from dataclasses import dataclass, replace
 
 import structlog
@@ -31,6 +32,7 @@ from bandstand.judge_worker.stateless import StatelessJudge
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowStatus
+from bandstand.personalizer.auto_optimization import AutoOptimizer
 from bandstand.personalizer.loop import PersonalizerLoop
 from bandstand.personalizer.wire import PersonalizerWire
 from bandstand.prompts.library import prompts_directory
@@ -142,6 +144,7 @@ class RunningLoop:
         if shared.default is None:
             shared.default = self
         self._opened = AsyncExitStack()
+        self._optimizer: AutoOptimizer | None = None
 
     def _get_shadow_status(self) -> ShadowStatus | None:
         return None if self.deployment.shadows is None else self.deployment.shadows.get_status()
@@ -185,6 +188,10 @@ class RunningLoop:
         for queue in (self._simulations, self._evaluations, self._judge_runs):
             await queue.open()
             opened.push_async_callback(queue.close)
+        if self._optimizer is not None:
+            # Not in the context of a request that had the loop opened: this one is no part of it.
+            looking = asyncio.create_task(self._optimizer.run(), context=Context())
+            opened.push_async_callback(cancel_task, looking)
         if self._shared.default is not None and not self._is_default:
             others = self._shared.default.metrics.loops
             others[self.name] = self.metrics
@@ -250,7 +257,9 @@ class RunningLoop:
         days = _get_retention(self._shared.settings, self.deployment.definition)
         loop = PersonalizerLoop(self.deployment, loops, retention_days=days)
         model = ModelFiles(self._directory, self.deployment.catalogue, self.deployment.has_one_model)
-        return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model)
+        wire = PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model)
+        self._optimizer = wire.optimizer
+        return wire
 
 
 def _build_holdout(settings: Settings) -> Holdout | None:

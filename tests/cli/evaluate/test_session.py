@@ -64,7 +64,7 @@ def _ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_ledger")
-def test_the_session_goes_as_the_page_says(run: Run, tmp_path: Path) -> None:
+def test_the_session_goes_as_the_page_says(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = re.findall(
         r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", "".join(re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)), re.MULTILINE
     )
@@ -89,6 +89,12 @@ def test_the_session_goes_as_the_page_says(run: Run, tmp_path: Path) -> None:
     assert "has changed since the plan was made" in refuse("bandstand evaluate map plan.json 0")
     run("bandstand evaluate plan other.json --from logs --policy linucb-v2")
     assert "1.json: is of another plan" in refuse("bandstand evaluate reduce other.json 1.json")
+    with monkeypatch.context() as configured:
+        configured.setenv("BANDSTAND_CONFIG", "other.toml")
+        (tmp_path / "other.toml").write_text('[policies.linucb-v2]\nkind = "linucb"\nschema = "tips-v2"\nalpha = 2.0\n')
+        assert "policy linucb-v2 is not defined here as it was" in refuse("bandstand evaluate map other.json 0")
+    (tmp_path / "other.json.learned" / "1.json.zst").write_bytes(b"")
+    assert "1.json.zst: is not of this plan" in refuse("bandstand evaluate map other.json 1")
     plan = tmp_path / "plan.json"
     plan.write_text(plan.read_text().replace("snips", "ips"))
     assert "plan.json: was changed since it was planned" in refuse("bandstand evaluate map plan.json 0")
@@ -96,7 +102,7 @@ def test_the_session_goes_as_the_page_says(run: Run, tmp_path: Path) -> None:
     assert "nowhere" in refuse("bandstand evaluate plan nowhere/other.json --from logs --policy linucb-v2")
     assert "flags go after map" in refuse("bandstand evaluate --json map plan.json 0")
     assert "no file matches the pattern" in refuse("bandstand evaluate --from 'logs/2024-*' --policy linucb-v2")
-    assert "--until goes with a ledger only" in refuse("bandstand evaluate --from logs --until 2026-01-01")
+    assert "--columns goes with a file of rows only" in refuse("bandstand evaluate --from logs --columns reward=r")
     (tmp_path / "logs" / "twice.parquet").write_bytes(days[0].read_bytes())
     for line in ("evaluate --from logs --policy linucb-v2", "log export logs", "log forget logs"):
         assert f"is the day {days[0].stem}, as {days[0].name} is" in refuse(f"bandstand {line}")

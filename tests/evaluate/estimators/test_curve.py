@@ -62,6 +62,26 @@ def test_parts_have_the_slices_of_the_whole_in_whatever_order_they_are_merged(cu
             assert one == pytest.approx(other, rel=1e-9)
 
 
+@pytest.mark.parametrize("cuts", [[1], [4900], [10, 20, 30], [33, 1000, 1001, 2049]])
+def test_parts_that_did_not_know_their_place_hold_the_same_rows_in_the_same_order(cuts: list[int]) -> None:
+    merged, before = Curve(), 0
+    for part in np.split(np.arange(5000), cuts):
+        curve = Curve()
+        curve.add(select_part(slice(part[0], part[-1] + 1)))
+        curve.move_to(before)
+        merged.merge(curve)
+        before += len(part)
+    points = merged.to_points()
+    assert MAX_SLICES / 2 <= len(points) <= MAX_SLICES
+    start = 0
+    for point in points:
+        rows = slice(start, point.until)
+        exact = snips(LOG.reward[rows], LOG.action[rows], LOG.propensity[rows], LOG.target[rows])
+        assert point.value == pytest.approx(exact.value)
+        start = point.until
+    assert start == 5000
+
+
 @pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 64, 65, 1000])
 def test_a_log_of_any_length_has_few_points_and_ends_at_its_end(n: int) -> None:
     curve = Curve()

@@ -45,12 +45,17 @@ def test_every_estimator_says_what_it_says_of_arrays() -> None:
 def test_parts_say_what_the_whole_says_in_whatever_order_they_are_merged(
     missing_reward: float | None, interval: Literal["normal", "bootstrap"]
 ) -> None:
-    log = chunk(lost=LOST, supported=np.random.default_rng(6).random(2000))
+    log = chunk(lost=LOST, supported=np.random.default_rng(6).random(2000), ts=np.arange(2000.0))
 
     def begin(first_row: int = 0) -> LogEvaluation:
         formulas = parse_formulas(*FORMULAS)
         return LogEvaluation(
-            formulas, missing_reward=missing_reward, first_row=first_row, interval=interval, resamples=100
+            formulas,
+            missing_reward=missing_reward,
+            window_s=300.0,
+            first_row=first_row,
+            interval=interval,
+            resamples=100,
         )
 
     whole, parts = begin(), []
@@ -86,6 +91,9 @@ def assert_same_result(found: LogEvaluationResult, expected: LogEvaluationResult
         assert getattr(found, field) == getattr(expected, field)
     assert found.supported_share == pytest.approx(expected.supported_share)
     assert (found.logged_mean, found.logged_stderr) == pytest.approx((expected.logged_mean, expected.logged_stderr))
+    assert len(found.windows) == len(expected.windows) > 1
+    for window, other_window in zip(found.windows, expected.windows, strict=True):
+        assert window == pytest.approx(other_window, rel=1e-9)
     assert len(found.curve) == len(expected.curve)
     for one, other in zip(found.curve, expected.curve, strict=True):
         assert one == pytest.approx(other, rel=1e-9, nan_ok=True)

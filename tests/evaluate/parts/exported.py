@@ -41,11 +41,16 @@ class ExportedLog:
         names: Sequence[str],
         *,
         since: float | None = None,
+        until: float | None = None,
         frozen_since: float | None = None,
     ) -> tuple[LogSummary, list[LogEvaluationResult]]:
         with open_read_only(self.state, CATALOGUE) as state:
             return evaluate_decisions(
-                spec, read_events(state, since=since), build_candidates(names), str, frozen_since=frozen_since
+                spec,
+                read_events(state, since=since, until=until),
+                build_candidates(names),
+                str,
+                frozen_since=frozen_since,
             )
 
 

@@ -64,11 +64,17 @@ def assert_close(found: Any, expected: Any) -> None:
 async def test_parts_are_reduced_to_what_one_reader_of_the_ledger_says(tmp_path: Path) -> None:
     log = await write_log(tmp_path)
     later, few = NOON + 3.2 * DAY, ("linucb-v1", "egreedy-v1")
-    cases = ((build_spec(), None, 3, NAMES), (build_spec(interval="bootstrap"), later, 99, few))
-    for spec, since, count, names in cases:
+    cases = (
+        (build_spec(), None, None, 3, NAMES),
+        (build_spec(interval="bootstrap"), later, None, 99, few),
+        (build_spec(missing_reward=0.0), None, later, 2, few),
+    )
+    for spec, since, until, count, names in cases:
         schemas = [candidate.read_schema for candidate in build_candidates(names)]
-        summary, results = log.evaluate_ledger(spec, names, since=since, frozen_since=since)
-        sums = evaluate_in_parts(EventQuestion(spec=spec, since=since, frozen_since=since), log, count, names)
+        summary, results = log.evaluate_ledger(spec, names, since=since, until=until, frozen_since=since)
+        sums = evaluate_in_parts(
+            EventQuestion(spec=spec, since=since, until=until, frozen_since=since), log, count, names
+        )
         expected, found = (
             build_report(
                 "", spec, [PolicyResult(name, "", None, each) for name, each in zip(names, said, strict=True)], of

@@ -12,7 +12,7 @@ import itertools
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from functools import partial
+from functools import lru_cache, partial
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ from bandstand.api.asgi.fast_path import EncodedResponse, Handler, HotPath, Requ
 from bandstand.api.asgi.foreign_wire import ForeignRequest, ForeignWire
 from bandstand.api.asgi.gathering import Gathering
 from bandstand.api.asgi.headers import trim_values
-from bandstand.api.asgi.hot_call import HotCall, Response
+from bandstand.api.asgi.hot_call import JSON_HEADERS, HotCall, Response
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.asgi.path_prefix import PathPrefix
 from bandstand.api.asgi.raw_path import decode_segment, validate_query
@@ -39,11 +39,10 @@ _BoundHandler = tuple[Handler, RequestMetadata]
 _MAX_REQUEST_ID = 128
 _SERVER_ERROR = 500
 _HEAVY = frozenset({"/generate", "/recommend"})
+_MAX_TARGETS = 256
 _SEGMENTS_OF_NAMED = 3  # "", "score", policy
 
 OPENAPI_PATH = "/openapi.json"
-
-_JSON = (b"content-type", b"application/json")
 
 log = structlog.get_logger("bandstand.request")
 
@@ -82,6 +81,7 @@ class FrontController:
         admission: as above.
         mounts: the way to other loops; ``None`` where there are none.
         foreign: another wire under a path of its own.
+        find_hot_target: what a request target names, if that is hot; those that come again and again are remembered.
         gathering: where a server that parses hot requests itself has them begin.
     """
 
@@ -110,6 +110,7 @@ class FrontController:
         )
         self.gathering = Gathering()
         self.admission = admission or AdmissionQueue()
+        self.find_hot_target = lru_cache(maxsize=_MAX_TARGETS)(self._find_hot_target)
         self._id_prefix = secrets.token_hex(4)
         self._id_counter = itertools.count(1)
 
@@ -152,6 +153,12 @@ class FrontController:
             path = path[path.find("/", len(LOOPS)) :] if self.mounts is not None else ""
         segments = path.split("/")
         return 1 < len(segments) <= _SEGMENTS_OF_NAMED and segments[1] in self._handlers and segments[-1] != ""
+
+    def _find_hot_target(self, target: bytes) -> tuple[str, bytes] | None:
+        """The raw path and the query of a request target whose POST :meth:`is_hot`; ``None`` for others."""
+        raw_path, _, query = target.partition(b"?")
+        path = raw_path.decode("latin-1")
+        return (path, query) if self.is_hot(path) and b"#" not in target else None
 
     async def answer(self, path: str, headers: Headers, query_string: bytes, read_body: BodyReader) -> Response:
         """Answer a POST of this loop that :meth:`is_hot`: as :meth:`begin` does, to be awaited.
@@ -214,7 +221,7 @@ class FrontController:
             self._refuse_call(call, error)
             return
         status, body = encoded
-        response = Response(status, [_JSON], body, call.request_id)
+        response = Response(status, JSON_HEADERS, body, call.request_id)
         self._record("POST", call.route, status, call.started, call.request_id, call.client)
         call.respond(response)
 

@@ -1,16 +1,19 @@
 """A call of /score or /reward on its way through the gate."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bandstand.api.asgi.access import ANONYMOUS
+
+JSON_HEADERS = ((b"content-type", b"application/json"),)
+"""Of every answer that is no problem."""
 
 
 class Response(NamedTuple):
     """A whole answer, for whoever writes it to the wire."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    headers: Sequence[tuple[bytes, bytes]]
     body: bytes
     request_id: str
 

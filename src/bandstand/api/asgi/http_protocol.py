@@ -16,10 +16,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from bandstand.api.asgi.connections import BODY_SECONDS, HEAD_SECONDS, IDLE_SECONDS, STALLED_SECONDS, ConnectionWatch
 from bandstand.api.asgi.front import FrontController
 from bandstand.api.asgi.headers import trim_values
-from bandstand.api.asgi.hot_call import HotCall, Response
+from bandstand.api.asgi.hot_call import JSON_HEADERS, HotCall, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _HOT_PREFIXES = (b"/score", b"/reward", b"/loops/")
 _CLOSE = b"connection: close\r\n"
@@ -226,9 +226,8 @@ class HttpProtocol(HttpToolsProtocol):
             and parser.should_keep_alive()
         ):
             return None
-        raw_path, _, query = self.url.partition(b"?")
-        path = raw_path.decode("latin-1")
-        return _HotCycle(self, path, query, headers) if front.is_hot(path) and b"#" not in self.url else None
+        target = front.find_hot_target(self.url)
+        return None if target is None else _HotCycle(self, *target, headers)
 
     def _begin_asgi(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -286,7 +285,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _render(self, response: Response, close: bytes) -> bytes:
-        head = b"".join(b"%b: %b\r\n" % header for header in response.headers)
+        head = _JSON_HEAD if response.headers is JSON_HEADERS else _render_headers(response.headers)
         return b"%b%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (
             STATUS_LINE[response.status],
             self._build_default_head(),
@@ -301,5 +300,12 @@ class HttpProtocol(HttpToolsProtocol):
         """The headers that the server gives every answer; it makes a new list of them when one changes."""
         headers = self.server_state.default_headers
         if HttpProtocol._head[0] is not headers:
-            HttpProtocol._head = headers, b"".join(b"%b: %b\r\n" % header for header in headers)
+            HttpProtocol._head = headers, _render_headers(headers)
         return HttpProtocol._head[1]
+
+
+def _render_headers(headers: "Iterable[tuple[bytes, bytes]]") -> bytes:
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
+
+
+_JSON_HEAD = _render_headers(JSON_HEADERS)

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from bandstand.api.asgi.latency_histogram import LatencyHistogram
 from bandstand.api.asgi.thread_cpu import ThreadCpuCollector
 from bandstand.judge_worker.options import JudgeStatus
 from bandstand.learning.shadows import ShadowStatus
@@ -36,13 +37,10 @@ class Metrics:
     def __init__(self, *, of_process: bool = True) -> None:
         self.loops: dict[str, Metrics] = {}
         self._registry = CollectorRegistry()
-        requests = Histogram(
-            "bandstand_request_seconds",
-            "Time to answer a request.",
-            ("method", "route", "status"),
-            buckets=_LATENCIES,
-            registry=self._registry,
+        self._requests = LatencyHistogram(
+            "bandstand_request_seconds", "Time to answer a request.", ("method", "route", "status"), _LATENCIES
         )
+        self._registry.register(self._requests)
         decisions = Counter("bandstand_decisions", "Decisions made.", ("policy", "exploring"), registry=self._registry)
         rewards = Counter("bandstand_rewards", "Rewards taken.", ("policy", "applied"), registry=self._registry)
         self._unknown_events = Counter(
@@ -51,7 +49,6 @@ class Metrics:
             ("call",),
             registry=self._registry,
         )
-        self._requests = _Children[tuple[str, str, str], Histogram](requests.labels)
         self._decisions = _Children[tuple[str, str], Counter](decisions.labels)
         self._rewards = _Children[tuple[str, str], Counter](rewards.labels)
         self._generations = Counter(
@@ -114,7 +111,7 @@ class Metrics:
 
     def record_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request; methods that no route has share one label, since a caller may invent any."""
-        self._requests[method if method in _METHODS else "other", route, str(status)].observe(seconds)
+        self._requests.observe((method if method in _METHODS else "other", route, str(status)), seconds)
 
     def record_decision(self, policy: str, *, exploring: bool) -> None:
         """Count a decision."""

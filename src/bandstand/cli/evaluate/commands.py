@@ -63,6 +63,7 @@ Since = Annotated[
     str | None,
     _make_option("Evaluate decisions from here on; earlier ones only teach. ISO 8601, UTC.", metavar="TIME"),
 ]
+Until = Annotated[str | None, _make_option("Read nothing after this.", metavar="TIME")]
 MissingReward = Annotated[
     float | None,
     _make_option("What a decision without a reward is worth. Default: such decisions are left out.", metavar="VALUE"),
@@ -95,7 +96,7 @@ def evaluate_log_at_once(  # noqa: PLR0913 (each is a flag)
     estimators: Estimators = None,
     frozen: Frozen = False,
     since: Since = None,
-    until: Annotated[str | None, _make_option("Read nothing after this.", metavar="TIME")] = None,
+    until: Until = None,
     missing_reward: MissingReward = None,
     interval: IntervalKind = Interval.NORMAL,
     columns: ColumnNames = None,
@@ -170,6 +171,7 @@ def plan(  # noqa: PLR0913 (each is a flag)
     estimators: Estimators = None,
     frozen: Frozen = False,
     since: Since = None,
+    until: Until = None,
     missing_reward: MissingReward = None,
     interval: IntervalKind = Interval.NORMAL,
     columns: ColumnNames = None,
@@ -193,7 +195,7 @@ def plan(  # noqa: PLR0913 (each is a flag)
         estimators=estimators,
         frozen=frozen,
         since=since,
-        until=None,
+        until=until,
         missing_reward=missing_reward,
         interval=interval.value,
         columns=columns,

@@ -91,7 +91,12 @@ def _plan_events(flags: EvaluationFlags, events: EventFiles, path: Path, count: 
     frozen_since = (since or 0.0) if flags.frozen else None
     refresh_rewards = read_settings().prior_refresh_rewards
     return plan_events(
-        EventQuestion(spec=flags.build_question(WITH_MODEL), since=since, frozen_since=frozen_since),
+        EventQuestion(
+            spec=flags.build_question(WITH_MODEL),
+            since=since,
+            until=parse_flag_time("until", flags.until),
+            frozen_since=frozen_since,
+        ),
         events,
         load_candidates(flags.policies, resolve_location(flags.state_dir, flags.loop), refresh_rewards),
         path,

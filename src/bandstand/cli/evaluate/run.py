@@ -177,8 +177,7 @@ def _evaluate_ledger(flags: EvaluationFlags) -> dict[str, Any]:
 def _evaluate_decisions(flags: EvaluationFlags, log: LogInput, decisions: DecisionFile) -> dict[str, Any]:
     flags.reject_flags("columns", why="goes with a file of rows only")
     flags.reject_flags("jobs", why="goes with files of rows, or of exported days, only")
-    flags.reject_flags("since", why="goes with a ledger, or with exported days, only")
-    flags.reject_flags("until", why="goes with a ledger only")
+    flags.reject_flags("since", "until", why="goes with a ledger, or with exported days, only")
     question = flags.build_question(WITH_MODEL)
     candidates = _select_candidates(flags, resolve_location(flags.state_dir, flags.loop))
     with name_file_in_errors(log.name), show_progress("pages of the log") as steps:
@@ -195,13 +194,12 @@ def _evaluate_decisions(flags: EvaluationFlags, log: LogInput, decisions: Decisi
 
 def _evaluate_events(flags: EvaluationFlags, log: LogInput, events: EventFiles) -> dict[str, Any]:
     flags.reject_flags("columns", why="goes with a file of rows only")
-    flags.reject_flags("until", why="goes with a ledger only")
     question = flags.build_question(WITH_MODEL)
     candidates = build_candidates(flags)
-    since = parse_flag_time("since", flags.since)
+    since, until = parse_flag_time("since", flags.since), parse_flag_time("until", flags.until)
     frozen_since = (since or 0.0) if flags.frozen else None
     if (flags.jobs or 1) > 1:
-        asked = EventQuestion(spec=question, since=since, frozen_since=frozen_since)
+        asked = EventQuestion(spec=question, since=since, until=until, frozen_since=frozen_since)
         with name_file_in_errors(log.name):
             sums = evaluate_event_jobs(asked, events, partial(build_candidates, flags), flags.jobs or 1)
             results = sums.build_results([candidate.read_schema for candidate in candidates])
@@ -211,7 +209,7 @@ def _evaluate_events(flags: EvaluationFlags, log: LogInput, events: EventFiles) 
     with name_file_in_errors(log.name), show_progress("pages of the log") as steps:
         summary, evaluated = evaluate_decisions(
             question,
-            events.read_events(since=since),
+            events.end_at(until).read_events(since=since),
             candidates,
             events.format_location,
             frozen_since=frozen_since,

@@ -81,6 +81,17 @@ class Curve:
         self._sums += [np.bincount(places[used], column[used], MAX_SLICES) for column in other._sums]
         self._next = after
 
+    def move_to(self, first_row: int) -> None:
+        """Let what was counted from row 0 be from ``first_row`` on; slices stay whole, and some get longer."""
+        rows = self._next - self._first
+        while first_row + rows > (first_row // self._width + MAX_SLICES) * self._width:
+            self._join_neighbours(self._first)
+        starts = first_row + np.arange(MAX_SLICES) * self._width
+        middles = (starts + np.minimum(starts + self._width, first_row + rows)) // 2
+        places = np.clip(middles // self._width - first_row // self._width, 0, MAX_SLICES - 1)
+        self._sums = np.array([np.bincount(places, column, MAX_SLICES) for column in self._sums])
+        self._first, self._next = first_row, first_row + rows
+
     def _widen(self, first: int, after: int) -> None:
         """Join slices until those from row ``first`` to ``after`` are few enough, and count them from the first."""
         while after > (first // self._width + MAX_SLICES) * self._width:

@@ -142,6 +142,18 @@ class LogEvaluation:
         if self._windows is not None and later._windows is not None:
             self._windows.merge(later._windows)
 
+    @property
+    def row_count(self) -> int:
+        """Decisions that count."""
+        return self._logged.n
+
+    def move_to(self, first_row: int) -> None:
+        """Let a part that was added as the log's first be the one before which so many decisions count.
+
+        The draws of a bootstrap stay those of the first rows.
+        """
+        self._curve.move_to(first_row)
+
     def to_json(self) -> dict[str, Any]:
         """Return the sums as JSON values, to the last bit."""
         return {
@@ -152,6 +164,7 @@ class LogEvaluation:
             "logged": self._logged.to_json(),
             "curve": self._curve.to_json(),
             "weights": self._weights.tolist(),
+            "windows": None if self._windows is None else self._windows.to_json(),
         }
 
     def restore(self, document: Mapping[str, Any]) -> None:
@@ -163,6 +176,8 @@ class LogEvaluation:
         self._logged = Moments.from_json(document["logged"])
         self._curve = Curve.from_json(document["curve"])
         self._weights = np.array(document["weights"], np.int64)
+        if self._windows is not None:
+            self._windows.restore(document["windows"])
 
     def result(self) -> LogEvaluationResult:
         """Return what the log says so far.

@@ -1,6 +1,7 @@
 """Sums over equal windows of time: what an estimate was hour by hour, in memory that grows with the windows alone."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,6 +63,14 @@ class TimeWindows:
         for window, added in sums.items():
             known = self._sums.get(window)
             self._sums[window] = added if known is None else known + added
+
+    def to_json(self) -> list[list[Any]]:
+        """Return the sums as JSON values, to the last bit."""
+        return [[window, sums.tolist()] for window, sums in self._sums.items()]
+
+    def restore(self, document: Sequence[Sequence[Any]]) -> None:
+        """Put what :meth:`to_json` returned, of windows of the same length, in the place of the sums."""
+        self._sums = {int(window): np.array(sums, np.float64) for window, sums in document}
 
     def to_sums(self) -> list[WindowSums]:
         """Return the windows so far, in the order of time."""

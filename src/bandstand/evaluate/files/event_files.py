@@ -5,6 +5,7 @@ that say which rewards stand in the end, then the events, a page at a time.
 """
 
 import json
+import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -87,13 +88,17 @@ class EventFiles:
     Args:
         files: its days, in order.
         standing: the rewards that stand of what is in these files; found in them if left out.
+        until: nothing after this time is read, rewards included; None for all.
     """
 
-    def __init__(self, files: Sequence[EventFile], standing: StandingRewards | None = None) -> None:
+    def __init__(
+        self, files: Sequence[EventFile], standing: StandingRewards | None = None, until: float | None = None
+    ) -> None:
         self._arrow = Arrow.load()
         self.files = tuple(files)
         self._ends = [file.end for file in self.files]
         self._standing = standing
+        self._until = math.inf if until is None else until
 
     @classmethod
     def open(cls, path: Path) -> Self | None:
@@ -127,6 +132,10 @@ class EventFiles:
             files[header.day] = EventFile(name, parts[name], header)
         return cls([files[day] for day in sorted(files)], standing)
 
+    def end_at(self, until: float | None) -> "EventFiles":
+        """Return the log as it was at a time; all of it where that is None."""
+        return EventFiles(self.files, self._standing, until)
+
     def format_location(self, seq: int) -> str:
         """Say which event an error is about."""
         place = min(bisect_right(self._ends, seq), len(self.files) - 1)
@@ -155,7 +164,7 @@ class EventFiles:
         for file in self.files if files is None else files:
             with _file_errors(self._arrow, file.name), self._arrow.parquet.ParquetFile(file.path) as opened:
                 for batch in opened.iter_batches(PAGE, columns=columns, use_threads=False):
-                    yield _to_events(batch, standing, since)
+                    yield [each for each in _to_events(batch, standing, since) if each.ts <= self._until]
 
     def select_standing(self, files: Sequence[EventFile]) -> StandingRewards:
         """Return what must be known of the rest of the log to read these files alone."""
@@ -169,7 +178,8 @@ class EventFiles:
 
     def _read_rewards(self, file: EventFile) -> RewardColumns:
         columns = self._read_columns(file)
-        rewards, revocations = columns["kind"] == "reward", columns["kind"] == "revocation"
+        in_time = columns["ts"] <= self._until
+        rewards, revocations = ((columns["kind"] == kind) & in_time for kind in ("reward", "revocation"))
         return RewardColumns(
             columns["seq"][rewards].astype(np.int64),
             columns["decision"][rewards].astype(np.int64),
@@ -180,7 +190,7 @@ class EventFiles:
 
     def _count_file(self, file: EventFile, standing: StandingRewards, since: float | None) -> FileCounts:
         columns = self._read_columns(file)
-        made = columns["kind"] == "decision"
+        made = (columns["kind"] == "decision") & (columns["ts"] <= self._until)
         if since is not None:
             made &= (columns["ts"] >= since) & (columns["seq"] >= first_seq_at(since))
         rewarded = ~np.isnan(standing.get_rewards(columns["seq"][made].astype(np.int64)))

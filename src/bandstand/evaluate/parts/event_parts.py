@@ -33,11 +33,13 @@ class EventQuestion:
     Attributes:
         spec: the estimates.
         since: decisions before this time are left out, in seconds since the epoch; None for all.
+        until: nothing after this time is read; None for all.
         frozen_since: nothing teaches the policies from then on; None for never.
     """
 
     spec: EvaluationSpec
     since: float | None = None
+    until: float | None = None
     frozen_since: float | None = None
 
     def build_replay(self, candidates: Sequence[CandidatePolicy], files: EventFiles) -> PolicyReplay:
@@ -48,7 +50,8 @@ class EventQuestion:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return {"spec": self.spec.to_json(), "since": self.since, "frozen_since": self.frozen_since}
+        times = {"since": self.since, "until": self.until, "frozen_since": self.frozen_since}
+        return {"spec": self.spec.to_json(), **times}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -149,6 +152,7 @@ def iter_event_parts(
     Raises:
         EvaluationError: an event is not as it must be.
     """
+    files = files.end_at(question.until)
     counts = files.count_decisions(question.since)
     replay, first_row = question.build_replay(candidates, files), 0
     groups = split_evenly([each.decisions for each in counts], count)
@@ -184,6 +188,7 @@ def evaluate_event_part(
     log = EventFiles.open_parts(files, StandingRewards.from_json(learned["standing"]))
     if log is None:
         raise EvaluationError(f"{next(iter(files))}: is no day of an exported log")
+    log = log.end_at(question.until)
     replay = question.build_replay(candidates, log)
     replay.restore(learned["replay"])
     evaluations = [question.spec.build_evaluation(first_row) for _ in candidates]

@@ -46,6 +46,10 @@ _BASELINES: Final = """SELECT m.uid, u.user_id, m.document FROM marks AS m JOIN 
 _IDS: Final = ("user_id", "decision_id")
 """What a caller names, and may name people by."""
 
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+_MAX_PICKS: Final = 5_000
+"""Picks remembered until their reward comes, which spares reading the request again."""
+
 _NTH: Final = "SELECT seq FROM {table} WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET ?"
 
 
@@ -72,6 +76,7 @@ class DayReader:
         self._state = state
         self._secret = state.read_secret()
         self._users: dict[str, str] = {}
+        self._picks: dict[int, dict[str, Any]] = {}  # by decision
 
     def find_first_day(self) -> date | None:
         """The day of the first event; None where there is none."""
@@ -142,6 +147,10 @@ class DayReader:
         request = json.loads(unpack_body(body))
         for name in _IDS:
             request.pop(name, None)
+        if reward is not None:
+            if len(self._picks) >= _MAX_PICKS:
+                del self._picks[next(iter(self._picks))]
+            self._picks[seq] = _select_pick(request, pick)
         return EventRow(
             kind="decision",
             seq=seq,
@@ -164,10 +173,13 @@ class DayReader:
         if features is not None:
             legacy = json.loads(features)
             # Under another schema, context may be read from what was sent as a feature.
-            candidate, context = {"features": legacy["features"]}, legacy["features"] | legacy["context"]
+            picked = {
+                "candidates": [{"features": legacy["features"]}],
+                "context": legacy["features"] | legacy["context"],
+            }
         else:
-            request = json.loads(unpack_body(body))
-            candidate, context = request["candidates"][pick], request.get("context")
+            known = self._picks.pop(decision, None)
+            picked = _select_pick(json.loads(unpack_body(body)), pick) if known is None else known
         return EventRow(
             kind="reward",
             seq=seq,
@@ -180,7 +192,7 @@ class DayReader:
             linked=bool(linked),
             legacy=features is not None,
             applied=bool(applied),
-            picked=_to_text({"candidates": [candidate]} | ({} if context is None else {"context": context})),
+            picked=_to_text(picked),
         )
 
     def _build_state(self, kind: str, uid: int, user_id: str, document: str) -> EventRow:
@@ -196,10 +208,17 @@ class DayReader:
         return found
 
 
+def _select_pick(request: dict[str, Any], pick: int) -> dict[str, Any]:
+    """A request with the picked candidate alone."""
+    return {"candidates": [request["candidates"][pick]]} | (
+        {"context": request["context"]} if "context" in request else {}
+    )
+
+
 def find_midnight(day: date) -> float:
     """When a day begins, in seconds since the epoch."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
 
 
 def _to_text(document: Any) -> str:
-    return json.dumps(document, separators=(",", ":"))
+    return _ENCODER.encode(document)

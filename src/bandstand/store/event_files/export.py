@@ -196,7 +196,8 @@ def write_file(arrow: Arrow, path: Path, header: FileHeader, pages: Iterator[lis
 
 def _write_tables(arrow: Arrow, path: Path, schema: Any, tables: Iterator[Any]) -> int:
     events = 0
-    with storage_errors(path), replace_file(path) as partial:
+    hidden = path.with_name(f".{path.name}.partial")  # from who reads the folder meanwhile
+    with storage_errors(path), replace_file(path, temporary=hidden) as partial:
         partial.touch(mode=0o600)  # it is about people
         with arrow.parquet.ParquetWriter(partial, schema, compression="zstd") as writer:
             for table in tables:

@@ -19,7 +19,7 @@ from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.reader import LedgerReader
 from bandstand.store.tables import reviews
 from bandstand.store.tables.judgements import TurnTexts
-from bandstand.store.tables.picks import Pick, PickReader
+from bandstand.store.tables.picks import LoggedPick, PickReader
 from bandstand.store.tables.reviews import LabelPair, ReviewFilter, ReviewPage
 from bandstand.store.tables.shown import MAX_SEARCHED, DecisionPage, DecisionSearch, search_decisions
 
@@ -175,7 +175,7 @@ class ConsoleQueries:
         """Decisions that fit, newest first, from the cursor ``before``, among ``scanned`` of them."""
         return await self._run_query(search_decisions, wanted, before, limit, scanned)
 
-    async def list_picks(self) -> list[Pick]:
+    async def list_picks(self) -> list[LoggedPick]:
         """The newest decisions with what was picked and what came of it."""
         return await self._run_query(self._picks.read)
 

@@ -45,7 +45,7 @@ class PickedCandidate(NamedTuple):
     features: tuple[tuple[str, Value], ...]
 
 
-class Pick(NamedTuple):
+class LoggedPick(NamedTuple):
     """A decision and what came of it.
 
     Attributes:
@@ -71,14 +71,14 @@ class PickReader:
         self._size = size
         self._known: dict[int, PickedCandidate] = {}
 
-    def read(self, connection: sqlite3.Connection) -> list[Pick]:
+    def read(self, connection: sqlite3.Connection) -> list[LoggedPick]:
         """The decisions as they stand."""
         rows = connection.execute(_PICKS, (self._size,)).fetchall()
         new = [seq for seq, *_ in rows if seq not in self._known]
         for start in range(0, len(new), _AT_ONCE):
             self._known.update(_read_candidates(connection, new[start : start + _AT_ONCE]))
         self._known = {seq: self._known[seq] for seq, *_ in rows}  # of nobody who is gone, and of nothing older
-        return [Pick(seq, uid, ts, reward, self._known[seq]) for seq, uid, ts, reward in rows]
+        return [LoggedPick(seq, uid, ts, reward, self._known[seq]) for seq, uid, ts, reward in rows]
 
 
 def _read_candidates(connection: sqlite3.Connection, seqs: Sequence[int]) -> Iterator[tuple[int, PickedCandidate]]:

