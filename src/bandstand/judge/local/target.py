@@ -14,7 +14,7 @@ words that question or answer were about. Emoji and ratings are of the behaviour
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -35,7 +35,7 @@ _NUMBER: Final = "0"
 _PERSONAL: Final[tuple[frozenset[WordKind], ...]] = (frozenset({"you"}), frozenset({"me"}), frozenset({"wish"}))
 _MAX_SUBJECTS: Final = 2
 _SHORT: Final = 5
-_ENOUGH_SIGNS: Final[Mapping[Polarity, int]] = {"negative": 2, "positive": 1}
+_ENOUGH_SIGNS: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def _has_enough_signs(turn: NormalisedTurn, polarity: Polarity, *, is_stated: bo
         len(tokens) <= _SHORT,
     )
     signs_against = (_NUMBER in tokens, substance.occur_in(stems, text))
-    room = sum(signs_for) - sum(signs_against) - _ENOUGH_SIGNS[polarity]
+    room = sum(signs_for) - sum(signs_against) - _ENOUGH_SIGNS
     # The answer is read only where that can still decide.
     return room >= _MAX_SUBJECTS or (room >= 0 and room >= len(_find_subjects(turn, manner)))
 
