@@ -28,7 +28,7 @@ INSTALLED_PERSONALIZER := $(PERSONALIZER)/.installed
 PERSONALIZER_LOCKS := requirements/personalizer.txt requirements/personalizer/package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types contracts pytest slow python313 bench browser proxies litellm personalizer openapi client settings lock locked clean
+.PHONY: help install run test lint types contracts pytest slow python313 bench chaos browser proxies databases litellm personalizer openapi client settings lock locked clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -75,6 +75,12 @@ browser: ## install Chromium for the browser tests, by apt-get, where it is miss
 proxies: ## install nginx and HAProxy for the tests behind them, by apt-get, where one is missing
 	@PATH="$$PATH:/usr/sbin"; command -v nginx > /dev/null && command -v haproxy > /dev/null || { $(APT_INSTALL) nginx-light haproxy; }
 
+databases: ## install PostgreSQL for the tests of its engine, by apt-get, where it is missing
+	@ls /usr/lib/postgresql/*/bin/postgres > /dev/null 2>&1 || command -v postgres > /dev/null || { $(APT_INSTALL) postgresql; }
+
+chaos: $(INSTALLED_TEST) ## kill processes and databases under load, for as long as it takes; CHAOS=N times the short form
+	BANDSTAND_CHAOS=$(or $(CHAOS),25) $(BIN)/pytest -q -m slow tests/store/postgres
+
 litellm: $(INSTALLED_LITELLM) ## make .venv-litellm with a LiteLLM gateway, for the tests that start one
 
 personalizer: $(INSTALLED_PERSONALIZER) ## make .venv-personalizer with clients of Azure Personalizer, for the tests that run them; installs Node.js by apt-get
@@ -90,7 +96,7 @@ settings: $(INSTALLED) ## write docs/settings.md and .env.example from the setti
 	@$(BIN)/bandstand settings --env > .env.example
 
 lock: $(UV) ## resolve pyproject.toml into requirements/ again; LOCK=--upgrade takes newer versions
-	$(COMPILE) pyproject.toml --group build --output-file requirements/base.txt
+	$(COMPILE) pyproject.toml --extra postgres --group build --output-file requirements/base.txt
 	$(COMPILE) pyproject.toml requirements/base.txt --group test --output-file requirements/test.txt
 	$(COMPILE) requirements/litellm.in --output-file requirements/litellm.txt
 	$(COMPILE) requirements/personalizer.in --output-file requirements/personalizer.txt

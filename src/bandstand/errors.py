@@ -122,6 +122,12 @@ class StorageUnavailableError(BandstandError):
     retry_after: ClassVar[int] = 5
 
 
+class UnsupportedByEngineError(BandstandError):
+    """What keeps this deployment's state cannot do it; a state directory can."""
+
+    code = "unsupported-by-engine"
+
+
 class StorageFullError(BandstandError):
     """The disk is full; nothing acknowledged is lost and nothing new is taken."""
 

@@ -196,7 +196,7 @@ async def _run_lifespan(
 def app_over(store: Store, *, hot_path: bool = True, **settings: Any) -> ASGIApp:
     """The application over a store of the test's own; it needs no lifespan."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bandstand.wiring.running_loop.EmbeddedStore", lambda *_, **__: store)
+        patch.setattr("bandstand.wiring.engine.EmbeddedStore", lambda *_, **__: store)
         return create_app(Settings(**settings), hot_path=hot_path)
 
 

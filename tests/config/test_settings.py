@@ -43,7 +43,7 @@ def test_a_home_in_a_path_is_found_as_a_shell_finds_it(
 
 
 def test_every_path_is_among_them() -> None:
-    assert PATHS == ["bandstand_config", "prompts_dir", "state_dir"]
+    assert PATHS == ["bandstand_config", "prompts_dir", "state_dir", "state_url_file"]
 
 
 def test_the_defaults_are_the_documented_ones() -> None:

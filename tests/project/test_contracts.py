@@ -14,6 +14,7 @@ MAY = {
     "Only wiring and cli read settings": {"cli", "config", "wiring"},
     "Only api, console, wiring and cli know the web framework": {"api", "cli", "console", "wiring"},
     "Only store knows the database": {"store"},
+    "Only store, wiring and cli know which engine runs": {"cli", "store", "wiring"},
     "Only llm knows the model providers": {"llm"},
 }
 """For each contract of this form, the parts that it does not bind."""

@@ -105,6 +105,9 @@ def test_what_the_store_met_is_said() -> None:
     assert error.message == "the store's last write failed: disk I/O error"
     assert one.message.startswith("one user's document")
     (many,) = find_store_items(StoreStatus(quarantined=1200))
+    (differ,) = find_store_items(StoreStatus(details={"processes": 3, "configurations": 2}))
+    assert "3 processes share the ledger under 2 settings" in differ.message
+    assert find_store_items(StoreStatus(details={"processes": 3, "configurations": 1})) == []
     assert many.message.startswith("1,200 users' documents")
 
 

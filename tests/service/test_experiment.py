@@ -66,7 +66,8 @@ async def test_users_count_once_and_decisions_do_not(split: Service) -> None:
     assert [each.expected for each in told.arms.values()] == pytest.approx([42.0, 18.0])
     statistic = (met.count("first-v1") - 18) ** 2 / 18 + (met.count("linucb-v2") - 42) ** 2 / 42
     assert told.chi_square == pytest.approx(statistic)
-    assert not told.mismatch
+    assert told.p_value is not None
+    assert told.mismatch == (told.p_value < 0.001), "as one split in a thousand is, by chance"
     assert (await load_deployment_stats(split.deployment)).experiment == told
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from collections.abc import Awaitable
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,14 @@ from bandstand.bandit.distribution import hash_to_uniform
 from bandstand.errors import (
     DecisionConflictError,
     InvalidRequestError,
+    OverloadedError,
     StorageFullError,
     UnknownPolicyError,
 )
 from bandstand.service.history import load_receipt
 from bandstand.store.embedded import state_directory
+from bandstand.store.protocol import MovedError
+from bandstand.store.records import Decision
 from tests.service.given import FEATURES, Make, Request, Service, on_disk
 from tests.store.given import CATALOGUE
 from tests.store.test_full_disk import Disk
@@ -233,6 +237,45 @@ async def test_an_erasure_in_between_frees_the_id(service: Service) -> None:
         )
         assert {answers[0].decision_id, answers[2].decision_id, answers[3].decision_id} == {"mine"}
         await service.deployment.store.erase("anna", "tests")
+
+
+# ── a state that has moved ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_decision_of_a_state_that_moved_is_made_anew_by_the_policy_that_decides_then(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, tries = service.deployment.store, list[tuple[str, int]]()
+    decide = store.decide
+
+    async def refuse() -> Decision:
+        raise MovedError("the user has been rewarded meanwhile; decide again")
+
+    def decide_third(decision: Decision) -> Awaitable[Decision]:
+        tries.append((decision.policy.name, decision.tries))
+        if len(tries) == 1:
+            return refuse()
+        if len(tries) == 2:
+            service.deployment.active_policy = "egreedy-v1"
+            raise MovedError("the deployment has changed meanwhile; decide again")
+        return decide(decision)
+
+    monkeypatch.setattr(store, "decide", decide_third)
+    scored = await service.score(decision_id="mine")
+    assert tries == [("linucb-v2", 0), ("linucb-v2", 1), ("egreedy-v1", 2)]
+    assert (scored.policy, scored.repeated) == ("egreedy-v1", False)
+    receipt = await store.find_receipt("mine")
+    assert receipt is not None
+    assert (receipt.tip_id, receipt.policy.name) == (scored.tip_id, "egreedy-v1")
+
+
+async def test_a_state_that_never_rests_is_refused(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Decision) -> Awaitable[Decision]:
+        raise MovedError("the user has been rewarded meanwhile; decide again")
+
+    monkeypatch.setattr(service.deployment.store, "decide", refuse)
+    with pytest.raises(OverloadedError, match="moves faster"):
+        await service.score()
 
 
 # ── the log ───────────────────────────────────────────────────────────────────────────────────────────────────────────

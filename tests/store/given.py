@@ -26,7 +26,7 @@ from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.ids import DecisionIds
-from bandstand.store.protocol import Store
+from bandstand.store.protocol import MovedError, Store
 from bandstand.store.records import AcceptedReward, Decision, Reward, RewardWindow
 from bandstand.store.tables.generations import LoggedGeneration, PromptRef
 from bandstand.store.tables.judgements import Conclusion, JudgedTurn, TurnOutcome
@@ -94,7 +94,13 @@ class Subject:
     async def decide(self, user_id: str, policy: str = "linucb-v2", **values: Any) -> Decision:
         """Score as the service does: warm the user, then number and hand over without a pause."""
         await self.store.load_profile(user_id)
-        return await self.store.decide(self.build_decision(user_id, policy, **values))
+        decision = self.build_decision(user_id, policy, **values)
+        while True:
+            try:
+                return await self.store.decide(decision)
+            except MovedError:
+                assert decision.tries < 20
+                decision.tries += 1
 
     def build_decision(
         self,

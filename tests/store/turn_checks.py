@@ -199,7 +199,10 @@ async def totals_stand_where_judgements_do(subject: Subject) -> None:
 
 
 async def judgements_are_paged_the_newest_first_and_listed_the_oldest_first(subject: Subject) -> None:
-    taken = [await subject.take_turn(("anna", "berta")[number % 2]) for number in range(6)]
+    taken = []
+    for number in range(6):
+        taken.append(await subject.take_turn(("anna", "berta")[number % 2]))
+        subject.clock.now += 0.001  # of two processes, what they take in one millisecond has no order
     for each in taken[::2]:
         await subject.build_conclusion(each, None)
     ids = [each.judgement_id for each in taken]

@@ -35,7 +35,7 @@ from bandstand.service import users
 from bandstand.service.context import ServiceContext
 from bandstand.service.generate import TipWriting
 from bandstand.service.users import Erase
-from bandstand.store.tables.console_queries import ConsoleQueries
+from bandstand.store.tables.console_queries import ConsoleSource
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -66,7 +66,7 @@ class ApplicationOptions:
     admission: AdmissionQueue | None = None
     erase: Erase | None = None
     foreign: ForeignWire | None = None
-    sight: ConsoleQueries | None = None
+    sight: ConsoleSource | None = None
 
 
 def build_application(

@@ -117,6 +117,7 @@ STATUS: dict[type[BandstandError], tuple[int, str]] = {
     errors.OverloadedError: (503, "Overloaded"),
     errors.StorageUnavailableError: (503, "The store is unavailable"),
     errors.StorageFullError: (507, "The disk is full"),
+    errors.UnsupportedByEngineError: (501, "Not with this engine"),
     generating.GatewayError: (502, "The model gateway failed"),
     generating.NotJsonError: (502, "The model did not answer with tips"),
     generating.GatewayUnreachableError: (503, "The model gateway cannot be reached"),

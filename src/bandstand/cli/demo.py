@@ -19,6 +19,9 @@ from bandstand.errors import BandstandError
 
 _FOR_EVER = 10**9
 
+_NO_DATABASE = {"state_url": "", "state_url_file": ""}
+"""A demonstration keeps its state to itself, wherever the service of this environment does."""
+
 
 def demo(
     port: Annotated[str | None, typer.Option(metavar="PORT", help="Overrides PORT, whose default is 8000.")] = None,
@@ -38,7 +41,9 @@ def demo(
 
     with TemporaryDirectory(prefix="bandstand-demo-") as directory:
         try:
-            settings = read_settings(host="127.0.0.1", port=port, state_dir=str(Path(directory) / "state"))
+            settings = read_settings(
+                host="127.0.0.1", port=port, state_dir=str(Path(directory) / "state"), **_NO_DATABASE
+            )
             serve_settings(settings, on_started=start_people)
         finally:
             for each in people:

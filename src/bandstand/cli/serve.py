@@ -75,7 +75,9 @@ def _run_server(settings: Settings, listeners: Sequence[socket.socket], on_start
 
     host, port = listeners[0].getsockname()[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    greeting = f"bandstand {__version__} serves http://{address} with its state in {settings.state_dir}"
+    is_shared = settings.state_url is not None or settings.state_url_file is not None
+    place = "the PostgreSQL of STATE_URL" if is_shared else settings.state_dir
+    greeting = f"bandstand {__version__} serves http://{address} with its state in {place}"
 
     def greet() -> None:
         write_error_line(greeting)

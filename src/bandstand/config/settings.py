@@ -69,7 +69,7 @@ def _format_fault(fault: ErrorDetails, flags: Mapping[str, object]) -> str:
 
 
 def _is_secret(name: str, value: object) -> bool:
-    return name.endswith(("_key", "_keys")) or (name.endswith("_url") and "@" in str(value))
+    return name == "state_url" or name.endswith(("_key", "_keys")) or (name.endswith("_url") and "@" in str(value))
 
 
 def truncate_value(value: object) -> str:

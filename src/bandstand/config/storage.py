@@ -3,9 +3,25 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, SecretStr
 
 from bandstand.config.fields import SWITCH, expand_home, make_setting, to_lower
+
+
+def _parse_ledger_url(value: object) -> object:
+    """Refuse what is no URL of PostgreSQL; nothing of it is repeated."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return None
+    if not value.strip().startswith(("postgresql://", "postgres://")):
+        raise ValueError("it does not start with postgresql://")
+    return value.strip()
+
+
+def _expand_named(value: object) -> object:
+    """A path as ``expand_home`` reads it, or none."""
+    return None if value == "" else expand_home(value)
 
 
 class DirectorySettings(BaseModel):
@@ -16,14 +32,23 @@ class DirectorySettings(BaseModel):
         "a path",
         default=Path("state"),
     )
+    state_url: Annotated[SecretStr | None, BeforeValidator(_parse_ledger_url)] = make_setting(
+        "A PostgreSQL that keeps the ledger, for any number of processes, instead of `STATE_DIR`; see docs/scale.md.",
+        "a URL as libpq takes it, postgresql://…, with schema=NAME and pooler=transaction if need be",
+        default=None,
+    )
+    state_url_file: Annotated[Path | None, BeforeValidator(_expand_named)] = make_setting(
+        "A file that holds `STATE_URL`, where an orchestrator keeps secrets in files.", "a path", default=None
+    )
 
 
 class StorageSettings(BaseModel):
     """How the state is written, and how much of it is kept."""
 
-    durability: Annotated[Literal["full", "process"], BeforeValidator(to_lower)] = make_setting(
-        "`full`: an acknowledged reward survives a power cut; `process`: it survives a killed process, and is faster.",
-        "full or process",
+    durability: Annotated[Literal["full", "strict", "process"], BeforeValidator(to_lower)] = make_setting(
+        "`full`: an acknowledged reward survives a power cut; `process`: it survives a killed process, and is faster; "
+        "`strict`, with `STATE_URL` alone: decisions survive one too.",
+        "full, strict or process",
         default="full",
     )
     max_warm_users: int = make_setting(

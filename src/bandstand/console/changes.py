@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bandstand.service.context import ServiceContext
 from bandstand.service.gain import format_day
-from bandstand.store.tables.console_queries import ConsoleQueries
+from bandstand.store.tables.console_queries import ConsoleSource
 from bandstand.store.tables.launches import LaunchEvent
 
 _SECONDS_PER_DAY = 86_400
@@ -25,7 +25,7 @@ class DayMark:
     words: str
 
 
-async def load_marks(deployment: ServiceContext, sight: ConsoleQueries) -> list[DayMark]:
+async def load_marks(deployment: ServiceContext, sight: ConsoleSource) -> list[DayMark]:
     """Everything that may bend a curve, the oldest first."""
     found: list[tuple[float, str, str]] = []
     for each in deployment.promotions:

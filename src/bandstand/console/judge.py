@@ -10,14 +10,14 @@ from bandstand.errors import AlreadyRewardedError, InvalidRequestError
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.service import judgements as service
 from bandstand.store.records import LAST_SEQ
-from bandstand.store.tables.console_queries import ConsoleQueries
+from bandstand.store.tables.console_queries import ConsoleSource
 from bandstand.store.tables.judgements import JudgementExpiredError, RewardPendingError, UnknownJudgementError
 
 _PAGE = 50
 _REJECTED = (AlreadyRewardedError, JudgementExpiredError, RewardPendingError, InvalidRequestError)
 
 
-def add_judge_routes(routes: APIRouter, pages: Pages, judging: JudgeWorker, sight: ConsoleQueries) -> None:
+def add_judge_routes(routes: APIRouter, pages: Pages, judging: JudgeWorker, sight: ConsoleSource) -> None:
     """Add the pages about turns and their verdicts."""
 
     @routes.get("/judge")

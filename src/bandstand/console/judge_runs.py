@@ -15,7 +15,7 @@ from bandstand.console.runs import RunView, add_progress_routes, build_view, par
 from bandstand.judge.calibration import MIN_EXAMPLES
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.service.judge_runs import JudgeRunPlan, JudgeRunQueue, UnknownJudgeRunError
-from bandstand.store.tables.console_queries import ConsoleQueries
+from bandstand.store.tables.console_queries import ConsoleSource
 from bandstand.store.tables.run_table import RunRecord
 
 _SHOWN = 5
@@ -58,7 +58,7 @@ class JudgeRunView:
     effect: str
 
 
-def add_judge_run_routes(routes: APIRouter, judging: JudgeWorker, sight: ConsoleQueries, runs: JudgeRunQueue) -> None:
+def add_judge_run_routes(routes: APIRouter, judging: JudgeWorker, sight: ConsoleSource, runs: JudgeRunQueue) -> None:
     """Add the form that starts a run, how far one is, and the forms that stop it and delete it."""
 
     @routes.post(_PATH)
@@ -74,7 +74,7 @@ def add_judge_run_routes(routes: APIRouter, judging: JudgeWorker, sight: Console
     add_progress_routes(routes, runs, _PATH, _PAGE)
 
 
-async def load_lessons(judging: JudgeWorker, sight: ConsoleQueries) -> list[Lesson]:
+async def load_lessons(judging: JudgeWorker, sight: ConsoleSource) -> list[Lesson]:
     """What can be learned: under the default taxonomy, and under every other that people gave labels of."""
     counts = await sight.count_labelled_turns()
     names = [name for name in judging.options.taxonomies if name in counts or name == judging.options.default_taxonomy]

@@ -16,7 +16,7 @@ from bandstand.service.context import ServiceContext
 from bandstand.service.gain import GainReport, load_gain_report
 from bandstand.service.judgements import load_coverage
 from bandstand.service.stats import DeploymentSummary, load_deployment_stats
-from bandstand.store.tables.console_queries import ConsoleQueries, PolicyActivity
+from bandstand.store.tables.console_queries import ConsoleSource, PolicyActivity
 
 _HOUR = 3600
 _DAY_HOURS = 24
@@ -65,7 +65,7 @@ MAX_GAIN_DAYS = 366
 """Days in the curve of what was gained, the newest."""
 
 
-def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleQueries) -> None:
+def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource) -> None:
     """Add the first page and its figures."""
 
     def get_hours(span: _TimeSpan) -> range:

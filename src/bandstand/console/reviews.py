@@ -17,7 +17,7 @@ from bandstand.judge.training.agreement import Agreement, compute_agreement
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.service import judgements as service
 from bandstand.service.judge_runs import JudgeRunQueue
-from bandstand.store.tables.console_queries import ConsoleQueries
+from bandstand.store.tables.console_queries import ConsoleSource
 from bandstand.store.tables.judgements import JudgementExpiredError, RewardPendingError, UnknownJudgementError
 from bandstand.store.tables.reviews import MAX_SEARCHED, LabelPair, ReviewFilter, ReviewState
 
@@ -36,7 +36,7 @@ _ALL = "all"
 
 
 def add_review_routes(
-    routes: APIRouter, pages: Pages, judging: JudgeWorker, sight: ConsoleQueries, runs: JudgeRunQueue
+    routes: APIRouter, pages: Pages, judging: JudgeWorker, sight: ConsoleSource, runs: JudgeRunQueue
 ) -> None:
     """Add the review of turns, and its labels as a file."""
 

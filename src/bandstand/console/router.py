@@ -40,7 +40,7 @@ from bandstand.service.loops import Loops
 from bandstand.service.prompts import PromptService
 from bandstand.service.users import Erase, erase
 from bandstand.simulate.background import SimulationQueue
-from bandstand.store.tables.console_queries import ConsoleQueries
+from bandstand.store.tables.console_queries import ConsoleSource
 
 _PREFIX = "/console"
 _LOOPS = "/loops"
@@ -53,7 +53,7 @@ class ConsoleContext:
     """What the console shows, and where it erases: in this loop alone if left out."""
 
     deployment: ServiceContext
-    sight: ConsoleQueries
+    sight: ConsoleSource
     simulations: SimulationQueue
     evaluations: EvaluationQueue
     judge_runs: JudgeRunQueue

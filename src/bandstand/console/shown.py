@@ -10,7 +10,7 @@ from bandstand.errors import InvalidRequestError
 from bandstand.service.picks import load_pick_report
 from bandstand.service.shown import DecisionMatches, SearchQuestion, find_decisions
 from bandstand.store.records import LAST_SEQ
-from bandstand.store.tables.console_queries import ConsoleQueries
+from bandstand.store.tables.console_queries import ConsoleSource
 
 _FIELDS = ("words", "candidate", "among", "user", "since", "until")
 _PAGE = 50
@@ -18,7 +18,7 @@ _FEW, _MANY = 10, 200
 """Rows of a table at first, and on request."""
 
 
-def add_shown_routes(routes: APIRouter, pages: Pages, sight: ConsoleQueries) -> None:
+def add_shown_routes(routes: APIRouter, pages: Pages, sight: ConsoleSource) -> None:
     """Add the page."""
 
     @routes.get("/shown")

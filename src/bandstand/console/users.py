@@ -16,7 +16,7 @@ from bandstand.service import users as service
 from bandstand.service.coefficients import Coefficient, PolicyCoefficients, list_coefficients
 from bandstand.service.context import ServiceContext
 from bandstand.service.history import load_receipt
-from bandstand.store.tables.console_queries import ConsoleQueries, UserRow
+from bandstand.store.tables.console_queries import ConsoleSource, UserRow
 
 _PAGE = 50
 _MAX_REWARDS = 500
@@ -25,7 +25,7 @@ _NOTES = {"reset": "Every policy starts anew with this user. The log stays."}
 
 
 def add_user_routes(
-    routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleQueries, erase: service.Erase
+    routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource, erase: service.Erase
 ) -> None:
     """Add the pages about users.
 
@@ -42,7 +42,7 @@ def add_user_routes(
     _add_erasure_routes(routes, pages, sight, erase)
 
 
-def _add_list_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleQueries) -> None:
+def _add_list_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource) -> None:
     @routes.get("/users")
     async def list_users(request: Request, q: str = "", after: str = "", before: int | None = None) -> Response:
         if q:
@@ -66,7 +66,7 @@ def _add_list_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext
         )
 
 
-def _add_detail_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleQueries) -> None:
+def _add_detail_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource) -> None:
     replays = set[asyncio.Task[Any]]()  # whose page did not wait for them
 
     async def load_coefficients(user_id: str) -> list[PolicyCoefficients] | None:
@@ -125,7 +125,7 @@ def _add_detail_routes(routes: APIRouter, pages: Pages, deployment: ServiceConte
         return pages.render("decision.html", get_visit(request), receipt=entry, scale=scale)
 
 
-def _add_reset_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleQueries) -> None:
+def _add_reset_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource) -> None:
     @routes.get("/user/reset")
     async def show_reset_form(request: Request, id: str) -> Response:  # noqa: A002 (the name in the address)
         return pages.render("reset.html", get_visit(request), user=await _find_user(sight, id))
@@ -138,7 +138,7 @@ def _add_reset_routes(routes: APIRouter, pages: Pages, deployment: ServiceContex
         return RedirectResponse(build_link("/user", id=user_id, done="reset"), 303)
 
 
-def _add_erasure_routes(routes: APIRouter, pages: Pages, sight: ConsoleQueries, erase: service.Erase) -> None:
+def _add_erasure_routes(routes: APIRouter, pages: Pages, sight: ConsoleSource, erase: service.Erase) -> None:
     @routes.get("/user/erase")
     async def show_erase_form(request: Request, id: str) -> Response:  # noqa: A002 (the name in the address)
         return pages.render("erase.html", get_visit(request), user=await _find_user(sight, id), mistyped=False)
@@ -153,7 +153,7 @@ def _add_erasure_routes(routes: APIRouter, pages: Pages, sight: ConsoleQueries, 
         return pages.render("erased.html", get_visit(request), user_id=seen.user_id, erased=erased)
 
 
-async def _find_user(sight: ConsoleQueries, user_id: str) -> UserRow:
+async def _find_user(sight: ConsoleSource, user_id: str) -> UserRow:
     user = await sight.find_user(user_id)
     if user is None:
         raise PageNotFoundError("there is no user of that id: erased, or never met")

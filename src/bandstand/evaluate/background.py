@@ -7,6 +7,7 @@ from typing import Any
 
 from bandstand.background_runs import RunKind, RunQueue
 from bandstand.bandit.catalogue import Catalogue
+from bandstand.errors import UnsupportedByEngineError
 from bandstand.evaluate.errors import UnknownEvaluationError
 from bandstand.evaluate.plan import EvaluationPlan
 from bandstand.store.tables.evaluations import Evaluations
@@ -18,7 +19,7 @@ class EvaluationQueue(RunQueue):
 
     Args:
         evaluations: where they are kept.
-        state_dir: handed to the children, which read its ledger.
+        state_dir: handed to the children, which read its ledger; ``None`` where there is none to read.
         catalogue: the configured policies.
         clock: seconds since the epoch.
     """
@@ -26,12 +27,13 @@ class EvaluationQueue(RunQueue):
     def __init__(
         self,
         evaluations: Evaluations,
-        state_dir: Path,
+        state_dir: Path | None,
         catalogue: Catalogue,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._catalogue = catalogue
+        self._has_ledger = state_dir is not None
         super().__init__(
             evaluations,
             RunKind(
@@ -53,6 +55,9 @@ class EvaluationQueue(RunQueue):
             UnknownPolicyError: a policy is not configured.
             InvalidRequestError: there is no such estimator, or its parameter is wrong.
             OverloadedError: too many evaluations wait.
+            UnsupportedByEngineError: there is no ledger here that an evaluation could read.
         """
+        if not self._has_ledger:
+            raise UnsupportedByEngineError("evaluations read the ledger of a state directory, not that of STATE_URL")
         plan = EvaluationPlan.from_document(document, self._catalogue)
         return await self.enqueue(plan.to_json(), 0, client)

@@ -7,6 +7,7 @@ one at fault is found and nobody waits for it.
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
@@ -28,6 +29,8 @@ from bandstand.judge_worker.waiters import VerdictWaiters
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.store.protocol import Store
 from bandstand.store.tables.judgements import AcceptedTurn, JudgedTurn
+
+_TAKE_OVER_S = 30.0
 
 log = structlog.get_logger("bandstand")
 
@@ -88,6 +91,7 @@ class JudgeWorker:
         self._waiters = VerdictWaiters()
         self._pipeline = TurnPipeline(self.budget, self.conclusions, self._waiters, options.taxonomies)
         self._runner: asyncio.Task[None] | None = None
+        self._heir: asyncio.Task[None] | None = None
         self._closing = False
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -100,11 +104,12 @@ class JudgeWorker:
         if self.options.enabled:
             self._runner = asyncio.create_task(self._run())
             self._runner.add_done_callback(_log_crash)
+            self._heir = asyncio.create_task(self._run_take_over())
 
     async def close(self) -> None:
         """Stop judging; what has no verdict yet goes on waiting in the ledger. The store must still be open."""
         self._closing = True
-        tasks = [task for task in (self._runner, self._isolation, *self._active) if task is not None]
+        tasks = [task for task in (self._runner, self._heir, self._isolation, *self._active) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -190,6 +195,15 @@ class JudgeWorker:
         while True:
             await retry_while_resting(self._dispatch, "turns")
 
+    async def _run_take_over(self) -> None:
+        """Take up, now and then, what a process that died has left."""
+        while True:
+            await asyncio.sleep(_TAKE_OVER_S)
+            with suppress(*STORAGE_ERRORS):
+                for seq, user_id, _ in await self.store.list_abandoned():
+                    self._queue.push(user_id, seq)
+                self._wake.set()
+
     async def _dispatch(self) -> None:
         """Hand over as many turns as there is room for, or wait for either."""
         if self._queue or self.options.compute_bound is not None:  # an intent has no time to wait for a start
@@ -203,7 +217,7 @@ class JudgeWorker:
         for _ in seqs:
             self._limiter.take()
         try:
-            taken = await self.store.load_waiting(seqs)
+            taken = await self.store.claim_turns(seqs)
         except STORAGE_ERRORS:
             for seq in seqs:
                 self._queue.push("", seq)
@@ -213,7 +227,7 @@ class JudgeWorker:
             task = asyncio.create_task(self._handle(judgement))
             self._active.add(task)
             task.add_done_callback(self._finish_turn)
-        for seq in set(seqs).difference(judgement.seq for judgement in taken):  # they were erased
+        for seq in set(seqs).difference(judgement.seq for judgement in taken):  # erased, or another process's
             self._limiter.release()
             self._waiters.notify(seq)
 

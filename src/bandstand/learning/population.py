@@ -108,6 +108,7 @@ class PopulationPriorRefresher:
         self._loaded.clear()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="population")
         self._pools = {policy.name: _Pool(policy, self._store.secret) for policy in self._policies}
+        self._store.subscribe_departures(self)
         members = {name: self._load_prior(pool) for name, pool in self._pools.items()}
         self._refresh_task = asyncio.create_task(self._run_refreshes(members))
 
@@ -168,6 +169,11 @@ class PopulationPriorRefresher:
                 pool.changed = True
                 if not self._refresh_due.is_set() and self._is_due(pool):
                     self._refresh_due.set()
+
+    def list_members(self) -> set[str]:
+        """The users whom priors were learned from, or will be."""
+        pools = self._pools.values()
+        return {user_id for pool in pools for members in (pool.reservoir, pool.learned_from) for user_id in members}
 
     # ── users who go ──────────────────────────────────────────────────────────────────────────────────────────────
 

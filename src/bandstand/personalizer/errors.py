@@ -31,6 +31,7 @@ from bandstand.errors import (
     StorageUnavailableError,
     UnknownLoopError,
     UnknownPolicyError,
+    UnsupportedByEngineError,
 )
 
 CLIENT_REQUEST_ID = b"x-ms-client-request-id"
@@ -75,6 +76,7 @@ _CODES: Mapping[type[BandstandError], tuple[int, str]] = {
     OverloadedError: (429, "429"),
     ClientGoneError: (499, "BadRequest"),
     StorageUnavailableError: (503, "OperationNotAllowed"),
+    UnsupportedByEngineError: (501, "OperationNotAllowed"),
     StorageFullError: (503, "OperationNotAllowed"),
     NotReadyError: (503, "OperationNotAllowed"),
 }

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bandstand.api.asgi.foreign_wire import ForeignResponse
-from bandstand.errors import BandstandError, OverloadedError, StorageFullError, StorageUnavailableError
+from bandstand.errors import (
+    BandstandError,
+    OverloadedError,
+    StorageFullError,
+    StorageUnavailableError,
+    UnsupportedByEngineError,
+)
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.personalizer.admin import AdminCalls
 from bandstand.personalizer.configuration import format_date
@@ -25,7 +31,7 @@ from bandstand.store.tables.run_table import RunRecord
 _TYPE_FILTER: Final = re.compile(r"(?:metadata=)?evaluationType eq '(Manual|Auto)'")
 _DECISION_SECONDS: Final = 120.0
 """After which an evaluation that the loop asked for itself is known to have led to nothing: it looks every minute."""
-_UNAVAILABLE: Final = (OverloadedError, StorageFullError, StorageUnavailableError)
+_UNAVAILABLE: Final = (OverloadedError, StorageFullError, StorageUnavailableError, UnsupportedByEngineError)
 STATUSES: Final[Mapping[Shape, Mapping[str, str]]] = {
     "path": {
         "queued": "pending",

@@ -4,7 +4,13 @@ import json
 from typing import Any, Final
 
 from bandstand.api.asgi.foreign_wire import ForeignResponse
-from bandstand.errors import BandstandError, OverloadedError, StorageFullError, StorageUnavailableError
+from bandstand.errors import (
+    BandstandError,
+    OverloadedError,
+    StorageFullError,
+    StorageUnavailableError,
+    UnsupportedByEngineError,
+)
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.personalizer.configuration import format_date
 from bandstand.personalizer.errors import PersonalizerError
@@ -21,7 +27,7 @@ from bandstand.store.tables.run_table import RunRecord
 
 _NOTE: Final = "personalizer-importance"
 _INVALID: Final = "InvalidEvaluationContract"
-_UNAVAILABLE: Final = (OverloadedError, StorageFullError, StorageUnavailableError)
+_UNAVAILABLE: Final = (OverloadedError, StorageFullError, StorageUnavailableError, UnsupportedByEngineError)
 
 
 class ImportanceCalls:

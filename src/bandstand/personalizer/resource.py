@@ -6,7 +6,7 @@ from typing import Final, Protocol
 from bandstand.api.asgi.foreign_wire import ForeignResponse
 from bandstand.api.problems import TooLargeError
 from bandstand.bandit.loop_definition import EVERYBODY
-from bandstand.errors import InvalidRequestError, LoopRefusedError
+from bandstand.errors import InvalidRequestError, LoopRefusedError, UnsupportedByEngineError
 from bandstand.personalizer.configuration import format_date
 from bandstand.personalizer.errors import PersonalizerError, build_headers
 from bandstand.personalizer.loop import PersonalizerLoop
@@ -39,10 +39,10 @@ class ResourceCalls:
     Args:
         loop: whose they are.
         log: its decisions and rewards.
-        model: makes and takes files of what it has learned.
+        model: makes and takes files of what it has learned; ``None`` where its engine has none.
     """
 
-    def __init__(self, loop: PersonalizerLoop, log: ResourceLog, model: ModelFiles) -> None:
+    def __init__(self, loop: PersonalizerLoop, log: ResourceLog, model: ModelFiles | None) -> None:
         self._loop = loop
         self._log = log
         self._model = model
@@ -61,8 +61,12 @@ class ResourceCalls:
         return request.answer(204)
 
     async def get_model(self, request: PersonalizerRequest) -> ForeignResponse:
-        """``GET …/model``: the states of all users."""
-        body = await asyncio.to_thread(self._model.export)
+        """``GET …/model``: the states of all users.
+
+        Raises:
+            UnsupportedByEngineError: the loop's engine makes no such file.
+        """
+        body = await asyncio.to_thread(self._require_model().export)
         return ForeignResponse(200, build_headers(request.inner.headers, b"application/octet-stream"), body)
 
     async def put_model(self, request: PersonalizerRequest) -> ForeignResponse:
@@ -70,12 +74,14 @@ class ResourceCalls:
 
         Raises:
             PersonalizerError: it is no such file, or not of this loop.
+            UnsupportedByEngineError: the loop's engine takes no such file.
         """
+        model = self._require_model()
         packed = await _read_file(request)
         now, client = self._loop.clock(), request.inner.client
         try:
             sources = await asyncio.to_thread(read_model, packed)
-            await self._loop.run_closed(lambda: self._model.replace(sources, now=now, client=client))
+            await self._loop.run_closed(lambda: model.replace(sources, now=now, client=client))
         except InvalidRequestError as error:
             raise PersonalizerError(400, "InvalidModelImportFormat", error.detail) from None
         except LoopRefusedError as error:
@@ -90,6 +96,13 @@ class ResourceCalls:
             await deployment.store.reset(owner, request.inner.client)
             deployment.population.apply_reset(owner)
         return request.answer(204)
+
+    def _require_model(self) -> ModelFiles:
+        if self._model is None:
+            raise UnsupportedByEngineError(
+                "a model is taken from a state directory and put back there, not in STATE_URL"
+            )
+        return self._model
 
     async def _list_users(self) -> list[str]:
         found: list[str] = []

@@ -15,7 +15,7 @@ from bandstand.service.gain import format_day
 from bandstand.service.judgements import CoverageReport, load_coverage
 from bandstand.service.loop import DayConditions, LoopCondition, LoopHealth, load_loop_health
 from bandstand.store.records import StoreStatus
-from bandstand.store.tables.console_queries import ConsoleQueries
+from bandstand.store.tables.console_queries import ConsoleSource
 from bandstand.store.tables.loop_health import to_day
 from bandstand.store.tables.picks import LoggedPick
 
@@ -72,7 +72,7 @@ class AttentionList:
         sight: its ledger; without, nothing is said of what gets picked.
     """
 
-    def __init__(self, deployment: ServiceContext, sight: ConsoleQueries | None = None) -> None:
+    def __init__(self, deployment: ServiceContext, sight: ConsoleSource | None = None) -> None:
         self._deployment = deployment
         self._sight = sight
         self._found: Sequence[AttentionItem] = ()
@@ -95,7 +95,7 @@ class AttentionList:
             self._refreshing = None
 
 
-async def load_items(deployment: ServiceContext, sight: ConsoleQueries | None = None) -> Sequence[AttentionItem]:
+async def load_items(deployment: ServiceContext, sight: ConsoleSource | None = None) -> Sequence[AttentionItem]:
     """What needs attention now; without a look into the ledger, nothing of what gets picked."""
     status = deployment.store.status()
     found = [*find_store_items(status), *_find_closed_loops(deployment)]
@@ -120,6 +120,15 @@ def find_store_items(status: StoreStatus) -> list[AttentionItem]:
                 message=f"the store's last write failed: {status.last_error}",
                 since=None,
                 advice="look at the disk of the state directory: whether it is full, read-only or gone",
+            )
+        )
+    if (configurations := status.details.get("configurations", 1)) > 1:
+        found.append(
+            AttentionItem(
+                code="configurations",
+                message=f"{status.details['processes']} processes share the ledger under {configurations} settings",
+                since=None,
+                advice="give all of them the same policies, experiment, shadows, retention and judge",
             )
         )
     if status.quarantined:

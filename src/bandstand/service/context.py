@@ -146,7 +146,6 @@ class ServiceContext:
         Raises:
             ConfigurationError: what was promoted last is not configured any more.
         """
-        self.promotions = await self.store.list_promotions()
         definition = None if self.experiment is None else self.experiment.to_canonical_json()
         self.running_experiment = await self.store.set_experiment(definition)
         if self.experiment is not None:
@@ -156,6 +155,18 @@ class ServiceContext:
         )
         if self.holdout is not None:
             self._held_out = HoldoutSplit(self.holdout, self.store.secret)
+        await self.refresh()
+        await self.apply_definition(self.definition)
+        self.store.subscribe(self.refresh)
+
+    async def refresh(self) -> None:
+        """Take up which policy was made active, and what a launch has come to; another process may have done so.
+
+        Raises:
+            ConfigurationError: what was promoted last is not configured here, or not any more.
+        """
+        self.promotions = await self.store.list_promotions()
+        self.launches = list(await self.store.list_launches())
         promoted = self.promotions[-1].policy if self.promotions else None
         if self.pinned_by is None and promoted is not None:
             if promoted not in self.catalogue.policies:
@@ -164,9 +175,9 @@ class ServiceContext:
                 )
                 raise ConfigurationError(message)
             self.active_policy = promoted
-        self.launches = list(await self.store.list_launches())
+        elif self.pinned_by is None:
+            self.active_policy = self.default_policy
         self.apply_launch()
-        await self.apply_definition(self.definition)
 
     def apply_launch(self) -> None:
         """Split the users as the newest launch has it; where a setting says who serves, it waits."""

@@ -1,13 +1,16 @@
 """Experiment: how the users of a split came out, against the shares that they should have come out in."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bandstand.bandit.chi_square import MIN_EXPECTED, compute_p_value
+from bandstand.errors import UnsupportedByEngineError
 from bandstand.service.context import ServiceContext, format_time
 from bandstand.service.readout import Readout, build_readout
-from bandstand.store.tables.splits import BANDIT_ARM, CONTROL_ARM
+from bandstand.store.tables.arms import ArmHistory
+from bandstand.store.tables.promotions import ExperimentStart
+from bandstand.store.tables.splits import BANDIT_ARM, CONTROL_ARM, HoldoutStart
 
 SIGNIFICANCE_LEVEL = 0.001
 
@@ -93,14 +96,21 @@ async def load_experiment_status(deployment: ServiceContext) -> ExperimentStatus
         chi_square=statistic,
         p_value=p_value,
         mismatch=p_value is not None and p_value < SIGNIFICANCE_LEVEL,
-        readout=build_readout(
-            await deployment.store.load_arms(begun.seq),
-            list(shares),
-            experiment.leading_policy,
-            since=begun.ts,
-            now=deployment.clock(),
-        ),
+        readout=await _load_readout(deployment, begun, list(shares), experiment.leading_policy),
     )
+
+
+async def _load_readout(
+    deployment: ServiceContext, begun: ExperimentStart | HoldoutStart, arms: Sequence[str], control: str
+) -> Readout:
+    """What the arms of a split came to; where the engine sums nothing by arm, the sentence says so."""
+    history, refusal = ArmHistory(now={}), None
+    try:
+        history = await deployment.store.load_arms(begun.seq)
+    except UnsupportedByEngineError as error:
+        refusal = f"Nothing can be told: {error.detail}."
+    readout = build_readout(history, arms, control, since=begun.ts, now=deployment.clock())
+    return readout if refusal is None else replace(readout, sentence=refusal)
 
 
 async def load_holdout_status(deployment: ServiceContext) -> HoldoutStatus | None:
@@ -108,13 +118,7 @@ async def load_holdout_status(deployment: ServiceContext) -> HoldoutStatus | Non
     holdout, begun = deployment.holdout, deployment.running_holdout
     if holdout is None or begun is None:
         return None
-    readout = build_readout(
-        await deployment.store.load_arms(begun.seq),
-        (BANDIT_ARM, CONTROL_ARM),
-        CONTROL_ARM,
-        since=begun.ts,
-        now=deployment.clock(),
-    )
+    readout = await _load_readout(deployment, begun, (BANDIT_ARM, CONTROL_ARM), CONTROL_ARM)
     p_value = _compute_ratio_p_value(
         {arm: each.users for arm, each in readout.arms.items()},
         {BANDIT_ARM: 1.0 - holdout.share, CONTROL_ARM: holdout.share},

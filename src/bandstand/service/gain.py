@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from typing import Literal
 
 from bandstand.bandit.confidence_sequence import compute_half_width, find_factor
+from bandstand.errors import UnsupportedByEngineError
 from bandstand.service.context import ServiceContext, format_time
 from bandstand.service.shadow_value import ValueEstimate, compute_estimate
 from bandstand.store.records import to_time
@@ -112,9 +113,13 @@ class GainReport:
 
 
 async def load_gain_report(deployment: ServiceContext, *, days: int) -> GainReport:
-    """The gain over all time, and by day for the newest ``days``."""
+    """The gain over all time, and by day for the newest ``days``; where the engine sums none, the sentence says so."""
     today = int(deployment.clock() // _SECONDS_PER_DAY)
-    sums = await deployment.store.load_gain_sums()
+    try:
+        sums = await deployment.store.load_gain_sums()
+    except UnsupportedByEngineError as error:
+        sentence = f"Nothing can be told: {error.detail}."
+        return GainReport(sentence=sentence, as_of=None, all=None, policies={}, spans={}, days=[])
     control = None if deployment.holdout is None else deployment.holdout.policy
     # Not between two requests: the sums of a year take a tenth of a second.
     return await asyncio.to_thread(build_gain_report, sums, today=today, days=days, control=control)

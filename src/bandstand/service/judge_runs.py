@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from bandstand.background_runs import RunKind, RunQueue
-from bandstand.errors import BandstandError, FieldError, InvalidRequestError
+from bandstand.errors import BandstandError, FieldError, InvalidRequestError, UnsupportedByEngineError
 from bandstand.judge.calibration import MIN_EXAMPLES
 from bandstand.store.tables.judge_runs import JudgeRuns
 from bandstand.store.tables.run_table import RunRecord
@@ -65,15 +65,16 @@ class JudgeRunQueue(RunQueue):
 
     Args:
         runs: where they are kept.
-        state_dir: of the loop, handed to the children, which read its ledger.
+        state_dir: of the loop, handed to the children, which read its ledger; ``None`` where there is none to read.
         clock: seconds since the epoch.
 
     Attributes:
         made_at: when this service came up: what was learned before acts in it, what is learned later does not yet.
     """
 
-    def __init__(self, runs: JudgeRuns, state_dir: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, runs: JudgeRuns, state_dir: Path | None, *, clock: Callable[[], float] = time.time) -> None:
         self.made_at = clock()
+        self._has_ledger = state_dir is not None
         super().__init__(
             runs,
             RunKind(
@@ -93,7 +94,10 @@ class JudgeRunQueue(RunQueue):
         Raises:
             InvalidRequestError: they are too few.
             OverloadedError: too many runs wait.
+            UnsupportedByEngineError: there is no ledger here that a run could read.
         """
+        if not self._has_ledger:
+            raise UnsupportedByEngineError("the judge learns from the ledger of a state directory, not of STATE_URL")
         if labels < MIN_EXAMPLES:
             raise InvalidRequestError(f"this needs {MIN_EXAMPLES} labelled turns, and there are {labels}")
         return await self.enqueue(plan.to_json(), labels, client)

@@ -12,6 +12,7 @@ from bandstand.errors import BandstandError, FieldError, InvalidRequestError, Pr
 from bandstand.service.context import ServiceContext, format_time
 from bandstand.service.ladder import LadderDecision, Move, decide_step
 from bandstand.service.promotion import apply_promotion, require_unpinned
+from bandstand.store.protocol import MovedError
 from bandstand.store.tables.launches import LaunchAction, LaunchEvent, LaunchPlan, LaunchState
 from bandstand.store.tables.promotions import Promotion
 
@@ -279,8 +280,14 @@ async def _log(
 
 
 async def _keep(deployment: ServiceContext, event: LaunchEvent) -> None:
-    kept = await deployment.store.log_launch(event)
-    deployment.launches.append(kept)
+    known = deployment.launches[-1].seq if deployment.launches else 0
+    try:
+        kept = await deployment.store.log_launch(event, after=known)
+    except MovedError:
+        await deployment.refresh()
+        raise PromotionRefusedError("another process has changed a launch at the same moment: look again") from None
+    if not deployment.launches or deployment.launches[-1].seq != kept.seq:
+        deployment.launches.append(kept)  # a store of many processes has told of it already
     deployment.apply_launch()
     log.info("launch", policy=kept.plan.policy, action=kept.action, share=kept.share, reason=kept.reason)
 

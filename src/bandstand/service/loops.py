@@ -20,6 +20,7 @@ from bandstand.errors import (
     InvalidRequestError,
     LoopRefusedError,
     UnknownLoopError,
+    UnsupportedByEngineError,
 )
 from bandstand.service.loop_runtime import ComposeLoop, LoopFiles, LoopRuntime, ManagedLoop
 from bandstand.store.protocol import Store
@@ -41,18 +42,22 @@ class Loops:
         default: serves the default loop; whoever makes this opens it before, and closes it after.
         compose: makes what serves another.
         files: where their states are.
+        unchangeable: why there is the default loop alone, as it is; ``None`` where others may be made.
 
     Attributes:
         changes: every change of a loop, the oldest first.
     """
 
-    def __init__(self, default: LoopRuntime, compose: ComposeLoop, files: LoopFiles) -> None:
+    def __init__(
+        self, default: LoopRuntime, compose: ComposeLoop, files: LoopFiles, *, unchangeable: str | None = None
+    ) -> None:
         deployment = default.deployment
         self.changes: list[LoopChange] = []
         self._default = ManagedLoop(deployment.definition, runtime=default)
         self._loops: dict[str, ManagedLoop] = {DEFAULT_LOOP: self._default}
         self._compose = compose
         self._files = files
+        self._unchangeable = unchangeable
         self._store: Store = deployment.store
         self._clock = deployment.clock
         deployment.list_closed_loops = self._list_closed
@@ -182,6 +187,7 @@ class Loops:
         Raises:
             InvalidRequestError: the definition is wrong, or not for this loop.
             LoopRefusedError: it cannot be put into effect, and all is as before; or there are too many.
+            UnsupportedByEngineError: no loop can be made or changed over this engine.
             OverloadedError, StorageFullError, StorageUnavailableError: nothing has changed.
         """
         if definition.name in self._loops:
@@ -194,12 +200,14 @@ class Loops:
         Raises:
             InvalidRequestError: its definition is wrong.
             LoopRefusedError: there is one of that name, or there are too many.
+            UnsupportedByEngineError: no loop can be made or changed over this engine.
             OverloadedError, StorageFullError, StorageUnavailableError: there is none now.
         """
         return await asyncio.shield(self._create(definition, client))  # once it has begun, whoever asked may go
 
     async def _create(self, definition: LoopDefinition, client: str) -> ManagedLoop:
         async with self._lock:
+            self._require_changeable()
             if definition.name in self._loops:
                 raise LoopRefusedError("there is a loop of that name")
             if len(self._loops) > MAX_LOOPS:
@@ -232,6 +240,7 @@ class Loops:
             UnknownLoopError: there is none of that name.
             InvalidRequestError: the definition is wrong, or not for this loop.
             LoopRefusedError: it cannot be put into effect, and all is as before.
+            UnsupportedByEngineError: no loop can be made or changed over this engine.
             OverloadedError, StorageFullError, StorageUnavailableError: nothing has changed.
         """
         return await asyncio.shield(self._change(definition, client))
@@ -242,6 +251,7 @@ class Loops:
 
     async def _change(self, definition: LoopDefinition, client: str) -> ManagedLoop:
         async with self._lock:
+            self._require_changeable()
             loop = self.get(definition.name)
             before = loop.definition
             if faults := _find_fixed(before, definition):
@@ -303,12 +313,14 @@ class Loops:
         Raises:
             UnknownLoopError: there is none of that name.
             LoopRefusedError: it is the default one.
+            UnsupportedByEngineError: no loop can be made or changed over this engine.
             OverloadedError, StorageFullError, StorageUnavailableError: it is there as before.
         """
         await asyncio.shield(self._delete(name, client))
 
     async def _delete(self, name: str, client: str) -> None:
         async with self._lock:
+            self._require_changeable()
             loop = self.get(name)
             if loop is self._default:
                 raise LoopRefusedError("the default loop cannot be deleted")
@@ -318,6 +330,10 @@ class Loops:
                 if runtime is not None:
                     await runtime.close()
                 await asyncio.to_thread(self._files.discard, name)
+
+    def _require_changeable(self) -> None:
+        if self._unchangeable is not None:
+            raise UnsupportedByEngineError(self._unchangeable)
 
     async def _try_compose(self, definition: LoopDefinition) -> LoopRuntime:
         try:

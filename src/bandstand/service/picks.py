@@ -13,7 +13,7 @@ import numpy.typing as npt
 from bandstand.bandit.features import CONTENT
 from bandstand.service.context import format_time
 from bandstand.service.shadow_value import NORMAL_QUANTILE, ValueEstimate
-from bandstand.store.tables.console_queries import ConsoleQueries
+from bandstand.store.tables.console_queries import ConsoleSource
 from bandstand.store.tables.picks import MAX_PICKS, LoggedPick, Value
 
 MAX_TABLES = 20
@@ -102,7 +102,7 @@ class _Outcomes(NamedTuple):
     people: Indices
 
 
-async def load_pick_report(sight: ConsoleQueries, limit: int, *, shows_content: bool = True) -> PickReport:
+async def load_pick_report(sight: ConsoleSource, limit: int, *, shows_content: bool = True) -> PickReport:
     """What the newest decisions picked.
 
     Args:

@@ -116,7 +116,9 @@ def _require_no_launch(deployment: ServiceContext) -> None:
 async def apply_promotion(deployment: ServiceContext, promotion: Promotion) -> None:
     """Log a change of the active policy, and make it; the caller holds the lock."""
     await deployment.store.log_promotion(promotion)
-    deployment.promotions.append(promotion)
+    newest = deployment.promotions[-1] if deployment.promotions else None
+    if newest is None or newest.policy != promotion.policy:  # a store of many processes has told of it already
+        deployment.promotions.append(promotion)
     deployment.active_policy = promotion.policy or deployment.default_policy
     await deployment.update_shadows()
 

@@ -12,9 +12,10 @@ from bandstand.bandit.eligibility import Indices, find_eligible
 from bandstand.errors import DecisionConflictError, OverloadedError, StorageFullError, StorageUnavailableError
 from bandstand.service.context import ServiceContext
 from bandstand.service.request_identity import is_same_score_request
-from bandstand.service.score_batch import ScoreRequest, find_profile
+from bandstand.service.score_batch import ScoreRequest, count_try, find_profile
 from bandstand.store.ids import parse_event_id
 from bandstand.store.outcomes import OutcomeCallback, make_callback, run
+from bandstand.store.protocol import MovedError
 from bandstand.store.records import Array, Decision
 
 _NOT_LOGGED = (OverloadedError, StorageFullError, StorageUnavailableError)
@@ -131,6 +132,9 @@ class _ScoreCall(ScoreRequest):
 
     def conclude(self, stands: Decision | None, error: BaseException | None) -> None:
         """Answer with what was decided, if that stands."""
+        if isinstance(error, MovedError):  # another process has taught its user, or changed what all decide by
+            self._decide_anew()
+            return
         if stands is None or stands is not self.decision:
             run(self._resolve(error))
             return
@@ -142,6 +146,17 @@ class _ScoreCall(ScoreRequest):
             self.done(None, failure)
         else:
             self.done(result, None)
+
+    def _decide_anew(self) -> None:
+        """Begin anew from what holds now, by the policy that decides now."""
+        self.decision = None
+        try:
+            self.tries = count_try(self.tries)
+            self.policy = self.deployment.choose_policy(self.named, self.request["user_id"])
+        except Exception as failure:  # noqa: BLE001 (whoever asked has it)
+            self.done(None, failure)
+        else:
+            self.begin()
 
     async def look_up(self) -> None:
         """Answer with what was decided under its id before; decide where nothing was."""

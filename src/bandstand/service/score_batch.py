@@ -18,6 +18,7 @@ from bandstand.bandit.policies import Policy
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.bandit.ridge import Prior
+from bandstand.errors import OverloadedError
 from bandstand.learning.shadows import CapturedDecision, ShadowRunner
 from bandstand.store.ids import DecisionIds
 from bandstand.store.outcomes import watch
@@ -26,6 +27,8 @@ from bandstand.store.records import Array, Decision, PolicyRef, RewardWindow
 from bandstand.store.tables.promotions import ExperimentStart
 
 _EMPTY: dict[str, object] = {}
+_MAX_TRIES = 10
+"""A store takes the third try unless its user was reset meanwhile: more than this is no accident."""
 
 
 class ScoringContext(Protocol):
@@ -63,6 +66,7 @@ class ScoreRequest:
         numbers: mean, width, score and probability of every candidate, shape (4, K), which the decision itself lets go
             of at its commit.
         captured: what policies in the shadow believed.
+        tries: how often it was decided before, from a state that had moved.
     """
 
     request: Mapping[str, Any]
@@ -74,6 +78,7 @@ class ScoreRequest:
     decision: Decision | None = None
     numbers: Array | None = None
     captured: CapturedDecision | None = None
+    tries: int = 0
 
     def conclude(self, stands: Decision | None, error: BaseException | None) -> None:
         """Hear which decision stands under its id, or why none does."""
@@ -162,6 +167,17 @@ def make_decision(
     return decision
 
 
+def count_try(tries: int) -> int:
+    """One more try of a decision whose user's state had moved.
+
+    Raises:
+        OverloadedError: they were too many.
+    """
+    if tries == _MAX_TRIES:
+        raise OverloadedError("this user's state moves faster than it can be decided on; try again")
+    return tries + 1
+
+
 def find_profile(deployment: ScoringContext, user_id: str) -> Profile | None:
     """The profile that decides for a user, if both are in memory: theirs, or everybody's."""
     profile = deployment.store.get_cached_profile(user_id)
@@ -208,6 +224,7 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
             body=each.body,
             numbers=numbers[row],
             x=picked[row].copy(),  # a view would keep its neighbours in memory for as long
+            tries=each.tries,
             excluded=excluded,
             window=_build_window(deployment.reward_settings, each.request, ts),
         )

@@ -14,7 +14,8 @@ from bandstand.errors import DecisionConflictError, FieldError, InvalidRequestEr
 from bandstand.learning.shadows import CapturedDecision
 from bandstand.service.context import ServiceContext
 from bandstand.service.request_identity import is_same_score_request
-from bandstand.service.score_batch import find_profile, make_decision
+from bandstand.service.score_batch import count_try, find_profile, make_decision
+from bandstand.store.protocol import MovedError
 from bandstand.store.records import Decision
 
 SLOT = "slot"
@@ -69,18 +70,29 @@ async def score_slots(
         DecisionConflictError: the caller's ``decision_id`` names another request.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
-    chosen = deployment.choose_policy(policy, request["user_id"])
     slots = _read_slots(request)
     own_id: str | None = request.get("decision_id")
-    named = None if policy is None else chosen.name
+    named = None if policy is None else deployment.choose_policy(policy, request["user_id"]).name
     if own_id is not None and (earlier := await _find_earlier(deployment, slots, own_id, named)) is not None:
         return earlier
-    filled = await _fill(deployment, request, slots, client, chosen, is_named=policy is not None)
-    if await deployment.store.decide_together([each.decision for each in filled]):
+    tries, logged = 0, False
+    while True:
+        chosen = deployment.choose_policy(policy, request["user_id"])
+        filled = await _fill(deployment, request, slots, client, chosen, is_named=policy is not None)
+        decisions = [each.decision for each in filled]
+        for decision in decisions:
+            decision.tries = tries
+        try:
+            logged = await deployment.store.decide_together(decisions)
+        except MovedError:  # another process has taught the user, or changed what all decide by
+            tries = count_try(tries)
+        else:
+            break
+    if logged:
         for each in filled:
             if each.captured is not None and deployment.shadows is not None:
                 deployment.shadows.enqueue(each.captured)
-        return _build_result([each.decision for each in filled], slots, repeated=False)
+        return _build_result(decisions, slots, repeated=False)
     if own_id is not None and (earlier := await _find_earlier(deployment, slots, own_id, named)) is not None:
         return earlier
     message = "the decisions collided with others; try again"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.service.context import format_time
 from bandstand.store.records import LAST_SEQ, first_seq_at, to_time
-from bandstand.store.tables.console_queries import ConsoleQueries
+from bandstand.store.tables.console_queries import ConsoleSource
 from bandstand.store.tables.shown import Among, DecisionPage, DecisionSearch, FoundCandidate, FoundDecision, split_words
 from bandstand.times import parse_bound
 
@@ -92,7 +92,7 @@ class DecisionMatches:
 
 
 async def find_decisions(
-    sight: ConsoleQueries,
+    sight: ConsoleSource,
     question: SearchQuestion,
     *,
     before: int = LAST_SEQ,

@@ -1,1 +1,1 @@
-"""State: the only code that touches disk or a database. Two stores behind one protocol, `memory` and `embedded`."""
+"""State: the only code that touches disk or a database. Two engines behind one protocol, `embedded` and `postgres`."""

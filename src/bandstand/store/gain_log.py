@@ -19,8 +19,17 @@ class GainLog(Protocol):
             Its beginning, which an earlier start may have been; ``None`` for no holdout.
         """
 
-    async def log_launch(self, event: LaunchEvent) -> LaunchEvent:
-        """Log an event of a launch, synced; returns it with its number, which one that begins a step begins it with."""
+    async def log_launch(self, event: LaunchEvent, *, after: int) -> LaunchEvent:
+        """Log an event of a launch, synced; returns it with its number, which one that begins a step begins it with.
+
+        Args:
+            event: what happened.
+            after: number of the newest event of any launch that it rests on; 0 for none.
+
+        Raises:
+            MovedError: another process has logged one since.
+            OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
+        """
 
     async def list_launches(self) -> Sequence[LaunchEvent]:
         """Every event of every launch, the oldest first."""

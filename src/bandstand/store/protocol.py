@@ -3,7 +3,7 @@
 A second engine implements :class:`Store` in another way and keeps the same laws (``tests/store/checks.py``).
 """
 
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from bandstand.bandit.memory import TaughtReward
@@ -34,6 +34,23 @@ from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
 from bandstand.store.turn_protocol import JudgementLog, TurnQueue
 
 
+class MovedError(Exception):
+    """A decision was made from a state that another process has moved; memory has caught up: make it anew."""
+
+
+class DepartureListener(Protocol):
+    """Who keeps something of users beside the store: the learned priors."""
+
+    def list_members(self) -> Collection[str]:
+        """The users of whom something is kept."""
+
+    def apply_reset(self, user_id: str) -> None:
+        """Let go of a user who was reset."""
+
+    async def apply_erasure(self, user_id: str) -> int:
+        """Let go of a user who was erased; returns how much was made again without them."""
+
+
 class UserRegister(Protocol):
     """Users: what is known of each, and what operators do to them."""
 
@@ -55,6 +72,10 @@ class UserRegister(Protocol):
     async def erase(self, user_id: str, client: str) -> Erasure:
         """Delete everything about the user and leave a tombstone. Idempotent."""
 
+    def subscribe_departures(self, listener: DepartureListener) -> None:
+        """Have somebody told of users whom another process has reset or erased."""
+        del listener  # of a store of one process: there is no other
+
 
 class DecisionLog(Protocol):
     """Decisions, by their ids and by their users."""
@@ -72,6 +93,7 @@ class DecisionLog(Protocol):
             one already there.
 
         Raises:
+            MovedError: the state that it was made from does not stand any more; nothing was logged.
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
 
@@ -84,6 +106,7 @@ class DecisionLog(Protocol):
             Whether they were logged; they are not where one of their ids is taken.
 
         Raises:
+            MovedError: the state that they were made from does not stand any more; nothing was logged.
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
 
@@ -225,6 +248,10 @@ class GenerationLog(Protocol):
 
 class DeploymentLog(Protocol):
     """What is no single user's: promotions, experiments, policies in the shadow, counts over all users."""
+
+    def subscribe(self, on_change: Callable[[], Awaitable[None]]) -> None:
+        """Have a function called after another process has changed what all decisions are made under."""
+        del on_change  # of a store of one process: there is no other
 
     async def log_promotion(self, promotion: Promotion) -> None:
         """Log a change of the active policy, synced."""

@@ -161,6 +161,7 @@ class Decision:
         window: until when its rewards count; ``None`` for ever, or for the first of them.
         parts: sums over the parts that count, or will once it is activated.
         part_seq: event number of the newest change of its parts or its window that was submitted; 0 for none.
+        tries: how often it was made before from a state that had moved meanwhile.
     """
 
     decision_id: str
@@ -190,6 +191,7 @@ class Decision:
     window: RewardWindow | None = None
     parts: PartSums = NO_PARTS
     part_seq: int = 0
+    tries: int = 0
 
     @property
     def person(self) -> str:

@@ -53,6 +53,17 @@ class TurnQueue(Protocol):
     async def load_waiting(self, seqs: Collection[int]) -> list[JudgedTurn]:
         """Those of the judgements that still wait, each with its turn."""
 
+    async def claim_turns(self, seqs: Collection[int]) -> list[JudgedTurn]:
+        """Those of the judgements that still wait and that no other process judges, each with its turn.
+
+        From here on they are this process's to judge, for as long as it lives. Where it is the only one, all are.
+        """
+        return await self.load_waiting(seqs)
+
+    async def list_abandoned(self) -> list[tuple[int, str, int]]:
+        """Turns that wait and that no living process has, as :meth:`list_waiting` tells them; none, of one process."""
+        return []
+
     async def record_attempt(self, judgement: JudgedTurn, reservation: Settlement | None, day: int) -> None:
         """Log that a turn is about to be judged, and what that may cost on that day (days since the epoch)."""
 

@@ -53,8 +53,9 @@ class MemoryGains(GainLog):
             self.record_split(HOLDOUT, self._holdout, definition)
         return None if definition is None else self._holdout
 
-    async def log_launch(self, event: LaunchEvent) -> LaunchEvent:
+    async def log_launch(self, event: LaunchEvent, *, after: int) -> LaunchEvent:
         """Log an event of a launch."""
+        del after  # it is the newest: there is no other process
         kept = number_event(event, self._events.sequence.next(event.ts))
         self._launches.append(kept)
         if kept.since == kept.seq or not kept.is_serving:

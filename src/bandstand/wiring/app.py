@@ -24,6 +24,7 @@ from bandstand.generate.generator import TipGenerator
 from bandstand.service.loop_erasure import erase_everywhere, resume_erasures
 from bandstand.service.loops import Loops
 from bandstand.store.loop_directories import LoopDirectories
+from bandstand.wiring.engine import NO_LOOPS, read_state_url, require_loops
 from bandstand.wiring.llm_clients import LlmConnection, connect_gateway, llm_host
 from bandstand.wiring.running_loop import RunningLoop, SharedParts, cancel_task
 
@@ -47,6 +48,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
         )
     catalogue = load_catalogue(settings)
     configured = load_loops(settings)
+    require_loops(settings, configured)
     gateway = connect_gateway(settings)
     shared = SharedParts(settings, _build_generator(settings, gateway))
     definition = LoopDefinition(
@@ -69,7 +71,8 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
         loop.build_front([build_loops_router(loops, only=other.name)], options, loops=loops)
         return loop
 
-    loops = Loops(default, compose, LoopDirectories(settings.state_dir))
+    unchangeable = None if read_state_url(settings) is None else NO_LOOPS
+    loops = Loops(default, compose, LoopDirectories(settings.state_dir), unchangeable=unchangeable)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:

@@ -21,7 +21,7 @@ from bandstand.api.routes.shown import build_shown_router
 from bandstand.api.routes.simulations import build_simulations_router
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.holdout import Holdout
-from bandstand.bandit.loop_definition import DEFAULT_LOOP, EVERYBODY, LoopDefinition
+from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
 from bandstand.config.loops import get_loop_directory, resolve_policy
 from bandstand.config.settings import Settings
 from bandstand.console.router import ConsoleContext, build_console_router
@@ -44,14 +44,11 @@ from bandstand.service.loops import Loops
 from bandstand.service.prompts import PromptService
 from bandstand.service.users import Erase
 from bandstand.simulate.background import SimulationQueue
-from bandstand.store.embedded.options import StoreOptions
-from bandstand.store.embedded.store import EmbeddedStore
-from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.maintenance.model_file import ModelFiles
-from bandstand.store.tables.console_queries import ConsoleQueries
 from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.judge_runs import JudgeRuns
 from bandstand.store.tables.simulations import Simulations
+from bandstand.wiring.engine import build_engine, get_retention_days
 from bandstand.wiring.judge_worker import build_judge_worker, build_stateless_judge
 
 log = structlog.get_logger("bandstand")
@@ -89,6 +86,7 @@ class RunningLoop:
 
     Raises:
         ConfigurationError: a setting, the policy or the default prompt is wrong.
+        UnsupportedByEngineError: the engine does not keep such a loop.
     """
 
     front: FrontController
@@ -98,13 +96,11 @@ class RunningLoop:
         self._shared = shared
         self.name = definition.name
         self._is_default = self.name == DEFAULT_LOOP
-        self._directory = directory = get_loop_directory(settings, self.name)
         self.metrics = Metrics(of_process=self._is_default)
-        self.store = EmbeddedStore(
-            directory, catalogue, options=build_store_options(settings, definition), observe=self.metrics.record_commit
-        )
+        self._engine = engine = build_engine(settings, catalogue, self.metrics.record_commit, definition)
+        self.store = engine.store
         population = PopulationPriorRefresher(
-            catalogue, self.store, PriorFiles(directory), refresh_rewards=settings.prior_refresh_rewards
+            catalogue, self.store, engine.prior_files, refresh_rewards=settings.prior_refresh_rewards
         )
         self._judging: JudgeWorker = build_judge_worker(
             settings,
@@ -135,10 +131,11 @@ class RunningLoop:
             PromptService(settings.prompts_dir or prompts_directory(), settings.default_prompt_version or ""),
             shared.generator,
         )
+        directory = get_loop_directory(settings, self.name)
         self._simulations = SimulationQueue(Simulations(directory), directory, catalogue)
-        self._evaluations = EvaluationQueue(Evaluations(directory), directory, catalogue)
-        self._judge_runs = JudgeRunQueue(JudgeRuns(directory), directory)
-        self._sight = ConsoleQueries(directory)
+        self._evaluations = EvaluationQueue(Evaluations(directory), engine.directory, catalogue)
+        self._judge_runs = JudgeRunQueue(JudgeRuns(directory), engine.directory)
+        self._sight = engine.sight
         if shared.opinions is None:
             shared.opinions = build_stateless_judge(settings, self._judging)
         if shared.default is None:
@@ -254,9 +251,10 @@ class RunningLoop:
         return self.front
 
     def _build_personalizer(self, loops: Loops | None) -> PersonalizerWire:
-        days = _get_retention(self._shared.settings, self.deployment.definition)
-        loop = PersonalizerLoop(self.deployment, loops, retention_days=days)
-        model = ModelFiles(self._directory, self.deployment.catalogue, self.deployment.has_one_model)
+        deployment, directory = self.deployment, self._engine.directory
+        days = get_retention_days(self._shared.settings, deployment.definition)
+        loop = PersonalizerLoop(deployment, loops, retention_days=days)
+        model = None if directory is None else ModelFiles(directory, deployment.catalogue, deployment.has_one_model)
         wire = PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model)
         self._optimizer = wire.optimizer
         return wire
@@ -264,25 +262,6 @@ class RunningLoop:
 
 def _build_holdout(settings: Settings) -> Holdout | None:
     return None if settings.holdout is None else Holdout(settings.holdout, settings.holdout_control)
-
-
-def build_store_options(settings: Settings, definition: LoopDefinition) -> StoreOptions:
-    """How the store of a loop behaves."""
-    return StoreOptions(
-        sync=settings.durability == "full",
-        max_warm_users=settings.max_warm_users,
-        max_pending=settings.max_pending,
-        checkpoint_seconds=settings.checkpoint_seconds,
-        retention_days=_get_retention(settings, definition),
-        turn_retention_days=settings.turn_retention_days,
-        close_seconds=settings.shutdown_seconds / 2,
-        shared_user=EVERYBODY if definition.scope == "loop" else None,
-    )
-
-
-def _get_retention(settings: Settings, definition: LoopDefinition) -> int:
-    own = definition.retention_days
-    return settings.decision_retention_days if own is None else own
 
 
 async def cancel_task(task: asyncio.Task[None]) -> None:

@@ -8,7 +8,13 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from bandstand.api.openapi import describe_operation
 from bandstand.api.routes.helpers import get_client, parse_request
 from bandstand.api.schemas.evaluations import EVALUATION, Evaluation, EvaluationList, EvaluationResult
-from bandstand.errors import OverloadedError, StorageFullError, StorageUnavailableError, UnknownPolicyError
+from bandstand.errors import (
+    OverloadedError,
+    StorageFullError,
+    StorageUnavailableError,
+    UnknownPolicyError,
+    UnsupportedByEngineError,
+)
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.evaluate.errors import UnknownEvaluationError
 from bandstand.service.evaluations import EvaluationPage, EvaluationReport, build_report
@@ -25,7 +31,9 @@ _KEEPING = (StorageUnavailableError, StorageFullError)
 def build_evaluations_router(runs: EvaluationQueue) -> APIRouter:
     """The routes over one service's evaluations."""
     routes = APIRouter(tags=["evaluations"])
-    start_extra = describe_operation(OverloadedError, UnknownPolicyError, *_KEEPING, body=EVALUATION)
+    start_extra = describe_operation(
+        OverloadedError, UnknownPolicyError, UnsupportedByEngineError, *_KEEPING, body=EVALUATION
+    )
     run_extra = describe_operation(UnknownEvaluationError, *_KEEPING)
 
     @routes.post("/evaluations", status_code=202, response_model=Evaluation, openapi_extra=start_extra)

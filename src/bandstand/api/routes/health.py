@@ -15,10 +15,10 @@ from bandstand.errors import StorageUnavailableError
 from bandstand.service.attention import AttentionList
 from bandstand.service.context import ServiceContext
 from bandstand.service.experiment import load_experiment_status
-from bandstand.store.tables.console_queries import ConsoleQueries
+from bandstand.store.tables.console_queries import ConsoleSource
 
 
-def build_health_router(deployment: ServiceContext, metrics: Metrics, sight: ConsoleQueries | None = None) -> APIRouter:
+def build_health_router(deployment: ServiceContext, metrics: Metrics, sight: ConsoleSource | None = None) -> APIRouter:
     """The routes over one deployment, and a look into its ledger for what gets picked."""
     routes = APIRouter(tags=["operations"])
     attention = AttentionList(deployment, sight)

@@ -7,7 +7,13 @@ from bandstand.api.routes.helpers import WRITE_ERRORS, get_client, parse_request
 from bandstand.api.schemas.loops import LOOP, LoopDetail, LoopList
 from bandstand.api.schemas.requests import validate_id
 from bandstand.bandit.loop_definition import LoopDefinition
-from bandstand.errors import ConfigurationError, InvalidRequestError, LoopRefusedError, UnknownLoopError
+from bandstand.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    LoopRefusedError,
+    UnknownLoopError,
+    UnsupportedByEngineError,
+)
 from bandstand.service.loop_status import LoopDescription, LoopListing, describe_loop, list_loops
 from bandstand.service.loops import Loops
 
@@ -20,8 +26,8 @@ def build_loops_router(loops: Loops, only: str | None = None) -> APIRouter:
         only: the one that callers may see and change, where it is another's than the default loop's application.
     """
     routes = APIRouter(tags=["loops"])
-    change_extra = describe_operation(UnknownLoopError, LoopRefusedError, *WRITE_ERRORS)
-    put_extra = describe_operation(LoopRefusedError, *WRITE_ERRORS, body=LOOP)
+    change_extra = describe_operation(UnknownLoopError, LoopRefusedError, UnsupportedByEngineError, *WRITE_ERRORS)
+    put_extra = describe_operation(LoopRefusedError, UnsupportedByEngineError, *WRITE_ERRORS, body=LOOP)
 
     @routes.get("/loops", response_model=LoopList, openapi_extra=describe_operation())
     async def loop_list() -> LoopListing:

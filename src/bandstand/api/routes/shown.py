@@ -11,12 +11,12 @@ from bandstand.api.schemas.shown import DecisionQuery, Picks, ShownDecisions
 from bandstand.errors import InvalidRequestError, StorageUnavailableError
 from bandstand.service.picks import PickReport, load_pick_report
 from bandstand.service.shown import DecisionMatches, SearchQuestion, find_decisions
-from bandstand.store.tables.console_queries import ConsoleQueries
+from bandstand.store.tables.console_queries import ConsoleSource
 
 GroupCount = Annotated[int, Query(ge=1, le=1000, description="Groups in a table")]
 
 
-def build_shown_router(sight: ConsoleQueries) -> APIRouter:
+def build_shown_router(sight: ConsoleSource) -> APIRouter:
     """The routes over one ledger."""
     routes = APIRouter(tags=["sight"])
 

@@ -40,6 +40,11 @@ def resolve_location(state_dir: str | None, loop: str | None = None) -> StateLoc
         ConfigurationError: a setting, or the file of BANDSTAND_CONFIG, is wrong; or there is no such loop.
     """
     settings = read_settings(state_dir=state_dir)
+    if state_dir is None and (settings.state_url is not None or settings.state_url_file is not None):
+        raise ConfigurationError(
+            "STATE_URL is set, and this command works on a directory: name one with --state-dir, or ask the running "
+            "service with --url where the command has that"
+        )
     if loop is None:
         settings, loop = _split_directory(settings)
     if loop == DEFAULT_LOOP:

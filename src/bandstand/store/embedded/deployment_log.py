@@ -36,7 +36,7 @@ class EmbeddedDeployment:
         return await self._directory.read(promotions.list_promotions)
 
     async def log_launch(self, event: LaunchEvent) -> LaunchEvent:
-        """Log an event of a launch, synced."""
+        """Log an event of a launch, synced; there is no other process that could have logged one since."""
         seq = self._directory.next_seq(event.ts)
         kept = number_event(event, seq)
         await self._directory.run_exclusively(partial(launches.log_launch, event=kept))

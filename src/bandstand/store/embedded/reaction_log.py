@@ -1,12 +1,10 @@
 """Reactions of the past under another table: what each came to is taken back, and taught as it comes to now."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from bandstand.bandit.aggregation import PartSums
 from bandstand.bandit.reward_settings import RewardSettings
-from bandstand.errors import InvalidRequestError, UnknownDecisionError
+from bandstand.errors import UnknownDecisionError
 from bandstand.store.embedded.part_log import EmbeddedParts
 from bandstand.store.embedded.revocation_log import EmbeddedRevocations
 from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
@@ -15,20 +13,13 @@ from bandstand.store.sqlite.operations import Tally
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import reactions, undo
 from bandstand.store.tables.event_rows import INSERT_REPLACEMENT_REWARD, build_replacement_row
-from bandstand.store.tables.reactions import KeyMove, LoggedPart, LoggedReaction, PartRevision
+from bandstand.store.tables.reactions import KeyMove, LoggedReaction
 from bandstand.store.tables.revocations import REVISION
 from bandstand.store.tables.reward_sums import COUNT_ARRIVAL, build_sum_rows
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
-from bandstand.store.tables.windows import HELD
 
 _MAX_TRIES: Final = 3
 """How often what has changed meanwhile is looked up anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class _RevisedParts:
-    sums: PartSums
-    rows: list[tuple[str, Row]]
 
 
 class EmbeddedReactions:
@@ -103,9 +94,11 @@ class EmbeddedReactions:
             return False
         is_held = decision.window is not None and decision.window.held
         standing, before = decision.reward, decision.parts
-        revised = _revise_parts(parts, settings)
-        if standing is None or (taught is None and not is_held) or not revised.rows:
+        revised = reactions.revise_parts(parts, settings)
+        if standing is None or (taught is None and not is_held) or not revised.revisions:
             return False
+        rows = [reactions.build_remap_row(seq, seq, settings.reactions) for seq in revised.remapped]
+        rows += [(reactions.REVISE_PART, revision) for revision in revised.revisions]
         value, ts = settings.compute_taught(revised.sums), self._directory.clock()
         teaches = taught is not None and taught.value != value
         revoked = [taught] if taught is not None and teaches else []
@@ -118,7 +111,7 @@ class EmbeddedReactions:
             decision.reward, decision.parts = standing, before
 
         await self._parts.submit_change(
-            user, decision, reward, revised.rows, revocation, teaches=teaches, on_rejected=on_rejected
+            user, decision, reward, rows, revocation, teaches=teaches, on_rejected=on_rejected
         )
         if is_held:
             self._parts.forget(decision)  # what was kept for it is read anew
@@ -182,24 +175,3 @@ class EmbeddedReactions:
             decision_id=decision.decision_id,
             seq=self._directory.next_seq(ts),
         )
-
-
-def _revise_parts(parts: Sequence[LoggedPart], settings: RewardSettings) -> _RevisedParts:
-    """The parts of a decision under a table: their sums, and the rows that say so."""
-    sums, rows = PartSums(), list[tuple[str, Row]]()
-    for part in parts:
-        if not part.counts:
-            continue
-        value = part.value
-        if part.action is not None:
-            try:
-                value = settings.compute_reaction_reward(part.action, part.dwell_ms)
-            except InvalidRequestError:
-                value = part.value  # the table says nothing of it
-        if value != part.value:
-            rows.append(reactions.build_remap_row(part.seq, part.seq, settings.reactions))
-        sums = sums.add(value)
-        taught = None if part.taught is None or part.reason == HELD else settings.compute_taught(sums)
-        if value != part.value or (rows and taught != part.taught):
-            rows.append((reactions.REVISE_PART, PartRevision(part.seq, value, taught)))
-    return _RevisedParts(sums, rows)

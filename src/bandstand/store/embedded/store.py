@@ -242,7 +242,8 @@ class EmbeddedStore(Store):
     async def list_promotions(self) -> list[Promotion]:
         return await self._deployment.list_promotions()
 
-    async def log_launch(self, event: LaunchEvent) -> LaunchEvent:
+    async def log_launch(self, event: LaunchEvent, *, after: int) -> LaunchEvent:
+        del after  # it is the newest: there is no other process
         return await self._deployment.log_launch(event)
 
     async def list_launches(self) -> Sequence[LaunchEvent]:

@@ -83,9 +83,16 @@ class ArmChange:
     n: int = 0
     total: float = 0.0
 
+    def __bool__(self) -> bool:
+        """Whether it changes anything."""
+        return bool(self.decisions or self.n or self.total)
 
-ArmChanges = dict[tuple[int, int, str, str], ArmChange]
-"""By split, user, arm and metric."""
+
+ArmKey = tuple[int, int, str, str]
+"""Split, user, arm and metric."""
+ArmChanges = dict[ArmKey, ArmChange]
+UserAmounts = tuple[int, int, float]
+"""Decisions, n and total of a user in an arm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,28 +150,38 @@ def apply_changes(connection: sqlite3.Connection, changes: ArmChanges, present: 
     for (split, uid, arm, metric), change in sorted(changes.items(), key=lambda each: each[1].first_seq):
         if split not in known:
             known[split] = {name for (name,) in connection.execute(_SELECT_METRICS, (split,))}
-        if uid in present and (change.decisions or change.n or change.total):
-            place = metric if metric == REWARD else find_place(metric, known[split])
-            _apply_change(connection, (split, uid, arm, place), change)
+        if uid in present and change:
+            key = (split, uid, arm, metric if metric == REWARD else find_place(metric, known[split]))
+            now, amounts = compute_amounts(key, connection.execute(_SELECT_USER, key).fetchone(), change)
+            if now is None:
+                connection.execute(_DELETE_USER, key)
+            else:
+                connection.execute(_UPSERT_USER, (*key, *now))
+            connection.execute(_UPSERT_SUMS, (split, arm, key[-1], *amounts))
     for split in known:
         connection.execute(_KEEP_DAY, (day, split))
 
 
-def _apply_change(connection: sqlite3.Connection, key: tuple[int, int, str, str], change: ArmChange) -> None:
-    """Add what a page brings to a user in an arm, of a metric, to them and to the sums; who has nothing left goes."""
-    row = connection.execute(_SELECT_USER, key).fetchone()
-    decisions, n, total = row or (0, 0, 0.0)
+def compute_amounts(
+    key: ArmKey, before: UserAmounts | None, change: ArmChange
+) -> tuple[UserAmounts | None, tuple[float, ...]]:
+    """What a change makes of a user in an arm, of a metric, and what it adds to the arm's sums.
+
+    Args:
+        key: split, user, arm and metric.
+        before: decisions, n and total of the user; ``None`` where the arm has not met them.
+        change: what a page adds.
+
+    Returns:
+        The user's decisions, n and total, ``None`` where nothing is left; and the amounts of :class:`ArmSums`.
+    """
+    decisions, n, total = before or (0, 0, 0.0)
     now = (max(decisions + change.decisions, 0), max(n + change.n, 0), total + change.total)
-    if key[-1] == LEFT_OUT:
-        now = (*now[:2], 0.0)  # of many metrics
     is_there = any(now[:2])
-    if is_there:
-        connection.execute(_UPSERT_USER, (*key, *now))
-    else:
-        now = (0, 0, 0.0)
-        connection.execute(_DELETE_USER, key)
-    amounts = (
-        int(is_there) - int(row is not None),
+    if key[-1] == LEFT_OUT or not is_there:
+        now = (*now[:2], 0.0)  # of many metrics, or of none
+    return now if is_there else None, (
+        int(is_there) - int(before is not None),
         int(now[1] > 0) - int(n > 0),
         now[0] - decisions,
         now[1] - n,
@@ -173,8 +190,6 @@ def _apply_change(connection: sqlite3.Connection, key: tuple[int, int, str, str]
         now[1] * now[2] - n * total,
         now[2] * now[2] - total * total,
     )
-    split, _, arm, metric = key
-    connection.execute(_UPSERT_SUMS, (split, arm, metric, *amounts))
 
 
 def load_arms(connection: sqlite3.Connection, split: int) -> ArmHistory:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from bandstand.errors import StorageUnavailableError
 from bandstand.store.ids import build_id_sql, format_id, parse_event_id
@@ -121,7 +121,68 @@ class VerdictRow:
     tier: str | None
 
 
-class ConsoleQueries:
+class ConsoleSource(Protocol):
+    """What the console asks of a ledger, whichever engine keeps it.
+
+    Raises:
+        StorageUnavailableError: of any question: the ledger cannot be read.
+    """
+
+    async def load_activity(self, since: int, until: int, width: int) -> list[PolicyActivity]:
+        """What every policy did from hour ``since`` to before hour ``until``, summed over ``width`` hours each."""
+
+    async def list_newest_users(self, before: int | None, limit: int) -> list[UserRow]:
+        """Users, the last met first, from the cursor ``before``: a ``uid``."""
+
+    async def list_users_by_prefix(self, prefix: str, after: str, limit: int) -> list[UserRow]:
+        """Users whose id starts with ``prefix``, in the order of their ids, from the cursor ``after``: an id."""
+
+    async def find_user(self, user_id: str) -> UserRow | None:
+        """One user."""
+
+    async def find_last_reset(self, uid: int) -> float | None:
+        """When the user was last reset, in seconds since the epoch."""
+
+    async def list_decisions(self, uid: int, before: int | None, limit: int) -> list[DecisionRow]:
+        """A user's decisions, newest first, those before the last reset included; from the cursor ``before``: a seq."""
+
+    async def list_rewards(self, uid: int, limit: int) -> list[tuple[float, float]]:
+        """Time and value of a user's newest rewards, oldest first."""
+
+    async def count_resets(self) -> dict[int, int]:
+        """How many users were reset on each day since the epoch, as far as the newest events of that kind reach."""
+
+    async def search_decisions(
+        self, wanted: DecisionSearch, before: int, limit: int, scanned: int = MAX_SEARCHED
+    ) -> DecisionPage:
+        """Decisions that fit, newest first, from the cursor ``before``, among ``scanned`` of them."""
+
+    async def list_picks(self) -> list[LoggedPick]:
+        """The newest decisions with what was picked and what came of it."""
+
+    async def find_turn(self, seq: int) -> TurnTexts | None:
+        """The words of the turn that was taken as event ``seq``; None once they are deleted."""
+
+    async def load_verdicts(self, judgement_ids: Sequence[str]) -> dict[str, VerdictRow]:
+        """What stands of judgements, by id; those without a verdict are left out."""
+
+    async def list_reviews(self, wanted: ReviewFilter, before: int | None, limit: int) -> ReviewPage:
+        """Turns that fit, newest first, from the cursor ``before``."""
+
+    async def load_label_pairs(self) -> list[LabelPair]:
+        """People's newest verdicts that stand, each beside what the judge had said of the turn."""
+
+    async def list_labelled_turns(self, taxonomy: str) -> list[dict[str, str]]:
+        """Turns that a person has labelled and whose words are there, oldest first."""
+
+    async def count_labelled_turns(self) -> dict[str, int]:
+        """How many such turns there are of each taxonomy that has any."""
+
+    async def close(self) -> None:
+        """Answer what was asked, and let go of the ledger."""
+
+
+class ConsoleQueries(ConsoleSource):
     """Looks into the ledger of one state directory.
 
     Args:

@@ -10,7 +10,7 @@ stands after it less that of the one that stood before: so a reward, its revocat
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from bandstand.store.sqlite.sweep import Sweep
 from bandstand.store.sqlite.transaction import transaction
 from bandstand.store.tables.arms import LEFT_OUT, REWARD, ArmChange, ArmChanges, apply_changes
 from bandstand.store.tables.loop_health import to_day
-from bandstand.store.tables.splits import read_splits
+from bandstand.store.tables.splits import SplitLog, read_splits
 from bandstand.store.tables.windows import NOT_FIRST
 
 TARGETS = ("random", "first")
@@ -38,12 +38,17 @@ _NTH = "SELECT seq FROM {table} WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET ?"
 _STANDING = """(SELECT value FROM rewards AS r WHERE r.{column} = d.seq AND r.seq <= {seq}
     AND (r.applied OR r.reason = 'reset')
     AND NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq AND v.seq <= {seq})
-    ORDER BY r.seq DESC LIMIT 1)"""
+    ORDER BY {order} DESC LIMIT 1)"""
 
 
-def build_standing_sql(seq: str) -> str:
-    """The SQL expression of the value of the reward that stands for a decision ``d`` after the event ``seq``."""
-    columns = (_STANDING.format(column=column, seq=seq) for column in ("decision_seq", "linked_seq"))
+def build_standing_sql(seq: str, order: str = "r.seq") -> str:
+    """The SQL expression of the value of the reward that stands for a decision ``d`` after the event ``seq``.
+
+    Args:
+        seq: an expression.
+        order: what grows with a reward's number, for a planner that a bare column would lead astray.
+    """
+    columns = (_STANDING.format(column=column, seq=seq, order=order) for column in ("decision_seq", "linked_seq"))
     return f"coalesce({', '.join(columns)})"
 
 
@@ -239,14 +244,31 @@ def read_page(connection: sqlite3.Connection, size: int, secret: bytes) -> GainP
     ends = [connection.execute(_NTH.format(table=table), (after, size - 1)).fetchone() for table in followed]
     until = min([last, *(int(end[0]) for end in ends if end is not None)])
     page = GainPage(after, until, is_last=until == last)
+    if has_splits:
+        add_decided(page, connection.execute(_DECIDED, (after, until)), splits)
     touched = connection.execute(_TOUCHED, (after, until)).fetchall()
+    add_changes(page, touched, splits, lambda seq: connection.execute(_METRICS, (seq, until)).fetchall())
+    return page
+
+
+def add_changes(
+    page: GainPage,
+    touched: Sequence[tuple[Any, ...]],
+    splits: SplitLog,
+    list_parts: Callable[[int], Sequence[tuple[int, str]]],
+) -> None:
+    """Add what came of decisions to a page.
+
+    Args:
+        page: whose.
+        touched: number, user, policy's row, time, pick, numbers, user id, policy's name, and the reward that stood
+            before and the one that stands now.
+        splits: every split that there was.
+        list_parts: the parts that count of a decision by now, and what each brought by name, in order.
+    """
     for key, terms in _compute_changes(touched):
         so_far = page.amounts.get(key)
         page.amounts[key] = terms if so_far is None else so_far + terms
-    if has_splits:
-        for seq, uid, user_id, policy in connection.execute(_DECIDED, (after, until)):
-            for split, arm in splits.find_arms(user_id, policy, seq):
-                page.arms[split, uid, arm, REWARD].decisions += 1
     for seq, uid, *_, user_id, policy, before, now in touched:
         arms = list(splits.find_arms(user_id, policy, seq))
         for split, arm in arms:
@@ -254,11 +276,17 @@ def read_page(connection: sqlite3.Connection, size: int, secret: bytes) -> GainP
             change.n += (now is not None) - (before is not None)
             change.total += (now or 0.0) - (before or 0.0)
         if arms:
-            parts = connection.execute(_METRICS, (seq, until)).fetchall()
-            earlier = [part for part in parts if part[0] <= after]
+            parts = list_parts(seq)
+            earlier = [part for part in parts if part[0] <= page.after]
             _add_metrics(page, uid, arms, [] if before is None else earlier, -1)
             _add_metrics(page, uid, arms, [] if now is None else parts, 1)
-    return page
+
+
+def add_decided(page: GainPage, decided: Iterable[tuple[Any, ...]], splits: SplitLog) -> None:
+    """Add decisions, each with its number, user, user id and policy's name, to the arms that they belong to."""
+    for seq, uid, user_id, policy in decided:
+        for split, arm in splits.find_arms(user_id, policy, seq):
+            page.arms[split, uid, arm, REWARD].decisions += 1
 
 
 _FOLLOWED = ("rewards", "revocations", "reward_parts")
@@ -313,11 +341,11 @@ def apply_page(connection: sqlite3.Connection, page: GainPage) -> bool:
         for (uid, *rest), amounts in page.amounts.items():
             if uid in present:
                 day, policy = rest
-                connection.execute(_UPSERT_USER, (uid, day, policy, *_to_row(amounts)))
+                connection.execute(_UPSERT_USER, (uid, day, policy, *to_row(amounts)))
                 so_far = days.get((day, policy))
                 days[day, policy] = amounts if so_far is None else so_far + amounts
         for key, amounts in days.items():
-            connection.execute(_UPSERT_DAY, (*key, *_to_row(amounts)))
+            connection.execute(_UPSERT_DAY, (*key, *to_row(amounts)))
         apply_changes(connection, page.arms, present, to_day(to_time(page.until)))
         connection.execute(_UPDATE_POSITION, (page.until, _FOLLOWER))
     return True
@@ -337,7 +365,8 @@ def load_gain_sums(connection: sqlite3.Connection) -> GainSums:
     return GainSums(days, read_position(connection))
 
 
-def _to_row(amounts: Array) -> tuple[float, ...]:
+def to_row(amounts: Array) -> tuple[float, ...]:
+    """Amounts in the order of :class:`GainDay` as a row has them."""
     rewarded, *sums = amounts.tolist()
     return int(rewarded), *sums
 

@@ -88,21 +88,27 @@ def number_event(event: LaunchEvent, seq: int) -> LaunchEvent:
 
 def log_launch(connection: sqlite3.Connection, *, event: LaunchEvent) -> None:
     """Write an event down; one that begins a step, or ends the launch, begins or ends a split."""
+    connection.execute(INSERT_ONE_MARK, build_launch_row(event))
+
+
+def build_launch_row(event: LaunchEvent) -> MarkInsert:
+    """An event as its mark."""
     begins = event.is_serving and event.since == event.seq
     split = json.loads(event.build_experiment().to_canonical_json()) if begins else {"name": "", "arms": None}
     known = {name: value for name, value in asdict(event).items() if name not in {"seq", "ts", "client"}}
     kind = _STEP if begins or not event.is_serving else _NOTE
-    document = json.dumps({**split, **known})
-    connection.execute(INSERT_ONE_MARK, MarkInsert(event.seq, None, kind, event.ts, event.client, document))
+    return MarkInsert(event.seq, None, kind, event.ts, event.client, json.dumps({**split, **known}))
 
 
 def list_launches(connection: sqlite3.Connection) -> Sequence[LaunchEvent]:
     """Every event of every launch, the oldest first."""
-    events = []
-    for seq, ts, client, document in connection.execute(_LAUNCHES):
-        entry = json.loads(document)
-        plan = entry["plan"]
-        known = {name: entry[name] for name in ("action", "state", "step", "since", "reason", "figures")}
-        read = LaunchPlan(**{**plan, "steps": tuple(map(float, plan["steps"]))})
-        events.append(LaunchEvent(seq=seq, ts=ts, client=client, plan=read, **known))
-    return events
+    return [parse_launch(*row) for row in connection.execute(_LAUNCHES)]
+
+
+def parse_launch(seq: int, ts: float, client: str, document: str) -> LaunchEvent:
+    """The event of a mark."""
+    entry = json.loads(document)
+    plan = entry["plan"]
+    known = {name: entry[name] for name in ("action", "state", "step", "since", "reason", "figures")}
+    read = LaunchPlan(**{**plan, "steps": tuple(map(float, plan["steps"]))})
+    return LaunchEvent(seq=seq, ts=ts, client=client, plan=read, **known)

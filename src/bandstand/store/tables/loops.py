@@ -41,32 +41,42 @@ class LoopChange:
 
 def log_loop_change(connection: sqlite3.Connection, *, seq: int, change: LoopChange) -> None:
     """Write a change down."""
+    connection.execute(INSERT_ONE_MARK, build_loop_row(seq, change))
+
+
+def build_loop_row(seq: int, change: LoopChange) -> MarkInsert:
+    """A change as its mark."""
     document = {"loop": change.name, "action": change.action, "before": change.before, "after": change.after}
-    connection.execute(INSERT_ONE_MARK, MarkInsert(seq, None, "loop", change.ts, change.client, json.dumps(document)))
+    return MarkInsert(seq, None, "loop", change.ts, change.client, json.dumps(document))
 
 
 def list_loop_changes(connection: sqlite3.Connection) -> list[LoopChange]:
     """Every change of a loop, the oldest first."""
-    changes = []
-    for seq, ts, client, document in connection.execute(_SELECT):
-        entry = json.loads(document)
-        changes.append(
-            LoopChange(
-                name=entry["loop"],
-                action=entry["action"],
-                before=entry["before"],
-                after=entry["after"],
-                ts=float(ts),
-                client=client,
-                seq=seq,
-            )
-        )
-    return changes
+    return [parse_loop_change(*row) for row in connection.execute(_SELECT)]
+
+
+def parse_loop_change(seq: int, ts: float, client: str, document: str) -> LoopChange:
+    """The change of a mark."""
+    entry = json.loads(document)
+    return LoopChange(
+        name=entry["loop"],
+        action=entry["action"],
+        before=entry["before"],
+        after=entry["after"],
+        ts=float(ts),
+        client=client,
+        seq=seq,
+    )
 
 
 def note_erasure(connection: sqlite3.Connection, *, seq: int, ts: float, user_id: str, client: str) -> None:
     """Write down that a user is being erased in every loop."""
-    connection.execute(INSERT_ONE_MARK, MarkInsert(seq, None, _NOTE, ts, client, json.dumps(user_id)))
+    connection.execute(INSERT_ONE_MARK, build_note_row(seq, ts, user_id, client))
+
+
+def build_note_row(seq: int, ts: float, user_id: str, client: str) -> MarkInsert:
+    """That a user is being erased in every loop, as a mark."""
+    return MarkInsert(seq, None, _NOTE, ts, client, json.dumps(user_id))
 
 
 def list_erasure_notes(connection: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -28,15 +28,22 @@ class MemoryChange(NamedTuple):
 
 def log_memory_change(connection: sqlite3.Connection, *, seq: int, change: MemoryChange) -> None:
     """Write a change down."""
-    document = {"policy": change.policy, **change.memory._asdict(), "gain": change.gain}
-    connection.execute(INSERT_ONE_MARK, MarkInsert(seq, None, "memory", change.ts, "evidence", json.dumps(document)))
+    document = to_document(change)
+    connection.execute(INSERT_ONE_MARK, MarkInsert(seq, None, "memory", change.ts, "evidence", document))
+
+
+def to_document(change: MemoryChange) -> str:
+    """A change as the document of its mark."""
+    return json.dumps({"policy": change.policy, **change.memory._asdict(), "gain": change.gain})
 
 
 def list_memory_changes(connection: sqlite3.Connection) -> list[MemoryChange]:
     """Every change of a memory, the oldest first."""
-    changes = []
-    for ts, document in connection.execute(_SELECT):
-        entry = json.loads(document)
-        memory = Memory(float(entry["half_life"]), float(entry["since"]))
-        changes.append(MemoryChange(str(entry["policy"]), float(ts), memory, float(entry["gain"])))
-    return changes
+    return [parse_memory_change(ts, document) for ts, document in connection.execute(_SELECT)]
+
+
+def parse_memory_change(ts: float, document: str) -> MemoryChange:
+    """The change of a mark."""
+    entry = json.loads(document)
+    memory = Memory(float(entry["half_life"]), float(entry["since"]))
+    return MemoryChange(str(entry["policy"]), float(ts), memory, float(entry["gain"]))

@@ -95,9 +95,7 @@ class PickCache:
         """Read requests: a decision's number, the index of its pick, and its body as it is stored."""
         for seq, pick, body in requests:
             candidates = from_json(unpack_body(body))["candidates"]
-            candidate = candidates[pick]
-            features = tuple(_list_values("", candidate.get("features") or {}, _MAX_DEPTH))[:MAX_FEATURES]
-            self._known[seq] = PickedCandidate(candidate["id"], len(candidates), candidate.get("source"), features)
+            self._known[seq] = to_picked_candidate(candidates[pick], len(candidates))
 
     def build_picks(self, rows: Iterable[tuple[int, int, float, float | None]]) -> list[LoggedPick]:
         """Picks of rows, each the number, the user's key, the time and the reward; every other decision is forgotten.
@@ -107,6 +105,12 @@ class PickCache:
         kept = [row for row in rows if row[0] in self._known]
         self._known = {seq: self._known[seq] for seq, *_ in kept}
         return [LoggedPick(seq, uid, ts, reward, self._known[seq]) for seq, uid, ts, reward in kept]
+
+
+def to_picked_candidate(candidate: Mapping[str, Any], offered: int) -> PickedCandidate:
+    """A candidate of a request that offered so many."""
+    features = tuple(_list_values("", candidate.get("features") or {}, _MAX_DEPTH))[:MAX_FEATURES]
+    return PickedCandidate(candidate["id"], offered, candidate.get("source"), features)
 
 
 def _list_values(path: str, value: object, depth: int) -> Iterator[tuple[str, Value]]:

@@ -5,6 +5,7 @@ import sqlite3
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping
 from operator import itemgetter
+from typing import Any
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.features import FeatureSchema
@@ -44,14 +45,30 @@ class PolicyRegistry:
         """
         query = """SELECT p.id, p.name, p.hash, p.schema, p.schema_hash, p.schema_definition FROM policies AS p
             LEFT JOIN schemas AS s ON s.name = p.schema ORDER BY p.schema_hash IS s.hash DESC, p.id DESC"""
-        for row_id, name, digest, schema, schema_hash, definition in connection.execute(query):
+        marks = connection.execute("SELECT seq, document FROM marks WHERE uid IS NULL AND kind = 'shadow' ORDER BY seq")
+        self.restore(connection.execute(query), marks, list_memory_changes(connection))
+
+    def restore(
+        self,
+        policies: Iterable[Iterable[Any]],
+        shadow_marks: Iterable[Iterable[Any]],
+        memory_changes: Iterable[MemoryChange],
+    ) -> None:
+        """Take up what a ledger holds.
+
+        Args:
+            policies: id, name, hash, schema, schema's hash and definition; of a schema, the form that counts comes
+                first.
+            shadow_marks: event number, and the ids of who is in the shadow from there on, as a JSON array; in order.
+            memory_changes: the oldest first.
+        """
+        for row_id, name, digest, schema, schema_hash, definition in policies:
             self._refs[row_id] = PolicyRef(name, digest, schema, schema_hash)
             self._ids[name, digest, schema] = row_id
             if schema not in self._schemas:
                 self._schemas[schema] = FeatureSchema.parse(schema, json.loads(definition))
-        marks = connection.execute("SELECT seq, document FROM marks WHERE uid IS NULL AND kind = 'shadow' ORDER BY seq")
-        self._shadows = [(seq, [self._refs[row_id] for row_id in json.loads(ids)]) for seq, ids in marks]
-        for change in list_memory_changes(connection):
+        self._shadows = [(seq, [self._refs[row_id] for row_id in json.loads(ids)]) for seq, ids in shadow_marks]
+        for change in memory_changes:
             self.record_memory(change)
 
     def register(self, connection: sqlite3.Connection) -> None:

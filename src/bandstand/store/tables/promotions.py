@@ -50,18 +50,24 @@ class ExperimentStart:
 
 def log_promotion(connection: sqlite3.Connection, *, seq: int, promotion: Promotion) -> None:
     """Write down a promotion or a demotion."""
+    connection.execute(INSERT_ONE_MARK, build_promotion_row(seq, promotion))
+
+
+def build_promotion_row(seq: int, promotion: Promotion) -> MarkInsert:
+    """A promotion or a demotion as its mark."""
     document = json.dumps({"policy": promotion.policy, "instead_of": promotion.instead_of})
-    kind = _KINDS[promotion.action]
-    connection.execute(INSERT_ONE_MARK, MarkInsert(seq, None, kind, promotion.ts, promotion.client, document))
+    return MarkInsert(seq, None, _KINDS[promotion.action], promotion.ts, promotion.client, document)
 
 
 def list_promotions(connection: sqlite3.Connection) -> list[Promotion]:
     """Every promotion and demotion, the oldest first."""
-    promotions = []
-    for kind, ts, client, document in connection.execute(_PROMOTIONS):
-        entry = json.loads(document)
-        promotions.append(Promotion(_ACTIONS[kind], entry["policy"], entry["instead_of"], ts, client))
-    return promotions
+    return [parse_promotion(*row) for row in connection.execute(_PROMOTIONS)]
+
+
+def parse_promotion(kind: str, ts: float, client: str, document: str) -> Promotion:
+    """The promotion or demotion of a mark."""
+    entry = json.loads(document)
+    return Promotion(_ACTIONS[kind], entry["policy"], entry["instead_of"], ts, client)
 
 
 def find_running_experiment(connection: sqlite3.Connection, definition: str | None) -> ExperimentStart | None:

@@ -1,11 +1,14 @@
 """Reactions: what users did, as it was sent, beside the rewards that a table made of it."""
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from bandstand.bandit.aggregation import PartSums
 from bandstand.bandit.reaction_table import ReactionTable, SentReaction
+from bandstand.bandit.reward_settings import RewardSettings
+from bandstand.errors import InvalidRequestError
 from bandstand.store.ids import format_id
 from bandstand.store.records import Reward, first_seq_at
 from bandstand.store.sqlite.statements import Row, build_columns, build_insert, number_fields
@@ -43,6 +46,21 @@ class PartRevision(NamedTuple):
     seq: int
     value: float
     taught: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RevisedParts:
+    """The parts of a decision under another table.
+
+    Attributes:
+        sums: over those that count.
+        remapped: event numbers of those that are worth something else.
+        revisions: what is to be written of parts.
+    """
+
+    sums: PartSums
+    remapped: Sequence[int]
+    revisions: Sequence[PartRevision]
 
 
 class KeyMove(NamedTuple):
@@ -174,6 +192,27 @@ def list_parts(connection: sqlite3.Connection, decision: int) -> list[LoggedPart
 def add_up(parts: list[LoggedPart]) -> PartSums:
     """Sums over those that count."""
     return PartSums.from_values(part.value for part in parts if part.counts)
+
+
+def revise_parts(parts: Sequence[LoggedPart], settings: RewardSettings) -> RevisedParts:
+    """What the parts of a decision, in order, come to under the table of some settings."""
+    sums, remapped, revisions = PartSums(), list[int](), list[PartRevision]()
+    for part in parts:
+        if not part.counts:
+            continue
+        value = part.value
+        if part.action is not None:
+            try:
+                value = settings.compute_reaction_reward(part.action, part.dwell_ms)
+            except InvalidRequestError:
+                value = part.value  # the table says nothing of it
+        if value != part.value:
+            remapped.append(part.seq)
+        sums = sums.add(value)
+        taught = None if part.taught is None or part.reason == HELD else settings.compute_taught(sums)
+        if value != part.value or (revisions and taught != part.taught):
+            revisions.append(PartRevision(part.seq, value, taught))
+    return RevisedParts(sums, remapped, revisions)
 
 
 def load_legacy(connection: sqlite3.Connection, seq: int) -> LegacyReward | None:

@@ -5,7 +5,7 @@ A page is looked for among a bounded number of turns, whatever the ledger's size
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -131,7 +131,7 @@ def list_reviews(connection: sqlite3.Connection, wanted: ReviewFilter, before: i
         "limit": limit + 1,
     }
     query = _REVIEWS.format(judges=_JUDGES_VERDICT, searched=searched, condition=" AND ".join(conditions))
-    found = [_to_reviewed_turn(row) for row in connection.execute(query, values)]
+    found = [to_reviewed_turn(row) for row in connection.execute(query, values)]
     if len(found) > limit:
         return ReviewPage(found[:limit], found[limit - 1].seq)
     last, count = connection.execute(_LAST_SEARCHED.format(searched=searched), values).fetchone()
@@ -155,7 +155,8 @@ def count_labelled_turns(connection: sqlite3.Connection) -> dict[str, int]:
     return dict(connection.execute(_LABELLED_COUNTS))
 
 
-def _to_reviewed_turn(row: tuple[Any, ...]) -> ReviewedTurn:
+def to_reviewed_turn(row: Iterable[Any]) -> ReviewedTurn:
+    """A turn for review from its row: as ``list_reviews`` selects it, from the number to the three texts."""
     (seq, nonce, user_id, tip_id, policy, taxonomy, ts, state, reason, reward, document, quotes, judged, *texts) = row
     verdict = None if document is None else json.loads(document)
     by_person = verdict is not None and verdict.get("tier") == "person"

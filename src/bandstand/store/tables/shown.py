@@ -80,6 +80,10 @@ class FoundCandidate:
     source: str | None
 
 
+MatchedCandidates = tuple[FoundCandidate, Sequence[FoundCandidate]]
+"""The picked candidate, and those that fit."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundDecision:
     """A decision that fits.
@@ -207,8 +211,8 @@ class DecisionMatcher:
         needed = wanted.candidate_id
         self._plain_id = b"" if needed is None or _ESCAPED & set(needed) else needed.encode()
 
-    def find(self, tip_id: str, pick: int, stored: bytes) -> tuple[FoundCandidate, Sequence[FoundCandidate]] | None:
-        """The picked candidate and those that fit; ``None`` where none does."""
+    def find(self, tip_id: str, pick: int, stored: bytes) -> MatchedCandidates | None:
+        """What fits of a decision's request, as it is stored; ``None`` where nothing does."""
         if self._candidate_id is not None and self._only_picked and tip_id != self._candidate_id:
             return None
         body = unpack_body(stored)

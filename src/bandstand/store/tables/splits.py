@@ -15,8 +15,9 @@ from bandstand.store.tables.event_rows import INSERT_ONE_MARK, MarkInsert
 HOLDOUT = "holdout"
 BANDIT_ARM, CONTROL_ARM = "bandit", "control"
 
-_SPLITS = ("experiment", HOLDOUT, "launch")
-_MARKS = f"""SELECT seq, kind, document FROM marks WHERE uid IS NULL AND kind IN ({", ".join("?" * len(_SPLITS))})
+SPLIT_KINDS = ("experiment", HOLDOUT, "launch")
+"""Kinds of the marks that begin and end them."""
+_MARKS = f"""SELECT seq, kind, document FROM marks WHERE uid IS NULL AND kind IN ({", ".join("?" * len(SPLIT_KINDS))})
     ORDER BY seq"""  # noqa: S608 (constants)
 _NEWEST_HOLDOUT = "SELECT seq, ts, document FROM marks WHERE uid IS NULL AND kind = 'holdout' ORDER BY seq DESC LIMIT 1"
 
@@ -91,7 +92,7 @@ class SplitLog:
 
 def read_splits(connection: sqlite3.Connection, secret: bytes) -> SplitLog:
     """Every split that there was in a ledger."""
-    return SplitLog(connection.execute(_MARKS, _SPLITS), secret)
+    return SplitLog(connection.execute(_MARKS, SPLIT_KINDS), secret)
 
 
 def find_running_holdout(connection: sqlite3.Connection, definition: str | None) -> HoldoutStart | None:

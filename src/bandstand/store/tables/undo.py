@@ -3,8 +3,8 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
 from bandstand.errors import UnknownDecisionError
@@ -155,9 +155,18 @@ def select_rewards(connection: sqlite3.Connection, registry: PolicyRegistry, sel
         if value is not None
     ]
     rows = connection.execute(_SELECT_REWARDS.format(conditions=" AND ".join(conditions)), values).fetchall()
-    fates = Counter(fate for *_, fate in rows)
-    revocable = [(seq, uid, policy) for seq, uid, policy, fate in rows if fate == "held"]
     out_of_reach, until = (0, None) if decision else find_out_of_reach(connection, selection.since or 0.0)
+    return replace(count_selected(rows), out_of_reach=out_of_reach, out_of_reach_until=until)
+
+
+def count_selected(rows: Iterable[tuple[int, int, str, str]]) -> SelectedRewards:
+    """The rewards that are meant, by event number, user, policy and fate: void, already, forgotten or held."""
+    fates: Counter[str] = Counter()
+    revocable = []
+    for seq, uid, policy, fate in rows:
+        fates[fate] += 1
+        if fate == "held":
+            revocable.append((seq, uid, policy))
     return SelectedRewards(
         revocable=[seq for seq, _, _ in revocable],
         users=len({uid for _, uid, _ in revocable}),
@@ -165,8 +174,6 @@ def select_rewards(connection: sqlite3.Connection, registry: PolicyRegistry, sel
         revoked_before=fates["already"],
         forgotten=fates["forgotten"],
         never_taught=fates["void"],
-        out_of_reach=out_of_reach,
-        out_of_reach_until=until,
     )
 
 

@@ -165,7 +165,12 @@ def require_activated(decision: Decision) -> None:
         DecisionHeldError: the decision was held back, and not activated.
     """
     if decision.window is not None and decision.window.held:
-        raise DecisionHeldError("the decision was held back: activate it first")
+        raise build_held_error()
+
+
+def build_held_error() -> DecisionHeldError:
+    """The error of a turn about what nobody was shown."""
+    return DecisionHeldError("the decision was held back: activate it first")
 
 
 def is_too_late(decision: Decision, ts: float) -> bool:

@@ -1,0 +1,280 @@
+"""Connections to the ledger, opened as they are needed and again when they are lost."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import asyncpg
+
+from bandstand.errors import OverloadedError, StorageUnavailableError
+from bandstand.store.postgres.address import LedgerAddress
+from bandstand.store.postgres.errors import REPEATABLE_ERRORS, ROW_ERRORS, describe, to_storage_error
+
+_CONNECT_S = 2.0
+_REQUEST_S = 10.0
+"""How long a request may wait for a database that does not answer."""
+_STATEMENT_S = 3.0
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 2.0
+_MAX_GROUP = 64
+T = TypeVar("T")
+Session = Any
+"""A connection of asyncpg, whose types stop at ``Any``."""
+Work = Callable[["Channel", int], Awaitable[T]]
+"""What is done on a channel, and the how many-th try it is, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A connection for the moment, and the stripe of totals that only it writes."""
+
+    session: Session
+    stripe: int
+
+
+class ConnectionPool:
+    """A few connections of one kind.
+
+    Args:
+        address: where the ledger is.
+        size: how many at most.
+        durable: whether a commit waits for the disk (and for synchronous standbys).
+        statement_s: seconds after which the server ends a statement; 0 for never.
+        first_stripe: stripe of the first connection; the next ones follow.
+    """
+
+    def __init__(
+        self, address: LedgerAddress, size: int, *, durable: bool, statement_s: float = 2.0, first_stripe: int = 0
+    ) -> None:
+        self._address = address
+        self._durable = durable
+        self._statement_s = statement_s
+        self._idle: deque[tuple[int, Session | None]] = deque((number, None) for number in range(size))
+        self._free = asyncio.Semaphore(size)
+        self.first_stripe = first_stripe
+        self.last_round_trip_s: float | None = None
+
+    async def connect(self) -> Session:
+        """A new connection, with the settings that all of its kind have; behind a pooler they are the role's."""
+        settings = {"application_name": "bandstand"}
+        if not self._address.has_transaction_pooler:
+            settings |= self._build_settings()
+        return await asyncpg.connect(
+            self._address.dsn,
+            timeout=_CONNECT_S,
+            server_settings=settings,
+            statement_cache_size=0 if self._address.has_transaction_pooler else 200,
+            target_session_attrs="read-write",
+        )
+
+    def _build_settings(self) -> dict[str, str]:
+        settings = {
+            "search_path": self._address.schema,
+            "synchronous_commit": "on" if self._durable else "off",
+            "plan_cache_mode": "force_generic_plan",  # a group of any size is planned once
+            "enable_seqscan": "off",  # a plan made while tables were small would stay as they grow
+            "jit": "off",
+            "timezone": "UTC",
+        }
+        if self._statement_s:
+            settings |= {
+                "statement_timeout": str(int(self._statement_s * 1000)),
+                "lock_timeout": str(int(self._statement_s * 500)),
+                "idle_in_transaction_session_timeout": "10000",
+            }
+        return settings
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[Channel]:
+        """A connection for the block; one that fails in it is closed."""
+        async with self._free:
+            number, session = self._idle.popleft()
+            kept = None
+            try:
+                if session is None or session.is_closed():
+                    session = await self.connect()
+                yield Channel(session, self.first_stripe + number)
+                kept = session
+            except ROW_ERRORS:
+                kept = session  # it has refused a row, and is as good as before
+                raise
+            finally:
+                if kept is None and session is not None:
+                    session.terminate()
+                self._idle.appendleft((number, kept))
+
+    async def run(self, work: Work[T], *, is_long: bool = False) -> T:
+        """Do something on a connection, again and again while the database is away, for some seconds.
+
+        What ``is_long`` may take its time.
+
+        Raises:
+            StorageFullError, StorageUnavailableError: it was not to be.
+        """
+        deadline, pause, tries = time.monotonic() + _REQUEST_S, _FIRST_PAUSE_S, 0
+        while True:
+            try:
+                async with self.use() as channel:
+                    started = time.perf_counter()
+                    async with asyncio.timeout(None if is_long else _STATEMENT_S):
+                        result = await work(channel, tries)
+                    self.last_round_trip_s = time.perf_counter() - started
+                    return result
+            except ROW_ERRORS:
+                raise
+            except REPEATABLE_ERRORS as error:
+                if time.monotonic() + pause > deadline:
+                    raise to_storage_error(error) from error
+            except asyncpg.PostgresError as error:
+                raise to_storage_error(error) from error
+            tries += 1
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    async def fetch(self, query: str, *values: object) -> list[Any]:
+        """The rows of a question."""
+
+        async def ask(channel: Channel, _: int) -> list[Any]:
+            rows: list[Any] = await channel.session.fetch(query, *values)
+            return rows
+
+        try:
+            return await self.run(ask)
+        except asyncpg.DataError as error:
+            raise to_storage_error(error) from error
+
+    async def fetch_one(self, query: str, *values: object) -> Any:
+        """The first row, or ``None``."""
+        rows = await self.fetch(query, *values)
+        return rows[0] if rows else None
+
+    async def transact(self, work: Work[T], *, is_long: bool = False) -> T:
+        """Do something in a transaction; the answer to its commit may get lost, and then it is done again.
+
+        So what it does must be harmless when it stands already: see the number of the try.
+        """
+
+        async def begin(channel: Channel, tries: int) -> T:
+            async with channel.session.transaction():
+                if is_long:
+                    await channel.session.execute("SET LOCAL statement_timeout = 0")
+                return await work(channel, tries)
+
+        try:
+            return await self.run(begin, is_long=is_long)
+        except asyncpg.DataError as error:
+            raise to_storage_error(error) from error
+
+    async def close(self) -> None:
+        """Close what is open."""
+        for _, session in self._idle:
+            if session is not None:
+                with suppress(*REPEATABLE_ERRORS, asyncpg.PostgresError):
+                    await session.close(timeout=1.0)
+        self._idle = deque((number, None) for number, _ in self._idle)
+
+
+class GroupLane:
+    """Sends events in groups: what arrives while all its connections are busy goes out together.
+
+    Args:
+        pool: whose connections.
+        send: sends a group, and returns what came of each; on a later try some may stand already.
+        max_pending: events that may wait before new ones are refused.
+        observe: told how many events a group had, seconds, and whether it was synced.
+        on_error: told what went wrong with a group.
+    """
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        send: Callable[[Channel, list[Any], int], Awaitable[list[Any]]],
+        *,
+        workers: int,
+        max_pending: int,
+        observe: Callable[[int, float], None],
+        on_error: Callable[[str], None],
+    ) -> None:
+        self._pool = pool
+        self._send = send
+        self._workers = workers
+        self._max_pending = max_pending
+        self._observe = observe
+        self._on_error = on_error
+        self._waiting: deque[tuple[Any, asyncio.Future[Any]]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running = 0  # of these, those that look again before they end
+        self._closed = False
+
+    @property
+    def pending(self) -> int:
+        """Events that wait."""
+        return len(self._waiting)
+
+    def submit(self, event: Any) -> "asyncio.Future[Any]":
+        """Have an event sent with its neighbours; its future has what came of it.
+
+        Raises:
+            OverloadedError, StorageUnavailableError: nothing was submitted.
+        """
+        if self._closed:
+            raise StorageUnavailableError("the service is shutting down")
+        if len(self._waiting) >= self._max_pending:
+            raise OverloadedError(f"{self._max_pending} events are waiting for the ledger; try again shortly")
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((event, future))
+        if self._running < self._workers:
+            self._running += 1
+            task = asyncio.create_task(self._run())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return future
+
+    async def close(self) -> None:
+        """Send what was taken."""
+        self._closed = True
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self) -> None:
+        try:
+            await asyncio.sleep(0)  # let this turn of the loop gather its neighbours
+            while self._waiting:
+                group = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))]
+                await self._settle(group)
+        finally:
+            self._running -= 1  # in the same turn as the last look: nobody comes between
+
+    async def _settle(self, group: list[tuple[Any, "asyncio.Future[Any]"]]) -> None:
+        events, started = [event for event, _ in group], time.perf_counter()
+
+        async def send(channel: Channel, tries: int) -> list[Any]:
+            return await self._send(channel, events, tries)
+
+        try:
+            results = await self._pool.run(send)
+        except ROW_ERRORS as error:
+            if len(group) > 1:
+                for each in group:
+                    await self._settle([each])
+                return
+            _fail(group, error if isinstance(error, asyncpg.UniqueViolationError) else to_storage_error(error))
+        except Exception as error:  # noqa: BLE001 (whatever it is, everybody who waits must hear of it)
+            self._on_error(str(error) if isinstance(error, StorageUnavailableError) else describe(error))
+            _fail(group, to_storage_error(error))
+        else:
+            self._observe(len(group), time.perf_counter() - started)
+            for (_, future), result in zip(group, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+
+
+def _fail(group: list[tuple[Any, "asyncio.Future[Any]"]], error: BaseException) -> None:
+    for _, future in group:
+        if not future.done():
+            future.set_exception(error)
+            future.exception()  # whoever asked may have gone

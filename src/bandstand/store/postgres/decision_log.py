@@ -1,0 +1,386 @@
+"""Decisions: compared and inserted in groups, and found again by any process."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic_core import from_json, to_json
+
+from bandstand.bandit.aggregation import PartSums
+from bandstand.errors import StorageUnavailableError, UnsupportedByEngineError
+from bandstand.store.ids import format_id, get_nonce, parse_event_id
+from bandstand.store.postgres.connections import Channel, GroupLane
+from bandstand.store.postgres.decision_statements import (
+    FIND_LOGGED,
+    FIND_USERS,
+    LOG_DECISIONS,
+    REGISTER_USERS,
+    TOUCH_STRIPE,
+)
+from bandstand.store.postgres.ledger import SharedLedger
+from bandstand.store.postgres.part_statements import COUNTED_REASONS, PARTS_OF_DECISION, to_part_reward
+from bandstand.store.postgres.profiles import CachedProfile
+from bandstand.store.protocol import MovedError
+from bandstand.store.records import LAST_SEQ, Array, Decision, Reward, RewardWindow, first_seq_at
+from bandstand.store.sqlite.packing import pack_body, unpack_body
+from bandstand.store.tables.loop_health import compute_draw_sums
+from bandstand.store.tables.policies import PolicyRegistry
+from bandstand.store.tables.updates import encode_picked_features
+
+_WORKERS = 2
+_MAX_RECENT = 50_000
+_FORCED_TRY = 2
+"""The try that a decision is taken on as it is, where its user is rewarded faster than decided for."""
+_DECISION_FIELDS = """i.decision_id, u.user_id, d.seq, d.nonce, d.uid, d.policy, d.client, d.ts, d.tip_id, d.pick,
+    d.exploring, d.seed, d.score, d.propensity, d.floor, d.version, d.body, d.numbers, d.picked, w.held, w.due,
+    w.fallback, w.awaits"""
+_DECISION = f"""SELECT {_DECISION_FIELDS} FROM decisions AS d JOIN users AS u ON u.uid = d.uid
+    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq LEFT JOIN windows AS w ON w.decision = d.seq
+    WHERE d.seq = $2 AND d.nonce = $3
+    UNION ALL SELECT {_DECISION_FIELDS} FROM decision_ids AS i JOIN decisions AS d ON d.seq = i.seq
+    JOIN users AS u ON u.uid = d.uid LEFT JOIN windows AS w ON w.decision = d.seq
+    WHERE i.decision_id = $1 LIMIT 1"""  # noqa: S608 (constants)
+_HISTORY = f"""SELECT {_DECISION_FIELDS} FROM users AS u JOIN decisions AS d ON d.uid = u.uid
+    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq LEFT JOIN windows AS w ON w.decision = d.seq
+    WHERE u.user_id = $1 AND d.version >= u.reset_version ORDER BY d.seq DESC LIMIT $2"""  # noqa: S608 (constants)
+REWARD_FIELDS = """r.seq, u.user_id, r.policy, r.tip_id, r.value, r.client, r.ts, r.body_hash, r.decision_seq, r.source,
+    r.weight, r.applied AND v.seq IS NULL AS applied, CASE WHEN v.seq IS NULL THEN r.reason ELSE 'revoked' END AS reason
+    FROM rewards AS r JOIN users AS u ON u.uid = r.uid LEFT JOIN revocations AS v ON v.reward_seq = r.seq"""
+_REWARD_OF_DECISION = f"""SELECT {REWARD_FIELDS} WHERE r.decision_seq = $1 OR r.linked_seq = $1 AND r.features IS NULL
+    ORDER BY r.n DESC LIMIT 1"""
+_PENDING_TURN = "SELECT coalesce(max(seq), 0) FROM judgements WHERE decision_seq = $1 AND state = 'waiting'"
+_ARE_TAKEN = "SELECT EXISTS (SELECT 1 FROM decision_ids WHERE decision_id = ANY ($1::text[]))"
+_TIMES = """SELECT (SELECT ts FROM decisions WHERE seq >= $1 AND seq < $2 ORDER BY seq LIMIT 1),
+    (SELECT ts FROM decisions WHERE seq >= $1 AND seq < $2 ORDER BY seq DESC LIMIT 1)"""
+_NUMBERS = 4
+
+
+class _NotLoggedError(Exception):
+    """Ends the transaction of decisions that belong together: some were not logged."""
+
+    def __init__(self, answers: list[Any]) -> None:
+        super().__init__()
+        self.answers = answers
+
+
+class ReadDecision(NamedTuple):
+    """The rows of a decision.
+
+    Attributes:
+        row: its own, with its window.
+        reward: of the one that stands.
+        parts: what was given for it over time, in order.
+        pending_turn: event number of the turn that waits to reward it, 0 for none.
+    """
+
+    row: Any
+    reward: Any
+    parts: list[Any]
+    pending_turn: int
+
+    def list_seqs(self) -> list[int]:
+        """The event numbers of what was given for it."""
+        return [each["seq"] for each in (*self.parts, *(() if self.reward is None else (self.reward,)))]
+
+
+class SharedDecisions:
+    """The decisions of a shared ledger, as :class:`bandstand.store.protocol.DecisionLog` has them."""
+
+    def __init__(self, ledger: SharedLedger) -> None:
+        self._ledger = ledger
+        self._recent: OrderedDict[str, Decision] = OrderedDict()  # made here, for the rewards that are to come
+        self.lane = GroupLane(
+            ledger.decisions,
+            self._send,
+            workers=_WORKERS,
+            max_pending=ledger.options.max_pending,
+            observe=lambda size, seconds: ledger.observe_group(
+                size, seconds, synced=ledger.options.durability == "strict"
+            ),
+            on_error=ledger.record_error,
+        )
+
+    def decide(self, decision: Decision) -> Awaitable[Decision]:
+        """Log a decision if the state that it was made from still stands: submitted now, known once it is awaited."""
+        _require_kept(decision)
+        user = self._ledger.users.get(decision.user_id)
+        if user is None:
+            raise StorageUnavailableError("the user has left memory; try again")
+        row = self._build_row(decision, user)
+        return self._wait(decision, user, self.lane.submit((row, user)))
+
+    async def _wait(self, decision: Decision, user: CachedProfile, future: Awaitable[Any]) -> Decision:
+        found = await future
+        users = self._ledger.users
+        if found is None:
+            users.drop(decision.user_id)
+            raise MovedError("the user was erased meanwhile; decide again")
+        if found["is_logged"]:
+            self._note_logged(decision, user)
+            return decision
+        if not found["is_current"]:
+            await self._ledger.reload()
+            raise MovedError("the deployment has changed meanwhile; decide again")
+        if found["now"] < user.profile.seq:  # the database was restored to an earlier moment
+            users.drop(decision.user_id)
+            raise MovedError("the user's state has gone back; decide again")
+        if found["is_stale"] and decision.tries < _FORCED_TRY:
+            await users.catch_up(user)
+            raise MovedError("the user has been rewarded meanwhile; decide again")
+        existing = await self.find_receipt(decision.decision_id)
+        if existing is None:  # its user was reset, or what had its id was erased
+            await users.catch_up(user)
+            raise MovedError("the user was reset meanwhile; decide again")
+        if existing.seq == decision.seq:  # it was logged at an earlier try, whose answer was lost
+            self._note_logged(decision, user)
+            return decision
+        return existing
+
+    async def decide_together(self, decisions: Sequence[Decision]) -> bool:
+        """Log decisions of one user, with ids of the caller's own, all of them in one commit or none.
+
+        Raises:
+            MovedError: the state that they were made from does not stand any more; nothing was logged.
+        """
+        ledger, user = self._ledger, self._ledger.users.get(decisions[0].user_id)
+        if user is None:
+            raise StorageUnavailableError("the user has left memory; try again")
+        for each in decisions:
+            _require_kept(each)
+        events = [(self._build_row(each, user), user) for each in decisions]
+        try:
+            await ledger.decisions.transact(partial(self._send_together, events=events))
+        except _NotLoggedError as refused:
+            if not all(refused.answers):
+                ledger.users.drop(user.profile.user_id)
+                raise MovedError("the user was erased meanwhile; decide again") from None
+            if not all(answer["is_current"] for answer in refused.answers):
+                await ledger.reload()
+                raise MovedError("the deployment has changed meanwhile; decide again") from None
+            if any(answer["is_stale"] for answer in refused.answers):
+                await ledger.users.catch_up(user)
+            elif any(answer["now"] < user.profile.seq for answer in refused.answers):
+                ledger.users.drop(user.profile.user_id)  # the database was restored to an earlier moment
+            if await self._is_any_taken(decisions):
+                return False
+            raise MovedError("the user was rewarded or reset meanwhile; decide again") from None
+        for each in decisions:
+            self._note_logged(each, user)
+        return True
+
+    async def _send_together(self, channel: Channel, tries: int, *, events: list[Any]) -> None:
+        answers = await self._send(channel, events, tries)
+        if not all(answer is not None and answer["is_logged"] for answer in answers):
+            raise _NotLoggedError(answers)
+
+    async def _is_any_taken(self, decisions: Sequence[Decision]) -> bool:
+        ids = [each.decision_id for each in decisions]
+        return bool((await self._ledger.readers.fetch_one(_ARE_TAKEN, ids))[0])
+
+    def _note_logged(self, decision: Decision, user: CachedProfile) -> None:
+        state = user.profile.get_state(decision.policy.key)
+        state.pulls += 1
+        state.explores += decision.exploring
+        decision.uid, decision.body, decision.numbers = user.uid, b"", None  # the ledger has them
+        self._recent[decision.decision_id] = decision
+        if len(self._recent) > _MAX_RECENT:
+            self._recent.popitem(last=False)
+
+    def _build_row(self, decision: Decision, user: CachedProfile) -> tuple[Any, ...]:
+        numbers, window = decision.numbers, decision.window
+        part, sums = compute_draw_sums(decision)
+        _, _, _, _, picked, likeliest, variance, weight, weight_squares, support = sums
+        return (
+            decision.seq,
+            None if decision.own_id else get_nonce(decision.decision_id),
+            user.uid,
+            user.profile.seq,
+            decision.tries >= _FORCED_TRY,
+            decision.decision_id if decision.own_id else None,
+            self._ledger.registry.get_id(decision.policy),
+            decision.client,
+            decision.ts,
+            decision.tip_id,
+            decision.pick,
+            bool(decision.exploring),
+            decision.seed,
+            decision.score,
+            decision.propensity,
+            decision.floor,
+            pack_body(decision.body),
+            b"" if numbers is None else numbers.tobytes(),
+            cut_request(decision.body, decision.pick),
+            decision.experiment,
+            decision.policy.name,
+            part,
+            picked,
+            likeliest,
+            variance,
+            weight,
+            weight_squares,
+            float(support),
+            self._ledger.epoch,
+            *((None, None, None) if window is None else (window.held, window.due, window.fallback)),
+        )
+
+    async def _send(self, channel: Channel, events: list[Any], tries: int) -> list[Any]:
+        session = channel.session
+        if unknown := {user.profile.user_id: user for _, user in events if not user.uid}:
+            await _register(session, sorted(unknown), [user for _, user in events])
+        stood: set[int] = set()
+        if tries:
+            seqs = [row[0] for row, _ in events]
+            stood = {seq for (seq,) in await session.fetch(FIND_LOGGED, seqs)}
+            await session.execute(TOUCH_STRIPE, channel.stripe)
+        rows = [(*row[:2], user.uid, *row[3:]) for row, user in events if row[0] not in stood]
+        found: dict[int, Any] = {seq: {"is_logged": True} for seq in stood}
+        if rows:
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            answers = await session.fetch(LOG_DECISIONS, *columns, channel.stripe)
+            found |= {answer["seq"]: answer for answer in answers}
+        return [found.get(row[0]) for row, _ in events]
+
+    def get_features(self, decision_id: str | None, seq: int) -> Array | None:
+        """The features of a decision's pick, if it was made here and lately."""
+        recent = self._recent.get(decision_id or "")
+        return None if recent is None or recent.seq != seq else recent.x
+
+    # ── finding them ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def find_decision(self, decision_id: str) -> Decision | None:
+        """The decision of that id with its reward, and the features that it was made from."""
+        decision = await self.find_receipt(decision_id)
+        if decision is not None:
+            decision.x = self.get_features(decision_id, decision.seq)
+            if decision.x is None:
+                registry = self._ledger.registry
+                decision.x = encode_picked_features(registry, decision.policy, decision.body, decision.pick)
+        return decision
+
+    def get_cached_decision(self, decision_id: str) -> Decision | None:
+        """The decision of that id, if it was made here and lately; it may have been erased by another process since."""
+        return self._recent.get(decision_id)
+
+    async def find_receipt(self, decision_id: str) -> Decision | None:
+        """The decision of that id in full, as logged."""
+        if "\0" in decision_id:
+            return None
+        found = await self._ledger.readers.run(lambda channel, _: self.read(channel, decision_id))
+        if found is None:
+            return None
+        await self._ledger.prepare_events([found.row])
+        decision = self.build(found)
+        self._ledger.observe_seq(decision.seq)
+        return decision
+
+    async def read(self, channel: Channel, decision_id: str) -> ReadDecision | None:
+        """The rows of a decision, as a channel sees them now."""
+        seq, session = parse_event_id(decision_id), channel.session
+        row = await session.fetchrow(_DECISION, decision_id, seq, None if seq is None else get_nonce(decision_id))
+        if row is None:
+            return None
+        reward = await session.fetchrow(_REWARD_OF_DECISION, row["seq"])
+        parts = await session.fetch(PARTS_OF_DECISION, row["seq"])
+        return ReadDecision(row, reward, parts, await session.fetchval(_PENDING_TURN, row["seq"]))
+
+    def build(self, read: ReadDecision) -> Decision:
+        """A decision in full, its reward, window and parts with it; its policy must be known."""
+        registry = self._ledger.registry
+        decision = to_decision(read.row, registry)
+        decision.pending_turn_seq = read.pending_turn
+        decision.parts = PartSums.from_values(each["value"] for each in read.parts if each["reason"] in COUNTED_REASONS)
+        if read.reward is not None:
+            decision.reward = to_reward(read.reward, registry)
+        elif read.parts:  # nothing was taught: the first of what was kept
+            decision.reward = to_part_reward(read.parts[0], registry)
+        return decision
+
+    async def list_history(self, user_id: str, limit: int) -> list[Decision]:
+        """The user's newest decisions after the last reset, oldest first."""
+        rows = await self._ledger.readers.fetch(_HISTORY, user_id, limit)
+        await self._ledger.prepare_events(rows)
+        return [to_decision(row, self._ledger.registry) for row in reversed(rows)]
+
+    async def find_times(self, since: float | None, until: float | None) -> tuple[float, float] | None:
+        """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+        after = 0 if since is None else first_seq_at(since)
+        before = LAST_SEQ if until is None else first_seq_at(until)
+        first, last = await self._ledger.readers.fetch_one(_TIMES, after, before)
+        return None if first is None else (first, last)
+
+
+def _require_kept(decision: Decision) -> None:
+    """Refuse a decision of which the ledger would not keep all.
+
+    Raises:
+        UnsupportedByEngineError: it was made for somebody by everybody's model.
+    """
+    if decision.subject is not None:
+        raise UnsupportedByEngineError("the ledger of STATE_URL keeps a model a user, and none of everybody, yet")
+
+
+async def _register(session: Any, user_ids: list[str], users: list[CachedProfile]) -> None:
+    """Give users their rows; one whom somebody else has met before turns out to be stale."""
+    await session.execute(REGISTER_USERS, user_ids)
+    uids = {row["user_id"]: row["uid"] for row in await session.fetch(FIND_USERS, user_ids)}
+    for user in users:
+        user.uid = user.uid or uids[user.profile.user_id]
+
+
+def cut_request(body: bytes, pick: int) -> bytes:
+    """The request that a reward takes along: the same context, and of the candidates the pick alone."""
+    request = from_json(body)
+    return to_json({"context": request.get("context", {}), "candidates": [request["candidates"][pick]]})
+
+
+def build_decision_id(row: Any) -> str:
+    """The id of a decision's row: the caller's own, or ours."""
+    decision_id: str = row["decision_id"] if row["nonce"] is None else format_id(row["seq"], row["nonce"])
+    return decision_id
+
+
+def to_decision(row: Any, registry: PolicyRegistry) -> Decision:
+    """A decision of the ledger, without its reward."""
+    return Decision(
+        decision_id=build_decision_id(row),
+        own_id=row["nonce"] is None,
+        seq=row["seq"],
+        user_id=row["user_id"],
+        policy=registry.get_ref(row["policy"]),
+        client=row["client"],
+        ts=row["ts"],
+        tip_id=row["tip_id"],
+        pick=row["pick"],
+        exploring=row["exploring"],
+        seed=row["seed"],
+        score=row["score"],
+        propensity=row["propensity"],
+        floor=row["floor"],
+        body=unpack_body(row["body"]),
+        numbers=np.frombuffer(row["numbers"], dtype=np.float64).reshape(_NUMBERS, -1),
+        x=None,
+        uid=row["uid"],
+        window=None if row["held"] is None else RewardWindow(row["held"], row["due"], row["fallback"]),
+    )
+
+
+def to_reward(row: Any, registry: PolicyRegistry) -> Reward:
+    """A reward of the ledger, as it stands."""
+    return Reward(
+        user_id=row["user_id"],
+        policy=registry.get_ref(row["policy"]),
+        tip_id=row["tip_id"],
+        value=row["value"],
+        client=row["client"],
+        ts=row["ts"],
+        body_hash=row["body_hash"],
+        x=None,
+        decision_seq=row["decision_seq"],
+        source=row["source"],
+        weight=row["weight"],
+        applied=row["applied"],
+        reason=row["reason"],
+        seq=row["seq"],
+    )

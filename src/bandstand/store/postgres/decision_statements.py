@@ -1,0 +1,249 @@
+"""The two statements of the hot path: a group of decisions, and a group of rewards, each in one round trip.
+
+A decision is logged only if its user's version, and the deployment's epoch, still are what it was made under. A reward
+is numbered under its user's lock. Rows of `users` are locked in the order of their keys, so that no two groups wait for
+each other; the lock of a decision is the one that a foreign key would take, which rewards do not wait for.
+"""
+
+from bandstand.store.postgres.schema import build_striped_upsert
+
+DECISION_COLUMNS = (
+    ("seq", "bigint"),
+    ("nonce", "text"),
+    ("uid", "bigint"),
+    ("made_at", "bigint"),
+    ("force", "boolean"),
+    ("own_id", "text"),
+    ("policy", "integer"),
+    ("client", "text"),
+    ("ts", "float8"),
+    ("tip_id", "text"),
+    ("pick", "integer"),
+    ("exploring", "boolean"),
+    ("seed", "float8"),
+    ("score", "float8"),
+    ("propensity", "float8"),
+    ("floor", "float8"),
+    ("body", "bytea"),
+    ("numbers", "bytea"),
+    ("request_of_pick", "bytea"),
+    ("experiment", "bigint"),
+    ("arm", "text"),
+    ("bin", "integer"),
+    ("picked", "integer"),
+    ("likeliest", "float8"),
+    ("variance", "float8"),
+    ("weight", "float8"),
+    ("weight_squares", "float8"),
+    ("support", "float8"),
+    ("epoch", "bigint"),
+    ("window_held", "boolean"),
+    ("window_due", "float8"),
+    ("window_fallback", "float8"),
+)
+"""What a decision is sent as: an array for each, in this order, and then the stripe."""
+
+REWARD_COLUMNS = (
+    ("seq", "bigint"),
+    ("decision_id", "text"),
+    ("parsed", "bigint"),
+    ("nonce", "text"),
+    ("user_id", "text"),
+    ("policy", "integer"),
+    ("tip_id", "text"),
+    ("value", "float8"),
+    ("weight", "float8"),
+    ("source", "text"),
+    ("body_hash", "bytea"),
+    ("client", "text"),
+    ("ts", "float8"),
+    ("scope", "text"),
+    ("key", "text"),
+    ("action", "text"),
+    ("dwell_ms", "float8"),
+    ("acted", "float8"),
+    ("mapping", "text"),
+    ("mapping_version", "integer"),
+    ("mapping_hash", "text"),
+)
+"""What a reward is sent as, and then the stripe."""
+
+
+def _unnest(columns: tuple[tuple[str, str], ...], *, ordinality: bool = False) -> str:
+    arrays = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(columns, start=1))
+    names = ", ".join(name for name, _ in columns)
+    return f"unnest({arrays}) {'WITH ORDINALITY ' if ordinality else ''}AS g({names}{', ord' if ordinality else ''})"
+
+
+_STRIPE = len(DECISION_COLUMNS) + 1
+_UID = [name for name, _ in DECISION_COLUMNS].index("uid") + 1
+_EVER = "(VALUES (true), (false)) AS v(ever)"
+_BUCKET = "(SELECT d.bucket FROM delays AS d WHERE d.below > greatest(0, g.ts - g.decided) ORDER BY d.below LIMIT 1)"
+
+_COUNT_DECISIONS = build_striped_upsert(
+    "rollups",
+    f"""SELECT CASE WHEN ever THEN -1 ELSE floor(g.ts / 3600)::integer END, g.policy, ${_STRIPE}::smallint, count(*),
+        count(*) FILTER (WHERE g.exploring), 0, 0 FROM logged JOIN given AS g USING (seq) CROSS JOIN {_EVER}
+        GROUP BY 1, 2""",  # noqa: S608 (constants)
+)
+_COUNT_DRAWS = build_striped_upsert(
+    "draws",
+    f"""SELECT CASE WHEN ever THEN -1 ELSE floor(g.ts / 86400)::integer END, g.policy, g.bin, ${_STRIPE}::smallint,
+        count(*), count(*) FILTER (WHERE g.exploring), sum(g.floor), sum(g.floor * (1 - g.floor)), sum(g.picked),
+        sum(g.likeliest), sum(g.variance), sum(g.weight), sum(g.weight_squares), sum(g.support)
+        FROM logged JOIN given AS g USING (seq) CROSS JOIN {_EVER} GROUP BY 1, 2, 3""",  # noqa: S608 (constants)
+)
+_COUNT_ENROLLED = build_striped_upsert(
+    "enrolled",
+    f"SELECT experiment, arm, ${_STRIPE}::smallint, count(*) FROM enrolling GROUP BY 1, 2",  # noqa: S608 (constants)
+)
+_COUNT_LINEAGE = build_striped_upsert(
+    "prompt_totals",
+    f"SELECT prompt, ${_STRIPE}::smallint, 0, 0, count(*), 0, 0, 0 FROM traced GROUP BY 1",  # noqa: S608 (constants)
+)
+
+LOG_DECISIONS = f"""WITH held AS MATERIALIZED (
+    SELECT uid, version AS now, reset_version, has_tips FROM users WHERE uid = ANY (${_UID}::bigint[])
+    ORDER BY uid FOR KEY SHARE),
+given AS MATERIALIZED (
+    SELECT g.*, h.now, h.reset_version, h.has_tips FROM {_unnest(DECISION_COLUMNS)} JOIN held AS h USING (uid)),
+ready AS MATERIALIZED (
+    SELECT * FROM given WHERE given.epoch = (SELECT p.epoch FROM deployment AS p)
+        AND (made_at = now OR force AND made_at >= reset_version)),
+claimed AS (
+    INSERT INTO decision_ids (decision_id, seq, uid) SELECT own_id, seq, uid FROM ready WHERE own_id IS NOT NULL
+    ON CONFLICT DO NOTHING RETURNING seq),
+logged AS (
+    INSERT INTO decisions (seq, nonce, uid, policy, client, ts, tip_id, pick, exploring, seed, score, propensity, floor,
+        version, body, numbers, picked)
+    SELECT seq, nonce, uid, policy, client, ts, tip_id, pick, exploring, seed, score, propensity, floor, made_at, body,
+        numbers, request_of_pick FROM ready WHERE own_id IS NULL OR seq IN (SELECT seq FROM claimed)
+    ON CONFLICT (seq) DO NOTHING RETURNING seq),
+windowed AS (
+    INSERT INTO windows (decision, uid, held, due, fallback, awaits)
+    SELECT seq, uid, window_held, window_due, window_fallback,
+        window_due IS NOT NULL AND window_fallback IS NOT NULL
+    FROM logged JOIN given USING (seq) WHERE window_held IS NOT NULL),
+rolled AS ({_COUNT_DECISIONS}),
+drawn AS ({_COUNT_DRAWS}),
+enrolling AS (
+    INSERT INTO enrolments (uid, experiment, arm)
+    SELECT DISTINCT g.uid, g.experiment, g.arm FROM logged JOIN given AS g USING (seq) WHERE g.experiment <> 0
+    ON CONFLICT DO NOTHING RETURNING experiment, arm),
+enrolled AS ({_COUNT_ENROLLED}),
+traced AS (
+    INSERT INTO lineage (decision, uid, generation, prompt)
+    SELECT g.seq, g.uid, t.generation, t.prompt FROM logged JOIN given AS g USING (seq) CROSS JOIN LATERAL (
+        SELECT generation, prompt FROM generated_tips AS t WHERE t.uid = g.uid AND t.tip_id = g.tip_id
+            AND t.generation < g.seq ORDER BY generation DESC LIMIT 1) AS t WHERE g.has_tips RETURNING prompt),
+credited AS ({_COUNT_LINEAGE})
+SELECT g.seq, l.seq IS NOT NULL AS is_logged, g.now, g.now > g.made_at AS is_stale,
+    g.epoch = (SELECT p.epoch FROM deployment AS p) AS is_current
+FROM given AS g LEFT JOIN logged AS l USING (seq)"""  # noqa: S608 (constants)
+"""Returns nothing of a decision whose user is gone."""
+
+REGISTER_USERS = """WITH added AS (
+    INSERT INTO users (user_id) SELECT id FROM unnest($1::text[]) AS g(id)
+    WHERE NOT EXISTS (SELECT 1 FROM users WHERE user_id = id) ON CONFLICT DO NOTHING)
+SELECT 1"""
+"""The ids in order, so that no two of these wait for each other."""
+FIND_USERS = "SELECT user_id, uid, version FROM users WHERE user_id = ANY ($1::text[])"
+FIND_LOGGED = "SELECT seq FROM decisions WHERE seq = ANY ($1::bigint[])"
+TOUCH_STRIPE = build_striped_upsert("rollups", "SELECT -1, 0, $1::smallint, 0, 0, 0, 0")
+"""Writes, so that its commit waits for what a lost answer was about: nothing is acknowledged by a read alone."""
+
+
+def build_arrival_counts(source: str, stripe: int) -> str:
+    """What a CTE of new rewards adds to the totals of how late rewards come."""
+    return build_striped_upsert(
+        "arrivals",
+        f"""SELECT CASE WHEN ever THEN -1 ELSE floor(coalesce(g.decided, g.ts) / 86400)::integer END, g.policy,
+            g.source, CASE WHEN g.decided IS NULL THEN -1 ELSE {_BUCKET} END, ${stripe}::smallint, count(*),
+            sum(g.value)
+            FROM {source} AS g CROSS JOIN {_EVER} GROUP BY 1, 2, 3, 4""",  # noqa: S608 (constants)
+    )
+
+
+def build_reward_counts(source: str, stripe: int) -> str:
+    """What a CTE of new rewards adds to the hourly totals."""
+    return build_striped_upsert(
+        "rollups",
+        f"""SELECT CASE WHEN ever THEN -1 ELSE floor(g.ts / 3600)::integer END, g.policy, ${stripe}::smallint, 0, 0,
+            count(*), sum(g.value) FROM {source} AS g CROSS JOIN {_EVER} GROUP BY 1, 2""",  # noqa: S608 (constants)
+    )
+
+
+def build_prompt_counts(source: str, stripe: int) -> str:
+    """What a CTE of new rewards adds to the totals of the prompts that their picks came from."""
+    return build_striped_upsert(
+        "prompt_totals",
+        f"""SELECT l.prompt, ${stripe}::smallint, 0, 0, 0, count(*), sum(g.value), sum(g.value * g.value)
+            FROM {source} AS g JOIN lineage AS l ON l.decision = coalesce(g.decision_seq, g.linked_seq)
+            WHERE g.applied GROUP BY 1""",  # noqa: S608 (constants)
+    )
+
+
+_REWARD_STRIPE = len(REWARD_COLUMNS) + 1
+LOG_REWARDS = f"""WITH given AS MATERIALIZED (
+    SELECT g.*, d.seq AS decision_seq, d.uid, d.version AS made_at, d.picked, d.ts AS decided,
+        NULL::bigint AS linked_seq
+    FROM {_unnest(REWARD_COLUMNS, ordinality=True)} LEFT JOIN decision_ids AS i ON i.decision_id = g.decision_id
+    JOIN decisions AS d ON d.seq = coalesce(i.seq, g.parsed) AND (i.seq IS NOT NULL OR d.nonce = g.nonce)
+    WHERE d.policy = g.policy AND NOT EXISTS (SELECT 1 FROM windows AS w WHERE w.decision = d.seq)
+        AND NOT EXISTS (SELECT 1 FROM idempotency AS k WHERE k.scope = g.scope AND k.key = g.key)),
+locked AS MATERIALIZED (
+    SELECT uid, user_id, version, reset_version, is_shadowed FROM users WHERE uid IN (SELECT uid FROM given)
+    ORDER BY uid FOR NO KEY UPDATE),
+claimed AS (
+    INSERT INTO claims (uid, decision_seq, holder)
+    SELECT g.uid, g.decision_seq, g.seq FROM given AS g JOIN locked AS l ON l.uid = g.uid AND l.user_id = g.user_id
+    ORDER BY g.ord ON CONFLICT DO NOTHING RETURNING holder),
+numbered AS MATERIALIZED (
+    SELECT g.*, l.version + row_number() OVER (PARTITION BY g.uid ORDER BY g.ord) AS n,
+        g.made_at >= l.reset_version AS applied, l.is_shadowed
+    FROM given AS g JOIN claimed AS c ON c.holder = g.seq JOIN locked AS l ON l.uid = g.uid),
+added AS (
+    INSERT INTO rewards (seq, uid, n, policy, decision_seq, decided, tip_id, value, weight, applied, reason, source,
+        picked, shadow_set, body_hash, client, ts)
+    SELECT seq, uid, n, policy, decision_seq, decided, tip_id, value, weight, applied,
+        CASE WHEN applied THEN NULL ELSE 'reset' END, source, picked, (SELECT shadow_set FROM deployment), body_hash,
+        client, ts FROM numbered RETURNING seq, shadow_set),
+reacted AS (
+    INSERT INTO reactions (seq, uid, action, dwell_ms, ts, name, version, hash)
+    SELECT seq, uid, action, dwell_ms, acted, mapping, mapping_version, mapping_hash FROM numbered
+    WHERE action IS NOT NULL),
+spent AS (
+    INSERT INTO idempotency (scope, key, body_hash, reward_seq, ts)
+    SELECT scope, key, body_hash, seq, ts FROM numbered WHERE key IS NOT NULL),
+bumped AS (
+    UPDATE users AS u SET version = m.n FROM (SELECT uid, max(n) AS n FROM numbered GROUP BY uid) AS m
+    WHERE u.uid = m.uid),
+rolled AS ({build_reward_counts("numbered", _REWARD_STRIPE)}),
+arrived AS ({build_arrival_counts("numbered", _REWARD_STRIPE)}),
+credited AS ({build_prompt_counts("numbered", _REWARD_STRIPE)})
+SELECT g.seq, g.uid, g.n, g.decision_seq, g.applied, g.picked, g.is_shadowed, a.shadow_set
+FROM numbered AS g JOIN added AS a USING (seq) ORDER BY g.n"""  # noqa: S608 (constants)
+"""Returns nothing of a reward that is not logged: why, a second question tells."""
+
+FIND_REWARDED = """SELECT seq, uid, n, decision_seq, applied, picked, shadow_set FROM rewards
+    WHERE seq = ANY ($1::bigint[]) ORDER BY n"""
+SETTLE_SHADOWS = f"""WITH touched AS MATERIALIZED (
+    SELECT s.decision, s.policy, s.weight AS w, s.reward AS old, standing_reward(s.decision) AS new
+    FROM shadows AS s WHERE s.decision = ANY ($1::bigint[])),
+changed AS MATERIALIZED (SELECT * FROM touched WHERE old IS DISTINCT FROM new),
+settled AS (
+    UPDATE shadows AS s SET reward = c.new FROM changed AS c WHERE s.decision = c.decision AND s.policy = c.policy),
+terms AS (
+    SELECT policy, -1 AS sign, old AS r, w FROM changed WHERE old IS NOT NULL
+    UNION ALL SELECT policy, 1, new, w FROM changed WHERE new IS NOT NULL),
+summed AS ({
+    build_striped_upsert(
+        "shadow_sums",
+        '''SELECT policy, $2::smallint, 0, 0, sum(sign), sum(sign * r), sum(sign * r * r), sum(sign * w),
+            sum(sign * w * w), sum(sign * w * r), sum(sign * w * w * r), sum(sign * w * r * r),
+            sum(sign * w * w * r * r)
+            FROM terms GROUP BY 1''',
+    )
+})
+SELECT 1"""  # noqa: S608 (constants)
+"""Brings what the shadows of decisions are held to up to the rewards that stand, under the lock of their user."""

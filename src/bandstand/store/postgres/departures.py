@@ -1,0 +1,78 @@
+"""Users whom other processes reset and erase: who keeps something of them here is told."""
+
+from collections.abc import Collection
+from typing import Any
+
+from bandstand.store.learners.erasure import compute_tombstone
+from bandstand.store.postgres.background import BackgroundTasks
+from bandstand.store.postgres.connections import ConnectionPool
+from bandstand.store.protocol import DepartureListener
+
+_LOOK_BACK = 60_000 << 20
+"""Numbers of a minute: what commits late has a lower number than what is there already."""
+_RESETS = """SELECT m.seq, u.user_id FROM marks AS m JOIN users AS u ON u.uid = m.uid
+    WHERE m.kind = 'reset' AND m.seq > $1"""
+_ERASURES = "SELECT seq, user_hash FROM tombstones WHERE seq > $1"
+
+
+class Departures:
+    """Tells one listener.
+
+    Args:
+        readers: connections that read.
+    """
+
+    def __init__(self, readers: ConnectionPool) -> None:
+        self._readers = readers
+        self._listener: DepartureListener | None = None
+        self._after = 0  # the newest number so far
+        self._told: set[int] = set()  # of the last minute's numbers
+        self._background = BackgroundTasks()
+
+    def subscribe(self, listener: DepartureListener) -> None:
+        """Tell this one from now on."""
+        self._listener = listener
+
+    async def begin(self, now: int) -> None:
+        """Take note of who has gone already: nothing is kept of them here.
+
+        Args:
+            now: the event number that the clock would give.
+        """
+        self._after = now
+        await self._find_departures()
+
+    async def look(self, secret: bytes) -> None:
+        """Tell of those who went since the last look.
+
+        Args:
+            secret: the deployment's, which tombstones are made with.
+        """
+        resets, erasures = await self._find_departures()
+        if self._listener is None:
+            return
+        for row in resets:
+            self._listener.apply_reset(row["user_id"])
+        if erasures:
+            self._tell_of_erasures(self._listener, erasures, self._listener.list_members(), secret)
+
+    async def _find_departures(self) -> tuple[list[Any], list[Any]]:
+        since = max(0, self._after - _LOOK_BACK)
+        resets = [row for row in await self._readers.fetch(_RESETS, since) if row["seq"] not in self._told]
+        erasures = [row for row in await self._readers.fetch(_ERASURES, since) if row["seq"] not in self._told]
+        found = {row["seq"] for row in (*resets, *erasures)}
+        self._after = max(self._after, *found, 0)
+        self._told = {seq for seq in self._told if seq > since} | found
+        return resets, erasures
+
+    def _tell_of_erasures(
+        self, listener: DepartureListener, erasures: list[Any], members: Collection[str], secret: bytes
+    ) -> None:
+        gone = {row["user_hash"] for row in erasures}
+        for user_id in members:
+            if compute_tombstone(secret, user_id) in gone:
+                self._background.start(listener.apply_erasure(user_id))
+
+    async def close(self) -> None:
+        """Wait for what was begun."""
+        await self._background.join()

@@ -1,0 +1,237 @@
+"""Users in memory: each a profile as of a version, caught up whenever the ledger turns out to have a later one."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from bandstand.bandit.profile import Profile
+from bandstand.errors import BandstandError
+from bandstand.store.learners.documents import DocumentError, parse, render
+from bandstand.store.postgres.connections import Channel, ConnectionPool
+from bandstand.store.postgres.folding import EVENT_COLUMNS, Event, fold_events
+from bandstand.store.tables.policies import PolicyRegistry
+
+CHECKPOINT_EVENTS = 64
+"""Events of a user folded past the checkpoint, after which it is made anew: so many folds at most to read a user."""
+
+_USER = """SELECT u.uid, u.version, u.reset_version, greatest(
+        (SELECT max(seq) FROM decisions WHERE uid = u.uid),
+        (SELECT seq FROM rewards WHERE uid = u.uid ORDER BY n DESC LIMIT 1)) AS last_seq,
+        c.version AS checkpoint_version, c.document AS checkpoint, b.version AS baseline_version, b.document AS baseline
+    FROM users AS u LEFT JOIN baselines AS b ON b.uid = u.uid AND u.uid <> $2
+    LEFT JOIN checkpoints AS c ON c.uid = u.uid AND u.uid <> $2 AND NOT EXISTS (
+        SELECT 1 FROM revocations AS v WHERE v.uid = c.uid AND v.n > c.version AND v.reward_n <= c.version)
+    WHERE u.user_id = $1"""
+"""No checkpoint is read of a user who is in memory, nor one from which something was taken back since."""
+BASELINE = "SELECT version, document FROM baselines WHERE uid = $1"
+
+EVENTS = f"SELECT {EVENT_COLUMNS} FROM events_of($1, $2)"  # noqa: S608 (constants)
+_COUNTERS = """SELECT policy, count(*) AS pulls, count(*) FILTER (WHERE exploring) AS explores, max(ts) AS last
+    FROM decisions WHERE uid = $1 AND version >= $2 GROUP BY policy
+    UNION ALL SELECT policy, pulls, explores, last FROM pulls WHERE uid = $1"""
+_WRITE_CHECKPOINT = """INSERT INTO checkpoints (uid, version, document)
+    SELECT uid, $2, $3 FROM (SELECT uid FROM users WHERE uid = $1 AND version >= $2 FOR KEY SHARE) AS u
+    ON CONFLICT (uid) DO UPDATE SET version = excluded.version, document = excluded.document
+    WHERE checkpoints.version < excluded.version"""
+
+
+class CachedProfile:
+    """A user in memory.
+
+    Attributes:
+        uid: the ledger's key; 0 for a user without a row.
+        checkpoint: the version of the newest checkpoint that this process knows of.
+    """
+
+    __slots__ = ("checkpoint", "profile", "uid")
+
+    def __init__(self, profile: Profile, uid: int, checkpoint: int = 0) -> None:
+        self.profile = profile
+        self.uid = uid
+        self.checkpoint = checkpoint
+
+
+class ProfileCache:
+    """The users of one process that are in memory.
+
+    Args:
+        readers: connections that read.
+        writers: connections that write, and may lose what they wrote last.
+        registry: policies by the ids that rows use.
+        prepare: takes up what the registry lacks to read events.
+        observe_seq: told the newest event number of a user.
+        max_users: how many stay in memory.
+    """
+
+    def __init__(
+        self,
+        readers: ConnectionPool,
+        writers: ConnectionPool,
+        registry: PolicyRegistry,
+        *,
+        prepare: Callable[[list[Event]], Awaitable[None]],
+        observe_seq: Callable[[int], None],
+        max_users: int,
+    ) -> None:
+        self._readers = readers
+        self._writers = writers
+        self._registry = registry
+        self._prepare = prepare
+        self._observe_seq = observe_seq
+        self._max_users = max_users
+        self._users: OrderedDict[str, CachedProfile] = OrderedDict()  # least recently met first
+        self._due: dict[int, CachedProfile] = {}  # whose checkpoint is to be made
+        self._is_due = asyncio.Event()
+        self._writing = asyncio.Lock()
+
+    def __len__(self) -> int:
+        """How many are in memory."""
+        return len(self._users)
+
+    def get(self, user_id: str) -> CachedProfile | None:
+        """The user if they are in memory; they go last from here on."""
+        user = self._users.get(user_id)
+        if user is not None:
+            self._users.move_to_end(user_id)
+        return user
+
+    def drop(self, user_id: str) -> None:
+        """Forget the user: whoever asks next reads them from the ledger."""
+        self._users.pop(user_id, None)
+
+    def drop_all(self) -> None:
+        """Forget everybody: what counts has changed."""
+        self._users.clear()
+        self._due.clear()
+
+    async def load(self, user_id: str) -> CachedProfile:
+        """The user as the ledger has them now, with what their decisions count."""
+        user, known = self.get(user_id), None
+
+        async def read(channel: Channel, _: int) -> Any:
+            session = channel.session
+            row = await session.fetchrow(_USER, user_id, 0 if user is None else user.uid)
+            if row is None:
+                return None
+            start, after = None, 0
+            if user is not None and user.uid == row["uid"]:
+                after = user.profile.seq
+            else:
+                start = _read_start(row, user_id, self._registry)
+                after = 0 if start is None else start.seq
+            events = [] if row["version"] <= after else await session.fetch(EVENTS, row["uid"], after)
+            counters = await session.fetch(_COUNTERS, row["uid"], row["reset_version"])
+            return row, start, events, counters
+
+        known = await self._readers.run(read)
+        if known is None:
+            return self._keep(CachedProfile(Profile(user_id), 0)) if user is None or user.uid else self._keep(user)
+        row, start, events, counters = known
+        self._observe_seq(row["last_seq"] or 0)
+        await self._prepare([*events, *counters])
+        now = self._users.get(user_id)  # somebody else may have been quicker
+        if now is None or now.uid != row["uid"]:
+            if user is not None and user.uid == row["uid"]:
+                now = user  # it was let go of meanwhile, and is what the events follow
+            else:
+                now = CachedProfile(start or Profile(user_id), row["uid"], 0 if start is None else start.seq)
+        exact = self.fold(now, events)
+        if not exact:
+            self.drop(user_id)
+            return await self.load(user_id)
+        self._count(now.profile, counters)
+        return self._keep(now)
+
+    async def catch_up(self, user: CachedProfile) -> None:
+        """Fold what the ledger has after a user's version."""
+        events = await self._readers.fetch(EVENTS, user.uid, user.profile.seq)
+        await self._prepare(events)
+        if not self.fold(user, events):
+            self.drop(user.profile.user_id)
+
+    def fold(self, user: CachedProfile, events: list[Event]) -> bool:
+        """Fold events into a user in memory; returns whether the sums are exact."""
+        exact = fold_events(self._registry, user.profile, events)
+        if exact:
+            self.note_fold(user)
+        return exact
+
+    def note_fold(self, user: CachedProfile) -> None:
+        """Have the checkpoint of a user made anew, if enough was folded past it."""
+        if user.profile.seq - user.checkpoint >= CHECKPOINT_EVENTS:
+            self._due[user.uid] = user
+            self._is_due.set()
+
+    async def run_checkpoints(self) -> None:
+        """Write the checkpoints that are due, as long as the process lives."""
+        while True:
+            await self._is_due.wait()
+            self._is_due.clear()
+            with suppress(BandstandError):  # the next event makes it due again
+                await self.write_checkpoints()
+
+    async def write_checkpoints(self) -> None:
+        """Write the checkpoints that are due, and wait for those that are being written."""
+        async with self._writing:
+            await self._write_due()
+
+    async def _write_due(self) -> None:
+        while self._due:
+            uid, user = self._due.popitem()
+            snapshot = user.profile.copy()
+            document = await asyncio.to_thread(render, snapshot)
+
+            async def write(
+                channel: Channel, _: int, *, values: tuple[Any, ...] = (uid, snapshot.seq, document)
+            ) -> None:
+                await channel.session.execute(_WRITE_CHECKPOINT, *values)
+
+            await self._writers.run(write)
+            user.checkpoint = max(user.checkpoint, snapshot.seq)
+
+    def _keep(self, user: CachedProfile) -> CachedProfile:
+        user_id = user.profile.user_id
+        self._users[user_id] = user
+        self._users.move_to_end(user_id)
+        while len(self._users) > self._max_users:
+            _, oldest = self._users.popitem(last=False)
+            if oldest.profile.seq > oldest.checkpoint:
+                self._due[oldest.uid] = oldest
+                self._is_due.set()
+        return user
+
+    def _count(self, profile: Profile, counters: list[Any]) -> None:
+        """Take over what decisions count, which no event moves."""
+        sums: dict[tuple[str, str], tuple[int, int, float]] = {}
+        for row in counters:
+            key = self._registry.get_ref(row["policy"]).key
+            pulls, explores, last = sums.get(key, (0, 0, 0.0))
+            sums[key] = pulls + row["pulls"], explores + row["explores"], max(last, row["last"])
+        for key, (pulls, explores, last) in sums.items():
+            state = profile.get_state(key)
+            state.pulls, state.explores = pulls, explores
+            state.last_updated = max(state.last_updated or 0.0, last)
+
+
+def _read_start(row: Any, user_id: str, registry: PolicyRegistry) -> Profile | None:
+    """What events are folded into: the checkpoint, or what retention left, or ``None`` for nothing."""
+    profile = _read_checkpoint(row, user_id, registry)
+    if row["baseline"] is not None and (profile is None or profile.seq < row["baseline_version"]):
+        profile = parse(row["baseline"])
+        for key in profile.policies:
+            profile.restart(key, registry.get_memory(key[0]).since)
+    return profile
+
+
+def _read_checkpoint(row: Any, user_id: str, registry: PolicyRegistry) -> Profile | None:
+    """The checkpoint's profile, where it can be trusted and what counts has not changed."""
+    if row["checkpoint"] is None:
+        return None
+    try:
+        profile = parse(row["checkpoint"])
+    except DocumentError:
+        return None
+    matches = registry.has_matching_shapes(profile) and registry.has_matching_memories(profile)
+    return profile if matches and profile.user_id == user_id and profile.seq == row["checkpoint_version"] else None

@@ -1,0 +1,104 @@
+"""The tables of a ledger: made by the first process that comes, found by the others."""
+
+import secrets
+from importlib.resources import files
+from itertools import accumulate, pairwise
+from operator import mul
+from typing import Any
+
+import asyncpg
+
+from bandstand.errors import ConfigurationError
+from bandstand.store.postgres.connections import Channel, ConnectionPool
+from bandstand.store.tables.loop_health import LAST_BUCKET
+
+FORMAT = 1
+_TRIES = 5
+_OLDEST_SERVER = 140_000
+_STEP = 1.1892071150027210667  # the fourth root of 2, written as the embedded ledger's scripts write it
+
+STRIPED = {
+    "rollups": (("hour", "policy"), ("decisions", "explores", "rewards", "reward_sum")),
+    "draws": (
+        ("day", "policy", "bin"),
+        (
+            *("decisions", "explores", "floor", "floor_variance", "picked", "likeliest", "variance", "weight"),
+            *("weight_squares", "support"),
+        ),
+    ),
+    "arrivals": (("day", "policy", "source", "bucket"), ("rewards", "reward_sum")),
+    "prompt_totals": (("prompt",), ("generations", "tips", "decisions", "rewards", "reward_sum", "reward_squares")),
+    "enrolled": (("experiment", "arm"), ("users",)),
+    "metric_sums": (("policy", "metric", "tip_id"), ("parts", "total", "squares")),
+    "judgement_totals": (("policy", "state", "reason"), ("count",)),
+    "shadow_sums": (
+        ("policy",),
+        ("decisions", "agreed", "rewarded", "r", "rr", "w", "ww", "wr", "wwr", "wrr", "wwrr"),
+    ),
+}
+"""Totals by name: their keys and their sums. Each is a table ``NAME_s`` with a stripe, and a view over all stripes."""
+
+
+def build_striped_upsert(table: str, select: str) -> str:
+    """An insert of what a SELECT of keys, stripe and sums finds, added to what the stripe has under the same key."""
+    keys, sums = STRIPED[table]
+    added = ", ".join(f"{name} = {table}_s.{name} + excluded.{name}" for name in sums)
+    return f"""INSERT INTO {table}_s ({", ".join((*keys, "stripe", *sums))}) {select}
+        ON CONFLICT ({", ".join((*keys, "stripe"))}) DO UPDATE SET {added}"""
+
+
+def _build_views() -> str:
+    views = []
+    for table, (keys, sums) in STRIPED.items():
+        columns = ", ".join((*keys, *(f"sum({name}) AS {name}" for name in sums)))
+        views.append(f"CREATE VIEW {table} AS SELECT {columns} FROM {table}_s GROUP BY {', '.join(keys)};")  # noqa: S608 (constants)
+    return "\n".join(views)
+
+
+async def create_tables(pool: ConnectionPool, schema: str) -> bytes:
+    """Make the tables where there are none, and return the deployment's secret.
+
+    Raises:
+        ConfigurationError: the server is too old, the role may not, or another format is there.
+    """
+    for tries in range(_TRIES):
+        try:
+            return await pool.transact(lambda channel, _: _create(channel, schema))
+        except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):
+            if tries == _TRIES - 1:  # another process makes the same at the same moment
+                raise
+    raise AssertionError
+
+
+async def _create(channel: Channel, schema: str) -> bytes:
+    session = channel.session
+    version = int(await session.fetchval("SELECT current_setting('server_version_num')"))
+    if version < _OLDEST_SERVER:
+        raise ConfigurationError("STATE_URL names a PostgreSQL older than 14")
+    try:
+        if not await session.fetchval("SELECT to_regnamespace($1) IS NOT NULL", schema):
+            await session.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        found = await session.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{schema}.meta")
+        if not found:
+            await _run_scripts(session)
+    except asyncpg.InsufficientPrivilegeError:
+        raise ConfigurationError(
+            f"the role of STATE_URL may not make the schema {schema!r} or tables in it: grant it CREATE, or make it"
+        ) from None
+    meta: dict[str, Any] = dict(await session.fetch("SELECT key, value FROM meta"))
+    if int(meta["format"]) != FORMAT:
+        raise ConfigurationError(
+            f"the ledger of STATE_URL has format {int(meta['format'])}; this version of Bandstand reads {FORMAT}"
+        )
+    return bytes(meta["secret"])
+
+
+async def _run_scripts(session: Any) -> None:
+    script = files("bandstand.store.postgres").joinpath("scripts", "schema.sql").read_text("utf-8")
+    await session.execute(f"{script}\n{_build_views()}")
+    bounds = [factor - 1.0 for factor in accumulate([_STEP] * LAST_BUCKET, mul)]
+    delays = [*enumerate(bounds), (LAST_BUCKET, float("inf"))]
+    assert all(lower < upper for (_, lower), (_, upper) in pairwise(delays))  # noqa: S101 (a bucket ends where the next begins)
+    await session.executemany("INSERT INTO delays (bucket, below) VALUES ($1, $2)", delays)
+    meta = [("format", str(FORMAT).encode()), ("secret", secrets.token_bytes(32))]
+    await session.executemany("INSERT INTO meta (key, value) VALUES ($1, $2)", meta)

@@ -1,0 +1,154 @@
+"""The lease of a slot: the right to give out event numbers, for as long as it is renewed by the database's clock."""
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bandstand.errors import ConfigurationError, StorageUnavailableError
+from bandstand.store.postgres.connections import Channel, ConnectionPool
+from bandstand.store.postgres.numbers import SlotSequence
+from bandstand.store.records import first_seq_at
+
+LEASE_S = 30.0
+RENEWAL_S = 10.0
+MAX_SKEW_S = 5.0
+_MARGIN_S = 10.0
+"""How long a slot rests after its lease: a process that was paused may give a few numbers before it looks at it."""
+
+_TAKE = """UPDATE slots AS s SET holder = $1, until = clock_timestamp() + make_interval(secs => $2)
+    FROM (SELECT slot, until FROM slots WHERE until IS NULL OR until < clock_timestamp() - make_interval(secs => $3)
+        ORDER BY until NULLS FIRST, slot LIMIT 1 FOR UPDATE SKIP LOCKED) AS free WHERE s.slot = free.slot
+    RETURNING s.slot, s.last_seq, extract(epoch FROM clock_timestamp())::float8 AS now,
+        free.until IS NOT NULL AS was_lost"""
+_RENEW = """UPDATE slots SET until = clock_timestamp() + make_interval(secs => $3), last_seq = greatest(last_seq, $4)
+    WHERE slot = $1 AND holder = $2 RETURNING extract(epoch FROM clock_timestamp())::float8 AS now"""
+_GIVE_BACK = """UPDATE slots SET holder = NULL, until = NULL, last_seq = greatest(last_seq, $3)
+    WHERE slot = $1 AND holder = $2"""
+_NOTE_PROCESS = """INSERT INTO processes (holder, slot, seen, software, config_hash)
+    VALUES ($1, $2, clock_timestamp(), $3, $4) ON CONFLICT (holder) DO UPDATE
+    SET seen = excluded.seen, slot = excluded.slot"""
+_COUNT_PROCESSES = """SELECT count(*), count(DISTINCT config_hash) FROM processes
+    WHERE seen > clock_timestamp() - interval '30 seconds'"""
+_FORGET_PROCESSES = "DELETE FROM processes WHERE holder = $1 OR seen < clock_timestamp() - interval '60 seconds'"
+
+
+class LostLeaseError(StorageUnavailableError):
+    """Another process has the slot by now."""
+
+
+class SlotLease:
+    """One process's slot.
+
+    Args:
+        pool: durable connections.
+        software: this version of Bandstand.
+        config_hash: of the settings that all processes should share.
+        clock: seconds since the epoch, by which events are dated.
+        monotonic: seconds that no one sets.
+
+    Attributes:
+        holder: the name of this process, by chance.
+        sequence: gives the numbers.
+        skew_s: by how much this clock is ahead of the database's.
+        processes: how many share the ledger, as of the last renewal.
+        configurations: how many different settings these have.
+    """
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        *,
+        software: str,
+        config_hash: str,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pool = pool
+        self._software = software
+        self._config_hash = config_hash
+        self._clock = clock
+        self._monotonic = monotonic
+        self._valid_until = 0.0
+        self.holder = secrets.token_hex(8)
+        self.sequence = SlotSequence(0)
+        self.skew_s = 0.0
+        self.processes = self.configurations = 1
+
+    async def take(self) -> None:
+        """Take a slot that nobody holds.
+
+        Raises:
+            ConfigurationError: all are taken.
+        """
+        asked = self._monotonic()
+
+        async def take(channel: Channel, _: int) -> Any:
+            values = (self.holder, LEASE_S, _MARGIN_S)
+            row = await channel.session.fetchrow(_TAKE, *values)
+            if row is not None:
+                await channel.session.execute(
+                    _NOTE_PROCESS, self.holder, row["slot"], self._software, self._config_hash
+                )
+            return row
+
+        row = await self._pool.transact(take)
+        if row is None:
+            raise ConfigurationError("256 processes use this ledger already, or have until half a minute ago")
+        slot, last_seq, now, was_lost = row
+        # Who died may have given numbers that nobody wrote down, none of them after their lease.
+        last = max(last_seq, self.sequence.last)
+        self.sequence = SlotSequence(slot, max(last, first_seq_at(now)) if was_lost else last)
+        self._note(asked, now)
+
+    async def renew(self) -> None:
+        """Renew the lease, and write down which numbers are spent.
+
+        Raises:
+            LostLeaseError: somebody else has it by now.
+        """
+        asked = self._monotonic()
+
+        async def renew(channel: Channel, _: int) -> float | None:
+            values = (self.sequence.slot, self.holder, LEASE_S, self.sequence.last)
+            now: float | None = await channel.session.fetchval(_RENEW, *values)
+            await channel.session.execute(
+                _NOTE_PROCESS, self.holder, self.sequence.slot, self._software, self._config_hash
+            )
+            self.processes, self.configurations = await channel.session.fetchrow(_COUNT_PROCESSES)
+            return now
+
+        now = await self._pool.transact(renew)
+        if now is None:
+            self._valid_until = 0.0
+            raise LostLeaseError("this process was away for too long, and needs another slot")
+        self._note(asked, now)
+
+    async def give_back(self) -> None:
+        """Let another have the slot, from the numbers that are spent on."""
+
+        async def give_back(channel: Channel, _: int) -> None:
+            await channel.session.execute(_GIVE_BACK, self.sequence.slot, self.holder, self.sequence.last)
+            await channel.session.execute(_FORGET_PROCESSES, self.holder)
+
+        self._valid_until = 0.0
+        await self._pool.transact(give_back)
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether numbers may be given."""
+        return self._monotonic() < self._valid_until
+
+    def next_seq(self, ts: float) -> int:
+        """The next number.
+
+        Raises:
+            StorageUnavailableError: the lease could not be renewed in time.
+        """
+        if not self.is_valid:
+            raise StorageUnavailableError("the database has not been reached for too long to number events")
+        return self.sequence.next(ts)
+
+    def _note(self, asked: float, now: float) -> None:
+        self._valid_until = asked + LEASE_S
+        self.skew_s = self._clock() - now

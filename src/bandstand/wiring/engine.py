@@ -1,0 +1,163 @@
+"""Which engine keeps the state: a directory of this process's own, or a PostgreSQL for many."""
+
+import hashlib
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from bandstand.bandit.catalogue import Catalogue
+from bandstand.bandit.loop_definition import DEFAULT_LOOP, EVERYBODY, LoopDefinition
+from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
+from bandstand.config.loops import get_loop_directory
+from bandstand.config.settings import Settings
+from bandstand.errors import ConfigurationError, UnsupportedByEngineError
+from bandstand.personalizer.resource import ResourceLog
+from bandstand.store.embedded.options import StoreOptions
+from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.learners.prior_file import PriorFiles
+from bandstand.store.protocol import Store
+from bandstand.store.sqlite.writer import CommitObserver
+from bandstand.store.tables.console_queries import ConsoleQueries, ConsoleSource
+
+NO_LOOPS: Final = "the ledger of STATE_URL keeps the default loop alone, as the settings have it, yet"
+_SHARED_SETTINGS = (
+    "active_policy",
+    "experiment",
+    "shadow",
+    "durability",
+    "holdout",
+    "holdout_control",
+    "decision_retention_days",
+    "judge",
+    "judge_tau",
+)
+"""Settings that processes over one ledger should agree on."""
+
+
+class KeepsState(Store, ResourceLog, Protocol):
+    """A store, and what Personalizer's wire asks of a log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What an engine brings to a loop.
+
+    Attributes:
+        store: the ledger, and the users in memory.
+        sight: what the console looks into.
+        prior_files: where learned priors are kept; ``None`` where each process learns its own anew.
+        directory: what holds the ledger; ``None`` where none does.
+    """
+
+    store: KeepsState
+    sight: ConsoleSource
+    prior_files: PriorFiles | None
+    directory: Path | None
+
+
+def build_engine(
+    settings: Settings, catalogue: Catalogue, observe: CommitObserver, definition: LoopDefinition | None = None
+) -> Engine:
+    """The engine that the settings name, not yet open.
+
+    Args:
+        settings: the deployment's.
+        catalogue: the loop's policies and schemas.
+        observe: told of each commit.
+        definition: the loop; the default one if left out.
+
+    Raises:
+        ConfigurationError: the settings do not go together, or the engine is not installed.
+        UnsupportedByEngineError: the engine keeps no loop but the default one.
+    """
+    definition = definition or LoopDefinition(name=DEFAULT_LOOP)
+    if (url := read_state_url(settings)) is not None:
+        if definition.name != DEFAULT_LOOP:
+            raise UnsupportedByEngineError(NO_LOOPS)
+        return _build_shared_engine(settings, catalogue, observe, url, definition)
+    if settings.durability == "strict":
+        raise ConfigurationError("DURABILITY=strict needs STATE_URL; a state directory takes full or process")
+    directory = get_loop_directory(settings, definition.name)
+    store = EmbeddedStore(directory, catalogue, options=build_store_options(settings, definition), observe=observe)
+    return Engine(store, ConsoleQueries(directory), PriorFiles(directory), directory)
+
+
+def build_store_options(settings: Settings, definition: LoopDefinition) -> StoreOptions:
+    """How the store of a loop behaves in a state directory."""
+    return StoreOptions(
+        sync=settings.durability == "full",
+        max_warm_users=settings.max_warm_users,
+        max_pending=settings.max_pending,
+        checkpoint_seconds=settings.checkpoint_seconds,
+        retention_days=get_retention_days(settings, definition),
+        turn_retention_days=settings.turn_retention_days,
+        close_seconds=settings.shutdown_seconds / 2,
+        shared_user=EVERYBODY if definition.scope == "loop" else None,
+    )
+
+
+def get_retention_days(settings: Settings, definition: LoopDefinition) -> int:
+    """How long a loop's decisions and rewards are kept: what it says itself, or else the settings; 0 for ever."""
+    own = definition.retention_days
+    return settings.decision_retention_days if own is None else own
+
+
+def require_loops(settings: Settings, configured: Collection[str]) -> None:
+    """Refuse loops of the configuration file that the engine does not keep.
+
+    Raises:
+        ConfigurationError: there are some.
+    """
+    if configured and read_state_url(settings) is not None:
+        raise ConfigurationError(f"loops.{min(configured)}: {NO_LOOPS}")
+
+
+def read_state_url(settings: Settings) -> str | None:
+    """The URL of the ledger, from its setting or its file; ``None`` for a state directory.
+
+    Raises:
+        ConfigurationError: both are given, or the file cannot be read.
+    """
+    url = None if settings.state_url is None else settings.state_url.get_secret_value()
+    if settings.state_url_file is None:
+        return url
+    if url is not None:
+        raise ConfigurationError("STATE_URL and STATE_URL_FILE are both set: unset one")
+    try:
+        return settings.state_url_file.read_text("utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigurationError(f"STATE_URL_FILE={str(settings.state_url_file)!r} cannot be read: {reason}") from None
+
+
+def _build_shared_engine(
+    settings: Settings, catalogue: Catalogue, observe: CommitObserver, url: str, definition: LoopDefinition
+) -> Engine:
+    try:  # the driver is an extra
+        from bandstand.store.postgres.address import LedgerAddress  # noqa: PLC0415
+        from bandstand.store.postgres.console_queries import SharedConsoleQueries  # noqa: PLC0415
+        from bandstand.store.postgres.ledger import SharedStoreOptions  # noqa: PLC0415
+        from bandstand.store.postgres.store import SharedStore  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        raise ConfigurationError("STATE_URL needs the driver: pip install 'bandstand[postgres]'") from None
+    options = SharedStoreOptions(
+        durability=settings.durability,
+        max_warm_users=settings.max_warm_users,
+        max_pending=settings.max_pending,
+        retention_days=get_retention_days(settings, definition),
+        turn_retention_days=settings.turn_retention_days,
+        config_hash=compute_config_hash(settings, catalogue, definition.rewards),
+    )
+    store = SharedStore(LedgerAddress.parse(url), catalogue, options=options, observe=observe)
+    return Engine(store, SharedConsoleQueries(store.ledger), prior_files=None, directory=None)
+
+
+def compute_config_hash(settings: Settings, catalogue: Catalogue, rewards: RewardSettings = CONTRACT) -> str:
+    """A hash of what processes over one ledger should agree on."""
+    shared = {name: str(getattr(settings, name)) for name in _SHARED_SETTINGS}
+    policies = {name: (policy.hash, policy.schema.hash) for name, policy in catalogue.policies.items()}
+    return hashlib.sha256(json.dumps([shared, policies, repr(rewards)], sort_keys=True).encode()).hexdigest()[:16]

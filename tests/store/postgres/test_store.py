@@ -1,0 +1,58 @@
+"""The store of many processes keeps every promise of the protocol itself."""
+
+import asyncio
+from typing import TypeVar
+
+import pytest
+
+from bandstand.errors import ConfigurationError
+from bandstand.store.postgres.address import LedgerAddress
+from bandstand.store.postgres.connections import Channel, ConnectionPool, GroupLane, Work
+from bandstand.store.postgres.store import SharedStore
+from bandstand.store.protocol import Store
+from tests.store.given import CATALOGUE
+
+T = TypeVar("T")
+
+
+def test_no_promise_of_the_protocol_is_left_to_the_protocol() -> None:
+    promised = {name for name in dir(Store) if not name.startswith("_")}
+    assert promised - {"secret"} <= set(vars(SharedStore)), "what cannot be kept is to be refused in a sentence"
+
+
+@pytest.mark.parametrize("host", ["/nonexistent", "127.0.0.1:1"])
+async def test_a_database_that_is_not_there_ends_the_start_with_a_sentence_without_its_secrets(host: str) -> None:
+    place = f"@{host}/ledger" if ":" in host else f"@/ledger?host={host}"
+    store = SharedStore(LedgerAddress.parse(f"postgresql://someone:s3cret{place}"), CATALOGUE)
+    with pytest.raises(ConfigurationError, match="cannot be reached") as refused:
+        await store.open()
+    assert "s3cret" not in refused.value.detail
+    assert refused.value.__cause__ is None
+    assert store.status().state == "failed"
+    await store.close()
+
+
+async def test_what_comes_as_a_group_has_just_been_sent_is_sent_too() -> None:
+    sent: list[int] = []
+
+    class _Pool(ConnectionPool):
+        async def run(self, work: Work[T], *, is_long: bool = False) -> T:
+            return await work(Channel(None, 0), 0)
+
+    async def send(_: Channel, events: list[int], tries: int) -> list[int]:
+        sent.extend(events)
+        return events
+
+    pool = _Pool(LedgerAddress.parse("postgresql://nowhere/ledger"), 1, durable=False)
+    lane = GroupLane(pool, send, workers=1, max_pending=10, observe=lambda *_: None, on_error=lambda _: None)
+    first = lane.submit(0)
+    first.add_done_callback(lambda _: following.append(lane.submit(1)))
+    following: list[asyncio.Future[int]] = []
+    async with asyncio.timeout(60):
+        assert await first == 0
+        for number in range(2, 50):  # whichever turn of the loop the lane's task ends in
+            await asyncio.sleep(0)
+            assert await lane.submit(number) == number
+        assert await following[0] == 1
+    assert sorted(sent) == list(range(50))
+    await lane.close()

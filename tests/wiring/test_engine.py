@@ -1,0 +1,94 @@
+"""Which engine the settings name, and what they may not say together."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bandstand.bandit.loop_definition import LoopDefinition
+from bandstand.bandit.reward_settings import RewardSettings
+from bandstand.config.settings import read_settings
+from bandstand.errors import ConfigurationError, UnsupportedByEngineError
+from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.postgres.store import SharedStore
+from bandstand.wiring.engine import (
+    build_engine,
+    build_store_options,
+    compute_config_hash,
+    read_state_url,
+    require_loops,
+)
+from tests.store.given import CATALOGUE
+
+URL = "postgresql://someone:s3cret@db.example/ledger"
+
+
+def observe(*_: object) -> None:
+    """Nobody measures."""
+
+
+def test_a_directory_is_the_default_and_a_url_an_engine_for_many(tmp_path: Path) -> None:
+    embedded = build_engine(read_settings(state_dir=str(tmp_path)), CATALOGUE, observe)
+    assert isinstance(embedded.store, EmbeddedStore)
+    assert (embedded.directory, embedded.prior_files is None) == (tmp_path, False)
+    shared = build_engine(read_settings(state_dir=str(tmp_path), state_url=URL), CATALOGUE, observe)
+    assert isinstance(shared.store, SharedStore)
+    assert (shared.directory, shared.prior_files) == (None, None)
+
+
+def test_a_url_may_come_from_a_file_and_not_from_both(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text(f"{URL}\n")
+    assert read_state_url(read_settings(state_url_file=str(file))) == URL
+    assert read_state_url(read_settings()) is None
+    for flags in ({"state_url": URL, "state_url_file": str(file)}, {"state_url_file": str(tmp_path / "none")}):
+        with pytest.raises(ConfigurationError) as refused:
+            read_state_url(read_settings(**flags))
+        assert "s3cret" not in refused.value.detail
+
+
+def test_a_wrong_url_is_named_and_not_shown() -> None:
+    with pytest.raises(ConfigurationError, match="state-url is not allowed") as refused:
+        read_settings(state_url="mysql://someone:s3cret@a/b")
+    assert "s3cret" not in refused.value.detail
+    assert "s3cret" not in repr(read_settings(state_url=URL))
+
+
+def test_strict_durability_is_for_a_url() -> None:
+    with pytest.raises(ConfigurationError, match="STATE_URL"):
+        build_engine(read_settings(durability="strict"), CATALOGUE, observe)
+    build_engine(read_settings(durability="strict", state_url=URL), CATALOGUE, observe)
+
+
+def test_another_loop_has_a_directory_of_its_own_and_none_in_a_shared_ledger(tmp_path: Path) -> None:
+    menu = LoopDefinition(name="menu")
+    embedded = build_engine(read_settings(state_dir=str(tmp_path)), CATALOGUE, observe, menu)
+    assert embedded.directory == tmp_path / "loops" / "menu"
+    settings = read_settings(state_dir=str(tmp_path), state_url=URL)
+    with pytest.raises(UnsupportedByEngineError, match="default loop alone"):
+        build_engine(settings, CATALOGUE, observe, menu)
+    with pytest.raises(ConfigurationError, match=r"loops\.menu: .* default loop alone"):
+        require_loops(settings, ["menu"])
+    require_loops(settings, [])
+    require_loops(read_settings(state_dir=str(tmp_path)), ["menu"])
+
+
+@pytest.mark.parametrize(("own", "kept"), [(None, 60), (0, 0), (30, 30)])
+def test_a_loop_keeps_its_log_for_as_long_as_it_says_or_else_the_settings(own: int | None, kept: int) -> None:
+    definition = LoopDefinition(name="menu", retention_days=own)
+    assert build_store_options(read_settings(decision_retention_days=60), definition).retention_days == kept
+
+
+def test_without_the_driver_a_url_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.startswith("bandstand.store.postgres.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(ConfigurationError, match=r"bandstand\[postgres\]"):
+        build_engine(read_settings(state_url=URL), CATALOGUE, observe)
+
+
+def test_processes_of_other_settings_have_another_hash() -> None:
+    same = [compute_config_hash(read_settings(), CATALOGUE) for _ in range(2)]
+    other = compute_config_hash(read_settings(active_policy="linucb-v1"), CATALOGUE)
+    assert same[0] == same[1] != other
+    assert compute_config_hash(read_settings(), CATALOGUE, RewardSettings(window=60.0)) not in {same[0], other}

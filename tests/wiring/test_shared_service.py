@@ -1,0 +1,126 @@
+"""Two services over one PostgreSQL answer as one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.given import TWO, Service, run_service
+from tests.store.postgres.shared import run_law_server
+
+PAGES = (
+    "/health",
+    "/ready",
+    "/metrics",
+    "/stats",
+    "/policies",
+    "/users",
+    "/revocations",
+    "/judgements",
+    "/decisions",
+    "/decisions?words=tax&among=offered",
+    "/picks",
+    "/console",
+    "/console/users",
+    "/console/shown",
+    "/console/gain.json",
+    "/console/overview.json",
+    "/console/policies",
+    "/console/evaluations",
+    "/console/judge/review",
+    "/console/experiment",
+)
+
+UNSUPPORTED = "urn:bandstand:problem:unsupported-by-engine"
+REFUSED: tuple[tuple[str, str, Any], ...] = (
+    ("POST", "/evaluations", {"policies": ["linucb-v2"]}),
+    ("PUT", "/loops/menu", {}),
+    ("PUT", "/loops/default", {"mode": "logging"}),
+    ("POST", "/loops/default/promote", {}),
+)
+
+
+RUN = {"name": "run", "startTime": "2020-01-01T00:00:00Z", "endTime": "2100-01-01T00:00:00Z", "policies": []}
+REFUSED_ON_ANOTHER_WIRE: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("GET", "v1.0/model", {}),
+    ("PUT", "v1.0/model", {"content": b"any"}),
+    ("DELETE", "v1.0/logs", {}),
+    ("POST", "v1.0/evaluations", {"json": RUN}),
+    ("PUT", "featureImportances/run?api-version=2022-09-01-preview", {"json": RUN}),
+    ("PUT", "v1.0/configurations/service", {"json": {"learningMode": "apprentice"}}),
+)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with run_law_server() as url:
+        yield url
+
+
+async def read_reward_count(service: Service, user_id: str) -> int:
+    """What a service says that the active policy was taught of a user."""
+    count: int = (await service.get(f"/stats/{user_id}")).json()["reward_count"]
+    return count
+
+
+@pytest.mark.slow
+async def test_two_services_over_one_database_answer_as_one(tmp_path: Path, database: str) -> None:
+    one_place, other_place = tmp_path / "one", tmp_path / "other"
+    async with (
+        run_service(one_place, state_url=database, durability="full") as one,
+        run_service(other_place, state_url=database, durability="full") as other,
+    ):
+        for number in range(1, 7):
+            decision = (await one.score("ada"))["decision_id"]
+            taken = await other.post("/reward", {"decision_id": decision, "reward": 0.5})
+            assert (taken.status_code, taken.json()["ok"]) == (200, True)
+            again = await one.post("/reward", {"decision_id": decision, "reward": -0.5})
+            assert again.status_code == 409
+            assert await read_reward_count(one, "ada") == await read_reward_count(other, "ada") == number
+            one, other = other, one  # noqa: PLW2901 (they take turns)
+        assert (await one.post("/policies/egreedy-v1/promote")).json()["active"] == "egreedy-v1"
+        assert (await other.score("ada"))["policy"] == "egreedy-v1"
+        assert (await other.post("/policies/egreedy-v1/demote")).json()["active"] == "linucb-v2"
+        assert (await one.score("ada"))["policy"] == "linucb-v2"
+        for page in PAGES:
+            for service in (one, other):
+                assert (await service.get(page)).status_code == 200, page
+        slots = {"user_id": "ada", "candidates": TWO, "slots": [{"id": "top"}, {"id": "side"}]}
+        for service in (one, other):
+            shown = (await service.post("/score", slots)).json()
+            assert len({each["tip_id"] for each in shown["slots"]}) == 2
+            assert (await other.post("/reward", {"decision_id": shown["slots"][1]["decision_id"], "reward": 1})).json()[
+                "ok"
+            ]
+        held = (await one.score("ada", defer=True))["decision_id"]
+        assert (await other.post("/reward", {"decision_id": held, "reward": 1})).json()["reason"] == "held"
+        assert (await one.post(f"/decisions/{held}/activate")).json()["applied"]
+        launch = "/policies/egreedy-v1/launch"
+        assert (await one.post(launch, {"steps": [50, 100]})).status_code == 200
+        refused = await other.post(launch, {})
+        assert refused.status_code == 409, "whether or not it has heard of the other"
+        assert (await other.get(launch)).json()["launch"]["share"] == 50
+        served = {(await other.score(f"user-{number}"))["policy"] for number in range(20)}
+        assert served == {"egreedy-v1", "linucb-v2"}
+        assert (await other.post(f"{launch}/cancel")).json()["state"] == "cancelled"
+        assert (await one.score("ada"))["policy"] == "linucb-v2"
+        assert (await one.get(launch)).json()["launch"]["state"] == "cancelled"
+        for call in REFUSED:
+            refused = await one.client.request(*call[:2], json=call[2])
+            assert (refused.status_code, refused.json()["type"]) == (501, UNSUPPORTED), call
+        for method, path, body in REFUSED_ON_ANOTHER_WIRE:
+            refused = await one.client.request(method, f"/personalizer/{path}", **body)
+            assert refused.status_code == 501, path
+            assert "STATE_URL" in refused.json()["error"]["message"], path
+        assert (await one.get("/stats")).json()["gain"]["sentence"]
+        reaction = {"decision_id": (await one.score("ada"))["decision_id"], "reaction": {"action": "dismiss"}}
+        assert (await other.post("/reward", reaction)).json()["reward"] == -1.0
+        looked = (await one.post("/reactions/reapply", {"dry_run": False})).json()
+        assert (looked["reactions"], looked["unchanged"]) == (1, 1)
+        decision = (await one.score("ada"))["decision_id"]
+        await other.client.delete("/users/ada")
+        gone = await one.post("/reward", {"decision_id": decision, "reward": 0.5})
+        assert gone.status_code == 404, "though this process has the decision in memory"
+        assert await read_reward_count(one, "ada") == 0
+    assert not (one_place / "ledger.db").exists()
