@@ -4,7 +4,8 @@ Their author knew the rules, had not seen what anything makes of these sentences
 the corpus happened to have word for word was left out. A hash of each turn's id says which part it is in: the *opened*
 part was measured next, and what went wrong in it was looked at; the *sealed* part was measured once, when everything
 else was done, and read after that. What a turn without ``about`` teaches is its stand. The paraphrased turns say in
-other words what went wrong in the opened part.
+other words what went wrong in the opened part. The second set is of 41 contexts, all of which say what was chosen; a
+hash of the message splits it in the same way. All of the third is sealed.
 """
 
 import json
@@ -12,6 +13,9 @@ from collections import Counter
 from hashlib import blake2b
 from pathlib import Path
 
+import pytest
+
+from bandstand.judge.local.ratings import parse_rating
 from bandstand.judge.local.tokens import normalise_text, split_tokens
 from bandstand.judge.training.corpus import generate_examples
 from bandstand.judge.training.dataset import parse_rows
@@ -19,29 +23,38 @@ from bandstand.judge.training.evaluation import judge_rows
 from bandstand.judge.training.symmetry import measure_symmetry
 from tests.judge.given import FOLLOWUP, local
 
-LINES, PARAPHRASED = (
+LINES, SECOND, THIRD, PARAPHRASED = (
     Path(__file__).with_name(name).read_text("utf-8").splitlines()
-    for name in ("blind_turns.jsonl", "paraphrased_turns.jsonl")
+    for name in ("blind_turns.jsonl", "blind_turns_2.jsonl", "blind_turns_3.jsonl", "paraphrased_turns.jsonl")
 )
-ROWS = [json.loads(line) for line in LINES]
 
 
-def test_they_are_the_turns_that_were_frozen() -> None:
-    digest = blake2b(json.dumps([sorted(row.items()) for row in ROWS]).encode(), digest_size=8).hexdigest()
-    assert digest == "c56c825140321f3a"
-    assert len(ROWS) == 311
-    assert Counter(row["part"] for row in ROWS)["sealed"] == 150
+@pytest.mark.parametrize(
+    ("lines", "digest", "count", "sealed"),
+    [
+        (LINES, "c56c825140321f3a", 311, 150),
+        (SECOND, "4bba5b9d6668a857", 349, 173),
+        (THIRD, "cd59e6a8098b1ba3", 107, 107),
+    ],
+)
+def test_they_are_the_turns_that_were_frozen(lines: list[str], digest: str, count: int, sealed: int) -> None:
+    rows = [json.loads(line) for line in lines]
+    content = json.dumps([sorted(row.items()) for row in rows]).encode()
+    assert blake2b(content, digest_size=8).hexdigest() == digest
+    assert len(rows) == count
+    assert Counter(row["part"] for row in rows)["sealed"] == sealed
 
 
 def test_no_sentence_of_more_than_three_words_was_trained_with() -> None:
     known = {split_tokens(normalise_text(example.source)) for example in generate_examples(seed=1, per_sentence=1)}
-    told = {split_tokens(normalise_text(json.loads(line)["query_t1"])) for line in (*LINES, *PARAPHRASED)}
+    messages = [json.loads(line)["query_t1"] for line in (*LINES, *SECOND, *THIRD, *PARAPHRASED)]
+    told = {split_tokens(normalise_text(message)) for message in messages if parse_rating(message) is None}
     assert {words for words in told & known if len(words) > 3} == set()
 
 
-async def test_nearly_nothing_teaches_the_wrong_way_and_most_feedback_teaches() -> None:
-    rows = parse_rows([*LINES, *PARAPHRASED], FOLLOWUP, strict=True).rows
-    found = measure_symmetry(await judge_rows(local(), rows), FOLLOWUP)
-    assert found["right"]["value"] >= 0.8
+@pytest.mark.parametrize(("lines", "right"), [([*LINES, *PARAPHRASED], 0.75), ([*SECOND, *THIRD], 0.6)])
+async def test_nearly_nothing_teaches_the_wrong_way_and_most_feedback_teaches(lines: list[str], right: float) -> None:
+    found = measure_symmetry(await judge_rows(local(), parse_rows(lines, FOLLOWUP, strict=True).rows), FOLLOWUP)
+    assert found["right"]["value"] >= right
     assert found["wrong_way"]["value"] <= 0.01
-    assert found["false_teaching"]["value"] <= 0.06
+    assert found["false_teaching"]["value"] <= 0.05

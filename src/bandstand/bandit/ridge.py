@@ -29,11 +29,9 @@ _LARGEST_SUM, _ILL_CONDITIONED = 1e150, 1e8
 _RESIDUE, _SYMMETRY = 1e-6, 1e-9
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen: to have Python refuse it takes as long as the sums of a small model
 class RidgeState:
     """What the rewards so far taught one linear model; immutable, its arrays read-only.
-
-    Nobody sets its attributes; that Python should refuse it would take longer than the sums of a small model.
 
     Attributes:
         gram: G = Σ w x xᵀ, shape (d, d), without a ridge, symmetric to the last bit.
@@ -317,9 +315,7 @@ def compute_stacked_moments(posteriors: Sequence[Posterior], x: FloatArray) -> t
     means = np.concatenate([each.mean for each in posteriors]).reshape(count, d, 1)
     covariances = np.concatenate([each.covariance for each in posteriors]).reshape(count, d, d)
     variance = np.vecdot(np.matmul(x, covariances), x)
-    # Rounding can leave a variance of zero at −1e-20, whose root is NaN.
-    widths: FloatArray = np.sqrt(np.abs(variance, out=variance), out=variance)
-    return np.matmul(x, means)[:, :, 0], widths
+    return np.matmul(x, means)[:, :, 0], np.sqrt(np.abs(variance, out=variance), out=variance)
 
 
 def compute_posterior(state: RidgeState, prior: Prior) -> Posterior:

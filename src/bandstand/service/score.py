@@ -138,9 +138,14 @@ class _ScoreCall(ScoreRequest):
         if stands is None or stands is not self.decision:
             run(self._resolve(error))
             return
-        if self.captured is not None and self.deployment.shadows is not None:
-            self.deployment.shadows.enqueue(self.captured)
-        self.done(_build_result(stands, self.numbers, self.eligible), None)
+        try:
+            if self.captured is not None and self.deployment.shadows is not None:
+                self.deployment.shadows.enqueue(self.captured)
+            result = _build_result(stands, self.numbers, self.eligible)
+        except Exception as failure:  # noqa: BLE001 (whoever asked has it)
+            self.done(None, failure)
+        else:
+            self.done(result, None)
 
     def _decide_anew(self) -> None:
         """Begin anew from what holds now, by the policy that decides now."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bandstand.api.asgi.metrics import Metrics
 from tests.api.given import API_KEYS, FEATURES, KEYS, TWO, Answer, Service, run_service
 from tests.api.refusals import REFUSED
 
@@ -161,6 +162,23 @@ async def test_what_they_taught_is_the_same(tmp_path: Path) -> None:
             entry["decision_id"] = _OUR_ID.sub(b"*", entry["decision_id"].encode())
         seen.append((stats, history, receipt))
     assert seen[0] == seen[1]
+
+
+async def test_a_fault_behind_the_commit_is_the_answer_of_its_own_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("cannot be counted")
+
+    async with run_service(tmp_path) as service:
+        decision_id = (await service.score(decision_id="mine"))["decision_id"]
+        with monkeypatch.context() as patched:
+            patched.setattr(Metrics, "record_decision", fail)
+            patched.setattr(Metrics, "record_reward", fail)
+            scored = await service.post("/score", request())
+            rewarded = await service.post("/reward", {"decision_id": decision_id, "reward": 1})
+        again = await service.post("/reward", {"decision_id": decision_id, "reward": 1})
+    assert [each.status_code for each in (scored, rewarded, again)] == [500, 500, 200], "it was committed before"
 
 
 async def test_answers_hold_just_what_openapi_shows(service: Service) -> None:

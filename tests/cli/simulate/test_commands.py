@@ -226,7 +226,7 @@ def test_the_report_is_written(tmp_path: Path) -> None:
     page = file.read_text(encoding="utf-8")
     block = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
     assert block is not None
-    assert json.loads(block[1]) == build_figures(answer)
+    assert json.loads(block[1]) == build_figures(answer, answer["plan"]["decisions_per_day"])
     code, _, err = run_simulate(tmp_path, "--resume", "1", "--html", str(tmp_path / "gone" / "report.html"))
     assert code == 2
     assert "No such file or directory; the run is kept: bandstand simulate --resume 1 --html FILE" in err

@@ -1,6 +1,8 @@
 import pytest
 
 from bandstand.judge.gate import applied
+from bandstand.judge.local.normalise import normalise_turn
+from bandstand.judge.local.target import find_target
 from bandstand.judge.turn import Turn
 from bandstand.judge.verdict import TARGET_MEANINGS, TARGETS
 from tests.judge.given import FOLLOWUP, TOLD, local
@@ -64,6 +66,28 @@ def test_everything_else_is_off_target_and_teaches_nothing(message: str) -> None
     assert verdict.about
     assert not result.should_update
     assert result.withheld in {"off_target", "never_updates"}
+
+
+@pytest.mark.parametrize(
+    ("message", "target"),
+    [
+        ("so annoying", "behaviour"),
+        ("these hints are annoying when I am in a hurry to get home", "behaviour"),
+        ("a horrible train, the one to Oslo, and the one to Bergen is worse", "content"),
+        ("Oslo is horrible in winter, the train to Bergen is delayed again", "content"),
+        ("your way of telling me about the train is annoying", "behaviour"),
+    ],
+)
+def test_a_complaint_needs_more_signs_for_the_behaviour_than_for_what_was_asked(message: str, target: str) -> None:
+    turn = Turn("When does the train to Oslo leave?", "The train to Bergen leaves at nine.", message, ABOUT)
+    assert find_target(normalise_turn(turn.cut()), "negative", None) == target
+
+
+def test_what_a_rule_says_counts_for_two_signs() -> None:
+    turn = normalise_turn(Turn("When does the train leave?", "At nine.", "the train again", ABOUT).cut())
+    assert find_target(turn, "negative", None) == "content"
+    assert find_target(turn, "negative", "behaviour") == "behaviour"
+    assert find_target(turn, "negative", "content") == "content"
 
 
 def test_without_what_was_chosen_the_target_is_said_and_does_not_count() -> None:

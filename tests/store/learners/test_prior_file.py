@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from bandstand.store.learners.prior_file import VERSION, PriorFiles
+from bandstand.store.learners.prior_file import VERSION, PriorFiles, iter_canonical
 
 BODY = {"generation": 3, "members": ["ada", "\U0001f98a", "a/b"], "mean": [0.1, -1e-300]}
 
@@ -26,6 +28,19 @@ def test_what_was_written_is_read_with_its_checksum(files: PriorFiles, tmp_path:
     assert files.write("linucb-v2", BODY) == checksum
     assert files.write("linucb-v2", {**BODY, "generation": 4}) != checksum
     assert [path.name for path in files.path("linucb-v2").parent.iterdir()] == ["linucb-v2.json"]
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+        max_leaves=20,
+    )
+)
+@example([0.5] * 1000)
+@example({"covariance": [[1.0] * 300] * 300, "a": []})
+def test_pieces_are_what_one_call_writes(value: object) -> None:
+    assert "".join(iter_canonical(value)) == json.dumps(value, separators=(",", ":"), sort_keys=True)
 
 
 def test_what_was_never_written_is_not_there(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from bandstand.errors import (
 )
 from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.log_sync import LogSync
+from bandstand.store.sqlite.operations import Operation, Tally, make_done_callback
 from bandstand.store.sqlite.schema import EVER
 from bandstand.store.sqlite.statements import Row
-from bandstand.store.sqlite.writer import Operation, Tally, Writer, make_done_callback
+from bandstand.store.sqlite.writer import Writer
 from tests.store.given import hold_calls
 
 INSERT = "INSERT INTO things VALUES "

@@ -136,19 +136,24 @@ class HotPath:
         if taught is None:
             done(None, error)
             return
-        if not taught.repeated:
-            self._metrics.record_reward(taught.policy, applied=taught.applied)
-        answer = {
-            "ok": True,
-            "policy": taught.policy,
-            "reward": taught.reward,
-            "applied": taught.applied,
-            "reason": taught.reason,
-            "decision_id": taught.decision_id,
-        }
-        if taught.aggregate is not None:
-            answer["aggregate"] = taught.aggregate
-        done(EncodedResponse(_OK, to_json(answer)), None)
+        try:
+            if not taught.repeated:
+                self._metrics.record_reward(taught.policy, applied=taught.applied)
+            answer = {
+                "ok": True,
+                "policy": taught.policy,
+                "reward": taught.reward,
+                "applied": taught.applied,
+                "reason": taught.reason,
+                "decision_id": taught.decision_id,
+            }
+            if taught.aggregate is not None:
+                answer["aggregate"] = taught.aggregate
+            encoded = EncodedResponse(_OK, to_json(answer))
+        except Exception as failure:  # noqa: BLE001 (whoever asked has it)
+            done(None, failure)
+        else:
+            done(encoded, None)
 
     async def _accept_turn(
         self, request: dict[str, Any], metadata: RequestMetadata, idempotency: tuple[str, str] | None

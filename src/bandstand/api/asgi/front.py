@@ -14,16 +14,17 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import lru_cache, partial
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bandstand.api.asgi.access import ANONYMOUS, Access, Headers, get_required_role
 from bandstand.api.asgi.admission import AdmissionQueue
 from bandstand.api.asgi.bodies import give_json_body, read_json_body, validate_body_headers
 from bandstand.api.asgi.fast_path import EncodedResponse, Handler, HotPath, RequestMetadata
 from bandstand.api.asgi.foreign_wire import ForeignRequest, ForeignWire
+from bandstand.api.asgi.forwarding import ForwardedRequest, drop_body, send_response
 from bandstand.api.asgi.gathering import Gathering
 from bandstand.api.asgi.headers import trim_values
 from bandstand.api.asgi.hot_call import JSON_HEADERS, HotCall, Response
@@ -41,8 +42,6 @@ _SERVER_ERROR = 500
 _HEAVY = frozenset({"/generate", "/recommend"})
 _MAX_TARGETS = 256
 _SEGMENTS_OF_NAMED = 3  # "", "score", policy
-
-OPENAPI_PATH = "/openapi.json"
 
 log = structlog.get_logger("bandstand.request")
 
@@ -141,9 +140,9 @@ class FrontController:
             headers = dict(scope["headers"])
             read_body = partial(read_json_body, receive, headers)
             response = await self.answer(path, headers, scope["query_string"], read_body)
-            await _send_response(send, response)
+            await send_response(send, response)
         elif (foreign := self.foreign) is not None and foreign.owns(path):
-            await _send_response(send, await self._answer_foreign(foreign, scope, path, receive))
+            await send_response(send, await self._answer_foreign(foreign, scope, path, receive))
         else:
             await self._forward(scope, path, receive, send)
 
@@ -273,9 +272,9 @@ class FrontController:
             try:
                 front, inner = await stack.enter_async_context(mounts.enter(path, headers, scope["method"], self))
             except BandstandError as error:
-                send = _drop_body(send) if scope["method"] == "HEAD" else send
+                send = drop_body(send) if scope["method"] == "HEAD" else send
                 foreign = self._find_foreign(path)
-                await _send_response(send, self._refuse(error, scope["method"], started, headers, foreign))
+                await send_response(send, self._refuse(error, scope["method"], started, headers, foreign))
             else:
                 await front.serve(scope, inner, receive, send)
 
@@ -318,9 +317,9 @@ class FrontController:
         request_id = self._resolve_request_id(headers)
         method: str = scope["method"]
         if method == "HEAD":
-            send = _drop_body(send)
+            send = drop_body(send)
         client = ANONYMOUS
-        passed: _ForwardedRequest | None = None
+        passed: ForwardedRequest | None = None
         try:
             client = self._access.authorize(headers, get_required_role(method, path))
             query = validate_query(scope["query_string"], allow_repeats=path.startswith("/console/"))
@@ -332,14 +331,14 @@ class FrontController:
                 "enter": self.admission.wait_turn,
                 "may_see_content": self._access.may_see_content(headers),
             }
-            passed = _ForwardedRequest(scope, path, query, {**state, "prefix": self._prefix.find(headers)})
+            passed = ForwardedRequest(scope, path, query, {**state, "prefix": self._prefix.find(headers)})
             status = await passed.dispatch(self._app, receive, send)
         except Exception as error:
             problem = _to_problem(error, request_id, client)
             if passed is not None and passed.status:
                 raise  # half an answer is out: only the server can cut it short
             status, problem_headers, body = render_problem(problem, request_id)
-            await _send_response(send, Response(status, problem_headers, body, request_id))
+            await send_response(send, Response(status, problem_headers, body, request_id))
         self._record(method, "unmatched" if passed is None else passed.route, status, started, request_id, client)
 
     def _record(self, method: str, route: str, status: int, started: float, request_id: str, client: str) -> None:
@@ -380,44 +379,6 @@ class _AwaitedCall(HotCall):
             self.answered.set_result(response)
 
 
-class _ForwardedRequest:
-    """A request on its way through the application behind.
-
-    Attributes:
-        status: of the answer; 0 until it has begun.
-    """
-
-    def __init__(self, scope: Scope, path: str, query: bytes, state: dict[str, Any]) -> None:
-        self.status = 0
-        self._tag = (b"x-request-id", state["request_id"].encode())
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]  # whoever may GET may ask for the head alone
-        self._scope: Scope = {
-            **scope,
-            "method": method,
-            "path": path,
-            "query_string": query,
-            "root_path": state["prefix"] if path == OPENAPI_PATH else "",  # where the framework takes servers from
-            "state": {**scope.get("state", {}), **state},
-        }
-
-    async def dispatch(self, app: ASGIApp, receive: Receive, send: Send) -> int:
-        """Let the application answer; returns the status."""
-
-        async def send_tagged(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self.status = message["status"]
-                message["headers"] = [*message["headers"], self._tag]
-            await send(message)
-
-        await app(self._scope, receive, send_tagged)
-        return self.status
-
-    @property
-    def route(self) -> str:
-        """The template of the route that took it."""
-        return getattr(self._scope.get("route"), "path_format", "unmatched")
-
-
 def _to_problem(error: BaseException | None, request_id: str, client: str) -> BandstandError:
     """The problem that answers for an error; a failure leaves one line in the log."""
     if not isinstance(error, BandstandError):
@@ -427,15 +388,3 @@ def _to_problem(error: BaseException | None, request_id: str, client: str) -> Ba
         cause = None if error.__cause__ is None else type(error.__cause__).__name__
         log.error("request refused", code=error.code, cause=cause, request_id=request_id, client=client)
     return error
-
-
-def _drop_body(send: Send) -> Send:
-    async def send_head(message: Message) -> None:
-        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
-
-    return send_head
-
-
-async def _send_response(send: Send, response: Response) -> None:
-    await send({"type": "http.response.start", "status": response.status, "headers": response.build_headers()})
-    await send({"type": "http.response.body", "body": response.body})

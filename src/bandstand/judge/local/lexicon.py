@@ -5,16 +5,20 @@ evidence for the text model; no word decides anything by itself.
 """
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
 from typing import Final, Literal, get_args
 
 from bandstand.judge.local.tokens import normalise_text, split_tokens
+from bandstand.judge.taxonomy import Polarity
 
-WordKind = Literal["praise", "complaint", "negator", "wish", "you", "me", "question", "thanks"]
+WordKind = Literal["praise", "complaint", "negator", "wish", "you", "me", "question", "thanks", "idle"]
 
 _KINDS: Final[tuple[WordKind, ...]] = get_args(WordKind)
+_TELLING: Final = _KINDS[:-1]
+"""All kinds but phrases that only look like one: "kind of", "good morning", "my mistake"."""
 _MAX_COUNTED: Final = 3
 _NEGATED_WORDS: Final = 4
 """How many words a negation reaches: "not a Star Wars fan"."""
@@ -50,7 +54,7 @@ def build_cues(tokens: tuple[str, ...], decisive: tuple[str, ...]) -> list[str]:
         decisive: those after the last "but"; none where there is none.
     """
     counts, last = _count_kinds(tokens)
-    names = [f"{kind}{min(counts[kind], _MAX_COUNTED)}" for kind in _KINDS if counts[kind]]
+    names = [f"{kind}{min(counts[kind], _MAX_COUNTED)}" for kind in _TELLING if counts[kind]]
     balance = max(-_MAX_COUNTED, min(_MAX_COUNTED, counts["praise"] - counts["complaint"]))
     wishes, asks = bool(counts["wish"]), is_question(tokens)
     names += [
@@ -106,6 +110,18 @@ def find_decisive_stand(decisive: tuple[str, ...], ahead: tuple[str, ...]) -> Wo
     return None if counts["praise"] else _FLIPPED.get(find_stand(ahead) or "question")
 
 
+def find_side(tokens: tuple[str, ...], decisive: tuple[str, ...]) -> tuple[tuple[str, ...], WordKind | None]:
+    """Return the words of a message that decide, and the side that they are on.
+
+    Args:
+        tokens: the words in scope.
+        decisive: those after the last "but"; none where there is none.
+    """
+    if not decisive:
+        return tokens, find_stand(tokens)
+    return decisive, find_decisive_stand(decisive, tokens[: -len(decisive)])
+
+
 def contradicts_stand(tokens: tuple[str, ...], side: WordKind | None, stand: WordKind) -> bool:
     """Tell whether the words of a short message speak against a stand: they are on the other side, or ask for a fact.
 
@@ -148,6 +164,11 @@ def has_words_of(tokens: tuple[str, ...], kinds: frozenset[WordKind]) -> bool:
     return any(not kinds.isdisjoint(found) for _, found in _find_kinds(tokens))
 
 
+def is_known_word(word: str) -> bool:
+    """Tell whether a word by itself is of some kind."""
+    return (word,) in _load_entries().phrases or _find_beginning(word) is not None
+
+
 def _count_kinds(tokens: tuple[str, ...]) -> tuple[dict[WordKind, int], WordKind | None]:
     """Count the words of every kind, negated ones on the other side, and say which side the last is on."""
     counts: dict[WordKind, int] = dict.fromkeys(_KINDS, 0)
@@ -166,6 +187,8 @@ def _count_kinds(tokens: tuple[str, ...]) -> tuple[dict[WordKind, int], WordKind
 
 
 _FLIPPED: Final[dict[WordKind, WordKind]] = {"praise": "complaint", "complaint": "praise"}
+SIDES: Final[Mapping[Polarity, WordKind]] = {"negative": "complaint", "positive": "praise"}
+"""The side of each stand."""
 
 
 @lru_cache(maxsize=_CACHED_MESSAGES)

@@ -8,10 +8,9 @@ import numpy as np
 from bandstand.judge.arbiter import IntentCandidate, RuleSignal
 from bandstand.judge.local.classifier import Classifier, Floats, Weights, build_verdict
 from bandstand.judge.local.lexicon import (
-    WordKind,
+    SIDES,
     contradicts_stand,
-    find_decisive_stand,
-    find_stand,
+    find_side,
     supports_stand,
 )
 from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
@@ -30,11 +29,10 @@ _MAX_RULE_SCORE: Final = 0.98
 _OVERTAKEN_RANK: Final = 2
 _MAX_DOUBTED: Final = 0.25
 _MAX_UNSUPPORTED: Final = 0.5
+_SURE: Final = 0.8
+_VERY_SURE: Final = 0.85
 _TINY: Final = 1e-9
-_WORDING_SHARE: Final = 0.65
-_WORD_ODDS: Final = 4.0
 _OPPOSITES: Final[Mapping[Polarity, Polarity]] = {"negative": "positive", "positive": "negative"}
-_SIDES: Final[Mapping[Polarity, WordKind]] = {"negative": "complaint", "positive": "praise"}
 _SHIFT_THRESHOLD: Final = 0.5
 _HALF: Final = 0.5
 _SHIFT_LABELS: Final[Mapping[str, str]] = {"followup-v1": "topic_shift"}
@@ -152,8 +150,8 @@ class Local:
                 joined, rationale = self._move_to_shift(joined, shift), "by its form, a topic of its own"
         if normalised.about:
             joined = self._pool_stands(joined)
-            if match is None and normalised.rating is None:
-                joined = self._weigh_wording(joined, normalised)
+            if normalised.rating is None:
+                joined = self._weigh_wording(joined, normalised, match)
         elif match is None and normalised.rating is None and not is_overtaken:
             joined = self._doubt_contradicted(joined, normalised)
         return build_verdict(
@@ -221,47 +219,39 @@ class Local:
                 pooled[labels], pooled[best] = 0.0, stated[labels].sum()
         return pooled
 
-    def _weigh_wording(self, stated: Floats, normalised: NormalisedTurn) -> Floats:
-        """Weigh a stand heard by wording alone by the words that are known to praise or complain.
+    def _weigh_wording(self, stated: Floats, normalised: NormalisedTurn, match: RuleMatch | None) -> Floats:
+        """Leave a stand heard by wording alone no more than half, unless the words known to judge bear it out.
 
-        Where all of them are on one side, that side's odds are multiplied. Elsewhere a stand keeps about two thirds of
-        its mass, and at most half where no word bears it out: what was pooled from several labels must be surer than
-        one label before it teaches.
+        What was pooled from several labels is surer than it should be, and text model and lexicon err about different
+        messages: so both must hear the stand before it teaches, or the model very surely where the lexicon hears none.
+        A stand that the rule that counts speaks against teaches in no case.
         """
-        words, side = self._find_side(normalised)
-        if side is not None and not normalised.is_aside:
-            weighed = np.where(self._stands[side], stated * _WORD_ODDS, stated)
-            return np.asarray(weighed / weighed.sum())
         place = int(np.argmax(stated))
         polarity = self.taxonomy.labels[place].polarity
-        if polarity == "other":
+        if polarity == "other" or stated[place] <= _MAX_UNSUPPORTED:
             return stated
-        doubted = stated.copy()
-        doubted[place] *= _WORDING_SHARE
-        if not supports_stand(words, is_praise=polarity == "positive"):
-            doubted[place] = min(doubted[place], _MAX_UNSUPPORTED)
-        rest = stated.sum() - stated[place]
-        doubted[np.arange(len(stated)) != place] *= (1 - doubted[place]) / rest
+        if match is not None:
+            is_borne_out = self.taxonomy.label(match.label).polarity == polarity
+        else:
+            _, side = find_side(normalised.judged_tokens, normalised.scope.decisive)
+            needed = {SIDES[polarity]: _SURE, None: _VERY_SURE}.get(side, 1.0)
+            is_borne_out = stated[place] >= needed
+        if is_borne_out:
+            return stated
+        doubted = stated * (1 - _MAX_UNSUPPORTED) / (1 - stated[place])
+        doubted[place] = _MAX_UNSUPPORTED
         return np.asarray(doubted)
-
-    @staticmethod
-    def _find_side(normalised: NormalisedTurn) -> tuple[tuple[str, ...], WordKind | None]:
-        """Return the words that decide, and the side that they are on."""
-        decisive = normalised.scope.decisive
-        if not decisive:
-            return normalised.judged_tokens, find_stand(normalised.judged_tokens)
-        return decisive, find_decisive_stand(decisive, normalised.judged_tokens[: -len(decisive)])
 
     def _doubt_contradicted(self, stated: Floats, normalised: NormalisedTurn) -> Floats:
         """Doubt a stand heard by wording alone that the words known to praise or complain speak against."""
-        words, side = self._find_side(normalised)
+        words, side = find_side(normalised.judged_tokens, normalised.scope.decisive)
         polarity = self.taxonomy.labels[int(np.argmax(stated))].polarity
         if polarity == "other":
             return stated
         is_taken_back = (
             polarity == "positive" and normalised.scope.decisive and not supports_stand(words, is_praise=True)
         )
-        if is_taken_back or contradicts_stand(words, side, _SIDES[polarity]):
+        if is_taken_back or contradicts_stand(words, side, SIDES[polarity]):
             return self._cap(stated, polarity)
         return stated
 

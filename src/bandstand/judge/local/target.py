@@ -1,10 +1,16 @@
 """Targets: what a message speaks of, so that praise of the facts teaches nothing about how they were put.
 
 A message that takes no stand speaks of what was set aside of it, or of nothing. One that does speaks of the behaviour
-or of the content: as the rule that counts says; else by its words (``data/rules/targets.toml``): of the behaviour where
-it names a manner, or what was chosen; of the content where it names a fault of fact, or holds nothing but facts against
-the answer ("it was in May, not in March"); and else of the behaviour, since that is what was chosen. Where a turn does
-not say what was chosen, a stand is about the content unless a rule says otherwise.
+or of the content. Where a turn does not say what was chosen, a stand is about the content unless a rule says otherwise.
+Where it does, enough more signs must speak for the behaviour than against it:
+
+    Σ signs for the behaviour − Σ signs for the content ≥ 2 for a complaint, ≥ 1 for praise
+
+since facts are put right far more often than they are praised. Every sign counts alike (Dawes 1979), as in
+:mod:`bandstand.judge.local.topic_shift`. For the behaviour: words that judge, all on the side of the stand; a word for
+a manner (``data/rules/targets.toml``); one of what was chosen; "you"; "me"; a wish; and no room for more, in a message
+of five words. A rule that says so counts for two. For the content: a number, a word for a fault of fact, and up to two
+words that question or answer were about. Emoji and ratings are of the behaviour.
 """
 
 import tomllib
@@ -12,20 +18,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 from typing import Final
 
-from bandstand.judge.local.lexicon import WordKind, has_words_of
-from bandstand.judge.local.normalise import NormalisedTurn
+from bandstand.judge.local.lexicon import SIDES, WordKind, find_side, has_words_of, is_known_word
+from bandstand.judge.local.normalise import NormalisedTurn, extract_window
 from bandstand.judge.local.ratings import is_known_sign
 from bandstand.judge.local.tokens import normalise_text, split_tokens
+from bandstand.judge.local.topic_shift import is_stop_word
 from bandstand.judge.taxonomy import Polarity
 from bandstand.judge.verdict import TARGETS, Target
 
 _STEM: Final = 5
 _MIN_WORD: Final = 3
 _NUMBER: Final = "0"
-_PERSONAL: Final[frozenset[WordKind]] = frozenset({"praise", "complaint", "wish", "you", "me"})
-"""A complaint without a word of displeasure, of a wish or of somebody states facts."""
+_PERSONAL: Final[tuple[frozenset[WordKind], ...]] = (frozenset({"you"}), frozenset({"me"}), frozenset({"wish"}))
+_MAX_SUBJECTS: Final = 2
+_SHORT: Final = 5
+_ENOUGH_SIGNS: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,9 @@ class _Words:
         folded = [normalise_text(word) for word in words]
         stems = frozenset(stem for word in folded if word.isascii() for stem in _find_stems(split_tokens(word)))
         return cls(stems, tuple(word for word in folded if not word.isascii()))
+
+    def names(self, pair: str) -> bool:
+        return any(pair in word for word in self.characters)
 
     def occur_in(self, stems: set[str], text: str) -> bool:
         return not self.stems.isdisjoint(stems) or any(word in text for word in self.characters)
@@ -54,20 +67,53 @@ def find_target(turn: NormalisedTurn, polarity: Polarity, stated: Target | None)
     if polarity == "other":
         # What is only supposed speaks of nothing.
         return next((target for target in TARGETS if target == turn.scope.aside), "none")
-    if stated or not turn.about:
+    if not turn.about:
         return stated or "content"
+    if stated not in {None, "behaviour"}:
+        return stated
     if turn.rating is not None or any(map(is_known_sign, turn.judged_tokens)):
         return "behaviour"
+    is_behaviour = _has_enough_signs(turn, polarity, is_stated=stated is not None)
+    return "behaviour" if is_behaviour else "content"
+
+
+def _has_enough_signs(turn: NormalisedTurn, polarity: Polarity, *, is_stated: bool) -> bool:
+    """Tell whether enough more signs say that a stand is about the behaviour than that it is about the content."""
+    tokens = turn.judged_tokens
+    stems, text = _find_stems(tokens), "".join(tokens)
     manner, substance = _load_words()
-    stems, text = _find_stems(turn.judged_tokens), "".join(turn.judged_tokens)
-    if manner.occur_in(stems, text) or _find_stems(turn.about) & stems:
-        return "behaviour"
-    is_factual = polarity == "negative" and (
-        _NUMBER in turn.judged_tokens
-        or substance.occur_in(stems, text)
-        or not has_words_of(turn.judged_tokens, _PERSONAL)
+    signs_for = (
+        is_stated,
+        is_stated or find_side(tokens, turn.scope.decisive)[1] == SIDES[polarity],
+        manner.occur_in(stems, text),
+        not stems.isdisjoint(_find_stems(turn.about)),
+        *(has_words_of(tokens, kinds) for kinds in _PERSONAL),
+        len(tokens) <= _SHORT,
     )
-    return "content" if is_factual else "behaviour"
+    signs_against = (_NUMBER in tokens, substance.occur_in(stems, text))
+    room = sum(signs_for) - sum(signs_against) - _ENOUGH_SIGNS
+    # The answer is read only where that can still decide.
+    return room >= _MAX_SUBJECTS or (room >= 0 and room >= len(_find_subjects(turn, manner)))
+
+
+def _find_subjects(turn: NormalisedTurn, manner: _Words) -> set[str]:
+    """Return what question or answer are about that the message names: stems, and pairs of Chinese characters.
+
+    Words that judge, wish or name a manner, and those of what was chosen, are no subject.
+    """
+    earlier = (*split_tokens(turn.question), *split_tokens(extract_window(turn.answer)))
+    said = {token for token in turn.judged_tokens if not is_known_word(token) and not is_stop_word(token)}
+    shared = (_find_stems(said) & _find_stems(earlier)) - _find_stems(turn.about) - manner.stems
+    if turn.text.isascii():
+        return shared
+    about = "".join(turn.about)
+    pairs = _find_pairs(turn.judged_tokens) & _find_pairs(earlier)
+    return shared | {pair for pair in pairs if pair not in about and not manner.names(pair)}
+
+
+def _find_pairs(tokens: tuple[str, ...]) -> set[str]:
+    told = {token for token in tokens if not token.isascii() and not is_stop_word(token)}
+    return {first + second for first, second in pairwise(tokens) if first in told and second in told}
 
 
 def _find_stems(tokens: Iterable[str]) -> set[str]:

@@ -104,6 +104,11 @@ def compute_shift_features(turn: NormalisedTurn) -> dict[str, float]:
     }
 
 
+def is_stop_word(word: str) -> bool:
+    """Tell whether a word says nothing about what is talked about."""
+    return word in _load_cues().stop_words
+
+
 def _split_last_sentence(turn: NormalisedTurn) -> tuple[str, ...]:
     end = turn.text.rstrip(f" {_STOPS}")
     start = max(end.rfind(stop) for stop in _STOPS) + 1

@@ -16,6 +16,7 @@ from bandstand.judge.local.rulebook import LANGUAGES
 from bandstand.judge.turn import Turn
 from bandstand.judge.verdict import Target
 
+_FILES: Final = ("", "behaviour-", "followup-")
 _SLOT_LIMIT: Final = 8
 _OPENING, _ASIDE, _MIXED, _CLOSING = 0.25, 0.12, 0.3, 0.15
 _SLIP, _CAPITAL, _STOP = 0.12, 0.35, 0.3
@@ -43,6 +44,7 @@ class Example:
         language: of the message.
         source: the sentence it was made from; examples of one belong all in a training set or all in its test set.
         target: what the message speaks of, where the corpus says so.
+        about_only: whether it teaches nothing of turns that do not say what was chosen.
     """
 
     turn: Turn
@@ -50,11 +52,12 @@ class Example:
     language: str
     source: str
     target: Target | None = None
+    about_only: bool = False
 
 
 def generate_examples(seed: int, per_sentence: int = 4) -> Iterator[Example]:
     """Make examples of every sentence, so many of each; the same seed makes the same examples."""
-    for name in (*LANGUAGES, *(f"behaviour-{language}" for language in LANGUAGES)):
+    for name in (f"{prefix}{language}" for prefix in _FILES for language in LANGUAGES):
         text = resources.files("bandstand.judge").joinpath("data", "corpus", f"{name}.toml").read_text("utf-8")
         yield from _Writer(tomllib.loads(text), Random(f"{seed}/{name}")).write(per_sentence)
 
@@ -86,7 +89,14 @@ class _Writer:
                     )
                     about = self._fill_slots(self._pick_choice(context["about"])) if "about" in context else ""
                     turn = Turn(question, answer, message, about)
-                    yield Example(turn, labels, self._document["language"], sentence, group.get("target"))
+                    yield Example(
+                        turn,
+                        labels,
+                        self._document["language"],
+                        sentence,
+                        group.get("target"),
+                        self._document.get("about_only", False),
+                    )
         yield from self._write_repetitions(per_sentence)
 
     def _write_repetitions(self, per_sentence: int) -> Iterator[Example]:

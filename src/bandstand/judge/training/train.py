@@ -85,10 +85,10 @@ def train_shipped(taxonomy: Taxonomy, corpus: Sequence[Example], readings: Seque
     has_about = np.array([bool(example.turn.about) for example in corpus])
     held_out = np.array([crc32(example.source.encode()) % _HELD_OUT == 0 for example in corpus])
     shares = np.array([_LABEL_SHARES[taxonomy.name][name] for name in taxonomy.label_names])
-    counts = np.zeros(len(corpus))
-    for side in (has_about, ~has_about):
-        counts[side] = _compute_counts(allowed[side], shares)
-    plain_counts = np.where(has_about, _ABOUT_SHARE, 1.0) * counts
+    is_plain = np.array([not example.about_only for example in corpus])
+    plain_counts = np.zeros(len(corpus))
+    for side, share in ((has_about & is_plain, _ABOUT_SHARE), (~has_about, 1.0)):
+        plain_counts[side] = share * _compute_counts(allowed[side], shares)
     plain = [extract_features(replace(reading, about=())) for reading in readings]
     about = [extract_features(reading) for reading in readings if reading.about]
 
@@ -96,15 +96,15 @@ def train_shipped(taxonomy: Taxonomy, corpus: Sequence[Example], readings: Seque
         design = DesignMatrix.from_features(_select_features(plain, chosen))
         return fit(design, allowed[chosen], plain_counts[chosen], decay=_DECAY, iterations=iterations)
 
-    weights, bias = fit_plain(~held_out, _TEMPERATURE_ITERATIONS)
+    weights, bias = fit_plain(is_plain & ~held_out, _TEMPERATURE_ITERATIONS)
     asked = held_out & ~has_about
     unseen = DesignMatrix.from_features(_select_features(plain, asked)).compute_product(weights.T) + bias
-    temperature = find_best_temperature(unseen, allowed[asked], counts[asked])
-    weights, bias = fit_plain(np.ones(len(corpus), dtype=np.bool_), _ITERATIONS)
+    temperature = find_best_temperature(unseen, allowed[asked], plain_counts[asked])
+    weights, bias = fit_plain(is_plain, _ITERATIONS)
     weights, bias = fit(
         DesignMatrix.from_features(about),
         allowed[has_about],
-        counts[has_about],
+        _compute_counts(allowed[has_about], shares),
         decay=_DECAY,
         iterations=_ITERATIONS,
         start=(np.concatenate([weights[:SIDE], weights[:SIDE]]), bias),
@@ -170,6 +170,7 @@ def compute_rule_precision(
 ) -> dict[str, Any]:
     """Measure every shipped rule on the corpus: of the turns where it counts, the share where it is right.
 
+    Examples that teach nothing of plain turns are left out: they are written against what rules do not hear.
     A rule that takes a stand is right about the polarity, any other about the label. Laplace's (right + 1)/(fires + 2),
     so that a rule seen twice is not certain. ``none`` is the share of neutral turns among those where no rule fires.
     """
@@ -177,6 +178,8 @@ def compute_rule_precision(
     fires: Counter[str] = Counter()
     right: Counter[str] = Counter()
     for example, reading in zip(corpus, readings, strict=True):
+        if example.about_only:
+            continue
         match = rules.find_best(reading)
         rule_id, label = (match.rule_id, match.label) if match else (NO_RULE, taxonomy.neutral.name)
         fires[rule_id] += 1
@@ -197,7 +200,8 @@ def build_shipped_files() -> Iterator[tuple[str, bytes]]:
     readings = [normalise_turn(example.turn.cut()) for example in corpus]
     taxonomies = [shipped_taxonomy(name) for name in SHIPPED_TAXONOMIES]
     precision = {taxonomy.name: compute_rule_precision(taxonomy, corpus, readings) for taxonomy in taxonomies}
-    document = {"seed": SEED, "examples": len(corpus), "taxonomies": precision}
+    counted = sum(not example.about_only for example in corpus)
+    document = {"seed": SEED, "examples": counted, "taxonomies": precision}
     yield "rules/precision.json", f"{json.dumps(document, indent=1)}\n".encode()
     for taxonomy in taxonomies:
         yield f"{taxonomy.name}.npz", train_shipped(taxonomy, corpus, readings).to_bytes()

@@ -9,8 +9,8 @@ from bandstand.store.embedded.state_directory import EventCollisionError, StateD
 from bandstand.store.learners.open_decisions import OpenDecision
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.records import Decision
+from bandstand.store.sqlite.operations import SumIncrements, build_tally
 from bandstand.store.sqlite.statements import Row
-from bandstand.store.sqlite.writer import SumIncrements, build_tally
 from bandstand.store.tables import decisions as decision_rows
 from bandstand.store.tables import loop_health, updates
 from bandstand.store.tables.event_rows import (

@@ -5,8 +5,8 @@ from typing import Any, Protocol, TypeVar
 
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.outcomes import Outcome
+from bandstand.store.sqlite.operations import SumIncrements
 from bandstand.store.sqlite.statements import Row
-from bandstand.store.sqlite.writer import SumIncrements
 
 T = TypeVar("T")
 
@@ -21,8 +21,8 @@ class EventDirectory(Protocol):
 class UserEvent(Outcome[T]):
     """An event of a user: what the writer takes of it, what follows its commit or its refusal, and who waits for it.
 
-    It is an operation of the writer (:class:`bandstand.store.sqlite.writer.WriterOperation`), and settled once its rows
-    are committed or refused.
+    It is an operation of the writer (:class:`bandstand.store.sqlite.operations.WriterOperation`), and settled once its
+    rows are committed or refused.
 
     Args:
         directory: is told when it is settled.

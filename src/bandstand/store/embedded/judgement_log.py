@@ -12,8 +12,8 @@ from bandstand.store.embedded.state_directory import StateDirectory
 from bandstand.store.learners.open_decisions import OpenDecisions
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.records import Array, Decision, Reward
+from bandstand.store.sqlite.operations import Tally
 from bandstand.store.sqlite.statements import Row
-from bandstand.store.sqlite.writer import Tally
 from bandstand.store.tables import judgement_queries, updates
 from bandstand.store.tables.event_rows import (
     INSERT_LEGACY_REWARD,

@@ -20,8 +20,8 @@ from bandstand.store.embedded.state_directory import EventCollisionError, StateD
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.protocol import require_made_by
 from bandstand.store.records import AcceptedReward, Decision, Reward
+from bandstand.store.sqlite.operations import SumIncrements, Tally
 from bandstand.store.sqlite.statements import Row
-from bandstand.store.sqlite.writer import SumIncrements, Tally
 from bandstand.store.tables import decisions, windows
 from bandstand.store.tables.event_rows import (
     INSERT_REPLACEMENT_REWARD,

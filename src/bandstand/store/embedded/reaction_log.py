@@ -9,8 +9,8 @@ from bandstand.store.embedded.part_log import EmbeddedParts
 from bandstand.store.embedded.revocation_log import EmbeddedRevocations
 from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
 from bandstand.store.records import Decision, Reward
+from bandstand.store.sqlite.operations import Tally
 from bandstand.store.sqlite.statements import Row
-from bandstand.store.sqlite.writer import Tally
 from bandstand.store.tables import reactions, undo
 from bandstand.store.tables.event_rows import INSERT_REPLACEMENT_REWARD, build_replacement_row
 from bandstand.store.tables.reactions import KeyMove, LoggedReaction

@@ -16,8 +16,8 @@ from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.outcomes import Outcome, watch
 from bandstand.store.protocol import require_made_by
 from bandstand.store.records import AcceptedReward, Decision, Reward
+from bandstand.store.sqlite.operations import SumIncrements, build_tally
 from bandstand.store.sqlite.statements import Row
-from bandstand.store.sqlite.writer import SumIncrements, build_tally
 from bandstand.store.tables.event_rows import (
     INSERT_REWARD,
     LEGACY_LINK_SECONDS,

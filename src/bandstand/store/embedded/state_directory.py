@@ -26,6 +26,7 @@ from bandstand.store.sqlite.disk_room import DiskRoom
 from bandstand.store.sqlite.errors import find_way_out, to_storage_error
 from bandstand.store.sqlite.joined_writer import JoinedWriter
 from bandstand.store.sqlite.log_sync import LogSync
+from bandstand.store.sqlite.operations import DoneCallback, Operation, SumIncrements, Tally, make_done_callback
 from bandstand.store.sqlite.ownership import Ownership
 from bandstand.store.sqlite.reader import LedgerReader
 from bandstand.store.sqlite.schema import connect, create_tables, find_last_seq, is_kept_scrubbed
@@ -33,15 +34,7 @@ from bandstand.store.sqlite.scrub import LedgerFile
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.sqlite.sweep import Sweeper
 from bandstand.store.sqlite.wal import WriteAheadLog, truncate_log
-from bandstand.store.sqlite.writer import (
-    CommitObserver,
-    DoneCallback,
-    Operation,
-    SumIncrements,
-    Tally,
-    Writer,
-    make_done_callback,
-)
+from bandstand.store.sqlite.writer import CommitObserver, Writer
 from bandstand.store.tables.event_rows import INSERT_USER, UserInsert
 from bandstand.store.tables.generations import PromptIds
 from bandstand.store.tables.policies import PolicyRegistry
@@ -281,7 +274,7 @@ class StateDirectory:
         Args:
             user: whose event it is; not evicted until it is settled.
             seq: the event's number.
-            rows: as :class:`bandstand.store.sqlite.writer.Operation` has them; the user's own row is added if need be.
+            rows: as :class:`bandstand.store.sqlite.operations.Operation` has them; the user's own is added if need be.
             on_committed: moves the state in memory.
             on_rejected: takes back what was noted in memory when the event was submitted.
             durable: synced before the event is settled.

@@ -5,6 +5,7 @@ Like users' documents they need no sync: a torn one is set aside, and a lost one
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from bandstand.atomic_file import replace_file
 from bandstand.store.learners.documents import Documents
 
 VERSION = 1
+_PIECE = 256
 
 
 class PriorFiles:
@@ -63,8 +65,11 @@ class PriorFiles:
         checksum = _compute_checksum(document)
         path = self.path(policy)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replace_file(path, temporary=path.with_suffix(".tmp")) as temporary:
-            temporary.write_text(json.dumps({**document, "checksum": checksum}, separators=(",", ":")), "ascii")
+        with (
+            replace_file(path, temporary=path.with_suffix(".tmp")) as temporary,
+            temporary.open("w", encoding="ascii") as file,
+        ):
+            file.writelines(iter_canonical({**document, "checksum": checksum}))
         return checksum
 
     def set_aside(self, policy: str) -> None:
@@ -80,5 +85,36 @@ class PriorFiles:
 
 
 def _compute_checksum(document: dict[str, Any]) -> str:
-    canonical = json.dumps(document, separators=(",", ":"), sort_keys=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+    digest = hashlib.sha256()
+    for piece in iter_canonical(document):
+        digest.update(piece.encode("ascii"))
+    return digest.hexdigest()
+
+
+def iter_canonical(value: Any) -> Iterator[str]:
+    """JSON with sorted keys and no spaces, in pieces of some hundred values.
+
+    The prior of a wide model is tens of thousands of numbers, and whoever has them encoded in one call keeps the
+    interpreter from every other thread until that is done.
+    """
+    if isinstance(value, dict) and any(isinstance(each, dict | list) for each in value.values()):
+        yield "{"
+        for number, key in enumerate(sorted(value)):
+            yield f"{',' if number else ''}{_encode(key)}:"
+            yield from iter_canonical(value[key])
+        yield "}"
+    elif isinstance(value, list) and any(isinstance(each, dict | list) for each in value):
+        for number, each in enumerate(value):
+            yield "," if number else "["
+            yield from iter_canonical(each)
+        yield "]"
+    elif isinstance(value, list) and len(value) > _PIECE:
+        for start in range(0, len(value), _PIECE):
+            yield f"{',' if start else '['}{_encode(value[start : start + _PIECE])[1:-1]}"
+        yield "]"
+    else:
+        yield _encode(value)
+
+
+def _encode(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False)

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from bandstand.errors import OverloadedError, StorageUnavailableError
-from bandstand.store.sqlite.writer import Operation, Writer, WriterOperation
+from bandstand.store.sqlite.operations import Operation, WriterOperation
+from bandstand.store.sqlite.writer import Writer
 
 
 class JoinedWriter:

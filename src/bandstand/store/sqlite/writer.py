@@ -19,13 +19,14 @@ from collections.abc import Callable
 from functools import partial
 from operator import add
 from queue import SimpleQueue
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from bandstand.errors import OverloadedError, StorageUnavailableError
 from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.log_sync import LogSync
+from bandstand.store.sqlite.operations import Operation, WriterOperation
 from bandstand.store.sqlite.schema import EVER
-from bandstand.store.sqlite.statements import Row, build_upsert
+from bandstand.store.sqlite.statements import Row
 from bandstand.store.sqlite.transaction import transaction
 
 _MAX_GROUP = 256
@@ -40,103 +41,8 @@ _ROW_ERRORS = (
     UnicodeError,
 )
 T = TypeVar("T")
-DoneCallback = Callable[[object, BaseException | None], None]
-AcknowledgeCallback = Callable[[BaseException | None], None]
-ExclusiveFunction = Callable[[sqlite3.Connection], object]
-SumIncrement = tuple[str, Row, tuple[float, ...]]
-"""A statement, its key, and the amounts that are added to the sums under that key."""
-SumIncrements = tuple[SumIncrement, ...]
 CommitObserver = Callable[[int, float, bool], None]
 """Told of each commit: operations in it, seconds it took, whether it synced."""
-
-
-class Tally(NamedTuple):
-    """What the rows of an operation add to the hourly counts of a policy, by its row's id."""
-
-    hour: int
-    policy: int
-    decisions: int = 0
-    explores: int = 0
-    rewards: int = 0
-    reward_sum: float = 0.0
-
-    def to_increment(self) -> SumIncrement:
-        """The same, as one of the sums of an operation."""
-        return _UPSERT_ROLLUP, self[:2], self[2:]
-
-
-_UPSERT_ROLLUP = build_upsert("rollups", Tally, key=2)
-
-
-def build_tally(
-    ts: float, policy_id: int, decisions: int = 0, explores: int = 0, rewards: int = 0, reward_sum: float = 0.0
-) -> SumIncrement:
-    """What an event at ``ts`` adds to the hourly counts of a policy: a :class:`Tally`, in less time."""
-    return _UPSERT_ROLLUP, (int(ts // 3600), policy_id), (decisions, explores, rewards, reward_sum)
-
-
-class WriterOperation(Protocol):
-    """Rows to insert in one commit, or an exclusive function that manages its own transaction; see :class:`Operation`.
-
-    Attributes:
-        rows: (statement, row) pairs.
-        sums: what the rows add to sums.
-    """
-
-    rows: list[tuple[str, Row]]
-    sums: SumIncrements
-
-    @property
-    def durable(self) -> bool:
-        """Whether it must be synced before it is acknowledged."""
-
-    @property
-    def exclusive(self) -> ExclusiveFunction | None:
-        """The function."""
-
-    def done(self, result: object, error: BaseException | None, /) -> None:
-        """Hear of the commit."""
-
-    def acknowledge(self, error: BaseException | None, /) -> None:
-        """Hear of the sync, or again of the commit."""
-
-
-class Operation:
-    """An operation of which functions say what follows.
-
-    Args:
-        rows: (statement, row) pairs; a statement that ends in VALUES takes many rows at once, any other one by one.
-        tally: what the rows add to the hourly counts.
-        sums: what they add to other sums: a statement, its key, and amounts, which are added up over a group first. A
-            key begins with an hour or a day; the sums of ``EVER`` are kept with them, and so are those of the tally.
-        durable: must be synced before it is acknowledged.
-        done: called on the event loop after the commit, in order, with (result, error).
-        acknowledge: called after that with the error, of a durable operation after the sync and with the sync's error.
-    """
-
-    __slots__ = ("acknowledge", "done", "durable", "exclusive", "rows", "sums")
-
-    def __init__(
-        self,
-        rows: list[tuple[str, Row]],
-        done: DoneCallback,
-        *,
-        durable: bool,
-        tally: Tally | None = None,
-        sums: SumIncrements = (),
-        exclusive: ExclusiveFunction | None = None,
-        acknowledge: AcknowledgeCallback | None = None,
-    ) -> None:
-        self.rows = rows
-        self.done = done
-        self.durable = durable
-        self.sums = sums if tally is None else (*sums, tally.to_increment())
-        self.exclusive = exclusive
-        self.acknowledge = acknowledge or _ignore
-
-
-def _ignore(_: BaseException | None) -> None:
-    """Hear of a sync for which nobody waits."""
 
 
 _Outcome = tuple[WriterOperation, object, BaseException | None]
@@ -396,17 +302,3 @@ class Writer:
 def _is_complete_statement(statement: str) -> bool:
     """Whether a statement is whole, and not one that is to be given rows."""
     return not statement.endswith(" VALUES ")
-
-
-def make_done_callback(future: "asyncio.Future[Any]") -> DoneCallback:
-    """The ``on_done`` that settles a future, unless whoever waited has gone."""
-
-    def on_done(result: object, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    return on_done

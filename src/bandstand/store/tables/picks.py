@@ -6,7 +6,7 @@ only what is new since the last one.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
@@ -69,23 +69,42 @@ class PickReader:
 
     def __init__(self, size: int = MAX_PICKS) -> None:
         self._size = size
-        self._known: dict[int, PickedCandidate] = {}
+        self._cache = PickCache()
 
     def read(self, connection: sqlite3.Connection) -> list[LoggedPick]:
         """The decisions as they stand."""
         rows = connection.execute(_PICKS, (self._size,)).fetchall()
-        new = [seq for seq, *_ in rows if seq not in self._known]
+        new = self._cache.list_new(rows)
         for start in range(0, len(new), _AT_ONCE):
-            self._known.update(_read_candidates(connection, new[start : start + _AT_ONCE]))
-        self._known = {seq: self._known[seq] for seq, *_ in rows}  # of nobody who is gone, and of nothing older
-        return [LoggedPick(seq, uid, ts, reward, self._known[seq]) for seq, uid, ts, reward in rows]
+            seqs = new[start : start + _AT_ONCE]
+            self._cache.add(connection.execute(_BODIES.format(seqs=", ".join("?" * len(seqs))), seqs))
+        return self._cache.build_picks(rows)
 
 
-def _read_candidates(connection: sqlite3.Connection, seqs: Sequence[int]) -> Iterator[tuple[int, PickedCandidate]]:
-    query = _BODIES.format(seqs=", ".join("?" * len(seqs)))
-    for seq, pick, body in connection.execute(query, seqs):
-        candidates = from_json(unpack_body(body))["candidates"]
-        yield seq, to_picked_candidate(candidates[pick], len(candidates))
+class PickCache:
+    """What requests said of the candidates that were picked, whichever engine they come from."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, PickedCandidate] = {}
+
+    def list_new(self, rows: Iterable[tuple[Any, ...]]) -> list[int]:
+        """Of rows that begin with a decision's number, those of which nothing is known."""
+        return [seq for seq, *_ in rows if seq not in self._known]
+
+    def add(self, requests: Iterable[tuple[int, int, bytes]]) -> None:
+        """Read requests: a decision's number, the index of its pick, and its body as it is stored."""
+        for seq, pick, body in requests:
+            candidates = from_json(unpack_body(body))["candidates"]
+            self._known[seq] = to_picked_candidate(candidates[pick], len(candidates))
+
+    def build_picks(self, rows: Iterable[tuple[int, int, float, float | None]]) -> list[LoggedPick]:
+        """Picks of rows, each the number, the user's key, the time and the reward; every other decision is forgotten.
+
+        So nothing is kept of who is gone, and of nothing older. A row whose request has gone meanwhile is left out.
+        """
+        kept = [row for row in rows if row[0] in self._known]
+        self._known = {seq: self._known[seq] for seq, *_ in kept}
+        return [LoggedPick(seq, uid, ts, reward, self._known[seq]) for seq, uid, ts, reward in kept]
 
 
 def to_picked_candidate(candidate: Mapping[str, Any], offered: int) -> PickedCandidate:

@@ -200,7 +200,7 @@ def _load_detail(
 
 
 class DecisionMatcher:
-    """Says which candidates of a request fit."""
+    """Says which candidates of a request fit, whichever engine it comes from."""
 
     def __init__(self, wanted: DecisionSearch) -> None:
         self._words = [folded for word in wanted.words for folded in split_words(word)]
