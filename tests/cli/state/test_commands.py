@@ -46,6 +46,7 @@ COMMANDS = [
     "erase",
     "revoke",
     "reapply-reactions",
+    "move",
 ]
 OWNING = [
     "rebuild",

@@ -19,6 +19,7 @@ import typer
 from bandstand.atomic_file import replace_file
 from bandstand.cli.report import AsJson, show_progress, show_result, show_rows
 from bandstand.cli.state.directory import LoopName, StateDir, resolve_location
+from bandstand.cli.state.move import move
 from bandstand.cli.state.reactions import reapply
 from bandstand.cli.state.undo import revoke
 from bandstand.cli.state.users import erase, reset
@@ -280,6 +281,7 @@ state.command()(reset)
 state.command()(erase)
 state.command()(revoke)
 state.command("reapply-reactions")(reapply)
+state.command()(move)
 
 
 def _format_date(ts: float | None) -> str | None:

@@ -26,6 +26,7 @@ from bandstand.store.sqlite.disk_room import DiskRoom
 from bandstand.store.sqlite.errors import find_way_out, to_storage_error
 from bandstand.store.sqlite.joined_writer import JoinedWriter
 from bandstand.store.sqlite.log_sync import LogSync
+from bandstand.store.sqlite.moved_mark import require_not_moved
 from bandstand.store.sqlite.operations import DoneCallback, Operation, SumIncrements, Tally, make_done_callback
 from bandstand.store.sqlite.ownership import Ownership
 from bandstand.store.sqlite.reader import LedgerReader
@@ -159,6 +160,7 @@ class StateDirectory:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         self._file.scrub_log()  # a process that was killed may have moved these pages; the first write lets them go
         create_tables(connection)
+        require_not_moved(connection)
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # done beside the writer: see the WriteAheadLog
         self.registry.load(connection)

@@ -34,6 +34,11 @@ class EventTimes:
                 self._bent[seq] = earliest
             earliest = min(earliest, ts)
 
+    @property
+    def is_bent(self) -> bool:
+        """Whether any event counts as of another time than its own."""
+        return bool(self._bent)
+
     def get_time(self, seq: int, ts: float) -> float:
         """The time of the event ``seq``, which is dated ``ts``, as it counts."""
         return self._bent.get(seq, ts)

@@ -14,6 +14,7 @@ from bandstand.store.learners import erasure, replay
 from bandstand.store.learners.documents import Documents
 from bandstand.store.records import Sequence
 from bandstand.store.sqlite.errors import storage_errors
+from bandstand.store.sqlite.moved_mark import require_not_moved
 from bandstand.store.sqlite.ownership import Ownership
 from bandstand.store.sqlite.schema import (
     SCHEMA_VERSION,
@@ -72,6 +73,10 @@ class OpenedDirectory:
         """The user's state from the ledger alone, as of now."""
         return replay.rebuild_profile(self.connection, self.registry, uid, user_id)
 
+    def load_baseline(self, uid: int) -> Profile | None:
+        """The state that retention kept in place of the user's earlier events."""
+        return replay.load_baseline(self.connection, uid)
+
     def build_sequence(self) -> Sequence:
         """The numbers of events to come."""
         return Sequence(find_last_seq(self.connection))
@@ -95,7 +100,7 @@ class OpenedDirectory:
 
 @contextmanager
 def open_owned(
-    state_dir: Path, catalogue: Catalogue, *, new: bool = False, migrating: bool = False
+    state_dir: Path, catalogue: Catalogue, *, new: bool = False, migrating: bool = False, moving: bool = False
 ) -> Iterator[OpenedDirectory]:
     """Own the directory; what is committed inside is synced to the disk.
 
@@ -104,9 +109,11 @@ def open_owned(
         catalogue: the configured policies and schemas.
         new: make the ledger where there is none.
         migrating: take a ledger whose sums were made under another encoding of a schema.
+        moving: take one that was moved already.
 
     Raises:
-        ConfigurationError: another process owns the directory, it holds no ledger, or a schema has changed.
+        ConfigurationError: another process owns the directory, it holds no ledger, it was moved, or a schema has
+            changed.
         StorageFullError, StorageUnavailableError: the disk or the ledger refused.
     """
     if not new:
@@ -115,6 +122,8 @@ def open_owned(
     try:
         with storage_errors(state_dir), closing(connect(state_dir / _LEDGER)) as connection:
             create_tables(connection)
+            if not moving:
+                require_not_moved(connection)
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("DELETE FROM meta WHERE key = ?", (SCRUBBED_KEY,))  # the next service scrubs it all

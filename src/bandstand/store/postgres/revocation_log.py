@@ -20,7 +20,9 @@ from bandstand.store.tables.updates import build_updates
 _SELECT = """SELECT r.seq, r.uid, p.name, CASE
         WHEN NOT r.applied THEN 'void'
         WHEN EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq) THEN 'already'
-        WHEN r.n <= u.reset_version THEN 'forgotten' ELSE 'held' END
+        WHEN r.n <= u.reset_version THEN 'forgotten'
+        WHEN EXISTS (SELECT 1 FROM marks AS m WHERE m.uid = r.uid AND m.n > r.n AND m.kind = 'import') THEN 'forgotten'
+        ELSE 'held' END
     FROM rewards AS r JOIN policies AS p ON p.id = r.policy JOIN users AS u ON u.uid = r.uid
     WHERE ($1::bigint IS NULL OR r.decision_seq = $1 OR r.linked_seq = $1 AND r.features IS NULL)
         AND ($2::text IS NULL OR r.client = $2 OR EXISTS (SELECT 1 FROM reward_parts AS p WHERE p.client = $2

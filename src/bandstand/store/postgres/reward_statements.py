@@ -75,7 +75,8 @@ _REVOCABLE = """SELECT r.seq AS reward_seq, r.uid, u.user_id, r.n AS reward_n, r
         r.weight, r.source, r.features, r.picked, r.shadow_set, r.decision_seq, r.linked_seq, u.version
     FROM rewards AS r JOIN users AS u ON u.uid = r.uid
     WHERE r.seq = ANY ($1::bigint[]) AND r.applied AND r.n > u.reset_version
-        AND NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq)"""
+        AND NOT EXISTS (SELECT 1 FROM revocations AS v WHERE v.reward_seq = r.seq)
+        AND NOT EXISTS (SELECT 1 FROM marks AS m WHERE m.uid = r.uid AND m.n > r.n AND m.kind = 'import')"""
 FIND_REVOCABLE = f"{_REVOCABLE} ORDER BY r.seq"
 """Those of rewards that their users' sums hold."""
 

@@ -13,6 +13,8 @@ from bandstand.store.postgres.connections import Channel, ConnectionPool
 from bandstand.store.tables.loop_health import LAST_BUCKET
 
 FORMAT = 1
+MOVING_KEY = "moving"
+"""In ``meta``: whose rows are being moved in, by :func:`bandstand.store.postgres.arrival.compute_token`."""
 _TRIES = 5
 _OLDEST_SERVER = 140_000
 _STEP = 1.1892071150027210667  # the fourth root of 2, written as the embedded ledger's scripts write it
@@ -72,15 +74,13 @@ async def create_tables(pool: ConnectionPool, schema: str) -> bytes:
 
 async def _create(channel: Channel, schema: str) -> bytes:
     session = channel.session
-    version = int(await session.fetchval("SELECT current_setting('server_version_num')"))
-    if version < _OLDEST_SERVER:
-        raise ConfigurationError("STATE_URL names a PostgreSQL older than 14")
+    await require_server(session)
     try:
         if not await session.fetchval("SELECT to_regnamespace($1) IS NOT NULL", schema):
             await session.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         found = await session.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{schema}.meta")
         if not found:
-            await _run_scripts(session)
+            await run_scripts(session)
     except asyncpg.InsufficientPrivilegeError:
         raise ConfigurationError(
             f"the role of STATE_URL may not make the schema {schema!r} or tables in it: grant it CREATE, or make it"
@@ -90,10 +90,26 @@ async def _create(channel: Channel, schema: str) -> bytes:
         raise ConfigurationError(
             f"the ledger of STATE_URL has format {int(meta['format'])}; this version of Bandstand reads {FORMAT}"
         )
+    if MOVING_KEY in meta:
+        raise ConfigurationError(
+            "a ledger is being moved to STATE_URL: let `bandstand state move` end, or run it again"
+        )
     return bytes(meta["secret"])
 
 
-async def _run_scripts(session: Any) -> None:
+async def require_server(session: Any) -> None:
+    """Refuse a server that is too old.
+
+    Raises:
+        ConfigurationError: it is.
+    """
+    version = int(await session.fetchval("SELECT current_setting('server_version_num')"))
+    if version < _OLDEST_SERVER:
+        raise ConfigurationError("STATE_URL names a PostgreSQL older than 14")
+
+
+async def run_scripts(session: Any) -> None:
+    """Make the tables in an empty schema, which is the first of the search path."""
     script = files("bandstand.store.postgres").joinpath("scripts", "schema.sql").read_text("utf-8")
     await session.execute(f"{script}\n{_build_views()}")
     bounds = [factor - 1.0 for factor in accumulate([_STEP] * LAST_BUCKET, mul)]
