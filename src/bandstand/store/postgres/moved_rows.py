@@ -77,8 +77,8 @@ _SELECTS: Mapping[str, str] = {
     "windows": _with_user_of_decision("windows"),
     "reward_parts": _with_user_of_decision("reward_parts"),
     "reactions": """SELECT x.*, coalesce(r.uid, d.uid) AS uid FROM reactions AS x
-        LEFT JOIN rewards AS r ON r.seq = x.seq LEFT JOIN reward_parts AS p ON p.seq = x.seq LEFT JOIN decisions AS d ON d.seq = p.decision
-        WHERE coalesce(r.uid, d.uid) IS NOT NULL""",
+        LEFT JOIN rewards AS r ON r.seq = x.seq LEFT JOIN reward_parts AS p ON p.seq = x.seq
+        LEFT JOIN decisions AS d ON d.seq = p.decision WHERE coalesce(r.uid, d.uid) IS NOT NULL""",
     "idempotency": "SELECT * FROM idempotency",
     "revocations": """SELECT v.*, e.n, g.n AS reward_n FROM revocations AS v
         JOIN moved_events AS e ON e.uid = v.uid AND e.seq = v.seq AND e.late = 1
