@@ -23,7 +23,7 @@ from bandstand.store.maintenance.rebuild_verify import find_difference
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.arrival import Arrival, LedgerState, compute_token, describe_target
 from bandstand.store.postgres.connections import ConnectionPool, Session
-from bandstand.store.postgres.moved_rows import TABLES, count_left_behind, iter_rows, number_events
+from bandstand.store.postgres.moved_rows import DERIVED_TABLES, TABLES, count_left_behind, iter_rows, number_events
 from bandstand.store.postgres.profiles import ProfileCache
 from bandstand.store.postgres.registry import LedgerPolicies
 from bandstand.store.records import to_time
@@ -123,7 +123,8 @@ def require_movable(state: OpenedDirectory) -> None:
         raise ConfigurationError(f"loops beside the default one cannot be moved: {', '.join(sorted(names))}")
     if (after := current.get(DEFAULT_LOOP)) is not None:
         definition = LoopDefinition.parse(DEFAULT_LOOP, after)
-        if definition.mode != LoopDefinition.mode or definition.scope != LoopDefinition.scope:
+        kept = LoopDefinition(name=DEFAULT_LOOP)
+        if (definition.mode, definition.scope) != (kept.mode, kept.scope):
             raise ConfigurationError(
                 f"the default loop has the mode {definition.mode!r} and the scope {definition.scope!r}, which a shared "
                 "ledger does not keep"
@@ -161,11 +162,8 @@ async def _copy(state: OpenedDirectory, arrival: Arrival, session: Session, step
             names, rows = iter_rows(state.connection, table, columns)
             copied[table] = await arrival.copy(session, table, names, rows, tick)
         step("copy baselines")
-        for table, names, rows in (
-            ("baselines", ("uid", "version", "last", "document"), _iter_baselines(state)),
-            ("pulls", ("uid", "policy", "pulls", "explores", "last"), _iter_pulls(state)),
-        ):
-            copied[table] = await arrival.copy(session, table, names, rows, tick)
+        for table, made in (("baselines", _iter_baselines(state)), ("pulls", _iter_pulls(state))):
+            copied[table] = await arrival.copy(session, table, DERIVED_TABLES[table], made, tick)
         step("index")
         await arrival.finish(session, _read_state(state), indexes)
         step("commit")

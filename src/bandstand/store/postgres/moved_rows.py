@@ -112,8 +112,11 @@ _SELECTS: Mapping[str, str] = {
 }
 TABLES = tuple(_SELECTS)
 """What is copied as rows, in this order."""
-DERIVED_TABLES = ("baselines", "pulls")
-"""What is made of the users' states."""
+DERIVED_TABLES: Mapping[str, tuple[str, ...]] = {
+    "baselines": ("uid", "version", "last", "document"),
+    "pulls": ("uid", "policy", "pulls", "explores", "last"),
+}
+"""The columns of what is made of users' states."""
 
 
 @dataclass(frozen=True, slots=True)
