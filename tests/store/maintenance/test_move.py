@@ -341,6 +341,7 @@ async def test_all_is_answered_as_before_and_goes_on_as_it_would_have(
     copied: History, url: str, tmp_path: Path
 ) -> None:
     twin = copied.copy(tmp_path / "twin")
+    (copied.directory / "population").mkdir()
     steps: list[str] = []
     result = await move_directory(copied.directory, url, step=steps.append)
     assert result.target == describe_target(url)
@@ -467,8 +468,8 @@ async def test_sides_that_differ_are_not_served(copied: History, url: str, monke
 
 
 async def test_the_target_is_told_without_its_secrets() -> None:
-    told = describe_target("postgresql://someone:s3cret@a,b:5433/db?password=t0p&schema=mine&sslmode=require")
-    assert told == "postgresql://a,b:5433/db?schema=mine"
+    told = describe_target("postgresql://someone:s3cret@a,b:5433/db?password=t0p&schema=mine&sslmode=require&host=/run/pg")
+    assert told == "postgresql://a,b:5433/db?host=/run/pg&schema=mine"
 
 
 @pytest.mark.slow

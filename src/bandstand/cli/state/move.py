@@ -56,4 +56,7 @@ def move(
         f"Start the services with STATE_URL; on {source} none starts any more.",
         "The directory holds every word that it held: keep it as a backup, or delete it.",
     ]
-    show_result("Moved and compared", asdict(result), as_json=as_json, notes=notes)
+    answer = asdict(result) | {"left_behind": list(result.left_behind)}
+    if not as_json:
+        answer["tables"] = {name: rows for name, rows in result.tables.items() if rows}
+    show_result("Moved and compared", answer, as_json=as_json, notes=notes)

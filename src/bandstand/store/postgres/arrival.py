@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 
@@ -21,7 +21,7 @@ from bandstand.store.postgres.moved_rows import TABLES, ColumnTypes
 from bandstand.store.postgres.schema import MOVING_KEY, require_server, run_scripts
 
 _OBJECTS = """SELECT c.relname FROM pg_class AS c WHERE c.relnamespace = to_regnamespace($1)
-        AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') ORDER BY c.relkind, c.relname"""
+        AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') ORDER BY c.relkind = 'S', c.relname"""
 _TABLES = """SELECT c.oid::regclass::text FROM pg_class AS c WHERE c.relnamespace = to_regnamespace($1)
         AND c.relkind IN ('r', 'p') AND NOT c.relispartition"""
 _FUNCTIONS = "SELECT p.oid::regprocedure::text FROM pg_proc AS p WHERE p.pronamespace = to_regnamespace($1)"
@@ -32,6 +32,7 @@ _COLUMNS = """SELECT column_name, data_type FROM information_schema.columns
     WHERE table_schema = $1 AND table_name = $2 ORDER BY ordinal_position"""
 _IDENTITIES = (("users", "uid"), ("policies", "id"), ("prompts", "id"))
 _NAMED = 5
+_TOLD = ("host", "port", "dbname")
 
 
 def compute_token(secret: bytes) -> bytes:
@@ -40,10 +41,11 @@ def compute_token(secret: bytes) -> bytes:
 
 
 def describe_target(url: str) -> str:
-    """Where a ledger goes, in words that hold no secret: no user, no password, no parameter but the schema."""
+    """Where a ledger goes, in words that hold no secret: no user, no password, no parameter but these."""
     address, parts = LedgerAddress.parse(url), urlsplit(url)
     hosts = parts.netloc.rpartition("@")[2]
-    return f"postgresql://{hosts}{parts.path}?schema={address.schema}"
+    told = [(name, value) for name, value in parse_qsl(parts.query) if name in _TOLD]
+    return f"postgresql://{hosts}{parts.path}?{urlencode([*told, ('schema', address.schema)], safe='/')}"
 
 
 @dataclass(frozen=True, slots=True)
