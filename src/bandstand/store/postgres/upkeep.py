@@ -90,6 +90,7 @@ _LOCK = "SELECT user_id FROM users WHERE uid = $1 FOR NO KEY UPDATE"
 _WRITE_BASELINE = """INSERT INTO baselines (uid, version, last, document) VALUES ($1, $2, $3, $4)
     ON CONFLICT (uid) DO UPDATE SET version = excluded.version, document = excluded.document,
         last = greatest(baselines.last, excluded.last)"""
+_LAST_REVOCATION = "SELECT max(n) FROM revocations WHERE uid = $1 AND reward_n <= $2"
 _FORGET_EVENTS = (
     "DELETE FROM revocations WHERE uid = $1 AND reward_n <= $2",
     """DELETE FROM reactions AS x USING rewards AS r WHERE r.uid = $1 AND r.n <= $2 AND x.seq = r.seq
@@ -194,13 +195,16 @@ class Upkeep:
             if user_id is None:
                 return
             profile = Profile(user_id) if before is None else parse(before["document"])
-            events = [each for each in await session.fetch(EVENTS, uid, profile.seq) if each["n"] <= until]
+            # What a baseline holds is taken back by an event after it, which may not go before it is folded.
+            revoked = await session.fetchval(_LAST_REVOCATION, uid, profile.seq)
+            last_n = max(until, profile.seq, revoked or 0)
+            events = [each for each in await session.fetch(EVENTS, uid, profile.seq) if each["n"] <= last_n]
             fold_events(registry, profile, events)
-            profile.seq = until
+            profile.seq = last_n
             last = max((each["ts"] for each in events if each["ts"] is not None), default=0.0)
-            await session.execute(_WRITE_BASELINE, uid, until, last, render(profile))
+            await session.execute(_WRITE_BASELINE, uid, last_n, last, render(profile))
             for statement in _FORGET_EVENTS:
-                await session.execute(statement, uid, until)
+                await session.execute(statement, uid, last_n)
 
         await self._do(trim)
 
