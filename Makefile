@@ -53,8 +53,9 @@ types: $(INSTALLED_TEST) ## mypy --strict over source, tests and benchmarks
 contracts: $(INSTALLED_TEST) ## import-linter: imports only go down
 	$(BIN)/lint-imports --no-logo
 
+# They wait for servers, browsers and kills more than they compute: more of them at once than there are cores.
 slow: $(INSTALLED_TEST) ## the tests that take minutes, and those in a browser
-	$(BIN)/pytest --numprocesses auto --dist worksteal -m slow
+	$(BIN)/pytest --numprocesses 4 --dist worksteal -m slow
 
 # Coverage is measured here, where the interpreter counts lines by itself: it costs 3 % instead of half as much again.
 python313: $(UV) ## types, and every test that is not slow with coverage, under Python 3.13 in an environment of its own
