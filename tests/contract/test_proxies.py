@@ -110,8 +110,8 @@ def test_behind_nginx_every_page_link_form_and_cookie_is_below_the_prefix(tmp_pa
         start_server(tmp_path / "plain", **settings) as plain,
         start_server(tmp_path / "rooted", ROOT_PATH="/set", **settings) as rooted,
     ):
-        ports = {"plain": plain.port, "rooted": rooted.port}
-        with run_proxy(tool("nginx"), *user, "-e", "stderr", "-c", configuration=NGINX, **ports) as folder:
+        command = (tool("nginx"), *user, "-e", "stderr", "-c")
+        with run_proxy(*command, configuration=NGINX, plain=plain.port, rooted=rooted.port) as folder:
             for host, prefix in (("127.0.0.1", "/cut"), ("127.0.0.1", "/set"), ("kept.localhost", "/set")):
                 with connect_through(folder, host=host, accept="text/html") as client:
                     browse(client, prefix)

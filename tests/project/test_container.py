@@ -20,7 +20,7 @@ SERVICE: dict[str, Any] = COMPOSITION["services"]["bandstand"]
 SHARED = ("bandstand-one", "bandstand-two")
 
 
-def read_environment(service: dict[str, Any] = SERVICE, **given: str) -> dict[str, str]:
+def read_environment(service: dict[str, Any] = SERVICE, /, **given: str) -> dict[str, str]:
     """A service's environment as compose makes it of what the shell or a file .env gives."""
 
     def fill(match: re.Match[str]) -> str:
