@@ -224,6 +224,7 @@ def test_estimates_are_within_three_errors_of_the_true_value(
             assert errors["dr"] < errors["ips"]
 
 
+@pytest.mark.slow
 def test_memory_grows_with_users_and_not_with_decisions() -> None:
     body = json.dumps({"context": {"hour_of_day": 7}, "candidates": [{"features": {"priority": 2}}, {}, {}]}).encode()
 

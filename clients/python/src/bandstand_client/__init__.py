@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         StorageFullError,
         StorageUnavailableError,
         UnscoredError,
+        UnsupportedByEngineError,
     )
     from bandstand_client.learning_answers import RankedCandidate, Rewarded, TurnTaken
     from bandstand_client.outbox import Outbox, OutboxCounts
@@ -155,6 +156,7 @@ __all__ = [
     "UnknownSimulationError",
     "UnreachableError",
     "UnscoredError",
+    "UnsupportedByEngineError",
     "UnsupportedMediaTypeError",
     "WrongPolicyError",
     "__version__",
@@ -178,6 +180,7 @@ _LAZY = {
         "StorageFullError",
         "StorageUnavailableError",
         "UnscoredError",
+        "UnsupportedByEngineError",
     ),
     "refusals": (
         "AlreadyRewardedError",

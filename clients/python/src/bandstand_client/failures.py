@@ -141,3 +141,17 @@ class StorageFullError(ProblemError):
     """
 
     code = "storage-full"
+
+
+class UnsupportedByEngineError(ProblemError):
+    """What keeps the service's state cannot do this.
+
+    Example:
+        >>> with fake.refusing("unsupported-by-engine"):
+        ...     fake_client.health()
+        Traceback (most recent call last):
+            ...
+        bandstand_client.failures.UnsupportedByEngineError: unsupported-by-engine: the fake refuses
+    """
+
+    code = "unsupported-by-engine"

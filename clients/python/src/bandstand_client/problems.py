@@ -51,6 +51,7 @@ PROBLEMS: Mapping[str, type[ProblemError]] = {
         failures.StorageUnavailableError,
         failures.NotReadyError,
         failures.StorageFullError,
+        failures.UnsupportedByEngineError,
     )
 }
 """The class of each code."""

@@ -46,6 +46,7 @@ STATUSES: Mapping[str, int] = {
     "storage-unavailable": 503,
     "not-ready": 503,
     "storage-full": 507,
+    "unsupported-by-engine": 501,
 }
 """The status of every problem."""
 
