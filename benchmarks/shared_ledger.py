@@ -13,6 +13,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import asyncpg
 import uvloop
 from feeds import CONNECTIONS, KEY, Feed, RewardFeed
 from load import drive
@@ -20,7 +21,15 @@ from rich.console import Console
 from rich.table import Table
 from server_process import LOAD_CORE, SERVER_CORE, Server, pin, start_bandstand
 
+from bandstand.store.postgres.address import LedgerAddress
 from bandstand.testing.postgres_server import PostgresServer, run_server
+
+_TABLES = {
+    "decision": ("decisions", "decisions_rest"),
+    "reward": ("rewards", "claims"),
+    "user": ("users", "checkpoints"),
+}
+"""The tables of each; the first has a row for each."""
 
 
 @dataclass
@@ -45,6 +54,21 @@ async def measure(feed: Feed, server: Server, database: PostgresServer | None, c
     costs.failures += burst.failures
 
 
+async def read_sizes(url: str) -> dict[str, float]:
+    """Bytes on disk, indexes included, by what they are kept for."""
+    session = await asyncpg.connect(LedgerAddress.parse(url).dsn, server_settings={"search_path": "bandstand"})
+    try:
+        sizes: dict[str, float] = {}
+        for what, tables in _TABLES.items():
+            query = """SELECT sum(pg_total_relation_size(oid))::float8 FROM pg_class WHERE relkind = 'r'
+                AND relnamespace = 'bandstand'::regnamespace AND relname = ANY ($1::text[])"""
+            count = await session.fetchval(f"SELECT count(*) FROM {tables[0]}")  # noqa: S608 (our own names)
+            sizes[what] = await session.fetchval(query, list(tables)) / max(count, 1)
+        return sizes
+    finally:
+        await session.close()
+
+
 async def main(options: argparse.Namespace) -> None:
     """Measure, and print the table."""
     pin(os.getpid(), LOAD_CORE)
@@ -62,6 +86,7 @@ async def main(options: argparse.Namespace) -> None:
                 for _ in range(options.rounds):
                     await measure(feed, embedded, None, costs[path, "embedded"], options.seconds)
                     await measure(feed, shared, database, costs[path, "postgresql"], options.seconds)
+            sizes = await read_sizes(database.build_url())
         finally:
             embedded.stop()
             shared.stop()
@@ -72,6 +97,7 @@ async def main(options: argparse.Namespace) -> None:
         database_us, p50 = statistics.median(found.database), statistics.median(found.p50)
         table.add_row(path, engine, *(f"{x:.2f}" for x in (service, ratio, database_us, p50)), str(found.failures))
     Console().print(table)
+    Console().print(", ".join(f"{size:.0f} bytes a {what}" for what, size in sizes.items()))
 
 
 if __name__ == "__main__":

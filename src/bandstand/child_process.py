@@ -54,14 +54,14 @@ async def start_idle_child(
     return process
 
 
-def end_with_parent() -> None:
-    """For a child: be killed when its parent, or the thread there that started it, ends, whatever is under way.
+def end_with_parent(number: int = signal.SIGKILL) -> None:
+    """For a child: get a signal when its parent, or the thread there that started it, ends, whatever is under way.
 
     On Linux. Elsewhere, and of a parent that died before this, the end of its input has to tell the child.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def close_input(process: asyncio.subprocess.Process) -> None:

@@ -55,8 +55,10 @@ class ScriptedApp:
         print("asked", flush=True)  # noqa: T201 - read by the test that started this process
         if "slow" in self.script:
             await asyncio.sleep(0.5)
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-        await send({"type": "http.response.body", "body": b"ok"})
+        body = str(os.getpid()).encode() if "says-who" in self.script else b"ok"
+        headers = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 def scripted_module() -> types.ModuleType:

@@ -24,14 +24,17 @@ class Server:
 
     Args:
         wrapper: what runs the command, such as a shell with limits; nothing does if left out.
+        flags: of the command, beside its port and its state directory.
 
     Attributes:
         port: where it listens, on loopback.
         url: its address.
     """
 
-    def __init__(self, state_dir: Path, log: Path, wrapper: Sequence[str] = (), **settings: str) -> None:
-        words = ["serve", "--port", "0", "--state-dir", str(state_dir)]
+    def __init__(
+        self, state_dir: Path, log: Path, wrapper: Sequence[str] = (), flags: Sequence[str] = (), **settings: str
+    ) -> None:
+        words = ["serve", "--port", "0", "--state-dir", str(state_dir), *flags]
         self._log = log
         self._process: ForkedProcess | subprocess.Popen[bytes]
         if wrapper:
@@ -58,6 +61,11 @@ class Server:
         """What it has written to stderr so far."""
         return self._log.read_text(encoding="utf-8")
 
+    def list_children(self) -> list[int]:
+        """The numbers of the processes that it has started."""
+        pid = self._process.pid
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def terminate(self) -> int:
         """Ask it to stop as an operator does; the exit code."""
         self._process.send_signal(signal.SIGTERM)
@@ -70,9 +78,11 @@ class Server:
 
 
 @contextmanager
-def start_server(state_dir: Path, wrapper: Sequence[str] = (), **settings: str) -> Iterator[Server]:
+def start_server(
+    state_dir: Path, wrapper: Sequence[str] = (), flags: Sequence[str] = (), **settings: str
+) -> Iterator[Server]:
     """A service over a state directory; killed at the end if it still runs."""
-    server = Server(state_dir, state_dir.with_suffix(".log"), wrapper, **settings)
+    server = Server(state_dir, state_dir.with_suffix(".log"), wrapper, flags, **settings)
     try:
         yield server
     finally:

@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ import pytest
 
 from tests.api.given import FEATURES, TWO
 from tests.contract.server import Connection, connect_to, start_server
+from tests.store.postgres.shared import run_law_server
 
 USERS = 5
 
@@ -202,6 +205,29 @@ async def test_kill_9_in_the_middle_of_a_stream_loses_nothing_acknowledged(tmp_p
 @pytest.mark.parametrize("connections", [1, 8, 32])
 async def test_kill_9_loses_nothing_acknowledged_at_any_load(tmp_path: Path, connections: int) -> None:
     await kill_under_load(tmp_path, trials=8, connections=connections)
+
+
+@pytest.mark.slow
+async def test_a_killed_worker_and_the_end_of_all_lose_nothing_acknowledged(tmp_path: Path) -> None:
+    load = Load(seed=3)
+    with run_law_server() as url:
+        with start_server(tmp_path / "state", flags=["--workers", "2"], STATE_URL=url) as server:
+            workers = server.list_children()
+            assert len(workers) == 2
+            running = asyncio.create_task(load.run(server.port, connections=16))
+            await load.wait_for(50)
+            os.kill(workers[0], signal.SIGKILL)
+            await load.wait_for(100)
+            async with asyncio.timeout(60):
+                while "a worker ended and is started again" not in server.logged():  # noqa: ASYNC110 (a process writes it)
+                    await asyncio.sleep(0.01)
+            assert await asyncio.to_thread(server.terminate) == 0
+            await running
+            assert "Traceback" not in server.logged()
+        assert load.statuses <= {200, 503}
+        with start_server(tmp_path / "state", flags=["--workers", "2"], STATE_URL=url) as server:
+            await load.check(server.port)
+            assert server.terminate() == 0
 
 
 async def test_a_second_service_on_the_same_state_is_refused_in_one_line(tmp_path: Path) -> None:

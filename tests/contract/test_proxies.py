@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
@@ -74,14 +74,17 @@ backend bandstand
 
 
 @contextmanager
-def run_proxy(*words: str, configuration: str, **ports: int) -> Iterator[Path]:
+def run_proxy(
+    *words: str, configuration: str, environment: Mapping[str, str] | None = None, **ports: int
+) -> Iterator[Path]:
     """A proxy on a socket in a folder of its own, which may only have a short name; the folder."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         socket_path = folder / "socket"
         filled = configuration.format(folder=folder, socket=socket_path, **ports)
         (folder / "conf").write_text(filled, encoding="utf-8")
-        process = subprocess.Popen([*words, str(folder / "conf")])
+        given = {name: text.format(socket=socket_path) for name, text in (environment or {}).items()}
+        process = subprocess.Popen([*words, str(folder / "conf")], env=os.environ | given)
         try:
             until = time.monotonic() + _SECONDS
             while not socket_path.exists():
@@ -107,8 +110,8 @@ def test_behind_nginx_every_page_link_form_and_cookie_is_below_the_prefix(tmp_pa
         start_server(tmp_path / "plain", **settings) as plain,
         start_server(tmp_path / "rooted", ROOT_PATH="/set", **settings) as rooted,
     ):
-        ports = {"plain": plain.port, "rooted": rooted.port}
-        with run_proxy(tool("nginx"), *user, "-e", "stderr", "-c", configuration=NGINX, **ports) as folder:
+        command = (tool("nginx"), *user, "-e", "stderr", "-c")
+        with run_proxy(*command, configuration=NGINX, plain=plain.port, rooted=rooted.port) as folder:
             for host, prefix in (("127.0.0.1", "/cut"), ("127.0.0.1", "/set"), ("kept.localhost", "/set")):
                 with connect_through(folder, host=host, accept="text/html") as client:
                     browse(client, prefix)

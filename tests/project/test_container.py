@@ -17,10 +17,11 @@ from tests.project.dockerfile import Instruction, read_dockerfile
 STAGES = read_dockerfile(ROOT / "Dockerfile")
 COMPOSITION: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICE: dict[str, Any] = COMPOSITION["services"]["bandstand"]
+SHARED = ("bandstand-one", "bandstand-two")
 
 
-def read_environment(**given: str) -> dict[str, str]:
-    """The service's environment as compose makes it of what the shell or a file .env gives."""
+def read_environment(service: dict[str, Any] = SERVICE, /, **given: str) -> dict[str, str]:
+    """A service's environment as compose makes it of what the shell or a file .env gives."""
 
     def fill(match: re.Match[str]) -> str:
         name, kind, other = match.groups()
@@ -29,7 +30,7 @@ def read_environment(**given: str) -> dict[str, str]:
 
     pattern = re.compile(r"\$\{([A-Z_]+)(:-|:\+)([^${}]*)\}")
     filled = {}
-    for name, value in SERVICE["environment"].items():
+    for name, value in service["environment"].items():
         text = str(value)
         while (inner := pattern.sub(fill, text)) != text:
             text = inner
@@ -104,7 +105,7 @@ def test_the_service_is_open_but_published_on_loopback_only() -> None:
     assert read_environment()["ALLOW_OPEN"] == "1"
     assert SERVICE["ports"] == ["127.0.0.1:${PORT:-8000}:8000"]
     for service in COMPOSITION["services"].values():
-        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
 
 
 def test_the_service_keeps_its_state_on_a_named_volume() -> None:
@@ -178,3 +179,47 @@ def test_the_gateway_starts_only_when_asked_for_and_serves_the_contract_s_alias(
     assert (place, mode) == (gateway["command"][1], "ro")
     configured = yaml.safe_load((ROOT / source).read_text(encoding="utf-8"))
     assert [model["model_name"] for model in configured["model_list"]] == ["tip-generator"]
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_the_services_of_the_profile_scale_are_the_service_over_its_postgresql(name: str) -> None:
+    service = COMPOSITION["services"][name]
+    own = {"profiles", "environment", "depends_on", "ports", "volumes"}
+    assert {key: value for key, value in service.items() if key not in own} == {
+        key: value for key, value in SERVICE.items() if key not in own
+    }
+    assert not service["ports"], "the balancer's alone is published"
+    assert service["depends_on"]["postgres"] == {"condition": "service_healthy"}
+    database = COMPOSITION["services"]["postgres"]
+    for given in ({}, {"POSTGRES_PASSWORD": "k4nary"}):
+        environment = read_environment(service, **given)
+        kept = read_environment(database, **given)
+        url = read_settings_from(environment).state_url
+        assert url is not None
+        assert url.get_secret_value() == (
+            f"postgresql://{kept['POSTGRES_USER']}:{kept['POSTGRES_PASSWORD']}@postgres/{kept['POSTGRES_DB']}"
+        )
+        assert environment.items() >= read_environment(**given).items()
+    mine, _, place = service["volumes"][0].partition(":")
+    assert place == get_last("VOLUME").words
+    assert mine in COMPOSITION["volumes"]
+    assert [
+        each for each in (*SHARED, "bandstand") if COMPOSITION["services"][each]["volumes"] == service["volumes"]
+    ] == [name], "files of a process's own are nobody else's"
+
+
+def test_the_balancer_of_the_profile_scale_finds_the_services_and_starts_with_them() -> None:
+    services = COMPOSITION["services"]
+    assert {name for name, each in services.items() if each.get("profiles") == ["scale"]} == {
+        "postgres",
+        "balancer",
+        *SHARED,
+    }
+    balancer = services["balancer"]
+    assert balancer["depends_on"] == {name: {"condition": "service_healthy"} for name in SHARED}
+    source, _, mode = balancer["volumes"][0].split(":")
+    assert mode == "ro"
+    text = (ROOT / source).read_text(encoding="utf-8")
+    assert re.findall(r'server \w+ "\$\{\w+-([^:}]+):8000\}"', text) == list(SHARED)
+    assert 'bind "${BANDSTAND_LISTEN-:8000}"' in text
+    assert balancer["ports"][0].endswith(":8000")

@@ -18,6 +18,7 @@ from bandstand.errors import ConfigurationError
 
 _BACKLOG = 2048
 _PORT_TRIES = 20
+_WORKERS_HELP = "Processes that serve the port; more than one need STATE_URL."
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 log = structlog.get_logger("bandstand")
@@ -41,58 +42,87 @@ def serve(
     host: Annotated[str | None, typer.Option(metavar="HOST", help=_get_help("host"))] = None,
     port: Annotated[str | None, typer.Option(metavar="PORT", help=_get_help("port"))] = None,
     state_dir: Annotated[str | None, typer.Option(metavar="PATH", help=_get_help("state_dir"))] = None,
-) -> None:
+    workers: Annotated[int, typer.Option(metavar="N", min=1, help=_WORKERS_HELP)] = 1,
+) -> int:
     """Serve over HTTP until SIGTERM or SIGINT, then finish what runs, save and exit 0.
 
     `bandstand settings` lists the environment variables that set the rest.
     """
-    serve_settings(read_settings(host=host, port=port, state_dir=state_dir))
+    return serve_settings(read_settings(host=host, port=port, state_dir=state_dir), workers=workers)
 
 
-def serve_settings(settings: Settings, *, on_started: Callable[[str], None] = lambda _: None) -> None:
-    """Serve by these settings until a signal ends it.
+def serve_settings(settings: Settings, *, workers: int = 1, on_started: Callable[[str], None] = lambda _: None) -> int:
+    """Serve by these settings until a signal ends it; the exit code.
 
     Args:
         settings: the configuration.
+        workers: how many processes serve; more than one are children of this one.
         on_started: called with the service's URL once it takes requests.
 
     Raises:
         ConfigurationError: a setting is wrong, or the address cannot be listened on.
     """
+    if workers > 1 and not _is_shared(settings):
+        raise ConfigurationError(
+            f"--workers {workers} needs STATE_URL: a state directory belongs to one process, a PostgreSQL to any number"
+        )
     endpoints = _resolve(settings)
     for endpoint in endpoints:
         _reject_open_network(settings, endpoint)
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(listener) for listener in _listen(endpoints)]
-        _run_server(settings, listeners, on_started)
+        return _run_server(settings, listeners, workers, on_started)
 
 
-def _run_server(settings: Settings, listeners: Sequence[socket.socket], on_started: Callable[[str], None]) -> None:
+def _is_shared(settings: Settings) -> bool:
+    return settings.state_url is not None or settings.state_url_file is not None
+
+
+def _run_server(
+    settings: Settings, listeners: Sequence[socket.socket], workers: int, on_started: Callable[[str], None]
+) -> int:
     # Imported here, because the other commands need neither the web framework nor the server.
     from bandstand.api.asgi.logs import configure_logging  # noqa: PLC0415
     from bandstand.cli.server import run  # noqa: PLC0415
+    from bandstand.cli.workers import WorkerGroup  # noqa: PLC0415
     from bandstand.wiring.app import create_app  # noqa: PLC0415
 
     host, port = listeners[0].getsockname()[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    is_shared = settings.state_url is not None or settings.state_url_file is not None
-    place = "the PostgreSQL of STATE_URL" if is_shared else settings.state_dir
-    greeting = f"bandstand {__version__} serves http://{address} with its state in {place}"
+    place = "the PostgreSQL of STATE_URL" if _is_shared(settings) else settings.state_dir
+    crew = f", {workers} workers" if workers > 1 else ""
+    greeting = f"bandstand {__version__} serves http://{address} with its state in {place}{crew}"
 
     def greet() -> None:
         write_error_line(greeting)
         on_started(f"http://{address}")
 
+    def serve_on(taken: Sequence[socket.socket], on_serving: Callable[[], None]) -> None:
+        run(
+            create_app(settings),
+            taken,
+            backlog=_BACKLOG,
+            shutdown_seconds=settings.shutdown_seconds,
+            on_started=on_serving,
+        )
+
     configure_logging(settings.log_level)
     for variable, setting in find_misspelt_settings():
         log.warning("a variable is no setting, but nearly one", variable=variable, did_you_mean=setting)
-    run(
-        create_app(settings),
-        listeners,
-        backlog=_BACKLOG,
-        shutdown_seconds=settings.shutdown_seconds,
-        on_started=greet,
-    )
+    if workers == 1:
+        serve_on(listeners, greet)
+        return 0
+    bound = [_Endpoint(listener.family, listener.getsockname()[:2]) for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    with contextlib.ExitStack() as opened:
+        for endpoint in bound:  # the port stays ours, whoever of the workers is there
+            opened.enter_context(_bind_together(endpoint))
+        return WorkerGroup(
+            workers,
+            lambda on_serving: serve_on([_bind_together(endpoint) for endpoint in bound], on_serving),
+            on_started=greet,
+        ).run()
 
 
 def _resolve(settings: Settings) -> list[_Endpoint]:
@@ -137,15 +167,39 @@ def _listen(endpoints: list[_Endpoint]) -> list[socket.socket]:
 
 
 def _open_listener(endpoint: _Endpoint) -> socket.socket:
-    host, port = endpoint.address
     try:
         return socket.create_server(
-            endpoint.address,
-            family=endpoint.family,
-            backlog=_BACKLOG,
-            dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+            endpoint.address, family=endpoint.family, backlog=_BACKLOG, dualstack_ipv6=_is_dual(endpoint)
         )
     except OSError as error:
-        reason = (error.strerror or str(error)).partition(" (while")[0].lower()
-        kind = _NoSuchAddressError if error.errno in _NO_SUCH_ADDRESS else ConfigurationError
-        raise kind(f"HOST={host!r} PORT={port} cannot be listened on: {reason}") from None
+        raise _build_refusal(endpoint, error) from None
+
+
+def _bind_together(endpoint: _Endpoint) -> socket.socket:
+    """A socket of a port that several processes have, each one of its own; it does not listen yet.
+
+    Linux shares the connections between those that listen, and a process that is gone is no longer among them.
+    """
+    taken = socket.socket(endpoint.family, socket.SOCK_STREAM)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if endpoint.family == socket.AF_INET6:
+            taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not _is_dual(endpoint))
+        taken.bind(endpoint.address)
+    except OSError as error:
+        taken.close()
+        raise _build_refusal(endpoint, error) from None
+    return taken
+
+
+def _is_dual(endpoint: _Endpoint) -> bool:
+    """Whether it stands for every address of both families."""
+    return endpoint.address[0] == "::" and socket.has_dualstack_ipv6()
+
+
+def _build_refusal(endpoint: _Endpoint, error: OSError) -> ConfigurationError:
+    host, port = endpoint.address
+    reason = (error.strerror or str(error)).partition(" (while")[0].lower()
+    kind = _NoSuchAddressError if error.errno in _NO_SUCH_ADDRESS else ConfigurationError
+    return kind(f"HOST={host!r} PORT={port} cannot be listened on: {reason}")
