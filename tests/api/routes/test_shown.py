@@ -47,6 +47,8 @@ async def test_decisions_are_found_by_words_and_by_candidate(service: Service) -
         ("words", " ".join(["w"] * 11)),
         ("words", "w" * 501),
         ("candidate_id", "w" * 501),
+        ("user_id", "ada\x9b"),
+        ("user_id", ""),
     ],
 )
 async def test_a_search_that_cannot_be_is_refused_by_its_field(service: Service, field: str, value: str | int) -> None:

@@ -33,7 +33,7 @@ def build_shown_router(sight: ConsoleSource) -> APIRouter:
         shows_content = may_see_content(request)
         if query.words.strip() and not shows_content:
             raise ForbiddenError("this key may not see contents, nor look for words of them")
-        question = SearchQuestion(**query.model_dump(exclude={"before", "limit"}))
+        question = SearchQuestion(**query.model_dump(exclude={"before", "limit"}, exclude_none=True))
         return await find_decisions(
             sight, question, before=query.before, limit=query.limit, shows_content=shows_content
         )

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from bandstand.api.schemas.learning import AnswerBody
+from bandstand.api.schemas.requests import Id
 from bandstand.api.schemas.values import Valued
 from bandstand.store.records import LAST_SEQ
 
@@ -21,7 +22,7 @@ class DecisionQuery(BaseModel):
     among: Literal["picked", "offered"] = Field(
         "picked", description="Asked of what was picked, or of every candidate of the request"
     )
-    user_id: str = Field("", max_length=_MAX_TEXT, description="Whom it was for")
+    user_id: Id | None = Field(None, description="Whom it was for")
     since: str = Field("", max_length=_MAX_TEXT, description="Decided at that time or later: ISO 8601")
     until: str = Field("", max_length=_MAX_TEXT, description="Decided before that time")
     before: int = Field(LAST_SEQ, ge=0, le=LAST_SEQ, description="The `next` of the page before")
