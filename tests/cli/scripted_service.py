@@ -48,11 +48,11 @@ class ScriptedApp:
         await receive()
         if "unsaved" in self.script:
             raise StorageUnavailableError("the last checkpoint was not written")
-        print("saved", flush=True)  # noqa: T201 - read by the test that started this process
+        print("saved\n", end="", flush=True)  # noqa: T201 - in one write; read by the test that started this process
         await send({"type": "lifespan.shutdown.complete"})
 
     async def answer(self, send: Send) -> None:
-        print("asked", flush=True)  # noqa: T201 - read by the test that started this process
+        print("asked\n", end="", flush=True)  # noqa: T201 - in one write; read by the test that started this process
         if "slow" in self.script:
             await asyncio.sleep(0.5)
         body = str(os.getpid()).encode() if "says-who" in self.script else b"ok"
