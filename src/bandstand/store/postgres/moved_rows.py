@@ -23,7 +23,8 @@ CREATE TEMP TABLE moved_baselines AS
     WHERE kind = 'baseline' AND seq = (SELECT max(seq) FROM marks WHERE uid = m.uid AND kind = 'baseline');
 CREATE TEMP TABLE moved_events (
     uid INTEGER, seq INTEGER, late INTEGER, kind TEXT, n INTEGER, PRIMARY KEY (uid, seq, late)) WITHOUT ROWID;
-INSERT INTO moved_events SELECT uid, seq, late, kind, row_number() OVER (PARTITION BY uid ORDER BY seq, late) FROM (
+INSERT INTO moved_events (uid, seq, late, kind, n)
+    SELECT uid, seq, late, kind, row_number() OVER (PARTITION BY uid ORDER BY seq, late) FROM (
     SELECT uid, seq, 1 AS late, 'reward' AS kind FROM rewards
     UNION ALL SELECT uid, seq, 1, 'revocation' FROM revocations
     UNION ALL SELECT uid, seq, 1, kind FROM marks WHERE uid IS NOT NULL AND kind IN ('reset', 'import')
