@@ -18,3 +18,8 @@ def _no_settings_from_outside() -> Iterator[None]:
         for name in Settings.model_fields:
             patch.delenv(name.upper(), raising=False)
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that nobody waits for it alone in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("longest") is None)

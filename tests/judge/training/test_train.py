@@ -91,6 +91,7 @@ def test_the_shipped_precision_is_what_is_measured() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 def test_the_shipped_weights_are_made_again_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = list(train.build_shipped_files())  # once: it takes minutes
     monkeypatch.setattr(train, "build_shipped_files", lambda: iter(made))
