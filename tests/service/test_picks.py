@@ -31,6 +31,18 @@ def test_no_decision_is_no_fault() -> None:
     assert "Nothing was picked yet" in report.sentence
 
 
+@pytest.mark.parametrize(("rewarded", "has_interval"), [(1, False), (4, False), (5, True)])
+def test_a_few_rewards_that_are_alike_have_no_interval(rewarded: int, *, has_interval: bool) -> None:
+    many = [pick(number, "often", (number % 3) / 2) for number in range(60)]
+    report = build_pick_report([*many, *(pick(60 + number, "seldom", -0.5) for number in range(rewarded))], 10)
+    often, seldom = report.items.groups
+    assert often.difference is not None
+    assert seldom.mean_reward is not None
+    assert (often.difference.low is not None, seldom.mean_reward.low is not None) == (has_interval, has_interval)
+    assert often.mean_reward is not None
+    assert often.mean_reward.low is not None
+
+
 @pytest.mark.parametrize("limit", [1, 3, 10, 1000])
 def test_every_pick_is_counted_once_in_every_table(limit: int) -> None:
     random = np.random.default_rng(5)

@@ -23,6 +23,8 @@ _MAX_SINGLE = 8
 """Different numbers that stand for themselves; more are put into ranges of about as many picks each."""
 _RANGES = 5
 _NO_SOURCE = "(none)"
+_MIN_REWARDED = 5
+"""Below so many rewards a normal interval says nothing: of one, or of two alike, it would have no width."""
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
@@ -208,29 +210,28 @@ def _compare(outcomes: _Outcomes, inside: npt.NDArray[np.bool_]) -> tuple[ValueE
         return None, None
     mean = float(outcomes.rewards[inside].sum()) / n
     terms = np.where(inside, outcomes.rewards - mean, 0.0) * outcomes.is_rewarded / n
-    of_mean = _estimate(mean, terms, outcomes)
+    of_mean = _estimate(mean, terms, outcomes, n)
     if not rest:
         return of_mean, None
     other = float(outcomes.rewards[~inside].sum()) / rest
     terms -= np.where(inside, 0.0, outcomes.rewards - other) * outcomes.is_rewarded / rest
-    return of_mean, _estimate(mean - other, terms, outcomes)
+    return of_mean, _estimate(mean - other, terms, outcomes, min(n, rest))
 
 
-def _estimate(value: float, terms: Array, outcomes: _Outcomes) -> ValueEstimate:
-    """A value that decisions add terms to, with a normal interval of 95 %.
+def _estimate(value: float, terms: Array, outcomes: _Outcomes, rewarded: float) -> ValueEstimate:
+    """A value that decisions add terms to, with a normal interval of 95 % where enough of them are ``rewarded``.
 
     The variance is Σ t² · n/(n − 1), once over decisions and once over users, whose terms are added up before: the
     larger of the two. Users differ lastingly, so that their decisions are no independent ones (Deng, Knoblich and
     Lu 2018); and where there are few of them, theirs alone would be too small.
     """
-    taking_part = outcomes.is_rewarded * (terms != 0.0)
     squares = []
     of_people = np.bincount(outcomes.people, weights=terms)
     people = int((np.bincount(outcomes.people, weights=outcomes.is_rewarded) > 0.0).sum())
     for each, n in ((terms, int(outcomes.is_rewarded.sum())), (of_people, people)):
         if n > 1:
             squares.append(float((each * each).sum()) * n / (n - 1))
-    stderr = float(np.sqrt(max(squares))) if squares and taking_part.sum() != 1.0 else None
+    stderr = float(np.sqrt(max(squares))) if squares and rewarded >= _MIN_REWARDED else None
     half = None if stderr is None else NORMAL_QUANTILE * stderr
     return ValueEstimate(
         value=value,
