@@ -238,7 +238,9 @@ class GroupLane:
         """Send what was taken."""
         self._closed = True
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            tasks = tuple(self._tasks)
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._tasks.difference_update(tasks)  # waiting for tasks that are done need not give way to the loop
 
     async def _run(self) -> None:
         try:
