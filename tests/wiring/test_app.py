@@ -36,7 +36,7 @@ async def test_a_service_is_started_used_and_stopped_and_nothing_is_left_running
     async with run_service(tmp_path) as service:
         await service.score()
         assert read_ok(await service.get("/health"))["active_policy"] == "linucb-v2"
-    assert threads() == before
+    assert threads() <= before  # one of another test may have ended meanwhile
     assert asyncio.all_tasks() == tasks
 
 
@@ -112,7 +112,7 @@ async def test_a_start_that_fails_half_way_closes_what_it_had_opened(
         with pytest.raises(ConfigurationError, match="not today"):
             async with run_service(tmp_path):
                 pass
-    assert threads() == before
+    assert threads() <= before  # one of another test may have ended meanwhile
     assert asyncio.all_tasks() == tasks
     async with run_service(tmp_path) as service:
         await service.score()
