@@ -25,6 +25,13 @@ class LoopRuntime(Protocol):
     async def close(self) -> None:
         """Commit what was accepted and let go."""
 
+    async def run_closed(self, work: Callable[[], None]) -> None:
+        """Let go of the state, run what needs it for itself on a thread, and take the state up again.
+
+        Raises:
+            BandstandError: what ``work`` raised; or the state cannot be taken up, and nothing is answered any more.
+        """
+
 
 ComposeLoop = Callable[[LoopDefinition], LoopRuntime]
 """Joins the parts of a loop; it blocks for some hundred milliseconds, and raises ConfigurationError."""

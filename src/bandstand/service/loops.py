@@ -7,6 +7,7 @@ ledger, each logged before what it says is done: a process that dies in between 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextvars import Context
 from dataclasses import replace
 from typing import Any, Final
 
@@ -284,28 +285,21 @@ class Loops:
             loop.runtime, loop.fault = runtime, None
 
     async def run_closed(self, name: str, work: Callable[[], None]) -> None:
-        """Run what needs a loop's state for itself, on a thread, while the loop is closed; then open it again.
+        """Run what needs a loop's state for itself, on a thread, while the loop has let go of it; requests wait.
 
         Raises:
             UnknownLoopError: there is none of that name.
-            LoopRefusedError: it is the default one, which is never closed.
-            BandstandError: what ``work`` raised.
+            BandstandError: what ``work`` raised, or the loop is not open.
         """
         await asyncio.shield(self._run_closed(name, work))
 
     async def _run_closed(self, name: str, work: Callable[[], None]) -> None:
-        async with self._lock:
+        async with self._lock:  # the ledger of the default loop, too, is nobody's meanwhile
             loop = self.get(name)
-            if loop is self._default:
-                raise LoopRefusedError("the default loop is not closed while the service runs")
+            runtime = loop.require_runtime()
             async with loop.gate.close():
-                if loop.runtime is not None:
-                    runtime, loop.runtime, loop.fault = loop.runtime, None, "its state is being replaced"
-                    await runtime.close()
-                try:
-                    await asyncio.to_thread(work)
-                finally:
-                    await self._open(loop)
+                # What is begun there goes on when the request that asked is long answered: it is no part of it.
+                await asyncio.create_task(runtime.run_closed(work), context=Context())
 
     async def delete(self, name: str, client: str) -> None:
         """Delete a loop and all that it holds, for good.

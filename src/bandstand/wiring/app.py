@@ -99,6 +99,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
     )
     front = default.build_front([build_loops_router(loops)], options, loops=loops, erase=erase)
     access = Access(settings.api_keys, settings.allowed_hosts)
+    front.gate = loops.get(DEFAULT_LOOP).gate
     front.mounts = LoopMounts(loops, access, lambda runtime: cast("RunningLoop", runtime).front)
     return front
 

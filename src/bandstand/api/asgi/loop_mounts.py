@@ -26,12 +26,13 @@ class LoopMounts:
 
     def __init__(self, loops: Loops, access: Access, get_front: Callable[[LoopRuntime], FrontController]) -> None:
         self._loops = loops
+        self._default_gate = loops.get(DEFAULT_LOOP).gate
         self._access = access
         self._get_front = get_front
 
     def may_concern(self, path: str) -> bool:
-        """Whether a request may be for another loop than the default one."""
-        return path.startswith(LOOPS) or self._access.binds_keys
+        """Whether a request may be for another loop than the default one, or has to wait for that."""
+        return path.startswith(LOOPS) or self._access.binds_keys or not self._default_gate.is_open
 
     @asynccontextmanager
     async def enter(
@@ -53,7 +54,9 @@ class LoopMounts:
         """
         name, inner = self._resolve(path, headers)
         if name == DEFAULT_LOOP:
-            yield default, inner
+            while not self._default_gate.is_open:
+                await self._default_gate.wait_open()
+            yield default, inner  # whose own gate counts who is inside
             return
         if name not in {loop.name for loop in self._loops}:
             self._access.authorize(headers, get_required_role(method, inner))
