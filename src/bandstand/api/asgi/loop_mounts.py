@@ -59,7 +59,10 @@ class LoopMounts:
             yield default, inner  # whose own gate counts who is inside
             return
         if name not in {loop.name for loop in self._loops}:
-            self._access.authorize(headers, get_required_role(method, inner))
+            if default.foreign is not None and default.foreign.owns(inner):  # whose calls have roles of their own
+                self._access.refuse_strangers(headers)
+            else:
+                self._access.authorize(headers, get_required_role(method, inner))
         loop = await self._wait_open(name)
         with loop.gate.enter():
             yield self._get_front(loop.require_runtime()), inner
