@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from tests.api.given import TWO, Service, read_ok
-from tests.personalizer.given import BASE, LOOP_BASE, make_loop, rank, rank_body, read_error, reward
+from tests.personalizer.given import (
+    BASE,
+    LOOP_BASE,
+    NARROW_LOOP,
+    make_loop,
+    rank,
+    rank_body,
+    read_error,
+    reward,
+)
 
 RANGE = {"startTime": "2020-01-01T00:00:00Z", "endTime": "2100-01-01T00:00:00Z"}
 BOLD = {"name": "bold", "arguments": "--cb_explore_adf --epsilon 0.4"}
@@ -56,7 +65,7 @@ async def load_sums(service: Service, base: str = LOOP_BASE) -> dict[str, Any]:
 
 
 async def test_a_model_that_was_given_is_taken_back_as_it_was(service: Service) -> None:
-    await make_loop(service)
+    await make_loop(service, NARROW_LOOP)
     await use(service, LOOP_BASE, count=9)
     before = await load_sums(service)
     given = (await service.get(f"{LOOP_BASE}/model")).content
@@ -114,7 +123,7 @@ async def test_the_default_loop_takes_its_model_back_and_nobody_who_asks_meanwhi
 
 
 async def test_a_model_of_another_loop_is_refused_and_nothing_changes(service: Service) -> None:
-    await make_loop(service)
+    await make_loop(service, NARROW_LOOP)
     await use(service, LOOP_BASE, count=6)
     before = await load_sums(service)
     given = (await service.get(f"{LOOP_BASE}/model")).content
