@@ -62,9 +62,9 @@ def test_of_open_features_it_is_said_how_many_values_are_new_and_how_many_share_
 
     def send(first: int, count: int) -> None:
         for number in range(first, first + count):
-            request = {"context": {"hour": number % 4}, "candidates": [candidate(1, colour="red", id=f"n{number}")]}
-            health.observe(policy, partial(dict, request))
-            schema.encode(request["context"], [each["features"] for each in request["candidates"]])
+            context, offered = {"hour": number % 4}, candidate(1, colour="red", id=f"n{number}")
+            health.observe(policy, partial(dict, {"context": context, "candidates": [offered]}))
+            schema.encode(context, [offered["features"]])
 
     send(0, 199)
     assert not any("met before" in each for each in health.build_report().warnings)
