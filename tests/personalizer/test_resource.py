@@ -88,6 +88,8 @@ async def test_the_default_loop_takes_its_model_back_and_nobody_who_asks_meanwhi
 ) -> None:
     await make_loop(service)
     await use(service, count=6)
+    await service.score("(everybody)", decision_id="odd")  # where each has a model of their own, a name as any
+    await service.reward(decision_id="odd", reward=1.0)
     before, given = await load_sums(service, BASE), (await service.get(f"{BASE}/model")).content
     await use(service, LOOP_BASE, count=3)
     other = await load_sums(service)

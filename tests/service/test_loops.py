@@ -84,6 +84,13 @@ class Runtime:
     async def close(self) -> None:
         self._disk.take_step(f"close {self._definition.name}")
 
+    async def run_closed(self, work: Callable[[], None]) -> None:
+        await self.close()
+        try:
+            work()
+        finally:
+            await self.open()
+
 
 async def start(disk: Disk, configured: Mapping[str, LoopDefinition] | None = None) -> Loops:
     """A process over what is on the disk."""
@@ -298,3 +305,33 @@ async def test_an_erasure_names_the_loop_that_it_cannot_reach_and_is_finished_on
     loops = await start(disk)
     await resume_erasures(loops)
     assert await disk.stores["default"].list_erasure_notes() == []
+
+
+@pytest.mark.parametrize("name", ["default", "menu"])
+@pytest.mark.parametrize("fails", [False, True])
+async def test_work_that_needs_a_state_for_itself_is_done_while_nobody_is_inside_and_the_loop_goes_on(
+    name: str, *, fails: bool
+) -> None:
+    disk = Disk()
+    loops = await start(disk)
+    await loops.create(MENU, "ops")
+    disk.steps.clear()
+    loop = loops.get(name)
+
+    def work() -> None:
+        disk.take_step("work")
+        if fails:
+            raise InvalidRequestError("it is no such file")
+
+    with loop.gate.enter():
+        working = asyncio.create_task(loops.run_closed(name, work), context=Context())
+        await asyncio.sleep(0)
+        erasing = asyncio.create_task(erase_everywhere(loops, "anna", "ops"), context=Context())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (disk.steps, loop.gate.is_open) == ([], False), "it waits for who is inside, and others for it"
+    (failure,) = await asyncio.gather(working, return_exceptions=True)
+    assert isinstance(failure, InvalidRequestError) is fails
+    assert disk.steps == [f"close {name}", "work", f"open {name}"]
+    assert loop.gate.is_open
+    assert (await erasing).unreachable == (await erase_everywhere(loops, "bert", "ops")).unreachable

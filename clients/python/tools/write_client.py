@@ -72,6 +72,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         "UnreadFeature": "UnreadFeature",
         "ReadFeature": "ReadFeature",
         "Contrast": "PolicyContrast",
+        "OpenTokens": "OpenTokens",
         "FeatureStats": "FeatureStats",
         "MetricAverage": "MetricAverage",
         "MetricStanding": "MetricStanding",

@@ -11,9 +11,10 @@ from rich.text import Text
 
 from bandstand.bandit.experiment import Experiment
 from bandstand.bandit.holdout import Holdout
+from bandstand.bandit.loop_definition import DEFAULT_LOOP
 from bandstand.cli.picks import show_picks
 from bandstand.cli.report import AsJson, show_rows
-from bandstand.cli.state.directory import StateDir, resolve_location
+from bandstand.cli.state.directory import LoopName, StateDir, resolve_location
 from bandstand.config.settings import read_settings
 from bandstand.errors import InvalidRequestError
 
@@ -36,6 +37,7 @@ def report(
         int, typer.Option(min=0, max=1000, help="Rows in each table of what gets picked; 0 for none.")
     ] = 10,
     state_dir: StateDir = None,
+    loop: LoopName = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether what is served earns more than random, or than the caller's first candidate, would have.
@@ -49,13 +51,14 @@ def report(
     from bandstand.store.tables.gains import load_gain_sums  # noqa: PLC0415 (as above)
     from bandstand.store.tables.picks import PickReader  # noqa: PLC0415 (as above)
 
-    location = resolve_location(state_dir)
+    location = resolve_location(state_dir, loop)
     first, last = (_parse_day(flag, day) for flag, day in (("--since", since), ("--until", until)))
     settings = read_settings(state_dir=state_dir)
-    holdout = None if settings.holdout is None else Holdout(settings.holdout, settings.holdout_control)
+    split = settings if location.definition.name == DEFAULT_LOOP else None  # the settings split nobody else's users
+    holdout = None if split is None or split.holdout is None else Holdout(split.holdout, split.holdout_control)
     with open_read_only(location.directory, location.catalogue) as opened:
         sums = load_gain_sums(opened.connection)
-        splits = _load_readouts(opened.connection, settings.experiment, holdout)
+        splits = _load_readouts(opened.connection, None if split is None else split.experiment, holdout)
         picked = build_pick_report(PickReader().read(opened.connection), picks) if picks else None
     found = build_gain_report(
         sums,

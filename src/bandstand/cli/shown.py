@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bandstand.cli.report import AsJson, show_rows
-from bandstand.cli.state.directory import StateDir, resolve_location
+from bandstand.cli.state.directory import LoopName, StateDir, resolve_location
 from bandstand.store.records import LAST_SEQ
 
 
@@ -28,6 +28,7 @@ def shown(  # noqa: PLR0913 (the flags of a command)
         int, typer.Option(min=0, max=LAST_SEQ, help="Where to look on: `next` of an earlier call.")
     ] = LAST_SEQ,
     state_dir: StateDir = None,
+    loop: LoopName = None,
     as_json: AsJson = False,
 ) -> None:
     """Find decisions by words of what they showed, by candidate, user or time, newest first.
@@ -41,7 +42,7 @@ def shown(  # noqa: PLR0913 (the flags of a command)
 
     question = SearchQuestion(words=words, candidate_id=candidate, among=among, user_id=user, since=since, until=until)
     wanted = parse_question(question)
-    location = resolve_location(state_dir)
+    location = resolve_location(state_dir, loop)
     with open_read_only(location.directory, location.catalogue) as opened:
         found = build_matches(search_decisions(opened.connection, wanted, before, limit, LAST_SEQ))
     if as_json:
