@@ -116,8 +116,10 @@ async def load_pick_report(sight: ConsoleSource, limit: int, *, shows_content: b
     return await asyncio.to_thread(build_pick_report, picks, limit, shows_content=shows_content)
 
 
-def build_pick_report(picks: Sequence[LoggedPick], limit: int, *, shows_content: bool = True) -> PickReport:
-    """What picks say, newest first; see :func:`load_pick_report`."""
+def build_pick_report(
+    picks: Sequence[LoggedPick], limit: int, *, shows_content: bool = True, shows_features: bool = True
+) -> PickReport:
+    """What picks say, newest first, as :func:`load_pick_report` has it; ``shows_features`` with their values."""
     people: dict[int, int] = {}
     outcomes = _Outcomes(
         np.array([each.reward or 0.0 for each in picks], dtype=np.float64),
@@ -138,7 +140,7 @@ def build_pick_report(picks: Sequence[LoggedPick], limit: int, *, shows_content:
         sources=_build_table(
             outcomes, [(at, each.candidate.source or _NO_SOURCE) for at, each in enumerate(picks)], limit
         ),
-        features=_build_features(outcomes, picks, limit) if shows_content else {},
+        features=_build_features(outcomes, picks, limit) if shows_content and shows_features else {},
         content_withheld=not shows_content,
     )
 
