@@ -12,6 +12,7 @@ from bandstand.console.auth import get_form, get_visit
 from bandstand.console.form import Form, get_field
 from bandstand.console.pages import Pages, build_link
 from bandstand.console.runs import add_progress_routes, build_view, find_run, parse_summary
+from bandstand.console.statements import describe_evaluation
 from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.evaluate.estimators.formulas import FORMULAS, LEDGER_FORMULAS
@@ -119,6 +120,7 @@ def _add_run_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext,
             policies=[] if report is None else [_build_policy_view(each, report) for each in report["policies"]],
             columns=COLUMN_HEADINGS,
             assumptions=[] if report is None else _list_assumptions(report),
+            titles={} if report is None else describe_evaluation(report),
             active=deployment.active_policy,
         )
 

@@ -253,6 +253,7 @@ class RunningLoop:
             self.writing.prompts,
             loops,
             erase,
+            self.metrics.list_latencies,
         )
         sessions = Sessions(settings.api_keys, lambda: secret_of.secret, clock=deployment.clock, loop=self.name)
 

@@ -13,10 +13,12 @@ from bandstand.judge_worker.options import JudgeStatus
 from bandstand.learning.shadows import ShadowStatus
 from bandstand.service.experiment import ExperimentStatus
 from bandstand.service.feature_health import FeatureReport
+from bandstand.service.latency import RouteLatency
 from bandstand.store.records import StoreStatus
 
 _LATENCIES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_WATCHED = ("/score", "/reward")
 _MAX_TENANTS = 1000  # a label of a metric lives as long as the process
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -109,6 +111,15 @@ class Metrics:
     def record_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request; methods that no route has share one label, since a caller may invent any."""
         self._requests.observe((method if method in _METHODS else "other", route, str(status)), seconds)
+
+    def list_latencies(self) -> list[RouteLatency]:
+        """How long the two calls that products wait for take, each as far as it was asked for."""
+        found = []
+        for route in _WATCHED:
+            requests, (p50, p99) = self._requests.compute_quantiles(("POST", route), (0.5, 0.99))
+            if requests:
+                found.append(RouteLatency(route=route, requests=requests, p50=p50, p99=p99))
+        return found
 
     def record_decision(self, policy: str, *, exploring: bool) -> None:
         """Count a decision."""
