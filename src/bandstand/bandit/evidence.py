@@ -12,7 +12,9 @@ Here the units come from the data. All is computed from the ridge sums, so that 
    1992, "Bayesian interpolation"; Bishop 2006, §3.5), times a log-normal around λ₀ = 0.1 · columns: the rule that
    decides where the evidence tells little. σ² is in closed form for each λ of a grid. Rewards are hardly ever quite
    linear, so σ² is then taken to be 0.7 σ² + 0.3 Var r.
-4. *Back*: a weight vector w of z is θ = Aᵀ w of x, for θ·x = w·A x; so Σ = Aᵀ Cov(w) A.
+4. *Rewards that are all the same* tell no variance. Then every mean is r̄, σ² is r̄² (1 where that is 0) and λ is λ₀:
+   widths alone decide, and no unit of theirs changes a pick.
+5. *Back*: a weight vector w of z is θ = Aᵀ w of x, for θ·x = w·A x; so Σ = Aᵀ Cov(w) A.
 
 Hence the law: map any column x_j → p x_j + q (p ≠ 0; q only with an intercept) and rewards r → a + b r (b > 0; a only
 with an intercept), and the belief maps along: means to a + b · mean, widths to b · width, and picks stay the same.
@@ -103,19 +105,21 @@ def fit_scale_free_prior(sums: PooledSums, *, has_intercept: bool) -> Prior | No
         has_intercept: whether the first column is 1 in every row.
 
     Returns:
-        None where the rewards do not tell their unit yet: there are none, or all are the same.
+        None where there are no rewards.
     """
     gram, b = sums.gram.sum(axis=0), sums.b.sum(axis=0)
     if not sums.weight > 0.0:
         return None
     centre = float(b[0]) / sums.weight if has_intercept else 0.0
     square = sums.rr - sums.weight * centre**2
-    if not square > _NO_VARIANCE * sums.rr:
-        return None
-    variance = square / sums.weight
     coordinates = _build_coordinates(gram / sums.weight, sums.weight, has_intercept=has_intercept)
-    ridge, noise = _find_ridge(sums, coordinates, centre, variance, has_intercept=has_intercept)
-    noise += _NOT_LINEAR * (variance - noise)
+    if square > _NO_VARIANCE * sums.rr:
+        variance = square / sums.weight
+        ridge, noise = _find_ridge(sums, coordinates, centre, variance, has_intercept=has_intercept)
+        noise += _NOT_LINEAR * (variance - noise)
+    else:
+        variance = noise = centre**2 or 1.0
+        ridge = _compute_usual_ridge(b.size, has_intercept=has_intercept)
     variances = np.full(b.size, noise / ridge)
     mean = np.zeros(b.size)
     if has_intercept:
@@ -167,7 +171,7 @@ def _find_ridge(
     evidence = _Evidence(
         gram, b, share * variance * sums.weight, share * sums.weight, variance, has_intercept=has_intercept
     )
-    usual = RIDGE_PER_COLUMN * max(1, d - has_intercept)
+    usual = _compute_usual_ridge(d, has_intercept=has_intercept)
 
     def score(multiple: float) -> float:
         return evidence.compute(multiple * usual)[0] - 0.5 * (float(np.log(multiple)) / _RIDGE_DEVIATION) ** 2
@@ -181,6 +185,11 @@ def _find_ridge(
         multiple *= float(np.exp(0.5 * (right - left) / (2.0 * top - left - right) * np.log(_GRID[1] / _GRID[0])))
     ridge = multiple * usual
     return ridge, evidence.compute(ridge)[1]
+
+
+def _compute_usual_ridge(d: int, *, has_intercept: bool) -> float:
+    """Return λ₀."""
+    return RIDGE_PER_COLUMN * max(1, d - has_intercept)
 
 
 def _choose_models(models: int, d: int) -> npt.NDArray[np.intp]:

@@ -14,8 +14,8 @@ from bandstand.bandit.ridge import Prior, RidgeState
 LEAVE_ONE_OUT_BELOW = 20
 """With fewer users, the prior of each leaves out their own rewards, which would count twice."""
 
-FIRST_FIT_REWARDS = 4
-"""Rewards from which the first prior is fitted."""
+FIRST_FIT_REWARDS = 1
+"""Rewards from which the first prior is fitted: until then a reward's unit is taken to be 1."""
 
 _GROWTH = 0.15  # of the rewards a prior was fitted to: some forty fits to the first thousand, then ever fewer
 _MAX_LEFT_OUT = 1 << 14  # sums a user, up to which there is an estimate for each of few users of many blocks
@@ -151,10 +151,10 @@ def refresh_steps(users: int, d: int, share: float = 1.0, blocks: int = 1) -> in
 
 
 def count_new_rewards(fitted_rewards: int) -> int:
-    """Return after how many new rewards a prior that was fitted to some is fitted again: 4, then 15 % of them.
+    """Return after how many new rewards a prior that was fitted to some is fitted again: 1, then 15 % of them.
 
     >>> [count_new_rewards(rewards) for rewards in (0, 4, 100, 1000)]
-    [4, 1, 15, 150]
+    [1, 1, 15, 150]
     """
     return math.ceil(_GROWTH * fitted_rewards) if fitted_rewards else FIRST_FIT_REWARDS
 
