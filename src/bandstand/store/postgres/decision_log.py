@@ -145,6 +145,7 @@ class SharedDecisions:
             users.drop(decision.user_id)
             raise MovedError("the user's state has gone back; decide again")
         if found["is_stale"] and decision.tries < _FORCED_TRY:
+            self._ledger.stale_scores += 1
             await users.catch_up(user)
             raise MovedError("the user has been rewarded meanwhile; decide again")
         existing = await self.find_receipt(decision.decision_id)

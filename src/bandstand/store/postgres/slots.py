@@ -140,6 +140,11 @@ class SlotLease:
         await self._pool.transact(give_back)
 
     @property
+    def remaining_s(self) -> float:
+        """Seconds that the lease has left."""
+        return self._valid_until - self._monotonic()
+
+    @property
     def is_valid(self) -> bool:
         """Whether numbers may be given."""
         return self._monotonic() < self._valid_until
