@@ -119,9 +119,7 @@ async def test_two_services_over_one_database_answer_as_one(tmp_path: Path, data
         looked = (await one.post("/reactions/reapply", {"dry_run": False})).json()
         assert (looked["reactions"], looked["unchanged"]) == (1, 1)
         holds = [(await service.get("/health")).json()["ledger"] for service in (one, other)]
-        assert {hold["store"] for hold in holds} == {"postgresql"}
-        assert holds[0]["slot"] != holds[1]["slot"]
-        assert sum(hold["leader"] for hold in holds) <= 1
+        assert len({hold["slot"] for hold in holds}) == 2 > sum(hold["leader"] for hold in holds)
         decision = (await one.score("ada"))["decision_id"]
         await other.client.delete("/users/ada")
         gone = await one.post("/reward", {"decision_id": decision, "reward": 0.5})
