@@ -118,6 +118,8 @@ async def test_two_services_over_one_database_answer_as_one(tmp_path: Path, data
         assert (await other.post("/reward", reaction)).json()["reward"] == -1.0
         looked = (await one.post("/reactions/reapply", {"dry_run": False})).json()
         assert (looked["reactions"], looked["unchanged"]) == (1, 1)
+        holds = [(await service.get("/health")).json()["ledger"] for service in (one, other)]
+        assert len({hold["slot"] for hold in holds}) == 2 > sum(hold["leader"] for hold in holds)
         decision = (await one.score("ada"))["decision_id"]
         await other.client.delete("/users/ada")
         gone = await one.post("/reward", {"decision_id": decision, "reward": 0.5})

@@ -34,6 +34,7 @@ EXAMPLES: dict[str, list[str]] = {
     "Receipt": [SCORE, "decision.get_receipt().propensity == decision.propensity  # -> True"],
     "Activation": [SCORE, "client.activate(decision.id).activated  # -> True"],
     "HealthWarning": ["client.health().warnings  # -> ()"],
+    "SharedLedgerHealth": ["client.health().ledger is None  # -> True"],
     "Health": ["client.health().active_policy  # -> 'linucb-v2'"],
     "Ready": ["client.ready().ready  # -> True"],
     "PolicyStats": [SCORE, 'client.deployment_stats().policies["linucb-v2"].decisions >= 1  # -> True'],

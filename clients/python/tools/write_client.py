@@ -35,6 +35,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         "Receipt": "Receipt",
         "Activated": "Activation",
         "HealthWarning": "HealthWarning",
+        "SharedLedgerHealth": "SharedLedgerHealth",
         "Health": "Health",
         "Ready": "Ready",
     },

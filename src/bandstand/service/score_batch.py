@@ -225,6 +225,7 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
             numbers=numbers[row],
             x=picked[row].copy(),  # a view would keep its neighbours in memory for as long
             tries=each.tries,
+            request=each.request,
             excluded=excluded,
             window=_build_window(deployment.reward_settings, each.request, ts),
         )

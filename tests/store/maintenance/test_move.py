@@ -390,7 +390,7 @@ async def test_all_is_answered_as_before_and_goes_on_as_it_would_have(
     [pytest.param("copy rewards", marks=SLOW), "commit", pytest.param("verify", marks=SLOW), "release"],
 )
 async def test_one_that_is_killed_is_done_by_the_next(copied: History, url: str, fatal: str) -> None:
-    command = [sys.executable, "-m", "tests.store.postgres.moving", str(copied.directory), url, fatal]
+    command = [sys.executable, "-m", "tests.store.postgres.moving", "in", str(copied.directory), url, fatal]
     killed = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     with ledger_of(copied.directory) as ledger:

@@ -1,6 +1,7 @@
 """Prometheus metrics of one application: requests, decisions, rewards, commits, and the store's own state."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -281,3 +282,44 @@ class _StoreCollector(Collector):
             "bandstand_quarantined_documents", "Documents set aside since the start.", status.quarantined
         )
         yield GaugeMetricFamily("bandstand_ready", "1 while the store takes events.", float(status.state == "ready"))
+        if status.details.get("store") == "postgresql":
+            yield from _collect_shared(status.details)
+
+
+_SHARED_GAUGES = {
+    "leader": "1 while this process does what one does for all.",
+    "processes": "Processes that share the ledger.",
+    "configurations": "Different settings that these have.",
+    "lease_seconds": "Until the lease of this process's event numbers ends.",
+    "due_checkpoints": "Users whose state is to be written.",
+    "synchronous_standbys": "Connected standbys that commits wait for, where the role may see them.",
+}
+
+
+def _collect_shared(details: Mapping[str, Any]) -> Iterator[Metric]:
+    """What a process sees of a ledger that it shares."""
+    for name, text in _SHARED_GAUGES.items():
+        if details[name] is not None:
+            yield GaugeMetricFamily(f"bandstand_shared_{name}", text, float(details[name]))
+    yield GaugeMetricFamily(
+        "bandstand_shared_clock_skew_seconds",
+        "By how much this clock is ahead of the database's.",
+        details["clock_skew_ms"] / 1000,
+    )
+    yield CounterMetricFamily(
+        "bandstand_shared_stale_scores", "Decisions made again after a reward elsewhere.", details["stale_scores"]
+    )
+    kinds = ("pool",)
+    calls = CounterMetricFamily("bandstand_shared_calls", "Work done on the database.", labels=kinds)
+    seconds = CounterMetricFamily("bandstand_shared_seconds", "Time that it took.", labels=kinds)
+    opened = GaugeMetricFamily("bandstand_shared_connections", "Open connections.", labels=kinds)
+    busy = GaugeMetricFamily("bandstand_shared_busy_connections", "Those in use.", labels=kinds)
+    errors = CounterMetricFamily(
+        "bandstand_shared_errors", "Tries that failed, by SQLSTATE or name.", labels=(*kinds, "code")
+    )
+    for pool, figures in details["pools"].items():
+        for family, name in ((calls, "calls"), (seconds, "seconds"), (opened, "open"), (busy, "busy")):
+            family.add_metric((pool,), figures[name])
+        for code, count in figures["errors"].items():
+            errors.add_metric((pool, code), count)
+    yield from (calls, seconds, opened, busy, errors)

@@ -16,9 +16,10 @@ from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import ConnectionPool
 from bandstand.store.postgres.departures import Departures
 from bandstand.store.postgres.errors import REPEATABLE_ERRORS, describe
+from bandstand.store.postgres.figures import LedgerFigures
 from bandstand.store.postgres.profiles import ProfileCache
 from bandstand.store.postgres.registry import LedgerPolicies
-from bandstand.store.postgres.schema import create_tables
+from bandstand.store.postgres.schema import FORMAT, create_tables
 from bandstand.store.postgres.slots import MAX_SKEW_S, RENEWAL_S, LostLeaseError, SlotLease
 from bandstand.store.records import StoreStatus, first_seq_at
 
@@ -28,6 +29,8 @@ _POLL_S = 1.0
 _SILENCE_S = 5.0
 """Seconds without a successful poll after which the process is not ready."""
 _STRIPES = 8
+_STANDBYS = """SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN (
+    SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) END"""
 _DEPLOYMENT = "SELECT epoch, shadow_set FROM deployment"
 ObserveCommit = Callable[[int, float, bool], None]
 """Told of each group: events in it, seconds it took, whether it was synced."""
@@ -80,6 +83,7 @@ class SharedLedger:
         lease: the slot that numbers come from.
         epoch: what decisions are made under.
         has_real_clock: whether the clock may be held to the database's.
+        stale_scores: decisions that were made again, for their user had been rewarded elsewhere.
         secret: keys the draws and the tombstones of this deployment.
     """
 
@@ -120,6 +124,8 @@ class SharedLedger:
         self._state = "closed"
         self._last_error: str | None = None
         self._polled_at = 0.0
+        self._standbys: int | None = None
+        self.stale_scores = 0
         self._background_tasks: list[asyncio.Task[None]] = []
 
     # ── opening and closing ───────────────────────────────────────────────────────────────────────────────────────
@@ -226,6 +232,7 @@ class SharedLedger:
                 if time.monotonic() - renewed >= RENEWAL_S:
                     renewed = time.monotonic()
                     await self._renew_slot()
+                    self._standbys = (await self.readers.fetch_one(_STANDBYS))[0]
                 self._polled_at = time.monotonic()
             except BandstandError as error:
                 self.record_error(error.detail)
@@ -255,24 +262,38 @@ class SharedLedger:
         """Take note of what went wrong last, for :meth:`status`."""
         self._last_error = reason
 
-    def status(self, pending: int) -> StoreStatus:
+    def status(self, pending: int, *, is_leader: bool) -> StoreStatus:
         """How the store is doing now."""
         state = {"ready": "ready", "draining": "draining"}.get(self._state, "failed")
         if state == "ready" and self._find_trouble() is not None:
             state = "failed"
-        seconds = self.writers.last_round_trip_s
         return StoreStatus(
             state=state,  # type: ignore[arg-type]  # the three literals above
             durability=self.options.durability,
             warm_users=len(self.users),
             pending=pending,
             last_error=self._find_trouble() or self._last_error,
-            details={
-                "store": "postgresql",
-                "slot": self.lease.sequence.slot,
-                "processes": self.lease.processes,
-                "configurations": self.lease.configurations,
-                "last_round_trip_ms": None if seconds is None else round(seconds * 1000, 3),
+            details=self._build_figures(is_leader=is_leader).to_details(),
+        )
+
+    def _build_figures(self, *, is_leader: bool) -> LedgerFigures:
+        lease = self.lease
+        return LedgerFigures(
+            slot=lease.sequence.slot,
+            is_leader=is_leader,
+            processes=lease.processes,
+            configurations=lease.configurations,
+            format=FORMAT,
+            round_trip_s=self.writers.last_round_trip_s,
+            skew_s=lease.skew_s,
+            lease_s=lease.remaining_s,
+            synchronous_standbys=self._standbys,
+            stale_scores=self.stale_scores,
+            due_checkpoints=self.users.due_checkpoints,
+            pools={
+                "decisions": self.decisions.figures,
+                "writers": self.writers.figures,
+                "readers": self.readers.figures,
             },
         )
 

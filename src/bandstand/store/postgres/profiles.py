@@ -90,6 +90,11 @@ class ProfileCache:
         """How many are in memory."""
         return len(self._users)
 
+    @property
+    def due_checkpoints(self) -> int:
+        """How many users' states are to be written."""
+        return len(self._due)
+
     def get(self, user_id: str) -> CachedProfile | None:
         """The user if they are in memory; they go last from here on."""
         user = self._users.get(user_id)

@@ -1,6 +1,8 @@
 """The tables of a ledger: made by the first process that comes, found by the others."""
 
+import json
 import secrets
+from collections.abc import Mapping
 from importlib.resources import files
 from itertools import accumulate, pairwise
 from operator import mul
@@ -15,6 +17,8 @@ from bandstand.store.tables.loop_health import LAST_BUCKET
 FORMAT = 1
 MOVING_KEY = "moving"
 """In ``meta``: whose rows are being moved in, by :func:`bandstand.store.postgres.arrival.compute_token`."""
+MOVED_KEY = "moved"
+"""In ``meta``: into which directory the ledger was moved, as JSON; it takes no more events."""
 _TRIES = 5
 _OLDEST_SERVER = 140_000
 _STEP = 1.1892071150027210667  # the fourth root of 2, written as the embedded ledger's scripts write it
@@ -94,7 +98,22 @@ async def _create(channel: Channel, schema: str) -> bytes:
         raise ConfigurationError(
             "a ledger is being moved to STATE_URL: let `bandstand state move` end, or run it again"
         )
+    require_not_returned(meta)
     return bytes(meta["secret"])
+
+
+def require_not_returned(meta: Mapping[str, bytes]) -> None:
+    """Refuse a ledger that was moved into a directory.
+
+    Raises:
+        ConfigurationError: it was.
+    """
+    if MOVED_KEY in meta:
+        directory = json.loads(meta[MOVED_KEY])["directory"]
+        raise ConfigurationError(
+            f"the ledger of STATE_URL was moved into the directory {directory!r}: unset STATE_URL, and set STATE_DIR "
+            "to it; nothing is written here any more"
+        )
 
 
 async def require_server(session: Any) -> None:

@@ -126,7 +126,8 @@ class SharedStore(Store):
         await self._ledger.close()
 
     def status(self) -> StoreStatus:
-        return self._ledger.status(self._decisions.lane.pending + self._rewards.lane.pending)
+        pending = self._decisions.lane.pending + self._rewards.lane.pending
+        return self._ledger.status(pending, is_leader=self.upkeep.is_leader)
 
     @property
     def ledger(self) -> SharedLedger:

@@ -78,6 +78,7 @@ if TYPE_CHECKING:
         Ready,
         Receipt,
         ShadowPick,
+        SharedLedgerHealth,
         TipSource,
         UserStats,
     )
@@ -182,6 +183,7 @@ __all__ = [
     "RunProgress",
     "ShadowPick",
     "ShadowPolicy",
+    "SharedLedgerHealth",
     "Simulation",
     "SimulationList",
     "SimulationResult",
@@ -276,6 +278,7 @@ _MODULES = {
     "RunProgress": "simulations",
     "ShadowPick": "sight",
     "ShadowPolicy": "stats",
+    "SharedLedgerHealth": "sight",
     "Simulation": "simulations",
     "SimulationList": "simulations",
     "SimulationResult": "simulations",

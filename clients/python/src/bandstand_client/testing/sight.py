@@ -143,6 +143,7 @@ def health(deployment: FakeDeployment, _: FakeRequest) -> Any:
         "durability": "process",
         "quarantined": 0,
         "last_error": None,
+        "ledger": None,
         "warnings": [],
     }
 
