@@ -19,7 +19,7 @@ async def test_a_receipt_says_what_each_feature_adds_and_what_the_reward_moved(p
         assert mean == round(candidates[row[0].split()[0]]["explanation"]["mean"], 3)
     assert "It moved" in page.text
     assert "It earned 1.00." in page.text
-    api = (await person.service.get(f"/decisions/{decision['decision_id']}", params={"explain": True})).json()
+    api = (await person.service.get(f"/decisions/{decision['decision_id']}", explain="true")).json()
     assert told.keys() == api.keys(), "what is copied is what the API answers"
     assert [each.keys() for each in told["candidates"]] == [each.keys() for each in api["candidates"]]
     assert {name: told[name] for name in told if name != "candidates"} == {

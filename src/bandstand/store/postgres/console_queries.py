@@ -134,7 +134,7 @@ class SharedConsoleQueries(ConsoleSource):
                 seq,
                 own_id if nonce is None else format_id(seq, nonce),
                 *rest,
-                None if turn is None else format_id(turn, turn_nonce),
+                judgement_id=None if turn is None else format_id(turn, turn_nonce),
             )
             for seq, nonce, own_id, *rest, turn, turn_nonce in rows
         ]
