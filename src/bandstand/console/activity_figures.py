@@ -71,7 +71,7 @@ def build_activity_figures(
     figures = {name: make_figure(found) for name, found in traces.items()}
     figures["decisions"]["layout"]["barmode"] = "stack"
     for name in ("arrivals", "exploration"):
-        figures[name]["layout"]["yaxis"] |= {"tickformat": ".0%", "rangemode": "tozero"}
+        figures[name]["layout"]["yaxis"] |= {"tickformat": ".1~%", "rangemode": "tozero"}
     for figure in figures.values():
         figure["layout"]["xaxis"]["range"] = [format_hour(hours.start), format_hour(hours.stop)]
     return figures

@@ -38,8 +38,8 @@ async def load_marks(deployment: ServiceContext, sight: ConsoleSource) -> list[D
     for change in await deployment.store.list_memory_changes():
         found.append((change.ts, f"{change.policy}: memory", f"what counts of the past changed for {change.policy}"))
     found += [
-        (float(day * _SECONDS_PER_DAY), *words)
-        for day, *words in _list_definition_changes(await sight.list_definitions(MAX_MARKED_DAYS))
+        (float(day * _SECONDS_PER_DAY), label, words)
+        for day, label, words in _list_definition_changes(await sight.list_definitions(MAX_MARKED_DAYS))
     ]
     for day, users in (await sight.count_resets()).items():
         several = "a user was reset" if users == 1 else f"{users:,} users were reset"

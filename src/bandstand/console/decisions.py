@@ -51,7 +51,7 @@ def add_decision_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
         explained = await patience.wait(load(id, explain=True))
         entry = await load(id, explain=False) if explained is None else explained
         scale = max(abs(each.mean) + each.width for each in entry.candidates) or 1.0
-        judged = entry.judgement
+        judged = None if entry.judgement is None else parse_event_id(entry.judgement.judgement_id)
         return pages.render(
             "decision.html",
             get_visit(request),
@@ -60,7 +60,7 @@ def add_decision_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
             is_explained=explained is not None,
             contributions=_build_contributions(entry),
             picked=next(each for each in entry.candidates if each.tip_id == entry.tip_id),
-            turn=None if judged is None else await sight.find_turn(parse_event_id(judged.judgement_id)),
+            turn=None if judged is None else await sight.find_turn(judged),
         )
 
     @routes.get("/decision.json")

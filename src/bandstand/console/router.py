@@ -200,8 +200,9 @@ def _is_https(request: Request) -> bool:
 
 
 def _add_fallback_route(routes: APIRouter) -> None:
+    @routes.get("/")
     @routes.get("/{path:path}/")
-    async def redirect_without_slash(request: Request, path: str) -> Response:
+    async def redirect_without_slash(request: Request, path: str = "") -> Response:
         """A page's address with a slash behind it is the page's."""
         page = path.strip("/")
         query = f"?{request.url.query}" if request.url.query else ""

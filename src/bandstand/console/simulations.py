@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from bandstand.console.auth import get_form, get_visit
 from bandstand.console.figures import build_comparison
-from bandstand.console.form import Form, get_field
+from bandstand.console.form import Cursor, Form, get_field
 from bandstand.console.pages import Pages, build_link
 from bandstand.console.runs import LIVE_STATES, add_progress_routes, build_view, find_run, parse_summary
 from bandstand.console.statements import describe_comparison, describe_simulation
@@ -79,7 +79,7 @@ def add_simulation_routes(routes: APIRouter, pages: Pages, deployment: ServiceCo
 
 def _add_list_routes(routes: APIRouter, pages: Pages, runs: SimulationQueue) -> None:
     @routes.get("/simulations")
-    async def list_simulations(request: Request, before: int | None = None, done: str = "") -> Response:
+    async def list_simulations(request: Request, before: Cursor = None, done: str = "") -> Response:
         found = await runs.list_page(before=before, limit=_PAGE + 1)
         shown = found[:_PAGE]
         return pages.render(

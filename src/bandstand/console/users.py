@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from bandstand.console.auth import PageNotFoundError, get_form, get_visit
 from bandstand.console.figures import build_running_mean
-from bandstand.console.form import get_field
+from bandstand.console.form import Cursor, get_field
 from bandstand.console.pages import Pages, build_link
 from bandstand.console.waiting import Patience
 from bandstand.service import users as service
@@ -43,7 +43,7 @@ def add_user_routes(
 
 def _add_list_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource) -> None:
     @routes.get("/users")
-    async def list_users(request: Request, q: str = "", after: str = "", before: int | None = None) -> Response:
+    async def list_users(request: Request, q: str = "", after: str = "", before: Cursor = None) -> Response:
         if q:
             found = await sight.list_users_by_prefix(q, after, _PAGE + 1)
         else:
@@ -69,7 +69,7 @@ def _add_detail_routes(routes: APIRouter, pages: Pages, deployment: ServiceConte
     patience = Patience()
 
     @routes.get("/user")
-    async def show_user(request: Request, id: str, before: int | None = None, done: str = "") -> Response:  # noqa: A002 (the name in the address)
+    async def show_user(request: Request, id: str, before: Cursor = None, done: str = "") -> Response:  # noqa: A002 (the name in the address)
         seen = await _find_user(sight, id)
         learned, decisions, resets, rewards = await asyncio.gather(
             patience.wait(list_coefficients(deployment, id)),

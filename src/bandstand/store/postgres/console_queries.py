@@ -129,15 +129,12 @@ class SharedConsoleQueries(ConsoleSource):
     async def list_decisions(self, uid: int, before: int | None, limit: int) -> list[DecisionRow]:
         """A user's decisions, newest first, those before the last reset included; from the cursor ``before``: a seq."""
         rows = await self._readers.fetch(_DECISIONS, uid, LAST_SEQ if before is None else before, limit)
-        return [
-            DecisionRow(
-                seq,
-                own_id if nonce is None else format_id(seq, nonce),
-                *rest,
-                None if turn is None else format_id(turn, turn_nonce),
-            )
-            for seq, nonce, own_id, *rest, turn, turn_nonce in rows
-        ]
+        found = []
+        for seq, nonce, own_id, *rest, turn, turn_nonce in rows:
+            judgement_id = None if turn is None else format_id(turn, turn_nonce)
+            values = (seq, own_id if nonce is None else format_id(seq, nonce), *rest, judgement_id)
+            found.append(DecisionRow(*values))
+        return found
 
     async def list_rewards(self, uid: int, limit: int) -> list[tuple[float, float]]:
         """Time and value of a user's newest rewards, oldest first."""
