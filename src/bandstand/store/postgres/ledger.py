@@ -19,7 +19,7 @@ from bandstand.store.postgres.errors import REPEATABLE_ERRORS, describe
 from bandstand.store.postgres.figures import LedgerFigures
 from bandstand.store.postgres.profiles import ProfileCache
 from bandstand.store.postgres.registry import LedgerPolicies
-from bandstand.store.postgres.schema import FORMAT, create_tables
+from bandstand.store.postgres.schema import FORMAT, create_tables, require_readable
 from bandstand.store.postgres.slots import MAX_SKEW_S, RENEWAL_S, LostLeaseError, SlotLease
 from bandstand.store.records import StoreStatus, first_seq_at
 
@@ -125,6 +125,7 @@ class SharedLedger:
         self._last_error: str | None = None
         self._polled_at = 0.0
         self._standbys: int | None = None
+        self._outdated: str | None = None  # why this version may not go on
         self.stale_scores = 0
         self._background_tasks: list[asyncio.Task[None]] = []
 
@@ -206,6 +207,11 @@ class SharedLedger:
             row = await self.readers.fetch_one(_DEPLOYMENT)
             if row["epoch"] == self.epoch:
                 return
+            try:
+                require_readable(dict(await self.readers.fetch("SELECT key, value FROM meta")))
+            except ConfigurationError as error:  # a later version has taken over
+                self._outdated = error.detail
+                raise StorageUnavailableError(error.detail) from error
             self.observe_seq(row["shadow_set"])
             await self.policies.load(self.readers)
             if self.policies.take_memory_changes():
@@ -247,6 +253,8 @@ class SharedLedger:
 
     def next_seq(self, ts: float) -> int:
         """The number of an event about to be submitted."""
+        if self._outdated is not None:
+            raise StorageUnavailableError(self._outdated)
         return self.lease.next_seq(ts)
 
     def observe_seq(self, seq: int) -> None:
@@ -298,6 +306,8 @@ class SharedLedger:
         )
 
     def _find_trouble(self) -> str | None:
+        if self._outdated is not None:
+            return self._outdated
         if time.monotonic() - self._polled_at > _SILENCE_S:
             return "the database has not answered for five seconds"
         if not self.lease.is_valid:
