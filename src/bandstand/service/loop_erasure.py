@@ -20,6 +20,7 @@ async def erase_everywhere(loops: Loops, user_id: str, client: str) -> ErasureRe
         OverloadedError, StorageFullError, StorageUnavailableError: it is not done, and goes on at the next start, or
             when it is asked for again.
     """
+    await loops.refresh()
     default = loops.get(DEFAULT_LOOP).deployment
     if len(loops) == 1:
         return await users.erase(default, user_id, client)
@@ -55,6 +56,7 @@ async def _erase_in(loop: ManagedLoop, loops: Loops, user_id: str, client: str) 
         try:
             return await users.erase(loop.deployment, user_id, client)
         except StorageUnavailableError:
+            await loops.refresh()
             if all(other is not loop for other in loops):
                 return ErasureReceipt(erased={}, unreachable=())
             raise

@@ -287,8 +287,9 @@ class EmbeddedStore(Store):
 
     # ── loops ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def log_loop_change(self, change: LoopChange) -> None:
-        await self._loops.log_loop_change(change)
+    async def log_loop_change(self, change: LoopChange, *, after: int | None = None) -> LoopChange:
+        del after  # nobody else writes here
+        return await self._loops.log_loop_change(change)
 
     async def list_loop_changes(self) -> list[LoopChange]:
         return await self._loops.list_loop_changes()

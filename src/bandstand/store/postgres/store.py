@@ -296,8 +296,11 @@ class SharedStore(Store):
 
     # ── loops ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def log_loop_change(self, change: LoopChange) -> None:
-        await self._loops.log_loop_change(change)
+    async def log_loop_change(self, change: LoopChange, *, after: int | None = None) -> LoopChange:
+        return await self._loops.log_loop_change(change, after=after)
+
+    async def announce_change(self) -> None:
+        await self._deployment.raise_epoch()
 
     async def list_loop_changes(self) -> list[LoopChange]:
         return await self._loops.list_loop_changes()
