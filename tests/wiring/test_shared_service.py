@@ -35,9 +35,7 @@ PAGES = (
 UNSUPPORTED = "urn:bandstand:problem:unsupported-by-engine"
 REFUSED: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/evaluations", {"policies": ["linucb-v2"]}),
-    ("PUT", "/loops/menu", {}),
-    ("PUT", "/loops/default", {"mode": "logging"}),
-    ("POST", "/loops/default/promote", {}),
+    ("PUT", "/loops/menu", {"scope": "loop"}),
 )
 
 
@@ -48,7 +46,6 @@ REFUSED_ON_ANOTHER_WIRE: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("DELETE", "v1.0/logs", {}),
     ("POST", "v1.0/evaluations", {"json": RUN}),
     ("PUT", "featureImportances/run?api-version=2022-09-01-preview", {"json": RUN}),
-    ("PUT", "v1.0/configurations/service", {"json": {"learningMode": "apprentice"}}),
 )
 
 

@@ -55,7 +55,7 @@ class LoopPlaces(Protocol):
         """Finish what a process that died was deleting."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ManagedLoop:
     """A loop of the service.
 

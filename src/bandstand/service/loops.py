@@ -8,7 +8,7 @@ each follows what the others log there.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -139,27 +139,27 @@ class Loops:
     async def _refresh(self) -> None:
         async with self._lock:
             before = {loop.name: (loop, loop.definition) for loop in self}
-            for name in dict.fromkeys(change.name for change in await self._registry.read_changes()):
-                loop, definition = before.get(name, (None, None))
-                await self._reconcile(loop, definition, self.get(name) if name in self._registry else None)
+            changed = {change.name for change in await self._registry.read_changes()}
+            async with AsyncExitStack() as waiting:
+                for loop in self:
+                    if loop.name not in before or loop is not before[loop.name][0]:
+                        await waiting.enter_async_context(
+                            loop.gate.close()
+                        )  # whoever asks for it waits until it is open
+                for name in changed:
+                    await self._reconcile(before.get(name), self.get(name) if name in self._registry else None)
 
-    async def _reconcile(
-        self, before: ManagedLoop | None, definition: LoopDefinition | None, now: ManagedLoop | None
-    ) -> None:
+    async def _reconcile(self, was: tuple[ManagedLoop, LoopDefinition] | None, now: ManagedLoop | None) -> None:
         """Have a loop served as it is now, after another process has changed it."""
-        if before is not None and before is not now:
-            await self._discard(before)
-        if now is None:
+        if was is not None and was[0] is not now:
+            await self._discard(was[0])
+        elif was is not None and now is not None and now.runtime is not None and is_applicable(was[1], now.definition):
+            _follow_definition(now)
             return
-        if now is before and definition is not None and now.runtime is not None:
-            if is_applicable(definition, now.definition):
-                _follow_definition(now)
-                return
+        if now is not None:
             async with now.gate.close():
                 await _close(now, "it is being opened")
                 await self._open(now)
-            return
-        await self._open(now)
 
     async def _try_again(self, loop: ManagedLoop) -> None:
         async def open_closed() -> None:

@@ -163,6 +163,7 @@ class SharedRewards:
             reward.body_hash,
             reward.client,
             reward.ts,
+            None if reward.applied else reward.reason,
             *(reward.idempotency or (None, None)),
             *to_reaction_columns(reward),
         )
@@ -170,8 +171,7 @@ class SharedRewards:
     async def _apply(self, reward: Reward, row: Any) -> None:
         """Fold a reward that is logged, if its user is in memory as of the event before."""
         ledger = self._ledger
-        reward.decision_seq, reward.applied = row["decision_seq"], row["applied"]
-        reward.reason = None if reward.applied else "reset"
+        reward.decision_seq, reward.applied, reward.reason = row["decision_seq"], row["applied"], row["reason"]
         await ledger.prepare_events([{"policy": None, "shadow_set": row["shadow_set"]}])
         if not reward.applied:
             return
