@@ -75,7 +75,7 @@ def test_another_loop_has_a_directory_of_its_own_or_a_schema_but_no_model_of_all
     everybody = replace(menu, scope="loop")
     with pytest.raises(UnsupportedByEngineError, match="scope = loop"):
         build_engine(shared, CATALOGUE, observe, everybody)
-    with pytest.raises(ConfigurationError, match=r"loops\.menu: .* scope = loop"):
+    with pytest.raises(ConfigurationError, match=r"loops\.menu: .*scope = loop"):
         require_loops(shared, {"menu": everybody})
     require_loops(shared, {"menu": menu})
     require_loops(settings, {"menu": everybody})
