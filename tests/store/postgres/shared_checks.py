@@ -14,6 +14,7 @@ from bandstand.bandit.memory import Memory
 from bandstand.bandit.reaction_table import SentReaction
 from bandstand.bandit.reward_settings import CONTRACT
 from bandstand.errors import UnknownDecisionError
+from bandstand.store.learners.documents import render
 from bandstand.store.postgres.profiles import CHECKPOINT_EVENTS
 from bandstand.store.postgres.store import SharedStore
 from bandstand.store.postgres.upkeep import NoLeaderError
@@ -362,6 +363,41 @@ async def what_retention_takes_leaves_what_it_taught(subjects: SharedSubjects) -
             await subject.reopen()
     await one.store.reset("anna", "tests")
     assert (await other.state("anna")).pulls == 0
+
+
+async def whoever_stays_in_memory_misses_nothing_that_retention_took(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    await one.reward_legacy("anna", 0.5)
+    await one.store.load_profile("anna")
+    for _ in range(4):
+        await other.reward_legacy("anna", 0.25)
+    for subject in (one, other):
+        subject.clock.now += 100 * DAY
+    store = other.store
+    assert isinstance(store, SharedStore)
+    await subjects.session.execute("DELETE FROM leases")
+    await store.upkeep.try_to_lead()
+    await store.upkeep.apply_retention()
+    assert await subjects.count("rewards") == 0
+    await other.reward_legacy("anna", 1.0)
+    with pytest.raises(MovedError):  # it was decided from the first reward alone
+        await decide_stale(one)
+    assert await one.load_sums() == (6, 2.5)
+
+
+async def what_a_baseline_cannot_give_back_exactly_is_taken_as_it_is(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    taken = (await one.reward_legacy("anna", 0.5)).reward
+    await one.reward_legacy("anna", 0.25)
+    document = render(await one.store.load_profile("anna"))
+    await subjects.session.execute(
+        "INSERT INTO baselines (uid, version, last, document) SELECT uid, 2, $1, $2 FROM users", one.clock(), document
+    )
+    await one.store.revoke([taken.seq], cause="test", client="tests")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bandstand.bandit.policy_state._EXACTNESS_RATIO", 0.0)  # nothing is ever exact
+        assert await other.load_sums() == (1, 0.25)
+        assert await one.load_sums() == (1, 0.25)
 
 
 async def a_leader_that_was_paused_writes_nothing(subjects: SharedSubjects) -> None:
